@@ -1,0 +1,76 @@
+# fttcp: `make help` tells what there is.
+PYTHON ?= python3
+FUZZ_SECONDS ?= 60
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_C := $(wildcard native/src/*.c)
+NATIVE_H := $(wildcard native/include/fttcp/*.h native/src/*.h)
+NATIVE_TESTS := $(patsubst native/tests/%.c,build/tests/%,$(wildcard native/tests/test_*.c))
+FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
+NATIVE_LIBS := -lmnl -lsodium -lpthread
+SANITIZE := -std=gnu11 -g -O1 -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=all -Inative/include -Inative/src
+PURE := $(patsubst %/__init__.py,%,$(wildcard fttcp/core/__init__.py fttcp/wire/__init__.py))
+FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help packages build demo test check lint native-test fuzz bench clean
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+packages:
+	@scripts/debian-packages
+
+$(VENV)/.python: pyproject.toml setup.py $(wildcard fttcp/__init__.py lab/__init__.py) | packages
+	$(PYTHON) -m venv $(VENV)
+	FTTCP_WITHOUT_NATIVE=1 $(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	@touch $@
+
+build: packages $(VENV)/.python $(VENV)/.native  ## install what is missing and leave .venv/bin/fttcp
+
+demo: build  ## a download survives the crash of the host that serves it (root)
+	$(BIN)/fttcp demo $(ARGS)
+
+test: build native-test  ## all tests; those on real kernels need root
+	$(BIN)/pytest $(ARGS)
+
+check: build lint  ## lint, types and the fast tests
+	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
+
+lint: $(VENV)/.python  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(if $(PURE),$(BIN)/mypy --strict $(PURE))
+
+build/tests/%: native/tests/%.c $(NATIVE_C) $(NATIVE_H)
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) -o $@ $< $(NATIVE_C) $(NATIVE_LIBS)
+
+build/fuzz/%: native/fuzz/%.c $(NATIVE_C) $(NATIVE_H)
+	@mkdir -p $(@D)
+	clang $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(NATIVE_C) $(NATIVE_LIBS)
+
+native-test: $(NATIVE_TESTS)
+	@for test in $(NATIVE_TESTS); do echo $$test && $$test || exit 1; done
+
+fuzz: $(FUZZERS)  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
+	@for fuzzer in $(FUZZERS); do \
+		mkdir -p $$fuzzer.corpus && \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$fuzzer- $$fuzzer.corpus \
+		|| exit 1; \
+	done
+
+bench: build  ## gap, added round trip and throughput, native against protected (root)
+	$(BIN)/python -m lab.bench $(ARGS)
+
+clean:  ## remove everything that was built
+	rm -rf $(VENV) build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+"""Keeps TCP connections and UDP sessions to an unmodified server alive when its host dies."""
+
+__version__ = "0.1.0"
