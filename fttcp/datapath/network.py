@@ -1,0 +1,190 @@
+"""The whole network side of a node: put in place, changed with the role, taken away without a trace.
+
+What was changed is recorded in the run directory before it is changed, so that the next start (or
+`cleanup`) can undo it when this process did not get the chance.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from pyroute2 import AsyncIPRoute
+
+from fttcp.datapath import kernel
+from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, remove_rules
+
+_RECORD = "network.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What must be undone: sysctl path -> (value before, our value), addresses that we put on `lo`,
+    routing tables, and (group, IP version) of the firewall rules. Holds for one boot and namespace."""
+
+    place: str
+    sysctls: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    addresses: frozenset[str] = frozenset()
+    tables: frozenset[int] = frozenset()
+    rules: frozenset[tuple[str, int]] = frozenset()
+
+    def joined(self, other: "Record") -> "Record":
+        """Both; for a sysctl that both have, this one's value before."""
+        return Record(
+            self.place,
+            {
+                path: (self.sysctls.get(path, value)[0], value[1])
+                for path, value in {**self.sysctls, **other.sysctls}.items()
+            },
+            self.addresses | other.addresses,
+            self.tables | other.tables,
+            self.rules | other.rules,
+        )
+
+    def without(self, other: "Record") -> "Record":
+        """What this one has and the other has not."""
+        return Record(
+            self.place,
+            {path: value for path, value in self.sysctls.items() if path not in other.sysctls},
+            self.addresses - other.addresses,
+            self.tables - other.tables,
+            self.rules - other.rules,
+        )
+
+    def save(self, path: Path) -> None:
+        """Replaces the file in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(dataclasses.asdict(self), default=sorted, indent=1))
+        draft.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "Record":
+        """The record in a file; an empty one when there is none, or it is of another boot or namespace
+        (what it tells is gone with those). Raises KernelError for a file that is not a record."""
+        here = _place()
+        if not path.exists():
+            return Record(here)
+        try:
+            data = json.loads(path.read_text())
+            record = Record(
+                str(data["place"]),
+                {name: (str(before), str(ours)) for name, (before, ours) in data["sysctls"].items()},
+                frozenset(map(str, data["addresses"])),
+                frozenset(map(int, data["tables"])),
+                frozenset((str(name), int(version)) for name, version in data["rules"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise kernel.KernelError(
+                f"{path}: not a record of network settings ({error}): look for leftovers with "
+                "`iptables-save`, `ip rule` and `ip addr show lo`, then remove the file"
+            ) from error
+        return record if record.place == here else Record(here)
+
+
+def _place() -> str:
+    """This boot and this network namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"
+
+
+class NetworkSetup:
+    """The network side of all groups of one node. Calls must not overlap. All raise KernelError or
+    RulesError; a failed `apply` leaves the rules that it did install: the node stays closed."""
+
+    def __init__(self, groups: Sequence[GroupNet], run_dir: Path) -> None:
+        self._groups = {group.name: group for group in groups}
+        self._path = run_dir / _RECORD
+        self._backup = dict.fromkeys(self._groups, False)
+        self._routes: dict[str, list[kernel.Route]] = {}
+
+    async def apply(self) -> None:
+        """Rules first (from then on nothing of a group passes without its engine), then what was left of
+        earlier configurations is undone, then sysctls, addresses and routes are set. May be repeated."""
+        groups = self._groups.values()
+        previous = Record.load(self._path)
+        async with kernel.netlink() as ipr:
+            foreign = await kernel.addresses_on_lo(ipr) - set(map(ip_address, previous.addresses))
+            before = {path: value for path, (value, _) in previous.sysctls.items()}
+            sysctls = kernel.wanted_sysctls(groups, before)
+            wanted = Record(
+                previous.place,
+                {path: (kernel.read_sysctl(path), value) for path, value in sysctls.items()},
+                frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
+                frozenset(map(kernel.table_of, groups)),
+                frozenset((group.name, version) for group in groups for version in group.families),
+            )
+            record = previous.joined(wanted)
+            record.save(self._path)
+            for group in groups:
+                await apply_rules(group)
+            await _undo(ipr, previous.without(wanted))
+            record.without(previous.without(wanted)).save(self._path)
+            for path, (_, value) in wanted.sysctls.items():
+                kernel.write_sysctl(path, value)
+            present = await kernel.addresses_on_lo(ipr)
+            for address in sorted(wanted.addresses):
+                if ip_address(address) not in present:
+                    await kernel.add_address(ipr, ip_address(address))
+            for group in groups:
+                self._routes[group.name] = await kernel.sync_routes(ipr, group, self._backup[group.name])
+
+    async def remove(self) -> None:
+        """Undoes everything, in reverse. The groups' servers must have ended."""
+        await cleanup(self._path.parent)
+
+    async def set_role_metrics(self, group: str, backup: bool) -> None:
+        """Gives the routes from the group's addresses the metrics of a role, and takes over changes of the
+        main table: to be called after a change of role, and when the carrier has come back."""
+        self._backup[group] = backup
+        await self.refresh_routes(group)
+
+    async def refresh_routes(self, group: str) -> None:
+        """Copies the main table anew (the kernel drops routes when an interface goes down)."""
+        async with kernel.netlink() as ipr:
+            self._routes[group] = await kernel.sync_routes(ipr, self._groups[group], self._backup[group])
+
+    async def keep_warm(self, group: str, clients: Iterable[Address]) -> None:
+        """Has the kernel resolve or confirm the neighbours through which `clients` are reached, so that a
+        takeover need not ask for them first. To be called every few seconds."""
+        async with kernel.netlink() as ipr:
+            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
+            await kernel.resolve(ipr, interface, kernel.next_hops(self._routes.get(group, ()), clients))
+
+    async def known_neighbours(self, group: str) -> Mapping[Address, str]:
+        """Address -> MAC address of the known neighbours on the group's service interface."""
+        async with kernel.netlink() as ipr:
+            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
+            return await kernel.known_neighbours(ipr, interface)
+
+    async def missing_rules(self, group: str) -> list[str]:
+        """What somebody else has removed of the group's firewall rules: empty when all stand. A group
+        with missing rules is not closed: fence it, or `apply` again."""
+        return await missing(self._groups[group])
+
+
+async def cleanup(run_dir: Path) -> bool:
+    """Undoes what the record in `run_dir` tells of (a killed node's, too). Says whether there was
+    anything. Raises KernelError or RulesError; the record then stays, and it can be tried again."""
+    path = run_dir / _RECORD
+    record = Record.load(path)
+    async with kernel.netlink() as ipr:
+        await _undo(ipr, record)
+    path.unlink(missing_ok=True)
+    return record != Record(record.place)
+
+
+async def _undo(ipr: AsyncIPRoute, record: Record) -> None:
+    """Routes, addresses, sysctls, rules: closed until the end. A sysctl that somebody else has changed
+    since, or whose interface is gone, is left alone."""
+    for table in sorted(record.tables):
+        await kernel.remove_routes(ipr, table)
+    for address in sorted(record.addresses):
+        await kernel.remove_address(ipr, ip_address(address))
+    for path, (before, ours) in record.sysctls.items():
+        if kernel.read_sysctl(path) == ours != before:
+            kernel.write_sysctl(path, before)
+    for name, version in sorted(record.rules):
+        await remove_rules(name, version)

@@ -1,0 +1,268 @@
+"""The firewall rules of a group: what is mirrored to the peer, what the engine is asked about.
+
+Each group has chains of its own, named after it, so that they can be replaced and removed without
+touching anybody else's. The rules fail closed: no queue is bypassed when nobody listens on it, and
+our jumps stand first in the built-in chains. `ruleset` and `removal` are pure; `apply_rules` and
+`remove_rules` hand their text to iptables-restore, which carries a table out whole or not at all.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
+QUEUE_OUT_OFFSET = 16  # queue_out = queue_in + this, unless said otherwise
+
+_MULTIPORT_MAX = 15  # ports that one multiport match can hold
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
+_TOOLS = {4: "iptables", 6: "ip6tables"}
+
+log = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+
+
+class RulesError(Exception):
+    """The firewall rules could not be read or changed; the text says by which tool, and what to do."""
+
+
+@dataclass(frozen=True)
+class GroupNet:
+    """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
+    `workers` reads `queue_in + k` and `queue_out + k`. `mirror_gateway4/6` are the peer's addresses on
+    the peer link. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    ports: tuple[tuple[int, str], ...]
+    service_interface: str
+    peer_interface: str
+    mirror_gateway4: IPv4Address | None
+    mirror_gateway6: IPv6Address | None
+    queue_in: int
+    queue_out: int
+    workers: int = 1
+    mark: int = DEFAULT_MARK
+
+    def __post_init__(self) -> None:
+        for version in self.families if self.ports_of("tcp") else ():
+            if self.gateway(version) is None:
+                raise ValueError(
+                    f"group {self.name}: it has IPv{version} addresses and TCP ports, but the peer has no "
+                    f"IPv{version} address on {self.peer_interface}: give the first link one"
+                )
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The IP versions of the addresses, 4 before 6."""
+        return tuple(sorted({address.version for address in self.addresses}))
+
+    def gateway(self, version: int) -> Address | None:
+        """Where the mirrored packets of an IP version go."""
+        return self.mirror_gateway4 if version == 4 else self.mirror_gateway6
+
+    def ports_of(self, proto: str) -> tuple[int, ...]:
+        """The group's ports of a protocol, ascending."""
+        return tuple(sorted({port for port, of in self.ports if of == proto}))
+
+
+class Chains(NamedTuple):
+    """The names of a group's chains, one for each place that it hooks."""
+
+    raw: str
+    mirror: str
+    input: str
+    output: str
+
+
+def chains(name: str) -> Chains:
+    """The chain names of the group `name`; a name that is too long or odd is told apart by its hash."""
+    if not _PLAIN_NAME.fullmatch(name):
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:11]
+        name = f"{plain}~{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return Chains(*(f"FTT-{name}-{place}" for place in ("raw", "tee", "in", "out")))
+
+
+def ruleset(group: GroupNet, version: int, saved: str = "") -> tuple[str, str]:
+    """iptables-restore input (for --noflush) of the tables mangle and raw, for one IP version.
+
+    Chains that exist are replaced; jumps that `saved` (iptables-save output) shows are not doubled.
+    The raw table keeps conntrack away, which sees only one side of a flow; all else is in mangle.
+    """
+    names = chains(group.name)
+    addresses = [address for address in group.addresses if address.version == version]
+    hooks = {"PREROUTING": names.mirror, "INPUT": names.input, "OUTPUT": names.output}
+    mangle = [
+        *_mirror(names.mirror, group, addresses),
+        *_input(names.input, group, addresses),
+        *_output(names.output, group, addresses),
+    ]
+    raw = [
+        f"-A {names.raw} {side} {address} -j CT --notrack" for address in addresses for side in ("-d", "-s")
+    ]
+    return (
+        _table("mangle", hooks, mangle, saved),
+        _table("raw", {"PREROUTING": names.raw, "OUTPUT": names.raw}, raw, saved),
+    )
+
+
+def removal(name: str, saved: str) -> str:
+    """iptables-restore input that removes what `saved` (iptables-save output) shows of a group."""
+    ours = set(chains(name))
+    tables: dict[str, tuple[list[str], list[str]]] = {}
+    table = ""
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith(":") and line[1:].split()[0] in ours:
+            chain = line[1:].split()[0]
+            jumps, emptied = tables.setdefault(table, ([], []))
+            jumps.extend(jump.replace("-A ", "-D ", 1) for jump in _jumps(saved, table, chain))
+            emptied.append(chain)
+    return "".join(
+        "\n".join(
+            [f"*{table}", *jumps, *(f"-F {c}" for c in emptied), *(f"-X {c}" for c in emptied), "COMMIT\n"]
+        )
+        for table, (jumps, emptied) in tables.items()
+    )
+
+
+def missing_rules(group: GroupNet, version: int, saved: str) -> list[str]:
+    """What `saved` (iptables-save output) lacks of the jumps and chains that keep the group closed."""
+    names = chains(group.name)
+    return [
+        f"{hook} -> {chain}"
+        for hook, chain in (("PREROUTING", names.mirror), ("INPUT", names.input), ("OUTPUT", names.output))
+        if f"-A {hook} -j {chain}" not in _jumps(saved, "mangle", chain)
+        or not any(line.startswith(f"-A {chain} ") for line in saved.splitlines())
+    ]
+
+
+def _table(name: str, hooks: dict[str, str], rules: list[str], saved: str) -> str:
+    """One table: chains declared (and so emptied), jumps put first, rules."""
+    declared = [f":{chain} - [0:0]" for chain in dict.fromkeys(hooks.values())]
+    jumps: list[str] = []
+    for hook, chain in hooks.items():
+        if f"-A {hook} -j {chain}" in _jumps(saved, name, chain):
+            jumps.append(f"-D {hook} -j {chain}")
+        jumps.append(f"-I {hook} -j {chain}")
+    return "\n".join([f"*{name}", *declared, *jumps, *rules, "COMMIT\n"])
+
+
+def _jumps(saved: str, table: str, chain: str) -> list[str]:
+    """The lines of `saved` in which another chain of the table jumps to `chain`."""
+    current, found = "", []
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            current = line[1:]
+        elif current == table and line.startswith("-A ") and line.endswith(f" -j {chain}"):
+            found.append(line)
+    return found
+
+
+def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
+    """Client segments, as they come in from the service side only: nothing that was mirrored is again."""
+    for address in addresses:
+        for ports in _port_matches(group.ports_of("tcp")):
+            yield (
+                f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
+                f"-j TEE --gateway {group.gateway(address.version)}"
+            )
+
+
+def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
+    """All that the local servers might see of clients. A UDP server may answer, and then be spoken
+    to, on any port: with one UDP port in the group, all UDP is asked about."""
+    yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
+    queue = _queue(group.queue_in, group.workers)
+    matches = [f"-p tcp {ports}" for ports in _port_matches(group.ports_of("tcp"))]
+    if group.ports_of("udp"):
+        matches.append("-p udp")
+    for address in addresses:
+        for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+            yield from (f"-A {chain} -i {interface} -d {address} {match} -j {queue}" for match in matches)
+
+
+def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
+    """All that leaves the host under a service address, whatever it is: it needs the lease."""
+    yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
+    queue = _queue(group.queue_out, group.workers)
+    yield from (f"-A {chain} ! -o lo -s {address} -j {queue}" for address in addresses)
+
+
+def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:
+    for start in range(0, len(ports), _MULTIPORT_MAX):
+        some = ports[start : start + _MULTIPORT_MAX]
+        yield f"-m multiport --dports {','.join(map(str, some))}"
+
+
+def _queue(first: int, workers: int) -> str:
+    """Hashing over several queues is symmetric: both directions of a flow meet the same worker."""
+    return (
+        f"NFQUEUE --queue-num {first}"
+        if workers == 1
+        else f"NFQUEUE --queue-balance {first}:{first + workers - 1}"
+    )
+
+
+async def apply_rules(group: GroupNet) -> None:
+    """Installs the group's rules, replacing what is there of it. Raises RulesError; then nothing of the
+    table in question has changed. A kernel without the CT target is served without NOTRACK."""
+    for version in group.families:
+        mangle, raw = ruleset(group, version, await saved_rules(version))
+        await _restore(version, mangle)
+        try:
+            await _restore(version, raw)
+        except RulesError as error:
+            log.warning("group %s: conntrack is not kept from IPv%d: %s", group.name, version, error)
+
+
+async def remove_rules(name: str, version: int) -> None:
+    """Removes every rule and chain of the group `name` for one IP version, if any. Raises RulesError."""
+    text = removal(name, await saved_rules(version))
+    if text:
+        await _restore(version, text)
+
+
+async def missing(group: GroupNet) -> list[str]:
+    """What somebody else has removed of the group's rules: empty when all stand. Raises RulesError."""
+    return [
+        f"IPv{version} {what}"
+        for version in group.families
+        for what in missing_rules(group, version, await saved_rules(version))
+    ]
+
+
+async def saved_rules(version: int) -> str:
+    """The output of iptables-save (4) or ip6tables-save (6). Raises RulesError."""
+    return await _run(f"{_TOOLS[version]}-save", "")
+
+
+async def _restore(version: int, text: str) -> None:
+    await _run(f"{_TOOLS[version]}-restore", text, "--noflush", "--wait", "5")
+
+
+async def _run(tool: str, text: str, *options: str) -> str:
+    path = shutil.which(tool)
+    if path is None:
+        raise RulesError(f"{tool} is not installed: apt-get install iptables")
+    process = await asyncio.create_subprocess_exec(
+        path,
+        *options,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(text.encode())
+    if process.returncode:
+        said = " ".join(err.decode(errors="replace").split())
+        raise RulesError(
+            f"{tool} failed ({process.returncode}): {said}; `fttcp doctor` tells what is missing"
+        )
+    return out.decode()
