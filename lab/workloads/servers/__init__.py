@@ -1,0 +1,1 @@
+"""Plain servers used by the workloads; they know nothing of fttcp."""

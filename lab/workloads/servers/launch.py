@@ -1,0 +1,96 @@
+"""Makes the files that a real server needs in the working directory, then becomes that server (exec).
+
+The files are the same bytes with the same times on every host, as they would be on well-kept peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from lab.workloads.ramp import PERIOD, Ramp
+
+CONTENT_SEED = 1
+CONTENT_TIME = 1_700_000_000
+WEB_SIZE = 128 << 20
+HTTPD_SIZE = 32 << 20
+TFTP_SIZES = (100_000, 1_000_000, 2_000_000, 5_000_000, 20_000_000)
+
+NGINX_CONF = """
+worker_processes 2;
+daemon off;
+user root;
+pid nginx.pid;
+error_log nginx-error.log warn;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  sendfile on;
+  keepalive_timeout 75s;
+  client_body_temp_path upload-temp;
+  client_max_body_size 0;
+  proxy_temp_path upload-temp;
+  fastcgi_temp_path upload-temp;
+  uwsgi_temp_path upload-temp;
+  scgi_temp_path upload-temp;
+  server {
+    listen [::]:PORT ipv6only=off backlog=4096;
+    root www;
+    location /paced/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 64k; }
+    location /slow/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 8k; }
+    location /put/ { dav_methods PUT DELETE; create_full_put_path on; }
+  }
+}
+"""
+
+
+def write_ramp(path: Path, size: int) -> None:
+    """Write a file of ``size`` bytes of the content ramp, unless it is there."""
+    if path.exists() and path.stat().st_size == size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    once = Ramp(CONTENT_SEED).span(0, PERIOD)
+    with path.open("wb") as file:
+        for at in range(0, size, PERIOD):
+            file.write(once[: size - at])
+    os.utime(path, (CONTENT_TIME, CONTENT_TIME))
+
+
+def nginx(port: int) -> list[str]:
+    """nginx with a big file, a paced location and an upload location."""
+    write_ramp(Path("www/ramp.bin"), WEB_SIZE)
+    Path("www/put").mkdir(exist_ok=True)
+    Path("nginx.conf").write_text(NGINX_CONF.replace("PORT", str(port)))
+    return ["nginx", "-p", f"{Path.cwd()}/", "-e", "nginx-error.log", "-c", "nginx.conf"]
+
+
+def http_server(port: int) -> list[str]:
+    """Python's own http.server, on IPv4 and IPv6."""
+    write_ramp(Path("httpd/ramp.bin"), HTTPD_SIZE)
+    return ["python3", "-m", "http.server", str(port), "--bind", "::", "--directory", "httpd"]
+
+
+def tftpd(port: int) -> list[str]:
+    """tftpd-hpa, for read and write requests on IPv4 and IPv6."""
+    for size in TFTP_SIZES:
+        write_ramp(Path(f"tftp/ramp-{size}.bin"), size)
+    options = ["--foreground", "--listen", "--address", f":{port}", "--user", "root", "--create", "--secure"]
+    return ["in.tftpd", *options, f"{Path.cwd()}/tftp"]
+
+
+LAUNCHERS = {"nginx": nginx, "http.server": http_server, "tftpd": tftpd}
+
+
+def main() -> None:
+    """Prepare and become the server."""
+    parser = argparse.ArgumentParser(description="prepare a real server's files and run it")
+    parser.add_argument("server", choices=sorted(LAUNCHERS))
+    parser.add_argument("port", type=int)
+    options = parser.parse_args()
+    argv = LAUNCHERS[options.server](options.port)
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main()
