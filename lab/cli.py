@@ -1,0 +1,217 @@
+"""``fttcp lab``: the lab from the command line. Exit status 0 says success."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from lab.errors import LabError
+from lab.lifecycle import Lab
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def lab_command(function: Command) -> Command:
+    """Give a command the option --name as argument `lab`, and show a LabError as a message with status 1."""
+
+    @click.option(
+        "--name",
+        "name",
+        default="default",
+        show_default=True,
+        envvar="FTTCP_LAB",
+        help="Which lab, when several run side by side.",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, name: str, **kwargs: Any) -> Any:
+        try:
+            return function(*args, lab=Lab(name), **kwargs)
+        except LabError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group()
+def lab() -> None:
+    """A pair, a client and a switch as hosts on this machine: real daemons, real faults."""
+
+
+@lab.command()
+@click.option(
+    "--serve",
+    multiple=True,
+    metavar="PORT/PROTO=COMMAND",
+    help="Protect this port; the command runs on both nodes, unmodified. May be given several times. "
+    "Default: Python's web server on port 80.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Dotted path into the group's (or [node]'s) configuration, for example timing.heartbeat_ms=10; "
+    "alpha. or beta. in front limits it to that node.",
+)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait until the pair is in step.")
+@click.option("--bare", is_flag=True, help="Hosts and network only, no daemons.")
+@click.option("--keep", is_flag=True, help="When the pair does not get in step, leave the lab as it is.")
+@lab_command
+def up(
+    lab: Lab, serve: tuple[str, ...], settings: tuple[str, ...], timeout: float, bare: bool, keep: bool
+) -> None:
+    """Start everything; returns when the pair is in step."""
+    lab.up(serve, settings, wait_s=timeout, bare=bare, keep=keep)
+    click.echo(f"lab {lab.name} is up{' (no daemons)' if bare else ', the pair is in step'}: {lab.home}")
+
+
+@lab.command()
+@lab_command
+def down(lab: Lab) -> None:
+    """Remove the lab and all that belongs to it, also when it was left half made."""
+    removed = lab.down()
+    click.echo(f"lab {lab.name}: {'removed' if removed else 'there was none'}")
+
+
+@lab.command()
+@lab_command
+def env(lab: Lab) -> None:
+    """Print the addresses of the lab as shell assignments."""
+    for key, value in lab.env().items():
+        click.echo(f"{key}={shlex.quote(value)}")
+
+
+@lab.command(name="exec")
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@lab_command
+def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
+    """Run a command in HOST: client, alpha, beta, switch, primary or backup. Write it after --.
+
+    Its standard streams, its exit status (128 + number when a signal ended it) and signals are passed
+    through.
+    """
+    process = lab.popen(host, command)
+
+    def forward(number: int, _frame: object) -> None:
+        process.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, forward)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else forward)
+    status = process.wait()
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+@lab.group()
+def fault() -> None:
+    """Make something fail. Each returns when it has really happened."""
+
+
+def _fault_command(kind: str, summary: str, *parameters: Callable[[Any], Any]) -> None:
+    """Add the fault `kind` to the command line; its parameters are passed on by their names."""
+
+    @json_option
+    @lab_command
+    def command(lab: Lab, as_json: bool, **options: Any) -> None:
+        report = lab.fault(kind, **options)
+        if as_json:
+            click.echo(json.dumps(report))
+        else:
+            details = ", ".join(
+                f"{key} {value}" for key, value in report.items() if key not in ("fault", "at_s")
+            )
+            click.echo(f"{kind}: {details}, at {report['at_s']:.6f} s")
+
+    for parameter in reversed(parameters):
+        command = parameter(command)
+    fault.command(name=kind, help=summary)(command)
+
+
+_target = click.argument("target", default="primary")
+_fault_command("crash-host", "The host is gone at once: links dead, every process stopped for good.", _target)
+_fault_command("kill-server", "SIGKILL of the server process.", _target)
+_fault_command("hang-server", "SIGSTOP of the server process.", _target)
+_fault_command("kill-node", "SIGKILL of the node daemon.", _target)
+_fault_command(
+    "freeze-node",
+    "SIGSTOP of the node daemon, and SIGCONT after --seconds.",
+    _target,
+    click.option("--seconds", default=2.0, show_default=True),
+)
+_fault_command(
+    "cut",
+    "Pull a cable of a host: client (its service side), peer, or all.",
+    click.argument("link", type=click.Choice(["client", "peer", "all"])),
+    _target,
+)
+_fault_command(
+    "loss",
+    "Lose PERCENT of the packets on a link, in both directions.",
+    click.argument("link", type=click.Choice(["client", "peer"])),
+    click.argument("percent", type=click.FloatRange(0, 100)),
+)
+_fault_command(
+    "rate",
+    "Shape the client's link to MBIT Mbit/s in each direction.",
+    click.argument("link", type=click.Choice(["client"])),
+    click.argument("mbit", type=float),
+)
+_fault_command("heal", "All links up, no loss, no limit; what was stopped runs on.")
+_fault_command(
+    "restart-host",
+    "Bring a node back: a fresh host with a new daemon. Default: the one that is down.",
+    click.argument("target", required=False),
+)
+_fault_command("switchover", "Ask the primary for a planned switchover.", _target)
+
+
+@lab.command()
+@click.argument("condition")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds.")
+@lab_command
+def wait(lab: Lab, condition: str, timeout: float) -> None:
+    """Wait until CONDITION holds: synced, primary=alpha or primary=beta."""
+    lab.wait(condition, timeout)
+
+
+@lab.command()
+@json_option
+@lab_command
+def status(lab: Lab, as_json: bool) -> None:
+    """What both nodes say of themselves."""
+    report = lab.status()
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for node in report["nodes"]:
+        click.echo(f"{node['node']}: {'alive' if node['alive'] else node['reason']}")
+        for group in node["groups"]:
+            flows = ", ".join(f"{count} {kind}" for kind, count in group["flows"].items())
+            click.echo(
+                f"  {group['name']}: {group['role']}, epoch {group['epoch']}, {group.get('mode', '')}, "
+                f"lease {group['lease_ms_left']} ms, flows: {flows}, divergences {group['divergences']}"
+            )
+
+
+@lab.command()
+@click.argument("host")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing until interrupted.")
+@lab_command
+def logs(lab: Lab, host: str, follow: bool) -> None:
+    """Print the log of the daemon (and its servers' output) of HOST."""
+    path = lab.log(host)
+    if not path.exists():
+        raise LabError(f"lab {lab.name!r}: {path} does not exist: the daemon of {host} was never started")
+    sys.exit(subprocess.call(["tail", "-n", "+1", *(["-F"] if follow else []), str(path)]))

@@ -1,0 +1,242 @@
+"""The faults of the lab. Each returns when it has really happened, with a report of what and when.
+
+A report has `fault`, `target`, and `at_s`: the time on CLOCK_MONOTONIC (the same in every process of the
+machine) at which the fault had taken effect.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lab import network
+from lab.control import NoAnswerError
+from lab.errors import LabError
+from lab.hosts import Host, await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT, NODES, SWITCH
+from lab.nodeconfig import GROUP
+from lab.state import LabState, ProcessId
+
+Report = dict[str, Any]
+EFFECT_S = 5.0
+"""Longest time in seconds that a fault may take to show its effect."""
+
+
+def crash_host(lab: Lab, target: str = "primary") -> Report:
+    """The host is gone at once: first its links, so that nothing of its end is seen, then every process."""
+    host = _node(lab, target)
+    switch = lab.host(SWITCH)
+    network.set_links(switch, network.cables(host.name), up=False)
+    at_s = time.monotonic()
+    host.kill()
+    network.unplug(switch, host.name)
+    lab.reap()
+    return _report("crash-host", host.name, at_s)
+
+
+def kill_server(lab: Lab, target: str = "primary") -> Report:
+    """SIGKILL to the server processes that the node supervises (their whole process groups)."""
+    host = _node(lab, target)
+    members = _signal_servers(lab, host, signal.SIGKILL)
+    at_s = time.monotonic()
+    await_condition(
+        lambda: not any(process.alive() for process in members),
+        EFFECT_S,
+        f"host {host.name}: end of its servers",
+    )
+    return _report("kill-server", host.name, at_s)
+
+
+def hang_server(lab: Lab, target: str = "primary") -> Report:
+    """SIGSTOP to the server processes that the node supervises: alive, but deaf."""
+    host = _node(lab, target)
+    members = _signal_servers(lab, host, signal.SIGSTOP)
+    at_s = time.monotonic()
+    await_condition(
+        lambda: all(process.state() in ("T", None) for process in members),
+        EFFECT_S,
+        f"host {host.name}: stop of its servers",
+    )
+    return _report("hang-server", host.name, at_s)
+
+
+def kill_node(lab: Lab, target: str = "primary") -> Report:
+    """SIGKILL to the node daemon."""
+    host = _node(lab, target)
+    daemon = lab.node_process(host.name)
+    daemon.signal(signal.SIGKILL)
+    at_s = time.monotonic()
+    await_condition(lambda: not daemon.alive(), EFFECT_S, f"host {host.name}: end of its daemon")
+    lab.reap()
+    return _report("kill-node", host.name, at_s)
+
+
+def freeze_node(lab: Lab, target: str = "primary", seconds: float = 2.0) -> Report:
+    """SIGSTOP to the node daemon, and SIGCONT after `seconds` by a timer that lives in the host."""
+    host = _node(lab, target)
+    daemon = lab.node_process(host.name)
+    if seconds <= 0:
+        raise LabError(f"freeze-node: {seconds} seconds; it must be more than 0")
+    timer = host.popen(
+        ["sh", "-c", 'sleep "$0" && kill -CONT "$1"', str(seconds), str(host.inner_pid(daemon.pid))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    lab.keep_child(timer)
+    daemon.signal(signal.SIGSTOP)
+    at_s = time.monotonic()
+    await_condition(lambda: daemon.state() == "T", EFFECT_S, f"host {host.name}: stop of its daemon")
+    return _report("freeze-node", host.name, at_s, seconds=seconds)
+
+
+def cut(lab: Lab, link: str, target: str = "primary") -> Report:
+    """Pull the cable(s) of a host: "client" (its service side), "peer", or "all"; it loses the carrier."""
+    if link not in ("client", "peer", "all"):
+        raise LabError(f"cut {link!r}: there is no such link; links are client, peer, all")
+    host = lab.host(target)
+    host.require_alive()
+    chosen = network.cables(host.name, link)
+    if not chosen:
+        raise LabError(f"cut {link}: host {host.name} has no such link")
+    network.set_links(lab.host(SWITCH), chosen, up=False)
+    at_s = time.monotonic()
+    await_condition(
+        lambda: not any(network.has_carrier(host, cable) for cable in chosen),
+        EFFECT_S,
+        f"host {host.name}: loss of the carrier",
+    )
+    return _report("cut", host.name, at_s, link=link)
+
+
+def loss(lab: Lab, link: str, percent: float) -> Report:
+    """Lose `percent` of the frames of the "client" or "peer" link, in both directions; 0 ends it."""
+    if link not in ("client", "peer"):
+        raise LabError(f"loss {link!r}: there is no such link; links are client, peer")
+    hosts = [host for host in map(lab.host, (CLIENT, *NODES)) if host.alive()]
+    network.set_loss(lab.host(SWITCH), hosts, link, percent)
+    return _report("loss", link, time.monotonic(), percent=percent)
+
+
+def rate(lab: Lab, link: str, mbit: float) -> Report:
+    """Shape the "client" link to `mbit` Mbit/s in each direction."""
+    if link != "client":
+        raise LabError(f"rate {link!r}: only the client link can be shaped")
+    network.set_rate(lab.host(SWITCH), lab.host(CLIENT), mbit)
+    return _report("rate", link, time.monotonic(), mbit=mbit)
+
+
+def heal(lab: Lab) -> Report:
+    """All links up, no loss, no rate limit, and stopped daemons and servers run on. Dead ones stay dead."""
+    switch = lab.host(SWITCH)
+    hosts = [host for host in map(lab.host, (CLIENT, *NODES)) if host.alive()]
+    chosen = [(host, cable) for host in hosts for cable in network.cables(host.name)]
+    network.set_links(switch, [cable for _, cable in chosen], up=True)
+    for link in ("client", "peer"):
+        network.set_loss(switch, hosts, link, 0)
+    network.set_rate(switch, lab.host(CLIENT), None)
+    for host in hosts:
+        for pid in host.processes():
+            process = ProcessId.find(pid)
+            if process is not None and process.state() == "T":
+                process.signal(signal.SIGCONT)
+    await_condition(
+        lambda: all(network.has_carrier(host, cable) for host, cable in chosen),
+        EFFECT_S,
+        "carrier on all links",
+    )
+    return _report("heal", "all", time.monotonic())
+
+
+def restart_host(lab: Lab, target: str | None = None) -> Report:
+    """Make a node anew (default: the one that is down or has no daemon); returns before it is in step."""
+    name = target if target in NODES else lab.host(target).name if target else _fallen(lab)
+    lab.restart_host(name)
+    return _report("restart-host", name, time.monotonic())
+
+
+def switchover(lab: Lab, target: str = "primary") -> Report:
+    """Ask the primary for a planned switchover of the lab's group: no fault, but a disturbance."""
+    host = _node(lab, target)
+    at_s = time.monotonic()
+    answer = lab.ask(host.name, {"op": "switchover", "group": GROUP}, timeout_s=EFFECT_S)
+    if answer.get("error"):
+        raise LabError(f"host {host.name}: switchover refused: {answer['error']}")
+    return _report("switchover", host.name, at_s)
+
+
+FAULTS: dict[str, Callable[..., Report]] = {
+    "crash-host": crash_host,
+    "kill-server": kill_server,
+    "hang-server": hang_server,
+    "kill-node": kill_node,
+    "freeze-node": freeze_node,
+    "cut": cut,
+    "loss": loss,
+    "rate": rate,
+    "heal": heal,
+    "restart-host": restart_host,
+    "switchover": switchover,
+}
+
+
+def _report(fault: str, target: str, at_s: float, **details: Any) -> Report:
+    return {"fault": fault, "target": target, "at_s": round(at_s, 6), **details}
+
+
+def _node(lab: Lab, target: str) -> Host:
+    """The living node that `target` means (alpha, beta, primary, backup)."""
+    host = lab.host(target)
+    if host.name not in NODES:
+        raise LabError(f"host {host.name}: this fault needs a node ({', '.join(NODES)}, primary, backup)")
+    host.require_alive()
+    return host
+
+
+def _fallen(lab: Lab) -> str:
+    """The one node that is down or whose daemon has ended."""
+    state = LabState.load(lab.name)
+    fallen = [
+        node
+        for node in NODES
+        if not lab.host(node).alive()
+        or not (state.bare or ((daemon := state.hosts[node].node) and daemon.alive()))
+    ]
+    if len(fallen) != 1:
+        raise LabError(f"restart-host: {len(fallen)} nodes are down, so say which one: alpha or beta")
+    return fallen[0]
+
+
+def _signal_servers(lab: Lab, host: Host, number: int) -> list[ProcessId]:
+    """Send `number` to the process groups of all supervised servers of `host`; returns their processes."""
+    try:
+        status = lab.ask(host.name, {"op": "status"})
+    except NoAnswerError as error:
+        raise LabError(f"host {host.name}: cannot learn its servers: {error}") from error
+    leaders = [
+        pid
+        for group in status["groups"]
+        for pid in group["server"].get("pids", [group["server"].get("pid")])
+        if pid
+    ]
+    if not leaders:
+        raise LabError(f"host {host.name}: no server runs there; see: fttcp lab logs {host.name}")
+    groups = {os.getpgid(host.outer_pid(leader)) for leader in leaders}
+    if os.getpgid(lab.node_process(host.name).pid) in groups:
+        raise LabError(
+            f"host {host.name}: a server shares the daemon's process group, so it cannot be hit alone"
+        )
+    members = [
+        process
+        for pid in host.processes()
+        if (process := ProcessId.find(pid)) is not None and process.group() in groups
+    ]
+    for group in groups:
+        os.killpg(group, number)
+    return members

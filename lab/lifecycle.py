@@ -1,0 +1,340 @@
+"""A lab from start to end: what tests, the campaign, the demo and the command line use."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import network
+from lab.control import NoAnswerError, ask
+from lab.errors import LabError
+from lab.hosts import Host, await_condition
+from lab.network import CLIENT, HOSTS, NODES, SWITCH
+from lab.nodeconfig import DEFAULT_SERVE, GROUP, RUN_DIR, check_settings, node_config, to_toml
+from lab.state import HostRecord, LabState, ProcessId, directory, locked
+
+Status = dict[str, Any]
+
+
+class Lab:
+    """One lab by its name; any number of processes may hold a Lab of the same name."""
+
+    def __init__(self, name: str = "default") -> None:
+        self.name = name
+        self.home = directory(name)
+        self._children: list[subprocess.Popen[Any]] = []
+
+    # ---- start and end
+
+    def up(
+        self,
+        serve: Sequence[str] = (),
+        settings: Sequence[str] = (),
+        *,
+        wait_s: float = 30.0,
+        bare: bool = False,
+        keep: bool = False,
+    ) -> None:
+        """Make the lab, start the daemons, and return when the pair is in step.
+
+        `serve` are "PORT/PROTO=COMMAND" (none: a web server on port 80), `settings` are KEY=VALUE for the
+        generated configuration; `bare` makes hosts and network only, without daemons. When it fails or is
+        interrupted everything is removed again, unless `keep`. Raises LabError.
+        """
+        state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare)
+        check_settings(state.serve, state.settings)
+        if not bare:
+            fttcp_program()
+        with locked(self.name):
+            if self.home.exists():
+                raise LabError(
+                    f"lab {self.name!r}: there is one in {self.home}; "
+                    f"remove it first with: fttcp lab down --name {self.name}"
+                )
+            self.home.mkdir(mode=0o755)
+            state.save()
+        try:
+            with locked(self.name):
+                for host in HOSTS:
+                    self._start_host(state, host)
+                if not bare:
+                    key = secrets.token_hex(32)
+                    for node in NODES:
+                        self._configure(state, node, key)
+                    for node in NODES:
+                        self._start_node(state, node)
+            if not bare:
+                self.wait("synced", wait_s)
+        except BaseException:
+            if not keep:
+                self.down()
+            raise
+
+    def down(self) -> bool:
+        """Remove the lab and all that belongs to it, whole or half made; False when there was nothing."""
+        with locked(self.name):
+            if not self.home.exists():
+                return False
+            if (self.home / "lab.json").exists():
+                state = LabState.load(self.name)
+                for name, record in state.hosts.items():
+                    Host(name, self.home / name, record.init).kill()
+            shutil.rmtree(self.home)
+        self.reap()
+        return True
+
+    def restart_host(self, name: str) -> Host:
+        """Make node `name` anew: fresh namespaces and /run, the same disk, links up, a new daemon."""
+        if name not in NODES:
+            raise LabError(f"host {name}: only {' and '.join(NODES)} can be restarted")
+        with locked(self.name):
+            state = LabState.load(self.name)
+            Host(name, self.home / name, state.hosts[name].init).kill()
+            self.reap()
+            host = self._start_host(state, name)
+            if not state.bare:
+                self._start_node(state, name)
+        return host
+
+    # ---- hosts
+
+    def host(self, name: str) -> Host:
+        """The host `name`: switch, client, alpha, beta, or by role: primary, backup."""
+        if name in ("primary", "backup"):
+            name = self.node_in_role(name)
+        records = LabState.load(self.name).hosts
+        if name not in HOSTS:
+            raise LabError(f"host {name!r}: there is none; hosts are {', '.join(HOSTS)}, primary, backup")
+        if name not in records:
+            raise LabError(
+                f"host {name}: it was never made in lab {self.name!r}; take the lab down and up again"
+            )
+        return Host(name, self.home / name, records[name].init)
+
+    def popen(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start `argv` in `host`; see Host.popen."""
+        return self.host(host).popen(argv, **options)
+
+    def exec(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `argv` in `host` to its end; returns status and output (text), whatever the status is."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        text = options.pop("input", None)
+        timeout_s = options.pop("timeout", None)
+        if text is not None:
+            options["stdin"] = subprocess.PIPE
+        with self.popen(host, argv, **options) as process:
+            try:
+                out, err = process.communicate(text, timeout=timeout_s)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+
+    def keep_child(self, process: subprocess.Popen[Any]) -> None:
+        """Leave `process` to itself: it lives with its host, and reap() collects it when it has ended."""
+        self._children.append(process)
+
+    def reap(self) -> None:
+        """Collect those of our own children that have ended."""
+        self._children = [child for child in self._children if child.poll() is None]
+
+    # ---- daemons
+
+    def ask(self, node: str, request: dict[str, Any], timeout_s: float = 0.5) -> dict[str, Any]:
+        """Put a question to the daemon of `node` over its control socket."""
+        return ask(
+            self.home / node / "run" / Path(RUN_DIR).relative_to("/run") / "control.sock", request, timeout_s
+        )
+
+    def node_process(self, node: str) -> ProcessId:
+        """The daemon of `node`; raises LabError when it does not run."""
+        process = LabState.load(self.name).hosts[node].node
+        if process is None or not process.alive():
+            raise LabError(
+                f"host {node}: its daemon does not run; see: fttcp lab logs {node}; "
+                f"start anew with: fttcp lab fault restart-host {node}"
+            )
+        return process
+
+    def status(self) -> Status:
+        """What both daemons say: {"nodes": [{"node", "alive", "groups": [...]}]}."""
+        LabState.load(self.name)
+        nodes = []
+        for node in NODES:
+            try:
+                nodes.append({"node": node, "alive": True, "groups": [], **self.ask(node, {"op": "status"})})
+            except NoAnswerError as error:
+                nodes.append({"node": node, "alive": False, "groups": [], "reason": str(error)})
+        return {"nodes": nodes}
+
+    def node_in_role(self, role: str) -> str:
+        """The node that is "primary" or "backup" of the lab's group; the highest epoch counts."""
+        status = self.status()
+        claims = [(group["epoch"], node["node"]) for node, group in _groups(status) if group["role"] == role]
+        if not claims:
+            raise LabError(
+                f"no node is {role} now ({_summary(status)}); see: fttcp lab status --name {self.name}"
+            )
+        return str(max(claims)[1])
+
+    def wait(self, condition: str, timeout_s: float = 30.0) -> Status:
+        """Return the status in which `condition` holds: "synced", or "primary=HOST".
+
+        Raises LabError after `timeout_s`, or at once when a daemon that is needed for it has ended.
+        """
+        holds, needed = _condition(condition)
+        latest: Status = {"nodes": []}
+
+        def check() -> bool:
+            nonlocal latest
+            latest = self.status()
+            if holds(latest):
+                return True
+            for node in needed:
+                self.node_process(node)
+            return False
+
+        try:
+            await_condition(check, timeout_s, f"lab {self.name!r}: waiting for {condition}", interval_s=0.02)
+        except LabError as error:
+            tails = "".join(f"\n--- last lines of {self.log(node)}\n{self._log_tail(node)}" for node in NODES)
+            raise LabError(f"{error}\nstate: {_summary(latest)}{tails}") from error
+        return latest
+
+    def log(self, host: str) -> Path:
+        """The log file of the daemon of `host`."""
+        if host in ("primary", "backup"):
+            host = self.node_in_role(host)
+        if host not in NODES:
+            raise LabError(f"host {host!r}: it has no daemon, so no log; nodes are {', '.join(NODES)}")
+        return self.home / host / "log" / "node.log"
+
+    def env(self) -> dict[str, str]:
+        """The addresses and processes of the lab, by the names that `fttcp lab env` prints."""
+        hosts = LabState.load(self.name).hosts
+        addresses = {(cable.host, cable.link): str(cable.address4.ip) for cable in network.CABLES}
+        addresses6 = {(cable.host, cable.link): str(cable.address6.ip) for cable in network.CABLES}
+        values = {"SERVICE4": network.SERVICE4, "SERVICE6": network.SERVICE6}
+        for host in (CLIENT, *NODES):
+            values[f"{host.upper()}4"] = addresses[host, network.SERVICE_LINK]
+            values[f"{host.upper()}6"] = addresses6[host, network.SERVICE_LINK]
+        for node in NODES:
+            values[f"{node.upper()}_PEER4"] = addresses[node, network.PEER_LINK]
+            values[f"{node.upper()}_PEER6"] = addresses6[node, network.PEER_LINK]
+        values |= {"LAB_NAME": self.name, "LAB_DIR": str(self.home), "GROUP": GROUP}
+        return values | {f"{host.upper()}_PID": str(record.init.pid) for host, record in hosts.items()}
+
+    def fault(self, kind: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Make the fault `kind` (see lab.faults) and return its report once it has really happened."""
+        from lab.faults import FAULTS
+
+        if kind not in FAULTS:
+            raise LabError(f"fault {kind!r}: there is none; faults are {', '.join(FAULTS)}")
+        return FAULTS[kind](self, *arguments, **options)
+
+    # ---- parts
+
+    def _start_host(self, state: LabState, name: str) -> Host:
+        def record(init: ProcessId) -> None:
+            state.hosts[name] = HostRecord(init)
+            state.save()
+
+        host = Host.start(name, self.home / name, record)
+        if name == SWITCH:
+            network.build_switch(host)
+        else:
+            network.connect(self.host(SWITCH), host)
+        return host
+
+    def _configure(self, state: LabState, node: str, key: str) -> None:
+        home = self.home / node
+        with os.fdopen(os.open(home / "key", os.O_WRONLY | os.O_CREAT, 0o600), "w") as handle:
+            handle.write(key + "\n")
+        text = to_toml(node_config(node, home, state.serve, state.settings))
+        (home / "node.toml").write_text(text + "\n")
+
+    def _start_node(self, state: LabState, node: str) -> None:
+        host = self.host(node)
+        command = [fttcp_program(), "node", "--config", str(host.home / "node.toml")]
+        with self.log(node).open("ab") as log:
+            daemon = host.popen(
+                command,
+                cwd=host.home / "root",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.keep_child(daemon)
+        state.hosts[node].node = ProcessId.of(daemon.pid)
+        state.save()
+
+    def _log_tail(self, node: str, lines: int = 15) -> str:
+        path = self.log(node)
+        return (
+            "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(none)"
+        )
+
+
+def fttcp_program() -> str:
+    """The path of the fttcp command of this installation; raises LabError when it is not built."""
+    beside = Path(sys.executable).with_name("fttcp")
+    built = Path(__file__).parents[1] / ".venv" / "bin" / "fttcp"
+    for candidate in (beside, built):
+        if candidate.exists():
+            return str(candidate)
+    found = shutil.which("fttcp")
+    if found is None:
+        raise LabError(
+            f"the fttcp command is neither {beside} nor {built} nor in PATH; build it with: make build"
+        )
+    return found
+
+
+def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(node, group) for node in status["nodes"] if node["alive"] for group in node["groups"]]
+
+
+def _condition(text: str) -> tuple[Callable[[Status], bool], Sequence[str]]:
+    """The test of a status that `text` names, and the nodes whose daemons it needs."""
+    if text == "synced":
+        return _synced, NODES
+    key, _, host = text.partition("=")
+    if key == "primary" and host in NODES:
+        return lambda status: _is_primary(status, host), (host,)
+    raise LabError(f"condition {text!r}: there is none; wanted is synced, primary=alpha or primary=beta")
+
+
+def _synced(status: Status) -> bool:
+    groups = [group for _, group in _groups(status)]
+    return (
+        all(node["alive"] and node["groups"] for node in status["nodes"])
+        and sorted(group["role"] for group in groups) == sorted(["primary", "backup"] * (len(groups) // 2))
+        and all(group["synced"] for group in groups)
+    )
+
+
+def _is_primary(status: Status, host: str) -> bool:
+    own = [group for node, group in _groups(status) if node["node"] == host]
+    return bool(own) and all(group["role"] == "primary" for group in own)
+
+
+def _summary(status: Status) -> str:
+    """One line about both nodes."""
+    return "; ".join(
+        f"{node['node']}: "
+        + (
+            ", ".join(
+                f"{group['name']} {group['role']} {group.get('mode', '')}".strip() for group in node["groups"]
+            )
+            if node["alive"]
+            else "no answer"
+        )
+        for node in status["nodes"]
+    )

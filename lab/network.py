@@ -1,0 +1,200 @@
+"""The lab's network: who is connected to what, addresses, and what can be done to a link.
+
+The switch host has two bridges: ``br-svc`` (client and both nodes) and ``br-peer`` (the nodes' own link).
+Every cable is a veth pair with its far end as a bridge port in the switch, so every link fault is made there,
+out of the hosts' reach: a port that is down takes the carrier from the host, and frames are lost on the
+bridge, in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+
+from lab.errors import LabError
+from lab.hosts import Host, await_condition
+
+SWITCH = "switch"
+CLIENT = "client"
+NODES = ("alpha", "beta")
+HOSTS = (SWITCH, CLIENT, *NODES)
+
+SERVICE4 = "10.77.0.100"
+SERVICE6 = "fd77::100"
+SERVICE_LINK = "client"
+PEER_LINK = "peer"
+
+
+@dataclass(frozen=True)
+class Cable:
+    """One cable of a host to the switch: interface in the host, port and bridge in the switch, addresses."""
+
+    host: str
+    link: str
+    interface: str
+    port: str
+    bridge: str
+    address4: IPv4Interface
+    address6: IPv6Interface
+
+    @property
+    def mac(self) -> str:
+        """The interface's own MAC address, the same after every restart of the host."""
+        return "02:" + ":".join(f"{byte:02x}" for byte in (0x77, *self.address4.ip.packed))
+
+
+def _cable(host: str, link: str, interface: str, number: int) -> Cable:
+    network, bridge = (77, "br-svc") if link == SERVICE_LINK else (78, "br-peer")
+    port = host if link == SERVICE_LINK else f"{host}-peer"
+    return Cable(
+        host,
+        link,
+        interface,
+        port,
+        bridge,
+        IPv4Interface(f"10.{network}.0.{number}/24"),
+        IPv6Interface(f"fd{network}::{number}/64"),
+    )
+
+
+CABLES = (
+    _cable(CLIENT, SERVICE_LINK, "eth0", 10),
+    _cable("alpha", SERVICE_LINK, "svc0", 1),
+    _cable("alpha", PEER_LINK, "peer0", 1),
+    _cable("beta", SERVICE_LINK, "svc0", 2),
+    _cable("beta", PEER_LINK, "peer0", 2),
+)
+
+
+def cables(host: str | None = None, link: str = "all") -> list[Cable]:
+    """The cables of `host` (None: of all hosts) on `link`: "client" (service side), "peer", or "all"."""
+    return [cable for cable in CABLES if host in (None, cable.host) and link in ("all", cable.link)]
+
+
+def build_switch(switch: Host) -> None:
+    """Make the bridges; frames on them pass no firewall hooks of IP, and the switch itself never speaks."""
+    sysctl(switch, {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1})
+    if switch.path("/proc/sys/net/bridge").exists():
+        sysctl(
+            switch,
+            {f"net.bridge.bridge-nf-call-{kind}": 0 for kind in ("iptables", "ip6tables", "arptables")},
+        )
+    commands = ["link set lo up"]
+    for bridge in sorted({cable.bridge for cable in CABLES}):
+        commands.append(f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+        commands.append(f"link set {bridge} up")
+    _ip(switch, commands)
+
+
+def connect(switch: Host, host: Host) -> None:
+    """Plug the cables of `host` in and give it its addresses; older cables are removed first."""
+    unplug(switch, host.name)
+    sysctl(
+        host,
+        {
+            "net.ipv4.tcp_congestion_control": _congestion_control(host),
+            "net.ipv6.conf.all.disable_ipv6": 0,
+            "net.ipv6.conf.default.accept_dad": 0,
+            "net.ipv6.conf.default.accept_ra": 0,
+        },
+    )
+    own = cables(host.name)
+    at_switch, at_host = [], ["link set lo up"]
+    for cable in own:
+        at_switch += [
+            f"link add {cable.port} type veth peer name {cable.interface} "
+            f"address {cable.mac} netns {host.init.pid}",
+            f"link set {cable.port} master {cable.bridge} up",
+        ]
+        at_host += [
+            f"link set {cable.interface} up",
+            f"address add {cable.address4} dev {cable.interface}",
+            f"address add {cable.address6} dev {cable.interface} nodad",
+        ]
+    _ip(switch, at_switch)
+    _ip(host, at_host)
+    await_condition(
+        lambda: all(has_carrier(host, cable) for cable in own), 5, f"host {host.name}: carrier on its links"
+    )
+
+
+def unplug(switch: Host, host: str) -> None:
+    """Remove the cables of `host` from the switch, with both ends, as far as they exist."""
+    present = {
+        line.split(":")[1].split("@")[0].strip() for line in switch.run(["ip", "-o", "link"]).splitlines()
+    }
+    _ip(switch, [f"link delete {cable.port}" for cable in cables(host) if cable.port in present])
+
+
+def has_carrier(host: Host, cable: Cable) -> bool:
+    """Whether `host` sees a carrier on its end of `cable`."""
+    return host.path(f"/sys/class/net/{cable.interface}/carrier").read_text().strip() == "1"
+
+
+def set_links(switch: Host, chosen: Iterable[Cable], up: bool) -> None:
+    """Set the switch's ends of the `chosen` cables up or down, one directly after the other."""
+    _ip(switch, [f"link set {cable.port} {'up' if up else 'down'}" for cable in chosen])
+
+
+def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> None:
+    """Lose `percent` of the frames of the client's cable ("client") or between the nodes ("peer").
+
+    Both directions, each for itself; 0 takes the loss away. Segmentation offload is off at the ends of the
+    link, so that what is lost is single packets, as on a wire.
+    """
+    if not 0 <= percent <= 100:
+        raise LabError(f"loss {percent}: not a percentage; allowed are 0 to 100")
+    table = f"loss_{link}"
+    ports = [CLIENT] if link == SERVICE_LINK else [cable.port for cable in cables(link=PEER_LINK)]
+    directions = ("iifname", "oifname") if link == SERVICE_LINK else ("iifname",)
+    rules = [f"add table bridge {table}", f"delete table bridge {table}"]
+    if percent > 0:
+        rules.append(f"add table bridge {table}")
+        rules.append(f"add chain bridge {table} lose {{ type filter hook forward priority 0; }}")
+        chance = f"numgen random mod 1000000 < {round(percent * 10_000)}" if percent < 100 else ""
+        rules += [
+            f"add rule bridge {table} lose {direction} {port} {chance} counter drop"
+            for direction in directions
+            for port in ports
+        ]
+    _set_offload(hosts, link, on=percent == 0)
+    switch.run(["nft", "-f", "-"], text_input="\n".join(rules) + "\n")
+
+
+def set_rate(switch: Host, client: Host, mbit: float | None) -> None:
+    """Shape the client's cable to `mbit` Mbit/s in each direction; None takes the limit away."""
+    if mbit is not None and not 0.1 <= mbit <= 10_000:
+        raise LabError(f"rate {mbit}: not usable; allowed are 0.1 to 10000 Mbit/s")
+    (cable,) = cables(CLIENT)
+    for host, device in ((switch, cable.port), (client, cable.interface)):
+        shaped = "qdisc tbf" in host.run(["tc", "qdisc", "show", "dev", device, "root"])
+        if mbit is not None:
+            burst = max(32_768, int(mbit * 1e6 / 8 * 0.002))
+            arguments = ["rate", f"{int(mbit * 1e6)}bit", "burst", str(burst), "latency", "50ms"]
+            host.run(["tc", "qdisc", "replace", "dev", device, "root", "tbf", *arguments])
+        elif shaped:
+            host.run(["tc", "qdisc", "delete", "dev", device, "root"])
+
+
+def sysctl(host: Host, values: dict[str, str | int]) -> None:
+    """Set kernel parameters of the network namespace of `host` only."""
+    host.run(["sysctl", "-q", "-w", *(f"{key}={value}" for key, value in values.items())])
+
+
+def _congestion_control(host: Host) -> str:
+    """The usual "cubic", or "reno" where the machine does not allow cubic outside its own network."""
+    allowed = host.run(["sysctl", "-n", "net.ipv4.tcp_allowed_congestion_control"]).split()
+    return "cubic" if "cubic" in allowed else "reno"
+
+
+def _set_offload(hosts: Iterable[Host], link: str, on: bool) -> None:
+    word = "on" if on else "off"
+    for host in hosts:
+        for cable in cables(host.name, link):
+            host.run(["ethtool", "-K", cable.interface, "tso", word, "gso", word])
+
+
+def _ip(host: Host, commands: list[str]) -> None:
+    if commands:
+        host.run(["ip", "-batch", "-"], text_input="\n".join(commands) + "\n")

@@ -1,0 +1,140 @@
+"""The generated configuration of the lab's node daemons, from ``--serve`` and ``--set``."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.network import NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, cables
+
+GROUP = "lab"
+RUN_DIR = "/run/fttcp"
+DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
+
+Table = dict[str, Any]
+
+
+def parse_serve(serve: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split "PORT/PROTO[,PORT/PROTO]...=COMMAND" items into ports and commands. Raises LabError."""
+    ports: list[str] = []
+    commands: list[str] = []
+    for item in serve:
+        left, equals, command = item.partition("=")
+        for port in left.split(","):
+            number, _, protocol = port.partition("/")
+            good = number.isdecimal() and 1 <= int(number) <= 65535 and protocol in ("tcp", "udp")
+            if not (good and equals and command.strip()):
+                raise LabError(
+                    f"--serve {item!r}: not understood; wanted is PORT/PROTO=COMMAND, "
+                    'for example "80/tcp=python3 -m http.server 80" (PORT 1 to 65535, PROTO tcp or udp)'
+                )
+            ports.append(port)
+        commands.append(command.strip())
+    return ports, commands
+
+
+def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[str]) -> Table:
+    """The whole configuration of `node` ("alpha" or "beta") as nested tables.
+
+    `settings` are KEY=VALUE with KEY a dotted path into the group (`timing.heartbeat_ms`), or into [node]
+    when the first part is a key of it (`log_level`); `alpha.` or `beta.` in front limits it to that node.
+    VALUE is TOML, else text.
+    """
+    (peer,) = (name for name in NODES if name != node)
+    ports, commands = parse_serve(serve)
+    links = {cable.link: cable for cable in cables(node)}
+    others = {cable.link: cable for cable in cables(peer)}
+    config: Table = {
+        "node": {
+            "name": node,
+            "cluster": "lab",
+            "key_file": str(home / "key"),
+            "run_dir": RUN_DIR,
+            "service_interface": links[SERVICE_LINK].interface,
+            "peer_interface": links[PEER_LINK].interface,
+            "log_level": "info",
+        },
+        "peer": {"name": peer},
+        "link": [
+            {
+                "interface": links[link].interface,
+                "local": str(links[link].address4.ip),
+                "remote": str(others[link].address4.ip),
+                "remote_v6": str(others[link].address6.ip),
+            }
+            for link in (PEER_LINK, SERVICE_LINK)
+        ],
+        "group": [
+            {
+                "name": GROUP,
+                "addresses": [SERVICE4, SERVICE6],
+                "ports": ports,
+                "commands": commands,
+                "priority": 200 if node == NODES[0] else 100,
+            }
+        ],
+    }
+    for setting in settings:
+        _apply(config, node, setting)
+    return config
+
+
+def check_settings(serve: Sequence[str], settings: Sequence[str]) -> None:
+    """Raise LabError when an item of `serve` or `settings` is not understood."""
+    for node in NODES:
+        node_config(node, Path("/"), serve, settings)
+
+
+def _apply(config: Table, node: str, setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise LabError(
+            f"--set {setting!r}: not understood; wanted is KEY=VALUE, for example timing.heartbeat_ms=10"
+        )
+    if parts[0] in NODES:
+        if parts.pop(0) != node:
+            return
+        if not parts:
+            raise LabError(f"--set {setting!r}: no key after the node's name")
+    table: Table = config["node"] if parts[0] in config["node"] and parts[0] != "name" else config["group"][0]
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise LabError(f"--set {setting!r}: {part} is a single value, so it has no keys")
+    table[parts[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_toml(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Write nested tables as TOML: scalars and lists of scalars first, then tables, then arrays of tables."""
+    lines = [f"{key} = {_scalar(value)}" for key, value in config.items() if not _is_nested(value)]
+    for key, value in config.items():
+        name = (*path, key)
+        if isinstance(value, Mapping):
+            lines += ["", f"[{'.'.join(name)}]", to_toml(value, name)]
+        elif _is_nested(value):
+            for entry in value:
+                lines += ["", f"[[{'.'.join(name)}]]", to_toml(entry, name)]
+    return "\n".join(lines)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping) or (
+        isinstance(value, list) and value != [] and isinstance(value[0], Mapping)
+    )
+
+
+def _scalar(value: Any) -> str:
+    """A scalar or list as TOML; JSON writes these the same way, but for times, which are plain text here."""
+    return json.dumps(value, ensure_ascii=False, default=str)
