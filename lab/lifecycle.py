@@ -40,11 +40,13 @@ class Lab:
         wait_s: float = 30.0,
         bare: bool = False,
         keep: bool = False,
+        prepare: Callable[[Host], None] | None = None,
     ) -> None:
         """Make the lab, start the daemons, and return when the pair is in step.
 
         `serve` are "PORT/PROTO=COMMAND" (none: a web server on port 80), `settings` are KEY=VALUE for the
-        generated configuration; `bare` makes hosts and network only, without daemons. When it fails or is
+        generated configuration; `bare` makes hosts and network only, without daemons; `prepare` is called
+        with each node before its daemon starts, to put files for the server there. When it fails or is
         interrupted everything is removed again, unless `keep`. Raises LabError.
         """
         state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare)
@@ -61,8 +63,10 @@ class Lab:
             state.save()
         try:
             with locked(self.name):
-                for host in HOSTS:
-                    self._start_host(state, host)
+                for name in HOSTS:
+                    host = self._start_host(state, name)
+                    if prepare is not None and name in NODES:
+                        prepare(host)
                 if not bare:
                     key = secrets.token_hex(32)
                     for node in NODES:
