@@ -67,7 +67,7 @@ class Datagrams:
 
 
 def udp_echo(session: Session) -> None:
-    """Datagrams of many sizes come back unchanged; a lost one is sent again, a repeated answer is no fault."""
+    """Datagrams of many sizes come back unchanged; a lost one is sent again, a repeated answer is fine."""
     _udp_echo(session, (1, 16, 64, 512, 1400, 1472 - 20))
 
 

@@ -1,14 +1,14 @@
 """A plain TCP server with threads: it sends, checks and echoes ramps. It knows nothing of fttcp.
 
 The first line of a connection says what to do: ``[tag=T] VERB ARGUMENTS...``. What it answers depends on
-nothing but what the client sent (no clock, no randomness, no read sizes): two copies of it give the same bytes.
+nothing but what the client sent (no clock, no randomness, no read sizes): two copies of it agree.
 
     down SEED START COUNT RATE    send COUNT bytes of the ramp at RATE bytes per second (0: no limit), close
-    up SEED START COUNT STEP      check COUNT bytes; send a record after every STEP bytes, a verdict at the end
+    up SEED START COUNT STEP      check COUNT bytes; a record after every STEP bytes, a verdict at the end
     both SEED START COUNT RATE    both at once, then the verdict of the upload
     ask SEED                      for each line ``get START LENGTH`` send that part of the ramp
     echo                          send back every byte, urgent ones as well
-    drain SEED COUNT BACK RATE    check COUNT bytes up to the client's FIN, send a verdict and BACK bytes, close
+    drain SEED COUNT BACK RATE    check COUNT bytes up to the client's FIN, a verdict, BACK bytes, close
     tail SEED DOWN UP             send DOWN bytes and a FIN; check UP bytes up to the client's FIN
     urgent SEED COUNT             send COUNT bytes, the last of each 1000 as urgent data, close
     reset SEED COUNT              send COUNT bytes, wait for one byte of the client, close with a RST
@@ -16,8 +16,8 @@ nothing but what the client sent (no clock, no randomness, no read sizes): two c
     hold                          read until the client's end
     wait TAG                      send how the connection with that tag ended (``fin``, ``reset``, a verdict)
 
-A file named ``slow`` in the working directory makes the server wait before each read for as many seconds as the
-file says.
+A file named ``slow`` in the working directory makes the server wait before each read for
+as many seconds as the file says.
 """
 
 from __future__ import annotations

@@ -1,0 +1,226 @@
+"""``fttcp lab campaign``: many runs with random workloads, faults and moments, reproducible by seed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+
+from lab import experiment
+from lab.errors import LabError
+from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
+from lab.lifecycle import Lab
+from lab.workloads.registry import WORKLOADS, serve_specs
+
+DURATION_S = 4.0
+EARLIEST_S, LATEST_S = 0.05, 2.5
+PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a campaign draws from; the defaults are everything."""
+
+    workloads: Sequence[str] = tuple(WORKLOADS)
+    faults: Sequence[str] = tuple(DISTURBANCES)
+    families: Sequence[int] = (4, 6)
+
+
+def run_seeds(seed: int, runs: int) -> list[int]:
+    """The seeds of the runs; the first is the campaign's own, so that a run can be done again alone."""
+    source = Random(seed)
+    return [seed, *(source.randrange(1 << 31) for _ in range(runs - 1))][:runs]
+
+
+def plan(seed: int, choice: Choice) -> Case:
+    """The case that belongs to a run's seed; each of its parts is drawn independently of the others."""
+
+    def draw(part: str) -> Random:
+        return Random(f"{seed} {part}")
+
+    plain = draw("tcp").random() < PLAIN_TCP
+    tcp = {} if plain else {name: draw(name).random() < 0.5 for name in TCP_OPTIONS}
+    return Case(
+        workload=draw("workload").choice(list(choice.workloads)),
+        fault=draw("fault").choice(list(choice.faults)),
+        family=draw("family").choice(list(choice.families)),
+        seed=seed,
+        moment_s=round(draw("moment").uniform(EARLIEST_S, LATEST_S), 4),
+        duration_s=DURATION_S,
+        tcp=tcp,
+    )
+
+
+@dataclass
+class Report:
+    """The figures of a campaign."""
+
+    runs: int = 0
+    survived: int = 0
+    wrong_bytes: int = 0
+    rebuilt: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    gaps_ms: list[float] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a run."""
+        self.runs += 1
+        self.survived += outcome.ok
+        self.wrong_bytes += outcome.kind == "wrong"
+        case = outcome.case
+        if outcome.ok and case.fault != "none":
+            self.gaps_ms.append(outcome.gap_ms)
+        if not outcome.ok:
+            told = {"seed": case.seed, "workload": case.workload, "fault": case.fault, "family": case.family}
+            self.failures.append(
+                told | {"why": outcome.why, "again": again(case), "evidence": outcome.directory}
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain data; times in milliseconds."""
+        return {
+            "runs": self.runs,
+            "survived": self.survived,
+            "wrong_bytes": self.wrong_bytes,
+            "failures": self.failures,
+            "gap_ms": percentiles(self.gaps_ms),
+            "rebuilt": self.rebuilt,
+        }
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """p50, p99 and max of the values (each None when there are none), by nearest rank."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"p50": None, "p99": None, "max": None}
+    last = len(ordered) - 1
+    return {"p50": ordered[round(last * 0.5)], "p99": ordered[round(last * 0.99)], "max": ordered[-1]}
+
+
+def again(case: Case) -> str:
+    """The command that does this run again."""
+    parts = (
+        f"--runs 1 --seed {case.seed} --workload {case.workload} --fault {case.fault} --family {case.family}"
+    )
+    return f"fttcp lab campaign {parts}"
+
+
+class Campaign:
+    """Runs cases one after the other on one lab, which is mended between runs, or else made anew."""
+
+    def __init__(
+        self, lab: Lab, evidence: Path, settings: Sequence[str] = (), workloads: Sequence[str] = ()
+    ) -> None:
+        self._lab = lab
+        self._evidence = evidence
+        self._settings = settings
+        self._serve = serve_specs(workloads or None)
+        self.report = Report()
+
+    def __enter__(self) -> Campaign:
+        self._lab.up(self._serve, self._settings)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._lab.down()
+
+    def run(self, case: Case) -> Outcome:
+        """Do one run, count it, and mend the lab."""
+        directory = self._evidence / f"{case.seed}-{case.workload}-{case.fault}-v{case.family}"
+        try:
+            outcome = experiment.run(self._lab, case, directory)
+        except LabError as error:
+            outcome = Outcome(case, kind="lab", why=f"lab: {error}", directory=str(directory))
+        self.report.add(outcome)
+        try:
+            experiment.mend(self._lab)
+        except LabError as error:
+            click.echo(f"the lab is made anew: {error}", err=True)
+            self.report.rebuilt += 1
+            self._lab.down()
+            self._lab.up(self._serve, self._settings)
+        return outcome
+
+
+def _names(known: Sequence[str]) -> Any:
+    def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+        names = tuple(filter(None, (value or "").split(",")))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {', '.join(known)}")
+        return names or tuple(known)
+
+    return parse
+
+
+@click.command()
+@click.option("--runs", default=10, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--seed", default=1, show_default=True, type=int, help="Seed of the campaign (and of its first run)."
+)
+@click.option("--workload", callback=_names(list(WORKLOADS)), help="Workloads, with commas. Default: all.")
+@click.option("--fault", callback=_names(list(DISTURBANCES)), help="Faults, with commas. Default: all.")
+@click.option("--family", callback=_names(["4", "6"]), help="4, 6 or both. Default: both.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
+@click.option(
+    "--evidence", default="campaign", show_default=True, type=click.Path(path_type=Path), help="Directory."
+)
+@click.option("--keep-going/--stop", default=True, show_default=True, help="Go on after a failed run.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--name", default="campaign", show_default=True, help="Name of the lab that is made for it.")
+def campaign(
+    runs: int,
+    seed: int,
+    workload: tuple[str, ...],
+    fault: tuple[str, ...],
+    family: tuple[str, ...],
+    settings: tuple[str, ...],
+    evidence: Path,
+    keep_going: bool,
+    as_json: bool,
+    name: str,
+) -> None:
+    """Random fault moments over workloads; a failed run keeps logs and captures of both links."""
+    choice = Choice(workload, fault, [int(one) for one in family])
+    try:
+        with Campaign(Lab(name), evidence, settings, workload) as series:
+            for number, one in enumerate(run_seeds(seed, runs), 1):
+                case = plan(one, choice)
+                outcome = series.run(case)
+                click.echo(progress(number, runs, outcome), err=True)
+                if not (outcome.ok or keep_going):
+                    break
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+    report = series.report.as_dict()
+    click.echo(json.dumps(report) if as_json else summary(report))
+    sys.exit(0 if not report["failures"] else 1)
+
+
+def progress(number: int, runs: int, outcome: Outcome) -> str:
+    """One line about a run."""
+    case = outcome.case
+    verdict = (
+        f"survived, gap {outcome.gap_ms:.0f} ms" if outcome.ok else f"FAILED: {outcome.why.splitlines()[0]}"
+    )
+    off = [name for name, on in case.tcp.items() if not on]
+    options = f" without {','.join(off)}" if off else ""
+    what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
+    return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A campaign's figures as text."""
+    gap = report["gap_ms"]
+    lines = [
+        f"{report['survived']} of {report['runs']} runs survived, {report['wrong_bytes']} with wrong bytes",
+        f"gap ms: p50 {gap['p50']}, p99 {gap['p99']}, max {gap['max']}",
+    ]
+    lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]
+    return "\n".join(lines)

@@ -1,0 +1,208 @@
+"""What the wires say: captures at the switch, one for each cable, and who spoke for the service, and when.
+
+Frames are taken on the switch's ports, so what a node emits is known by the port at which it came in,
+whatever address it bears. Captures hold the first bytes of each frame only.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import IO, Any
+
+from lab.errors import LabError
+from lab.lifecycle import Lab
+from lab.network import CLIENT, NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
+
+SNAP_BYTES = 160
+START_S = 10.0
+ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
+NEIGHBOUR_ADVERTISEMENT = 136
+_SERVICE4 = ip_address(SERVICE4).packed
+_SERVICE6 = ip_address(SERVICE6).packed
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One captured frame: `time_s` is wall-clock time in seconds, `data` its first bytes."""
+
+    time_s: float
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Emission:
+    """A frame by which `host` spoke for the service address; `kind` is ip, ip6, arp or na."""
+
+    time_s: float
+    host: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time in which one host only spoke for the service."""
+
+    host: str
+    first_s: float
+    last_s: float
+    frames: int
+
+
+class Capture:
+    """Captures of a lab's cables while a `with` block runs: {client,alpha,beta,peer}.pcap.
+
+    alpha.pcap and beta.pcap hold what that node emits on the service side; client.pcap and peer.pcap both
+    directions of the client's cable and of the nodes' own link.
+    """
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self._lab = lab
+        self.directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.dropped = 0
+
+    def __enter__(self) -> Capture:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ports = {cable.host: cable.port for cable in cables(link=SERVICE_LINK)}
+        try:
+            for host in (CLIENT, *NODES):
+                direction = "in" if host in NODES else "inout"
+                self._running[host] = self._start(ports[host], direction, self.directory / f"{host}.pcap")
+            peer_port = cables(NODES[0], PEER_LINK)[0].port
+            self._running["peer"] = self._start(peer_port, "inout", self.directory / "peer.pcap")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _start(self, port: str, direction: str, path: Path) -> subprocess.Popen[bytes]:
+        argv = ["tcpdump", "-i", port, "-Q", direction, "-n", "-s", str(SNAP_BYTES), "-B", "16384"]
+        argv += ["--immediate-mode", "-U", "-Z", "root", "-w", "-"]
+        with path.open("wb") as file:
+            process = self._lab.popen(SWITCH, argv, cwd="/", stdout=file, stderr=subprocess.PIPE, bufsize=0)
+        _await_line(process, b"listening on", START_S)
+        return process
+
+    def stop(self) -> None:
+        """End all captures; what was seen until now is in the files. Doing it twice is no error."""
+        running, self._running = self._running, {}
+        for process in running.values():
+            process.send_signal(signal.SIGINT)
+        for name, process in running.items():
+            _, said = process.communicate(timeout=START_S)
+            lost = [int(line.split()[0]) for line in said.splitlines() if b"dropped by kernel" in line]
+            self.dropped += sum(lost)
+            if process.returncode != 0 and b"went down" not in said and b"No such device" not in said:
+                raise LabError(f"capture of {name}: tcpdump failed: {said.decode(errors='replace').strip()}")
+
+    def emissions(self) -> Iterator[Emission]:
+        """What the nodes said for the service address on the service side, in order of time."""
+        streams = (_speaking(host, self.directory / f"{host}.pcap") for host in NODES)
+        return heapq.merge(*streams, key=lambda emission: emission.time_s)
+
+    def spans(self) -> list[Span]:
+        """Who spoke for the service, one span after the other. Two spans: one takeover."""
+        return spans(self.emissions())
+
+
+def spans(emissions: Iterable[Emission]) -> list[Span]:
+    """Join emissions, which are in order of time, into spans of one host each."""
+    found: list[Span] = []
+    for emission in emissions:
+        if found and found[-1].host == emission.host:
+            last = found.pop()
+            found.append(Span(last.host, last.first_s, emission.time_s, last.frames + 1))
+        else:
+            found.append(Span(emission.host, emission.time_s, emission.time_s, 1))
+    return found
+
+
+def out_of_turn(found: Iterable[Span], expected: list[str]) -> str:
+    """Say what is wrong when the spans are not those of the `expected` hosts in their order; else return "".
+
+    `expected` hosts that had nothing to say may be missing; that one speaks out of its turn may not be.
+    """
+    found = list(found)
+    turns = iter(expected)
+    if all(span.host in turns for span in found):
+        return ""
+    start = found[0].first_s
+    told = ", ".join(
+        f"{span.host} {span.first_s - start:.4f}..{span.last_s - start:.4f} s ({span.frames} frames)"
+        for span in found
+    )
+    return f"spoke for the service: {told}; expected: {' then '.join(expected)}"
+
+
+def read_pcap(path: Path) -> Iterator[Frame]:
+    """Yield the frames of a pcap file of Ethernet frames; a last record that is cut short ends it.
+
+    Raises LabError when it is no such file.
+    """
+    with path.open("rb") as file:
+        header = file.read(24)
+        if not header:
+            return
+        for order in "<>":
+            if struct.unpack(f"{order}I", header[:4])[0] == 0xA1B2C3D4:
+                break
+        else:
+            raise LabError(f"{path}: not a pcap file with times in microseconds")
+        while len(record := file.read(16)) == 16:
+            seconds, micros, length, _ = struct.unpack(f"{order}IIII", record)
+            data = file.read(length)
+            if len(data) < length:
+                return
+            yield Frame(seconds + micros / 1e6, data)
+
+
+def speaks_for_service(frame: bytes) -> str:
+    """How this Ethernet frame speaks for the service address (ip, ip6, arp, na), or "" when it does not."""
+    if len(frame) < 34:
+        return ""
+    ethertype = struct.unpack("!H", frame[12:14])[0]
+    if ethertype == ETHERTYPE_IPV4:
+        return "ip" if frame[26:30] == _SERVICE4 else ""
+    if ethertype == ETHERTYPE_ARP:
+        return "arp" if frame[28:32] == _SERVICE4 else ""
+    if ethertype == ETHERTYPE_IPV6:
+        if frame[22:38] == _SERVICE6:
+            return "ip6"
+        is_advertisement = frame[20] == 58 and len(frame) >= 78 and frame[54] == NEIGHBOUR_ADVERTISEMENT
+        return "na" if is_advertisement and frame[62:78] == _SERVICE6 else ""
+    return ""
+
+
+def _speaking(host: str, path: Path) -> Iterator[Emission]:
+    for frame in read_pcap(path):
+        kind = speaks_for_service(frame.data)
+        if kind:
+            yield Emission(frame.time_s, host, kind)
+
+
+def _await_line(process: subprocess.Popen[Any], wanted: bytes, timeout_s: float) -> None:
+    """Return when the process has written `wanted` on its stderr; raises LabError when it does not."""
+    stderr: IO[bytes] | None = process.stderr
+    assert stderr is not None
+    deadline, said = time.monotonic() + timeout_s, b""
+    while wanted not in said:
+        left = deadline - time.monotonic()
+        ready = select.select([stderr], [], [], max(0.0, left))[0]
+        piece = stderr.read(4096) if ready else b""
+        if not piece:
+            process.kill()
+            process.wait()
+            raise LabError(f"{process.args!r} did not start: {said.decode(errors='replace').strip()}")
+        said += piece

@@ -1,0 +1,280 @@
+"""One run: a client's workload over the pair, a disturbance in its middle, and the verdict with its evidence.
+
+Tests and the campaign are made of runs. A run needs a pair in step and tells whether the promise held: every
+byte right, no connection lost, takeover where one is due and none where none is, nobody speaking out of turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.capture import Capture, out_of_turn
+from lab.errors import LabError
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT, NODES, SERVICE4, SERVICE6
+from lab.workloads.registry import ROOT, WORKLOADS
+
+SYNC_S = 30.0
+TAKEOVER_S = 10.0
+FREEZE_S = 1.5
+CLIENT_START_S = 60.0
+TCP_OPTIONS = {
+    "sack": "net.ipv4.tcp_sack",
+    "timestamps": "net.ipv4.tcp_timestamps",
+    "window_scaling": "net.ipv4.tcp_window_scaling",
+}
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What happens in a run: `before` the traffic, and at the case's moment (`strike`).
+
+    `takeover`: the other node must own the service afterwards. `bound_s`: a longer stall is a failure.
+    `mends`: the pair gets in step again by itself.
+    """
+
+    strike: Callable[[Lab], Any] = lambda lab: None
+    before: Callable[[Lab], Any] = lambda lab: None
+    takeover: bool = True
+    bound_s: float = 5.0
+    mends: bool = False
+
+
+def _lossy(*links: str) -> Callable[[Lab], Any]:
+    return lambda lab: [lab.fault("loss", link, 1.0) for link in links]
+
+
+def _crash(lab: Lab) -> Any:
+    return lab.fault("crash-host", "primary")
+
+
+DISTURBANCES: dict[str, Disturbance] = {
+    "none": Disturbance(takeover=False, mends=True),
+    "crash-host": Disturbance(_crash),
+    "kill-server": Disturbance(lambda lab: lab.fault("kill-server", "primary"), mends=True),
+    "hang-server": Disturbance(lambda lab: lab.fault("hang-server", "primary"), bound_s=8.0),
+    "kill-node": Disturbance(lambda lab: lab.fault("kill-node", "primary")),
+    "freeze-node": Disturbance(lambda lab: lab.fault("freeze-node", "primary", FREEZE_S), mends=True),
+    "cut-client": Disturbance(lambda lab: lab.fault("cut", "client", "primary")),
+    "cut-peer": Disturbance(lambda lab: lab.fault("cut", "peer", "primary"), takeover=False),
+    "switchover": Disturbance(lambda lab: lab.fault("switchover"), mends=True),
+    "crash-backup": Disturbance(lambda lab: lab.fault("crash-host", "backup"), takeover=False),
+    "loss-client": Disturbance(_crash, _lossy("client"), bound_s=20.0),
+    "loss-peer": Disturbance(_crash, _lossy("peer"), bound_s=20.0),
+    "loss-both": Disturbance(_crash, _lossy("client", "peer"), bound_s=20.0),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a run does; times in seconds. `moment_s` counts from the moment at which the traffic flows."""
+
+    workload: str
+    fault: str = "none"
+    family: int = 4
+    seed: int = 1
+    moment_s: float = 1.5
+    duration_s: float = 4.0
+    size: int = 0
+    rate: int = 12_000_000
+    client_iss: int | None = None
+    tcp: Mapping[str, bool] = field(default_factory=dict)  # client: sack, timestamps, window_scaling
+
+
+@dataclass
+class Outcome:
+    """What came of a run. `kind` is the client's kind of failure, or takeover, mend, silence, client."""
+
+    case: Case
+    ok: bool = False
+    kind: str = ""
+    why: str = ""
+    gap_ms: float = 0.0
+    client: dict[str, Any] = field(default_factory=dict)
+    takeover: dict[str, Any] = field(default_factory=dict)
+    strike: Any = None
+    directory: str = ""
+
+    def fail(self, kind: str, why: str) -> None:
+        """Note a failure; the first one is the run's kind, all are told."""
+        self.ok = False
+        self.kind = self.kind or kind
+        self.why = "; ".join(filter(None, (self.why, f"{kind}: {why}")))
+
+
+def run(lab: Lab, case: Case, directory: Path) -> Outcome:
+    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, else it is removed.
+
+    Raises LabError when the lab itself could not do what the case asks for.
+    """
+    disturbance = DISTURBANCES[case.fault]
+    directory.mkdir(parents=True, exist_ok=True)
+    old = lab.node_in_role("primary")
+    new = next(node for node in NODES if node != old) if disturbance.takeover else old
+    outcome = Outcome(case, directory=str(directory))
+    set_tcp_options(lab, case.tcp)
+    disturbance.before(lab)
+    with Capture(lab, directory) as capture:
+        client = Client(lab, case, directory, disturbance.bound_s)
+        try:
+            if client.wait_started():
+                time.sleep(case.moment_s)
+                _note_status(lab, directory / "status-before.json")
+                outcome.strike = disturbance.strike(lab)
+            outcome.client = client.finish()
+        finally:
+            client.kill()
+        _judge_takeover(lab, outcome, new)
+        if disturbance.mends:
+            _judge_mended(lab, outcome, old)
+        _note_status(lab, directory / "status-after.json")
+    _judge(outcome, capture, [old] if new == old else [old, new])
+    (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
+    if outcome.kind:
+        for node in NODES:
+            if lab.log(node).exists():
+                shutil.copyfile(lab.log(node), directory / f"{node}.log")
+    else:
+        outcome.ok = True
+        shutil.rmtree(directory)
+    return outcome
+
+
+def _judge(outcome: Outcome, capture: Capture, expected: list[str]) -> None:
+    """Add to the outcome what client and captures tell."""
+    client = outcome.client
+    outcome.gap_ms = client.get("gap_ms", 0.0)
+    if not client["ok"]:
+        outcome.fail(client["kind"], client["why"])
+    elif outcome.strike is None and outcome.case.fault != "none":
+        outcome.fail("client", "it had ended before the fault")
+    told = out_of_turn(capture.spans(), expected)
+    if told:
+        outcome.fail("silence", told)
+    if capture.dropped:
+        raise LabError(f"{capture.directory}: {capture.dropped} frames are missing in the captures")
+
+
+def _judge_takeover(lab: Lab, outcome: Outcome, owner: str) -> None:
+    """The service must be owned by `owner` now, or soon."""
+    try:
+        status = lab.wait(f"primary={owner}", TAKEOVER_S)
+    except LabError as error:
+        outcome.fail("takeover", f"{owner} does not own the service after {outcome.case.fault}: {error}")
+        return
+    (groups,) = (node["groups"] for node in status["nodes"] if node["node"] == owner)
+    takeovers = groups[0].get("takeovers") or [{}]
+    outcome.takeover = takeovers[-1]
+
+
+def _judge_mended(lab: Lab, outcome: Outcome, old: str) -> None:
+    """The pair must get in step again without help; the captures so cover the return of the old owner."""
+    try:
+        if outcome.case.fault == "freeze-node":
+            await_condition(
+                lambda: lab.node_process(old).state() != "T", FREEZE_S + SYNC_S, "end of the freeze"
+            )
+        lab.wait("synced", SYNC_S)
+    except LabError as error:
+        outcome.fail("mend", str(error))
+
+
+def _note_status(lab: Lab, path: Path) -> None:
+    path.write_text(json.dumps(lab.status(), indent=1) + "\n")
+
+
+def mend(lab: Lab) -> None:
+    """Bring the lab back to a pair in step after a run; raises LabError when that fails."""
+    set_tcp_options(lab, {})
+    lab.fault("heal")
+    for node in NODES:
+        try:
+            lab.host(node).require_alive()
+            lab.node_process(node)
+        except LabError:
+            lab.fault("restart-host", node)
+    lab.wait("synced", SYNC_S)
+
+
+def set_tcp_options(lab: Lab, options: Mapping[str, bool]) -> None:
+    """Turn the client's TCP options (sack, timestamps, window_scaling) on or off; those not named are on.
+
+    Raises LabError for an option that does not exist.
+    """
+    unknown = set(options) - set(TCP_OPTIONS)
+    if unknown:
+        raise LabError(
+            f"TCP option {', '.join(sorted(unknown))}: there is none; wanted: {', '.join(TCP_OPTIONS)}"
+        )
+    values = [f"{key}={int(options.get(name, True))}" for name, key in TCP_OPTIONS.items()]
+    lab.host(CLIENT).run(["sysctl", "-q", "-w", *values])
+
+
+class Client:
+    """A workload's client in the lab's client host."""
+
+    def __init__(self, lab: Lab, case: Case, directory: Path, bound_s: float) -> None:
+        self._case = case
+        self._limit_s = case.duration_s * 3 + 8 * bound_s + 30
+        self._output = directory / "client.json"
+        self._said = b""
+        argv = [sys.executable, "-m", "lab.workloads.client", case.workload, "--json"]
+        argv += ["--address", SERVICE4 if case.family == 4 else SERVICE6]
+        argv += ["--port", str(WORKLOADS[case.workload].port(case.family)), "--seed", str(case.seed)]
+        argv += ["--duration", str(case.duration_s), "--bound", str(bound_s)]
+        argv += ["--size", str(case.size), "--rate", str(case.rate)]
+        if case.client_iss is not None:
+            argv += ["--client-iss", str(case.client_iss)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with self._output.open("wb") as output:
+            self._process = lab.popen(
+                CLIENT, argv, cwd="/", env=environment, stdout=output, stderr=subprocess.PIPE, bufsize=0
+            )
+        assert self._process.stderr is not None
+        self._stderr = self._process.stderr
+
+    def wait_started(self) -> bool:
+        """Return True when the traffic flows, False when the client has ended before; raises LabError."""
+        deadline = time.monotonic() + CLIENT_START_S
+        while b"started\n" not in self._said:
+            if not select.select([self._stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise LabError(f"client of {self._case.workload}: no traffic after {CLIENT_START_S:g} s")
+            piece = self._stderr.read(4096)
+            if not piece:
+                return False
+            self._said += piece
+        return True
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the client's end and return its report; raises LabError when it ended without one."""
+        try:
+            self._process.wait(self._limit_s)
+        except subprocess.TimeoutExpired:
+            text = f"the client did not end within {self._limit_s:g} s"
+            return {"ok": False, "kind": "stall", "why": text, "errors": [text]}
+        self._said += self._stderr.read() or b""
+        text = self._output.read_text()
+        if not text:
+            raise LabError(
+                f"client of {self._case.workload}: no report: {self._said.decode(errors='replace')}"
+            )
+        report: dict[str, Any] = json.loads(text)
+        return report
+
+    def kill(self) -> None:
+        """End the client if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
