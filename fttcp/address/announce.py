@@ -49,7 +49,8 @@ def _to_each(mac: str, addresses: Iterable[Address], neighbours: Mapping[Address
 def _arp(mac: str, address: IPv4Address, op: str, to_mac: str, to: IPv4Address) -> bytes:
     from scapy.layers.l2 import ARP, Ether
 
-    target_mac = "00:00:00:00:00:00" if op == "who-has" else to_mac
+    # Linux takes a reply for a gratuitous one, and so at once, only if it names the sender as the target too.
+    target_mac = "00:00:00:00:00:00" if op == "who-has" else mac if to == address else to_mac
     arp = ARP(op=op, hwsrc=mac, psrc=str(address), hwdst=target_mac, pdst=str(to))
     return bytes(Ether(src=mac, dst=to_mac) / arp)
 

@@ -26,7 +26,7 @@ _CONF = Path("/proc/sys/net/ipv4/conf")
 _LO = 1
 _MAIN = 254
 _UNICAST = 1
-_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
 _LOCK_RTO_MIN = 1 << 13  # RTAX_LOCK bit of RTAX_RTO_MIN: without it the kernel ignores the value
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _FOREVER = 0xFFFFFFFF
@@ -201,8 +201,8 @@ async def sync_routes(ipr: AsyncIPRoute, group: GroupNet, backup: bool) -> list[
     to it; returns the routes. Routes change in place: no packet is without one. Raises KernelError."""
     interface, table = await interface_index(ipr, group.service_interface), table_of(group)
     synced: list[Route] = []
-    for version in group.families:
-        routes = await routes_over(ipr, version, interface)
+    for version in _FAMILY:
+        routes = await routes_over(ipr, version, interface) if version in group.families else []
         for route in routes:
             with _explained(f"route {route.destination} over {group.service_interface} in table {table}"):
                 await ipr.route("replace", **_request(route, table, interface, backup))
@@ -286,7 +286,8 @@ async def _table_routes(ipr: AsyncIPRoute, version: int, table: int) -> list[Rou
 
 
 async def _delete_route(ipr: AsyncIPRoute, route: Route, table: int) -> None:
-    request: dict[str, Any] = {"family": _FAMILY[route.destination.version], "dst": str(route.destination)}
+    family = _FAMILY[route.destination.version]
+    request: dict[str, Any] = {"family": family, "dst": str(route.destination), "scope": _SCOPE_ANY}
     if route.priority:
         request["priority"] = route.priority
     with _explained(f"remove {route.destination} from table {table}"):

@@ -87,7 +87,8 @@ class Record:
 def _place() -> str:
     """This boot and this network namespace."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"
+    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+    return f"{boot} {namespace}"
 
 
 class NetworkSetup:

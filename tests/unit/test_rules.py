@@ -1,0 +1,122 @@
+"""Firewall rules as text."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from fttcp.datapath.rules import GroupNet, chains, missing_rules, removal, ruleset
+
+GROUP = GroupNet(
+    name="web",
+    addresses=(ip_address("10.77.0.100"), ip_address("fd77::100")),
+    ports=((8, "tcp"), (80, "tcp")),
+    service_interface="svc0",
+    peer_interface="peer0",
+    mirror_gateway4=ip_address("10.78.0.2"),
+    mirror_gateway6=ip_address("fd78::2"),
+    queue_in=77,
+    queue_out=93,
+)
+
+
+def test_the_rules_of_a_tcp_group() -> None:
+    mangle, raw = ruleset(GROUP, 4)
+    assert mangle == (
+        "*mangle\n"
+        ":FTT-web-tee - [0:0]\n"
+        ":FTT-web-in - [0:0]\n"
+        ":FTT-web-out - [0:0]\n"
+        "-I PREROUTING -j FTT-web-tee\n"
+        "-I INPUT -j FTT-web-in\n"
+        "-I OUTPUT -j FTT-web-out\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-in -m mark --mark 0x4654 -j RETURN\n"
+        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
+        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
+        "-A FTT-web-out -m mark --mark 0x4654 -j RETURN\n"
+        "-A FTT-web-out ! -o lo -s 10.77.0.100 -j NFQUEUE --queue-num 93\n"
+        "COMMIT\n"
+    )
+    assert raw == (
+        "*raw\n"
+        ":FTT-web-raw - [0:0]\n"
+        "-I PREROUTING -j FTT-web-raw\n"
+        "-I OUTPUT -j FTT-web-raw\n"
+        "-A FTT-web-raw -d 10.77.0.100 -j CT --notrack\n"
+        "-A FTT-web-raw -s 10.77.0.100 -j CT --notrack\n"
+        "COMMIT\n"
+    )
+
+
+def test_ipv6_has_its_own_gateway() -> None:
+    mangle, _ = ruleset(GROUP, 6)
+    assert "-d fd77::100 -p tcp -m multiport --dports 8,80 -j TEE --gateway fd78::2" in mangle
+    assert "10.7" not in mangle
+
+
+def test_a_udp_port_asks_about_all_udp_and_mirrors_none() -> None:
+    group = replace(GROUP, ports=((69, "udp"),), mirror_gateway4=None, mirror_gateway6=None)
+    mangle, _ = ruleset(group, 4)
+    assert "TEE" not in mangle and "tcp" not in mangle
+    assert "-A FTT-web-in -i svc0 -d 10.77.0.100 -p udp -j NFQUEUE --queue-num 77\n" in mangle
+    assert "-A FTT-web-in -i peer0 -d 10.77.0.100 -p udp -j NFQUEUE --queue-num 77\n" in mangle
+
+
+def test_workers_share_by_hash() -> None:
+    mangle, _ = ruleset(replace(GROUP, workers=4), 4)
+    assert "NFQUEUE --queue-balance 77:80" in mangle and "NFQUEUE --queue-balance 93:96" in mangle
+
+
+def test_nothing_is_bypassed() -> None:
+    for version in (4, 6):
+        assert "bypass" not in "".join(ruleset(replace(GROUP, workers=2), version))
+
+
+def test_many_ports_take_several_rules() -> None:
+    group = replace(GROUP, ports=tuple((port, "tcp") for port in range(1, 33)))
+    mangle, _ = ruleset(group, 4)
+    lists = [
+        line.split("--dports ")[1].split()[0].split(",") for line in mangle.splitlines() if "TEE" in line
+    ]
+    assert [len(ports) for ports in lists] == [15, 15, 2]
+    assert sorted(int(port) for ports in lists for port in ports) == list(range(1, 33))
+
+
+def test_a_jump_that_is_there_is_moved_to_the_front_not_doubled() -> None:
+    saved = "*mangle\n:FTT-web-in - [0:0]\n-A INPUT -j FTT-web-in\nCOMMIT\n"
+    mangle, raw = ruleset(GROUP, 4, saved)
+    assert "-D INPUT -j FTT-web-in\n-I INPUT -j FTT-web-in\n" in mangle
+    assert "-D" not in raw and mangle.count("-D ") == 1
+
+
+def test_removal_takes_out_what_is_there_and_nothing_else() -> None:
+    saved = (
+        "*mangle\n:INPUT ACCEPT [0:0]\n:FTT-web-in - [0:0]\n:FTT-web2-in - [0:0]\n"
+        "-A INPUT -j FTT-web-in\n-A INPUT -j FTT-web2-in\n-A INPUT -s 192.0.2.1 -j FTT-web-in\n"
+        "-A FTT-web-in -j RETURN\nCOMMIT\n"
+    )
+    assert removal("web", saved) == (
+        "*mangle\n-D INPUT -j FTT-web-in\n-D INPUT -s 192.0.2.1 -j FTT-web-in\n"
+        "-F FTT-web-in\n-X FTT-web-in\nCOMMIT\n"
+    )
+    assert removal("other", saved) == ""
+
+
+def test_chain_names_fit_and_differ() -> None:
+    names = ["web", "w" * 20, "w" * 21, "w" * 22, "a b", "a_b", "a/b", "ä"]
+    all_chains = [chain for name in names for chain in chains(name)]
+    assert len(set(all_chains)) == len(all_chains)
+    assert all(len(chain) <= 28 and " " not in chain for chain in all_chains)
+
+
+def test_missing_rules_are_named() -> None:
+    saved = "\n".join(
+        ["*mangle", "-A INPUT -j FTT-web-in", "-A FTT-web-in -j RETURN", "-A OUTPUT -j FTT-web-out"]
+    )
+    assert missing_rules(GROUP, 4, saved) == ["PREROUTING -> FTT-web-tee", "OUTPUT -> FTT-web-out"]
+
+
+def test_a_tcp_group_without_mirror_gateway_is_refused() -> None:
+    with pytest.raises(ValueError, match="IPv6 addresses and TCP ports"):
+        replace(GROUP, mirror_gateway6=None)
