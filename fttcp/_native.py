@@ -1,0 +1,5 @@
+"""The one importer of the cffi extension: `ffi` and `lib` of native/include/fttcp/abi.h."""
+
+from fttcp._ftt import ffi, lib
+
+__all__ = ["ffi", "lib"]

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * abi.h - what the native core shows to Python.
+ *
+ * cffi reads this very file (native/ffi/build.py strips the preprocessor lines), so it holds only
+ * plain enums, structs and prototypes. Times are nanoseconds of CLOCK_MONOTONIC. Addresses are 16
+ * bytes in network order, IPv4 as ::ffff:a.b.c.d. Sequence numbers and ports are in host order.
+ */
+#ifndef FTTCP_ABI_H
+#define FTTCP_ABI_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define FTT_MAX_ADDRS 16
+#define FTT_MAX_PORTS 32
+#define FTT_MAX_LINKS 4
+#define FTT_MAX_WORKERS 8
+#define FTT_MAX_FRAMES 64
+#define FTT_BEAT_BODY_MAX 512
+
+/* What the engine of one node does for one group. Only Python changes it, with ftt_engine_set_mode(). */
+enum ftt_mode {
+	FTT_MODE_IDLE = 0,    /* no role: nothing of the group is let in or out */
+	FTT_MODE_BACKUP = 1,  /* follows: mirrored input goes in, nothing goes out */
+	FTT_MODE_PAIRED = 2,  /* primary, output waits for the backup's commit */
+	FTT_MODE_SOLO = 3     /* primary without a backup: output does not wait */
+};
+
+/* Where the right to emit comes from; checked for every packet (a lapsed lease is silence). */
+enum ftt_lease_policy {
+	FTT_LEASE_NONE = 0,    /* never: the gate is shut */
+	FTT_LEASE_GRANTED = 1, /* the peer's heartbeats grant it, counted from our own send time */
+	FTT_LEASE_SELF = 2     /* the beat thread renews it while it runs (solo) */
+};
+
+enum ftt_protection {
+	FTT_NEW = 0,         /* SYN seen, no SYN-ACK yet */
+	FTT_OPENING = 1,     /* SYN-ACK held until the backup holds the flow */
+	FTT_PROTECTED = 2,
+	FTT_DETACHING = 3,   /* backup asked to let go; nothing is released until it has */
+	FTT_DETACHED = 4,    /* was protected, is not any more */
+	FTT_UNPROTECTED = 5  /* never was */
+};
+
+enum ftt_reason {
+	FTT_WHY_NONE = 0,
+	FTT_WHY_COMMIT_LAG = 1,   /* the backup did not confirm input within detach_after */
+	FTT_WHY_OUTPUT_LAG = 2,   /* the backup's server is too far behind in its output */
+	FTT_WHY_END = 3,          /* the primary's server ended the flow, the backup's did not */
+	FTT_WHY_PEER_END = 4,     /* the backup's server ended the flow, the primary's did not */
+	FTT_WHY_REFUSED = 5,      /* the backup's stack refused the connection */
+	FTT_WHY_OPEN_TIMEOUT = 6, /* the backup did not confirm the handshake in time */
+	FTT_WHY_DIVERGENCE = 7,   /* the outputs differ and the policy says detach */
+	FTT_WHY_BOUND = 8,        /* a limit on held packets or memory was reached */
+	FTT_WHY_SOLO = 9,         /* the backup was lost */
+	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
+	FTT_WHY_UNSUPPORTED = 11  /* TCP-MD5/AO: cannot be translated */
+};
+
+enum ftt_event_kind {
+	FTT_EV_NONE = 0,
+	FTT_EV_PEER_UP = 1,        /* first authentic heartbeat of a peer's boot; value = peer boot id */
+	FTT_EV_PEER_LOST = 2,      /* no heartbeat on any link for the lease time; value = ns since the last */
+	FTT_EV_PEER_BODY = 3,      /* the peer's published body changed: fetch it with ftt_beat_peer_body() */
+	FTT_EV_LINK_UP = 4,        /* link = index */
+	FTT_EV_LINK_LOST = 5,      /* link = index; other links still carry heartbeats */
+	FTT_EV_INTRUSION = 6,      /* wrong MAC or replay on a channel; value = 0 bad MAC, 1 replay */
+	FTT_EV_LEASE_LAPSED = 7,   /* emission stopped because the lease ran out */
+	FTT_EV_GATE_OPEN = 8,      /* first moment at which a new primary may emit; when_ns tells */
+	FTT_EV_ANNOUNCED = 9,      /* first round of announcements is out */
+	FTT_EV_TAKEOVER_DONE = 10, /* every flow was kicked; value = number of flows */
+	FTT_EV_FLOW_DETACHED = 11, /* key and reason are set */
+	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
+	FTT_EV_UNSUPPORTED = 13,   /* key is set: flow refused protection (TCP-MD5/AO) */
+	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
+};
+
+struct ftt_key {
+	uint8_t client[16];
+	uint8_t service[16];
+	uint16_t client_port;
+	uint16_t service_port;
+	uint8_t proto; /* 6 or 17 */
+	uint8_t pad[3];
+};
+
+struct ftt_event {
+	uint64_t when_ns;
+	uint64_t value;
+	struct ftt_key key;
+	uint32_t kind;   /* enum ftt_event_kind */
+	uint32_t reason; /* enum ftt_reason */
+	uint32_t link;
+	uint32_t pad;
+};
+
+struct ftt_port {
+	uint16_t port;
+	uint8_t proto;
+	uint8_t pad;
+};
+
+struct ftt_link {
+	char interface[16];
+	char local[46];  /* our address on this link, text */
+	char remote[46]; /* the peer's address on this link, text */
+};
+
+struct ftt_config {
+	/* identity and authentication */
+	uint8_t key[32];       /* shared secret of the pair */
+	uint64_t cluster_id;   /* hash of cluster and group name */
+	uint64_t node_id;      /* hash of the node's name */
+	uint64_t peer_node_id;
+	uint64_t boot_id;      /* random, new for each start of the daemon */
+	/* places */
+	struct ftt_link link[FTT_MAX_LINKS]; /* link[0] is the peer link: commit channel and mirror */
+	uint32_t n_links;
+	char service_interface[16];
+	char peer_interface[16];
+	uint8_t service_addr[FTT_MAX_ADDRS][16];
+	uint32_t n_service_addrs;
+	struct ftt_port port[FTT_MAX_PORTS];
+	uint32_t n_ports;
+	uint16_t channel_port; /* UDP: heartbeats on it, worker k's commit channel on channel_port + 1 + k */
+	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k */
+	uint16_t queue_out;
+	uint16_t workers;
+	uint32_t mark;         /* fwmark of packets that our own rules must let by */
+	/* timings */
+	uint64_t beat_interval_ns;
+	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
+	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
+	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
+	uint64_t detach_after_ns;
+	uint64_t end_grace_ns;
+	uint64_t open_timeout_ns;
+	uint64_t idle_timeout_ns;     /* TCP flows silent for longer are forgotten when closed half-way */
+	uint64_t udp_idle_timeout_ns;
+	/* bounds */
+	uint32_t max_flows;    /* per worker */
+	uint32_t max_half_open;
+	uint32_t max_held;     /* packets held per flow */
+	uint32_t max_held_total;
+	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
+	uint32_t queue_maxlen;
+	/* policy */
+	uint8_t compare;           /* checksum both outputs and compare */
+	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
+	uint8_t pad0[2];
+	/* experiments: make the service space differ from the local one on the node that shakes hands */
+	uint8_t shift_spaces;  /* use the two fields below */
+	uint8_t pad1[3];
+	uint32_t force_iss;    /* service ISS of every flow */
+	uint32_t force_ts;     /* service TSval of every SYN-ACK */
+};
+
+struct ftt_counters {
+	uint64_t in_packets, in_bytes, out_packets, out_bytes;
+	uint64_t passed, translated, injected, emitted;
+	uint64_t held, released, held_now, hold_overflow;
+	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
+	uint64_t drop_acked, drop_bound, drop_repeated;
+	uint64_t pass_malformed, pass_unmatched, pass_fragment;
+	uint64_t window_limited;
+	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */
+	uint64_t flows_opened, flows_closed, flows_detached, flows_refused, flows_expired;
+	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
+	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
+	uint64_t compared_blocks, divergences, uncompared_blocks;
+	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_truncated;
+	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
+	uint64_t retained, kicked;
+	uint64_t arp_answered, nd_answered, announcements, neighbour_refused;
+	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
+};
+
+struct ftt_status {
+	uint32_t mode;
+	uint32_t lease_policy;
+	uint64_t session;
+	int64_t lease_left_ns;  /* negative: lapsed */
+	uint32_t flows_protected, flows_unprotected, flows_detached, flows_opening;
+	uint32_t udp_sessions;
+	uint32_t held_now;
+	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
+	uint32_t peer_alive;
+	uint32_t links_up;      /* bit per link */
+	uint64_t last_beat_ns;  /* when the last authentic heartbeat came */
+};
+
+struct ftt_flow_info {
+	struct ftt_key key;
+	uint32_t protection; /* enum ftt_protection */
+	uint32_t reason;
+	uint32_t delta, ts_delta;
+	uint32_t client_acked, local_snd_nxt, local_rcv_nxt, committed, peer_snd_nxt; /* service space */
+	uint32_t held;
+	uint32_t divergences;
+	uint32_t closed;
+	uint64_t bytes_in, bytes_out;
+	uint64_t age_ns, idle_ns;
+};
+
+struct ftt_engine;
+
+/* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. */
+struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len);
+int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len);
+void ftt_engine_close(struct ftt_engine *e);
+
+/* Role. session names one pairing; flows of another pairing are not continued. */
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session);
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy);
+/* Health vouches for the local server: ends of flows are real ends (not its death). */
+void ftt_engine_vouch(struct ftt_engine *e, int alive);
+
+/* Observation. events: returns how many were written; the fd becomes readable when there are some. */
+int ftt_engine_event_fd(struct ftt_engine *e);
+int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max);
+void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out);
+void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
+int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max);
+uint64_t ftt_now_ns(void);
+
+/* Heartbeats. body is opaque to the native side and travels in every beat, sent at once when it
+ * changes. grant: this node promises not to take over before lease_ns have passed since each beat
+ * that it receives. peer_body returns the length (or -1 when none came yet). */
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, int grant);
+int ftt_beat_peer_body(struct ftt_engine *e, uint8_t *out, uint32_t max, uint64_t *boot_id);
+
+/* Announcements: whole Ethernet frames, sent on the service interface when a takeover opens the
+ * gate, and repeated (rounds times, interval apart), each under the lease check. */
+int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index);
+void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
+
+#endif

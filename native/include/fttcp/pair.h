@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pair.h - what the records of the other node, time, and a change of role do to a flow.
+ *
+ * Like ftt_segment_step(): pure, and what is to be done comes back as a set of FTT_ACT_*.
+ */
+#ifndef FTTCP_PAIR_H
+#define FTTCP_PAIR_H
+#include "fttcp/flow.h"
+#include "fttcp/record.h"
+
+#define FTT_ASK_FIRST_NS 3000000ull  /* ask the other node again after 3 ms, then less and less often */
+#define FTT_ASK_MAX_NS 100000000ull
+#define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
+#define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
+
+static inline uint64_t ftt_ask_again(struct ftt_flow *f, uint64_t now_ns)
+{
+	uint64_t wait = FTT_ASK_FIRST_NS << (f->tries < 6 ? f->tries : 6);
+
+	f->tries++;
+	return now_ns + (wait > FTT_ASK_MAX_NS ? FTT_ASK_MAX_NS : wait);
+}
+
+static inline uint32_t ftt_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns)
+{
+	f->protection = FTT_DETACHING;
+	f->reason = reason;
+	f->tries = 0;
+	f->ask_ns = ftt_ask_again(f, now_ns);
+	return FTT_ACT_DETACH;
+}
+
+/* The backup let go (or is gone): the flow goes on alone. */
+static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, uint8_t reason)
+{
+	f->protection = protection;
+	f->reason = reason;
+	f->tries = 0;
+	f->ask_ns = f->end_since_ns = f->lag_since_ns = 0;
+	return FTT_ACT_RELEASE | (protection == FTT_DETACHED ? FTT_ACT_DETACHED : 0);
+}
+
+static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+{
+	if (r->rcv_nxt - f->committed < 1u << 30)
+		f->committed = r->rcv_nxt;
+	if (r->edge - f->peer_edge < 1u << 30)
+		f->peer_edge = r->edge;
+	if (r->type == FTT_REC_COMMIT) {
+		if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
+			f->peer_snd_nxt = r->snd_nxt;
+		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
+	}
+	f->tries = 0;
+	ftt_lag_mark(f, now_ns);
+	if (f->held_since_ns)
+		return FTT_ACT_RELEASE;
+	f->ask_ns = 0;
+	/* the client waits for a window that only the backup kept small: nobody else tells it */
+	if (f->protection == FTT_PROTECTED &&
+	    seq_geq(seq_min(f->local_edge, f->peer_edge), f->advertised_edge + FTT_WINDOW_STEP))
+		return FTT_ACT_ACK_CLIENT;
+	return 0;
+}
+
+/* A record from the backup about a flow of this primary. */
+static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+{
+	switch (r->type) {
+	case FTT_REC_OPENED:
+		if (f->protection != FTT_OPENING)
+			return 0;
+		f->protection = FTT_PROTECTED;
+		return ftt_commit_step(f, r, now_ns) | FTT_ACT_RELEASE;
+	case FTT_REC_COMMIT:
+		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, now_ns) : 0;
+	case FTT_REC_REFUSED:
+		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
+			return ftt_flow_alone(f, FTT_DETACHED, FTT_WHY_REFUSED);
+		return 0;
+	case FTT_REC_DETACHED:
+		if (f->protection == FTT_DETACHING)
+			return ftt_flow_alone(f, FTT_DETACHED, f->reason);
+		if (f->protection == FTT_PROTECTED) /* it does not know the flow that we asked about */
+			return ftt_flow_alone(f, FTT_DETACHED, FTT_WHY_PEER_END);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
+static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+{
+	if (f->bits & FTT_F_MAPPED)
+		return f->hard.service_iss == r->service_iss ? FTT_ACT_OPENED : 0;
+	if (!(f->bits & FTT_F_OPEN_SEEN)) {
+		f->bits |= FTT_F_OPEN_SEEN;
+		f->open_tsval = r->tsval + r->age_ms;
+		f->open_ns = now_ns;
+	}
+	f->hard.service_iss = r->service_iss;
+	f->hard.service_wscale = r->wscale;
+	if (!(f->bits & FTT_F_SYNACK))
+		return 0;
+	ftt_flow_join(f, r->service_iss, r->wscale, f->open_tsval, now_ns);
+	return FTT_ACT_OPENED;
+}
+
+/* Did the backup's server end a flow that ours carries on? */
+static inline bool ftt_peer_ended_alone(const struct ftt_flow *f)
+{
+	if (f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_CLIENT_RST))
+		return false;
+	return f->bits & FTT_F_PEER_RST || (f->bits & FTT_F_PEER_FIN && seq_geq(f->local_snd_nxt, f->peer_snd_nxt));
+}
+
+/* One side's server ended the flow, the other's has not (yet): after a grace that is final. */
+static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+{
+	if (!f->end_since_ns && ftt_peer_ended_alone(f))
+		f->end_since_ns = now_ns;
+	if (!f->end_since_ns || now_ns - f->end_since_ns <= lim->end_grace_ns)
+		return 0;
+	if (ftt_peer_ended_alone(f))
+		return ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns);
+	/* ours: a real end, or our server's death, which is answered by a takeover? */
+	return vouched ? ftt_flow_detach(f, FTT_WHY_END, now_ns) : 0;
+}
+
+/* Is there anything that only time will move? */
+static inline bool ftt_flow_waits(const struct ftt_flow *f)
+{
+	return f->protection == FTT_OPENING || f->protection == FTT_DETACHING ||
+	       (f->protection == FTT_PROTECTED && (f->held_since_ns || f->end_since_ns || f->lag_since_ns ||
+						   f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)));
+}
+
+/* Time passed, on the primary. `vouched`: the local server is known to live. */
+static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+{
+	uint32_t actions = 0;
+
+	if (f->protection == FTT_OPENING && now_ns - f->opened_ns > lim->open_timeout_ns)
+		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, now_ns);
+	if (f->protection == FTT_PROTECTED) {
+		actions = ftt_tick_end(f, now_ns, lim, vouched);
+		if (actions)
+			return actions;
+		if (f->held_since_ns && !f->end_since_ns && now_ns - f->held_since_ns > lim->detach_after_ns)
+			return ftt_flow_detach(f, FTT_WHY_COMMIT_LAG, now_ns);
+		ftt_lag_mark(f, now_ns);
+		if (f->lag_since_ns && now_ns - f->lag_since_ns > lim->detach_after_ns)
+			return ftt_flow_detach(f, FTT_WHY_OUTPUT_LAG, now_ns);
+		if (!f->ask_ns && f->held_since_ns)
+			f->ask_ns = ftt_ask_again(f, now_ns);
+		else if (!f->ask_ns && f->lag_since_ns)
+			f->ask_ns = now_ns + lim->detach_after_ns / 4;
+	}
+	if (f->ask_ns && now_ns >= f->ask_ns) {
+		f->ask_ns = ftt_ask_again(f, now_ns);
+		if (f->protection == FTT_OPENING)
+			actions |= FTT_ACT_OPEN;
+		else if (f->protection == FTT_DETACHING)
+			actions |= FTT_ACT_DETACH;
+		else if (f->protection == FTT_PROTECTED)
+			actions |= FTT_ACT_PROBE;
+	}
+	return actions;
+}
+
+/* This backup becomes the owner: from here the flow is carried on, or was never promised. */
+static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
+{
+	if (!(f->bits & FTT_F_MAPPED)) {
+		if (!(f->bits & FTT_F_SYNACK))
+			return 0;
+		ftt_flow_map(f, f->local_iss); /* the old primary never answered this SYN: our stack's answer counts */
+		f->hard.service_wscale = f->hard.local_wscale;
+	}
+	f->protection = FTT_UNPROTECTED;
+	f->reason = FTT_WHY_SOLO;
+	f->advertised_edge = f->local_edge;
+	if (f->bits & FTT_F_TS)
+		f->hard.ts_delta -= FTT_TS_LEAD;
+	if (seq_lt(f->local_snd_nxt, f->client_acked))
+		f->bits |= FTT_F_BEHIND;
+	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
+		return 0;
+	return FTT_ACT_ACK_CLIENT |
+	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
+}
+
+/* The primary lost its backup: nothing waits any more. */
+static inline uint32_t ftt_flow_solo(struct ftt_flow *f)
+{
+	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED || f->protection == FTT_NEW)
+		return 0;
+	return ftt_flow_alone(f, FTT_UNPROTECTED, FTT_WHY_SOLO);
+}
+
+#endif

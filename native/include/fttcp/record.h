@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - what two engines write to each other on the commit channel.
+ *
+ * A datagram is one header, records, one MAC:
+ *
+ *   magic u32 | version u8 | worker u8 | count u16 | pairing u64 | sender u64 | counter u64 | records | MAC 16
+ *
+ * Everything is big-endian. `pairing` names the session of the pair (records of another pairing are
+ * stale), `sender` the node, `counter` rises with each datagram of that sender's worker. A record:
+ *
+ *   type u8 | flags u8 | len u16 (whole record) | family u8 | proto u8 | client port u16 |
+ *   service port u16 | client address 4 or 16 | service address 4 or 16 | irs u32 | body
+ *
+ * Records are cumulative or repeated until answered, so a lost datagram costs time only.
+ */
+#ifndef FTTCP_RECORD_H
+#define FTTCP_RECORD_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "fttcp/abi.h"
+#include "fttcp/bytes.h"
+#include "fttcp/parse.h"
+
+#define FTT_CHANNEL_MAGIC 0x46545443u /* "FTTC" */
+#define FTT_CHANNEL_VERSION 1
+#define FTT_CHANNEL_HEADER 32
+#define FTT_CHANNEL_MAC 16
+#define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
+#define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
+#define FTT_PART_MAX 32768    /* of a datagram, in one record */
+
+enum ftt_record_type {
+	FTT_REC_OPEN = 1,     /* P: my stack answered this SYN so; do you follow? */
+	FTT_REC_OPENED = 2,   /* B: yes */
+	FTT_REC_REFUSED = 3,  /* B: my stack refused it */
+	FTT_REC_COMMIT = 4,   /* B: my stack stands here */
+	FTT_REC_PROBE = 5,    /* P: where do you stand? */
+	FTT_REC_DETACH = 6,   /* P: let go of this flow */
+	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
+	FTT_REC_CLOSE = 8,    /* P: the client reset it */
+	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
+	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
+	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here */
+	FTT_REC_SENT = 18     /* P: so many replies of the session went out */
+};
+
+enum { /* struct ftt_record.flags */
+	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, /* COMMIT */
+	FTT_REC_TS = 1,                                      /* OPEN */
+	FTT_REC_PORT = 1                                     /* EVENT: a server port appeared */
+};
+
+struct ftt_record {
+	struct ftt_key key;
+	uint32_t irs; /* names the incarnation of the flow; of a UDP session its start number */
+	uint8_t type, flags;
+	uint16_t port;     /* EVENT: server port */
+	/* OPEN */
+	uint32_t service_iss, tsval, age_ms;
+	uint8_t wscale, attempt;
+	/* COMMIT, OPENED */
+	uint32_t rcv_nxt, edge, snd_nxt;
+	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
+	/* BLOCK */
+	uint32_t block, crc;
+	/* EVENT, EVENT_ACK, SENT */
+	uint32_t number, outputs; /* event number; replies seen by then */
+	uint32_t total, offset;   /* of the datagram's payload */
+	const uint8_t *data;      /* OPEN: the SYN; EVENT: payload part. Points into the message. */
+	uint32_t data_len;
+};
+
+struct ftt_channel_header {
+	uint8_t worker;
+	uint16_t count;
+	uint64_t pairing, sender, counter;
+};
+
+static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *h)
+{
+	put_be32(p, FTT_CHANNEL_MAGIC);
+	p[4] = FTT_CHANNEL_VERSION;
+	p[5] = h->worker;
+	put_be16(p + 6, h->count);
+	put_be64(p + 8, h->pairing);
+	put_be64(p + 16, h->sender);
+	put_be64(p + 24, h->counter);
+}
+
+/* 0, or -1 when p is no header of this version. */
+static inline int ftt_channel_get(const uint8_t *p, size_t len, struct ftt_channel_header *h)
+{
+	if (len < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC || get_be32(p) != FTT_CHANNEL_MAGIC ||
+	    p[4] != FTT_CHANNEL_VERSION || p[5] >= FTT_MAX_WORKERS)
+		return -1;
+	h->worker = p[5];
+	h->count = get_be16(p + 6);
+	h->pairing = get_be64(p + 8);
+	h->sender = get_be64(p + 16);
+	h->counter = get_be64(p + 24);
+	return 0;
+}
+
+static inline bool ftt_is_v4(const uint8_t a[16])
+{
+	static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+	return memcmp(a, prefix, 12) == 0;
+}
+
+/* Fixed part of each type's body; -1: no such type. */
+static inline int ftt_record_fixed(uint8_t type)
+{
+	switch (type) {
+	case FTT_REC_OPEN:
+		return 14;
+	case FTT_REC_OPENED:
+		return 8;
+	case FTT_REC_COMMIT:
+		return 20;
+	case FTT_REC_BLOCK:
+		return 8;
+	case FTT_REC_EVENT:
+		return 18;
+	case FTT_REC_EVENT_ACK:
+	case FTT_REC_SENT:
+		return 8;
+	case FTT_REC_REFUSED:
+	case FTT_REC_PROBE:
+	case FTT_REC_DETACH:
+	case FTT_REC_DETACHED:
+	case FTT_REC_CLOSE:
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
+{
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		put_be32(b, r->service_iss);
+		put_be32(b + 4, r->tsval);
+		put_be32(b + 8, r->age_ms);
+		b[12] = r->wscale;
+		b[13] = r->attempt;
+		break;
+	case FTT_REC_COMMIT:
+		put_be32(b + 8, r->snd_nxt);
+		put_be32(b + 12, r->point);
+		put_be32(b + 16, r->point_crc);
+		/* fall through */
+	case FTT_REC_OPENED:
+		put_be32(b, r->rcv_nxt);
+		put_be32(b + 4, r->edge);
+		break;
+	case FTT_REC_BLOCK:
+		put_be32(b, r->block);
+		put_be32(b + 4, r->crc);
+		break;
+	case FTT_REC_EVENT:
+		put_be32(b + 8, r->total);
+		put_be32(b + 12, r->offset);
+		put_be16(b + 16, r->port);
+		/* fall through */
+	case FTT_REC_EVENT_ACK:
+	case FTT_REC_SENT:
+		put_be32(b, r->number);
+		put_be32(b + 4, r->outputs);
+		break;
+	default:
+		break;
+	}
+}
+
+static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
+{
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		r->service_iss = get_be32(b);
+		r->tsval = get_be32(b + 4);
+		r->age_ms = get_be32(b + 8);
+		r->wscale = b[12];
+		r->attempt = b[13];
+		break;
+	case FTT_REC_COMMIT:
+		r->snd_nxt = get_be32(b + 8);
+		r->point = get_be32(b + 12);
+		r->point_crc = get_be32(b + 16);
+		/* fall through */
+	case FTT_REC_OPENED:
+		r->rcv_nxt = get_be32(b);
+		r->edge = get_be32(b + 4);
+		break;
+	case FTT_REC_BLOCK:
+		r->block = get_be32(b);
+		r->crc = get_be32(b + 4);
+		break;
+	case FTT_REC_EVENT:
+		r->total = get_be32(b + 8);
+		r->offset = get_be32(b + 12);
+		r->port = get_be16(b + 16);
+		/* fall through */
+	case FTT_REC_EVENT_ACK:
+	case FTT_REC_SENT:
+		r->number = get_be32(b);
+		r->outputs = get_be32(b + 4);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Writes r at p; returns its length, 0 when `room` is too small or the type unknown. */
+static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_record *r)
+{
+	bool v4 = ftt_is_v4(r->key.client);
+	size_t alen = v4 ? 4 : 16, at = 10 + 2 * alen + 4;
+	int fixed = ftt_record_fixed(r->type);
+	size_t len = at + (size_t)(fixed < 0 ? 0 : fixed) + r->data_len;
+
+	if (fixed < 0 || len > room || len > 0xffff)
+		return 0;
+	p[0] = r->type;
+	p[1] = r->flags;
+	put_be16(p + 2, (uint16_t)len);
+	p[4] = v4 ? 4 : 6;
+	p[5] = r->key.proto;
+	put_be16(p + 6, r->key.client_port);
+	put_be16(p + 8, r->key.service_port);
+	memcpy(p + 10, r->key.client + 16 - alen, alen);
+	memcpy(p + 10 + alen, r->key.service + 16 - alen, alen);
+	put_be32(p + 10 + 2 * alen, r->irs);
+	ftt_record_put_body(p + at, r);
+	if (r->data_len)
+		memcpy(p + at + fixed, r->data, r->data_len);
+	return len;
+}
+
+/* Reads the record at p; returns its length, 0 when it is malformed. */
+static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_record *r)
+{
+	size_t alen, at, len;
+	int fixed;
+
+	memset(r, 0, sizeof(*r));
+	if (room < 10)
+		return 0;
+	len = get_be16(p + 2);
+	fixed = ftt_record_fixed(p[0]);
+	if (len > room || fixed < 0 || (p[4] != 4 && p[4] != 6))
+		return 0;
+	alen = p[4] == 4 ? 4 : 16;
+	at = 10 + 2 * alen + 4;
+	if (len < at + (size_t)fixed)
+		return 0;
+	r->type = p[0];
+	r->flags = p[1];
+	r->key.proto = p[5];
+	r->key.client_port = get_be16(p + 6);
+	r->key.service_port = get_be16(p + 8);
+	if (alen == 4) {
+		ftt_map4(r->key.client, p + 10);
+		ftt_map4(r->key.service, p + 14);
+	} else {
+		memcpy(r->key.client, p + 10, 16);
+		memcpy(r->key.service, p + 26, 16);
+		if (ftt_is_v4(r->key.client)) /* one spelling for each address */
+			return 0;
+	}
+	r->irs = get_be32(p + at - 4);
+	ftt_record_get_body(p + at, r);
+	r->data = p + at + fixed;
+	r->data_len = (uint32_t)(len - at - (size_t)fixed);
+	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)
+		return 0;
+	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
+		return 0;
+	if (r->type == FTT_REC_EVENT &&
+	    (r->total > 65535 || r->offset > r->total || r->data_len > r->total - r->offset ||
+	     r->data_len > FTT_PART_MAX))
+		return 0;
+	return len;
+}
+
+/* --- replay window of one sending worker (RFC 4303 3.4.3 has the idea) -------------------------- */
+
+struct ftt_replay {
+	uint64_t top;  /* highest counter accepted */
+	uint64_t seen; /* bit i: top - i was accepted */
+};
+
+/* True when counter is new; it is then remembered. */
+static inline bool ftt_replay_accept(struct ftt_replay *w, uint64_t counter)
+{
+	uint64_t back;
+
+	if (counter == 0)
+		return false;
+	if (counter > w->top) {
+		uint64_t ahead = counter - w->top;
+
+		w->seen = ahead < 64 ? w->seen << ahead | 1 : 1;
+		w->top = counter;
+		return true;
+	}
+	back = w->top - counter;
+	if (back >= 64 || w->seen >> back & 1)
+		return false;
+	w->seen |= 1ull << back;
+	return true;
+}
+
+#endif

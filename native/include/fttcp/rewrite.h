@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rewrite.h - applies an edit to the bytes of a packet, and builds small segments of our own.
+ */
+#ifndef FTTCP_REWRITE_H
+#define FTTCP_REWRITE_H
+#include "fttcp/flow.h"
+
+static inline void ftt_replace32(uint8_t *p, const struct ftt_pkt *k, uint32_t at, uint32_t value)
+{
+	csum_replace32(p + k->l4 + 16, get_be32(p + at), value, (int)(at - k->l4) & 1);
+	put_be32(p + at, value);
+}
+
+/*
+ * Makes the packet at p what `e` says; its TCP checksum is brought up to date. csum_ready: the
+ * checksum in the packet covers its payload (else it is computed whole, which needs every byte).
+ */
+static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready)
+{
+	if (e->change & FTT_EDIT_SEQ)
+		ftt_replace32(p, k, k->l4 + 4u, e->seq);
+	if (e->change & FTT_EDIT_ACK)
+		ftt_replace32(p, k, k->l4 + 8u, e->ack);
+	if (e->change & FTT_EDIT_TSVAL)
+		ftt_replace32(p, k, k->ts_at, e->tsval);
+	if (e->change & FTT_EDIT_TSECR)
+		ftt_replace32(p, k, k->ts_at + 4u, e->tsecr);
+	if (e->change & FTT_EDIT_SACK)
+		for (uint32_t at = k->sack_at; at < k->sack_at + 8u * k->sack_blocks; at += 4)
+			ftt_replace32(p, k, at, get_be32(p + at) + e->sack_add);
+	if (e->change & FTT_EDIT_WND) {
+		csum_replace16(p + k->l4 + 16, get_be16(p + k->l4 + 14), e->wnd);
+		put_be16(p + k->l4 + 14, e->wnd);
+	}
+	if (!csum_ready) {
+		put_be16(p + k->l4 + 16, 0);
+		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
+	}
+}
+
+/* A segment without payload, to be built: numbers as they are to stand on the wire. */
+struct ftt_bare {
+	const uint8_t *src, *dst; /* 16 bytes, IPv4 mapped */
+	uint16_t sport, dport;
+	uint32_t seq, ack, tsval, tsecr;
+	uint16_t wnd;
+	uint8_t flags;
+	bool timestamps;
+};
+
+#define FTT_BARE_MAX 72 /* IPv6 40 + TCP 20 + timestamps 12 */
+
+static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint8_t proto, uint16_t l4_len)
+{
+	bool v4 = src[10] == 0xff && src[11] == 0xff && !get_be64(src) && !get_be16(src + 8);
+
+	if (v4) {
+		memset(p, 0, 20);
+		p[0] = 0x45;
+		put_be16(p + 2, (uint16_t)(20 + l4_len));
+		put_be16(p + 6, 0x4000); /* do not fragment */
+		p[8] = 64;
+		p[9] = proto;
+		memcpy(p + 12, src + 12, 4);
+		memcpy(p + 16, dst + 12, 4);
+		put_be16(p + 10, (uint16_t)~csum_fold(csum_add(0, p, 20)));
+		return 20;
+	}
+	put_be32(p, 0x60000000);
+	put_be16(p + 4, l4_len);
+	p[6] = proto;
+	p[7] = 64;
+	memcpy(p + 8, src, 16);
+	memcpy(p + 24, dst, 16);
+	return 40;
+}
+
+/* Builds it at p (FTT_BARE_MAX bytes); returns the length. */
+static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+{
+	size_t hlen = b->timestamps ? 32 : 20, ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)hlen);
+	size_t alen = ip == 20 ? 4 : 16;
+	uint8_t *t = p + ip;
+
+	memset(t, 0, hlen);
+	put_be16(t, b->sport);
+	put_be16(t + 2, b->dport);
+	put_be32(t + 4, b->seq);
+	put_be32(t + 8, b->ack);
+	t[12] = (uint8_t)(hlen / 4 << 4);
+	t[13] = b->flags;
+	put_be16(t + 14, b->wnd);
+	if (b->timestamps) {
+		t[20] = t[21] = TCPOPT_NOOP;
+		t[22] = TCPOPT_TIMESTAMPS;
+		t[23] = 10;
+		put_be32(t + 24, b->tsval);
+		put_be32(t + 28, b->tsecr);
+	}
+	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
+		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)hlen), t, hlen)));
+	return ip + hlen;
+}
+
+/* The client's acknowledgement of all that the local stack may know of, in local space. */
+static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->client;
+	b->dst = k->service;
+	b->sport = k->client_port;
+	b->dport = k->service_port;
+	b->seq = seq_max(f->client_nxt, f->local_rcv_nxt);
+	b->ack = ack + f->hard.delta;
+	b->wnd = f->client_wnd;
+	b->flags = TCP_ACK;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = f->client_tsval;
+	b->tsecr = f->local_tsval;
+}
+
+/* The client's reset of the connection in the local stack, which takes an exact sequence number (RFC 5961 3.2). */
+static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->client;
+	b->dst = k->service;
+	b->sport = k->client_port;
+	b->dport = k->service_port;
+	b->seq = rcv_nxt;
+	b->flags = TCP_RST;
+}
+
+/* Our present acknowledgement, for the client, in service space; elapsed_ms since the stack's last segment. */
+static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	bool in_step = mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+	uint32_t tsval = f->local_tsval - f->hard.ts_delta;
+
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
+	b->ack = in_step ? seq_min(f->local_rcv_nxt, f->committed) : f->local_rcv_nxt;
+	b->wnd = ftt_window(f, b->ack, f->local_edge, in_step);
+	f->advertised_edge = seq_max(f->advertised_edge, b->ack + ((uint32_t)b->wnd << f->hard.service_wscale));
+	b->flags = TCP_ACK;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = seq_max(tsval, f->max_tsecr);
+	b->tsecr = f->client_tsval;
+}
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "channel.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SOCKET_BUFFER (32 << 20)
+
+socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+	memset(out, 0, sizeof(*out));
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		return sizeof(*v4);
+	}
+	if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(port);
+		return sizeof(*v6);
+	}
+	return 0;
+}
+
+int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len)
+{
+	struct sockaddr_storage local;
+	uint16_t port = (uint16_t)(cfg->channel_port + 1 + worker);
+	socklen_t len = ftt_sockaddr(cfg->link[0].local, port, &local);
+	int size = SOCKET_BUFFER, one = 1;
+
+	memset(c, 0, sizeof(*c));
+	c->cfg = cfg;
+	c->worker = worker;
+	/* starts anywhere, but never below an earlier life's: the key changes with the boot id */
+	c->counter = 0;
+	c->fd = -1;
+	for (uint16_t k = 0; k < FTT_MAX_WORKERS; k++)
+		c->remote_len = ftt_sockaddr(cfg->link[0].remote, (uint16_t)(cfg->channel_port + 1 + k), &c->remote[k]);
+	if (!len || !c->remote_len) {
+		snprintf(err, err_len, "link[0]: %s -> %s: not a pair of IP addresses", cfg->link[0].local,
+			 cfg->link[0].remote);
+		return -1;
+	}
+	c->in = malloc(FTT_CHANNEL_MAX + 1);
+	for (int k = 0; k < cfg->workers; k++) {
+		c->out[k].bytes = malloc(FTT_CHANNEL_MAX);
+		if (!c->out[k].bytes || !c->in) {
+			snprintf(err, err_len, "commit channel: out of memory");
+			return -1;
+		}
+	}
+	c->fd = socket(local.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd >= 0)
+		setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&local, len)) {
+		snprintf(err, err_len, "commit channel on %s port %u: %s (is the peer link's address up, the port free?)",
+			 cfg->link[0].local, port, strerror(errno));
+		return -1;
+	}
+	if (setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (setsockopt(c->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return 0;
+}
+
+void ftt_channel_close(struct ftt_channel *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	for (int k = 0; k < FTT_MAX_WORKERS; k++)
+		free(c->out[k].bytes);
+	free(c->in);
+	sodium_memzero(c->key, sizeof(c->key));
+	c->fd = -1;
+}
+
+void ftt_channel_follow(struct ftt_channel *c, uint64_t commit_session, uint64_t pairing)
+{
+	uint8_t label[16] = "fttcp/cm";
+
+	c->pairing = pairing;
+	if (commit_session == c->key_session)
+		return;
+	put_be64(label + 8, commit_session);
+	crypto_generichash(c->key, sizeof(c->key), label, sizeof(label), c->cfg->key, sizeof(c->cfg->key));
+	c->key_session = commit_session;
+	memset(c->replay, 0, sizeof(c->replay));
+	for (int k = 0; k < FTT_MAX_WORKERS; k++)
+		c->out[k].len = c->out[k].count = 0;
+}
+
+static void send_buffer(struct ftt_channel *c, uint8_t to, struct ftt_counters *n)
+{
+	uint8_t *bytes = c->out[to].bytes;
+	size_t len = c->out[to].len;
+	struct ftt_channel_header h = {
+		.worker = c->worker,
+		.count = c->out[to].count,
+		.pairing = c->pairing,
+		.sender = c->cfg->node_id,
+		.counter = ++c->counter,
+	};
+
+	c->out[to].len = c->out[to].count = 0;
+	ftt_channel_put(bytes, &h);
+	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->key, sizeof(c->key));
+	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
+	if (sendto(c->fd, bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&c->remote[to], c->remote_len) >= 0)
+		n->channel_datagrams_sent++;
+}
+
+void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
+{
+	size_t len, room;
+
+	if (!c->key_session || to >= c->cfg->workers)
+		return;
+	if (c->out[to].len > FTT_CHANNEL_FULL)
+		send_buffer(c, to, n);
+	if (!c->out[to].len)
+		c->out[to].len = FTT_CHANNEL_HEADER;
+	room = FTT_CHANNEL_MAX - FTT_CHANNEL_MAC - c->out[to].len;
+	len = ftt_record_put(c->out[to].bytes + c->out[to].len, room, r);
+	c->out[to].len += len;
+	c->out[to].count++;
+}
+
+void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
+{
+	for (uint8_t k = 0; k < c->cfg->workers; k++)
+		if (c->out[k].count)
+			send_buffer(c, k, n);
+}
+
+int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+			struct ftt_counters *n)
+{
+	uint8_t mac[FTT_CHANNEL_MAC];
+	ssize_t got = recv(c->fd, c->in, FTT_CHANNEL_MAX + 1, 0);
+	size_t body;
+
+	if (got < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1; /* ECONNREFUSED and the like: ask again */
+	if (ftt_channel_get(c->in, (size_t)got, h) || got > FTT_CHANNEL_MAX) {
+		n->channel_malformed++;
+		return -1;
+	}
+	body = (size_t)got - FTT_CHANNEL_MAC;
+	crypto_generichash(mac, sizeof(mac), c->in, body, c->key, sizeof(c->key));
+	if (!c->key_session || h->sender != c->cfg->peer_node_id || sodium_memcmp(mac, c->in + body, sizeof(mac))) {
+		n->channel_bad_mac++;
+		return -1;
+	}
+	if (!ftt_replay_accept(&c->replay[h->worker], h->counter)) {
+		n->channel_replay++;
+		return -1;
+	}
+	if (h->pairing != c->pairing) {
+		n->channel_stale++;
+		return -1;
+	}
+	n->channel_datagrams_received++;
+	*records = c->in + FTT_CHANNEL_HEADER;
+	*len = body - FTT_CHANNEL_HEADER;
+	return 1;
+}

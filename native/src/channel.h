@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * channel.h - the commit channel of one worker: authenticated datagrams full of records.
+ *
+ * The key is derived from the pair's secret and both daemons' boot ids, so nothing of an earlier
+ * life can be replayed; a counter per sender and worker does the rest. Records are gathered
+ * during a wake-up, one buffer for each worker of the peer, and leave together.
+ */
+#ifndef FTTCP_CHANNEL_H
+#define FTTCP_CHANNEL_H
+#include <netinet/in.h>
+#include <stdbool.h>
+#include "engine.h"
+#include "fttcp/record.h"
+
+#define FTT_CHANNEL_FULL 1400 /* a buffer beyond this is sent: most datagrams fit a frame */
+
+struct ftt_channel {
+	int fd;
+	const struct ftt_config *cfg;
+	uint8_t worker;
+	struct sockaddr_storage remote[FTT_MAX_WORKERS];
+	socklen_t remote_len;
+	uint8_t key[32];
+	uint64_t key_session; /* commit_session that the key was made for; 0 = no key yet */
+	uint64_t pairing;
+	uint64_t counter;
+	struct ftt_replay replay[FTT_MAX_WORKERS];
+	struct {
+		uint8_t *bytes;
+		size_t len;
+		uint16_t count;
+	} out[FTT_MAX_WORKERS];
+	uint8_t *in;
+};
+
+int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len);
+void ftt_channel_close(struct ftt_channel *c);
+/* Follows the pair's state; a new commit_session makes a new key. Records not yet sent are dropped with the old one. */
+void ftt_channel_follow(struct ftt_channel *c, uint64_t commit_session, uint64_t pairing);
+/* Gathers a record for one worker of the peer. */
+void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
+			    struct ftt_counters *n);
+void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
+/*
+ * Fetches one authentic datagram without waiting. Its records start at *records (of *len bytes).
+ * 1: got one; 0: nothing more; -1: something was dropped (counted), ask again.
+ */
+int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+			struct ftt_counters *n);
+
+/* A text address and port as a socket address; 0 on failure, else its length. */
+socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage *out);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "emit.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEND_BUFFER (8 << 20)
+
+static int open_raw(int family, uint32_t mark)
+{
+	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	int one = 1, size = SEND_BUFFER;
+
+	if (fd < 0)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) ||
+	    (family == AF_INET && setsockopt(fd, IPPROTO_IP, IP_HDRINCL, &one, sizeof(one))) ||
+	    (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_HDRINCL, &one, sizeof(one)))) {
+		close(fd);
+		return -1;
+	}
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return fd;
+}
+
+int ftt_emit_open(struct ftt_emit *m, uint32_t mark, char *err, size_t err_len)
+{
+	memset(m, 0, sizeof(*m));
+	m->fd4 = open_raw(AF_INET, mark);
+	m->fd6 = m->fd4 < 0 ? -1 : open_raw(AF_INET6, mark);
+	if (m->fd4 >= 0 && (m->fd6 >= 0 || errno == EAFNOSUPPORT))
+		return 0;
+	snprintf(err, err_len, "raw socket: %s (root, or CAP_NET_RAW and CAP_NET_ADMIN, is needed)", strerror(errno));
+	return -1;
+}
+
+void ftt_emit_close(struct ftt_emit *m)
+{
+	if (m->fd4 >= 0)
+		close(m->fd4);
+	if (m->fd6 >= 0)
+		close(m->fd6);
+	m->fd4 = m->fd6 = -1;
+}
+
+static socklen_t destination(const uint8_t *packet, struct sockaddr_storage *to)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)to;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
+
+	if (packet[0] >> 4 == 4) {
+		memset(v4, 0, sizeof(*v4));
+		v4->sin_family = AF_INET;
+		memcpy(&v4->sin_addr, packet + 16, 4);
+		return sizeof(*v4);
+	}
+	memset(v6, 0, sizeof(*v6));
+	v6->sin6_family = AF_INET6;
+	memcpy(&v6->sin6_addr, packet + 24, 16);
+	return sizeof(*v6);
+}
+
+void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
+{
+	if (len > FTT_SYN_MAX) {
+		m->failed++;
+		return;
+	}
+	if (m->n == FTT_EMIT_BATCH)
+		ftt_emit_flush(m);
+	memcpy(m->packet[m->n].bytes, packet, len);
+	m->packet[m->n++].len = len;
+}
+
+void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b)
+{
+	if (m->n == FTT_EMIT_BATCH)
+		ftt_emit_flush(m);
+	m->packet[m->n].len = ftt_build_bare(m->packet[m->n].bytes, b);
+	m->n++;
+}
+
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len)
+{
+	struct sockaddr_storage to;
+	socklen_t to_len;
+
+	ftt_emit_flush(m);
+	to_len = destination(packet, &to);
+	if (sendto(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, packet, len, 0, (struct sockaddr *)&to, to_len) < 0) {
+		m->failed++; /* as if the network had lost it */
+		return -1;
+	}
+	m->sent++;
+	return 0;
+}
+
+void ftt_emit_flush(struct ftt_emit *m)
+{
+	struct mmsghdr msgs[FTT_EMIT_BATCH];
+	struct iovec iov[FTT_EMIT_BATCH];
+	struct sockaddr_storage to[FTT_EMIT_BATCH];
+	unsigned at = 0, total = m->n;
+
+	m->n = 0;
+	while (at < total) {
+		int fd = m->packet[at].bytes[0] >> 4 == 4 ? m->fd4 : m->fd6, done;
+		unsigned n = 0;
+
+		while (at + n < total && (m->packet[at + n].bytes[0] >> 4 == 4 ? m->fd4 : m->fd6) == fd) {
+			memset(&msgs[n], 0, sizeof(msgs[n]));
+			iov[n] = (struct iovec){.iov_base = m->packet[at + n].bytes, .iov_len = m->packet[at + n].len};
+			msgs[n].msg_hdr.msg_name = &to[n];
+			msgs[n].msg_hdr.msg_namelen = destination(m->packet[at + n].bytes, &to[n]);
+			msgs[n].msg_hdr.msg_iov = &iov[n];
+			msgs[n].msg_hdr.msg_iovlen = 1;
+			n++;
+		}
+		done = sendmmsg(fd, msgs, n, 0);
+		if (done > 0) {
+			m->sent += (unsigned)done;
+			at += (unsigned)done;
+		} else if (errno != EINTR) {
+			m->failed++; /* the first one cannot go (no route, filtered): as if lost */
+			at++;
+		}
+	}
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.c - the API of abi.h: life of an engine, its role, and what can be seen of it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "worker.h"
+
+#define RING 4096
+
+struct ftt_events {
+	pthread_mutex_t lock;
+	int fd;
+	uint32_t head, tail; /* next to read, next to write */
+	uint64_t lost;
+	struct ftt_event ring[RING];
+};
+
+uint64_t ftt_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* --- events ---------------------------------------------------------------------------------- */
+
+static struct ftt_events *events_open(void)
+{
+	struct ftt_events *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	pthread_mutex_init(&v->lock, NULL);
+	v->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->fd >= 0)
+		return v;
+	free(v);
+	return NULL;
+}
+
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	struct ftt_events *v = e->events;
+	uint64_t one = 1;
+	bool full;
+
+	pthread_mutex_lock(&v->lock);
+	full = v->tail - v->head == RING;
+	if (full) {
+		v->lost++;
+	} else {
+		v->ring[v->tail % RING] = *ev;
+		if (!ev->when_ns)
+			v->ring[v->tail % RING].when_ns = ftt_now_ns();
+		v->tail++;
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (write(v->fd, &one, sizeof(one)) < 0)
+		return; /* EAGAIN: readable anyway */
+}
+
+int ftt_engine_event_fd(struct ftt_engine *e)
+{
+	return e->events->fd;
+}
+
+int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max)
+{
+	struct ftt_events *v = e->events;
+	uint64_t count;
+	int n = 0;
+	bool more;
+
+	if (read(v->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return 0;
+	pthread_mutex_lock(&v->lock);
+	while (n < max && v->head != v->tail)
+		out[n++] = v->ring[v->head++ % RING];
+	more = v->head != v->tail;
+	pthread_mutex_unlock(&v->lock);
+	count = 1;
+	if (more && write(v->fd, &count, sizeof(count)) < 0)
+		return n; /* readable anyway */
+	return n;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static int check_config(const struct ftt_config *c, char *err, size_t err_len)
+{
+	const char *wrong = NULL;
+
+	if (c->workers < 1 || c->workers > FTT_MAX_WORKERS)
+		wrong = "workers is out of range";
+	else if (c->n_links < 1 || c->n_links > FTT_MAX_LINKS)
+		wrong = "there must be one to four links";
+	else if (c->n_ports < 1 || c->n_ports > FTT_MAX_PORTS || c->n_service_addrs < 1 ||
+		 c->n_service_addrs > FTT_MAX_ADDRS)
+		wrong = "a group needs 1 to 32 ports and 1 to 16 addresses";
+	else if (!c->mark || !c->lease_ns || !c->beat_interval_ns || c->lease_ns < c->beat_interval_ns)
+		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
+	else if (c->node_id == c->peer_node_id)
+		wrong = "both nodes have the same id (the same name?)";
+	else if (!c->max_flows || !c->max_half_open || !c->max_held || !c->max_held_total || !c->queue_maxlen)
+		wrong = "every bound must be above zero";
+	if (!wrong)
+		return 0;
+	snprintf(err, err_len, "engine configuration: %s", wrong);
+	return -1;
+}
+
+struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len)
+{
+	struct ftt_engine *e;
+
+	if (check_config(cfg, err, err_len))
+		return NULL;
+	if (sodium_init() < 0 || !(e = calloc(1, sizeof(*e)))) {
+		snprintf(err, err_len, "engine: no memory, or no random numbers");
+		return NULL;
+	}
+	e->cfg = *cfg;
+	atomic_store(&e->shared.vouched, 1);
+	e->events = events_open();
+	if (!e->events) {
+		snprintf(err, err_len, "engine: event ring: %s", strerror(errno));
+		ftt_engine_close(e);
+		return NULL;
+	}
+	for (uint8_t k = 0; k < cfg->workers; k++) {
+		e->worker[k] = ftt_worker_open(e, k, err, err_len);
+		if (!e->worker[k]) {
+			ftt_engine_close(e);
+			return NULL;
+		}
+	}
+	return e;
+}
+
+int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		if (ftt_worker_start(e->worker[k], err, err_len))
+			return -1;
+	e->neigh = ftt_neigh_start(e, err, err_len);
+	if (!e->neigh)
+		return -1;
+	e->beat = ftt_beat_start(e, err, err_len);
+	return e->beat ? 0 : -1;
+}
+
+void ftt_engine_close(struct ftt_engine *e)
+{
+	if (!e)
+		return;
+	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
+	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
+	ftt_beat_stop(e->beat);
+	ftt_neigh_stop(e->neigh);
+	for (int k = 0; k < FTT_MAX_WORKERS; k++)
+		ftt_worker_close(e->worker[k]);
+	if (e->events) {
+		close(e->events->fd);
+		pthread_mutex_destroy(&e->events->lock);
+		free(e->events);
+	}
+	sodium_memzero(&e->cfg, sizeof(e->cfg));
+	free(e);
+}
+
+/* --- role ------------------------------------------------------------------------------------ */
+
+static void wake_all(struct ftt_engine *e)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		ftt_worker_wake(e->worker[k]);
+}
+
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session)
+{
+	uint32_t old = atomic_load(&e->shared.mode);
+	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
+
+	atomic_store(&e->role_flows, 0);
+	atomic_store(&e->role_pending, e->cfg.workers);
+	atomic_store(&e->role_takeover, old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode));
+	atomic_store(&e->shared.session, session);
+	atomic_store(&e->shared.mode, mode);
+	atomic_fetch_add(&e->shared.generation, 1);
+	wake_all(e);
+	if (!ftt_flow_emits((uint8_t)old) && ftt_may_emit(&e->shared, ftt_now_ns()))
+		ftt_event_post(e, &ev);
+}
+
+/* A worker has carried out the role of this generation; the last one reports a takeover done. */
+void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation)
+{
+	struct ftt_event ev = {.kind = FTT_EV_TAKEOVER_DONE};
+
+	if (generation != atomic_load(&e->shared.generation))
+		return; /* overtaken by another change */
+	atomic_fetch_add(&e->role_flows, flows);
+	if (atomic_fetch_sub(&e->role_pending, 1) == 1 && atomic_load(&e->role_takeover)) {
+		ev.value = atomic_load(&e->role_flows);
+		ftt_event_post(e, &ev);
+	}
+}
+
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy)
+{
+	atomic_store(&e->shared.lease_policy, policy);
+	ftt_beat_lease_changed(e->beat);
+	wake_all(e); /* what was held for want of a lease may go */
+}
+
+void ftt_engine_vouch(struct ftt_engine *e, int alive)
+{
+	atomic_store(&e->shared.vouched, !!alive);
+}
+
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, int grant)
+{
+	ftt_beat_set_body(e->beat, body, len, grant);
+}
+
+int ftt_beat_peer_body(struct ftt_engine *e, uint8_t *out, uint32_t max, uint64_t *boot_id)
+{
+	return ftt_beat_get_peer_body(e->beat, out, max, boot_id);
+}
+
+int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index)
+{
+	return ftt_neigh_set_frame(e->neigh, frame, len, index);
+}
+
+void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns)
+{
+	ftt_neigh_announce(e->neigh, rounds, interval_ns);
+}
+
+/* --- observation ----------------------------------------------------------------------------- */
+
+static void add_counters(struct ftt_counters *sum, const struct ftt_counters *one)
+{
+	uint64_t *to = (uint64_t *)sum;
+	const uint64_t *from = (const uint64_t *)one;
+
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+		to[i] += from[i];
+}
+
+void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
+{
+	_Static_assert(sizeof(*out) % sizeof(uint64_t) == 0, "counters are all uint64_t");
+	memset(out, 0, sizeof(*out));
+	for (int k = 0; k < e->cfg.workers; k++) {
+		struct ftt_worker *w = e->worker[k];
+
+		pthread_mutex_lock(&w->lock);
+		add_counters(out, &w->n);
+		out->held_now += w->held_now;
+		out->verdict_batches += w->nfq.batches;
+		out->verdicts += w->nfq.verdicts;
+		out->queue_overruns += w->nfq.overruns;
+		pthread_mutex_unlock(&w->lock);
+	}
+	add_counters(out, &e->counters_beat);
+	add_counters(out, &e->counters_neigh);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void count_protection(struct ftt_status *s, uint8_t protection)
+{
+	switch (protection) {
+	case FTT_PROTECTED:
+	case FTT_DETACHING:
+		s->flows_protected++;
+		break;
+	case FTT_DETACHED:
+		s->flows_detached++;
+		break;
+	case FTT_UNPROTECTED:
+		s->flows_unprotected++;
+		break;
+	default:
+		s->flows_opening++;
+		break;
+	}
+}
+
+static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)
+{
+	uint32_t n = w->n_lag < FTT_LAG_SAMPLES ? w->n_lag : FTT_LAG_SAMPLES;
+
+	for (const struct ftt_tcp *c = w->table.all; c; c = c->next)
+		if (!c->closed)
+			count_protection(out, c->flow.protection);
+	for (const struct ftt_udp_session *u = w->udp.all; u; u = u->next) {
+		count_protection(out, u->protection);
+		out->udp_sessions++;
+	}
+	out->held_now += w->held_now;
+	memcpy(lag, w->lag_ns, n * sizeof(*lag));
+	return n;
+}
+
+void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
+{
+	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * e->cfg.workers);
+	uint32_t n = 0;
+
+	memset(out, 0, sizeof(*out));
+	out->mode = atomic_load(&e->shared.mode);
+	out->lease_policy = atomic_load(&e->shared.lease_policy);
+	out->session = atomic_load(&e->shared.session);
+	out->lease_left_ns = (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
+	if (!lag)
+		return;
+	for (int k = 0; k < e->cfg.workers; k++) {
+		struct ftt_worker *w = e->worker[k];
+
+		pthread_mutex_lock(&w->lock);
+		n += worker_status(w, out, lag + n);
+		pthread_mutex_unlock(&w->lock);
+	}
+	if (n) {
+		qsort(lag, n, sizeof(*lag), compare_u64);
+		out->commit_lag_p50_ns = lag[n / 2];
+		out->commit_lag_p99_ns = lag[(uint64_t)n * 99 / 100];
+	}
+	free(lag);
+	if (e->beat)
+		ftt_beat_status(e->beat, out);
+}
+
+static void tcp_info(const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_info *o)
+{
+	const struct ftt_flow *f = &c->flow;
+
+	memset(o, 0, sizeof(*o));
+	o->key = c->key;
+	o->protection = f->protection;
+	o->reason = f->reason;
+	o->delta = f->hard.delta;
+	o->ts_delta = f->hard.ts_delta;
+	o->client_acked = f->client_acked;
+	o->local_snd_nxt = f->local_snd_nxt;
+	o->local_rcv_nxt = f->local_rcv_nxt;
+	o->committed = f->committed;
+	o->peer_snd_nxt = f->peer_snd_nxt;
+	o->held = c->n_held;
+	o->divergences = c->divergences;
+	o->closed = c->closed;
+	o->bytes_in = c->bytes_in;
+	o->bytes_out = c->bytes_out;
+	o->age_ns = now_ns - c->created_ns;
+	o->idle_ns = now_ns - f->last_ns;
+}
+
+static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ftt_flow_info *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->key = u->key;
+	o->protection = u->protection;
+	o->reason = u->reason;
+	o->client_acked = u->events;
+	o->committed = u->acked;
+	o->local_snd_nxt = u->outputs;
+	o->held = u->n_replies;
+	o->bytes_in = u->bytes_in;
+	o->bytes_out = u->bytes_out;
+	o->age_ns = now_ns - u->created_ns;
+	o->idle_ns = now_ns - u->last_ns;
+}
+
+int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
+{
+	uint64_t now_ns = ftt_now_ns();
+	int n = 0;
+
+	for (int k = 0; k < e->cfg.workers; k++) {
+		struct ftt_worker *w = e->worker[k];
+
+		pthread_mutex_lock(&w->lock);
+		for (const struct ftt_tcp *c = w->table.all; c && n < max; c = c->next)
+			tcp_info(c, now_ns, &out[n++]);
+		for (const struct ftt_udp_session *u = w->udp.all; u && n < max; u = u->next)
+			udp_info(u, now_ns, &out[n++]);
+		pthread_mutex_unlock(&w->lock);
+	}
+	return n;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - what the parts of the native engine share.
+ *
+ * One struct ftt_engine serves one group on one node. Its threads:
+ *
+ *   worker 0..n-1   own their flows: NFQUEUE, commit channel, injection      worker.c
+ *   beat            heartbeats, the lease, loss of the peer                  beat.c
+ *   neighbour       ARP/ND answers and announcements, under the lease        neigh.c
+ *
+ * They share only what struct ftt_shared holds, all of it atomic: a role and a lease to be read
+ * for every packet, never a lock. Python is told through a ring of events.
+ */
+#ifndef FTTCP_ENGINE_H
+#define FTTCP_ENGINE_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "fttcp/abi.h"
+
+struct ftt_beat;
+struct ftt_neigh;
+struct ftt_worker;
+struct ftt_events;
+
+struct ftt_shared {
+	_Atomic uint32_t mode;           /* enum ftt_mode */
+	_Atomic uint32_t lease_policy;   /* enum ftt_lease_policy */
+	_Atomic uint64_t lease_until_ns; /* written by the beat thread only */
+	_Atomic uint64_t session;
+	_Atomic uint64_t commit_session; /* of the two boots: part of the channel key; 0 = no peer yet */
+	_Atomic uint64_t peer_boot_id;   /* written by the beat thread, 0 = never heard */
+	_Atomic uint32_t vouched;        /* health says that the local server lives */
+	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
+};
+
+struct ftt_engine {
+	struct ftt_config cfg;
+	struct ftt_shared shared;
+	struct ftt_counters counters_beat;  /* beat thread's own */
+	struct ftt_counters counters_neigh; /* neighbour thread's own */
+	struct ftt_beat *beat;
+	struct ftt_neigh *neigh;
+	struct ftt_worker *worker[FTT_MAX_WORKERS];
+	struct ftt_events *events;
+	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
+	_Atomic uint32_t role_flows;    /* flows they took over */
+	_Atomic bool role_takeover;
+};
+
+uint64_t ftt_now_ns(void); /* CLOCK_MONOTONIC */
+
+/* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
+static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
+{
+	uint32_t mode = atomic_load_explicit(&s->mode, memory_order_acquire);
+
+	return (mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO) &&
+	       atomic_load_explicit(&s->lease_policy, memory_order_acquire) != FTT_LEASE_NONE &&
+	       now_ns < atomic_load_explicit(&s->lease_until_ns, memory_order_acquire);
+}
+
+/* A worker has carried out the role of this generation, taking over so many flows. */
+void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);
+
+/* Thread-safe; when the ring is full the oldest are kept and the loss is counted. Stamps when_ns if 0. */
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev);
+
+/* beat.c: start opens the sockets and the thread; failure -> NULL with a sentence in err. */
+struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len);
+void ftt_beat_stop(struct ftt_beat *b); /* joins the thread, frees; NULL is allowed */
+/* called by ftt_engine_set_lease() after the policy was stored: renews a SELF lease at once, so that the gate
+ * is open when the call returns; NONE zeroes lease_until_ns before it returns */
+void ftt_beat_lease_changed(struct ftt_beat *b);
+void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, bool grant);
+int ftt_beat_get_peer_body(struct ftt_beat *b, uint8_t *out, uint32_t max, uint64_t *boot_id);
+void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* peer_alive, links_up, last_beat_ns */
+
+/* neigh.c: answers ARP requests and neighbour solicitations for the group's addresses on the service
+ * interface while ftt_may_emit(); sends announcements, each under the same check. */
+struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len);
+void ftt_neigh_stop(struct ftt_neigh *n);
+int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len, uint32_t index);
+void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * follow.c - what the other node says, what time does, and changes of role, for all flows of a
+ * worker. The rules are in pair.h; here they meet the tables.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include "worker.h"
+
+#define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
+#define SYN_LINGER_NS 120000000000ull
+
+/* --- records --------------------------------------------------------------------------------- */
+
+/* The primary told of a flow whose SYN we have not seen: the mirror lost it, or it is under way. */
+static void inject_syn(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_pkt k;
+	struct ftt_seg s;
+	struct ftt_tcp *c;
+
+	/* one worker injects; the stack's answer then shows which of them owns the flow */
+	if (r->attempt < 2 || w->index || !r->data_len)
+		return;
+	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||
+	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != r->irs ||
+	    memcmp(k.src, r->key.client, 16) || memcmp(k.dst, r->key.service, 16) || k.sport != r->key.client_port ||
+	    k.dport != r->key.service_port || w->table.n >= w->e->cfg.max_flows)
+		return;
+	c = ftt_table_add(&w->table, &r->key, now_ns);
+	if (!c)
+		return;
+	ftt_flow_init(&c->flow, r->irs, now_ns);
+	w->table.half_open++;
+	w->n.flows_opened++;
+	s.mode = FTT_MODE_BACKUP;
+	ftt_client_syn(&c->flow, &s);
+	c->peer_worker = from;
+	ftt_emit_small(&w->emit, r->data, r->data_len);
+	w->n.injected++;
+}
+
+static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
+			  uint64_t now_ns)
+{
+	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+
+	if (c && c->flow.hard.irs != r->irs)
+		c = NULL; /* another connection with the same addresses and ports */
+	if (c)
+		c->peer_worker = from;
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		if (c)
+			ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
+		else
+			inject_syn(w, r, from, now_ns);
+		break;
+	case FTT_REC_PROBE:
+		if (c && c->flow.bits & FTT_F_MAPPED)
+			ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
+		else /* we do not hold it and never shall: say so, or the primary waits in vain */
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		break;
+	case FTT_REC_DETACH:
+		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		/* fall through */
+	case FTT_REC_CLOSE:
+		if (c)
+			ftt_tcp_forget(w, c, true);
+		break;
+	default:
+		w->n.channel_malformed++;
+		break;
+	}
+}
+
+static bool is_udp(const struct ftt_record *r)
+{
+	return r->type == FTT_REC_EVENT || r->type == FTT_REC_EVENT_ACK || r->type == FTT_REC_SENT;
+}
+
+static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	if (is_udp(r)) {
+		ftt_udp_record(w, r, from, now_ns);
+		return;
+	}
+	c = ftt_table_find(&w->table, &r->key);
+	if (w->mode == FTT_MODE_BACKUP) {
+		backup_record(w, c, r, from, now_ns);
+		return;
+	}
+	if (w->mode != FTT_MODE_PAIRED || !c || c->flow.hard.irs != r->irs) {
+		w->n.channel_stale++;
+		return;
+	}
+	c->peer_worker = from;
+	w->n.commits_received += r->type == FTT_REC_COMMIT;
+	if (r->type == FTT_REC_COMMIT || r->type == FTT_REC_BLOCK)
+		ftt_compare_record(w, c, r);
+	if (r->type == FTT_REC_DETACHED) { /* DETACH went to all its workers: any of them may have held the flow */
+		c->let_go |= (uint8_t)(1u << from);
+		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
+			return;
+	}
+	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, now_ns), now_ns);
+}
+
+void ftt_follow_records(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_channel_header h;
+	const uint8_t *records;
+	size_t len;
+
+	for (int budget = 256; budget > 0; budget--) {
+		int got = ftt_channel_receive(&w->channel, &h, &records, &len, &w->n);
+
+		if (!got)
+			return;
+		if (got < 0)
+			continue;
+		while (len) {
+			struct ftt_record r;
+			size_t used = ftt_record_get(records, len, &r);
+
+			if (!used) {
+				w->n.channel_malformed++;
+				break;
+			}
+			one_record(w, &r, h.worker, now_ns);
+			records += used;
+			len -= used;
+		}
+	}
+}
+
+/* --- time ------------------------------------------------------------------------------------ */
+
+void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns};
+	bool vouched = atomic_load(&w->e->shared.vouched);
+
+	if (!ftt_flow_emits((uint8_t)w->mode) || !ftt_may_emit(&w->e->shared, now_ns))
+		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
+	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
+		next = c->wait_next;
+		if (w->mode == FTT_MODE_PAIRED)
+			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
+		if (c->held)
+			ftt_tcp_act(w, c, FTT_ACT_RELEASE, now_ns);
+	}
+}
+
+void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_tcp *c = w->table.all, *next; c; c = next) {
+		uint64_t idle = now_ns - c->flow.last_ns;
+		bool half_open = !(c->flow.bits & FTT_F_ESTABLISHED);
+
+		next = c->next;
+		if ((c->closed && now_ns - c->closed_ns > LINGER_NS && idle > LINGER_NS) ||
+		    (half_open && idle > SYN_LINGER_NS) || idle > w->e->cfg.idle_timeout_ns) {
+			w->n.flows_expired++;
+			ftt_tcp_forget(w, c, false);
+		}
+	}
+}
+
+/* --- roles ----------------------------------------------------------------------------------- */
+
+static void forget_all(struct ftt_worker *w)
+{
+	while (w->table.all)
+		ftt_tcp_forget(w, w->table.all, true);
+	ftt_udp_forget_all(w);
+}
+
+static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
+{
+	uint32_t kicked = 0;
+
+	for (struct ftt_tcp *c = w->table.all; c; c = c->next) {
+		uint32_t actions;
+
+		if (c->closed)
+			continue;
+		actions = ftt_flow_takeover(&c->flow);
+		kicked += !!actions;
+		ftt_tcp_act(w, c, actions, now_ns);
+	}
+	w->n.kicked += kicked;
+	return kicked + ftt_udp_take_over(w, now_ns);
+}
+
+static void go_solo(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_tcp *c = w->table.all; c; c = c->next)
+		ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);
+	ftt_udp_go_solo(w, now_ns);
+}
+
+uint32_t ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns)
+{
+	uint32_t old = w->mode;
+	bool same = session == w->session;
+
+	w->mode = mode;
+	w->session = session;
+	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
+		forget_all(w);
+		return 0;
+	}
+	if (old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode))
+		return take_over(w, now_ns);
+	if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same))
+		go_solo(w, now_ns);
+	return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nfq.h - two NFQUEUE queues on one netlink socket: packets in, verdicts out.
+ *
+ * Packets are received many at a time into slots that stay valid until the next receive, so that
+ * a packet can be edited in place and given back without a copy of ours. Verdicts are gathered
+ * and sent together; they are single verdicts, for a batch verdict would cover held packets too.
+ */
+#ifndef FTTCP_NFQ_H
+#define FTTCP_NFQ_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define FTT_NFQ_SLOTS 32
+#define FTT_NFQ_BATCH 128
+#define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
+#define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
+
+struct ftt_nfq_packet {
+	uint32_t id;
+	uint16_t queue;
+	bool csum_ready;    /* the L4 checksum in the bytes is a real one */
+	bool csum_unknown;  /* nobody has verified it yet */
+	uint8_t *bytes;     /* from the IP header */
+	uint32_t cap, len;  /* bytes there, bytes in all */
+};
+
+struct ftt_nfq_verdict {
+	uint8_t head[40];
+};
+
+struct ftt_nfq {
+	int fd;
+	uint32_t portid;
+	uint16_t queue[2];
+	uint32_t copy_range;
+	uint8_t *slots;
+	struct mmsghdr msgs[FTT_NFQ_SLOTS];
+	struct iovec iov_in[FTT_NFQ_SLOTS];
+	int received, taken;
+	struct ftt_nfq_verdict verdict[FTT_NFQ_BATCH];
+	struct iovec iov_out[3 * FTT_NFQ_BATCH];
+	unsigned n_verdicts, n_iov;
+	size_t out_bytes;
+	uint64_t batches, verdicts, overruns;
+};
+
+/* Binds both queues (creating them); -1 with a sentence in err. maxlen: packets the kernel may queue. */
+int ftt_nfq_open(struct ftt_nfq *q, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen, char *err, size_t err_len);
+void ftt_nfq_close(struct ftt_nfq *q);
+/* How many bytes of each packet are copied from now on: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
+int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t range);
+/* Fetches what is there without waiting; the number of messages, 0 for none, -1 (errno) for trouble. */
+int ftt_nfq_receive(struct ftt_nfq *q);
+/* Next packet of what was received; false when there is no more. */
+bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p);
+/* Gathers a verdict; bytes != NULL replaces the packet and must stay valid until the flush. */
+void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len);
+void ftt_nfq_flush(struct ftt_nfq *q);
+
+#endif

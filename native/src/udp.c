@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* udp.c - the sessions of a worker, and what both roles need; see udp.h. */
+#define _GNU_SOURCE
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fttcp/digest.h"
+#include "worker.h"
+
+#define PACKET_MAX 65576 /* IPv6 header and the largest datagram */
+
+int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
+{
+	uint32_t size = 1024;
+
+	memset(t, 0, sizeof(*t));
+	for (uint32_t i = 0; i < cfg->n_ports; i++)
+		t->on |= cfg->port[i].proto == 17;
+	t->seed = randombytes_random();
+	t->next_start = randombytes_random();
+	t->mask = size - 1;
+	t->bucket = calloc(size, sizeof(*t->bucket));
+	t->scratch = malloc(PACKET_MAX);
+	return t->bucket && t->scratch ? 0 : -1;
+}
+
+void ftt_udp_close(struct ftt_udp_table *t)
+{
+	free(t->bucket);
+	free(t->scratch);
+	memset(t, 0, sizeof(*t));
+}
+
+static struct ftt_udp_session **bucket(struct ftt_udp_table *t, const struct ftt_key *k)
+{
+	uint32_t h = ftt_crc32c(t->seed, (const uint8_t *)k, sizeof(*k));
+
+	return &t->bucket[(h ^ h >> 16) & t->mask];
+}
+
+struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k)
+{
+	struct ftt_udp_session *u = *bucket(t, k);
+
+	while (u && memcmp(&u->key, k, sizeof(*k)))
+		u = u->hash_next;
+	return u;
+}
+
+struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns)
+{
+	struct ftt_udp_table *t = &w->udp;
+	struct ftt_udp_session *u, **b = bucket(t, k);
+
+	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
+		w->n.drop_bound++;
+		return NULL;
+	}
+	u->key = *k;
+	u->start = start;
+	u->created_ns = u->last_ns = now_ns;
+	u->replies_tail = &u->replies;
+	u->hash_next = *b;
+	*b = u;
+	u->next = t->all;
+	if (t->all)
+		t->all->prev = u;
+	t->all = u;
+	t->n++;
+	w->n.udp_sessions++;
+	return u;
+}
+
+void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number)
+{
+	struct ftt_udp_event **e = &u->ring[number % FTT_UDP_WINDOW];
+
+	if (!*e)
+		return;
+	u->bytes -= (*e)->len;
+	free((*e)->bytes);
+	free(*e);
+	*e = NULL;
+}
+
+void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r)
+{
+	*u->replies_tail = r;
+	u->replies_tail = &r->next;
+	u->n_replies++;
+	if (r->bytes)
+		u->bytes += r->len;
+}
+
+void ftt_udp_free_reply(struct ftt_udp_session *u)
+{
+	struct ftt_udp_reply *r = u->replies;
+
+	u->replies = r->next;
+	if (!u->replies)
+		u->replies_tail = &u->replies;
+	u->n_replies--;
+	if (r->bytes)
+		u->bytes -= r->len;
+	free(r->bytes);
+	free(r);
+}
+
+void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
+{
+	struct ftt_udp_table *t = &w->udp;
+	struct ftt_udp_session **at = bucket(t, &u->key);
+
+	while (*at != u)
+		at = &(*at)->hash_next;
+	*at = u->hash_next;
+	if (u->prev)
+		u->prev->next = u->next;
+	else
+		t->all = u->next;
+	if (u->next)
+		u->next->prev = u->prev;
+	t->n--;
+	while (u->replies) {
+		if (u->replies->id) { /* still in the kernel's queue */
+			ftt_nfq_verdict(&w->nfq, u->replies->queue, u->replies->id, false, NULL, 0);
+			w->held_now--;
+			w->n.drop_mode++;
+		}
+		ftt_udp_free_reply(u);
+	}
+	for (uint32_t i = 0; i < FTT_UDP_WINDOW; i++)
+		ftt_udp_free_event(u, i);
+	free(u);
+}
+
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port)
+{
+	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
+		if (u->local_port_of[i] == port && u->client_port_of[i])
+			return u->client_port_of[i];
+	return port;
+}
+
+uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port)
+{
+	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
+		if (u->client_port_of[i] == port && u->local_port_of[i])
+			return u->local_port_of[i];
+	return port;
+}
+
+bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+
+	for (uint32_t i = 0; i < cfg->n_ports; i++)
+		if (cfg->port[i].proto == 17 && cfg->port[i].port == port)
+			return false;
+	for (uint32_t i = 0; i < FTT_UDP_PORTS && i < n; i++)
+		if (ports[i] == port)
+			return false;
+	return true;
+}
+
+size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
+		     const uint8_t *payload, uint32_t len)
+{
+	uint16_t l4_len = (uint16_t)(8 + len), sum;
+	size_t ip = ftt_put_ip(t->scratch, src, dst, 17, l4_len), alen = ip == 20 ? 4 : 16;
+	uint8_t *l4 = t->scratch + ip;
+
+	if (ip == 20) { /* may be larger than the link: let it be fragmented */
+		put_be16(t->scratch + 6, 0);
+		put_be16(t->scratch + 10, 0);
+		put_be16(t->scratch + 10, (uint16_t)~csum_fold(csum_add(0, t->scratch, 20)));
+	}
+	put_be16(l4, sport);
+	put_be16(l4 + 2, dport);
+	put_be16(l4 + 4, l4_len);
+	put_be16(l4 + 6, 0);
+	memcpy(l4 + 8, payload, len);
+	sum = (uint16_t)~csum_fold(csum_add(csum_pseudo(src + 16 - alen, dst + 16 - alen, alen, 17, l4_len), l4, l4_len));
+	put_be16(l4 + 6, sum ? sum : 0xffff);
+	return ip + l4_len;
+}
+
+static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
+{
+	memset(key, 0, sizeof(*key));
+	memcpy(key->client, from_client ? k->src : k->dst, 16);
+	memcpy(key->service, from_client ? k->dst : k->src, 16);
+	key->client_port = from_client ? k->sport : k->dport;
+	key->proto = 17;
+}
+
+/* Edits a port and lets the datagram go; the checksum may be absent (IPv4) or not ready. */
+static void pass_with_port(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at,
+			   uint16_t port)
+{
+	uint8_t *l4 = p->bytes + k->l4;
+
+	if (get_be16(l4 + at) == port) {
+		w->n.passed++;
+		ftt_worker_verdict(w, p, true, NULL);
+		return;
+	}
+	if (p->cap < p->len) {
+		w->n.drop_truncated++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	if (p->csum_ready && get_be16(l4 + 6))
+		csum_replace16(l4 + 6, get_be16(l4 + at), port);
+	put_be16(l4 + at, port);
+	if (!p->csum_ready) {
+		put_be16(l4 + 6, 0);
+		put_be16(l4 + 6, (uint16_t)~ftt_l4_sum(p->bytes, k));
+	}
+	if (!get_be16(l4 + 6) && !p->csum_ready)
+		put_be16(l4 + 6, 0xffff);
+	w->n.translated++;
+	ftt_worker_verdict(w, p, true, p->bytes);
+}
+
+void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
+{
+	struct ftt_key key;
+	struct ftt_udp_session *u;
+
+	if (w->mode == FTT_MODE_BACKUP) { /* datagrams come over the channel, numbered */
+		w->n.drop_mode++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	session_key(&key, k, true);
+	u = ftt_udp_find(&w->udp, &key);
+	if (!u && !ftt_udp_new_port(w, NULL, 0, k->dport) &&
+	    (u = ftt_udp_add(w, &key, ++w->udp.next_start, now_ns))) {
+		u->protection = w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED;
+		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
+	}
+	if (!u) {
+		w->n.pass_unmatched++;
+		ftt_worker_verdict(w, p, true, NULL);
+		return;
+	}
+	u->last_ns = now_ns;
+	u->bytes_in += k->payload_len;
+	if (u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING)
+		ftt_udp_primary_in(w, u, p, k, now_ns);
+	else
+		pass_with_port(w, p, k, 2, ftt_udp_to_local(u, k->dport));
+}
+
+void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
+{
+	struct ftt_key key;
+	struct ftt_udp_session *u;
+	bool primary = ftt_flow_emits((uint8_t)w->mode), may = ftt_may_emit(&w->e->shared, now_ns);
+
+	session_key(&key, k, false);
+	u = ftt_udp_find(&w->udp, &key);
+	if (u) {
+		u->last_ns = now_ns;
+		u->bytes_out += k->payload_len;
+	}
+	if (u && w->mode == FTT_MODE_BACKUP) {
+		ftt_udp_backup_out(w, u, p, k, now_ns);
+	} else if (!primary || !may) {
+		*(primary ? &w->n.drop_lease : &w->n.drop_suppressed) += 1;
+		ftt_worker_verdict(w, p, false, NULL);
+	} else if (u && (u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING)) {
+		ftt_udp_primary_out(w, u, p, k, now_ns);
+	} else if (u) {
+		u->outputs++;
+		pass_with_port(w, p, k, 0, ftt_udp_to_client(u, k->sport));
+	} else {
+		w->n.pass_unmatched++;
+		ftt_worker_verdict(w, p, true, NULL);
+	}
+}
+
+void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
+
+	if (!w->udp.on || r->key.proto != 17) {
+		w->n.channel_malformed++;
+		return;
+	}
+	if (w->mode == FTT_MODE_BACKUP) {
+		if (u && u->start != r->irs && r->type == FTT_REC_EVENT) {
+			ftt_udp_forget(w, u); /* the client's port serves a new session */
+			u = NULL;
+		}
+		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns))) {
+			u->protection = FTT_PROTECTED;
+			u->ordered = true;
+		}
+		if (u && u->start == r->irs) {
+			u->peer_worker = from;
+			ftt_udp_backup_record(w, u, r, now_ns);
+		} else if (r->type == FTT_REC_DETACH) { /* never held, or let go before */
+			struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		}
+		return;
+	}
+	if (w->mode == FTT_MODE_PAIRED && u && u->start == r->irs) {
+		u->peer_worker = from;
+		ftt_udp_primary_record(w, u, r, now_ns);
+	} else {
+		w->n.channel_stale++;
+	}
+}
+
+void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	w->udp.waiting = 0;
+	for (struct ftt_udp_session *u = w->udp.all, *next; u; u = next) {
+		next = u->next;
+		if (w->mode == FTT_MODE_PAIRED)
+			w->udp.waiting += ftt_udp_primary_tick(w, u, now_ns);
+		else if (u->acked != u->events)
+			w->udp.waiting += ftt_udp_backup_tick(w, u, now_ns);
+	}
+}
+
+void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
+{
+	/* the backup remembers longer: the primary decides when a session is over */
+	uint64_t limit = w->e->cfg.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
+
+	for (struct ftt_udp_session *u = w->udp.all, *next; u; u = next) {
+		next = u->next;
+		if (now_ns - u->last_ns > limit && !u->replies) {
+			w->n.flows_expired++;
+			ftt_udp_forget(w, u);
+		}
+	}
+}
+
+void ftt_udp_forget_all(struct ftt_worker *w)
+{
+	while (w->udp.all)
+		ftt_udp_forget(w, w->udp.all);
+}
+
+void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_udp_session *u = w->udp.all; u; u = u->next) {
+		if (u->protection != FTT_PROTECTED && u->protection != FTT_DETACHING)
+			continue;
+		u->protection = FTT_UNPROTECTED;
+		u->reason = FTT_WHY_SOLO;
+		for (; u->acked != u->events; u->acked++)
+			ftt_udp_free_event(u, u->acked + 1);
+		ftt_udp_primary_release(w, u, now_ns);
+	}
+}
+
+uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns)
+{
+	uint32_t n = 0;
+
+	for (struct ftt_udp_session *u = w->udp.all; u; u = u->next, n++) {
+		u->protection = FTT_UNPROTECTED;
+		u->reason = FTT_WHY_SOLO;
+		ftt_udp_backup_take_over(w, u, now_ns);
+	}
+	return n;
+}

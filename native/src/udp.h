@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * udp.h - UDP sessions: the order of events instead of sequence numbers.
+ *
+ * A session is all that one client address and port says to a service address. Its primary
+ * numbers what happens to its server: a datagram came in (with how many replies the server had
+ * given by then), or the server spoke from a port of its own (TFTP's transfer id). Each event is
+ * kept and sent to the backup until it is acknowledged; replies wait until all earlier events
+ * are. The backup gives its server the same datagrams in the same order, each once as many
+ * replies were seen as the primary had; it keeps the replies that the primary may not have sent.
+ *
+ * Ports of the server's own choice differ between the nodes: the i-th of one is the i-th of the
+ * other, and the client only ever sees those of the node that began the session.
+ */
+#ifndef FTTCP_UDP_H
+#define FTTCP_UDP_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "engine.h"
+#include "fttcp/parse.h"
+#include "fttcp/record.h"
+#include "nfq.h"
+
+#define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
+#define FTT_UDP_WINDOW 256u /* events under way to the backup */
+#define FTT_UDP_RETAINED 32u
+
+struct ftt_worker;
+
+struct ftt_udp_event {
+	uint8_t *bytes;    /* payload, NULL for a port */
+	uint32_t len;
+	uint32_t outputs;
+	uint16_t port;
+	bool is_port;
+	uint8_t parts;     /* backup: parts that have come */
+	bool whole;
+	uint64_t since_ns; /* primary: first sent; backup: complete */
+	uint64_t sent_ns;  /* primary: last sent */
+};
+
+struct ftt_udp_reply {
+	struct ftt_udp_reply *next;
+	uint32_t number;  /* of the server's replies */
+	uint32_t after;   /* primary: events that must be acknowledged first */
+	uint32_t id;      /* primary: packet in the queue */
+	uint16_t queue;
+	uint16_t port;    /* backup: the server's port */
+	uint32_t len;
+	uint64_t since_ns;
+	uint8_t *bytes;   /* backup: payload */
+};
+
+struct ftt_udp_session {
+	struct ftt_key key; /* service_port 0 */
+	struct ftt_udp_session *hash_next, *next, *prev;
+	uint32_t start;        /* names this session among those of the same client port */
+	uint8_t protection;    /* enum ftt_protection */
+	uint8_t reason;
+	uint8_t peer_worker;
+	bool ordered;          /* backup: replies of our server are counted against the primary's */
+	uint64_t created_ns, last_ns, asked_ns;
+	uint32_t events;       /* primary: numbered so far; backup: held without a gap */
+	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
+	uint32_t outputs;      /* replies of our server */
+	uint32_t sent;         /* replies that went to the client (backup: as last told) */
+	uint32_t bytes;        /* kept in events and replies */
+	struct ftt_udp_event *ring[FTT_UDP_WINDOW]; /* by number */
+	struct ftt_udp_reply *replies, **replies_tail;
+	uint32_t n_replies;
+	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
+	uint16_t local_port_of[FTT_UDP_PORTS];  /* as our stack knows them */
+	uint32_t n_client_ports, n_local_ports;
+	uint64_t bytes_in, bytes_out;
+};
+
+struct ftt_udp_table {
+	bool on; /* the group has a UDP port */
+	struct ftt_udp_session **bucket;
+	uint32_t mask, seed;
+	struct ftt_udp_session *all;
+	uint32_t n;
+	uint32_t next_start;
+	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
+	uint8_t *scratch; /* one packet */
+};
+
+int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
+void ftt_udp_close(struct ftt_udp_table *t);
+void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
+void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
+void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
+void ftt_udp_forget_all(struct ftt_worker *w);
+void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
+uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns); /* number of sessions */
+
+/* udp.c, for its two halves */
+struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
+struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
+void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
+void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
+void ftt_udp_free_reply(struct ftt_udp_session *u); /* the first */
+void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
+/* The port that stands for `port` on the other side of the mapping, itself when there is none. */
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
+uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
+/* Is this port of the server's own choice not yet among the latest ones of `ports`? */
+bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
+/* Builds a datagram in t->scratch; returns its length. */
+size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
+		     const uint8_t *payload, uint32_t len);
+
+/* udp_primary.c */
+void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+			 struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
+			    uint64_t now_ns);
+bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+
+/* udp_backup.c */
+void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
+			   uint64_t now_ns);
+bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+
+#endif

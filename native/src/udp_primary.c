@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* udp_primary.c - the primary's half of UDP: numbers events, keeps them, holds replies; see udp.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "worker.h"
+
+#define RESEND_NS 5000000ull
+
+static void send_event(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number, uint64_t now_ns)
+{
+	struct ftt_udp_event *e = u->ring[number % FTT_UDP_WINDOW];
+	struct ftt_record r = {.type = FTT_REC_EVENT, .key = u->key, .irs = u->start, .number = number};
+
+	r.flags = e->is_port ? FTT_REC_PORT : 0;
+	r.port = e->port;
+	r.outputs = e->outputs;
+	r.total = e->len;
+	do {
+		r.data = e->bytes + r.offset;
+		r.data_len = e->len - r.offset < FTT_PART_MAX ? e->len - r.offset : FTT_PART_MAX;
+		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+		r.offset += r.data_len;
+	} while (r.offset < e->len);
+	e->sent_ns = now_ns;
+	w->n.udp_events++;
+}
+
+/* Numbers an event and sends it. False: a bound is reached, or no memory. */
+static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *bytes, uint32_t len,
+		      uint16_t port, bool is_port, uint64_t now_ns)
+{
+	struct ftt_udp_event *e;
+
+	if (u->events - u->acked >= FTT_UDP_WINDOW || u->bytes + len > w->e->cfg.max_udp_bytes ||
+	    !(e = calloc(1, sizeof(*e))))
+		return false;
+	if (!is_port && !(e->bytes = malloc(len ? len : 1))) {
+		free(e);
+		return false;
+	}
+	if (len)
+		memcpy(e->bytes, bytes, len);
+	e->len = len;
+	e->port = port;
+	e->is_port = is_port;
+	e->outputs = u->outputs;
+	e->since_ns = now_ns;
+	u->bytes += len;
+	u->ring[++u->events % FTT_UDP_WINDOW] = e;
+	send_event(w, u, u->events, now_ns);
+	return true;
+}
+
+void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, uint64_t now_ns)
+{
+	if (p->csum_unknown && p->csum_ready && p->cap == p->len && get_be16(p->bytes + k->l4 + 6) &&
+	    ftt_l4_sum(p->bytes, k) != 0xffff) {
+		w->n.pass_malformed++; /* the stack will drop it: it is no event */
+		ftt_worker_verdict(w, p, true, NULL);
+		return;
+	}
+	if (p->cap < p->len || !add_event(w, u, p->bytes + k->payload, k->payload_len, k->dport, false, now_ns)) {
+		w->n.drop_bound++; /* what the backup cannot have, our server must not have either */
+		w->n.udp_truncated += p->cap < p->len;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	w->n.passed++;
+	ftt_worker_verdict(w, p, true, NULL);
+}
+
+void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+			 struct ftt_pkt *k, uint64_t now_ns)
+{
+	struct ftt_udp_reply *r;
+
+	if (ftt_udp_new_port(w, u->client_port_of, u->n_client_ports, k->sport)) {
+		uint32_t i = u->n_client_ports % FTT_UDP_PORTS;
+
+		if (!add_event(w, u, NULL, 0, k->sport, true, now_ns)) {
+			w->n.drop_bound++;
+			ftt_worker_verdict(w, p, false, NULL);
+			return;
+		}
+		u->client_port_of[i] = u->local_port_of[i] = k->sport;
+		u->n_client_ports++;
+		u->n_local_ports++;
+	}
+	u->outputs++;
+	if (u->n_replies >= w->e->cfg.max_held || !(r = calloc(1, sizeof(*r)))) {
+		w->n.hold_overflow++;
+		w->n.drop_bound++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	r->number = u->outputs;
+	r->after = u->events;
+	r->id = p->id;
+	r->queue = p->queue;
+	r->since_ns = now_ns;
+	ftt_udp_append_reply(u, r);
+	w->held_now++;
+	w->n.held++;
+	ftt_udp_primary_release(w, u, now_ns);
+}
+
+/* Lets go, in order, every reply whose earlier events the backup holds. */
+void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	uint32_t before = u->sent;
+	bool waits = u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
+
+	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
+		struct ftt_udp_reply *r = u->replies;
+
+		if (waits && seq_gt(r->after, u->acked))
+			break;
+		u->sent = r->number;
+		ftt_nfq_verdict(&w->nfq, r->queue, r->id, true, NULL, 0);
+		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
+		w->held_now--;
+		w->n.released++;
+		ftt_udp_free_reply(u);
+	}
+	if (u->sent != before && waits) {
+		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .number = u->sent};
+
+		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+	}
+}
+
+static void alone(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	struct ftt_event ev = {.kind = FTT_EV_FLOW_DETACHED, .key = u->key, .reason = u->reason};
+
+	u->protection = FTT_DETACHED;
+	for (; u->acked != u->events; u->acked++)
+		ftt_udp_free_event(u, u->acked + 1);
+	w->n.flows_detached++;
+	ftt_event_post(w->e, &ev);
+	ftt_udp_primary_release(w, u, now_ns);
+}
+
+void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
+			    uint64_t now_ns)
+{
+	if (r->type == FTT_REC_DETACHED && u->protection == FTT_DETACHING) {
+		alone(w, u, now_ns);
+		return;
+	}
+	if (r->type != FTT_REC_EVENT_ACK || u->protection != FTT_PROTECTED ||
+	    r->number - u->acked > u->events - u->acked)
+		return;
+	while (u->acked != r->number)
+		ftt_udp_free_event(u, ++u->acked);
+	ftt_udp_primary_release(w, u, now_ns);
+}
+
+/* Sends again what is not acknowledged; a backup that lags for too long is asked to let go. */
+bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	const struct ftt_udp_event *first = u->acked != u->events ? u->ring[(u->acked + 1) % FTT_UDP_WINDOW] : NULL;
+
+	if (!first) {
+		ftt_udp_primary_release(w, u, now_ns);
+		return u->replies != NULL;
+	}
+	if (u->protection == FTT_PROTECTED && now_ns - first->since_ns > w->e->cfg.detach_after_ns) {
+		u->protection = FTT_DETACHING;
+		u->reason = FTT_WHY_COMMIT_LAG;
+	}
+	if (u->protection == FTT_DETACHING && now_ns - u->asked_ns > RESEND_NS) {
+		struct ftt_record r = {.type = FTT_REC_DETACH, .key = u->key, .irs = u->start};
+
+		u->asked_ns = now_ns;
+		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+	}
+	for (uint32_t i = u->acked + 1; u->protection == FTT_PROTECTED && seq_leq(i, u->events); i++) {
+		if (now_ns - u->ring[i % FTT_UDP_WINDOW]->sent_ns > RESEND_NS) {
+			send_event(w, u, i, now_ns);
+			w->n.udp_resent++;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.c - the loop of a worker: wait, take what is there, decide, and answer in batches.
+ *
+ * One wake-up: carry out a change of role if there was one; packets of both queues, in the order
+ * in which the kernel queued them; records of the other node; time. Then everything gathered
+ * leaves: verdicts, injected packets, records. The order matters: a commit record must not leave
+ * before the packet it speaks of was decided, and takeover opens before it kicks.
+ */
+#define _GNU_SOURCE
+#include "worker.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define TICK_NS 2000000ull        /* while something is held */
+#define IDLE_TICK_NS 100000000ull
+#define SWEEP_NS 1000000000ull
+#define ROUNDS 64                 /* receive calls per wake-up, so that records and time get their turn */
+
+static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
+{
+	for (uint32_t i = 0; i < cfg->n_ports; i++)
+		if (cfg->port[i].port == port && cfg->port[i].proto == proto)
+			return true;
+	return false;
+}
+
+/* What no flow stands for: passes for a primary under its lease, else not at all. */
+static void other_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, enum ftt_parsed kind, bool in, uint64_t now_ns)
+{
+	bool primary = ftt_flow_emits((uint8_t)w->mode);
+	bool accept = in ? primary : primary && ftt_may_emit(&w->e->shared, now_ns);
+
+	if (!accept)
+		++*(kind == FTT_PARSED_MALFORMED ? &w->n.drop_malformed : primary ? &w->n.drop_lease : &w->n.drop_mode);
+	else if (kind == FTT_PARSED_MALFORMED)
+		w->n.pass_malformed++; /* the kernel knows what to do with it */
+	else if (kind == FTT_PARSED_FRAGMENT)
+		w->n.pass_fragment++;
+	else
+		w->n.pass_unmatched++;
+	ftt_worker_verdict(w, p, accept, NULL);
+}
+
+static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, uint64_t now_ns)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+	bool in = p->queue == w->nfq.queue[0];
+	struct ftt_pkt k;
+	struct ftt_seg s;
+	enum ftt_parsed kind = ftt_parse(p->bytes, p->cap, p->len, &k, &s);
+
+	*(in ? &w->n.in_packets : &w->n.out_packets) += 1;
+	*(in ? &w->n.in_bytes : &w->n.out_bytes) += p->len;
+	if (w->mode == FTT_MODE_IDLE && in) {
+		w->n.drop_mode++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
+	s.mode = (uint8_t)w->mode;
+	if (kind == FTT_PARSED_TCP && group_port(cfg, in ? k.dport : k.sport, 6)) {
+		if (in)
+			ftt_tcp_from_client(w, p, &k, &s, now_ns);
+		else
+			ftt_tcp_from_server(w, p, &k, &s, now_ns);
+	} else if (kind == FTT_PARSED_UDP && w->udp.on) {
+		if (in)
+			ftt_udp_from_client(w, p, &k, now_ns);
+		else
+			ftt_udp_from_server(w, p, &k, now_ns);
+	} else {
+		other_packet(w, p, kind, in, now_ns);
+	}
+}
+
+static void flush(struct ftt_worker *w)
+{
+	ftt_nfq_flush(&w->nfq);
+	ftt_tcp_free_spent(w);
+	ftt_emit_flush(&w->emit);
+}
+
+static void packets(struct ftt_worker *w)
+{
+	struct ftt_nfq_packet p;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t now_ns;
+		int n = ftt_nfq_receive(&w->nfq);
+
+		if (n < 0) {
+			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
+
+			ftt_event_post(w->e, &ev);
+			w->stop = true;
+			return;
+		}
+		if (!n)
+			return;
+		now_ns = ftt_now_ns();
+		while (ftt_nfq_next(&w->nfq, &p))
+			one_packet(w, &p, now_ns);
+		flush(w); /* the slots are used again by the next receive */
+	}
+}
+
+/* Whole packets are needed to compare, to edit, and for UDP; otherwise headers will do. */
+static void choose_copy(struct ftt_worker *w)
+{
+	bool whole = w->e->cfg.compare || w->udp.on || w->mode == FTT_MODE_BACKUP || w->e->cfg.shift_spaces ||
+		     w->n.kicked || w->n.drop_truncated;
+
+	ftt_nfq_copy_range(&w->nfq, whole ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
+}
+
+static void follow_role(struct ftt_worker *w)
+{
+	struct ftt_shared *sh = &w->e->shared;
+	uint64_t generation = atomic_load(&sh->generation);
+
+	ftt_channel_follow(&w->channel, atomic_load(&sh->commit_session), atomic_load(&sh->session));
+	if (generation == w->generation)
+		return;
+	w->generation = generation;
+	ftt_engine_role_done(w->e, ftt_follow_role(w, atomic_load(&sh->mode), atomic_load(&sh->session), ftt_now_ns()),
+			     generation);
+	choose_copy(w);
+	flush(w);
+}
+
+static void *run(void *arg)
+{
+	struct ftt_worker *w = arg;
+	uint64_t next_tick = 0;
+
+	while (!w->stop) {
+		struct epoll_event got[4];
+		uint64_t now_ns, counter;
+		int timeout = w->waiting || w->held_now || w->udp.waiting ? (int)(TICK_NS / 1000000) : (int)(IDLE_TICK_NS / 1000000);
+		int n = epoll_wait(w->epoll_fd, got, 4, timeout);
+
+		pthread_mutex_lock(&w->lock);
+		w->n.wakeups++;
+		for (int i = 0; i < n; i++)
+			if (got[i].data.fd == w->wake_fd && read(w->wake_fd, &counter, sizeof(counter)) < 0)
+				break; /* nothing to read: another wake-up took it */
+		follow_role(w);
+		packets(w);
+		now_ns = ftt_now_ns();
+		ftt_follow_records(w, now_ns);
+		if (now_ns >= next_tick) {
+			next_tick = now_ns + TICK_NS;
+			ftt_follow_tick(w, now_ns);
+			ftt_udp_tick(w, now_ns);
+		}
+		if (now_ns >= w->next_sweep_ns) {
+			w->next_sweep_ns = now_ns + SWEEP_NS;
+			ftt_follow_sweep(w, now_ns);
+			ftt_udp_sweep(w, now_ns);
+		}
+		flush(w);
+		ftt_tcp_send_commits(w);
+		ftt_channel_flush(&w->channel, &w->n);
+		pthread_mutex_unlock(&w->lock);
+	}
+	return NULL;
+}
+
+static int watch(int epoll_fd, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+}
+
+struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len)
+{
+	const struct ftt_config *cfg = &e->cfg;
+	struct ftt_worker *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		snprintf(err, err_len, "worker %u: out of memory", index);
+		return NULL;
+	}
+	w->e = e;
+	w->index = index;
+	w->channel.fd = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
+	pthread_mutex_init(&w->lock, NULL);
+	if (ftt_table_open(&w->table, cfg->max_flows) || ftt_udp_open(&w->udp, cfg)) {
+		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
+		goto fail;
+	}
+	if (ftt_channel_open(&w->channel, cfg, index, err, err_len) || ftt_emit_open(&w->emit, cfg->mark, err, err_len) ||
+	    ftt_nfq_open(&w->nfq, (uint16_t)(cfg->queue_in + index), (uint16_t)(cfg->queue_out + index),
+			 cfg->queue_maxlen, err, err_len))
+		goto fail;
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->nfq.fd) ||
+	    watch(w->epoll_fd, w->channel.fd)) {
+		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
+		goto fail;
+	}
+	return w;
+fail:
+	ftt_worker_close(w);
+	return NULL;
+}
+
+int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len)
+{
+	int rc = pthread_create(&w->thread, NULL, run, w);
+
+	if (rc) {
+		snprintf(err, err_len, "worker %u: cannot start its thread: %s", w->index, strerror(rc));
+		return -1;
+	}
+	w->thread_started = true;
+	return 0;
+}
+
+void ftt_worker_wake(struct ftt_worker *w)
+{
+	uint64_t one = 1;
+
+	if (write(w->wake_fd, &one, sizeof(one)) < 0)
+		return; /* EAGAIN: the counter is full, so a wake-up is pending anyway */
+}
+
+void ftt_worker_close(struct ftt_worker *w)
+{
+	if (!w)
+		return;
+	if (w->thread_started) {
+		pthread_mutex_lock(&w->lock);
+		w->stop = true;
+		pthread_mutex_unlock(&w->lock);
+		ftt_worker_wake(w);
+		pthread_join(w->thread, NULL);
+	}
+	if (w->table.bucket) {
+		while (w->table.all)
+			ftt_tcp_forget(w, w->table.all, false);
+		ftt_tcp_free_spent(w);
+		ftt_udp_close(&w->udp);
+	}
+	ftt_nfq_close(&w->nfq); /* closing drops what the queues still hold: fail closed */
+	ftt_emit_close(&w->emit);
+	ftt_channel_close(&w->channel);
+	if (w->wake_fd >= 0)
+		close(w->wake_fd);
+	if (w->epoll_fd >= 0)
+		close(w->epoll_fd);
+	ftt_table_close(&w->table);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
