@@ -52,11 +52,11 @@ SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
         _dual("plain", "tcp", 7000, _python("lab.workloads.servers.plain", 7000, "--keepalive")),
-        _dual("nginx", "tcp", 80, _python("lab.workloads.servers.launch", "nginx", 80)),
-        _dual("http.server", "tcp", 8000, _python("lab.workloads.servers.launch", "http.server", 8000)),
+        _dual("nginx", "tcp", 80, _python("lab.workloads.servers.launch", "nginx", "::", 80)),
+        _dual("http.server", "tcp", 8000, _python("lab.workloads.servers.launch", "http.server", "::", 8000)),
         _dual("socat", "tcp", 7, "socat TCP6-LISTEN:7,ipv6only=0,fork,reuseaddr,backlog=1024,nodelay PIPE"),
         _dual("ncat", "tcp", 1007, "ncat -l -k 1007 --exec /bin/cat"),
-        _dual("tftpd", "udp", 69, _python("lab.workloads.servers.launch", "tftpd", 69)),
+        _udp_pair("tftpd", 69, lambda f, p: _python("lab.workloads.servers.launch", "tftpd", SERVICE[f], p)),
         _udp_pair("udp-single", 1700, lambda f, p: _python("lab.workloads.servers.udp_echo", SERVICE[f], p)),
         _udp_pair("udp-socat", 1710, _socat_udp),
         _udp_pair("udp-ncat", 1720, lambda f, p: f"ncat -{f} -u -l -k {SERVICE[f]} {p} --exec /bin/cat"),

@@ -86,6 +86,8 @@ def _udp_echo(session: Session, sizes: tuple[int, ...]) -> None:
             sent[number] = size
 
             def accept(data: bytes, sender: Sender, number: int = number) -> bool | None:
+                if sender[:2] != (session.address, session.port):
+                    raise Failure("wrong", f"an answer from {sender}, which is not the service")
                 which = struct.unpack("!I", data[:4])[0] if len(data) >= 4 else -1
                 if which not in sent or len(data) != 4 + sent[which]:
                     raise Failure(
@@ -113,6 +115,8 @@ class Tftp:
 
     def _accept(self, data: bytes, sender: Sender) -> tuple[int, int, bytes] | None:
         """Return (opcode, block, rest) of a packet of this transfer; None for a stray second transfer's."""
+        if sender[0] != self._session.address:
+            raise Failure("wrong", f"an answer from {sender[0]}, which is not the service's address")
         if self._peer is None:
             self._peer = sender
         if sender != self._peer:

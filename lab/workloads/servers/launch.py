@@ -35,7 +35,7 @@ http {
   uwsgi_temp_path upload-temp;
   scgi_temp_path upload-temp;
   server {
-    listen [::]:PORT ipv6only=off backlog=4096;
+    listen [ADDRESS]:PORT ipv6only=off backlog=4096;
     root www;
     location /paced/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 64k; }
     location /slow/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 8k; }
@@ -51,31 +51,34 @@ def write_ramp(path: Path, size: int) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     once = Ramp(CONTENT_SEED).span(0, PERIOD)
-    with path.open("wb") as file:
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with unfinished.open("wb") as file:
         for at in range(0, size, PERIOD):
             file.write(once[: size - at])
-    os.utime(path, (CONTENT_TIME, CONTENT_TIME))
+    os.utime(unfinished, (CONTENT_TIME, CONTENT_TIME))
+    unfinished.rename(path)
 
 
-def nginx(port: int) -> list[str]:
+def nginx(address: str, port: int) -> list[str]:
     """nginx with a big file, a paced location and an upload location."""
     write_ramp(Path("www/ramp.bin"), WEB_SIZE)
     Path("www/put").mkdir(exist_ok=True)
-    Path("nginx.conf").write_text(NGINX_CONF.replace("PORT", str(port)))
+    Path("nginx.conf").write_text(NGINX_CONF.replace("ADDRESS", address).replace("PORT", str(port)))
     return ["nginx", "-p", f"{Path.cwd()}/", "-e", "nginx-error.log", "-c", "nginx.conf"]
 
 
-def http_server(port: int) -> list[str]:
-    """Python's own http.server, on IPv4 and IPv6."""
+def http_server(address: str, port: int) -> list[str]:
+    """Python's own http.server."""
     write_ramp(Path("httpd/ramp.bin"), HTTPD_SIZE)
-    return ["python3", "-m", "http.server", str(port), "--bind", "::", "--directory", "httpd"]
+    return ["python3", "-m", "http.server", str(port), "--bind", address, "--directory", "httpd"]
 
 
-def tftpd(port: int) -> list[str]:
-    """tftpd-hpa, for read and write requests on IPv4 and IPv6."""
+def tftpd(address: str, port: int) -> list[str]:
+    """tftpd-hpa, for read and write requests."""
     for size in TFTP_SIZES:
         write_ramp(Path(f"tftp/ramp-{size}.bin"), size)
-    options = ["--foreground", "--listen", "--address", f":{port}", "--user", "root", "--create", "--secure"]
+    place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    options = ["--foreground", "--listen", "--address", place, "--user", "root", "--create", "--secure"]
     return ["in.tftpd", *options, f"{Path.cwd()}/tftp"]
 
 
@@ -86,9 +89,10 @@ def main() -> None:
     """Prepare and become the server."""
     parser = argparse.ArgumentParser(description="prepare a real server's files and run it")
     parser.add_argument("server", choices=sorted(LAUNCHERS))
+    parser.add_argument("address", help="IPv6 address, :: for every address; tftpd: also an IPv4 address")
     parser.add_argument("port", type=int)
     options = parser.parse_args()
-    argv = LAUNCHERS[options.server](options.port)
+    argv = LAUNCHERS[options.server](options.address, options.port)
     os.execvp(argv[0], argv)
 
 
