@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lease.h - the right to emit, as a pure state machine. Times are ns of CLOCK_MONOTONIC.
+ *
+ * What until_ns is follows from the policy alone:
+ *
+ *   NONE     0
+ *   GRANTED  t + D, t being the send time of our newest beat that the peer echoed with a grant. The
+ *            peer promised not to take over before D * (1 + drift) after it received that beat,
+ *            which was later than t. Grants are recorded under every policy but used only here, so
+ *            a solo primary that gets a backup (SELF -> GRANTED) has at once exactly what the
+ *            backup promised: not a moment more, though its SELF lease may have reached further.
+ *   SELF     last renewal + D. A lease that ran out is not renewed: whoever was stopped for longer
+ *            than D cannot know what happened meanwhile, so it stays silent until the policy is set
+ *            again by someone who has looked.
+ *
+ * NONE voids all grants for beats sent before it: one who gave the service away does not get it
+ * back through an old promise.
+ */
+#ifndef FTTCP_LEASE_H
+#define FTTCP_LEASE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "fttcp/abi.h"
+
+struct ftt_lease {
+	uint64_t worth_ns;         /* D */
+	uint64_t until_ns;
+	uint64_t granted_until_ns;
+	uint64_t floor_ns;         /* beats sent before this moment grant nothing */
+	uint32_t policy;           /* enum ftt_lease_policy */
+	bool open;                 /* was valid when last looked at: its end is worth telling */
+};
+
+static inline void ftt_lease_set_policy(struct ftt_lease *l, uint32_t policy, uint64_t now_ns)
+{
+	l->policy = policy;
+	switch (policy) {
+	case FTT_LEASE_SELF:
+		l->until_ns = now_ns + l->worth_ns;
+		l->open = true;
+		break;
+	case FTT_LEASE_GRANTED:
+		l->until_ns = l->granted_until_ns;
+		l->open = l->open || now_ns < l->until_ns;
+		break;
+	default:
+		l->until_ns = 0;
+		l->granted_until_ns = 0;
+		l->floor_ns = now_ns;
+		l->open = false;
+	}
+}
+
+/* The peer granted, and echoed our beat sent at sent_ns. An echo from the future is nobody's echo. */
+static inline void ftt_lease_grant(struct ftt_lease *l, uint64_t sent_ns, uint64_t now_ns)
+{
+	if (sent_ns < l->floor_ns || sent_ns > now_ns)
+		return;
+	if (sent_ns + l->worth_ns > l->granted_until_ns)
+		l->granted_until_ns = sent_ns + l->worth_ns;
+	if (l->policy != FTT_LEASE_GRANTED)
+		return;
+	l->until_ns = l->granted_until_ns;
+	l->open = l->open || now_ns < l->until_ns;
+}
+
+/* One beat of the thread that keeps a SELF lease alive. */
+static inline void ftt_lease_renew(struct ftt_lease *l, uint64_t now_ns)
+{
+	if (l->policy == FTT_LEASE_SELF && l->open && now_ns < l->until_ns && now_ns + l->worth_ns > l->until_ns)
+		l->until_ns = now_ns + l->worth_ns;
+}
+
+/* True exactly once for each time the lease ran out by itself. */
+static inline bool ftt_lease_ran_out(struct ftt_lease *l, uint64_t now_ns)
+{
+	if (!l->open || now_ns < l->until_ns)
+		return false;
+	l->open = false;
+	return true;
+}
+
+#endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * neigh.c - answers ARP and neighbour discovery for the service addresses, and announces them.
+ *
+ * Theory of operation
+ * -------------------
+ * The kernel never answers for a service address: it sits on the loopback and arp_ignore is set, for
+ * a dead daemon must not leave a kernel that draws clients to it. This thread answers, and the lease
+ * that gates the service's packets gates its frames: ftt_may_emit() is asked immediately before each
+ * send, with the clock read there, so a stopped thread that goes on later sends nothing (I4).
+ *
+ * The same answer goes to everyone who asks: a neighbour, and a prober (ARP from 0.0.0.0, RFC 5227;
+ * a solicitation from the unspecified address, RFC 4862), who learns that way that the address is
+ * taken. ARP or an advertisement that claims our address for another station while we hold the
+ * lease is counted in neighbour_refused and not followed. It is not fought with announcements:
+ * the usual cause is a former primary's last frame, and two nodes that shout each other down serve
+ * nobody; the lease decides.
+ *
+ * Announcements are frames made by the owner. ftt_neigh_announce() wakes the thread; a round sends
+ * all of them, the first at once, the others on a grid of interval_ns. A new request replaces the
+ * rounds that are left. FTT_EV_ANNOUNCED follows the first round, value = frames sent: fewer than
+ * were set, when the lease or the interface was gone.
+ *
+ * The interface may go down, vanish, return under another index or change its MAC address. Any
+ * message of rtnetlink about any link makes the thread look whether its sockets are still on the
+ * interface of that name, and open new ones if not; a failure to open is tried again each second as
+ * long as the interface exists. Errors in sending and receiving are part of such a change: a frame
+ * is lost, as if on the wire.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include "neigh.h"
+
+#define NS 1000000000ull
+#define BATCH 64          /* frames taken from a socket before the others get their turn */
+#define CAPTURE_MAX 2048  /* a longer frame is no neighbour message that anyone sends */
+
+static void count(uint64_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+static bool may_emit(const struct ftt_neigh *n)
+{
+	return ftt_may_emit(&n->engine->shared, ftt_now_ns());
+}
+
+/* ---- answering -------------------------------------------------------------------------------- */
+
+static bool ours(const struct ftt_config *cfg, const uint8_t addr[16])
+{
+	for (uint32_t i = 0; i < cfg->n_service_addrs; i++)
+		if (!memcmp(cfg->service_addr[i], addr, 16))
+			return true;
+	return false;
+}
+
+static bool ours_v4(const struct ftt_config *cfg, const uint8_t addr[4])
+{
+	uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+
+	memcpy(mapped + 12, addr, 4);
+	return ours(cfg, mapped);
+}
+
+/* Another station says that it has our address. */
+static void refuse_claim(struct ftt_neigh *n, const uint8_t mac[6])
+{
+	if (memcmp(mac, n->port.mac, 6) && may_emit(n))
+		count(&n->engine->counters_neigh.neighbour_refused);
+}
+
+static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len)
+{
+	uint8_t reply[FTT_ARP_FRAME];
+	struct ftt_arp arp;
+
+	if (ftt_arp_parse(frame, len, &arp)) {
+		count(&n->engine->counters_neigh.drop_malformed);
+		return;
+	}
+	if (ours_v4(&n->engine->cfg, arp.sender)) {
+		refuse_claim(n, arp.sender_mac);
+		return;
+	}
+	if (arp.operation != FTT_ARP_REQUEST || !ours_v4(&n->engine->cfg, arp.target))
+		return;
+	len = ftt_arp_reply(reply, n->port.mac, &arp);
+	if (may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		count(&n->engine->counters_neigh.arp_answered);
+}
+
+static void hear_nd(struct ftt_neigh *n, const uint8_t *frame, size_t len)
+{
+	uint8_t reply[FTT_ND_REPLY_FRAME];
+	struct ftt_nd nd;
+
+	if (ftt_nd_parse(frame, len, &nd)) {
+		count(&n->engine->counters_neigh.drop_malformed);
+		return;
+	}
+	if (!ours(&n->engine->cfg, nd.target))
+		return;
+	if (nd.type == FTT_ND_ADVERT) {
+		refuse_claim(n, nd.mac);
+		return;
+	}
+	len = ftt_nd_reply(reply, n->port.mac, &nd);
+	if (may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		count(&n->engine->counters_neigh.nd_answered);
+}
+
+static void drain(struct ftt_neigh *n, int fd, void (*hear)(struct ftt_neigh *, const uint8_t *, size_t))
+{
+	uint8_t frame[CAPTURE_MAX];
+
+	for (int k = 0; k < BATCH; k++) {
+		struct sockaddr_ll from;
+		socklen_t from_len = sizeof(from);
+		ssize_t len = recvfrom(fd, frame, sizeof(frame), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
+
+		if (len < 0 && errno == EAGAIN)
+			return;
+		/* below 0: the interface's error, cleared by reading it. Another VLAN's frames, and those
+		 * to other stations, come as OTHERHOST. */
+		if (len >= 0 && from.sll_pkttype != PACKET_OTHERHOST && from.sll_pkttype != PACKET_OUTGOING)
+			hear(n, frame, (size_t)len);
+	}
+}
+
+/* ---- announcing ------------------------------------------------------------------------------- */
+
+static uint32_t send_frames(struct ftt_neigh *n)
+{
+	uint32_t sent = 0;
+
+	for (uint32_t i = 0; i < FTT_MAX_FRAMES; i++) {
+		struct ftt_frame frame;
+
+		pthread_mutex_lock(&n->lock);
+		frame = n->frame[i];
+		pthread_mutex_unlock(&n->lock);
+		if (!frame.len)
+			continue;
+		if (!may_emit(n)) {
+			count(&n->engine->counters_neigh.drop_lease);
+		} else if (ftt_neigh_port_send(&n->port, frame.bytes, frame.len)) {
+			count(&n->engine->counters_neigh.announcements);
+			sent++;
+		}
+	}
+	return sent;
+}
+
+static void announce_if_due(struct ftt_neigh *n, uint64_t now)
+{
+	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
+	uint64_t interval;
+	bool first, more;
+
+	pthread_mutex_lock(&n->lock);
+	first = n->request != n->announcement;
+	if (!first && (!n->round_ns || now < n->round_ns)) {
+		pthread_mutex_unlock(&n->lock);
+		return;
+	}
+	n->announcement = n->request;
+	more = n->rounds_left > 1;
+	if (n->rounds_left)
+		n->rounds_left--;
+	interval = n->interval_ns;
+	pthread_mutex_unlock(&n->lock);
+	if (first)
+		n->round_ns = now;
+	n->round_ns = more ? n->round_ns + interval : 0;
+	ev.value = send_frames(n);
+	if (first)
+		ftt_event_post(n->engine, &ev);
+}
+
+/* ---- the interface ---------------------------------------------------------------------------- */
+
+static void follow_interface(struct ftt_neigh *n, uint64_t now)
+{
+	const struct ftt_config *cfg = &n->engine->cfg;
+	const char *what;
+	int error;
+
+	if (ftt_neigh_port_current(&n->port, cfg))
+		return;
+	ftt_neigh_port_close(&n->port);
+	error = ftt_neigh_port_open(&n->port, cfg, &what);
+	n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
+}
+
+/* Throws the messages away: that there was one is all that counts. An overflow (ENOBUFS) is one too. */
+static bool links_changed(int route_fd)
+{
+	uint8_t message[8192];
+	bool any = false;
+
+	for (int k = 0; k < BATCH; k++) {
+		if (recv(route_fd, message, sizeof(message), MSG_DONTWAIT) < 0 && errno == EAGAIN)
+			break;
+		any = true;
+	}
+	return any;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------- */
+
+/* Sets the timer to the next thing that is due, or to nothing. 0 or errno. */
+static int arm(const struct ftt_neigh *n)
+{
+	uint64_t at = n->round_ns;
+	struct itimerspec when = {0};
+
+	if (n->retry_ns && (!at || n->retry_ns < at))
+		at = n->retry_ns;
+	when.it_value.tv_sec = (time_t)(at / NS);
+	when.it_value.tv_nsec = (long)(at % NS);
+	return timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
+}
+
+/* One wait and what followed from it. Returns 0 or an errno that cannot be survived. */
+static int neigh_round(struct ftt_neigh *n)
+{
+	/* poll() skips negative descriptors: what is not open is not waited for */
+	struct pollfd fds[5] = {{.fd = n->wake_fd, .events = POLLIN},
+				{.fd = n->timer_fd, .events = POLLIN},
+				{.fd = n->route_fd, .events = POLLIN},
+				{.fd = n->port.arp_fd, .events = POLLIN},
+				{.fd = n->port.nd_fd, .events = POLLIN}};
+	int error = arm(n);
+	uint64_t now, ignored;
+
+	if (error)
+		return error;
+	if (poll(fds, 5, -1) < 0)
+		return errno == EINTR ? 0 : errno;
+	now = ftt_now_ns();
+	for (int i = 0; i < 2; i++)
+		if (fds[i].revents && read(fds[i].fd, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
+			return errno;
+	announce_if_due(n, now);
+	if (fds[3].revents)
+		drain(n, n->port.arp_fd, hear_arp);
+	if (fds[4].revents)
+		drain(n, n->port.nd_fd, hear_nd);
+	if ((fds[2].revents && links_changed(n->route_fd)) || (n->retry_ns && now >= n->retry_ns))
+		follow_interface(n, now);
+	return 0;
+}
+
+static void *neigh_main(void *arg)
+{
+	struct ftt_neigh *n = arg;
+	int error = 0;
+
+	while (!error && !atomic_load(&n->stop))
+		error = neigh_round(n);
+	if (error) {
+		struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)error};
+
+		ftt_event_post(n->engine, &ev);
+	}
+	return NULL;
+}
+
+static void wake(struct ftt_neigh *n)
+{
+	uint64_t one = 1;
+	ssize_t done;
+
+	do
+		done = write(n->wake_fd, &one, sizeof(one));
+	while (done < 0 && errno == EINTR); /* EAGAIN: wake-ups enough are waiting already */
+}
+
+/* ---- for other threads ------------------------------------------------------------------------ */
+
+static int start_thread(struct ftt_neigh *n)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are Python's */
+	error = pthread_create(&n->thread, NULL, neigh_main, n);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	n->thread_made = !error;
+	if (!error)
+		(void)pthread_setname_np(n->thread, "ftt-neigh");
+	return error;
+}
+
+struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len)
+{
+	struct ftt_neigh *n = calloc(1, sizeof(*n));
+	const char *what = "open a timer, an eventfd or a netlink socket";
+	int error;
+
+	if (!n) {
+		snprintf(err, err_len, "neighbours: out of memory");
+		return NULL;
+	}
+	n->engine = e;
+	n->port = (struct ftt_neigh_port){.arp_fd = -1, .nd_fd = -1, .mld_fd = -1};
+	n->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	n->route_fd = ftt_neigh_open_route(); /* before the look-up: no change goes unnoticed in between */
+	error = n->timer_fd < 0 || n->wake_fd < 0 || n->route_fd < 0 ? errno : 0;
+	if (!error) {
+		error = pthread_mutex_init(&n->lock, NULL);
+		n->lock_made = !error;
+	}
+	if (!error)
+		error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
+	if (!error) {
+		what = "start a thread";
+		error = start_thread(n);
+	}
+	if (!error)
+		return n;
+	snprintf(err, err_len, "neighbours: service_interface \"%s\": cannot %s: %s", e->cfg.service_interface, what,
+		 error == EPROTOTYPE ? "it is not an Ethernet interface: choose another" : strerror(error));
+	ftt_neigh_stop(n);
+	return NULL;
+}
+
+void ftt_neigh_stop(struct ftt_neigh *n)
+{
+	int *fds[] = {&n->timer_fd, &n->wake_fd, &n->route_fd};
+
+	if (!n)
+		return;
+	if (n->thread_made) {
+		atomic_store(&n->stop, true);
+		wake(n);
+		pthread_join(n->thread, NULL);
+	}
+	ftt_neigh_port_close(&n->port);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+	if (n->lock_made)
+		pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
+/* frame: from its Ethernet header; len 0 empties the slot. 0 or EINVAL. */
+int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len, uint32_t index)
+{
+	if (index >= FTT_MAX_FRAMES || len > FTT_NEIGH_FRAME_MAX || (len && len < FTT_ETH_HEADER))
+		return EINVAL;
+	pthread_mutex_lock(&n->lock);
+	n->frame[index].len = (uint16_t)len;
+	if (len)
+		memcpy(n->frame[index].bytes, frame, len);
+	pthread_mutex_unlock(&n->lock);
+	return 0;
+}
+
+/* rounds 0 is taken as 1: an announcement was asked for. */
+void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
+{
+	pthread_mutex_lock(&n->lock);
+	n->request++;
+	n->rounds_left = rounds ? rounds : 1;
+	n->interval_ns = interval_ns;
+	pthread_mutex_unlock(&n->lock);
+	wake(n);
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Heartbeats as bytes, what counts as new, and the lease: all of it pure, so exact times can be tried. */
+#include <string.h>
+#include "check.h"
+#include "fttcp/beat_wire.h"
+#include "fttcp/lease.h"
+
+enum { D = 100 };
+
+static uint8_t key[32] = {1, 2, 3};
+static const uint8_t text[] = "opaque body";
+
+static struct ftt_beat_msg sample(void)
+{
+	return (struct ftt_beat_msg){.cluster_id = 0x1122334455667788, .node_id = 7, .boot_id = 9, .counter = 5,
+				     .t_send_ns = UINT64_MAX, .echo_boot_id = 11, .echo_t_ns = 13,
+				     .key_id = ftt_beat_key_id(key), .body_len = sizeof(text), .flags = FTT_BEAT_GRANT,
+				     .link = 2, .body = text};
+}
+
+static size_t encode(uint8_t out[FTT_BEAT_MAX], struct ftt_beat_msg m)
+{
+	size_t n = ftt_beat_encode(out, FTT_BEAT_MAX, &m, key);
+
+	CHECK_EQ(n, FTT_BEAT_MIN + m.body_len);
+	return n;
+}
+
+static enum ftt_beat_error decode(const uint8_t *p, size_t n, struct ftt_beat_msg *m)
+{
+	return ftt_beat_decode(p, n, key, ftt_beat_key_id(key), m);
+}
+
+static void test_round_trip(void)
+{
+	uint8_t bytes[FTT_BEAT_MAX], big[FTT_BEAT_BODY_MAX];
+	struct ftt_beat_msg m = sample(), got;
+	size_t n = encode(bytes, m);
+
+	CHECK_EQ(decode(bytes, n, &got), FTT_BEAT_OK);
+	CHECK_EQ(got.cluster_id, m.cluster_id);
+	CHECK_EQ(got.node_id, m.node_id);
+	CHECK_EQ(got.boot_id, m.boot_id);
+	CHECK_EQ(got.counter, m.counter);
+	CHECK_EQ(got.t_send_ns, m.t_send_ns);
+	CHECK_EQ(got.echo_boot_id, m.echo_boot_id);
+	CHECK_EQ(got.echo_t_ns, m.echo_t_ns);
+	CHECK_EQ(got.flags, m.flags);
+	CHECK_EQ(got.link, m.link);
+	CHECK_EQ(got.body_len, m.body_len);
+	CHECK(!memcmp(got.body, text, sizeof(text)));
+	memset(big, 0xa5, sizeof(big));
+	m.body = big;
+	m.body_len = sizeof(big);
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
+	m.body = NULL;
+	m.body_len = 0;
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
+}
+
+static void test_encode_refuses_what_does_not_fit(void)
+{
+	uint8_t bytes[FTT_BEAT_MAX];
+	struct ftt_beat_msg m = sample();
+
+	CHECK_EQ(ftt_beat_encode(bytes, FTT_BEAT_MIN + m.body_len - 1, &m, key), 0);
+	m.body_len = FTT_BEAT_BODY_MAX + 1;
+	CHECK_EQ(ftt_beat_encode(bytes, sizeof(bytes), &m, key), 0);
+}
+
+/* Every malformed shape has its own error, found before any MAC is computed. */
+static void test_each_malformed_field_has_its_error(void)
+{
+	static const struct {
+		int offset;
+		uint8_t value;
+		enum ftt_beat_error error;
+	} cases[] = {{0, 'X', FTT_BEAT_E_MAGIC},      {3, 'X', FTT_BEAT_E_MAGIC},     {4, 2, FTT_BEAT_E_VERSION},
+		     {4, 0, FTT_BEAT_E_VERSION},      {5, 2, FTT_BEAT_E_FLAGS},       {5, 0x80, FTT_BEAT_E_FLAGS},
+		     {6, FTT_MAX_LINKS, FTT_BEAT_E_LINK}, {7, 1, FTT_BEAT_E_RESERVED}, {14, 1, FTT_BEAT_E_RESERVED},
+		     {15, 1, FTT_BEAT_E_RESERVED},    {12, 0xff, FTT_BEAT_E_BODY_LEN}, {13, 0, FTT_BEAT_E_LENGTH},
+		     {13, 255, FTT_BEAT_E_LENGTH},    {8, 0xff, FTT_BEAT_E_KEY_ID},   {16, 0, FTT_BEAT_E_MAC},
+		     {FTT_BEAT_HEADER, 0, FTT_BEAT_E_MAC}};
+	uint8_t bytes[FTT_BEAT_MAX + 1] = {0}, bad[FTT_BEAT_MAX];
+	struct ftt_beat_msg got;
+	size_t n = encode(bytes, sample());
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memcpy(bad, bytes, n);
+		bad[cases[i].offset] = cases[i].value;
+		CHECK_EQ(decode(bad, n, &got), cases[i].error);
+	}
+	CHECK_EQ(decode(bytes, 0, &got), FTT_BEAT_E_SHORT);
+	CHECK_EQ(decode(bytes, FTT_BEAT_MIN - 1, &got), FTT_BEAT_E_SHORT);
+	CHECK_EQ(decode(bytes, n - 1, &got), FTT_BEAT_E_LENGTH);
+	CHECK_EQ(decode(bytes, n + 1, &got), FTT_BEAT_E_LENGTH);
+	CHECK_EQ(decode(bytes, FTT_BEAT_MAX + 1, &got), FTT_BEAT_E_LONG);
+}
+
+/* No single flipped bit goes unnoticed. */
+static void test_every_bit_is_covered(void)
+{
+	uint8_t bytes[FTT_BEAT_MAX];
+	struct ftt_beat_msg got;
+	size_t n = encode(bytes, sample());
+
+	for (size_t bit = 0; bit < n * 8; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		CHECK(decode(bytes, n, &got) != FTT_BEAT_OK);
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	CHECK_EQ(decode(bytes, n, &got), FTT_BEAT_OK);
+}
+
+static void test_authentic_nonsense(void)
+{
+	uint8_t bytes[FTT_BEAT_MAX];
+	struct ftt_beat_msg m = sample(), got;
+
+	m.boot_id = 0;
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_BOOT);
+	m = sample();
+	m.counter = 0;
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_COUNTER);
+	m = sample();
+	m.echo_boot_id = 0;
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_ECHO);
+	m = sample();
+	CHECK_EQ(ftt_beat_check_place(&m, m.cluster_id, 7, 2), FTT_BEAT_OK);
+	CHECK_EQ(ftt_beat_check_place(&m, 1, 7, 2), FTT_BEAT_E_CLUSTER);
+	CHECK_EQ(ftt_beat_check_place(&m, m.cluster_id, 8, 2), FTT_BEAT_E_NODE);
+	CHECK_EQ(ftt_beat_check_place(&m, m.cluster_id, 7, 1), FTT_BEAT_E_OTHER_LINK);
+}
+
+static void test_commit_session_is_common_to_both(void)
+{
+	uint64_t ours = ftt_beat_commit_session(key, 1, 100, 2, 200);
+
+	CHECK(ours != 0);
+	CHECK(ours == ftt_beat_commit_session(key, 2, 200, 1, 100));
+	CHECK(ours != ftt_beat_commit_session(key, 1, 200, 2, 100));
+	CHECK(ours != ftt_beat_commit_session(key, 1, 101, 2, 200));
+}
+
+static enum ftt_beat_news admit(struct ftt_beat_peer *p, uint64_t boot, uint64_t counter, int link, bool alive)
+{
+	struct ftt_beat_msg m = {.boot_id = boot, .counter = counter, .link = (uint8_t)link};
+
+	return ftt_beat_admit(p, &m, 1, alive);
+}
+
+static void test_copies_on_other_links_are_no_replays(void)
+{
+	struct ftt_beat_peer p = {0};
+
+	CHECK_EQ(admit(&p, 50, 10, 0, false), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 50, 10, 1, true), FTT_BEAT_COPY);
+	CHECK_EQ(admit(&p, 50, 10, 0, true), FTT_BEAT_REPLAY);
+	CHECK_EQ(admit(&p, 50, 10, 1, true), FTT_BEAT_REPLAY);
+	CHECK_EQ(admit(&p, 50, 11, 1, true), FTT_BEAT_NEWEST);
+	CHECK_EQ(admit(&p, 50, 11, 0, true), FTT_BEAT_COPY);
+}
+
+/* A link that lags far behind (its socket was drained last) is as good as another. */
+static void test_lagging_link(void)
+{
+	struct ftt_beat_peer p = {0};
+
+	CHECK_EQ(admit(&p, 50, 1, 0, false), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 50, 1000, 0, true), FTT_BEAT_NEWEST);
+	for (uint64_t c = 1; c <= 1000; c++)
+		CHECK_EQ(admit(&p, 50, c, 1, true), FTT_BEAT_COPY);
+}
+
+static void test_window(void)
+{
+	struct ftt_beat_window w = {0};
+
+	CHECK_EQ(ftt_beat_window_accept(&w, 100), FTT_BEAT_COPY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 37), FTT_BEAT_STALE);
+	CHECK_EQ(ftt_beat_window_accept(&w, 37), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 36), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 99), FTT_BEAT_STALE);
+	CHECK_EQ(ftt_beat_window_accept(&w, 101), FTT_BEAT_COPY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 99), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 100), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 164), FTT_BEAT_COPY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 101), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 102), FTT_BEAT_STALE);
+	CHECK_EQ(ftt_beat_window_accept(&w, UINT64_MAX), FTT_BEAT_COPY);
+	CHECK_EQ(ftt_beat_window_accept(&w, UINT64_MAX), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_window_accept(&w, 164), FTT_BEAT_REPLAY);
+}
+
+static void test_boots_only_go_forward(void)
+{
+	struct ftt_beat_msg proven = {.boot_id = 70, .counter = 1, .echo_boot_id = 1};
+	struct ftt_beat_peer p = {0};
+
+	CHECK_EQ(admit(&p, 50, 10, 0, false), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 60, 1, 0, true), FTT_BEAT_UNPROVEN); /* may be a recording */
+	CHECK_EQ(admit(&p, 60, 1, 0, false), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 50, 11, 0, false), FTT_BEAT_REPLAY);
+	CHECK_EQ(admit(&p, 50, 11, 1, true), FTT_BEAT_REPLAY);
+	CHECK_EQ(ftt_beat_admit(&p, &proven, 1, true), FTT_BEAT_NEW_BOOT); /* it heard us: it is alive now */
+	CHECK_EQ(admit(&p, 60, 2, 0, false), FTT_BEAT_REPLAY);
+	CHECK_EQ(admit(&p, 70, 2, 0, true), FTT_BEAT_NEWEST);
+}
+
+static void test_granted_lease_counts_from_our_sending(void)
+{
+	struct ftt_lease l = {.worth_ns = D};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1000);
+	CHECK_EQ(l.until_ns, 0);
+	CHECK(!ftt_lease_ran_out(&l, 1000)); /* was never open: nothing to tell */
+	ftt_lease_grant(&l, 990, 1010);
+	CHECK_EQ(l.until_ns, 990 + D);
+	ftt_lease_grant(&l, 980, 1010); /* an older echo shortens nothing */
+	CHECK_EQ(l.until_ns, 990 + D);
+	ftt_lease_grant(&l, 1011, 1010); /* we have not sent that yet */
+	CHECK_EQ(l.until_ns, 990 + D);
+	ftt_lease_renew(&l, 1020); /* ticks extend SELF only */
+	CHECK_EQ(l.until_ns, 990 + D);
+	CHECK(!ftt_lease_ran_out(&l, 1089));
+	CHECK(ftt_lease_ran_out(&l, 1090));
+	CHECK(!ftt_lease_ran_out(&l, 1091)); /* told once */
+	ftt_lease_grant(&l, 1080, 1100);
+	CHECK_EQ(l.until_ns, 1080 + D);
+	CHECK(ftt_lease_ran_out(&l, 1180));
+}
+
+static void test_self_lease_is_not_renewed_after_it_ran_out(void)
+{
+	struct ftt_lease l = {.worth_ns = D};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	CHECK_EQ(l.until_ns, 1000 + D);
+	ftt_lease_renew(&l, 1099);
+	CHECK_EQ(l.until_ns, 1099 + D);
+	ftt_lease_renew(&l, 1050); /* a clock reading from before: no harm */
+	CHECK_EQ(l.until_ns, 1099 + D);
+	ftt_lease_renew(&l, 1099 + D); /* stopped for D */
+	CHECK_EQ(l.until_ns, 1099 + D);
+	CHECK(ftt_lease_ran_out(&l, 1099 + D));
+	ftt_lease_renew(&l, 1099 + D);
+	CHECK_EQ(l.until_ns, 1099 + D);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 5000);
+	CHECK_EQ(l.until_ns, 5000 + D);
+}
+
+static void test_none_shuts_at_once_and_voids_grants(void)
+{
+	struct ftt_lease l = {.worth_ns = D};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_grant(&l, 1000, 1001);
+	ftt_lease_set_policy(&l, FTT_LEASE_NONE, 1010);
+	CHECK_EQ(l.until_ns, 0);
+	CHECK(!ftt_lease_ran_out(&l, 1010)); /* it was taken, it did not lapse */
+	ftt_lease_renew(&l, 1011);
+	ftt_lease_grant(&l, 1009, 1012); /* the echo of a beat from before */
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1020);
+	CHECK_EQ(l.until_ns, 0);
+	ftt_lease_grant(&l, 1009, 1021);
+	CHECK_EQ(l.until_ns, 0);
+	ftt_lease_grant(&l, 1015, 1022);
+	CHECK_EQ(l.until_ns, 1015 + D);
+}
+
+/* The backup's promise binds from the change on, though the SELF lease reached further. */
+static void test_self_to_granted_is_what_was_granted(void)
+{
+	struct ftt_lease l = {.worth_ns = D};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_grant(&l, 960, 1000);
+	CHECK_EQ(l.until_ns, 1000 + D);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1010);
+	CHECK_EQ(l.until_ns, 960 + D);
+	CHECK(ftt_lease_ran_out(&l, 1060));
+}
+
+int main(void)
+{
+	CHECK(sodium_init() >= 0);
+	test_round_trip();
+	test_encode_refuses_what_does_not_fit();
+	test_each_malformed_field_has_its_error();
+	test_every_bit_is_covered();
+	test_authentic_nonsense();
+	test_commit_session_is_common_to_both();
+	test_copies_on_other_links_are_no_replays();
+	test_lagging_link();
+	test_window();
+	test_boots_only_go_forward();
+	test_granted_lease_counts_from_our_sending();
+	test_self_lease_is_not_renewed_after_it_ran_out();
+	test_none_shuts_at_once_and_voids_grants();
+	test_self_to_granted_is_what_was_granted();
+	return 0;
+}
