@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define FTT_BLOCK 65536u
-#define FTT_RING 32u /* blocks by which the nodes may be apart and still be compared */
+#define FTT_RING 128u /* blocks by which the nodes may be apart and still be compared */
 
 struct ftt_digest {
 	uint32_t next;  /* stream offset (modulo 2^32) up to which the output was summed */

@@ -298,6 +298,13 @@ static inline void ftt_flow_map(struct ftt_flow *f, uint32_t service_iss)
 	f->bits |= FTT_F_MAPPED;
 }
 
+/* ... and their timestamps; the client may have seen `service_tsval`, and nothing later. */
+static inline void ftt_flow_map_ts(struct ftt_flow *f, uint32_t local_tsval, uint32_t service_tsval)
+{
+	f->hard.ts_delta = f->bits & FTT_F_TS ? local_tsval - service_tsval : 0;
+	f->max_tsecr = service_tsval;
+}
+
 /* The stack's SYN-ACK. Returns false when it repeats one that is known. */
 static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
@@ -368,9 +375,8 @@ static inline void ftt_flow_join(struct ftt_flow *f, uint32_t service_iss, uint8
 {
 	ftt_flow_map(f, service_iss);
 	f->hard.service_wscale = service_wscale;
-	if (f->bits & FTT_F_TS)
-		f->hard.ts_delta = f->local_tsval + (uint32_t)((now_ns - f->synack_ns) / 1000000) -
-				   (tsval + (uint32_t)((now_ns - f->open_ns) / 1000000));
+	ftt_flow_map_ts(f, f->local_tsval + (uint32_t)((now_ns - f->synack_ns) / 1000000),
+			tsval + (uint32_t)((now_ns - f->open_ns) / 1000000));
 	f->protection = FTT_PROTECTED;
 }
 
@@ -484,6 +490,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 			}
 			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed))
 				return FTT_HOLD; /* the output rule */
+			if (s->flags & (TCP_FIN | TCP_RST))
+				f->end_since_ns = 0; /* both servers are at one */
 		}
 	}
 	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {
@@ -525,8 +533,7 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 		return FTT_PASS;
 	}
 	ftt_flow_map(f, shift->on ? shift->iss : s->seq);
-	if (shift->on && f->bits & FTT_F_TS)
-		f->hard.ts_delta = s->tsval - shift->ts;
+	ftt_flow_map_ts(f, s->tsval, shift->on ? shift->ts : s->tsval);
 	if (s->mode != FTT_MODE_PAIRED || f->protection == FTT_UNPROTECTED) {
 		f->protection = FTT_UNPROTECTED;
 		if (!f->reason)

@@ -177,6 +177,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		if (!(f->bits & FTT_F_SYNACK))
 			return 0;
 		ftt_flow_map(f, f->local_iss); /* the old primary never answered this SYN: our stack's answer counts */
+		ftt_flow_map_ts(f, f->local_tsval, f->local_tsval);
 		f->hard.service_wscale = f->hard.local_wscale;
 	}
 	f->protection = FTT_UNPROTECTED;
