@@ -1,0 +1,313 @@
+"""What `fttcp doctor` makes of what it has seen: pure functions from facts to findings."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+# Linux versions, first and last, in which a verdict for a queued packet can hit the wrong memory.
+CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
+MEMLOCK_MIN = 256 << 20  # bytes; more than the daemon has ever needed
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK = 12, 13, 14
+SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
+
+Address = IPv4Address | IPv6Address
+
+
+class Status(StrEnum):
+    """What a finding means for the service."""
+
+    OK = "ok"
+    WARN = "warn"  # it works, but something is lost or at risk
+    FAIL = "fail"  # it cannot work
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, what was seen, and what to do unless all is well."""
+
+    name: str
+    status: Status
+    seen: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Something that was tried in a throw-away network namespace: `error` is '' when it worked."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The facts about this machine. `capabilities` is the effective set as a bit mask, limits are bytes."""
+
+    release: str
+    version: str
+    capabilities: int
+    memlock: int
+    clock_source: str
+    bridge_calls_iptables: bool
+    trials: Mapping[str, Trial]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An interface as it is; `rp_filter` is the effective value."""
+
+    mtu: int
+    carrier: bool
+    rp_filter: int
+    addresses: frozenset[Address]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a configuration names, and how the machine stands to it. `links`: (interface, our address)."""
+
+    service_interface: str
+    peer_interface: str
+    links: tuple[tuple[str, Address], ...]
+    service_addresses: frozenset[Address]
+    key_file: str
+    key_mode: int | None
+    default_interfaces: frozenset[str]
+    interfaces: Mapping[str, Interface]
+
+
+# Trial -> (what it is for, what to do, how bad it is without)
+_TRIALS: dict[str, tuple[str, str, Status]] = {
+    "network namespace": ("trying things out, and the lab", "run as root", Status.WARN),
+    "NFQUEUE (xt, IPv4)": (
+        "asking the engine about each packet",
+        "apt-get install iptables; kernel: CONFIG_NETFILTER_XT_TARGET_NFQUEUE and _NETLINK_QUEUE",
+        Status.FAIL,
+    ),
+    "NFQUEUE (xt, IPv6)": (
+        "the same for IPv6",
+        "kernel: CONFIG_IP6_NF_MANGLE or CONFIG_NFT_COMPAT",
+        Status.WARN,
+    ),
+    "queue (nft)": ("nothing while NFQUEUE works through xt", "", Status.OK),
+    "TEE (IPv4)": (
+        "mirroring to the peer",
+        "kernel: CONFIG_NETFILTER_XT_TARGET_TEE, CONFIG_NF_DUP_IPV4",
+        Status.FAIL,
+    ),
+    "TEE (IPv6)": ("mirroring IPv6 to the peer", "kernel: CONFIG_NF_DUP_IPV6", Status.WARN),
+    "CT --notrack": (
+        "keeping conntrack away from flows that it sees one side of",
+        "kernel: CONFIG_NETFILTER_XT_TARGET_CT; without it, drop no packets for being INVALID",
+        Status.WARN,
+    ),
+    "statistic": ("packet loss in the lab", "kernel: CONFIG_NETFILTER_XT_MATCH_STATISTIC", Status.WARN),
+    "route metrics": (
+        "a backup that acknowledges at once (quickack, rto_min)",
+        "apt-get install iproute2; without it protected connections are slow",
+        Status.FAIL,
+    ),
+    "policy routing": (
+        "routes of the service's own",
+        "kernel: CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES",
+        Status.FAIL,
+    ),
+    "raw sockets": (
+        "delivering mirrored packets, announcing the address",
+        "kernel: CONFIG_PACKET",
+        Status.FAIL,
+    ),
+    "real-time priority": (
+        "heartbeats in time on a busy machine",
+        "run as root, or allow it: LimitRTPRIO=50 in the unit; in a container: --cap-add SYS_NICE",
+        Status.WARN,
+    ),
+    "native core": ("everything", "make build (libmnl-dev and libsodium-dev must be there)", Status.FAIL),
+}
+
+
+def check_machine(machine: Machine) -> Iterator[Check]:
+    """All findings about a machine."""
+    yield check_kernel(machine)
+    yield check_capabilities(machine)
+    for name, (purpose, todo, without) in _TRIALS.items():
+        if name in machine.trials:
+            yield check_trial(machine.trials[name], purpose, todo, without)
+    yield check_memlock(machine)
+    yield check_clock(machine)
+    if machine.bridge_calls_iptables:
+        yield Check(
+            "bridges",
+            Status.WARN,
+            "bridged frames pass iptables (net.bridge.bridge-nf-call-iptables=1)",
+            "sysctl net.bridge.bridge-nf-call-iptables=0, unless something needs it",
+        )
+
+
+def check_site(site: Site) -> Iterator[Check]:
+    """All findings about how a machine suits a configuration."""
+    for name in dict.fromkeys(
+        (site.service_interface, site.peer_interface, *(name for name, _ in site.links))
+    ):
+        yield check_interface(site, name)
+    for name, address in site.links:
+        yield check_link_address(site, name, address)
+    for address in sorted(site.service_addresses, key=str):
+        yield check_service_address(site, address)
+    yield check_mtu(site)
+    yield check_reverse_path(site)
+    yield check_default_route(site)
+    yield check_key(site)
+    yield Check(
+        "arbiter",
+        Status.WARN,
+        "none: when all links between the nodes are cut while both live, both may serve",
+        "use two links that do not fail together (peer link and service side)",
+    )
+
+
+def kernel_version(release: str, version: str) -> tuple[int, ...]:
+    """The upstream version of a kernel: Debian gives it in `version` (uname -v), others in `release`."""
+    match = re.search(r"(?<=Debian )\d+(\.\d+)+", version) or re.match(r"\d+(\.\d+)+", release)
+    return tuple(map(int, match.group().split("."))) if match else ()
+
+
+def check_kernel(machine: Machine) -> Check:
+    """Known faults of this kernel version."""
+    found = kernel_version(machine.release, machine.version)
+    if any(first <= found <= last for first, last in CVE_2026_43084):
+        return Check(
+            "kernel",
+            Status.WARN,
+            f"{machine.release} has CVE-2026-43084 (memory corruption in nfnetlink_queue)",
+            "update the kernel; distributions may have fixed it under the same number",
+        )
+    return Check("kernel", Status.OK, machine.release)
+
+
+def check_capabilities(machine: Machine) -> Check:
+    """What a node must be allowed to do."""
+    needed = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
+    lacking = [name for name, bit in needed.items() if not machine.capabilities >> bit & 1]
+    if lacking:
+        return Check("capabilities", Status.FAIL, f"without {' and '.join(lacking)}", "run as root")
+    return Check("capabilities", Status.OK, " and ".join(needed))
+
+
+def check_trial(trial: Trial, purpose: str, todo: str, without: Status) -> Check:
+    """One thing that was tried."""
+    if not trial.error:
+        return Check(trial.name, Status.OK, "works")
+    return Check(trial.name, without, f"{trial.error} (needed for {purpose})", todo)
+
+
+def check_memlock(machine: Machine) -> Check:
+    """Whether the daemon can keep its memory from being swapped out."""
+    if machine.capabilities >> CAP_IPC_LOCK & 1 or machine.memlock < 0 or machine.memlock >= MEMLOCK_MIN:
+        return Check("locked memory", Status.OK, "allowed")
+    return Check(
+        "locked memory",
+        Status.WARN,
+        f"limited to {machine.memlock >> 10} KiB: under memory pressure heartbeats may be late",
+        "run as root, or LimitMEMLOCK=infinity in the unit",
+    )
+
+
+def check_clock(machine: Machine) -> Check:
+    """Whether reading the clock for each packet is cheap."""
+    if machine.clock_source in SLOW_CLOCKS:
+        return Check(
+            "clock source",
+            Status.WARN,
+            f"{machine.clock_source}: each reading is a system call",
+            "find out why the kernel distrusts the TSC (dmesg | grep -i tsc)",
+        )
+    return Check("clock source", Status.OK, machine.clock_source or "unknown")
+
+
+def check_interface(site: Site, name: str) -> Check:
+    """An interface that the configuration names."""
+    interface = site.interfaces.get(name)
+    if interface is None:
+        return Check(
+            f"interface {name}",
+            Status.FAIL,
+            f"not there; there are {', '.join(sorted(site.interfaces))}",
+            "correct service_interface, peer_interface or the link in the configuration",
+        )
+    if not interface.carrier:
+        return Check(f"interface {name}", Status.WARN, "no carrier", "look at the cable, or: ip link set up")
+    return Check(f"interface {name}", Status.OK, f"up, MTU {interface.mtu}")
+
+
+def check_link_address(site: Site, name: str, address: Address) -> Check:
+    """Our own address on a link."""
+    interface = site.interfaces.get(name)
+    if interface is not None and address in interface.addresses:
+        return Check(f"link {name}", Status.OK, f"has {address}")
+    return Check(
+        f"link {name}", Status.FAIL, f"{address} is not on {name}", f"ip addr add {address}/LEN dev {name}"
+    )
+
+
+def check_service_address(site: Site, address: Address) -> Check:
+    """A service address must not be where the kernel answers ARP or ND for it."""
+    at = sorted(n for n, interface in site.interfaces.items() if n != "lo" and address in interface.addresses)
+    if at:
+        return Check(
+            f"address {address}",
+            Status.FAIL,
+            f"it is on {', '.join(at)}: the kernel would answer for it on both nodes",
+            f"ip addr del {address} dev {at[0]}, and remove it from the network configuration",
+        )
+    return Check(f"address {address}", Status.OK, "on no interface but lo")
+
+
+def check_mtu(site: Site) -> Check:
+    """A mirrored packet must fit the peer link as it is."""
+    service, peer = (site.interfaces.get(name) for name in (site.service_interface, site.peer_interface))
+    if service is None or peer is None:
+        return Check("MTU", Status.FAIL, "an interface is missing", "see above")
+    seen = f"{site.service_interface} {service.mtu}, {site.peer_interface} {peer.mtu}"
+    if peer.mtu < service.mtu:
+        todo = f"ip link set {site.peer_interface} mtu {service.mtu}, on both nodes"
+        return Check("MTU", Status.FAIL, f"{seen}: full-sized client packets cannot be mirrored", todo)
+    return Check("MTU", Status.OK, seen)
+
+
+def check_reverse_path(site: Site) -> Check:
+    """Strict reverse path filtering would refuse mirrored packets."""
+    peer = site.interfaces.get(site.peer_interface)
+    if peer is not None and peer.rp_filter == 1:
+        seen = f"strict on {site.peer_interface}; the node makes it loose while it runs"
+        return Check("reverse path filter", Status.OK, seen)
+    return Check("reverse path filter", Status.OK, "not strict on the peer link")
+
+
+def check_default_route(site: Site) -> Check:
+    """Answers to clients beyond the link should leave by the service interface."""
+    if site.default_interfaces and site.service_interface not in site.default_interfaces:
+        return Check(
+            "default route",
+            Status.WARN,
+            f"over {', '.join(sorted(site.default_interfaces))}, not {site.service_interface}: "
+            "clients beyond the link are answered through another interface",
+            f"give {site.service_interface} a route to the clients",
+        )
+    return Check(
+        "default route", Status.OK, f"over {site.service_interface}" if site.default_interfaces else "none"
+    )
+
+
+def check_key(site: Site) -> Check:
+    """The pair's shared key."""
+    if site.key_mode is None:
+        return Check("key", Status.FAIL, f"{site.key_file} does not exist", f"fttcp keygen {site.key_file}")
+    if site.key_mode & 0o077:
+        seen = f"{site.key_file} has mode {site.key_mode:04o}: others can read it"
+        return Check(
+            "key", Status.FAIL, seen, f"chmod 600 {site.key_file}, and make a new key for both nodes"
+        )
+    return Check("key", Status.OK, site.key_file)

@@ -1,0 +1,192 @@
+"""`fttcp doctor`: what the kernel and the machine have, what is missing, what to do.
+
+Nothing of the machine is changed: what must be tried is tried in a network namespace that ends with
+the command that tries it.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
+
+_CONF = Path("/proc/sys/net/ipv4/conf")
+_CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_BRIDGE = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_TIMEOUT_S = 20
+
+_RAW_SOCKETS = (
+    "import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, s.IPPROTO_RAW); "
+    "s.socket(s.AF_INET6, s.SOCK_RAW, s.IPPROTO_RAW); s.socket(s.AF_PACKET, s.SOCK_RAW, 0)"
+)
+# What is tried in a network namespace of its own: name -> command.
+_IN_NAMESPACE: dict[str, list[str]] = {
+    "network namespace": ["true"],
+    "NFQUEUE (xt, IPv4)": ["sh", "-c", "iptables -t mangle -A INPUT -j NFQUEUE --queue-balance 1:2"],
+    "NFQUEUE (xt, IPv6)": ["sh", "-c", "ip6tables -t mangle -A INPUT -j NFQUEUE --queue-balance 1:2"],
+    "queue (nft)": ["sh", "-c", "nft 'add table ip t; add chain ip t c; add rule ip t c queue num 1'"],
+    "TEE (IPv4)": ["sh", "-c", "iptables -t mangle -A PREROUTING -j TEE --gateway 192.0.2.1"],
+    "TEE (IPv6)": ["sh", "-c", "ip6tables -t mangle -A PREROUTING -j TEE --gateway 2001:db8::1"],
+    "CT --notrack": ["sh", "-c", "iptables -t raw -A PREROUTING -j CT --notrack"],
+    "statistic": ["sh", "-c", "iptables -A INPUT -m statistic --mode random --probability 0.01 -j DROP"],
+    "route metrics": [
+        "sh",
+        "-c",
+        "ip link set lo up && ip route add 192.0.2.0/24 dev lo table 40000 quickack 1 rto_min 5ms && "
+        "ip -6 route add 2001:db8::/64 dev lo table 40000 quickack 1 rto_min 5ms",
+    ],
+    "policy routing": [
+        "sh",
+        "-c",
+        "ip rule add from 192.0.2.1 table 40000 && ip -6 rule add from ::1 table 40000",
+    ],
+    "raw sockets": [sys.executable, "-c", _RAW_SOCKETS],
+}
+# What is tried as it is: it changes nothing but itself.
+_AS_IT_IS: dict[str, list[str]] = {
+    "real-time priority": ["chrt", "--fifo", "50", "true"],
+    "native core": [sys.executable, "-c", "import fttcp._ftt"],
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Check the interfaces and addresses that this configuration names, too.",
+)
+def doctor(as_json: bool, config: Path | None) -> None:
+    """Say what this machine has, what is missing, and what to do.
+
+    The exit status is 0 when nothing fails."""
+    findings = list(check_machine(see_machine()))
+    if config is not None:
+        findings += check_site(see_site(config))
+    failed = any(finding.status is Status.FAIL for finding in findings)
+    if as_json:
+        click.echo(
+            json.dumps({"ok": not failed, "checks": [asdict(finding) for finding in findings]}, indent=1)
+        )
+    else:
+        click.echo(report(findings))
+    raise SystemExit(1 if failed else 0)
+
+
+def report(findings: Iterable[Check]) -> str:
+    """The findings as lines of text; what to do stands below what it is about."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<4}  {finding.name:<20}  {finding.seen}")
+        if finding.status is not Status.OK:
+            lines.append(f"{'':<28}-> {finding.todo}")
+    return "\n".join(lines)
+
+
+def see_machine() -> Machine:
+    """Looks at this machine. Takes about a second."""
+    trials = [_try(name, [*_unshare(), *command]) for name, command in _IN_NAMESPACE.items()]
+    if trials[0].error:  # no namespace: nothing was tried in one
+        trials = trials[:1]
+    trials += [_try(name, command) for name, command in _AS_IT_IS.items()]
+    return Machine(
+        release=platform.release(),
+        version=platform.version(),
+        capabilities=_capabilities(),
+        memlock=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
+        clock_source=_CLOCK.read_text().strip() if _CLOCK.exists() else "",
+        bridge_calls_iptables=_BRIDGE.exists() and _BRIDGE.read_text().strip() == "1",
+        trials={trial.name: trial for trial in trials},
+    )
+
+
+def see_site(config: Path) -> Site:
+    """Looks at what a configuration names. Raises click.ClickException when it cannot be read."""
+    try:
+        data = tomllib.loads(config.read_text())
+        node = data["node"]
+        links = tuple((link["interface"], ip_address(link["local"])) for link in data["link"])
+        services = frozenset(ip_address(text) for group in data["group"] for text in group["addresses"])
+        service_interface, peer_interface = node["service_interface"], node["peer_interface"]
+        key_file = Path(node["key_file"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{config}: {error!r}; `fttcp check-config {config}` tells more"
+        ) from error
+    return Site(
+        service_interface=service_interface,
+        peer_interface=peer_interface,
+        links=links,
+        service_addresses=services,
+        key_file=str(key_file),
+        key_mode=key_file.stat().st_mode & 0o7777 if key_file.exists() else None,
+        default_interfaces=frozenset(
+            route["dev"]
+            for family in ("-4", "-6")
+            for route in _ip(family, "route", "show", "default")
+            if "dev" in route
+        ),
+        interfaces={link["ifname"]: _interface(link) for link in _ip("addr", "show")},
+    )
+
+
+def _interface(link: dict[str, Any]) -> Interface:
+    values = [_CONF / name / "rp_filter" for name in ("all", link["ifname"])]
+    return Interface(
+        mtu=link["mtu"],
+        carrier="LOWER_UP" in link["flags"],
+        rp_filter=max(int(path.read_text()) if path.exists() else 0 for path in values),
+        addresses=frozenset(
+            ip_address(address["local"]) for address in link["addr_info"] if "local" in address
+        ),
+    )
+
+
+def _ip(*words: str) -> list[dict[str, Any]]:
+    """What `ip -json` shows. Raises click.ClickException."""
+    try:
+        done = subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise click.ClickException(f"{error}: apt-get install iproute2") from error
+    shown: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return shown
+
+
+def _unshare() -> list[str]:
+    """A network namespace for a command; without root, inside a user namespace, where kernels allow it."""
+    return ["unshare", "--net", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+
+def _try(name: str, command: list[str]) -> Trial:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    except FileNotFoundError as error:
+        return Trial(name, f"{error.filename} is not installed")
+    except subprocess.TimeoutExpired:
+        return Trial(name, f"no answer within {_TIMEOUT_S} s")
+    return Trial(name, "" if done.returncode == 0 else _gist(done.stderr) or f"status {done.returncode}")
+
+
+def _gist(said: str) -> str:
+    """The line that tells most: the first that speaks of an error, else the last."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "rror: " in line or "Warning: " in line), lines[-1] if lines else ""
+    )
+
+
+def _capabilities() -> int:
+    """The effective capabilities as a bit mask."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))

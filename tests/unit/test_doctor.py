@@ -1,0 +1,159 @@
+"""What the doctor makes of what it sees."""
+
+import json
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fttcp.cli import doctor as doctor_module
+from fttcp.cli.checks import (
+    Interface,
+    Machine,
+    Site,
+    Status,
+    Trial,
+    check_kernel,
+    check_machine,
+    check_site,
+    kernel_version,
+)
+
+MACHINE = Machine(
+    release="6.1.0-18-amd64",
+    version="#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)",
+    capabilities=(1 << 41) - 1,
+    memlock=8 << 20,
+    clock_source="tsc",
+    bridge_calls_iptables=False,
+    trials={name: Trial(name, "") for name in ("NFQUEUE (xt, IPv4)", "TEE (IPv6)", "queue (nft)")},
+)
+SERVICE4 = ip_address("10.77.0.100")
+SITE = Site(
+    service_interface="svc0",
+    peer_interface="peer0",
+    links=(("peer0", ip_address("10.78.0.1")),),
+    service_addresses=frozenset({SERVICE4}),
+    key_file="/etc/fttcp/key",
+    key_mode=0o600,
+    default_interfaces=frozenset({"svc0"}),
+    interfaces={
+        "lo": Interface(65536, True, 0, frozenset({SERVICE4})),
+        "svc0": Interface(1500, True, 0, frozenset({ip_address("10.77.0.1")})),
+        "peer0": Interface(1500, True, 1, frozenset({ip_address("10.78.0.1")})),
+    },
+)
+
+
+def machine_status(machine: Machine) -> dict[str, Status]:
+    return {check.name: check.status for check in check_machine(machine)}
+
+
+def site_status(site: Site) -> dict[str, Status]:
+    return {check.name: check.status for check in check_site(site)}
+
+
+def test_a_good_machine_passes() -> None:
+    assert set(machine_status(MACHINE).values()) == {Status.OK}
+
+
+def test_a_good_site_is_warned_of_what_no_arbiter_means() -> None:
+    assert {name for name, status in site_status(SITE).items() if status is not Status.OK} == {"arbiter"}
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "expected"),
+    [
+        ("6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)", (6, 1, 76)),
+        ("6.18.44-fc-v657", "#1 SMP PREEMPT_DYNAMIC @0", (6, 18, 44)),
+        ("6.19", "#1 SMP", (6, 19)),
+    ],
+)
+def test_kernel_versions_are_read(release: str, version: str, expected: tuple[int, ...]) -> None:
+    assert kernel_version(release, version) == expected
+
+
+@pytest.mark.parametrize(
+    ("release", "status"),
+    [
+        ("6.12.74", Status.OK),
+        ("6.12.75", Status.WARN),
+        ("6.12.82+deb13-amd64", Status.WARN),
+        ("6.12.83", Status.OK),
+        ("6.18.23", Status.WARN),
+        ("6.18.24", Status.OK),
+        ("6.19.3", Status.OK),
+        ("6.19.13", Status.WARN),
+        ("6.20.5", Status.OK),
+    ],
+)
+def test_kernels_with_the_queue_fault_are_warned_of(release: str, status: Status) -> None:
+    assert check_kernel(replace(MACHINE, release=release, version="")).status is status
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("NFQUEUE (xt, IPv4)", Status.FAIL), ("TEE (IPv6)", Status.WARN), ("queue (nft)", Status.OK)],
+)
+def test_what_is_missing_counts_as_much_as_it_matters(name: str, status: Status) -> None:
+    machine = replace(MACHINE, trials={**MACHINE.trials, name: Trial(name, "No such file or directory")})
+    assert machine_status(machine)[name] is status
+
+
+def test_limits_of_the_machine() -> None:
+    assert machine_status(replace(MACHINE, capabilities=0)) == {
+        **machine_status(MACHINE),
+        "capabilities": Status.FAIL,
+        "locked memory": Status.WARN,
+    }
+    assert machine_status(replace(MACHINE, capabilities=0, memlock=-1))["locked memory"] is Status.OK
+    assert machine_status(replace(MACHINE, clock_source="hpet"))["clock source"] is Status.WARN
+    assert machine_status(replace(MACHINE, bridge_calls_iptables=True))["bridges"] is Status.WARN
+
+
+def test_faults_of_the_site() -> None:
+    svc0, peer0 = SITE.interfaces["svc0"], SITE.interfaces["peer0"]
+
+    def having(**interfaces: Interface) -> dict[str, Status]:
+        return site_status(replace(SITE, interfaces={**SITE.interfaces, **interfaces}))
+
+    assert having(svc0=replace(svc0, addresses=frozenset({SERVICE4})))["address 10.77.0.100"] is Status.FAIL
+    assert having(peer0=replace(peer0, mtu=1400))["MTU"] is Status.FAIL
+    assert having(peer0=replace(peer0, addresses=frozenset()))["link peer0"] is Status.FAIL
+    assert having(svc0=replace(svc0, carrier=False))["interface svc0"] is Status.WARN
+    assert site_status(replace(SITE, peer_interface="peer9"))["interface peer9"] is Status.FAIL
+    assert site_status(replace(SITE, default_interfaces=frozenset({"eth2"})))["default route"] is Status.WARN
+    assert site_status(replace(SITE, key_mode=0o644))["key"] is Status.FAIL
+    assert site_status(replace(SITE, key_mode=None))["key"] is Status.FAIL
+
+
+def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
+    trials = {
+        name: Trial(name, "missing") for name in (*doctor_module._IN_NAMESPACE, *doctor_module._AS_IT_IS)
+    }
+    machine = replace(MACHINE, capabilities=0, clock_source="hpet", bridge_calls_iptables=True, trials=trials)
+    site = replace(SITE, key_mode=None, interfaces={}, default_interfaces=frozenset({"eth2"}))
+    findings = [*check_machine(machine), *check_site(site)]
+    assert all(finding.todo for finding in findings if finding.status is not Status.OK)
+    assert {finding.name for finding in findings} >= set(trials)
+
+
+def test_the_exit_status_and_json_tell_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "see_machine", lambda: MACHINE)
+    good = CliRunner().invoke(doctor_module.doctor, ["--json"])
+    assert good.exit_code == 0 and json.loads(good.output)["ok"] is True
+    monkeypatch.setattr(doctor_module, "see_machine", lambda: replace(MACHINE, capabilities=0))
+    bad = CliRunner().invoke(doctor_module.doctor, [])
+    assert bad.exit_code == 1 and "-> run as root" in bad.output
+
+
+def test_a_configuration_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "see_machine", lambda: MACHINE)
+    config = tmp_path / "node.toml"
+    config.write_text("[node]\nname = 'alpha'\n")
+    result = CliRunner().invoke(doctor_module.doctor, ["--config", str(config)])
+    assert result.exit_code == 1 and f"{config}: " in result.output and "check-config" in result.output
