@@ -7,7 +7,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_C := $(wildcard native/src/*.c)
 NATIVE_H := $(wildcard native/include/fttcp/*.h native/src/*.h)
-NATIVE_TESTS := $(patsubst native/tests/%.c,build/tests/%,$(wildcard native/tests/test_*.c))
 FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
 NATIVE_LIBS := -lmnl -lsodium -lpthread
 SANITIZE := -std=gnu11 -g -O1 -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined \
@@ -50,16 +49,12 @@ lint: $(VENV)/.python  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(if $(PURE),$(BIN)/mypy --strict $(PURE))
 
-build/tests/%: native/tests/%.c $(NATIVE_C) $(NATIVE_H)
-	@mkdir -p $(@D)
-	$(CC) $(SANITIZE) -o $@ $< $(NATIVE_C) $(NATIVE_LIBS)
-
 build/fuzz/%: native/fuzz/%.c $(NATIVE_C) $(NATIVE_H)
 	@mkdir -p $(@D)
 	clang $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(NATIVE_C) $(NATIVE_LIBS)
 
-native-test: $(NATIVE_TESTS)
-	@for test in $(NATIVE_TESTS); do echo $$test && $$test || exit 1; done
+native-test: | packages
+	$(MAKE) --no-print-directory -C native/tests run
 
 fuzz: $(FUZZERS)  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 	@for fuzzer in $(FUZZERS); do \
