@@ -1,0 +1,1 @@
+"""Who may own a group. Backends implement fttcp.core.arbitration.Arbiter."""

@@ -1,0 +1,1 @@
+"""Pure decisions: no sockets, clocks, threads or randomness. Time is an argument."""

@@ -1,0 +1,83 @@
+"""What the role machine wants done, in order: frozen, imperative. Carry them out as they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fttcp.core.model import Body, Cause, EngineMode, Lease, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class SetLease:
+    """Change where the right to emit comes from."""
+
+    policy: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class SetMode:
+    """Change the engine's mode; ``session`` names the pairing whose flows it continues."""
+
+    mode: EngineMode
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch:
+    """Tell the engine whether ends of flows are the server's own doing or its death."""
+
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the service network where the service addresses are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put the body into every heartbeat; ``grant`` promises not to take over within D of each beat."""
+
+    body: Body
+    grant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTakeover:
+    """Note a takeover. ``zero_ns``: last sign of life of the old primary, or when the cause was noticed."""
+
+    cause: Cause
+    epoch: int
+    zero_ns: int
+    detected_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRoutes:
+    """Give the service's routes the attributes of a backup (quick acknowledgements) or of a primary."""
+
+    backup: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer the switchover request that was just made with a refusal."""
+
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An invariant broke: close the engine of this group for good. ``why`` is a sentence for people."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The role is given up: the group can be taken down."""
+
+
+Command = (
+    SetLease | SetMode | Vouch | Announce | Publish | RecordTakeover | ShapeRoutes | Refuse | Fence | Finish
+)

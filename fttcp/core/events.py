@@ -1,0 +1,113 @@
+"""What happened, as told to the role machine: frozen, in the past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fttcp.core.model import Body, Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine runs (mode idle, no lease)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard:
+    """The first authentic heartbeat of a peer's boot, or the first after silence."""
+
+    boot_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """No heartbeat on any link for D * (1 + drift).
+
+    ``silent_ns``: how long the silence was when the beat thread noticed it, ``lost_ns``: when that
+    was, ``heard_ns``: when the last heartbeat came, read after the grant had been withdrawn.
+    """
+
+    silent_ns: int
+    lost_ns: int
+    heard_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStated:
+    """The peer published a new body."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFound:
+    """Heartbeats come in on this link."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """Heartbeats stopped on this link."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLapsed:
+    """Emission stopped at ``lapsed_ns`` because the lease ran out."""
+
+    lapsed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecovered:
+    """The local server is up and serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFailed:
+    """The local server died or hangs."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierChanged:
+    """The service interface gained or lost its carrier."""
+
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchoverRequested:
+    """An operator wants the roles exchanged; ``nonce`` is non-zero and new for each request."""
+
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The daemon is to stop: hand over if that is possible, then finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The time that ``PairMachine.deadline_ns`` named has come."""
+
+
+Event = (
+    Started
+    | PeerHeard
+    | PeerLost
+    | PeerStated
+    | LinkFound
+    | LinkLost
+    | LeaseLapsed
+    | ServerRecovered
+    | ServerFailed
+    | CarrierChanged
+    | SwitchoverRequested
+    | StopRequested
+    | DeadlineReached
+)

@@ -1,0 +1,164 @@
+"""The words of the role machine: roles, modes, leases, causes, and what one node tells its peer.
+
+Times are nanoseconds of a monotonic clock and are passed in; this package never reads a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+NS_PER_MS = 1_000_000
+PEER_LINK = 0
+"""Index of the link that carries the mirror and the commit channel."""
+
+
+class Role(StrEnum):
+    """What a node is for a group, as published to the peer."""
+
+    STARTING = "starting"
+    BACKUP = "backup"
+    PRIMARY = "primary"
+
+
+class Mode(StrEnum):
+    """How a node fills its role, as published to the peer."""
+
+    IDLE = "idle"
+    PAIRING = "pairing"
+    """Primary: offers a session while still solo. Backup: follows it, not yet confirmed."""
+    PAIRED = "paired"
+    UNPAIRING = "unpairing"
+    """Primary that waits, under the backup's grants, until the backup has dropped its flows."""
+    SOLO = "solo"
+    HANDOVER = "handover"
+    """The gate is shut; the peer may take the role over."""
+    SILENT = "silent"
+    """Primary whose lease lapsed: listens before it emits again."""
+
+
+class Phase(StrEnum):
+    """The states of the role machine (finer than role and mode)."""
+
+    LISTENING = "listening"
+    JOINING = "joining"
+    FOLLOWING = "following"
+    SOLO = "solo"
+    PAIRING = "pairing"
+    PAIRED = "paired"
+    UNPAIRING = "unpairing"
+    HANDOVER = "handover"
+    SILENT = "silent"
+    STOPPED = "stopped"
+    FENCED = "fenced"
+
+
+PRIMARY_PHASES = frozenset(
+    {Phase.SOLO, Phase.PAIRING, Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER, Phase.SILENT}
+)
+OWNING_PHASES = frozenset({Phase.SOLO, Phase.PAIRING})
+"""Phases with a lease of the node's own; everywhere else emission needs the peer's grant, or is off."""
+OWNING_MODES = frozenset({Mode.SOLO, Mode.PAIRING})
+
+
+class EngineMode(IntEnum):
+    """Values of enum ftt_mode."""
+
+    IDLE = 0
+    BACKUP = 1
+    PAIRED = 2
+    SOLO = 3
+
+
+class Lease(IntEnum):
+    """Values of enum ftt_lease_policy: where the right to emit comes from."""
+
+    NONE = 0
+    GRANTED = 1
+    SELF = 2
+
+
+class Cause(StrEnum):
+    """Why a role changes hands."""
+
+    START = "start"
+    PEER_LOST = "peer-lost"
+    SWITCHOVER = "switchover"
+    SERVER_DIED = "server-died"
+    SERVER_HUNG = "server-hung"
+    LINK_LOST = "link-lost"
+    STOP = "stop"
+
+
+class Refusal(StrEnum):
+    """Why a switchover cannot be done now."""
+
+    NOT_PAIRED = "the pair is not in step: there is no backup that holds the connections"
+    PEER_UNABLE = "the peer cannot take over: its server is not healthy or its service link is down"
+    SELF_UNABLE = "this node cannot take over: its server is not healthy or its service link is down"
+    STOPPING = "the daemon is stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a node tells its peer in every heartbeat: its state, never a message that could be lost.
+
+    ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has a
+    bit for every link on which the sender hears the peer. ``request`` is a number that a backup
+    draws to ask for a switchover. ``refused`` is the epoch of an offer that the sender declined.
+    """
+
+    group: str
+    name: str
+    role: Role
+    mode: Mode
+    epoch: int
+    session: int
+    healthy: bool
+    carrier: bool
+    priority: int
+    links: int
+    request: int = 0
+    refused: int = 0
+    reason: Cause = Cause.START
+
+    @property
+    def able(self) -> bool:
+        """True if the sender's server is healthy and its service link is up."""
+        return self.healthy and self.carrier
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the machine of one group knows from the start. Durations in nanoseconds."""
+
+    group: str
+    name: str
+    peer_name: str
+    priority: int
+    lease_ns: int
+    drift_ppm: int
+    startup_wait_ns: int
+
+    @property
+    def patience_ns(self) -> int:
+        """Silence after which a grant given to the peer is void for certain: D * (1 + drift)."""
+        return self.lease_ns + self.lease_ns * self.drift_ppm // 1_000_000
+
+    @property
+    def settle_ns(self) -> int:
+        """How long a node listens, with working links, to be sure to have heard a living peer."""
+        return 2 * self.lease_ns
+
+    @property
+    def parity(self) -> int:
+        """Remainder modulo 2 of the epochs that this node makes: the two nodes' epochs never collide."""
+        return 1 if self.name < self.peer_name else 0
+
+    def next_epoch(self, seen: int) -> int:
+        """Return this node's smallest epoch above every epoch seen."""
+        return seen + 1 if (seen + 1) % 2 == self.parity else seen + 2
+
+
+class InvariantBroken(Exception):
+    """The machine reached a state that must not exist; the node is fenced."""

@@ -1,0 +1,1 @@
+"""Bytes <-> dataclasses: what travels between the nodes, identities, and the shared key."""

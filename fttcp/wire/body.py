@@ -1,0 +1,120 @@
+"""Codec of the heartbeat's body: a msgpack map with short keys and a version.
+
+A reader ignores keys that it does not know, so a newer peer may add fields; it refuses another
+version, missing fields, and values out of bounds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgpack  # type: ignore[import-untyped]
+
+from fttcp.core.model import Body, Cause, Mode, Role
+from fttcp.wire.errors import WireError
+
+VERSION = 1
+MAX_BYTES = 512
+"""FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
+MAX_NAME = 64
+"""Longest name of a node or group, in bytes of UTF-8."""
+_U64 = 2**64 - 1
+_MAX_PRIORITY = 2**31 - 1
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def encode(body: Body) -> bytes:
+    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds."""
+    fields = {
+        "v": VERSION,
+        "g": body.group,
+        "n": body.name,
+        "r": body.role.value,
+        "m": body.mode.value,
+        "e": body.epoch,
+        "s": body.session,
+        "h": body.healthy,
+        "c": body.carrier,
+        "p": body.priority,
+        "l": body.links,
+        "q": body.request,
+        "x": body.refused,
+        "w": body.reason.value,
+    }
+    try:
+        packed: bytes = msgpack.packb(fields)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise WireError(f"body of group {body.group!r} cannot be encoded: {error}") from error
+    if decode(packed) != body:
+        raise WireError(f"body of group {body.group!r} does not survive encoding: {body}")
+    return packed
+
+
+def decode(data: bytes) -> Body:
+    """Return the body in ``data``. Raises WireError that names the field at fault."""
+    if len(data) > MAX_BYTES:
+        raise WireError(f"body: {len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        raw = msgpack.unpackb(data, strict_map_key=True, max_map_len=64, max_array_len=64)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError(f"body: not msgpack: {error or type(error).__name__}") from error
+    if not isinstance(raw, dict):
+        raise WireError(f"body: a {type(raw).__name__}, not a map")
+    version = _integer(raw, "v", _U64)
+    if version != VERSION:
+        raise WireError(
+            f"body.v: version {version}, this node speaks {VERSION}: run one release on both nodes"
+        )
+    return Body(
+        group=_name(raw, "g"),
+        name=_name(raw, "n"),
+        role=_word(raw, "r", Role),
+        mode=_word(raw, "m", Mode),
+        epoch=_integer(raw, "e", _U64),
+        session=_integer(raw, "s", _U64),
+        healthy=_flag(raw, "h"),
+        carrier=_flag(raw, "c"),
+        priority=_integer(raw, "p", _MAX_PRIORITY),
+        links=_integer(raw, "l", 0xFF),
+        request=_integer(raw, "q", _U64),
+        refused=_integer(raw, "x", _U64),
+        reason=_word(raw, "w", Cause),
+    )
+
+
+def _field(raw: dict[Any, Any], key: str) -> Any:
+    if key not in raw:
+        raise WireError(f"body.{key}: missing")
+    return raw[key]
+
+
+def _integer(raw: dict[Any, Any], key: str, most: int) -> int:
+    value = _field(raw, key)
+    if type(value) is not int or not 0 <= value <= most:
+        raise WireError(f"body.{key}: {value!r:.80} is not an integer from 0 to {most}")
+    return value
+
+
+def _flag(raw: dict[Any, Any], key: str) -> bool:
+    value = _field(raw, key)
+    if not isinstance(value, bool):
+        raise WireError(f"body.{key}: {value!r:.80} is neither true nor false")
+    return value
+
+
+def _name(raw: dict[Any, Any], key: str) -> str:
+    value = _field(raw, key)
+    if not isinstance(value, str) or not 0 < len(value.encode()) <= MAX_NAME:
+        raise WireError(f"body.{key}: {value!r:.80} is not a name of 1 to {MAX_NAME} bytes")
+    return value
+
+
+def _word(raw: dict[Any, Any], key: str, kind: type[_Word]) -> _Word:
+    value = _field(raw, key)
+    try:
+        return kind(value)
+    except ValueError as error:
+        allowed = ", ".join(kind)
+        raise WireError(f"body.{key}: {value!r:.80} is none of {allowed}") from error

@@ -1,0 +1,254 @@
+"""The role machine, rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fttcp.arbiter.none import NoArbiter
+from fttcp.core import commands as do
+from fttcp.core import events as ev
+from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
+from fttcp.core.pair import PairMachine
+
+D = 100 * NS_PER_MS
+SETTINGS = Settings("web", "alpha", "beta", 100, D, 1000, 500 * NS_PER_MS)
+
+
+class Driver:
+    """A machine with a clock that only moves when told; pulses as the runtime does."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.now = 10**12
+        self.machine = PairMachine(settings, NoArbiter(settings.settle_ns), self.now)
+        self.step(ev.Started(), ev.CarrierChanged(True), ev.ServerRecovered())
+
+    def step(self, *events: ev.Event) -> list[do.Command]:
+        return [command for event in events for command in self.machine.step(event, self.now)]
+
+    def wait(self, duration: int) -> list[do.Command]:
+        """Let time pass, with the pulses that the machine asks for."""
+        out: list[do.Command] = []
+        end = self.now + duration
+        while (deadline := self.machine.deadline_ns()) is not None and deadline <= end:
+            self.now = deadline
+            out += self.step(ev.DeadlineReached())
+        self.now = end
+        return out
+
+    def peer(self, **changes: object) -> Body:
+        idle = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 3)
+        return replace(idle, **changes)  # type: ignore[arg-type]
+
+    def hear(self, **changes: object) -> list[do.Command]:
+        """Hear the peer on both links, saying this."""
+        said = ev.PeerStated(self.peer(**changes))
+        return self.step(ev.PeerHeard(7), ev.LinkFound(0), ev.LinkFound(1), said)
+
+    def lose(self) -> list[do.Command]:
+        """Let the peer fall silent for exactly as long as it takes."""
+        heard = self.now
+        self.wait(self.machine.settings.patience_ns)
+        return self.step(ev.PeerLost(self.now - heard, self.now, heard))
+
+
+def primary() -> Driver:
+    """A primary in step with its backup."""
+    driver = Driver()
+    driver.wait(SETTINGS.startup_wait_ns)
+    assert driver.machine.phase is Phase.SOLO
+    driver.hear()
+    assert driver.machine.phase is Phase.PAIRING
+    driver.hear(mode=Mode.PAIRING, session=driver.machine.session)
+    assert driver.machine.phase is Phase.PAIRED
+    return driver
+
+
+def backup() -> Driver:
+    """A backup in step with its primary."""
+    driver = Driver()
+    driver.wait(SETTINGS.settle_ns)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99)
+    assert driver.machine.phase is Phase.FOLLOWING and not driver.machine.in_step
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=2, session=99)
+    assert driver.machine.in_step
+    return driver
+
+
+def engine_orders(commands: list[do.Command]) -> list[do.Command]:
+    return [c for c in commands if isinstance(c, do.SetLease | do.SetMode | do.Announce)]
+
+
+def test_alone_it_serves_after_the_startup_wait_and_not_before() -> None:
+    driver = Driver()
+    assert not engine_orders(driver.wait(SETTINGS.startup_wait_ns - 1))
+    orders = engine_orders(driver.wait(1))
+    assert orders == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 0), do.Announce()]
+
+
+def test_without_a_healthy_server_nobody_is_primary() -> None:
+    driver = Driver()
+    driver.step(ev.ServerFailed(Cause.SERVER_DIED))
+    driver.wait(10 * SETTINGS.startup_wait_ns)
+    assert driver.machine.phase is Phase.LISTENING
+
+
+def test_of_two_that_start_the_higher_priority_owns() -> None:
+    first, second = Driver(), Driver(replace(SETTINGS, name="beta", peer_name="alpha", priority=10))
+    first.hear(role=Role.STARTING, priority=10)
+    second.step(ev.PeerHeard(7), ev.PeerStated(second.peer(name="alpha", role=Role.STARTING, priority=100)))
+    first.wait(SETTINGS.settle_ns)
+    second.wait(5 * SETTINGS.startup_wait_ns)
+    assert first.machine.phase is Phase.SOLO
+    assert second.machine.phase is Phase.LISTENING
+
+
+def test_pairing_gives_up_the_own_lease() -> None:
+    driver = primary()
+    assert driver.machine.epoch % 2 == 1
+    assert driver.machine.in_step
+
+
+def test_takeover_opens_the_gate_first_and_publishes_after() -> None:
+    driver = backup()
+    commands = driver.lose()
+    assert commands[:3] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
+    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant
+    record = next(c for c in commands if isinstance(c, do.RecordTakeover))
+    assert record.cause is Cause.PEER_LOST and record.detected_ns - record.zero_ns == SETTINGS.patience_ns
+
+
+def test_a_loss_that_a_heartbeat_contradicts_is_void_and_the_grant_is_renewed() -> None:
+    driver = backup()
+    lost = driver.now
+    driver.wait(SETTINGS.patience_ns)
+    commands = driver.step(ev.PeerLost(SETTINGS.patience_ns, driver.now, lost + 1))
+    assert driver.machine.phase is Phase.FOLLOWING
+    assert [type(c) for c in commands] == [do.Publish] and commands[0].grant  # type: ignore[union-attr]
+
+
+def test_a_halted_backup_does_not_take_over_on_old_news() -> None:
+    driver = backup()
+    heard = driver.now
+    driver.now += 3 * D  # no pulses: the node was halted
+    driver.step(ev.PeerLost(3 * D, driver.now, heard))
+    assert driver.machine.phase is not Phase.SOLO
+
+
+def test_an_unconfirmed_backup_does_not_take_the_flows_over() -> None:
+    driver = Driver()
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99)
+    driver.lose()
+    assert driver.machine.phase is Phase.LISTENING
+
+
+def test_primary_that_loses_its_backup_serves_alone_with_its_flows() -> None:
+    driver = primary()
+    session, before = driver.machine.session, driver.machine.epoch
+    assert engine_orders(driver.lose()) == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, session)]
+    assert driver.machine.epoch > before
+
+
+def test_primary_without_carrier_keeps_the_gate_shut() -> None:
+    driver = primary()
+    driver.step(ev.LinkLost(1), ev.CarrierChanged(False))
+    assert driver.machine.phase is Phase.HANDOVER
+    driver.lose()
+    driver.wait(10 * D)
+    assert driver.machine.phase is Phase.LISTENING
+
+
+def test_server_death_hands_over_at_once() -> None:
+    driver = primary()
+    commands = driver.step(ev.ServerFailed(Cause.SERVER_DIED))
+    assert commands[:2] == [do.Vouch(False), do.SetLease(Lease.NONE)]
+    offer = commands[-1]
+    assert isinstance(offer, do.Publish) and offer.body.mode is Mode.HANDOVER
+    assert offer.body.reason is Cause.SERVER_DIED
+    driver.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=offer.body.epoch + 1)
+    assert driver.machine.phase is Phase.JOINING
+
+
+def test_backup_takes_an_offer_or_declines_it_for_good() -> None:
+    offer = {"role": Role.PRIMARY, "mode": Mode.HANDOVER, "epoch": 4, "session": 99}
+    taker = backup()
+    assert any(isinstance(c, do.Announce) for c in taker.hear(**offer))
+    decliner = backup()
+    decliner.step(ev.CarrierChanged(False))
+    commands = decliner.hear(**offer)
+    assert isinstance(commands[-1], do.Publish) and commands[-1].body.refused == 4
+    decliner.step(ev.CarrierChanged(True))
+    decliner.wait(10 * D)
+    assert decliner.machine.phase is Phase.FOLLOWING
+
+
+def test_a_declined_primary_goes_on() -> None:
+    driver = primary()
+    driver.step(ev.SwitchoverRequested(5))
+    driver.hear(mode=Mode.PAIRED, session=driver.machine.session, refused=driver.machine.epoch)
+    assert driver.machine.phase is Phase.PAIRED
+
+
+def test_switchover_is_refused_with_a_reason() -> None:
+    assert Driver().step(ev.SwitchoverRequested(5))[0] == do.Refuse(Refusal.NOT_PAIRED)
+
+
+def test_a_request_travels_from_the_backup_to_the_primary() -> None:
+    asker = backup()
+    asked = asker.step(ev.SwitchoverRequested(5))[-1]
+    assert isinstance(asked, do.Publish) and asked.body.request == 5
+    asked_primary = primary()
+    session = asked_primary.machine.session
+    asked_primary.hear(mode=Mode.PAIRED, session=session, request=5)
+    assert asked_primary.machine.phase is Phase.HANDOVER
+
+
+def test_broken_peer_link_unpairs_without_a_gap() -> None:
+    driver = primary()
+    session = driver.machine.session
+    assert not engine_orders(driver.step(ev.LinkLost(0)))
+    assert driver.machine.phase is Phase.UNPAIRING
+    orders = engine_orders(driver.hear(session=0))
+    assert orders == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, session)]
+
+
+def test_a_backup_whose_server_died_drops_by_itself() -> None:
+    commands = backup().step(ev.ServerFailed(Cause.SERVER_DIED))
+    assert do.SetMode(EngineMode.IDLE, 0) in commands
+    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant and commands[-1].body.session == 0
+
+
+def test_of_two_owners_the_lower_epoch_yields() -> None:
+    driver = Driver()
+    driver.wait(SETTINGS.startup_wait_ns)
+    commands = driver.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=10)
+    assert engine_orders(commands) == [do.SetLease(Lease.NONE), do.SetMode(EngineMode.IDLE, 0)]
+    other = Driver()
+    other.wait(SETTINGS.startup_wait_ns)
+    other.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=10)
+    assert other.machine.phase is Phase.SOLO and other.machine.epoch == 11
+
+
+def test_a_lapsed_lease_of_its_own_is_followed_by_listening() -> None:
+    driver = Driver()
+    driver.wait(SETTINGS.startup_wait_ns)
+    driver.now += 2 * D
+    assert engine_orders(driver.step(ev.LeaseLapsed(driver.now))) == [do.SetLease(Lease.NONE)]
+    driver.wait(SETTINGS.settle_ns)
+    assert driver.machine.phase is Phase.SOLO
+
+
+def test_stop_hands_over_and_finishes_when_taken() -> None:
+    driver = primary()
+    driver.step(ev.StopRequested())
+    assert driver.machine.phase is Phase.HANDOVER
+    commands = driver.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=driver.machine.epoch + 1)
+    assert do.Finish() in commands
+    assert driver.step(ev.DeadlineReached()) == []
+
+
+def test_time_that_runs_backwards_fences() -> None:
+    driver = primary()
+    driver.now -= 1
+    commands = driver.step(ev.DeadlineReached())
+    assert commands[:2] == [do.SetLease(Lease.NONE), do.SetMode(EngineMode.IDLE, 0)]
+    assert isinstance(commands[2], do.Fence)
