@@ -113,12 +113,14 @@ class Outcome:
         self.why = "; ".join(filter(None, (self.why, f"{kind}: {why}")))
 
 
-def run(lab: Lab, case: Case, directory: Path) -> Outcome:
+def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None = None) -> Outcome:
     """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, else it is removed.
+
+    `disturbance` replaces the one that the case names.
 
     Raises LabError when the lab itself could not do what the case asks for.
     """
-    disturbance = DISTURBANCES[case.fault]
+    disturbance = disturbance or DISTURBANCES[case.fault]
     directory.mkdir(parents=True, exist_ok=True)
     old = lab.node_in_role("primary")
     new = next(node for node in NODES if node != old) if disturbance.takeover else old

@@ -14,6 +14,7 @@ nothing but what the client sent (no clock, no randomness, no read sizes): two c
     reset SEED COUNT              send COUNT bytes, wait for one byte of the client, close with a RST
     last SEED COUNT               send COUNT bytes, wait for one byte of the client, send one back, close
     hold                          read until the client's end
+    local                         for each line send the file ``local`` of the working directory
     wait TAG                      send how the connection with that tag ended (``fin``, ``reset``, a verdict)
 
 A file named ``slow`` in the working directory makes the server wait before each read for
@@ -36,6 +37,7 @@ from lab.workloads.ramp import Ramp
 CHUNK = 1 << 16
 RECORD = 16
 SLOW_FILE = Path("slow")
+LOCAL_FILE = Path("local")
 REMEMBERED_ENDS = 20_000
 
 
@@ -218,6 +220,10 @@ class Connection:
 
     def do_hold(self) -> None:
         self._until_end()
+
+    def do_local(self) -> None:
+        while self._line() != "end":
+            self._sock.sendall(LOCAL_FILE.read_bytes())
 
     def do_wait(self, tag: str) -> None:
         self._sock.sendall(record(self._ends.wait(tag)))

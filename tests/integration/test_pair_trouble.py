@@ -1,0 +1,118 @@
+"""What goes wrong without a crash: a backup that lags, outputs that differ, frames that are malformed."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.experiment import Case, Client, Disturbance
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT
+from lab.workloads.registry import ROOT
+from tests.integration.pair import Pair
+
+DETACH_S = 10.0
+
+
+def test_a_lagging_backup_is_detached_and_resets_after_takeover(pair: Pair, tmp_path: Path) -> None:
+    """The backup's server does not read: the upload stalls, goes on, and is reset after the crash."""
+    lab, backup = pair.lab, pair.lab.node_in_role("backup")
+    slow = lab.home / backup / "root" / "slow"
+    slow.write_text("30")
+    case = Case("bulk-up", duration_s=8.0, size=200_000_000, rate=8_000_000)
+    client = Client(lab, case, tmp_path, bound_s=DETACH_S)
+    try:
+        assert client.wait_started()
+        await_condition(lambda: flows(pair, "primary", "detached") == 1, DETACH_S, "the flow is detached")
+        received = received_bytes(lab)
+        await_condition(lambda: received_bytes(lab) > received + 1_000_000, DETACH_S, "the upload goes on")
+        slow.unlink()
+        lab.fault("crash-host", "primary")
+        report = client.finish()
+    finally:
+        client.kill()
+        slow.unlink(missing_ok=True)
+    assert report["kind"] == "reset", report
+    assert lab.node_in_role("primary") == backup
+
+
+def flows(pair: Pair, host: str, kind: str) -> int:
+    """The number of flows of this kind that a node counts."""
+    counted: Any = pair.group(host)["flows"]
+    return int(counted[kind])
+
+
+def received_bytes(lab: Lab) -> int:
+    """Bytes that the client host has sent on its link."""
+    return int(lab.host(CLIENT).path("/sys/class/net/eth0/statistics/tx_bytes").read_text())
+
+
+def test_outputs_that_differ_are_counted(pair: Pair, tmp_path: Path) -> None:
+    """Two servers give different bytes of the same length: told, and the connection goes on."""
+    for node in ("alpha", "beta"):
+        (pair.lab.home / node / "root" / "local").write_text(f"{node:>9}\n")
+    owner = pair.lab.node_in_role("primary")
+    asked = pair.lab.exec(CLIENT, ["socat", "-t2", "-", "TCP:10.77.0.100:7000"], input="local\n\n\nend\n")
+    assert asked.stdout == f"{owner:>9}\n" * 2, asked.stderr
+    await_condition(
+        lambda: int(str(pair.group("primary")["divergences"])) > 0, 5, "the difference is counted"
+    )
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_malformed_frames_change_nothing(pair: Pair, family: int, tmp_path: Path) -> None:
+    """Frames that a kernel would drop leave the flow, the daemons and a later takeover alone."""
+
+    def strike(lab: Lab) -> int:
+        script = Path(__file__).with_name("malformed.py")
+        sent = lab.exec(
+            CLIENT, [sys.executable, str(script)], cwd="/", env={"PYTHONPATH": str(ROOT)}, timeout=60
+        )
+        assert sent.returncode == 0, sent.stderr
+        for node in ("alpha", "beta"):
+            lab.node_process(node)
+        lab.wait("synced", 5)
+        lab.fault("crash-host", "primary")
+        return int(sent.stdout)
+
+    outcome = pair.run(
+        Case("echo", "crash-host", family, moment_s=0.2, duration_s=8.0), tmp_path, Disturbance(strike)
+    )
+    assert outcome.ok, outcome.why
+    assert outcome.strike > 50
+
+
+def test_a_returned_backup_protects_new_connections(pair: Pair, tmp_path: Path) -> None:
+    """A connection older than the backup is shown as unprotected and runs on; a newer one is protected."""
+    lab = pair.lab
+    lab.fault("crash-host", "backup")
+    old = Client(lab, Case("request", duration_s=6.0), tmp_path, bound_s=5.0)
+    try:
+        assert old.wait_started()
+        lab.fault("restart-host")
+        lab.wait("synced")
+        await_condition(lambda: flows(pair, "primary", "unprotected") == 1, 5, "the old flow is unprotected")
+        (tmp_path / "new").mkdir()
+        new = Client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
+        try:
+            assert new.wait_started()
+            assert flows(pair, "primary", "protected") == 1
+            assert new.finish()["ok"]
+        finally:
+            new.kill()
+        report = old.finish()
+    finally:
+        old.kill()
+    assert report["ok"], report["why"]
+
+
+def test_a_refused_port_stays_refused(pair: Pair) -> None:
+    """A port of the service address that is not served answers as a kernel would, and holds nothing up."""
+    code = "import socket,sys; s=socket.socket(); s.settimeout(3); sys.exit(s.connect_ex(('10.77.0.100', 9)))"
+    asked = pair.lab.exec(CLIENT, [sys.executable, "-c", code])
+    assert asked.returncode == errno.ECONNREFUSED, asked
