@@ -390,7 +390,7 @@ class PairMachine(Actions):
             candidate = view.follower()
             if candidate is not None and candidate.able:
                 self._hand_over(Cause.LINK_LOST, 0, now_ns)
-        elif view.peer_alive and peer is None or following:
+        elif (view.peer_alive and peer is None) or following:
             return
         elif now_ns >= self.since_ns + self.settings.settle_ns:
             self._go_solo(now_ns)
