@@ -7,7 +7,7 @@ group's own: the main table's routes over the service interface, with metrics th
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from socket import AF_INET, AF_INET6
@@ -51,15 +51,18 @@ class Route:
     metrics: tuple[tuple[str, int], ...] = ()
     on_link: bool = False
 
-    def for_role(self, backup: bool) -> dict[str, int]:
-        """The metrics in a role: a backup acknowledges at once (commit is what its kernel acknowledges)
-        and retransmits early."""
+    def for_role(self, backup: bool) -> "Route":
+        """The route in a role: a backup acknowledges at once (commit is what its kernel acknowledges) and
+        retransmits early."""
+        if not backup:
+            return self
         metrics = dict(self.metrics)
-        if backup:
-            metrics["quickack"] = 1
-            metrics["rto_min"] = BACKUP_RTO_MIN_MS
-            metrics["lock"] = metrics.get("lock", 0) | _LOCK_RTO_MIN
-        return metrics
+        metrics |= {
+            "quickack": 1,
+            "rto_min": BACKUP_RTO_MIN_MS,
+            "lock": metrics.get("lock", 0) | _LOCK_RTO_MIN,
+        }
+        return replace(self, metrics=tuple(sorted(metrics.items())))
 
 
 def table_of(group: GroupNet) -> int:
@@ -189,9 +192,11 @@ def _route(message: Message, leg: Message) -> Route:
         destination=ip_network(f"{message.get_attr('RTA_DST') or any_address}/{message['dst_len']}"),
         gateway=ip_address(gateway) if gateway else None,
         priority=message.get_attr("RTA_PRIORITY") or 0,
-        metrics=tuple((name.removeprefix("RTAX_").lower(), value) for name, value in metrics["attrs"])
-        if metrics
-        else (),
+        metrics=tuple(
+            sorted((name.removeprefix("RTAX_").lower(), value) for name, value in metrics["attrs"])
+            if metrics
+            else ()
+        ),
         on_link=bool(leg["flags"] & 4),
     )
 
@@ -202,12 +207,15 @@ async def sync_routes(ipr: AsyncIPRoute, group: GroupNet, backup: bool) -> list[
     interface, table = await interface_index(ipr, group.service_interface), table_of(group)
     synced: list[Route] = []
     for version in _FAMILY:
-        routes = await routes_over(ipr, version, interface) if version in group.families else []
+        over = await routes_over(ipr, version, interface) if version in group.families else []
+        routes = [route.for_role(backup) for route in over]
+        existing = await _table_routes(ipr, version, table)
         for route in routes:
-            with _explained(f"route {route.destination} over {group.service_interface} in table {table}"):
-                await ipr.route("replace", **_request(route, table, interface, backup))
+            if route not in existing:
+                with _explained(f"route {route.destination} over {group.service_interface} in table {table}"):
+                    await ipr.route("replace", **_request(route, table, interface))
         kept = {(route.destination, route.priority) for route in routes}
-        for old in await _table_routes(ipr, version, table):
+        for old in existing:
             if (old.destination, old.priority) not in kept:
                 await _delete_route(ipr, old, table)
         synced += routes
@@ -230,7 +238,7 @@ async def remove_routes(ipr: AsyncIPRoute, table: int) -> None:
             await _delete_route(ipr, route, table)
 
 
-def _request(route: Route, table: int, interface: int, backup: bool) -> dict[str, Any]:
+def _request(route: Route, table: int, interface: int) -> dict[str, Any]:
     request: dict[str, Any] = {
         "family": _FAMILY[route.destination.version],
         "dst": str(route.destination),
@@ -245,9 +253,8 @@ def _request(route: Route, table: int, interface: int, backup: bool) -> dict[str
         request["priority"] = route.priority
     if route.on_link:
         request["flags"] = 4
-    metrics = route.for_role(backup)
-    if metrics:
-        request["metrics"] = metrics
+    if route.metrics:
+        request["metrics"] = dict(route.metrics)
     return request
 
 

@@ -4,9 +4,10 @@ What was changed is recorded in the run directory before it is changed, so that 
 `cleanup`) can undo it when this process did not get the chance.
 """
 
+import asyncio
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -92,67 +93,58 @@ def _place() -> str:
 
 
 class NetworkSetup:
-    """The network side of all groups of one node. Calls must not overlap. All raise KernelError or
-    RulesError; a failed `apply` leaves the rules that it did install: the node stays closed."""
+    """The network side of all groups of one node. Calls that overlap wait for each other. All raise
+    KernelError or RulesError; a failed `apply` leaves the rules that it did install: the node is closed."""
 
     def __init__(self, groups: Sequence[GroupNet], run_dir: Path) -> None:
         self._groups = {group.name: group for group in groups}
         self._path = run_dir / _RECORD
         self._backup = dict.fromkeys(self._groups, False)
-        self._routes: dict[str, list[kernel.Route]] = {}
+        self._lock = asyncio.Lock()
 
     async def apply(self) -> None:
         """Rules first (from then on nothing of a group passes without its engine), then what was left of
         earlier configurations is undone, then sysctls, addresses and routes are set. May be repeated."""
         groups = self._groups.values()
-        previous = Record.load(self._path)
-        async with kernel.netlink() as ipr:
-            foreign = await kernel.addresses_on_lo(ipr) - set(map(ip_address, previous.addresses))
-            before = {path: value for path, (value, _) in previous.sysctls.items()}
-            sysctls = kernel.wanted_sysctls(groups, before)
-            wanted = Record(
-                previous.place,
-                {path: (kernel.read_sysctl(path), value) for path, value in sysctls.items()},
-                frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
-                frozenset(map(kernel.table_of, groups)),
-                frozenset((group.name, version) for group in groups for version in group.families),
-            )
+        async with self._lock, kernel.netlink() as ipr:
+            previous = Record.load(self._path)
+            wanted = await _wanted(ipr, groups, previous)
+            stale = previous.without(wanted)
             record = previous.joined(wanted)
             record.save(self._path)
             for group in groups:
                 await apply_rules(group)
-            await _undo(ipr, previous.without(wanted))
-            record.without(previous.without(wanted)).save(self._path)
+            await _undo(ipr, stale)
+            record.without(stale).save(self._path)
             for path, (_, value) in wanted.sysctls.items():
                 kernel.write_sysctl(path, value)
-            present = await kernel.addresses_on_lo(ipr)
-            for address in sorted(wanted.addresses):
-                if ip_address(address) not in present:
-                    await kernel.add_address(ipr, ip_address(address))
+            for address in sorted(
+                set(map(ip_address, wanted.addresses)) - await kernel.addresses_on_lo(ipr), key=str
+            ):
+                await kernel.add_address(ipr, address)
             for group in groups:
-                self._routes[group.name] = await kernel.sync_routes(ipr, group, self._backup[group.name])
+                await kernel.sync_routes(ipr, group, self._backup[group.name])
 
     async def remove(self) -> None:
         """Undoes everything, in reverse. The groups' servers must have ended."""
-        await cleanup(self._path.parent)
+        async with self._lock:
+            await cleanup(self._path.parent)
 
     async def set_role_metrics(self, group: str, backup: bool) -> None:
-        """Gives the routes from the group's addresses the metrics of a role, and takes over changes of the
-        main table: to be called after a change of role, and when the carrier has come back."""
+        """Gives the routes from the group's addresses the metrics of a role: to be called after a change of
+        role, when what is urgent about it has been done."""
         self._backup[group] = backup
-        await self.refresh_routes(group)
-
-    async def refresh_routes(self, group: str) -> None:
-        """Copies the main table anew (the kernel drops routes when an interface goes down)."""
-        async with kernel.netlink() as ipr:
-            self._routes[group] = await kernel.sync_routes(ipr, self._groups[group], self._backup[group])
+        await self.keep_warm(group, ())
 
     async def keep_warm(self, group: str, clients: Iterable[Address]) -> None:
-        """Has the kernel resolve or confirm the neighbours through which `clients` are reached, so that a
-        takeover need not ask for them first. To be called every few seconds."""
-        async with kernel.netlink() as ipr:
-            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
-            await kernel.resolve(ipr, interface, kernel.next_hops(self._routes.get(group, ()), clients))
+        """Takes over what has changed in the main routing table (the kernel drops routes when an interface
+        goes down), and has the kernel resolve or confirm the neighbours through which `clients` are
+        reached, so that a takeover need not ask for them first. To be called every few seconds."""
+        net = self._groups[group]
+        async with self._lock, kernel.netlink() as ipr:
+            routes = await kernel.sync_routes(ipr, net, self._backup[group])
+            interface = await kernel.interface_index(ipr, net.service_interface)
+            await kernel.resolve(ipr, interface, kernel.next_hops(routes, clients))
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
         """Address -> MAC address of the known neighbours on the group's service interface."""
@@ -164,6 +156,22 @@ class NetworkSetup:
         """What somebody else has removed of the group's firewall rules: empty when all stand. A group
         with missing rules is not closed: fence it, or `apply` again."""
         return await missing(self._groups[group])
+
+
+async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Record) -> Record:
+    """What the groups need to be changed, on top of what is found now and `previous` tells of."""
+    before = {path: value for path, (value, _) in previous.sysctls.items()}
+    foreign = await kernel.addresses_on_lo(ipr) - set(map(ip_address, previous.addresses))
+    return Record(
+        previous.place,
+        {
+            path: (kernel.read_sysctl(path), value)
+            for path, value in kernel.wanted_sysctls(groups, before).items()
+        },
+        frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
+        frozenset(map(kernel.table_of, groups)),
+        frozenset((group.name, version) for group in groups for version in group.families),
+    )
 
 
 async def cleanup(run_dir: Path) -> bool:
