@@ -7,10 +7,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_C := $(wildcard native/src/*.c)
 NATIVE_H := $(wildcard native/include/fttcp/*.h native/src/*.h)
-FUZZERS := $(patsubst native/fuzz/%.c,build/fuzz/%,$(wildcard native/fuzz/fuzz_*.c))
-NATIVE_LIBS := -lmnl -lsodium -lpthread
-SANITIZE := -std=gnu11 -g -O1 -Wall -Wextra -fno-omit-frame-pointer -fsanitize=address,undefined \
-	-fno-sanitize-recover=all -Inative/include -Inative/src
 PURE := $(patsubst %/__init__.py,%,$(wildcard fttcp/core/__init__.py fttcp/wire/__init__.py))
 FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
 
@@ -49,23 +45,15 @@ lint: $(VENV)/.python  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(if $(PURE),$(BIN)/mypy --strict $(PURE))
 
-build/fuzz/%: native/fuzz/%.c $(NATIVE_C) $(NATIVE_H)
-	@mkdir -p $(@D)
-	clang $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(NATIVE_C) $(NATIVE_LIBS)
-
 native-test: | packages
 	$(MAKE) --no-print-directory -C native/tests run
 
-fuzz: $(FUZZERS)  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
-	@for fuzzer in $(FUZZERS); do \
-		mkdir -p $$fuzzer.corpus && \
-		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$fuzzer- $$fuzzer.corpus \
-		|| exit 1; \
-	done
+fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
+	$(MAKE) --no-print-directory -C native/fuzz run SECONDS=$(FUZZ_SECONDS)
 
 bench: build  ## gap, added round trip and throughput, native against protected (root)
 	$(BIN)/python -m lab.bench $(ARGS)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +
