@@ -58,6 +58,19 @@ static void test_round_trip(void)
 	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
 }
 
+/* Key id and MAC of sample() as another BLAKE2b (Python's hashlib) computes them. */
+static void test_known_answer(void)
+{
+	static const uint8_t key_id[4] = {0x99, 0x7f, 0xb6, 0xd0};
+	static const uint8_t mac[FTT_BEAT_MAC] = {0xd1, 0x30, 0x0f, 0x7c, 0x9f, 0xf2, 0xa3, 0x62,
+						  0x04, 0x3e, 0x84, 0x14, 0xef, 0x1c, 0x5f, 0xf0};
+	uint8_t bytes[FTT_BEAT_MAX];
+	size_t n = encode(bytes, sample());
+
+	CHECK(!memcmp(bytes + 8, key_id, sizeof(key_id)));
+	CHECK(!memcmp(bytes + n - FTT_BEAT_MAC, mac, sizeof(mac)));
+}
+
 static void test_encode_refuses_what_does_not_fit(void)
 {
 	uint8_t bytes[FTT_BEAT_MAX];
@@ -285,6 +298,7 @@ int main(void)
 {
 	CHECK(sodium_init() >= 0);
 	test_round_trip();
+	test_known_answer();
 	test_encode_refuses_what_does_not_fit();
 	test_each_malformed_field_has_its_error();
 	test_every_bit_is_covered();

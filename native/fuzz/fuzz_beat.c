@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Datagrams as heartbeats: raw, and with a right MAC put under them, since no fuzzer finds that by
+ * itself. What is decoded must encode to the same bytes; what is admitted once must not be again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "fttcp/beat_wire.h"
+
+static const uint8_t key[32] = {42};
+static uint32_t key_id;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	if (sodium_init() < 0)
+		abort();
+	key_id = ftt_beat_key_id(key);
+	return 0;
+}
+
+static void check_decoded(const uint8_t *bytes, size_t size, struct ftt_beat_peer *peer)
+{
+	uint8_t again[FTT_BEAT_MAX];
+	struct ftt_beat_msg m;
+	enum ftt_beat_news news;
+
+	if (ftt_beat_decode(bytes, size, key, key_id, &m))
+		return;
+	if (ftt_beat_encode(again, sizeof(again), &m, key) != size || memcmp(again, bytes, size) != 0)
+		abort();
+	(void)ftt_beat_check_place(&m, 1, 2, 0);
+	news = ftt_beat_admit(peer, &m, 3, size & 1);
+	if (news != FTT_BEAT_UNPROVEN && ftt_beat_admit(peer, &m, 3, size & 1) != FTT_BEAT_REPLAY)
+		abort();
+	if ((news == FTT_BEAT_NEWEST || news == FTT_BEAT_NEW_BOOT) &&
+	    (peer->boot_id != m.boot_id || peer->counter != m.counter))
+		abort();
+}
+
+/* Data: any number of (length u16, bytes). Each is tried as it is, then with key id and MAC made right. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct ftt_beat_peer peer = {0};
+
+	while (size >= 2) {
+		size_t len = get_be16(data) % (FTT_BEAT_MAX + 2);
+		uint8_t *bytes;
+
+		data += 2;
+		size -= 2;
+		len = len < size ? len : size;
+		bytes = malloc(len ? len : 1); /* of its own, so that a read beyond its end is seen */
+		if (!bytes)
+			abort();
+		memcpy(bytes, data, len);
+		check_decoded(bytes, len, &peer);
+		if (len >= FTT_BEAT_MIN) {
+			put_be32(bytes + 8, key_id);
+			crypto_generichash(bytes + len - FTT_BEAT_MAC, FTT_BEAT_MAC, bytes, len - FTT_BEAT_MAC, key, sizeof(key));
+			check_decoded(bytes, len, &peer);
+		}
+		free(bytes);
+		data += len;
+		size -= len;
+	}
+	return 0;
+}

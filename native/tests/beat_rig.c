@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "beat_rig.h"
+#include "check.h"
+
+static const char *const addr[3][LINKS] = {{0}, {"127.0.0.1", "127.0.1.1"}, {"127.0.0.2", "127.0.1.2"}};
+
+void configure(struct ftt_engine *e, int node, uint64_t boot)
+{
+	int other = ALPHA + BETA - node;
+
+	memset(e, 0, sizeof(*e));
+	e->cfg = (struct ftt_config){.key = {42}, .cluster_id = 5, .node_id = (uint64_t)node,
+				     .peer_node_id = (uint64_t)other, .boot_id = boot, .n_links = LINKS,
+				     .channel_port = PORT, .beat_interval_ns = TICK, .lease_ns = D, .drift_ppm = 1000};
+	for (int i = 0; i < LINKS; i++) {
+		strcpy(e->cfg.link[i].interface, "lo");
+		strcpy(e->cfg.link[i].local, addr[node][i]);
+		strcpy(e->cfg.link[i].remote, addr[other][i]);
+	}
+	fake_engine_init(e);
+}
+
+void start(struct ftt_engine *e)
+{
+	char err[200];
+
+	e->beat = ftt_beat_start(e, err, sizeof(err));
+	if (!e->beat)
+		fprintf(stderr, "%s\n", err);
+	CHECK(e->beat);
+}
+
+void stop(struct ftt_engine *e)
+{
+	ftt_beat_stop(e->beat);
+	fake_engine_free(e);
+}
+
+void set_lease(struct ftt_engine *e, uint32_t policy)
+{
+	atomic_store(&e->shared.lease_policy, policy);
+	ftt_beat_lease_changed(e->beat);
+}
+
+bool may_emit(struct ftt_engine *e)
+{
+	return ftt_may_emit(&e->shared, ftt_now_ns());
+}
+
+void publish(struct ftt_engine *e, const char *body, bool grant)
+{
+	ftt_beat_set_body(e->beat, (const uint8_t *)body, (uint32_t)strlen(body), grant);
+}
+
+/* Waits until the peer's body is this one. */
+void wait_body(struct ftt_engine *e, const char *body)
+{
+	char got[FTT_BEAT_BODY_MAX + 1] = "";
+
+	while (strcmp(got, body)) {
+		int n;
+
+		fake_wait(e, FTT_EV_PEER_BODY);
+		n = ftt_beat_get_peer_body(e->beat, (uint8_t *)got, FTT_BEAT_BODY_MAX, NULL);
+		CHECK(n >= 0);
+		got[n] = 0;
+	}
+}
+
+void puppet_open(struct puppet *p, struct ftt_engine *alpha)
+{
+	memset(p, 0, sizeof(*p));
+	p->alpha = alpha;
+	p->boot = 222;
+	for (int i = 0; i < LINKS; i++) {
+		struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+
+		CHECK_EQ(inet_pton(AF_INET, addr[BETA][i], &from.sin_addr), 1);
+		p->fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		CHECK(!bind(p->fd[i], (struct sockaddr *)&from, sizeof(from)));
+	}
+}
+
+void puppet_close(struct puppet *p)
+{
+	for (int i = 0; i < LINKS; i++)
+		close(p->fd[i]);
+}
+
+void puppet_send_bytes(struct puppet *p, int link, const uint8_t *bytes, size_t n)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+
+	CHECK_EQ(inet_pton(AF_INET, addr[ALPHA][link], &to.sin_addr), 1);
+	CHECK_EQ(sendto(p->fd[link], bytes, n, 0, (struct sockaddr *)&to, sizeof(to)), n);
+}
+
+/* Waits for alpha's next beat on the link. */
+struct ftt_beat_msg puppet_receive(struct puppet *p, int link)
+{
+	static uint8_t bytes[FTT_BEAT_MAX];
+	struct pollfd fd = {.fd = p->fd[link], .events = POLLIN};
+	struct ftt_beat_msg m = {0};
+	ssize_t n;
+
+	CHECK_EQ(poll(&fd, 1, 10000), 1);
+	n = recv(p->fd[link], bytes, sizeof(bytes), 0);
+	CHECK(n > 0);
+	CHECK_EQ(ftt_beat_decode(bytes, (size_t)n, p->alpha->cfg.key, ftt_beat_key_id(p->alpha->cfg.key), &m),
+		 FTT_BEAT_OK);
+	return m;
+}
+
+void puppet_empty(struct puppet *p)
+{
+	uint8_t bytes[FTT_BEAT_MAX];
+
+	for (int i = 0; i < LINKS; i++)
+		while (recv(p->fd[i], bytes, sizeof(bytes), MSG_DONTWAIT) >= 0)
+			;
+}
+
+struct ftt_beat_msg puppet_beat(struct puppet *p, const char *body)
+{
+	return (struct ftt_beat_msg){.cluster_id = 5, .node_id = BETA, .boot_id = p->boot, .counter = ++p->counter,
+				     .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.key),
+				     .body = (const uint8_t *)body, .body_len = (uint16_t)strlen(body)};
+}
+
+void puppet_send(struct puppet *p, int link, struct ftt_beat_msg m)
+{
+	m.link = (uint8_t)link;
+	p->last_len = ftt_beat_encode(p->last, sizeof(p->last), &m, p->alpha->cfg.key);
+	puppet_send_bytes(p, link, p->last, p->last_len);
+}
+
+/* Sends a beat with a new body and waits until alpha has it: what was sent before has been handled. */
+void puppet_sync(struct puppet *p, int link)
+{
+	static int n;
+	char body[32];
+
+	snprintf(body, sizeof(body), "sync %d", ++n);
+	puppet_send(p, link, puppet_beat(p, body));
+	wait_body(p->alpha, body);
+}
