@@ -253,7 +253,7 @@ static void add_counters(struct ftt_counters *sum, const struct ftt_counters *on
 	const uint64_t *from = (const uint64_t *)one;
 
 	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
-		to[i] += from[i];
+		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED); /* its thread goes on counting */
 }
 
 void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)

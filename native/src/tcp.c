@@ -384,14 +384,17 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key,
 }
 
 /* Keeps a SYN for the backup, whose own copy of it may be lost on the mirror. */
-static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p)
+static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
 {
+	static const struct ftt_edit none;
+
 	if (w->mode != FTT_MODE_PAIRED || p->cap < p->len || p->len > FTT_SYN_MAX)
 		return;
 	if (!c->syn && !(c->syn = malloc(FTT_SYN_MAX)))
 		return;
 	memcpy(c->syn, p->bytes, p->len);
 	c->syn_len = (uint8_t)p->len;
+	ftt_apply(c->syn, k, &none, p->csum_ready); /* it will need a real checksum */
 }
 
 /* The stack took a new connection under an old key: what belonged to the old one goes. */
@@ -460,7 +463,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	before = c->flow.bits;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		keep_syn(w, c, p);
+		keep_syn(w, c, p, k);
 	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
 		c->bytes_in += s->len;
 		pass_edited(w, p->queue, p->id, p->bytes, p->cap, p->len, p->csum_ready, k, &e);

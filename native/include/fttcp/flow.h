@@ -122,8 +122,8 @@ struct ftt_flow {
 	uint32_t committed;    /* its stack's rcv_nxt */
 	uint32_t peer_edge;
 	uint32_t peer_snd_nxt;
-	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK, moved to open_ns */
-	uint64_t open_ns;
+	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
+	uint64_t open_ns;      /* backup: when that was sent, at the latest */
 
 	/* waiting */
 	uint64_t held_since_ns; /* the first held segment waits since; 0 = none held */
@@ -279,8 +279,9 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 			e->sack_add = f->hard.delta;
 			e->change |= FTT_EDIT_SACK;
 		}
-		if (s->options & FTT_OPT_TS && f->hard.ts_delta) {
-			e->tsecr = s->tsecr + f->hard.ts_delta;
+		if (s->options & FTT_OPT_TS && (f->hard.ts_delta || s->mode == FTT_MODE_BACKUP)) {
+			/* never a time that our stack has not sent yet: it rejects a handshake that echoes one */
+			e->tsecr = seq_min(s->tsecr + f->hard.ts_delta, f->local_tsval);
 			e->change |= FTT_EDIT_TSECR;
 		}
 	}
@@ -369,14 +370,15 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
 
 /* --- from the backup's stack: nothing goes out -------------------------------------------------- */
 
-/* TSval of the primary's SYN-ACK, moved to now_ns at the 1 kHz that Linux ticks at. */
-static inline void ftt_flow_join(struct ftt_flow *f, uint32_t service_iss, uint8_t service_wscale, uint32_t tsval,
-				 uint64_t now_ns)
+/*
+ * Both SYN-ACKs are known: the backup follows. Timestamps are related by the two SYN-ACKs
+ * themselves, so that what the client echoes of the one is what our stack sent in the other (SYN
+ * cookies keep options in it). How much later ours was is made good at a takeover.
+ */
+static inline void ftt_flow_join(struct ftt_flow *f)
 {
-	ftt_flow_map(f, service_iss);
-	f->hard.service_wscale = service_wscale;
-	ftt_flow_map_ts(f, f->local_tsval + (uint32_t)((now_ns - f->synack_ns) / 1000000),
-			tsval + (uint32_t)((now_ns - f->open_ns) / 1000000));
+	ftt_flow_map(f, f->hard.service_iss);
+	ftt_flow_map_ts(f, f->local_tsval, f->open_tsval);
 	f->protection = FTT_PROTECTED;
 }
 
@@ -389,8 +391,13 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 	e->drop = FTT_DROP_SUPPRESSED;
 	f->last_ns = now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		if (ftt_server_synack(f, s, now_ns) && f->bits & FTT_F_OPEN_SEEN) {
-			ftt_flow_join(f, f->hard.service_iss, f->hard.service_wscale, f->open_tsval, now_ns);
+		uint8_t service_wscale = f->hard.service_wscale;
+
+		if (!ftt_server_synack(f, s, now_ns)) {
+			f->local_tsval = s->tsval;
+		} else if (f->bits & FTT_F_OPEN_SEEN) {
+			f->hard.service_wscale = service_wscale;
+			ftt_flow_join(f);
 			e->actions |= FTT_ACT_OPENED;
 		}
 		return FTT_DROP;
@@ -483,13 +490,13 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
 		if (f->protection == FTT_PROTECTED) {
+			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed))
+				return FTT_HOLD; /* the output rule */
 			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_ended_alike(f, s)) {
 				if (!f->end_since_ns)
 					f->end_since_ns = now_ns;
 				return FTT_HOLD;
 			}
-			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed))
-				return FTT_HOLD; /* the output rule */
 			if (s->flags & (TCP_FIN | TCP_RST))
 				f->end_since_ns = 0; /* both servers are at one */
 		}

@@ -97,14 +97,14 @@ static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_reco
 		return f->hard.service_iss == r->service_iss ? FTT_ACT_OPENED : 0;
 	if (!(f->bits & FTT_F_OPEN_SEEN)) {
 		f->bits |= FTT_F_OPEN_SEEN;
-		f->open_tsval = r->tsval + r->age_ms;
-		f->open_ns = now_ns;
+		f->open_tsval = r->tsval;
+		f->open_ns = now_ns - (uint64_t)r->age_ms * 1000000;
 	}
 	f->hard.service_iss = r->service_iss;
 	f->hard.service_wscale = r->wscale;
 	if (!(f->bits & FTT_F_SYNACK))
 		return 0;
-	ftt_flow_join(f, r->service_iss, r->wscale, f->open_tsval, now_ns);
+	ftt_flow_join(f);
 	return FTT_ACT_OPENED;
 }
 
@@ -183,8 +183,9 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 	f->protection = FTT_UNPROTECTED;
 	f->reason = FTT_WHY_SOLO;
 	f->advertised_edge = f->local_edge;
-	if (f->bits & FTT_F_TS)
-		f->hard.ts_delta -= FTT_TS_LEAD;
+	if (f->bits & FTT_F_TS) /* our clock must not seem to go back; ours began to count later */
+		f->hard.ts_delta -= FTT_TS_LEAD + (f->synack_ns > f->open_ns && f->open_ns ?
+						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
