@@ -26,9 +26,10 @@ static int open_raw(int family, uint32_t mark)
 	return fd;
 }
 
-int ftt_emit_open(struct ftt_emit *m, uint32_t mark, char *err, size_t err_len)
+int ftt_emit_open(struct ftt_emit *m, const struct ftt_shared *shared, uint32_t mark, char *err, size_t err_len)
 {
 	memset(m, 0, sizeof(*m));
+	m->shared = shared;
 	m->fd4 = open_raw(AF_INET, mark);
 	m->fd6 = m->fd4 < 0 ? -1 : open_raw(AF_INET6, mark);
 	if (m->fd4 >= 0 && (m->fd6 >= 0 || errno == EAFNOSUPPORT))
@@ -72,30 +73,49 @@ void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
 	if (m->n == FTT_EMIT_BATCH)
 		ftt_emit_flush(m);
 	memcpy(m->packet[m->n].bytes, packet, len);
+	m->packet[m->n].to_client = false;
 	m->packet[m->n++].len = len;
 }
 
-void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b)
+void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 {
 	if (m->n == FTT_EMIT_BATCH)
 		ftt_emit_flush(m);
 	m->packet[m->n].len = ftt_build_bare(m->packet[m->n].bytes, b);
-	m->n++;
+	m->packet[m->n++].to_client = to_client;
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len)
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	struct sockaddr_storage to;
 	socklen_t to_len;
 
 	ftt_emit_flush(m);
 	to_len = destination(packet, &to);
+	if (to_client && !ftt_may_emit(m->shared, ftt_now_ns())) {
+		m->revoked++;
+		return -1;
+	}
 	if (sendto(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, packet, len, 0, (struct sockaddr *)&to, to_len) < 0) {
 		m->failed++; /* as if the network had lost it */
 		return -1;
 	}
 	m->sent++;
 	return 0;
+}
+
+/* Without the lease only what goes to our own stack is kept; returns how many. */
+static unsigned keep_for_stack(struct ftt_emit *m, unsigned total)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < total; i++) {
+		if (m->packet[i].to_client)
+			m->revoked++;
+		else
+			m->packet[kept++] = m->packet[i];
+	}
+	return kept;
 }
 
 void ftt_emit_flush(struct ftt_emit *m)
@@ -106,6 +126,8 @@ void ftt_emit_flush(struct ftt_emit *m)
 	unsigned at = 0, total = m->n;
 
 	m->n = 0;
+	if (total && !ftt_may_emit(m->shared, ftt_now_ns()))
+		total = keep_for_stack(m, total);
 	while (at < total) {
 		int fd = m->packet[at].bytes[0] >> 4 == 4 ? m->fd4 : m->fd6, done;
 		unsigned n = 0;

@@ -269,6 +269,7 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 		out->verdict_batches += w->nfq.batches;
 		out->verdicts += w->nfq.verdicts;
 		out->queue_overruns += w->nfq.overruns;
+		out->drop_lease += w->nfq.revoked + w->emit.revoked;
 		pthread_mutex_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);

@@ -87,13 +87,15 @@ static void prepare_slots(struct ftt_nfq *q)
 	}
 }
 
-int ftt_nfq_open(struct ftt_nfq *q, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen, char *err, size_t err_len)
+int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+		 char *err, size_t err_len)
 {
 	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
 	socklen_t self_len = sizeof(self);
 	int size = RECEIVE_BUFFER, one = 1;
 
 	memset(q, 0, sizeof(*q));
+	q->shared = shared;
 	q->queue[0] = queue_in;
 	q->queue[1] = queue_out;
 	q->copy_range = FTT_NFQ_WHOLE;
@@ -232,6 +234,7 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 
 	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FLUSH_BYTES)
 		ftt_nfq_flush(q);
+	q->verdict[q->n_verdicts].emits = accept && queue == q->queue[1];
 	head = q->verdict[q->n_verdicts++].head;
 	memset(head, 0, sizeof(q->verdict[0].head));
 	nlh = queue_message(head, NFQNL_MSG_VERDICT, queue, 0);
@@ -253,6 +256,21 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 	q->verdicts++;
 }
 
+/* The lease ran out since these verdicts were decided: what would have gone out is dropped. */
+static void revoke_emission(struct ftt_nfq *q)
+{
+	for (unsigned i = 0; i < q->n_verdicts; i++) {
+		struct nfqnl_msg_verdict_hdr *vh;
+
+		if (!q->verdict[i].emits)
+			continue;
+		vh = (struct nfqnl_msg_verdict_hdr *)(q->verdict[i].head + MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) +
+						      MNL_ATTR_HDRLEN);
+		vh->verdict = htonl(NF_DROP);
+		q->revoked++;
+	}
+}
+
 void ftt_nfq_flush(struct ftt_nfq *q)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
@@ -260,6 +278,8 @@ void ftt_nfq_flush(struct ftt_nfq *q)
 
 	if (!q->n_verdicts)
 		return;
+	if (!ftt_may_emit(q->shared, ftt_now_ns()))
+		revoke_emission(q);
 	/* EINTR and ENOBUFS pass; a message that the kernel refuses would leave its packets queued */
 	while (sendmsg(q->fd, &msg, 0) < 0 && (errno == EINTR || errno == ENOBUFS || errno == EAGAIN))
 		;

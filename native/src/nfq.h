@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include "engine.h"
 
 #define FTT_NFQ_SLOTS 32
 #define FTT_NFQ_BATCH 128
@@ -30,9 +31,11 @@ struct ftt_nfq_packet {
 
 struct ftt_nfq_verdict {
 	uint8_t head[40];
+	bool emits; /* lets a packet of the outgoing queue go */
 };
 
 struct ftt_nfq {
+	const struct ftt_shared *shared; /* whose lease is asked once more when verdicts leave */
 	int fd;
 	uint32_t portid;
 	uint16_t queue[2];
@@ -45,11 +48,18 @@ struct ftt_nfq {
 	struct iovec iov_out[3 * FTT_NFQ_BATCH];
 	unsigned n_verdicts, n_iov;
 	size_t out_bytes;
-	uint64_t batches, verdicts, overruns;
+	uint64_t batches, verdicts, overruns, revoked;
 };
 
+/*
+ * Verdicts were decided when their packets were read; the process may have been stopped since
+ * (SIGSTOP, a paused machine). So the flush asks for the lease again, and without it every verdict
+ * that would emit becomes a drop.
+ */
+
 /* Binds both queues (creating them); -1 with a sentence in err. maxlen: packets the kernel may queue. */
-int ftt_nfq_open(struct ftt_nfq *q, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen, char *err, size_t err_len);
+int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+		 char *err, size_t err_len);
 void ftt_nfq_close(struct ftt_nfq *q);
 /* How many bytes of each packet are copied from now on: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
 int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t range);

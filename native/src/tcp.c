@@ -213,7 +213,7 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 
 	c->flow.delivered_ack = ack;
 	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
-	ftt_emit_bare(&w->emit, &b);
+	ftt_emit_bare(&w->emit, &b, false);
 	w->n.injected++;
 }
 
@@ -226,7 +226,7 @@ static void ack_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		return;
 	}
 	ftt_bare_for_client(&c->flow, &c->key, (uint8_t)w->mode, &b);
-	ftt_emit_bare(&w->emit, &b);
+	ftt_emit_bare(&w->emit, &b, true);
 	w->n.emitted++;
 }
 
@@ -342,7 +342,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		struct ftt_bare b;
 
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
-		ftt_emit_bare(&w->emit, &b);
+		ftt_emit_bare(&w->emit, &b, false);
 	}
 	if (c->waiting) {
 		c->flow.protection = FTT_UNPROTECTED;
@@ -495,7 +495,7 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packe
 		return;
 	/* a connection that this node will not carry on: end it in the stack, or it lingers for minutes */
 	ftt_bare_reset_stack(key, s->ack, &b);
-	ftt_emit_bare(&w->emit, &b);
+	ftt_emit_bare(&w->emit, &b, false);
 }
 
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,

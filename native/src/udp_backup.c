@@ -28,7 +28,7 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 				return;
 			len = ftt_udp_build(&w->udp, u->key.client, u->key.client_port, u->key.service,
 					    ftt_udp_to_local(u, e->port), e->bytes, e->len);
-			w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len);
+			w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len, false);
 		}
 		ftt_udp_free_event(u, ++u->acked);
 	}
@@ -158,7 +158,7 @@ void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, u
 		size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client,
 					   u->key.client_port, r->bytes, r->len);
 
-		if (!ftt_emit_now(&w->emit, w->udp.scratch, len))
+		if (!ftt_emit_now(&w->emit, w->udp.scratch, len, true))
 			w->n.udp_retained_released++;
 		ftt_udp_free_reply(u);
 	}
