@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core_api.c - the inline core as functions; see core_api.h. */
+#include "fttcp/core_api.h"
+#include "engine.h"
+
+/* --- packets ----------------------------------------------------------------------------------- */
+
+uint32_t ftt_core_parse(const uint8_t *p, uint32_t cap, uint32_t len, struct ftt_pkt *k, struct ftt_seg *s)
+{
+	return ftt_parse(p, cap, len, k, s);
+}
+
+uint32_t ftt_core_length(const uint8_t *p, uint32_t cap)
+{
+	if (cap >= 20 && p[0] >> 4 == 4)
+		return get_be16(p + 2);
+	if (cap >= 40 && p[0] >> 4 == 6)
+		return 40u + get_be16(p + 4);
+	return 0;
+}
+
+void ftt_core_key(const struct ftt_pkt *k, bool from_client, struct ftt_key *key)
+{
+	memset(key, 0, sizeof(*key));
+	memcpy(key->client, from_client ? k->src : k->dst, 16);
+	memcpy(key->service, from_client ? k->dst : k->src, 16);
+	key->client_port = from_client ? k->sport : k->dport;
+	key->service_port = from_client ? k->dport : k->sport;
+	key->proto = k->proto;
+}
+
+bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k)
+{
+	return ftt_l4_sum(p, k) == 0xffff;
+}
+
+void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready)
+{
+	ftt_apply(p, k, e, csum_ready);
+}
+
+uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n)
+{
+	return ftt_crc32c(crc, p, n);
+}
+
+/* --- flows --------------------------------------------------------------------------------------- */
+
+void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)
+{
+	ftt_flow_init(f, irs, now_ns);
+}
+
+void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason)
+{
+	f->protection = FTT_UNPROTECTED;
+	f->reason = reason;
+}
+
+uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+			       const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
+{
+	return ftt_segment_step(f, s, now_ns, shift, queue_behind, e);
+}
+
+uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e)
+{
+	memset(e, 0, sizeof(*e));
+	s->mode = mode;
+	return ftt_gate(f, s, now_ns, e);
+}
+
+uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+{
+	return ftt_primary_record(f, r, now_ns);
+}
+
+uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+{
+	return ftt_backup_open(f, r, now_ns);
+}
+
+uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+{
+	return ftt_flow_tick(f, now_ns, lim, vouched);
+}
+
+uint32_t ftt_core_flow_takeover(struct ftt_flow *f)
+{
+	return ftt_flow_takeover(f);
+}
+
+uint32_t ftt_core_flow_solo(struct ftt_flow *f)
+{
+	return ftt_flow_solo(f);
+}
+
+uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns)
+{
+	return ftt_flow_detach(f, reason, now_ns);
+}
+
+bool ftt_core_flow_waits(const struct ftt_flow *f)
+{
+	return ftt_flow_waits(f);
+}
+
+bool ftt_core_flow_shifted(const struct ftt_flow *f)
+{
+	return ftt_flow_shifted(f);
+}
+
+/* --- segments of our own -------------------------------------------------------------------------- */
+
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	f->delivered_ack = ftt_deliverable(f, mode);
+	ftt_bare_for_stack(f, key, f->delivered_ack, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_for_client(f, key, mode, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_reset_stack(key, rcv_nxt, &b);
+	return ftt_build_bare(out, &b);
+}
+
+/* --- records, comparison ---------------------------------------------------------------------------- */
+
+size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r)
+{
+	return ftt_record_put(p, room, r);
+}
+
+size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r)
+{
+	return ftt_record_get(p, room, r);
+}
+
+bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter)
+{
+	return ftt_replay_accept(w, counter);
+}
+
+uint32_t ftt_core_ring_put(struct ftt_ring *r, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost)
+{
+	return ftt_ring_put(r, block, crc, from, lost);
+}
+
+/* --- beside an engine without workers ----------------------------------------------------------------- */
+
+void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out)
+{
+	struct ftt_shared *sh = &e->shared;
+
+	/* generation first: a change in between is then seen again, never missed */
+	out->generation = atomic_load(&sh->generation);
+	out->session = atomic_load(&sh->session);
+	out->commit_session = atomic_load(&sh->commit_session);
+	out->mode = atomic_load(&sh->mode);
+	out->vouched = atomic_load(&sh->vouched);
+}
+
+bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns)
+{
+	return ftt_may_emit(&e->shared, now_ns);
+}
+
+void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	ftt_event_post(e, ev);
+}
+
+void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation)
+{
+	ftt_engine_role_done(e, flows, generation);
+}
