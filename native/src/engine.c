@@ -97,7 +97,7 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 {
 	const char *wrong = NULL;
 
-	if (c->workers < 1 || c->workers > FTT_MAX_WORKERS)
+	if (c->workers > FTT_MAX_WORKERS)
 		wrong = "workers is out of range";
 	else if (c->n_links < 1 || c->n_links > FTT_MAX_LINKS)
 		wrong = "there must be one to four links";
@@ -183,13 +183,19 @@ static void wake_all(struct ftt_engine *e)
 		ftt_worker_wake(e->worker[k]);
 }
 
+/* Who carries a role out: the workers, or, without any, the one data plane beside this engine (core_api.h). */
+static uint32_t data_planes(const struct ftt_engine *e)
+{
+	return e->cfg.workers ? e->cfg.workers : 1;
+}
+
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session)
 {
 	uint32_t old = atomic_load(&e->shared.mode);
 	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
 
 	atomic_store(&e->role_flows, 0);
-	atomic_store(&e->role_pending, e->cfg.workers);
+	atomic_store(&e->role_pending, data_planes(e));
 	atomic_store(&e->role_takeover, old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode));
 	atomic_store(&e->shared.session, session);
 	atomic_store(&e->shared.mode, mode);
@@ -320,7 +326,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 {
-	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * e->cfg.workers);
+	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * data_planes(e));
 	uint32_t n = 0;
 
 	memset(out, 0, sizeof(*out));
