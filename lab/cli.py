@@ -102,14 +102,16 @@ def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
     Its standard streams, its exit status (128 + number when a signal ended it) and signals are passed
     through.
     """
-    process = lab.popen(host, command)
-
-    def forward(number: int, _frame: object) -> None:
-        process.send_signal(number)
-
+    early: list[int] = []
+    send: Callable[[int], None] = early.append
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, forward)
-    signal.signal(signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else forward)
+        signal.signal(number, lambda received, _: send(received))
+    at_terminal = sys.stdin.isatty()  # then the terminal itself sends SIGINT to both
+    signal.signal(signal.SIGINT, lambda received, _: None if at_terminal else send(received))
+    process = lab.popen(host, command)
+    send = process.send_signal
+    for received in early:
+        send(received)
     status = process.wait()
     sys.exit(status if status >= 0 else 128 - status)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.network import CLIENT, HOSTS, NODES, SWITCH
-from lab.nodeconfig import DEFAULT_SERVE, GROUP, RUN_DIR, check_settings, node_config, to_toml
+from lab.nodeconfig import DEFAULT_SERVE, GROUP, RUN_DIR, check_settings, write_node_files
 from lab.state import HostRecord, LabState, ProcessId, directory, locked
 
 Status = dict[str, Any]
@@ -70,7 +69,7 @@ class Lab:
                 if not bare:
                     key = secrets.token_hex(32)
                     for node in NODES:
-                        self._configure(state, node, key)
+                        write_node_files(node, self.home / node, key, state.serve, state.settings)
                     for node in NODES:
                         self._start_node(state, node)
             if not bare:
@@ -256,13 +255,6 @@ class Lab:
             network.connect(self.host(SWITCH), host)
         return host
 
-    def _configure(self, state: LabState, node: str, key: str) -> None:
-        home = self.home / node
-        with os.fdopen(os.open(home / "key", os.O_WRONLY | os.O_CREAT, 0o600), "w") as handle:
-            handle.write(key + "\n")
-        text = to_toml(node_config(node, home, state.serve, state.settings))
-        (home / "node.toml").write_text(text + "\n")
-
     def _start_node(self, state: LabState, node: str) -> None:
         host = self.host(node)
         command = [fttcp_program(), "node", "--config", str(host.home / "node.toml")]
@@ -308,14 +300,15 @@ def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def _condition(text: str) -> tuple[Callable[[Status], bool], Sequence[str]]:
     """The test of a status that `text` names, and the nodes whose daemons it needs."""
     if text == "synced":
-        return _synced, NODES
+        return is_synced, NODES
     key, _, host = text.partition("=")
     if key == "primary" and host in NODES:
         return lambda status: _is_primary(status, host), (host,)
     raise LabError(f"condition {text!r}: there is none; wanted is synced, primary=alpha or primary=beta")
 
 
-def _synced(status: Status) -> bool:
+def is_synced(status: Status) -> bool:
+    """Whether both nodes are alive, one as primary and one as backup, and in step, in every group."""
     groups = [group for _, group in _groups(status)]
     return (
         all(node["alive"] and node["groups"] for node in status["nodes"])

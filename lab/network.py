@@ -8,6 +8,7 @@ bridge, in both directions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
@@ -120,11 +121,18 @@ def connect(switch: Host, host: Host) -> None:
 
 
 def unplug(switch: Host, host: str) -> None:
-    """Remove the cables of `host` from the switch, with both ends, as far as they exist."""
-    present = {
-        line.split(":")[1].split("@")[0].strip() for line in switch.run(["ip", "-o", "link"]).splitlines()
-    }
-    _ip(switch, [f"link delete {cable.port}" for cable in cables(host) if cable.port in present])
+    """Remove the cables of `host`, with both ends, as far as they exist: they go with a host as well."""
+    for cable in cables(host):
+        if cable.port in _ports(switch):
+            try:
+                switch.run(["ip", "link", "delete", cable.port])
+            except LabError:
+                if cable.port in _ports(switch):
+                    raise
+
+
+def _ports(switch: Host) -> set[str]:
+    return {link["ifname"] for link in json.loads(switch.run(["ip", "-j", "link"]))}
 
 
 def has_carrier(host: Host, cable: Cable) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,17 @@ def check_settings(serve: Sequence[str], settings: Sequence[str]) -> None:
     """Raise LabError when an item of `serve` or `settings` is not understood."""
     for node in NODES:
         node_config(node, Path("/"), serve, settings)
+
+
+def write_node_files(
+    node: str, home: Path, key: str, serve: Sequence[str], settings: Sequence[str] = ()
+) -> Path:
+    """Write the shared `key` (mode 0600) and the configuration of `node` to `home`; returns its path."""
+    with os.fdopen(os.open(home / "key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(key + "\n")
+    path = home / "node.toml"
+    path.write_text(to_toml(node_config(node, home, serve, settings)) + "\n")
+    return path
 
 
 def _apply(config: Table, node: str, setting: str) -> None:
