@@ -9,6 +9,7 @@
 
 #define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
 #define SYN_LINGER_NS 120000000000ull
+#define ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
 
 /* --- records --------------------------------------------------------------------------------- */
 
@@ -156,15 +157,23 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
+/* How long a flow in this state may be silent before it is forgotten. */
+static uint64_t patience(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (c->closed)
+		return LINGER_NS;
+	if (!(c->flow.bits & FTT_F_ESTABLISHED))
+		return SYN_LINGER_NS;
+	if (c->flow.bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return w->e->cfg.idle_timeout_ns;
+	return ESTABLISHED_NS;
+}
+
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
 	for (struct ftt_tcp *c = w->table.all, *next; c; c = next) {
-		uint64_t idle = now_ns - c->flow.last_ns;
-		bool half_open = !(c->flow.bits & FTT_F_ESTABLISHED);
-
 		next = c->next;
-		if ((c->closed && now_ns - c->closed_ns > LINGER_NS && idle > LINGER_NS) ||
-		    (half_open && idle > SYN_LINGER_NS) || idle > w->e->cfg.idle_timeout_ns) {
+		if (now_ns - c->flow.last_ns > patience(w, c) && !c->held) {
 			w->n.flows_expired++;
 			ftt_tcp_forget(w, c, false);
 		}

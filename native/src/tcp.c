@@ -296,7 +296,6 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	}
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
-		c->closed_ns = now_ns;
 		w->n.flows_closed++;
 	}
 	set_waiting(w, c);

@@ -46,7 +46,7 @@ struct ftt_tcp {
 	uint8_t *syn;                          /* the client's SYN, until the backup has answered */
 	struct ftt_held *held, **held_tail;
 	uint32_t n_held;
-	uint64_t created_ns, closed_ns;
+	uint64_t created_ns;
 	uint64_t bytes_in, bytes_out;
 	uint32_t divergences;
 	struct ftt_digest digest;

@@ -135,7 +135,7 @@ struct ftt_config {
 	uint64_t detach_after_ns;
 	uint64_t end_grace_ns;
 	uint64_t open_timeout_ns;
-	uint64_t idle_timeout_ns;     /* TCP flows silent for longer are forgotten when closed half-way */
+	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
 	uint64_t udp_idle_timeout_ns;
 	/* bounds */
 	uint32_t max_flows;    /* per worker */
