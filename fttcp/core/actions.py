@@ -221,6 +221,7 @@ class Actions:
         else:
             self._listen_again(now_ns)
         self._out.append(do.ShapeRoutes(backup=False))
+        self._renew_server()
 
     def _listen_again(self, now_ns: int) -> None:
         """The owner is gone or gave up: look for another one."""
@@ -244,6 +245,12 @@ class Actions:
         self._set_mode(EngineMode.IDLE, 0)
         self.session = 0
         self._enter(Phase.JOINING, now_ns)
+        self._renew_server()
+
+    def _renew_server(self) -> None:
+        """A server that lost its connections may wait for them for ever: begin anew."""
+        if self.view.healthy and not self.view.stopping:
+            self._out.append(do.RestartServer())
 
     def _offer_session(self, now_ns: int) -> None:
         """Offer a new pairing to the backup that waits."""
@@ -294,6 +301,7 @@ class Actions:
         self._set_mode(EngineMode.IDLE, 0)
         self.session, self._doubt = 0, False
         self._listen_again(now_ns)
+        self._renew_server()
 
     def _hand_over(self, cause: Cause, session: int, now_ns: int) -> None:
         """Shut the gate and offer the role to the follower of ``session`` (0: to a joined peer)."""

@@ -60,6 +60,11 @@ class ShapeRoutes:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartServer:
+    """Start the server afresh: the connections that it holds are continued nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """Answer the switchover request that was just made with a refusal."""
 
@@ -79,5 +84,15 @@ class Finish:
 
 
 Command = (
-    SetLease | SetMode | Vouch | Announce | Publish | RecordTakeover | ShapeRoutes | Refuse | Fence | Finish
+    SetLease
+    | SetMode
+    | Vouch
+    | Announce
+    | Publish
+    | RecordTakeover
+    | ShapeRoutes
+    | RestartServer
+    | Refuse
+    | Fence
+    | Finish
 )

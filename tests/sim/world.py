@@ -231,6 +231,8 @@ class Host:
                 self.world.note(f"{self.name} takes over: {cause}")
             case do.Fence(why=why):
                 raise Violation(f"{self.name} fenced itself: {why}")
+            case do.RestartServer():
+                self.kill_server()
             case do.Finish():
                 self.finished = True
 

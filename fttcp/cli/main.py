@@ -1,0 +1,50 @@
+"""The `fttcp` command. Sub-commands are imported when they are used, so that each starts fast."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from fttcp import __version__
+
+_COMMANDS = {
+    "check-config": ("fttcp.cli.files:check_config", "Check a configuration file; name every error in it."),
+    "connections": ("fttcp.cli.questions:connections", "List the connections of the node's groups."),
+    "demo": ("lab.demo:demo", "A download survives the crash of the host that serves it."),
+    "doctor": ("fttcp.cli.doctor:doctor", "Say what this machine has, what is missing, what to do."),
+    "events": ("fttcp.cli.questions:events", "List what happened on the node."),
+    "keygen": ("fttcp.cli.files:keygen", "Make a key for a pair."),
+    "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
+    "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
+    "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
+    "switchover": ("fttcp.cli.switchover:switchover", "Exchange the roles of a group's nodes."),
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a sub-command's module only when that sub-command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all sub-commands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a sub-command; None if there is none of this name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the sub-commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fttcp")
+def main() -> None:
+    """Keeps TCP connections and UDP sessions alive when the host that serves them dies."""

@@ -1,0 +1,106 @@
+"""`fttcp status`, `fttcp connections`, `fttcp events`: what the daemon knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+
+_EVENT_FRAME = ("number", "time", "level", "node", "group", "event")
+
+
+@click.command()
+@daemon_options
+def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None:
+    """Show roles, leases and flows of this node's groups."""
+    reply = ask(find_socket(config, socket_path), op="status")
+    if as_json:
+        show_json(reply)
+        return
+    click.echo(f"node {reply['node']}")
+    for group in reply["groups"]:
+        for line in _group_lines(group):
+            click.echo(line)
+
+
+def _group_lines(group: dict[str, Any]) -> list[str]:
+    """Return what people want to know of a group."""
+    peer = f"{group['peer']} ({'heard' if group['peer_alive'] else 'not heard'})"
+    state = "in step" if group["synced"] else "not in step"
+    lines = [
+        f"\ngroup {group['name']}",
+        f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
+        f"  peer         {peer}, {state}",
+    ]
+    if "flows" in group:
+        flows, commit = group["flows"], group["commit"]
+        lines += [
+            f"  lease        {group['lease_ms_left']:.1f} ms left",
+            f"  flows        {flows['protected']} protected, {flows['unprotected']} unprotected, "
+            f"{flows['detached']} detached",
+            f"  commit       {commit['held']} packets held, lag p50 {commit['lag_us_p50']:.0f} us, "
+            f"p99 {commit['lag_us_p99']:.0f} us",
+            f"  divergences  {group['divergences']}",
+        ]
+    server = group.get("server")
+    if server is not None:
+        health = "healthy" if server["healthy"] else "not healthy"
+        pid = "none" if server["pid"] is None else server["pid"]
+        lines.append(f"  server       {health}, pid {pid}: {server['reason']}")
+    for takeover in group["takeovers"][-3:]:
+        lines.append(f"  takeover     {takeover_line(takeover)}")
+    return lines
+
+
+def takeover_line(takeover: dict[str, Any]) -> str:
+    """Return one line about a takeover."""
+    steps = ("detected", "gate", "announced", "done")
+    times = ", ".join(f"{step} {_ms(takeover[f'{step}_ms'])}" for step in steps)
+    return f"{takeover['cause']} (epoch {takeover['epoch']}): {times}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+@click.command()
+@click.option("--group", help="Only this group.")
+@click.option("--limit", type=click.IntRange(0, 100_000), default=10_000, show_default=True, help="At most.")
+@daemon_options
+def connections(
+    config: Path | None, socket_path: Path | None, as_json: bool, group: str | None, limit: int
+) -> None:
+    """List the connections of this node's groups, with their protection."""
+    request: dict[str, Any] = {"op": "connections", "limit": limit}
+    if group is not None:
+        request["group"] = group
+    reply = ask(find_socket(config, socket_path), **request)
+    if as_json:
+        show_json(reply)
+        return
+    for flow in reply["connections"]:
+        why = "" if flow["reason"] == "none" else f" ({flow['reason']})"
+        amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
+        click.echo(f"{flow['group']}  {flow['flow']}  {flow['protection']}{why}  {amount}")
+    if not reply["connections"]:
+        click.echo("no connections")
+
+
+@click.command()
+@click.option("--since", type=click.IntRange(0), default=0, show_default=True, help="Only after this number.")
+@daemon_options
+def events(config: Path | None, socket_path: Path | None, as_json: bool, since: int) -> None:
+    """List what happened on this node, oldest first."""
+    reply = ask(find_socket(config, socket_path), op="events", since=since)
+    if as_json:
+        show_json(reply)
+        return
+    for event in reply["events"]:
+        rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in _EVENT_FRAME)
+        group = f" {event['group']}:" if "group" in event else ""
+        click.echo(
+            f"{event['number']:6} {event['time']} {event['level']:7}{group} {event['event']} {rest}".rstrip()
+        )

@@ -1,0 +1,207 @@
+"""The C engine (native/) as an Engine."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from fttcp._native import ffi, lib
+from fttcp.core.model import EngineMode, Lease
+from fttcp.datapath.base import (
+    EngineError,
+    EngineEvent,
+    EngineSettings,
+    EngineStatus,
+    EventKind,
+    FlowKey,
+    Protection,
+    Reason,
+)
+
+_BATCH = 64
+_ERROR_BYTES = 512
+_PROTO_NUMBERS = {"tcp": 6, "udp": 17}
+_PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
+_WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED)
+_SAME_NAME = (
+    "cluster_id", "node_id", "peer_node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers",
+    "mark", "beat_interval_ns", "lease_ns", "drift_ppm", "rt_priority", "detach_after_ns", "end_grace_ns",
+    "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns", "max_flows", "max_half_open", "max_held",
+    "max_held_total", "max_udp_bytes", "queue_maxlen",
+)  # fmt: skip
+
+
+def address_bytes(address: str) -> bytes:
+    """Return the 16 bytes of an address, IPv4 as ::ffff:a.b.c.d."""
+    parsed = ipaddress.ip_address(address)
+    return b"\0" * 10 + b"\xff\xff" + parsed.packed if parsed.version == 4 else parsed.packed
+
+
+def address_text(raw: bytes) -> str:
+    """Return the text of 16 address bytes; mapped IPv4 in dotted form."""
+    parsed = ipaddress.IPv6Address(raw)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def _config(settings: EngineSettings) -> Any:
+    """Return a struct ftt_config filled from the settings."""
+    config = ffi.new("struct ftt_config *")
+    for name in _SAME_NAME:
+        setattr(config, name, getattr(settings, name))
+    ffi.memmove(config.key, settings.key, len(settings.key))
+    config.n_links = len(settings.links)
+    for slot, link in zip(config.link, settings.links, strict=False):
+        slot.interface, slot.local, slot.remote = (
+            text.encode() for text in (link.interface, link.local, link.remote)
+        )
+    config.service_interface = settings.service_interface.encode()
+    config.peer_interface = settings.peer_interface.encode()
+    config.n_service_addrs = len(settings.service_addresses)
+    for i, address in enumerate(settings.service_addresses):
+        ffi.memmove(config.service_addr[i], address_bytes(address), 16)
+    config.n_ports = len(settings.ports)
+    for slot, (port, proto) in zip(config.port, settings.ports, strict=False):
+        slot.port, slot.proto = port, _PROTO_NUMBERS[proto]
+    config.compare = settings.compare
+    config.detach_divergent = settings.detach_divergent
+    config.shift_spaces = settings.service_iss is not None or settings.service_ts is not None
+    config.force_iss = settings.service_iss or 0
+    config.force_ts = settings.service_ts or 0
+    return config
+
+
+def _key(key: Any) -> FlowKey:
+    return FlowKey(
+        address_text(bytes(key.client)),
+        key.client_port,
+        address_text(bytes(key.service)),
+        key.service_port,
+        _PROTO_NAMES.get(key.proto, str(key.proto)),
+    )
+
+
+def _name(kind: type[Protection] | type[Reason], value: int) -> str:
+    try:
+        return kind(value).name.lower().replace("_", "-")
+    except ValueError:
+        return str(value)
+
+
+class NfqueueEngine:
+    """One struct ftt_engine."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Open the engine: sockets and queues are made, nothing runs yet. Raises EngineError."""
+        self._error = ffi.new("char[]", _ERROR_BYTES)
+        self._engine = lib.ftt_engine_open(_config(settings), self._error, _ERROR_BYTES)
+        if self._engine == ffi.NULL:
+            raise EngineError(self._error_text())
+        self._events = ffi.new("struct ftt_event[]", _BATCH)
+        self._status = ffi.new("struct ftt_status *")
+        self._body = ffi.new("uint8_t[]", lib.FTT_BEAT_BODY_MAX)
+        self._boot = ffi.new("uint64_t *")
+
+    def _error_text(self) -> str:
+        return str(ffi.string(self._error), errors="replace")
+
+    def start(self) -> None:
+        """Start the engine's threads. Raises EngineError."""
+        if lib.ftt_engine_start(self._engine, self._error, _ERROR_BYTES) != 0:
+            raise EngineError(self._error_text())
+
+    def close(self) -> None:
+        """End the threads and free everything."""
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            lib.ftt_engine_close(engine)
+
+    def event_fd(self) -> int:
+        """Return the event descriptor."""
+        return int(lib.ftt_engine_event_fd(self._engine))
+
+    def events(self) -> Sequence[EngineEvent]:
+        """Take the events that wait, up to a batch; the descriptor stays readable while more wait."""
+        count = lib.ftt_engine_events(self._engine, self._events, _BATCH)
+        return [self._event(self._events[i]) for i in range(count)]
+
+    @staticmethod
+    def _event(raw: Any) -> EngineEvent:
+        kind = EventKind(raw.kind)
+        key = _key(raw.key) if kind in _WITH_KEY else None
+        return EngineEvent(kind, raw.when_ns, raw.value, raw.link, raw.reason, key)
+
+    def set_mode(self, mode: EngineMode, session: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_set_mode(self._engine, mode, session)
+
+    def set_lease(self, policy: Lease) -> None:
+        """See abi.h."""
+        lib.ftt_engine_set_lease(self._engine, policy)
+
+    def vouch(self, alive: bool) -> None:
+        """See abi.h."""
+        lib.ftt_engine_vouch(self._engine, alive)
+
+    def publish(self, body: bytes, grant: bool) -> None:
+        """See abi.h."""
+        lib.ftt_beat_publish(self._engine, body, len(body), grant)
+
+    def peer_body(self) -> tuple[int, bytes] | None:
+        """Return boot id and body of the peer."""
+        size = lib.FTT_BEAT_BODY_MAX
+        length = lib.ftt_beat_peer_body(self._engine, self._body, size, self._boot)
+        if length < 0:
+            return None
+        return self._boot[0], bytes(ffi.buffer(self._body, min(length, size)))
+
+    def set_announcement(self, frames: Sequence[bytes]) -> None:
+        """Hand the frames over, in order. Raises EngineError for one that the engine does not take."""
+        for index, frame in enumerate(frames[: lib.FTT_MAX_FRAMES]):
+            if lib.ftt_engine_set_announcement(self._engine, frame, len(frame), index) != 0:
+                raise EngineError(f"announcement frame {index} of {len(frame)} bytes was not taken")
+
+    def announce(self, rounds: int, interval_ns: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_announce(self._engine, rounds, interval_ns)
+
+    def status(self) -> EngineStatus:
+        """Return a snapshot."""
+        lib.ftt_engine_status(self._engine, self._status)
+        return EngineStatus(*(getattr(self._status, field.name) for field in fields(EngineStatus)))
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter."""
+        counters = ffi.new("struct ftt_counters *")
+        lib.ftt_engine_counters(self._engine, counters)
+        return _fields("struct ftt_counters", counters[0])
+
+    def flows(self, limit: int) -> list[dict[str, Any]]:
+        """Return up to ``limit`` flows."""
+        table = ffi.new("struct ftt_flow_info[]", limit)
+        count = lib.ftt_engine_flows(self._engine, table, limit)
+        return [self._flow(table[i]) for i in range(count)]
+
+    @staticmethod
+    def _flow(raw: Any) -> dict[str, Any]:
+        key = _key(raw.key)
+        numbers = {
+            name: value for name, value in _fields("struct ftt_flow_info", raw).items() if name != "key"
+        }
+        return {
+            "flow": str(key),
+            "client": key.client,
+            "client_port": key.client_port,
+            "service": key.service,
+            "service_port": key.service_port,
+            "proto": key.proto,
+            **numbers,
+            "protection": _name(Protection, raw.protection),
+            "reason": _name(Reason, raw.reason),
+        }
+
+
+def _fields(struct: str, raw: Any) -> dict[str, Any]:
+    """Return the fields of a struct by name, in their order."""
+    return {name: getattr(raw, name) for name, _ in ffi.typeof(struct).fields}

@@ -1,0 +1,1 @@
+"""Is the server on this machine alive, listening and running?"""

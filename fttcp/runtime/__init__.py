@@ -1,0 +1,1 @@
+"""The asyncio driver: feeds the core, carries its commands out, answers questions."""

@@ -1,0 +1,329 @@
+"""One group on one node: its engine, its role machine, its server, and what flows between them.
+
+The way from an engine's event to the engine's next order is short: read, decide, order, all in one
+turn of the loop. Everything that may wait (log, routes, restarts) is put behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fttcp.core import commands as do
+from fttcp.core import events as ev
+from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Phase, Refusal
+from fttcp.core.pair import PairMachine
+from fttcp.datapath.base import Engine, EngineEvent, EventKind, Reason
+from fttcp.health.process import ServerState
+from fttcp.runtime.events import History
+from fttcp.runtime.takeovers import Takeovers
+from fttcp.wire import body as codec
+from fttcp.wire.errors import WireError
+
+ANNOUNCE_ROUNDS = 5
+ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
+_HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
+
+
+class Server(Protocol):
+    """The group's server: Supervisor or Watcher."""
+
+    @property
+    def state(self) -> ServerState:
+        """What ``status`` shows."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def restart(self) -> None:
+        """Start the server afresh, if it is ours."""
+
+    async def stop(self) -> None:
+        """End it, if it is ours."""
+
+
+class GroupRuntime:
+    """Feeds the machine of one group and carries its commands out."""
+
+    def __init__(
+        self,
+        machine: PairMachine,
+        engine: Engine,
+        history: History,
+        shape_routes: Callable[[bool], None],
+    ) -> None:
+        """``shape_routes(backup)`` is called, late, after a change of role."""
+        self.machine, self.engine = machine, engine
+        self.name = machine.settings.group
+        self.server: Server | None = None
+        self.finished = asyncio.Event()
+        self._history = history
+        self._shape_routes = shape_routes
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._takeovers = Takeovers()
+        self._body: Body | None = None
+        self._late: list[do.Command] = []
+        self._phase = machine.phase
+        self._peer_error = ""
+        self._closed = False
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Start the engine and the machine. Raises EngineError."""
+        self.engine.start()
+        self._loop.add_reader(self.engine.event_fd(), self._drain)
+        self.feed(ev.Started())
+
+    def stop(self) -> None:
+        """Ask for the end of this node's role; ``finished`` is set when it is given up."""
+        self.feed(ev.StopRequested())
+
+    def close(self) -> None:
+        """Close the engine: nothing of the group passes any more."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self.engine.event_fd())
+        self.engine.close()
+        self.finished.set()
+
+    # ------------------------------------------------------------------ events in
+
+    def feed(self, event: ev.Event) -> list[do.Command]:
+        """Let the machine see an event, after those of the engine that wait; return its commands."""
+        self._drain()
+        return self._step(event)
+
+    def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
+        """The server's health changed."""
+        self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
+        self._note(
+            "server-healthy" if healthy else cause.value, "info" if healthy else "warning", reason=reason
+        )
+
+    def request_switchover(self) -> Refusal | None:
+        """Ask for the roles to be exchanged; return why not, or None when it is under way."""
+        commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1))
+        return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
+
+    def _drain(self) -> None:
+        """Take all events of the engine in."""
+        taken: list[EngineEvent] = []
+        while not self._closed and (events := self.engine.events()):
+            for event in events:
+                self._take(event)
+            taken += events
+        for event in taken:
+            self._tell(event)
+
+    def _take(self, event: EngineEvent) -> None:
+        match event.kind:
+            case EventKind.PEER_UP:
+                self._step(ev.PeerHeard(event.value))
+                self._hear_peer()
+            case EventKind.PEER_BODY:
+                self._hear_peer()
+            case EventKind.PEER_LOST:
+                self._lose_peer(event)
+            case EventKind.LINK_UP:
+                self._step(ev.LinkFound(event.link))
+            case EventKind.LINK_LOST:
+                self._step(ev.LinkLost(event.link))
+            case EventKind.LEASE_LAPSED:
+                self._step(ev.LeaseLapsed(event.when_ns))
+            case EventKind.ERROR:
+                self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
+
+    def _lose_peer(self, event: EngineEvent) -> None:
+        """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
+        if self._body is not None:
+            self.engine.publish(codec.encode(self._body), grant=False)
+        heard_ns = self.engine.status().last_beat_ns
+        self._step(ev.PeerLost(event.value, event.when_ns, heard_ns))
+
+    def _hear_peer(self) -> None:
+        """Fetch what the peer says now."""
+        said = self.engine.peer_body()
+        if said is None:
+            return
+        settings = self.machine.settings
+        try:
+            body = codec.decode(said[1])
+            if (body.group, body.name) != (settings.group, settings.peer_name):
+                raise WireError(
+                    f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]"
+                )
+        except WireError as error:
+            if str(error) != self._peer_error:
+                self._peer_error = str(error)
+                self._note("peer-misunderstood", "error", why=self._peer_error)
+            return
+        self._step(ev.PeerStated(body))
+
+    # ------------------------------------------------------------------ commands out
+
+    def _step(self, event: ev.Event) -> list[do.Command]:
+        """Let the machine decide; give the engine its orders now and do the rest afterwards."""
+        if self._closed:
+            return []
+        commands = self.machine.step(event, time.monotonic_ns())
+        for command in commands:
+            self._order(command)
+        if self._late or self.machine.phase is not self._phase:
+            self._loop.call_soon(self._do_late)
+        self._arm()
+        return commands
+
+    def _order(self, command: do.Command) -> None:
+        engine = self.engine
+        match command:
+            case do.SetLease(policy=policy):
+                engine.set_lease(policy)
+            case do.SetMode(mode=mode, session=session):
+                engine.set_mode(mode, session)
+            case do.Announce():
+                engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
+            case do.Publish(body=body, grant=grant):
+                self._body = body
+                engine.publish(codec.encode(body), grant)
+            case do.Vouch(alive=alive):
+                engine.vouch(alive)
+            case do.RecordTakeover():
+                self._takeovers.begin(command)
+                self._late.append(command)
+            case do.Fence(why=why):
+                self._fail(f"fenced: {why}")
+            case _:
+                self._late.append(command)
+
+    def _do_late(self) -> None:
+        """Carry out what was put behind the orders to the engine."""
+        late, self._late = self._late, []
+        if self.machine.phase is not self._phase:
+            before, self._phase = self._phase, self.machine.phase
+            machine = self.machine
+            self._note("role", role=machine.role, mode=machine.mode, epoch=machine.epoch, was=before)
+        for command in late:
+            match command:
+                case do.RecordTakeover(cause=cause, epoch=epoch):
+                    self._note("takeover", "warning", cause=cause, epoch=epoch)
+                case do.ShapeRoutes(backup=backup):
+                    self._shape_routes(backup)
+                case do.RestartServer():
+                    if self.server is not None:
+                        self.server.restart()
+                case do.Refuse(reason=reason):
+                    self._note("switchover-refused", "warning", why=reason)
+                case do.Finish():
+                    self.finished.set()
+
+    def _arm(self) -> None:
+        """Set the one timer to the machine's deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_ns = self.machine.deadline_ns()
+        if deadline_ns is not None and not self._closed:
+            delay_s = max(0, deadline_ns - time.monotonic_ns()) / 1e9
+            self._timer = self._loop.call_later(delay_s, self._deadline)
+
+    def _deadline(self) -> None:
+        self._timer = None
+        self.feed(ev.DeadlineReached())
+        if self._timer is None:
+            self._arm()
+
+    def _fail(self, why: str) -> None:
+        """This group cannot go on here: close its engine, so that the peer finds it silent."""
+        self.close()
+        self._note("fenced", "error", why=why)
+
+    # ------------------------------------------------------------------ what people see
+
+    def _note(self, kind: str, level: str = "info", **fields: Any) -> None:
+        self._history.add(kind, level, self.name, **fields)
+
+    def _tell(self, event: EngineEvent) -> None:
+        """Note an engine's event for people."""
+        done = self._takeovers.note(event)
+        if done is not None:
+            self._note("takeover-done", **done.shown())
+            return
+        level = "info"
+        fields: dict[str, Any] = {}
+        match event.kind:
+            case EventKind.PEER_BODY | EventKind.GATE_OPEN | EventKind.ANNOUNCED | EventKind.TAKEOVER_DONE:
+                level = "debug"
+            case EventKind.PEER_UP:
+                fields = {"boot": f"{event.value:016x}"}
+            case EventKind.PEER_LOST:
+                level, fields = "warning", {"silent_ms": event.value / NS_PER_MS}
+            case EventKind.LINK_UP | EventKind.LINK_LOST:
+                fields = {"link": event.link}
+            case EventKind.INTRUSION:
+                level, fields = (
+                    "warning",
+                    {"link": event.link, "what": "replay" if event.value else "bad MAC"},
+                )
+            case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
+                why = Reason(event.reason).name.lower().replace("_", "-")
+                level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
+        self._note(event.kind.name.lower().replace("_", "-"), level, **fields)
+
+    def status(self) -> dict[str, Any]:
+        """Return the group's part of ``status``."""
+        machine, server = self.machine, self.server
+        base: dict[str, Any] = {
+            "name": self.name,
+            "role": "fenced" if machine.phase is Phase.FENCED or self._closed else machine.role.value,
+            "mode": machine.mode.value,
+            "epoch": machine.epoch,
+            "peer": machine.settings.peer_name,
+            "peer_alive": machine.peer_alive,
+            "synced": machine.in_step and not self._closed,
+            "takeovers": self._takeovers.shown(),
+        }
+        if server is not None:
+            state = server.state
+            base["server"] = {"pid": state.pid, "healthy": state.healthy, "reason": state.reason}
+        if self._closed:
+            return base
+        return base | self._engine_status()
+
+    def _engine_status(self) -> dict[str, Any]:
+        status, counters = self.engine.status(), self.engine.counters()
+        holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
+        return {
+            "engine_mode": EngineMode(status.mode).name.lower(),
+            "links_up": [i for i in range(8) if status.links_up >> i & 1],
+            "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
+            "flows": {
+                "protected": status.flows_protected,
+                "unprotected": status.flows_unprotected,
+                "detached": status.flows_detached,
+                "opening": status.flows_opening,
+                "udp": status.udp_sessions,
+            },
+            "commit": {
+                "held": status.held_now,
+                "lag_us_p50": status.commit_lag_p50_ns / 1000,
+                "lag_us_p99": status.commit_lag_p99_ns / 1000,
+            },
+            "divergences": counters.get("divergences", 0),
+            "counters": counters,
+        }
+
+    def connections(self, limit: int) -> list[dict[str, Any]]:
+        """Return up to ``limit`` flows."""
+        return [] if self._closed else self.engine.flows(limit)
+
+    def counters(self) -> dict[str, int]:
+        """Return the engine's counters."""
+        return {} if self._closed else self.engine.counters()

@@ -1,0 +1,73 @@
+"""The takeovers of a group, each with the time of its steps."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from fttcp.core.commands import RecordTakeover
+from fttcp.core.model import NS_PER_MS
+from fttcp.datapath.base import EngineEvent, EventKind
+
+_STEPS = {
+    EventKind.GATE_OPEN: "gate_ns",
+    EventKind.ANNOUNCED: "announced_ns",
+    EventKind.TAKEOVER_DONE: "done_ns",
+}
+
+
+@dataclass(slots=True)
+class Takeover:
+    """Monotonic times of the steps; None while a step has not happened."""
+
+    record: RecordTakeover
+    gate_ns: int | None = None
+    announced_ns: int | None = None
+    done_ns: int | None = None
+    flows: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """Return it for ``status``: milliseconds since the zero of its cause."""
+        record = self.record
+        return {
+            "cause": record.cause.value,
+            "epoch": record.epoch,
+            "detected_ms": self._since(record.detected_ns),
+            "gate_ms": self._since(self.gate_ns),
+            "announced_ms": self._since(self.announced_ns),
+            "done_ms": self._since(self.done_ns),
+            "flows": self.flows,
+        }
+
+    def _since(self, when_ns: int | None) -> float | None:
+        return None if when_ns is None else round((when_ns - self.record.zero_ns) / NS_PER_MS, 3)
+
+
+class Takeovers:
+    """The last takeovers in which this node became the owner."""
+
+    def __init__(self, keep: int = 50) -> None:
+        self._all: deque[Takeover] = deque(maxlen=keep)
+
+    def begin(self, record: RecordTakeover) -> None:
+        """Note a new takeover; the engine's steps that follow belong to it."""
+        self._all.append(Takeover(record))
+
+    def note(self, event: EngineEvent) -> Takeover | None:
+        """Put a step of the engine to the last takeover; return that when it is complete."""
+        step = _STEPS.get(event.kind)
+        if step is None or not self._all:
+            return None
+        last = self._all[-1]
+        if getattr(last, step) is not None:
+            return None
+        setattr(last, step, event.when_ns)
+        if event.kind is not EventKind.TAKEOVER_DONE:
+            return None
+        last.flows = event.value
+        return last
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return all, oldest first, for ``status``."""
+        return [takeover.shown() for takeover in self._all]
