@@ -200,10 +200,11 @@ def status(lab: Lab, as_json: bool) -> None:
     for node in report["nodes"]:
         click.echo(f"{node['node']}: {'alive' if node['alive'] else node['reason']}")
         for group in node["groups"]:
-            flows = ", ".join(f"{count} {kind}" for kind, count in group["flows"].items())
+            flows = ", ".join(f"{count} {kind}" for kind, count in group.get("flows", {}).items())
+            step = "in step" if group["synced"] else "not in step"
             click.echo(
-                f"  {group['name']}: {group['role']}, epoch {group['epoch']}, {group.get('mode', '')}, "
-                f"lease {group['lease_ms_left']} ms, flows: {flows}, divergences {group['divergences']}"
+                f"  {group['name']}: {group['role']}, epoch {group['epoch']}, {group['mode']}, {step}, "
+                f"flows: {flows or 'none'}"
             )
 
 

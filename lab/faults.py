@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lab import network
-from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
@@ -214,29 +213,20 @@ def _fallen(lab: Lab) -> str:
 
 
 def _signal_servers(lab: Lab, host: Host, number: int) -> list[ProcessId]:
-    """Send `number` to the process groups of all supervised servers of `host`; returns their processes."""
-    try:
-        status = lab.ask(host.name, {"op": "status"})
-    except NoAnswerError as error:
-        raise LabError(f"host {host.name}: cannot learn its servers: {error}") from error
-    leaders = [
-        pid
-        for group in status["groups"]
-        for pid in group["server"].get("pids", [group["server"].get("pid")])
-        if pid
-    ]
-    if not leaders:
+    """Send `number` to all servers of `host`, each with its whole process group; returns their processes.
+
+    Servers are those children of the daemon that lead a process group of their own.
+    """
+    daemon = lab.node_process(host.name)
+    processes = [process for pid in host.processes() if (process := ProcessId.find(pid)) is not None]
+    groups = {
+        process.pid
+        for process in processes
+        if process.parent() == daemon.pid and process.group() == process.pid
+    }
+    if not groups:
         raise LabError(f"host {host.name}: no server runs there; see: fttcp lab logs {host.name}")
-    groups = {os.getpgid(host.outer_pid(leader)) for leader in leaders}
-    if os.getpgid(lab.node_process(host.name).pid) in groups:
-        raise LabError(
-            f"host {host.name}: a server shares the daemon's process group, so it cannot be hit alone"
-        )
-    members = [
-        process
-        for pid in host.processes()
-        if (process := ProcessId.find(pid)) is not None and process.group() in groups
-    ]
+    members = [process for process in processes if process.group() in groups]
     for group in groups:
         os.killpg(group, number)
     return members

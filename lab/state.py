@@ -48,15 +48,20 @@ class ProcessId:
         stat = _stat(pid)
         return None if stat is None else cls(pid, int(stat[19]))
 
+    def parent(self) -> int | None:
+        """The parent's pid; None when the process is no more."""
+        stat = self._own_stat()
+        return int(stat[1]) if stat else None
+
     def group(self) -> int | None:
-        """The process group, as a pid of the reader's namespace; None when the process is no more."""
-        stat = _stat(self.pid)
-        return int(stat[2]) if stat is not None and int(stat[19]) == self.start else None
+        """The process group, as a pid of the machine's namespace; None when the process is no more."""
+        stat = self._own_stat()
+        return int(stat[2]) if stat else None
 
     def state(self) -> str | None:
         """One letter as in /proc/PID/stat (R, S, T, Z, ...), None when the process is no more."""
-        stat = _stat(self.pid)
-        return stat[0] if stat is not None and int(stat[19]) == self.start else None
+        stat = self._own_stat()
+        return stat[0] if stat else None
 
     def alive(self) -> bool:
         """Whether the process exists and has not ended (a zombie has)."""
@@ -77,6 +82,10 @@ class ProcessId:
         finally:
             os.close(fd)
         return True
+
+    def _own_stat(self) -> list[str] | None:
+        stat = _stat(self.pid)
+        return stat if stat is not None and int(stat[19]) == self.start else None
 
 
 def _stat(pid: int) -> list[str] | None:
