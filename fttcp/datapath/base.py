@@ -111,7 +111,10 @@ class EngineStatus:
 
 
 class Engine(Protocol):
-    """The data plane of one group on one node. Calls do not block and come from one thread."""
+    """The data plane of one group on one node. Calls do not block and come from one thread.
+
+    ``start`` comes first, ``close`` last: nothing but ``close`` may be called outside of that time.
+    """
 
     def start(self) -> None:
         """Begin to receive packets and to send heartbeats. Raises EngineError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fttcp.core import commands as do
@@ -73,9 +73,10 @@ class GroupRuntime:
 
     # ------------------------------------------------------------------ life
 
-    def start(self) -> None:
-        """Start the engine and the machine. Raises EngineError."""
+    def start(self, frames: Sequence[bytes]) -> None:
+        """Start the engine, with its announcement, and the machine. Raises EngineError."""
         self.engine.start()
+        self.engine.set_announcement(frames)
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
 
@@ -151,7 +152,7 @@ class GroupRuntime:
     def _hear_peer(self) -> None:
         """Fetch what the peer says now."""
         said = self.engine.peer_body()
-        if said is None:
+        if said is None or not said[1]:
             return
         settings = self.machine.settings
         try:

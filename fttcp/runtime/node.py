@@ -184,10 +184,10 @@ class Node:
         await self._control.start(self._config.socket_path)
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        for group in self._groups.values():
+        for name, group in self._groups.items():
             assert group.server is not None
             group.server.start()
-            group.start()
+            group.start(self._frames[name])
             group.feed(ev.CarrierChanged(carrier))
         gc.collect()
         gc.freeze()
@@ -204,7 +204,7 @@ class Node:
         group = GroupRuntime(machine, engine, self._history, lambda backup: self._shape_routes(name, backup))
         self._groups[name] = group
         group.server = self._make_server(section, group.server_changed)
-        await self._refresh_announcement(section)
+        self._frames[name] = await self._announcement(section)
 
     def _make_server(self, section: GroupSection, on_change: OnChange) -> Server:
         hang_ms = section.timing.hang_after_ms
@@ -286,14 +286,18 @@ class Node:
                 await self._network.apply()
 
     async def _refresh_announcement(self, section: GroupSection) -> None:
-        """Give the engine the frames that tell every neighbour known now; made in a thread."""
-        mac = hardware_address(self._config.node.service_interface)
-        neighbours = await self._network.known_neighbours(section.name)
-        frames = tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
+        """Give the engine new frames if the neighbours have changed."""
+        frames = await self._announcement(section)
         group = self._groups[section.name]
-        if frames != self._frames.get(section.name) and not group.finished.is_set():
+        if frames != self._frames[section.name] and not group.finished.is_set():
             self._frames[section.name] = frames
             group.engine.set_announcement(frames)
+
+    async def _announcement(self, section: GroupSection) -> tuple[bytes, ...]:
+        """Return the frames that tell every neighbour known now; made in a thread."""
+        mac = hardware_address(self._config.node.service_interface)
+        neighbours = await self._network.known_neighbours(section.name)
+        return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
 
 
 @contextmanager
