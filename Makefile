@@ -26,7 +26,8 @@ $(VENV)/.python: pyproject.toml setup.py $(wildcard fttcp/__init__.py lab/__init
 	@touch $@
 
 $(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
-	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	$(BIN)/python setup.py --quiet build_ext --force --build-lib build/native
+	@mv -f build/native/fttcp/_ftt.* fttcp/  # a rename: processes that have the old one mapped go on
 	@touch $@
 
 build: packages $(VENV)/.python $(VENV)/.native  ## install what is missing and leave .venv/bin/fttcp
