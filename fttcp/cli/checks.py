@@ -119,6 +119,11 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         "kernel: CONFIG_PACKET",
         Status.FAIL,
     ),
+    "ending connections": (
+        "a stopped node's kernel that does not retransmit to clients of the other",
+        "kernel: CONFIG_INET_DIAG_DESTROY; apt-get install iproute2",
+        Status.WARN,
+    ),
     "real-time priority": (
         "heartbeats in time on a busy machine",
         "run as root, or allow it: LimitRTPRIO=50 in the unit; in a container: --cap-add SYS_NICE",

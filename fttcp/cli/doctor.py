@@ -30,6 +30,19 @@ _RAW_SOCKETS = (
     "import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, s.IPPROTO_RAW); "
     "s.socket(s.AF_INET6, s.SOCK_RAW, s.IPPROTO_RAW); s.socket(s.AF_PACKET, s.SOCK_RAW, 0)"
 )
+_ENDED_CONNECTION = """
+import socket, subprocess
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+listener = socket.create_server(("127.0.0.1", 80))
+client = socket.create_connection(("127.0.0.1", 80))
+subprocess.run(["ss", "--kill", "--tcp", "--numeric", "dport", "=", "80"], check=True, stdout=subprocess.DEVNULL)
+client.settimeout(0)
+try:
+    client.recv(1)
+except ConnectionError:
+    raise SystemExit
+raise SystemExit("the kernel keeps it")
+"""
 # What is tried in a network namespace of its own: name -> command.
 _IN_NAMESPACE: dict[str, list[str]] = {
     "network namespace": ["true"],
@@ -52,6 +65,7 @@ _IN_NAMESPACE: dict[str, list[str]] = {
         "ip rule add from 192.0.2.1 table 40000 && ip -6 rule add from ::1 table 40000",
     ],
     "raw sockets": [sys.executable, "-c", _RAW_SOCKETS],
+    "ending connections": [sys.executable, "-c", _ENDED_CONNECTION],
 }
 # What is tried as it is: it changes nothing but itself.
 _AS_IT_IS: dict[str, list[str]] = {

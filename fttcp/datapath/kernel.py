@@ -5,6 +5,7 @@ them as a source (IPv4: scope host; IPv6: deprecated). Packets from them are rou
 group's own: the main table's routes over the service interface, with metrics that suit the role.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -149,6 +150,23 @@ async def remove_address(ipr: AsyncIPRoute, address: Address) -> None:
     if address in await addresses_on_lo(ipr):
         with _explained(f"remove {address} from lo"):
             await ipr.addr("del", index=_LO, address=str(address), prefixlen=address.max_prefixlen)
+
+
+async def end_connections(addresses: Iterable[Address]) -> None:
+    """Destroys the TCP connections that the kernel still holds under service addresses, orphans of dead
+    servers among them: else they retransmit, or meet a client that uses its port again. Listening sockets
+    stay. The kernel sends RSTs, so the firewall rules must stand. Raises KernelError."""
+    for address in addresses:
+        source = f"[{address}]" if address.version == 6 else str(address)
+        with _explained(f"end the connections of {address} with ss (apt-get install iproute2)"):
+            process = await asyncio.create_subprocess_exec(
+                *("ss", "--kill", "--tcp", "--numeric", "src", source),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, said = await process.communicate()
+            if process.returncode:
+                raise OSError(process.returncode, said.decode(errors="replace").strip())
 
 
 # routes

@@ -23,13 +23,15 @@ _RECORD = "network.json"
 @dataclass(frozen=True)
 class Record:
     """What must be undone: sysctl path -> (value before, our value), addresses that we put on `lo`,
-    routing tables, and (group, IP version) of the firewall rules. Holds for one boot and namespace."""
+    routing tables, (group, IP version) of the firewall rules, and all service addresses. Holds for one boot
+    and namespace."""
 
     place: str
     sysctls: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     addresses: frozenset[str] = frozenset()
     tables: frozenset[int] = frozenset()
     rules: frozenset[tuple[str, int]] = frozenset()
+    services: frozenset[str] = frozenset()
 
     def joined(self, other: "Record") -> "Record":
         """Both; for a sysctl that both have, this one's value before."""
@@ -42,6 +44,7 @@ class Record:
             self.addresses | other.addresses,
             self.tables | other.tables,
             self.rules | other.rules,
+            self.services | other.services,
         )
 
     def without(self, other: "Record") -> "Record":
@@ -52,6 +55,7 @@ class Record:
             self.addresses - other.addresses,
             self.tables - other.tables,
             self.rules - other.rules,
+            self.services - other.services,
         )
 
     def save(self, path: Path) -> None:
@@ -76,6 +80,7 @@ class Record:
                 frozenset(map(str, data["addresses"])),
                 frozenset(map(int, data["tables"])),
                 frozenset((str(name), int(version)) for name, version in data["rules"]),
+                frozenset(map(str, data["services"])),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise kernel.KernelError(
@@ -126,7 +131,8 @@ class NetworkSetup:
                 await kernel.sync_routes(ipr, group, self._backup[group.name])
 
     async def remove(self) -> None:
-        """Undoes everything, in reverse. The groups' servers must have ended."""
+        """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The
+        groups' servers should have ended."""
         async with self._lock:
             await cleanup(self._path.parent)
 
@@ -152,6 +158,11 @@ class NetworkSetup:
             interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
             return await kernel.known_neighbours(ipr, interface)
 
+    async def end_connections(self, group: str) -> None:
+        """Destroys what the kernel holds of the group's TCP connections (listening sockets stay): for a node
+        that has just started or has lost the role, while its engine lets nothing out."""
+        await kernel.end_connections(self._groups[group].addresses)
+
     async def missing_rules(self, group: str) -> list[str]:
         """What somebody else has removed of the group's firewall rules: empty when all stand. A group
         with missing rules is not closed: fence it, or `apply` again."""
@@ -171,6 +182,7 @@ async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Rec
         frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
         frozenset(map(kernel.table_of, groups)),
         frozenset((group.name, version) for group in groups for version in group.families),
+        frozenset(str(address) for group in groups for address in group.addresses),
     )
 
 
@@ -186,12 +198,13 @@ async def cleanup(run_dir: Path) -> bool:
 
 
 async def _undo(ipr: AsyncIPRoute, record: Record) -> None:
-    """Routes, addresses, sysctls, rules: closed until the end. A sysctl that somebody else has changed
-    since, or whose interface is gone, is left alone."""
+    """Routes, addresses, connections, sysctls, rules: closed until the end. A sysctl that somebody else has
+    changed since, or whose interface is gone, is left alone."""
     for table in sorted(record.tables):
         await kernel.remove_routes(ipr, table)
     for address in sorted(record.addresses):
         await kernel.remove_address(ipr, ip_address(address))
+    await kernel.end_connections(map(ip_address, sorted(record.services)))
     for path, (before, ours) in record.sysctls.items():
         if kernel.read_sysctl(path) == ours != before:
             kernel.write_sysctl(path, before)

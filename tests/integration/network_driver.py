@@ -60,6 +60,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "primary": lambda: setup.set_role_metrics("web", backup=False),
         "warm": lambda: setup.keep_warm("web", [CLIENT4, CLIENT6, ip_address("192.0.2.1")]),
         "neighbours": lambda: setup.known_neighbours("web"),
+        "end": lambda: setup.end_connections("web"),
         "missing": lambda: setup.missing_rules("web"),
     }
     for step in steps:

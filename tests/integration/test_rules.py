@@ -13,6 +13,41 @@ __all__ = ["net"]
 
 ROOT = Path(__file__).parents[2]
 TABLE = "47700"
+SERVER = """
+import socket
+with socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+    print("listening", flush=True)
+    connection, _ = listener.accept()
+    print("accepted", flush=True)
+    connection.recv(1)
+"""
+CLIENT = """
+import socket, sys
+socket.create_connection((sys.argv[1], 80)).recv(1)
+"""
+QUEUE_READER = """
+from select import select
+from netfilterqueue import NetfilterQueue
+def show(packet):
+    header = packet.get_payload()
+    print(header[12:16].hex(), header[16:20].hex(), flush=True)
+    packet.drop()
+    raise SystemExit
+queues = [NetfilterQueue(), NetfilterQueue()]
+for number, queue in enumerate(queues, 7700):
+    queue.bind(number, show)
+print("listening", flush=True)
+readable = select([queue.get_fd() for queue in queues], [], [])[0]
+next(queue for queue in queues if queue.get_fd() in readable).run(block=False)
+"""
+MIRRORED = """
+import sys
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.sendrecv import sendp
+segment = IP(src="10.77.0.10", dst="10.77.0.100") / TCP(sport=40000, dport=80, flags="S")
+sendp(Ether(dst=sys.argv[1]) / segment, iface="peer0", verbose=False)
+"""
 
 
 def drive(net: Net, run_dir: Path, *words: str, killed: bool = False) -> str:
@@ -158,3 +193,40 @@ def test_flushed_rules_are_noticed(net: Net, tmp_path: Path) -> None:
     noticed = drive(net, tmp_path, "missing", "apply", "missing").splitlines()
     assert noticed[0] == "missing ['IPv4 OUTPUT -> FTT-web-out', 'IPv6 INPUT -> FTT-web-in']"
     assert noticed[-1] == "missing []"
+
+
+@pytest.mark.parametrize("address", ["10.77.0.100", "fd77::100"])
+def test_no_connection_outlives_the_rules(net: Net, tmp_path: Path, address: str) -> None:
+    """A dead server's FIN or data would be retransmitted to a client that another node serves by now."""
+    drive(net, tmp_path, "apply")
+    mac, prefix = net.node.mac("svc0"), "ip6tables" if ":" in address else "iptables"
+    net.client.run("ip", "neigh", "replace", address, "lladdr", mac, "dev", "eth0")
+    for hook in ("INPUT", "OUTPUT"):  # stands for an engine that lets all by
+        net.node.run(prefix, "-t", "mangle", "-I", hook, "-j", "ACCEPT")
+    with subprocess.Popen(net.node.command(sys.executable, "-c", SERVER), stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline() == b"listening\n"
+        client = subprocess.Popen(net.client.command(sys.executable, "-c", CLIENT, address))
+        try:
+            assert server.stdout.readline() == b"accepted\n"
+            for hook in ("INPUT", "OUTPUT"):
+                net.node.run(prefix, "-t", "mangle", "-D", hook, "-j", "ACCEPT")
+            server.kill()
+            server.wait()
+            assert address in net.node.run("ss", "-Htan"), "the orphan, whose FIN nobody lets out"
+            drive(net, tmp_path, "remove")
+            assert address not in net.node.run("ss", "-Htan")
+            assert client.poll() is None, "the client must not have noticed"
+        finally:
+            client.kill()
+            client.wait()
+
+
+def test_strict_reverse_path_filtering_does_not_refuse_mirrored_segments(net: Net, tmp_path: Path) -> None:
+    net.node.run("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1")
+    drive(net, tmp_path, "apply")
+    command = net.node.command(sys.executable, "-c", QUEUE_READER)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == b"listening\n"
+        frame = net.peer.command(sys.executable, "-c", MIRRORED, net.node.mac("peer0"))
+        subprocess.run(frame, check=True, timeout=30)
+        assert reader.stdout.readline() == b"0a4d000a 0a4d0064\n"

@@ -1,11 +1,13 @@
 """Firewall rules as text."""
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from fttcp.datapath.rules import GroupNet, chains, missing_rules, removal, ruleset
+from fttcp.datapath.rules import GroupNet, RulesError, chains, missing_rules, removal, ruleset, saved_rules
 
 GROUP = GroupNet(
     name="web",
@@ -120,3 +122,14 @@ def test_missing_rules_are_named() -> None:
 def test_a_tcp_group_without_mirror_gateway_is_refused() -> None:
     with pytest.raises(ValueError, match="IPv6 addresses and TCP ports"):
         replace(GROUP, mirror_gateway6=None)
+
+
+def test_a_missing_or_failing_tool_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RulesError, match="iptables-save is not installed: apt-get install iptables"):
+        asyncio.run(saved_rules(4))
+    tool = tmp_path / "ip6tables-save"
+    tool.write_text("#!/bin/sh\necho 'no such table' >&2\nexit 3\n")
+    tool.chmod(0o755)
+    with pytest.raises(RulesError, match=r"ip6tables-save failed \(3\): no such table"):
+        asyncio.run(saved_rules(6))
