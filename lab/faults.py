@@ -30,8 +30,10 @@ def crash_host(lab: Lab, target: str = "primary") -> Report:
     """The host is gone at once: first its links, so that nothing of its end is seen, then every process."""
     host = _node(lab, target)
     switch = lab.host(SWITCH)
-    network.set_links(switch, network.cables(host.name), up=False)
+    # the peer link first: while it lives, a daemon that sees its other link die hands over, as no dead host does
+    dying = sorted(network.cables(host.name), key=lambda cable: cable.link != network.PEER_LINK)
     at_s = time.monotonic()
+    network.set_links(switch, dying, up=False)
     host.kill()
     network.unplug(switch, host.name)
     lab.reap()
