@@ -113,7 +113,8 @@ def run(homes: Path, size: int, quiet: bool) -> dict[str, Any]:
         return result | {"cause": takeover["cause"] if takeover else None, "takeover": takeover}
     finally:
         for host in net.hosts:
-            kill_all(host)
+            signal_all(host, signal.SIGKILL)
+        net.stop()
 
 
 def build(homes: Path) -> Mininet:
@@ -203,20 +204,19 @@ def download(net: Mininet, primary: str, size: int, tell: Any) -> dict[str, Any]
 
 
 def crash(net: Mininet, name: str) -> None:
-    """The host is gone: its links first, then every process in its network namespace, its shell too."""
+    """The host is gone: stopped first, so that nobody there reacts to its links going down, then killed."""
+    signal_all(net[name], signal.SIGSTOP)
     net.configLinkStatus(name, "s1", "down")
-    (other,) = (node for node in NODES if node != name)
-    net.configLinkStatus(name, other, "down")
-    kill_all(net[name])
+    net.configLinkStatus(*NODES, "down")
+    signal_all(net[name], signal.SIGKILL)
 
 
-def kill_all(host: Node) -> None:
-    """End every process in the host's network namespace, mininet's own shell too."""
+def signal_all(host: Node, number: signal.Signals) -> None:
+    """Send a signal to every process in the host's network namespace but mininet's own shell."""
     namespace = namespace_of(Path(f"/proc/{host.pid}"))
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and namespace is not None and namespace_of(entry) == namespace:
-            os.kill(int(entry.name), signal.SIGKILL)
-    host.shell.wait()
+        if entry.name.isdecimal() and int(entry.name) != host.pid and namespace_of(entry) == namespace:
+            os.kill(int(entry.name), number)
 
 
 def namespace_of(process: Path) -> Path | None:

@@ -1,0 +1,66 @@
+"""The demo and the mininet experiment tell the same story, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.state import LABS
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
+
+ROOT = Path(__file__).parents[2]
+DEMO = [sys.executable, "-c", "from lab.demo import demo; demo(prog_name='fttcp demo')"]
+PAIR = ROOT / "lab" / "mininet" / "pair.py"
+has_mininet = (
+    subprocess.run(["/usr/bin/python3", "-c", "import mininet"], capture_output=True).returncode == 0
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [("crash-host", "peer-lost"), ("kill-server", "server-died"), ("switchover", "switchover")],
+)
+def test_demo_json(fault: str, cause: str) -> None:
+    done = subprocess.run(
+        [*DEMO, "--json", "--size", "5000000", "--fault", fault],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=90,
+    )
+    result = json.loads(done.stdout)
+    assert done.returncode == 0, result
+    assert result["survived"] and result["hash_equal"] and result["bytes"] == 5_000_000
+    assert (result["fault"], result["cause"]) == (fault, cause)
+    assert 0 < result["gap_ms"] < 3000
+    assert {"detected_ms", "gate_ms", "announced_ms", "done_ms"} <= result["takeover"].keys()
+
+
+def test_an_interrupted_demo_removes_its_lab() -> None:
+    with subprocess.Popen(
+        [*DEMO, "--json"], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    ) as demo:
+        home = LABS / f"demo-{demo.pid}"
+        await_condition(lambda: (home / "lab.json").exists(), 20, "the demo's lab")
+        os.killpg(demo.pid, signal.SIGINT)
+        demo.communicate(timeout=30)
+    assert demo.returncode != 0
+    assert not list(LABS.glob(f"demo-{demo.pid}*"))
+
+
+@pytest.mark.skipif(not has_mininet, reason="mininet is not installed (Debian package mininet)")
+def test_the_pair_in_mininet() -> None:
+    done = subprocess.run(
+        [str(PAIR), "--json", "--size", "10000000"], text=True, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["survived"] and result["hash_equal"] and result["cause"] == "peer-lost"
