@@ -1,0 +1,112 @@
+"""The configuration file: what a good one yields, and every error of a bad one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fttcp.runtime.config import ConfigError, load
+
+GOOD = """
+[node]
+name = "alpha"
+cluster = "lab"
+key_file = "/etc/fttcp/key"
+service_interface = "svc0"
+peer_interface = "peer0"
+[peer]
+name = "beta"
+[[link]]
+interface = "peer0"
+local = "10.78.0.1"
+remote = "10.78.0.2"
+remote_v6 = "fd78::2"
+[[group]]
+name = "web"
+addresses = ["10.77.0.100", "fd77::100"]
+ports = ["80/tcp", "69/udp"]
+command = "nginx -g 'daemon off;'"
+"""
+
+
+def errors_of(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert all(error.startswith(f"{path}: ") for error in caught.value.errors)
+    return [error.removeprefix(f"{path}: ") for error in caught.value.errors]
+
+
+def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(GOOD)
+    config = load(path)
+    (group,) = config.group
+    assert group.timing.lease_ms == 100 and group.timing.startup_ms == 1000
+    assert group.port_list == ((80, "tcp"), (69, "udp"))
+    assert config.socket_path == Path("/run/fttcp/control.sock")
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (
+            "[group.timing]\nheartbeat_ms = 2",
+            "group[0].timing.heartbeat_ms: 2 is below 5 (allowed: 5..10000)",
+        ),
+        ("[group.timing]\nheartbeat_ms = 20000", "20000 is above 10000 (allowed: 5..10000)"),
+        ("[group.timing]\nheartbeat_ms = true", "true is not an integer (allowed: 5..10000)"),
+        (
+            "[group.timing]\nheart_ms = 20",
+            "group[0].timing.heart_ms: unknown key (did you mean heartbeat_ms?)",
+        ),
+        ("[group.timing]\nstartup_wait_ms = 100", "allowed: 500..600000"),
+        ('engine = "magic"', "group[0].engine: 'magic' is not allowed (allowed: nfqueue, programmable)"),
+        ("compare = 1", "group[0].compare: 1 is not allowed (allowed: true, false)"),
+        ('pid_file = "/run/x"', "exactly one of command (or commands), pid_file, unit"),
+        ("workers = 9", "group[0].workers: 9 is above 8"),
+        (
+            '[[group]]\nname = "web"\naddresses = ["10.77.0.100"]\nports = ["81/tcp"]\nunit = "u"',
+            "group[1].queue",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, line: str, error: str) -> None:
+    assert any(error in found for found in errors_of(tmp_path, GOOD + line))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('"80/tcp", ', '"80/tcp", "70000/udp", ', "group[0].ports[1]: '70000/udp' has no valid port"),
+        ('"80/tcp"', '"80"', "group[0].ports[0]: '80' is not allowed"),
+        ("10.77.0.100", "10.77.0", "group[0].addresses[0]: '10.77.0' is not an IP address"),
+        ('remote_v6 = "fd78::2"', "", "link[0].remote_v6: group[0] has an IPv6 address and TCP ports"),
+        (
+            'interface = "peer0"\nlocal',
+            'interface = "x"\nlocal',
+            "link[0].interface: 'x' is not node.peer_interface",
+        ),
+        ('name = "beta"', 'name = "alpha"', "peer.name: 'alpha' is this node's own name"),
+        ("[peer]", "[per]", "per: unknown key (did you mean peer?)"),
+        ("[[link]]", "[link]", "is not a list"),
+        ('cluster = "lab"\n', "", "node.cluster: missing (required)"),
+        ("[node]", "[node", "not TOML"),
+    ],
+)
+def test_a_wrong_place_is_named(tmp_path: Path, old: str, new: str, error: str) -> None:
+    assert any(error in found for found in errors_of(tmp_path, GOOD.replace(old, new, 1)))
+
+
+def test_all_errors_come_at_once(tmp_path: Path) -> None:
+    bad = (
+        GOOD.replace('cluster = "lab"', "cluster = 5").replace('"80/tcp"', "80") + "workers = 0\nnonsense = 1"
+    )
+    assert len(errors_of(tmp_path, bad)) == 4
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
+        load(tmp_path / "none.toml")

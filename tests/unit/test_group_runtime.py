@@ -1,0 +1,175 @@
+"""Two groups with engines that have no packets, joined in one loop: the driver between engine and core."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fttcp.arbiter.none import NoArbiter
+from fttcp.core import events as ev
+from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Settings
+from fttcp.core.pair import PairMachine
+from fttcp.datapath.base import EngineSettings, EventKind
+from fttcp.datapath.fake import FakeEngine
+from fttcp.runtime.control import ControlServer
+from fttcp.runtime.events import History
+from fttcp.runtime.group import GroupRuntime
+
+LEASE = 60 * NS_PER_MS
+
+
+def engine_settings(name: str) -> EngineSettings:
+    times = dict.fromkeys(
+        ("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"), 1
+    )
+    bounds = dict.fromkeys(
+        ("max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "queue_maxlen"), 16
+    )
+    numbers = dict.fromkeys(("channel_port", "queue_in", "queue_out", "workers", "mark", "rt_priority"), 1)
+    boot = 1 if name == "alpha" else 2
+    return EngineSettings(
+        key=bytes(32), cluster_id=1, node_id=boot, peer_node_id=3 - boot, boot_id=boot, links=(),
+        service_interface="svc0", peer_interface="peer0", service_addresses=(), ports=(), drift_ppm=1000,
+        beat_interval_ns=LEASE // 5, lease_ns=LEASE, compare=True, detach_divergent=False,
+        **times, **bounds, **numbers,
+    )  # fmt: skip
+
+
+def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeEngine, History]:
+    settings = Settings("web", name, peer, priority, LEASE, 1000, 5 * LEASE)
+    engine = FakeEngine(engine_settings(name))
+    machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
+    history = History(name, log=io.StringIO())
+    return GroupRuntime(machine, engine, history, lambda backup: None), engine, history
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[GroupRuntime, FakeEngine, GroupRuntime, FakeEngine]]:
+    """Two groups in step; alpha is the primary."""
+    alpha, alpha_engine, _ = make_group("alpha", "beta", 100)
+    beta, beta_engine, _ = make_group("beta", "alpha", 50)
+    for group in (alpha, beta):
+        group.start([b"frame"])
+        group.feed(ev.CarrierChanged(True))
+        group.feed(ev.ServerRecovered())
+    alpha_engine.connect(beta_engine)
+    for engine in (alpha_engine, beta_engine):
+        engine.post(EventKind.LINK_UP, link=0)
+    await until(lambda: alpha.machine.phase is Phase.PAIRED and beta.machine.in_step)
+    await asyncio.sleep(2 * LEASE / 1e9)
+    try:
+        yield alpha, alpha_engine, beta, beta_engine
+    finally:
+        alpha.close()
+        beta.close()
+
+
+def run(test: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async with pair() as parts:
+            await test(*parts)
+
+    asyncio.run(body())
+
+
+def test_two_groups_get_in_step_and_the_backup_grants() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        assert (alpha_engine.mode, alpha_engine.lease) == (EngineMode.PAIRED, Lease.GRANTED)
+        assert (beta_engine.mode, beta_engine.lease) == (EngineMode.BACKUP, Lease.NONE)
+        assert beta_engine.granting and not alpha_engine.granting
+        assert alpha_engine.session == beta_engine.session != 0
+        assert alpha.status()["synced"] and beta.status()["role"] == "backup"
+
+    run(test)
+
+
+def test_a_lost_primary_is_taken_over_in_the_same_turn_of_the_loop() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.close()
+        beta_engine.lose_peer()
+        before = len(beta_engine.orders)
+        beta._drain()
+        orders = [order[0] for order in beta_engine.orders[before:]]
+        assert orders == ["publish", "set_lease", "set_mode", "announce", "publish"]
+        assert (beta_engine.mode, beta_engine.lease) == (EngineMode.SOLO, Lease.SELF)
+        await asyncio.sleep(0.01)
+        (takeover,) = beta.status()["takeovers"]
+        assert takeover["cause"] == "peer-lost" and takeover["done_ms"] >= takeover["detected_ms"] > 0
+
+    run(test)
+
+
+def test_a_loss_that_is_void_gives_the_grant_back() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        beta_engine.post(EventKind.PEER_LOST, LEASE)
+        alpha.feed(ev.DeadlineReached())
+        alpha_engine.publish(alpha_engine._body or b"", False)  # a heartbeat comes in
+        beta._drain()
+        assert beta.machine.phase is Phase.FOLLOWING and beta_engine.granting
+
+    run(test)
+
+
+def test_server_death_moves_the_role() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        await until(lambda: beta_engine.lease is Lease.SELF)
+        assert alpha_engine.lease is Lease.NONE and ("vouch", False) in alpha_engine.orders
+        await until(lambda: alpha.machine.phase is Phase.JOINING)
+        assert beta.status()["takeovers"][0]["cause"] == "server-died"
+
+    run(test)
+
+
+def test_switchover_asked_of_the_backup() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        assert beta.request_switchover() is None
+        await until(lambda: beta.status()["role"] == "primary" and alpha.status()["role"] == "backup")
+        assert alpha.request_switchover() in (None, Refusal.NOT_PAIRED)
+
+    run(test)
+
+
+def test_the_control_socket_answers_and_refuses() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        control = ControlServer("alpha", {"web": alpha}, History("alpha", log=io.StringIO()))
+        assert control.answer(b'{"op": "status"}')["groups"][0]["name"] == "web"
+        assert control.answer(b'{"op": "connections", "limit": 5}')["connections"] == []
+        assert "not JSON" in control.answer(b"{")["error"]
+        assert "JSON object" in control.answer(b"[]")["error"]
+        assert "none of status" in control.answer(b'{"op": "dance"}')["error"]
+        assert "groups: web" in control.answer(b'{"op": "switchover", "group": "x"}')["error"]
+        assert "limit" in control.answer(b'{"op": "connections", "limit": -1}')["error"]
+        assert control.answer(b'{"op": "switchover", "group": "web"}')["started"]
+
+    run(test)
+
+
+def test_an_engine_that_fails_is_closed() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha_engine.post(EventKind.ERROR, 5)
+        await until(lambda: alpha_engine.closed)
+        assert alpha.status()["role"] == "fenced"
+        await asyncio.wait_for(alpha.finished.wait(), 1)
+
+    run(test)
+
+
+def test_the_history_is_bounded_and_numbered() -> None:
+    log = io.StringIO()
+    history = History("alpha", level="warning", keep=3, log=log)
+    for number in range(5):
+        history.add("thing", "warning" if number == 4 else "info", "web", value=number)
+    assert [event["number"] for event in history.since(3)] == [4, 5]
+    assert len(history.since(0)) == 3
+    assert log.getvalue().count("\n") == 1
