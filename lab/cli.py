@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lab.campaign import campaign
 from lab.errors import LabError
 from lab.lifecycle import Lab
 
@@ -218,3 +219,6 @@ def logs(lab: Lab, host: str, follow: bool) -> None:
     if not path.exists():
         raise LabError(f"lab {lab.name!r}: {path} does not exist: the daemon of {host} was never started")
     sys.exit(subprocess.call(["tail", "-n", "+1", *(["-F"] if follow else []), str(path)]))
+
+
+lab.add_command(campaign)
