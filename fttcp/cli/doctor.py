@@ -35,7 +35,7 @@ import socket, subprocess
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 listener = socket.create_server(("127.0.0.1", 80))
 client = socket.create_connection(("127.0.0.1", 80))
-subprocess.run(["ss", "--kill", "--tcp", "--numeric", "dport", "=", "80"], check=True, stdout=subprocess.DEVNULL)
+subprocess.run("ss --kill --tcp --numeric dport = 80".split(), check=True, stdout=subprocess.DEVNULL)
 client.settimeout(0)
 try:
     client.recv(1)

@@ -224,7 +224,7 @@ def test_no_connection_outlives_the_rules(net: Net, tmp_path: Path, address: str
 def test_strict_reverse_path_filtering_does_not_refuse_mirrored_segments(net: Net, tmp_path: Path) -> None:
     net.node.run("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1")
     drive(net, tmp_path, "apply")
-    command = net.node.command(sys.executable, "-c", QUEUE_READER)
+    command = net.node.command("timeout", "15", sys.executable, "-c", QUEUE_READER)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == b"listening\n"
         frame = net.peer.command(sys.executable, "-c", MIRRORED, net.node.mac("peer0"))

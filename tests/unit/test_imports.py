@@ -13,7 +13,7 @@ NATIVE = {"_native"}
 ALLOWED = {
     "core": set(),
     "wire": {"core"},
-    "_native": set(),
+    "_native": {"_ftt"},
     **{part: {"core", "wire"} | NATIVE for part in MIDDLE},
     "runtime": {"core", "wire"} | MIDDLE | NATIVE,
     "cli": {"runtime", "datapath", "wire", "core"},
