@@ -1,7 +1,7 @@
 """The faults of the lab. Each returns when it has really happened, with a report of what and when.
 
 A report has `fault`, `target`, and `at_s`: the time on CLOCK_MONOTONIC (the same in every process of the
-machine) at which the fault had taken effect.
+machine) at which the fault struck; it had its effect within milliseconds of that.
 """
 
 from __future__ import annotations

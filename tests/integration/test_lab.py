@@ -272,7 +272,7 @@ class TestFaults:
             assert sender.pid in processes
             report = lab.fault("crash-host", "alpha")
             arrivals = [float(line) for line in receiver.stdout]
-        assert arrivals and max(arrivals) <= report["at_s"] + 0.001
+        assert arrivals and max(arrivals) <= report["at_s"] + 0.03
         assert sender.wait() == -signal.SIGKILL
         assert lab.host("alpha").processes() == [] and not lab.host("alpha").alive()
         with pytest.raises(LabError, match="restart-host alpha"):
