@@ -103,6 +103,11 @@ class Actions:
         return self.phase is Phase.FOLLOWING and self._orphaned_ns is None and self.view.peer_alive
 
     @property
+    def peer_boot(self) -> int:
+        """The peer's boot id; 0 while it is not heard."""
+        return self.view.boot_id
+
+    @property
     def peer_alive(self) -> bool:
         """True while heartbeats of the peer come in."""
         return self.view.peer_alive
@@ -307,7 +312,7 @@ class Actions:
         """Shut the gate and offer the role to the follower of ``session`` (0: to a joined peer)."""
         self._set_lease(Lease.NONE, now_ns)
         self.epoch, self._reason, self.session = self._new_epoch(), cause, session
-        self._peer_boot, self._doubt = self.view.boot_id, False
+        self._peer_boot = self.view.boot_id
         self._enter(Phase.HANDOVER, now_ns)
 
     def _resume(self, now_ns: int) -> None:

@@ -318,7 +318,7 @@ class PairMachine(Actions):
             self._backup_lost(now_ns)
         elif peer is None or not view.follows(self.session):
             self._backup_left(now_ns)
-        elif cause is not None and peer.able:
+        elif cause is not None and peer.able and not self._doubt:
             self._hand_over(cause, self.session, now_ns)
         elif not view.peer_link:
             self.epoch = self._new_epoch()

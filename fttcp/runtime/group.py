@@ -152,8 +152,8 @@ class GroupRuntime:
     def _hear_peer(self) -> None:
         """Fetch what the peer says now."""
         said = self.engine.peer_body()
-        if said is None or not said[1]:
-            return
+        if said is None or not said[1] or said[0] != self.machine.peer_boot:
+            return  # of another boot: its PEER_UP is still to come
         settings = self.machine.settings
         try:
             body = codec.decode(said[1])

@@ -177,10 +177,9 @@ class Host:
             kind, value = native.events.popleft()
             if kind == "up":
                 self.step(ev.PeerHeard(value))
-                if native.peer_body is not None:
-                    self.step(ev.PeerStated(native.peer_body))
-            elif kind == "body" and native.peer_body is not None:
-                self.step(ev.PeerStated(native.peer_body))
+                self.hear_peer()
+            elif kind == "body":
+                self.hear_peer()
             elif kind == "lost":
                 native.grant = False
                 self.step(ev.PeerLost(value, self.clock(), native.last_beat))
@@ -190,6 +189,11 @@ class Host:
                 self.step(ev.LinkFound(value))
             elif kind == "link-lost":
                 self.step(ev.LinkLost(value))
+
+    def hear_peer(self) -> None:
+        native = self.native
+        if native.peer_body is not None and native.peer_boot == self.machine.peer_boot:
+            self.step(ev.PeerStated(native.peer_body))
 
     def step(self, event: ev.Event) -> None:
         for command in self.machine.step(event, self.clock()):
