@@ -30,7 +30,7 @@ def crash_host(lab: Lab, target: str = "primary") -> Report:
     """The host is gone at once: first its links, so that nothing of its end is seen, then every process."""
     host = _node(lab, target)
     switch = lab.host(SWITCH)
-    # the peer link first: while it lives, a daemon that sees its other link die hands over, as no dead host does
+    # The peer link first: over it, a daemon that sees its other link die would hand over in good order.
     dying = sorted(network.cables(host.name), key=lambda cable: cable.link != network.PEER_LINK)
     at_s = time.monotonic()
     network.set_links(switch, dying, up=False)
