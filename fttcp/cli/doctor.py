@@ -10,7 +10,6 @@ import platform
 import resource
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
 from ipaddress import ip_address
@@ -20,6 +19,7 @@ from typing import Any
 import click
 
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
+from fttcp.runtime.config import ConfigError, load
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -125,24 +125,18 @@ def see_machine() -> Machine:
     )
 
 
-def see_site(config: Path) -> Site:
-    """Looks at what a configuration names. Raises click.ClickException when it cannot be read."""
+def see_site(path: Path) -> Site:
+    """Looks at what a configuration names. Raises click.ClickException when it is wrong."""
     try:
-        data = tomllib.loads(config.read_text())
-        node = data["node"]
-        links = tuple((link["interface"], ip_address(link["local"])) for link in data["link"])
-        services = frozenset(ip_address(text) for group in data["group"] for text in group["addresses"])
-        service_interface, peer_interface = node["service_interface"], node["peer_interface"]
-        key_file = Path(node["key_file"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(
-            f"{config}: {error!r}; `fttcp check-config {config}` tells more"
-        ) from error
+        config = load(path)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    key_file = Path(config.node.key_file)
     return Site(
-        service_interface=service_interface,
-        peer_interface=peer_interface,
-        links=links,
-        service_addresses=services,
+        service_interface=config.node.service_interface,
+        peer_interface=config.node.peer_interface,
+        links=tuple((link.interface, ip_address(link.local)) for link in config.link),
+        service_addresses=frozenset(ip_address(text) for group in config.group for text in group.addresses),
         key_file=str(key_file),
         key_mode=key_file.stat().st_mode & 0o7777 if key_file.exists() else None,
         default_interfaces=frozenset(

@@ -14,14 +14,23 @@ ROOT = Path(__file__).parents[2]
 DOCTOR = "from fttcp.cli.doctor import doctor; doctor()"
 CONFIG = """
 [node]
+name = "alpha"
+cluster = "test"
 service_interface = "svc0"
 peer_interface = "peer0"
 key_file = "{key}"
+[peer]
+name = "beta"
 [[link]]
 interface = "peer0"
 local = "10.78.0.1"
+remote = "10.78.0.2"
+remote_v6 = "fd78::2"
 [[group]]
+name = "web"
 addresses = ["10.77.0.100", "fd77::100"]
+ports = ["80/tcp"]
+command = "true"
 """
 
 
