@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Phase, Refusal
+from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import Engine, EngineEvent, EventKind, Reason
 from fttcp.health.process import ServerState
@@ -65,7 +65,7 @@ class GroupRuntime:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
-        self._body: Body | None = None
+        self._published = b""
         self._late: list[do.Command] = []
         self._phase = machine.phase
         self._peer_error = ""
@@ -144,8 +144,7 @@ class GroupRuntime:
 
     def _lose_peer(self, event: EngineEvent) -> None:
         """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
-        if self._body is not None:
-            self.engine.publish(codec.encode(self._body), grant=False)
+        self.engine.publish(self._published, grant=False)
         heard_ns = self.engine.status().last_beat_ns
         self._step(ev.PeerLost(event.value, event.when_ns, heard_ns))
 
@@ -192,8 +191,8 @@ class GroupRuntime:
             case do.Announce():
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
             case do.Publish(body=body, grant=grant):
-                self._body = body
-                engine.publish(codec.encode(body), grant)
+                self._published = codec.encode(body)
+                engine.publish(self._published, grant)
             case do.Vouch(alive=alive):
                 engine.vouch(alive)
             case do.RecordTakeover():
