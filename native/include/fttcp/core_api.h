@@ -38,7 +38,8 @@ enum ftt_action {
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ...
 };
 enum {
-	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
+	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
+	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
 	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ...
 };
 enum {

@@ -1,0 +1,179 @@
+"""The commit channel in Python: the same datagrams, key and MAC as the C engine's (record.h, channel.c).
+
+A datagram is one header, records and one MAC (keyed BLAKE2b). The key is derived from the pair's
+secret and from what names both daemons' boots, so nothing of an earlier life can be replayed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+from fttcp._native import ffi, lib
+from fttcp.datapath.base import EngineError, EngineSettings
+
+_HEADER = struct.Struct(">IBBHQQQ")  # magic, version, worker, count, pairing, sender, counter
+_WORKER = 0
+_FULL = 1400  # bytes; a buffer beyond this is sent: most datagrams fit a frame
+_SOCKET_BUFFER = 32 << 20
+_SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
+_LABEL = b"fttcp/cm"
+
+
+class Channel:
+    """One node's end: records are gathered with `put`, and leave with `flush`."""
+
+    def __init__(self, settings: EngineSettings, counters: Counter[str]) -> None:
+        """Prepare; `open` makes the socket. What happens is counted in ``counters``."""
+        self._settings = settings
+        self._n = counters
+        self._socket: socket.socket | None = None
+        self._key = b""
+        self._key_session = 0
+        self._pairing = 0
+        self._counter = 0
+        self._replay: dict[int, Any] = {}
+        self._room = ffi.new("uint8_t[]", lib.FTT_CHANNEL_MAX)
+        self._record = ffi.new("struct ftt_record *")
+        self._out = bytearray()
+        self._count = 0
+
+    def open(self) -> None:
+        """Bind the socket. Raises EngineError."""
+        link, port = self._settings.links[0], self._settings.channel_port + 1
+        try:
+            family = socket.getaddrinfo(link.local, port, flags=socket.AI_NUMERICHOST)[0][0]
+            self._socket = sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _SOCKET_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SOCKET_BUFFER)
+            sock.bind((link.local, port))
+        except OSError as error:
+            self.close()
+            raise EngineError(
+                f"commit channel on {link.local} port {port}: {error.strerror or error} "
+                "(is the peer link's address up, the port free?)"
+            ) from error
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def fileno(self) -> int:
+        """The socket's descriptor; raises EngineError before `open`."""
+        return self._opened().fileno()
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            raise EngineError("commit channel: it is not open")
+        return self._socket
+
+    def follow(self, commit_session: int, pairing: int) -> None:
+        """Take over the pair's state; a new ``commit_session`` makes a new key, and what waits is dropped."""
+        self._pairing = pairing
+        if commit_session == self._key_session:
+            return
+        label = _LABEL + struct.pack(">Q", commit_session)
+        self._key = blake2b(label, digest_size=32, key=self._settings.key).digest()
+        self._key_session = commit_session
+        self._replay.clear()
+        self._out.clear()
+        self._count = 0
+
+    def put(self, record: Any) -> None:
+        """Gather a struct ftt_record."""
+        if not self._key_session:
+            return
+        if len(self._out) > _FULL:
+            self.flush()
+        room = lib.FTT_CHANNEL_MAX - lib.FTT_CHANNEL_HEADER - lib.FTT_CHANNEL_MAC - len(self._out)
+        length = lib.ftt_core_record_put(self._room, room, record)
+        self._out += ffi.buffer(self._room, length)
+        self._count += 1
+
+    def flush(self) -> None:
+        """Send what was gathered. A lost datagram costs time only: records are cumulative or repeated."""
+        if not self._count:
+            return
+        datagram = self.seal(bytes(self._out), self._count)
+        self._out.clear()
+        self._count = 0
+        remote = (self._settings.links[0].remote, self._settings.channel_port + 1 + _WORKER)
+        try:
+            self._opened().sendto(datagram, remote)
+        except OSError:
+            self._n["channel_lost"] += 1
+        else:
+            self._n["channel_datagrams_sent"] += 1
+
+    def seal(self, records: bytes, count: int) -> bytes:
+        """Return the next datagram with these records."""
+        self._counter += 1
+        head = _HEADER.pack(
+            lib.FTT_CHANNEL_MAGIC, lib.FTT_CHANNEL_VERSION, _WORKER, count, self._pairing,
+            self._settings.node_id, self._counter,
+        )  # fmt: skip
+        return head + records + self._mac(head + records)
+
+    def _mac(self, message: bytes) -> bytes:
+        return blake2b(message, digest_size=lib.FTT_CHANNEL_MAC, key=self._key).digest()
+
+    def receive(self, budget: int = 256) -> Iterator[Any]:
+        """Yield the records that wait, of up to ``budget`` datagrams; each is valid until the next."""
+        for _ in range(budget):
+            try:
+                datagram = self._opened().recv(lib.FTT_CHANNEL_MAX + 1)
+            except BlockingIOError:
+                return
+            except ConnectionError:  # the peer's port is closed; tells nothing about what else waits
+                continue
+            yield from self.unseal(datagram)
+
+    def unseal(self, datagram: bytes) -> Iterator[Any]:
+        """Yield the records of a datagram if it is authentic, new, and of this pairing."""
+        body = len(datagram) - lib.FTT_CHANNEL_MAC
+        if not lib.FTT_CHANNEL_HEADER <= body <= lib.FTT_CHANNEL_MAX - lib.FTT_CHANNEL_MAC:
+            self._n["channel_malformed"] += 1
+            return
+        magic, version, worker, _, pairing, sender, counter = _HEADER.unpack_from(datagram)
+        if (magic, version) != (
+            lib.FTT_CHANNEL_MAGIC,
+            lib.FTT_CHANNEL_VERSION,
+        ) or worker >= lib.FTT_MAX_WORKERS:
+            self._n["channel_malformed"] += 1
+        elif (
+            not self._key_session
+            or sender != self._settings.peer_node_id
+            or not hmac.compare_digest(self._mac(datagram[:body]), datagram[body:])
+        ):
+            self._n["channel_bad_mac"] += 1
+        elif not lib.ftt_core_replay_accept(self._window(worker), counter):
+            self._n["channel_replay"] += 1
+        elif pairing != self._pairing:
+            self._n["channel_stale"] += 1
+        else:
+            self._n["channel_datagrams_received"] += 1
+            yield from self._records(datagram[lib.FTT_CHANNEL_HEADER : body])
+
+    def _window(self, worker: int) -> Any:
+        if worker not in self._replay:
+            self._replay[worker] = ffi.new("struct ftt_replay *")
+        return self._replay[worker]
+
+    def _records(self, body: bytes) -> Iterator[Any]:
+        raw = ffi.from_buffer("uint8_t[]", body)  # the records' data points into it
+        at = 0
+        while at < len(body):
+            used = lib.ftt_core_record_get(raw + at, len(body) - at, self._record)
+            if not used:
+                self._n["channel_malformed"] += 1
+                return
+            yield self._record
+            at += used

@@ -1,0 +1,152 @@
+"""What the other node says, what time does, and changes of role, for the flows of the programmable engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fttcp._native import ffi, lib
+from fttcp.core.model import EngineMode
+from fttcp.datapath.tcpflows import Flow, TcpFlows
+
+LINGER_NS = 60_000_000_000
+"""A flow that ended is remembered as long as Linux's TIME-WAIT."""
+SYN_LINGER_NS = 120_000_000_000
+ESTABLISHED_NS = 432_000_000_000_000
+"""5 days, as nf_conntrack: the client may still come back."""
+
+_CLOSING = lib.FTT_F_CLIENT_FIN | lib.FTT_F_LOCAL_FIN | lib.FTT_F_CLIENT_RST | lib.FTT_F_LOCAL_RST
+_UDP_RECORDS = frozenset({lib.FTT_REC_EVENT, lib.FTT_REC_EVENT_ACK, lib.FTT_REC_SENT})
+
+
+class PairFlows(TcpFlows):
+    """The flows of one node of a pair."""
+
+    # ---- records of the other node
+
+    def record(self, record: Any, now_ns: int) -> None:
+        """Take a struct ftt_record of the other node."""
+        if record.type in _UDP_RECORDS:
+            self._udp_record(record)
+            return
+        flow = self.flows.get(bytes(ffi.buffer(ffi.addressof(record, "key"))))
+        if flow is not None and flow.state.hard.irs != record.irs:
+            flow = None  # another connection with the same addresses and ports
+        if self.mode is EngineMode.BACKUP:
+            self._backup_record(record, flow, now_ns)
+        elif self.mode is not EngineMode.PAIRED or flow is None:
+            self.n["channel_stale"] += 1
+        else:
+            self.n["commits_received"] += record.type == lib.FTT_REC_COMMIT
+            if record.type in (lib.FTT_REC_COMMIT, lib.FTT_REC_BLOCK):
+                self.compare_record(flow, record, now_ns)
+            self.act(flow, lib.ftt_core_primary_record(flow.state, record, now_ns), now_ns)
+
+    def _udp_record(self, record: Any) -> None:
+        """This engine follows no UDP session, and says so, that the primary need not wait for it."""
+        if self.mode is EngineMode.BACKUP and record.type == lib.FTT_REC_EVENT:
+            self._let_go(record)
+        else:
+            self.n["channel_stale"] += 1
+
+    def _let_go(self, record: Any) -> None:
+        answer = ffi.new("struct ftt_record *")
+        answer.type, answer.key, answer.irs = lib.FTT_REC_DETACHED, record.key, record.irs
+        self._world.put_record(answer)
+
+    def _backup_record(self, record: Any, flow: Flow | None, now_ns: int) -> None:
+        match record.type:
+            case lib.FTT_REC_OPEN if flow is not None:
+                self.act(flow, lib.ftt_core_backup_open(flow.state, record, now_ns), now_ns)
+            case lib.FTT_REC_OPEN:
+                self._inject_syn(record, now_ns)
+            case lib.FTT_REC_PROBE if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
+                self.act(flow, lib.FTT_ACT_COMMIT, now_ns)
+            case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
+                self._let_go(record)
+            case lib.FTT_REC_DETACH | lib.FTT_REC_CLOSE:
+                if record.type == lib.FTT_REC_DETACH:
+                    self._let_go(record)
+                if flow is not None:
+                    self.forget(flow, True)
+            case _:
+                self.n["channel_malformed"] += 1
+
+    def _inject_syn(self, record: Any, now_ns: int) -> None:
+        """The primary told of a flow whose SYN we have not seen: the mirror lost it, or it is under way."""
+        if record.attempt < 2 or not record.data_len or len(self.flows) >= self._settings.max_flows:
+            return
+        syn = bytes(ffi.buffer(record.data, record.data_len))
+        pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
+        kind = lib.ftt_core_parse(ffi.from_buffer("uint8_t[]", syn), len(syn), len(syn), pkt, seg)
+        wanted = bytes(ffi.buffer(ffi.addressof(record, "key")))
+        if (
+            kind != lib.FTT_PARSED_TCP
+            or seg.flags & (lib.TCP_SYN | lib.TCP_ACK) != lib.TCP_SYN
+            or seg.seq != record.irs
+        ):
+            return
+        key, name, known = self.find(pkt, True)
+        if name != wanted or known is not None:
+            return
+        flow = self.flows[name] = Flow(key, name, now_ns)
+        lib.ftt_core_flow_init(flow.state, record.irs, now_ns)
+        self._half_open += 1
+        self.n["flows_opened"] += 1
+        seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
+        lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
+        self._world.emit(syn, False)
+        self.n["injected"] += 1
+
+    # ---- time
+
+    def tick(self, now_ns: int) -> None:
+        """Let time do what it does on a primary; without a lease nothing is decided."""
+        if not self.emits or not self._world.may_emit(now_ns):
+            return
+        vouched = self._world.vouched()
+        for flow in list(self.waiting):
+            if self.mode is EngineMode.PAIRED:
+                actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
+                self.act(flow, actions, now_ns)
+            if flow.held:
+                self.act(flow, lib.FTT_ACT_RELEASE, now_ns)
+
+    def sweep(self, now_ns: int) -> None:
+        """Forget flows that ended, never began, or are silent for too long."""
+        for flow in list(self.flows.values()):
+            if now_ns - flow.state.last_ns > self._patience_ns(flow) and not flow.held:
+                self.n["flows_expired"] += 1
+                self.forget(flow, False)
+
+    def _patience_ns(self, flow: Flow) -> int:
+        if flow.closed:
+            return LINGER_NS
+        if not flow.state.bits & lib.FTT_F_ESTABLISHED:
+            return SYN_LINGER_NS
+        return self._settings.idle_timeout_ns if flow.state.bits & _CLOSING else ESTABLISHED_NS
+
+    # ---- roles
+
+    def role(self, mode: EngineMode, session: int, now_ns: int) -> int:
+        """Become what the role says; returns the number of flows taken over."""
+        old, same = self.mode, session == self.session
+        self.mode, self.session = mode, session
+        if mode is EngineMode.IDLE or (mode is EngineMode.BACKUP and not (old is EngineMode.BACKUP and same)):
+            for flow in list(self.flows.values()):
+                self.forget(flow, True)
+        elif old is EngineMode.BACKUP and self.emits:
+            return self._take_over(now_ns)
+        elif old is EngineMode.PAIRED and (mode is EngineMode.SOLO or not same):
+            for flow in list(self.flows.values()):
+                self.act(flow, lib.ftt_core_flow_solo(flow.state), now_ns)
+        return 0
+
+    def _take_over(self, now_ns: int) -> int:
+        kicked = 0
+        for flow in list(self.flows.values()):
+            if not flow.closed:
+                actions = lib.ftt_core_flow_takeover(flow.state)
+                kicked += bool(actions)
+                self.act(flow, actions, now_ns)
+        self.n["kicked"] += kicked
+        return kicked
