@@ -167,13 +167,18 @@ def _jumps(saved: str, table: str, chain: str) -> list[str]:
 
 
 def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
-    """Client segments, as they come in from the service side only: nothing that was mirrored is again."""
+    """Client segments, as they come in from the service side only: nothing that was mirrored is again.
+
+    The last rule of each address never matches; that a `socket` match exists makes the kernel put
+    fragments together before any of our rules sees them (net/netfilter/xt_socket.c), for IPv6 too.
+    """
     for address in addresses:
         for ports in _port_matches(group.ports_of("tcp")):
             yield (
                 f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
             )
+        yield f"-A {chain} -i lo -d {address} -m mark --mark {group.mark:#x} -m socket -j RETURN"
 
 
 def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:

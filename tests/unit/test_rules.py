@@ -33,6 +33,7 @@ def test_the_rules_of_a_tcp_group() -> None:
         "-I INPUT -j FTT-web-in\n"
         "-I OUTPUT -j FTT-web-out\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "-A FTT-web-in -m mark --mark 0x4654 -j RETURN\n"
         "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
