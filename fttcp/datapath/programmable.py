@@ -184,7 +184,7 @@ class ProgrammableEngine(NfqueueEngine):
                     next_sweep_ns = now_ns + _SWEEP_NS
                     self.flows_of_pair.sweep(now_ns)
                     self._udp.sweep(now_ns)
-                self.flows_of_pair.send_commits()
+                self.flows_of_pair.flush()
                 self.channel.flush()
 
     def _patience_ns(self) -> int:

@@ -119,6 +119,7 @@ class TcpFlows:
         self.lag_ns: deque[int] = deque(maxlen=LAG_SAMPLES)
         self.held_now = 0
         self._dirty: dict[Flow, None] = {}
+        self._to_inject: dict[Flow, None] = {}
         self._half_open = 0
         self._edit = ffi.new("struct ftt_edit *")
         self._bare = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
@@ -270,7 +271,7 @@ class TcpFlows:
         state = flow.state
         self._send_records(flow, actions, now_ns)
         if actions & lib.FTT_ACT_INJECT:
-            self._inject(flow)
+            self._to_inject[flow] = None
         if actions & lib.FTT_ACT_ACK_CLIENT:
             self._ack_client(flow, now_ns)
         if actions & lib.FTT_ACT_DETACHED:
@@ -291,8 +292,12 @@ class TcpFlows:
         ):
             flow.syn = b""
 
-    def send_commits(self) -> None:
-        """Tell the primary, at the end of a wake-up, where the flows stand that moved during it."""
+    def flush(self) -> None:
+        """Do, at the end of a wake-up, what is cumulative: one acknowledgement for the stack, one COMMIT
+        for the primary, for each flow that moved."""
+        for flow in self._to_inject:
+            self._inject(flow)
+        self._to_inject.clear()
         for flow in self._dirty:
             record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
             record.snd_nxt = state.local_snd_nxt
@@ -313,6 +318,7 @@ class TcpFlows:
             self._reset_stack(flow.key, flow.state.local_rcv_nxt)
         self.waiting.pop(flow, None)
         self._dirty.pop(flow, None)
+        self._to_inject.pop(flow, None)
         self._half_open -= not flow.state.bits & lib.FTT_F_ESTABLISHED
         del self.flows[flow.name]
 
