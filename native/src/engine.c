@@ -189,20 +189,27 @@ static uint32_t data_planes(const struct ftt_engine *e)
 	return e->cfg.workers ? e->cfg.workers : 1;
 }
 
+/*
+ * The gate opens with the store of the mode. A takeover is announced before the workers hear of it:
+ * a flow that is kicked makes its client answer at once, and the answer must find us.
+ */
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session)
 {
 	uint32_t old = atomic_load(&e->shared.mode);
+	bool takeover = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
 	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
 
 	atomic_store(&e->role_flows, 0);
-	atomic_store(&e->role_pending, data_planes(e));
-	atomic_store(&e->role_takeover, old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode));
+	atomic_store(&e->role_pending, e->cfg.workers);
+	atomic_store(&e->role_takeover, takeover);
 	atomic_store(&e->shared.session, session);
 	atomic_store(&e->shared.mode, mode);
-	atomic_fetch_add(&e->shared.generation, 1);
-	wake_all(e);
 	if (!ftt_flow_emits((uint8_t)old) && ftt_may_emit(&e->shared, ftt_now_ns()))
 		ftt_event_post(e, &ev);
+	if (takeover && e->neigh)
+		ftt_neigh_announce_now(e->neigh);
+	atomic_fetch_add(&e->shared.generation, 1);
+	wake_all(e);
 }
 
 /* A worker has carried out the role of this generation; the last one reports a takeover done. */

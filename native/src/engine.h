@@ -83,5 +83,7 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 void ftt_neigh_stop(struct ftt_neigh *n);
 int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len, uint32_t index);
 void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
+/* One round in the caller's thread: when it returns, the frames are out. */
+void ftt_neigh_announce_now(struct ftt_neigh *n);
 
 #endif

@@ -30,6 +30,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/if_packet.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -139,9 +140,14 @@ static void drain(struct ftt_neigh *n, int fd, void (*hear)(struct ftt_neigh *, 
 
 /* ---- announcing ------------------------------------------------------------------------------- */
 
-static uint32_t send_frames(struct ftt_neigh *n)
+/* Sends every frame, each under the lease; through direct_fd (any thread) or the thread's own port. */
+static uint32_t send_frames(struct ftt_neigh *n, bool direct)
 {
+	struct sockaddr_ll to = {.sll_family = AF_PACKET};
 	uint32_t sent = 0;
+
+	if (direct)
+		to.sll_ifindex = (int)if_nametoindex(n->engine->cfg.service_interface);
 
 	for (uint32_t i = 0; i < FTT_MAX_FRAMES; i++) {
 		struct ftt_frame frame;
@@ -153,7 +159,8 @@ static uint32_t send_frames(struct ftt_neigh *n)
 			continue;
 		if (!may_emit(n)) {
 			count(&n->engine->counters_neigh.drop_lease);
-		} else if (ftt_neigh_port_send(&n->port, frame.bytes, frame.len)) {
+		} else if (direct ? sendto(n->direct_fd, frame.bytes, frame.len, 0, (struct sockaddr *)&to, sizeof(to)) > 0
+				  : ftt_neigh_port_send(&n->port, frame.bytes, frame.len)) {
 			count(&n->engine->counters_neigh.announcements);
 			sent++;
 		}
@@ -182,7 +189,7 @@ static void announce_if_due(struct ftt_neigh *n, uint64_t now)
 	if (first)
 		n->round_ns = now;
 	n->round_ns = more ? n->round_ns + interval : 0;
-	ev.value = send_frames(n);
+	ev.value = send_frames(n, false);
 	if (first)
 		ftt_event_post(n->engine, &ev);
 }
@@ -318,7 +325,8 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 	n->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	n->route_fd = ftt_neigh_open_route(); /* before the look-up: no change goes unnoticed in between */
-	error = n->timer_fd < 0 || n->wake_fd < 0 || n->route_fd < 0 ? errno : 0;
+	n->direct_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	error = n->timer_fd < 0 || n->wake_fd < 0 || n->route_fd < 0 || n->direct_fd < 0 ? errno : 0;
 	if (!error) {
 		error = pthread_mutex_init(&n->lock, NULL);
 		n->lock_made = !error;
@@ -339,7 +347,7 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 
 void ftt_neigh_stop(struct ftt_neigh *n)
 {
-	int *fds[] = {&n->timer_fd, &n->wake_fd, &n->route_fd};
+	int *fds[] = {&n->timer_fd, &n->wake_fd, &n->route_fd, &n->direct_fd};
 
 	if (!n)
 		return;
@@ -368,6 +376,14 @@ int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len,
 		memcpy(n->frame[index].bytes, frame, len);
 	pthread_mutex_unlock(&n->lock);
 	return 0;
+}
+
+void ftt_neigh_announce_now(struct ftt_neigh *n)
+{
+	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
+
+	ev.value = send_frames(n, true);
+	ftt_event_post(n->engine, &ev);
 }
 
 /* rounds 0 is taken as 1: an announcement was asked for. */

@@ -30,6 +30,7 @@ struct ftt_frame {
 struct ftt_neigh {
 	struct ftt_engine *engine;
 	int timer_fd, wake_fd, route_fd;
+	int direct_fd; /* sends only; for ftt_neigh_announce_now(), in whichever thread */
 	pthread_t thread;
 	bool lock_made, thread_made;
 	atomic_bool stop;

@@ -21,9 +21,10 @@
  *   stack   --> backup  --x           dropped; it is the commit record, and the client's
  *                                     acknowledgement is put back into the stack
  *
- * One byte is kept back from the backup's stack: while it has more in flight, it is never told of
- * the last byte that the client acknowledged. At a takeover that byte is a cumulative
- * acknowledgement that advances, which restarts the sender at once (bare duplicates do not).
+ * One segment is kept back from the backup's stack: while it has more in flight, it is never told
+ * of the last segment's worth that the client acknowledged. At a takeover these bytes are a
+ * cumulative acknowledgement that advances over a whole segment, which restarts a sender at once
+ * and resets its timer (bare duplicates do neither).
  */
 #ifndef FTTCP_FLOW_H
 #define FTTCP_FLOW_H
@@ -104,7 +105,7 @@ struct ftt_flow {
 	uint32_t client_tsval; /* latest */
 	uint32_t max_tsecr;    /* latest of our timestamps that it echoed, service space */
 	uint16_t client_wnd;   /* field of its last segment */
-	uint16_t pad;
+	uint16_t mss;          /* largest payload of our segments to it */
 	uint32_t advertised_edge; /* right edge that it was promised */
 
 	/* our own stack */
@@ -180,14 +181,14 @@ static inline bool ftt_flow_emits(uint8_t mode)
 /*
  * How far the local stack may be told that the client has acknowledged: never beyond what it has
  * sent (the kernel drops such an ACK, RFC 9293 3.10.7.4, and the flow would wedge); as a backup
- * with data in flight one byte less, see above.
+ * with data in flight one segment less, see above.
  */
 static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 {
 	uint32_t ack = seq_min(f->client_acked, f->local_snd_nxt);
 
 	if (mode == FTT_MODE_BACKUP && seq_lt(ack, f->local_snd_nxt))
-		ack--;
+		ack -= f->mss;
 	return seq_max(ack, f->delivered_ack);
 }
 
@@ -246,6 +247,9 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 		f->client_wnd = s->wnd;
 		f->client_tsval = s->tsval;
 		f->hard.client_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
+		f->mss = s->mss > 48 ? s->mss : 536; /* RFC 9293 3.7.1 */
+		if (s->options & FTT_OPT_TS)
+			f->mss -= 12;
 	}
 	return FTT_PASS;
 }
@@ -311,9 +315,11 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 {
 	if (f->bits & FTT_F_SYN_AGAIN && s->ack == f->next_irs + 1 && s->seq != f->local_iss) {
 		uint8_t client_wscale = f->hard.client_wscale;
+		uint16_t mss = f->mss;
 
 		ftt_flow_init(f, s->ack - 1, now_ns); /* the stack took the new connection: so do we */
 		f->hard.client_wscale = client_wscale;
+		f->mss = mss;
 	}
 	if (f->bits & FTT_F_SYNACK && s->seq == f->local_iss)
 		return false;
