@@ -200,7 +200,7 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session)
 	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
 
 	atomic_store(&e->role_flows, 0);
-	atomic_store(&e->role_pending, e->cfg.workers);
+	atomic_store(&e->role_pending, data_planes(e));
 	atomic_store(&e->role_takeover, takeover);
 	atomic_store(&e->shared.session, session);
 	atomic_store(&e->shared.mode, mode);
@@ -229,7 +229,8 @@ void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generat
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy)
 {
 	atomic_store(&e->shared.lease_policy, policy);
-	ftt_beat_lease_changed(e->beat);
+	if (e->beat) /* before the start there is no thread that could renew a lease */
+		ftt_beat_lease_changed(e->beat);
 	wake_all(e); /* what was held for want of a lease may go */
 }
 
@@ -240,22 +241,24 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, int grant)
 {
-	ftt_beat_set_body(e->beat, body, len, grant);
+	if (e->beat)
+		ftt_beat_set_body(e->beat, body, len, grant);
 }
 
 int ftt_beat_peer_body(struct ftt_engine *e, uint8_t *out, uint32_t max, uint64_t *boot_id)
 {
-	return ftt_beat_get_peer_body(e->beat, out, max, boot_id);
+	return e->beat ? ftt_beat_get_peer_body(e->beat, out, max, boot_id) : -1;
 }
 
 int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index)
 {
-	return ftt_neigh_set_frame(e->neigh, frame, len, index);
+	return e->neigh ? ftt_neigh_set_frame(e->neigh, frame, len, index) : EINVAL;
 }
 
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns)
 {
-	ftt_neigh_announce(e->neigh, rounds, interval_ns);
+	if (e->neigh)
+		ftt_neigh_announce(e->neigh, rounds, interval_ns);
 }
 
 /* --- observation ----------------------------------------------------------------------------- */
