@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import heapq
 import itertools
 import logging
 import os
@@ -29,11 +28,12 @@ from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath import views
 from fttcp.datapath.base import EngineError, EngineSettings, EngineStatus, EventKind, Protection
 from fttcp.datapath.commit import Channel
-from fttcp.datapath.experiment import Callback, Delay, Direction, Drop, Modify, Pass, check_action
+from fttcp.datapath.experiment import Callback, Direction
 from fttcp.datapath.follow import PairFlows
+from fttcp.datapath.intake import Intake
 from fttcp.datapath.nfqueue import NfqueueEngine
-from fttcp.datapath.queues import SHOWN_MAX, Emitter, Queue, Waiting, check_mtu
-from fttcp.datapath.tcpflows import Arrival, Flow
+from fttcp.datapath.queues import Emitter, Queue, Waiting, check_mtu
+from fttcp.datapath.tcpflows import Flow
 
 _TICK_NS = 2_000_000  # while something waits
 _IDLE_TICK_NS = 100_000_000
@@ -57,21 +57,13 @@ class ProgrammableEngine(NfqueueEngine):
         check_mtu(settings)
         super().__init__(dataclasses.replace(settings, workers=0))
         self.n: Counter[str] = Counter()
-        self.flows_of_pair = PairFlows(settings, self, self.n)
+        self.intake = Intake(settings, PairFlows(settings, self, self.n), self, callback, self.n)
         self.channel = Channel(settings, self.n)
-        self._settings = settings
-        self._callback = callback
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="fttcp-programmable", daemon=True)
         self._stop = False
-        self._number = 0
         self._generation = 0
         self._role = ffi.new("struct ftt_core_role *")
-        self._udp = views.UdpSessions(settings.max_flows, settings.udp_idle_timeout_ns)
-        self._has_udp = any(proto == "udp" for _, proto in settings.ports)
-        self._tcp_ports = frozenset(port for port, proto in settings.ports if proto == "tcp")
-        self._delayed: list[tuple[int, int, Direction, Waiting, bytes]] = []
-        self._delay_order = itertools.count()
         self._emitter = Emitter(settings.mark, self.n)
         self._queues = (
             Queue(settings.queue_in, lambda packet: self._arrived(Direction.FROM_CLIENT, packet), self.n),
@@ -174,26 +166,25 @@ class ProgrammableEngine(NfqueueEngine):
                     elif isinstance(key.data, Queue):
                         key.data.receive()
                 now_ns = lib.ftt_now_ns()
-                self._go_on_with_delayed(now_ns)
+                self.intake.go_on_with_delayed(now_ns)
                 for record in self.channel.receive():
-                    self.flows_of_pair.record(record, now_ns)
+                    self.intake.flows.record(record, now_ns)
                 if now_ns >= next_tick_ns:
                     next_tick_ns = now_ns + _TICK_NS
-                    self.flows_of_pair.tick(now_ns)
+                    self.intake.flows.tick(now_ns)
                 if now_ns >= next_sweep_ns:
                     next_sweep_ns = now_ns + _SWEEP_NS
-                    self.flows_of_pair.sweep(now_ns)
-                    self._udp.sweep(now_ns)
-                self.flows_of_pair.flush()
+                    self.intake.flows.sweep(now_ns)
+                    self.intake.udp.sweep(now_ns)
+                self.intake.flows.flush()
                 self.channel.flush()
 
     def _patience_ns(self) -> int:
         """How long the thread may sleep."""
-        waits = self.flows_of_pair.waiting or self.flows_of_pair.held_now
+        waits = self.intake.flows.waiting or self.intake.flows.held_now
         patience_ns = _TICK_NS if waits else _IDLE_TICK_NS
-        if self._delayed:
-            patience_ns = min(patience_ns, max(0, self._delayed[0][0] - lib.ftt_now_ns()))
-        return patience_ns
+        due_ns = self.intake.next_due_ns
+        return patience_ns if due_ns is None else min(patience_ns, max(0, due_ns - lib.ftt_now_ns()))
 
     def _follow_role(self) -> None:
         role = self._role
@@ -202,112 +193,24 @@ class ProgrammableEngine(NfqueueEngine):
         if role.generation == self._generation:
             return
         self._generation = role.generation
-        taken_over = self.flows_of_pair.role(EngineMode(role.mode), role.session, lib.ftt_now_ns())
+        taken_over = self.intake.flows.role(EngineMode(role.mode), role.session, lib.ftt_now_ns())
         if role.mode == EngineMode.IDLE:
-            self._udp.clear()
+            self.intake.udp.clear()
         lib.ftt_core_role_done(self._engine, taken_over, role.generation)
 
-    # ---- packets
-
     def _arrived(self, direction: Direction, queued: QueuedPacket) -> None:
-        """A packet came from a queue: show it to the experiment, and decide."""
-        now_ns, data = lib.ftt_now_ns(), queued.get_payload()
-        inward = direction is Direction.FROM_CLIENT
-        waiting = Waiting(queued, (lambda: True) if inward else self._may_leave, self.n)
-        self._number += 1
-        self.n["in_packets" if inward else "out_packets"] += 1
-        self.n["in_bytes" if inward else "out_bytes"] += len(data)
-        if self._callback is None:
-            self._decide(direction, waiting, data, False, now_ns)
-        else:
-            self._experiment(self._callback, direction, waiting, data, now_ns)
-
-    def _experiment(
-        self, callback: Callback, direction: Direction, waiting: Waiting, data: bytes, now_ns: int
-    ) -> None:
-        arrival, kind = _parse(waiting, data, False)
-        key, _, flow = self.flows_of_pair.find(arrival.pkt, direction is Direction.FROM_CLIENT)
-        mode = self.flows_of_pair.mode
-        self.n["callback_calls"] += 1
-        try:
-            action = callback(
-                views.packet(self._number, now_ns, direction, mode, data, kind, key, arrival.seg, flow)
-            )
-            check_action(action)
-        except Exception:  # the user's code may fail in any way; the service must not fail with it
-            self.n["callback_errors"] += 1
-            failures = self.n["callback_errors"]
-            if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... is told
-                log.exception("the experiment's callback failed (%d times so far)", failures)
-            action = Pass()
-        match action:
-            case Drop():
-                self.n["callback_dropped"] += 1
-                waiting.drop()
-            case Delay(seconds):
-                self._delay(direction, waiting, data, now_ns + int(seconds * 1e9))
-            case Modify(changed):
-                self.n["callback_modified"] += 1
-                self._decide(direction, waiting, changed, True, now_ns)
-            case _:
-                self._decide(direction, waiting, data, False, now_ns)
-
-    def _delay(self, direction: Direction, waiting: Waiting, data: bytes, due_ns: int) -> None:
-        if len(self._delayed) >= self._settings.max_held_total:
-            self.n["hold_overflow"] += 1
-            self.n["drop_bound"] += 1
-            waiting.drop()
-            return
-        self.n["callback_delayed"] += 1
-        heapq.heappush(self._delayed, (due_ns, next(self._delay_order), direction, waiting, data))
-
-    def _go_on_with_delayed(self, now_ns: int) -> None:
-        while self._delayed and self._delayed[0][0] <= now_ns:
-            _, _, direction, waiting, data = heapq.heappop(self._delayed)
-            self._decide(direction, waiting, data, False, now_ns)
-
-    def _decide(
-        self, direction: Direction, waiting: Waiting, data: bytes, changed: bool, now_ns: int
-    ) -> None:
-        flows = self.flows_of_pair
-        inward = direction is Direction.FROM_CLIENT
-        if inward and flows.mode is EngineMode.IDLE:
-            self.n["drop_mode"] += 1
-            waiting.drop()
-            return
-        arrival, kind = _parse(waiting, data, changed)
-        pkt, seg = arrival.pkt, arrival.seg
-        seg.dir, seg.mode = direction.value, flows.mode
-        if kind == lib.FTT_PARSED_TCP and (pkt.dport if inward else pkt.sport) in self._tcp_ports:
-            (flows.from_client if inward else flows.from_server)(arrival, now_ns)
-            return
-        self._other(arrival, kind, inward, now_ns)
-
-    def _other(self, arrival: Arrival, kind: int, inward: bool, now_ns: int) -> None:
-        """What no TCP flow stands for: passes for a primary under its lease, else not at all."""
-        primary = self.flows_of_pair.emits
-        malformed = kind == lib.FTT_PARSED_MALFORMED
-        if not primary or not (inward or self.may_emit(now_ns)):
-            self.n["drop_malformed" if malformed else "drop_lease" if primary else "drop_mode"] += 1
-            arrival.waiting.drop()
-            return
-        if kind == lib.FTT_PARSED_UDP and self._has_udp:
-            self._udp.note(arrival.pkt, inward, now_ns)
-            self.n["passed"] += 1
-        elif malformed:
-            self.n["pass_malformed"] += 1  # the kernel knows what to do with it
-        else:
-            self.n["pass_fragment" if kind == lib.FTT_PARSED_FRAGMENT else "pass_unmatched"] += 1
-        arrival.waiting.accept(arrival.data if arrival.changed else None)
+        leave = self._may_leave if direction is Direction.FROM_SERVER else _always
+        waiting = Waiting(queued, leave, self.n)
+        self.intake.arrived(direction, waiting, queued.get_payload(), lib.ftt_now_ns())
 
     # ---- observation, called by the daemon
 
     def status(self) -> EngineStatus:
         """Return a snapshot."""
-        flows = self.flows_of_pair
+        flows = self.intake.flows
         with self._lock:
             kinds = Counter(flow.state.protection for flow in flows.flows.values() if not flow.closed)
-            lag_ns, held, sessions = sorted(flows.lag_ns), flows.held_now, len(self._udp)
+            lag_ns, held, sessions = sorted(flows.lag_ns), flows.held_now, len(self.intake.udp)
         return dataclasses.replace(
             super().status(),
             flows_protected=kinds[Protection.PROTECTED] + kinds[Protection.DETACHING],
@@ -326,25 +229,19 @@ class ProgrammableEngine(NfqueueEngine):
         with self._lock:
             for name, count in self.n.items():
                 counters[name] += count
-            counters["held_now"] = self.flows_of_pair.held_now
+            counters["held_now"] = self.intake.flows.held_now
         return counters
 
     def flows(self, limit: int) -> list[dict[str, Any]]:
         """Return up to ``limit`` flows, TCP first."""
         now_ns = lib.ftt_now_ns()
         with self._lock:
-            tcp: list[Flow] = list(itertools.islice(self.flows_of_pair.flows.values(), limit))
+            tcp: list[Flow] = list(itertools.islice(self.intake.flows.flows.values(), limit))
             rows = [views.tcp_info(flow, now_ns) for flow in tcp]
-            udp = itertools.islice(self._udp, limit - len(rows))
+            udp = itertools.islice(self.intake.udp, limit - len(rows))
             rows += [views.udp_info(session, now_ns) for session in udp]
         return [self._flow(row) for row in rows]
 
 
-def _parse(waiting: Waiting, data: bytes, changed: bool) -> tuple[Arrival, int]:
-    """Return a packet parsed, and what kind it is (enum ftt_parsed)."""
-    pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
-    raw, cap = ffi.from_buffer("uint8_t[]", data), len(data)
-    length = lib.ftt_core_length(raw, cap) if cap >= SHOWN_MAX else cap
-    length = max(length, cap)
-    kind = lib.ftt_core_parse(raw, cap, length, pkt, seg)
-    return Arrival(waiting, data, length, pkt, seg, changed), kind
+def _always() -> bool:
+    return True

@@ -1,0 +1,85 @@
+"""A node daemon whose programmable engine writes down what comes to it, as steps for tests.replay.
+
+python -m tests.integration.recording_node CONFIG FILE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from fttcp._native import ffi, lib
+from fttcp.core.model import EngineMode
+from fttcp.datapath.base import EngineSettings
+from fttcp.datapath.follow import PairFlows
+from fttcp.datapath.programmable import ProgrammableEngine
+from fttcp.datapath.tcpflows import Arrival
+from fttcp.runtime.config import load
+from fttcp.runtime.node import Node
+from tests.replay import CONFIG
+
+
+class RecordingFlows(PairFlows):
+    """Flows that write down each step before it is done."""
+
+    steps: TextIO
+    _lease: bool | None = None
+
+    def _step(self, *words: object) -> None:
+        lease = self._world.may_emit(lib.ftt_now_ns())
+        if lease is not self._lease:
+            self._lease = lease
+            print("lease", int(lease), file=self.steps)
+        print(*words, file=self.steps, flush=True)
+
+    def from_client(self, arrival: Arrival, now_ns: int) -> None:
+        self._step("in", now_ns, arrival.data.hex())
+        super().from_client(arrival, now_ns)
+
+    def from_server(self, arrival: Arrival, now_ns: int) -> None:
+        self._step("out", now_ns, arrival.data.hex())
+        super().from_server(arrival, now_ns)
+
+    def record(self, record: Any, now_ns: int) -> None:
+        room = ffi.new("uint8_t[]", 65536)
+        length = lib.ftt_core_record_put(room, 65536, record)
+        self._step("record", now_ns, bytes(ffi.buffer(room, length)).hex())
+        super().record(record, now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        if self.waiting:
+            self._step("tick", now_ns, int(self._world.vouched()))
+        super().tick(now_ns)
+
+    def sweep(self, now_ns: int) -> None:
+        if self.flows:
+            self._step("sweep", now_ns)
+        super().sweep(now_ns)
+
+    def role(self, mode: EngineMode, session: int, now_ns: int) -> int:
+        self._step("role", now_ns, int(mode), session)
+        return super().role(mode, session, now_ns)
+
+
+def main(config: Path, steps: Path) -> None:
+    """Run the daemon."""
+
+    def engine(settings: EngineSettings) -> ProgrammableEngine:
+        made = ProgrammableEngine(settings)
+        flows = made.intake.flows = RecordingFlows(settings, made, made.n)
+        flows.steps = steps.open("w")
+        options = {name: int(getattr(settings, name)) for name in CONFIG}
+        if settings.service_iss is not None or settings.service_ts is not None:
+            options |= {"force_iss": settings.service_iss or 0, "force_ts": settings.service_ts or 0}
+            options["shift_spaces"] = 1
+        words = (f"{name}={value}" for name, value in options.items())
+        print("config", *words, file=flows.steps)
+        return made
+
+    asyncio.run(Node(load(config), engine).run())
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

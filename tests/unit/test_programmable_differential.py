@@ -1,0 +1,79 @@
+"""The C engine's TCP and the programmable engine's, given the same recorded steps, do the same.
+
+The recordings in tests/vectors are of real pairs (tests/integration/test_programmable.py makes such
+ones anew): both nodes of a pair that served a download and an echo and lost its primary, also with
+shifted sequence and timestamp spaces. Lost, repeated and exchanged steps make more sequences of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.replay import ROOT, build_native, config_of, differences, run_native, run_python
+
+RECORDINGS = sorted((ROOT / "tests/vectors").glob("*.steps.gz"))
+SEEDS = range(6)
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C side, compiled."""
+    return build_native(tmp_path_factory.mktemp("replay"))
+
+
+def steps_of(recording: Path) -> list[str]:
+    """The lines of a recording."""
+    return gzip.decompress(recording.read_bytes()).decode().splitlines()
+
+
+def disturbed(steps: list[str], seed: int) -> list[str]:
+    """Lose, repeat and exchange some packets and records, and change some limits; times stay in order."""
+    chance = random.Random(seed)
+    config = config_of(steps) | {
+        "max_held": chance.choice((2, 1024)), "detach_after_ns": chance.choice((20_000_000, 2_000_000_000)),
+        "detach_divergent": chance.choice((0, 1)), "max_half_open": chance.choice((1, 4096)),
+    }  # fmt: skip
+    lines: list[str] = []
+    for line in steps[1:]:
+        if line.split()[0] in ("in", "out", "record"):
+            copies = chance.choices((0, 1, 2), (5, 90, 5))[0]
+            lines += [line] * copies
+            if (
+                copies
+                and len(lines) > 1
+                and chance.random() < 0.05
+                and lines[-2].split()[0] == line.split()[0]
+            ):
+                lines[-1], lines[-2] = lines[-2], lines[-1]
+        else:
+            lines.append(line)
+    latest = 0
+    for i, line in enumerate(lines):
+        what, first, *rest = line.split()
+        if what != "lease":
+            latest = max(latest, int(first))
+            lines[i] = " ".join((what, str(latest), *rest))
+    return ["config " + " ".join(f"{name}={value}" for name, value in config.items()), *lines]
+
+
+def test_there_are_recordings() -> None:
+    assert len(RECORDINGS) >= 3
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.name.partition(".")[0])
+def test_same_verdicts_edits_and_records(native: Path, recording: Path) -> None:
+    steps = steps_of(recording)
+    done = run_native(native, steps)
+    assert sum(map(len, done)) > 100, "the recording moves nothing"
+    assert not list(differences(steps, done, run_python(steps)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.name.partition(".")[0])
+def test_same_when_disturbed(native: Path, recording: Path, seed: int) -> None:
+    steps = disturbed(steps_of(recording), seed)
+    assert not list(differences(steps, run_native(native, steps), run_python(steps)))
