@@ -76,16 +76,11 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	}
 }
 
-static bool is_udp(const struct ftt_record *r)
-{
-	return r->type == FTT_REC_EVENT || r->type == FTT_REC_EVENT_ACK || r->type == FTT_REC_SENT;
-}
-
 static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_tcp *c;
 
-	if (is_udp(r)) {
+	if (r->key.proto == 17) {
 		ftt_udp_record(w, r, from, now_ns);
 		return;
 	}

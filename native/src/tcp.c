@@ -47,27 +47,22 @@ static void pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
  * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
  * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
  */
-static bool pass_edited(struct ftt_worker *w, uint16_t queue, uint32_t id, uint8_t *bytes, uint32_t cap, uint32_t len,
-			bool csum_ready, const struct ftt_pkt *k, const struct ftt_edit *e)
+static void pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
 {
 	if (!e->change) {
-		w->n.passed++;
-		ftt_nfq_verdict(&w->nfq, queue, id, true, NULL, 0);
-		return true;
+		pass(w, p);
+	} else if (p->bytes && p->cap == p->len) {
+		ftt_apply(p->bytes, k, e, p->csum_ready);
+		w->n.translated++;
+		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
+		ftt_worker_verdict(w, p, true, p->bytes);
+	} else if (e->change == FTT_EDIT_WND) { /* the client is promised more than was meant: that holds now */
+		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
+		pass(w, p);
+	} else {
+		drop(w, p, &w->n.drop_truncated);
 	}
-	if (!bytes || cap < len) {
-		bool only_window = e->change == FTT_EDIT_WND;
-
-		w->n.drop_truncated += !only_window;
-		w->n.passed += only_window;
-		ftt_nfq_verdict(&w->nfq, queue, id, only_window, NULL, 0);
-		return only_window;
-	}
-	ftt_apply(bytes, k, e, csum_ready);
-	w->n.translated++;
-	w->n.window_limited += !!(e->change & FTT_EDIT_WND);
-	ftt_nfq_verdict(&w->nfq, queue, id, true, bytes, len);
-	return true;
 }
 
 /* --- holding --------------------------------------------------------------------------------- */
@@ -80,6 +75,8 @@ static void hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_p
 	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
 		drop(w, p, &w->n.drop_bound); /* as if the network had: the stack sends it again */
+		if (!c->n_held)
+			c->flow.held_since_ns = 0;
 		return;
 	}
 	h->since_ns = now_ns;
@@ -137,6 +134,8 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 
 	while (c->held) {
 		struct ftt_held *h = c->held;
+		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .csum_ready = h->csum_ready,
+					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};
 		struct ftt_edit e;
 		enum ftt_verdict v;
 
@@ -150,10 +149,10 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		actions |= e.actions;
 		if (v == FTT_DROP) {
 			count_drop(w, e.drop);
-			ftt_nfq_verdict(&w->nfq, h->queue, h->id, false, NULL, 0);
+			ftt_worker_verdict(w, &p, false, NULL);
 		} else {
 			w->n.released++;
-			pass_edited(w, h->queue, h->id, h->bytes, h->bytes ? h->len : 0, h->len, h->csum_ready, &h->pkt, &e);
+			pass_edited(w, &c->flow, &p, &h->pkt, &h->seg, &e);
 		}
 		unlink_held(w, c, now_ns);
 	}
@@ -460,12 +459,13 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		}
 		return;
 	}
+	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
 	before = c->flow.bits;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k);
 	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
 		c->bytes_in += s->len;
-		pass_edited(w, p->queue, p->id, p->bytes, p->cap, p->len, p->csum_ready, k, &e);
+		pass_edited(w, &c->flow, p, k, s, &e);
 	} else {
 		count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
@@ -528,7 +528,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		drop(w, p, &w->n.drop_lease);
 	else if (v == FTT_PASS)
-		pass_edited(w, p->queue, p->id, p->bytes, p->cap, p->len, p->csum_ready, k, &e);
+		pass_edited(w, &c->flow, p, k, s, &e);
 	else if (v == FTT_HOLD)
 		hold(w, c, p, k, s, now_ns);
 	else {

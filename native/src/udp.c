@@ -199,6 +199,7 @@ static void pass_with_port(struct ftt_worker *w, struct ftt_nfq_packet *p, const
 			   uint16_t port)
 {
 	uint8_t *l4 = p->bytes + k->l4;
+	bool has_csum;
 
 	if (get_be16(l4 + at) == port) {
 		w->n.passed++;
@@ -210,15 +211,16 @@ static void pass_with_port(struct ftt_worker *w, struct ftt_nfq_packet *p, const
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
 	}
-	if (p->csum_ready && get_be16(l4 + 6))
+	has_csum = !p->csum_ready || get_be16(l4 + 6);
+	if (p->csum_ready && has_csum)
 		csum_replace16(l4 + 6, get_be16(l4 + at), port);
 	put_be16(l4 + at, port);
 	if (!p->csum_ready) {
 		put_be16(l4 + 6, 0);
 		put_be16(l4 + 6, (uint16_t)~ftt_l4_sum(p->bytes, k));
 	}
-	if (!get_be16(l4 + 6) && !p->csum_ready)
-		put_be16(l4 + 6, 0xffff);
+	if (has_csum && !get_be16(l4 + 6))
+		put_be16(l4 + 6, 0xffff); /* RFC 768: 0 means that there is none */
 	w->n.translated++;
 	ftt_worker_verdict(w, p, true, p->bytes);
 }

@@ -204,7 +204,8 @@ struct ftt_flow_info {
 
 struct ftt_engine;
 
-/* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. */
+/* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. Heartbeats,
+ * leases and announcements exist from the start on; before it their calls do nothing or return an error. */
 struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len);
 int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len);
 void ftt_engine_close(struct ftt_engine *e);

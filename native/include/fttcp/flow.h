@@ -78,7 +78,8 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_PEER_RST = 512,
 	FTT_F_BEHIND = 1024,   /* after takeover: the client has more than our stack has sent */
 	FTT_F_SYN_AGAIN = 2048, /* a SYN with another ISN was seen: next_irs */
-	FTT_F_ESTABLISHED = 4096 /* the client has acknowledged the SYN-ACK */
+	FTT_F_ESTABLISHED = 4096, /* the client has acknowledged the SYN-ACK */
+	FTT_F_TAKEN = 8192     /* taken over: the client may know of bytes that our stack has not sent */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */
@@ -117,7 +118,10 @@ struct ftt_flow {
 	uint32_t delivered_ack; /* highest acknowledgement given to it */
 	uint64_t synack_ns;
 	uint32_t fin_end;      /* sequence number behind its FIN */
-	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN */
+	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN: the new SYN's numbers */
+	uint32_t next_tsval;
+	uint16_t next_wnd, next_mss;
+	uint8_t next_wscale, pad[3];
 
 	/* the other node, as last told (primary) */
 	uint32_t committed;    /* its stack's rcv_nxt */
@@ -138,7 +142,7 @@ struct ftt_flow {
 };
 
 _Static_assert(sizeof(struct ftt_flow_hard) == 20, "what survives a failover is 20 bytes");
-_Static_assert(sizeof(struct ftt_flow) <= 192, "a flow's state is three cache lines");
+_Static_assert(sizeof(struct ftt_flow) <= 256, "a flow's state is four cache lines");
 
 enum { /* struct ftt_edit.change */
 	FTT_EDIT_SEQ = 1, FTT_EDIT_ACK = 2, FTT_EDIT_TSVAL = 4, FTT_EDIT_TSECR = 8, FTT_EDIT_SACK = 16,
@@ -220,8 +224,11 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *
 	if (!(s->flags & TCP_ACK))
 		return;
 	/* the primary's stack has sent all that can be acknowledged; a backup's may be behind */
-	if (ftt_flow_emits(s->mode) && !(f->bits & FTT_F_BEHIND) && seq_gt(s->ack, f->local_snd_nxt))
-		return;
+	if (ftt_flow_emits(s->mode) && seq_gt(s->ack, f->local_snd_nxt)) {
+		if (!(f->bits & FTT_F_TAKEN))
+			return;
+		f->bits |= FTT_F_BEHIND;
+	}
 	if (s->ack - f->client_acked < 1u << 30) {
 		f->client_acked = s->ack;
 		f->client_wnd = s->wnd;
@@ -238,18 +245,29 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *
 	}
 }
 
+/* What a SYN tells, taken up when it begins the flow. */
+static inline void ftt_client_begin(struct ftt_flow *f, uint32_t tsval, uint16_t wnd, uint16_t mss, uint8_t wscale)
+{
+	f->client_tsval = tsval;
+	f->client_wnd = wnd;
+	f->mss = mss;
+	f->hard.client_wscale = wscale;
+}
+
 static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct ftt_seg *s)
 {
-	if (s->seq != f->hard.irs) {
-		f->next_irs = s->seq; /* whether it is a new connection, the stack decides: see its SYN-ACK */
+	uint16_t mss = (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0); /* RFC 9293 3.7.1 */
+	uint8_t wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
+
+	if (s->seq != f->hard.irs) { /* whether it is a new connection, the stack decides: see its SYN-ACK */
+		f->next_irs = s->seq;
+		f->next_tsval = s->tsval;
+		f->next_wnd = s->wnd;
+		f->next_mss = mss;
+		f->next_wscale = wscale;
 		f->bits |= FTT_F_SYN_AGAIN;
 	} else if (!(f->bits & FTT_F_SYNACK)) {
-		f->client_wnd = s->wnd;
-		f->client_tsval = s->tsval;
-		f->hard.client_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
-		f->mss = s->mss > 48 ? s->mss : 536; /* RFC 9293 3.7.1 */
-		if (s->options & FTT_OPT_TS)
-			f->mss -= 12;
+		ftt_client_begin(f, s->tsval, s->wnd, mss, wscale);
 	}
 	return FTT_PASS;
 }
@@ -314,12 +332,10 @@ static inline void ftt_flow_map_ts(struct ftt_flow *f, uint32_t local_tsval, uin
 static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
 	if (f->bits & FTT_F_SYN_AGAIN && s->ack == f->next_irs + 1 && s->seq != f->local_iss) {
-		uint8_t client_wscale = f->hard.client_wscale;
-		uint16_t mss = f->mss;
+		struct ftt_flow old = *f; /* the stack took the new connection: so do we */
 
-		ftt_flow_init(f, s->ack - 1, now_ns); /* the stack took the new connection: so do we */
-		f->hard.client_wscale = client_wscale;
-		f->mss = mss;
+		ftt_flow_init(f, s->ack - 1, now_ns);
+		ftt_client_begin(f, old.next_tsval, old.next_wnd, old.next_mss, old.next_wscale);
 	}
 	if (f->bits & FTT_F_SYNACK && s->seq == f->local_iss)
 		return false;
@@ -391,7 +407,7 @@ static inline void ftt_flow_join(struct ftt_flow *f)
 static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
-	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt;
+	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt, end;
 	uint16_t bits = f->bits;
 
 	e->drop = FTT_DROP_SUPPRESSED;
@@ -415,11 +431,13 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		}
 		return FTT_DROP;
 	}
-	ftt_server_observe(f, s);
+	end = ftt_server_observe(f, s);
 	if (f->local_rcv_nxt != rcv_nxt || f->local_edge != edge || f->bits != bits ||
 	    (f->local_snd_nxt != snd_nxt && f->bits & FTT_F_LOCAL_FIN))
 		e->actions |= FTT_ACT_COMMIT;
-	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack))
+	/* the client has more, or the stack sends again what it was told of: it did not take our word */
+	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
+	    (s->len && seq_leq(end, f->delivered_ack)))
 		e->actions |= FTT_ACT_INJECT;
 	if (ftt_flow_ended(f))
 		e->actions |= FTT_ACT_CLOSED;
@@ -443,15 +461,13 @@ static inline bool ftt_ended_alike(const struct ftt_flow *f, const struct ftt_se
 static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32_t edge, bool in_step)
 {
 	uint8_t scale = f->hard.service_wscale;
-	uint32_t room, round = 0;
+	uint32_t room, promised;
 
-	if (in_step && seq_gt(edge, seq_max(f->peer_edge, f->advertised_edge))) {
+	if (in_step && seq_gt(edge, seq_max(f->peer_edge, f->advertised_edge)))
 		edge = seq_max(f->peer_edge, f->advertised_edge);
-		if (seq_geq(f->advertised_edge, f->peer_edge))
-			round = (1u << scale) - 1;
-	}
-	room = seq_gt(edge, ack) ? edge - ack : 0;
-	room = (room + round) >> scale;
+	room = seq_gt(edge, ack) ? (edge - ack) >> scale : 0;
+	promised = seq_gt(f->advertised_edge, ack) ? (f->advertised_edge - ack + (1u << scale) - 1) >> scale : 0;
+	room = room > promised ? room : promised;
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }
 
@@ -538,7 +554,7 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 						const struct ftt_shift *shift, struct ftt_edit *e)
 {
 	if (!ftt_server_synack(f, s, now_ns)) {
-		if (f->protection == FTT_OPENING) {
+		if (s->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
 			e->drop = FTT_DROP_REPEATED;
 			return FTT_DROP;
 		}
@@ -574,7 +590,7 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 		return FTT_PASS;
 	}
 	ftt_server_observe(f, s);
-	if (s->mode == FTT_MODE_SOLO && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
+	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind)
 		return FTT_HOLD; /* in order behind those that wait */

@@ -180,6 +180,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		ftt_flow_map_ts(f, f->local_tsval, f->local_tsval);
 		f->hard.service_wscale = f->hard.local_wscale;
 	}
+	f->bits |= FTT_F_TAKEN;
 	f->protection = FTT_UNPROTECTED;
 	f->reason = FTT_WHY_SOLO;
 	f->advertised_edge = f->local_edge;

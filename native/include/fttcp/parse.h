@@ -34,7 +34,8 @@ enum { /* TCP option kinds (IANA) */
 };
 
 enum { /* struct ftt_seg.options */
-	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8, FTT_OPT_SIGNED = 16
+	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8, FTT_OPT_SIGNED = 16,
+	FTT_OPT_BAD = 32 /* an option with an impossible length: nothing behind it was read */
 };
 
 struct ftt_pkt {
@@ -142,8 +143,8 @@ static inline enum ftt_parsed ftt_parse_ip6(const uint8_t *p, uint32_t cap, uint
 	return FTT_PARSED_OTHER;
 }
 
-/* Options of a TCP header of `hlen` bytes at p; false when a length is impossible (RFC 9293 3.2). */
-static inline bool ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct ftt_pkt *k, struct ftt_seg *s)
+/* Options of a TCP header of `hlen` bytes at p, as far as Linux reads them (tcp_parse_options). */
+static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct ftt_pkt *k, struct ftt_seg *s)
 {
 	uint32_t at = 20;
 
@@ -151,16 +152,16 @@ static inline bool ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 		uint8_t kind = p[at], size;
 
 		if (kind == TCPOPT_END)
-			break;
+			return;
 		if (kind == TCPOPT_NOOP) {
 			at++;
 			continue;
 		}
-		if (at + 2 > hlen)
-			return false;
-		size = p[at + 1];
-		if (size < 2 || at + size > hlen)
-			return false;
+		size = at + 2 > hlen ? 0 : p[at + 1];
+		if (size < 2 || at + size > hlen) {
+			s->options |= FTT_OPT_BAD;
+			return;
+		}
 		if (kind == TCPOPT_TIMESTAMPS && size == 10) {
 			s->options |= FTT_OPT_TS;
 			s->tsval = get_be32(p + at + 2);
@@ -182,7 +183,6 @@ static inline bool ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 		}
 		at += size;
 	}
-	return true;
 }
 
 static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, struct ftt_pkt *k, struct ftt_seg *s)
@@ -208,8 +208,7 @@ static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, stru
 	s->flags = t[13] & 0x3f;
 	s->wnd = get_be16(t + 14);
 	s->len = k->payload_len;
-	if (!ftt_parse_tcp_options(t, hlen, k, s))
-		return FTT_PARSED_MALFORMED;
+	ftt_parse_tcp_options(t, hlen, k, s);
 	return FTT_PARSED_TCP;
 }
 

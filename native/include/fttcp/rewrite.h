@@ -111,7 +111,8 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 	b->dst = k->service;
 	b->sport = k->client_port;
 	b->dport = k->service_port;
-	b->seq = seq_max(f->client_nxt, f->local_rcv_nxt);
+	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
+	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
 	b->ack = ack + f->hard.delta;
 	b->wnd = f->client_wnd;
 	b->flags = TCP_ACK;
@@ -132,7 +133,7 @@ static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nx
 	b->flags = TCP_RST;
 }
 
-/* Our present acknowledgement, for the client, in service space; elapsed_ms since the stack's last segment. */
+/* Our present acknowledgement, for the client, in service space. */
 static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
 {
 	bool in_step = mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
