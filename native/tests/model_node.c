@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model_node.c - the engine's sources on a modelled kernel: queue, channel and raw sockets; see model.h. */
+#define _GNU_SOURCE
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include "model_node.h"
+
+enum { QUEUE_IN = 1, QUEUE_OUT = 2 };
+
+static struct node *node_of_worker(struct ftt_worker *w)
+{
+	return (struct node *)((char *)w - offsetof(struct node, worker));
+}
+
+/* --- packets -------------------------------------------------------------------------------------- */
+
+struct wire *wire_new(const uint8_t *bytes, uint32_t len)
+{
+	struct wire *w = malloc(sizeof(*w) + len);
+
+	CHECK(w);
+	w->next = NULL;
+	w->at = 0;
+	w->id = 0;
+	w->len = len;
+	memcpy(w->bytes, bytes, len);
+	return w;
+}
+
+void wire_push(struct wire_queue *q, struct wire *w)
+{
+	if (!q->first)
+		q->tail = &q->first;
+	w->next = NULL;
+	*q->tail = w;
+	q->tail = &w->next;
+}
+
+struct wire *wire_pop(struct wire_queue *q)
+{
+	struct wire *w = q->first;
+
+	if (w)
+		q->first = w->next;
+	return w;
+}
+
+void wire_clear(struct wire_queue *q)
+{
+	struct wire *w;
+
+	while ((w = wire_pop(q)))
+		free(w);
+}
+
+/* --- what the engine calls ------------------------------------------------------------------------ */
+
+uint64_t ftt_now_ns(void)
+{
+	return model_now;
+}
+
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	((struct node *)((char *)e - offsetof(struct node, engine)))->events[ev->kind]++;
+}
+
+void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+{
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)q - offsetof(struct ftt_worker, nfq)));
+	struct wire **at = &n->queued, *w;
+
+	while (*at && (*at)->id != id)
+		at = &(*at)->next;
+	w = *at;
+	MODEL_CHECK(w, "%s: a verdict for packet %u, which waits for none", n->name, id);
+	*at = w->next;
+	if (accept && bytes) {
+		MODEL_CHECK(len == w->len, "%s: a packet became %u bytes instead of %u", n->name, len, w->len);
+		memcpy(w->bytes, bytes, len);
+	}
+	if (!accept)
+		free(w);
+	else if (queue == QUEUE_IN)
+		wire_push(&n->to_stack, w);
+	else
+		n->to_client(n, w);
+}
+
+void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
+{
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
+	uint8_t bytes[FTT_BARE_MAX];
+	size_t len = ftt_build_bare(bytes, b);
+
+	if (to_client)
+		n->to_client(n, wire_new(bytes, (uint32_t)len));
+	else
+		wire_push(&n->to_stack, wire_new(bytes, (uint32_t)len));
+}
+
+void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
+{
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
+
+	wire_push(&n->to_stack, wire_new(packet, (uint32_t)len));
+}
+
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	(void)m;
+	(void)packet;
+	(void)to_client;
+	MODEL_CHECK(false, "UDP in a model of TCP, %zu bytes", len);
+	return -1;
+}
+
+void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
+{
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)c - offsetof(struct ftt_worker, channel)));
+	size_t len = ftt_record_put(n->records + n->records_len, sizeof(n->records) - n->records_len, r);
+
+	(void)counters;
+	MODEL_CHECK(len && to == 0, "%s: record of type %u for worker %u", n->name, r->type, to);
+	n->records_len += len;
+}
+
+int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+			struct ftt_counters *counters)
+{
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)c - offsetof(struct ftt_worker, channel)));
+
+	(void)counters;
+	if (!n->arrived)
+		return 0;
+	memset(h, 0, sizeof(*h));
+	*records = n->arrived->bytes;
+	*len = n->arrived->len;
+	n->arrived = NULL;
+	return 1;
+}
+
+/* --- the node ------------------------------------------------------------------------------------- */
+
+static void stack_sends(struct stack *s, struct wire *w)
+{
+	wire_push(&((struct node *)s->owner)->out, w);
+}
+
+void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
+{
+	struct ftt_config *cfg = &n->engine.cfg;
+
+	memset(n, 0, sizeof(*n));
+	n->name = name;
+	n->alive = true;
+	cfg->workers = 1;
+	cfg->n_ports = 1;
+	cfg->port[0] = (struct ftt_port){.port = 80, .proto = 6};
+	cfg->detach_after_ns = 2000 * MS;
+	cfg->end_grace_ns = 200 * MS;
+	cfg->open_timeout_ns = 500 * MS;
+	cfg->idle_timeout_ns = cfg->udp_idle_timeout_ns = 7200000 * MS;
+	cfg->max_flows = cfg->max_half_open = 16;
+	cfg->max_held = cfg->max_held_total = 256;
+	cfg->compare = 1;
+	atomic_store(&n->engine.shared.vouched, 1);
+	n->worker.e = &n->engine;
+	CHECK(!ftt_table_open(&n->worker.table, cfg->max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
+	stack_init(&n->stack, false, family);
+	n->stack.send = stack_sends;
+	n->stack.owner = n;
+	node_role(n, mode, 1);
+}
+
+void node_close(struct node *n)
+{
+	while (n->worker.table.all)
+		ftt_tcp_forget(&n->worker, n->worker.table.all, false);
+	ftt_tcp_free_spent(&n->worker);
+	ftt_table_close(&n->worker.table);
+	ftt_udp_close(&n->worker.udp);
+	wire_clear(&n->in);
+	wire_clear(&n->out);
+	wire_clear(&n->to_stack);
+	while (n->queued) {
+		struct wire *w = n->queued;
+
+		n->queued = w->next;
+		free(w);
+	}
+}
+
+void node_role(struct node *n, uint32_t mode, uint64_t session)
+{
+	struct ftt_shared *sh = &n->engine.shared;
+
+	atomic_store(&sh->lease_policy, mode == FTT_MODE_BACKUP ? FTT_LEASE_NONE : FTT_LEASE_SELF);
+	atomic_store(&sh->lease_until_ns, mode == FTT_MODE_BACKUP ? 0 : UINT64_MAX);
+	atomic_store(&sh->mode, mode);
+	ftt_follow_role(&n->worker, mode, session, model_now);
+	node_run(n);
+}
+
+static void one_packet(struct node *n, struct wire *w, bool in)
+{
+	struct ftt_nfq_packet p = {.id = ++n->next_id, .queue = in ? QUEUE_IN : QUEUE_OUT, .csum_ready = true,
+				   .csum_unknown = in, .cap = w->len, .len = w->len};
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	w->id = p.id;
+	w->next = n->queued;
+	n->queued = w;
+	p.bytes = malloc(w->len);
+	CHECK(p.bytes);
+	memcpy(p.bytes, w->bytes, w->len);
+	MODEL_CHECK(ftt_parse(p.bytes, p.cap, p.len, &k, &s) == FTT_PARSED_TCP, "%s: %u bytes", n->name, p.len);
+	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
+	s.mode = (uint8_t)n->worker.mode;
+	(in ? ftt_tcp_from_client : ftt_tcp_from_server)(&n->worker, &p, &k, &s, model_now);
+	free(p.bytes); /* a slot is used again: whoever holds the packet must have copied it */
+}
+
+void node_run(struct node *n)
+{
+	struct wire *w;
+
+	while (n->alive) {
+		if ((w = wire_pop(&n->to_stack))) {
+			stack_receive(&n->stack, w);
+			free(w);
+		} else if ((w = wire_pop(&n->out))) {
+			one_packet(n, w, false);
+		} else if ((w = wire_pop(&n->in))) {
+			one_packet(n, w, true);
+		} else {
+			break;
+		}
+	}
+	ftt_tcp_free_spent(&n->worker);
+	ftt_tcp_send_commits(&n->worker);
+	if (n->records_len)
+		n->to_peer(n, wire_new(n->records, (uint32_t)n->records_len));
+	n->records_len = 0;
+}
+
+void node_from_client(struct node *n, struct wire *w)
+{
+	wire_push(&n->in, w);
+}
+
+void node_from_peer(struct node *n, const struct wire *w)
+{
+	n->arrived = w;
+	ftt_follow_records(&n->worker, model_now);
+	node_run(n);
+}
+
+void node_tick(struct node *n)
+{
+	ftt_follow_tick(&n->worker, model_now);
+	stack_tick(&n->stack);
+	node_run(n);
+}
+
+struct ftt_tcp *node_flow(struct node *n)
+{
+	return n->worker.table.all;
+}

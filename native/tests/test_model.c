@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Thousands of connections through a pair whose primary (or backup) is lost at a random moment,
+ * over networks that lose and reorder. Checked at every packet: I1 (only the owner speaks), I2
+ * (nothing is acknowledged that the backup's kernel does not have), I3 (every byte of both
+ * streams, and that a protected flow comes to its end), windows that never shrink.
+ *
+ *   test_model             the usual runs
+ *   test_model SEED        one run, told in short
+ *   test_model SEED COUNT  COUNT runs from SEED on
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "model.h"
+#include "model_node.h"
+#include "packet.h"
+
+#define RUNS 3000u
+#define PATIENCE (240 * 1000 * MS)
+#define TICK MS
+
+uint64_t model_seed, model_now;
+
+enum fate { FATE_NONE, FATE_CRASH, FATE_SWITCHOVER, FATE_BACKUP_LOST, FATES };
+enum bound_for { TO_SERVICE, TO_CLIENT, MIRRORED, RECORDS_TO_P, RECORDS_TO_B };
+enum end { END_COMPLETE, END_RESET, END_STUCK, ENDS };
+
+struct event {
+	uint64_t at, order;
+	enum bound_for what;
+	struct wire *wire;
+};
+
+static struct world {
+	struct node p, b;
+	struct stack client;
+	uint64_t chance; /* state of model_random() */
+	/* what is to be carried: count requests of req bytes, each answered with resp bytes */
+	uint32_t req, resp, count;
+	bool lockstep, client_ends_early, server_ends_first;
+	uint32_t read_speed[2], write_speed[2], client_speed; /* bytes per tick; 0 = p, 1 = b */
+	/* networks: per mille, and ns */
+	uint32_t lose_service, lose_mirror, lose_records;
+	uint64_t delay_service, delay_peer;
+	/* what happens */
+	enum fate fate;
+	uint64_t fate_at, takeover_at;
+	bool fallen, taken_over, client_cut;
+	uint8_t protection; /* of the primary's flow when it fell */
+	bool had_flow;
+	/* the client's view */
+	uint8_t told_wscale;
+	uint32_t told_edge;
+	bool told;
+	/* events under way: a heap */
+	struct event *heap;
+	size_t n, room;
+	uint64_t order;
+} *w;
+
+uint32_t model_random(uint32_t below)
+{
+	w->chance ^= w->chance << 13;
+	w->chance ^= w->chance >> 7;
+	w->chance ^= w->chance << 17;
+	return (uint32_t)((w->chance * 0x2545f4914f6cdd1dull >> 32) * below >> 32);
+}
+
+bool model_chance(uint32_t per_mille)
+{
+	return model_random(1000) < per_mille;
+}
+
+uint8_t model_byte(bool from_client, uint32_t offset)
+{
+	uint32_t h = (offset + (from_client ? 0x10000 : 0) + (uint32_t)model_seed * 31) * 2654435761u;
+
+	return (uint8_t)(h >> 24);
+}
+
+/* --- events under way ------------------------------------------------------------------------------- */
+
+static bool earlier(const struct event *a, const struct event *b)
+{
+	return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void heap_push(struct event e)
+{
+	size_t i = w->n++;
+
+	if (w->n > w->room) {
+		w->room = w->room ? 2 * w->room : 64;
+		w->heap = realloc(w->heap, w->room * sizeof(*w->heap));
+		CHECK(w->heap);
+	}
+	for (; i && earlier(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2)
+		w->heap[i] = w->heap[(i - 1) / 2];
+	w->heap[i] = e;
+}
+
+static struct event heap_pop(void)
+{
+	struct event top = w->heap[0], last = w->heap[--w->n];
+	size_t i = 0;
+
+	for (size_t child = 1; child < w->n; child = 2 * i + 1) {
+		child += child + 1 < w->n && earlier(&w->heap[child + 1], &w->heap[child]);
+		if (!earlier(&w->heap[child], &last))
+			break;
+		w->heap[i] = w->heap[child];
+		i = child;
+	}
+	if (w->n)
+		w->heap[i] = last;
+	return top;
+}
+
+/* Sends over a network that may lose it, and delays each by chance, so that order is not kept. */
+static void carry(struct wire *packet, enum bound_for what, uint32_t lose, uint64_t delay)
+{
+	struct event e = {.order = ++w->order, .what = what, .wire = packet};
+
+	if (model_chance(lose)) {
+		free(packet);
+		return;
+	}
+	e.at = model_now + delay + (model_chance(30) ? delay * model_random(8) : model_random((uint32_t)delay / 16 + 1));
+	heap_push(e);
+}
+
+/* --- what is checked at every packet ---------------------------------------------------------------- */
+
+static void check_window(const struct ftt_seg *g)
+{
+	uint32_t edge = g->ack + ((uint32_t)g->wnd << (g->flags & TCP_SYN ? 0 : w->told_wscale));
+
+	if (g->flags & TCP_RST || !(g->flags & TCP_ACK))
+		return;
+	if (g->flags & TCP_SYN)
+		w->told_wscale = g->wscale;
+	MODEL_CHECK(!w->told || seq_geq(edge, w->told_edge), "the window shrank by %u", w->told_edge - edge);
+	w->told_edge = edge;
+	w->told = true;
+}
+
+static void check_commit(struct node *n, const struct ftt_seg *g)
+{
+	const struct ftt_tcp *c = node_flow(n);
+	const struct stack *follower = &w->b.stack;
+	uint32_t has = follower->irs + (uint32_t)follower->rcv_nxt;
+
+	if (n->worker.mode != FTT_MODE_PAIRED || !c || c->flow.protection != FTT_PROTECTED || !(g->flags & TCP_ACK))
+		return;
+	MODEL_CHECK(follower->state != STACK_LISTEN, "the backup's kernel knows nothing of the flow");
+	MODEL_CHECK(seq_leq(g->ack, has), "acknowledged %u bytes that the backup does not have", g->ack - has);
+	MODEL_CHECK(node_flow(&w->b) && node_flow(&w->b)->flow.bits & FTT_F_MAPPED, "the backup does not hold the flow");
+}
+
+static void to_client(struct node *n, struct wire *packet)
+{
+	struct ftt_pkt k;
+	struct ftt_seg g;
+
+	MODEL_CHECK(n->alive && ftt_may_emit(&n->engine.shared, model_now), "%s spoke out of turn", n->name);
+	MODEL_CHECK(ftt_parse(packet->bytes, packet->len, packet->len, &k, &g) == FTT_PARSED_TCP, "%s", n->name);
+	if (n == &w->p)
+		check_commit(n, &g);
+	if (!w->taken_over)
+		check_window(&g);
+	carry(packet, TO_CLIENT, w->lose_service, w->delay_service);
+}
+
+static void to_peer(struct node *n, struct wire *records)
+{
+	carry(records, n == &w->p ? RECORDS_TO_B : RECORDS_TO_P, w->lose_records, w->delay_peer);
+}
+
+static void client_sends(struct stack *s, struct wire *packet)
+{
+	(void)s;
+	carry(packet, TO_SERVICE, w->lose_service, w->delay_service);
+}
+
+/* --- the world --------------------------------------------------------------------------------------- */
+
+static void to_service(struct wire *packet)
+{
+	if (w->p.alive && w->p.worker.mode != FTT_MODE_IDLE) {
+		carry(wire_new(packet->bytes, packet->len), MIRRORED, w->lose_mirror, w->delay_peer);
+		node_from_client(&w->p, packet);
+		node_run(&w->p);
+	} else if (w->taken_over) {
+		node_from_client(&w->b, packet);
+		node_run(&w->b);
+	} else {
+		free(packet);
+	}
+}
+
+static void handle(struct event e)
+{
+	struct node *n = e.what == RECORDS_TO_P ? &w->p : &w->b;
+
+	switch (e.what) {
+	case TO_SERVICE:
+		to_service(e.wire);
+		return;
+	case TO_CLIENT:
+		stack_receive(&w->client, e.wire);
+		break;
+	case MIRRORED:
+		if (w->b.alive) {
+			node_from_client(&w->b, e.wire);
+			node_run(&w->b);
+			return;
+		}
+		break;
+	default:
+		if (n->alive)
+			node_from_peer(n, e.wire);
+		break;
+	}
+	free(e.wire);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void serve(struct node *n, int which)
+{
+	struct stack *s = &n->stack;
+	uint64_t read = least(stack_received(s), s->read + model_random(w->read_speed[which] + 1));
+	uint64_t due = read / w->req * w->resp, written;
+
+	if (!n->alive || s->state != STACK_OPEN)
+		return;
+	stack_read(s, read);
+	written = least(due, s->written + model_random(w->write_speed[which] + 1));
+	stack_write(s, written, written == (uint64_t)w->resp * w->count && (w->server_ends_first || s->got_fin));
+	node_run(n);
+}
+
+static void use(struct stack *s)
+{
+	uint64_t read = least(stack_received(s), s->read + model_random(w->client_speed + 1));
+	uint64_t total = (uint64_t)w->req * w->count, due = total;
+
+	stack_read(s, read);
+	if (w->lockstep)
+		due = least(total, (w->resp ? read / w->resp + 1 : w->count) * w->req);
+	due = least(due, s->written + model_random(w->client_speed + 1));
+	stack_write(s, due, due == total && (w->client_ends_early || read == (uint64_t)w->resp * w->count));
+	stack_tick(s);
+}
+
+static void fall(void)
+{
+	struct ftt_tcp *c = node_flow(&w->p);
+
+	w->fallen = true;
+	w->had_flow = c;
+	w->protection = c ? c->flow.protection : FTT_NEW;
+	switch (w->fate) {
+	case FATE_CRASH:
+		w->p.alive = false;
+		break;
+	case FATE_SWITCHOVER:
+		node_role(&w->p, FTT_MODE_IDLE, 1);
+		w->p.alive = false;
+		break;
+	default:
+		w->b.alive = false;
+		break;
+	}
+}
+
+static void survive(void)
+{
+	w->taken_over = true;
+	if (w->fate == FATE_BACKUP_LOST)
+		node_role(&w->p, FTT_MODE_SOLO, 2);
+	else
+		node_role(&w->b, FTT_MODE_SOLO, 1);
+}
+
+static void tick(void)
+{
+	if (w->fate != FATE_NONE && !w->fallen && model_now >= w->fate_at)
+		fall();
+	if (w->fallen && !w->taken_over && model_now >= w->takeover_at)
+		survive();
+	use(&w->client);
+	serve(&w->p, 0);
+	serve(&w->b, 1);
+	if (w->p.alive)
+		node_tick(&w->p);
+	if (w->b.alive)
+		node_tick(&w->b);
+}
+
+static bool served(const struct node *n)
+{
+	return n->stack.got_fin && stack_received(&n->stack) == (uint64_t)w->req * w->count;
+}
+
+static bool complete(void)
+{
+	return w->client.got_fin && stack_received(&w->client) == (uint64_t)w->resp * w->count &&
+	       ((w->p.alive && served(&w->p)) || (w->b.alive && w->taken_over && served(&w->b)));
+}
+
+static void prepare_networks(void)
+{
+	static const uint32_t speeds[] = {10, 60, 300, 2000, 20000};
+
+	w->lose_service = model_chance(500) ? 0 : model_random(80);
+	w->lose_mirror = model_chance(500) ? 0 : model_random(150);
+	w->lose_records = model_chance(500) ? 0 : model_random(200);
+	w->delay_service = MS / 20 + model_random(20000000) / (1 + model_random(40));
+	w->delay_peer = MS / 20 + model_random(1000000);
+	for (int i = 0; i < 2; i++) {
+		w->read_speed[i] = speeds[model_random(5)];
+		w->write_speed[i] = speeds[model_random(5)];
+	}
+	w->client_speed = speeds[1 + model_random(4)];
+}
+
+static void prepare(uint64_t seed)
+{
+	uint8_t family = seed & 1 ? 4 : 6;
+
+	model_seed = seed;
+	model_now = 1000000 * MS;
+	w->chance = (seed + 1) * 0x9e3779b97f4a7c15ull;
+	for (int i = 0; i < 8; i++)
+		model_random(2);
+	w->count = 1 + model_random(6);
+	w->req = 1 + (model_chance(500) ? model_random(100) : model_random(3000));
+	w->resp = model_chance(500) ? model_random(100) : model_random(3000);
+	w->lockstep = model_chance(500);
+	w->client_ends_early = model_chance(300);
+	w->server_ends_first = model_chance(500);
+	prepare_networks();
+	node_open(&w->p, "primary", FTT_MODE_PAIRED, family);
+	node_open(&w->b, "backup", FTT_MODE_BACKUP, family);
+	w->p.to_client = w->b.to_client = to_client;
+	w->p.to_peer = w->b.to_peer = to_peer;
+	w->b.stack.rto_min = 5 * MS;
+	stack_init(&w->client, true, family);
+	w->client.send = client_sends;
+	w->fate = (enum fate)(seed / 2 % FATES);
+	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
+	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER ? MS : (20 + model_random(130)) * MS);
+}
+
+static enum end run(uint64_t seed)
+{
+	uint64_t next_tick, until;
+
+	prepare(seed);
+	next_tick = model_now;
+	until = w->fate_at + PATIENCE;
+	stack_connect(&w->client);
+	while (model_now < until && !complete() && w->client.state != STACK_RESET) {
+		if (w->n && w->heap[0].at <= next_tick) {
+			model_now = w->heap[0].at;
+			handle(heap_pop());
+		} else {
+			model_now = next_tick;
+			next_tick += TICK;
+			tick();
+		}
+	}
+	return complete() ? END_COMPLETE : w->client.state == STACK_RESET ? END_RESET : END_STUCK;
+}
+
+static void tell(enum end end)
+{
+	static const char *const fates[] = {"none", "crash", "switchover", "backup lost"};
+	static const char *const ends[] = {"complete", "reset", "stuck"};
+	const struct ftt_tcp *c = node_flow(&w->b);
+
+	printf("seed %llu: %u x %u bytes in, %u out; fate %s%s, flow was %u; %s after %llu ms\n",
+	       (unsigned long long)model_seed, w->count, w->req, w->resp, fates[w->fate], w->fallen ? "" : " (later)",
+	       w->protection, ends[end], (unsigned long long)(model_now / MS - 1000000));
+	printf("  client: sent %llu, acknowledged %llu, received %llu; discarded for unsent: client %llu, p %llu, b %llu\n",
+	       (unsigned long long)w->client.snd_max, (unsigned long long)w->client.snd_una,
+	       (unsigned long long)stack_received(&w->client), (unsigned long long)w->client.discarded_unsent,
+	       (unsigned long long)w->p.stack.discarded_unsent, (unsigned long long)w->b.stack.discarded_unsent);
+	printf("  backup: state %d, received %llu, sent %llu, acknowledged %llu, written %llu\n", w->b.stack.state,
+	       (unsigned long long)stack_received(&w->b.stack), (unsigned long long)w->b.stack.snd_max,
+	       (unsigned long long)w->b.stack.snd_una, (unsigned long long)w->b.stack.written);
+	if (c)
+		printf("  backup's flow: protection %u, bits %x, client_acked +%u, snd_nxt +%u, rcv_nxt +%u\n",
+		       c->flow.protection, c->flow.bits, c->flow.client_acked - c->flow.hard.service_iss,
+		       c->flow.local_snd_nxt - c->flow.hard.service_iss, c->flow.local_rcv_nxt - c->flow.hard.irs);
+}
+
+static bool must_complete(void)
+{
+	if (w->fate == FATE_NONE || !w->fallen || w->fate == FATE_BACKUP_LOST)
+		return true;
+	return !w->had_flow || w->protection == FTT_NEW || w->protection == FTT_OPENING || w->protection == FTT_PROTECTED;
+}
+
+static void clear(void)
+{
+	while (w->n)
+		free(heap_pop().wire);
+	free(w->heap);
+	node_close(&w->p);
+	node_close(&w->b);
+	memset(w, 0, sizeof(*w));
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+	uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 0) : argc > 1 ? 1 : RUNS;
+	uint32_t ends[ENDS] = {0}, failed = 0, survived = 0;
+
+	w = calloc(1, sizeof(*w));
+	CHECK(w);
+	for (uint64_t seed = first; seed < first + count; seed++) {
+		enum end end = run(seed);
+
+		ends[end]++;
+		survived += end == END_COMPLETE && w->taken_over;
+		if (end != END_COMPLETE && must_complete()) {
+			failed++;
+			if (failed <= 5)
+				tell(end);
+		} else if (count == 1) {
+			tell(end);
+		}
+		clear();
+	}
+	free(w);
+	printf("seeds %llu to %llu: %u complete (%u of them beyond a loss), %u reset, %u stuck, %u against the rules\n",
+	       (unsigned long long)first, (unsigned long long)(first + count - 1), ends[END_COMPLETE], survived,
+	       ends[END_RESET], ends[END_STUCK], failed);
+	return failed != 0;
+}
