@@ -13,7 +13,7 @@ OURS, THEIRS = 1, 2
 
 
 def ahead(a: int, b: int) -> bool:
-    """True if sequence number or offset ``a`` is behind none of ``b``: a > b modulo 2^32."""
+    """True if sequence number or offset ``a`` is beyond ``b``, modulo 2^32."""
     return 0 < (a - b) & _U32 < 1 << 31
 
 

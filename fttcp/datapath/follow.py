@@ -15,7 +15,7 @@ ESTABLISHED_NS = 432_000_000_000_000
 """5 days, as nf_conntrack: the client may still come back."""
 
 _CLOSING = lib.FTT_F_CLIENT_FIN | lib.FTT_F_LOCAL_FIN | lib.FTT_F_CLIENT_RST | lib.FTT_F_LOCAL_RST
-_UDP_RECORDS = frozenset({lib.FTT_REC_EVENT, lib.FTT_REC_EVENT_ACK, lib.FTT_REC_SENT})
+_UDP = 17
 
 
 class PairFlows(TcpFlows):
@@ -25,7 +25,7 @@ class PairFlows(TcpFlows):
 
     def record(self, record: Any, now_ns: int) -> None:
         """Take a struct ftt_record of the other node."""
-        if record.type in _UDP_RECORDS:
+        if record.key.proto == _UDP:
             self._udp_record(record)
             return
         flow = self.flows.get(bytes(ffi.buffer(ffi.addressof(record, "key"))))
@@ -43,7 +43,7 @@ class PairFlows(TcpFlows):
 
     def _udp_record(self, record: Any) -> None:
         """This engine follows no UDP session, and says so, that the primary need not wait for it."""
-        if self.mode is EngineMode.BACKUP and record.type == lib.FTT_REC_EVENT:
+        if self.mode is EngineMode.BACKUP and record.type in (lib.FTT_REC_EVENT, lib.FTT_REC_DETACH):
             self._let_go(record)
         else:
             self.n["channel_stale"] += 1

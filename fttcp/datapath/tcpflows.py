@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
-from fttcp.datapath.compare import OURS, THEIRS, Output
+from fttcp.datapath.compare import OURS, THEIRS, Output, ahead
 
 LAG_SAMPLES = 1024
 _HEADERS = 128
@@ -146,13 +146,13 @@ class TcpFlows:
 
     # ---- verdicts
 
-    def _pass_edited(self, arrival: Arrival, edit: Any, editable: bool = True) -> None:
+    def _pass_edited(self, flow: Flow, arrival: Arrival, edit: Any, editable: bool = True) -> None:
         if not edit.change:
             self.n["passed"] += 1
             arrival.waiting.accept(arrival.data if arrival.changed else None)
             return
         if not editable or not arrival.whole:
-            self._pass_unedited(arrival, edit)
+            self._pass_unedited(flow, arrival, edit)
             return
         data = bytearray(arrival.data)
         lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", data), arrival.pkt, edit, True)
@@ -160,9 +160,13 @@ class TcpFlows:
         self.n["window_limited"] += bool(edit.change & lib.FTT_EDIT_WND)
         arrival.waiting.accept(bytes(data))
 
-    def _pass_unedited(self, arrival: Arrival, edit: Any) -> None:
+    def _pass_unedited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
         """A window may be left as it is (the commit rule does not depend on it); anything else may not."""
-        if edit.change == lib.FTT_EDIT_WND:
+        if edit.change == lib.FTT_EDIT_WND:  # the client is promised more than was meant: that holds now
+            state, seg = flow.state, arrival.seg
+            edge = (seg.ack + (seg.wnd << state.hard.local_wscale)) & 0xFFFFFFFF
+            if ahead(edge, state.advertised_edge):
+                state.advertised_edge = edge
             self.n["passed"] += 1
             arrival.waiting.accept(arrival.data if arrival.changed else None)
         else:
@@ -181,6 +185,7 @@ class TcpFlows:
         if len(flow.held) >= self._settings.max_held or self.held_now >= self._settings.max_held_total:
             self.n["hold_overflow"] += 1
             self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
+            flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
             return
         editable = arrival.length <= _HEADERS or lib.ftt_core_flow_shifted(flow.state)
         flow.held.append(Held(arrival, now_ns, editable))
@@ -208,7 +213,7 @@ class TcpFlows:
                 self._drop_for(held.arrival, edit.drop)
             else:
                 self.n["released"] += 1
-                self._pass_edited(held.arrival, edit, held.editable)
+                self._pass_edited(flow, held.arrival, edit, held.editable)
             self._take_held(flow, now_ns)
         self.act(flow, actions, now_ns)
 
@@ -354,7 +359,7 @@ class TcpFlows:
         actions = edit.actions
         if verdict == lib.FTT_PASS:
             flow.bytes_in += seg.len
-            self._pass_edited(arrival, edit)
+            self._pass_edited(flow, arrival, edit)
         else:
             self._drop_for(arrival, edit.drop)
         self._track_half_open(flow, established)
@@ -413,7 +418,7 @@ class TcpFlows:
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
         elif verdict == lib.FTT_PASS:
-            self._pass_edited(arrival, edit)
+            self._pass_edited(flow, arrival, edit)
         elif verdict == lib.FTT_HOLD:
             self._hold(flow, arrival, now_ns)
         else:

@@ -102,7 +102,7 @@ struct ftt_flow_hard {
 	uint8_t pad;
 };
 
-struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for two fields */
+struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for three fields */
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
 	uint16_t bits;

@@ -1,18 +1,20 @@
-"""A node daemon whose programmable engine writes down what comes to it, as steps for tests.replay.
+"""A node daemon with the programmable engine, opened by hand: with an experiment, or taking notes.
 
-python -m tests.integration.recording_node CONFIG FILE
+`python -m tests.integration.programmable_node CONFIG [--callback MODULE:FUNCTION] [--record FILE]`:
+FILE then holds what came to the engine, as steps for tests.replay.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any, TextIO
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings
+from fttcp.datapath.experiment import load_callback
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.programmable import ProgrammableEngine
 from fttcp.datapath.tcpflows import Arrival
@@ -63,23 +65,33 @@ class RecordingFlows(PairFlows):
         return super().role(mode, session, now_ns)
 
 
-def main(config: Path, steps: Path) -> None:
+def record(engine: ProgrammableEngine, settings: EngineSettings, path: Path) -> None:
+    """Have the engine write down its steps."""
+    flows = engine.intake.flows = RecordingFlows(settings, engine, engine.n)
+    flows.steps = path.open("w")
+    options = {name: int(getattr(settings, name)) for name in CONFIG}
+    if settings.service_iss is not None or settings.service_ts is not None:
+        options |= {"force_iss": settings.service_iss or 0, "force_ts": settings.service_ts or 0}
+        options["shift_spaces"] = 1
+    print("config", *(f"{name}={value}" for name, value in options.items()), file=flows.steps)
+
+
+def main() -> None:
     """Run the daemon."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--callback")
+    parser.add_argument("--record", type=Path)
+    chosen = parser.parse_args()
 
     def engine(settings: EngineSettings) -> ProgrammableEngine:
-        made = ProgrammableEngine(settings)
-        flows = made.intake.flows = RecordingFlows(settings, made, made.n)
-        flows.steps = steps.open("w")
-        options = {name: int(getattr(settings, name)) for name in CONFIG}
-        if settings.service_iss is not None or settings.service_ts is not None:
-            options |= {"force_iss": settings.service_iss or 0, "force_ts": settings.service_ts or 0}
-            options["shift_spaces"] = 1
-        words = (f"{name}={value}" for name, value in options.items())
-        print("config", *words, file=flows.steps)
+        made = ProgrammableEngine(settings, load_callback(chosen.callback) if chosen.callback else None)
+        if chosen.record:
+            record(made, settings, chosen.record)
         return made
 
-    asyncio.run(Node(load(config), engine).run())
+    asyncio.run(Node(load(chosen.config), engine).run())
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main()
