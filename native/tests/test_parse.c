@@ -202,20 +202,31 @@ static enum ftt_parsed with_options(const uint8_t *options, uint32_t n, uint8_t 
 	return parse(&p, k, s);
 }
 
+/* Linux stops reading options there, and takes the segment: so must we. */
 static void test_impossible_option_lengths(void)
 {
-	static const uint8_t zero[4] = {8, 0, 1, 1}, one[4] = {8, 1, 1, 1}, beyond[4] = {1, 1, 8, 10};
-	static const uint8_t no_room[4] = {1, 1, 1, 8}, one_beyond[4] = {254, 5, 0, 0}, fits[4] = {254, 4, 0, 0};
+	static const uint8_t bad[][16] = {
+		{8, 0, 1, 1}, {8, 1, 1, 1}, {1, 1, 8, 18}, {254, 255}, {5, 18, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 3}};
+	static const uint8_t before[16] = {8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 5, 7, 0, 0, 0, 0}, no_room[4] = {1, 1, 1, 8};
+	static const uint8_t behind[16] = {3, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}, fits[4] = {254, 4, 0, 0};
 	static const uint8_t after_end[8] = {0, 8, 0, 0, 8, 1, 0, 0};
 	struct ftt_pkt k;
 	struct ftt_seg s;
 
-	CHECK_EQ(with_options(zero, 4, TCP_ACK, &k, &s), FTT_PARSED_MALFORMED);
-	CHECK_EQ(with_options(one, 4, TCP_ACK, &k, &s), FTT_PARSED_MALFORMED);
-	CHECK_EQ(with_options(beyond, 4, TCP_ACK, &k, &s), FTT_PARSED_MALFORMED);
-	CHECK_EQ(with_options(no_room, 4, TCP_ACK, &k, &s), FTT_PARSED_MALFORMED);
-	CHECK_EQ(with_options(one_beyond, 4, TCP_ACK, &k, &s), FTT_PARSED_MALFORMED);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		CHECK_EQ(with_options(bad[i], 16, TCP_ACK, &k, &s), FTT_PARSED_TCP);
+		CHECK_EQ(s.options, FTT_OPT_BAD);
+		CHECK(!k.ts_at && !k.sack_at);
+	}
+	CHECK_EQ(with_options(no_room, 4, TCP_ACK, &k, &s), FTT_PARSED_TCP);
+	CHECK_EQ(s.options, FTT_OPT_BAD);
+	CHECK_EQ(with_options(before, 16, TCP_ACK, &k, &s), FTT_PARSED_TCP);
+	CHECK_EQ(s.options, FTT_OPT_BAD | FTT_OPT_TS);
+	CHECK_EQ(s.tsecr, 2);
+	CHECK_EQ(with_options(behind, 16, TCP_SYN, &k, &s), FTT_PARSED_TCP);
+	CHECK_EQ(s.options, FTT_OPT_BAD);
 	CHECK_EQ(with_options(fits, 4, TCP_ACK, &k, &s), FTT_PARSED_TCP);
+	CHECK_EQ(s.options, 0);
 	CHECK_EQ(with_options(after_end, 8, TCP_ACK, &k, &s), FTT_PARSED_TCP); /* what follows END is padding */
 	CHECK_EQ(s.options, 0);
 }

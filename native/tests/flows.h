@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flows.h - segments by the word, and flows brought to where a test wants to begin. */
+#ifndef FTTCP_FLOWS_H
+#define FTTCP_FLOWS_H
+#include <string.h>
+#include "check.h"
+#include "fttcp/pair.h"
+#include "fttcp/rewrite.h"
+
+#define MS 1000000ull
+#define SEGMENT 50u /* the largest payload of a server's segment */
+
+/* Both ends of a connection as numbers. The primary's local space is the service space. */
+struct ends {
+	uint32_t irs, service_iss, backup_iss;
+	uint32_t client_ts, service_ts, backup_ts; /* TSval of each one's SYN or SYN-ACK; 0: no timestamps */
+	uint8_t service_wscale, backup_wscale;
+	uint16_t service_wnd, backup_wnd; /* of the SYN-ACKs */
+};
+
+static const struct ends plain = {.irs = 1000, .service_iss = 5000, .backup_iss = 900000, .client_ts = 100,
+				  .service_ts = 7000, .backup_ts = 80000, .service_wscale = 7, .backup_wscale = 7,
+				  .service_wnd = 65000, .backup_wnd = 65000};
+/* Everything wraps within the first few bytes. */
+static const struct ends wrapping = {.irs = 0xfffffffe, .service_iss = 0x7ffffffe, .backup_iss = 0xfffffffc,
+				     .client_ts = 0xfffffffe, .service_ts = 0x7ffffffe, .backup_ts = 0xfffffffd,
+				     .service_wscale = 0, .backup_wscale = 14, .service_wnd = 65000, .backup_wnd = 65000};
+
+static struct ftt_edit edit; /* of the last step() or gate() */
+
+static inline struct ftt_seg from_client(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
+{
+	return (struct ftt_seg){.dir = FTT_FROM_CLIENT, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
+				.wnd = 500};
+}
+
+static inline struct ftt_seg from_server(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
+{
+	return (struct ftt_seg){.dir = FTT_FROM_SERVER, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
+				.wnd = 500};
+}
+
+static inline struct ftt_seg stamped(struct ftt_seg s, uint32_t tsval, uint32_t tsecr)
+{
+	s.options |= FTT_OPT_TS;
+	s.tsval = tsval;
+	s.tsecr = tsecr;
+	return s;
+}
+
+static inline struct ftt_seg windowed(struct ftt_seg s, uint16_t wnd)
+{
+	s.wnd = wnd;
+	return s;
+}
+
+static inline enum ftt_verdict step(struct ftt_flow *f, struct ftt_seg s, uint64_t now_ns)
+{
+	static const struct ftt_shift none;
+
+	return ftt_segment_step(f, &s, now_ns, &none, false, &edit);
+}
+
+static inline enum ftt_verdict gate(struct ftt_flow *f, struct ftt_seg s, uint64_t now_ns)
+{
+	memset(&edit, 0, sizeof(edit));
+	return ftt_gate(f, &s, now_ns, &edit);
+}
+
+static inline struct ftt_seg syn_of(const struct ends *x, uint8_t mode)
+{
+	struct ftt_seg s = from_client(mode, TCP_SYN, x->irs, 0, 0);
+
+	s.options = FTT_OPT_WSCALE | FTT_OPT_SACK_OK;
+	s.wscale = 7;
+	s.mss = SEGMENT + (x->client_ts ? 12 : 0);
+	return x->client_ts ? stamped(s, x->client_ts, 0) : s;
+}
+
+static inline struct ftt_seg synack_of(const struct ends *x, uint8_t mode)
+{
+	bool backup = mode == FTT_MODE_BACKUP;
+	struct ftt_seg s = from_server(mode, TCP_SYN | TCP_ACK, backup ? x->backup_iss : x->service_iss, x->irs + 1, 0);
+
+	s.options = FTT_OPT_WSCALE | FTT_OPT_SACK_OK;
+	s.wscale = backup ? x->backup_wscale : x->service_wscale;
+	s.wnd = backup ? x->backup_wnd : x->service_wnd;
+	return x->client_ts ? stamped(s, backup ? x->backup_ts : x->service_ts, x->client_ts) : s;
+}
+
+static inline struct ftt_record record_of(const struct ends *x, uint8_t type)
+{
+	return (struct ftt_record){.type = type, .irs = x->irs, .service_iss = x->service_iss, .tsval = x->service_ts,
+				   .wscale = x->service_wscale, .rcv_nxt = x->irs + 1,
+				   .edge = x->irs + 1 + x->backup_wnd, .snd_nxt = x->service_iss + 1};
+}
+
+/* A COMMIT: in bytes of the client's stream, bytes of window beyond, bytes of the server's stream. */
+static inline struct ftt_record commit_of(const struct ends *x, uint32_t in, uint32_t room, uint32_t out)
+{
+	struct ftt_record r = record_of(x, FTT_REC_COMMIT);
+
+	r.rcv_nxt += in;
+	r.edge = r.rcv_nxt + room;
+	r.snd_nxt += out;
+	return r;
+}
+
+static inline struct ftt_seg client_ack_of(const struct ends *x, uint8_t mode)
+{
+	struct ftt_seg s = from_client(mode, TCP_ACK, x->irs + 1, x->service_iss + 1, 0);
+
+	return x->client_ts ? stamped(s, x->client_ts + 1, x->service_ts) : s;
+}
+
+/* The primary's flow, SYN-ACK held and OPEN asked for. */
+static inline void open_primary(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
+{
+	ftt_flow_init(f, x->irs, now_ns);
+	CHECK_EQ(step(f, syn_of(x, FTT_MODE_PAIRED), now_ns), FTT_PASS);
+	CHECK_EQ(step(f, synack_of(x, FTT_MODE_PAIRED), now_ns), FTT_HOLD);
+	CHECK_EQ(edit.actions, FTT_ACT_OPEN);
+	CHECK_EQ(f->protection, FTT_OPENING);
+}
+
+/* ... confirmed, released, and acknowledged by the client. */
+static inline void make_primary(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
+{
+	struct ftt_record opened = record_of(x, FTT_REC_OPENED);
+
+	open_primary(f, x, now_ns);
+	CHECK(ftt_primary_record(f, &opened, now_ns) & FTT_ACT_RELEASE);
+	CHECK_EQ(f->protection, FTT_PROTECTED);
+	CHECK_EQ(gate(f, synack_of(x, FTT_MODE_PAIRED), now_ns), FTT_PASS);
+	f->held_since_ns = 0; /* the engine's doing: nothing is held any more */
+	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_PAIRED), now_ns), FTT_PASS);
+}
+
+/* The backup's flow of the same connection, in step. */
+static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
+{
+	struct ftt_record open = record_of(x, FTT_REC_OPEN);
+
+	ftt_flow_init(f, x->irs, now_ns);
+	CHECK_EQ(step(f, syn_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
+	CHECK_EQ(step(f, synack_of(x, FTT_MODE_BACKUP), now_ns), FTT_DROP);
+	CHECK_EQ(ftt_backup_open(f, &open, now_ns), FTT_ACT_OPENED);
+	CHECK_EQ(f->protection, FTT_PROTECTED);
+	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
+}
+
+/* A segment of the backup's stack, given in service space. */
+static inline struct ftt_seg from_backup(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
+{
+	struct ftt_seg s = from_server(FTT_MODE_BACKUP, flags, x->backup_iss + 1 + out, x->irs + 1 + in, len);
+
+	return x->client_ts ? stamped(s, x->backup_ts + 1, x->client_ts) : s;
+}
+
+/* A segment of the primary's stack: out and in are bytes of both streams before it. */
+static inline struct ftt_seg from_primary(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
+{
+	struct ftt_seg s = from_server(FTT_MODE_PAIRED, flags, x->service_iss + 1 + out, x->irs + 1 + in, len);
+
+	return x->client_ts ? stamped(s, x->service_ts + 1, x->client_ts) : s;
+}
+
+/* A segment of the client: in and out are bytes of its stream before it, and of the server's acknowledged. */
+static inline struct ftt_seg of_client(const struct ends *x, uint8_t mode, uint32_t in, uint32_t out, uint32_t len)
+{
+	struct ftt_seg s = from_client(mode, TCP_ACK, x->irs + 1 + in, x->service_iss + 1 + out, len);
+
+	return x->client_ts ? stamped(s, x->client_ts + 2, x->service_ts + 1) : s;
+}
+
+#endif

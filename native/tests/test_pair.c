@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records of the other node, time, and changes of role: what they do to a flow. */
+#include "flows.h"
+
+static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
+static const struct ends *const all_ends[] = {&plain, &wrapping};
+
+static uint32_t primary_record(struct ftt_flow *f, uint8_t type)
+{
+	struct ftt_record r = record_of(&plain, type);
+
+	return ftt_primary_record(f, &r, MS);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------ */
+
+static void test_open_is_asked_again_and_less_and_less_often(void)
+{
+	struct ftt_flow f;
+	uint64_t last = 0, gap = 0;
+	int asked = 0;
+
+	open_primary(&f, &plain, MS);
+	f.opened_ns = MS;
+	for (uint64_t t = MS; t <= 500 * MS; t += MS / 2) {
+		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+
+		if (!actions)
+			continue;
+		CHECK_EQ(actions, FTT_ACT_OPEN);
+		CHECK(!last || t - last + MS >= gap);
+		gap = last ? t - last : 0;
+		last = t;
+		asked++;
+	}
+	CHECK(asked >= 4 && asked <= 12);
+	CHECK(last > 300 * MS);
+}
+
+static void test_open_timeout_detaches_and_never_releases_first(void)
+{
+	struct ftt_flow f;
+
+	open_primary(&f, &plain, MS);
+	CHECK_EQ(ftt_flow_tick(&f, 501 * MS + 1, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(f.protection, FTT_DETACHING);
+	CHECK_EQ(f.reason, FTT_WHY_OPEN_TIMEOUT);
+	CHECK_EQ(gate(&f, synack_of(&plain, FTT_MODE_PAIRED), 502 * MS), FTT_HOLD);
+	CHECK_EQ(step(&f, synack_of(&plain, FTT_MODE_PAIRED), 502 * MS), FTT_DROP); /* sent again by the stack */
+	CHECK_EQ(primary_record(&f, FTT_REC_OPENED), 0); /* too late: it was asked to let go */
+	CHECK_EQ(primary_record(&f, FTT_REC_COMMIT), 0);
+	CHECK_EQ(gate(&f, synack_of(&plain, FTT_MODE_PAIRED), 502 * MS), FTT_HOLD);
+	CHECK_EQ(primary_record(&f, FTT_REC_DETACHED), FTT_ACT_RELEASE | FTT_ACT_DETACHED);
+	CHECK_EQ(f.protection, FTT_DETACHED);
+	CHECK_EQ(f.reason, FTT_WHY_OPEN_TIMEOUT);
+	CHECK_EQ(gate(&f, synack_of(&plain, FTT_MODE_PAIRED), 502 * MS), FTT_PASS);
+	CHECK_EQ(primary_record(&f, FTT_REC_OPENED), 0); /* there is no way back */
+	CHECK_EQ(f.protection, FTT_DETACHED);
+}
+
+static void test_detach_is_asked_until_answered(void)
+{
+	struct ftt_flow f;
+	int asked = 0;
+
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(ftt_flow_detach(&f, FTT_WHY_DIVERGENCE, MS), FTT_ACT_DETACH);
+	for (uint64_t t = MS; t < 1000 * MS; t += MS) {
+		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+
+		CHECK(actions == 0 || actions == FTT_ACT_DETACH);
+		asked += actions != 0;
+	}
+	CHECK(asked >= 9); /* at least every 100 ms */
+	CHECK(ftt_flow_waits(&f));
+}
+
+static void test_refused_by_the_backups_stack(void)
+{
+	struct ftt_flow f;
+
+	open_primary(&f, &plain, MS);
+	CHECK_EQ(primary_record(&f, FTT_REC_REFUSED), FTT_ACT_RELEASE | FTT_ACT_DETACHED);
+	CHECK_EQ(f.protection, FTT_DETACHED);
+	CHECK_EQ(gate(&f, synack_of(&plain, FTT_MODE_PAIRED), MS), FTT_PASS);
+}
+
+static void test_backup_that_knows_nothing_of_a_protected_flow(void)
+{
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(primary_record(&f, FTT_REC_DETACHED), FTT_ACT_RELEASE | FTT_ACT_DETACHED);
+	CHECK_EQ(f.reason, FTT_WHY_PEER_END);
+}
+
+static void test_records_that_a_primary_does_not_take(void)
+{
+	static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_PROBE, FTT_REC_DETACH, FTT_REC_CLOSE, FTT_REC_BLOCK,
+					FTT_REC_EVENT, FTT_REC_EVENT_ACK, FTT_REC_SENT, 0, 255};
+	struct ftt_flow f, before;
+
+	make_primary(&f, &plain, MS);
+	before = f;
+	for (size_t i = 0; i < sizeof(types); i++)
+		CHECK_EQ(primary_record(&f, types[i]), 0);
+	CHECK(!memcmp(&f, &before, sizeof(f)));
+}
+
+/* --- commits ------------------------------------------------------------------------------------------- */
+
+static void test_commits_of_any_order_only_grow(const struct ends *x)
+{
+	static const uint32_t ins[] = {0, 10, 5, 10, 3000, 2999, 0};
+	struct ftt_flow f;
+	uint32_t most = 0;
+
+	make_primary(&f, x, MS);
+	for (size_t i = 0; i < sizeof(ins) / sizeof(*ins); i++) {
+		struct ftt_record r = commit_of(x, ins[i], 70000, ins[i]);
+
+		ftt_primary_record(&f, &r, MS);
+		most = ins[i] > most ? ins[i] : most;
+		CHECK_EQ(f.committed, x->irs + 1 + most);
+		CHECK_EQ(f.peer_snd_nxt, x->service_iss + 1 + most);
+		CHECK_EQ(f.peer_edge, x->irs + 1 + most + 70000);
+	}
+}
+
+/* A window that only the backup kept small: when it opens nobody but us tells the client. */
+static void test_window_update_of_the_backup(void)
+{
+	struct ends x = plain;
+	struct ftt_record r;
+	struct ftt_flow f;
+	struct ftt_bare b;
+	struct ftt_key k = {0};
+
+	x.backup_wnd = x.service_wnd = 1000;
+	make_primary(&f, &x, MS);
+	step(&f, of_client(&x, FTT_MODE_PAIRED, 0, 0, 1000), MS);
+	r = commit_of(&x, 1000, 0, 0);
+	ftt_primary_record(&f, &r, MS);
+	CHECK_EQ(step(&f, from_primary(&x, TCP_ACK, 0, 1000, 0), MS), FTT_PASS);
+	r = commit_of(&x, 1000, 70000, 0);
+	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_ACK_CLIENT);
+	ftt_bare_for_client(&f, &k, FTT_MODE_PAIRED, &b);
+	CHECK_EQ(b.ack, x.irs + 1001);
+	CHECK(((uint32_t)b.wnd << x.service_wscale) + 1000 >= 64000);
+	CHECK_EQ(ftt_primary_record(&f, &r, MS), 0); /* once is enough */
+}
+
+/* I2 for segments of our own: never beyond what the backup has, though our stack has more. */
+static void test_own_acknowledgement_stays_within_the_commit(void)
+{
+	struct ftt_record r = commit_of(&plain, 60, 5000, 0);
+	struct ftt_key k = {0};
+	struct ftt_bare b;
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 100, 0), MS);
+	ftt_primary_record(&f, &r, MS);
+	ftt_bare_for_client(&f, &k, FTT_MODE_PAIRED, &b);
+	CHECK_EQ(b.ack, plain.irs + 61);
+	ftt_flow_solo(&f);
+	ftt_bare_for_client(&f, &k, FTT_MODE_SOLO, &b);
+	CHECK_EQ(b.ack, plain.irs + 101);
+}
+
+/* --- lag ------------------------------------------------------------------------------------------------- */
+
+static void test_commit_lag_detaches(void)
+{
+	struct ftt_flow f;
+	bool probed = false;
+
+	make_primary(&f, &plain, MS);
+	f.held_since_ns = 100 * MS;
+	for (uint64_t t = 100 * MS; t <= 2100 * MS; t += MS) {
+		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+
+		CHECK(actions == 0 || actions == FTT_ACT_PROBE);
+		probed = probed || actions;
+	}
+	CHECK(probed);
+	CHECK_EQ(ftt_flow_tick(&f, 2100 * MS + 1, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
+	CHECK_EQ(f.protection, FTT_DETACHING);
+}
+
+/* The backup's server answers slowly but moves: no reason to let go. One that stands still is one. */
+static void test_output_lag_is_measured_by_progress(void)
+{
+	struct ftt_flow f;
+	struct ftt_record r;
+	uint64_t t;
+
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 20000), MS);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 20000, 0), MS);
+	for (t = MS; t < 10000 * MS; t += 1000 * MS) { /* always behind, always moving */
+		CHECK_EQ(ftt_flow_tick(&f, t, &limits, true) & FTT_ACT_DETACH, 0);
+		r = commit_of(&plain, 0, 1000, 20000);
+		ftt_primary_record(&f, &r, t);
+		step(&f, from_primary(&plain, TCP_ACK, 20000, 0, 1000), t);
+		CHECK_EQ(f.protection, FTT_PROTECTED);
+	}
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 21000, 0), t);
+	CHECK_EQ(ftt_flow_tick(&f, t, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, t + 2000 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, t + 2001 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
+}
+
+/* --- ends -------------------------------------------------------------------------------------------------- */
+
+static void test_own_end_counts_only_when_the_server_lives(void)
+{
+	struct ftt_seg fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(step(&f, fin, 10 * MS), FTT_HOLD);
+	f.held_since_ns = 10 * MS;
+	CHECK_EQ(ftt_flow_tick(&f, 210 * MS, &limits, true) & FTT_ACT_DETACH, 0); /* within the grace */
+	for (uint64_t t = 211 * MS; t < 5000 * MS; t += 50 * MS) /* its process may have died: takeover answers that */
+		CHECK_EQ(ftt_flow_tick(&f, t, &limits, false) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, 5000 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_END);
+	CHECK_EQ(gate(&f, fin, 5000 * MS), FTT_HOLD); /* first the answer */
+	CHECK(primary_record(&f, FTT_REC_DETACHED) & FTT_ACT_RELEASE);
+	CHECK_EQ(gate(&f, fin, 5000 * MS), FTT_PASS);
+}
+
+static void test_backups_end_alone_detaches_after_a_grace(uint8_t flag)
+{
+	struct ftt_record r = commit_of(&plain, 0, 1000, 1);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 50), MS); /* ours goes on */
+	r.flags = flag;
+	ftt_primary_record(&f, &r, 2 * MS);
+	CHECK(ftt_flow_waits(&f));
+	CHECK_EQ(ftt_flow_tick(&f, 2 * MS, &limits, false), 0);
+	CHECK_EQ(ftt_flow_tick(&f, 202 * MS, &limits, false) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, false), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_PEER_END);
+}
+
+/* The backup is merely ahead: its end comes where ours will come, too. */
+static void test_backups_end_ahead_of_ours_is_no_difference(void)
+{
+	struct ftt_record r = commit_of(&plain, 0, 1000, 101);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 50), MS);
+	r.flags = FTT_REC_FIN;
+	ftt_primary_record(&f, &r, 2 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 3 * MS, &limits, true), 0);
+	CHECK_EQ(ftt_flow_tick(&f, 1000 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK | TCP_FIN, 50, 0, 50), 1001 * MS), FTT_PASS);
+}
+
+/* --- takeover ------------------------------------------------------------------------------------------------ */
+
+static struct ftt_seg solo(struct ftt_seg s)
+{
+	s.mode = FTT_MODE_SOLO;
+	return s;
+}
+
+static void test_takeover_in_step(const struct ends *x)
+{
+	struct ftt_flow f;
+	struct ftt_seg s;
+	uint32_t actions;
+
+	make_backup(&f, x, MS);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 0, 10), MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 10, 3 * SEGMENT), MS);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 10, 2 * SEGMENT, 0), MS);
+	CHECK_EQ(f.delivered_ack, x->service_iss + 1 + SEGMENT); /* a segment is kept back */
+	actions = ftt_flow_takeover(&f);
+	CHECK_EQ(actions, FTT_ACT_ACK_CLIENT | FTT_ACT_INJECT);
+	CHECK_EQ(ftt_deliverable(&f, FTT_MODE_SOLO), x->service_iss + 1 + 2 * SEGMENT);
+	CHECK_EQ(f.protection, FTT_UNPROTECTED);
+	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
+	s = solo(from_backup(x, TCP_ACK, 3 * SEGMENT, 10, 7));
+	CHECK_EQ(step(&f, s, MS), FTT_PASS);
+	CHECK_EQ(edit.seq, x->service_iss + 1 + 3 * SEGMENT);
+	CHECK_EQ(edit.change & FTT_EDIT_ACK, 0); /* client numbers are the same everywhere */
+	s = solo(of_client(x, FTT_MODE_SOLO, 10, 3 * SEGMENT + 7, 0));
+	CHECK_EQ(step(&f, s, MS), FTT_PASS);
+	CHECK_EQ(edit.ack, x->backup_iss + 1 + 3 * SEGMENT + 7);
+}
+
+/* The client has more than our stack has sent: clamp, inject and drop until the stack has caught up. */
+static void test_takeover_while_behind(const struct ends *x)
+{
+	struct ftt_flow f;
+	uint32_t sent = 0;
+
+	make_backup(&f, x, MS);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 1000, 10), MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 10, 0), MS);
+	CHECK(ftt_flow_takeover(&f) & FTT_ACT_ACK_CLIENT);
+	CHECK(f.bits & FTT_F_BEHIND);
+	while (sent + SEGMENT <= 1000) {
+		CHECK_EQ(step(&f, solo(of_client(x, FTT_MODE_SOLO, 10, 1000, 0)), MS), FTT_PASS);
+		CHECK_EQ(edit.ack, x->backup_iss + 1 + sent);
+		step(&f, solo(from_backup(x, TCP_ACK, sent, 10, SEGMENT)), MS);
+		sent += SEGMENT;
+		CHECK(edit.actions & FTT_ACT_INJECT); /* nobody but us acknowledges it */
+		CHECK_EQ(ftt_deliverable(&f, FTT_MODE_SOLO), x->service_iss + 1 + sent);
+		f.delivered_ack = x->service_iss + 1 + sent;
+	}
+	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
+	CHECK_EQ(step(&f, solo(from_backup(x, TCP_ACK, sent, 10, SEGMENT)), MS), FTT_PASS);
+	CHECK_EQ(edit.seq, x->service_iss + 1 + 1000);
+}
+
+static void test_behind_passes_only_what_the_client_lacks(void)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, &plain, MS);
+	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
+	ftt_flow_takeover(&f);
+	CHECK_EQ(step(&f, solo(from_backup(&plain, TCP_ACK, 0, 0, 999)), MS), FTT_DROP);
+	CHECK_EQ(edit.drop, FTT_DROP_ACKED);
+	CHECK(f.bits & FTT_F_BEHIND);
+	CHECK_EQ(step(&f, solo(from_backup(&plain, TCP_ACK, 999, 0, 0)), MS), FTT_PASS); /* a bare acknowledgement is news */
+	CHECK_EQ(step(&f, solo(from_backup(&plain, TCP_ACK, 999, 0, 2)), MS), FTT_PASS);
+	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
+}
+
+/* The old primary died with the client's last acknowledgements: only after the takeover it shows that it has more. */
+static void test_client_ahead_without_our_knowing(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 0, 2 * SEGMENT), MS);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, SEGMENT, 0), MS);
+	ftt_flow_takeover(&f);
+	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
+	CHECK_EQ(step(&f, solo(of_client(x, FTT_MODE_SOLO, 0, 5000, 0)), MS), FTT_PASS);
+	CHECK_EQ(edit.ack, x->backup_iss + 1 + 2 * SEGMENT);
+	CHECK(f.bits & FTT_F_BEHIND);
+	CHECK_EQ(step(&f, solo(from_backup(x, TCP_ACK, 2 * SEGMENT, 0, SEGMENT)), MS), FTT_DROP);
+	CHECK(edit.actions & FTT_ACT_INJECT);
+}
+
+/* A returning node makes it a pair again while a flow still catches up: nobody else acknowledges for the client. */
+static void test_paired_again_while_behind(void)
+{
+	struct ftt_seg s = from_backup(&plain, TCP_ACK, 0, 0, SEGMENT);
+	struct ftt_flow f;
+
+	make_backup(&f, &plain, MS);
+	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
+	ftt_flow_takeover(&f);
+	s.mode = FTT_MODE_PAIRED;
+	CHECK_EQ(step(&f, s, MS), FTT_DROP);
+	CHECK(edit.actions & FTT_ACT_INJECT);
+	CHECK_EQ(f.protection, FTT_UNPROTECTED);
+}
+
+/* A zero-window probe with a byte, or a stray segment: what we inject must stay acceptable to the stack. */
+static void test_injection_lies_within_the_window(const struct ends *x)
+{
+	static const uint32_t at[] = {0, 1, 10, 1000, 64000, 100000, 1u << 23};
+	struct ftt_key k = {0};
+	struct ftt_bare b;
+	struct ftt_flow f;
+
+	for (size_t i = 0; i < sizeof(at) / sizeof(*at); i++) {
+		make_backup(&f, x, MS);
+		step(&f, windowed(from_backup(x, TCP_ACK, 0, 0, 50), 4), MS);
+		step(&f, of_client(x, FTT_MODE_BACKUP, at[i], 0, 1), MS);
+		ftt_bare_for_stack(&f, &k, ftt_deliverable(&f, FTT_MODE_BACKUP), &b);
+		CHECK(seq_geq(b.seq, f.local_rcv_nxt) && seq_leq(b.seq, f.local_edge));
+	}
+}
+
+static void test_takeover_kick_tells_the_client_where_it_stands(const struct ends *x)
+{
+	struct ftt_key k = {.client_port = 40000, .service_port = 80};
+	struct ftt_bare b;
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	step(&f, stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 10), x->client_ts + 5, x->service_ts + 50), MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 10, 20), MS);
+	ftt_flow_takeover(&f);
+	ftt_bare_for_client(&f, &k, FTT_MODE_SOLO, &b);
+	CHECK_EQ(b.seq, x->service_iss + 21);
+	CHECK_EQ(b.ack, x->irs + 11);
+	CHECK_EQ(b.flags, TCP_ACK);
+	CHECK(b.timestamps && seq_geq(b.tsval, x->service_ts + 50)); /* or PAWS drops it */
+	CHECK_EQ(b.tsecr, x->client_ts + 5);
+	CHECK_EQ(b.sport, 80);
+	ftt_bare_for_stack(&f, &k, ftt_deliverable(&f, FTT_MODE_SOLO), &b);
+	CHECK_EQ(b.sport, 40000);
+	CHECK_EQ(b.ack, x->backup_iss + 1);
+	CHECK_EQ(b.seq, x->irs + 11);
+	CHECK_EQ(b.tsval, x->client_ts + 5);
+}
+
+static void test_takeover_of_handshakes(void)
+{
+	struct ftt_record open = record_of(&plain, FTT_REC_OPEN);
+	struct ftt_flow f;
+
+	ftt_flow_init(&f, plain.irs, MS);
+	CHECK_EQ(ftt_flow_takeover(&f), 0); /* only a SYN: our stack will answer */
+	CHECK_EQ(f.bits & FTT_F_MAPPED, 0);
+	ftt_flow_init(&f, plain.irs, MS);
+	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
+	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
+	CHECK_EQ(ftt_flow_takeover(&f), 0); /* the client knows of no SYN-ACK: ours counts */
+	CHECK_EQ(f.hard.delta, 0);
+	CHECK_EQ(f.hard.service_iss, plain.backup_iss);
+	ftt_flow_init(&f, plain.irs, MS);
+	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
+	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
+	CHECK_EQ(ftt_backup_open(&f, &open, MS), FTT_ACT_OPENED);
+	CHECK_EQ(ftt_flow_takeover(&f), 0); /* confirmed: the client may have the old primary's */
+	CHECK_EQ(f.hard.service_iss, plain.service_iss);
+}
+
+static void test_loss_of_the_backup(void)
+{
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(ftt_flow_solo(&f), FTT_ACT_RELEASE);
+	CHECK_EQ(f.protection, FTT_UNPROTECTED);
+	CHECK_EQ(f.reason, FTT_WHY_SOLO);
+	open_primary(&f, &plain, MS);
+	CHECK_EQ(ftt_flow_solo(&f), FTT_ACT_RELEASE);
+	make_primary(&f, &plain, MS);
+	ftt_flow_detach(&f, FTT_WHY_COMMIT_LAG, MS);
+	CHECK_EQ(ftt_flow_solo(&f), FTT_ACT_RELEASE);
+	f.protection = FTT_DETACHED;
+	CHECK_EQ(ftt_flow_solo(&f), 0);
+	CHECK_EQ(f.protection, FTT_DETACHED);
+	ftt_flow_init(&f, plain.irs, MS);
+	CHECK_EQ(ftt_flow_solo(&f), 0);
+}
+
+int main(void)
+{
+	test_open_is_asked_again_and_less_and_less_often();
+	test_open_timeout_detaches_and_never_releases_first();
+	test_detach_is_asked_until_answered();
+	test_refused_by_the_backups_stack();
+	test_backup_that_knows_nothing_of_a_protected_flow();
+	test_records_that_a_primary_does_not_take();
+	test_window_update_of_the_backup();
+	test_own_acknowledgement_stays_within_the_commit();
+	test_commit_lag_detaches();
+	test_output_lag_is_measured_by_progress();
+	test_own_end_counts_only_when_the_server_lives();
+	test_backups_end_alone_detaches_after_a_grace(FTT_REC_FIN);
+	test_backups_end_alone_detaches_after_a_grace(FTT_REC_RST);
+	test_backups_end_ahead_of_ours_is_no_difference();
+	for (size_t i = 0; i < 2; i++) {
+		test_commits_of_any_order_only_grow(all_ends[i]);
+		test_takeover_in_step(all_ends[i]);
+		test_takeover_while_behind(all_ends[i]);
+		test_client_ahead_without_our_knowing(all_ends[i]);
+		test_injection_lies_within_the_window(all_ends[i]);
+		test_takeover_kick_tells_the_client_where_it_stands(all_ends[i]);
+	}
+	test_behind_passes_only_what_the_client_lacks();
+	test_paired_again_while_behind();
+	test_takeover_of_handshakes();
+	test_loss_of_the_backup();
+	return 0;
+}
