@@ -155,8 +155,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 /* How long a flow in this state may be silent before it is forgotten. */
 static uint64_t patience(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	if (c->closed)
-		return LINGER_NS;
+	if (c->closed) /* refused ones must not fill the half-open table */
+		return c->flow.bits & FTT_F_ESTABLISHED ? LINGER_NS : 0;
 	if (!(c->flow.bits & FTT_F_ESTABLISHED))
 		return SYN_LINGER_NS;
 	if (c->flow.bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
@@ -189,11 +189,10 @@ static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
 	uint32_t kicked = 0;
 
 	for (struct ftt_tcp *c = w->table.all; c; c = c->next) {
-		uint32_t actions;
+		uint32_t actions = ftt_flow_takeover(&c->flow);
 
 		if (c->closed)
 			continue;
-		actions = ftt_flow_takeover(&c->flow);
 		kicked += !!actions;
 		ftt_tcp_act(w, c, actions, now_ns);
 	}

@@ -293,6 +293,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		w->n.flows_detached++;
 		post_flow_event(w, c, FTT_EV_FLOW_DETACHED);
 	}
+	if (actions & FTT_ACT_REPORT)
+		post_flow_event(w, c, FTT_EV_UNSUPPORTED);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		w->n.flows_closed++;

@@ -54,7 +54,7 @@ enum ftt_reason {
 	FTT_WHY_BOUND = 8,        /* a limit on held packets or memory was reached */
 	FTT_WHY_SOLO = 9,         /* the backup was lost */
 	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
-	FTT_WHY_UNSUPPORTED = 11  /* TCP-MD5/AO: cannot be translated */
+	FTT_WHY_UNSUPPORTED = 11  /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
 };
 
 enum ftt_event_kind {
@@ -71,7 +71,7 @@ enum ftt_event_kind {
 	FTT_EV_TAKEOVER_DONE = 10, /* every flow was kicked; value = number of flows */
 	FTT_EV_FLOW_DETACHED = 11, /* key and reason are set */
 	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
-	FTT_EV_UNSUPPORTED = 13,   /* key is set: flow refused protection (TCP-MD5/AO) */
+	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 

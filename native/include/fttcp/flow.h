@@ -351,13 +351,20 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 	return true;
 }
 
+/* A RST that ends nothing: during the handshake the stack answers a stray segment so (RFC 9293 3.10.7.4). */
+static inline bool ftt_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return (s->flags & (TCP_RST | TCP_ACK)) == TCP_RST && !(f->bits & FTT_F_ESTABLISHED);
+}
+
 /* Any later segment of the stack: moves what we know of it. Returns the end of the segment, service space. */
 static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_seg *s)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 
 	if (s->flags & TCP_RST) {
-		f->bits |= FTT_F_LOCAL_RST;
+		if (!ftt_answers_stray(f, s))
+			f->bits |= FTT_F_LOCAL_RST;
 		return end;
 	}
 	if (seq_gt(end, f->local_snd_nxt))
@@ -514,7 +521,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		if (f->protection == FTT_PROTECTED) {
 			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed))
 				return FTT_HOLD; /* the output rule */
-			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_ended_alike(f, s)) {
+			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_answers_stray(f, s) && !ftt_ended_alike(f, s)) {
 				if (!f->end_since_ns)
 					f->end_since_ns = now_ns;
 				return FTT_HOLD;
@@ -528,7 +535,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		return FTT_DROP;
 	}
 	ftt_edit_out(f, s, e);
-	if (s->flags & TCP_RST || ftt_flow_ended(f))
+	if (ftt_flow_ended(f))
 		e->actions |= FTT_ACT_CLOSED;
 	return FTT_PASS;
 }
@@ -554,6 +561,11 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 						const struct ftt_shift *shift, struct ftt_edit *e)
 {
 	if (!ftt_server_synack(f, s, now_ns)) {
+		if (f->protection == FTT_NEW && !(f->bits & FTT_F_SYNACK)) { /* it acknowledges data in the SYN (RFC 7413) */
+			f->protection = FTT_UNPROTECTED;
+			f->reason = FTT_WHY_UNSUPPORTED;
+			e->actions |= FTT_ACT_REPORT;
+		}
 		if (s->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
 			e->drop = FTT_DROP_REPEATED;
 			return FTT_DROP;
