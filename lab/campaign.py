@@ -21,6 +21,7 @@ from lab.workloads.registry import WORKLOADS, serve_specs
 DURATION_S = 4.0
 EARLIEST_S, LATEST_S = 0.05, 2.5
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
+WRAPPING = 0.25  # share of the runs whose client begins shortly before sequence number 2^32
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def plan(seed: int, choice: Choice) -> Case:
         return Random(f"{seed} {part}")
 
     plain = draw("tcp").random() < PLAIN_TCP
+    wraps = draw("wrap").random() < WRAPPING
     tcp = {} if plain else {name: draw(name).random() < 0.5 for name in TCP_OPTIONS}
     return Case(
         workload=draw("workload").choice(list(choice.workloads)),
@@ -53,6 +55,7 @@ def plan(seed: int, choice: Choice) -> Case:
         seed=seed,
         moment_s=round(draw("moment").uniform(EARLIEST_S, LATEST_S), 4),
         duration_s=DURATION_S,
+        client_iss=2**32 - draw("iss").randrange(1, 5_000_000) if wraps else None,
         tcp=tcp,
     )
 

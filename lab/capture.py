@@ -178,10 +178,10 @@ def speaks_for_service(frame: bytes) -> str:
     if ethertype == ETHERTYPE_ARP:
         return "arp" if frame[28:32] == _SERVICE4 else ""
     if ethertype == ETHERTYPE_IPV6:
-        if frame[22:38] == _SERVICE6:
-            return "ip6"
         is_advertisement = frame[20] == 58 and len(frame) >= 78 and frame[54] == NEIGHBOUR_ADVERTISEMENT
-        return "na" if is_advertisement and frame[62:78] == _SERVICE6 else ""
+        if is_advertisement and frame[62:78] == _SERVICE6:
+            return "na"
+        return "ip6" if frame[22:38] == _SERVICE6 else ""
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -84,13 +85,21 @@ class Sender:
         except Failure as failure:
             self._failed.append(failure)
 
+    def _stop(self) -> None:
+        """Make the thread's sending fail, if the connection is not gone already."""
+        try:
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+
     def __enter__(self) -> list[Failure]:
         self._thread.start()
         return self._failed
 
     def __exit__(self, kind: object, *rest: object) -> None:
         if kind is not None:
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+            self._stop()
         self._thread.join()
 
 
