@@ -176,11 +176,29 @@ def run_native(program: Path, steps: Sequence[str]) -> list[list[str]]:
 
 
 def differences(steps: Sequence[str], native: list[list[str]], python: list[list[str]]) -> Iterable[str]:
-    """Yield a sentence for each step in which the engines differ. Within a step verdicts have an order; what
-    is sent for several flows at once has none."""
+    """Yield a sentence for each step in which the engines differ. The verdicts on a flow's packets have an
+    order; what is done for several flows in one step has none."""
     assert len(native) == len(python) == len(steps) - 1
+    flow_of = [_flow(line) for line in steps if line.split()[0] in ("in", "out")]
     for number, (step, c, py) in enumerate(zip(steps[1:], native, python, strict=True), 2):
-        sorts = [sorted(line for line in side if not line.startswith("verdict")) for side in (c, py)]
-        verdicts = [[line for line in side if line.startswith("verdict")] for side in (c, py)]
-        if sorts[0] != sorts[1] or verdicts[0] != verdicts[1]:
+        if _by_flow(c, flow_of) != _by_flow(py, flow_of):
             yield f"step {number}: {step[:200]}\n  C:      {c}\n  Python: {py}"
+
+
+def _flow(step: str) -> bytes:
+    """Name the flow of a packet."""
+    what, _, text = step.split()
+    data, pkt, seg = bytes.fromhex(text), ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
+    lib.ftt_core_parse(ffi.from_buffer("uint8_t[]", data), len(data), len(data), pkt, seg)
+    key = ffi.new("struct ftt_key *")
+    lib.ftt_core_key(pkt, what == "in", key)
+    return bytes(ffi.buffer(key))
+
+
+def _by_flow(done: list[str], flow_of: list[bytes]) -> dict[bytes, list[str]]:
+    """Sort what was done in a step: verdicts under their flow, in order; all else under b"", ordered."""
+    parts: dict[bytes, list[str]] = {b"": sorted(line for line in done if not line.startswith("verdict"))}
+    for line in done:
+        if line.startswith("verdict"):
+            parts.setdefault(flow_of[int(line.split()[1])], []).append(line)
+    return parts

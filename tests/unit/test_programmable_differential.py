@@ -31,7 +31,8 @@ def steps_of(recording: Path) -> list[str]:
 
 
 def disturbed(steps: list[str], seed: int) -> list[str]:
-    """Lose, repeat and exchange some packets and records, and change some limits; times stay in order."""
+    """Lose, repeat and exchange some packets and records, take the lease away at times, and change some
+    limits; times stay in order."""
     chance = random.Random(seed)
     config = config_of(steps) | {
         "max_held": chance.choice((2, 1024)), "detach_after_ns": chance.choice((20_000_000, 2_000_000_000)),
@@ -51,6 +52,8 @@ def disturbed(steps: list[str], seed: int) -> list[str]:
                 lines[-1], lines[-2] = lines[-2], lines[-1]
         else:
             lines.append(line)
+        if chance.random() < 0.02:  # the lease runs out, or comes back
+            lines.append(f"lease {chance.randrange(2)}")
     latest = 0
     for i, line in enumerate(lines):
         what, first, *rest = line.split()
