@@ -1,0 +1,200 @@
+"""The programmable engine on real kernels: alone, with a C engine on the other node, and with experiments."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.experiment import Case
+from lab.hosts import await_condition
+from lab.lifecycle import Lab, is_synced
+from lab.network import NODES, SERVICE4
+from lab.nodeconfig import write_node_files
+from tests.integration.pair import Pair, pair_named
+from tests.replay import ROOT, build_native, differences, run_native, run_python
+
+RATE = 4_000_000  # bytes/s: Python sees every packet
+PROGRAMMABLE = 'engine="programmable"'
+PAIRS = {
+    "both": (PROGRAMMABLE,),
+    "primary": (f"alpha.{PROGRAMMABLE}",),
+    "backup": (f"beta.{PROGRAMMABLE}",),
+    "shifted": (PROGRAMMABLE, "experiment.service_iss=4294960000", "experiment.service_ts=4294967000"),
+}
+WORKLOADS = ("both", "bulk-down", "bulk-up", "echo")
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def mixed(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A pair of which both nodes, or one, run the programmable engine."""
+    yield from pair_named(f"prog-{request.param}", PAIRS[request.param], WORKLOADS)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("workload", ["both", "bulk-down", "bulk-up"])
+def test_a_transfer_survives_the_crash_of_its_host(
+    mixed: Pair, workload: str, family: int, tmp_path: Path
+) -> None:
+    case = Case(workload, "crash-host", family, moment_s=0.8, duration_s=2.0, rate=RATE)
+    outcome = mixed.ready().run(case, tmp_path)
+    assert outcome.ok, outcome.why
+
+
+@pytest.mark.parametrize("fault", ["kill-server", "switchover", "freeze-node", "crash-backup", "loss-both"])
+def test_other_faults(mixed: Pair, fault: str, tmp_path: Path) -> None:
+    case = Case("both", fault, moment_s=0.8, duration_s=2.0, rate=RATE // 2)
+    outcome = mixed.ready().run(case, tmp_path)
+    assert outcome.ok, outcome.why
+
+
+# ---- experiments, on a pair whose daemons are started by hand
+
+SERVE = (
+    "80/tcp=python3 -m http.server --bind :: 80",
+    f"1700/udp=socat UDP4-RECVFROM:1700,bind={SERVICE4},fork PIPE",
+)
+SIZE = 3_000_000
+
+
+@contextmanager
+def by_hand(
+    suffix: str, options: Mapping[str, tuple[str, ...]], serve: tuple[str, ...] = SERVE
+) -> Iterator[Lab]:
+    """Yield a pair in step that serves the file `f`; `options`: of tests.integration.programmable_node."""
+    lab = Lab(f"test-prog-{suffix}-{os.getpid()}")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    try:
+        lab.up(bare=True)
+        for node in NODES:
+            home = lab.home / node
+            (home / "root" / "f").write_bytes(content())
+            config = write_node_files(node, home, "5a" * 32, serve, ())
+            command = [
+                sys.executable,
+                "-m",
+                "tests.integration.programmable_node",
+                str(config),
+                *options[node],
+            ]
+            with lab.log(node).open("ab") as log:
+                lab.keep_child(
+                    lab.popen(node, command, cwd=home / "root", env=environment, stdout=log, stderr=log)
+                )
+        await_condition(lambda: is_synced(lab.status()), 30.0, f"lab {lab.name}: waiting for the pair")
+        yield lab
+    finally:
+        lab.down()
+
+
+def content() -> bytes:
+    """Return the file that both nodes serve."""
+    ramp = bytes(range(251))
+    return (ramp * (SIZE // len(ramp) + 1))[:SIZE]
+
+
+def download(lab: Lab, *options: str) -> subprocess.Popen[bytes]:
+    """Start a download in the client."""
+    argv = ["curl", "-sS", "-m", "40", *options, f"http://{SERVICE4}/f"]
+    return lab.popen("client", argv, stdout=subprocess.PIPE)
+
+
+def counters(lab: Lab, node: str) -> dict[str, int]:
+    """Return the counters of a node's group."""
+    (group,) = (entry["groups"][0] for entry in lab.status()["nodes"] if entry["node"] == node)
+    return dict(group["counters"])
+
+
+def both(*options: str) -> dict[str, tuple[str, ...]]:
+    """Return the same options for both nodes."""
+    return dict.fromkeys(NODES, options)
+
+
+def test_an_experiment_that_drops_every_50th_packet() -> None:
+    """The connection bears it, also over a crash; each node has lost what it should."""
+    with by_hand("drop", both("--callback", "tests.integration.callbacks:drop_every_50th")) as lab:
+        curl = download(lab, "--limit-rate", "2M")
+        time.sleep(0.5)
+        seen = {node: counters(lab, node) for node in NODES}
+        lab.fault("crash-host", "alpha")
+        got, _ = curl.communicate()
+        assert hashlib.sha256(got).digest() == hashlib.sha256(content()).digest()
+        for node in NODES:
+            assert seen[node]["callback_calls"] > 50
+            assert seen[node]["callback_dropped"] == seen[node]["callback_calls"] // 50
+
+
+def test_an_experiment_that_delays() -> None:
+    """Two turns (handshake, request) cost at least two delays."""
+    with by_hand("delay", both("--callback", "tests.integration.callbacks:slow_replies")) as lab:
+        before = time.monotonic()
+        got, _ = download(lab).communicate()
+        assert time.monotonic() - before > 0.04
+        assert got == content()
+        assert counters(lab, "alpha")["callback_delayed"] > 2
+
+
+def test_an_experiment_that_modifies() -> None:
+    """Both servers' replies are changed alike, so they do not diverge, and the change outlives a crash."""
+    with by_hand("modify", both("--callback", "tests.integration.callbacks:secret")) as lab:
+        for node in NODES:
+            (lab.home / node / "root" / "word").write_text("the secret word")
+        url = f"http://{SERVICE4}/word"
+        assert lab.exec("client", ["curl", "-sS", "-m", "10", url]).stdout == "the public word"
+        assert counters(lab, "alpha")["callback_modified"] >= 1
+        assert counters(lab, "alpha")["divergences"] == 0
+        lab.fault("crash-host", "alpha")
+        assert lab.exec("client", ["curl", "-sS", "-m", "10", url]).stdout == "the public word"
+
+
+def test_a_one_sided_modification_is_a_divergence() -> None:
+    """What only the primary's server says is noticed."""
+    options = both() | {"alpha": ("--callback", "tests.integration.callbacks:secret")}
+    with by_hand("diverge", options) as lab:
+        for node in NODES:
+            (lab.home / node / "root" / "word").write_text("the secret word")
+        lab.exec("client", ["curl", "-sS", "-m", "10", f"http://{SERVICE4}/word"])
+        assert counters(lab, "alpha")["divergences"] >= 1
+
+
+def test_a_broken_experiment_harms_nobody() -> None:
+    """Its exceptions are counted and logged, the packets go on."""
+    with by_hand("broken", both("--callback", "tests.integration.callbacks:broken")) as lab:
+        got, _ = download(lab).communicate()
+        assert got == content()
+        seen = counters(lab, "alpha")
+        assert seen["callback_errors"] == seen["callback_calls"] > 5
+        assert "this experiment does not work" in lab.log("alpha").read_text()
+
+
+def test_udp_passes_unprotected() -> None:
+    """A datagram and its answer pass, and the session is shown for what it is."""
+    with by_hand("udp", both()) as lab:
+        answer = lab.exec("client", ["socat", "-t1", "-", f"UDP4:{SERVICE4}:1700"], input="hello")
+        assert answer.stdout == "hello"
+        (group,) = (node["groups"][0] for node in lab.status()["nodes"] if node["node"] == "alpha")
+        assert group["flows"]["unprotected"] == group["flows"]["udp"] == 1
+
+
+def test_a_fresh_recording_means_the_same_to_both_engines(tmp_path: Path) -> None:
+    """What a real pair does, a download that outlives its host, is decided alike by the C engine."""
+    options = {node: ("--record", str(tmp_path / node)) for node in NODES}
+    with by_hand("record", options) as lab:
+        download(lab).communicate()
+        curl = download(lab, "--limit-rate", "2M")
+        time.sleep(0.5)
+        lab.fault("crash-host", "alpha")
+        got, _ = curl.communicate()
+        assert got == content()
+    program = build_native(tmp_path)
+    for node in NODES:
+        steps = (tmp_path / node).read_text().splitlines()[:-1]  # the last one may be half written
+        assert len(steps) > 500
+        assert not list(differences(steps, run_native(program, steps), run_python(steps)))
