@@ -28,7 +28,7 @@ from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath import views
 from fttcp.datapath.base import EngineError, EngineSettings, EngineStatus, EventKind, Protection
 from fttcp.datapath.commit import Channel
-from fttcp.datapath.experiment import Callback, Direction
+from fttcp.datapath.experiment import Callback, Direction, load_callback
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
 from fttcp.datapath.nfqueue import NfqueueEngine
@@ -51,7 +51,11 @@ class ProgrammableEngine(NfqueueEngine):
     """Implements Engine. Its thread and the daemon's share ``_lock``, which is held for a whole wake-up."""
 
     def __init__(self, settings: EngineSettings, callback: Callback | None = None) -> None:
-        """Open queues, channel and sockets; nothing runs yet. Raises EngineError."""
+        """Open queues, channel and sockets; nothing runs yet. The experiment is ``callback``, or the one that
+        the settings name as ``callback``, if they do. Raises EngineError."""
+        place: str | None = getattr(settings, "callback", None)
+        if callback is None and place:
+            callback = load_callback(place)
         if settings.workers != 1:
             raise EngineError(f"workers: {settings.workers} is not 1, which the programmable engine needs")
         check_mtu(settings)

@@ -26,7 +26,8 @@ from fttcp.datapath.experiment import (
 )
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
-from tests.replay import Recorder, Verdict, settings
+from fttcp.datapath.queues import check_mtu
+from tests.replay import ROOT, Recorder, Verdict, settings
 
 CLIENT, SERVICE = socket.inet_aton("10.77.0.10"), socket.inet_aton("10.77.0.100")
 IN, OUT = Direction.FROM_CLIENT, Direction.FROM_SERVER
@@ -244,6 +245,20 @@ def test_an_experiment_cannot_make_a_backup_speak() -> None:
     done = bench.give(OUT, tcp(OUT, Flags.ACK, 1, 2))
     assert done[0] == "drop"
     assert not any(line.startswith("emit client") for line in done)
+
+
+def test_the_example_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs/experiments"))
+    bench = Bench(load_callback("drop_every:drop_every")).role(EngineMode.SOLO)
+    bench.handshake()
+    segments = (tcp(OUT, Flags.ACK, 901 + i, 101, b"x") for i in range(100))
+    assert [bench.give(OUT, data)[0] for data in segments].count("drop") == 2
+    assert bench.n["callback_dropped"] == 2
+
+
+def test_an_interface_whose_packets_are_not_shown_whole_is_refused() -> None:
+    with pytest.raises(EngineError, match="MTU 65536"):
+        check_mtu(settings())
 
 
 @pytest.mark.parametrize(
