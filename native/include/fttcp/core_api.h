@@ -5,7 +5,7 @@
  * The header-only core is all inline functions; these are their callable twins, for an engine that
  * is written in Python. cffi reads this very file after abi.h (native/ffi/build.py strips the
  * preprocessor lines). The part within FTT_CORE_LAYOUTS is for cffi alone: it repeats structs of
- * parse.h, flow.h and record.h, and cffi checks each of them against the compiled ones.
+ * parse.h, flow.h and record.h, as far as Python reads them; cffi asks the compiler where each field is.
  *
  * Verdicts are enum ftt_verdict, results of parsing enum ftt_parsed, what is to be done besides
  * comes as a set of FTT_ACT_*. Nothing here allocates, blocks or reads a clock.
@@ -74,7 +74,7 @@ struct ftt_pkt {
 	uint8_t family;
 	uint8_t proto;
 	uint8_t sack_blocks;
-	uint8_t pad;
+	...;
 };
 
 struct ftt_seg {
@@ -88,7 +88,7 @@ struct ftt_seg {
 	uint8_t wscale;
 	uint8_t dir;
 	uint8_t mode;
-	uint8_t pad[3];
+	...;
 };
 
 struct ftt_flow_hard {
@@ -99,7 +99,7 @@ struct ftt_flow_hard {
 	uint8_t local_wscale;
 	uint8_t service_wscale;
 	uint8_t client_wscale;
-	uint8_t pad;
+	...;
 };
 
 struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for three fields */
@@ -124,6 +124,7 @@ struct ftt_edit {
 	uint16_t wnd;
 	uint16_t drop;
 	uint32_t actions;
+	...;
 };
 
 struct ftt_limits {
@@ -149,6 +150,7 @@ struct ftt_record {
 	uint32_t total, offset;
 	const uint8_t *data;
 	uint32_t data_len;
+	...;
 };
 
 struct ftt_ring {
