@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One connection on both nodes, driven by a byte string: any client, any order of segments, records,
+ * ticks and changes of role, but stacks that keep to TCP. After each step:
+ *
+ *   - a backup lets nothing out; a primary in step lets nothing out that acknowledges what the
+ *     backup's stack does not have, and nothing at all while it asks the backup to let go (I2, I3)
+ *   - a stack that may be behind is never told of bytes that it has not sent, and what is
+ *     injected lies within its window
+ *   - service space -> local space -> service space is the identity
+ *   - the right edge shown to the client never moves back, and its time never runs back
+ *
+ * Everything is in offsets: `in` counts the client's bytes, `out` the server's, from the SYNs on.
+ */
+#include <string.h>
+#include "fttcp/pair.h"
+#include "fttcp/rewrite.h"
+#include "must.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { HELD_MAX = 16, FLYING_MAX = 8 };
+
+struct side {
+	struct ftt_flow flow;
+	uint8_t mode;
+	bool alive, taken; /* taken: became the primary of a flow begun before */
+	/* its stack */
+	uint32_t iss, ts;
+	uint8_t wscale;
+	bool synack, spoke; /* spoke: more than its SYN-ACK */
+	uint16_t syn_wnd;
+	uint32_t sent, has;   /* out and in */
+	uint32_t edge;        /* in */
+	uint32_t told;        /* out: highest acknowledgement given to it */
+	struct ftt_seg held[HELD_MAX];
+	uint32_t n_held;
+	struct ftt_record flying[FLYING_MAX]; /* its records on their way to the other */
+	uint32_t n_flying;
+};
+
+static struct pair {
+	const uint8_t *data;
+	size_t left;
+	uint64_t now;
+	struct side p, b;
+	uint32_t irs, client_ts, iss; /* iss: of the service */
+	uint8_t service_wscale;
+	/* the client's view */
+	uint32_t edge;
+	bool edge_known, established;
+	uint32_t shown_ts; /* latest TSval */
+	bool plain_echo; /* the client has never echoed a time that it was not shown */
+} w;
+
+static uint32_t byte(void)
+{
+	if (!w.left)
+		return 0;
+	w.left--;
+	return *w.data++;
+}
+
+static uint32_t word(void)
+{
+	uint32_t a = byte(), b = byte(), c = byte();
+
+	return a << 24 | b << 16 | c << 8 | byte();
+}
+
+/* A number near `base`, or any at all. */
+static uint32_t near(uint32_t base)
+{
+	uint32_t how = byte();
+
+	if (how < 200)
+		return base + (uint32_t)((int32_t)(how % 40) * 25 - 100 * (int32_t)(how / 100));
+	return how < 240 ? base + (word() >> 16) : word();
+}
+
+static struct ftt_key key(void)
+{
+	return (struct ftt_key){.client_port = 40000, .service_port = 80, .proto = 6};
+}
+
+static struct side *other(struct side *s)
+{
+	return s == &w.p ? &w.b : &w.p;
+}
+
+/* --- what must hold ------------------------------------------------------------------------------------ */
+
+static void shown_to_client(struct side *s, const struct ftt_seg *g, const struct ftt_edit *e)
+{
+	uint16_t wnd = e->change & FTT_EDIT_WND ? e->wnd : g->wnd;
+	uint32_t seq = e->change & FTT_EDIT_SEQ ? e->seq : g->seq;
+	uint32_t tsval = e->change & FTT_EDIT_TSVAL ? e->tsval : g->tsval;
+	uint32_t edge = g->ack - w.irs + ((uint32_t)wnd << (g->flags & TCP_SYN ? 0 : s->flow.hard.service_wscale));
+
+	MUST(s->alive && ftt_flow_emits(s->mode));
+	MUST(seq + s->flow.hard.delta == g->seq);
+	if (s->mode == FTT_MODE_PAIRED) {
+		MUST(s->flow.protection != FTT_OPENING && s->flow.protection != FTT_DETACHING);
+		if (s->flow.protection == FTT_PROTECTED && g->flags & TCP_ACK)
+			MUST(seq_leq(g->ack - w.irs, w.b.has)); /* I2 */
+	}
+	if (g->options & FTT_OPT_TS && !(g->flags & TCP_RST)) {
+		MUST(g->flags & TCP_SYN || !w.plain_echo || seq_geq(tsval, s->flow.max_tsecr));
+		w.shown_ts = tsval;
+	}
+	if (!(g->flags & TCP_ACK) || g->flags & TCP_RST || (g->flags & TCP_SYN && w.edge_known))
+		return;
+	MUST(!w.edge_known || seq_geq(edge, w.edge));
+	w.established = true;
+	w.edge = edge;
+	w.edge_known = true;
+}
+
+static void told_to_stack(struct side *s, uint32_t ack, bool must_clamp)
+{
+	uint32_t out = ack - s->iss;
+
+	if (must_clamp)
+		MUST(seq_leq(out, s->sent));
+	if (seq_leq(out, s->sent) && seq_gt(out, s->told))
+		s->told = out;
+}
+
+/* --- what the engine does with decisions ------------------------------------------------------------------ */
+
+static void act(struct side *s, uint32_t actions);
+
+static void fly(struct side *s, uint8_t type)
+{
+	const struct ftt_flow *f = &s->flow;
+	struct ftt_record r = {.type = type, .irs = f->hard.irs, .service_iss = f->hard.service_iss,
+			       .wscale = f->hard.service_wscale, .tsval = f->local_tsval - f->hard.ts_delta,
+			       .rcv_nxt = f->local_rcv_nxt, .edge = f->local_edge, .snd_nxt = f->local_snd_nxt};
+
+	r.flags = type == FTT_REC_COMMIT ? (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) |
+		  (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) : 0;
+	if (s->n_flying < FLYING_MAX)
+		s->flying[s->n_flying++] = r;
+}
+
+static void release(struct side *s)
+{
+	while (s->n_held) {
+		struct ftt_edit e = {0};
+		enum ftt_verdict v;
+
+		s->held[0].mode = s->mode;
+		v = ftt_gate(&s->flow, &s->held[0], w.now, &e);
+		if (v == FTT_HOLD)
+			break;
+		if (v == FTT_PASS)
+			shown_to_client(s, &s->held[0], &e);
+		memmove(s->held, s->held + 1, --s->n_held * sizeof(s->held[0]));
+		act(s, e.actions & ~(uint32_t)FTT_ACT_RELEASE);
+	}
+	s->flow.held_since_ns = s->n_held ? w.now : 0;
+}
+
+static void act(struct side *s, uint32_t actions)
+{
+	static const struct { uint32_t action; uint8_t record; } sends[] = {
+		{FTT_ACT_OPEN, FTT_REC_OPEN}, {FTT_ACT_OPENED, FTT_REC_OPENED}, {FTT_ACT_REFUSED, FTT_REC_REFUSED},
+		{FTT_ACT_COMMIT, FTT_REC_COMMIT}, {FTT_ACT_PROBE, FTT_REC_PROBE}, {FTT_ACT_DETACH, FTT_REC_DETACH}};
+	struct ftt_key k = key();
+	struct ftt_bare b;
+
+	for (size_t i = 0; i < sizeof(sends) / sizeof(*sends); i++)
+		if (actions & sends[i].action)
+			fly(s, sends[i].record);
+	if (actions & FTT_ACT_INJECT) {
+		uint32_t ack = ftt_deliverable(&s->flow, s->mode);
+
+		s->flow.delivered_ack = ack;
+		ftt_bare_for_stack(&s->flow, &k, ack, &b);
+		told_to_stack(s, b.ack, true);
+		MUST(seq_geq(b.seq - w.irs, s->has) && seq_leq(b.seq - w.irs, seq_max(s->edge, s->has)));
+	}
+	if (actions & FTT_ACT_ACK_CLIENT) {
+		struct ftt_seg g = {.flags = TCP_ACK};
+
+		ftt_bare_for_client(&s->flow, &k, s->mode, &b);
+		g.seq = b.seq + s->flow.hard.delta;
+		g.ack = b.ack;
+		g.wnd = b.wnd;
+		MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO);
+		MUST(seq_leq(b.ack - w.irs, s->has));
+		shown_to_client(s, &g, &(struct ftt_edit){.change = FTT_EDIT_SEQ, .seq = b.seq});
+	}
+	if (actions & FTT_ACT_RELEASE)
+		release(s);
+}
+
+/* --- steps ----------------------------------------------------------------------------------------------- */
+
+static enum ftt_verdict step(struct side *s, struct ftt_seg *g, struct ftt_edit *e)
+{
+	static const struct ftt_shift none;
+	uint32_t irs = s->flow.hard.irs;
+	enum ftt_verdict v;
+
+	g->mode = s->mode;
+	v = ftt_segment_step(&s->flow, g, w.now, &none, s->n_held > 0, e);
+	MUST(s->flow.hard.irs == irs); /* one connection only */
+	MUST(v != FTT_HOLD || (g->dir == FTT_FROM_SERVER && s->mode == FTT_MODE_PAIRED) || s->n_held);
+	return v;
+}
+
+static void deliver(struct side *s, struct ftt_seg g)
+{
+	bool clamp = s->mode == FTT_MODE_BACKUP || s->taken;
+	uint32_t end = g.seq + g.len - w.irs;
+	struct ftt_edit e;
+
+	if (!s->alive || step(s, &g, &e) != FTT_PASS) {
+		if (s->alive)
+			act(s, e.actions);
+		return;
+	}
+	MUST(!(e.change & (FTT_EDIT_SEQ | FTT_EDIT_TSVAL | FTT_EDIT_WND)));
+	if (g.flags & TCP_ACK && s->flow.bits & FTT_F_MAPPED) {
+		uint32_t ack = e.change & FTT_EDIT_ACK ? e.ack : g.ack;
+
+		/* what is far from the window is not learnt from, and the stack refuses it as well */
+		if (!clamp || ftt_client_in_window(&s->flow, &g))
+			told_to_stack(s, ack, clamp && g.ack - s->flow.hard.service_iss < 1u << 30);
+		if (!clamp && !s->flow.hard.delta)
+			MUST(ack == g.ack);
+		if (g.options & FTT_OPT_SACK)
+			MUST((e.change & FTT_EDIT_SACK ? e.sack_add : 0) == s->flow.hard.delta);
+	}
+	if (s->synack && !(g.flags & (TCP_SYN | TCP_RST)) && seq_leq(g.seq - w.irs, s->has) && seq_gt(end, s->has) &&
+	    seq_leq(end, s->edge))
+		s->has = end;
+	act(s, e.actions);
+}
+
+static void client_sends(bool mirror_only)
+{
+	uint32_t kind = byte();
+	struct side *s = w.p.alive && !mirror_only ? &w.p : &w.b;
+	uint32_t base = w.p.alive ? w.p.sent : w.b.sent;
+	struct ftt_seg g = {.dir = FTT_FROM_CLIENT, .flags = TCP_ACK, .wnd = (uint16_t)near(500)};
+
+	g.seq = w.irs + near(s->has);
+	g.ack = w.iss + near(base);
+	g.len = byte() * (1 + kind % 5);
+	g.options = FTT_OPT_TS | (kind & 1 ? FTT_OPT_SACK : 0);
+	g.tsval = w.client_ts + byte();
+	g.tsecr = w.shown_ts - byte() % 64;
+	if (kind > 250)
+		g.tsecr = word();
+	w.plain_echo = w.plain_echo && kind <= 250;
+	if (kind > 240)
+		g.flags = kind & 2 ? TCP_RST : TCP_ACK | TCP_FIN;
+	if (kind < 10 || !w.established) { /* an open connection needs a SYN-ACK that was shown */
+		g.flags = TCP_SYN;
+		g.seq = w.irs;
+		g.len = 0;
+		g.mss = 1460;
+	}
+	if (!mirror_only && !(kind & 4) && w.p.alive)
+		deliver(&w.b, g);
+	deliver(s, g);
+}
+
+/* The stack says something; numbers as a stack would choose them. */
+static void stack_sends(struct side *s)
+{
+	uint32_t kind = byte(), back = byte() * 2, from, unit = 1u << s->wscale, room = byte() * 16, want;
+	struct ftt_seg g = {.dir = FTT_FROM_SERVER, .flags = TCP_ACK, .options = FTT_OPT_TS};
+	struct ftt_edit e;
+	enum ftt_verdict v;
+
+	if (!s->alive || (!s->synack && kind >= 128))
+		return;
+	from = kind & 1 && s->sent > back ? s->sent - back : s->sent;
+	s->ts += kind & 7;
+	g.len = kind & 8 ? byte() * 4 : 0;
+	if (!s->spoke && (!s->synack || (kind & 0xf0) == 0x70)) {
+		s->syn_wnd = s->synack ? s->syn_wnd : (uint16_t)room;
+		s->synack = true;
+		s->sent = s->sent ? s->sent : 1;
+		g.flags |= TCP_SYN;
+		g.options |= FTT_OPT_WSCALE;
+		g.wscale = s->wscale;
+		g.len = from = 0;
+	} else if ((kind & 0xf0) == 0x80) {
+		g.flags |= kind & 2 ? TCP_FIN : TCP_RST;
+	}
+	s->spoke = s->spoke || !(g.flags & TCP_SYN);
+	g.seq = s->iss + from;
+	g.ack = w.irs + (g.flags & TCP_SYN ? 1 : s->has);
+	g.tsval = s->ts;
+	want = s->has + room / unit * unit;
+	if (g.flags & TCP_SYN)
+		g.wnd = s->syn_wnd;
+	else /* as Linux: whole units, and no less than was promised */
+		g.wnd = (uint16_t)((seq_max(want, s->edge) - s->has + unit - 1) >> s->wscale);
+	s->edge = seq_max(s->edge, g.ack - w.irs + ((uint32_t)g.wnd << (g.flags & TCP_SYN ? 0 : s->wscale)));
+	s->sent = seq_max(s->sent, ftt_seg_end(&g) - s->iss);
+	v = step(s, &g, &e);
+	MUST(s->mode != FTT_MODE_BACKUP || v == FTT_DROP);
+	if (v == FTT_PASS)
+		shown_to_client(s, &g, &e);
+	else if (v == FTT_HOLD && s->n_held < HELD_MAX)
+		s->held[s->n_held++] = g;
+	s->flow.held_since_ns = s->n_held ? (s->flow.held_since_ns ? s->flow.held_since_ns : w.now) : 0;
+	act(s, e.actions);
+}
+
+static void backup_record(struct side *s, const struct ftt_record *r)
+{
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		act(s, ftt_backup_open(&s->flow, r, w.now));
+		break;
+	case FTT_REC_PROBE:
+		fly(s, s->flow.bits & FTT_F_MAPPED ? FTT_REC_COMMIT : FTT_REC_DETACHED);
+		break;
+	case FTT_REC_DETACH:
+		fly(s, FTT_REC_DETACHED);
+		s->alive = false; /* it forgets the flow, for good */
+		break;
+	default:
+		break;
+	}
+}
+
+static void record_arrives(struct side *to)
+{
+	struct side *from = other(to);
+	struct ftt_record r;
+	uint32_t i = byte();
+
+	if (!from->n_flying)
+		return;
+	r = from->flying[i % from->n_flying];
+	from->flying[i % from->n_flying] = from->flying[--from->n_flying];
+	if (i & 128) /* lost */
+		return;
+	if (to->alive && to->mode == FTT_MODE_BACKUP)
+		backup_record(to, &r);
+	else if (to->alive && to->mode == FTT_MODE_PAIRED)
+		act(to, ftt_primary_record(&to->flow, &r, w.now));
+}
+
+static void role_changes(void)
+{
+	uint32_t how = byte();
+
+	if (how & 1 && w.p.alive && w.b.alive && w.b.mode == FTT_MODE_BACKUP) {
+		bool kept = w.b.flow.protection == FTT_PROTECTED;
+
+		w.p.alive = false;
+		w.b.mode = FTT_MODE_SOLO;
+		w.b.taken = w.b.synack; /* else the handshake is its own */
+		w.edge_known = false; /* the dead primary's promises were its own kernel's, too */
+		act(&w.b, ftt_flow_takeover(&w.b.flow));
+		MUST(!kept || w.b.flow.hard.service_iss == w.iss);
+	} else if (how & 2 && w.p.alive && w.p.mode == FTT_MODE_PAIRED) {
+		w.p.mode = FTT_MODE_SOLO;
+		w.b.alive = false;
+		act(&w.p, ftt_flow_solo(&w.p.flow));
+		release(&w.p);
+		MUST(!w.p.n_held);
+	} else if (how & 4 && w.p.alive && w.p.flow.protection == FTT_PROTECTED && w.p.mode == FTT_MODE_PAIRED) {
+		act(&w.p, ftt_flow_detach(&w.p.flow, FTT_WHY_DIVERGENCE, w.now));
+	} else if (how & 8 && w.b.alive && w.b.mode == FTT_MODE_SOLO) {
+		w.b.mode = FTT_MODE_PAIRED; /* another node has joined: this flow stays as it is */
+	}
+}
+
+static void time_passes(void)
+{
+	static const struct ftt_limits limits = {2000000000, 200000000, 500000000};
+	uint32_t how = byte();
+
+	w.now += (uint64_t)(how & 63) * (how & 64 ? 20000000 : 500000);
+	w.client_ts += how & 63;
+	if (w.p.alive && w.p.mode == FTT_MODE_PAIRED)
+		act(&w.p, ftt_flow_tick(&w.p.flow, w.now, &limits, how & 128));
+}
+
+static void begin(struct side *s, uint8_t mode)
+{
+	struct ftt_seg syn = {.dir = FTT_FROM_CLIENT, .flags = TCP_SYN, .options = FTT_OPT_TS, .mss = 1460,
+			      .seq = w.irs, .tsval = w.client_ts, .wnd = 500};
+
+	memset(s, 0, sizeof(*s));
+	s->mode = mode;
+	s->alive = true;
+	s->iss = mode == FTT_MODE_PAIRED ? w.iss : word();
+	s->ts = word();
+	s->wscale = (uint8_t)(byte() % 15);
+	s->has = 1;
+	ftt_flow_init(&s->flow, w.irs, w.now);
+	deliver(s, syn);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	memset(&w, 0, sizeof(w));
+	w.data = data;
+	w.left = size;
+	w.now = 1000000000;
+	w.plain_echo = true;
+	w.irs = word();
+	w.iss = word();
+	w.client_ts = word();
+	begin(&w.p, FTT_MODE_PAIRED);
+	begin(&w.b, FTT_MODE_BACKUP);
+	for (int steps = 0; w.left && steps < 400; steps++) {
+		switch (byte() % 10) {
+		case 0:
+		case 1:
+			client_sends(false);
+			break;
+		case 2:
+			client_sends(true);
+			break;
+		case 3:
+		case 4:
+			stack_sends(&w.p);
+			break;
+		case 5:
+		case 6:
+			stack_sends(&w.b);
+			break;
+		case 7:
+			record_arrives(&w.p);
+			break;
+		case 8:
+			record_arrives(&w.b);
+			break;
+		default:
+			if (byte() & 1)
+				time_passes();
+			else
+				role_changes();
+			break;
+		}
+	}
+	return 0;
+}
