@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.experiment import Case
-from lab.hosts import await_condition
-from lab.lifecycle import Lab, is_synced
+from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4
-from lab.nodeconfig import write_node_files
+from tests.integration.by_hand import by_hand, content
 from tests.integration.pair import Pair, pair_named
-from tests.replay import ROOT, build_native, differences, run_native, run_python
+from tests.replay import build_native, differences, run_native, run_python
 
 RATE = 4_000_000  # bytes/s: Python sees every packet
 PROGRAMMABLE = 'engine="programmable"'
@@ -56,48 +52,6 @@ def test_other_faults(mixed: Pair, fault: str, tmp_path: Path) -> None:
 
 
 # ---- experiments, on a pair whose daemons are started by hand
-
-SERVE = (
-    "80/tcp=python3 -m http.server --bind :: 80",
-    f"1700/udp=socat UDP4-RECVFROM:1700,bind={SERVICE4},fork PIPE",
-)
-SIZE = 3_000_000
-
-
-@contextmanager
-def by_hand(
-    suffix: str, options: Mapping[str, tuple[str, ...]], serve: tuple[str, ...] = SERVE
-) -> Iterator[Lab]:
-    """Yield a pair in step that serves the file `f`; `options`: of tests.integration.programmable_node."""
-    lab = Lab(f"test-prog-{suffix}-{os.getpid()}")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    try:
-        lab.up(bare=True)
-        for node in NODES:
-            home = lab.home / node
-            (home / "root" / "f").write_bytes(content())
-            config = write_node_files(node, home, "5a" * 32, serve, ())
-            command = [
-                sys.executable,
-                "-m",
-                "tests.integration.programmable_node",
-                str(config),
-                *options[node],
-            ]
-            with lab.log(node).open("ab") as log:
-                lab.keep_child(
-                    lab.popen(node, command, cwd=home / "root", env=environment, stdout=log, stderr=log)
-                )
-        await_condition(lambda: is_synced(lab.status()), 30.0, f"lab {lab.name}: waiting for the pair")
-        yield lab
-    finally:
-        lab.down()
-
-
-def content() -> bytes:
-    """Return the file that both nodes serve."""
-    ramp = bytes(range(251))
-    return (ramp * (SIZE // len(ramp) + 1))[:SIZE]
 
 
 def download(lab: Lab, *options: str) -> subprocess.Popen[bytes]:

@@ -1,0 +1,54 @@
+"""Makes the recordings in tests/vectors anew, which a change of the channel's format asks for.
+
+`python -m tests.integration.make_recordings`, as root. Each pair serves a download and an echo, and loses its
+primary in the middle of another download.
+"""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from lab.lifecycle import Lab
+from lab.network import NODES, SERVICE4, SERVICE6
+from tests.integration.by_hand import by_hand
+from tests.replay import ROOT
+
+SPACES = {
+    "crash": (),
+    "shifted": ("experiment.service_iss=4294910000", "experiment.service_ts=5000"),
+}
+SIZE = 100_000
+
+
+def traffic(lab: Lab) -> None:
+    """Move some bytes both ways, and crash the primary while more of them are under way."""
+    url = f"http://{SERVICE4}/f"
+    lab.exec("client", ["curl", "-sS", "-m", "20", "-o", "/dev/null", url])
+    talk = "(for i in 1 2 3 4 5; do echo hello $i; sleep 0.05; done)"
+    lab.exec("client", ["sh", "-c", f"{talk} | socat -t1 - TCP6:[{SERVICE6}]:7"])
+    slow = ["curl", "-sS", "-m", "20", "--limit-rate", "50k", "-o", "/dev/null", url]
+    with lab.popen("client", slow, stdout=subprocess.DEVNULL) as curl:
+        time.sleep(0.6)
+        lab.fault("crash-host", "alpha")
+        curl.wait()
+
+
+def main() -> None:
+    """Write one file for each node of each pair."""
+    for name, settings in SPACES.items():
+        with tempfile.TemporaryDirectory() as directory:
+            options = {node: ("--record", f"{directory}/{node}") for node in NODES}
+            with by_hand(f"make-{name}", options, settings, SIZE) as lab:
+                traffic(lab)
+            for node in NODES:
+                steps = (Path(directory) / node).read_text().splitlines(keepends=True)[:-1]
+                packed = gzip.compress("".join(steps).encode(), 9, mtime=0)
+                (ROOT / "tests/vectors" / f"{name}-{node}.steps.gz").write_bytes(packed)
+
+
+if __name__ == "__main__":
+    main()
