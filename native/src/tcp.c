@@ -11,6 +11,8 @@
 #include <string.h>
 #include "worker.h"
 
+#define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
+
 /* --- verdicts -------------------------------------------------------------------------------- */
 
 static void count_drop(struct ftt_worker *w, uint16_t why)
@@ -86,11 +88,11 @@ static void hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_p
 	h->seg = *s;
 	h->pkt = *k;
 	h->len = p->len;
-	/* small ones may have their window edited, those of a shifted flow are edited for certain */
+	/* its header may have to be edited when it goes; without a copy, see pass_edited() */
 	if (p->cap == p->len && p->len <= FTT_NFQ_HEADERS)
 		h->bytes = h->small;
-	else if (p->cap == p->len && ftt_flow_shifted(&c->flow))
-		h->bytes = malloc(p->len);
+	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
+		w->held_bytes += p->len;
 	if (h->bytes)
 		memcpy(h->bytes, p->bytes, p->len);
 	*c->held_tail = h;
@@ -122,8 +124,10 @@ void ftt_tcp_free_spent(struct ftt_worker *w)
 		struct ftt_held *h = w->spent;
 
 		w->spent = h->next;
-		if (h->bytes != h->small)
+		if (h->bytes && h->bytes != h->small) {
+			w->held_bytes -= h->len;
 			free(h->bytes);
+		}
 		free(h);
 	}
 }
@@ -229,6 +233,19 @@ static void ack_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	w->n.emitted++;
 }
 
+/* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
+static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns))
+		return;
+	ftt_bare_nudge(&c->flow, &c->key, &b);
+	for (int i = 0; i < (c->flow.bits & FTT_F_SACK ? 1 : 3); i++)
+		ftt_emit_bare(&w->emit, &b, true);
+	w->n.nudges++;
+}
+
 static void post_flow_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind)
 {
 	struct ftt_event ev = {.kind = kind, .key = c->key, .reason = c->flow.reason};
@@ -289,6 +306,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		inject(w, c);
 	if (actions & FTT_ACT_ACK_CLIENT)
 		ack_client(w, c, now_ns);
+	if (actions & FTT_ACT_NUDGE)
+		nudge(w, c, now_ns);
 	if (actions & FTT_ACT_DETACHED) {
 		w->n.flows_detached++;
 		post_flow_event(w, c, FTT_EV_FLOW_DETACHED);
@@ -323,6 +342,10 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 		r.edge = f->local_edge;
 		r.snd_nxt = f->local_snd_nxt;
 		r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
+		if (f->bits & FTT_F_HOLE) {
+			r.flags |= FTT_REC_HOLE;
+			r.hole_end = f->local_hole_end;
+		}
 		if (w->e->cfg.compare && !c->digest.broken) {
 			r.flags |= FTT_REC_POINT;
 			r.point = c->digest.next;

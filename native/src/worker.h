@@ -79,6 +79,7 @@ struct ftt_worker {
 	struct ftt_tcp *waiting, *dirty;
 	struct ftt_held *spent; /* to be freed when the verdicts are out */
 	uint32_t held_now;
+	uint32_t held_bytes; /* of copies */
 	uint64_t next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_counters n;

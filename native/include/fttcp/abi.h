@@ -170,7 +170,7 @@ struct ftt_counters {
 	uint64_t compared_blocks, divergences, uncompared_blocks;
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_truncated;
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
-	uint64_t retained, kicked;
+	uint64_t retained, kicked, nudges;
 	uint64_t arp_answered, nd_answered, announcements, neighbour_refused;
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };

@@ -62,7 +62,8 @@ enum ftt_action {
 	FTT_ACT_ACK_CLIENT = 512, /* send the client our current acknowledgement */
 	FTT_ACT_CLOSED = 1024,  /* the flow has ended on this node */
 	FTT_ACT_REPORT = 2048,  /* tell Python that the flow cannot be protected */
-	FTT_ACT_ABORT = 4096    /* send CLOSE: the client reset the flow */
+	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
+	FTT_ACT_NUDGE = 8192    /* make the client send again what only the backup lacks */
 };
 
 enum { /* struct ftt_flow.bits */
@@ -79,7 +80,9 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_BEHIND = 1024,   /* after takeover: the client has more than our stack has sent */
 	FTT_F_SYN_AGAIN = 2048, /* a SYN with another ISN was seen: next_irs */
 	FTT_F_ESTABLISHED = 4096, /* the client has acknowledged the SYN-ACK */
-	FTT_F_TAKEN = 8192     /* taken over: the client may know of bytes that our stack has not sent */
+	FTT_F_TAKEN = 8192,    /* taken over: the client may know of bytes that our stack has not sent */
+	FTT_F_HOLE = 16384,    /* the local stack has data behind a hole that ends at local_hole_end */
+	FTT_F_SACK = 32768     /* the client understands SACK */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */
@@ -108,6 +111,7 @@ struct ftt_flow {
 	uint16_t client_wnd;   /* field of its last segment */
 	uint16_t mss;          /* largest payload of our segments to it */
 	uint32_t advertised_edge; /* right edge that it was promised */
+	uint32_t told_ack;     /* highest acknowledgement that it was sent */
 
 	/* our own stack */
 	uint32_t local_iss;    /* local space */
@@ -115,6 +119,7 @@ struct ftt_flow {
 	uint32_t local_rcv_nxt;
 	uint32_t local_edge;   /* right edge of its receive window */
 	uint32_t local_tsval;  /* local space, of its last segment */
+	uint32_t local_hole_end;
 	uint32_t delivered_ack; /* highest acknowledgement given to it */
 	uint64_t synack_ns;
 	uint32_t fin_end;      /* sequence number behind its FIN */
@@ -127,6 +132,7 @@ struct ftt_flow {
 	uint32_t committed;    /* its stack's rcv_nxt */
 	uint32_t peer_edge;
 	uint32_t peer_snd_nxt;
+	uint32_t peer_hole_end; /* where the first thing begins that it has beyond committed */
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
 	uint64_t open_ns;      /* backup: when that was sent, at the latest */
 
@@ -137,6 +143,7 @@ struct ftt_flow {
 	uint32_t lag_mark;
 	uint32_t tries;         /* requests sent without an answer */
 	uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
+	uint64_t nudge_ns;      /* when the client was last made to send again */
 	uint64_t opened_ns;     /* start of the handshake */
 	uint64_t last_ns;       /* last segment seen */
 };
@@ -341,10 +348,11 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 		return false;
 	if (s->ack != f->hard.irs + 1)
 		return false;
-	f->bits |= FTT_F_SYNACK | (s->options & FTT_OPT_TS ? FTT_F_TS : 0);
+	f->bits |= FTT_F_SYNACK | (s->options & FTT_OPT_TS ? FTT_F_TS : 0) |
+		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0);
 	f->local_iss = s->seq;
 	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
-	f->local_rcv_nxt = s->ack;
+	f->local_rcv_nxt = f->told_ack = s->ack;
 	f->local_edge = f->advertised_edge = f->peer_edge = s->ack + s->wnd; /* unscaled, RFC 7323 2.2 */
 	f->local_tsval = s->tsval;
 	f->synack_ns = now_ns;
@@ -378,6 +386,11 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
 
 		f->local_rcv_nxt = seq_max(f->local_rcv_nxt, s->ack);
 		f->local_edge = seq_max(f->local_edge, edge);
+		f->bits &= (uint16_t)~FTT_F_HOLE;
+		if (s->options & FTT_OPT_SACK && s->sack_left != s->ack) {
+			f->bits |= FTT_F_HOLE;
+			f->local_hole_end = s->sack_left;
+		}
 	}
 	if (s->options & FTT_OPT_TS) {
 		f->local_tsval = s->tsval;
@@ -494,15 +507,14 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
 	if (s->flags & TCP_ACK && !(s->flags & (TCP_RST | TCP_SYN))) {
 		bool in_step = s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
 		uint32_t edge = s->ack + ((uint32_t)s->wnd << h->local_wscale);
-		uint16_t wnd = s->wnd;
+		uint16_t wnd = ftt_window(f, s->ack, edge, in_step);
 
-		if (in_step || h->local_wscale != h->service_wscale)
-			wnd = ftt_window(f, s->ack, edge, in_step);
 		if (wnd != s->wnd) {
 			e->wnd = wnd;
 			e->change |= FTT_EDIT_WND;
 		}
 		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)wnd << h->service_wscale));
+		f->told_ack = seq_max(f->told_ack, s->ack);
 	}
 }
 

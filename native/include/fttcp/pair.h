@@ -11,6 +11,8 @@
 
 #define FTT_ASK_FIRST_NS 3000000ull  /* ask the other node again after 3 ms, then less and less often */
 #define FTT_ASK_MAX_NS 100000000ull
+#define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
+#define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
@@ -41,8 +43,28 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
 	return FTT_ACT_RELEASE | (protection == FTT_DETACHED ? FTT_ACT_DETACHED : 0);
 }
 
+/*
+ * The backup shows that it lacks what we have: data behind a hole, or no progress although it was
+ * asked. Our own stack will not ask the client for it, so we do: a duplicate acknowledgement of what
+ * is committed, with a SACK of what is behind.
+ */
+static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_record *r, bool progress, uint64_t now_ns)
+{
+	bool lacks = r->flags & FTT_REC_HOLE || (f->tries && !progress);
+
+	if (f->protection != FTT_PROTECTED || !f->held_since_ns || !lacks || seq_leq(f->local_rcv_nxt, f->committed) ||
+	    now_ns - f->nudge_ns < FTT_NUDGE_NS)
+		return 0;
+	f->nudge_ns = now_ns;
+	f->peer_hole_end = r->flags & FTT_REC_HOLE ? r->hole_end : f->committed + f->mss;
+	return FTT_ACT_NUDGE;
+}
+
 static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
 {
+	bool progress = r->rcv_nxt != f->committed;
+	uint32_t actions = 0;
+
 	if (r->rcv_nxt - f->committed < 1u << 30)
 		f->committed = r->rcv_nxt;
 	if (r->edge - f->peer_edge < 1u << 30)
@@ -50,12 +72,13 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 	if (r->type == FTT_REC_COMMIT) {
 		if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
 			f->peer_snd_nxt = r->snd_nxt;
+		actions = ftt_nudge_step(f, r, progress, now_ns);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
 	}
 	f->tries = 0;
 	ftt_lag_mark(f, now_ns);
 	if (f->held_since_ns)
-		return FTT_ACT_RELEASE;
+		return actions | FTT_ACT_RELEASE;
 	f->ask_ns = 0;
 	/* the client waits for a window that only the backup kept small: nobody else tells it */
 	if (f->protection == FTT_PROTECTED &&
@@ -153,6 +176,13 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		ftt_lag_mark(f, now_ns);
 		if (f->lag_since_ns && now_ns - f->lag_since_ns > lim->detach_after_ns)
 			return ftt_flow_detach(f, FTT_WHY_OUTPUT_LAG, now_ns);
+		/*
+		 * The backup missed more than we did: our acknowledgements are held, and without one the client
+		 * sends the same segment again and again, never what only the backup lacks. A partial
+		 * acknowledgement (RFC 6675, and a reneged SACK at worst) makes it go on.
+		 */
+		if (f->held_since_ns && now_ns - f->held_since_ns > FTT_PARTIAL_NS && seq_gt(f->committed, f->told_ack))
+			actions |= FTT_ACT_ACK_CLIENT;
 		if (!f->ask_ns && f->held_since_ns)
 			f->ask_ns = ftt_ask_again(f, now_ns);
 		else if (!f->ask_ns && f->lag_since_ns)

@@ -58,6 +58,7 @@ struct ftt_seg {
 	uint32_t seq, ack;
 	uint32_t len;   /* payload bytes, without SYN and FIN */
 	uint32_t tsval, tsecr;
+	uint32_t sack_left; /* with FTT_OPT_SACK: lowest left edge beyond ack (RFC 2018), ack itself when there is none */
 	uint16_t wnd;   /* the field, unscaled */
 	uint16_t mss;   /* of a SYN, 0 = no option */
 	uint8_t flags;  /* TCP_* */
@@ -209,6 +210,13 @@ static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, stru
 	s->wnd = get_be16(t + 14);
 	s->len = k->payload_len;
 	ftt_parse_tcp_options(t, hlen, k, s);
+	s->sack_left = s->ack;
+	for (uint32_t i = 0; i < k->sack_blocks; i++) { /* a block below ack is a D-SACK (RFC 2883) */
+		uint32_t left = get_be32(p + k->sack_at + 8 * i);
+
+		if ((int32_t)(left - s->ack) > 0 && (s->sack_left == s->ack || (int32_t)(left - s->sack_left) < 0))
+			s->sack_left = left;
+	}
 	return FTT_PARSED_TCP;
 }
 

@@ -48,7 +48,7 @@ enum ftt_record_type {
 };
 
 enum { /* struct ftt_record.flags */
-	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, /* COMMIT */
+	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
 	FTT_REC_TS = 1,                                      /* OPEN */
 	FTT_REC_PORT = 1                                     /* EVENT: a server port appeared */
 };
@@ -63,6 +63,7 @@ struct ftt_record {
 	uint8_t wscale, attempt;
 	/* COMMIT, OPENED */
 	uint32_t rcv_nxt, edge, snd_nxt;
+	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
 	/* BLOCK */
 	uint32_t block, crc;
@@ -120,7 +121,7 @@ static inline int ftt_record_fixed(uint8_t type)
 	case FTT_REC_OPENED:
 		return 8;
 	case FTT_REC_COMMIT:
-		return 20;
+		return 24;
 	case FTT_REC_BLOCK:
 		return 8;
 	case FTT_REC_EVENT:
@@ -153,6 +154,7 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b + 8, r->snd_nxt);
 		put_be32(b + 12, r->point);
 		put_be32(b + 16, r->point_crc);
+		put_be32(b + 20, r->hole_end);
 		/* fall through */
 	case FTT_REC_OPENED:
 		put_be32(b, r->rcv_nxt);
@@ -191,6 +193,7 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->snd_nxt = get_be32(b + 8);
 		r->point = get_be32(b + 12);
 		r->point_crc = get_be32(b + 16);
+		r->hole_end = get_be32(b + 20);
 		/* fall through */
 	case FTT_REC_OPENED:
 		r->rcv_nxt = get_be32(b);

@@ -47,9 +47,10 @@ struct ftt_bare {
 	uint16_t wnd;
 	uint8_t flags;
 	bool timestamps;
+	uint32_t sack_left, sack_right; /* a SACK block when they differ */
 };
 
-#define FTT_BARE_MAX 72 /* IPv6 40 + TCP 20 + timestamps 12 */
+#define FTT_BARE_MAX 84 /* IPv6 40 + TCP 20 + timestamps 12 + SACK 12 */
 
 static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint8_t proto, uint16_t l4_len)
 {
@@ -79,7 +80,8 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 /* Builds it at p (FTT_BARE_MAX bytes); returns the length. */
 static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 {
-	size_t hlen = b->timestamps ? 32 : 20, ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)hlen);
+	bool sack = b->sack_left != b->sack_right;
+	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)hlen);
 	size_t alen = ip == 20 ? 4 : 16;
 	uint8_t *t = p + ip;
 
@@ -97,6 +99,15 @@ static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 		t[23] = 10;
 		put_be32(t + 24, b->tsval);
 		put_be32(t + 28, b->tsecr);
+	}
+	if (sack) {
+		uint8_t *o = t + hlen - 12;
+
+		o[0] = o[1] = TCPOPT_NOOP;
+		o[2] = TCPOPT_SACK_BLOCKS;
+		o[3] = 10;
+		put_be32(o + 4, b->sack_left);
+		put_be32(o + 8, b->sack_right);
 	}
 	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
 		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)hlen), t, hlen)));
@@ -146,12 +157,24 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	b->dport = k->client_port;
 	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
 	b->ack = in_step ? seq_min(f->local_rcv_nxt, f->committed) : f->local_rcv_nxt;
-	b->wnd = ftt_window(f, b->ack, f->local_edge, in_step);
+	/* segments that are held carry older windows: nothing is promised here that they would take back */
+	b->wnd = ftt_window(f, b->ack, in_step && f->held_since_ns ? f->advertised_edge : f->local_edge, in_step);
+	f->told_ack = seq_max(f->told_ack, b->ack);
 	f->advertised_edge = seq_max(f->advertised_edge, b->ack + ((uint32_t)b->wnd << f->hard.service_wscale));
 	b->flags = TCP_ACK;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = seq_max(tsval, f->max_tsecr);
 	b->tsecr = f->client_tsval;
+}
+
+/* The same, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
+static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);
+	if (f->bits & FTT_F_SACK && seq_lt(f->peer_hole_end, f->local_rcv_nxt) && seq_gt(f->peer_hole_end, b->ack)) {
+		b->sack_left = f->peer_hole_end;
+		b->sack_right = f->local_rcv_nxt;
+	}
 }
 
 #endif
