@@ -3,9 +3,9 @@
 Modes: ``download SECONDS``, ``upload SECONDS`` (as fast as it goes), ``progress SECONDS`` (an upload in which
 the server tells how far it is after every STEP_BYTES), ``echo COUNT`` (round trips of ECHO_BYTES bytes).
 
-Writes ``started`` on stderr when the traffic flows, and one JSON object on stdout at the end:
-``bytes, seconds, arrivals_s`` (when something arrived: CLOCK_MONOTONIC), ``round_trips_us``, and ``error``,
-which is empty when the connection lived to its end.
+Writes ``started PORT`` (its own port) on stderr when the traffic flows, and one JSON object on stdout at the
+end: ``bytes, seconds, arrivals_s`` (when something arrived: CLOCK_MONOTONIC), ``round_trips_us``, and
+``error``, which is empty when the connection lived to its end.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PATIENCE_S = 10.0
 Report = dict[str, Any]
 
 
-def started() -> None:
-    """Tell the parent process that the traffic flows."""
-    print("started", file=sys.stderr, flush=True)
+def started(sock: socket.socket) -> None:
+    """Tell the parent process that the traffic flows, and from which port."""
+    print("started", sock.getsockname()[1], file=sys.stderr, flush=True)
 
 
 def download(sock: socket.socket, seconds: float, report: Report) -> None:
@@ -39,7 +39,7 @@ def download(sock: socket.socket, seconds: float, report: Report) -> None:
     buffer, arrivals, received = bytearray(BUFFER_BYTES), report["arrivals_s"], 0
     sock.recv(1)
     begin = time.monotonic()
-    started()
+    started(sock)
     while time.monotonic() < begin + seconds:
         count = sock.recv_into(buffer)
         if count == 0:
@@ -55,7 +55,7 @@ def upload(sock: socket.socket, seconds: float, report: Report, step: int = 0) -
     data, arrivals, sent, answer = bytes(BUFFER_BYTES), report["arrivals_s"], 0, b""
     sock.setblocking(False)
     begin = time.monotonic()
-    started()
+    started(sock)
     ending = False
     while True:
         readable, writable, _ = select.select([sock], [] if ending else [sock], [], PATIENCE_S)
@@ -89,7 +89,7 @@ def echo(sock: socket.socket, count: float, report: Report) -> None:
     message, trips = bytes(ECHO_BYTES), report["round_trips_us"]
     for number in range(-WARM_UP, int(count)):
         if number == 0:
-            started()
+            started(sock)
         begin = time.perf_counter_ns()
         sock.sendall(message)
         left = ECHO_BYTES

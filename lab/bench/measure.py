@@ -118,16 +118,17 @@ class Bench:
         before = primary(lab)
         address = network.SERVICE4 if system == PROTECTED else lab.env()[f"{before['node'].upper()}4"]
         with client(lab, mode, address, amount) as process:
-            if wait_started(process) and system == PROTECTED:
-                note_protection(self.samples, key, lab)
+            port = wait_started(process)
+            if port and system == PROTECTED:
+                note_protection(self.samples, key, lab, port)
             report = finish(process, amount)
         after = primary(lab)
         if report["error"]:
             self.samples.note(key, f"lost: {report['error']}")
         if after["epoch"] != before["epoch"]:
             self.samples.note(key, "a takeover during the pass")
-        elif after["counters"]["flows_detached"] != before["counters"]["flows_detached"]:
-            self.samples.note(key, "the flow was detached during the pass")
+        for reason in detachments(lab, after["node"], port):
+            self.samples.note(key, f"detached during the pass: {reason}")
         return {} if report["error"] else report
 
 
@@ -149,10 +150,11 @@ class Gap:
         old = primary(lab)["node"]
         mode = "progress" if self.direction == "upload" else self.direction
         with client(lab, mode, network.SERVICE4, BEFORE_S + AFTER_S) as process:
-            if not wait_started(process):
+            port = wait_started(process)
+            if not port:
                 samples.note(key, f"lost before the fault: {finish(process, 0)['error']}")
                 return
-            note_protection(samples, key, lab)
+            note_protection(samples, key, lab, port)
             time.sleep(BEFORE_S)
             at_s = lab.fault(self.fault, "primary")["at_s"]
             report = finish(process, BEFORE_S + AFTER_S)
@@ -208,11 +210,22 @@ def primary(lab: Lab) -> dict[str, Any]:
     return max(claims, key=lambda claim: int(claim["epoch"]))
 
 
-def note_protection(samples: Samples, key: Key, lab: Lab) -> None:
-    """Note when the traffic that flows now is not protected."""
-    flows = primary(lab)["flows"]
-    if not flows["protected"]:
-        samples.note(key, f"not protected at the start: {flows}")
+def note_protection(samples: Samples, key: Key, lab: Lab, port: int) -> None:
+    """Note when the client's flow from `port`, which runs now, is not protected."""
+    flows = lab.ask(primary(lab)["node"], {"op": "connections"})["connections"]
+    words = [f"{flow['protection']} ({flow['reason']})" for flow in flows if flow["client_port"] == port]
+    if not words or not words[0].startswith("protected"):
+        samples.note(key, f"at the start of the pass: {words[0] if words else 'unknown to the primary'}")
+
+
+def detachments(lab: Lab, node: str, port: int) -> list[str]:
+    """Return why `node` has detached the client's flow from `port`: nothing, or one reason."""
+    events = lab.ask(node, {"op": "events", "since": 0})["events"]
+    return [
+        event["reason"]
+        for event in events
+        if event["event"] == "flow-detached" and f":{port} > " in event["flow"]
+    ]
 
 
 @contextmanager
@@ -239,10 +252,11 @@ def client(lab: Lab, mode: str, address: str, amount: float) -> Iterator[subproc
             process.kill()
 
 
-def wait_started(process: subprocess.Popen[bytes]) -> bool:
-    """Return True when the client's traffic flows, False when the client has ended before (PATIENCE_S)."""
+def wait_started(process: subprocess.Popen[bytes]) -> int:
+    """Return the client's port when its traffic flows, 0 when it has ended before (after its PATIENCE_S)."""
     assert process.stderr is not None
-    return process.stderr.readline() == b"started\n"
+    words = process.stderr.readline().split()
+    return int(words[1]) if words[:1] == [b"started"] else 0
 
 
 def finish(process: subprocess.Popen[bytes], amount: float) -> Report:
