@@ -105,11 +105,6 @@ bool ftt_core_flow_waits(const struct ftt_flow *f)
 	return ftt_flow_waits(f);
 }
 
-bool ftt_core_flow_shifted(const struct ftt_flow *f)
-{
-	return ftt_flow_shifted(f);
-}
-
 /* --- segments of our own -------------------------------------------------------------------------- */
 
 size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
@@ -126,6 +121,14 @@ size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, 
 	struct ftt_bare b;
 
 	ftt_bare_for_client(f, key, mode, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_nudge(f, key, &b);
 	return ftt_build_bare(out, &b);
 }
 

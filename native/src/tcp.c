@@ -255,7 +255,7 @@ static void post_flow_event(struct ftt_worker *w, const struct ftt_tcp *c, uint3
 
 static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	bool waits = ftt_flow_waits(&c->flow) || c->held;
+	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held;
 
 	if (waits == c->waiting)
 		return;

@@ -35,12 +35,12 @@ enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SA
 enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
-	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ...
+	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...
 };
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
 	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
-	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ...
+	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ...
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
@@ -51,7 +51,7 @@ enum ftt_record_type {
 	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_BLOCK = ..., FTT_REC_EVENT = ...,
 	FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
 };
-enum { FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ... };
+enum { FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ... };
 
 #define FTT_CHANNEL_MAGIC ...
 #define FTT_CHANNEL_VERSION ...
@@ -107,7 +107,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint8_t protection, reason;
 	uint16_t bits;
 	uint32_t client_acked, client_nxt, advertised_edge;
-	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval;
+	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
 	uint32_t delivered_ack;
 	uint64_t synack_ns;
 	uint32_t committed, peer_edge, peer_snd_nxt;
@@ -143,7 +143,7 @@ struct ftt_record {
 	uint16_t port;
 	uint32_t service_iss, tsval, age_ms;
 	uint8_t wscale, attempt;
-	uint32_t rcv_nxt, edge, snd_nxt;
+	uint32_t rcv_nxt, edge, snd_nxt, hole_end;
 	uint32_t point, point_crc;
 	uint32_t block, crc;
 	uint32_t number, outputs;
@@ -192,13 +192,14 @@ uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
 bool ftt_core_flow_waits(const struct ftt_flow *f);
-bool ftt_core_flow_shifted(const struct ftt_flow *f);
 
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
 /* What the client has acknowledged, for the local stack, as far as it may know; it counts as delivered. */
 size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+/* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
+size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
 /* The client's reset, for the local stack. */
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
 

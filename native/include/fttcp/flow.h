@@ -203,6 +203,14 @@ static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 	return seq_max(ack, f->delivered_ack);
 }
 
+/* Both directions are over, on this node. */
+static inline bool ftt_flow_ended(const struct ftt_flow *f)
+{
+	if (f->bits & (FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return true;
+	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && seq_geq(f->client_acked, f->fin_end);
+}
+
 /* --- from the client ------------------------------------------------------------------------- */
 
 /* Plausible enough to learn from: near the window, as RFC 9293 3.10.7.4 tests it. */
@@ -224,7 +232,7 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *
 		/* exact, as RFC 5961 3.2 wants it; anything else is challenged by the stack */
 		if (s->seq == f->local_rcv_nxt && !(f->bits & FTT_F_CLIENT_RST)) {
 			f->bits |= FTT_F_CLIENT_RST;
-			e->actions |= FTT_ACT_CLOSED | (s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0);
+			e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0;
 		}
 		return;
 	}
@@ -314,6 +322,8 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 			e->change |= FTT_EDIT_TSECR;
 		}
 	}
+	if (ftt_flow_ended(f))
+		e->actions |= FTT_ACT_CLOSED;
 	return FTT_PASS;
 }
 
@@ -401,13 +411,6 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
 	if (f->bits & FTT_F_BEHIND && seq_geq(f->local_snd_nxt, f->client_acked))
 		f->bits &= (uint16_t)~FTT_F_BEHIND;
 	return end;
-}
-
-static inline bool ftt_flow_ended(const struct ftt_flow *f)
-{
-	if (f->bits & (FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
-		return true;
-	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && seq_geq(f->client_acked, f->fin_end);
 }
 
 /* --- from the backup's stack: nothing goes out -------------------------------------------------- */
