@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The wire format, byte for byte, against tests/vectors: what a channel sends on a real socket, what
+ * it reads back from the same bytes, and heartbeats. README.md there tells where they come from.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <string.h>
+#include <unistd.h>
+#include "channel.h"
+#include "check.h"
+#include "fake_engine.h"
+#include "fttcp/beat_wire.h"
+
+enum { PORT = 7710, ROOM = 16384 };
+
+static const uint64_t session = 0x1122334455667788, pairing = 7ull << 32 | 3, sender = 0xa1b2c3d4e5f60718;
+static const uint8_t v4_client[16] = {[10] = 0xff, 0xff, 10, 77, 0, 10}, v4_service[16] = {[10] = 0xff, 0xff, 10, 77, 0, 100};
+static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] = {0xfd, 0x77, [14] = 1};
+static const uint8_t syn[40] = {0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 10, 10, 77, 0, 100,
+				0x9c, 0x40, 0, 80, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 0, 0x50, 2, 0xfa, 0xf0};
+static uint8_t part[40000 - 32768];
+
+static const struct vector {
+	const char *name;
+	bool v6;
+	struct ftt_record r;
+} vectors[] = {
+	{"open", false, {.type = FTT_REC_OPEN, .service_iss = 0x80000001, .tsval = 0x7fffffff, .age_ms = 3, .wscale = 7,
+			 .attempt = 2, .data = syn, .data_len = sizeof(syn)}},
+	{"opened", false, {.type = FTT_REC_OPENED, .rcv_nxt = 0xffffffff, .edge = 0xfffe}},
+	{"refused", true, {.type = FTT_REC_REFUSED}},
+	{"commit", false, {.type = FTT_REC_COMMIT, .flags = FTT_REC_FIN | FTT_REC_POINT | FTT_REC_HOLE, .rcv_nxt = 0x10,
+			   .edge = 0x10000, .snd_nxt = 0x80000100, .point = 0x12345, .point_crc = 0xe3069283,
+			   .hole_end = 0x20}},
+	{"probe", false, {.type = FTT_REC_PROBE}},
+	{"detach", false, {.type = FTT_REC_DETACH}},
+	{"detached", true, {.type = FTT_REC_DETACHED}},
+	{"close", false, {.type = FTT_REC_CLOSE}},
+	{"block", false, {.type = FTT_REC_BLOCK, .block = 0x102, .crc = 0xdeadbeef}},
+	{"event", false, {.type = FTT_REC_EVENT, .irs = 5, .number = 0x80000000, .outputs = 5, .total = 40000,
+			  .offset = 32768, .port = 69, .data = part, .data_len = sizeof(part)}},
+	{"event-ack", true, {.type = FTT_REC_EVENT_ACK, .irs = 5, .number = 0xffffffff, .outputs = 9}},
+	{"sent", false, {.type = FTT_REC_SENT, .irs = 5, .number = 12}},
+};
+
+/* Reads a file of hexadecimal digits, lines that begin with # aside. */
+static size_t read_vector(const char *name, uint8_t *out)
+{
+	char path[128], line[256];
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "../../tests/vectors/%s.hex", name);
+	f = fopen(path, "r");
+	if (!f) {
+		fprintf(stderr, "%s: not there; run this test in native/tests\n", path);
+		exit(1);
+	}
+	while (fgets(line, sizeof(line), f)) {
+		unsigned byte;
+
+		for (char *at = line; line[0] != '#' && sscanf(at, "%2x", &byte) == 1; at += 2) {
+			CHECK(n < ROOM);
+			out[n++] = (uint8_t)byte;
+		}
+	}
+	fclose(f);
+	return n;
+}
+
+static void check_bytes(const char *name, const uint8_t *got, size_t got_len)
+{
+	static uint8_t wanted[ROOM];
+	size_t n = read_vector(name, wanted);
+
+	for (size_t i = 0; i < n && i < got_len; i++) {
+		if (got[i] != wanted[i]) {
+			fprintf(stderr, "%s: byte %zu is %02x, not %02x\n", name, i, got[i], wanted[i]);
+			exit(1);
+		}
+	}
+	CHECK_EQ(got_len, n);
+}
+
+static struct ftt_record record_of(const struct vector *v)
+{
+	struct ftt_record r = v->r;
+	bool udp = r.type == FTT_REC_EVENT || r.type == FTT_REC_EVENT_ACK || r.type == FTT_REC_SENT;
+
+	memcpy(r.key.client, v->v6 ? v6_client : v4_client, 16);
+	memcpy(r.key.service, v->v6 ? v6_service : v4_service, 16);
+	r.key.client_port = 40000;
+	r.key.service_port = udp ? 0 : 80;
+	r.key.proto = udp ? 17 : 6;
+	r.irs = r.irs ? r.irs : 0xfffffffe;
+	return r;
+}
+
+static struct ftt_config config(bool first)
+{
+	struct ftt_config c = {.node_id = first ? sender : 1, .peer_node_id = first ? 1 : sender, .channel_port = PORT, .workers = 1};
+
+	for (int i = 0; i < 32; i++)
+		c.key[i] = (uint8_t)i;
+	strcpy(c.link[0].local, first ? "127.0.0.1" : "127.0.0.2");
+	strcpy(c.link[0].remote, first ? "127.0.0.2" : "127.0.0.1");
+	return c;
+}
+
+static void test_what_a_channel_sends_and_reads(void)
+{
+	static struct ftt_channel a, b;
+	struct ftt_config ca = config(true), cb = config(false);
+	struct ftt_counters n = {0};
+	static uint8_t bytes[ROOM];
+	char err[256] = "";
+
+	CHECK(!ftt_channel_open(&a, &ca, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, 0, err, sizeof(err)));
+	ftt_channel_follow(&a, session, pairing);
+	ftt_channel_follow(&b, session, pairing);
+	for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); i++) {
+		struct ftt_record r = record_of(&vectors[i]), got;
+		struct ftt_channel_header h;
+		const uint8_t *records;
+		size_t len;
+		ssize_t sent;
+
+		ftt_channel_put_record(&a, 0, &r, &n);
+		ftt_channel_flush(&a, &n);
+		sent = recv(b.fd, bytes, sizeof(bytes), MSG_PEEK);
+		CHECK(sent > 0);
+		check_bytes(vectors[i].name, bytes, (size_t)sent);
+		CHECK_EQ(ftt_channel_receive(&b, &h, &records, &len, &n), 1);
+		CHECK_EQ(h.counter, i + 1);
+		CHECK_EQ(h.count, 1);
+		CHECK_EQ(ftt_record_get(records, len, &got), len);
+		CHECK_EQ(got.type, r.type);
+		CHECK(!memcmp(&got.key, &r.key, sizeof(r.key)) && got.irs == r.irs && got.flags == r.flags);
+		CHECK(got.rcv_nxt == r.rcv_nxt && got.edge == r.edge && got.snd_nxt == r.snd_nxt && got.point == r.point);
+		CHECK(got.point_crc == r.point_crc && got.hole_end == r.hole_end && got.block == r.block && got.crc == r.crc);
+		CHECK(got.number == r.number && got.outputs == r.outputs && got.port == r.port && got.data_len == r.data_len);
+	}
+	CHECK_EQ(n.channel_datagrams_received, sizeof(vectors) / sizeof(*vectors));
+	ftt_channel_close(&a);
+	ftt_channel_close(&b);
+}
+
+static void test_heartbeat(void)
+{
+	static const uint8_t body[] = "\x83\xa5group\xa3web\xa5" "epoch\x07\xa4role\x02";
+	struct ftt_config c = config(true);
+	struct ftt_beat_msg m = {.cluster_id = 0x0102030405060708, .node_id = sender, .boot_id = 0xfedcba9876543210, .counter = 41,
+				 .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .echo_t_ns = 987654321,
+				 .key_id = ftt_beat_key_id(c.key), .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT,
+				 .link = 1, .body = body};
+	uint8_t bytes[FTT_BEAT_MAX];
+	struct ftt_beat_msg got;
+	size_t n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.key);
+
+	check_bytes("heartbeat", bytes, n);
+	CHECK_EQ(ftt_beat_decode(bytes, n, c.key, m.key_id, &got), FTT_BEAT_OK);
+	CHECK_EQ(got.counter, 41);
+}
+
+int main(void)
+{
+	for (size_t i = 0; i < sizeof(part); i++)
+		part[i] = i < 32 ? (uint8_t)i : '?';
+	CHECK(sodium_init() >= 0);
+	test_heartbeat();
+	if (!fake_private_network()) {
+		printf("test_vectors: a network namespace of its own is not allowed here: the channel's datagrams were not checked\n");
+		return SKIPPED;
+	}
+	test_what_a_channel_sends_and_reads();
+	return 0;
+}
