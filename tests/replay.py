@@ -15,8 +15,8 @@ from typing import Any
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, LinkAddress
+from fttcp.datapath.flow import Arrival
 from fttcp.datapath.follow import PairFlows
-from fttcp.datapath.tcpflows import Arrival
 
 ROOT = Path(__file__).parents[1]
 _NATIVE = ("tests/replay_tcp.c", "src/tcp.c", "src/follow.c", "src/compare.c", "src/table.c", "src/crc32c.c")

@@ -6,7 +6,8 @@ from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
-from fttcp.datapath.tcpflows import Flow, TcpFlows
+from fttcp.datapath.flow import Flow
+from fttcp.datapath.tcpflows import TcpFlows
 
 LINGER_NS = 60_000_000_000
 """A flow that ended is remembered as long as Linux's TIME-WAIT."""

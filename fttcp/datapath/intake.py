@@ -12,9 +12,9 @@ from fttcp.core.model import EngineMode
 from fttcp.datapath import views
 from fttcp.datapath.base import EngineSettings
 from fttcp.datapath.experiment import Callback, Delay, Direction, Drop, Modify, Pass, check_action
+from fttcp.datapath.flow import Arrival, Surroundings, Waiting
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.queues import SHOWN_MAX
-from fttcp.datapath.tcpflows import Arrival, Surroundings, Waiting
 
 log = logging.getLogger(__name__)
 

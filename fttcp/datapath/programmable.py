@@ -29,11 +29,11 @@ from fttcp.datapath import views
 from fttcp.datapath.base import EngineError, EngineSettings, EngineStatus, EventKind, Protection
 from fttcp.datapath.commit import Channel
 from fttcp.datapath.experiment import Callback, Direction, load_callback
+from fttcp.datapath.flow import Flow
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
 from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.datapath.queues import Emitter, Queue, Waiting, check_mtu
-from fttcp.datapath.tcpflows import Flow
 
 _TICK_NS = 2_000_000  # while something waits
 _IDLE_TICK_NS = 100_000_000
@@ -113,7 +113,7 @@ class ProgrammableEngine(NfqueueEngine):
         super().set_lease(policy)
         os.eventfd_write(self._wake_fd, 1)  # what was held for want of a lease may go
 
-    # ---- what flows ask for (tcpflows.Surroundings)
+    # ---- what flows ask for (flow.Surroundings)
 
     def may_emit(self, now_ns: int) -> bool:
         """Ask the lease."""

@@ -32,7 +32,7 @@ _SO_MARK = 36
 
 
 class Waiting:
-    """A packet in a queue; see tcpflows.Waiting. What would leave for a client asks the lease once more:
+    """A packet in a queue; see flow.Waiting. What would leave for a client asks the lease once more:
     the process may have been stopped between deciding and answering."""
 
     __slots__ = ("_may_leave", "_n", "_packet")

@@ -1,107 +1,27 @@
 """The flows of the programmable engine: what the C engine's tcp.c and follow.c do, in Python.
 
 Every decision is the C core's (native/include/fttcp, through core_api.h); here its verdicts, edits
-and actions are carried out. `Surroundings` is all that this needs of the world, so that tests can
+and actions are carried out. `flow.Surroundings` is all that this needs of the world, so that tests can
 feed recorded packets to it. One thread owns a `TcpFlows`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
 from fttcp.datapath.compare import OURS, THEIRS, Output, ahead
+from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
 
 LAG_SAMPLES = 1024
-_HEADERS = 128
-"""Held packets up to this length are edited when released; longer ones only in a shifted flow (as in C)."""
 _DROPS = {
     lib.FTT_DROP_SUPPRESSED: "drop_suppressed",
     lib.FTT_DROP_ACKED: "drop_acked",
     lib.FTT_DROP_REPEATED: "drop_repeated",
 }
-
-
-class Waiting(Protocol):
-    """A packet in the kernel's queue that wants a verdict, once."""
-
-    def accept(self, data: bytes | None) -> None:
-        """Let it go, with other bytes when given."""
-
-    def drop(self) -> None:
-        """Lose it."""
-
-
-class Surroundings(Protocol):
-    """What a TcpFlows asks of, and does to, the world."""
-
-    def may_emit(self, now_ns: int) -> bool:
-        """The lease and role question, asked for everything that leaves for a client."""
-
-    def vouched(self) -> bool:
-        """Is the local server known to live?"""
-
-    def put_record(self, record: Any) -> None:
-        """Gather a struct ftt_record for the other node."""
-
-    def emit(self, packet: bytes, to_client: bool) -> None:
-        """Send a packet of our own; to a client only under the lease."""
-
-    def post(self, kind: EventKind, key: Any, reason: int, value: int) -> None:
-        """Tell the daemon."""
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A packet as it came from a queue, parsed. ``length`` is its true length, ``data`` may be cut short;
-    ``changed``: the data are not what the kernel holds. Its checksum is complete."""
-
-    waiting: Waiting
-    data: bytes
-    length: int
-    pkt: Any
-    seg: Any
-    changed: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Are all bytes there?"""
-        return len(self.data) >= self.length
-
-    def raw(self) -> Any:
-        """The bytes for the C core."""
-        return ffi.from_buffer("uint8_t[]", self.data)
-
-
-@dataclass(slots=True)
-class Held:
-    """A segment that waits for the gate."""
-
-    arrival: Arrival
-    since_ns: int
-    editable: bool
-
-
-@dataclass(slots=True, eq=False)
-class Flow:
-    """One TCP flow: the core's state, and what belongs to carrying it out."""
-
-    key: Any
-    name: bytes
-    created_ns: int
-    state: Any = field(default_factory=lambda: ffi.new("struct ftt_flow *"))
-    held: deque[Held] = field(default_factory=deque)
-    syn: bytes = b""
-    """The client's SYN, until the backup has answered."""
-    closed: bool = False
-    bytes_in: int = 0
-    bytes_out: int = 0
-    divergences: int = 0
-    output: Output = field(default_factory=Output)
 
 
 class TcpFlows:
@@ -146,12 +66,12 @@ class TcpFlows:
 
     # ---- verdicts
 
-    def _pass_edited(self, flow: Flow, arrival: Arrival, edit: Any, editable: bool = True) -> None:
+    def _pass_edited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
         if not edit.change:
             self.n["passed"] += 1
             arrival.waiting.accept(arrival.data if arrival.changed else None)
             return
-        if not editable or not arrival.whole:
+        if not arrival.whole:
             self._pass_unedited(flow, arrival, edit)
             return
         data = bytearray(arrival.data)
@@ -187,8 +107,7 @@ class TcpFlows:
             self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
             flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
             return
-        editable = arrival.length <= _HEADERS or lib.ftt_core_flow_shifted(flow.state)
-        flow.held.append(Held(arrival, now_ns, editable))
+        flow.held.append(Held(arrival, now_ns))
         flow.state.held_since_ns = flow.held[0].since_ns
         self.held_now += 1
         self.n["held"] += 1
@@ -213,7 +132,7 @@ class TcpFlows:
                 self._drop_for(held.arrival, edit.drop)
             else:
                 self.n["released"] += 1
-                self._pass_edited(flow, held.arrival, edit, held.editable)
+                self._pass_edited(flow, held.arrival, edit)
             self._take_held(flow, now_ns)
         self.act(flow, actions, now_ns)
 
@@ -271,6 +190,15 @@ class TcpFlows:
         self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
         self.n["emitted"] += 1
 
+    def _nudge(self, flow: Flow, now_ns: int) -> None:
+        """Make the client send again; three duplicates are what one without SACK goes by (RFC 5681 3.2)."""
+        if not self._world.may_emit(now_ns):
+            return
+        length = lib.ftt_core_build_nudge(flow.state, flow.key, self._bare)
+        for _ in range(1 if flow.state.bits & lib.FTT_F_SACK else 3):
+            self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["nudges"] += 1
+
     def act(self, flow: Flow, actions: int, now_ns: int) -> None:
         """Carry out what a decision asked for."""
         state = flow.state
@@ -279,6 +207,8 @@ class TcpFlows:
             self._to_inject[flow] = None
         if actions & lib.FTT_ACT_ACK_CLIENT:
             self._ack_client(flow, now_ns)
+        if actions & lib.FTT_ACT_NUDGE:
+            self._nudge(flow, now_ns)
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)
@@ -309,6 +239,9 @@ class TcpFlows:
             record.flags = (lib.FTT_REC_FIN if state.bits & lib.FTT_F_LOCAL_FIN else 0) | (
                 lib.FTT_REC_RST if state.bits & lib.FTT_F_LOCAL_RST else 0
             )
+            if state.bits & lib.FTT_F_HOLE:
+                record.flags |= lib.FTT_REC_HOLE
+                record.hole_end = state.local_hole_end
             if self._settings.compare and not flow.output.broken:
                 record.flags |= lib.FTT_REC_POINT
                 record.point, record.point_crc = flow.output.next, flow.output.crc

@@ -10,8 +10,8 @@ from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import FlowKey, Protection, Reason
 from fttcp.datapath.experiment import Direction, Flags, FlowView, Packet, Segment
+from fttcp.datapath.flow import Flow
 from fttcp.datapath.nfqueue import address_text
-from fttcp.datapath.tcpflows import Flow
 
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 _STATE_FIELDS = ("client_acked", "local_snd_nxt", "local_rcv_nxt", "committed", "peer_snd_nxt")

@@ -15,9 +15,9 @@ from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings
 from fttcp.datapath.experiment import load_callback
+from fttcp.datapath.flow import Arrival
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.programmable import ProgrammableEngine
-from fttcp.datapath.tcpflows import Arrival
 from fttcp.runtime.config import load
 from fttcp.runtime.node import Node
 from tests.replay import CONFIG
