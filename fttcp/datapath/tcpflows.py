@@ -215,7 +215,7 @@ class TcpFlows:
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1
-        if flow.held or lib.ftt_core_flow_waits(state):
+        if flow.held or (not flow.closed and lib.ftt_core_flow_waits(state)):
             self.waiting.setdefault(flow)
         else:
             self.waiting.pop(flow, None)
