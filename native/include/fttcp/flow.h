@@ -213,6 +213,17 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
 
 /* --- from the client ------------------------------------------------------------------------- */
 
+/* The backup's output is measured against the client's acknowledgements: behind for how long? */
+static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
+{
+	if (f->lag_since_ns && seq_geq(f->peer_snd_nxt, f->lag_mark))
+		f->lag_since_ns = 0;
+	if (!f->lag_since_ns && seq_lt(f->peer_snd_nxt, f->client_acked)) {
+		f->lag_since_ns = now_ns;
+		f->lag_mark = f->client_acked;
+	}
+}
+
 /* Plausible enough to learn from: near the window, as RFC 9293 3.10.7.4 tests it. */
 static inline bool ftt_client_in_window(const struct ftt_flow *f, const struct ftt_seg *s)
 {
@@ -222,7 +233,8 @@ static inline bool ftt_client_in_window(const struct ftt_flow *f, const struct f
 	       seq_leq(s->seq, seq_max(f->local_edge, f->local_rcv_nxt + slack));
 }
 
-static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+				      struct ftt_edit *e)
 {
 	uint32_t end = ftt_seg_end(s);
 
@@ -248,6 +260,8 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *
 		f->client_acked = s->ack;
 		f->client_wnd = s->wnd;
 		f->bits |= FTT_F_ESTABLISHED;
+		if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+			ftt_lag_mark(f, now_ns);
 	}
 	f->client_nxt = seq_max(f->client_nxt, end);
 	if (s->flags & TCP_FIN)
@@ -301,7 +315,7 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	}
 	f->last_ns = now_ns;
-	ftt_client_observe(f, s, e);
+	ftt_client_observe(f, s, now_ns, e);
 	if (s->flags & TCP_ACK) {
 		ack = s->ack;
 		if (s->mode == FTT_MODE_BACKUP || f->bits & FTT_F_BEHIND)
@@ -456,7 +470,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 	}
 	end = ftt_server_observe(f, s);
 	if (f->local_rcv_nxt != rcv_nxt || f->local_edge != edge || f->bits != bits ||
-	    (f->local_snd_nxt != snd_nxt && f->bits & FTT_F_LOCAL_FIN))
+	    f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT;
 	/* the client has more, or the stack sends again what it was told of: it did not take our word */
 	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
@@ -553,17 +567,6 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	if (ftt_flow_ended(f))
 		e->actions |= FTT_ACT_CLOSED;
 	return FTT_PASS;
-}
-
-/* The backup's output is measured against the client's acknowledgements: behind for how long? */
-static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
-{
-	if (f->lag_since_ns && seq_geq(f->peer_snd_nxt, f->lag_mark))
-		f->lag_since_ns = 0;
-	if (!f->lag_since_ns && seq_lt(f->peer_snd_nxt, f->client_acked)) {
-		f->lag_since_ns = now_ns;
-		f->lag_mark = f->client_acked;
-	}
 }
 
 /* `shift`: experiments choose the service space, see struct ftt_config.shift_spaces. */
