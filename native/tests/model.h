@@ -71,14 +71,18 @@ struct stack {
 	uint8_t family;
 	uint32_t iss, irs, ts_offset;
 	uint8_t wscale, peer_wscale;
+	bool sack; /* of the handshake: both, or none */
 	uint64_t rto_min;
 	void (*send)(struct stack *s, struct wire *w); /* takes the packet */
 	void *owner;
+	const struct stack *peer; /* NULL, or who must have what is said to have been received */
 
 	uint64_t snd_una, snd_nxt, snd_max, snd_edge; /* snd_max: end of the furthest segment sent */
 	uint64_t written, to_write; /* bytes that the application gave, and will give in all */
 	bool fin_written;
 	uint32_t cwnd, cwnd_max; /* segments */
+	uint32_t duplicates;     /* acknowledgements since snd_una moved */
+	uint64_t fast_retransmits;
 	uint64_t rto, rto_at;    /* rto_at 0: no timer */
 
 	uint64_t rcv_nxt, rcv_edge, read; /* read: bytes that the application took */

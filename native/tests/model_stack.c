@@ -78,9 +78,9 @@ static void transmit(struct stack *s, uint64_t from, uint32_t len, uint8_t flags
 	put_be32(options + 8, s->ts_recent);
 	p.options_len = 12;
 	if (flags & TCP_SYN) {
-		memcpy(options + 12, (uint8_t[]){2, 4, 0, MODEL_MSS, 1, 3, 3, s->wscale}, 8);
-		p.options_len = 20;
-	} else {
+		memcpy(options + 12, (uint8_t[]){2, 4, 0, MODEL_MSS, 1, 3, 3, s->wscale, 4, 2, 1, 1}, 12);
+		p.options_len = s->sack ? 24 : 20;
+	} else if (s->sack) {
 		p.options_len += put_sack(s, options + 12);
 	}
 	for (uint32_t i = 0; i < len; i++)
@@ -152,6 +152,7 @@ void stack_init(struct stack *s, bool client, uint8_t family)
 	s->iss = model_random(4) ? model_random(0xffffffff) : 0u - model_random(MODEL_STREAM_MAX);
 	s->ts_offset = model_random(4) ? model_random(0xffffffff) : 0x80000000u - model_random(2000);
 	s->wscale = (uint8_t)model_random(9);
+	s->sack = !client || model_random(4);
 	s->rcvbuf = 500 + model_random(8000);
 	s->cwnd_max = 4 + model_random(60);
 	s->cwnd = s->cwnd_max < 10 ? s->cwnd_max : 10;
@@ -192,6 +193,7 @@ static void learn_syn(struct stack *s, const struct ftt_seg *g)
 	s->rcv_nxt = 1;
 	s->ts_recent = g->tsval;
 	s->peer_wscale = g->wscale;
+	s->sack = s->sack && g->options & FTT_OPT_SACK_OK;
 	s->snd_edge = 1 + g->wnd;
 }
 
@@ -220,6 +222,32 @@ static void receive_syn(struct stack *s, const struct ftt_seg *g)
 	}
 }
 
+/* Whatever space it was said in, a block tells what the peer has, and nothing that it has not. */
+static void check_sack(const struct stack *s, const uint8_t *edges, uint32_t blocks)
+{
+	for (uint32_t i = 0; s->peer && i < blocks; i++) {
+		uint32_t from = get_be32(edges + 8 * i) - s->iss, to = get_be32(edges + 8 * i + 4) - s->iss;
+
+		MODEL_CHECK(from < to && to <= MODEL_STREAM_MAX + 2, "SACK block %u to %u", from, to);
+		for (uint32_t at = from; at < to; at++)
+			MODEL_CHECK(at < s->peer->rcv_nxt || s->peer->got[at], "SACK of byte %u, which is not there", at);
+	}
+}
+
+/* SACK, or three duplicates without it, tell of a loss: the first segment is sent again, once. */
+static void duplicate(struct stack *s, const struct ftt_seg *g)
+{
+	uint64_t data_end = 1 + s->written, end = s->snd_una + MODEL_MSS;
+	uint32_t enough = g->options & FTT_OPT_SACK ? 1 : 3;
+
+	if (g->len || g->flags & TCP_FIN || s->snd_una == s->snd_max || s->snd_una >= data_end || ++s->duplicates != enough)
+		return;
+	end = end > data_end ? data_end : end;
+	end = end > s->snd_max ? s->snd_max : end;
+	s->fast_retransmits++;
+	transmit(s, s->snd_una, (uint32_t)(end - s->snd_una), TCP_ACK);
+}
+
 /* False: the segment acknowledges what was not sent, and is thrown away. */
 static bool take_ack(struct stack *s, const struct ftt_seg *g)
 {
@@ -233,8 +261,11 @@ static bool take_ack(struct stack *s, const struct ftt_seg *g)
 		return true;
 	if (ack + ((uint64_t)g->wnd << s->peer_wscale) > s->snd_edge || ack > s->snd_una)
 		s->snd_edge = ack + ((uint64_t)g->wnd << s->peer_wscale);
+	if (ack == s->snd_una)
+		duplicate(s, g);
 	if (ack > s->snd_una) {
 		s->snd_una = ack;
+		s->duplicates = 0;
 		s->snd_nxt = s->snd_nxt < ack ? ack : s->snd_nxt;
 		s->cwnd += s->cwnd < s->cwnd_max;
 		s->rto = s->rto_min;
@@ -308,6 +339,7 @@ void stack_receive(struct stack *s, const struct wire *w)
 		ack_now(s);
 		return;
 	}
+	check_sack(s, w->bytes + k.sack_at, k.sack_blocks);
 	if (!(g.flags & TCP_ACK) || !take_ack(s, &g))
 		return;
 	if (g.options & FTT_OPT_TS && (int64_t)from <= (int64_t)s->rcv_nxt)

@@ -45,8 +45,8 @@ static struct world {
 	uint64_t delay_service, delay_peer;
 	/* what happens */
 	enum fate fate;
-	uint64_t fate_at, takeover_at;
-	bool fallen, taken_over, client_cut;
+	uint64_t fate_at, takeover_at, join_at; /* join_at: a third node makes it a pair again */
+	bool fallen, taken_over, joined;
 	uint8_t protection; /* of the primary's flow when it fell */
 	bool had_flow;
 	/* the client's view */
@@ -287,12 +287,24 @@ static void survive(void)
 		node_role(&w->b, FTT_MODE_SOLO, 1);
 }
 
+/* From now on new flows would be protected; the one that was taken over goes on as it is. */
+static void join(void)
+{
+	struct ftt_tcp *c = node_flow(&w->b);
+
+	w->joined = true;
+	if (w->b.alive && c && c->flow.bits & FTT_F_MAPPED)
+		node_role(&w->b, FTT_MODE_PAIRED, 2);
+}
+
 static void tick(void)
 {
 	if (w->fate != FATE_NONE && !w->fallen && model_now >= w->fate_at)
 		fall();
 	if (w->fallen && !w->taken_over && model_now >= w->takeover_at)
 		survive();
+	if (w->taken_over && !w->joined && w->fate != FATE_BACKUP_LOST && model_now >= w->join_at)
+		join();
 	use(&w->client);
 	serve(&w->p, 0);
 	serve(&w->b, 1);
@@ -347,13 +359,17 @@ static void prepare(uint64_t seed)
 	prepare_networks();
 	node_open(&w->p, "primary", FTT_MODE_PAIRED, family);
 	node_open(&w->b, "backup", FTT_MODE_BACKUP, family);
+	if (model_chance(200)) /* hardly any patience: flows are detached */
+		w->p.engine.cfg.detach_after_ns = (5 + model_random(60)) * MS;
 	w->p.to_client = w->b.to_client = to_client;
 	w->p.to_peer = w->b.to_peer = to_peer;
 	w->b.stack.rto_min = 5 * MS;
 	stack_init(&w->client, true, family);
 	w->client.send = client_sends;
+	w->p.stack.peer = w->b.stack.peer = &w->client;
 	w->fate = (enum fate)(seed / 2 % FATES);
 	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
+	w->join_at = w->fate_at + (model_chance(300) ? 150 + model_random(500) : 1000000) * MS;
 	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER ? MS : (20 + model_random(130)) * MS);
 }
 
