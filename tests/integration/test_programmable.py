@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4
 from tests.integration.by_hand import by_hand, content
@@ -115,7 +116,11 @@ def test_a_one_sided_modification_is_a_divergence() -> None:
         for node in NODES:
             (lab.home / node / "root" / "word").write_text("the secret word")
         lab.exec("client", ["curl", "-sS", "-m", "10", f"http://{SERVICE4}/word"])
-        assert counters(lab, "alpha")["divergences"] >= 1
+        await_condition(
+            lambda: counters(lab, "alpha")["divergences"] >= 1,
+            5.0,
+            f"lab {lab.name}: waiting for a divergence",
+        )
 
 
 def test_a_broken_experiment_harms_nobody() -> None:
