@@ -129,6 +129,7 @@ class Actions:
             request=self._request,
             refused=self._refused,
             reason=self._reason,
+            lease_ns=settings.lease_ns,
         )
 
     def _publish(self, now_ns: int) -> None:

@@ -106,6 +106,7 @@ class Body:
     ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has a
     bit for every link on which the sender hears the peer. ``request`` is a number that a backup
     draws to ask for a switchover. ``refused`` is the epoch of an offer that the sender declined.
+    ``lease_ns`` is the lease D that the sender counts with; both nodes must count with the same.
     """
 
     group: str
@@ -121,6 +122,7 @@ class Body:
     request: int = 0
     refused: int = 0
     reason: Cause = Cause.START
+    lease_ns: int = 0
 
     @property
     def able(self) -> bool:

@@ -160,6 +160,11 @@ class GroupRuntime:
                 raise WireError(
                     f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]"
                 )
+            if body.lease_ns != settings.lease_ns:  # a grant means as much as its receiver takes it for
+                raise WireError(
+                    f"node {body.name} counts with a lease of {body.lease_ns / 1e6:g} ms, this node with "
+                    f"{settings.lease_ns / 1e6:g} ms: set the same [group.timing] on both"
+                )
         except WireError as error:
             if str(error) != self._peer_error:
                 self._peer_error = str(error)

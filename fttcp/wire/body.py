@@ -42,6 +42,7 @@ def encode(body: Body) -> bytes:
         "q": body.request,
         "x": body.refused,
         "w": body.reason.value,
+        "d": body.lease_ns,
     }
     try:
         packed: bytes = msgpack.packb(fields)
@@ -81,6 +82,7 @@ def decode(data: bytes) -> Body:
         request=_integer(raw, "q", _U64),
         refused=_integer(raw, "x", _U64),
         reason=_word(raw, "w", Cause),
+        lease_ns=_integer(raw, "d", _U64),
     )
 
 
