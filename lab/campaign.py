@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ class Report:
     wrong_bytes: int = 0
     rebuilt: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    detached: Counter[str] = field(default_factory=Counter)
     gaps_ms: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -76,6 +78,7 @@ class Report:
         self.runs += 1
         self.survived += outcome.ok
         self.wrong_bytes += outcome.kind == "wrong"
+        self.detached.update(outcome.detached)
         case = outcome.case
         if outcome.ok and case.fault != "none":
             self.gaps_ms.append(outcome.gap_ms)
@@ -93,6 +96,7 @@ class Report:
             "wrong_bytes": self.wrong_bytes,
             "failures": self.failures,
             "gap_ms": percentiles(self.gaps_ms),
+            "detached": dict(self.detached),
             "rebuilt": self.rebuilt,
         }
 
@@ -214,8 +218,9 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     )
     off = [name for name, on in case.tcp.items() if not on]
     options = f" without {','.join(off)}" if off else ""
+    lost = f", detached {outcome.detached}" if outcome.detached else ""
     what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
-    return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}"
+    return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"
 
 
 def summary(report: dict[str, Any]) -> str:

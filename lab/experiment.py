@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -94,13 +95,17 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What came of a run. `kind` is the client's kind of failure, or takeover, mend, silence, client."""
+    """What came of a run. `kind` is the client's kind of failure, or takeover, mend, silence, client.
+
+    `detached`: flows that lost their protection before anything failed, by reason.
+    """
 
     case: Case
     ok: bool = False
     kind: str = ""
     why: str = ""
     gap_ms: float = 0.0
+    detached: dict[str, int] = field(default_factory=dict)
     client: dict[str, Any] = field(default_factory=dict)
     takeover: dict[str, Any] = field(default_factory=dict)
     strike: Any = None
@@ -125,6 +130,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     old = lab.node_in_role("primary")
     new = next(node for node in NODES if node != old) if disturbance.takeover else old
     outcome = Outcome(case, directory=str(directory))
+    latest = _latest_event(lab, old)
     set_tcp_options(lab, case.tcp)
     disturbance.before(lab)
     with Capture(lab, directory) as capture:
@@ -133,6 +139,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
             if client.wait_started():
                 time.sleep(case.moment_s)
                 _note_status(lab, directory / "status-before.json")
+                outcome.detached = _detached_since(lab, old, latest)
                 outcome.strike = disturbance.strike(lab)
             outcome.client = client.finish()
         finally:
@@ -190,6 +197,17 @@ def _judge_mended(lab: Lab, outcome: Outcome, old: str) -> None:
         lab.wait("synced", SYNC_S)
     except LabError as error:
         outcome.fail("mend", str(error))
+
+
+def _latest_event(lab: Lab, node: str) -> int:
+    events = lab.ask(node, {"op": "events"})["events"]
+    return int(events[-1]["number"]) if events else 0
+
+
+def _detached_since(lab: Lab, node: str, number: int) -> dict[str, int]:
+    """How many flows `node` has detached since event `number`, by reason."""
+    events = lab.ask(node, {"op": "events", "since": number})["events"]
+    return dict(Counter(event["reason"] for event in events if event["event"] == "flow-detached"))
 
 
 def _note_status(lab: Lab, path: Path) -> None:

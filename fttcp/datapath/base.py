@@ -206,3 +206,5 @@ class EngineSettings:
     detach_divergent: bool
     service_iss: int | None = None
     service_ts: int | None = None
+    callback: str | None = None
+    """The experiment of the programmable engine as "module:function"."""

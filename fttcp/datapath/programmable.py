@@ -53,9 +53,8 @@ class ProgrammableEngine(NfqueueEngine):
     def __init__(self, settings: EngineSettings, callback: Callback | None = None) -> None:
         """Open queues, channel and sockets; nothing runs yet. The experiment is ``callback``, or the one that
         the settings name as ``callback``, if they do. Raises EngineError."""
-        place: str | None = getattr(settings, "callback", None)
-        if callback is None and place:
-            callback = load_callback(place)
+        if callback is None and settings.callback is not None:
+            callback = load_callback(settings.callback)
         if settings.workers != 1:
             raise EngineError(f"workers: {settings.workers} is not 1, which the programmable engine needs")
         check_mtu(settings)

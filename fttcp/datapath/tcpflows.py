@@ -212,6 +212,8 @@ class TcpFlows:
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)
+        if actions & lib.FTT_ACT_REPORT:
+            self._world.post(EventKind.UNSUPPORTED, flow.key, state.reason, 0)
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1

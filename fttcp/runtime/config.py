@@ -98,10 +98,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
-    """[group.experiment]: make the service space differ from the local one on the node that shakes hands."""
+    """[group.experiment]: make the service space differ from the local one on the node that shakes hands;
+    give every packet to a Python function, "module:function" (the programmable engine)."""
 
     service_iss: U32 | None = None
     service_ts: U32 | None = None
+    callback: Word | None = None
 
 
 class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -322,6 +324,10 @@ def _check_group(config: Config, group: GroupSection, where: str, errors: list[s
     sources = [bool(group.all_commands), group.pid_file is not None, group.unit is not None]
     if sources.count(True) != 1:
         errors.append(f"{where}: exactly one of command (or commands), pid_file, unit is needed")
+    if group.engine == "programmable" and group.workers != 1:
+        errors.append(f"{where}.workers: {group.workers}, but the programmable engine has one (allowed: 1)")
+    if group.engine != "programmable" and group.experiment.callback is not None:
+        errors.append(f"{where}.experiment.callback: only engine = \"programmable\" calls it")
     if group.timing.startup_ms < 5 * group.timing.lease_ms:
         errors.append(
             f"{where}.timing.startup_wait_ms: {group.timing.startup_ms} is below 5 * heartbeat_ms * "

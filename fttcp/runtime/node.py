@@ -119,6 +119,7 @@ def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSe
         detach_divergent=group.divergence == "detach",
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,
+        callback=group.experiment.callback,
     )
 
 

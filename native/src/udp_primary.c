@@ -146,7 +146,9 @@ static void alone(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			    uint64_t now_ns)
 {
-	if (r->type == FTT_REC_DETACHED && u->protection == FTT_DETACHING) {
+	if (r->type == FTT_REC_DETACHED && (u->protection == FTT_DETACHING || u->protection == FTT_PROTECTED)) {
+		if (u->protection == FTT_PROTECTED) /* a backup that does not follow sessions says so to each event */
+			u->reason = FTT_WHY_REFUSED;
 		alone(w, u, now_ns);
 		return;
 	}

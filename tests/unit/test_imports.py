@@ -17,7 +17,7 @@ ALLOWED = {
     **{part: {"core", "wire"} | NATIVE for part in MIDDLE},
     "runtime": {"core", "wire"} | MIDDLE | NATIVE,
     "cli": {"runtime", "datapath", "wire", "core"},
-    "lab": {"cli", "runtime.config"},
+    "lab": {"cli", "runtime.config", "datapath.experiment"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}
 

@@ -248,7 +248,7 @@ def test_an_experiment_cannot_make_a_backup_speak() -> None:
 
 
 def test_the_example_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs/experiments"))
+    monkeypatch.syspath_prepend(str(ROOT / "lab/experiments"))
     bench = Bench(load_callback("drop_every:drop_every")).role(EngineMode.SOLO)
     bench.handshake()
     segments = (tcp(OUT, Flags.ACK, 901 + i, 101, b"x") for i in range(100))
