@@ -137,8 +137,9 @@ static void fly(struct side *s, uint8_t type)
 			       .wscale = f->hard.service_wscale, .tsval = f->local_tsval - f->hard.ts_delta,
 			       .rcv_nxt = f->local_rcv_nxt, .edge = f->local_edge, .snd_nxt = f->local_snd_nxt};
 
-	r.flags = type == FTT_REC_COMMIT ? (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) |
-		  (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) : 0;
+	r.hole_end = f->local_rcv_nxt + 100;
+	r.flags = type == FTT_REC_COMMIT ? (s->sent & 1 ? FTT_REC_HOLE : 0) |
+		  (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) : 0;
 	if (s->n_flying < FLYING_MAX)
 		s->flying[s->n_flying++] = r;
 }
@@ -161,6 +162,18 @@ static void release(struct side *s)
 	s->flow.held_since_ns = s->n_held ? w.now : 0;
 }
 
+/* A segment of our own for the client: what it acknowledges and selects is there. */
+static void own_segment(struct side *s, const struct ftt_bare *b)
+{
+	struct ftt_seg g = {.flags = b->flags, .seq = b->seq + s->flow.hard.delta, .ack = b->ack, .wnd = b->wnd};
+
+	MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO);
+	MUST(b->flags == TCP_ACK && seq_leq(b->ack - w.irs, s->has));
+	if (b->sack_left != b->sack_right)
+		MUST(seq_gt(b->sack_left, b->ack) && seq_gt(b->sack_right, b->sack_left) && seq_leq(b->sack_right - w.irs, s->has));
+	shown_to_client(s, &g, &(struct ftt_edit){.change = FTT_EDIT_SEQ, .seq = b->seq});
+}
+
 static void act(struct side *s, uint32_t actions)
 {
 	static const struct { uint32_t action; uint8_t record; } sends[] = {
@@ -181,15 +194,13 @@ static void act(struct side *s, uint32_t actions)
 		MUST(seq_geq(b.seq - w.irs, s->has) && seq_leq(b.seq - w.irs, seq_max(s->edge, s->has)));
 	}
 	if (actions & FTT_ACT_ACK_CLIENT) {
-		struct ftt_seg g = {.flags = TCP_ACK};
-
 		ftt_bare_for_client(&s->flow, &k, s->mode, &b);
-		g.seq = b.seq + s->flow.hard.delta;
-		g.ack = b.ack;
-		g.wnd = b.wnd;
-		MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO);
-		MUST(seq_leq(b.ack - w.irs, s->has));
-		shown_to_client(s, &g, &(struct ftt_edit){.change = FTT_EDIT_SEQ, .seq = b.seq});
+		own_segment(s, &b);
+	}
+	if (actions & FTT_ACT_NUDGE) {
+		MUST(s->flow.protection == FTT_PROTECTED && s->mode == FTT_MODE_PAIRED);
+		ftt_bare_nudge(&s->flow, &k, &b);
+		own_segment(s, &b);
 	}
 	if (actions & FTT_ACT_RELEASE)
 		release(s);
@@ -286,7 +297,7 @@ static void stack_sends(struct side *s)
 		s->synack = true;
 		s->sent = s->sent ? s->sent : 1;
 		g.flags |= TCP_SYN;
-		g.options |= FTT_OPT_WSCALE;
+		g.options |= FTT_OPT_WSCALE | FTT_OPT_SACK_OK;
 		g.wscale = s->wscale;
 		g.len = from = 0;
 	} else if ((kind & 0xf0) == 0x80) {
@@ -388,7 +399,7 @@ static void time_passes(void)
 
 static void begin(struct side *s, uint8_t mode)
 {
-	struct ftt_seg syn = {.dir = FTT_FROM_CLIENT, .flags = TCP_SYN, .options = FTT_OPT_TS, .mss = 1460,
+	struct ftt_seg syn = {.dir = FTT_FROM_CLIENT, .flags = TCP_SYN, .options = FTT_OPT_TS | FTT_OPT_SACK_OK, .mss = 1460,
 			      .seq = w.irs, .tsval = w.client_ts, .wnd = 500};
 
 	memset(s, 0, sizeof(*s));
