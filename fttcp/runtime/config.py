@@ -327,7 +327,7 @@ def _check_group(config: Config, group: GroupSection, where: str, errors: list[s
     if group.engine == "programmable" and group.workers != 1:
         errors.append(f"{where}.workers: {group.workers}, but the programmable engine has one (allowed: 1)")
     if group.engine != "programmable" and group.experiment.callback is not None:
-        errors.append(f"{where}.experiment.callback: only engine = \"programmable\" calls it")
+        errors.append(f'{where}.experiment.callback: only engine = "programmable" calls it')
     if group.timing.startup_ms < 5 * group.timing.lease_ms:
         errors.append(
             f"{where}.timing.startup_wait_ms: {group.timing.startup_ms} is below 5 * heartbeat_ms * "

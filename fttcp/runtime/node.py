@@ -181,7 +181,7 @@ class Node:
         key = keyfile.load(Path(self._config.node.key_file))
         await self._network.apply()
         for section in self._config.group:
-            # what a killed daemon's server left in the kernel must not speak when this node owns the service again
+            # what a killed server left in the kernel must not speak when this node owns the service again
             await self._network.end_connections(section.name)
             await self._prepare(section, key)
         await self._control.start(self._config.socket_path)

@@ -9,6 +9,7 @@
 
 #define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
 #define SYN_LINGER_NS 120000000000ull
+#define DETACHED_NS 3600000000000ull      /* a backup's memory of a flow that it let go */
 #define ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
 
 /* --- records --------------------------------------------------------------------------------- */
@@ -52,20 +53,24 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		c->peer_worker = from;
 	switch (r->type) {
 	case FTT_REC_OPEN:
-		if (c)
+		if (c && c->flow.protection == FTT_DETACHED)
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n); /* an OPEN that was overtaken */
+		else if (c)
 			ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
 		else
 			inject_syn(w, r, from, now_ns);
 		break;
 	case FTT_REC_PROBE:
-		if (c && c->flow.bits & FTT_F_MAPPED)
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
 			ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
 		else /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;
 	case FTT_REC_DETACH:
 		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		/* fall through */
+		if (c && c->flow.protection != FTT_DETACHED)
+			ftt_tcp_let_go(w, c);
+		break;
 	case FTT_REC_CLOSE:
 		if (c)
 			ftt_tcp_forget(w, c, true);
@@ -157,6 +162,8 @@ static uint64_t patience(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
 	if (c->closed) /* refused ones must not fill the half-open table */
 		return c->flow.bits & FTT_F_ESTABLISHED ? LINGER_NS : 0;
+	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)
+		return DETACHED_NS;
 	if (!(c->flow.bits & FTT_F_ESTABLISHED))
 		return SYN_LINGER_NS;
 	if (c->flow.bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
@@ -188,9 +195,15 @@ static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
 {
 	uint32_t kicked = 0;
 
-	for (struct ftt_tcp *c = w->table.all; c; c = c->next) {
-		uint32_t actions = ftt_flow_takeover(&c->flow);
+	for (struct ftt_tcp *c = w->table.all, *next; c; c = next) {
+		uint32_t actions;
 
+		next = c->next;
+		if (c->flow.protection == FTT_DETACHED) {
+			ftt_tcp_reset_client(w, c, now_ns);
+			continue;
+		}
+		actions = ftt_flow_takeover(&c->flow);
 		if (c->closed)
 			continue;
 		kicked += !!actions;

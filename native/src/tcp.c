@@ -379,6 +379,30 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	ftt_table_remove(&w->table, c);
 }
 
+void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_bare b;
+
+	if (!c->closed && c->flow.bits & FTT_F_SYNACK) {
+		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+		ftt_emit_bare(&w->emit, &b, false);
+	}
+	c->flow.protection = FTT_DETACHED;
+	w->n.flows_detached++;
+}
+
+void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (c->flow.bits & FTT_F_ESTABLISHED && !c->closed && ftt_may_emit(&w->e->shared, now_ns)) {
+		ftt_bare_reset_client(&c->flow, &c->key, &b);
+		ftt_emit_bare(&w->emit, &b, true);
+		w->n.emitted++;
+	}
+	ftt_tcp_forget(w, c, false);
+}
+
 /* --- packets --------------------------------------------------------------------------------- */
 
 /* A SYN makes a flow; the half-open and the whole table are bounded. */
@@ -473,6 +497,14 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	key_of(&key, k, true);
 	c = ftt_table_find(&w->table, &key);
+	if (c && w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED) {
+		if (ftt_detached_step(&c->flow, s, now_ns)) {
+			drop(w, p, &w->n.drop_unknown_flow);
+			return;
+		}
+		ftt_tcp_forget(w, c, false); /* a new connection */
+		c = NULL;
+	}
 	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
 		c = begin(w, &key, s, now_ns);
 	if (!c) {
@@ -537,7 +569,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 
 	key_of(&key, k, false);
 	c = ftt_table_find(&w->table, &key);
-	if (!c) {
+	if (!c || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)) {
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;
 	}

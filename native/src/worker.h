@@ -117,6 +117,11 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c);
 /* Forgets a flow; `reset` also ends it in the local stack. */
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset);
+/* Backup: lets a flow go for good. Its copy in the stack is reset; where the client stands is still
+ * followed, so that a takeover can tell it. */
+void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
+/* After a takeover: the client of a flow that was let go learns that it is over. Forgets the flow. */
+void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 void ftt_tcp_send_commits(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);
 

@@ -341,6 +341,22 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 	return FTT_PASS;
 }
 
+/*
+ * Backup, a flow that it has let go: only where the client stands is followed. False for a SYN that
+ * begins another connection.
+ */
+static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq != f->hard.irs)
+		return false;
+	f->last_ns = now_ns;
+	if (s->flags & TCP_ACK && s->ack - f->client_acked < 1u << 30)
+		f->client_acked = s->ack;
+	if (ftt_seg_end(s) - f->client_nxt < 1u << 30)
+		f->client_nxt = ftt_seg_end(s);
+	return true;
+}
+
 /* --- from the local stack: what is learnt ------------------------------------------------------ */
 
 /* Relates the spaces; both sides of the handshake are known. */

@@ -144,6 +144,19 @@ static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nx
 	b->flags = TCP_RST;
 }
 
+/* The end of a flow that cannot go on, for the client. */
+static inline void ftt_bare_reset_client(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = f->client_acked; /* what it expects next (RFC 5961 3.2); else it asks, and the stack answers with a RST */
+	b->ack = f->client_nxt;
+	b->flags = TCP_RST | TCP_ACK;
+}
+
 /* Our present acknowledgement, for the client, in service space. */
 static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
 {
