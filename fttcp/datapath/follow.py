@@ -61,7 +61,7 @@ class PairFlows(TcpFlows):
             case lib.FTT_REC_OPEN:
                 self._inject_syn(record, now_ns)
             case lib.FTT_REC_PROBE if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
-                self.act(flow, lib.FTT_ACT_COMMIT, now_ns)
+                self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
                 self._let_go(record)
             case lib.FTT_REC_DETACH | lib.FTT_REC_CLOSE:

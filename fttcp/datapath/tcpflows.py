@@ -146,6 +146,7 @@ class TcpFlows:
         record = ffi.new("struct ftt_record *")
         record.type, record.key, record.irs = kind, flow.key[0], flow.state.hard.irs
         record.rcv_nxt, record.edge = flow.state.local_rcv_nxt, flow.state.local_edge
+        record.client_acked, record.client_wnd = flow.state.client_acked, flow.state.client_wnd
         return record
 
     def _send_open(self, flow: Flow, now_ns: int) -> None:

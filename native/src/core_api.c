@@ -75,6 +75,11 @@ uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r,
 	return ftt_primary_record(f, r, now_ns);
 }
 
+uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
+{
+	return ftt_backup_probe(f, r);
+}
+
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
 {
 	return ftt_backup_open(f, r, now_ns);

@@ -62,7 +62,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		break;
 	case FTT_REC_PROBE:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
-			ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
+			ftt_tcp_act(w, c, ftt_backup_probe(&c->flow, r), now_ns);
 		else /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;

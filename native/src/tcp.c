@@ -59,7 +59,7 @@ static void pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct f
 		w->n.translated++;
 		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
 		ftt_worker_verdict(w, p, true, p->bytes);
-	} else if (e->change == FTT_EDIT_WND) { /* the client is promised more than was meant: that holds now */
+	} else if (e->change == FTT_EDIT_WND && s->dir == FTT_FROM_SERVER) { /* the client is promised more than was meant: that holds now */
 		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
 		pass(w, p);
 	} else {
@@ -180,6 +180,8 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 
 	r.rcv_nxt = c->flow.local_rcv_nxt;
 	r.edge = c->flow.local_edge;
+	r.client_acked = c->flow.client_acked;
+	r.client_wnd = c->flow.client_wnd;
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 

@@ -165,7 +165,7 @@ static void test_refused(void)
 	r = sample(FTT_REC_PROBE, true);
 	memcpy(r.key.client, v4_client, 16); /* IPv4 in the long spelling: a second name of the same flow */
 	n = ftt_record_put(wire, sizeof(wire), &r);
-	CHECK_EQ(n, 22);
+	CHECK_EQ(n, 28);
 	r = sample(FTT_REC_PROBE, true);
 	n = ftt_record_put(wire, sizeof(wire), &r);
 	memcpy(wire + 10, v4_client, 16);

@@ -33,7 +33,7 @@ static const struct vector {
 	{"commit", false, {.type = FTT_REC_COMMIT, .flags = FTT_REC_FIN | FTT_REC_POINT | FTT_REC_HOLE, .rcv_nxt = 0x10,
 			   .edge = 0x10000, .snd_nxt = 0x80000100, .point = 0x12345, .point_crc = 0xe3069283,
 			   .hole_end = 0x20}},
-	{"probe", false, {.type = FTT_REC_PROBE}},
+	{"probe", false, {.type = FTT_REC_PROBE, .client_acked = 0x80000100, .client_wnd = 0xfff0}},
 	{"detach", false, {.type = FTT_REC_DETACH}},
 	{"detached", true, {.type = FTT_REC_DETACHED}},
 	{"close", false, {.type = FTT_REC_CLOSE}},

@@ -107,6 +107,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
 	uint16_t bits;
+	uint16_t client_wnd;
 	uint32_t client_acked, client_nxt, advertised_edge;
 	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
 	uint32_t delivered_ack;
@@ -144,6 +145,8 @@ struct ftt_record {
 	uint16_t port;
 	uint32_t service_iss, tsval, age_ms;
 	uint8_t wscale, attempt;
+	uint32_t client_acked;
+	uint16_t client_wnd;
 	uint32_t rcv_nxt, edge, snd_nxt, hole_end;
 	uint32_t point, point_crc;
 	uint32_t block, crc;
@@ -187,6 +190,7 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint
 /* Asks for a held segment again, in the present mode; e is cleared first. */
 uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e);
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
+uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f);

@@ -211,6 +211,18 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
 	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && seq_geq(f->client_acked, f->fin_end);
 }
 
+/*
+ * The window field that goes with an acknowledgement lowered to `ack`: the client's right edge stays
+ * where it is. What lies between it has, so our stack may "send" it even into a closed window.
+ */
+static inline uint16_t ftt_client_window(const struct ftt_flow *f, uint32_t client_ack, uint16_t wnd, uint32_t ack)
+{
+	uint64_t room = ((uint64_t)wnd << f->hard.client_wscale) + (client_ack - ack);
+
+	room >>= f->hard.client_wscale;
+	return room > 0xffff ? 0xffff : (uint16_t)room;
+}
+
 /* --- from the client ------------------------------------------------------------------------- */
 
 /* The backup's output is measured against the client's acknowledgements: behind for how long? */
@@ -322,6 +334,10 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 			ack = seq_min(ack, ftt_deliverable(f, s->mode));
 		if (seq_gt(ack, f->delivered_ack) && seq_leq(ack, f->local_snd_nxt))
 			f->delivered_ack = ack;
+		if (ack != s->ack) {
+			e->wnd = ftt_client_window(f, s->ack, s->wnd, ack);
+			e->change |= e->wnd != s->wnd ? FTT_EDIT_WND : 0;
+		}
 		if (ack + f->hard.delta != s->ack) {
 			e->ack = ack + f->hard.delta;
 			e->change |= FTT_EDIT_ACK;
@@ -392,6 +408,8 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0);
 	f->local_iss = s->seq;
 	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
+	if (!(s->options & FTT_OPT_WSCALE)) /* both sides or none (RFC 7323 2.2) */
+		f->hard.client_wscale = 0;
 	f->local_rcv_nxt = f->told_ack = s->ack;
 	f->local_edge = f->advertised_edge = f->peer_edge = s->ack + s->wnd; /* unscaled, RFC 7323 2.2 */
 	f->local_tsval = s->tsval;

@@ -139,6 +139,22 @@ static inline bool ftt_peer_ended_alone(const struct ftt_flow *f)
 	return f->bits & FTT_F_PEER_RST || (f->bits & FTT_F_PEER_FIN && seq_geq(f->local_snd_nxt, f->peer_snd_nxt));
 }
 
+/*
+ * A PROBE tells the backup how far the client has acknowledged. The last pure ACK of a client that
+ * has nothing more to say is sent once; if the mirror lost it, nobody else would tell.
+ */
+static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
+{
+	uint32_t ahead = r->client_acked - f->client_acked;
+
+	if (ahead >= 1u << 30 || (!ahead && r->client_wnd == f->client_wnd))
+		return FTT_ACT_COMMIT;
+	f->client_acked = r->client_acked;
+	f->client_wnd = r->client_wnd;
+	f->bits |= FTT_F_ESTABLISHED;
+	return FTT_ACT_COMMIT | FTT_ACT_INJECT;
+}
+
 /* One side's server ended the flow, the other's has not (yet): after a grace that is final. */
 static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
 {

@@ -61,6 +61,9 @@ struct ftt_record {
 	/* OPEN */
 	uint32_t service_iss, tsval, age_ms;
 	uint8_t wscale, attempt;
+	/* PROBE: how far the client has acknowledged, and its window field, for a backup that missed it */
+	uint32_t client_acked;
+	uint16_t client_wnd;
 	/* COMMIT, OPENED */
 	uint32_t rcv_nxt, edge, snd_nxt;
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
@@ -129,8 +132,9 @@ static inline int ftt_record_fixed(uint8_t type)
 	case FTT_REC_EVENT_ACK:
 	case FTT_REC_SENT:
 		return 8;
-	case FTT_REC_REFUSED:
 	case FTT_REC_PROBE:
+		return 6;
+	case FTT_REC_REFUSED:
 	case FTT_REC_DETACH:
 	case FTT_REC_DETACHED:
 	case FTT_REC_CLOSE:
@@ -159,6 +163,10 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 	case FTT_REC_OPENED:
 		put_be32(b, r->rcv_nxt);
 		put_be32(b + 4, r->edge);
+		break;
+	case FTT_REC_PROBE:
+		put_be32(b, r->client_acked);
+		put_be16(b + 4, r->client_wnd);
 		break;
 	case FTT_REC_BLOCK:
 		put_be32(b, r->block);
@@ -198,6 +206,10 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 	case FTT_REC_OPENED:
 		r->rcv_nxt = get_be32(b);
 		r->edge = get_be32(b + 4);
+		break;
+	case FTT_REC_PROBE:
+		r->client_acked = get_be32(b);
+		r->client_wnd = get_be16(b + 4);
 		break;
 	case FTT_REC_BLOCK:
 		r->block = get_be32(b);

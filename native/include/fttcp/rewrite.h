@@ -125,7 +125,7 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
 	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
 	b->ack = ack + f->hard.delta;
-	b->wnd = f->client_wnd;
+	b->wnd = ftt_client_window(f, f->client_acked, f->client_wnd, ack);
 	b->flags = TCP_ACK;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = f->client_tsval;
