@@ -522,7 +522,7 @@ static inline bool ftt_ended_alike(const struct ftt_flow *f, const struct ftt_se
 {
 	if (s->flags & TCP_RST)
 		return f->bits & (FTT_F_PEER_RST | FTT_F_CLIENT_RST);
-	return f->bits & FTT_F_PEER_FIN && seq_geq(f->peer_snd_nxt, f->fin_end);
+	return f->bits & FTT_F_PEER_FIN && f->peer_snd_nxt == f->fin_end; /* one byte more is another end */
 }
 
 /*
