@@ -66,7 +66,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_misses: Annotated[int, Meta(ge=2, le=100)] = 5
     drift_ppm: Annotated[int, Meta(ge=0, le=100_000)] = 1000
     detach_after_ms: Annotated[int, Meta(ge=10, le=600_000)] = 2000
-    end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 500
+    end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
     open_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     startup_wait_ms: Annotated[int, Meta(ge=50, le=600_000)] | None = None
     hang_after_ms: Annotated[int, Meta(ge=20, le=600_000)] = 500
