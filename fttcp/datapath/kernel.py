@@ -7,7 +7,7 @@ group's own: the main table's routes over the service interface, with metrics th
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -31,6 +31,7 @@ _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
 _LOCK_RTO_MIN = 1 << 13  # RTAX_LOCK bit of RTAX_RTO_MIN: without it the kernel ignores the value
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _FOREVER = 0xFFFFFFFF
+_NUD_INCOMPLETE = 0x01
 _NTF_USE = 1
 _NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
 _FAMILY = {4: AF_INET, 6: AF_INET6}
@@ -338,6 +339,22 @@ async def resolve(ipr: AsyncIPRoute, interface: int, neighbours: Iterable[Addres
     for neighbour in neighbours:
         with _explained(f"resolve {neighbour}"):
             await ipr.neigh("replace", dst=str(neighbour), ifindex=interface, flags=_NTF_USE, state=0)
+
+
+async def drop_unresolved(ipr: AsyncIPRoute, interface: int) -> None:
+    """Deletes neighbours that are being resolved, and with them the packets that wait for it in the kernel.
+
+    These have passed our rules long ago; with a link that comes back they would leave from a node that
+    may not own the service any more (arp_queue, net/core/neighbour.c).
+    """
+    waiting = [
+        message.get_attr("NDA_DST")
+        async for message in await ipr.neigh("dump", ifindex=interface)
+        if message["ifindex"] == interface and message["state"] == _NUD_INCOMPLETE
+    ]
+    for neighbour in waiting:
+        with suppress(NetlinkError):  # resolved, or gone, in the meantime
+            await ipr.neigh("del", dst=neighbour, ifindex=interface)
 
 
 async def known_neighbours(ipr: AsyncIPRoute, interface: int) -> Mapping[Address, str]:

@@ -158,6 +158,13 @@ class NetworkSetup:
             interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
             return await kernel.known_neighbours(ipr, interface)
 
+    async def drop_unresolved(self, group: str) -> None:
+        """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier
+        is gone and the engine's gate is shut."""
+        async with kernel.netlink() as ipr:
+            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
+            await kernel.drop_unresolved(ipr, interface)
+
     async def end_connections(self, group: str) -> None:
         """Destroys what the kernel holds of the group's TCP connections (listening sockets stay): for a node
         that has just started or has lost the role, while its engine lets nothing out."""

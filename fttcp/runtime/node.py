@@ -255,6 +255,9 @@ class Node:
         self._history.add("carrier", "info" if up else "warning", up=up)
         if up:
             self._spawn(self._look_after_network())
+        else:
+            for name in self._groups:
+                self._spawn(self._network.drop_unresolved(name))
 
     def _shape_routes(self, group: str, backup: bool) -> None:
         self._spawn(self._network.set_role_metrics(group, backup))
