@@ -1,0 +1,62 @@
+"""The node's configuration file (TOML): read, checked, every error of it at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import cast
+
+from fttcp.runtime.config.checks import check
+from fttcp.runtime.config.reader import Reader
+from fttcp.runtime.config.schema import (
+    MAX_WORKERS,
+    QUEUE_OUT_OFFSET,
+    Config,
+    Experiment,
+    GroupSection,
+    Limits,
+    LinkSection,
+    NodeSection,
+    PeerSection,
+    Timing,
+)
+
+__all__ = [
+    "MAX_WORKERS",
+    "QUEUE_OUT_OFFSET",
+    "Config",
+    "ConfigError",
+    "Experiment",
+    "GroupSection",
+    "Limits",
+    "LinkSection",
+    "NodeSection",
+    "PeerSection",
+    "Timing",
+    "load",
+]
+
+
+class ConfigError(Exception):
+    """The file will not serve; ``errors`` holds one sentence for each thing that is wrong."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+def load(path: Path) -> Config:
+    """Read and check a file. Raises ConfigError with every error in it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    errors: list[str] = []
+    config = Reader(errors).table(Config, raw, "")
+    if config is not None:
+        check(config, errors)
+    if errors:
+        raise ConfigError([f"{path}: {error}" for error in errors])
+    return cast(Config, config)

@@ -1,0 +1,149 @@
+"""The shape of the configuration file: one struct for each table, with limits and defaults."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
+PortText = Annotated[str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$")]
+Word = Annotated[str, Meta(min_length=1)]
+U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+MAX_WORKERS = 8
+QUEUE_OUT_OFFSET = 16
+"""queue_out = queue + this; so a group takes 32 queue numbers."""
+
+
+class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[node]: this host."""
+
+    name: Name
+    cluster: Name
+    key_file: Word
+    service_interface: Interface
+    peer_interface: Interface
+    run_dir: Word = "/run/fttcp"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class PeerSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[peer]: the other host of the pair."""
+
+    name: Name
+
+
+class LinkSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[link]]: a way to the peer; the first one carries the mirror and the commit channel."""
+
+    interface: Interface
+    local: Word
+    remote: Word
+    remote_v6: Word | None = None
+
+
+class Timing(Struct, frozen=True, forbid_unknown_fields=True):
+    """[group.timing]. D, the lease, is heartbeat_ms * heartbeat_misses."""
+
+    heartbeat_ms: Annotated[int, Meta(ge=5, le=10_000)] = 20
+    heartbeat_misses: Annotated[int, Meta(ge=2, le=100)] = 5
+    drift_ppm: Annotated[int, Meta(ge=0, le=100_000)] = 1000
+    detach_after_ms: Annotated[int, Meta(ge=10, le=600_000)] = 2000
+    end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
+    open_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
+    startup_wait_ms: Annotated[int, Meta(ge=50, le=600_000)] | None = None
+    hang_after_ms: Annotated[int, Meta(ge=20, le=600_000)] = 500
+    idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 120
+    udp_idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 60
+    rt_priority: Annotated[int, Meta(ge=0, le=99)] = 20
+
+    @property
+    def lease_ms(self) -> int:
+        """D in milliseconds."""
+        return self.heartbeat_ms * self.heartbeat_misses
+
+    @property
+    def startup_ms(self) -> int:
+        """How long a starting node waits for its peer, in milliseconds: at least 5 * D."""
+        least = max(5 * self.lease_ms, 1000)
+        return least if self.startup_wait_ms is None else self.startup_wait_ms
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """[group.limits]: bounds of memory, per worker."""
+
+    max_flows: Annotated[int, Meta(ge=16, le=4_000_000)] = 65536
+    max_half_open: Annotated[int, Meta(ge=16, le=1_000_000)] = 4096
+    max_held: Annotated[int, Meta(ge=4, le=65536)] = 1024
+    max_held_total: Annotated[int, Meta(ge=16, le=1_000_000)] = 16384
+    max_udp_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 1 << 20
+    queue_maxlen: Annotated[int, Meta(ge=64, le=1_000_000)] = 65536
+
+
+class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
+    """[group.experiment]: make the service space differ from the local one on the node that shakes hands;
+    give every packet to a Python function, "module:function" (the programmable engine)."""
+
+    service_iss: U32 | None = None
+    service_ts: U32 | None = None
+    callback: Word | None = None
+
+
+class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[group]]: one service."""
+
+    name: Name
+    addresses: Annotated[list[Word], Meta(min_length=1, max_length=16)]
+    ports: Annotated[list[PortText], Meta(min_length=1, max_length=32)]
+    command: Word | None = None
+    commands: list[Word] = []
+    pid_file: Word | None = None
+    unit: Word | None = None
+    priority: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 100
+    channel_port: Annotated[int, Meta(ge=1, le=65535 - MAX_WORKERS)] = 7710
+    queue: Annotated[int, Meta(ge=0, le=65535 - 2 * QUEUE_OUT_OFFSET)] = 7700
+    engine: Literal["nfqueue", "programmable"] = "nfqueue"
+    workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] = 1
+    compare: bool = True
+    divergence: Literal["warn", "detach"] = "warn"
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+    experiment: Experiment = Experiment()
+
+    @property
+    def all_commands(self) -> tuple[str, ...]:
+        """Every command to supervise."""
+        return (*((self.command,) if self.command is not None else ()), *self.commands)
+
+    @property
+    def ip_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The service addresses."""
+        return tuple(ip_address(text) for text in self.addresses)
+
+    @property
+    def port_list(self) -> tuple[tuple[int, str], ...]:
+        """The ports as (number, "tcp" or "udp")."""
+        return tuple((int(text.partition("/")[0]), text.partition("/")[2]) for text in self.ports)
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    node: NodeSection
+    peer: PeerSection
+    link: Annotated[list[LinkSection], Meta(min_length=1, max_length=4)]
+    group: Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the control socket and the records for clean-up are."""
+        return Path(self.node.run_dir)
+
+    @property
+    def socket_path(self) -> Path:
+        """The control socket."""
+        return self.run_dir / "control.sock"
