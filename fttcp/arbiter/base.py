@@ -1,0 +1,32 @@
+"""What every arbiter is: one register for each group, changed by compare-and-set only.
+
+*Atomic*: of several proposals that expect the same record, at most one is won, whoever sends them and
+wherever they arrive. *Durable*: a record that was won outlives crash and power loss of the arbiter; an
+answer is sent only after the record is on stable storage. *Leases* are counted by the arbiter's own
+clock and begin anew, in full, when the arbiter starts again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from fttcp.core.ownership import Answer, Record
+
+
+class ArbiterClient(Protocol):
+    """One node's access to the arbiter. Calls never raise for trouble outside: they answer UNREACHABLE."""
+
+    async def propose(self, group: str, expected: Record | None, wanted: Record) -> Answer:
+        """Replace ``expected`` by ``wanted`` if it still stands and this node may do so."""
+
+    async def renew(self, group: str, record: Record) -> Answer:
+        """Extend the lease of this node's own solo ``record``; LOST if it does not stand any more."""
+
+    async def inquire(self, group: str) -> Answer:
+        """Return what stands; outcome WON unless there was no answer."""
+
+    async def close(self) -> None:
+        """Give all connections up."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what operators are shown: kind, endpoints, reachable, last_error, residual_risk."""
