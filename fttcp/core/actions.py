@@ -130,6 +130,7 @@ class Actions:
             refused=self._refused,
             reason=self._reason,
             lease_ns=settings.lease_ns,
+            reference=self.view.reference,
         )
 
     def _publish(self, now_ns: int) -> None:
@@ -255,7 +256,7 @@ class Actions:
 
     def _renew_server(self) -> None:
         """A server that lost its connections may wait for them for ever: begin anew."""
-        if self.view.healthy and not self.view.stopping:
+        if not self.view.stopping:
             self._out.append(do.RestartServer())
 
     def _offer_session(self, now_ns: int) -> None:

@@ -61,7 +61,7 @@ class ShapeRoutes:
 
 @dataclass(frozen=True, slots=True)
 class RestartServer:
-    """Start the server afresh: the connections that it holds are continued nowhere."""
+    """Start the server afresh, if it runs: the connections that it holds are continued nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

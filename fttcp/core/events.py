@@ -67,7 +67,7 @@ class ServerRecovered:
 
 @dataclass(frozen=True, slots=True)
 class ServerFailed:
-    """The local server died or hangs."""
+    """The local server does not serve (any more): it died, hangs, or fails a check."""
 
     cause: Cause
 
@@ -77,6 +77,13 @@ class CarrierChanged:
     """The service interface gained or lost its carrier."""
 
     up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceChanged:
+    """The reference address in the service network began or ceased to answer this node."""
+
+    reachable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,7 @@ Event = (
     | ServerRecovered
     | ServerFailed
     | CarrierChanged
+    | ReferenceChanged
     | SwitchoverRequested
     | StopRequested
     | DeadlineReached

@@ -87,6 +87,9 @@ class Cause(StrEnum):
     SERVER_DIED = "server-died"
     SERVER_HUNG = "server-hung"
     LINK_LOST = "link-lost"
+    PROBE_FAILED = "probe-failed"
+    RESOURCES_EXHAUSTED = "resources-exhausted"
+    REFERENCE_LOST = "reference-lost"
     STOP = "stop"
 
 
@@ -107,6 +110,7 @@ class Body:
     bit for every link on which the sender hears the peer. ``request`` is a number that a backup
     draws to ask for a switchover. ``refused`` is the epoch of an offer that the sender declined.
     ``lease_ns`` is the lease D that the sender counts with; both nodes must count with the same.
+    ``reference`` is false while the sender cannot reach the reference address that it was given.
     """
 
     group: str
@@ -123,6 +127,7 @@ class Body:
     refused: int = 0
     reason: Cause = Cause.START
     lease_ns: int = 0
+    reference: bool = True
 
     @property
     def able(self) -> bool:

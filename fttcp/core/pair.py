@@ -143,6 +143,8 @@ class PairMachine(Actions):
             case ev.CarrierChanged(up=up):
                 if up != (view.carrier_since_ns is not None):
                     view.carrier_since_ns = now_ns if up else None
+            case ev.ReferenceChanged(reachable=reachable):
+                view.reference = reachable
             case ev.SwitchoverRequested(nonce=nonce):
                 self._absorb_request(nonce, now_ns)
             case ev.StopRequested():
@@ -350,6 +352,8 @@ class PairMachine(Actions):
             return self._server_cause
         if self.view.carrier_since_ns is None:
             return Cause.LINK_LOST
+        if not self.view.reference and self.view.peer is not None and self.view.peer.reference:
+            return Cause.REFERENCE_LOST
         if self._switch_wanted:
             return Cause.SWITCHOVER
         return Cause.STOP if self.view.stopping else None

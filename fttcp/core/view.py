@@ -14,6 +14,8 @@ class View:
     healthy: bool = False
     stopping: bool = False
     carrier_since_ns: int | None = None
+    reference: bool = True
+    """False while the reference address does not answer; true as well when there is none."""
     links: int = 0
     boot_id: int = 0
     """Of the peer; 0 while it is not heard."""

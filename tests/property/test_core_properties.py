@@ -32,6 +32,7 @@ BODIES = st.builds(
     request=U64,
     refused=U64,
     reason=st.sampled_from(Cause),
+    reference=st.booleans(),
 )
 SMALL_BODIES = st.builds(
     Body,
@@ -48,6 +49,7 @@ SMALL_BODIES = st.builds(
     request=st.integers(0, 2),
     refused=st.integers(0, 8),
     reason=st.sampled_from(Cause),
+    reference=st.booleans(),
 )
 EVENTS = st.one_of(
     st.builds(ev.PeerHeard, st.integers(1, 2)),
@@ -60,6 +62,8 @@ EVENTS = st.one_of(
             ev.ServerFailed(Cause.SERVER_DIED),
             ev.CarrierChanged(True),
             ev.CarrierChanged(False),
+            ev.ReferenceChanged(True),
+            ev.ReferenceChanged(False),
             ev.SwitchoverRequested(3),
             ev.DeadlineReached(),
         )

@@ -19,7 +19,7 @@ def one_fault(world: World) -> None:
     rnd = world.random
     host = rnd.choice(list(world.hosts.values()))
     kind = rnd.choice(
-        ("crash", "pause", "pause", "cut", "cut-one-way", "carrier", "server", "switch", "both")
+        ("crash", "pause", "pause", "cut", "cut-one-way", "carrier", "server", "switch", "both", "reference")
     )
     duration = rnd.choice((rnd.randrange(5, 200), rnd.randrange(100, 2500))) * MS
     world.note(f"fault {kind} on {host.name} for {duration // MS} ms")
@@ -43,6 +43,9 @@ def one_fault(world: World) -> None:
         world.later(duration, lambda: host.set_carrier(True))
     elif kind == "server":
         host.kill_server()
+    elif kind == "reference":
+        host.set_reference(False)
+        world.later(duration, lambda: host.set_reference(True))
     elif kind == "switch" and host.running:
         host.feed(ev.SwitchoverRequested(rnd.randrange(1, 2**64)))
 

@@ -84,6 +84,7 @@ class Host:
         self.alive = False
         self.paused_until = 0
         self.carrier = True
+        self.reference = True
         self.flows_stale = False
         self.native = Native(0)
         self.machine: PairMachine
@@ -116,6 +117,7 @@ class Host:
         self.feed(ev.Started())
         if self.carrier:
             self.feed(ev.CarrierChanged(True))
+        self.feed(ev.ReferenceChanged(self.reference))
         self.world.later(self.world.random.randrange(INTERVAL), lambda: self.tick(native))
         self.server_returns(self.world.random.randrange(20 * MS, 300 * MS))
 
@@ -147,6 +149,10 @@ class Host:
     def set_carrier(self, up: bool) -> None:
         self.carrier = up
         self.soon(lambda: self.feed(ev.CarrierChanged(self.carrier)))
+
+    def set_reference(self, reachable: bool) -> None:
+        self.reference = reachable
+        self.soon(lambda: self.feed(ev.ReferenceChanged(self.reference)))
 
     def soon(self, action: Callable[[], None], native: Native | None = None) -> None:
         """Run a piece of this boot's Python code after a delay that the scheduler chooses."""

@@ -252,3 +252,21 @@ def test_time_that_runs_backwards_fences() -> None:
     commands = driver.step(ev.DeadlineReached())
     assert commands[:2] == [do.SetLease(Lease.NONE), do.SetMode(EngineMode.IDLE, 0)]
     assert isinstance(commands[2], do.Fence)
+
+
+def test_a_primary_without_its_reference_leaves_only_to_a_peer_that_reaches_it() -> None:
+    driver = primary()
+    session = driver.machine.session
+    driver.hear(mode=Mode.PAIRED, session=session, reference=False)
+    driver.step(ev.ReferenceChanged(False))
+    assert driver.machine.phase is Phase.PAIRED
+    commands = driver.hear(mode=Mode.PAIRED, session=session)
+    assert driver.machine.phase is Phase.HANDOVER
+    said = next(c.body for c in reversed(commands) if isinstance(c, do.Publish))
+    assert said.reason is Cause.REFERENCE_LOST and not said.reference
+
+
+def test_a_server_that_failed_a_check_is_begun_anew_with_the_loss_of_the_role() -> None:
+    driver = backup()
+    commands = driver.step(ev.ServerFailed(Cause.PROBE_FAILED))
+    assert driver.machine.phase is Phase.JOINING and do.RestartServer() in commands
