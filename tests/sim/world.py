@@ -117,7 +117,8 @@ class Host:
         self.feed(ev.Started())
         if self.carrier:
             self.feed(ev.CarrierChanged(True))
-        self.feed(ev.ReferenceChanged(self.reference))
+        if not self.reference:
+            self.feed(ev.ReferenceChanged(False))
         self.world.later(self.world.random.randrange(INTERVAL), lambda: self.tick(native))
         self.server_returns(self.world.random.randrange(20 * MS, 300 * MS))
 
