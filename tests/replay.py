@@ -14,7 +14,7 @@ from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineSettings, EventKind, LinkAddress
+from fttcp.datapath.base import EngineSettings, EventKind, LinkAddress, PeerSettings
 from fttcp.datapath.flow import Arrival
 from fttcp.datapath.follow import PairFlows
 
@@ -27,12 +27,17 @@ CONFIG = {
 }  # fmt: skip
 
 
+def peer(node_id: int, local: str = "127.0.0.1", remote: str = "127.0.0.2") -> PeerSettings:
+    """Return the other node, behind one link."""
+    return PeerSettings(node_id, (LinkAddress("peer0", local, remote),))
+
+
 def settings(**changes: Any) -> EngineSettings:
     """Return settings of an engine that never meets a kernel."""
     values: dict[str, Any] = {
-        "key": b"k" * 32, "cluster_id": 1, "node_id": 2, "peer_node_id": 3, "boot_id": 4,
-        "links": (LinkAddress("peer0", "127.0.0.1", "127.0.0.2"),), "service_interface": "lo",
-        "peer_interface": "lo", "service_addresses": ("10.77.0.100",), "ports": ((80, "tcp"), (69, "udp")),
+        "key": b"k" * 32, "cluster_id": 1, "node_id": 2, "boot_id": 4,
+        "peers": (peer(3),), "service_interface": "lo", "peer_interface": "lo",
+        "service_addresses": ("10.77.0.100",), "ports": ((80, "tcp"), (69, "udp")),
         "channel_port": 7710, "queue_in": 7700, "queue_out": 7716, "workers": 1, "mark": 0x4654,
         "beat_interval_ns": 20_000_000, "lease_ns": 100_000_000, "drift_ppm": 1000, "rt_priority": 0,
         "udp_idle_timeout_ns": 60_000_000_000, "max_udp_bytes": 1 << 20, "queue_maxlen": 1024,

@@ -135,7 +135,11 @@ def see_site(path: Path) -> Site:
     return Site(
         service_interface=config.node.service_interface,
         peer_interface=config.node.peer_interface,
-        links=tuple((link.interface, ip_address(link.local)) for link in config.link),
+        links=tuple(
+            dict.fromkeys(
+                (link.interface, ip_address(link.local)) for peer in config.peer for link in peer.link
+            )
+        ),
         service_addresses=frozenset(ip_address(text) for group in config.group for text in group.addresses),
         key_file=str(key_file),
         key_mode=key_file.stat().st_mode & 0o7777 if key_file.exists() else None,

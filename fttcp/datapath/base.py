@@ -33,6 +33,14 @@ class EventKind(IntEnum):
     ERROR = 14
 
 
+class Intrusion(IntEnum):
+    """Values of enum ftt_intrusion: what an event of kind INTRUSION means."""
+
+    MAC = 0
+    REPLAY = 1
+    AT_PEER = 2
+
+
 class Reason(IntEnum):
     """Values of enum ftt_reason: why a flow is not protected."""
 
@@ -79,7 +87,8 @@ class FlowKey:
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
-    """One event of the engine. ``when_ns``: monotonic; ``value`` and the rest depend on the kind (abi.h)."""
+    """One event of the engine. ``when_ns``: monotonic; ``value`` and the rest depend on the kind (abi.h).
+    ``peer`` is an index into the settings' peers, ``link`` one into that peer's links."""
 
     kind: EventKind
     when_ns: int
@@ -87,11 +96,13 @@ class EngineEvent:
     link: int = 0
     reason: int = 0
     key: FlowKey | None = None
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """A snapshot of an engine, fields as in struct ftt_status."""
+    """A snapshot of an engine, fields as in struct ftt_status. ``peer_alive`` has a bit for each peer; the
+    tuples have an entry for each peer, ``links_up`` with a bit for each link."""
 
     mode: int = 0
     lease_policy: int = 0
@@ -105,9 +116,11 @@ class EngineStatus:
     held_now: int = 0
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0
+    partner: int = 0
     peer_alive: int = 0
-    links_up: int = 0
-    last_beat_ns: int = 0
+    links_up: tuple[int, ...] = ()
+    last_beat_ns: tuple[int, ...] = ()
+    peer_intrusions: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
@@ -128,8 +141,8 @@ class Engine(Protocol):
     def events(self) -> Sequence[EngineEvent]:
         """Take the events that wait, oldest first."""
 
-    def set_mode(self, mode: EngineMode, session: int) -> None:
-        """See ftt_engine_set_mode()."""
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
+        """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
 
     def set_lease(self, policy: Lease) -> None:
         """See ftt_engine_set_lease()."""
@@ -137,10 +150,10 @@ class Engine(Protocol):
     def vouch(self, alive: bool) -> None:
         """See ftt_engine_vouch()."""
 
-    def publish(self, body: bytes, grant: bool) -> None:
-        """See ftt_beat_publish()."""
+    def publish(self, body: bytes, grant_to: int) -> None:
+        """See ftt_beat_publish(): ``grant_to`` has a bit for each peer."""
 
-    def peer_body(self) -> tuple[int, bytes] | None:
+    def peer_body(self, peer: int) -> tuple[int, bytes] | None:
         """Return the boot id and the body that the peer published last; None when none came yet."""
 
     def set_announcement(self, frames: Sequence[bytes]) -> None:
@@ -161,11 +174,20 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """One link to the peer: our interface, both addresses as text."""
+    """One link to a peer: our interface, both addresses as text."""
 
     interface: str
     local: str
     remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """One of the other nodes. The first link carries mirror and commit channel; its local address is the
+    same for all peers."""
+
+    node_id: int
+    links: tuple[LinkAddress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +197,8 @@ class EngineSettings:
     key: bytes
     cluster_id: int
     node_id: int
-    peer_node_id: int
     boot_id: int
-    links: tuple[LinkAddress, ...]
+    peers: tuple[PeerSettings, ...]
     service_interface: str
     peer_interface: str
     service_addresses: tuple[str, ...]

@@ -1,6 +1,6 @@
 """The commit channel in Python: the same datagrams, key and MAC as the C engine's (record.h, channel.c).
 
-A datagram is one header, records and one MAC (keyed BLAKE2b). The key is derived from the pair's
+A datagram is one header, records and one MAC (keyed BLAKE2b). The key is derived from the nodes'
 secret and from what names both daemons' boots, so nothing of an earlier life can be replayed.
 """
 
@@ -35,6 +35,7 @@ class Channel:
         self._socket: socket.socket | None = None
         self._key = b""
         self._key_session = 0
+        self._partner = settings.peers[0]
         self._pairing = 0
         self._counter = 0
         self._replay: dict[int, Any] = {}
@@ -45,7 +46,7 @@ class Channel:
 
     def open(self) -> None:
         """Bind the socket. Raises EngineError."""
-        link, port = self._settings.links[0], self._settings.channel_port + 1
+        link, port = self._partner.links[0], self._settings.channel_port + 1
         try:
             family = socket.getaddrinfo(link.local, port, flags=socket.AI_NUMERICHOST)[0][0]
             self._socket = sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -75,8 +76,9 @@ class Channel:
             raise EngineError("commit channel: it is not open")
         return self._socket
 
-    def follow(self, commit_session: int, pairing: int) -> None:
-        """Take over the pair's state; a new ``commit_session`` makes a new key, and what waits is dropped."""
+    def follow(self, partner: int, commit_session: int, pairing: int) -> None:
+        """Follow the role; a new ``commit_session`` makes a new key, and what waits is dropped."""
+        self._partner = self._settings.peers[partner]
         self._pairing = pairing
         if commit_session == self._key_session:
             return
@@ -105,7 +107,7 @@ class Channel:
         datagram = self.seal(bytes(self._out), self._count)
         self._out.clear()
         self._count = 0
-        remote = (self._settings.links[0].remote, self._settings.channel_port + 1 + _WORKER)
+        remote = (self._partner.links[0].remote, self._settings.channel_port + 1 + _WORKER)
         try:
             self._opened().sendto(datagram, remote)
         except OSError:
@@ -150,7 +152,7 @@ class Channel:
             self._n["channel_malformed"] += 1
         elif (
             not self._key_session
-            or sender != self._settings.peer_node_id
+            or sender != self._partner.node_id
             or not hmac.compare_digest(self._mac(datagram[:body]), datagram[body:])
         ):
             self._n["channel_bad_mac"] += 1

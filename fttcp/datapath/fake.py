@@ -1,6 +1,6 @@
 """An engine without packets, for tests: it records its orders and makes the events it is told to.
 
-Two of them in one process may be joined with ``connect``: what one publishes the other hears.
+Several of them in one process may be joined with ``connect``: what one publishes the others hear.
 """
 
 from __future__ import annotations
@@ -22,39 +22,48 @@ class FakeEngine:
         self.settings = settings
         self.orders: list[tuple[Any, ...]] = []
         self.mode, self.session, self.lease = EngineMode.IDLE, 0, Lease.NONE
-        self.peer: FakeEngine | None = None
+        self.peers: dict[int, FakeEngine] = {}
+        """Who is heard, by index into the settings' peers."""
         self.frames: Sequence[bytes] = ()
         self.closed = False
-        self.last_beat_ns = 0
-        self.granting = False
+        self.partner = 0
+        self.last_beat_ns: list[int] = [0] * len(settings.peers)
+        self.grant_to = 0
         self._body: bytes | None = None
         self._waiting: deque[EngineEvent] = deque()
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def connect(self, peer: FakeEngine) -> None:
+    def connect(self, other: FakeEngine) -> None:
         """Join two engines: each hears the other from now on."""
-        self.peer, peer.peer = peer, self
-        self._hear()
-        peer._hear()
+        self._join(other)
+        other._join(self)
+        self._hear(other)
+        other._hear(self)
 
-    def _hear(self) -> None:
-        assert self.peer is not None
-        self.last_beat_ns = time.monotonic_ns()
-        self.post(EventKind.PEER_UP, self.peer.settings.boot_id)
-        for link in range(len(self.settings.links)):
-            self.post(EventKind.LINK_UP, link=link)
-        self.post(EventKind.PEER_BODY)
+    def _index(self, other: FakeEngine) -> int:
+        return [peer.node_id for peer in self.settings.peers].index(other.settings.node_id)
 
-    def lose_peer(self) -> None:
-        """Let the peer be silent for as long as a loss takes."""
-        self.peer = None
+    def _join(self, other: FakeEngine) -> None:
+        self.peers[self._index(other)] = other
+
+    def _hear(self, other: FakeEngine) -> None:
+        peer = self._index(other)
+        self.last_beat_ns[peer] = time.monotonic_ns()
+        self.post(EventKind.PEER_UP, other.settings.boot_id, peer=peer)
+        for link in range(len(self.settings.peers[peer].links)):
+            self.post(EventKind.LINK_UP, link=link, peer=peer)
+        self.post(EventKind.PEER_BODY, peer=peer)
+
+    def lose_peer(self, peer: int = 0) -> None:
+        """Let a peer be silent for as long as a loss takes."""
+        del self.peers[peer]
         silent = self.settings.lease_ns * 102 // 100
-        self.last_beat_ns = time.monotonic_ns() - silent
-        self.post(EventKind.PEER_LOST, silent)
+        self.last_beat_ns[peer] = time.monotonic_ns() - silent
+        self.post(EventKind.PEER_LOST, silent, peer=peer)
 
-    def post(self, kind: EventKind, value: int = 0, link: int = 0) -> None:
+    def post(self, kind: EventKind, value: int = 0, link: int = 0, peer: int = 0) -> None:
         """Make an event."""
-        self._waiting.append(EngineEvent(kind, time.monotonic_ns(), value, link))
+        self._waiting.append(EngineEvent(kind, time.monotonic_ns(), value, link, peer=peer))
         os.write(self._write_fd, b"x")
 
     def start(self) -> None:
@@ -76,9 +85,11 @@ class FakeEngine:
         self._waiting.clear()
         return taken
 
-    def set_mode(self, mode: EngineMode, session: int) -> None:
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         self.mode, self.session = mode, session
-        self.orders.append(("set_mode", mode, session))
+        if mode in (EngineMode.BACKUP, EngineMode.PAIRED):
+            self.partner = peer
+        self.orders.append(("set_mode", mode, session, peer))
         if mode is EngineMode.SOLO:
             self.post(EventKind.GATE_OPEN)
             self.post(EventKind.TAKEOVER_DONE)
@@ -90,17 +101,20 @@ class FakeEngine:
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
-    def publish(self, body: bytes, grant: bool) -> None:
-        self._body, self.granting = body, grant
-        self.orders.append(("publish", grant))
-        if self.peer is not None:
-            self.peer.last_beat_ns = time.monotonic_ns()
-            self.peer.post(EventKind.PEER_BODY)
+    def publish(self, body: bytes, grant_to: int) -> None:
+        self._body, self.grant_to = body, grant_to
+        self.orders.append(("publish", grant_to))
+        for other in self.peers.values():
+            peer = other._index(self)
+            if peer in other.peers:
+                other.last_beat_ns[peer] = time.monotonic_ns()
+                other.post(EventKind.PEER_BODY, peer=peer)
 
-    def peer_body(self) -> tuple[int, bytes] | None:
-        if self.peer is None or self.peer._body is None:
+    def peer_body(self, peer: int) -> tuple[int, bytes] | None:
+        other = self.peers.get(peer)
+        if other is None or other._body is None:
             return None
-        return self.peer.settings.boot_id, self.peer._body
+        return other.settings.boot_id, other._body
 
     def set_announcement(self, frames: Sequence[bytes]) -> None:
         self.frames = frames
@@ -110,7 +124,17 @@ class FakeEngine:
         self.post(EventKind.ANNOUNCED)
 
     def status(self) -> EngineStatus:
-        return EngineStatus(mode=self.mode, session=self.session, last_beat_ns=self.last_beat_ns)
+        return EngineStatus(
+            mode=self.mode,
+            session=self.session,
+            partner=self.partner,
+            peer_alive=sum(1 << peer for peer in self.peers),
+            links_up=tuple(
+                (1 << len(peer.links)) - 1 if i in self.peers else 0
+                for i, peer in enumerate(self.settings.peers)
+            ),
+            last_beat_ns=tuple(self.last_beat_ns),
+        )
 
     def counters(self) -> dict[str, int]:
         return {"beats_sent": 0}

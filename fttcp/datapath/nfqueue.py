@@ -16,6 +16,7 @@ from fttcp.datapath.base import (
     EngineStatus,
     EventKind,
     FlowKey,
+    PeerSettings,
     Protection,
     Reason,
 )
@@ -26,7 +27,7 @@ _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
 _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED)
 _SAME_NAME = (
-    "cluster_id", "node_id", "peer_node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers",
+    "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers",
     "mark", "beat_interval_ns", "lease_ns", "drift_ppm", "rt_priority", "detach_after_ns", "end_grace_ns",
     "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns", "max_flows", "max_half_open", "max_held",
     "max_held_total", "max_udp_bytes", "queue_maxlen",
@@ -51,11 +52,9 @@ def _config(settings: EngineSettings) -> Any:
     for name in _SAME_NAME:
         setattr(config, name, getattr(settings, name))
     ffi.memmove(config.key, settings.key, len(settings.key))
-    config.n_links = len(settings.links)
-    for slot, link in zip(config.link, settings.links, strict=False):
-        slot.interface, slot.local, slot.remote = (
-            text.encode() for text in (link.interface, link.local, link.remote)
-        )
+    config.n_peers = len(settings.peers)
+    for slot, peer in zip(config.peer, settings.peers, strict=False):
+        _fill_peer(slot, peer)
     config.service_interface = settings.service_interface.encode()
     config.peer_interface = settings.peer_interface.encode()
     config.n_service_addrs = len(settings.service_addresses)
@@ -70,6 +69,14 @@ def _config(settings: EngineSettings) -> Any:
     config.force_iss = settings.service_iss or 0
     config.force_ts = settings.service_ts or 0
     return config
+
+
+def _fill_peer(config: Any, peer: PeerSettings) -> None:
+    config.node_id, config.n_links = peer.node_id, len(peer.links)
+    for slot, link in zip(config.link, peer.links, strict=False):
+        slot.interface, slot.local, slot.remote = (
+            text.encode() for text in (link.interface, link.local, link.remote)
+        )
 
 
 def _key(key: Any) -> FlowKey:
@@ -98,6 +105,7 @@ class NfqueueEngine:
         self._engine = lib.ftt_engine_open(_config(settings), self._error, _ERROR_BYTES)
         if self._engine == ffi.NULL:
             raise EngineError(self._error_text())
+        self._n_peers = len(settings.peers)
         self._events = ffi.new("struct ftt_event[]", _BATCH)
         self._status = ffi.new("struct ftt_status *")
         self._body = ffi.new("uint8_t[]", lib.FTT_BEAT_BODY_MAX)
@@ -130,11 +138,11 @@ class NfqueueEngine:
     def _event(raw: Any) -> EngineEvent:
         kind = EventKind(raw.kind)
         key = _key(raw.key) if kind in _WITH_KEY else None
-        return EngineEvent(kind, raw.when_ns, raw.value, raw.link, raw.reason, key)
+        return EngineEvent(kind, raw.when_ns, raw.value, raw.link, raw.reason, key, raw.peer)
 
-    def set_mode(self, mode: EngineMode, session: int) -> None:
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See abi.h."""
-        lib.ftt_engine_set_mode(self._engine, mode, session)
+        lib.ftt_engine_set_mode(self._engine, mode, session, peer)
 
     def set_lease(self, policy: Lease) -> None:
         """See abi.h."""
@@ -144,14 +152,14 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_vouch(self._engine, alive)
 
-    def publish(self, body: bytes, grant: bool) -> None:
+    def publish(self, body: bytes, grant_to: int) -> None:
         """See abi.h."""
-        lib.ftt_beat_publish(self._engine, body, len(body), grant)
+        lib.ftt_beat_publish(self._engine, body, len(body), grant_to)
 
-    def peer_body(self) -> tuple[int, bytes] | None:
-        """Return boot id and body of the peer."""
+    def peer_body(self, peer: int) -> tuple[int, bytes] | None:
+        """Return boot id and body of a peer."""
         size = lib.FTT_BEAT_BODY_MAX
-        length = lib.ftt_beat_peer_body(self._engine, self._body, size, self._boot)
+        length = lib.ftt_beat_peer_body(self._engine, peer, self._body, size, self._boot)
         if length < 0:
             return None
         return self._boot[0], bytes(ffi.buffer(self._body, min(length, size)))
@@ -169,7 +177,10 @@ class NfqueueEngine:
     def status(self) -> EngineStatus:
         """Return a snapshot."""
         lib.ftt_engine_status(self._engine, self._status)
-        return EngineStatus(*(getattr(self._status, field.name) for field in fields(EngineStatus)))
+        values = (getattr(self._status, field.name) for field in fields(EngineStatus))
+        return EngineStatus(
+            *(value if isinstance(value, int) else tuple(value)[: self._n_peers] for value in values)
+        )
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""

@@ -102,9 +102,9 @@ class ProgrammableEngine(NfqueueEngine):
         os.close(self._wake_fd)
         super().close()
 
-    def set_mode(self, mode: EngineMode, session: int) -> None:
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See abi.h; the thread carries it out, and reports the end of a takeover."""
-        super().set_mode(mode, session)
+        super().set_mode(mode, session, peer)
         os.eventfd_write(self._wake_fd, 1)
 
     def set_lease(self, policy: Lease) -> None:
@@ -192,7 +192,7 @@ class ProgrammableEngine(NfqueueEngine):
     def _follow_role(self) -> None:
         role = self._role
         lib.ftt_core_role(self._engine, role)
-        self.channel.follow(role.commit_session, role.session)
+        self.channel.follow(role.partner, role.commit_session, role.session)
         if role.generation == self._generation:
             return
         self._generation = role.generation

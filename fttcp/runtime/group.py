@@ -16,7 +16,7 @@ from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import Engine, EngineEvent, EventKind, Reason
+from fttcp.datapath.base import Engine, EngineEvent, EventKind, Intrusion, Reason
 from fttcp.health.process import ServerState
 from fttcp.runtime.events import History
 from fttcp.runtime.takeovers import Takeovers
@@ -26,6 +26,13 @@ from fttcp.wire.errors import WireError
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
 _HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
+_PARTNER = 0
+"""Index of the one peer that the role machine deals with."""
+_INTRUSIONS = {
+    Intrusion.MAC: "bad MAC",
+    Intrusion.REPLAY: "replay",
+    Intrusion.AT_PEER: "the peer met a bad MAC or a replay",
+}
 
 
 class Server(Protocol):
@@ -144,13 +151,13 @@ class GroupRuntime:
 
     def _lose_peer(self, event: EngineEvent) -> None:
         """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
-        self.engine.publish(self._published, grant=False)
-        heard_ns = self.engine.status().last_beat_ns
+        self.engine.publish(self._published, 0)
+        heard_ns = self.engine.status().last_beat_ns[_PARTNER]
         self._step(ev.PeerLost(event.value, event.when_ns, heard_ns))
 
     def _hear_peer(self) -> None:
         """Fetch what the peer says now."""
-        said = self.engine.peer_body()
+        said = self.engine.peer_body(_PARTNER)
         if said is None or not said[1] or said[0] != self.machine.peer_boot:
             return  # of another boot: its PEER_UP is still to come
         settings = self.machine.settings
@@ -192,12 +199,12 @@ class GroupRuntime:
             case do.SetLease(policy=policy):
                 engine.set_lease(policy)
             case do.SetMode(mode=mode, session=session):
-                engine.set_mode(mode, session)
+                engine.set_mode(mode, session, _PARTNER)
             case do.Announce():
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
             case do.Publish(body=body, grant=grant):
                 self._published = codec.encode(body)
-                engine.publish(self._published, grant)
+                engine.publish(self._published, grant << _PARTNER)
             case do.Vouch(alive=alive):
                 engine.vouch(alive)
             case do.RecordTakeover():
@@ -275,7 +282,7 @@ class GroupRuntime:
             case EventKind.INTRUSION:
                 level, fields = (
                     "warning",
-                    {"link": event.link, "what": "replay" if event.value else "bad MAC"},
+                    {"link": event.link, "what": _INTRUSIONS[Intrusion(event.value)]},
                 )
             case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
                 why = Reason(event.reason).name.lower().replace("_", "-")
@@ -307,7 +314,7 @@ class GroupRuntime:
         holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
         return {
             "engine_mode": EngineMode(status.mode).name.lower(),
-            "links_up": [i for i in range(8) if status.links_up >> i & 1],
+            "links_up": [i for i in range(8) if status.links_up[_PARTNER] >> i & 1],
             "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
             "flows": {
                 "protected": status.flows_protected,

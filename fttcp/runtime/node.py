@@ -29,12 +29,12 @@ from fttcp.arbiter.none import NoArbiter
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import Engine, EngineSettings, LinkAddress
+from fttcp.datapath.base import Engine, EngineSettings, LinkAddress, PeerSettings
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet
 from fttcp.health.process import OnChange, Supervisor
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
-from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection
+from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.runtime.control import ControlServer
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime, Server
@@ -73,7 +73,7 @@ def core_settings(config: Config, group: GroupSection) -> Settings:
     return Settings(
         group=group.name,
         name=config.node.name,
-        peer_name=config.peer.name,
+        peer_name=config.peer[0].name,
         priority=group.priority,
         lease_ns=timing.lease_ms * NS_PER_MS,
         drift_ppm=timing.drift_ppm,
@@ -88,9 +88,8 @@ def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSe
         key=key,
         cluster_id=identity.cluster_id(node.cluster, group.name),
         node_id=identity.node_id(node.name),
-        peer_node_id=identity.node_id(config.peer.name),
         boot_id=secrets.randbits(64) or 1,
-        links=tuple(LinkAddress(link.interface, link.local, link.remote) for link in config.link),
+        peers=tuple(peer_settings(peer) for peer in config.peer),
         service_interface=node.service_interface,
         peer_interface=node.peer_interface,
         service_addresses=tuple(group.addresses),
@@ -123,9 +122,15 @@ def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSe
     )
 
 
+def peer_settings(peer: PeerSection) -> PeerSettings:
+    """Return what the engines need to know of another node."""
+    links = (LinkAddress(link.interface, link.local, link.remote) for link in peer.link)
+    return PeerSettings(identity.node_id(peer.name), tuple(links))
+
+
 def group_net(config: Config, group: GroupSection) -> GroupNet:
     """Return what the rules and routes of a group need to know."""
-    link = config.link[0]
+    link = config.peer[0].link[0]
     remote = ip_address(link.remote)
     v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)
     return GroupNet(
@@ -178,6 +183,8 @@ class Node:
     # ------------------------------------------------------------------ up
 
     async def _start(self) -> None:
+        if len(self._config.peer) > 1:
+            raise NodeError("[[peer]]: the role machine of this release knows one peer only; list one")
         key = keyfile.load(Path(self._config.node.key_file))
         await self._network.apply()
         for section in self._config.group:

@@ -33,7 +33,7 @@ static void check_decoded(const uint8_t *bytes, size_t size, struct ftt_beat_pee
 		return;
 	if (ftt_beat_encode(again, sizeof(again), &m, key) != size || memcmp(again, bytes, size) != 0)
 		abort();
-	(void)ftt_beat_check_place(&m, 1, 2, 0);
+	(void)ftt_beat_check_place(&m, 1, 2, 3);
 	news = ftt_beat_admit(peer, &m, 3, size & 1);
 	if (news != FTT_BEAT_UNPROVEN && ftt_beat_admit(peer, &m, 3, size & 1) != FTT_BEAT_REPLAY)
 		abort();

@@ -3,15 +3,11 @@
  * beat_setup.c - birth and end of the heartbeat thread. beat.c tells how it works.
  *
  * Whatever the configuration can have wrong is found here, before a thread runs, and told in one
- * sentence. A link whose interface or address is missing at the moment is not an error: sockets are
- * bound with IP_FREEBIND and work as soon as the address is there. (An IPv6 link-local address is
- * scoped to the index that its interface has now: if the interface is made anew, the daemon must be
- * restarted. Use global or unique local addresses where interfaces come and go.)
+ * sentence. A link whose interface or address is missing at the moment is not an error: it works as
+ * soon as that is there.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,68 +16,42 @@
 #include <unistd.h>
 #include "beat.h"
 
-#define DSCP_CS6 0xc0 /* network control, RFC 4594 */
-
-/* Text to address; an IPv6 link-local one is scoped to the interface. False when it is no address. */
-static bool parse_address(const char *text, const char *interface, uint16_t port, union ftt_beat_address *out,
-			  socklen_t *len)
+/* Returns the endpoint of a link, which other links may use already. NULL with a reason. */
+static struct ftt_endpoint *endpoint_of(struct ftt_beat *b, const struct ftt_link_kind *kind, const struct ftt_link *l,
+					char *why, size_t why_len)
 {
-	memset(out, 0, sizeof(*out));
-	if (inet_pton(AF_INET, text, &out->v4.sin_addr) == 1) {
-		out->v4.sin_family = AF_INET;
-		out->v4.sin_port = htons(port);
-		*len = sizeof(out->v4);
-		return true;
-	}
-	if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) != 1)
-		return false;
-	out->v6.sin6_family = AF_INET6;
-	out->v6.sin6_port = htons(port);
-	if (IN6_IS_ADDR_LINKLOCAL(&out->v6.sin6_addr))
-		out->v6.sin6_scope_id = if_nametoindex(interface);
-	*len = sizeof(out->v6);
-	return true;
+	struct ftt_endpoint *e;
+
+	for (e = b->endpoint; e < b->endpoint + b->n_endpoints; e++)
+		if (e->kind == kind && kind->same(e->link, l))
+			return e;
+	e->kind = kind;
+	e->link = l;
+	e->fd = -1;
+	b->n_endpoints++; /* also when it fails: what was opened is closed at the end */
+	return kind->open(e, b->engine->cfg.channel_port, why, why_len) ? e : NULL;
 }
 
-/* What a heartbeat socket wants; priority and buffer are wishes, a kernel without them still beats. */
-static bool prepare_socket(int fd, int family)
+static bool open_links(struct ftt_beat *b, uint32_t i, char *err, size_t err_len)
 {
-	int one = 1, bytes = FTT_BEAT_SOCKET_BYTES, tos = DSCP_CS6, priority = 6;
+	const struct ftt_peer_config *c = &b->engine->cfg.peer[i];
+	struct ftt_peer *p = &b->peer[i];
+	char why[300];
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	(void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority));
-	if (family == AF_INET) {
-		(void)setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-		return setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one)) == 0;
-	}
-	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
-	return setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one)) == 0;
-}
+	for (uint32_t k = 0; k < c->n_links; k++) {
+		const struct ftt_link_kind *kind = &ftt_link_udp;
+		struct ftt_beat_link *l = &p->link[k];
 
-static bool open_link(struct ftt_beat *b, uint32_t i, char *err, size_t err_len)
-{
-	const struct ftt_link *l = &b->engine->cfg.link[i];
-	uint16_t port = b->engine->cfg.channel_port;
-	union ftt_beat_address local;
-	socklen_t len;
-
-	if (!parse_address(l->local, l->interface, port, &local, &len) ||
-	    !parse_address(l->remote, l->interface, port, &b->link[i].remote, &b->link[i].address_len) ||
-	    len != b->link[i].address_len) {
-		snprintf(err, err_len,
-			 "link[%u]: local \"%s\" and remote \"%s\" must be two IPv4 or two IPv6 addresses: correct the link",
-			 i, l->local, l->remote);
-		return false;
+		if (kind->resolve(&c->link[k], b->engine->cfg.channel_port, &l->to, why, sizeof(why)))
+			l->endpoint = endpoint_of(b, kind, &c->link[k], why, sizeof(why));
+		if (!l->endpoint) {
+			snprintf(err, err_len, "peer[%u].link[%u]: %s", i, k, why);
+			return false;
+		}
 	}
-	b->link[i].fd = socket(local.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (b->link[i].fd < 0 || !prepare_socket(b->link[i].fd, local.any.sa_family) ||
-	    bind(b->link[i].fd, &local.any, len)) {
-		snprintf(err, err_len, "link[%u]: cannot listen for heartbeats on %s port %u/udp: %s; %s", i, l->local, port,
-			 strerror(errno),
-			 errno == EADDRINUSE ? "another program or group has the port: choose another channel_port"
-					     : "check the link's address and that its IP version is enabled");
-		return false;
-	}
+	p->n_links = c->n_links;
+	p->body_len = -1;
+	b->n_peers = i + 1;
 	return true;
 }
 
@@ -89,14 +59,23 @@ static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len
 {
 	const char *what = NULL;
 
-	if (cfg->n_links < 1 || cfg->n_links > FTT_MAX_LINKS)
-		what = "the number of links must be 1 to 4";
+	if (cfg->n_peers < 1 || cfg->n_peers > FTT_MAX_PEERS)
+		what = "the number of peers must be 1 to 7";
 	else if (!cfg->beat_interval_ns || cfg->lease_ns < cfg->beat_interval_ns)
 		what = "the heartbeat interval must be above 0 and at most the lease time";
 	else if (cfg->lease_ns > 3600 * FTT_BEAT_NS || cfg->drift_ppm > 1000000)
 		what = "the lease time must be at most one hour and drift_ppm at most 1000000";
-	else if (!cfg->boot_id || cfg->node_id == cfg->peer_node_id)
-		what = "boot_id must not be 0, and the two nodes of a pair must have different names";
+	else if (!cfg->boot_id)
+		what = "boot_id must not be 0";
+	for (uint32_t i = 0; !what && i < cfg->n_peers; i++) {
+		if (cfg->peer[i].n_links < 1 || cfg->peer[i].n_links > FTT_MAX_LINKS)
+			what = "the number of links to a peer must be 1 to 8";
+		for (uint32_t k = 0; k < i; k++)
+			if (cfg->peer[i].node_id == cfg->peer[k].node_id)
+				what = "two peers have the same name";
+		if (cfg->peer[i].node_id == cfg->node_id)
+			what = "a peer has this node's own name";
+	}
 	if (what)
 		snprintf(err, err_len, "heartbeats: %s: correct the configuration", what);
 	return !what;
@@ -148,24 +127,21 @@ struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 		return NULL;
 	}
 	b->engine = e;
-	b->n_links = cfg->n_links;
 	b->key_id = ftt_beat_key_id(cfg->key);
 	b->timeout_ns = cfg->lease_ns + cfg->lease_ns / 1000000 * cfg->drift_ppm +
 			(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
-	b->peer_body_len = -1;
 	b->lease.worth_ns = cfg->lease_ns;
 	b->next_tick_ns = ftt_now_ns();
-	for (uint32_t i = 0; i < FTT_MAX_LINKS; i++)
-		b->link[i].fd = -1;
 	b->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!make_lock(b) || b->timer_fd < 0 || b->wake_fd < 0) {
 		snprintf(err, err_len, "heartbeats: no timer, eventfd or mutex: %s; raise the limit on open files", strerror(errno));
 		goto fail;
 	}
-	for (uint32_t i = 0; i < b->n_links; i++)
-		if (!open_link(b, i, err, err_len))
+	for (uint32_t i = 0; i < cfg->n_peers; i++)
+		if (!open_links(b, i, err, err_len))
 			goto fail;
+	b->lease.partner = atomic_load(&e->shared.partner);
 	ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), ftt_now_ns());
 	ftt_beat_publish_lease(b);
 	error = start_thread(b);
@@ -187,9 +163,9 @@ void ftt_beat_stop(struct ftt_beat *b)
 		pthread_join(b->thread, NULL);
 	}
 	atomic_store_explicit(&b->engine->shared.lease_until_ns, 0, memory_order_release);
-	for (uint32_t i = 0; i < FTT_MAX_LINKS; i++)
-		if (b->link[i].fd >= 0)
-			close(b->link[i].fd);
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		if (b->endpoint[i].fd >= 0)
+			close(b->endpoint[i].fd);
 	if (b->timer_fd >= 0)
 		close(b->timer_fd);
 	if (b->wake_fd >= 0)

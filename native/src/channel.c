@@ -30,11 +30,30 @@ socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage 
 	return 0;
 }
 
+/* Finds every peer's place; commits leave from one address of ours, so all must be reached from that. */
+static bool find_peers(struct ftt_channel *c, const struct ftt_config *cfg, char *err, size_t err_len)
+{
+	const char *local = cfg->peer[0].link[0].local;
+	struct sockaddr_storage any;
+
+	for (uint32_t i = 0; i < cfg->n_peers; i++) {
+		const struct ftt_link *l = &cfg->peer[i].link[0];
+
+		c->remote_len[i] = ftt_sockaddr(l->remote, (uint16_t)(cfg->channel_port + 1), &c->remote[i]);
+		if (!c->remote_len[i] || ftt_sockaddr(local, 0, &any) != c->remote_len[i] || strcmp(l->local, local)) {
+			snprintf(err, err_len, "peer[%u].link[0]: %s -> %s: not a pair of IP addresses, or not from %s", i,
+				 l->local, l->remote, local);
+			return false;
+		}
+	}
+	return true;
+}
+
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len)
 {
 	struct sockaddr_storage local;
 	uint16_t port = (uint16_t)(cfg->channel_port + 1 + worker);
-	socklen_t len = ftt_sockaddr(cfg->link[0].local, port, &local);
+	socklen_t len = ftt_sockaddr(cfg->peer[0].link[0].local, port, &local);
 	int size = SOCKET_BUFFER, one = 1;
 
 	memset(c, 0, sizeof(*c));
@@ -43,13 +62,8 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_
 	/* starts anywhere, but never below an earlier life's: the key changes with the boot id */
 	c->counter = 0;
 	c->fd = -1;
-	for (uint16_t k = 0; k < FTT_MAX_WORKERS; k++)
-		c->remote_len = ftt_sockaddr(cfg->link[0].remote, (uint16_t)(cfg->channel_port + 1 + k), &c->remote[k]);
-	if (!len || !c->remote_len) {
-		snprintf(err, err_len, "link[0]: %s -> %s: not a pair of IP addresses", cfg->link[0].local,
-			 cfg->link[0].remote);
+	if (!find_peers(c, cfg, err, err_len))
 		return -1;
-	}
 	c->in = malloc(FTT_CHANNEL_MAX + 1);
 	for (int k = 0; k < cfg->workers; k++) {
 		c->out[k].bytes = malloc(FTT_CHANNEL_MAX);
@@ -63,7 +77,7 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_
 		setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&local, len)) {
 		snprintf(err, err_len, "commit channel on %s port %u: %s (is the peer link's address up, the port free?)",
-			 cfg->link[0].local, port, strerror(errno));
+			 cfg->peer[0].link[0].local, port, strerror(errno));
 		return -1;
 	}
 	if (setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
@@ -84,10 +98,11 @@ void ftt_channel_close(struct ftt_channel *c)
 	c->fd = -1;
 }
 
-void ftt_channel_follow(struct ftt_channel *c, uint64_t commit_session, uint64_t pairing)
+void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing)
 {
 	uint8_t label[16] = "fttcp/cm";
 
+	c->partner = partner;
 	c->pairing = pairing;
 	if (commit_session == c->key_session)
 		return;
@@ -99,10 +114,26 @@ void ftt_channel_follow(struct ftt_channel *c, uint64_t commit_session, uint64_t
 		c->out[k].len = c->out[k].count = 0;
 }
 
+/* Where the partner's worker `to` listens. */
+static struct sockaddr_storage place_of(const struct ftt_channel *c, uint8_t to)
+{
+	struct sockaddr_storage place = c->remote[c->partner];
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&place;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&place;
+	in_port_t port = htons((uint16_t)(c->cfg->channel_port + 1 + to));
+
+	if (place.ss_family == AF_INET)
+		v4->sin_port = port;
+	else
+		v6->sin6_port = port;
+	return place;
+}
+
 static void send_buffer(struct ftt_channel *c, uint8_t to, struct ftt_counters *n)
 {
 	uint8_t *bytes = c->out[to].bytes;
 	size_t len = c->out[to].len;
+	struct sockaddr_storage place = place_of(c, to);
 	struct ftt_channel_header h = {
 		.worker = c->worker,
 		.count = c->out[to].count,
@@ -115,7 +146,7 @@ static void send_buffer(struct ftt_channel *c, uint8_t to, struct ftt_counters *
 	ftt_channel_put(bytes, &h);
 	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->key, sizeof(c->key));
 	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
-	if (sendto(c->fd, bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&c->remote[to], c->remote_len) >= 0)
+	if (sendto(c->fd, bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
 		n->channel_datagrams_sent++;
 }
 
@@ -157,7 +188,7 @@ int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, con
 	}
 	body = (size_t)got - FTT_CHANNEL_MAC;
 	crypto_generichash(mac, sizeof(mac), c->in, body, c->key, sizeof(c->key));
-	if (!c->key_session || h->sender != c->cfg->peer_node_id || sodium_memcmp(mac, c->in + body, sizeof(mac))) {
+	if (!c->key_session || h->sender != c->cfg->peer[c->partner].node_id || sodium_memcmp(mac, c->in + body, sizeof(mac))) {
 		n->channel_bad_mac++;
 		return -1;
 	}

@@ -2,8 +2,9 @@
 /*
  * channel.h - the commit channel of one worker: authenticated datagrams full of records.
  *
- * The key is derived from the pair's secret and both daemons' boot ids, so nothing of an earlier
- * life can be replayed; a counter per sender and worker does the rest. Records are gathered
+ * It speaks with one peer at a time, the partner. The key is derived from the nodes' secret and both
+ * daemons' boot ids, so nothing of an earlier life or of another pair can be replayed; a counter per
+ * sender and worker does the rest. Records are gathered
  * during a wake-up, one buffer for each worker of the peer, and leave together.
  */
 #ifndef FTTCP_CHANNEL_H
@@ -19,8 +20,9 @@ struct ftt_channel {
 	int fd;
 	const struct ftt_config *cfg;
 	uint8_t worker;
-	struct sockaddr_storage remote[FTT_MAX_WORKERS];
-	socklen_t remote_len;
+	uint32_t partner;
+	struct sockaddr_storage remote[FTT_MAX_PEERS]; /* port of worker 0 */
+	socklen_t remote_len[FTT_MAX_PEERS];
 	uint8_t key[32];
 	uint64_t key_session; /* commit_session that the key was made for; 0 = no key yet */
 	uint64_t pairing;
@@ -36,8 +38,8 @@ struct ftt_channel {
 
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len);
 void ftt_channel_close(struct ftt_channel *c);
-/* Follows the pair's state; a new commit_session makes a new key. Records not yet sent are dropped with the old one. */
-void ftt_channel_follow(struct ftt_channel *c, uint64_t commit_session, uint64_t pairing);
+/* Follows the role; a new commit_session makes a new key. Records not yet sent are dropped with the old one. */
+void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing);
 /* Gathers a record for one worker of the peer. */
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
 			    struct ftt_counters *n);

@@ -176,7 +176,8 @@ void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out)
 	/* generation first: a change in between is then seen again, never missed */
 	out->generation = atomic_load(&sh->generation);
 	out->session = atomic_load(&sh->session);
-	out->commit_session = atomic_load(&sh->commit_session);
+	out->partner = atomic_load(&sh->partner);
+	out->commit_session = atomic_load(&sh->commit_session[out->partner]);
 	out->mode = atomic_load(&sh->mode);
 	out->vouched = atomic_load(&sh->vouched);
 }

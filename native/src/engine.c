@@ -12,6 +12,7 @@
 #include "worker.h"
 
 #define RING 4096
+#define PLACE_SET_MODE 3 /* reason of FTT_EV_ERROR */
 
 struct ftt_events {
 	pthread_mutex_t lock;
@@ -99,15 +100,13 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 
 	if (c->workers > FTT_MAX_WORKERS)
 		wrong = "workers is out of range";
-	else if (c->n_links < 1 || c->n_links > FTT_MAX_LINKS)
-		wrong = "there must be one to four links";
+	else if (c->n_peers < 1 || c->n_peers > FTT_MAX_PEERS || c->peer[0].n_links < 1)
+		wrong = "there must be one to seven peers, each with a link";
 	else if (c->n_ports < 1 || c->n_ports > FTT_MAX_PORTS || c->n_service_addrs < 1 ||
 		 c->n_service_addrs > FTT_MAX_ADDRS)
 		wrong = "a group needs 1 to 32 ports and 1 to 16 addresses";
 	else if (!c->mark || !c->lease_ns || !c->beat_interval_ns || c->lease_ns < c->beat_interval_ns)
 		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
-	else if (c->node_id == c->peer_node_id)
-		wrong = "both nodes have the same id (the same name?)";
 	else if (!c->max_flows || !c->max_half_open || !c->max_held || !c->max_held_total || !c->queue_maxlen)
 		wrong = "every bound must be above zero";
 	if (!wrong)
@@ -189,16 +188,32 @@ static uint32_t data_planes(const struct ftt_engine *e)
 	return e->cfg.workers ? e->cfg.workers : 1;
 }
 
+static bool choose_partner(struct ftt_engine *e, uint32_t peer)
+{
+	struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = EINVAL, .reason = PLACE_SET_MODE};
+
+	if (peer >= e->cfg.n_peers) {
+		ftt_event_post(e, &ev);
+		return false;
+	}
+	atomic_store(&e->shared.partner, peer);
+	if (e->beat)
+		ftt_beat_partner_changed(e->beat);
+	return true;
+}
+
 /*
  * The gate opens with the store of the mode. A takeover is announced before the workers hear of it:
  * a flow that is kicked makes its client answer at once, and the answer must find us.
  */
-void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session)
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer)
 {
 	uint32_t old = atomic_load(&e->shared.mode);
 	bool takeover = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
 	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
 
+	if ((mode == FTT_MODE_BACKUP || mode == FTT_MODE_PAIRED) && !choose_partner(e, peer))
+		return;
 	atomic_store(&e->role_flows, 0);
 	atomic_store(&e->role_pending, data_planes(e));
 	atomic_store(&e->role_takeover, takeover);
@@ -239,15 +254,15 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 	atomic_store(&e->shared.vouched, !!alive);
 }
 
-void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, int grant)
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to)
 {
 	if (e->beat)
-		ftt_beat_set_body(e->beat, body, len, grant);
+		ftt_beat_set_body(e->beat, body, len, grant_to);
 }
 
-int ftt_beat_peer_body(struct ftt_engine *e, uint8_t *out, uint32_t max, uint64_t *boot_id)
+int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id)
 {
-	return e->beat ? ftt_beat_get_peer_body(e->beat, out, max, boot_id) : -1;
+	return e->beat ? ftt_beat_get_peer_body(e->beat, peer, out, max, boot_id) : -1;
 }
 
 int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index)
@@ -343,6 +358,7 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 	out->mode = atomic_load(&e->shared.mode);
 	out->lease_policy = atomic_load(&e->shared.lease_policy);
 	out->session = atomic_load(&e->shared.session);
+	out->partner = atomic_load(&e->shared.partner);
 	out->lease_left_ns = (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
 	if (!lag)
 		return;

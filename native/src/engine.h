@@ -29,8 +29,10 @@ struct ftt_shared {
 	_Atomic uint32_t lease_policy;   /* enum ftt_lease_policy */
 	_Atomic uint64_t lease_until_ns; /* written by the beat thread only */
 	_Atomic uint64_t session;
-	_Atomic uint64_t commit_session; /* of the two boots: part of the channel key; 0 = no peer yet */
-	_Atomic uint64_t peer_boot_id;   /* written by the beat thread, 0 = never heard */
+	_Atomic uint32_t partner;        /* index of the peer whose grants count, and with whom commits are exchanged */
+	/* written by the beat thread, per peer */
+	_Atomic uint64_t commit_session[FTT_MAX_PEERS]; /* of both boots: part of the channel key; 0 = not heard yet */
+	_Atomic uint64_t peer_boot_id[FTT_MAX_PEERS];   /* 0 = never heard */
 	_Atomic uint32_t vouched;        /* health says that the local server lives */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
 };
@@ -73,9 +75,11 @@ void ftt_beat_stop(struct ftt_beat *b); /* joins the thread, frees; NULL is allo
 /* called by ftt_engine_set_lease() after the policy was stored: renews a SELF lease at once, so that the gate
  * is open when the call returns; NONE zeroes lease_until_ns before it returns */
 void ftt_beat_lease_changed(struct ftt_beat *b);
-void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, bool grant);
-int ftt_beat_get_peer_body(struct ftt_beat *b, uint8_t *out, uint32_t max, uint64_t *boot_id);
-void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* peer_alive, links_up, last_beat_ns */
+/* called by ftt_engine_set_mode() after the partner was stored: grants of the one before count no more when it returns */
+void ftt_beat_partner_changed(struct ftt_beat *b);
+void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, uint32_t grant_to);
+int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
+void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* what is per peer */
 
 /* neigh.c: answers ARP requests and neighbour solicitations for the group's addresses on the service
  * interface while ftt_may_emit(); sends announcements, each under the same check. */

@@ -122,8 +122,9 @@ static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
 	uint64_t generation = atomic_load(&sh->generation);
+	uint32_t partner = atomic_load(&sh->partner);
 
-	ftt_channel_follow(&w->channel, atomic_load(&sh->commit_session), atomic_load(&sh->session));
+	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation == w->generation)
 		return;
 	w->generation = generation;

@@ -8,21 +8,30 @@
 #include "beat_rig.h"
 #include "check.h"
 
-static const char *const addr[3][LINKS] = {{0}, {"127.0.0.1", "127.0.1.1"}, {"127.0.0.2", "127.0.1.2"}};
+static const char *const addr[4][LINKS] = {
+	{0}, {"127.0.0.1", "127.0.1.1"}, {"127.0.0.2", "127.0.1.2"}, {"127.0.0.3", "127.0.1.3"}};
+
+void configure_peer(struct ftt_engine *e, uint32_t i, int node, int other)
+{
+	struct ftt_peer_config *p = &e->cfg.peer[i];
+
+	p->node_id = (uint64_t)other;
+	p->n_links = LINKS;
+	for (int k = 0; k < LINKS; k++) {
+		strcpy(p->link[k].interface, "lo");
+		strcpy(p->link[k].local, addr[node][k]);
+		strcpy(p->link[k].remote, addr[other][k]);
+	}
+	if (e->cfg.n_peers <= i)
+		e->cfg.n_peers = i + 1;
+}
 
 void configure(struct ftt_engine *e, int node, uint64_t boot)
 {
-	int other = ALPHA + BETA - node;
-
 	memset(e, 0, sizeof(*e));
 	e->cfg = (struct ftt_config){.key = {42}, .cluster_id = 5, .node_id = (uint64_t)node,
-				     .peer_node_id = (uint64_t)other, .boot_id = boot, .n_links = LINKS,
-				     .channel_port = PORT, .beat_interval_ns = TICK, .lease_ns = D, .drift_ppm = 1000};
-	for (int i = 0; i < LINKS; i++) {
-		strcpy(e->cfg.link[i].interface, "lo");
-		strcpy(e->cfg.link[i].local, addr[node][i]);
-		strcpy(e->cfg.link[i].remote, addr[other][i]);
-	}
+				     .boot_id = boot, .n_peers = 1, .channel_port = PORT, .beat_interval_ns = TICK, .lease_ns = D, .drift_ppm = 1000};
+	configure_peer(e, 0, node, node == ALPHA ? BETA : ALPHA);
 	fake_engine_init(e);
 }
 
@@ -48,18 +57,28 @@ void set_lease(struct ftt_engine *e, uint32_t policy)
 	ftt_beat_lease_changed(e->beat);
 }
 
+void set_partner(struct ftt_engine *e, uint32_t peer)
+{
+	atomic_store(&e->shared.partner, peer);
+	ftt_beat_partner_changed(e->beat);
+}
+
 bool may_emit(struct ftt_engine *e)
 {
 	return ftt_may_emit(&e->shared, ftt_now_ns());
 }
 
-void publish(struct ftt_engine *e, const char *body, bool grant)
+void publish(struct ftt_engine *e, const char *body, uint32_t grant_to)
 {
-	ftt_beat_set_body(e->beat, (const uint8_t *)body, (uint32_t)strlen(body), grant);
+	ftt_beat_set_body(e->beat, (const uint8_t *)body, (uint32_t)strlen(body), grant_to);
 }
 
-/* Waits until the peer's body is this one. */
 void wait_body(struct ftt_engine *e, const char *body)
+{
+	wait_body_of(e, 0, body);
+}
+
+void wait_body_of(struct ftt_engine *e, uint32_t peer, const char *body)
 {
 	char got[FTT_BEAT_BODY_MAX + 1] = "";
 
@@ -67,7 +86,7 @@ void wait_body(struct ftt_engine *e, const char *body)
 		int n;
 
 		fake_wait(e, FTT_EV_PEER_BODY);
-		n = ftt_beat_get_peer_body(e->beat, (uint8_t *)got, FTT_BEAT_BODY_MAX, NULL);
+		n = ftt_beat_get_peer_body(e->beat, peer, (uint8_t *)got, FTT_BEAT_BODY_MAX, NULL);
 		CHECK(n >= 0);
 		got[n] = 0;
 	}
@@ -128,7 +147,7 @@ void puppet_empty(struct puppet *p)
 
 struct ftt_beat_msg puppet_beat(struct puppet *p, const char *body)
 {
-	return (struct ftt_beat_msg){.cluster_id = 5, .node_id = BETA, .boot_id = p->boot, .counter = ++p->counter,
+	return (struct ftt_beat_msg){.cluster_id = 5, .node_id = BETA, .to_node_id = ALPHA, .boot_id = p->boot, .counter = ++p->counter,
 				     .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.key),
 				     .body = (const uint8_t *)body, .body_len = (uint16_t)strlen(body)};
 }

@@ -15,7 +15,7 @@
 #define D (300 * MS)
 #define EVER (3600 * 1000 * MS)
 
-enum { ALPHA = 1, BETA = 2 };
+enum { ALPHA = 1, BETA = 2, GAMMA = 3 };
 
 struct puppet {
 	struct ftt_engine *alpha;
@@ -27,13 +27,17 @@ struct puppet {
 
 /* Node ALPHA or BETA with two links, TICK and D; changes to e->cfg may follow before start(). */
 void configure(struct ftt_engine *e, int node, uint64_t boot);
+/* Makes `other` the peer i of `node`. */
+void configure_peer(struct ftt_engine *e, uint32_t i, int node, int other);
 void start(struct ftt_engine *e);
 void stop(struct ftt_engine *e);
 void set_lease(struct ftt_engine *e, uint32_t policy);
+void set_partner(struct ftt_engine *e, uint32_t peer);
 bool may_emit(struct ftt_engine *e);
-void publish(struct ftt_engine *e, const char *body, bool grant);
+void publish(struct ftt_engine *e, const char *body, uint32_t grant_to);
 /* Waits until the peer's body is this one. */
 void wait_body(struct ftt_engine *e, const char *body);
+void wait_body_of(struct ftt_engine *e, uint32_t peer, const char *body);
 /* The puppet is beta, boot 222, and speaks only when told to. */
 void puppet_open(struct puppet *p, struct ftt_engine *alpha);
 void puppet_close(struct puppet *p);

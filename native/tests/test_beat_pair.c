@@ -23,9 +23,11 @@ static void test_pair_finds_itself_grants_and_loses_itself(void)
 	start(&b);
 	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 222);
 	CHECK_EQ(fake_wait(&b, FTT_EV_PEER_UP).value, 111);
-	CHECK(atomic_load(&a.shared.commit_session) != 0);
-	CHECK_EQ(atomic_load(&a.shared.commit_session), atomic_load(&b.shared.commit_session));
-	CHECK_EQ(atomic_load(&a.shared.peer_boot_id), 222);
+	fake_wait(&a, FTT_EV_LINK_UP);
+	fake_wait(&a, FTT_EV_LINK_UP);
+	CHECK(atomic_load(&a.shared.commit_session[0]) != 0);
+	CHECK_EQ(atomic_load(&a.shared.commit_session[0]), atomic_load(&b.shared.commit_session[0]));
+	CHECK_EQ(atomic_load(&a.shared.peer_boot_id[0]), 222);
 
 	/* the grant is applied before the body that came with it is told */
 	fake_set_mode(&a, FTT_MODE_PAIRED);
@@ -33,11 +35,11 @@ static void test_pair_finds_itself_grants_and_loses_itself(void)
 	CHECK(!may_emit(&a));
 	publish(&b, "in step", true);
 	wait_body(&a, "in step");
-	CHECK_EQ(ftt_beat_get_peer_body(a.beat, NULL, 0, &boot), 7);
+	CHECK_EQ(ftt_beat_get_peer_body(a.beat, 0, NULL, 0, &boot), 7);
 	CHECK_EQ(boot, 222);
 	ftt_beat_status(a.beat, &status);
 	CHECK_EQ(status.peer_alive, 1);
-	CHECK_EQ(status.links_up, 3);
+	CHECK_EQ(status.links_up[0], 3);
 	CHECK(may_emit(&a));
 	CHECK(atomic_load(&a.shared.lease_until_ns) < ftt_now_ns() + D);
 
@@ -67,7 +69,7 @@ static void test_pair_finds_itself_grants_and_loses_itself(void)
 	start(&b);
 	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 333);
 	CHECK_EQ(fake_wait(&b, FTT_EV_PEER_UP).value, 111);
-	CHECK_EQ(atomic_load(&a.shared.commit_session), atomic_load(&b.shared.commit_session));
+	CHECK_EQ(atomic_load(&a.shared.commit_session[0]), atomic_load(&b.shared.commit_session[0]));
 	CHECK_EQ(fake_drain(&a, FTT_EV_INTRUSION), 0);
 	CHECK_EQ(a.counters_beat.beats_replay, 0);
 	stop(&b);
@@ -241,15 +243,15 @@ static void test_wrong_configurations_are_told(void)
 	char err[200] = "";
 
 	configure(&a, ALPHA, 111);
-	strcpy(a.cfg.link[1].remote, "::1");
+	strcpy(a.cfg.peer[0].link[1].remote, "::1");
 	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
-	CHECK(strstr(err, "link[1]") && strstr(err, "::1"));
-	strcpy(a.cfg.link[1].remote, "nonsense");
+	CHECK(strstr(err, "peer[0].link[1]") && strstr(err, "::1"));
+	strcpy(a.cfg.peer[0].link[1].remote, "nonsense");
 	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
 	CHECK(strstr(err, "nonsense"));
-	a.cfg.n_links = 0;
+	a.cfg.peer[0].n_links = 0;
 	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
-	a.cfg.n_links = 1;
+	a.cfg.peer[0].n_links = 1;
 	a.cfg.lease_ns = TICK - 1;
 	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
 	fake_engine_free(&a);
@@ -261,10 +263,10 @@ static void test_ipv6_and_absent_addresses(void)
 	static struct ftt_engine a;
 
 	configure(&a, ALPHA, 111);
-	strcpy(a.cfg.link[0].local, "fd00::1");
-	strcpy(a.cfg.link[0].remote, "fd00::2");
-	strcpy(a.cfg.link[1].local, "192.0.2.1");
-	strcpy(a.cfg.link[1].remote, "192.0.2.2");
+	strcpy(a.cfg.peer[0].link[0].local, "fd00::1");
+	strcpy(a.cfg.peer[0].link[0].remote, "fd00::2");
+	strcpy(a.cfg.peer[0].link[1].local, "192.0.2.1");
+	strcpy(a.cfg.peer[0].link[1].remote, "192.0.2.2");
 	start(&a);
 	publish(&a, "nobody hears", false);
 	stop(&a);

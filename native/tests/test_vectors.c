@@ -99,12 +99,13 @@ static struct ftt_record record_of(const struct vector *v)
 
 static struct ftt_config config(bool first)
 {
-	struct ftt_config c = {.node_id = first ? sender : 1, .peer_node_id = first ? 1 : sender, .channel_port = PORT, .workers = 1};
+	struct ftt_config c = {.node_id = first ? sender : 1, .n_peers = 1, .channel_port = PORT, .workers = 1};
 
 	for (int i = 0; i < 32; i++)
 		c.key[i] = (uint8_t)i;
-	strcpy(c.link[0].local, first ? "127.0.0.1" : "127.0.0.2");
-	strcpy(c.link[0].remote, first ? "127.0.0.2" : "127.0.0.1");
+	c.peer[0].node_id = first ? 1 : sender;
+	strcpy(c.peer[0].link[0].local, first ? "127.0.0.1" : "127.0.0.2");
+	strcpy(c.peer[0].link[0].remote, first ? "127.0.0.2" : "127.0.0.1");
 	return c;
 }
 
@@ -117,8 +118,8 @@ static void test_what_a_channel_sends_and_reads(void)
 	char err[256] = "";
 
 	CHECK(!ftt_channel_open(&a, &ca, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, 0, err, sizeof(err)));
-	ftt_channel_follow(&a, session, pairing);
-	ftt_channel_follow(&b, session, pairing);
+	ftt_channel_follow(&a, 0, session, pairing);
+	ftt_channel_follow(&b, 0, session, pairing);
 	for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); i++) {
 		struct ftt_record r = record_of(&vectors[i]), got;
 		struct ftt_channel_header h;
@@ -150,8 +151,8 @@ static void test_heartbeat(void)
 {
 	static const uint8_t body[] = "\x83\xa5group\xa3web\xa5" "epoch\x07\xa4role\x02";
 	struct ftt_config c = config(true);
-	struct ftt_beat_msg m = {.cluster_id = 0x0102030405060708, .node_id = sender, .boot_id = 0xfedcba9876543210, .counter = 41,
-				 .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .echo_t_ns = 987654321,
+	struct ftt_beat_msg m = {.cluster_id = 0x0102030405060708, .node_id = sender, .to_node_id = 1, .boot_id = 0xfedcba9876543210, .counter = 41,
+				 .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .echo_t_ns = 987654321, .intrusions = 2,
 				 .key_id = ftt_beat_key_id(c.key), .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT,
 				 .link = 1, .body = body};
 	uint8_t bytes[FTT_BEAT_MAX];

@@ -100,6 +100,56 @@ def test_a_wrong_place_is_named(tmp_path: Path, old: str, new: str, error: str) 
     assert any(error in found for found in errors_of(tmp_path, GOOD.replace(old, new, 1)))
 
 
+THREE = (
+    GOOD.replace("[peer]", "[[peer]]")
+    .replace("[[link]]", "[[peer.link]]")
+    .replace(
+        "[[group]]",
+        """[[peer]]
+name = "gamma"
+[[peer.link]]
+interface = "peer0"
+local = "10.78.0.1"
+remote = "10.78.0.3"
+remote_v6 = "fd78::3"
+[[group]]""",
+        1,
+    )
+)
+
+
+def test_several_peers_have_links_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(THREE)
+    config = load(path)
+    assert [(peer.name, peer.link[0].remote) for peer in config.peer] == [
+        ("beta", "10.78.0.2"),
+        ("gamma", "10.78.0.3"),
+    ]
+    path.write_text(GOOD)
+    assert load(path).peer == config.peer[:1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('name = "gamma"', 'name = "beta"', "peer[1].name: 'beta' is the name of another peer as well"),
+        ('name = "gamma"', 'name = "alpha"', "peer[1].name: 'alpha' is this node's own name"),
+        ('remote = "10.78.0.3"', 'remote = "x"', "peer[1].link[0].remote: 'x' is not an IP address"),
+        ('remote_v6 = "fd78::3"', "", "peer[1].link[0].remote_v6: group[0] has an IPv6 address"),
+        ("[[peer.link]]", "[[link]]", "link: unknown key"),
+        (
+            'local = "10.78.0.1"\nremote = "10.78.0.3"',
+            'local = "10.78.0.9"\nremote = "10.78.0.3"',
+            "peer[1].link[0].local: '10.78.0.9' is not that of peer[0], '10.78.0.1'",
+        ),
+        ('interface = "peer0"\nlocal', 'interface = "x"\nlocal', "peer[0].link[0].interface: 'x' is not"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_peers(tmp_path: Path, old: str, new: str, error: str) -> None:
+    assert any(error in found for found in errors_of(tmp_path, THREE.replace(old, new, 1)))
+
+
 def test_all_errors_come_at_once(tmp_path: Path) -> None:
     bad = (
         GOOD.replace('cluster = "lab"', "cluster = 5").replace('"80/tcp"', "80") + "workers = 0\nnonsense = 1"

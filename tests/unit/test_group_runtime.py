@@ -13,7 +13,7 @@ from fttcp.arbiter.none import NoArbiter
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Settings
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import EngineSettings, EventKind
+from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.control import ControlServer
 from fttcp.runtime.events import History
@@ -32,7 +32,7 @@ def engine_settings(name: str) -> EngineSettings:
     numbers = dict.fromkeys(("channel_port", "queue_in", "queue_out", "workers", "mark", "rt_priority"), 1)
     boot = 1 if name == "alpha" else 2
     return EngineSettings(
-        key=bytes(32), cluster_id=1, node_id=boot, peer_node_id=3 - boot, boot_id=boot, links=(),
+        key=bytes(32), cluster_id=1, node_id=boot, boot_id=boot, peers=(PeerSettings(3 - boot, ()),),
         service_interface="svc0", peer_interface="peer0", service_addresses=(), ports=(), drift_ppm=1000,
         beat_interval_ns=LEASE // 5, lease_ns=LEASE, compare=True, detach_divergent=False,
         **times, **bounds, **numbers,
@@ -86,7 +86,7 @@ def test_two_groups_get_in_step_and_the_backup_grants() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         assert (alpha_engine.mode, alpha_engine.lease) == (EngineMode.PAIRED, Lease.GRANTED)
         assert (beta_engine.mode, beta_engine.lease) == (EngineMode.BACKUP, Lease.NONE)
-        assert beta_engine.granting and not alpha_engine.granting
+        assert beta_engine.grant_to == 1 and alpha_engine.grant_to == 0
         assert alpha_engine.session == beta_engine.session != 0
         assert alpha.status()["synced"] and beta.status()["role"] == "backup"
 
@@ -113,9 +113,9 @@ def test_a_loss_that_is_void_gives_the_grant_back() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         beta_engine.post(EventKind.PEER_LOST, LEASE)
         alpha.feed(ev.DeadlineReached())
-        alpha_engine.publish(alpha_engine._body or b"", False)  # a heartbeat comes in
+        alpha_engine.publish(alpha_engine._body or b"", 0)  # a heartbeat comes in
         beta._drain()
-        assert beta.machine.phase is Phase.FOLLOWING and beta_engine.granting
+        assert beta.machine.phase is Phase.FOLLOWING and beta_engine.grant_to
 
     run(test)
 

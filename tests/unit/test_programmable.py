@@ -10,7 +10,7 @@ import pytest
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineError, LinkAddress
+from fttcp.datapath.base import EngineError
 from fttcp.datapath.commit import Channel
 from fttcp.datapath.experiment import (
     Action,
@@ -27,7 +27,7 @@ from fttcp.datapath.experiment import (
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
 from fttcp.datapath.queues import check_mtu
-from tests.replay import ROOT, Recorder, Verdict, settings
+from tests.replay import ROOT, Recorder, Verdict, peer, settings
 
 CLIENT, SERVICE = socket.inet_aton("10.77.0.10"), socket.inet_aton("10.77.0.100")
 IN, OUT = Direction.FROM_CLIENT, Direction.FROM_SERVER
@@ -281,10 +281,10 @@ def test_a_callback_that_cannot_be_had(place: str, complaint: str) -> None:
 def ends() -> tuple[Channel, Channel, Counter[str]]:
     """Return two ends with the same key, and the counters of the second."""
     counters = Counter[str]()
-    one = Channel(settings(node_id=2, peer_node_id=3), Counter())
-    other = Channel(settings(node_id=3, peer_node_id=2), counters)
+    one = Channel(settings(node_id=2, peers=(peer(3),)), Counter())
+    other = Channel(settings(node_id=3, peers=(peer(2),)), counters)
     for end in (one, other):
-        end.follow(77, 5)
+        end.follow(0, 77, 5)
     return one, other, counters
 
 
@@ -311,10 +311,10 @@ def test_what_is_not_authentic_or_not_of_this_pairing_is_dropped() -> None:
     assert counters["channel_bad_mac"] + counters["channel_malformed"] == len(datagram)
     for length in range(len(datagram)):
         assert not list(other.unseal(datagram[:length]))
-    one.follow(77, 6)
+    one.follow(0, 77, 6)
     assert not list(other.unseal(one.seal(probe(), 1)))
     assert counters["channel_stale"] == 1
-    one.follow(78, 5)
+    one.follow(0, 78, 5)
     assert not list(other.unseal(one.seal(probe(), 1)))
     assert counters["channel_datagrams_received"] == 0
 
@@ -327,13 +327,12 @@ def test_a_malformed_record_ends_a_datagram() -> None:
 
 def test_over_a_real_socket() -> None:
     settings_of = [
-        settings(node_id=a, peer_node_id=b, links=(LinkAddress("lo", f"127.0.0.{a}", f"127.0.0.{b}"),))
-        for a, b in ((2, 3), (3, 2))
+        settings(node_id=a, peers=(peer(b, f"127.0.0.{a}", f"127.0.0.{b}"),)) for a, b in ((2, 3), (3, 2))
     ]
     one, other = (Channel(each, Counter()) for each in settings_of)
     for end in (one, other):
         end.open()
-        end.follow(77, 5)
+        end.follow(0, 77, 5)
     try:
         record = ffi.new("struct ftt_record *")
         record.type, record.irs, record.key.proto = lib.FTT_REC_PROBE, 9, 6

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from fttcp.runtime.config.checks import check
 from fttcp.runtime.config.reader import Reader
 from fttcp.runtime.config.schema import (
+    MAX_LINKS,
+    MAX_PEERS,
     MAX_WORKERS,
     QUEUE_OUT_OFFSET,
     Config,
@@ -17,11 +19,14 @@ from fttcp.runtime.config.schema import (
     Limits,
     LinkSection,
     NodeSection,
+    PairFile,
     PeerSection,
     Timing,
 )
 
 __all__ = [
+    "MAX_LINKS",
+    "MAX_PEERS",
     "MAX_WORKERS",
     "QUEUE_OUT_OFFSET",
     "Config",
@@ -54,9 +59,21 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     errors: list[str] = []
-    config = Reader(errors).table(Config, raw, "")
+    config = _read_pair(raw, errors) if _is_pair(raw) else Reader(errors).table(Config, raw, "")
     if config is not None:
-        check(config, errors)
+        check(config, errors, in_short=_is_pair(raw))
     if errors:
         raise ConfigError([f"{path}: {error}" for error in errors])
     return cast(Config, config)
+
+
+def _is_pair(raw: dict[str, Any]) -> bool:
+    """Tell the short form, for one peer, from the long one."""
+    return not isinstance(raw.get("peer"), list)
+
+
+def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config | None:
+    file: PairFile | None = Reader(errors).table(PairFile, raw, "")
+    if file is None:
+        return None
+    return Config(file.node, [PeerSection(file.peer.name, file.link)], file.group)

@@ -4,25 +4,62 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from fttcp.runtime.config.schema import MAX_WORKERS, QUEUE_OUT_OFFSET, Config, GroupSection, LinkSection
+from fttcp.runtime.config.schema import (
+    MAX_WORKERS,
+    QUEUE_OUT_OFFSET,
+    Config,
+    GroupSection,
+    LinkSection,
+    PeerSection,
+)
 
 
-def check(config: Config, errors: list[str]) -> None:
-    """Note what is wrong between values, or cannot be said by a type."""
-    if config.node.name == config.peer.name:
-        errors.append(
-            f"peer.name: {config.peer.name!r} is this node's own name (allowed: the other node's name)"
+def check(config: Config, errors: list[str], in_short: bool) -> None:
+    """Note what is wrong between values, or cannot be said by a type. ``in_short``: the file has the short
+    form of a pair, so places are named by it."""
+    for i, peer in enumerate(config.peer):
+        _check_peer(
+            config, peer, "peer" if in_short else f"peer[{i}]", "" if in_short else f"peer[{i}].", errors
         )
-    if config.link[0].interface != config.node.peer_interface:
-        errors.append(
-            f"link[0].interface: {config.link[0].interface!r} is not node.peer_interface "
-            f"{config.node.peer_interface!r} (the first link carries the mirror)"
-        )
-    for i, link in enumerate(config.link):
-        _check_link(link, f"link[{i}]", errors)
+    for i, peer in enumerate(config.peer):
+        if peer.name in [other.name for other in config.peer[:i]]:
+            errors.append(f"peer[{i}].name: {peer.name!r} is the name of another peer as well")
+        if peer.link[0].local != config.peer[0].link[0].local:
+            errors.append(
+                f"peer[{i}].link[0].local: {peer.link[0].local!r} is not that of peer[0], "
+                f"{config.peer[0].link[0].local!r} (the commit channel has one address for all peers)"
+            )
     for i, group in enumerate(config.group):
         _check_group(config, group, f"group[{i}]", errors)
+        for k, peer in enumerate(config.peer):
+            place = "link[0]" if in_short else f"peer[{k}].link[0]"
+            _check_mirror(group, f"group[{i}]", peer.link[0], place, errors)
     _check_overlaps(config, errors)
+
+
+def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, errors: list[str]) -> None:
+    if config.node.name == peer.name:
+        errors.append(f"{where}.name: {peer.name!r} is this node's own name (allowed: the other node's name)")
+    if peer.link[0].interface != config.node.peer_interface:
+        errors.append(
+            f"{prefix}link[0].interface: {peer.link[0].interface!r} is not node.peer_interface "
+            f"{config.node.peer_interface!r} (the first link carries the mirror)"
+        )
+    for i, link in enumerate(peer.link):
+        _check_link(link, f"{prefix}link[{i}]", errors)
+
+
+def _check_mirror(group: GroupSection, where: str, link: LinkSection, place: str, errors: list[str]) -> None:
+    """The peer needs an address for each IP version of which packets are mirrored."""
+    versions = {_version(text) for text in group.addresses}
+    if any(text.endswith("/tcp") for text in group.ports):
+        for version, given in ((4, _version(link.remote) == 4), (6, _v6_gateway(link) is not None)):
+            if not given and version in versions:
+                key = "remote_v6" if version == 6 else "remote"
+                errors.append(
+                    f"{place}.{key}: {where} has an IPv{version} address and TCP ports, so the "
+                    f"peer's IPv{version} address on the peer link is needed"
+                )
 
 
 def _address(text: str, where: str, errors: list[str]) -> IPv4Address | IPv6Address | None:
@@ -52,19 +89,11 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
 
 
 def _check_group(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
-    addresses = [_address(text, f"{where}.addresses[{i}]", errors) for i, text in enumerate(group.addresses)]
+    for i, text in enumerate(group.addresses):
+        _address(text, f"{where}.addresses[{i}]", errors)
     for i, text in enumerate(group.ports):
         if not 1 <= int(text.partition("/")[0]) <= 65535:
             errors.append(f"{where}.ports[{i}]: {text!r} has no valid port (allowed: 1..65535)")
-    gateway = config.link[0]
-    if any(text.endswith("/tcp") for text in group.ports):
-        for version, given in ((4, _version(gateway.remote) == 4), (6, _v6_gateway(gateway) is not None)):
-            if not given and any(address is not None and address.version == version for address in addresses):
-                key = "remote_v6" if version == 6 else "remote"
-                errors.append(
-                    f"link[0].{key}: {where} has an IPv{version} address and TCP ports, so the "
-                    f"peer's IPv{version} address on the peer link is needed"
-                )
     sources = [bool(group.all_commands), group.pid_file is not None, group.unit is not None]
     if sources.count(True) != 1:
         errors.append(f"{where}: exactly one of command (or commands), pid_file, unit is needed")

@@ -15,6 +15,8 @@ Word = Annotated[str, Meta(min_length=1)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 MAX_WORKERS = 8
+MAX_PEERS = 7
+MAX_LINKS = 8
 QUEUE_OUT_OFFSET = 16
 """queue_out = queue + this; so a group takes 32 queue numbers."""
 
@@ -31,19 +33,23 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class PeerSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[peer]: the other host of the pair."""
-
-    name: Name
-
-
 class LinkSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[[link]]: a way to the peer; the first one carries the mirror and the commit channel."""
+    """[[peer.link]] or [[link]]: a way to a peer; the first one carries the mirror and the commit channel."""
 
     interface: Interface
     local: Word
     remote: Word
     remote_v6: Word | None = None
+
+
+Links = Annotated[list[LinkSection], Meta(min_length=1, max_length=MAX_LINKS)]
+
+
+class PeerSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[peer]]: another host that may run the groups, and the ways to it."""
+
+    name: Name
+    link: Links
 
 
 class Timing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,13 +136,31 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
         return tuple((int(text.partition("/")[0]), text.partition("/")[2]) for text in self.ports)
 
 
+Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
+
+
+class PairName(Struct, frozen=True, forbid_unknown_fields=True):
+    """[peer]: the other host of a pair."""
+
+    name: Name
+
+
+class PairFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file of a pair in its short form: [peer] and [[link]] instead of [[peer]]
+    and [[peer.link]]."""
+
+    node: NodeSection
+    peer: PairName
+    link: Links
+    group: Groups
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     node: NodeSection
-    peer: PeerSection
-    link: Annotated[list[LinkSection], Meta(min_length=1, max_length=4)]
-    group: Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
+    peer: Annotated[list[PeerSection], Meta(min_length=1, max_length=MAX_PEERS)]
+    group: Groups
 
     @property
     def run_dir(self) -> Path:

@@ -13,7 +13,8 @@
 
 #define FTT_MAX_ADDRS 16
 #define FTT_MAX_PORTS 32
-#define FTT_MAX_LINKS 4
+#define FTT_MAX_LINKS 8
+#define FTT_MAX_PEERS 7
 #define FTT_MAX_WORKERS 8
 #define FTT_MAX_FRAMES 64
 #define FTT_BEAT_BODY_MAX 512
@@ -29,7 +30,7 @@ enum ftt_mode {
 /* Where the right to emit comes from; checked for every packet (a lapsed lease is silence). */
 enum ftt_lease_policy {
 	FTT_LEASE_NONE = 0,    /* never: the gate is shut */
-	FTT_LEASE_GRANTED = 1, /* the peer's heartbeats grant it, counted from our own send time */
+	FTT_LEASE_GRANTED = 1, /* the partner's heartbeats grant it, counted from our own send time */
 	FTT_LEASE_SELF = 2     /* the beat thread renews it while it runs (solo) */
 };
 
@@ -62,9 +63,9 @@ enum ftt_event_kind {
 	FTT_EV_PEER_UP = 1,        /* first authentic heartbeat of a peer's boot; value = peer boot id */
 	FTT_EV_PEER_LOST = 2,      /* no heartbeat on any link for the lease time; value = ns since the last */
 	FTT_EV_PEER_BODY = 3,      /* the peer's published body changed: fetch it with ftt_beat_peer_body() */
-	FTT_EV_LINK_UP = 4,        /* link = index */
-	FTT_EV_LINK_LOST = 5,      /* link = index; other links still carry heartbeats */
-	FTT_EV_INTRUSION = 6,      /* wrong MAC or replay on a channel; value = 0 bad MAC, 1 replay */
+	FTT_EV_LINK_UP = 4,        /* link = index among the links to that peer */
+	FTT_EV_LINK_LOST = 5,      /* the same; value = ns since its last heartbeat */
+	FTT_EV_INTRUSION = 6,      /* value = enum ftt_intrusion; who sent it is unknown: peer and link tell where it came in */
 	FTT_EV_LEASE_LAPSED = 7,   /* emission stopped because the lease ran out */
 	FTT_EV_GATE_OPEN = 8,      /* first moment at which a new primary may emit; when_ns tells */
 	FTT_EV_ANNOUNCED = 9,      /* first round of announcements is out */
@@ -73,6 +74,12 @@ enum ftt_event_kind {
 	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
 	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
+};
+
+enum ftt_intrusion {
+	FTT_INTRUSION_MAC = 0,     /* not made with our key */
+	FTT_INTRUSION_REPLAY = 1,  /* made with our key, but out of its time or place */
+	FTT_INTRUSION_AT_PEER = 2  /* the peer tells that it met one of the two */
 };
 
 struct ftt_key {
@@ -91,7 +98,7 @@ struct ftt_event {
 	uint32_t kind;   /* enum ftt_event_kind */
 	uint32_t reason; /* enum ftt_reason */
 	uint32_t link;
-	uint32_t pad;
+	uint32_t peer;   /* index in struct ftt_config, of the first six kinds */
 };
 
 struct ftt_port {
@@ -106,16 +113,23 @@ struct ftt_link {
 	char remote[46]; /* the peer's address on this link, text */
 };
 
-struct ftt_config {
-	/* identity and authentication */
-	uint8_t key[32];       /* shared secret of the pair */
-	uint64_t cluster_id;   /* hash of cluster and group name */
-	uint64_t node_id;      /* hash of the node's name */
-	uint64_t peer_node_id;
-	uint64_t boot_id;      /* random, new for each start of the daemon */
-	/* places */
+/* One of the other nodes of the group. Both ends list the links between them in the same order. */
+struct ftt_peer_config {
+	uint64_t node_id;
 	struct ftt_link link[FTT_MAX_LINKS]; /* link[0] is the peer link: commit channel and mirror */
 	uint32_t n_links;
+	uint32_t pad;
+};
+
+struct ftt_config {
+	/* identity and authentication */
+	uint8_t key[32];       /* shared secret of the nodes */
+	uint64_t cluster_id;   /* hash of cluster and group name */
+	uint64_t node_id;      /* hash of the node's name */
+	uint64_t boot_id;      /* random, new for each start of the daemon */
+	/* places; the local address of link[0] is the same for all peers */
+	struct ftt_peer_config peer[FTT_MAX_PEERS];
+	uint32_t n_peers;
 	char service_interface[16];
 	char peer_interface[16];
 	uint8_t service_addr[FTT_MAX_ADDRS][16];
@@ -184,9 +198,11 @@ struct ftt_status {
 	uint32_t udp_sessions;
 	uint32_t held_now;
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
-	uint32_t peer_alive;
-	uint32_t links_up;      /* bit per link */
-	uint64_t last_beat_ns;  /* when the last authentic heartbeat came */
+	uint32_t partner;       /* index of the peer that the last mode was set with */
+	uint32_t peer_alive;    /* bit per peer */
+	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */
+	uint64_t last_beat_ns[FTT_MAX_PEERS];  /* when the last authentic heartbeat came */
+	uint64_t peer_intrusions[FTT_MAX_PEERS]; /* how many the peer tells that it met */
 };
 
 struct ftt_flow_info {
@@ -210,8 +226,13 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len);
 void ftt_engine_close(struct ftt_engine *e);
 
-/* Role. session names one pairing; flows of another pairing are not continued. */
-void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session);
+/*
+ * Role. session names one pairing; flows of another pairing are not continued. peer is the index of
+ * the partner: its grants alone count for FTT_LEASE_GRANTED, and the commit channel speaks with it.
+ * Modes without a partner (IDLE, SOLO) leave the partner as it was. Towards a new partner set the
+ * mode first, then the lease: a lease that the partner of before has granted ends with the mode.
+ */
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer);
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
@@ -224,11 +245,12 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
 int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max);
 uint64_t ftt_now_ns(void);
 
-/* Heartbeats. body is opaque to the native side and travels in every beat, sent at once when it
- * changes. grant: this node promises not to take over before lease_ns have passed since each beat
- * that it receives. peer_body returns the length (or -1 when none came yet). */
-void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, int grant);
-int ftt_beat_peer_body(struct ftt_engine *e, uint8_t *out, uint32_t max, uint64_t *boot_id);
+/* Heartbeats. body is opaque to the native side and travels in every beat to every peer, sent at once
+ * when it changes. grant_to has a bit for each peer to which this node promises not to take over before
+ * lease_ns have passed since each beat that it receives from it. peer_body returns the length (or -1
+ * when none came yet, or there is no such peer). */
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);
+int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
 
 /* Announcements: whole Ethernet frames, sent on the service interface when a takeover opens the
  * gate, and repeated (rounds times, interval apart), each under the lease check. */

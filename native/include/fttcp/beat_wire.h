@@ -6,14 +6,17 @@
  *
  *    0 magic u32 | 4 version u8 | 5 flags u8 | 6 link u8 | 7 zero u8
  *    8 key_id u32 | 12 body_len u16 | 14 zero u16
- *   16 cluster_id u64 | 24 node_id u64 | 32 boot_id u64 | 40 counter u64
- *   48 t_send_ns u64 | 56 echo_boot_id u64 | 64 echo_t_ns u64
- *   72 body[body_len] | MAC[16]: keyed BLAKE2b (RFC 7693) of everything before it
+ *   16 cluster_id u64 | 24 node_id u64 | 32 to_node_id u64 | 40 boot_id u64 | 48 counter u64
+ *   56 t_send_ns u64 | 64 echo_boot_id u64 | 72 echo_t_ns u64 | 80 intrusions u64
+ *   88 body[body_len] | MAC[16]: keyed BLAKE2b (RFC 7693) of everything before it
  *
- * One beat goes over every link with one counter; `link` is the sender's index of the link, so the
- * copies differ and a copy recorded on one link proves nothing on another. Both nodes therefore
- * list their links in the same order. t_send_ns is the sender's CLOCK_MONOTONIC and means nothing
- * to the receiver, which hands it back as echo_t_ns; echo_boot_id says whose clock it was.
+ * A beat is made for one peer, since echo and grant are for that one alone; node_id is its sender,
+ * to_node_id its receiver. It goes over every link between the two with one counter; `link` is the
+ * sender's index of the link, so the copies differ and a copy recorded on one link proves nothing on
+ * another. Both nodes therefore list their links in the same order. t_send_ns is the sender's
+ * CLOCK_MONOTONIC and means nothing to the receiver, which hands it back as echo_t_ns; echo_boot_id
+ * says whose clock it was. intrusions: how many forged or repeated beats the sender has met since its
+ * boot, so that every node can tell of what happens to one.
  */
 #ifndef FTTCP_BEAT_WIRE_H
 #define FTTCP_BEAT_WIRE_H
@@ -25,9 +28,9 @@
 #include "fttcp/bytes.h"
 
 #define FTT_BEAT_MAGIC 0x46544842u /* "FTHB" */
-#define FTT_BEAT_VERSION 1
+#define FTT_BEAT_VERSION 2
 #define FTT_BEAT_GRANT 0x01u /* the sender will not take over within lease_ns of the beat it echoes */
-#define FTT_BEAT_HEADER 72
+#define FTT_BEAT_HEADER 88
 #define FTT_BEAT_MAC 16
 #define FTT_BEAT_MIN (FTT_BEAT_HEADER + FTT_BEAT_MAC)
 #define FTT_BEAT_MAX (FTT_BEAT_HEADER + FTT_BEAT_BODY_MAX + FTT_BEAT_MAC)
@@ -52,13 +55,13 @@ enum ftt_beat_error {
 	FTT_BEAT_E_ECHO = 14,     /* an echoed time without the boot that it belongs to */
 	FTT_BEAT_E_CLUSTER = 15,  /* another group's beat */
 	FTT_BEAT_E_NODE = 16,     /* not the peer's: a stranger's, or our own reflected */
-	FTT_BEAT_E_OTHER_LINK = 17 /* sent over another link than it arrived on */
+	FTT_BEAT_E_RECEIVER = 17  /* made for another node */
 };
 
 /* A beat's fields in host order. body points into the caller's bytes, and may be NULL when body_len is 0. */
 struct ftt_beat_msg {
-	uint64_t cluster_id, node_id, boot_id, counter;
-	uint64_t t_send_ns, echo_boot_id, echo_t_ns;
+	uint64_t cluster_id, node_id, to_node_id, boot_id, counter;
+	uint64_t t_send_ns, echo_boot_id, echo_t_ns, intrusions;
 	uint32_t key_id;
 	uint16_t body_len;
 	uint8_t flags, link;
@@ -75,20 +78,21 @@ static inline uint32_t ftt_beat_key_id(const uint8_t key[32])
 	return get_be32(h);
 }
 
-/* Names one pair of boots, the same on both nodes; never 0. */
-static inline uint64_t ftt_beat_commit_session(const uint8_t key[32], uint64_t node_a, uint64_t boot_a,
-					       uint64_t node_b, uint64_t boot_b)
+/* Names one pair of boots, the same on both nodes; never 0. No secret: the channel's key is made of it and of one. */
+static inline uint64_t ftt_beat_commit_session(uint64_t node_a, uint64_t boot_a, uint64_t node_b, uint64_t boot_b)
 {
 	static const char purpose[] = "fttcp commit session";
-	uint8_t in[sizeof(purpose) - 1 + 16], h[16];
-	uint64_t first = node_a < node_b ? boot_a : boot_b;
-	uint64_t second = node_a < node_b ? boot_b : boot_a;
+	enum { label = sizeof(purpose) - 1 };
+	bool in_order = node_a < node_b;
+	uint8_t in[label + 32], h[16];
 	uint64_t session;
 
-	memcpy(in, purpose, sizeof(purpose) - 1);
-	put_be64(in + sizeof(purpose) - 1, first);
-	put_be64(in + sizeof(purpose) + 7, second);
-	crypto_generichash(h, sizeof(h), in, sizeof(in), key, 32);
+	memcpy(in, purpose, label);
+	put_be64(in + label, in_order ? node_a : node_b);
+	put_be64(in + label + 8, in_order ? boot_a : boot_b);
+	put_be64(in + label + 16, in_order ? node_b : node_a);
+	put_be64(in + label + 24, in_order ? boot_b : boot_a);
+	crypto_generichash(h, sizeof(h), in, sizeof(in), NULL, 0);
 	session = get_be64(h);
 	return session ? session : 1;
 }
@@ -113,11 +117,13 @@ static inline size_t ftt_beat_encode(uint8_t *out, size_t room, const struct ftt
 	put_be16(out + 14, 0);
 	put_be64(out + 16, m->cluster_id);
 	put_be64(out + 24, m->node_id);
-	put_be64(out + 32, m->boot_id);
-	put_be64(out + 40, m->counter);
-	put_be64(out + 48, m->t_send_ns);
-	put_be64(out + 56, m->echo_boot_id);
-	put_be64(out + 64, m->echo_t_ns);
+	put_be64(out + 32, m->to_node_id);
+	put_be64(out + 40, m->boot_id);
+	put_be64(out + 48, m->counter);
+	put_be64(out + 56, m->t_send_ns);
+	put_be64(out + 64, m->echo_boot_id);
+	put_be64(out + 72, m->echo_t_ns);
+	put_be64(out + 80, m->intrusions);
 	if (m->body_len)
 		memcpy(out + FTT_BEAT_HEADER, m->body, m->body_len);
 	crypto_generichash(out + signed_len, FTT_BEAT_MAC, out, signed_len, key, 32);
@@ -171,11 +177,13 @@ static inline enum ftt_beat_error ftt_beat_decode(const uint8_t *p, size_t len, 
 	m->body_len = get_be16(p + 12);
 	m->cluster_id = get_be64(p + 16);
 	m->node_id = get_be64(p + 24);
-	m->boot_id = get_be64(p + 32);
-	m->counter = get_be64(p + 40);
-	m->t_send_ns = get_be64(p + 48);
-	m->echo_boot_id = get_be64(p + 56);
-	m->echo_t_ns = get_be64(p + 64);
+	m->to_node_id = get_be64(p + 32);
+	m->boot_id = get_be64(p + 40);
+	m->counter = get_be64(p + 48);
+	m->t_send_ns = get_be64(p + 56);
+	m->echo_boot_id = get_be64(p + 64);
+	m->echo_t_ns = get_be64(p + 72);
+	m->intrusions = get_be64(p + 80);
 	m->body = p + FTT_BEAT_HEADER;
 	if (!m->boot_id)
 		return FTT_BEAT_E_BOOT;
@@ -184,15 +192,15 @@ static inline enum ftt_beat_error ftt_beat_decode(const uint8_t *p, size_t len, 
 	return !m->echo_boot_id && m->echo_t_ns ? FTT_BEAT_E_ECHO : FTT_BEAT_OK;
 }
 
-/* Is this authentic beat our peer's, of our group, on the link that it was made for? */
+/* Is this authentic beat of our group, and made by `from` for `to`? Which link it belongs to, the link's owner knows. */
 static inline enum ftt_beat_error ftt_beat_check_place(const struct ftt_beat_msg *m, uint64_t cluster_id,
-						       uint64_t peer_node_id, uint32_t link)
+						       uint64_t from, uint64_t to)
 {
 	if (m->cluster_id != cluster_id)
 		return FTT_BEAT_E_CLUSTER;
-	if (m->node_id != peer_node_id)
+	if (m->node_id != from)
 		return FTT_BEAT_E_NODE;
-	return m->link == link ? FTT_BEAT_OK : FTT_BEAT_E_OTHER_LINK;
+	return m->to_node_id == to ? FTT_BEAT_OK : FTT_BEAT_E_RECEIVER;
 }
 
 /* What an authentic beat brings, given those that came before it. */

@@ -220,7 +220,8 @@ uint32_t ftt_core_ring_put(struct ftt_ring *r, uint32_t block, uint32_t crc, uin
 struct ftt_core_role {
 	uint64_t generation;     /* changes whenever mode or session may have */
 	uint64_t session;
-	uint64_t commit_session; /* of both boots: part of the channel's key; 0 = the peer was never heard */
+	uint64_t commit_session; /* of the partner's boot and ours: part of the channel's key; 0 = it was never heard */
+	uint32_t partner;        /* index of the peer to exchange records with */
 	uint32_t mode;           /* enum ftt_mode */
 	bool vouched;
 };
