@@ -55,6 +55,7 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
             "cluster": "lab",
             "key_file": str(home / "key"),
             "run_dir": RUN_DIR,
+            "state_dir": str(home / "state"),
             "service_interface": links[SERVICE_LINK].interface,
             "peer_interface": links[PEER_LINK].interface,
             "log_level": "info",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from fttcp.runtime.config import Config
 
 DEFAULT_SOCKET = Path("/run/fttcp/control.sock")
 _TIMEOUT_S = 5.0
@@ -18,6 +21,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 class AskError(click.ClickException):
     """The daemon cannot be asked, or said no."""
+
+
+class RefusedError(AskError):
+    """The daemon said no; ``reply`` is what it said, with ``error``."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        super().__init__(str(reply["error"]))
+        self.reply = reply
 
 
 def daemon_options(function: _Function) -> _Function:
@@ -43,23 +54,41 @@ def find_socket(config: Path | None, socket_path: Path | None) -> Path:
         return socket_path
     if config is None:
         return DEFAULT_SOCKET
+    return load_config(config).socket_path
+
+
+def load_config(path: Path) -> Config:
+    """Return a configuration. Raises AskError."""
     from fttcp.runtime.config import ConfigError, load
 
     try:
-        return load(config).socket_path
+        return load(path)
     except ConfigError as error:
         raise AskError(str(error)) from error
 
 
-def ask(path: Path, **request: Any) -> dict[str, Any]:
-    """Send one request to the daemon behind ``path`` and return its reply. Raises AskError."""
+def ask(path: Path, timeout_s: float = _TIMEOUT_S, **request: Any) -> dict[str, Any]:
+    """Send one request to the daemon behind ``path`` and return its reply. Raises AskError, RefusedError."""
+    return next(_replies(path, timeout_s, request))
+
+
+def stream(path: Path, **request: Any) -> Iterator[dict[str, Any]]:
+    """Send one request and return every line of the answer, until the daemon ends it. Raises AskError."""
+    return _replies(path, None, request)
+
+
+def _replies(path: Path, timeout_s: float | None, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a request and yield what comes back; one reply at least."""
     with socket.socket(socket.AF_UNIX) as channel:
-        channel.settimeout(_TIMEOUT_S)
+        channel.settimeout(timeout_s)
         try:
             channel.connect(str(path))
             channel.sendall(json.dumps(request).encode() + b"\n")
-            with channel.makefile("rb") as stream:
-                line = stream.readline()
+            with channel.makefile("rb") as lines:
+                first = True
+                while (line := lines.readline()) or first:
+                    first = False
+                    yield _reply(path, line)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise AskError(
                 f"{path}: no daemon answers there. Start it with `fttcp node --config FILE`, or name the "
@@ -67,16 +96,19 @@ def ask(path: Path, **request: Any) -> dict[str, Any]:
             ) from error
         except TimeoutError as error:
             raise AskError(
-                f"{path}: the daemon did not answer within {_TIMEOUT_S:.0f} s; is it stopped?"
+                f"{path}: the daemon did not answer within {timeout_s:g} s; is it stopped?"
             ) from error
         except OSError as error:
             raise AskError(f"{path}: {error.strerror or error}") from error
+
+
+def _reply(path: Path, line: bytes) -> dict[str, Any]:
     try:
         reply = json.loads(line)
     except ValueError as error:
         raise AskError(f"{path}: the daemon closed the connection without an answer; see its log") from error
     if "error" in reply:
-        raise AskError(str(reply["error"]))
+        raise RefusedError(reply)
     assert isinstance(reply, dict)
     return reply
 

@@ -13,12 +13,15 @@ _COMMANDS = {
     "connections": ("fttcp.cli.questions:connections", "List the connections of the node's groups."),
     "demo": ("lab.demo:demo", "A download survives the crash of the host that serves it."),
     "doctor": ("fttcp.cli.doctor:doctor", "Say what this machine has, what is missing, what to do."),
-    "events": ("fttcp.cli.questions:events", "List what happened on the node."),
+    "events": ("fttcp.cli.events:events", "List what happened on the node, or follow it."),
+    "history": ("fttcp.cli.events:history", "List what happened, also before the last start."),
     "keygen": ("fttcp.cli.files:keygen", "Make a key for a pair."),
     "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
     "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
+    "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "switchover": ("fttcp.cli.switchover:switchover", "Exchange the roles of a group's nodes."),
+    "topology": ("fttcp.cli.topology:topology", "Show nodes, links, and who serves what."),
 }
 
 

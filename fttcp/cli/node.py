@@ -12,13 +12,10 @@ import click
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The configuration (TOML).")
 def node(config: Path) -> None:
-    """Run the daemon of this host in the foreground until SIGTERM."""
-    from fttcp.datapath.base import EngineError
-    from fttcp.datapath.kernel import KernelError
-    from fttcp.datapath.rules import RulesError
+    """Run the daemon of this host in the foreground until SIGTERM; SIGHUP reloads the configuration."""
     from fttcp.runtime.config import ConfigError, load
-    from fttcp.runtime.node import Node, NodeError
-    from fttcp.wire.errors import WireError
+    from fttcp.runtime.node import START_ERRORS, Node
+    from fttcp.runtime.reporting import Reporting
 
     try:
         loaded = load(config)
@@ -26,6 +23,10 @@ def node(config: Path) -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     try:
-        asyncio.run(Node(loaded).run())
-    except (EngineError, KernelError, RulesError, NodeError, WireError, OSError) as error:
+        reporting = Reporting(loaded.node)
+        try:
+            asyncio.run(Node(loaded, config, reporting).run())
+        finally:
+            reporting.close()
+    except START_ERRORS as error:
         raise click.ClickException(f"{config}: the node cannot run: {error}") from error

@@ -1,4 +1,4 @@
-"""`fttcp status`, `fttcp connections`, `fttcp events`: what the daemon knows."""
+"""`fttcp status` and `fttcp connections`: what the daemon knows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
-
-_EVENT_FRAME = ("number", "time", "level", "node", "group", "event")
 
 
 @click.command()
@@ -69,12 +67,18 @@ def _ms(value: float | None) -> str:
 @click.command()
 @click.option("--group", help="Only this group.")
 @click.option("--limit", type=click.IntRange(0, 100_000), default=10_000, show_default=True, help="At most.")
+@click.option("--all", "with_closed", is_flag=True, help="Those that have ended as well, for a minute.")
 @daemon_options
 def connections(
-    config: Path | None, socket_path: Path | None, as_json: bool, group: str | None, limit: int
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    group: str | None,
+    limit: int,
+    with_closed: bool,
 ) -> None:
     """List the connections of this node's groups, with their protection."""
-    request: dict[str, Any] = {"op": "connections", "limit": limit}
+    request: dict[str, Any] = {"op": "connections", "limit": limit, "all": with_closed}
     if group is not None:
         request["group"] = group
     reply = ask(find_socket(config, socket_path), **request)
@@ -84,23 +88,7 @@ def connections(
     for flow in reply["connections"]:
         why = "" if flow["reason"] == "none" else f" ({flow['reason']})"
         amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
-        click.echo(f"{flow['group']}  {flow['flow']}  {flow['protection']}{why}  {amount}")
+        state = "closed" if flow["closed"] else f"{flow['protection']}{why}"
+        click.echo(f"{flow['group']}  {flow['flow']}  {state}  {amount}")
     if not reply["connections"]:
         click.echo("no connections")
-
-
-@click.command()
-@click.option("--since", type=click.IntRange(0), default=0, show_default=True, help="Only after this number.")
-@daemon_options
-def events(config: Path | None, socket_path: Path | None, as_json: bool, since: int) -> None:
-    """List what happened on this node, oldest first."""
-    reply = ask(find_socket(config, socket_path), op="events", since=since)
-    if as_json:
-        show_json(reply)
-        return
-    for event in reply["events"]:
-        rest = ", ".join(f"{key} {value}" for key, value in event.items() if key not in _EVENT_FRAME)
-        group = f" {event['group']}:" if "group" in event else ""
-        click.echo(
-            f"{event['number']:6} {event['time']} {event['level']:7}{group} {event['event']} {rest}".rstrip()
-        )

@@ -71,7 +71,8 @@ class Protection(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FlowKey:
-    """One flow: addresses as text, ports, protocol ``tcp`` or ``udp``."""
+    """One flow: addresses as text, ports, protocol ``tcp`` or ``udp``. The service port of a UDP session
+    is 0: a server may answer from a port of its own, so a session is all that a client's port says."""
 
     client: str
     client_port: int
@@ -80,9 +81,9 @@ class FlowKey:
     proto: str
 
     def __str__(self) -> str:
-        """Return ``client:port > service:port/proto``; IPv6 in brackets."""
+        """Return ``client:port > service:port/proto``; IPv6 in brackets, ``*`` for a UDP session's port."""
         client, service = (f"[{a}]" if ":" in a else a for a in (self.client, self.service))
-        return f"{client}:{self.client_port} > {service}:{self.service_port}/{self.proto}"
+        return f"{client}:{self.client_port} > {service}:{self.service_port or '*'}/{self.proto}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,18 @@ class NetworkSetup:
             for group in groups:
                 await kernel.sync_routes(ipr, group, self._backup[group.name])
 
+    async def change(self, groups: Sequence[GroupNet]) -> None:
+        """From now on these are the groups: what others needed is undone, what stays is left alone. If it
+        fails, the old groups are the groups again, and `apply` mends."""
+        old, self._groups = self._groups, {group.name: group for group in groups}
+        try:
+            self._backup = {name: self._backup.get(name, False) for name in self._groups}
+            await self.apply()
+        except Exception:
+            self._groups = old
+            self._backup = {name: self._backup.get(name, False) for name in old}
+            raise
+
     async def remove(self) -> None:
         """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The
         groups' servers should have ended."""

@@ -1,37 +1,52 @@
 """The control socket: one JSON request line, one JSON reply line, over a Unix stream socket.
 
-Requests: {"op": "status"}, {"op": "connections", "group": G?, "limit": N?}, {"op": "counters"},
-{"op": "switchover", "group": G}, {"op": "events", "since": N?}. A reply has "error" if the request
-could not be served.
+What can be asked is in operations.py. A reply has "error" if the request could not be served. One
+request is answered by a stream: {"op": "events", "since": N, "follow": true} gives one event a line,
+those that are kept first, until either side closes the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from fttcp.runtime.events import History
-from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.events import Event, History
 
 _MAX_REQUEST = 65536
-_MAX_FLOWS = 100_000
-_DEFAULT_FLOWS = 10_000
+_MAX_BEHIND = 10_000
+
+Request = dict[str, Any]
+Reply = dict[str, Any]
 
 
 class RequestError(Exception):
-    """A request cannot be served; the sentence goes to the asker."""
+    """A request cannot be served; the sentence goes to the asker, with ``details``, if there are any."""
+
+    def __init__(self, sentence: str, **details: Any) -> None:
+        super().__init__(sentence)
+        self.details = details
+
+
+def number(request: Request, key: str, default: int, most: int) -> int:
+    """Return an integer of a request. Raises RequestError."""
+    value = request.get(key, default)
+    if type(value) is not int or not 0 <= value <= most:
+        raise RequestError(f"{key}: {value!r:.80} is not an integer from 0 to {most}")
+    return value
 
 
 class ControlServer:
-    """Answers questions about the node, and passes requests on to its groups."""
+    """Listens at the control socket and hands requests on."""
 
-    def __init__(self, node: str, groups: Mapping[str, GroupRuntime], history: History) -> None:
-        self._node, self._groups, self._history = node, groups, history
+    def __init__(self, serve: Callable[[Request], Awaitable[Reply]], history: History) -> None:
+        """``serve`` returns the reply to a request, or raises RequestError."""
+        self._operate, self._history = serve, history
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._followers: set[asyncio.Queue[Event | None]] = set()
 
     async def start(self, path: Path) -> None:
         """Listen at ``path``, for root only. A socket file that is left there is replaced."""
@@ -41,82 +56,70 @@ class ControlServer:
         self._path = path
 
     async def close(self) -> None:
-        """Stop listening and remove the socket file."""
+        """Stop listening, end the streams of events, and remove the socket file."""
         if self._server is not None and self._path is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
             self._server = None
+        for follower in self._followers:
+            _put(follower, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await reader.readline()
             if line:
-                writer.write(json.dumps(self.answer(line)).encode() + b"\n")
-                await writer.drain()
+                await self._reply(line, reader, writer)
         except (ConnectionError, ValueError) as error:
             self._history.add("control-error", "warning", why=str(error))
         finally:
             writer.close()
 
-    def answer(self, line: bytes) -> dict[str, Any]:
+    async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = await self.answer(line)
+        follow = reply.pop("follow", False)
+        if not follow:
+            await _send(writer, reply)
+            return
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        for event in reply["events"]:
+            events.put_nowait(event)
+        listener = lambda event: _put(events, event)  # noqa: E731
+        self._history.listen(listener)
+        self._followers.add(events)
+        gone = asyncio.ensure_future(reader.read(1))
+        gone.add_done_callback(lambda _: _put(events, None))
+        try:
+            while (event := await events.get()) is not None:
+                await _send(writer, event)
+        except ConnectionError:
+            return  # whoever follows has had enough
+        finally:
+            gone.cancel()
+            self._followers.discard(events)
+            self._history.ignore(listener)
+
+    async def answer(self, line: bytes) -> Reply:
         """Return the reply to a request line."""
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise RequestError(f"a request is a JSON object, not {request!r:.80}")
-            return self._dispatch(request)
+            return await self._operate(request)
         except ValueError as error:
             return {"error": f"the request is not JSON: {error}"}
         except RequestError as error:
-            return {"error": str(error)}
-
-    def _dispatch(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("op"):
-            case "status":
-                groups = [group.status() for group in self._groups.values()]
-                return {"node": self._node, "alive": True, "groups": groups}
-            case "connections":
-                limit = _number(request, "limit", _DEFAULT_FLOWS, _MAX_FLOWS)
-                chosen = self._chosen(request)
-                flows = [
-                    {"group": group.name} | flow for group in chosen for flow in group.connections(limit)
-                ]
-                return {"node": self._node, "connections": flows}
-            case "counters":
-                return {"node": self._node, "counters": {g.name: g.counters() for g in self._chosen(request)}}
-            case "events":
-                return {
-                    "node": self._node,
-                    "events": self._history.since(_number(request, "since", 0, 2**63)),
-                }
-            case "switchover":
-                return self._switchover(request)
-            case op:
-                raise RequestError(
-                    f"op {op!r:.80} is none of status, connections, counters, events, switchover"
-                )
-
-    def _chosen(self, request: dict[str, Any]) -> list[GroupRuntime]:
-        name = request.get("group")
-        if name is None:
-            return list(self._groups.values())
-        if name not in self._groups:
-            raise RequestError(f"group {name!r:.80} is not on this node (groups: {', '.join(self._groups)})")
-        return [self._groups[name]]
-
-    def _switchover(self, request: dict[str, Any]) -> dict[str, Any]:
-        if "group" not in request:
-            raise RequestError("switchover needs a group")
-        (group,) = self._chosen(request)
-        was_primary = group.machine.role
-        refusal = group.request_switchover()
-        if refusal is not None:
-            raise RequestError(f"group {group.name}: {refusal.value}")
-        return {"node": self._node, "group": group.name, "started": True, "role": was_primary.value}
+            return {"error": str(error), **error.details}
 
 
-def _number(request: dict[str, Any], key: str, default: int, most: int) -> int:
-    value = request.get(key, default)
-    if type(value) is not int or not 0 <= value <= most:
-        raise RequestError(f"{key}: {value!r:.80} is not an integer from 0 to {most}")
-    return value
+def _put(events: asyncio.Queue[Event | None], event: Event | None) -> None:
+    """Queue an event for a follower; one that is hopelessly behind is cut off."""
+    if events.qsize() >= _MAX_BEHIND:
+        while not events.empty():
+            events.get_nowait()
+        event = None
+    events.put_nowait(event)
+
+
+async def _send(writer: asyncio.StreamWriter, value: object) -> None:
+    writer.write(json.dumps(value, default=str).encode() + b"\n")
+    await writer.drain()

@@ -10,11 +10,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal
+from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import Engine, EngineEvent, EventKind, Intrusion, Reason
 from fttcp.health.process import ServerState
@@ -52,6 +53,16 @@ class Server(Protocol):
         """End it, if it is ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """The machine went from one phase to another."""
+
+    was: Phase
+    role: Role
+    mode: Mode
+    epoch: int
+
+
 class GroupRuntime:
     """Feeds the machine of one group and carries its commands out."""
 
@@ -73,7 +84,8 @@ class GroupRuntime:
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
         self._published = b""
-        self._late: list[do.Command] = []
+        self._late: list[do.Command | EngineEvent | _Moved] = []
+        self._restarting = False
         self._phase = machine.phase
         self._peer_error = ""
         self._closed = False
@@ -112,9 +124,12 @@ class GroupRuntime:
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
-        self._note(
-            "server-healthy" if healthy else cause.value, "info" if healthy else "warning", reason=reason
-        )
+        if healthy:
+            self._note("server-healthy", reason=reason)
+        elif self._restarting:
+            self._note("server-restarting", reason=reason)
+        else:
+            self._note(cause.value, "warning", reason=reason)
 
     def request_switchover(self) -> Refusal | None:
         """Ask for the roles to be exchanged; return why not, or None when it is under way."""
@@ -122,14 +137,13 @@ class GroupRuntime:
         return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
 
     def _drain(self) -> None:
-        """Take all events of the engine in."""
-        taken: list[EngineEvent] = []
+        """Take all events of the engine in; people are told of them late, in the order of what happened."""
         while not self._closed and (events := self.engine.events()):
             for event in events:
+                self._late.append(event)
                 self._take(event)
-            taken += events
-        for event in taken:
-            self._tell(event)
+        if self._late:
+            self._loop.call_soon(self._do_late)
 
     def _take(self, event: EngineEvent) -> None:
         match event.kind:
@@ -185,10 +199,14 @@ class GroupRuntime:
         """Let the machine decide; give the engine its orders now and do the rest afterwards."""
         if self._closed:
             return []
-        commands = self.machine.step(event, time.monotonic_ns())
+        machine = self.machine
+        commands = machine.step(event, time.monotonic_ns())
+        if machine.phase is not self._phase:
+            self._late.append(_Moved(self._phase, machine.role, machine.mode, machine.epoch))
+            self._phase = machine.phase
         for command in commands:
             self._order(command)
-        if self._late or self.machine.phase is not self._phase:
+        if self._late:
             self._loop.call_soon(self._do_late)
         self._arm()
         return commands
@@ -218,23 +236,33 @@ class GroupRuntime:
     def _do_late(self) -> None:
         """Carry out what was put behind the orders to the engine."""
         late, self._late = self._late, []
-        if self.machine.phase is not self._phase:
-            before, self._phase = self._phase, self.machine.phase
-            machine = self.machine
-            self._note("role", role=machine.role, mode=machine.mode, epoch=machine.epoch, was=before)
         for command in late:
             match command:
+                case _Moved(was=was, role=role, mode=mode, epoch=epoch):
+                    self._note("role", role=role, mode=mode, epoch=epoch, was=was)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
                     self._note("takeover", "warning", cause=cause, epoch=epoch)
                 case do.ShapeRoutes(backup=backup):
                     self._shape_routes(backup)
                 case do.RestartServer():
-                    if self.server is not None:
-                        self.server.restart()
+                    self._restart_server()
                 case do.Refuse(reason=reason):
                     self._note("switchover-refused", "warning", why=reason)
                 case do.Finish():
                     self.finished.set()
+                case do.Fence(why=why):
+                    self._note("fenced", "error", why=why)
+                case EngineEvent():
+                    self._tell(command)
+
+    def _restart_server(self) -> None:
+        """Start the server afresh; that it is down meanwhile is no death."""
+        if self.server is not None:
+            self._restarting = True
+            try:
+                self.server.restart()
+            finally:
+                self._restarting = False
 
     def _arm(self) -> None:
         """Set the one timer to the machine's deadline."""
@@ -255,7 +283,8 @@ class GroupRuntime:
     def _fail(self, why: str) -> None:
         """This group cannot go on here: close its engine, so that the peer finds it silent."""
         self.close()
-        self._note("fenced", "error", why=why)
+        self._late.append(do.Fence(why))
+        self._loop.call_soon(self._do_late)
 
     # ------------------------------------------------------------------ what people see
 
@@ -264,9 +293,11 @@ class GroupRuntime:
 
     def _tell(self, event: EngineEvent) -> None:
         """Note an engine's event for people."""
-        done = self._takeovers.note(event)
-        if done is not None:
-            self._note("takeover-done", **done.shown())
+        step = self._takeovers.note(event)
+        if event.kind is EventKind.ANNOUNCED and not step:
+            return  # a later round of the same announcement
+        if event.kind is EventKind.TAKEOVER_DONE and step:
+            self._note("takeover-done", **step.shown())
             return
         level = "info"
         fields: dict[str, Any] = {}
@@ -289,6 +320,13 @@ class GroupRuntime:
                 level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
         self._note(event.kind.name.lower().replace("_", "-"), level, **fields)
 
+    def owner(self) -> str | None:
+        """Return the name of the node that serves the group, as far as this one knows."""
+        machine, peer = self.machine, self.machine.view.peer
+        if machine.role is Role.PRIMARY and not self._closed:
+            return machine.settings.name
+        return peer.name if peer is not None and peer.role is Role.PRIMARY else None
+
     def status(self) -> dict[str, Any]:
         """Return the group's part of ``status``."""
         machine, server = self.machine, self.server
@@ -301,6 +339,7 @@ class GroupRuntime:
             "peer_alive": machine.peer_alive,
             "synced": machine.in_step and not self._closed,
             "takeovers": self._takeovers.shown(),
+            "takeover_counts": dict(self._takeovers.counts),
         }
         if server is not None:
             state = server.state

@@ -7,8 +7,6 @@ handed over, servers ended, engines closed, and the network put back as it was.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import gc
 import importlib
 import os
@@ -16,8 +14,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,22 @@ from fttcp.arbiter.none import NoArbiter
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import Engine, EngineSettings, LinkAddress, PeerSettings
+from fttcp.datapath.base import Engine, EngineError, EngineSettings, LinkAddress, PeerSettings
+from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
-from fttcp.datapath.rules import DEFAULT_MARK, GroupNet
+from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
 from fttcp.health.process import OnChange, Supervisor
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
-from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
-from fttcp.runtime.control import ControlServer
-from fttcp.runtime.events import History
+from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
+from fttcp.runtime.control import RequestError
+from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime, Server
+from fttcp.runtime.notify import NotifyError
+from fttcp.runtime.reload import Plan, compare
+from fttcp.runtime.reporting import Reporting
+from fttcp.runtime.rundir import BusyError, only_one
 from fttcp.wire import identity, keyfile
+from fttcp.wire.errors import WireError
 
 EngineFactory = Callable[[EngineSettings], Engine]
 
@@ -53,6 +57,10 @@ _CLIENTS_KEPT_WARM = 4096
 
 class NodeError(Exception):
     """The node cannot start; the sentence says what to do."""
+
+
+START_ERRORS = (EngineError, KernelError, RulesError, WireError, NotifyError, NodeError, OSError)
+"""What keeps a node or a group from starting; the text is for people."""
 
 
 def open_engine(kind: str) -> EngineFactory:
@@ -151,34 +159,48 @@ def group_net(config: Config, group: GroupSection) -> GroupNet:
 class Node:
     """One daemon."""
 
-    def __init__(self, config: Config, engine_factory: EngineFactory | None = None) -> None:
-        """``engine_factory`` replaces the configured engines, for tests."""
-        self._config = config
+    def __init__(
+        self, config: Config, file: Path, reporting: Reporting, engine_factory: EngineFactory | None = None
+    ) -> None:
+        """``file``: what ``config`` was read from, for a reload; ``engine_factory`` replaces the configured
+        engines, for tests."""
+        self._config, self._file = config, file
         self._factory = engine_factory
-        self._history = History(config.node.name, config.node.log_level)
+        self._history = reporting.history
         self._network = NetworkSetup([group_net(config, group) for group in config.group], config.run_dir)
         self._groups: dict[str, GroupRuntime] = {}
-        self._control = ControlServer(config.node.name, self._groups, self._history)
+        self._frontend = Frontend(config, self._groups, reporting, self.reload)
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._tasks: set[asyncio.Task[None]] = set()
         self._frames: dict[str, tuple[bytes, ...]] = {}
+        self._changing = asyncio.Lock()
+        """Held while groups come and go."""
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises WireError, KernelError, RulesError, EngineError, OSError
-        if the node cannot start; then everything that was changed has been put back."""
+        """Run until SIGTERM or SIGINT; SIGHUP reloads. Raises one of START_ERRORS if the node cannot start;
+        then everything that was changed has been put back."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_unasked()))
         self._config.run_dir.mkdir(parents=True, exist_ok=True)
-        with _only_one(self._config.run_dir):
-            try:
-                await self._start()
-                await stop.wait()
-                self._history.add("stopping")
-                await self._hand_over()
-            finally:
-                await self._take_down()
+        try:
+            with only_one(self._config.run_dir):
+                await self._run_until(stop)
+        except BusyError as error:
+            raise NodeError(f"{error}: stop it, or use another run_dir") from error
+
+    async def _run_until(self, stop: asyncio.Event) -> None:
+        try:
+            await self._start()
+            self._frontend.ready()
+            await stop.wait()
+            self._frontend.stopping()
+            self._history.add("stopping")
+            await self._hand_over()
+        finally:
+            await self._take_down()
 
     # ------------------------------------------------------------------ up
 
@@ -188,17 +210,12 @@ class Node:
         key = keyfile.load(Path(self._config.node.key_file))
         await self._network.apply()
         for section in self._config.group:
-            # what a killed server left in the kernel must not speak when this node owns the service again
-            await self._network.end_connections(section.name)
             await self._prepare(section, key)
-        await self._control.start(self._config.socket_path)
+        await self._frontend.start()
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        for name, group in self._groups.items():
-            assert group.server is not None
-            group.server.start()
-            group.start(self._frames[name])
-            group.feed(ev.CarrierChanged(carrier))
+        for name in self._groups:
+            self._start_group(name, carrier)
         gc.collect()
         gc.freeze()
         self._spawn(self._keep_house())
@@ -206,6 +223,8 @@ class Node:
 
     async def _prepare(self, section: GroupSection, key: bytes) -> None:
         """Open a group's engine and make its parts; nothing runs yet."""
+        # what a killed server left in the kernel must not speak when this node owns the service again
+        await self._network.end_connections(section.name)
         factory = self._factory or open_engine(section.engine)
         engine = factory(engine_settings(self._config, section, key))
         settings = core_settings(self._config, section)
@@ -215,6 +234,13 @@ class Node:
         self._groups[name] = group
         group.server = self._make_server(section, group.server_changed)
         self._frames[name] = await self._announcement(section)
+
+    def _start_group(self, name: str, carrier: bool) -> None:
+        group = self._groups[name]
+        assert group.server is not None
+        group.server.start()
+        group.start(self._frames[name])
+        group.feed(ev.CarrierChanged(carrier))
 
     def _make_server(self, section: GroupSection, on_change: OnChange) -> Server:
         hang_ms = section.timing.hang_after_ms
@@ -246,13 +272,98 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._carrier.close()
-        await self._control.close()
+        await self._frontend.close()
         servers = [group.server.stop() for group in self._groups.values() if group.server is not None]
         await asyncio.gather(*servers)
         for group in self._groups.values():
             group.close()
         await self._network.remove()
         self._history.add("stopped")
+
+    # ------------------------------------------------------------------ reload
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and change what it changes. Raises RequestError with the reasons if
+        that cannot be done; then everything is as before."""
+        async with self._changing:
+            self._frontend.reloading()
+            try:
+                done = await self._reload()
+            except RequestError as refusal:
+                self._history.add("reload-refused", "warning", why=str(refusal), **refusal.details)
+                raise
+            finally:
+                self._frontend.ready()
+        self._history.add("reloaded", **done)
+        return done
+
+    async def _reload_unasked(self) -> None:
+        """On SIGHUP; a refusal is in the history."""
+        with suppress(RequestError):
+            await self.reload()
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            config = await asyncio.to_thread(load, self._file)
+        except ConfigError as error:
+            raise RequestError("the configuration is wrong", errors=error.errors) from error
+        plan = compare(self._config, config)
+        if plan.restart:
+            raise RequestError(
+                "these changes need a restart of the daemon: nothing was changed",
+                restart=[str(change) for change in plan.restart],
+            )
+        try:
+            await self._arrange(config, plan)
+        except START_ERRORS as error:
+            await self._arrange(self._config, Plan((), (), (), plan.added))
+            raise RequestError(f"it cannot be done: {error}; everything is as before") from error
+        self._config = config
+        return {
+            "changed": [str(change) for change in plan.live],
+            "added": list(plan.added),
+            "removed": list(plan.removed),
+        }
+
+    async def _arrange(self, config: Config, plan: Plan) -> None:
+        """Make the node what the configuration says; new groups first, since they may fail."""
+        await self._frontend.change(config)
+        if plan.added:
+            joined = [*config.group, *(old for old in self._config.group if old.name in plan.removed)]
+            await self._network.change([group_net(config, section) for section in joined])
+            key = keyfile.load(Path(config.node.key_file))
+            for section in config.group:
+                if section.name in plan.added:
+                    await self._join(section, key)
+        for name in plan.removed:
+            if name in self._groups:
+                await self._leave(name)
+        if plan.removed:
+            await self._network.change([group_net(config, section) for section in config.group])
+
+    async def _join(self, section: GroupSection, key: bytes) -> None:
+        try:
+            await self._prepare(section, key)
+            self._start_group(section.name, self._carrier.carrier)
+        except START_ERRORS:
+            await self._discard(section.name)
+            raise
+
+    async def _leave(self, name: str) -> None:
+        """Give the role of a group up, and close everything of it."""
+        group = self._groups[name]
+        group.stop()
+        await group.finished.wait()
+        await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
+        await self._discard(name)
+
+    async def _discard(self, name: str) -> None:
+        group = self._groups.pop(name, None)
+        self._frames.pop(name, None)
+        if group is not None:
+            if group.server is not None:
+                await group.server.stop()
+            group.close()
 
     # ------------------------------------------------------------------ while running
 
@@ -267,7 +378,8 @@ class Node:
                 self._spawn(self._network.drop_unresolved(name))
 
     def _shape_routes(self, group: str, backup: bool) -> None:
-        self._spawn(self._network.set_role_metrics(group, backup))
+        if group in self._groups:
+            self._spawn(self._network.set_role_metrics(group, backup))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the loop's main work; a failure is logged, the node goes on."""
@@ -288,15 +400,19 @@ class Node:
 
     async def _look_after_network(self) -> None:
         """Keep neighbours known, announcements up to date, and the rules in place."""
-        for section in self._config.group:
-            group = self._groups[section.name]
-            clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
-            await self._network.keep_warm(section.name, clients)
-            await self._refresh_announcement(section)
-            missing = await self._network.missing_rules(section.name)
-            if missing:
-                self._history.add("rules-missing", "error", section.name, missing=missing)
-                await self._network.apply()
+        async with self._changing:
+            for section in self._config.group:
+                await self._look_after_group(section)
+
+    async def _look_after_group(self, section: GroupSection) -> None:
+        group = self._groups[section.name]
+        clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
+        await self._network.keep_warm(section.name, clients)
+        await self._refresh_announcement(section)
+        missing = await self._network.missing_rules(section.name)
+        if missing:
+            self._history.add("rules-missing", "error", section.name, missing=missing)
+            await self._network.apply()
 
     async def _refresh_announcement(self, section: GroupSection) -> None:
         """Give the engine new frames if the neighbours have changed."""
@@ -311,26 +427,3 @@ class Node:
         mac = hardware_address(self._config.node.service_interface)
         neighbours = await self._network.known_neighbours(section.name)
         return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
-
-
-@contextmanager
-def _only_one(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory's lock and pid file. Raises NodeError if another daemon has them."""
-    path = run_dir / "fttcp.pid"
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("a+", encoding="ascii"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            pid = file.read(20).strip()
-            raise NodeError(
-                f"{run_dir}: another fttcp node runs here (pid {pid}): stop it, or use another run_dir"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,23 +49,23 @@ class Takeovers:
 
     def __init__(self, keep: int = 50) -> None:
         self._all: deque[Takeover] = deque(maxlen=keep)
+        self.counts: Counter[str] = Counter()
+        """Takeovers by cause, since the start."""
 
     def begin(self, record: RecordTakeover) -> None:
         """Note a new takeover; the engine's steps that follow belong to it."""
         self._all.append(Takeover(record))
+        self.counts[record.cause.value] += 1
 
     def note(self, event: EngineEvent) -> Takeover | None:
-        """Put a step of the engine to the last takeover; return that when it is complete."""
+        """Put a step of the engine to the last takeover; return that, or None if it is no new step."""
         step = _STEPS.get(event.kind)
-        if step is None or not self._all:
+        if step is None or not self._all or getattr(self._all[-1], step) is not None:
             return None
         last = self._all[-1]
-        if getattr(last, step) is not None:
-            return None
         setattr(last, step, event.when_ns)
-        if event.kind is not EventKind.TAKEOVER_DONE:
-            return None
-        last.flows = event.value
+        if event.kind is EventKind.TAKEOVER_DONE:
+            last.flows = event.value
         return last
 
     def shown(self) -> list[dict[str, Any]]:

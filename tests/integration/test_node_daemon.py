@@ -24,6 +24,7 @@ name = "alpha"
 cluster = "test"
 key_file = "{home}/key"
 run_dir = "{home}/run"
+state_dir = "{home}/state"
 service_interface = "svc0"
 peer_interface = "peer0"
 [peer]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.control import ControlServer
+from fttcp.health.process import ServerState
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 
@@ -43,7 +42,7 @@ def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeE
     settings = Settings("web", name, peer, priority, LEASE, 1000, 5 * LEASE)
     engine = FakeEngine(engine_settings(name))
     machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
-    history = History(name, log=io.StringIO())
+    history = History(name)
     return GroupRuntime(machine, engine, history, lambda backup: None), engine, history
 
 
@@ -140,21 +139,6 @@ def test_switchover_asked_of_the_backup() -> None:
     run(test)
 
 
-def test_the_control_socket_answers_and_refuses() -> None:
-    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
-        control = ControlServer("alpha", {"web": alpha}, History("alpha", log=io.StringIO()))
-        assert control.answer(b'{"op": "status"}')["groups"][0]["name"] == "web"
-        assert control.answer(b'{"op": "connections", "limit": 5}')["connections"] == []
-        assert "not JSON" in control.answer(b"{")["error"]
-        assert "JSON object" in control.answer(b"[]")["error"]
-        assert "none of status" in control.answer(b'{"op": "dance"}')["error"]
-        assert "groups: web" in control.answer(b'{"op": "switchover", "group": "x"}')["error"]
-        assert "limit" in control.answer(b'{"op": "connections", "limit": -1}')["error"]
-        assert control.answer(b'{"op": "switchover", "group": "web"}')["started"]
-
-    run(test)
-
-
 def test_an_engine_that_fails_is_closed() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         alpha_engine.post(EventKind.ERROR, 5)
@@ -165,11 +149,36 @@ def test_an_engine_that_fails_is_closed() -> None:
     run(test)
 
 
-def test_the_history_is_bounded_and_numbered() -> None:
-    log = io.StringIO()
-    history = History("alpha", level="warning", keep=3, log=log)
-    for number in range(5):
-        history.add("thing", "warning" if number == 4 else "info", "web", value=number)
-    assert [event["number"] for event in history.since(3)] == [4, 5]
-    assert len(history.since(0)) == 3
-    assert log.getvalue().count("\n") == 1
+def test_events_are_told_in_the_order_in_which_they_happened() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        before = len(beta._history.since(0))
+        alpha.close()
+        beta_engine.lose_peer()
+        await until(lambda: beta.status()["takeovers"] != [] and beta.status()["takeovers"][0]["done_ms"])
+        await asyncio.sleep(0.01)
+        told = [event["event"] for event in beta._history.since(before)]
+        assert told.count("announced") == 1
+        wanted = ["peer-lost", "role", "takeover", "gate-open", "takeover-done"]
+        assert [kind for kind in told if kind in wanted] == wanted
+
+    run(test)
+
+
+def test_a_restart_of_the_server_by_us_is_no_death() -> None:
+    class Restarted:
+        def __init__(self, group: GroupRuntime) -> None:
+            self.group = group
+            self.state = ServerState(1, True, "serving")
+
+        def restart(self) -> None:
+            self.group.server_changed(False, Cause.SERVER_DIED, "restarted")
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.server = Restarted(alpha)
+        assert beta.request_switchover() is None
+        await until(lambda: any(e["event"] == "server-restarting" for e in alpha._history.since(0)))
+        assert not any(e["event"] == "server-died" for e in alpha._history.since(0))
+        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        assert alpha._history.since(0)[-1]["event"] == "server-died"
+
+    run(test)

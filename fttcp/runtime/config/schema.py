@@ -6,19 +6,41 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
 Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
 PortText = Annotated[str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$")]
 Word = Annotated[str, Meta(min_length=1)]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
+NOTIFIED_EVENTS = (
+    "started", "stopping", "stopped", "role", "takeover", "takeover-done", "fenced", "paused", "resumed",
+    "server-healthy", "server-died", "server-hung", "peer-up", "peer-lost", "link-up", "link-lost", "carrier",
+    "lease-lapsed", "intrusion", "divergence", "rules-missing",
+)  # fmt: skip
 MAX_WORKERS = 8
 MAX_PEERS = 7
 MAX_LINKS = 8
 QUEUE_OUT_OFFSET = 16
 """queue_out = queue + this; so a group takes 32 queue numbers."""
+
+
+class Notify(Struct, frozen=True, forbid_unknown_fields=True):
+    """[node.notify]: programs of the operator that are told about events."""
+
+    command: AbsolutePath | None = None
+    events: list[Word] = field(default_factory=lambda: list(NOTIFIED_EVENTS))
+    timeout_s: Annotated[int, Meta(ge=1, le=600)] = 10
+    fifo: AbsolutePath | None = None
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """[node.http]: metrics and health over HTTP; off without a port."""
+
+    address: Word = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
 
 
 class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +52,11 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     service_interface: Interface
     peer_interface: Interface
     run_dir: Word = "/run/fttcp"
+    state_dir: Word = "/var/lib/fttcp"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048
+    notify: Notify = Notify()
+    http: Http = Http()
 
 
 class LinkSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,47 @@
+"""`fttcp topology`: who is there, and how they are connected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+
+
+@click.command()
+@daemon_options
+def topology(config: Path | None, socket_path: Path | None, as_json: bool) -> None:
+    """Show nodes, links and groups as this node sees them, and who serves each group."""
+    reply = ask(find_socket(config, socket_path), op="topology")
+    if as_json:
+        show_json(reply)
+        return
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(_tree(reply))
+
+
+def _tree(reply: dict[str, Any]) -> Any:
+    """Return a tree for rich to print."""
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    tree = Tree(escape(f"cluster {reply['cluster']}, seen by {reply['node']}"))
+    here = tree.add(escape(f"node {reply['node']} (this one): clients at {reply['service_interface']}"))
+    for peer in reply["peers"]:
+        branch = tree.add(escape(f"node {peer['name']}"))
+        for i, link in enumerate(peer["links"]):
+            heard = [name for name, up in link["heard"].items() if up]
+            state = "up" if len(heard) == len(link["heard"]) else f"heard by {', '.join(heard) or 'no group'}"
+            kind = " (peer link)" if i == 0 else ""
+            ends = f"{link['local']} - {link['remote']}"
+            branch.add(escape(f"link {i}{kind}: {link['interface']} {ends}: {state}"))
+    for group in reply["groups"]:
+        place = f"{', '.join(group['addresses'])}; {', '.join(group['ports'])}"
+        owner = group["owner"] or "nobody, as far as is known"
+        branch = tree.add(escape(f"group {group['name']}: {place}"))
+        branch.add(escape(f"served by {owner}; {'in step' if group['synced'] else 'not in step'}"))
+        here.add(escape(f"{group['name']}: {group['role']} ({group['mode']}), epoch {group['epoch']}"))
+    return tree

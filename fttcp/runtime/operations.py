@@ -1,0 +1,111 @@
+"""What can be asked of a running node, over its control socket: questions, and orders for its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from fttcp.runtime.control import Reply, Request, RequestError, number
+from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.reporting import Reporting
+
+_MAX_FLOWS = 100_000
+_DEFAULT_FLOWS = 10_000
+
+
+class Daemon(Protocol):
+    """What the operations need of the node that they belong to."""
+
+    @property
+    def groups(self) -> Mapping[str, GroupRuntime]:
+        """The groups that this node knows now."""
+
+    @property
+    def reporting(self) -> Reporting:
+        """The history and its outlets."""
+
+    @property
+    def reload(self) -> Callable[[], Awaitable[dict[str, Any]]]:
+        """Reads the configuration again. Raises RequestError if it is refused."""
+
+    def about(self) -> dict[str, Any]:
+        """Name, version, pid and the like."""
+
+    def topology(self) -> dict[str, Any]:
+        """Who is there, and how they are connected."""
+
+
+class Operations:
+    """Answers requests; each operation is a method of the same name."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._operations: dict[str, Callable[[Request], Awaitable[Reply]]] = {
+            "status": self._status,
+            "topology": self._topology,
+            "connections": self._connections,
+            "counters": self._counters,
+            "events": self._events,
+            "switchover": self._switchover,
+            "reload": self._reload,
+        }
+
+    async def serve(self, request: Request) -> Reply:
+        """Return the reply to a request. Raises RequestError."""
+        name = request.get("op")
+        operation = self._operations.get(name) if isinstance(name, str) else None
+        if operation is None:
+            raise RequestError(f"op {name!r:.80} is none of {', '.join(self._operations)}")
+        return {"node": self._daemon.about()["node"]} | await operation(request)
+
+    def _chosen(self, request: Request) -> list[GroupRuntime]:
+        name, groups = request.get("group"), self._daemon.groups
+        if name is None:
+            return list(groups.values())
+        if not isinstance(name, str) or name not in groups:
+            raise RequestError(f"group {name!r:.80} is not on this node (groups: {', '.join(groups)})")
+        return [groups[name]]
+
+    def _one(self, request: Request) -> GroupRuntime:
+        if "group" not in request:
+            raise RequestError(f"{request['op']} needs a group")
+        (group,) = self._chosen(request)
+        return group
+
+    async def _status(self, request: Request) -> Reply:
+        about = self._daemon.about()
+        outlets = self._daemon.reporting.outlets()
+        groups = [group.status() for group in self._chosen(request)]
+        return {**about, "alive": True, "outlets": outlets, "groups": groups}
+
+    async def _topology(self, request: Request) -> Reply:
+        return self._daemon.topology()
+
+    async def _connections(self, request: Request) -> Reply:
+        limit = number(request, "limit", _DEFAULT_FLOWS, _MAX_FLOWS)
+        with_closed = request.get("all", False)
+        flows = [
+            {"group": group.name} | flow
+            for group in self._chosen(request)
+            for flow in group.connections(limit)
+            if with_closed or not flow.get("closed")
+        ]
+        return {"connections": flows}
+
+    async def _counters(self, request: Request) -> Reply:
+        return {"counters": {group.name: group.counters() for group in self._chosen(request)}}
+
+    async def _events(self, request: Request) -> Reply:
+        events = self._daemon.reporting.history.since(number(request, "since", 0, 2**63))
+        return {"events": events} | ({"follow": True} if request.get("follow") else {})
+
+    async def _switchover(self, request: Request) -> Reply:
+        group = self._one(request)
+        was = group.machine.role
+        refusal = group.request_switchover()
+        if refusal is not None:
+            raise RequestError(f"group {group.name}: {refusal.value}")
+        return {"group": group.name, "started": True, "role": was.value}
+
+    async def _reload(self, request: Request) -> Reply:
+        return await self._daemon.reload()

@@ -1,0 +1,249 @@
+"""How people and programs look at a node: control socket, HTTP, systemd; with engines without packets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.runtime import http as http_module
+from fttcp.runtime.config import Config, load
+from fttcp.runtime.control import RequestError
+from fttcp.runtime.frontend import Frontend
+from fttcp.runtime.http import HttpServer
+from fttcp.runtime.monitoring import Pages, health, metrics_text
+from fttcp.runtime.reporting import Reporting
+from fttcp.runtime.systemd import Notifier
+from tests.unit.test_config import GOOD
+from tests.unit.test_group_runtime import pair
+
+
+def config_in(tmp_path: Path, extra: str = "") -> Config:
+    text = GOOD.replace(
+        "[peer]", f'state_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}"\n{extra}\n[peer]', 1
+    )
+    (tmp_path / "node.toml").write_text(text)
+    return load(tmp_path / "node.toml")
+
+
+@asynccontextmanager
+async def frontend(tmp_path: Path, extra: str = "") -> AsyncIterator[tuple[Frontend, Any, Any]]:
+    """alpha's face, and both groups."""
+
+    async def refuse() -> dict[str, Any]:
+        raise RequestError("no", restart=["node.name"])
+
+    async with pair() as (alpha, _, beta, _):
+        config = config_in(tmp_path, extra)
+        reporting = Reporting(config.node)
+        face = Frontend(config, {"web": alpha}, reporting, refuse)
+        try:
+            await face.start()
+            yield face, alpha, beta
+        finally:
+            await face.close()
+            reporting.close()
+
+
+async def ask(path: Path, request: bytes) -> Any:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request + b"\n")
+    line = await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    return json.loads(line)
+
+
+def test_the_control_socket_answers_and_refuses(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with frontend(tmp_path):
+            path = tmp_path / "control.sock"
+            status = await ask(path, b'{"op": "status"}')
+            assert status["groups"][0]["name"] == "web" and status["pid"] == os.getpid()
+            assert {outlet["name"] for outlet in status["outlets"]} == {"log", "history"}
+            assert (await ask(path, b'{"op": "connections", "limit": 5}'))["connections"] == []
+            assert "web" in (await ask(path, b'{"op": "counters"}'))["counters"]
+            for request, error in (
+                (b"{", "not JSON"),
+                (b"[]", "JSON object"),
+                (b'{"op": "dance"}', "none of status"),
+                (b'{"op": ["status"]}', "none of status"),
+                (b'{"op": "switchover", "group": "x"}', "groups: web"),
+                (b'{"op": "switchover"}', "needs a group"),
+                (b'{"op": "connections", "limit": -1}', "limit"),
+            ):
+                assert error in (await ask(path, request))["error"]
+            refused = await ask(path, b'{"op": "reload"}')
+            assert refused == {"error": "no", "restart": ["node.name"]}
+            assert (await ask(path, b'{"op": "switchover", "group": "web"}'))["started"]
+        assert not path.exists()
+
+    asyncio.run(test())
+
+
+def test_topology_tells_links_and_owner(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with frontend(tmp_path):
+            told = await ask(tmp_path / "control.sock", b'{"op": "topology"}')
+            assert told["peers"][0]["name"] == "beta"
+            assert told["peers"][0]["links"][0]["remote"] == "10.78.0.2"
+            (group,) = told["groups"]
+            assert group["owner"] == "alpha" and group["addresses"] == ["10.77.0.100", "fd77::100"]
+
+    asyncio.run(test())
+
+
+def test_events_are_followed_until_the_daemon_ends(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with frontend(tmp_path) as (face, _, _):
+            face.reporting.history.add("before")
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+            writer.write(b'{"op": "events", "follow": true}\n')
+            assert json.loads(await asyncio.wait_for(reader.readline(), 5))["event"] == "before"
+            face.reporting.history.add("after")
+            assert json.loads(await asyncio.wait_for(reader.readline(), 5))["event"] == "after"
+            await face.close()
+            assert await asyncio.wait_for(reader.readline(), 5) == b""
+            writer.close()
+
+    asyncio.run(test())
+
+
+async def get(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head or method != "GET"
+    return int(head.split()[1]), body
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_health_and_metrics_over_http(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def test() -> None:
+        async with frontend(tmp_path, f"http = {{ port = {port} }}") as (face, _, _):
+            assert (await get(port, "/health/live"))[0] == 200
+            assert (await get(port, "/health/nothing"))[0] == 404
+            assert (await get(port, "/health/primary/x?y=1"))[0] == 404
+            assert (await get(port, "/", "POST"))[0] == 405
+            status, body = await get(port, "/health/live", "HEAD")
+            assert status == 200 and body == b""
+            _, metrics = await get(port, "/metrics")
+            assert b'fttcp_role{group="web",role="primary"} 1.0' in metrics
+            assert b'fttcp_beats_sent_total{group="web"} 0.0' in metrics
+            assert b'fttcp_info{cluster="lab"' in metrics
+            await face.change(config_in(tmp_path))
+            with pytest.raises(ConnectionError):
+                await get(port, "/health/live")
+
+    asyncio.run(test())
+
+
+def test_an_occupied_port_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            async with frontend(tmp_path) as (face, _, _):
+                wanted = config_in(tmp_path, f"http = {{ port = {taken.getsockname()[1]} }}")
+                with pytest.raises(OSError, match=r"node\.http: cannot listen on 127\.0\.0\.1"):
+                    await face.change(wanted)
+
+    asyncio.run(test())
+
+
+def test_clients_that_say_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(http_module, "_MOST_CLIENTS", 4)
+
+    async def test() -> None:
+        port = free_port()
+        server = HttpServer(Pages(lambda: {"node": "alpha", "groups": []}).page)
+        await server.change(("127.0.0.1", port))
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+        # the fifth and later ones are turned away, the first four after their time
+        for reader, writer in reversed(silent):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await asyncio.wait_for(reader.readexactly(1), 5)
+            writer.close()
+        assert (await get(port, "/health/live"))[0] == 200
+        await server.close()
+
+    asyncio.run(test())
+
+
+def group_state(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "web", "role": "primary", "mode": "paired", "epoch": 3, "peer": "beta", "peer_alive": True,
+        "synced": True, "takeovers": [], "takeover_counts": {"peer-lost": 2}, "lease_ms_left": 20.0,
+        "server": {"pid": 1, "healthy": True, "reason": ""},
+    } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "primary", "ready"),
+    [
+        ({}, True, True),
+        ({"lease_ms_left": 0.0}, False, False),
+        ({"role": "backup", "lease_ms_left": 0.0}, False, True),
+        ({"role": "backup", "synced": False}, False, False),
+        ({"role": "backup", "server": {"healthy": False}}, False, False),
+        ({"role": "fenced"}, False, False),
+    ],
+)
+def test_what_load_balancers_are_told(changes: dict[str, Any], primary: bool, ready: bool) -> None:
+    status = {"node": "alpha", "groups": [group_state(**changes), group_state(name="other")]}
+    for question, good in (("primary", primary), ("ready", ready)):
+        wanted = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        page = health(question, "web", status)
+        assert page.status is wanted and json.loads(page.body)["groups"] == {"web": good}
+        assert health(question, "", status).status is wanted
+        assert health(question, "other", status).status is HTTPStatus.OK
+
+
+def test_a_fenced_group_has_metrics_too() -> None:
+    fenced = group_state(role="fenced")
+    del fenced["lease_ms_left"]
+    node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": []}
+    status = {**node, "groups": [fenced], "event_counts": {"role": 2}}
+    text = metrics_text(status).decode()
+    assert 'fttcp_role{group="web",role="fenced"} 1.0' in text
+    assert 'fttcp_takeovers_total{cause="peer-lost",group="web"} 2.0' in text
+    assert 'fttcp_events_total{event="role"} 2.0' in text
+
+
+def test_systemd_hears_of_start_reload_watchdog_and_end(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        assert notifier.watchdog_s == 3.0
+        notifier.ready("web: primary (solo)")
+        assert manager.recv(4096) == b"READY=1\nSTATUS=web: primary (solo)"
+        notifier.reloading()
+        assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        notifier.status("same")
+        notifier.status("same")
+        notifier.alive()
+        notifier.stopping()
+        assert [manager.recv(4096) for _ in range(3)] == [b"STATUS=same", b"WATCHDOG=1", b"STOPPING=1"]
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(1)
+    notifier.alive()  # a manager that is gone is no error
+    assert Notifier({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}).watchdog_s is None

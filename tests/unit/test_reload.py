@@ -1,0 +1,57 @@
+"""What a changed configuration means for a running node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fttcp.runtime.config import Config, load
+from fttcp.runtime.reload import compare
+from tests.unit.test_config import GOOD
+
+MAIL = """
+[[group]]
+name = "mail"
+addresses = ["10.77.0.101"]
+ports = ["25/tcp"]
+command = "postfix start-fg"
+channel_port = 7730
+queue = 7740
+"""
+
+
+def config(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "node.toml").write_text(text)
+    return load(tmp_path / "node.toml")
+
+
+def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
+    assert compare(config(tmp_path, GOOD), config(tmp_path, GOOD)).empty
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "live"),
+    [
+        ("[peer]", 'log_level = "debug"\n[peer]', "node.log_level", True),
+        ("[peer]", "http = { port = 9000 }\n[peer]", "node.http.port", True),
+        ("[peer]", 'notify = { fifo = "/run/x" }\n[peer]', "node.notify.fifo", True),
+        ("[peer]", 'run_dir = "/run/other"\n[peer]', "node.run_dir", False),
+        ('cluster = "lab"', 'cluster = "other"', "node.cluster", False),
+        ('"80/tcp"', '"81/tcp"', "group.web.ports", False),
+        ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer", False),
+    ],
+)
+def test_each_key_is_live_or_needs_a_restart(
+    tmp_path: Path, old: str, new: str, key: str, live: bool
+) -> None:
+    plan = compare(config(tmp_path, GOOD), config(tmp_path, GOOD.replace(old, new, 1)))
+    assert [change.key for change in (plan.live if live else plan.restart)] == [key]
+    assert not (plan.restart if live else plan.live) and not plan.added and not plan.removed
+
+
+def test_groups_come_and_go(tmp_path: Path) -> None:
+    one, two = config(tmp_path, GOOD), config(tmp_path, GOOD + MAIL)
+    plan = compare(one, two)
+    assert (plan.added, plan.removed, plan.live, plan.restart) == (("mail",), (), (), ())
+    assert compare(two, one).removed == ("mail",)
