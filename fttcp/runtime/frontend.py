@@ -107,12 +107,12 @@ class Frontend:
                             "interface": link.interface,
                             "local": link.local,
                             "remote": link.remote,
-                            "heard": {name: i in state.get("links_up", ()) for name, state in states.items()},
+                            "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},
                         }
                         for i, link in enumerate(peer.link)
                     ],
                 }
-                for peer in config.peer
+                for at, peer in enumerate(config.peer)
             ],
             "groups": [
                 {

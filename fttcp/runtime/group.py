@@ -353,7 +353,7 @@ class GroupRuntime:
         holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
         return {
             "engine_mode": EngineMode(status.mode).name.lower(),
-            "links_up": [i for i in range(8) if status.links_up[_PARTNER] >> i & 1],
+            "links_up": _bits(status.links_up[_PARTNER]),
             "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
             "flows": {
                 "protected": status.flows_protected,
@@ -371,6 +371,10 @@ class GroupRuntime:
             "counters": counters,
         }
 
+    def links_up(self, peer: int) -> list[int]:
+        """Return the links on which this group hears a peer."""
+        return [] if self._closed else _bits(self.engine.status().links_up[peer])
+
     def connections(self, limit: int) -> list[dict[str, Any]]:
         """Return up to ``limit`` flows."""
         return [] if self._closed else self.engine.flows(limit)
@@ -378,3 +382,7 @@ class GroupRuntime:
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""
         return {} if self._closed else self.engine.counters()
+
+
+def _bits(mask: int) -> list[int]:
+    return [bit for bit in range(8) if mask >> bit & 1]
