@@ -1,9 +1,14 @@
 """What every arbiter is: one register for each group, changed by compare-and-set only.
 
 *Atomic*: of several proposals that expect the same record, at most one is won, whoever sends them and
-wherever they arrive. *Durable*: a record that was won outlives crash and power loss of the arbiter; an
-answer is sent only after the record is on stable storage. *Leases* are counted by the arbiter's own
-clock and begin anew, in full, when the arbiter starts again.
+wherever they arrive. A proposal of what stands already is won again. *Durable*: a record that was won
+outlives crash and power loss of the arbiter; an answer is sent only after the record is on stable storage.
+*In order*: once a node's question about a group is answered, none of its earlier requests that got no
+answer takes effect any more; so UNREACHABLE is cleared up by one inquiry. *Guarded*: who may replace
+what is written in ``register.py``. *Leases* of solo holders are counted by the arbiter's own clock and
+begin anew, in full, when the arbiter starts again.
+
+The backend ``none`` has no register: see there what it can keep of this.
 """
 
 from __future__ import annotations
@@ -29,4 +34,5 @@ class ArbiterClient(Protocol):
         """Give all connections up."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what operators are shown: kind, endpoints, reachable, last_error, residual_risk."""
+        """Return what operators are shown: ``kind``, ``endpoints``, ``reachable`` (None: not known yet),
+        ``answered_s_ago``, ``last_error``, ``residual_risk``."""
