@@ -22,6 +22,7 @@ _COMMANDS = {
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "switchover": ("fttcp.cli.switchover:switchover", "Exchange the roles of a group's nodes."),
     "topology": ("fttcp.cli.topology:topology", "Show nodes, links, and who serves what."),
+    "witness": ("fttcp.cli.witness:witness", "Run the daemon that keeps an arbiter's records."),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fttcp.runtime.config.checks import check
+from fttcp.runtime.config.error import ConfigError
 from fttcp.runtime.config.reader import Reader
 from fttcp.runtime.config.schema import (
     MAX_LINKS,
@@ -44,14 +45,6 @@ __all__ = [
     "Timing",
     "load",
 ]
-
-
-class ConfigError(Exception):
-    """The file will not serve; ``errors`` holds one sentence for each thing that is wrong."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
 
 
 def load(path: Path) -> Config:

@@ -1,0 +1,29 @@
+"""Addresses with a port, as configuration files write them: ``192.0.2.1:7720``, ``[2001:db8::1]:7720``."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+DEFAULT_WITNESS_PORT = 7720
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Return address and port; without one, the witness's usual port. Raises ValueError with a sentence."""
+    host, port = text, str(DEFAULT_WITNESS_PORT)
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is not [ADDRESS]:PORT")
+        port = rest[1:] or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        address = str(ip_address(host))
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} has no IP address (allowed: 192.0.2.1:{DEFAULT_WITNESS_PORT}, "
+            f"[2001:db8::1]:{DEFAULT_WITNESS_PORT}; no names: a takeover must not wait for DNS)"
+        ) from error
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{text!r} has no valid port (allowed: 1..65535)")
+    return address, int(port)

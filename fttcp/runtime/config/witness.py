@@ -1,0 +1,67 @@
+"""The witness's own configuration file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, cast
+
+from msgspec import Meta, Struct, field
+
+from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, parse_endpoint
+from fttcp.runtime.config.error import ConfigError
+from fttcp.runtime.config.reader import Reader
+from fttcp.runtime.config.schema import Name, Word
+
+
+class ClusterSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[cluster]]: nodes that this witness serves. Of several keys, all are accepted."""
+
+    name: Name
+    key_files: Annotated[list[Word], Meta(min_length=1, max_length=4)]
+
+
+class WitnessConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    cluster: Annotated[list[ClusterSection], Meta(min_length=1, max_length=256)]
+    data_file: Word = "/var/lib/fttcp/witness.db"
+    listen: Annotated[list[Word], Meta(min_length=1, max_length=16)] = field(
+        default_factory=lambda: [f"0.0.0.0:{DEFAULT_WITNESS_PORT}"]
+    )
+    lease_ms: Annotated[int, Meta(ge=500, le=600_000)] = 3000
+    drift_ppm: Annotated[int, Meta(ge=0, le=100_000)] = 1000
+
+    @property
+    def endpoints(self) -> list[tuple[str, int]]:
+        """Where to listen."""
+        return [parse_endpoint(text) for text in self.listen]
+
+
+def load_witness(path: Path) -> WitnessConfig:
+    """Read and check the witness's file. Raises ConfigError with every error in it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    errors: list[str] = []
+    config = Reader(errors).table(WitnessConfig, raw, "")
+    if config is not None:
+        _check(config, errors)
+    if errors:
+        raise ConfigError([f"{path}: {error}" for error in errors])
+    return cast(WitnessConfig, config)
+
+
+def _check(config: WitnessConfig, errors: list[str]) -> None:
+    for i, text in enumerate(config.listen):
+        try:
+            parse_endpoint(text)
+        except ValueError as error:
+            errors.append(f"listen[{i}]: {error}")
+    names = [cluster.name for cluster in config.cluster]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            errors.append(f"cluster[{i}].name: {name!r} is the name of cluster[{names.index(name)}] as well")

@@ -1,0 +1,139 @@
+"""The real witness: killed at any moment, it forgets nothing that it said, and never says two things."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fttcp.arbiter.witness.client import WitnessClient
+from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.wire import keyfile
+from fttcp.wire.witness import Keys
+from tests.integration.witness_daemon import WitnessDaemon
+from tests.ledger import Ledger
+
+KILLS, SEED = 200, 20260101
+MS = 1_000_000
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[WitnessDaemon]:
+    daemon = WitnessDaemon(tmp_path)
+    yield daemon
+    daemon.close()
+
+
+async def connect(daemon: WitnessDaemon, node: str, timeout_ms: int = 5000) -> WitnessClient:
+    keys = Keys([keyfile.load(daemon.key_file)])
+    client = WitnessClient("lab", node, [("127.0.0.1", daemon.port)], keys, timeout_ms * MS)
+    return await client.open(watch=False)
+
+
+class Contender:
+    """Proposes without end; after each UNREACHABLE it asks what stands."""
+
+    def __init__(self, client: WitnessClient, me: str, other: str, ledger: Ledger) -> None:
+        self._client, self._me, self._other, self._ledger = client, me, other, ledger
+        self.asked = asyncio.Event()
+        self.answers = 0
+
+    async def run(self) -> None:
+        known: Record | None = None
+        while True:
+            wanted = Record((known.epoch if known else 0) + 1, self._me, Ownership.PAIRED, self._other)
+            at = time.monotonic()
+            self.asked.set()
+            answer = await self._client.propose("web", known, wanted)
+            if answer.outcome is Outcome.WON:
+                self._ledger.note_win(known, wanted)
+            while answer.outcome is Outcome.UNREACHABLE:
+                at = time.monotonic()
+                answer = await self._client.inquire("web")
+            self._ledger.note(at, time.monotonic(), answer.record)
+            known = answer.record
+            self.answers += 1
+
+
+def test_no_record_is_lost_or_forked_by_two_hundred_kills(daemon: WitnessDaemon) -> None:
+    chance = random.Random(SEED)
+    ledger = Ledger()
+
+    async def kill_often() -> None:
+        clients = [await connect(daemon, name, timeout_ms=300) for name in ("alpha", "beta")]
+        contenders = [
+            Contender(clients[0], "alpha", "beta", ledger),
+            Contender(clients[1], "beta", "alpha", ledger),
+        ]
+        tasks = [asyncio.create_task(contender.run()) for contender in contenders]
+        for _ in range(KILLS):
+            daemon.start()
+            before = sum(contender.answers for contender in contenders)
+            while sum(contender.answers for contender in contenders) < before + 2:
+                waiting = asyncio.create_task(contenders[0].asked.wait())
+                await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+                assert waiting.done(), daemon.log.read_text()[-2000:]
+                contenders[0].asked.clear()
+            await asyncio.sleep(chance.random() * 0.004)  # anywhere in the next few proposals
+            daemon.stop(signal.SIGKILL)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in clients:
+            await client.close()
+
+    asyncio.run(asyncio.wait_for(kill_often(), 400))
+    ledger.check()
+    print(f"seed {SEED}: {KILLS} kills, {len(ledger.told)} answers, {len(ledger.wins)} won")
+    assert len(ledger.wins) > KILLS
+
+
+def test_a_stopped_witness_keeps_its_records_and_tells_what_it_holds(daemon: WitnessDaemon) -> None:
+    record = Record(1, "alpha", Ownership.SOLO)
+
+    async def own() -> None:
+        client = await connect(daemon, "alpha")
+        assert (await client.propose("web", None, record)).outcome is Outcome.WON
+        for number in range(5):
+            await client.propose(f"more{number}", None, record)
+        await client.close()
+
+    daemon.start()
+    asyncio.run(own())
+    assert daemon.stop() == 0
+    daemon.start()
+    status = daemon.status()
+    assert [entry["group"] for entry in status["registers"]] == [*(f"more{n}" for n in range(5)), "web"]
+    assert status["registers"][-1]["record"] == {"epoch": 1, "holder": "alpha", "mode": "solo", "backup": ""}
+    second = daemon.call()
+    assert second.returncode == 1 and "in use by another witness" in second.stderr
+    assert daemon.stop(signal.SIGINT) == 0
+
+
+def test_what_it_cannot_start_with_is_named(daemon: WitnessDaemon, tmp_path: Path) -> None:
+    again = daemon.call("--init")
+    assert again.returncode == 1 and "never overwritten" in again.stderr
+    (tmp_path / "witness.db").unlink()
+    lost = daemon.call()
+    assert lost.returncode == 1 and "--init" in lost.stderr
+    silent = daemon.call("--status")
+    assert silent.returncode == 1 and "no witness answers for cluster lab" in silent.stderr
+    daemon.config.write_text('listen = ["host:1"]\nlease_ms = 1\n[[cluster]]\nname = "a"\nkey_files = []')
+    wrong = daemon.call()
+    assert wrong.returncode == 2 and "lease_ms: 1 is below 500" in wrong.stderr
+
+
+def test_a_witness_without_its_socket_address_says_so(daemon: WitnessDaemon) -> None:
+    daemon.start()
+    daemon.status()
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace("witness.db", "other.db"))
+    assert daemon.call("--init").returncode == 0
+    second: subprocess.CompletedProcess[str] = daemon.call()
+    assert second.returncode == 1 and "Address already in use" in second.stderr
