@@ -30,6 +30,11 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     state = "in step" if group["synced"] else "not in step"
     lines = [
         f"\ngroup {group['name']}",
+        *(
+            ["  PAUSED       maintenance: no takeover and no switchover until `fttcp resume`"]
+            if group["paused"]
+            else []
+        ),
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
     ]

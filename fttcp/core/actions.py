@@ -73,6 +73,9 @@ class Actions:
         self._reason = Cause.START
         self._server_cause = Cause.SERVER_DIED
         self._claim_cause = Cause.START
+        self._forced = False
+        """Backup: an operator wants it to take over as soon as its grants are void."""
+        self.maintenance = 0
 
     # ------------------------------------------------------------------ what is published
 
@@ -96,6 +99,16 @@ class Actions:
     def in_step(self) -> bool:
         """True while both nodes hold the protected flows."""
         return self.phase is Phase.PAIRED or (self.phase is Phase.FOLLOWING and self.confirmed)
+
+    @property
+    def paused(self) -> bool:
+        """True during maintenance: no node takes the group over, and the primary does not hand it over."""
+        return self.maintenance % 2 == 1
+
+    @property
+    def failover_wanted(self) -> bool:
+        """True while this backup is about to take over without the primary's consent."""
+        return self._forced
 
     @property
     def granting(self) -> bool:
@@ -130,6 +143,7 @@ class Actions:
             refused=self._refused,
             reason=self._reason,
             lease_ns=settings.lease_ns,
+            maintenance=self.maintenance,
             reference=self.view.reference,
         )
 
@@ -155,7 +169,11 @@ class Actions:
         return self._arbiter.grants(Claim(settings.group, settings.name, epoch, self._reason, up_ns))
 
     def _able(self, now_ns: int) -> bool:
-        """True if the server is healthy and the arbiter lets this node own the group."""
+        """True if the server is healthy, the arbiter lets this node own the group, and no maintenance forbids
+        it: during maintenance only a node that has just started may become the owner."""
+        first = self.phase is Phase.LISTENING and self._claim_cause is Cause.START
+        if self.paused and not first:
+            return False
         return self.view.healthy and self._granted_by_arbiter(now_ns)
 
     def _preferred(self, peer: Body) -> bool:
@@ -178,7 +196,7 @@ class Actions:
     def _enter(self, phase: Phase, now_ns: int) -> None:
         self.phase, self.since_ns = phase, now_ns
         if phase is not Phase.FOLLOWING:
-            self.confirmed, self._orphaned_ns, self._request = False, None, 0
+            self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False
         if phase is not Phase.PAIRED:
             self._switch_wanted = False
         if phase in PRIMARY_PHASES or phase in (Phase.JOINING, Phase.FOLLOWING):
@@ -327,7 +345,8 @@ class Actions:
 
     def _key(self) -> tuple[object, ...]:
         """What must stand still for a step to be complete."""
-        return (self.phase, self.epoch, self.session, self._offered, self._refused, self._orphaned_ns)
+        forced = self._orphaned_ns, self._forced
+        return (self.phase, self.epoch, self.session, self._offered, self._refused, *forced)
 
     def _check(self) -> None:
         """Raise InvariantBroken if the orders given contradict the phase."""

@@ -65,8 +65,15 @@ class RestartServer:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepMaintenance:
+    """Store the count of pauses and resumes, so that a restart knows it. Odd: the group is paused."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer the switchover request that was just made with a refusal."""
+    """Answer the request that was just made with a refusal."""
 
     reason: Refusal
 
@@ -92,6 +99,7 @@ Command = (
     | RecordTakeover
     | ShapeRoutes
     | RestartServer
+    | KeepMaintenance
     | Refuse
     | Fence
     | Finish

@@ -94,6 +94,19 @@ class SwitchoverRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class FailoverRequested:
+    """An operator wants this backup to take over, whatever the primary says."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceChanged:
+    """An operator paused or resumed the group here, or it was so when the daemon ended. ``count`` is odd
+    while the group is paused; one that is not above the present one is without effect."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The daemon is to stop: hand over if that is possible, then finish."""
 
@@ -116,6 +129,8 @@ Event = (
     | CarrierChanged
     | ReferenceChanged
     | SwitchoverRequested
+    | FailoverRequested
+    | MaintenanceChanged
     | StopRequested
     | DeadlineReached
 )

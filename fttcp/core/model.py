@@ -91,15 +91,22 @@ class Cause(StrEnum):
     RESOURCES_EXHAUSTED = "resources-exhausted"
     REFERENCE_LOST = "reference-lost"
     STOP = "stop"
+    FAILOVER = "failover"
+    """An operator let the backup take over without the primary's consent."""
 
 
 class Refusal(StrEnum):
-    """Why a switchover cannot be done now."""
+    """Why a switchover or a failover cannot be done now."""
 
     NOT_PAIRED = "the pair is not in step: there is no backup that holds the connections"
     PEER_UNABLE = "the peer cannot take over: its server is not healthy or its service link is down"
     SELF_UNABLE = "this node cannot take over: its server is not healthy or its service link is down"
     STOPPING = "the daemon is stopping"
+    PAUSED = "the group is paused (maintenance): roles stay where they are until resume"
+    IS_PRIMARY = "this node is the primary: ask the backup, or exchange the roles by a switchover"
+    PRIMARY_ALONE = (
+        "the primary serves alone, under a lease of its own: nobody can take it away while it holds"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ class Body:
     bit for every link on which the sender hears the peer. ``request`` is a number that a backup
     draws to ask for a switchover. ``refused`` is the epoch of an offer that the sender declined.
     ``lease_ns`` is the lease D that the sender counts with; both nodes must count with the same.
+    ``maintenance`` counts pauses and resumes of the group: odd while it is paused. All nodes go by the
+    highest that they have seen.
     ``reference`` is false while the sender cannot reach the reference address that it was given.
     """
 
@@ -127,6 +136,7 @@ class Body:
     refused: int = 0
     reason: Cause = Cause.START
     lease_ns: int = 0
+    maintenance: int = 0
     reference: bool = True
 
     @property

@@ -147,6 +147,10 @@ class PairMachine(Actions):
                 view.reference = reachable
             case ev.SwitchoverRequested(nonce=nonce):
                 self._absorb_request(nonce, now_ns)
+            case ev.FailoverRequested():
+                self._absorb_failover(now_ns)
+            case ev.MaintenanceChanged(count=count):
+                self._absorb_maintenance(count)
             case ev.StopRequested():
                 view.stopping = True
 
@@ -169,6 +173,7 @@ class PairMachine(Actions):
     def _absorb_body(self, body: Body) -> None:
         """Note what the peer says and the epochs it has seen."""
         self.view.peer = body
+        self._absorb_maintenance(body.maintenance)
         self._seen = max(self._seen, body.epoch)
         if self.phase is Phase.FOLLOWING and body.role is Role.PRIMARY and body.session == self.session:
             self.confirmed |= body.mode in (Mode.PAIRED, Mode.HANDOVER)
@@ -176,13 +181,15 @@ class PairMachine(Actions):
             self.epoch = max(self.epoch, body.epoch)
         if body.request not in (0, self._request_seen):
             self._request_seen = body.request
-            self._switch_wanted = self.phase is Phase.PAIRED and body.able
+            self._switch_wanted = self.phase is Phase.PAIRED and body.able and not self.paused
 
     def _absorb_request(self, nonce: int, now_ns: int) -> None:
         """Take an operator's request in, or refuse it."""
         peer_able = self.view.peer is not None and self.view.peer.able
         if self.view.stopping:
             self._out.append(do.Refuse(Refusal.STOPPING))
+        elif self.paused:
+            self._out.append(do.Refuse(Refusal.PAUSED))
         elif self.phase is Phase.PAIRED:
             self._switch_wanted = peer_able
             if not peer_able:
@@ -194,6 +201,35 @@ class PairMachine(Actions):
                 self._out.append(do.Refuse(Refusal.SELF_UNABLE))
         else:
             self._out.append(do.Refuse(Refusal.NOT_PAIRED))
+
+    def _absorb_failover(self, now_ns: int) -> None:
+        """Stop granting; what was granted is outlasted before anything else is done. Or refuse."""
+        peer = self.view.peer
+        if self.view.stopping:
+            refusal = Refusal.STOPPING
+        elif self.paused:
+            refusal = Refusal.PAUSED
+        elif self.phase in PRIMARY_PHASES:
+            refusal = Refusal.IS_PRIMARY
+        elif self.phase is Phase.FOLLOWING and self.confirmed:
+            if self._able(now_ns):
+                self._forced = True
+                self._orphaned_ns = self._orphaned_ns or now_ns
+                return
+            refusal = Refusal.SELF_UNABLE
+        elif peer is not None and peer.role is Role.PRIMARY and peer.mode in OWNING_MODES:
+            refusal = Refusal.PRIMARY_ALONE
+        else:
+            refusal = Refusal.NOT_PAIRED
+        self._out.append(do.Refuse(refusal))
+
+    def _absorb_maintenance(self, count: int) -> None:
+        """Go by the highest count; what an operator wanted before a pause is not wanted any more."""
+        if count > self.maintenance:
+            self.maintenance = count
+            self._out.append(do.KeepMaintenance(count))
+            if self.paused:
+                self._switch_wanted, self._request, self._forced = False, 0, False
 
     # ------------------------------------------------------------------ rules of the backup's side
 
@@ -256,10 +292,21 @@ class PairMachine(Actions):
             self._orphaned(now_ns)
         elif peer.session != self.session or peer.mode not in (Mode.PAIRING, Mode.PAIRED, Mode.HANDOVER):
             self._drop(now_ns)
+        elif self._forced and peer.mode is not Mode.HANDOVER:
+            self._force(now_ns)
         else:
-            self._orphaned_ns = None
+            self._orphaned_ns, self._forced = None, False
             if peer.mode is Mode.HANDOVER:
                 self._take(peer, peer.reason, now_ns)
+
+    def _force(self, now_ns: int) -> None:
+        """An operator wants the role without the primary's consent: outlast its grants, then take over."""
+        since_ns = self._orphaned_ns or now_ns
+        if now_ns >= since_ns + self.settings.patience_ns:
+            if self._able(now_ns):
+                self._own(now_ns, Cause.FAILOVER, since_ns, since_ns)
+            else:
+                self._orphaned_ns, self._forced = None, False
 
     def _orphaned(self, now_ns: int) -> None:
         """The peer lives but is no primary any more (it restarted): outlast its grants, then take over."""
@@ -348,6 +395,8 @@ class PairMachine(Actions):
 
     def _wish_to_leave(self) -> Cause | None:
         """Why this primary wants its backup to take over now, or None."""
+        if self.paused:
+            return None
         if not self.view.healthy:
             return self._server_cause
         if self.view.carrier_since_ns is None:
@@ -392,7 +441,7 @@ class PairMachine(Actions):
             self._abandon(now_ns)
         elif view.carrier_since_ns is None:
             candidate = view.follower()
-            if candidate is not None and candidate.able:
+            if candidate is not None and candidate.able and not self.paused:
                 self._hand_over(Cause.LINK_LOST, 0, now_ns)
         elif (view.peer_alive and peer is None) or following:
             return

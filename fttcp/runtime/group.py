@@ -72,14 +72,18 @@ class GroupRuntime:
         engine: Engine,
         history: History,
         shape_routes: Callable[[bool], None],
+        keep_maintenance: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """``shape_routes(backup)`` is called, late, after a change of role."""
+        """Called late: ``shape_routes(backup)`` after a change of role, ``keep_maintenance(count)`` to store
+        the count of pauses and resumes (or to raise OSError)."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Server | None = None
         self.finished = asyncio.Event()
         self._history = history
         self._shape_routes = shape_routes
+        self._keep_maintenance = keep_maintenance
+        self._paused = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
@@ -135,6 +139,16 @@ class GroupRuntime:
         """Ask for the roles to be exchanged; return why not, or None when it is under way."""
         commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1))
         return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
+
+    def request_failover(self) -> Refusal | None:
+        """Ask for this backup to take over without consent; return why not, or None when it is under way."""
+        commands = self.feed(ev.FailoverRequested())
+        return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
+
+    def set_paused(self, paused: bool) -> None:
+        """Begin or end maintenance."""
+        if paused != self.machine.paused:
+            self.feed(ev.MaintenanceChanged(self.machine.maintenance + 1))
 
     def _drain(self) -> None:
         """Take all events of the engine in; people are told of them late, in the order of what happened."""
@@ -246,14 +260,26 @@ class GroupRuntime:
                     self._shape_routes(backup)
                 case do.RestartServer():
                     self._restart_server()
+                case do.KeepMaintenance(count=count):
+                    self._keep(count)
                 case do.Refuse(reason=reason):
-                    self._note("switchover-refused", "warning", why=reason)
+                    self._note("refused", "warning", why=reason)
                 case do.Finish():
                     self.finished.set()
                 case do.Fence(why=why):
                     self._note("fenced", "error", why=why)
                 case EngineEvent():
                     self._tell(command)
+
+    def _keep(self, count: int) -> None:
+        """Store the count of pauses and resumes, and tell if it means a change."""
+        try:
+            self._keep_maintenance(count)
+        except OSError as error:
+            self._note("maintenance-not-kept", "error", why=str(error))
+        if self.machine.paused != self._paused:
+            self._paused = self.machine.paused
+            self._note("paused" if self._paused else "resumed", "warning")
 
     def _restart_server(self) -> None:
         """Start the server afresh; that it is down meanwhile is no death."""
@@ -338,6 +364,10 @@ class GroupRuntime:
             "peer": machine.settings.peer_name,
             "peer_alive": machine.peer_alive,
             "synced": machine.in_step and not self._closed,
+            "paused": machine.paused,
+            "maintenance": machine.maintenance,
+            "peer_maintenance": machine.view.peer.maintenance if machine.view.peer is not None else 0,
+            "failover_wanted": machine.failover_wanted,
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
         }

@@ -37,6 +37,7 @@ from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSec
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime, Server
+from fttcp.runtime.maintenance import MaintenanceFile
 from fttcp.runtime.notify import NotifyError
 from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
@@ -173,6 +174,7 @@ class Node:
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._tasks: set[asyncio.Task[None]] = set()
         self._frames: dict[str, tuple[bytes, ...]] = {}
+        self._maintenance = MaintenanceFile(Path(config.node.state_dir))
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
 
@@ -230,7 +232,13 @@ class Node:
         settings = core_settings(self._config, section)
         machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
         name = section.name
-        group = GroupRuntime(machine, engine, self._history, lambda backup: self._shape_routes(name, backup))
+        group = GroupRuntime(
+            machine,
+            engine,
+            self._history,
+            lambda backup: self._shape_routes(name, backup),
+            lambda count: self._maintenance.save(name, count),
+        )
         self._groups[name] = group
         group.server = self._make_server(section, group.server_changed)
         self._frames[name] = await self._announcement(section)
@@ -240,6 +248,7 @@ class Node:
         assert group.server is not None
         group.server.start()
         group.start(self._frames[name])
+        group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
         group.feed(ev.CarrierChanged(carrier))
 
     def _make_server(self, section: GroupSection, on_change: OnChange) -> Server:

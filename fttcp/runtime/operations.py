@@ -47,6 +47,9 @@ class Operations:
             "counters": self._counters,
             "events": self._events,
             "switchover": self._switchover,
+            "failover": self._failover,
+            "pause": self._pause,
+            "resume": self._resume,
             "reload": self._reload,
         }
 
@@ -106,6 +109,29 @@ class Operations:
         if refusal is not None:
             raise RequestError(f"group {group.name}: {refusal.value}")
         return {"group": group.name, "started": True, "role": was.value}
+
+    async def _failover(self, request: Request) -> Reply:
+        group = self._one(request)
+        was = group.machine.role
+        refusal = group.request_failover()
+        if refusal is not None:
+            raise RequestError(f"group {group.name}: {refusal.value}")
+        return {"group": group.name, "started": True, "role": was.value}
+
+    async def _pause(self, request: Request) -> Reply:
+        return self._maintain(request, True)
+
+    async def _resume(self, request: Request) -> Reply:
+        return self._maintain(request, False)
+
+    def _maintain(self, request: Request, paused: bool) -> Reply:
+        group = self._one(request)
+        group.set_paused(paused)
+        state = group.status()
+        if state["paused"] != paused:
+            raise RequestError(f"group {group.name}: it is {state['role']} and takes no orders any more")
+        shown = ("paused", "maintenance", "peer_alive", "peer_maintenance")
+        return {"group": group.name, **{key: state[key] for key in shown}}
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()

@@ -43,6 +43,7 @@ def encode(body: Body) -> bytes:
         "x": body.refused,
         "w": body.reason.value,
         "d": body.lease_ns,
+        "t": body.maintenance,
         "f": body.reference,
     }
     try:
@@ -84,6 +85,7 @@ def decode(data: bytes) -> Body:
         refused=_integer(raw, "x", _U64),
         reason=_word(raw, "w", Cause),
         lease_ns=_integer(raw, "d", _U64),
+        maintenance=_integer(raw, "t", _U64),
         reference=_flag(raw, "f"),
     )
 

@@ -33,6 +33,7 @@ BODIES = st.builds(
     refused=U64,
     reason=st.sampled_from(Cause),
     reference=st.booleans(),
+    maintenance=U64,
 )
 SMALL_BODIES = st.builds(
     Body,
@@ -50,6 +51,7 @@ SMALL_BODIES = st.builds(
     refused=st.integers(0, 8),
     reason=st.sampled_from(Cause),
     reference=st.booleans(),
+    maintenance=st.integers(0, 4),
 )
 EVENTS = st.one_of(
     st.builds(ev.PeerHeard, st.integers(1, 2)),
@@ -65,6 +67,9 @@ EVENTS = st.one_of(
             ev.ReferenceChanged(True),
             ev.ReferenceChanged(False),
             ev.SwitchoverRequested(3),
+            ev.FailoverRequested(),
+            ev.MaintenanceChanged(1),
+            ev.MaintenanceChanged(2),
             ev.DeadlineReached(),
         )
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
@@ -12,15 +13,17 @@ from tests.sim.world import LINKS, MS, SERVICE_LINK, World
 RUNS = int(os.environ.get("FTTCP_SIM_RUNS", "150"))
 FIRST_SEED = int(os.environ.get("FTTCP_SIM_SEED", "1"))
 SECOND = 1000 * MS
+FAULTS = (
+    "crash", "pause", "pause", "cut", "cut-one-way", "carrier", "server", "switch", "both", "reference",
+    "failover", "maintenance",
+)  # fmt: skip
 
 
 def one_fault(world: World) -> None:
     """Do one random bad thing, and undo it later."""
     rnd = world.random
     host = rnd.choice(list(world.hosts.values()))
-    kind = rnd.choice(
-        ("crash", "pause", "pause", "cut", "cut-one-way", "carrier", "server", "switch", "both", "reference")
-    )
+    kind = rnd.choice(FAULTS)
     duration = rnd.choice((rnd.randrange(5, 200), rnd.randrange(100, 2500))) * MS
     world.note(f"fault {kind} on {host.name} for {duration // MS} ms")
     if kind in ("crash", "both"):
@@ -48,6 +51,18 @@ def one_fault(world: World) -> None:
         world.later(duration, lambda: host.set_reference(True))
     elif kind == "switch" and host.running:
         host.feed(ev.SwitchoverRequested(rnd.randrange(1, 2**64)))
+    elif kind == "failover" and host.running:
+        host.feed(ev.FailoverRequested())
+    elif kind == "maintenance" and host.running:
+        host.feed(ev.MaintenanceChanged(host.machine.maintenance | 1))
+        world.later(duration, lambda: resume(world))
+
+
+def resume(world: World) -> None:
+    """End every maintenance."""
+    for host in world.hosts.values():
+        if host.alive and host.machine.paused:
+            host.soon(partial(host.feed, ev.MaintenanceChanged(host.machine.maintenance + 1)))
 
 
 def heal(world: World) -> None:
@@ -58,6 +73,7 @@ def heal(world: World) -> None:
             host.set_carrier(True)
         if not host.alive:
             host.boot()
+    resume(world)
 
 
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + RUNS))

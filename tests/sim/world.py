@@ -90,6 +90,7 @@ class Host:
         self.machine: PairMachine
         self.finished = False
         self.timers = 0
+        self.maintenance = 0
         self.server_up = False
 
     def clock(self) -> int:
@@ -115,6 +116,8 @@ class Host:
         self.native = native = Native(self.world.random.randrange(1, 2**63))
         self.machine = PairMachine(self.settings, NoArbiter(self.settings.settle_ns), self.clock())
         self.feed(ev.Started())
+        if self.maintenance:
+            self.feed(ev.MaintenanceChanged(self.maintenance))
         if self.carrier:
             self.feed(ev.CarrierChanged(True))
         if not self.reference:
@@ -244,6 +247,8 @@ class Host:
                 raise Violation(f"{self.name} fenced itself: {why}")
             case do.RestartServer():
                 self.kill_server()
+            case do.KeepMaintenance(count=count):
+                self.maintenance = count
             case do.Finish():
                 self.finished = True
 

@@ -246,6 +246,65 @@ def test_stop_hands_over_and_finishes_when_taken() -> None:
     assert driver.step(ev.DeadlineReached()) == []
 
 
+def test_failover_outlasts_the_grants_before_it_takes_over() -> None:
+    driver = backup()
+    commands = driver.step(ev.FailoverRequested())
+    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant
+    assert not engine_orders(driver.wait(SETTINGS.patience_ns - 1))
+    asked = driver.now - SETTINGS.patience_ns + 1
+    commands = driver.wait(2)
+    assert engine_orders(commands)[0] == do.SetLease(Lease.SELF)
+    (takeover,) = (command for command in commands if isinstance(command, do.RecordTakeover))
+    assert takeover.cause is Cause.FAILOVER and takeover.zero_ns == asked
+
+
+def test_a_failover_that_the_server_does_not_survive_is_given_up() -> None:
+    driver = backup()
+    driver.step(ev.FailoverRequested())
+    driver.step(ev.MaintenanceChanged(1))
+    driver.wait(10 * D)
+    assert driver.machine.phase is Phase.FOLLOWING and driver.machine.granting
+
+
+def test_failover_is_refused_with_a_reason() -> None:
+    assert primary().step(ev.FailoverRequested()) == [do.Refuse(Refusal.IS_PRIMARY)]
+    assert do.Refuse(Refusal.NOT_PAIRED) in Driver().step(ev.FailoverRequested())
+    joined = Driver()
+    joined.wait(SETTINGS.settle_ns)
+    joined.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
+    assert do.Refuse(Refusal.PRIMARY_ALONE) in joined.step(ev.FailoverRequested())
+    unable = backup()
+    unable.step(ev.CarrierChanged(False))
+    assert do.Refuse(Refusal.SELF_UNABLE) in unable.step(ev.FailoverRequested())
+
+
+def test_maintenance_keeps_the_roles_until_it_ends() -> None:
+    driver = backup()
+    commands = driver.step(ev.MaintenanceChanged(1))
+    assert do.KeepMaintenance(1) in commands and driver.machine.paused
+    for event in (ev.SwitchoverRequested(5), ev.FailoverRequested()):
+        assert driver.step(event)[0] == do.Refuse(Refusal.PAUSED)
+    assert not engine_orders(driver.lose()) and not engine_orders(driver.wait(20 * D))
+    assert engine_orders(driver.step(ev.MaintenanceChanged(2)))[0] == do.SetLease(Lease.SELF)
+
+
+def test_maintenance_is_what_the_peer_says_if_that_is_newer() -> None:
+    driver = primary()
+    session = driver.machine.session
+    commands = driver.hear(mode=Mode.PAIRED, session=session, maintenance=3)
+    assert do.KeepMaintenance(3) in commands and driver.machine.paused
+    assert not engine_orders(driver.step(ev.ServerFailed(Cause.SERVER_DIED)))  # no hand-over
+    assert not driver.step(ev.MaintenanceChanged(2))
+    driver.hear(mode=Mode.PAIRED, session=session, maintenance=4)
+    assert driver.machine.phase is Phase.HANDOVER
+
+
+def test_during_maintenance_a_stop_hands_nothing_over() -> None:
+    driver = primary()
+    driver.step(ev.MaintenanceChanged(1))
+    assert do.Finish() in driver.step(ev.StopRequested())
+
+
 def test_time_that_runs_backwards_fences() -> None:
     driver = primary()
     driver.now -= 1

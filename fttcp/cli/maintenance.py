@@ -1,0 +1,92 @@
+"""`fttcp pause` and `fttcp resume`: maintenance, during which roles stay where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.wait import Group, wait_for, wait_options
+
+_WHICH = "name the groups, or give --all"
+
+
+@click.command()
+@click.argument("groups", nargs=-1, metavar="GROUP...")
+@click.option("--all", "all_groups", is_flag=True, help="Every group of this node.")
+@wait_options
+@daemon_options
+def pause(
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    groups: tuple[str, ...],
+    all_groups: bool,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Begin maintenance of GROUP: no takeover and no switchover until `fttcp resume`.
+
+    Both nodes go by it, whichever is asked, and keep to it over restarts of their daemons. A primary
+    that fails meanwhile is not replaced. Waits until the other node, if it is heard, knows as well.
+    """
+    _order("pause", find_socket(config, socket_path), groups, all_groups, timeout if wait else None, as_json)
+
+
+@click.command()
+@click.argument("groups", nargs=-1, metavar="GROUP...")
+@click.option("--all", "all_groups", is_flag=True, help="Every group of this node.")
+@wait_options
+@daemon_options
+def resume(
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    groups: tuple[str, ...],
+    all_groups: bool,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """End maintenance of GROUP; a takeover that is due happens at once.
+
+    Waits until the other node, if it is heard, knows as well.
+    """
+    _order("resume", find_socket(config, socket_path), groups, all_groups, timeout if wait else None, as_json)
+
+
+def _order(
+    op: str, path: Path, groups: tuple[str, ...], all_groups: bool, timeout_s: float | None, as_json: bool
+) -> None:
+    """Ask for all groups, wait for each, and print how it went."""
+    if bool(groups) == all_groups:
+        raise click.UsageError(_WHICH)
+    if all_groups:
+        groups = tuple(group["name"] for group in ask(path, op="status")["groups"])
+    results = []
+    for name in groups:
+        asked = ask(path, op=op, group=name)
+        state = asked if timeout_s is None else _wait(path, name, asked["maintenance"], timeout_s)
+        results.append(_result(name, state, op))
+    if as_json:
+        show_json({"groups": results})
+        return
+    for result in results:
+        shown = "PAUSED: no takeover and no switchover until resume" if result["paused"] else "not paused"
+        peer = "knows" if result["peer_knows"] else "is not heard: it will know when it is"
+        click.echo(f"group {result['group']}: {shown}; the other node {peer}")
+
+
+def _wait(path: Path, name: str, count: int, timeout_s: float) -> Group:
+    """Wait until the other node has this count, or is not heard. Raises AskError."""
+
+    def known(group: Group) -> bool:
+        return not group["peer_alive"] or group["peer_maintenance"] >= count
+
+    return wait_for(path, name, timeout_s, known, lambda group: True)
+
+
+def _result(name: str, state: dict[str, Any], op: str) -> dict[str, Any]:
+    knows = state["peer_alive"] and state["peer_maintenance"] >= state["maintenance"]
+    return {"group": name, "paused": state["paused"], "peer_knows": knows, "asked": op}
