@@ -60,17 +60,24 @@ class Interface:
 
     mtu: int
     carrier: bool
+    multicast: bool
     rp_filter: int
     addresses: frozenset[Address]
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a configuration names, and how the machine stands to it. `links`: (interface, our address)."""
+    """What a configuration names, and how the machine stands to it.
+
+    `links`: interface and our address of those that have one; `multicast`, `ethernet`: interfaces of the
+    others; `serial`: devices, with what is wrong with each, or ''."""
 
     service_interface: str
     peer_interface: str
     links: tuple[tuple[str, Address], ...]
+    multicast: frozenset[str]
+    ethernet: frozenset[str]
+    serial: Mapping[str, str]
     service_addresses: frozenset[Address]
     key_file: str
     key_mode: int | None
@@ -153,12 +160,17 @@ def check_machine(machine: Machine) -> Iterator[Check]:
 
 def check_site(site: Site) -> Iterator[Check]:
     """All findings about how a machine suits a configuration."""
+    by_frames = sorted(site.multicast | site.ethernet)
     for name in dict.fromkeys(
-        (site.service_interface, site.peer_interface, *(name for name, _ in site.links))
+        (site.service_interface, site.peer_interface, *(name for name, _ in site.links), *by_frames)
     ):
         yield check_interface(site, name)
     for name, address in site.links:
         yield check_link_address(site, name, address)
+    for name in sorted(site.multicast):
+        yield check_multicast(site, name)
+    for device, trouble in sorted(site.serial.items()):
+        yield check_serial(device, trouble)
     for address in sorted(site.service_addresses, key=str):
         yield check_service_address(site, address)
     yield check_mtu(site)
@@ -255,6 +267,32 @@ def check_link_address(site: Site, name: str, address: Address) -> Check:
     return Check(
         f"link {name}", Status.FAIL, f"{address} is not on {name}", f"ip addr add {address}/LEN dev {name}"
     )
+
+
+def check_multicast(site: Site, name: str) -> Check:
+    """An interface over which heartbeats go to a multicast group."""
+    interface = site.interfaces.get(name)
+    if interface is not None and not interface.multicast:
+        return Check(
+            f"multicast {name}",
+            Status.FAIL,
+            "the interface does no multicast",
+            f"ip link set {name} multicast on, or use another transport for this link",
+        )
+    return Check(f"multicast {name}", Status.OK, "the interface does multicast" if interface else "not there")
+
+
+def check_serial(device: str, trouble: str) -> Check:
+    """A serial line for heartbeats."""
+    if trouble:
+        return Check(
+            f"serial {device}",
+            Status.FAIL,
+            trouble,
+            "correct the link's device; the daemon's user must be in its group (dialout), "
+            "and no getty may run on it",
+        )
+    return Check(f"serial {device}", Status.OK, "a terminal device that can be read and written")
 
 
 def check_service_address(site: Site, address: Address) -> Check:

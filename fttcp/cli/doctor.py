@@ -132,14 +132,22 @@ def see_site(path: Path) -> Site:
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     key_file = Path(config.node.key_file)
+    links = [link for peer in config.peer for link in peer.link]
     return Site(
         service_interface=config.node.service_interface,
         peer_interface=config.node.peer_interface,
         links=tuple(
             dict.fromkeys(
-                (link.interface, ip_address(link.local)) for peer in config.peer for link in peer.link
+                (link.interface or "", ip_address(link.local)) for link in links if link.local is not None
             )
         ),
+        multicast=frozenset(
+            link.interface for link in links if link.transport == "multicast" and link.interface
+        ),
+        ethernet=frozenset(
+            link.interface for link in links if link.transport == "ethernet" and link.interface
+        ),
+        serial={link.device: _serial_trouble(link.device) for link in links if link.device is not None},
         service_addresses=frozenset(ip_address(text) for group in config.group for text in group.addresses),
         key_file=str(key_file),
         key_mode=key_file.stat().st_mode & 0o7777 if key_file.exists() else None,
@@ -153,11 +161,24 @@ def see_site(path: Path) -> Site:
     )
 
 
+def _serial_trouble(device: str) -> str:
+    """Say why heartbeats cannot go over this tty; '' if they can."""
+    try:
+        handle = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        return "" if os.isatty(handle) else "not a terminal device"
+    finally:
+        os.close(handle)
+
+
 def _interface(link: dict[str, Any]) -> Interface:
     values = [_CONF / name / "rp_filter" for name in ("all", link["ifname"])]
     return Interface(
         mtu=link["mtu"],
         carrier="LOWER_UP" in link["flags"],
+        multicast="MULTICAST" in link["flags"],
         rp_filter=max(int(path.read_text()) if path.exists() else 0 for path in values),
         addresses=frozenset(
             ip_address(address["local"]) for address in link["addr_info"] if "local" in address

@@ -173,13 +173,25 @@ class Engine(Protocol):
         """Return what is known of up to ``limit`` flows, fields as in struct ftt_flow_info."""
 
 
+class Transport(IntEnum):
+    """Values of enum ftt_transport: on what heartbeats travel."""
+
+    UDP = 0
+    MULTICAST = 1
+    ETHERNET = 2
+    SERIAL = 3
+
+
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """One link to a peer: our interface, both addresses as text."""
+    """One link to a peer; see struct ftt_link for what each transport needs. Addresses are text."""
 
-    interface: str
-    local: str
-    remote: str
+    interface: str = ""
+    local: str = ""
+    remote: str = ""
+    transport: Transport = Transport.UDP
+    device: str = ""
+    baud: int = 0
 
 
 @dataclass(frozen=True, slots=True)

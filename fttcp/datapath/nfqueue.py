@@ -74,9 +74,9 @@ def _config(settings: EngineSettings) -> Any:
 def _fill_peer(config: Any, peer: PeerSettings) -> None:
     config.node_id, config.n_links = peer.node_id, len(peer.links)
     for slot, link in zip(config.link, peer.links, strict=False):
-        slot.interface, slot.local, slot.remote = (
-            text.encode() for text in (link.interface, link.local, link.remote)
-        )
+        slot.transport, slot.baud = link.transport, link.baud
+        for name in ("interface", "local", "remote", "device"):
+            setattr(slot, name, getattr(link, name).encode())
 
 
 def _key(key: Any) -> FlowKey:

@@ -104,7 +104,8 @@ class Frontend:
                     "name": peer.name,
                     "links": [
                         {
-                            "interface": link.interface,
+                            "transport": link.transport,
+                            "interface": link.interface or link.device,
                             "local": link.local,
                             "remote": link.remote,
                             "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},

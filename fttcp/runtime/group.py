@@ -334,8 +334,10 @@ class GroupRuntime:
                 fields = {"boot": f"{event.value:016x}"}
             case EventKind.PEER_LOST:
                 level, fields = "warning", {"silent_ms": event.value / NS_PER_MS}
-            case EventKind.LINK_UP | EventKind.LINK_LOST:
+            case EventKind.LINK_UP:
                 fields = {"link": event.link}
+            case EventKind.LINK_LOST:
+                level, fields = "warning", {"link": event.link, "silent_ms": event.value / NS_PER_MS}
             case EventKind.INTRUSION:
                 level, fields = (
                     "warning",

@@ -27,7 +27,14 @@ from fttcp.arbiter.none import NoArbiter
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import Engine, EngineError, EngineSettings, LinkAddress, PeerSettings
+from fttcp.datapath.base import (
+    Engine,
+    EngineError,
+    EngineSettings,
+    LinkAddress,
+    PeerSettings,
+    Transport,
+)
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
@@ -133,13 +140,24 @@ def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSe
 
 def peer_settings(peer: PeerSection) -> PeerSettings:
     """Return what the engines need to know of another node."""
-    links = (LinkAddress(link.interface, link.local, link.remote) for link in peer.link)
+    links = (
+        LinkAddress(
+            interface=link.interface or "",
+            local=link.local or "",
+            remote=link.remote or "",
+            transport=Transport[link.transport.upper()],
+            device=link.device or "",
+            baud=link.baud or 0,
+        )
+        for link in peer.link
+    )
     return PeerSettings(identity.node_id(peer.name), tuple(links))
 
 
 def group_net(config: Config, group: GroupSection) -> GroupNet:
     """Return what the rules and routes of a group need to know."""
     link = config.peer[0].link[0]
+    assert link.remote is not None  # the first link is UDP: config.checks
     remote = ip_address(link.remote)
     v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)
     return GroupNet(

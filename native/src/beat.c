@@ -121,6 +121,17 @@ static bool take_tick(struct ftt_beat *b, uint64_t now)
 	return true;
 }
 
+/* Links follow their interfaces and devices. */
+static void attach(struct ftt_beat *b, uint64_t now)
+{
+	if (now < b->attach_ns)
+		return;
+	b->attach_ns = now + FTT_BEAT_NS;
+	for (struct ftt_endpoint *e = b->endpoint; e < b->endpoint + b->n_endpoints; e++)
+		if (e->kind->attach)
+			e->kind->attach(e);
+}
+
 /* ---- the loop --------------------------------------------------------------------------------- */
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -202,6 +213,7 @@ void *ftt_beat_main(void *arg)
 		for (uint32_t i = 0; i < b->n_endpoints; i++)
 			ftt_beat_drain(b, &b->endpoint[i]);
 		judge_silence(b, now);
+		attach(b, now);
 		if (tick || b->send_now) {
 			b->send_now = false;
 			ftt_beat_send(b);

@@ -54,7 +54,7 @@ struct ftt_beat {
 	struct ftt_peer peer[FTT_MAX_PEERS];
 
 	/* the thread's own */
-	uint64_t next_tick_ns, deadline_ns;
+	uint64_t next_tick_ns, deadline_ns, attach_ns;
 	uint64_t judge_after_ns;    /* no verdict of silence before: we were stopped ourselves */
 	uint64_t intrusions;        /* met since the start: every beat tells */
 	uint64_t intrusion_ns[3];   /* when the last event of each kind was posted */

@@ -204,6 +204,8 @@ void ftt_beat_drain(struct ftt_beat *b, struct ftt_endpoint *e)
 			hear(b, e, datagram, (size_t)n);
 		else if (errno == EAGAIN)
 			return;
+		else if (errno == EBADMSG)
+			ftt_beat_count(&b->engine->counters_beat.channel_malformed, 1);
 		/* else: a pending error of the socket; reading it has cleared it */
 	}
 }

@@ -16,6 +16,13 @@
 #include <unistd.h>
 #include "beat.h"
 
+static const struct ftt_link_kind *const kinds[] = {
+	[FTT_UDP] = &ftt_link_udp,
+	[FTT_MULTICAST] = &ftt_link_multicast,
+	[FTT_ETHERNET] = &ftt_link_ethernet,
+	[FTT_SERIAL] = &ftt_link_serial,
+};
+
 /* Returns the endpoint of a link, which other links may use already. NULL with a reason. */
 static struct ftt_endpoint *endpoint_of(struct ftt_beat *b, const struct ftt_link_kind *kind, const struct ftt_link *l,
 					char *why, size_t why_len)
@@ -29,7 +36,11 @@ static struct ftt_endpoint *endpoint_of(struct ftt_beat *b, const struct ftt_lin
 	e->link = l;
 	e->fd = -1;
 	b->n_endpoints++; /* also when it fails: what was opened is closed at the end */
-	return kind->open(e, b->engine->cfg.channel_port, why, why_len) ? e : NULL;
+	if (!kind->open(e, &b->engine->cfg, why, why_len))
+		return NULL;
+	if (kind->attach)
+		kind->attach(e);
+	return e;
 }
 
 static bool open_links(struct ftt_beat *b, uint32_t i, char *err, size_t err_len)
@@ -39,7 +50,7 @@ static bool open_links(struct ftt_beat *b, uint32_t i, char *err, size_t err_len
 	char why[300];
 
 	for (uint32_t k = 0; k < c->n_links; k++) {
-		const struct ftt_link_kind *kind = &ftt_link_udp;
+		const struct ftt_link_kind *kind = kinds[c->link[k].transport];
 		struct ftt_beat_link *l = &p->link[k];
 
 		if (kind->resolve(&c->link[k], b->engine->cfg.channel_port, &l->to, why, sizeof(why)))
@@ -55,6 +66,18 @@ static bool open_links(struct ftt_beat *b, uint32_t i, char *err, size_t err_len
 	return true;
 }
 
+static const char *wrong_links(const struct ftt_peer_config *peer)
+{
+	if (peer->n_links < 1 || peer->n_links > FTT_MAX_LINKS)
+		return "the number of links to a peer must be 1 to 8";
+	if (peer->link[0].transport != FTT_UDP)
+		return "the first link to a peer must be UDP";
+	for (uint32_t k = 0; k < peer->n_links; k++)
+		if (peer->link[k].transport >= sizeof(kinds) / sizeof(kinds[0]))
+			return "a link has a transport that this engine does not know";
+	return NULL;
+}
+
 static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len)
 {
 	const char *what = NULL;
@@ -68,8 +91,7 @@ static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len
 	else if (!cfg->boot_id)
 		what = "boot_id must not be 0";
 	for (uint32_t i = 0; !what && i < cfg->n_peers; i++) {
-		if (cfg->peer[i].n_links < 1 || cfg->peer[i].n_links > FTT_MAX_LINKS)
-			what = "the number of links to a peer must be 1 to 8";
+		what = wrong_links(&cfg->peer[i]);
 		for (uint32_t k = 0; k < i; k++)
 			if (cfg->peer[i].node_id == cfg->peer[k].node_id)
 				what = "two peers have the same name";

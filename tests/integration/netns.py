@@ -78,8 +78,8 @@ class Net:
 
     def __init__(self, stack: ExitStack) -> None:
         self.client, self.node, self.peer = (self._namespace(stack) for _ in range(3))
-        self._join(self.node, "svc0", self.client, "eth0", "77")
-        self._join(self.node, "peer0", self.peer, "peer0", "78")
+        self.join(self.node, "svc0", self.client, "eth0", "77")
+        self.join(self.node, "peer0", self.peer, "peer0", "78")
         self.node.run("ip", "route", "add", "default", "via", "10.77.0.10")
         self.node.run("ip", "-6", "route", "add", "default", "via", "fd77::10")
 
@@ -90,7 +90,8 @@ class Net:
         return namespace
 
     @staticmethod
-    def _join(left: Namespace, name: str, right: Namespace, right_name: str, net: str) -> None:
+    def join(left: Namespace, name: str, right: Namespace, right_name: str, net: str) -> None:
+        """Lay a cable between two namespaces, with addresses 10.NET.0.1 and fdNET::1 at the left end."""
         pair = (
             "ip",
             "link",

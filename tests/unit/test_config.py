@@ -150,6 +150,74 @@ def test_what_is_wrong_with_one_of_several_peers(tmp_path: Path, old: str, new: 
     assert any(error in found for found in errors_of(tmp_path, THREE.replace(old, new, 1)))
 
 
+LINKS = GOOD.replace(
+    "[[group]]",
+    """[[link]]
+transport = "multicast"
+interface = "svc0"
+remote = "239.255.77.1"
+[[link]]
+transport = "ethernet"
+interface = "svc0"
+remote = "02:00:00:00:00:02"
+[[link]]
+transport = "serial"
+device = "/dev/ttyS0"
+baud = 115200
+[[group]]""",
+    1,
+)
+
+
+def test_links_of_every_kind(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(LINKS)
+    kinds = [link.transport for link in load(path).peer[0].link]
+    assert kinds == ["udp", "multicast", "ethernet", "serial"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        (
+            'interface = "svc0"\nremote = "239',
+            'remote = "239',
+            "link[1].interface: missing (transport multicast",
+        ),
+        ("239.255.77.1", "10.77.0.2", "link[1].remote: '10.77.0.2' is not a multicast address"),
+        ("02:00:00:00:00:02", "02:00:00:00:00", "link[2].remote: '02:00:00:00:00' is not a MAC address"),
+        ("baud = 115200", "baud = 115201", "link[3].baud: 115201 is not allowed (allowed: 9600, 19200"),
+        (
+            "baud = 115200",
+            "baud = 9600",
+            "link[3].baud: at 9600 a heartbeat takes 312 ms, too long for the 100",
+        ),
+        ("baud = 115200\n", "", "link[3].baud: missing"),
+        ("/dev/ttyS0", "ttyS0", "link[3].device: 'ttyS0' is not allowed"),
+        (
+            'device = "/dev/ttyS0"',
+            'device = "/dev/ttyS0"\nlocal = "::1"',
+            "link[3].local: transport serial has no",
+        ),
+        (
+            '[[link]]\ninterface = "peer0"',
+            '[[link]]\ntransport = "ethernet"\ninterface = "peer0"',
+            "link[0].transport: 'ethernet', but",
+        ),
+        ('"multicast"', '"carrier pigeon"', "allowed: ethernet, multicast, serial, udp"),
+    ],
+)
+def test_what_is_wrong_with_a_link(tmp_path: Path, old: str, new: str, error: str) -> None:
+    assert any(error in found for found in errors_of(tmp_path, LINKS.replace(old, new, 1)))
+
+
+def test_a_serial_line_has_two_ends(tmp_path: Path) -> None:
+    line = '[[peer.link]]\ntransport = "serial"\ndevice = "/dev/ttyS0"\nbaud = 115200\n'
+    text = THREE.replace('[[peer]]\nname = "gamma"', line + '[[peer]]\nname = "gamma"', 1)
+    text = text.replace("[[group]]", line + "[[group]]", 1)
+    assert any("used by peer[0].link[1] already" in error for error in errors_of(tmp_path, text))
+
+
 def test_all_errors_come_at_once(tmp_path: Path) -> None:
     bad = (
         GOOD.replace('cluster = "lab"', "cluster = 5").replace('"80/tcp"', "80") + "workers = 0\nnonsense = 1"

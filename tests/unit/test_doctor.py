@@ -35,14 +35,17 @@ SITE = Site(
     service_interface="svc0",
     peer_interface="peer0",
     links=(("peer0", ip_address("10.78.0.1")),),
+    multicast=frozenset({"svc0"}),
+    ethernet=frozenset({"peer0"}),
+    serial={"/dev/ttyS0": ""},
     service_addresses=frozenset({SERVICE4}),
     key_file="/etc/fttcp/key",
     key_mode=0o600,
     default_interfaces=frozenset({"svc0"}),
     interfaces={
-        "lo": Interface(65536, True, 0, frozenset({SERVICE4})),
-        "svc0": Interface(1500, True, 0, frozenset({ip_address("10.77.0.1")})),
-        "peer0": Interface(1500, True, 1, frozenset({ip_address("10.78.0.1")})),
+        "lo": Interface(65536, True, False, 0, frozenset({SERVICE4})),
+        "svc0": Interface(1500, True, True, 0, frozenset({ip_address("10.77.0.1")})),
+        "peer0": Interface(1500, True, True, 1, frozenset({ip_address("10.78.0.1")})),
     },
 )
 
@@ -111,6 +114,17 @@ def test_limits_of_the_machine() -> None:
     assert machine_status(replace(MACHINE, capabilities=0, memlock=-1))["locked memory"] is Status.OK
     assert machine_status(replace(MACHINE, clock_source="hpet"))["clock source"] is Status.WARN
     assert machine_status(replace(MACHINE, bridge_calls_iptables=True))["bridges"] is Status.WARN
+
+
+def test_links_without_addresses() -> None:
+    deaf = replace(SITE.interfaces["svc0"], multicast=False)
+    status = site_status(replace(SITE, interfaces={**SITE.interfaces, "svc0": deaf}))
+    assert status["multicast svc0"] is Status.FAIL
+    assert site_status(replace(SITE, ethernet=frozenset({"eth9"})))["interface eth9"] is Status.FAIL
+    assert (
+        site_status(replace(SITE, serial={"/dev/ttyS9": "No such device"}))["serial /dev/ttyS9"]
+        is Status.FAIL
+    )
 
 
 def test_faults_of_the_site() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fttcp.runtime.config.schema import (
+    LINK_KEYS,
     MAX_WORKERS,
     QUEUE_OUT_OFFSET,
     Config,
@@ -13,14 +15,38 @@ from fttcp.runtime.config.schema import (
     PeerSection,
 )
 
+_MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
+_BITS_OF_A_BEAT = 3000
+"""On a serial line, framed, ten bits for each byte."""
+
 
 def check(config: Config, errors: list[str], in_short: bool) -> None:
     """Note what is wrong between values, or cannot be said by a type. ``in_short``: the file has the short
     form of a pair, so places are named by it."""
-    for i, peer in enumerate(config.peer):
-        _check_peer(
-            config, peer, "peer" if in_short else f"peer[{i}]", "" if in_short else f"peer[{i}].", errors
-        )
+    names, prefixes = (["peer"], [""]) if in_short else _names(len(config.peer))
+    sound = [
+        _check_peer(config, peer, name, prefix, errors)
+        for peer, name, prefix in zip(config.peer, names, prefixes, strict=True)
+    ]
+    _check_between_peers(config, errors)
+    for i, group in enumerate(config.group):
+        _check_group(group, f"group[{i}]", errors)
+        for peer, prefix, good in zip(config.peer, prefixes, sound, strict=True):
+            if good:
+                _check_mirror(group, f"group[{i}]", peer.link[0], f"{prefix}link[0]", errors)
+                _check_speed(group, f"group[{i}]", peer, prefix, errors)
+    _check_overlaps(config, errors)
+
+
+def _names(count: int) -> tuple[list[str], list[str]]:
+    """Return how peers are called in complaints, and how their links begin."""
+    names = [f"peer[{i}]" for i in range(count)]
+    return names, [f"{name}." for name in names]
+
+
+def _check_between_peers(config: Config, errors: list[str]) -> None:
+    """Peers differ in name, share the address of the commit channel, and no serial line."""
+    lines: dict[str, str] = {}
     for i, peer in enumerate(config.peer):
         if peer.name in [other.name for other in config.peer[:i]]:
             errors.append(f"peer[{i}].name: {peer.name!r} is the name of another peer as well")
@@ -29,24 +55,37 @@ def check(config: Config, errors: list[str], in_short: bool) -> None:
                 f"peer[{i}].link[0].local: {peer.link[0].local!r} is not that of peer[0], "
                 f"{config.peer[0].link[0].local!r} (the commit channel has one address for all peers)"
             )
-    for i, group in enumerate(config.group):
-        _check_group(config, group, f"group[{i}]", errors)
-        for k, peer in enumerate(config.peer):
-            place = "link[0]" if in_short else f"peer[{k}].link[0]"
-            _check_mirror(group, f"group[{i}]", peer.link[0], place, errors)
-    _check_overlaps(config, errors)
+        for k, link in enumerate(peer.link):
+            place = f"peer[{i}].link[{k}]"
+            if link.device is not None and lines.setdefault(link.device, place) != place:
+                errors.append(
+                    f"{place}.device: {link.device!r} is used by {lines[link.device]} already "
+                    "(a line has two ends)"
+                )
+    if lines and len(config.group) > 1:
+        errors.append(
+            f"{lines.popitem()[1]}.device: a serial line carries the heartbeats of one group, and there are "
+            f"{len(config.group)} (allowed: one [[group]])"
+        )
 
 
-def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, errors: list[str]) -> None:
+def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, errors: list[str]) -> bool:
+    """Return whether every link has the keys that it needs."""
     if config.node.name == peer.name:
         errors.append(f"{where}.name: {peer.name!r} is this node's own name (allowed: the other node's name)")
-    if peer.link[0].interface != config.node.peer_interface:
+    first = peer.link[0]
+    if first.transport != "udp":
         errors.append(
-            f"{prefix}link[0].interface: {peer.link[0].interface!r} is not node.peer_interface "
+            f"{prefix}link[0].transport: {first.transport!r}, but the first link carries the commit channel "
+            "(allowed: udp)"
+        )
+    elif first.interface not in (None, config.node.peer_interface):
+        errors.append(
+            f"{prefix}link[0].interface: {first.interface!r} is not node.peer_interface "
             f"{config.node.peer_interface!r} (the first link carries the mirror)"
         )
-    for i, link in enumerate(peer.link):
-        _check_link(link, f"{prefix}link[{i}]", errors)
+    sound = [_check_link(link, f"{prefix}link[{i}]", errors) for i, link in enumerate(peer.link)]
+    return all(sound) and first.transport == "udp"
 
 
 def _check_mirror(group: GroupSection, where: str, link: LinkSection, place: str, errors: list[str]) -> None:
@@ -72,9 +111,39 @@ def _address(text: str, where: str, errors: list[str]) -> IPv4Address | IPv6Addr
         return None
 
 
-def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
-    local = _address(link.local, f"{where}.local", errors)
-    remote = _address(link.remote, f"{where}.remote", errors)
+def _check_link(link: LinkSection, where: str, errors: list[str]) -> bool:
+    """Return whether the link has the keys of its transport; then their values have been checked as well."""
+    needed, possible = LINK_KEYS[link.transport]
+    given = {
+        name for name in link.__struct_fields__ if name != "transport" and getattr(link, name) is not None
+    }
+    missing = [key for key in needed if key not in given]
+    foreign = sorted(given.difference(needed, possible))
+    errors += [f"{where}.{key}: missing (transport {link.transport} needs it)" for key in missing]
+    errors += [
+        f"{where}.{key}: transport {link.transport} has no such key "
+        f"(allowed: {', '.join((*needed, *possible))})"
+        for key in foreign
+    ]
+    if missing:
+        return False
+    if link.transport == "udp":
+        _check_addresses(link, where, errors)
+    elif link.transport == "multicast":
+        group = _address(str(link.remote), f"{where}.remote", errors)
+        if group and not group.is_multicast:
+            errors.append(
+                f"{where}.remote: {link.remote!r} is not a multicast address "
+                "(allowed: one such as 239.255.77.1 or ff15::77)"
+            )
+    elif link.transport == "ethernet" and not _MAC.fullmatch(str(link.remote)):
+        errors.append(f"{where}.remote: {link.remote!r} is not a MAC address (allowed: 02:00:00:00:00:01)")
+    return True
+
+
+def _check_addresses(link: LinkSection, where: str, errors: list[str]) -> None:
+    local = _address(str(link.local), f"{where}.local", errors)
+    remote = _address(str(link.remote), f"{where}.remote", errors)
     if local and remote:
         if local.version != remote.version:
             errors.append(
@@ -88,7 +157,7 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
             errors.append(f"{where}.remote_v6: {link.remote_v6!r} is not an IPv6 address")
 
 
-def _check_group(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
+def _check_group(group: GroupSection, where: str, errors: list[str]) -> None:
     for i, text in enumerate(group.addresses):
         _address(text, f"{where}.addresses[{i}]", errors)
     for i, text in enumerate(group.ports):
@@ -108,9 +177,20 @@ def _check_group(config: Config, group: GroupSection, where: str, errors: list[s
         )
 
 
-def _version(text: str) -> int:
+def _check_speed(group: GroupSection, where: str, peer: PeerSection, prefix: str, errors: list[str]) -> None:
+    """A serial line that takes half of D for one heartbeat would be called lost all the time."""
+    for i, link in enumerate(peer.link):
+        beat_ms = 1000 * _BITS_OF_A_BEAT // link.baud if link.baud is not None else 0
+        if 2 * beat_ms > group.timing.lease_ms:
+            errors.append(
+                f"{prefix}link[{i}].baud: at {link.baud} a heartbeat takes {beat_ms} ms, too long for the "
+                f"{group.timing.lease_ms} ms (heartbeat_ms * heartbeat_misses) of {where}"
+            )
+
+
+def _version(text: str | None) -> int:
     try:
-        return ip_address(text).version
+        return ip_address(text or "").version
     except ValueError:
         return 0
 

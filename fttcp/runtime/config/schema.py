@@ -13,6 +13,8 @@ Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
 PortText = Annotated[str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$")]
 Word = Annotated[str, Meta(min_length=1)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
+Address = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:%]{1,45}$")]
+Device = Annotated[str, Meta(pattern=r"^/[^\s]{1,62}$")]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 NOTIFIED_EVENTS = (
@@ -60,13 +62,25 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinkSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[[peer.link]] or [[link]]: a way to a peer; the first one carries the mirror and the commit channel."""
+    """[[peer.link]] or [[link]]: a way to a peer; the first one carries mirror and commit channel, too.
+    Which keys a transport has: LINK_KEYS."""
 
-    interface: Interface
-    local: Word
-    remote: Word
-    remote_v6: Word | None = None
+    transport: Literal["udp", "multicast", "ethernet", "serial"] = "udp"
+    interface: Interface | None = None
+    local: Address | None = None
+    remote: Address | None = None
+    remote_v6: Address | None = None
+    device: Device | None = None
+    baud: Literal[9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600, 1000000, 3000000] | None = None
 
+
+LINK_KEYS = {
+    "udp": (("interface", "local", "remote"), ("remote_v6",)),
+    "multicast": (("interface", "remote"), ()),
+    "ethernet": (("interface", "remote"), ()),
+    "serial": (("device", "baud"), ()),
+}
+"""For each transport the keys that it needs and those that it may have."""
 
 Links = Annotated[list[LinkSection], Meta(min_length=1, max_length=MAX_LINKS)]
 

@@ -107,10 +107,21 @@ struct ftt_port {
 	uint8_t pad;
 };
 
+/* On what heartbeats travel; the peer link (commits, mirror) is always UDP. */
+enum ftt_transport {
+	FTT_UDP = 0,
+	FTT_MULTICAST = 1, /* UDP to a group, hop limit 1 */
+	FTT_ETHERNET = 2,  /* frames of an EtherType of our own: no IP is needed */
+	FTT_SERIAL = 3     /* a tty; one peer for each */
+};
+
 struct ftt_link {
-	char interface[16];
-	char local[46];  /* our address on this link, text */
-	char remote[46]; /* the peer's address on this link, text */
+	uint32_t transport; /* enum ftt_transport */
+	uint32_t baud;      /* serial; 0 leaves the speed alone */
+	char interface[16]; /* all but serial */
+	char local[46];     /* UDP: our address on this link, text */
+	char remote[46];    /* the peer's address, text: UDP; the group: multicast; a MAC address: Ethernet */
+	char device[64];    /* serial */
 };
 
 /* One of the other nodes of the group. Both ends list the links between them in the same order. */
