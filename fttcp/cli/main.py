@@ -10,6 +10,7 @@ from fttcp import __version__
 
 _COMMANDS = {
     "check-config": ("fttcp.cli.files:check_config", "Check a configuration file; name every error in it."),
+    "cleanup": ("fttcp.cli.cleanup:cleanup", "Remove every trace of a daemon that was killed."),
     "connections": ("fttcp.cli.questions:connections", "List the connections of the node's groups."),
     "demo": ("lab.demo:demo", "A download survives the crash of the host that serves it."),
     "doctor": ("fttcp.cli.doctor:doctor", "Say what this machine has, what is missing, what to do."),

@@ -17,7 +17,7 @@ from pyroute2 import AsyncIPRoute
 from fttcp.datapath import kernel
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, remove_rules
 
-_RECORD = "network.json"
+RECORD = "network.json"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class NetworkSetup:
 
     def __init__(self, groups: Sequence[GroupNet], run_dir: Path) -> None:
         self._groups = {group.name: group for group in groups}
-        self._path = run_dir / _RECORD
+        self._path = run_dir / RECORD
         self._backup = dict.fromkeys(self._groups, False)
         self._lock = asyncio.Lock()
 
@@ -208,7 +208,7 @@ async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Rec
 async def cleanup(run_dir: Path) -> bool:
     """Undoes what the record in `run_dir` tells of (a killed node's, too). Says whether there was
     anything. Raises KernelError or RulesError; the record then stays, and it can be tried again."""
-    path = run_dir / _RECORD
+    path = run_dir / RECORD
     record = Record.load(path)
     async with kernel.netlink() as ipr:
         await _undo(ipr, record)

@@ -28,7 +28,7 @@ _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 10.0
 _STEADY_S = 10.0
 _STOP_GRACE_S = 3.0
-_RECORD = "servers.json"
+RECORD = "servers.json"
 
 OnChange = Callable[[bool, Cause, str], None]
 """(healthy, cause of a failure, a sentence for people)"""
@@ -116,7 +116,7 @@ class Supervisor:
         self._group, self._ports, self._on_change = group, tuple(ports), on_change
         self._commands = [_Command(command) for command in commands]
         self._hang_after_s = hang_after_ms / 1000
-        self._record = run_dir / f"{group}.{_RECORD}"
+        self._record = run_dir / f"{group}.{RECORD}"
         self._loop = asyncio.get_running_loop()
         self._healthy = False
         self._reason = "not started"
@@ -132,7 +132,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Kill what an earlier daemon left, then start every command."""
-        self._kill_leftovers()
+        kill_leftovers(self._record)
         for command in self._commands:
             self._start(command)
 
@@ -250,13 +250,18 @@ class Supervisor:
         draft.write_text(json.dumps(running), encoding="ascii")
         draft.replace(self._record)
 
-    def _kill_leftovers(self) -> None:
-        """Kill the process groups that a killed daemon left: members older than their pid's next use."""
-        if not self._record.exists():
-            return
-        for pgrp, start_ticks in json.loads(self._record.read_text(encoding="ascii")):
-            leader = process_stat(pgrp)
-            same = leader.start_ticks == start_ticks if leader is not None else bool(group_members(pgrp))
-            if same:
-                _kill_group(pgrp, signal.SIGKILL)
-        self._record.unlink()
+
+def kill_leftovers(record: Path) -> int:
+    """Kill the process groups that a killed daemon left, by its ``GROUP.servers.json``; remove that file, and
+    return how many there were. Only members that are older than their pid's next use are killed."""
+    if not record.exists():
+        return 0
+    killed = 0
+    for pgrp, start_ticks in json.loads(record.read_text(encoding="ascii")):
+        leader = process_stat(pgrp)
+        same = leader.start_ticks == start_ticks if leader is not None else bool(group_members(pgrp))
+        if same:
+            killed += 1
+            _kill_group(pgrp, signal.SIGKILL)
+    record.unlink()
+    return killed

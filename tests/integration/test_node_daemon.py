@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -66,9 +67,10 @@ class Daemon:
         chains = "\n".join(line for lines in rules for line in lines if "FTT" in line)
         return (chains, self.net.run("ip", "-br", "addr", "show", "lo"), self.net.run("ip", "rule"))
 
-    def start(self) -> None:
+    def start(self, environment: dict[str, str] | None = None) -> None:
         command = self.net.command(FTTCP, "node", "--config", str(self.config))
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | (environment or {})
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
     def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

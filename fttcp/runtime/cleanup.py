@@ -1,0 +1,43 @@
+"""Removes what a killed daemon left: processes, network settings, files of the run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fttcp.datapath.network import RECORD as NETWORK_RECORD
+from fttcp.datapath.network import Record, cleanup
+from fttcp.health.process import RECORD as SERVERS_RECORD
+from fttcp.health.process import kill_leftovers
+from fttcp.runtime.rundir import PID_FILE, only_one
+
+SOCKET = "control.sock"
+
+
+async def clean(run_dir: Path) -> dict[str, Any]:
+    """Remove everything and return what there was; may be repeated. Servers end first, the firewall rules go
+    last: until then nothing of a group passes. Raises BusyError while a daemon runs there, KernelError or
+    RulesError if something cannot be undone (the records stay, and it can be tried again)."""
+    found: dict[str, Any] = {
+        "servers": 0,
+        "rules": [],
+        "addresses": [],
+        "tables": [],
+        "sysctls": [],
+        "files": [],
+    }
+    if not run_dir.is_dir():
+        return found
+    stale = [name for name in (PID_FILE, SOCKET) if (run_dir / name).exists()]
+    with only_one(run_dir):
+        found["servers"] = sum(map(kill_leftovers, sorted(run_dir.glob(f"*.{SERVERS_RECORD}"))))
+        record = Record.load(run_dir / NETWORK_RECORD)
+        await cleanup(run_dir)
+        (run_dir / SOCKET).unlink(missing_ok=True)
+    return found | {
+        "rules": sorted({name for name, _ in record.rules}),
+        "addresses": sorted(record.addresses),
+        "tables": sorted(record.tables),
+        "sysctls": sorted(record.sysctls),
+        "files": stale,
+    }

@@ -1,0 +1,262 @@
+"""Operating one daemon on a real kernel: clean-up after a kill, reload, maintenance, systemd, events."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.netns import needs_root
+from tests.integration.test_node_daemon import FTTCP, Daemon, serving
+
+pytestmark = needs_root
+
+SECOND_GROUP = """
+[[group]]
+name = "second"
+addresses = ["10.77.0.101"]
+ports = ["81/tcp"]
+command = "{python} -m http.server --bind 10.77.0.101 81"
+channel_port = 7730
+queue = 7740
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    yield daemon
+    daemon.close()
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, f"not in time: {what}"
+        time.sleep(0.02)
+
+
+def snapshot(daemon: Daemon) -> dict[str, list[str]]:
+    """Every network setting of the daemon's namespace.
+
+    Left out is what is nobody's setting: built-in tables without a rule, which iptables-nft leaves behind,
+    and neighbours that the kernel has asked for in vain or is about to.
+    """
+    shown = {
+        tool: [
+            line
+            for line in daemon.net.run(tool).splitlines()
+            if line.startswith("-A") or (line.startswith(":") and line.split()[1] == "-")
+        ]
+        for tool in ("iptables-save", "ip6tables-save")
+    }
+    for command in (
+        "ip addr",
+        "ip rule",
+        "ip -6 rule",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "ip neigh",
+        "ip neigh show proxy",
+        "ip -6 neigh show proxy",
+        "sysctl -a -r ^net[.](ipv4|ipv6|core|netfilter)[.]",
+    ):
+        lines = daemon.net.run(*command.split()).splitlines()
+        shown[command] = sorted(line for line in lines if not re.search(r"\b(FAILED|INCOMPLETE)\s*$", line))
+    return shown
+
+
+def test_cleanup_after_kill_leaves_no_trace_and_may_be_repeated(daemon: Daemon) -> None:
+    before = snapshot(daemon)
+    daemon.start()
+    server = daemon.until(serving)["server"]["pid"]
+    during = snapshot(daemon)
+    assert daemon.process is not None
+    refused = subprocess.run(
+        daemon.net.command(FTTCP, "cleanup", "--config", str(daemon.config)), capture_output=True, text=True
+    )
+    assert refused.returncode == 1 and f"pid {daemon.process.pid}" in refused.stderr
+    assert snapshot(daemon) == during and serving(daemon.group())
+    daemon.end(signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{server}").exists(), "the server ends with its daemon")
+    assert snapshot(daemon) != before
+    words = daemon.net.command(FTTCP, "cleanup", "--config", str(daemon.config), "--json")
+    removed = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)["removed"]
+    assert removed["rules"] == ["web"] and removed["addresses"] == ["10.77.0.100", "fd77::100"]
+    assert snapshot(daemon) == before
+    assert list((daemon.home / "run").iterdir()) == []
+    removed = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)["removed"]
+    assert not any(removed.values())
+    assert snapshot(daemon) == before
+
+
+def test_a_restart_after_kill_cleans_up_what_its_configuration_no_longer_has(daemon: Daemon) -> None:
+    before = snapshot(daemon)
+    daemon.config.write_text(daemon.config.read_text() + second(daemon))
+    daemon.start()
+    daemon.until(serving)
+    assert "10.77.0.101" in daemon.net.run("ip", "addr", "show", "lo")
+    daemon.end(signal.SIGKILL)
+    daemon.config.write_text(daemon.config.read_text().replace(second(daemon), ""))
+    daemon.start()
+    daemon.until(serving)
+    assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
+    assert "second" not in daemon.net.run("iptables-save")
+    assert daemon.end(signal.SIGTERM)[0] == 0
+    assert snapshot(daemon) == before
+
+
+def second(daemon: Daemon) -> str:
+    python = re.search(r'command = "(\S+)', daemon.config.read_text())
+    assert python is not None
+    return SECOND_GROUP.format(python=python.group(1))
+
+
+def test_reload_touches_only_what_changed(daemon: Daemon) -> None:
+    daemon.start()
+    web = daemon.until(serving)
+    good = daemon.config.read_text()
+    daemon.config.write_text(good + second(daemon))
+    added = daemon.tool("reload")
+    assert added.returncode == 0 and "group second: added" in added.stdout, added.stderr
+
+    def second_serves() -> bool:
+        groups = json.loads(daemon.tool("status", "--json").stdout)["groups"]
+        return len(groups) == 2 and serving(groups[1])
+
+    eventually(second_serves, "the new group serves")
+    now = daemon.group()
+    assert (now["server"]["pid"], now["epoch"]) == (web["server"]["pid"], web["epoch"])
+    daemon.config.write_text(good.replace("[peer]", 'log_level = "error"\n[peer]'))
+    changed = json.loads(daemon.tool("reload", "--json").stdout)
+    assert changed["removed"] == ["second"] and changed["changed"] == ["node.log_level: 'info' -> 'error'"]
+    assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
+    assert "second" not in daemon.net.run("iptables-save")
+    assert daemon.group()["server"]["pid"] == web["server"]["pid"]
+
+
+def order(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that finds its daemon by the socket: the configuration may be wrong."""
+    place = ("--socket", str(daemon.home / "run" / "control.sock"))
+    return subprocess.run([FTTCP, *words, *place], capture_output=True, text=True)
+
+
+def test_a_refused_reload_changes_nothing(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.until(serving)
+    during, good = snapshot(daemon), daemon.config.read_text()
+    for text, reasons in (
+        (good.replace('"80/tcp"', '"81/tcp"') + second(daemon), ["group.web.ports", "needs? a restart"]),
+        (good.replace("hang_after_ms = 200", "hang_after_ms = 1"), ["hang_after_ms: 1 is below 20"]),
+        (good + second(daemon).replace("7740", "7700"), ["queue: 7700 is too near"]),
+    ):
+        daemon.config.write_text(text)
+        refused = order(daemon, "reload")
+        assert refused.returncode == 1
+        assert all(re.search(reason, refused.stderr) for reason in reasons), refused.stderr
+        assert (
+            snapshot(daemon) == during
+            and len(json.loads(order(daemon, "status", "--json").stdout)["groups"]) == 1
+        )
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+
+    def kinds() -> list[str]:
+        words = [FTTCP, "history", "--state-dir", str(daemon.home / "state"), "--json"]
+        told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        return [event["event"] for event in told["events"]]
+
+    eventually(lambda: kinds().count("reload-refused") == 4, "SIGHUP reloads")
+    daemon.config.write_text(good)
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: kinds()[-1] == "reloaded", "SIGHUP reloads a good configuration")
+    assert serving(daemon.group())
+
+
+def test_a_new_group_that_cannot_start_is_taken_back(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.until(serving)
+    during = snapshot(daemon)
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(daemon.home / "no-fifo"))
+        text = daemon.config.read_text() + second(daemon)
+        daemon.config.write_text(
+            text.replace("[peer]", f'notify = {{ fifo = "{daemon.home}/no-fifo" }}\n[peer]')
+        )
+        refused = order(daemon, "reload")
+    assert refused.returncode == 1 and "is no FIFO" in refused.stderr
+    assert snapshot(daemon) == during and serving(daemon.group())
+
+
+def test_maintenance_outlives_the_daemon(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.until(serving)
+    paused = daemon.tool("pause", "web")
+    assert paused.returncode == 0 and "is not heard" in paused.stdout, paused.stderr
+    assert daemon.end(signal.SIGTERM)[0] == 0
+    daemon.start()
+    assert daemon.until(serving)["paused"]
+    assert "PAUSED" in daemon.tool("status").stdout
+    assert daemon.tool("resume", "--all").returncode == 0
+    assert not daemon.group()["paused"]
+
+
+def test_systemd_is_told_of_start_watchdog_reload_and_end(daemon: Daemon) -> None:
+    address = daemon.home / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(10)
+        daemon.start({"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "300000"})
+        said = [manager.recv(4096).decode()]
+        while not said[-1].startswith("STATUS=web: primary (solo)"):
+            said.append(manager.recv(4096).decode())
+        assert said[0].startswith("READY=1") and "WATCHDOG=1" in said
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGHUP)
+        while not said[-1].startswith("RELOADING=1\nMONOTONIC_USEC="):
+            said.append(manager.recv(4096).decode())
+        while not said[-1].startswith("READY=1"):
+            said.append(manager.recv(4096).decode())
+        daemon.process.send_signal(signal.SIGTERM)
+        while said[-1] != "STOPPING=1":
+            said.append(manager.recv(4096).decode())
+    assert daemon.end(signal.SIGTERM)[0] == 0
+
+
+def test_events_are_followed_live(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.until(serving)
+    words = [FTTCP, "events", "--follow", "--json", "--config", str(daemon.config)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["event"] == "started"
+        daemon.net.run("ip", "link", "set", "svc0x", "down")
+        for line in follower.stdout:
+            if json.loads(line)["event"] == "carrier":
+                break
+        daemon.end(signal.SIGTERM)
+        assert follower.wait(10) == 1
+
+
+def test_hooks_and_fifo_are_told(daemon: Daemon) -> None:
+    hook = daemon.home / "hook"
+    hook.write_text(f'#!/bin/sh\necho "$FTTCP_EVENT $FTTCP_ROLE" >>{daemon.home}/told\n')
+    hook.chmod(0o755)
+    notify = f'notify = {{ command = "{hook}", fifo = "{daemon.home}/fifo" }}'
+    daemon.config.write_text(daemon.config.read_text().replace("[peer]", f"{notify}\n[peer]"))
+    os.mkfifo(daemon.home / "fifo")
+    with os.fdopen(os.open(daemon.home / "fifo", os.O_RDONLY | os.O_NONBLOCK)) as fifo:
+        daemon.start()
+        daemon.until(serving)
+        eventually(lambda: "role primary" in (daemon.home / "told").read_text(), "the hook ran")
+        told = [json.loads(line)["event"] for line in fifo]
+        assert "role" in told and "server-healthy" in told
+    assert daemon.end(signal.SIGTERM)[0] == 0
