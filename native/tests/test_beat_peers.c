@@ -6,27 +6,6 @@
 
 static struct ftt_engine a, b, c;
 
-/* Alpha's peers are beta (0) and gamma (1); beta's are alpha, gamma; gamma's are alpha, beta. */
-static void start_three(void)
-{
-	configure(&a, ALPHA, 111);
-	configure_peer(&a, 1, ALPHA, GAMMA);
-	configure(&b, BETA, 222);
-	configure_peer(&b, 1, BETA, GAMMA);
-	configure(&c, GAMMA, 333);
-	configure_peer(&c, 1, GAMMA, BETA);
-	start(&a);
-	start(&b);
-	start(&c);
-}
-
-static void stop_three(void)
-{
-	stop(&c);
-	stop(&b);
-	stop(&a);
-}
-
 static void wait_both_up(struct ftt_engine *e, uint64_t boot0, uint64_t boot1)
 {
 	uint32_t heard = 0;
@@ -39,14 +18,35 @@ static void wait_both_up(struct ftt_engine *e, uint64_t boot0, uint64_t boot1)
 	}
 }
 
+/* Alpha's peers are beta (0) and gamma (1); beta's are alpha, gamma; gamma's are alpha, beta. */
+static void start_three(void)
+{
+	configure(&a, ALPHA, 111);
+	configure_peer(&a, 1, ALPHA, GAMMA);
+	configure(&b, BETA, 222);
+	configure_peer(&b, 1, BETA, GAMMA);
+	configure(&c, GAMMA, 333);
+	configure_peer(&c, 1, GAMMA, BETA);
+	start(&a);
+	start(&b);
+	start(&c);
+	wait_both_up(&a, 222, 333);
+	wait_both_up(&b, 111, 333);
+	wait_both_up(&c, 111, 222);
+}
+
+static void stop_three(void)
+{
+	stop(&c);
+	stop(&b);
+	stop(&a);
+}
+
 static void test_three_find_each_other(void)
 {
 	struct ftt_status status = {0};
 
 	start_three();
-	wait_both_up(&a, 222, 333);
-	wait_both_up(&b, 111, 333);
-	wait_both_up(&c, 111, 222);
 	CHECK_EQ(a.shared.commit_session[0], b.shared.commit_session[0]);
 	CHECK_EQ(a.shared.commit_session[1], c.shared.commit_session[0]);
 	CHECK_EQ(b.shared.commit_session[1], c.shared.commit_session[1]);
