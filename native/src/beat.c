@@ -209,6 +209,7 @@ void *ftt_beat_main(void *arg)
 		error = wait_for_work(b);
 		now = ftt_now_ns();
 		tick = take_tick(b, now);
+		ftt_beat_follow_keys(b);
 		judge_lease(b, now, tick);
 		for (uint32_t i = 0; i < b->n_endpoints; i++)
 			ftt_beat_drain(b, &b->endpoint[i]);

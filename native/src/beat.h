@@ -46,7 +46,7 @@ struct ftt_beat {
 	int timer_fd, wake_fd;
 	pthread_t thread;
 	bool lock_made, thread_made;
-	uint32_t n_peers, n_endpoints, key_id;
+	uint32_t n_peers, n_endpoints;
 	uint64_t timeout_ns; /* D * (1 + drift): silence for longer is loss */
 	atomic_bool stop;
 
@@ -54,6 +54,8 @@ struct ftt_beat {
 	struct ftt_peer peer[FTT_MAX_PEERS];
 
 	/* the thread's own */
+	struct ftt_keys keys;
+	uint32_t key_id[FTT_MAX_KEYS], keys_generation;
 	uint64_t next_tick_ns, deadline_ns, attach_ns;
 	uint64_t judge_after_ns;    /* no verdict of silence before: we were stopped ourselves */
 	uint64_t intrusions;        /* met since the start: every beat tells */
@@ -90,6 +92,7 @@ void *ftt_beat_main(void *arg);
 void ftt_beat_wake(struct ftt_beat *b); /* makes the thread look around and send a beat at once */
 
 /* beat_peer.c */
+void ftt_beat_follow_keys(struct ftt_beat *b);
 void ftt_beat_send(struct ftt_beat *b);                               /* one beat to every peer over every link */
 void ftt_beat_drain(struct ftt_beat *b, struct ftt_endpoint *e);      /* takes in all that has come */
 

@@ -5,6 +5,14 @@
 #include <string.h>
 #include "beat.h"
 
+void ftt_beat_follow_keys(struct ftt_beat *b)
+{
+	if (!ftt_keyring_follow(&b->engine->keyring, &b->keys_generation, &b->keys))
+		return;
+	for (uint32_t i = 0; i < b->keys.n; i++)
+		b->key_id[i] = ftt_beat_key_id(b->keys.key[i]);
+}
+
 /* ---- sending ---------------------------------------------------------------------------------- */
 
 static void send_to(struct ftt_beat *b, struct ftt_peer *p, struct ftt_beat_msg *m)
@@ -20,7 +28,7 @@ static void send_to(struct ftt_beat *b, struct ftt_peer *p, struct ftt_beat_msg 
 		size_t len;
 
 		m->link = (uint8_t)i;
-		len = ftt_beat_encode(out, sizeof(out), m, b->engine->cfg.key);
+		len = ftt_beat_encode(out, sizeof(out), m, b->keys.key[b->keys.send]);
 		if (l->endpoint->kind->send(l->endpoint, &l->to, out, len))
 			ftt_beat_count(&b->engine->counters_beat.beats_sent, 1);
 	}
@@ -33,9 +41,10 @@ void ftt_beat_send(struct ftt_beat *b)
 	struct ftt_beat_msg m = {.cluster_id = cfg->cluster_id,
 				 .node_id = cfg->node_id,
 				 .boot_id = cfg->boot_id,
-				 .key_id = b->key_id,
+				 .key_id = b->key_id[b->keys.send],
 				 .intrusions = b->intrusions,
 				 .body = body};
+	uint8_t sealed = cfg->encrypt ? FTT_BEAT_SEALED : 0;
 	uint32_t grant;
 
 	pthread_mutex_lock(&b->lock);
@@ -45,7 +54,7 @@ void ftt_beat_send(struct ftt_beat *b)
 	pthread_mutex_unlock(&b->lock);
 	for (uint32_t i = 0; i < b->n_peers; i++) {
 		m.to_node_id = cfg->peer[i].node_id;
-		m.flags = grant >> i & 1 ? FTT_BEAT_GRANT : 0;
+		m.flags = (grant >> i & 1 ? FTT_BEAT_GRANT : 0) | sealed;
 		send_to(b, &b->peer[i], &m);
 	}
 }
@@ -154,7 +163,17 @@ static uint32_t find_peer(const struct ftt_beat *b, const struct ftt_endpoint *e
 	return i;
 }
 
-static void hear(struct ftt_beat *b, struct ftt_endpoint *e, const uint8_t *datagram, size_t len)
+/* With whichever of our keys it was made. */
+static enum ftt_beat_error decode(const struct ftt_beat *b, uint8_t *datagram, size_t len, struct ftt_beat_msg *m)
+{
+	enum ftt_beat_error error = FTT_BEAT_E_KEY_ID;
+
+	for (uint32_t i = 0; i < b->keys.n && error == FTT_BEAT_E_KEY_ID; i++)
+		error = ftt_beat_decode(datagram, len, b->keys.key[i], b->key_id[i], m);
+	return error;
+}
+
+static void hear(struct ftt_beat *b, struct ftt_endpoint *e, uint8_t *datagram, size_t len)
 {
 	const struct ftt_config *cfg = &b->engine->cfg;
 	struct ftt_counters *c = &b->engine->counters_beat;
@@ -164,7 +183,7 @@ static void hear(struct ftt_beat *b, struct ftt_endpoint *e, const uint8_t *data
 	uint64_t now = ftt_now_ns();
 	uint32_t i;
 
-	error = ftt_beat_decode(datagram, len, cfg->key, b->key_id, &m);
+	error = decode(b, datagram, len, &m);
 	if (error == FTT_BEAT_E_KEY_ID || error == FTT_BEAT_E_MAC) {
 		ftt_beat_count(&c->beats_bad_mac, 1);
 		meet_intrusion(b, e, FTT_INTRUSION_MAC, now);

@@ -149,7 +149,7 @@ struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 		return NULL;
 	}
 	b->engine = e;
-	b->key_id = ftt_beat_key_id(cfg->key);
+	ftt_beat_follow_keys(b);
 	b->timeout_ns = cfg->lease_ns + cfg->lease_ns / 1000000 * cfg->drift_ppm +
 			(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
 	b->lease.worth_ns = cfg->lease_ns;

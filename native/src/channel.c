@@ -49,7 +49,8 @@ static bool find_peers(struct ftt_channel *c, const struct ftt_config *cfg, char
 	return true;
 }
 
-int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len)
+int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
+		     char *err, size_t err_len)
 {
 	struct sockaddr_storage local;
 	uint16_t port = (uint16_t)(cfg->channel_port + 1 + worker);
@@ -58,6 +59,7 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_
 
 	memset(c, 0, sizeof(*c));
 	c->cfg = cfg;
+	c->keyring = keyring;
 	c->worker = worker;
 	/* starts anywhere, but never below an earlier life's: the key changes with the boot id */
 	c->counter = 0;
@@ -94,24 +96,38 @@ void ftt_channel_close(struct ftt_channel *c)
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		free(c->out[k].bytes);
 	free(c->in);
-	sodium_memzero(c->key, sizeof(c->key));
+	sodium_memzero(&c->keys, sizeof(c->keys));
 	c->fd = -1;
+}
+
+/* Makes the channel's keys out of the ring's. */
+static void derive(struct ftt_channel *c)
+{
+	uint8_t label[16] = "fttcp/cm", secret[32];
+
+	put_be64(label + 8, c->key_session);
+	for (uint32_t i = 0; i < c->keys.n; i++) {
+		memcpy(secret, c->keys.key[i], sizeof(secret));
+		crypto_generichash(c->keys.key[i], sizeof(c->keys.key[i]), label, sizeof(label), secret, sizeof(secret));
+	}
+	sodium_memzero(secret, sizeof(secret));
 }
 
 void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing)
 {
-	uint8_t label[16] = "fttcp/cm";
+	bool changed = commit_session != c->key_session;
 
 	c->partner = partner;
 	c->pairing = pairing;
-	if (commit_session == c->key_session)
-		return;
-	put_be64(label + 8, commit_session);
-	crypto_generichash(c->key, sizeof(c->key), label, sizeof(label), c->cfg->key, sizeof(c->cfg->key));
-	c->key_session = commit_session;
-	memset(c->replay, 0, sizeof(c->replay));
-	for (int k = 0; k < FTT_MAX_WORKERS; k++)
-		c->out[k].len = c->out[k].count = 0;
+	if (changed) {
+		c->keys_generation = 0;
+		c->key_session = commit_session;
+		memset(c->replay, 0, sizeof(c->replay));
+		for (int k = 0; k < FTT_MAX_WORKERS; k++)
+			c->out[k].len = c->out[k].count = 0;
+	}
+	if (ftt_keyring_follow(c->keyring, &c->keys_generation, &c->keys))
+		derive(c); /* the counters go on: the pair of boots is the same */
 }
 
 /* Where the partner's worker `to` listens. */
@@ -144,7 +160,7 @@ static void send_buffer(struct ftt_channel *c, uint8_t to, struct ftt_counters *
 
 	c->out[to].len = c->out[to].count = 0;
 	ftt_channel_put(bytes, &h);
-	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->key, sizeof(c->key));
+	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->keys.key[c->keys.send], 32);
 	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
 	if (sendto(c->fd, bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
 		n->channel_datagrams_sent++;
@@ -173,10 +189,21 @@ void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 			send_buffer(c, k, n);
 }
 
+static bool authentic(const struct ftt_channel *c, size_t body)
+{
+	uint8_t mac[FTT_CHANNEL_MAC];
+
+	for (uint32_t i = 0; c->key_session && i < c->keys.n; i++) {
+		crypto_generichash(mac, sizeof(mac), c->in, body, c->keys.key[i], 32);
+		if (!sodium_memcmp(mac, c->in + body, sizeof(mac)))
+			return true;
+	}
+	return false;
+}
+
 int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n)
 {
-	uint8_t mac[FTT_CHANNEL_MAC];
 	ssize_t got = recv(c->fd, c->in, FTT_CHANNEL_MAX + 1, 0);
 	size_t body;
 
@@ -187,8 +214,7 @@ int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, con
 		return -1;
 	}
 	body = (size_t)got - FTT_CHANNEL_MAC;
-	crypto_generichash(mac, sizeof(mac), c->in, body, c->key, sizeof(c->key));
-	if (!c->key_session || h->sender != c->cfg->peer[c->partner].node_id || sodium_memcmp(mac, c->in + body, sizeof(mac))) {
+	if (h->sender != c->cfg->peer[c->partner].node_id || !authentic(c, body)) {
 		n->channel_bad_mac++;
 		return -1;
 	}

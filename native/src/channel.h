@@ -23,8 +23,10 @@ struct ftt_channel {
 	uint32_t partner;
 	struct sockaddr_storage remote[FTT_MAX_PEERS]; /* port of worker 0 */
 	socklen_t remote_len[FTT_MAX_PEERS];
-	uint8_t key[32];
-	uint64_t key_session; /* commit_session that the key was made for; 0 = no key yet */
+	struct ftt_keyring *keyring;
+	uint32_t keys_generation;
+	struct ftt_keys keys; /* made from those of the ring for key_session */
+	uint64_t key_session; /* commit_session that the keys were made for; 0 = none yet */
 	uint64_t pairing;
 	uint64_t counter;
 	struct ftt_replay replay[FTT_MAX_WORKERS];
@@ -36,9 +38,10 @@ struct ftt_channel {
 	uint8_t *in;
 };
 
-int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, uint8_t worker, char *err, size_t err_len);
+int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
+		     char *err, size_t err_len);
 void ftt_channel_close(struct ftt_channel *c);
-/* Follows the role; a new commit_session makes a new key. Records not yet sent are dropped with the old one. */
+/* Follows the role and the keys; a new commit_session makes new keys. Records not yet sent are dropped with the old ones. */
 void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing);
 /* Gathers a record for one worker of the peer. */
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,

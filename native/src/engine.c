@@ -109,6 +109,8 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
 	else if (!c->max_flows || !c->max_half_open || !c->max_held || !c->max_held_total || !c->queue_maxlen)
 		wrong = "every bound must be above zero";
+	else if (!ftt_keys_good(&c->keys))
+		wrong = "one to four keys are needed, and one of them to send with";
 	if (!wrong)
 		return 0;
 	snprintf(err, err_len, "engine configuration: %s", wrong);
@@ -126,6 +128,13 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 		return NULL;
 	}
 	e->cfg = *cfg;
+	if (!ftt_keyring_init(&e->keyring)) {
+		snprintf(err, err_len, "engine: no mutex");
+		free(e);
+		return NULL;
+	}
+	ftt_keyring_set(&e->keyring, &cfg->keys);
+	sodium_memzero(&e->cfg.keys, sizeof(e->cfg.keys));
 	atomic_store(&e->shared.vouched, 1);
 	e->events = events_open();
 	if (!e->events) {
@@ -170,7 +179,8 @@ void ftt_engine_close(struct ftt_engine *e)
 		pthread_mutex_destroy(&e->events->lock);
 		free(e->events);
 	}
-	sodium_memzero(&e->cfg, sizeof(e->cfg));
+	pthread_mutex_destroy(&e->keyring.lock);
+	sodium_memzero(&e->keyring, sizeof(e->keyring));
 	free(e);
 }
 
@@ -252,6 +262,15 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy)
 void ftt_engine_vouch(struct ftt_engine *e, int alive)
 {
 	atomic_store(&e->shared.vouched, !!alive);
+}
+
+int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys)
+{
+	if (!ftt_keys_good(keys))
+		return EINVAL;
+	ftt_keyring_set(&e->keyring, keys);
+	wake_all(e);
+	return 0;
 }
 
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "fttcp/abi.h"
+#include "keyring.h"
 
 struct ftt_beat;
 struct ftt_neigh;
@@ -40,6 +41,7 @@ struct ftt_shared {
 struct ftt_engine {
 	struct ftt_config cfg;
 	struct ftt_shared shared;
+	struct ftt_keyring keyring;
 	struct ftt_counters counters_beat;  /* beat thread's own */
 	struct ftt_counters counters_neigh; /* neighbour thread's own */
 	struct ftt_beat *beat;

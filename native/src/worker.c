@@ -196,7 +196,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
 		goto fail;
 	}
-	if (ftt_channel_open(&w->channel, cfg, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len) ||
+	if (ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len) ||
 	    ftt_nfq_open(&w->nfq, &e->shared, (uint16_t)(cfg->queue_in + index), (uint16_t)(cfg->queue_out + index),
 			 cfg->queue_maxlen, err, err_len))
 		goto fail;

@@ -29,7 +29,7 @@ void configure_peer(struct ftt_engine *e, uint32_t i, int node, int other)
 void configure(struct ftt_engine *e, int node, uint64_t boot)
 {
 	memset(e, 0, sizeof(*e));
-	e->cfg = (struct ftt_config){.key = {42}, .cluster_id = 5, .node_id = (uint64_t)node,
+	e->cfg = (struct ftt_config){.keys = {.key = {{42}}, .n = 1}, .cluster_id = 5, .node_id = (uint64_t)node,
 				     .boot_id = boot, .n_peers = 1, .channel_port = PORT, .beat_interval_ns = TICK, .lease_ns = D, .drift_ppm = 1000};
 	configure_peer(e, 0, node, node == ALPHA ? BETA : ALPHA);
 	fake_engine_init(e);
@@ -39,6 +39,8 @@ void start(struct ftt_engine *e)
 {
 	char err[200];
 
+	CHECK(ftt_keyring_init(&e->keyring));
+	ftt_keyring_set(&e->keyring, &e->cfg.keys);
 	e->beat = ftt_beat_start(e, err, sizeof(err));
 	if (!e->beat)
 		fprintf(stderr, "%s\n", err);
@@ -48,6 +50,7 @@ void start(struct ftt_engine *e)
 void stop(struct ftt_engine *e)
 {
 	ftt_beat_stop(e->beat);
+	pthread_mutex_destroy(&e->keyring.lock);
 	fake_engine_free(e);
 }
 
@@ -131,7 +134,7 @@ struct ftt_beat_msg puppet_receive(struct puppet *p, int link)
 	CHECK_EQ(poll(&fd, 1, 10000), 1);
 	n = recv(p->fd[link], bytes, sizeof(bytes), 0);
 	CHECK(n > 0);
-	CHECK_EQ(ftt_beat_decode(bytes, (size_t)n, p->alpha->cfg.key, ftt_beat_key_id(p->alpha->cfg.key), &m),
+	CHECK_EQ(ftt_beat_decode(bytes, (size_t)n, p->alpha->cfg.keys.key[0], ftt_beat_key_id(p->alpha->cfg.keys.key[0]), &m),
 		 FTT_BEAT_OK);
 	return m;
 }
@@ -148,14 +151,14 @@ void puppet_empty(struct puppet *p)
 struct ftt_beat_msg puppet_beat(struct puppet *p, const char *body)
 {
 	return (struct ftt_beat_msg){.cluster_id = 5, .node_id = BETA, .to_node_id = ALPHA, .boot_id = p->boot, .counter = ++p->counter,
-				     .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.key),
+				     .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.keys.key[0]),
 				     .body = (const uint8_t *)body, .body_len = (uint16_t)strlen(body)};
 }
 
 void puppet_send(struct puppet *p, int link, struct ftt_beat_msg m)
 {
 	m.link = (uint8_t)link;
-	p->last_len = ftt_beat_encode(p->last, sizeof(p->last), &m, p->alpha->cfg.key);
+	p->last_len = ftt_beat_encode(p->last, sizeof(p->last), &m, p->alpha->cfg.keys.key[0]);
 	puppet_send_bytes(p, link, p->last, p->last_len);
 }
 

@@ -101,8 +101,9 @@ static struct ftt_config config(bool first)
 {
 	struct ftt_config c = {.node_id = first ? sender : 1, .n_peers = 1, .channel_port = PORT, .workers = 1};
 
+	c.keys.n = 1;
 	for (int i = 0; i < 32; i++)
-		c.key[i] = (uint8_t)i;
+		c.keys.key[0][i] = (uint8_t)i;
 	c.peer[0].node_id = first ? 1 : sender;
 	strcpy(c.peer[0].link[0].local, first ? "127.0.0.1" : "127.0.0.2");
 	strcpy(c.peer[0].link[0].remote, first ? "127.0.0.2" : "127.0.0.1");
@@ -112,12 +113,15 @@ static struct ftt_config config(bool first)
 static void test_what_a_channel_sends_and_reads(void)
 {
 	static struct ftt_channel a, b;
+	static struct ftt_keyring ring;
 	struct ftt_config ca = config(true), cb = config(false);
 	struct ftt_counters n = {0};
 	static uint8_t bytes[ROOM];
 	char err[256] = "";
 
-	CHECK(!ftt_channel_open(&a, &ca, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, 0, err, sizeof(err)));
+	CHECK(ftt_keyring_init(&ring));
+	ftt_keyring_set(&ring, &ca.keys);
+	CHECK(!ftt_channel_open(&a, &ca, &ring, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, &ring, 0, err, sizeof(err)));
 	ftt_channel_follow(&a, 0, session, pairing);
 	ftt_channel_follow(&b, 0, session, pairing);
 	for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); i++) {
@@ -153,15 +157,19 @@ static void test_heartbeat(void)
 	struct ftt_config c = config(true);
 	struct ftt_beat_msg m = {.cluster_id = 0x0102030405060708, .node_id = sender, .to_node_id = 1, .boot_id = 0xfedcba9876543210, .counter = 41,
 				 .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .echo_t_ns = 987654321, .intrusions = 2,
-				 .key_id = ftt_beat_key_id(c.key), .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT,
+				 .key_id = ftt_beat_key_id(c.keys.key[0]), .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT,
 				 .link = 1, .body = body};
 	uint8_t bytes[FTT_BEAT_MAX];
 	struct ftt_beat_msg got;
-	size_t n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.key);
+	size_t n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.keys.key[0]);
 
 	check_bytes("heartbeat", bytes, n);
-	CHECK_EQ(ftt_beat_decode(bytes, n, c.key, m.key_id, &got), FTT_BEAT_OK);
+	m.flags |= FTT_BEAT_SEALED;
+	n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.keys.key[0]);
+	check_bytes("heartbeat-sealed", bytes, n);
+	CHECK_EQ(ftt_beat_decode(bytes, n, c.keys.key[0], m.key_id, &got), FTT_BEAT_OK);
 	CHECK_EQ(got.counter, 41);
+	CHECK(!memcmp(got.body, body, sizeof(body) - 1));
 }
 
 int main(void)

@@ -15,6 +15,7 @@
 #define FTT_MAX_PORTS 32
 #define FTT_MAX_LINKS 8
 #define FTT_MAX_PEERS 7
+#define FTT_MAX_KEYS 4
 #define FTT_MAX_WORKERS 8
 #define FTT_MAX_FRAMES 64
 #define FTT_BEAT_BODY_MAX 512
@@ -132,9 +133,16 @@ struct ftt_peer_config {
 	uint32_t pad;
 };
 
+/* Shared secrets of the nodes: what is made with any of them is believed, what we send is made with one. */
+struct ftt_keys {
+	uint8_t key[FTT_MAX_KEYS][32];
+	uint32_t n;
+	uint32_t send; /* index */
+};
+
 struct ftt_config {
 	/* identity and authentication */
-	uint8_t key[32];       /* shared secret of the nodes */
+	struct ftt_keys keys;  /* at the start; later: ftt_engine_set_keys() */
 	uint64_t cluster_id;   /* hash of cluster and group name */
 	uint64_t node_id;      /* hash of the node's name */
 	uint64_t boot_id;      /* random, new for each start of the daemon */
@@ -172,7 +180,8 @@ struct ftt_config {
 	/* policy */
 	uint8_t compare;           /* checksum both outputs and compare */
 	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
-	uint8_t pad0[2];
+	uint8_t encrypt;           /* the bodies of our heartbeats */
+	uint8_t pad0;
 	/* experiments: make the service space differ from the local one on the node that shakes hands */
 	uint8_t shift_spaces;  /* use the two fields below */
 	uint8_t pad1[3];
@@ -247,6 +256,9 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
+
+/* Other keys from here on: those of beats and of the commit channel. 0, or EINVAL. */
+int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /* Observation. events: returns how many were written; the fd becomes readable when there are some. */
 int ftt_engine_event_fd(struct ftt_engine *e);

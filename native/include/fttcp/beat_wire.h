@@ -10,6 +10,11 @@
  *   56 t_send_ns u64 | 64 echo_boot_id u64 | 72 echo_t_ns u64 | 80 intrusions u64
  *   88 body[body_len] | MAC[16]: keyed BLAKE2b (RFC 7693) of everything before it
  *
+ * With the flag FTT_BEAT_SEALED body and MAC are XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) instead:
+ * the header is its additional data, so it is authenticated as well, but readable. The key is
+ * keyed BLAKE2b-256 of "fttcp beat body", the nonce BLAKE2b-192 of the header, which holds sender,
+ * receiver, boot, counter and link: never twice the same.
+ *
  * A beat is made for one peer, since echo and grant are for that one alone; node_id is its sender,
  * to_node_id its receiver. It goes over every link between the two with one counter; `link` is the
  * sender's index of the link, so the copies differ and a copy recorded on one link proves nothing on
@@ -30,6 +35,7 @@
 #define FTT_BEAT_MAGIC 0x46544842u /* "FTHB" */
 #define FTT_BEAT_VERSION 2
 #define FTT_BEAT_GRANT 0x01u /* the sender will not take over within lease_ns of the beat it echoes */
+#define FTT_BEAT_SEALED 0x02u
 #define FTT_BEAT_HEADER 88
 #define FTT_BEAT_MAC 16
 #define FTT_BEAT_MIN (FTT_BEAT_HEADER + FTT_BEAT_MAC)
@@ -97,6 +103,45 @@ static inline uint64_t ftt_beat_commit_session(uint64_t node_a, uint64_t boot_a,
 	return session ? session : 1;
 }
 
+static inline void ftt_beat_body_secrets(const uint8_t *header, const uint8_t key[32], uint8_t secret[32], uint8_t nonce[24])
+{
+	static const char purpose[] = "fttcp beat body";
+
+	crypto_generichash(secret, 32, (const uint8_t *)purpose, sizeof(purpose) - 1, key, 32);
+	crypto_generichash(nonce, 24, header, FTT_BEAT_HEADER, NULL, 0);
+}
+
+/* Puts MAC, or cipher text and tag, under a header and body that are written already. */
+static inline void ftt_beat_seal(uint8_t *out, size_t body_len, const uint8_t key[32])
+{
+	uint8_t *body = out + FTT_BEAT_HEADER, secret[32], nonce[24];
+
+	if (!(out[5] & FTT_BEAT_SEALED)) {
+		crypto_generichash(body + body_len, FTT_BEAT_MAC, out, FTT_BEAT_HEADER + body_len, key, 32);
+		return;
+	}
+	ftt_beat_body_secrets(out, key, secret, nonce);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(body, NULL, body, body_len, out, FTT_BEAT_HEADER, NULL, nonce, secret);
+	sodium_memzero(secret, sizeof(secret));
+}
+
+/* Checks what ftt_beat_seal() made; a sealed body is in clear afterwards. */
+static inline bool ftt_beat_unseal(uint8_t *p, size_t body_len, const uint8_t key[32])
+{
+	uint8_t *body = p + FTT_BEAT_HEADER, secret[32], nonce[24], mac[FTT_BEAT_MAC];
+	bool good;
+
+	if (!(p[5] & FTT_BEAT_SEALED)) {
+		crypto_generichash(mac, sizeof(mac), p, FTT_BEAT_HEADER + body_len, key, 32);
+		return !sodium_memcmp(mac, body + body_len, FTT_BEAT_MAC);
+	}
+	ftt_beat_body_secrets(p, key, secret, nonce);
+	good = !crypto_aead_xchacha20poly1305_ietf_decrypt(body, NULL, NULL, body, body_len + FTT_BEAT_MAC, p, FTT_BEAT_HEADER,
+							   nonce, secret);
+	sodium_memzero(secret, sizeof(secret));
+	return good;
+}
+
 /*
  * Writes a whole beat, MAC included, to out. key_id is filled in from m.
  * Returns its length in bytes; 0 when the body is too long or room does not suffice.
@@ -126,7 +171,7 @@ static inline size_t ftt_beat_encode(uint8_t *out, size_t room, const struct ftt
 	put_be64(out + 80, m->intrusions);
 	if (m->body_len)
 		memcpy(out + FTT_BEAT_HEADER, m->body, m->body_len);
-	crypto_generichash(out + signed_len, FTT_BEAT_MAC, out, signed_len, key, 32);
+	ftt_beat_seal(out, m->body_len, key);
 	return signed_len + FTT_BEAT_MAC;
 }
 
@@ -142,7 +187,7 @@ static inline enum ftt_beat_error ftt_beat_check_shape(const uint8_t *p, size_t 
 		return FTT_BEAT_E_MAGIC;
 	if (p[4] != FTT_BEAT_VERSION)
 		return FTT_BEAT_E_VERSION;
-	if (p[5] & ~FTT_BEAT_GRANT)
+	if (p[5] & ~(FTT_BEAT_GRANT | FTT_BEAT_SEALED))
 		return FTT_BEAT_E_FLAGS;
 	if (p[6] >= FTT_MAX_LINKS)
 		return FTT_BEAT_E_LINK;
@@ -156,21 +201,20 @@ static inline enum ftt_beat_error ftt_beat_check_shape(const uint8_t *p, size_t 
 
 /*
  * Reads and authenticates a datagram: shape first, then the MAC, then the fields.
- * *m is meaningful only after FTT_BEAT_OK; m->body points into p. key_id: of our own key.
+ * *m is meaningful only after FTT_BEAT_OK; m->body points into p, where a sealed body is opened.
+ * key_id: of our own key. After FTT_BEAT_E_KEY_ID p is untouched, and another key may be tried.
  */
-static inline enum ftt_beat_error ftt_beat_decode(const uint8_t *p, size_t len, const uint8_t key[32],
+static inline enum ftt_beat_error ftt_beat_decode(uint8_t *p, size_t len, const uint8_t key[32],
 						  uint32_t key_id, struct ftt_beat_msg *m)
 {
 	enum ftt_beat_error error = ftt_beat_check_shape(p, len);
-	uint8_t mac[FTT_BEAT_MAC];
 
 	if (error)
 		return error;
 	m->key_id = get_be32(p + 8);
 	if (m->key_id != key_id)
 		return FTT_BEAT_E_KEY_ID;
-	crypto_generichash(mac, sizeof(mac), p, len - FTT_BEAT_MAC, key, 32);
-	if (sodium_memcmp(mac, p + len - FTT_BEAT_MAC, FTT_BEAT_MAC))
+	if (!ftt_beat_unseal(p, get_be16(p + 12), key))
 		return FTT_BEAT_E_MAC;
 	m->flags = p[5];
 	m->link = p[6];
