@@ -17,6 +17,7 @@ from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, LinkAddress, PeerSettings
 from fttcp.datapath.flow import Arrival
 from fttcp.datapath.follow import PairFlows
+from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
 _NATIVE = ("tests/replay_tcp.c", "src/tcp.c", "src/follow.c", "src/compare.c", "src/table.c", "src/crc32c.c")
@@ -35,7 +36,7 @@ def peer(node_id: int, local: str = "127.0.0.1", remote: str = "127.0.0.2") -> P
 def settings(**changes: Any) -> EngineSettings:
     """Return settings of an engine that never meets a kernel."""
     values: dict[str, Any] = {
-        "key": b"k" * 32, "cluster_id": 1, "node_id": 2, "boot_id": 4,
+        "keys": KeyRing((b"k" * 32,)), "cluster_id": 1, "node_id": 2, "boot_id": 4,
         "peers": (peer(3),), "service_interface": "lo", "peer_interface": "lo",
         "service_addresses": ("10.77.0.100",), "ports": ((80, "tcp"), (69, "udp")),
         "channel_port": 7710, "queue_in": 7700, "queue_out": 7716, "workers": 1, "mark": 0x4654,

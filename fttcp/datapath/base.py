@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from fttcp.core.model import EngineMode, Lease
+from fttcp.wire.keyfile import KeyRing
 
 
 class EngineError(RuntimeError):
@@ -151,6 +152,9 @@ class Engine(Protocol):
     def vouch(self, alive: bool) -> None:
         """See ftt_engine_vouch()."""
 
+    def set_keys(self, keys: KeyRing) -> None:
+        """Believe these keys from now on, and send with the one that is marked."""
+
     def publish(self, body: bytes, grant_to: int) -> None:
         """See ftt_beat_publish(): ``grant_to`` has a bit for each peer."""
 
@@ -207,7 +211,7 @@ class PeerSettings:
 class EngineSettings:
     """Everything an engine is told at its start; names and units as in struct ftt_config."""
 
-    key: bytes
+    keys: KeyRing
     cluster_id: int
     node_id: int
     boot_id: int
@@ -238,6 +242,7 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    encrypt: bool = False
     service_iss: int | None = None
     service_ts: int | None = None
     callback: str | None = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.datapath.base import EngineError, EngineSettings
+from fttcp.wire.keyfile import KeyRing
 
 _HEADER = struct.Struct(">IBBHQQQ")  # magic, version, worker, count, pairing, sender, counter
 _WORKER = 0
@@ -33,7 +34,8 @@ class Channel:
         self._settings = settings
         self._n = counters
         self._socket: socket.socket | None = None
-        self._key = b""
+        self._ring = settings.keys
+        self._keys: tuple[bytes, ...] = ()
         self._key_session = 0
         self._partner = settings.peers[0]
         self._pairing = 0
@@ -82,12 +84,20 @@ class Channel:
         self._pairing = pairing
         if commit_session == self._key_session:
             return
-        label = _LABEL + struct.pack(">Q", commit_session)
-        self._key = blake2b(label, digest_size=32, key=self._settings.key).digest()
         self._key_session = commit_session
         self._replay.clear()
         self._out.clear()
         self._count = 0
+        self._derive()
+
+    def set_keys(self, ring: KeyRing) -> None:
+        """Use other keys; the counters go on."""
+        self._ring = ring
+        self._derive()
+
+    def _derive(self) -> None:
+        label = _LABEL + struct.pack(">Q", self._key_session)
+        self._keys = tuple(blake2b(label, digest_size=32, key=key).digest() for key in self._ring.keys)
 
     def put(self, record: Any) -> None:
         """Gather a struct ftt_record."""
@@ -122,10 +132,14 @@ class Channel:
             lib.FTT_CHANNEL_MAGIC, lib.FTT_CHANNEL_VERSION, _WORKER, count, self._pairing,
             self._settings.node_id, self._counter,
         )  # fmt: skip
-        return head + records + self._mac(head + records)
+        return head + records + self._mac(head + records, self._keys[self._ring.send])
 
-    def _mac(self, message: bytes) -> bytes:
-        return blake2b(message, digest_size=lib.FTT_CHANNEL_MAC, key=self._key).digest()
+    @staticmethod
+    def _mac(message: bytes, key: bytes) -> bytes:
+        return blake2b(message, digest_size=lib.FTT_CHANNEL_MAC, key=key).digest()
+
+    def _authentic(self, message: bytes, mac: bytes) -> bool:
+        return any(hmac.compare_digest(self._mac(message, key), mac) for key in self._keys)
 
     def receive(self, budget: int = 256) -> Iterator[Any]:
         """Yield the records that wait, of up to ``budget`` datagrams; each is valid until the next."""
@@ -153,7 +167,7 @@ class Channel:
         elif (
             not self._key_session
             or sender != self._partner.node_id
-            or not hmac.compare_digest(self._mac(datagram[:body]), datagram[body:])
+            or not self._authentic(datagram[:body], datagram[body:])
         ):
             self._n["channel_bad_mac"] += 1
         elif not lib.ftt_core_replay_accept(self._window(worker), counter):

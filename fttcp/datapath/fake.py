@@ -13,6 +13,7 @@ from typing import Any
 
 from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath.base import EngineEvent, EngineSettings, EngineStatus, EventKind
+from fttcp.wire.keyfile import KeyRing
 
 
 class FakeEngine:
@@ -20,6 +21,7 @@ class FakeEngine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
+        self.keys = settings.keys
         self.orders: list[tuple[Any, ...]] = []
         self.mode, self.session, self.lease = EngineMode.IDLE, 0, Lease.NONE
         self.peers: dict[int, FakeEngine] = {}
@@ -100,6 +102,10 @@ class FakeEngine:
 
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
+
+    def set_keys(self, keys: KeyRing) -> None:
+        self.keys = keys
+        self.orders.append(("set_keys", keys.ids()))
 
     def publish(self, body: bytes, grant_to: int) -> None:
         self._body, self.grant_to = body, grant_to

@@ -20,6 +20,7 @@ from fttcp.datapath.base import (
     Protection,
     Reason,
 )
+from fttcp.wire.keyfile import KeyRing
 
 _BATCH = 64
 _ERROR_BYTES = 512
@@ -51,7 +52,7 @@ def _config(settings: EngineSettings) -> Any:
     config = ffi.new("struct ftt_config *")
     for name in _SAME_NAME:
         setattr(config, name, getattr(settings, name))
-    ffi.memmove(config.key, settings.key, len(settings.key))
+    _fill_keys(config.keys, settings.keys)
     config.n_peers = len(settings.peers)
     for slot, peer in zip(config.peer, settings.peers, strict=False):
         _fill_peer(slot, peer)
@@ -65,10 +66,17 @@ def _config(settings: EngineSettings) -> Any:
         slot.port, slot.proto = port, _PROTO_NUMBERS[proto]
     config.compare = settings.compare
     config.detach_divergent = settings.detach_divergent
+    config.encrypt = settings.encrypt
     config.shift_spaces = settings.service_iss is not None or settings.service_ts is not None
     config.force_iss = settings.service_iss or 0
     config.force_ts = settings.service_ts or 0
     return config
+
+
+def _fill_keys(slot: Any, ring: KeyRing) -> None:
+    slot.n, slot.send = len(ring.keys), ring.send
+    for place, key in zip(slot.key, ring.keys, strict=False):
+        ffi.memmove(place, key, len(key))
 
 
 def _fill_peer(config: Any, peer: PeerSettings) -> None:
@@ -151,6 +159,13 @@ class NfqueueEngine:
     def vouch(self, alive: bool) -> None:
         """See abi.h."""
         lib.ftt_engine_vouch(self._engine, alive)
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """See abi.h. Raises EngineError if the ring is none."""
+        raw = ffi.new("struct ftt_keys *")
+        _fill_keys(raw, keys)
+        if lib.ftt_engine_set_keys(self._engine, raw) != 0:
+            raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
 
     def publish(self, body: bytes, grant_to: int) -> None:
         """See abi.h."""

@@ -34,6 +34,7 @@ from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
 from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.datapath.queues import Emitter, Queue, Waiting, check_mtu
+from fttcp.wire.keyfile import KeyRing
 
 _TICK_NS = 2_000_000  # while something waits
 _IDLE_TICK_NS = 100_000_000
@@ -111,6 +112,12 @@ class ProgrammableEngine(NfqueueEngine):
         """See abi.h."""
         super().set_lease(policy)
         os.eventfd_write(self._wake_fd, 1)  # what was held for want of a lease may go
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """See abi.h."""
+        super().set_keys(keys)
+        with self._lock:
+            self.channel.set_keys(keys)
 
     # ---- what flows ask for (flow.Surroundings)
 

@@ -23,6 +23,7 @@ from fttcp.runtime.events import History
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KeyRing
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
@@ -117,6 +118,11 @@ class GroupRuntime:
         self._loop.remove_reader(self.engine.event_fd())
         self.engine.close()
         self.finished.set()
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Believe other keys from now on."""
+        if not self._closed:
+            self.engine.set_keys(keys)
 
     # ------------------------------------------------------------------ events in
 
@@ -385,6 +391,7 @@ class GroupRuntime:
         holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
         return {
             "engine_mode": EngineMode(status.mode).name.lower(),
+            "peer_intrusions": sum(status.peer_intrusions),
             "links_up": _bits(status.links_up[_PARTNER]),
             "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
             "flows": {

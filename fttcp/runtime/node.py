@@ -97,11 +97,11 @@ def core_settings(config: Config, group: GroupSection) -> Settings:
     )
 
 
-def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSettings:
+def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
     """Return what the engine of a group needs to know."""
     node, timing, limits = config.node, group.timing, group.limits
     return EngineSettings(
-        key=key,
+        keys=keys,
         cluster_id=identity.cluster_id(node.cluster, group.name),
         node_id=identity.node_id(node.name),
         boot_id=secrets.randbits(64) or 1,
@@ -132,6 +132,7 @@ def engine_settings(config: Config, group: GroupSection, key: bytes) -> EngineSe
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
         detach_divergent=group.divergence == "detach",
+        encrypt=node.encrypt,
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,
         callback=group.experiment.callback,
@@ -188,6 +189,7 @@ class Node:
         self._history = reporting.history
         self._network = NetworkSetup([group_net(config, group) for group in config.group], config.run_dir)
         self._groups: dict[str, GroupRuntime] = {}
+        self._keys = keyfile.KeyRing(())
         self._frontend = Frontend(config, self._groups, reporting, self.reload)
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -227,10 +229,10 @@ class Node:
     async def _start(self) -> None:
         if len(self._config.peer) > 1:
             raise NodeError("[[peer]]: the role machine of this release knows one peer only; list one")
-        key = keyfile.load(Path(self._config.node.key_file))
+        self._keys = keyfile.load(Path(self._config.node.key_file))
         await self._network.apply()
         for section in self._config.group:
-            await self._prepare(section, key)
+            await self._prepare(section, self._keys)
         await self._frontend.start()
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -241,12 +243,12 @@ class Node:
         self._spawn(self._keep_house())
         self._history.add("started", pid=os.getpid(), carrier=carrier)
 
-    async def _prepare(self, section: GroupSection, key: bytes) -> None:
+    async def _prepare(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         """Open a group's engine and make its parts; nothing runs yet."""
         # what a killed server left in the kernel must not speak when this node owns the service again
         await self._network.end_connections(section.name)
         factory = self._factory or open_engine(section.engine)
-        engine = factory(engine_settings(self._config, section, key))
+        engine = factory(engine_settings(self._config, section, keys))
         settings = core_settings(self._config, section)
         machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
         name = section.name
@@ -341,16 +343,26 @@ class Node:
                 restart=[str(change) for change in plan.restart],
             )
         try:
+            keys = keyfile.load(Path(config.node.key_file))
             await self._arrange(config, plan)
         except START_ERRORS as error:
             await self._arrange(self._config, Plan((), (), (), plan.added))
             raise RequestError(f"it cannot be done: {error}; everything is as before") from error
         self._config = config
         return {
-            "changed": [str(change) for change in plan.live],
+            "changed": [*(str(change) for change in plan.live), *self._change_keys(keys)],
             "added": list(plan.added),
             "removed": list(plan.removed),
         }
+
+    def _change_keys(self, keys: keyfile.KeyRing) -> list[str]:
+        """Give all engines the keys that the file holds now; return a line for people if they are others."""
+        before, self._keys = self._keys, keys
+        if keys == before:
+            return []
+        for group in self._groups.values():
+            group.set_keys(keys)
+        return [f"keys: {before} -> {keys}"]
 
     async def _arrange(self, config: Config, plan: Plan) -> None:
         """Make the node what the configuration says; new groups first, since they may fail."""
@@ -358,19 +370,18 @@ class Node:
         if plan.added:
             joined = [*config.group, *(old for old in self._config.group if old.name in plan.removed)]
             await self._network.change([group_net(config, section) for section in joined])
-            key = keyfile.load(Path(config.node.key_file))
             for section in config.group:
                 if section.name in plan.added:
-                    await self._join(section, key)
+                    await self._join(section, self._keys)
         for name in plan.removed:
             if name in self._groups:
                 await self._leave(name)
         if plan.removed:
             await self._network.change([group_net(config, section) for section in config.group])
 
-    async def _join(self, section: GroupSection, key: bytes) -> None:
+    async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         try:
-            await self._prepare(section, key)
+            await self._prepare(section, keys)
             self._start_group(section.name, self._carrier.carrier)
         except START_ERRORS:
             await self._discard(section.name)

@@ -80,7 +80,9 @@ async def ask_status(config: WitnessConfig, cluster: str) -> Status | None:
 def load_keys(config: WitnessConfig) -> Mapping[str, Keys]:
     """Return the keys of each cluster. Raises WireError."""
     return {
-        cluster.name: Keys([keyfile.load(Path(name)) for name in cluster.key_files])
+        cluster.name: Keys(
+            [key for name in cluster.key_files for key in keyfile.load(Path(name)).sending_first]
+        )
         for cluster in config.cluster
     }
 

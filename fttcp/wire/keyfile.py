@@ -1,18 +1,72 @@
-"""The shared key of a pair: 32 bytes, in a file as 64 hexadecimal digits, readable by its owner only."""
+"""The shared keys of a cluster's nodes, in a file that only its owner can read.
+
+One key a line, as 64 hexadecimal digits; ``#`` begins a comment. Whatever is made with any of the keys
+is believed. One is sent with: the only one, or the one with the word ``send`` behind it.
+
+Keys are exchanged in three stages, each to be finished on every node before the next begins: `add` (all
+believe the new key, too), `turn` (all send with it), `drop` (the old one is forgotten). A node that
+was forgotten at any stage is heard all the same until the next.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from fttcp.wire.errors import WireError
 
 KEY_BYTES = 32
+MAX_KEYS = 4
+"""FTT_MAX_KEYS: as many as an engine knows at once."""
+_SEND = "send"
+_HEADER = "# Keys of fttcp: all of them are believed. One is sent with: the only one, or the one marked.\n"
 
 
-def load(path: Path) -> bytes:
-    """Return the key in ``path``. Raises WireError with what to do if the file will not serve."""
+@dataclass(frozen=True, slots=True, repr=False)
+class KeyRing:
+    """Keys that are believed, and the index of the one that is sent with."""
+
+    keys: tuple[bytes, ...]
+    send: int = 0
+
+    @property
+    def sending(self) -> bytes:
+        """The key that is sent with."""
+        return self.keys[self.send]
+
+    @property
+    def sending_first(self) -> tuple[bytes, ...]:
+        """All keys, beginning with the one that is sent with."""
+        return (self.sending, *(key for i, key in enumerate(self.keys) if i != self.send))
+
+    @property
+    def stage(self) -> str:
+        """Where in an exchange of keys this is: ``one key``, ``added`` or ``turned``."""
+        if len(self.keys) == 1:
+            return "one key"
+        return "turned" if self.send == len(self.keys) - 1 else "added"
+
+    def __str__(self) -> str:
+        """Return the keys' names, the one that is sent with marked."""
+        names = self.ids()
+        return ", ".join(f"{name} ({_SEND})" if i == self.send else name for i, name in enumerate(names))
+
+    def ids(self) -> tuple[str, ...]:
+        """Names of the keys, as in heartbeats' headers: they tell nothing about the keys."""
+        return tuple(key_id(key) for key in self.keys)
+
+
+def key_id(key: bytes) -> str:
+    """Return the name of a key in eight hexadecimal digits; see ftt_beat_key_id() in beat_wire.h."""
+    return hashlib.blake2b(b"fttcp key id", digest_size=16, key=key).hexdigest()[:8]
+
+
+def load(path: Path) -> KeyRing:
+    """Return the keys in ``path``. Raises WireError with what to do if the file will not serve."""
     try:
         with path.open("r", encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -23,8 +77,33 @@ def load(path: Path) -> bytes:
         raise WireError(f"{path}: cannot be read as a key: {error}") from error
     if mode & 0o077:
         raise WireError(f"{path}: mode {mode:04o} lets others read the key; do: chmod 600 {path}")
+    return _parse(path, text)
+
+
+def _parse(path: Path, text: str) -> KeyRing:
+    keys: list[bytes] = []
+    marked: list[int] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if words[1:] not in ([], [_SEND]):
+            raise WireError(f"{path}: line {number}: a key may be followed by {_SEND!r} and nothing else")
+        if words[1:]:
+            marked.append(len(keys))
+        keys.append(_key(path, words[0]))
+    if not 1 <= len(keys) <= MAX_KEYS:
+        raise WireError(f"{path}: {len(keys)} keys; expected 1 to {MAX_KEYS}, one a line")
+    if len(set(keys)) < len(keys):
+        raise WireError(f"{path}: a key stands there twice; remove one of the two lines")
+    if len(marked) != 1 and (marked or len(keys) > 1):
+        raise WireError(f"{path}: {len(marked)} keys are marked {_SEND!r}; expected one")
+    return KeyRing(tuple(keys), marked[0] if marked else 0)
+
+
+def _key(path: Path, text: str) -> bytes:
     try:
-        key = bytes.fromhex(text.strip())
+        key = bytes.fromhex(text)
     except ValueError as error:
         raise WireError(f"{path}: not hexadecimal; expected {2 * KEY_BYTES} hexadecimal digits") from error
     if len(key) != KEY_BYTES:
@@ -36,14 +115,58 @@ def load(path: Path) -> bytes:
 
 def generate(path: Path) -> None:
     """Write a new random key to ``path`` (mode 0600). Raises WireError if the file exists."""
-    text = os.urandom(KEY_BYTES).hex() + "\n"
+    if path.exists():
+        raise WireError(f"{path}: exists; a key is never overwritten, remove the file first")
+    _write(path, KeyRing((os.urandom(KEY_BYTES),)), replace=False)
+
+
+def add(path: Path) -> KeyRing:
+    """First stage: add a new random key, which is believed, but not sent with. Raises WireError if an
+    exchange is under way already."""
+    ring = load(path)
+    if ring.stage != "one key":
+        raise WireError(f"{path}: holds {len(ring.keys)} keys: finish the exchange that is under way first")
+    return _write(path, KeyRing((*ring.keys, os.urandom(KEY_BYTES)), ring.send))
+
+
+def turn(path: Path) -> KeyRing:
+    """Second stage: send with the newest key. Raises WireError if none was added."""
+    ring = load(path)
+    if ring.stage != "added":
+        raise WireError(f"{path}: there is no key that was added and is not sent with yet")
+    return _write(path, KeyRing(ring.keys, len(ring.keys) - 1))
+
+
+def drop(path: Path) -> KeyRing:
+    """Third stage: forget all keys but the one that is sent with. Raises WireError if that is not new."""
+    ring = load(path)
+    if ring.stage != "turned":
+        raise WireError(f"{path}: the newest key is not sent with, or it is the only one: nothing to drop")
+    return _write(path, KeyRing((ring.sending,)))
+
+
+def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
+    """Put the keys in the file's place, whole or not at all. Raises WireError."""
+    lines = [
+        f"{key.hex()}{f' {_SEND}' if len(ring.keys) > 1 and i == ring.send else ''}\n"
+        for i, key in enumerate(ring.keys)
+    ]
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(_HEADER if len(lines) > 1 else "")
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                Path(name).replace(path)
+            else:
+                os.link(name, path)  # fails if somebody else made one meanwhile
+        finally:
+            Path(name).unlink(missing_ok=True)
     except FileExistsError as error:
         raise WireError(f"{path}: exists; a key is never overwritten, remove the file first") from error
     except OSError as error:
         raise WireError(f"{path}: cannot be written: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    return ring

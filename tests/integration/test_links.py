@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fttcp.wire import keyfile
 from lab.hosts import await_condition
 from tests.integration.netns import Namespace, Net, needs_root
 
@@ -95,8 +98,8 @@ class Wire:
 class Nodes:
     """Alpha and beta, joined by two cables and a serial line."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.wire = home, Wire()
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self.home, self.wire, self._environment = home, Wire(), {**os.environ, **environment}
         self.places = {"alpha": Namespace(), "beta": Namespace()}
         Net.join(self.places["alpha"], "svc0", self.places["beta"], "svc0", "77")
         Net.join(self.places["alpha"], "peer0", self.places["beta"], "peer0", "78")
@@ -115,7 +118,7 @@ class Nodes:
         self._config(name).write_text(text)
         log = (self.home / f"{name}.log").open("wb")
         command = self.places[name].command(FTTCP, "node", "--config", str(self._config(name)))
-        return subprocess.Popen(command, stderr=log)
+        return subprocess.Popen(command, stderr=log, env=self._environment)
 
     def tool(self, name: str, *arguments: str) -> Any:
         """Return what a command says; {} while the daemon does not answer."""
@@ -149,18 +152,29 @@ class Nodes:
             place.close()
         self.wire.close()
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return all that a node tells of."""
+        return list(self.tool(name, "events")["events"])
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    nodes = Nodes(tmp_path)
+
+@contextmanager
+def running(home: Path, environment: Mapping[str, str]) -> Iterator[Nodes]:
+    """Have both nodes, in step over all links."""
+    nodes = Nodes(home, environment)
     try:
+        nodes.await_links([0, 1, 2, 3])
         yield nodes
     finally:
         nodes.close()
 
 
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    with running(tmp_path, {}) as nodes:
+        yield nodes
+
+
 def test_a_lost_link_is_an_alarm_and_no_failover(nodes: Nodes) -> None:
-    nodes.await_links([0, 1, 2, 3])
     epochs = [group["epoch"] for group in nodes.groups()]
     nodes.wire.cut()
     nodes.await_links([0, 1, 2])
@@ -172,6 +186,50 @@ def test_a_lost_link_is_an_alarm_and_no_failover(nodes: Nodes) -> None:
     nodes.await_links([0, 1, 2])
     assert [group["epoch"] for group in nodes.groups()] == epochs
     for name in nodes.places:
-        events = nodes.tool(name, "events")["events"]
+        events = nodes.events(name)
         assert {event["link"] for event in events if event["event"] == "link-lost"} == {1, 3}
         assert "peer-lost" not in {event["event"] for event in events}
+
+
+def test_keys_are_exchanged_while_all_goes_on(nodes: Nodes) -> None:
+    epochs = [group["epoch"] for group in nodes.groups()]
+    for stage in (keyfile.add, keyfile.turn, keyfile.drop):
+        ring = stage(nodes.home / "key")
+        for name in nodes.places:
+            (change,) = nodes.tool(name, "reload")["changed"]
+            assert change.startswith("keys: ") and change.endswith(f" -> {ring}")
+            nodes.await_links([0, 1, 2, 3])
+    assert [group["epoch"] for group in nodes.groups()] == epochs
+    for name in nodes.places:
+        told = {event["event"] for event in nodes.events(name)}
+        assert not told & {"intrusion", "peer-lost", "link-lost", "lease-lapsed"}
+
+
+def test_steps_of_the_wall_clock_change_nothing(tmp_path: Path) -> None:
+    clock, shim = tmp_path / "clock", tmp_path / "wallclock.so"
+    clock.write_text("0")
+    source = Path(__file__).with_name("wallclock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim, source, "-ldl"], check=True)
+    environment = {"LD_PRELOAD": str(shim), "WALLCLOCK_OFFSET": str(clock)}
+    with running(tmp_path, environment) as nodes:
+        epochs = [group["epoch"] for group in nodes.groups()]
+        began = datetime.fromisoformat(nodes.events("alpha")[0]["time"])
+        for days in (1, -1, 0):
+            clock.write_text(str(days * 86_400))
+            nodes.tool("alpha", "reload")  # makes an event, with the time that the daemon believes in
+            now = datetime.fromisoformat(nodes.events("alpha")[-1]["time"])
+            assert round((now - began) / timedelta(days=1)) == days
+            sent = [group["counters"]["beats_sent"] for group in nodes.groups()]
+            await_condition(
+                lambda sent=sent: all(
+                    group["counters"]["beats_sent"] > before + 200
+                    for group, before in zip(nodes.groups(), sent, strict=True)
+                ),
+                20,
+                "heartbeats after a step",
+            )
+            nodes.await_links([0, 1, 2, 3])
+        assert [group["epoch"] for group in nodes.groups()] == epochs
+        for name in nodes.places:
+            told = {event["event"] for event in nodes.events(name)}
+            assert not told & {"intrusion", "peer-lost", "link-lost", "lease-lapsed"}

@@ -17,6 +17,7 @@ from fttcp.datapath.fake import FakeEngine
 from fttcp.health.process import ServerState
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
+from fttcp.wire.keyfile import KeyRing
 
 LEASE = 60 * NS_PER_MS
 
@@ -31,8 +32,9 @@ def engine_settings(name: str) -> EngineSettings:
     numbers = dict.fromkeys(("channel_port", "queue_in", "queue_out", "workers", "mark", "rt_priority"), 1)
     boot = 1 if name == "alpha" else 2
     return EngineSettings(
-        key=bytes(32), cluster_id=1, node_id=boot, boot_id=boot, peers=(PeerSettings(3 - boot, ()),),
-        service_interface="svc0", peer_interface="peer0", service_addresses=(), ports=(), drift_ppm=1000,
+        keys=KeyRing((bytes(32),)), cluster_id=1, node_id=boot, boot_id=boot,
+        peers=(PeerSettings(3 - boot, ()),), service_interface="svc0", peer_interface="peer0",
+        service_addresses=(), ports=(), drift_ppm=1000,
         beat_interval_ns=LEASE // 5, lease_ns=LEASE, compare=True, detach_divergent=False,
         **times, **bounds, **numbers,
     )  # fmt: skip

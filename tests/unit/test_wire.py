@@ -54,7 +54,7 @@ def test_ids_are_stable_distinct_and_fit_64_bits() -> None:
 def test_key_file_round_trip_and_refusals(tmp_path: Path) -> None:
     path = tmp_path / "key"
     keyfile.generate(path)
-    assert len(keyfile.load(path)) == 32 and path.stat().st_mode & 0o777 == 0o600
+    assert len(keyfile.load(path).sending) == 32 and path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(WireError, match="never overwritten"):
         keyfile.generate(path)
     path.chmod(0o644)
@@ -66,3 +66,56 @@ def test_key_file_round_trip_and_refusals(tmp_path: Path) -> None:
         keyfile.load(path)
     with pytest.raises(WireError, match="fttcp keygen"):
         keyfile.load(tmp_path / "none")
+
+
+def test_keys_are_exchanged_in_three_stages(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    keyfile.generate(path)
+    old = keyfile.load(path)
+    assert old.stage == "one key"
+    with pytest.raises(WireError, match="no key that was added"):
+        keyfile.turn(path)
+    with pytest.raises(WireError, match="nothing to drop"):
+        keyfile.drop(path)
+    added = keyfile.add(path)
+    assert added == keyfile.load(path) and added.stage == "added"
+    assert added.sending == old.sending and len(added.keys) == 2
+    with pytest.raises(WireError, match="finish the exchange"):
+        keyfile.add(path)
+    turned = keyfile.turn(path)
+    assert turned == keyfile.load(path) and turned.stage == "turned"
+    assert turned.keys == added.keys and turned.sending != old.sending
+    assert turned.sending_first == (turned.sending, old.sending)
+    new = keyfile.drop(path)
+    assert new == keyfile.load(path) and new.keys == (turned.sending,)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "0 keys; expected 1 to 4"),
+        ("A\nB\n", "0 keys are marked 'send'; expected one"),
+        ("A send\nB send\n", "2 keys are marked"),
+        ("A send\nA\n", "stands there twice"),
+        ("A now\n", "line 1: a key may be followed by 'send'"),
+        ("A send\nB\nC\nD\nE\n", "5 keys; expected 1 to 4"),
+    ],
+)
+def test_what_is_wrong_with_a_key_file(tmp_path: Path, text: str, error: str) -> None:
+    path = tmp_path / "key"
+    path.write_text("".join(c * 64 if c in "ABCDE" else c for c in text))
+    path.chmod(0o600)
+    with pytest.raises(WireError, match=error):
+        keyfile.load(path)
+
+
+def test_a_key_ring_does_not_show_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(f"# made by hand\n{'01' * 32} send # the old one\n{'02' * 32}\n")
+    path.chmod(0o600)
+    ring = keyfile.load(path)
+    assert ring.send == 0 and "0101" not in f"{ring} {ring!r}"
+    first, second = (keyfile.key_id(bytes([number]) * 32) for number in (1, 2))
+    assert str(ring) == f"{first} (send), {second}"

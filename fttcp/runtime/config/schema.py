@@ -56,6 +56,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     run_dir: Word = "/run/fttcp"
     state_dir: Word = "/var/lib/fttcp"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    encrypt: bool = False
     history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048
     notify: Notify = Notify()
     http: Http = Http()

@@ -1,0 +1,21 @@
+"""What decides never asks the wall clock: it may be stepped at any time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NATIVE = sorted([*ROOT.glob("native/src/*.[ch]"), *ROOT.glob("native/include/fttcp/*.h")])
+WALL = re.compile(r"CLOCK_REALTIME|CLOCK_TAI|gettimeofday|\btime\(NULL\)|\btime\(&|CLOCK_BOOTTIME")
+
+
+@pytest.mark.parametrize("path", NATIVE, ids=lambda path: path.name)
+def test_the_engine_knows_one_clock(path: Path) -> None:
+    assert not WALL.findall(path.read_text()), "the engine's only clock is CLOCK_MONOTONIC"
+
+
+def test_the_search_would_find_one() -> None:
+    assert WALL.search("clock_gettime(CLOCK_REALTIME, &ts)") and WALL.search("t = time(NULL);")
