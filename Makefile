@@ -2,6 +2,8 @@
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 ARGS ?=
+PREFIX ?= /usr/local
+FTTCP ?= $(abspath $(BIN)/fttcp)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,7 @@ FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help packages build demo test check lint native-test fuzz bench clean
+.PHONY: help packages build demo install test check lint native-test fuzz bench clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 
 bench: build  ## gap, added round trip and throughput, native against protected (root)
 	$(BIN)/python -m lab.bench $(ARGS)
+
+install: build  ## manual pages, completions, systemd units to PREFIX (/usr/local), for the program FTTCP
+	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) build native/*/build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from fttcp.arbiter.witness.server import Witness
 from fttcp.arbiter.witness.store import Store, StoreError
 from fttcp.core.model import NS_PER_MS
 from fttcp.runtime.config.witness import WitnessConfig
+from fttcp.runtime.systemd import Notifier
 from fttcp.wire import keyfile
 from fttcp.wire.witness import Keys, Status
 
@@ -53,7 +55,10 @@ async def run(config: WitnessConfig) -> None:
         for host, port in config.endpoints:
             transports.append(await _listen(witness, host, port))
         _log("listening", "info", addresses=config.listen, registers=len(store.load()))
+        systemd = Notifier(os.environ)
+        systemd.ready(f"serving {len(keys)} cluster(s)")
         await _until_over(stop, witness)
+        systemd.stopping()
         await witness.close()
     except StoreError as error:
         raise WitnessError(str(error)) from error

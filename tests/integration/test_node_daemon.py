@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ class Daemon:
         chains = "\n".join(line for lines in rules for line in lines if "FTT" in line)
         return (chains, self.net.run("ip", "-br", "addr", "show", "lo"), self.net.run("ip", "rule"))
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
-        command = self.net.command(FTTCP, "node", "--config", str(self.config))
+    def start(self, environment: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
+        command = self.net.command(*prefix, FTTCP, "node", "--config", str(self.config))
         environment = os.environ | (environment or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 

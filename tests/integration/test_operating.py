@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -260,3 +261,39 @@ def test_hooks_and_fifo_are_told(daemon: Daemon) -> None:
         told = [json.loads(line)["event"] for line in fifo]
         assert "role" in told and "server-healthy" in told
     assert daemon.end(signal.SIGTERM)[0] == 0
+
+
+def test_the_capabilities_of_the_unit_are_enough() -> None:
+    """Without root, with no more than packaging/systemd gives: it serves, and undoes all that it changed."""
+    unit = Path(__file__).parents[2] / "packaging/systemd/fttcp.service.in"
+    (given,) = re.findall(r"^AmbientCapabilities=(.*)$", unit.read_text(), re.MULTILINE)
+    bounds = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in given.split())
+    sets = [f"--{kind}=-all,{bounds}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", *sets, "--"]
+    trial = subprocess.run([*nobody, FTTCP, "--version"], capture_output=True, text=True)
+    if "ermission denied" in trial.stderr:
+        pytest.skip(f"user 65534 cannot run {FTTCP}: its directory is closed to others")
+    assert trial.returncode == 0, trial.stderr
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        home.chmod(0o755)
+        daemon = Daemon(home)
+        try:
+            own = re.sub(r'command = "\S+', 'command = "/usr/bin/python3', daemon.config.read_text())
+            daemon.config.write_text(own)
+            for path in (home / "run", home / "state"):
+                path.mkdir()
+            for path in (home / "run", home / "state", home / "key"):
+                os.chown(path, 65534, 65534)
+            before = snapshot(daemon)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                daemon.start(prefix=nobody)
+                pid = daemon.until(serving)["server"]["pid"]
+                assert Path(f"/proc/{pid}").stat().st_uid == 65534
+                daemon.end(number)
+                eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the server ends")  # type: ignore[misc]
+                cleanup = daemon.net.command(*nobody, FTTCP, "cleanup", "--config", str(daemon.config))
+                subprocess.run(cleanup, check=True)
+                assert snapshot(daemon) == before
+        finally:
+            daemon.close()
