@@ -25,6 +25,7 @@ _COMMANDS = {
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "switchover": ("fttcp.cli.roles:switchover", "Exchange the roles of a group's nodes."),
+    "top": ("fttcp.cli.top:top", "Show groups, leases, flows and rates, live."),
     "topology": ("fttcp.cli.topology:topology", "Show nodes, links, and who serves what."),
     "witness": ("fttcp.cli.witness:witness", "Run the daemon that keeps an arbiter's records."),
 }

@@ -263,6 +263,22 @@ def test_hooks_and_fifo_are_told(daemon: Daemon) -> None:
     assert daemon.end(signal.SIGTERM)[0] == 0
 
 
+def test_top_on_a_terminal(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.until(serving)
+    ours, its = os.openpty()
+    words = [FTTCP, "top", "--interval", "0.1", "--config", str(daemon.config)]
+    terminal = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(words, stdin=its, stdout=its, stderr=its, env=terminal) as top:
+        os.close(its)
+        seen = b""
+        while seen.count(b"primary (solo)") < 2:  # it is drawn again and again
+            seen += os.read(ours, 65536)
+        top.send_signal(signal.SIGINT)
+        assert top.wait(10) == 0
+    os.close(ours)
+
+
 def test_the_capabilities_of_the_unit_are_enough() -> None:
     """Without root, with no more than packaging/systemd gives: it serves, and undoes all that it changed."""
     unit = Path(__file__).parents[2] / "packaging/systemd/fttcp.service.in"

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fttcp.cli.main import main
+from fttcp.cli.top import rates_of
 from fttcp.core.model import Cause, Phase
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
@@ -148,3 +149,28 @@ def test_history_reads_what_is_kept(tmp_path: Path, options: list[str], numbers:
     assert [e["number"] for e in told["events"]] == numbers
     lines = CliRunner().invoke(main, words).output.splitlines()
     assert len(lines) == max(1, len(numbers))
+
+
+def test_top_gives_one_picture_when_not_on_a_terminal(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        await tool("pause", "web")
+        face.reporting.history.add("carrier", "warning", up=False)
+        people = await tool("top", "--interval", "0.1")
+        assert people.exit_code == 0, people.output
+        for part in ("PAUSED", "primary (paired)", "in step", "by the second", "carrier up false"):
+            assert part in people.output
+        told = json.loads((await tool("top", "--interval", "0.1", "--json")).output)
+        assert set(told) == {"node", "groups", "rates"}
+
+    scene(tmp_path, play)
+
+
+def test_rates_are_differences_of_the_same_daemon() -> None:
+    def look(monotonic: float, opened: int, pid: int = 1) -> dict[str, Any]:
+        group = {"name": "web", "counters": {"flows_opened": opened, "unknown": opened}}
+        return {"monotonic": monotonic, "pid": pid, "groups": [group]}
+
+    before, now = look(10.0, 100), look(12.0, 150)
+    assert rates_of(now["groups"][0], before, now) == {"flows_opened": 25.0}
+    assert rates_of(now["groups"][0], look(10.0, 100, pid=2), now) == {}
+    assert rates_of({"name": "new", "counters": {"flows_opened": 5}}, before, now) == {}
