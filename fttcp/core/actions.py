@@ -96,6 +96,14 @@ class Actions:
         return _MODES.get(self.phase, Mode.IDLE)
 
     @property
+    def reason(self) -> Cause:
+        """Why this node has the role or gave it up; when another node took it, that node's reason."""
+        peer = self.view.peer
+        if self.role is not Role.PRIMARY and peer is not None and peer.role is Role.PRIMARY:
+            return peer.reason
+        return self._reason
+
+    @property
     def in_step(self) -> bool:
         """True while both nodes hold the protected flows."""
         return self.phase is Phase.PAIRED or (self.phase is Phase.FOLLOWING and self.confirmed)

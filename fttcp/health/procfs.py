@@ -1,57 +1,164 @@
-"""What /proc tells about processes and listening sockets of this network namespace."""
+"""What /proc tells about processes: their state, family, threads, files and memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_TCP_LISTEN, _UDP_UNCONNECTED = "0A", "07"
+PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
     """``state``: one letter as in proc(5); ``start_ticks``: tells a process from a later one with its pid."""
 
+    name: str
     state: str
+    parent: int
     pgrp: int
     start_ticks: int
 
 
-def process_stat(pid: int) -> ProcessStat | None:
+def process_stat(pid: int, proc: Path = PROC) -> ProcessStat | None:
     """Return what /proc/PID/stat says, or None if there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()
-    return ProcessStat(fields[0], int(fields[2]), int(fields[19]))
+    head, _, rest = text.rpartition(")")
+    fields = rest.split()
+    return ProcessStat(head.partition("(")[2], fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
+
+
+def processes(proc: Path = PROC) -> Iterator[int]:
+    """Every pid."""
+    return (int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal())
 
 
 def group_members(pgrp: int) -> list[int]:
     """Return the pids of a process group's living members."""
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    stats = ((pid, process_stat(pid)) for pid in pids)
+    stats = ((pid, process_stat(pid)) for pid in processes())
     return [pid for pid, stat in stats if stat is not None and stat.pgrp == pgrp and stat.state not in "ZX"]
 
 
-def not_listening(ports: Iterable[tuple[int, str]]) -> list[str]:
-    """Return those of the ports (number, "tcp" or "udp"), as ``80/tcp``, on which nobody listens."""
-    wanted = set(ports)
-    open_ports = {
-        (port, proto)
-        for proto in {proto for _, proto in wanted}
-        for family in ("", "6")
-        for port in _open_ports(Path(f"/proc/net/{proto}{family}"), proto)
-    }
-    return [f"{port}/{proto}" for port, proto in sorted(wanted - open_ports)]
+def family(leaders: Iterable[int], proc: Path = PROC) -> list[int]:
+    """The given processes and all that descend from them and still have them as ancestors."""
+    found: dict[int, None] = {}
+    waiting = list(leaders)
+    while waiting:
+        pid = waiting.pop()
+        if pid in found:
+            continue
+        found[pid] = None
+        for thread in threads(pid, proc):
+            waiting += map(int, _read(thread / "children").split())
+    return list(found)
 
 
-def _open_ports(table: Path, proto: str) -> set[int]:
-    state = _TCP_LISTEN if proto == "tcp" else _UDP_UNCONNECTED
+def threads(pid: int, proc: Path = PROC) -> list[Path]:
+    """The directories of a process's threads; empty when it has ended."""
+    directory = proc / str(pid) / "task"
     try:
-        lines = table.read_text(encoding="ascii").splitlines()[1:]
-    except FileNotFoundError:  # a kernel without IPv6
+        return list(directory.iterdir())
+    except OSError:
+        return []
+
+
+def sockets_of(pid: int, proc: Path = PROC) -> set[int] | None:
+    """The inodes of a process's sockets; None if we may not look."""
+    directory = proc / str(pid) / "fd"
+    inodes: set[int] = set()
+    try:
+        for entry in directory.iterdir():
+            match = _SOCKET.fullmatch(_link(entry))
+            if match:
+                inodes.add(int(match[1]))
+    except PermissionError:
+        return None
+    except (FileNotFoundError, ProcessLookupError):
         return set()
-    rows = (line.split() for line in lines)
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == state}
+    return inodes
+
+
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def open_files(pid: int, proc: Path = PROC) -> int:
+    """The number of a process's open files. Raises PermissionError."""
+    directory = proc / str(pid) / "fd"
+    try:
+        return directory.stat().st_size or sum(1 for _ in directory.iterdir())  # size: since Linux 6.2
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def limit(pid: int, name: str, proc: Path = PROC) -> int | None:
+    """The soft limit of this name in /proc/PID/limits (`Max open files`); None when unlimited or gone."""
+    for line in _read(proc / str(pid) / "limits").splitlines():
+        if line.startswith(name):
+            soft = line[len(name) :].split()[0]
+            return None if soft == "unlimited" else int(soft)
+    return None
+
+
+def status_bytes(pid: int, keys: Iterable[str], proc: Path = PROC) -> dict[str, int]:
+    """Values of /proc/PID/status that are given in kB (`VmRSS`, `VmSize`, `VmData`), in bytes."""
+    wanted = set(keys)
+    rows = (line.split() for line in _read(proc / str(pid) / "status").splitlines())
+    return {row[0][:-1]: int(row[1]) * 1024 for row in rows if row and row[0][:-1] in wanted}
+
+
+def host_available_bytes(proc: Path = PROC) -> int:
+    """MemAvailable of /proc/meminfo."""
+    for line in _read(proc / "meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
+
+
+def cgroup_memory(pid: int, proc: Path = PROC, root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int] | None:
+    """(bytes used, limit in bytes) of the tightest memory cgroup above the process; None without a limit.
+
+    Version 2: memory.current and memory.max; version 1: memory.usage_in_bytes and memory.limit_in_bytes.
+    """
+    for line in _read(proc / str(pid) / "cgroup").splitlines():
+        number, names, path = line.split(":", 2)
+        if number == "0":
+            base, files = root, ("memory.current", "memory.max")
+        elif "memory" in names.split(","):
+            base, files = root / "memory", ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        else:
+            continue
+        found = _tightest(base, base / path.lstrip("/"), files)
+        if found is not None:
+            return found
+    return None
+
+
+def _tightest(base: Path, directory: Path, files: tuple[str, str]) -> tuple[int, int] | None:
+    best: tuple[int, int] | None = None
+    while True:
+        used, most = (_read(directory / name).strip() for name in files)
+        if used.isdecimal() and most.isdecimal() and int(most) < 2**60:
+            room = int(most) - int(used)
+            if best is None or room < best[1] - best[0]:
+                best = (int(used), int(most))
+        if directory == base or base not in directory.parents:
+            return best
+        directory = directory.parent

@@ -1,45 +1,73 @@
-"""Watches a server that somebody else runs, named by its pid file or systemd unit."""
+"""Watches a server that somebody else runs, named by its pid file or systemd unit.
+
+A number is not a process: the process behind it is held by a pidfd, and what it was read from is read again
+after that. Whether it is the right one shows when it holds the group's listening sockets (monitor.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fttcp.core.model import Cause
-from fttcp.health.process import OnChange, ServerState
-from fttcp.health.procfs import not_listening, process_stat
+from fttcp.health.launch import LaunchError, run
+from fttcp.health.procfs import process_stat
+from fttcp.health.server import ServerListener
+from fttcp.health.verdict import Note
 
 _SEARCH_S = 0.2
+_REPLACED_S = 5.0
+_SYSTEMCTL_TIMEOUT_S = 5.0
 
-FindPid = Callable[[], int | None]
+FindPid = Callable[[], Awaitable["int | str"]]
+"""Returns the pid, or why there is none."""
 
 
 def pid_in_file(path: Path) -> FindPid:
-    """Return a function that reads the pid from a file; None while there is none."""
+    """Return a function that reads the pid from a file."""
 
-    def find() -> int | None:
+    async def find() -> int | str:
         try:
             text = path.read_text(encoding="ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
-        return int(text) if text.isdecimal() else None
+        except FileNotFoundError:
+            return f"{path}: no such file yet"
+        except (OSError, UnicodeDecodeError) as error:
+            return f"{path}: cannot be read: {error}"
+        return int(text) if text.isdecimal() and int(text) else f"{path}: {text[:40]!r} is not a pid"
 
     return find
 
 
 def pid_of_unit(unit: str) -> FindPid:
-    """Return a function that asks systemd for the unit's main pid; None while it has none."""
+    """Return a function that asks systemd for the unit's main pid."""
 
-    def find() -> int | None:
-        shown = subprocess.run(
-            ["systemctl", "show", "--property=MainPID", "--value", "--", unit],
-            capture_output=True, text=True, check=False, timeout=5,
-        )  # fmt: skip
-        text = shown.stdout.strip()
-        return int(text) if text.isdecimal() and int(text) else None
+    async def find() -> int | str:
+        command = [
+            "systemctl",
+            "show",
+            "--property=MainPID,LoadState,ActiveState,SubState,Result",
+            "--",
+            unit,
+        ]
+        try:
+            shown = await run(command, _SYSTEMCTL_TIMEOUT_S)
+        except LaunchError:
+            return (
+                f"unit {unit}: there is no systemctl on this host, so no units can be watched: "
+                "use command or pid_file"
+            )
+        if shown.status != 0:
+            return f"unit {unit}: systemctl {shown.shown()}"
+        said = dict(line.partition("=")[::2] for line in shown.output.splitlines())
+        pid = said.get("MainPID", "")
+        if pid.isdecimal() and int(pid):
+            return int(pid)
+        if said.get("LoadState") not in (None, "loaded"):
+            return f"unit {unit}: systemd says {said['LoadState']}: check the name in the configuration"
+        result = said.get("Result", "?")
+        return f"unit {unit} is {said.get('ActiveState', '?')} ({said.get('SubState', '?')}, result {result})"
 
     return find
 
@@ -47,82 +75,108 @@ def pid_of_unit(unit: str) -> FindPid:
 class Watcher:
     """Same face as Supervisor, for a server that this daemon does not run."""
 
-    def __init__(
-        self, find: FindPid, ports: Sequence[tuple[int, str]], hang_after_ms: int, on_change: OnChange
-    ) -> None:
-        """``find`` runs in a thread whenever no process is known."""
-        self._find, self._ports, self._on_change = find, tuple(ports), on_change
-        self._hang_after_s = hang_after_ms / 1000
+    restarts = 0
+    gave_up = False
+
+    def __init__(self, find: FindPid, restart_command: str | None, note: Note) -> None:
+        """``restart_command`` is run when the server has to begin anew; None: that is left to people."""
+        self._find, self._restart_command, self._note = find, restart_command, note
         self._loop = asyncio.get_running_loop()
         self._pid: int | None = None
-        self._healthy = False
-        self._reason = "not found yet"
+        self._listener: ServerListener | None = None
         self._task: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
 
     @property
-    def state(self) -> ServerState:
-        """The state as ``status`` shows it."""
-        return ServerState(self._pid, self._healthy, self._reason)
+    def pids(self) -> list[int]:
+        """The watched process."""
+        return [] if self._pid is None else [self._pid]
 
-    def start(self) -> None:
+    @property
+    def complete(self) -> bool:
+        """True while it is there, and not being restarted."""
+        return self._pid is not None and (self._restarting is None or self._restarting.done())
+
+    def start(self, listener: ServerListener) -> None:
         """Begin to watch."""
+        self._listener = listener
         self._task = self._loop.create_task(self._watch())
 
-    def restart(self) -> None:
-        """Nothing: the server is not ours to restart."""
+    def restart(self, failed: bool) -> bool:
+        """Run the restart command, if there is one and it does not run already."""
+        if self._restart_command is None or (self._restarting is not None and not self._restarting.done()):
+            return False
+        self._restarting = self._loop.create_task(self._run_restart(self._restart_command))
+        return True
+
+    def retry(self) -> None:
+        """The same, for an operator."""
+        self.restart(failed=False)
+
+    async def _run_restart(self, command: str) -> None:
+        try:
+            finished = await run(shlex.split(command), 60.0)
+            why = None if finished.status == 0 else finished.shown()
+        except LaunchError as error:
+            why = str(error)
+        if why is not None:
+            self._note("restart-failed", "error", command=command, why=why)
 
     async def stop(self) -> None:
         """Stop watching; the server is left alone."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._restarting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
+        assert self._listener is not None
         while True:
-            pid = await asyncio.to_thread(self._find)
-            if pid is None or process_stat(pid) is None:
-                await asyncio.sleep(_SEARCH_S)
-                continue
-            await self._attend(pid)
+            found = await self._find()
+            if isinstance(found, str):
+                self._listener.server_down(found, final=False)
+            else:
+                await self._attend(found)
+            await asyncio.sleep(_SEARCH_S)
 
     async def _attend(self, pid: int) -> None:
         """Watch one process until it is gone."""
+        assert self._listener is not None
         try:
             pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except OSError:
+            self._listener.server_down(f"process {pid} does not exist", final=False)
             return
         gone = asyncio.Event()
-        self._pid = pid
-        self._loop.add_reader(pidfd, gone.set)
         try:
-            stopped_s = 0.0
-            pause_s = min(_SEARCH_S, self._hang_after_s / 4)
+            stat = process_stat(pid)
+            if stat is None or stat.state in "ZX" or await self._find() != pid:
+                self._listener.server_down(f"process {pid} has ended", final=False)
+                return
+            self._pid = pid
+            self._loop.add_reader(pidfd, self._ended, pid, gone)
+            self._listener.server_started()
             while not gone.is_set():
-                stat = process_stat(pid)
-                stopped_s = stopped_s + pause_s if stat is not None and stat.state in "Tt" else 0.0
-                self._judge(stopped_s)
-                try:
-                    await asyncio.wait_for(gone.wait(), pause_s)
-                except TimeoutError:
-                    continue
-            self._report(False, Cause.SERVER_DIED, f"process {pid} ended")
+                await self._until_gone_or_replaced(pid, gone)
         finally:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
             self._pid = None
 
-    def _judge(self, stopped_s: float) -> None:
-        if stopped_s >= self._hang_after_s:
-            self._report(False, Cause.SERVER_HUNG, "the process is stopped")
-        elif not stopped_s and not self._healthy:
-            silent = not_listening(self._ports)
-            if silent:
-                self._reason = f"nobody listens on {', '.join(silent)} yet"
-            else:
-                self._report(True, Cause.SERVER_DIED, "serving")
+    def _ended(self, pid: int, gone: asyncio.Event) -> None:
+        assert self._listener is not None
+        if not gone.is_set():
+            gone.set()
+            self._listener.server_ended(f"process {pid} ended")
 
-    def _report(self, healthy: bool, cause: Cause, reason: str) -> None:
-        self._reason = reason
-        if healthy != self._healthy:
-            self._healthy = healthy
-            self._on_change(healthy, cause, reason)
+    async def _until_gone_or_replaced(self, pid: int, gone: asyncio.Event) -> None:
+        """Wait a while; another pid at the source: the server was replaced (a re-executed nginx)."""
+        assert self._listener is not None
+        try:
+            async with asyncio.timeout(_REPLACED_S):  # wait_for would lose a cancellation before Python 3.12
+                await gone.wait()
+        except TimeoutError:
+            found = await self._find()
+            if isinstance(found, int) and found != pid and process_stat(found) is not None:
+                gone.set()
+                self._listener.server_ended(f"process {pid} was replaced by {found}")

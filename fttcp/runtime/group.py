@@ -11,14 +11,14 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import Engine, EngineEvent, EventKind, Intrusion, Reason
-from fttcp.health.process import ServerState
+from fttcp.health.monitor import Health
 from fttcp.runtime.events import History
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
@@ -37,23 +37,6 @@ _INTRUSIONS = {
 }
 
 
-class Server(Protocol):
-    """The group's server: Supervisor or Watcher."""
-
-    @property
-    def state(self) -> ServerState:
-        """What ``status`` shows."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def restart(self) -> None:
-        """Start the server afresh, if it is ours."""
-
-    async def stop(self) -> None:
-        """End it, if it is ours."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """The machine went from one phase to another."""
@@ -62,6 +45,7 @@ class _Moved:
     role: Role
     mode: Mode
     epoch: int
+    cause: Cause
 
 
 class GroupRuntime:
@@ -79,7 +63,7 @@ class GroupRuntime:
         the count of pauses and resumes (or to raise OSError)."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
-        self.server: Server | None = None
+        self.server: Health | None = None
         self.finished = asyncio.Event()
         self._history = history
         self._shape_routes = shape_routes
@@ -135,11 +119,11 @@ class GroupRuntime:
         """The server's health changed."""
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
         if healthy:
-            self._note("server-healthy", reason=reason)
+            self.note("server-healthy", reason=reason)
         elif self._restarting:
-            self._note("server-restarting", reason=reason)
+            self.note("server-restarting", reason=reason)
         else:
-            self._note(cause.value, "warning", reason=reason)
+            self.note(cause.value, "warning", reason=reason)
 
     def request_switchover(self) -> Refusal | None:
         """Ask for the roles to be exchanged; return why not, or None when it is under way."""
@@ -209,7 +193,7 @@ class GroupRuntime:
         except WireError as error:
             if str(error) != self._peer_error:
                 self._peer_error = str(error)
-                self._note("peer-misunderstood", "error", why=self._peer_error)
+                self.note("peer-misunderstood", "error", why=self._peer_error)
             return
         self._step(ev.PeerStated(body))
 
@@ -222,7 +206,8 @@ class GroupRuntime:
         machine = self.machine
         commands = machine.step(event, time.monotonic_ns())
         if machine.phase is not self._phase:
-            self._late.append(_Moved(self._phase, machine.role, machine.mode, machine.epoch))
+            moved = _Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
+            self._late.append(moved)
             self._phase = machine.phase
         for command in commands:
             self._order(command)
@@ -258,10 +243,12 @@ class GroupRuntime:
         late, self._late = self._late, []
         for command in late:
             match command:
-                case _Moved(was=was, role=role, mode=mode, epoch=epoch):
-                    self._note("role", role=role, mode=mode, epoch=epoch, was=was)
+                case _Moved(was=was, role=role, mode=mode, epoch=epoch, cause=cause):
+                    self.note("role", role=role, mode=mode, epoch=epoch, was=was)
+                    if self.server is not None:
+                        self.server.role_changed(role, epoch, cause)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
-                    self._note("takeover", "warning", cause=cause, epoch=epoch)
+                    self.note("takeover", "warning", cause=cause, epoch=epoch)
                 case do.ShapeRoutes(backup=backup):
                     self._shape_routes(backup)
                 case do.RestartServer():
@@ -269,11 +256,11 @@ class GroupRuntime:
                 case do.KeepMaintenance(count=count):
                     self._keep(count)
                 case do.Refuse(reason=reason):
-                    self._note("refused", "warning", why=reason)
+                    self.note("refused", "warning", why=reason)
                 case do.Finish():
                     self.finished.set()
                 case do.Fence(why=why):
-                    self._note("fenced", "error", why=why)
+                    self.note("fenced", "error", why=why)
                 case EngineEvent():
                     self._tell(command)
 
@@ -282,10 +269,10 @@ class GroupRuntime:
         try:
             self._keep_maintenance(count)
         except OSError as error:
-            self._note("maintenance-not-kept", "error", why=str(error))
+            self.note("maintenance-not-kept", "error", why=str(error))
         if self.machine.paused != self._paused:
             self._paused = self.machine.paused
-            self._note("paused" if self._paused else "resumed", "warning")
+            self.note("paused" if self._paused else "resumed", "warning")
 
     def _restart_server(self) -> None:
         """Start the server afresh; that it is down meanwhile is no death."""
@@ -320,7 +307,8 @@ class GroupRuntime:
 
     # ------------------------------------------------------------------ what people see
 
-    def _note(self, kind: str, level: str = "info", **fields: Any) -> None:
+    def note(self, kind: str, level: str = "info", **fields: Any) -> None:
+        """Tell people what happened in this group."""
         self._history.add(kind, level, self.name, **fields)
 
     def _tell(self, event: EngineEvent) -> None:
@@ -329,7 +317,7 @@ class GroupRuntime:
         if event.kind is EventKind.ANNOUNCED and not step:
             return  # a later round of the same announcement
         if event.kind is EventKind.TAKEOVER_DONE and step:
-            self._note("takeover-done", **step.shown())
+            self.note("takeover-done", **step.shown())
             return
         level = "info"
         fields: dict[str, Any] = {}
@@ -352,7 +340,7 @@ class GroupRuntime:
             case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
                 why = Reason(event.reason).name.lower().replace("_", "-")
                 level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
-        self._note(event.kind.name.lower().replace("_", "-"), level, **fields)
+        self.note(event.kind.name.lower().replace("_", "-"), level, **fields)
 
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
@@ -380,8 +368,7 @@ class GroupRuntime:
             "takeover_counts": dict(self._takeovers.counts),
         }
         if server is not None:
-            state = server.state
-            base["server"] = {"pid": state.pid, "healthy": state.healthy, "reason": state.reason}
+            base["server"] = server.shown()
         if self._closed:
             return base
         return base | self._engine_status()

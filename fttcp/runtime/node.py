@@ -38,17 +38,16 @@ from fttcp.datapath.base import (
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
-from fttcp.health.process import OnChange, Supervisor
-from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.frontend import Frontend
-from fttcp.runtime.group import GroupRuntime, Server
+from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.maintenance import MaintenanceFile
 from fttcp.runtime.notify import NotifyError
 from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.rundir import BusyError, only_one
+from fttcp.runtime.servers import make_health
 from fttcp.wire import identity, keyfile
 from fttcp.wire.errors import WireError
 
@@ -260,7 +259,7 @@ class Node:
             lambda count: self._maintenance.save(name, count),
         )
         self._groups[name] = group
-        group.server = self._make_server(section, group.server_changed)
+        group.server = make_health(self._config, section, group.server_changed, group.note)
         self._frames[name] = await self._announcement(section)
 
     def _start_group(self, name: str, carrier: bool) -> None:
@@ -270,20 +269,6 @@ class Node:
         group.start(self._frames[name])
         group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
         group.feed(ev.CarrierChanged(carrier))
-
-    def _make_server(self, section: GroupSection, on_change: OnChange) -> Server:
-        hang_ms = section.timing.hang_after_ms
-        if section.all_commands:
-            return Supervisor(
-                section.name,
-                section.all_commands,
-                section.port_list,
-                hang_ms,
-                self._config.run_dir,
-                on_change,
-            )
-        find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))
-        return Watcher(find, section.port_list, hang_ms, on_change)
 
     # ------------------------------------------------------------------ down
 
@@ -373,6 +358,10 @@ class Node:
             for section in config.group:
                 if section.name in plan.added:
                     await self._join(section, self._keys)
+        for section in config.group:
+            group = self._groups.get(section.name)
+            if group is not None and group.server is not None:
+                group.server.configure(section.health, section.hooks, section.timing.hang_after_ms)
         for name in plan.removed:
             if name in self._groups:
                 await self._leave(name)

@@ -15,6 +15,8 @@ LIVE = (
     "node.notify",
     "node.http",
     "group.*.timing.hang_after_ms",
+    "group.*.health",
+    "group.*.hooks",
 )
 """Keys, and tables with all their keys, that change while the node runs; ``*`` is any group's name.
 Whole groups come and go as well. All else needs a restart of the daemon."""

@@ -68,6 +68,61 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ('pid_file = "/run/x"', "exactly one of command (or commands), pid_file, unit"),
         ("workers = 9", "group[0].workers: 9 is above 8"),
         (
+            '[[group.health.probe]]\ntype = "ping"',
+            "group[0].health.probe[0].type: 'ping' is not allowed (allowed: exec, http, tcp, udp)",
+        ),
+        (
+            '[[group.health.probe]]\ntype = "exec"',
+            "group[0].health.probe[0].command: missing (required for type exec)",
+        ),
+        (
+            '[[group.health.probe]]\ntype = "exec"\ncommand = "\'a"',
+            'probe[0].command: "\'a" cannot be split into words',
+        ),
+        (
+            '[[group.health.probe]]\ntype = "udp"',
+            "group[0].health.probe[0]: type udp needs request and expect",
+        ),
+        (
+            '[[group.health.probe]]\ntype = "tcp"\npath = "/x"',
+            "probe[0].path: a probe of type tcp has no such key (http)",
+        ),
+        ('[[group.health.probe]]\ntype = "tcp"\ninterval_ms = 1', "probe[0].interval_ms: 1 is below 10"),
+        (
+            '[[group.health.probe]]\ntype = "http"\nexpect = "("',
+            "probe[0].expect: '(' is not a regular expression",
+        ),
+        (
+            '[[group.health.probe]]\ntype = "http"\naddress = "here"',
+            "probe[0].address: 'here' is not an IP address",
+        ),
+        (
+            '[[group.health.probe]]\ntype = "tcp"\nname = "hang"',
+            "probe[0].name: 'hang' is the name of another check",
+        ),
+        (
+            "[group.restart]\ndelay_ms = 20000",
+            "group[0].restart.delay_ms: 20000 is above delay_most_ms 10000",
+        ),
+        (
+            '[group.restart]\nwatched_command = "x"',
+            "group[0].restart.watched_command: only for servers under pid_file or unit",
+        ),
+        ('[group.hooks]\non_takeover = " "', "group[0].hooks.on_takeover: ' ' names no program"),
+        (
+            '[group.health]\nhang_action = "pray"',
+            "health.hang_action: 'pray' is not allowed (allowed: failover, ignore, restart, warn)",
+        ),
+        (
+            '[reference]\naddresses = ["10.77.0.100"]',
+            "reference.addresses[0]: '10.77.0.100' is a service address",
+        ),
+        ('[reference]\naddresses = ["gw"]', "reference.addresses[0]: 'gw' is not an IP address"),
+        (
+            '[reference]\naddresses = ["10.0.0.1"]\ntimeout_ms = 600',
+            "reference.timeout_ms: 600 is above interval_ms 500",
+        ),
+        (
             '[[group]]\nname = "web"\naddresses = ["10.77.0.100"]\nports = ["81/tcp"]\nunit = "u"',
             "group[1].queue",
         ),

@@ -10,11 +10,10 @@ from typing import Any
 
 from fttcp.arbiter.none import NoArbiter
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Settings
+from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Role, Settings
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
-from fttcp.health.process import ServerState
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.wire.keyfile import KeyRing
@@ -170,16 +169,20 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
     class Restarted:
         def __init__(self, group: GroupRuntime) -> None:
             self.group = group
-            self.state = ServerState(1, True, "serving")
+            self.roles: list[tuple[Role, Cause]] = []
+
+        def role_changed(self, role: Role, epoch: int, cause: Cause) -> None:
+            self.roles.append((role, cause))
 
         def restart(self) -> None:
             self.group.server_changed(False, Cause.SERVER_DIED, "restarted")
 
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
-        alpha.server = Restarted(alpha)
+        alpha.server = server = Restarted(alpha)
         assert beta.request_switchover() is None
         await until(lambda: any(e["event"] == "server-restarting" for e in alpha._history.since(0)))
         assert not any(e["event"] == "server-died" for e in alpha._history.since(0))
+        await until(lambda: (Role.BACKUP, Cause.SWITCHOVER) in server.roles)
         alpha.server_changed(False, Cause.SERVER_DIED, "killed")
         assert alpha._history.since(0)[-1]["event"] == "server-died"
 

@@ -1,4 +1,4 @@
-"""Servers as processes: started, found dead or hung, started again, ended with all they forked."""
+"""Servers as processes: started, found dead, started again, ended with all they forked."""
 
 from __future__ import annotations
 
@@ -7,139 +7,321 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 from fttcp.core.model import Cause
-from fttcp.health.process import Supervisor
-from fttcp.health.procfs import group_members, not_listening, process_stat
-from fttcp.health.watch import Watcher, pid_in_file
+from fttcp.health.launch import carriers
+from fttcp.health.procfs import group_members, process_stat
+from fttcp.health.settings import HooksSection, RestartSection
+from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
+from tests.health import Watched, free_port, looked_after, python, until
 
-Changes = list[tuple[bool, Cause]]
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def supervise(tmp_path: Path, command: str, changes: Changes) -> Supervisor:
-    return Supervisor(
-        "web", [command], [], 100, tmp_path, lambda healthy, cause, reason: changes.append((healthy, cause))
-    )
+LISTEN = """
+import socket, sys, time
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(1000)
+"""
+DAEMON = """
+import os, socket, sys, time
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+if len(sys.argv) > 2:
+    open(sys.argv[2], "w").write(f"{os.getpid()}\\n")
+time.sleep(1000)
+"""
 
 
 def test_death_is_told_at_once_and_the_server_comes_back(tmp_path: Path) -> None:
     async def body() -> None:
-        changes: Changes = []
-        supervisor = supervise(tmp_path, "sleep 1000", changes)
-        supervisor.start()
-        await until(lambda: supervisor.state.healthy)
-        first = supervisor.state.pid
-        assert first is not None
-        start = asyncio.get_running_loop().time()
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: (False, Cause.SERVER_DIED) in changes)
-        assert asyncio.get_running_loop().time() - start < 0.1
-        await until(lambda: supervisor.state.healthy)
-        assert supervisor.state.pid != first
-        await supervisor.stop()
-        assert supervisor.state.pid is None
+        async with looked_after(tmp_path, "sleep 1000") as server:
+            await until(lambda: server.healthy)
+            first, told_s = server.pid, 0.0
+            changed = server.health._verdict._on_change  # type: ignore[union-attr]
+
+            def told(healthy: bool, cause: Cause, reason: str) -> None:
+                nonlocal told_s
+                told_s = told_s or time.monotonic()
+                changed(healthy, cause, reason)
+
+            server.health._verdict._on_change = told  # type: ignore[union-attr]
+            killed_s = time.monotonic()
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: server.failed(Cause.SERVER_DIED))
+            assert told_s - killed_s < 0.1
+            await until(lambda: server.healthy)
+            assert server.pid != first and server.state["restarts"] == 1
 
     asyncio.run(body())
 
 
-def test_a_stopped_server_hangs(tmp_path: Path) -> None:
+def test_a_stopped_server_hangs_and_is_begun_anew(tmp_path: Path) -> None:
     async def body() -> None:
-        changes: Changes = []
-        supervisor = supervise(tmp_path, "sleep 1000", changes)
-        supervisor.start()
-        await until(lambda: supervisor.state.healthy)
-        os.kill(supervisor.state.pid or 0, signal.SIGSTOP)
-        await until(lambda: (False, Cause.SERVER_HUNG) in changes)
-        await until(lambda: supervisor.state.healthy)
-        await supervisor.stop()
+        async with looked_after(tmp_path, "sleep 1000") as server:
+            await until(lambda: server.healthy)
+            first = server.pid
+            os.kill(first, signal.SIGSTOP)
+            await until(lambda: server.failed(Cause.SERVER_HUNG))
+            assert server.changes[-1][2] == f"hang: process {first} (sleep) is stopped (state T)"
+            await until(lambda: server.healthy and server.pid != first)
 
     asyncio.run(body())
 
 
 def test_what_the_server_forked_ends_with_it(tmp_path: Path) -> None:
     async def body() -> None:
-        changes: Changes = []
-        supervisor = supervise(tmp_path, "sh -c 'trap \"\" TERM; sleep 1000 & sleep 1000 & wait'", changes)
-        supervisor.start()
-        await until(lambda: supervisor.state.healthy)
-        pid = supervisor.state.pid or 0
-        await until(lambda: len(group_members(pid)) == 3)
-        supervisor.restart()
-        await until(lambda: supervisor.state.healthy and supervisor.state.pid != pid)
-        assert group_members(pid) == []
-        await supervisor.stop()
+        command = "sh -c 'trap \"\" TERM; sleep 1000 & setsid sleep 1001 & wait'"
+        async with looked_after(tmp_path, command) as server:
+            await until(lambda: server.healthy)
+            pid, number = server.pid, numbers(server)[0]
+            await until(lambda: len(carriers(number)) == 3 and len(group_members(pid)) == 2)
+            assert server.health is not None
+            server.health.restart()
+            await until(lambda: server.healthy and server.pid != pid)
+            assert carriers(number) == []
+            assert server.state["restarts"] == 0, "a planned restart is no failure"
+
+    asyncio.run(body())
+
+
+def numbers(server: Watched) -> list[str]:
+    """The launch numbers of a supervised server's commands."""
+    assert server.health is not None
+    commands = server.health._server._commands  # type: ignore[attr-defined]
+    return [command.running.number for command in commands if command.running]
+
+
+def test_a_server_that_goes_to_the_background_is_told_what_to_do(tmp_path: Path) -> None:
+    async def body() -> None:
+        port = free_port()
+        async with looked_after(tmp_path, python(tmp_path, DAEMON, port), port) as server:
+            await until(lambda: "went to the background" in server.state["reason"])
+            assert "pid_file" in server.state["reason"]
+            assert not any(healthy for healthy, _, _ in server.changes)
+
+    asyncio.run(body())
+
+
+def test_somebody_elses_server_on_the_port_does_not_count(tmp_path: Path) -> None:
+    async def body() -> None:
+        port = free_port()
+        other = subprocess.Popen([*python(tmp_path, LISTEN, port).split()])
+        try:
+            async with looked_after(tmp_path, "sleep 1000", port) as server:
+                await until(lambda: server.state["reason"].startswith(f"process {other.pid} (python"))
+                assert f"listens on {port}/tcp, not this server" in server.state["reason"]
+                assert not server.healthy
+        finally:
+            other.kill()
+            other.wait()
 
     asyncio.run(body())
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     async def body() -> None:
-        supervisor = supervise(tmp_path, "no-such-program-here", [])
-        supervisor.start()
-        assert "no such program" in supervisor.state.reason and not supervisor.state.healthy
-        await supervisor.stop()
+        async with looked_after(tmp_path, "no-such-program-here") as server:
+            await until(lambda: "no such program" in server.state["reason"])
+            assert not server.healthy
+
+    asyncio.run(body())
+
+
+def test_after_too_many_restarts_it_gives_up_until_it_is_asked(tmp_path: Path) -> None:
+    async def body() -> None:
+        policy = RestartSection(delay_ms=10, limit=3)
+        flag = tmp_path / "flag"
+        command = f"sh -c 'test -e {flag} && exec sleep 1000; echo no >&2; exit 7'"
+        async with looked_after(tmp_path, command, restart=policy) as server:
+            await until(lambda: bool(server.state["gave_up"]))
+            assert "status 7; gave up after 3 restarts within 60 s" in server.state["reason"]
+            assert server.told("server-given-up")
+            flag.touch()
+            assert server.health is not None
+            server.health.retry()
+            await until(lambda: server.healthy)
+            assert not server.state["gave_up"]
+
+    asyncio.run(body())
+
+
+def test_a_server_that_ended_well_is_left_alone_when_so_told(tmp_path: Path) -> None:
+    async def body() -> None:
+        policy = RestartSection(policy="on-failure", delay_ms=0)
+        once = tmp_path / "once"
+        command = f"sh -c 'test -e {once} && exit 0; touch {once}; exit 1'"
+        async with looked_after(tmp_path, command, restart=policy) as server:
+            await until(lambda: "not started again" in server.state["reason"])
+            assert "status 0" in server.state["reason"] and server.state["restarts"] == 1
 
     asyncio.run(body())
 
 
 def test_the_next_start_ends_what_a_killed_daemon_left(tmp_path: Path) -> None:
     script = (
-        "import asyncio, sys, pathlib\n"
-        "from fttcp.health.process import Supervisor\n"
+        "import asyncio, pathlib, sys\n"
+        "from tests.health import looked_after, until\n"
+        "from tests.unit.test_supervisor import numbers\n"
         "async def main():\n"
-        "    s = Supervisor('web', [\"sh -c 'sleep 1000 & wait'\"], [], 100, pathlib.Path(sys.argv[1]),\n"
-        "        lambda h, c, r: print(s.state.pid, flush=True))\n"
-        "    s.start()\n"
-        "    await asyncio.Event().wait()\n"
+        "    async with looked_after(pathlib.Path(sys.argv[1]),\n"
+        "            \"sh -c 'sleep 1000 & setsid sleep 1001 & wait'\") as server:\n"
+        "        await until(lambda: server.healthy)\n"
+        "        print(server.pid, *numbers(server), flush=True)\n"
+        "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
     daemon = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert daemon.stdout is not None
-    pid = int(daemon.stdout.readline())
+    pid, number = daemon.stdout.readline().split()
     daemon.kill()
     daemon.wait()
 
     async def body() -> None:
-        await until(lambda: pid not in group_members(pid))  # the kernel ended the leader with the daemon
-        supervisor = supervise(tmp_path, "sleep 1000", [])
-        supervisor.start()
-        await until(lambda: group_members(pid) == [])
-        await supervisor.stop()
+        # the kernel ended the leader with the daemon
+        await until(lambda: int(pid) not in group_members(int(pid)) and len(carriers(number)) == 2)
+        async with looked_after(tmp_path, "sleep 1000"):
+            await until(lambda: group_members(int(pid)) == [] and carriers(number) == [])
 
     asyncio.run(body())
 
 
-def test_a_watched_process(tmp_path: Path) -> None:
+def test_hooks_stand_around_the_servers_life(tmp_path: Path) -> None:
     async def body() -> None:
-        changes: Changes = []
-        process = subprocess.Popen(["sleep", "1000"])
-        file = tmp_path / "pid"
-        watcher = Watcher(
-            pid_in_file(file), [], 200, lambda healthy, cause, reason: changes.append((healthy, cause))
-        )
-        watcher.start()
-        file.write_text(f"{process.pid}\n")
-        await until(lambda: watcher.state.healthy)
-        process.kill()
-        process.wait()
-        await until(lambda: changes[-1] == (False, Cause.SERVER_DIED))
-        await watcher.stop()
+        log = tmp_path / "log"
+        say = f"sh -c 'echo $FTTCP_HOOK $FTTCP_GROUP $FTTCP_STATUS >> {log}'"
+        hooks = HooksSection(before_start=say, after_stop=say)
+        async with looked_after(tmp_path, "sleep 1000", hooks=hooks) as server:
+            await until(lambda: server.healthy)
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda: server.failed(Cause.SERVER_DIED))
+            await until(lambda: server.healthy)
+        lines = log.read_text().split("\n")[:-1]
+        assert lines == [
+            "before-start web",
+            "after-stop web -9",
+            "before-start web",
+            "after-stop web -15",
+        ]
 
     asyncio.run(body())
 
 
-def test_proc_tells_what_nobody_listens_on() -> None:
-    assert not_listening([(1, "tcp"), (1, "udp")]) == ["1/tcp", "1/udp"]
+def test_a_failing_hook_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    async def body() -> None:
+        hooks = HooksSection(before_start="sh -c 'echo disk is not mounted; exit 4'")
+        async with looked_after(tmp_path, "sleep 1000", hooks=hooks) as server:
+            await until(lambda: "before_start failed" in server.state["reason"])
+            assert server.told("hook-failed")[0]["why"] == "ended with status 4: disk is not mounted"
+            assert server.state["pid"] is None
+
+    asyncio.run(body())
+
+
+# ------------------------------------------------------------------ servers of somebody else
+
+
+def test_a_double_forked_server_is_watched_by_its_pid_file(tmp_path: Path) -> None:
+    async def body() -> None:
+        port, file = free_port(), tmp_path / "pid"
+
+        def watcher(watched: Watched) -> Watcher:
+            return Watcher(pid_in_file(file), None, watched.note)
+
+        async with looked_after(tmp_path, "", port, server=watcher) as server:
+            await until(lambda: "no such file yet" in server.state["reason"])
+            subprocess.run(python(tmp_path, DAEMON, port, file).split(), check=True)
+            await until(lambda: server.healthy)
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda: server.failed(Cause.SERVER_DIED))
+            assert "ended" in server.changes[-1][2]
+
+    asyncio.run(body())
+
+
+def test_a_reused_pid_does_not_count(tmp_path: Path) -> None:
+    async def body() -> None:
+        port, file = free_port(), tmp_path / "pid"
+        stranger = subprocess.Popen(["sleep", "1000"])
+        real = subprocess.Popen(python(tmp_path, LISTEN, port).split())
+        try:
+            file.write_text(f"{stranger.pid}\n")
+
+            def watcher(watched: Watched) -> Watcher:
+                return Watcher(pid_in_file(file), None, watched.note)
+
+            async with looked_after(tmp_path, "", port, server=watcher) as server:
+                await until(lambda: f"process {real.pid} (python" in server.state["reason"])
+                assert not server.changes
+                file.write_text(f"{real.pid}\n")
+                await until(lambda: server.healthy)
+        finally:
+            for process in (stranger, real):
+                process.kill()
+                process.wait()
+
+    asyncio.run(body())
+
+
+def test_a_unit_is_watched_and_restarted(tmp_path: Path, monkeypatch: object) -> None:
+    main, log = tmp_path / "main", tmp_path / "log"
+    fake = tmp_path / "systemctl"
+    fake.write_text(
+        f'#!/bin/sh\nif [ "$1" = restart ]; then echo $2 >>{log}; exit 0; fi\n'
+        f"printf 'LoadState=loaded\\nActiveState=failed\\nSubState=failed\\nResult=exit-code\\n'\n"
+        f"echo MainPID=$(cat {main} 2>/dev/null || echo 0)\n"
+    )
+    fake.chmod(0o755)
+    process = subprocess.Popen(["sleep", "1000"])
+
+    async def body() -> None:
+        def watcher(watched: Watched) -> Watcher:
+            return Watcher(pid_of_unit("web.service"), "systemctl restart web.service", watched.note)
+
+        async with looked_after(tmp_path, "", server=watcher) as server:
+            await until(
+                lambda: "unit web.service is failed (failed, result exit-code)" in server.state["reason"]
+            )
+            main.write_text(str(process.pid))
+            await until(lambda: server.healthy)
+            assert server.health is not None
+            server.health.restart()
+            await until(lambda: log.exists() and log.read_text() == "web.service\n")
+            process.kill()
+            process.wait()
+            await until(lambda: server.failed(Cause.SERVER_DIED))
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")  # type: ignore[attr-defined]
+    asyncio.run(body())
+
+
+def test_without_systemd_that_is_said(tmp_path: Path, monkeypatch: object) -> None:
+    async def reason() -> str:
+        def watcher(watched: Watched) -> Watcher:
+            return Watcher(pid_of_unit("web.service"), None, watched.note)
+
+        async with looked_after(tmp_path, "", server=watcher) as server:
+            await until(lambda: "unit web.service" in server.state["reason"])
+            return str(server.state["reason"])
+
+    fake = tmp_path / "systemctl"
+    fake.write_text("#!/bin/sh\necho 'System has not been booted with systemd as init system' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")  # type: ignore[attr-defined]
+    assert "not been booted with systemd" in asyncio.run(reason())
+    fake.unlink()
+    for name in ("setpriv",):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path))  # type: ignore[attr-defined]
+    assert "there is no systemctl on this host" in asyncio.run(reason())
+
+
+def test_proc_tells_about_processes() -> None:
     stat = process_stat(os.getpid())
-    assert stat is not None and stat.state == "R"
+    assert stat is not None and stat.state == "R" and stat.parent == os.getppid()
     assert process_stat(2**22 + 1) is None

@@ -73,4 +73,4 @@ def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config | None:
     file: PairFile | None = Reader(errors).table(PairFile, raw, "")
     if file is None:
         return None
-    return Config(file.node, [PeerSection(file.peer.name, file.link)], file.group)
+    return Config(file.node, [PeerSection(file.peer.name, file.link)], file.group, file.reference)

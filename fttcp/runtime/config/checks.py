@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from fttcp.runtime.config.health_checks import check_health, check_reference
 from fttcp.runtime.config.schema import (
     LINK_KEYS,
     MAX_WORKERS,
@@ -35,6 +36,8 @@ def check(config: Config, errors: list[str], in_short: bool) -> None:
             if good:
                 _check_mirror(group, f"group[{i}]", peer.link[0], f"{prefix}link[0]", errors)
                 _check_speed(group, f"group[{i}]", peer, prefix, errors)
+    if config.reference is not None:
+        check_reference(config, config.reference, errors)
     _check_overlaps(config, errors)
 
 
@@ -170,6 +173,7 @@ def _check_group(group: GroupSection, where: str, errors: list[str]) -> None:
         errors.append(f"{where}.workers: {group.workers}, but the programmable engine has one (allowed: 1)")
     if group.engine != "programmable" and group.experiment.callback is not None:
         errors.append(f'{where}.experiment.callback: only engine = "programmable" calls it')
+    check_health(group, where, errors)
     if group.timing.startup_ms < 5 * group.timing.lease_ms:
         errors.append(
             f"{where}.timing.startup_wait_ms: {group.timing.startup_ms} is below 5 * heartbeat_ms * "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -36,6 +37,7 @@ class Reader:
         return kind(**values) if len(self._errors) == before else None
 
     def _value(self, kind: Any, raw: Any, where: str) -> Any:
+        kind = _table_in(kind)
         if isinstance(kind, type) and issubclass(kind, Struct):
             return self.table(kind, raw, where)
         inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -53,6 +55,12 @@ class Reader:
         except msgspec.ValidationError:
             self._errors.append(f"{where}: {_complaint(kind, raw)}")
             return None
+
+
+def _table_in(kind: Any) -> Any:
+    """`SomeStruct | None` -> SomeStruct: a table that may be absent, but is read like any other."""
+    tables = [part for part in get_args(kind) if isinstance(part, type) and issubclass(part, Struct)]
+    return tables[0] if get_origin(kind) in (Union, UnionType) and tables else kind
 
 
 def _count_complaint(count: int, least: int, most: int | None) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from fttcp.health.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
+
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
 Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
 PortText = Annotated[str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$")]
@@ -159,6 +161,9 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     divergence: Literal["warn", "detach"] = "warn"
     timing: Timing = Timing()
     limits: Limits = Limits()
+    health: HealthSection = HealthSection()
+    restart: RestartSection = RestartSection()
+    hooks: HooksSection = HooksSection()
     experiment: Experiment = Experiment()
 
     @property
@@ -194,6 +199,7 @@ class PairFile(Struct, frozen=True, forbid_unknown_fields=True):
     peer: PairName
     link: Links
     group: Groups
+    reference: ReferenceSection | None = None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,6 +208,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     node: NodeSection
     peer: Annotated[list[PeerSection], Meta(min_length=1, max_length=MAX_PEERS)]
     group: Groups
+    reference: ReferenceSection | None = None
 
     @property
     def run_dir(self) -> Path:

@@ -1,0 +1,170 @@
+"""Starts programs so that nothing of them is left: servers, probes, hooks.
+
+Each one leads a session of its own, is killed by the kernel when the daemon ends (PR_SET_PDEATHSIG, set by
+util-linux's setpriv), and carries a number in its environment that all its children inherit. By its
+process group and by that number everything that it forked is found and killed, also what has made itself a
+session of its own; a program that overwrites its environment is found by the process group only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fttcp.health.procfs import process_stat, processes
+
+NUMBER = "FTTCP_LAUNCH"
+_TAIL_BYTES = 2048
+_SWEEPS = 20
+
+
+class LaunchError(Exception):
+    """A program cannot be started; the sentence says why."""
+
+
+@dataclass(slots=True)
+class Launched:
+    """A running program. ``number`` is in the environment of everything that it forks."""
+
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    start_ticks: int
+    number: str
+
+    @property
+    def pid(self) -> int:
+        """Of the program itself, which leads its process group."""
+        return self.process.pid
+
+    def kill(self, signum: signal.Signals) -> None:
+        """Signal its whole process group; harmless when nobody is left."""
+        kill_group(self.pid, signum)
+
+    def reap(self) -> int:
+        """The pidfd is readable: return how it ended (negative: by that signal), and end its group."""
+        status = self.process.wait()
+        self.kill(signal.SIGKILL)
+        os.close(self.pidfd)
+        return status
+
+
+def _command(argv: Sequence[str]) -> list[str]:
+    program = shutil.which(argv[0])
+    if program is None:
+        raise LaunchError(f"{argv[0]}: no such program in PATH: install it, or correct the command")
+    return ["setpriv", "--pdeathsig", "KILL", "--", program, *argv[1:]]
+
+
+def launch(argv: Sequence[str]) -> Launched:
+    """Start a server; its output goes to our standard error. Raises LaunchError."""
+    number = secrets.token_hex(8)
+    try:
+        process = subprocess.Popen(
+            _command(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            start_new_session=True,
+            close_fds=True,
+            env={**os.environ, NUMBER: number},
+        )
+    except OSError as error:
+        raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror} (setpriv?)") from error
+    stat = process_stat(process.pid)
+    return Launched(process, os.pidfd_open(process.pid), stat.start_ticks if stat else 0, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended: ``status`` is negative for a signal, None when it took too long."""
+
+    status: int | None
+    output: str
+
+    def shown(self) -> str:
+        """In words, with the last line of its output."""
+        how = "took too long and was killed" if self.status is None else f"ended with {ending(self.status)}"
+        lines = self.output.strip().splitlines()
+        return f"{how}: {lines[-1].strip()[:200]}" if lines else how
+
+
+def ending(status: int) -> str:
+    """`signal SIGKILL` or `status 3`."""
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+    """Run a short program to its end, or kill it and all its children after ``timeout_s``.
+    Raises LaunchError. The last part of what it says is kept."""
+    number = secrets.token_hex(8)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_command(argv),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(env or {}), NUMBER: number},
+        )
+    except OSError as error:
+        raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror} (setpriv?)") from error
+    assert process.stdout is not None
+    tail = bytearray()
+    reading = asyncio.create_task(_drain(process.stdout, tail))
+    status: int | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            status = await process.wait()
+            await asyncio.wait([reading], timeout=0.1)  # a child of its own may keep the pipe open
+    except TimeoutError:
+        status = None
+    finally:
+        kill_group(process.pid, signal.SIGKILL)
+        if status is None:
+            await asyncio.shield(asyncio.to_thread(kill_carriers, number))
+        reading.cancel()
+        await asyncio.shield(process.wait())
+    return Finished(status, tail.decode(errors="replace"))
+
+
+async def _drain(stream: asyncio.StreamReader, tail: bytearray) -> None:
+    while data := await stream.read(4096):
+        tail += data
+        del tail[:-_TAIL_BYTES]
+
+
+def kill_group(pgrp: int, signum: signal.Signals) -> None:
+    """Signal a process group, if it exists."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pgrp, signum)
+
+
+def carriers(number: str) -> list[int]:
+    """The living processes that have this number in their environment."""
+    wanted = f"{NUMBER}={number}".encode()
+    return [pid for pid in processes() if wanted in _environment(pid)]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or is not ours to look at
+        return []
+
+
+def kill_carriers(number: str) -> None:
+    """Kill what carries the number until nobody does: a process that forks meanwhile is met again."""
+    for _ in range(_SWEEPS):
+        left = carriers(number)
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

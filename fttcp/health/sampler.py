@@ -1,0 +1,95 @@
+"""Looks at a server's processes and sockets: what Progress and the checks of resources judge. Runs in a
+thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fttcp.health import procfs
+from fttcp.health.progress import Progress, Sample
+from fttcp.health.sockets import Connection, Listener, Sockets
+from fttcp.health.waits import Thread, look
+
+
+class Sampler:
+    """Takes samples. To be used by one thread at a time."""
+
+    def __init__(self, ports: Sequence[tuple[int, str]]) -> None:
+        """``ports``: those of the group. Raises OSError if the kernel lacks sock_diag."""
+        self._ports = tuple(ports)
+        self._tcp = frozenset(port for port, proto in ports if proto == "tcp")
+        self._sockets = Sockets()
+        self.blind = ""
+        """Why threads or files of the server cannot be seen; empty when they can."""
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._sockets.close()
+
+    def not_served(self, pids: Sequence[int]) -> str:
+        """Return why the group's ports are not served by these processes; empty when they are."""
+        listening = [one for one in self._sockets.listeners() if (one.port, one.proto) in self._ports]
+        held: set[int] = set()
+        for pid in procfs.family(pids):
+            inodes = procfs.sockets_of(pid)
+            if inodes is None:
+                return self._missing({(one.port, one.proto) for one in listening})
+            held |= inodes
+        ours = {(one.port, one.proto) for one in listening if one.inode in held}
+        foreign = sorted({(one.port, one.proto) for one in listening} - ours)
+        if foreign:
+            port, proto = foreign[0]
+            inode = next(one.inode for one in listening if (one.port, one.proto) == (port, proto))
+            return f"{_holder(inode)} listens on {port}/{proto}, not this server"
+        return self._missing(ours)
+
+    def _missing(self, served: set[tuple[int, str]]) -> str:
+        missing = [f"{port}/{proto}" for port, proto in sorted(set(self._ports) - served)]
+        return f"nobody listens on {', '.join(missing)} yet" if missing else ""
+
+    def sample(self, pids: Sequence[int], progress: Progress) -> Sample:
+        """Look once. Threads are looked at only when there is reason to."""
+        stopped: dict[int, str] = {}
+        relatives = procfs.family(pids)
+        for pid in relatives:
+            stat = procfs.process_stat(pid)
+            if stat is not None and stat.state in "Tt":
+                stopped[pid] = stat.name
+        unread = self._sockets.unread(self._tcp) if self._tcp else []
+        if not unread or not progress.waiting(unread):
+            return Sample(unread=unread, stopped=stopped)
+        owners = self._owners(unread, relatives)
+        seen: dict[int, list[Thread]] = {}
+        for pid in {pid for pids_of in owners.values() for pid in pids_of}:
+            found = look(pid)
+            if found is None:
+                self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
+                continue
+            seen[pid] = found
+        return Sample(unread, owners, seen, stopped)
+
+    def _owners(self, unread: Sequence[Connection], relatives: Sequence[int]) -> dict[int, frozenset[int]]:
+        wanted = {connection.inode for connection in unread}
+        owners: dict[int, set[int]] = {}
+        for pid in relatives:
+            inodes = procfs.sockets_of(pid)
+            if inodes is None:
+                self.blind = f"the files of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
+                continue
+            for inode in inodes & wanted:
+                owners.setdefault(inode, set()).add(pid)
+        return {inode: frozenset(pids) for inode, pids in owners.items()}
+
+    def listeners(self) -> list[Listener]:
+        """The listening sockets of the group's TCP ports."""
+        return [one for one in self._sockets.listeners(("tcp",)) if one.port in self._tcp]
+
+
+def _holder(inode: int) -> str:
+    """Who has a socket open: `process 7 (nginx)`."""
+    for pid in procfs.processes():
+        if inode in (procfs.sockets_of(pid) or ()):
+            stat = procfs.process_stat(pid)
+            return f"process {pid} ({stat.name if stat else '?'})"
+    return "somebody else"

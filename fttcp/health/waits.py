@@ -1,0 +1,125 @@
+"""What a thread waits for, told from /proc/PID/task/TID/{stat,syscall,schedstat}.
+
+A thread that waits for another one, without a time limit, is woken by nobody but its own process: when all
+are like that, nothing will ever happen again. Whoever waits for input, for time, or for room to write is
+not stuck.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fttcp.health.procfs import PROC, process_stat, threads
+
+
+class Doing(StrEnum):
+    """What a thread does."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DISK = "in uninterruptible sleep"
+    LOCKED = "waiting for another thread or process"
+    SLEEPING = "sleeping for a time"
+    WRITING = "writing"
+    WAITING = "waiting for input or events"
+    UNKNOWN = "unknown"
+
+
+STUCK = frozenset({Doing.LOCKED, Doing.DISK})
+
+# System calls by what they wait for; numbers of arch/x86/entry/syscalls/syscall_64.tbl and
+# include/uapi/asm-generic/unistd.h (arm64).
+_NUMBERS: dict[str, dict[Doing, frozenset[int]]] = {
+    "x86_64": {
+        Doing.LOCKED: frozenset({34, 61, 65, 69, 70, 73, 130, 247, 449}),
+        Doing.SLEEPING: frozenset({35, 219, 230}),
+        Doing.WRITING: frozenset({1, 18, 20, 40, 44, 46, 275, 276, 278, 307, 328}),
+    },
+    "aarch64": {
+        Doing.LOCKED: frozenset({32, 95, 133, 188, 189, 193, 260, 449}),
+        Doing.SLEEPING: frozenset({101, 115, 128}),
+        Doing.WRITING: frozenset({64, 66, 68, 71, 75, 76, 77, 206, 211, 269, 287}),
+    },
+}
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_FCNTL = {"x86_64": 72, "aarch64": 25}
+_LOCK_WAITS = (7, 38)  # F_SETLKW, F_OFD_SETLKW
+_FUTEX_WAITS = (0, 6, 9, 11, 13)  # WAIT, LOCK_PI, WAIT_BITSET, WAIT_REQUEUE_PI, LOCK_PI2
+_FUTEX_COMMAND = 0x7F
+_MACHINE = platform.machine()
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread at one moment. While ``trace`` stays the same, it has not run."""
+
+    tid: int
+    doing: Doing
+    trace: str
+    cpu_ns: int
+
+
+def classify(state: str, call: str, machine: str = _MACHINE) -> Doing:
+    """Say what a thread does: ``state`` as in proc(5), ``call`` the text of its syscall file."""
+    if state in "Tt":
+        return Doing.STOPPED
+    if state == "D":
+        return Doing.DISK
+    words = call.split()
+    if state == "R" or words[:1] == ["running"]:
+        return Doing.RUNNING
+    if len(words) < 7 or not words[0].isdecimal() or machine not in _NUMBERS:
+        return Doing.UNKNOWN
+    number, arguments = int(words[0]), [int(word, 16) for word in words[1:7]]
+    if number == _FUTEX[machine]:
+        if arguments[1] & _FUTEX_COMMAND not in _FUTEX_WAITS:
+            return Doing.RUNNING
+        return Doing.SLEEPING if arguments[3] else Doing.LOCKED
+    if number == _FCNTL[machine]:
+        return Doing.LOCKED if arguments[1] in _LOCK_WAITS else Doing.RUNNING
+    for doing, numbers in _NUMBERS[machine].items():
+        if number in numbers:
+            return doing
+    return Doing.WAITING
+
+
+def look(pid: int, proc: Path = PROC) -> list[Thread] | None:
+    """All threads of a process; None if we may not look (that needs CAP_SYS_PTRACE)."""
+    found: list[Thread] = []
+    for directory in threads(pid, proc):
+        tid = int(directory.name)
+        stat = process_stat(tid, directory.parent)
+        if stat is None or stat.state in "ZX":
+            continue
+        try:
+            call = (directory / "syscall").read_text(encoding="ascii").strip()
+        except PermissionError:
+            return None
+        except OSError:  # it has ended; or a kernel without CONFIG_HAVE_ARCH_TRACEHOOK
+            call = ""
+        ran = _schedstat(directory)
+        found.append(Thread(tid, classify(stat.state, call), f"{stat.state} {call} {ran}", ran[0]))
+    return found
+
+
+def _schedstat(directory: Path) -> tuple[int, int]:
+    """Nanoseconds on a processor, and how often it got one (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        words = (directory / "schedstat").read_text(encoding="ascii").split()
+        return int(words[0]), int(words[2])
+    except FileNotFoundError:  # it has ended, or CONFIG_SCHED_INFO is off: count in ticks
+        return _ticks(directory) * (1_000_000_000 // os.sysconf("SC_CLK_TCK")), 0
+    except ProcessLookupError:
+        return 0, 0
+
+
+def _ticks(directory: Path) -> int:
+    try:
+        fields = (directory / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[11]) + int(fields[12])

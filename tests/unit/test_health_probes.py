@@ -1,0 +1,207 @@
+"""Probes of real servers on the loopback interface, and what their answers cost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.core.model import Cause
+from fttcp.health.launch import carriers
+from fttcp.health.probes import Prober
+from fttcp.health.settings import HealthSection, ProbeSection
+from fttcp.health.verdict import State, Verdict
+from tests.health import free_port, looked_after, until
+
+Asked = tuple[Prober, list[tuple[bool, Cause, str]]]
+
+
+def ask(probe: ProbeSection, port: int, until_state: State) -> dict[str, Any]:
+    """Ask until the check is in this state; return it as ``status`` shows it."""
+
+    async def body() -> dict[str, Any]:
+        verdict = Verdict(lambda *_: None, lambda *_, **__: None, lambda: None)
+        prober = Prober(probe, "127.0.0.1", port, verdict)
+        prober.begin()
+        await until(lambda: prober.check.state is until_state and bool(prober.check.last))
+        await prober.close()
+        return prober.check.shown()
+
+    return asyncio.run(body())
+
+
+def probe(kind: Any, **settings: Any) -> ProbeSection:
+    return ProbeSection(type=kind, **{"interval_ms": 20, "timeout_ms": 500, **settings})
+
+
+@pytest.fixture
+def web() -> Any:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code = {"/": 200, "/old": 302, "/bad": 503}[self.path]
+            body = f"host {self.headers['Host']}: all is well".encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_tcp_connects_and_hears(web: int) -> None:
+    assert ask(probe("tcp"), web, State.OK)["reason"] == "accepts connections"
+    asked = probe("tcp", request="GET / HTTP/1.0\r\n\r\n", expect="^HTTP/1.0 200")
+    assert "answered 'HTTP/1.0 200 OK" in ask(asked, web, State.OK)["reason"]
+    wrong = ask(probe("tcp", request="GET /bad HTTP/1.0\r\n\r\n", expect="^HTTP/1.0 200"), web, State.WAITING)
+    assert "which does not match '^HTTP/1.0 200'" in wrong["last"]["said"]
+    assert "Connection refused" in ask(probe("tcp"), free_port(), State.WAITING)["last"]["said"]
+
+
+def test_http_looks_at_status_and_body(web: int) -> None:
+    assert ask(probe("http"), web, State.OK)["reason"] == "GET /: status 200"
+    assert ask(probe("http", path="/old"), web, State.OK)["reason"] == "GET /old: status 302"
+    assert ask(probe("http", expect="all is well", host="shop"), web, State.OK)["state"] == "ok"
+    assert ask(probe("http", path="/bad", status=[503]), web, State.OK)["state"] == "ok"
+    said = ask(probe("http", path="/bad"), web, State.WAITING)["last"]["said"]
+    assert said == "GET /bad: status 503 Service Unavailable"
+    assert "which does not match" in ask(probe("http", expect="not well"), web, State.WAITING)["last"]["said"]
+    assert "GET /: " in ask(probe("http"), free_port(), State.WAITING)["last"]["said"]
+
+
+def test_a_silent_server_is_given_up_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for asked in (probe("http", timeout_ms=50), probe("tcp", expect="x", timeout_ms=50)):
+            assert ask(asked, port, State.WAITING)["last"]["said"] == "no answer within 50 ms"
+
+
+def test_udp_wants_the_right_answer() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                data, sender = server.recvfrom(100)
+                if data == b"end":
+                    return
+                server.sendto(data[::-1], sender)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        good = ask(probe("udp", request="\x00\xffab", expect="^ba\xff"), port, State.OK)
+        assert good["state"] == "ok"
+        assert (
+            "does not match"
+            in ask(probe("udp", request="a", expect="b"), port, State.WAITING)["last"]["said"]
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"end", ("127.0.0.1", port))
+        thread.join()
+    asked = probe("udp", request="a", expect="a", timeout_ms=50)
+    assert ask(asked, free_port(socket.SOCK_DGRAM), State.WAITING)["last"]["said"] == "Connection refused"
+
+
+def test_exec_is_judged_by_its_status_and_ends_with_all_its_children(tmp_path: Path) -> None:
+    environment = "sh -c 'test $FTTCP_PROBE_ADDRESS:$FTTCP_PROBE_PORT = 127.0.0.1:80'"
+    assert ask(probe("exec", command=environment), 80, State.OK)["state"] == "ok"
+    assert ask(probe("exec", command="sh -c 'exit 3'", exit_status=3), 80, State.OK)["state"] == "ok"
+    said = ask(probe("exec", command="sh -c 'echo the disk is full; exit 1'"), 80, State.WAITING)["last"][
+        "said"
+    ]
+    assert said == "ended with status 1: the disk is full"
+    number = tmp_path / "number"
+    slow = f"sh -c 'echo $FTTCP_LAUNCH >{number}; setsid sleep 1000 & sleep 1001'"
+    said = ask(probe("exec", command=slow, timeout_ms=100), 80, State.WAITING)["last"]["said"]
+    assert said == "took too long and was killed"
+    assert carriers(number.read_text().strip()) == []
+    said = ask(probe("exec", command="no-such-program"), 80, State.WAITING)["last"]["said"]
+    assert "no such program in PATH" in said
+
+
+def test_never_two_questions_at_once(tmp_path: Path) -> None:
+    busy = tmp_path / "busy"
+    command = f"sh -c 'mkdir {busy} || exit 9; sleep 0.05; rmdir {busy}'"
+
+    async def body() -> None:
+        verdict = Verdict(lambda *_: None, lambda *_, **__: None, lambda: None)
+        prober = Prober(probe("exec", command=command, interval_ms=10), "127.0.0.1", 80, verdict)
+        answers: list[bool] = []
+        take = prober._take
+        prober._take = lambda good, said, took: (answers.append(good), take(good, said, took))  # type: ignore
+        prober.begin()
+        await until(lambda: len(answers) >= 5)
+        await prober.close()
+        assert all(answers)
+
+    asyncio.run(body())
+
+
+SERVER = "sleep 1000"
+
+
+@pytest.mark.parametrize(
+    ("action", "check"),
+    [
+        ("failover", lambda server, pid: not server.healthy and server.pid == pid),
+        ("restart", lambda server, pid: server.healthy and server.pid != pid),
+        ("warn", lambda server, pid: server.healthy and bool(server.told("health-warning"))),
+    ],
+)
+def test_a_failing_probe_costs_what_its_action_says(
+    tmp_path: Path, action: Any, check: Callable[[Any, int], bool]
+) -> None:
+    flag = tmp_path / "flag"
+
+    async def body() -> None:
+        # the flag holds the pid for which the answer is bad: a new server answers well again
+        command = f'sh -c \'test ! -e {flag} || test "$(cat {flag})" != "$(pgrep -f -n "sleep 100[7]")"\''
+        settings = HealthSection(
+            probe=[probe("exec", command=command, fall=2, rise=2, action=action, name="ask")]
+        )
+        async with looked_after(tmp_path, "sleep 1007", health=settings) as server:
+            await until(lambda: server.healthy and server.check("ask")["state"] == "ok")
+            pid = server.pid
+            flag.write_text(f"{pid}\n")
+            await until(lambda: check(server, pid))
+            if action != "warn":
+                assert any(
+                    why is Cause.PROBE_FAILED and "ask: ended with status 1" in reason
+                    for healthy, why, reason in server.changes
+                    if not healthy
+                )
+            flag.unlink()
+            await until(lambda: server.healthy and server.check("ask")["state"] == "ok")
+
+    asyncio.run(body())
+
+
+def test_a_server_is_not_healthy_before_its_first_good_answer(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+
+    async def body() -> None:
+        settings = HealthSection(
+            probe=[probe("exec", command=f"test -e {flag}", name="ready", action="restart")]
+        )
+        async with looked_after(tmp_path, SERVER, health=settings) as server:
+            await until(lambda: "ready: no good answer yet" in server.state["reason"])
+            assert not server.changes and server.state["restarts"] == 0
+            flag.touch()
+            await until(lambda: server.healthy)
+
+    asyncio.run(body())
