@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ from fttcp.health.procfs import process_stat, processes
 
 NUMBER = "FTTCP_LAUNCH"
 _TAIL_BYTES = 2048
-_SWEEPS = 20
+_DRAINS = 16
+_SWEEPS = 100
+_SWEEP_PAUSE_S = 0.005
 
 
 class LaunchError(Exception):
@@ -101,41 +104,63 @@ def ending(status: int) -> str:
 
 
 async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a short program to its end, or kill it and all its children after ``timeout_s``.
-    Raises LaunchError. The last part of what it says is kept."""
+    """Run a short program to its end, or kill it and all its children after ``timeout_s``, and when
+    cancelled. Raises LaunchError. The last part of what it says is kept."""
     number = secrets.token_hex(8)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *_command(argv),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **(env or {}), NUMBER: number},
-        )
+        async with asyncio.timeout(timeout_s):
+            return await _run(_command(argv), {**os.environ, **(env or {}), NUMBER: number})
+    except TimeoutError:
+        await asyncio.shield(asyncio.to_thread(kill_carriers, number))
+        return Finished(None, "")
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.to_thread(kill_carriers, number))
+        raise
     except OSError as error:
         raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror} (setpriv?)") from error
-    assert process.stdout is not None
-    tail = bytearray()
-    reading = asyncio.create_task(_drain(process.stdout, tail))
-    status: int | None = None
+
+
+async def _run(command: Sequence[str], env: Mapping[str, str]) -> Finished:
+    """asyncio's own subprocesses are not ended as long as a grandchild holds their pipe open."""
+    loop, tail, ended = asyncio.get_running_loop(), bytearray(), asyncio.Event()
+    output, given = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        async with asyncio.timeout(timeout_s):
-            status = await process.wait()
-            await asyncio.wait([reading], timeout=0.1)  # a child of its own may keep the pipe open
-    except TimeoutError:
-        status = None
+        os.set_blocking(given, True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=given, stderr=given, start_new_session=True, env=env
+        )
+    except OSError:
+        os.close(output)
+        raise
+    finally:
+        os.close(given)
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, ended.set)
+    loop.add_reader(output, _drain, output, tail)
+    try:
+        await ended.wait()
+        _drain(output, tail)
     finally:
         kill_group(process.pid, signal.SIGKILL)
-        if status is None:
-            await asyncio.shield(asyncio.to_thread(kill_carriers, number))
-        reading.cancel()
-        await asyncio.shield(process.wait())
-    return Finished(status, tail.decode(errors="replace"))
+        loop.remove_reader(pidfd)
+        loop.remove_reader(output)
+        os.close(pidfd)
+        os.close(output)
+        if process.poll() is None:  # killed just now: nobody waits for it, in the worst case for a disk
+            loop.run_in_executor(None, process.wait)
+    return Finished(process.returncode, tail.decode(errors="replace"))
 
 
-async def _drain(stream: asyncio.StreamReader, tail: bytearray) -> None:
-    while data := await stream.read(4096):
+def _drain(output: int, tail: bytearray) -> None:
+    """Take in what was said, and keep the last of it."""
+    for _ in range(_DRAINS):
+        try:
+            data = os.read(output, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(output)
+            return
         tail += data
         del tail[:-_TAIL_BYTES]
 
@@ -168,3 +193,4 @@ def kill_carriers(number: str) -> None:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(_SWEEP_PAUSE_S)  # in a thread: until the kernel has ended them

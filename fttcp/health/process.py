@@ -220,9 +220,9 @@ class Supervisor:
 
 
 def kill_leftovers(record: Path) -> int:
-    """Kill what a killed daemon left, by its ``GROUP.servers.json``: process groups whose leader is the same or
-    has members older than its pid's next use, and all that carries the number of such a launch. Remove that
-    file, and return how many servers had left something."""
+    """Kill what a killed daemon left, by its ``GROUP.servers.json``, and remove that file: groups whose
+    leader is the same or has members older than its pid's next use, and all that carries the number of such a
+    launch. Return how many servers had left something."""
     if not record.exists():
         return 0
     killed = 0
