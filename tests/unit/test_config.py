@@ -283,3 +283,31 @@ def test_all_errors_come_at_once(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_what_is_wrong_between_values_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    bad = GOOD.replace('name = "beta"', 'name = "alpha"').replace('"/etc/fttcp/key"', "7")
+    bad = bad.replace('["10.77.0.100", "fd77::100"]', '["10.77.0.100", "nothing"]')
+    bad += 'unit = "nginx.service"\ntiming = { heartbeat_ms = 1, startup_wait_ms = 60 }\nqueue = "x"\n'
+    bad += '[[group]]\nname = "web"\naddresses = ["10.77.0.100"]\nports = ["80/tcp"]\npid_file = "/run/x"\n'
+    told = "\n".join(errors_of(tmp_path, bad))
+    for part in (
+        "node.key_file: 7",
+        "peer.name: 'alpha' is this node's own name",
+        "heartbeat_ms: 1 is below",
+        "group[0].queue: 'x' is not an integer",
+        "group[0].addresses[1]: 'nothing' is not an IP address",
+        "group[0]: exactly one of command",
+        "group[1].name: 'web' is the name of group[0] as well",
+        "group[1].addresses: '10.77.0.100' belongs to group[0] as well",
+    ):
+        assert part in told, told
+    assert "startup_wait_ms" not in told  # hangs on heartbeat_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "node = 1", "peer = []", "[[peer]]", "[peer]\nname = 3", "group = [1]\nlink = []", "link = [[]]"],
+)
+def test_a_file_full_of_holes_is_refused_without_an_accident(tmp_path: Path, text: str) -> None:
+    assert errors_of(tmp_path, text)

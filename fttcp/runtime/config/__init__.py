@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from fttcp.runtime.config.checks import check
 from fttcp.runtime.config.error import ConfigError
-from fttcp.runtime.config.reader import Reader
+from fttcp.runtime.config.reader import HOLE, Reader
 from fttcp.runtime.config.schema import (
     MAX_LINKS,
     MAX_PEERS,
@@ -23,6 +23,7 @@ from fttcp.runtime.config.schema import (
     NodeSection,
     Notify,
     PairFile,
+    PairName,
     PeerSection,
     Timing,
 )
@@ -57,8 +58,7 @@ def load(path: Path) -> Config:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     errors: list[str] = []
     config = _read_pair(raw, errors) if _is_pair(raw) else Reader(errors).table(Config, raw, "")
-    if config is not None:
-        check(config, errors, in_short=_is_pair(raw))
+    check(config, errors, in_short=_is_pair(raw))
     if errors:
         raise ConfigError([f"{path}: {error}" for error in errors])
     return cast(Config, config)
@@ -69,8 +69,7 @@ def _is_pair(raw: dict[str, Any]) -> bool:
     return not isinstance(raw.get("peer"), list)
 
 
-def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config | None:
-    file: PairFile | None = Reader(errors).table(PairFile, raw, "")
-    if file is None:
-        return None
-    return Config(file.node, [PeerSection(file.peer.name, file.link)], file.group, file.reference)
+def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config:
+    file: PairFile = Reader(errors).table(PairFile, raw, "")
+    name = file.peer.name if isinstance(file.peer, PairName) else cast(str, HOLE)
+    return Config(file.node, [PeerSection(name, file.link)], file.group, file.reference)

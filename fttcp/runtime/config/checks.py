@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from fttcp.runtime.config.health_checks import check_health, check_reference
+from fttcp.runtime.config.reader import HOLE, IncompleteError
 from fttcp.runtime.config.schema import (
     LINK_KEYS,
     MAX_WORKERS,
@@ -23,22 +28,45 @@ _BITS_OF_A_BEAT = 3000
 
 def check(config: Config, errors: list[str], in_short: bool) -> None:
     """Note what is wrong between values, or cannot be said by a type. ``in_short``: the file has the short
-    form of a pair, so places are named by it."""
-    names, prefixes = (["peer"], [""]) if in_short else _names(len(config.peer))
-    sound = [
-        _check_peer(config, peer, name, prefix, errors)
-        for peer, name, prefix in zip(config.peer, names, prefixes, strict=True)
-    ]
-    _check_between_peers(config, errors)
-    for i, group in enumerate(config.group):
-        _check_group(group, f"group[{i}]", errors)
-        for peer, prefix, good in zip(config.peer, prefixes, sound, strict=True):
-            if good:
-                _check_mirror(group, f"group[{i}]", peer.link[0], f"{prefix}link[0]", errors)
-                _check_speed(group, f"group[{i}]", peer, prefix, errors)
+    form of a pair, so places are named by it. What hangs on a value that is wrong by itself is left out."""
+    for one_check in _checks(config, errors, in_short):
+        with suppress(IncompleteError):
+            one_check()
+
+
+def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Callable[[], object]]:
+    """Yield every check, each on its own, so that a hole in the file silences no more than it must."""
+    peers: list[Any] = _entries(config.peer)
+    groups: list[GroupSection] = _entries(config.group)
+    names, prefixes = (["peer"], [""]) if in_short else _names(len(peers))
+    for peer, name, prefix in zip(peers, names, prefixes, strict=True):
+        yield partial(_check_peer, config, peer, name, prefix, errors)
+        for i, link in enumerate(_entries(peer.link) if peer is not HOLE else []):
+            yield partial(_check_link, link, f"{prefix}link[{i}]", errors)
+    yield partial(_check_between_peers, config, errors)
     if config.reference is not None:
-        check_reference(config, config.reference, errors)
-    _check_overlaps(config, errors)
+        yield partial(check_reference, config, config.reference, errors)
+    for i, group in enumerate(groups):
+        here = f"group[{i}]"
+        for part in (
+            _check_server,
+            _check_engine,
+            _check_addresses_of,
+            _check_ports,
+            _check_timing,
+            check_health,
+        ):
+            yield partial(part, group, here, errors)
+        for peer, prefix in zip(peers, prefixes, strict=True):
+            yield partial(_check_mirror, group, here, peer, f"{prefix}link[0]", errors)
+            yield partial(_check_speed, group, here, peer, prefix, errors)
+        for j, other in enumerate(groups[:i]):
+            for part2 in (_check_same_name, _check_same_address, _check_same_numbers):
+                yield partial(part2, group, other, here, f"group[{j}]", errors)
+
+
+def _entries(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
 
 
 def _names(count: int) -> tuple[list[str], list[str]]:
@@ -72,8 +100,7 @@ def _check_between_peers(config: Config, errors: list[str]) -> None:
         )
 
 
-def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, errors: list[str]) -> bool:
-    """Return whether every link has the keys that it needs."""
+def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, errors: list[str]) -> None:
     if config.node.name == peer.name:
         errors.append(f"{where}.name: {peer.name!r} is this node's own name (allowed: the other node's name)")
     first = peer.link[0]
@@ -87,12 +114,13 @@ def _check_peer(config: Config, peer: PeerSection, where: str, prefix: str, erro
             f"{prefix}link[0].interface: {first.interface!r} is not node.peer_interface "
             f"{config.node.peer_interface!r} (the first link carries the mirror)"
         )
-    sound = [_check_link(link, f"{prefix}link[{i}]", errors) for i, link in enumerate(peer.link)]
-    return all(sound) and first.transport == "udp"
 
 
-def _check_mirror(group: GroupSection, where: str, link: LinkSection, place: str, errors: list[str]) -> None:
+def _check_mirror(group: GroupSection, where: str, peer: PeerSection, place: str, errors: list[str]) -> None:
     """The peer needs an address for each IP version of which packets are mirrored."""
+    link = peer.link[0]
+    if link.transport != "udp" or link.remote is None:
+        return  # complained about already
     versions = {_version(text) for text in group.addresses}
     if any(text.endswith("/tcp") for text in group.ports):
         for version, given in ((4, _version(link.remote) == 4), (6, _v6_gateway(link) is not None)):
@@ -114,8 +142,8 @@ def _address(text: str, where: str, errors: list[str]) -> IPv4Address | IPv6Addr
         return None
 
 
-def _check_link(link: LinkSection, where: str, errors: list[str]) -> bool:
-    """Return whether the link has the keys of its transport; then their values have been checked as well."""
+def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
+    """A link has the keys of its transport, and their values are fit for it."""
     needed, possible = LINK_KEYS[link.transport]
     given = {
         name for name in link.__struct_fields__ if name != "transport" and getattr(link, name) is not None
@@ -129,7 +157,7 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> bool:
         for key in foreign
     ]
     if missing:
-        return False
+        return
     if link.transport == "udp":
         _check_addresses(link, where, errors)
     elif link.transport == "multicast":
@@ -141,7 +169,6 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> bool:
             )
     elif link.transport == "ethernet" and not _MAC.fullmatch(str(link.remote)):
         errors.append(f"{where}.remote: {link.remote!r} is not a MAC address (allowed: 02:00:00:00:00:01)")
-    return True
 
 
 def _check_addresses(link: LinkSection, where: str, errors: list[str]) -> None:
@@ -160,20 +187,31 @@ def _check_addresses(link: LinkSection, where: str, errors: list[str]) -> None:
             errors.append(f"{where}.remote_v6: {link.remote_v6!r} is not an IPv6 address")
 
 
-def _check_group(group: GroupSection, where: str, errors: list[str]) -> None:
-    for i, text in enumerate(group.addresses):
-        _address(text, f"{where}.addresses[{i}]", errors)
-    for i, text in enumerate(group.ports):
-        if not 1 <= int(text.partition("/")[0]) <= 65535:
-            errors.append(f"{where}.ports[{i}]: {text!r} has no valid port (allowed: 1..65535)")
+def _check_server(group: GroupSection, where: str, errors: list[str]) -> None:
     sources = [bool(group.all_commands), group.pid_file is not None, group.unit is not None]
     if sources.count(True) != 1:
         errors.append(f"{where}: exactly one of command (or commands), pid_file, unit is needed")
+
+
+def _check_engine(group: GroupSection, where: str, errors: list[str]) -> None:
     if group.engine == "programmable" and group.workers != 1:
         errors.append(f"{where}.workers: {group.workers}, but the programmable engine has one (allowed: 1)")
     if group.engine != "programmable" and group.experiment.callback is not None:
         errors.append(f'{where}.experiment.callback: only engine = "programmable" calls it')
-    check_health(group, where, errors)
+
+
+def _check_addresses_of(group: GroupSection, where: str, errors: list[str]) -> None:
+    for i, text in enumerate(group.addresses):
+        _address(text, f"{where}.addresses[{i}]", errors)
+
+
+def _check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
+    for i, text in enumerate(group.ports):
+        if not 1 <= int(text.partition("/")[0]) <= 65535:
+            errors.append(f"{where}.ports[{i}]: {text!r} has no valid port (allowed: 1..65535)")
+
+
+def _check_timing(group: GroupSection, where: str, errors: list[str]) -> None:
     if group.timing.startup_ms < 5 * group.timing.lease_ms:
         errors.append(
             f"{where}.timing.startup_wait_ms: {group.timing.startup_ms} is below 5 * heartbeat_ms * "
@@ -203,22 +241,30 @@ def _v6_gateway(link: LinkSection) -> str | None:
     return link.remote_v6 or (link.remote if _version(link.remote) == 6 else None)
 
 
-def _check_overlaps(config: Config, errors: list[str]) -> None:
-    """Two groups must not share a name, address, queue or channel port."""
-    for i, group in enumerate(config.group):
-        for j, other in enumerate(config.group[:i]):
-            here, there = f"group[{i}]", f"group[{j}]"
-            if group.name == other.name:
-                errors.append(f"{here}.name: {group.name!r} is the name of {there} as well")
-            for address in sorted(set(group.addresses) & set(other.addresses)):
-                errors.append(f"{here}.addresses: {address!r} belongs to {there} as well")
-            if abs(group.queue - other.queue) < 2 * QUEUE_OUT_OFFSET:
-                errors.append(
-                    f"{here}.queue: {group.queue} is too near {other.queue} of {there} "
-                    f"(a group takes {2 * QUEUE_OUT_OFFSET} numbers)"
-                )
-            if abs(group.channel_port - other.channel_port) <= MAX_WORKERS:
-                errors.append(
-                    f"{here}.channel_port: {group.channel_port} is too near {other.channel_port} of {there} "
-                    f"(a group takes {MAX_WORKERS + 1} ports)"
-                )
+def _check_same_name(
+    group: GroupSection, other: GroupSection, here: str, there: str, errors: list[str]
+) -> None:
+    if group.name == other.name:
+        errors.append(f"{here}.name: {group.name!r} is the name of {there} as well")
+
+
+def _check_same_address(
+    group: GroupSection, other: GroupSection, here: str, there: str, errors: list[str]
+) -> None:
+    for address in sorted(set(group.addresses) & set(other.addresses)):
+        errors.append(f"{here}.addresses: {address!r} belongs to {there} as well")
+
+
+def _check_same_numbers(
+    group: GroupSection, other: GroupSection, here: str, there: str, errors: list[str]
+) -> None:
+    if abs(group.queue - other.queue) < 2 * QUEUE_OUT_OFFSET:
+        errors.append(
+            f"{here}.queue: {group.queue} is too near {other.queue} of {there} "
+            f"(a group takes {2 * QUEUE_OUT_OFFSET} numbers)"
+        )
+    if abs(group.channel_port - other.channel_port) <= MAX_WORKERS:
+        errors.append(
+            f"{here}.channel_port: {group.channel_port} is too near {other.channel_port} of {there} "
+            f"(a group takes {MAX_WORKERS + 1} ports)"
+        )

@@ -10,18 +10,35 @@ import msgspec
 from msgspec import Meta, Struct
 
 
+class IncompleteError(Exception):
+    """Something cannot be said of a file yet: a value that it hangs on is missing or wrong."""
+
+
+class Hole:
+    """Stands where a file has no good value. Whoever looks into it meets IncompleteError."""
+
+    def _missing(self, *_: object) -> Any:
+        raise IncompleteError
+
+    __getattr__ = __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __iter__ = __len__ = _missing
+    __str__ = __repr__ = __format__ = __hash__ = __contains__ = __getitem__ = __int__ = __index__ = _missing
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __floordiv__ = __rfloordiv__ = _missing
+
+
+HOLE = Hole()
+
+
 class Reader:
-    """Turns nested tables into structs and notes what is wrong with them."""
+    """Turns nested tables into structs and notes what is wrong with them; HOLE stands for what is."""
 
     def __init__(self, errors: list[str]) -> None:
         self._errors = errors
 
     def table(self, kind: type[Any], raw: Any, where: str) -> Any:
-        """Return a struct, or None after having noted what is wrong."""
+        """Return a struct, perhaps with holes, or HOLE; what is wrong is noted."""
         if not isinstance(raw, dict):
             self._errors.append(f"{where}: {_shown(raw)} is not a table")
-            return None
-        before = len(self._errors)
+            return HOLE
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         prefix = f"{where}." if where else ""
         for key in raw.keys() - fields.keys():
@@ -34,7 +51,8 @@ class Reader:
                 values[name] = self._value(field.type, raw[name], f"{prefix}{name}")
             elif field.required:
                 self._errors.append(f"{prefix}{name}: missing (required)")
-        return kind(**values) if len(self._errors) == before else None
+                values[name] = HOLE
+        return kind(**values)
 
     def _value(self, kind: Any, raw: Any, where: str) -> Any:
         kind = _table_in(kind)
@@ -47,6 +65,8 @@ class Reader:
         least, most = bounds.min_length or 0, bounds.max_length
         if not least <= len(raw) <= (most or len(raw)):
             self._errors.append(f"{where}: {_count_complaint(len(raw), least, most)}")
+            if len(raw) < least:
+                return HOLE
         return [self._value(get_args(inner)[0], value, f"{where}[{i}]") for i, value in enumerate(raw)]
 
     def _convert(self, kind: Any, raw: Any, where: str) -> Any:
@@ -54,7 +74,7 @@ class Reader:
             return msgspec.convert(raw, kind)
         except msgspec.ValidationError:
             self._errors.append(f"{where}: {_complaint(kind, raw)}")
-            return None
+            return HOLE
 
 
 def _table_in(kind: Any) -> Any:
