@@ -18,6 +18,10 @@ from typing import Any, Protocol
 from fttcp.core.ownership import Answer, Record
 
 
+class ArbiterError(Exception):
+    """The arbiter cannot be used as it is configured; the sentence says what to do."""
+
+
 class ArbiterClient(Protocol):
     """One node's access to the arbiter. Calls never raise for trouble outside: they answer UNREACHABLE."""
 
@@ -29,6 +33,9 @@ class ArbiterClient(Protocol):
 
     async def inquire(self, group: str) -> Answer:
         """Return what stands; outcome WON unless there was no answer."""
+
+    async def check(self) -> bool:
+        """Return True if the arbiter answers now; ``describe`` then tells more."""
 
     async def close(self) -> None:
         """Give all connections up."""

@@ -1,13 +1,140 @@
-"""No arbiter: the state of the own service link decides.
+"""No arbiter: the service network decides, as well as it can.
 
-Defends against a cut service cable (a node without carrier never owns the group, and one whose
-carrier came back listens first). Does not defend against a partition of every link at once: then
-both nodes own the group until they hear each other again.
+There is no register that both nodes see: each node keeps what it last knew. So of the promises in
+``base.py`` only these are left: a node owns the group anew only
+
+- with a carrier on its service interface,
+- if the reference address answers, when there is one (else a node that is cut off cannot know that it is),
+- if nobody answers for a service address: a living owner does, as long as its lease runs.
+
+A pairing needs nothing of that. What remains: both nodes serve if they cannot hear each
+other on any link *and* not over the service network either, while each reaches a reference address.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from fttcp.arbiter.reach import OnChange, Reach
+from fttcp.arbiter.settings import Address, NoneSettings
 from fttcp.core.arbitration import Claim
+from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+
+RISK = (
+    "Without an arbiter both nodes may serve at once: when they hear each other on no link and not over the "
+    "service network either, and "
+)
+_RISK_REFERENCE = "each of them still reaches a reference address."
+_RISK_ALONE = "each has a carrier; no reference address is configured that would tell which one is cut off."
+
+
+class Network(Protocol):
+    """What a Prober does."""
+
+    async def claimed(self, addresses: Sequence[Address], window_s: float) -> str:
+        """Return who answers for one of the addresses, or ''."""
+
+    async def reachable(self, addresses: Sequence[Address], timeout_s: float) -> bool:
+        """Return True once one of the addresses answers."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class NetworkArbiter:
+    """Grants the group to a node that the service network speaks for; see ``ArbiterClient``."""
+
+    def __init__(self, settings: NoneSettings, network: Network, on_change: OnChange | None = None) -> None:
+        """``network`` is closed with this."""
+        self._settings, self._network = settings, network
+        self._records: dict[str, Record] = {}
+        self._reach = Reach(on_change)
+        self._refusal = ""
+
+    async def propose(self, group: str, expected: Record | None, wanted: Record) -> Answer:
+        """Win unless the service network speaks against it; what is expected is taken for what stands."""
+        known = self._records.get(group)
+        older = known is not None and known.epoch >= wanted.epoch
+        if (
+            known is not None
+            and known != wanted
+            and (older or expected is None or expected.epoch < known.epoch)
+        ):
+            return Answer(Outcome.LOST, known)
+        if known != wanted:
+            self._refusal = await self._objection(group, expected, wanted)
+            if self._refusal:
+                return Answer(Outcome.LOST, expected)
+        self._records[group] = wanted
+        return Answer(Outcome.WON, wanted)
+
+    async def renew(self, group: str, record: Record) -> Answer:
+        """Nobody else counts a lease: it has no end."""
+        known = self._records.get(group)
+        return Answer(Outcome.WON if known == record else Outcome.LOST, known)
+
+    async def inquire(self, group: str) -> Answer:
+        """Return what this node last wrote itself."""
+        return Answer(Outcome.WON, self._records.get(group))
+
+    async def check(self) -> bool:
+        """Return True if a reference address answers, or none is to be asked."""
+        try:
+            return not await self._cut_off()
+        except OSError as error:
+            self._reach.failed(f"the service network cannot be asked: {error.strerror or error}")
+            return False
+
+    async def close(self) -> None:
+        """Close the probing sockets."""
+        self._network.close()
+
+    def describe(self) -> dict[str, Any]:
+        """See ``ArbiterClient``; ``last_refusal`` tells why this node could not own a group."""
+        risk = RISK + (_RISK_REFERENCE if self._settings.references else _RISK_ALONE)
+        references = [str(address) for address in self._settings.references]
+        shown = {"kind": "none", "endpoints": references, "last_refusal": self._refusal}
+        return shown | self._reach.describe() | {"residual_risk": risk}
+
+    async def _objection(self, group: str, expected: Record | None, wanted: Record) -> str:
+        """Return what speaks against the change, for people, or ''."""
+        settings = self._settings
+        if wanted.holder != settings.node:
+            return ""
+        if (
+            expected is not None
+            and expected.holder == settings.node
+            and (wanted.mode is Ownership.PAIRED or expected.mode is Ownership.SOLO)
+        ):
+            return ""
+        if not settings.carrier():
+            return "the service interface has no carrier"
+        try:
+            cut_off, taken = await asyncio.gather(self._cut_off(), self._taken(group))
+        except OSError as error:
+            return f"the service network cannot be asked: {error.strerror or error}"
+        return taken or cut_off
+
+    async def _cut_off(self) -> str:
+        settings = self._settings
+        if not settings.references:
+            return ""
+        if await self._network.reachable(settings.references, settings.reference_ms / 1000):
+            self._reach.answered("a reference address answers")
+            return ""
+        names = ", ".join(str(address) for address in settings.references)
+        why = f"no reference address ({names}) answers within {settings.reference_ms} ms"
+        self._reach.failed(why)
+        return why
+
+    async def _taken(self, group: str) -> str:
+        settings = self._settings
+        addresses = settings.services(group)
+        if not addresses or settings.probe_ms == 0:
+            return ""
+        return await self._network.claimed(addresses, settings.probe_ms / 1000)
 
 
 class NoArbiter:

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 # Linux versions, first and last, in which a verdict for a queued packet can hit the wrong memory.
 CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
 MEMLOCK_MIN = 256 << 20  # bytes; more than the daemon has ever needed
+_BETTER_ARBITER = "run a witness on a third host, or use etcd: docs/arbiters.md"
 CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK = 12, 13, 14
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
 
@@ -83,6 +85,7 @@ class Site:
     key_mode: int | None
     default_interfaces: frozenset[str]
     interfaces: Mapping[str, Interface]
+    arbiter: Mapping[str, Any]
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -177,12 +180,28 @@ def check_site(site: Site) -> Iterator[Check]:
     yield check_reverse_path(site)
     yield check_default_route(site)
     yield check_key(site)
-    yield Check(
-        "arbiter",
-        Status.WARN,
-        "none: when all links between the nodes are cut while both live, both may serve",
-        "use two links that do not fail together (peer link and service side)",
-    )
+    yield from check_arbiter(site.arbiter)
+
+
+def check_arbiter(arbiter: Mapping[str, Any]) -> Iterator[Check]:
+    """Who decides when the nodes cannot hear each other. Facts: those of ``runtime.arbiters.examine``."""
+    kind = arbiter["kind"]
+    if arbiter.get("error"):
+        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['error']}", "correct [arbiter]")
+    elif kind == "none":
+        yield Check("arbiter", Status.WARN, f"none: {arbiter['residual_risk']}", _BETTER_ARBITER)
+        if arbiter["reachable"] is False:
+            todo = "look at the service network, or correct the reference addresses"
+            yield Check("reference address", Status.FAIL, arbiter["last_error"], todo)
+    elif not arbiter["reachable"]:
+        todo = "start it, and look at its log; until it answers, no node can take over"
+        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['last_error']}", todo)
+    elif arbiter.get("mismatch"):
+        todo = "set arbiter.lease_ms here, or lease_ms there"
+        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['mismatch']}", todo)
+    else:
+        places = ", ".join(arbiter["endpoints"])
+        yield Check("arbiter", Status.OK, f"{kind} at {places} answers. {arbiter['residual_risk']}")
 
 
 def kernel_version(release: str, version: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Nothing of the machine is changed: what must be tried is tried in a network name
 the command that tries it.
 """
 
+import asyncio
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from typing import Any
 import click
 
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
+from fttcp.runtime.arbiters import examine
 from fttcp.runtime.config import ConfigError, load
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
@@ -158,6 +160,7 @@ def see_site(path: Path) -> Site:
             if "dev" in route
         ),
         interfaces={link["ifname"]: _interface(link) for link in _ip("addr", "show")},
+        arbiter=asyncio.run(examine(config)),
     )
 
 

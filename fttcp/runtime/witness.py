@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fttcp.arbiter.register import Terms
+from fttcp.arbiter.settings import WitnessSettings
 from fttcp.arbiter.witness.client import WitnessClient
 from fttcp.arbiter.witness.server import Witness
 from fttcp.arbiter.witness.store import Store, StoreError
@@ -74,7 +75,9 @@ async def ask_status(config: WitnessConfig, cluster: str) -> Status | None:
     keys = load_keys(config)[cluster]
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     endpoints = [(local.get(host, host), port) for host, port in config.endpoints]
-    client = WitnessClient(cluster, "status", endpoints, keys, _STATUS_TIMEOUT_NS)
+    lease_ns = config.lease_ms * NS_PER_MS
+    settings = WitnessSettings(cluster, "status", endpoints, keys, _STATUS_TIMEOUT_NS, lease_ns)
+    client = WitnessClient(settings)
     try:
         await client.open(watch=False)
         return await client.status()
@@ -120,7 +123,7 @@ class _Port(asyncio.DatagramProtocol):
         self._witness = witness
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
+        self._transport: Any = transport  # its class is not public
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         self._witness.take(data, lambda reply: self._send(reply, addr))

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from fttcp.arbiter.etcd.client import EtcdClient, EtcdSettings
+from fttcp.arbiter.etcd.client import EtcdClient
 from fttcp.arbiter.etcd.gateway import EtcdError, tls_context
+from fttcp.arbiter.settings import EtcdSettings, TlsFiles
 from fttcp.core.ownership import Answer, Outcome, Ownership, Record
 from tests.integration.etcd_cluster import Certificates, EtcdCluster, needs_etcd
 from tests.ledger import Ledger
@@ -293,9 +294,9 @@ def test_password_tls_and_a_client_certificate(tmp_path: Path) -> None:
 
     async def story() -> None:
         home = certificates.home
-        secure = tls_context(certificates.ca, home / "client.pem", home / "client.key")
-        named = tls_context(certificates.ca, home / "server.pem", home / "server.key")
-        unknown = tls_context(certificates.ca, None, None)
+        secure = TlsFiles(certificates.ca, home / "client.pem", home / "client.key")
+        named = TlsFiles(certificates.ca, home / "server.pem", home / "server.key")
+        unknown = TlsFiles(certificates.ca)
         first = client(cluster, "alpha", tls=secure)
         assert (await first.propose("web", None, PAIR1)).outcome is Outcome.WON
         for words in (
@@ -339,7 +340,7 @@ def test_password_tls_and_a_client_certificate(tmp_path: Path) -> None:
 def test_a_wrong_certificate_file_is_named(tmp_path: Path) -> None:
     nothing = tmp_path / "ca.pem"
     with pytest.raises(EtcdError, match="ca_file"):
-        tls_context(nothing, None, None)
+        tls_context(TlsFiles(nothing))
     nothing.write_text("nothing")
     with pytest.raises(EtcdError, match="cert_file"):
-        tls_context(None, nothing, nothing)
+        tls_context(TlsFiles(None, nothing, nothing))

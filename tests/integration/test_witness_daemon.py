@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fttcp.arbiter.settings import WitnessSettings
 from fttcp.arbiter.witness.client import WitnessClient
 from fttcp.core.ownership import Outcome, Ownership, Record
 from fttcp.wire import keyfile
@@ -32,7 +33,9 @@ def daemon(tmp_path: Path) -> Iterator[WitnessDaemon]:
 
 async def connect(daemon: WitnessDaemon, node: str, timeout_ms: int = 5000) -> WitnessClient:
     keys = Keys([keyfile.load(daemon.key_file)])
-    client = WitnessClient("lab", node, [("127.0.0.1", daemon.port)], keys, timeout_ms * MS)
+    endpoints = [("127.0.0.1", daemon.port)]
+    settings = WitnessSettings("lab", node, endpoints, keys, timeout_ms * MS, 1000 * MS)
+    client = WitnessClient(settings)
     return await client.open(watch=False)
 
 

@@ -15,6 +15,7 @@ from fttcp.cli.checks import (
     Site,
     Status,
     Trial,
+    check_arbiter,
     check_kernel,
     check_machine,
     check_site,
@@ -47,6 +48,7 @@ SITE = Site(
         "svc0": Interface(1500, True, True, 0, frozenset({ip_address("10.77.0.1")})),
         "peer0": Interface(1500, True, True, 1, frozenset({ip_address("10.78.0.1")})),
     },
+    arbiter={"kind": "none", "reachable": None, "residual_risk": "both may serve"},
 )
 
 
@@ -64,6 +66,29 @@ def test_a_good_machine_passes() -> None:
 
 def test_a_good_site_is_warned_of_what_no_arbiter_means() -> None:
     assert {name for name, status in site_status(SITE).items() if status is not Status.OK} == {"arbiter"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "seen"),
+    [
+        ({"error": "no key"}, Status.FAIL, "witness: no key"),
+        ({"reachable": False, "last_error": "silent"}, Status.FAIL, "witness: silent"),
+        ({"reachable": True, "mismatch": "lease_ms"}, Status.FAIL, "witness: lease_ms"),
+        (
+            {"reachable": True, "mismatch": "", "endpoints": ["192.0.2.1"]},
+            Status.OK,
+            "192.0.2.1 answers. pairs",
+        ),
+    ],
+)
+def test_an_arbiter_that_does_not_serve_fails(facts: dict[str, object], status: Status, seen: str) -> None:
+    (check,) = check_arbiter({"kind": "witness", "residual_risk": "pairs"} | facts)
+    assert check.status is status and seen in check.seen and bool(check.todo) is (status is not Status.OK)
+
+
+def test_a_reference_address_that_does_not_answer_fails() -> None:
+    facts = {"kind": "none", "reachable": False, "last_error": "10.77.0.254", "residual_risk": "both"}
+    assert [check.status for check in check_arbiter(facts)] == [Status.WARN, Status.FAIL]
 
 
 @pytest.mark.parametrize(

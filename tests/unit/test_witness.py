@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fttcp.arbiter.register import Terms
+from fttcp.arbiter.settings import WitnessSettings
 from fttcp.arbiter.witness.client import WitnessClient
 from fttcp.arbiter.witness.server import MAX_PENDING, Witness
 from fttcp.arbiter.witness.store import Store, StoreError
@@ -78,9 +79,11 @@ def make(path: Path, lease_ms: float = 1000, events: Events | None = None) -> Wi
 
 
 def client(
-    link: Wire, node: str, timeout_ms: int = 500, key: bytes = KEY, cluster: str = "lab"
+    link: Wire, node: str, timeout_ms: int = 500, key: bytes = KEY, cluster: str = "lab", lease_ms: int = 1000
 ) -> WitnessClient:
-    made = WitnessClient(cluster, node, [("192.0.2.1", 1)], Keys([key]), timeout_ms * MS)
+    endpoints = [("192.0.2.1", 1)]
+    settings = WitnessSettings(cluster, node, endpoints, Keys([key]), timeout_ms * MS, lease_ms * MS)
+    made = WitnessClient(settings)
     made._transports[4] = Transport(link, made)
     return made
 
@@ -107,6 +110,16 @@ def test_a_group_changes_hands_by_the_rules(tmp_path: Path) -> None:
         link.cut = True
         assert await beta.inquire("web") == Answer(Outcome.UNREACHABLE)
         assert beta.describe()["reachable"] is False
+
+    run(story, tmp_path / "w.db")
+
+
+def test_another_lease_than_the_witness_has_is_told(tmp_path: Path) -> None:
+    async def story(path: Path) -> None:
+        link = Wire(make(path))
+        assert await (same := client(link, "alpha")).check() and same.describe()["mismatch"] == ""
+        assert await (other := client(link, "alpha", lease_ms=3000)).check()
+        assert "lease_ms is 1000, this node counts with 3000" in other.describe()["mismatch"]
 
     run(story, tmp_path / "w.db")
 
@@ -175,7 +188,7 @@ def test_after_an_answer_no_earlier_request_takes_effect(tmp_path: Path) -> None
     async def story(path: Path) -> None:
         link = Wire(make(path))
         alpha = client(link, "alpha", timeout_ms=30)
-        await alpha.ping()
+        await alpha.check()
         link.cut = True
         start = len(link.recorded)
         assert (await alpha.propose("web", None, ALPHA1)).outcome is Outcome.UNREACHABLE
@@ -197,7 +210,7 @@ def test_strangers_are_dropped_counted_and_reported_once(tmp_path: Path) -> None
             client(link, "alpha", 60, key=OTHER),
             client(link, "alpha", 60, cluster="x"),
         )
-        assert not await wrong_key.ping() and not await wrong_cluster.ping()
+        assert not await wrong_key.check() and not await wrong_cluster.check()
         newer = bytearray(link.recorded[0])
         newer[3] = 9
         link.witness.take(bytes(newer), lambda reply: None)
@@ -243,7 +256,7 @@ def test_memory_is_bounded_while_the_disk_hangs(tmp_path: Path, monkeypatch: pyt
     async def story(path: Path) -> None:
         link = Wire(make(path))
         alpha = client(link, "alpha")
-        await alpha.ping()
+        await alpha.check()
         opened = asyncio.Event()
 
         async def hang(*_: object) -> bool:

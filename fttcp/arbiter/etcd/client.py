@@ -7,7 +7,7 @@ Three keys below PREFIX/CLUSTER/GROUP/:
 - ``lease``: present while a solo holder's lease runs, for it hangs on a lease of etcd and goes with it.
   Anyone else's takeover compares that this key is absent. To renew, the holder *grants a new lease* and
   moves the key there in a transaction; both go through the consensus. A keep-alive would not: a member that
-  was leader until a moment ago may answer one, and have the lease revoked later (etcd issue 15247).
+  was leader until a moment ago may answer one, and revoke later what others kept alive (etcd issue 15247).
 - ``fence/NODE``: compared by every change of that node, and set anew after a call without answer and at
   the start: what is still under way then fails its comparison.
 
@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +27,7 @@ from fttcp.arbiter.etcd.gateway import EtcdError, Gateway
 from fttcp.arbiter.etcd.transaction import Keys, Seen, Step, absent_or, encoded, put, remove, seen_in, txn
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.register import PPM, misfit
+from fttcp.arbiter.settings import EtcdSettings
 from fttcp.core.ownership import Answer, Outcome, Ownership, Record
 
 RISK = (
@@ -38,21 +38,6 @@ _NS = 1_000_000_000
 _POLL_NS = _NS // 10
 _MAX_TRIES = 4
 _TWICE = "does another daemon run under this node's name?"
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdSettings:
-    """How etcd is used. ``lease_s``: of a solo holder; etcd may make it longer. ``login``: user, password."""
-
-    endpoints: Sequence[str]
-    prefix: str
-    cluster: str
-    node: str
-    lease_s: int
-    drift_ppm: int
-    timeout_ns: int
-    tls: ssl.SSLContext | None = None
-    login: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +66,7 @@ class EtcdClient:
     """One node's client, for all its groups; see ``ArbiterClient``."""
 
     def __init__(self, settings: EtcdSettings, on_change: OnChange | None = None) -> None:
-        """Must be made in a running loop."""
+        """Must be made in a running loop. Raises EtcdError if a file of TLS will not serve."""
         self._settings = settings
         self._timeout_s = settings.timeout_ns / _NS
         hedge_s = self._timeout_s / (len(settings.endpoints) + 1)
@@ -108,6 +93,20 @@ class EtcdClient:
     async def inquire(self, group: str) -> Answer:
         """See ``ArbiterClient``."""
         return await self._in_turn(group, self._inquire)
+
+    async def check(self) -> bool:
+        """See ``ArbiterClient``; a lease is ready then for the next proposal."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                self._spare = await self._grant()
+        except TimeoutError:
+            self._reach.failed(self._silence())
+        except EtcdError as error:
+            self._reach.failed(str(error))
+        else:
+            self._reach.answered("etcd answers")
+            return True
+        return False
 
     async def close(self) -> None:
         """Close all connections; calls under way end as UNREACHABLE."""
@@ -266,14 +265,7 @@ class EtcdClient:
 
     async def _keep_ready(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    self._spare = await self._grant()
-                self._reach.answered("etcd answers")
-            except TimeoutError:
-                self._reach.failed(self._silence())
-            except EtcdError as error:
-                self._reach.failed(str(error))
+            await self.check()
             await asyncio.sleep(self._settings.lease_s / 3)
 
     def _silence(self) -> str:

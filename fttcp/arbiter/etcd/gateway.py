@@ -11,10 +11,12 @@ import asyncio
 import json
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from fttcp.arbiter.base import ArbiterError
+from fttcp.arbiter.settings import TlsFiles
 
 Json = dict[str, Any]
 
@@ -23,22 +25,22 @@ _UNAUTHENTICATED = 16
 _STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "auth: revision in header is old")
 
 
-class EtcdError(Exception):
+class EtcdError(ArbiterError):
     """A member did not do what was asked; the sentence says why."""
 
 
-def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """Return what https endpoints are checked with. Raises EtcdError with the file at fault."""
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=files.ca)
     except OSError as error:
-        raise EtcdError(f"ca_file {ca_file}: {error.strerror or error}: must be PEM certificates") from error
-    if cert_file is not None:
+        raise EtcdError(f"ca_file {files.ca}: {error.strerror or error}: must be PEM certificates") from error
+    if files.cert is not None:
         try:
-            context.load_cert_chain(cert_file, key_file)
+            context.load_cert_chain(files.cert, files.key)
         except OSError as error:
             raise EtcdError(
-                f"cert_file {cert_file}, key_file {key_file}: {error.strerror or error}: must be a PEM "
+                f"cert_file {files.cert}, key_file {files.key}: {error.strerror or error}: must be a PEM "
                 "certificate and its key"
             ) from error
     return context
@@ -51,13 +53,14 @@ class Gateway:
         self,
         endpoints: Sequence[str],
         hedge_s: float,
-        tls: ssl.SSLContext | None = None,
-        login: tuple[str, str] | None = None,
+        tls: TlsFiles,
+        login: tuple[str, str] | None,
     ) -> None:
-        """``hedge_s``: silence after which the next member is asked too. ``login``: user and password."""
+        """``hedge_s``: silence after which the next member is asked too. ``login``: user and password.
+        Raises EtcdError."""
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._hedge_s, self._login = hedge_s, login
-        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(ssl=tls_context(tls), keepalive_timeout=60)
         self._http = aiohttp.ClientSession(connector=connector)
         self._token = ""
         self.trouble: dict[str, str] = {}

@@ -12,18 +12,15 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
 from fttcp.arbiter.reach import OnChange, Reach
+from fttcp.arbiter.settings import WitnessSettings
 from fttcp.core.ownership import Answer, Outcome, Record
 from fttcp.wire import witness as wire
-from fttcp.wire.witness import Dropped, Keys, Kind, Listed, Reply, ReplyKind, Request, Status
-
-Endpoint = tuple[str, int]
-"""IP address and port."""
+from fttcp.wire.witness import Dropped, Kind, Listed, Reply, ReplyKind, Request, Status
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 0.2
 _PING_EVERY_S = 2.0
@@ -47,18 +44,10 @@ class _Call:
 class WitnessClient:
     """One node's client, for all its groups; see ``ArbiterClient``."""
 
-    def __init__(
-        self,
-        cluster: str,
-        node: str,
-        endpoints: Sequence[Endpoint],
-        keys: Keys,
-        timeout_ns: int,
-        on_change: OnChange | None = None,
-    ) -> None:
-        """``endpoints``: all addresses of the one witness. ``timeout_ns``: after it, UNREACHABLE."""
-        self._cluster, self._node, self._keys = cluster, node, keys
-        self._endpoints, self._timeout_s = tuple(endpoints), timeout_ns / 1e9
+    def __init__(self, settings: WitnessSettings, on_change: OnChange | None = None) -> None:
+        self._settings, self._keys = settings, settings.keys
+        self._cluster, self._node = settings.cluster, settings.node
+        self._endpoints, self._timeout_s = tuple(settings.endpoints), settings.timeout_ns / 1e9
         self._boot = secrets.randbits(62)
         self._counter = self._session = 0
         self._calls: dict[int, _Call] = {}
@@ -67,6 +56,7 @@ class WitnessClient:
         self._pinging: asyncio.Task[None] | None = None
         self._send_error = ""
         self._dropped: dict[str, int] = {}
+        self._lease_ns: int | None = None
 
     async def open(self, watch: bool = True) -> WitnessClient:
         """Open the sockets, and with ``watch`` look every other second whether the witness is there: an
@@ -95,9 +85,12 @@ class WitnessClient:
         """See ``ArbiterClient``."""
         return await self._ask(Kind.INQUIRE, group=group)
 
-    async def ping(self) -> bool:
-        """Return True if the witness answers; the next request then needs one round trip only."""
-        return (await self._ask(Kind.PING)).outcome is not Outcome.UNREACHABLE
+    async def check(self) -> bool:
+        """See ``ArbiterClient``; the next request then needs one round trip only."""
+        got = await self._call(Kind.PING)
+        if got is not None:
+            self._lease_ns = got[0].lease_ns
+        return got is not None
 
     async def status(self) -> Status | None:
         """Return what the witness says about itself and this cluster's registers; None without answer."""
@@ -126,7 +119,17 @@ class WitnessClient:
     def describe(self) -> dict[str, Any]:
         """See ``ArbiterClient``."""
         shown = {"kind": "witness", "endpoints": [f"{host} port {port}" for host, port in self._endpoints]}
-        return shown | self._reach.describe() | {"dropped": dict(self._dropped), "residual_risk": RISK}
+        more = {"dropped": dict(self._dropped), "mismatch": self._mismatch(), "residual_risk": RISK}
+        return shown | self._reach.describe() | more
+
+    def _mismatch(self) -> str:
+        """Return what differs between this node's settings and the witness's, or ''."""
+        if self._lease_ns in (None, self._settings.lease_ns):
+            return ""
+        return (
+            f"the witness's lease_ms is {(self._lease_ns or 0) / 1e6:g}, this node counts with "
+            f"{self._settings.lease_ns / 1e6:g}: set arbiter.lease_ms to the witness's"
+        )
 
     # ------------------------------------------------------------------ asking
 
@@ -212,7 +215,7 @@ class WitnessClient:
 
     async def _keep_pinging(self) -> None:
         while True:
-            await self.ping()
+            await self.check()
             await asyncio.sleep(_PING_EVERY_S)
 
 

@@ -190,7 +190,7 @@ class Witness:
         request = call.request
         self.counters[request.kind.value] += 1
         if request.kind is Kind.PING:
-            call.answer(Verdict(Outcome.WON, None))
+            call.answer(Verdict(Outcome.WON, None, self._terms.lease_ns))
             return
         name = (request.cluster, request.group)
         slot = self._slots.get(name)

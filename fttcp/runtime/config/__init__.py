@@ -72,4 +72,4 @@ def _is_pair(raw: dict[str, Any]) -> bool:
 def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config:
     file: PairFile = Reader(errors).table(PairFile, raw, "")
     name = file.peer.name if isinstance(file.peer, PairName) else cast(str, HOLE)
-    return Config(file.node, [PeerSection(name, file.link)], file.group, file.reference)
+    return Config(file.node, [PeerSection(name, file.link)], file.group, file.reference, file.arbiter)

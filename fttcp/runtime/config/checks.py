@@ -9,6 +9,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from fttcp.runtime.config.arbiter import ARBITER_CHECKS
 from fttcp.runtime.config.health_checks import check_health, check_reference
 from fttcp.runtime.config.reader import HOLE, IncompleteError
 from fttcp.runtime.config.schema import (
@@ -46,6 +47,8 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
     yield partial(_check_between_peers, config, errors)
     if config.reference is not None:
         yield partial(check_reference, config, config.reference, errors)
+    for of_arbiter in ARBITER_CHECKS:
+        yield partial(of_arbiter, config.arbiter, errors)
     for i, group in enumerate(groups):
         here = f"group[{i}]"
         for part in (

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from fttcp.health.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
+from fttcp.runtime.config.arbiter import ArbiterSection
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
 Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
@@ -200,6 +201,7 @@ class PairFile(Struct, frozen=True, forbid_unknown_fields=True):
     link: Links
     group: Groups
     reference: ReferenceSection | None = None
+    arbiter: ArbiterSection = ArbiterSection()
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,6 +211,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     peer: Annotated[list[PeerSection], Meta(min_length=1, max_length=MAX_PEERS)]
     group: Groups
     reference: ReferenceSection | None = None
+    arbiter: ArbiterSection = ArbiterSection()
 
     @property
     def run_dir(self) -> Path:

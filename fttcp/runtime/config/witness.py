@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
 from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, parse_endpoint
 from fttcp.runtime.config.error import ConfigError
-from fttcp.runtime.config.reader import Reader
+from fttcp.runtime.config.reader import IncompleteError, Reader
 from fttcp.runtime.config.schema import Name, Word
 
 
@@ -47,20 +48,24 @@ def load_witness(path: Path) -> WitnessConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     errors: list[str] = []
-    config = Reader(errors).table(WitnessConfig, raw, "")
-    if config is not None:
-        _check(config, errors)
+    config: WitnessConfig = Reader(errors).table(WitnessConfig, raw, "")
+    for check in (_check_listen, _check_names):
+        with suppress(IncompleteError):
+            check(config, errors)
     if errors:
         raise ConfigError([f"{path}: {error}" for error in errors])
-    return cast(WitnessConfig, config)
+    return config
 
 
-def _check(config: WitnessConfig, errors: list[str]) -> None:
+def _check_listen(config: WitnessConfig, errors: list[str]) -> None:
     for i, text in enumerate(config.listen):
         try:
             parse_endpoint(text)
         except ValueError as error:
             errors.append(f"listen[{i}]: {error}")
+
+
+def _check_names(config: WitnessConfig, errors: list[str]) -> None:
     names = [cluster.name for cluster in config.cluster]
     for i, name in enumerate(names):
         if name in names[:i]:

@@ -1,0 +1,256 @@
+"""Asks the service network: does anyone answer for these addresses? Can a reference address be reached?
+
+Addresses are probed as RFC 5227 section 2.1 and RFC 4862 section 5.4 say, but fast: what answers on a local
+network answers within a millisecond or two. A claim (ARP with the address as the sender's, or a
+neighbour advertisement for it) refutes at once. Of two nodes that probe at the same time, the one with the
+smaller MAC address goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import secrets
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from fttcp.arbiter.settings import Address
+
+_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_MULTICAST = 263, 1, 0
+_SO_ATTACH_FILTER = 26
+_RECEIVE_BUFFER = 64 * 1024
+_FRAME_MAX = 2048
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_ALL_SOLICITED = IPv6Address("ff02::1:ff00:0").packed[:13]
+_PROBE_EVERY_S = 0.001
+_ECHO_EVERY_S = 0.01
+# Classic BPF on an Ethernet frame: IPv6, next header ICMPv6, type 135 or 136; else nothing.
+_NEIGHBOUR_DISCOVERY = (
+    (0x30, 0, 0, 20), (0x15, 0, 4, 58), (0x30, 0, 0, 54), (0x15, 1, 0, _SOLICITATION),
+    (0x15, 0, 1, _ADVERTISEMENT), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0),
+)  # fmt: skip
+
+
+class Prober:
+    """Packet sockets on one interface of this network namespace."""
+
+    def __init__(self, interface: str, mac: str) -> None:
+        """``mac``: the interface's, ``aa:bb:..``. Raises OSError."""
+        self._interface, self._mac = interface, bytes.fromhex(mac.replace(":", ""))
+        with ExitStack() as stack:
+            self._arp = stack.enter_context(_packet_socket(interface, _ETH_P_ARP))
+            self._nd = stack.enter_context(_packet_socket(interface, _ETH_P_IPV6))
+            _attach_filter(self._nd)
+            stack.pop_all()
+        self._joined: set[Address] = set()
+        self._lookers: list[Callable[[bytes], None]] = []
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._arp.close()
+        self._nd.close()
+
+    async def claimed(self, addresses: Sequence[Address], window_s: float) -> str:
+        """Return who answers for one of the addresses within ``window_s``, for people; '' if nobody does.
+        Raises OSError if nothing can be sent."""
+        refuted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def look(frame: bytes) -> None:
+            who = claimant(frame, self._mac, addresses)
+            if who and not refuted.done():
+                refuted.set_result(who)
+
+        with self._listening(look):
+            return await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S) or ""
+
+    async def reachable(self, addresses: Sequence[Address], timeout_s: float) -> bool:
+        """Return True once one of the addresses answers: on the link, or an echo request. Raises OSError."""
+        answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def look(frame: bytes) -> None:
+            if claimant(frame, self._mac, addresses, rivals=False) and not answered.done():
+                answered.set_result("link")
+
+        with self._listening(look), _Echoes(self._interface, addresses, answered) as echoes:
+            return await self._repeat(addresses, answered, timeout_s, _ECHO_EVERY_S, echoes.send) is not None
+
+    async def _repeat(
+        self,
+        addresses: Sequence[Address],
+        answer: asyncio.Future[str],
+        window_s: float,
+        every_s: float,
+        also: Callable[[], None] = lambda: None,
+    ) -> str | None:
+        """Probe until there is an answer or the window ends; return the answer."""
+        loop = asyncio.get_running_loop()
+        frames = [(self._socket_for(address), probe_frame(self._mac, address)) for address in addresses]
+        end_s = loop.time() + window_s
+        while (left_s := end_s - loop.time()) > 0 and not answer.done():
+            for sock, frame in frames:
+                sock.send(frame)
+            also()
+            await asyncio.wait({answer}, timeout=min(every_s, left_s))
+        return answer.result() if answer.done() else None
+
+    @contextmanager
+    def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
+        """Hand frames to ``look``, but none that came before. Several may look at the same time."""
+        self._drain_all()
+        self._lookers.append(look)
+        loop = asyncio.get_running_loop()
+        for sock in (self._arp, self._nd):
+            loop.add_reader(sock, self._drain_all)
+        try:
+            yield
+        finally:
+            self._lookers.remove(look)
+            if not self._lookers:
+                for sock in (self._arp, self._nd):
+                    loop.remove_reader(sock)
+
+    def _drain_all(self) -> None:
+        for frame in (*_pending(self._arp), *_pending(self._nd)):
+            for look in self._lookers:
+                look(frame)
+
+    def _socket_for(self, address: Address) -> socket.socket:
+        """Return the socket for an address's probes; it hears other nodes' probes of the address, too."""
+        if isinstance(address, IPv4Address):
+            return self._arp
+        if address not in self._joined:
+            index = socket.if_nametoindex(self._interface)
+            request = struct.pack("=iHH8s", index, _PACKET_MR_MULTICAST, 6, _group_mac(address))
+            self._nd.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
+            self._joined.add(address)
+        return self._nd
+
+
+class _Echoes:
+    """Echo requests to some addresses over one interface; the first answer sets a future."""
+
+    def __init__(self, interface: str, addresses: Sequence[Address], answered: asyncio.Future[str]) -> None:
+        self._addresses, self._answered = addresses, answered
+        self._identity = secrets.token_bytes(2)
+        self._interface = interface
+        self._sockets: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> _Echoes:
+        for version in {address.version for address in self._addresses}:
+            family, protocol = (
+                (socket.AF_INET, socket.IPPROTO_ICMP)
+                if version == 4
+                else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
+            )
+            sock = self._sockets[version] = socket.socket(
+                family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol
+            )
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._interface.encode() + b"\0")
+            asyncio.get_running_loop().add_reader(sock, self._take, sock)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+
+    def send(self) -> None:
+        """Ask every address. What cannot be sent (no route, no neighbour) is not answered either."""
+        for address in self._addresses:
+            head = bytes((8 if address.version == 4 else 128, 0))
+            echo = head + b"\0\0" + self._identity + b"\0\1"
+            if address.version == 4:  # for IPv6 the kernel sums
+                echo = head + struct.pack("!H", checksum(echo)) + echo[4:]
+            try:
+                self._sockets[address.version].sendto(echo, (str(address), 0))
+            except OSError:
+                continue
+
+    def _take(self, sock: socket.socket) -> None:
+        for data in _pending(sock):
+            self._look(data)
+
+    def _look(self, data: bytes) -> None:
+        message = data[(data[0] & 15) * 4 :] if data[:1] and data[0] >> 4 == 4 else data
+        if message[4:6] == self._identity and message[:1] in (b"\x00", b"\x81") and not self._answered.done():
+            self._answered.set_result("echo")
+
+
+def probe_frame(mac: bytes, address: Address) -> bytes:
+    """Return the Ethernet frame that asks who has ``address`` without claiming it."""
+    if isinstance(address, IPv4Address):
+        arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, bytes(4), bytes(6), address.packed)
+        return b"\xff" * 6 + mac + b"\x08\x06" + arp
+    group = _ALL_SOLICITED + address.packed[13:]
+    body = bytes(4) + address.packed  # no source link-layer address: the source is unspecified
+    pseudo = bytes(16) + group + struct.pack("!II", 4 + len(body), 58)
+    summed = checksum(pseudo + struct.pack("!BBH", _SOLICITATION, 0, 0) + body)
+    message = struct.pack("!BBH", _SOLICITATION, 0, summed) + body
+    ip = struct.pack("!IHBB", 6 << 28, len(message), 58, 255) + bytes(16) + group
+    return _group_mac(address) + mac + b"\x86\xdd" + ip + message
+
+
+def _group_mac(address: IPv6Address) -> bytes:
+    """Return where solicitations of an address are sent (RFC 4291, 2.7.1; RFC 2464, 7)."""
+    return b"\x33\x33\xff" + address.packed[13:]
+
+
+def claimant(frame: bytes, own: bytes, addresses: Sequence[Address], rivals: bool = True) -> str:
+    """Return who claims one of the addresses with this frame (or probes it, before us), or ''."""
+    kind, sender = frame[12:14], frame[6:12]
+    if kind == b"\x08\x06" and len(frame) >= 42:
+        sender, source, target = frame[22:28], frame[28:32], frame[38:42]
+        claimed, probed = source, target if source == bytes(4) else b""
+    elif kind == b"\x86\xdd" and len(frame) >= 78 and frame[20] == 58:
+        target = frame[62:78]
+        claimed = target if frame[54] == _ADVERTISEMENT else b""
+        probed = target if frame[54] == _SOLICITATION and frame[22:38] == bytes(16) else b""
+    else:
+        return ""
+    packed = {address.packed for address in addresses}
+    if sender == own:
+        return ""
+    if claimed in packed:
+        return f"{ip_address(claimed)} is at {sender.hex(':')}"
+    if rivals and probed in packed and sender < own:
+        return f"{ip_address(probed)} is being probed by {sender.hex(':')} as well, which goes first"
+    return ""
+
+
+def checksum(data: bytes) -> int:
+    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def _packet_socket(interface: str, protocol: int) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.bind((interface, protocol))
+    return sock
+
+
+def _attach_filter(sock: socket.socket) -> None:
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _NEIGHBOUR_DISCOVERY)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(_NEIGHBOUR_DISCOVERY), ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _pending(sock: socket.socket) -> Iterator[bytes]:
+    """Return what waits in a socket. When the interface goes down, nothing does: sending will tell."""
+    while True:
+        try:
+            yield sock.recv(_FRAME_MAX)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.ENETDOWN:
+                return
+            raise

@@ -1,0 +1,28 @@
+"""Run inside a namespace: probe as told on the command line; prints one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from ipaddress import ip_address
+
+from fttcp.address.interface import hardware_address
+from fttcp.arbiter.probe import Prober
+
+
+async def main(interface: str, what: str, window_s: str, *addresses: str) -> None:
+    prober = Prober(interface, hardware_address(interface))
+    asked = [ip_address(text) for text in addresses]
+    print("ready", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    if what == "claimed":
+        answer: object = await prober.claimed(asked, float(window_s))
+    else:
+        answer = await prober.reachable(asked, float(window_s))
+    print(json.dumps({"answer": answer, "took_ms": (time.monotonic() - began) * 1000}))
+    prober.close()
+
+
+asyncio.run(main(*sys.argv[1:]))
