@@ -82,15 +82,24 @@ def _none(current: Callable[[], Config], section: NoneSection) -> NoneSettings:
 
 
 def _witness(config: Config, section: WitnessSection) -> WitnessSettings:
-    files = section.key_files or [config.node.key_file]
     return WitnessSettings(
         cluster=config.node.cluster,
         node=config.node.name,
         endpoints=section.endpoints,
-        keys=Keys([keyfile.load(Path(name)) for name in files]),
+        keys=Keys(keyfile.load(_key_file(config, section))),
         timeout_ns=config.arbiter.timeout_ms * NS_PER_MS,
         lease_ns=config.arbiter.solo_lease_ns,
     )
+
+
+def change_keys(config: Config, settings: Settings) -> None:
+    """Let an open client use the keys that its file holds now. Raises WireError."""
+    if isinstance(settings, WitnessSettings) and config.arbiter.witness is not None:
+        settings.keys.change(keyfile.load(_key_file(config, config.arbiter.witness)))
+
+
+def _key_file(config: Config, section: WitnessSection) -> Path:
+    return Path(section.key_file or config.node.key_file)
 
 
 def _etcd(config: Config, section: EtcdSection) -> EtcdSettings:

@@ -21,6 +21,8 @@ from fttcp.core.model import NS_PER_MS
 from fttcp.runtime.config.witness import WitnessConfig
 from fttcp.runtime.systemd import Notifier
 from fttcp.wire import keyfile
+from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KeyRing
 from fttcp.wire.witness import Keys, Status
 
 _SEND_BUFFER_MAX = 256 * 1024
@@ -40,26 +42,27 @@ def initialise(config: WitnessConfig) -> None:
 
 
 async def run(config: WitnessConfig) -> None:
-    """Serve until SIGTERM or SIGINT. Raises WitnessError, WireError (a key that will not serve)."""
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the key files again. Raises WitnessError, WireError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    clusters = {name: Keys(ring) for name, ring in load_keys(config).items()}
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    keys = load_keys(config)
+    loop.add_signal_handler(signal.SIGHUP, _reload, config, clusters)
+    manager = Notifier(os.environ)
     try:
         store = Store(Path(config.data_file))
     except StoreError as error:
         raise WitnessError(str(error)) from error
     transports: list[asyncio.DatagramTransport] = []
     try:
-        witness = Witness(store, Terms(config.lease_ms * NS_PER_MS, config.drift_ppm), keys, _log)
+        witness = Witness(store, Terms(config.lease_ms * NS_PER_MS, config.drift_ppm), clusters, _log)
         for host, port in config.endpoints:
             transports.append(await _listen(witness, host, port))
         _log("listening", "info", addresses=config.listen, registers=len(store.load()))
-        systemd = Notifier(os.environ)
-        systemd.ready(f"serving {len(keys)} cluster(s)")
+        manager.ready(f"{len(clusters)} clusters")
         await _until_over(stop, witness)
-        systemd.stopping()
+        manager.stopping()
         await witness.close()
     except StoreError as error:
         raise WitnessError(str(error)) from error
@@ -72,7 +75,7 @@ async def run(config: WitnessConfig) -> None:
 
 async def ask_status(config: WitnessConfig, cluster: str) -> Status | None:
     """Return what the running witness says of one of its clusters; None if it does not answer."""
-    keys = load_keys(config)[cluster]
+    keys = Keys(load_keys(config)[cluster])
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     endpoints = [(local.get(host, host), port) for host, port in config.endpoints]
     lease_ns = config.lease_ms * NS_PER_MS
@@ -85,14 +88,21 @@ async def ask_status(config: WitnessConfig, cluster: str) -> Status | None:
         await client.close()
 
 
-def load_keys(config: WitnessConfig) -> Mapping[str, Keys]:
+def load_keys(config: WitnessConfig) -> dict[str, KeyRing]:
     """Return the keys of each cluster. Raises WireError."""
-    return {
-        cluster.name: Keys(
-            [key for name in cluster.key_files for key in keyfile.load(Path(name)).sending_first]
-        )
-        for cluster in config.cluster
-    }
+    return {cluster.name: keyfile.load(Path(cluster.key_file)) for cluster in config.cluster}
+
+
+def _reload(config: WitnessConfig, clusters: Mapping[str, Keys]) -> None:
+    """Read the key files again; if one will not serve, all stays as it is."""
+    try:
+        rings = load_keys(config)
+    except WireError as error:
+        _log("reload-failed", "error", why=str(error))
+        return
+    for name, ring in rings.items():
+        clusters[name].change(ring)
+        _log("keys", "info", cluster=name, keys=str(ring))
 
 
 async def _until_over(stop: asyncio.Event, witness: Witness) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -19,6 +18,7 @@ from msgspec import Meta, Struct
 
 from fttcp.core.ownership import Outcome, Record
 from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KeyRing, key_id
 
 VERSION = 1
 MAX_BYTES = 1200
@@ -27,9 +27,9 @@ MAX_LISTED = 2
 """Registers in one reply to STATUS."""
 
 _MAGIC = b"FTW"
-_ID_BYTES, _MAC_BYTES = 4, 16
+_MAC_BYTES = 16
 _ID_AT, _MAC_AT, _BODY_AT = 4, 8, 24
-_PERSON_ID, _PERSON_REQUEST, _PERSON_REPLY = b"fttcp key id", b"fttcp wit ask", b"fttcp wit answer"
+_PERSON_REQUEST, _PERSON_REPLY = b"fttcp wit ask", b"fttcp wit answer"
 
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _Group = Annotated[str, Meta(max_length=64)]
@@ -139,25 +139,23 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
 
 
 class Keys:
-    """The keys that are accepted; the first one signs. So a key is exchanged in three steps: accept the
-    new one everywhere, sign with it everywhere, drop the old one."""
+    """The keys that are accepted, and the one that signs; they can be exchanged while everything runs."""
 
-    def __init__(self, keys: Iterable[bytes]) -> None:
-        self._by_id = {key_id(key): key for key in keys}
-        self.signing = next(iter(self._by_id))
+    def __init__(self, ring: KeyRing) -> None:
+        self.change(ring)
+
+    def change(self, ring: KeyRing) -> None:
+        """Use these keys from now on."""
+        self._by_id = {_key_id(key): key for key in ring.keys}
+        self.signing = _key_id(ring.sending)
 
     def find(self, identity: bytes) -> bytes | None:
         """Return the key of this id."""
         return self._by_id.get(identity)
 
-    def ids(self) -> list[bytes]:
-        """Return the ids of all keys."""
-        return list(self._by_id)
 
-
-def key_id(key: bytes) -> bytes:
-    """Return what names ``key`` in datagrams and tells nothing about it: 4 bytes."""
-    return hashlib.blake2b(key, digest_size=_ID_BYTES, person=_PERSON_ID).digest()
+def _key_id(key: bytes) -> bytes:
+    return bytes.fromhex(key_id(key))
 
 
 def encode_request(request: Request, keys: Keys) -> bytes:

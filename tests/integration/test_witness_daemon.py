@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def daemon(tmp_path: Path) -> Iterator[WitnessDaemon]:
 
 
 async def connect(daemon: WitnessDaemon, node: str, timeout_ms: int = 5000) -> WitnessClient:
-    keys = Keys([keyfile.load(daemon.key_file)])
+    keys = Keys(keyfile.load(daemon.key_file))
     endpoints = [("127.0.0.1", daemon.port)]
     settings = WitnessSettings("lab", node, endpoints, keys, timeout_ms * MS, 1000 * MS)
     client = WitnessClient(settings)
@@ -119,6 +120,32 @@ def test_a_stopped_witness_keeps_its_records_and_tells_what_it_holds(daemon: Wit
     assert daemon.stop(signal.SIGINT) == 0
 
 
+def test_keys_are_exchanged_while_it_runs(daemon: WitnessDaemon) -> None:
+    """Three stages at the witness, each followed by the node: it is never deaf to it."""
+
+    async def exchange() -> None:
+        keys = Keys(keyfile.load(daemon.key_file))
+        settings = WitnessSettings("lab", "alpha", [("127.0.0.1", daemon.port)], keys, 5000 * MS, 1000 * MS)
+        client = await WitnessClient(settings).open(watch=False)
+        record = Record(1, "alpha", Ownership.SOLO)
+        assert (await client.propose("web", None, record)).outcome is Outcome.WON
+        for stage in (keyfile.add, keyfile.turn, keyfile.drop):
+            ring = stage(daemon.key_file)
+            os.kill(daemon.pid, signal.SIGHUP)
+            assert (await client.inquire("web")).record == record
+            keys.change(ring)
+            assert (await client.renew("web", record)).outcome is Outcome.WON
+        await client.close()
+
+    daemon.start()
+    asyncio.run(exchange())
+    assert daemon.log.read_text().count('"event": "keys"') == 3
+    daemon.key_file.chmod(0o644)
+    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.key_file.chmod(0o600)
+    assert daemon.status()["registers"]
+
+
 def test_what_it_cannot_start_with_is_named(daemon: WitnessDaemon, tmp_path: Path) -> None:
     again = daemon.call("--init")
     assert again.returncode == 1 and "never overwritten" in again.stderr
@@ -127,7 +154,7 @@ def test_what_it_cannot_start_with_is_named(daemon: WitnessDaemon, tmp_path: Pat
     assert lost.returncode == 1 and "--init" in lost.stderr
     silent = daemon.call("--status")
     assert silent.returncode == 1 and "no witness answers for cluster lab" in silent.stderr
-    daemon.config.write_text('listen = ["host:1"]\nlease_ms = 1\n[[cluster]]\nname = "a"\nkey_files = []')
+    daemon.config.write_text('listen = ["host:1"]\nlease_ms = 1\n[[cluster]]\nname = "a"\nkey_file = ""')
     wrong = daemon.call()
     assert wrong.returncode == 2 and "lease_ms: 1 is below 500" in wrong.stderr
 

@@ -33,7 +33,7 @@ class WitnessDaemon:
         keyfile.generate(self.key_file)
         self.config.write_text(
             f'listen = ["127.0.0.1:{self.port}"]\ndata_file = "{home}/witness.db"\nlease_ms = {lease_ms}\n'
-            f'[[cluster]]\nname = "lab"\nkey_files = ["{self.key_file}"]\n'
+            f'[[cluster]]\nname = "lab"\nkey_file = "{self.key_file}"\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
         done = self.call("--init")

@@ -69,6 +69,11 @@ def test_each_kind_becomes_the_settings_of_its_backend(tmp_path: Path) -> None:
     assert [str(address) for address in none.services("web")] == ["10.77.0.100", "fd77::100"]
     assert none.services("unknown") == () and config.arbiter.solo_lease_ns == 0
 
+    assert none.references == []
+    referred = load(write(tmp_path, '[reference]\naddresses = ["10.77.0.254"]'))
+    none = arbiter_settings(lambda: referred)
+    assert isinstance(none, NoneSettings) and [str(a) for a in none.references] == ["10.77.0.254"]
+
     with_witness = load(write(tmp_path, WITNESS))
     witness = arbiter_settings(lambda: with_witness)
     assert isinstance(witness, WitnessSettings) and witness.endpoints == [("192.0.2.30", 7720)]
@@ -114,15 +119,15 @@ def test_the_watch_tells_when_the_arbiter_is_lost(tmp_path: Path) -> None:
 def test_every_error_of_a_witness_file_comes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "witness.toml"
     path.write_text(
-        'listen = ["x", "[::1]:70000"]\n[[cluster]]\nname = "a"\nkey_files = ["k"]\n'
-        '[[cluster]]\nname = "a"\nkey_files = ["k"]\n'
+        'listen = ["x", "[::1]:70000"]\n[[cluster]]\nname = "a"\nkey_file = "k"\n'
+        '[[cluster]]\nname = "a"\nkey_file = "k"\n'
     )
     with pytest.raises(ConfigError) as caught:
         load_witness(path)
     errors = "\n".join(caught.value.errors)
     assert "listen[0]: 'x' has no IP address" in errors and "listen[1]: '[::1]:70000' has no valid" in errors
     assert "cluster[1].name: 'a' is the name of cluster[0] as well" in errors
-    path.write_text('listen = ["127.0.0.1", "[::1]:7", "::1"]\n[[cluster]]\nname = "a"\nkey_files = ["k"]\n')
+    path.write_text('listen = ["127.0.0.1", "[::1]:7", "::1"]\n[[cluster]]\nname = "a"\nkey_file = "k"\n')
     assert load_witness(path).endpoints == [("127.0.0.1", 7720), ("::1", 7), ("::1", 7720)]
     path.write_text("lease = 3\n")
     with pytest.raises(ConfigError, match="did you mean lease_ms"):

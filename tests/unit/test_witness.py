@@ -18,6 +18,7 @@ from fttcp.arbiter.witness.server import MAX_PENDING, Witness
 from fttcp.arbiter.witness.store import Store, StoreError
 from fttcp.core.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire import witness as wire
+from fttcp.wire.keyfile import KeyRing
 from fttcp.wire.witness import Keys, Kind, Request
 from tests.ledger import Ledger
 
@@ -75,14 +76,18 @@ def make(path: Path, lease_ms: float = 1000, events: Events | None = None) -> Wi
     if not path.exists():
         Store.create(path)
     terms = Terms(int(lease_ms * MS), 1000)
-    return Witness(Store(path), terms, {"lab": Keys([KEY])}, events if events is not None else Events())
+    return Witness(
+        Store(path), terms, {"lab": Keys(KeyRing((KEY,)))}, events if events is not None else Events()
+    )
 
 
 def client(
     link: Wire, node: str, timeout_ms: int = 500, key: bytes = KEY, cluster: str = "lab", lease_ms: int = 1000
 ) -> WitnessClient:
     endpoints = [("192.0.2.1", 1)]
-    settings = WitnessSettings(cluster, node, endpoints, Keys([key]), timeout_ms * MS, lease_ms * MS)
+    settings = WitnessSettings(
+        cluster, node, endpoints, Keys(KeyRing((key,))), timeout_ms * MS, lease_ms * MS
+    )
     made = WitnessClient(settings)
     made._transports[4] = Transport(link, made)
     return made
@@ -166,7 +171,9 @@ def test_recorded_datagrams_are_worth_nothing(tmp_path: Path) -> None:
         async def replay() -> None:
             said: list[wire.Reply] = []
             for data in recorded:
-                link.witness.take(data, lambda reply: said.append(wire.decode_reply(reply, Keys([KEY]))))
+                link.witness.take(
+                    data, lambda reply: said.append(wire.decode_reply(reply, Keys(KeyRing((KEY,)))))
+                )
             await link.witness.close()
             assert all(reply.kind is wire.ReplyKind.SESSION for reply in said)
             assert link.witness.counters["propose"] == served and link.witness.counters["renew"] <= 1
@@ -269,7 +276,7 @@ def test_memory_is_bounded_while_the_disk_hangs(tmp_path: Path, monkeypatch: pyt
                 cluster="lab", node="alpha", boot=alpha._boot, counter=counter, kind=Kind.PROPOSE,
                 session=alpha._session, group="web", wanted=ALPHA1,
             )  # fmt: skip
-            link.witness.take(wire.encode_request(asked, Keys([KEY])), lambda reply: None)
+            link.witness.take(wire.encode_request(asked, Keys(KeyRing((KEY,)))), lambda reply: None)
         assert len(link.witness._tasks) == MAX_PENDING
         assert link.witness.counters["dropped_busy"] == MAX_PENDING
         opened.set()

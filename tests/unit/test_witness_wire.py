@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from fttcp.core.ownership import Outcome, Ownership, Record
 from fttcp.wire import witness as wire
 from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KeyRing
 from fttcp.wire.witness import Drop, Dropped, Keys, Kind, Listed, Reply, ReplyKind, Request, Status
 
 KEY, OTHER = bytes(range(32)), bytes(32)
-KEYS = Keys([KEY])
+KEYS = Keys(KeyRing((KEY,)))
 PAIRED = Record(6, "alpha", Ownership.PAIRED, "beta")
 SOLO = Record(7, "beta", Ownership.SOLO)
 ASKED = Request(cluster="lab", node="beta", boot=0x1122334455667788, counter=9, kind=Kind.PING)
@@ -97,7 +98,7 @@ def test_no_foreign_bytes_are_accepted(data: bytes) -> None:
     with pytest.raises(Dropped):
         wire.decode_request(data, KEYS)
     with pytest.raises(Dropped):
-        wire.decode_request(b"FTW\x01" + wire.key_id(KEY) + data, KEYS)
+        wire.decode_request(b"FTW\x01" + KEYS.signing + data, KEYS)
 
 
 def test_a_drop_has_its_reason() -> None:
@@ -106,7 +107,7 @@ def test_a_drop_has_its_reason() -> None:
         Drop.FORMAT: b"XYZ" + good[3:],
         Drop.VERSION: good[:3] + b"\x02" + good[4:],
         Drop.MAC: good[:-1] + b"\x00",
-        Drop.KEY: wire.encode_request(ASKED, Keys([OTHER])),
+        Drop.KEY: wire.encode_request(ASKED, Keys(KeyRing((OTHER,)))),
     }
     for reason, data in cases.items():
         with pytest.raises(Dropped) as caught:
@@ -167,7 +168,12 @@ def test_the_largest_status_fits_a_datagram() -> None:
 
 
 def test_a_key_is_exchanged_in_three_steps() -> None:
-    old, both, both_new, new = Keys([KEY]), Keys([KEY, OTHER]), Keys([OTHER, KEY]), Keys([OTHER])
+    old, both, both_new, new = (
+        Keys(KeyRing((KEY,))),
+        Keys(KeyRing((KEY, OTHER))),
+        Keys(KeyRing((KEY, OTHER), 1)),
+        Keys(KeyRing((OTHER,))),
+    )
     for sender, receiver in ((old, both), (both, old), (both, both_new), (both_new, both), (both_new, new)):
         assert wire.decode_request(wire.encode_request(ASKED, sender), receiver) == ASKED
     with pytest.raises(Dropped) as caught:

@@ -23,10 +23,10 @@ class NoneSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WitnessSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[arbiter.witness]: where the one witness is, and the keys shared with it (none: node.key_file)."""
+    """[arbiter.witness]: where the one witness is, and the key shared with it (none: node.key_file)."""
 
     addresses: Annotated[list[Word], Meta(min_length=1, max_length=8)]
-    key_files: Annotated[list[Word], Meta(max_length=4)] = []
+    key_file: Word | None = None
 
     @property
     def endpoints(self) -> list[tuple[str, int]]:

@@ -16,10 +16,10 @@ from fttcp.runtime.config.schema import Name, Word
 
 
 class ClusterSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[[cluster]]: nodes that this witness serves. Of several keys, all are accepted."""
+    """[[cluster]]: nodes that this witness serves."""
 
     name: Name
-    key_files: Annotated[list[Word], Meta(min_length=1, max_length=4)]
+    key_file: Word
 
 
 class WitnessConfig(Struct, frozen=True, forbid_unknown_fields=True):
