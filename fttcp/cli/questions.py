@@ -52,10 +52,18 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     if server is not None:
         health = "healthy" if server["healthy"] else "not healthy"
         pid = "none" if server["pid"] is None else server["pid"]
-        lines.append(f"  server       {health}, pid {pid}: {server['reason']}")
+        lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
+        lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def _check_line(check: dict[str, Any]) -> str:
+    """Return one line about a check of a server; nothing about what goes well without having been asked."""
+    if check["kind"] in ("progress", "resource") and check["state"] in ("ok", "waiting"):
+        return ""
+    return f"{check['name']:<12} {check['state']}: {check['reason']} (since {check['since']})"
 
 
 def takeover_line(takeover: dict[str, Any]) -> str:

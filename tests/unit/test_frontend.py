@@ -191,7 +191,7 @@ def group_state(**changes: Any) -> dict[str, Any]:
     return {
         "name": "web", "role": "primary", "mode": "paired", "epoch": 3, "peer": "beta", "peer_alive": True,
         "synced": True, "takeovers": [], "takeover_counts": {"peer-lost": 2}, "lease_ms_left": 20.0,
-        "server": {"pid": 1, "healthy": True, "reason": ""},
+        "server": {"pid": 1, "healthy": True, "reason": "", "since": "", "checks": []},
     } | changes  # fmt: skip
 
 
