@@ -37,6 +37,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         ),
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
+        *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
     ]
     if "flows" in group:
         flows, commit = group["flows"], group["commit"]

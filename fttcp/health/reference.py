@@ -15,7 +15,6 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 
 from fttcp.health.settings import ReferenceSection
 from fttcp.health.verdict import Note, Thresholds
@@ -125,7 +124,7 @@ async def neighbour(address: Address, interface: str) -> None:
 
 async def _ask_arp(address: IPv4Address, interface: str) -> None:
     loop = asyncio.get_running_loop()
-    mac = bytes.fromhex(_mac(interface).replace(":", ""))
+    mac = _mac(interface)
     own = _own_address(address, interface)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ARP)) as sock:
         sock.bind((interface, _ARP))
@@ -143,7 +142,7 @@ async def _ask_arp(address: IPv4Address, interface: str) -> None:
 async def _ask_nd(address: IPv6Address, interface: str) -> None:
     loop = asyncio.get_running_loop()
     group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(address) & 0xFFFFFF)
-    mac = bytes.fromhex(_mac(interface).replace(":", ""))
+    mac = _mac(interface)
     question = struct.pack("!BBHI", _SOLICITATION, 0, 0, 0) + address.packed + b"\x01\x01" + mac
     with _raw_icmp(address, interface, _ADVERTISEMENT) as sock:
         index = socket.if_nametoindex(interface)
@@ -179,8 +178,11 @@ def _raw_icmp(address: Address, interface: str, wanted: int) -> socket.socket:
     return made
 
 
-def _mac(interface: str) -> str:
-    return Path(f"/sys/class/net/{interface}/address").read_text(encoding="ascii").strip()
+def _mac(interface: str) -> bytes:
+    """The interface's hardware address; sysfs may show another network namespace's interfaces."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((interface, 0))
+        return bytes(sock.getsockname()[4])
 
 
 def _own_address(address: IPv4Address, interface: str) -> bytes:

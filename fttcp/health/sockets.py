@@ -1,7 +1,7 @@
 """Listening and connected sockets, asked of the kernel by sock_diag(7).
 
 pyroute2 speaks sock_diag too, at some 50 microseconds for each socket; a server with ten thousand connections
-would cost the daemon half a second of Python several times in a second. Here one costs about two.
+would cost the daemon half a second of Python several times in a second. Here one costs about three.
 Structures: inet_diag_req_v2 and inet_diag_msg of include/uapi/linux/inet_diag.h, tcp_info of tcp.h.
 """
 

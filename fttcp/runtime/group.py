@@ -360,6 +360,7 @@ class GroupRuntime:
             "peer": machine.settings.peer_name,
             "peer_alive": machine.peer_alive,
             "synced": machine.in_step and not self._closed,
+            "reference": machine.view.reference,
             "paused": machine.paused,
             "maintenance": machine.maintenance,
             "peer_maintenance": machine.view.peer.maintenance if machine.view.peer is not None else 0,

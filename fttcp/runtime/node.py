@@ -38,6 +38,7 @@ from fttcp.datapath.base import (
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
+from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.frontend import Frontend
@@ -191,6 +192,7 @@ class Node:
         self._keys = keyfile.KeyRing(())
         self._frontend = Frontend(config, self._groups, reporting, self.reload)
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
+        self._reference: ReferenceMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._frames: dict[str, tuple[bytes, ...]] = {}
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
@@ -237,6 +239,7 @@ class Node:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         for name in self._groups:
             self._start_group(name, carrier)
+        self._watch_reference()
         gc.collect()
         gc.freeze()
         self._spawn(self._keep_house())
@@ -269,6 +272,17 @@ class Node:
         group.start(self._frames[name])
         group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
         group.feed(ev.CarrierChanged(carrier))
+        if self._reference is not None:
+            group.feed(ev.ReferenceChanged(self._reference.reachable))
+
+    def _watch_reference(self) -> None:
+        settings = self._config.reference
+        if settings is not None:
+            interface = self._config.node.service_interface
+            self._reference = ReferenceMonitor(
+                settings, interface, self._reference_changed, self._history.add
+            )
+            self._reference.start()
 
     # ------------------------------------------------------------------ down
 
@@ -286,6 +300,8 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._carrier.close()
+        if self._reference is not None:
+            await self._reference.close()
         await self._frontend.close()
         servers = [group.server.stop() for group in self._groups.values() if group.server is not None]
         await asyncio.gather(*servers)
@@ -403,6 +419,10 @@ class Node:
         else:
             for name in self._groups:
                 self._spawn(self._network.drop_unresolved(name))
+
+    def _reference_changed(self, reachable: bool) -> None:
+        for group in self._groups.values():
+            group.feed(ev.ReferenceChanged(reachable))
 
     def _shape_routes(self, group: str, backup: bool) -> None:
         if group in self._groups:

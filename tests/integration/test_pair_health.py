@@ -27,6 +27,11 @@ HOOKS = (
     "hooks.on_takeover=sh -c 'echo $FTTCP_HOOK $FTTCP_NODE $FTTCP_ROLE $FTTCP_CAUSE >>hooks'",
     "hooks.on_demotion=sh -c 'echo $FTTCP_HOOK $FTTCP_NODE $FTTCP_CAUSE >>hooks'",
 )
+REFERENCE = (
+    'reference.addresses=["10.77.0.10"]',
+    "reference.interval_ms=50",
+    "reference.timeout_ms=40",
+)
 WORKLOADS = ("both", "http", "udp-echo")
 ASKED = 20
 OWN_WORK = ("announcements", "wakeups")
@@ -35,7 +40,7 @@ OWN_WORK = ("announcements", "wakeups")
 
 @pytest.fixture(scope="module")
 def probed_pair() -> Iterator[Pair]:
-    yield from pair_named("health", (PROBES, *HOOKS), WORKLOADS)
+    yield from pair_named("health", (PROBES, *HOOKS, *REFERENCE), WORKLOADS)
 
 
 @pytest.fixture
@@ -133,3 +138,42 @@ def test_a_failing_probe_moves_the_role_and_no_connection_breaks(pair: Pair, tmp
     )
     lost = (lab.home / old / "root" / "hooks").read_text()
     assert lost.endswith(f"on-demotion {old} probe-failed\n"), lost
+
+
+def test_a_node_that_loses_its_reference_steps_down(pair: Pair, tmp_path: Path) -> None:
+    """Its cable is in, but the reference address does not answer it any more; it does answer the backup."""
+    old, new = pair.lab.node_in_role("primary"), pair.lab.node_in_role("backup")
+    rule = ["INPUT", "-p", "icmp", "-s", "10.77.0.10", "-j", "DROP"]
+
+    def strike(lab: Lab) -> float:
+        lab.exec(old, ["iptables", "-I", *rule])
+        lab.wait(f"primary={new}")
+        assert pair.group(old)["reference"] is False
+        lab.exec(old, ["iptables", "-D", *rule])
+        return time.monotonic()
+
+    outcome = pair.run(Case("both", moment_s=0.8, duration_s=3.0), tmp_path, Disturbance(strike, mends=True))
+    assert outcome.ok, outcome.why
+    assert outcome.takeover["cause"] == "reference-lost"
+    await_condition(lambda: pair.group(old)["reference"] is True, 5, "the reference is back")
+
+
+def test_a_router_that_both_nodes_lost_moves_nothing(pair: Pair) -> None:
+    owner = pair.lab.node_in_role("primary")
+    rule = ["INPUT", "-p", "icmp", "-s", "10.77.0.10", "-j", "DROP"]
+    for node in (pair.lab.node_in_role("backup"), owner):
+        pair.lab.exec(node, ["iptables", "-I", *rule])
+        await_condition(lambda node=node: pair.group(node)["reference"] is False, 5, "loss")  # type: ignore[misc]
+    try:
+        epoch = pair.group(owner)["epoch"]
+        before = pair.group(owner)["counters"]["beats_sent"]  # type: ignore[index]
+        await_condition(
+            lambda: pair.group(owner)["counters"]["beats_sent"] > before + 100,
+            10,
+            "more heartbeats",  # type: ignore
+        )
+        group = pair.group(owner)
+        assert (group["role"], group["synced"], group["epoch"]) == ("primary", True, epoch)
+    finally:
+        for node in NODES:
+            pair.lab.exec(node, ["iptables", "-D", *rule])

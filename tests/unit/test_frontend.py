@@ -190,7 +190,8 @@ def test_clients_that_say_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyPatc
 def group_state(**changes: Any) -> dict[str, Any]:
     return {
         "name": "web", "role": "primary", "mode": "paired", "epoch": 3, "peer": "beta", "peer_alive": True,
-        "synced": True, "takeovers": [], "takeover_counts": {"peer-lost": 2}, "lease_ms_left": 20.0,
+        "synced": True, "reference": True, "takeovers": [], "takeover_counts": {"peer-lost": 2},
+        "lease_ms_left": 20.0,
         "server": {"pid": 1, "healthy": True, "reason": "", "since": "", "checks": []},
     } | changes  # fmt: skip
 
