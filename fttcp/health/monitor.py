@@ -89,10 +89,12 @@ class Health:
         self.configure(settings, None, hang_after_ms)
 
     def configure(self, settings: HealthSection, hooks: HooksSection | None, hang_after_ms: int) -> None:
-        """Use these settings from now on. A healthy server stays so until it fails a check."""
+        """Use these settings from now on. A healthy server stays so until it fails a check; one that is not
+        started any more is tried again."""
         self._settings, self._hang_s = settings, hang_after_ms / 1000
         if hooks is not None:
             self._hooks.configure(hooks)
+            self._server.retry()
         for name, key in _ACTIONS.items():
             self._checks[name].action = getattr(settings, key)
         self._progress, self._backlog = self._new_progress(), Backlog(settings.backlog_after_ms / 1000)
@@ -148,10 +150,6 @@ class Health:
             self._listening = False
             why = self._verdict.reason if failed else "restarted: its connections are continued nowhere"
             self._verdict.serve(False, Cause.SERVER_DIED, why)
-
-    def retry(self) -> None:
-        """An operator wants another try of what was given up."""
-        self._server.retry()
 
     def role_changed(self, role: Role, epoch: int, cause: str) -> None:
         """This node has a new role: run the hooks for that, behind everything else."""

@@ -92,7 +92,7 @@ class Supervisor:
         return bool(running)
 
     def retry(self) -> None:
-        """An operator wants another try of what was given up or waits."""
+        """Start what was given up, or waits for its next start, now."""
         for command in self._commands:
             command.policy.forgive()
             command.again.set()

@@ -110,8 +110,7 @@ class Watcher:
         return True
 
     def retry(self) -> None:
-        """The same, for an operator."""
-        self.restart(failed=False)
+        """Nothing: it is looked for all the time."""
 
     async def _run_restart(self, command: str) -> None:
         try:

@@ -63,7 +63,7 @@ def frames(lab: Lab, node: str, interface: str) -> subprocess.Popen[Any]:
     what = "host 10.77.0.100 or host fd77::100 or port 7000 or port 80 or port 1700"
     dump = lab.popen(
         node,
-        ["tcpdump", "-n", "-l", "--immediate-mode", "-c", "1", "-i", interface, f"(ip or ip6) and ({what})"],
+        ["tcpdump", "-n", "-l", "--immediate-mode", "-c", "1", "-i", interface, f"(tcp or udp) and ({what})"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert dump.stderr is not None

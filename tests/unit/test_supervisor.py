@@ -13,7 +13,7 @@ from pathlib import Path
 from fttcp.core.model import Cause
 from fttcp.health.launch import carriers
 from fttcp.health.procfs import group_members, process_stat
-from fttcp.health.settings import HooksSection, RestartSection
+from fttcp.health.settings import HealthSection, HooksSection, RestartSection
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from tests.health import Watched, free_port, looked_after, python, until
 
@@ -142,7 +142,7 @@ def test_after_too_many_restarts_it_gives_up_until_it_is_asked(tmp_path: Path) -
             assert server.told("server-given-up")
             flag.touch()
             assert server.health is not None
-            server.health.retry()
+            server.health.configure(HealthSection(), HooksSection(), 200)
             await until(lambda: server.healthy)
             assert not server.state["gave_up"]
 
