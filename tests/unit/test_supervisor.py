@@ -164,12 +164,13 @@ def test_a_server_that_ended_well_is_left_alone_when_so_told(tmp_path: Path) -> 
 def test_the_next_start_ends_what_a_killed_daemon_left(tmp_path: Path) -> None:
     script = (
         "import asyncio, pathlib, sys\n"
+        "from fttcp.health.launch import carriers\n"
         "from tests.health import looked_after, until\n"
         "from tests.unit.test_supervisor import numbers\n"
         "async def main():\n"
         "    async with looked_after(pathlib.Path(sys.argv[1]),\n"
         "            \"sh -c 'sleep 1000 & setsid sleep 1001 & wait'\") as server:\n"
-        "        await until(lambda: server.healthy)\n"
+        "        await until(lambda: server.healthy and len(carriers(*numbers(server))) == 3)\n"
         "        print(server.pid, *numbers(server), flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"

@@ -23,8 +23,8 @@ U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 NOTIFIED_EVENTS = (
     "started", "stopping", "stopped", "role", "takeover", "takeover-done", "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
-    "server-given-up", "hook-failed", "reference-lost", "reference-found", "peer-up", "peer-lost", "link-up", "link-lost", "carrier",
-    "lease-lapsed", "intrusion", "divergence", "rules-missing",
+    "server-given-up", "hook-failed", "reference-lost", "reference-found", "peer-up", "peer-lost",
+    "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence", "rules-missing",
 )  # fmt: skip
 MAX_WORKERS = 8
 MAX_PEERS = 7
