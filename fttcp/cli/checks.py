@@ -228,7 +228,12 @@ def check_capabilities(machine: Machine) -> Check:
     needed = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
     lacking = [name for name, bit in needed.items() if not machine.capabilities >> bit & 1]
     if lacking:
-        return Check("capabilities", Status.FAIL, f"without {' and '.join(lacking)}", "run as root")
+        return Check(
+            "capabilities",
+            Status.FAIL,
+            f"without {' and '.join(lacking)}",
+            "run as root, or as the systemd unit does",
+        )
     return Check("capabilities", Status.OK, " and ".join(needed))
 
 

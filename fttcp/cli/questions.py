@@ -19,6 +19,10 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
         show_json(reply)
         return
     click.echo(f"node {reply['node']}")
+    for outlet in reply["outlets"]:
+        if outlet["lost"] or outlet["trouble"]:
+            why = f": {outlet['trouble']}" if outlet["trouble"] else ""
+            click.echo(f"  events       {outlet['name']}: {outlet['lost']} lost{why}")
     for group in reply["groups"]:
         for line in _group_lines(group):
             click.echo(line)

@@ -23,6 +23,8 @@ from pathlib import Path
 from fttcp.health.procfs import process_stat, processes
 
 NUMBER = "FTTCP_LAUNCH"
+_NOT_FOR_SERVERS = "-net_admin,-net_raw,-sys_nice,-ipc_lock"
+"""What a daemon without root needs and its servers do not: all but the right to low ports."""
 _TAIL_BYTES = 2048
 _DRAINS = 16
 _SWEEPS = 100
@@ -59,11 +61,11 @@ class Launched:
         return status
 
 
-def _command(argv: Sequence[str]) -> list[str]:
+def _command(argv: Sequence[str], options: Sequence[str] = ()) -> list[str]:
     program = shutil.which(argv[0])
     if program is None:
         raise LaunchError(f"{argv[0]}: no such program in PATH: install it, or correct the command")
-    return ["setpriv", "--pdeathsig", "KILL", "--", program, *argv[1:]]
+    return ["setpriv", *options, "--pdeathsig", "KILL", "--", program, *argv[1:]]
 
 
 def launch(argv: Sequence[str]) -> Launched:
@@ -71,7 +73,7 @@ def launch(argv: Sequence[str]) -> Launched:
     number = secrets.token_hex(8)
     try:
         process = subprocess.Popen(
-            _command(argv),
+            _command(argv, [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")]),
             stdin=subprocess.DEVNULL,
             stdout=2,
             start_new_session=True,

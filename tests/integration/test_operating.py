@@ -306,6 +306,8 @@ def test_the_capabilities_of_the_unit_are_enough() -> None:
                 daemon.start(prefix=nobody)
                 pid = daemon.until(serving)["server"]["pid"]
                 assert Path(f"/proc/{pid}").stat().st_uid == 65534
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert "CapEff:\t0000000000000400" in status, "the server has CAP_NET_BIND_SERVICE, no more"
                 daemon.end(number)
                 eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the server ends")  # type: ignore[misc]
                 cleanup = daemon.net.command(*nobody, FTTCP, "cleanup", "--config", str(daemon.config))
