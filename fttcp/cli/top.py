@@ -30,7 +30,7 @@ RATES = {
     "beats_late": "late beats",
 }
 """Counter -> heading: what is shown by the second, when the engine counts it."""
-_COLUMNS = ("group", "role", "epoch", "peer", "lease", "protected", "unprot.", "detached", "held", "server")
+_COLUMNS = ("group", "role", "peer", "lease", "flows p/u/d", "held", "server")
 _EVENTS = 8
 _STYLE = {"primary": "bold green", "backup": "cyan", "starting": "yellow", "fenced": "bold red"}
 
@@ -115,7 +115,7 @@ def picture(before: Status, now: Status, events: list[dict[str, Any]]) -> Lines:
     who = f"fttcp {now['version']}  node {now['node']}  cluster {now['cluster']}  pid {now['pid']}"
     paused = [Text(_paused(group), "bold white on red") for group in now["groups"] if group["paused"]]
     parts: list[Any] = [Text(who, "bold"), *paused]
-    parts += [_groups(now), _rates(before, now)]
+    parts += [Text(), _groups(now), Text(), _rates(before, now), Text()]
     takeovers = [(group["name"], one) for group in now["groups"] for one in group["takeovers"][-3:]]
     parts += [Text(f"takeover {name}: {takeover_line(one)}") for name, one in takeovers]
     parts.append(Text())
@@ -129,12 +129,11 @@ def _paused(group: Status) -> str:
 
 
 def _groups(now: Status) -> Table:
+    """Return one line for each group; it fits 80 columns."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(expand=False)
-    for heading in _COLUMNS:
-        table.add_column(heading, no_wrap=True)
+    table = Table(*_COLUMNS, box=None, pad_edge=False)
     for group in now["groups"]:
         flows, commit = group.get("flows", {}), group.get("commit", {})
         state = "in step" if group["synced"] else "heard" if group["peer_alive"] else "not heard"
@@ -142,10 +141,9 @@ def _groups(now: Status) -> Table:
         table.add_row(
             group["name"],
             Text(f"{group['role']} ({group['mode']})", _STYLE.get(group["role"], "")),
-            str(group["epoch"]),
             f"{group['peer']}: {state}",
             f"{group.get('lease_ms_left', 0):.0f} ms",
-            *(str(flows.get(kind, "-")) for kind in ("protected", "unprotected", "detached")),
+            "/".join(str(flows.get(kind, "-")) for kind in ("protected", "unprotected", "detached")),
             str(commit.get("held", "-")),
             Text("healthy") if server.get("healthy") else Text(server.get("reason", "-"), "red"),
         )
@@ -153,16 +151,17 @@ def _groups(now: Status) -> Table:
 
 
 def _rates(before: Status, now: Status) -> Table:
+    """Return one column for each group, and how long its packets waited for the backup."""
     from rich.table import Table
 
-    rates = {group["name"]: rates_of(group, before, now) for group in now["groups"]}
-    shown = [name for name in RATES if any(name in one for one in rates.values())]
-    table = Table(expand=False)
-    for heading in ("by the second", *(RATES[name] for name in shown), "lag p50", "lag p99"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading == "by the second" else "right")
+    rates = [rates_of(group, before, now) for group in now["groups"]]
+    table = Table("by the second", box=None, pad_edge=False)
     for group in now["groups"]:
-        values = rates[group["name"]]
-        commit = group.get("commit")
-        lags = [f"{commit[key]:.0f} us" if commit else "-" for key in ("lag_us_p50", "lag_us_p99")]
-        table.add_row(group["name"], *(f"{values[n]:.0f}" if n in values else "-" for n in shown), *lags)
+        table.add_column(group["name"], justify="right")
+    for name, heading in RATES.items():
+        if any(name in one for one in rates):
+            table.add_row(heading, *(f"{one[name]:.0f}" if name in one else "-" for one in rates))
+    commits = [group.get("commit") for group in now["groups"]]
+    for key, heading in (("lag_us_p50", "wait p50"), ("lag_us_p99", "wait p99")):
+        table.add_row(heading, *(f"{commit[key]:.0f} us" if commit else "-" for commit in commits))
     return table

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -267,15 +271,21 @@ def test_top_on_a_terminal(daemon: Daemon) -> None:
     daemon.start()
     daemon.until(serving)
     ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     words = [FTTCP, "top", "--interval", "0.1", "--config", str(daemon.config)]
     terminal = os.environ | {"TERM": "xterm"}
-    with subprocess.Popen(words, stdin=its, stdout=its, stderr=its, env=terminal) as top:
-        os.close(its)
-        seen = b""
+    top = subprocess.Popen(words, stdin=its, stdout=its, stderr=its, env=terminal)
+    try:
+        seen, end = b"", time.monotonic() + 20
         while seen.count(b"primary (solo)") < 2:  # it is drawn again and again
+            assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], seen
             seen += os.read(ours, 65536)
         top.send_signal(signal.SIGINT)
         assert top.wait(10) == 0
+    finally:
+        top.kill()
+        top.wait()
+    os.close(its)
     os.close(ours)
 
 
