@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -118,6 +119,36 @@ def test_a_stopped_witness_keeps_its_records_and_tells_what_it_holds(daemon: Wit
     second = daemon.call()
     assert second.returncode == 1 and "in use by another witness" in second.stderr
     assert daemon.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_change_is_on_the_disk_before_it_is_answered(daemon: WitnessDaemon, tmp_path: Path) -> None:
+    """Seen from the kernel: between the request and its answer the log is written, then synced."""
+    trace = tmp_path / "trace"
+    calls = "trace=recvfrom,sendto,pwrite64,fdatasync,fsync"
+
+    async def change() -> None:
+        client = await connect(daemon, "alpha", timeout_ms=20_000)
+        known: Record | None = None
+        for epoch in range(1, 21):
+            wanted = Record(epoch, "alpha", Ownership.PAIRED, "beta")
+            assert (await client.propose("web", known, wanted)).outcome is Outcome.WON
+            known = wanted
+        await client.close()
+
+    daemon.start(under=["strace", "-f", "-y", "-s", "400", "-o", str(trace), "-e", calls])
+    asyncio.run(change())
+    daemon.close()
+    written = synced = answers = 0
+    for line in trace.read_text().splitlines():
+        if "witness.db-wal" in line and "pwrite64(" in line:
+            written, synced = written + 1, 0
+        elif "witness.db-wal" in line and "sync(" in line and "= -1" not in line:
+            synced = 1
+        elif "sendto(" in line and "FTW" in line and "won" in line:
+            assert written and synced, f"answered before the disk had it: {line}"
+            answers += 1
+    assert answers >= 20 and written >= 20
 
 
 def test_keys_are_exchanged_while_it_runs(daemon: WitnessDaemon) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,10 @@ class WitnessDaemon:
         status: dict[str, Any] = json.loads(done.stdout)["lab"]
         return status
 
-    def start(self) -> None:
-        """Start it; returns at once."""
+    def start(self, under: Sequence[str] = ()) -> None:
+        """Start it, ``under`` another command perhaps; returns at once."""
         with self.log.open("ab") as log:
-            command = [*_FTTCP, "witness", "--config", str(self.config)]
+            command = [*under, *_FTTCP, "witness", "--config", str(self.config)]
             self._process = subprocess.Popen(command, cwd=ROOT, stderr=log)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
