@@ -14,7 +14,7 @@ FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help packages build demo install test check lint native-test fuzz bench clean
+.PHONY: help packages build demo install test check lint native-test fuzz model bench clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ native-test: | packages
 
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 	$(MAKE) --no-print-directory -C native/fuzz run SECONDS=$(FUZZ_SECONDS)
+
+model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (3 minutes; ARGS=--quick)
+	$(PYTHON) model/check.py $(ARGS)
 
 bench: build  ## gap, added round trip and throughput, native against protected (root)
 	$(BIN)/python -m lab.bench $(ARGS)
