@@ -17,14 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fttcp.health.sockets import Connection
-from fttcp.health.waits import STUCK, Doing, Thread
+from fttcp.health.waits import Doing, Thread
 
 _BUSY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment. ``owners``: inode of a socket -> processes that have it open.
+    """What was seen at one moment. ``owners``: inode of a socket -> processes that have it open, and theirs.
     ``threads``: for those processes. ``stopped``: pids and names of processes in state T."""
 
     unread: Sequence[Connection] = ()
@@ -118,7 +118,7 @@ class Progress:
         for pid, threads in sample.threads.items():
             used_ns = sum(thread.cpu_ns for thread in threads)
             cpu[pid] = self._cpu.get(pid, (now_s, used_ns))
-            if threads and all(thread.doing in STUCK for thread in threads):
+            if threads and all(thread.doing is Doing.LOCKED for thread in threads):
                 trace = tuple(sorted(f"{thread.tid} {thread.trace}" for thread in threads))
                 known = self._rest.get(pid)
                 rest[pid] = known if known is not None and known.trace == trace else _Rest(now_s, trace)

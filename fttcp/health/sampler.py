@@ -78,7 +78,7 @@ class Sampler:
                 self.blind = f"the files of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
                 continue
             for inode in inodes & wanted:
-                owners.setdefault(inode, set()).add(pid)
+                owners.setdefault(inode, set()).update(procfs.family([pid]))
         return {inode: frozenset(pids) for inode, pids in owners.items()}
 
     def listeners(self) -> list[Listener]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,27 +30,23 @@ class Doing(StrEnum):
     UNKNOWN = "unknown"
 
 
-STUCK = frozenset({Doing.LOCKED, Doing.DISK})
-
 # System calls by what they wait for; numbers of arch/x86/entry/syscalls/syscall_64.tbl and
 # include/uapi/asm-generic/unistd.h (arm64).
 _NUMBERS: dict[str, dict[Doing, frozenset[int]]] = {
     "x86_64": {
-        Doing.LOCKED: frozenset({34, 61, 65, 69, 70, 73, 130, 247, 449}),
+        Doing.LOCKED: frozenset({61, 247}),
         Doing.SLEEPING: frozenset({35, 219, 230}),
         Doing.WRITING: frozenset({1, 18, 20, 40, 44, 46, 275, 276, 278, 307, 328}),
     },
     "aarch64": {
-        Doing.LOCKED: frozenset({32, 95, 133, 188, 189, 193, 260, 449}),
+        Doing.LOCKED: frozenset({95, 260}),
         Doing.SLEEPING: frozenset({101, 115, 128}),
         Doing.WRITING: frozenset({64, 66, 68, 71, 75, 76, 77, 206, 211, 269, 287}),
     },
 }
 _FUTEX = {"x86_64": 202, "aarch64": 98}
-_FCNTL = {"x86_64": 72, "aarch64": 25}
-_LOCK_WAITS = (7, 38)  # F_SETLKW, F_OFD_SETLKW
 _FUTEX_WAITS = (0, 6, 9, 11, 13)  # WAIT, LOCK_PI, WAIT_BITSET, WAIT_REQUEUE_PI, LOCK_PI2
-_FUTEX_COMMAND = 0x7F
+_FUTEX_COMMAND, _FUTEX_PRIVATE = 0x7F, 0x80
 _MACHINE = platform.machine()
 
 
@@ -63,8 +60,11 @@ class Thread:
     cpu_ns: int
 
 
-def classify(state: str, call: str, machine: str = _MACHINE) -> Doing:
-    """Say what a thread does: ``state`` as in proc(5), ``call`` the text of its syscall file."""
+def classify(
+    state: str, call: str, machine: str = _MACHINE, is_shared: Callable[[int], bool] = lambda address: False
+) -> Doing:
+    """Say what a thread does: ``state`` as in proc(5), ``call`` the text of its syscall file. ``is_shared``:
+    does an address belong to memory that other processes may have? Their locks are none of ours."""
     if state in "Tt":
         return Doing.STOPPED
     if state == "D":
@@ -78,9 +78,10 @@ def classify(state: str, call: str, machine: str = _MACHINE) -> Doing:
     if number == _FUTEX[machine]:
         if arguments[1] & _FUTEX_COMMAND not in _FUTEX_WAITS:
             return Doing.RUNNING
-        return Doing.SLEEPING if arguments[3] else Doing.LOCKED
-    if number == _FCNTL[machine]:
-        return Doing.LOCKED if arguments[1] in _LOCK_WAITS else Doing.RUNNING
+        if arguments[3]:
+            return Doing.SLEEPING
+        foreign = not arguments[1] & _FUTEX_PRIVATE and is_shared(arguments[0])
+        return Doing.WAITING if foreign else Doing.LOCKED
     for doing, numbers in _NUMBERS[machine].items():
         if number in numbers:
             return doing
@@ -90,6 +91,10 @@ def classify(state: str, call: str, machine: str = _MACHINE) -> Doing:
 def look(pid: int, proc: Path = PROC) -> list[Thread] | None:
     """All threads of a process; None if we may not look (that needs CAP_SYS_PTRACE)."""
     found: list[Thread] = []
+
+    def shared(address: int) -> bool:
+        return _in_shared_memory(proc / str(pid) / "maps", address)
+
     for directory in threads(pid, proc):
         tid = int(directory.name)
         stat = process_stat(tid, directory.parent)
@@ -102,8 +107,24 @@ def look(pid: int, proc: Path = PROC) -> list[Thread] | None:
         except OSError:  # it has ended; or a kernel without CONFIG_HAVE_ARCH_TRACEHOOK
             call = ""
         ran = _schedstat(directory)
-        found.append(Thread(tid, classify(stat.state, call), f"{stat.state} {call} {ran}", ran[0]))
+        found.append(
+            Thread(tid, classify(stat.state, call, is_shared=shared), f"{stat.state} {call} {ran}", ran[0])
+        )
     return found
+
+
+def _in_shared_memory(maps: Path, address: int) -> bool:
+    """pthread_join waits on a futex that is not marked as private, but lies in memory that is."""
+    try:
+        lines = maps.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # it has ended, or is not ours to look at: then nothing is concluded
+        return True
+    for line in lines:
+        span, permissions = line.split(maxsplit=2)[:2]
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= address < last:
+            return permissions[3] == "s"
+    return True
 
 
 def _schedstat(directory: Path) -> tuple[int, int]:

@@ -117,6 +117,26 @@ connection.sendall(connection.recv(100))
 threading.Event().wait()
 """
 )
+CHILD = (
+    HEAD
+    + """
+import subprocess
+connection, _ = listener.accept()
+connection.sendall(connection.recv(100))
+subprocess.run(["sleep", "1000"])
+"""
+)
+FILE_LOCK = (
+    HEAD
+    + """
+import fcntl
+connection, _ = listener.accept()
+held = open(sys.argv[2], "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+connection.sendall(connection.recv(100))
+fcntl.flock(open(sys.argv[2], "w"), fcntl.LOCK_EX)
+"""
+)
 DEAF = HEAD + "threading.Event().wait()\n"
 HANG_MS = 200
 
@@ -226,6 +246,18 @@ def test_a_slow_server_is_not_hung(tmp_path: Path, how: str) -> None:
         assert server.healthy and not server.failed(Cause.SERVER_HUNG)
 
     judge(tmp_path, SLOW, how, feed=feed)
+
+
+@pytest.mark.parametrize("code", [CHILD, FILE_LOCK], ids=["child", "file-lock"])
+def test_a_server_that_waits_for_somebody_outside_is_not_hung(tmp_path: Path, code: str) -> None:
+    """A program that it runs, a file lock: these may come to an end."""
+
+    async def feed(server: Watched, sock: socket.socket) -> None:
+        sock.sendall(b"more")
+        await many_looks(server)
+        assert server.healthy and server.check("hang")["state"] == "ok"
+
+    judge(tmp_path, code, tmp_path / "lock", feed=feed)
 
 
 @pytest.mark.parametrize("how", ["block", "wait"])
