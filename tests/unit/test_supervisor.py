@@ -100,8 +100,7 @@ def test_a_server_that_goes_to_the_background_is_told_what_to_do(tmp_path: Path)
         port = free_port()
         async with looked_after(tmp_path, python(tmp_path, DAEMON, port), port) as server:
             await until(lambda: "went to the background" in server.state["reason"])
-            assert "pid_file" in server.state["reason"]
-            assert not any(healthy for healthy, _, _ in server.changes)
+            assert "pid_file" in server.state["reason"] and not server.healthy
 
     asyncio.run(body())
 
