@@ -9,11 +9,11 @@ smaller MAC address goes on.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import secrets
 import socket
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -238,8 +238,8 @@ def _packet_socket(interface: str, protocol: int) -> socket.socket:
 
 def _attach_filter(sock: socket.socket) -> None:
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _NEIGHBOUR_DISCOVERY)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(_NEIGHBOUR_DISCOVERY), ctypes.addressof(buffer))
+    buffer = array("B", code)
+    program = struct.pack("@HP", len(_NEIGHBOUR_DISCOVERY), buffer.buffer_info()[0])
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 

@@ -47,7 +47,7 @@ async def examine(config: Config) -> dict[str, Any]:
     That is ``ArbiterClient.describe`` and the ``records`` of the groups, or ``error``.
     """
     try:
-        settings = replace(arbiter_settings(lambda: config), node="doctor")
+        settings = replace(arbiter_settings(lambda: config), node=f"{config.node.name}.doctor")
         arbiter = await open_arbiter(settings, watch=False)
     except (ArbiterError, WireError, OSError) as error:
         return {"kind": config.arbiter.kind, "error": str(error)}
