@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
+
+from fttcp.wire import clock
 
 OnChange = Callable[[bool, str], None]
 """Called with whether the arbiter answers now, and a sentence about it."""
@@ -21,7 +22,7 @@ class Reach:
 
     def answered(self, note: str) -> None:
         """There was an answer; ``note`` says from where."""
-        self._answered_ns = time.monotonic_ns()
+        self._answered_ns = clock.now_ns()
         self._become(True, note)
 
     def failed(self, why: str) -> None:
@@ -32,7 +33,7 @@ class Reach:
     def describe(self) -> dict[str, Any]:
         """Return the part of ``ArbiterClient.describe`` that is alike everywhere."""
         answered_ns = self._answered_ns
-        ago_s = None if answered_ns is None else round((time.monotonic_ns() - answered_ns) / 1e9, 3)
+        ago_s = None if answered_ns is None else round((clock.now_ns() - answered_ns) / 1e9, 3)
         return {"reachable": self.reachable, "answered_s_ago": ago_s, "last_error": self.last_error}
 
     def _become(self, reachable: bool, note: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, Protocol
 
 from fttcp.core.model import EngineMode, Lease
@@ -32,6 +32,13 @@ class EventKind(IntEnum):
     DIVERGENCE = 12
     UNSUPPORTED = 13
     ERROR = 14
+
+
+class BeatThread(IntFlag):
+    """Values of enum ftt_beat_thread: what the heartbeat thread was allowed to have."""
+
+    REALTIME = 1
+    LOCKED = 2
 
 
 class Intrusion(IntEnum):
@@ -118,6 +125,7 @@ class EngineStatus:
     held_now: int = 0
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0
+    beat_thread: int = 0
     partner: int = 0
     peer_alive: int = 0
     links_up: tuple[int, ...] = ()

@@ -6,13 +6,13 @@ Several of them in one process may be joined with ``connect``: what one publishe
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath.base import EngineEvent, EngineSettings, EngineStatus, EventKind
+from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
 
@@ -50,7 +50,7 @@ class FakeEngine:
 
     def _hear(self, other: FakeEngine) -> None:
         peer = self._index(other)
-        self.last_beat_ns[peer] = time.monotonic_ns()
+        self.last_beat_ns[peer] = clock.now_ns()
         self.post(EventKind.PEER_UP, other.settings.boot_id, peer=peer)
         for link in range(len(self.settings.peers[peer].links)):
             self.post(EventKind.LINK_UP, link=link, peer=peer)
@@ -60,12 +60,12 @@ class FakeEngine:
         """Let a peer be silent for as long as a loss takes."""
         del self.peers[peer]
         silent = self.settings.lease_ns * 102 // 100
-        self.last_beat_ns[peer] = time.monotonic_ns() - silent
+        self.last_beat_ns[peer] = clock.now_ns() - silent
         self.post(EventKind.PEER_LOST, silent, peer=peer)
 
     def post(self, kind: EventKind, value: int = 0, link: int = 0, peer: int = 0) -> None:
         """Make an event."""
-        self._waiting.append(EngineEvent(kind, time.monotonic_ns(), value, link, peer=peer))
+        self._waiting.append(EngineEvent(kind, clock.now_ns(), value, link, peer=peer))
         os.write(self._write_fd, b"x")
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class FakeEngine:
         for other in self.peers.values():
             peer = other._index(self)
             if peer in other.peers:
-                other.last_beat_ns[peer] = time.monotonic_ns()
+                other.last_beat_ns[peer] = clock.now_ns()
                 other.post(EventKind.PEER_BODY, peer=peer)
 
     def peer_body(self, peer: int) -> tuple[int, bytes] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,12 @@ from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import Engine, EngineEvent, EventKind, Intrusion, Reason
+from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intrusion, Reason
 from fttcp.health.monitor import Health
 from fttcp.runtime.events import History
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
+from fttcp.wire import clock
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing
 
@@ -204,7 +204,7 @@ class GroupRuntime:
         if self._closed:
             return []
         machine = self.machine
-        commands = machine.step(event, time.monotonic_ns())
+        commands = machine.step(event, clock.now_ns())
         if machine.phase is not self._phase:
             moved = _Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
             self._late.append(moved)
@@ -290,7 +290,7 @@ class GroupRuntime:
             self._timer = None
         deadline_ns = self.machine.deadline_ns()
         if deadline_ns is not None and not self._closed:
-            delay_s = max(0, deadline_ns - time.monotonic_ns()) / 1e9
+            delay_s = max(0, deadline_ns - clock.now_ns()) / 1e9
             self._timer = self._loop.call_later(delay_s, self._deadline)
 
     def _deadline(self) -> None:
@@ -379,6 +379,7 @@ class GroupRuntime:
         holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
         return {
             "engine_mode": EngineMode(status.mode).name.lower(),
+            "heartbeat_thread": [str(flag.name).lower() for flag in BeatThread(status.beat_thread)],
             "peer_intrusions": sum(status.peer_intrusions),
             "links_up": _bits(status.links_up[_PARTNER]),
             "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,

@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -49,7 +48,7 @@ from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.rundir import BusyError, only_one
 from fttcp.runtime.servers import make_health
-from fttcp.wire import identity, keyfile
+from fttcp.wire import clock, identity, keyfile
 from fttcp.wire.errors import WireError
 
 EngineFactory = Callable[[EngineSettings], Engine]
@@ -252,7 +251,7 @@ class Node:
         factory = self._factory or open_engine(section.engine)
         engine = factory(engine_settings(self._config, section, keys))
         settings = core_settings(self._config, section)
-        machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
+        machine = PairMachine(settings, NoArbiter(settings.settle_ns), clock.now_ns())
         name = section.name
         group = GroupRuntime(
             machine,

@@ -49,6 +49,7 @@ struct ftt_beat {
 	uint32_t n_peers, n_endpoints;
 	uint64_t timeout_ns; /* D * (1 + drift): silence for longer is loss */
 	atomic_bool stop;
+	_Atomic uint32_t allowed; /* enum ftt_beat_thread */
 
 	struct ftt_endpoint endpoint[FTT_MAX_PEERS * FTT_MAX_LINKS];
 	struct ftt_peer peer[FTT_MAX_PEERS];

@@ -103,21 +103,8 @@ static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len
 	return !what;
 }
 
-/* A Python thread that holds the lock lends its holder's place to this real-time thread. */
-static bool make_lock(struct ftt_beat *b)
-{
-	pthread_mutexattr_t attr;
-
-	if (pthread_mutexattr_init(&attr))
-		return false;
-	b->lock_made = !pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT) && !pthread_mutex_init(&b->lock, &attr);
-	pthread_mutexattr_destroy(&attr);
-	return b->lock_made;
-}
-
 static int start_thread(struct ftt_beat *b)
 {
-	struct sched_param param = {.sched_priority = (int)b->engine->cfg.rt_priority};
 	sigset_t all, before;
 	int error;
 
@@ -129,8 +116,6 @@ static int start_thread(struct ftt_beat *b)
 		return error;
 	b->thread_made = true;
 	(void)pthread_setname_np(b->thread, "ftt-beat");
-	if (param.sched_priority > 0)
-		(void)pthread_setschedparam(b->thread, SCHED_FIFO, &param); /* a wish: works as well without, less evenly */
 	return 0;
 }
 
@@ -154,9 +139,10 @@ struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 			(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
 	b->lease.worth_ns = cfg->lease_ns;
 	b->next_tick_ns = ftt_now_ns();
-	b->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	b->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!make_lock(b) || b->timer_fd < 0 || b->wake_fd < 0) {
+	b->lock_made = ftt_lending_mutex(&b->lock);
+	if (!b->lock_made || b->timer_fd < 0 || b->wake_fd < 0) {
 		snprintf(err, err_len, "heartbeats: no timer, eventfd or mutex: %s; raise the limit on open files", strerror(errno));
 		goto fail;
 	}

@@ -26,7 +26,7 @@ uint64_t ftt_now_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
@@ -38,10 +38,11 @@ static struct ftt_events *events_open(void)
 
 	if (!v)
 		return NULL;
-	pthread_mutex_init(&v->lock, NULL);
 	v->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (v->fd >= 0)
+	if (v->fd >= 0 && ftt_lending_mutex(&v->lock))
 		return v;
+	if (v->fd >= 0)
+		close(v->fd);
 	free(v);
 	return NULL;
 }
@@ -128,7 +129,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 		return NULL;
 	}
 	e->cfg = *cfg;
-	if (!ftt_keyring_init(&e->keyring)) {
+	if (!ftt_lending_mutex(&e->keyring.lock)) {
 		snprintf(err, err_len, "engine: no mutex");
 		free(e);
 		return NULL;

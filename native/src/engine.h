@@ -53,7 +53,7 @@ struct ftt_engine {
 	_Atomic bool role_takeover;
 };
 
-uint64_t ftt_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t ftt_now_ns(void); /* CLOCK_BOOTTIME: see abi.h */
 
 /* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
 static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)

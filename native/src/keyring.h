@@ -18,22 +18,25 @@ struct ftt_keyring {
 	struct ftt_keys keys;
 };
 
-static inline bool ftt_keys_good(const struct ftt_keys *keys)
-{
-	return keys->n >= 1 && keys->n <= FTT_MAX_KEYS && keys->send < keys->n;
-}
-
-/* A thread without real-time priority that holds the lock lends its holder's place to one that has it. */
-static inline bool ftt_keyring_init(struct ftt_keyring *r)
+/*
+ * A mutex that lends: whoever holds it runs with the priority of the most urgent thread that waits for
+ * it. For all that the heartbeat thread shares with threads that have no real-time priority.
+ */
+static inline bool ftt_lending_mutex(pthread_mutex_t *m)
 {
 	pthread_mutexattr_t attr;
 	bool made;
 
 	if (pthread_mutexattr_init(&attr))
 		return false;
-	made = !pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT) && !pthread_mutex_init(&r->lock, &attr);
+	made = !pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT) && !pthread_mutex_init(m, &attr);
 	pthread_mutexattr_destroy(&attr);
 	return made;
+}
+
+static inline bool ftt_keys_good(const struct ftt_keys *keys)
+{
+	return keys->n >= 1 && keys->n <= FTT_MAX_KEYS && keys->send < keys->n;
 }
 
 static inline void ftt_keyring_set(struct ftt_keyring *r, const struct ftt_keys *keys)

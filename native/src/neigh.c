@@ -322,7 +322,7 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 	}
 	n->engine = e;
 	n->port = (struct ftt_neigh_port){.arp_fd = -1, .nd_fd = -1, .mld_fd = -1};
-	n->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	n->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	n->route_fd = ftt_neigh_open_route(); /* before the look-up: no change goes unnoticed in between */
 	n->direct_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -39,7 +39,7 @@ void start(struct ftt_engine *e)
 {
 	char err[200];
 
-	CHECK(ftt_keyring_init(&e->keyring));
+	CHECK(ftt_lending_mutex(&e->keyring.lock));
 	ftt_keyring_set(&e->keyring, &e->cfg.keys);
 	e->beat = ftt_beat_start(e, err, sizeof(err));
 	if (!e->beat)

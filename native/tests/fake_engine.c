@@ -21,12 +21,19 @@ struct ftt_events {
 	size_t first, end;
 };
 
+static _Atomic uint64_t slept_ns;
+
+void fake_suspend(uint64_t ns)
+{
+	atomic_fetch_add(&slept_ns, ns);
+}
+
 uint64_t ftt_now_ns(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + atomic_load(&slept_ns);
 }
 
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)

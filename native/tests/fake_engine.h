@@ -15,6 +15,8 @@ int fake_drain(struct ftt_engine *e, uint32_t kind);
 /* How many events of that kind there ever were, taken off or not. */
 int fake_posted(struct ftt_engine *e, uint32_t kind);
 
+/* The host was suspended for so long: the clock is ahead by it from here on. */
+void fake_suspend(uint64_t ns);
 void fake_set_mode(struct ftt_engine *e, uint32_t mode);
 /* Reads a counter that a running thread writes. */
 uint64_t fake_counter(const uint64_t *counter);

@@ -237,6 +237,23 @@ static void test_thawed_node_does_not_declare_its_peer_lost(void)
 	close(to_parent[1]);
 }
 
+/* The clock goes on while the host sleeps: no lease outlives that, and none comes back by itself. */
+static void test_a_suspended_host_wakes_without_a_lease(void)
+{
+	static struct ftt_engine a;
+
+	configure(&a, ALPHA, 111);
+	start(&a);
+	fake_set_mode(&a, FTT_MODE_SOLO);
+	set_lease(&a, FTT_LEASE_SELF);
+	CHECK(may_emit(&a));
+	fake_suspend(10 * D);
+	CHECK(!may_emit(&a)); /* the first packet after it, whether the thread has run or not */
+	fake_wait(&a, FTT_EV_LEASE_LAPSED);
+	CHECK(!may_emit(&a));
+	stop(&a);
+}
+
 static void test_wrong_configurations_are_told(void)
 {
 	static struct ftt_engine a;
@@ -286,5 +303,6 @@ int main(void)
 	test_pair_finds_itself_grants_and_loses_itself();
 	test_changed_body_does_not_wait_for_a_tick();
 	test_none_is_final_under_contention();
+	test_a_suspended_host_wakes_without_a_lease(); /* the last: it puts the clock ahead */
 	return 0;
 }

@@ -54,7 +54,7 @@ static void open_channel(struct ftt_channel *c, struct ftt_engine *e)
 {
 	char err[200];
 
-	CHECK(ftt_keyring_init(&e->keyring));
+	CHECK(ftt_lending_mutex(&e->keyring.lock));
 	ftt_keyring_set(&e->keyring, &old);
 	e->cfg.workers = 1;
 	CHECK(!ftt_channel_open(c, &e->cfg, &e->keyring, 0, err, sizeof(err)));

@@ -119,7 +119,7 @@ static void test_what_a_channel_sends_and_reads(void)
 	static uint8_t bytes[ROOM];
 	char err[256] = "";
 
-	CHECK(ftt_keyring_init(&ring));
+	CHECK(ftt_lending_mutex(&ring.lock));
 	ftt_keyring_set(&ring, &ca.keys);
 	CHECK(!ftt_channel_open(&a, &ca, &ring, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, &ring, 0, err, sizeof(err)));
 	ftt_channel_follow(&a, 0, session, pairing);

@@ -9,12 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NATIVE = sorted([*ROOT.glob("native/src/*.[ch]"), *ROOT.glob("native/include/fttcp/*.h")])
-WALL = re.compile(r"CLOCK_REALTIME|CLOCK_TAI|gettimeofday|\btime\(NULL\)|\btime\(&|CLOCK_BOOTTIME")
+WALL = re.compile(r"CLOCK_REALTIME|CLOCK_TAI|gettimeofday|\btime\(NULL\)|\btime\(&|CLOCK_MONOTONIC")
 
 
 @pytest.mark.parametrize("path", NATIVE, ids=lambda path: path.name)
 def test_the_engine_knows_one_clock(path: Path) -> None:
-    assert not WALL.findall(path.read_text()), "the engine's only clock is CLOCK_MONOTONIC"
+    assert not WALL.findall(path.read_text()), "the engine's only clock is CLOCK_BOOTTIME"
 
 
 def test_the_search_would_find_one() -> None:

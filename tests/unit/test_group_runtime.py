@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
+from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
 LEASE = 60 * NS_PER_MS
@@ -42,7 +42,7 @@ def engine_settings(name: str) -> EngineSettings:
 def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeEngine, History]:
     settings = Settings("web", name, peer, priority, LEASE, 1000, 5 * LEASE)
     engine = FakeEngine(engine_settings(name))
-    machine = PairMachine(settings, NoArbiter(settings.settle_ns), time.monotonic_ns())
+    machine = PairMachine(settings, NoArbiter(settings.settle_ns), clock.now_ns())
     history = History(name)
     return GroupRuntime(machine, engine, history, lambda backup: None), engine, history
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,7 @@ from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.register import PPM, misfit
 from fttcp.arbiter.settings import EtcdSettings
 from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.wire import clock
 
 RISK = (
     "A group whose two nodes in step are both lost is not served by a third: only they may replace their "
@@ -244,7 +244,7 @@ class EtcdClient:
         return *seen_in(answer, group.keys), alone
 
     async def _grant(self) -> _Lease:
-        sent_ns = time.monotonic_ns()
+        sent_ns = clock.now_ns()
         answer, _ = await self._gateway.call("/v3/lease/grant", {"TTL": str(self._settings.lease_s)})
         try:
             number, ttl_ns = str(int(answer["ID"])), int(answer["TTL"]) * _NS
@@ -255,7 +255,7 @@ class EtcdClient:
     async def _ready_lease(self) -> _Lease:
         """Return a lease with most of its time left: the spare one, or a new one."""
         spare, self._spare = self._spare, None
-        least_ns = time.monotonic_ns() + self._settings.lease_s * _NS // 2
+        least_ns = clock.now_ns() + self._settings.lease_s * _NS // 2
         return spare if spare is not None and spare.until_ns > least_ns else await self._grant()
 
     async def _left_ns(self, number: str) -> int:

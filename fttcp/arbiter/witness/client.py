@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-import time
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import WitnessSettings
 from fttcp.core.ownership import Answer, Outcome, Record
+from fttcp.wire import clock
 from fttcp.wire import witness as wire
 from fttcp.wire.witness import Dropped, Kind, Listed, Reply, ReplyKind, Request, Status
 
@@ -188,7 +188,7 @@ class WitnessClient:
             if transport is None:
                 return  # closed
             self._calls[self._counter] = call
-            call.sent[self._counter] = (time.monotonic_ns(), self._session)
+            call.sent[self._counter] = (clock.now_ns(), self._session)
             transport.sendto(data, (host, port))
 
     def heard(self, data: bytes) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from fttcp import __version__
 from fttcp.arbiter.register import Entry, Terms, Verdict, inquire, propose, renew, restarted
 from fttcp.arbiter.witness.store import Register, Store, StoreError
 from fttcp.core.ownership import Outcome, Record
+from fttcp.wire import clock
 from fttcp.wire import witness as wire
 from fttcp.wire.witness import Drop, Dropped, Keys, Kind, Listed, Reply, ReplyKind, Request, Status
 
@@ -100,7 +100,7 @@ class Witness:
     def __init__(self, store: Store, terms: Terms, clusters: Mapping[str, Keys], report: Reporter) -> None:
         """``clusters``: the keys of each. Raises StoreError if the records cannot be read."""
         self._store, self._terms, self._clusters, self._report = store, terms, clusters, report
-        self._started_ns = now_ns = time.monotonic_ns()
+        self._started_ns = now_ns = clock.now_ns()
         self._slots = {name: _Slot(restarted(record, now_ns)) for name, record in store.load().items()}
         self._clients: dict[tuple[str, str], _Client] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,7 +200,7 @@ class Witness:
                 return
             slot = self._slots[name] = _Slot(Entry())
         async with slot.lock:
-            now_ns = time.monotonic_ns()
+            now_ns = clock.now_ns()
             entry, verdict = _decide(slot.entry, request, now_ns, self._terms)
             if await self._stored(call, name, slot, entry):
                 self.counters[verdict.outcome.value] += 1
@@ -214,7 +214,7 @@ class Witness:
             except StoreError as error:
                 self.counters["storage_errors"] += 1
                 self._report("storage-failed", "error", group=name[1], why=str(error))
-                slot.entry = restarted(self._store.get(name), time.monotonic_ns())
+                slot.entry = restarted(self._store.get(name), clock.now_ns())
                 return False
             self._tell_change(call.request, entry.record)
         slot.entry = entry
@@ -228,7 +228,7 @@ class Witness:
         )
 
     def _status(self, request: Request) -> Status:
-        now_ns = time.monotonic_ns()
+        now_ns = clock.now_ns()
         names = sorted(g for c, g in self._slots if c == request.cluster and g > request.group)
         listed = []
         for group in names[: wire.MAX_LISTED]:
@@ -247,7 +247,7 @@ class Witness:
     def _dropped(self, error: Dropped) -> None:
         """Count it; report the first of its kind, and then one every ten seconds at most."""
         self.counters[f"dropped_{error.reason.value}"] += 1
-        now_ns = time.monotonic_ns()
+        now_ns = clock.now_ns()
         last_ns = self._reported_ns.get(error.reason.value)
         if last_ns is None or now_ns - last_ns >= _REPORT_EVERY_NS:
             self._reported_ns[error.reason.value] = now_ns

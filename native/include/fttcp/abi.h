@@ -3,8 +3,8 @@
  * abi.h - what the native core shows to Python.
  *
  * cffi reads this very file (native/ffi/build.py strips the preprocessor lines), so it holds only
- * plain enums, structs and prototypes. Times are nanoseconds of CLOCK_MONOTONIC. Addresses are 16
- * bytes in network order, IPv4 as ::ffff:a.b.c.d. Sequence numbers and ports are in host order.
+ * plain enums, structs and prototypes. Times are nanoseconds of CLOCK_BOOTTIME, which no step
+ * of the wall clock touches, and which goes on while the host is suspended. Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. Sequence numbers and ports are in host order.
  */
 #ifndef FTTCP_ABI_H
 #define FTTCP_ABI_H
@@ -209,6 +209,12 @@ struct ftt_counters {
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };
 
+/* What the heartbeat thread was allowed to have. */
+enum ftt_beat_thread {
+	FTT_BEAT_REALTIME = 1, /* SCHED_FIFO with the configured priority */
+	FTT_BEAT_LOCKED = 2    /* memory that is not swapped out */
+};
+
 struct ftt_status {
 	uint32_t mode;
 	uint32_t lease_policy;
@@ -218,6 +224,7 @@ struct ftt_status {
 	uint32_t udp_sessions;
 	uint32_t held_now;
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
+	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t peer_alive;    /* bit per peer */
 	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */

@@ -19,7 +19,7 @@
  * to_node_id its receiver. It goes over every link between the two with one counter; `link` is the
  * sender's index of the link, so the copies differ and a copy recorded on one link proves nothing on
  * another. Both nodes therefore list their links in the same order. t_send_ns is the sender's
- * CLOCK_MONOTONIC and means nothing to the receiver, which hands it back as echo_t_ns; echo_boot_id
+ * CLOCK_BOOTTIME and means nothing to the receiver, which hands it back as echo_t_ns; echo_boot_id
  * says whose clock it was. intrusions: how many forged or repeated beats the sender has met since its
  * boot, so that every node can tell of what happens to one.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lease.h - the right to emit, as a pure state machine. Times are ns of CLOCK_MONOTONIC.
+ * lease.h - the right to emit, as a pure state machine. Times are ns of CLOCK_BOOTTIME,
+ * so a lease does not outlast a suspended host.
  *
  * What until_ns is follows from the policy alone:
  *
