@@ -54,7 +54,7 @@ native-test: | packages
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 	$(MAKE) --no-print-directory -C native/fuzz run SECONDS=$(FUZZ_SECONDS)
 
-model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (3 minutes; ARGS=--quick)
+model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (5 minutes; ARGS=--quick: 1)
 	$(PYTHON) model/check.py $(ARGS)
 
 bench: build  ## gap, added round trip and throughput, native against protected (root)
