@@ -43,6 +43,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         f"  peer         {peer}, {state}",
         *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
     ]
+    if "ownership" in group:
+        lines.append(f"  arbiter      {ownership_line(group['ownership'])}")
     if "flows" in group:
         flows, commit = group["flows"], group["commit"]
         lines += [
@@ -69,6 +71,19 @@ def _check_line(check: dict[str, Any]) -> str:
     if check["kind"] in ("progress", "resource") and check["state"] in ("ok", "waiting"):
         return ""
     return f"{check['name']:<12} {check['state']}: {check['reason']} (since {check['since']})"
+
+
+def ownership_line(ownership: dict[str, Any]) -> str:
+    """Return one line about the arbiter and the record that it keeps."""
+    arbiter, record = ownership["arbiter"], ownership["record"]
+    places = f" at {', '.join(arbiter['endpoints'])}" if arbiter["endpoints"] else ""
+    answers = {True: "answers", False: "DOES NOT ANSWER", None: "not asked yet"}[arbiter["reachable"]]
+    state = answers if arbiter["kind"] != "none" else arbiter["residual_risk"]
+    kept = ""
+    if record is not None:
+        with_backup = f" with {record['backup']}" if record["backup"] else ""
+        kept = f"; record: {record['holder']} {record['mode']}{with_backup}, epoch {record['epoch']}"
+    return f"{arbiter['kind']}{places}: {state}{kept}"
 
 
 def takeover_line(takeover: dict[str, Any]) -> str:

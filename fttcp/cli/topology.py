@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.questions import ownership_line
 
 
 @click.command()
@@ -43,5 +44,7 @@ def _tree(reply: dict[str, Any]) -> Any:
         owner = group["owner"] or "nobody, as far as is known"
         branch = tree.add(escape(f"group {group['name']}: {place}"))
         branch.add(escape(f"served by {owner}; {'in step' if group['synced'] else 'not in step'}"))
+        if group["ownership"] is not None:
+            branch.add(escape(f"arbiter: {ownership_line(group['ownership'])}"))
         here.add(escape(f"{group['name']}: {group['role']} ({group['mode']}), epoch {group['epoch']}"))
     return tree

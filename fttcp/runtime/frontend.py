@@ -122,6 +122,7 @@ class Frontend:
                     "ports": section.ports,
                     **{key: states[section.name][key] for key in ("role", "mode", "epoch", "synced")},
                     "owner": self.groups[section.name].owner(),
+                    "ownership": states[section.name].get("ownership"),
                 }
                 for section in config.group
                 if section.name in states

@@ -126,6 +126,7 @@ def group_metrics(groups: Sequence[Status]) -> Iterator[Metric]:
     held = gauge("packets_held", "Packets that wait for the backup")
     lag = gauge("commit_lag_seconds", "How long the last packets waited for the backup", "quantile")
     healthy = gauge("server_healthy", "1 while the local server is healthy")
+    arbiter = gauge("arbiter_reachable", "1 while the arbiter answers")
     last = gauge("last_takeover_seconds", "Times of the last takeover by this node", "step")
     takeovers = CounterMetricFamily("fttcp_takeovers", "Takeovers by this node", labels=("group", "cause"))
     counters: dict[str, CounterMetricFamily] = {}
@@ -135,6 +136,8 @@ def group_metrics(groups: Sequence[Status]) -> Iterator[Metric]:
             role.add_metric([name, one], group["role"] == one)
         for key, (family, function) in plain.items():
             family.add_metric([name], float(function(group) if function else group.get(key) or 0))
+        if "ownership" in group:
+            arbiter.add_metric([name], bool(group["ownership"]["arbiter"]["reachable"]))
         healthy.add_metric([name], group.get("server", {}).get("healthy", False))
         for cause, count in group["takeover_counts"].items():
             takeovers.add_metric([name, cause], count)
@@ -158,6 +161,7 @@ def group_metrics(groups: Sequence[Status]) -> Iterator[Metric]:
             )
             total.add_metric([name], value)
     yield from (
+        arbiter,
         role,
         *(family for family, _ in plain.values()),
         lease,

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fttcp.cli.main import main
+from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
 from fttcp.core.model import Cause, Phase
 from fttcp.runtime.frontend import Frontend
@@ -174,3 +175,14 @@ def test_rates_are_differences_of_the_same_daemon() -> None:
     assert rates_of(now["groups"][0], before, now) == {"flows_opened": 25.0}
     assert rates_of(now["groups"][0], look(10.0, 100, pid=2), now) == {}
     assert rates_of({"name": "new", "counters": {"flows_opened": 5}}, before, now) == {}
+
+
+def test_the_arbiter_and_its_record_in_one_line() -> None:
+    arbiter = {"kind": "witness", "endpoints": ["192.0.2.9:7720"], "reachable": True, "residual_risk": ""}
+    record = {"epoch": 7, "holder": "alpha", "mode": "paired", "backup": "beta"}
+    line = ownership_line({"arbiter": arbiter, "record": record})
+    assert line == "witness at 192.0.2.9:7720: answers; record: alpha paired with beta, epoch 7"
+    lost = ownership_line({"arbiter": {**arbiter, "reachable": False}, "record": None})
+    assert lost == "witness at 192.0.2.9:7720: DOES NOT ANSWER"
+    alone = {"kind": "none", "endpoints": [], "reachable": None, "residual_risk": "both may serve"}
+    assert ownership_line({"arbiter": alone, "record": None}) == "none: both may serve"

@@ -218,7 +218,7 @@ def test_what_load_balancers_are_told(changes: dict[str, Any], primary: bool, re
 
 
 def test_a_fenced_group_has_metrics_too() -> None:
-    fenced = group_state(role="fenced")
+    fenced = group_state(role="fenced", ownership={"arbiter": {"reachable": True}, "record": None})
     del fenced["lease_ms_left"]
     node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": []}
     status = {**node, "groups": [fenced], "event_counts": {"role": 2}}
@@ -226,6 +226,7 @@ def test_a_fenced_group_has_metrics_too() -> None:
     assert 'fttcp_role{group="web",role="fenced"} 1.0' in text
     assert 'fttcp_takeovers_total{cause="peer-lost",group="web"} 2.0' in text
     assert 'fttcp_events_total{event="role"} 2.0' in text
+    assert 'fttcp_arbiter_reachable{group="web"} 1.0' in text
 
 
 def test_systemd_hears_of_start_reload_watchdog_and_end(tmp_path: Path) -> None:
