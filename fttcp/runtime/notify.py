@@ -69,7 +69,8 @@ class FifoSink:
         self.lost = 0
         self._path = path
         try:
-            if not path.exists():
+            self._made = not path.exists()
+            if self._made:
                 os.mkfifo(path, 0o600)
             elif not stat.S_ISFIFO(path.stat().st_mode):
                 raise NotifyError(
@@ -105,8 +106,9 @@ class FifoSink:
             self._fd = -1
 
     def close(self) -> None:
-        """Close the FIFO and remove it."""
+        """Close the FIFO, and remove it if it was made here."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._path.unlink(missing_ok=True)
+        if self._made:
+            self._path.unlink(missing_ok=True)
