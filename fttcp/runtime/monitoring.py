@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Status = dict[str, Any]
 """As the operation ``status`` replies, and ``event_counts``."""
 
+Row = tuple[tuple[str, ...], float]
+"""Values of the labels beside the group's name, and the number."""
+Rows = Callable[[Status], Sequence[Row]]
+
 METRICS_KIND = "text/plain; version=0.0.4; charset=utf-8"
 _ROLES = ("starting", "backup", "primary", "fenced")
 _PATHS = "/metrics, /health/live, /health/primary[/GROUP], /health/ready[/GROUP]"
@@ -107,70 +111,106 @@ def group_metrics(groups: Sequence[Status]) -> Iterator[Metric]:
     """Yield what concerns each group."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"fttcp_{name}", text, labels=("group", *labels))
-
-    role = gauge("role", "1 for the role that this node has", "role")
-    plain = {
-        "primary": (gauge("serving", "1 while this node serves: primary with a valid lease"), is_primary),
-        "ready": (gauge("ready", "1 while this node serves or could take over"), is_ready),
-        "synced": (gauge("in_step", "1 while both nodes hold the protected connections"), None),
-        "peer_alive": (gauge("peer_alive", "1 while heartbeats of the peer come in"), None),
-        "epoch": (gauge("epoch", "Rises with each change of ownership"), None),
-        "paused": (gauge("paused", "1 during maintenance"), None),
-        "divergences": (gauge("divergences", "Blocks of output in which the servers differed"), None),
-    }
-    lease = gauge("lease_seconds", "How long this node may still speak")
-    links = gauge("links_up", "Links on which the peer is heard")
-    flows = gauge("flows", "Living connections", "protection")
-    held = gauge("packets_held", "Packets that wait for the backup")
-    lag = gauge("commit_lag_seconds", "How long the last packets waited for the backup", "quantile")
-    healthy = gauge("server_healthy", "1 while the local server is healthy")
-    arbiter = gauge("arbiter_reachable", "1 while the arbiter answers")
-    last = gauge("last_takeover_seconds", "Times of the last takeover by this node", "step")
+    for name, text, labels, rows in _GAUGES:
+        gauge = GaugeMetricFamily(f"fttcp_{name}", text, labels=("group", *labels))
+        for group in groups:
+            for values, number in rows(group):
+                gauge.add_metric([group["name"], *values], float(number))
+        yield gauge
     takeovers = CounterMetricFamily("fttcp_takeovers", "Takeovers by this node", labels=("group", "cause"))
-    counters: dict[str, CounterMetricFamily] = {}
     for group in groups:
-        name = group["name"]
-        for one in _ROLES:
-            role.add_metric([name, one], group["role"] == one)
-        for key, (family, function) in plain.items():
-            family.add_metric([name], float(function(group) if function else group.get(key) or 0))
-        if "ownership" in group:
-            arbiter.add_metric([name], bool(group["ownership"]["arbiter"]["reachable"]))
-        healthy.add_metric([name], group.get("server", {}).get("healthy", False))
         for cause, count in group["takeover_counts"].items():
-            takeovers.add_metric([name, cause], count)
-        for step in ("detected", "gate", "announced", "done") if group["takeovers"] else ():
-            took_ms = group["takeovers"][-1][f"{step}_ms"]
-            if took_ms is not None:
-                last.add_metric([name, step], took_ms / 1000)
-        if "flows" not in group:
-            continue  # fenced: there is no engine to ask
-        lease.add_metric([name], group["lease_ms_left"] / 1000)
-        links.add_metric([name], len(group["links_up"]))
-        for protection, count in group["flows"].items():
-            flows.add_metric([name, protection], count)
-        held.add_metric([name], group["commit"]["held"])
-        for quantile, key in (("0.5", "lag_us_p50"), ("0.99", "lag_us_p99")):
-            lag.add_metric([name, quantile], group["commit"][key] / 1e6)
-        for counter, value in group["counters"].items():
-            total = counters.setdefault(
-                counter,
-                CounterMetricFamily(f"fttcp_{counter}", f"{counter}, see abi.h", labels=("group",)),
-            )
-            total.add_metric([name], value)
-    yield from (
-        arbiter,
-        role,
-        *(family for family, _ in plain.values()),
-        lease,
-        links,
-        flows,
-        held,
-        lag,
-        healthy,
-        last,
-    )
+            takeovers.add_metric([group["name"], cause], count)
     yield takeovers
-    yield from counters.values()
+    for counter in dict.fromkeys(name for group in groups for name in group.get("counters", {})):
+        total = CounterMetricFamily(f"fttcp_{counter}", f"{counter}, see abi.h", labels=("group",))
+        for group in groups:
+            if counter in group.get("counters", {}):
+                total.add_metric([group["name"]], group["counters"][counter])
+        yield total
+
+
+def _flag(key: str) -> Rows:
+    """A value of the group itself."""
+    return lambda group: [((), group.get(key) or 0)]
+
+
+def _of_engine(rows: Rows) -> Rows:
+    """What a fenced group, which has no engine any more, does not have."""
+    return lambda group: rows(group) if "flows" in group else []
+
+
+def _last_takeover(group: Status) -> list[Row]:
+    last = group["takeovers"][-1] if group["takeovers"] else {}
+    steps = ("detected", "gate", "announced", "done")
+    return [((step,), last[f"{step}_ms"] / 1000) for step in steps if last.get(f"{step}_ms") is not None]
+
+
+def _arbiter(group: Status) -> list[Row]:
+    return [((), bool(group["ownership"]["arbiter"]["reachable"]))] if "ownership" in group else []
+
+
+def _lag(group: Status) -> list[Row]:
+    commit = group["commit"]
+    return [(("0.5",), commit["lag_us_p50"] / 1e6), (("0.99",), commit["lag_us_p99"] / 1e6)]
+
+
+_GAUGES: tuple[tuple[str, str, tuple[str, ...], Rows], ...] = (
+    (
+        "role",
+        "1 for the role that this node has",
+        ("role",),
+        lambda group: [((role,), group["role"] == role) for role in _ROLES],
+    ),
+    (
+        "serving",
+        "1 while this node serves: primary with a valid lease",
+        (),
+        lambda group: [((), is_primary(group))],
+    ),
+    ("ready", "1 while this node serves or could take over", (), lambda group: [((), is_ready(group))]),
+    ("in_step", "1 while both nodes hold the protected connections", (), _flag("synced")),
+    ("peer_alive", "1 while heartbeats of the peer come in", (), _flag("peer_alive")),
+    ("epoch", "Rises with each change of ownership", (), _flag("epoch")),
+    ("paused", "1 during maintenance", (), _flag("paused")),
+    ("divergences", "Blocks of output in which the servers differed", (), _flag("divergences")),
+    (
+        "server_healthy",
+        "1 while the local server is healthy",
+        (),
+        lambda group: [((), group.get("server", {}).get("healthy", False))],
+    ),
+    ("arbiter_reachable", "1 while the arbiter answers", (), _arbiter),
+    ("last_takeover_seconds", "Times of the last takeover by this node", ("step",), _last_takeover),
+    (
+        "lease_seconds",
+        "How long this node may still speak",
+        (),
+        _of_engine(lambda group: [((), group["lease_ms_left"] / 1000)]),
+    ),
+    (
+        "links_up",
+        "Links on which the peer is heard",
+        (),
+        _of_engine(lambda group: [((), len(group["links_up"]))]),
+    ),
+    (
+        "flows",
+        "Living connections",
+        ("protection",),
+        _of_engine(lambda group: [((kind,), count) for kind, count in group["flows"].items()]),
+    ),
+    (
+        "packets_held",
+        "Packets that wait for the backup",
+        (),
+        _of_engine(lambda group: [((), group["commit"]["held"])]),
+    ),
+    (
+        "commit_lag_seconds",
+        "How long the last packets waited for the backup",
+        ("quantile",),
+        _of_engine(_lag),
+    ),
+)
+"""Name, what it means, labels beside the group's, and what a group's status yields for it."""
