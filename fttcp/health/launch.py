@@ -186,13 +186,22 @@ def _environment(pid: int) -> list[bytes]:
         return []
 
 
-def kill_carriers(number: str) -> None:
-    """Kill what carries the number until nobody does: a process that forks meanwhile is met again."""
+def kill_carriers(number: str) -> bool:
+    """Kill what carries the number until nobody does; return whether anybody did. Blocks for milliseconds.
+
+    A process may fork and end while we look, so that neither it nor its child is met: only the second look
+    in a row that finds nobody is believed.
+    """
+    found, empty = False, 0
     for _ in range(_SWEEPS):
         left = carriers(number)
-        if not left:
-            return
+        empty = 0 if left else empty + 1
+        if empty == 2:
+            break
+        found = found or bool(left)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(_SWEEP_PAUSE_S)  # in a thread: until the kernel has ended them
+        if left:
+            time.sleep(_SWEEP_PAUSE_S)  # until the kernel has ended them
+    return found

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fttcp.health.hooks import Hooks
-from fttcp.health.launch import Launched, LaunchError, carriers, ending, kill_carriers, kill_group, launch
+from fttcp.health.launch import Launched, LaunchError, ending, kill_carriers, kill_group, launch
 from fttcp.health.procfs import group_members, process_stat
 from fttcp.health.restart import RestartPolicy
 from fttcp.health.server import ServerListener
@@ -36,6 +36,8 @@ class _Command:
         """We end it ourselves, to start it afresh."""
         self.ending = False
         """It was killed; the pidfd has not told yet."""
+        self.cleaning = False
+        """It is gone, and what it left is being ended."""
         self.ended = asyncio.Event()
         self.again = asyncio.Event()
         """Do not wait any longer with the next start."""
@@ -103,7 +105,7 @@ class Supervisor:
         running = [command for command in self._commands if command.running is not None]
         for command in self._commands:
             command.again.set()
-            if command.running is None and command.task is not None:
+            if command.running is None and not command.cleaning and command.task is not None:
                 command.task.cancel()  # waits for its next start, or for a hook
         for command in running:
             assert command.running is not None
@@ -131,7 +133,9 @@ class Supervisor:
             why = await self._spawn(command)
             if why is None:
                 await command.ended.wait()
+                command.cleaning = True
                 why, delay_s = await self._clean_up(command)
+                command.cleaning = False
             else:
                 delay_s = command.policy.ended(0.0, True, self._loop.time())
             await self._pause(command, why, delay_s)
@@ -167,14 +171,12 @@ class Supervisor:
         running, command.running = command.running, None
         status = running.reap()
         why = f"{command.argv[0]} ended with {ending(status)}"
-        left = await asyncio.to_thread(carriers, running.number)
+        left = await asyncio.to_thread(kill_carriers, running.number)
         if not command.planned and status == 0 and left:
             why += (
                 ": it went to the background, where nobody watches it, and was ended; "
                 "keep it in the foreground, or run it elsewhere and name its pid_file"
             )
-        if left:
-            await asyncio.to_thread(kill_carriers, running.number)
         await self._hooks.run("after_stop", command=command.text, status=str(status), reason=why)
         if command.planned:
             return "is started afresh", 0.0
@@ -231,7 +233,6 @@ def kill_leftovers(record: Path) -> int:
         same = leader.start_ticks == start_ticks if leader is not None else bool(group_members(pgrp))
         if same:
             kill_group(pgrp, signal.SIGKILL)
-        killed += same or bool(carriers(number))
-        kill_carriers(number)
+        killed += kill_carriers(number) or same
     record.unlink()
     return killed

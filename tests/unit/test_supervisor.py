@@ -105,6 +105,19 @@ def test_a_server_that_goes_to_the_background_is_told_what_to_do(tmp_path: Path)
     asyncio.run(body())
 
 
+def test_what_went_to_the_background_ends_also_when_the_daemon_stops_at_that_moment(tmp_path: Path) -> None:
+    async def body() -> None:
+        port = free_port()
+        async with looked_after(tmp_path, python(tmp_path, DAEMON, port), port) as server:
+            await until(lambda: bool(numbers(server)))
+            (number,) = numbers(server)
+            while server.state["pid"] is not None:
+                await asyncio.sleep(0)  # not a moment longer: now it is being cleaned up
+        assert carriers(number) == []
+
+    asyncio.run(body())
+
+
 def test_somebody_elses_server_on_the_port_does_not_count(tmp_path: Path) -> None:
     async def body() -> None:
         port = free_port()
