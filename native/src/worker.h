@@ -106,7 +106,7 @@ struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k);
 struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns);
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c);
 
-/* tcp.c */
+/* tcp.c, hold.c, act.c */
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns);
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,

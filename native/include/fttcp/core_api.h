@@ -106,7 +106,7 @@ struct ftt_flow_hard {
 struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for three fields */
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
-	uint16_t bits;
+	uint32_t bits;
 	uint16_t client_wnd;
 	uint32_t client_acked, client_nxt, advertised_edge;
 	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
