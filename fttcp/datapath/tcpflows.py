@@ -191,6 +191,15 @@ class TcpFlows:
         self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
         self.n["emitted"] += 1
 
+    def _fin(self, flow: Flow, now_ns: int) -> None:
+        """Send the FIN that was kept back; without a lease the stack will send it again."""
+        if not self._world.may_emit(now_ns):
+            self.n["drop_lease"] += 1
+            return
+        length = lib.ftt_core_build_fin(flow.state, flow.key, self.mode, self._bare)
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["emitted"] += 1
+
     def _nudge(self, flow: Flow, now_ns: int) -> None:
         """Make the client send again; three duplicates are what one without SACK goes by (RFC 5681 3.2)."""
         if not self._world.may_emit(now_ns):
@@ -210,6 +219,8 @@ class TcpFlows:
             self._ack_client(flow, now_ns)
         if actions & lib.FTT_ACT_NUDGE:
             self._nudge(flow, now_ns)
+        if actions & lib.FTT_ACT_FIN:
+            self._fin(flow, now_ns)
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)

@@ -65,6 +65,19 @@ static void ack_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	w->n.emitted++;
 }
 
+static void fin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns)) {
+		w->n.drop_lease++; /* our stack will send it again */
+		return;
+	}
+	ftt_bare_fin(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	ftt_emit_bare(&w->emit, &b, true);
+	w->n.emitted++;
+}
+
 /* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
 static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
@@ -140,6 +153,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		ack_client(w, c, now_ns);
 	if (actions & FTT_ACT_NUDGE)
 		nudge(w, c, now_ns);
+	if (actions & FTT_ACT_FIN)
+		fin(w, c, now_ns);
 	if (actions & FTT_ACT_DETACHED) {
 		w->n.flows_detached++;
 		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);

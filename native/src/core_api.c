@@ -137,6 +137,14 @@ size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8
 	return ftt_build_bare(out, &b);
 }
 
+size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_fin(f, key, mode, &b);
+	return ftt_build_bare(out, &b);
+}
+
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out)
 {
 	struct ftt_bare b;

@@ -91,6 +91,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		h->bytes = h->small;
 	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
 		w->held_bytes += p->len;
+	h->seg.whole = h->bytes;
 	if (h->bytes)
 		memcpy(h->bytes, p->bytes, p->len);
 	*c->held_tail = h;

@@ -36,7 +36,7 @@ enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
-	FTT_ACT_REPORT = ...
+	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ...
 };
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
@@ -45,7 +45,7 @@ enum {
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
-	FTT_EDIT_WND = ...
+	FTT_EDIT_WND = ..., FTT_EDIT_FIN = ...
 };
 enum ftt_record_type {
 	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
@@ -89,6 +89,7 @@ struct ftt_seg {
 	uint8_t wscale;
 	uint8_t dir;
 	uint8_t mode;
+	bool whole;
 	...;
 };
 
@@ -205,6 +206,8 @@ size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, u
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
 size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
+/* The FIN that was kept back, for the client. */
+size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* The client's reset, for the local stack. */
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
 

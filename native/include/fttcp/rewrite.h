@@ -33,6 +33,12 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 		csum_replace16(p + k->l4 + 16, get_be16(p + k->l4 + 14), e->wnd);
 		put_be16(p + k->l4 + 14, e->wnd);
 	}
+	if (e->change & FTT_EDIT_FIN) {
+		uint16_t word = get_be16(p + k->l4 + 12);
+
+		csum_replace16(p + k->l4 + 16, word, word & (uint16_t)~TCP_FIN);
+		p[k->l4 + 13] &= (uint8_t)~TCP_FIN;
+	}
 	if (!csum_ready) {
 		put_be16(p + k->l4 + 16, 0);
 		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
@@ -180,7 +186,15 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	b->tsecr = f->client_tsval;
 }
 
-/* The same, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
+/* The FIN that was kept back when the data before it went. */
+static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = f->fin_end - 1;
+	b->flags = TCP_FIN | TCP_ACK;
+}
+
+/* Our acknowledgement, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
 static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
 	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);

@@ -151,12 +151,17 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
-/* Has the backup's server ended the flow where ours has? */
+/* Has the backup's server ended its output where ours has? One byte more is another end. */
+static inline bool ftt_fin_alike(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_PEER_FIN && f->peer_snd_nxt == f->fin_end;
+}
+
 static inline bool ftt_ended_alike(const struct ftt_flow *f, const struct ftt_seg *s)
 {
 	if (s->flags & TCP_RST)
 		return f->bits & (FTT_F_PEER_RST | FTT_F_CLIENT_RST);
-	return f->bits & FTT_F_PEER_FIN && f->peer_snd_nxt == f->fin_end; /* one byte more is another end */
+	return ftt_fin_alike(f);
 }
 
 /*
@@ -221,10 +226,15 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_answers_stray(f, s) && !ftt_ended_alike(f, s)) {
 				if (!f->end_since_ns)
 					f->end_since_ns = now_ns;
-				return FTT_HOLD;
-			}
-			if (s->flags & (TCP_FIN | TCP_RST))
+				/* the data must not wait: the backup's stack may need the client's word on it to come as far */
+				if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
+					return FTT_HOLD;
+				f->bits |= FTT_F_FIN_OWED;
+				e->change |= FTT_EDIT_FIN;
+			} else if (s->flags & (TCP_FIN | TCP_RST)) {
 				f->end_since_ns = 0; /* both servers are at one */
+				f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
+			}
 		}
 	}
 	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {

@@ -39,7 +39,8 @@ enum ftt_action {
 	FTT_ACT_CLOSED = 1024,  /* the flow has ended on this node */
 	FTT_ACT_REPORT = 2048,  /* tell Python that the flow cannot be protected */
 	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
-	FTT_ACT_NUDGE = 8192    /* make the client send again what only the backup lacks */
+	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
+	FTT_ACT_FIN = 16384     /* send the client the FIN that was kept back */
 };
 
 enum { /* struct ftt_flow.bits */
@@ -58,7 +59,8 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_ESTABLISHED = 4096, /* the client has acknowledged the SYN-ACK */
 	FTT_F_TAKEN = 8192,    /* taken over: the client may know of bytes that our stack has not sent */
 	FTT_F_HOLE = 16384,    /* the local stack has data behind a hole that ends at local_hole_end */
-	FTT_F_SACK = 32768     /* the client understands SACK */
+	FTT_F_SACK = 32768,    /* the client understands SACK */
+	FTT_F_FIN_OWED = 65536 /* data went to the client without the FIN behind it */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */
@@ -130,7 +132,8 @@ _Static_assert(sizeof(struct ftt_flow) <= 256, "a flow's state is four cache lin
 
 enum { /* struct ftt_edit.change */
 	FTT_EDIT_SEQ = 1, FTT_EDIT_ACK = 2, FTT_EDIT_TSVAL = 4, FTT_EDIT_TSECR = 8, FTT_EDIT_SACK = 16,
-	FTT_EDIT_WND = 32
+	FTT_EDIT_WND = 32,
+	FTT_EDIT_FIN = 64 /* the FIN flag goes */
 };
 
 struct ftt_edit {
