@@ -109,8 +109,8 @@ class PairFlows(TcpFlows):
             if self.mode is EngineMode.PAIRED:
                 actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
                 self.act(flow, actions, now_ns)
-            if flow.held:
-                self.act(flow, lib.FTT_ACT_RELEASE, now_ns)
+            self.retain_tick(flow, now_ns)
+            self.act(flow, lib.FTT_ACT_RELEASE if flow.held else 0, now_ns)
 
     def sweep(self, now_ns: int) -> None:
         """Forget flows that ended, never began, or are silent for too long."""
@@ -148,6 +148,7 @@ class PairFlows(TcpFlows):
             if not flow.closed:
                 actions = lib.ftt_core_flow_takeover(flow.state)
                 kicked += bool(actions)
+                self.retain_release(flow, now_ns)
                 self.act(flow, actions, now_ns)
         self.n["kicked"] += kicked
         return kicked

@@ -15,6 +15,7 @@ from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
 from fttcp.datapath.compare import OURS, THEIRS, Output, ahead
 from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
+from fttcp.datapath.retain import Retained
 
 LAG_SAMPLES = 1024
 _DROPS = {
@@ -229,7 +230,8 @@ class TcpFlows:
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1
-        if flow.held or (not flow.closed and lib.ftt_core_flow_waits(state)):
+        waits = not flow.closed and lib.ftt_core_flow_waits(state)
+        if flow.held or flow.retained.state.sending or waits:
             self.waiting.setdefault(flow)
         else:
             self.waiting.pop(flow, None)
@@ -310,6 +312,7 @@ class TcpFlows:
         else:
             self._drop_for(arrival, edit.drop)
         self._track_half_open(flow, established)
+        self._retain_acked(flow, seg, now_ns)
         self.act(flow, actions, now_ns)
 
     def _pass(self, arrival: Arrival, counter: str) -> None:
@@ -361,6 +364,7 @@ class TcpFlows:
             self.mode is EngineMode.BACKUP or flow.state.protection == Protection.PROTECTED
         ):
             self._compare_output(flow, arrival, now_ns)
+        self._retain_output(flow, arrival)
         flow.bytes_out += seg.len
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
@@ -389,11 +393,67 @@ class TcpFlows:
     def _begin_again(self, flow: Flow, now_ns: int) -> None:
         """The stack took a new connection under an old key: what belonged to the old one goes."""
         self._drop_held(flow)
-        flow.output = Output()
+        flow.output, flow.retained = Output(), Retained()
         flow.closed = False
         flow.created_ns = now_ns
         flow.bytes_in = flow.bytes_out = flow.divergences = 0
         self.n["flows_opened"] += 1
+
+    # ---- output retained for a takeover
+
+    def _retain_output(self, flow: Flow, arrival: Arrival) -> None:
+        """Backup: keep what the client does not have. Later, when the stack repairs itself: no more."""
+        seg, state, kept = arrival.seg, flow.state, flow.retained
+        seq = (seg.seq - state.hard.delta) & 0xFFFFFFFF
+        if self.mode is not EngineMode.BACKUP:
+            if seg.len and lib.ftt_core_retained_superseded(kept.state, seq):
+                flow.retained = Retained()
+        elif (
+            seg.len
+            and arrival.whole
+            and state.protection == Protection.PROTECTED
+            and not seg.flags & lib.TCP_RST
+            and self._settings.max_retained
+        ):
+            start = arrival.pkt.payload
+            self.n["retained"] += bool(
+                kept.add(state.client_acked, seq, arrival.data[start : start + seg.len])
+            )
+
+    def _retain_acked(self, flow: Flow, seg: Any, now_ns: int) -> None:
+        """Drop what the client has; after a takeover send more."""
+        kept = flow.retained
+        gone = kept.ack(flow.state.client_acked)
+        if gone and not kept.state.n:
+            flow.retained = Retained()
+        elif gone:
+            more = lib.ftt_core_retained_more(kept.state, flow.state, gone, seg, now_ns)
+            self._send_retained(flow, more, now_ns)
+
+    def retain_release(self, flow: Flow, now_ns: int) -> None:
+        """A takeover: begin to send what is retained."""
+        self._retain_acked(flow, ffi.NULL, now_ns)
+        kept, state = flow.retained.state, flow.state
+        if kept.n:
+            first = lib.ftt_core_retained_begin(kept, state, flow.key, self.mode, now_ns)
+            self._send_retained(flow, first, now_ns)
+
+    def retain_tick(self, flow: Flow, now_ns: int) -> None:
+        """Time passed: send again to a client that has fallen silent."""
+        more = lib.ftt_core_retained_tick(flow.retained.state, flow.state, now_ns)
+        self._send_retained(flow, more, now_ns)
+
+    def _send_retained(self, flow: Flow, count: int, now_ns: int) -> None:
+        mss = flow.state.mss
+        if not count or not mss or not self._world.may_emit(now_ns):
+            return
+        out = ffi.new("uint8_t[]", lib.FTT_BARE_MAX + mss)
+        while count:
+            seq, payload = flow.retained.take(min(count, mss))
+            length = lib.ftt_core_build_data(flow.state, flow.key, self.mode, seq, payload, len(payload), out)
+            self._world.emit(bytes(ffi.buffer(out, length)), True)
+            self.n["retained_released"] += 1
+            count -= len(payload)
 
     # ---- comparison of outputs
 

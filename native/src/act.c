@@ -100,7 +100,7 @@ void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t 
 
 static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held;
+	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held || c->retained.sending;
 
 	if (waits == c->waiting)
 		return;
@@ -208,6 +208,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	struct ftt_tcp **at = &w->dirty;
 
 	ftt_tcp_drop_held(w, c);
+	ftt_retain_drop(w, c);
 	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
 		struct ftt_bare b;
 
@@ -234,6 +235,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
 		ftt_emit_bare(&w->emit, &b, false);
 	}
+	ftt_retain_drop(w, c);
 	c->flow.protection = FTT_DETACHED;
 	w->n.flows_detached++;
 }

@@ -145,6 +145,50 @@ size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t
 	return ftt_build_bare(out, &b);
 }
 
+size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
+			   const uint8_t *payload, uint32_t len, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_data(f, key, mode, seq, len, &b);
+	return ftt_build_segment(out, &b, payload, len);
+}
+
+uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len)
+{
+	return ftt_retained_add(r, acked, seq, len, FTT_RETAIN_MAX);
+}
+
+uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked)
+{
+	return ftt_retained_ack(r, acked);
+}
+
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, struct ftt_flow *f, const struct ftt_key *key, uint8_t mode,
+				 uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	ftt_bare_for_client(f, key, mode, &b);
+	return ftt_retained_begin(r, f->mss, b.tsval, now_ns);
+}
+
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, uint32_t gone, const struct ftt_seg *s,
+				uint64_t now_ns)
+{
+	return ftt_retained_more(r, gone, ftt_retained_echo(r, f, s), now_ns);
+}
+
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
+{
+	return ftt_retained_tick(r, f->mss, now_ns);
+}
+
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq)
+{
+	return ftt_retained_superseded(r, seq);
+}
+
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out)
 {
 	struct ftt_bare b;

@@ -152,8 +152,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = c->wait_next;
 		if (w->mode == FTT_MODE_PAIRED)
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
-		if (c->held)
-			ftt_tcp_act(w, c, FTT_ACT_RELEASE, now_ns);
+		ftt_retain_tick(w, c, now_ns);
+		ftt_tcp_act(w, c, c->held ? FTT_ACT_RELEASE : 0, now_ns);
 	}
 }
 
@@ -207,6 +207,7 @@ static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
 		if (c->closed)
 			continue;
 		kicked += !!actions;
+		ftt_retain_release(w, c, now_ns);
 		ftt_tcp_act(w, c, actions, now_ns);
 	}
 	w->n.kicked += kicked;

@@ -55,6 +55,7 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns
 	ftt_tcp_drop_held(w, c);
 	free(c->ring);
 	c->ring = NULL;
+	ftt_retain_drop(w, c);
 	memset(&c->digest, 0, sizeof(c->digest));
 	c->closed = false;
 	c->let_go = 0;
@@ -133,6 +134,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_worker_verdict(w, p, false, NULL);
 	}
 	track_half_open(w, before, &c->flow);
+	ftt_retain_acked(w, c, s, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
 
@@ -186,6 +188,10 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		begin_again(w, c, now_ns);
 	if (cfg->compare && (w->mode == FTT_MODE_BACKUP || c->flow.protection == FTT_PROTECTED))
 		ftt_compare_output(w, c, p, k, s);
+	if (w->mode == FTT_MODE_BACKUP)
+		ftt_retain_output(w, c, p, k, s);
+	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta))
+		ftt_retain_drop(w, c);
 	c->bytes_out += s->len;
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		ftt_tcp_drop(w, p, &w->n.drop_lease);

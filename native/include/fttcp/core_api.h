@@ -14,6 +14,7 @@
 #define FTTCP_CORE_API_H
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
+#include "fttcp/retain.h"
 #include "fttcp/rewrite.h"
 
 #ifdef FTT_CORE_LAYOUTS
@@ -114,6 +115,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint32_t delivered_ack;
 	uint64_t synack_ns;
 	uint32_t committed, peer_edge, peer_snd_nxt;
+	uint16_t mss;
 	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
 	uint32_t tries;
 	uint64_t last_ns;
@@ -164,6 +166,12 @@ struct ftt_ring {
 	...;
 };
 
+struct ftt_retained {
+	uint32_t seq, n, next;
+	bool sending;
+	...;
+};
+
 struct ftt_replay {
 	uint64_t top;
 	uint64_t seen;
@@ -210,6 +218,22 @@ size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8
 size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* The client's reset, for the local stack. */
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
+
+/* --- output retained for a takeover: see retain.h --------------------------------------------------- */
+
+uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len);
+uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
+/* In `mode`, as ftt_core_build_data() will make them. */
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, struct ftt_flow *f, const struct ftt_key *key, uint8_t mode,
+				 uint64_t now_ns);
+/* `s`: the segment that acknowledged, or NULL. */
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, uint32_t gone, const struct ftt_seg *s,
+				uint64_t now_ns);
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq);
+/* A segment of them, written to out (FTT_BARE_MAX + len bytes); the length is returned. */
+size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
+			   const uint8_t *payload, uint32_t len, uint8_t *out);
 
 /* --- records of the commit channel, comparison of outputs ----------------------------------------- */
 

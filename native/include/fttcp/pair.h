@@ -252,7 +252,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		f->bits |= FTT_F_BEHIND;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
 		return 0;
-	return FTT_ACT_ACK_CLIENT |
+	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
 	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
 }
 

@@ -45,7 +45,7 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 	}
 }
 
-/* A segment without payload, to be built: numbers as they are to stand on the wire. */
+/* A segment of our own, to be built: numbers as they are to stand on the wire. */
 struct ftt_bare {
 	const uint8_t *src, *dst; /* 16 bytes, IPv4 mapped */
 	uint16_t sport, dport;
@@ -83,12 +83,12 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 	return 40;
 }
 
-/* Builds it at p (FTT_BARE_MAX bytes); returns the length. */
-static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+/* Builds it at p (FTT_BARE_MAX bytes) with a payload behind; returns the length. */
+static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, const uint8_t *payload, size_t len)
 {
 	bool sack = b->sack_left != b->sack_right;
-	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)hlen);
-	size_t alen = ip == 20 ? 4 : 16;
+	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), l4_len = hlen + len;
+	size_t ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)l4_len), alen = ip == 20 ? 4 : 16;
 	uint8_t *t = p + ip;
 
 	memset(t, 0, hlen);
@@ -115,9 +115,16 @@ static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 		put_be32(o + 4, b->sack_left);
 		put_be32(o + 8, b->sack_right);
 	}
+	if (len)
+		memcpy(t + hlen, payload, len);
 	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
-		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)hlen), t, hlen)));
-	return ip + hlen;
+		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)l4_len), t, l4_len)));
+	return ip + l4_len;
+}
+
+static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+{
+	return ftt_build_segment(p, b, NULL, 0);
 }
 
 /* The client's acknowledgement of all that the local stack may know of, in local space. */
@@ -192,6 +199,15 @@ static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uin
 	ftt_bare_for_client(f, k, mode, b);
 	b->seq = f->fin_end - 1;
 	b->flags = TCP_FIN | TCP_ACK;
+}
+
+/* A segment of `len` bytes of our output at `seq`; the FIN goes with the last one. */
+static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, uint32_t seq, uint32_t len,
+				 struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = seq;
+	b->flags = TCP_ACK | TCP_PSH | (f->bits & FTT_F_LOCAL_FIN && seq + len + 1 == f->fin_end ? TCP_FIN : 0);
 }
 
 /* Our acknowledgement, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
