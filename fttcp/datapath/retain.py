@@ -28,6 +28,11 @@ class Retained:
         del self.data[:gone]
         return gone
 
+    def stop(self) -> None:
+        """No byte is needed any more; the window goes on."""
+        lib.ftt_core_retained_stop(self.state)
+        self.data.clear()
+
     def take(self, count: int) -> tuple[int, bytes]:
         """Return the number and the bytes of the next ``count`` to be sent, and go on behind them."""
         seq = self.state.next

@@ -180,7 +180,9 @@ class TcpFlows:
             self._dirty[flow] = None
 
     def _inject(self, flow: Flow) -> None:
-        length = lib.ftt_core_build_for_stack(flow.state, flow.key, self.mode, self._bare)
+        length = lib.ftt_core_build_for_stack(
+            flow.state, flow.retained.state, flow.key, self.mode, self._bare
+        )
         self._world.emit(bytes(ffi.buffer(self._bare, length)), False)
         self.n["injected"] += 1
 
@@ -231,7 +233,8 @@ class TcpFlows:
             flow.closed = True
             self.n["flows_closed"] += 1
         waits = not flow.closed and lib.ftt_core_flow_waits(state)
-        if flow.held or flow.retained.state.sending or waits:
+        kept = flow.retained.state
+        if flow.held or waits or (kept.window and kept.n):
             self.waiting.setdefault(flow)
         else:
             self.waiting.pop(flow, None)
@@ -308,6 +311,7 @@ class TcpFlows:
         actions = edit.actions
         if verdict == lib.FTT_PASS:
             flow.bytes_in += seg.len
+            lib.ftt_core_retained_limit(flow.retained.state, flow.state, seg, edit)
             self._pass_edited(flow, arrival, edit)
         else:
             self._drop_for(arrival, edit.drop)
@@ -364,7 +368,7 @@ class TcpFlows:
             self.mode is EngineMode.BACKUP or flow.state.protection == Protection.PROTECTED
         ):
             self._compare_output(flow, arrival, now_ns)
-        self._retain_output(flow, arrival)
+        self._retain_output(flow, arrival, now_ns)
         flow.bytes_out += seg.len
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
@@ -401,13 +405,13 @@ class TcpFlows:
 
     # ---- output retained for a takeover
 
-    def _retain_output(self, flow: Flow, arrival: Arrival) -> None:
+    def _retain_output(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
         """Backup: keep what the client does not have. Later, when the stack repairs itself: no more."""
         seg, state, kept = arrival.seg, flow.state, flow.retained
         seq = (seg.seq - state.hard.delta) & 0xFFFFFFFF
         if self.mode is not EngineMode.BACKUP:
-            if seg.len and lib.ftt_core_retained_superseded(kept.state, seq):
-                flow.retained = Retained()
+            if seg.len and lib.ftt_core_retained_superseded(kept.state, seq, now_ns):
+                kept.stop()
         elif (
             seg.len
             and arrival.whole
@@ -420,27 +424,25 @@ class TcpFlows:
                 kept.add(state.client_acked, seq, arrival.data[start : start + seg.len])
             )
 
-    def _retain_acked(self, flow: Flow, seg: Any, now_ns: int) -> None:
+    def _retain_acked(self, flow: Flow, seg: Any | None, now_ns: int) -> None:
         """Drop what the client has; after a takeover send more."""
         kept = flow.retained
         gone = kept.ack(flow.state.client_acked)
-        if gone and not kept.state.n:
-            flow.retained = Retained()
-        elif gone:
-            more = lib.ftt_core_retained_more(kept.state, flow.state, gone, seg, now_ns)
+        if gone and seg:
+            more = lib.ftt_core_retained_more(kept.state, flow.state, seg, gone, now_ns)
             self._send_retained(flow, more, now_ns)
 
     def retain_release(self, flow: Flow, now_ns: int) -> None:
         """A takeover: begin to send what is retained."""
-        self._retain_acked(flow, ffi.NULL, now_ns)
+        self._retain_acked(flow, None, now_ns)
         kept, state = flow.retained.state, flow.state
         if kept.n:
-            first = lib.ftt_core_retained_begin(kept, state, flow.key, self.mode, now_ns)
+            first = lib.ftt_core_retained_begin(kept, state, now_ns)
             self._send_retained(flow, first, now_ns)
 
     def retain_tick(self, flow: Flow, now_ns: int) -> None:
         """Time passed: send again to a client that has fallen silent."""
-        more = lib.ftt_core_retained_tick(flow.retained.state, flow.state, now_ns)
+        more = lib.ftt_core_retained_tick(flow.retained.state, now_ns)
         self._send_retained(flow, more, now_ns)
 
     def _send_retained(self, flow: Flow, count: int, now_ns: int) -> None:
@@ -450,7 +452,9 @@ class TcpFlows:
         out = ffi.new("uint8_t[]", lib.FTT_BARE_MAX + mss)
         while count:
             seq, payload = flow.retained.take(min(count, mss))
-            length = lib.ftt_core_build_data(flow.state, flow.key, self.mode, seq, payload, len(payload), out)
+            length = lib.ftt_core_build_data(
+                flow.state, flow.key, self.mode, seq, payload, len(payload), now_ns, out
+            )
             self._world.emit(bytes(ffi.buffer(out, length)), True)
             self.n["retained_released"] += 1
             count -= len(payload)

@@ -48,6 +48,7 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 
 	c->flow.delivered_ack = ack;
 	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
+	b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
 	ftt_emit_bare(&w->emit, &b, false);
 	w->n.injected++;
 }
@@ -100,7 +101,7 @@ void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t 
 
 static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held || c->retained.sending;
+	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
 
 	if (waits == c->waiting)
 		return;

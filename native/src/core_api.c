@@ -112,12 +112,14 @@ bool ftt_core_flow_waits(const struct ftt_flow *f)
 
 /* --- segments of our own -------------------------------------------------------------------------- */
 
-size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
+				uint8_t *out)
 {
 	struct ftt_bare b;
 
 	f->delivered_ack = ftt_deliverable(f, mode);
 	ftt_bare_for_stack(f, key, f->delivered_ack, &b);
+	b.wnd = ftt_retained_wnd(r, f, b.wnd);
 	return ftt_build_bare(out, &b);
 }
 
@@ -146,11 +148,11 @@ size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t
 }
 
 size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
-			   const uint8_t *payload, uint32_t len, uint8_t *out)
+			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out)
 {
 	struct ftt_bare b;
 
-	ftt_bare_data(f, key, mode, seq, len, &b);
+	ftt_bare_data(f, key, mode, seq, len, now_ns, &b);
 	return ftt_build_segment(out, &b, payload, len);
 }
 
@@ -164,29 +166,35 @@ uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked)
 	return ftt_retained_ack(r, acked);
 }
 
-uint32_t ftt_core_retained_begin(struct ftt_retained *r, struct ftt_flow *f, const struct ftt_key *key, uint8_t mode,
-				 uint64_t now_ns)
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
-	struct ftt_bare b;
-
-	ftt_bare_for_client(f, key, mode, &b);
-	return ftt_retained_begin(r, f->mss, b.tsval, now_ns);
+	return ftt_retained_begin(r, f, now_ns);
 }
 
-uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, uint32_t gone, const struct ftt_seg *s,
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
 				uint64_t now_ns)
 {
-	return ftt_retained_more(r, gone, ftt_retained_echo(r, f, s), now_ns);
+	return ftt_retained_more(r, f, s, gone, now_ns);
 }
 
-uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns)
 {
-	return ftt_retained_tick(r, f->mss, now_ns);
+	return ftt_retained_tick(r, now_ns);
 }
 
-bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq)
+void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
 {
-	return ftt_retained_superseded(r, seq);
+	ftt_retained_limit(r, f, s, e);
+}
+
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns)
+{
+	return ftt_retained_superseded(r, seq, now_ns);
+}
+
+void ftt_core_retained_stop(struct ftt_retained *r)
+{
+	ftt_retained_stop(r);
 }
 
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out)

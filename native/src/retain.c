@@ -8,11 +8,22 @@
 #define RING_MIN 4096u
 #define SEGMENT_MAX 65535u
 
-void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
+static void empty(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	free(c->store.bytes);
 	w->retained_bytes -= c->store.size;
 	memset(&c->store, 0, sizeof(c->store));
+}
+
+void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	empty(w, c);
+	ftt_retained_stop(&c->retained);
+}
+
+void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	empty(w, c);
 	memset(&c->retained, 0, sizeof(c->retained));
 }
 
@@ -100,7 +111,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 	while (n) {
 		uint32_t len = n < f->mss ? n : f->mss;
 
-		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, c->retained.next, len, &b);
+		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, c->retained.next, len, now_ns, &b);
 		get(&c->store, b.seq, payload, len);
 		ftt_emit_now(&w->emit, packet, ftt_build_segment(packet, &b, payload, len), true);
 		w->n.retained_released++;
@@ -111,30 +122,23 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 
 void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
 {
-	uint32_t gone = ftt_retained_ack(&c->retained, c->flow.client_acked);
+	struct ftt_retained *r = &c->retained;
+	uint32_t gone = ftt_retained_ack(r, c->flow.client_acked);
 
-	if (!gone)
-		return;
-	if (!c->retained.n) {
-		ftt_retain_drop(w, c);
-		return;
-	}
-	gone = ftt_retained_more(&c->retained, gone, ftt_retained_echo(&c->retained, &c->flow, s), now_ns);
-	send_retained(w, c, gone, now_ns);
+	if (gone && s)
+		send_retained(w, c, ftt_retained_more(r, &c->flow, s, gone, now_ns), now_ns);
+	if (gone && !r->n)
+		empty(w, c);
 }
 
 void ftt_retain_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_bare b;
-
 	ftt_retain_acked(w, c, NULL, now_ns);
-	if (!c->retained.n)
-		return;
-	ftt_bare_for_client(&c->flow, &c->key, (uint8_t)w->mode, &b);
-	send_retained(w, c, ftt_retained_begin(&c->retained, c->flow.mss, b.tsval, now_ns), now_ns);
+	if (c->retained.n)
+		send_retained(w, c, ftt_retained_begin(&c->retained, &c->flow, now_ns), now_ns);
 }
 
 void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	send_retained(w, c, ftt_retained_tick(&c->retained, c->flow.mss, now_ns), now_ns);
+	send_retained(w, c, ftt_retained_tick(&c->retained, now_ns), now_ns);
 }

@@ -128,6 +128,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		keep_syn(w, c, p, k);
 	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
 		c->bytes_in += s->len;
+		ftt_retained_limit(&c->retained, &c->flow, s, &e);
 		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
@@ -190,8 +191,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_compare_output(w, c, p, k, s);
 	if (w->mode == FTT_MODE_BACKUP)
 		ftt_retain_output(w, c, p, k, s);
-	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta))
-		ftt_retain_drop(w, c);
+	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
+		ftt_retain_stop(w, c);
 	c->bytes_out += s->len;
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		ftt_tcp_drop(w, p, &w->n.drop_lease);

@@ -150,6 +150,8 @@ void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 /* A takeover: begins to send. */
 void ftt_retain_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* The stack repairs by itself. */
+void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c);
 
 /* compare.c: output checksums */

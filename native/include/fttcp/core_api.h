@@ -167,8 +167,7 @@ struct ftt_ring {
 };
 
 struct ftt_retained {
-	uint32_t seq, n, next;
-	bool sending;
+	uint32_t seq, n, next, window;
 	...;
 };
 
@@ -210,7 +209,8 @@ bool ftt_core_flow_waits(const struct ftt_flow *f);
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
 /* What the client has acknowledged, for the local stack, as far as it may know; it counts as delivered. */
-size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
+				uint8_t *out);
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
 size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
@@ -223,17 +223,16 @@ size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t
 
 uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len);
 uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
-/* In `mode`, as ftt_core_build_data() will make them. */
-uint32_t ftt_core_retained_begin(struct ftt_retained *r, struct ftt_flow *f, const struct ftt_key *key, uint8_t mode,
-				 uint64_t now_ns);
-/* `s`: the segment that acknowledged, or NULL. */
-uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, uint32_t gone, const struct ftt_seg *s,
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
 				uint64_t now_ns);
-uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
-bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq);
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns);
+void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e);
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns);
+void ftt_core_retained_stop(struct ftt_retained *r);
 /* A segment of them, written to out (FTT_BARE_MAX + len bytes); the length is returned. */
 size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
-			   const uint8_t *payload, uint32_t len, uint8_t *out);
+			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out);
 
 /* --- records of the commit channel, comparison of outputs ----------------------------------------- */
 

@@ -25,6 +25,12 @@ static inline void ftt_flow_map_ts(struct ftt_flow *f, uint32_t local_tsval, uin
 	f->max_tsecr = service_tsval;
 }
 
+static inline void ftt_server_clock(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	f->local_tsval = s->tsval;
+	f->local_ts_ns = now_ns;
+}
+
 /* The stack's SYN-ACK. Returns false when it repeats one that is known. */
 static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
@@ -46,7 +52,7 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 		f->hard.client_wscale = 0;
 	f->local_rcv_nxt = f->told_ack = s->ack;
 	f->local_edge = f->advertised_edge = f->peer_edge = s->ack + s->wnd; /* unscaled, RFC 7323 2.2 */
-	f->local_tsval = s->tsval;
+	ftt_server_clock(f, s, now_ns);
 	f->synack_ns = now_ns;
 	return true;
 }
@@ -58,7 +64,7 @@ static inline bool ftt_answers_stray(const struct ftt_flow *f, const struct ftt_
 }
 
 /* Any later segment of the stack: moves what we know of it. Returns the end of the segment, service space. */
-static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_seg *s)
+static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 
@@ -85,7 +91,7 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
 		}
 	}
 	if (s->options & FTT_OPT_TS) {
-		f->local_tsval = s->tsval;
+		ftt_server_clock(f, s, now_ns);
 		/* never behind what the client has echoed, or PAWS (RFC 7323 5) drops us */
 		if (f->bits & FTT_F_TS && seq_lt(s->tsval - f->hard.ts_delta, f->max_tsecr))
 			f->hard.ts_delta = s->tsval - f->max_tsecr;
@@ -121,7 +127,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		uint8_t service_wscale = f->hard.service_wscale;
 
 		if (!ftt_server_synack(f, s, now_ns)) {
-			f->local_tsval = s->tsval;
+			ftt_server_clock(f, s, now_ns);
 		} else if (f->bits & FTT_F_OPEN_SEEN) {
 			f->hard.service_wscale = service_wscale;
 			ftt_flow_join(f);
@@ -136,7 +142,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		}
 		return FTT_DROP;
 	}
-	end = ftt_server_observe(f, s);
+	end = ftt_server_observe(f, s, now_ns);
 	if (f->local_rcv_nxt != rcv_nxt || f->local_edge != edge || f->bits != bits ||
 	    f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT;
@@ -297,7 +303,7 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 			e->actions |= FTT_ACT_CLOSED;
 		return FTT_PASS;
 	}
-	ftt_server_observe(f, s);
+	ftt_server_observe(f, s, now_ns);
 	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind)

@@ -101,6 +101,7 @@ struct ftt_flow {
 	uint32_t local_hole_end;
 	uint32_t delivered_ack; /* highest acknowledgement given to it */
 	uint64_t synack_ns;
+	uint64_t local_ts_ns;  /* when local_tsval was seen */
 	uint32_t fin_end;      /* sequence number behind its FIN */
 	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN: the new SYN's numbers */
 	uint32_t next_tsval;
@@ -162,6 +163,12 @@ static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_
 static inline bool ftt_flow_shifted(const struct ftt_flow *f)
 {
 	return f->hard.delta || f->hard.ts_delta || f->hard.local_wscale != f->hard.service_wscale;
+}
+
+/* What our stack's clock shows now, as a TSval in service space: it ticks in ms (net/ipv4/tcp_output.c). */
+static inline uint32_t ftt_flow_clock(const struct ftt_flow *f, uint64_t now_ns)
+{
+	return f->local_tsval - f->hard.ts_delta + (uint32_t)((now_ns - f->local_ts_ns) / 1000000);
 }
 
 static inline bool ftt_flow_emits(uint8_t mode)
