@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.capture import Capture, out_of_turn
+from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -97,7 +98,8 @@ class Case:
 class Outcome:
     """What came of a run. `kind` is the client's kind of failure, or takeover, mend, silence, client.
 
-    `detached`: flows that lost their protection before anything failed, by reason.
+    `detached`: flows that were let go in the run, by reason; a flow that ends with a failure of its
+    backup or its owner is not among them.
     """
 
     case: Case
@@ -119,7 +121,8 @@ class Outcome:
 
 
 def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None = None) -> Outcome:
-    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, else it is removed.
+    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed or flows were
+    detached, else it is removed.
 
     `disturbance` replaces the one that the case names.
 
@@ -130,7 +133,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     old = lab.node_in_role("primary")
     new = next(node for node in NODES if node != old) if disturbance.takeover else old
     outcome = Outcome(case, directory=str(directory))
-    latest = _latest_event(lab, old)
+    detached = Detached(lab)
     set_tcp_options(lab, case.tcp)
     disturbance.before(lab)
     with Capture(lab, directory) as capture:
@@ -139,7 +142,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
             if client.wait_started():
                 time.sleep(case.moment_s)
                 _note_status(lab, directory / "status-before.json")
-                outcome.detached = _detached_since(lab, old, latest)
+                detached.look()
                 outcome.strike = disturbance.strike(lab)
             outcome.client = client.finish()
         finally:
@@ -148,16 +151,23 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
         if disturbance.mends:
             _judge_mended(lab, outcome, old)
         _note_status(lab, directory / "status-after.json")
+        outcome.detached = detached.look()
     _judge(outcome, capture, [old] if new == old else [old, new])
+    outcome.ok = not outcome.kind
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
-    if outcome.kind:
-        for node in NODES:
-            if lab.log(node).exists():
-                shutil.copyfile(lab.log(node), directory / f"{node}.log")
-    else:
-        outcome.ok = True
+    if outcome.ok and not outcome.detached:
         shutil.rmtree(directory)
+        return outcome
+    keep_logs(lab, directory)
     return outcome
+
+
+def keep_logs(lab: Lab, directory: Path) -> None:
+    """Copy the daemons' logs to `directory`, which is made if need be."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for node in NODES:
+        if lab.log(node).exists():
+            shutil.copyfile(lab.log(node), directory / f"{node}.log")
 
 
 def _judge(outcome: Outcome, capture: Capture, expected: list[str]) -> None:
@@ -199,15 +209,27 @@ def _judge_mended(lab: Lab, outcome: Outcome, old: str) -> None:
         outcome.fail("mend", str(error))
 
 
-def _latest_event(lab: Lab, node: str) -> int:
-    events = lab.ask(node, {"op": "events"})["events"]
-    return int(events[-1]["number"]) if events else 0
+class Detached:
+    """Counts the flows that the nodes let go from its making on, by reason. What a node told is kept when
+    the node dies; look() before that."""
 
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._seen = dict.fromkeys(NODES, 0)
+        self._counts: Counter[str] = Counter()
+        self.look()
+        self._counts.clear()
 
-def _detached_since(lab: Lab, node: str, number: int) -> dict[str, int]:
-    """How many flows `node` has detached since event `number`, by reason."""
-    events = lab.ask(node, {"op": "events", "since": number})["events"]
-    return dict(Counter(event["reason"] for event in events if event["event"] == "flow-detached"))
+    def look(self) -> dict[str, int]:
+        """Take in what the nodes that answer have told since the last look; returns the counts."""
+        for node in NODES:
+            try:
+                events = self._lab.ask(node, {"op": "events", "since": self._seen[node]})["events"]
+            except NoAnswerError:
+                continue  # dead or stopped: that is what runs are about
+            self._seen[node] = max([self._seen[node], *(int(event["number"]) for event in events)])
+            self._counts.update(event["reason"] for event in events if event["event"] == "flow-detached")
+        return dict(self._counts)
 
 
 def _note_status(lab: Lab, path: Path) -> None:
