@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SYNC_S = 30.0
 TAKEOVER_S = 10.0
 FREEZE_S = 1.5
 CLIENT_START_S = 60.0
+ENDS_S = 1.0
 TCP_OPTIONS = {
     "sack": "net.ipv4.tcp_sack",
     "timestamps": "net.ipv4.tcp_timestamps",
@@ -150,6 +152,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
         _judge_takeover(lab, outcome, new)
         if disturbance.mends:
             _judge_mended(lab, outcome, old)
+        _await_ends(lab)
         _note_status(lab, directory / "status-after.json")
         outcome.detached = detached.look()
     _judge(outcome, capture, [old] if new == old else [old, new])
@@ -230,6 +233,20 @@ class Detached:
             self._seen[node] = max([self._seen[node], *(int(event["number"]) for event in events)])
             self._counts.update(event["reason"] for event in events if event["event"] == "flow-detached")
         return dict(self._counts)
+
+
+def _await_ends(lab: Lab) -> None:
+    """Wait, not for long, until the client's connections are over on the nodes too: some are detached only
+    then, when their servers do not end them alike. UDP sessions have no end."""
+
+    def over() -> bool:
+        flows = [group.get("flows", {}) for node in lab.status()["nodes"] for group in node["groups"]]
+        return all(
+            kinds.get("protected", 0) + kinds.get("opening", 0) <= kinds.get("udp", 0) for kinds in flows
+        )
+
+    with suppress(LabError):  # what is left then is told by the status that is kept
+        await_condition(over, ENDS_S, "the end of the client's connections", interval_s=0.02)
 
 
 def _note_status(lab: Lab, path: Path) -> None:
