@@ -107,6 +107,8 @@ class TcpFlows:
             self.n["hold_overflow"] += 1
             self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
             flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
+            if flow.held and self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
+                self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
             return
         flow.held.append(Held(arrival, now_ns))
         flow.state.held_since_ns = flow.held[0].since_ns
@@ -326,8 +328,11 @@ class TcpFlows:
 
     def _begin(self, key: Any, name: bytes, seg: Any, now_ns: int) -> Flow | None:
         """A SYN makes a flow; the half-open and the whole table are bounded."""
-        if len(self.flows) >= self._settings.max_flows or self._half_open >= self._settings.max_half_open:
+        if self._half_open >= self._settings.max_half_open:
             self.n["syn_floods"] += 1
+            return None
+        if len(self.flows) >= self._settings.max_flows:
+            self.n["flows_refused"] += 1
             return None
         flow = self.flows[name] = Flow(key, name, now_ns)
         lib.ftt_core_flow_init(flow.state, seg.seq, now_ns)
@@ -378,6 +383,8 @@ class TcpFlows:
             self._hold(flow, arrival, now_ns)
         else:
             self._drop_for(arrival, edit.drop)
+        if edit.actions & lib.FTT_ACT_RESET:  # a connection of the past
+            self._reset_stack(key, seg.ack)
         self._track_half_open(flow, established)
         self.act(flow, edit.actions, now_ns)
 

@@ -77,6 +77,8 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: the stack sends it again */
 		if (!c->n_held)
 			c->flow.held_since_ns = 0;
+		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED) /* its part of the bound is its own doing */
+			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
 		return;
 	}
 	h->since_ns = now_ns;

@@ -16,9 +16,12 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key,
 {
 	struct ftt_tcp *c;
 
-	if (w->table.n >= w->e->cfg.max_flows || w->table.half_open >= w->e->cfg.max_half_open ||
-	    !(c = ftt_table_add(&w->table, key, now_ns))) {
+	if (w->table.half_open >= w->e->cfg.max_half_open) {
 		w->n.syn_floods++;
+		return NULL;
+	}
+	if (w->table.n >= w->e->cfg.max_flows || !(c = ftt_table_add(&w->table, key, now_ns))) {
+		w->n.flows_refused++;
 		return NULL;
 	}
 	ftt_flow_init(&c->flow, s->seq, now_ns);
@@ -139,12 +142,19 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
 
+/* A connection that this node will not carry on, or one of the past: end it in the stack, or it lingers for minutes. */
+static void reset_stack(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s)
+{
+	struct ftt_bare b;
+
+	ftt_bare_reset_stack(key, s->ack, &b);
+	ftt_emit_bare(&w->emit, &b, false);
+}
+
 /* The stack speaks for a flow that we do not know. */
 static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key,
 				const struct ftt_seg *s, uint64_t now_ns)
 {
-	struct ftt_bare b;
-
 	if (ftt_flow_emits((uint8_t)w->mode)) {
 		if (ftt_may_emit(&w->e->shared, now_ns)) {
 			w->n.pass_unmatched++;
@@ -155,11 +165,8 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packe
 		return;
 	}
 	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
-	if (s->flags & TCP_RST || !(s->flags & TCP_ACK))
-		return;
-	/* a connection that this node will not carry on: end it in the stack, or it lingers for minutes */
-	ftt_bare_reset_stack(key, s->ack, &b);
-	ftt_emit_bare(&w->emit, &b, false);
+	if (!(s->flags & TCP_RST) && s->flags & TCP_ACK)
+		reset_stack(w, key, s);
 }
 
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -204,6 +211,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
 	}
+	if (e.actions & FTT_ACT_RESET)
+		reset_stack(w, &key, s);
 	track_half_open(w, before, &c->flow);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }

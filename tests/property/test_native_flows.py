@@ -95,6 +95,13 @@ class Endpoint:
         """Have the core see a segment; the edit is in `self.edit`."""
         return int(lib.ftt_core_segment_step(self.state, seg, self.now, self.shift, behind, self.edit))
 
+    def stack_hears(self) -> Any:
+        """What the stack is told of the client's acknowledgements, nothing being retained."""
+        retained = ffi.new("struct ftt_retained *")
+        return self.built(
+            lambda state, *more: lib.ftt_core_build_for_stack(state, retained, *more), int(self.mode)
+        )
+
     def built(self, build: Any, *more: Any) -> Any:
         """A segment that the core builds, as struct ftt_seg; its checksum is right."""
         room = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
@@ -283,7 +290,7 @@ class Backup(Endpoint):
     def act(self, actions: int) -> None:
         """Do what the engine does with what the core asks for."""
         if actions & lib.FTT_ACT_INJECT:
-            self.tell(self.built(lib.ftt_core_build_for_stack, int(self.mode)).ack)
+            self.tell(self.stack_hears().ack)
         if actions & lib.FTT_ACT_ACK_CLIENT:
             seg = self.built(lib.ftt_core_build_for_client, int(self.mode))
             self.show(seg.ack, seg.wnd)

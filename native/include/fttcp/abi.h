@@ -165,7 +165,9 @@ struct ftt_counters {
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;
 	uint64_t window_limited;
 	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */
-	uint64_t flows_opened, flows_closed, flows_detached, flows_refused, flows_expired;
+	uint64_t flows_opened, flows_closed, flows_detached;
+	uint64_t flows_refused;        /* not tracked because the table was full: served, but not protected */
+	uint64_t flows_expired;
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
 	uint64_t compared_blocks, divergences, uncompared_blocks;

@@ -139,6 +139,8 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		if (s->flags & TCP_RST) {
 			f->bits |= FTT_F_LOCAL_RST;
 			e->actions |= FTT_ACT_REFUSED | FTT_ACT_CLOSED;
+		} else if (s->flags & TCP_ACK && !(f->bits & FTT_F_SYNACK)) {
+			e->actions |= FTT_ACT_RESET; /* a challenge (RFC 5961 4.2), out of TIME-WAIT: our SYN met an old connection */
 		}
 		return FTT_DROP;
 	}

@@ -40,7 +40,8 @@ enum ftt_action {
 	FTT_ACT_REPORT = 2048,  /* tell Python that the flow cannot be protected */
 	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
 	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
-	FTT_ACT_FIN = 16384     /* send the client the FIN that was kept back */
+	FTT_ACT_FIN = 16384,    /* send the client the FIN that was kept back */
+	FTT_ACT_RESET = 32768   /* end a connection of the past in the local stack, whose number it told */
 };
 
 enum { /* struct ftt_flow.bits */
