@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -63,14 +64,16 @@ def plan(seed: int, choice: Choice) -> Case:
 
 @dataclass
 class Report:
-    """The figures of a campaign."""
+    """The figures of a campaign; `settings` are those of its lab, which a run needs to be done again."""
 
+    settings: Sequence[str] = ()
     runs: int = 0
     survived: int = 0
     wrong_bytes: int = 0
     rebuilt: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     detached: Counter[str] = field(default_factory=Counter)
+    detached_runs: list[dict[str, Any]] = field(default_factory=list)
     gaps_ms: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -82,11 +85,18 @@ class Report:
         case = outcome.case
         if outcome.ok and case.fault != "none":
             self.gaps_ms.append(outcome.gap_ms)
+        told = {
+            "seed": case.seed,
+            "workload": case.workload,
+            "fault": case.fault,
+            "family": case.family,
+            "again": again(case, self.settings),
+            "evidence": outcome.directory,
+        }
         if not outcome.ok:
-            told = {"seed": case.seed, "workload": case.workload, "fault": case.fault, "family": case.family}
-            self.failures.append(
-                told | {"why": outcome.why, "again": again(case), "evidence": outcome.directory}
-            )
+            self.failures.append(told | {"why": outcome.why})
+        if outcome.detached:
+            self.detached_runs.append(told | {"detached": outcome.detached})
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data; times in milliseconds."""
@@ -97,6 +107,7 @@ class Report:
             "failures": self.failures,
             "gap_ms": percentiles(self.gaps_ms),
             "detached": dict(self.detached),
+            "detached_runs": self.detached_runs,
             "rebuilt": self.rebuilt,
         }
 
@@ -110,12 +121,13 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     return {"p50": ordered[round(last * 0.5)], "p99": ordered[round(last * 0.99)], "max": ordered[-1]}
 
 
-def again(case: Case) -> str:
-    """The command that does this run again."""
-    parts = (
-        f"--runs 1 --seed {case.seed} --workload {case.workload} --fault {case.fault} --family {case.family}"
-    )
-    return f"fttcp lab campaign {parts}"
+def again(case: Case, settings: Sequence[str] = ()) -> str:
+    """The command that does this run again, as a shell reads it."""
+    words = ["fttcp", "lab", "campaign", "--runs", "1", "--seed", str(case.seed)]
+    words += ["--workload", case.workload, "--fault", case.fault, "--family", str(case.family)]
+    for setting in settings:
+        words += ["--set", setting]
+    return shlex.join(words)
 
 
 class Campaign:
@@ -128,7 +140,7 @@ class Campaign:
         self._evidence = evidence
         self._settings = settings
         self._serve = serve_specs(workloads or None)
-        self.report = Report()
+        self.report = Report(settings)
 
     def __enter__(self) -> Campaign:
         self._lab.up(self._serve, self._settings)
@@ -144,11 +156,13 @@ class Campaign:
             outcome = experiment.run(self._lab, case, directory)
         except LabError as error:
             outcome = Outcome(case, kind="lab", why=f"lab: {error}", directory=str(directory))
+            experiment.keep_logs(self._lab, directory)
         self.report.add(outcome)
         try:
             experiment.mend(self._lab)
         except LabError as error:
-            click.echo(f"the lab is made anew: {error}", err=True)
+            experiment.keep_logs(self._lab, directory)
+            click.echo(f"the lab is made anew, its logs are in {directory}: {error}", err=True)
             self.report.rebuilt += 1
             self._lab.down()
             self._lab.up(self._serve, self._settings)
@@ -193,7 +207,8 @@ def campaign(
     as_json: bool,
     name: str,
 ) -> None:
-    """Random fault moments over workloads; a failed run keeps logs and captures of both links."""
+    """Random fault moments over workloads. A run that failed, or in which flows lost their protection, keeps
+    logs and captures of both links."""
     choice = Choice(workload, fault, [int(one) for one in family])
     try:
         with Campaign(Lab(name), evidence, settings, workload) as series:
@@ -218,17 +233,28 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     )
     off = [name for name, on in case.tcp.items() if not on]
     options = f" without {','.join(off)}" if off else ""
-    lost = f", detached {outcome.detached}" if outcome.detached else ""
+    lost = f", {detached_text(outcome.detached)}" if outcome.detached else ""
     what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
     return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"
+
+
+def detached_text(detached: Mapping[str, int]) -> str:
+    """How many flows lost their protection, by reason."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(detached.items()))
+    return f"detached: {reasons or 'none'}"
 
 
 def summary(report: dict[str, Any]) -> str:
     """A campaign's figures as text."""
     gap = report["gap_ms"]
     lines = [
-        f"{report['survived']} of {report['runs']} runs survived, {report['wrong_bytes']} with wrong bytes",
+        f"{report['survived']} of {report['runs']} runs survived, {report['wrong_bytes']} with wrong bytes, "
+        f"flows {detached_text(report['detached'])}",
         f"gap ms: p50 {gap['p50']}, p99 {gap['p99']}, max {gap['max']}",
     ]
     lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]
+    lines += [
+        f"{detached_text(one['detached'])}: {one['again']}\n  evidence in {one['evidence']}"
+        for one in report["detached_runs"]
+    ]
     return "\n".join(lines)

@@ -15,11 +15,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.capture import Capture, out_of_turn
+from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -30,6 +32,7 @@ SYNC_S = 30.0
 TAKEOVER_S = 10.0
 FREEZE_S = 1.5
 CLIENT_START_S = 60.0
+ENDS_S = 1.0
 TCP_OPTIONS = {
     "sack": "net.ipv4.tcp_sack",
     "timestamps": "net.ipv4.tcp_timestamps",
@@ -97,7 +100,8 @@ class Case:
 class Outcome:
     """What came of a run. `kind` is the client's kind of failure, or takeover, mend, silence, client.
 
-    `detached`: flows that lost their protection before anything failed, by reason.
+    `detached`: flows that were let go in the run, by reason; a flow that ends with a failure of its
+    backup or its owner is not among them.
     """
 
     case: Case
@@ -119,7 +123,8 @@ class Outcome:
 
 
 def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None = None) -> Outcome:
-    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, else it is removed.
+    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed or flows were
+    detached, else it is removed.
 
     `disturbance` replaces the one that the case names.
 
@@ -130,7 +135,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     old = lab.node_in_role("primary")
     new = next(node for node in NODES if node != old) if disturbance.takeover else old
     outcome = Outcome(case, directory=str(directory))
-    latest = _latest_event(lab, old)
+    detached = Detached(lab)
     set_tcp_options(lab, case.tcp)
     disturbance.before(lab)
     with Capture(lab, directory) as capture:
@@ -139,7 +144,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
             if client.wait_started():
                 time.sleep(case.moment_s)
                 _note_status(lab, directory / "status-before.json")
-                outcome.detached = _detached_since(lab, old, latest)
+                detached.look()
                 outcome.strike = disturbance.strike(lab)
             outcome.client = client.finish()
         finally:
@@ -147,17 +152,25 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
         _judge_takeover(lab, outcome, new)
         if disturbance.mends:
             _judge_mended(lab, outcome, old)
+        _await_ends(lab)
         _note_status(lab, directory / "status-after.json")
+        outcome.detached = detached.look()
     _judge(outcome, capture, [old] if new == old else [old, new])
+    outcome.ok = not outcome.kind
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
-    if outcome.kind:
-        for node in NODES:
-            if lab.log(node).exists():
-                shutil.copyfile(lab.log(node), directory / f"{node}.log")
-    else:
-        outcome.ok = True
+    if outcome.ok and not outcome.detached:
         shutil.rmtree(directory)
+        return outcome
+    keep_logs(lab, directory)
     return outcome
+
+
+def keep_logs(lab: Lab, directory: Path) -> None:
+    """Copy the daemons' logs to `directory`, which is made if need be."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for node in NODES:
+        if lab.log(node).exists():
+            shutil.copyfile(lab.log(node), directory / f"{node}.log")
 
 
 def _judge(outcome: Outcome, capture: Capture, expected: list[str]) -> None:
@@ -199,15 +212,41 @@ def _judge_mended(lab: Lab, outcome: Outcome, old: str) -> None:
         outcome.fail("mend", str(error))
 
 
-def _latest_event(lab: Lab, node: str) -> int:
-    events = lab.ask(node, {"op": "events"})["events"]
-    return int(events[-1]["number"]) if events else 0
+class Detached:
+    """Counts the flows that the nodes let go from its making on, by reason. What a node told is kept when
+    the node dies; look() before that."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._seen = dict.fromkeys(NODES, 0)
+        self._counts: Counter[str] = Counter()
+        self.look()
+        self._counts.clear()
+
+    def look(self) -> dict[str, int]:
+        """Take in what the nodes that answer have told since the last look; returns the counts."""
+        for node in NODES:
+            try:
+                events = self._lab.ask(node, {"op": "events", "since": self._seen[node]})["events"]
+            except NoAnswerError:
+                continue  # dead or stopped: that is what runs are about
+            self._seen[node] = max([self._seen[node], *(int(event["number"]) for event in events)])
+            self._counts.update(event["reason"] for event in events if event["event"] == "flow-detached")
+        return dict(self._counts)
 
 
-def _detached_since(lab: Lab, node: str, number: int) -> dict[str, int]:
-    """How many flows `node` has detached since event `number`, by reason."""
-    events = lab.ask(node, {"op": "events", "since": number})["events"]
-    return dict(Counter(event["reason"] for event in events if event["event"] == "flow-detached"))
+def _await_ends(lab: Lab) -> None:
+    """Wait, not for long, until the client's connections are over on the nodes too: some are detached only
+    then, when their servers do not end them alike. UDP sessions have no end."""
+
+    def over() -> bool:
+        flows = [group.get("flows", {}) for node in lab.status()["nodes"] for group in node["groups"]]
+        return all(
+            kinds.get("protected", 0) + kinds.get("opening", 0) <= kinds.get("udp", 0) for kinds in flows
+        )
+
+    with suppress(LabError):  # what is left then is told by the status that is kept
+        await_condition(over, ENDS_S, "the end of the client's connections", interval_s=0.02)
 
 
 def _note_status(lab: Lab, path: Path) -> None:

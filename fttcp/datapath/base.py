@@ -247,6 +247,7 @@ class EngineSettings:
     max_held: int
     max_held_total: int
     max_udp_bytes: int
+    max_retained: int
     queue_maxlen: int
     compare: bool
     detach_divergent: bool

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fttcp._native import ffi
 from fttcp.datapath.base import EventKind
 from fttcp.datapath.compare import Output
+from fttcp.datapath.retain import Retained
 
 
 class Waiting(Protocol):
@@ -86,3 +87,4 @@ class Flow:
     bytes_out: int = 0
     divergences: int = 0
     output: Output = field(default_factory=Output)
+    retained: Retained = field(default_factory=Retained)

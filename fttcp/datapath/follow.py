@@ -56,10 +56,11 @@ class PairFlows(TcpFlows):
 
     def _backup_record(self, record: Any, flow: Flow | None, now_ns: int) -> None:
         match record.type:
-            case lib.FTT_REC_OPEN if flow is not None:
-                self.act(flow, lib.ftt_core_backup_open(flow.state, record, now_ns), now_ns)
             case lib.FTT_REC_OPEN:
-                self._inject_syn(record, now_ns)
+                if flow is not None:
+                    self.act(flow, lib.ftt_core_backup_open(flow.state, record, now_ns), now_ns)
+                if flow is None or not flow.state.bits & lib.FTT_F_SYNACK:
+                    self._inject_syn(flow, record, now_ns)
             case lib.FTT_REC_PROBE if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
                 self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
@@ -72,29 +73,30 @@ class PairFlows(TcpFlows):
             case _:
                 self.n["channel_malformed"] += 1
 
-    def _inject_syn(self, record: Any, now_ns: int) -> None:
-        """The primary told of a flow whose SYN we have not seen: the mirror lost it, or it is under way."""
-        if record.attempt < 2 or not record.data_len or len(self.flows) >= self._settings.max_flows:
+    def _inject_syn(self, flow: Flow | None, record: Any, now_ns: int) -> None:
+        """The primary told of a flow whose SYN we have not seen (the mirror lost it, or it is under way), or
+        that our stack has not answered (it met a connection of the past)."""
+        if record.attempt < 2 or not record.data_len:
             return
         syn = bytes(ffi.buffer(record.data, record.data_len))
         pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
         kind = lib.ftt_core_parse(ffi.from_buffer("uint8_t[]", syn), len(syn), len(syn), pkt, seg)
-        wanted = bytes(ffi.buffer(ffi.addressof(record, "key")))
-        if (
-            kind != lib.FTT_PARSED_TCP
-            or seg.flags & (lib.TCP_SYN | lib.TCP_ACK) != lib.TCP_SYN
-            or seg.seq != record.irs
-        ):
+        is_syn = seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN
+        if kind != lib.FTT_PARSED_TCP or not is_syn or seg.seq != record.irs:
             return
-        key, name, known = self.find(pkt, True)
-        if name != wanted or known is not None:
+        key, name, _ = self.find(pkt, True)
+        if name != bytes(ffi.buffer(ffi.addressof(record, "key"))):
             return
-        flow = self.flows[name] = Flow(key, name, now_ns)
-        lib.ftt_core_flow_init(flow.state, record.irs, now_ns)
-        self._half_open += 1
-        self.n["flows_opened"] += 1
-        seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
-        lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
+        if flow is None:
+            if name in self.flows or len(self.flows) >= self._settings.max_flows:
+                self.n["flows_refused"] += name not in self.flows
+                return
+            flow = self.flows[name] = Flow(key, name, now_ns)
+            lib.ftt_core_flow_init(flow.state, record.irs, now_ns)
+            self._half_open += 1
+            self.n["flows_opened"] += 1
+            seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
+            lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
         self._world.emit(syn, False)
         self.n["injected"] += 1
 
@@ -109,8 +111,8 @@ class PairFlows(TcpFlows):
             if self.mode is EngineMode.PAIRED:
                 actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
                 self.act(flow, actions, now_ns)
-            if flow.held:
-                self.act(flow, lib.FTT_ACT_RELEASE, now_ns)
+            self.retain_tick(flow, now_ns)
+            self.act(flow, lib.FTT_ACT_RELEASE if flow.held else 0, now_ns)
 
     def sweep(self, now_ns: int) -> None:
         """Forget flows that ended, never began, or are silent for too long."""
@@ -148,6 +150,7 @@ class PairFlows(TcpFlows):
             if not flow.closed:
                 actions = lib.ftt_core_flow_takeover(flow.state)
                 kicked += bool(actions)
+                self.retain_release(flow, now_ns)
                 self.act(flow, actions, now_ns)
         self.n["kicked"] += kicked
         return kicked

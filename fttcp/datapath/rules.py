@@ -186,19 +186,22 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     to, on any port: with one UDP port in the group, all UDP is asked about."""
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
     queue = _queue(group.queue_in, group.workers)
-    matches = [f"-p tcp {ports}" for ports in _port_matches(group.ports_of("tcp"))]
+    rules = [f"-p tcp {ports} -j {queue}" for ports in _port_matches(group.ports_of("tcp"))]
     if group.ports_of("udp"):
-        matches.append("-p udp")
+        rules.append(f"-p udp -j {_queue(group.queue_in, 1)}")
     for address in addresses:
         for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
-            yield from (f"-A {chain} -i {interface} -d {address} {match} -j {queue}" for match in matches)
+            yield from (f"-A {chain} -i {interface} -d {address} {rule}" for rule in rules)
 
 
 def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
     """All that leaves the host under a service address, whatever it is: it needs the lease."""
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
-    queue = _queue(group.queue_out, group.workers)
-    yield from (f"-A {chain} ! -o lo -s {address} -j {queue}" for address in addresses)
+    rules = [f"-j {_queue(group.queue_out, group.workers)}"]
+    if group.ports_of("udp") and group.workers > 1:
+        rules.insert(0, f"-p udp -j {_queue(group.queue_out, 1)}")
+    for address in addresses:
+        yield from (f"-A {chain} ! -o lo -s {address} {rule}" for rule in rules)
 
 
 def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:
@@ -208,7 +211,9 @@ def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:
 
 
 def _queue(first: int, workers: int) -> str:
-    """Hashing over several queues is symmetric: both directions of a flow meet the same worker."""
+    """Hashing over several queues is symmetric: both directions of a flow meet the same worker. Each kernel
+    hashes with a number of its own, so a flow's workers differ between the nodes. The backup's is known by
+    the mirrored SYN of a TCP flow; nothing of UDP is mirrored, so UDP goes to the first worker on both."""
     return (
         f"NFQUEUE --queue-num {first}"
         if workers == 1

@@ -15,6 +15,7 @@ from fttcp.core.model import EngineMode
 from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
 from fttcp.datapath.compare import OURS, THEIRS, Output, ahead
 from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
+from fttcp.datapath.retain import Retained
 
 LAG_SAMPLES = 1024
 _DROPS = {
@@ -106,6 +107,8 @@ class TcpFlows:
             self.n["hold_overflow"] += 1
             self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
             flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
+            if flow.held and self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
+                self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
             return
         flow.held.append(Held(arrival, now_ns))
         flow.state.held_since_ns = flow.held[0].since_ns
@@ -179,7 +182,9 @@ class TcpFlows:
             self._dirty[flow] = None
 
     def _inject(self, flow: Flow) -> None:
-        length = lib.ftt_core_build_for_stack(flow.state, flow.key, self.mode, self._bare)
+        length = lib.ftt_core_build_for_stack(
+            flow.state, flow.retained.state, flow.key, self.mode, self._bare
+        )
         self._world.emit(bytes(ffi.buffer(self._bare, length)), False)
         self.n["injected"] += 1
 
@@ -188,6 +193,15 @@ class TcpFlows:
             self.n["drop_lease"] += 1
             return
         length = lib.ftt_core_build_for_client(flow.state, flow.key, self.mode, self._bare)
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["emitted"] += 1
+
+    def _fin(self, flow: Flow, now_ns: int) -> None:
+        """Send the FIN that was kept back; without a lease the stack will send it again."""
+        if not self._world.may_emit(now_ns):
+            self.n["drop_lease"] += 1
+            return
+        length = lib.ftt_core_build_fin(flow.state, flow.key, self.mode, self._bare)
         self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
         self.n["emitted"] += 1
 
@@ -210,6 +224,8 @@ class TcpFlows:
             self._ack_client(flow, now_ns)
         if actions & lib.FTT_ACT_NUDGE:
             self._nudge(flow, now_ns)
+        if actions & lib.FTT_ACT_FIN:
+            self._fin(flow, now_ns)
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)
@@ -218,7 +234,9 @@ class TcpFlows:
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1
-        if flow.held or (not flow.closed and lib.ftt_core_flow_waits(state)):
+        waits = not flow.closed and lib.ftt_core_flow_waits(state)
+        kept = flow.retained.state
+        if flow.held or waits or (kept.window and kept.n):
             self.waiting.setdefault(flow)
         else:
             self.waiting.pop(flow, None)
@@ -295,10 +313,12 @@ class TcpFlows:
         actions = edit.actions
         if verdict == lib.FTT_PASS:
             flow.bytes_in += seg.len
+            lib.ftt_core_retained_limit(flow.retained.state, flow.state, seg, edit)
             self._pass_edited(flow, arrival, edit)
         else:
             self._drop_for(arrival, edit.drop)
         self._track_half_open(flow, established)
+        self._retain_acked(flow, seg, now_ns)
         self.act(flow, actions, now_ns)
 
     def _pass(self, arrival: Arrival, counter: str) -> None:
@@ -308,8 +328,11 @@ class TcpFlows:
 
     def _begin(self, key: Any, name: bytes, seg: Any, now_ns: int) -> Flow | None:
         """A SYN makes a flow; the half-open and the whole table are bounded."""
-        if len(self.flows) >= self._settings.max_flows or self._half_open >= self._settings.max_half_open:
+        if self._half_open >= self._settings.max_half_open:
             self.n["syn_floods"] += 1
+            return None
+        if len(self.flows) >= self._settings.max_flows:
+            self.n["flows_refused"] += 1
             return None
         flow = self.flows[name] = Flow(key, name, now_ns)
         lib.ftt_core_flow_init(flow.state, seg.seq, now_ns)
@@ -350,6 +373,7 @@ class TcpFlows:
             self.mode is EngineMode.BACKUP or flow.state.protection == Protection.PROTECTED
         ):
             self._compare_output(flow, arrival, now_ns)
+        self._retain_output(flow, arrival, now_ns)
         flow.bytes_out += seg.len
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
@@ -359,6 +383,8 @@ class TcpFlows:
             self._hold(flow, arrival, now_ns)
         else:
             self._drop_for(arrival, edit.drop)
+        if edit.actions & lib.FTT_ACT_RESET:  # a connection of the past
+            self._reset_stack(key, seg.ack)
         self._track_half_open(flow, established)
         self.act(flow, edit.actions, now_ns)
 
@@ -378,11 +404,67 @@ class TcpFlows:
     def _begin_again(self, flow: Flow, now_ns: int) -> None:
         """The stack took a new connection under an old key: what belonged to the old one goes."""
         self._drop_held(flow)
-        flow.output = Output()
+        flow.output, flow.retained = Output(), Retained()
         flow.closed = False
         flow.created_ns = now_ns
         flow.bytes_in = flow.bytes_out = flow.divergences = 0
         self.n["flows_opened"] += 1
+
+    # ---- output retained for a takeover
+
+    def _retain_output(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
+        """Backup: keep what the client does not have. Later, when the stack repairs itself: no more."""
+        seg, state, kept = arrival.seg, flow.state, flow.retained
+        seq = (seg.seq - state.hard.delta) & 0xFFFFFFFF
+        if self.mode is not EngineMode.BACKUP:
+            if seg.len and lib.ftt_core_retained_superseded(kept.state, seq, now_ns):
+                kept.stop()
+        elif (
+            seg.len
+            and arrival.whole
+            and state.protection == Protection.PROTECTED
+            and not seg.flags & lib.TCP_RST
+            and self._settings.max_retained
+        ):
+            start = arrival.pkt.payload
+            self.n["retained"] += bool(
+                kept.add(state.client_acked, seq, arrival.data[start : start + seg.len])
+            )
+
+    def _retain_acked(self, flow: Flow, seg: Any | None, now_ns: int) -> None:
+        """Drop what the client has; after a takeover send more."""
+        kept = flow.retained
+        gone = kept.ack(flow.state.client_acked)
+        if gone and seg:
+            more = lib.ftt_core_retained_more(kept.state, flow.state, seg, gone, now_ns)
+            self._send_retained(flow, more, now_ns)
+
+    def retain_release(self, flow: Flow, now_ns: int) -> None:
+        """A takeover: begin to send what is retained."""
+        self._retain_acked(flow, None, now_ns)
+        kept, state = flow.retained.state, flow.state
+        if kept.n:
+            first = lib.ftt_core_retained_begin(kept, state, now_ns)
+            self._send_retained(flow, first, now_ns)
+
+    def retain_tick(self, flow: Flow, now_ns: int) -> None:
+        """Time passed: send again to a client that has fallen silent."""
+        more = lib.ftt_core_retained_tick(flow.retained.state, now_ns)
+        self._send_retained(flow, more, now_ns)
+
+    def _send_retained(self, flow: Flow, count: int, now_ns: int) -> None:
+        mss = flow.state.mss
+        if not count or not mss or not self._world.may_emit(now_ns):
+            return
+        out = ffi.new("uint8_t[]", lib.FTT_BARE_MAX + mss)
+        while count:
+            seq, payload = flow.retained.take(min(count, mss))
+            length = lib.ftt_core_build_data(
+                flow.state, flow.key, self.mode, seq, payload, len(payload), now_ns, out
+            )
+            self._world.emit(bytes(ffi.buffer(out, length)), True)
+            self.n["retained_released"] += 1
+            count -= len(payload)
 
     # ---- comparison of outputs
 

@@ -128,6 +128,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         max_held=limits.max_held,
         max_held_total=limits.max_held_total,
         max_udp_bytes=limits.max_udp_bytes,
+        max_retained=limits.max_retained_bytes,
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
         detach_divergent=group.divergence == "detach",

@@ -90,6 +90,12 @@ static struct side *other(struct side *s)
 
 /* --- what must hold ------------------------------------------------------------------------------------ */
 
+/* May the client learn that this side's server has ended its output? (I3) */
+static bool end_is_free(const struct side *s)
+{
+	return s->mode != FTT_MODE_PAIRED || s->flow.protection != FTT_PROTECTED || ftt_fin_alike(&s->flow);
+}
+
 static void shown_to_client(struct side *s, const struct ftt_seg *g, const struct ftt_edit *e)
 {
 	uint16_t wnd = e->change & FTT_EDIT_WND ? e->wnd : g->wnd;
@@ -99,6 +105,7 @@ static void shown_to_client(struct side *s, const struct ftt_seg *g, const struc
 
 	MUST(s->alive && ftt_flow_emits(s->mode));
 	MUST(seq + s->flow.hard.delta == g->seq);
+	MUST(!(g->flags & TCP_FIN) || e->change & FTT_EDIT_FIN || end_is_free(s));
 	if (s->mode == FTT_MODE_PAIRED) {
 		MUST(s->flow.protection != FTT_OPENING && s->flow.protection != FTT_DETACHING);
 		if (s->flow.protection == FTT_PROTECTED && g->flags & TCP_ACK)
@@ -167,8 +174,10 @@ static void own_segment(struct side *s, const struct ftt_bare *b)
 {
 	struct ftt_seg g = {.flags = b->flags, .seq = b->seq + s->flow.hard.delta, .ack = b->ack, .wnd = b->wnd};
 
-	MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO);
-	MUST(b->flags == TCP_ACK && seq_leq(b->ack - w.irs, s->has));
+	MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO || b->flags & TCP_FIN);
+	MUST((b->flags & ~TCP_FIN) == TCP_ACK && seq_leq(b->ack - w.irs, s->has));
+	if (b->flags & TCP_FIN)
+		MUST(s->flow.bits & FTT_F_LOCAL_FIN && b->seq + 1 == s->flow.fin_end && end_is_free(s));
 	if (b->sack_left != b->sack_right)
 		MUST(seq_gt(b->sack_left, b->ack) && seq_gt(b->sack_right, b->sack_left) && seq_leq(b->sack_right - w.irs, s->has));
 	shown_to_client(s, &g, &(struct ftt_edit){.change = FTT_EDIT_SEQ, .seq = b->seq});
@@ -202,6 +211,10 @@ static void act(struct side *s, uint32_t actions)
 		ftt_bare_nudge(&s->flow, &k, &b);
 		own_segment(s, &b);
 	}
+	if (actions & FTT_ACT_FIN) {
+		ftt_bare_fin(&s->flow, &k, s->mode, &b);
+		own_segment(s, &b);
+	}
 	if (actions & FTT_ACT_RELEASE)
 		release(s);
 }
@@ -232,7 +245,13 @@ static void deliver(struct side *s, struct ftt_seg g)
 			act(s, e.actions);
 		return;
 	}
-	MUST(!(e.change & (FTT_EDIT_SEQ | FTT_EDIT_TSVAL | FTT_EDIT_WND)));
+	MUST(!(e.change & (FTT_EDIT_SEQ | FTT_EDIT_TSVAL | FTT_EDIT_FIN)));
+	if (e.change & FTT_EDIT_WND) { /* the acknowledgement is lowered, the client's edge stays, or shrinks by what the field cannot say */
+		uint64_t lowered = (uint32_t)(g.ack - ((e.change & FTT_EDIT_ACK ? e.ack : g.ack) - s->flow.hard.delta));
+
+		MUST(clamp && e.wnd > g.wnd);
+		MUST((uint64_t)e.wnd << s->flow.hard.client_wscale <= ((uint64_t)g.wnd << s->flow.hard.client_wscale) + lowered);
+	}
 	if (g.flags & TCP_ACK && s->flow.bits & FTT_F_MAPPED) {
 		uint32_t ack = e.change & FTT_EDIT_ACK ? e.ack : g.ack;
 
@@ -292,6 +311,7 @@ static void stack_sends(struct side *s)
 	from = kind & 1 && s->sent > back ? s->sent - back : s->sent;
 	s->ts += kind & 7;
 	g.len = kind & 8 ? byte() * 4 : 0;
+	g.whole = !(kind & 4);
 	if (!s->spoke && (!s->synack || (kind & 0xf0) == 0x70)) {
 		s->syn_wnd = s->synack ? s->syn_wnd : (uint16_t)room;
 		s->synack = true;

@@ -112,12 +112,14 @@ bool ftt_core_flow_waits(const struct ftt_flow *f)
 
 /* --- segments of our own -------------------------------------------------------------------------- */
 
-size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
+				uint8_t *out)
 {
 	struct ftt_bare b;
 
 	f->delivered_ack = ftt_deliverable(f, mode);
 	ftt_bare_for_stack(f, key, f->delivered_ack, &b);
+	b.wnd = ftt_retained_wnd(r, f, b.wnd);
 	return ftt_build_bare(out, &b);
 }
 
@@ -135,6 +137,64 @@ size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8
 
 	ftt_bare_nudge(f, key, &b);
 	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_fin(f, key, mode, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
+			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_data(f, key, mode, seq, len, now_ns, &b);
+	return ftt_build_segment(out, &b, payload, len);
+}
+
+uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len)
+{
+	return ftt_retained_add(r, acked, seq, len, FTT_RETAIN_MAX);
+}
+
+uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked)
+{
+	return ftt_retained_ack(r, acked);
+}
+
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
+{
+	return ftt_retained_begin(r, f, now_ns);
+}
+
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
+				uint64_t now_ns)
+{
+	return ftt_retained_more(r, f, s, gone, now_ns);
+}
+
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns)
+{
+	return ftt_retained_tick(r, now_ns);
+}
+
+void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+{
+	ftt_retained_limit(r, f, s, e);
+}
+
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns)
+{
+	return ftt_retained_superseded(r, seq, now_ns);
+}
+
+void ftt_core_retained_stop(struct ftt_retained *r)
+{
+	ftt_retained_stop(r);
 }
 
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out)

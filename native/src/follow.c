@@ -14,32 +14,45 @@
 
 /* --- records --------------------------------------------------------------------------------- */
 
-/* The primary told of a flow whose SYN we have not seen: the mirror lost it, or it is under way. */
-static void inject_syn(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+/*
+ * The primary told of a flow whose SYN we have not seen (the mirror lost it, or it is under way), or that
+ * our stack has not answered (it met a connection of the past).
+ */
+static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_pkt k;
 	struct ftt_seg s;
-	struct ftt_tcp *c;
 
-	/* one worker injects; the stack's answer then shows which of them owns the flow */
-	if (r->attempt < 2 || w->index || !r->data_len)
+	/* if no worker has it, one of them injects; the stack's answer then shows which of them owns the flow */
+	if (r->attempt < 2 || (!c && w->index) || !r->data_len)
 		return;
 	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||
 	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != r->irs ||
 	    memcmp(k.src, r->key.client, 16) || memcmp(k.dst, r->key.service, 16) || k.sport != r->key.client_port ||
-	    k.dport != r->key.service_port || w->table.n >= w->e->cfg.max_flows)
+	    k.dport != r->key.service_port)
 		return;
-	c = ftt_table_add(&w->table, &r->key, now_ns);
-	if (!c)
-		return;
-	ftt_flow_init(&c->flow, r->irs, now_ns);
-	w->table.half_open++;
-	w->n.flows_opened++;
-	s.mode = FTT_MODE_BACKUP;
-	ftt_client_syn(&c->flow, &s);
-	c->peer_worker = from;
+	if (!c) {
+		if (w->table.n >= w->e->cfg.max_flows || !(c = ftt_table_add(&w->table, &r->key, now_ns))) {
+			w->n.flows_refused++;
+			return;
+		}
+		ftt_flow_init(&c->flow, r->irs, now_ns);
+		w->table.half_open++;
+		w->n.flows_opened++;
+		s.mode = FTT_MODE_BACKUP;
+		ftt_client_syn(&c->flow, &s);
+		c->peer_worker = from;
+	}
 	ftt_emit_small(&w->emit, r->data, r->data_len);
 	w->n.injected++;
+}
+
+static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	if (c)
+		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
+	if (!c || !(c->flow.bits & FTT_F_SYNACK))
+		inject_syn(w, c, r, from, now_ns);
 }
 
 static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
@@ -55,10 +68,8 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	case FTT_REC_OPEN:
 		if (c && c->flow.protection == FTT_DETACHED)
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n); /* an OPEN that was overtaken */
-		else if (c)
-			ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
 		else
-			inject_syn(w, r, from, now_ns);
+			backup_open(w, c, r, from, now_ns);
 		break;
 	case FTT_REC_PROBE:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
@@ -152,8 +163,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = c->wait_next;
 		if (w->mode == FTT_MODE_PAIRED)
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
-		if (c->held)
-			ftt_tcp_act(w, c, FTT_ACT_RELEASE, now_ns);
+		ftt_retain_tick(w, c, now_ns);
+		ftt_tcp_act(w, c, c->held ? FTT_ACT_RELEASE : 0, now_ns);
 	}
 }
 
@@ -207,6 +218,7 @@ static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
 		if (c->closed)
 			continue;
 		kicked += !!actions;
+		ftt_retain_release(w, c, now_ns);
 		ftt_tcp_act(w, c, actions, now_ns);
 	}
 	w->n.kicked += kicked;

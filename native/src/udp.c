@@ -53,7 +53,7 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	struct ftt_udp_session *u, **b = bucket(t, k);
 
 	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
-		w->n.drop_bound++;
+		w->n.flows_refused++;
 		return NULL;
 	}
 	u->key = *k;

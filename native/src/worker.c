@@ -247,6 +247,7 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->table.bucket) {
 		while (w->table.all)
 			ftt_tcp_forget(w, w->table.all, false);
+		ftt_udp_forget_all(w);
 		ftt_tcp_free_spent(w);
 		ftt_udp_close(&w->udp);
 	}

@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
+#include "fttcp/retain.h"
 #include "nfq.h"
 #include "udp.h"
 
@@ -30,6 +31,12 @@ struct ftt_held {
 	uint32_t len;
 	uint8_t *bytes; /* the packet, when its header may have to be edited; else NULL */
 	uint8_t small[FTT_NFQ_HEADERS];
+};
+
+/* Bytes of a stream in a ring, each at its sequence number modulo the size. */
+struct ftt_store {
+	uint8_t *bytes;
+	uint32_t size; /* a power of two, or 0 */
 };
 
 struct ftt_tcp {
@@ -51,6 +58,8 @@ struct ftt_tcp {
 	uint32_t divergences;
 	struct ftt_digest digest;
 	struct ftt_ring *ring;                 /* primary with comparison on */
+	struct ftt_retained retained;          /* backup: output that the client does not have */
+	struct ftt_store store;                /* ... its bytes */
 };
 
 struct ftt_table {
@@ -80,6 +89,7 @@ struct ftt_worker {
 	struct ftt_held *spent; /* to be freed when the verdicts are out */
 	uint32_t held_now;
 	uint32_t held_bytes; /* of copies */
+	uint64_t retained_bytes; /* of rings */
 	uint64_t next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_counters n;
@@ -106,7 +116,7 @@ struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k);
 struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns);
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c);
 
-/* tcp.c */
+/* tcp.c, hold.c, act.c */
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns);
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -131,6 +141,18 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; returns the number of flows taken over. */
 uint32_t ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns);
+
+/* retain.c: a backup's output, for a takeover */
+void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		       const struct ftt_seg *s);
+/* What the client has is dropped; after a takeover more is sent. `s`: the segment that told, or NULL. */
+void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns);
+/* A takeover: begins to send. */
+void ftt_retain_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* The stack repairs by itself. */
+void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c);
+void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c);
 
 /* compare.c: output checksums */
 void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,

@@ -109,11 +109,11 @@ void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
 
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
-	(void)m;
-	(void)packet;
-	(void)to_client;
-	MODEL_CHECK(false, "UDP in a model of TCP, %zu bytes", len);
-	return -1;
+	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
+
+	MODEL_CHECK(to_client, "%s: %zu bytes for its own stack, in a model of TCP", n->name, len);
+	n->to_client(n, wire_new(packet, (uint32_t)len));
+	return 0;
 }
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
@@ -164,6 +164,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	cfg->idle_timeout_ns = cfg->udp_idle_timeout_ns = 7200000 * MS;
 	cfg->max_flows = cfg->max_half_open = 16;
 	cfg->max_held = cfg->max_held_total = 256;
+	cfg->max_retained = 1 << 20;
 	cfg->compare = 1;
 	atomic_store(&n->engine.shared.vouched, 1);
 	n->worker.e = &n->engine;

@@ -65,6 +65,14 @@ void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 	print_hex(bytes, len);
 }
 
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	(void)m;
+	printf("emit %s ", to_client ? "client" : "stack");
+	print_hex(packet, len);
+	return 0;
+}
+
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
 	uint8_t bytes[1024];
@@ -133,7 +141,7 @@ static void set(const char *name, uint64_t value)
 	const struct { const char *name; uint64_t *big; uint32_t *small; uint8_t *flag; } fields[] = {
 		{.name = "detach_after_ns", .big = &c->detach_after_ns}, {.name = "end_grace_ns", .big = &c->end_grace_ns},
 		{.name = "open_timeout_ns", .big = &c->open_timeout_ns},
-		{.name = "idle_timeout_ns", .big = &c->idle_timeout_ns}, {.name = "max_flows", .small = &c->max_flows},
+		{.name = "max_retained", .big = &c->max_retained}, {.name = "idle_timeout_ns", .big = &c->idle_timeout_ns}, {.name = "max_flows", .small = &c->max_flows},
 		{.name = "max_half_open", .small = &c->max_half_open}, {.name = "max_held", .small = &c->max_held},
 		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->force_iss},
 		{.name = "force_ts", .small = &c->force_ts}, {.name = "compare", .flag = &c->compare},

@@ -168,17 +168,82 @@ static void test_fin_waits_for_the_backups_server(const struct ends *x)
 	make_primary(&f, x, MS);
 	CHECK_EQ(step(&f, fin, 2 * MS), FTT_HOLD);
 	CHECK_EQ(f.end_since_ns, 2 * MS);
-	ftt_primary_record(&f, &r, MS);
-	CHECK_EQ(gate(&f, fin, 3 * MS), FTT_HOLD); /* all bytes, but no end */
-	CHECK_EQ(f.end_since_ns, 2 * MS);
+	ftt_primary_record(&f, &r, 3 * MS);
+	CHECK_EQ(gate(&f, fin, 4 * MS), FTT_HOLD); /* all bytes, but no end */
+	CHECK_EQ(f.end_since_ns, 3 * MS); /* it came nearer */
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, MS);
-	CHECK_EQ(gate(&f, fin, 3 * MS), FTT_HOLD); /* an end, but elsewhere */
+	ftt_primary_record(&f, &r, 4 * MS);
+	CHECK_EQ(gate(&f, fin, 4 * MS), FTT_HOLD); /* an end, but elsewhere */
+	CHECK_EQ(f.end_since_ns, 3 * MS);
 	r.snd_nxt++;
-	ftt_primary_record(&f, &r, MS);
-	CHECK_EQ(gate(&f, fin, 3 * MS), FTT_PASS);
+	ftt_primary_record(&f, &r, 4 * MS);
+	CHECK_EQ(gate(&f, fin, 5 * MS), FTT_PASS);
+	CHECK_EQ(edit.change & FTT_EDIT_FIN, 0);
 	CHECK_EQ(f.end_since_ns, 0);
 	CHECK_EQ(edit.actions, 0); /* the client has not ended its side */
+}
+
+/* A primary whose last data went to the client without the FIN that came with it. */
+static void owe_a_fin(struct ftt_flow *f, const struct ends *x)
+{
+	struct ftt_seg last = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
+
+	last.whole = true;
+	make_primary(f, x, MS);
+	CHECK_EQ(step(f, last, 2 * MS), FTT_PASS);
+	CHECK(edit.change & FTT_EDIT_FIN);
+	CHECK_EQ(f->end_since_ns, 2 * MS);
+}
+
+static void test_data_goes_ahead_of_its_fin(const struct ends *x)
+{
+	struct ftt_seg again = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
+	struct ftt_record r = commit_of(x, 0, 1000, 9);
+	struct ftt_key key = {.proto = 6};
+	struct ftt_flow f;
+	struct ftt_bare b;
+
+	owe_a_fin(&f, x);
+	again.whole = true;
+	CHECK_EQ(step(&f, again, 3 * MS), FTT_PASS); /* sent again: the same */
+	CHECK(edit.change & FTT_EDIT_FIN);
+	r.flags = FTT_REC_FIN;
+	CHECK(ftt_primary_record(&f, &r, 4 * MS) & FTT_ACT_FIN);
+	CHECK_EQ(f.end_since_ns, 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, 4 * MS) & FTT_ACT_FIN, 0); /* once */
+	ftt_bare_fin(&f, &key, FTT_MODE_PAIRED, &b);
+	CHECK_EQ(b.seq, x->service_iss + 1 + 8);
+	CHECK_EQ(b.flags, TCP_FIN | TCP_ACK);
+	CHECK_EQ(step(&f, again, 5 * MS), FTT_PASS);
+	CHECK_EQ(edit.change & FTT_EDIT_FIN, 0);
+}
+
+static void test_owed_fin_is_paid_when_the_flow_goes_on_alone(void)
+{
+	struct ftt_record detached = record_of(&plain, FTT_REC_DETACHED);
+	struct ftt_flow f;
+
+	owe_a_fin(&f, &plain);
+	CHECK(ftt_flow_solo(&f) & FTT_ACT_FIN);
+	owe_a_fin(&f, &plain);
+	ftt_flow_detach(&f, FTT_WHY_END, 3 * MS);
+	CHECK(ftt_primary_record(&f, &detached, 4 * MS) & FTT_ACT_FIN);
+}
+
+static void test_data_goes_ahead_of_its_fin_only_under_the_output_rule(void)
+{
+	struct ftt_seg last = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 10, 3);
+	struct ftt_record r = commit_of(&plain, 9, 1000, 0);
+	struct ftt_flow f;
+
+	last.whole = true;
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(step(&f, last, MS), FTT_HOLD);
+	CHECK_EQ(f.bits & FTT_F_FIN_OWED, 0);
+	r.rcv_nxt++;
+	ftt_primary_record(&f, &r, MS);
+	CHECK_EQ(gate(&f, last, MS), FTT_PASS);
+	CHECK(edit.change & FTT_EDIT_FIN);
 }
 
 static void test_fin_still_obeys_the_output_rule(void)
@@ -333,6 +398,7 @@ int main(void)
 		test_syn_of_a_new_connection_under_an_old_key(all_ends[i]);
 		test_output_waits_for_the_commit(all_ends[i]);
 		test_fin_waits_for_the_backups_server(all_ends[i]);
+		test_data_goes_ahead_of_its_fin(all_ends[i]);
 		test_clients_reset_must_be_exact(all_ends[i]);
 		test_nothing_is_learnt_from_nonsense(all_ends[i]);
 	}
@@ -342,6 +408,8 @@ int main(void)
 	test_nothing_overtakes_what_is_held();
 	test_output_by_protection();
 	test_fin_still_obeys_the_output_rule();
+	test_owed_fin_is_paid_when_the_flow_goes_on_alone();
+	test_data_goes_ahead_of_its_fin_only_under_the_output_rule();
 	test_reset_waits_for_the_backups_server();
 	test_closed_when_both_ends_are_acknowledged();
 	test_smaller_window_of_both_at_each_scale();

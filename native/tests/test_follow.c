@@ -182,6 +182,19 @@ static void test_without_timestamps_none_are_touched(void)
 	CHECK_EQ(f.hard.ts_delta, 0);
 }
 
+static void test_a_connection_of_the_past_is_ended_in_the_stack(void)
+{
+	struct ftt_flow f;
+
+	ftt_flow_init(&f, plain.irs, MS);
+	CHECK_EQ(step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS), FTT_PASS);
+	CHECK_EQ(step(&f, from_server(FTT_MODE_BACKUP, TCP_ACK, 77, 4711, 0), MS), FTT_DROP); /* out of TIME-WAIT */
+	CHECK_EQ(edit.actions, FTT_ACT_RESET);
+	CHECK_EQ(step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS), FTT_DROP);
+	CHECK_EQ(step(&f, from_server(FTT_MODE_BACKUP, TCP_ACK, plain.backup_iss + 1, plain.irs + 1, 0), MS), FTT_DROP);
+	CHECK_EQ(edit.actions & FTT_ACT_RESET, 0); /* this one's own */
+}
+
 int main(void)
 {
 	for (size_t i = 0; i < 2; i++) {
@@ -196,5 +209,6 @@ int main(void)
 	}
 	test_nothing_reaches_the_backup_before_both_spaces_are_known();
 	test_without_timestamps_none_are_touched();
+	test_a_connection_of_the_past_is_ended_in_the_stack();
 	return 0;
 }

@@ -50,6 +50,8 @@ static void check_cuts(const struct packet *p, enum ftt_parsed whole)
 			continue;
 		CHECK(cap >= k.payload);
 		CHECK(!memcmp(&k, &k2, sizeof(k)));
+		CHECK(s.whole && !s2.whole);
+		s2.whole = true;
 		CHECK(!memcmp(&s, &s2, sizeof(s)));
 	}
 	for (uint32_t len = 0; len < p->len; len++) {

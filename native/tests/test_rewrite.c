@@ -17,14 +17,14 @@ static const uint8_t timestamps_odd_sack_even[] = {1, 8, 10, 0, 0, 0, 1, 0, 0, 0
 static struct packet build(int family, const uint8_t *options, uint32_t n)
 {
 	struct packet_spec w = {.family = family, .sport = 80, .dport = 40000, .wnd = 0xffff, .seq = 0xffffffff,
-				.ack = 0x7fffffff, .flags = TCP_ACK, .options = options, .options_len = n,
+				.ack = 0x7fffffff, .flags = TCP_ACK | TCP_FIN, .options = options, .options_len = n,
 				.payload = body, .payload_len = sizeof(body)};
 
 	return packet_tcp(&w);
 }
 
 static const struct ftt_edit all = {.change = FTT_EDIT_SEQ | FTT_EDIT_ACK | FTT_EDIT_TSVAL | FTT_EDIT_TSECR |
-					      FTT_EDIT_SACK | FTT_EDIT_WND,
+					      FTT_EDIT_SACK | FTT_EDIT_WND | FTT_EDIT_FIN,
 				    .seq = 0x12345678, .ack = 0xfedcba98, .tsval = 0x80000000, .tsecr = 0xffff0000,
 				    .sack_add = 0xfffffff8, .wnd = 1};
 
@@ -35,6 +35,7 @@ static void check_edited(const uint8_t *p, const struct ftt_pkt *k)
 	CHECK_EQ(get_be32(p + k->l4 + 4), all.seq);
 	CHECK_EQ(get_be32(p + k->l4 + 8), all.ack);
 	CHECK_EQ(get_be16(p + k->l4 + 14), all.wnd);
+	CHECK_EQ(p[k->l4 + 13], TCP_ACK);
 	CHECK_EQ(get_be32(p + k->ts_at), all.tsval);
 	CHECK_EQ(get_be32(p + k->ts_at + 4), all.tsecr);
 	for (int i = 0; i < 4; i++)
@@ -62,7 +63,7 @@ static void test_all_edits(const uint8_t *options, uint32_t n)
 
 static void test_each_edit_alone(void)
 {
-	for (uint32_t bit = 1; bit <= FTT_EDIT_WND; bit <<= 1) {
+	for (uint32_t bit = 1; bit <= FTT_EDIT_FIN; bit <<= 1) {
 		struct packet p = build(6, odd, sizeof(odd)), damaged, before;
 		struct ftt_edit e = all;
 		struct ftt_pkt k;

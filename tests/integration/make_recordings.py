@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
 
 from lab.lifecycle import Lab
@@ -22,19 +22,25 @@ SPACES = {
     "shifted": ("experiment.service_iss=4294910000", "experiment.service_ts=5000"),
 }
 SIZE = 100_000
+TALK = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as sock, sock.makefile("rb") as heard:
+    for number in range(5):
+        sock.sendall(b"hello %d\\n" % number)
+        assert heard.readline() == b"hello %d\\n" % number
+"""
 
 
 def traffic(lab: Lab) -> None:
     """Move some bytes both ways, and crash the primary while more of them are under way."""
     url = f"http://{SERVICE4}/f"
     lab.exec("client", ["curl", "-sS", "-m", "20", "-o", "/dev/null", url])
-    talk = "(for i in 1 2 3 4 5; do echo hello $i; sleep 0.05; done)"
-    lab.exec("client", ["sh", "-c", f"{talk} | socat -t1 - TCP6:[{SERVICE6}]:7"])
-    slow = ["curl", "-sS", "-m", "20", "--limit-rate", "50k", "-o", "/dev/null", url]
-    with lab.popen("client", slow, stdout=subprocess.DEVNULL) as curl:
-        time.sleep(0.6)
+    lab.exec("client", [sys.executable, "-c", TALK, SERVICE6, "7"])
+    slow = ["curl", "-sS", "-m", "20", "--limit-rate", "50k", url]
+    with lab.popen("client", slow, stdout=subprocess.PIPE) as curl:
+        curl.stdout.read(SIZE // 3)
         lab.fault("crash-host", "alpha")
-        curl.wait()
+        curl.communicate()
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lab.campaign import Choice, Report, again, percentiles, plan, run_seeds
+import shlex
+
+from lab.campaign import Choice, Report, again, percentiles, plan, run_seeds, summary
 from lab.experiment import DISTURBANCES, Case, Outcome
 from lab.workloads.registry import WORKLOADS, serve_specs
 
@@ -44,6 +46,32 @@ def test_report() -> None:
     failure = told["failures"][0]
     assert (failure["seed"], failure["workload"], failure["fault"]) == (4, "echo", "switchover")
     assert "byte 7" in failure["why"]
+
+
+def test_a_run_is_done_again_with_all_its_settings() -> None:
+    """The line is what a shell needs: the settings come out of it as they went in."""
+    settings = ("timing={ heartbeat_ms = 10 }", 'divergence="detach"', "workers=2")
+    words = shlex.split(again(plan(42, Choice()), settings))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == list(settings)
+
+
+def test_flows_that_were_let_go_are_told() -> None:
+    """They are counted by reason over all runs, and a run that had some is listed though it survived."""
+    report = Report(settings=("workers=2",))
+    report.add(Outcome(Case("echo", "none", seed=3), ok=True))
+    report.add(Outcome(Case("many", "none", seed=4), ok=True, detached={"commit-lag": 2}, directory="here"))
+    failed = Outcome(Case("echo", "crash-host", seed=5), detached={"commit-lag": 1, "peer-end": 1})
+    failed.fail("reset", "by the peer")
+    report.add(failed)
+    told = report.as_dict()
+    assert told["detached"] == {"commit-lag": 3, "peer-end": 1}
+    assert [(run["seed"], run["detached"]) for run in told["detached_runs"]] == [
+        (4, {"commit-lag": 2}),
+        (5, {"commit-lag": 1, "peer-end": 1}),
+    ]
+    text = summary(told)
+    assert "2 of 3 runs survived, 0 with wrong bytes, flows detached: 3 commit-lag, 1 peer-end" in text
+    assert "evidence in here" in text and "--seed 4" in text and "--set workers=2" in text
 
 
 def test_percentiles() -> None:

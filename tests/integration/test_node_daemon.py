@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.errors import LabError
+from lab.hosts import await_condition
 from tests.integration.netns import Namespace, needs_root
 
 pytestmark = needs_root
@@ -83,10 +84,17 @@ class Daemon:
         return dict(json.loads(done.stdout)["groups"][0]) if done.returncode == 0 else {}
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        end = time.monotonic() + 10
-        while not condition(group := self.group()):
-            assert time.monotonic() < end, f"not in time: {group}"
-            time.sleep(0.05)
+        group: dict[str, Any] = {}
+
+        def check() -> bool:
+            nonlocal group
+            group = self.group()
+            return condition(group)
+
+        try:
+            await_condition(check, 10, "the daemon")
+        except LabError as error:
+            raise AssertionError(f"{error}: {group}") from error
         return group
 
     def end(self, number: signal.Signals) -> tuple[int, str]:
@@ -130,10 +138,7 @@ def test_a_killed_daemon_is_silent_and_the_next_start_cleans_up(daemon: Daemon) 
     daemon.start()
     server = daemon.until(serving)["server"]["pid"]
     daemon.end(signal.SIGKILL)
-    end = time.monotonic() + 5
-    while Path(f"/proc/{server}").exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{server}").exists(), "the server outlived its daemon"
+    await_condition(lambda: not Path(f"/proc/{server}").exists(), 5, "the server dies with its daemon")
     assert "NFQUEUE" in daemon.net.run("iptables-save"), "the rules must stay closed"
     daemon.start()
     daemon.until(serving)

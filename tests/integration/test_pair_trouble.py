@@ -44,6 +44,21 @@ def test_a_lagging_backup_is_detached_and_resets_after_takeover(pair: Pair, tmp_
     assert lab.node_in_role("primary") == backup
 
 
+def test_a_run_with_a_detached_flow_tells_and_keeps_its_evidence(pair: Pair, tmp_path: Path) -> None:
+    """The client notices nothing, so the run is good; what let the flow go can still be looked into."""
+    slow = pair.lab.home / pair.lab.node_in_role("backup") / "root" / "slow"
+    slower = Disturbance(before=lambda lab: slow.write_text("30"), takeover=False)
+    case = Case("bulk-up", "none", moment_s=0.5, duration_s=5.0, size=50_000_000, rate=8_000_000)
+    try:
+        outcome = pair.run(case, tmp_path, slower)
+    finally:
+        slow.unlink(missing_ok=True)
+    assert outcome.ok, outcome.why
+    assert outcome.detached in ({"commit-lag": 1}, {"output-lag": 1})
+    kept = {path.name for path in Path(outcome.directory).iterdir()}
+    assert {"outcome.json", "alpha.log", "beta.log", "client.pcap", "peer.pcap"} <= kept
+
+
 def established_resets(lab: Lab) -> int:
     """How many connections of the client host were reset (RFC 4022, tcpEstabResets)."""
     names, values = [

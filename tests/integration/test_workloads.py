@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -24,7 +25,8 @@ def serve_once(body: Callable[[socket.socket], None]) -> int:
     def serve() -> None:
         with listener, listener.accept()[0] as sock:
             sock.makefile("rb", buffering=0).readline()
-            body(sock)
+            with contextlib.suppress(ConnectionError):  # a client that has seen enough hangs up
+                body(sock)
 
     threading.Thread(target=serve, daemon=True).start()
     return int(listener.getsockname()[1])

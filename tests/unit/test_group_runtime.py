@@ -26,7 +26,16 @@ def engine_settings(name: str) -> EngineSettings:
         ("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"), 1
     )
     bounds = dict.fromkeys(
-        ("max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "queue_maxlen"), 16
+        (
+            "max_flows",
+            "max_half_open",
+            "max_held",
+            "max_held_total",
+            "max_udp_bytes",
+            "max_retained",
+            "queue_maxlen",
+        ),
+        16,
     )
     numbers = dict.fromkeys(("channel_port", "queue_in", "queue_out", "workers", "mark", "rt_priority"), 1)
     boot = 1 if name == "alpha" else 2

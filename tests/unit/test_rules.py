@@ -71,6 +71,21 @@ def test_workers_share_by_hash() -> None:
     assert "NFQUEUE --queue-balance 77:80" in mangle and "NFQUEUE --queue-balance 93:96" in mangle
 
 
+def test_udp_belongs_to_the_first_worker() -> None:
+    """What the primary's worker tells about a session must reach the one that sees the backup's server."""
+    group = replace(GROUP, ports=((80, "tcp"), (69, "udp")), workers=4)
+    for version, address in ((4, "10.77.0.100"), (6, "fd77::100")):
+        mangle, _ = ruleset(group, version)
+        lines = mangle.splitlines()
+        out = [line for line in lines if line.startswith(f"-A FTT-web-out ! -o lo -s {address} ")]
+        assert [line.partition(f"{address} ")[2] for line in out] == [
+            "-p udp -j NFQUEUE --queue-num 93",
+            "-j NFQUEUE --queue-balance 93:96",
+        ]
+        for interface in ("svc0", "peer0"):
+            assert f"-A FTT-web-in -i {interface} -d {address} -p udp -j NFQUEUE --queue-num 77" in lines
+
+
 def test_nothing_is_bypassed() -> None:
     for version in (4, 6):
         assert "bypass" not in "".join(ruleset(replace(GROUP, workers=2), version))

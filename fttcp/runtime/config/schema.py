@@ -132,6 +132,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     max_held: Annotated[int, Meta(ge=4, le=65536)] = 1024
     max_held_total: Annotated[int, Meta(ge=16, le=1_000_000)] = 16384
     max_udp_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 1 << 20
+    max_retained_bytes: Annotated[int, Meta(ge=0, le=1 << 36)] = 256 << 20
     queue_maxlen: Annotated[int, Meta(ge=64, le=1_000_000)] = 65536
 
 

@@ -176,6 +176,7 @@ struct ftt_config {
 	uint32_t max_held;     /* packets held per flow */
 	uint32_t max_held_total;
 	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
+	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t queue_maxlen;
 	/* policy */
 	uint8_t compare;           /* checksum both outputs and compare */
@@ -198,13 +199,15 @@ struct ftt_counters {
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;
 	uint64_t window_limited;
 	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */
-	uint64_t flows_opened, flows_closed, flows_detached, flows_refused, flows_expired;
+	uint64_t flows_opened, flows_closed, flows_detached;
+	uint64_t flows_refused;        /* not tracked because the table was full: served, but not protected */
+	uint64_t flows_expired;
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
 	uint64_t compared_blocks, divergences, uncompared_blocks;
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_truncated;
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
-	uint64_t retained, kicked, nudges;
+	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
 	uint64_t arp_answered, nd_answered, announcements, neighbour_refused;
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };

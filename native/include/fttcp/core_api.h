@@ -14,6 +14,7 @@
 #define FTTCP_CORE_API_H
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
+#include "fttcp/retain.h"
 #include "fttcp/rewrite.h"
 
 #ifdef FTT_CORE_LAYOUTS
@@ -36,7 +37,7 @@ enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
-	FTT_ACT_REPORT = ...
+	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ...
 };
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
@@ -45,7 +46,7 @@ enum {
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
-	FTT_EDIT_WND = ...
+	FTT_EDIT_WND = ..., FTT_EDIT_FIN = ...
 };
 enum ftt_record_type {
 	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
@@ -89,6 +90,7 @@ struct ftt_seg {
 	uint8_t wscale;
 	uint8_t dir;
 	uint8_t mode;
+	bool whole;
 	...;
 };
 
@@ -106,13 +108,14 @@ struct ftt_flow_hard {
 struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for three fields */
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
-	uint16_t bits;
+	uint32_t bits;
 	uint16_t client_wnd;
 	uint32_t client_acked, client_nxt, advertised_edge;
 	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
 	uint32_t delivered_ack;
 	uint64_t synack_ns;
 	uint32_t committed, peer_edge, peer_snd_nxt;
+	uint16_t mss;
 	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
 	uint32_t tries;
 	uint64_t last_ns;
@@ -163,6 +166,11 @@ struct ftt_ring {
 	...;
 };
 
+struct ftt_retained {
+	uint32_t seq, n, next, window;
+	...;
+};
+
 struct ftt_replay {
 	uint64_t top;
 	uint64_t seen;
@@ -201,12 +209,30 @@ bool ftt_core_flow_waits(const struct ftt_flow *f);
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
 /* What the client has acknowledged, for the local stack, as far as it may know; it counts as delivered. */
-size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
+				uint8_t *out);
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
 size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
+/* The FIN that was kept back, for the client. */
+size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* The client's reset, for the local stack. */
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
+
+/* --- output retained for a takeover: see retain.h --------------------------------------------------- */
+
+uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len);
+uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
+				uint64_t now_ns);
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns);
+void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e);
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns);
+void ftt_core_retained_stop(struct ftt_retained *r);
+/* A segment of them, written to out (FTT_BARE_MAX + len bytes); the length is returned. */
+size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
+			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out);
 
 /* --- records of the commit channel, comparison of outputs ----------------------------------------- */
 

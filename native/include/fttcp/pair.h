@@ -33,6 +33,16 @@ static inline uint32_t ftt_flow_detach(struct ftt_flow *f, uint8_t reason, uint6
 	return FTT_ACT_DETACH;
 }
 
+/* Nothing keeps the FIN back any more whose data went before. */
+static inline uint32_t ftt_pay_fin(struct ftt_flow *f)
+{
+	if (!(f->bits & FTT_F_FIN_OWED))
+		return 0;
+	f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
+	f->end_since_ns = 0;
+	return FTT_ACT_FIN;
+}
+
 /* The backup let go (or is gone): the flow goes on alone. */
 static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, uint8_t reason)
 {
@@ -40,7 +50,7 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
 	f->reason = reason;
 	f->tries = 0;
 	f->ask_ns = f->end_since_ns = f->lag_since_ns = 0;
-	return FTT_ACT_RELEASE | (protection == FTT_DETACHED ? FTT_ACT_DETACHED : 0);
+	return FTT_ACT_RELEASE | ftt_pay_fin(f) | (protection == FTT_DETACHED ? FTT_ACT_DETACHED : 0);
 }
 
 /*
@@ -70,10 +80,15 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 	if (r->edge - f->peer_edge < 1u << 30)
 		f->peer_edge = r->edge;
 	if (r->type == FTT_REC_COMMIT) {
-		if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
+		if (r->snd_nxt - f->peer_snd_nxt < 1u << 30) {
+			if (f->end_since_ns && r->snd_nxt != f->peer_snd_nxt)
+				f->end_since_ns = now_ns; /* it is on its way to the end */
 			f->peer_snd_nxt = r->snd_nxt;
+		}
 		actions = ftt_nudge_step(f, r, progress, now_ns);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
+		if (ftt_fin_alike(f))
+			actions |= ftt_pay_fin(f);
 	}
 	f->tries = 0;
 	ftt_lag_mark(f, now_ns);
@@ -83,8 +98,8 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 	/* the client waits for a window that only the backup kept small: nobody else tells it */
 	if (f->protection == FTT_PROTECTED &&
 	    seq_geq(seq_min(f->local_edge, f->peer_edge), f->advertised_edge + FTT_WINDOW_STEP))
-		return FTT_ACT_ACK_CLIENT;
-	return 0;
+		actions |= FTT_ACT_ACK_CLIENT;
+	return actions;
 }
 
 /* A record from the backup about a flow of this primary. */
@@ -237,7 +252,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		f->bits |= FTT_F_BEHIND;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
 		return 0;
-	return FTT_ACT_ACK_CLIENT |
+	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
 	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
 }
 

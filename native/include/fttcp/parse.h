@@ -66,7 +66,8 @@ struct ftt_seg {
 	uint8_t wscale; /* of a SYN */
 	uint8_t dir;    /* enum ftt_dir */
 	uint8_t mode;   /* enum ftt_mode of the node at this instant */
-	uint8_t pad[3];
+	bool whole;     /* every byte of the packet is at hand, so it can be edited */
+	uint8_t pad[2];
 };
 
 static inline uint32_t ftt_seg_end(const struct ftt_seg *s)
@@ -227,6 +228,7 @@ static inline enum ftt_parsed ftt_parse(const uint8_t *p, uint32_t cap, uint32_t
 
 	memset(k, 0, sizeof(*k));
 	memset(s, 0, sizeof(*s));
+	s->whole = cap == len;
 	if (cap < 1)
 		return FTT_PARSED_MALFORMED;
 	if (p[0] >> 4 == 4)

@@ -33,13 +33,19 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 		csum_replace16(p + k->l4 + 16, get_be16(p + k->l4 + 14), e->wnd);
 		put_be16(p + k->l4 + 14, e->wnd);
 	}
+	if (e->change & FTT_EDIT_FIN) {
+		uint16_t word = get_be16(p + k->l4 + 12);
+
+		csum_replace16(p + k->l4 + 16, word, word & (uint16_t)~TCP_FIN);
+		p[k->l4 + 13] &= (uint8_t)~TCP_FIN;
+	}
 	if (!csum_ready) {
 		put_be16(p + k->l4 + 16, 0);
 		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
 	}
 }
 
-/* A segment without payload, to be built: numbers as they are to stand on the wire. */
+/* A segment of our own, to be built: numbers as they are to stand on the wire. */
 struct ftt_bare {
 	const uint8_t *src, *dst; /* 16 bytes, IPv4 mapped */
 	uint16_t sport, dport;
@@ -77,12 +83,12 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 	return 40;
 }
 
-/* Builds it at p (FTT_BARE_MAX bytes); returns the length. */
-static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+/* Builds it at p (FTT_BARE_MAX bytes) with a payload behind; returns the length. */
+static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, const uint8_t *payload, size_t len)
 {
 	bool sack = b->sack_left != b->sack_right;
-	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)hlen);
-	size_t alen = ip == 20 ? 4 : 16;
+	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), l4_len = hlen + len;
+	size_t ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)l4_len), alen = ip == 20 ? 4 : 16;
 	uint8_t *t = p + ip;
 
 	memset(t, 0, hlen);
@@ -109,9 +115,16 @@ static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 		put_be32(o + 4, b->sack_left);
 		put_be32(o + 8, b->sack_right);
 	}
+	if (len)
+		memcpy(t + hlen, payload, len);
 	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
-		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)hlen), t, hlen)));
-	return ip + hlen;
+		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)l4_len), t, l4_len)));
+	return ip + l4_len;
+}
+
+static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+{
+	return ftt_build_segment(p, b, NULL, 0);
 }
 
 /* The client's acknowledgement of all that the local stack may know of, in local space. */
@@ -180,7 +193,25 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	b->tsecr = f->client_tsval;
 }
 
-/* The same, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
+/* The FIN that was kept back when the data before it went. */
+static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = f->fin_end - 1;
+	b->flags = TCP_FIN | TCP_ACK;
+}
+
+/* A segment of `len` bytes of our output at `seq`; the FIN goes with the last one. */
+static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, uint32_t seq, uint32_t len,
+				 uint64_t now_ns, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->tsval = seq_max(b->tsval, ftt_flow_clock(f, now_ns));
+	b->seq = seq;
+	b->flags = TCP_ACK | TCP_PSH | (f->bits & FTT_F_LOCAL_FIN && seq + len + 1 == f->fin_end ? TCP_FIN : 0);
+}
+
+/* Our acknowledgement, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
 static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
 	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - what a node knows of one TCP flow, and what a decision about a segment can be.
+ */
+#ifndef FTTCP_STATE_H
+#define FTTCP_STATE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include "fttcp/abi.h"
+#include "fttcp/parse.h"
+#include "fttcp/seq.h"
+
+enum ftt_dir { FTT_FROM_CLIENT = 0, FTT_FROM_SERVER = 1 };
+
+enum ftt_verdict { FTT_PASS = 0, FTT_DROP = 1, FTT_HOLD = 2 };
+
+/* Why a segment is dropped: which counter moves. */
+enum ftt_drop {
+	FTT_DROP_NONE = 0,
+	FTT_DROP_SUPPRESSED, /* the backup's output */
+	FTT_DROP_UNMAPPED,   /* mirrored before the handshake was agreed */
+	FTT_DROP_ACKED,      /* the client has it from the old primary */
+	FTT_DROP_REPEATED    /* a SYN-ACK that is held already */
+};
+
+/* What the caller is to do besides the verdict: a set. */
+enum ftt_action {
+	FTT_ACT_OPEN = 1,       /* send OPEN: may the backup follow? */
+	FTT_ACT_OPENED = 2,     /* send OPENED: this backup holds the flow */
+	FTT_ACT_REFUSED = 4,    /* send REFUSED: this backup's stack does not take it */
+	FTT_ACT_COMMIT = 8,     /* send COMMIT: where this backup's stack stands */
+	FTT_ACT_INJECT = 16,    /* hand ftt_deliverable() to the local stack as an acknowledgement */
+	FTT_ACT_RELEASE = 32,   /* held segments may go: ask ftt_gate() again */
+	FTT_ACT_DETACH = 64,    /* send DETACH */
+	FTT_ACT_DETACHED = 128, /* the flow left protection for good: report it */
+	FTT_ACT_PROBE = 256,    /* send PROBE: where does the backup stand? */
+	FTT_ACT_ACK_CLIENT = 512, /* send the client our current acknowledgement */
+	FTT_ACT_CLOSED = 1024,  /* the flow has ended on this node */
+	FTT_ACT_REPORT = 2048,  /* tell Python that the flow cannot be protected */
+	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
+	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
+	FTT_ACT_FIN = 16384,    /* send the client the FIN that was kept back */
+	FTT_ACT_RESET = 32768   /* end a connection of the past in the local stack, whose number it told */
+};
+
+enum { /* struct ftt_flow.bits */
+	FTT_F_SYNACK = 1,      /* the local stack has answered the SYN: local_iss is known */
+	FTT_F_MAPPED = 2,      /* delta is known: both spaces are related */
+	FTT_F_OPEN_SEEN = 4,   /* backup: the primary told its side of the handshake */
+	FTT_F_TS = 8,          /* timestamps in use */
+	FTT_F_CLIENT_FIN = 16,
+	FTT_F_LOCAL_FIN = 32,
+	FTT_F_LOCAL_RST = 64,
+	FTT_F_CLIENT_RST = 128,
+	FTT_F_PEER_FIN = 256,
+	FTT_F_PEER_RST = 512,
+	FTT_F_BEHIND = 1024,   /* after takeover: the client has more than our stack has sent */
+	FTT_F_SYN_AGAIN = 2048, /* a SYN with another ISN was seen: next_irs */
+	FTT_F_ESTABLISHED = 4096, /* the client has acknowledged the SYN-ACK */
+	FTT_F_TAKEN = 8192,    /* taken over: the client may know of bytes that our stack has not sent */
+	FTT_F_HOLE = 16384,    /* the local stack has data behind a hole that ends at local_hole_end */
+	FTT_F_SACK = 32768,    /* the client understands SACK */
+	FTT_F_FIN_OWED = 65536 /* data went to the client without the FIN behind it */
+};
+
+/* What a node must know to carry the flow on; the rest can be found again. */
+struct ftt_flow_hard {
+	uint32_t irs;          /* the client's ISN */
+	uint32_t service_iss;
+	uint32_t delta;        /* local_iss - service_iss */
+	uint32_t ts_delta;     /* local TSval - service TSval */
+	uint8_t local_wscale;  /* of our stack's windows */
+	uint8_t service_wscale; /* what the client was told */
+	uint8_t client_wscale;
+	uint8_t pad;
+};
+
+struct ftt_flow {
+	struct ftt_flow_hard hard;
+	uint8_t protection; /* enum ftt_protection */
+	uint8_t reason;     /* enum ftt_reason, why it is not protected */
+	uint16_t mss;       /* largest payload of our segments to the client */
+	uint32_t bits;      /* FTT_F_* */
+
+	/* the client's side */
+	uint32_t client_acked; /* highest acknowledgement seen */
+	uint32_t client_nxt;   /* end of the furthest segment seen */
+	uint32_t client_tsval; /* latest */
+	uint32_t max_tsecr;    /* latest of our timestamps that it echoed, service space */
+	uint16_t client_wnd;   /* field of its last segment */
+	uint16_t next_wnd;     /* with FTT_F_SYN_AGAIN: the new SYN's ... */
+	uint32_t advertised_edge; /* right edge that it was promised */
+	uint32_t told_ack;     /* highest acknowledgement that it was sent */
+
+	/* our own stack */
+	uint32_t local_iss;    /* local space */
+	uint32_t local_snd_nxt;
+	uint32_t local_rcv_nxt;
+	uint32_t local_edge;   /* right edge of its receive window */
+	uint32_t local_tsval;  /* local space, of its last segment */
+	uint32_t local_hole_end;
+	uint32_t delivered_ack; /* highest acknowledgement given to it */
+	uint64_t synack_ns;
+	uint64_t local_ts_ns;  /* when local_tsval was seen */
+	uint32_t fin_end;      /* sequence number behind its FIN */
+	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN: the new SYN's numbers */
+	uint32_t next_tsval;
+	uint16_t next_mss;
+	uint8_t next_wscale, pad;
+
+	/* the other node, as last told (primary) */
+	uint32_t committed;    /* its stack's rcv_nxt */
+	uint32_t peer_edge;
+	uint32_t peer_snd_nxt;
+	uint32_t peer_hole_end; /* where the first thing begins that it has beyond committed */
+	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
+	uint64_t open_ns;      /* backup: when that was sent, at the latest */
+
+	/* waiting */
+	uint64_t held_since_ns; /* the first held segment waits since; 0 = none held */
+	uint64_t end_since_ns;  /* a FIN or RST waits for the backup's since; 0 = none */
+	uint64_t lag_since_ns;  /* the backup's output is behind lag_mark since; 0 = it is not */
+	uint32_t lag_mark;
+	uint32_t tries;         /* requests sent without an answer */
+	uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
+	uint64_t nudge_ns;      /* when the client was last made to send again */
+	uint64_t opened_ns;     /* start of the handshake */
+	uint64_t last_ns;       /* last segment seen */
+};
+
+_Static_assert(sizeof(struct ftt_flow_hard) == 20, "what survives a failover is 20 bytes");
+_Static_assert(sizeof(struct ftt_flow) <= 256, "a flow's state is four cache lines");
+
+enum { /* struct ftt_edit.change */
+	FTT_EDIT_SEQ = 1, FTT_EDIT_ACK = 2, FTT_EDIT_TSVAL = 4, FTT_EDIT_TSECR = 8, FTT_EDIT_SACK = 16,
+	FTT_EDIT_WND = 32,
+	FTT_EDIT_FIN = 64 /* the FIN flag goes */
+};
+
+struct ftt_edit {
+	uint32_t change; /* FTT_EDIT_* */
+	uint32_t seq, ack, tsval, tsecr; /* new values */
+	uint32_t sack_add;               /* added to every edge */
+	uint16_t wnd;
+	uint16_t drop;    /* enum ftt_drop */
+	uint32_t actions; /* enum ftt_action */
+};
+
+struct ftt_limits {
+	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns;
+};
+
+/* A flow whose client shows ISN `irs`. */
+static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)
+{
+	memset(f, 0, sizeof(*f));
+	f->hard.irs = irs;
+	f->client_nxt = f->committed = f->local_rcv_nxt = irs + 1;
+	f->opened_ns = f->last_ns = now_ns;
+}
+
+/* Does the flow need every header edited? Not on the node that shook hands. */
+static inline bool ftt_flow_shifted(const struct ftt_flow *f)
+{
+	return f->hard.delta || f->hard.ts_delta || f->hard.local_wscale != f->hard.service_wscale;
+}
+
+/* What our stack's clock shows now, as a TSval in service space: it ticks in ms (net/ipv4/tcp_output.c). */
+static inline uint32_t ftt_flow_clock(const struct ftt_flow *f, uint64_t now_ns)
+{
+	return f->local_tsval - f->hard.ts_delta + (uint32_t)((now_ns - f->local_ts_ns) / 1000000);
+}
+
+static inline bool ftt_flow_emits(uint8_t mode)
+{
+	return mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO;
+}
+
+/*
+ * How far the local stack may be told that the client has acknowledged: never beyond what it has
+ * sent (the kernel drops such an ACK, RFC 9293 3.10.7.4, and the flow would wedge); as a backup
+ * with data in flight one segment less, see above.
+ */
+static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
+{
+	uint32_t ack = seq_min(f->client_acked, f->local_snd_nxt);
+
+	if (mode == FTT_MODE_BACKUP && seq_lt(ack, f->local_snd_nxt))
+		ack -= f->mss;
+	return seq_max(ack, f->delivered_ack);
+}
+
+/* Both directions are over, on this node. */
+static inline bool ftt_flow_ended(const struct ftt_flow *f)
+{
+	if (f->bits & (FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return true;
+	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && seq_geq(f->client_acked, f->fin_end);
+}
+
+/*
+ * The window field that goes with an acknowledgement lowered to `ack`: the client's right edge stays
+ * where it is. What lies between it has, so our stack may "send" it even into a closed window.
+ */
+static inline uint16_t ftt_client_window(const struct ftt_flow *f, uint32_t client_ack, uint16_t wnd, uint32_t ack)
+{
+	uint64_t room = ((uint64_t)wnd << f->hard.client_wscale) + (client_ack - ack);
+
+	room >>= f->hard.client_wscale;
+	return room > 0xffff ? 0xffff : (uint16_t)room;
+}
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* act.c - what decisions about TCP flows ask for: records for the other node, segments of our own, the end. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "tcp.h"
+
+static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
+{
+	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
+
+	r.rcv_nxt = c->flow.local_rcv_nxt;
+	r.edge = c->flow.local_edge;
+	r.client_acked = c->flow.client_acked;
+	r.client_wnd = c->flow.client_wnd;
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+}
+
+/* OPEN goes to every worker of the peer: which of them its kernel gave the flow to, it alone knows. */
+static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs};
+
+	r.service_iss = f->hard.service_iss;
+	r.tsval = f->local_tsval - f->hard.ts_delta;
+	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
+	r.wscale = f->hard.service_wscale;
+	r.attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
+	r.data = c->syn;
+	r.data_len = c->syn_len;
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_channel_put_record(&w->channel, k, &r, &w->n);
+	w->n.opens_sent++;
+}
+
+static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_channel_put_record(&w->channel, k, &r, &w->n);
+}
+
+static void inject(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_bare b;
+	uint32_t ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
+
+	c->flow.delivered_ack = ack;
+	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
+	b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
+	ftt_emit_bare(&w->emit, &b, false);
+	w->n.injected++;
+}
+
+static void ack_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns)) {
+		w->n.drop_lease++;
+		return;
+	}
+	ftt_bare_for_client(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	ftt_emit_bare(&w->emit, &b, true);
+	w->n.emitted++;
+}
+
+static void fin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns)) {
+		w->n.drop_lease++; /* our stack will send it again */
+		return;
+	}
+	ftt_bare_fin(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	ftt_emit_bare(&w->emit, &b, true);
+	w->n.emitted++;
+}
+
+/* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
+static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns))
+		return;
+	ftt_bare_nudge(&c->flow, &c->key, &b);
+	for (int i = 0; i < (c->flow.bits & FTT_F_SACK ? 1 : 3); i++)
+		ftt_emit_bare(&w->emit, &b, true);
+	w->n.nudges++;
+}
+
+void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind)
+{
+	struct ftt_event ev = {.kind = kind, .key = c->key, .reason = c->flow.reason};
+
+	ftt_event_post(w->e, &ev);
+}
+
+static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+
+	if (waits == c->waiting)
+		return;
+	c->waiting = waits;
+	if (waits) {
+		c->wait_prev = NULL;
+		c->wait_next = w->waiting;
+		if (w->waiting)
+			w->waiting->wait_prev = c;
+		w->waiting = c;
+		return;
+	}
+	if (c->wait_prev)
+		c->wait_prev->wait_next = c->wait_next;
+	else
+		w->waiting = c->wait_next;
+	if (c->wait_next)
+		c->wait_next->wait_prev = c->wait_prev;
+}
+
+static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
+{
+	if (actions & FTT_ACT_OPEN)
+		send_open(w, c, now_ns);
+	if (actions & FTT_ACT_OPENED)
+		send_record(w, c, FTT_REC_OPENED);
+	if (actions & FTT_ACT_REFUSED)
+		send_record(w, c, FTT_REC_REFUSED);
+	if (actions & FTT_ACT_PROBE) {
+		send_record(w, c, FTT_REC_PROBE);
+		w->n.probes_sent++;
+	}
+	if (actions & FTT_ACT_DETACH)
+		send_detach(w, c);
+	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
+		send_record(w, c, FTT_REC_CLOSE);
+	if (actions & FTT_ACT_COMMIT && !c->dirty) {
+		c->dirty = true;
+		c->dirty_next = w->dirty;
+		w->dirty = c;
+	}
+}
+
+void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
+{
+	act_records(w, c, actions, now_ns);
+	if (actions & FTT_ACT_INJECT)
+		inject(w, c);
+	if (actions & FTT_ACT_ACK_CLIENT)
+		ack_client(w, c, now_ns);
+	if (actions & FTT_ACT_NUDGE)
+		nudge(w, c, now_ns);
+	if (actions & FTT_ACT_FIN)
+		fin(w, c, now_ns);
+	if (actions & FTT_ACT_DETACHED) {
+		w->n.flows_detached++;
+		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);
+	}
+	if (actions & FTT_ACT_REPORT)
+		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
+	if (actions & FTT_ACT_CLOSED && !c->closed) {
+		c->closed = true;
+		w->n.flows_closed++;
+	}
+	set_waiting(w, c);
+	if (actions & FTT_ACT_RELEASE)
+		ftt_tcp_release(w, c, now_ns);
+	if (c->syn && c->flow.protection != FTT_NEW && c->flow.protection != FTT_OPENING &&
+	    !(c->flow.bits & FTT_F_SYN_AGAIN)) {
+		free(c->syn);
+		c->syn = NULL;
+		c->syn_len = 0;
+	}
+}
+
+void ftt_tcp_send_commits(struct ftt_worker *w)
+{
+	while (w->dirty) {
+		struct ftt_tcp *c = w->dirty;
+		const struct ftt_flow *f = &c->flow;
+		struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
+
+		w->dirty = c->dirty_next;
+		c->dirty = false;
+		r.rcv_nxt = f->local_rcv_nxt;
+		r.edge = f->local_edge;
+		r.snd_nxt = f->local_snd_nxt;
+		r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
+		if (f->bits & FTT_F_HOLE) {
+			r.flags |= FTT_REC_HOLE;
+			r.hole_end = f->local_hole_end;
+		}
+		if (w->e->cfg.compare && !c->digest.broken) {
+			r.flags |= FTT_REC_POINT;
+			r.point = c->digest.next;
+			r.point_crc = c->digest.crc;
+		}
+		ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+		w->n.commits_sent++;
+	}
+}
+
+void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
+{
+	struct ftt_tcp **at = &w->dirty;
+
+	ftt_tcp_drop_held(w, c);
+	ftt_retain_drop(w, c);
+	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
+		struct ftt_bare b;
+
+		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+		ftt_emit_bare(&w->emit, &b, false);
+	}
+	if (c->waiting) {
+		c->flow.protection = FTT_UNPROTECTED;
+		set_waiting(w, c);
+	}
+	while (c->dirty && *at != c)
+		at = &(*at)->dirty_next;
+	if (c->dirty)
+		*at = c->dirty_next;
+	w->table.half_open -= !(c->flow.bits & FTT_F_ESTABLISHED);
+	ftt_table_remove(&w->table, c);
+}
+
+void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_bare b;
+
+	if (!c->closed && c->flow.bits & FTT_F_SYNACK) {
+		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+		ftt_emit_bare(&w->emit, &b, false);
+	}
+	ftt_retain_drop(w, c);
+	c->flow.protection = FTT_DETACHED;
+	w->n.flows_detached++;
+}
+
+void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (c->flow.bits & FTT_F_ESTABLISHED && !c->closed && ftt_may_emit(&w->e->shared, now_ns)) {
+		ftt_bare_reset_client(&c->flow, &c->key, &b);
+		ftt_emit_bare(&w->emit, &b, true);
+		w->n.emitted++;
+	}
+	ftt_tcp_forget(w, c, false);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hold.c - verdicts on TCP packets, and those that wait for theirs.
+ *
+ * A held packet stays in the kernel's queue, in order, until ftt_tcp_release() asks the gate again.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "tcp.h"
+
+#define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
+
+/* --- verdicts -------------------------------------------------------------------------------- */
+
+void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
+{
+	switch (why) {
+	case FTT_DROP_SUPPRESSED:
+		w->n.drop_suppressed++;
+		break;
+	case FTT_DROP_ACKED:
+		w->n.drop_acked++;
+		break;
+	case FTT_DROP_REPEATED:
+		w->n.drop_repeated++;
+		break;
+	default:
+		w->n.drop_unknown_flow++;
+		break;
+	}
+}
+
+void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t *counter)
+{
+	++*counter;
+	ftt_worker_verdict(w, p, false, NULL);
+}
+
+void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
+{
+	w->n.passed++;
+	ftt_worker_verdict(w, p, true, NULL);
+}
+
+/*
+ * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
+ * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
+ */
+void ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
+{
+	if (!e->change) {
+		ftt_tcp_pass(w, p);
+	} else if (p->bytes && p->cap == p->len) {
+		ftt_apply(p->bytes, k, e, p->csum_ready);
+		w->n.translated++;
+		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
+		ftt_worker_verdict(w, p, true, p->bytes);
+	} else if (e->change == FTT_EDIT_WND && s->dir == FTT_FROM_SERVER) { /* the client is promised more than was meant: that holds now */
+		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
+		ftt_tcp_pass(w, p);
+	} else {
+		ftt_tcp_drop(w, p, &w->n.drop_truncated);
+	}
+}
+
+/* --- holding --------------------------------------------------------------------------------- */
+
+void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		 const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_held *h;
+
+	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
+		w->n.hold_overflow++;
+		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: the stack sends it again */
+		if (!c->n_held)
+			c->flow.held_since_ns = 0;
+		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED) /* its part of the bound is its own doing */
+			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
+		return;
+	}
+	h->since_ns = now_ns;
+	h->id = p->id;
+	h->queue = p->queue;
+	h->csum_ready = p->csum_ready;
+	h->seg = *s;
+	h->pkt = *k;
+	h->len = p->len;
+	/* its header may have to be edited when it goes; without a copy, see ftt_tcp_pass_edited() */
+	if (p->cap == p->len && p->len <= FTT_NFQ_HEADERS)
+		h->bytes = h->small;
+	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
+		w->held_bytes += p->len;
+	h->seg.whole = h->bytes;
+	if (h->bytes)
+		memcpy(h->bytes, p->bytes, p->len);
+	*c->held_tail = h;
+	c->held_tail = &h->next;
+	if (!c->n_held++)
+		c->flow.held_since_ns = now_ns;
+	w->held_now++;
+	w->n.held++;
+}
+
+static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_held *h = c->held;
+
+	c->held = h->next;
+	if (!c->held)
+		c->held_tail = &c->held;
+	c->n_held--;
+	w->held_now--;
+	w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
+	c->flow.held_since_ns = c->held ? c->held->since_ns : 0;
+	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
+	w->spent = h;
+}
+
+void ftt_tcp_free_spent(struct ftt_worker *w)
+{
+	while (w->spent) {
+		struct ftt_held *h = w->spent;
+
+		w->spent = h->next;
+		if (h->bytes && h->bytes != h->small) {
+			w->held_bytes -= h->len;
+			free(h->bytes);
+		}
+		free(h);
+	}
+}
+
+void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	uint32_t actions = 0;
+
+	while (c->held) {
+		struct ftt_held *h = c->held;
+		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .csum_ready = h->csum_ready,
+					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};
+		struct ftt_edit e;
+		enum ftt_verdict v;
+
+		if (!ftt_may_emit(&w->e->shared, now_ns))
+			break;
+		memset(&e, 0, sizeof(e));
+		h->seg.mode = (uint8_t)w->mode;
+		v = ftt_gate(&c->flow, &h->seg, now_ns, &e);
+		if (v == FTT_HOLD)
+			break;
+		actions |= e.actions;
+		if (v == FTT_DROP) {
+			ftt_tcp_count_drop(w, e.drop);
+			ftt_worker_verdict(w, &p, false, NULL);
+		} else {
+			w->n.released++;
+			ftt_tcp_pass_edited(w, &c->flow, &p, &h->pkt, &h->seg, &e);
+		}
+		unlink_held(w, c, now_ns);
+	}
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	while (c->held) {
+		w->n.drop_mode++;
+		ftt_nfq_verdict(&w->nfq, c->held->queue, c->held->id, false, NULL, 0);
+		unlink_held(w, c, c->held->since_ns);
+	}
+}

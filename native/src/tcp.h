@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tcp.h - what the files of a worker's TCP (tcp.c, hold.c, act.c) share. */
+#ifndef FTTCP_TCP_H
+#define FTTCP_TCP_H
+#include "worker.h"
+
+/* hold.c */
+void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why);
+void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t *counter);
+void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p);
+void ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+			 const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e);
+void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		  const struct ftt_seg *s, uint64_t now_ns);
+
+/* act.c */
+void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind);
+
+#endif

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UDP sessions of two workers: letting go of one, replies that wait for time or a lease, and checksums. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "packet.h"
+#include "worker.h"
+
+#define MS 1000000ull
+#define QUEUE_IN 1
+#define QUEUE_OUT 2
+#define SERVER 69
+#define CLIENT_PORT 40000
+
+/* What the code under test calls: all is written down. */
+struct node {
+	struct ftt_engine engine;
+	struct ftt_worker worker;
+	uint8_t said[65536]; /* records for the other node */
+	size_t said_len;
+	struct packet passed[16]; /* by verdict, as edited */
+	uint32_t passed_id[16], n_passed, n_dropped;
+	struct packet emitted[16];
+	bool to_client[16];
+	uint32_t n_emitted, n_detached, why;
+	uint32_t next_id;
+};
+
+#define NODE_OF(pointer, member) ((struct node *)((char *)(pointer) - offsetof(struct node, member)))
+
+void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+{
+	struct node *n = NODE_OF(q, worker.nfq);
+
+	CHECK(queue == QUEUE_IN || queue == QUEUE_OUT);
+	if (!accept) {
+		n->n_dropped++;
+		return;
+	}
+	CHECK(n->n_passed < 16);
+	if (bytes) {
+		memcpy(n->passed[n->n_passed].bytes, bytes, len);
+		n->passed[n->n_passed].len = len;
+	}
+	n->passed_id[n->n_passed++] = id;
+}
+
+void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
+{
+	struct node *n = NODE_OF(c, worker.channel);
+	size_t len = ftt_record_put(n->said + n->said_len, sizeof(n->said) - n->said_len, r);
+
+	(void)counters;
+	CHECK(len && to == 0);
+	n->said_len += len;
+}
+
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	struct node *n = NODE_OF(m, worker.emit);
+
+	CHECK(n->n_emitted < 16 && len <= PACKET_MAX);
+	memcpy(n->emitted[n->n_emitted].bytes, packet, len);
+	n->emitted[n->n_emitted].len = (uint32_t)len;
+	n->emitted[n->n_emitted].l4 = packet[0] >> 4 == 4 ? 20 : 40;
+	n->to_client[n->n_emitted++] = to_client;
+	return 0;
+}
+
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	struct node *n = NODE_OF(e, engine);
+
+	CHECK_EQ(ev->kind, FTT_EV_FLOW_DETACHED);
+	n->n_detached++;
+	n->why = ev->reason;
+}
+
+/* --- two nodes --------------------------------------------------------------------------------------- */
+
+static struct node p, b; /* primary, backup */
+
+static void lease(struct node *n, bool on)
+{
+	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&n->engine.shared.lease_until_ns, on ? UINT64_MAX : 0);
+}
+
+static void role(struct node *n, uint32_t mode)
+{
+	n->worker.mode = mode;
+	atomic_store(&n->engine.shared.mode, mode);
+	lease(n, mode != FTT_MODE_BACKUP);
+}
+
+static void begin(struct node *n, uint32_t mode)
+{
+	struct ftt_config *cfg = &n->engine.cfg;
+
+	memset(n, 0, sizeof(*n));
+	cfg->port[0] = (struct ftt_port){.port = SERVER, .proto = 17};
+	cfg->n_ports = 1;
+	cfg->max_flows = 64;
+	cfg->max_held = 8;
+	cfg->max_udp_bytes = 4096;
+	cfg->detach_after_ns = 50 * MS;
+	cfg->udp_idle_timeout_ns = 1000 * MS;
+	n->worker.e = &n->engine;
+	CHECK(!ftt_udp_open(&n->worker.udp, cfg));
+	role(n, mode);
+}
+
+static void begin_pair(void)
+{
+	begin(&p, FTT_MODE_PAIRED);
+	begin(&b, FTT_MODE_BACKUP);
+}
+
+static void end(struct node *n)
+{
+	ftt_udp_forget_all(&n->worker);
+	CHECK_EQ(n->worker.held_now, 0);
+	ftt_udp_close(&n->worker.udp);
+}
+
+static void end_pair(void)
+{
+	end(&p);
+	end(&b);
+}
+
+/* Hands over what `from` has said; returns how many records of that type were among it. */
+static int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns)
+{
+	static uint8_t said[sizeof(p.said)];
+	size_t len = from->said_len, at = 0;
+	int n = 0;
+
+	memcpy(said, from->said, len);
+	from->said_len = 0;
+	while (at < len) {
+		struct ftt_record r;
+		size_t used = ftt_record_get(said + at, len - at, &r);
+
+		CHECK(used);
+		at += used;
+		n += r.type == type;
+		if (to)
+			ftt_udp_record(&to->worker, &r, 0, now_ns);
+	}
+	return n;
+}
+
+/* What is lost on the way. */
+static int lose(struct node *from, uint8_t type)
+{
+	return hear(from, NULL, type, 0);
+}
+
+static struct packet datagram(int family, bool from_client, uint16_t server_port, const char *payload, uint32_t len)
+{
+	struct packet_spec s = {.family = family, .proto = 17};
+	struct packet k = {0};
+	uint16_t sum;
+
+	k.l4 = packet_ip(k.bytes, &s, 8 + len);
+	k.len = k.l4 + 8 + len;
+	if (!from_client) { /* the other way round; the sums do not change */
+		uint32_t at = family == 4 ? 12 : 8, size = family == 4 ? 4 : 16;
+		uint8_t src[16];
+
+		memcpy(src, k.bytes + at, size);
+		memcpy(k.bytes + at, k.bytes + at + size, size);
+		memcpy(k.bytes + at + size, src, size);
+	}
+	put_be16(k.bytes + k.l4, from_client ? CLIENT_PORT : server_port);
+	put_be16(k.bytes + k.l4 + 2, from_client ? server_port : CLIENT_PORT);
+	put_be16(k.bytes + k.l4 + 4, (uint16_t)(8 + len));
+	memcpy(k.bytes + k.l4 + 8, payload, len);
+	sum = (uint16_t)~packet_l4_sum(k.bytes, k.l4, k.len, 17);
+	put_be16(k.bytes + k.l4 + 6, sum ? sum : 0xffff);
+	return k;
+}
+
+static void give(struct node *n, struct packet k, bool from_client, bool csum_ready, uint64_t now_ns)
+{
+	struct ftt_nfq_packet q = {.id = ++n->next_id, .queue = from_client ? QUEUE_IN : QUEUE_OUT, .csum_ready = csum_ready,
+				   .csum_unknown = true, .bytes = k.bytes, .cap = k.len, .len = k.len};
+	struct ftt_pkt pkt;
+	struct ftt_seg seg;
+
+	CHECK_EQ(ftt_parse(q.bytes, q.cap, q.len, &pkt, &seg), FTT_PARSED_UDP);
+	if (from_client)
+		ftt_udp_from_client(&n->worker, &q, &pkt, now_ns);
+	else
+		ftt_udp_from_server(&n->worker, &q, &pkt, now_ns);
+}
+
+static void ask(struct node *n, uint64_t now_ns)
+{
+	give(n, datagram(4, true, SERVER, "ask", 3), true, true, now_ns);
+}
+
+static void answer(struct node *n, uint64_t now_ns)
+{
+	give(n, datagram(4, false, SERVER, "answer", 6), false, true, now_ns);
+}
+
+static struct ftt_udp_session *only(struct node *n)
+{
+	CHECK_EQ(n->worker.udp.n, 1);
+	return n->worker.udp.all;
+}
+
+/* --- letting go ---------------------------------------------------------------------------------------- */
+
+/* Nothing goes out before the backup has said that it will never continue the session: DETACH until DETACHED. */
+static void test_a_lagging_backup_is_asked_until_it_lets_go(void)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_pair();
+	ask(&p, now);
+	answer(&p, now);
+	CHECK_EQ(p.n_passed, 1); /* the question; the answer waits */
+	CHECK_EQ(p.worker.held_now, 1);
+	CHECK_EQ(lose(&p, FTT_REC_EVENT), 1);
+	for (now += 6 * MS; now <= 1050 * MS; now += 6 * MS) {
+		ftt_udp_tick(&p.worker, now);
+		CHECK_EQ(lose(&p, FTT_REC_EVENT), 1); /* again and again */
+		CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	}
+	ftt_udp_tick(&p.worker, 1051 * MS);
+	CHECK_EQ(only(&p)->protection, FTT_DETACHING);
+	CHECK_EQ(lose(&p, FTT_REC_DETACH), 1);
+	ask(&p, 1052 * MS); /* the client goes on meanwhile */
+	answer(&p, 1052 * MS);
+	CHECK_EQ(lose(&p, FTT_REC_DETACH), 0);
+	ftt_udp_tick(&p.worker, 1053 * MS);
+	CHECK_EQ(p.said_len, 0); /* not at every tick */
+	ftt_udp_tick(&p.worker, 1057 * MS);
+	CHECK_EQ(p.worker.held_now, 2);
+	CHECK_EQ(p.n_detached, 0);
+	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, 1057 * MS), 1); /* the backup never heard of the session */
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, 1057 * MS), 1);
+	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->reason, FTT_WHY_COMMIT_LAG);
+	CHECK_EQ(p.n_detached, 1);
+	CHECK_EQ(p.why, FTT_WHY_COMMIT_LAG);
+	CHECK_EQ(p.worker.n.flows_detached, 1);
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_passed, 4);
+	CHECK_EQ(p.passed_id[2], 2); /* the answers, in order */
+	CHECK_EQ(p.passed_id[3], 4);
+	end_pair();
+}
+
+/* From then on the session lives alone: nothing is numbered, held or kept; and only once is it told. */
+static void test_a_session_that_was_let_go_is_alone(void)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_pair();
+	ask(&p, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	hear(&b, &p, FTT_REC_EVENT_ACK, now);
+	CHECK_EQ(only(&b)->protection, FTT_PROTECTED);
+	ask(&p, now);
+	lose(&p, FTT_REC_EVENT);
+	ftt_udp_tick(&p.worker, now + 51 * MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now + 51 * MS), 1);
+	CHECK_EQ(b.worker.udp.n, 0); /* the backup has forgotten it */
+	CHECK_EQ(lose(&b, FTT_REC_DETACHED), 1);
+	ftt_udp_tick(&p.worker, now + 57 * MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now + 57 * MS), 1); /* a lost answer is made good */
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now + 57 * MS), 1);
+	CHECK_EQ(only(&p)->bytes, 0);
+	ask(&p, now + 60 * MS);
+	answer(&p, now + 60 * MS);
+	ftt_udp_tick(&p.worker, now + 200 * MS);
+	CHECK_EQ(p.said_len, 0);
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_passed, 4);
+	CHECK_EQ(p.n_detached, 1);
+	end_pair();
+}
+
+/* A backup that follows no sessions says DETACHED to the first event. */
+static void test_a_backup_may_refuse(void)
+{
+	struct ftt_record no = {.type = FTT_REC_DETACHED};
+
+	begin_pair();
+	ask(&p, MS);
+	answer(&p, MS);
+	CHECK_EQ(p.worker.held_now, 1);
+	no.key = only(&p)->key;
+	no.irs = only(&p)->start + 1;
+	ftt_udp_record(&p.worker, &no, 0, MS); /* about another session of this client */
+	CHECK_EQ(p.worker.held_now, 1);
+	no.irs--;
+	ftt_udp_record(&p.worker, &no, 0, MS);
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_detached, 1);
+	CHECK_EQ(p.why, FTT_WHY_REFUSED);
+	end_pair();
+}
+
+/* --- what waits for time ------------------------------------------------------------------------------- */
+
+/* An answer whose events are confirmed while there is no lease goes when the lease is back: the tick sees to it. */
+static void test_a_held_reply_goes_when_the_lease_is_back(void)
+{
+	begin_pair();
+	ask(&p, MS);
+	answer(&p, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	lease(&p, false);
+	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, 2 * MS), 1);
+	ftt_udp_tick(&p.worker, 3 * MS);
+	CHECK_EQ(p.worker.held_now, 1);
+	CHECK_EQ(p.worker.udp.waiting, 1); /* it is looked at again */
+	ftt_udp_sweep(&p.worker, 5000 * MS);
+	CHECK_EQ(p.worker.held_now, 1); /* and not forgotten, however long */
+	lease(&p, true);
+	ftt_udp_tick(&p.worker, 5001 * MS);
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_passed, 2);
+	CHECK_EQ(p.worker.udp.waiting, 0);
+	ftt_udp_sweep(&p.worker, 5002 * MS);
+	CHECK_EQ(p.worker.udp.n, 0); /* silent for too long, nothing waits */
+	end_pair();
+}
+
+/* The backup's server gets a datagram when it has answered as often as the primary's had, or after 100 ms. */
+static void test_the_backup_waits_for_its_server_but_not_for_ever(void)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_pair();
+	ask(&p, now);
+	answer(&p, now);
+	ask(&p, now); /* comes after one answer */
+	hear(&p, &b, FTT_REC_EVENT, now);
+	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, now), 2); /* both are held: that is what the primary waits for */
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(b.n_emitted, 1);
+	ftt_udp_tick(&b.worker, now + 99 * MS);
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK_EQ(b.worker.udp.waiting, 1);
+	answer(&b, now + 99 * MS);
+	CHECK_EQ(b.n_emitted, 2);
+	CHECK_EQ(b.n_passed, 0);
+	CHECK_EQ(b.n_dropped, 1);
+	ask(&p, now + 100 * MS);
+	answer(&p, now + 100 * MS);
+	ask(&p, now + 100 * MS);
+	hear(&p, &b, FTT_REC_EVENT, now + 100 * MS);
+	CHECK_EQ(b.n_emitted, 3); /* its server is silent now */
+	ftt_udp_tick(&b.worker, now + 199 * MS);
+	CHECK_EQ(b.n_emitted, 3);
+	ftt_udp_tick(&b.worker, now + 201 * MS);
+	CHECK_EQ(b.n_emitted, 4);
+	CHECK_EQ(b.worker.udp.waiting, 0);
+	for (uint32_t i = 0; i < b.n_emitted; i++)
+		CHECK(!b.to_client[i]);
+	end_pair();
+}
+
+/* --- checksums (RFC 768; RFC 8200 8.1: in IPv6 there is always one) ---------------------------------------- */
+
+/* A payload of two bytes that makes the checksum of this datagram come out as 0, which is sent as 0xffff. */
+static void zero_sum(int family, bool from_client, uint16_t port, char payload[2])
+{
+	struct packet k;
+	uint16_t sum;
+
+	memset(payload, 0, 2);
+	k = datagram(family, from_client, port, payload, 2);
+	sum = get_be16(k.bytes + k.l4 + 6);
+	payload[0] = (char)(sum >> 8);
+	payload[1] = (char)sum;
+	k = datagram(family, from_client, port, payload, 2);
+	CHECK_EQ(get_be16(k.bytes + k.l4 + 6), 0xffff);
+}
+
+/* What a backup builds for its server, and for the client at a takeover, has a checksum that is not 0. */
+static void test_a_built_datagram_never_says_that_it_has_no_checksum(int family)
+{
+	char payload[2];
+
+	begin_pair();
+	zero_sum(family, true, SERVER, payload);
+	give(&p, datagram(family, true, SERVER, payload, 2), true, true, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	CHECK_EQ(b.n_emitted, 1);
+	zero_sum(family, false, SERVER, payload);
+	give(&b, datagram(family, false, SERVER, payload, 2), false, true, MS);
+	role(&b, FTT_MODE_SOLO);
+	CHECK_EQ(ftt_udp_take_over(&b.worker, 2 * MS), 1);
+	CHECK_EQ(b.n_emitted, 2);
+	CHECK(!b.to_client[0] && b.to_client[1]);
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct packet *k = &b.emitted[i];
+
+		CHECK_EQ(get_be16(k->bytes + k->l4 + 6), 0xffff);
+		CHECK_EQ(packet_l4_sum(k->bytes, k->l4, k->len, 17), 0xffff);
+	}
+	end_pair();
+}
+
+/* A session that was taken over, whose client knows port 5000 for the server's 6000. */
+static void take_over_with_ports(int family)
+{
+	begin_pair();
+	give(&p, datagram(family, true, SERVER, "ask", 3), true, true, MS);
+	give(&p, datagram(family, false, 5000, "from", 4), false, true, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	give(&b, datagram(family, false, 6000, "from", 4), false, true, MS);
+	hear(&b, &p, FTT_REC_EVENT_ACK, MS);
+	hear(&p, &b, FTT_REC_SENT, MS); /* the client has the first answer */
+	role(&b, FTT_MODE_SOLO);
+	ftt_udp_take_over(&b.worker, 2 * MS);
+	b.n_passed = 0;
+}
+
+/* A port is edited: the checksum is right, and where it comes out as 0 it is sent as 0xffff. */
+static void test_an_edited_port_leaves_a_right_checksum(int family, bool csum_ready)
+{
+	const struct packet *k = &b.passed[0];
+	struct packet sent;
+	char payload[2];
+
+	take_over_with_ports(family);
+	zero_sum(family, false, 5000, payload); /* as the client is to see it */
+	sent = datagram(family, false, 6000, payload, 2);
+	if (!csum_ready) /* the card was to complete it: the pseudo header's sum is there */
+		put_be16(sent.bytes + sent.l4 + 6, 0x1234);
+	give(&b, sent, false, csum_ready, 3 * MS);
+	CHECK_EQ(b.n_passed, 1);
+	CHECK_EQ(get_be16(k->bytes + sent.l4), 5000);
+	CHECK_EQ(get_be16(k->bytes + sent.l4 + 6), 0xffff);
+	CHECK_EQ(packet_l4_sum(k->bytes, sent.l4, k->len, 17), 0xffff);
+	end_pair();
+}
+
+/* IPv4 allows none: then it stays so, in both directions. */
+static void test_no_checksum_stays_none(void)
+{
+	struct packet sent = datagram(4, false, 6000, "x", 1), heard = datagram(4, true, 5000, "x", 1);
+
+	take_over_with_ports(4);
+	put_be16(sent.bytes + sent.l4 + 6, 0);
+	put_be16(heard.bytes + heard.l4 + 6, 0);
+	give(&b, sent, false, true, 3 * MS);
+	give(&b, heard, true, true, 3 * MS);
+	CHECK_EQ(b.n_passed, 2);
+	CHECK_EQ(get_be16(b.passed[0].bytes + sent.l4), 5000);
+	CHECK_EQ(get_be16(b.passed[1].bytes + heard.l4 + 2), 6000);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(get_be16(b.passed[i].bytes + sent.l4 + 6), 0);
+	end_pair();
+}
+
+/* What the stack will drop is no event: the backup's server would get what the primary's never gets. */
+static void test_a_datagram_with_a_wrong_checksum_is_no_event(int family)
+{
+	struct packet bad = datagram(family, true, SERVER, "bad", 3);
+
+	begin_pair();
+	ask(&p, MS);
+	lose(&p, FTT_REC_EVENT);
+	put_be16(bad.bytes + bad.l4 + 6, get_be16(bad.bytes + bad.l4 + 6) ^ 0x5555);
+	give(&p, bad, true, true, MS);
+	CHECK_EQ(p.n_passed, 2); /* for the stack to count */
+	CHECK_EQ(p.worker.n.pass_malformed, 1);
+	CHECK_EQ(lose(&p, FTT_REC_EVENT), 0);
+	put_be16(bad.bytes + bad.l4 + 6, 0); /* none: nothing is wrong in IPv4, and IPv6 knows no such thing */
+	give(&p, bad, true, true, MS);
+	CHECK_EQ(lose(&p, FTT_REC_EVENT), family == 4);
+	CHECK_EQ(p.worker.n.pass_malformed, family == 4 ? 1 : 2);
+	end_pair();
+}
+
+int main(void)
+{
+	test_a_lagging_backup_is_asked_until_it_lets_go();
+	test_a_session_that_was_let_go_is_alone();
+	test_a_backup_may_refuse();
+	test_a_held_reply_goes_when_the_lease_is_back();
+	test_the_backup_waits_for_its_server_but_not_for_ever();
+	for (int family = 4; family <= 6; family += 2) {
+		test_a_built_datagram_never_says_that_it_has_no_checksum(family);
+		test_an_edited_port_leaves_a_right_checksum(family, true);
+		test_an_edited_port_leaves_a_right_checksum(family, false);
+		test_a_datagram_with_a_wrong_checksum_is_no_event(family);
+	}
+	test_no_checksum_stays_none();
+	return 0;
+}
