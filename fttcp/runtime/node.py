@@ -478,3 +478,12 @@ class Node:
         mac = hardware_address(self._config.node.service_interface)
         neighbours = await self._network.known_neighbours(section.name)
         return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
+
+
+def run(config: Config, file: Path, engine_factory: EngineFactory | None = None) -> None:
+    """Run a node, with its events, until it is told to end; see ``Node``. Raises one of START_ERRORS."""
+    reporting = Reporting(config.node)
+    try:
+        asyncio.run(Node(config, file, reporting, engine_factory).run())
+    finally:
+        reporting.close()
