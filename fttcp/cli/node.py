@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import click
 def node(config: Path) -> None:
     """Run the daemon of this host in the foreground until SIGTERM; SIGHUP reloads the configuration."""
     from fttcp.runtime.config import ConfigError, load
-    from fttcp.runtime.node import START_ERRORS, Node
-    from fttcp.runtime.reporting import Reporting
+    from fttcp.runtime.node import START_ERRORS, run
 
     try:
         loaded = load(config)
@@ -23,10 +21,6 @@ def node(config: Path) -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     try:
-        reporting = Reporting(loaded.node)
-        try:
-            asyncio.run(Node(loaded, config, reporting).run())
-        finally:
-            reporting.close()
+        run(loaded, config)
     except START_ERRORS as error:
         raise click.ClickException(f"{config}: the node cannot run: {error}") from error

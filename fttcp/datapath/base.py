@@ -32,6 +32,7 @@ class EventKind(IntEnum):
     DIVERGENCE = 12
     UNSUPPORTED = 13
     ERROR = 14
+    PEER_SUSPECTED = 15
 
 
 class BeatThread(IntFlag):
@@ -168,6 +169,12 @@ class Engine(Protocol):
 
     def peer_body(self, peer: int) -> tuple[int, bytes] | None:
         """Return the boot id and the body that the peer published last; None when none came yet."""
+
+    def intervals(self, peer: int) -> Sequence[int]:
+        """Return the times between heartbeats of a peer since the last call, oldest first."""
+
+    def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
+        """See ftt_beat_set_patience()."""
 
     def set_announcement(self, frames: Sequence[bytes]) -> None:
         """Give the Ethernet frames that announce the service addresses."""

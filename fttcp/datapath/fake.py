@@ -31,6 +31,8 @@ class FakeEngine:
         self.partner = 0
         self.last_beat_ns: list[int] = [0] * len(settings.peers)
         self.grant_to = 0
+        self.arrivals: list[list[int]] = [[] for _ in settings.peers]
+        """What `intervals` will tell."""
         self._body: bytes | None = None
         self._waiting: deque[EngineEvent] = deque()
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -121,6 +123,13 @@ class FakeEngine:
         if other is None or other._body is None:
             return None
         return other.settings.boot_id, other._body
+
+    def intervals(self, peer: int) -> Sequence[int]:
+        taken, self.arrivals[peer] = self.arrivals[peer], []
+        return taken
+
+    def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
+        self.orders.append(("set_patience", peer, lost_ns, suspect_ns))
 
     def set_announcement(self, frames: Sequence[bytes]) -> None:
         self.frames = frames

@@ -23,6 +23,7 @@ from fttcp.datapath.base import (
 from fttcp.wire.keyfile import KeyRing
 
 _BATCH = 64
+_INTERVALS = 256
 _ERROR_BYTES = 512
 _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
@@ -115,6 +116,7 @@ class NfqueueEngine:
             raise EngineError(self._error_text())
         self._n_peers = len(settings.peers)
         self._events = ffi.new("struct ftt_event[]", _BATCH)
+        self._intervals = ffi.new("uint64_t[]", _INTERVALS)
         self._status = ffi.new("struct ftt_status *")
         self._body = ffi.new("uint8_t[]", lib.FTT_BEAT_BODY_MAX)
         self._boot = ffi.new("uint64_t *")
@@ -178,6 +180,15 @@ class NfqueueEngine:
         if length < 0:
             return None
         return self._boot[0], bytes(ffi.buffer(self._body, min(length, size)))
+
+    def intervals(self, peer: int) -> Sequence[int]:
+        """See abi.h."""
+        count = lib.ftt_beat_intervals(self._engine, peer, self._intervals, _INTERVALS)
+        return list(self._intervals[0:count])
+
+    def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
+        """See abi.h."""
+        lib.ftt_beat_set_patience(self._engine, peer, lost_ns, suspect_ns)
 
     def set_announcement(self, frames: Sequence[bytes]) -> None:
         """Hand the frames over, in order. Raises EngineError for one that the engine does not take."""

@@ -18,6 +18,7 @@ from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, R
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intrusion, Reason
 from fttcp.health.monitor import Health
+from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.events import History
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
@@ -64,6 +65,8 @@ class GroupRuntime:
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
+        self.detectors: Detectors | None = None
+        """What learns for how long a silence is borne, if the configuration wants it."""
         self.finished = asyncio.Event()
         self._history = history
         self._shape_routes = shape_routes
@@ -102,6 +105,11 @@ class GroupRuntime:
         self._loop.remove_reader(self.engine.event_fd())
         self.engine.close()
         self.finished.set()
+
+    def learn(self) -> None:
+        """Let the adaptive detector learn, if there is one; a few times in a minute will do."""
+        if self.detectors is not None and not self._closed:
+            self.detectors.learn()
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe other keys from now on."""
@@ -326,7 +334,7 @@ class GroupRuntime:
                 level = "debug"
             case EventKind.PEER_UP:
                 fields = {"boot": f"{event.value:016x}"}
-            case EventKind.PEER_LOST:
+            case EventKind.PEER_LOST | EventKind.PEER_SUSPECTED:
                 level, fields = "warning", {"silent_ms": event.value / NS_PER_MS}
             case EventKind.LINK_UP:
                 fields = {"link": event.link}

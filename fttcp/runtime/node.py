@@ -40,6 +40,7 @@ from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
 from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
 from fttcp.runtime.control import RequestError
+from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.maintenance import MaintenanceFile
@@ -250,7 +251,8 @@ class Node:
         # what a killed server left in the kernel must not speak when this node owns the service again
         await self._network.end_connections(section.name)
         factory = self._factory or open_engine(section.engine)
-        engine = factory(engine_settings(self._config, section, keys))
+        wanted = engine_settings(self._config, section, keys)
+        engine = factory(wanted)
         settings = core_settings(self._config, section)
         machine = PairMachine(settings, NoArbiter(settings.settle_ns), clock.now_ns())
         name = section.name
@@ -261,6 +263,8 @@ class Node:
             lambda backup: self._shape_routes(name, backup),
             lambda count: self._maintenance.save(name, count),
         )
+        if section.timing.detector == "phi":
+            group.detectors = Detectors(engine, wanted)
         self._groups[name] = group
         group.server = make_health(self._config, section, group.server_changed, group.note)
         self._frames[name] = await self._announcement(section)
@@ -453,6 +457,7 @@ class Node:
 
     async def _look_after_group(self, section: GroupSection) -> None:
         group = self._groups[section.name]
+        group.learn()
         clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
         await self._network.keep_warm(section.name, clients)
         await self._refresh_announcement(section)
@@ -474,3 +479,12 @@ class Node:
         mac = hardware_address(self._config.node.service_interface)
         neighbours = await self._network.known_neighbours(section.name)
         return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
+
+
+def run(config: Config, file: Path, engine_factory: EngineFactory | None = None) -> None:
+    """Run a node, with its events, until it is told to end; see ``Node``. Raises one of START_ERRORS."""
+    reporting = Reporting(config.node)
+    try:
+        asyncio.run(Node(config, file, reporting, engine_factory).run())
+    finally:
+        reporting.close()

@@ -68,9 +68,27 @@ static void judge_lease(struct ftt_beat *b, uint64_t now, bool tick)
 		ftt_beat_post(b, FTT_EV_LEASE_LAPSED, now - until, 0, 0);
 }
 
-static bool silent(const struct ftt_beat *b, uint64_t last_ns, uint64_t now)
+static bool silent(uint64_t last_ns, uint64_t patience_ns, uint64_t now)
 {
-	return now > last_ns && now - last_ns > b->timeout_ns; /* last_ns may be later than this round's now */
+	return now > last_ns && now - last_ns > patience_ns; /* last_ns may be later than this round's now */
+}
+
+/*
+ * How long a silence of this peer is borne: D * (1 + drift), which others rely on, or longer if somebody
+ * has learnt that its way is uneven. An owner does not wait longer: its lease ends all the same.
+ */
+static uint64_t patience(const struct ftt_beat *b, const struct ftt_peer *p)
+{
+	uint32_t mode = atomic_load_explicit(&b->engine->shared.mode, memory_order_acquire);
+	uint64_t learnt = atomic_load(&p->patience_ns);
+
+	return mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO || learnt < b->timeout_ns ? b->timeout_ns : learnt;
+}
+
+/* 0: no silence is told of before it is a loss, or this one was. */
+static uint64_t suspicion(const struct ftt_peer *p)
+{
+	return p->suspected ? 0 : atomic_load(&p->suspect_ns);
 }
 
 static void judge_peer(struct ftt_beat *b, uint32_t i, uint64_t now)
@@ -78,7 +96,11 @@ static void judge_peer(struct ftt_beat *b, uint32_t i, uint64_t now)
 	struct ftt_peer *p = &b->peer[i];
 	uint64_t last = atomic_load(&p->last_beat_ns);
 
-	if (atomic_load(&p->alive) && silent(b, last, now)) {
+	if (atomic_load(&p->alive) && suspicion(p) && silent(last, suspicion(p), now)) {
+		p->suspected = true;
+		ftt_beat_post(b, FTT_EV_PEER_SUSPECTED, now - last, i, 0);
+	}
+	if (atomic_load(&p->alive) && silent(last, patience(b, p), now)) {
 		pthread_mutex_lock(&b->lock);
 		b->withdrawn |= b->grant & 1u << i;
 		pthread_mutex_unlock(&b->lock);
@@ -88,7 +110,7 @@ static void judge_peer(struct ftt_beat *b, uint32_t i, uint64_t now)
 	for (uint32_t k = 0; k < p->n_links; k++) {
 		struct ftt_beat_link *l = &p->link[k];
 
-		if (!l->up || !silent(b, l->last_ns, now))
+		if (!l->up || !silent(l->last_ns, b->timeout_ns, now))
 			continue;
 		l->up = false;
 		atomic_fetch_and(&p->links_up, ~(1u << k));
@@ -140,9 +162,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint64_t silence_deadline(const struct ftt_beat *b, uint64_t last_ns)
+static uint64_t silence_deadline(const struct ftt_beat *b, uint64_t last_ns, uint64_t patience_ns)
 {
-	uint64_t at = last_ns + b->timeout_ns + 1;
+	uint64_t at = last_ns + patience_ns + 1;
 
 	return at > b->judge_after_ns ? at : b->judge_after_ns;
 }
@@ -156,11 +178,15 @@ static int arm(struct ftt_beat *b)
 	for (uint32_t i = 0; i < b->n_peers; i++) {
 		struct ftt_peer *p = &b->peer[i];
 
+		uint64_t last = atomic_load(&p->last_beat_ns);
+
 		if (atomic_load(&p->alive))
-			at = earlier(at, silence_deadline(b, atomic_load(&p->last_beat_ns)));
+			at = earlier(at, silence_deadline(b, last, patience(b, p)));
+		if (atomic_load(&p->alive) && suspicion(p))
+			at = earlier(at, silence_deadline(b, last, suspicion(p)));
 		for (uint32_t k = 0; k < p->n_links; k++)
 			if (p->link[k].up)
-				at = earlier(at, silence_deadline(b, p->link[k].last_ns));
+				at = earlier(at, silence_deadline(b, p->link[k].last_ns, b->timeout_ns));
 	}
 	pthread_mutex_lock(&b->lock);
 	if (b->lease.open)
@@ -308,6 +334,28 @@ int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint
 		*boot_id = p->body_boot;
 	pthread_mutex_unlock(&b->lock);
 	return len;
+}
+
+int ftt_beat_get_intervals(struct ftt_beat *b, uint32_t peer, uint64_t *out, int max)
+{
+	struct ftt_peer *p = &b->peer[peer];
+	uint32_t n;
+
+	pthread_mutex_lock(&b->lock);
+	n = p->n_intervals < FTT_BEAT_INTERVALS ? p->n_intervals : FTT_BEAT_INTERVALS;
+	n = max < (int)n ? (uint32_t)(max > 0 ? max : 0) : n;
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = p->interval_ns[(p->n_intervals - n + i) % FTT_BEAT_INTERVALS];
+	p->n_intervals = 0; /* each is told once */
+	pthread_mutex_unlock(&b->lock);
+	return (int)n;
+}
+
+void ftt_beat_change_patience(struct ftt_beat *b, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns)
+{
+	atomic_store(&b->peer[peer].patience_ns, lost_ns);
+	atomic_store(&b->peer[peer].suspect_ns, suspect_ns);
+	ftt_beat_wake(b);
 }
 
 void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out)

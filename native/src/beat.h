@@ -14,6 +14,7 @@
 #include "link.h"
 
 #define FTT_BEAT_NS 1000000000ull
+#define FTT_BEAT_INTERVALS 256
 
 struct ftt_beat_link {
 	struct ftt_endpoint *endpoint;
@@ -28,6 +29,7 @@ struct ftt_peer {
 	struct ftt_beat_link link[FTT_MAX_LINKS];
 	struct ftt_beat_peer known;
 	uint64_t counter, echo_t_ns;
+	bool suspected;
 
 	/* written by the thread, read by all */
 	_Atomic uint64_t last_beat_ns;
@@ -39,6 +41,11 @@ struct ftt_peer {
 	uint8_t body[FTT_BEAT_BODY_MAX];
 	int body_len; /* -1: none yet */
 	uint64_t body_boot;
+	uint64_t interval_ns[FTT_BEAT_INTERVALS];
+	uint32_t n_intervals; /* ever; the ring holds the last of them */
+
+	/* set by others: how long this peer's silence may be; 0: the fixed time */
+	_Atomic uint64_t patience_ns, suspect_ns;
 };
 
 struct ftt_beat {

@@ -107,11 +107,19 @@ static bool keep_body(struct ftt_beat *b, struct ftt_peer *p, const struct ftt_b
 	return changed;
 }
 
+static void keep_interval(struct ftt_beat *b, struct ftt_peer *p, uint64_t interval)
+{
+	pthread_mutex_lock(&b->lock);
+	p->interval_ns[p->n_intervals++ % FTT_BEAT_INTERVALS] = interval;
+	pthread_mutex_unlock(&b->lock);
+}
+
 /* The newest beat of all: it speaks for the peer, not only for its link. */
 static void hear_peer(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg *m, bool new_boot, uint64_t now)
 {
 	struct ftt_peer *p = &b->peer[i];
 	bool returned = !atomic_load(&p->alive);
+	uint64_t interval = now - atomic_load(&p->last_beat_ns);
 	bool changed;
 
 	p->echo_t_ns = m->t_send_ns;
@@ -126,6 +134,9 @@ static void hear_peer(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg 
 		pthread_mutex_unlock(&b->lock);
 	}
 	changed = keep_body(b, p, m);
+	p->suspected = false;
+	if (!new_boot && !returned)
+		keep_interval(b, p, interval);
 	if (new_boot || returned) {
 		b->send_now = true; /* let the peer hear its echo without waiting for our tick */
 		ftt_beat_post(b, FTT_EV_PEER_UP, m->boot_id, i, m->link);

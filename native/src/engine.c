@@ -285,6 +285,17 @@ int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32
 	return e->beat ? ftt_beat_get_peer_body(e->beat, peer, out, max, boot_id) : -1;
 }
 
+int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max)
+{
+	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_intervals(e->beat, peer, out, max) : 0;
+}
+
+void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns)
+{
+	if (e->beat && peer < e->cfg.n_peers)
+		ftt_beat_change_patience(e->beat, peer, lost_ns, suspect_ns);
+}
+
 int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index)
 {
 	return e->neigh ? ftt_neigh_set_frame(e->neigh, frame, len, index) : EINVAL;

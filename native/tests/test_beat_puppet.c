@@ -189,6 +189,38 @@ static void test_grants_stop_at_peer_lost(void)
 	puppet_close(&p);
 }
 
+/* What was learnt may lengthen a node's patience, never shorten it; a suspicion comes before a loss. */
+static void test_patience_is_never_shorter_than_what_was_promised(void)
+{
+	static struct ftt_engine a;
+	uint64_t intervals[8];
+	struct ftt_event ev;
+	struct puppet p;
+
+	configure(&a, ALPHA, 111);
+	puppet_open(&p, &a);
+	start(&a);
+	ftt_beat_change_patience(a.beat, 0, 2 * D, D / 2);
+	puppet_sync(&p, 0);
+	puppet_sync(&p, 0);
+	CHECK_EQ(ftt_beat_get_intervals(a.beat, 0, intervals, 8), 1);
+	CHECK(intervals[0] > 0);
+	CHECK_EQ(ftt_beat_get_intervals(a.beat, 0, intervals, 8), 0);
+	ev = fake_wait(&a, FTT_EV_PEER_SUSPECTED);
+	CHECK(ev.value > D / 2);
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_LOST), 0);
+	ev = fake_wait(&a, FTT_EV_PEER_LOST);
+	CHECK(ev.value > 2 * D);
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_SUSPECTED), 1);
+	ftt_beat_change_patience(a.beat, 0, D / 10, 0);
+	puppet_sync(&p, 0);
+	ev = fake_wait(&a, FTT_EV_PEER_LOST);
+	CHECK(ev.value > D + D / 1000);
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_SUSPECTED), 1);
+	stop(&a);
+	puppet_close(&p);
+}
+
 int main(void)
 {
 	if (!fake_private_network()) {
@@ -200,5 +232,6 @@ int main(void)
 	test_older_boot_never_comes_back();
 	test_what_is_no_grant();
 	test_grants_stop_at_peer_lost();
+	test_patience_is_never_shorter_than_what_was_promised();
 	return 0;
 }

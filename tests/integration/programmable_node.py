@@ -7,7 +7,6 @@ FILE then holds what came to the engine, as steps for tests.replay.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +18,7 @@ from fttcp.datapath.flow import Arrival
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.programmable import ProgrammableEngine
 from fttcp.runtime.config import load
-from fttcp.runtime.node import Node
+from fttcp.runtime.node import run
 from tests.replay import CONFIG
 
 
@@ -90,7 +89,7 @@ def main() -> None:
             record(made, settings, chosen.record)
         return made
 
-    asyncio.run(Node(load(chosen.config), engine).run())
+    run(load(chosen.config), chosen.config, engine)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ enum ftt_event_kind {
 	FTT_EV_FLOW_DETACHED = 11, /* key and reason are set */
 	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
 	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
+	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -284,6 +285,14 @@ uint64_t ftt_now_ns(void);
  * when none came yet, or there is no such peer). */
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);
 int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
+
+/*
+ * For a detector that learns: the times between newest beats of a peer since the last call, up to 256 (ns,
+ * oldest first; returns how many), and what it makes of them. lost_ns: silence after which the peer is lost, while this node does not
+ * own the group; less than D * (1 + drift) is taken as that. suspect_ns: silence that is told before; 0: none.
+ */
+int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max);
+void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns);
 
 /* Announcements: whole Ethernet frames, sent on the service interface when a takeover opens the
  * gate, and repeated (rounds times, interval apart), each under the lease check. */
