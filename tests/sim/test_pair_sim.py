@@ -90,7 +90,8 @@ def takeover_ms(world: World, act: str) -> float:
     if act == "crash":
         primary.crash()
     elif act == "server":
-        primary.kill_server()
+        primary.server_up = False  # and it does not come back
+        primary.soon(primary.tell_health)
     else:
         primary.feed(ev.SwitchoverRequested(7))
     while not any(other.emits for other in world.others(primary)) and world.now < start + SECOND:
