@@ -80,7 +80,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         "arbiter.kind=witness", f"arbiter.lease_ms={LEASE_MS}", "arbiter.timeout_ms=200",
         f'arbiter.witness.addresses=["10.77.0.10:{PORT}"]', f'arbiter.witness.key_file="{home}/key"',
     )  # fmt: skip
-    for pair in pair_named("owner", settings, ("web",)):
+    for pair in pair_named("owner", settings):
         watched = Watched(pair, home)
         started: list[bool] = []
 
@@ -89,7 +89,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 started.append(True)
                 watched.start_witness()
 
-        pair.lab.up(pair._serve, pair._settings, prepare=prepare)
+        pair.lab.up((), settings, prepare=prepare)
         yield watched
 
 

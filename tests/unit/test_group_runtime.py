@@ -62,7 +62,8 @@ class Consent:
         return
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "consent"}
+        shown = {"kind": "consent", "endpoints": [], "reachable": True, "answered_s_ago": 0.0}
+        return shown | {"last_error": "", "residual_risk": "everything"}
 
 
 def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeEngine, History]:
