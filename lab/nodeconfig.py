@@ -42,8 +42,8 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
     """The whole configuration of `node` ("alpha" or "beta") as nested tables.
 
     `settings` are KEY=VALUE with KEY a dotted path into the group (`timing.heartbeat_ms`), or into [node]
-    when the first part is a key of it (`log_level`), or into [reference] when it is that; `alpha.` or
-    `beta.` in front limits it to that node. VALUE is TOML, else text.
+    when the first part is a key of it (`log_level`), or into [reference] or [arbiter] when it is one
+    of these; `alpha.` or `beta.` in front limits it to that node. VALUE is TOML, else text.
     """
     (peer,) = (name for name in NODES if name != node)
     ports, commands = parse_serve(serve)
@@ -115,7 +115,7 @@ def _apply(config: Table, node: str, setting: str) -> None:
         if not parts:
             raise LabError(f"--set {setting!r}: no key after the node's name")
     table: Table = config["group"][0]
-    if parts[0] == "reference":
+    if parts[0] in ("reference", "arbiter"):
         table = config
     elif parts[0] in config["node"] and parts[0] != "name":
         table = config["node"]

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import Address, NoneSettings
-from fttcp.core.arbitration import Claim
 from fttcp.core.ownership import Answer, Outcome, Ownership, Record
 
 RISK = (
@@ -135,15 +134,3 @@ class NetworkArbiter:
         if not addresses or settings.probe_ms == 0:
             return ""
         return await self._network.claimed(addresses, settings.probe_ms / 1000)
-
-
-class NoArbiter:
-    """Grants whatever a node with a settled service link claims."""
-
-    def __init__(self, settle_ns: int) -> None:
-        """``settle_ns``: how long the carrier must have been there, in nanoseconds."""
-        self._settle_ns = settle_ns
-
-    def grants(self, claim: Claim) -> bool:
-        """Return True if the claimant's carrier has been up for the settling time."""
-        return claim.carrier_for_ns is not None and claim.carrier_for_ns >= self._settle_ns

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fttcp.core.model import Body, Cause, EngineMode, Lease, Refusal
+from fttcp.core.ownership import Record
 
 
 @dataclass(frozen=True, slots=True)
 class SetLease:
-    """Change where the right to emit comes from."""
+    """Change where the right to emit comes from; it ends at ``limit_ns`` at the latest (None: no limit)."""
 
     policy: Lease
+    limit_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SetMode:
-    """Change the engine's mode; ``session`` names the pairing whose flows it continues."""
+    """Change the engine's mode; ``session`` names the pairing whose flows it continues, ``peer`` the
+    partner."""
 
     mode: EngineMode
     session: int
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,42 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Put the body into every heartbeat; ``grant`` promises not to take over within D of each beat."""
+    """Put the body into every heartbeat; ``grant_to`` has a bit for each peer to which this node promises
+    not to take over within D of each beat."""
 
     body: Body
-    grant: bool
+    grant_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Ask the arbiter to replace ``expected`` by ``wanted``; answer with ``ArbiterAnswered``."""
+
+    request: int
+    expected: Record | None
+    wanted: Record
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Ask the arbiter to extend the lease of this node's own solo record."""
+
+    request: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Inquire:
+    """Ask the arbiter which record stands."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEpoch:
+    """Put on stable storage that epochs up to this one are used; answer with ``EpochStored``."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +132,10 @@ Command = (
     | Vouch
     | Announce
     | Publish
+    | Propose
+    | RenewLease
+    | Inquire
+    | StoreEpoch
     | RecordTakeover
     | ShapeRoutes
     | RestartServer

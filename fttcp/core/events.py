@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fttcp.core.model import Body, Cause
+from fttcp.core.ownership import Outcome, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class PeerHeard:
     """The first authentic heartbeat of a peer's boot, or the first after silence."""
 
     boot_id: int
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class PeerLost:
     silent_ns: int
     lost_ns: int
     heard_ns: int
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class PeerStated:
     """The peer published a new body."""
 
     body: Body
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class LinkFound:
     """Heartbeats come in on this link."""
 
     link: int
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class LinkLost:
     """Heartbeats stopped on this link."""
 
     link: int
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,31 @@ class LeaseLapsed:
     """Emission stopped at ``lapsed_ns`` because the lease ran out."""
 
     lapsed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSeen:
+    """This much of the lease is left (engine's word); told with each deadline to a primary with a backup."""
+
+    left_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArbiterAnswered:
+    """The arbiter answered a request, or did not (UNREACHABLE); fields as in ``ownership.Answer``."""
+
+    request: int
+    outcome: Outcome
+    record: Record | None = None
+    lease_until_ns: int | None = None
+    wait_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStored:
+    """Epochs up to this one are on stable storage as used."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +155,9 @@ Event = (
     | LinkFound
     | LinkLost
     | LeaseLapsed
+    | LeaseSeen
+    | ArbiterAnswered
+    | EpochStored
     | ServerRecovered
     | ServerFailed
     | CarrierChanged

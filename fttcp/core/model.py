@@ -113,13 +113,18 @@ class Refusal(StrEnum):
 class Body:
     """What a node tells its peer in every heartbeat: its state, never a message that could be lost.
 
-    ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has a
-    bit for every link on which the sender hears the peer. ``request`` is a number that a backup
-    draws to ask for a switchover. ``refused`` is the epoch of an offer that the sender declined.
-    ``lease_ns`` is the lease D that the sender counts with; both nodes must count with the same.
+    ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has eight
+    bits for each node, in the order of names: the links on which the sender hears that one. ``request``
+    is a number that a backup draws to ask for a switchover. ``offer`` is the number of the role's offer
+    that a sender in mode handover makes, ``refused`` that of an offer that the sender declined.
+    ``lease_ns`` is the lease D that the sender counts with; all nodes must count with the same.
     ``maintenance`` counts pauses and resumes of the group: odd while it is paused. All nodes go by the
     highest that they have seen.
     ``reference`` is false while the sender cannot reach the reference address that it was given.
+    ``partner`` is the node with which the session is. ``yields``: the sender grants its peer the right
+    to emit, whatever the arbiter says (only where there are two nodes). ``seeking``: the sender wants
+    the group. ``barred``: it cannot have it from the arbiter now. ``used`` is the highest epoch
+    that any node may have used, as far as the sender knows.
     """
 
     group: str
@@ -138,6 +143,12 @@ class Body:
     lease_ns: int = 0
     maintenance: int = 0
     reference: bool = True
+    partner: str = ""
+    offer: int = 0
+    yields: bool = False
+    seeking: bool = False
+    barred: bool = False
+    used: int = 0
 
     @property
     def able(self) -> bool:
@@ -147,15 +158,32 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the machine of one group knows from the start. Durations in nanoseconds."""
+    """What the machine of one group knows from the start. Durations in nanoseconds.
+
+    ``peers``: names of the other nodes, in the order in which events number them. ``solo_lease_ns``: how
+    long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
+    ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
+    """
 
     group: str
     name: str
-    peer_name: str
+    peers: tuple[str, ...]
     priority: int
     lease_ns: int
     drift_ppm: int
     startup_wait_ns: int
+    solo_lease_ns: int = 0
+    stored_epoch: int = 0
+
+    @property
+    def arbitrated(self) -> bool:
+        """True if an arbiter keeps the record, so that nobody else can own the group meanwhile."""
+        return self.solo_lease_ns > 0
+
+    @property
+    def pair(self) -> bool:
+        """True if there are two nodes: what one of them grants, all others grant."""
+        return len(self.peers) == 1
 
     @property
     def patience_ns(self) -> int:
@@ -168,13 +196,31 @@ class Settings:
         return 2 * self.lease_ns
 
     @property
-    def parity(self) -> int:
-        """Remainder modulo 2 of the epochs that this node makes: the two nodes' epochs never collide."""
-        return 1 if self.name < self.peer_name else 0
+    def ask_ahead_ns(self) -> int:
+        """How long before the end of its grants a primary asks the arbiter for the group alone."""
+        return self.lease_ns // 3
+
+    @property
+    def retry_ns(self) -> int:
+        """Time between two requests to an arbiter that does not answer, or refuses."""
+        return self.lease_ns
+
+    def discounted_ns(self, sent_ns: int, until_ns: int) -> int:
+        """Return when a lease counted from ``sent_ns`` ends on a clock that may be slow."""
+        return until_ns - (until_ns - sent_ns) * self.drift_ppm // 1_000_000
 
     def next_epoch(self, seen: int) -> int:
-        """Return this node's smallest epoch above every epoch seen."""
-        return seen + 1 if (seen + 1) % 2 == self.parity else seen + 2
+        """Return this node's smallest epoch above every epoch seen: no two nodes ever make the same."""
+        nodes = sorted((self.name, *self.peers))
+        return seen + 1 + (nodes.index(self.name) - seen) % len(nodes)
+
+    def links_of(self, links: int) -> int:
+        """Return the bits of ``Body.links`` that are about this node."""
+        return links >> 8 * sorted((self.name, *self.peers)).index(self.name) & 0xFF
+
+    def made_here(self, epoch: int) -> bool:
+        """True if ``epoch`` is one of those that only this node makes."""
+        return self.next_epoch(epoch - 1) == epoch
 
 
 class InvariantBroken(Exception):

@@ -1,4 +1,4 @@
-"""What a node knows: itself, its links, its peer. Changed by events only."""
+"""What a node knows: itself, its links, its peers. Changed by events only."""
 
 from __future__ import annotations
 
@@ -8,50 +8,78 @@ from fttcp.core.model import PEER_LINK, Body, Mode, Role
 
 
 @dataclass(slots=True)
-class View:
-    """Facts about this node and its peer; no decisions."""
+class Peer:
+    """Facts about one of the other nodes."""
 
-    healthy: bool = False
-    stopping: bool = False
-    carrier_since_ns: int | None = None
-    reference: bool = True
-    """False while the reference address does not answer; true as well when there is none."""
-    links: int = 0
+    index: int
+    name: str
     boot_id: int = 0
-    """Of the peer; 0 while it is not heard."""
-    peer_since_ns: int = 0
+    """0 while the peer is not heard."""
+    since_ns: int = 0
     heard_ns: int = 0
-    """Last sign of life of the peer that was lost."""
+    """Its last sign of life before it was lost."""
     lost_ns: int = 0
-    """When the peer was found lost."""
+    """When it was found lost."""
     stalled: bool = False
     """The last loss was noticed so late that this node itself must have been halted."""
-    peer: Body | None = None
-    """What the peer says; None while it is not heard or has said nothing yet."""
+    links: int = 0
+    said: Body | None = None
+    """What it says; None while it is not heard or has said nothing yet."""
 
     @property
-    def peer_alive(self) -> bool:
-        """True while heartbeats of the peer come in."""
+    def alive(self) -> bool:
+        """True while its heartbeats come in."""
         return self.boot_id != 0
 
     @property
     def peer_link(self) -> bool:
         """True if both nodes hear each other on the peer link, as far as is known."""
         bit = 1 << PEER_LINK
-        return bool(self.links & bit) and self.peer is not None and bool(self.peer.links & bit)
+        return bool(self.links & bit) and self.said is not None and bool(self.said.links & bit)
+
+    def waits(self) -> bool:
+        """True if it is a backup that could be paired with."""
+        said = self.said
+        if said is None or said.role is not Role.BACKUP or said.mode is not Mode.IDLE:
+            return False
+        return said.healthy and said.session == 0 and self.peer_link
+
+    def follows(self, session: int) -> bool:
+        """True if it follows this pairing as backup."""
+        said = self.said
+        return said is not None and said.role is Role.BACKUP and session != 0 and said.session == session
+
+    def forget(self) -> None:
+        """It is not heard any more."""
+        self.boot_id, self.said, self.links = 0, None, 0
+
+
+class View:
+    """Facts about this node and the others; no decisions."""
+
+    def __init__(self, peers: tuple[str, ...]) -> None:
+        self.healthy = False
+        self.stopping = False
+        self.carrier_since_ns: int | None = None
+        self.reference = True
+        """False while the reference address does not answer; true as well when there is none."""
+        self.peers = tuple(Peer(i, name) for i, name in enumerate(peers))
 
     def carrier_for_ns(self, now_ns: int) -> int | None:
         """How long the service interface has had a carrier; None without one."""
         return None if self.carrier_since_ns is None else max(0, now_ns - self.carrier_since_ns)
 
-    def follower(self) -> Body | None:
-        """Return the peer's body if it waits for a pairing and could serve."""
-        peer = self.peer
-        if peer is None or peer.role is not Role.BACKUP or peer.mode is not Mode.IDLE:
-            return None
-        return peer if peer.healthy and peer.session == 0 else None
+    def follower(self) -> Peer | None:
+        """Return the peer to pair with: of those that wait, the first in line."""
+        waiting = [peer for peer in self.peers if peer.waits()]
+        return min(waiting, key=_rank, default=None)
 
-    def follows(self, session: int) -> bool:
-        """True if the peer follows this pairing as backup."""
-        peer = self.peer
-        return peer is not None and peer.role is Role.BACKUP and session != 0 and peer.session == session
+    def owner(self) -> Peer | None:
+        """Return the peer that says that it is primary; the newest epoch counts."""
+        primaries = [p for p in self.peers if p.said is not None and p.said.role is Role.PRIMARY]
+        return max(primaries, key=lambda p: p.said.epoch if p.said else 0, default=None)
+
+
+def _rank(peer: Peer) -> tuple[int, str]:
+    assert peer.said is not None
+    return (-peer.said.priority, peer.name)

@@ -26,6 +26,7 @@ class FakeEngine:
         self.mode, self.session, self.lease = EngineMode.IDLE, 0, Lease.NONE
         self.peers: dict[int, FakeEngine] = {}
         """Who is heard, by index into the settings' peers."""
+        self.limit_ns: int | None = None
         self.frames: Sequence[bytes] = ()
         self.closed = False
         self.partner = 0
@@ -98,8 +99,8 @@ class FakeEngine:
             self.post(EventKind.GATE_OPEN)
             self.post(EventKind.TAKEOVER_DONE)
 
-    def set_lease(self, policy: Lease) -> None:
-        self.lease = policy
+    def set_lease(self, policy: Lease, limit_ns: int | None = None) -> None:
+        self.lease, self.limit_ns = policy, limit_ns
         self.orders.append(("set_lease", policy))
 
     def vouch(self, alive: bool) -> None:

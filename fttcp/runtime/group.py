@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
 from fttcp.core.pair import PairMachine
+from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intrusion, Reason
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.events import History
+from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire import clock
@@ -29,8 +32,6 @@ from fttcp.wire.keyfile import KeyRing
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
 _HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
-_PARTNER = 0
-"""Index of the one peer that the role machine deals with."""
 _INTRUSIONS = {
     Intrusion.MAC: "bad MAC",
     Intrusion.REPLAY: "replay",
@@ -57,11 +58,13 @@ class GroupRuntime:
         machine: PairMachine,
         engine: Engine,
         history: History,
+        arbiter: ArbiterClient,
         shape_routes: Callable[[bool], None],
         keep_maintenance: Callable[[int], None] = lambda count: None,
+        keep_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``keep_maintenance(count)`` to store
-        the count of pauses and resumes (or to raise OSError)."""
+        the count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
@@ -69,6 +72,7 @@ class GroupRuntime:
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.finished = asyncio.Event()
         self._history = history
+        self._ownership = Ownership(arbiter, self.name, keep_epoch, self._answered, self._fail)
         self._shape_routes = shape_routes
         self._keep_maintenance = keep_maintenance
         self._paused = False
@@ -76,6 +80,7 @@ class GroupRuntime:
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
         self._published = b""
+        self._granted = 0
         self._late: list[do.Command | EngineEvent | _Moved] = []
         self._restarting = False
         self._phase = machine.phase
@@ -102,6 +107,7 @@ class GroupRuntime:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
         self.engine.close()
         self.finished.set()
@@ -122,6 +128,15 @@ class GroupRuntime:
         """Let the machine see an event, after those of the engine that wait; return its commands."""
         self._drain()
         return self._step(event)
+
+    def _answered(self, event: ev.Event) -> None:
+        """The arbiter or the disk answered."""
+        before = self.machine.register.record
+        self.feed(event)
+        record = self.machine.register.record
+        if record is not None and record != before and self.machine.settings.arbitrated:
+            backup = {"backup": record.backup} if record.backup else {}
+            self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
 
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""
@@ -160,16 +175,16 @@ class GroupRuntime:
     def _take(self, event: EngineEvent) -> None:
         match event.kind:
             case EventKind.PEER_UP:
-                self._step(ev.PeerHeard(event.value))
-                self._hear_peer()
+                self._step(ev.PeerHeard(event.value, event.peer))
+                self._hear_peer(event.peer)
             case EventKind.PEER_BODY:
-                self._hear_peer()
+                self._hear_peer(event.peer)
             case EventKind.PEER_LOST:
                 self._lose_peer(event)
             case EventKind.LINK_UP:
-                self._step(ev.LinkFound(event.link))
+                self._step(ev.LinkFound(event.link, event.peer))
             case EventKind.LINK_LOST:
-                self._step(ev.LinkLost(event.link))
+                self._step(ev.LinkLost(event.link, event.peer))
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
             case EventKind.ERROR:
@@ -177,19 +192,20 @@ class GroupRuntime:
 
     def _lose_peer(self, event: EngineEvent) -> None:
         """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
-        self.engine.publish(self._published, 0)
-        heard_ns = self.engine.status().last_beat_ns[_PARTNER]
-        self._step(ev.PeerLost(event.value, event.when_ns, heard_ns))
+        self._granted &= ~(1 << event.peer)
+        self.engine.publish(self._published, self._granted)
+        heard_ns = self.engine.status().last_beat_ns[event.peer]
+        self._step(ev.PeerLost(event.value, event.when_ns, heard_ns, event.peer))
 
-    def _hear_peer(self) -> None:
-        """Fetch what the peer says now."""
-        said = self.engine.peer_body(_PARTNER)
-        if said is None or not said[1] or said[0] != self.machine.peer_boot:
+    def _hear_peer(self, peer: int) -> None:
+        """Fetch what a peer says now."""
+        said, known = self.engine.peer_body(peer), self.machine.view.peers[peer]
+        if said is None or not said[1] or said[0] != known.boot_id:
             return  # of another boot: its PEER_UP is still to come
         settings = self.machine.settings
         try:
             body = codec.decode(said[1])
-            if (body.group, body.name) != (settings.group, settings.peer_name):
+            if (body.group, body.name) != (settings.group, known.name):
                 raise WireError(
                     f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]"
                 )
@@ -203,7 +219,7 @@ class GroupRuntime:
                 self._peer_error = str(error)
                 self.note("peer-misunderstood", "error", why=self._peer_error)
             return
-        self._step(ev.PeerStated(body))
+        self._step(ev.PeerStated(body, peer))
 
     # ------------------------------------------------------------------ commands out
 
@@ -227,15 +243,19 @@ class GroupRuntime:
     def _order(self, command: do.Command) -> None:
         engine = self.engine
         match command:
-            case do.SetLease(policy=policy):
-                engine.set_lease(policy)
-            case do.SetMode(mode=mode, session=session):
-                engine.set_mode(mode, session, _PARTNER)
+            case do.SetLease(policy=policy, limit_ns=limit_ns):
+                engine.set_lease(policy, limit_ns)
+            case do.SetMode(mode=mode, session=session, peer=peer):
+                engine.set_mode(mode, session, peer)
             case do.Announce():
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
-            case do.Publish(body=body, grant=grant):
-                self._published = codec.encode(body)
-                engine.publish(self._published, grant << _PARTNER)
+            case do.Publish(body=body, grant_to=grant_to):
+                self._published, self._granted = codec.encode(body), grant_to
+                engine.publish(self._published, grant_to)
+            case do.Propose() | do.RenewLease() | do.Inquire():
+                self._ownership.ask(command)
+            case do.StoreEpoch(epoch=epoch):
+                self._ownership.store(epoch)
             case do.Vouch(alive=alive):
                 engine.vouch(alive)
             case do.RecordTakeover():
@@ -303,6 +323,9 @@ class GroupRuntime:
 
     def _deadline(self) -> None:
         self._timer = None
+        machine = self.machine
+        if machine.settings.arbitrated and machine.phase is Phase.PAIRED and not self._closed:
+            self.feed(ev.LeaseSeen(self.engine.status().lease_left_ns))
         self.feed(ev.DeadlineReached())
         if self._timer is None:
             self._arm()
@@ -352,26 +375,28 @@ class GroupRuntime:
 
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
-        machine, peer = self.machine, self.machine.view.peer
+        machine = self.machine
         if machine.role is Role.PRIMARY and not self._closed:
             return machine.settings.name
-        return peer.name if peer is not None and peer.role is Role.PRIMARY else None
+        owner = machine.view.owner()
+        return None if owner is None else owner.name
 
     def status(self) -> dict[str, Any]:
         """Return the group's part of ``status``."""
-        machine, server = self.machine, self.server
+        machine, server, peer = self.machine, self.server, self._peer()
         base: dict[str, Any] = {
             "name": self.name,
             "role": "fenced" if machine.phase is Phase.FENCED or self._closed else machine.role.value,
             "mode": machine.mode.value,
             "epoch": machine.epoch,
-            "peer": machine.settings.peer_name,
-            "peer_alive": machine.peer_alive,
+            "peer": peer.name,
+            "peer_alive": peer.alive,
+            "ownership": self._ownership_shown(),
             "synced": machine.in_step and not self._closed,
             "reference": machine.view.reference,
             "paused": machine.paused,
             "maintenance": machine.maintenance,
-            "peer_maintenance": machine.view.peer.maintenance if machine.view.peer is not None else 0,
+            "peer_maintenance": peer.said.maintenance if peer.said is not None else 0,
             "failover_wanted": machine.failover_wanted,
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
@@ -382,6 +407,22 @@ class GroupRuntime:
             return base
         return base | self._engine_status()
 
+    def _peer(self) -> Peer:
+        """Return the peer that people are told of first: the partner, or the owner."""
+        machine = self.machine
+        return machine.partner or machine.view.owner() or machine.view.peers[0]
+
+    def _ownership_shown(self) -> dict[str, Any]:
+        """Return what is known of the record, and of who keeps it."""
+        register, now_ns = self.machine.register, clock.now_ns()
+        record, until_ns = register.record, register.lease_until_ns
+        shown: dict[str, Any] = {"arbiter": self._ownership.describe(), "record": None}
+        if record is not None and self.machine.settings.arbitrated:
+            shown["record"] = {"epoch": record.epoch, "holder": record.holder, "mode": record.mode.value}
+            shown["record"]["backup"] = record.backup
+        left_ns = 0 if until_ns is None else max(0, until_ns - now_ns)
+        return shown | {"certain": register.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
+
     def _engine_status(self) -> dict[str, Any]:
         status, counters = self.engine.status(), self.engine.counters()
         holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
@@ -389,7 +430,7 @@ class GroupRuntime:
             "engine_mode": EngineMode(status.mode).name.lower(),
             "heartbeat_thread": [str(flag.name).lower() for flag in BeatThread(status.beat_thread)],
             "peer_intrusions": sum(status.peer_intrusions),
-            "links_up": _bits(status.links_up[_PARTNER]),
+            "links_up": _bits(status.links_up[self._peer().index]),
             "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
             "flows": {
                 "protected": status.flows_protected,

@@ -22,7 +22,8 @@ from typing import Any
 from fttcp.address.announce import announcement
 from fttcp.address.carrier import CarrierMonitor
 from fttcp.address.interface import hardware_address
-from fttcp.arbiter.none import NoArbiter
+from fttcp.arbiter import open_arbiter
+from fttcp.arbiter.base import ArbiterClient, ArbiterError
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.core.pair import PairMachine
@@ -38,9 +39,11 @@ from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
 from fttcp.health.reference import ReferenceMonitor
+from fttcp.runtime.arbiters import arbiter_settings, change_keys
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.detectors import Detectors
+from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.maintenance import MaintenanceFile
@@ -67,7 +70,16 @@ class NodeError(Exception):
     """The node cannot start; the sentence says what to do."""
 
 
-START_ERRORS = (EngineError, KernelError, RulesError, WireError, NotifyError, NodeError, OSError)
+START_ERRORS = (
+    EngineError,
+    KernelError,
+    RulesError,
+    WireError,
+    NotifyError,
+    NodeError,
+    ArbiterError,
+    OSError,
+)
 """What keeps a node or a group from starting; the text is for people."""
 
 
@@ -83,17 +95,19 @@ def open_engine(kind: str) -> EngineFactory:
     return factory
 
 
-def core_settings(config: Config, group: GroupSection) -> Settings:
+def core_settings(config: Config, group: GroupSection, stored_epoch: int) -> Settings:
     """Return what the role machine of a group needs to know."""
     timing = group.timing
     return Settings(
         group=group.name,
         name=config.node.name,
-        peer_name=config.peer[0].name,
+        peers=tuple(peer.name for peer in config.peer),
         priority=group.priority,
         lease_ns=timing.lease_ms * NS_PER_MS,
         drift_ppm=timing.drift_ppm,
         startup_wait_ns=timing.startup_ms * NS_PER_MS,
+        solo_lease_ns=config.arbiter.solo_lease_ns,
+        stored_epoch=stored_epoch,
     )
 
 
@@ -196,6 +210,7 @@ class Node:
         self._reference: ReferenceMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._frames: dict[str, tuple[bytes, ...]] = {}
+        self._arbiter: ArbiterClient | None = None
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
@@ -232,6 +247,8 @@ class Node:
         if len(self._config.peer) > 1:
             raise NodeError("[[peer]]: the role machine of this release knows one peer only; list one")
         self._keys = keyfile.load(Path(self._config.node.key_file))
+        self._arbiter_settings = arbiter_settings(lambda: self._config)
+        self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()
         for section in self._config.group:
             await self._prepare(section, self._keys)
@@ -253,15 +270,19 @@ class Node:
         factory = self._factory or open_engine(section.engine)
         wanted = engine_settings(self._config, section, keys)
         engine = factory(wanted)
-        settings = core_settings(self._config, section)
-        machine = PairMachine(settings, NoArbiter(settings.settle_ns), clock.now_ns())
         name = section.name
+        epochs = EpochFile(Path(self._config.node.state_dir), name)
+        settings = core_settings(self._config, section, epochs.load())
+        assert self._arbiter is not None
+        machine = PairMachine(settings, clock.now_ns())
         group = GroupRuntime(
             machine,
             engine,
             self._history,
+            self._arbiter,
             lambda backup: self._shape_routes(name, backup),
             lambda count: self._maintenance.save(name, count),
+            epochs.save,
         )
         if section.timing.detector == "phi":
             group.detectors = Detectors(engine, wanted)
@@ -311,6 +332,8 @@ class Node:
         await asyncio.gather(*servers)
         for group in self._groups.values():
             group.close()
+        if self._arbiter is not None:
+            await self._arbiter.close()
         await self._network.remove()
         self._history.add("stopped")
 
@@ -360,6 +383,11 @@ class Node:
             "removed": list(plan.removed),
         }
 
+    def _arbiter_changed(self, reachable: bool, note: str) -> None:
+        """The arbiter began or ceased to answer; the roles stay as they are."""
+        kind = "arbiter-up" if reachable else "arbiter-lost"
+        self._history.add(kind, "info" if reachable else "warning", note=note)
+
     def _change_keys(self, keys: keyfile.KeyRing) -> list[str]:
         """Give all engines the keys that the file holds now; return a line for people if they are others."""
         before, self._keys = self._keys, keys
@@ -367,6 +395,7 @@ class Node:
             return []
         for group in self._groups.values():
             group.set_keys(keys)
+        change_keys(self._config, self._arbiter_settings)
         return [f"keys: {before} -> {keys}"]
 
     async def _arrange(self, config: Config, plan: Plan) -> None:

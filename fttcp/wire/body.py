@@ -14,7 +14,7 @@ import msgpack  # type: ignore[import-untyped]
 from fttcp.core.model import Body, Cause, Mode, Role
 from fttcp.wire.errors import WireError
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 512
 """FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
 MAX_NAME = 64
@@ -45,6 +45,12 @@ def encode(body: Body) -> bytes:
         "d": body.lease_ns,
         "t": body.maintenance,
         "f": body.reference,
+        "b": body.partner,
+        "o": body.offer,
+        "y": body.yields,
+        "k": body.seeking,
+        "a": body.barred,
+        "u": body.used,
     }
     try:
         packed: bytes = msgpack.packb(fields)
@@ -80,13 +86,19 @@ def decode(data: bytes) -> Body:
         healthy=_flag(raw, "h"),
         carrier=_flag(raw, "c"),
         priority=_integer(raw, "p", _MAX_PRIORITY),
-        links=_integer(raw, "l", 0xFF),
+        links=_integer(raw, "l", _U64),
         request=_integer(raw, "q", _U64),
         refused=_integer(raw, "x", _U64),
         reason=_word(raw, "w", Cause),
         lease_ns=_integer(raw, "d", _U64),
         maintenance=_integer(raw, "t", _U64),
         reference=_flag(raw, "f"),
+        partner=_name(raw, "b", least=0),
+        offer=_integer(raw, "o", _U64),
+        yields=_flag(raw, "y"),
+        seeking=_flag(raw, "k"),
+        barred=_flag(raw, "a"),
+        used=_integer(raw, "u", _U64),
     )
 
 
@@ -110,10 +122,10 @@ def _flag(raw: dict[Any, Any], key: str) -> bool:
     return value
 
 
-def _name(raw: dict[Any, Any], key: str) -> str:
+def _name(raw: dict[Any, Any], key: str, least: int = 1) -> str:
     value = _field(raw, key)
-    if not isinstance(value, str) or not 0 < len(value.encode()) <= MAX_NAME:
-        raise WireError(f"body.{key}: {value!r:.80} is not a name of 1 to {MAX_NAME} bytes")
+    if not isinstance(value, str) or not least <= len(value.encode()) <= MAX_NAME:
+        raise WireError(f"body.{key}: {value!r:.80} is not a name of {least} to {MAX_NAME} bytes")
     return value
 
 

@@ -223,7 +223,7 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 	bool takeover = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
 	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
 
-	if ((mode == FTT_MODE_BACKUP || mode == FTT_MODE_PAIRED) && !choose_partner(e, peer))
+	if (mode != FTT_MODE_IDLE && !choose_partner(e, peer))
 		return;
 	atomic_store(&e->role_flows, 0);
 	atomic_store(&e->role_pending, data_planes(e));
@@ -252,8 +252,9 @@ void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generat
 	}
 }
 
-void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy)
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns)
 {
+	atomic_store(&e->shared.lease_limit_ns, limit_ns);
 	atomic_store(&e->shared.lease_policy, policy);
 	if (e->beat) /* before the start there is no thread that could renew a lease */
 		ftt_beat_lease_changed(e->beat);

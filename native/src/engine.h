@@ -28,6 +28,7 @@ struct ftt_events;
 struct ftt_shared {
 	_Atomic uint32_t mode;           /* enum ftt_mode */
 	_Atomic uint32_t lease_policy;   /* enum ftt_lease_policy */
+	_Atomic uint64_t lease_limit_ns; /* no lease reaches further; 0: no limit. Written with the policy */
 	_Atomic uint64_t lease_until_ns; /* written by the beat thread only */
 	_Atomic uint64_t session;
 	_Atomic uint32_t partner;        /* index of the peer whose grants count, and with whom commits are exchanged */

@@ -268,6 +268,23 @@ static void test_granted_lease_counts_from_our_sending(void)
 	CHECK(ftt_lease_ran_out(&l, 1180));
 }
 
+static void test_no_lease_reaches_beyond_its_limit(void)
+{
+	struct ftt_lease l = {.worth_ns = D, .limit_ns = 1150};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	CHECK_EQ(l.until_ns, 1000 + D);
+	ftt_lease_renew(&l, 1090);
+	CHECK_EQ(l.until_ns, 1150);
+	ftt_lease_grant(&l, 0, 1100, 1110); /* what a peer grants is noted in full, and cut when it is used */
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1120);
+	CHECK_EQ(l.until_ns, 1150);
+	CHECK(ftt_lease_ran_out(&l, 1150));
+	l.limit_ns = 0;
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1160);
+	CHECK_EQ(l.until_ns, 1100 + D);
+}
+
 static void test_self_lease_is_not_renewed_after_it_ran_out(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
@@ -360,6 +377,7 @@ int main(void)
 	test_window();
 	test_boots_only_go_forward();
 	test_granted_lease_counts_from_our_sending();
+	test_no_lease_reaches_beyond_its_limit();
 	test_self_lease_is_not_renewed_after_it_ran_out();
 	test_none_shuts_at_once_and_voids_grants();
 	test_self_to_granted_is_what_was_granted();

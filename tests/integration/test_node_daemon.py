@@ -55,6 +55,8 @@ class Daemon:
             for end in (name, f"{name}x"):
                 self.net.run("ip", "link", "set", end, "up")
             self.net.run("ip", "addr", "add", address, "dev", name)
+        # the far end of the cable is in this namespace: it must not answer for what lo has
+        self.net.run("sysctl", "-qw", "net.ipv4.conf.svc0x.arp_ignore=8")
         self.net.run("ip", "addr", "add", "fd78::1/64", "dev", "peer0", "nodad")
         subprocess.run([FTTCP, "keygen", str(home / "key")], check=True, capture_output=True)
         self.config = home / "node.toml"

@@ -7,7 +7,6 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fttcp.arbiter.none import NoArbiter
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Role, Settings
@@ -28,7 +27,7 @@ BODIES = st.builds(
     healthy=st.booleans(),
     carrier=st.booleans(),
     priority=st.integers(0, 2**31 - 1),
-    links=st.integers(0, 255),
+    links=U64,
     request=U64,
     refused=U64,
     reason=st.sampled_from(Cause),
@@ -77,7 +76,7 @@ EVENTS = st.one_of(
     st.just("lapsed"),
 )
 MOVES = st.lists(st.tuples(EVENTS, st.sampled_from((0, 1, 20, 60, 250, 700))), max_size=40)
-SETTINGS = Settings("web", "alpha", "beta", 100, 100 * NS_PER_MS, 1000, 500 * NS_PER_MS)
+SETTINGS = Settings("web", "alpha", ("beta",), 100, 100 * NS_PER_MS, 1000, 500 * NS_PER_MS)
 
 
 @given(BODIES)
@@ -95,7 +94,7 @@ def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
 @given(MOVES)
 def test_whatever_happens_the_orders_keep_the_invariants(moves: list[tuple[ev.Event | str, int]]) -> None:
     now = 10**12
-    machine = PairMachine(SETTINGS, NoArbiter(SETTINGS.settle_ns), now)
+    machine = PairMachine(SETTINGS, now)
     lease, mode, grant, epoch = Lease.NONE, EngineMode.IDLE, False, 0
     for move, wait_ms in [(ev.Started(), 0), *moves]:
         now += wait_ms * NS_PER_MS
@@ -113,8 +112,8 @@ def test_whatever_happens_the_orders_keep_the_invariants(moves: list[tuple[ev.Ev
                     lease = policy
                 case do.SetMode(mode=new_mode):
                     mode = new_mode
-                case do.Publish(body=body, grant=granted):
-                    grant = granted
+                case do.Publish(body=body, grant_to=granted):
+                    grant = bool(granted)
                     assert body.epoch >= epoch
                     epoch = body.epoch
         assert not (grant and lease is not Lease.NONE)

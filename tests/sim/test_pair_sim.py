@@ -1,102 +1,83 @@
-"""Two role machines through random faults: never two emitters, and in the end the service is there."""
+"""Role machines through random faults: never two emitters, and in the end the service is there."""
 
 from __future__ import annotations
 
 import os
-from functools import partial
 
 import pytest
 
 from fttcp.core import events as ev
-from tests.sim.world import LINKS, MS, SERVICE_LINK, World
+from tests.sim.faults import heal, troubled
+from tests.sim.world import MS, SECOND, World
 
-RUNS = int(os.environ.get("FTTCP_SIM_RUNS", "150"))
+RUNS = int(os.environ.get("FTTCP_SIM_RUNS", "36"))
+LEAST_EVENTS = 1_000_000
+"""What the worlds below must have lived through together."""
 FIRST_SEED = int(os.environ.get("FTTCP_SIM_SEED", "1"))
-SECOND = 1000 * MS
-FAULTS = (
-    "crash", "pause", "pause", "cut", "cut-one-way", "carrier", "server", "switch", "both", "reference",
-    "failover", "maintenance",
-)  # fmt: skip
+SEEDS = range(FIRST_SEED, FIRST_SEED + RUNS)
+lived: list[int] = []
+"""Events of each world that came to its end."""
 
 
-def one_fault(world: World) -> None:
-    """Do one random bad thing, and undo it later."""
-    rnd = world.random
-    host = rnd.choice(list(world.hosts.values()))
-    kind = rnd.choice(FAULTS)
-    duration = rnd.choice((rnd.randrange(5, 200), rnd.randrange(100, 2500))) * MS
-    world.note(f"fault {kind} on {host.name} for {duration // MS} ms")
-    if kind in ("crash", "both"):
-        host.crash()
-        world.later(duration, host.boot)
-    if kind in ("pause", "both"):
-        target = world.other(host) if kind == "both" else host
-        target.pause(rnd.randrange(5, 300) * MS if kind == "both" else duration)
-    elif kind in ("cut", "cut-one-way"):
-        if world.cut or not all(h.carrier for h in world.hosts.values()):
-            return
-        link = rnd.choice(LINKS)
-        ends = {(host.name, link)} | ({(world.other(host).name, link)} if kind == "cut" else set())
-        world.cut |= ends
-        world.later(duration, lambda: world.cut.difference_update(ends))
-    elif kind == "carrier":
-        if any(link != SERVICE_LINK for _, link in world.cut) or not host.carrier:
-            return
-        host.set_carrier(False)
-        world.later(duration, lambda: host.set_carrier(True))
-    elif kind == "server":
-        host.kill_server()
-    elif kind == "reference":
-        host.set_reference(False)
-        world.later(duration, lambda: host.set_reference(True))
-    elif kind == "switch" and host.running:
-        host.feed(ev.SwitchoverRequested(rnd.randrange(1, 2**64)))
-    elif kind == "failover" and host.running:
-        host.feed(ev.FailoverRequested())
-    elif kind == "maintenance" and host.running:
-        host.feed(ev.MaintenanceChanged(host.machine.maintenance | 1))
-        world.later(duration, lambda: resume(world))
-
-
-def resume(world: World) -> None:
-    """End every maintenance."""
-    for host in world.hosts.values():
-        if host.alive and host.machine.paused:
-            host.soon(partial(host.feed, ev.MaintenanceChanged(host.machine.maintenance + 1)))
-
-
-def heal(world: World) -> None:
-    """Undo every fault; hosts that are down come back."""
-    world.cut.clear()
-    for host in world.hosts.values():
-        if not host.carrier:
-            host.set_carrier(True)
-        if not host.alive:
-            host.boot()
-    resume(world)
-
-
-@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + RUNS))
-def test_never_two_emitters_and_served_in_the_end(seed: int) -> None:
-    world = World(seed)
-    for host in world.hosts.values():
-        world.at(world.random.randrange(2 * SECOND), host.boot)
-    when = 0
-    for _ in range(world.random.randrange(4, 16)):
-        when += world.random.choice((world.random.randrange(1, 150), world.random.randrange(100, 3000))) * MS
-        world.at(when, lambda: one_fault(world) if all(h.native.boot for h in world.hosts.values()) else None)
-    world.run(when + 3 * SECOND)
+def settle(world: World) -> None:
+    """Heal, and wait for one node that serves, one in step, and the others in reserve."""
     world.note("heal")
     heal(world)
     world.run(world.now + 8 * SECOND)
     phases = sorted(str(host.machine.phase) for host in world.hosts.values())
-    assert phases == ["following", "paired"], f"the pair is not in step in the end{world.story()}"
+    spares = ["joining"] * (len(world.hosts) - 2)
+    assert phases == sorted(["following", "paired", *spares]), f"not in step in the end{world.story()}"
     assert [h.emits for h in world.hosts.values()].count(True) == 1, f"nobody serves{world.story()}"
-    survivor = world.random.choice(list(world.hosts.values()))
+
+
+def keep_one(world: World) -> None:
+    """Of the two that are in step one alone must go on."""
+    in_step = [host for host in world.hosts.values() if host.machine.in_step]
+    survivor = world.random.choice(in_step)
     world.note(f"{survivor.name} alone")
-    world.other(survivor).crash()
+    next(host for host in in_step if host is not survivor).crash()
     world.run(world.now + 2 * SECOND)
     assert survivor.emits, f"one healthy node does not serve{world.story()}"
+    lived.append(world.events)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_nodes_without_an_arbiter(seed: int) -> None:
+    world = troubled(seed)
+    settle(world)
+    keep_one(world)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_nodes_with_an_arbiter(seed: int) -> None:
+    world = troubled(seed, arbitrated=True)
+    settle(world)
+    keep_one(world)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_nodes_that_hear_each_other_need_no_arbiter_in_the_end(seed: int) -> None:
+    world = troubled(seed, arbitrated=True)
+    heal(world)
+    assert world.arbiter is not None
+    world.arbiter.crash()
+    world.run(world.now + 4 * SECOND)
+    emitting = [host.emits for host in world.hosts.values()].count(True)
+    assert emitting == 1, f"nobody serves without the arbiter{world.story()}"
+    world.arbiter.boot()
+    settle(world)
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + (RUNS + 2) // 3))
+def test_more_nodes_with_an_arbiter(seed: int) -> None:
+    world = troubled(seed, nodes=3 + seed % 3, arbitrated=True)
+    settle(world)
+    keep_one(world)
+
+
+def test_the_worlds_were_long_enough() -> None:
+    if len(lived) >= 2 * RUNS:  # else only some of them were asked for
+        assert sum(lived) >= LEAST_EVENTS or RUNS < 36
 
 
 def takeover_ms(world: World, act: str) -> float:
@@ -105,19 +86,20 @@ def takeover_ms(world: World, act: str) -> float:
         host.boot()
     world.run(3 * SECOND)
     primary = next(host for host in world.hosts.values() if host.emits)
-    backup, start = world.other(primary), world.now
+    start = world.now
     if act == "crash":
         primary.crash()
     elif act == "server":
-        primary.kill_server()
+        primary.server_up = False  # and it does not come back
+        primary.soon(primary.tell_health)
     else:
         primary.feed(ev.SwitchoverRequested(7))
-    while not backup.emits and world.now < start + SECOND:
+    while not any(other.emits for other in world.others(primary)) and world.now < start + SECOND:
         world.run(world.now + MS // 10)
     return (world.now - start) / MS
 
 
-@pytest.mark.parametrize(("act", "most_ms"), [("crash", 140), ("server", 140), ("switchover", 140)])
+@pytest.mark.parametrize(("act", "most_ms"), [("crash", 200), ("server", 200), ("switchover", 200)])
 def test_a_paired_backup_takes_over_in_time(act: str, most_ms: int) -> None:
     for seed in range(20):
         world = World(seed)

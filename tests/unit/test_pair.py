@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fttcp.arbiter.none import NoArbiter
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
+from fttcp.core.ownership import Outcome
 from fttcp.core.pair import PairMachine
 
 D = 100 * NS_PER_MS
-SETTINGS = Settings("web", "alpha", "beta", 100, D, 1000, 500 * NS_PER_MS)
+SETTINGS = Settings("web", "alpha", ("beta",), 100, D, 1000, 500 * NS_PER_MS)
+
+ASKING = (do.Propose, do.Inquire, do.StoreEpoch)
 
 
 class Driver:
@@ -19,11 +21,27 @@ class Driver:
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.now = 10**12
-        self.machine = PairMachine(settings, NoArbiter(settings.settle_ns), self.now)
+        self.machine = PairMachine(settings, self.now)
         self.step(ev.Started(), ev.CarrierChanged(True), ev.ServerRecovered())
 
     def step(self, *events: ev.Event) -> list[do.Command]:
-        return [command for event in events for command in self.machine.step(event, self.now)]
+        """Feed events; the disk answers at once, and so does the arbiter: yes."""
+        out: list[do.Command] = []
+        waiting = list(events)
+        while waiting:
+            commands = self.machine.step(waiting.pop(0), self.now)
+            out += [c for c in commands if not isinstance(c, do.Propose | do.Inquire | do.StoreEpoch)]
+            waiting = [*(self.answer(c) for c in commands if isinstance(c, ASKING)), *waiting]
+        return out
+
+    def answer(self, command: do.Command) -> ev.Event:
+        match command:
+            case do.StoreEpoch(epoch=epoch):
+                return ev.EpochStored(epoch)
+            case do.Propose(request=number, wanted=wanted):
+                return ev.ArbiterAnswered(number, Outcome.WON, wanted)
+        assert isinstance(command, do.Inquire)
+        return ev.ArbiterAnswered(command.request, Outcome.WON, self.machine.register.record)
 
     def wait(self, duration: int) -> list[do.Command]:
         """Let time pass, with the pulses that the machine asks for."""
@@ -93,7 +111,7 @@ def test_without_a_healthy_server_nobody_is_primary() -> None:
 
 
 def test_of_two_that_start_the_higher_priority_owns() -> None:
-    first, second = Driver(), Driver(replace(SETTINGS, name="beta", peer_name="alpha", priority=10))
+    first, second = Driver(), Driver(replace(SETTINGS, name="beta", peers=("alpha",), priority=10))
     first.hear(role=Role.STARTING, priority=10)
     second.step(ev.PeerHeard(7), ev.PeerStated(second.peer(name="alpha", role=Role.STARTING, priority=100)))
     first.wait(SETTINGS.settle_ns)
@@ -111,8 +129,9 @@ def test_pairing_gives_up_the_own_lease() -> None:
 def test_takeover_opens_the_gate_first_and_publishes_after() -> None:
     driver = backup()
     commands = driver.lose()
-    assert commands[:3] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
-    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant
+    assert isinstance(commands[0], do.Publish) and not commands[0].grant_to  # before the arbiter is asked
+    assert commands[1:4] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
+    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant_to
     record = next(c for c in commands if isinstance(c, do.RecordTakeover))
     assert record.cause is Cause.PEER_LOST and record.detected_ns - record.zero_ns == SETTINGS.patience_ns
 
@@ -123,7 +142,7 @@ def test_a_loss_that_a_heartbeat_contradicts_is_void_and_the_grant_is_renewed() 
     driver.wait(SETTINGS.patience_ns)
     commands = driver.step(ev.PeerLost(SETTINGS.patience_ns, driver.now, lost + 1))
     assert driver.machine.phase is Phase.FOLLOWING
-    assert [type(c) for c in commands] == [do.Publish] and commands[0].grant  # type: ignore[union-attr]
+    assert [type(c) for c in commands] == [do.Publish] and commands[0].grant_to  # type: ignore[union-attr]
 
 
 def test_a_halted_backup_does_not_take_over_on_old_news() -> None:
@@ -169,7 +188,7 @@ def test_server_death_hands_over_at_once() -> None:
 
 
 def test_backup_takes_an_offer_or_declines_it_for_good() -> None:
-    offer = {"role": Role.PRIMARY, "mode": Mode.HANDOVER, "epoch": 4, "session": 99}
+    offer = {"role": Role.PRIMARY, "mode": Mode.HANDOVER, "epoch": 4, "session": 99, "offer": 4}
     taker = backup()
     assert any(isinstance(c, do.Announce) for c in taker.hear(**offer))
     decliner = backup()
@@ -184,7 +203,9 @@ def test_backup_takes_an_offer_or_declines_it_for_good() -> None:
 def test_a_declined_primary_goes_on() -> None:
     driver = primary()
     driver.step(ev.SwitchoverRequested(5))
-    driver.hear(mode=Mode.PAIRED, session=driver.machine.session, refused=driver.machine.epoch)
+    driver.hear(
+        mode=Mode.PAIRED, session=driver.machine.session, refused=driver.machine.body(driver.now).offer
+    )
     assert driver.machine.phase is Phase.PAIRED
 
 
@@ -214,7 +235,9 @@ def test_broken_peer_link_unpairs_without_a_gap() -> None:
 def test_a_backup_whose_server_died_drops_by_itself() -> None:
     commands = backup().step(ev.ServerFailed(Cause.SERVER_DIED))
     assert do.SetMode(EngineMode.IDLE, 0) in commands
-    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant and commands[-1].body.session == 0
+    assert (
+        isinstance(commands[-1], do.Publish) and not commands[-1].grant_to and commands[-1].body.session == 0
+    )
 
 
 def test_of_two_owners_the_lower_epoch_yields() -> None:
@@ -249,7 +272,7 @@ def test_stop_hands_over_and_finishes_when_taken() -> None:
 def test_failover_outlasts_the_grants_before_it_takes_over() -> None:
     driver = backup()
     commands = driver.step(ev.FailoverRequested())
-    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant
+    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant_to
     assert not engine_orders(driver.wait(SETTINGS.patience_ns - 1))
     asked = driver.now - SETTINGS.patience_ns + 1
     commands = driver.wait(2)

@@ -22,7 +22,7 @@ def test_a_newer_peer_may_add_fields() -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"v": 2}, "body.v: version 2"),
+        ({"v": 1}, "body.v: version 1"),
         ({"e": -1}, "body.e"),
         ({"e": True}, "body.e"),
         ({"h": 1}, "body.h"),
@@ -30,7 +30,9 @@ def test_a_newer_peer_may_add_fields() -> None:
         ({"r": ["x"]}, "body.r"),
         ({"n": ""}, "body.n"),
         ({"g": "x" * 65}, "body.g"),
-        ({"l": 256}, "body.l"),
+        ({"l": 2**64 - 1 + 0.5}, "body.l"),
+        ({"y": 1}, "body.y"),
+        ({"b": "x" * 65}, "body.b"),
     ],
 )
 def test_a_bad_field_is_named(change: dict[str, object], where: str) -> None:

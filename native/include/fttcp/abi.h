@@ -260,11 +260,12 @@ void ftt_engine_close(struct ftt_engine *e);
 /*
  * Role. session names one pairing; flows of another pairing are not continued. peer is the index of
  * the partner: its grants alone count for FTT_LEASE_GRANTED, and the commit channel speaks with it.
- * Modes without a partner (IDLE, SOLO) leave the partner as it was. Towards a new partner set the
+ * IDLE leaves the partner as it was. Towards a new partner set the
  * mode first, then the lease: a lease that the partner of before has granted ends with the mode.
  */
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer);
-void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy);
+/* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. */
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
 

@@ -16,6 +16,8 @@
  *            than D cannot know what happened meanwhile, so it stays silent until the policy is set
  *            again by someone who has looked.
  *
+ * limit_ns cuts SELF and GRANTED short: an arbiter's word ends by itself, whoever renews or grants.
+ *
  * NONE voids all grants for beats sent before it: one who gave the service away does not get it
  * back through an old promise.
  */
@@ -30,14 +32,20 @@ struct ftt_lease {
 	uint64_t until_ns;
 	uint64_t granted_until_ns[FTT_MAX_PEERS];
 	uint64_t floor_ns;         /* beats sent before this moment grant nothing */
+	uint64_t limit_ns;         /* no lease reaches further; 0: no limit */
 	uint32_t policy;           /* enum ftt_lease_policy */
 	uint32_t partner;          /* whose grants count */
 	bool open;                 /* was valid when last looked at: its end is worth telling */
 };
 
+static inline uint64_t ftt_lease_cut(const struct ftt_lease *l, uint64_t until_ns)
+{
+	return l->limit_ns && l->limit_ns < until_ns ? l->limit_ns : until_ns;
+}
+
 static inline void ftt_lease_use_grants(struct ftt_lease *l, uint64_t now_ns)
 {
-	l->until_ns = l->granted_until_ns[l->partner];
+	l->until_ns = ftt_lease_cut(l, l->granted_until_ns[l->partner]);
 	l->open = l->open || now_ns < l->until_ns;
 }
 
@@ -46,7 +54,7 @@ static inline void ftt_lease_set_policy(struct ftt_lease *l, uint32_t policy, ui
 	l->policy = policy;
 	switch (policy) {
 	case FTT_LEASE_SELF:
-		l->until_ns = now_ns + l->worth_ns;
+		l->until_ns = ftt_lease_cut(l, now_ns + l->worth_ns);
 		l->open = true;
 		break;
 	case FTT_LEASE_GRANTED:
@@ -84,7 +92,7 @@ static inline void ftt_lease_grant(struct ftt_lease *l, uint32_t peer, uint64_t 
 static inline void ftt_lease_renew(struct ftt_lease *l, uint64_t now_ns)
 {
 	if (l->policy == FTT_LEASE_SELF && l->open && now_ns < l->until_ns && now_ns + l->worth_ns > l->until_ns)
-		l->until_ns = now_ns + l->worth_ns;
+		l->until_ns = ftt_lease_cut(l, now_ns + l->worth_ns);
 }
 
 /* True exactly once for each time the lease ran out by itself. */

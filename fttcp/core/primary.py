@@ -1,0 +1,256 @@
+"""Rules of a node that serves, or served until a moment ago."""
+
+from __future__ import annotations
+
+from fttcp.core.actions import SOLO, Actions
+from fttcp.core.model import OWNING_MODES, OWNING_PHASES, Cause, Lease, Mode, Phase, Role
+from fttcp.core.ownership import Ownership
+from fttcp.core.register import Goal
+
+
+class PrimaryRules(Actions):
+    """One method for each phase; each is applied until nothing changes any more."""
+
+    def _yielded(self, now_ns: int) -> bool:
+        """Give the role up if a peer has it with better right; True if so."""
+        rival = self.view.owner()
+        said = rival.said if rival is not None else None
+        if said is None:
+            return False
+        peer_owns, self_owns = said.mode in OWNING_MODES, self.phase in OWNING_PHASES
+        if self.settings.arbitrated:
+            if said.epoch <= self.epoch or not (peer_owns or said.mode is Mode.PAIRED):
+                return False
+        elif (self_owns and not peer_owns) or (self_owns == peer_owns and said.epoch < self.epoch):
+            return False
+        self._demote(now_ns)
+        return True
+
+    def _replaced(self) -> bool:
+        """True if the arbiter says that another node holds the group."""
+        record = self.register.record
+        if not self.settings.arbitrated or not self.register.certain or record is None:
+            return False
+        return record.holder != self.settings.name
+
+    # ------------------------------------------------------------------ alone
+
+    def _solo(self, now_ns: int) -> None:
+        """Owner without a backup: pair when a fit one is there."""
+        view, register = self.view, self.register
+        if view.stopping:
+            self._finish(now_ns)
+        elif view.carrier_since_ns is None:
+            self._go_silent(now_ns)
+        elif self._replaced() and self._lease is Lease.SELF:
+            self._abandon(now_ns)
+        elif register.stands(Ownership.SOLO) and self._seen <= self.epoch:
+            register.forget_goal()
+            self._keep_lease(now_ns)
+            follower = view.follower()
+            if follower is not None and self._lease is Lease.SELF:
+                self._offer_session(follower, now_ns)
+        else:
+            self._keep_lease(now_ns)
+            if register.pursue(SOLO) and register.won is not None:
+                self.epoch = register.won.epoch
+                register.forget_goal()
+                self._keep_lease(now_ns)
+            elif not view.healthy and self._lease is Lease.GRANTED:
+                self._leave_to_consenter(now_ns)
+
+    def _leave_to_consenter(self, now_ns: int) -> None:
+        """Nobody can pair now, and this node's server is gone: the one that consents may do better."""
+        follower = self.view.follower()
+        if follower is not None and follower.said is not None and follower.said.able:
+            self._hand_over(self._server_cause, follower, 0, now_ns)
+
+    def _keep_lease(self, now_ns: int) -> None:
+        """Emit by the arbiter's lease as long as that lasts, else by the consent of the only other node."""
+        if not self.settings.arbitrated:
+            self._set_lease(Lease.SELF, now_ns)
+            return
+        until_ns = self.register.solo_until_ns() or 0
+        said = self.view.peers[0].said
+        if until_ns > now_ns + self.settings.lease_ns:
+            self._set_lease(Lease.SELF, now_ns, until_ns)
+        elif self.settings.pair and said is not None and said.yields and now_ns < (self._limit_ns or 0):
+            self._set_lease(Lease.GRANTED, now_ns)  # before anybody else can have served
+
+    def _pairing(self, now_ns: int) -> None:
+        """Owner that offered a session: pair when the backup follows it."""
+        view, peer = self.view, self.partner
+        assert peer is not None
+        said = peer.said
+        if view.stopping:
+            self._finish(now_ns)
+        elif view.carrier_since_ns is None:
+            self._go_silent(now_ns)
+        elif said is None or not said.healthy or not peer.peer_link or said.role is not Role.BACKUP:
+            self._withdraw_session(now_ns)
+        elif self._replaced():
+            self._abandon(now_ns)
+        elif peer.follows(self.session):
+            self._depend(now_ns)
+            if self.register.pursue(Goal(Ownership.PAIRED, peer.name)):
+                self._pair(now_ns)
+        elif self._lease is Lease.SELF:
+            self._keep_lease(now_ns)
+
+    # ------------------------------------------------------------------ with a backup
+
+    def _paired(self, now_ns: int) -> None:
+        """Primary in step with its backup."""
+        view, peer = self.view, self.partner
+        assert peer is not None
+        cause = self._wish_to_leave()
+        follows = peer.follows(self.session)
+        if now_ns >= self._alert_until_ns and follows:
+            self._doubt = False
+        if not peer.alive or self._grants_low:
+            self._backup_lost(now_ns)
+        elif peer.said is None or not follows:
+            self._backup_left(now_ns)
+        elif cause is not None and peer.said.able and not self._doubt:
+            self._hand_over(cause, peer, self.session, now_ns)
+        elif not peer.peer_link:
+            self._enter(Phase.UNPAIRING, now_ns)
+        elif view.stopping:
+            self._finish(now_ns)
+        else:
+            self._keep_record(peer.name, now_ns)
+
+    def _keep_record(self, backup: str, now_ns: int) -> None:
+        """The arbiter shall name this pair again, if it was asked for something else meanwhile."""
+        register = self.register
+        if not self.settings.arbitrated or register.stands(Ownership.PAIRED, backup):
+            register.forget_goal()
+        elif register.pursue(Goal(Ownership.PAIRED, backup)) and register.won is not None:
+            self.epoch = register.won.epoch
+            register.forget_goal()
+        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
+
+    def _backup_lost(self, now_ns: int) -> None:
+        """The backup fell silent: serve alone if this node is sound and the arbiter agrees."""
+        peer = self.partner
+        assert peer is not None
+        if self.view.stopping:
+            self._finish(now_ns)
+        elif not self.settings.arbitrated and (peer.stalled or self._doubt):
+            self._abandon(now_ns)
+        elif not self._fit(now_ns):
+            self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
+        elif self._replaced():
+            self._abandon(now_ns)
+        else:
+            self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
+            if self.register.pursue(SOLO):
+                self._go_solo(now_ns)
+
+    def _backup_left(self, now_ns: int) -> None:
+        """The backup dropped the pairing: serve alone, unless it may have served in the meantime."""
+        peer = self.partner
+        broken = self._lapsed or peer is None or peer.boot_id != self._peer_boot
+        if not self.settings.arbitrated:
+            if self._doubt:
+                self._abandon(now_ns)
+            elif self._fit(now_ns):
+                if self.register.pursue(SOLO):
+                    self._go_solo(now_ns)
+            elif now_ns >= self._alert_until_ns:
+                self._go_silent(now_ns)
+        elif self._replaced():
+            self._abandon(now_ns)
+        elif not self._fit(now_ns):
+            self._go_silent(now_ns)
+        elif self.register.pursue(SOLO) or (not broken and self._consents(peer)):
+            self._go_solo(now_ns)
+        elif broken and self.register.stuck and self.settings.pair:
+            self._abandon(now_ns)
+
+    def _wish_to_leave(self) -> Cause | None:
+        """Why this primary wants its backup to take over now, or None."""
+        peer = self.partner
+        if self.paused:
+            return None
+        if not self.view.healthy:
+            return self._server_cause
+        if self.view.carrier_since_ns is None:
+            return Cause.LINK_LOST
+        if not self.view.reference and peer is not None and peer.said is not None and peer.said.reference:
+            return Cause.REFERENCE_LOST
+        if self._switch_wanted:
+            return Cause.SWITCHOVER
+        return Cause.STOP if self.view.stopping else None
+
+    def _unpairing(self, now_ns: int) -> None:
+        """The peer link is broken: go on under the peer's grants until it has dropped the pairing."""
+        assert self.partner is not None
+        if not self.partner.alive:
+            self._backup_lost(now_ns)
+        elif not self.partner.follows(self.session):
+            self._backup_left(now_ns)
+
+    # ------------------------------------------------------------------ silent
+
+    def _handover(self, now_ns: int) -> None:
+        """The gate is shut and the role is offered: wait until it is taken, declined, or nobody is there."""
+        view, peer = self.view, self.partner
+        assert peer is not None
+        if view.stopping and now_ns >= self.since_ns + self._patience_at_the_end_ns():
+            self._finish(now_ns)
+        elif peer.boot_id != self._peer_boot or self._doubt:
+            self._abandon(now_ns)  # it may have served before it was lost
+        elif peer.said is None:
+            return
+        elif peer.said.refused == self._offer:
+            if self.session and peer.follows(self.session) and not view.stopping:
+                self._resume(now_ns)
+            else:
+                self._release()
+                self._go_silent(now_ns)
+        elif self.session and not peer.follows(self.session):
+            self._go_silent(now_ns)
+
+    def _patience_at_the_end_ns(self) -> int:
+        """How long a node that stops waits until its offer is taken."""
+        return (10 if self.settings.arbitrated else 3) * self.settings.lease_ns
+
+    def _silent(self, now_ns: int) -> None:
+        """Primary without lease: find out whether there is another owner before the lease is taken again."""
+        view, peer = self.view, self.view.peers[0]
+        if view.stopping:
+            self._finish(now_ns)
+        elif self.settings.arbitrated:
+            self._silent_asking(now_ns)
+        elif self._doubt and self._gap_ns >= self.settings.startup_wait_ns:
+            self._abandon(now_ns)
+        elif view.carrier_since_ns is None:
+            self._offer_to_follower(now_ns)
+        elif not (peer.alive and (peer.said is None or peer.said.session)):
+            settled = now_ns >= self.since_ns + self.settings.settle_ns
+            if settled and self._fit(now_ns) and self.register.pursue(SOLO):
+                self._go_solo(now_ns)
+
+    def _offer_to_follower(self, now_ns: int) -> None:
+        """Without a carrier: let a joined peer serve."""
+        follower = self.view.follower()
+        if follower is not None and follower.said is not None and follower.said.able and not self.paused:
+            self._hand_over(Cause.LINK_LOST, follower, 0, now_ns)
+
+    def _silent_asking(self, now_ns: int) -> None:
+        """The arbiter knows whether anybody else has served: go on with the flows only if nobody has."""
+        if self._replaced():
+            self._abandon(now_ns)
+        elif not self._fit(now_ns):
+            if self.view.carrier_since_ns is None:
+                self._offer_to_follower(now_ns)
+        elif not self._free(now_ns):
+            return
+        elif self.register.pursue(SOLO):
+            if self.register.unbroken_since(self.epoch):
+                self._go_solo(now_ns)
+            else:
+                self._abandon(now_ns)
+        elif self.settings.pair and self.register.stuck and self.view.peers[0].alive:
+            self._abandon(now_ns)  # and be served, by one or the other, with the consent of both

@@ -1,0 +1,339 @@
+"""The role machine's state: what it is, what it told the engine and the peers, what it promised.
+
+The machine keeps in mind what it told the engine (mode, lease, grants), so that the invariants of
+its own orders can be checked after every step.
+"""
+
+from __future__ import annotations
+
+from fttcp.core import commands as do
+from fttcp.core.model import (
+    OWNING_MODES,
+    OWNING_PHASES,
+    PRIMARY_PHASES,
+    Body,
+    Cause,
+    EngineMode,
+    InvariantBroken,
+    Lease,
+    Mode,
+    Phase,
+    Role,
+    Settings,
+)
+from fttcp.core.register import Register
+from fttcp.core.view import Peer, View
+
+_MODES = {
+    Phase.FOLLOWING: Mode.PAIRING,
+    Phase.SOLO: Mode.SOLO,
+    Phase.PAIRING: Mode.PAIRING,
+    Phase.PAIRED: Mode.PAIRED,
+    Phase.UNPAIRING: Mode.UNPAIRING,
+    Phase.HANDOVER: Mode.HANDOVER,
+    Phase.SILENT: Mode.SILENT,
+    Phase.STOPPED: Mode.HANDOVER,
+}
+_SESSION_PHASES = frozenset({Phase.FOLLOWING, Phase.PAIRING, Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER})
+_EPOCHS_AHEAD = 32
+"""So many epochs are stored as used before they are: a takeover then waits for no disk."""
+
+
+class State:
+    """State of the machine; what changes it is in actions.py."""
+
+    def __init__(self, settings: Settings, now_ns: int) -> None:
+        """Start in phase listening at ``now_ns``."""
+        self.settings = settings
+        self.view = View(settings.peers)
+        self.register = Register(settings)
+        self.phase = Phase.LISTENING
+        self.since_ns = now_ns
+        self.epoch = 0
+        self.session = 0
+        """The pairing offered, followed or kept; 0 without one."""
+        self.partner: Peer | None = None
+        """With whom the session is, or was last."""
+        self.confirmed = False
+        """Backup: the primary said that it depends on our grants for this session."""
+        self._out: list[do.Command] = []
+        self._stepped_ns = now_ns
+        self._leased_ns = now_ns
+        self._gap_ns = 0
+        self._alert_until_ns = 0
+        self._doubt = False
+        self._lapsed = False
+        """The lease ran out since this node last got the right to emit: somebody else may have served."""
+        self._grants_end_ns: int | None = None
+        self._grants_low = False
+        """When the grants were last looked at, it was time to ask the arbiter before they end."""
+        self._peer_boot = 0
+        self._seen = 0
+        """The highest epoch that a record or a peer acts under."""
+        self._used = settings.stored_epoch
+        """The highest epoch that any node may have used, as far as this one knows."""
+        self._stored = settings.stored_epoch
+        self._storing = settings.stored_epoch
+        self._numbers = 0
+        self._engine = EngineMode.IDLE
+        self._engine_session = 0
+        self._engine_peer = 0
+        self._lease = Lease.NONE
+        self._limit_ns: int | None = None
+        self._published: tuple[Body, int] | None = None
+        self._granted = 0
+        """The grants as published: a bit for each peer."""
+        self._bound_until_ns = 0
+        """Until then a grant of this node may let a peer emit: nothing is taken before."""
+        self._orphaned_ns: int | None = None
+        self._claimed_ns: int | None = None
+        self._seeking = False
+        self._offer = 0
+        self._refused = 0
+        self._request = 0
+        self._request_seen = 0
+        self._switch_wanted = False
+        self._reason = Cause.START
+        self._server_cause = Cause.SERVER_DIED
+        self._claim_cause = Cause.START
+        self._forced = False
+        """Backup: an operator wants it to take over as soon as its grants are void."""
+        self.maintenance = 0
+
+    # ------------------------------------------------------------------ what is published
+
+    @property
+    def role(self) -> Role:
+        """The role as published."""
+        if self.phase in PRIMARY_PHASES:
+            return Role.PRIMARY
+        return Role.BACKUP if self.phase in (Phase.JOINING, Phase.FOLLOWING) else Role.STARTING
+
+    @property
+    def mode(self) -> Mode:
+        """The mode as published."""
+        if self.phase is Phase.LISTENING:
+            return Mode.HANDOVER if self._offer else Mode.IDLE
+        if self.phase is Phase.FOLLOWING and self.confirmed:
+            return Mode.PAIRED
+        return _MODES.get(self.phase, Mode.IDLE)
+
+    @property
+    def reason(self) -> Cause:
+        """Why this node has the role or gave it up; when another node took it, that node's reason."""
+        owner = self.view.owner() if self.role is not Role.PRIMARY else None
+        return owner.said.reason if owner is not None and owner.said is not None else self._reason
+
+    @property
+    def in_step(self) -> bool:
+        """True while both nodes hold the protected flows."""
+        return self.phase is Phase.PAIRED or (self.phase is Phase.FOLLOWING and self.confirmed)
+
+    @property
+    def paused(self) -> bool:
+        """True during maintenance: no node takes the group over, and the primary does not hand it over."""
+        return self.maintenance % 2 == 1
+
+    @property
+    def failover_wanted(self) -> bool:
+        """True while this backup is about to take over without the primary's consent."""
+        return self._forced
+
+    @property
+    def granting(self) -> bool:
+        """True while this node promises a peer not to take over within D of each heartbeat."""
+        return self.grantee() is not None
+
+    def grantee(self) -> Peer | None:
+        """Return the peer to which this node grants the right to emit."""
+        peer = self._willing()
+        if self.phase is Phase.JOINING and peer is not None and peer.said is not None:
+            return peer if peer.said.mode in OWNING_MODES else None  # else it may take us for its backup
+        return peer
+
+    def _willing(self) -> Peer | None:
+        """Return the peer to which this node would leave the right to emit."""
+        partner = self.partner
+        if self.register.goal is not None or partner is None or not partner.alive:
+            partner = None
+        if self.phase is Phase.FOLLOWING:
+            sure = self.settings.pair or self.register.certain or not self.settings.arbitrated
+            return partner if self._orphaned_ns is None and sure else None
+        return self._yields_to() if self.settings.pair and self.settings.arbitrated else None
+
+    def _yields_to(self) -> Peer | None:
+        """Of two nodes: return the other one if this one leaves the group to it, arbiter or not."""
+        peer = self.view.peers[0]
+        said = peer.said
+        if said is None or self.register.goal is not None:
+            return None
+        if self.phase is Phase.HANDOVER:
+            return peer
+        if self.phase is Phase.JOINING:
+            outdated = said.epoch < self.epoch  # it was replaced and does not know
+            serving = said.role is Role.PRIMARY and said.mode is not Mode.HANDOVER
+            return peer if serving and not outdated else None
+        if self.phase is Phase.LISTENING and said.role is Role.STARTING:
+            return peer if said.seeking and not self._seeking else None
+        return None
+
+    def body(self, now_ns: int) -> Body:
+        """Return what this node tells its peers at ``now_ns``."""
+        settings, view, register = self.settings, self.view, self.register
+        session = self.session if self.phase in _SESSION_PHASES else 0
+        with_partner = session != 0 or self.phase is Phase.HANDOVER
+        return Body(
+            group=settings.group,
+            name=settings.name,
+            role=self.role,
+            mode=self.mode,
+            epoch=self.epoch,
+            session=session,
+            healthy=view.healthy and not view.stopping,
+            carrier=self._carrier_settled(now_ns),
+            priority=settings.priority,
+            links=self._links(),
+            request=self._request,
+            refused=self._refused,
+            reason=self._reason,
+            lease_ns=settings.lease_ns,
+            maintenance=self.maintenance,
+            reference=view.reference,
+            partner=self.partner.name if with_partner and self.partner is not None else "",
+            offer=self._offer,
+            yields=self._willing() is not None,
+            used=max(self._seen, self._used),
+            seeking=self._seeking,
+            barred=settings.arbitrated and (now_ns < register.barred_until_ns or register.reachable is False),
+        )
+
+    def _links(self) -> int:
+        """Return eight bits for each node, in the order of names: the links on which it is heard."""
+        nodes = sorted((self.settings.name, *self.settings.peers))
+        return sum(peer.links << 8 * nodes.index(peer.name) for peer in self.view.peers)
+
+    def _publish(self, now_ns: int) -> None:
+        """Publish the body if it, or a grant, changed; a grant that ends binds this node for a while."""
+        grantee = self.grantee()
+        granted = 0 if grantee is None else 1 << grantee.index
+        state = (self.body(now_ns), granted)
+        if state != self._published:
+            self._published = state
+            self._out.append(do.Publish(*state))
+        if self._granted & ~granted:
+            self._bound_until_ns = now_ns + self.settings.patience_ns
+        self._granted = granted
+
+    def _release(self) -> None:
+        """The peer that had our grant has shut its gate itself, or will never use it: nothing binds us."""
+        self._granted = self._bound_until_ns = 0
+
+    # ------------------------------------------------------------------ questions
+
+    def _free(self, now_ns: int) -> bool:
+        """True if no grant of this node can let another one emit."""
+        return not self._granted and now_ns >= self._bound_until_ns
+
+    def _carrier_settled(self, now_ns: int) -> bool:
+        up_ns = self.view.carrier_for_ns(now_ns)
+        return up_ns is not None and up_ns >= self.settings.settle_ns
+
+    def _fit(self, now_ns: int) -> bool:
+        """True if the service link is up and, where no arbiter knows better, all knowledge is fresh."""
+        return self._carrier_settled(now_ns) and (self.settings.arbitrated or now_ns >= self._alert_until_ns)
+
+    def _able(self, now_ns: int) -> bool:
+        """True if this node could serve now, and no maintenance forbids it: during maintenance only a node
+        that has just started may become the owner."""
+        first = self.phase is Phase.LISTENING and self._claim_cause is Cause.START
+        if self.paused and not first:
+            return False
+        return self.view.healthy and self._fit(now_ns)
+
+    def _consents(self, peer: Peer | None) -> bool:
+        """True if the arbiter gives no group now, but the only other node leaves it to this one."""
+        if not self.settings.pair or not self.settings.arbitrated or peer is None or peer.said is None:
+            return False
+        return peer.said.yields and self.register.stuck and self._epoch_at_hand() is not None
+
+    # ------------------------------------------------------------------ epochs
+
+    def _epoch_at_hand(self) -> int | None:
+        """Return the next epoch of this node; None while it is not stored as used."""
+        epoch = self.settings.next_epoch(max(self._seen, self._used, self.epoch))
+        return epoch if epoch <= self._stored else None
+
+    def _draw_epoch(self) -> int | None:
+        """Return a new epoch and count it as seen; None while none is stored as used."""
+        epoch = self._epoch_at_hand()
+        if epoch is not None:
+            self._seen = epoch
+        return epoch
+
+    def _store_epochs(self) -> None:
+        """Have the next epochs stored as used before they are needed."""
+        used = max(self._seen, self._used)
+        if used + _EPOCHS_AHEAD // 2 > self._storing:
+            self._storing = used + _EPOCHS_AHEAD
+            self._out.append(do.StoreEpoch(self._storing))
+
+    # ------------------------------------------------------------------ orders to the engine
+
+    def _set_lease(self, policy: Lease, now_ns: int, limit_ns: int | None = None) -> None:
+        if (policy, limit_ns) != (self._lease, self._limit_ns):
+            self._lease, self._limit_ns, self._leased_ns = policy, limit_ns, now_ns
+            self._out.append(do.SetLease(policy, limit_ns))
+
+    def _set_mode(self, mode: EngineMode, session: int) -> None:
+        peer = self.partner.index if self.partner is not None else self._engine_peer
+        if (mode, session, peer) != (self._engine, self._engine_session, self._engine_peer):
+            self._engine, self._engine_session, self._engine_peer = mode, session, peer
+            self._out.append(do.SetMode(mode, session, peer))
+
+    def _enter(self, phase: Phase, now_ns: int) -> None:
+        self.phase, self.since_ns = phase, now_ns
+        self.register.forget_goal()
+        self._claimed_ns, self._seeking = None, False
+        if phase is not Phase.FOLLOWING:
+            self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False
+        if phase is not Phase.PAIRED:
+            self._switch_wanted = self._grants_low = False
+            self._grants_end_ns = None
+        if phase is not Phase.HANDOVER:
+            self._offer = 0
+
+    # ------------------------------------------------------------------ invariants
+
+    def _key(self) -> tuple[object, ...]:
+        """What must stand still for a step to be complete."""
+        forced = self._orphaned_ns, self._forced
+        return (self.phase, self.epoch, self.session, self._offer, self._refused, *forced)
+
+    def _check(self) -> None:
+        """Raise InvariantBroken if the orders given contradict the phase."""
+        owning = self.phase in OWNING_PHASES
+        granted = self.phase in (Phase.PAIRED, Phase.UNPAIRING)
+        allowed = {Lease.GRANTED} if granted else {Lease.NONE}
+        if owning:
+            consented = self.settings.arbitrated or self.phase is Phase.PAIRING
+            allowed = {Lease.SELF, Lease.GRANTED} if consented else {Lease.SELF}
+        _require(self._lease in allowed, f"phase {self.phase} with lease {self._lease.name}")
+        _require(not (self._granted and self._lease is not Lease.NONE), "a grant beside an own lease")
+        following = self.phase is Phase.FOLLOWING
+        wrong = f"phase {self.phase} with engine mode {self._engine.name}"
+        _require(not owning or self._engine is EngineMode.SOLO, wrong)
+        _require(not granted or self._engine is EngineMode.PAIRED, wrong)
+        _require(following == (self._engine is EngineMode.BACKUP), wrong)
+        if following or granted:
+            same = self.session != 0 and self.session == self._engine_session
+            _require(same, f"session {self.session:#x}, engine has {self._engine_session:#x}")
+        if owning:
+            ours = self.settings.made_here(self.epoch)
+            _require(ours, f"epoch {self.epoch} in phase {self.phase} was not made by this node")
+            _require(self.epoch <= self._stored, f"epoch {self.epoch} was not stored before it was used")
+        _require(self.epoch <= self._seen, f"epoch {self.epoch} above every epoch seen ({self._seen})")
+
+
+def _require(holds: bool, broken: str) -> None:
+    if not holds:
+        raise InvariantBroken(broken)

@@ -1,0 +1,41 @@
+"""The epochs that a node may have used, on disk: after a restart it never acts under an old one again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class EpochFile:
+    """One number for a group, in a file of its own."""
+
+    def __init__(self, directory: Path, group: str) -> None:
+        """``directory``: the node's state_dir."""
+        self._path = directory / f"{group}.epoch"
+
+    def load(self) -> int:
+        """Return the number, 0 when none is kept. Raises OSError that says what to do."""
+        try:
+            text = self._path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return 0
+        except UnicodeDecodeError:
+            text = ""
+        if not text.isdecimal():
+            raise OSError(f"{self._path}: no number in it; remove the file while the other nodes run")
+        return int(text)
+
+    def save(self, epoch: int) -> None:
+        """Keep a number; durable when this returns. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(f"{epoch}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
