@@ -136,7 +136,7 @@ def test_a_change_is_on_the_disk_before_it_is_answered(daemon: WitnessDaemon, tm
             known = wanted
         await client.close()
 
-    daemon.start(under=["strace", "-f", "-y", "-s", "400", "-o", str(trace), "-e", calls])
+    daemon.start(under=["strace", "--kill-on-exit", "-f", "-y", "-s", "400", "-o", str(trace), "-e", calls])
     asyncio.run(change())
     daemon.close()
     written = synced = answers = 0
