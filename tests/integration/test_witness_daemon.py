@@ -136,9 +136,12 @@ def test_a_change_is_on_the_disk_before_it_is_answered(daemon: WitnessDaemon, tm
             known = wanted
         await client.close()
 
-    daemon.start(under=["strace", "-f", "-y", "-s", "400", "-o", str(trace), "-e", calls])
+    daemon.start(under=["strace", "-D", "-f", "-y", "-s", "400", "-o", str(trace), "-e", calls])
     asyncio.run(change())
-    daemon.close()
+    assert daemon.stop() == 0  # the tracer is a process of its own, and ends after it
+    last = f"{daemon.pid} +++ exited with 0 +++"
+    while not any(line.split() == last.split() for line in trace.read_text().splitlines()):
+        time.sleep(0.01)
     written = synced = answers = 0
     for line in trace.read_text().splitlines():
         if "witness.db-wal" in line and "pwrite64(" in line:
