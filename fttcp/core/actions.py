@@ -47,10 +47,10 @@ class Actions(State):
         self.epoch = epoch
         self._release()
         self._doubt = self._lapsed = False
-        if won is None:
+        if won is None and self.settings.arbitrated:
             self._set_lease(Lease.GRANTED, now_ns)
         else:
-            self._set_lease(Lease.SELF, now_ns, self.register.solo_until_ns())
+            self._set_lease(Lease.SELF, now_ns, self.register.solo_until_ns() if won is not None else None)
 
     def _follow(self, peer: Peer, session: int, now_ns: int) -> None:
         """Follow the primary's session and grant it the right to emit."""

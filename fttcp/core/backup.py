@@ -189,6 +189,7 @@ class BackupRules(Actions):
                 self._refused = said.offer
             return
         self._release()
-        if self._claim(now_ns) or self._consents(peer):
+        alone = not self.settings.arbitrated and self._epoch_at_hand() is not None  # its word is enough
+        if alone or self._claim(now_ns) or self._consents(peer):
             noticed_ns = self._claimed_ns or now_ns
             self._own(now_ns, cause, noticed_ns, noticed_ns)
