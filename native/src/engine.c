@@ -445,6 +445,7 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->committed = u->acked;
 	o->local_snd_nxt = u->outputs;
 	o->held = u->n_replies;
+	o->divergences = u->divergences;
 	o->bytes_in = u->bytes_in;
 	o->bytes_out = u->bytes_out;
 	o->age_ns = now_ns - u->created_ns;

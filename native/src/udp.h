@@ -42,6 +42,7 @@ struct ftt_udp_event {
 struct ftt_udp_reply {
 	struct ftt_udp_reply *next;
 	uint32_t number;  /* of the server's replies */
+	uint32_t crc;     /* of all replies up to this one */
 	uint32_t after;   /* primary: events that must be acknowledged first */
 	uint32_t id;      /* primary: packet in the queue */
 	uint16_t queue;
@@ -64,6 +65,14 @@ struct ftt_udp_session {
 	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
 	uint32_t outputs;      /* replies of our server */
 	uint32_t sent;         /* replies that went to the client (backup: as last told) */
+	struct ftt_udp_sums {
+		uint32_t crc;                    /* of the payloads of all replies (CRC-32C) */
+		uint32_t after[FTT_UDP_RETAINED]; /* backup: crc after reply number i */
+		uint32_t their_number, their_crc; /* backup: the primary's, for a reply that our server has not given yet */
+		bool waits;                      /* ... there is one */
+		bool broken;                     /* a reply was not seen whole, or they differed */
+	} sums;
+	uint32_t divergences;
 	uint32_t bytes;        /* kept in events and replies */
 	struct ftt_udp_event *ring[FTT_UDP_WINDOW]; /* by number */
 	struct ftt_udp_reply *replies, **replies_tail;
@@ -111,6 +120,13 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 /* Builds a datagram in t->scratch; returns its length. */
 size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
 		     const uint8_t *payload, uint32_t len);
+
+/* udp_compare.c: both servers' replies */
+void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
+/* The primary told of its replies. True: they differ, and the session is to be given up. */
+bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent);
+/* ... when our own server has spoken. */
+bool ftt_udp_compare_late(struct ftt_worker *w, struct ftt_udp_session *u);
 
 /* udp_primary.c */
 void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,

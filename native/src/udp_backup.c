@@ -91,6 +91,15 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	deliver(w, u, now_ns);
 }
 
+/* Our server's replies differ from the primary's, and policy says that they must not be served. */
+static void give_up(struct ftt_worker *w, struct ftt_udp_session *u)
+{
+	struct ftt_record r = {.type = FTT_REC_DETACHED, .flags = FTT_REC_DIVERGED, .key = u->key, .irs = u->start};
+
+	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+	ftt_udp_forget(w, u);
+}
+
 void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			   uint64_t now_ns)
 {
@@ -99,6 +108,10 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 		event(w, u, r, now_ns);
 		break;
 	case FTT_REC_SENT:
+		if (ftt_udp_compare(w, u, r)) {
+			give_up(w, u);
+			break;
+		}
 		u->sent = seq_max(u->sent, r->number);
 		while (u->replies && seq_leq(u->replies->number, u->sent))
 			ftt_udp_free_reply(u);
@@ -124,8 +137,13 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	if (ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
 		u->local_port_of[u->n_local_ports++ % FTT_UDP_PORTS] = k->sport;
 	u->outputs++;
+	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;
 	ftt_worker_verdict(w, p, false, NULL);
+	if (ftt_udp_compare_late(w, u)) {
+		give_up(w, u);
+		return;
+	}
 	if (seq_gt(u->outputs, u->sent) && p->cap == p->len && (r = calloc(1, sizeof(*r)))) {
 		r->bytes = malloc(k->payload_len ? k->payload_len : 1);
 		if (!r->bytes) {

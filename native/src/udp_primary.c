@@ -98,6 +98,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 		u->n_local_ports++;
 	}
 	u->outputs++;
+	ftt_udp_sum(w, u, p, k);
 	if (u->n_replies >= w->e->cfg.max_held || !(r = calloc(1, sizeof(*r)))) {
 		w->n.hold_overflow++;
 		w->n.drop_bound++;
@@ -106,6 +107,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	}
 	r->number = u->outputs;
 	r->after = u->events;
+	r->crc = u->sums.crc;
 	r->id = p->id;
 	r->queue = p->queue;
 	r->since_ns = now_ns;
@@ -118,7 +120,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 /* Lets go, in order, every reply whose earlier events the backup holds. */
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	uint32_t before = u->sent;
+	uint32_t before = u->sent, crc = 0;
 	bool waits = u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
 
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
@@ -127,6 +129,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 		if (waits && seq_gt(r->after, u->acked))
 			break;
 		u->sent = r->number;
+		crc = r->crc;
 		ftt_nfq_verdict(&w->nfq, r->queue, r->id, true, NULL, 0);
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
 		w->held_now--;
@@ -134,8 +137,9 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 		ftt_udp_free_reply(u);
 	}
 	if (u->sent != before && waits) {
-		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .number = u->sent};
+		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .number = u->sent, .crc = crc};
 
+		r.flags = w->e->cfg.compare && !u->sums.broken ? FTT_REC_SUM : 0;
 		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 	}
 }
@@ -157,7 +161,7 @@ void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, con
 {
 	if (r->type == FTT_REC_DETACHED && (u->protection == FTT_DETACHING || u->protection == FTT_PROTECTED)) {
 		if (u->protection == FTT_PROTECTED) /* a backup that does not follow sessions says so to each event */
-			u->reason = FTT_WHY_REFUSED;
+			u->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE : FTT_WHY_REFUSED;
 		alone(w, u, now_ns);
 		return;
 	}

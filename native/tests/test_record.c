@@ -52,9 +52,12 @@ static struct ftt_record sample(uint8_t type, bool v6)
 		r.data_len = 32767;
 		/* fall through */
 	case FTT_REC_EVENT_ACK:
-	case FTT_REC_SENT:
 		r.number = 0xffffffff;
 		r.outputs = 1;
+		break;
+	case FTT_REC_SENT:
+		r.number = 0xffffffff;
+		r.crc = 1;
 		break;
 	default:
 		break;

@@ -78,7 +78,7 @@ CARRIED: dict[int, dict[str, st.SearchStrategy[int]]] = {
     lib.FTT_REC_BLOCK: {"block": U32, "crc": U32},
     lib.FTT_REC_EVENT: {"number": U32, "outputs": U32, "port": U16},
     lib.FTT_REC_EVENT_ACK: {"number": U32, "outputs": U32},
-    lib.FTT_REC_SENT: {"number": U32, "outputs": U32},
+    lib.FTT_REC_SENT: {"number": U32, "crc": U32},
 }  # fmt: skip
 """What a record of each type carries besides its key; fields of other types do not travel."""
 

@@ -44,13 +44,15 @@ enum ftt_record_type {
 	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here */
-	FTT_REC_SENT = 18     /* P: so many replies of the session went out */
+	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
 };
 
 enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
 	FTT_REC_TS = 1,                                      /* OPEN */
-	FTT_REC_PORT = 1                                     /* EVENT: a server port appeared */
+	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
+	FTT_REC_SUM = 1,                                     /* SENT: crc is known */
+	FTT_REC_DIVERGED = 1                                 /* DETACHED: because our replies differ */
 };
 
 struct ftt_record {
@@ -68,7 +70,7 @@ struct ftt_record {
 	uint32_t rcv_nxt, edge, snd_nxt;
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
-	/* BLOCK */
+	/* BLOCK, SENT */
 	uint32_t block, crc;
 	/* EVENT, EVENT_ACK, SENT */
 	uint32_t number, outputs; /* event number; replies seen by then */
@@ -178,9 +180,12 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be16(b + 16, r->port);
 		/* fall through */
 	case FTT_REC_EVENT_ACK:
-	case FTT_REC_SENT:
 		put_be32(b, r->number);
 		put_be32(b + 4, r->outputs);
+		break;
+	case FTT_REC_SENT:
+		put_be32(b, r->number);
+		put_be32(b + 4, r->crc);
 		break;
 	default:
 		break;
@@ -221,9 +226,12 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->port = get_be16(b + 16);
 		/* fall through */
 	case FTT_REC_EVENT_ACK:
-	case FTT_REC_SENT:
 		r->number = get_be32(b);
 		r->outputs = get_be32(b + 4);
+		break;
+	case FTT_REC_SENT:
+		r->number = get_be32(b);
+		r->crc = get_be32(b + 4);
 		break;
 	default:
 		break;
