@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import select
 import socket
 import struct
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -211,6 +214,20 @@ class Connection:
         while len(taken) < count:
             taken += self.some(count - len(taken), f"{doing}, byte {len(taken)} of {count}")
         return bytes(taken)
+
+    def await_answer(self, doing: str) -> None:
+        """Wait until something can be received. That the service goes on taking what was sent counts as progress:
+        over a lossy link a full send buffer takes its time."""
+        bound_s = self.sock.gettimeout() or 0.0
+        taken, since_s = -1, time.monotonic()
+        while not select.select([self.sock], [], [], min(bound_s, 0.5))[0]:
+            unsent = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))[0]
+            if self._result.bytes_up - unsent != taken:
+                taken, since_s = self._result.bytes_up - unsent, time.monotonic()
+            elif time.monotonic() - since_s > bound_s:
+                raise Failure(
+                    "stall", f"{self.label}: nothing for {bound_s} s while {doing}, {unsent} bytes sent"
+                )
 
     def readline(self) -> str:
         """Receive one line from the plain server (byte by byte: nothing behind it is taken)."""

@@ -17,6 +17,7 @@ RECORD = 16
 
 def expect_verdict(connection: Connection, wanted: str) -> None:
     """Receive the server's verdict on what it was sent, and insist on ``wanted``."""
+    connection.await_answer("waiting for the verdict")
     verdict = connection.exactly(RECORD, "waiting for the verdict").decode().strip()
     if verdict != wanted:
         raise Failure("wrong", f"{connection.label}: the server says {verdict!r}, not {wanted!r}")
