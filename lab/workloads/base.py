@@ -216,7 +216,7 @@ class Connection:
         return bytes(taken)
 
     def await_answer(self, doing: str) -> None:
-        """Wait until something can be received. That the service goes on taking what was sent counts as progress:
+        """Wait until something can be received. That the service goes on taking what was sent is progress:
         over a lossy link a full send buffer takes its time."""
         bound_s = self.sock.gettimeout() or 0.0
         taken, since_s = -1, time.monotonic()
