@@ -50,8 +50,8 @@ def _engine(node: int, number: int, misses: int) -> NfqueueEngine:
             queue_in=0, queue_out=16, workers=0, mark=1, beat_interval_ns=INTERVAL_NS,
             lease_ns=misses * INTERVAL_NS, drift_ppm=1000, rt_priority=20, detach_after_ns=1, end_grace_ns=1,
             open_timeout_ns=1, idle_timeout_ns=1, udp_idle_timeout_ns=1, max_flows=16, max_half_open=16,
-            max_held=16, max_held_total=16, max_udp_bytes=4096, queue_maxlen=64, compare=False,
-            detach_divergent=False,
+            max_held=16, max_held_total=16, max_udp_bytes=4096, max_retained=0, queue_maxlen=64,
+            compare=False, detach_divergent=False,
         )
     )  # fmt: skip
 
