@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,3 +20,7 @@ def session_pair() -> Iterator[Pair]:
 def pair(session_pair: Pair) -> Pair:
     """The shared pair, in step."""
     return session_pair.ready()
+
+
+# A shell's background jobs ignore SIGINT, and so would all that they start: here it can interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -46,13 +45,8 @@ def test_demo_json(fault: str, cause: str) -> None:
 
 
 def test_an_interrupted_demo_removes_its_lab() -> None:
-    interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's jobs are not
     with subprocess.Popen(
-        [*DEMO, "--json"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=interruptible,
+        [*DEMO, "--json"], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
     ) as demo:
         home = LABS / f"demo-{demo.pid}"
         await_condition(lambda: (home / "lab.json").exists(), 20, "the demo's lab")
