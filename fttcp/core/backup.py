@@ -22,9 +22,6 @@ class BackupRules(Actions):
         else:
             self._listen_for_one(now_ns)
 
-    def _waited(self, now_ns: int) -> bool:
-        return now_ns >= self.since_ns + self.settings.startup_wait_ns
-
     def _settled(self, now_ns: int) -> bool:
         """True if all that are there have been heard for a while."""
         heard_ns = max((peer.since_ns for peer in self.view.peers if peer.alive), default=0)

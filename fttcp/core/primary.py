@@ -50,6 +50,8 @@ class PrimaryRules(Actions):
             follower = view.follower()
             if follower is not None and self._lease is Lease.SELF:
                 self._offer_session(follower, now_ns)
+            elif not view.healthy:
+                self._offer_to_successor(self._server_cause, now_ns)
         else:
             self._keep_lease(now_ns)
             if register.pursue(SOLO) and register.won is not None:
@@ -57,13 +59,7 @@ class PrimaryRules(Actions):
                 register.forget_goal()
                 self._keep_lease(now_ns)
             elif not view.healthy and self._lease is Lease.GRANTED:
-                self._leave_to_consenter(now_ns)
-
-    def _leave_to_consenter(self, now_ns: int) -> None:
-        """Nobody can pair now, and this node's server is gone: the one that consents may do better."""
-        follower = self.view.follower()
-        if follower is not None and follower.said is not None and follower.said.able:
-            self._hand_over(self._server_cause, follower, 0, now_ns)
+                self._offer_to_successor(self._server_cause, now_ns)
 
     def _keep_lease(self, now_ns: int) -> None:
         """Emit by the arbiter's lease as long as that lasts, else by the consent of the only other node."""
@@ -107,10 +103,12 @@ class PrimaryRules(Actions):
         follows = peer.follows(self.session)
         if now_ns >= self._alert_until_ns and follows:
             self._doubt = False
-        if not peer.alive or self._grants_low:
+        if not peer.alive:
             self._backup_lost(now_ns)
         elif peer.said is None or not follows:
             self._backup_left(now_ns)
+        elif self._grants_low:
+            self._backup_lost(now_ns)
         elif cause is not None and peer.said.able and not self._doubt:
             self._hand_over(cause, peer, self.session, now_ns)
         elif not peer.peer_link:
@@ -165,8 +163,11 @@ class PrimaryRules(Actions):
             self._go_silent(now_ns)
         elif self.register.pursue(SOLO) or (not broken and self._consents(peer)):
             self._go_solo(now_ns)
-        elif broken and self.register.stuck and self.settings.pair:
-            self._abandon(now_ns)
+        elif broken and self.register.stuck:
+            if self.settings.pair:
+                self._abandon(now_ns)
+            else:
+                self._go_silent(now_ns)
 
     def _wish_to_leave(self) -> Cause | None:
         """Why this primary wants its backup to take over now, or None."""
@@ -211,6 +212,8 @@ class PrimaryRules(Actions):
                 self._go_silent(now_ns)
         elif self.session and not peer.follows(self.session):
             self._go_silent(now_ns)
+        elif not self.settings.pair and self._waited(now_ns):
+            self._go_silent(now_ns)  # it agreed, but the arbiter does not hear it: take the role back there
 
     def _patience_at_the_end_ns(self) -> int:
         """How long a node that stops waits until its offer is taken."""
@@ -226,17 +229,17 @@ class PrimaryRules(Actions):
         elif self._doubt and self._gap_ns >= self.settings.startup_wait_ns:
             self._abandon(now_ns)
         elif view.carrier_since_ns is None:
-            self._offer_to_follower(now_ns)
+            self._offer_to_successor(Cause.LINK_LOST, now_ns)
         elif not (peer.alive and (peer.said is None or peer.said.session)):
             settled = now_ns >= self.since_ns + self.settings.settle_ns
             if settled and self._fit(now_ns) and self.register.pursue(SOLO):
                 self._go_solo(now_ns)
 
-    def _offer_to_follower(self, now_ns: int) -> None:
-        """Without a carrier: let a joined peer serve."""
-        follower = self.view.follower()
-        if follower is not None and follower.said is not None and follower.said.able and not self.paused:
-            self._hand_over(Cause.LINK_LOST, follower, 0, now_ns)
+    def _offer_to_successor(self, cause: Cause, now_ns: int) -> None:
+        """Nobody can pair now, and this node cannot serve: let a joined peer do better, without the flows."""
+        successor = self.view.successor()
+        if successor is not None and not self.paused:
+            self._hand_over(cause, successor, 0, now_ns)
 
     def _silent_asking(self, now_ns: int) -> None:
         """The arbiter knows whether anybody else has served: go on with the flows only if nobody has."""
@@ -244,7 +247,7 @@ class PrimaryRules(Actions):
             self._abandon(now_ns)
         elif not self._fit(now_ns):
             if self.view.carrier_since_ns is None:
-                self._offer_to_follower(now_ns)
+                self._offer_to_successor(Cause.LINK_LOST, now_ns)
         elif not self._free(now_ns):
             return
         elif self.register.pursue(SOLO):
@@ -252,5 +255,14 @@ class PrimaryRules(Actions):
                 self._go_solo(now_ns)
             else:
                 self._abandon(now_ns)
-        elif self.settings.pair and self.register.stuck and self.view.peers[0].alive:
-            self._abandon(now_ns)  # and be served, by one or the other, with the consent of both
+        elif self.register.stuck and self._others_may_do_better(now_ns):
+            self._abandon(now_ns)
+
+    def _others_may_do_better(self, now_ns: int) -> bool:
+        """Of two nodes that hear each other one can serve with the consent of both; of more, one that the
+        arbiter hears. They all wait as long as this node calls itself the primary."""
+        if self.settings.pair:
+            return self.view.peers[0].alive
+        successor = self.view.successor()
+        heard = successor is not None and successor.said is not None and not successor.said.barred
+        return heard and self._waited(now_ns)

@@ -70,9 +70,10 @@ class Register:
         return self.known and not self._doubts and not (self._pending and self._pending.wanted)
 
     def stands(self, mode: Ownership, backup: str = "") -> bool:
-        """True if this node holds the group in this mode, for certain."""
+        """True if this node holds the group in this mode, for certain, and by its own doing: what an earlier
+        life of it held is not built upon, since requests of that life may still be on their way."""
         record = self.record
-        if not self.certain or record is None:
+        if not self.certain or record is None or record.epoch not in self._made:
             return False
         return (record.holder, record.mode, record.backup) == (self._settings.name, mode, backup)
 
@@ -219,5 +220,8 @@ class Register:
             wanted = asked.wanted
             if wanted is not None and self.goal == Goal(wanted.mode, wanted.backup):
                 self.won, self.took_from = wanted, asked.expected
-        elif (asked.wanted is not None and self.record == asked.expected) or answer.wait_ns:
+            return
+        if asked.wanted is not None:
+            self._made.pop(asked.wanted.epoch, None)  # it does not stand, and never will
+        if (asked.wanted is not None and self.record == asked.expected) or answer.wait_ns:
             self.barred_until_ns = self._next_ns = now_ns + max(answer.wait_ns, settings.retry_ns)

@@ -234,6 +234,10 @@ class State:
         """True if no grant of this node can let another one emit."""
         return not self._granted and now_ns >= self._bound_until_ns
 
+    def _waited(self, now_ns: int) -> bool:
+        """True if the phase has lasted for as long as a starting node waits for the others."""
+        return now_ns >= self.since_ns + self.settings.startup_wait_ns
+
     def _carrier_settled(self, now_ns: int) -> bool:
         up_ns = self.view.carrier_for_ns(now_ns)
         return up_ns is not None and up_ns >= self.settings.settle_ns
@@ -280,7 +284,8 @@ class State:
     # ------------------------------------------------------------------ orders to the engine
 
     def _set_lease(self, policy: Lease, now_ns: int, limit_ns: int | None = None) -> None:
-        if (policy, limit_ns) != (self._lease, self._limit_ns):
+        """Order a lease; NONE every time, since it voids the grants that came in since the last one."""
+        if policy is Lease.NONE or (policy, limit_ns) != (self._lease, self._limit_ns):
             self._lease, self._limit_ns, self._leased_ns = policy, limit_ns, now_ns
             self._out.append(do.SetLease(policy, limit_ns))
 

@@ -37,12 +37,16 @@ class Peer:
         bit = 1 << PEER_LINK
         return bool(self.links & bit) and self.said is not None and bool(self.said.links & bit)
 
-    def waits(self) -> bool:
-        """True if it is a backup that could be paired with."""
+    def idle(self) -> bool:
+        """True if it is a backup without a pairing, whose server is healthy."""
         said = self.said
         if said is None or said.role is not Role.BACKUP or said.mode is not Mode.IDLE:
             return False
-        return said.healthy and said.session == 0 and self.peer_link
+        return said.healthy and said.session == 0
+
+    def waits(self) -> bool:
+        """True if it is a backup that could be paired with."""
+        return self.idle() and self.peer_link
 
     def follows(self, session: int) -> bool:
         """True if it follows this pairing as backup."""
@@ -74,12 +78,19 @@ class View:
         waiting = [peer for peer in self.peers if peer.waits()]
         return min(waiting, key=_rank, default=None)
 
+    def successor(self) -> Peer | None:
+        """Return the peer that could serve, without the flows, over whatever link it is heard: the first in
+        line."""
+        able = [peer for peer in self.peers if peer.idle() and peer.said is not None and peer.said.able]
+        return min(able, key=_rank, default=None)
+
     def owner(self) -> Peer | None:
         """Return the peer that says that it is primary; the newest epoch counts."""
         primaries = [p for p in self.peers if p.said is not None and p.said.role is Role.PRIMARY]
         return max(primaries, key=lambda p: p.said.epoch if p.said else 0, default=None)
 
 
-def _rank(peer: Peer) -> tuple[int, str]:
+def _rank(peer: Peer) -> tuple[bool, int, str]:
+    """Order peers: whom the arbiter hears, priority, name."""
     assert peer.said is not None
-    return (-peer.said.priority, peer.name)
+    return (peer.said.barred, -peer.said.priority, peer.name)

@@ -352,3 +352,11 @@ def test_a_server_that_failed_a_check_is_begun_anew_with_the_loss_of_the_role() 
     driver = backup()
     commands = driver.step(ev.ServerFailed(Cause.PROBE_FAILED))
     assert driver.machine.phase is Phase.JOINING and do.RestartServer() in commands
+
+
+def test_grants_that_came_in_while_the_role_was_offered_are_void_when_the_offer_ends() -> None:
+    driver = primary()
+    driver.step(ev.ServerFailed(Cause.SERVER_DIED))
+    assert driver.machine.phase is Phase.HANDOVER
+    assert do.SetLease(Lease.NONE) in driver.hear(session=0)  # it left: silence
+    assert driver.machine.phase is Phase.SILENT

@@ -1,0 +1,104 @@
+"""One healthy node that could serve is not left waiting by another one that cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from fttcp.core import events as ev
+from fttcp.core.model import Cause
+from tests.sim.host import Host
+from tests.sim.world import SECOND, SERVICE_LINK, World
+
+PEER_LINK = 0
+LONG = 8 * SECOND
+
+
+def in_step(nodes: int, arbitrated: bool) -> tuple[World, Host, Host]:
+    """Return an even world, its primary and its backup."""
+    world = World(11, nodes, arbitrated)
+    world.loss = world.halt_chance = 0.0
+    for host in world.hosts.values():
+        host.boot()
+    world.run(4 * SECOND)
+    primary = next(host for host in world.hosts.values() if host.emits)
+    backup = next(other for other in world.others(primary) if other.machine.in_step)
+    return world, primary, backup
+
+
+def without_arbiter(world: World, *hosts: Host) -> None:
+    for host in hosts:
+        world.cut |= {("arbiter", host.name, -1), (host.name, "arbiter", -1)}
+
+
+def without_peer_links(world: World) -> None:
+    names = list(world.hosts)
+    world.cut |= {(one, other, PEER_LINK) for one in names for other in names if one != other}
+
+
+def lose_server(host: Host) -> None:
+    host.server_up = False
+    host.feed(ev.ServerFailed(Cause.SERVER_DIED))
+
+
+def assert_served(world: World) -> None:
+    serving = [h for h in world.hosts.values() if h.emits and h.server_up and h.carrier]
+    assert len(serving) == 1, f"nobody serves{world.story()}"
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_an_offer_is_taken_back_from_one_that_cannot_reach_the_arbiter(nodes: int) -> None:
+    world, primary, backup = in_step(nodes, arbitrated=True)
+    without_arbiter(world, backup)
+    primary.feed(ev.SwitchoverRequested(7))
+    world.run(world.now + SECOND)
+    assert_served(world)
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_a_lone_primary_that_lost_the_arbiter_gives_up(nodes: int) -> None:
+    world, primary, _ = in_step(nodes, arbitrated=True)
+    without_peer_links(world)
+    world.run(world.now + SECOND)
+    without_arbiter(world, primary)
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_a_primary_without_the_arbiter_gives_up_when_its_backup_begins_anew(nodes: int) -> None:
+    world, primary, backup = in_step(nodes, arbitrated=True)
+    without_arbiter(world, primary)
+    backup.crash()
+    world.run(world.now + SECOND)
+    backup.boot()
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+def test_a_primary_without_the_arbiter_is_served_by_the_consent_of_the_backup_that_left() -> None:
+    world, primary, backup = in_step(2, arbitrated=True)
+    without_arbiter(world, primary)
+    lose_server(backup)
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+@pytest.mark.parametrize("arbitrated", [False, True])
+@pytest.mark.parametrize("nodes", [2, 3])
+@pytest.mark.parametrize("fault", ["carrier", "server"])
+def test_a_peer_that_hears_the_primary_on_another_link_only_serves_for_it(
+    monkeypatch: pytest.MonkeyPatch, fault: str, nodes: int, arbitrated: bool
+) -> None:
+    if nodes > 2 and not arbitrated:
+        return  # refused by the configuration
+    monkeypatch.setattr("tests.sim.world.LINKS", (PEER_LINK, SERVICE_LINK, 2))
+    world, primary, _ = in_step(nodes, arbitrated)
+    without_peer_links(world)
+    world.run(world.now + SECOND)
+    primary = next(host for host in world.hosts.values() if host.emits)
+    if fault == "carrier":
+        primary.set_carrier(False)
+    else:
+        lose_server(primary)
+    world.run(world.now + LONG)
+    assert_served(world)
