@@ -150,6 +150,9 @@ static void test_the_stack_is_shown_the_same_window(void)
 	ftt_retained_limit(&r, &f, &s, &e);
 	CHECK_EQ(e.change, FTT_EDIT_WND);
 	CHECK_EQ(e.wnd, 10 * MSS / 4);
+	f.hard.client_wscale = 14;
+	CHECK_EQ(ftt_retained_wnd(&r, &f, 30), 1); /* never closed */
+	f.hard.client_wscale = 2;
 	e = (struct ftt_edit){.change = FTT_EDIT_WND, .wnd = 100}; /* smaller by another rule */
 	ftt_retained_limit(&r, &f, &s, &e);
 	CHECK_EQ(e.wnd, 100);

@@ -157,6 +157,7 @@ static inline uint16_t ftt_retained_wnd(const struct ftt_retained *r, const stru
 {
 	uint32_t most = r->window >> f->hard.client_wscale;
 
+	most += !most; /* a unit of a large scale is more than the first window: never show it closed */
 	return r->window && !(f->bits & FTT_F_BEHIND) && wnd > most ? (uint16_t)most : wnd;
 }
 
