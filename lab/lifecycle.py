@@ -69,7 +69,8 @@ class Lab:
                 if not bare:
                     key = secrets.token_hex(32)
                     for node in NODES:
-                        write_node_files(node, self.home / node, key, state.serve, state.settings)
+                        file = write_node_files(node, self.home / node, key, state.serve, state.settings)
+                        _check_config(file)
                     for node in NODES:
                         self._start_node(state, node)
             if not bare:
@@ -291,6 +292,16 @@ def fttcp_program() -> str:
             f"the fttcp command is neither {beside} nor {built} nor in PATH; build it with: make build"
         )
     return found
+
+
+def _check_config(file: Path) -> None:
+    """Raise LabError when a daemon would refuse this configuration."""
+    from fttcp.runtime.config import ConfigError, load  # not for mininet's Python, which lacks its libraries
+
+    try:
+        load(file)
+    except ConfigError as error:
+        raise LabError(f"--set or --serve does not fit:\n{error}") from error
 
 
 def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:

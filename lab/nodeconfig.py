@@ -15,6 +15,9 @@ from lab.network import NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, cabl
 GROUP = "lab"
 RUN_DIR = "/run/fttcp"
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
+_MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify")
+"""Keys of [node] beside those that are there anyway. (Mininet's Python, which lacks fttcp's libraries, reads
+this file too, so they cannot be looked up.)"""
 
 Table = dict[str, Any]
 
@@ -42,8 +45,8 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
     """The whole configuration of `node` ("alpha" or "beta") as nested tables.
 
     `settings` are KEY=VALUE with KEY a dotted path into the group (`timing.heartbeat_ms`), or into [node]
-    when the first part is a key of it (`log_level`), or into [reference] or [arbiter] when it is one
-    of these; `alpha.` or `beta.` in front limits it to that node. VALUE is TOML, else text.
+    when the first part is a key of it (`log_level`, `http.port`), or into [reference] or [arbiter] when it
+    is one of these; `alpha.` or `beta.` in front limits it to that node. VALUE is TOML, else text.
     """
     (peer,) = (name for name in NODES if name != node)
     ports, commands = parse_serve(serve)
@@ -117,7 +120,7 @@ def _apply(config: Table, node: str, setting: str) -> None:
     table: Table = config["group"][0]
     if parts[0] in ("reference", "arbiter"):
         table = config
-    elif parts[0] in config["node"] and parts[0] != "name":
+    elif parts[0] in (*config["node"], *_MORE_NODE_KEYS) and parts[0] != "name":
         table = config["node"]
     for part in parts[:-1]:
         table = table.setdefault(part, {})
