@@ -65,6 +65,7 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ("[group.timing]\nstartup_wait_ms = 100", "allowed: 500..600000"),
         ('engine = "magic"', "group[0].engine: 'magic' is not allowed (allowed: nfqueue, programmable)"),
         ("compare = 1", "group[0].compare: 1 is not allowed (allowed: true, false)"),
+        ('commands = ["a \'b"]', 'group[0].commands[0]: "a \'b" cannot be split into words'),
         ('pid_file = "/run/x"', "exactly one of command (or commands), pid_file, unit"),
         ("workers = 9", "group[0].workers: 9 is above 8"),
         (

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from fttcp.runtime.config.arbiter import ARBITER_CHECKS
-from fttcp.runtime.config.health_checks import check_health, check_reference
+from fttcp.runtime.config.health_checks import check_command, check_health, check_reference
 from fttcp.runtime.config.reader import HOLE, IncompleteError
 from fttcp.runtime.config.schema import (
     LINK_KEYS,
@@ -194,6 +194,9 @@ def _check_server(group: GroupSection, where: str, errors: list[str]) -> None:
     sources = [bool(group.all_commands), group.pid_file is not None, group.unit is not None]
     if sources.count(True) != 1:
         errors.append(f"{where}: exactly one of command (or commands), pid_file, unit is needed")
+    check_command(group.command, f"{where}.command", errors)
+    for i, command in enumerate(group.commands):
+        check_command(command, f"{where}.commands[{i}]", errors)
 
 
 def _check_engine(group: GroupSection, where: str, errors: list[str]) -> None:

@@ -33,7 +33,7 @@ def check_health(group: GroupSection, where: str, errors: list[str]) -> None:
         names.add(probe.name or "")
     _check_restart(group, group.restart, f"{where}.restart", errors)
     for key in HooksSection.__struct_fields__:
-        _check_command(getattr(group.hooks, key), f"{where}.hooks.{key}", errors)
+        check_command(getattr(group.hooks, key), f"{where}.hooks.{key}", errors)
 
 
 def check_reference(config: Config, reference: ReferenceSection, errors: list[str]) -> None:
@@ -64,7 +64,7 @@ def _check_probe(group: GroupSection, probe: ProbeSection, where: str, errors: l
     if probe.type == "exec":
         if probe.command is None:
             errors.append(f"{where}.command: missing (required for type exec)")
-        _check_command(probe.command, f"{where}.command", errors)
+        check_command(probe.command, f"{where}.command", errors)
     elif probe.port is None and not any(of == proto for _, of in group.port_list):
         errors.append(f"{where}.port: missing (the group has no {proto} port)")
     if probe.type == "udp" and (probe.request is None or probe.expect is None):
@@ -91,10 +91,11 @@ def _check_restart(group: GroupSection, restart: RestartSection, where: str, err
         errors.append(f"{where}.delay_ms: {restart.delay_ms} is above delay_most_ms {restart.delay_most_ms}")
     if restart.watched_command is not None and group.all_commands:
         errors.append(f"{where}.watched_command: only for servers under pid_file or unit")
-    _check_command(restart.watched_command, f"{where}.watched_command", errors)
+    check_command(restart.watched_command, f"{where}.watched_command", errors)
 
 
-def _check_command(command: object, where: str, errors: list[str]) -> None:
+def check_command(command: object, where: str, errors: list[str]) -> None:
+    """Note a command line that cannot be split into words, or has none; None is no command."""
     if not isinstance(command, str):
         return
     try:
