@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import AskError, show_json
+from fttcp.cli.client import AskError, ConfigurationError, show_json
 
 DEFAULT_RUN_DIR = Path("/run/fttcp")
 
@@ -55,10 +55,12 @@ def _shown(value: Any) -> str:
 
 
 def _run_dir(config: Path) -> Path:
-    """Return run_dir of a configuration, whatever else may be wrong in it. Raises AskError."""
+    """Return run_dir of a configuration, whatever else may be wrong in it. Raises ConfigurationError."""
     try:
         with config.open("rb") as file:
             node = tomllib.load(file).get("node", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise AskError(f"{config}: cannot be read: {error}; or give --run-dir") from error
+    except OSError as error:
+        raise ConfigurationError(f"{config}: cannot be read: {error.strerror}; or give --run-dir") from error
+    except ValueError as error:  # not TOML, or not even UTF-8
+        raise ConfigurationError(f"{config}: not TOML: {error}; or give --run-dir") from error
     return Path(str(node.get("run_dir", DEFAULT_RUN_DIR))) if isinstance(node, dict) else DEFAULT_RUN_DIR

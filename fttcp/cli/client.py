@@ -23,6 +23,12 @@ class AskError(click.ClickException):
     """The daemon cannot be asked, or said no."""
 
 
+class ConfigurationError(AskError):
+    """The configuration that was to say where the daemon is cannot be used."""
+
+    exit_code = 2
+
+
 class RefusedError(AskError):
     """The daemon said no; ``reply`` is what it said, with ``error``."""
 
@@ -49,7 +55,7 @@ def daemon_options(function: _Function) -> _Function:
 
 
 def find_socket(config: Path | None, socket_path: Path | None) -> Path:
-    """Return the control socket that the options name. Raises AskError."""
+    """Return the control socket that the options name. Raises ConfigurationError."""
     if socket_path is not None:
         return socket_path
     if config is None:
@@ -58,13 +64,13 @@ def find_socket(config: Path | None, socket_path: Path | None) -> Path:
 
 
 def load_config(path: Path) -> Config:
-    """Return a configuration. Raises AskError."""
+    """Return a configuration. Raises ConfigurationError."""
     from fttcp.runtime.config import ConfigError, load
 
     try:
         return load(path)
     except ConfigError as error:
-        raise AskError(str(error)) from error
+        raise ConfigurationError(str(error)) from error
 
 
 def ask(path: Path, timeout_s: float = _TIMEOUT_S, **request: Any) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from typing import Any
 import click
 
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
+from fttcp.cli.client import load_config
 from fttcp.runtime.arbiters import examine
-from fttcp.runtime.config import ConfigError, load
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -128,11 +128,8 @@ def see_machine() -> Machine:
 
 
 def see_site(path: Path) -> Site:
-    """Looks at what a configuration names. Raises click.ClickException when it is wrong."""
-    try:
-        config = load(path)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    """Looks at what a configuration names. Raises ConfigurationError when it is wrong."""
+    config = load_config(path)
     key_file = Path(config.node.key_file)
     links = [link for peer in config.peer for link in peer.link]
     return Site(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ def events(config: Path | None, socket_path: Path | None, as_json: bool, since: 
     "--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level."
 )
 @click.option(
-    "--since", metavar="TIME", default="", help="Only from this time on, as in 2031-05-30T12:00 (UTC)."
+    "--since",
+    metavar="TIME",
+    callback=lambda context, option, text: _time(text),
+    help="Only from this time on, as in 2031-05-30T12:00 (UTC, or with an offset: +02:00).",
 )
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="The last ones only.")
 @click.option(
@@ -58,7 +62,7 @@ def history(
     group: str | None,
     kinds: tuple[str, ...],
     level: str,
-    since: str,
+    since: datetime | None,
     limit: int,
     config: Path | None,
     state_dir: Path | None,
@@ -71,6 +75,8 @@ def history(
     from fttcp.runtime.history import read
 
     directory = state_dir or (Path(load_config(config).node.state_dir) if config else DEFAULT_STATE_DIR)
+    if not directory.is_dir():
+        raise AskError(f"{directory}: no such directory; name the right one with --config or --state-dir")
     try:
         chosen = deque(
             (
@@ -79,7 +85,7 @@ def history(
                 if (group is None or event.get("group") == group)
                 and (not kinds or event["event"] in kinds)
                 and _LEVELS.index(event["level"]) >= _LEVELS.index(level)
-                and event["time"] >= since
+                and (since is None or datetime.fromisoformat(event["time"]) >= since)
             ),
             maxlen=limit,
         )
@@ -91,6 +97,17 @@ def history(
         _show(chosen)
     else:
         click.echo(f"{directory}: no such events are kept there")
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return a time that somebody typed; without an offset it is UTC. Raises click.BadParameter."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a time such as 2031-05-30 or 2031-05-30T12:00") from error
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _show(chosen: Iterable[dict[str, Any]]) -> None:

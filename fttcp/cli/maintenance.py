@@ -10,7 +10,7 @@ import click
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
 from fttcp.cli.wait import Group, wait_for, wait_options
 
-_WHICH = "name the groups, or give --all"
+_WHICH = "name the groups, or give --all, one of the two"
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
 from fttcp.cli.questions import ownership_line
+
+_WIDTH_OF_A_PIPE = 4096
+"""Columns: nothing is broken into lines for a program."""
 
 
 @click.command()
@@ -21,7 +25,7 @@ def topology(config: Path | None, socket_path: Path | None, as_json: bool) -> No
         return
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=True).print(_tree(reply))
+    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE).print(_tree(reply))
 
 
 def _tree(reply: dict[str, Any]) -> Any:

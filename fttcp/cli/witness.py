@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="With --status: print one JSON object.")
 def witness(config: Path, init: bool, status: bool, as_json: bool) -> None:
     """Run the witness in the foreground until SIGTERM."""
+    if init and status:
+        raise click.UsageError("--init makes a new witness, --status asks a running one: give one of the two")
+    if as_json and not status:
+        raise click.UsageError("--json goes with --status")
     from fttcp.runtime import witness as daemon
     from fttcp.runtime.config.error import ConfigError
     from fttcp.runtime.config.witness import load_witness

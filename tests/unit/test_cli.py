@@ -55,6 +55,7 @@ def test_pause_reaches_both_nodes_and_holds_until_resume(tmp_path: Path) -> None
         kinds = [e["event"] for e in face.reporting.history.since(0)]
         assert kinds.count("paused") == kinds.count("resumed") == 0  # alpha's history is its own in this test
         assert (await tool("pause")).exit_code == 2
+        assert "one of the two" in (await tool("pause", "web", "--all")).output
 
     scene(tmp_path, play)
 
@@ -137,7 +138,7 @@ def test_without_a_daemon_every_command_says_so(tmp_path: Path) -> None:
         (["--event", "takeover"], [2]),
         (["--level", "warning"], [3]),
         (["--limit", "1"], [3]),
-        (["--since", "2031-06"], []),
+        (["--since", "2031-06-01"], []),
     ],
 )
 def test_history_reads_what_is_kept(tmp_path: Path, options: list[str], numbers: list[int]) -> None:
@@ -150,6 +151,22 @@ def test_history_reads_what_is_kept(tmp_path: Path, options: list[str], numbers:
     assert [e["number"] for e in told["events"]] == numbers
     lines = CliRunner().invoke(main, words).output.splitlines()
     assert len(lines) == max(1, len(numbers))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "part"),
+    [
+        (["history", "--since", "yesterday"], 2, "'yesterday' is not a time"),
+        (["history", "--state-dir", "/nowhere"], 1, "/nowhere: no such directory"),
+        (["status", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),
+        (["cleanup", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),
+        (["witness", "--config", "/nowhere", "--init", "--status"], 2, "one of the two"),
+        (["witness", "--config", "/nowhere", "--json"], 2, "--json goes with --status"),
+    ],
+)
+def test_what_cannot_be_is_said(words: list[str], status: int, part: str) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == status and part in done.output
 
 
 def test_top_gives_one_picture_when_not_on_a_terminal(tmp_path: Path) -> None:

@@ -195,4 +195,4 @@ def test_a_configuration_that_cannot_be_read_is_named(
     config = tmp_path / "node.toml"
     config.write_text("[node]\nname = 'alpha'\n")
     result = CliRunner().invoke(doctor_module.doctor, ["--config", str(config)])
-    assert result.exit_code == 1 and f"{config}: " in result.output
+    assert result.exit_code == 2 and f"{config}: " in result.output
