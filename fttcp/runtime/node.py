@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import os
-import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +23,22 @@ from fttcp.address.interface import hardware_address
 from fttcp.arbiter import open_arbiter
 from fttcp.arbiter.base import ArbiterClient, ArbiterError
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import (
-    Engine,
-    EngineError,
-    EngineSettings,
-    LinkAddress,
-    PeerSettings,
-    Transport,
-)
+from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
-from fttcp.datapath.rules import DEFAULT_MARK, GroupNet, RulesError
+from fttcp.datapath.rules import RulesError
 from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.arbiters import arbiter_settings, change_keys
-from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, ConfigError, GroupSection, PeerSection, load
+from fttcp.runtime.assembly import (
+    EngineFactory,
+    NodeError,
+    core_settings,
+    engine_settings,
+    group_net,
+    open_engine,
+)
+from fttcp.runtime.config import Config, ConfigError, GroupSection, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.epochs import EpochFile
@@ -52,23 +50,12 @@ from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.rundir import BusyError, only_one
 from fttcp.runtime.servers import make_health
-from fttcp.wire import clock, identity, keyfile
+from fttcp.wire import clock, keyfile
 from fttcp.wire.errors import WireError
 
-EngineFactory = Callable[[EngineSettings], Engine]
-
-_ENGINES = {
-    "nfqueue": "fttcp.datapath.nfqueue:NfqueueEngine",
-    "programmable": "fttcp.datapath.programmable:ProgrammableEngine",
-}
 _HOUSEKEEPING_S = 5.0
 _SWITCH_INTERVAL_S = 0.0005
 _CLIENTS_KEPT_WARM = 4096
-
-
-class NodeError(Exception):
-    """The node cannot start; the sentence says what to do."""
-
 
 START_ERRORS = (
     EngineError,
@@ -81,114 +68,6 @@ START_ERRORS = (
     OSError,
 )
 """What keeps a node or a group from starting; the text is for people."""
-
-
-def open_engine(kind: str) -> EngineFactory:
-    """Return the engine of this name; its libraries are loaded only now. Raises NodeError."""
-    module, _, name = _ENGINES[kind].partition(":")
-    try:
-        factory: EngineFactory = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise NodeError(
-            f"engine {kind!r} cannot be loaded: {error} (is it built? run: make build)"
-        ) from error
-    return factory
-
-
-def core_settings(config: Config, group: GroupSection, stored_epoch: int) -> Settings:
-    """Return what the role machine of a group needs to know."""
-    timing = group.timing
-    return Settings(
-        group=group.name,
-        name=config.node.name,
-        peers=tuple(peer.name for peer in config.peer),
-        priority=group.priority,
-        lease_ns=timing.lease_ms * NS_PER_MS,
-        drift_ppm=timing.drift_ppm,
-        startup_wait_ns=timing.startup_ms * NS_PER_MS,
-        solo_lease_ns=config.arbiter.solo_lease_ns,
-        stored_epoch=stored_epoch,
-    )
-
-
-def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
-    """Return what the engine of a group needs to know."""
-    node, timing, limits = config.node, group.timing, group.limits
-    return EngineSettings(
-        keys=keys,
-        cluster_id=identity.cluster_id(node.cluster, group.name),
-        node_id=identity.node_id(node.name),
-        boot_id=secrets.randbits(64) or 1,
-        peers=tuple(peer_settings(peer) for peer in config.peer),
-        service_interface=node.service_interface,
-        peer_interface=node.peer_interface,
-        service_addresses=tuple(group.addresses),
-        ports=group.port_list,
-        channel_port=group.channel_port,
-        queue_in=group.queue,
-        queue_out=group.queue + QUEUE_OUT_OFFSET,
-        workers=group.workers,
-        mark=DEFAULT_MARK,
-        beat_interval_ns=timing.heartbeat_ms * NS_PER_MS,
-        lease_ns=timing.lease_ms * NS_PER_MS,
-        drift_ppm=timing.drift_ppm,
-        rt_priority=timing.rt_priority,
-        detach_after_ns=timing.detach_after_ms * NS_PER_MS,
-        end_grace_ns=timing.end_grace_ms * NS_PER_MS,
-        open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,
-        idle_timeout_ns=timing.idle_timeout_s * 1000 * NS_PER_MS,
-        udp_idle_timeout_ns=timing.udp_idle_timeout_s * 1000 * NS_PER_MS,
-        max_flows=limits.max_flows,
-        max_half_open=limits.max_half_open,
-        max_held=limits.max_held,
-        max_held_total=limits.max_held_total,
-        max_udp_bytes=limits.max_udp_bytes,
-        max_retained=limits.max_retained_bytes,
-        queue_maxlen=limits.queue_maxlen,
-        compare=group.compare,
-        detach_divergent=group.divergence == "detach",
-        encrypt=node.encrypt,
-        service_iss=group.experiment.service_iss,
-        service_ts=group.experiment.service_ts,
-        callback=group.experiment.callback,
-    )
-
-
-def peer_settings(peer: PeerSection) -> PeerSettings:
-    """Return what the engines need to know of another node."""
-    links = (
-        LinkAddress(
-            interface=link.interface or "",
-            local=link.local or "",
-            remote=link.remote or "",
-            transport=Transport[link.transport.upper()],
-            device=link.device or "",
-            baud=link.baud or 0,
-        )
-        for link in peer.link
-    )
-    return PeerSettings(identity.node_id(peer.name), tuple(links))
-
-
-def group_net(config: Config, group: GroupSection) -> GroupNet:
-    """Return what the rules and routes of a group need to know."""
-    link = config.peer[0].link[0]
-    assert link.remote is not None  # the first link is UDP: config.checks
-    remote = ip_address(link.remote)
-    v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)
-    return GroupNet(
-        name=group.name,
-        addresses=group.ip_addresses,
-        ports=group.port_list,
-        service_interface=config.node.service_interface,
-        peer_interface=config.node.peer_interface,
-        mirror_gateway4=remote if isinstance(remote, IPv4Address) else None,
-        mirror_gateway6=IPv6Address(v6) if v6 is not None else None,
-        queue_in=group.queue,
-        queue_out=group.queue + QUEUE_OUT_OFFSET,
-        workers=group.workers,
-        mark=DEFAULT_MARK,
-    )
 
 
 class Node:
