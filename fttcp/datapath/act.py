@@ -1,0 +1,284 @@
+"""What the programmable engine does to a TCP flow: what the C engine's act.c and hold.c do, in Python.
+
+The flows of a group, the packets that wait, and the carrying out of what the C core decided
+(native/include/fttcp, through core_api.h): verdicts, edits, records, packets of our own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from fttcp._native import ffi, lib
+from fttcp.core.model import EngineMode
+from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
+from fttcp.datapath.compare import ahead
+from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
+
+LAG_SAMPLES = 1024
+_DROPS = {
+    lib.FTT_DROP_SUPPRESSED: "drop_suppressed",
+    lib.FTT_DROP_ACKED: "drop_acked",
+    lib.FTT_DROP_REPEATED: "drop_repeated",
+}
+
+
+class FlowActions:
+    """All TCP flows of a group on this node, and what is done to them."""
+
+    def __init__(self, settings: EngineSettings, surroundings: Surroundings, counters: Counter[str]) -> None:
+        self._settings = settings
+        self._world = surroundings
+        self.n = counters
+        self.mode = EngineMode.IDLE
+        self.session = 0
+        self.flows: dict[bytes, Flow] = {}
+        self.waiting: dict[Flow, None] = {}
+        """Flows that only time will move, in the order in which they began to wait."""
+        self.lag_ns: deque[int] = deque(maxlen=LAG_SAMPLES)
+        self.held_now = 0
+        self._dirty: dict[Flow, None] = {}
+        self._to_inject: dict[Flow, None] = {}
+        self._half_open = 0
+        self._edit = ffi.new("struct ftt_edit *")
+        self._bare = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
+        self._unshifted = ffi.new("struct ftt_shift *")
+        self._shift = ffi.new("struct ftt_shift *")
+        self._shift.on = settings.service_iss is not None or settings.service_ts is not None
+        self._shift.iss, self._shift.ts = settings.service_iss or 0, settings.service_ts or 0
+        self._limits = ffi.new(
+            "struct ftt_limits *",
+            [settings.detach_after_ns, settings.end_grace_ns, settings.open_timeout_ns],
+        )
+
+    @property
+    def emits(self) -> bool:
+        """True if this node is the primary."""
+        return self.mode in (EngineMode.PAIRED, EngineMode.SOLO)
+
+    def find(self, pkt: Any, from_client: bool) -> tuple[Any, bytes, Flow | None]:
+        """Return the key of a packet's flow, its bytes, and the flow if it is known."""
+        key = ffi.new("struct ftt_key *")
+        lib.ftt_core_key(pkt, from_client, key)
+        name = bytes(ffi.buffer(key))
+        return key, name, self.flows.get(name)
+
+    # ---- verdicts
+
+    def _pass_edited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
+        if not edit.change:
+            self.n["passed"] += 1
+            arrival.waiting.accept(arrival.data if arrival.changed else None)
+            return
+        if not arrival.whole:
+            self._pass_unedited(flow, arrival, edit)
+            return
+        data = bytearray(arrival.data)
+        lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", data), arrival.pkt, edit, True)
+        self.n["translated"] += 1
+        self.n["window_limited"] += bool(edit.change & lib.FTT_EDIT_WND)
+        arrival.waiting.accept(bytes(data))
+
+    def _pass_unedited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
+        """A window may be left as it is (the commit rule does not depend on it); anything else may not."""
+        if edit.change == lib.FTT_EDIT_WND:  # the client is promised more than was meant: that holds now
+            state, seg = flow.state, arrival.seg
+            edge = (seg.ack + (seg.wnd << state.hard.local_wscale)) & 0xFFFFFFFF
+            if ahead(edge, state.advertised_edge):
+                state.advertised_edge = edge
+            self.n["passed"] += 1
+            arrival.waiting.accept(arrival.data if arrival.changed else None)
+        else:
+            self._drop(arrival, "drop_truncated")
+
+    def _drop(self, arrival: Arrival, counter: str) -> None:
+        self.n[counter] += 1
+        arrival.waiting.drop()
+
+    def _drop_for(self, arrival: Arrival, why: int) -> None:
+        self._drop(arrival, _DROPS.get(why, "drop_unknown_flow"))
+
+    # ---- holding
+
+    def _hold(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
+        if len(flow.held) >= self._settings.max_held or self.held_now >= self._settings.max_held_total:
+            self.n["hold_overflow"] += 1
+            self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
+            flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
+            if flow.held and self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
+                self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
+            return
+        flow.held.append(Held(arrival, now_ns))
+        flow.state.held_since_ns = flow.held[0].since_ns
+        self.held_now += 1
+        self.n["held"] += 1
+
+    def _take_held(self, flow: Flow, now_ns: int) -> Held:
+        held = flow.held.popleft()
+        self.held_now -= 1
+        self.lag_ns.append(now_ns - held.since_ns)
+        flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
+        return held
+
+    def _release(self, flow: Flow, now_ns: int) -> None:
+        actions = 0
+        edit = ffi.new("struct ftt_edit *")
+        while flow.held and self._world.may_emit(now_ns):
+            held = flow.held[0]
+            verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
+            if verdict == lib.FTT_HOLD:
+                break
+            actions |= edit.actions
+            if verdict == lib.FTT_DROP:
+                self._drop_for(held.arrival, edit.drop)
+            else:
+                self.n["released"] += 1
+                self._pass_edited(flow, held.arrival, edit)
+            self._take_held(flow, now_ns)
+        self.act(flow, actions, now_ns)
+
+    def _drop_held(self, flow: Flow) -> None:
+        while flow.held:
+            self._drop(self._take_held(flow, flow.held[0].since_ns).arrival, "drop_mode")
+
+    # ---- what decisions ask for
+
+    def _record(self, flow: Flow, kind: int) -> Any:
+        record = ffi.new("struct ftt_record *")
+        record.type, record.key, record.irs = kind, flow.key[0], flow.state.hard.irs
+        record.rcv_nxt, record.edge = flow.state.local_rcv_nxt, flow.state.local_edge
+        record.client_acked, record.client_wnd = flow.state.client_acked, flow.state.client_wnd
+        return record
+
+    def _send_open(self, flow: Flow, now_ns: int) -> None:
+        record, state = self._record(flow, lib.FTT_REC_OPEN), flow.state
+        record.service_iss = state.hard.service_iss
+        record.tsval = (state.local_tsval - state.hard.ts_delta) & 0xFFFFFFFF
+        record.age_ms = (now_ns - state.synack_ns) // 1_000_000
+        record.wscale = state.hard.service_wscale
+        record.attempt = min(state.tries, 255)
+        syn = ffi.from_buffer("uint8_t[]", flow.syn)
+        record.data, record.data_len = syn, len(flow.syn)
+        self._world.put_record(record)
+        self.n["opens_sent"] += 1
+
+    def _send_records(self, flow: Flow, actions: int, now_ns: int) -> None:
+        if actions & lib.FTT_ACT_OPEN:
+            self._send_open(flow, now_ns)
+        for action, kind in (
+            (lib.FTT_ACT_OPENED, lib.FTT_REC_OPENED),
+            (lib.FTT_ACT_REFUSED, lib.FTT_REC_REFUSED),
+            (lib.FTT_ACT_PROBE, lib.FTT_REC_PROBE),
+            (lib.FTT_ACT_DETACH, lib.FTT_REC_DETACH),
+        ):
+            if actions & action:
+                self._world.put_record(self._record(flow, kind))
+        self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
+        if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
+            self._world.put_record(self._record(flow, lib.FTT_REC_CLOSE))
+        if actions & lib.FTT_ACT_COMMIT:
+            self._dirty[flow] = None
+
+    def _inject(self, flow: Flow) -> None:
+        length = lib.ftt_core_build_for_stack(
+            flow.state, flow.retained.state, flow.key, self.mode, self._bare
+        )
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), False)
+        self.n["injected"] += 1
+
+    def _ack_client(self, flow: Flow, now_ns: int) -> None:
+        if not self._world.may_emit(now_ns):
+            self.n["drop_lease"] += 1
+            return
+        length = lib.ftt_core_build_for_client(flow.state, flow.key, self.mode, self._bare)
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["emitted"] += 1
+
+    def _fin(self, flow: Flow, now_ns: int) -> None:
+        """Send the FIN that was kept back; without a lease the stack will send it again."""
+        if not self._world.may_emit(now_ns):
+            self.n["drop_lease"] += 1
+            return
+        length = lib.ftt_core_build_fin(flow.state, flow.key, self.mode, self._bare)
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["emitted"] += 1
+
+    def _nudge(self, flow: Flow, now_ns: int) -> None:
+        """Make the client send again; three duplicates are what one without SACK goes by (RFC 5681 3.2)."""
+        if not self._world.may_emit(now_ns):
+            return
+        length = lib.ftt_core_build_nudge(flow.state, flow.key, self._bare)
+        for _ in range(1 if flow.state.bits & lib.FTT_F_SACK else 3):
+            self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
+        self.n["nudges"] += 1
+
+    def act(self, flow: Flow, actions: int, now_ns: int) -> None:
+        """Carry out what a decision asked for."""
+        state = flow.state
+        self._send_records(flow, actions, now_ns)
+        if actions & lib.FTT_ACT_INJECT:
+            self._to_inject[flow] = None
+        if actions & lib.FTT_ACT_ACK_CLIENT:
+            self._ack_client(flow, now_ns)
+        if actions & lib.FTT_ACT_NUDGE:
+            self._nudge(flow, now_ns)
+        if actions & lib.FTT_ACT_FIN:
+            self._fin(flow, now_ns)
+        if actions & lib.FTT_ACT_DETACHED:
+            self.n["flows_detached"] += 1
+            self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)
+        if actions & lib.FTT_ACT_REPORT:
+            self._world.post(EventKind.UNSUPPORTED, flow.key, state.reason, 0)
+        if actions & lib.FTT_ACT_CLOSED and not flow.closed:
+            flow.closed = True
+            self.n["flows_closed"] += 1
+        waits = not flow.closed and lib.ftt_core_flow_waits(state)
+        kept = flow.retained.state
+        if flow.held or waits or (kept.window and kept.n):
+            self.waiting.setdefault(flow)
+        else:
+            self.waiting.pop(flow, None)
+        if actions & lib.FTT_ACT_RELEASE:
+            self._release(flow, now_ns)
+        if (
+            state.protection not in (Protection.NEW, Protection.OPENING)
+            and not state.bits & lib.FTT_F_SYN_AGAIN
+        ):
+            flow.syn = b""
+
+    def flush(self) -> None:
+        """Do, at the end of a wake-up, what is cumulative: one acknowledgement for the stack, one COMMIT
+        for the primary, for each flow that moved."""
+        for flow in self._to_inject:
+            self._inject(flow)
+        self._to_inject.clear()
+        for flow in self._dirty:
+            record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
+            record.snd_nxt = state.local_snd_nxt
+            record.flags = (lib.FTT_REC_FIN if state.bits & lib.FTT_F_LOCAL_FIN else 0) | (
+                lib.FTT_REC_RST if state.bits & lib.FTT_F_LOCAL_RST else 0
+            )
+            if state.bits & lib.FTT_F_HOLE:
+                record.flags |= lib.FTT_REC_HOLE
+                record.hole_end = state.local_hole_end
+            if self._settings.compare and not flow.output.broken:
+                record.flags |= lib.FTT_REC_POINT
+                record.point, record.point_crc = flow.output.next, flow.output.crc
+            self._world.put_record(record)
+            self.n["commits_sent"] += 1
+        self._dirty.clear()
+
+    def forget(self, flow: Flow, reset: bool) -> None:
+        """Forget a flow; ``reset`` also ends it in the local stack."""
+        self._drop_held(flow)
+        if reset and not flow.closed and flow.state.bits & lib.FTT_F_SYNACK:
+            self._reset_stack(flow.key, flow.state.local_rcv_nxt)
+        self.waiting.pop(flow, None)
+        self._dirty.pop(flow, None)
+        self._to_inject.pop(flow, None)
+        self._half_open -= not flow.state.bits & lib.FTT_F_ESTABLISHED
+        del self.flows[flow.name]
+
+    def _reset_stack(self, key: Any, rcv_nxt: int) -> None:
+        length = lib.ftt_core_build_reset(key, rcv_nxt, self._bare)
+        self._world.emit(bytes(ffi.buffer(self._bare, length)), False)
