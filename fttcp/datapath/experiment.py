@@ -70,7 +70,7 @@ class FlowView:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet. ``number`` counts this engine's packets from 1; ``time_ns`` is CLOCK_MONOTONIC; ``mode``
+    """One packet. ``number`` counts this engine's packets from 1; ``time_ns`` is CLOCK_BOOTTIME; ``mode``
     is this node's role; ``data`` is the IP packet. ``key`` and ``segment`` are None for what is not a whole
     TCP segment (``key`` is there for UDP); ``flow`` is None for a flow that the engine does not know."""
 
