@@ -47,6 +47,10 @@ ETCD = '[arbiter]\nkind = "etcd"\n[arbiter.etcd]\nendpoints = ["https://192.0.2.
             ETCD.replace("[arbiter]", "[arbiter]\nlease_ms = 2500"),
             "arbiter.lease_ms: 2500 does not suit etcd",
         ),
+        (
+            "[group.timing]\nheartbeat_ms = 400\n" + WITNESS,
+            "arbiter.lease_ms: 3000 is below twice heartbeat_ms * heartbeat_misses of group[0]",
+        ),
         ("[arbiter.none]\nprobe_ms = 2000", "arbiter.none.probe_ms: 2000 is above 1000"),
     ],
 )

@@ -56,6 +56,7 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             "[group.timing]\nheartbeat_ms = 2",
             "group[0].timing.heartbeat_ms: 2 is below 5 (allowed: 5..10000)",
         ),
+        ("[group.timing]\nheartbeat_misses = 2", "2 is below 3 (allowed: 3..100)"),
         ("[group.timing]\nheartbeat_ms = 20000", "20000 is above 10000 (allowed: 5..10000)"),
         ("[group.timing]\nheartbeat_ms = true", "true is not an integer (allowed: 5..10000)"),
         (

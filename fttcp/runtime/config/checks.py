@@ -60,6 +60,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             check_health,
         ):
             yield partial(part, group, here, errors)
+        yield partial(_check_solo_lease, config, group, here, errors)
         for peer, prefix in zip(peers, prefixes, strict=True):
             yield partial(_check_mirror, group, here, peer, f"{prefix}link[0]", errors)
             yield partial(_check_speed, group, here, peer, prefix, errors)
@@ -222,6 +223,18 @@ def _check_timing(group: GroupSection, where: str, errors: list[str]) -> None:
         errors.append(
             f"{where}.timing.startup_wait_ms: {group.timing.startup_ms} is below 5 * heartbeat_ms * "
             f"heartbeat_misses (allowed: {5 * group.timing.lease_ms}..600000)"
+        )
+
+
+def _check_solo_lease(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
+    """The arbiter must not give the group to a third node while a backup's grant may let the holder emit, and
+    a renewal that is answered late must still leave a whole D."""
+    timing, arbiter = group.timing, config.arbiter
+    least_ms = -(-2 * timing.lease_ms * (1_000_000 + timing.drift_ppm) // 1_000_000)
+    if arbiter.kind != "none" and arbiter.lease_ms < least_ms:
+        errors.append(
+            f"arbiter.lease_ms: {arbiter.lease_ms} is below twice heartbeat_ms * heartbeat_misses of {where}, "
+            f"drift included (allowed: {least_ms}..600000)"
         )
 
 

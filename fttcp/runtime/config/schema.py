@@ -102,7 +102,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """[group.timing]. D, the lease, is heartbeat_ms * heartbeat_misses."""
 
     heartbeat_ms: Annotated[int, Meta(ge=5, le=10_000)] = 20
-    heartbeat_misses: Annotated[int, Meta(ge=2, le=100)] = 5
+    heartbeat_misses: Annotated[int, Meta(ge=3, le=100)] = 5
     drift_ppm: Annotated[int, Meta(ge=0, le=100_000)] = 1000
     detach_after_ms: Annotated[int, Meta(ge=10, le=600_000)] = 2000
     end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
