@@ -180,7 +180,7 @@ class BackupRules(Actions):
         """Answer the peer's offer: own the group, or decline that offer for good."""
         if self._refused == said.offer or (not self.settings.arbitrated and now_ns < self._alert_until_ns):
             return
-        if not self._able(now_ns):
+        if not self._able(now_ns) or self._epoch_at_hand() is None:
             if self.register.certain or not self.settings.arbitrated:
                 self.register.forget_goal()
                 self._refused = said.offer

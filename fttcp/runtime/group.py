@@ -72,7 +72,9 @@ class GroupRuntime:
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.finished = asyncio.Event()
         self._history = history
-        self._ownership = Ownership(arbiter, self.name, keep_epoch, self._answered, self._fail)
+        self._ownership = Ownership(
+            arbiter, self.name, keep_epoch, self._answered, self._fail, self._epochs_not_kept
+        )
         self._shape_routes = shape_routes
         self._keep_maintenance = keep_maintenance
         self._paused = False
@@ -137,6 +139,9 @@ class GroupRuntime:
         if record is not None and record != before and self.machine.settings.arbitrated:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
+
+    def _epochs_not_kept(self, why: str) -> None:
+        self.note("epochs-not-kept", "error", why=why)
 
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""

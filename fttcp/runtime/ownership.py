@@ -11,6 +11,8 @@ from fttcp.core import commands as do
 from fttcp.core import events as ev
 
 Request = do.Propose | do.RenewLease | do.Inquire
+DISK_RETRY_S = 1.0
+"""Time between two tries to store on a disk that is full or cannot be written."""
 
 
 class Ownership:
@@ -23,10 +25,14 @@ class Ownership:
         keep_epoch: Callable[[int], None],
         answered: Callable[[ev.Event], None],
         failed: Callable[[str], None],
+        troubled: Callable[[str], None],
     ) -> None:
-        """``keep_epoch`` stores a number durably, called in a thread; ``failed`` closes the group."""
+        """``keep_epoch`` stores a number durably (or raises OSError), called in a thread, once at a time;
+        ``failed`` closes the group, ``troubled`` tells people."""
         self._arbiter, self._group, self._keep_epoch = arbiter, group, keep_epoch
-        self._answered, self._failed = answered, failed
+        self._answered, self._failed, self._troubled = answered, failed, troubled
+        self._disk = asyncio.Lock()
+        self._stored = 0
         self._waiting: set[asyncio.Task[None]] = set()
 
     def ask(self, request: Request) -> None:
@@ -34,7 +40,8 @@ class Ownership:
         self._begin(self._ask(request))
 
     def store(self, epoch: int) -> None:
-        """Put the used epochs on disk; the machine uses none before that."""
+        """Put the used epochs on disk, sooner or later; the machine uses none before that, and needs none
+        as long as nothing changes: a primary outlives its disk."""
         self._begin(self._store(epoch))
 
     def close(self) -> None:
@@ -68,5 +75,15 @@ class Ownership:
         self._answered(ev.ArbiterAnswered(request.request, *told))
 
     async def _store(self, epoch: int) -> None:
-        await asyncio.to_thread(self._keep_epoch, epoch)
-        self._answered(ev.EpochStored(epoch))
+        async with self._disk:  # two at once might leave the smaller number
+            told = False
+            while epoch > self._stored:
+                try:
+                    await asyncio.to_thread(self._keep_epoch, epoch)
+                    self._stored = epoch
+                except OSError as error:
+                    if not told:
+                        self._troubled(f"{error}: nothing can be taken over here until state_dir is writable")
+                    told = True
+                    await asyncio.sleep(DISK_RETRY_S)
+        self._answered(ev.EpochStored(self._stored))

@@ -360,3 +360,18 @@ def test_grants_that_came_in_while_the_role_was_offered_are_void_when_the_offer_
     assert driver.machine.phase is Phase.HANDOVER
     assert do.SetLease(Lease.NONE) in driver.hear(session=0)  # it left: silence
     assert driver.machine.phase is Phase.SILENT
+
+
+class Diskless(Driver):
+    """Its disk stores nothing."""
+
+    def answer(self, command: do.Command) -> ev.Event:
+        return ev.EpochStored(0) if isinstance(command, do.StoreEpoch) else super().answer(command)
+
+
+def test_a_backup_that_can_store_no_epoch_declines() -> None:
+    driver = Diskless()
+    driver.wait(SETTINGS.settle_ns)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99)
+    commands = driver.hear(role=Role.PRIMARY, mode=Mode.HANDOVER, epoch=2, session=99, offer=4)
+    assert isinstance(commands[-1], do.Publish) and commands[-1].body.refused == 4

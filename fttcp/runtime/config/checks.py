@@ -233,8 +233,8 @@ def _check_solo_lease(config: Config, group: GroupSection, where: str, errors: l
     least_ms = -(-2 * timing.lease_ms * (1_000_000 + timing.drift_ppm) // 1_000_000)
     if arbiter.kind != "none" and arbiter.lease_ms < least_ms:
         errors.append(
-            f"arbiter.lease_ms: {arbiter.lease_ms} is below twice heartbeat_ms * heartbeat_misses of {where}, "
-            f"drift included (allowed: {least_ms}..600000)"
+            f"arbiter.lease_ms: {arbiter.lease_ms} is below twice heartbeat_ms * heartbeat_misses of "
+            f"{where}, drift included (allowed: {least_ms}..600000)"
         )
 
 
