@@ -6,6 +6,7 @@ machine) at which the fault struck; it had its effect within milliseconds of tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -233,5 +234,6 @@ def _signal_servers(lab: Lab, host: Host, number: int) -> list[ProcessId]:
         raise LabError(f"host {host.name}: no server runs there; see: fttcp lab logs {host.name}")
     members = [process for process in processes if process.group() in groups]
     for group in groups:
-        os.killpg(group, number)
+        with contextlib.suppress(ProcessLookupError):  # a short program of the daemon's, or it has just ended
+            os.killpg(group, number)
     return members
