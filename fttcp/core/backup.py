@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fttcp.core.actions import Actions
+from fttcp.core.actions import SOLO, Actions
 from fttcp.core.model import Body, Cause, Mode, Phase, Role
+from fttcp.core.ownership import Ownership
 from fttcp.core.view import Peer
 
 
@@ -37,12 +38,28 @@ class BackupRules(Actions):
             return
         if any(peer.said is None or peer.said.role is Role.BACKUP for peer in peers):
             return  # it may know an owner
-        if not self._able(now_ns) or any(self._before(peer.said, now_ns) for peer in peers):
+        if not self._able(now_ns):
+            self._make_way(now_ns)
+            return
+        if any(self._before(peer.said, now_ns) for peer in peers):
             return
         self._seeking = True
         zero_ns = max((peer.heard_ns for peer in self.view.peers), default=0) or now_ns
         if self._claim(now_ns) or (self._free(now_ns) and self._consents(self.view.peers[0])):
             self._own(now_ns, self._claim_cause, zero_ns, self._claimed_ns or now_ns)
+
+    def _make_way(self, now_ns: int) -> None:
+        """This node cannot serve, and its pair's record lets nobody in but its old partner: end the pair.
+
+        Another node can own the group when the lease that begins with that, and is not kept up, has lapsed.
+        """
+        register, record = self.register, self.register.record
+        if self.settings.pair or self.paused or not register.certain or record is None:
+            return
+        member = self.settings.name in (record.holder, record.backup)
+        others = any(p.said is not None and p.said.able and not p.said.barred for p in self.view.peers)
+        if member and record.mode is Ownership.PAIRED and others and self._free(now_ns):
+            register.pursue(SOLO)
 
     def _before(self, said: Body | None, now_ns: int) -> bool:
         """True if the one that said this comes before this node: whom the arbiter hears, priority, name."""

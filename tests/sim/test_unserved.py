@@ -102,3 +102,19 @@ def test_a_peer_that_hears_the_primary_on_another_link_only_serves_for_it(
         lose_server(primary)
     world.run(world.now + LONG)
     assert_served(world)
+
+
+def test_a_pair_of_which_neither_can_serve_makes_way_for_a_third_node() -> None:
+    world, primary, backup = in_step(3, arbitrated=True)
+    primary.set_carrier(False)
+    without_arbiter(world, backup)
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+def test_a_backup_that_cannot_serve_makes_way_when_its_primary_lost_the_arbiter() -> None:
+    world, primary, backup = in_step(3, arbitrated=True)
+    without_arbiter(world, primary)
+    lose_server(backup)
+    world.run(world.now + LONG)
+    assert_served(world)
