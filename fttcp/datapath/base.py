@@ -48,6 +48,8 @@ class Intrusion(IntEnum):
     MAC = 0
     REPLAY = 1
     AT_PEER = 2
+    VERSION = 3
+    CLUSTER = 4
 
 
 class Reason(IntEnum):

@@ -35,7 +35,9 @@ _HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
 _INTRUSIONS = {
     Intrusion.MAC: "bad MAC",
     Intrusion.REPLAY: "replay",
-    Intrusion.AT_PEER: "the peer met a bad MAC or a replay",
+    Intrusion.AT_PEER: "the peer met a bad MAC, a replay or another cluster",
+    Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
+    Intrusion.CLUSTER: "right key, another cluster",
 }
 
 

@@ -67,7 +67,7 @@ struct ftt_beat {
 	uint64_t next_tick_ns, deadline_ns, attach_ns;
 	uint64_t judge_after_ns;    /* no verdict of silence before: we were stopped ourselves */
 	uint64_t intrusions;        /* met since the start: every beat tells */
-	uint64_t intrusion_ns[3];   /* when the last event of each kind was posted */
+	uint64_t intrusion_ns[5];   /* when the last event of each kind was posted */
 	bool send_now;
 
 	pthread_mutex_t lock; /* guards everything below */

@@ -72,7 +72,8 @@ static void post_intrusion(struct ftt_beat *b, uint32_t kind, uint32_t peer, uin
 /* Somebody else's beat: which peer it pretends to be from is not known, the endpoint's first link stands for it. */
 static void meet_intrusion(struct ftt_beat *b, const struct ftt_endpoint *e, uint32_t kind, uint64_t now)
 {
-	b->intrusions++;
+	if (kind != FTT_INTRUSION_VERSION)
+		b->intrusions++;
 	for (uint32_t i = 0; i < b->n_peers; i++)
 		for (uint32_t k = 0; k < b->peer[i].n_links; k++)
 			if (b->peer[i].link[k].endpoint == e) {
@@ -202,6 +203,8 @@ static void hear(struct ftt_beat *b, struct ftt_endpoint *e, uint8_t *datagram, 
 	}
 	if (error) {
 		ftt_beat_count(&c->channel_malformed, 1);
+		if (error == FTT_BEAT_E_VERSION)
+			meet_intrusion(b, e, FTT_INTRUSION_VERSION, now);
 		return;
 	}
 	/* Made with our key but out of place or out of time: someone sends on what he has recorded. */
@@ -210,7 +213,7 @@ static void hear(struct ftt_beat *b, struct ftt_endpoint *e, uint8_t *datagram, 
 		news = ftt_beat_admit(&b->peer[i].known, &m, cfg->boot_id, atomic_load(&b->peer[i].alive));
 	if (news == FTT_BEAT_REPLAY) {
 		ftt_beat_count(&c->beats_replay, 1);
-		meet_intrusion(b, e, FTT_INTRUSION_REPLAY, now);
+		meet_intrusion(b, e, m.cluster_id == cfg->cluster_id ? FTT_INTRUSION_REPLAY : FTT_INTRUSION_CLUSTER, now);
 		return;
 	}
 	ftt_beat_count(&c->beats_received, 1);

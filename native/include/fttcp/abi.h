@@ -81,7 +81,9 @@ enum ftt_event_kind {
 enum ftt_intrusion {
 	FTT_INTRUSION_MAC = 0,     /* not made with our key */
 	FTT_INTRUSION_REPLAY = 1,  /* made with our key, but out of its time or place */
-	FTT_INTRUSION_AT_PEER = 2  /* the peer tells that it met one of the two */
+	FTT_INTRUSION_AT_PEER = 2, /* the peer tells that it met a wrong MAC, a replay or another cluster */
+	FTT_INTRUSION_VERSION = 3, /* in a format of another release; not counted, for it proves nothing */
+	FTT_INTRUSION_CLUSTER = 4  /* made with our key, but for another cluster */
 };
 
 struct ftt_key {
