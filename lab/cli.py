@@ -16,6 +16,7 @@ import click
 from lab.campaign import campaign
 from lab.errors import LabError
 from lab.lifecycle import Lab
+from lab.network import LINKS, WITNESS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,15 +66,28 @@ def lab() -> None:
     help="Dotted path into the group's (or [node]'s) configuration, for example timing.heartbeat_ms=10; "
     "alpha. or beta. in front limits it to that node.",
 )
+@click.option(
+    "--arbiter",
+    type=click.Choice(["none", WITNESS]),
+    default="none",
+    show_default=True,
+    help="witness: a host more, with a real witness that both nodes use.",
+)
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait until the pair is in step.")
 @click.option("--bare", is_flag=True, help="Hosts and network only, no daemons.")
 @click.option("--keep", is_flag=True, help="When the pair does not get in step, leave the lab as it is.")
 @lab_command
 def up(
-    lab: Lab, serve: tuple[str, ...], settings: tuple[str, ...], timeout: float, bare: bool, keep: bool
+    lab: Lab,
+    serve: tuple[str, ...],
+    settings: tuple[str, ...],
+    arbiter: str,
+    timeout: float,
+    bare: bool,
+    keep: bool,
 ) -> None:
     """Start everything; returns when the pair is in step."""
-    lab.up(serve, settings, wait_s=timeout, bare=bare, keep=keep)
+    lab.up(serve, settings, wait_s=timeout, bare=bare, keep=keep, arbiter=arbiter)
     click.echo(f"lab {lab.name} is up{' (no daemons)' if bare else ', the pair is in step'}: {lab.home}")
 
 
@@ -98,7 +112,7 @@ def env(lab: Lab) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @lab_command
 def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
-    """Run a command in HOST: client, alpha, beta, switch, primary or backup. Write it after --.
+    """Run a command in HOST: client, alpha, beta, witness, switch, primary or backup. Write it after --.
 
     Its standard streams, its exit status (128 + number when a signal ended it) and signals are passed
     through.
@@ -155,8 +169,8 @@ _fault_command(
 )
 _fault_command(
     "cut",
-    "Pull a cable of a host: client (its service side), peer, or all.",
-    click.argument("link", type=click.Choice(["client", "peer", "all"])),
+    "Pull a cable of a host: client (its service side), peer, arbiter, or all.",
+    click.argument("link", type=click.Choice([*LINKS, "all"])),
     _target,
 )
 _fault_command(

@@ -257,7 +257,7 @@ def mend(lab: Lab) -> None:
     """Bring the lab back to a pair in step after a run; raises LabError when that fails."""
     set_tcp_options(lab, {})
     lab.fault("heal")
-    for node in NODES:
+    for node in lab.daemon_hosts():
         try:
             lab.host(node).require_alive()
             lab.node_process(node)

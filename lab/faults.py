@@ -102,9 +102,10 @@ def freeze_node(lab: Lab, target: str = "primary", seconds: float = 2.0) -> Repo
 
 
 def cut(lab: Lab, link: str, target: str = "primary") -> Report:
-    """Pull the cable(s) of a host: "client" (its service side), "peer", or "all"; it loses the carrier."""
-    if link not in ("client", "peer", "all"):
-        raise LabError(f"cut {link!r}: there is no such link; links are client, peer, all")
+    """Pull the cable(s) of a host: "client" (its service side), "peer", "arbiter", or "all"; it loses the
+    carrier."""
+    if link not in (*network.LINKS, "all"):
+        raise LabError(f"cut {link!r}: there is no such link; links are {', '.join(network.LINKS)}, all")
     host = lab.host(target)
     host.require_alive()
     chosen = network.cables(host.name, link)
@@ -140,7 +141,7 @@ def rate(lab: Lab, link: str, mbit: float) -> Report:
 def heal(lab: Lab) -> Report:
     """All links up, no loss, no rate limit, and stopped daemons and servers run on. Dead ones stay dead."""
     switch = lab.host(SWITCH)
-    hosts = [host for host in map(lab.host, (CLIENT, *NODES)) if host.alive()]
+    hosts = [host for host in map(lab.host, (CLIENT, *lab.daemon_hosts())) if host.alive()]
     chosen = [(host, cable) for host in hosts for cable in network.cables(host.name)]
     network.set_links(switch, [cable for _, cable in chosen], up=True)
     for link in ("client", "peer"):
@@ -160,8 +161,9 @@ def heal(lab: Lab) -> Report:
 
 
 def restart_host(lab: Lab, target: str | None = None) -> Report:
-    """Make a node anew (default: the one that is down or has no daemon); returns before it is in step."""
-    name = target if target in NODES else lab.host(target).name if target else _fallen(lab)
+    """Make a node, or the witness, anew (default: the one that is down or has no daemon); returns before
+    it is in step."""
+    name = target if target in lab.daemon_hosts() else lab.host(target).name if target else _fallen(lab)
     lab.restart_host(name)
     return _report("restart-host", name, time.monotonic())
 
@@ -196,25 +198,28 @@ def _report(fault: str, target: str, at_s: float, **details: Any) -> Report:
 
 
 def _node(lab: Lab, target: str) -> Host:
-    """The living node that `target` means (alpha, beta, primary, backup)."""
+    """The living host with a daemon that `target` means (alpha, beta, witness, primary, backup)."""
     host = lab.host(target)
-    if host.name not in NODES:
-        raise LabError(f"host {host.name}: this fault needs a node ({', '.join(NODES)}, primary, backup)")
+    daemons = lab.daemon_hosts()
+    if host.name not in daemons:
+        raise LabError(f"host {host.name}: this fault needs a node ({', '.join(daemons)}, primary, backup)")
     host.require_alive()
     return host
 
 
 def _fallen(lab: Lab) -> str:
-    """The one node that is down or whose daemon has ended."""
+    """The one host that is down or whose daemon has ended."""
     state = LabState.load(lab.name)
     fallen = [
         node
-        for node in NODES
+        for node in lab.daemon_hosts()
         if not lab.host(node).alive()
         or not (state.bare or ((daemon := state.hosts[node].node) and daemon.alive()))
     ]
     if len(fallen) != 1:
-        raise LabError(f"restart-host: {len(fallen)} nodes are down, so say which one: alpha or beta")
+        raise LabError(
+            f"restart-host: {len(fallen)} nodes are down, so say which one: {' or '.join(lab.daemon_hosts())}"
+        )
     return fallen[0]
 
 

@@ -14,8 +14,15 @@ from lab import network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
-from lab.network import CLIENT, HOSTS, NODES, SWITCH
-from lab.nodeconfig import DEFAULT_SERVE, GROUP, RUN_DIR, check_settings, write_node_files
+from lab.network import CLIENT, HOSTS, NODES, SWITCH, WITNESS
+from lab.nodeconfig import (
+    DEFAULT_SERVE,
+    GROUP,
+    RUN_DIR,
+    check_settings,
+    write_node_files,
+    write_witness_files,
+)
 from lab.state import HostRecord, LabState, ProcessId, directory, locked
 
 Status = dict[str, Any]
@@ -39,16 +46,20 @@ class Lab:
         wait_s: float = 30.0,
         bare: bool = False,
         keep: bool = False,
+        arbiter: str = "none",
         prepare: Callable[[Host], None] | None = None,
     ) -> None:
         """Make the lab, start the daemons, and return when the pair is in step.
 
         `serve` are "PORT/PROTO=COMMAND" (none: a web server on port 80), `settings` are KEY=VALUE for the
-        generated configuration; `bare` makes hosts and network only, without daemons; `prepare` is called
+        generated configuration; `bare` makes hosts and network only, without daemons; `arbiter` "witness"
+        adds a host of that name with a real witness, which both nodes use; `prepare` is called
         with each node before its daemon starts, to put files for the server there. When it fails or is
         interrupted everything is removed again, unless `keep`. Raises LabError.
         """
-        state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare)
+        if arbiter not in ("none", WITNESS):
+            raise LabError(f"arbiter {arbiter!r}: the lab has none of that kind; wanted is none or {WITNESS}")
+        state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare, arbiter)
         check_settings(state.serve, state.settings)
         if not bare:
             fttcp_program()
@@ -62,17 +73,21 @@ class Lab:
             state.save()
         try:
             with locked(self.name):
-                for name in HOSTS:
+                for name in (*HOSTS, *([WITNESS] if arbiter == WITNESS else [])):
                     host = self._start_host(state, name)
                     if prepare is not None and name in NODES:
                         prepare(host)
                 if not bare:
                     key = secrets.token_hex(32)
+                    if arbiter == WITNESS:
+                        state.settings = write_witness_files(self.home, state.settings)
                     for node in NODES:
                         file = write_node_files(node, self.home / node, key, state.serve, state.settings)
                         _check_config(file)
-                    for node in NODES:
-                        self._start_node(state, node)
+                    if arbiter == WITNESS:
+                        self._init_witness()
+                    for name in self._daemon_hosts(state):
+                        self._start_daemon(state, name)
             if not bare:
                 self.wait("synced", wait_s)
         except BaseException:
@@ -93,27 +108,31 @@ class Lab:
         self.reap()
         return True
 
-    def restart_host(self, name: str) -> Host:
-        """Make node `name` anew: fresh namespaces and /run, the same disk, links up, a new daemon."""
-        if name not in NODES:
-            raise LabError(f"host {name}: only {' and '.join(NODES)} can be restarted")
+    def restart_host(self, name: str, prepare: Callable[[Host], None] | None = None) -> Host:
+        """Make host `name` anew: fresh namespaces and /run, the same disk, links up, a new daemon; `prepare`
+        is called before that starts."""
         with locked(self.name):
             state = LabState.load(self.name)
+            if name not in self._daemon_hosts(state):
+                allowed = " and ".join(self._daemon_hosts(state))
+                raise LabError(f"host {name}: only {allowed} can be restarted")
             Host(name, self.home / name, state.hosts[name].init).kill()
             self.reap()
             host = self._start_host(state, name)
+            if prepare is not None:
+                prepare(host)
             if not state.bare:
-                self._start_node(state, name)
+                self._start_daemon(state, name)
         return host
 
     # ---- hosts
 
     def host(self, name: str) -> Host:
-        """The host `name`: switch, client, alpha, beta, or by role: primary, backup."""
+        """The host `name`: switch, client, alpha, beta, witness if there is one; by role: primary, backup."""
         if name in ("primary", "backup"):
             name = self.node_in_role(name)
         records = LabState.load(self.name).hosts
-        if name not in HOSTS:
+        if name not in (*HOSTS, *records):
             raise LabError(f"host {name!r}: there is none; hosts are {', '.join(HOSTS)}, primary, backup")
         if name not in records:
             raise LabError(
@@ -157,7 +176,7 @@ class Lab:
         )
 
     def node_process(self, node: str) -> ProcessId:
-        """The daemon of `node`; raises LabError when it does not run."""
+        """The daemon of `node` (or of the witness); raises LabError when it does not run."""
         process = LabState.load(self.name).hosts[node].node
         if process is None or not process.alive():
             raise LabError(
@@ -215,9 +234,10 @@ class Lab:
         """The log file of the daemon of `host`."""
         if host in ("primary", "backup"):
             host = self.node_in_role(host)
-        if host not in NODES:
-            raise LabError(f"host {host!r}: it has no daemon, so no log; nodes are {', '.join(NODES)}")
-        return self.home / host / "log" / "node.log"
+        daemons = self.daemon_hosts()
+        if host not in daemons:
+            raise LabError(f"host {host!r}: it has no daemon, so no log; daemons are on {', '.join(daemons)}")
+        return self.home / host / "log" / ("witness.log" if host == WITNESS else "node.log")
 
     def env(self) -> dict[str, str]:
         """The addresses and processes of the lab, by the names that `fttcp lab env` prints."""
@@ -231,6 +251,9 @@ class Lab:
         for node in NODES:
             values[f"{node.upper()}_PEER4"] = addresses[node, network.PEER_LINK]
             values[f"{node.upper()}_PEER6"] = addresses6[node, network.PEER_LINK]
+        if WITNESS in hosts:
+            values["WITNESS4"] = addresses[WITNESS, network.ARBITER_LINK]
+            values["WITNESS6"] = addresses6[WITNESS, network.ARBITER_LINK]
         values |= {"LAB_NAME": self.name, "LAB_DIR": str(self.home), "GROUP": GROUP}
         return values | {f"{host.upper()}_PID": str(record.init.pid) for host, record in hosts.items()}
 
@@ -256,10 +279,27 @@ class Lab:
             network.connect(self.host(SWITCH), host)
         return host
 
-    def _start_node(self, state: LabState, node: str) -> None:
-        host = self.host(node)
-        command = [fttcp_program(), "node", "--config", str(host.home / "node.toml")]
-        with self.log(node).open("ab") as log:
+    def daemon_hosts(self) -> tuple[str, ...]:
+        """The hosts with a daemon: the nodes, and before them the witness if the lab has one."""
+        return self._daemon_hosts(LabState.load(self.name))
+
+    @staticmethod
+    def _daemon_hosts(state: LabState) -> tuple[str, ...]:
+        return (WITNESS, *NODES) if state.arbiter == WITNESS else NODES
+
+    def _init_witness(self) -> None:
+        done = self.exec(WITNESS, [fttcp_program(), *self._daemon_command(WITNESS), "--init"], cwd="/")
+        if done.returncode != 0:
+            raise LabError(f"host {WITNESS}: cannot make its data file: {done.stderr.strip()}")
+
+    def _daemon_command(self, name: str) -> list[str]:
+        kind = "witness" if name == WITNESS else "node"
+        return [kind, "--config", str(self.home / name / f"{kind}.toml")]
+
+    def _start_daemon(self, state: LabState, name: str) -> None:
+        host = self.host(name)
+        command = [fttcp_program(), *self._daemon_command(name)]
+        with self.log(name).open("ab") as log:
             daemon = host.popen(
                 command,
                 cwd=host.home / "root",
@@ -269,7 +309,7 @@ class Lab:
                 start_new_session=True,
             )
         self.keep_child(daemon)
-        state.hosts[node].node = ProcessId.of(daemon.pid)
+        state.hosts[name].node = ProcessId.of(daemon.pid)
         state.save()
 
     def _log_tail(self, node: str, lines: int = 15) -> str:

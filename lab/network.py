@@ -1,6 +1,7 @@
 """The lab's network: who is connected to what, addresses, and what can be done to a link.
 
-The switch host has two bridges: ``br-svc`` (client and both nodes) and ``br-peer`` (the nodes' own link).
+The switch host has three bridges: ``br-svc`` (client and both nodes), ``br-peer`` (the nodes' own link) and
+``br-arb`` (both nodes and the host of the witness, if the lab has one).
 Every cable is a veth pair with its far end as a bridge port in the switch, so every link fault is made there,
 out of the hosts' reach: a port that is down takes the carrier from the host, and frames are lost on the
 bridge, in both directions.
@@ -19,12 +20,16 @@ from lab.hosts import Host, await_condition
 SWITCH = "switch"
 CLIENT = "client"
 NODES = ("alpha", "beta")
+WITNESS = "witness"
 HOSTS = (SWITCH, CLIENT, *NODES)
 
 SERVICE4 = "10.77.0.100"
 SERVICE6 = "fd77::100"
 SERVICE_LINK = "client"
 PEER_LINK = "peer"
+ARBITER_LINK = "arbiter"
+LINKS = (SERVICE_LINK, PEER_LINK, ARBITER_LINK)
+_BRIDGES = {SERVICE_LINK: (77, "br-svc"), PEER_LINK: (78, "br-peer"), ARBITER_LINK: (79, "br-arb")}
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Cable:
 
 
 def _cable(host: str, link: str, interface: str, number: int) -> Cable:
-    network, bridge = (77, "br-svc") if link == SERVICE_LINK else (78, "br-peer")
-    port = host if link == SERVICE_LINK else f"{host}-peer"
+    network, bridge = _BRIDGES[link]
+    port = host if link == SERVICE_LINK else f"{host}-{link}"
     return Cable(
         host,
         link,
@@ -63,13 +68,16 @@ CABLES = (
     _cable(CLIENT, SERVICE_LINK, "eth0", 10),
     _cable("alpha", SERVICE_LINK, "svc0", 1),
     _cable("alpha", PEER_LINK, "peer0", 1),
+    _cable("alpha", ARBITER_LINK, "arb0", 1),
     _cable("beta", SERVICE_LINK, "svc0", 2),
     _cable("beta", PEER_LINK, "peer0", 2),
+    _cable("beta", ARBITER_LINK, "arb0", 2),
+    _cable(WITNESS, ARBITER_LINK, "eth0", 30),
 )
 
 
 def cables(host: str | None = None, link: str = "all") -> list[Cable]:
-    """The cables of `host` (None: of all hosts) on `link`: "client" (service side), "peer", or "all"."""
+    """The cables of `host` (None: of all hosts) on `link`: one of LINKS ("client": service side) or "all"."""
     return [cable for cable in CABLES if host in (None, cable.host) and link in ("all", cable.link)]
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.network import NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, cables
+from lab.network import ARBITER_LINK, NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, WITNESS, cables
 
 GROUP = "lab"
 RUN_DIR = "/run/fttcp"
+CLUSTER = "lab"
+WITNESS_PORT = 7720
+WITNESS_KEY = "witness.key"
+WITNESS_LEASE_MS = 1000
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
 _MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify")
 """Keys of [node] beside those that are there anyway. (Mininet's Python, which lacks fttcp's libraries, reads
@@ -55,7 +60,7 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
     config: Table = {
         "node": {
             "name": node,
-            "cluster": "lab",
+            "cluster": CLUSTER,
             "key_file": str(home / "key"),
             "run_dir": RUN_DIR,
             "state_dir": str(home / "state"),
@@ -98,11 +103,42 @@ def write_node_files(
     node: str, home: Path, key: str, serve: Sequence[str], settings: Sequence[str] = ()
 ) -> Path:
     """Write the shared `key` (mode 0600) and the configuration of `node` to `home`; returns its path."""
-    with os.fdopen(os.open(home / "key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(key + "\n")
+    _write_key(home / "key", key)
     path = home / "node.toml"
     path.write_text(to_toml(node_config(node, home, serve, settings)) + "\n")
     return path
+
+
+def write_witness_files(lab: Path, settings: Sequence[str]) -> list[str]:
+    """Write configuration of the witness, and its key for all, to the hosts' directories in `lab`; returns
+    the `settings` of nodes that use it.
+
+    `arbiter.*` among the `settings` overrides what is usual here; `arbiter.lease_ms` is the witness's, too.
+    """
+    (cable,) = cables(WITNESS, ARBITER_LINK)
+    address = f"{cable.address4.ip}:{WITNESS_PORT}"
+    key = secrets.token_hex(32)
+    for host in (WITNESS, *NODES):
+        _write_key(lab / host / WITNESS_KEY, key)
+    settings = [
+        "arbiter.kind=witness", f"arbiter.lease_ms={WITNESS_LEASE_MS}", "arbiter.timeout_ms=200",
+        f'arbiter.witness.addresses=["{address}"]',
+        *(f'{node}.arbiter.witness.key_file="{lab}/{node}/{WITNESS_KEY}"' for node in NODES), *settings,
+    ]  # fmt: skip
+    home = lab / WITNESS
+    config = {
+        "listen": [address],
+        "data_file": str(home / "witness.db"),
+        "lease_ms": node_config(NODES[0], lab, (), settings)["arbiter"]["lease_ms"],
+        "cluster": [{"name": CLUSTER, "key_file": str(home / WITNESS_KEY)}],
+    }
+    (home / "witness.toml").write_text(to_toml(config) + "\n")
+    return settings
+
+
+def _write_key(path: Path, key: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(key + "\n")
 
 
 def _apply(config: Table, node: str, setting: str) -> None:

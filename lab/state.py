@@ -99,7 +99,7 @@ def _stat(pid: int) -> list[str] | None:
 
 @dataclass
 class HostRecord:
-    """The processes of one host that the lab started: its init, and the node daemon if it runs one."""
+    """The processes of one host that the lab started: its init, and its daemon (`node`) if it runs one."""
 
     init: ProcessId
     node: ProcessId | None = None
@@ -113,6 +113,7 @@ class LabState:
     serve: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     bare: bool = False
+    arbiter: str = "none"
     hosts: dict[str, HostRecord] = field(default_factory=dict)
 
     def save(self) -> None:

@@ -126,7 +126,7 @@ def build(homes: Path) -> Mininet:
     net = Mininet(topo=PairTopo(homes), switch=LinuxBridge, controller=None, xterms=False)
     net.start()
     for host in (CLIENT, *NODES):
-        for cable in cables(host):
+        for cable in (*cables(host, SERVICE_LINK), *cables(host, PEER_LINK)):
             net[host].cmd(f"ip link set {cable.interface} up")
             net[host].cmd(f"ip address replace {cable.address4} dev {cable.interface}")
             net[host].cmd(f"ip address replace {cable.address6} dev {cable.interface} nodad")

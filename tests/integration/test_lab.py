@@ -212,13 +212,19 @@ class TestExec:
         assert printed == ["10.77.0.100", "fd77::100", "10.78.0.1", str(lab.home)]
 
 
+CUTS = [
+    ("client", {"svc0"}),
+    ("peer", {"peer0"}),
+    ("arbiter", {"arb0"}),
+    ("all", {"svc0", "peer0", "arb0"}),
+]
+
+
 class TestFaults:
-    @pytest.mark.parametrize(
-        ("link", "dead"), [("client", {"svc0"}), ("peer", {"peer0"}), ("all", {"svc0", "peer0"})]
-    )
+    @pytest.mark.parametrize(("link", "dead"), CUTS)
     def test_cut_takes_the_carrier(self, lab: Lab, link: str, dead: set[str]) -> None:
         lab.fault("cut", link, "alpha")
-        for interface in ("svc0", "peer0"):
+        for interface in ("svc0", "peer0", "arb0"):
             carrier = lab.exec("alpha", ["cat", f"/sys/class/net/{interface}/carrier"]).stdout.strip()
             assert carrier == ("0" if interface in dead else "1")
         assert lab.exec("beta", ["cat", "/sys/class/net/svc0/carrier"]).stdout.strip() == "1"

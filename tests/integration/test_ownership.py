@@ -1,17 +1,13 @@
-"""A pair with a real witness on the client's host: partitions, crashes, freezes, seen on the wire."""
+"""A pair with a real witness on a third host: partitions, crashes, freezes, seen on the wire."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fttcp.wire import keyfile
 from lab import experiment
 from lab.capture import Capture
 from lab.hosts import await_condition
@@ -21,27 +17,14 @@ from tests.integration.pair import Pair, pair_named
 
 pytestmark = needs_root
 
-PORT = 7799
-LEASE_MS = 1000
 NODES = ("alpha", "beta")
 
 
 class Watched:
     """A pair and its witness."""
 
-    def __init__(self, pair: Pair, home: Path) -> None:
-        self.pair, self.lab, self.home = pair, pair.lab, home
-        self._witness: subprocess.Popen[Any] | None = None
-
-    def start_witness(self) -> None:
-        command = [sys.executable, "-c", "from fttcp.cli.main import main; main()", "witness", "--config"]
-        with (self.home / "witness.log").open("ab") as log:
-            self._witness = self.lab.popen("client", [*command, str(self.home / "witness.toml")], stderr=log)
-
-    def kill_witness(self) -> None:
-        assert self._witness is not None
-        self._witness.send_signal(signal.SIGKILL)
-        self._witness.wait(10)
+    def __init__(self, pair: Pair) -> None:
+        self.pair, self.lab = pair, pair.lab
 
     def group(self, node: str) -> dict[str, Any]:
         return dict(self.pair.group(node))
@@ -67,30 +50,10 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    home = tmp_path_factory.mktemp("witness")
-    keyfile.generate(home / "key")
-    (home / "witness.toml").write_text(
-        f'listen = ["10.77.0.10:{PORT}"]\ndata_file = "{home}/witness.db"\nlease_ms = {LEASE_MS}\n'
-        f'[[cluster]]\nname = "lab"\nkey_file = "{home}/key"\n'
-    )
-    init = [sys.executable, "-c", "from fttcp.cli.main import main; main()", "witness", "--init", "--config"]
-    subprocess.run([*init, str(home / "witness.toml")], check=True, capture_output=True)
-    settings = (
-        "arbiter.kind=witness", f"arbiter.lease_ms={LEASE_MS}", "arbiter.timeout_ms=200",
-        f'arbiter.witness.addresses=["10.77.0.10:{PORT}"]', f'arbiter.witness.key_file="{home}/key"',
-    )  # fmt: skip
-    for pair in pair_named("owner", settings):
-        watched = Watched(pair, home)
-        started: list[bool] = []
-
-        def prepare(host: object, watched: Watched = watched, started: list[bool] = started) -> None:
-            if not started:
-                started.append(True)
-                watched.start_witness()
-
-        pair.lab.up((), settings, prepare=prepare)
-        yield watched
+def watched() -> Iterator[Watched]:
+    for pair in pair_named("owner"):
+        pair.lab.up(arbiter="witness")
+        yield Watched(pair)
 
 
 @pytest.fixture(autouse=True)
@@ -108,14 +71,14 @@ def test_a_healthy_pair_needs_no_arbiter_and_a_lone_node_does(watched: Watched, 
     other = next(node for node in NODES if node != primary)
     assert watched.group(primary)["ownership"]["record"]["mode"] == "paired"
     with Capture(lab, tmp_path / "wire") as capture:
-        watched.kill_witness()
+        lab.fault("kill-node", "witness")
         await_condition(
             lambda: watched.group(primary)["ownership"]["arbiter"]["reachable"] is False, 15, "it is missed"
         )
         assert watched.group(primary)["synced"] and served(lab)
         lab.fault("crash-host", other)
         await_condition(lambda: not watched.primaries(), 10, "silence: who may serve is unknown")
-        watched.start_witness()
+        lab.fault("restart-host", "witness")
         watched.await_primary(primary)
         await_condition(lambda: served(lab), 10, "service")
     assert {span.host for span in capture.spans()} == {primary}
