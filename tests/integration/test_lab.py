@@ -28,11 +28,12 @@ import socket, sys, time
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 receiver.bind(("0.0.0.0", 9))
 print("ready", flush=True)
-receiver.settimeout(float(sys.argv[1]))
+receiver.settimeout(3)  # until a sender has started
 try:
     while True:
         receiver.recv(2000)
         print(time.monotonic(), flush=True)
+        receiver.settimeout(float(sys.argv[1]))
 except TimeoutError:
     sys.exit(0)
 """
