@@ -27,6 +27,7 @@ from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath.base import BeatThread, EngineSettings, EventKind, LinkAddress, PeerSettings
 from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.wire.keyfile import KeyRing
+from lab.hosts import await_condition
 from tests.integration.netns import Namespace, Net
 
 INTERVAL_NS = 5_000_000
@@ -73,19 +74,22 @@ class _Tally:
         return sum(engine.counters()["beats_received"] for engine in self.engines)
 
 
+def _granted(engine: NfqueueEngine) -> bool:
+    body = engine.peer_body(0)
+    return body is not None and body[1] == b"granting"
+
+
 def _node(node: int, pairs: int, beats: int, misses: int) -> None:
     """Be one node: say ``up`` when all peers are heard, count from a line on standard input on."""
     engines = [_engine(node, number, misses) for number in range(pairs)]
     tally = _Tally(engines)
     for engine in engines:
         engine.start()
-    while any(engine.status().peer_alive == 0 for engine in engines):
-        time.sleep(0.01)
+    await_condition(lambda: all(engine.status().peer_alive for engine in engines), 30, "all peers are heard")
     for engine in engines:
         engine.publish(b"granting", 1)
         engine.set_mode(EngineMode.PAIRED, 1, 0)
-    while any(engine.peer_body(0) is None or engine.peer_body(0)[1] != b"granting" for engine in engines):  # type: ignore[index]
-        time.sleep(0.01)
+    await_condition(lambda: all(_granted(engine) for engine in engines), 30, "all peers grant")
     for engine in engines:
         engine.set_lease(Lease.GRANTED)
     print("up", flush=True)

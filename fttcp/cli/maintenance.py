@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,41 @@ from fttcp.cli.wait import Group, wait_for, wait_options
 _WHICH = "name the groups, or give --all, one of the two"
 
 
+def _order_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What both commands take: GROUP..., --all, and the options of waiting and of the daemon."""
+    for option in (
+        daemon_options,
+        wait_options,
+        click.option("--all", "all_groups", is_flag=True, help="Every group of this node."),
+        click.argument("groups", nargs=-1, metavar="GROUP..."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("groups", nargs=-1, metavar="GROUP...")
-@click.option("--all", "all_groups", is_flag=True, help="Every group of this node.")
-@wait_options
-@daemon_options
-def pause(
-    config: Path | None,
-    socket_path: Path | None,
-    as_json: bool,
-    groups: tuple[str, ...],
-    all_groups: bool,
-    wait: bool,
-    timeout: float,
-) -> None:
+@_order_options
+def pause(**given: Any) -> None:
     """Begin maintenance of GROUP: no takeover and no switchover until `fttcp resume`.
 
     Both nodes go by it, whichever is asked, and keep to it over restarts of their daemons. A primary
     that fails meanwhile is not replaced. Waits until the other node, if it is heard, knows as well.
     """
-    _order("pause", find_socket(config, socket_path), groups, all_groups, timeout if wait else None, as_json)
+    _order("pause", **given)
 
 
 @click.command()
-@click.argument("groups", nargs=-1, metavar="GROUP...")
-@click.option("--all", "all_groups", is_flag=True, help="Every group of this node.")
-@wait_options
-@daemon_options
-def resume(
+@_order_options
+def resume(**given: Any) -> None:
+    """End maintenance of GROUP; a takeover that is due happens at once.
+
+    Waits until the other node, if it is heard, knows as well.
+    """
+    _order("resume", **given)
+
+
+def _order(
+    op: str,
     config: Path | None,
     socket_path: Path | None,
     as_json: bool,
@@ -49,17 +57,8 @@ def resume(
     wait: bool,
     timeout: float,
 ) -> None:
-    """End maintenance of GROUP; a takeover that is due happens at once.
-
-    Waits until the other node, if it is heard, knows as well.
-    """
-    _order("resume", find_socket(config, socket_path), groups, all_groups, timeout if wait else None, as_json)
-
-
-def _order(
-    op: str, path: Path, groups: tuple[str, ...], all_groups: bool, timeout_s: float | None, as_json: bool
-) -> None:
     """Ask for all groups, wait for each, and print how it went."""
+    path = find_socket(config, socket_path)
     if bool(groups) == all_groups:
         raise click.UsageError(_WHICH)
     if all_groups:
@@ -67,7 +66,7 @@ def _order(
     results = []
     for name in groups:
         asked = ask(path, op=op, group=name)
-        state = asked if timeout_s is None else _wait(path, name, asked["maintenance"], timeout_s)
+        state = _wait(path, name, asked["maintenance"], timeout) if wait else asked
         results.append(_result(name, state, op))
     if as_json:
         show_json({"groups": results})

@@ -186,20 +186,12 @@ class FlowActions:
         self._world.emit(bytes(ffi.buffer(self._bare, length)), False)
         self.n["injected"] += 1
 
-    def _ack_client(self, flow: Flow, now_ns: int) -> None:
+    def _tell_client(self, flow: Flow, build: Any, now_ns: int) -> None:
+        """Send our acknowledgement, or the FIN that was kept back (which our stack sends again)."""
         if not self._world.may_emit(now_ns):
             self.n["drop_lease"] += 1
             return
-        length = lib.ftt_core_build_for_client(flow.state, flow.key, self.mode, self._bare)
-        self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
-        self.n["emitted"] += 1
-
-    def _fin(self, flow: Flow, now_ns: int) -> None:
-        """Send the FIN that was kept back; without a lease the stack will send it again."""
-        if not self._world.may_emit(now_ns):
-            self.n["drop_lease"] += 1
-            return
-        length = lib.ftt_core_build_fin(flow.state, flow.key, self.mode, self._bare)
+        length = build(flow.state, flow.key, self.mode, self._bare)
         self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
         self.n["emitted"] += 1
 
@@ -219,11 +211,11 @@ class FlowActions:
         if actions & lib.FTT_ACT_INJECT:
             self._to_inject[flow] = None
         if actions & lib.FTT_ACT_ACK_CLIENT:
-            self._ack_client(flow, now_ns)
+            self._tell_client(flow, lib.ftt_core_build_for_client, now_ns)
         if actions & lib.FTT_ACT_NUDGE:
             self._nudge(flow, now_ns)
         if actions & lib.FTT_ACT_FIN:
-            self._fin(flow, now_ns)
+            self._tell_client(flow, lib.ftt_core_build_fin, now_ns)
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)

@@ -53,28 +53,16 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 	w->n.injected++;
 }
 
-static void ack_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+/* Our present acknowledgement for the client, or with it the FIN that was kept back. */
+static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, bool fin, uint64_t now_ns)
 {
 	struct ftt_bare b;
 
 	if (!ftt_may_emit(&w->e->shared, now_ns)) {
-		w->n.drop_lease++;
+		w->n.drop_lease++; /* our stack sends a FIN again */
 		return;
 	}
-	ftt_bare_for_client(&c->flow, &c->key, (uint8_t)w->mode, &b);
-	ftt_emit_bare(&w->emit, &b, true);
-	w->n.emitted++;
-}
-
-static void fin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
-{
-	struct ftt_bare b;
-
-	if (!ftt_may_emit(&w->e->shared, now_ns)) {
-		w->n.drop_lease++; /* our stack will send it again */
-		return;
-	}
-	ftt_bare_fin(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	(fin ? ftt_bare_fin : ftt_bare_for_client)(&c->flow, &c->key, (uint8_t)w->mode, &b);
 	ftt_emit_bare(&w->emit, &b, true);
 	w->n.emitted++;
 }
@@ -151,11 +139,11 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);
 	if (actions & FTT_ACT_ACK_CLIENT)
-		ack_client(w, c, now_ns);
+		tell_client(w, c, false, now_ns);
 	if (actions & FTT_ACT_NUDGE)
 		nudge(w, c, now_ns);
 	if (actions & FTT_ACT_FIN)
-		fin(w, c, now_ns);
+		tell_client(w, c, true, now_ns);
 	if (actions & FTT_ACT_DETACHED) {
 		w->n.flows_detached++;
 		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);

@@ -21,12 +21,7 @@ uint32_t ftt_core_length(const uint8_t *p, uint32_t cap)
 
 void ftt_core_key(const struct ftt_pkt *k, bool from_client, struct ftt_key *key)
 {
-	memset(key, 0, sizeof(*key));
-	memcpy(key->client, from_client ? k->src : k->dst, 16);
-	memcpy(key->service, from_client ? k->dst : k->src, 16);
-	key->client_port = from_client ? k->sport : k->dport;
-	key->service_port = from_client ? k->dport : k->sport;
-	key->proto = k->proto;
+	ftt_key_of(key, k, from_client);
 }
 
 bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k)

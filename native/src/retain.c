@@ -82,11 +82,12 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		       const struct ftt_seg *s)
 {
 	const struct ftt_flow *f = &c->flow;
-	struct ftt_retained before = c->retained;
+	struct ftt_retained before;
 	uint32_t take;
 
 	if (!s->len || !s->whole || f->protection != FTT_PROTECTED || s->flags & TCP_RST || !w->e->cfg.max_retained)
 		return;
+	before = c->retained;
 	take = ftt_retained_add(&c->retained, f->client_acked, s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
 	if (!take)
 		return;

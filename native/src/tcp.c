@@ -68,16 +68,6 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns
 	w->n.flows_opened++;
 }
 
-static void key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
-{
-	memset(key, 0, sizeof(*key));
-	memcpy(key->client, from_client ? k->src : k->dst, 16);
-	memcpy(key->service, from_client ? k->dst : k->src, 16);
-	key->client_port = from_client ? k->sport : k->dport;
-	key->service_port = from_client ? k->dport : k->sport;
-	key->proto = k->proto;
-}
-
 static void track_half_open(struct ftt_worker *w, uint32_t before, const struct ftt_flow *f)
 {
 	bool was = before & FTT_F_ESTABLISHED, is = f->bits & FTT_F_ESTABLISHED;
@@ -104,7 +94,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		}
 		return;
 	}
-	key_of(&key, k, true);
+	ftt_key_of(&key, k, true);
 	c = ftt_table_find(&w->table, &key);
 	if (c && w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED) {
 		if (ftt_detached_step(&c->flow, s, now_ns)) {
@@ -182,7 +172,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	uint32_t before;
 	uint32_t irs;
 
-	key_of(&key, k, false);
+	ftt_key_of(&key, k, false);
 	c = ftt_table_find(&w->table, &key);
 	if (!c || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)) {
 		unknown_from_server(w, p, &key, s, now_ns);

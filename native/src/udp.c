@@ -187,11 +187,8 @@ size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport
 
 static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
 {
-	memset(key, 0, sizeof(*key));
-	memcpy(key->client, from_client ? k->src : k->dst, 16);
-	memcpy(key->service, from_client ? k->dst : k->src, 16);
-	key->client_port = from_client ? k->sport : k->dport;
-	key->proto = 17;
+	ftt_key_of(key, k, from_client);
+	key->service_port = 0; /* a server may answer from any port */
 }
 
 /* Edits a port and lets the datagram go; the checksum may be absent (IPv4) or not ready. */

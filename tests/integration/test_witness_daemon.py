@@ -19,6 +19,7 @@ from fttcp.arbiter.witness.client import WitnessClient
 from fttcp.core.ownership import Outcome, Ownership, Record
 from fttcp.wire import keyfile
 from fttcp.wire.witness import Keys
+from lab.hosts import await_condition
 from tests.integration.witness_daemon import WitnessDaemon
 from tests.ledger import Ledger
 
@@ -140,8 +141,11 @@ def test_a_change_is_on_the_disk_before_it_is_answered(daemon: WitnessDaemon, tm
     asyncio.run(change())
     assert daemon.stop() == 0  # the tracer is a process of its own, and ends after it
     last = f"{daemon.pid} +++ exited with 0 +++"
-    while not any(line.split() == last.split() for line in trace.read_text().splitlines()):
-        time.sleep(0.01)
+    await_condition(
+        lambda: any(line.split() == last.split() for line in trace.read_text().splitlines()),
+        10,
+        "the tracer ends",
+    )
     written = synced = answers = 0
     for line in trace.read_text().splitlines():
         if "witness.db-wal" in line and "pwrite64(" in line:

@@ -7,8 +7,6 @@ import json
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from fttcp.runtime.history import NAME, FileSink, last_number, older, read
 from fttcp.runtime.notify import FifoSink, HookSink, NotifyError, environment
 from fttcp.runtime.outlets import JournalSink, Outlet, StreamSink, journal_entry, sentence
 from fttcp.runtime.reporting import Reporting
+from lab.hosts import await_condition
 
 
 def event(number: int = 1, level: str = "info", kind: str = "role", **fields: Any) -> Event:
@@ -32,13 +31,6 @@ def event(number: int = 1, level: str = "info", kind: str = "role", **fields: An
         "event": kind,
         **fields,
     }
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.005)
 
 
 class Collector:
@@ -98,11 +90,11 @@ def test_a_sink_that_fails_is_named_until_it_works_again(capsys: pytest.CaptureF
     outlet = Outlet("disk", [sink])
     outlet.put(event(1))
     outlet.put(event(2))
-    eventually(lambda: outlet.trouble != "")
+    await_condition(lambda: outlet.trouble != "", 10, "the sink is in trouble")
     assert "No space left" in outlet.trouble
     sink.full = False
     outlet.put(event(3))
-    eventually(lambda: not outlet.trouble)
+    await_condition(lambda: not outlet.trouble, 10, "the trouble ends")
     outlet.close()
     assert capsys.readouterr().err.count("No space left") == 1
 
@@ -178,7 +170,11 @@ def test_a_hook_that_hangs_is_killed_with_its_children_and_named(tmp_path: Path)
     with pytest.raises(OSError, match="killed after"):
         HookSink(str(hook), ["role"], 1).write(event())
     pid = int((tmp_path / "pid").read_text())
-    eventually(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    await_condition(
+        lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(),
+        10,
+        "the hook ends",
+    )
     hook.write_text("#!/bin/sh\nexit 3\n")
     with pytest.raises(OSError, match="status 3"):
         HookSink(str(hook), ["role"], 1).write(event())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, cast
 
 from fttcp.runtime.config.checks import check
 from fttcp.runtime.config.error import ConfigError
-from fttcp.runtime.config.reader import HOLE, Reader
+from fttcp.runtime.config.reader import HOLE, Reader, read_tables
 from fttcp.runtime.config.schema import (
     MAX_LINKS,
     MAX_PEERS,
@@ -50,12 +49,7 @@ __all__ = [
 
 def load(path: Path) -> Config:
     """Read and check a file. Raises ConfigError with every error in it."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    raw = read_tables(path)
     errors: list[str] = []
     config = _read_pair(raw, errors) if _is_pair(raw) else Reader(errors).table(Config, raw, "")
     check(config, errors, in_short=_is_pair(raw))

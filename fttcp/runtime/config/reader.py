@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
+
+from fttcp.runtime.config.error import ConfigError
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
 
 
 class IncompleteError(Exception):

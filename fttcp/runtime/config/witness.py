@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, parse_endpoint
 from fttcp.runtime.config.error import ConfigError
-from fttcp.runtime.config.reader import IncompleteError, Reader
+from fttcp.runtime.config.reader import IncompleteError, Reader, read_tables
 from fttcp.runtime.config.schema import Name, Word
 
 
@@ -41,12 +40,7 @@ class WitnessConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_witness(path: Path) -> WitnessConfig:
     """Read and check the witness's file. Raises ConfigError with every error in it."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    raw = read_tables(path)
     errors: list[str] = []
     config: WitnessConfig = Reader(errors).table(WitnessConfig, raw, "")
     for check in (_check_listen, _check_names):

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "fttcp/abi.h"
 #include "fttcp/bytes.h"
 #include "fttcp/csum.h"
 
@@ -264,6 +265,17 @@ static inline uint16_t ftt_l4_sum(const uint8_t *p, const struct ftt_pkt *k)
 	size_t alen = k->family == 4 ? 4 : 16;
 
 	return csum_fold(csum_add(csum_pseudo(src, dst, alen, k->proto, k->l4_len), p + k->l4, k->l4_len));
+}
+
+/* Names the flow of a packet; from_client says which end is the client. */
+static inline void ftt_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
+{
+	memset(key, 0, sizeof(*key));
+	memcpy(key->client, from_client ? k->src : k->dst, 16);
+	memcpy(key->service, from_client ? k->dst : k->src, 16);
+	key->client_port = from_client ? k->sport : k->dport;
+	key->service_port = from_client ? k->dport : k->sport;
+	key->proto = k->proto;
 }
 
 #endif

@@ -39,7 +39,6 @@ struct ftt_retained {
 	uint32_t window; /* bytes that may be under way, ours or the stack's; 0 before a takeover and when it is over */
 	uint32_t tsval; /* the clock at the takeover, service space */
 	uint32_t rtt_ms; /* shortest round trip since */
-	uint64_t begun_ns;
 	uint64_t heard_ns; /* when the client's acknowledgement moved, or we last sent because it did not */
 	uint8_t patience;  /* how often we did that: doubles the time */
 };
@@ -97,7 +96,7 @@ static inline uint32_t ftt_retained_begin(struct ftt_retained *r, const struct f
 	r->next = r->seq;
 	r->tsval = ftt_flow_clock(f, now_ns);
 	r->rtt_ms = UINT32_MAX;
-	r->begun_ns = r->heard_ns = now_ns;
+	r->heard_ns = now_ns;
 	return ftt_retained_allow(r);
 }
 
