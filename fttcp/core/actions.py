@@ -116,19 +116,23 @@ class Actions(State):
     def _depend(self, now_ns: int) -> None:
         """The backup follows: from here on emission needs its grants, too, as the record may soon name it."""
         self._set_mode(EngineMode.SOLO, self._engine_session)
-        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
+        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
 
-    def _grants_limit(self) -> int | None:
+    def _grants_limit(self, now_ns: int) -> int | None:
         """Return when the right to emit ends although the partner grants it.
 
-        As long as the record may be a solo one of this node, a third node may replace it when that has
-        lapsed; only where there is no third node the partner's grant is enough.
+        As long as the record may be a solo one of this node, or be made one by what is sent now, a third node
+        may replace it when that has lapsed; only where there is no third node the partner's grant is enough.
         """
         register, settings = self.register, self.settings
         name = self.partner.name if self.partner is not None else ""
-        if settings.pair or not settings.arbitrated or register.stands(Ownership.PAIRED, name):
+        if settings.pair or not settings.arbitrated:
             return None
         record, ends = register.record, [register.doubtful_until_ns()]
+        if register.goal == SOLO:
+            ends.append(settings.discounted_ns(now_ns, now_ns + settings.solo_lease_ns))
+        elif register.stands(Ownership.PAIRED, name):
+            return None
         if record is not None and (record.holder, record.mode) == (settings.name, Ownership.SOLO):
             ends.append(register.lease_until_ns or 0)
         known = [end for end in ends if end is not None]
@@ -176,7 +180,7 @@ class Actions(State):
     def _resume(self, now_ns: int) -> None:
         """The backup declined: go on as before under its grants."""
         self._release()
-        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
+        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
         self._enter(Phase.PAIRED, now_ns)
 
     def _fenced(self, why: str) -> list[do.Command]:

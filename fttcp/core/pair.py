@@ -92,6 +92,8 @@ class PairMachine(PrimaryRules, BackupRules):
             return None
         settings, view = self.settings, self.view
         times = [self._stepped_ns + settings.lease_ns // 3, self._alert_until_ns, self._bound_until_ns]
+        if self._withdrawn:
+            times.append(self._stepped_ns + 1)
         if view.carrier_since_ns is not None:
             times.append(view.carrier_since_ns + settings.settle_ns)
         if self.phase is Phase.LISTENING:
@@ -137,6 +139,7 @@ class PairMachine(PrimaryRules, BackupRules):
             raise InvariantBroken(f"time ran backwards by {self._stepped_ns - now_ns} ns")
         self._note_gap(now_ns - self._stepped_ns, now_ns)
         self._stepped_ns = now_ns
+        self._bind(now_ns)
         view = self.view
         match event:
             case ev.PeerHeard() | ev.PeerLost() | ev.PeerStated() | ev.LinkFound() | ev.LinkLost():

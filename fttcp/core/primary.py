@@ -126,7 +126,7 @@ class PrimaryRules(Actions):
         elif register.pursue(Goal(Ownership.PAIRED, backup)) and register.won is not None:
             self.epoch = register.won.epoch
             register.forget_goal()
-        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
+        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
 
     def _backup_lost(self, now_ns: int) -> None:
         """The backup fell silent: serve alone if this node is sound and the arbiter agrees."""
@@ -137,13 +137,22 @@ class PrimaryRules(Actions):
         elif not self.settings.arbitrated and (peer.stalled or self._doubt):
             self._abandon(now_ns)
         elif not self._fit(now_ns):
-            self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
+            if peer.alive:
+                self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
+            else:  # nobody would hear the offer
+                (self._go_silent if self.settings.arbitrated else self._abandon)(now_ns)
         elif self._replaced():
             self._abandon(now_ns)
-        else:
-            self._set_lease(Lease.GRANTED, now_ns, self._grants_limit())
-            if self.register.pursue(SOLO):
-                self._go_solo(now_ns)
+        elif self._solo_won(now_ns):
+            self._go_solo(now_ns)
+
+    def _solo_won(self, now_ns: int) -> bool:
+        """Ask for the group alone. What the proposal may bring limits the grants before it is sent: else a
+        daemon that stands still then would emit under them after the record has lapsed."""
+        if self.register.pursue(SOLO):
+            return True
+        self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
+        return False
 
     def _backup_left(self, now_ns: int) -> None:
         """The backup dropped the pairing: serve alone, unless it may have served in the meantime."""
@@ -153,7 +162,7 @@ class PrimaryRules(Actions):
             if self._doubt:
                 self._abandon(now_ns)
             elif self._fit(now_ns):
-                if self.register.pursue(SOLO):
+                if self._solo_won(now_ns):
                     self._go_solo(now_ns)
             elif now_ns >= self._alert_until_ns:
                 self._go_silent(now_ns)
@@ -161,7 +170,7 @@ class PrimaryRules(Actions):
             self._abandon(now_ns)
         elif not self._fit(now_ns):
             self._go_silent(now_ns)
-        elif self.register.pursue(SOLO) or (not broken and self._consents(peer)):
+        elif self._solo_won(now_ns) or (not broken and self._consents(peer)):
             self._go_solo(now_ns)
         elif broken and self.register.stuck:
             if self.settings.pair:

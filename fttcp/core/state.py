@@ -85,6 +85,8 @@ class State:
         """The grants as published: a bit for each peer."""
         self._bound_until_ns = 0
         """Until then a grant of this node may let a peer emit: nothing is taken before."""
+        self._withdrawn = False
+        """A grant was withdrawn by the last step's orders."""
         self._orphaned_ns: int | None = None
         self._claimed_ns: int | None = None
         self._seeking = False
@@ -220,19 +222,25 @@ class State:
         if state != self._published:
             self._published = state
             self._out.append(do.Publish(*state))
-        if self._granted & ~granted:
-            self._bound_until_ns = now_ns + self.settings.patience_ns
+        self._withdrawn = bool(self._granted & ~granted)
         self._granted = granted
+
+    def _bind(self, now_ns: int) -> None:
+        """The grant that was withdrawn is given no more, for the order was carried out before this step: only
+        now is it known to end."""
+        if self._withdrawn:
+            self._withdrawn, self._bound_until_ns = False, now_ns + self.settings.patience_ns
 
     def _release(self) -> None:
         """The peer that had our grant has shut its gate itself, or will never use it: nothing binds us."""
         self._granted = self._bound_until_ns = 0
+        self._withdrawn = False
 
     # ------------------------------------------------------------------ questions
 
     def _free(self, now_ns: int) -> bool:
         """True if no grant of this node can let another one emit."""
-        return not self._granted and now_ns >= self._bound_until_ns
+        return not self._granted and not self._withdrawn and now_ns >= self._bound_until_ns
 
     def _waited(self, now_ns: int) -> bool:
         """True if the phase has lasted for as long as a starting node waits for the others."""

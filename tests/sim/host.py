@@ -32,7 +32,7 @@ class Host:
         self.rate = 1 + world.random.uniform(-settings.drift_ppm / 2, settings.drift_ppm / 2) / 1e6
         self.offset = world.random.randrange(10**12)
         self.alive = False
-        self.paused_until = 0
+        self.paused_until = self.stalled_until = 0
         self.carrier = self.reference = True
         self.flows_stale = False
         self.boots = 0
@@ -55,6 +55,16 @@ class Host:
         return self.alive and self.world.now >= self.paused_until
 
     @property
+    def awake(self) -> bool:
+        """Whether the daemon's Python goes on; the beat thread does as long as the host runs."""
+        return self.running and self.world.now >= self.stalled_until
+
+    @property
+    def resumes(self) -> int:
+        """When a daemon that is held up goes on."""
+        return max(self.paused_until, self.stalled_until)
+
+    @property
     def emits(self) -> bool:
         """May a packet of the group leave this host now?"""
         return self.running and self.native.may_emit(self.clock())
@@ -62,7 +72,8 @@ class Host:
     # -------------------------------------------------------------- life
 
     def boot(self) -> None:
-        self.alive, self.paused_until, self.finished = True, 0, False
+        self.alive, self.finished = True, False
+        self.paused_until = self.stalled_until = 0
         self.flows_stale = self.server_up = False
         self.boots += 1
         self._events.clear()
@@ -87,6 +98,10 @@ class Host:
 
     def pause(self, duration: int) -> None:
         self.paused_until = max(self.paused_until, self.world.now + duration)
+
+    def stall(self, duration: int) -> None:
+        """Python stands still (a page fault, a slow disk), and the beat thread does not."""
+        self.stalled_until = max(self.stalled_until, self.world.now + duration)
 
     def kill_server(self) -> None:
         if self.alive and self.machine.view.healthy:
@@ -124,8 +139,8 @@ class Host:
         def run() -> None:
             if self.native is not native or not self.alive:
                 return
-            if not self.running:
-                self.world.at(self.paused_until, lambda: self.soon(action, native))
+            if not self.awake:
+                self.world.at(self.resumes, lambda: self.soon(action, native))
                 return
             action()
 
@@ -139,7 +154,7 @@ class Host:
         self.step(event)
 
     def drain_events(self) -> None:
-        while self._events and self.running:
+        while self._events and self.awake:
             kind, value, peer = self._events.popleft()
             if kind == "up":
                 self.step(ev.PeerHeard(value, peer))
@@ -163,9 +178,9 @@ class Host:
 
     def step(self, event: ev.Event) -> None:
         self.carry_on()
-        if not self.running:
+        if not self.awake:
             native = self.native
-            self.world.at(self.paused_until, lambda: self.soon(lambda: self.feed(event), native))
+            self.world.at(self.resumes, lambda: self.soon(lambda: self.feed(event), native))
             return
         self._backlog.extend(self.machine.step(event, self.clock()))
         self.carry_on()
@@ -173,15 +188,16 @@ class Host:
         self.world.check()
 
     def carry_on(self) -> None:
-        """Carry out what was decided; the host may be halted between any two orders."""
-        while self._backlog and self.running:
+        """Carry out what was decided; the host, or its Python alone, may be halted between any two orders."""
+        while self._backlog and self.awake:
             self.carry_out(self._backlog.popleft())
             if self._backlog and self.world.random.random() < self.world.halt_chance:
-                self.world.note(f"{self.name} is halted before {type(self._backlog[0]).__name__}")
-                self.pause(self.world.random.choice((20, 60, 200, 1500)) * MS)
+                halt = self.world.random.choice((self.pause, self.stall))
+                self.world.note(f"{self.name}: {halt.__name__} before {type(self._backlog[0]).__name__}")
+                halt(self.world.random.choice((20, 60, 200, 1500)) * MS)
         if self._backlog:
             native = self.native
-            self.world.at(self.paused_until, lambda: self.carry_on() if self.native is native else None)
+            self.world.at(self.resumes, lambda: self.carry_on() if self.native is native else None)
 
     def arm(self) -> None:
         """Wake the machine at its deadline; one timer at a time."""

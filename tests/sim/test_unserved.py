@@ -6,6 +6,7 @@ import pytest
 
 from fttcp.core import events as ev
 from fttcp.core.model import Cause
+from fttcp.core.pair import PairMachine
 from tests.sim.host import Host
 from tests.sim.world import SECOND, SERVICE_LINK, World
 
@@ -116,5 +117,22 @@ def test_a_backup_that_cannot_serve_makes_way_when_its_primary_lost_the_arbiter(
     world, primary, backup = in_step(3, arbitrated=True)
     without_arbiter(world, primary)
     lose_server(backup)
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+@pytest.mark.parametrize(("nodes", "arbitrated"), [(2, False), (2, True), (3, True)])
+def test_a_primary_without_a_cable_offers_nothing_to_a_backup_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, arbitrated: bool
+) -> None:
+    monkeypatch.setattr(PairMachine, "_note_gap", lambda *_: None)  # a stall would help it out
+    world, primary, _ = in_step(nodes, arbitrated)
+    for host in (*world.others(primary), primary):
+        host.set_carrier(False)
+        world.run(world.now + SECOND // 5)
+    for host in world.others(primary):
+        host.crash()
+    world.run(world.now + SECOND)
+    primary.set_carrier(True)
     world.run(world.now + LONG)
     assert_served(world)
