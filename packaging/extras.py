@@ -24,7 +24,8 @@ COMPLETIONS = {
 }
 UNITS = Path(__file__).parent / "systemd"
 _STATUS = """0: done, or the answer is printed. 1: refused, failed, or no daemon answers; the reason is on
-standard error. 2: a wrong option or a wrong configuration."""
+standard error, or with --json on standard output. 2: a wrong option or a wrong configuration. 3: not done
+in time; it may still come."""
 _FILES = """/etc/fttcp/node.toml: the configuration, by convention. /run/fttcp: control socket, pid file,
 records of what must be undone (node.run_dir). /var/lib/fttcp: events, maintenance (node.state_dir)."""
 

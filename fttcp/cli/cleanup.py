@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import AskError, ConfigurationError, show_json
+from fttcp.cli.client import show_json
+from fttcp.cli.failure import CommandError, ConfigurationError
 
 DEFAULT_RUN_DIR = Path("/run/fttcp")
 
@@ -36,9 +37,10 @@ def cleanup(config: Path | None, run_dir: Path | None, as_json: bool) -> None:
     try:
         found = asyncio.run(clean(directory))
     except BusyError as error:
-        raise AskError(f"{error}: nothing was changed; stop it first") from error
+        raise CommandError(f"{error}: nothing was changed; stop it first", "busy") from error
     except (KernelError, RulesError, OSError) as error:
-        raise AskError(f"{directory}: not all could be removed, try again: {error}") from error
+        why = f"{directory}: not all could be removed, try again: {error}"
+        raise CommandError(why, "incomplete") from error
     if as_json:
         show_json({"run_dir": str(directory), "removed": found})
         return
@@ -60,7 +62,9 @@ def _run_dir(config: Path) -> Path:
         with config.open("rb") as file:
             node = tomllib.load(file).get("node", {})
     except OSError as error:
-        raise ConfigurationError(f"{config}: cannot be read: {error.strerror}; or give --run-dir") from error
+        raise ConfigurationError(
+            [f"{config}: cannot be read: {error.strerror}; or give --run-dir"]
+        ) from error
     except ValueError as error:  # not TOML, or not even UTF-8
-        raise ConfigurationError(f"{config}: not TOML: {error}; or give --run-dir") from error
+        raise ConfigurationError([f"{config}: not TOML: {error}; or give --run-dir"]) from error
     return Path(str(node.get("run_dir", DEFAULT_RUN_DIR))) if isinstance(node, dict) else DEFAULT_RUN_DIR

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fttcp.cli.failure import CommandError, ConfigurationError
+
 if TYPE_CHECKING:
     from fttcp.runtime.config import Config
 
@@ -19,22 +21,17 @@ _TIMEOUT_S = 5.0
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class AskError(click.ClickException):
-    """The daemon cannot be asked, or said no."""
+class AskError(CommandError):
+    """The daemon cannot be asked."""
 
 
-class ConfigurationError(AskError):
-    """The configuration that was to say where the daemon is cannot be used."""
-
-    exit_code = 2
-
-
-class RefusedError(AskError):
-    """The daemon said no; ``reply`` is what it said, with ``error``."""
+class RefusedError(CommandError):
+    """The daemon said no."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
-        super().__init__(str(reply["error"]))
-        self.reply = reply
+        """``reply``: what it said, with ``error`` and ``reason``."""
+        rest = {key: value for key, value in reply.items() if key not in ("error", "reason")}
+        super().__init__(str(reply["error"]), str(reply.get("reason", "refused")), **rest)
 
 
 def daemon_options(function: _Function) -> _Function:
@@ -70,7 +67,7 @@ def load_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigError as error:
-        raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(error.errors) from error
 
 
 def ask(path: Path, timeout_s: float = _TIMEOUT_S, **request: Any) -> dict[str, Any]:
@@ -98,21 +95,27 @@ def _replies(path: Path, timeout_s: float | None, request: dict[str, Any]) -> It
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise AskError(
                 f"{path}: no daemon answers there. Start it with `fttcp node --config FILE`, or name the "
-                "right one with --config or --socket."
+                "right one with --config or --socket.",
+                "no-daemon",
             ) from error
         except TimeoutError as error:
             raise AskError(
-                f"{path}: the daemon did not answer within {timeout_s:g} s; is it stopped?"
+                f"{path}: the daemon did not answer within {timeout_s:g} s; is it stopped?", "no-answer"
+            ) from error
+        except PermissionError as error:
+            raise AskError(
+                f"{path}: {error.strerror}: ask as root, or as the daemon's user", "no-permission"
             ) from error
         except OSError as error:
-            raise AskError(f"{path}: {error.strerror or error}") from error
+            raise AskError(f"{path}: {error.strerror or error}", "no-answer") from error
 
 
 def _reply(path: Path, line: bytes) -> dict[str, Any]:
     try:
         reply = json.loads(line)
     except ValueError as error:
-        raise AskError(f"{path}: the daemon closed the connection without an answer; see its log") from error
+        why = f"{path}: the daemon closed the connection without an answer; see its log"
+        raise AskError(why, "no-answer") from error
     if "error" in reply:
         raise RefusedError(reply)
     assert isinstance(reply, dict)

@@ -21,6 +21,7 @@ import click
 
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
 from fttcp.cli.client import load_config
+from fttcp.cli.failure import CommandError
 from fttcp.runtime.arbiters import examine
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
@@ -187,11 +188,11 @@ def _interface(link: dict[str, Any]) -> Interface:
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:
-    """What `ip -json` shows. Raises click.ClickException."""
+    """What `ip -json` shows. Raises CommandError."""
     try:
         done = subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise click.ClickException(f"{error}: apt-get install iproute2") from error
+        raise CommandError(f"{error}: apt-get install iproute2", "no-iproute2") from error
     shown: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return shown
 

@@ -4,54 +4,136 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fttcp.cli.client import AskError, ask, daemon_options, find_socket, load_config, show_json, stream
+from fttcp.cli.failure import CommandError
 
 _FRAME = ("number", "time", "level", "node", "group", "event")
 _LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_STATE_DIR = Path("/var/lib/fttcp")
 
+Event = dict[str, Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Since(click.ParamType[int | datetime]):
+    """The number of an event, or a time; without an offset it is UTC."""
+
+    name = "number|time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | datetime:
+        """Return a number or a time that somebody typed. Raises click.BadParameter."""
+        if isinstance(value, int | datetime):
+            return value
+        text = str(value)
+        if text.isascii() and text.isdigit():
+            return int(text)
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(
+                f"{text!r} is neither an event's number nor a time such as 2031-05-30 or 2031-05-30T12:00",
+                param,
+                ctx,
+            )
+        return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events are to be shown."""
+
+    group: str | None
+    kinds: tuple[str, ...]
+    level: str
+    since: int | datetime
+
+    @property
+    def after(self) -> int:
+        """The number above which all of them are."""
+        return self.since if isinstance(self.since, int) else 0
+
+    def __call__(self, event: Event) -> bool:
+        """True if this one is wanted."""
+        return (
+            (self.group is None or event.get("group") == self.group)
+            and (not self.kinds or event["event"] in self.kinds)
+            and _LEVELS.index(event["level"]) >= _LEVELS.index(self.level)
+            and event["number"] > self.after
+            and (isinstance(self.since, int) or datetime.fromisoformat(event["time"]) >= self.since)
+        )
+
+
+def _wanted_options(function: _Function) -> _Function:
+    """Add the options that choose events; see ``Wanted``."""
+    for option in (
+        click.option(
+            "--since",
+            type=_Since(),
+            default=0,
+            help="Only after the event of this number, or from this time on, as in 2031-05-30T12:00 (UTC, "
+            "or with an offset: +02:00).",
+        ),
+        click.option(
+            "--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level."
+        ),
+        click.option("--event", "kinds", multiple=True, help="Only this kind (takeover); may be repeated."),
+        click.option("--group", help="Only this group."),
+    ):
+        function = option(function)
+    return function
+
 
 @click.command()
-@click.option("--since", type=click.IntRange(0), default=0, show_default=True, help="Only after this number.")
+@_wanted_options
+@click.option("--limit", type=click.IntRange(0), default=1000, show_default=True, help="The last ones only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new events, until Ctrl-C.")
 @daemon_options
-def events(config: Path | None, socket_path: Path | None, as_json: bool, since: int, follow: bool) -> None:
+def events(
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    follow: bool,
+    limit: int,
+    group: str | None,
+    kinds: tuple[str, ...],
+    level: str,
+    since: int | datetime,
+) -> None:
     """List what happened on this node since its daemon started, oldest first.
 
-    With --follow, each event is printed as it happens; with --json as well, one JSON object a line.
+    With --follow, each event is printed as it happens (--limit 0: new ones only); with --json as well, one
+    JSON object a line.
     """
-    path = find_socket(config, socket_path)
+    path, wanted = find_socket(config, socket_path), Wanted(group, kinds, level, since)
+    reply = ask(path, op="events", since=wanted.after)
+    chosen = deque(filter(wanted, reply["events"]), maxlen=limit)
     if not follow:
-        reply = ask(path, op="events", since=since)
-        show_json(reply) if as_json else _show(reply["events"])
+        show_json({**reply, "events": list(chosen)}) if as_json else _show(chosen)
         return
+    last = reply["events"][-1]["number"] if reply["events"] else wanted.after
+    shown = (lambda event: json.dumps(event)) if as_json else event_line
     try:
-        for event in stream(path, op="events", since=since, follow=True):
-            click.echo(json.dumps(event) if as_json else event_line(event))
+        for event in chosen:
+            click.echo(shown(event))
+        for event in filter(wanted, stream(path, op="events", since=last, follow=True)):
+            click.echo(shown(event))
     except KeyboardInterrupt:
         return
-    raise AskError(f"{path}: the daemon ended the stream of events: it stopped, or this reader was too slow")
+    raise AskError(
+        f"{path}: the daemon ended the stream of events: it stopped, or this reader was too slow", "ended"
+    )
 
 
 @click.command()
-@click.option("--group", help="Only this group.")
-@click.option("--event", "kinds", multiple=True, help="Only this kind, e.g. takeover; may be repeated.")
-@click.option(
-    "--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level."
-)
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=lambda context, option, text: _time(text),
-    help="Only from this time on, as in 2031-05-30T12:00 (UTC, or with an offset: +02:00).",
-)
+@_wanted_options
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="The last ones only.")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="The daemon's configuration, to find its state_dir."
@@ -62,7 +144,7 @@ def history(
     group: str | None,
     kinds: tuple[str, ...],
     level: str,
-    since: datetime | None,
+    since: int | datetime,
     limit: int,
     config: Path | None,
     state_dir: Path | None,
@@ -76,38 +158,18 @@ def history(
 
     directory = state_dir or (Path(load_config(config).node.state_dir) if config else DEFAULT_STATE_DIR)
     if not directory.is_dir():
-        raise AskError(f"{directory}: no such directory; name the right one with --config or --state-dir")
+        why = f"{directory}: no such directory; name the right one with --config or --state-dir"
+        raise CommandError(why, "no-history")
     try:
-        chosen = deque(
-            (
-                event
-                for event in read(directory)
-                if (group is None or event.get("group") == group)
-                and (not kinds or event["event"] in kinds)
-                and _LEVELS.index(event["level"]) >= _LEVELS.index(level)
-                and (since is None or datetime.fromisoformat(event["time"]) >= since)
-            ),
-            maxlen=limit,
-        )
+        chosen = deque(filter(Wanted(group, kinds, level, since), read(directory)), maxlen=limit)
     except OSError as error:
-        raise AskError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        raise CommandError(f"{error.filename}: cannot be read: {error.strerror}", "no-history") from error
     if as_json:
         show_json({"state_dir": str(directory), "events": list(chosen)})
     elif chosen:
         _show(chosen)
     else:
         click.echo(f"{directory}: no such events are kept there")
-
-
-def _time(text: str | None) -> datetime | None:
-    """Return a time that somebody typed; without an offset it is UTC. Raises click.BadParameter."""
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a time such as 2031-05-30 or 2031-05-30T12:00") from error
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _show(chosen: Iterable[dict[str, Any]]) -> None:

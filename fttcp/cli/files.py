@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fttcp.cli.client import show_json
+from fttcp.cli.failure import CommandError
 from fttcp.runtime.config import ConfigError, load
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
@@ -29,7 +30,8 @@ def check_config(file: Path, as_json: bool) -> None:
     except WireError as error:
         errors.append(f"{file}: node.key_file: {error}")
     if as_json:
-        show_json({"file": str(file), "ok": not errors, "errors": errors, "groups": groups})
+        wrong = {"reason": "wrong-configuration", "error": "\n".join(errors)} if errors else {}
+        show_json({"file": str(file), "ok": not errors, **wrong, "errors": errors, "groups": groups})
     elif errors:
         click.echo("\n".join(errors), err=True)
     else:
@@ -45,7 +47,7 @@ def keygen(file: Path, as_json: bool) -> None:
     try:
         keyfile.generate(file)
     except WireError as error:
-        raise click.ClickException(str(error)) from error
+        raise CommandError(str(error), "key-file") from error
     if as_json:
         show_json({"file": str(file)})
     else:

@@ -7,6 +7,7 @@ import importlib
 import click
 
 from fttcp import __version__
+from fttcp.cli import failure
 
 _COMMANDS = {
     "check-config": ("fttcp.cli.files:check_config", "Check a configuration file; name every error in it."),
@@ -17,6 +18,7 @@ _COMMANDS = {
     "events": ("fttcp.cli.events:events", "List what happened on the node, or follow it."),
     "failover": ("fttcp.cli.roles:failover", "Let this backup serve a group without the primary's consent."),
     "history": ("fttcp.cli.events:history", "List what happened, also before the last start."),
+    "key": ("fttcp.cli.key:key", "Show the shared key, or exchange it for another one."),
     "keygen": ("fttcp.cli.files:keygen", "Make a key for a pair."),
     "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
     "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
@@ -31,8 +33,27 @@ _COMMANDS = {
 }
 
 
+_JSON = "fttcp.json"
+"""In a context: programs read the output."""
+
+
 class LazyGroup(click.Group):
-    """Loads a sub-command's module only when that sub-command runs."""
+    """Loads a sub-command's module only when that sub-command runs; with --json, errors are JSON as well."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for --json before anything can be wrong with the other words."""
+        ctx.meta[_JSON] = "--json" in (args[: args.index("--")] if "--" in args else args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the sub-command."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if not ctx.meta[_JSON]:
+                raise
+            failure.show(error)
+            ctx.exit(error.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all sub-commands."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.failure import CommandError
 from fttcp.cli.wait import Group, wait_for, wait_options
 
 _WHICH = "name the groups, or give --all, one of the two"
@@ -63,10 +64,14 @@ def _order(
         raise click.UsageError(_WHICH)
     if all_groups:
         groups = tuple(group["name"] for group in ask(path, op="status")["groups"])
-    results = []
+    results: list[dict[str, Any]] = []
     for name in groups:
-        asked = ask(path, op=op, group=name)
-        state = _wait(path, name, asked["maintenance"], timeout) if wait else asked
+        try:
+            asked = ask(path, op=op, group=name)
+            state = _wait(path, name, asked["maintenance"], timeout) if wait else asked
+        except CommandError as error:
+            error.details |= {"group": name, "groups": results}  # what was done before it
+            raise
         results.append(_result(name, state, op))
     if as_json:
         show_json({"groups": results})
@@ -78,7 +83,7 @@ def _order(
 
 
 def _wait(path: Path, name: str, count: int, timeout_s: float) -> Group:
-    """Wait until the other node has this count, or is not heard. Raises AskError."""
+    """Wait until the other node has this count, or is not heard. Raises CommandError."""
 
     def known(group: Group) -> bool:
         return not group["peer_alive"] or group["peer_maintenance"] >= count

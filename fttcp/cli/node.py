@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
+
+from fttcp.cli.failure import CommandError, ConfigurationError
 
 
 @click.command()
@@ -18,9 +19,8 @@ def node(config: Path) -> None:
     try:
         loaded = load(config)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+        raise ConfigurationError(error.errors) from error
     try:
         run(loaded, config)
     except START_ERRORS as error:
-        raise click.ClickException(f"{config}: the node cannot run: {error}") from error
+        raise CommandError(f"{config}: the node cannot run: {error}") from error

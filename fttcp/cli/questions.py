@@ -9,6 +9,8 @@ import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
 
+_AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
+
 
 @click.command()
 @daemon_options
@@ -41,8 +43,11 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         ),
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
+        *([f"  WAITING      {_AWAITED}"] if group.get("arbiter_awaited") else []),
         *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
     ]
+    if len(group["keys"]["believed"]) > 1:
+        lines.append("  keys         being exchanged: `fttcp key show --config FILE` tells how far it is")
     if "ownership" in group:
         lines.append(f"  arbiter      {ownership_line(group['ownership'])}")
     if "flows" in group:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fttcp.cli.client import RefusedError, ask, daemon_options, find_socket, show_json
+from fttcp.cli.failure import CommandError
 
 _TIMEOUT_S = 60.0
 
@@ -22,11 +23,11 @@ def reload(config: Path | None, socket_path: Path | None, as_json: bool) -> None
     try:
         reply = ask(find_socket(config, socket_path), _TIMEOUT_S, op="reload")
     except RefusedError as refusal:
+        why = refusal.details
         if as_json:
-            show_json({"done": False, **refusal.reply})
-            raise SystemExit(1) from refusal
-        reasons = [*refusal.reply.get("errors", ()), *refusal.reply.get("restart", ())]
-        raise RefusedError({"error": "\n  ".join([refusal.reply["error"], *reasons])}) from refusal
+            raise
+        lines = [refusal.message, *why.get("errors", ()), *why.get("restart", ())]
+        raise CommandError("\n  ".join(lines), refusal.reason) from refusal
     if as_json:
         show_json({"done": True, **reply})
         return

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from fttcp.cli.client import AskError, ask
+from fttcp.cli.client import ask
+from fttcp.cli.failure import CommandError, LateError
 
 _POLL_S = 0.02
 
@@ -36,21 +37,22 @@ def wait_options(function: _Function) -> _Function:
 def wait_for(
     path: Path, name: str, timeout_s: float, done: Callable[[Group], bool], doing: Callable[[Group], bool]
 ) -> Group:
-    """Wait until ``done`` is true of a group; return its status. Raises AskError when that takes too long,
-    or when ``doing`` is no longer true of it."""
+    """Wait until ``done`` is true of a group; return its status. Raises LateError when that takes too long,
+    CommandError when ``doing`` is no longer true of it."""
     end = time.monotonic() + timeout_s
     while True:
         groups: list[Group] = [g for g in ask(path, op="status")["groups"] if g["name"] == name]
         if not groups:
-            raise AskError(f"group {name}: not done: the daemon does not have the group any more")
+            why = f"group {name}: not done: the daemon does not have the group any more"
+            raise CommandError(why, "unknown-group", group=name)
         (group,) = groups
         if done(group):
             return group
-        late = time.monotonic() >= end
-        if late or not doing(group):
-            why = f"not done after {timeout_s:g} s" if late else "given up"
-            raise AskError(
-                f"group {name}: {why}; this node is {group['role']} ({group['mode']}). "
-                "See `fttcp events` on both nodes."
-            )
+        now = {key: group[key] for key in ("role", "mode", "epoch")}
+        where = f"this node is {group['role']} ({group['mode']}). See `fttcp events` on both nodes."
+        if not doing(group):
+            raise CommandError(f"group {name}: given up; {where}", "given-up", group=name, **now)
+        if time.monotonic() >= end:
+            why = f"group {name}: not done after {timeout_s:g} s, and not given up; {where}"
+            raise LateError(why, "timed-out", group=name, **now)
         time.sleep(_POLL_S)

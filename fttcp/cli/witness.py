@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fttcp.cli.client import show_json
+from fttcp.cli.failure import CommandError, ConfigurationError
 
 if TYPE_CHECKING:
     from fttcp.runtime.config.witness import WitnessConfig
@@ -34,8 +34,7 @@ def witness(config: Path, init: bool, status: bool, as_json: bool) -> None:
     try:
         loaded = load_witness(config)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+        raise ConfigurationError(error.errors) from error
     try:
         if init:
             daemon.initialise(loaded)
@@ -45,7 +44,7 @@ def witness(config: Path, init: bool, status: bool, as_json: bool) -> None:
         else:
             asyncio.run(daemon.run(loaded))
     except (daemon.WitnessError, WireError) as error:
-        raise click.ClickException(f"{config}: {error}") from error
+        raise CommandError(f"{config}: {error}") from error
 
 
 def _show(config: WitnessConfig, as_json: bool) -> None:
@@ -58,9 +57,10 @@ def _show(config: WitnessConfig, as_json: bool) -> None:
     for cluster in config.cluster:
         status = asyncio.run(ask_status(config, cluster.name))
         if status is None:
-            raise click.ClickException(
+            raise CommandError(
                 f"{', '.join(config.listen)}: no witness answers for cluster {cluster.name}; is it running, "
-                "with this file? (its log tells what it drops)"
+                "with this file? (its log tells what it drops)",
+                "no-witness",
             )
         shown[cluster.name] = msgspec.to_builtins(status)
     if as_json:

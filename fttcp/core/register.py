@@ -108,6 +108,11 @@ class Register:
         """True if there is a goal, and the last answer about it was none or a refusal."""
         return self.goal is not None and self.won is None and self._asked_for_goal
 
+    @property
+    def unheard(self) -> bool:
+        """True if there is a goal, and the arbiter does not answer."""
+        return self.stuck and self.reachable is False
+
     # ------------------------------------------------------------------ goals and requests
 
     def pursue(self, goal: Goal | None) -> bool:

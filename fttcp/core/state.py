@@ -128,8 +128,10 @@ class State:
 
     @property
     def in_step(self) -> bool:
-        """True while both nodes hold the protected flows."""
-        return self.phase is Phase.PAIRED or (self.phase is Phase.FOLLOWING and self.confirmed)
+        """True while both nodes hold the protected flows: the other one is heard, in the same session."""
+        said = self.partner.said if self.partner is not None else None
+        paired = self.phase is Phase.PAIRED or (self.phase is Phase.FOLLOWING and self.confirmed)
+        return paired and said is not None and said.session == self.session
 
     @property
     def paused(self) -> bool:

@@ -62,6 +62,21 @@ async def examine(config: Config) -> dict[str, Any]:
         await arbiter.close()
 
 
+async def witness_answers_to(config: Config, key: bytes) -> bool:
+    """True if the witness of a configuration answers a question that is signed with this key.
+
+    Raises ArbiterError, WireError.
+    """
+    settings = arbiter_settings(lambda: config)
+    assert isinstance(settings, WitnessSettings)
+    settings = replace(settings, node=f"{config.node.name}.key", keys=Keys(keyfile.KeyRing((key,))))
+    arbiter = await open_arbiter(settings, watch=False)
+    try:
+        return await arbiter.check()
+    finally:
+        await arbiter.close()
+
+
 def _none(current: Callable[[], Config], section: NoneSection) -> NoneSettings:
     config = current()
     interface = config.node.service_interface

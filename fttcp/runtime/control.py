@@ -1,8 +1,8 @@
 """The control socket: one JSON request line, one JSON reply line, over a Unix stream socket.
 
-What can be asked is in operations.py. A reply has "error" if the request could not be served. One
-request is answered by a stream: {"op": "events", "since": N, "follow": true} gives one event a line,
-those that are kept first, until either side closes the connection.
+What can be asked is in operations.py. A reply has "error" and "reason" if the request could not be
+served. One request is answered by a stream: {"op": "events", "since": N, "follow": true} gives one event
+a line, those that are kept first, until either side closes the connection.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Reply = dict[str, Any]
 
 
 class RequestError(Exception):
-    """A request cannot be served; the sentence goes to the asker, with ``details``, if there are any."""
+    """A request cannot be served; all of this goes to the asker."""
 
-    def __init__(self, sentence: str, **details: Any) -> None:
+    def __init__(self, sentence: str, reason: str = "bad-request", **details: Any) -> None:
+        """``reason``: one word for programs, see docs/commands.md; ``details``: what else they are told."""
         super().__init__(sentence)
-        self.details = details
+        self.reason, self.details = reason, details
 
 
 def number(request: Request, key: str, default: int, most: int) -> int:
@@ -106,9 +107,9 @@ class ControlServer:
                 raise RequestError(f"a request is a JSON object, not {request!r:.80}")
             return await self._operate(request)
         except ValueError as error:
-            return {"error": f"the request is not JSON: {error}"}
+            return {"error": f"the request is not JSON: {error}", "reason": "bad-request"}
         except RequestError as error:
-            return {"error": str(error), **error.details}
+            return {"error": str(error), "reason": error.reason, **error.details}
 
 
 def _put(events: asyncio.Queue[Event | None], event: Event | None) -> None:

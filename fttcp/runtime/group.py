@@ -15,7 +15,7 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
+from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intrusion, Reason
@@ -27,7 +27,7 @@ from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire import clock
 from fttcp.wire.errors import WireError
-from fttcp.wire.keyfile import KeyRing
+from fttcp.wire.keyfile import KeyRing, key_id
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
@@ -52,6 +52,14 @@ class _Moved:
     cause: Cause
 
 
+@dataclass(frozen=True, slots=True)
+class _Stepped:
+    """This node got in step with another one, or is no longer."""
+
+    peer: str
+    in_step: bool
+
+
 class GroupRuntime:
     """Feeds the machine of one group and carries its commands out."""
 
@@ -64,6 +72,7 @@ class GroupRuntime:
         shape_routes: Callable[[bool], None],
         keep_maintenance: Callable[[int], None] = lambda count: None,
         keep_epoch: Callable[[int], None] = lambda epoch: None,
+        keys: KeyRing | None = None,
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``keep_maintenance(count)`` to store
         the count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``."""
@@ -84,10 +93,14 @@ class GroupRuntime:
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
         self._published = b""
+        self._said: Body | None = None
+        self._keys = keys
+        self._peer_keys: dict[str, tuple[str, ...]] = {}
         self._granted = 0
-        self._late: list[do.Command | EngineEvent | _Moved] = []
+        self._late: list[do.Command | EngineEvent | _Moved | _Stepped] = []
         self._restarting = False
         self._phase = machine.phase
+        self._in_step = False
         self._peer_error = ""
         self._closed = False
 
@@ -122,9 +135,18 @@ class GroupRuntime:
             self.detectors.learn()
 
     def set_keys(self, keys: KeyRing) -> None:
-        """Believe other keys from now on."""
-        if not self._closed:
-            self.engine.set_keys(keys)
+        """Believe other keys from now on, and tell the peers which."""
+        if self._closed:
+            return
+        self._keys = keys
+        self.engine.set_keys(keys)
+        if self._said is not None:
+            self._published = codec.encode(self._said, self._key_ids())
+            self.engine.publish(self._published, self._granted)
+
+    def _key_ids(self) -> Sequence[str]:
+        """Names of the keys, the one that is sent with first."""
+        return () if self._keys is None else [key_id(key) for key in self._keys.sending_first]
 
     # ------------------------------------------------------------------ events in
 
@@ -212,6 +234,7 @@ class GroupRuntime:
         settings = self.machine.settings
         try:
             body = codec.decode(said[1])
+            self._peer_keys[known.name] = codec.key_ids(said[1])
             if (body.group, body.name) != (settings.group, known.name):
                 raise WireError(
                     f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]"
@@ -240,6 +263,9 @@ class GroupRuntime:
             moved = _Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
             self._late.append(moved)
             self._phase = machine.phase
+        if machine.in_step is not self._in_step:
+            self._in_step = machine.in_step
+            self._late.append(_Stepped(self._peer().name, self._in_step))
         for command in commands:
             self._order(command)
         if self._late:
@@ -257,7 +283,8 @@ class GroupRuntime:
             case do.Announce():
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
             case do.Publish(body=body, grant_to=grant_to):
-                self._published, self._granted = codec.encode(body), grant_to
+                self._said, self._granted = body, grant_to
+                self._published = codec.encode(body, self._key_ids())
                 engine.publish(self._published, grant_to)
             case do.Propose() | do.RenewLease() | do.Inquire():
                 self._ownership.ask(command)
@@ -282,6 +309,10 @@ class GroupRuntime:
                     self.note("role", role=role, mode=mode, epoch=epoch, was=was)
                     if self.server is not None:
                         self.server.role_changed(role, epoch, cause)
+                case _Stepped(peer=peer, in_step=True):
+                    self.note("in-step", peer=peer)
+                case _Stepped(peer=peer):
+                    self.note("out-of-step", "warning", peer=peer)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
                     self.note("takeover", "warning", cause=cause, epoch=epoch)
                 case do.ShapeRoutes(backup=backup):
@@ -380,6 +411,11 @@ class GroupRuntime:
                 level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
         self.note(event.kind.name.lower().replace("_", "-"), level, **fields)
 
+    @property
+    def fenced(self) -> bool:
+        """True when the group cannot go on in this daemon."""
+        return self._closed or self.machine.phase is Phase.FENCED
+
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
         machine = self.machine
@@ -393,13 +429,14 @@ class GroupRuntime:
         machine, server, peer = self.machine, self.server, self._peer()
         base: dict[str, Any] = {
             "name": self.name,
-            "role": "fenced" if machine.phase is Phase.FENCED or self._closed else machine.role.value,
+            "role": "fenced" if self.fenced else machine.role.value,
             "mode": machine.mode.value,
             "epoch": machine.epoch,
             "peer": peer.name,
             "peer_alive": peer.alive,
             "ownership": self._ownership_shown(),
             "synced": machine.in_step and not self._closed,
+            "arbiter_awaited": machine.register.unheard,
             "reference": machine.view.reference,
             "paused": machine.paused,
             "maintenance": machine.maintenance,
@@ -407,6 +444,7 @@ class GroupRuntime:
             "failover_wanted": machine.failover_wanted,
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
+            "keys": self._keys_shown(),
         }
         if server is not None:
             base["server"] = server.shown()
@@ -418,6 +456,14 @@ class GroupRuntime:
         """Return the peer that people are told of first: the partner, or the owner."""
         machine = self.machine
         return machine.partner or machine.view.owner() or machine.view.peers[0]
+
+    def _keys_shown(self) -> dict[str, Any]:
+        """Return which keys this node and the others believe, and send with."""
+        shown: dict[str, Any] = _keys(self._key_ids())
+        peers = self.machine.view.peers
+        return shown | {
+            "peers": {p.name: _keys(self._peer_keys.get(p.name, ())) if p.alive else None for p in peers}
+        }
 
     def _ownership_shown(self) -> dict[str, Any]:
         """Return what is known of the record, and of who keeps it."""
@@ -466,6 +512,10 @@ class GroupRuntime:
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""
         return {} if self._closed else self.engine.counters()
+
+
+def _keys(ids: Sequence[str]) -> dict[str, Any]:
+    return {"believed": list(ids), "sending": ids[0] if ids else None}
 
 
 def _bits(mask: int) -> list[int]:

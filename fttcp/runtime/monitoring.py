@@ -31,9 +31,12 @@ def is_primary(group: Status) -> bool:
 
 
 def is_ready(group: Status) -> bool:
-    """True if this node serves the group, or could take it over with every protected connection."""
+    """True if this node serves the group, or could take it over with every protected connection if the
+    primary were lost now: in step, its server healthy, the arbiter heard, and no maintenance."""
     standby = group["role"] == "backup" and group["synced"] and group.get("server", {}).get("healthy", True)
-    return bool(is_primary(group) or standby)
+    arbiter = group.get("ownership", {}).get("arbiter", {})
+    prevented = group.get("paused") or arbiter.get("reachable") is False
+    return bool(is_primary(group) or (standby and not prevented))
 
 
 _QUESTIONS: dict[str, Callable[[Status], bool]] = {"primary": is_primary, "ready": is_ready}

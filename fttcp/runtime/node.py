@@ -162,6 +162,7 @@ class Node:
             lambda backup: self._shape_routes(name, backup),
             lambda count: self._maintenance.save(name, count),
             epochs.save,
+            keys,
         )
         if section.timing.detector == "phi":
             group.detectors = Detectors(engine, wanted)
@@ -242,11 +243,14 @@ class Node:
         try:
             config = await asyncio.to_thread(load, self._file)
         except ConfigError as error:
-            raise RequestError("the configuration is wrong", errors=error.errors) from error
+            raise RequestError(
+                "the configuration is wrong", "wrong-configuration", errors=error.errors
+            ) from error
         plan = compare(self._config, config)
         if plan.restart:
             raise RequestError(
                 "these changes need a restart of the daemon: nothing was changed",
+                "needs-restart",
                 restart=[str(change) for change in plan.restart],
             )
         try:
@@ -254,7 +258,8 @@ class Node:
             await self._arrange(config, plan)
         except START_ERRORS as error:
             await self._arrange(self._config, Plan((), (), (), plan.added))
-            raise RequestError(f"it cannot be done: {error}; everything is as before") from error
+            why = f"it cannot be done: {error}; everything is as before"
+            raise RequestError(why, "impossible") from error
         self._config = config
         return {
             "changed": [*(str(change) for change in plan.live), *self._change_keys(keys)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from fttcp.core.model import Refusal
 from fttcp.runtime.control import Reply, Request, RequestError, number
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.reporting import Reporting
@@ -66,7 +67,12 @@ class Operations:
         if name is None:
             return list(groups.values())
         if not isinstance(name, str) or name not in groups:
-            raise RequestError(f"group {name!r:.80} is not on this node (groups: {', '.join(groups)})")
+            raise RequestError(
+                f"group {name!r:.80} is not on this node (groups: {', '.join(groups)})",
+                "unknown-group",
+                group=name,
+                groups=list(groups),
+            )
         return [groups[name]]
 
     def _one(self, request: Request) -> GroupRuntime:
@@ -105,17 +111,13 @@ class Operations:
     async def _switchover(self, request: Request) -> Reply:
         group = self._one(request)
         was = group.machine.role
-        refusal = group.request_switchover()
-        if refusal is not None:
-            raise RequestError(f"group {group.name}: {refusal.value}")
+        _require(group, group.request_switchover())
         return {"group": group.name, "started": True, "role": was.value}
 
     async def _failover(self, request: Request) -> Reply:
         group = self._one(request)
         was = group.machine.role
-        refusal = group.request_failover()
-        if refusal is not None:
-            raise RequestError(f"group {group.name}: {refusal.value}")
+        _require(group, group.request_failover())
         return {"group": group.name, "started": True, "role": was.value}
 
     async def _pause(self, request: Request) -> Reply:
@@ -127,11 +129,20 @@ class Operations:
     def _maintain(self, request: Request, paused: bool) -> Reply:
         group = self._one(request)
         group.set_paused(paused)
+        _require(group, None)
         state = group.status()
-        if state["paused"] != paused:
-            raise RequestError(f"group {group.name}: it is {state['role']} and takes no orders any more")
         shown = ("paused", "maintenance", "peer_alive", "peer_maintenance")
         return {"group": group.name, **{key: state[key] for key in shown}}
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()
+
+
+def _require(group: GroupRuntime, refusal: Refusal | None) -> None:
+    """Tell why an order is refused, if it is. Raises RequestError."""
+    if group.fenced:
+        why = f"group {group.name}: it is fenced and takes no orders any more: restart the daemon"
+        raise RequestError(why, "fenced", group=group.name)
+    if refusal is not None:
+        word = refusal.name.lower().replace("_", "-")
+        raise RequestError(f"group {group.name}: {refusal.value}", word, group=group.name)

@@ -6,6 +6,7 @@ version, missing fields, and values out of bounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from fttcp.core.model import Body, Cause, Mode, Role
 from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
 
 VERSION = 2
 MAX_BYTES = 512
@@ -25,8 +27,11 @@ _MAX_PRIORITY = 2**31 - 1
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-def encode(body: Body) -> bytes:
-    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds."""
+def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
+    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds.
+
+    ``key_ids``: names of the keys that the sender believes, the one that it sends with first.
+    """
     fields = {
         "v": VERSION,
         "g": body.group,
@@ -52,6 +57,8 @@ def encode(body: Body) -> bytes:
         "a": body.barred,
         "u": body.used,
     }
+    if key_ids:
+        fields["i"] = bytes.fromhex("".join(key_ids))
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -100,6 +107,15 @@ def decode(data: bytes) -> Body:
         barred=_flag(raw, "a"),
         used=_integer(raw, "u", _U64),
     )
+
+
+def key_ids(data: bytes) -> tuple[str, ...]:
+    """Return the names of the keys that the sender of a body believes, the one that it sends with first; ()
+    if it does not tell. ``data`` is what ``decode`` took. Raises WireError."""
+    told = msgpack.unpackb(data).get("i", b"")
+    if not isinstance(told, bytes) or len(told) % KEY_ID_BYTES or len(told) > MAX_KEYS * KEY_ID_BYTES:
+        raise WireError(f"body.i: {told!r:.80} is not a row of names of keys")
+    return tuple(told[at : at + KEY_ID_BYTES].hex() for at in range(0, len(told), KEY_ID_BYTES))
 
 
 def _field(raw: dict[Any, Any], key: str) -> Any:

@@ -20,6 +20,7 @@ from pathlib import Path
 from fttcp.wire.errors import WireError
 
 KEY_BYTES = 32
+KEY_ID_BYTES = 4
 MAX_KEYS = 4
 """FTT_MAX_KEYS: as many as an engine knows at once."""
 _SEND = "send"
@@ -62,7 +63,7 @@ class KeyRing:
 
 def key_id(key: bytes) -> str:
     """Return the name of a key in eight hexadecimal digits; see ftt_beat_key_id() in beat_wire.h."""
-    return hashlib.blake2b(b"fttcp key id", digest_size=16, key=key).hexdigest()[:8]
+    return hashlib.blake2b(b"fttcp key id", digest_size=16, key=key).hexdigest()[: 2 * KEY_ID_BYTES]
 
 
 def load(path: Path) -> KeyRing:
@@ -145,6 +146,15 @@ def drop(path: Path) -> KeyRing:
     return _write(path, KeyRing((ring.sending,)))
 
 
+def _sync(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
     """Put the keys in the file's place, whole or not at all. Raises WireError."""
     lines = [
@@ -155,6 +165,9 @@ def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
+                if replace:  # the daemon's user must still be able to read it
+                    before = path.stat()
+                    os.fchown(handle, before.st_uid, before.st_gid)
                 file.write(_HEADER if len(lines) > 1 else "")
                 file.writelines(lines)
                 file.flush()
@@ -165,6 +178,7 @@ def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
                 os.link(name, path)  # fails if somebody else made one meanwhile
         finally:
             Path(name).unlink(missing_ok=True)
+        _sync(path.parent)
     except FileExistsError as error:
         raise WireError(f"{path}: exists; a key is never overwritten, remove the file first") from error
     except OSError as error:

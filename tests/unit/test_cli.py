@@ -82,6 +82,65 @@ def test_switchover_waits_and_tells(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def failure(done: Result) -> dict[str, Any]:
+    """Return what a command that failed has told programs: one line, with a word and a sentence."""
+    assert done.exit_code != 0 and len(done.stdout.splitlines()) == 1 and not done.stderr, done.output
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["ok"] is False and told["reason"] and told["error"]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "reason", "more"),
+    [
+        (("failover", "web"), 1, "is-primary", {"group": "web"}),
+        (("switchover", "x"), 1, "unknown-group", {"group": "x", "groups": ["web"]}),
+        (("failover", "x"), 1, "unknown-group", {"group": "x"}),
+        (("connections", "--group", "x"), 1, "unknown-group", {"group": "x"}),
+        (("reload",), 1, "needs-restart", {"restart": ["node.name"]}),
+        (("pause",), 2, "usage", {}),
+        (("pause", "web", "x"), 1, "unknown-group", {"group": "x"}),
+        (("switchover", "web", "--dance"), 2, "usage", {}),
+        (("dance",), 2, "usage", {}),
+    ],
+)
+def test_refusals_for_programs(
+    tmp_path: Path, words: tuple[str, ...], status: int, reason: str, more: dict[str, Any]
+) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        done = await tool(*words, "--json")
+        told = failure(done)
+        assert (done.exit_code, told["reason"]) == (status, reason)
+        assert more.items() <= told.items()
+        if words == ("pause", "web", "x"):  # what was done before the failure is told as well
+            assert [group["group"] for group in told["groups"]] == ["web"] and alpha.machine.paused
+
+    scene(tmp_path, play)
+
+
+def test_orders_in_maintenance_and_to_a_fenced_group_tell_why(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        await tool("pause", "web")
+        assert failure(await tool("switchover", "web", "--json"))["reason"] == "paused"
+        alpha.close()
+        for order in ("switchover", "failover", "pause", "resume"):
+            assert failure(await tool(order, "web", "--json"))["reason"] == "fenced"
+
+    scene(tmp_path, play)
+
+
+def test_what_is_not_done_in_time_has_an_exit_status_of_its_own(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        beta.feed = lambda event: []  # type: ignore[method-assign]  # it does not answer the offer
+        beta._loop.remove_reader(beta.engine.event_fd())
+        done = await tool("switchover", "web", "--json", "--timeout", "0.1")
+        told = failure(done)
+        assert done.exit_code == 3 and told["reason"] == "timed-out"
+        assert (told["group"], told["role"], told["mode"]) == ("web", "primary", "handover")
+
+    scene(tmp_path, play)
+
+
 def test_failover_is_refused_by_the_primary(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         refused = await tool("failover", "web")
@@ -118,15 +177,82 @@ def test_a_refused_reload_lists_the_reasons(tmp_path: Path) -> None:
         refused = await tool("reload")
         assert refused.exit_code == 1 and "node.name" in refused.output
         told = json.loads((await tool("reload", "--json")).output)
-        assert told["restart"] == ["node.name"] and not told["done"]
+        assert told["restart"] == ["node.name"] and told["reason"] == "needs-restart" and not told["ok"]
 
     scene(tmp_path, play)
 
 
-def test_without_a_daemon_every_command_says_so(tmp_path: Path) -> None:
-    for words in (["status"], ["events", "--follow"], ["pause", "web"], ["reload"], ["failover", "web"]):
-        done = CliRunner().invoke(main, [*words, "--socket", str(tmp_path / "none")])
-        assert done.exit_code == 1 and "no daemon answers there" in done.output
+ASKING = (
+    *("status", "topology", "connections", "top", "events", "events --follow", "reload", "pause --all"),
+    *("pause x", "resume x", "switchover x", "failover x"),
+)
+
+
+@pytest.mark.parametrize("line", ASKING)
+def test_without_a_daemon_every_command_says_so(tmp_path: Path, line: str) -> None:
+    words = [*line.split(), "--socket", str(tmp_path / "none")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1 and "no daemon answers there" in done.stderr and not done.stdout
+    assert failure(CliRunner().invoke(main, [*words, "--json"]))["reason"] == "no-daemon"
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        *((f"{line} --config {{}}", 2, "wrong-configuration") for line in ASKING),
+        ("history --config {}", 2, "wrong-configuration"),
+        ("cleanup --config {}", 2, "wrong-configuration"),
+        ("key show --config {}", 2, "wrong-configuration"),
+        ("doctor --config {}", 2, "wrong-configuration"),
+        ("witness --status --config {}", 2, "wrong-configuration"),
+        ("check-config {}", 2, "wrong-configuration"),
+        ("history --state-dir /nowhere", 1, "no-history"),
+        ("keygen {}", 1, "key-file"),
+        ("key add {}", 1, "key-file"),
+        ("history --since never", 2, "usage"),
+    ],
+)
+def test_a_configuration_or_file_that_cannot_be_used_for_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, status: int, reason: str
+) -> None:
+    monkeypatch.setattr("fttcp.cli.doctor.check_machine", lambda machine: [])
+    monkeypatch.setattr("fttcp.cli.doctor.see_machine", lambda: None)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[node\n")
+    done = CliRunner().invoke(main, [*line.format(wrong).split(), "--json"])
+    told = json.loads(done.stdout) if line.startswith("check-config") else failure(done)
+    assert (done.exit_code, told["reason"], told["ok"]) == (status, reason, False)
+
+
+def test_events_are_chosen_and_followed(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        history = face.reporting.history
+        history.add("gate-open", "debug", "web")
+        history.add("carrier", up=True)
+        history.add("takeover", "warning", "web")
+        history.add("divergence", "warning", "mail")
+
+        async def numbers(*words: str) -> list[int]:
+            return [
+                e["number"] for e in json.loads((await tool("events", *words, "--json")).stdout)["events"]
+            ]
+
+        assert await numbers() == [2, 3, 4] and await numbers("--level", "debug") == [1, 2, 3, 4]
+        assert await numbers("--level", "warning") == [3, 4] and await numbers("--group", "web") == [3]
+        assert await numbers("--event", "carrier", "--event", "takeover") == [2, 3]
+        assert await numbers("--since", "2") == [3, 4] and await numbers("--since", "2001-01-01") == [2, 3, 4]
+        assert await numbers("--since", "9999-01-01") == [] and await numbers("--limit", "1") == [4]
+        following = asyncio.create_task(tool("events", "-f", "--limit", "1", "--group", "web", "--json"))
+        async with asyncio.timeout(5):
+            while not face._control._followers:
+                await asyncio.sleep(0.01)
+        history.add("carrier", up=False)
+        history.add("paused", "warning", "web")
+        await face.close()
+        lines = [json.loads(line) for line in (await following).stdout.splitlines()]
+        assert [line["number"] for line in lines[:-1]] == [3, 6] and lines[-1]["reason"] == "ended"
+
+    scene(tmp_path, play)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +282,7 @@ def test_history_reads_what_is_kept(tmp_path: Path, options: list[str], numbers:
 @pytest.mark.parametrize(
     ("words", "status", "part"),
     [
-        (["history", "--since", "yesterday"], 2, "'yesterday' is not a time"),
+        (["history", "--since", "yesterday"], 2, "'yesterday' is neither an event's number nor a time"),
         (["history", "--state-dir", "/nowhere"], 1, "/nowhere: no such directory"),
         (["status", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),
         (["cleanup", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),

@@ -39,7 +39,7 @@ async def frontend(tmp_path: Path, extra: str = "") -> AsyncIterator[tuple[Front
     """alpha's face, and both groups."""
 
     async def refuse() -> dict[str, Any]:
-        raise RequestError("no", restart=["node.name"])
+        raise RequestError("no", "needs-restart", restart=["node.name"])
 
     async with pair() as (alpha, _, beta, _):
         config = config_in(tmp_path, extra)
@@ -81,7 +81,7 @@ def test_the_control_socket_answers_and_refuses(tmp_path: Path) -> None:
             ):
                 assert error in (await ask(path, request))["error"]
             refused = await ask(path, b'{"op": "reload"}')
-            assert refused == {"error": "no", "restart": ["node.name"]}
+            assert refused == {"error": "no", "reason": "needs-restart", "restart": ["node.name"]}
             assert (await ask(path, b'{"op": "switchover", "group": "web"}'))["started"]
         assert not path.exists()
 
@@ -204,6 +204,10 @@ def group_state(**changes: Any) -> dict[str, Any]:
         ({"role": "backup", "lease_ms_left": 0.0}, False, True),
         ({"role": "backup", "synced": False}, False, False),
         ({"role": "backup", "server": {"healthy": False}}, False, False),
+        ({"role": "backup", "ownership": {"arbiter": {"reachable": False}}}, False, False),
+        ({"role": "backup", "ownership": {"arbiter": {"reachable": None}}}, False, True),
+        ({"role": "backup", "paused": True}, False, False),
+        ({"paused": True, "ownership": {"arbiter": {"reachable": False}}}, True, True),
         ({"role": "fenced"}, False, False),
     ],
 )

@@ -15,6 +15,7 @@ from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.monitoring import is_ready
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
@@ -222,5 +223,42 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
         await until(lambda: (Role.BACKUP, Cause.SWITCHOVER) in server.roles)
         alpha.server_changed(False, Cause.SERVER_DIED, "killed")
         assert alpha._history.since(0)[-1]["event"] == "server-died"
+
+    run(test)
+
+
+def test_both_nodes_tell_when_they_are_in_step_and_when_no_longer() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        def steps(group: Any) -> list[tuple[str, str]]:
+            told = group._history.since(0)
+            return [(e["event"], e["peer"]) for e in told if e["event"].endswith("-step")]
+
+        assert steps(alpha) == [("in-step", "beta")] and steps(beta) == [("in-step", "alpha")]
+        alpha.close()
+        beta_engine.lose_peer()
+        await until(lambda: len(steps(beta)) == 2)
+        assert steps(beta)[1] == ("out-of-step", "alpha")
+
+    run(test)
+
+
+def test_a_lost_primary_and_a_dead_arbiter_are_shown_as_they_are() -> None:
+    """The backup cannot take over: it is not in step with anybody, not ready, and says what it waits for."""
+
+    async def nothing(*asked: Any) -> Answer:
+        return Answer(Outcome.UNREACHABLE)
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        assert is_ready(beta.status()) and not beta.status()["arbiter_awaited"]
+        arbiter = beta._ownership._arbiter
+        arbiter.propose = arbiter.inquire = arbiter.renew = nothing
+        described = arbiter.describe()
+        arbiter.describe = lambda: described | {"reachable": False}
+        alpha.close()
+        beta_engine.lose_peer()
+        await until(lambda: beta.status()["arbiter_awaited"])
+        state = beta.status()
+        assert (state["role"], state["peer_alive"], state["synced"]) == ("backup", False, False)
+        assert not is_ready(state)
 
     run(test)
