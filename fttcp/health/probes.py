@@ -54,7 +54,7 @@ class Prober:
         name = probe_name(probe, self._port)
         self.check = verdict.add(Check(name, probe.type, probe.action, Cause.PROBE_FAILED))
         self._thresholds = Thresholds(probe.rise, probe.fall)
-        self._asked = 0
+        self._asked = self._bad = 0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, trusted: bool = False) -> None:
@@ -113,7 +113,14 @@ class Prober:
         thresholds = self._thresholds
         up = thresholds.take(good)
         self._asked += 1
-        last = {"good": good, "said": said, "took_ms": round(took_ms, 3), "asked": self._asked}
+        self._bad += not good
+        last = {
+            "good": good,
+            "said": said,
+            "took_ms": round(took_ms, 3),
+            "asked": self._asked,
+            "bad": self._bad,
+        }
         if up is None:
             state, reason = State.WAITING, f"no good answer yet: {said}"
         elif up:

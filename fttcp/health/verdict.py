@@ -42,6 +42,8 @@ class Check:
     state: State = State.WAITING
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     reason: str = "no result yet"
+    failures: int = 0
+    """How often it turned from something better to a warning or a failure."""
     last: dict[str, Any] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Check:
             "state": self.state.value,
             "since": self.since.isoformat(timespec="milliseconds"),
             "reason": self.reason,
+            "failures": self.failures,
             "last": self.last,
         }
 
@@ -102,6 +105,7 @@ class Verdict:
             self._judge()
             return
         check.state, check.since = state, datetime.now(UTC)
+        check.failures += state in (State.WARNING, State.FAILED)
         if state is State.WARNING and check.action == "warn":
             self._note("health-warning", "warning", check=check.name, reason=reason)
         elif before is State.WARNING and state is State.OK and check.action == "warn":

@@ -99,22 +99,7 @@ class Frontend:
             **self.about(),
             "service_interface": config.node.service_interface,
             "peer_interface": config.node.peer_interface,
-            "peers": [
-                {
-                    "name": peer.name,
-                    "links": [
-                        {
-                            "transport": link.transport,
-                            "interface": link.interface or link.device,
-                            "local": link.local,
-                            "remote": link.remote,
-                            "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},
-                        }
-                        for i, link in enumerate(peer.link)
-                    ],
-                }
-                for at, peer in enumerate(config.peer)
-            ],
+            "peers": self._peers(),
             "groups": [
                 {
                     "name": section.name,
@@ -129,10 +114,34 @@ class Frontend:
             ],
         }
 
+    def _peers(self) -> list[dict[str, Any]]:
+        """Return the other nodes, and on which links each group hears them."""
+        return [
+            {
+                "name": peer.name,
+                "links": [
+                    {
+                        "transport": link.transport,
+                        "interface": link.interface or link.device,
+                        "local": link.local,
+                        "remote": link.remote,
+                        "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},
+                    }
+                    for i, link in enumerate(peer.link)
+                ],
+            }
+            for at, peer in enumerate(self.config.peer)
+        ]
+
     def _monitored(self) -> dict[str, Any]:
         groups = [group.status() for group in self.groups.values()]
-        counts = dict(self.reporting.history.counts)
-        return {**self.about(), "groups": groups, "outlets": self.reporting.outlets(), "event_counts": counts}
+        return {
+            **self.about(),
+            "groups": groups,
+            "peers": self._peers(),
+            "outlets": self.reporting.outlets(),
+            "event_counts": dict(self.reporting.history.counts),
+        }
 
     # ------------------------------------------------------------------ systemd
 

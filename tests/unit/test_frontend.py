@@ -18,8 +18,9 @@ from fttcp.runtime import http as http_module
 from fttcp.runtime.config import Config, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.frontend import Frontend
+from fttcp.runtime.health_pages import health
 from fttcp.runtime.http import HttpServer
-from fttcp.runtime.monitoring import Pages, health, metrics_text
+from fttcp.runtime.monitoring import Pages
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.systemd import Notifier
 from tests.unit.test_config import GOOD
@@ -219,18 +220,6 @@ def test_what_load_balancers_are_told(changes: dict[str, Any], primary: bool, re
         assert page.status is wanted and json.loads(page.body)["groups"] == {"web": good}
         assert health(question, "", status).status is wanted
         assert health(question, "other", status).status is HTTPStatus.OK
-
-
-def test_a_fenced_group_has_metrics_too() -> None:
-    fenced = group_state(role="fenced", ownership={"arbiter": {"reachable": True}, "record": None})
-    del fenced["lease_ms_left"]
-    node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": []}
-    status = {**node, "groups": [fenced], "event_counts": {"role": 2}}
-    text = metrics_text(status).decode()
-    assert 'fttcp_role{group="web",role="fenced"} 1.0' in text
-    assert 'fttcp_takeovers_total{cause="peer-lost",group="web"} 2.0' in text
-    assert 'fttcp_events_total{event="role"} 2.0' in text
-    assert 'fttcp_arbiter_reachable{group="web"} 1.0' in text
 
 
 def test_systemd_hears_of_start_reload_watchdog_and_end(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
-from fttcp.runtime.monitoring import is_ready
+from fttcp.runtime.health_pages import is_ready
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 

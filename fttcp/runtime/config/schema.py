@@ -21,7 +21,8 @@ Device = Annotated[str, Meta(pattern=r"^/[^\s]{1,62}$")]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 NOTIFIED_EVENTS = (
-    "started", "stopping", "stopped", "role", "takeover", "takeover-done", "in-step", "out-of-step", "fenced", "paused", "resumed",
+    "started", "stopping", "stopped", "role", "takeover", "takeover-done", "in-step", "out-of-step",
+    "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "hook-failed", "reference-lost", "reference-found", "peer-up", "peer-lost",
     "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence", "rules-missing",

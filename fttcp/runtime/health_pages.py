@@ -1,0 +1,49 @@
+"""What load balancers are told: made from the same status that operators see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from fttcp.runtime.http import Page
+
+Status = dict[str, Any]
+"""As the operation ``status`` replies, or one group of it."""
+
+_PATHS = "/metrics, /health/live, /health/primary[/GROUP], /health/ready[/GROUP]"
+
+
+def is_primary(group: Status) -> bool:
+    """True if this node serves the group now: a primary with a valid lease."""
+    return bool(group["role"] == "primary" and group.get("lease_ms_left", 0) > 0)
+
+
+def is_ready(group: Status) -> bool:
+    """True if this node serves the group, or could take it over with every protected connection if the
+    primary were lost now: in step, its server healthy, the arbiter heard, and no maintenance."""
+    standby = group["role"] == "backup" and group["synced"] and group.get("server", {}).get("healthy", True)
+    arbiter = group.get("ownership", {}).get("arbiter", {})
+    prevented = group.get("paused") or arbiter.get("reachable") is False
+    return bool(is_primary(group) or (standby and not prevented))
+
+
+_QUESTIONS: dict[str, Callable[[Status], bool]] = {"primary": is_primary, "ready": is_ready}
+
+
+def health(question: str, name: str, status: Status) -> Page:
+    """Answer /health/QUESTION[/NAME]: 200 if true of the group, or of every group; else 503."""
+    if question == "live" and not name:
+        return _json(HTTPStatus.OK, {"node": status["node"], "live": True})
+    groups = [group for group in status["groups"] if not name or group["name"] == name]
+    if question not in _QUESTIONS or (name and not groups):
+        return _json(HTTPStatus.NOT_FOUND, {"error": f"there is nothing here; there are {_PATHS}"})
+    told = {group["name"]: _QUESTIONS[question](group) for group in groups}
+    good = bool(told) and all(told.values())
+    body = {"node": status["node"], question: good, "groups": told}
+    return _json(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, body)
+
+
+def _json(status: HTTPStatus, value: object) -> Page:
+    return Page(status, json.dumps(value).encode() + b"\n")
