@@ -57,12 +57,12 @@ fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (5 minutes; ARGS=--quick: 1)
 	$(PYTHON) model/check.py $(ARGS)
 
-bench: build  ## gap, added round trip and throughput, native against protected (root)
-	$(BIN)/python -m lab.bench $(ARGS)
+bench: build  ## the short set of fttcp bench, under 10 minutes (root)
+	$(BIN)/fttcp bench --short $(ARGS)
 
 install: build  ## manual pages, completions, systemd units to PREFIX (/usr/local), for the program FTTCP
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

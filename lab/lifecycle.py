@@ -127,6 +127,12 @@ class Lab:
 
     # ---- hosts
 
+    def add_host(self, name: str) -> Host:
+        """Make one more host, without a daemon, for what the lab itself does not have; its cables are those
+        of `name` in `network.CABLES`."""
+        with locked(self.name):
+            return self._start_host(LabState.load(self.name), name)
+
     def host(self, name: str) -> Host:
         """The host `name`: switch, client, alpha, beta, witness if there is one; by role: primary, backup."""
         if name in ("primary", "backup"):

@@ -21,6 +21,7 @@ SWITCH = "switch"
 CLIENT = "client"
 NODES = ("alpha", "beta")
 WITNESS = "witness"
+PROXY = "proxy"
 HOSTS = (SWITCH, CLIENT, *NODES)
 
 SERVICE4 = "10.77.0.100"
@@ -73,6 +74,7 @@ CABLES = (
     _cable("beta", PEER_LINK, "peer0", 2),
     _cable("beta", ARBITER_LINK, "arb0", 2),
     _cable(WITNESS, ARBITER_LINK, "eth0", 30),
+    _cable(PROXY, SERVICE_LINK, "eth0", 20),
 )
 
 

@@ -1,4 +1,3 @@
-"""The figures of docs/performance.md: what a client notices of a fault, and what protection costs.
-
-Run it with ``make bench`` or ``python -m lab.bench``. Every figure says what was measured; nothing is judged.
+"""``fttcp bench``: what a client notices of a fault, and what protection costs, side by side with the plain
+server and with what one would use instead. Every row says what was measured; nothing is judged.
 """

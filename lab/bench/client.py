@@ -1,11 +1,20 @@
-"""The client of the measurements, which runs by its path in its host: ``client.py MODE ADDRESS PORT AMOUNT``.
+"""The client of long connections, run by its path in its host: ``client.py MODE ADDRESS PORT SECONDS``.
 
-Modes: ``download SECONDS``, ``upload SECONDS`` (as fast as it goes), ``progress SECONDS`` (an upload in which
-the server tells how far it is after every STEP_BYTES), ``echo COUNT`` (round trips of ECHO_BYTES bytes).
+As fast as it goes, until it is over or the connection is lost:
 
-Writes ``started PORT`` (its own port) on stderr when the traffic flows, and one JSON object on stdout at the
-end: ``bytes, seconds, arrivals_s`` (when something arrived: CLOCK_MONOTONIC), ``round_trips_us``, and
-``error``, which is empty when the connection lived to its end.
+    download        receive
+    upload          send; the clock stops when the server has said that it has read everything
+
+What somebody notices who connects again when the connection is lost, or when nothing came for GIVE_UP_S:
+
+    watch-download  receive
+    watch-upload    send; the server tells how far it is after every STEP_BYTES
+    watch-request   a question, its answer, a pause of PAUSE_S, the next question
+    watch-idle      say nothing for SECONDS, then ask once
+
+Writes ``started`` on stderr when the traffic flows, and one JSON object on stdout at the end: ``bytes,
+seconds, arrivals_s`` (when something arrived: CLOCK_MONOTONIC), ``asked_s`` (watch-idle: when it asked),
+``breaks`` (lost connections), and ``error``, empty unless a connection was lost that is not opened again.
 """
 
 from __future__ import annotations
@@ -15,107 +24,184 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 STEP_BYTES = 1 << 16
-ECHO_BYTES = 64
-WARM_UP = 200
-"""Round trips that are not counted."""
+MESSAGE = bytes(64)
 BUFFER_BYTES = 1 << 18
 PATIENCE_S = 10.0
 """A connection on which nothing moves for so long is lost."""
+GIVE_UP_S = 1.0
+"""The same, for a client that connects again then."""
+CONNECT_S = 0.2
+RETRY_S = 0.005
+PAUSE_S = 0.001
 
 Report = dict[str, Any]
 
 
-def started(sock: socket.socket) -> None:
-    """Tell the parent process that the traffic flows, and from which port."""
-    print("started", sock.getsockname()[1], file=sys.stderr, flush=True)
+class Client:
+    """What all modes share: the server's address, when the time is over, and the report."""
 
+    def __init__(self, address: str, port: int, seconds: float) -> None:
+        self.address, self.seconds = (address, port), seconds
+        self.report: Report = {"bytes": 0, "seconds": 0.0, "arrivals_s": [], "asked_s": None, "breaks": 0}
+        self.buffer = bytearray(BUFFER_BYTES)
+        self.begin_s = 0.0
 
-def download(sock: socket.socket, seconds: float, report: Report) -> None:
-    """Receive for `seconds` from the first byte on, then close (with a RST, as data is still under way)."""
-    sock.sendall(b"down\n")
-    buffer, arrivals, received = bytearray(BUFFER_BYTES), report["arrivals_s"], 0
-    sock.recv(1)
-    begin = time.monotonic()
-    started(sock)
-    while time.monotonic() < begin + seconds:
-        count = sock.recv_into(buffer)
-        if count == 0:
+    def started(self) -> None:
+        """Tell the parent process that the traffic flows (once), and begin to count the time."""
+        if not self.begin_s:
+            self.begin_s = time.monotonic()
+            print("started", file=sys.stderr, flush=True)
+
+    def over(self) -> bool:
+        """Whether the time is over, which begins with the traffic."""
+        return bool(self.begin_s) and time.monotonic() >= self.begin_s + self.seconds
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """Open a connection on which every call gives up after `timeout_s`."""
+        sock = socket.create_connection(self.address, timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def receive(self, sock: socket.socket) -> int:
+        """Receive something, note when, and return how much; raises OSError at the end of the connection."""
+        count = sock.recv_into(self.buffer)
+        if not count:
             raise ConnectionError("the server closed the connection")
-        arrivals.append(time.monotonic())
-        received += count
-    report |= {"bytes": received, "seconds": arrivals[-1] - begin}
+        self.report["arrivals_s"].append(time.monotonic())
+        return count
 
+    # ---- once
 
-def upload(sock: socket.socket, seconds: float, report: Report, step: int = 0) -> None:
-    """Send for `seconds`, then FIN; the clock stops at the server's FIN, when it has read everything."""
-    sock.sendall(f"up {step}\n".encode())
-    data, arrivals, sent, answer = bytes(BUFFER_BYTES), report["arrivals_s"], 0, b""
-    sock.setblocking(False)
-    begin = time.monotonic()
-    started(sock)
-    ending = False
-    while True:
-        readable, writable, _ = select.select([sock], [] if ending else [sock], [], PATIENCE_S)
-        if readable:
-            told = sock.recv(BUFFER_BYTES)
-            if not told:
-                break
-            arrivals.append(time.monotonic())
-            answer = (answer + told)[-8:]
-        if writable:
-            sent += sock.send(data)
-        if not readable and not writable:
-            raise TimeoutError(f"nothing moved for {PATIENCE_S:g} s")
-        if not ending and time.monotonic() >= begin + seconds:
-            ending = True
-            sock.shutdown(socket.SHUT_WR)
-    report |= {"bytes": sent, "seconds": time.monotonic() - begin}
-    counted = int.from_bytes(answer, "big")
-    if not ending or counted != sent:
-        raise ConnectionError(f"the server closed the connection at byte {counted} of {sent}")
+    def download(self, sock: socket.socket) -> None:
+        """Receive from the first byte on until the time is over."""
+        sock.sendall(b"down\n")
+        self.receive(sock)
+        self.started()
+        received = 0
+        while not self.over():
+            received += self.receive(sock)
+        self.report |= {"bytes": received, "seconds": time.monotonic() - self.begin_s}
 
+    def upload(self, sock: socket.socket) -> None:
+        """Send until the time is over, then FIN; the clock stops when the server says that it has all."""
+        sock.sendall(b"up 0\n")
+        self.started()
+        sent = 0
+        while not self.over():
+            sent += sock.send(self.buffer)
+        sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while told := sock.recv(64):
+            answer += told
+        if int.from_bytes(answer, "big") != sent:
+            raise ConnectionError(f"the server says {answer!r} for {sent} bytes")
+        self.report |= {"bytes": sent, "seconds": time.monotonic() - self.begin_s}
 
-def progress(sock: socket.socket, seconds: float, report: Report) -> None:
-    """Upload, and be told by the server how far it is: what arrives shows whether it goes on."""
-    upload(sock, seconds, report, STEP_BYTES)
+    # ---- again and again
 
+    def watch(self, body: Callable[[socket.socket], None]) -> None:
+        """Let `body` have a connection until the time is over, a new one whenever it loses one."""
+        while not self.over():
+            try:
+                with self.connect(CONNECT_S) as sock:
+                    try:
+                        sock.settimeout(GIVE_UP_S)
+                        body(sock)
+                    except OSError:
+                        self.report["breaks"] += 1
+            except OSError:
+                if not self.begin_s:
+                    raise
+                time.sleep(RETRY_S)
 
-def echo(sock: socket.socket, count: float, report: Report) -> None:
-    """Make `count` round trips, one after the other."""
-    sock.sendall(b"echo\n")
-    message, trips = bytes(ECHO_BYTES), report["round_trips_us"]
-    for number in range(-WARM_UP, int(count)):
-        if number == 0:
-            started(sock)
-        begin = time.perf_counter_ns()
-        sock.sendall(message)
-        left = ECHO_BYTES
+    def watch_download(self, sock: socket.socket) -> None:
+        """Receive."""
+        sock.sendall(b"down\n")
+        while not self.over():
+            self.receive(sock)
+            self.started()
+
+    def watch_upload(self, sock: socket.socket) -> None:
+        """Send, and be told how far the server is."""
+        sock.sendall(f"up {STEP_BYTES}\n".encode())
+        sock.setblocking(False)
+        last_s = time.monotonic()
+        while not self.over():
+            readable, writable, _ = select.select([sock], [sock], [], GIVE_UP_S)
+            if readable:
+                self.receive(sock)
+                self.started()
+                last_s = time.monotonic()
+            if writable:
+                sock.send(self.buffer)
+            if time.monotonic() - last_s > GIVE_UP_S:
+                raise TimeoutError
+
+    def watch_request(self, sock: socket.socket) -> None:
+        """One question after the other."""
+        sock.sendall(b"echo\n")
+        while not self.over():
+            self.ask(sock)
+            self.started()
+            time.sleep(PAUSE_S)
+
+    def watch_idle(self, sock: socket.socket) -> None:
+        """One round trip, silence, one round trip."""
+        sock.sendall(b"echo\n")
+        if not self.begin_s:
+            self.ask(sock)
+            self.started()
+            time.sleep(self.seconds)
+            self.report["asked_s"] = time.monotonic()
+        self.ask(sock)
+
+    def idle(self) -> None:
+        """Be idle, then ask, on a new connection if need be, for PATIENCE_S at most."""
+        while True:
+            try:
+                with self.connect(CONNECT_S) as sock:
+                    try:
+                        sock.settimeout(GIVE_UP_S)
+                        self.watch_idle(sock)
+                        return
+                    except OSError:
+                        self.report["breaks"] += 1
+            except OSError:
+                if not self.begin_s:
+                    raise
+                time.sleep(RETRY_S)
+            if time.monotonic() > self.begin_s + self.seconds + PATIENCE_S:
+                return
+
+    def ask(self, sock: socket.socket) -> None:
+        """One round trip."""
+        sock.sendall(MESSAGE)
+        left = len(MESSAGE)
         while left:
-            data = sock.recv(left)
-            if not data:
-                raise ConnectionError("the server closed the connection")
-            left -= len(data)
-        if number >= 0:
-            trips.append((time.perf_counter_ns() - begin) / 1000)
-
-
-MODES = {"download": download, "upload": upload, "progress": progress, "echo": echo}
+            left -= self.receive(sock)
 
 
 def main() -> None:
     """Run one measurement and report."""
-    mode, address, port, amount = sys.argv[1:]
-    report: Report = {"bytes": 0, "seconds": 0.0, "arrivals_s": [], "round_trips_us": [], "error": ""}
+    mode, address, port, seconds = sys.argv[1:]
+    client = Client(address, int(port), float(seconds))
+    error = ""
     try:
-        with socket.create_connection((address, int(port)), PATIENCE_S) as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            MODES[mode](sock, float(amount), report)
-    except OSError as error:
-        report["error"] = f"{mode} {address}:{port}: {error}"
-    print(json.dumps(report))
+        if mode == "watch-idle":
+            client.idle()
+        elif mode.startswith("watch-"):
+            client.watch(getattr(client, mode.replace("-", "_")))
+        else:
+            with client.connect(PATIENCE_S) as sock:
+                {"download": client.download, "upload": client.upload}[mode](sock)
+    except OSError as problem:
+        error = f"{mode} {address}:{port}: {problem}"
+        client.started()
+    print(json.dumps(client.report | {"error": error}))
 
 
 if __name__ == "__main__":

@@ -1,56 +1,59 @@
-"""The figures of the bench: pairs, percentiles, silences, and the tables in a document."""
+"""The bench without a lab: statistics, which cases are chosen, the order of passes, results that are kept."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from lab.bench.measure import silences_ms
-from lab.bench.report import (
-    BEGIN,
-    END,
-    NATIVE,
-    PROTECTED,
-    Key,
-    MarkerError,
-    Samples,
-    markdown,
-    pairwise_ratios,
-    percentile,
-    replace_tables,
-    show,
-)
+from lab.bench import cli, plot, runner, tables
+from lab.bench.rows import FTTCP, NATIVE, Key, Row, Samples, pairwise_ratios, percentile, show, silences_ms
+from lab.bench.scenario import Case, Record, chosen, matches
+from lab.bench.scenarios import SCENARIOS
+from lab.bench.scenarios.gaps import served_to_the_end
+from lab.bench.stage import Setup, Stage
+from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, System
+from lab.errors import LabError
 
-SPEED = Key("Throughput", "download", PROTECTED, "Mbit/s")
-SPEED_NATIVE = Key("Throughput", "download", NATIVE, "Mbit/s")
-GAP = Key("Gap", "crash-host", PROTECTED, "ms")
+SPEED = Key("throughput.download", FTTCP, "Mbit/s")
+SPEED_NATIVE = Key("throughput.download", NATIVE, "Mbit/s")
+GAP = Key("gap.crash-host", FTTCP, "ms")
+FACTS = {"machine": {"cores": 2}, "settings": {"passes": 3}, "versions": {"wrk": "4.1.0"}}
 
 
 def measured() -> Samples:
     samples = Samples()
+    samples.add(GAP, 0, 51.25)
     for number, (native, protected) in enumerate([(100.0, 90.0), (200.0, 100.0), (100.0, 80.0)]):
         samples.add(SPEED_NATIVE, number, native)
         samples.add(SPEED, number, protected)
-    samples.add(GAP, 0, 51.25)
     return samples
 
 
-def test_ratios_are_those_of_pairs_not_of_medians() -> None:
-    native, protected, gap = measured().figures()
-    assert (native.median, native.min, native.max, native.n) == (100.0, 100.0, 200.0, 3)
-    assert native.ratio is None and gap.ratio is None
-    assert (protected.ratio, protected.ratio_min, protected.ratio_max) == (0.8, 0.5, 0.9)
+# ---- statistics
+
+
+def test_a_row_has_spread_and_the_ratio_of_pairs_not_of_medians() -> None:
+    gap, native, protected = measured().rows()
+    assert (native.median, native.min, native.max, native.p99, native.n) == (100.0, 100.0, 200.0, 200.0, 3)
+    assert native.ratio_to_native is None and gap.ratio_to_native is None
+    assert protected.ratio_to_native == 0.8
 
 
 def test_a_pass_that_lacks_its_other_half_has_no_ratio() -> None:
     assert pairwise_ratios({0: 1.0, 1: 4.0}, {1: 2.0, 2: 3.0}) == [2.0]
 
 
-def test_figures_keep_measures_together_and_lost_passes_are_told() -> None:
+def test_rows_of_a_scenario_stand_together_and_lost_passes_are_told() -> None:
     samples = measured()
-    other = Key("Throughput", "upload", PROTECTED, "Mbit/s")
-    samples.note(other, "lost: reset")
-    samples.note(other, "lost: reset")
-    figures = samples.figures()
-    assert [figure.measure for figure in figures] == ["Throughput"] * 3 + ["Gap"]
-    assert (figures[2].n, figures[2].median, figures[2].notes) == (0, None, ["lost: reset (2x)"])
+    samples.note(replace(GAP, system=HAPROXY), "lost: reset")
+    samples.note(replace(GAP, system=HAPROXY), "lost: reset")
+    rows = samples.rows()
+    assert [row.system for row in rows] == [FTTCP, HAPROXY, NATIVE, FTTCP]
+    assert (rows[1].n, rows[1].median, rows[1].p99, rows[1].notes) == (0, None, None, ["lost: reset (2x)"])
 
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1.0), (50, 2.0), (75, 3.0), (76, 4.0), (99, 4.0)])
@@ -70,6 +73,12 @@ def test_silences_belong_to_the_side_on_which_they_end() -> None:
     assert silences_ms([], at_s=1.0) == (None, None)
 
 
+def test_a_client_that_hears_nothing_at_the_end_was_not_served_to_the_end() -> None:
+    assert served_to_the_end([1.0, 2.9], end_s=3.0)
+    assert not served_to_the_end([1.0, 2.4], end_s=3.0)
+    assert not served_to_the_end([], end_s=3.0)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -85,26 +94,244 @@ def test_numbers_have_about_three_digits(value: float | None, text: str) -> None
     assert show(value) == text
 
 
-def test_tables_have_ratios_only_where_something_is_compared() -> None:
-    text = markdown({"cores": 2}, {"passes": 3}, measured().figures())
-    assert "Machine: cores 2.\n\nSettings: passes 3." in text
-    assert "| download | protected | 90.0 Mbit/s | 80.0 | 100 | 3 | 0.800 (0.500 to 0.900) |" in text
-    assert "| crash-host | protected | 51.2 ms | 51.2 | 51.2 | 1 |" in text.splitlines()
+# ---- which cases, in which order
 
 
-def test_notes_follow_their_table() -> None:
+def case(name: str, systems: tuple[str, ...] = (NATIVE, FTTCP), **changes: object) -> Case:
+    def measure(stage: Stage, system: System, record: Record) -> None:
+        record.add("ms", 1.0)
+
+    return replace(Case(name, Setup(), systems, measure, "ms", seconds=2.0), **changes)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("gap", True),
+        ("gap.crash-host", True),
+        ("gap.crash-host.download.10ms", True),
+        ("gap.*.10ms", True),
+        ("ga", False),
+        ("gap.crash", False),
+        ("gap.crash-host.download.10ms.more", False),
+        ("echo", False),
+    ],
+)
+def test_a_pattern_is_a_beginning_by_whole_words_or_has_stars(pattern: str, names: bool) -> None:
+    assert matches("gap.crash-host.download.10ms", pattern) is names
+
+
+def test_the_short_set_and_patterns_both_restrict() -> None:
+    block = (case("a.x", short=True), case("a.y"), case("b.x", short=True))
+    assert [each.name for each in chosen(block, (), short=False)] == ["a.x", "a.y", "b.x"]
+    assert [each.name for each in chosen(block, (), short=True)] == ["a.x", "b.x"]
+    assert [each.name for each in chosen(block, ("a",), short=True)] == ["a.x"]
+
+
+def test_in_a_pass_the_systems_of_a_case_follow_each_other() -> None:
+    block = (case("a", (NATIVE, FTTCP, HAPROXY)), case("b"))
+    assert [(each.name, name) for each, name in runner.turns(block, [HAPROXY])] == [
+        ("a", FTTCP),
+        ("a", HAPROXY),
+        ("b", FTTCP),
+    ]
+
+
+def test_every_case_is_named_once_after_its_family_and_compares_known_systems() -> None:
+    cases = [each for scenario in SCENARIOS for block in scenario.blocks for each in block]
+    assert len({(each.name, each.label) for each in cases}) == len(cases)
+    for scenario in SCENARIOS:
+        for each in (each for block in scenario.blocks for each in block):
+            assert each.name.startswith(f"{scenario.name}."), each.name
+            assert set(each.systems) <= set(SYSTEMS) and FTTCP in each.systems, each.name
+
+
+def test_the_short_set_is_said_to_take_less_than_ten_minutes() -> None:
+    blocks = [chosen(block, (), short=True) for scenario in SCENARIOS for block in scenario.blocks]
+    short = runner.Runner(blocks, cli.SHORT_PASSES, cli.PEERS, Samples(), print, lambda: None)
+    assert 60 < short.seconds() < 600
+
+
+# ---- a run
+
+
+class Rehearsal:
+    """A Runner over a stage that is no lab: it notes what is done to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.fails: set[str] = set()
+        self.samples = Samples()
+        rehearsal = self
+
+        class Stand:
+            def __init__(self, setup: Setup) -> None:
+                self.setup = setup
+
+            def open(self) -> None:
+                rehearsal.done.append("open")
+
+            def close(self) -> None:
+                rehearsal.done.append("close")
+
+            def require(self, system: str) -> None:
+                if system in rehearsal.fails:
+                    raise LabError(f"{system}: it does not start\nmore words")
+
+            def rate(self, mbit: float | None) -> None:
+                pass
+
+            def mend(self) -> None:
+                rehearsal.done.append("mend")
+
+            def primary(self) -> dict[str, object]:
+                return {"node": "alpha", "epoch": 1}
+
+            def events(self, node: str, since: int) -> list[dict[str, object]]:
+                return []
+
+        monkeypatch.setattr(runner, "Stage", Stand)
+        monkeypatch.setattr(
+            runner.programs, "missing", lambda needs: "not there" if "nowhere" in needs else ""
+        )
+
+    def run(
+        self, *blocks: tuple[Case, ...], repeat: int = 2, against: tuple[str, ...] = (NATIVE,)
+    ) -> list[str]:
+        run = runner.Runner(
+            blocks, repeat, against, self.samples, self.done.append, lambda: self.done.append("kept")
+        )
+        try:
+            run.run()
+        finally:
+            self.errors = run.errors
+        return [re.sub(r"^\d+/\d+ ", "", line) for line in self.done if not line.startswith("a lab")]
+
+
+@pytest.fixture
+def rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
+    yield Rehearsal(monkeypatch)
+
+
+def test_systems_take_turns_in_each_pass_in_one_lab(rehearsal: Rehearsal) -> None:
+    assert rehearsal.run((case("a"),)) == [
+        "open",
+        "a, native: 1 ms",
+        "a, fttcp: 1 ms",
+        "a, native: 1 ms",
+        "a, fttcp: 1 ms",
+        "kept",
+        "close",
+    ]
+
+
+def test_a_lab_lives_on_into_a_block_that_is_made_the_same(rehearsal: Rehearsal) -> None:
+    other = case("c", setup=Setup(settings=("compare=false",)))
+    done = rehearsal.run((case("a"),), (case("b"),), (other,), repeat=1, against=())
+    assert [word for word in done if word in ("open", "close")] == ["open", "close", "open", "close"]
+
+
+def test_after_a_disturbance_the_lab_is_mended(rehearsal: Rehearsal) -> None:
+    done = rehearsal.run((case("a", disturbs=True),), repeat=1, against=())
+    assert done == ["open", "mend", "a, fttcp: 1 ms", "kept", "close"]
+
+
+def test_a_case_that_fails_costs_its_lab_and_nothing_else(rehearsal: Rehearsal) -> None:
+    rehearsal.fails = {NATIVE}
+    done = rehearsal.run((case("a"),), repeat=1)
+    assert done == ["open", "close", "a, native: failed", "open", "a, fttcp: 1 ms", "kept", "close"]
+    assert rehearsal.errors == ["a, native, pass 1: native: it does not start\nmore words"]
+    native, protected = rehearsal.samples.rows()
+    assert (native.n, native.notes, protected.n) == (0, ["failed: native: it does not start (1x)"], 1)
+
+
+def test_what_is_not_installed_is_told_once(rehearsal: Rehearsal) -> None:
+    assert rehearsal.run((case("a", needs=("nowhere",)),), against=()) == ["kept"]
+    assert rehearsal.errors == ["a, fttcp: not there"]
+
+
+def test_an_interrupt_leaves_no_lab_and_the_samples_so_far(rehearsal: Rehearsal) -> None:
+    def interrupted(stage: Stage, system: System, record: Record) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.run((case("a"), case("b", measure=interrupted)), against=())
+    assert rehearsal.done[-1] == "close"
+    assert [row.scenario for row in rehearsal.samples.rows()] == ["a"]
+
+
+# ---- what comes out
+
+
+def test_tables_show_each_row_and_its_notes() -> None:
     samples = measured()
     samples.note(GAP, "lost: reset")
-    assert markdown({}, {}, samples.figures()).endswith("\n\n- crash-host, protected: lost: reset (1x)")
+    text = tables.markdown(FACTS, {"gap": "The gap"}, samples.rows(), {"gap": "plots/gap.svg"})
+    assert text.startswith("Machine: cores 2.\n\nSettings: passes 3.\n\nVersions: wrk 4.1.0.\n\n### The gap")
+    assert "![gap](plots/gap.svg)" in text.splitlines()
+    assert "| download | fttcp | Mbit/s | 90.0 | 80.0 | 100 | 100 | 0.800 | 3 |" in text.splitlines()
+    assert "| crash-host | fttcp | ms | 51.2 | 51.2 | 51.2 | 51.2 |  | 1 |" in text.splitlines()
+    assert "- gap.crash-host, fttcp: lost: reset (1x)" in text.splitlines()
 
 
 def test_tables_replace_what_is_between_the_markers() -> None:
-    text = replace_tables(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new")
-    assert text == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    assert replace_tables(text, "new") == text
+    text = tables.replace_tables(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n", "new")
+    assert text == f"before\n{tables.BEGIN}\n\nnew\n\n{tables.END}\nafter\n"
+    assert tables.replace_tables(text, "new") == text
 
 
-@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}"])
+@pytest.mark.parametrize("text", ["", tables.BEGIN, tables.END, f"{tables.END}\n{tables.BEGIN}"])
 def test_a_document_without_markers_is_refused(text: str) -> None:
-    with pytest.raises(MarkerError, match="add them"):
-        replace_tables(text, "new")
+    with pytest.raises(tables.MarkerError, match="add them"):
+        tables.replace_tables(text, "new")
+
+
+def test_plots_have_one_file_for_each_table(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    files = plot.plot(measured().rows(), {}, tmp_path / "plots")
+    assert sorted(files) == ["gap", "throughput"]
+    for file in files.values():
+        assert file.read_text().rstrip().endswith("</svg>")
+
+
+def test_results_that_were_kept_give_tables_and_plots_again(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    kept, document = tmp_path / "kept.json", tmp_path / "doc.md"
+    cli.Output(FACTS, kept, None, None).save(measured().rows(), complete=True)
+    content = json.loads(kept.read_text())
+    assert set(content) == {"machine", "settings", "versions", "complete", "errors", "rows"}
+    assert [Row(**row) for row in content["rows"]] == measured().rows()
+    fields = {"scenario", "system", "unit", "median", "min", "max", "p99", "ratio_to_native", "n", "notes"}
+    assert set(asdict(measured().rows()[0])) == fields
+    document.write_text(f"{tables.BEGIN}\n{tables.END}\n")
+    options = ["--from", str(kept), "--markdown", str(document), "--plot", str(tmp_path / "plots")]
+    done = CliRunner().invoke(cli.bench, options)
+    assert done.exit_code == 0, done.output
+    assert "![gap](plots/gap.svg)" in document.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], "no scenario nothing"),
+        (["--against", "nothing"], f"wanted are none, or some of native, haproxy, {KEEPALIVED}"),
+        (["--repeat", "0"], "not in the range"),
+    ],
+)
+def test_what_is_not_there_cannot_be_asked_for(arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(cli.bench, arguments)
+    assert done.exit_code == 2 and words in done.output
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text("{}")
+    done = CliRunner().invoke(cli.bench, ["--from", str(file)])
+    assert done.exit_code == 1 and "not written by fttcp bench" in done.output
+
+
+def test_the_list_names_cases_systems_and_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(cli.bench, ["echo", "--list", "--against", "native", "--repeat", "1"])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0].startswith("echo.64B: native, fttcp; ")
+    assert done.output.splitlines()[-1].startswith("1 passes: about ")

@@ -1,0 +1,55 @@
+"""The programs that the bench runs: its own, built from C, and those of others, as far as they are there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from lab.errors import LabError
+
+HERE = Path(__file__).parent
+NATIVE = HERE / "native"
+SERVE, LOAD, FLOOR = (str(NATIVE / "build" / name) for name in ("serve", "load", "floor"))
+CLIENT = str(HERE / "client.py")
+
+VERSION_OPTION = {
+    "iperf3": "--version",
+    "wrk": "--version",
+    "nginx": "-v",
+    "haproxy": "-v",
+    "keepalived": "--version",
+    "iptables": "--version",
+}
+PACKAGE = {"nginx": "nginx-light"}
+
+
+def build() -> None:
+    """Compile what is newer than its program; raises LabError with the compiler's words."""
+    try:
+        done = subprocess.run(["make", "-s", "-C", str(NATIVE)], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise LabError("make is not installed: apt-get install build-essential") from error
+    if done.returncode:
+        raise LabError(f"the bench's own programs in {NATIVE} could not be built:\n{done.stderr.strip()}")
+
+
+@cache
+def version(program: str) -> str | None:
+    """Return the version of `program`, None when it is not installed."""
+    if shutil.which(program) is None:
+        return None
+    done = subprocess.run([program, VERSION_OPTION[program]], capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+[\w.+~-]*", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
+
+
+def missing(programs: tuple[str, ...]) -> str:
+    """Return which of `programs` are not installed and what to do, "" when all are there."""
+    absent = [program for program in programs if version(program) is None]
+    if not absent:
+        return ""
+    packages = " ".join(PACKAGE.get(program, program) for program in absent)
+    return f"{' and '.join(absent)} not installed: apt-get install {packages}"

@@ -1,0 +1,118 @@
+"""From samples to rows: the statistics of the bench. Nothing here measures, prints or decides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil
+from statistics import median
+
+NATIVE, FTTCP = "native", "fttcp"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a sample is a sample of: `scenario` (dotted, from general to special), the system, the unit."""
+
+    scenario: str
+    system: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the samples of one key say; the fields are those of the JSON rows.
+
+    `ratio_to_native`: the median of the ratios of each sample to the native one of the same pass; None where
+    there is no such pair. `notes`: what a reader must know about single passes, with how often it was so.
+    """
+
+    scenario: str
+    system: str
+    unit: str
+    median: float | None
+    min: float | None
+    max: float | None
+    p99: float | None
+    ratio_to_native: float | None
+    n: int
+    notes: list[str] = field(default_factory=list)
+
+
+class Samples:
+    """Samples by key and pass: those of one pass were taken one directly after the other."""
+
+    def __init__(self) -> None:
+        self._values: dict[Key, dict[int, float]] = {}
+        self._notes: dict[Key, list[str]] = {}
+
+    def add(self, key: Key, number: int, value: float) -> None:
+        """Add the sample of pass `number`."""
+        self._values.setdefault(key, {})[number] = value
+
+    def note(self, key: Key, text: str) -> None:
+        """Add what a reader must know about one pass of `key`, be it counted or lost."""
+        self._values.setdefault(key, {})
+        self._notes.setdefault(key, []).append(text)
+
+    def rows(self) -> list[Row]:
+        """Return one row per key, those of one scenario together, in the order in which these came first."""
+        places = {key.scenario: place for place, key in reversed(list(enumerate(self._values)))}
+        return [self._row(key) for key in sorted(self._values, key=lambda key: places[key.scenario])]
+
+    def _row(self, key: Key) -> Row:
+        values = self._values[key]
+        native = self._values.get(Key(key.scenario, NATIVE, key.unit), {}) if key.system != NATIVE else {}
+        ratios = pairwise_ratios(values, native)
+        counts = Counter(self._notes.get(key, ()))
+        return Row(
+            key.scenario,
+            key.system,
+            key.unit,
+            median=median(values.values()) if values else None,
+            min=min(values.values(), default=None),
+            max=max(values.values(), default=None),
+            p99=percentile(values.values(), 99) if values else None,
+            ratio_to_native=median(ratios) if ratios else None,
+            n=len(values),
+            notes=[f"{text} ({count}x)" for text, count in counts.items()],
+        )
+
+
+def pairwise_ratios(values: Mapping[int, float], native: Mapping[int, float]) -> list[float]:
+    """Return value/native of each pass that has both."""
+    return [value / native[number] for number, value in values.items() if native.get(number)]
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the smallest of `values` that at least `percent` of them do not exceed (nearest rank).
+
+    Raises ValueError without values.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("percentile: there are no values")
+    return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
+
+
+def silences_ms(arrivals_s: Sequence[float], at_s: float) -> tuple[float | None, float | None]:
+    """Return the longest silences in ms: of those that ended before `at_s`, and of those that ended after.
+
+    None where there was none.
+    """
+    silences = [(later, (later - earlier) * 1000) for earlier, later in pairwise(arrivals_s)]
+    before = [length for end, length in silences if end < at_s]
+    after = [length for end, length in silences if end >= at_s]
+    return max(before, default=None), max(after, default=None)
+
+
+def show(value: float | None) -> str:
+    """Write a number with three digits that count, or all digits before the point."""
+    if value is None:
+        return "-"
+    for limit, digits in ((100, 0), (10, 1), (1, 2)):
+        if abs(value) >= limit:
+            return f"{value:,.{digits}f}"
+    return f"{value:.3f}"

@@ -1,0 +1,19 @@
+"""The scenarios of the bench, each in a module of its own, in the order in which they run."""
+
+from __future__ import annotations
+
+from lab.bench.scenario import Scenario
+from lab.bench.scenarios import bulk, cost, cpu, echo, flows, gaps, http, memory, takeover
+
+SCENARIOS: tuple[Scenario, ...] = (
+    bulk.SCENARIO,
+    echo.SCENARIO,
+    http.SCENARIO,
+    flows.SCENARIO,
+    cpu.SCENARIO,
+    memory.SCENARIO,
+    gaps.GAP,
+    gaps.STALL,
+    takeover.SCENARIO,
+    cost.SCENARIO,
+)

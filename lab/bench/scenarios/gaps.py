@@ -1,0 +1,135 @@
+"""What the client notices of a fault: the longest silence, with the way back where a connection is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from lab.bench.rows import FTTCP, NATIVE, silences_ms
+from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.stage import Setup, Stage
+from lab.bench.systems import HAPROXY, KEEPALIVED, System
+
+BEFORE_S = 0.6
+AFTER_S, AFTER_BREAK_S = 0.8, 3.0
+"""How long the client is watched after the fault, when its connection should live, and when it need not."""
+MBIT = 1000.0
+BEATS_MS = (5, 10, 20, 100)
+SHORT_BEAT_MS = 10
+MISSES = 3
+WORKLOADS = ("download", "upload", "idle", "request")
+SHORT_WORKLOADS = ("download", "upload")
+FAULTS: dict[str, tuple[object, ...]] = {
+    "crash-host": (),
+    "kill-server": (),
+    "switchover": (),
+    "kill-node": (),
+    "freeze-node": (),
+    "hang-server": (),
+    "cut-client": ("client",),
+}
+SHORT_FAULTS = ("crash-host", "kill-server", "switchover")
+PEERS = {"crash-host": (NATIVE, HAPROXY, KEEPALIVED), "kill-server": (NATIVE, HAPROXY)}
+"""Systems beside fttcp that have an answer to a fault, be it by an end of the connection."""
+STEPS = ("detected_ms", "gate_ms", "announced_ms", "done_ms")
+BACKUP_FAULTS = ("crash-host", "kill-node", "kill-server")
+
+
+def gap(stage: Stage, system: System, record: Record, *, fault: str, workload: str) -> None:
+    """One fault at the node that serves `system`, in the middle of one workload."""
+    node = system.serving(stage)
+    if watch(stage, system, record, fault, node, workload) and system.name == FTTCP:
+        _steps(stage, record, node)
+
+
+def stall(stage: Stage, system: System, record: Record, *, fault: str, workload: str) -> None:
+    """One fault at the node that only stands by."""
+    watch(stage, system, record, fault, stage.lab.node_in_role("backup"), workload)
+
+
+def watch(stage: Stage, system: System, record: Record, fault: str, node: str, workload: str) -> bool:
+    """Record the longest silence after the fault (and of the time before, to compare); False without one."""
+    after_s = AFTER_S if system.name == FTTCP else AFTER_BREAK_S
+    seconds = BEFORE_S + (after_s if workload != "idle" else 0.3)
+    with stage.client(f"watch-{workload}", system.address(stage), seconds) as client:
+        time.sleep(BEFORE_S)
+        at_s = stage.lab.fault(fault.replace("cut-client", "cut"), *FAULTS.get(fault, ()), node)["at_s"]
+        report = stage.report(client, seconds)
+    if report["breaks"]:
+        record.note("ms", "the connection was lost")
+    quiet, after = silences_ms(report["arrivals_s"], at_s)
+    if workload == "idle":
+        asked_s, last_s = report["asked_s"], report["arrivals_s"][-1]
+        after = (last_s - asked_s) * 1000 if asked_s and last_s > asked_s else None
+    elif quiet is not None:
+        record.add("ms", quiet, "before")
+    if after is None or (workload != "idle" and not served_to_the_end(report["arrivals_s"], at_s + after_s)):
+        record.note("ms", f"not served again within {after_s:g} s")
+        return False
+    record.add("ms", after)
+    return True
+
+
+def served_to_the_end(arrivals_s: Sequence[float], end_s: float) -> bool:
+    """Whether something came in the last quarter of a second before the client's end, which is a little after
+    `end_s` as the fault takes its time."""
+    return bool(arrivals_s) and arrivals_s[-1] > end_s - 0.5
+
+
+def _steps(stage: Stage, record: Record, old: str) -> None:
+    new = stage.primary()
+    if new["node"] == old or not new["takeovers"]:
+        record.note("ms", "no takeover")
+        return
+    for step in STEPS:
+        value = new["takeovers"][-1][step]
+        if value is not None:
+            record.add("ms", value, step.removesuffix("_ms"))
+
+
+def _gap_case(fault: str, workload: str, beat_ms: int) -> Case:
+    setup = Setup(settings=(f"timing.heartbeat_ms={beat_ms}", f"timing.heartbeat_misses={MISSES}"))
+    return Case(
+        f"gap.{fault}.{workload}.{beat_ms}ms",
+        setup,
+        (*PEERS.get(fault, ()), FTTCP),
+        partial(gap, fault=fault, workload=workload),
+        "ms",
+        seconds=4.0,
+        short=beat_ms == SHORT_BEAT_MS and workload in SHORT_WORKLOADS and fault in SHORT_FAULTS,
+        disturbs=True,
+        mbit=MBIT,
+    )
+
+
+GAP = Scenario(
+    "gap",
+    f"Client-visible gap in ms by fault, workload and heartbeat ({MISSES} misses)",
+    tuple(
+        tuple(_gap_case(fault, workload, beat_ms) for fault in FAULTS for workload in WORKLOADS)
+        for beat_ms in BEATS_MS
+    ),
+)
+STALL = Scenario(
+    "stall",
+    "Longest silence in ms when the backup fails",
+    (
+        tuple(
+            Case(
+                f"stall.{fault}.{workload}",
+                Setup(),
+                (FTTCP,),
+                partial(stall, fault=fault, workload=workload),
+                "ms",
+                seconds=4.0,
+                short=fault == "crash-host" and workload in SHORT_WORKLOADS,
+                disturbs=True,
+                mbit=MBIT,
+            )
+            for fault in BACKUP_FAULTS
+            for workload in WORKLOADS
+            if workload != "idle"
+        ),
+    ),
+)

@@ -1,0 +1,71 @@
+"""How long a takeover takes with many connections: the node's own steps, and the client's last answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+
+from lab.bench.rows import FTTCP
+from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenarios.flows import CROWD
+from lab.bench.scenarios.gaps import SHORT_BEAT_MS, STEPS
+from lab.bench.stage import Setup, Stage
+from lab.bench.systems import System
+from lab.errors import LabError
+
+COUNTS = (1, 100, 1_000, 10_000)
+FAULTS = ("crash-host", "switchover")
+SETUP = Setup(
+    serve=CROWD.serve,
+    settings=(*CROWD.settings, f"timing.heartbeat_ms={SHORT_BEAT_MS}", "timing.heartbeat_misses=3"),
+)
+
+
+def takeover(stage: Stage, system: System, record: Record, *, fault: str, flows: int) -> None:
+    """All connections are asked at once, as soon as the fault has happened."""
+    old = system.serving(stage)
+    with stage.held(system.address(stage), flows) as client:
+        assert client.stdin and client.stdout
+        at_s = stage.lab.fault(fault, old)["at_s"]
+        asked_s = time.monotonic()
+        client.stdin.write("ask\n")
+        client.stdin.flush()
+        line = client.stdout.readline()
+        if not line:
+            raise LabError("load hold: it ended without a report")
+    report = json.loads(line)
+    if report["lost"]:
+        record.note("ms", f"lost: {report['lost']} of {flows} connections")
+    if report["trips"]:
+        record.add("ms", (asked_s - at_s) * 1000 + report["max_us"] / 1000, "all-answered")
+    new = stage.primary()
+    if new["node"] == old or not new["takeovers"]:
+        record.note("ms", "no takeover")
+        return
+    for step in STEPS:
+        value = new["takeovers"][-1][step]
+        if value is not None:
+            record.add("ms", value, step.removesuffix("_ms"))
+
+
+SCENARIO = Scenario(
+    "takeover",
+    "Takeover with many connections, in ms since the fault: steps of the new primary, all answered",
+    (
+        tuple(
+            Case(
+                f"takeover.{fault}.{count}",
+                SETUP,
+                (FTTCP,),
+                partial(takeover, fault=fault, flows=count),
+                "ms",
+                seconds=4 + count / 1000,
+                short=count in (1, 1_000),
+                disturbs=True,
+            )
+            for count in COUNTS
+            for fault in FAULTS
+        ),
+    ),
+)

@@ -1,0 +1,230 @@
+"""What is compared: each system is an address of the lab that the client uses, and what makes it serve there.
+
+All of them lead to the same server processes on the same two hosts, in the same lab and at the same time, so
+that the passes of one can stand directly beside those of another.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+from typing import TYPE_CHECKING
+
+from lab import network
+from lab.bench import programs
+from lab.bench.rows import FTTCP, NATIVE
+from lab.hosts import Host, await_condition
+from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
+
+if TYPE_CHECKING:
+    from lab.bench.stage import Stage
+
+HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
+FLOOR_ADDRESS, VRRP_ADDRESS = "10.77.0.101", "10.77.0.102"
+FLOOR_QUEUES = ("7800", "7816")
+READY_S = 10.0
+RT_PRIORITY = 20
+"""That of fttcp's own heartbeats."""
+
+
+class System:
+    """The plain server: its host's own address. `needs`: programs; `reaches`: most flows at once, or None."""
+
+    name = NATIVE
+    needs: tuple[str, ...] = ()
+
+    def prepare(self, stage: Stage) -> None:
+        """Make it serve, in a lab that has just come up."""
+
+    def mend(self, stage: Stage) -> None:
+        """Make it serve again, after the hosts that were down have been made anew."""
+
+    def address(self, stage: Stage) -> str:
+        """Return where the client finds it."""
+        return stage.address(self.serving(stage))
+
+    def serving(self, stage: Stage) -> str:
+        """Return the node whose server answers now."""
+        return str(stage.primary()["node"])
+
+    def most_flows(self) -> int | None:
+        """Return how many flows it can have at once here; None when nothing is known to limit it."""
+        return None
+
+
+class Fttcp(System):
+    """The service address of the pair."""
+
+    name = FTTCP
+
+    def address(self, stage: Stage) -> str:
+        return SERVICE4
+
+
+class Haproxy(System):
+    """HAProxy in TCP mode on a host of its own; alpha's server is used, beta's stands by."""
+
+    name = HAPROXY
+    needs = ("haproxy",)
+
+    def prepare(self, stage: Stage) -> None:
+        home = stage.lab.add_host(PROXY).home
+        (home / "haproxy.cfg").write_text(self._config(stage))
+        network.sysctl(
+            stage.lab.host(PROXY), {"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_tw_reuse": 1}
+        )
+        stage.daemon(PROXY, ["haproxy", "-db", "-f", str(home / "haproxy.cfg")])
+        self.mend(stage)
+
+    def mend(self, stage: Stage) -> None:
+        await_condition(lambda: self._serves(stage), READY_S, "haproxy: the server on alpha to be up")
+
+    def address(self, stage: Stage) -> str:
+        return stage.address(PROXY)
+
+    def serving(self, stage: Stage) -> str:
+        return NODES[0]
+
+    def most_flows(self) -> int:
+        return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2
+
+    def _config(self, stage: Stage) -> str:
+        """Return the configuration; checks of the servers come at the pace of the pair's heartbeats."""
+        beat_ms, misses = stage.setup.beats
+        check = f"check inter {beat_ms}ms fall {misses} rise 1 on-marked-down shutdown-sessions"
+        lines = [
+            "global",
+            f"    stats socket {stage.lab.home}/{PROXY}/haproxy.sock",
+            "defaults",
+            "    mode tcp",
+            "    timeout connect 1s",
+            "    timeout client 1h",
+            "    timeout server 1h",
+            "    option redispatch",
+        ]
+        for port in stage.setup.ports:
+            lines += [f"listen port-{port}", f"    bind :{port}"]
+            for node, extra in zip(NODES, ("", " backup"), strict=True):
+                probed = f" {check}" if stage.setup.probes else ""
+                lines.append(f"    server {node} {stage.address(node)}:{port}{probed}{extra}")
+        return "\n".join(lines) + "\n"
+
+    def _serves(self, stage: Stage) -> bool:
+        """Whether HAProxy listens, and takes alpha's server for a living one."""
+        try:
+            with socket.socket(socket.AF_UNIX) as channel:
+                channel.connect(f"{stage.lab.home}/{PROXY}/haproxy.sock")
+                channel.sendall(b"show stat json\n")
+                with channel.makefile("rb") as reader:
+                    answer = json.loads(reader.read())
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        rows = [{item["field"]["name"]: item["value"]["value"] for item in entry} for entry in answer]
+        states = [row["status"] for row in rows if row["svname"] == NODES[0]]
+        return bool(states) and all(state in ("UP", "no check") for state in states)
+
+
+class Keepalived(System):
+    """keepalived moves an address by VRRP from alpha to beta; connections do not live through that."""
+
+    name = KEEPALIVED
+    needs = ("keepalived",)
+
+    def prepare(self, stage: Stage) -> None:
+        for node in NODES:
+            (stage.lab.home / node / "keepalived.conf").write_text(self._config(stage, node))
+            self._start(stage, node)
+        self._await(stage)
+
+    def mend(self, stage: Stage) -> None:
+        for node in stage.reborn:
+            self._start(stage, node)
+        self._await(stage)
+
+    def address(self, stage: Stage) -> str:
+        return VRRP_ADDRESS
+
+    def serving(self, stage: Stage) -> str:
+        return NODES[0]
+
+    def _start(self, stage: Stage, node: str) -> None:
+        file = str(stage.lab.home / node / "keepalived.conf")
+        stage.daemon(node, ["keepalived", "--dont-fork", "--log-console", "--vrrp", "--use-file", file])
+
+    def _await(self, stage: Stage) -> None:
+        def settled() -> bool:
+            return [self._has_address(stage.lab.host(node)) for node in NODES] == [True, False]
+
+        await_condition(settled, READY_S, f"keepalived: {VRRP_ADDRESS} to be on {NODES[0]} only")
+
+    @staticmethod
+    def _has_address(host: Host) -> bool:
+        return VRRP_ADDRESS in host.run(["ip", "-4", "address", "show"])
+
+    def _config(self, stage: Stage, node: str) -> str:
+        """Return the configuration: VRRP version 3, advertisements at the pace of the pair's heartbeats (VRRP
+        counts hundredths of a second; three missed ones and the skew are the end of a master)."""
+        interval_s = max(stage.setup.beats[0] / 1000, 0.01)
+        return f"""\
+global_defs {{
+    router_id {node}
+    vrrp_version 3
+    vrrp_rt_priority {RT_PRIORITY}
+}}
+vrrp_instance bench {{
+    state BACKUP
+    interface {stage.interface(node)}
+    virtual_router_id 77
+    priority {200 if node == NODES[0] else 100}
+    advert_int {interval_s:.2f}
+    virtual_ipaddress {{
+        {VRRP_ADDRESS}/24
+    }}
+}}
+"""
+
+
+class Floor(System):
+    """An address on alpha whose packets cross user space like fttcp's, mirror included, in a loop that
+    accepts everything unseen: what no firewall program by NFQUEUE can be faster than."""
+
+    name = FLOOR
+    needs = ("iptables",)
+
+    def prepare(self, stage: Stage) -> None:
+        alpha, beta = (stage.lab.host(node) for node in NODES)
+        interface = stage.interface(NODES[0])
+        alpha.run(["ip", "address", "add", f"{FLOOR_ADDRESS}/24", "dev", interface])
+        log = stage.daemon(NODES[0], [programs.FLOOR, *FLOOR_QUEUES])
+        await_condition(lambda: "ready" in log.read_text(), READY_S, "nfqueue-floor: its queues to be bound")
+        (gateway,) = (str(cable.address4.ip) for cable in cables(NODES[1], PEER_LINK))
+        tcp = f"-p tcp -m multiport --dports {','.join(stage.setup.ports)}"
+        restore(alpha, [
+            "*raw",
+            f"-I PREROUTING -d {FLOOR_ADDRESS} -j CT --notrack",
+            f"-I OUTPUT -s {FLOOR_ADDRESS} -j CT --notrack",
+            "COMMIT",
+            "*mangle",
+            f"-I PREROUTING -i {interface} -d {FLOOR_ADDRESS} {tcp} -j TEE --gateway {gateway}",
+            f"-I INPUT -i {interface} -d {FLOOR_ADDRESS} {tcp} -j NFQUEUE --queue-num {FLOOR_QUEUES[0]}",
+            f"-I OUTPUT ! -o lo -s {FLOOR_ADDRESS} -j NFQUEUE --queue-num {FLOOR_QUEUES[1]}",
+            "COMMIT",
+        ])  # fmt: skip
+        restore(beta, ["*raw", f"-I PREROUTING -d {FLOOR_ADDRESS} -j DROP", "COMMIT"])
+
+    def serving(self, stage: Stage) -> str:
+        return NODES[0]
+
+    def address(self, stage: Stage) -> str:
+        return FLOOR_ADDRESS
+
+
+def restore(host: Host, lines: list[str]) -> None:
+    """Add rules of iptables-restore to those of `host`."""
+    host.run(["iptables-restore", "--noflush", "--wait", "5"], text_input="\n".join(lines) + "\n")
+
+
+SYSTEMS: dict[str, System] = {
+    system.name: system for system in (System(), Fttcp(), Haproxy(), Keepalived(), Floor())
+}
