@@ -145,7 +145,8 @@ class Actions(State):
         self._set_lease(Lease.GRANTED, now_ns)
         self._set_mode(EngineMode.PAIRED, self.session)
         self._lapsed = False
-        self._peer_boot = self.partner.boot_id if self.partner is not None else 0
+        assert self.partner is not None
+        self._peer_boot, self.partner.declined_ns = self.partner.boot_id, 0
         self._enter(Phase.PAIRED, now_ns)
 
     def _go_solo(self, now_ns: int) -> None:

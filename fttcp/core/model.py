@@ -101,6 +101,7 @@ class Refusal(StrEnum):
     NOT_PAIRED = "the pair is not in step: there is no backup that holds the connections"
     PEER_UNABLE = "the peer cannot take over: its server is not healthy or its service link is down"
     SELF_UNABLE = "this node cannot take over: its server is not healthy or its service link is down"
+    IS_SPARE = "this node is a spare: ask the primary, or the backup that is in step with it"
     STOPPING = "the daemon is stopping"
     PAUSED = "the group is paused (maintenance): roles stay where they are until resume"
     IS_PRIMARY = "this node is the primary: ask the backup, or exchange the roles by a switchover"
@@ -204,6 +205,11 @@ class Settings:
     def retry_ns(self) -> int:
         """Time between two requests to an arbiter that does not answer, or refuses."""
         return self.lease_ns
+
+    @property
+    def watch_ns(self) -> int:
+        """Time between two looks at the record of a pair of others, for its end."""
+        return max(self.retry_ns, self.solo_lease_ns // 4)
 
     def discounted_ns(self, sent_ns: int, until_ns: int) -> int:
         """Return when a lease counted from ``sent_ns`` ends on a clock that may be slow."""

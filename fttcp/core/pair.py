@@ -104,6 +104,8 @@ class PairMachine(PrimaryRules, BackupRules):
             times.append(self._orphaned_ns + settings.patience_ns)
         if self._grants_end_ns is not None:
             times.append(self._grants_end_ns - settings.ask_ahead_ns)
+        if self.phase is Phase.PAIRING:
+            times.append(self.since_ns + settings.startup_wait_ns)
         asks_ns = self.register.deadline_ns(self.phase in OWNING_PHASES, settings.arbitrated)
         if asks_ns is not None:
             times.append(asks_ns)
@@ -192,7 +194,7 @@ class PairMachine(PrimaryRules, BackupRules):
         match event:
             case ev.PeerHeard(boot_id=boot_id):
                 if boot_id != peer.boot_id:
-                    peer.boot_id, peer.since_ns, peer.said = boot_id, now_ns, None
+                    peer.boot_id, peer.since_ns, peer.said, peer.declined_ns = boot_id, now_ns, None, 0
             case ev.PeerLost():
                 self._absorb_loss(event, peer, now_ns)
             case ev.PeerStated():
@@ -252,7 +254,7 @@ class PairMachine(PrimaryRules, BackupRules):
             else:
                 self._out.append(do.Refuse(Refusal.SELF_UNABLE))
         else:
-            self._out.append(do.Refuse(Refusal.NOT_PAIRED))
+            self._out.append(do.Refuse(Refusal.IS_SPARE if self.spare else Refusal.NOT_PAIRED))
 
     def _absorb_failover(self, now_ns: int) -> None:
         """Stop granting; what was granted is outlasted before anything else is done. Or refuse."""
@@ -270,6 +272,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._orphaned_ns = self._orphaned_ns or now_ns
                 return
             refusal = Refusal.SELF_UNABLE
+        elif self.spare:
+            refusal = Refusal.IS_SPARE
         else:
             refusal = Refusal.PRIMARY_ALONE if alone else Refusal.NOT_PAIRED
         self._out.append(do.Refuse(refusal))

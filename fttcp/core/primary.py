@@ -92,6 +92,9 @@ class PrimaryRules(Actions):
                 self._pair(now_ns)
         elif self._lease is Lease.SELF:
             self._keep_lease(now_ns)
+            if self._waited(now_ns) and any(other.waits() for other in view.peers if other is not peer):
+                peer.declined_ns = now_ns
+                self._withdraw_session(now_ns)
 
     # ------------------------------------------------------------------ with a backup
 

@@ -77,6 +77,15 @@ class Register:
             return False
         return (record.holder, record.mode, record.backup) == (self._settings.name, mode, backup)
 
+    @property
+    def _of_others(self) -> bool:
+        """True if a pair without this node stands: only its two members may replace that, so a proposal would
+        be refused and cost an epoch, however often it is tried."""
+        record = self.record
+        if record is None or record.mode is not Ownership.PAIRED or not self._settings.arbitrated:
+            return False
+        return self._settings.name not in (record.holder, record.backup)
+
     def solo_until_ns(self) -> int | None:
         """Return until when this node may emit by its own lease, None: without limit; 0: not at all."""
         if not self.stands(Ownership.SOLO):
@@ -138,6 +147,8 @@ class Register:
         if self._pending is not None or now_ns < self._next_ns:
             return None
         if self.goal is not None and self.won is None and (self.known or self._doubts):
+            if self.certain and self._of_others:
+                return do.Inquire(self._send(now_ns).number)
             return self._propose(now_ns, epoch)
         if (self.goal is not None and self.won is None) or self._doubts or (curious and self._stale(now_ns)):
             return do.Inquire(self._send(now_ns).number)
@@ -211,6 +222,9 @@ class Register:
         self._doubts = []
         self.record, self.known = answer.record, True
         self.barred_until_ns = 0
+        if self.goal is not None and self._of_others:
+            self._asked_for_goal = True
+            self.barred_until_ns = self._next_ns = now_ns + self._settings.watch_ns
         if asked.expected is not None or asked.wanted is not None:
             self._judge(asked, answer, now_ns)
 

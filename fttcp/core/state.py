@@ -134,6 +134,15 @@ class State:
         return paired and said is not None and said.session == self.session
 
     @property
+    def spare(self) -> bool:
+        """True while this node waits beside an owner that is paired, or about to be, with another one."""
+        owner = self.view.owner()
+        said = owner.said if owner is not None else None
+        return (
+            self.phase is Phase.JOINING and said is not None and said.partner not in ("", self.settings.name)
+        )
+
+    @property
     def paused(self) -> bool:
         """True during maintenance: no node takes the group over, and the primary does not hand it over."""
         return self.maintenance % 2 == 1

@@ -25,6 +25,8 @@ class Peer:
     links: int = 0
     said: Body | None = None
     """What it says; None while it is not heard or has said nothing yet."""
+    declined_ns: int = 0
+    """When it last let an offered pairing run out; 0: never in this boot."""
 
     @property
     def alive(self) -> bool:
@@ -76,7 +78,7 @@ class View:
     def follower(self) -> Peer | None:
         """Return the peer to pair with: of those that wait, the first in line."""
         waiting = [peer for peer in self.peers if peer.waits()]
-        return min(waiting, key=_rank, default=None)
+        return min(waiting, key=lambda peer: (peer.declined_ns, *_rank(peer)), default=None)
 
     def successor(self) -> Peer | None:
         """Return the peer that could serve, without the flows, over whatever link it is heard: the first in
