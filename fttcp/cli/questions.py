@@ -43,6 +43,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         ),
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
+        *([f"  nodes        {nodes_line(group['nodes'])}"] if len(group["nodes"]) > 2 else []),
         *([f"  WAITING      {_AWAITED}"] if group.get("arbiter_awaited") else []),
         *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
     ]
@@ -69,6 +70,12 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def nodes_line(nodes: list[dict[str, Any]]) -> str:
+    """Return all nodes of a group in one line, each with its role."""
+    sick = {False: ", server not healthy", True: "", None: ""}
+    return "; ".join(f"{node['name']} {node['role']}{sick[node['healthy']]}" for node in nodes)
 
 
 def _check_line(check: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, daemon_options, find_socket, show_json
-from fttcp.cli.questions import ownership_line
+from fttcp.cli.questions import nodes_line, ownership_line
 
 _WIDTH_OF_A_PIPE = 4096
 """Columns: nothing is broken into lines for a program."""
@@ -48,6 +48,7 @@ def _tree(reply: dict[str, Any]) -> Any:
         owner = group["owner"] or "nobody, as far as is known"
         branch = tree.add(escape(f"group {group['name']}: {place}"))
         branch.add(escape(f"served by {owner}; {'in step' if group['synced'] else 'not in step'}"))
+        branch.add(escape(nodes_line(group["nodes"])))
         if group["ownership"] is not None:
             branch.add(escape(f"arbiter: {ownership_line(group['ownership'])}"))
         here.add(escape(f"{group['name']}: {group['role']} ({group['mode']}), epoch {group['epoch']}"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from pyroute2 import AsyncIPRoute
 
 from fttcp.datapath import kernel
-from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, remove_rules
+from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
 
 RECORD = "network.json"
 
@@ -142,6 +142,13 @@ class NetworkSetup:
             self._backup = {name: self._backup.get(name, False) for name in old}
             raise
 
+    async def mirror_to(self, group: GroupNet) -> None:
+        """From now on the group, else as before, is mirrored to the gateways that it has now. If that fails,
+        `missing_rules` tells, and `apply` mends."""
+        async with self._lock:
+            self._groups[group.name] = group
+            await move_mirror(group)
+
     async def remove(self) -> None:
         """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The
         groups' servers should have ended."""
@@ -185,7 +192,8 @@ class NetworkSetup:
     async def missing_rules(self, group: str) -> list[str]:
         """What somebody else has removed of the group's firewall rules: empty when all stand. A group
         with missing rules is not closed: fence it, or `apply` again."""
-        return await missing(self._groups[group])
+        async with self._lock:
+            return await missing(self._groups[group])
 
 
 async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Record) -> Record:

@@ -35,8 +35,9 @@ class RulesError(Exception):
 @dataclass(frozen=True)
 class GroupNet:
     """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
-    `workers` reads `queue_in + k` and `queue_out + k`. `mirror_gateway4/6` are the peer's addresses on
-    the peer link. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
+    `workers` reads `queue_in + k` and `queue_out + k`. `mirror_gateway4/6` are the addresses on the peer
+    link of that peer which is the backup, or may become it. Raises ValueError when a TCP port lacks the
+    gateway that its addresses need."""
 
     name: str
     addresses: tuple[Address, ...]
@@ -112,6 +113,14 @@ def ruleset(group: GroupNet, version: int, saved: str = "") -> tuple[str, str]:
     )
 
 
+def mirror_ruleset(group: GroupNet, version: int) -> str:
+    """iptables-restore input (for --noflush) that replaces the mirror's rules only, all at once: between
+    them and the old ones no packet is without a mirror."""
+    chain = chains(group.name).mirror
+    addresses = [address for address in group.addresses if address.version == version]
+    return "\n".join(["*mangle", f":{chain} - [0:0]", *_mirror(chain, group, addresses), "COMMIT\n"])
+
+
 def removal(name: str, saved: str) -> str:
     """iptables-restore input that removes what `saved` (iptables-save output) shows of a group."""
     ours = set(chains(name))
@@ -134,13 +143,22 @@ def removal(name: str, saved: str) -> str:
 
 
 def missing_rules(group: GroupNet, version: int, saved: str) -> list[str]:
-    """What `saved` (iptables-save output) lacks of the jumps and chains that keep the group closed."""
+    """What `saved` (iptables-save output) lacks of the jumps and chains that keep the group closed, and of
+    the mirror to the right peer."""
     names = chains(group.name)
-    return [
+    lines = saved.splitlines()
+    mirrors = [line for line in lines if line.startswith(f"-A {names.mirror} ") and " --gateway " in line]
+    gateway = str(group.gateway(version))
+    astray = [
+        f"{names.mirror} --gateway {gateway}"
+        for line in mirrors
+        if line.split(" --gateway ")[1].split()[0] != gateway
+    ]
+    return astray + [
         f"{hook} -> {chain}"
         for hook, chain in (("PREROUTING", names.mirror), ("INPUT", names.input), ("OUTPUT", names.output))
         if f"-A {hook} -j {chain}" not in _jumps(saved, "mangle", chain)
-        or not any(line.startswith(f"-A {chain} ") for line in saved.splitlines())
+        or not any(line.startswith(f"-A {chain} ") for line in lines)
     ]
 
 
@@ -231,6 +249,13 @@ async def apply_rules(group: GroupNet) -> None:
             await _restore(version, raw)
         except RulesError as error:
             log.warning("group %s: conntrack is not kept from IPv%d: %s", group.name, version, error)
+
+
+async def move_mirror(group: GroupNet) -> None:
+    """Leads the group's mirror, which is installed, to the gateways that `group` has now. Raises
+    RulesError."""
+    for version in group.families:
+        await _restore(version, mirror_ruleset(group, version))
 
 
 async def remove_rules(name: str, version: int) -> None:

@@ -104,6 +104,7 @@ def _witness(config: Config, section: WitnessSection) -> WitnessSettings:
         keys=Keys(keyfile.load(_key_file(config, section))),
         timeout_ns=config.arbiter.timeout_ms * NS_PER_MS,
         lease_ns=config.arbiter.solo_lease_ns,
+        strict=len(config.peer) > 1,
     )
 
 

@@ -112,9 +112,9 @@ def peer_settings(peer: PeerSection) -> PeerSettings:
     return PeerSettings(identity.node_id(peer.name), tuple(links))
 
 
-def group_net(config: Config, group: GroupSection) -> GroupNet:
-    """Return what the rules and routes of a group need to know."""
-    link = config.peer[0].link[0]
+def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
+    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to."""
+    link = config.peer[peer].link[0]
     assert link.remote is not None  # the first link is UDP: config.checks
     remote = ip_address(link.remote)
     v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)

@@ -107,6 +107,7 @@ class Frontend:
                     "ports": section.ports,
                     **{key: states[section.name][key] for key in ("role", "mode", "epoch", "synced")},
                     "owner": self.groups[section.name].owner(),
+                    "nodes": states[section.name]["nodes"],
                     "ownership": states[section.name].get("ownership"),
                 }
                 for section in config.group

@@ -22,6 +22,7 @@ from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intr
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.events import History
+from fttcp.runtime.nodes import nodes_shown
 from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
@@ -60,6 +61,13 @@ class _Stepped:
     in_step: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Mirrored:
+    """Another peer is the partner of this primary."""
+
+    peer: int
+
+
 class GroupRuntime:
     """Feeds the machine of one group and carries its commands out."""
 
@@ -70,12 +78,14 @@ class GroupRuntime:
         history: History,
         arbiter: ArbiterClient,
         shape_routes: Callable[[bool], None],
+        mirror_to: Callable[[int], None] = lambda peer: None,
         keep_maintenance: Callable[[int], None] = lambda count: None,
         keep_epoch: Callable[[int], None] = lambda epoch: None,
         keys: KeyRing | None = None,
     ) -> None:
-        """Called late: ``shape_routes(backup)`` after a change of role, ``keep_maintenance(count)`` to store
-        the count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``."""
+        """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
+        is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
+        count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
@@ -87,6 +97,9 @@ class GroupRuntime:
             arbiter, self.name, keep_epoch, self._answered, self._fail, self._epochs_not_kept
         )
         self._shape_routes = shape_routes
+        self._mirror_to = mirror_to
+        self.mirrored = 0
+        """Index of the peer that clients' packets are to be mirrored to while this node serves."""
         self._keep_maintenance = keep_maintenance
         self._paused = False
         self._loop = asyncio.get_running_loop()
@@ -97,11 +110,11 @@ class GroupRuntime:
         self._keys = keys
         self._peer_keys: dict[str, tuple[str, ...]] = {}
         self._granted = 0
-        self._late: list[do.Command | EngineEvent | _Moved | _Stepped] = []
+        self._late: list[do.Command | EngineEvent | _Moved | _Stepped | _Mirrored] = []
         self._restarting = False
         self._phase = machine.phase
         self._in_step = False
-        self._peer_error = ""
+        self._peer_errors: dict[int, str] = {}
         self._closed = False
 
     # ------------------------------------------------------------------ life
@@ -245,9 +258,9 @@ class GroupRuntime:
                     f"{settings.lease_ns / 1e6:g} ms: set the same [group.timing] on both"
                 )
         except WireError as error:
-            if str(error) != self._peer_error:
-                self._peer_error = str(error)
-                self.note("peer-misunderstood", "error", why=self._peer_error)
+            if str(error) != self._peer_errors.get(peer):
+                self._peer_errors[peer] = str(error)
+                self.note("peer-misunderstood", "error", why=str(error))
             return
         self._step(ev.PeerStated(body, peer))
 
@@ -266,6 +279,10 @@ class GroupRuntime:
         if machine.in_step is not self._in_step:
             self._in_step = machine.in_step
             self._late.append(_Stepped(self._peer().name, self._in_step))
+        partner = machine.partner
+        if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:
+            self.mirrored = partner.index  # while the session is offered: before anything depends on it
+            self._late.append(_Mirrored(partner.index))
         for command in commands:
             self._order(command)
         if self._late:
@@ -313,6 +330,8 @@ class GroupRuntime:
                     self.note("in-step", peer=peer)
                 case _Stepped(peer=peer):
                     self.note("out-of-step", "warning", peer=peer)
+                case _Mirrored(peer=peer):
+                    self._mirror_to(peer)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
                     self.note("takeover", "warning", cause=cause, epoch=epoch)
                 case do.ShapeRoutes(backup=backup):
@@ -394,13 +413,15 @@ class GroupRuntime:
             case EventKind.PEER_BODY | EventKind.GATE_OPEN | EventKind.ANNOUNCED | EventKind.TAKEOVER_DONE:
                 level = "debug"
             case EventKind.PEER_UP:
-                fields = {"boot": f"{event.value:016x}"}
+                fields = {"peer": self._name_of(event.peer), "boot": f"{event.value:016x}"}
             case EventKind.PEER_LOST | EventKind.PEER_SUSPECTED:
-                level, fields = "warning", {"silent_ms": event.value / NS_PER_MS}
+                level = "warning"
+                fields = {"peer": self._name_of(event.peer), "silent_ms": event.value / NS_PER_MS}
             case EventKind.LINK_UP:
-                fields = {"link": event.link}
+                fields = {"peer": self._name_of(event.peer), "link": event.link}
             case EventKind.LINK_LOST:
-                level, fields = "warning", {"link": event.link, "silent_ms": event.value / NS_PER_MS}
+                level, fields = "warning", {"peer": self._name_of(event.peer), "link": event.link}
+                fields["silent_ms"] = event.value / NS_PER_MS
             case EventKind.INTRUSION:
                 level, fields = (
                     "warning",
@@ -415,6 +436,9 @@ class GroupRuntime:
     def fenced(self) -> bool:
         """True when the group cannot go on in this daemon."""
         return self._closed or self.machine.phase is Phase.FENCED
+
+    def _name_of(self, peer: int) -> str:
+        return self.machine.settings.peers[peer]
 
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
@@ -440,7 +464,8 @@ class GroupRuntime:
             "reference": machine.view.reference,
             "paused": machine.paused,
             "maintenance": machine.maintenance,
-            "peer_maintenance": peer.said.maintenance if peer.said is not None else 0,
+            "peer_maintenance": min((p.said.maintenance for p in machine.view.peers if p.said), default=0),
+            "nodes": nodes_shown(machine, self.fenced),
             "failover_wanted": machine.failover_wanted,
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
@@ -455,7 +480,10 @@ class GroupRuntime:
     def _peer(self) -> Peer:
         """Return the peer that people are told of first: the partner, or the owner."""
         machine = self.machine
-        return machine.partner or machine.view.owner() or machine.view.peers[0]
+        partner, owner = machine.partner, machine.view.owner()
+        if partner is not None and (machine.session or owner is None):
+            return partner
+        return owner or machine.view.peers[0]
 
     def _keys_shown(self) -> dict[str, Any]:
         """Return which keys this node and the others believe, and send with."""

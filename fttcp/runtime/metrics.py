@@ -162,6 +162,12 @@ _GAUGES: Table = (
     ),
     ("ready", "1 while this node serves or could take over", (), lambda group: [((), is_ready(group))]),
     ("in_step", "1 while both nodes hold the protected connections", (), _flag("synced")),
+    (
+        "node_role",
+        "1 for the role in which this node sees each node of the group",
+        ("node", "role"),
+        lambda group: [((node["name"], node["role"]), 1) for node in group["nodes"]],
+    ),
     ("peer_alive", "1 while heartbeats of the peer come in", (), _flag("peer_alive")),
     ("epoch", "Rises with each change of ownership", (), _flag("epoch")),
     ("paused", "1 during maintenance", (), _flag("paused")),

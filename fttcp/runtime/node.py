@@ -27,7 +27,7 @@ from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
-from fttcp.datapath.rules import RulesError
+from fttcp.datapath.rules import GroupNet, RulesError
 from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.arbiters import arbiter_settings, change_keys
 from fttcp.runtime.assembly import (
@@ -123,8 +123,6 @@ class Node:
     # ------------------------------------------------------------------ up
 
     async def _start(self) -> None:
-        if len(self._config.peer) > 1:
-            raise NodeError("[[peer]]: the role machine of this release knows one peer only; list one")
         self._keys = keyfile.load(Path(self._config.node.key_file))
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
@@ -160,6 +158,7 @@ class Node:
             self._history,
             self._arbiter,
             lambda backup: self._shape_routes(name, backup),
+            lambda peer: self._spawn(self._mirror_to(name, peer)),
             lambda count: self._maintenance.save(name, count),
             epochs.save,
             keys,
@@ -287,7 +286,7 @@ class Node:
         await self._frontend.change(config)
         if plan.added:
             joined = [*config.group, *(old for old in self._config.group if old.name in plan.removed)]
-            await self._network.change([group_net(config, section) for section in joined])
+            await self._network.change([self._net(config, section) for section in joined])
             for section in config.group:
                 if section.name in plan.added:
                     await self._join(section, self._keys)
@@ -299,7 +298,7 @@ class Node:
             if name in self._groups:
                 await self._leave(name)
         if plan.removed:
-            await self._network.change([group_net(config, section) for section in config.group])
+            await self._network.change([self._net(config, section) for section in config.group])
 
     async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         try:
@@ -344,6 +343,19 @@ class Node:
     def _shape_routes(self, group: str, backup: bool) -> None:
         if group in self._groups:
             self._spawn(self._network.set_role_metrics(group, backup))
+
+    def _net(self, config: Config, section: GroupSection) -> GroupNet:
+        """Return the network side of a group, with the mirror to its present partner."""
+        group = self._groups.get(section.name)
+        return group_net(config, section, group.mirrored if group is not None else 0)
+
+    async def _mirror_to(self, name: str, peer: int) -> None:
+        """Lead a group's mirror to another peer; one of several moves that overlap comes last."""
+        group = self._groups.get(name)
+        section = next((one for one in self._config.group if one.name == name), None)
+        if group is not None and section is not None and group.mirrored == peer:
+            await self._network.mirror_to(group_net(self._config, section, peer))
+            group.note("mirror", peer=self._config.peer[peer].name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the loop's main work; a failure is logged, the node goes on."""

@@ -169,6 +169,10 @@ interface = "peer0"
 local = "10.78.0.1"
 remote = "10.78.0.3"
 remote_v6 = "fd78::3"
+[arbiter]
+kind = "witness"
+[arbiter.witness]
+addresses = ["10.79.0.30:7720"]
 [[group]]""",
         1,
     )
@@ -195,6 +199,16 @@ def test_several_peers_have_links_of_their_own(tmp_path: Path) -> None:
         ('remote = "10.78.0.3"', 'remote = "x"', "peer[1].link[0].remote: 'x' is not an IP address"),
         ('remote_v6 = "fd78::3"', "", "peer[1].link[0].remote_v6: group[0] has an IPv6 address"),
         ("[[peer.link]]", "[[link]]", "link: unknown key"),
+        (
+            'remote = "10.78.0.3"',
+            'remote = "10.78.0.2"',
+            "peer[1].link[0].remote: '10.78.0.2' is the address of another peer as well",
+        ),
+        (
+            'kind = "witness"\n[arbiter.witness]\naddresses = ["10.79.0.30:7720"]',
+            'kind = "none"',
+            "arbiter.kind: 'none' cannot keep 3 nodes apart: it serves a pair only",
+        ),
         (
             'local = "10.78.0.1"\nremote = "10.78.0.3"',
             'local = "10.78.0.9"\nremote = "10.78.0.3"',

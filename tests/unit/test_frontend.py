@@ -192,7 +192,7 @@ def group_state(**changes: Any) -> dict[str, Any]:
     return {
         "name": "web", "role": "primary", "mode": "paired", "epoch": 3, "peer": "beta", "peer_alive": True,
         "synced": True, "reference": True, "takeovers": [], "takeover_counts": {"peer-lost": 2},
-        "lease_ms_left": 20.0,
+        "lease_ms_left": 20.0, "nodes": [{"name": "beta", "role": "spare", "healthy": True}],
         "server": {"pid": 1, "healthy": True, "reason": "", "since": "", "checks": []},
     } | changes  # fmt: skip
 

@@ -70,6 +70,7 @@ def test_each_number_is_what_status_tells() -> None:
     told = samples(metrics_text(status(serving())))
     check = "check=web,group=web,kind=http"
     for line, value in {
+        "fttcp_node_role{group=web,node=beta,role=spare}": 1,
         f"fttcp_health_check_up{{{check}}}": 1,
         "fttcp_health_check_up{check=memory,group=web,kind=resource}": 0,
         "fttcp_health_check_up{check=late,group=web,kind=tcp}": 0,

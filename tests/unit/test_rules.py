@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.datapath.rules import GroupNet, RulesError, chains, missing_rules, removal, ruleset, saved_rules
+from fttcp.datapath.rules import (
+    GroupNet,
+    RulesError,
+    chains,
+    mirror_ruleset,
+    missing_rules,
+    removal,
+    ruleset,
+    saved_rules,
+)
 
 GROUP = GroupNet(
     name="web",
@@ -133,6 +142,24 @@ def test_missing_rules_are_named() -> None:
         ["*mangle", "-A INPUT -j FTT-web-in", "-A FTT-web-in -j RETURN", "-A OUTPUT -j FTT-web-out"]
     )
     assert missing_rules(GROUP, 4, saved) == ["PREROUTING -> FTT-web-tee", "OUTPUT -> FTT-web-out"]
+
+
+def test_the_mirror_moves_alone_and_at_once() -> None:
+    moved = replace(GROUP, mirror_gateway4=ip_address("10.78.0.3"))
+    assert mirror_ruleset(moved, 4) == (
+        "*mangle\n"
+        ":FTT-web-tee - [0:0]\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
+        "COMMIT\n"
+    )
+
+
+def test_a_mirror_that_leads_to_another_peer_is_missed() -> None:
+    saved = ruleset(GROUP, 4)[0].replace("-I ", "-A ")
+    assert missing_rules(GROUP, 4, saved) == []
+    moved = replace(GROUP, mirror_gateway4=ip_address("10.78.0.3"))
+    assert missing_rules(moved, 4, saved) == ["FTT-web-tee --gateway 10.78.0.3"]
 
 
 def test_a_tcp_group_without_mirror_gateway_is_refused() -> None:

@@ -83,11 +83,12 @@ def make(path: Path, lease_ms: float = 1000, events: Events | None = None) -> Wi
 
 
 def client(
-    link: Wire, node: str, timeout_ms: int = 500, key: bytes = KEY, cluster: str = "lab", lease_ms: int = 1000
-) -> WitnessClient:
+    link: Wire, node: str, timeout_ms: int = 500, key: bytes = KEY, cluster: str = "lab",
+    lease_ms: int = 1000, strict: bool = False,
+) -> WitnessClient:  # fmt: skip
     endpoints = [("192.0.2.1", 1)]
     settings = WitnessSettings(
-        cluster, node, endpoints, Keys(KeyRing((key,))), timeout_ms * MS, lease_ms * MS
+        cluster, node, endpoints, Keys(KeyRing((key,))), timeout_ms * MS, lease_ms * MS, strict
     )
     made = WitnessClient(settings)
     made._transports[4] = Transport(link, made)
@@ -341,3 +342,17 @@ def test_a_data_file_is_never_replaced_and_never_shared(tmp_path: Path) -> None:
     empty.touch()
     with pytest.raises(StoreError, match="not a witness's data file"):
         Store(empty)
+
+
+def test_with_more_than_two_nodes_a_witness_with_a_shorter_lease_is_not_used(tmp_path: Path) -> None:
+    async def story(path: Path) -> None:
+        link = Wire(make(path, lease_ms=1000))
+        good, bad = (client(link, "alpha", lease_ms=ms, strict=True) for ms in (1000, 1500))
+        assert (await good.propose("web", None, ALPHA1)).outcome is Outcome.WON
+        assert await bad.inquire("web") == Answer(Outcome.UNREACHABLE)
+        assert not await bad.check() and bad.describe()["reachable"] is False
+        assert "lease_ms is 1000, this node counts with 1500" in bad.describe()["last_error"]
+        link.witness = make(tmp_path / "other.db", lease_ms=2000)
+        assert await bad.check() and (await bad.inquire("web")).outcome is Outcome.WON
+
+    run(story, tmp_path / "w.db")

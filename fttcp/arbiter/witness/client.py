@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+from fttcp.arbiter.base import ArbiterError
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import WitnessSettings
 from fttcp.core.ownership import Answer, Outcome, Record
@@ -60,7 +61,8 @@ class WitnessClient:
 
     async def open(self, watch: bool = True) -> WitnessClient:
         """Open the sockets, and with ``watch`` look every other second whether the witness is there: an
-        arbiter that is lost while nothing is asked of it must be noticed. Raises OSError."""
+        arbiter that is lost while nothing is asked of it must be noticed. Raises OSError; ArbiterError if the
+        witness answers and is not to be used."""
         loop = asyncio.get_running_loop()
         for version in {ip_address(host).version for host, _ in self._endpoints}:
             family = socket.AF_INET if version == 4 else socket.AF_INET6
@@ -69,6 +71,9 @@ class WitnessClient:
                 lambda: _Receiver(self), local_addr=local, family=family
             )
             self._transports[version] = transport
+        if self._settings.strict and not await self.check() and self._unfit():
+            await self.close()
+            raise ArbiterError(self._unfit())
         if watch:
             self._pinging = loop.create_task(self._keep_pinging())
         return self
@@ -87,10 +92,7 @@ class WitnessClient:
 
     async def check(self) -> bool:
         """See ``ArbiterClient``; the next request then needs one round trip only."""
-        got = await self._call(Kind.PING)
-        if got is not None:
-            self._lease_ns = got[0].lease_ns
-        return got is not None
+        return await self._call(Kind.PING) is not None and not self._unfit()
 
     async def status(self) -> Status | None:
         """Return what the witness says about itself and this cluster's registers; None without answer."""
@@ -131,9 +133,20 @@ class WitnessClient:
             f"{self._settings.lease_ns / 1e6:g}: set arbiter.lease_ms to the witness's"
         )
 
+    def _unfit(self) -> str:
+        """Return why this witness must not be used, or ''."""
+        wanted_ns = self._settings.lease_ns
+        if not self._settings.strict or (self._lease_ns or wanted_ns) >= wanted_ns:
+            return ""
+        return f"{self._mismatch()}: with more than two nodes a shorter one is not safe"
+
     # ------------------------------------------------------------------ asking
 
     async def _ask(self, kind: Kind, **fields: Any) -> Answer:
+        if self._settings.strict and self._lease_ns is None:
+            await self.check()
+        if self._unfit() or (self._settings.strict and self._lease_ns is None):
+            return Answer(Outcome.UNREACHABLE)
         got = await self._call(kind, **fields)
         if got is None:
             return Answer(Outcome.UNREACHABLE)
@@ -151,8 +164,7 @@ class WitnessClient:
                     self._transmit(call)
                     await asyncio.wait({call.done}, timeout=retry_s)
                     if call.done.done():
-                        self._reach.answered("the witness answers")
-                        return call.done.result()
+                        return self._answered(kind, *call.done.result())
                     retry_s = min(2 * retry_s, _LAST_RETRY_S)
         except TimeoutError:
             self._reach.failed(self._silence())
@@ -161,6 +173,16 @@ class WitnessClient:
             call.done.cancel()
             for counter in call.sent:
                 self._calls.pop(counter, None)
+
+    def _answered(self, kind: Kind, reply: Reply, sent_ns: int) -> tuple[Reply, int]:
+        """Note that there was an answer, and what it tells of the witness."""
+        if kind is Kind.PING:
+            self._lease_ns = reply.lease_ns
+        if unfit := self._unfit():
+            self._reach.failed(unfit)
+        else:
+            self._reach.answered("the witness answers")
+        return reply, sent_ns
 
     def _silence(self) -> str:
         """Say why there may be no answer."""

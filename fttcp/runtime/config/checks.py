@@ -45,6 +45,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         for i, link in enumerate(_entries(peer.link) if peer is not HOLE else []):
             yield partial(_check_link, link, f"{prefix}link[{i}]", errors)
     yield partial(_check_between_peers, config, errors)
+    yield partial(_check_majority, config, errors)
     if config.reference is not None:
         yield partial(check_reference, config, config.reference, errors)
     for of_arbiter in ARBITER_CHECKS:
@@ -85,6 +86,10 @@ def _check_between_peers(config: Config, errors: list[str]) -> None:
     for i, peer in enumerate(config.peer):
         if peer.name in [other.name for other in config.peer[:i]]:
             errors.append(f"peer[{i}].name: {peer.name!r} is the name of another peer as well")
+        if peer.link[0].remote in [other.link[0].remote for other in config.peer[:i]]:
+            errors.append(
+                f"peer[{i}].link[0].remote: {peer.link[0].remote!r} is the address of another peer as well"
+            )
         if peer.link[0].local != config.peer[0].link[0].local:
             errors.append(
                 f"peer[{i}].link[0].local: {peer.link[0].local!r} is not that of peer[0], "
@@ -101,6 +106,15 @@ def _check_between_peers(config: Config, errors: list[str]) -> None:
         errors.append(
             f"{lines.popitem()[1]}.device: a serial line carries the heartbeats of one group, and there are "
             f"{len(config.group)} (allowed: one [[group]])"
+        )
+
+
+def _check_majority(config: Config, errors: list[str]) -> None:
+    """Two nodes can agree without a third party; of more, two could hear each other and a third serve."""
+    if len(config.peer) > 1 and config.arbiter.kind == "none":
+        errors.append(
+            f"arbiter.kind: 'none' cannot keep {len(config.peer) + 1} nodes apart: it serves a pair only, "
+            f"and there are {len(config.peer)} peers (allowed: witness, etcd; or one peer)"
         )
 
 
