@@ -11,7 +11,7 @@ from typing import Any
 CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
 MEMLOCK_MIN = 256 << 20  # bytes; more than the daemon has ever needed
 _BETTER_ARBITER = "run a witness on a third host, or use etcd: docs/arbiters.md"
-CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK = 12, 13, 14
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_SYS_NICE = 12, 13, 14, 23
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
 
 Address = IPv4Address | IPv6Address
@@ -81,8 +81,6 @@ class Site:
     ethernet: frozenset[str]
     serial: Mapping[str, str]
     service_addresses: frozenset[Address]
-    key_file: str
-    key_mode: int | None
     default_interfaces: frozenset[str]
     interfaces: Mapping[str, Interface]
     arbiter: Mapping[str, Any]
@@ -113,6 +111,16 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         "kernel: CONFIG_NETFILTER_XT_TARGET_CT; without it, drop no packets for being INVALID",
         Status.WARN,
     ),
+    "matches": (
+        "telling packets of the service from others (mark, multiport, socket)",
+        "kernel: CONFIG_NETFILTER_XT_MATCH_MARK, _MULTIPORT, _SOCKET, CONFIG_NF_SOCKET_IPV4",
+        Status.FAIL,
+    ),
+    "packet queues": (
+        "handing packets to the engine",
+        "kernel: CONFIG_NETFILTER_NETLINK_QUEUE (modprobe nfnetlink_queue)",
+        Status.FAIL,
+    ),
     "statistic": ("packet loss in the lab", "kernel: CONFIG_NETFILTER_XT_MATCH_STATISTIC", Status.WARN),
     "route metrics": (
         "a backup that acknowledges at once (quickack, rto_min)",
@@ -138,6 +146,11 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         "heartbeats in time on a busy machine",
         "run as root, or allow it: LimitRTPRIO=50 in the unit; in a container: --cap-add SYS_NICE",
         Status.WARN,
+    ),
+    "health of servers": (
+        "seeing which process listens, and what waits in its sockets",
+        "kernel: CONFIG_INET_DIAG, CONFIG_INET_UDP_DIAG",
+        Status.FAIL,
     ),
     "native core": ("everything", "make build (libmnl-dev and libsodium-dev must be there)", Status.FAIL),
 }
@@ -179,7 +192,6 @@ def check_site(site: Site) -> Iterator[Check]:
     yield check_mtu(site)
     yield check_reverse_path(site)
     yield check_default_route(site)
-    yield check_key(site)
     yield from check_arbiter(site.arbiter)
 
 
@@ -234,7 +246,16 @@ def check_capabilities(machine: Machine) -> Check:
             f"without {' and '.join(lacking)}",
             "run as root, or as the systemd unit does",
         )
-    return Check("capabilities", Status.OK, " and ".join(needed))
+    wished = {"CAP_IPC_LOCK": CAP_IPC_LOCK, "CAP_SYS_NICE": CAP_SYS_NICE}
+    missed = [name for name, bit in wished.items() if not machine.capabilities >> bit & 1]
+    if missed:
+        return Check(
+            "capabilities",
+            Status.WARN,
+            f"without {' and '.join(missed)}: heartbeats may be late on a busy machine",
+            "run as root, or as the systemd unit does",
+        )
+    return Check("capabilities", Status.OK, ", ".join([*needed, *wished]))
 
 
 def check_trial(trial: Trial, purpose: str, todo: str, without: Status) -> Check:
@@ -368,15 +389,3 @@ def check_default_route(site: Site) -> Check:
     return Check(
         "default route", Status.OK, f"over {site.service_interface}" if site.default_interfaces else "none"
     )
-
-
-def check_key(site: Site) -> Check:
-    """The pair's shared key."""
-    if site.key_mode is None:
-        return Check("key", Status.FAIL, f"{site.key_file} does not exist", f"fttcp keygen {site.key_file}")
-    if site.key_mode & 0o077:
-        seen = f"{site.key_file} has mode {site.key_mode:04o}: others can read it"
-        return Check(
-            "key", Status.FAIL, seen, f"chmod 600 {site.key_file}, and make a new key for both nodes"
-        )
-    return Check("key", Status.OK, site.key_file)

@@ -22,6 +22,8 @@ import click
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
 from fttcp.cli.client import load_config
 from fttcp.cli.failure import CommandError
+from fttcp.cli.host_checks import check_host
+from fttcp.cli.host_facts import see_host
 from fttcp.runtime.arbiters import examine
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
@@ -46,6 +48,10 @@ except ConnectionError:
     raise SystemExit
 raise SystemExit("the kernel keeps it")
 """
+_PACKET_QUEUE = (
+    "from netfilterqueue import NetfilterQueue as Q; q = Q(); q.bind(7, lambda p: None); q.unbind()"
+)
+_SOCK_DIAG = "from fttcp.health.sockets import Sockets; s = Sockets(); s.listeners(); s.close()"
 # What is tried in a network namespace of its own: name -> command.
 _IN_NAMESPACE: dict[str, list[str]] = {
     "network namespace": ["true"],
@@ -55,6 +61,13 @@ _IN_NAMESPACE: dict[str, list[str]] = {
     "TEE (IPv4)": ["sh", "-c", "iptables -t mangle -A PREROUTING -j TEE --gateway 192.0.2.1"],
     "TEE (IPv6)": ["sh", "-c", "ip6tables -t mangle -A PREROUTING -j TEE --gateway 2001:db8::1"],
     "CT --notrack": ["sh", "-c", "iptables -t raw -A PREROUTING -j CT --notrack"],
+    "matches": [
+        "sh",
+        "-c",
+        "iptables -t mangle -A INPUT -m mark --mark 1 -m socket -j RETURN && "
+        "iptables -t mangle -A INPUT -p tcp -m multiport --dports 80,81 -j RETURN",
+    ],
+    "packet queues": [sys.executable, "-c", _PACKET_QUEUE],
     "statistic": ["sh", "-c", "iptables -A INPUT -m statistic --mode random --probability 0.01 -j DROP"],
     "route metrics": [
         "sh",
@@ -73,6 +86,7 @@ _IN_NAMESPACE: dict[str, list[str]] = {
 # What is tried as it is: it changes nothing but itself.
 _AS_IT_IS: dict[str, list[str]] = {
     "real-time priority": ["chrt", "--fifo", "50", "true"],
+    "health of servers": [sys.executable, "-c", _SOCK_DIAG],
     "native core": [sys.executable, "-c", "import fttcp._ftt"],
 }
 
@@ -82,15 +96,17 @@ _AS_IT_IS: dict[str, list[str]] = {
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Check the interfaces and addresses that this configuration names, too.",
+    help="Check what this configuration names, too: interfaces, addresses, servers, units, programs, files.",
 )
 def doctor(as_json: bool, config: Path | None) -> None:
     """Say what this machine has, what is missing, and what to do.
 
     The exit status is 0 when nothing fails."""
-    findings = list(check_machine(see_machine()))
+    machine = see_machine()
+    findings = list(check_machine(machine))
     if config is not None:
         findings += check_site(see_site(config))
+        findings += check_host(see_host(load_config(config), machine.capabilities))
     failed = any(finding.status is Status.FAIL for finding in findings)
     if as_json:
         click.echo(
@@ -131,7 +147,6 @@ def see_machine() -> Machine:
 def see_site(path: Path) -> Site:
     """Looks at what a configuration names. Raises ConfigurationError when it is wrong."""
     config = load_config(path)
-    key_file = Path(config.node.key_file)
     links = [link for peer in config.peer for link in peer.link]
     return Site(
         service_interface=config.node.service_interface,
@@ -149,8 +164,6 @@ def see_site(path: Path) -> Site:
         ),
         serial={link.device: _serial_trouble(link.device) for link in links if link.device is not None},
         service_addresses=frozenset(ip_address(text) for group in config.group for text in group.addresses),
-        key_file=str(key_file),
-        key_mode=key_file.stat().st_mode & 0o7777 if key_file.exists() else None,
         default_interfaces=frozenset(
             route["dev"]
             for family in ("-4", "-6")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from fttcp.cli import doctor as doctor_module
 from fttcp.cli.checks import (
+    CAP_SYS_NICE,
     Interface,
     Machine,
     Site,
@@ -40,8 +41,6 @@ SITE = Site(
     ethernet=frozenset({"peer0"}),
     serial={"/dev/ttyS0": ""},
     service_addresses=frozenset({SERVICE4}),
-    key_file="/etc/fttcp/key",
-    key_mode=0o600,
     default_interfaces=frozenset({"svc0"}),
     interfaces={
         "lo": Interface(65536, True, False, 0, frozenset({SERVICE4})),
@@ -136,6 +135,8 @@ def test_limits_of_the_machine() -> None:
         "capabilities": Status.FAIL,
         "locked memory": Status.WARN,
     }
+    nice = MACHINE.capabilities & ~(1 << CAP_SYS_NICE)
+    assert machine_status(replace(MACHINE, capabilities=nice))["capabilities"] is Status.WARN
     assert machine_status(replace(MACHINE, capabilities=0, memlock=-1))["locked memory"] is Status.OK
     assert machine_status(replace(MACHINE, clock_source="hpet"))["clock source"] is Status.WARN
     assert machine_status(replace(MACHINE, bridge_calls_iptables=True))["bridges"] is Status.WARN
@@ -164,8 +165,6 @@ def test_faults_of_the_site() -> None:
     assert having(svc0=replace(svc0, carrier=False))["interface svc0"] is Status.WARN
     assert site_status(replace(SITE, peer_interface="peer9"))["interface peer9"] is Status.FAIL
     assert site_status(replace(SITE, default_interfaces=frozenset({"eth2"})))["default route"] is Status.WARN
-    assert site_status(replace(SITE, key_mode=0o644))["key"] is Status.FAIL
-    assert site_status(replace(SITE, key_mode=None))["key"] is Status.FAIL
 
 
 def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
@@ -173,7 +172,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
         name: Trial(name, "missing") for name in (*doctor_module._IN_NAMESPACE, *doctor_module._AS_IT_IS)
     }
     machine = replace(MACHINE, capabilities=0, clock_source="hpet", bridge_calls_iptables=True, trials=trials)
-    site = replace(SITE, key_mode=None, interfaces={}, default_interfaces=frozenset({"eth2"}))
+    site = replace(SITE, interfaces={}, default_interfaces=frozenset({"eth2"}))
     findings = [*check_machine(machine), *check_site(site)]
     assert all(finding.todo for finding in findings if finding.status is not Status.OK)
     assert {finding.name for finding in findings} >= set(trials)

@@ -1,0 +1,174 @@
+"""Looks at servers, units, files and limits of this host, for `fttcp doctor`. Changes nothing."""
+
+from __future__ import annotations
+
+import pwd
+import resource
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit
+from fttcp.runtime.config import Config, GroupSection
+
+_TIMEOUT_S = 5
+_CAP_SYS_NICE = 23
+_OUR_UNIT = "fttcp.service"
+
+
+def see_host(config: Config, capabilities: int) -> Host:
+    """Return the facts. ``capabilities``: the effective ones, a bit mask."""
+    groups = config.group
+    interfaces = (config.node.service_interface, config.node.peer_interface)
+    allowed = capabilities >> _CAP_SYS_NICE & 1
+    limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    v6 = any(":" in address for group in groups for address in group.addresses)
+    return Host(
+        units=tuple(_unit(group, group.unit) for group in groups if group.unit is not None),
+        pid_files=tuple(_pid_file(group, group.pid_file) for group in groups if group.pid_file is not None),
+        programs=tuple(_programs(config)),
+        secrets=tuple(_secrets(config)),
+        times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
+        file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
+        rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
+        rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
+        guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),
+        connections=_number("/proc/sys/net/netfilter/nf_conntrack_count", 0),
+        connections_most=_number("/proc/sys/net/netfilter/nf_conntrack_max", 0),
+        large_receive=tuple(name for name in dict.fromkeys(interfaces) if _large_receive(name)),
+        without_ipv6=tuple(
+            name
+            for name in dict.fromkeys(("lo", *interfaces))
+            if v6 and _number(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", 0)
+        ),
+    )
+
+
+def _number(path: str, otherwise: int) -> int:
+    try:
+        return int(Path(path).read_text())
+    except FileNotFoundError:
+        return otherwise
+
+
+def _asked(command: list[str]) -> tuple[str, str]:
+    """Run a program; return what it says, and why it failed ('' if not)."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    except FileNotFoundError:
+        return "", f"there is no {command[0]} on this host"
+    except subprocess.TimeoutExpired:
+        return "", f"{command[0]} did not answer within {_TIMEOUT_S} s"
+    said = done.stderr.strip().splitlines()
+    return done.stdout, "" if done.returncode == 0 else (said or [f"status {done.returncode}"])[0]
+
+
+def _properties(unit: str) -> tuple[dict[str, str], str]:
+    wanted = "LoadState,ActiveState,UnitFileState,MainPID,User"
+    shown, error = _asked(["systemctl", "show", f"--property={wanted}", "--", unit])
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line), error
+
+
+def _unit(group: GroupSection, name: str) -> Unit:
+    found, error = _properties(name)
+    return Unit(
+        group=group.name,
+        name=name,
+        error=error,
+        load=found.get("LoadState", ""),
+        active=found.get("ActiveState", ""),
+        enabled=found.get("UnitFileState", ""),
+        main_pid=int(found.get("MainPID") or 0),
+        restarted_by=group.restart.watched_command,
+    )
+
+
+def _pid_file(group: GroupSection, path: str) -> PidFile:
+    try:
+        text = Path(path).read_text(encoding="ascii").strip()
+        alive = text.isdecimal() and Path(f"/proc/{text}").exists()
+        trouble = "" if alive else f"{text[:40]!r} is no process that lives"
+    except (OSError, UnicodeDecodeError) as error:
+        trouble = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return PidFile(group.name, path, trouble, group.restart.watched_command)
+
+
+def _commands(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield each command line, with the key that it stands under."""
+    if config.node.notify.command is not None:
+        yield "node.notify.command", shlex.quote(config.node.notify.command)
+    for group in config.group:
+        here = f"group.{group.name}"
+        for command in group.all_commands:
+            yield f"{here}.command", command
+        hooks, watched = group.hooks, group.restart.watched_command
+        for key in ("before_start", "after_stop", "on_takeover", "on_demotion"):
+            if (hook := getattr(hooks, key)) is not None:
+                yield f"{here}.hooks.{key}", hook
+        if watched is not None:
+            yield f"{here}.restart.watched_command", watched
+        for probe in group.health.probe:
+            if probe.command is not None:
+                yield f"{here}.health.probe.command", probe.command
+
+
+def _programs(config: Config) -> Iterator[Program]:
+    for key, line in _commands(config):
+        name = shlex.split(line)[0]
+        found = shutil.which(name)
+        if found is not None:
+            trouble = ""
+        elif Path(name).exists():
+            trouble = f"{name} cannot be executed: it has no permission for that"
+        else:
+            trouble = f"there is no {name}" + ("" if "/" in name else " on the path")
+        yield Program(key, name, trouble)
+
+
+def _secrets(config: Config) -> Iterator[Secret]:
+    reader = _properties(_OUR_UNIT)[0]
+    user = reader.get("User") if reader.get("LoadState") == "loaded" else None
+    yield _secret("key", config.node.key_file, user)
+    witness, etcd = config.arbiter.witness, config.arbiter.etcd
+    if config.arbiter.kind == "witness" and witness is not None and witness.key_file is not None:
+        yield _secret("witness's key", witness.key_file, user)
+    if config.arbiter.kind == "etcd" and etcd is not None:
+        for name, path in (("etcd's password", etcd.password_file), ("etcd's TLS key", etcd.key_file)):
+            if path is not None:
+                yield _secret(name, path, user)
+
+
+def _secret(key: str, path: str, user: str | None) -> Secret:
+    try:
+        found, directory = Path(path).stat(), Path(path).resolve().parent.stat()
+    except OSError:
+        return Secret(key, path, None)
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    return Secret(key, path, found.st_mode & 0o7777, directory.st_mode & 0o7777, owner, user or None)
+
+
+def _file_system(directory: Path) -> str:
+    """Return the kind of file system that a directory is on, or will be on when it is made."""
+    path = directory.resolve()
+    while not path.exists():
+        path = path.parent
+    best, kind = "", ""
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        _, place, shown, *_ = line.split()
+        place = place.replace("\\040", " ")
+        if (path == Path(place) or Path(place) in path.parents) and len(place) >= len(best):
+            best, kind = place, shown
+    return kind
+
+
+def _large_receive(interface: str) -> bool:
+    shown, _ = _asked(["ethtool", "--show-features", interface])
+    return any(
+        line.split(":")[0].strip() == "large-receive-offload" and ": on" in line
+        for line in shown.splitlines()
+    )

@@ -1,0 +1,148 @@
+"""What the doctor makes of servers, units, files and limits; and that it sees them as they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.cli.checks import Check, Status
+from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit, check_host
+from fttcp.cli.host_facts import see_host
+from fttcp.runtime.config import load
+from tests.unit.test_config import GOOD
+
+UNIT = Unit("web", "nginx.service", "", "loaded", "active", "enabled", 4711, "systemctl restart nginx")
+PID_FILE = PidFile("mail", "/run/mail.pid", "", "/usr/bin/restart-mail")
+PROGRAM = Program("group.web.command", "nginx", "")
+SECRET = Secret("key", "/etc/fttcp/key", 0o600, 0o755, "fttcp", "fttcp")
+HOST = Host(
+    units=(UNIT,),
+    pid_files=(PID_FILE,),
+    programs=(PROGRAM,),
+    secrets=(SECRET,),
+    times=(Times("web", 20, 100),),
+    file_systems={"/var/lib/fttcp": "ext4"},
+    rt_runtime_us=950000,
+    rt_limit=None,
+    guest=True,
+    connections=10,
+    connections_most=1000,
+    large_receive=(),
+    without_ipv6=(),
+)
+
+
+def findings(host: Host) -> dict[str, Check]:
+    return {check.name: check for check in check_host(host)}
+
+
+def test_a_good_host_passes() -> None:
+    assert {check.status for check in check_host(HOST)} == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "status", "todo"),
+    [
+        ({"units": (replace(UNIT, error="there is no systemctl on this host"),)}, "unit nginx.service",
+         Status.FAIL, "command or a pid_file"),
+        ({"units": (replace(UNIT, load="not-found"),)}, "unit nginx.service", Status.FAIL, "list-units"),
+        ({"units": (replace(UNIT, active="failed"),)}, "unit nginx.service", Status.WARN, "enable --now"),
+        ({"units": (replace(UNIT, main_pid=0),)}, "unit nginx.service", Status.FAIL, "pid_file"),
+        ({"units": (replace(UNIT, enabled="disabled"),)}, "unit nginx.service", Status.WARN, "enable nginx"),
+        ({"units": (replace(UNIT, restarted_by=None),)}, "restart of web", Status.WARN, "watched_command"),
+        ({"pid_files": (replace(PID_FILE, trouble="no"),)}, "pid file /run/mail.pid", Status.WARN, "mail"),
+        ({"pid_files": (replace(PID_FILE, restarted_by=None),)}, "restart of mail", Status.WARN, "watched"),
+        ({"programs": (replace(PROGRAM, trouble="there is none"),)}, "program nginx", Status.FAIL,
+         "group.web.command"),
+        ({"secrets": (replace(SECRET, mode=None),)}, "key", Status.FAIL, "fttcp keygen /etc/fttcp/key"),
+        ({"secrets": (replace(SECRET, mode=0o640),)}, "key", Status.FAIL, "chmod 600"),
+        ({"secrets": (replace(SECRET, directory_mode=0o777),)}, "key", Status.FAIL, "chmod go-w /etc/fttcp"),
+        ({"secrets": (replace(SECRET, owner="root"),)}, "key", Status.FAIL, "chown fttcp"),
+        ({"file_systems": {"/run/x": "tmpfs"}}, "directory /run/x", Status.FAIL, "disk"),
+        ({"rt_runtime_us": 0}, "real-time limits", Status.WARN, "sched_rt_runtime_us"),
+        ({"rt_limit": 10}, "real-time limits", Status.WARN, "LimitRTPRIO=20"),
+        ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),
+        ({"connections": 900}, "conntrack", Status.WARN, "nf_conntrack_max=2000"),
+        ({"large_receive": ("eth0",)}, "offload eth0", Status.WARN, "lro off"),
+        ({"without_ipv6": ("eth0",)}, "IPv6 eth0", Status.FAIL, "disable_ipv6=0"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_found_and_says_what_to_do(
+    changes: dict[str, Any], name: str, status: Status, todo: str
+) -> None:
+    found = findings(replace(HOST, **changes))
+    assert found[name].status is status and todo in found[name].todo
+    assert [check.name for check in found.values() if check.status is not Status.OK] == [name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"secrets": (replace(SECRET, directory_mode=0o1777),)}, "key"),
+        ({"secrets": (replace(SECRET, owner="root", reader=None),)}, "key"),
+        ({"times": (Times("web", 0, 100),), "rt_limit": 0, "rt_runtime_us": 0}, "real-time limits"),
+        ({"times": (Times("web", 20, 20),), "guest": False}, "real-time limits"),
+        ({"connections_most": 0, "connections": 0}, "conntrack"),
+    ],
+)
+def test_what_looks_like_a_fault_and_is_none(changes: dict[str, Any], name: str) -> None:
+    found = findings(replace(HOST, **changes))
+    assert {check.status for check in found.values()} == {Status.OK} and name in found
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$5$4" in
+*fttcp.service*) echo LoadState=loaded; echo User=nobody ;;
+*nginx*) printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\nMainPID=%s\\n' $PPID ;;
+*) echo LoadState=not-found; echo ActiveState=inactive; echo MainPID=0 ;;
+esac
+"""
+
+
+def test_a_configuration_is_looked_at_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "systemctl").write_text(SYSTEMCTL)
+    (tools / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    key, pid = tmp_path / "key", tmp_path / "pid"
+    key.touch(mode=0o600)
+    pid.write_text(f"{os.getpid()}\n")
+    (tmp_path / "plain").write_text("not a program")
+    config = tmp_path / "node.toml"
+    text = GOOD.replace("/etc/fttcp/key", str(key))
+    text = text.replace("[peer]", f'state_dir = "{tmp_path}"\n[peer]', 1)
+    groups = (
+        (
+            "unit",
+            "nginx.service",
+            '[group.hooks]\non_takeover = "sh -c true"\nbefore_start = "/nowhere/hook"',
+        ),
+        ("unit", "nothing.service", ""),
+        ("pid_file", str(pid), '[group.restart]\nwatched_command = "restart-it now"'),
+        ("command", f"{tmp_path}/plain --option", ""),
+    )
+    for number, (kind, value, more) in enumerate(groups):
+        text += (
+            f'[[group]]\nname = "g{number}"\naddresses = ["10.77.0.{110 + number}"]\nports = ["80/tcp"]\n'
+            f'channel_port = {7800 + 20 * number}\nqueue = {7800 + 40 * number}\n{kind} = "{value}"\n{more}\n'
+        )
+    config.write_text(text)
+    host = see_host(load(config), capabilities=0)
+    nginx, nothing = host.units
+    assert (nginx.load, nginx.active, nginx.main_pid) == ("loaded", "active", os.getpid())
+    assert nothing.load == "not-found"
+    assert host.pid_files[0].trouble == "" and host.pid_files[0].restarted_by == "restart-it now"
+    troubles = {program.key: program.trouble for program in host.programs}
+    assert troubles["group.g0.hooks.on_takeover"] == ""
+    assert "/nowhere/hook" in troubles["group.g0.hooks.before_start"]
+    assert "on the path" in troubles["group.g2.restart.watched_command"]
+    assert "cannot be executed" in troubles["group.g3.command"]
+    (secret,) = host.secrets
+    assert (secret.mode, secret.reader) == (0o600, "nobody") and secret.owner
+    assert set(host.file_systems) == {str(tmp_path)} and host.file_systems[str(tmp_path)]
+    assert host.rt_limit is not None or os.geteuid() == 0
