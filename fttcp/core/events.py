@@ -138,6 +138,14 @@ class MaintenanceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The configuration has changed; fields as in ``Settings``. What all nodes must agree in cannot."""
+
+    priority: int
+    startup_wait_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The daemon is to stop: hand over if that is possible, then finish."""
 
@@ -165,6 +173,7 @@ Event = (
     | SwitchoverRequested
     | FailoverRequested
     | MaintenanceChanged
+    | Reconfigured
     | StopRequested
     | DeadlineReached
 )

@@ -176,6 +176,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._absorb_failover(now_ns)
             case ev.MaintenanceChanged(count=count):
                 self._absorb_maintenance(count)
+            case ev.Reconfigured(priority=priority, startup_wait_ns=startup_wait_ns):
+                self.settings = replace(self.settings, priority=priority, startup_wait_ns=startup_wait_ns)
             case ev.StopRequested():
                 view.stopping = True
 

@@ -6,12 +6,13 @@ The flows of a group, the packets that wait, and the carrying out of what the C 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, deque
 from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineSettings, EventKind, Protection, Reason
+from fttcp.datapath.base import TUNABLE, EngineSettings, EventKind, Protection, Reason
 from fttcp.datapath.compare import ahead
 from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
 
@@ -46,10 +47,16 @@ class FlowActions:
         self._shift = ffi.new("struct ftt_shift *")
         self._shift.on = settings.service_iss is not None or settings.service_ts is not None
         self._shift.iss, self._shift.ts = settings.service_iss or 0, settings.service_ts or 0
-        self._limits = ffi.new(
-            "struct ftt_limits *",
-            [settings.detach_after_ns, settings.end_grace_ns, settings.open_timeout_ns],
-        )
+        self._limits = ffi.new("struct ftt_limits *")
+        self.tune(settings)
+
+    def tune(self, settings: EngineSettings) -> None:
+        """Use other times and bounds from now on."""
+        now = {name: getattr(settings, name) for name in TUNABLE}
+        self._settings = dataclasses.replace(self._settings, **now)
+        limits = self._limits
+        limits.detach_after_ns, limits.end_grace_ns = settings.detach_after_ns, settings.end_grace_ns
+        limits.open_timeout_ns = settings.open_timeout_ns
 
     @property
     def emits(self) -> bool:

@@ -111,6 +111,13 @@ class EngineEvent:
     peer: int = 0
 
 
+TUNABLE = (
+    *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
+    *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained", "detach_divergent"),
+)
+"""The settings that ``Engine.tune`` changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     """A snapshot of an engine, fields as in struct ftt_status. ``peer_alive`` has a bit for each peer; the
@@ -165,6 +172,9 @@ class Engine(Protocol):
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe these keys from now on, and send with the one that is marked."""
+
+    def tune(self, settings: EngineSettings) -> None:
+        """Use the times and bounds of ``settings`` from now on; which: see ftt_engine_tune()."""
 
     def publish(self, body: bytes, grant_to: int) -> None:
         """See ftt_beat_publish(): ``grant_to`` has a bit for each peer."""

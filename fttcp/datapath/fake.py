@@ -106,6 +106,10 @@ class FakeEngine:
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
+    def tune(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.orders.append(("tune",))
+
     def set_keys(self, keys: KeyRing) -> None:
         self.keys = keys
         self.orders.append(("set_keys", keys.ids()))

@@ -42,6 +42,12 @@ class Intake:
         self._number = 0
         self._order = itertools.count()
 
+    def tune(self, settings: EngineSettings) -> None:
+        """Use other times and bounds from now on."""
+        self._max_delayed = settings.max_held_total
+        self.udp.idle_ns = settings.udp_idle_timeout_ns
+        self.flows.tune(settings)
+
     def arrived(self, direction: Direction, waiting: Waiting, data: bytes, now_ns: int) -> None:
         """A packet came from a queue: show it to the experiment, and decide."""
         inward = direction is Direction.FROM_CLIENT

@@ -169,6 +169,10 @@ class NfqueueEngine:
         if lib.ftt_engine_set_keys(self._engine, raw) != 0:
             raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
 
+    def tune(self, settings: EngineSettings) -> None:
+        """See abi.h."""
+        lib.ftt_engine_tune(self._engine, _config(settings))
+
     def publish(self, body: bytes, grant_to: int) -> None:
         """See abi.h."""
         lib.ftt_beat_publish(self._engine, body, len(body), grant_to)

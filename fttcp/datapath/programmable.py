@@ -119,6 +119,11 @@ class ProgrammableEngine(NfqueueEngine):
         with self._lock:
             self.channel.set_keys(keys)
 
+    def tune(self, settings: EngineSettings) -> None:
+        """See abi.h."""
+        with self._lock:
+            self.intake.tune(settings)
+
     # ---- what flows ask for (flow.Surroundings)
 
     def may_emit(self, now_ns: int) -> bool:

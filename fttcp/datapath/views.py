@@ -32,7 +32,7 @@ class UdpSessions:
     """UDP sessions, for the record only; bounded, the longest silent one makes room."""
 
     def __init__(self, limit: int, idle_ns: int) -> None:
-        self._limit, self._idle_ns = limit, idle_ns
+        self._limit, self.idle_ns = limit, idle_ns
         self._sessions: dict[bytes, UdpSession] = {}
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class UdpSessions:
         """Forget those that are silent for too long."""
         while self._sessions:
             name, oldest = next(iter(self._sessions.items()))
-            if now_ns - oldest.last_ns <= self._idle_ns:
+            if now_ns - oldest.last_ns <= self.idle_ns:
                 return
             del self._sessions[name]
 

@@ -20,7 +20,7 @@ from fttcp.health.progress import Finding, Progress
 from fttcp.health.resources import Backlog, Usage
 from fttcp.health.sampler import Sampler
 from fttcp.health.server import Server
-from fttcp.health.settings import HealthSection, HooksSection, ProbeSection
+from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.health.verdict import Check, Note, OnChange, State, Verdict
 
 _LISTEN_POLL_S = 0.02
@@ -86,15 +86,20 @@ class Health:
             name: self._verdict.add(Check(name, kind, "ignore", cause)) for name, kind, cause in _CHECKS
         }
         self._probers: list[Prober] = []
-        self.configure(settings, None, hang_after_ms)
+        self._use(settings, hang_after_ms)
 
-    def configure(self, settings: HealthSection, hooks: HooksSection | None, hang_after_ms: int) -> None:
+    def configure(
+        self, settings: HealthSection, restart: RestartSection, hooks: HooksSection, hang_after_ms: int
+    ) -> None:
         """Use these settings from now on. A healthy server stays so until it fails a check; one that is not
         started any more is tried again."""
+        self._hooks.configure(hooks)
+        self._server.configure(restart)
+        self._server.retry()
+        self._use(settings, hang_after_ms)
+
+    def _use(self, settings: HealthSection, hang_after_ms: int) -> None:
         self._settings, self._hang_s = settings, hang_after_ms / 1000
-        if hooks is not None:
-            self._hooks.configure(hooks)
-            self._server.retry()
         for name, key in _ACTIONS.items():
             self._checks[name].action = getattr(settings, key)
         self._progress, self._backlog = self._new_progress(), Backlog(settings.backlog_after_ms / 1000)

@@ -93,6 +93,12 @@ class Supervisor:
             command.running.kill(signal.SIGKILL)  # the pidfd tells, and it is started again
         return bool(running)
 
+    def configure(self, settings: RestartSection) -> None:
+        """Use other settings from now on; what runs is left alone."""
+        self._settings = settings
+        for command in self._commands:
+            command.policy.configure(settings)
+
     def retry(self) -> None:
         """Start what was given up, or waits for its next start, now."""
         for command in self._commands:

@@ -37,6 +37,10 @@ class RestartPolicy:
         self._delay_s = min(max(2 * delay_s, 0.01), settings.delay_most_ms / 1000)
         return delay_s
 
+    def configure(self, settings: RestartSection) -> None:
+        """Use other settings from now on."""
+        self._settings = settings
+
     def forgive(self) -> None:
         """Begin anew: an operator wants another try."""
         self.gave_up = False

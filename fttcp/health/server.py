@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fttcp.health.settings import RestartSection
+
 
 class ServerListener(Protocol):
     """Is told about the life of a group's servers, in the loop."""
@@ -42,6 +44,9 @@ class Server(Protocol):
 
     def restart(self, failed: bool) -> bool:
         """Start afresh, if that is possible; ``failed``: because of a check. False if nothing is done."""
+
+    def configure(self, settings: RestartSection) -> None:
+        """Use other settings from now on; what runs is left alone."""
 
     def retry(self) -> None:
         """Try again what was given up."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from fttcp.health.launch import LaunchError, run
 from fttcp.health.procfs import process_stat
 from fttcp.health.server import ServerListener
+from fttcp.health.settings import RestartSection
 from fttcp.health.verdict import Note
 
 _SEARCH_S = 0.2
@@ -108,6 +109,10 @@ class Watcher:
             return False
         self._restarting = self._loop.create_task(self._run_restart(self._restart_command))
         return True
+
+    def configure(self, settings: RestartSection) -> None:
+        """Run another command from now on when the server has to begin anew."""
+        self._restart_command = settings.watched_command
 
     def retry(self) -> None:
         """Nothing: it is looked for all the time."""

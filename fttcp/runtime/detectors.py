@@ -20,3 +20,8 @@ class Detectors:
             detector.extend(self._engine.intervals(peer))
             lost_ns = patience_ns(detector, PHI_LOST, self._fixed_ns, int(self._fixed_ns * MOST))
             self._engine.set_patience(peer, lost_ns, suspicion_ns(detector, PHI_SUSPECT, lost_ns))
+
+    def close(self) -> None:
+        """Let the engine bear a silence for as long as without a detector."""
+        for peer in range(len(self._detectors)):
+            self._engine.set_patience(peer, 0, 0)

@@ -15,10 +15,18 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role
+from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
-from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EventKind, Intrusion, Reason
+from fttcp.datapath.base import (
+    BeatThread,
+    Engine,
+    EngineEvent,
+    EngineSettings,
+    EventKind,
+    Intrusion,
+    Reason,
+)
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.events import History
@@ -146,6 +154,22 @@ class GroupRuntime:
         """Let the adaptive detector learn, if there is one; a few times in a minute will do."""
         if self.detectors is not None and not self._closed:
             self.detectors.learn()
+
+    def learn_intervals(self, settings: EngineSettings, wanted: bool) -> None:
+        """Have an adaptive detector, or none."""
+        if wanted and self.detectors is None:
+            self.detectors = Detectors(self.engine, settings)
+        elif not wanted and self.detectors is not None:
+            self.detectors.close()
+            self.detectors = None
+
+    def configure(self, core: Settings, engine: EngineSettings, learning: bool) -> None:
+        """Use what may change while the group runs, of both; ``learning``: with an adaptive detector."""
+        if self._closed:
+            return
+        self.engine.tune(engine)
+        self.learn_intervals(engine, learning)
+        self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns))
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe other keys from now on, and tell the peers which."""

@@ -40,7 +40,6 @@ from fttcp.runtime.assembly import (
 )
 from fttcp.runtime.config import Config, ConfigError, GroupSection, load
 from fttcp.runtime.control import RequestError
-from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
@@ -163,8 +162,7 @@ class Node:
             epochs.save,
             keys,
         )
-        if section.timing.detector == "phi":
-            group.detectors = Detectors(engine, wanted)
+        group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group
         group.server = make_health(self._config, section, group.server_changed, group.note)
         self._frames[name] = await self._announcement(section)
@@ -250,7 +248,7 @@ class Node:
             raise RequestError(
                 "these changes need a restart of the daemon: nothing was changed",
                 "needs-restart",
-                restart=[str(change) for change in plan.restart],
+                restart=[f"{change}; {change.advice}" for change in plan.restart],
             )
         try:
             keys = keyfile.load(Path(config.node.key_file))
@@ -292,13 +290,24 @@ class Node:
                     await self._join(section, self._keys)
         for section in config.group:
             group = self._groups.get(section.name)
-            if group is not None and group.server is not None:
-                group.server.configure(section.health, section.hooks, section.timing.hang_after_ms)
+            if group is not None:
+                self._configure(group, config, section)
         for name in plan.removed:
             if name in self._groups:
                 await self._leave(name)
         if plan.removed:
             await self._network.change([self._net(config, section) for section in config.group])
+
+    def _configure(self, group: GroupRuntime, config: Config, section: GroupSection) -> None:
+        """Let a group that stays use its section's settings, those that ``reload.LIVE`` lists."""
+        group.configure(
+            core_settings(config, section, 0),
+            engine_settings(config, section, self._keys),
+            learning=section.timing.detector == "phi",
+        )
+        if group.server is not None:
+            hang_after_ms = section.timing.hang_after_ms
+            group.server.configure(section.health, section.restart, section.hooks, hang_after_ms)
 
     async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         try:

@@ -14,12 +14,43 @@ LIVE = (
     "node.history_kib",
     "node.notify",
     "node.http",
+    "group.*.priority",
+    "group.*.divergence",
+    "group.*.timing.detach_after_ms",
+    "group.*.timing.end_grace_ms",
+    "group.*.timing.open_timeout_ms",
+    "group.*.timing.idle_timeout_s",
+    "group.*.timing.udp_idle_timeout_s",
+    "group.*.timing.startup_wait_ms",
     "group.*.timing.hang_after_ms",
+    "group.*.timing.detector",
+    "group.*.limits.max_half_open",
+    "group.*.limits.max_held",
+    "group.*.limits.max_held_total",
+    "group.*.limits.max_udp_bytes",
+    "group.*.limits.max_retained_bytes",
     "group.*.health",
+    "group.*.restart",
     "group.*.hooks",
 )
 """Keys, and tables with all their keys, that change while the node runs; ``*`` is any group's name.
 Whole groups come and go as well. All else needs a restart of the daemon."""
+
+_ALL_NODES = "all nodes must have the same: change every file, then restart every daemon, the primary's last"
+_RESTART = "restart the daemon, the backup's first; then `fttcp switchover` and the other one"
+_HINTS = (
+    ("node.cluster", _ALL_NODES),
+    ("group.*.timing.heartbeat_ms", _ALL_NODES),
+    ("group.*.timing.heartbeat_misses", _ALL_NODES),
+    ("group.*.timing.drift_ppm", _ALL_NODES),
+    ("group.*.channel_port", _ALL_NODES),
+    ("group.*.addresses", _ALL_NODES),
+    ("group.*.ports", _ALL_NODES),
+    ("arbiter", _ALL_NODES),
+    ("node.name", "this would be another node: stop the daemon, clean up, start it under the new name"),
+    ("node.run_dir", "stop the daemon before the file changes, else its commands do not find it"),
+)
+"""What to do about a key that needs a restart; for all others ``_RESTART``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +69,17 @@ class Change:
     @property
     def live(self) -> bool:
         """True if it can change while the node runs."""
-        return any(
-            len(live) <= len(self.path)
-            and all(want in ("*", part) for want, part in zip(live, self.path, strict=False))
-            for live in (pattern.split(".") for pattern in LIVE)
-        )
+        return any(self._below(pattern) for pattern in LIVE)
+
+    @property
+    def advice(self) -> str:
+        """What an operator is to do for it to take effect, if it needs a restart."""
+        return next((hint for pattern, hint in _HINTS if self._below(pattern)), _RESTART)
+
+    def _below(self, pattern: str) -> bool:
+        words = pattern.split(".")
+        same = all(want in ("*", part) for want, part in zip(words, self.path, strict=False))
+        return len(words) <= len(self.path) and same
 
     def __str__(self) -> str:
         """Return a line for people."""

@@ -266,6 +266,25 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 	atomic_store(&e->shared.vouched, !!alive);
 }
 
+void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		pthread_mutex_lock(&e->worker[k]->lock); /* in order; a worker takes its own only */
+	e->cfg.detach_after_ns = cfg->detach_after_ns;
+	e->cfg.end_grace_ns = cfg->end_grace_ns;
+	e->cfg.open_timeout_ns = cfg->open_timeout_ns;
+	e->cfg.idle_timeout_ns = cfg->idle_timeout_ns;
+	e->cfg.udp_idle_timeout_ns = cfg->udp_idle_timeout_ns;
+	e->cfg.max_half_open = cfg->max_half_open;
+	e->cfg.max_held = cfg->max_held;
+	e->cfg.max_held_total = cfg->max_held_total;
+	e->cfg.max_udp_bytes = cfg->max_udp_bytes;
+	e->cfg.max_retained = cfg->max_retained;
+	e->cfg.detach_divergent = cfg->detach_divergent;
+	for (int k = e->cfg.workers; k-- > 0;)
+		pthread_mutex_unlock(&e->worker[k]->lock);
+}
+
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys)
 {
 	if (!ftt_keys_good(keys))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from fttcp.core import events as ev
@@ -260,5 +261,21 @@ def test_a_lost_primary_and_a_dead_arbiter_are_shown_as_they_are() -> None:
         state = beta.status()
         assert (state["role"], state["peer_alive"], state["synced"]) == ("backup", False, False)
         assert not is_ready(state)
+
+    run(test)
+
+
+def test_what_may_change_reaches_engine_machine_and_peer() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        core = replace(alpha.machine.settings, priority=7, startup_wait_ns=9 * LEASE, lease_ns=1)
+        tuned = replace(engine_settings("alpha"), detach_after_ns=77)
+        alpha.configure(core, tuned, learning=True)
+        assert alpha_engine.settings.detach_after_ns == 77 and alpha.detectors is not None
+        settings = alpha.machine.settings
+        assert (settings.priority, settings.startup_wait_ns, settings.lease_ns) == (7, 9 * LEASE, LEASE)
+        await until(lambda: beta.machine.view.peers[0].said.priority == 7)
+        alpha.configure(core, tuned, learning=False)
+        assert alpha.detectors is None and alpha_engine.orders[-1][0] != "set_mode"
+        assert alpha.machine.phase is Phase.PAIRED and beta.machine.in_step
 
     run(test)

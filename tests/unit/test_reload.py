@@ -39,6 +39,22 @@ def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
         ("[peer]", 'run_dir = "/run/other"\n[peer]', "node.run_dir", False),
         ('cluster = "lab"', 'cluster = "other"', "node.cluster", False),
         ('"80/tcp"', '"81/tcp"', "group.web.ports", False),
+        ("[[group]]", "[[group]]\npriority = 7", "group.web.priority", True),
+        ("[[group]]", '[[group]]\ndivergence = "detach"', "group.web.divergence", True),
+        ("[[group]]", "[[group]]\ncompare = false", "group.web.compare", False),
+        *(
+            ("[[group]]", f"[[group]]\n{table} = {{ {name} = {value} }}", f"group.web.{table}.{name}", live)
+            for table, name, value, live in (
+                ("timing", "detach_after_ms", 77, True),
+                ("timing", "startup_wait_ms", 7777, True),
+                ("timing", "detector", '"phi"', True),
+                ("timing", "heartbeat_ms", 30, False),
+                ("limits", "max_held", 77, True),
+                ("limits", "max_flows", 77, False),
+                ("restart", "limit", 7, True),
+                ("hooks", "on_takeover", '"true"', True),
+            )
+        ),
         ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer", False),
     ],
 )
@@ -55,3 +71,12 @@ def test_groups_come_and_go(tmp_path: Path) -> None:
     plan = compare(one, two)
     assert (plan.added, plan.removed, plan.live, plan.restart) == (("mail",), (), (), ())
     assert compare(two, one).removed == ("mail",)
+
+
+def test_every_key_that_needs_a_restart_says_what_to_do(tmp_path: Path) -> None:
+    text = GOOD.replace('cluster = "lab"', 'cluster = "other"').replace('"80/tcp"', '"81/tcp"')
+    text = text.replace("[[group]]", "[[group]]\nworkers = 2", 1)
+    changes = compare(config(tmp_path, GOOD), config(tmp_path, text)).restart
+    advice = {change.key: change.advice for change in changes}
+    assert "all nodes" in advice["node.cluster"] and "all nodes" in advice["group.web.ports"]
+    assert advice["group.web.workers"].startswith("restart the daemon, the backup's first")

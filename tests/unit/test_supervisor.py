@@ -154,9 +154,23 @@ def test_after_too_many_restarts_it_gives_up_until_it_is_asked(tmp_path: Path) -
             assert server.told("server-given-up")
             flag.touch()
             assert server.health is not None
-            server.health.configure(HealthSection(), HooksSection(), 200)
+            server.health.configure(HealthSection(), RestartSection(), HooksSection(), 200)
             await until(lambda: server.healthy)
             assert not server.state["gave_up"]
+
+    asyncio.run(body())
+
+
+def test_another_restart_policy_takes_effect_without_a_restart(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with looked_after(tmp_path, "sleep 1000", restart=RestartSection(delay_ms=10)) as server:
+            await until(lambda: bool(server.state["pid"]))
+            pid = server.state["pid"]
+            assert server.health is not None
+            server.health.configure(HealthSection(), RestartSection(policy="never"), HooksSection(), 200)
+            assert server.state["pid"] == pid
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: "not started again" in server.state["reason"])
 
     asyncio.run(body())
 

@@ -274,6 +274,13 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive);
 /* Other keys from here on: those of beats and of the commit channel. 0, or EINVAL. */
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
+/*
+ * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
+ * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
+ * max_udp_bytes, max_retained, detach_divergent. A bound below what is in use takes no more, and drops nothing.
+ */
+void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
+
 /* Observation. events: returns how many were written; the fd becomes readable when there are some. */
 int ftt_engine_event_fd(struct ftt_engine *e);
 int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max);
