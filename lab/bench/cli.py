@@ -20,7 +20,8 @@ from lab.bench.plot import PlotError, plot, require_matplotlib
 from lab.bench.rows import FTTCP, Row, Samples
 from lab.bench.runner import Runner
 from lab.bench.scenario import Block, chosen
-from lab.bench.scenarios import SCENARIOS
+from lab.bench.scenarios import POOLS, SCENARIOS
+from lab.bench.stage import remove_stale
 from lab.bench.systems import SYSTEMS
 from lab.errors import LabError
 
@@ -28,7 +29,7 @@ LEAST_WIDTH = 120
 """Columns of the tables on a terminal that is narrower, or on none."""
 PASSES, SHORT_PASSES = 5, 2
 PEERS = [name for name in SYSTEMS if name != FTTCP]
-TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
+TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | POOLS
 
 
 def _against(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
@@ -166,6 +167,7 @@ def _measure(runner: Runner, output: Output) -> None:
     complete = False
     try:
         programs.build()
+        remove_stale()
         runner.keep = lambda: output.save(runner.samples.rows(), complete=False)
         _say(f"about {runner.seconds() / 60:.0f} minutes; Ctrl-C ends it and keeps what there is")
         begin = time.monotonic()
@@ -178,8 +180,10 @@ def _measure(runner: Runner, output: Output) -> None:
         output.save(rows, complete)
         tables.show_rows(_out(), output.facts, TITLES, rows)
     output.finish(rows)
+    for error in runner.errors:
+        _say(f"not measured: {error}")
     if runner.errors:
-        raise click.ClickException("not everything could be measured:\n" + "\n".join(runner.errors))
+        raise click.ClickException(f"{len(runner.errors)} of {runner.steps()} measures failed, as told above")
 
 
 def _again(earlier: Path, output: Output) -> None:

@@ -7,8 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lab.bench.rows import Row
-from lab.bench.tables import family
+from lab.bench.rows import Row, family
 
 BAR = 0.8
 """Height of all bars of one scenario together, where the next one is at a distance of 1."""
@@ -40,7 +39,7 @@ def plot(rows: Sequence[Row], titles: Mapping[str, str], directory: Path) -> dic
     require_matplotlib()
     directory.mkdir(parents=True, exist_ok=True)
     files = {}
-    for name, group in groupby((row for row in rows if row.n), key=family):
+    for name, group in groupby((row for row in rows if row.n), key=lambda row: family(row.scenario)):
         files[name] = directory / f"{name}.svg"
         _table(list(group), titles.get(name, name), files[name])
     return files
@@ -49,6 +48,7 @@ def plot(rows: Sequence[Row], titles: Mapping[str, str], directory: Path) -> dic
 def _table(rows: Sequence[Row], title: str, file: Path) -> None:
     """One chart for each unit, one below the other."""
     from matplotlib import pyplot
+    from matplotlib.patches import Patch
 
     units = list(dict.fromkeys(row.unit for row in rows))
     parts = [[row for row in rows if row.unit == unit] for unit in units]
@@ -63,6 +63,8 @@ def _table(rows: Sequence[Row], title: str, file: Path) -> None:
     systems = list(dict.fromkeys(row.system for row in rows))
     for axis, unit, part in zip(axes[:, 0], units, parts, strict=True):
         _chart(axis, unit, part, systems)
+    handles = [Patch(color=f"C{number}", label=system) for number, system in enumerate(systems)]
+    figure.legend(handles=handles, fontsize=7, loc="outside lower center", ncols=len(handles))
     figure.suptitle(title, fontsize=10)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
@@ -70,8 +72,6 @@ def _table(rows: Sequence[Row], title: str, file: Path) -> None:
 
 def _chart(axis: Any, unit: str, rows: Sequence[Row], systems: Sequence[str]) -> None:
     """Bars by scenario, in the colour of their system."""
-    from matplotlib.patches import Patch
-
     scenarios = list(dict.fromkeys(row.scenario for row in rows))
     for place, scenario in enumerate(scenarios):
         own = [row for row in rows if row.scenario == scenario]
@@ -93,6 +93,3 @@ def _chart(axis: Any, unit: str, rows: Sequence[Row], systems: Sequence[str]) ->
     medians = [row.median for row in rows if row.median and row.median > 0]
     if medians and max(medians) > LOG_FROM * min(medians):
         axis.set_xscale("log")
-    shown = [system for system in systems if any(row.system == system for row in rows)]
-    handles = [Patch(color=f"C{systems.index(system)}", label=system) for system in shown]
-    axis.legend(handles=handles, fontsize=7)

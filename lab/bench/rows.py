@@ -52,14 +52,21 @@ class Samples:
         """Add the sample of pass `number`."""
         self._values.setdefault(key, {})[number] = value
 
+    def append(self, key: Key, value: float) -> None:
+        """Add a sample of which there may be several in a pass, so that it is half of no pair."""
+        self.add(key, -1 - len(self._values.get(key, {})), value)
+
     def note(self, key: Key, text: str) -> None:
         """Add what a reader must know about one pass of `key`, be it counted or lost."""
         self._values.setdefault(key, {})
         self._notes.setdefault(key, []).append(text)
 
     def rows(self) -> list[Row]:
-        """Return one row per key, those of one scenario together, in the order in which these came first."""
-        places = {key.scenario: place for place, key in reversed(list(enumerate(self._values)))}
+        """Return one row per key: those of one family (the first word) together, and in it those of one
+        scenario, in the order in which these came first."""
+        families = list(dict.fromkeys(family(key.scenario) for key in self._values))
+        scenarios = list(dict.fromkeys(key.scenario for key in self._values))
+        places = {name: (families.index(family(name)), place) for place, name in enumerate(scenarios)}
         return [self._row(key) for key in sorted(self._values, key=lambda key: places[key.scenario])]
 
     def _row(self, key: Key) -> Row:
@@ -81,9 +88,14 @@ class Samples:
         )
 
 
+def family(scenario: str) -> str:
+    """Return the first word of a scenario's name: the table in which it stands."""
+    return scenario.partition(".")[0]
+
+
 def pairwise_ratios(values: Mapping[int, float], native: Mapping[int, float]) -> list[float]:
-    """Return value/native of each pass that has both."""
-    return [value / native[number] for number, value in values.items() if native.get(number)]
+    """Return value/native of each pass (from 0 on) that has both."""
+    return [value / native[number] for number, value in values.items() if number >= 0 and native.get(number)]
 
 
 def percentile(values: Iterable[float], percent: float) -> float:

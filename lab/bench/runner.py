@@ -60,7 +60,6 @@ class Runner:
             if number == 0:
                 self.errors.append(f"{case.name}, {label}: {absent}")
             return
-        stage = None
         try:
             if case.fresh:
                 self._close_all(keep=set())
@@ -74,8 +73,7 @@ class Runner:
             self.errors.append(f"{case.name}, {label}, pass {number + 1}: {error}")
             self.samples.note(Key(case.name, label, case.unit), f"failed: {str(error).splitlines()[0]}")
             record.said.append("failed")
-            if stage is not None:
-                self._close(case.setup)
+            self._close(case.setup)
         words = "; ".join(record.said) or "nothing to tell"
         self.say(f"{self._done}/{self.steps()} {case.name}, {label}: {words}")
 
@@ -99,9 +97,8 @@ class Runner:
     def _stage(self, setup: Setup) -> Stage:
         if setup not in self._stages:
             self.say("a lab: " + ("; ".join(setup.settings) or "settings as they are by default"))
-            stage = Stage(setup)
+            self._stages[setup] = stage = Stage(setup)  # first, so that an interrupt finds it
             stage.open()
-            self._stages[setup] = stage
         return self._stages[setup]
 
     def _close_all(self, keep: set[Setup]) -> None:

@@ -28,6 +28,10 @@ class Record:
             f"{what} {value:,.3g} {unit}".strip() if value < 1000 else f"{what} {value:,.0f} {unit}".strip()
         )
 
+    def pool(self, scenario: str, unit: str, value: float) -> None:
+        """Add a sample to another scenario, in which those of many cases come together."""
+        self.samples.append(Key(scenario, self.system, unit), value)
+
     def note(self, unit: str, text: str, what: str = "") -> None:
         """Tell what a reader must know of this pass."""
         self.samples.note(self._key(unit, what), text)

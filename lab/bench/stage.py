@@ -17,15 +17,17 @@ from lab import network
 from lab.bench import programs
 from lab.bench.systems import SYSTEMS
 from lab.errors import LabError
-from lab.hosts import Host
+from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE_LINK, cables
 from lab.nodeconfig import node_config, parse_serve
+from lab.state import LABS
 
 PORT = 7070
 END_S = 60.0
 """A program of the client that does not end so long after its time has failed."""
 SYNC_S = 30.0
+ANSWER_S = 5.0
 Report = dict[str, Any]
 _numbers = itertools.count(1)
 
@@ -56,6 +58,14 @@ class Setup:
             timing.get("heartbeat_ms", default.heartbeat_ms),
             timing.get("heartbeat_misses", default.heartbeat_misses),
         )
+
+
+def remove_stale() -> None:
+    """Remove the labs of benches that were killed: nobody else will."""
+    for home in LABS.glob("bench-*-*"):
+        owner = home.name.split("-")[1]
+        if home.is_dir() and owner.isdecimal() and not Path("/proc", owner).exists():
+            Lab(home.name).down()
 
 
 class Stage:
@@ -112,15 +122,20 @@ class Stage:
     # ---- facts
 
     def primary(self) -> dict[str, Any]:
-        """Return the group's status at the primary with the highest epoch, and its "node"."""
-        claims = [
-            {**group, "node": node["node"]}
-            for node in self.lab.status()["nodes"]
-            for group in node["groups"]
-            if group["role"] == "primary"
-        ]
-        if not claims:
-            raise LabError(f"lab {self.lab.name!r}: no node is primary; see: fttcp lab logs")
+        """Return the group's status at the primary with the highest epoch, and its "node". A daemon that is
+        too busy to answer is asked again; raises LabError when there is no primary for ANSWER_S."""
+        claims: list[dict[str, Any]] = []
+
+        def ask() -> bool:
+            claims[:] = [
+                {**group, "node": node["node"]}
+                for node in self.lab.status()["nodes"]
+                for group in node["groups"]
+                if group["role"] == "primary"
+            ]
+            return bool(claims)
+
+        await_condition(ask, ANSWER_S, f"lab {self.lab.name!r}: a primary that answers", interval_s=0.05)
         return max(claims, key=lambda claim: int(claim["epoch"]))
 
     @staticmethod
@@ -135,7 +150,7 @@ class Stage:
 
     def events(self, node: str, since: int) -> list[dict[str, Any]]:
         """Return what `node` has noted after its event number `since`."""
-        answer = self.lab.ask(node, {"op": "events", "since": since}, timeout_s=5)
+        answer = self.lab.ask(node, {"op": "events", "since": since}, timeout_s=ANSWER_S)
         return list(answer["events"])
 
     # ---- programs

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lab.bench.rows import Row, show
+from lab.bench.rows import Row, family, show
 
 BEGIN = "<!-- figures: begin (written by fttcp bench) -->"
 END = "<!-- figures: end -->"
@@ -18,11 +18,6 @@ HEADINGS = ("", "system", "unit", "median", "min", "max", "p99", "to native", "n
 
 class MarkerError(ValueError):
     """The text has no place for the tables."""
-
-
-def family(row: Row) -> str:
-    """Return the table in which `row` stands: the first word of its scenario."""
-    return row.scenario.partition(".")[0]
 
 
 def cells(row: Row) -> list[str]:
@@ -41,7 +36,7 @@ def markdown(
     """Return all in Markdown: `facts` (title -> name -> value), then one table for each family of rows, with
     its title, and with its plot where `plots` names a file."""
     parts = [_listing(title.capitalize(), values) for title, values in facts.items()]
-    for name, group in groupby(rows, key=family):
+    for name, group in groupby(rows, key=lambda row: family(row.scenario)):
         own = list(group)
         parts.append(f"### {titles.get(name, name)}")
         if name in plots:
@@ -72,7 +67,7 @@ def show_rows(
     """Print the rows for people, with what went into them."""
     for title, values in facts.items():
         console.print(_listing(title.capitalize(), values), highlight=False)
-    for name, group in groupby(rows, key=family):
+    for name, group in groupby(rows, key=lambda row: family(row.scenario)):
         own = list(group)
         table = Table(title=titles.get(name, name), title_justify="left", box=None, padding=(0, 2, 0, 0))
         for number, heading in enumerate(HEADINGS):

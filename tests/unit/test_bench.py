@@ -47,6 +47,22 @@ def test_a_pass_that_lacks_its_other_half_has_no_ratio() -> None:
     assert pairwise_ratios({0: 1.0, 1: 4.0}, {1: 2.0, 2: 3.0}) == [2.0]
 
 
+def test_samples_that_come_together_in_another_table_are_half_of_no_pair() -> None:
+    samples = Samples()
+    for number in range(2):
+        for name in (NATIVE, FTTCP):
+            record = Record(samples, "gap.a", name, number, [])
+            record.add("ms", 1.0)
+            record.pool("quiet.a", "ms", 2.0)
+            record.pool("quiet.a", "ms", 4.0)
+    assert [(row.scenario, row.n, row.median, row.ratio_to_native) for row in samples.rows()] == [
+        ("gap.a", 2, 1.0, None),
+        ("gap.a", 2, 1.0, 1.0),
+        ("quiet.a", 4, 3.0, None),
+        ("quiet.a", 4, 3.0, None),
+    ]
+
+
 def test_rows_of_a_scenario_stand_together_and_lost_passes_are_told() -> None:
     samples = measured()
     samples.note(replace(GAP, system=HAPROXY), "lost: reset")

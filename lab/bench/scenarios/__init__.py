@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.bench.scenario import Scenario
 from lab.bench.scenarios import bulk, cost, cpu, echo, flows, gaps, http, memory, takeover
 
+POOLS = gaps.POOLS
 SCENARIOS: tuple[Scenario, ...] = (
     bulk.SCENARIO,
     echo.SCENARIO,

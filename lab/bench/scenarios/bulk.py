@@ -47,7 +47,10 @@ def iperf3(stage: Stage, system: System, record: Record, *, direction: str) -> N
         raise LabError(f"iperf3: {report['error']}")
     ends = report["end"]
     counted = [ends[name] for name in ("sum_received", "sum_received_bidir_reverse") if name in ends]
-    record.add("Mbit/s", sum(each["bits_per_second"] for each in counted) / 1e6)
+    mbit_s = [each["bits_per_second"] / 1e6 for each in counted]
+    if not all(mbit_s):
+        raise LabError(f"iperf3: nothing has arrived in one direction ({mbit_s} Mbit/s)")
+    record.add("Mbit/s", sum(mbit_s))
 
 
 def _cases(tool: str, setup: Setup, measure: Callable[..., None], needs: tuple[str, ...]) -> tuple[Case, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def host_cpu_s(host: Host) -> float:
     return ticks * TICK_S
 
 
+def ended_cpu_s() -> float:
+    """Return the processor time of our own children that have ended, the client's programs: what they
+    have used is not lost when they leave their host."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def machine_cpu_s() -> tuple[float, float]:
     """Return (busy, of which in interrupts and soft interrupts) of all processors, in seconds so far."""
     words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
@@ -60,6 +68,7 @@ class Meter:
     def _read(self) -> dict[str, float]:
         busy, soft = machine_cpu_s()
         found = {name: host_cpu_s(host) for name, host in self._hosts.items()}
+        found[CLIENT] += ended_cpu_s()
         return found | {MACHINE: busy, "softirq": soft, "packets": packets(*self._at)}
 
     def stop(self) -> dict[str, float]:

@@ -40,7 +40,9 @@ def gap(stage: Stage, system: System, record: Record, *, fault: str, workload: s
     """One fault at the node that serves `system`, in the middle of one workload."""
     node = system.serving(stage)
     if watch(stage, system, record, fault, node, workload) and system.name == FTTCP:
-        _steps(stage, record, node)
+        beat_ms = stage.setup.beats[0]
+        for step, value in steps(stage, record, node).items():
+            record.pool(f"steps.{fault}.{beat_ms}ms.{step}", "ms", value)
 
 
 def stall(stage: Stage, system: System, record: Record, *, fault: str, workload: str) -> None:
@@ -63,7 +65,7 @@ def watch(stage: Stage, system: System, record: Record, fault: str, node: str, w
         asked_s, last_s = report["asked_s"], report["arrivals_s"][-1]
         after = (last_s - asked_s) * 1000 if asked_s and last_s > asked_s else None
     elif quiet is not None:
-        record.add("ms", quiet, "before")
+        record.pool(f"quiet.{workload}", "ms", quiet)
     if after is None or (workload != "idle" and not served_to_the_end(report["arrivals_s"], at_s + after_s)):
         record.note("ms", f"not served again within {after_s:g} s")
         return False
@@ -77,15 +79,14 @@ def served_to_the_end(arrivals_s: Sequence[float], end_s: float) -> bool:
     return bool(arrivals_s) and arrivals_s[-1] > end_s - 0.5
 
 
-def _steps(stage: Stage, record: Record, old: str) -> None:
+def steps(stage: Stage, record: Record, old: str) -> dict[str, float]:
+    """Return the times of the takeover from `old`, by step; without one there is a note instead."""
     new = stage.primary()
     if new["node"] == old or not new["takeovers"]:
         record.note("ms", "no takeover")
-        return
-    for step in STEPS:
-        value = new["takeovers"][-1][step]
-        if value is not None:
-            record.add("ms", value, step.removesuffix("_ms"))
+        return {}
+    times = {step.removesuffix("_ms"): new["takeovers"][-1][step] for step in STEPS}
+    return {step: value for step, value in times.items() if value is not None}
 
 
 def _gap_case(fault: str, workload: str, beat_ms: int) -> Case:
@@ -111,6 +112,12 @@ GAP = Scenario(
         for beat_ms in BEATS_MS
     ),
 )
+POOLS = {
+    "quiet": "Longest silence in ms in the time before a fault, of all transfers: what load alone does",
+    "steps": "Steps of the takeover in ms since the last sign of life (crash), or since it was noticed",
+}
+"""Tables that the cases of the others fill."""
+
 STALL = Scenario(
     "stall",
     "Longest silence in ms when the backup fails",

@@ -9,7 +9,7 @@ from functools import partial
 from lab.bench.rows import FTTCP
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.scenarios.flows import CROWD
-from lab.bench.scenarios.gaps import SHORT_BEAT_MS, STEPS
+from lab.bench.scenarios.gaps import SHORT_BEAT_MS, steps
 from lab.bench.stage import Setup, Stage
 from lab.bench.systems import System
 from lab.errors import LabError
@@ -39,14 +39,8 @@ def takeover(stage: Stage, system: System, record: Record, *, fault: str, flows:
         record.note("ms", f"lost: {report['lost']} of {flows} connections")
     if report["trips"]:
         record.add("ms", (asked_s - at_s) * 1000 + report["max_us"] / 1000, "all-answered")
-    new = stage.primary()
-    if new["node"] == old or not new["takeovers"]:
-        record.note("ms", "no takeover")
-        return
-    for step in STEPS:
-        value = new["takeovers"][-1][step]
-        if value is not None:
-            record.add("ms", value, step.removesuffix("_ms"))
+    for step, value in steps(stage, record, old).items():
+        record.add("ms", value, step)
 
 
 SCENARIO = Scenario(
