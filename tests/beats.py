@@ -26,6 +26,7 @@ from typing import Any
 from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath.base import BeatThread, EngineSettings, EventKind, LinkAddress, PeerSettings
 from fttcp.datapath.nfqueue import NfqueueEngine
+from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 from lab.hosts import await_condition
 from tests.integration.netns import Namespace, Net
@@ -91,7 +92,7 @@ def _node(node: int, pairs: int, beats: int, misses: int) -> None:
         engine.set_mode(EngineMode.PAIRED, 1, 0)
     await_condition(lambda: all(_granted(engine) for engine in engines), 30, "all peers grant")
     for engine in engines:
-        engine.set_lease(Lease.GRANTED)
+        engine.set_lease(Lease.GRANTED, None, clock.now_ns())
     print("up", flush=True)
     sys.stdin.readline()
     tally.drain()

@@ -41,7 +41,8 @@ class BackupRules(Actions):
         if not self._able(now_ns):
             self._make_way(now_ns)
             return
-        if any(self._before(peer.said, now_ns) for peer in peers):
+        if self.register.won is None and any(self._before(peer.said, now_ns) for peer in peers):
+            self.register.forget_goal()  # else nobody would have our consent
             return
         self._seeking = True
         zero_ns = max((peer.heard_ns for peer in self.view.peers), default=0) or now_ns

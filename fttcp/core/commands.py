@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fttcp.core.model import Body, Cause, EngineMode, Lease, Refusal
 from fttcp.core.ownership import Record
@@ -10,10 +10,15 @@ from fttcp.core.ownership import Record
 
 @dataclass(frozen=True, slots=True)
 class SetLease:
-    """Change where the right to emit comes from; it ends at ``limit_ns`` at the latest (None: no limit)."""
+    """Change where the right to emit comes from; it ends at ``limit_ns`` at the latest (None: no limit).
+
+    A lease of the node's own counts from ``decided_ns``: if the node was halted before this is carried out,
+    it opens nothing that somebody else may own by now.
+    """
 
     policy: Lease
     limit_ns: int | None = None
+    decided_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

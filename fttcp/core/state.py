@@ -226,13 +226,18 @@ class State:
         return sum(peer.links << 8 * nodes.index(peer.name) for peer in self.view.peers)
 
     def _publish(self, now_ns: int) -> None:
-        """Publish the body if it, or a grant, changed; a grant that ends binds this node for a while."""
+        """Publish the body if it, or a grant, changed; a grant that ends binds this node for a while.
+
+        A lease of its own is told before it is used, everything else after it was done: a daemon that stands
+        still between two orders is never taken for one that leaves the group to others while it emits.
+        """
         grantee = self.grantee()
         granted = 0 if grantee is None else 1 << grantee.index
         state = (self.body(now_ns), granted)
         if state != self._published:
             self._published = state
-            self._out.append(do.Publish(*state))
+            emits = any(isinstance(order, do.SetLease) and order.policy is Lease.SELF for order in self._out)
+            self._out.insert(0 if emits else len(self._out), do.Publish(*state))
         self._withdrawn = bool(self._granted & ~granted)
         self._granted = granted
 
@@ -306,7 +311,7 @@ class State:
         """Order a lease; NONE every time, since it voids the grants that came in since the last one."""
         if policy is Lease.NONE or (policy, limit_ns) != (self._lease, self._limit_ns):
             self._lease, self._limit_ns, self._leased_ns = policy, limit_ns, now_ns
-            self._out.append(do.SetLease(policy, limit_ns))
+            self._out.append(do.SetLease(policy, limit_ns, now_ns))
 
     def _set_mode(self, mode: EngineMode, session: int) -> None:
         peer = self.partner.index if self.partner is not None else self._engine_peer

@@ -164,7 +164,7 @@ class Engine(Protocol):
     def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
 
-    def set_lease(self, policy: Lease, limit_ns: int | None = None) -> None:
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See ftt_engine_set_lease(); ``limit_ns`` None: no limit."""
 
     def vouch(self, alive: bool) -> None:

@@ -99,7 +99,7 @@ class FakeEngine:
             self.post(EventKind.GATE_OPEN)
             self.post(EventKind.TAKEOVER_DONE)
 
-    def set_lease(self, policy: Lease, limit_ns: int | None = None) -> None:
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         self.lease, self.limit_ns = policy, limit_ns
         self.orders.append(("set_lease", policy))
 

@@ -154,9 +154,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_set_mode(self._engine, mode, session, peer)
 
-    def set_lease(self, policy: Lease, limit_ns: int | None = None) -> None:
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See abi.h."""
-        lib.ftt_engine_set_lease(self._engine, policy, 0 if limit_ns is None else max(1, limit_ns))
+        limit_ns = 0 if limit_ns is None else max(1, limit_ns)
+        lib.ftt_engine_set_lease(self._engine, policy, limit_ns, decided_ns)
 
     def vouch(self, alive: bool) -> None:
         """See abi.h."""

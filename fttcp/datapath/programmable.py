@@ -108,9 +108,9 @@ class ProgrammableEngine(NfqueueEngine):
         super().set_mode(mode, session, peer)
         os.eventfd_write(self._wake_fd, 1)
 
-    def set_lease(self, policy: Lease, limit_ns: int | None = None) -> None:
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See abi.h."""
-        super().set_lease(policy, limit_ns)
+        super().set_lease(policy, limit_ns, decided_ns)
         os.eventfd_write(self._wake_fd, 1)  # what was held for want of a lease may go
 
     def set_keys(self, keys: KeyRing) -> None:

@@ -317,8 +317,8 @@ class GroupRuntime:
     def _order(self, command: do.Command) -> None:
         engine = self.engine
         match command:
-            case do.SetLease(policy=policy, limit_ns=limit_ns):
-                engine.set_lease(policy, limit_ns)
+            case do.SetLease(policy=policy, limit_ns=limit_ns, decided_ns=decided_ns):
+                engine.set_lease(policy, limit_ns, decided_ns)
             case do.SetMode(mode=mode, session=session, peer=peer):
                 engine.set_mode(mode, session, peer)
             case do.Announce():

@@ -280,12 +280,12 @@ void ftt_beat_wake(struct ftt_beat *b)
 
 /* ---- for other threads ------------------------------------------------------------------------ */
 
-void ftt_beat_lease_changed(struct ftt_beat *b)
+void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns)
 {
 	pthread_mutex_lock(&b->lock);
 	b->lease.limit_ns = atomic_load_explicit(&b->engine->shared.lease_limit_ns, memory_order_acquire);
 	ftt_lease_set_policy(&b->lease, atomic_load_explicit(&b->engine->shared.lease_policy, memory_order_acquire),
-			     ftt_now_ns());
+			     decided_ns, ftt_now_ns());
 	ftt_beat_publish_lease(b);
 	pthread_mutex_unlock(&b->lock);
 	ftt_beat_wake(b); /* the timer must know the new end; and a new primary's grants come the sooner */

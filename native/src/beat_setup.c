@@ -150,7 +150,7 @@ struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 		if (!open_links(b, i, err, err_len))
 			goto fail;
 	b->lease.partner = atomic_load(&e->shared.partner);
-	ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), ftt_now_ns());
+	ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), b->next_tick_ns, b->next_tick_ns);
 	ftt_beat_publish_lease(b);
 	error = start_thread(b);
 	if (!error)

@@ -252,12 +252,12 @@ void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generat
 	}
 }
 
-void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns)
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns)
 {
 	atomic_store(&e->shared.lease_limit_ns, limit_ns);
 	atomic_store(&e->shared.lease_policy, policy);
 	if (e->beat) /* before the start there is no thread that could renew a lease */
-		ftt_beat_lease_changed(e->beat);
+		ftt_beat_lease_changed(e->beat, decided_ns);
 	wake_all(e); /* what was held for want of a lease may go */
 }
 

@@ -75,9 +75,9 @@ void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev);
 /* beat.c: start opens the sockets and the thread; failure -> NULL with a sentence in err. */
 struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len);
 void ftt_beat_stop(struct ftt_beat *b); /* joins the thread, frees; NULL is allowed */
-/* called by ftt_engine_set_lease() after the policy was stored: renews a SELF lease at once, so that the gate
- * is open when the call returns; NONE zeroes lease_until_ns before it returns */
-void ftt_beat_lease_changed(struct ftt_beat *b);
+/* called by ftt_engine_set_lease() after the policy was stored: a SELF lease that was decided just now is open when
+ * the call returns; NONE zeroes lease_until_ns before it returns */
+void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns);
 /* called by ftt_engine_set_mode() after the partner was stored: grants of the one before count no more when it returns */
 void ftt_beat_partner_changed(struct ftt_beat *b);
 void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, uint32_t grant_to);

@@ -57,7 +57,7 @@ void stop(struct ftt_engine *e)
 void set_lease(struct ftt_engine *e, uint32_t policy)
 {
 	atomic_store(&e->shared.lease_policy, policy);
-	ftt_beat_lease_changed(e->beat);
+	ftt_beat_lease_changed(e->beat, ftt_now_ns());
 }
 
 void set_partner(struct ftt_engine *e, uint32_t peer)

@@ -249,7 +249,7 @@ static void test_granted_lease_counts_from_our_sending(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1000, 1000);
 	CHECK_EQ(l.until_ns, 0);
 	CHECK(!ftt_lease_ran_out(&l, 1000)); /* was never open: nothing to tell */
 	ftt_lease_grant(&l, 0, 990, 1010);
@@ -272,16 +272,16 @@ static void test_no_lease_reaches_beyond_its_limit(void)
 {
 	struct ftt_lease l = {.worth_ns = D, .limit_ns = 1150};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000, 1000);
 	CHECK_EQ(l.until_ns, 1000 + D);
 	ftt_lease_renew(&l, 1090);
 	CHECK_EQ(l.until_ns, 1150);
 	ftt_lease_grant(&l, 0, 1100, 1110); /* what a peer grants is noted in full, and cut when it is used */
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1120);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1120, 1120);
 	CHECK_EQ(l.until_ns, 1150);
 	CHECK(ftt_lease_ran_out(&l, 1150));
 	l.limit_ns = 0;
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1160);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1160, 1160);
 	CHECK_EQ(l.until_ns, 1100 + D);
 }
 
@@ -289,7 +289,7 @@ static void test_self_lease_is_not_renewed_after_it_ran_out(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000, 1000);
 	CHECK_EQ(l.until_ns, 1000 + D);
 	ftt_lease_renew(&l, 1099);
 	CHECK_EQ(l.until_ns, 1099 + D);
@@ -300,22 +300,45 @@ static void test_self_lease_is_not_renewed_after_it_ran_out(void)
 	CHECK(ftt_lease_ran_out(&l, 1099 + D));
 	ftt_lease_renew(&l, 1099 + D);
 	CHECK_EQ(l.until_ns, 1099 + D);
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 5000);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 5000, 5000);
 	CHECK_EQ(l.until_ns, 5000 + D);
+}
+
+/* The host was stopped between the decision and the order: what was true then may not be true now. */
+static void test_a_self_lease_counts_from_its_decision(void)
+{
+	struct ftt_lease l = {.worth_ns = D};
+
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000, 1060);
+	CHECK_EQ(l.until_ns, 1000 + D);
+	ftt_lease_renew(&l, 1090);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1040, 1095); /* again, and late: it was kept up meanwhile */
+	CHECK_EQ(l.until_ns, 1090 + D);
+	l.limit_ns = 1150;
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1096, 1097);
+	CHECK_EQ(l.until_ns, 1150);
+	l.limit_ns = 0;
+	ftt_lease_set_policy(&l, FTT_LEASE_NONE, 1100, 1100);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1110, 1110 + D);
+	ftt_lease_renew(&l, 1110 + D);
+	CHECK_EQ(l.until_ns, 1110 + D);
+	CHECK(ftt_lease_ran_out(&l, 1110 + D)); /* it is told, so that somebody looks again */
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 9000, 2000); /* decided in the future: by a wrong caller */
+	CHECK_EQ(l.until_ns, 2000 + D);
 }
 
 static void test_none_shuts_at_once_and_voids_grants(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000, 1000);
 	ftt_lease_grant(&l, 0, 1000, 1001);
-	ftt_lease_set_policy(&l, FTT_LEASE_NONE, 1010);
+	ftt_lease_set_policy(&l, FTT_LEASE_NONE, 1010, 1010);
 	CHECK_EQ(l.until_ns, 0);
 	CHECK(!ftt_lease_ran_out(&l, 1010)); /* it was taken, it did not lapse */
 	ftt_lease_renew(&l, 1011);
 	ftt_lease_grant(&l, 0, 1009, 1012); /* the echo of a beat from before */
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1020);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1020, 1020);
 	CHECK_EQ(l.until_ns, 0);
 	ftt_lease_grant(&l, 0, 1009, 1021);
 	CHECK_EQ(l.until_ns, 0);
@@ -328,10 +351,10 @@ static void test_self_to_granted_is_what_was_granted(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1000, 1000);
 	ftt_lease_grant(&l, 0, 960, 1000);
 	CHECK_EQ(l.until_ns, 1000 + D);
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1010);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1010, 1010);
 	CHECK_EQ(l.until_ns, 960 + D);
 	CHECK(ftt_lease_ran_out(&l, 1060));
 }
@@ -341,7 +364,7 @@ static void test_grants_of_others_wait_for_their_day(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
 
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1000);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1000, 1000);
 	ftt_lease_grant(&l, 1, 1000, 1001);
 	CHECK_EQ(l.until_ns, 0);
 	ftt_lease_grant(&l, 0, 1010, 1011);
@@ -353,10 +376,10 @@ static void test_grants_of_others_wait_for_their_day(void)
 	ftt_lease_set_partner(&l, 2, 1040);
 	CHECK_EQ(l.until_ns, 0);
 	CHECK(ftt_lease_ran_out(&l, 1040));
-	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1050);
+	ftt_lease_set_policy(&l, FTT_LEASE_SELF, 1050, 1050);
 	ftt_lease_set_partner(&l, 0, 1060); /* a lease of one's own asks for nobody's grant */
 	CHECK_EQ(l.until_ns, 1050 + D);
-	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1070);
+	ftt_lease_set_policy(&l, FTT_LEASE_GRANTED, 1070, 1070);
 	CHECK_EQ(l.until_ns, 1030 + D);
 }
 
@@ -379,6 +402,7 @@ int main(void)
 	test_granted_lease_counts_from_our_sending();
 	test_no_lease_reaches_beyond_its_limit();
 	test_self_lease_is_not_renewed_after_it_ran_out();
+	test_a_self_lease_counts_from_its_decision();
 	test_none_shuts_at_once_and_voids_grants();
 	test_self_to_granted_is_what_was_granted();
 	test_grants_of_others_wait_for_their_day();

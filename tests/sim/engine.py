@@ -42,10 +42,12 @@ class LeaseRules:
         self.until = self.cut(self.granted[self.partner])
         self.open = self.open or now < self.until
 
-    def set_policy(self, policy: Lease, limit: int | None, now: int) -> None:
+    def set_policy(self, policy: Lease, limit: int | None, decided: int, now: int) -> None:
+        kept_up = self.policy is Lease.SELF and self.open and now < self.until
         self.policy, self.limit = policy, limit
         if policy is Lease.SELF:
-            self.until, self.open = self.cut(now + self.worth), True
+            until = min(decided, now) + self.worth
+            self.until, self.open = self.cut(max(self.until, until) if kept_up else until), True
         elif policy is Lease.GRANTED:
             self.use_grants(now)
         else:

@@ -195,7 +195,7 @@ class Host:
                 halt = self.world.random.choice((self.pause, self.stall))
                 self.world.note(f"{self.name}: {halt.__name__} before {type(self._backlog[0]).__name__}")
                 halt(self.world.random.choice((20, 60, 200, 1500)) * MS)
-        if self._backlog:
+        if self._backlog and self.alive:
             native = self.native
             self.world.at(self.resumes, lambda: self.carry_on() if self.native is native else None)
 
@@ -217,8 +217,8 @@ class Host:
     def carry_out(self, command: do.Command) -> None:
         native, now = self.native, self.clock()
         match command:
-            case do.SetLease(policy=policy, limit_ns=limit):
-                native.lease.set_policy(policy, limit, now)
+            case do.SetLease(policy=policy, limit_ns=limit, decided_ns=decided):
+                native.lease.set_policy(policy, limit, decided, now)
             case do.SetMode(mode=mode, session=session, peer=peer):
                 native.set_mode(mode, session, peer, now)
                 if mode in (EngineMode.IDLE, EngineMode.BACKUP):

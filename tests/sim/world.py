@@ -47,7 +47,7 @@ class World:
         self._order = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self.loss = self.random.choice((0.0, 0.0, 0.01, 0.03))
-        self.halt_chance = self.random.choice((0.0, 0.0, 0.001, 0.005)) if arbitrated else 0.0
+        self.halt_chance = self.random.choice((0.0, 0.0, 0.001, 0.005))
         self.cut: set[tuple[str, str, int]] = set()
         """(from, to, link) that carry nothing; link -1 is the way to and from the arbiter."""
         self.log: deque[str] = deque(maxlen=120)

@@ -126,12 +126,13 @@ def test_pairing_gives_up_the_own_lease() -> None:
     assert driver.machine.in_step
 
 
-def test_takeover_opens_the_gate_first_and_publishes_after() -> None:
+def test_a_takeover_is_told_before_the_gate_opens() -> None:
     driver = backup()
     commands = driver.lose()
-    assert isinstance(commands[0], do.Publish) and not commands[0].grant_to  # before the arbiter is asked
-    assert commands[1:4] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
-    assert isinstance(commands[-1], do.Publish) and not commands[-1].grant_to
+    withdrawn, told = (command for command in commands if isinstance(command, do.Publish))
+    assert commands[0] is withdrawn and not withdrawn.grant_to  # before the arbiter is asked
+    assert commands[1] is told and not told.grant_to and told.body.mode is Mode.SOLO
+    assert commands[2:5] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
     record = next(c for c in commands if isinstance(c, do.RecordTakeover))
     assert record.cause is Cause.PEER_LOST and record.detected_ns - record.zero_ns == SETTINGS.patience_ns
 

@@ -266,8 +266,9 @@ void ftt_engine_close(struct ftt_engine *e);
  * mode first, then the lease: a lease that the partner of before has granted ends with the mode.
  */
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer);
-/* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. */
-void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns);
+/* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. decided_ns: when this was
+ * decided; a SELF lease counts from then, so an order that comes too late opens nothing. */
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
 

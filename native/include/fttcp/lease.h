@@ -12,9 +12,10 @@
  *            used only here, and only the partner's: so a solo primary that gets a backup (SELF ->
  *            GRANTED) has at once exactly what that backup promised: not a moment more, though its
  *            SELF lease, or what another backup granted, may have reached further.
- *   SELF     last renewal + D. A lease that ran out is not renewed: whoever was stopped for longer
- *            than D cannot know what happened meanwhile, so it stays silent until the policy is set
- *            again by someone who has looked.
+ *   SELF     last renewal + D, the first being the moment at which the lease was decided, not the one at
+ *            which the order came here: between the two the host may have been stopped. A lease that
+ *            ran out is not renewed: whoever was stopped for longer than D cannot know what happened
+ *            meanwhile, so it stays silent until the policy is set again by someone who has looked.
  *
  * limit_ns cuts SELF and GRANTED short: an arbiter's word ends by itself, whoever renews or grants.
  *
@@ -49,12 +50,15 @@ static inline void ftt_lease_use_grants(struct ftt_lease *l, uint64_t now_ns)
 	l->open = l->open || now_ns < l->until_ns;
 }
 
-static inline void ftt_lease_set_policy(struct ftt_lease *l, uint32_t policy, uint64_t now_ns)
+static inline void ftt_lease_set_policy(struct ftt_lease *l, uint32_t policy, uint64_t decided_ns, uint64_t now_ns)
 {
+	bool kept_up = l->policy == FTT_LEASE_SELF && l->open && now_ns < l->until_ns;
+	uint64_t until_ns = (decided_ns < now_ns ? decided_ns : now_ns) + l->worth_ns;
+
 	l->policy = policy;
 	switch (policy) {
-	case FTT_LEASE_SELF:
-		l->until_ns = ftt_lease_cut(l, now_ns + l->worth_ns);
+	case FTT_LEASE_SELF: /* another limit for a lease that is kept up does not shorten it otherwise */
+		l->until_ns = ftt_lease_cut(l, kept_up && l->until_ns > until_ns ? l->until_ns : until_ns);
 		l->open = true;
 		break;
 	case FTT_LEASE_GRANTED:
