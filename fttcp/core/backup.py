@@ -63,8 +63,11 @@ class BackupRules(Actions):
             register.pursue(SOLO)
 
     def _before(self, said: Body | None, now_ns: int) -> bool:
-        """True if the one that said this comes before this node: whom the arbiter hears, priority, name."""
-        if said is None or not said.able:
+        """True if the one that said this comes before this node: whom the arbiter hears, priority, name.
+
+        A node that starts and whose server is not up yet counts, too, until this one has waited long enough.
+        """
+        if said is None or (not said.able and self._waited(now_ns)):
             return False
         register = self.register
         barred = now_ns < register.barred_until_ns or register.reachable is False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
@@ -118,6 +120,18 @@ def test_of_two_that_start_the_higher_priority_owns() -> None:
     second.wait(5 * SETTINGS.startup_wait_ns)
     assert first.machine.phase is Phase.SOLO
     assert second.machine.phase is Phase.LISTENING
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+def test_with_an_arbiter_the_higher_priority_is_waited_for_while_its_server_starts(comes_up: bool) -> None:
+    low = Driver(replace(SETTINGS, solo_lease_ns=10 * D, priority=10))
+    low.hear(role=Role.STARTING, priority=100, healthy=False)
+    low.wait(SETTINGS.startup_wait_ns - D)  # it has heard the other for long enough to go first
+    assert low.machine.phase is Phase.LISTENING
+    if comes_up:
+        low.hear(role=Role.STARTING, priority=100, healthy=True)
+    low.wait(2 * D)
+    assert low.machine.phase is (Phase.LISTENING if comes_up else Phase.SOLO)
 
 
 def test_pairing_gives_up_the_own_lease() -> None:
