@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = Path("/run/fttcp/control.sock")
 _TIMEOUT_S = 5.0
+_COMPLETION_TIMEOUT_S = 1.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -49,6 +50,17 @@ def daemon_options(function: _Function) -> _Function:
     ):
         function = option(function)
     return function
+
+
+def complete_group(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """Return the names of groups that begin so, for the shell; none if no daemon answers."""
+    given = context.params
+    try:
+        path = find_socket(given.get("config"), given.get("socket_path"))
+        groups = ask(path, _COMPLETION_TIMEOUT_S, op="status")["groups"]
+    except CommandError:
+        return []
+    return [group["name"] for group in groups if group["name"].startswith(begun)]
 
 
 def find_socket(config: Path | None, socket_path: Path | None) -> Path:

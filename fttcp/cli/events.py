@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 import click
 
-from fttcp.cli.client import AskError, ask, daemon_options, find_socket, load_config, show_json, stream
+from fttcp.cli.client import (
+    AskError,
+    ask,
+    complete_group,
+    daemon_options,
+    find_socket,
+    load_config,
+    show_json,
+    stream,
+)
 from fttcp.cli.failure import CommandError
 
 _FRAME = ("number", "time", "level", "node", "group", "event")
@@ -85,7 +94,7 @@ def _wanted_options(function: _Function) -> _Function:
             "--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level."
         ),
         click.option("--event", "kinds", multiple=True, help="Only this kind (takeover); may be repeated."),
-        click.option("--group", help="Only this group."),
+        click.option("--group", help="Only this group.", shell_complete=complete_group),
     ):
         function = option(function)
     return function

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 from fttcp.cli.failure import CommandError
 from fttcp.cli.wait import Group, wait_for, wait_options
 
@@ -21,7 +21,7 @@ def _order_options(command: Callable[..., None]) -> Callable[..., None]:
         daemon_options,
         wait_options,
         click.option("--all", "all_groups", is_flag=True, help="Every group of this node."),
-        click.argument("groups", nargs=-1, metavar="GROUP..."),
+        click.argument("groups", nargs=-1, metavar="GROUP...", shell_complete=complete_group),
     ):
         command = option(command)
     return command

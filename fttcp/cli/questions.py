@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 
 _AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
 
@@ -110,7 +110,7 @@ def _ms(value: float | None) -> str:
 
 
 @click.command()
-@click.option("--group", help="Only this group.")
+@click.option("--group", help="Only this group.", shell_complete=complete_group)
 @click.option("--limit", type=click.IntRange(0, 100_000), default=10_000, show_default=True, help="At most.")
 @click.option("--all", "with_closed", is_flag=True, help="Those that have ended as well, for a minute.")
 @daemon_options

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import ask, daemon_options, find_socket, show_json
+from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 from fttcp.cli.questions import takeover_line
 from fttcp.cli.wait import Group, wait_for, wait_options
 
 
 @click.command()
-@click.argument("group")
+@click.argument("group", shell_complete=complete_group)
 @wait_options
 @daemon_options
 def switchover(
@@ -33,7 +33,7 @@ def switchover(
 
 
 @click.command()
-@click.argument("group")
+@click.argument("group", shell_complete=complete_group)
 @wait_options
 @daemon_options
 def failover(

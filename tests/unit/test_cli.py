@@ -141,6 +141,25 @@ def test_what_is_not_done_in_time_has_an_exit_status_of_its_own(tmp_path: Path) 
     scene(tmp_path, play)
 
 
+def test_names_of_groups_are_completed(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        for words in ("switchover", "failover", "pause", "resume", "connections --group", "events --group"):
+            command, *option = words.split()
+            begun = " ".join(["fttcp", command, "--socket", f"{tmp_path}/control.sock", *option])
+
+            async def completed(word: str, line: str = begun) -> list[str]:
+                asked = {"_FTTCP_COMPLETE": "bash_complete", "COMP_WORDS": f"{line} {word}"}
+                asked["COMP_CWORD"] = str(len(line.split()))
+                run = CliRunner().invoke
+                done = await asyncio.to_thread(run, main, [], env=asked, prog_name="fttcp")
+                return done.output.split()
+
+            assert await completed("w") == ["plain,web"], words
+            assert await completed("x") == [], words
+
+    scene(tmp_path, play)
+
+
 def test_failover_is_refused_by_the_primary(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         refused = await tool("failover", "web")
