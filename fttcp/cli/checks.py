@@ -58,13 +58,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface as it is; `rp_filter` is the effective value."""
+    """An interface as it is; `rp_filter` and `arp_ignore` are the effective values."""
 
     mtu: int
     carrier: bool
     multicast: bool
     rp_filter: int
     addresses: frozenset[Address]
+    arp_ignore: int = 0
+    proxy_arp: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ def check_site(site: Site) -> Iterator[Check]:
         yield check_service_address(site, address)
     yield check_mtu(site)
     yield check_reverse_path(site)
+    yield check_arp(site)
     yield check_default_route(site)
     yield from check_arbiter(site.arbiter)
 
@@ -374,6 +377,22 @@ def check_reverse_path(site: Site) -> Check:
         seen = f"strict on {site.peer_interface}; the node makes it loose while it runs"
         return Check("reverse path filter", Status.OK, seen)
     return Check("reverse path filter", Status.OK, "not strict on the peer link")
+
+
+def check_arp(site: Site) -> Check:
+    """Who answers ARP, and for what: the engine for service addresses, the kernel for the node's own."""
+    conf = "net.ipv4.conf"
+    for name in (site.service_interface, site.peer_interface):
+        interface = site.interfaces.get(name)
+        if interface is not None and interface.arp_ignore > 2:
+            seen = f"arp_ignore is {interface.arp_ignore} on {name}: its own address may not be answered for"
+            todo = f"sysctl {conf}.all.arp_ignore=0 {conf}.{name}.arp_ignore=0; the node sets what it needs"
+            return Check("ARP", Status.WARN, seen, todo)
+    service = site.interfaces.get(site.service_interface)
+    if service is not None and service.proxy_arp:
+        seen = f"proxy_arp is on for {site.service_interface}: without a daemon the kernel may answer"
+        return Check("ARP", Status.WARN, seen, f"sysctl {conf}.{site.service_interface}.proxy_arp=0")
+    return Check("ARP", Status.OK, "the kernel answers for the node's own addresses only")
 
 
 def check_default_route(site: Site) -> Check:

@@ -188,16 +188,23 @@ def _serial_trouble(device: str) -> str:
 
 
 def _interface(link: dict[str, Any]) -> Interface:
-    values = [_CONF / name / "rp_filter" for name in ("all", link["ifname"])]
     return Interface(
         mtu=link["mtu"],
         carrier="LOWER_UP" in link["flags"],
         multicast="MULTICAST" in link["flags"],
-        rp_filter=max(int(path.read_text()) if path.exists() else 0 for path in values),
+        rp_filter=_conf(link["ifname"], "rp_filter"),
+        arp_ignore=_conf(link["ifname"], "arp_ignore"),
+        proxy_arp=bool(_conf(link["ifname"], "proxy_arp")),
         addresses=frozenset(
             ip_address(address["local"]) for address in link["addr_info"] if "local" in address
         ),
     )
+
+
+def _conf(interface: str, key: str) -> int:
+    """The effective value of a setting of an interface: the larger one of its own and that of all."""
+    values = [_CONF / name / key for name in ("all", interface)]
+    return max(int(path.read_text()) if path.exists() else 0 for path in values)
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:

@@ -49,7 +49,8 @@ def wait_for(
         if done(group):
             return group
         now = {key: group[key] for key in ("role", "mode", "epoch")}
-        where = f"this node is {group['role']} ({group['mode']}). See `fttcp events` on both nodes."
+        arbiter = ", and the arbiter does not answer" if group.get("arbiter_awaited") else ""
+        where = f"this node is {group['role']} ({group['mode']}){arbiter}. See `fttcp events` on all nodes."
         if not doing(group):
             raise CommandError(f"group {name}: given up; {where}", "given-up", group=name, **now)
         if time.monotonic() >= end:

@@ -162,6 +162,9 @@ def test_faults_of_the_site() -> None:
     assert having(svc0=replace(svc0, addresses=frozenset({SERVICE4})))["address 10.77.0.100"] is Status.FAIL
     assert having(peer0=replace(peer0, mtu=1400))["MTU"] is Status.FAIL
     assert having(peer0=replace(peer0, addresses=frozenset()))["link peer0"] is Status.FAIL
+    assert having(svc0=replace(svc0, proxy_arp=True))["ARP"] is Status.WARN
+    assert having(peer0=replace(peer0, arp_ignore=8))["ARP"] is Status.WARN
+    assert having(svc0=replace(svc0, arp_ignore=1), peer0=replace(peer0, proxy_arp=True))["ARP"] is Status.OK
     assert having(svc0=replace(svc0, carrier=False))["interface svc0"] is Status.WARN
     assert site_status(replace(SITE, peer_interface="peer9"))["interface peer9"] is Status.FAIL
     assert site_status(replace(SITE, default_interfaces=frozenset({"eth2"})))["default route"] is Status.WARN
