@@ -163,6 +163,8 @@ def bench(
 
 def _measure(runner: Runner, output: Output) -> None:
     """Run, show and keep the results; what there is of them also when it is interrupted."""
+    if os.geteuid() != 0:
+        raise click.ClickException("the bench needs root: it makes network namespaces")
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     complete = False
     try:

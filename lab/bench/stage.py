@@ -27,6 +27,9 @@ PORT = 7070
 END_S = 60.0
 """A program of the client that does not end so long after its time has failed."""
 SYNC_S = 30.0
+CLIENT_ADDRESSES = ("10.77.0.10", "10.77.0.11", "10.77.0.12", "10.77.0.13")
+FLOWS_OF_AN_ADDRESS = 10_000
+"""With more than these, connections are opened from all of the client's addresses in turn."""
 ANSWER_S = 5.0
 Report = dict[str, Any]
 _numbers = itertools.count(1)
@@ -82,6 +85,10 @@ class Stage:
     def open(self) -> None:
         """Make the lab; raises LabError."""
         self.lab.up(self.setup.serve, self.setup.settings, prepare=self._prepare_node)
+        for address in CLIENT_ADDRESSES[1:]:
+            self.lab.host(CLIENT).run(
+                ["ip", "address", "add", f"{address}/24", "dev", self.interface(CLIENT)]
+            )
         network.sysctl(
             self.lab.host(CLIENT),
             {"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_tw_reuse": 1},
@@ -180,17 +187,21 @@ class Stage:
         self, verb: str, address: str, *, flows: int = 1, size: int = 64, window: int = 1, seconds: float
     ) -> Report:
         """Run native/load.c to its end and return its report."""
-        argv = [programs.LOAD, verb, address, str(PORT)]
-        report: Report = json.loads(
-            self.run([*argv, *map(str, (flows, size, window, seconds))], seconds + flows / 1000)
-        )
+        argv = self._load(verb, address, flows, size, window, seconds)
+        report: Report = json.loads(self.run(argv, seconds + flows / 1000))
         return report
+
+    @staticmethod
+    def _load(verb: str, address: str, *numbers: float) -> list[str]:
+        sources = CLIENT_ADDRESSES if numbers[0] > FLOWS_OF_AN_ADDRESS else ()
+        return [programs.LOAD, verb, address, str(PORT), *map(str, numbers), *sources]
 
     @contextmanager
     def held(self, address: str, flows: int) -> Iterator[subprocess.Popen[str]]:
         """Hold `flows` connections open during the block; each line to stdin asks on all of them."""
-        argv = [programs.LOAD, "hold", address, str(PORT), str(flows), "64", "16", "0"]
-        with self._process(argv, text=True, stdin=subprocess.PIPE) as process:
+        with self._process(
+            self._load("hold", address, flows, 64, 16, 0), text=True, stdin=subprocess.PIPE
+        ) as process:
             self._await_start(process)
             yield process
 

@@ -351,3 +351,35 @@ def test_the_list_names_cases_systems_and_the_time(monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 0
     assert done.output.splitlines()[0].startswith("echo.64B: native, fttcp; ")
     assert done.output.splitlines()[-1].startswith("1 passes: about ")
+
+
+# ---- what is compared is set up on equal terms
+
+
+def test_haproxy_checks_its_servers_as_often_as_the_pair_beats() -> None:
+    stage = Stage(Setup(settings=("timing.heartbeat_ms=10", "timing.heartbeat_misses=3")))
+    lines = [line.strip() for line in SYSTEMS[HAPROXY]._config(stage).splitlines()]
+    check = "check inter 10ms fall 3 rise 1 on-marked-down shutdown-sessions"
+    assert f"server alpha 10.77.0.1:7070 {check}" in lines
+    assert f"server beta 10.77.0.2:7070 {check} backup" in lines
+    assert "mode tcp" in lines and "bind :7070" in lines
+
+
+def test_a_server_that_bears_no_probes_is_not_checked() -> None:
+    stage = Stage(Setup(serve=("5201/tcp=iperf3 -s",), probes=False))
+    lines = [line.strip() for line in SYSTEMS[HAPROXY]._config(stage).splitlines()]
+    assert "server alpha 10.77.0.1:5201" in lines and "bind :5201" in lines
+
+
+@pytest.mark.parametrize(("beat_ms", "interval"), [(5, "0.01"), (10, "0.01"), (20, "0.02"), (100, "0.10")])
+def test_keepalived_advertises_as_often_as_vrrp_and_the_beats_allow(beat_ms: int, interval: str) -> None:
+    stage = Stage(Setup(settings=(f"timing.heartbeat_ms={beat_ms}",)))
+    alpha, beta = (SYSTEMS[KEEPALIVED]._config(stage, node) for node in ("alpha", "beta"))
+    assert f"advert_int {interval}\n" in alpha
+    assert "priority 200" in alpha and "priority 100" in beta
+
+
+def test_a_setup_knows_ports_and_beats() -> None:
+    setup = Setup(serve=("80/tcp,81/tcp=server",), settings=("timing.heartbeat_ms=30",))
+    assert setup.ports == ["80", "81"]
+    assert setup.beats == (30, 5)

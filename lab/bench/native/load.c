@@ -11,7 +11,8 @@
  * on all its connections at once for each line on stdin, until that ends. Writes "started" on stderr when all
  * FLOWS connections are open and have answered, and one JSON object on stdout at the end (hold: for each line
  * of stdin): trips, seconds, flows, lost, open_s, and of the round trips p50_us, p99_us, p999_us, max_us.
- * Where one process may not have so many files, several share the flows, the window and the report.
+ * More words are IPv4 addresses of this host from which connections are opened in turn: where most ports of an
+ * address are taken, connect() looks long for a free one. Where one process may not have so many files, several share the flows, the window and the report.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,6 +41,7 @@
 #define MAX_TIMES (1u << 21) /* of one process; the newest are kept */
 #define MAX_PROCESSES 8
 #define SPARE_FILES 64
+#define MAX_SOURCES 16
 
 enum state { ABSENT, CONNECTING, IDLE, BUSY };
 
@@ -58,6 +60,8 @@ static bool asks, reconnects; /* the verbs ask, and connect */
 static int epoll_fd;
 static struct sockaddr_in6 server;
 static socklen_t server_len;
+static struct sockaddr_in sources[MAX_SOURCES];
+static uint32_t source_count, next_source;
 static char buffer[MAX_BYTES];
 
 /* What one process has seen, where all can read it. */
@@ -153,9 +157,15 @@ static void ask(struct flow *f)
 
 static void open_flow(struct flow *f)
 {
+	const struct sockaddr_in *from = source_count ? &sources[next_source++ % source_count] : NULL;
+	int one = 1;
+
 	f->fd = socket(server.sin6_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (f->fd < 0)
 		die("socket");
+	if (from && (setsockopt(f->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) ||
+		     bind(f->fd, (const struct sockaddr *)from, sizeof(*from))))
+		die("bind to an address of this host");
 	f->state = CONNECTING;
 	f->begin_ns = now_ns();
 	busy++;
@@ -398,6 +408,21 @@ static void parse_address(const char *address, const char *port)
 	}
 }
 
+static void parse_sources(int count, char **addresses)
+{
+	if (count > MAX_SOURCES) {
+		fprintf(stderr, "load: at most %d addresses to connect from\n", MAX_SOURCES);
+		exit(2);
+	}
+	for (source_count = 0; source_count < (uint32_t)count; source_count++) {
+		sources[source_count].sin_family = AF_INET;
+		if (inet_pton(AF_INET, addresses[source_count], &sources[source_count].sin_addr) != 1) {
+			errno = EINVAL;
+			die(addresses[source_count]);
+		}
+	}
+}
+
 /* Share flows and window among as many processes as the limit of files asks for; returns in each of them. */
 static void split(void)
 {
@@ -443,11 +468,12 @@ int main(int argc, char **argv)
 
 	asks = !strcmp(verb, "ask");
 	reconnects = !strcmp(verb, "connect");
-	if (argc != 8 || !(asks || reconnects || !strcmp(verb, "echo") || !strcmp(verb, "hold"))) {
-		fprintf(stderr, "usage: load echo|ask|connect|hold ADDRESS PORT FLOWS BYTES WINDOW SECONDS\n");
+	if (argc < 8 || !(asks || reconnects || !strcmp(verb, "echo") || !strcmp(verb, "hold"))) {
+		fprintf(stderr, "usage: load echo|ask|connect|hold ADDRESS PORT FLOWS BYTES WINDOW SECONDS [FROM...]\n");
 		return 2;
 	}
 	parse_address(argv[2], argv[3]);
+	parse_sources(argc - 8, argv + 8);
 	flow_count = (uint32_t)atoi(argv[4]);
 	bytes = (uint32_t)atoi(argv[5]);
 	window = (uint32_t)atoi(argv[6]);
