@@ -8,7 +8,7 @@ from lab.bench import programs
 from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import PORT, Setup, Stage
-from lab.bench.systems import HAPROXY, System
+from lab.bench.systems import FLOOR, HAPROXY, System
 
 SECONDS = 2.0
 COUNTS = (1, 100, 1_000, 10_000, 50_000)
@@ -51,7 +51,7 @@ SCENARIO = Scenario(
             Case(
                 f"flows.{verb}.{count}",
                 CROWD,
-                (NATIVE, FTTCP, HAPROXY),
+                (NATIVE, FTTCP, HAPROXY, FLOOR),
                 partial(crowd, verb=verb, flows=count),
                 "echoes/s" if verb == "echo" else "Mbit/s",
                 seconds=SECONDS + 0.5 + count / 4000,
