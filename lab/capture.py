@@ -18,9 +18,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
+from lab import network
 from lab.errors import LabError
 from lab.lifecycle import Lab
-from lab.network import CLIENT, NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
+from lab.network import CLIENT, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
 
 SNAP_BYTES = 160
 START_S = 10.0
@@ -58,14 +59,16 @@ class Span:
 
 
 class Capture:
-    """Captures of a lab's cables while a `with` block runs: {client,alpha,beta,peer}.pcap.
+    """Captures of a lab's cables while a `with` block runs: {client,alpha,beta,...,peer}.pcap.
 
-    alpha.pcap and beta.pcap hold what that node emits on the service side; client.pcap and peer.pcap both
-    directions of the client's cable and of the nodes' own link.
+    A node's hold what that node emits on the service side; client.pcap and peer.pcap both directions of the
+    client's cable and of the first node's peer cable. A host that is down when the block begins is left
+    out.
     """
 
     def __init__(self, lab: Lab, directory: Path) -> None:
         self._lab = lab
+        self._nodes = lab.nodes()
         self.directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.dropped = 0
@@ -74,10 +77,12 @@ class Capture:
         self.directory.mkdir(parents=True, exist_ok=True)
         ports = {cable.host: cable.port for cable in cables(link=SERVICE_LINK)}
         try:
-            for host in (CLIENT, *NODES):
-                direction = "in" if host in NODES else "inout"
+            plugged = network.ports(self._lab.host(SWITCH))
+            for host in (host for host in (CLIENT, *self._nodes) if ports[host] in plugged):
+                direction = "in" if host in self._nodes else "inout"
                 self._running[host] = self._start(ports[host], direction, self.directory / f"{host}.pcap")
-            peer_port = cables(NODES[0], PEER_LINK)[0].port
+            peer_ports = (cables(node, PEER_LINK)[0].port for node in self._nodes)
+            peer_port = next(port for port in peer_ports if port in plugged)
             self._running["peer"] = self._start(peer_port, "inout", self.directory / "peer.pcap")
         except BaseException:
             self.stop()
@@ -109,7 +114,8 @@ class Capture:
 
     def emissions(self) -> Iterator[Emission]:
         """What the nodes said for the service address on the service side, in order of time."""
-        streams = (_speaking(host, self.directory / f"{host}.pcap") for host in NODES)
+        files = {host: self.directory / f"{host}.pcap" for host in self._nodes}
+        streams = (_speaking(host, file) for host, file in files.items() if file.exists())
         return heapq.merge(*streams, key=lambda emission: emission.time_s)
 
     def spans(self) -> list[Span]:

@@ -16,7 +16,7 @@ import click
 from lab.campaign import campaign
 from lab.errors import LabError
 from lab.lifecycle import Lab
-from lab.network import LINKS, WITNESS
+from lab.network import ALL_NODES, LINKS, NODES, WITNESS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,14 +64,21 @@ def lab() -> None:
     multiple=True,
     metavar="KEY=VALUE",
     help="Dotted path into the group's (or [node]'s) configuration, for example timing.heartbeat_ms=10; "
-    "alpha. or beta. in front limits it to that node.",
+    "alpha. or another node's name in front limits it to that node.",
 )
 @click.option(
     "--arbiter",
     type=click.Choice(["none", WITNESS]),
     default="none",
     show_default=True,
-    help="witness: a host more, with a real witness that both nodes use.",
+    help="witness: a host more, with a real witness that all nodes use.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(len(NODES), len(ALL_NODES)),
+    default=len(NODES),
+    show_default=True,
+    help=f"How many: {', '.join(ALL_NODES)}. More than two need an arbiter.",
 )
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait until the pair is in step.")
 @click.option("--bare", is_flag=True, help="Hosts and network only, no daemons.")
@@ -82,12 +89,13 @@ def up(
     serve: tuple[str, ...],
     settings: tuple[str, ...],
     arbiter: str,
+    nodes: int,
     timeout: float,
     bare: bool,
     keep: bool,
 ) -> None:
     """Start everything; returns when the pair is in step."""
-    lab.up(serve, settings, wait_s=timeout, bare=bare, keep=keep, arbiter=arbiter)
+    lab.up(serve, settings, wait_s=timeout, bare=bare, keep=keep, arbiter=arbiter, nodes=nodes)
     click.echo(f"lab {lab.name} is up{' (no daemons)' if bare else ', the pair is in step'}: {lab.home}")
 
 
@@ -112,7 +120,7 @@ def env(lab: Lab) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @lab_command
 def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
-    """Run a command in HOST: client, alpha, beta, witness, switch, primary or backup. Write it after --.
+    """Run a command in HOST: client, a node, witness, switch, primary, backup or spare. Write it after --.
 
     Its standard streams, its exit status (128 + number when a signal ended it) and signals are passed
     through.
@@ -199,7 +207,7 @@ _fault_command("switchover", "Ask the primary for a planned switchover.", _targe
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds.")
 @lab_command
 def wait(lab: Lab, condition: str, timeout: float) -> None:
-    """Wait until CONDITION holds: synced, primary=alpha or primary=beta."""
+    """Wait until CONDITION holds: synced, paired (whatever spares do), or primary=NODE."""
     lab.wait(condition, timeout)
 
 
@@ -207,7 +215,7 @@ def wait(lab: Lab, condition: str, timeout: float) -> None:
 @json_option
 @lab_command
 def status(lab: Lab, as_json: bool) -> None:
-    """What both nodes say of themselves."""
+    """What the nodes say of themselves."""
     report = lab.status()
     if as_json:
         click.echo(json.dumps(report))

@@ -168,7 +168,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
 def keep_logs(lab: Lab, directory: Path) -> None:
     """Copy the daemons' logs to `directory`, which is made if need be."""
     directory.mkdir(parents=True, exist_ok=True)
-    for node in NODES:
+    for node in lab.nodes():
         if lab.log(node).exists():
             shutil.copyfile(lab.log(node), directory / f"{node}.log")
 
@@ -218,14 +218,14 @@ class Detached:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._seen = dict.fromkeys(NODES, 0)
+        self._seen = dict.fromkeys(lab.nodes(), 0)
         self._counts: Counter[str] = Counter()
         self.look()
         self._counts.clear()
 
     def look(self) -> dict[str, int]:
         """Take in what the nodes that answer have told since the last look; returns the counts."""
-        for node in NODES:
+        for node in self._seen:
             try:
                 events = self._lab.ask(node, {"op": "events", "since": self._seen[node]})["events"]
             except NoAnswerError:

@@ -17,8 +17,8 @@ from typing import Any
 from lab import network
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
-from lab.lifecycle import Lab
-from lab.network import CLIENT, NODES, SWITCH
+from lab.lifecycle import ROLES, Lab
+from lab.network import CLIENT, SWITCH
 from lab.nodeconfig import GROUP
 from lab.state import LabState, ProcessId
 
@@ -125,7 +125,7 @@ def loss(lab: Lab, link: str, percent: float) -> Report:
     """Lose `percent` of the frames of the "client" or "peer" link, in both directions; 0 ends it."""
     if link not in ("client", "peer"):
         raise LabError(f"loss {link!r}: there is no such link; links are client, peer")
-    hosts = [host for host in map(lab.host, (CLIENT, *NODES)) if host.alive()]
+    hosts = [host for host in map(lab.host, (CLIENT, *lab.nodes())) if host.alive()]
     network.set_loss(lab.host(SWITCH), hosts, link, percent)
     return _report("loss", link, time.monotonic(), percent=percent)
 
@@ -198,11 +198,11 @@ def _report(fault: str, target: str, at_s: float, **details: Any) -> Report:
 
 
 def _node(lab: Lab, target: str) -> Host:
-    """The living host with a daemon that `target` means (alpha, beta, witness, primary, backup)."""
+    """The living host with a daemon that `target` means (a node, witness, primary, backup, spare)."""
     host = lab.host(target)
     daemons = lab.daemon_hosts()
     if host.name not in daemons:
-        raise LabError(f"host {host.name}: this fault needs a node ({', '.join(daemons)}, primary, backup)")
+        raise LabError(f"host {host.name}: this fault needs a node ({', '.join((*daemons, *ROLES))})")
     host.require_alive()
     return host
 

@@ -14,7 +14,7 @@ from lab import network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
-from lab.network import CLIENT, HOSTS, NODES, SWITCH, WITNESS
+from lab.network import ALL_NODES, CLIENT, NODES, SWITCH, WITNESS
 from lab.nodeconfig import (
     DEFAULT_SERVE,
     GROUP,
@@ -26,6 +26,8 @@ from lab.nodeconfig import (
 from lab.state import HostRecord, LabState, ProcessId, directory, locked
 
 Status = dict[str, Any]
+ROLES = ("primary", "backup", "spare")
+"""Hosts can be named by them: the spare is the first of those that have no part in the pair."""
 
 
 class Lab:
@@ -47,20 +49,23 @@ class Lab:
         bare: bool = False,
         keep: bool = False,
         arbiter: str = "none",
+        nodes: int = len(NODES),
         prepare: Callable[[Host], None] | None = None,
     ) -> None:
-        """Make the lab, start the daemons, and return when the pair is in step.
+        """Make the lab, start the daemons, and return when the pair is in step, and the spares wait.
 
         `serve` are "PORT/PROTO=COMMAND" (none: a web server on port 80), `settings` are KEY=VALUE for the
         generated configuration; `bare` makes hosts and network only, without daemons; `arbiter` "witness"
-        adds a host of that name with a real witness, which both nodes use; `prepare` is called
-        with each node before its daemon starts, to put files for the server there. When it fails or is
-        interrupted everything is removed again, unless `keep`. Raises LabError.
+        adds a host of that name with a real witness, which all nodes use; `nodes` is how many there are, 2 to
+        5, and more than two need an arbiter; `prepare` is called with each node before its daemon starts, to
+        put files for the server there. When it fails or is interrupted everything is removed again, unless
+        `keep`. Raises LabError.
         """
         if arbiter not in ("none", WITNESS):
             raise LabError(f"arbiter {arbiter!r}: the lab has none of that kind; wanted is none or {WITNESS}")
-        state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare, arbiter)
-        check_settings(state.serve, state.settings)
+        names = _node_names(nodes, arbiter, bare)
+        state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare, arbiter, names)
+        check_settings(state.serve, state.settings, names)
         if not bare:
             fttcp_program()
         with locked(self.name):
@@ -73,16 +78,17 @@ class Lab:
             state.save()
         try:
             with locked(self.name):
-                for name in (*HOSTS, *([WITNESS] if arbiter == WITNESS else [])):
+                for name in (SWITCH, CLIENT, *names, *([WITNESS] if arbiter == WITNESS else [])):
                     host = self._start_host(state, name)
-                    if prepare is not None and name in NODES:
+                    if prepare is not None and name in names:
                         prepare(host)
                 if not bare:
                     key = secrets.token_hex(32)
                     if arbiter == WITNESS:
-                        state.settings = write_witness_files(self.home, state.settings)
-                    for node in NODES:
-                        file = write_node_files(node, self.home / node, key, state.serve, state.settings)
+                        state.settings = write_witness_files(self.home, state.settings, names)
+                    for node in names:
+                        home = self.home / node
+                        file = write_node_files(node, home, key, state.serve, state.settings, names)
                         _check_config(file)
                     if arbiter == WITNESS:
                         self._init_witness()
@@ -134,12 +140,13 @@ class Lab:
             return self._start_host(LabState.load(self.name), name)
 
     def host(self, name: str) -> Host:
-        """The host `name`: switch, client, alpha, beta, witness if there is one; by role: primary, backup."""
-        if name in ("primary", "backup"):
+        """The host `name`: switch, client, a node's, witness if there is one; or that of a role."""
+        if name in ROLES:
             name = self.node_in_role(name)
-        records = LabState.load(self.name).hosts
-        if name not in (*HOSTS, *records):
-            raise LabError(f"host {name!r}: there is none; hosts are {', '.join(HOSTS)}, primary, backup")
+        state = LabState.load(self.name)
+        records, hosts = state.hosts, (SWITCH, CLIENT, *state.nodes)
+        if name not in (*hosts, *records):
+            raise LabError(f"host {name!r}: there is none; hosts are {', '.join((*hosts, *ROLES))}")
         if name not in records:
             raise LabError(
                 f"host {name}: it was never made in lab {self.name!r}; take the lab down and up again"
@@ -192,10 +199,9 @@ class Lab:
         return process
 
     def status(self) -> Status:
-        """What both daemons say: {"nodes": [{"node", "alive", "groups": [...]}]}."""
-        LabState.load(self.name)
+        """What all daemons say: {"nodes": [{"node", "alive", "groups": [...]}]}."""
         nodes = []
-        for node in NODES:
+        for node in self.nodes():
             try:
                 nodes.append({"node": node, "alive": True, "groups": [], **self.ask(node, {"op": "status"})})
             except NoAnswerError as error:
@@ -203,9 +209,20 @@ class Lab:
         return {"nodes": nodes}
 
     def node_in_role(self, role: str) -> str:
-        """The node that is "primary" or "backup" of the lab's group; the highest epoch counts."""
+        """The node that is "primary", "backup" or "spare" of the lab's group: that one of several which is in
+        step, or has the highest epoch; of spares the first in line. A node that has just joined passes for
+        the backup while there is no better one."""
         status = self.status()
-        claims = [(group["epoch"], node["node"]) for node, group in _groups(status) if group["role"] == role]
+        groups = [(node["node"], group) for node, group in _groups(status)]
+        if role == "spare":
+            waiting = [name for name, group in groups if group["role"] == "backup" and not group["synced"]]
+            claims = [(-self.nodes().index(name), name) for name in waiting]
+        else:
+            claims = [
+                ((group["synced"], group["epoch"]) if role == "backup" else group["epoch"], name)
+                for name, group in groups
+                if group["role"] == role
+            ]
         if not claims:
             raise LabError(
                 f"no node is {role} now ({_summary(status)}); see: fttcp lab status --name {self.name}"
@@ -213,11 +230,13 @@ class Lab:
         return str(max(claims)[1])
 
     def wait(self, condition: str, timeout_s: float = 30.0) -> Status:
-        """Return the status in which `condition` holds: "synced", or "primary=HOST".
+        """Return the status in which `condition` holds: "synced" (everybody is there and in its place),
+        "paired" (two nodes are in step, whatever the others do), or "primary=HOST".
 
         Raises LabError after `timeout_s`, or at once when a daemon that is needed for it has ended.
         """
-        holds, needed = _condition(condition)
+        nodes = self.nodes()
+        holds, needed = _condition(condition, nodes)
         latest: Status = {"nodes": []}
 
         def check() -> bool:
@@ -232,13 +251,13 @@ class Lab:
         try:
             await_condition(check, timeout_s, f"lab {self.name!r}: waiting for {condition}", interval_s=0.02)
         except LabError as error:
-            tails = "".join(f"\n--- last lines of {self.log(node)}\n{self._log_tail(node)}" for node in NODES)
+            tails = "".join(f"\n--- last lines of {self.log(node)}\n{self._log_tail(node)}" for node in nodes)
             raise LabError(f"{error}\nstate: {_summary(latest)}{tails}") from error
         return latest
 
     def log(self, host: str) -> Path:
         """The log file of the daemon of `host`."""
-        if host in ("primary", "backup"):
+        if host in ROLES:
             host = self.node_in_role(host)
         daemons = self.daemon_hosts()
         if host not in daemons:
@@ -247,14 +266,15 @@ class Lab:
 
     def env(self) -> dict[str, str]:
         """The addresses and processes of the lab, by the names that `fttcp lab env` prints."""
-        hosts = LabState.load(self.name).hosts
+        state = LabState.load(self.name)
+        hosts = state.hosts
         addresses = {(cable.host, cable.link): str(cable.address4.ip) for cable in network.CABLES}
         addresses6 = {(cable.host, cable.link): str(cable.address6.ip) for cable in network.CABLES}
         values = {"SERVICE4": network.SERVICE4, "SERVICE6": network.SERVICE6}
-        for host in (CLIENT, *NODES):
+        for host in (CLIENT, *state.nodes):
             values[f"{host.upper()}4"] = addresses[host, network.SERVICE_LINK]
             values[f"{host.upper()}6"] = addresses6[host, network.SERVICE_LINK]
-        for node in NODES:
+        for node in state.nodes:
             values[f"{node.upper()}_PEER4"] = addresses[node, network.PEER_LINK]
             values[f"{node.upper()}_PEER6"] = addresses6[node, network.PEER_LINK]
         if WITNESS in hosts:
@@ -285,13 +305,17 @@ class Lab:
             network.connect(self.host(SWITCH), host)
         return host
 
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes, in their order."""
+        return tuple(LabState.load(self.name).nodes)
+
     def daemon_hosts(self) -> tuple[str, ...]:
         """The hosts with a daemon: the nodes, and before them the witness if the lab has one."""
         return self._daemon_hosts(LabState.load(self.name))
 
     @staticmethod
     def _daemon_hosts(state: LabState) -> tuple[str, ...]:
-        return (WITNESS, *NODES) if state.arbiter == WITNESS else NODES
+        return (WITNESS, *state.nodes) if state.arbiter == WITNESS else tuple(state.nodes)
 
     def _init_witness(self) -> None:
         done = self.exec(WITNESS, [fttcp_program(), *self._daemon_command(WITNESS), "--init"], cwd="/")
@@ -354,24 +378,48 @@ def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [(node, group) for node in status["nodes"] if node["alive"] for group in node["groups"]]
 
 
-def _condition(text: str) -> tuple[Callable[[Status], bool], Sequence[str]]:
+def _node_names(count: int, arbiter: str, bare: bool) -> list[str]:
+    """The names of so many nodes; raises LabError when there cannot be so many."""
+    if not len(NODES) <= count <= len(ALL_NODES):
+        raise LabError(f"nodes {count}: allowed are {len(NODES)} to {len(ALL_NODES)}")
+    if count > len(NODES) and arbiter == "none" and not bare:
+        raise LabError(f"nodes {count}: more than two need an arbiter; add: --arbiter {WITNESS}")
+    return list(ALL_NODES[:count])
+
+
+def _condition(text: str, nodes: Sequence[str]) -> tuple[Callable[[Status], bool], Sequence[str]]:
     """The test of a status that `text` names, and the nodes whose daemons it needs."""
     if text == "synced":
-        return is_synced, NODES
+        return is_synced, nodes
+    if text == "paired":
+        return is_paired, ()
     key, _, host = text.partition("=")
-    if key == "primary" and host in NODES:
+    if key == "primary" and host in nodes:
         return lambda status: _is_primary(status, host), (host,)
-    raise LabError(f"condition {text!r}: there is none; wanted is synced, primary=alpha or primary=beta")
+    wanted = ", ".join(f"primary={node}" for node in nodes)
+    raise LabError(f"condition {text!r}: there is none; wanted is synced, paired, {wanted}")
 
 
 def is_synced(status: Status) -> bool:
-    """Whether both nodes are alive, one as primary and one as backup, and in step, in every group."""
-    groups = [group for _, group in _groups(status)]
-    return (
-        all(node["alive"] and node["groups"] for node in status["nodes"])
-        and sorted(group["role"] for group in groups) == sorted(["primary", "backup"] * (len(groups) // 2))
-        and all(group["synced"] for group in groups)
+    """Whether all nodes are alive, and in every group one is primary, one its backup and in step with it, and
+    the others are spares."""
+    return is_paired(status) and all(
+        node["alive"] and node["groups"] and all(g["role"] in ("primary", "backup") for g in node["groups"])
+        for node in status["nodes"]
     )
+
+
+def is_paired(status: Status) -> bool:
+    """Whether in every group one node is primary and one in step with it; others may be spares, or gone."""
+    groups = [group for _, group in _groups(status)]
+    names = {group["name"] for group in groups}
+    in_step = {
+        name: sorted(group["role"] for group in groups if group["name"] == name and group["synced"])
+        for name in names
+    }
+    primaries = [group["name"] for group in groups if group["role"] == "primary"]
+    paired = all(roles == ["backup", "primary"] for roles in in_step.values())
+    return bool(names) and paired and sorted(primaries) == sorted(names)
 
 
 def _is_primary(status: Status, host: str) -> bool:
@@ -380,7 +428,7 @@ def _is_primary(status: Status, host: str) -> bool:
 
 
 def _summary(status: Status) -> str:
-    """One line about both nodes."""
+    """One line about all nodes."""
     return "; ".join(
         f"{node['node']}: "
         + (

@@ -1,7 +1,7 @@
 """The lab's network: who is connected to what, addresses, and what can be done to a link.
 
-The switch host has three bridges: ``br-svc`` (client and both nodes), ``br-peer`` (the nodes' own link) and
-``br-arb`` (both nodes and the host of the witness, if the lab has one).
+The switch host has three bridges: ``br-svc`` (client and nodes), ``br-peer`` (the nodes' own link) and
+``br-arb`` (the nodes and the host of the witness, if the lab has one).
 Every cable is a veth pair with its far end as a bridge port in the switch, so every link fault is made there,
 out of the hosts' reach: a port that is down takes the carrier from the host, and frames are lost on the
 bridge, in both directions.
@@ -20,9 +20,11 @@ from lab.hosts import Host, await_condition
 SWITCH = "switch"
 CLIENT = "client"
 NODES = ("alpha", "beta")
+"""The nodes of a pair, the lab's usual size."""
+ALL_NODES = (*NODES, "gamma", "delta", "epsilon")
+"""The names of up to five nodes; number i has the addresses .i + 1."""
 WITNESS = "witness"
 PROXY = "proxy"
-HOSTS = (SWITCH, CLIENT, *NODES)
 
 SERVICE4 = "10.77.0.100"
 SERVICE6 = "fd77::100"
@@ -67,12 +69,11 @@ def _cable(host: str, link: str, interface: str, number: int) -> Cable:
 
 CABLES = (
     _cable(CLIENT, SERVICE_LINK, "eth0", 10),
-    _cable("alpha", SERVICE_LINK, "svc0", 1),
-    _cable("alpha", PEER_LINK, "peer0", 1),
-    _cable("alpha", ARBITER_LINK, "arb0", 1),
-    _cable("beta", SERVICE_LINK, "svc0", 2),
-    _cable("beta", PEER_LINK, "peer0", 2),
-    _cable("beta", ARBITER_LINK, "arb0", 2),
+    *(
+        _cable(node, link, interface, number)
+        for number, node in enumerate(ALL_NODES, 1)
+        for link, interface in ((SERVICE_LINK, "svc0"), (PEER_LINK, "peer0"), (ARBITER_LINK, "arb0"))
+    ),
     _cable(WITNESS, ARBITER_LINK, "eth0", 30),
     _cable(PROXY, SERVICE_LINK, "eth0", 20),
 )
@@ -133,15 +134,16 @@ def connect(switch: Host, host: Host) -> None:
 def unplug(switch: Host, host: str) -> None:
     """Remove the cables of `host`, with both ends, as far as they exist: they go with a host as well."""
     for cable in cables(host):
-        if cable.port in _ports(switch):
+        if cable.port in ports(switch):
             try:
                 switch.run(["ip", "link", "delete", cable.port])
             except LabError:
-                if cable.port in _ports(switch):
+                if cable.port in ports(switch):
                     raise
 
 
-def _ports(switch: Host) -> set[str]:
+def ports(switch: Host) -> set[str]:
+    """The interfaces of the switch: its bridges, and the ports with a cable in them."""
     return {link["ifname"] for link in json.loads(switch.run(["ip", "-j", "link"]))}
 
 

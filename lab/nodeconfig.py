@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.network import ARBITER_LINK, NODES, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, WITNESS, cables
+from lab.network import (
+    ALL_NODES,
+    ARBITER_LINK,
+    NODES,
+    PEER_LINK,
+    SERVICE4,
+    SERVICE6,
+    SERVICE_LINK,
+    WITNESS,
+    cables,
+)
 
 GROUP = "lab"
 RUN_DIR = "/run/fttcp"
@@ -19,6 +29,8 @@ CLUSTER = "lab"
 WITNESS_PORT = 7720
 WITNESS_KEY = "witness.key"
 WITNESS_LEASE_MS = 1000
+PRIORITIES = (200, 100, 90, 80, 70)
+"""Of the nodes, in their order: the first one serves, the next is its backup, the others wait in line."""
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
 _MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify")
 """Keys of [node] beside those that are there anyway. (Mininet's Python, which lacks fttcp's libraries, reads
@@ -46,17 +58,18 @@ def parse_serve(serve: Sequence[str]) -> tuple[list[str], list[str]]:
     return ports, commands
 
 
-def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[str]) -> Table:
-    """The whole configuration of `node` ("alpha" or "beta") as nested tables.
+def node_config(
+    node: str, home: Path, serve: Sequence[str], settings: Sequence[str], nodes: Sequence[str] = NODES
+) -> Table:
+    """The whole configuration of `node`, one of the `nodes`, as nested tables; a pair's in its short form.
 
     `settings` are KEY=VALUE with KEY a dotted path into the group (`timing.heartbeat_ms`), or into [node]
     when the first part is a key of it (`log_level`, `http.port`), or into [reference] or [arbiter] when it
-    is one of these; `alpha.` or `beta.` in front limits it to that node. VALUE is TOML, else text.
+    is one of these; a node's name in front limits it to that node. VALUE is TOML, else text.
     """
-    (peer,) = (name for name in NODES if name != node)
     ports, commands = parse_serve(serve)
     links = {cable.link: cable for cable in cables(node)}
-    others = {cable.link: cable for cable in cables(peer)}
+    peers = {name: _links(node, name) for name in nodes if name != node}
     config: Table = {
         "node": {
             "name": node,
@@ -68,23 +81,14 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
             "peer_interface": links[PEER_LINK].interface,
             "log_level": "info",
         },
-        "peer": {"name": peer},
-        "link": [
-            {
-                "interface": links[link].interface,
-                "local": str(links[link].address4.ip),
-                "remote": str(others[link].address4.ip),
-                "remote_v6": str(others[link].address6.ip),
-            }
-            for link in (PEER_LINK, SERVICE_LINK)
-        ],
+        **_peers(peers),
         "group": [
             {
                 "name": GROUP,
                 "addresses": [SERVICE4, SERVICE6],
                 "ports": ports,
                 "commands": commands,
-                "priority": 200 if node == NODES[0] else 100,
+                "priority": PRIORITIES[ALL_NODES.index(node)],
             }
         ],
     }
@@ -93,23 +97,50 @@ def node_config(node: str, home: Path, serve: Sequence[str], settings: Sequence[
     return config
 
 
-def check_settings(serve: Sequence[str], settings: Sequence[str]) -> None:
+def _peers(peers: Mapping[str, list[Table]]) -> Table:
+    """The tables of the peers, given the links to each."""
+    if len(peers) == 1:
+        ((name, links),) = peers.items()
+        return {"peer": {"name": name}, "link": links}
+    return {"peer": [{"name": name, "link": links} for name, links in peers.items()]}
+
+
+def _links(node: str, peer: str) -> list[Table]:
+    """The links from a node to a peer: the peer link, and over the clients' network."""
+    own, others = ({cable.link: cable for cable in cables(name)} for name in (node, peer))
+    return [
+        {
+            "interface": own[link].interface,
+            "local": str(own[link].address4.ip),
+            "remote": str(others[link].address4.ip),
+            "remote_v6": str(others[link].address6.ip),
+        }
+        for link in (PEER_LINK, SERVICE_LINK)
+    ]
+
+
+def check_settings(serve: Sequence[str], settings: Sequence[str], nodes: Sequence[str] = NODES) -> None:
     """Raise LabError when an item of `serve` or `settings` is not understood."""
-    for node in NODES:
-        node_config(node, Path("/"), serve, settings)
+    for node in nodes:
+        node_config(node, Path("/"), serve, settings, nodes)
 
 
 def write_node_files(
-    node: str, home: Path, key: str, serve: Sequence[str], settings: Sequence[str] = ()
+    node: str,
+    home: Path,
+    key: str,
+    serve: Sequence[str],
+    settings: Sequence[str] = (),
+    nodes: Sequence[str] = NODES,
 ) -> Path:
     """Write the shared `key` (mode 0600) and the configuration of `node` to `home`; returns its path."""
     _write_key(home / "key", key)
     path = home / "node.toml"
-    path.write_text(to_toml(node_config(node, home, serve, settings)) + "\n")
+    path.write_text(to_toml(node_config(node, home, serve, settings, nodes)) + "\n")
     return path
 
 
-def write_witness_files(lab: Path, settings: Sequence[str]) -> list[str]:
+def write_witness_files(lab: Path, settings: Sequence[str], nodes: Sequence[str] = NODES) -> list[str]:
     """Write configuration of the witness, and its key for all, to the hosts' directories in `lab`; returns
     the `settings` of nodes that use it.
 
@@ -118,18 +149,18 @@ def write_witness_files(lab: Path, settings: Sequence[str]) -> list[str]:
     (cable,) = cables(WITNESS, ARBITER_LINK)
     address = f"{cable.address4.ip}:{WITNESS_PORT}"
     key = secrets.token_hex(32)
-    for host in (WITNESS, *NODES):
+    for host in (WITNESS, *nodes):
         _write_key(lab / host / WITNESS_KEY, key)
     settings = [
         "arbiter.kind=witness", f"arbiter.lease_ms={WITNESS_LEASE_MS}", "arbiter.timeout_ms=200",
         f'arbiter.witness.addresses=["{address}"]',
-        *(f'{node}.arbiter.witness.key_file="{lab}/{node}/{WITNESS_KEY}"' for node in NODES), *settings,
+        *(f'{node}.arbiter.witness.key_file="{lab}/{node}/{WITNESS_KEY}"' for node in nodes), *settings,
     ]  # fmt: skip
     home = lab / WITNESS
     config = {
         "listen": [address],
         "data_file": str(home / "witness.db"),
-        "lease_ms": node_config(NODES[0], lab, (), settings)["arbiter"]["lease_ms"],
+        "lease_ms": node_config(nodes[0], lab, (), settings, nodes)["arbiter"]["lease_ms"],
         "cluster": [{"name": CLUSTER, "key_file": str(home / WITNESS_KEY)}],
     }
     (home / "witness.toml").write_text(to_toml(config) + "\n")
@@ -148,7 +179,7 @@ def _apply(config: Table, node: str, setting: str) -> None:
         raise LabError(
             f"--set {setting!r}: not understood; wanted is KEY=VALUE, for example timing.heartbeat_ms=10"
         )
-    if parts[0] in NODES:
+    if parts[0] in ALL_NODES:
         if parts.pop(0) != node:
             return
         if not parts:

@@ -114,6 +114,7 @@ class LabState:
     settings: list[str] = field(default_factory=list)
     bare: bool = False
     arbiter: str = "none"
+    nodes: list[str] = field(default_factory=list)
     hosts: dict[str, HostRecord] = field(default_factory=dict)
 
     def save(self) -> None:

@@ -1,0 +1,230 @@
+"""Three nodes and a witness on real kernels: crashes in a row, spares, partitions, with traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import experiment, network
+from lab.capture import Capture, out_of_turn
+from lab.experiment import Case, Client
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.workloads.registry import serve_specs
+from tests.integration.netns import needs_root
+from tests.integration.pair import pair_named
+
+pytestmark = needs_root
+
+TRAFFIC = Case("both", duration_s=2.0)
+STALL_S = 10.0
+WITHIN_S = 20.0
+
+
+class Trio:
+    """The lab, and who is what in it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def group(self, node: str) -> dict[str, Any]:
+        """What `node` says of the group; {} while it does not answer."""
+        (found,) = (said for said in self.lab.status()["nodes"] if said["node"] == node)
+        return dict(found["groups"][0]) if found["groups"] else {}
+
+    def seen_by(self, node: str) -> dict[str, str]:
+        """The roles in which `node` sees all nodes."""
+        return {one["name"]: one["role"] for one in self.group(node).get("nodes", [])}
+
+    def roles(self) -> tuple[str, str, str]:
+        """Primary, backup, spare."""
+        primary, backup, spare = map(self.lab.node_in_role, ("primary", "backup", "spare"))
+        return primary, backup, spare
+
+    def await_pair(self, primary: str, backup: str) -> None:
+        """Wait until these two are in step, in these roles."""
+
+        def paired() -> bool:
+            roles = self.seen_by(primary)
+            return self.group(primary).get("synced", False) and (roles[primary], roles[backup]) == (
+                "primary",
+                "backup",
+            )
+
+        await_condition(paired, WITHIN_S, f"{primary} is in step with {backup}")
+        await_condition(lambda: self.group(backup)["synced"], WITHIN_S, f"{backup} knows")
+
+    def through(
+        self, directory: Path, events: Callable[[], list[str]], case: Case = TRAFFIC
+    ) -> dict[str, Any]:
+        """Have a client send and receive while `events` happen, which return who may serve, in order: no byte
+        is wrong, none is lost, and nobody speaks for the service out of turn. Returns the client's report."""
+        with Capture(self.lab, directory) as capture:
+            client = Client(self.lab, case, directory, STALL_S)
+            try:
+                assert client.wait_started(), "the client ended before anything happened"
+                turns = events()
+                report = client.finish()
+            finally:
+                client.kill()
+        assert report["ok"], report
+        assert not out_of_turn(capture.spans(), turns)
+        assert not capture.dropped
+        return report
+
+    def protected(self, node: str) -> int:
+        """How many connections of the group are protected on `node`."""
+        return int(self.group(node)["flows"]["protected"])
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Trio]:
+    for pair in pair_named("trio"):
+        pair.lab.up(serve_specs(["both"]), arbiter="witness", nodes=3)
+        yield Trio(pair.lab)
+
+
+@pytest.fixture(autouse=True)
+def in_place(trio: Trio) -> None:
+    experiment.mend(trio.lab)
+
+
+def test_everybody_sees_the_same_roles(trio: Trio) -> None:
+    primary, backup, spare = trio.roles()
+    wanted = {primary: "primary", backup: "backup", spare: "spare"}
+    await_condition(
+        lambda: all(trio.seen_by(node) == wanted for node in trio.lab.nodes()), WITHIN_S, "the same roles"
+    )
+    assert trio.group(spare)["peer"] == primary
+    refused = trio.lab.ask(spare, {"op": "switchover", "group": "lab"}, 5)
+    assert "this node is a spare" in str(refused["error"])
+
+
+def test_two_hosts_die_one_after_the_other_and_the_first_only_joins(trio: Trio, tmp_path: Path) -> None:
+    first, second, third = trio.roles()
+
+    def crash_first() -> list[str]:
+        trio.lab.fault("crash-host", first)
+        trio.await_pair(second, third)
+        return [first, second]
+
+    def crash_second() -> list[str]:
+        assert trio.protected(second) == 1
+        trio.lab.fault("crash-host", second)
+        trio.lab.wait(f"primary={third}", WITHIN_S)
+        return [second, third]
+
+    def first_returns() -> list[str]:
+        trio.lab.restart_host(first)
+        trio.await_pair(third, first)
+        return [third]
+
+    trio.through(tmp_path / "1", crash_first)
+    trio.through(tmp_path / "2", crash_second)
+    trio.through(tmp_path / "3", first_returns)
+    trio.through(tmp_path / "4", lambda: switched(trio, third, first))
+
+
+def switched(trio: Trio, old: str, new: str) -> list[str]:
+    """Move the service on purpose."""
+    trio.lab.fault("switchover", old)
+    trio.lab.wait(f"primary={new}", WITHIN_S)
+    return [old, new]
+
+
+def test_a_switchover_leaves_the_spare_where_it_is(trio: Trio, tmp_path: Path) -> None:
+    primary, backup, spare = trio.roles()
+    trio.through(tmp_path, lambda: switched(trio, primary, backup))
+    trio.lab.wait("synced", WITHIN_S)
+    assert trio.lab.node_in_role("primary") == backup
+    assert {primary, spare} == {trio.lab.node_in_role("backup"), trio.lab.node_in_role("spare")}
+
+
+def test_the_backup_dies_and_the_spare_protects_what_begins_then(trio: Trio, tmp_path: Path) -> None:
+    primary, backup, spare = trio.roles()
+
+    def crash_backup() -> list[str]:
+        trio.lab.fault("crash-host", backup)
+        trio.await_pair(primary, spare)
+        return [primary]
+
+    def crash_primary() -> list[str]:
+        assert trio.protected(primary) == 1
+        trio.lab.fault("crash-host", primary)
+        trio.lab.wait(f"primary={spare}", WITHIN_S)
+        return [primary, spare]
+
+    trio.through(tmp_path / "1", crash_backup)
+    trio.through(tmp_path / "2", crash_primary)
+
+
+@pytest.mark.parametrize("link", ["peer", "client", "arbiter", "all"])
+def test_a_spare_that_is_cut_off_disturbs_nobody(trio: Trio, link: str, tmp_path: Path) -> None:
+    primary, backup, spare = trio.roles()
+    epoch = trio.group(primary)["epoch"]
+
+    def cut() -> list[str]:
+        trio.lab.fault("cut", link, spare)
+        if link == "all":
+            await_condition(lambda: trio.seen_by(primary)[spare] == "absent", WITHIN_S, "the spare is missed")
+        else:
+            await_condition(lambda: noticed(trio, primary, spare, link), WITHIN_S, "the cut is noticed")
+        return [primary]
+
+    trio.through(tmp_path, cut)
+    trio.await_pair(primary, backup)
+    assert trio.group(primary)["epoch"] == epoch, "nothing had to be decided"
+    trio.lab.fault("heal")
+    trio.lab.wait("synced", WITHIN_S)
+    assert trio.roles() == (primary, backup, spare)
+
+
+def noticed(trio: Trio, primary: str, spare: str, link: str) -> bool:
+    """Whether what was cut from the spare is told."""
+    if link == "arbiter":
+        return trio.group(spare)["ownership"]["arbiter"]["reachable"] is False
+    shown = trio.lab.ask(primary, {"op": "topology"}, 5)["peers"]
+    (links,) = (peer["links"] for peer in shown if peer["name"] == spare)
+    return not links[0 if link == "peer" else 1]["heard"]["lab"]
+
+
+@pytest.mark.parametrize("link", ["client", "all"])
+def test_the_primary_is_cut_off(trio: Trio, link: str, tmp_path: Path) -> None:
+    primary, backup, spare = trio.roles()
+
+    def cut() -> list[str]:
+        trio.lab.fault("cut", link, primary)
+        trio.lab.wait(f"primary={backup}", WITHIN_S)
+        trio.await_pair(backup, spare if link == "all" else other(trio, backup))
+        trio.lab.fault("heal")
+        trio.lab.wait("synced", WITHIN_S)
+        return [primary, backup]
+
+    trio.through(tmp_path, cut)
+    assert trio.lab.node_in_role("primary") == backup, "no fail-back"
+
+
+def other(trio: Trio, primary: str) -> str:
+    """Wait until somebody is in step with this primary; return who."""
+    trio.lab.wait("paired", WITHIN_S)
+    (name,) = (name for name, role in trio.seen_by(primary).items() if role == "backup")
+    return name
+
+
+def test_of_several_spares_the_first_in_line_becomes_backup(tmp_path: Path) -> None:
+    for pair in pair_named("five"):
+        lab = pair.lab
+        lab.up(arbiter="witness", nodes=5)
+        five = Trio(lab)
+        for _ in range(3):
+            primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+            waiting = [node for node in network.ALL_NODES if five.seen_by(primary).get(node) == "spare"]
+            lab.fault("crash-host", primary)
+            five.await_pair(backup, waiting[0])
+        assert (
+            lab.exec("client", ["curl", "-sS", "-o", "/dev/null", f"http://{network.SERVICE4}/"]).returncode
+            == 0
+        )
