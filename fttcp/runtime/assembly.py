@@ -58,7 +58,9 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
     node, timing, limits = config.node, group.timing, group.limits
     return EngineSettings(
         keys=keys,
-        cluster_id=identity.cluster_id(node.cluster, group.name),
+        cluster_id=identity.cluster_id(
+            node.cluster, group.name, [node.name, *(peer.name for peer in config.peer)]
+        ),
         node_id=identity.node_id(node.name),
         boot_id=secrets.randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),

@@ -18,17 +18,10 @@ from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
-from fttcp.datapath.base import (
-    BeatThread,
-    Engine,
-    EngineEvent,
-    EngineSettings,
-    EventKind,
-    Intrusion,
-    Reason,
-)
+from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
+from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
 from fttcp.runtime.nodes import nodes_shown
 from fttcp.runtime.ownership import Ownership
@@ -41,13 +34,6 @@ from fttcp.wire.keyfile import KeyRing, key_id
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
 _HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
-_INTRUSIONS = {
-    Intrusion.MAC: "bad MAC",
-    Intrusion.REPLAY: "replay",
-    Intrusion.AT_PEER: "the peer met a bad MAC, a replay or another cluster",
-    Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
-    Intrusion.CLUSTER: "right key, another cluster",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,38 +417,13 @@ class GroupRuntime:
         if event.kind is EventKind.TAKEOVER_DONE and step:
             self.note("takeover-done", **step.shown())
             return
-        level = "info"
-        fields: dict[str, Any] = {}
-        match event.kind:
-            case EventKind.PEER_BODY | EventKind.GATE_OPEN | EventKind.ANNOUNCED | EventKind.TAKEOVER_DONE:
-                level = "debug"
-            case EventKind.PEER_UP:
-                fields = {"peer": self._name_of(event.peer), "boot": f"{event.value:016x}"}
-            case EventKind.PEER_LOST | EventKind.PEER_SUSPECTED:
-                level = "warning"
-                fields = {"peer": self._name_of(event.peer), "silent_ms": event.value / NS_PER_MS}
-            case EventKind.LINK_UP:
-                fields = {"peer": self._name_of(event.peer), "link": event.link}
-            case EventKind.LINK_LOST:
-                level, fields = "warning", {"peer": self._name_of(event.peer), "link": event.link}
-                fields["silent_ms"] = event.value / NS_PER_MS
-            case EventKind.INTRUSION:
-                level, fields = (
-                    "warning",
-                    {"link": event.link, "what": _INTRUSIONS[Intrusion(event.value)]},
-                )
-            case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
-                why = Reason(event.reason).name.lower().replace("_", "-")
-                level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
+        level, fields = described(event, self.machine.settings.peers)
         self.note(event.kind.name.lower().replace("_", "-"), level, **fields)
 
     @property
     def fenced(self) -> bool:
         """True when the group cannot go on in this daemon."""
         return self._closed or self.machine.phase is Phase.FENCED
-
-    def _name_of(self, peer: int) -> str:
-        return self.machine.settings.peers[peer]
 
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""

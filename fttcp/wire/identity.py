@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 
-def cluster_id(cluster: str, group: str) -> int:
-    """Return the id of one group of one cluster. Never 0."""
-    return _hash64(b"fttcp cluster", cluster, group)
+def cluster_id(cluster: str, group: str, nodes: Sequence[str] = ()) -> int:
+    """Return the id of one group of one cluster. Never 0.
+
+    ``nodes``: all of them. More than two are part of the id: epochs and grants mean something only among
+    nodes that count the same ones, so those that do not are strangers to each other.
+    """
+    return _hash64(b"fttcp cluster", cluster, group, *(sorted(nodes) if len(nodes) > 2 else ()))
 
 
 def node_id(name: str) -> int:
