@@ -16,6 +16,7 @@ from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
 from tests.integration.pair import pair_named
+from tests.integration.test_partitions import BEATS, add_rules
 
 pytestmark = needs_root
 
@@ -75,6 +76,15 @@ class Trio:
         assert not capture.dropped
         return report
 
+    def serving(self) -> list[str]:
+        """Who may emit now."""
+        return [
+            str(node["node"])
+            for node in self.lab.status()["nodes"]
+            for group in node["groups"]
+            if group["role"] == "primary" and group.get("lease_ms_left", 0) > 0
+        ]
+
     def protected(self, node: str) -> int:
         """How many connections of the group are protected on `node`."""
         return int(self.group(node)["flows"]["protected"])
@@ -88,8 +98,15 @@ def trio() -> Iterator[Trio]:
 
 
 @pytest.fixture(autouse=True)
-def in_place(trio: Trio) -> None:
+def in_place(trio: Trio) -> Iterator[None]:
+    """Everybody is in its place before, and nobody's network or group is in trouble after each test."""
     experiment.mend(trio.lab)
+    yield
+    for node in trio.lab.nodes():
+        if trio.group(node):
+            events = trio.lab.ask(node, {"op": "events", "since": 0}, 5)["events"]
+            trouble = {"rules-missing", "background-failed", "fenced", "peer-misunderstood"}
+            assert not [event for event in events if event["event"] in trouble]
 
 
 def test_everybody_sees_the_same_roles(trio: Trio) -> None:
@@ -214,6 +231,59 @@ def other(trio: Trio, primary: str) -> str:
     return name
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["with the arbiter", "without"])
+def test_nobody_hears_the_primary_any_more(trio: Trio, alone: bool, tmp_path: Path) -> None:
+    """The others hear each other. Whoever wins at the arbiter serves; one that lost it does not."""
+    primary, backup, _ = trio.roles()
+    winners: list[str] = []
+
+    def part() -> list[str]:
+        if alone:
+            trio.lab.fault("cut", "arbiter", primary)
+        add_rules(trio.lab.host(primary), "deaf", ["input", "output"], f"udp dport {BEATS} drop")
+        await_condition(lambda: trio.seen_by(backup)[primary] == "absent", WITHIN_S, "the primary is missed")
+        await_condition(lambda: len(trio.serving()) == 1, WITHIN_S, "one node serves")
+        winners.extend(trio.serving())
+        trio.lab.host(primary).run(["nft", "delete table inet deaf"])
+        trio.lab.fault("heal")
+        trio.lab.wait("synced", WITHIN_S)
+        return [primary, backup]
+
+    trio.through(tmp_path, part)
+    assert winners == ([backup] if alone else winners) and set(winners) <= {primary, backup}
+    assert trio.lab.node_in_role("primary") == winners[0], "no change without a cause"
+
+
+def test_a_frozen_primary_is_replaced_and_comes_back_as_a_spare(trio: Trio, tmp_path: Path) -> None:
+    primary, backup, spare = trio.roles()
+
+    def freeze() -> list[str]:
+        trio.lab.fault("freeze-node", primary, 3.0)
+        trio.await_pair(backup, spare)
+        return [primary, backup]
+
+    trio.through(tmp_path, freeze, Case("both", duration_s=5.0))
+    trio.lab.wait("synced", WITHIN_S)
+    assert trio.roles() == (backup, spare, primary)
+
+
+def test_a_spare_does_not_serve_for_a_pair_that_is_gone_but_waits_for_one_of_it(trio: Trio) -> None:
+    primary, backup, spare = trio.roles()
+    before = trio.group(spare)["ownership"]["record"]
+    trio.lab.fault("crash-host", backup)
+    trio.lab.fault("crash-host", primary)
+    await_condition(lambda: trio.group(spare)["mode"] == "idle", WITHIN_S, "the spare misses both")
+    after = trio.group(spare)["ownership"]["record"]
+    if after["mode"] == "paired":  # the primary had no time to go on alone, or with the spare
+        assert after == before
+    trio.lab.restart_host(primary)
+    await_condition(lambda: len(trio.serving()) == 1, WITHIN_S, "one of the two serves")
+    trio.lab.restart_host(backup)
+    trio.lab.wait("synced", WITHIN_S)
+    record = trio.group(spare)["ownership"]["record"]
+    assert record["epoch"] <= before["epoch"] + 60, "nobody wore epochs out meanwhile"
+
+
 def test_of_several_spares_the_first_in_line_becomes_backup(tmp_path: Path) -> None:
     for pair in pair_named("five"):
         lab = pair.lab
@@ -228,3 +298,36 @@ def test_of_several_spares_the_first_in_line_becomes_backup(tmp_path: Path) -> N
             lab.exec("client", ["curl", "-sS", "-o", "/dev/null", f"http://{network.SERVICE4}/"]).returncode
             == 0
         )
+
+
+def test_a_node_that_counts_other_nodes_is_a_stranger(trio: Trio, tmp_path: Path) -> None:
+    """With the file of a pair it would draw the others' epochs, and give consent where there are three."""
+    primary, backup, spare = trio.roles()
+    file = trio.lab.home / spare / "node.toml"
+    text = file.read_text()
+    entries = text.split("\n[[peer]]\n")
+    assert len(entries) == 3
+    last = entries[2].partition("\n[[group]]\n")
+    shorter = "\n[[peer]]\n".join(entries[:2]) + last[1] + last[2]
+    (listed,) = (node for node in (primary, backup) if f'name = "{node}"' in entries[1])
+
+    def stranger() -> list[str]:
+        trio.lab.fault("crash-host", spare)
+        file.write_text(shorter)
+        trio.lab.restart_host(spare)
+        await_condition(lambda: told(trio, listed), WITHIN_S, f"{listed} tells of a stranger")
+        trio.await_pair(primary, backup)
+        return [primary]
+
+    try:
+        trio.through(tmp_path, stranger, Case("both", duration_s=4.0))
+        assert trio.seen_by(primary)[spare] == "absent"
+    finally:
+        file.write_text(text)
+        trio.lab.restart_host(spare)
+
+
+def told(trio: Trio, node: str) -> bool:
+    """Whether `node` tells of a stranger."""
+    events = trio.lab.ask(node, {"op": "events", "since": 0}, 5)["events"]
+    return any(e["event"] == "intrusion" and "another list of nodes" in e["what"] for e in events)
