@@ -69,9 +69,7 @@ class BackupRules(Actions):
         """
         if said is None or (not said.able and self._waited(now_ns)):
             return False
-        register = self.register
-        barred = now_ns < register.barred_until_ns or register.reachable is False
-        mine = (barred, -self.settings.priority, self.settings.name)
+        mine = (self.register.barred(now_ns), -self.settings.priority, self.settings.name)
         return (said.barred, -said.priority, said.name) < mine
 
     # ------------------------------------------------------------------ without one: two nodes that agree

@@ -49,7 +49,8 @@ class PrimaryRules(Actions):
             self._keep_lease(now_ns)
             follower = view.follower()
             if follower is not None and self._lease is Lease.SELF:
-                self._offer_session(follower, now_ns)
+                if view.complete() or now_ns >= self.since_ns + self.settings.settle_ns:
+                    self._offer_session(follower, now_ns)
             elif not view.healthy:
                 self._offer_to_successor(self._server_cause, now_ns)
         else:

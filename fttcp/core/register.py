@@ -86,6 +86,10 @@ class Register:
             return False
         return self._settings.name not in (record.holder, record.backup)
 
+    def barred(self, now_ns: int) -> bool:
+        """True if the arbiter does not give this node what it wants now, or does not hear it."""
+        return now_ns < self.barred_until_ns or self.reachable is False
+
     def solo_until_ns(self) -> int | None:
         """Return until when this node may emit by its own lease, None: without limit; 0: not at all."""
         if not self.stands(Ownership.SOLO):

@@ -217,7 +217,7 @@ class State:
             yields=self._willing() is not None,
             used=max(self._seen, self._used),
             seeking=self._seeking,
-            barred=settings.arbitrated and (now_ns < register.barred_until_ns or register.reachable is False),
+            barred=settings.arbitrated and register.barred(now_ns),
         )
 
     def _links(self) -> int:
@@ -323,6 +323,8 @@ class State:
         self.phase, self.since_ns = phase, now_ns
         self.register.forget_goal()
         self._claimed_ns, self._seeking = None, False
+        if phase is Phase.JOINING:
+            self.register.barred_until_ns = 0  # it wants nothing any more
         if phase is not Phase.FOLLOWING:
             self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False
         if phase is not Phase.PAIRED:

@@ -80,6 +80,11 @@ class View:
         waiting = [peer for peer in self.peers if peer.waits()]
         return min(waiting, key=lambda peer: (peer.declined_ns, *_rank(peer)), default=None)
 
+    def complete(self) -> bool:
+        """True if every node that is heard has found its owner: none before the others in line is to come."""
+        heard = [peer.said for peer in self.peers if peer.alive]
+        return all(said is not None and said.role is Role.BACKUP for said in heard)
+
     def successor(self) -> Peer | None:
         """Return the peer that could serve, without the flows, over whatever link it is heard: the first in
         line."""

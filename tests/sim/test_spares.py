@@ -63,6 +63,32 @@ def test_a_spare_that_hears_nobody_serves_soon_when_the_pair_is_gone(both: bool)
         assert spare.emits and spare.machine.in_step, world.story()
 
 
+@pytest.mark.parametrize("solo", [False, True], ids=["paired", "solo"])
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_spares_that_hear_each_other_only_wear_nothing_out(seed: int, solo: bool) -> None:
+    world = World(seed, 4, arbitrated=True)
+    world.loss = world.halt_chance = 0.0
+    for host in world.hosts.values():
+        host.boot()
+    world.run(4 * SECOND)
+    primary = next(host for host in world.hosts.values() if host.emits)
+    backup = next(other for other in world.others(primary) if other.machine.in_step)
+    if solo:
+        for other in world.others(primary):
+            world.cut |= ways(world, other) & ways(world, primary)
+    spares = [other for other in world.others(primary) if other is not backup]
+    for spare in spares:
+        world.cut |= ways(world, spare) & (ways(world, primary) | ways(world, backup))
+    world.run(world.now + 2 * SECOND)
+    used = max(spare.machine._seen for spare in spares)
+    asked = sum(spare.machine.register._numbers for spare in spares)
+    world.run(world.now + LONG)
+    leases = LONG // SOLO_LEASE
+    assert sum(host.emits for host in world.hosts.values()) == 1, world.story()
+    assert max(spare.machine._seen for spare in spares) - used <= 3 * leases * len(world.hosts), "epochs"
+    assert sum(spare.machine.register._numbers for spare in spares) - asked <= 16 * leases, "requests"
+
+
 def test_a_spare_that_never_follows_makes_room_for_one_that_would() -> None:
     world, primary, backup, spare = in_step()
     world.cut |= ways(world, spare) | {("arbiter", spare.name, -1)}  # its proposals go out, no answer comes
@@ -83,3 +109,21 @@ def test_a_spare_that_never_follows_makes_room_for_one_that_would() -> None:
 
 def spare_of(primary: Host, spare: Host) -> object:
     return next(peer for peer in primary.machine.view.peers if peer.name == spare.name)
+
+
+@pytest.mark.parametrize("seed", range(1, 13))
+def test_the_first_in_line_of_several_spares_becomes_backup(seed: int) -> None:
+    world = World(seed, 5, arbitrated=True)
+    world.loss = world.halt_chance = 0.0
+    for host in world.hosts.values():
+        host.boot()
+    world.run(4 * SECOND)
+    for _ in range(3):
+        primary = next(host for host in world.hosts.values() if host.emits)
+        backup = next(other for other in world.others(primary) if other.alive and other.machine.in_step)
+        spares = [other for other in world.others(primary) if other.alive and other is not backup]
+        primary.crash()
+        world.run(world.now + 2 * SECOND)
+        assert backup.emits and backup.machine.partner is not None, world.story()
+        first = min(spares, key=lambda host: (-host.settings.priority, host.name))
+        assert backup.machine.partner.name == first.name and first.machine.in_step, world.story()
