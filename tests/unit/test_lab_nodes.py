@@ -1,0 +1,95 @@
+"""The lab with more than two nodes: configurations that daemons accept, and when all are in their places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.runtime.config import load
+from lab.errors import LabError
+from lab.lifecycle import Lab, is_paired, is_synced
+from lab.network import ALL_NODES, cables
+from lab.nodeconfig import write_node_files, write_witness_files
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_every_node_gets_a_file_that_its_daemon_accepts(count: int, tmp_path: Path) -> None:
+    nodes = ALL_NODES[:count]
+    for host in ("witness", *nodes):
+        (tmp_path / host).mkdir()
+    settings = write_witness_files(tmp_path, ["gamma.log_level=debug"], nodes)
+    places: dict[str, str] = {}
+    for node in nodes:
+        file = write_node_files(node, tmp_path / node, "00" * 32, ["80/tcp=true"], settings, nodes)
+        config = load(file)
+        assert [peer.name for peer in config.peer] == [name for name in nodes if name != node]
+        assert config.arbiter.kind == "witness"
+        assert config.node.log_level == ("debug" if node == "gamma" else "info")
+        for peer in config.peer:
+            first = peer.link[0]
+            assert first.local == places.setdefault(node, first.local or "")
+            assert first.remote == places.setdefault(peer.name, first.remote or "")
+    priorities = [load(tmp_path / node / "node.toml").group[0].priority for node in nodes]
+    assert priorities == sorted(priorities, reverse=True) and len(set(priorities)) == count
+
+
+def test_every_cable_has_a_place_of_its_own() -> None:
+    for what in ("port", "mac", "address4", "address6"):
+        places = [getattr(cable, what) for cable in cables()]
+        assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "arbiter", "why"),
+    [
+        (3, "none", "more than two need an arbiter"),
+        (6, "witness", "allowed are 2 to 5"),
+        (1, "none", "2 to 5"),
+    ],
+)
+def test_a_lab_that_cannot_be_is_refused_before_anything_is_made(nodes: int, arbiter: str, why: str) -> None:
+    lab = Lab("never-made")
+    with pytest.raises(LabError, match=why):
+        lab.up(nodes=nodes, arbiter=arbiter)
+    assert not lab.home.exists()
+
+
+def status(*nodes: tuple[str, bool] | None) -> dict[str, Any]:
+    """The lab's status; None for a node that does not answer."""
+    return {
+        "nodes": [
+            {"node": name, "alive": False, "groups": []}
+            if said is None
+            else {
+                "node": name,
+                "alive": True,
+                "groups": [{"name": "lab", "role": said[0], "synced": said[1]}],
+            }
+            for name, said in zip(ALL_NODES, nodes, strict=False)
+        ]
+    }
+
+
+PRIMARY, BACKUP, SPARE = ("primary", True), ("backup", True), ("backup", False)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "paired", "synced"),
+    [
+        ((PRIMARY, BACKUP), True, True),
+        ((PRIMARY, SPARE), False, False),
+        ((SPARE, PRIMARY, BACKUP), True, True),
+        ((PRIMARY, SPARE, SPARE), False, False),
+        ((PRIMARY, BACKUP, None), True, False),
+        ((PRIMARY, BACKUP, ("starting", False)), True, False),
+        ((PRIMARY, BACKUP, BACKUP), False, False),
+        ((PRIMARY, BACKUP, ("primary", False)), False, False),
+        ((None, None, SPARE), False, False),
+        ((None, None, None), False, False),
+    ],
+)
+def test_when_everybody_is_in_its_place(nodes: Any, paired: bool, synced: bool) -> None:
+    assert is_paired(status(*nodes)) is paired
+    assert is_synced(status(*nodes)) is synced
