@@ -143,11 +143,14 @@ class NetworkSetup:
             raise
 
     async def mirror_to(self, group: GroupNet) -> None:
-        """From now on the group, else as before, is mirrored to the gateways that it has now. If that fails,
-        `missing_rules` tells, and `apply` mends."""
-        async with self._lock:
+        """From now on the group, else as before, is mirrored to the gateways that it has now, and the kernel
+        knows where they are. If that fails, `missing_rules` tells, and `apply` mends."""
+        gateways = [group.gateway(version) for version in group.families]
+        async with self._lock, kernel.netlink() as ipr:
             self._groups[group.name] = group
             await move_mirror(group)
+            interface = await kernel.interface_index(ipr, group.peer_interface)
+            await kernel.resolve(ipr, interface, [gateway for gateway in gateways if gateway is not None])
 
     async def remove(self) -> None:
         """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def die_after(name: str) -> None:
 async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
     web = group("web", SERVICE4) if "ipv4" in options else group("web", SERVICE4, SERVICE6)
     setup = network.NetworkSetup([web], run_dir)
+    moved = replace(web, mirror_gateway4=ip_address("10.78.0.3"), mirror_gateway6=ip_address("fd78::3"))
     verbs: dict[str, Callable[[], Awaitable[object]]] = {
         "apply": setup.apply,
         "remove": setup.remove,
@@ -61,6 +63,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "warm": lambda: setup.keep_warm("web", [CLIENT4, CLIENT6, ip_address("192.0.2.1")]),
         "neighbours": lambda: setup.known_neighbours("web"),
         "end": lambda: setup.end_connections("web"),
+        "mirror": lambda: setup.mirror_to(moved),
         "missing": lambda: setup.missing_rules("web"),
     }
     for step in steps:

@@ -71,6 +71,22 @@ def connect(net: Net, address: str) -> None:
     net.client.run(sys.executable, "-c", code, address)
 
 
+def test_the_mirror_moves_to_another_peer_and_all_else_stays(net: Net, tmp_path: Path) -> None:
+    said = drive(net, tmp_path, "apply", "missing")
+    before = [net.node.run(f"{tool}-save", "-t", "mangle").splitlines() for tool in ("iptables", "ip6tables")]
+    said += drive(net, tmp_path, "mirror", "missing")
+    after = [net.node.run(f"{tool}-save", "-t", "mangle").splitlines() for tool in ("iptables", "ip6tables")]
+    assert said.count("missing []") == 2
+    for old, new, one, other in zip(
+        before, after, ("10.78.0.2", "fd78::2"), ("10.78.0.3", "fd78::3"), strict=True
+    ):
+        assert sum(f"--gateway {one}" in line for line in old) == 1
+        rules = [line for line in old if line[0] in "-:"]
+        moved = [line for line in new if line[0] in "-:"]
+        assert moved == [line.replace(f"--gateway {one}", f"--gateway {other}") for line in rules]
+    assert net.node.run("ip", "neigh", "show", "10.78.0.3", "dev", "peer0"), "it is being resolved"
+
+
 def test_removed_without_a_trace(net: Net, tmp_path: Path) -> None:
     before = net.snapshot()
     drive(net, tmp_path, "apply")

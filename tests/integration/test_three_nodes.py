@@ -126,6 +126,7 @@ def test_two_hosts_die_one_after_the_other_and_the_first_only_joins(trio: Trio, 
     def crash_first() -> list[str]:
         trio.lab.fault("crash-host", first)
         trio.await_pair(second, third)
+        await_condition(lambda: knows(trio, second, third), WITHIN_S, "the mirror's neighbours are known")
         return [first, second]
 
     def crash_second() -> list[str]:
@@ -143,6 +144,14 @@ def test_two_hosts_die_one_after_the_other_and_the_first_only_joins(trio: Trio, 
     trio.through(tmp_path / "2", crash_second)
     trio.through(tmp_path / "3", first_returns)
     trio.through(tmp_path / "4", lambda: switched(trio, third, first))
+
+
+def knows(trio: Trio, node: str, peer: str) -> bool:
+    """Whether the kernel of `node` knows where both addresses of a peer on the peer link are."""
+    (cable,) = network.cables(peer, network.PEER_LINK)
+    known = trio.lab.host(node).run(["ip", "neigh", "show", "dev", "peer0"]).splitlines()
+    places = {line.split()[0] for line in known if cable.mac in line}
+    return {str(cable.address4.ip), str(cable.address6.ip)} <= places
 
 
 def switched(trio: Trio, old: str, new: str) -> list[str]:
