@@ -60,11 +60,13 @@ class Actions(State):
         self._out.append(do.ShapeRoutes(backup=True))
 
     def _drop(self, now_ns: int) -> None:
-        """Leave the pairing: flows are dropped, nothing is granted for it any more."""
-        self.session = 0
+        """Leave the pairing: flows are dropped. Of two nodes the other one goes on under our grants until it
+        says that it serves alone: it may have lost the arbiter as well."""
+        left, self.session = self.session, 0
         self._set_mode(EngineMode.IDLE, 0)
         if self.view.owner() is not None:
             self._enter(Phase.JOINING, now_ns)
+            self._left = left
         else:
             self._listen_again(now_ns)
         self._out.append(do.ShapeRoutes(backup=False))

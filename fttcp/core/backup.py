@@ -197,7 +197,9 @@ class BackupRules(Actions):
 
     def _take(self, peer: Peer, said: Body, cause: Cause, now_ns: int) -> None:
         """Answer the peer's offer: own the group, or decline that offer for good."""
-        if self._refused == said.offer or (not self.settings.arbitrated and now_ns < self._alert_until_ns):
+        if said.offered_to != self.settings.boot_id or self._refused == said.offer:
+            return
+        if not self.settings.arbitrated and now_ns < self._alert_until_ns:
             return
         if not self._able(now_ns) or self._epoch_at_hand() is None:
             if self.register.certain or not self.settings.arbitrated:

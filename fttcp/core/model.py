@@ -117,7 +117,8 @@ class Body:
     ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has eight
     bits for each node, in the order of names: the links on which the sender hears that one. ``request``
     is a number that a backup draws to ask for a switchover. ``offer`` is the number of the role's offer
-    that a sender in mode handover makes, ``refused`` that of an offer that the sender declined.
+    that a sender in mode handover makes, ``offered_to`` the boot of the node that it is made to: a recorded
+    one means nothing to any other boot. ``refused`` is the number of an offer that the sender declined.
     ``lease_ns`` is the lease D that the sender counts with; all nodes must count with the same.
     ``maintenance`` counts pauses and resumes of the group: odd while it is paused. All nodes go by the
     highest that they have seen.
@@ -150,6 +151,7 @@ class Body:
     seeking: bool = False
     barred: bool = False
     used: int = 0
+    offered_to: int = 0
 
     @property
     def able(self) -> bool:
@@ -164,6 +166,7 @@ class Settings:
     ``peers``: names of the other nodes, in the order in which events number them. ``solo_lease_ns``: how
     long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
+    ``boot_id``: names this life of the node, as its heartbeats do.
     """
 
     group: str
@@ -175,6 +178,7 @@ class Settings:
     startup_wait_ns: int
     solo_lease_ns: int = 0
     stored_epoch: int = 0
+    boot_id: int = 0
 
     @property
     def arbitrated(self) -> bool:

@@ -56,6 +56,8 @@ class State:
         """With whom the session is, or was last."""
         self.confirmed = False
         """Backup: the primary said that it depends on our grants for this session."""
+        self._left = 0
+        """The pairing that this node left a moment ago; its primary may not know yet."""
         self._out: list[do.Command] = []
         self._stepped_ns = now_ns
         self._leased_ns = now_ns
@@ -161,7 +163,10 @@ class State:
         """Return the peer to which this node grants the right to emit."""
         peer = self._willing()
         if self.phase is Phase.JOINING and peer is not None and peer.said is not None:
-            return peer if peer.said.mode in OWNING_MODES else None  # else it may take us for its backup
+            said = peer.said
+            alone = said.mode in OWNING_MODES  # else it may take us for a backup of which we know nothing
+            left = said.mode in (Mode.PAIRED, Mode.UNPAIRING) and said.session == self._left
+            return peer if alone or left else None
         return peer
 
     def _willing(self) -> Peer | None:
@@ -216,6 +221,7 @@ class State:
             offer=self._offer,
             yields=self._willing() is not None,
             used=max(self._seen, self._used),
+            offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
             barred=settings.arbitrated and register.barred(now_ns),
         )
@@ -332,6 +338,8 @@ class State:
             self._grants_end_ns = None
         if phase is not Phase.HANDOVER:
             self._offer = 0
+        if phase is not Phase.JOINING:
+            self._left = 0
 
     # ------------------------------------------------------------------ invariants
 

@@ -37,7 +37,7 @@ def open_engine(kind: str) -> EngineFactory:
     return factory
 
 
-def core_settings(config: Config, group: GroupSection, stored_epoch: int) -> Settings:
+def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, boot_id: int = 0) -> Settings:
     """Return what the role machine of a group needs to know."""
     timing = group.timing
     return Settings(
@@ -50,6 +50,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int) -> Set
         startup_wait_ns=timing.startup_ms * NS_PER_MS,
         solo_lease_ns=config.arbiter.solo_lease_ns,
         stored_epoch=stored_epoch,
+        boot_id=boot_id,
     )
 
 

@@ -148,7 +148,7 @@ class Node:
         engine = factory(wanted)
         name = section.name
         epochs = EpochFile(Path(self._config.node.state_dir), name)
-        settings = core_settings(self._config, section, epochs.load())
+        settings = core_settings(self._config, section, epochs.load(), wanted.boot_id)
         assert self._arbiter is not None
         machine = PairMachine(settings, clock.now_ns())
         group = GroupRuntime(
@@ -301,7 +301,7 @@ class Node:
     def _configure(self, group: GroupRuntime, config: Config, section: GroupSection) -> None:
         """Let a group that stays use its section's settings, those that ``reload.LIVE`` lists."""
         group.configure(
-            core_settings(config, section, 0),
+            core_settings(config, section),
             engine_settings(config, section, self._keys),
             learning=section.timing.detector == "phi",
         )

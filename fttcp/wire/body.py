@@ -16,7 +16,7 @@ from fttcp.core.model import Body, Cause, Mode, Role
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
 
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 512
 """FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
 MAX_NAME = 64
@@ -56,6 +56,7 @@ def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
         "k": body.seeking,
         "a": body.barred,
         "u": body.used,
+        "z": body.offered_to,
     }
     if key_ids:
         fields["i"] = bytes.fromhex("".join(key_ids))
@@ -106,6 +107,7 @@ def decode(data: bytes) -> Body:
         seeking=_flag(raw, "k"),
         barred=_flag(raw, "a"),
         used=_integer(raw, "u", _U64),
+        offered_to=_integer(raw, "z", _U64),
     )
 
 

@@ -28,8 +28,6 @@ BEATS = 7710
 PARTS = ("client", "peer", "beats", "arbiter-primary", "arbiter-backup")
 """What may be cut: the primary's clients, the nodes' link, all heartbeats, and who hears the arbiter."""
 
-GIVES_UP = {"peer", "arbiter-primary"}
-"""A primary that loses its backup and the arbiter at once drops its connections."""
 LOST = ("reset", "closed", "refused", "stall")
 
 
@@ -133,11 +131,8 @@ def owner(parts: frozenset[str], primary: str) -> str | None:
     """Who must serve under these cuts: a node with clients that is heard by one of the two others.
 
     The nodes hear each other over the clients' network too: the loss of their own link leaves them in touch.
-    A primary that loses its backup and the arbiter at once gives up, and the two agree anew who serves.
     """
     parted = "beats" in parts or {"client", "peer"} <= parts
-    if GIVES_UP.issubset(parts):
-        return "either"
     if not parted:
         return other_than(primary) if "client" in parts else primary
     if "client" not in parts and "arbiter-primary" not in parts:
@@ -203,8 +198,7 @@ def test_one_node_serves_under_every_cut(
         partitions.heal()
         return [primary, expected or partitions.lab.node_in_role("primary")]
 
-    keeps = not GIVES_UP.issubset(parts) and owner(parts, NODES[0]) is not None
-    through(partitions, tmp_path, cut_and_heal, keeps=keeps)
+    through(partitions, tmp_path, cut_and_heal, keeps=owner(parts, NODES[0]) is not None)
 
 
 def test_the_arbiter_is_lost_and_comes_back(partitions: Partitions, tmp_path: Path) -> None:

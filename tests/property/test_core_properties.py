@@ -33,6 +33,12 @@ BODIES = st.builds(
     reason=st.sampled_from(Cause),
     reference=st.booleans(),
     maintenance=U64,
+    offer=U64,
+    yields=st.booleans(),
+    seeking=st.booleans(),
+    barred=st.booleans(),
+    used=U64,
+    offered_to=U64,
 )
 SMALL_BODIES = st.builds(
     Body,
@@ -51,6 +57,8 @@ SMALL_BODIES = st.builds(
     reason=st.sampled_from(Cause),
     reference=st.booleans(),
     maintenance=st.integers(0, 4),
+    offer=st.integers(0, 3),
+    offered_to=st.integers(0, 1),
 )
 EVENTS = st.one_of(
     st.builds(ev.PeerHeard, st.integers(1, 2)),
@@ -76,7 +84,7 @@ EVENTS = st.one_of(
     st.just("lapsed"),
 )
 MOVES = st.lists(st.tuples(EVENTS, st.sampled_from((0, 1, 20, 60, 250, 700))), max_size=40)
-SETTINGS = Settings("web", "alpha", ("beta",), 100, 100 * NS_PER_MS, 1000, 500 * NS_PER_MS)
+SETTINGS = Settings("web", "alpha", ("beta",), 100, 100 * NS_PER_MS, 1000, 500 * NS_PER_MS, boot_id=1)
 
 
 @given(BODIES)

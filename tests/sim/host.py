@@ -79,7 +79,9 @@ class Host:
         self._events.clear()
         self._backlog.clear()
         self.native = native = Native(self.world.random.randrange(1, 2**63), self.settings, self.post)
-        self.machine = self.world.machine(replace(self.settings, stored_epoch=self.disk), self.clock())
+        self.machine = self.world.machine(
+            replace(self.settings, stored_epoch=self.disk, boot_id=native.boot), self.clock()
+        )
         self.feed(ev.Started())
         if self.maintenance:
             self.feed(ev.MaintenanceChanged(self.maintenance))

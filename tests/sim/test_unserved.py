@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fttcp.core import events as ev
-from fttcp.core.model import Cause
+from fttcp.core.model import Cause, EngineMode
 from fttcp.core.pair import PairMachine
 from tests.sim.host import Host
 from tests.sim.world import SECOND, SERVICE_LINK, World
@@ -74,6 +74,18 @@ def test_a_primary_without_the_arbiter_gives_up_when_its_backup_begins_anew(node
     backup.boot()
     world.run(world.now + LONG)
     assert_served(world)
+
+
+def test_flows_outlive_the_loss_of_the_peer_link_and_of_the_primarys_arbiter() -> None:
+    world, primary, _ = in_step(2, arbitrated=True)
+    without_arbiter(world, primary)
+    without_peer_links(world)
+    modes = set()
+    end = world.now + LONG
+    while world.now < end:
+        world.run(world.now + SECOND // 500)
+        modes.add(primary.native.mode)
+    assert primary.emits and modes == {EngineMode.PAIRED, EngineMode.SOLO}, world.story()
 
 
 def test_a_primary_without_the_arbiter_is_served_by_the_consent_of_the_backup_that_left() -> None:

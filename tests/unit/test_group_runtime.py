@@ -78,8 +78,9 @@ class Consent:
 
 
 def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeEngine, History]:
-    settings = Settings("web", name, (peer,), priority, LEASE, 1000, 5 * LEASE)
-    engine = FakeEngine(engine_settings(name))
+    wanted = engine_settings(name)
+    settings = Settings("web", name, (peer,), priority, LEASE, 1000, 5 * LEASE, boot_id=wanted.boot_id)
+    engine = FakeEngine(wanted)
     machine = PairMachine(settings, clock.now_ns())
     history = History(name)
     return GroupRuntime(machine, engine, history, Consent(), lambda backup: None), engine, history

@@ -13,7 +13,8 @@ from fttcp.core.ownership import Outcome
 from fttcp.core.pair import PairMachine
 
 D = 100 * NS_PER_MS
-SETTINGS = Settings("web", "alpha", ("beta",), 100, D, 1000, 500 * NS_PER_MS)
+BOOT = 7
+SETTINGS = Settings("web", "alpha", ("beta",), 100, D, 1000, 500 * NS_PER_MS, boot_id=BOOT)
 
 ASKING = (do.Propose, do.Inquire, do.StoreEpoch)
 
@@ -202,8 +203,24 @@ def test_server_death_hands_over_at_once() -> None:
     assert driver.machine.phase is Phase.JOINING
 
 
+def test_an_offer_to_an_earlier_boot_is_none() -> None:
+    """It was recorded: whoever made it may serve again by now."""
+    for started in (
+        {"role": Role.STARTING, "mode": Mode.HANDOVER, "offer": 4},
+        {"role": Role.PRIMARY, "mode": Mode.HANDOVER, "epoch": 4, "offer": 4, "partner": "alpha"},
+    ):
+        driver = Driver()
+        driver.wait(SETTINGS.settle_ns)
+        driver.hear(**started, offered_to=BOOT - 1)
+        driver.wait(10 * D)
+        assert driver.machine.phase in (Phase.LISTENING, Phase.JOINING)
+        driver.hear(**started, offered_to=BOOT)
+        assert driver.machine.phase is Phase.SOLO
+
+
 def test_backup_takes_an_offer_or_declines_it_for_good() -> None:
     offer = {"role": Role.PRIMARY, "mode": Mode.HANDOVER, "epoch": 4, "session": 99, "offer": 4}
+    offer |= {"offered_to": BOOT}
     taker = backup()
     assert any(isinstance(c, do.Announce) for c in taker.hear(**offer))
     decliner = backup()
@@ -388,5 +405,7 @@ def test_a_backup_that_can_store_no_epoch_declines() -> None:
     driver = Diskless()
     driver.wait(SETTINGS.settle_ns)
     driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99)
-    commands = driver.hear(role=Role.PRIMARY, mode=Mode.HANDOVER, epoch=2, session=99, offer=4)
+    commands = driver.hear(
+        role=Role.PRIMARY, mode=Mode.HANDOVER, epoch=2, session=99, offer=4, offered_to=BOOT
+    )
     assert isinstance(commands[-1], do.Publish) and commands[-1].body.refused == 4

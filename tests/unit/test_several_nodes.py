@@ -77,6 +77,7 @@ class Cluster:
             wanted = replace(engine_settings("alpha"), node_id=number + 1, boot_id=number + 1, peers=peers)
             priority = 100 - number
             settings = Settings("web", name, others, priority, LEASE, 1000, 5 * LEASE, SOLO_LEASE)
+            settings = replace(settings, boot_id=wanted.boot_id)
             self.engines[name] = FakeEngine(wanted)
             self.histories[name] = History(name)
             self.groups[name] = GroupRuntime(
