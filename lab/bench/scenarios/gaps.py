@@ -54,7 +54,7 @@ def stall(stage: Stage, system: System, record: Record, *, fault: str, workload:
 def watch(stage: Stage, system: System, record: Record, fault: str, node: str, workload: str) -> bool:
     """Record the longest silence after the fault (and of the time before, to compare); False without one."""
     after_s = AFTER_S if system.name == FTTCP else AFTER_BREAK_S
-    seconds = BEFORE_S + (after_s if workload != "idle" else 0.3)
+    seconds = BEFORE_S + (after_s if workload != "idle" else AFTER_S)
     with stage.client(f"watch-{workload}", system.address(stage), seconds) as client:
         time.sleep(BEFORE_S)
         at_s = stage.lab.fault(fault.replace("cut-client", "cut"), *FAULTS.get(fault, ()), node)["at_s"]
