@@ -126,12 +126,8 @@ class BackupRules(Actions):
             if self.register.goal is not None and self.register.certain:
                 self.register.forget_goal()
             offered = said.mode is Mode.PAIRING and said.session != 0
-            if offered and self.view.healthy and self._harmless():
+            if offered and self.view.healthy and self._harmless(owner):
                 self._follow(owner, said.session, now_ns)
-
-    def _harmless(self) -> bool:
-        """True unless a proposal of this node may still take the group from its owner."""
-        return self.settings.pair or not self.settings.arbitrated or self.register.certain
 
     def _following(self, now_ns: int) -> None:
         """In a pairing as backup: take over, keep on, or drop it."""
@@ -155,15 +151,17 @@ class BackupRules(Actions):
             self._orphaned_ns, self._forced = None, False
             if said.mode is Mode.HANDOVER:
                 self._take(peer, said, said.reason, now_ns)
-            elif self._harmless():
+            elif self._harmless(peer):
                 self.register.forget_goal()  # it is there after all
                 self._claimed_ns = None
+            else:  # it is too late for it if the group is ours, or another's
+                self._succeed(Cause.PEER_LOST, now_ns, now_ns, now_ns)
 
     def _force(self, now_ns: int) -> None:
         """An operator wants the role without the primary's consent: outlast its grants, then take over."""
         since_ns = self._orphaned_ns or now_ns
         if not self._able(now_ns):
-            if self._harmless():
+            if self.partner is None or self._harmless(self.partner):
                 self._orphaned_ns, self._forced = None, False
         elif now_ns >= since_ns + self.settings.patience_ns:
             self._succeed(Cause.FAILOVER, since_ns, since_ns, now_ns)

@@ -90,6 +90,12 @@ class Register:
         """True if the arbiter does not give this node what it wants now, or does not hear it."""
         return now_ns < self.barred_until_ns or self.reachable is False
 
+    def replaces(self, owner: str, epoch: int) -> bool:
+        """True if the group belongs to another than ``owner``, who acts under ``epoch``, or may come to by a
+        proposal of this node."""
+        record = self.record
+        return not self.certain or (record is not None and record.holder != owner and record.epoch > epoch)
+
     def solo_until_ns(self) -> int | None:
         """Return until when this node may emit by its own lease, None: without limit; 0: not at all."""
         if not self.stands(Ownership.SOLO):

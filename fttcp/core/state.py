@@ -175,9 +175,17 @@ class State:
         if self.register.goal is not None or partner is None or not partner.alive:
             partner = None
         if self.phase is Phase.FOLLOWING:
-            sure = self.settings.pair or self.register.certain or not self.settings.arbitrated
-            return partner if self._orphaned_ns is None and sure else None
+            return partner if partner and self._orphaned_ns is None and self._harmless(partner) else None
         return self._yields_to() if self.settings.pair and self.settings.arbitrated else None
+
+    def _harmless(self, owner: Peer) -> bool:
+        """True unless that owner was replaced, as the arbiter says, or may be by a proposal of this node.
+
+        A third node could serve then, or soon, while the old owner emits under the grants of this one.
+        """
+        if self.settings.pair or not self.settings.arbitrated:
+            return True
+        return not self.register.replaces(owner.name, owner.said.epoch if owner.said is not None else 0)
 
     def _yields_to(self) -> Peer | None:
         """Of two nodes: return the other one if this one leaves the group to it, arbiter or not."""

@@ -72,3 +72,23 @@ def test_grants_end_with_the_solo_record_that_was_asked_for() -> None:
     world.run(world.now + 6 * SECOND)
     assert stalled
     assert_served(world)
+
+
+def test_a_backup_grants_nothing_beside_a_record_of_its_own() -> None:
+    """It wins the group and does not hear so; then it hears a primary again that knows of nothing."""
+    world, primary, backup = in_step(3, arbitrated=True)
+    (third,) = (host for host in world.others(primary) if host is not backup)
+    part(world, primary, third)
+    part(world, backup, third)
+    world.run(world.now + SECOND)
+    primary.stall(2 * SOLO_LEASE)
+    unheard = {(primary.name, backup.name, link) for link in LINKS} | {("arbiter", backup.name, -1)}
+    world.cut |= unheard
+    assert world.arbiter is not None
+    while (record := world.arbiter.entry.record) is None or record.holder != backup.name:
+        world.run(world.now + MS)
+    world.cut -= unheard
+    world.run(world.now + SECOND)
+    assert backup.emits
+    world.run(world.now + 4 * SECOND)
+    assert_served(world)
