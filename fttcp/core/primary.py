@@ -6,6 +6,7 @@ from fttcp.core.actions import SOLO, Actions
 from fttcp.core.model import OWNING_MODES, OWNING_PHASES, Cause, Lease, Mode, Phase, Role
 from fttcp.core.ownership import Ownership
 from fttcp.core.register import Goal
+from fttcp.core.view import Peer
 
 
 class PrimaryRules(Actions):
@@ -111,6 +112,8 @@ class PrimaryRules(Actions):
             self._backup_lost(now_ns)
         elif peer.said is None or not follows:
             self._backup_left(now_ns)
+        elif self._arbiter_ends(peer, now_ns):
+            self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
         elif self._grants_low:
             self._backup_lost(now_ns)
         elif cause is not None and peer.said.able and not self._doubt:
@@ -121,6 +124,14 @@ class PrimaryRules(Actions):
             self._finish(now_ns)
         else:
             self._keep_record(peer.name, now_ns)
+
+    def _arbiter_ends(self, peer: Peer, now_ns: int) -> bool:
+        """True if the right to emit ends with what is in doubt at an arbiter that only the backup reaches."""
+        said = peer.said
+        if self._limit_ns is None or self.register.reachable is not False or self.paused or self._doubt:
+            return False
+        fit = said is not None and said.able and not said.barred
+        return fit and now_ns >= self._limit_ns - self.settings.lease_ns
 
     def _keep_record(self, backup: str, now_ns: int) -> None:
         """The arbiter shall name this pair again, if it was asked for something else meanwhile."""

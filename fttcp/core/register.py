@@ -157,7 +157,7 @@ class Register:
         if self._pending is not None or now_ns < self._next_ns:
             return None
         if self.goal is not None and self.won is None and (self.known or self._doubts):
-            if self.certain and self._of_others:
+            if self.certain and (self._of_others or self.reachable is False):  # no doubt without need
                 return do.Inquire(self._send(now_ns).number)
             return self._propose(now_ns, epoch)
         if (self.goal is not None and self.won is None) or self._doubts or (curious and self._stale(now_ns)):

@@ -8,7 +8,7 @@ from fttcp.core import events as ev
 from fttcp.core.model import Cause, EngineMode
 from fttcp.core.pair import PairMachine
 from tests.sim.host import Host
-from tests.sim.world import SECOND, SERVICE_LINK, World
+from tests.sim.world import LINKS, MS, SECOND, SERVICE_LINK, World
 
 PEER_LINK = 0
 LONG = 8 * SECOND
@@ -146,5 +146,22 @@ def test_a_primary_without_a_cable_offers_nothing_to_a_backup_that_is_gone(
         host.crash()
     world.run(world.now + SECOND)
     primary.set_carrier(True)
+    world.run(world.now + LONG)
+    assert_served(world)
+
+
+@pytest.mark.parametrize("deaf", ["primary", "both", "all"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_hiccup_while_the_arbiter_is_unreachable_ends_no_service(deaf: str, known: bool) -> None:
+    """Grants ran low for a moment, the primary asked for the group alone, and will never know the answer."""
+    if deaf != "primary" and not known:
+        return  # without an arbiter more than two nodes stay silent when their primary may have lost its pair
+    world, primary, backup = in_step(3, arbitrated=True)
+    deaf_ones = {"primary": [primary], "both": [primary, backup], "all": list(world.hosts.values())}[deaf]
+    without_arbiter(world, *deaf_ones)
+    world.run(world.now + (2 * SECOND if known else 0))
+    cut = {(backup.name, primary.name, link) for link in LINKS}
+    world.cut |= cut
+    world.later(30 * MS, lambda: world.cut.difference_update(cut))
     world.run(world.now + LONG)
     assert_served(world)
