@@ -42,6 +42,10 @@ def part(world: World, one: Host, other: Host) -> set[tuple[str, str, int]]:
     return cut
 
 
+def asks_for_all(order: do.Command) -> bool:
+    return isinstance(order, do.Propose) and order.wanted.mode is Ownership.SOLO
+
+
 @pytest.mark.parametrize(("nodes", "arbitrated"), [(2, False), (2, True), (3, True)])
 def test_a_grant_binds_until_it_is_really_withdrawn(nodes: int, arbitrated: bool) -> None:
     world, _, backup = in_step(nodes, arbitrated)
@@ -61,10 +65,6 @@ def test_grants_end_with_the_solo_record_that_was_asked_for() -> None:
     (third,) = (host for host in world.others(primary) if host is not backup)
     part(world, primary, third)
     part(world, backup, third)
-
-    def asks_for_all(order: do.Command) -> bool:
-        return isinstance(order, do.Propose) and order.wanted.mode is Ownership.SOLO
-
     world.run(world.now + SECOND)
     stalled = stall_once(primary, asks_for_all, 4 * SOLO_LEASE, after=True)
     cut = part(world, primary, backup)  # for so long that the grants run low, and no node is lost
@@ -82,11 +82,16 @@ def test_a_backup_grants_nothing_beside_a_record_of_its_own() -> None:
     part(world, backup, third)
     world.run(world.now + SECOND)
     primary.stall(2 * SOLO_LEASE)
-    unheard = {(primary.name, backup.name, link) for link in LINKS} | {("arbiter", backup.name, -1)}
+    unheard = {(primary.name, backup.name, link) for link in LINKS}
     world.cut |= unheard
-    assert world.arbiter is not None
-    while (record := world.arbiter.entry.record) is None or record.holder != backup.name:
-        world.run(world.now + MS)
+    asked = stall_once(backup, asks_for_all, 0, after=True)
+    while not asked:
+        world.run(world.now + MS // 20)
+    unheard.add(("arbiter", backup.name, -1))
+    world.cut |= unheard
+    world.run(world.now + 5 * MS)
+    assert world.arbiter is not None and world.arbiter.entry.record is not None
+    assert world.arbiter.entry.record.holder == backup.name
     world.cut -= unheard
     world.run(world.now + SECOND)
     assert backup.emits
