@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from lab import experiment, network
 from lab.capture import Capture, out_of_turn
+from lab.errors import LabError
 from lab.experiment import Case, Client
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -76,6 +78,15 @@ class Trio:
         assert not capture.dropped
         return report
 
+    def all_healthy(self, node: str) -> bool:
+        """Whether `node` hears of all that are there that their servers are healthy."""
+        nodes = self.group(node)["nodes"]
+        return all(one["healthy"] for one in nodes if one["role"] != "absent")
+
+    def events(self, node: str) -> list[dict[str, Any]]:
+        """All that the daemon of `node` tells of since its start."""
+        return list(self.lab.ask(node, {"op": "events", "since": 0}, 5)["events"])
+
     def serving(self) -> list[str]:
         """Who may emit now."""
         return [
@@ -104,9 +115,8 @@ def in_place(trio: Trio) -> Iterator[None]:
     yield
     for node in trio.lab.nodes():
         if trio.group(node):
-            events = trio.lab.ask(node, {"op": "events", "since": 0}, 5)["events"]
             trouble = {"rules-missing", "background-failed", "fenced", "peer-misunderstood"}
-            assert not [event for event in events if event["event"] in trouble]
+            assert not [event for event in trio.events(node) if event["event"] in trouble]
 
 
 def test_everybody_sees_the_same_roles(trio: Trio) -> None:
@@ -300,13 +310,22 @@ def test_a_spare_does_not_serve_for_a_pair_that_is_out_of_sight_and_wears_nothin
 def test_of_several_spares_the_first_in_line_becomes_backup(tmp_path: Path) -> None:
     for pair in pair_named("five"):
         lab = pair.lab
-        lab.up(arbiter="witness", nodes=5)
+        # a new owner waits two leases for the first in line: long enough for five nodes on a busy machine
+        lab.up(
+            (), ("timing.heartbeat_ms=100", "arbiter.lease_ms=4000"), arbiter="witness", nodes=5, wait_s=60
+        )
         five = Trio(lab)
         for _ in range(3):  # two of the five are left then
             primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+            await_condition(partial(five.all_healthy, backup), WITHIN_S, "every server that is there is up")
             waiting = [node for node in network.ALL_NODES if five.seen_by(primary).get(node) == "spare"]
             lab.fault("crash-host", primary)
-            five.await_pair(backup, waiting[0])
+            try:
+                five.await_pair(backup, waiting[0])
+            except LabError as error:
+                raise AssertionError(
+                    f"{error}: {five.seen_by(backup)}, {five.events(backup)[-40:]}"
+                ) from error
         assert (
             lab.exec("client", ["curl", "-sS", "-o", "/dev/null", f"http://{network.SERVICE4}/"]).returncode
             == 0
@@ -342,5 +361,5 @@ def test_a_node_that_counts_other_nodes_is_a_stranger(trio: Trio, tmp_path: Path
 
 def told(trio: Trio, node: str) -> bool:
     """Whether `node` tells of a stranger."""
-    events = trio.lab.ask(node, {"op": "events", "since": 0}, 5)["events"]
-    return any(e["event"] == "intrusion" and "another list of nodes" in e["what"] for e in events)
+    intrusions = [event for event in trio.events(node) if event["event"] == "intrusion"]
+    return any("another list of nodes" in event["what"] for event in intrusions)
