@@ -34,6 +34,22 @@ static void test_pieces(void)
 			CHECK_EQ(ftt_crc32c(ftt_crc32c(0, p + from, a), p + from + a, 70 - a), ftt_crc32c(0, p + from, 70));
 }
 
+/* What is summed in lanes is what is summed byte by byte: every length around theirs, at any alignment. */
+static void test_long_runs(void)
+{
+	static uint8_t p[4 * 3072 + 64];
+
+	for (size_t i = 0; i < sizeof(p); i++)
+		p[i] = (uint8_t)(i * i >> 3 ^ i * 131);
+	for (size_t n = 3072 - 9; n < sizeof(p) - 8; n += n % 3072 < 9 || n % 3072 > 3060 ? 1 : 509) {
+		uint32_t bytes = 0x31415926;
+
+		for (size_t i = 0; i < n; i++)
+			bytes = ftt_crc32c(bytes, p + n % 8 + i, 1);
+		CHECK_EQ(ftt_crc32c(0x31415926, p + n % 8, n), bytes);
+	}
+}
+
 static void test_sums_meet_in_any_order(void)
 {
 	struct ftt_ring r = {0};
@@ -86,6 +102,7 @@ int main(void)
 {
 	test_known_answers();
 	test_pieces();
+	test_long_runs();
 	test_sums_meet_in_any_order();
 	test_one_side_far_ahead();
 	test_block_numbers_wrap();
