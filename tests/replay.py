@@ -42,6 +42,7 @@ def settings(**changes: Any) -> EngineSettings:
         "service_addresses": ("10.77.0.100",), "ports": ((80, "tcp"), (69, "udp")),
         "channel_port": 7710, "queue_in": 7700, "queue_out": 7716, "workers": 1, "mark": 0x4654,
         "beat_interval_ns": 20_000_000, "lease_ns": 100_000_000, "drift_ppm": 1000, "rt_priority": 0,
+        "busy_poll_ns": 0,
         "udp_idle_timeout_ns": 60_000_000_000, "max_udp_bytes": 1 << 20, "queue_maxlen": 1024,
     }  # fmt: skip
     return EngineSettings(**(values | CONFIG | changes))

@@ -183,7 +183,7 @@ class FlowActions:
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
             self._world.put_record(self._record(flow, lib.FTT_REC_CLOSE))
-        if actions & lib.FTT_ACT_COMMIT:
+        if actions & (lib.FTT_ACT_COMMIT | lib.FTT_ACT_COMMIT_LATER):
             self._dirty[flow] = None
 
     def _inject(self, flow: Flow) -> None:

@@ -256,6 +256,7 @@ class EngineSettings:
     lease_ns: int
     drift_ppm: int
     rt_priority: int
+    busy_poll_ns: int
     detach_after_ns: int
     end_grace_ns: int
     open_timeout_ns: int

@@ -78,6 +78,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         lease_ns=timing.lease_ms * NS_PER_MS,
         drift_ppm=timing.drift_ppm,
         rt_priority=timing.rt_priority,
+        busy_poll_ns=timing.busy_poll_us * 1000,
         detach_after_ns=timing.detach_after_ms * NS_PER_MS,
         end_grace_ns=timing.end_grace_ms * NS_PER_MS,
         open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,

@@ -41,16 +41,35 @@ static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_channel_put_record(&w->channel, k, &r, &w->n);
 }
 
+/* Acknowledgements are cumulative: of several that one batch of packets asks for, the last says all. */
+void ftt_tcp_send_injected(struct ftt_worker *w)
+{
+	for (uint32_t i = 0; i < w->n_to_inject; i++) {
+		struct ftt_tcp *c = w->to_inject[i];
+		struct ftt_bare b;
+		uint32_t ack;
+
+		if (!c)
+			continue; /* forgotten */
+		c->to_inject = false;
+		ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
+		c->flow.delivered_ack = ack;
+		ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
+		b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
+		ftt_emit_bare(&w->emit, &b, false);
+		w->n.injected++;
+	}
+	w->n_to_inject = 0;
+}
+
 static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_bare b;
-	uint32_t ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
-
-	c->flow.delivered_ack = ack;
-	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
-	b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
-	ftt_emit_bare(&w->emit, &b, false);
-	w->n.injected++;
+	if (c->to_inject)
+		return;
+	if (w->n_to_inject == FTT_TO_INJECT)
+		ftt_tcp_send_injected(w);
+	c->to_inject = true;
+	w->to_inject[w->n_to_inject++] = c;
 }
 
 /* Our present acknowledgement for the client, or with it the FIN that was kept back. */
@@ -126,7 +145,11 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 		send_detach(w, c);
 	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
 		send_record(w, c, FTT_REC_CLOSE);
-	if (actions & FTT_ACT_COMMIT && !c->dirty) {
+	if (actions & FTT_ACT_COMMIT)
+		w->commit_by_ns = now_ns;
+	else if (actions & FTT_ACT_COMMIT_LATER && !w->dirty)
+		w->commit_by_ns = now_ns + FTT_COMMIT_LATER_NS;
+	if (actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER) && !c->dirty) {
 		c->dirty = true;
 		c->dirty_next = w->dirty;
 		w->dirty = c;
@@ -212,6 +235,9 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		at = &(*at)->dirty_next;
 	if (c->dirty)
 		*at = c->dirty_next;
+	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
+		if (w->to_inject[i] == c)
+			w->to_inject[i] = NULL;
 	w->table.half_open -= !(c->flow.bits & FTT_F_ESTABLISHED);
 	ftt_table_remove(&w->table, c);
 }

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "stamp.h"
 #include "worker.h"
 
 #define RING 4096
@@ -118,6 +119,16 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 	return -1;
 }
 
+/* Without them (a kernel before 5.18, no nftables) long packets go through the engine whole, which works as well. */
+static void open_stamps(struct ftt_engine *e)
+{
+	char why[128];
+
+	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_NFQ_HEADERS, why, sizeof(why));
+	for (int k = 0; k < e->cfg.workers; k++)
+		e->worker[k]->stamps = e->stamp_fd >= 0;
+}
+
 struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len)
 {
 	struct ftt_engine *e;
@@ -129,6 +140,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 		return NULL;
 	}
 	e->cfg = *cfg;
+	e->stamp_fd = -1;
 	if (!ftt_lending_mutex(&e->keyring.lock)) {
 		snprintf(err, err_len, "engine: no mutex");
 		free(e);
@@ -150,6 +162,8 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 			return NULL;
 		}
 	}
+	if (cfg->workers)
+		open_stamps(e);
 	return e;
 }
 
@@ -175,6 +189,8 @@ void ftt_engine_close(struct ftt_engine *e)
 	ftt_neigh_stop(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		ftt_worker_close(e->worker[k]);
+	if (e->stamp_fd >= 0)
+		close(e->stamp_fd);
 	if (e->events) {
 		close(e->events->fd);
 		pthread_mutex_destroy(&e->events->lock);

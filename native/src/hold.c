@@ -44,12 +44,36 @@ void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
 }
 
 /*
+ * See stamp.h. Some come here right after a takeover, of what was mirrored before it. An acknowledgement
+ * of 0 cannot be told: the one before it says hardly less.
+ */
+static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_seg *s, const struct ftt_edit *e)
+{
+	uint32_t ack = e->change & FTT_EDIT_ACK ? e->ack : s->ack;
+
+	if (e->change) {
+		w->n.translated++;
+		w->n.stamped++;
+		ack -= !ack;
+	} else {
+		w->n.passed++;
+		ack = 0;
+	}
+	ftt_nfq_stamp(&w->nfq, p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
+}
+
+/*
  * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
  * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
+ * On a backup, the kernel edits for us what came of the mirror; true when that leaves a window to be shown to the stack.
  */
-void ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
 {
+	if (w->stamps && p->cap < p->len && s->dir == FTT_FROM_CLIENT && (w->mode == FTT_MODE_BACKUP || e->change)) {
+		stamp(w, p, s, e);
+		return e->change & FTT_EDIT_WND;
+	}
 	if (!e->change) {
 		ftt_tcp_pass(w, p);
 	} else if (p->bytes && p->cap == p->len) {
@@ -63,6 +87,7 @@ void ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 	} else {
 		ftt_tcp_drop(w, p, &w->n.drop_truncated);
 	}
+	return false;
 }
 
 /* --- holding --------------------------------------------------------------------------------- */

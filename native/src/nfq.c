@@ -63,7 +63,7 @@ static int bind_queue(struct ftt_nfq *q, uint16_t queue, uint32_t maxlen)
 	char buf[256];
 	struct nlmsghdr *nlh = queue_message(buf, NFQNL_MSG_CONFIG, queue, 0);
 	struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND, .pf = htons(AF_UNSPEC)};
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(q->copy_range), .copy_mode = NFQNL_COPY_PACKET};
+	struct nfqnl_msg_config_params params = {.copy_range = htonl(FTT_NFQ_WHOLE), .copy_mode = NFQNL_COPY_PACKET};
 
 	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof(cmd), &cmd);
 	if (configure(q, nlh))
@@ -98,7 +98,8 @@ int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t qu
 	q->shared = shared;
 	q->queue[0] = queue_in;
 	q->queue[1] = queue_out;
-	q->copy_range = FTT_NFQ_WHOLE;
+	q->copy_range[0] = q->copy_range[1] = FTT_NFQ_WHOLE;
+	q->at_once = FTT_NFQ_SLOTS;
 	q->slots = malloc((size_t)FTT_NFQ_SLOTS * SLOT_SIZE);
 	q->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	if (!q->slots || q->fd < 0 || bind(q->fd, (struct sockaddr *)&self, sizeof(self)) ||
@@ -134,28 +135,41 @@ void ftt_nfq_close(struct ftt_nfq *q)
 	memset(q, 0, sizeof(*q));
 }
 
-int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t range)
+int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t in, uint32_t out)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(range), .copy_mode = NFQNL_COPY_PACKET};
+	const uint32_t range[2] = {in, out};
 	char buf[256];
 
-	if (range == q->copy_range)
-		return 0;
 	for (int i = 0; i < 2; i++) {
-		struct nlmsghdr *nlh = queue_message(buf, NFQNL_MSG_CONFIG, q->queue[i], 0);
+		struct nfqnl_msg_config_params params = {.copy_range = htonl(range[i]), .copy_mode = NFQNL_COPY_PACKET};
+		struct nlmsghdr *nlh;
 
+		if (range[i] == q->copy_range[i])
+			continue;
+		nlh = queue_message(buf, NFQNL_MSG_CONFIG, q->queue[i], 0);
 		mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof(params), &params);
 		if (sendto(q->fd, nlh, nlh->nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0)
 			return -1;
+		q->copy_range[i] = range[i];
 	}
-	q->copy_range = range;
 	return 0;
+}
+
+/* Many small packets at a time; of large ones so few that they stay in the cache until they have been looked at. */
+static int slots_at_once(const struct ftt_nfq *q)
+{
+	uint32_t bytes = 0, each;
+
+	for (int i = 0; i < q->received; i++)
+		bytes += q->msgs[i].msg_len;
+	each = bytes / (uint32_t)q->received;
+	return each > FTT_NFQ_HOT / FTT_NFQ_SLOTS ? (int)(FTT_NFQ_HOT / each) : FTT_NFQ_SLOTS;
 }
 
 int ftt_nfq_receive(struct ftt_nfq *q)
 {
-	int n = recvmmsg(q->fd, q->msgs, FTT_NFQ_SLOTS, MSG_DONTWAIT, NULL);
+	int n = recvmmsg(q->fd, q->msgs, (unsigned)q->at_once, MSG_DONTWAIT, NULL);
 
 	q->taken = q->received = 0;
 	if (n < 0) {
@@ -164,6 +178,8 @@ int ftt_nfq_receive(struct ftt_nfq *q)
 		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
 	}
 	q->received = n;
+	if (n)
+		q->at_once = slots_at_once(q);
 	return n;
 }
 
@@ -223,22 +239,43 @@ bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p)
 	return false;
 }
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+/* Begins the next verdict. */
+static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept)
 {
-	static const uint8_t zeros[4];
-	uint8_t *head;
-	struct nlmsghdr *nlh;
-	struct nlattr *attr;
 	struct nfqnl_msg_verdict_hdr vh = {.verdict = htonl(accept ? NF_ACCEPT : NF_DROP), .id = htonl(id)};
-	uint32_t pad = bytes ? MNL_ALIGN(len) - len : 0;
+	struct ftt_nfq_verdict *v;
+	struct nlmsghdr *nlh;
 
 	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FLUSH_BYTES)
 		ftt_nfq_flush(q);
-	q->verdict[q->n_verdicts].emits = accept && queue == q->queue[1];
-	head = q->verdict[q->n_verdicts++].head;
-	memset(head, 0, sizeof(q->verdict[0].head));
-	nlh = queue_message(head, NFQNL_MSG_VERDICT, queue, 0);
+	v = &q->verdict[q->n_verdicts++];
+	v->emits = accept && queue == q->queue[1];
+	memset(v->head, 0, sizeof(v->head));
+	nlh = queue_message(v->head, NFQNL_MSG_VERDICT, queue, 0);
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(vh), &vh);
+	return nlh;
+}
+
+void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+{
+	struct nlmsghdr *nlh = verdict(q, queue, id, true);
+
+	/* the attributes are in network order, and what they set is to lie in memory as it lies in the header */
+	mnl_attr_put_u32(nlh, NFQA_MARK, htonl(htonl(ack)));
+	mnl_attr_put_u32(nlh, NFQA_PRIORITY, htonl(htonl(ack ? tsecr : 0)));
+	q->iov_out[q->n_iov++] = (struct iovec){.iov_base = nlh, .iov_len = nlh->nlmsg_len};
+	q->out_bytes += nlh->nlmsg_len;
+	q->verdicts++;
+}
+
+void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+{
+	static const uint8_t zeros[4];
+	struct nlmsghdr *nlh = verdict(q, queue, id, accept);
+	uint8_t *head = (uint8_t *)nlh;
+	struct nlattr *attr;
+	uint32_t pad = bytes ? MNL_ALIGN(len) - len : 0;
+
 	q->iov_out[q->n_iov].iov_base = head;
 	q->iov_out[q->n_iov].iov_len = nlh->nlmsg_len;
 	if (bytes) {

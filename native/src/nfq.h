@@ -19,6 +19,7 @@
 #define FTT_NFQ_BATCH 128
 #define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
 #define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
+#define FTT_NFQ_HOT (256u << 10) /* bytes that one receive brings, about: they should be in the cache when they are read */
 
 struct ftt_nfq_packet {
 	uint32_t id;
@@ -30,7 +31,7 @@ struct ftt_nfq_packet {
 };
 
 struct ftt_nfq_verdict {
-	uint8_t head[40];
+	uint8_t head[48];
 	bool emits; /* lets a packet of the outgoing queue go */
 };
 
@@ -39,11 +40,12 @@ struct ftt_nfq {
 	int fd;
 	uint32_t portid;
 	uint16_t queue[2];
-	uint32_t copy_range;
+	uint32_t copy_range[2]; /* as the kernel was told, of either queue */
 	uint8_t *slots;
 	struct mmsghdr msgs[FTT_NFQ_SLOTS];
 	struct iovec iov_in[FTT_NFQ_SLOTS];
 	int received, taken;
+	int at_once; /* slots that the next receive may fill */
 	struct ftt_nfq_verdict verdict[FTT_NFQ_BATCH];
 	struct iovec iov_out[3 * FTT_NFQ_BATCH];
 	unsigned n_verdicts, n_iov;
@@ -61,14 +63,16 @@ struct ftt_nfq {
 int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len);
 void ftt_nfq_close(struct ftt_nfq *q);
-/* How many bytes of each packet are copied from now on: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
-int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t range);
+/* How many bytes of each packet are copied from now on, per queue: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
+int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t in, uint32_t out);
 /* Fetches what is there without waiting; the number of messages, 0 for none, -1 (errno) for trouble. */
 int ftt_nfq_receive(struct ftt_nfq *q);
 /* Next packet of what was received; false when there is no more. */
 bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p);
 /* Gathers a verdict; bytes != NULL replaces the packet and must stay valid until the flush. */
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len);
+/* Lets a packet in whose header the kernel is to edit: see stamp.h. `ack` 0: it stays as it is. */
+void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr);
 void ftt_nfq_flush(struct ftt_nfq *q);
 
 #endif

@@ -76,6 +76,13 @@ static void track_half_open(struct ftt_worker *w, uint32_t before, const struct 
 		w->table.half_open += was ? 1 : -1u;
 }
 
+/* Nobody below us has looked at the checksum. It takes the whole packet: the next ones will be. */
+static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+{
+	w->sum_unknown |= p->cap < p->len;
+	return p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff;
+}
+
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
@@ -85,10 +92,10 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_shift none = {0};
 	uint32_t before;
 
-	if (p->csum_unknown && p->csum_ready && p->cap == p->len && ftt_l4_sum(p->bytes, k) != 0xffff) {
+	if (p->csum_unknown && p->csum_ready && !verified(w, p, k)) {
 		if (w->mode == FTT_MODE_BACKUP) {
 			ftt_tcp_drop(w, p, &w->n.drop_malformed);
-		} else { /* the stack will drop it; nothing may be learnt from it */
+		} else { /* if it is wrong the stack will drop it; nothing may be learnt from it */
 			w->n.pass_malformed++;
 			ftt_tcp_pass(w, p);
 		}
@@ -122,7 +129,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
 		c->bytes_in += s->len;
 		ftt_retained_limit(&c->retained, &c->flow, s, &e);
-		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
+		if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e))
+			e.actions |= FTT_ACT_INJECT;
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);

@@ -4,12 +4,13 @@
  *
  * One wake-up: carry out a change of role if there was one; packets of both queues, in the order
  * in which the kernel queued them; records of the other node; time. Then everything gathered
- * leaves: verdicts, injected packets, records. The order matters: a commit record must not leave
- * before the packet it speaks of was decided, and takeover opens before it kicks.
+ * leaves: records, verdicts, injected packets. The order matters: a commit record tells what the stack has
+ * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
 #include "worker.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -80,18 +81,30 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, uint64_t 
 
 static void flush(struct ftt_worker *w)
 {
+	ftt_tcp_send_injected(w);
 	ftt_nfq_flush(&w->nfq);
 	ftt_tcp_free_spent(w);
 	ftt_emit_flush(&w->emit);
+}
+
+/* COMMITs whose time has come leave. */
+static void commit(struct ftt_worker *w, uint64_t now_ns)
+{
+	if (!w->dirty || now_ns < w->commit_by_ns)
+		return;
+	ftt_tcp_send_commits(w);
+	ftt_channel_flush(&w->channel, &w->n);
 }
 
 static void packets(struct ftt_worker *w)
 {
 	struct ftt_nfq_packet p;
 
-	for (int round = 0; round < ROUNDS; round++) {
+	bool more = true;
+
+	for (int round = 0; more && round < ROUNDS; round++) {
 		uint64_t now_ns;
-		int n = ftt_nfq_receive(&w->nfq);
+		int room = w->nfq.at_once, n = ftt_nfq_receive(&w->nfq);
 
 		if (n < 0) {
 			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
@@ -103,19 +116,25 @@ static void packets(struct ftt_worker *w)
 		if (!n)
 			return;
 		now_ns = ftt_now_ns();
-		while (ftt_nfq_next(&w->nfq, &p))
+		more = n == room;
+		while (ftt_nfq_next(&w->nfq, &p)) {
+			more |= p.queue == w->nfq.queue[0]; /* our stack answers while it is given its packet */
 			one_packet(w, &p, now_ns);
+		}
+		commit(w, now_ns); /* the primary waits for them, nobody for the verdicts on what we do not let out */
 		flush(w); /* the slots are used again by the next receive */
 	}
 }
 
-/* Whole packets are needed to compare, to edit, and for UDP; otherwise headers will do. */
+/* Whole packets are needed to edit and for UDP, of the server's output also to compare; otherwise headers will do. */
 static void choose_copy(struct ftt_worker *w)
 {
-	bool whole = w->e->cfg.compare || w->udp.on || w->mode == FTT_MODE_BACKUP || w->e->cfg.shift_spaces ||
-		     w->n.kicked || w->n.drop_truncated;
+	bool backup = w->mode == FTT_MODE_BACKUP;
+	bool edits = w->udp.on || w->e->cfg.shift_spaces || w->n.kicked || w->n.drop_truncated || (backup && !w->stamps);
+	bool looks = w->e->cfg.compare || (backup && w->e->cfg.max_retained);
 
-	ftt_nfq_copy_range(&w->nfq, whole ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
+	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,
+			   edits || looks ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
 }
 
 static void follow_role(struct ftt_worker *w)
@@ -130,8 +149,41 @@ static void follow_role(struct ftt_worker *w)
 	w->generation = generation;
 	ftt_engine_role_done(w->e, ftt_follow_role(w, atomic_load(&sh->mode), atomic_load(&sh->session), ftt_now_ns()),
 			     generation);
-	choose_copy(w);
 	flush(w);
+}
+
+static int patience_ms(const struct ftt_worker *w)
+{
+	uint64_t ns = w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
+
+	return (int)((w->dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
+}
+
+/*
+ * Waits for work, in `got`. Where something came a moment ago more may come soon: then it looks again and again,
+ * giving way to whoever wants the core, before it sleeps. Waking a thread costs more than that, and so does waking a core.
+ */
+static int wait_for_work(struct ftt_worker *w, struct epoll_event *got, uint64_t next_tick)
+{
+	while (w->busy_until_ns) {
+		int n = epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, 0);
+		uint64_t now_ns = ftt_now_ns();
+
+		if (n || now_ns >= next_tick)
+			return n;
+		if (now_ns >= w->busy_until_ns)
+			w->busy_until_ns = 0;
+		sched_yield();
+	}
+	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, patience_ms(w));
+}
+
+static bool has(const struct epoll_event *got, int n, int fd)
+{
+	for (int i = 0; i < n; i++)
+		if (got[i].data.fd == fd)
+			return true;
+	return false;
 }
 
 static void *run(void *arg)
@@ -140,20 +192,20 @@ static void *run(void *arg)
 	uint64_t next_tick = 0;
 
 	while (!w->stop) {
-		struct epoll_event got[4];
+		struct epoll_event got[FTT_WORKER_FDS];
 		uint64_t now_ns, counter;
-		int timeout = w->waiting || w->held_now || w->udp.waiting ? (int)(TICK_NS / 1000000) : (int)(IDLE_TICK_NS / 1000000);
-		int n = epoll_wait(w->epoll_fd, got, 4, timeout);
+		int n = wait_for_work(w, got, next_tick);
 
 		pthread_mutex_lock(&w->lock);
 		w->n.wakeups++;
-		for (int i = 0; i < n; i++)
-			if (got[i].data.fd == w->wake_fd && read(w->wake_fd, &counter, sizeof(counter)) < 0)
-				break; /* nothing to read: another wake-up took it */
+		if (has(got, n, w->wake_fd) && read(w->wake_fd, &counter, sizeof(counter)) < 0)
+			n = 0; /* nothing to read: another wake-up took it */
 		follow_role(w);
+		choose_copy(w);
 		packets(w);
 		now_ns = ftt_now_ns();
-		ftt_follow_records(w, now_ns);
+		if (w->held_now || has(got, n, w->channel.fd))
+			ftt_follow_records(w, now_ns);
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
 			ftt_follow_tick(w, now_ns);
@@ -165,8 +217,10 @@ static void *run(void *arg)
 			ftt_udp_sweep(w, now_ns);
 		}
 		flush(w);
-		ftt_tcp_send_commits(w);
+		commit(w, now_ns);
 		ftt_channel_flush(&w->channel, &w->n);
+		if (n > 0 && w->e->cfg.busy_poll_ns)
+			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
 		pthread_mutex_unlock(&w->lock);
 	}
 	return NULL;

@@ -18,6 +18,9 @@
 #include "udp.h"
 
 #define FTT_LAG_SAMPLES 1024u
+#define FTT_TO_INJECT 64u
+#define FTT_WORKER_FDS 3 /* queues, commit channel, wake-ups by other threads */
+#define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
 /* A segment that waits in the kernel's queue for a verdict. */
 struct ftt_held {
@@ -45,8 +48,9 @@ struct ftt_tcp {
 	struct ftt_tcp *hash_next;
 	struct ftt_tcp *next, *prev;           /* all flows of the worker */
 	struct ftt_tcp *wait_next, *wait_prev; /* flows that only time will move */
-	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send at the end of this wake-up */
+	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
 	bool waiting, dirty, closed;
+	bool to_inject; /* in the worker's list */
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
@@ -86,6 +90,12 @@ struct ftt_worker {
 	struct ftt_emit emit;
 	struct ftt_table table;
 	struct ftt_tcp *waiting, *dirty;
+	bool stamps; /* the kernel edits the headers of long packets of the mirror: see stamp.h */
+	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
+	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
+	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
+	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
+	uint32_t n_to_inject;
 	struct ftt_held *spent; /* to be freed when the verdicts are out */
 	uint32_t held_now;
 	uint32_t held_bytes; /* of copies */
@@ -133,6 +143,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
 /* After a takeover: the client of a flow that was let go learns that it is over. Forgets the flow. */
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 void ftt_tcp_send_commits(struct ftt_worker *w);
+void ftt_tcp_send_injected(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);
 
 /* follow.c: what the other node says, time, and changes of role, for all flows of a worker */

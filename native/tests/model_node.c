@@ -66,6 +66,16 @@ void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 	((struct node *)((char *)e - offsetof(struct node, engine)))->events[ev->kind]++;
 }
 
+void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+{
+	(void)q;
+	(void)queue;
+	(void)id;
+	(void)ack;
+	(void)tsecr;
+	abort(); /* every packet is whole here */
+}
+
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	struct node *n = node_of_worker((struct ftt_worker *)((char *)q - offsetof(struct ftt_worker, nfq)));
@@ -236,6 +246,8 @@ void node_run(struct node *n)
 			one_packet(n, w, false);
 		} else if ((w = wire_pop(&n->in))) {
 			one_packet(n, w, true);
+		} else if (n->worker.n_to_inject) {
+			ftt_tcp_send_injected(&n->worker);
 		} else {
 			break;
 		}

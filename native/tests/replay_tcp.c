@@ -40,6 +40,16 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
+void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+{
+	(void)q;
+	(void)queue;
+	(void)id;
+	(void)ack;
+	(void)tsecr;
+	abort(); /* every packet is whole here */
+}
+
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q;
@@ -242,6 +252,7 @@ static void step(char *line)
 		exit(2);
 	}
 	ftt_tcp_free_spent(&worker);
+	ftt_tcp_send_injected(&worker);
 	ftt_tcp_send_commits(&worker);
 }
 

@@ -114,6 +114,32 @@ static void test_commit_is_what_the_stack_acknowledged(const struct ends *x)
 	CHECK(f.bits & FTT_F_LOCAL_RST);
 }
 
+/* What the backup's server says moves nothing that waits on the primary. */
+static void test_output_alone_is_told_later(const struct ends *x)
+{
+	struct ftt_seg s;
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 0, 10), MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 10, 100), MS); /* with an acknowledgement it is told at once */
+	CHECK(edit.actions & FTT_ACT_COMMIT);
+	step(&f, from_backup(x, TCP_ACK, 100, 10, 100), MS);
+	CHECK_EQ(edit.actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER), FTT_ACT_COMMIT_LATER);
+	step(&f, from_backup(x, TCP_ACK, 100, 10, 100), MS); /* nothing new */
+	CHECK_EQ(edit.actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER), 0);
+	f.hard.local_wscale = 7;
+	s = from_backup(x, TCP_ACK, 200, 10, 0);
+	s.wnd = (uint16_t)((f.local_edge - f.local_rcv_nxt + 127) >> 7); /* the edge as it is, or a little more */
+	step(&f, s, MS);
+	s.wnd += (uint16_t)(((FTT_WINDOW_STEP - 1) >> f.hard.local_wscale));
+	step(&f, s, MS); /* so small a growth of the window is worth no acknowledgement to the client */
+	CHECK_EQ(edit.actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER), FTT_ACT_COMMIT_LATER);
+	s.wnd += (uint16_t)((FTT_WINDOW_STEP >> f.hard.local_wscale) + 1);
+	step(&f, s, MS);
+	CHECK(edit.actions & FTT_ACT_COMMIT);
+}
+
 static void test_sack_edges_move_with_the_space(const struct ends *x)
 {
 	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
@@ -203,6 +229,7 @@ int main(void)
 		test_backup_clamps_acknowledgements(all_ends[i]);
 		test_old_acknowledgements_stay_old(all_ends[i]);
 		test_commit_is_what_the_stack_acknowledged(all_ends[i]);
+		test_output_alone_is_told_later(all_ends[i]);
 		test_sack_edges_move_with_the_space(all_ends[i]);
 		test_echoes_reach_the_stack_in_its_own_time(all_ends[i]);
 		test_time_never_runs_back_for_the_client(all_ends[i]);

@@ -40,6 +40,7 @@ def engine_settings(name: str) -> EngineSettings:
         16,
     )
     numbers = dict.fromkeys(("channel_port", "queue_in", "queue_out", "workers", "mark", "rt_priority"), 1)
+    numbers |= {"busy_poll_ns": 0}
     boot = 1 if name == "alpha" else 2
     return EngineSettings(
         keys=KeyRing((bytes(32),)), cluster_id=1, node_id=boot, boot_id=boot,

@@ -113,6 +113,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 120
     udp_idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 60
     rt_priority: Annotated[int, Meta(ge=0, le=99)] = 20
+    busy_poll_us: Annotated[int, Meta(ge=0, le=10_000)] = 0
     detector: Literal["fixed", "phi"] = "fixed"
 
     @property

@@ -168,6 +168,7 @@ struct ftt_config {
 	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
 	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
 	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
+	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
 	uint64_t detach_after_ns;
 	uint64_t end_grace_ns;
 	uint64_t open_timeout_ns;
@@ -196,6 +197,7 @@ struct ftt_config {
 struct ftt_counters {
 	uint64_t in_packets, in_bytes, out_packets, out_bytes;
 	uint64_t passed, translated, injected, emitted;
+	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
 	uint64_t held, released, held_now, hold_overflow;
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated;

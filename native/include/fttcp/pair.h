@@ -13,7 +13,6 @@
 #define FTT_ASK_MAX_NS 100000000ull
 #define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
-#define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
 static inline uint64_t ftt_ask_again(struct ftt_flow *f, uint64_t now_ns)

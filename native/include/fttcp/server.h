@@ -145,9 +145,11 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	}
 	end = ftt_server_observe(f, s, now_ns);
-	if (f->local_rcv_nxt != rcv_nxt || f->local_edge != edge || f->bits != bits ||
-	    f->local_snd_nxt != snd_nxt)
+	/* the client's acknowledgement and window wait for the first, on the primary; what else is told is for its watch */
+	if (f->local_rcv_nxt != rcv_nxt || f->bits != bits || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP))
 		e->actions |= FTT_ACT_COMMIT;
+	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
+		e->actions |= FTT_ACT_COMMIT_LATER;
 	/* the client has more, or the stack sends again what it was told of: it did not take our word */
 	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
 	    (s->len && seq_leq(end, f->delivered_ack)))

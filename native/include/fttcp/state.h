@@ -41,8 +41,11 @@ enum ftt_action {
 	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
 	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
 	FTT_ACT_FIN = 16384,    /* send the client the FIN that was kept back */
-	FTT_ACT_RESET = 32768   /* end a connection of the past in the local stack, whose number it told */
+	FTT_ACT_RESET = 32768,  /* end a connection of the past in the local stack, whose number it told */
+	FTT_ACT_COMMIT_LATER = 65536 /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 };
+
+#define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 
 enum { /* struct ftt_flow.bits */
 	FTT_F_SYNACK = 1,      /* the local stack has answered the SYN: local_iss is known */

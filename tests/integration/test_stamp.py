@@ -1,0 +1,52 @@
+"""The kernel edits the headers of long mirrored packets, and what makes it do so goes with the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.experiment import Case
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from tests.integration.pair import Pair, pair_named
+
+
+@pytest.fixture(scope="module")
+def stamping() -> Iterator[Pair]:
+    """A pair of its own: its daemons are killed."""
+    yield from pair_named("stamp", workloads=("bulk-up", "both"))
+
+
+def tables(lab: Lab, node: str) -> list[str]:
+    """The tables of nftables that look like an engine's."""
+    return [line for line in lab.host(node).run(["nft", "list", "tables"]).splitlines() if "fttcp-" in line]
+
+
+@pytest.mark.parametrize(("workload", "family"), [("bulk-up", 4), ("bulk-up", 6), ("both", 4)])
+def test_an_upload_is_edited_in_the_kernel(
+    stamping: Pair, workload: str, family: int, tmp_path: Path
+) -> None:
+    pair = stamping.ready()
+    backup = next(node for node in ("alpha", "beta") if pair.group(node)["role"] == "backup")
+    before = counters(pair, backup)
+    outcome = pair.run(Case(workload, "none", family, moment_s=0.3, duration_s=1.0), tmp_path)
+    assert outcome.ok, outcome.why
+    after = counters(pair, backup)
+    assert after["stamped"] > before["stamped"] + 100
+    assert after["drop_truncated"] == before["drop_truncated"]
+
+
+def test_the_rules_end_with_the_daemon(stamping: Pair) -> None:
+    lab = stamping.ready().lab
+    assert tables(lab, "alpha") and tables(lab, "beta")
+    lab.fault("kill-node", "beta")
+    await_condition(lambda: not tables(lab, "beta"), 5, "the kernel to remove the table of a killed daemon")
+
+
+def counters(pair: Pair, node: str) -> dict[str, int]:
+    """Return the counters of a node's engine."""
+    found = pair.group(node)["counters"]
+    assert isinstance(found, dict)
+    return found
