@@ -15,16 +15,16 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
+from fttcp.core.model import NS_PER_MS, Body, Cause, Mode, Phase, Refusal, Role, Settings
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
-from fttcp.datapath.base import BeatThread, Engine, EngineEvent, EngineSettings, EventKind
+from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
-from fttcp.runtime.nodes import nodes_shown
 from fttcp.runtime.ownership import Ownership
+from fttcp.runtime.shown import bits, engine_shown, keys_shown, nodes_shown, ownership_shown
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire import clock
@@ -33,7 +33,6 @@ from fttcp.wire.keyfile import KeyRing, key_id
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
-_HOLDING_A_LEASE = (Lease.GRANTED, Lease.SELF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +442,7 @@ class GroupRuntime:
             "epoch": machine.epoch,
             "peer": peer.name,
             "peer_alive": peer.alive,
-            "ownership": self._ownership_shown(),
+            "ownership": ownership_shown(machine, self._ownership.describe(), clock.now_ns()),
             "synced": machine.in_step and not self._closed,
             "arbiter_awaited": machine.register.unheard,
             "reference": machine.view.reference,
@@ -454,13 +453,13 @@ class GroupRuntime:
             "failover_wanted": machine.failover_wanted,
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
-            "keys": self._keys_shown(),
+            "keys": keys_shown(self._key_ids(), machine.view.peers, self._peer_keys),
         }
         if server is not None:
             base["server"] = server.shown()
         if self._closed:
             return base
-        return base | self._engine_status()
+        return base | engine_shown(self.engine, self._peer().index)
 
     def _peer(self) -> Peer:
         """Return the peer that people are told of first: the partner, or the owner."""
@@ -470,53 +469,9 @@ class GroupRuntime:
             return partner
         return owner or machine.view.peers[0]
 
-    def _keys_shown(self) -> dict[str, Any]:
-        """Return which keys this node and the others believe, and send with."""
-        shown: dict[str, Any] = _keys(self._key_ids())
-        peers = self.machine.view.peers
-        return shown | {
-            "peers": {p.name: _keys(self._peer_keys.get(p.name, ())) if p.alive else None for p in peers}
-        }
-
-    def _ownership_shown(self) -> dict[str, Any]:
-        """Return what is known of the record, and of who keeps it."""
-        register, now_ns = self.machine.register, clock.now_ns()
-        record, until_ns = register.record, register.lease_until_ns
-        shown: dict[str, Any] = {"arbiter": self._ownership.describe(), "record": None}
-        if record is not None and self.machine.settings.arbitrated:
-            shown["record"] = {"epoch": record.epoch, "holder": record.holder, "mode": record.mode.value}
-            shown["record"]["backup"] = record.backup
-        left_ns = 0 if until_ns is None else max(0, until_ns - now_ns)
-        return shown | {"certain": register.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
-
-    def _engine_status(self) -> dict[str, Any]:
-        status, counters = self.engine.status(), self.engine.counters()
-        holding = Lease(status.lease_policy) in _HOLDING_A_LEASE
-        return {
-            "engine_mode": EngineMode(status.mode).name.lower(),
-            "heartbeat_thread": [str(flag.name).lower() for flag in BeatThread(status.beat_thread)],
-            "peer_intrusions": sum(status.peer_intrusions),
-            "links_up": _bits(status.links_up[self._peer().index]),
-            "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
-            "flows": {
-                "protected": status.flows_protected,
-                "unprotected": status.flows_unprotected,
-                "detached": status.flows_detached,
-                "opening": status.flows_opening,
-                "udp": status.udp_sessions,
-            },
-            "commit": {
-                "held": status.held_now,
-                "lag_us_p50": status.commit_lag_p50_ns / 1000,
-                "lag_us_p99": status.commit_lag_p99_ns / 1000,
-            },
-            "divergences": counters.get("divergences", 0),
-            "counters": counters,
-        }
-
     def links_up(self, peer: int) -> list[int]:
         """Return the links on which this group hears a peer."""
-        return [] if self._closed else _bits(self.engine.status().links_up[peer])
+        return [] if self._closed else bits(self.engine.status().links_up[peer])
 
     def connections(self, limit: int) -> list[dict[str, Any]]:
         """Return up to ``limit`` flows."""
@@ -525,11 +480,3 @@ class GroupRuntime:
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""
         return {} if self._closed else self.engine.counters()
-
-
-def _keys(ids: Sequence[str]) -> dict[str, Any]:
-    return {"believed": list(ids), "sending": ids[0] if ids else None}
-
-
-def _bits(mask: int) -> list[int]:
-    return [bit for bit in range(8) if mask >> bit & 1]

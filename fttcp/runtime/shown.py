@@ -1,0 +1,87 @@
+"""What ``status`` shows of a group: its nodes, its record, its keys, its engine. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
+from fttcp.core.pair import PairMachine
+from fttcp.core.view import Peer
+from fttcp.datapath.base import BeatThread, Engine
+
+SPARE = "spare"
+"""A node that joined an owner and has no part in its pairing: it becomes backup when there is none."""
+ABSENT = "absent"
+"""A node that is not heard."""
+
+
+def nodes_shown(machine: PairMachine, fenced: bool) -> list[dict[str, Any]]:
+    """Return what ``status`` shows of each node, by name. ``healthy``: its server; None if not heard."""
+    role = SPARE if machine.phase is Phase.JOINING else machine.role.value
+    name, healthy = machine.settings.name, machine.view.healthy
+    own = {"name": name, "role": "fenced" if fenced else role, "healthy": healthy}
+    return sorted([own, *map(_peer_shown, machine.view.peers)], key=lambda node: str(node["name"]))
+
+
+def _peer_shown(peer: Peer) -> dict[str, Any]:
+    said = peer.said
+    if said is None:
+        return {"name": peer.name, "role": ABSENT, "healthy": None}
+    waits = said.role is Role.BACKUP and said.mode is Mode.IDLE
+    return {"name": peer.name, "role": SPARE if waits else said.role.value, "healthy": said.healthy}
+
+
+def ownership_shown(machine: PairMachine, arbiter: dict[str, Any], now_ns: int) -> dict[str, Any]:
+    """Return what is known of the record, and of who keeps it."""
+    record, until_ns = machine.register.record, machine.register.lease_until_ns
+    shown: dict[str, Any] = {"arbiter": arbiter, "record": None}
+    if record is not None and machine.settings.arbitrated:
+        shown["record"] = {"epoch": record.epoch, "holder": record.holder, "mode": record.mode.value}
+        shown["record"]["backup"] = record.backup
+    left_ns = 0 if until_ns is None else max(0, until_ns - now_ns)
+    return shown | {"certain": machine.register.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
+
+
+def keys_shown(
+    own: Sequence[str], peers: Sequence[Peer], told: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """Return which keys this node and the others believe, and send with; ``told``: by names of peers."""
+    shown = {peer.name: _keys(told.get(peer.name, ())) if peer.alive else None for peer in peers}
+    return _keys(own) | {"peers": shown}
+
+
+def _keys(ids: Sequence[str]) -> dict[str, Any]:
+    return {"believed": list(ids), "sending": ids[0] if ids else None}
+
+
+def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
+    """Return what the engine counts and measures; ``peer``: whose links are shown."""
+    status, counters = engine.status(), engine.counters()
+    holding = Lease(status.lease_policy) is not Lease.NONE
+    return {
+        "engine_mode": EngineMode(status.mode).name.lower(),
+        "heartbeat_thread": [str(flag.name).lower() for flag in BeatThread(status.beat_thread)],
+        "peer_intrusions": sum(status.peer_intrusions),
+        "links_up": bits(status.links_up[peer]),
+        "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,
+        "flows": {
+            "protected": status.flows_protected,
+            "unprotected": status.flows_unprotected,
+            "detached": status.flows_detached,
+            "opening": status.flows_opening,
+            "udp": status.udp_sessions,
+        },
+        "commit": {
+            "held": status.held_now,
+            "lag_us_p50": status.commit_lag_p50_ns / 1000,
+            "lag_us_p99": status.commit_lag_p99_ns / 1000,
+        },
+        "divergences": counters.get("divergences", 0),
+        "counters": counters,
+    }
+
+
+def bits(mask: int) -> list[int]:
+    """Return the numbers of the bits that are set, of eight."""
+    return [bit for bit in range(8) if mask >> bit & 1]
