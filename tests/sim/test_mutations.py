@@ -2,6 +2,11 @@
 
 Each mutation leaves one rule of the production core, or of what surrounds it, out. Worlds are tried, seed
 after seed, until one breaks an invariant; that it does so within the given number is what is tested.
+
+One rule is not among them: that NONE voids grants for heartbeats sent before it also when they come in later
+(``floor_ns`` of lease.h). Whoever comes from NONE to GRANTED within D does so beside a peer that has granted
+anew since, or still does, and is bound by that for longer than by anything old. So it is a second line: a
+search of the model with three nodes to its end finds nothing without it. native/tests/test_beat.c checks it.
 """
 
 from __future__ import annotations
