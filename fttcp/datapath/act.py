@@ -17,6 +17,7 @@ from fttcp.datapath.compare import ahead
 from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
 
 LAG_SAMPLES = 1024
+HANDSHAKE_NS = 1_000_000_000
 _DROPS = {
     lib.FTT_DROP_SUPPRESSED: "drop_suppressed",
     lib.FTT_DROP_ACKED: "drop_acked",
@@ -266,6 +267,32 @@ class FlowActions:
             self._world.put_record(record)
             self.n["commits_sent"] += 1
         self._dirty.clear()
+
+    def make_room(self, now_ns: int) -> bool:
+        """Forget what is needed least, for a flow that begins: one that has ended, or a handshake that has
+        not got on for longer than an honest client needs, which asks again after a second (RFC 6298)."""
+        spare: dict[int, Flow] = {}
+        for flow in self.flows.values():
+            age = self._spare_age(flow, now_ns)
+            if age is not None and (age not in spare or flow.state.last_ns < spare[age].state.last_ns):
+                spare[age] = flow
+        if not spare:
+            return False
+        self.n["flows_expired"] += 1
+        self.forget(spare[min(spare)], self.mode is EngineMode.BACKUP)
+        return True
+
+    def _spare_age(self, flow: Flow, now_ns: int) -> int | None:
+        """Return how soon a flow is to make room: 0 first; None if it is not to."""
+        established = flow.state.bits & lib.FTT_F_ESTABLISHED
+        if flow.held:
+            return None
+        if flow.closed:
+            crowded = self._half_open >= self._settings.max_half_open
+            return 0 if not established else None if crowded else 1
+        if self.mode is EngineMode.BACKUP and flow.state.protection == Protection.DETACHED:
+            return None  # where its client stands is still needed
+        return 2 if not established and now_ns - flow.state.last_ns >= HANDSHAKE_NS else None
 
     def forget(self, flow: Flow, reset: bool) -> None:
         """Forget a flow; ``reset`` also ends it in the local stack."""

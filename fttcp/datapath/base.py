@@ -132,6 +132,7 @@ class EngineStatus:
     flows_detached: int = 0
     flows_opening: int = 0
     udp_sessions: int = 0
+    flow_bytes: int = 0
     held_now: int = 0
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0

@@ -88,7 +88,8 @@ class PairFlows(TcpFlows):
         if name != bytes(ffi.buffer(ffi.addressof(record, "key"))):
             return
         if flow is None:
-            if name in self.flows or len(self.flows) >= self._settings.max_flows:
+            full = len(self.flows) >= self._settings.max_flows
+            if name in self.flows or (full and not self.make_room(now_ns)):
                 self.n["flows_refused"] += name not in self.flows
                 return
             flow = self.flows[name] = Flow(key, name, now_ns)

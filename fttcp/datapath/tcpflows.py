@@ -64,10 +64,10 @@ class TcpFlows(FlowActions):
 
     def _begin(self, key: Any, name: bytes, seg: Any, now_ns: int) -> Flow | None:
         """A SYN makes a flow; the half-open and the whole table are bounded."""
-        if self._half_open >= self._settings.max_half_open:
+        if self._half_open >= self._settings.max_half_open and not self.make_room(now_ns):
             self.n["syn_floods"] += 1
             return None
-        if len(self.flows) >= self._settings.max_flows:
+        if len(self.flows) >= self._settings.max_flows and not self.make_room(now_ns):
             self.n["flows_refused"] += 1
             return None
         flow = self.flows[name] = Flow(key, name, now_ns)

@@ -238,6 +238,12 @@ _GAUGES: Table = (
         (),
         _of_engine(lambda group: [((), group["flows"]["opening"])]),
     ),
+    (
+        "flow_memory_bytes",
+        "Memory of what is known of connections and UDP sessions",
+        (),
+        _of_engine(lambda group: [((), group["flows"]["bytes"])]),
+    ),
     ("flows_udp", "Living UDP sessions", (), _of_engine(lambda group: [((), group["flows"]["udp"])])),
     (
         "packets_held",

@@ -71,6 +71,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "detached": status.flows_detached,
             "opening": status.flows_opening,
             "udp": status.udp_sessions,
+            "bytes": status.flow_bytes,
         },
         "commit": {
             "held": status.held_now,

@@ -178,6 +178,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		w->n.flows_closed++;
 	}
 	set_waiting(w, c);
+	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_release(w, c, now_ns);
 	if (c->syn && c->flow.protection != FTT_NEW && c->flow.protection != FTT_OPENING &&
@@ -252,6 +253,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 	}
 	ftt_retain_drop(w, c);
 	c->flow.protection = FTT_DETACHED;
+	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	w->n.flows_detached++;
 }
 

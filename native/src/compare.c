@@ -15,6 +15,15 @@ static void report(struct ftt_worker *w, struct ftt_tcp *c, uint64_t offset)
 		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_DIVERGENCE, ftt_now_ns()), ftt_now_ns());
 }
 
+/* Nothing waits to be compared: an idle flow has no ring. */
+static void drop_empty(struct ftt_tcp *c)
+{
+	if (!c->ring || c->ring->used || c->ring->point_set)
+		return;
+	free(c->ring);
+	c->ring = NULL;
+}
+
 static void put_block(struct ftt_worker *w, struct ftt_tcp *c, uint32_t block, uint32_t crc, uint8_t from)
 {
 	enum ftt_compared got;
@@ -25,6 +34,7 @@ static void put_block(struct ftt_worker *w, struct ftt_tcp *c, uint32_t block, u
 	}
 	got = ftt_ring_put(c->ring, block, crc, from, &w->n.uncompared_blocks);
 	w->n.compared_blocks += got != FTT_LATER;
+	drop_empty(c);
 	if (got == FTT_DIFFERENT)
 		report(w, c, (uint64_t)block * FTT_BLOCK);
 }
@@ -48,17 +58,27 @@ static void block_done(struct ftt_worker *w, struct ftt_tcp *c)
 	d->broken = false;
 }
 
-/* Their running sum, once both stand at the same offset. */
+/* Their running sum, where both stand at the same offset. */
+static void compare_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t crc)
+{
+	w->n.compared_blocks++;
+	if (c->digest.crc != crc)
+		report(w, c, c->digest.next);
+}
+
+/* ... once both do. One that was passed by will never be met. */
 static void meet_point(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	const struct ftt_digest *d = &c->digest;
+	uint32_t crc;
 
-	if (!c->ring || !c->ring->point_set || d->broken || d->next != c->ring->point)
+	if (!c->ring || !c->ring->point_set || seq_lt(d->next, c->ring->point))
 		return;
+	crc = c->ring->point_crc;
 	c->ring->point_set = false;
-	w->n.compared_blocks++;
-	if (d->crc != c->ring->point_crc)
-		report(w, c, d->next);
+	if (!d->broken && d->next == c->ring->point)
+		compare_point(w, c, crc);
+	drop_empty(c);
 }
 
 /* Bytes up to `offset` were not seen: the blocks that they touch cannot be compared. */
@@ -114,10 +134,16 @@ void ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 		put_block(w, c, r->block, r->crc, 2);
 		return;
 	}
-	if (!(r->flags & FTT_REC_POINT) || (!c->ring && !(c->ring = calloc(1, sizeof(*c->ring)))))
+	if (!(r->flags & FTT_REC_POINT) || seq_lt(r->point, c->digest.next))
+		return;
+	if (r->point == c->digest.next) {
+		if (!c->digest.broken)
+			compare_point(w, c, r->point_crc);
+		return;
+	}
+	if (!c->ring && !(c->ring = calloc(1, sizeof(*c->ring))))
 		return;
 	c->ring->point = r->point;
 	c->ring->point_crc = r->point_crc;
 	c->ring->point_set = true;
-	meet_point(w, c);
 }

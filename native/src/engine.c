@@ -13,6 +13,7 @@
 #include "worker.h"
 
 #define RING 4096
+#define ALLOCATION 16 /* bytes that malloc adds, at most */
 #define PLACE_SET_MODE 3 /* reason of FTT_EV_ERROR */
 
 struct ftt_events {
@@ -381,21 +382,21 @@ static int compare_u64(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void count_protection(struct ftt_status *s, uint8_t protection)
+static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t flows)
 {
 	switch (protection) {
 	case FTT_PROTECTED:
 	case FTT_DETACHING:
-		s->flows_protected++;
+		s->flows_protected += flows;
 		break;
 	case FTT_DETACHED:
-		s->flows_detached++;
+		s->flows_detached += flows;
 		break;
 	case FTT_UNPROTECTED:
-		s->flows_unprotected++;
+		s->flows_unprotected += flows;
 		break;
 	default:
-		s->flows_opening++;
+		s->flows_opening += flows;
 		break;
 	}
 }
@@ -404,13 +405,14 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 {
 	uint32_t n = w->n_lag < FTT_LAG_SAMPLES ? w->n_lag : FTT_LAG_SAMPLES;
 
-	for (const struct ftt_tcp *c = w->table.all; c; c = c->next)
-		if (!c->closed)
-			count_protection(out, c->flow.protection);
-	for (const struct ftt_udp_session *u = w->udp.all; u; u = u->next) {
-		count_protection(out, u->protection);
-		out->udp_sessions++;
-	}
+	for (uint8_t protection = 0; protection < FTT_COUNT_CLOSED; protection++)
+		count_protection(out, protection, w->table.count[protection]);
+	for (uint8_t protection = 0; protection <= FTT_UNPROTECTED; protection++)
+		count_protection(out, protection, w->udp.count[protection]);
+	out->udp_sessions += w->udp.n;
+	out->flow_bytes += w->table.n * (sizeof(struct ftt_tcp) + ALLOCATION) + (w->table.mask + 1ull) * sizeof(*w->table.bucket) +
+			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
+			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
@@ -496,9 +498,9 @@ int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
 		struct ftt_worker *w = e->worker[k];
 
 		pthread_mutex_lock(&w->lock);
-		for (const struct ftt_tcp *c = w->table.all; c && n < max; c = c->next)
+		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
 			tcp_info(c, now_ns, &out[n++]);
-		for (const struct ftt_udp_session *u = w->udp.all; u && n < max; u = u->next)
+		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
 			udp_info(u, now_ns, &out[n++]);
 		pthread_mutex_unlock(&w->lock);
 	}

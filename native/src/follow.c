@@ -10,6 +10,8 @@
 #define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
 #define SYN_LINGER_NS 120000000000ull
 #define DETACHED_NS 3600000000000ull      /* a backup's memory of a flow that it let go */
+#define HANDSHAKE_NS 1000000000ull
+#define SWEEP_MAX 4096u /* flows of one age that are forgotten at once */
 #define ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
 
 /* --- records --------------------------------------------------------------------------------- */
@@ -32,7 +34,8 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	    k.dport != r->key.service_port)
 		return;
 	if (!c) {
-		if (w->table.n >= w->e->cfg.max_flows || !(c = ftt_table_add(&w->table, &r->key, now_ns))) {
+		if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+		    !(c = ftt_table_add(&w->table, &r->key, now_ns))) {
 			w->n.flows_refused++;
 			return;
 		}
@@ -109,6 +112,8 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		w->n.channel_stale++;
 		return;
 	}
+	if (c->role != w->table.role && !ftt_follow_now(w, c, now_ns))
+		return;
 	c->peer_worker = from;
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
 	if (r->type == FTT_REC_COMMIT || r->type == FTT_REC_BLOCK)
@@ -161,6 +166,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
 	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
 		next = c->wait_next;
+		if (c->role != w->table.role)
+			continue; /* its turn comes with the others */
 		if (w->mode == FTT_MODE_PAIRED)
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
 		ftt_retain_tick(w, c, now_ns);
@@ -168,84 +175,165 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
-/* How long a flow in this state may be silent before it is forgotten. */
-static uint64_t patience(const struct ftt_worker *w, const struct ftt_tcp *c)
+enum ftt_age ftt_follow_age(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	if (c->closed) /* refused ones must not fill the half-open table */
-		return c->flow.bits & FTT_F_ESTABLISHED ? LINGER_NS : 0;
+	uint32_t bits = c->flow.bits;
+
+	if (c->closed)
+		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
 	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)
-		return DETACHED_NS;
-	if (!(c->flow.bits & FTT_F_ESTABLISHED))
-		return SYN_LINGER_NS;
-	if (c->flow.bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
-		return w->e->cfg.idle_timeout_ns;
-	return ESTABLISHED_NS;
+		return FTT_AGE_LET_GO;
+	if (!(bits & FTT_F_ESTABLISHED))
+		return FTT_AGE_HALF_OPEN;
+	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return FTT_AGE_ENDING;
+	return FTT_AGE_LIVING;
 }
 
+/* How long a flow of this age may be silent before it is forgotten. */
+static uint64_t patience(const struct ftt_worker *w, enum ftt_age age)
+{
+	switch (age) {
+	case FTT_AGE_CLOSED:
+		return LINGER_NS;
+	case FTT_AGE_REFUSED: /* they must not fill the half-open table */
+		return 0;
+	case FTT_AGE_LET_GO:
+		return DETACHED_NS;
+	case FTT_AGE_HALF_OPEN:
+		return SYN_LINGER_NS;
+	case FTT_AGE_ENDING:
+		return w->e->cfg.idle_timeout_ns;
+	default:
+		return ESTABLISHED_NS;
+	}
+}
+
+/* Those that were silent for longest are at the ends of their lists: no other one is looked at. */
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
-	for (struct ftt_tcp *c = w->table.all, *next; c; c = next) {
-		next = c->next;
-		if (now_ns - c->flow.last_ns > patience(w, c) && !c->held) {
+	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
+		uint64_t most_ns = patience(w, age);
+		struct ftt_tcp *c;
+
+		for (unsigned i = 0; i < SWEEP_MAX && (c = ftt_table_oldest(&w->table, age)); i++) {
+			if (now_ns - c->flow.last_ns <= most_ns)
+				break;
+			if (c->held) { /* it is not over, and the others need not wait for it */
+				ftt_table_to_front(&w->table, c);
+				break;
+			}
 			w->n.flows_expired++;
 			ftt_tcp_forget(w, c, false);
 		}
 	}
 }
 
+/*
+ * A full table: flows that have ended make room, the oldest ones first. A full table of handshakes: those
+ * that have not got on for longer than an honest client needs, which asks again after a second (RFC 6298).
+ * So a flood of SYNs costs so many handshakes a second their protection, and is over when it ends.
+ */
+bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
+{
+	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN};
+	bool half_open = w->table.half_open >= w->e->cfg.max_half_open;
+
+	for (unsigned i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, spare[i]);
+
+		if (!c || c->held || (half_open && spare[i] == FTT_AGE_CLOSED) ||
+		    (spare[i] == FTT_AGE_HALF_OPEN && now_ns - c->flow.last_ns < HANDSHAKE_NS))
+			continue;
+		w->n.flows_expired++;
+		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);
+		return true;
+	}
+	return false;
+}
+
 /* --- roles ----------------------------------------------------------------------------------- */
 
 static void forget_all(struct ftt_worker *w)
 {
-	while (w->table.all)
-		ftt_tcp_forget(w, w->table.all, true);
+	struct ftt_tcp *c;
+
+	while ((c = ftt_table_next(&w->table, NULL)))
+		ftt_tcp_forget(w, c, true);
 	ftt_udp_forget_all(w);
 }
 
-static uint32_t take_over(struct ftt_worker *w, uint64_t now_ns)
+static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	uint32_t kicked = 0;
+	uint32_t actions;
 
-	for (struct ftt_tcp *c = w->table.all, *next; c; c = next) {
-		uint32_t actions;
-
-		next = c->next;
-		if (c->flow.protection == FTT_DETACHED) {
-			ftt_tcp_reset_client(w, c, now_ns);
-			continue;
-		}
-		actions = ftt_flow_takeover(&c->flow);
-		if (c->closed)
-			continue;
-		kicked += !!actions;
-		ftt_retain_release(w, c, now_ns);
-		ftt_tcp_act(w, c, actions, now_ns);
+	if (c->flow.protection == FTT_DETACHED) {
+		ftt_tcp_reset_client(w, c, now_ns);
+		return false;
 	}
-	w->n.kicked += kicked;
-	return kicked + ftt_udp_take_over(w, now_ns);
+	actions = ftt_flow_takeover(&c->flow);
+	if (c->closed)
+		actions = 0;
+	else
+		ftt_retain_release(w, c, now_ns);
+	w->n.kicked += !!actions;
+	w->role_flows += !!actions;
+	ftt_tcp_act(w, c, actions, now_ns);
+	return true;
 }
 
+bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	c->role = w->table.role;
+	ftt_table_to_back(&w->table, c);
+	if (w->takes_over)
+		return take_over(w, c, now_ns);
+	ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);
+	return true;
+}
+
+bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
+		struct ftt_tcp *c;
+
+		for (; (c = ftt_table_newest(&w->table, FTT_AGES + age)); most--) {
+			if (!most)
+				return false;
+			__builtin_prefetch(c->order.next);
+			ftt_follow_now(w, c, now_ns);
+		}
+	}
+	return true;
+}
+
+/* What waits in the kernel goes at once, with the flows that it belongs to. */
 static void go_solo(struct ftt_worker *w, uint64_t now_ns)
 {
-	for (struct ftt_tcp *c = w->table.all; c; c = c->next)
-		ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);
+	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
+		next = c->wait_next;
+		ftt_follow_now(w, c, now_ns);
+	}
 	ftt_udp_go_solo(w, now_ns);
 }
 
-uint32_t ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns)
+void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns)
 {
 	uint32_t old = w->mode;
 	bool same = session == w->session;
 
+	ftt_follow_rest(w, UINT32_MAX, now_ns); /* of the role before */
 	w->mode = mode;
 	w->session = session;
+	w->role_flows = 0;
+	w->takes_over = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
 	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
 		forget_all(w);
-		return 0;
-	}
-	if (old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode))
-		return take_over(w, now_ns);
-	if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same))
+	} else if (w->takes_over) {
+		ftt_table_new_role(&w->table);
+		w->role_flows = ftt_udp_take_over(w, now_ns);
+	} else if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same)) {
+		ftt_table_new_role(&w->table);
 		go_solo(w, now_ns);
-	return 0;
+	}
 }

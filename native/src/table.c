@@ -1,10 +1,83 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* table.c - the flows of one worker: a chained hash over the key, and a list of all. */
+/* table.c - the flows of one worker: a chained hash over the key, and lists by age and activity. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
 #include "worker.h"
+
+/* --- lists ----------------------------------------------------------------------------------- */
+
+static struct ftt_tcp *flow_at(const struct ftt_table *t, const struct ftt_list *at)
+{
+	if (at >= t->list && at < t->list + 2 * FTT_AGES)
+		return NULL; /* the head of a list */
+	return FTT_ENTRY(at, struct ftt_tcp, order);
+}
+
+void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c)
+{
+	ftt_list_remove(&c->order);
+	ftt_list_add(&c->order, &t->list[c->age]);
+}
+
+void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c)
+{
+	ftt_list_remove(&c->order);
+	ftt_list_add(&c->order, t->list[c->age].prev);
+}
+
+struct ftt_tcp *ftt_table_newest(const struct ftt_table *t, unsigned list)
+{
+	return flow_at(t, t->list[list].next);
+}
+
+struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list)
+{
+	return flow_at(t, t->list[list].prev);
+}
+
+struct ftt_tcp *ftt_table_next(const struct ftt_table *t, const struct ftt_tcp *c)
+{
+	const struct ftt_list *at = c ? c->order.next : t->list[0].next;
+
+	while (!flow_at(t, at))
+		if (++at == t->list + 2 * FTT_AGES)
+			return NULL;
+		else
+			at = at->next;
+	return flow_at(t, at);
+}
+
+void ftt_table_new_role(struct ftt_table *t)
+{
+	t->role++;
+	for (unsigned age = 0; age < FTT_AGES; age++) {
+		struct ftt_list *from = &t->list[age], *to = &t->list[FTT_AGES + age];
+
+		if (ftt_list_empty(from))
+			continue;
+		*to = *from; /* which is empty: one role is carried out before the next begins */
+		to->next->prev = to->prev->next = to;
+		ftt_list_init(from);
+	}
+}
+
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age)
+{
+	uint8_t counted = c->closed ? FTT_COUNT_CLOSED : c->flow.protection;
+
+	t->count[c->counted]--;
+	t->count[counted]++;
+	c->counted = counted;
+	if (age == c->age)
+		return;
+	c->age = (uint8_t)age;
+	if (c->role == t->role)
+		ftt_table_to_front(t, c);
+}
+
+/* --- the table ------------------------------------------------------------------------------- */
 
 int ftt_table_open(struct ftt_table *t, uint32_t max_flows)
 {
@@ -15,6 +88,8 @@ int ftt_table_open(struct ftt_table *t, uint32_t max_flows)
 		size <<= 1;
 	t->bucket = calloc(size, sizeof(*t->bucket));
 	t->mask = size - 1;
+	for (unsigned i = 0; i < 2 * FTT_AGES; i++)
+		ftt_list_init(&t->list[i]);
 	t->seed = randombytes_random(); /* clients choose the keys: they must not choose the buckets */
 	return t->bucket ? 0 : -1;
 }
@@ -55,10 +130,11 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	c->held_tail = &c->held;
 	c->hash_next = *b;
 	*b = c;
-	c->next = t->all;
-	if (t->all)
-		t->all->prev = c;
-	t->all = c;
+	c->age = FTT_AGE_HALF_OPEN;
+	c->role = t->role;
+	c->recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+	ftt_list_add(&c->order, &t->list[c->age]);
+	t->count[c->counted]++;
 	t->n++;
 	return c;
 }
@@ -70,12 +146,8 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	while (*at != c)
 		at = &(*at)->hash_next;
 	*at = c->hash_next;
-	if (c->prev)
-		c->prev->next = c->next;
-	else
-		t->all = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
+	ftt_list_remove(&c->order);
+	t->count[c->counted]--;
 	t->n--;
 	free(c->syn);
 	free(c->ring);

@@ -16,11 +16,12 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key,
 {
 	struct ftt_tcp *c;
 
-	if (w->table.half_open >= w->e->cfg.max_half_open) {
+	if (w->table.half_open >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
 		w->n.syn_floods++;
 		return NULL;
 	}
-	if (w->table.n >= w->e->cfg.max_flows || !(c = ftt_table_add(&w->table, key, now_ns))) {
+	if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+	    !(c = ftt_table_add(&w->table, key, now_ns))) {
 		w->n.flows_refused++;
 		return NULL;
 	}
@@ -83,6 +84,17 @@ static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const
 	return p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff;
 }
 
+/* The flow of a packet. A role that is not carried out on it yet is now. */
+static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_table_find(&w->table, key);
+
+	if (!c || (c->role != w->table.role && !ftt_follow_now(w, c, now_ns)))
+		return NULL;
+	ftt_table_touch(&w->table, c, now_ns);
+	return c;
+}
+
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
@@ -102,7 +114,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	ftt_key_of(&key, k, true);
-	c = ftt_table_find(&w->table, &key);
+	c = find(w, &key, now_ns);
 	if (c && w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED) {
 		if (ftt_detached_step(&c->flow, s, now_ns)) {
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
@@ -181,7 +193,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	uint32_t irs;
 
 	ftt_key_of(&key, k, false);
-	c = ftt_table_find(&w->table, &key);
+	c = find(w, &key, now_ns);
 	if (!c || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)) {
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;

@@ -14,8 +14,12 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	uint32_t size = 1024;
 
 	memset(t, 0, sizeof(*t));
+	ftt_list_init(&t->order);
+	ftt_list_init(&t->due);
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
+	while (t->on && size < cfg->max_flows && size < 1u << 20)
+		size <<= 1;
 	t->seed = randombytes_random();
 	t->next_start = randombytes_random();
 	t->mask = size - 1;
@@ -62,25 +66,64 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	u->replies_tail = &u->replies;
 	u->hash_next = *b;
 	*b = u;
-	u->next = t->all;
-	if (t->all)
-		t->all->prev = u;
-	t->all = u;
+	ftt_list_add(&u->order, &t->order);
+	ftt_list_add(&u->due, &t->due);
+	t->count[u->protection]++;
 	t->n++;
 	w->n.udp_sessions++;
 	return u;
 }
 
+struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u)
+{
+	const struct ftt_list *at = u ? u->order.next : t->order.next;
+
+	return at == &t->order ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
+}
+
+/* A session of which something was heard: it may have to wait for something now. */
+static struct ftt_udp_session *touch(struct ftt_udp_table *t, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+
+	if (u && ftt_list_empty(&u->due))
+		ftt_list_add(&u->due, &t->due);
+	if (u && u->recent != recent) {
+		u->recent = recent;
+		ftt_list_remove(&u->order);
+		ftt_list_add(&u->order, &t->order);
+	}
+	return u;
+}
+
+void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection)
+{
+	t->count[u->protection]--;
+	t->count[protection]++;
+	u->protection = (uint8_t)protection;
+}
+
+struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number)
+{
+	if (!u->ring)
+		u->ring = calloc(FTT_UDP_WINDOW, sizeof(*u->ring));
+	return u->ring ? &u->ring[number % FTT_UDP_WINDOW] : NULL;
+}
+
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number)
 {
-	struct ftt_udp_event **e = &u->ring[number % FTT_UDP_WINDOW];
+	struct ftt_udp_event **e = u->ring ? &u->ring[number % FTT_UDP_WINDOW] : NULL;
 
-	if (!*e)
+	if (!e || !*e)
 		return;
 	u->bytes -= (*e)->len;
 	free((*e)->bytes);
 	free(*e);
 	*e = NULL;
+	if (--u->n_events)
+		return;
+	free(u->ring); /* an idle session has none */
+	u->ring = NULL;
 }
 
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r)
@@ -114,12 +157,9 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	while (*at != u)
 		at = &(*at)->hash_next;
 	*at = u->hash_next;
-	if (u->prev)
-		u->prev->next = u->next;
-	else
-		t->all = u->next;
-	if (u->next)
-		u->next->prev = u->prev;
+	ftt_list_remove(&u->order);
+	ftt_list_remove(&u->due);
+	t->count[u->protection]--;
 	t->n--;
 	while (u->replies) {
 		if (u->replies->id) { /* still in the kernel's queue */
@@ -131,6 +171,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	}
 	for (uint32_t i = 0; i < FTT_UDP_WINDOW; i++)
 		ftt_udp_free_event(u, i);
+	free(u->ring);
 	free(u);
 }
 
@@ -233,10 +274,10 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	session_key(&key, k, true);
-	u = ftt_udp_find(&w->udp, &key);
+	u = touch(&w->udp, ftt_udp_find(&w->udp, &key), now_ns);
 	if (!u && !ftt_udp_new_port(w, NULL, 0, k->dport) &&
 	    (u = ftt_udp_add(w, &key, ++w->udp.next_start, now_ns))) {
-		u->protection = w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED;
+		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
 		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
 	}
 	if (!u) {
@@ -259,7 +300,7 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	bool primary = ftt_flow_emits((uint8_t)w->mode), may = ftt_may_emit(&w->e->shared, now_ns);
 
 	session_key(&key, k, false);
-	u = ftt_udp_find(&w->udp, &key);
+	u = touch(&w->udp, ftt_udp_find(&w->udp, &key), now_ns);
 	if (u) {
 		u->last_ns = now_ns;
 		u->bytes_out += k->payload_len;
@@ -282,7 +323,7 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
+	struct ftt_udp_session *u = touch(&w->udp, ftt_udp_find(&w->udp, &r->key), now_ns);
 
 	if (!w->udp.on || r->key.proto != 17) {
 		w->n.channel_malformed++;
@@ -294,7 +335,7 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 			u = NULL;
 		}
 		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns))) {
-			u->protection = FTT_PROTECTED;
+			ftt_udp_protect(&w->udp, u, FTT_PROTECTED);
 			u->ordered = true;
 		}
 		if (u && u->start == r->irs) {
@@ -318,12 +359,20 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	w->udp.waiting = 0;
-	for (struct ftt_udp_session *u = w->udp.all, *next; u; u = next) {
-		next = u->next;
+	for (struct ftt_list *at = w->udp.due.next, *next; at != &w->udp.due; at = next) {
+		struct ftt_udp_session *u = FTT_ENTRY(at, struct ftt_udp_session, due);
+		bool waits = false;
+
+		next = at->next;
 		if (w->mode == FTT_MODE_PAIRED)
-			w->udp.waiting += ftt_udp_primary_tick(w, u, now_ns);
+			waits = ftt_udp_primary_tick(w, u, now_ns);
 		else if (u->acked != u->events)
-			w->udp.waiting += ftt_udp_backup_tick(w, u, now_ns);
+			waits = ftt_udp_backup_tick(w, u, now_ns);
+		w->udp.waiting += waits;
+		if (waits)
+			continue;
+		ftt_list_remove(at); /* until something is heard of it */
+		ftt_list_init(at);
 	}
 }
 
@@ -332,27 +381,35 @@ void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 	/* the backup remembers longer: the primary decides when a session is over */
 	uint64_t limit = w->e->cfg.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
 
-	for (struct ftt_udp_session *u = w->udp.all, *next; u; u = next) {
-		next = u->next;
-		if (now_ns - u->last_ns > limit && !u->replies) {
-			w->n.flows_expired++;
-			ftt_udp_forget(w, u);
+	while (!ftt_list_empty(&w->udp.order)) {
+		struct ftt_udp_session *u = FTT_ENTRY(w->udp.order.prev, struct ftt_udp_session, order);
+
+		if (now_ns - u->last_ns <= limit)
+			return;
+		if (u->replies) { /* it is not over, and the others need not wait for it */
+			ftt_list_remove(&u->order);
+			ftt_list_add(&u->order, &w->udp.order);
+			return;
 		}
+		w->n.flows_expired++;
+		ftt_udp_forget(w, u);
 	}
 }
 
 void ftt_udp_forget_all(struct ftt_worker *w)
 {
-	while (w->udp.all)
-		ftt_udp_forget(w, w->udp.all);
+	struct ftt_udp_session *u;
+
+	while ((u = ftt_udp_next(&w->udp, NULL)))
+		ftt_udp_forget(w, u);
 }
 
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
 {
-	for (struct ftt_udp_session *u = w->udp.all; u; u = u->next) {
+	for (struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u));) {
 		if (u->protection != FTT_PROTECTED && u->protection != FTT_DETACHING)
 			continue;
-		u->protection = FTT_UNPROTECTED;
+		ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
 		u->reason = FTT_WHY_SOLO;
 		for (; u->acked != u->events; u->acked++)
 			ftt_udp_free_event(u, u->acked + 1);
@@ -364,8 +421,8 @@ uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns)
 {
 	uint32_t n = 0;
 
-	for (struct ftt_udp_session *u = w->udp.all; u; u = u->next, n++) {
-		u->protection = FTT_UNPROTECTED;
+	for (struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u)); n++) {
+		ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
 		u->reason = FTT_WHY_SOLO;
 		ftt_udp_backup_take_over(w, u, now_ns);
 	}

@@ -19,6 +19,7 @@
 #include "engine.h"
 #include "fttcp/parse.h"
 #include "fttcp/record.h"
+#include "list.h"
 #include "nfq.h"
 
 #define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
@@ -54,7 +55,10 @@ struct ftt_udp_reply {
 
 struct ftt_udp_session {
 	struct ftt_key key; /* service_port 0 */
-	struct ftt_udp_session *hash_next, *next, *prev;
+	struct ftt_udp_session *hash_next;
+	struct ftt_list order; /* all sessions, the most recently active one first */
+	struct ftt_list due;   /* those to be looked at by the next tick; else alone */
+	uint32_t recent;       /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t start;        /* names this session among those of the same client port */
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
@@ -74,7 +78,8 @@ struct ftt_udp_session {
 	} sums;
 	uint32_t divergences;
 	uint32_t bytes;        /* kept in events and replies */
-	struct ftt_udp_event *ring[FTT_UDP_WINDOW]; /* by number */
+	struct ftt_udp_event **ring; /* FTT_UDP_WINDOW of them, by number; NULL when there is none */
+	uint32_t n_events;           /* in it */
 	struct ftt_udp_reply *replies, **replies_tail;
 	uint32_t n_replies;
 	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
@@ -87,8 +92,9 @@ struct ftt_udp_table {
 	bool on; /* the group has a UDP port */
 	struct ftt_udp_session **bucket;
 	uint32_t mask, seed;
-	struct ftt_udp_session *all;
+	struct ftt_list order, due; /* heads */
 	uint32_t n;
+	uint32_t count[FTT_UNPROTECTED + 1]; /* by protection */
 	uint32_t next_start;
 	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
 	uint8_t *scratch; /* one packet */
@@ -109,6 +115,11 @@ uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns); /* number of 
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
+/* The most recently active one of all (NULL), or the one behind u; NULL at the end. */
+struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u);
+void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection);
+/* Where event `number` is kept, or is to be; NULL without memory. */
+struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_reply(struct ftt_udp_session *u); /* the first */
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);

@@ -37,10 +37,10 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 /* One part of an event; true when the event is complete now. */
 static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
 {
-	struct ftt_udp_event **slot = &u->ring[r->number % FTT_UDP_WINDOW], *e = *slot;
+	struct ftt_udp_event **slot = ftt_udp_slot(u, r->number), *e = slot ? *slot : NULL;
 	uint32_t parts = r->total ? (r->total + FTT_PART_MAX - 1) / FTT_PART_MAX : 1;
 
-	if (r->offset % FTT_PART_MAX || (r->data_len != FTT_PART_MAX && r->offset + r->data_len != r->total))
+	if (!slot || r->offset % FTT_PART_MAX || (r->data_len != FTT_PART_MAX && r->offset + r->data_len != r->total))
 		return false;
 	if (!e) {
 		if (u->bytes + r->total > w->e->cfg.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
@@ -55,6 +55,7 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 		e->is_port = r->flags & FTT_REC_PORT;
 		u->bytes += e->len;
 		*slot = e;
+		u->n_events++;
 	}
 	if (e->len != r->total || e->whole)
 		return false;

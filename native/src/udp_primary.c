@@ -30,10 +30,10 @@ static void send_event(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t
 static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *bytes, uint32_t len,
 		      uint16_t port, bool is_port, uint64_t now_ns)
 {
-	struct ftt_udp_event *e;
+	struct ftt_udp_event *e, **slot;
 
 	if (u->events - u->acked >= FTT_UDP_WINDOW || u->bytes + len > w->e->cfg.max_udp_bytes ||
-	    !(e = calloc(1, sizeof(*e))))
+	    !(slot = ftt_udp_slot(u, u->events + 1)) || !(e = calloc(1, sizeof(*e))))
 		return false;
 	if (!is_port && !(e->bytes = malloc(len ? len : 1))) {
 		free(e);
@@ -47,7 +47,9 @@ static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uin
 	e->outputs = u->outputs;
 	e->since_ns = now_ns;
 	u->bytes += len;
-	u->ring[++u->events % FTT_UDP_WINDOW] = e;
+	*slot = e;
+	u->n_events++;
+	u->events++;
 	send_event(w, u, u->events, now_ns);
 	return true;
 }
@@ -148,7 +150,7 @@ static void alone(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 {
 	struct ftt_event ev = {.kind = FTT_EV_FLOW_DETACHED, .key = u->key, .reason = u->reason};
 
-	u->protection = FTT_DETACHED;
+	ftt_udp_protect(&w->udp, u, FTT_DETACHED);
 	for (; u->acked != u->events; u->acked++)
 		ftt_udp_free_event(u, u->acked + 1);
 	w->n.flows_detached++;
@@ -183,7 +185,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 		return u->replies != NULL;
 	}
 	if (u->protection == FTT_PROTECTED && now_ns - first->since_ns > w->e->cfg.detach_after_ns) {
-		u->protection = FTT_DETACHING;
+		ftt_udp_protect(&w->udp, u, FTT_DETACHING);
 		u->reason = FTT_WHY_COMMIT_LAG;
 	}
 	if (u->protection == FTT_DETACHING && now_ns - u->asked_ns > RESEND_NS) {

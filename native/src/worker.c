@@ -19,7 +19,8 @@
 
 #define TICK_NS 2000000ull        /* while something is held */
 #define IDLE_TICK_NS 100000000ull
-#define SWEEP_NS 1000000000ull
+#define SWEEP_NS 100000000ull
+#define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
 #define ROUNDS 64                 /* receive calls per wake-up, so that records and time get their turn */
 
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
@@ -144,19 +145,25 @@ static void follow_role(struct ftt_worker *w)
 	uint32_t partner = atomic_load(&sh->partner);
 
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
-	if (generation == w->generation)
+	if (generation != w->generation) {
+		w->generation = generation;
+		w->role_open = true;
+		ftt_follow_role(w, atomic_load(&sh->mode), atomic_load(&sh->session), ftt_now_ns());
+	}
+	if (!w->role_open)
 		return;
-	w->generation = generation;
-	ftt_engine_role_done(w->e, ftt_follow_role(w, atomic_load(&sh->mode), atomic_load(&sh->session), ftt_now_ns()),
-			     generation);
+	if (ftt_follow_rest(w, ROLE_FLOWS, ftt_now_ns())) {
+		w->role_open = false;
+		ftt_engine_role_done(w->e, w->role_flows, generation);
+	}
 	flush(w);
 }
 
 static int patience_ms(const struct ftt_worker *w)
 {
-	uint64_t ns = w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
+	uint64_t ns = w->role_open ? 0 : w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
 
-	return (int)((w->dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
+	return (int)((w->dirty && ns ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
 
 /*
@@ -165,7 +172,7 @@ static int patience_ms(const struct ftt_worker *w)
  */
 static int wait_for_work(struct ftt_worker *w, struct epoll_event *got, uint64_t next_tick)
 {
-	while (w->busy_until_ns) {
+	while (w->busy_until_ns && !w->role_open) {
 		int n = epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, 0);
 		uint64_t now_ns = ftt_now_ns();
 
@@ -299,8 +306,10 @@ void ftt_worker_close(struct ftt_worker *w)
 		pthread_join(w->thread, NULL);
 	}
 	if (w->table.bucket) {
-		while (w->table.all)
-			ftt_tcp_forget(w, w->table.all, false);
+		struct ftt_tcp *c;
+
+		while ((c = ftt_table_next(&w->table, NULL)))
+			ftt_tcp_forget(w, c, false);
 		ftt_udp_forget_all(w);
 		ftt_tcp_free_spent(w);
 		ftt_udp_close(&w->udp);

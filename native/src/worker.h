@@ -11,6 +11,7 @@
 #include "channel.h"
 #include "emit.h"
 #include "engine.h"
+#include "list.h"
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
 #include "fttcp/retain.h"
@@ -46,7 +47,7 @@ struct ftt_tcp {
 	struct ftt_key key;
 	struct ftt_flow flow;
 	struct ftt_tcp *hash_next;
-	struct ftt_tcp *next, *prev;           /* all flows of the worker */
+	struct ftt_list order;                 /* flows of the same age, the most recently active one first */
 	struct ftt_tcp *wait_next, *wait_prev; /* flows that only time will move */
 	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
 	bool waiting, dirty, closed;
@@ -54,6 +55,10 @@ struct ftt_tcp {
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
+	uint8_t age;     /* enum ftt_age */
+	uint8_t counted; /* as what ftt_table.count has it */
+	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
+	uint32_t role;   /* of the worker that was last carried out on it */
 	uint8_t *syn;                          /* the client's SYN, until the backup has answered */
 	struct ftt_held *held, **held_tail;
 	uint32_t n_held;
@@ -66,12 +71,33 @@ struct ftt_tcp {
 	struct ftt_store store;                /* ... its bytes */
 };
 
+/* What a flow's state says of how long it may be silent. */
+enum ftt_age {
+	FTT_AGE_LIVING,
+	FTT_AGE_ENDING,    /* one side has ended it */
+	FTT_AGE_HALF_OPEN,
+	FTT_AGE_LET_GO,    /* backup: only where its client stands is remembered */
+	FTT_AGE_CLOSED,
+	FTT_AGE_REFUSED,   /* closed before it was established */
+	FTT_AGES
+};
+
+#define FTT_COUNT_CLOSED (FTT_UNPROTECTED + 1)
+
+/*
+ * A worker's flows. Nothing that is done periodically, and nothing that is asked of all, walks over them:
+ * each age has a list in the order of activity, whose end is all that expires, and what people are
+ * told is counted as it changes. A change of role moves the lists to those behind, from which flows come
+ * back as it is carried out on them.
+ */
 struct ftt_table {
 	struct ftt_tcp **bucket;
 	uint32_t mask;
 	uint32_t seed;
-	struct ftt_tcp *all;
+	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
+	uint32_t role;
 	uint32_t n, half_open;
+	uint32_t count[FTT_COUNT_CLOSED + 1]; /* by protection */
 };
 
 struct ftt_worker {
@@ -85,6 +111,9 @@ struct ftt_worker {
 	uint64_t generation; /* of the role that was last carried out */
 	uint32_t mode;       /* that role */
 	uint64_t session;
+	bool role_open;      /* ... on some flows only, up to now */
+	bool takes_over;     /* ... after it was a backup */
+	uint32_t role_flows; /* taken over with it */
 	struct ftt_nfq nfq;
 	struct ftt_channel channel;
 	struct ftt_emit emit;
@@ -125,6 +154,28 @@ void ftt_table_close(struct ftt_table *t);
 struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k);
 struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns);
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c);
+/* The first flow of all (NULL), or the one behind c; NULL at the end. */
+struct ftt_tcp *ftt_table_next(const struct ftt_table *t, const struct ftt_tcp *c);
+/* The most recently active flow of a list, or the one that was silent for longest; NULL when it is empty. */
+struct ftt_tcp *ftt_table_newest(const struct ftt_table *t, unsigned list);
+struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list);
+/* Puts c in front of, or behind, all others of its age. */
+void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
+void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
+/* Takes up what c has become. */
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age);
+/* From here on no flow has carried out its role. */
+void ftt_table_new_role(struct ftt_table *t);
+
+static inline void ftt_table_touch(struct ftt_table *t, struct ftt_tcp *c, uint64_t now_ns)
+{
+	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+
+	if (c->recent == recent)
+		return;
+	c->recent = recent;
+	ftt_table_to_front(t, c);
+}
 
 /* tcp.c, hold.c, act.c */
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -150,8 +201,15 @@ void ftt_tcp_free_spent(struct ftt_worker *w);
 void ftt_follow_records(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
-/* Becomes what the engine's role says; returns the number of flows taken over. */
-uint32_t ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns);
+/* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. */
+void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns);
+/* Carries the role out on some more flows, the most recently active ones first; true when it is on all. */
+bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
+/* ... on this one, out of turn; false when that was its end. */
+bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+enum ftt_age ftt_follow_age(const struct ftt_worker *w, const struct ftt_tcp *c);
+/* Makes room for a flow that begins, by what is needed least; false when there is none. */
+bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns);
 
 /* retain.c: a backup's output, for a takeover */
 void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,

@@ -187,8 +187,10 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 
 void node_close(struct node *n)
 {
-	while (n->worker.table.all)
-		ftt_tcp_forget(&n->worker, n->worker.table.all, false);
+	struct ftt_tcp *c;
+
+	while ((c = node_flow(n)))
+		ftt_tcp_forget(&n->worker, c, false);
 	ftt_tcp_free_spent(&n->worker);
 	ftt_table_close(&n->worker.table);
 	ftt_udp_close(&n->worker.udp);
@@ -211,6 +213,8 @@ void node_role(struct node *n, uint32_t mode, uint64_t session)
 	atomic_store(&sh->lease_until_ns, mode == FTT_MODE_BACKUP ? 0 : UINT64_MAX);
 	atomic_store(&sh->mode, mode);
 	ftt_follow_role(&n->worker, mode, session, model_now);
+	while (!ftt_follow_rest(&n->worker, 1, model_now))
+		;
 	node_run(n);
 }
 
@@ -280,5 +284,5 @@ void node_tick(struct node *n)
 
 struct ftt_tcp *node_flow(struct node *n)
 {
-	return n->worker.table.all;
+	return ftt_table_next(&n->worker.table, NULL);
 }

@@ -247,6 +247,7 @@ static void step(char *line)
 
 		atomic_store(&engine.shared.mode, mode);
 		ftt_follow_role(&worker, mode, strtoull(third, NULL, 10), now);
+		ftt_follow_rest(&worker, UINT32_MAX, now);
 	} else {
 		fprintf(stderr, "unknown step %s\n", what);
 		exit(2);

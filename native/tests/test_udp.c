@@ -211,7 +211,7 @@ static void answer(struct node *n, uint64_t now_ns)
 static struct ftt_udp_session *only(struct node *n)
 {
 	CHECK_EQ(n->worker.udp.n, 1);
-	return n->worker.udp.all;
+	return ftt_udp_next(&n->worker.udp, NULL);
 }
 
 /* --- letting go ---------------------------------------------------------------------------------------- */

@@ -48,7 +48,7 @@ def serving() -> dict[str, Any]:
         heartbeat_thread=["realtime"],
         peer_intrusions=4,
         links_up=[0],
-        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "udp": 3},
+        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "udp": 3, "bytes": 4096},
         commit={"held": 7, "lag_us_p50": 50.0, "lag_us_p99": 900.0},
         counters={"held_now": 7, "divergences": 1, "drop_lease": 9},
     )
@@ -90,6 +90,7 @@ def test_each_number_is_what_status_tells() -> None:
         "fttcp_flows{group=web,protection=protected}": 5,
         "fttcp_flows_opening{group=web}": 2,
         "fttcp_flows_udp{group=web}": 3,
+        "fttcp_flow_memory_bytes{group=web}": 4096,
         "fttcp_commit_lag_p99_seconds{group=web}": 0.0009,
         "fttcp_link_up{group=web,interface=peer0,link=0,peer=beta}": 1,
         "fttcp_link_up{group=web,interface=svc0,link=1,peer=beta}": 0,

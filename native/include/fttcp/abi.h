@@ -230,6 +230,7 @@ struct ftt_status {
 	int64_t lease_left_ns;  /* negative: lapsed */
 	uint32_t flows_protected, flows_unprotected, flows_detached, flows_opening;
 	uint32_t udp_sessions;
+	uint64_t flow_bytes;    /* memory of what is known of flows, without what of theirs waits or is retained */
 	uint32_t held_now;
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
 	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */

@@ -26,6 +26,7 @@ struct ftt_digest {
 /* Primary only: sums waiting for the other node's, of either origin. */
 struct ftt_ring {
 	struct { uint32_t block, crc; uint8_t from; } slot[FTT_RING]; /* from: 0 empty, 1 ours, 2 theirs */
+	uint32_t used; /* slots */
 	uint32_t point, point_crc; /* their running sum at an offset that we have not reached */
 	bool point_set;
 };
@@ -41,6 +42,7 @@ static inline enum ftt_compared ftt_ring_put(struct ftt_ring *r, uint32_t block,
 
 	if (r->slot[i].from && r->slot[i].block == block && r->slot[i].from != from) {
 		r->slot[i].from = 0;
+		r->used--;
 		return r->slot[i].crc == crc ? FTT_SAME : FTT_DIFFERENT;
 	}
 	if (r->slot[i].from && r->slot[i].block != block) {
@@ -48,6 +50,7 @@ static inline enum ftt_compared ftt_ring_put(struct ftt_ring *r, uint32_t block,
 		if ((int32_t)(block - r->slot[i].block) < 0)
 			return FTT_LATER; /* keep the newer one */
 	}
+	r->used += !r->slot[i].from;
 	r->slot[i].block = block;
 	r->slot[i].crc = crc;
 	r->slot[i].from = from;

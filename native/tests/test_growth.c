@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many flows on one worker: what one of them costs in memory, that nothing walks over all of them, that the most
+ * recently active ones are taken over first, and what makes room when a bound is reached.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include "model_node.h"
+
+#define S (1000 * MS)
+
+uint64_t model_seed, model_now = 1000 * S;
+
+uint32_t model_random(uint32_t below)
+{
+	return (uint32_t)(model_seed++ % below);
+}
+
+bool model_chance(uint32_t per_mille)
+{
+	return model_random(1000) < per_mille;
+}
+
+uint8_t model_byte(bool from_client, uint32_t offset)
+{
+	return (uint8_t)(offset + from_client);
+}
+
+static struct node node;
+static uint16_t told[64]; /* ports of clients that were sent something, in order */
+static unsigned n_told;
+
+static void to_client(struct node *n, struct wire *packet)
+{
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	(void)n;
+	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, &s), FTT_PARSED_TCP);
+	CHECK(n_told < sizeof(told) / sizeof(told[0]));
+	told[n_told++] = k.dport;
+	free(packet);
+}
+
+static void to_peer(struct node *n, struct wire *packet)
+{
+	(void)n;
+	free(packet);
+}
+
+/* What the stack says of connections that only the engine knows. */
+static void unheard(struct stack *s, struct wire *packet)
+{
+	(void)s;
+	free(packet);
+}
+
+static struct node *open_node(uint32_t mode)
+{
+	node_open(&node, "node", mode, 4);
+	node.to_client = to_client;
+	node.to_peer = to_peer;
+	node.stack.send = unheard;
+	n_told = 0;
+	return &node;
+}
+
+static struct ftt_key key_of(uint16_t port)
+{
+	struct ftt_key k = {.client_port = port, .service_port = 80, .proto = 6};
+
+	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
+	k.client[12] = k.service[12] = 10;
+	k.client[15] = 1;
+	k.service[15] = 2;
+	return k;
+}
+
+static struct ftt_tcp *begin(struct node *n, uint16_t port)
+{
+	struct ftt_key k = key_of(port);
+	struct ftt_tcp *c = ftt_table_add(&n->worker.table, &k, model_now);
+
+	CHECK(c);
+	ftt_flow_init(&c->flow, 1000, model_now);
+	c->flow.bits = FTT_F_SYNACK;
+	n->worker.table.half_open++;
+	ftt_tcp_act(&n->worker, c, 0, model_now);
+	return c;
+}
+
+static struct ftt_tcp *establish(struct node *n, uint16_t port)
+{
+	struct ftt_tcp *c = begin(n, port);
+
+	ftt_flow_map(&c->flow, c->flow.local_iss);
+	c->flow.mss = 1000;
+	c->flow.bits |= FTT_F_ESTABLISHED;
+	c->flow.protection = FTT_PROTECTED;
+	n->worker.table.half_open--;
+	ftt_tcp_act(&n->worker, c, 0, model_now);
+	return c;
+}
+
+static struct ftt_tcp *find(struct node *n, uint16_t port)
+{
+	struct ftt_key k = key_of(port);
+
+	return ftt_table_find(&n->worker.table, &k);
+}
+
+/* A bare acknowledgement of the client's. */
+static void client_speaks(struct node *n, uint16_t port)
+{
+	struct ftt_bare b;
+	uint8_t bytes[FTT_BARE_MAX];
+	struct ftt_tcp *c = find(n, port);
+
+	ftt_bare_for_stack(&c->flow, &c->key, c->flow.client_acked, &b);
+	node_from_client(n, wire_new(bytes, (uint32_t)ftt_build_bare(bytes, &b)));
+	node_run(n);
+}
+
+/* An idle flow: its entry, its share of a full table's buckets, and what the allocator adds. */
+static void test_memory_of_an_idle_flow(void)
+{
+	struct ftt_tcp *c;
+	struct node *n = open_node(FTT_MODE_PAIRED);
+
+	c = establish(n, 1);
+	CHECK(!c->syn && !c->ring && !c->held && !c->store.bytes);
+	CHECK(sizeof(*c) + sizeof(*n->worker.table.bucket) + 2 * sizeof(size_t) <= 512);
+	CHECK(sizeof(struct ftt_udp_session) + 3 * sizeof(size_t) <= 512);
+	node_close(n);
+}
+
+static void test_order_of_activity(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP);
+	static const uint16_t wanted[] = {3, 1, 5, 4, 2};
+
+	for (uint16_t port = 1; port <= 5; port++)
+		establish(n, port);
+	model_now += S;
+	client_speaks(n, 1);
+	model_now += S;
+	client_speaks(n, 3);
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(n_told, 5);
+	for (unsigned i = 0; i < 5; i++)
+		CHECK_EQ(told[i], wanted[i]);
+	CHECK_EQ(n->worker.role_flows, 5);
+	node_close(n);
+}
+
+/* While a takeover is under way, packets of a flow find it taken over. */
+static void test_takeover_in_steps(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP);
+	struct ftt_worker *w = &n->worker;
+
+	for (uint16_t port = 1; port <= 6; port++)
+		establish(n, port);
+	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&n->engine.shared.lease_until_ns, UINT64_MAX);
+	atomic_store(&n->engine.shared.mode, FTT_MODE_SOLO);
+	ftt_follow_role(w, FTT_MODE_SOLO, 1, model_now);
+	CHECK(!ftt_follow_rest(w, 2, model_now)); /* 6 and 5 */
+	CHECK_EQ(n_told, 2);
+	client_speaks(n, 2);
+	CHECK_EQ(n_told, 3);
+	CHECK_EQ(told[2], 2);
+	CHECK(find(n, 2)->flow.bits & FTT_F_TAKEN && !(find(n, 1)->flow.bits & FTT_F_TAKEN));
+	CHECK_EQ(w->table.count[FTT_PROTECTED], 3);
+	CHECK_EQ(w->table.count[FTT_UNPROTECTED], 3);
+	ftt_follow_role(w, FTT_MODE_PAIRED, 2, model_now); /* the next role does not begin before that */
+	CHECK_EQ(n_told, 6);
+	CHECK_EQ(w->table.count[FTT_UNPROTECTED], 6);
+	node_close(n);
+}
+
+/* Only those at the ends of the lists are looked at: the others' times do not matter. */
+static void test_sweep_takes_the_oldest(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED);
+	struct ftt_tcp *c;
+
+	for (uint16_t port = 1; port <= 3; port++) {
+		c = establish(n, port);
+		c->closed = true;
+		ftt_tcp_act(&n->worker, c, 0, model_now);
+		model_now += 25 * S;
+	}
+	establish(n, 4);
+	model_now += S;
+	ftt_follow_sweep(&n->worker, model_now);
+	CHECK(!find(n, 1) && find(n, 2) && find(n, 3) && find(n, 4));
+	CHECK_EQ(n->worker.n.flows_expired, 1);
+	model_now += 3600 * S;
+	ftt_follow_sweep(&n->worker, model_now);
+	CHECK(!find(n, 2) && !find(n, 3) && find(n, 4));
+	CHECK_EQ(n->worker.table.count[FTT_COUNT_CLOSED], 0);
+	CHECK_EQ(n->worker.table.count[FTT_PROTECTED], 1);
+	node_close(n);
+}
+
+/* Handshakes that get on keep their place for a second; then others have it. Flows never make room. */
+static void test_flood_of_handshakes(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED);
+	struct ftt_worker *w = &n->worker;
+
+	n->engine.cfg.max_half_open = 4;
+	establish(n, 100);
+	for (uint16_t port = 1; port <= 4; port++)
+		begin(n, port);
+	CHECK(!ftt_follow_make_room(w, model_now));
+	model_now += S + 1;
+	begin(n, 5);
+	CHECK(ftt_follow_make_room(w, model_now));
+	CHECK(!find(n, 1) && find(n, 2) && find(n, 5) && find(n, 100));
+	CHECK_EQ(w->table.half_open, 4);
+	node_close(n);
+}
+
+/* Connections of the past make room for new ones. */
+static void test_closed_flows_make_room(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED);
+	struct ftt_tcp *c;
+
+	establish(n, 1);
+	c = establish(n, 2);
+	c->closed = true;
+	ftt_tcp_act(&n->worker, c, 0, model_now);
+	CHECK(ftt_follow_make_room(&n->worker, model_now));
+	CHECK(find(n, 1) && !find(n, 2));
+	CHECK(!ftt_follow_make_room(&n->worker, model_now));
+	node_close(n);
+}
+
+int main(void)
+{
+	test_memory_of_an_idle_flow();
+	test_order_of_activity();
+	test_takeover_in_steps();
+	test_sweep_takes_the_oldest();
+	test_flood_of_handshakes();
+	test_closed_flows_make_room();
+	return 0;
+}
