@@ -31,6 +31,9 @@ class ArbiterClient(Protocol):
     async def renew(self, group: str, record: Record) -> Answer:
         """Extend the lease of this node's own solo ``record``; LOST if it does not stand any more."""
 
+    def anticipate(self, group: str) -> None:
+        """This node may soon want the group: find out beforehand what can be. Claims nothing."""
+
     async def inquire(self, group: str) -> Answer:
         """Return what stands; outcome WON unless there was no answer."""
 

@@ -29,8 +29,25 @@ _RISK_REFERENCE = "each of them still reaches a reference address."
 _RISK_ALONE = "each has a carrier; no reference address is configured that would tell which one is cut off."
 
 
+LONGEST_WATCH = 8
+"""A watch that was begun and not asked for ends after so many probe windows."""
+
+
+class Watching(Protocol):
+    """What a Watch does."""
+
+    async def claimed(self, window_s: float) -> str | None:
+        """Return who answered up to now, once it lasted for ``window_s``; None: it cannot tell."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Network(Protocol):
     """What a Prober does."""
+
+    def watch(self, addresses: Sequence[Address], longest_s: float) -> Watching:
+        """Begin to ask who answers for one of the addresses, for ``longest_s`` at most."""
 
     async def claimed(self, addresses: Sequence[Address], window_s: float) -> str:
         """Return who answers for one of the addresses, or ''."""
@@ -49,6 +66,7 @@ class NetworkArbiter:
         """``network`` is closed with this."""
         self._settings, self._network = settings, network
         self._records: dict[str, Record] = {}
+        self._watches: dict[str, Watching] = {}
         self._reach = Reach(on_change)
         self._refusal = ""
 
@@ -74,6 +92,18 @@ class NetworkArbiter:
         known = self._records.get(group)
         return Answer(Outcome.WON if known == record else Outcome.LOST, known)
 
+    def anticipate(self, group: str) -> None:
+        """Begin to probe, so that the window is over when the group is asked for.
+
+        The rule is the same: nobody has answered for ``probe_ms`` up to the moment of the takeover. A former
+        owner that lives answers here even with the last of its lease, and then the whole window begins anew.
+        """
+        settings = self._settings
+        addresses = settings.services(group)
+        self._forget(group)
+        if addresses and settings.probe_ms and settings.carrier():
+            self._watches[group] = self._network.watch(addresses, LONGEST_WATCH * settings.probe_ms / 1000)
+
     async def inquire(self, group: str) -> Answer:
         """Return what this node last wrote itself."""
         return Answer(Outcome.WON, self._records.get(group))
@@ -88,6 +118,8 @@ class NetworkArbiter:
 
     async def close(self) -> None:
         """Close the probing sockets."""
+        for group in list(self._watches):
+            self._forget(group)
         self._network.close()
 
     def describe(self) -> dict[str, Any]:
@@ -133,4 +165,12 @@ class NetworkArbiter:
         addresses = settings.services(group)
         if not addresses or settings.probe_ms == 0:
             return ""
+        watch = self._watches.pop(group, None)
+        if watch is not None and await watch.claimed(settings.probe_ms / 1000) == "":
+            return ""
         return await self._network.claimed(addresses, settings.probe_ms / 1000)
+
+    def _forget(self, group: str) -> None:
+        watch = self._watches.pop(group, None)
+        if watch is not None:
+            watch.close()

@@ -14,6 +14,7 @@ import secrets
 import socket
 import struct
 from array import array
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -59,6 +60,17 @@ class Prober:
         """Return who answers for one of the addresses within ``window_s``, for people; '' if nobody does.
         Raises OSError if nothing can be sent."""
         refuted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        await self.probe(addresses, refuted, window_s)
+        return refuted.result() if refuted.done() else ""
+
+    def watch(self, addresses: Sequence[Address], longest_s: float) -> Watch:
+        """Begin to probe, for ``longest_s`` unless somebody answers or it is closed."""
+        return Watch(self, addresses, longest_s)
+
+    async def probe(
+        self, addresses: Sequence[Address], refuted: asyncio.Future[str], window_s: float
+    ) -> None:
+        """Probe until ``refuted`` has who answers, or the window ends. Raises OSError."""
 
         def look(frame: bytes) -> None:
             who = claimant(frame, self._mac, addresses)
@@ -66,7 +78,7 @@ class Prober:
                 refuted.set_result(who)
 
         with self._listening(look):
-            return await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S) or ""
+            await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S)
 
     async def reachable(self, addresses: Sequence[Address], timeout_s: float) -> bool:
         """Return True once one of the addresses answers: on the link, or an echo request. Raises OSError."""
@@ -101,11 +113,11 @@ class Prober:
     @contextmanager
     def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
         """Hand frames to ``look``, but none that came before. Several may look at the same time."""
-        self._drain_all()
+        self.drain()
         self._lookers.append(look)
         loop = asyncio.get_running_loop()
         for sock in (self._arp, self._nd):
-            loop.add_reader(sock, self._drain_all)
+            loop.add_reader(sock, self.drain)
         try:
             yield
         finally:
@@ -114,7 +126,8 @@ class Prober:
                 for sock in (self._arp, self._nd):
                     loop.remove_reader(sock)
 
-    def _drain_all(self) -> None:
+    def drain(self) -> None:
+        """Take in what has come."""
         for frame in (*_pending(self._arp), *_pending(self._nd)):
             for look in self._lookers:
                 look(frame)
@@ -129,6 +142,35 @@ class Prober:
             self._nd.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
             self._joined.add(address)
         return self._nd
+
+
+class Watch:
+    """Probes that began before anybody asks for their answer."""
+
+    def __init__(self, prober: Prober, addresses: Sequence[Address], longest_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._prober, self._begun_s = prober, self._loop.time()
+        self._refuted: asyncio.Future[str] = self._loop.create_future()
+        self._probing = self._loop.create_task(prober.probe(addresses, self._refuted, longest_s))
+
+    async def claimed(self, window_s: float) -> str | None:
+        """Return who answered up to now, '' if nobody did for at least ``window_s``; then it is over.
+        None if it has ended already: of what came since, it knows nothing."""
+        left_s = self._begun_s + window_s - self._loop.time()
+        if left_s > 0:
+            await asyncio.wait({self._refuted, self._probing}, timeout=left_s, return_when=FIRST_COMPLETED)
+        if not self._probing.done():
+            self._prober.drain()
+        running = not self._probing.done()
+        self.close()
+        if self._refuted.done():
+            return self._refuted.result()
+        return "" if running else None
+
+    def close(self) -> None:
+        """End it; what went wrong with it will be seen by whoever asks next."""
+        if not self._probing.cancel() and not self._probing.cancelled():
+            self._probing.exception()
 
 
 class _Echoes:

@@ -33,6 +33,7 @@ class EventKind(IntEnum):
     UNSUPPORTED = 13
     ERROR = 14
     PEER_SUSPECTED = 15
+    PEER_QUIET = 16
 
 
 class BeatThread(IntFlag):
@@ -273,6 +274,7 @@ class EngineSettings:
     compare: bool
     detach_divergent: bool
     encrypt: bool = False
+    quiet_ahead_ns: int = 0
     service_iss: int | None = None
     service_ts: int | None = None
     callback: str | None = None

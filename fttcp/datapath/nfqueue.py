@@ -30,7 +30,7 @@ _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
 _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED)
 _SAME_NAME = (
     "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
-    "beat_interval_ns", "lease_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
+    "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
     "detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns",
     "max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained",
     "queue_maxlen",

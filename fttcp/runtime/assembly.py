@@ -11,9 +11,13 @@ from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.datapath.base import Engine, EngineSettings, LinkAddress, PeerSettings, Transport
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
+from fttcp.runtime.config.arbiter import NoneSection
 from fttcp.wire import identity, keyfile
 
 EngineFactory = Callable[[EngineSettings], Engine]
+
+PROBE_START_MS = 1
+"""What it may take until a probe is really sent."""
 
 _ENGINES = {
     "nfqueue": "fttcp.datapath.nfqueue:NfqueueEngine",
@@ -76,6 +80,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         mark=DEFAULT_MARK,
         beat_interval_ns=timing.heartbeat_ms * NS_PER_MS,
         lease_ns=timing.lease_ms * NS_PER_MS,
+        quiet_ahead_ns=quiet_ahead_ns(config, timing.lease_ms * NS_PER_MS),
         drift_ppm=timing.drift_ppm,
         rt_priority=timing.rt_priority,
         busy_poll_ns=timing.busy_poll_us * 1000,
@@ -98,6 +103,16 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         service_ts=group.experiment.service_ts,
         callback=group.experiment.callback,
     )
+
+
+def quiet_ahead_ns(config: Config, lease_ns: int) -> int:
+    """Return how long before the loss of a peer the service network is to be asked: so that what it says is
+    there when the loss is, and as late as that allows, since an owner that lives answers, and the question
+    is in its way while it asks the same. 0: there is an arbiter."""
+    if config.arbiter.kind != "none":
+        return 0
+    probe_ms = (config.arbiter.none or NoneSection()).probe_ms
+    return min((probe_ms + PROBE_START_MS) * NS_PER_MS, lease_ns // 3) if probe_ms else 0
 
 
 def peer_settings(peer: PeerSection) -> PeerSettings:

@@ -24,6 +24,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
     match event.kind:
         case EventKind.PEER_BODY | EventKind.GATE_OPEN | EventKind.ANNOUNCED | EventKind.TAKEOVER_DONE:
             level = "debug"
+        case EventKind.PEER_QUIET:
+            level, fields = "debug", {"peer": peers[event.peer], "silent_ms": event.value / NS_PER_MS}
         case EventKind.PEER_UP:
             fields = {"peer": peers[event.peer], "boot": f"{event.value:016x}"}
         case EventKind.PEER_LOST | EventKind.PEER_SUSPECTED:

@@ -230,6 +230,9 @@ class GroupRuntime:
                 self._hear_peer(event.peer)
             case EventKind.PEER_BODY:
                 self._hear_peer(event.peer)
+            case EventKind.PEER_QUIET:
+                if self.machine.in_step and self.machine.role is Role.BACKUP:
+                    self._ownership.anticipate()
             case EventKind.PEER_LOST:
                 self._lose_peer(event)
             case EventKind.LINK_UP:

@@ -39,6 +39,10 @@ class Ownership:
         """Carry a request to the arbiter."""
         self._begin(self._ask(request))
 
+    def anticipate(self) -> None:
+        """A takeover may be near: let the arbiter find out beforehand what can be."""
+        self._arbiter.anticipate(self._group)
+
     def store(self, epoch: int) -> None:
         """Put the used epochs on disk, sooner or later; the machine uses none before that, and needs none
         as long as nothing changes: a primary outlives its disk."""

@@ -91,6 +91,14 @@ static uint64_t suspicion(const struct ftt_peer *p)
 	return p->suspected ? 0 : atomic_load(&p->suspect_ns);
 }
 
+/* The silence at which something may be done in time for a loss; 0: there is none, or it was told. */
+static uint64_t quiet_after(const struct ftt_beat *b, const struct ftt_peer *p)
+{
+	uint64_t ahead = b->engine->cfg.quiet_ahead_ns, lost = patience(b, p);
+
+	return p->quiet || !ahead || ahead >= lost ? 0 : lost - ahead;
+}
+
 static void judge_peer(struct ftt_beat *b, uint32_t i, uint64_t now)
 {
 	struct ftt_peer *p = &b->peer[i];
@@ -99,6 +107,10 @@ static void judge_peer(struct ftt_beat *b, uint32_t i, uint64_t now)
 	if (atomic_load(&p->alive) && suspicion(p) && silent(last, suspicion(p), now)) {
 		p->suspected = true;
 		ftt_beat_post(b, FTT_EV_PEER_SUSPECTED, now - last, i, 0);
+	}
+	if (atomic_load(&p->alive) && quiet_after(b, p) && silent(last, quiet_after(b, p), now)) {
+		p->quiet = true;
+		ftt_beat_post(b, FTT_EV_PEER_QUIET, now - last, i, 0);
 	}
 	if (atomic_load(&p->alive) && silent(last, patience(b, p), now)) {
 		pthread_mutex_lock(&b->lock);
@@ -184,6 +196,8 @@ static int arm(struct ftt_beat *b)
 			at = earlier(at, silence_deadline(b, last, patience(b, p)));
 		if (atomic_load(&p->alive) && suspicion(p))
 			at = earlier(at, silence_deadline(b, last, suspicion(p)));
+		if (atomic_load(&p->alive) && quiet_after(b, p))
+			at = earlier(at, silence_deadline(b, last, quiet_after(b, p)));
 		for (uint32_t k = 0; k < p->n_links; k++)
 			if (p->link[k].up)
 				at = earlier(at, silence_deadline(b, p->link[k].last_ns, b->timeout_ns));

@@ -30,6 +30,7 @@ struct ftt_peer {
 	struct ftt_beat_peer known;
 	uint64_t counter, echo_t_ns;
 	bool suspected;
+	bool quiet; /* PEER_QUIET was told */
 
 	/* written by the thread, read by all */
 	_Atomic uint64_t last_beat_ns;

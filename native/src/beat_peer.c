@@ -135,7 +135,7 @@ static void hear_peer(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg 
 		pthread_mutex_unlock(&b->lock);
 	}
 	changed = keep_body(b, p, m);
-	p->suspected = false;
+	p->suspected = p->quiet = false;
 	if (!new_boot && !returned)
 		keep_interval(b, p, interval);
 	if (new_boot || returned) {

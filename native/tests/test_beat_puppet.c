@@ -198,6 +198,7 @@ static void test_patience_is_never_shorter_than_what_was_promised(void)
 	struct puppet p;
 
 	configure(&a, ALPHA, 111);
+	a.cfg.quiet_ahead_ns = D / 4;
 	puppet_open(&p, &a);
 	start(&a);
 	ftt_beat_change_patience(a.beat, 0, 2 * D, D / 2);
@@ -209,9 +210,13 @@ static void test_patience_is_never_shorter_than_what_was_promised(void)
 	ev = fake_wait(&a, FTT_EV_PEER_SUSPECTED);
 	CHECK(ev.value > D / 2);
 	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_LOST), 0);
+	ev = fake_wait(&a, FTT_EV_PEER_QUIET);
+	CHECK(ev.value > 2 * D - D / 4);
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_LOST), 0);
 	ev = fake_wait(&a, FTT_EV_PEER_LOST);
 	CHECK(ev.value > 2 * D);
 	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_SUSPECTED), 1);
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_QUIET), 1);
 	ftt_beat_change_patience(a.beat, 0, D / 10, 0);
 	puppet_sync(&p, 0);
 	ev = fake_wait(&a, FTT_EV_PEER_LOST);

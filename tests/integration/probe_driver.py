@@ -19,6 +19,12 @@ async def main(interface: str, what: str, window_s: str, *addresses: str) -> Non
     began = time.monotonic()
     if what == "claimed":
         answer: object = await prober.claimed(asked, float(window_s))
+    elif what == "watch":
+        answer = await prober.watch(asked, 2 * float(window_s)).claimed(float(window_s))
+    elif what == "ended":
+        watch = prober.watch(asked, 0.001)
+        await asyncio.sleep(float(window_s))
+        answer = await watch.claimed(0.001)
     else:
         answer = await prober.reachable(asked, float(window_s))
     print(json.dumps({"answer": answer, "took_ms": (time.monotonic() - began) * 1000}))

@@ -55,6 +55,13 @@ def test_silence_is_taken_for_what_it_is_after_the_window(net: Net, address: str
     assert answer["answer"] == "" and answer["took_ms"] >= 50
 
 
+def test_a_watch_says_what_came_until_it_is_asked(net: Net) -> None:
+    assert probe(net, "watch", 20, "10.77.0.10")["answer"] == f"10.77.0.10 is at {net.client.mac('eth0')}"
+    silent = probe(net, "watch", 0.05, "10.77.0.77", "fd77::77")
+    assert silent["answer"] == "" and silent["took_ms"] >= 50
+    assert probe(net, "ended", 0.05, "10.77.0.77")["answer"] is None
+
+
 def test_a_gratuitous_claim_of_another_refutes(net: Net) -> None:
     waiting = begin(net.node, "svc0", "claimed", 20, "10.77.0.77")
     net.client.run("ip", "addr", "add", "10.77.0.77/24", "dev", "eth0")

@@ -56,6 +56,10 @@ class Consent:
 
     def __init__(self) -> None:
         self.record: Record | None = None
+        self.anticipated = 0
+
+    def anticipate(self, group: str) -> None:
+        self.anticipated += 1
 
     async def propose(self, group: str, expected: Record | None, wanted: Record) -> Answer:
         self.record = wanted
@@ -130,6 +134,18 @@ def test_two_groups_get_in_step_and_the_backup_grants() -> None:
         assert beta_engine.grant_to == 1 and alpha_engine.grant_to == 0
         assert alpha_engine.session == beta_engine.session != 0
         assert alpha.status()["synced"] and beta.status()["role"] == "backup"
+
+    run(test)
+
+
+def test_a_backup_asks_beforehand_when_its_primary_is_quiet() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        for engine in (alpha_engine, beta_engine):
+            engine.post(EventKind.PEER_QUIET, LEASE - 1)
+        await until(lambda: beta._ownership._arbiter.anticipated == 1)
+        await until(lambda: not alpha_engine._waiting)
+        assert alpha._ownership._arbiter.anticipated == 0
+        assert alpha.machine.phase is Phase.PAIRED and beta.machine.in_step
 
     run(test)
 

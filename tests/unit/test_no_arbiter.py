@@ -19,11 +19,27 @@ PAIRED = Record(4, "alpha", Ownership.PAIRED, "beta")
 TAKEN = Record(6, "beta", Ownership.SOLO)
 
 
+class FakeWatch:
+    """Probes that began before, and what they say."""
+
+    def __init__(self, says: str | None) -> None:
+        self.says, self.asked, self.closed = says, 0, False
+
+    async def claimed(self, window_s: float) -> str | None:
+        assert window_s == 0.003
+        self.asked += 1
+        return self.says
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeNetwork:
     """A service network that says what it is told to."""
 
     def __init__(self) -> None:
         self.claim, self.answers, self.broken = "", True, False
+        self.watched: FakeWatch | None = None
         self.asked: list[str] = []
 
     async def claimed(self, addresses: Sequence[Address], window_s: float) -> str:
@@ -37,6 +53,11 @@ class FakeNetwork:
         assert list(addresses) == [ROUTER] and timeout_s == 0.1
         self.asked.append("reachable")
         return self.answers
+
+    def watch(self, addresses: Sequence[Address], longest_s: float) -> FakeWatch:
+        assert list(addresses) == [SERVICE] and longest_s == 0.024
+        self.watched = FakeWatch("")
+        return self.watched
 
     def close(self) -> None:
         pass
@@ -60,6 +81,51 @@ def beta(
 
 def propose(arbiter: NetworkArbiter, expected: Record | None, wanted: Record) -> Answer:
     return asyncio.run(arbiter.propose("web", expected, wanted))
+
+
+def watched(network: FakeNetwork, says: str | None) -> Answer:
+    """What a takeover that was seen coming is answered, and by whom."""
+
+    async def run() -> Answer:
+        arbiter = beta(network)
+        arbiter.anticipate("web")
+        assert network.watched is not None and network.asked == []
+        network.watched.says = says
+        return await arbiter.propose("web", PAIRED, TAKEN)
+
+    return asyncio.run(run())
+
+
+def test_a_takeover_that_was_seen_coming_does_not_probe_again() -> None:
+    network = FakeNetwork()
+    assert watched(network, "") == Answer(Outcome.WON, TAKEN)
+    assert network.asked == ["reachable"] and network.watched is not None and network.watched.asked == 1
+
+
+@pytest.mark.parametrize("says", ["10.77.0.100 is at 02:00:00:00:00:01", None])
+def test_an_answer_or_an_end_before_the_takeover_decides_nothing(says: str | None) -> None:
+    """The owner may have died since it answered; after the end of a watch nothing is known."""
+    network = FakeNetwork()
+    assert watched(network, says) == Answer(Outcome.WON, TAKEN)
+    assert sorted(network.asked) == ["claimed", "reachable"]
+    network = FakeNetwork()
+    network.claim = "10.77.0.100 is at 02:00:00:00:00:01"
+    assert watched(network, says) == Answer(Outcome.LOST, PAIRED)
+
+
+def test_what_was_seen_coming_is_used_once_and_ends_with_the_arbiter() -> None:
+    async def run() -> None:
+        network = FakeNetwork()
+        arbiter = beta(network)
+        arbiter.anticipate("web")
+        first = network.watched
+        arbiter.anticipate("web")
+        second = network.watched
+        assert first is not None and second is not None and first.closed and not second.closed
+        await arbiter.close()
+        assert second.closed
+
+    asyncio.run(run())
 
 
 def test_a_takeover_needs_carrier_reference_and_silence() -> None:

@@ -90,6 +90,9 @@ class EtcdClient:
         """See ``ArbiterClient``."""
         return await self._in_turn(group, lambda known: self._renew(known, record))
 
+    def anticipate(self, group: str) -> None:
+        """Do nothing: the question itself is one round trip."""
+
     async def inquire(self, group: str) -> Answer:
         """See ``ArbiterClient``."""
         return await self._in_turn(group, self._inquire)

@@ -86,6 +86,9 @@ class WitnessClient:
         """See ``ArbiterClient``."""
         return await self._ask(Kind.RENEW, group=group, wanted=record)
 
+    def anticipate(self, group: str) -> None:
+        """Do nothing: the question itself is one round trip."""
+
     async def inquire(self, group: str) -> Answer:
         """See ``ArbiterClient``."""
         return await self._ask(Kind.INQUIRE, group=group)

@@ -75,6 +75,7 @@ enum ftt_event_kind {
 	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
 	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
 	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
+	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -166,6 +167,7 @@ struct ftt_config {
 	/* timings */
 	uint64_t beat_interval_ns;
 	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
+	uint64_t quiet_ahead_ns; /* so long before PEER_LOST comes PEER_QUIET; 0: not at all */
 	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
 	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
 	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
