@@ -126,7 +126,9 @@ class SwitchoverRequested:
 
 @dataclass(frozen=True, slots=True)
 class FailoverRequested:
-    """An operator wants this backup to take over, whatever the primary says."""
+    """An operator wants this backup to take over, whatever the primary says; ``nonce``: see switchover."""
+
+    nonce: int
 
 
 @dataclass(frozen=True, slots=True)

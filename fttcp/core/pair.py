@@ -172,8 +172,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 view.reference = reachable
             case ev.SwitchoverRequested(nonce=nonce):
                 self._absorb_request(nonce, now_ns)
-            case ev.FailoverRequested():
-                self._absorb_failover(now_ns)
+            case ev.FailoverRequested(nonce=nonce):
+                self._absorb_failover(nonce, now_ns)
             case ev.MaintenanceChanged(count=count):
                 self._absorb_maintenance(count)
             case ev.Reconfigured(priority=priority, startup_wait_ns=startup_wait_ns):
@@ -258,8 +258,11 @@ class PairMachine(PrimaryRules, BackupRules):
         else:
             self._out.append(do.Refuse(Refusal.IS_SPARE if self.spare else Refusal.NOT_PAIRED))
 
-    def _absorb_failover(self, now_ns: int) -> None:
-        """Stop granting; what was granted is outlasted before anything else is done. Or refuse."""
+    def _absorb_failover(self, nonce: int, now_ns: int) -> None:
+        """Stop granting; what was granted is outlasted before anything else is done. Or refuse.
+
+        The primary is asked as well: one that can hear hands over before it asks the arbiter to go on alone.
+        """
         owner = self.view.owner()
         alone = owner is not None and owner.said is not None and owner.said.mode in OWNING_MODES
         if self.view.stopping:
@@ -270,7 +273,7 @@ class PairMachine(PrimaryRules, BackupRules):
             refusal = Refusal.IS_PRIMARY
         elif self.phase is Phase.FOLLOWING and self.confirmed:
             if self._able(now_ns):
-                self._forced = True
+                self._forced, self._request = True, nonce
                 self._orphaned_ns = self._orphaned_ns or now_ns
                 return
             refusal = Refusal.SELF_UNABLE

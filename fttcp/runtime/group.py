@@ -206,7 +206,7 @@ class GroupRuntime:
 
     def request_failover(self) -> Refusal | None:
         """Ask for this backup to take over without consent; return why not, or None when it is under way."""
-        commands = self.feed(ev.FailoverRequested())
+        commands = self.feed(ev.FailoverRequested(secrets.randbits(63) | 1))
         return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
 
     def set_paused(self, paused: bool) -> None:

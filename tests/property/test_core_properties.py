@@ -74,7 +74,7 @@ EVENTS = st.one_of(
             ev.ReferenceChanged(True),
             ev.ReferenceChanged(False),
             ev.SwitchoverRequested(3),
-            ev.FailoverRequested(),
+            ev.FailoverRequested(9),
             ev.MaintenanceChanged(1),
             ev.MaintenanceChanged(2),
             ev.DeadlineReached(),

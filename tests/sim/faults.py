@@ -49,7 +49,7 @@ def one_fault(world: World) -> None:
             host.set_reference(False)
             world.later(duration, lambda: host.set_reference(True))
         case "failover" if host.running:
-            host.feed(ev.FailoverRequested())
+            host.feed(ev.FailoverRequested(rnd.randrange(1, 2**64)))
         case "maintenance" if host.running:
             host.feed(ev.MaintenanceChanged(host.machine.maintenance | 1))
             world.later(duration, lambda: resume(world))

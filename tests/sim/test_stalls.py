@@ -54,7 +54,7 @@ def test_a_grant_binds_until_it_is_really_withdrawn(nodes: int, arbitrated: bool
         return isinstance(order, do.Publish) and not order.grant_to
 
     stalled = stall_once(backup, withdraws, 6 * LEASE, after=False)
-    backup.feed(ev.FailoverRequested())
+    backup.feed(ev.FailoverRequested(9))
     world.run(world.now + SECOND)
     assert stalled
     assert_served(world)

@@ -46,6 +46,20 @@ def assert_served(world: World) -> None:
     assert len(serving) == 1, f"nobody serves{world.story()}"
 
 
+@pytest.mark.parametrize(("nodes", "arbitrated"), [(2, False), (2, True), (3, True)])
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_failover_takes_the_role_from_a_primary_that_works(
+    nodes: int, arbitrated: bool, hangs: bool
+) -> None:
+    """Its daemon may answer, or hang while its beat thread goes on."""
+    world, primary, backup = in_step(nodes, arbitrated)
+    if hangs:
+        primary.stall(LONG)
+    backup.feed(ev.FailoverRequested(7))
+    world.run(world.now + SECOND)
+    assert backup.emits and not primary.emits, world.story()
+
+
 @pytest.mark.parametrize("nodes", [2, 3])
 def test_an_offer_is_taken_back_from_one_that_cannot_reach_the_arbiter(nodes: int) -> None:
     world, primary, backup = in_step(nodes, arbitrated=True)

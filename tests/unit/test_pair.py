@@ -303,7 +303,7 @@ def test_stop_hands_over_and_finishes_when_taken() -> None:
 
 def test_failover_outlasts_the_grants_before_it_takes_over() -> None:
     driver = backup()
-    commands = driver.step(ev.FailoverRequested())
+    commands = driver.step(ev.FailoverRequested(9))
     assert isinstance(commands[-1], do.Publish) and not commands[-1].grant_to
     assert not engine_orders(driver.wait(SETTINGS.patience_ns - 1))
     asked = driver.now - SETTINGS.patience_ns + 1
@@ -315,29 +315,29 @@ def test_failover_outlasts_the_grants_before_it_takes_over() -> None:
 
 def test_a_failover_that_the_server_does_not_survive_is_given_up() -> None:
     driver = backup()
-    driver.step(ev.FailoverRequested())
+    driver.step(ev.FailoverRequested(9))
     driver.step(ev.MaintenanceChanged(1))
     driver.wait(10 * D)
     assert driver.machine.phase is Phase.FOLLOWING and driver.machine.granting
 
 
 def test_failover_is_refused_with_a_reason() -> None:
-    assert primary().step(ev.FailoverRequested()) == [do.Refuse(Refusal.IS_PRIMARY)]
-    assert do.Refuse(Refusal.NOT_PAIRED) in Driver().step(ev.FailoverRequested())
+    assert primary().step(ev.FailoverRequested(9)) == [do.Refuse(Refusal.IS_PRIMARY)]
+    assert do.Refuse(Refusal.NOT_PAIRED) in Driver().step(ev.FailoverRequested(9))
     joined = Driver()
     joined.wait(SETTINGS.settle_ns)
     joined.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
-    assert do.Refuse(Refusal.PRIMARY_ALONE) in joined.step(ev.FailoverRequested())
+    assert do.Refuse(Refusal.PRIMARY_ALONE) in joined.step(ev.FailoverRequested(9))
     unable = backup()
     unable.step(ev.CarrierChanged(False))
-    assert do.Refuse(Refusal.SELF_UNABLE) in unable.step(ev.FailoverRequested())
+    assert do.Refuse(Refusal.SELF_UNABLE) in unable.step(ev.FailoverRequested(9))
 
 
 def test_maintenance_keeps_the_roles_until_it_ends() -> None:
     driver = backup()
     commands = driver.step(ev.MaintenanceChanged(1))
     assert do.KeepMaintenance(1) in commands and driver.machine.paused
-    for event in (ev.SwitchoverRequested(5), ev.FailoverRequested()):
+    for event in (ev.SwitchoverRequested(5), ev.FailoverRequested(9)):
         assert driver.step(event)[0] == do.Refuse(Refusal.PAUSED)
     assert not engine_orders(driver.lose()) and not engine_orders(driver.wait(20 * D))
     assert engine_orders(driver.step(ev.MaintenanceChanged(2)))[0] == do.SetLease(Lease.SELF)
