@@ -242,7 +242,7 @@ _GAUGES: Table = (
         "flow_memory_bytes",
         "Memory of what is known of connections and UDP sessions",
         (),
-        _of_engine(lambda group: [((), group["flows"]["bytes"])]),
+        _of_engine(lambda group: [((), group["flow_bytes"])]),
     ),
     ("flows_udp", "Living UDP sessions", (), _of_engine(lambda group: [((), group["flows"]["udp"])])),
     (

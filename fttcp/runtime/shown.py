@@ -71,8 +71,8 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "detached": status.flows_detached,
             "opening": status.flows_opening,
             "udp": status.udp_sessions,
-            "bytes": status.flow_bytes,
         },
+        "flow_bytes": status.flow_bytes,
         "commit": {
             "held": status.held_now,
             "lag_us_p50": status.commit_lag_p50_ns / 1000,

@@ -52,12 +52,12 @@ def right(report: dict[str, Any], messages: int) -> None:
 @pytest.mark.parametrize("fault", ["crash-host", "switchover"])
 def test_ten_thousand_connections_survive(lab: Lab, fault: str) -> None:
     """While some are busy the host goes; afterwards each one of them goes on from where it was."""
-    empty = {node: group["flows"]["bytes"] for node, group in groups(lab).items()}
+    empty = {node: group["flow_bytes"] for node, group in groups(lab).items()}
     with herds(lab, FLOWS, bound_s=30) as held:
         right(held.ask(FLOWS), FLOWS)
         await_protected(lab, FLOWS)
         for node, group in groups(lab).items():
-            assert group["flows"]["bytes"] - empty[node] <= FLOWS * FLOW_BYTES
+            assert group["flow_bytes"] - empty[node] <= FLOWS * FLOW_BYTES
         held.tell("ask", 2000, 100, 1000)
         lab.fault(fault, "primary")
         right(held.answers(), 2000)

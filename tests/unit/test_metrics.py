@@ -48,7 +48,8 @@ def serving() -> dict[str, Any]:
         heartbeat_thread=["realtime"],
         peer_intrusions=4,
         links_up=[0],
-        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "udp": 3, "bytes": 4096},
+        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "udp": 3},
+        flow_bytes=4096,
         commit={"held": 7, "lag_us_p50": 50.0, "lag_us_p99": 900.0},
         counters={"held_now": 7, "divergences": 1, "drop_lease": 9},
     )
