@@ -168,11 +168,11 @@ def test_failover_is_refused_by_the_primary(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
-def test_failover_takes_over_after_the_grants(tmp_path: Path) -> None:
+def test_a_primary_that_works_hands_over_in_a_failover(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         face.groups = {"web": beta}
         done = json.loads((await tool("failover", "web", "--json")).output)
-        assert done["role"] == "primary" and done["takeover"]["cause"] == "failover"
+        assert done["role"] == "primary" and done["takeover"]["cause"] == "switchover"
         assert beta.machine.role == "primary" and alpha.machine.role == "backup"
 
     scene(tmp_path, play)
