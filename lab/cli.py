@@ -16,7 +16,7 @@ import click
 from lab.campaign import campaign
 from lab.errors import LabError
 from lab.lifecycle import Lab
-from lab.network import ALL_NODES, LINKS, NODES, WITNESS
+from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,10 +68,10 @@ def lab() -> None:
 )
 @click.option(
     "--arbiter",
-    type=click.Choice(["none", WITNESS]),
+    type=click.Choice(["none", *ARBITERS]),
     default="none",
     show_default=True,
-    help="witness: a host more, with a real witness that all nodes use.",
+    help="witness, etcd: a host more, with a real one that all nodes use.",
 )
 @click.option(
     "--nodes",

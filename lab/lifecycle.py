@@ -14,12 +14,14 @@ from lab import network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
-from lab.network import ALL_NODES, CLIENT, NODES, SWITCH, WITNESS
+from lab.network import ALL_NODES, ARBITERS, CLIENT, ETCD, NODES, SWITCH, WITNESS
 from lab.nodeconfig import (
     DEFAULT_SERVE,
     GROUP,
     RUN_DIR,
     check_settings,
+    etcd_command,
+    etcd_settings,
     write_node_files,
     write_witness_files,
 )
@@ -56,13 +58,14 @@ class Lab:
 
         `serve` are "PORT/PROTO=COMMAND" (none: a web server on port 80), `settings` are KEY=VALUE for the
         generated configuration; `bare` makes hosts and network only, without daemons; `arbiter` "witness"
-        adds a host of that name with a real witness, which all nodes use; `nodes` is how many there are, 2 to
-        5, and more than two need an arbiter; `prepare` is called with each node before its daemon starts, to
-        put files for the server there. When it fails or is interrupted everything is removed again, unless
-        `keep`. Raises LabError.
+        or "etcd" adds a host of that name with a real one, which all nodes use; `nodes` is how many there
+        are, 2 to 5, and more than two need an arbiter; `prepare` is called with each node before its daemon
+        starts, to put files for the server there. When it fails or is interrupted everything is removed
+        again, unless `keep`. Raises LabError.
         """
-        if arbiter not in ("none", WITNESS):
-            raise LabError(f"arbiter {arbiter!r}: the lab has none of that kind; wanted is none or {WITNESS}")
+        if arbiter not in ("none", *ARBITERS):
+            wanted = ", ".join(("none", *ARBITERS))
+            raise LabError(f"arbiter {arbiter!r}: the lab has none of that kind; wanted is one of {wanted}")
         names = _node_names(nodes, arbiter, bare)
         state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare, arbiter, names)
         check_settings(state.serve, state.settings, names)
@@ -78,7 +81,7 @@ class Lab:
             state.save()
         try:
             with locked(self.name):
-                for name in (SWITCH, CLIENT, *names, *([WITNESS] if arbiter == WITNESS else [])):
+                for name in (SWITCH, CLIENT, *names, *self._arbiter_hosts(state)):
                     host = self._start_host(state, name)
                     if prepare is not None and name in names:
                         prepare(host)
@@ -86,6 +89,8 @@ class Lab:
                     key = secrets.token_hex(32)
                     if arbiter == WITNESS:
                         state.settings = write_witness_files(self.home, state.settings, names)
+                    elif arbiter == ETCD:
+                        state.settings = etcd_settings(state.settings)
                     for node in names:
                         home = self.home / node
                         file = write_node_files(node, home, key, state.serve, state.settings, names)
@@ -262,7 +267,7 @@ class Lab:
         daemons = self.daemon_hosts()
         if host not in daemons:
             raise LabError(f"host {host!r}: it has no daemon, so no log; daemons are on {', '.join(daemons)}")
-        return self.home / host / "log" / ("witness.log" if host == WITNESS else "node.log")
+        return self.home / host / "log" / (f"{host}.log" if host in ARBITERS else "node.log")
 
     def env(self) -> dict[str, str]:
         """The addresses and processes of the lab, by the names that `fttcp lab env` prints."""
@@ -277,9 +282,9 @@ class Lab:
         for node in state.nodes:
             values[f"{node.upper()}_PEER4"] = addresses[node, network.PEER_LINK]
             values[f"{node.upper()}_PEER6"] = addresses6[node, network.PEER_LINK]
-        if WITNESS in hosts:
-            values["WITNESS4"] = addresses[WITNESS, network.ARBITER_LINK]
-            values["WITNESS6"] = addresses6[WITNESS, network.ARBITER_LINK]
+        for arbiter in set(ARBITERS).intersection(hosts):
+            values[f"{arbiter.upper()}4"] = addresses[arbiter, network.ARBITER_LINK]
+            values[f"{arbiter.upper()}6"] = addresses6[arbiter, network.ARBITER_LINK]
         values |= {"LAB_NAME": self.name, "LAB_DIR": str(self.home), "GROUP": GROUP}
         return values | {f"{host.upper()}_PID": str(record.init.pid) for host, record in hosts.items()}
 
@@ -310,25 +315,31 @@ class Lab:
         return tuple(LabState.load(self.name).nodes)
 
     def daemon_hosts(self) -> tuple[str, ...]:
-        """The hosts with a daemon: the nodes, and before them the witness if the lab has one."""
+        """The hosts with a daemon: the nodes, and before them the arbiter if the lab has one."""
         return self._daemon_hosts(LabState.load(self.name))
 
     @staticmethod
     def _daemon_hosts(state: LabState) -> tuple[str, ...]:
-        return (WITNESS, *state.nodes) if state.arbiter == WITNESS else tuple(state.nodes)
+        return (*Lab._arbiter_hosts(state), *state.nodes)
+
+    @staticmethod
+    def _arbiter_hosts(state: LabState) -> tuple[str, ...]:
+        return (state.arbiter,) if state.arbiter in ARBITERS else ()
 
     def _init_witness(self) -> None:
-        done = self.exec(WITNESS, [fttcp_program(), *self._daemon_command(WITNESS), "--init"], cwd="/")
+        done = self.exec(WITNESS, [*self._daemon_command(WITNESS), "--init"], cwd="/")
         if done.returncode != 0:
             raise LabError(f"host {WITNESS}: cannot make its data file: {done.stderr.strip()}")
 
     def _daemon_command(self, name: str) -> list[str]:
+        if name == ETCD:
+            return etcd_command(self.home / name)
         kind = "witness" if name == WITNESS else "node"
-        return [kind, "--config", str(self.home / name / f"{kind}.toml")]
+        return [fttcp_program(), kind, "--config", str(self.home / name / f"{kind}.toml")]
 
     def _start_daemon(self, state: LabState, name: str) -> None:
         host = self.host(name)
-        command = [fttcp_program(), *self._daemon_command(name)]
+        command = self._daemon_command(name)
         with self.log(name).open("ab") as log:
             daemon = host.popen(
                 command,

@@ -24,6 +24,9 @@ NODES = ("alpha", "beta")
 ALL_NODES = (*NODES, "gamma", "delta", "epsilon")
 """The names of up to five nodes; number i has the addresses .i + 1."""
 WITNESS = "witness"
+ETCD = "etcd"
+ARBITERS = (WITNESS, ETCD)
+"""Hosts of an arbiter; a lab has one at most."""
 PROXY = "proxy"
 
 SERVICE4 = "10.77.0.100"
@@ -75,6 +78,7 @@ CABLES = (
         for link, interface in ((SERVICE_LINK, "svc0"), (PEER_LINK, "peer0"), (ARBITER_LINK, "arb0"))
     ),
     _cable(WITNESS, ARBITER_LINK, "eth0", 30),
+    _cable(ETCD, ARBITER_LINK, "eth0", 31),
     _cable(PROXY, SERVICE_LINK, "eth0", 20),
 )
 

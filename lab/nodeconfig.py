@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from lab.errors import LabError
 from lab.network import (
     ALL_NODES,
     ARBITER_LINK,
+    ETCD,
     NODES,
     PEER_LINK,
     SERVICE4,
@@ -29,6 +31,9 @@ CLUSTER = "lab"
 WITNESS_PORT = 7720
 WITNESS_KEY = "witness.key"
 WITNESS_LEASE_MS = 1000
+ETCD_PORT, ETCD_PEER_PORT = 2379, 2380
+ETCD_LEASE_MS = 2000
+"""etcd counts leases in whole seconds, of which fttcp needs two."""
 PRIORITIES = (200, 100, 90, 80, 70)
 """Of the nodes, in their order: the first one serves, the next is its backup, the others wait in line."""
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
@@ -165,6 +170,32 @@ def write_witness_files(lab: Path, settings: Sequence[str], nodes: Sequence[str]
     }
     (home / "witness.toml").write_text(to_toml(config) + "\n")
     return settings
+
+
+def etcd_settings(settings: Sequence[str]) -> list[str]:
+    """Return the `settings` of nodes that use the lab's etcd; `arbiter.*` among them overrides what is usual
+    here."""
+    (cable,) = cables(ETCD, ARBITER_LINK)
+    return [
+        "arbiter.kind=etcd", f"arbiter.lease_ms={ETCD_LEASE_MS}", "arbiter.timeout_ms=200",
+        f'arbiter.etcd.endpoints=["http://{cable.address4.ip}:{ETCD_PORT}"]', *settings,
+    ]  # fmt: skip
+
+
+def etcd_command(home: Path) -> list[str]:
+    """Return the command of the lab's etcd: one member, with its data in `home`. Raises LabError when etcd is
+    not installed."""
+    program = shutil.which("etcd")
+    if program is None:
+        raise LabError("etcd is not installed: run make packages as root, or install etcd-server")
+    (cable,) = cables(ETCD, ARBITER_LINK)
+    client, peer = (f"http://{cable.address4.ip}:{port}" for port in (ETCD_PORT, ETCD_PEER_PORT))
+    return [
+        program, "--name", ETCD, "--data-dir", str(home / "data"), "--initial-cluster", f"{ETCD}={peer}",
+        "--listen-client-urls", client, "--advertise-client-urls", client,
+        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        "--heartbeat-interval", "50", "--election-timeout", "300",
+    ]  # fmt: skip
 
 
 def _write_key(path: Path, key: str) -> None:
