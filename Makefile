@@ -54,7 +54,7 @@ native-test: | packages
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 	$(MAKE) --no-print-directory -C native/fuzz run SECONDS=$(FUZZ_SECONDS)
 
-model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (5 minutes; ARGS=--quick: 1)
+model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (8 minutes; ARGS=--quick: 1)
 	$(PYTHON) model/check.py $(ARGS)
 
 bench: build  ## the short set of fttcp bench, under 10 minutes (root)
