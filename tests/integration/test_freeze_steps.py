@@ -20,8 +20,9 @@ from tests.integration.test_partitions import Partitions, other_than, through
 pytestmark = needs_root
 
 TRAFFIC = Case("both", duration_s=2.0)
-TAKEOVER = ("PeerLost", "SetLease SELF", "SetMode SOLO", "Announce", "RecordTakeover")
-"""Detected; then the order to own, the gate, the announcement, and after it."""
+TAKEOVER = ("PeerLost", "Propose", "SetLease SELF", "SetMode SOLO", "Announce", "RecordTakeover")
+"""Detected; before the arbiter is asked; then the order to own, the gate, the announcement, and after it."""
+PAIRING = ("SetLease GRANTED", "SetMode PAIRED")
 
 
 class Steps(Partitions):
@@ -51,9 +52,16 @@ class Steps(Partitions):
 
     def freeze(self, node: str) -> None:
         """Stop every process of the host in one stroke."""
-        daemon = self.lab.node_process(node)
+        threads = Path(f"/proc/{self.lab.node_process(node).pid}/task")
+
+        def stopped() -> bool:
+            """No thread goes on: those in D stop before they return from the kernel. One stays there if its
+            child was stopped between vfork and exec."""
+            stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            return {stat.rpartition(")")[2].split()[0] for stat in stats} <= {"T", "D"}
+
         self.lab.exec(node, ["kill", "-STOP", "-1"])
-        await_condition(lambda: daemon.state() == "T", 5, f"{node} is frozen", 0.0005)
+        await_condition(stopped, 5, f"{node} is frozen", 0.0005)
 
     def thaw(self, node: str) -> None:
         """Let all go on; returns when the daemon answers."""
@@ -65,7 +73,7 @@ class Steps(Partitions):
         await_condition(lambda: len(self.serving()) == 1, 15, "one node serves")
 
 
-@pytest.fixture(scope="module", params=["none"])
+@pytest.fixture(scope="module", params=["none", "witness"])
 def steps(request: pytest.FixtureRequest) -> Iterator[Steps]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).with_name("holds")))
@@ -93,6 +101,9 @@ def test_thaw_before_the_silence_is_noticed(steps: Steps, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("step", TAKEOVER)
 def test_thaw_at_a_step_of_the_takeover(steps: Steps, step: str, tmp_path: Path) -> None:
+    if step == "Propose" and steps.arbiter == "none":
+        pytest.skip("nothing is proposed to nobody")
+
     def take_over(primary: str) -> list[str]:
         backup = other_than(primary)
         with steps.held(backup, step):
@@ -104,3 +115,42 @@ def test_thaw_at_a_step_of_the_takeover(steps: Steps, step: str, tmp_path: Path)
         return [primary, backup] if serving == backup else [primary, backup, primary]
 
     through(steps, tmp_path, take_over, TRAFFIC, keeps=False)
+
+
+@pytest.mark.parametrize("step", PAIRING)
+def test_freeze_and_thaw_in_the_new_pairing(steps: Steps, step: str, tmp_path: Path) -> None:
+    def pair_again(primary: str) -> list[str]:
+        backup = other_than(primary)
+        steps.freeze(primary)
+        steps.await_serving(backup)
+        with steps.held(backup, step):
+            steps.thaw(primary)
+            steps.await_held(backup)
+            steps.freeze(primary)
+        steps.await_serving(backup)
+        steps.thaw(primary)
+        steps.await_in_step()
+        return [primary, backup]
+
+    # Without an arbiter a node that itself stood still drops its connections when its peer is gone.
+    through(steps, tmp_path, pair_again, TRAFFIC, keeps=steps.arbiter != "none")
+
+
+@pytest.mark.parametrize(
+    ("role", "step"), [("primary", "SetLease NONE"), ("backup", "SetLease SELF"), ("backup", "Announce")]
+)
+def test_freeze_and_thaw_in_a_handover(steps: Steps, role: str, step: str, tmp_path: Path) -> None:
+    def hand_over(primary: str) -> list[str]:
+        backup = other_than(primary)
+        held, asked = (primary, backup) if role == "primary" else (backup, primary)
+        with steps.held(held, step):
+            steps.lab.fault("switchover", asked)
+            steps.await_held(held)
+            steps.freeze(primary)
+        steps.await_serving(backup)
+        steps.thaw(primary)
+        steps.await_in_step()
+        assert steps.serving() == [backup]
+        return [primary, backup]
+
+    through(steps, tmp_path, hand_over, TRAFFIC)
