@@ -21,10 +21,8 @@ def order(lab: Lab, node: str, op: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_failover_moves_a_busy_connection_without_the_primary(
-    pair: Pair, family: int, tmp_path: Path
-) -> None:
-    """Every byte right, one node speaking at a time, and the primary was not asked."""
+def test_failover_moves_a_busy_connection(pair: Pair, family: int, tmp_path: Path) -> None:
+    """Every byte right, one node speaking at a time, whether the primary consented in time or not."""
     forced = Disturbance(lambda lab: order(lab, lab.node_in_role("backup"), "failover"), mends=True)
     outcome = pair.run(Case("both", "failover", family, moment_s=0.8, duration_s=2.5), tmp_path, forced)
     assert outcome.ok, outcome.why
