@@ -19,6 +19,8 @@ SERVE = (
     f"1700/udp=socat UDP4-RECVFROM:1700,bind={SERVICE4},fork PIPE",
 )
 SIZE = 3_000_000
+ALPHA_FIRST = "timing.startup_wait_ms=30000"
+"""The node that comes first becomes the primary, also if its server needs long to start on a busy machine."""
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def by_hand(
         for node in NODES:
             home = lab.home / node
             (home / "root" / "f").write_bytes(content(size))
-            config = write_node_files(node, home, "5a" * 32, SERVE, settings)
+            config = write_node_files(node, home, "5a" * 32, SERVE, (ALPHA_FIRST, *settings))
             module = ("-m", "tests.integration.programmable_node")
             command = [sys.executable, *module, str(config), *options[node]]
             with lab.log(node).open("ab") as log:

@@ -142,7 +142,8 @@ def test_udp_passes_unprotected() -> None:
     with by_hand("udp", both()) as lab:
         answer = lab.exec("client", ["socat", "-t1", "-", f"UDP4:{SERVICE4}:1700"], input="hello")
         assert answer.stdout == "hello"
-        (group,) = (node["groups"][0] for node in lab.status()["nodes"] if node["node"] == "alpha")
+        primary = lab.node_in_role("primary")
+        (group,) = (node["groups"][0] for node in lab.status()["nodes"] if node["node"] == primary)
         assert group["flows"]["unprotected"] == group["flows"]["udp"] == 1
 
 
