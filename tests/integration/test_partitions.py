@@ -32,10 +32,12 @@ LOST = ("reset", "closed", "refused", "stall")
 
 
 def cut_sets() -> list[frozenset[str]]:
-    """Every cut and every pair of them; the arbiter of both nodes counts as one cut."""
+    """Every cut, each pair, and all three links at once; the arbiter of both nodes counts as one cut."""
     both = frozenset(PARTS[3:])
     single = [*(frozenset((part,)) for part in PARTS), both]
-    return list(dict.fromkeys([*single, *(one | other for one, other in combinations(single, 2))]))
+    pairs = [one | other for one, other in combinations(single, 2)]
+    links = [frozenset(("client", "peer")) | arbiter for arbiter in single[3:]]
+    return list(dict.fromkeys([*single, *pairs, *links]))
 
 
 class Partitions:
