@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine.c - the API of abi.h: life of an engine, its role, and what can be seen of it. */
+/* engine.c - the API of abi.h: events, life of an engine, and its role. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +13,6 @@
 #include "worker.h"
 
 #define RING 4096
-#define ALLOCATION 16 /* bytes that malloc adds, at most */
 #define PLACE_SET_MODE 3 /* reason of FTT_EV_ERROR */
 
 struct ftt_events {
@@ -210,12 +209,6 @@ static void wake_all(struct ftt_engine *e)
 		ftt_worker_wake(e->worker[k]);
 }
 
-/* Who carries a role out: the workers, or, without any, the one data plane beside this engine (core_api.h). */
-static uint32_t data_planes(const struct ftt_engine *e)
-{
-	return e->cfg.workers ? e->cfg.workers : 1;
-}
-
 static bool choose_partner(struct ftt_engine *e, uint32_t peer)
 {
 	struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = EINVAL, .reason = PLACE_SET_MODE};
@@ -243,7 +236,7 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 	if (mode != FTT_MODE_IDLE && !choose_partner(e, peer))
 		return;
 	atomic_store(&e->role_flows, 0);
-	atomic_store(&e->role_pending, data_planes(e));
+	atomic_store(&e->role_pending, ftt_data_planes(e));
 	atomic_store(&e->role_takeover, takeover);
 	atomic_store(&e->shared.session, session);
 	atomic_store(&e->shared.mode, mode);
@@ -342,167 +335,4 @@ void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interva
 {
 	if (e->neigh)
 		ftt_neigh_announce(e->neigh, rounds, interval_ns);
-}
-
-/* --- observation ----------------------------------------------------------------------------- */
-
-static void add_counters(struct ftt_counters *sum, const struct ftt_counters *one)
-{
-	uint64_t *to = (uint64_t *)sum;
-	const uint64_t *from = (const uint64_t *)one;
-
-	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
-		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED); /* its thread goes on counting */
-}
-
-void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
-{
-	_Static_assert(sizeof(*out) % sizeof(uint64_t) == 0, "counters are all uint64_t");
-	memset(out, 0, sizeof(*out));
-	for (int k = 0; k < e->cfg.workers; k++) {
-		struct ftt_worker *w = e->worker[k];
-
-		pthread_mutex_lock(&w->lock);
-		add_counters(out, &w->n);
-		out->held_now += w->held_now;
-		out->verdict_batches += w->nfq.batches;
-		out->verdicts += w->nfq.verdicts;
-		out->queue_overruns += w->nfq.overruns;
-		out->drop_lease += w->nfq.revoked + w->emit.revoked;
-		pthread_mutex_unlock(&w->lock);
-	}
-	add_counters(out, &e->counters_beat);
-	add_counters(out, &e->counters_neigh);
-}
-
-static int compare_u64(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t flows)
-{
-	switch (protection) {
-	case FTT_PROTECTED:
-	case FTT_DETACHING:
-		s->flows_protected += flows;
-		break;
-	case FTT_DETACHED:
-		s->flows_detached += flows;
-		break;
-	case FTT_UNPROTECTED:
-		s->flows_unprotected += flows;
-		break;
-	default:
-		s->flows_opening += flows;
-		break;
-	}
-}
-
-static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)
-{
-	uint32_t n = w->n_lag < FTT_LAG_SAMPLES ? w->n_lag : FTT_LAG_SAMPLES;
-
-	for (uint8_t protection = 0; protection < FTT_COUNT_CLOSED; protection++)
-		count_protection(out, protection, w->table.count[protection]);
-	for (uint8_t protection = 0; protection <= FTT_UNPROTECTED; protection++)
-		count_protection(out, protection, w->udp.count[protection]);
-	out->udp_sessions += w->udp.n;
-	out->flow_bytes += w->table.n * (sizeof(struct ftt_tcp) + ALLOCATION) + (w->table.mask + 1ull) * sizeof(*w->table.bucket) +
-			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
-			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
-	out->held_now += w->held_now;
-	memcpy(lag, w->lag_ns, n * sizeof(*lag));
-	return n;
-}
-
-void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
-{
-	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * data_planes(e));
-	uint32_t n = 0;
-
-	memset(out, 0, sizeof(*out));
-	out->mode = atomic_load(&e->shared.mode);
-	out->lease_policy = atomic_load(&e->shared.lease_policy);
-	out->session = atomic_load(&e->shared.session);
-	out->partner = atomic_load(&e->shared.partner);
-	out->lease_left_ns = (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
-	if (!lag)
-		return;
-	for (int k = 0; k < e->cfg.workers; k++) {
-		struct ftt_worker *w = e->worker[k];
-
-		pthread_mutex_lock(&w->lock);
-		n += worker_status(w, out, lag + n);
-		pthread_mutex_unlock(&w->lock);
-	}
-	if (n) {
-		qsort(lag, n, sizeof(*lag), compare_u64);
-		out->commit_lag_p50_ns = lag[n / 2];
-		out->commit_lag_p99_ns = lag[(uint64_t)n * 99 / 100];
-	}
-	free(lag);
-	if (e->beat)
-		ftt_beat_status(e->beat, out);
-}
-
-static void tcp_info(const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_info *o)
-{
-	const struct ftt_flow *f = &c->flow;
-
-	memset(o, 0, sizeof(*o));
-	o->key = c->key;
-	o->protection = f->protection;
-	o->reason = f->reason;
-	o->delta = f->hard.delta;
-	o->ts_delta = f->hard.ts_delta;
-	o->client_acked = f->client_acked;
-	o->local_snd_nxt = f->local_snd_nxt;
-	o->local_rcv_nxt = f->local_rcv_nxt;
-	o->committed = f->committed;
-	o->peer_snd_nxt = f->peer_snd_nxt;
-	o->held = c->n_held;
-	o->divergences = c->divergences;
-	o->closed = c->closed;
-	o->bytes_in = c->bytes_in;
-	o->bytes_out = c->bytes_out;
-	o->age_ns = now_ns - c->created_ns;
-	o->idle_ns = now_ns - f->last_ns;
-}
-
-static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ftt_flow_info *o)
-{
-	memset(o, 0, sizeof(*o));
-	o->key = u->key;
-	o->protection = u->protection;
-	o->reason = u->reason;
-	o->client_acked = u->events;
-	o->committed = u->acked;
-	o->local_snd_nxt = u->outputs;
-	o->held = u->n_replies;
-	o->divergences = u->divergences;
-	o->bytes_in = u->bytes_in;
-	o->bytes_out = u->bytes_out;
-	o->age_ns = now_ns - u->created_ns;
-	o->idle_ns = now_ns - u->last_ns;
-}
-
-int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
-{
-	uint64_t now_ns = ftt_now_ns();
-	int n = 0;
-
-	for (int k = 0; k < e->cfg.workers; k++) {
-		struct ftt_worker *w = e->worker[k];
-
-		pthread_mutex_lock(&w->lock);
-		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
-			tcp_info(c, now_ns, &out[n++]);
-		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
-			udp_info(u, now_ns, &out[n++]);
-		pthread_mutex_unlock(&w->lock);
-	}
-	return n;
 }

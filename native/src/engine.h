@@ -67,6 +67,12 @@ static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 	       now_ns < atomic_load_explicit(&s->lease_until_ns, memory_order_acquire);
 }
 
+/* Who carries a role out: the workers, or, without any, the one data plane beside this engine (core_api.h). */
+static inline uint32_t ftt_data_planes(const struct ftt_engine *e)
+{
+	return e->cfg.workers ? e->cfg.workers : 1;
+}
+
 /* A worker has carried out the role of this generation, taking over so many flows. */
 void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);
 
