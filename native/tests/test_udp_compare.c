@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replies of two workers' servers to the same datagram, compared. */
+#define _GNU_SOURCE
+#include <string.h>
+#include "udp_rig.h"
+
+static void reply(struct node *n, const char *text, uint64_t now_ns)
+{
+	give(n, datagram(4, false, SERVER, text, (uint32_t)strlen(text)), false, true, now_ns);
+}
+
+/* A pair that compares, one question under way to both servers. */
+static void begin_comparing(bool detach)
+{
+	begin_pair();
+	p.engine.cfg.compare = b.engine.cfg.compare = 1;
+	b.engine.cfg.detach_divergent = detach;
+	ask(&p, MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_EVENT, MS), 1);
+	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, MS), 1);
+}
+
+static void test_same_replies_are_compared_whoever_is_first(void)
+{
+	begin_comparing(true);
+	reply(&b, "one", MS);
+	reply(&p, "one", MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
+	reply(&p, "two", MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
+	CHECK_EQ(b.worker.n.compared_blocks, 1);
+	reply(&b, "two", MS);
+	CHECK_EQ(b.worker.n.compared_blocks, 2);
+	CHECK_EQ(b.worker.n.divergences, 0);
+	end_pair();
+}
+
+static void test_a_different_reply_is_told_once(void)
+{
+	begin_comparing(false);
+	reply(&b, "one", MS);
+	reply(&p, "eno", MS); /* of the same length */
+	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
+	reply(&b, "two", MS);
+	reply(&p, "two", MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
+	CHECK_EQ(b.worker.n.divergences, 1);
+	CHECK_EQ(only(&b)->divergences, 1);
+	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	end_pair();
+}
+
+static void test_a_different_reply_gives_the_session_up_by_policy(void)
+{
+	begin_comparing(true);
+	reply(&p, "one", MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
+	reply(&b, "eno", MS);
+	CHECK_EQ(b.worker.udp.n, 0);
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, MS), 1);
+	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->reason, FTT_WHY_DIVERGENCE);
+	end_pair();
+}
+
+int main(void)
+{
+	test_same_replies_are_compared_whoever_is_first();
+	test_a_different_reply_is_told_once();
+	test_a_different_reply_gives_the_session_up_by_policy();
+	return 0;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include <string.h>
+#include "udp_rig.h"
+
+#define QUEUE_IN 1
+#define QUEUE_OUT 2
+#define CLIENT_PORT 40000
+
+/* --- what the code under test calls: all is written down ---------------------------------------------- */
+
+void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+{
+	struct node *n = FTT_ENTRY(q, struct node, worker.nfq);
+
+	CHECK(queue == QUEUE_IN || queue == QUEUE_OUT);
+	if (!accept) {
+		n->n_dropped++;
+		return;
+	}
+	CHECK(n->n_passed < 16);
+	if (bytes) {
+		memcpy(n->passed[n->n_passed].bytes, bytes, len);
+		n->passed[n->n_passed].len = len;
+	}
+	n->passed_id[n->n_passed++] = id;
+}
+
+void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
+{
+	struct node *n = FTT_ENTRY(c, struct node, worker.channel);
+	size_t len = ftt_record_put(n->said + n->said_len, sizeof(n->said) - n->said_len, r);
+
+	(void)counters;
+	CHECK(len && to == 0);
+	n->said_len += len;
+}
+
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
+
+	CHECK(n->n_emitted < 16 && len <= PACKET_MAX);
+	memcpy(n->emitted[n->n_emitted].bytes, packet, len);
+	n->emitted[n->n_emitted].len = (uint32_t)len;
+	n->emitted[n->n_emitted].l4 = packet[0] >> 4 == 4 ? 20 : 40;
+	n->to_client[n->n_emitted++] = to_client;
+	return 0;
+}
+
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	struct node *n = FTT_ENTRY(e, struct node, engine);
+
+	if (ev->kind == FTT_EV_DIVERGENCE)
+		return;
+	CHECK_EQ(ev->kind, FTT_EV_FLOW_DETACHED);
+	n->n_detached++;
+	n->why = ev->reason;
+}
+
+/* --- two nodes --------------------------------------------------------------------------------------- */
+
+struct node p, b;
+
+void lease(struct node *n, bool on)
+{
+	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&n->engine.shared.lease_until_ns, on ? UINT64_MAX : 0);
+}
+
+void role(struct node *n, uint32_t mode)
+{
+	n->worker.mode = mode;
+	atomic_store(&n->engine.shared.mode, mode);
+	lease(n, mode != FTT_MODE_BACKUP);
+}
+
+static void begin(struct node *n, uint32_t mode)
+{
+	struct ftt_config *cfg = &n->engine.cfg;
+
+	memset(n, 0, sizeof(*n));
+	cfg->port[0] = (struct ftt_port){.port = SERVER, .proto = 17};
+	cfg->n_ports = 1;
+	cfg->max_flows = 64;
+	cfg->max_held = 8;
+	cfg->max_udp_bytes = 4096;
+	cfg->detach_after_ns = 50 * MS;
+	cfg->udp_idle_timeout_ns = 1000 * MS;
+	n->worker.e = &n->engine;
+	CHECK(!ftt_udp_open(&n->worker.udp, cfg));
+	role(n, mode);
+}
+
+void begin_pair(void)
+{
+	begin(&p, FTT_MODE_PAIRED);
+	begin(&b, FTT_MODE_BACKUP);
+}
+
+static void end(struct node *n)
+{
+	ftt_udp_forget_all(&n->worker);
+	CHECK_EQ(n->worker.held_now, 0);
+	ftt_udp_close(&n->worker.udp);
+}
+
+void end_pair(void)
+{
+	end(&p);
+	end(&b);
+}
+
+int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns)
+{
+	static uint8_t said[sizeof(p.said)];
+	size_t len = from->said_len, at = 0;
+	int n = 0;
+
+	memcpy(said, from->said, len);
+	from->said_len = 0;
+	while (at < len) {
+		struct ftt_record r;
+		size_t used = ftt_record_get(said + at, len - at, &r);
+
+		CHECK(used);
+		at += used;
+		n += r.type == type;
+		if (to)
+			ftt_udp_record(&to->worker, &r, 0, now_ns);
+	}
+	return n;
+}
+
+int lose(struct node *from, uint8_t type)
+{
+	return hear(from, NULL, type, 0);
+}
+
+struct packet datagram(int family, bool from_client, uint16_t server_port, const char *payload, uint32_t len)
+{
+	struct packet_spec s = {.family = family, .proto = 17};
+	struct packet k = {0};
+	uint16_t sum;
+
+	k.l4 = packet_ip(k.bytes, &s, 8 + len);
+	k.len = k.l4 + 8 + len;
+	if (!from_client) { /* the other way round; the sums do not change */
+		uint32_t at = family == 4 ? 12 : 8, size = family == 4 ? 4 : 16;
+		uint8_t src[16];
+
+		memcpy(src, k.bytes + at, size);
+		memcpy(k.bytes + at, k.bytes + at + size, size);
+		memcpy(k.bytes + at + size, src, size);
+	}
+	put_be16(k.bytes + k.l4, from_client ? CLIENT_PORT : server_port);
+	put_be16(k.bytes + k.l4 + 2, from_client ? server_port : CLIENT_PORT);
+	put_be16(k.bytes + k.l4 + 4, (uint16_t)(8 + len));
+	memcpy(k.bytes + k.l4 + 8, payload, len);
+	sum = (uint16_t)~packet_l4_sum(k.bytes, k.l4, k.len, 17);
+	put_be16(k.bytes + k.l4 + 6, sum ? sum : 0xffff);
+	return k;
+}
+
+void give(struct node *n, struct packet k, bool from_client, bool csum_ready, uint64_t now_ns)
+{
+	struct ftt_nfq_packet q = {.id = ++n->next_id, .queue = from_client ? QUEUE_IN : QUEUE_OUT, .csum_ready = csum_ready,
+				   .csum_unknown = true, .bytes = k.bytes, .cap = k.len, .len = k.len};
+	struct ftt_pkt pkt;
+	struct ftt_seg seg;
+
+	CHECK_EQ(ftt_parse(q.bytes, q.cap, q.len, &pkt, &seg), FTT_PARSED_UDP);
+	if (from_client)
+		ftt_udp_from_client(&n->worker, &q, &pkt, now_ns);
+	else
+		ftt_udp_from_server(&n->worker, &q, &pkt, now_ns);
+}
+
+void ask(struct node *n, uint64_t now_ns)
+{
+	give(n, datagram(4, true, SERVER, "ask", 3), true, true, now_ns);
+}
+
+void answer(struct node *n, uint64_t now_ns)
+{
+	give(n, datagram(4, false, SERVER, "answer", 6), false, true, now_ns);
+}
+
+struct ftt_udp_session *only(struct node *n)
+{
+	CHECK_EQ(n->worker.udp.n, 1);
+	return ftt_udp_next(&n->worker.udp, NULL);
+}
