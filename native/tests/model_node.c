@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model_node.c - the engine's sources on a modelled kernel: queue, channel and raw sockets; see model.h. */
 #define _GNU_SOURCE
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "model_node.h"
 
 enum { QUEUE_IN = 1, QUEUE_OUT = 2 };
-
-static struct node *node_of_worker(struct ftt_worker *w)
-{
-	return (struct node *)((char *)w - offsetof(struct node, worker));
-}
 
 /* --- packets -------------------------------------------------------------------------------------- */
 
@@ -63,22 +57,12 @@ uint64_t ftt_now_ns(void)
 
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 {
-	((struct node *)((char *)e - offsetof(struct node, engine)))->events[ev->kind]++;
-}
-
-void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
-{
-	(void)q;
-	(void)queue;
-	(void)id;
-	(void)ack;
-	(void)tsecr;
-	abort(); /* every packet is whole here */
+	FTT_ENTRY(e, struct node, engine)->events[ev->kind]++;
 }
 
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)q - offsetof(struct ftt_worker, nfq)));
+	struct node *n = FTT_ENTRY(q, struct node, worker.nfq);
 	struct wire **at = &n->queued, *w;
 
 	while (*at && (*at)->id != id)
@@ -98,28 +82,16 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 		n->to_client(n, w);
 }
 
-void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
-{
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
-	uint8_t bytes[FTT_BARE_MAX];
-	size_t len = ftt_build_bare(bytes, b);
-
-	if (to_client)
-		n->to_client(n, wire_new(bytes, (uint32_t)len));
-	else
-		wire_push(&n->to_stack, wire_new(bytes, (uint32_t)len));
-}
-
 void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
 {
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
+	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
 
 	wire_push(&n->to_stack, wire_new(packet, (uint32_t)len));
 }
 
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)m - offsetof(struct ftt_worker, emit)));
+	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
 
 	MODEL_CHECK(to_client, "%s: %zu bytes for its own stack, in a model of TCP", n->name, len);
 	n->to_client(n, wire_new(packet, (uint32_t)len));
@@ -128,7 +100,7 @@ int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
 {
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)c - offsetof(struct ftt_worker, channel)));
+	struct node *n = FTT_ENTRY(c, struct node, worker.channel);
 	size_t len = ftt_record_put(n->records + n->records_len, sizeof(n->records) - n->records_len, r);
 
 	(void)counters;
@@ -139,7 +111,7 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *counters)
 {
-	struct node *n = node_of_worker((struct ftt_worker *)((char *)c - offsetof(struct ftt_worker, channel)));
+	struct node *n = FTT_ENTRY(c, struct node, worker.channel);
 
 	(void)counters;
 	if (!n->arrived)

@@ -40,16 +40,6 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
-void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
-{
-	(void)q;
-	(void)queue;
-	(void)id;
-	(void)ack;
-	(void)tsecr;
-	abort(); /* every packet is whole here */
-}
-
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q;
@@ -63,16 +53,6 @@ void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
 	(void)m;
 	printf("emit stack ");
 	print_hex(packet, len);
-}
-
-void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
-{
-	uint8_t bytes[FTT_BARE_MAX];
-	size_t len = ftt_build_bare(bytes, b);
-
-	(void)m;
-	printf("emit %s ", to_client ? "client" : "stack");
-	print_hex(bytes, len);
 }
 
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
