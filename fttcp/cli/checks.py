@@ -35,6 +35,21 @@ class Check:
     todo: str = ""
 
 
+def ok(name: str, seen: str) -> Check:
+    """All is well."""
+    return Check(name, Status.OK, seen)
+
+
+def warn(name: str, seen: str, todo: str) -> Check:
+    """See Status.WARN."""
+    return Check(name, Status.WARN, seen, todo)
+
+
+def fail(name: str, seen: str, todo: str) -> Check:
+    """See Status.FAIL."""
+    return Check(name, Status.FAIL, seen, todo)
+
+
 @dataclass(frozen=True)
 class Trial:
     """Something that was tried in a throw-away network namespace: `error` is '' when it worked."""
@@ -168,9 +183,8 @@ def check_machine(machine: Machine) -> Iterator[Check]:
     yield check_memlock(machine)
     yield check_clock(machine)
     if machine.bridge_calls_iptables:
-        yield Check(
+        yield warn(
             "bridges",
-            Status.WARN,
             "bridged frames pass iptables (net.bridge.bridge-nf-call-iptables=1)",
             "sysctl net.bridge.bridge-nf-call-iptables=0, unless something needs it",
         )
@@ -202,21 +216,21 @@ def check_arbiter(arbiter: Mapping[str, Any]) -> Iterator[Check]:
     """Who decides when the nodes cannot hear each other. Facts: those of ``runtime.arbiters.examine``."""
     kind = arbiter["kind"]
     if arbiter.get("error"):
-        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['error']}", "correct [arbiter]")
+        yield fail("arbiter", f"{kind}: {arbiter['error']}", "correct [arbiter]")
     elif kind == "none":
-        yield Check("arbiter", Status.WARN, f"none: {arbiter['residual_risk']}", _BETTER_ARBITER)
+        yield warn("arbiter", f"none: {arbiter['residual_risk']}", _BETTER_ARBITER)
         if arbiter["reachable"] is False:
             todo = "look at the service network, or correct the reference addresses"
-            yield Check("reference address", Status.FAIL, arbiter["last_error"], todo)
+            yield fail("reference address", arbiter["last_error"], todo)
     elif not arbiter["reachable"]:
         todo = "start it, and look at its log; until it answers, no node can take over"
-        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['last_error']}", todo)
+        yield fail("arbiter", f"{kind}: {arbiter['last_error']}", todo)
     elif arbiter.get("mismatch"):
         todo = "set arbiter.lease_ms here, or lease_ms there"
-        yield Check("arbiter", Status.FAIL, f"{kind}: {arbiter['mismatch']}", todo)
+        yield fail("arbiter", f"{kind}: {arbiter['mismatch']}", todo)
     else:
         places = ", ".join(arbiter["endpoints"])
-        yield Check("arbiter", Status.OK, f"{kind} at {places} answers. {arbiter['residual_risk']}")
+        yield ok("arbiter", f"{kind} at {places} answers. {arbiter['residual_risk']}")
 
 
 def kernel_version(release: str, version: str) -> tuple[int, ...]:
@@ -229,13 +243,12 @@ def check_kernel(machine: Machine) -> Check:
     """Known faults of this kernel version."""
     found = kernel_version(machine.release, machine.version)
     if any(first <= found <= last for first, last in CVE_2026_43084):
-        return Check(
+        return warn(
             "kernel",
-            Status.WARN,
             f"{machine.release} has CVE-2026-43084 (memory corruption in nfnetlink_queue)",
             "update the kernel; distributions may have fixed it under the same number",
         )
-    return Check("kernel", Status.OK, machine.release)
+    return ok("kernel", machine.release)
 
 
 def check_capabilities(machine: Machine) -> Check:
@@ -243,40 +256,35 @@ def check_capabilities(machine: Machine) -> Check:
     needed = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": CAP_NET_RAW}
     lacking = [name for name, bit in needed.items() if not machine.capabilities >> bit & 1]
     if lacking:
-        return Check(
-            "capabilities",
-            Status.FAIL,
-            f"without {' and '.join(lacking)}",
-            "run as root, or as the systemd unit does",
+        return fail(
+            "capabilities", f"without {' and '.join(lacking)}", "run as root, or as the systemd unit does"
         )
     wished = {"CAP_IPC_LOCK": CAP_IPC_LOCK, "CAP_SYS_NICE": CAP_SYS_NICE}
     missed = [name for name, bit in wished.items() if not machine.capabilities >> bit & 1]
     if missed:
-        return Check(
+        return warn(
             "capabilities",
-            Status.WARN,
             f"without {' and '.join(missed)}: heartbeats may be late on a busy machine",
             "run as root, or as the systemd unit does",
         )
-    return Check("capabilities", Status.OK, ", ".join([*needed, *wished]))
+    return ok("capabilities", ", ".join([*needed, *wished]))
 
 
 def check_trial(trial: Trial, purpose: str, todo: str, without: Status) -> Check:
     """One thing that was tried."""
     if not trial.error:
-        return Check(trial.name, Status.OK, "works")
+        return ok(trial.name, "works")
     if without is Status.OK:
-        return Check(trial.name, Status.OK, f"does not work, needed for {purpose}")
+        return ok(trial.name, f"does not work, needed for {purpose}")
     return Check(trial.name, without, f"{trial.error} (needed for {purpose})", todo)
 
 
 def check_memlock(machine: Machine) -> Check:
     """Whether the daemon can keep its memory from being swapped out."""
     if machine.capabilities >> CAP_IPC_LOCK & 1 or machine.memlock < 0 or machine.memlock >= MEMLOCK_MIN:
-        return Check("locked memory", Status.OK, "allowed")
-    return Check(
+        return ok("locked memory", "allowed")
+    return warn(
         "locked memory",
-        Status.WARN,
         f"limited to {machine.memlock >> 10} KiB: under memory pressure heartbeats may be late",
         "run as root, or LimitMEMLOCK=infinity in the unit",
     )
@@ -285,89 +293,82 @@ def check_memlock(machine: Machine) -> Check:
 def check_clock(machine: Machine) -> Check:
     """Whether reading the clock for each packet is cheap."""
     if machine.clock_source in SLOW_CLOCKS:
-        return Check(
+        return warn(
             "clock source",
-            Status.WARN,
             f"{machine.clock_source}: each reading is a system call",
             "find out why the kernel distrusts the TSC (dmesg | grep -i tsc)",
         )
-    return Check("clock source", Status.OK, machine.clock_source or "unknown")
+    return ok("clock source", machine.clock_source or "unknown")
 
 
 def check_interface(site: Site, name: str) -> Check:
     """An interface that the configuration names."""
     interface = site.interfaces.get(name)
     if interface is None:
-        return Check(
+        return fail(
             f"interface {name}",
-            Status.FAIL,
             f"not there; there are {', '.join(sorted(site.interfaces))}",
             "correct service_interface, peer_interface or the link in the configuration",
         )
     if not interface.carrier:
-        return Check(f"interface {name}", Status.WARN, "no carrier", "look at the cable, or: ip link set up")
-    return Check(f"interface {name}", Status.OK, f"up, MTU {interface.mtu}")
+        return warn(f"interface {name}", "no carrier", "look at the cable, or: ip link set up")
+    return ok(f"interface {name}", f"up, MTU {interface.mtu}")
 
 
 def check_link_address(site: Site, name: str, address: Address) -> Check:
     """Our own address on a link."""
     interface = site.interfaces.get(name)
     if interface is not None and address in interface.addresses:
-        return Check(f"link {name}", Status.OK, f"has {address}")
-    return Check(
-        f"link {name}", Status.FAIL, f"{address} is not on {name}", f"ip addr add {address}/LEN dev {name}"
-    )
+        return ok(f"link {name}", f"has {address}")
+    return fail(f"link {name}", f"{address} is not on {name}", f"ip addr add {address}/LEN dev {name}")
 
 
 def check_multicast(site: Site, name: str) -> Check:
     """An interface over which heartbeats go to a multicast group."""
     interface = site.interfaces.get(name)
     if interface is not None and not interface.multicast:
-        return Check(
+        return fail(
             f"multicast {name}",
-            Status.FAIL,
             "the interface does no multicast",
             f"ip link set {name} multicast on, or use another transport for this link",
         )
-    return Check(f"multicast {name}", Status.OK, "the interface does multicast" if interface else "not there")
+    return ok(f"multicast {name}", "the interface does multicast" if interface else "not there")
 
 
 def check_serial(device: str, trouble: str) -> Check:
     """A serial line for heartbeats."""
     if trouble:
-        return Check(
+        return fail(
             f"serial {device}",
-            Status.FAIL,
             trouble,
             "correct the link's device; the daemon's user must be in its group (dialout), "
             "and no getty may run on it",
         )
-    return Check(f"serial {device}", Status.OK, "a terminal device that can be read and written")
+    return ok(f"serial {device}", "a terminal device that can be read and written")
 
 
 def check_service_address(site: Site, address: Address) -> Check:
     """A service address must not be where the kernel answers ARP or ND for it."""
     at = sorted(n for n, interface in site.interfaces.items() if n != "lo" and address in interface.addresses)
     if at:
-        return Check(
+        return fail(
             f"address {address}",
-            Status.FAIL,
             f"it is on {', '.join(at)}: the kernel would answer for it on both nodes",
             f"ip addr del {address} dev {at[0]}, and remove it from the network configuration",
         )
-    return Check(f"address {address}", Status.OK, "on no interface but lo")
+    return ok(f"address {address}", "on no interface but lo")
 
 
 def check_mtu(site: Site) -> Check:
     """A mirrored packet must fit the peer link as it is."""
     service, peer = (site.interfaces.get(name) for name in (site.service_interface, site.peer_interface))
     if service is None or peer is None:
-        return Check("MTU", Status.FAIL, "an interface is missing", "see above")
+        return fail("MTU", "an interface is missing", "see above")
     seen = f"{site.service_interface} {service.mtu}, {site.peer_interface} {peer.mtu}"
     if peer.mtu < service.mtu:
         todo = f"ip link set {site.peer_interface} mtu {service.mtu}, on both nodes"
-        return Check("MTU", Status.FAIL, f"{seen}: full-sized client packets cannot be mirrored", todo)
-    return Check("MTU", Status.OK, seen)
+        return fail("MTU", f"{seen}: full-sized client packets cannot be mirrored", todo)
+    return ok("MTU", seen)
 
 
 def check_reverse_path(site: Site) -> Check:
@@ -375,8 +376,8 @@ def check_reverse_path(site: Site) -> Check:
     peer = site.interfaces.get(site.peer_interface)
     if peer is not None and peer.rp_filter == 1:
         seen = f"strict on {site.peer_interface}; the node makes it loose while it runs"
-        return Check("reverse path filter", Status.OK, seen)
-    return Check("reverse path filter", Status.OK, "not strict on the peer link")
+        return ok("reverse path filter", seen)
+    return ok("reverse path filter", "not strict on the peer link")
 
 
 def check_arp(site: Site) -> Check:
@@ -387,24 +388,21 @@ def check_arp(site: Site) -> Check:
         if interface is not None and interface.arp_ignore > 2:
             seen = f"arp_ignore is {interface.arp_ignore} on {name}: its own address may not be answered for"
             todo = f"sysctl {conf}.all.arp_ignore=0 {conf}.{name}.arp_ignore=0; the node sets what it needs"
-            return Check("ARP", Status.WARN, seen, todo)
+            return warn("ARP", seen, todo)
     service = site.interfaces.get(site.service_interface)
     if service is not None and service.proxy_arp:
         seen = f"proxy_arp is on for {site.service_interface}: without a daemon the kernel may answer"
-        return Check("ARP", Status.WARN, seen, f"sysctl {conf}.{site.service_interface}.proxy_arp=0")
-    return Check("ARP", Status.OK, "the kernel answers for the node's own addresses only")
+        return warn("ARP", seen, f"sysctl {conf}.{site.service_interface}.proxy_arp=0")
+    return ok("ARP", "the kernel answers for the node's own addresses only")
 
 
 def check_default_route(site: Site) -> Check:
     """Answers to clients beyond the link should leave by the service interface."""
     if site.default_interfaces and site.service_interface not in site.default_interfaces:
-        return Check(
+        return warn(
             "default route",
-            Status.WARN,
             f"over {', '.join(sorted(site.default_interfaces))}, not {site.service_interface}: "
             "clients beyond the link are answered through another interface",
             f"give {site.service_interface} a route to the clients",
         )
-    return Check(
-        "default route", Status.OK, f"over {site.service_interface}" if site.default_interfaces else "none"
-    )
+    return ok("default route", f"over {site.service_interface}" if site.default_interfaces else "none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from fttcp.cli.checks import Check, Status
+from fttcp.cli.checks import Check, fail, ok, warn
 
 _CROWDED = 0.8
 _BEATS_OF_A_GUEST_MS = 30
@@ -114,21 +114,21 @@ def check_unit(unit: Unit) -> Check:
     name = f"unit {unit.name}"
     if unit.error:
         todo = f"run it with systemd, or give group {unit.group} a command or a pid_file"
-        return Check(name, Status.FAIL, unit.error, todo)
+        return fail(name, unit.error, todo)
     if unit.load != "loaded":
         todo = (
             f"correct unit of group {unit.group}; `systemctl list-units --type=service` names those there are"
         )
-        return Check(name, Status.FAIL, f"systemd says: {unit.load or 'nothing'}", todo)
+        return fail(name, f"systemd says: {unit.load or 'nothing'}", todo)
     if unit.active != "active":
-        return Check(name, Status.WARN, f"it is {unit.active}", f"systemctl enable --now {unit.name}")
+        return warn(name, f"it is {unit.active}", f"systemctl enable --now {unit.name}")
     if not unit.main_pid:
         todo = "a service with one main process is needed (not Type=oneshot); or name its pid_file"
-        return Check(name, Status.FAIL, "it has no main process", todo)
+        return fail(name, "it has no main process", todo)
     if unit.enabled not in ("enabled", "static", "alias", "generated", "indirect", "linked"):
         seen = f"runs (pid {unit.main_pid}), but is not started at boot ({unit.enabled or 'unknown'})"
-        return Check(name, Status.WARN, seen, f"systemctl enable {unit.name}")
-    return Check(name, Status.OK, f"runs, pid {unit.main_pid}")
+        return warn(name, seen, f"systemctl enable {unit.name}")
+    return ok(name, f"runs, pid {unit.main_pid}")
 
 
 def check_pid_file(pid_file: PidFile) -> Check:
@@ -136,23 +136,23 @@ def check_pid_file(pid_file: PidFile) -> Check:
     name = f"pid file {pid_file.path}"
     if pid_file.trouble:
         todo = f"start the server of group {pid_file.group}; see that it writes this file"
-        return Check(name, Status.WARN, pid_file.trouble, todo)
-    return Check(name, Status.OK, "names a process that lives")
+        return warn(name, pid_file.trouble, todo)
+    return ok(name, "names a process that lives")
 
 
 def _check_restart(group: str, restarted_by: str | None, how: str) -> Iterator[Check]:
     if restarted_by is None:
         seen = "nobody restarts the server when this node loses the role: it keeps connections of no use"
         todo = f'in [group.restart]: watched_command = "{how}"; the daemon\'s user must be allowed to'
-        yield Check(f"restart of {group}", Status.WARN, seen, todo)
+        yield warn(f"restart of {group}", seen, todo)
 
 
 def check_program(program: Program) -> Check:
     """A program that the configuration names."""
     if program.trouble:
         todo = f"install it, or correct {program.key}"
-        return Check(f"program {program.name}", Status.FAIL, f"{program.key}: {program.trouble}", todo)
-    return Check(f"program {program.name}", Status.OK, f"there ({program.key})")
+        return fail(f"program {program.name}", f"{program.key}: {program.trouble}", todo)
+    return ok(f"program {program.name}", f"there ({program.key})")
 
 
 def check_secret(secret: Secret) -> Check:
@@ -160,17 +160,17 @@ def check_secret(secret: Secret) -> Check:
     name, path = secret.key, secret.path
     if secret.mode is None:
         todo = f"fttcp keygen {path}; all nodes have the same" if "key" in name else "write it"
-        return Check(name, Status.FAIL, f"{path} does not exist, or cannot be looked at", todo)
+        return fail(name, f"{path} does not exist, or cannot be looked at", todo)
     if secret.mode & 0o077:
         seen = f"{path} has mode {secret.mode:04o}: others can read it"
-        return Check(name, Status.FAIL, seen, f"chmod 600 {path}, and make a new one for all that have it")
+        return fail(name, seen, f"chmod 600 {path}, and make a new one for all that have it")
     if secret.directory_mode & 0o022 and not secret.directory_mode & 0o1000:
         seen = f"others can replace {path}: its directory has mode {secret.directory_mode:04o}"
-        return Check(name, Status.FAIL, seen, f"chmod go-w {path.rpartition('/')[0] or '/'}")
+        return fail(name, seen, f"chmod go-w {path.rpartition('/')[0] or '/'}")
     if secret.reader is not None and secret.owner not in ("", secret.reader):
         seen = f"{path} is {secret.owner}'s, and the unit fttcp.service runs as {secret.reader}"
-        return Check(name, Status.FAIL, seen, f"chown {secret.reader} {path}")
-    return Check(name, Status.OK, path)
+        return fail(name, seen, f"chown {secret.reader} {path}")
+    return ok(name, path)
 
 
 def check_file_system(directory: str, kind: str) -> Check:
@@ -178,24 +178,22 @@ def check_file_system(directory: str, kind: str) -> Check:
     name = f"directory {directory}"
     if kind in VOLATILE:
         seen = f"on {kind}: the epochs that were used are forgotten when the host starts again"
-        return Check(name, Status.FAIL, seen, "name a state_dir on a disk")
-    return Check(name, Status.OK, f"on {kind or 'an unknown file system'}")
+        return fail(name, seen, "name a state_dir on a disk")
+    return ok(name, f"on {kind or 'an unknown file system'}")
 
 
 def check_real_time(host: Host) -> Check:
     """Heartbeats in time on a busy host."""
     wanted = max((times.rt_priority for times in host.times), default=0)
     if not wanted:
-        return Check("real-time limits", Status.OK, "not wanted (rt_priority = 0)")
+        return ok("real-time limits", "not wanted (rt_priority = 0)")
     if host.rt_runtime_us == 0:
         seen = "kernel.sched_rt_runtime_us = 0: no thread gets real-time priority"
-        return Check("real-time limits", Status.WARN, seen, "sysctl kernel.sched_rt_runtime_us=950000")
+        return warn("real-time limits", seen, "sysctl kernel.sched_rt_runtime_us=950000")
     if host.rt_limit is not None and host.rt_limit < wanted:
         seen = f"rt_priority {wanted} is above the limit {host.rt_limit} (RLIMIT_RTPRIO)"
-        return Check(
-            "real-time limits", Status.WARN, seen, f"LimitRTPRIO={wanted} in the unit, or CAP_SYS_NICE"
-        )
-    return Check("real-time limits", Status.OK, f"rt_priority {wanted} is allowed")
+        return warn("real-time limits", seen, f"LimitRTPRIO={wanted} in the unit, or CAP_SYS_NICE")
+    return ok("real-time limits", f"rt_priority {wanted} is allowed")
 
 
 def check_guest(host: Host) -> Iterator[Check]:
@@ -206,25 +204,25 @@ def check_guest(host: Host) -> Iterator[Check]:
             todo = (
                 f"let heartbeat_ms * heartbeat_misses be {_BEATS_OF_A_GUEST_MS} or more; look at beats_late"
             )
-            yield Check(f"heartbeats of {times.group}", Status.WARN, seen, todo)
+            yield warn(f"heartbeats of {times.group}", seen, todo)
 
 
 def check_conntrack(host: Host) -> Check:
     """Connection tracking: flows of the service are exempt, heartbeats and the arbiter's are not."""
     if not host.connections_most:
-        return Check("conntrack", Status.OK, "not in use")
+        return ok("conntrack", "not in use")
     seen = f"{host.connections} of {host.connections_most} connections tracked"
     if host.connections >= _CROWDED * host.connections_most:
         seen += ": when the table is full, heartbeats of new links and questions to the arbiter are dropped"
         todo = f"sysctl net.netfilter.nf_conntrack_max={2 * host.connections_most}"
-        return Check("conntrack", Status.WARN, seen, todo)
-    return Check("conntrack", Status.OK, seen)
+        return warn("conntrack", seen, todo)
+    return ok("conntrack", seen)
 
 
 def _check_interfaces(host: Host) -> Iterator[Check]:
     for name in host.large_receive:
         seen = "large-receive-offload is on: what is merged cannot be mirrored as it was"
-        yield Check(f"offload {name}", Status.WARN, seen, f"ethtool -K {name} lro off (GRO may stay)")
+        yield warn(f"offload {name}", seen, f"ethtool -K {name} lro off (GRO may stay)")
     for name in host.without_ipv6:
         seen = "IPv6 is off there, and a group has IPv6 addresses"
-        yield Check(f"IPv6 {name}", Status.FAIL, seen, f"sysctl net.ipv6.conf.{name}.disable_ipv6=0")
+        yield fail(f"IPv6 {name}", seen, f"sysctl net.ipv6.conf.{name}.disable_ipv6=0")
