@@ -7,6 +7,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from fttcp.datapath.base import STAMPED_MAX
+
 # Linux versions, first and last, in which a verdict for a queued packet can hit the wrong memory.
 CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
 MEMLOCK_MIN = 256 << 20  # bytes; more than the daemon has ever needed
@@ -89,7 +91,8 @@ class Site:
     """What a configuration names, and how the machine stands to it.
 
     `links`: interface and our address of those that have one; `multicast`, `ethernet`: interfaces of the
-    others; `serial`: devices, with what is wrong with each, or ''."""
+    others; `serial`: devices, with what is wrong with each, or ''; `stamped`: pairs of address and port of
+    each group whose long mirrored packets the kernel could edit."""
 
     service_interface: str
     peer_interface: str
@@ -101,6 +104,7 @@ class Site:
     default_interfaces: frozenset[str]
     interfaces: Mapping[str, Interface]
     arbiter: Mapping[str, Any]
+    stamped: Mapping[str, int]
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -137,6 +141,11 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         "handing packets to the engine",
         "kernel: CONFIG_NETFILTER_NETLINK_QUEUE (modprobe nfnetlink_queue)",
         Status.FAIL,
+    ),
+    "header edits": (
+        "a backup's engine that need not see all that clients upload",
+        "kernel 5.18 or later with CONFIG_NF_TABLES and _NF_TABLES_INET; without it uploads cost more time",
+        Status.WARN,
     ),
     "statistic": ("packet loss in the lab", "kernel: CONFIG_NETFILTER_XT_MATCH_STATISTIC", Status.WARN),
     "route metrics": (
@@ -209,6 +218,8 @@ def check_site(site: Site) -> Iterator[Check]:
     yield check_reverse_path(site)
     yield check_arp(site)
     yield check_default_route(site)
+    for group, pairs in site.stamped.items():
+        yield check_stamped(site, group, pairs)
     yield from check_arbiter(site.arbiter)
 
 
@@ -406,3 +417,15 @@ def check_default_route(site: Site) -> Check:
             f"give {site.service_interface} a route to the clients",
         )
     return ok("default route", f"over {site.service_interface}" if site.default_interfaces else "none")
+
+
+def check_stamped(site: Site, group: str, pairs: int) -> Check:
+    """Whether an engine has the kernel edit long mirrored packets, if the kernel can: see ftt_stamp_try()."""
+    name, slower = f"header edits of {group}", "until then uploads cost more time"
+    if site.service_interface == site.peer_interface:
+        seen = f"the mirror comes in where the clients are, on {site.peer_interface}: not by the kernel"
+        return warn(name, seen, f"give the peer link an interface of its own; {slower}")
+    if pairs > STAMPED_MAX:
+        seen = f"{pairs} pairs of address and port, more than {STAMPED_MAX}: not by the kernel"
+        return warn(name, seen, f"divide the group; {slower}")
+    return ok(name, "by the kernel, if it can")

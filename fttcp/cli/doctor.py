@@ -51,6 +51,12 @@ raise SystemExit("the kernel keeps it")
 _PACKET_QUEUE = (
     "from netfilterqueue import NetfilterQueue as Q; q = Q(); q.bind(7, lambda p: None); q.unbind()"
 )
+_HEADER_EDITS = """
+import os
+from fttcp._native import lib
+error = lib.ftt_stamp_try()
+raise SystemExit(error and os.strerror(error))
+"""
 _SOCK_DIAG = "from fttcp.health.sockets import Sockets; s = Sockets(); s.listeners(); s.close()"
 # What is tried in a network namespace of its own: name -> command.
 _IN_NAMESPACE: dict[str, list[str]] = {
@@ -68,6 +74,7 @@ _IN_NAMESPACE: dict[str, list[str]] = {
         "iptables -t mangle -A INPUT -p tcp -m multiport --dports 80,81 -j RETURN",
     ],
     "packet queues": [sys.executable, "-c", _PACKET_QUEUE],
+    "header edits": [sys.executable, "-c", _HEADER_EDITS],
     "statistic": ["sh", "-c", "iptables -A INPUT -m statistic --mode random --probability 0.01 -j DROP"],
     "route metrics": [
         "sh",
@@ -172,6 +179,11 @@ def see_site(path: Path) -> Site:
         ),
         interfaces={link["ifname"]: _interface(link) for link in _ip("addr", "show")},
         arbiter=asyncio.run(examine(config)),
+        stamped={
+            group.name: len(group.addresses) * len(group.ports)
+            for group in config.group
+            if group.engine == "nfqueue" and all(proto == "tcp" for _, proto in group.port_list)
+        },
     )
 
 

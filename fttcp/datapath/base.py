@@ -34,6 +34,7 @@ class EventKind(IntEnum):
     ERROR = 14
     PEER_SUSPECTED = 15
     PEER_QUIET = 16
+    WHOLE_PACKETS = 17
 
 
 class BeatThread(IntFlag):
@@ -112,6 +113,8 @@ class EngineEvent:
     peer: int = 0
 
 
+STAMPED_MAX = 32
+"""FTT_STAMPED_MAX: pairs of address and port up to which the kernel edits a group's long mirrored packets."""
 TUNABLE = (
     *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
     *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained", "detach_divergent"),
@@ -138,6 +141,7 @@ class EngineStatus:
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0
     beat_thread: int = 0
+    whole_packets: int = 0
     partner: int = 0
     peer_alive: int = 0
     links_up: tuple[int, ...] = ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from fttcp.core.model import NS_PER_MS
-from fttcp.datapath.base import EngineEvent, EventKind, Intrusion, Reason
+from fttcp.datapath.base import STAMPED_MAX, EngineEvent, EventKind, Intrusion, Reason
 
 _INTRUSIONS = {
     Intrusion.MAC: "bad MAC",
@@ -15,6 +17,16 @@ _INTRUSIONS = {
     Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
     Intrusion.CLUSTER: "right key, another cluster, or another list of nodes",
 }
+_WHOLE_PACKETS = {
+    errno.ENOTUNIQ: "the mirror comes in on the service interface",
+    errno.E2BIG: f"the group has more than {STAMPED_MAX} pairs of address and port",
+}
+
+
+def why_whole(error: int) -> str | None:
+    """Say why the kernel edits no headers for a backup: ``whole_packets`` of an engine's status."""
+    kernel = f"the kernel cannot, 5.18 or later with nf_tables is needed: {os.strerror(error)}"
+    return _WHOLE_PACKETS.get(error, kernel) if error else None
 
 
 def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -41,6 +53,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
                 "warning",
                 {"link": event.link, "what": _INTRUSIONS[Intrusion(event.value)]},
             )
+        case EventKind.WHOLE_PACKETS:
+            level, fields = "warning", {"why": why_whole(event.value)}
         case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
             why = Reason(event.reason).name.lower().replace("_", "-")
             level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}

@@ -9,6 +9,7 @@ from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine
+from fttcp.runtime.engine_events import why_whole
 
 SPARE = "spare"
 """A node that joined an owner and has no part in its pairing: it becomes backup when there is none."""
@@ -62,6 +63,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
     return {
         "engine_mode": EngineMode(status.mode).name.lower(),
         "heartbeat_thread": [str(flag.name).lower() for flag in BeatThread(status.beat_thread)],
+        "whole_packets": why_whole(status.whole_packets),
         "peer_intrusions": sum(status.peer_intrusions),
         "links_up": bits(status.links_up[peer]),
         "lease_ms_left": round(status.lease_left_ns / NS_PER_MS, 3) if holding else 0.0,

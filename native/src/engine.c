@@ -122,11 +122,17 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 /* Without them (a kernel before 5.18, no nftables) long packets go through the engine whole, which works as well. */
 static void open_stamps(struct ftt_engine *e)
 {
-	char why[128];
+	struct ftt_event ev = {.kind = FTT_EV_WHOLE_PACKETS};
 
-	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_NFQ_HEADERS, why, sizeof(why));
+	if (e->worker[0]->udp.on)
+		return; /* they do anyway */
+	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_NFQ_HEADERS);
 	for (int k = 0; k < e->cfg.workers; k++)
 		e->worker[k]->stamps = e->stamp_fd >= 0;
+	if (e->stamp_fd >= 0)
+		return;
+	ev.value = e->whole_packets = (uint32_t)-e->stamp_fd;
+	ftt_event_post(e, &ev);
 }
 
 struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len)

@@ -49,7 +49,8 @@ struct ftt_engine {
 	struct ftt_neigh *neigh;
 	struct ftt_worker *worker[FTT_MAX_WORKERS];
 	struct ftt_events *events;
-	int stamp_fd; /* the rules of stamp.h live with it; -1: there are none */
+	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
+	uint32_t whole_packets; /* see struct ftt_status */
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
 	_Atomic uint32_t role_flows;    /* flows they took over */
 	_Atomic bool role_takeover;

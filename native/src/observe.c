@@ -89,6 +89,7 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 	out->mode = atomic_load(&e->shared.mode);
 	out->lease_policy = atomic_load(&e->shared.lease_policy);
 	out->session = atomic_load(&e->shared.session);
+	out->whole_packets = e->whole_packets;
 	out->partner = atomic_load(&e->shared.partner);
 	out->lease_left_ns = (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
 	if (!lag)

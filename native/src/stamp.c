@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RULES_MAX 32 /* each packet of the mirror passes all of them */
 #define BATCH_BYTES (64 << 10)
 #define BEHIND_MANGLE (-149) /* one after iptables' mangle table, where the queue is */
 #define CHAIN "mirrored"
@@ -282,24 +281,39 @@ static void put_all(struct batch *b, const struct ftt_config *cfg, uint32_t long
 	done(b, message(b, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
 }
 
-int ftt_stamp_open(const struct ftt_config *cfg, uint32_t longer_than, char *err, size_t err_len)
+int ftt_stamp_open(const struct ftt_config *cfg, uint32_t longer_than)
 {
 	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
-	struct batch b = {.bytes = calloc(1, BATCH_BYTES)};
-	bool apart = strcmp(cfg->service_interface, cfg->peer_interface); /* else somebody's own marks could meet the rules */
-	int fd = -1, error = apart ? E2BIG : ENOTUNIQ;
+	struct batch b = {0};
+	int fd, error;
 
+	if (!strcmp(cfg->service_interface, cfg->peer_interface))
+		return -ENOTUNIQ; /* somebody's own marks could meet the rules */
+	if (cfg->n_service_addrs * cfg->n_ports > FTT_STAMPED_MAX)
+		return -E2BIG;
+	b.bytes = calloc(1, BATCH_BYTES);
+	if (!b.bytes)
+		return -ENOMEM;
 	snprintf(b.table, sizeof(b.table), "fttcp-%u", cfg->queue_in); /* no other group of this host has the queue */
-	if (b.bytes && apart && cfg->n_service_addrs * cfg->n_ports <= RULES_MAX) {
-		put_all(&b, cfg, longer_than);
-		fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-		error = fd < 0 || bind(fd, (struct sockaddr *)&self, sizeof(self)) ? errno : commit(fd, &b);
-	}
+	put_all(&b, cfg, longer_than);
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	error = fd < 0 || bind(fd, (struct sockaddr *)&self, sizeof(self)) ? errno : commit(fd, &b);
 	free(b.bytes);
 	if (!error)
 		return fd;
 	if (fd >= 0)
 		close(fd);
-	snprintf(err, err_len, "nftables table %s: %s", b.table, strerror(error));
-	return -1;
+	return -error;
+}
+
+int ftt_stamp_try(void)
+{
+	const struct ftt_config cfg = {.service_interface = "service", .peer_interface = "peer", .n_service_addrs = 1,
+				       .port = {{.port = 1, .proto = IPPROTO_TCP}}, .n_ports = 1};
+	int fd = ftt_stamp_open(&cfg, 0);
+
+	if (fd < 0)
+		return -fd;
+	close(fd);
+	return 0;
 }

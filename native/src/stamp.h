@@ -15,8 +15,7 @@
 #include "fttcp/abi.h"
 
 /* Installs the rules for packets of the mirror that are longer than `longer_than` bytes; the socket that they
- * live with, or -1 with a sentence in err: an old kernel, a mirror that shares its interface with clients, or more
- * places than are worth a rule each. */
-int ftt_stamp_open(const struct ftt_config *cfg, uint32_t longer_than, char *err, size_t err_len);
+ * live with, or a negative errno: see ftt_stamp_try(). */
+int ftt_stamp_open(const struct ftt_config *cfg, uint32_t longer_than);
 
 #endif

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.experiment import Case
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
+from tests.integration.netns import Namespace, needs_root
 from tests.integration.pair import Pair, pair_named
+
+ROOT = Path(__file__).parents[2]
+OPENED = """
+from fttcp.datapath.nfqueue import NfqueueEngine
+from tests.replay import settings
+engine = NfqueueEngine(settings(**{}))
+print([(event.kind.name, event.value) for event in engine.events()], engine.status().whole_packets)
+engine.close()
+"""
+APART: dict[str, Any] = {"service_interface": "svc0", "peer_interface": "peer0", "ports": ((80, "tcp"),)}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +58,29 @@ def test_the_rules_end_with_the_daemon(stamping: Pair) -> None:
     assert tables(lab, "alpha") and tables(lab, "beta")
     lab.fault("kill-node", "beta")
     await_condition(lambda: not tables(lab, "beta"), 5, "the kernel to remove the table of a killed daemon")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, 0),
+        ({"peer_interface": "svc0"}, errno.ENOTUNIQ),
+        ({"peer_interface": "svc0", "ports": ((80, "tcp"), (69, "udp"))}, 0),
+        (
+            {"service_addresses": ("::1", "::2", "::3"), "ports": tuple((80 + n, "tcp") for n in range(11))},
+            errno.E2BIG,
+        ),
+    ],
+)
+def test_an_engine_tells_once_why_the_kernel_edits_nothing(changes: dict[str, Any], why: int) -> None:
+    alone = Namespace()
+    try:
+        command = alone.command(sys.executable, "-c", OPENED.format(APART | changes))
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    finally:
+        alone.close()
+    assert done.stdout.strip() == f"{[('WHOLE_PACKETS', why)] if why else []} {why}"
 
 
 def counters(pair: Pair, node: str) -> dict[str, int]:

@@ -48,6 +48,7 @@ SITE = Site(
         "peer0": Interface(1500, True, True, 1, frozenset({ip_address("10.78.0.1")})),
     },
     arbiter={"kind": "none", "reachable": None, "residual_risk": "both may serve"},
+    stamped={"web": 32},
 )
 
 
@@ -168,6 +169,8 @@ def test_faults_of_the_site() -> None:
     assert having(svc0=replace(svc0, carrier=False))["interface svc0"] is Status.WARN
     assert site_status(replace(SITE, peer_interface="peer9"))["interface peer9"] is Status.FAIL
     assert site_status(replace(SITE, default_interfaces=frozenset({"eth2"})))["default route"] is Status.WARN
+    assert site_status(replace(SITE, stamped={"web": 33}))["header edits of web"] is Status.WARN
+    assert site_status(replace(SITE, peer_interface="svc0"))["header edits of web"] is Status.WARN
 
 
 def test_every_finding_that_is_not_ok_says_what_to_do() -> None:

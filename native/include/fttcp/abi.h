@@ -19,6 +19,7 @@
 #define FTT_MAX_WORKERS 8
 #define FTT_MAX_FRAMES 64
 #define FTT_BEAT_BODY_MAX 512
+#define FTT_STAMPED_MAX 32
 
 /* What the engine of one node does for one group. Only Python changes it, with ftt_engine_set_mode(). */
 enum ftt_mode {
@@ -76,6 +77,7 @@ enum ftt_event_kind {
 	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
 	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
 	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
+	FTT_EV_WHOLE_PACKETS = 17, /* once, at the start; value = whole_packets of struct ftt_status */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -236,6 +238,7 @@ struct ftt_status {
 	uint32_t held_now;
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
 	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
+	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t peer_alive;    /* bit per peer */
 	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */
@@ -294,6 +297,11 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out);
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
 int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max);
 uint64_t ftt_now_ns(void);
+/* 0 if this kernel could edit the headers of long mirrored packets, in the caller's network namespace; else errno. An
+ * engine also does without when the mirror shares its interface with clients (ENOTUNIQ), or with more than
+ * FTT_STAMPED_MAX pairs of address and port (E2BIG): each packet of the mirror would pass a rule for each. A
+ * group with UDP needs whole packets anyway. */
+int ftt_stamp_try(void);
 
 /* Heartbeats. body is opaque to the native side and travels in every beat to every peer, sent at once
  * when it changes. grant_to has a bit for each peer to which this node promises not to take over before
