@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from fttcp.wire.files import write_durably
 
 _NAME = "maintenance.json"
 
@@ -25,14 +26,7 @@ class MaintenanceFile:
 
     def save(self, group: str, count: int) -> None:
         """Keep a group's count; durable when this returns. Raises OSError."""
-        counts = self._read() | {group: count}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(counts, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_durably(self._path, json.dumps(self._read() | {group: count}))
 
     def _read(self) -> dict[str, object]:
         if not self._path.exists():

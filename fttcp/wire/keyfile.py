@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fttcp.wire.errors import WireError
+from fttcp.wire.files import sync_directory
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
@@ -146,15 +147,6 @@ def drop(path: Path) -> KeyRing:
     return _write(path, KeyRing((ring.sending,)))
 
 
-def _sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
     """Put the keys in the file's place, whole or not at all. Raises WireError."""
     lines = [
@@ -178,7 +170,7 @@ def _write(path: Path, ring: KeyRing, replace: bool = True) -> KeyRing:
                 os.link(name, path)  # fails if somebody else made one meanwhile
         finally:
             Path(name).unlink(missing_ok=True)
-        _sync(path.parent)
+        sync_directory(path.parent)
     except FileExistsError as error:
         raise WireError(f"{path}: exists; a key is never overwritten, remove the file first") from error
     except OSError as error:

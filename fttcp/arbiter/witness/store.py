@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from fttcp.core.ownership import Record
+from fttcp.wire.files import sync_directory
 
 _APPLICATION_ID = 0x46545457  # "FTTW"
 _SCHEMA_VERSION = 1
@@ -62,7 +63,7 @@ class Store:
                 " PRIMARY KEY (cluster, name)) WITHOUT ROWID; COMMIT"
             )
             db.close()
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except FileExistsError as error:
             raise StoreError(f"{path}: exists already; it is never overwritten") from error
         except OSError as error:
@@ -131,14 +132,6 @@ def _open(path: Path) -> sqlite3.Connection:
     if mode != "wal":
         raise StoreError(f"{path}: the file system does not allow a write-ahead log (journal mode {mode})")
     return db
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sentence(path: Path, error: sqlite3.Error) -> str:
