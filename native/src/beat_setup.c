@@ -8,13 +8,13 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "beat.h"
+#include "thread.h"
 
 static const struct ftt_link_kind *const kinds[] = {
 	[FTT_UDP] = &ftt_link_udp,
@@ -103,22 +103,6 @@ static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len
 	return !what;
 }
 
-static int start_thread(struct ftt_beat *b)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are Python's */
-	error = pthread_create(&b->thread, NULL, ftt_beat_main, b);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error)
-		return error;
-	b->thread_made = true;
-	(void)pthread_setname_np(b->thread, "ftt-beat");
-	return 0;
-}
-
 struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 {
 	const struct ftt_config *cfg = &e->cfg;
@@ -152,7 +136,8 @@ struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
 	b->lease.partner = atomic_load(&e->shared.partner);
 	ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), b->next_tick_ns, b->next_tick_ns);
 	ftt_beat_publish_lease(b);
-	error = start_thread(b);
+	error = ftt_thread_start(&b->thread, "ftt-beat", ftt_beat_main, b);
+	b->thread_made = !error;
 	if (!error)
 		return b;
 	snprintf(err, err_len, "heartbeats: cannot start a thread: %s; raise the limit on threads", strerror(error));

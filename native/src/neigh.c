@@ -32,7 +32,6 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -40,6 +39,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "neigh.h"
+#include "thread.h"
 
 #define NS 1000000000ull
 #define BATCH 64          /* frames taken from a socket before the others get their turn */
@@ -295,21 +295,6 @@ static void wake(struct ftt_neigh *n)
 
 /* ---- for other threads ------------------------------------------------------------------------ */
 
-static int start_thread(struct ftt_neigh *n)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are Python's */
-	error = pthread_create(&n->thread, NULL, neigh_main, n);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	n->thread_made = !error;
-	if (!error)
-		(void)pthread_setname_np(n->thread, "ftt-neigh");
-	return error;
-}
-
 struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len)
 {
 	struct ftt_neigh *n = calloc(1, sizeof(*n));
@@ -335,7 +320,8 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 		error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
 	if (!error) {
 		what = "start a thread";
-		error = start_thread(n);
+		error = ftt_thread_start(&n->thread, "ftt-neigh", neigh_main, n);
+		n->thread_made = !error;
 	}
 	if (!error)
 		return n;

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "thread.h"
 
 #define TICK_NS 2000000ull        /* while something is held */
 #define IDLE_TICK_NS 100000000ull
@@ -276,7 +277,7 @@ fail:
 
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len)
 {
-	int rc = pthread_create(&w->thread, NULL, run, w);
+	int rc = ftt_thread_start(&w->thread, "ftt-worker", run, w);
 
 	if (rc) {
 		snprintf(err, err_len, "worker %u: cannot start its thread: %s", w->index, strerror(rc));
