@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,17 +100,11 @@ class EtcdClient:
 
     async def check(self) -> bool:
         """See ``ArbiterClient``; a lease is ready then for the next proposal."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                self._spare = await self._grant()
-        except TimeoutError:
-            self._reach.failed(self._silence())
-        except EtcdError as error:
-            self._reach.failed(str(error))
-        else:
-            self._reach.answered("etcd answers")
-            return True
-        return False
+        answered = False
+        async with self._asking():
+            self._spare = await self._grant()
+            answered = True
+        return answered
 
     async def close(self) -> None:
         """Close all connections; calls under way end as UNREACHABLE."""
@@ -132,17 +127,23 @@ class EtcdClient:
         settings = self._settings
         keys = Keys(settings.prefix, settings.cluster, name, settings.node)
         group = self._groups.setdefault(name, _Group(keys))
+        answer = Answer(Outcome.UNREACHABLE)
+        async with self._asking(), group.lock:
+            answer = await ask(group)
+        return answer
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Note whether etcd tells in time what is asked inside; if not, go on behind it."""
         try:
-            async with asyncio.timeout(self._timeout_s), group.lock:
-                answer = await ask(group)
+            async with asyncio.timeout(self._timeout_s):
+                yield
         except TimeoutError:
             self._reach.failed(self._silence())
         except EtcdError as error:
             self._reach.failed(str(error))
         else:
             self._reach.answered("etcd answers")
-            return answer
-        return Answer(Outcome.UNREACHABLE)
 
     async def _inquire(self, group: _Group) -> Answer:
         seen = await self._settle(group) or await self._read(group)
