@@ -89,7 +89,8 @@ def _fill_peer(config: Any, peer: PeerSettings) -> None:
             setattr(slot, name, getattr(link, name).encode())
 
 
-def _key(key: Any) -> FlowKey:
+def key_of(key: Any) -> FlowKey:
+    """Return a struct ftt_key as text and numbers."""
     return FlowKey(
         address_text(bytes(key.client)),
         key.client_port,
@@ -148,7 +149,7 @@ class NfqueueEngine:
     @staticmethod
     def _event(raw: Any) -> EngineEvent:
         kind = EventKind(raw.kind)
-        key = _key(raw.key) if kind in _WITH_KEY else None
+        key = key_of(raw.key) if kind in _WITH_KEY else None
         return EngineEvent(kind, raw.when_ns, raw.value, raw.link, raw.reason, key, raw.peer)
 
     def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
@@ -228,7 +229,7 @@ class NfqueueEngine:
 
     @staticmethod
     def _flow(raw: Any) -> dict[str, Any]:
-        key = _key(raw.key)
+        key = key_of(raw.key)
         numbers = {
             name: value for name, value in _fields("struct ftt_flow_info", raw).items() if name != "key"
         }

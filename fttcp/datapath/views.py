@@ -8,12 +8,11 @@ from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
-from fttcp.datapath.base import FlowKey, Protection, Reason
+from fttcp.datapath.base import Protection, Reason
 from fttcp.datapath.experiment import Direction, Flags, FlowView, Packet, Segment
 from fttcp.datapath.flow import Flow
-from fttcp.datapath.nfqueue import address_text
+from fttcp.datapath.nfqueue import key_of
 
-_PROTOCOLS = {6: "tcp", 17: "udp"}
 _STATE_FIELDS = ("client_acked", "local_snd_nxt", "local_rcv_nxt", "committed", "peer_snd_nxt")
 
 
@@ -66,17 +65,6 @@ class UdpSessions:
             if now_ns - oldest.last_ns <= self.idle_ns:
                 return
             del self._sessions[name]
-
-
-def key_of(key: Any) -> FlowKey:
-    """Return a struct ftt_key as text and numbers."""
-    return FlowKey(
-        address_text(bytes(key.client)),
-        key.client_port,
-        address_text(bytes(key.service)),
-        key.service_port,
-        _PROTOCOLS.get(key.proto, str(key.proto)),
-    )
 
 
 def tcp_info(flow: Flow, now_ns: int) -> Any:
