@@ -106,17 +106,23 @@ class Client:
     def watch(self, body: Callable[[socket.socket], None]) -> None:
         """Let `body` have a connection until the time is over, a new one whenever it loses one."""
         while not self.over():
-            try:
-                with self.connect(CONNECT_S) as sock:
-                    try:
-                        sock.settimeout(GIVE_UP_S)
-                        body(sock)
-                    except OSError:
-                        self.report["breaks"] += 1
-            except OSError:
-                if not self.begin_s:
-                    raise
-                time.sleep(RETRY_S)
+            self.once(body)
+
+    def once(self, body: Callable[[socket.socket], None]) -> bool:
+        """Let `body` have a connection. False: it got none, or lost it."""
+        try:
+            with self.connect(CONNECT_S) as sock:
+                try:
+                    sock.settimeout(GIVE_UP_S)
+                    body(sock)
+                    return True
+                except OSError:
+                    self.report["breaks"] += 1
+        except OSError:
+            if not self.begin_s:
+                raise
+            time.sleep(RETRY_S)
+        return False
 
     def watch_download(self, sock: socket.socket) -> None:
         """Receive."""
@@ -161,19 +167,7 @@ class Client:
 
     def idle(self) -> None:
         """Be idle, then ask, on a new connection if need be, for PATIENCE_S at most."""
-        while True:
-            try:
-                with self.connect(CONNECT_S) as sock:
-                    try:
-                        sock.settimeout(GIVE_UP_S)
-                        self.watch_idle(sock)
-                        return
-                    except OSError:
-                        self.report["breaks"] += 1
-            except OSError:
-                if not self.begin_s:
-                    raise
-                time.sleep(RETRY_S)
+        while not self.once(self.watch_idle):
             if time.monotonic() > self.begin_s + self.seconds + PATIENCE_S:
                 return
 

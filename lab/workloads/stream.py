@@ -168,13 +168,7 @@ def _ask(session: Session, connection: Connection, at_most: int = 100_000) -> No
 def idle(session: Session) -> None:
     """Talk, be silent for the whole duration, talk again."""
     with session.connect() as connection:
-        connection.line("ask", session.seed)
-        _ask(session, connection)
-        session.started()
-        time.sleep(session.duration_s)
-        _ask(session, connection)
-        connection.line("end")
-        connection.expect_end()
+        _idle(session, connection)
 
 
 def keepalive_idle(session: Session) -> None:
@@ -184,13 +178,17 @@ def keepalive_idle(session: Session) -> None:
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
             connection.sock.setsockopt(socket.IPPROTO_TCP, option, 1)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        connection.line("ask", session.seed)
-        _ask(session, connection)
-        session.started()
-        time.sleep(session.duration_s)
-        _ask(session, connection)
-        connection.line("end")
-        connection.expect_end()
+        _idle(session, connection)
+
+
+def _idle(session: Session, connection: Connection) -> None:
+    connection.line("ask", session.seed)
+    _ask(session, connection)
+    session.started()
+    time.sleep(session.duration_s)
+    _ask(session, connection)
+    connection.line("end")
+    connection.expect_end()
 
 
 def zero_window(session: Session) -> None:
