@@ -61,6 +61,22 @@ class Samples:
         self._values.setdefault(key, {})
         self._notes.setdefault(key, []).append(text)
 
+    def notes(self) -> list[str]:
+        """Return all notes."""
+        return [text for texts in self._notes.values() for text in texts]
+
+    def take(self, other: Samples) -> None:
+        """Add the samples and the notes of `other`."""
+        for key, values in other._values.items():
+            for number, value in values.items():
+                if number < 0:
+                    self.append(key, value)
+                else:
+                    self.add(key, number, value)
+        for key, texts in other._notes.items():
+            for text in texts:
+                self.note(key, text)
+
     def rows(self) -> list[Row]:
         """Return one row per key: those of one family (the first word) together, and in it those of one
         scenario, in the order in which these came first."""

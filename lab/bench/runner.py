@@ -83,7 +83,7 @@ class Runner:
         watched = name == FTTCP and not case.disturbs
         before = stage.primary() if watched else None
         marks = {node: _last_event(stage, node) for node in NODES} if watched else {}
-        case.measure(stage, SYSTEMS[name], record)
+        SYSTEMS[name].measured(case, stage, record)
         if before is None:
             return
         if stage.primary()["epoch"] != before["epoch"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from lab.bench.rows import Key, Samples
@@ -36,6 +36,15 @@ class Record:
         """Tell what a reader must know of this pass."""
         self.samples.note(self._key(unit, what), text)
         self.said.append(text)
+
+    def aside(self) -> Record:
+        """Return another record of the same measure, of which nothing counts unless it is taken."""
+        return replace(self, samples=Samples(), said=[])
+
+    def take(self, other: Record) -> None:
+        """Add all that `other` has."""
+        self.samples.take(other.samples)
+        self.said.extend(other.said)
 
     def _key(self, unit: str, what: str) -> Key:
         return Key(f"{self.scenario}.{what}" if what else self.scenario, self.system, unit)

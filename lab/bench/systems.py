@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from lab import network
@@ -18,11 +20,19 @@ from lab.hosts import Host, await_condition
 from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
 
 if TYPE_CHECKING:
+    from lab.bench.scenario import Case, Record
     from lab.bench.stage import Stage
 
-HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
-FLOOR_ADDRESS, VRRP_ADDRESS = "10.77.0.101", "10.77.0.102"
+HAPROXY, KEEPALIVED, FLOOR, TWO_FLOORS = "haproxy", "keepalived", "nfqueue-floor", "two-floors"
+STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
+"""What is compared while nothing fails: keepalived is the native server then."""
+UNSHAPED = (*STEADY, TWO_FLOORS)
+"""The same where two loads at once do not have to share a cable."""
+VRRP_ADDRESS = "10.77.0.102"
+FLOOR_ADDRESSES = dict(zip(NODES, ("10.77.0.101", "10.77.0.103"), strict=True))
 FLOOR_QUEUES = ("7800", "7816")
+APART = 0.1
+"""Two loads that end further apart than this part of the time of their case were not at the same time."""
 READY_S = 10.0
 RT_PRIORITY = 20
 """That of fttcp's own heartbeats."""
@@ -51,6 +61,10 @@ class System:
     def most_flows(self) -> int | None:
         """Return how many flows it can have at once here; None when nothing is known to limit it."""
         return None
+
+    def measured(self, case: Case, stage: Stage, record: Record) -> None:
+        """Measure `case` once; raises LabError."""
+        case.measure(stage, self, record)
 
 
 class Fttcp(System):
@@ -186,38 +200,72 @@ vrrp_instance bench {{
 
 
 class Floor(System):
-    """An address on alpha whose packets cross user space like fttcp's, mirror included, in a loop that
+    """An address on one node whose packets cross user space like fttcp's, mirror included, in a loop that
     accepts everything unseen: what no firewall program by NFQUEUE can be faster than."""
 
     name = FLOOR
     needs = ("iptables",)
 
+    def __init__(self, node: str, other: str) -> None:
+        self._node, self._other = node, other
+
     def prepare(self, stage: Stage) -> None:
-        alpha, beta = (stage.lab.host(node) for node in NODES)
-        interface = stage.interface(NODES[0])
-        alpha.run(["ip", "address", "add", f"{FLOOR_ADDRESS}/24", "dev", interface])
-        log = stage.daemon(NODES[0], [programs.FLOOR, *FLOOR_QUEUES])
+        host, other = (stage.lab.host(node) for node in (self._node, self._other))
+        interface, address = stage.interface(self._node), self.address(stage)
+        host.run(["ip", "address", "add", f"{address}/24", "dev", interface])
+        log = stage.daemon(self._node, [programs.FLOOR, *FLOOR_QUEUES])
         await_condition(lambda: "ready" in log.read_text(), READY_S, "nfqueue-floor: its queues to be bound")
-        (gateway,) = (str(cable.address4.ip) for cable in cables(NODES[1], PEER_LINK))
+        (gateway,) = (str(cable.address4.ip) for cable in cables(self._other, PEER_LINK))
         tcp = f"-p tcp -m multiport --dports {','.join(stage.setup.ports)}"
-        restore(alpha, [
+        restore(host, [
             "*raw",
-            f"-I PREROUTING -d {FLOOR_ADDRESS} -j CT --notrack",
-            f"-I OUTPUT -s {FLOOR_ADDRESS} -j CT --notrack",
+            f"-I PREROUTING -d {address} -j CT --notrack",
+            f"-I OUTPUT -s {address} -j CT --notrack",
             "COMMIT",
             "*mangle",
-            f"-I PREROUTING -i {interface} -d {FLOOR_ADDRESS} {tcp} -j TEE --gateway {gateway}",
-            f"-I INPUT -i {interface} -d {FLOOR_ADDRESS} {tcp} -j NFQUEUE --queue-num {FLOOR_QUEUES[0]}",
-            f"-I OUTPUT ! -o lo -s {FLOOR_ADDRESS} -j NFQUEUE --queue-num {FLOOR_QUEUES[1]}",
+            f"-I PREROUTING -i {interface} -d {address} {tcp} -j TEE --gateway {gateway}",
+            f"-I INPUT -i {interface} -d {address} {tcp} -j NFQUEUE --queue-num {FLOOR_QUEUES[0]}",
+            f"-I OUTPUT ! -o lo -s {address} -j NFQUEUE --queue-num {FLOOR_QUEUES[1]}",
             "COMMIT",
         ])  # fmt: skip
-        restore(beta, ["*raw", f"-I PREROUTING -d {FLOOR_ADDRESS} -j DROP", "COMMIT"])
+        restore(other, ["*raw", f"-I PREROUTING -d {address} -j DROP", "COMMIT"])
 
     def serving(self, stage: Stage) -> str:
-        return NODES[0]
+        return self._node
 
     def address(self, stage: Stage) -> str:
-        return FLOOR_ADDRESS
+        return FLOOR_ADDRESSES[self._node]
+
+
+class TwoFloors(Floor):
+    """The floor on both nodes, and the same load on both at the same time, as a pair does everything twice;
+    what the first node's half reaches is recorded."""
+
+    name = TWO_FLOORS
+
+    def __init__(self, node: str, other: str) -> None:
+        super().__init__(node, other)
+        self._beside = Floor(other, node)
+
+    def prepare(self, stage: Stage) -> None:
+        stage.require(FLOOR)
+        self._beside.prepare(stage)
+
+    def measured(self, case: Case, stage: Stage, record: Record) -> None:
+        def end_s(system: System, found: Record) -> float:
+            case.measure(stage, system, found)
+            return time.monotonic()
+
+        own, others = record.aside(), record.aside()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            beside = pool.submit(end_s, self._beside, others)
+            apart_s = abs(end_s(self, own) - beside.result())
+        if trouble := others.samples.notes():
+            record.note(case.unit, f"the other half: {'; '.join(trouble)}")
+        elif apart_s > APART * case.seconds:
+            record.note(case.unit, "the two halves were not at the same time")
+        else:
+            record.take(own)
 
 
 def restore(host: Host, lines: list[str]) -> None:
@@ -226,5 +274,6 @@ def restore(host: Host, lines: list[str]) -> None:
 
 
 SYSTEMS: dict[str, System] = {
-    system.name: system for system in (System(), Fttcp(), Haproxy(), Keepalived(), Floor())
+    system.name: system
+    for system in (System(), Fttcp(), Haproxy(), Keepalived(), Floor(*NODES), TwoFloors(*NODES))
 }

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.bench import programs
-from lab.bench.systems import SYSTEMS
+from lab.bench.systems import STEADY, TWO_FLOORS
 from lab.state import LABS
 
 pytestmark = [
@@ -26,7 +26,6 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 BENCH = [sys.executable, "-m", "lab.bench"]
-PEERS = set(SYSTEMS) - {"keepalived"}
 
 
 def measure(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
@@ -50,11 +49,16 @@ def rows(content: dict[str, Any], scenario: str) -> dict[str, dict[str, Any]]:
 
 def test_every_system_is_measured_beside_the_others(tmp_path: Path) -> None:
     content, done = measure(
-        tmp_path, "throughput.sendfile.download.1000mbit", "echo.64B", "http.connection-per-request"
+        tmp_path,
+        "throughput.sendfile.download.1000mbit",
+        "echo.64B",
+        "http.connection-per-request",
+        "--against",
+        ",".join(set(STEADY) - {"fttcp"}),
     )
     for scenario in ("throughput.sendfile.download.1000mbit", "echo.64B.p50", "http.connection-per-request"):
         found = rows(content, scenario)
-        assert set(found) == PEERS, scenario
+        assert set(found) == set(STEADY), scenario
         assert all(row["n"] == 1 and row["median"] > 0 for row in found.values()), found
         assert found["native"]["ratio_to_native"] is None
         assert found["fttcp"]["ratio_to_native"] == found["fttcp"]["median"] / found["native"]["median"]
@@ -62,6 +66,16 @@ def test_every_system_is_measured_beside_the_others(tmp_path: Path) -> None:
     assert "echo.64B, nfqueue-floor" in done.stderr and "keep-alive" not in done.stderr
     assert {"processor", "kernel", "load_at_start"} <= content["machine"].keys()
     assert content["versions"]["haproxy"] != "absent"
+
+
+def test_two_floors_bear_a_load_at_the_same_time(tmp_path: Path) -> None:
+    content, done = measure(
+        tmp_path, "echo.64B", "throughput.sendfile.both.unshaped", "--against", TWO_FLOORS
+    )
+    assert f"echo.64B, {TWO_FLOORS}" in done.stderr and f"both.unshaped, {TWO_FLOORS}" in done.stderr
+    found = [row for row in content["rows"] if row["system"] == TWO_FLOORS]
+    late = ["the two halves were not at the same time (1x)"]
+    assert found and all((row["n"], row["notes"]) in ((1, []), (0, late)) for row in found), found
 
 
 def test_only_protected_connections_live_through_a_crash(tmp_path: Path) -> None:

@@ -2,20 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from lab.bench import cli, plot, runner, tables
+from lab.bench import cli, plot, runner, systems, tables
 from lab.bench.rows import FTTCP, NATIVE, Key, Row, Samples, pairwise_ratios, percentile, show, silences_ms
-from lab.bench.scenario import Case, Record, chosen, matches
+from lab.bench.scenario import Case, Measure, Record, chosen, matches
 from lab.bench.scenarios import SCENARIOS
 from lab.bench.scenarios.gaps import served_to_the_end
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, System
+from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, TWO_FLOORS, System
 from lab.errors import LabError
 
 SPEED = Key("throughput.download", FTTCP, "Mbit/s")
@@ -61,6 +62,18 @@ def test_samples_that_come_together_in_another_table_are_half_of_no_pair() -> No
         ("quiet.a", 4, 3.0, None),
         ("quiet.a", 4, 3.0, None),
     ]
+
+
+def test_samples_take_those_of_others() -> None:
+    samples, other = measured(), Samples()
+    samples.append(GAP, 1.0)
+    other.add(GAP, 1, 50.0)
+    other.append(GAP, 2.0)
+    other.note(SPEED, "lost: reset")
+    samples.take(other)
+    gap, _, protected = samples.rows()
+    assert (gap.n, gap.min, gap.median, protected.n) == (4, 1.0, 26.0, 3)
+    assert samples.notes() == ["lost: reset"] and protected.notes == ["lost: reset (1x)"]
 
 
 def test_rows_of_a_scenario_stand_together_and_lost_passes_are_told() -> None:
@@ -113,11 +126,11 @@ def test_numbers_have_about_three_digits(value: float | None, text: str) -> None
 # ---- which cases, in which order
 
 
-def case(name: str, systems: tuple[str, ...] = (NATIVE, FTTCP), **changes: object) -> Case:
+def case(name: str, compared: tuple[str, ...] = (NATIVE, FTTCP), **changes: object) -> Case:
     def measure(stage: Stage, system: System, record: Record) -> None:
         record.add("ms", 1.0)
 
-    return replace(Case(name, Setup(), systems, measure, "ms", seconds=2.0), **changes)
+    return replace(Case(name, Setup(), compared, measure, "ms", seconds=2.0), **changes)
 
 
 @pytest.mark.parametrize(
@@ -274,6 +287,68 @@ def test_an_interrupt_leaves_no_lab_and_the_samples_so_far(rehearsal: Rehearsal)
         rehearsal.run((case("a"), case("b", measure=interrupted)), against=())
     assert rehearsal.done[-1] == "close"
     assert [row.scenario for row in rehearsal.samples.rows()] == ["a"]
+
+
+# ---- two loads at once
+
+
+def halves(own: Callable[[Record], None], other: Callable[[Record], None]) -> Measure:
+    """A measure of two-floors whose halves do `own` and `other` at the same time."""
+    both = threading.Barrier(2, timeout=10)
+
+    def measure(stage: Stage, system: System, record: Record) -> None:
+        both.wait()
+        {"10.77.0.101": own, "10.77.0.103": other}[system.address(stage)](record)
+
+    return measure
+
+
+def finds(value: float) -> Callable[[Record], None]:
+    return lambda record: record.add("ms", value)
+
+
+def loses(record: Record) -> None:
+    record.add("ms", 3.0)
+    record.note("ms", "lost: reset")
+
+
+def fails(record: Record) -> None:
+    raise LabError("no end after 60 s")
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "apart", "said", "value"),
+    [
+        (finds(1), finds(2), 60, "1 ms", 1.0),
+        (loses, finds(2), 60, "3 ms; lost: reset", 3.0),
+        (finds(1), loses, 60, "the other half: lost: reset", None),
+        (finds(1), finds(2), -1, "the two halves were not at the same time", None),
+        (finds(1), fails, 60, "failed", None),
+        (fails, finds(2), 60, "failed", None),
+    ],
+)
+def test_of_two_loads_at_once_one_counts_if_the_other_was_there_all_the_time(
+    rehearsal: Rehearsal,
+    monkeypatch: pytest.MonkeyPatch,
+    own: Callable[[Record], None],
+    other: Callable[[Record], None],
+    apart: float,
+    said: str,
+    value: float | None,
+) -> None:
+    monkeypatch.setattr(systems, "APART", apart)
+    block = (case("a", (TWO_FLOORS,), measure=halves(own, other)),)
+    assert f"a, {TWO_FLOORS}: {said}" in rehearsal.run(block, repeat=1, against=(TWO_FLOORS,))
+    (row,) = rehearsal.samples.rows()
+    assert (row.system, row.median, row.n) == (TWO_FLOORS, value, int(value is not None))
+    assert bool(row.notes) is (said != "1 ms") and bool(rehearsal.errors) is (said == "failed")
+
+
+def test_two_loads_at_once_share_no_shaped_cable() -> None:
+    cases = [each for scenario in SCENARIOS for block in scenario.blocks for each in block]
+    doubled = [each for each in cases if TWO_FLOORS in each.systems]
+    assert {each.name.split(".")[0] for each in doubled} == {"throughput", "echo", "http", "flows"}
+    assert not any(each.mbit for each in doubled)
 
 
 # ---- what comes out

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import FLOOR, HAPROXY, System
+from lab.bench.systems import STEADY, UNSHAPED, System
 from lab.errors import LabError
 
 SECONDS = 2.0
 DIRECTIONS = {"download": ("download",), "upload": ("upload",), "both": ("download", "upload")}
 LINKS = {"1000mbit": 1000.0, "2500mbit": 2500.0, "unshaped": None}
-SYSTEMS = (NATIVE, FTTCP, HAPROXY, FLOOR)
+SHORT = ("download.1000mbit", "download.unshaped", "upload.unshaped")
 IPERF_PORT = 5201
 IPERF = Setup(serve=(f"{IPERF_PORT}/tcp=iperf3 --server --port {IPERF_PORT}",), probes=False)
 IPERF_OPTIONS: dict[str, list[str]] = {"download": ["--reverse"], "upload": [], "both": ["--bidir"]}
@@ -58,11 +57,11 @@ def _cases(tool: str, setup: Setup, measure: Callable[..., None], needs: tuple[s
         Case(
             f"throughput.{tool}.{direction}.{link}",
             setup,
-            SYSTEMS,
+            STEADY if mbit else UNSHAPED,
             partial(measure, direction=direction),
             "Mbit/s",
             seconds=SECONDS + 1,
-            short=tool == "sendfile" and direction != "both" and link != "2500mbit",
+            short=tool == "sendfile" and f"{direction}.{link}" in SHORT,
             mbit=mbit,
             needs=needs,
         )

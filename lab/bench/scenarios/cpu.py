@@ -7,10 +7,9 @@ import resource
 from functools import partial
 from pathlib import Path
 
-from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import FLOOR, HAPROXY, System
+from lab.bench.systems import HAPROXY, STEADY, System
 from lab.hosts import Host
 from lab.network import CLIENT, NODES, PROXY
 
@@ -104,7 +103,6 @@ def per_packet(stage: Stage, system: System, record: Record) -> None:
     record.add("s/Mecho", used[MACHINE] / (report["trips"] / 1e6), MACHINE)
 
 
-SYSTEMS = (NATIVE, FTTCP, HAPROXY, FLOOR)
 SCENARIO = Scenario(
     "cpu",
     "Processor time: per GB of an unshaped transfer, per million packets of 64-byte echoes",
@@ -114,7 +112,7 @@ SCENARIO = Scenario(
                 Case(
                     f"cpu.{mode}",
                     Setup(),
-                    SYSTEMS,
+                    STEADY,
                     partial(per_gigabyte, mode=mode),
                     "s/GB",
                     seconds=SECONDS + 0.5,
@@ -122,7 +120,7 @@ SCENARIO = Scenario(
                 )
                 for mode in ("download", "upload")
             ),
-            Case("cpu.echo", Setup(), SYSTEMS, per_packet, "s/Mpacket", seconds=SECONDS + 0.5, short=True),
+            Case("cpu.echo", Setup(), STEADY, per_packet, "s/Mpacket", seconds=SECONDS + 0.5, short=True),
         ),
     ),
 )

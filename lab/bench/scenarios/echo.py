@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import FLOOR, HAPROXY, System
+from lab.bench.systems import UNSHAPED, System
 
 SECONDS = 1.5
 SIZES = {"64B": 64, "16KiB": 16384}
@@ -32,7 +31,7 @@ SCENARIO = Scenario(
             Case(
                 f"echo.{name}",
                 Setup(),
-                (NATIVE, FTTCP, HAPROXY, FLOOR),
+                UNSHAPED,
                 partial(echo, size=size),
                 "us",
                 seconds=SECONDS + 0.3,

@@ -7,10 +7,9 @@ import os
 import re
 from functools import partial
 
-from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import FLOOR, HAPROXY, System
+from lab.bench.systems import UNSHAPED, System
 from lab.errors import LabError
 from lab.hosts import Host
 
@@ -18,7 +17,6 @@ SECONDS = 2
 CONNECTIONS = 32
 WINDOW = 16
 PAGE_BYTES = 1024
-SYSTEMS = (NATIVE, FTTCP, HAPROXY, FLOOR)
 NGINX_CONFIG = """\
 user root;
 worker_processes 1;
@@ -90,7 +88,7 @@ def _http(name: str, options: tuple[str, ...]) -> Case:
     return Case(
         f"http.{name}",
         NGINX,
-        SYSTEMS,
+        UNSHAPED,
         measure,
         "requests/s",
         seconds=SECONDS + 0.5,
@@ -108,7 +106,7 @@ SCENARIO = Scenario(
             Case(
                 "http.connections",
                 Setup(),
-                SYSTEMS,
+                UNSHAPED,
                 connect,
                 "connections/s",
                 seconds=SECONDS + 0.5,
