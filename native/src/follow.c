@@ -103,7 +103,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		ftt_udp_record(w, r, from, now_ns);
 		return;
 	}
-	c = ftt_table_find(&w->table, &r->key);
+	c = ftt_follow_find(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		backup_record(w, c, r, from, now_ns);
 		return;
@@ -112,8 +112,6 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		w->n.channel_stale++;
 		return;
 	}
-	if (c->role != w->table.role && !ftt_follow_now(w, c, now_ns))
-		return;
 	c->peer_worker = from;
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
 	if (r->type == FTT_REC_COMMIT || r->type == FTT_REC_BLOCK)
@@ -229,6 +227,20 @@ void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
+/* What is to be forgotten anyway makes room first. */
+static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
+{
+	for (enum ftt_age age = 0; age < FTT_AGES && !ftt_flow_emits((uint8_t)w->mode); age++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, FTT_AGES + age);
+
+		if (!c || (half_open && age != FTT_AGE_HALF_OPEN && age != FTT_AGE_REFUSED))
+			continue;
+		ftt_follow_now(w, c, now_ns);
+		return true;
+	}
+	return false;
+}
+
 /*
  * A full table: flows that have ended make room, the oldest ones first. A full table of handshakes: those
  * that have not got on for longer than an honest client needs, which asks again after a second (RFC 6298).
@@ -239,6 +251,8 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN};
 	bool half_open = w->table.half_open >= w->e->cfg.max_half_open;
 
+	if (forget_one(w, half_open, now_ns))
+		return true;
 	for (unsigned i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
 		struct ftt_tcp *c = ftt_table_oldest(&w->table, spare[i]);
 
@@ -253,15 +267,6 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 }
 
 /* --- roles ----------------------------------------------------------------------------------- */
-
-static void forget_all(struct ftt_worker *w)
-{
-	struct ftt_tcp *c;
-
-	while ((c = ftt_table_next(&w->table, NULL)))
-		ftt_tcp_forget(w, c, true);
-	ftt_udp_forget_all(w);
-}
 
 static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
@@ -282,8 +287,13 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	return true;
 }
 
+/* Who emits goes on with the flows that there were; whoever else has a new role begins anew. */
 bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	if (!ftt_flow_emits((uint8_t)w->mode)) {
+		ftt_tcp_forget(w, c, true);
+		return false;
+	}
 	c->role = w->table.role;
 	ftt_table_to_back(&w->table, c);
 	if (w->takes_over)
@@ -292,7 +302,17 @@ bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	return true;
 }
 
-bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_table_find(&w->table, key);
+
+	if (!c || c->role == w->table.role || ftt_follow_now(w, c, now_ns))
+		return c;
+	ftt_emit_flush(&w->emit); /* our stack has to lose it before it is given what may begin a new one */
+	return NULL;
+}
+
+static bool tcp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
 {
 	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
 		struct ftt_tcp *c;
@@ -307,6 +327,13 @@ bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
 	return true;
 }
 
+bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	bool udp = ftt_udp_rest(w, most, now_ns);
+
+	return tcp_rest(w, most, now_ns) && udp;
+}
+
 /* What waits in the kernel goes at once, with the flows that it belongs to. */
 static void go_solo(struct ftt_worker *w, uint64_t now_ns)
 {
@@ -317,23 +344,31 @@ static void go_solo(struct ftt_worker *w, uint64_t now_ns)
 	ftt_udp_go_solo(w, now_ns);
 }
 
+static void new_role(struct ftt_worker *w)
+{
+	ftt_table_new_role(&w->table);
+	ftt_udp_new_role(&w->udp);
+}
+
 void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns)
 {
 	uint32_t old = w->mode;
-	bool same = session == w->session;
+	bool same = session == w->session, emits = ftt_flow_emits((uint8_t)mode);
 
-	ftt_follow_rest(w, UINT32_MAX, now_ns); /* of the role before */
+	if (emits) /* of the role before; what is to be forgotten never meets one that emits */
+		ftt_follow_rest(w, UINT32_MAX, now_ns);
 	w->mode = mode;
 	w->session = session;
 	w->role_flows = 0;
-	w->takes_over = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
+	w->takes_over = old == FTT_MODE_BACKUP && emits;
 	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
-		forget_all(w);
+		new_role(w);
+		while (w->dirty) /* what a COMMIT would tell is nothing to the next partner */
+			ftt_follow_now(w, w->dirty, now_ns);
 	} else if (w->takes_over) {
-		ftt_table_new_role(&w->table);
-		w->role_flows = ftt_udp_take_over(w, now_ns);
+		new_role(w);
 	} else if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same)) {
-		ftt_table_new_role(&w->table);
+		new_role(w);
 		go_solo(w, now_ns);
 	}
 }

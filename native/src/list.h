@@ -37,4 +37,16 @@ static inline void ftt_list_add(struct ftt_list *at, struct ftt_list *behind)
 	behind->next = at;
 }
 
+/* All that is in `from` goes to the front of `to`. */
+static inline void ftt_list_move(struct ftt_list *from, struct ftt_list *to)
+{
+	if (ftt_list_empty(from))
+		return;
+	from->prev->next = to->next;
+	to->next->prev = from->prev;
+	to->next = from->next;
+	to->next->prev = to;
+	ftt_list_init(from);
+}
+
 #endif

@@ -52,15 +52,8 @@ struct ftt_tcp *ftt_table_next(const struct ftt_table *t, const struct ftt_tcp *
 void ftt_table_new_role(struct ftt_table *t)
 {
 	t->role++;
-	for (unsigned age = 0; age < FTT_AGES; age++) {
-		struct ftt_list *from = &t->list[age], *to = &t->list[FTT_AGES + age];
-
-		if (ftt_list_empty(from))
-			continue;
-		*to = *from; /* which is empty: one role is carried out before the next begins */
-		to->next->prev = to->prev->next = to;
-		ftt_list_init(from);
-	}
+	for (unsigned age = 0; age < FTT_AGES; age++)
+		ftt_list_move(&t->list[age], &t->list[FTT_AGES + age]);
 }
 
 void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age)

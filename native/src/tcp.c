@@ -84,14 +84,12 @@ static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const
 	return p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff;
 }
 
-/* The flow of a packet. A role that is not carried out on it yet is now. */
 static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
 {
-	struct ftt_tcp *c = ftt_table_find(&w->table, key);
+	struct ftt_tcp *c = ftt_follow_find(w, key, now_ns);
 
-	if (!c || (c->role != w->table.role && !ftt_follow_now(w, c, now_ns)))
-		return NULL;
-	ftt_table_touch(&w->table, c, now_ns);
+	if (c)
+		ftt_table_touch(&w->table, c, now_ns);
 	return c;
 }
 

@@ -16,6 +16,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	memset(t, 0, sizeof(*t));
 	ftt_list_init(&t->order);
 	ftt_list_init(&t->due);
+	ftt_list_init(&t->rest);
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
 	while (t->on && size < cfg->max_flows && size < 1u << 20)
@@ -56,11 +57,14 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	struct ftt_udp_table *t = &w->udp;
 	struct ftt_udp_session *u, **b = bucket(t, k);
 
+	if (t->n >= w->e->cfg.max_flows && !ftt_flow_emits((uint8_t)w->mode))
+		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
 	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
 		w->n.flows_refused++;
 		return NULL;
 	}
 	u->key = *k;
+	u->role = t->role;
 	u->start = start;
 	u->created_ns = u->last_ns = now_ns;
 	u->replies_tail = &u->replies;
@@ -78,22 +82,9 @@ struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct
 {
 	const struct ftt_list *at = u ? u->order.next : t->order.next;
 
-	return at == &t->order ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
-}
-
-/* A session of which something was heard: it may have to wait for something now. */
-static struct ftt_udp_session *touch(struct ftt_udp_table *t, struct ftt_udp_session *u, uint64_t now_ns)
-{
-	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
-
-	if (u && ftt_list_empty(&u->due))
-		ftt_list_add(&u->due, &t->due);
-	if (u && u->recent != recent) {
-		u->recent = recent;
-		ftt_list_remove(&u->order);
-		ftt_list_add(&u->order, &t->order);
-	}
-	return u;
+	if (at == &t->order)
+		at = t->rest.next;
+	return at == &t->rest ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
 }
 
 void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection)
@@ -169,7 +160,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 		}
 		ftt_udp_free_reply(u);
 	}
-	for (uint32_t i = 0; i < FTT_UDP_WINDOW; i++)
+	for (uint32_t i = 0; u->ring && i < FTT_UDP_WINDOW; i++)
 		ftt_udp_free_event(u, i);
 	free(u->ring);
 	free(u);
@@ -226,6 +217,94 @@ size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport
 	return ip + l4_len;
 }
 
+void ftt_udp_forget_all(struct ftt_worker *w)
+{
+	struct ftt_udp_session *u;
+
+	while ((u = ftt_udp_next(&w->udp, NULL)))
+		ftt_udp_forget(w, u);
+}
+
+/* --- roles ----------------------------------------------------------------------------------- */
+
+static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	if (u->protection != FTT_PROTECTED && u->protection != FTT_DETACHING)
+		return;
+	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
+	u->reason = FTT_WHY_SOLO;
+	for (; u->acked != u->events; u->acked++)
+		ftt_udp_free_event(u, u->acked + 1);
+	ftt_udp_primary_release(w, u, now_ns);
+}
+
+static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
+	u->reason = FTT_WHY_SOLO;
+	w->role_flows++;
+	ftt_udp_backup_take_over(w, u, now_ns);
+}
+
+/* As ftt_follow_now(). */
+static bool carry_out(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	if (!ftt_flow_emits((uint8_t)w->mode)) {
+		ftt_udp_forget(w, u);
+		return false;
+	}
+	u->role = w->udp.role;
+	ftt_list_remove(&u->order);
+	ftt_list_add(&u->order, w->udp.order.prev);
+	(w->takes_over ? take_over : go_solo)(w, u, now_ns);
+	return true;
+}
+
+void ftt_udp_new_role(struct ftt_udp_table *t)
+{
+	t->role++;
+	ftt_list_move(&t->order, &t->rest);
+}
+
+bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	for (; !ftt_list_empty(&w->udp.rest); most--) {
+		if (!most)
+			return false;
+		carry_out(w, FTT_ENTRY(w->udp.rest.next, struct ftt_udp_session, order), now_ns);
+	}
+	return true;
+}
+
+void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_list *at = w->udp.due.next; at != &w->udp.due; at = at->next)
+		carry_out(w, FTT_ENTRY(at, struct ftt_udp_session, due), now_ns);
+}
+
+/* --- packets, records, time ------------------------------------------------------------------ */
+
+/*
+ * The session of which something was heard: it may have to wait for something now. A role that is not
+ * carried out on it yet is now.
+ */
+static struct ftt_udp_session *heard(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_find(&w->udp, key);
+	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+
+	if (!u || (u->role != w->udp.role && !carry_out(w, u, now_ns)))
+		return NULL;
+	if (ftt_list_empty(&u->due))
+		ftt_list_add(&u->due, &w->udp.due);
+	if (u->recent != recent) {
+		u->recent = recent;
+		ftt_list_remove(&u->order);
+		ftt_list_add(&u->order, &w->udp.order);
+	}
+	return u;
+}
+
 static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
 {
 	ftt_key_of(key, k, from_client);
@@ -274,7 +353,7 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	session_key(&key, k, true);
-	u = touch(&w->udp, ftt_udp_find(&w->udp, &key), now_ns);
+	u = heard(w, &key, now_ns);
 	if (!u && !ftt_udp_new_port(w, NULL, 0, k->dport) &&
 	    (u = ftt_udp_add(w, &key, ++w->udp.next_start, now_ns))) {
 		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
@@ -300,7 +379,7 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	bool primary = ftt_flow_emits((uint8_t)w->mode), may = ftt_may_emit(&w->e->shared, now_ns);
 
 	session_key(&key, k, false);
-	u = touch(&w->udp, ftt_udp_find(&w->udp, &key), now_ns);
+	u = heard(w, &key, now_ns);
 	if (u) {
 		u->last_ns = now_ns;
 		u->bytes_out += k->payload_len;
@@ -323,7 +402,7 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	struct ftt_udp_session *u = touch(&w->udp, ftt_udp_find(&w->udp, &r->key), now_ns);
+	struct ftt_udp_session *u = heard(w, &r->key, now_ns);
 
 	if (!w->udp.on || r->key.proto != 17) {
 		w->n.channel_malformed++;
@@ -364,6 +443,8 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		bool waits = false;
 
 		next = at->next;
+		if (u->role != w->udp.role)
+			continue; /* its turn comes with the others */
 		if (w->mode == FTT_MODE_PAIRED)
 			waits = ftt_udp_primary_tick(w, u, now_ns);
 		else if (u->acked != u->events)
@@ -394,37 +475,4 @@ void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 		w->n.flows_expired++;
 		ftt_udp_forget(w, u);
 	}
-}
-
-void ftt_udp_forget_all(struct ftt_worker *w)
-{
-	struct ftt_udp_session *u;
-
-	while ((u = ftt_udp_next(&w->udp, NULL)))
-		ftt_udp_forget(w, u);
-}
-
-void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
-{
-	for (struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u));) {
-		if (u->protection != FTT_PROTECTED && u->protection != FTT_DETACHING)
-			continue;
-		ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-		u->reason = FTT_WHY_SOLO;
-		for (; u->acked != u->events; u->acked++)
-			ftt_udp_free_event(u, u->acked + 1);
-		ftt_udp_primary_release(w, u, now_ns);
-	}
-}
-
-uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns)
-{
-	uint32_t n = 0;
-
-	for (struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u)); n++) {
-		ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-		u->reason = FTT_WHY_SOLO;
-		ftt_udp_backup_take_over(w, u, now_ns);
-	}
-	return n;
 }

@@ -56,9 +56,10 @@ struct ftt_udp_reply {
 struct ftt_udp_session {
 	struct ftt_key key; /* service_port 0 */
 	struct ftt_udp_session *hash_next;
-	struct ftt_list order; /* all sessions, the most recently active one first */
+	struct ftt_list order; /* the most recently active one first */
 	struct ftt_list due;   /* those to be looked at by the next tick; else alone */
 	uint32_t recent;       /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
+	uint32_t role;         /* of the worker that was last carried out on it */
 	uint32_t start;        /* names this session among those of the same client port */
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
@@ -93,6 +94,8 @@ struct ftt_udp_table {
 	struct ftt_udp_session **bucket;
 	uint32_t mask, seed;
 	struct ftt_list order, due; /* heads */
+	struct ftt_list rest;       /* ... of those on which the last role is not carried out yet */
+	uint32_t role;
 	uint32_t n;
 	uint32_t count[FTT_UNPROTECTED + 1]; /* by protection */
 	uint32_t next_start;
@@ -108,14 +111,18 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_forget_all(struct ftt_worker *w);
+/* From here on no session has carried out its role. */
+void ftt_udp_new_role(struct ftt_udp_table *t);
+/* Carries it out on some more; true when it is on all. */
+bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
+/* ... on those for which something waits in the kernel. */
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
-uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns); /* number of sessions */
 
 /* udp.c, for its two halves */
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
-/* The most recently active one of all (NULL), or the one behind u; NULL at the end. */
+/* The first session of all (NULL), or the one behind u; NULL at the end. */
 struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u);
 void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection);
 /* Where event `number` is kept, or is to be; NULL without memory. */

@@ -139,17 +139,31 @@ static void choose_copy(struct ftt_worker *w)
 			   edits || looks ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
 }
 
+/*
+ * What is to be forgotten is, before a role begins that emits; and what our stack said of it up to then is
+ * dropped as ever: none of it may reach a client.
+ */
+static void forget_rest(struct ftt_worker *w)
+{
+	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
+	flush(w);
+	packets(w);
+}
+
 static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
 	uint64_t generation = atomic_load(&sh->generation);
-	uint32_t partner = atomic_load(&sh->partner);
+	uint32_t partner = atomic_load(&sh->partner), mode;
 
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation != w->generation) {
+		mode = atomic_load(&sh->mode);
+		if (w->role_open && !ftt_flow_emits((uint8_t)w->mode) && ftt_flow_emits((uint8_t)mode))
+			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
-		ftt_follow_role(w, atomic_load(&sh->mode), atomic_load(&sh->session), ftt_now_ns());
+		ftt_follow_role(w, mode, atomic_load(&sh->session), ftt_now_ns());
 	}
 	if (!w->role_open)
 		return;
@@ -309,6 +323,10 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->table.bucket) {
 		struct ftt_tcp *c;
 
+		if (!ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
+			ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
+			flush(w);
+		}
 		while ((c = ftt_table_next(&w->table, NULL)))
 			ftt_tcp_forget(w, c, false);
 		ftt_udp_forget_all(w);

@@ -15,6 +15,11 @@ void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack,
 	abort(); /* every packet is whole here */
 }
 
+void ftt_emit_flush(struct ftt_emit *m)
+{
+	m->n = 0;
+}
+
 void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 {
 	uint8_t bytes[FTT_BARE_MAX];
@@ -24,4 +29,5 @@ void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 		ftt_emit_now(m, bytes, len, true);
 	else
 		ftt_emit_small(m, bytes, len);
+	m->n++; /* how many there are since the last flush is all that is kept */
 }

@@ -105,22 +105,23 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 	abort();
 }
 
-void ftt_udp_forget_all(struct ftt_worker *w)
+void ftt_udp_new_role(struct ftt_udp_table *t)
+{
+	(void)t;
+}
+
+bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
 {
 	(void)w;
+	(void)most;
+	(void)now_ns;
+	return true;
 }
 
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
 {
 	(void)w;
 	(void)now_ns;
-}
-
-uint32_t ftt_udp_take_over(struct ftt_worker *w, uint64_t now_ns)
-{
-	(void)w;
-	(void)now_ns;
-	return 0;
 }
 
 /* --- steps ------------------------------------------------------------------------------------------- */

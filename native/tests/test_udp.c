@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UDP sessions of two workers: letting go of one, replies that wait for time or a lease, and checksums. */
+/* UDP sessions of two workers: letting go of one, replies that wait for time or a lease, changes of role, and checksums. */
 #define _GNU_SOURCE
 #include <string.h>
 #include "udp_rig.h"
@@ -159,6 +159,138 @@ static void test_the_backup_waits_for_its_server_but_not_for_ever(void)
 	end_pair();
 }
 
+/* --- roles ---------------------------------------------------------------------------------------------- */
+
+enum { CLIENTS = 4 };
+
+/* Sessions of clients 1 to 4, whose last answer the primary has not reported as sent. */
+static void talk(void)
+{
+	begin_pair();
+	for (uint16_t client = 1; client <= CLIENTS; client++) {
+		ask_as(&p, client, MS);
+		hear(&p, &b, FTT_REC_EVENT, MS);
+		answer_to(&b, client, MS);
+	}
+	ftt_udp_tick(&b.worker, 2 * MS); /* nothing is due any more */
+	CHECK_EQ(b.n_emitted, CLIENTS);
+	b.n_emitted = b.n_dropped = 0;
+}
+
+static uint16_t client_of(const struct packet *k)
+{
+	return get_be16(k->bytes + k->l4 + 2);
+}
+
+/* While a takeover is under way, a datagram's session is taken over at once; the others' time comes. */
+static void test_takeover_in_steps(void)
+{
+	struct ftt_worker *w = &b.worker;
+	unsigned seen = 0;
+
+	talk();
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(!ftt_udp_rest(w, 1, 3 * MS)); /* the one that was active last */
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK_EQ(client_of(&b.emitted[0]), 4);
+	answer_to(&b, 2, 3 * MS);
+	CHECK_EQ(b.n_emitted, 2); /* what was kept leaves before what is new */
+	CHECK_EQ(client_of(&b.emitted[1]), 2);
+	CHECK_EQ(b.n_passed, 1);
+	ask_as(&b, 5, 3 * MS); /* a new one has nothing to do with it */
+	CHECK_EQ(b.n_emitted, 2);
+	CHECK_EQ(w->udp.count[FTT_PROTECTED], 2);
+	CHECK_EQ(w->udp.count[FTT_UNPROTECTED], 3);
+	for (const struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u));)
+		seen++;
+	CHECK_EQ(seen, CLIENTS + 1); /* all can be seen meanwhile */
+	CHECK(ftt_udp_rest(w, 2, 3 * MS));
+	CHECK_EQ(b.n_emitted, CLIENTS);
+	CHECK_EQ(w->role_flows, CLIENTS);
+	CHECK_EQ(w->udp.count[FTT_UNPROTECTED], CLIENTS + 1);
+	end_pair();
+}
+
+/* A datagram that waits for its turn at the server still waits behind what a client may not have. */
+static void test_time_does_not_move_what_is_not_taken_over(void)
+{
+	begin_pair();
+	ask(&p, MS);
+	answer(&p, MS);
+	ask(&p, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	CHECK_EQ(b.n_emitted, 1); /* the second one waits for an answer to the first */
+	new_role(&b, FTT_MODE_SOLO);
+	ftt_udp_tick(&b.worker, 200 * MS);
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK(ftt_udp_rest(&b.worker, 1, 200 * MS));
+	CHECK_EQ(b.n_emitted, 2);
+	end_pair();
+}
+
+/* Who follows another primary, or none, forgets: a session that is met before its turn is forgotten then. */
+static void test_forgetting_in_steps(void)
+{
+	struct ftt_worker *w = &b.worker;
+	struct ftt_record event = {.type = FTT_REC_EVENT, .number = 1, .total = 3, .data = (const uint8_t *)"ask", .data_len = 3};
+
+	talk();
+	event.key = ftt_udp_next(&w->udp, NULL)->key;
+	event.irs = ftt_udp_next(&w->udp, NULL)->start;
+	event.port = SERVER;
+	new_role(&b, FTT_MODE_BACKUP);
+	answer_to(&b, 3, 3 * MS);
+	CHECK_EQ(w->udp.n, CLIENTS - 1);
+	CHECK_EQ(b.n_dropped, 1);
+	ftt_udp_record(w, &event, 0, 3 * MS); /* even by the same name: it begins anew */
+	CHECK_EQ(w->udp.n, CLIENTS - 1);
+	CHECK_EQ(ftt_udp_next(&w->udp, NULL)->outputs, 0);
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK(!ftt_udp_rest(w, 1, 3 * MS));
+	CHECK(ftt_udp_rest(w, 1, 3 * MS));
+	CHECK_EQ(only(&b)->events, 1);
+	CHECK_EQ(w->udp.count[FTT_PROTECTED], 1);
+	CHECK_EQ(b.n_passed, 0);
+	CHECK(!b.to_client[0]);
+	end_pair();
+}
+
+static void test_what_is_to_be_forgotten_makes_room(void)
+{
+	talk();
+	b.engine.cfg.max_flows = CLIENTS;
+	new_role(&b, FTT_MODE_BACKUP);
+	ask_as(&p, 5, 3 * MS);
+	hear(&p, &b, FTT_REC_EVENT, 3 * MS);
+	CHECK_EQ(b.worker.udp.n, CLIENTS);
+	CHECK_EQ(b.worker.n.flows_refused, 0);
+	CHECK(ftt_udp_rest(&b.worker, CLIENTS, 3 * MS));
+	CHECK_EQ(only(&b)->events, 1);
+	end_pair();
+}
+
+/* A primary without a backup lets go what it held, at once; the rest can wait. A role without any drops it. */
+static void test_held_replies_at_a_change_of_role(uint32_t mode)
+{
+	begin_pair();
+	ask_as(&p, 1, MS);
+	ftt_udp_tick(&p.worker, 2 * MS);
+	ask_as(&p, 2, MS);
+	answer_to(&p, 2, MS);
+	CHECK_EQ(p.worker.held_now, 1);
+	p.n_passed = 0;
+	new_role(&p, mode);
+	if (mode == FTT_MODE_SOLO)
+		ftt_udp_go_solo(&p.worker, 3 * MS);
+	CHECK_EQ(p.n_passed, mode == FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&p.worker, 2, 3 * MS));
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_dropped, mode == FTT_MODE_IDLE);
+	CHECK_EQ(p.worker.udp.n, mode == FTT_MODE_SOLO ? 2 : 0);
+	CHECK_EQ(p.worker.udp.count[FTT_PROTECTED], 0);
+	end_pair();
+}
+
 /* --- checksums (RFC 768; RFC 8200 8.1: in IPv6 there is always one) ---------------------------------------- */
 
 /* A payload of two bytes that makes the checksum of this datagram come out as 0, which is sent as 0xffff. */
@@ -188,8 +320,9 @@ static void test_a_built_datagram_never_says_that_it_has_no_checksum(int family)
 	CHECK_EQ(b.n_emitted, 1);
 	zero_sum(family, false, SERVER, payload);
 	give(&b, datagram(family, false, SERVER, payload, 2), false, true, MS);
-	role(&b, FTT_MODE_SOLO);
-	CHECK_EQ(ftt_udp_take_over(&b.worker, 2 * MS), 1);
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, 1, 2 * MS));
+	CHECK_EQ(b.worker.role_flows, 1);
 	CHECK_EQ(b.n_emitted, 2);
 	CHECK(!b.to_client[0] && b.to_client[1]);
 	for (uint32_t i = 0; i < 2; i++) {
@@ -211,8 +344,8 @@ static void take_over_with_ports(int family)
 	give(&b, datagram(family, false, 6000, "from", 4), false, true, MS);
 	hear(&b, &p, FTT_REC_EVENT_ACK, MS);
 	hear(&p, &b, FTT_REC_SENT, MS); /* the client has the first answer */
-	role(&b, FTT_MODE_SOLO);
-	ftt_udp_take_over(&b.worker, 2 * MS);
+	new_role(&b, FTT_MODE_SOLO);
+	ftt_udp_rest(&b.worker, 1, 2 * MS);
 	b.n_passed = 0;
 }
 
@@ -281,6 +414,12 @@ int main(void)
 	test_a_backup_may_refuse();
 	test_a_held_reply_goes_when_the_lease_is_back();
 	test_the_backup_waits_for_its_server_but_not_for_ever();
+	test_takeover_in_steps();
+	test_time_does_not_move_what_is_not_taken_over();
+	test_forgetting_in_steps();
+	test_what_is_to_be_forgotten_makes_room();
+	test_held_replies_at_a_change_of_role(FTT_MODE_SOLO);
+	test_held_replies_at_a_change_of_role(FTT_MODE_IDLE);
 	for (int family = 4; family <= 6; family += 2) {
 		test_a_built_datagram_never_says_that_it_has_no_checksum(family);
 		test_an_edited_port_leaves_a_right_checksum(family, true);

@@ -76,6 +76,13 @@ void role(struct node *n, uint32_t mode)
 	lease(n, mode != FTT_MODE_BACKUP);
 }
 
+void new_role(struct node *n, uint32_t mode)
+{
+	n->worker.takes_over = n->worker.mode == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
+	role(n, mode);
+	ftt_udp_new_role(&n->worker.udp);
+}
+
 static void begin(struct node *n, uint32_t mode)
 {
 	struct ftt_config *cfg = &n->engine.cfg;
@@ -177,14 +184,32 @@ void give(struct node *n, struct packet k, bool from_client, bool csum_ready, ui
 		ftt_udp_from_server(&n->worker, &q, &pkt, now_ns);
 }
 
+void ask_as(struct node *n, uint16_t client, uint64_t now_ns)
+{
+	struct packet k = datagram(4, true, SERVER, "ask", 3);
+
+	csum_replace16(k.bytes + k.l4 + 6, CLIENT_PORT, client);
+	put_be16(k.bytes + k.l4, client);
+	give(n, k, true, true, now_ns);
+}
+
+void answer_to(struct node *n, uint16_t client, uint64_t now_ns)
+{
+	struct packet k = datagram(4, false, SERVER, "answer", 6);
+
+	csum_replace16(k.bytes + k.l4 + 6, CLIENT_PORT, client);
+	put_be16(k.bytes + k.l4 + 2, client);
+	give(n, k, false, true, now_ns);
+}
+
 void ask(struct node *n, uint64_t now_ns)
 {
-	give(n, datagram(4, true, SERVER, "ask", 3), true, true, now_ns);
+	ask_as(n, CLIENT_PORT, now_ns);
 }
 
 void answer(struct node *n, uint64_t now_ns)
 {
-	give(n, datagram(4, false, SERVER, "answer", 6), false, true, now_ns);
+	answer_to(n, CLIENT_PORT, now_ns);
 }
 
 struct ftt_udp_session *only(struct node *n)

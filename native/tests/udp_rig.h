@@ -27,6 +27,8 @@ void begin_pair(void);
 void end_pair(void);
 void lease(struct node *n, bool on);
 void role(struct node *n, uint32_t mode);
+/* As ftt_follow_role() does it: another role than before, which is carried out on no session yet. */
+void new_role(struct node *n, uint32_t mode);
 /* Hands over what `from` has said; returns how many records of that type were among it. */
 int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns);
 /* What is lost on the way. */
@@ -35,6 +37,9 @@ struct packet datagram(int family, bool from_client, uint16_t server_port, const
 void give(struct node *n, struct packet k, bool from_client, bool csum_ready, uint64_t now_ns);
 void ask(struct node *n, uint64_t now_ns);    /* the client sends "ask" */
 void answer(struct node *n, uint64_t now_ns); /* its server sends "answer" */
+/* As ask() and answer(), with another client. */
+void ask_as(struct node *n, uint16_t client, uint64_t now_ns);
+void answer_to(struct node *n, uint16_t client, uint64_t now_ns);
 /* The one session that there is. */
 struct ftt_udp_session *only(struct node *n);
 
