@@ -154,16 +154,18 @@ static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
 	uint64_t generation = atomic_load(&sh->generation);
-	uint32_t partner = atomic_load(&sh->partner), mode;
+	uint32_t partner = atomic_load(&sh->partner);
 
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation != w->generation) {
-		mode = atomic_load(&sh->mode);
+		uint32_t mode = atomic_load(&sh->mode);
+		uint64_t session = atomic_load(&sh->session);
+
 		if (w->role_open && !ftt_flow_emits((uint8_t)w->mode) && ftt_flow_emits((uint8_t)mode))
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
-		ftt_follow_role(w, mode, atomic_load(&sh->session), ftt_now_ns());
+		ftt_follow_role(w, mode, session, ftt_now_ns());
 	}
 	if (!w->role_open)
 		return;
