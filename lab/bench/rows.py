@@ -65,17 +65,9 @@ class Samples:
         """Return all notes."""
         return [text for texts in self._notes.values() for text in texts]
 
-    def take(self, other: Samples) -> None:
-        """Add the samples and the notes of `other`."""
-        for key, values in other._values.items():
-            for number, value in values.items():
-                if number < 0:
-                    self.append(key, value)
-                else:
-                    self.add(key, number, value)
-        for key, texts in other._notes.items():
-            for text in texts:
-                self.note(key, text)
+    def of_pass(self, number: int) -> dict[Key, float]:
+        """Return the samples of one pass."""
+        return {key: values[number] for key, values in self._values.items() if number in values}
 
     def rows(self) -> list[Row]:
         """Return one row per key: those of one family (the first word) together, and in it those of one

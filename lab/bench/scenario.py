@@ -38,13 +38,15 @@ class Record:
         self.said.append(text)
 
     def aside(self) -> Record:
-        """Return another record of the same measure, of which nothing counts unless it is taken."""
+        """Return another record of the same measure, of which nothing counts by itself."""
         return replace(self, samples=Samples(), said=[])
 
-    def take(self, other: Record) -> None:
-        """Add all that `other` has."""
-        self.samples.take(other.samples)
-        self.said.extend(other.said)
+    def add_mean(self, one: Record, other: Record) -> None:
+        """Add the mean of what two records aside have found."""
+        found, too = (record.samples.of_pass(self.number) for record in (one, other))
+        for key in (key for key in found if key in too):
+            what = key.scenario.removeprefix(self.scenario).removeprefix(".")
+            self.add(key.unit, (found[key] + too[key]) / 2, what)
 
     def _key(self, unit: str, what: str) -> Key:
         return Key(f"{self.scenario}.{what}" if what else self.scenario, self.system, unit)

@@ -239,7 +239,7 @@ class Floor(System):
 
 class TwoFloors(Floor):
     """The floor on both nodes, and the same load on both at the same time, as a pair does everything twice;
-    what the first node's half reaches is recorded."""
+    the mean of what both halves reach is recorded."""
 
     name = TWO_FLOORS
 
@@ -260,12 +260,12 @@ class TwoFloors(Floor):
         with ThreadPoolExecutor(max_workers=1) as pool:
             beside = pool.submit(end_s, self._beside, others)
             apart_s = abs(end_s(self, own) - beside.result())
-        if trouble := others.samples.notes():
-            record.note(case.unit, f"the other half: {'; '.join(trouble)}")
+        if trouble := own.samples.notes() + others.samples.notes():
+            record.note(case.unit, "; ".join(trouble))
         elif apart_s > APART * case.seconds:
             record.note(case.unit, "the two halves were not at the same time")
         else:
-            record.take(own)
+            record.add_mean(own, others)
 
 
 def restore(host: Host, lines: list[str]) -> None:
