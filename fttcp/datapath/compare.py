@@ -20,7 +20,7 @@ def ahead(a: int, b: int) -> bool:
 class Output:
     """The output stream of one flow's server, summed in blocks."""
 
-    __slots__ = ("_ring", "block", "broken", "crc", "next")
+    __slots__ = ("_point", "_ring", "block", "broken", "crc", "next")
 
     def __init__(self) -> None:
         self.next = 0
@@ -29,7 +29,9 @@ class Output:
         self.block = 0
         self.broken = False
         """True if bytes of the present block were not seen."""
-        self._ring: Any = None
+        self._ring: Any = ffi.gc(ffi.new("struct ftt_ring **"), lib.ftt_core_ring_drop)
+        self._point: tuple[int, int] | None = None
+        """The other node's running sum: at which offset, and what."""
 
     def add(self, offset: int, data: bytes, length: int) -> Iterator[tuple[int, int, bool]]:
         """Sum what is new of ``length`` bytes at ``offset``; ``data`` is shorter when they were not all seen.
@@ -66,29 +68,23 @@ class Output:
 
     # ---- the primary: both nodes' sums meet
 
-    def _sums(self) -> Any:
-        if self._ring is None:
-            self._ring = ffi.new("struct ftt_ring *")
-        return self._ring
-
     def meet(self, block: int, crc: int, origin: int, counters: Counter[str]) -> bool:
         """Note one node's sum of a block; True if it differs from the other's."""
         lost = ffi.new("uint64_t *")
-        got = lib.ftt_core_ring_put(self._sums(), block, crc, origin, lost)
+        got = lib.ftt_core_ring_put(self._ring, block, crc, origin, lost)
         counters["uncompared_blocks"] += lost[0]
         counters["compared_blocks"] += got != lib.FTT_LATER
         return bool(got == lib.FTT_DIFFERENT)
 
     def set_point(self, point: int, crc: int) -> None:
         """Note the other node's running sum at its present offset."""
-        ring = self._sums()
-        ring.point, ring.point_crc, ring.point_set = point, crc, True
+        self._point = (point, crc)
 
     def meet_point(self, counters: Counter[str]) -> bool:
         """True if the other's running sum is for where this stream now stands, and differs."""
-        ring = self._ring
-        if ring is None or not ring.point_set or self.broken or self.next != ring.point:
+        if self._point is None or self.broken or self.next != self._point[0]:
             return False
-        ring.point_set = False
+        crc = self._point[1]
+        self._point = None
         counters["compared_blocks"] += 1
-        return bool(self.crc != ring.point_crc)
+        return self.crc != crc

@@ -26,13 +26,8 @@ static void drop_empty(struct ftt_tcp *c)
 
 static void put_block(struct ftt_worker *w, struct ftt_tcp *c, uint32_t block, uint32_t crc, uint8_t from)
 {
-	enum ftt_compared got;
+	enum ftt_compared got = ftt_ring_put(&c->ring, block, crc, from, &w->n.uncompared_blocks);
 
-	if (!c->ring && !(c->ring = calloc(1, sizeof(*c->ring)))) {
-		w->n.uncompared_blocks++;
-		return;
-	}
-	got = ftt_ring_put(c->ring, block, crc, from, &w->n.uncompared_blocks);
 	w->n.compared_blocks += got != FTT_LATER;
 	drop_empty(c);
 	if (got == FTT_DIFFERENT)
@@ -141,7 +136,7 @@ void ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 			compare_point(w, c, r->point_crc);
 		return;
 	}
-	if (!c->ring && !(c->ring = calloc(1, sizeof(*c->ring))))
+	if (!c->ring && !(c->ring = ftt_ring_new(FTT_RING)))
 		return;
 	c->ring->point = r->point;
 	c->ring->point_crc = r->point_crc;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* core_api.c - the inline core as functions; see core_api.h. */
+#include <stdlib.h>
 #include "fttcp/core_api.h"
 #include "engine.h"
 
@@ -217,9 +218,15 @@ bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter)
 	return ftt_replay_accept(w, counter);
 }
 
-uint32_t ftt_core_ring_put(struct ftt_ring *r, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost)
+uint32_t ftt_core_ring_put(struct ftt_ring **ring, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost)
 {
-	return ftt_ring_put(r, block, crc, from, lost);
+	return ftt_ring_put(ring, block, crc, from, lost);
+}
+
+void ftt_core_ring_drop(struct ftt_ring **ring)
+{
+	free(*ring);
+	*ring = NULL;
 }
 
 /* --- beside an engine without workers ----------------------------------------------------------------- */

@@ -5,6 +5,10 @@
  * The instruction takes 8 bytes in each cycle, but its result comes three cycles later. So long runs are
  * summed in three lanes side by side, which are joined by a carry-less multiplication each (V. Gopal et al.,
  * "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel, 2011).
+ *
+ * Where carry-less multiplication comes in vectors of 512 bits, long runs are folded instead: what was read is moved
+ * on over what comes next and added to it (V. Gopal et al., "Fast CRC Computation for Generic Polynomials Using
+ * PCLMULQDQ Instruction", Intel, 2009). The instruction sums the one vector that remains.
  */
 #include <string.h>
 #include "fttcp/digest.h"
@@ -62,11 +66,47 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t by_lanes(uint32_t crc, 
 		a = _mm_crc32_u8((uint32_t)a, *p++);
 	return (uint32_t)a;
 }
+
+#define WIDE "sse4.2,pclmul,avx512f,vpclmulqdq"
+#define VECTOR 64u
+#define STRIDE (4 * VECTOR)
+
+/* Moves `v` on by the distance that `over` stands for, and adds what lies there. */
+__attribute__((target(WIDE))) static inline __m512i fold(__m512i v, __m512i over, __m512i there)
+{
+	__m512i low = _mm512_clmulepi64_epi128(v, over, 0x00), high = _mm512_clmulepi64_epi128(v, over, 0x11);
+
+	return _mm512_ternarylogic_epi64(low, high, there, 0x96); /* the exclusive or of all three */
+}
+
+__attribute__((target(WIDE))) static uint32_t by_vectors(uint32_t crc, const uint8_t *p, size_t n)
+{
+	/* x^(d + 31) and x^(d - 33) modulo the polynomial, bits reversed, for a distance of d bits */
+	const __m512i over_stride = _mm512_broadcast_i32x4(_mm_set_epi64x(0xb9e02b86, 0xdcb17aa4));
+	const __m512i over_vector = _mm512_broadcast_i32x4(_mm_set_epi64x(0x9e4addf8, 0x740eef02));
+	__m512i sum[4];
+	uint8_t rest[VECTOR];
+
+	if (n < STRIDE)
+		return by_lanes(crc, p, n);
+	for (int i = 0; i < 4; i++)
+		sum[i] = _mm512_loadu_si512(p + i * VECTOR);
+	sum[0] = _mm512_xor_si512(sum[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+	for (p += STRIDE, n -= STRIDE; n >= STRIDE; p += STRIDE, n -= STRIDE)
+		for (int i = 0; i < 4; i++)
+			sum[i] = fold(sum[i], over_stride, _mm512_loadu_si512(p + i * VECTOR));
+	for (int i = 1; i < 4; i++)
+		sum[i] = fold(sum[i - 1], over_vector, sum[i]);
+	_mm512_storeu_si512(rest, sum[3]);
+	return by_lanes(by_lanes(0, rest, VECTOR), p, n);
+}
 #endif
 
 uint32_t ftt_crc32c(uint32_t crc, const uint8_t *p, size_t n)
 {
 #if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq"))
+		return ~by_vectors(~crc, p, n);
 	if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul"))
 		return ~by_lanes(~crc, p, n);
 #endif

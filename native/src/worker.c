@@ -22,7 +22,7 @@
 #define IDLE_TICK_NS 100000000ull
 #define SWEEP_NS 100000000ull
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
-#define ROUNDS 64                 /* receive calls per wake-up, so that records and time get their turn */
+#define ROUNDS 8                  /* receive calls per wake-up, so that records and time get their turn */
 
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
 {

@@ -160,11 +160,7 @@ struct ftt_record {
 	...;
 };
 
-struct ftt_ring {
-	uint32_t point, point_crc;
-	bool point_set;
-	...;
-};
+struct ftt_ring;
 
 struct ftt_retained {
 	uint32_t seq, n, next, window;
@@ -239,7 +235,8 @@ size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_
 size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r);
 size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r);
 bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
-uint32_t ftt_core_ring_put(struct ftt_ring *r, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost);
+uint32_t ftt_core_ring_put(struct ftt_ring **ring, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost);
+void ftt_core_ring_drop(struct ftt_ring **ring);
 
 /* --- a data plane beside an engine that has no workers of its own (ftt_config.workers == 0) -------- */
 
