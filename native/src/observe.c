@@ -154,13 +154,14 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 
 int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
 {
-	uint64_t now_ns = ftt_now_ns();
 	int n = 0;
 
 	for (int k = 0; k < e->cfg.workers; k++) {
 		struct ftt_worker *w = e->worker[k];
+		uint64_t now_ns;
 
 		pthread_mutex_lock(&w->lock);
+		now_ns = ftt_now_ns(); /* no packet that it knows of is later */
 		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
 			tcp_info(c, now_ns, &out[n++]);
 		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
