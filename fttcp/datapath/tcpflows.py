@@ -171,7 +171,7 @@ class TcpFlows(FlowActions):
         """Drop what the client has; after a takeover send more."""
         kept = flow.retained
         gone = kept.ack(flow.state.client_acked)
-        if gone and seg:
+        if seg:
             more = lib.ftt_core_retained_more(kept.state, flow.state, seg, gone, now_ns)
             self._send_retained(flow, more, now_ns)
 
@@ -185,7 +185,7 @@ class TcpFlows(FlowActions):
 
     def retain_tick(self, flow: Flow, now_ns: int) -> None:
         """Time passed: send again to a client that has fallen silent."""
-        more = lib.ftt_core_retained_tick(flow.retained.state, now_ns)
+        more = lib.ftt_core_retained_tick(flow.retained.state, flow.state, now_ns)
         self._send_retained(flow, more, now_ns)
 
     def _send_retained(self, flow: Flow, count: int, now_ns: int) -> None:

@@ -173,9 +173,9 @@ uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f
 	return ftt_retained_more(r, f, s, gone, now_ns);
 }
 
-uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns)
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
-	return ftt_retained_tick(r, now_ns);
+	return ftt_retained_tick(r, f, now_ns);
 }
 
 void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)

@@ -126,7 +126,7 @@ void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	struct ftt_retained *r = &c->retained;
 	uint32_t gone = ftt_retained_ack(r, c->flow.client_acked);
 
-	if (gone && s)
+	if (s)
 		send_retained(w, c, ftt_retained_more(r, &c->flow, s, gone, now_ns), now_ns);
 	if (gone && !r->n)
 		empty(w, c);
@@ -141,5 +141,5 @@ void ftt_retain_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns
 
 void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	send_retained(w, c, ftt_retained_tick(&c->retained, now_ns), now_ns);
+	send_retained(w, c, ftt_retained_tick(&c->retained, &c->flow, now_ns), now_ns);
 }

@@ -86,7 +86,7 @@ static void test_fields(int family)
 	CHECK_EQ(s.len, sizeof(payload));
 	CHECK_EQ(s.tsval, 0x80000001);
 	CHECK_EQ(s.tsecr, 0xffffffff);
-	CHECK_EQ(s.options, FTT_OPT_TS | FTT_OPT_SACK);
+	CHECK_EQ(s.options, FTT_OPT_TS | FTT_OPT_SACK | FTT_OPT_DSACK);
 	CHECK_EQ(ftt_seg_end(&s), sizeof(payload) - 16); /* beyond the wrap */
 	CHECK_EQ(ftt_l4_sum(p.bytes, &k), 0xffff);
 	p.bytes[p.len - 1] ^= 1;
@@ -270,7 +270,7 @@ static void test_sack_and_timestamps_of_wrong_length(void)
 
 		memset(o + sack_lengths[i], 1, sizeof(o) - sack_lengths[i]);
 		CHECK_EQ(with_options(o, 40, TCP_ACK, &k, &s), FTT_PARSED_TCP);
-		CHECK_EQ(s.options, whole ? FTT_OPT_SACK : 0);
+		CHECK_EQ(s.options & FTT_OPT_SACK, whole ? FTT_OPT_SACK : 0);
 		CHECK_EQ(k.sack_blocks, whole ? (sack_lengths[i] - 2) / 8 : 0);
 	}
 	for (uint8_t n = 2; n <= 12; n++) {
@@ -282,6 +282,31 @@ static void test_sack_and_timestamps_of_wrong_length(void)
 		CHECK_EQ(with_options(o, 12, TCP_ACK, &k, &s), FTT_PARSED_TCP);
 		CHECK_EQ(s.options, n == 10 ? FTT_OPT_TS : 0);
 		CHECK_EQ(k.ts_at, n == 10 ? 42 : 0);
+	}
+}
+
+static void test_what_came_twice(void)
+{
+	static const struct { uint32_t left, right; bool twice; } block[] = {
+		{0x80000000 - 200, 0x80000000 - 100, true}, /* `ack` of with_options() is 0x80000000 */
+		{0x80000000 - 200, 0x80000000, true},
+		{0x80000000 - 200, 0x80000001, false},
+		{0x80000000 + 100, 0x80000000 + 200, false},
+	};
+
+	for (size_t i = 0; i < sizeof(block) / sizeof(block[0]); i++) {
+		uint8_t o[20] = {5, 18};
+		struct ftt_pkt k;
+		struct ftt_seg s;
+
+		put_be32(o + 2, block[i].left);
+		put_be32(o + 6, block[i].right);
+		put_be32(o + 10, 0x80000000 - 50); /* only the first block may tell of it */
+		put_be32(o + 14, 0x80000000 - 40);
+		o[18] = o[19] = 1;
+		CHECK_EQ(with_options(o, sizeof(o), TCP_ACK, &k, &s), FTT_PARSED_TCP);
+		CHECK_EQ(!!(s.options & FTT_OPT_DSACK), block[i].twice);
+		CHECK(!block[i].twice || s.dsack == block[i].left);
 	}
 }
 
@@ -374,6 +399,7 @@ int main(void)
 	test_impossible_option_lengths();
 	test_options_of_a_syn();
 	test_sack_and_timestamps_of_wrong_length();
+	test_what_came_twice();
 	test_signed_segments();
 	test_contradicting_lengths();
 	test_udp();

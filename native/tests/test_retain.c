@@ -87,7 +87,7 @@ static void test_nothing_leaves_before_a_takeover(void)
 
 	CHECK_EQ(ftt_retained_add(&r, ISS, ISS, 5000, FTT_RETAIN_MAX), 5000);
 	CHECK_EQ(more(&r, 1000, CLOCK + 9, MS), 0);
-	CHECK_EQ(ftt_retained_tick(&r, 1000 * QUIET), 0);
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 1000 * QUIET), 0);
 }
 
 static void test_slow_start_on_echoes_of_our_own(void)
@@ -115,7 +115,8 @@ static void test_a_queue_that_fills_ends_slow_start(void)
 	CHECK_EQ(r.window, 12 * MSS);
 	CHECK_EQ(more(&r, 2 * MSS, CLOCK + 3, (3 + 2 + FTT_RETAIN_DELAY_MS) * MS), 4 * MSS);
 	r.next += 4 * MSS;
-	CHECK_EQ(more(&r, 2 * MSS, CLOCK + 3, (3 + 2 + FTT_RETAIN_DELAY_MS + 1) * MS), 2 * MSS + 2 * MSS / 14 + 1);
+	CHECK_EQ(more(&r, 2 * MSS, CLOCK + 3, (3 + 2 + FTT_RETAIN_DELAY_MS + 1) * MS), 2 * MSS); /* whole segments */
+	CHECK_EQ(r.window, 14 * MSS + 2 * MSS / 14 + 1);
 }
 
 static void test_old_segments_that_still_come_are_not_copied(void)
@@ -124,17 +125,42 @@ static void test_old_segments_that_still_come_are_not_copied(void)
 
 	CHECK_EQ(more(&r, 30 * MSS, CLOCK, 10 * MS), 0);
 	CHECK_EQ(r.next, ISS + 30 * MSS);
-	CHECK_EQ(ftt_retained_tick(&r, 10 * MS + QUIET - 1), 0); /* they may still come */
-	CHECK_EQ(ftt_retained_tick(&r, 10 * MS + QUIET), 10 * MSS); /* they have ceased */
-	CHECK_EQ(ftt_retained_tick(&r, 10 * MS + 2 * QUIET), 0);
-	CHECK_EQ(ftt_retained_tick(&r, 10 * MS + 3 * QUIET), 10 * MSS); /* and the patience doubles */
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + QUIET - 1), 0); /* they may still come */
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + QUIET), 10 * MSS); /* they have ceased */
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + 2 * QUIET), 0);
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + 3 * QUIET), 10 * MSS); /* and the patience doubles */
+}
+
+/* The client has everything of the old primary: the first of ours that it has twice came behind that. */
+static void test_what_came_twice_ends_the_wait(void)
+{
+	struct ftt_retained r = begun(100 * MSS), other = begun(100 * MSS);
+	struct ftt_seg twice = ack_of(CLOCK);
+
+	CHECK_EQ(more(&r, 30 * MSS, CLOCK, 2 * MS), 0);
+	twice.options |= FTT_OPT_DSACK;
+	twice.dsack = ISS + 30 * MSS; /* we have not sent that */
+	CHECK_EQ(ftt_retained_more(&r, &with_times, &twice, 0, 3 * MS), 0);
+	twice.dsack = ISS - 1;
+	CHECK_EQ(ftt_retained_more(&r, &with_times, &twice, 0, 3 * MS), 0);
+	twice.dsack = ISS;
+	CHECK_EQ(ftt_retained_more(&r, &with_times, &twice, 0, 3 * MS), 10 * MSS);
+	r.next += 10 * MSS;
+	twice.dsack = ISS + MSS;
+	CHECK_EQ(ftt_retained_more(&r, &with_times, &twice, 0, 3 * MS), 0); /* of the same window */
+	CHECK_EQ(more(&r, 2 * MSS, CLOCK + 1, 4 * MS), 4 * MSS);
+
+	twice.dsack = ISS; /* and if it is this that acknowledges, the window grows by half */
+	CHECK_EQ(ftt_retained_ack(&other, ISS + 30 * MSS), 30 * MSS);
+	CHECK_EQ(ftt_retained_more(&other, &with_times, &twice, 30 * MSS, 3 * MS), 25 * MSS);
+	CHECK_EQ(other.next, ISS + 30 * MSS);
 }
 
 static void test_what_is_under_way_is_left_to_the_stacks_timer(void)
 {
 	struct ftt_retained r = begun(100 * MSS);
 
-	CHECK_EQ(ftt_retained_tick(&r, 1000 * QUIET), 0);
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 1000 * QUIET), 0);
 }
 
 static void test_the_stack_is_shown_the_same_window(void)
@@ -188,6 +214,7 @@ int main(void)
 	test_what_the_client_has_is_not_kept();
 	test_slow_start_on_echoes_of_our_own();
 	test_old_segments_that_still_come_are_not_copied();
+	test_what_came_twice_ends_the_wait();
 	test_what_is_under_way_is_left_to_the_stacks_timer();
 	test_the_stack_is_shown_the_same_window();
 	test_the_stacks_own_repair_ends_it();

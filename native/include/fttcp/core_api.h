@@ -32,7 +32,7 @@ enum ftt_compared { FTT_SAME = ..., FTT_DIFFERENT = ..., FTT_LATER = ... };
 enum {
 	TCP_FIN = ..., TCP_SYN = ..., TCP_RST = ..., TCP_PSH = ..., TCP_ACK = ..., TCP_URG = ...
 };
-enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ... };
+enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ..., FTT_OPT_DSACK = ... };
 enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
@@ -83,6 +83,7 @@ struct ftt_seg {
 	uint32_t seq, ack;
 	uint32_t len;
 	uint32_t tsval, tsecr;
+	uint32_t dsack;
 	uint16_t wnd;
 	uint16_t mss;
 	uint8_t flags;
@@ -222,7 +223,7 @@ uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
 uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
 uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
 				uint64_t now_ns);
-uint32_t ftt_core_retained_tick(struct ftt_retained *r, uint64_t now_ns);
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
 void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e);
 bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns);
 void ftt_core_retained_stop(struct ftt_retained *r);

@@ -36,7 +36,8 @@ enum { /* TCP option kinds (IANA) */
 
 enum { /* struct ftt_seg.options */
 	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8, FTT_OPT_SIGNED = 16,
-	FTT_OPT_BAD = 32 /* an option with an impossible length: nothing behind it was read */
+	FTT_OPT_BAD = 32, /* an option with an impossible length: nothing behind it was read */
+	FTT_OPT_DSACK = 64
 };
 
 struct ftt_pkt {
@@ -60,6 +61,7 @@ struct ftt_seg {
 	uint32_t len;   /* payload bytes, without SYN and FIN */
 	uint32_t tsval, tsecr;
 	uint32_t sack_left; /* with FTT_OPT_SACK: lowest left edge beyond ack (RFC 2018), ack itself when there is none */
+	uint32_t dsack; /* with FTT_OPT_DSACK: left edge of what came twice (RFC 2883) */
 	uint16_t wnd;   /* the field, unscaled */
 	uint16_t mss;   /* of a SYN, 0 = no option */
 	uint8_t flags;  /* TCP_* */
@@ -188,6 +190,22 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 	}
 }
 
+/* The client has what is beyond ack in pieces; a first block below ack is of what came twice (RFC 2018, RFC 2883). */
+static inline void ftt_parse_sack(const uint8_t *p, const struct ftt_pkt *k, struct ftt_seg *s)
+{
+	s->sack_left = s->ack;
+	for (uint32_t i = 0; i < k->sack_blocks; i++) {
+		uint32_t left = get_be32(p + k->sack_at + 8 * i), right = get_be32(p + k->sack_at + 8 * i + 4);
+
+		if ((int32_t)(left - s->ack) > 0 && (s->sack_left == s->ack || (int32_t)(left - s->sack_left) < 0))
+			s->sack_left = left;
+		if (!i && (int32_t)(right - s->ack) <= 0) {
+			s->options |= FTT_OPT_DSACK;
+			s->dsack = left;
+		}
+	}
+}
+
 static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, struct ftt_pkt *k, struct ftt_seg *s)
 {
 	const uint8_t *t = p + k->l4;
@@ -212,13 +230,7 @@ static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, stru
 	s->wnd = get_be16(t + 14);
 	s->len = k->payload_len;
 	ftt_parse_tcp_options(t, hlen, k, s);
-	s->sack_left = s->ack;
-	for (uint32_t i = 0; i < k->sack_blocks; i++) { /* a block below ack is a D-SACK (RFC 2883) */
-		uint32_t left = get_be32(p + k->sack_at + 8 * i);
-
-		if ((int32_t)(left - s->ack) > 0 && (s->sack_left == s->ack || (int32_t)(left - s->sack_left) < 0))
-			s->sack_left = left;
-	}
+	ftt_parse_sack(p, k, s);
 	return FTT_PARSED_TCP;
 }
 

@@ -13,7 +13,8 @@
  * RFC 9406). The stack, whose own window knows nothing of this path, is shown no more than that of the
  * client's window, until that is what limits. An acknowledgement says what it is for by the time that it echoes
  * (as in RFC 3522): while segments of the old primary still come out of some queue, copies would only
- * fill it, so none are sent; when they have ceased, another window goes.
+ * fill it, so none are sent. They have come to their end when the client says that it has one of ours
+ * twice (RFC 2883), or when nothing more is acknowledged: then another window goes.
  *
  * This is the reckoning only; who calls has the bytes, in a ring or otherwise. Numbers are service
  * space. What is retained has no holes: bytes that come behind one are not, until all before it are
@@ -37,6 +38,7 @@ struct ftt_retained {
 	uint32_t n;     /* bytes */
 	uint32_t next;  /* after a takeover: the first one that was not sent yet */
 	uint32_t window; /* bytes that may be under way, ours or the stack's; 0 before a takeover and when it is over */
+	uint32_t begun; /* the first byte that was sent */
 	uint32_t tsval; /* the clock at the takeover, service space */
 	uint32_t rtt_ms; /* shortest round trip since */
 	uint64_t heard_ns; /* when the client's acknowledgement moved, or we last sent because it did not */
@@ -44,7 +46,7 @@ struct ftt_retained {
 };
 
 /* What an acknowledgement is known to be for. */
-enum ftt_retained_echo { FTT_ECHO_OLD = 0, FTT_ECHO_UNKNOWN = 1, FTT_ECHO_OURS = 2 };
+enum ftt_retained_echo { FTT_ECHO_OLD = 0, FTT_ECHO_UNKNOWN = 1, FTT_ECHO_TWICE = 2, FTT_ECHO_OURS = 3 };
 
 static inline uint32_t ftt_retained_end(const struct ftt_retained *r)
 {
@@ -80,33 +82,39 @@ static inline uint32_t ftt_retained_ack(struct ftt_retained *r, uint32_t acked)
 	return gone;
 }
 
-/* How many bytes from `next` on may leave now. */
-static inline uint32_t ftt_retained_allow(const struct ftt_retained *r)
+/* How many bytes from `next` on may leave now: whole segments, except for the last one (RFC 9293 3.8.6.2.1). */
+static inline uint32_t ftt_retained_allow(const struct ftt_retained *r, const struct ftt_flow *f)
 {
 	uint32_t under_way = r->next - r->seq, room = r->window > under_way ? r->window - under_way : 0;
 	uint32_t left = r->n > under_way ? r->n - under_way : 0;
 
-	return room < left ? room : left;
+	if (room >= left)
+		return left;
+	return f->mss ? room - room % f->mss : 0;
 }
 
 /* A takeover: returns how many bytes are to leave at once. */
 static inline uint32_t ftt_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
 	r->window = FTT_RETAIN_FIRST * f->mss;
-	r->next = r->seq;
+	r->begun = r->next = r->seq;
 	r->tsval = ftt_flow_clock(f, now_ns);
 	r->rtt_ms = UINT32_MAX;
 	r->heard_ns = now_ns;
-	return ftt_retained_allow(r);
+	return ftt_retained_allow(r, f);
 }
 
 /* What `s` is for, which acknowledges. */
 static inline enum ftt_retained_echo ftt_retained_echo(const struct ftt_retained *r, const struct ftt_flow *f,
 						       const struct ftt_seg *s)
 {
-	if (!(s->options & FTT_OPT_TS) || !(f->bits & FTT_F_TS))
-		return FTT_ECHO_UNKNOWN;
-	return seq_geq(s->tsecr, r->tsval) ? FTT_ECHO_OURS : FTT_ECHO_OLD;
+	bool times = s->options & FTT_OPT_TS && f->bits & FTT_F_TS;
+
+	if (times && seq_geq(s->tsecr, r->tsval))
+		return FTT_ECHO_OURS;
+	if (s->options & FTT_OPT_DSACK && seq_geq(s->dsack, r->begun) && seq_lt(s->dsack, r->next))
+		return FTT_ECHO_TWICE; /* it echoes no time: what came twice is not looked at */
+	return times ? FTT_ECHO_OLD : FTT_ECHO_UNKNOWN;
 }
 
 /* By how much the window grows for `gone` bytes that `s` acknowledged of ours. */
@@ -129,7 +137,7 @@ static inline uint32_t ftt_retained_more(struct ftt_retained *r, const struct ft
 	enum ftt_retained_echo echo = ftt_retained_echo(r, f, s);
 	bool ahead = seq_lt(r->next, r->seq); /* of all that we sent */
 
-	if (!r->window || !gone)
+	if (!r->window || (!gone && echo != FTT_ECHO_TWICE))
 		return 0;
 	r->heard_ns = now_ns;
 	if (gone > FTT_RETAIN_BURST)
@@ -138,17 +146,17 @@ static inline uint32_t ftt_retained_more(struct ftt_retained *r, const struct ft
 		r->window += echo == FTT_ECHO_OURS ? ftt_retained_growth(r, f, s, gone, now_ns) : gone / 2;
 	if (ahead)
 		r->next = r->seq;
-	return echo == FTT_ECHO_OURS || (echo == FTT_ECHO_UNKNOWN && !ahead) ? ftt_retained_allow(r) : 0;
+	return echo >= FTT_ECHO_TWICE || (echo == FTT_ECHO_UNKNOWN && !ahead) ? ftt_retained_allow(r, f) : 0;
 }
 
 /* Time passed: returns how many are to leave because the client is silent and nothing of ours is under way. */
-static inline uint32_t ftt_retained_tick(struct ftt_retained *r, uint64_t now_ns)
+static inline uint32_t ftt_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
 	if (!r->window || !r->n || r->next != r->seq || now_ns - r->heard_ns < FTT_RETAIN_QUIET_NS << r->patience)
 		return 0;
 	r->heard_ns = now_ns;
 	r->patience += r->patience < 8;
-	return ftt_retained_allow(r);
+	return ftt_retained_allow(r, f);
 }
 
 /* The window that the stack is shown instead of `wnd`, a field. */
