@@ -1,9 +1,9 @@
 """Listening and connected sockets, asked of the kernel by sock_diag(7).
 
 pyroute2 speaks sock_diag too, at some 50 microseconds for each socket; a server with ten thousand connections
-would cost the daemon half a second of Python several times in a second. Here one with nothing to read costs half a
-microsecond. Structures: inet_diag_req, inet_diag_req_v2 and inet_diag_msg of include/uapi/linux/inet_diag.h, tcp_info
-of tcp.h.
+would cost the daemon half a second of Python several times in a second. Here one with nothing to read costs
+half a microsecond. Structures: inet_diag_req, inet_diag_req_v2 and inet_diag_msg of
+include/uapi/linux/inet_diag.h, tcp_info of tcp.h.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Sockets:
     def _dump_unread(self, states: int) -> Iterator[_Row]:
         """TCP sockets that have something to be read.
 
-        Each dump walks all buckets of the host's connections; the older request has both families in one walk.
+        Each dump walks all buckets of the host's connections; the older request has both families in one.
         """
         self._send(_TCPDIAG_GETSOCK, _DUMP, bytes(52) + struct.pack("=II", states, 0))
         for data, offset, length in self._messages():

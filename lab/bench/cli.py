@@ -210,7 +210,8 @@ def _list(runner: Runner) -> None:
             click.echo(
                 f"{case.name}{label}: {', '.join(systems)}; {seconds:.0f} s a pass{'; short' * case.short}"
             )
-    click.echo(f"{runner.repeat} passes: about {runner.seconds() / 60:.0f} minutes")
+    passes = "1 pass" if runner.repeat == 1 else f"{runner.repeat} passes"
+    click.echo(f"{passes}: about {runner.seconds() / 60:.0f} minutes")
 
 
 def _all_blocks() -> list[Block]:

@@ -422,7 +422,7 @@ def test_the_list_names_cases_systems_and_the_time(monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(cli.bench, ["echo", "--list", "--against", "native", "--repeat", "1"])
     assert done.exit_code == 0
     assert done.output.splitlines()[0].startswith("echo.64B: native, fttcp; ")
-    assert done.output.splitlines()[-1].startswith("1 passes: about ")
+    assert done.output.splitlines()[-1].startswith("1 pass: about ")
 
 
 # ---- what is compared is set up on equal terms
