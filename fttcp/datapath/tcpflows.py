@@ -171,7 +171,7 @@ class TcpFlows(FlowActions):
         """Drop what the client has; after a takeover send more."""
         kept = flow.retained
         gone = kept.ack(flow.state.client_acked)
-        if seg:
+        if seg and kept.state.window:
             more = lib.ftt_core_retained_more(kept.state, flow.state, seg, gone, now_ns)
             self._send_retained(flow, more, now_ns)
 

@@ -2,7 +2,7 @@
 
 pyroute2 speaks sock_diag too, at some 50 microseconds for each socket; a server with ten thousand connections
 would cost the daemon half a second of Python several times in a second. Here one with nothing to read costs
-half a microsecond. Structures: inet_diag_req, inet_diag_req_v2 and inet_diag_msg of
+one and a half, the kernel's part included. Structures: inet_diag_req, inet_diag_req_v2 and inet_diag_msg of
 include/uapi/linux/inet_diag.h, tcp_info of tcp.h.
 """
 

@@ -126,7 +126,7 @@ void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	struct ftt_retained *r = &c->retained;
 	uint32_t gone = ftt_retained_ack(r, c->flow.client_acked);
 
-	if (s)
+	if (s && r->window) /* each client packet comes here, and few after a takeover */
 		send_retained(w, c, ftt_retained_more(r, &c->flow, s, gone, now_ns), now_ns);
 	if (gone && !r->n)
 		empty(w, c);
