@@ -19,6 +19,7 @@ import os
 import selectors
 import threading
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from netfilterqueue import Packet as QueuedPacket
@@ -34,6 +35,7 @@ from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
 from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.datapath.queues import Emitter, Queue, Waiting, check_mtu
+from fttcp.datapath.rules import HANDSHAKE_QUEUES
 from fttcp.wire.keyfile import KeyRing
 
 _TICK_NS = 2_000_000  # while something waits
@@ -69,9 +71,13 @@ class ProgrammableEngine(NfqueueEngine):
         self._generation = 0
         self._role = ffi.new("struct ftt_core_role *")
         self._emitter = Emitter(settings.mark, self.n)
-        self._queues = (
-            Queue(settings.queue_in, lambda packet: self._arrived(Direction.FROM_CLIENT, packet), self.n),
-            Queue(settings.queue_out, lambda packet: self._arrived(Direction.FROM_SERVER, packet), self.n),
+        self._queues = tuple(
+            Queue(first + offset, partial(self._arrived, direction), self.n)
+            for offset in (0, HANDSHAKE_QUEUES)
+            for first, direction in (
+                (settings.queue_in, Direction.FROM_CLIENT),
+                (settings.queue_out, Direction.FROM_SERVER),
+            )
         )
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:

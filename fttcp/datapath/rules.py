@@ -17,9 +17,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
-QUEUE_OUT_OFFSET = 16  # queue_out = queue_in + this, unless said otherwise
+HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begin this many numbers on (abi.h)
 
 _MULTIPORT_MAX = 15  # ports that one multiport match can hold
+_SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
+_SYN_ACK = "--tcp-flags FIN,SYN,RST,ACK SYN,ACK"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 
@@ -35,9 +37,9 @@ class RulesError(Exception):
 @dataclass(frozen=True)
 class GroupNet:
     """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
-    `workers` reads `queue_in + k` and `queue_out + k`. `mirror_gateway4/6` are the addresses on the peer
-    link of that peer which is the backup, or may become it. Raises ValueError when a TCP port lacks the
-    gateway that its addresses need."""
+    `workers` reads `queue_in + k` and `queue_out + k`, and the same + HANDSHAKE_QUEUES.
+    `mirror_gateway4/6` are the addresses on the peer link of that peer which is the backup, or may become
+    it. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
 
     name: str
     addresses: tuple[Address, ...]
@@ -200,11 +202,15 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
 
 
 def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
-    """All that the local servers might see of clients. A UDP server may answer, and then be spoken
-    to, on any port: with one UDP port in the group, all UDP is asked about."""
+    """All that the local servers might see of clients. SYNs have a queue of their own, so that a flood of
+    them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
+    port in the group, all UDP is asked about."""
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
-    queue = _queue(group.queue_in, group.workers)
-    rules = [f"-p tcp {ports} -j {queue}" for ports in _port_matches(group.ports_of("tcp"))]
+    rules = [
+        f"-p tcp {flags}{ports} -j {_queue(first, group.workers)}"
+        for ports in _port_matches(group.ports_of("tcp"))
+        for flags, first in ((f"{_SYN} ", group.queue_in + HANDSHAKE_QUEUES), ("", group.queue_in))
+    ]
     if group.ports_of("udp"):
         rules.append(f"-p udp -j {_queue(group.queue_in, 1)}")
     for address in addresses:
@@ -213,11 +219,14 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
 
 
 def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
-    """All that leaves the host under a service address, whatever it is: it needs the lease."""
+    """All that leaves the host under a service address, whatever it is: it needs the lease. What answers a
+    SYN has a queue of its own."""
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
     rules = [f"-j {_queue(group.queue_out, group.workers)}"]
     if group.ports_of("udp") and group.workers > 1:
         rules.insert(0, f"-p udp -j {_queue(group.queue_out, 1)}")
+    if group.ports_of("tcp"):
+        rules.insert(0, f"-p tcp {_SYN_ACK} -j {_queue(group.queue_out + HANDSHAKE_QUEUES, group.workers)}")
     for address in addresses:
         yield from (f"-A {chain} ! -o lo -s {address} {rule}" for rule in rules)
 

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 NATIVE = HERE / "native"
 SERVE, LOAD, FLOOR = (str(NATIVE / "build" / name) for name in ("serve", "load", "floor"))
 CLIENT = str(HERE / "client.py")
+FLOOD = str(HERE.parent / "workloads" / "flood.py")
 
 VERSION_OPTION = {
     "iperf3": "--version",

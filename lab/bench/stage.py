@@ -197,12 +197,21 @@ class Stage:
         return [programs.LOAD, verb, address, str(PORT), *map(str, numbers), *sources]
 
     @contextmanager
-    def held(self, address: str, flows: int) -> Iterator[subprocess.Popen[str]]:
-        """Hold `flows` connections open during the block; each line to stdin asks on all of them."""
-        with self._process(
-            self._load("hold", address, flows, 64, 16, 0), text=True, stdin=subprocess.PIPE
-        ) as process:
+    def loaded(
+        self, verb: str, address: str, *, flows: int, window: int = 16, seconds: float = 0.0
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run native/load.c during the block; its connections are open when this returns. Of "hold", each
+        line to stdin asks on all of them."""
+        argv = self._load(verb, address, flows, 64, window, seconds)
+        with self._process(argv, text=True, stdin=subprocess.PIPE) as process:
             self._await_start(process)
+            yield process
+
+    @contextmanager
+    def flooded(self, address: str, count: int, per_s: float) -> Iterator[subprocess.Popen[str]]:
+        """Run the client's flood of so many SYNs during the block."""
+        argv = [sys.executable, "-I", programs.FLOOD, address, str(PORT), str(count), str(per_s)]
+        with self._process(argv, text=True) as process:
             yield process
 
     @contextmanager

@@ -193,7 +193,7 @@ void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	while (c->held) {
 		w->n.drop_mode++;
-		ftt_nfq_verdict(&w->nfq, c->held->queue, c->held->id, false, NULL, 0);
+		ftt_nfq_verdict(ftt_worker_nfq(w, c->held->queue), c->held->queue, c->held->id, false, NULL, 0);
 		unlink_held(w, c, c->held->since_ns);
 	}
 }

@@ -96,8 +96,8 @@ int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t qu
 
 	memset(q, 0, sizeof(*q));
 	q->shared = shared;
-	q->queue[0] = queue_in;
-	q->queue[1] = queue_out;
+	q->queue[FTT_NFQ_IN] = queue_in;
+	q->queue[FTT_NFQ_OUT] = queue_out;
 	q->copy_range[0] = q->copy_range[1] = FTT_NFQ_WHOLE;
 	q->at_once = FTT_NFQ_SLOTS;
 	q->slots = malloc((size_t)FTT_NFQ_SLOTS * SLOT_SIZE);
@@ -249,7 +249,7 @@ static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, 
 	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FLUSH_BYTES)
 		ftt_nfq_flush(q);
 	v = &q->verdict[q->n_verdicts++];
-	v->emits = accept && queue == q->queue[1];
+	v->emits = accept && queue == q->queue[FTT_NFQ_OUT];
 	memset(v->head, 0, sizeof(v->head));
 	nlh = queue_message(v->head, NFQNL_MSG_VERDICT, queue, 0);
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(vh), &vh);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nfq.h - two NFQUEUE queues on one netlink socket: packets in, verdicts out.
+ * nfq.h - two NFQUEUE queues, of either direction, on one netlink socket: packets in, verdicts out.
  *
  * Packets are received many at a time into slots that stay valid until the next receive, so that
  * a packet can be edited in place and given back without a copy of ours. Verdicts are gathered
@@ -35,11 +35,13 @@ struct ftt_nfq_verdict {
 	bool emits; /* lets a packet of the outgoing queue go */
 };
 
+enum { FTT_NFQ_IN, FTT_NFQ_OUT };
+
 struct ftt_nfq {
 	const struct ftt_shared *shared; /* whose lease is asked once more when verdicts leave */
 	int fd;
 	uint32_t portid;
-	uint16_t queue[2];
+	uint16_t queue[2]; /* FTT_NFQ_IN, FTT_NFQ_OUT */
 	uint32_t copy_range[2]; /* as the kernel was told, of either queue */
 	uint8_t *slots;
 	struct mmsghdr msgs[FTT_NFQ_SLOTS];
@@ -63,6 +65,11 @@ struct ftt_nfq {
 int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len);
 void ftt_nfq_close(struct ftt_nfq *q);
+/* Is this one of its queues? */
+static inline bool ftt_nfq_has(const struct ftt_nfq *q, uint16_t queue)
+{
+	return queue == q->queue[FTT_NFQ_IN] || queue == q->queue[FTT_NFQ_OUT];
+}
 /* How many bytes of each packet are copied from now on, per queue: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
 int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t in, uint32_t out);
 /* Fetches what is there without waiting; the number of messages, 0 for none, -1 (errno) for trouble. */

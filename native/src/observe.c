@@ -27,10 +27,10 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 		pthread_mutex_lock(&w->lock);
 		add_counters(out, &w->n);
 		out->held_now += w->held_now;
-		out->verdict_batches += w->nfq.batches;
-		out->verdicts += w->nfq.verdicts;
-		out->queue_overruns += w->nfq.overruns;
-		out->drop_lease += w->nfq.revoked + w->emit.revoked;
+		out->verdict_batches += w->nfq.batches + w->handshakes.batches;
+		out->verdicts += w->nfq.verdicts + w->handshakes.verdicts;
+		out->queue_overruns += w->nfq.overruns + w->handshakes.overruns;
+		out->drop_lease += w->nfq.revoked + w->handshakes.revoked + w->emit.revoked;
 		pthread_mutex_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);

@@ -3,8 +3,8 @@
  * worker.c - the loop of a worker: wait, take what is there, decide, and answer in batches.
  *
  * One wake-up: carry out a change of role if there was one; packets of both queues, in the order
- * in which the kernel queued them; records of the other node; time. Then everything gathered
- * leaves: records, verdicts, injected packets. The order matters: a commit record tells what the stack has
+ * in which the kernel queued them, and some handshakes; records of the other node; time. Then everything
+ * gathered leaves: records, verdicts, injected packets. The order matters: a commit record tells what the stack has
  * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
@@ -23,6 +23,9 @@
 #define SWEEP_NS 100000000ull
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
 #define ROUNDS 8                  /* receive calls per wake-up, so that records and time get their turn */
+#define REST_ROUNDS 2048          /* ... that empty a full queue */
+#define SYNS 4096u                /* that wait at most, and as many answers to them */
+#define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
 
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
 {
@@ -49,10 +52,9 @@ static void other_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, enum ft
 	ftt_worker_verdict(w, p, accept, NULL);
 }
 
-static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, uint64_t now_ns)
+static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
-	bool in = p->queue == w->nfq.queue[0];
 	struct ftt_pkt k;
 	struct ftt_seg s;
 	enum ftt_parsed kind = ftt_parse(p->bytes, p->cap, p->len, &k, &s);
@@ -85,6 +87,7 @@ static void flush(struct ftt_worker *w)
 {
 	ftt_tcp_send_injected(w);
 	ftt_nfq_flush(&w->nfq);
+	ftt_nfq_flush(&w->handshakes);
 	ftt_tcp_free_spent(w);
 	ftt_emit_flush(&w->emit);
 }
@@ -98,15 +101,15 @@ static void commit(struct ftt_worker *w, uint64_t now_ns)
 	ftt_channel_flush(&w->channel, &w->n);
 }
 
-static void packets(struct ftt_worker *w)
+/* What waits in two queues, in at most so many receive calls. */
+static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 {
 	struct ftt_nfq_packet p;
-
 	bool more = true;
 
-	for (int round = 0; more && round < ROUNDS; round++) {
+	while (more && rounds--) {
 		uint64_t now_ns;
-		int room = w->nfq.at_once, n = ftt_nfq_receive(&w->nfq);
+		int room = q->at_once, n = ftt_nfq_receive(q);
 
 		if (n < 0) {
 			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
@@ -119,9 +122,11 @@ static void packets(struct ftt_worker *w)
 			return;
 		now_ns = ftt_now_ns();
 		more = n == room;
-		while (ftt_nfq_next(&w->nfq, &p)) {
-			more |= p.queue == w->nfq.queue[0]; /* our stack answers while it is given its packet */
-			one_packet(w, &p, now_ns);
+		while (ftt_nfq_next(q, &p)) {
+			bool in = p.queue == q->queue[FTT_NFQ_IN];
+
+			more |= in; /* our stack answers while it is given its packet */
+			one_packet(w, &p, in, now_ns);
 		}
 		commit(w, now_ns); /* the primary waits for them, nobody for the verdicts on what we do not let out */
 		flush(w); /* the slots are used again by the next receive */
@@ -147,7 +152,8 @@ static void forget_rest(struct ftt_worker *w)
 {
 	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
 	flush(w);
-	packets(w);
+	packets(w, &w->nfq, REST_ROUNDS);
+	packets(w, &w->handshakes, REST_ROUNDS);
 }
 
 static void follow_role(struct ftt_worker *w)
@@ -226,7 +232,9 @@ static void *run(void *arg)
 			n = 0; /* nothing to read: another wake-up took it */
 		follow_role(w);
 		choose_copy(w);
-		packets(w);
+		packets(w, &w->nfq, ROUNDS);
+		if (has(got, n, w->handshakes.fd))
+			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
 		if (w->held_now || has(got, n, w->channel.fd))
 			ftt_follow_records(w, now_ns);
@@ -257,6 +265,15 @@ static int watch(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 }
 
+/* The worker's queues among those from `first` on. */
+static int open_queues(struct ftt_nfq *q, const struct ftt_worker *w, unsigned first, uint32_t maxlen, char *err, size_t err_len)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+
+	return ftt_nfq_open(q, &w->e->shared, (uint16_t)(cfg->queue_in + first + w->index),
+			    (uint16_t)(cfg->queue_out + first + w->index), maxlen, err, err_len);
+}
+
 struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len)
 {
 	const struct ftt_config *cfg = &e->cfg;
@@ -275,13 +292,13 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		goto fail;
 	}
 	if (ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len) ||
-	    ftt_nfq_open(&w->nfq, &e->shared, (uint16_t)(cfg->queue_in + index), (uint16_t)(cfg->queue_out + index),
-			 cfg->queue_maxlen, err, err_len))
+	    open_queues(&w->nfq, w, 0, cfg->queue_maxlen, err, err_len) ||
+	    open_queues(&w->handshakes, w, FTT_HANDSHAKE_QUEUES, cfg->queue_maxlen < SYNS ? cfg->queue_maxlen : SYNS, err, err_len))
 		goto fail;
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->nfq.fd) ||
-	    watch(w->epoll_fd, w->channel.fd)) {
+	    watch(w->epoll_fd, w->handshakes.fd) || watch(w->epoll_fd, w->channel.fd)) {
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
 	}
@@ -335,6 +352,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		ftt_tcp_free_spent(w);
 		ftt_udp_close(&w->udp);
 	}
+	ftt_nfq_close(&w->handshakes);
 	ftt_nfq_close(&w->nfq); /* closing drops what the queues still hold: fail closed */
 	ftt_emit_close(&w->emit);
 	ftt_channel_close(&w->channel);

@@ -20,7 +20,7 @@
 
 #define FTT_LAG_SAMPLES 1024u
 #define FTT_TO_INJECT 64u
-#define FTT_WORKER_FDS 3 /* queues, commit channel, wake-ups by other threads */
+#define FTT_WORKER_FDS 4 /* queues, those of handshakes, commit channel, wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
 /* A segment that waits in the kernel's queue for a verdict. */
@@ -115,6 +115,7 @@ struct ftt_worker {
 	bool takes_over;     /* ... after it was a backup */
 	uint32_t role_flows; /* taken over with it */
 	struct ftt_nfq nfq;
+	struct ftt_nfq handshakes; /* SYNs and the answers to them: a flood of them delays and displaces nothing else */
 	struct ftt_channel channel;
 	struct ftt_emit emit;
 	struct ftt_table table;
@@ -141,11 +142,16 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
 void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
+/* The socket from which a packet of this queue came. */
+static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
+{
+	return ftt_nfq_has(&w->handshakes, queue) ? &w->handshakes : &w->nfq;
+}
 /* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */
 static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool accept,
 				      const uint8_t *edited)
 {
-	ftt_nfq_verdict(&w->nfq, p->queue, p->id, accept, edited, p->len);
+	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
 }
 
 /* table.c */

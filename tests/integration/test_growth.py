@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fttcp.datapath.rules import HANDSHAKE_QUEUES
 from lab import network
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -74,13 +75,26 @@ def flood(lab: Lab, count: int, per_s: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def come(lab: Lab, node: str) -> dict[int, int]:
+    """How many packets have come to each NFQUEUE of `node`: those that the kernel dropped in front, too."""
+    text = lab.host(node).run(["cat", "/proc/net/netfilter/nfnetlink_queue"])
+    rows = [[int(word) for word in line.split()] for line in text.splitlines()]
+    return {number: dropped + ids for number, _, _, _, _, dropped, _, ids, _ in rows}
+
+
 def test_a_flood_of_syns_disturbs_nobody(lab: Lab) -> None:
-    """Protected connections go on; memory stays bounded; the flood is counted, and over when it ends."""
+    """Protected connections go on; memory stays bounded; the flood is counted, and over when it ends. It has
+    queues of its own: a packet of a connection never waits behind it, or is dropped for it."""
     with herds(lab, 100, bound_s=30) as held:
         await_protected(lab, 100)
         held.tell("ask", 4000, 100, 500)
+        first = come(lab, lab.node_in_role("primary"))
         flood(lab, 8000, 4000)
         right(held.answers(), 4000)
+        last = come(lab, lab.node_in_role("primary"))
+        queue_in = min(last)
+        assert last[queue_in + HANDSHAKE_QUEUES] - first[queue_in + HANDSHAKE_QUEUES] >= 8000
+        assert last[queue_in] - first[queue_in] < 4000 * 3  # a question, and what acknowledges its answer
         counted = groups(lab)
         primary = counted[lab.node_in_role("primary")]
         assert primary["counters"]["syn_floods"] > 0

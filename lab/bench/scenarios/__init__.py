@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.bench.scenario import Scenario
-from lab.bench.scenarios import bulk, cost, cpu, echo, flows, gaps, http, memory, takeover
+from lab.bench.scenarios import bulk, cost, cpu, echo, flood, flows, gaps, http, memory, takeover
 
 POOLS = gaps.POOLS
 SCENARIOS: tuple[Scenario, ...] = (
@@ -13,6 +13,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     flows.SCENARIO,
     cpu.SCENARIO,
     memory.SCENARIO,
+    flood.SCENARIO,
     gaps.GAP,
     gaps.STALL,
     takeover.SCENARIO,

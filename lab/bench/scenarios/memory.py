@@ -33,7 +33,7 @@ def per_flow(stage: Stage, system: System, record: Record, *, flows: int) -> Non
         groups = [group for node in stage.lab.status()["nodes"] for group in node["groups"]]
         return len(groups) == len(NODES) and all(group["flows"]["protected"] >= flows for group in groups)
 
-    with stage.held(system.address(stage), flows):
+    with stage.loaded("hold", system.address(stage), flows=flows):
         await_condition(known, KNOWN_S, f"{flows} protected flows on both nodes", interval_s=0.1)
         for node, pid in daemons.items():
             grown = anonymous_bytes(pid) - before[node]

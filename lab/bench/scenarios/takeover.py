@@ -25,7 +25,7 @@ SETUP = Setup(
 def takeover(stage: Stage, system: System, record: Record, *, fault: str, flows: int) -> None:
     """All connections are asked at once, as soon as the fault has happened."""
     old = system.serving(stage)
-    with stage.held(system.address(stage), flows) as client:
+    with stage.loaded("hold", system.address(stage), flows=flows) as client:
         assert client.stdin and client.stdout
         at_s = stage.lab.fault(fault, old)["at_s"]
         asked_s = time.monotonic()

@@ -17,6 +17,7 @@
 #define FTT_MAX_PEERS 7
 #define FTT_MAX_KEYS 4
 #define FTT_MAX_WORKERS 8
+#define FTT_HANDSHAKE_QUEUES FTT_MAX_WORKERS
 #define FTT_MAX_FRAMES 64
 #define FTT_BEAT_BODY_MAX 512
 #define FTT_STAMPED_MAX 32
@@ -162,7 +163,7 @@ struct ftt_config {
 	struct ftt_port port[FTT_MAX_PORTS];
 	uint32_t n_ports;
 	uint16_t channel_port; /* UDP: heartbeats on it, worker k's commit channel on channel_port + 1 + k */
-	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k */
+	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k; + FTT_HANDSHAKE_QUEUES: its handshakes */
 	uint16_t queue_out;
 	uint16_t workers;
 	uint32_t mark;         /* fwmark of packets that our own rules must let by */
