@@ -22,7 +22,7 @@
 #define IDLE_TICK_NS 100000000ull
 #define SWEEP_NS 100000000ull
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
-#define ROUNDS 8                  /* receive calls per wake-up, so that records and time get their turn */
+#define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
 #define REST_ROUNDS 2048          /* ... that empty a full queue */
 #define SYNS 4096u                /* that wait at most, and as many answers to them */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
