@@ -45,7 +45,7 @@ import sys
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.sendrecv import sendp
-segment = IP(src="10.77.0.10", dst="10.77.0.100") / TCP(sport=40000, dport=80, flags="S")
+segment = IP(src="10.77.0.10", dst="10.77.0.100") / TCP(sport=40000, dport=80, flags="A")
 sendp(Ether(dst=sys.argv[1]) / segment, iface="peer0", verbose=False)
 """
 

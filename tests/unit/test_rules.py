@@ -45,14 +45,14 @@ def test_the_rules_of_a_tcp_group() -> None:
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.2\n"
         "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "-A FTT-web-in -m mark --mark 0x4654 -j RETURN\n"
-        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp --tcp-flags FIN,SYN,RST,ACK SYN "
+        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN "
         "-m multiport --dports 8,80 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
-        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp --tcp-flags FIN,SYN,RST,ACK SYN "
+        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN "
         "-m multiport --dports 8,80 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
         "-A FTT-web-out -m mark --mark 0x4654 -j RETURN\n"
-        "-A FTT-web-out ! -o lo -s 10.77.0.100 -p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK "
+        "-A FTT-web-out ! -o lo -s 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN,ACK "
         "-j NFQUEUE --queue-num 101\n"
         "-A FTT-web-out ! -o lo -s 10.77.0.100 -j NFQUEUE --queue-num 93\n"
         "COMMIT\n"
@@ -96,7 +96,7 @@ def test_udp_belongs_to_the_first_worker() -> None:
         lines = mangle.splitlines()
         out = [line for line in lines if line.startswith(f"-A FTT-web-out ! -o lo -s {address} ")]
         assert [line.partition(f"{address} ")[2] for line in out] == [
-            "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK -j NFQUEUE --queue-balance 101:104",
+            "-p tcp --tcp-flags SYN,RST,ACK SYN,ACK -j NFQUEUE --queue-balance 101:104",
             "-p udp -j NFQUEUE --queue-num 93",
             "-j NFQUEUE --queue-balance 93:96",
         ]
