@@ -20,8 +20,7 @@ DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
 HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begin this many numbers on (abi.h)
 
 _MULTIPORT_MAX = 15  # ports that one multiport match can hold
-# what tcp.c takes for one, with FIN or without
-_SYN = "--tcp-flags SYN,RST,ACK SYN"
+_SYN = "--tcp-flags SYN,RST,ACK SYN"  # FIN or not: tcp.c begins with either
 _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
