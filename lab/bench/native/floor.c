@@ -7,17 +7,14 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
+#include "process.h"
 
 #define HEADER_BYTES 128
 #define QUEUE_MAXLEN 65536
@@ -25,12 +22,6 @@
 #define SLOT_BYTES 4096
 
 static int fd;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static struct nlmsghdr *message(void *space, uint16_t type, uint16_t queue, uint16_t flags)
 {

@@ -12,27 +12,20 @@
  * FLOWS connections are open and have answered, and one JSON object on stdout at the end (hold: for each line
  * of stdin): trips, seconds, flows, lost, open_s, and of the round trips p50_us, p99_us, p999_us, max_us.
  * More words are IPv4 addresses of this host from which connections are opened in turn: where most ports of an
- * address are taken, connect() looks long for a free one. Where one process may not have so many files, several share the flows, the window and the report.
+ * address are taken, connect() looks long for a free one. Where one process may not have so many files, several
+ * share the flows, the window and the report.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
+#include "process.h"
 
 #define EVENTS 256
 #define MAX_BYTES (1u << 20)
@@ -79,12 +72,6 @@ static struct {
 } *all;
 static struct share *own;
 static uint32_t process, processes;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static int64_t now_ns(void)
 {
@@ -427,16 +414,11 @@ static void parse_sources(int count, char **addresses)
 static void split(void)
 {
 	pthread_barrierattr_t shared;
-	struct rlimit files;
+	rlim_t files = all_files();
 
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		die("RLIMIT_NOFILE");
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files))
-		die("RLIMIT_NOFILE");
-	processes = flow_count / (uint32_t)(files.rlim_max - SPARE_FILES) + 1;
+	processes = flow_count / (uint32_t)(files - SPARE_FILES) + 1;
 	if (processes > MAX_PROCESSES) {
-		fprintf(stderr, "load: %u flows: the limit of open files, %lu, is too low\n", flow_count, files.rlim_max);
+		fprintf(stderr, "load: %u flows: the limit of open files, %lu, is too low\n", flow_count, files);
 		exit(2);
 	}
 	all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -444,17 +426,7 @@ static void split(void)
 	    pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED) ||
 	    pthread_barrier_init(&all->barrier, &shared, processes))
 		die("shared memory");
-	for (uint32_t i = 1; i < processes && !process; i++) {
-		pid_t child = fork();
-
-		if (child < 0)
-			die("fork");
-		if (!child) {
-			process = i;
-			if (prctl(PR_SET_PDEATHSIG, SIGKILL))
-				die("prctl");
-		}
-	}
+	process = become(processes);
 	own = &all->shares[process];
 	own_flows = flow_count / processes + (process < flow_count % processes);
 	window = window / processes + (process < window % processes);

@@ -17,19 +17,13 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include "process.h"
 
 #define CONTENT_BYTES (1u << 20)
 #define BUFFER_BYTES (1u << 18)
@@ -55,12 +49,6 @@ struct connection {
 
 static int epoll_fd, content_fd;
 static char buffer[BUFFER_BYTES];
-
-static void die(const char *what)
-{
-	fprintf(stderr, "serve: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 /* The same pseudo-random bytes in every copy of this server: xorshift64* from a fixed seed. */
 static void make_content(void)
@@ -284,7 +272,6 @@ static int listen_on(const char *port)
 
 int main(int argc, char **argv)
 {
-	struct rlimit files;
 	struct epoll_event events[EVENTS], first = {.events = EPOLLIN, .data.ptr = NULL};
 	int listener;
 
@@ -293,22 +280,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN); /* sendfile has no MSG_NOSIGNAL */
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		die("RLIMIT_NOFILE");
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files))
-		die("RLIMIT_NOFILE");
-	for (int more = argc == 3 ? atoi(argv[2]) : 1; more > 1; more--) {
-		pid_t child = fork();
-
-		if (child < 0)
-			die("fork");
-		if (child)
-			continue;
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL))
-			die("prctl");
-		break;
-	}
+	all_files();
+	become(argc == 3 ? (unsigned)atoi(argv[2]) : 1);
 	make_content();
 	listener = listen_on(argv[1]);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
