@@ -219,6 +219,7 @@ class Lab:
         the backup while there is no better one."""
         status = self.status()
         groups = [(node["node"], group) for node, group in _groups(status)]
+        claims: list[tuple[Any, str]]
         if role == "spare":
             waiting = [name for name, group in groups if group["role"] == "backup" and not group["synced"]]
             claims = [(-self.nodes().index(name), name) for name in waiting]

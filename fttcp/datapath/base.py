@@ -145,7 +145,6 @@ class EngineStatus:
     partner: int = 0
     peer_alive: int = 0
     links_up: tuple[int, ...] = ()
-    last_beat_ns: tuple[int, ...] = ()
     peer_intrusions: tuple[int, ...] = ()
 
 
@@ -170,6 +169,9 @@ class Engine(Protocol):
     def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
 
+    def lease_left_ns(self) -> int:
+        """How long this node may still emit, negative when no more. Waits for nobody."""
+
     def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See ftt_engine_set_lease(); ``limit_ns`` None: no limit."""
 
@@ -187,6 +189,9 @@ class Engine(Protocol):
 
     def peer_body(self, peer: int) -> tuple[int, bytes] | None:
         """Return the boot id and the body that the peer published last; None when none came yet."""
+
+    def heard_ns(self, peer: int) -> int:
+        """When the last authentic heartbeat of a peer came (monotonic); 0 for none. Waits for nobody."""
 
     def intervals(self, peer: int) -> Sequence[int]:
         """Return the times between heartbeats of a peer since the last call, oldest first."""

@@ -103,6 +103,9 @@ class FakeEngine:
         self.lease, self.limit_ns = policy, limit_ns
         self.orders.append(("set_lease", policy))
 
+    def lease_left_ns(self) -> int:
+        return 0
+
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
@@ -129,6 +132,9 @@ class FakeEngine:
             return None
         return other.settings.boot_id, other._body
 
+    def heard_ns(self, peer: int) -> int:
+        return self.last_beat_ns[peer]
+
     def intervals(self, peer: int) -> Sequence[int]:
         taken, self.arrivals[peer] = self.arrivals[peer], []
         return taken
@@ -153,7 +159,6 @@ class FakeEngine:
                 (1 << len(peer.links)) - 1 if i in self.peers else 0
                 for i, peer in enumerate(self.settings.peers)
             ),
-            last_beat_ns=tuple(self.last_beat_ns),
         )
 
     def counters(self) -> dict[str, int]:

@@ -156,6 +156,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_set_mode(self._engine, mode, session, peer)
 
+    def lease_left_ns(self) -> int:
+        """See abi.h."""
+        return int(lib.ftt_engine_lease_left_ns(self._engine))
+
     def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See abi.h."""
         limit_ns = 0 if limit_ns is None else max(1, limit_ns)
@@ -187,6 +191,10 @@ class NfqueueEngine:
         if length < 0:
             return None
         return self._boot[0], bytes(ffi.buffer(self._body, min(length, size)))
+
+    def heard_ns(self, peer: int) -> int:
+        """See abi.h."""
+        return int(lib.ftt_beat_heard_ns(self._engine, peer))
 
     def intervals(self, peer: int) -> Sequence[int]:
         """See abi.h."""

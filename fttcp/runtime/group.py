@@ -248,7 +248,7 @@ class GroupRuntime:
         """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
         self._granted &= ~(1 << event.peer)
         self.engine.publish(self._published, self._granted)
-        heard_ns = self.engine.status().last_beat_ns[event.peer]
+        heard_ns = self.engine.heard_ns(event.peer)
         self._step(ev.PeerLost(event.value, event.when_ns, heard_ns, event.peer))
 
     def _hear_peer(self, peer: int) -> None:
@@ -394,7 +394,7 @@ class GroupRuntime:
         self._timer = None
         machine = self.machine
         if machine.settings.arbitrated and machine.phase is Phase.PAIRED and not self._closed:
-            self.feed(ev.LeaseSeen(self.engine.status().lease_left_ns))
+            self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())
         if self._timer is None:
             self._arm()

@@ -351,6 +351,11 @@ int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint
 	return len;
 }
 
+uint64_t ftt_beat_get_heard_ns(const struct ftt_beat *b, uint32_t peer)
+{
+	return atomic_load(&b->peer[peer].last_beat_ns);
+}
+
 int ftt_beat_get_intervals(struct ftt_beat *b, uint32_t peer, uint64_t *out, int max)
 {
 	struct ftt_peer *p = &b->peer[peer];
@@ -381,7 +386,6 @@ void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out)
 
 		out->peer_alive |= (uint32_t)atomic_load(&p->alive) << i;
 		out->links_up[i] = atomic_load(&p->links_up);
-		out->last_beat_ns[i] = atomic_load(&p->last_beat_ns);
 		out->peer_intrusions[i] = atomic_load(&p->intrusions);
 	}
 }

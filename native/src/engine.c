@@ -277,6 +277,11 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 	wake_all(e); /* what was held for want of a lease may go */
 }
 
+int64_t ftt_engine_lease_left_ns(struct ftt_engine *e)
+{
+	return (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
+}
+
 void ftt_engine_vouch(struct ftt_engine *e, int alive)
 {
 	atomic_store(&e->shared.vouched, !!alive);
@@ -285,7 +290,7 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 {
 	for (int k = 0; k < e->cfg.workers; k++)
-		pthread_mutex_lock(&e->worker[k]->lock); /* in order; a worker takes its own only */
+		ftt_fair_lock(&e->worker[k]->lock); /* in order; a worker takes its own only */
 	e->cfg.detach_after_ns = cfg->detach_after_ns;
 	e->cfg.end_grace_ns = cfg->end_grace_ns;
 	e->cfg.open_timeout_ns = cfg->open_timeout_ns;
@@ -298,7 +303,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.max_retained = cfg->max_retained;
 	e->cfg.detach_divergent = cfg->detach_divergent;
 	for (int k = e->cfg.workers; k-- > 0;)
-		pthread_mutex_unlock(&e->worker[k]->lock);
+		ftt_fair_unlock(&e->worker[k]->lock);
 }
 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys)
@@ -319,6 +324,11 @@ void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, u
 int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id)
 {
 	return e->beat ? ftt_beat_get_peer_body(e->beat, peer, out, max, boot_id) : -1;
+}
+
+uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer)
+{
+	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_heard_ns(e->beat, peer) : 0;
 }
 
 int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max)

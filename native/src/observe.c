@@ -24,14 +24,14 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 	for (int k = 0; k < e->cfg.workers; k++) {
 		struct ftt_worker *w = e->worker[k];
 
-		pthread_mutex_lock(&w->lock);
+		ftt_fair_lock(&w->lock);
 		add_counters(out, &w->n);
 		out->held_now += w->held_now;
 		out->verdict_batches += w->nfq.batches + w->handshakes.batches;
 		out->verdicts += w->nfq.verdicts + w->handshakes.verdicts;
 		out->queue_overruns += w->nfq.overruns + w->handshakes.overruns;
 		out->drop_lease += w->nfq.revoked + w->handshakes.revoked + w->emit.revoked;
-		pthread_mutex_unlock(&w->lock);
+		ftt_fair_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);
 	add_counters(out, &e->counters_neigh);
@@ -91,15 +91,15 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 	out->session = atomic_load(&e->shared.session);
 	out->whole_packets = e->whole_packets;
 	out->partner = atomic_load(&e->shared.partner);
-	out->lease_left_ns = (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
+	out->lease_left_ns = ftt_engine_lease_left_ns(e);
 	if (!lag)
 		return;
 	for (int k = 0; k < e->cfg.workers; k++) {
 		struct ftt_worker *w = e->worker[k];
 
-		pthread_mutex_lock(&w->lock);
+		ftt_fair_lock(&w->lock);
 		n += worker_status(w, out, lag + n);
-		pthread_mutex_unlock(&w->lock);
+		ftt_fair_unlock(&w->lock);
 	}
 	if (n) {
 		qsort(lag, n, sizeof(*lag), compare_u64);
@@ -160,13 +160,13 @@ int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
 		struct ftt_worker *w = e->worker[k];
 		uint64_t now_ns;
 
-		pthread_mutex_lock(&w->lock);
+		ftt_fair_lock(&w->lock);
 		now_ns = ftt_now_ns(); /* no packet that it knows of is later */
 		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
 			tcp_info(c, now_ns, &out[n++]);
 		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
 			udp_info(u, now_ns, &out[n++]);
-		pthread_mutex_unlock(&w->lock);
+		ftt_fair_unlock(&w->lock);
 	}
 	return n;
 }

@@ -226,7 +226,7 @@ static void *run(void *arg)
 		uint64_t now_ns, counter;
 		int n = wait_for_work(w, got, next_tick);
 
-		pthread_mutex_lock(&w->lock);
+		ftt_fair_lock(&w->lock);
 		w->n.wakeups++;
 		if (has(got, n, w->wake_fd) && read(w->wake_fd, &counter, sizeof(counter)) < 0)
 			n = 0; /* nothing to read: another wake-up took it */
@@ -253,7 +253,7 @@ static void *run(void *arg)
 		ftt_channel_flush(&w->channel, &w->n);
 		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
-		pthread_mutex_unlock(&w->lock);
+		ftt_fair_unlock(&w->lock);
 	}
 	return NULL;
 }
@@ -286,7 +286,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->e = e;
 	w->index = index;
 	w->channel.fd = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
-	pthread_mutex_init(&w->lock, NULL);
+	ftt_fair_init(&w->lock);
 	if (ftt_table_open(&w->table, cfg->max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
 		goto fail;
@@ -333,9 +333,9 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (!w)
 		return;
 	if (w->thread_started) {
-		pthread_mutex_lock(&w->lock);
+		ftt_fair_lock(&w->lock);
 		w->stop = true;
-		pthread_mutex_unlock(&w->lock);
+		ftt_fair_unlock(&w->lock);
 		ftt_worker_wake(w);
 		pthread_join(w->thread, NULL);
 	}
@@ -361,6 +361,6 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
 	ftt_table_close(&w->table);
-	pthread_mutex_destroy(&w->lock);
+	ftt_fair_destroy(&w->lock);
 	free(w);
 }

@@ -15,6 +15,7 @@
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
 #include "fttcp/retain.h"
+#include "fair.h"
 #include "nfq.h"
 #include "udp.h"
 
@@ -106,7 +107,7 @@ struct ftt_worker {
 	_Atomic bool stop;
 	pthread_t thread;
 	bool thread_started;
-	pthread_mutex_t lock;
+	struct ftt_fair lock; /* a whole wake-up has it */
 	int wake_fd, epoll_fd;
 	uint64_t generation; /* of the role that was last carried out */
 	uint32_t mode;       /* that role */

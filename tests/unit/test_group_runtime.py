@@ -167,6 +167,23 @@ def test_a_lost_primary_is_taken_over_in_order() -> None:
     run(test)
 
 
+def test_a_takeover_waits_for_no_worker() -> None:
+    """What status, counters and flows tell is to be had when a worker is done with its packets."""
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.close()
+        waits = ("status", "counters", "flows")
+        for name in waits:
+            setattr(beta_engine, name, None)
+        beta_engine.lose_peer()
+        beta._drain()
+        await until(lambda: beta_engine.mode is EngineMode.SOLO)
+        for name in waits:
+            delattr(beta_engine, name)
+
+    run(test)
+
+
 def test_a_loss_that_is_void_gives_the_grant_back() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         beta_engine.post(EventKind.PEER_LOST, LEASE)

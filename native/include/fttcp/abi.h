@@ -243,7 +243,6 @@ struct ftt_status {
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t peer_alive;    /* bit per peer */
 	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */
-	uint64_t last_beat_ns[FTT_MAX_PEERS];  /* when the last authentic heartbeat came */
 	uint64_t peer_intrusions[FTT_MAX_PEERS]; /* how many the peer tells that it met */
 };
 
@@ -278,6 +277,8 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 /* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. decided_ns: when this was
  * decided; a SELF lease counts from then, so an order that comes too late opens nothing. */
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns);
+/* How long this node may still emit; negative: no more. Waits for nobody. */
+int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
 
@@ -310,6 +311,8 @@ int ftt_stamp_try(void);
  * when none came yet, or there is no such peer). */
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);
 int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
+/* When the last authentic heartbeat of a peer came; 0: none. Waits for nobody. */
+uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer);
 
 /*
  * For a detector that learns: the times between newest beats of a peer since the last call, up to 256 (ns,
