@@ -66,15 +66,21 @@ static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const st
  * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
  * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
  * On a backup, the kernel edits for us what came of the mirror; true when that leaves a window to be shown to the stack.
+ * What clients send us directly right after a takeover it does not edit: that is copied once more, whole.
  */
 bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
 {
-	if (w->stamps && p->cap < p->len && s->dir == FTT_FROM_CLIENT && (w->mode == FTT_MODE_BACKUP || e->change)) {
+	bool headers = p->cap < p->len && p->cap <= FTT_NFQ_HEADERS && s->dir == FTT_FROM_CLIENT;
+
+	if (headers && w->stamps && p->in_index == w->mirror_index && (w->mode == FTT_MODE_BACKUP || e->change)) {
 		stamp(w, p, s, e);
 		return e->change & FTT_EDIT_WND;
 	}
-	if (!e->change) {
+	if (headers && e->change) {
+		w->whole = true;
+		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+	} else if (!e->change) {
 		ftt_tcp_pass(w, p);
 	} else if (p->bytes && p->cap == p->len) {
 		ftt_apply(p->bytes, k, e, p->csum_ready);
@@ -85,6 +91,7 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
 		ftt_tcp_pass(w, p);
 	} else {
+		w->whole = true;
 		ftt_tcp_drop(w, p, &w->n.drop_truncated);
 	}
 	return false;

@@ -211,6 +211,9 @@ static bool parse_packet(const struct nlmsghdr *nlh, struct ftt_nfq_packet *p)
 		case NFQA_CAP_LEN:
 			p->len = ntohl(mnl_attr_get_u32(attr));
 			break;
+		case NFQA_IFINDEX_INDEV:
+			p->in_index = ntohl(mnl_attr_get_u32(attr));
+			break;
 		case NFQA_SKB_INFO:
 			info = ntohl(mnl_attr_get_u32(attr));
 			break;
@@ -240,38 +243,50 @@ bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p)
 }
 
 /* Begins the next verdict. */
-static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept)
+static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t what)
 {
-	struct nfqnl_msg_verdict_hdr vh = {.verdict = htonl(accept ? NF_ACCEPT : NF_DROP), .id = htonl(id)};
+	struct nfqnl_msg_verdict_hdr vh = {.verdict = htonl(what), .id = htonl(id)};
 	struct ftt_nfq_verdict *v;
 	struct nlmsghdr *nlh;
 
 	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FLUSH_BYTES)
 		ftt_nfq_flush(q);
 	v = &q->verdict[q->n_verdicts++];
-	v->emits = accept && queue == q->queue[FTT_NFQ_OUT];
+	v->emits = what == NF_ACCEPT && queue == q->queue[FTT_NFQ_OUT];
 	memset(v->head, 0, sizeof(v->head));
 	nlh = queue_message(v->head, NFQNL_MSG_VERDICT, queue, 0);
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(vh), &vh);
 	return nlh;
 }
 
-void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+/* One that brings no bytes. */
+static void put_verdict(struct ftt_nfq *q, struct nlmsghdr *nlh)
 {
-	struct nlmsghdr *nlh = verdict(q, queue, id, true);
-
-	/* the attributes are in network order, and what they set is to lie in memory as it lies in the header */
-	mnl_attr_put_u32(nlh, NFQA_MARK, htonl(htonl(ack)));
-	mnl_attr_put_u32(nlh, NFQA_PRIORITY, htonl(htonl(ack ? tsecr : 0)));
 	q->iov_out[q->n_iov++] = (struct iovec){.iov_base = nlh, .iov_len = nlh->nlmsg_len};
 	q->out_bytes += nlh->nlmsg_len;
 	q->verdicts++;
 }
 
+void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+{
+	struct nlmsghdr *nlh = verdict(q, queue, id, NF_ACCEPT);
+
+	/* the attributes are in network order, and what they set is to lie in memory as it lies in the header */
+	mnl_attr_put_u32(nlh, NFQA_MARK, htonl(htonl(ack)));
+	mnl_attr_put_u32(nlh, NFQA_PRIORITY, htonl(htonl(ack ? tsecr : 0)));
+	put_verdict(q, nlh);
+}
+
+void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
+{
+	ftt_nfq_copy_range(q, FTT_NFQ_WHOLE, q->copy_range[FTT_NFQ_OUT]); /* before the verdict, so it holds for this packet */
+	put_verdict(q, verdict(q, queue, id, NF_REPEAT));
+}
+
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	static const uint8_t zeros[4];
-	struct nlmsghdr *nlh = verdict(q, queue, id, accept);
+	struct nlmsghdr *nlh = verdict(q, queue, id, accept ? NF_ACCEPT : NF_DROP);
 	uint8_t *head = (uint8_t *)nlh;
 	struct nlattr *attr;
 	uint32_t pad = bytes ? MNL_ALIGN(len) - len : 0;

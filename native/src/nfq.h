@@ -24,6 +24,7 @@
 struct ftt_nfq_packet {
 	uint32_t id;
 	uint16_t queue;
+	uint32_t in_index;  /* interface on which it came; 0: none */
 	bool csum_ready;    /* the L4 checksum in the bytes is a real one */
 	bool csum_unknown;  /* nobody has verified it yet */
 	uint8_t *bytes;     /* from the IP header */
@@ -80,6 +81,8 @@ bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p);
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len);
 /* Lets a packet in whose header the kernel is to edit: see stamp.h. `ack` 0: it stays as it is. */
 void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr);
+/* Has a packet of the incoming queue, of which only the headers were copied, queued once more: whole, as all from now on. */
+void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id);
 void ftt_nfq_flush(struct ftt_nfq *q);
 
 #endif

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "worker.h"
 #include <errno.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,7 +138,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool edits = w->udp.on || w->e->cfg.shift_spaces || w->n.kicked || w->n.drop_truncated || (backup && !w->stamps);
+	bool edits = w->udp.on || w->e->cfg.shift_spaces || w->n.kicked || w->whole || (backup && !w->stamps);
 	bool looks = w->e->cfg.compare || (backup && w->e->cfg.max_retained);
 
 	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,
@@ -171,6 +172,7 @@ static void follow_role(struct ftt_worker *w)
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
+		w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
 		ftt_follow_role(w, mode, session, ftt_now_ns());
 	}
 	if (!w->role_open)

@@ -122,6 +122,8 @@ struct ftt_worker {
 	struct ftt_table table;
 	struct ftt_tcp *waiting, *dirty;
 	bool stamps; /* the kernel edits the headers of long packets of the mirror: see stamp.h */
+	uint32_t mirror_index; /* the interface on which the mirror comes */
+	bool whole; /* headers alone were not enough once */
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */

@@ -15,6 +15,14 @@ void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack,
 	abort(); /* every packet is whole here */
 }
 
+void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
+{
+	(void)q;
+	(void)queue;
+	(void)id;
+	abort();
+}
+
 void ftt_emit_flush(struct ftt_emit *m)
 {
 	m->n = 0;
