@@ -172,7 +172,8 @@ static void follow_role(struct ftt_worker *w)
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
-		w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
+		if (mode == FTT_MODE_BACKUP) /* a takeover has no time for it; what was mirrored before came on the same one */
+			w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
 		ftt_follow_role(w, mode, session, ftt_now_ns());
 	}
 	if (!w->role_open)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fttcp.datapath.rules import HANDSHAKE_QUEUES
 from lab import network
+from lab.bench.programs import FLOOD
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.herds import PORT, herds, serve_spec
 from tests.integration.pair import pair_named
 
 FLOWS = 10_000
-FLOOD = Path(__file__).parents[2] / "lab" / "workloads" / "flood.py"
 FLOW_BYTES = 512
 """Memory that an idle flow may cost a node."""
 
@@ -70,7 +69,7 @@ def test_ten_thousand_connections_survive(lab: Lab, fault: str) -> None:
 
 def flood(lab: Lab, count: int, per_s: int) -> None:
     """Send so many SYNs of strangers from the lab's client."""
-    argv = [sys.executable, "-I", str(FLOOD), network.SERVICE4, str(PORT), str(count), str(per_s)]
+    argv = [sys.executable, "-I", FLOOD, network.SERVICE4, str(PORT), str(count), str(per_s)]
     done = lab.exec(network.CLIENT, argv, cwd="/", timeout=60)
     assert done.returncode == 0, done.stderr
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fttcp._native import lib
 from fttcp.datapath.rules import (
     HANDSHAKE_QUEUES,
     GroupNet,
@@ -84,6 +85,7 @@ def test_a_udp_port_asks_about_all_udp_and_mirrors_none() -> None:
 
 def test_workers_share_by_hash() -> None:
     mangle, _ = ruleset(replace(GROUP, workers=4), 4)
+    assert HANDSHAKE_QUEUES == lib.FTT_HANDSHAKE_QUEUES >= lib.FTT_MAX_WORKERS
     for number in (77, 77 + HANDSHAKE_QUEUES, 93, 93 + HANDSHAKE_QUEUES):
         assert f"NFQUEUE --queue-balance {number}:{number + 3}\n" in mangle
 

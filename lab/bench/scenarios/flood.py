@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import partial
-from subprocess import Popen
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario
@@ -19,30 +18,44 @@ FLOWS = 16
 MBIT = 1000.0
 
 
-def under_flood(stage: Stage, system: System, record: Record, *, traffic: str) -> None:
-    """Either a download or echoes on FLOWS connections; they are open when the flood begins."""
-    address = system.address(stage)
+@contextmanager
+def under_flood(stage: Stage, system: System, record: Record) -> Iterator[None]:
+    """A flood that begins with the block; what of it was sent, and what the daemons have grown by."""
     daemons = {node: stage.lab.node_process(node).pid for node in NODES} if system.name == FTTCP else {}
     before = {node: anonymous_bytes(pid) for node, pid in daemons.items()}
     roles = {stage.primary()["node"]: "primary"} if daemons else {}
-    client: AbstractContextManager[Popen[str]] = (
-        stage.client("download", address, SECONDS)
-        if traffic == "download"
-        else stage.loaded("echo", address, flows=FLOWS, window=FLOWS, seconds=SECONDS)
-    )
-    with client as process, stage.flooded(address, SYNS, SYNS_PER_S) as flood:
-        report = stage.report(process, SECONDS)
+    with stage.flooded(system.address(stage), SYNS, SYNS_PER_S) as flood:
+        yield
         sent = stage.report(flood, SYNS / SYNS_PER_S)
-    if traffic == "echo":
-        record.add("us", report["p50_us"], "p50")
-        record.add("us", report["p99_us"], "p99")
-    elif not report["error"]:
-        record.add("Mbit/s", report["bytes"] * 8 / report["seconds"] / 1e6)
-    if report["lost" if traffic == "echo" else "error"]:
-        record.note("us" if traffic == "echo" else "Mbit/s", "a connection was lost")
     record.add("SYNs/s", sent["sent"] / sent["seconds"], "sent")
     for node, pid in daemons.items():
         record.add("MiB", (anonymous_bytes(pid) - before[node]) / 2**20, roles.get(node, "backup"))
+
+
+def download(stage: Stage, system: System, record: Record) -> None:
+    """A download that is under way when the flood begins."""
+    with (
+        stage.client("download", system.address(stage), SECONDS) as client,
+        under_flood(stage, system, record),
+    ):
+        report = stage.report(client, SECONDS)
+    if report["error"]:
+        record.note("Mbit/s", f"lost: {report['error']}")
+    else:
+        record.add("Mbit/s", report["bytes"] * 8 / report["seconds"] / 1e6)
+
+
+def echo(stage: Stage, system: System, record: Record) -> None:
+    """Echoes on FLOWS connections that are open when the flood begins."""
+    with (
+        stage.loaded("echo", system.address(stage), flows=FLOWS, window=FLOWS, seconds=SECONDS) as client,
+        under_flood(stage, system, record),
+    ):
+        report = stage.report(client, SECONDS)
+    for percentile in ("p50", "p99"):
+        record.add("us", report[f"{percentile}_us"], percentile)
+    if report["lost"]:
+        record.note("us", f"lost: {report['lost']} connections")
 
 
 SCENARIO = Scenario(
@@ -51,17 +64,17 @@ SCENARIO = Scenario(
     tuple(
         (
             Case(
-                f"flood.{traffic}",
+                f"flood.{measure.__name__}",
                 Setup(),
                 (NATIVE, FTTCP),
-                partial(under_flood, traffic=traffic),
+                measure,
                 unit,
                 seconds=SECONDS + 6,
-                short=traffic == "download",
+                short=measure is download,
                 fresh=True,
                 mbit=MBIT,
             ),
         )
-        for traffic, unit in (("download", "Mbit/s"), ("echo", "us"))
+        for measure, unit in ((download, "Mbit/s"), (echo, "us"))
     ),
 )
