@@ -7,10 +7,15 @@ that the passes of one can stand directly beside those of another.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
+from threading import get_native_id
 from typing import TYPE_CHECKING
 
 from lab import network
@@ -23,11 +28,14 @@ if TYPE_CHECKING:
     from lab.bench.scenario import Case, Record
     from lab.bench.stage import Stage
 
-HAPROXY, KEEPALIVED, FLOOR, TWO_FLOORS = "haproxy", "keepalived", "nfqueue-floor", "two-floors"
+HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
+TWO_FLOORS, CROSSED_FLOORS = "two-floors", "crossed-floors"
 STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
 """What is compared while nothing fails: keepalived is the native server then."""
 UNSHAPED = (*STEADY, TWO_FLOORS)
 """The same where two loads at once do not have to share a cable."""
+UNSHAPED_BULK = (*UNSHAPED, CROSSED_FLOORS)
+"""The same where what a packet costs depends on whose cache has its payload."""
 VRRP_ADDRESS = "10.77.0.102"
 FLOOR_ADDRESSES = dict(zip(NODES, ("10.77.0.101", "10.77.0.103"), strict=True))
 FLOOR_QUEUES = ("7800", "7816")
@@ -207,13 +215,13 @@ class Floor(System):
     needs = ("iptables",)
 
     def __init__(self, node: str, other: str) -> None:
-        self._node, self._other = node, other
+        self.node, self._other = node, other
 
     def prepare(self, stage: Stage) -> None:
-        host, other = (stage.lab.host(node) for node in (self._node, self._other))
-        interface, address = stage.interface(self._node), self.address(stage)
+        host, other = (stage.lab.host(node) for node in (self.node, self._other))
+        interface, address = stage.interface(self.node), self.address(stage)
         host.run(["ip", "address", "add", f"{address}/24", "dev", interface])
-        log = stage.daemon(self._node, [programs.FLOOR, *FLOOR_QUEUES])
+        log = stage.daemon(self.node, [programs.FLOOR, *FLOOR_QUEUES])
         await_condition(lambda: "ready" in log.read_text(), READY_S, "nfqueue-floor: its queues to be bound")
         (gateway,) = (str(cable.address4.ip) for cable in cables(self._other, PEER_LINK))
         tcp = f"-p tcp -m multiport --dports {','.join(stage.setup.ports)}"
@@ -231,10 +239,10 @@ class Floor(System):
         restore(other, ["*raw", f"-I PREROUTING -d {address} -j DROP", "COMMIT"])
 
     def serving(self, stage: Stage) -> str:
-        return self._node
+        return self.node
 
     def address(self, stage: Stage) -> str:
-        return FLOOR_ADDRESSES[self._node]
+        return FLOOR_ADDRESSES[self.node]
 
 
 class TwoFloors(Floor):
@@ -252,8 +260,9 @@ class TwoFloors(Floor):
         self._beside.prepare(stage)
 
     def measured(self, case: Case, stage: Stage, record: Record) -> None:
-        def end_s(system: System, found: Record) -> float:
-            case.measure(stage, system, found)
+        def end_s(system: Floor, found: Record) -> float:
+            with self._client_of(system):
+                case.measure(stage, system, found)
             return time.monotonic()
 
         own, others = record.aside(), record.aside()
@@ -267,6 +276,56 @@ class TwoFloors(Floor):
         else:
             record.add_mean(own, others)
 
+    def _client_of(self, floor: Floor) -> AbstractContextManager[None]:
+        """What the calling thread does while it measures `floor`."""
+        return nullcontext()
+
+
+class CrossedFloors(TwoFloors):
+    """Two floors of which none has its data in the caches of one core: a node's client has half of the cores,
+    the node the other half. The one client of a pair cannot stay with both of its nodes either."""
+
+    name = CROSSED_FLOORS
+
+    def prepare(self, stage: Stage) -> None:
+        stage.require(TWO_FLOORS)
+
+    def measured(self, case: Case, stage: Stage, record: Record) -> None:
+        with ExitStack() as bound:
+            for node, own in zip(NODES, halves_of_cores(), strict=True):
+                for pid in stage.lab.host(node).processes():
+                    bound.enter_context(on_cores(pid, own))
+            super().measured(case, stage, record)
+
+    def _client_of(self, floor: Floor) -> AbstractContextManager[None]:
+        others = dict(zip(reversed(NODES), halves_of_cores(), strict=True))
+        return on_cores(None, others[floor.node])
+
+
+def halves_of_cores() -> tuple[set[int], set[int]]:
+    """Return the first and the last half of the cores that this process may use; of one, it twice."""
+    usable = sorted(os.sched_getaffinity(os.getpid()))
+    half = max(1, len(usable) // 2)
+    return set(usable[:half]), set(usable[-half:])
+
+
+@contextmanager
+def on_cores(pid: int | None, wanted: set[int]) -> Iterator[None]:
+    """Keep the threads of process `pid`, or the calling thread and the processes that it starts, on the cores
+    `wanted` during the block; a thread that has ended by then is none of those."""
+    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").glob("*")] if pid else [get_native_id()]
+    before: dict[int, set[int]] = {}
+    for task in tasks:
+        with suppress(ProcessLookupError):
+            before[task] = os.sched_getaffinity(task)
+            os.sched_setaffinity(task, wanted)
+    try:
+        yield
+    finally:
+        for task, usable in before.items():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(task, usable)
+
 
 def restore(host: Host, lines: list[str]) -> None:
     """Add rules of iptables-restore to those of `host`."""
@@ -275,5 +334,13 @@ def restore(host: Host, lines: list[str]) -> None:
 
 SYSTEMS: dict[str, System] = {
     system.name: system
-    for system in (System(), Fttcp(), Haproxy(), Keepalived(), Floor(*NODES), TwoFloors(*NODES))
+    for system in (
+        System(),
+        Fttcp(),
+        Haproxy(),
+        Keepalived(),
+        Floor(*NODES),
+        TwoFloors(*NODES),
+        CrossedFloors(*NODES),
+    )
 }

@@ -9,7 +9,7 @@ from functools import partial
 
 from lab.bench.scenario import Case, Record, Scenario
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import STEADY, UNSHAPED, System
+from lab.bench.systems import STEADY, UNSHAPED_BULK, System
 from lab.errors import LabError
 
 SECONDS = 2.0
@@ -57,7 +57,7 @@ def _cases(tool: str, setup: Setup, measure: Callable[..., None], needs: tuple[s
         Case(
             f"throughput.{tool}.{direction}.{link}",
             setup,
-            STEADY if mbit else UNSHAPED,
+            STEADY if mbit else UNSHAPED_BULK,
             partial(measure, direction=direction),
             "Mbit/s",
             seconds=SECONDS + 1,
