@@ -34,14 +34,9 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	    k.dport != r->key.service_port)
 		return;
 	if (!c) {
-		if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
-		    !(c = ftt_table_add(&w->table, &r->key, now_ns))) {
-			w->n.flows_refused++;
+		c = ftt_tcp_begin(w, &r->key, r->irs, now_ns);
+		if (!c)
 			return;
-		}
-		ftt_flow_init(&c->flow, r->irs, now_ns);
-		w->table.half_open++;
-		w->n.flows_opened++;
 		s.mode = FTT_MODE_BACKUP;
 		ftt_client_syn(&c->flow, &s);
 		c->peer_worker = from;

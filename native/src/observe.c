@@ -31,6 +31,7 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 		out->verdicts += w->nfq.verdicts + w->handshakes.verdicts;
 		out->queue_overruns += w->nfq.overruns + w->handshakes.overruns;
 		out->drop_lease += w->nfq.revoked + w->handshakes.revoked + w->emit.revoked;
+		out->emit_failed += w->emit.failed;
 		ftt_fair_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);

@@ -10,9 +10,7 @@
 #include <string.h>
 #include "tcp.h"
 
-/* A SYN makes a flow; the half-open and the whole table are bounded. */
-static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key,
-			     const struct ftt_seg *s, uint64_t now_ns)
+struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
 {
 	struct ftt_tcp *c;
 
@@ -25,9 +23,18 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key,
 		w->n.flows_refused++;
 		return NULL;
 	}
-	ftt_flow_init(&c->flow, s->seq, now_ns);
+	ftt_flow_init(&c->flow, irs, now_ns);
 	w->table.half_open++;
 	w->n.flows_opened++;
+	return c;
+}
+
+static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_tcp_begin(w, key, s->seq, now_ns);
+
+	if (!c)
+		return NULL;
 	if (s->options & FTT_OPT_SIGNED) {
 		c->flow.protection = FTT_UNPROTECTED;
 		c->flow.reason = FTT_WHY_UNSUPPORTED;

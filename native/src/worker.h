@@ -191,6 +191,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 			 uint64_t now_ns);
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns);
+/* A flow begins with the client's SYN `irs`. The half-open and the whole table are bounded: NULL, and counted. */
+struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns);
 /* Carries out what a decision asked for. */
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns);
 void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);

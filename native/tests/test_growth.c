@@ -384,6 +384,41 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	node_close(n);
 }
 
+/* The primary asks for the second time: it has the client's SYN with it. */
+static void offer(struct node *n, uint16_t port)
+{
+	uint8_t syn[FTT_BARE_MAX], bytes[256];
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(port), .irs = 5000, .attempt = 2, .data = syn};
+	struct ftt_bare b = {.src = r.key.client, .dst = r.key.service, .sport = port, .dport = 80, .seq = 5000, .flags = TCP_SYN};
+	struct wire *datagram;
+
+	r.data_len = (uint8_t)ftt_build_bare(syn, &b);
+	datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
+	node_from_peer(n, datagram);
+	free(datagram);
+}
+
+/* Handshakes whose SYN came with the primary's OPEN are bounded like the others. */
+static void test_offered_handshakes_are_bounded(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP);
+	struct ftt_worker *w = &n->worker;
+
+	n->engine.cfg.max_half_open = 2;
+	CHECK(says(n, 1, true, TCP_SYN, 5000, 0));
+	offer(n, 2);
+	CHECK_EQ(w->table.half_open, 2);
+	offer(n, 3);
+	CHECK(find(n, 2) && !find(n, 3));
+	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(w->n.syn_floods, 1);
+	model_now += 2 * S; /* an honest client would have asked again */
+	offer(n, 3);
+	CHECK(find(n, 3) && !find(n, 1));
+	CHECK_EQ(w->table.half_open, 2);
+	node_close(n);
+}
+
 /* Only those at the ends of the lists are looked at: the others' times do not matter. */
 static void test_sweep_takes_the_oldest(void)
 {
@@ -454,6 +489,7 @@ int main(void)
 	test_held_packets_are_forgotten();
 	test_roles_while_flows_are_forgotten();
 	test_what_is_to_be_forgotten_makes_room();
+	test_offered_handshakes_are_bounded();
 	test_sweep_takes_the_oldest();
 	test_flood_of_handshakes();
 	test_closed_flows_make_room();

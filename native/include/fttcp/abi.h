@@ -202,6 +202,7 @@ struct ftt_config {
 struct ftt_counters {
 	uint64_t in_packets, in_bytes, out_packets, out_bytes;
 	uint64_t passed, translated, injected, emitted;
+	uint64_t emit_failed; /* packets of our own that the kernel did not take: lost, as on a network */
 	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
 	uint64_t held, released, held_now, hold_overflow;
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
