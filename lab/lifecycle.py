@@ -442,13 +442,13 @@ def _is_primary(status: Status, host: str) -> bool:
 def _summary(status: Status) -> str:
     """One line about all nodes."""
     return "; ".join(
-        f"{node['node']}: "
-        + (
-            ", ".join(
-                f"{group['name']} {group['role']} {group.get('mode', '')}".strip() for group in node["groups"]
-            )
-            if node["alive"]
-            else "no answer"
-        )
+        f"{node['node']}: " + (", ".join(map(_described, node["groups"])) if node["alive"] else "no answer")
         for node in status["nodes"]
     )
+
+
+def _described(group: dict[str, Any]) -> str:
+    """A group's role, and what is wrong with its server."""
+    role = f"{group['name']} {group['role']} {group.get('mode', '')}".strip()
+    server = group.get("server", {})
+    return role if server.get("healthy", True) else f"{role}, its server: {server['reason']}"

@@ -93,3 +93,20 @@ PRIMARY, BACKUP, SPARE = ("primary", True), ("backup", True), ("backup", False)
 def test_when_everybody_is_in_its_place(nodes: Any, paired: bool, synced: bool) -> None:
     assert is_paired(status(*nodes)) is paired
     assert is_synced(status(*nodes)) is synced
+
+
+def test_who_waits_in_vain_is_told_what_keeps_a_server_from_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab("never-made")
+    waiting = status(("starting", False), ("starting", False))
+    absent, there = (False, "/none: no such program in PATH"), (True, "serving")
+    for node, (healthy, reason) in zip(waiting["nodes"], (absent, there), strict=True):
+        node["groups"][0]["server"] = {"healthy": healthy, "reason": reason}
+    answers = {"nodes": ALL_NODES[:2], "status": waiting, "node_process": None, "log": "log"}
+    for name, answer in answers.items():
+        monkeypatch.setattr(lab, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(lab, "_log_tail", lambda node: "")
+    with pytest.raises(LabError) as raised:
+        lab.wait("synced", 0)
+    (state,) = (line for line in str(raised.value).splitlines() if line.startswith("state:"))
+    assert "alpha: lab starting, its server: /none: no such program in PATH" in state
+    assert "beta: lab starting" in state and "serving" not in state
