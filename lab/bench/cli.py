@@ -22,18 +22,21 @@ from lab.bench.runner import Runner
 from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.stage import remove_stale
-from lab.bench.systems import SYSTEMS
+from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
 from lab.errors import LabError
 
 LEAST_WIDTH = 120
 """Columns of the tables on a terminal that is narrower, or on none."""
 PASSES, SHORT_PASSES = 5, 2
 PEERS = [name for name in SYSTEMS if name != FTTCP]
+SHORT_PEERS = [name for name in PEERS if name != CROSSED_FLOORS]
 TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | POOLS
 
 
-def _against(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+def _against(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     """Split --against; an unknown name is a usage error."""
+    if value is None:
+        return None
     names = [] if value == "none" else [name.strip() for name in value.split(",")]
     unknown = [name for name in names if name not in PEERS]
     if unknown:
@@ -76,10 +79,9 @@ class Output:
 @click.option(
     "--against",
     callback=_against,
-    default=",".join(PEERS),
-    show_default=True,
     metavar="SYSTEM,...",
-    help="What to measure beside fttcp; none: nothing.",
+    help="What to measure beside fttcp; none: nothing."
+    f"  [default: {','.join(PEERS)}; short: without {CROSSED_FLOORS}]",
 )
 @click.option(
     "--repeat", type=click.IntRange(min=1), help=f"Passes.  [default: {PASSES}, short: {SHORT_PASSES}]"
@@ -109,7 +111,7 @@ class Output:
 )
 def bench(
     scenario: tuple[str, ...],
-    against: list[str],
+    against: list[str] | None,
     repeat: int | None,
     short: bool,
     listing: bool,
@@ -131,6 +133,8 @@ def bench(
             f"no scenario {', '.join(unknown)}; see: fttcp bench --list", param_hint="SCENARIO"
         )
     passes = repeat or (SHORT_PASSES if short else PASSES)
+    if against is None:
+        against = SHORT_PEERS if short else PEERS
     runner = Runner(blocks, passes, against, Samples(), _say, lambda: None)
     if listing:
         _list(runner)

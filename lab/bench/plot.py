@@ -28,6 +28,7 @@ def require_matplotlib() -> None:
     except ImportError as error:
         raise PlotError("--plot needs matplotlib: pip install 'fttcp[bench]'") from error
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "fttcp"  # the same figures make the same file
 
 
 def plot(rows: Sequence[Row], titles: Mapping[str, str], directory: Path) -> dict[str, Path]:

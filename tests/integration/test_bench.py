@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.bench import programs
-from lab.bench.systems import STEADY, TWO_FLOORS
+from lab.bench.systems import CROSSED_FLOORS, STEADY, TWO_FLOORS
 from lab.state import LABS
 
 pytestmark = [
@@ -69,13 +69,14 @@ def test_every_system_is_measured_beside_the_others(tmp_path: Path) -> None:
 
 
 def test_two_floors_bear_a_load_at_the_same_time(tmp_path: Path) -> None:
-    content, done = measure(
-        tmp_path, "echo.64B", "throughput.sendfile.both.unshaped", "--against", TWO_FLOORS
-    )
-    assert f"echo.64B, {TWO_FLOORS}" in done.stderr and f"both.unshaped, {TWO_FLOORS}" in done.stderr
-    found = [row for row in content["rows"] if row["system"] == TWO_FLOORS]
-    late = ["the two halves were not at the same time (1x)"]
-    assert found and all((row["n"], row["notes"]) in ((1, []), (0, late)) for row in found), found
+    doubled = f"{TWO_FLOORS},{CROSSED_FLOORS}"
+    content, done = measure(tmp_path, "echo.64B", "throughput.sendfile.both.unshaped", "--against", doubled)
+    assert f"echo.64B, {TWO_FLOORS}" in done.stderr and f"echo.64B, {CROSSED_FLOORS}" not in done.stderr
+    for system in (TWO_FLOORS, CROSSED_FLOORS):
+        assert f"both.unshaped, {system}" in done.stderr
+        found = [row for row in content["rows"] if row["system"] == system]
+        late = ["the two halves were not at the same time (1x)"]
+        assert found and all((row["n"], row["notes"]) in ((1, []), (0, late)) for row in found), found
 
 
 def test_only_protected_connections_live_through_a_crash(tmp_path: Path) -> None:

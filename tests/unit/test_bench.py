@@ -1,7 +1,9 @@
 """The bench without a lab: statistics, which cases are chosen, the order of passes, results that are kept."""
 
 import json
+import os
 import re
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -174,7 +176,7 @@ def test_every_case_is_named_once_after_its_family_and_compares_known_systems() 
 
 def test_the_short_set_is_said_to_take_less_than_ten_minutes() -> None:
     blocks = [chosen(block, (), short=True) for scenario in SCENARIOS for block in scenario.blocks]
-    short = runner.Runner(blocks, cli.SHORT_PASSES, cli.PEERS, Samples(), print, lambda: None)
+    short = runner.Runner(blocks, cli.SHORT_PASSES, cli.SHORT_PEERS, Samples(), print, lambda: None)
     assert 60 < short.seconds() < 600
 
 
@@ -341,6 +343,23 @@ def test_of_two_loads_at_once_the_mean_counts_if_both_were_there_all_the_time(
     assert bool(row.notes) is (said != "1.5 ms") and bool(rehearsal.errors) is (said == "failed")
 
 
+def test_threads_are_on_the_cores_that_they_are_given_and_then_on_theirs() -> None:
+    usable = os.sched_getaffinity(0)
+    first, last = systems.halves_of_cores()
+    assert first | last <= usable and (len(usable) == 1 or not first & last)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        with pytest.raises(LabError), systems.on_cores(other.pid, first), systems.on_cores(None, last):
+            with subprocess.Popen(["sleep", "60"]) as child:
+                assert os.sched_getaffinity(child.pid) == os.sched_getaffinity(0) == last
+                child.kill()
+            assert os.sched_getaffinity(other.pid) == first
+            raise LabError("no end after 60 s")
+        assert os.sched_getaffinity(other.pid) == os.sched_getaffinity(0) == usable
+        with systems.on_cores(other.pid, first):
+            other.kill()
+            other.wait()
+
+
 def test_two_loads_at_once_share_no_shaped_cable() -> None:
     cases = [each for scenario in SCENARIOS for block in scenario.blocks for each in block]
     doubled = [each for each in cases if TWO_FLOORS in each.systems]
@@ -378,8 +397,9 @@ def test_plots_have_one_file_for_each_table(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     files = plot.plot(measured().rows(), {}, tmp_path / "plots")
     assert sorted(files) == ["gap", "throughput"]
-    for file in files.values():
+    for name, file in plot.plot(measured().rows(), {}, tmp_path / "again").items():
         assert file.read_text().rstrip().endswith("</svg>")
+        assert file.read_bytes() == files[name].read_bytes()
 
 
 def test_results_that_were_kept_give_tables_and_plots_again(tmp_path: Path) -> None:
