@@ -195,6 +195,15 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 	return true;
 }
 
+bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+{
+	if (!p->csum_ready)
+		return false;
+	if (!get_be16(p->bytes + k->l4 + 6))
+		return k->family == 6; /* over IPv4 it says that there is none (RFC 768, RFC 8200 8.1) */
+	return p->csum_unknown && p->cap == p->len && ftt_l4_sum(p->bytes, k) != 0xffff;
+}
+
 size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
 		     const uint8_t *payload, uint32_t len)
 {
@@ -368,6 +377,8 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	u->bytes_in += k->payload_len;
 	if (u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING)
 		ftt_udp_primary_in(w, u, p, k, now_ns);
+	else if (u->acked != u->events)
+		ftt_udp_backup_later(w, u, p, k, now_ns);
 	else
 		pass_with_port(w, p, k, 2, ftt_udp_to_local(u, k->dport));
 }
@@ -394,6 +405,7 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	} else if (u) {
 		u->outputs++;
 		pass_with_port(w, p, k, 0, ftt_udp_to_client(u, k->sport));
+		ftt_udp_backup_tick(w, u, now_ns);
 	} else {
 		w->n.pass_unmatched++;
 		ftt_worker_verdict(w, p, true, NULL);
@@ -415,7 +427,6 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 		}
 		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns))) {
 			ftt_udp_protect(&w->udp, u, FTT_PROTECTED);
-			u->ordered = true;
 		}
 		if (u && u->start == r->irs) {
 			u->peer_worker = from;
@@ -445,10 +456,10 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (u->role != w->udp.role)
 			continue; /* its turn comes with the others */
-		if (w->mode == FTT_MODE_PAIRED)
-			waits = ftt_udp_primary_tick(w, u, now_ns);
-		else if (u->acked != u->events)
+		if (u->acked != u->events && (w->mode == FTT_MODE_BACKUP || u->protection == FTT_UNPROTECTED))
 			waits = ftt_udp_backup_tick(w, u, now_ns);
+		else if (w->mode == FTT_MODE_PAIRED)
+			waits = ftt_udp_primary_tick(w, u, now_ns);
 		w->udp.waiting += waits;
 		if (waits)
 			continue;

@@ -7,7 +7,8 @@
  * given by then), or the server spoke from a port of its own (TFTP's transfer id). Each event is
  * kept and sent to the backup until it is acknowledged; replies wait until all earlier events
  * are. The backup gives its server the same datagrams in the same order, each once as many
- * replies were seen as the primary had; it keeps the replies that the primary may not have sent.
+ * replies were seen as the primary had, also after a takeover; it keeps the replies that the primary may not
+ * have sent.
  *
  * Ports of the server's own choice differ between the nodes: the i-th of one is the i-th of the
  * other, and the client only ever sees those of the node that began the session.
@@ -64,8 +65,9 @@ struct ftt_udp_session {
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
 	uint8_t peer_worker;
-	bool ordered;          /* backup: replies of our server are counted against the primary's */
+	uint32_t missing;      /* backup: replies that our server was waited for in vain */
 	uint64_t created_ns, last_ns, asked_ns;
+	uint64_t early_ns;     /* backup: when it was last given a datagram for want of one */
 	uint32_t events;       /* primary: numbered so far; backup: held without a gap */
 	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
 	uint32_t outputs;      /* replies of our server */
@@ -130,6 +132,8 @@ struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_reply(struct ftt_udp_session *u); /* the first */
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
+/* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
+bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
 /* The port that stands for `port` on the other side of the mapping, itself when there is none. */
 uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
 uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
@@ -161,7 +165,11 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 			const struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			   uint64_t now_ns);
+/* Gives the server what is its turn; true while something waits. */
 bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+/* After a takeover: a datagram of the client goes behind those that wait. */
+void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			  const struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 
 #endif

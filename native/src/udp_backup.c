@@ -6,17 +6,51 @@
 #include "worker.h"
 
 #define ORDER_WAIT_NS 100000000ull /* how long a datagram waits for replies that may never come */
+#define BEHIND (FTT_UDP_WINDOW / 2) /* events that a server has not had yet, and that are acknowledged all the same */
+
+/* Is our server so far behind that the primary has to wait, with its replies, for it? */
+static bool behind(const struct ftt_udp_session *u)
+{
+	return u->events - u->acked > BEHIND;
+}
 
 static void acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 {
-	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .number = u->events,
-			       .outputs = u->outputs};
+	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .outputs = u->outputs};
+
+	r.number = behind(u) ? u->acked + BEHIND : u->events;
 
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 }
 
-/* Gives the server what is its turn. */
-static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+/*
+ * Has our server given the replies that the primary's had given when this datagram came? One that is silent for
+ * long may have none to give: then it gets this datagram, and is not waited for for those replies again. It does not get
+ * all that have come since: a server that did not run has a socket that holds only so many.
+ */
+static bool its_turn(struct ftt_udp_session *u, const struct ftt_udp_event *e, uint64_t now_ns)
+{
+	uint32_t given = u->outputs + u->missing;
+
+	if (!seq_lt(given, e->outputs))
+		return true;
+	if (now_ns - e->since_ns < ORDER_WAIT_NS || now_ns - u->early_ns < ORDER_WAIT_NS)
+		return false;
+	u->early_ns = now_ns;
+	u->missing += e->outputs - given;
+	return true;
+}
+
+/* A server that was only slow is waited for again when it has caught up. */
+static void count_missing(struct ftt_udp_session *u, const struct ftt_udp_event *newest)
+{
+	uint32_t fewer = seq_lt(u->outputs, newest->outputs) ? newest->outputs - u->outputs : 0;
+
+	if (u->missing > fewer)
+		u->missing = fewer;
+}
+
+static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	while (u->acked != u->events) {
 		struct ftt_udp_event *e = u->ring[(u->acked + 1) % FTT_UDP_WINDOW];
@@ -24,7 +58,7 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 		if (!e->is_port) {
 			size_t len;
 
-			if (u->ordered && seq_lt(u->outputs, e->outputs) && now_ns - e->since_ns < ORDER_WAIT_NS)
+			if (!its_turn(u, e, now_ns))
 				return;
 			len = ftt_udp_build(&w->udp, u->key.client, u->key.client_port, u->key.service,
 					    ftt_udp_to_local(u, e->port), e->bytes, e->len);
@@ -32,6 +66,34 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 		}
 		ftt_udp_free_event(u, ++u->acked);
 	}
+}
+
+static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	uint32_t before = u->acked;
+	bool waited = behind(u);
+
+	give_turns(w, u, now_ns);
+	if (waited && u->acked != before && w->mode == FTT_MODE_BACKUP)
+		acknowledge(w, u);
+}
+
+/* A place for an event of so many bytes; NULL when there is none. */
+static struct ftt_udp_event *keep(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_event **slot, uint32_t len)
+{
+	struct ftt_udp_event *e;
+
+	if (!slot || u->bytes + len > w->e->cfg.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
+		return NULL;
+	if (!(e->bytes = malloc(len ? len : 1))) {
+		free(e);
+		return NULL;
+	}
+	e->len = len;
+	u->bytes += len;
+	*slot = e;
+	u->n_events++;
+	return e;
 }
 
 /* One part of an event; true when the event is complete now. */
@@ -43,19 +105,11 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	if (!slot || r->offset % FTT_PART_MAX || (r->data_len != FTT_PART_MAX && r->offset + r->data_len != r->total))
 		return false;
 	if (!e) {
-		if (u->bytes + r->total > w->e->cfg.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
+		if (!(e = keep(w, u, slot, r->total)))
 			return false; /* the primary sends it again */
-		if (!(e->bytes = malloc(r->total ? r->total : 1))) {
-			free(e);
-			return false;
-		}
-		e->len = r->total;
 		e->port = r->port;
 		e->outputs = r->outputs;
 		e->is_port = r->flags & FTT_REC_PORT;
-		u->bytes += e->len;
-		*slot = e;
-		u->n_events++;
 	}
 	if (e->len != r->total || e->whole)
 		return false;
@@ -85,6 +139,7 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 		if (u->events + 1 - u->acked > FTT_UDP_WINDOW || !e || !e->whole)
 			break;
 		u->events++;
+		count_missing(u, e);
 		if (e->is_port)
 			u->client_port_of[u->n_client_ports++ % FTT_UDP_PORTS] = e->port;
 	}
@@ -169,7 +224,33 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 	return u->acked != u->events;
 }
 
-/* Replies that the client may not have leave first, then the server gets what it had to wait for. */
+void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			  const struct ftt_pkt *k, uint64_t now_ns)
+{
+	struct ftt_udp_event *e = NULL;
+
+	if (ftt_udp_refused(p, k)) {
+		w->n.pass_malformed++;
+		ftt_worker_verdict(w, p, true, NULL);
+		return;
+	}
+	if (p->cap == p->len && u->events - u->acked < FTT_UDP_WINDOW)
+		e = keep(w, u, ftt_udp_slot(u, u->events + 1), k->payload_len);
+	if (e) {
+		memcpy(e->bytes, p->bytes + k->payload, k->payload_len);
+		e->port = k->dport;
+		e->outputs = u->outputs;
+		e->whole = true;
+		e->since_ns = now_ns;
+		u->events++;
+	} else {
+		w->n.drop_bound++;
+		w->n.udp_truncated += p->cap < p->len;
+	}
+	ftt_worker_verdict(w, p, false, NULL);
+}
+
+/* Replies that the client may not have leave first, then the server goes on with what it had to wait for. */
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
@@ -181,6 +262,5 @@ void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, u
 			w->n.udp_retained_released++;
 		ftt_udp_free_reply(u);
 	}
-	u->ordered = false;
 	deliver(w, u, now_ns);
 }

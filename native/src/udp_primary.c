@@ -54,20 +54,10 @@ static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uin
 	return true;
 }
 
-/* Will the local stack drop it for its checksum? None is right over IPv4 only (RFC 768, RFC 8200 8.1). */
-static bool stack_refuses(const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
-{
-	if (!p->csum_ready)
-		return false;
-	if (!get_be16(p->bytes + k->l4 + 6))
-		return k->family == 6;
-	return p->csum_unknown && p->cap == p->len && ftt_l4_sum(p->bytes, k) != 0xffff;
-}
-
 void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
 			const struct ftt_pkt *k, uint64_t now_ns)
 {
-	if (stack_refuses(p, k)) {
+	if (ftt_udp_refused(p, k)) {
 		w->n.pass_malformed++; /* the stack will drop it: it is no event */
 		ftt_worker_verdict(w, p, true, NULL);
 		return;

@@ -124,41 +124,6 @@ static void test_a_held_reply_goes_when_the_lease_is_back(void)
 	end_pair();
 }
 
-/* The backup's server gets a datagram when it has answered as often as the primary's had, or after 100 ms. */
-static void test_the_backup_waits_for_its_server_but_not_for_ever(void)
-{
-	uint64_t now = 1000 * MS;
-
-	begin_pair();
-	ask(&p, now);
-	answer(&p, now);
-	ask(&p, now); /* comes after one answer */
-	hear(&p, &b, FTT_REC_EVENT, now);
-	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, now), 2); /* both are held: that is what the primary waits for */
-	CHECK_EQ(p.worker.held_now, 0);
-	CHECK_EQ(b.n_emitted, 1);
-	ftt_udp_tick(&b.worker, now + 99 * MS);
-	CHECK_EQ(b.n_emitted, 1);
-	CHECK_EQ(b.worker.udp.waiting, 1);
-	answer(&b, now + 99 * MS);
-	CHECK_EQ(b.n_emitted, 2);
-	CHECK_EQ(b.n_passed, 0);
-	CHECK_EQ(b.n_dropped, 1);
-	ask(&p, now + 100 * MS);
-	answer(&p, now + 100 * MS);
-	ask(&p, now + 100 * MS);
-	hear(&p, &b, FTT_REC_EVENT, now + 100 * MS);
-	CHECK_EQ(b.n_emitted, 3); /* its server is silent now */
-	ftt_udp_tick(&b.worker, now + 199 * MS);
-	CHECK_EQ(b.n_emitted, 3);
-	ftt_udp_tick(&b.worker, now + 201 * MS);
-	CHECK_EQ(b.n_emitted, 4);
-	CHECK_EQ(b.worker.udp.waiting, 0);
-	for (uint32_t i = 0; i < b.n_emitted; i++)
-		CHECK(!b.to_client[i]);
-	end_pair();
-}
-
 /* --- roles ---------------------------------------------------------------------------------------------- */
 
 enum { CLIENTS = 4 };
@@ -413,7 +378,6 @@ int main(void)
 	test_a_session_that_was_let_go_is_alone();
 	test_a_backup_may_refuse();
 	test_a_held_reply_goes_when_the_lease_is_back();
-	test_the_backup_waits_for_its_server_but_not_for_ever();
 	test_takeover_in_steps();
 	test_time_does_not_move_what_is_not_taken_over();
 	test_forgetting_in_steps();

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,56 @@ def test_outputs_that_differ_are_counted(pair: Pair, tmp_path: Path) -> None:
     await_condition(
         lambda: int(str(pair.group("primary")["divergences"])) > 0, 5, "the difference is counted"
     )
+
+
+def counted(pair: Pair, host: str, counter: str) -> int:
+    """A counter of the engine of `host`."""
+    counters = pair.group(host)["counters"]
+    assert isinstance(counters, dict)
+    return int(counters[counter])
+
+
+def is_tftpd(pid: int) -> bool:
+    """Whether this is a tftpd that has not ended."""
+    try:
+        return "tftpd" in Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize(("workload", "family"), [("tftp-get-1468", 6), ("tftp-put-1468", 4)])
+def test_a_udp_server_of_the_backup_that_did_not_run(
+    pair: Pair, workload: str, family: int, tmp_path: Path
+) -> None:
+    """It is hundreds of datagrams behind when it goes on; its socket never holds more than a few of them."""
+
+    def strike(lab: Lab) -> object:
+        servers = [pid for pid in lab.host("backup").processes() if is_tftpd(pid)]
+        came, given = counted(pair, "primary", "in_packets"), counted(pair, "backup", "injected")
+        for pid in servers:
+            os.kill(pid, signal.SIGSTOP)
+        try:  # more than its socket holds has come, and it was waited for twice
+            await_condition(
+                lambda: (
+                    counted(pair, "primary", "in_packets") > came + 100
+                    and counted(pair, "backup", "injected") > given + 1
+                ),
+                DETACH_S,
+                "the backup's server to fall behind",
+                interval_s=0.01,
+            )
+        finally:
+            for pid in servers:
+                os.kill(pid, signal.SIGCONT)
+        replies = counted(pair, "backup", "drop_suppressed")
+        await_condition(
+            lambda: counted(pair, "backup", "drop_suppressed") > replies + 500, DETACH_S, "it goes on"
+        )
+        return lab.fault("crash-host", "primary")
+
+    case = Case(workload, "crash-host", family, moment_s=0.5, duration_s=6.0, size=20_000_000)
+    outcome = pair.run(case, tmp_path, Disturbance(strike))
+    assert outcome.ok, outcome.why
 
 
 @pytest.mark.parametrize("family", [4, 6])
