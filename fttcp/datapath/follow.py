@@ -87,17 +87,11 @@ class PairFlows(TcpFlows):
         key, name, _ = self.find(pkt, True)
         if name != bytes(ffi.buffer(ffi.addressof(record, "key"))):
             return
+        flow = flow or self.flows.get(name) or self.admit(key, name, record.irs, now_ns)
         if flow is None:
-            full = len(self.flows) >= self._settings.max_flows
-            if name in self.flows or (full and not self.make_room(now_ns)):
-                self.n["flows_refused"] += name not in self.flows
-                return
-            flow = self.flows[name] = Flow(key, name, now_ns)
-            lib.ftt_core_flow_init(flow.state, record.irs, now_ns)
-            self._half_open += 1
-            self.n["flows_opened"] += 1
-            seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
-            lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
+            return
+        seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
+        lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
         self._world.emit(syn, False)
         self.n["injected"] += 1
 

@@ -62,8 +62,8 @@ class TcpFlows(FlowActions):
         self.n["passed"] += 1
         arrival.waiting.accept(arrival.data if arrival.changed else None)
 
-    def _begin(self, key: Any, name: bytes, seg: Any, now_ns: int) -> Flow | None:
-        """A SYN makes a flow; the half-open and the whole table are bounded."""
+    def admit(self, key: Any, name: bytes, irs: int, now_ns: int) -> Flow | None:
+        """A flow begins with the client's SYN ``irs``; None, and counted, when a table is full."""
         if self._half_open >= self._settings.max_half_open and not self.make_room(now_ns):
             self.n["syn_floods"] += 1
             return None
@@ -71,9 +71,15 @@ class TcpFlows(FlowActions):
             self.n["flows_refused"] += 1
             return None
         flow = self.flows[name] = Flow(key, name, now_ns)
-        lib.ftt_core_flow_init(flow.state, seg.seq, now_ns)
+        lib.ftt_core_flow_init(flow.state, irs, now_ns)
         self._half_open += 1
         self.n["flows_opened"] += 1
+        return flow
+
+    def _begin(self, key: Any, name: bytes, seg: Any, now_ns: int) -> Flow | None:
+        flow = self.admit(key, name, seg.seq, now_ns)
+        if flow is None:
+            return None
         if seg.options & lib.FTT_OPT_SIGNED:
             lib.ftt_core_unprotect(flow.state, Reason.UNSUPPORTED)
             self._world.post(EventKind.UNSUPPORTED, key, Reason.UNSUPPORTED, 0)

@@ -18,7 +18,7 @@
 
 /*
  * The primary told of a flow whose SYN we have not seen (the mirror lost it, or it is under way), or that
- * our stack has not answered (it met a connection of the past).
+ * our stack has not answered (it met a connection of the past). `c` may be of an earlier connection, too.
  */
 static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
@@ -33,23 +33,29 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	    memcmp(k.src, r->key.client, 16) || memcmp(k.dst, r->key.service, 16) || k.sport != r->key.client_port ||
 	    k.dport != r->key.service_port)
 		return;
+	if (c && c->flow.protection == FTT_DETACHED) { /* an earlier one that was let go */
+		ftt_tcp_forget(w, c, false);
+		c = NULL;
+	}
 	if (!c) {
 		c = ftt_tcp_begin(w, &r->key, r->irs, now_ns);
 		if (!c)
 			return;
-		s.mode = FTT_MODE_BACKUP;
-		ftt_client_syn(&c->flow, &s);
 		c->peer_worker = from;
 	}
+	s.mode = FTT_MODE_BACKUP;
+	ftt_client_syn(&c->flow, &s);
 	ftt_emit_small(&w->emit, r->data, r->data_len);
 	w->n.injected++;
 }
 
 static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	if (c)
+	bool same = c && c->flow.hard.irs == r->irs;
+
+	if (same)
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
-	if (!c || !(c->flow.bits & FTT_F_SYNACK))
+	if (!same || !(c->flow.bits & FTT_F_SYNACK))
 		inject_syn(w, c, r, from, now_ns);
 }
 
@@ -57,6 +63,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 			  uint64_t now_ns)
 {
 	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+	struct ftt_tcp *any = c;
 
 	if (c && c->flow.hard.irs != r->irs)
 		c = NULL; /* another connection with the same addresses and ports */
@@ -67,7 +74,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		if (c && c->flow.protection == FTT_DETACHED)
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n); /* an OPEN that was overtaken */
 		else
-			backup_open(w, c, r, from, now_ns);
+			backup_open(w, any, r, from, now_ns);
 		break;
 	case FTT_REC_PROBE:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)

@@ -419,6 +419,27 @@ static void test_offered_handshakes_are_bounded(void)
 	node_close(n);
 }
 
+/* An offered handshake under the key of an earlier connection: there is one flow, and our stack decides which. */
+static void test_an_offered_handshake_under_an_old_key(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP);
+	struct ftt_tcp *c = establish(n, 1);
+
+	offer(n, 1);
+	CHECK_EQ(n->worker.table.n, 1);
+	CHECK(find(n, 1) == c && c->flow.hard.irs == 1000 && c->flow.bits & FTT_F_SYN_AGAIN);
+	CHECK_EQ(c->flow.next_irs, 5000);
+	CHECK_EQ(n->worker.n.injected, 1);
+	c->flow.protection = FTT_DETACHED; /* what was let go is remembered for its client only */
+	ftt_tcp_act(&n->worker, c, 0, model_now);
+	offer(n, 1);
+	CHECK_EQ(n->worker.table.n, 1);
+	CHECK_EQ(find(n, 1)->flow.hard.irs, 5000);
+	CHECK_EQ(find(n, 1)->flow.protection, FTT_NEW);
+	CHECK_EQ(n->worker.table.half_open, 1);
+	node_close(n);
+}
+
 /* Only those at the ends of the lists are looked at: the others' times do not matter. */
 static void test_sweep_takes_the_oldest(void)
 {
@@ -490,6 +511,7 @@ int main(void)
 	test_roles_while_flows_are_forgotten();
 	test_what_is_to_be_forgotten_makes_room();
 	test_offered_handshakes_are_bounded();
+	test_an_offered_handshake_under_an_old_key();
 	test_sweep_takes_the_oldest();
 	test_flood_of_handshakes();
 	test_closed_flows_make_room();
