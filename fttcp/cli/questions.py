@@ -10,6 +10,7 @@ import click
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
+_NOT_STRICT = "output does not wait for the backup (experiment.strict_commit): a takeover breaks connections"
 _AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
 
 
@@ -60,6 +61,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
             f"{flows['detached']} detached",
             f"  commit       {commit['held']} packets held, lag p50 {commit['lag_us_p50']:.0f} us, "
             f"p99 {commit['lag_us_p99']:.0f} us",
+            *([] if commit["strict"] else [f"  UNSAFE       {_NOT_STRICT}"]),
             f"  divergences  {group['divergences']}",
             *([f"  SLOWER       {_WHOLE}: {group['whole_packets']}"] if group["whole_packets"] else []),
         ]

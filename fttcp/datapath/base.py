@@ -141,6 +141,7 @@ class EngineStatus:
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0
     beat_thread: int = 0
+    strict_commit: int = 1
     whole_packets: int = 0
     partner: int = 0
     peer_alive: int = 0
@@ -286,5 +287,7 @@ class EngineSettings:
     quiet_ahead_ns: int = 0
     service_iss: int | None = None
     service_ts: int | None = None
+    strict_commit: bool = True
+    """False: output does not wait for the backup, and a takeover breaks connections: an experiment."""
     callback: str | None = None
     """The experiment of the programmable engine as "module:function"."""

@@ -71,6 +71,7 @@ def _config(settings: EngineSettings) -> Any:
     config.encrypt = settings.encrypt
     config.shift_spaces = settings.service_iss is not None or settings.service_ts is not None
     config.force_iss = settings.service_iss or 0
+    config.eager = not settings.strict_commit
     config.force_ts = settings.service_ts or 0
     return config
 

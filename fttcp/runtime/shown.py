@@ -76,6 +76,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
         },
         "flow_bytes": status.flow_bytes,
         "commit": {
+            "strict": bool(status.strict_commit),
             "held": status.held_now,
             "lag_us_p50": status.commit_lag_p50_ns / 1000,
             "lag_us_p99": status.commit_lag_p99_ns / 1000,

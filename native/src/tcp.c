@@ -205,6 +205,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	before = c->flow.bits;
 	irs = c->flow.hard.irs;
+	s->eager = cfg->eager;
 	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
 	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
 	if (c->flow.hard.irs != irs)

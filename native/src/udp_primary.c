@@ -118,7 +118,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
 		struct ftt_udp_reply *r = u->replies;
 
-		if (waits && seq_gt(r->after, u->acked))
+		if (waits && !w->e->cfg.eager && seq_gt(r->after, u->acked))
 			break;
 		u->sent = r->number;
 		crc = r->crc;

@@ -107,6 +107,7 @@ static void test_syn_of_a_new_connection_under_an_old_key(const struct ends *x)
 
 static void test_output_waits_for_the_commit(const struct ends *x)
 {
+	struct ftt_seg hasty = from_primary(x, TCP_ACK, 5, 10, 0);
 	struct ftt_flow f;
 	struct ftt_record r;
 
@@ -114,6 +115,8 @@ static void test_output_waits_for_the_commit(const struct ends *x)
 	step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 0, 5), MS), FTT_PASS); /* depends on nothing new */
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_HOLD);
+	hasty.eager = true;
+	CHECK_EQ(gate(&f, hasty, MS), FTT_PASS); /* an experiment */
 	r = commit_of(x, 9, 1000, 0);
 	ftt_primary_record(&f, &r, MS);
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_HOLD); /* one byte is missing */

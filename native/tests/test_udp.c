@@ -124,6 +124,21 @@ static void test_a_held_reply_goes_when_the_lease_is_back(void)
 	end_pair();
 }
 
+/* An experiment: a reply that does not wait; the backup is told of all that happens as ever. */
+static void test_an_eager_reply_does_not_wait(void)
+{
+	begin_pair();
+	p.engine.cfg.eager = 1;
+	ask(&p, MS);
+	answer(&p, MS);
+	CHECK_EQ(p.n_passed, 2);
+	CHECK_EQ(p.worker.held_now, 0);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, MS), 1);
+	CHECK_EQ(only(&p)->acked, 1);
+	end_pair();
+}
+
 /* --- roles ---------------------------------------------------------------------------------------------- */
 
 enum { CLIENTS = 4 };
@@ -378,6 +393,7 @@ int main(void)
 	test_a_session_that_was_let_go_is_alone();
 	test_a_backup_may_refuse();
 	test_a_held_reply_goes_when_the_lease_is_back();
+	test_an_eager_reply_does_not_wait();
 	test_takeover_in_steps();
 	test_time_does_not_move_what_is_not_taken_over();
 	test_forgetting_in_steps();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,19 @@ def test_service_sequence_wraps(wrapping: Pair, workload: str, fault: str, tmp_p
     case = Case(workload, fault, moment_s=0.3, duration_s=2.0, rate=4_000_000)
     outcome = wrapping.ready().run(case, tmp_path)
     assert outcome.ok, outcome.why
+
+
+@pytest.fixture(scope="module")
+def eager() -> Iterator[Pair]:
+    """A pair whose primary does not wait for the backup: an experiment."""
+    yield from pair_named("eager", ("experiment.strict_commit=false",), ("echo",))
+
+
+def test_output_that_does_not_wait(eager: Pair, tmp_path: Path) -> None:
+    """Nothing but a handshake and an end is held; the backup is in step, and this is told."""
+    outcome = eager.ready().run(Case("echo", "none", moment_s=0.3, duration_s=1.0), tmp_path)
+    assert outcome.ok, outcome.why
+    group: Any = eager.group("primary")
+    counters = group["counters"]
+    assert counters["held"] <= 2 * counters["flows_opened"] < counters["commits_received"]
+    assert group["commit"]["strict"] is False and eager.group("backup")["synced"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_pause_reaches_both_nodes_and_holds_until_resume(tmp_path: Path) -> None
         assert kinds.count("paused") == kinds.count("resumed") == 0  # alpha's history is its own in this test
         assert (await tool("pause")).exit_code == 2
         assert "one of the two" in (await tool("pause", "web", "--all")).output
+
+    scene(tmp_path, play)
+
+
+def test_output_that_does_not_wait_is_told(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        assert alpha.status()["commit"]["strict"] and "UNSAFE" not in (await tool("status")).output
+        hasty = replace(alpha.engine.status(), strict_commit=0)
+        alpha.engine.status = lambda: hasty  # type: ignore[method-assign]
+        shown = (await tool("status")).output
+        assert "  UNSAFE  " in shown and "experiment.strict_commit" in shown
+        assert not alpha.status()["commit"]["strict"]
 
     scene(tmp_path, play)
 

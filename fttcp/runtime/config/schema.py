@@ -142,10 +142,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
     """[group.experiment]: make the service space differ from the local one on the node that shakes hands;
-    give every packet to a Python function, "module:function" (the programmable engine)."""
+    let output go without waiting for the backup; give every packet to a Python function,
+    "module:function" (the programmable engine)."""
 
     service_iss: U32 | None = None
     service_ts: U32 | None = None
+    strict_commit: bool = True
     callback: Word | None = None
 
 

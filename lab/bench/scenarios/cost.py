@@ -10,7 +10,7 @@ from lab.bench.scenarios.bulk import SECONDS, transfer
 from lab.bench.scenarios.echo import echo
 from lab.bench.stage import Setup
 
-VARIANTS = ("compare=false", "workers=2", "encrypt=true")
+VARIANTS = ("compare=false", "experiment.strict_commit=false", "workers=2", "encrypt=true")
 MEASURES: dict[str, tuple[Measure, str]] = {
     "download": (partial(transfer, direction="download"), "Mbit/s"),
     "upload": (partial(transfer, direction="upload"), "Mbit/s"),

@@ -194,7 +194,8 @@ struct ftt_config {
 	uint8_t pad0;
 	/* experiments: make the service space differ from the local one on the node that shakes hands */
 	uint8_t shift_spaces;  /* use the two fields below */
-	uint8_t pad1[3];
+	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover then breaks connections */
+	uint8_t pad1[2];
 	uint32_t force_iss;    /* service ISS of every flow */
 	uint32_t force_ts;     /* service TSval of every SYN-ACK */
 };
@@ -240,6 +241,7 @@ struct ftt_status {
 	uint32_t held_now;
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
 	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
+	uint32_t strict_commit; /* output waits for COMMITs: always, but for an experiment */
 	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t peer_alive;    /* bit per peer */

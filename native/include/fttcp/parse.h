@@ -70,7 +70,8 @@ struct ftt_seg {
 	uint8_t dir;    /* enum ftt_dir */
 	uint8_t mode;   /* enum ftt_mode of the node at this instant */
 	bool whole;     /* every byte of the packet is at hand, so it can be edited */
-	uint8_t pad[2];
+	bool eager;     /* an experiment: it does not wait for the backup's COMMIT, see struct ftt_config */
+	uint8_t pad;
 };
 
 static inline uint32_t ftt_seg_end(const struct ftt_seg *s)

@@ -231,7 +231,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
 		if (f->protection == FTT_PROTECTED) {
-			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed))
+			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed) && !s->eager)
 				return FTT_HOLD; /* the output rule */
 			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_answers_stray(f, s) && !ftt_ended_alike(f, s)) {
 				if (!f->end_since_ns)
