@@ -291,15 +291,16 @@ class CrossedFloors(TwoFloors):
         stage.require(TWO_FLOORS)
 
     def measured(self, case: Case, stage: Stage, record: Record) -> None:
+        halves = halves_of_cores()
+        self._clients = dict(zip(reversed(NODES), halves, strict=True))
         with ExitStack() as bound:
-            for node, own in zip(NODES, halves_of_cores(), strict=True):
+            for node, own in zip(NODES, halves, strict=True):
                 for pid in stage.lab.host(node).processes():
                     bound.enter_context(on_cores(pid, own))
             super().measured(case, stage, record)
 
     def _client_of(self, floor: Floor) -> AbstractContextManager[None]:
-        others = dict(zip(reversed(NODES), halves_of_cores(), strict=True))
-        return on_cores(None, others[floor.node])
+        return on_cores(None, self._clients[floor.node])
 
 
 def halves_of_cores() -> tuple[set[int], set[int]]:
@@ -312,19 +313,20 @@ def halves_of_cores() -> tuple[set[int], set[int]]:
 @contextmanager
 def on_cores(pid: int | None, wanted: set[int]) -> Iterator[None]:
     """Keep the threads of process `pid`, or the calling thread and the processes that it starts, on the cores
-    `wanted` during the block; a thread that has ended by then is none of those."""
-    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").glob("*")] if pid else [get_native_id()]
-    before: dict[int, set[int]] = {}
-    for task in tasks:
-        with suppress(ProcessLookupError):
-            before[task] = os.sched_getaffinity(task)
-            os.sched_setaffinity(task, wanted)
+    `wanted` during the block, and then on those of the calling thread; who has ended is on none."""
+    usable = os.sched_getaffinity(0)
+    _bind(pid, wanted)
     try:
         yield
     finally:
-        for task, usable in before.items():
-            with suppress(ProcessLookupError):
-                os.sched_setaffinity(task, usable)
+        _bind(pid, usable)
+
+
+def _bind(pid: int | None, cores: set[int]) -> None:
+    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").glob("*")] if pid else [get_native_id()]
+    for task in tasks:
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(task, cores)
 
 
 def restore(host: Host, lines: list[str]) -> None:

@@ -177,7 +177,7 @@ class Tftp:
             answer = self._accept(data, sender)
             if answer is None or (answer[0] == OACK and number == 1):
                 return None
-            if answer[0] != DATA or answer[1] not in (number & 0xFFFF, (number - 1) & 0xFFFF):
+            if answer[0] != DATA or ahead(answer[1], number):
                 raise Failure("wrong", f"opcode {answer[0]}, block {answer[1]} where block {number} was due")
             return answer[2] if answer[1] == number & 0xFFFF else None
 
@@ -202,11 +202,16 @@ class Tftp:
             answer = self._accept(data, sender)
             if answer is None or (answer[0] == OACK and number == 1):
                 return None
-            if answer[0] != ACK or answer[1] not in (number & 0xFFFF, (number - 1) & 0xFFFF):
+            if answer[0] != ACK or ahead(answer[1], number):
                 raise Failure("wrong", f"opcode {answer[0]}, block {answer[1]} where ACK {number} was due")
             return True if answer[1] == number & 0xFFFF else None
 
         return accept
+
+
+def ahead(block: int, number: int) -> bool:
+    """Whether `block` (of 16 bits) comes after `number`; an earlier one may come twice (RFC 1123 4.2.3.1)."""
+    return 0 < (block - number) & 0xFFFF < 0x8000
 
 
 def tftp_get(block_size: int, default_size: int) -> Callable[[Session], None]:

@@ -25,7 +25,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_pkt k;
 	struct ftt_seg s;
 
-	/* if no worker has it, one of them injects; the stack's answer then shows which of them owns the flow */
+	/* who has it injects, also an earlier one of that key, and the first worker; the stack's answer shows whose it is */
 	if (r->attempt < 2 || (!c && w->index) || !r->data_len)
 		return;
 	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||

@@ -182,6 +182,24 @@ uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port)
 	return port;
 }
 
+void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port)
+{
+	uint32_t i = u->n_client_ports++;
+
+	u->client_port_of[i % FTT_UDP_PORTS] = port;
+	if (u->n_local_ports <= i)
+		u->local_port_of[i % FTT_UDP_PORTS] = 0; /* of an earlier one */
+}
+
+void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port)
+{
+	uint32_t i = u->n_local_ports++;
+
+	u->local_port_of[i % FTT_UDP_PORTS] = port;
+	if (u->n_client_ports <= i)
+		u->client_port_of[i % FTT_UDP_PORTS] = 0;
+}
+
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
@@ -193,37 +211,6 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 		if (ports[i] == port)
 			return false;
 	return true;
-}
-
-bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
-{
-	if (!p->csum_ready)
-		return false;
-	if (!get_be16(p->bytes + k->l4 + 6))
-		return k->family == 6; /* over IPv4 it says that there is none (RFC 768, RFC 8200 8.1) */
-	return p->csum_unknown && p->cap == p->len && ftt_l4_sum(p->bytes, k) != 0xffff;
-}
-
-size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
-		     const uint8_t *payload, uint32_t len)
-{
-	uint16_t l4_len = (uint16_t)(8 + len), sum;
-	size_t ip = ftt_put_ip(t->scratch, src, dst, 17, l4_len), alen = ip == 20 ? 4 : 16;
-	uint8_t *l4 = t->scratch + ip;
-
-	if (ip == 20) { /* may be larger than the link: let it be fragmented */
-		put_be16(t->scratch + 6, 0);
-		put_be16(t->scratch + 10, 0);
-		put_be16(t->scratch + 10, (uint16_t)~csum_fold(csum_add(0, t->scratch, 20)));
-	}
-	put_be16(l4, sport);
-	put_be16(l4 + 2, dport);
-	put_be16(l4 + 4, l4_len);
-	put_be16(l4 + 6, 0);
-	memcpy(l4 + 8, payload, len);
-	sum = (uint16_t)~csum_fold(csum_add(csum_pseudo(src + 16 - alen, dst + 16 - alen, alen, 17, l4_len), l4, l4_len));
-	put_be16(l4 + 6, sum ? sum : 0xffff);
-	return ip + l4_len;
 }
 
 void ftt_udp_forget_all(struct ftt_worker *w)
@@ -320,37 +307,6 @@ static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_
 	key->service_port = 0; /* a server may answer from any port */
 }
 
-/* Edits a port and lets the datagram go; the checksum may be absent (IPv4) or not ready. */
-static void pass_with_port(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at,
-			   uint16_t port)
-{
-	uint8_t *l4 = p->bytes + k->l4;
-	bool has_csum;
-
-	if (get_be16(l4 + at) == port) {
-		w->n.passed++;
-		ftt_worker_verdict(w, p, true, NULL);
-		return;
-	}
-	if (p->cap < p->len) {
-		w->n.drop_truncated++;
-		ftt_worker_verdict(w, p, false, NULL);
-		return;
-	}
-	has_csum = !p->csum_ready || get_be16(l4 + 6);
-	if (p->csum_ready && has_csum)
-		csum_replace16(l4 + 6, get_be16(l4 + at), port);
-	put_be16(l4 + at, port);
-	if (!p->csum_ready) {
-		put_be16(l4 + 6, 0);
-		put_be16(l4 + 6, (uint16_t)~ftt_l4_sum(p->bytes, k));
-	}
-	if (has_csum && !get_be16(l4 + 6))
-		put_be16(l4 + 6, 0xffff); /* RFC 768: 0 means that there is none */
-	w->n.translated++;
-	ftt_worker_verdict(w, p, true, p->bytes);
-}
-
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;
@@ -380,7 +336,29 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	else if (u->acked != u->events)
 		ftt_udp_backup_later(w, u, p, k, now_ns);
 	else
-		pass_with_port(w, p, k, 2, ftt_udp_to_local(u, k->dport));
+		ftt_udp_pass(w, p, k, 2, ftt_udp_to_local(u, k->dport));
+}
+
+/*
+ * A reply in a session that nobody follows. After a takeover our server may still give those that the client
+ * has of the old primary, and speak for the first time from a port that the client knows.
+ */
+static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, bool may, uint64_t now_ns)
+{
+	uint32_t number = ++u->outputs + u->missing;
+
+	u->silent_ns = 0;
+	if (u->n_local_ports < u->n_client_ports && ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
+		ftt_udp_local_port(u, k->sport);
+	if (!may || seq_leq(number, u->sent)) {
+		*(may ? &w->n.drop_acked : &w->n.drop_lease) += 1;
+		ftt_worker_verdict(w, p, false, NULL);
+	} else {
+		u->sent = number;
+		ftt_udp_pass(w, p, k, 0, ftt_udp_to_client(u, k->sport));
+	}
+	ftt_udp_backup_tick(w, u, now_ns);
 }
 
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
@@ -397,15 +375,13 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	if (u && w->mode == FTT_MODE_BACKUP) {
 		ftt_udp_backup_out(w, u, p, k, now_ns);
+	} else if (u && primary && u->protection != FTT_PROTECTED && u->protection != FTT_DETACHING) {
+		reply_alone(w, u, p, k, may, now_ns);
 	} else if (!primary || !may) {
 		*(primary ? &w->n.drop_lease : &w->n.drop_suppressed) += 1;
 		ftt_worker_verdict(w, p, false, NULL);
-	} else if (u && (u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING)) {
-		ftt_udp_primary_out(w, u, p, k, now_ns);
 	} else if (u) {
-		u->outputs++;
-		pass_with_port(w, p, k, 0, ftt_udp_to_client(u, k->sport));
-		ftt_udp_backup_tick(w, u, now_ns);
+		ftt_udp_primary_out(w, u, p, k, now_ns);
 	} else {
 		w->n.pass_unmatched++;
 		ftt_worker_verdict(w, p, true, NULL);
@@ -425,9 +401,8 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 			ftt_udp_forget(w, u); /* the client's port serves a new session */
 			u = NULL;
 		}
-		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns))) {
+		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns)))
 			ftt_udp_protect(&w->udp, u, FTT_PROTECTED);
-		}
 		if (u && u->start == r->irs) {
 			u->peer_worker = from;
 			ftt_udp_backup_record(w, u, r, now_ns);
@@ -456,6 +431,10 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (u->role != w->udp.role)
 			continue; /* its turn comes with the others */
+		if (w->mode == FTT_MODE_BACKUP && ftt_udp_backup_lags(w, u, now_ns)) {
+			ftt_udp_backup_give_up(w, u, FTT_REC_LAGS);
+			continue;
+		}
 		if (u->acked != u->events && (w->mode == FTT_MODE_BACKUP || u->protection == FTT_UNPROTECTED))
 			waits = ftt_udp_backup_tick(w, u, now_ns);
 		else if (w->mode == FTT_MODE_PAIRED)
@@ -478,7 +457,7 @@ void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 
 		if (now_ns - u->last_ns <= limit)
 			return;
-		if (u->replies) { /* it is not over, and the others need not wait for it */
+		if (u->replies || u->acked != u->events) { /* it is not over, and the others need not wait for it */
 			ftt_list_remove(&u->order);
 			ftt_list_add(&u->order, &w->udp.order);
 			return;

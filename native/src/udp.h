@@ -24,13 +24,13 @@
 #include "nfq.h"
 
 #define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
-#define FTT_UDP_WINDOW 256u /* events under way to the backup */
+#define FTT_UDP_WINDOW 256u /* events that the backup does not hold yet, or its server has not had */
 #define FTT_UDP_RETAINED 32u
 
 struct ftt_worker;
 
 struct ftt_udp_event {
-	uint8_t *bytes;    /* payload, NULL for a port */
+	uint8_t *bytes;    /* payload; of a port none */
 	uint32_t len;
 	uint32_t outputs;
 	uint16_t port;
@@ -65,11 +65,15 @@ struct ftt_udp_session {
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
 	uint8_t peer_worker;
+	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
 	uint32_t missing;      /* backup: replies that our server was waited for in vain */
 	uint64_t created_ns, last_ns, asked_ns;
-	uint64_t early_ns;     /* backup: when it was last given a datagram for want of one */
+	uint64_t early_ns;     /* backup: when it began to be given some */
+	uint64_t silent_ns;    /* backup: since when it is waited for without a single reply; 0: it is not */
+	uint64_t behind_ns;    /* backup: since when the primary has to wait for it, again and again; 0: it has not */
 	uint32_t events;       /* primary: numbered so far; backup: held without a gap */
 	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
+	uint32_t granted;      /* primary: events whose replies may go */
 	uint32_t outputs;      /* replies of our server */
 	uint32_t sent;         /* replies that went to the client (backup: as last told) */
 	struct ftt_udp_sums {
@@ -132,16 +136,23 @@ struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_reply(struct ftt_udp_session *u); /* the first */
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
-/* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
-bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
 /* The port that stands for `port` on the other side of the mapping, itself when there is none. */
 uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
 uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
+/* The i-th port of the server's own choice of the one stands for the i-th of the other. */
+void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port); /* the next one that the client knows */
+void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port);  /* ... that our stack knows */
 /* Is this port of the server's own choice not yet among the latest ones of `ports`? */
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
+
+/* udp_packet.c */
+/* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
+bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
 /* Builds a datagram in t->scratch; returns its length. */
 size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
 		     const uint8_t *payload, uint32_t len);
+/* Lets a datagram go with this port at `at` of its UDP header. */
+void ftt_udp_pass(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
 
 /* udp_compare.c: both servers' replies */
 void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
@@ -170,6 +181,10 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 /* After a takeover: a datagram of the client goes behind those that wait. */
 void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
 			  const struct ftt_pkt *k, uint64_t now_ns);
+/* Has our server been behind for so long that the session is not to be followed any more? */
+bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns);
+/* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */
+void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why);
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 
 #endif

@@ -6,7 +6,8 @@
 #include "worker.h"
 
 #define ORDER_WAIT_NS 100000000ull /* how long a datagram waits for replies that may never come */
-#define BEHIND (FTT_UDP_WINDOW / 2) /* events that a server has not had yet, and that are acknowledged all the same */
+#define EARLY 8 /* small datagrams that it is given in that time all the same: in two seconds not more than a socket holds */
+#define BEHIND (FTT_UDP_WINDOW / 2) /* events that a server may not have had yet, for the primary's replies to go */
 
 /* Is our server so far behind that the primary has to wait, with its replies, for it? */
 static bool behind(const struct ftt_udp_session *u)
@@ -16,28 +17,48 @@ static bool behind(const struct ftt_udp_session *u)
 
 static void acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 {
-	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .outputs = u->outputs};
+	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .number = u->events};
 
-	r.number = behind(u) ? u->acked + BEHIND : u->events;
-
+	r.outputs = behind(u) ? u->acked + BEHIND : u->events;
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+}
+
+/* A port of the primary's server whose counterpart here has not shown itself yet. */
+static bool unmapped(const struct ftt_udp_session *u, uint16_t port)
+{
+	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
+		if (u->client_port_of[i] == port)
+			return !u->local_port_of[i];
+	return false;
 }
 
 /*
  * Has our server given the replies that the primary's had given when this datagram came? One that is silent for
- * long may have none to give: then it gets this datagram, and is not waited for for those replies again. It does not get
+ * long may have none to give: then it gets the datagram, and is not waited for for those replies again. But it does not get
  * all that have come since: a server that did not run has a socket that holds only so many.
  */
-static bool its_turn(struct ftt_udp_session *u, const struct ftt_udp_event *e, uint64_t now_ns)
+static bool its_turn(const struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_udp_event *e, uint64_t now_ns)
 {
 	uint32_t given = u->outputs + u->missing;
+	uint64_t waited_ns = now_ns - e->since_ns;
+	uint32_t cost = 1 + e->len / 1024;
+	bool absent = unmapped(u, e->port); /* nobody would get it */
 
-	if (!seq_lt(given, e->outputs))
+	if (!absent && !seq_lt(given, e->outputs))
 		return true;
-	if (now_ns - e->since_ns < ORDER_WAIT_NS || now_ns - u->early_ns < ORDER_WAIT_NS)
+	if (!u->silent_ns)
+		u->silent_ns = now_ns;
+	if (waited_ns < (absent ? w->e->cfg.detach_after_ns : ORDER_WAIT_NS))
 		return false;
-	u->early_ns = now_ns;
-	u->missing += e->outputs - given;
+	if (now_ns - u->early_ns >= ORDER_WAIT_NS) {
+		u->early_ns = now_ns;
+		u->early = 0;
+	}
+	if (u->early && u->early + cost > EARLY)
+		return false;
+	u->early += cost;
+	if (seq_lt(given, e->outputs))
+		u->missing += e->outputs - given;
 	return true;
 }
 
@@ -58,7 +79,7 @@ static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t
 		if (!e->is_port) {
 			size_t len;
 
-			if (!its_turn(u, e, now_ns))
+			if (!its_turn(w, u, e, now_ns))
 				return;
 			len = ftt_udp_build(&w->udp, u->key.client, u->key.client_port, u->key.service,
 					    ftt_udp_to_local(u, e->port), e->bytes, e->len);
@@ -74,6 +95,10 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	bool waited = behind(u);
 
 	give_turns(w, u, now_ns);
+	if (u->events - u->acked < BEHIND / 2)
+		u->behind_ns = 0;
+	else if (behind(u) && !u->behind_ns)
+		u->behind_ns = now_ns;
 	if (waited && u->acked != before && w->mode == FTT_MODE_BACKUP)
 		acknowledge(w, u);
 }
@@ -141,16 +166,15 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 		u->events++;
 		count_missing(u, e);
 		if (e->is_port)
-			u->client_port_of[u->n_client_ports++ % FTT_UDP_PORTS] = e->port;
+			ftt_udp_client_port(u, e->port);
 	}
 	acknowledge(w, u);
 	deliver(w, u, now_ns);
 }
 
-/* Our server's replies differ from the primary's, and policy says that they must not be served. */
-static void give_up(struct ftt_worker *w, struct ftt_udp_session *u)
+void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACHED, .flags = FTT_REC_DIVERGED, .key = u->key, .irs = u->start};
+	struct ftt_record r = {.type = FTT_REC_DETACHED, .flags = why, .key = u->key, .irs = u->start};
 
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 	ftt_udp_forget(w, u);
@@ -165,12 +189,14 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 		break;
 	case FTT_REC_SENT:
 		if (ftt_udp_compare(w, u, r)) {
-			give_up(w, u);
+			ftt_udp_backup_give_up(w, u, FTT_REC_DIVERGED);
 			break;
 		}
 		u->sent = seq_max(u->sent, r->number);
 		while (u->replies && seq_leq(u->replies->number, u->sent))
 			ftt_udp_free_reply(u);
+		if (r->flags & FTT_REC_ASK)
+			acknowledge(w, u);
 		break;
 	case FTT_REC_DETACH: {
 		struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
@@ -191,13 +217,14 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	struct ftt_udp_reply *r;
 
 	if (ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
-		u->local_port_of[u->n_local_ports++ % FTT_UDP_PORTS] = k->sport;
+		ftt_udp_local_port(u, k->sport);
 	u->outputs++;
+	u->silent_ns = 0;
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;
 	ftt_worker_verdict(w, p, false, NULL);
 	if (ftt_udp_compare_late(w, u)) {
-		give_up(w, u);
+		ftt_udp_backup_give_up(w, u, FTT_REC_DIVERGED);
 		return;
 	}
 	if (seq_gt(u->outputs, u->sent) && p->cap == p->len && (r = calloc(1, sizeof(*r)))) {
@@ -216,6 +243,14 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 		}
 	}
 	deliver(w, u, now_ns);
+}
+
+bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns)
+{
+	uint64_t limit_ns = w->e->cfg.detach_after_ns;
+
+	return u->acked != u->events && ((u->silent_ns && now_ns - u->silent_ns > limit_ns) ||
+					 (u->behind_ns && now_ns - u->behind_ns > limit_ns));
 }
 
 bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
@@ -250,10 +285,13 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
 	ftt_worker_verdict(w, p, false, NULL);
 }
 
-/* Replies that the client may not have leave first, then the server goes on with what it had to wait for. */
+/*
+ * Replies that the client may not have leave first, then the server goes on with what it had to wait for. What came
+ * behind a gap was never acknowledged: the client has no answer to it, and will say it again.
+ */
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
+	while (u->replies) {
 		const struct ftt_udp_reply *r = u->replies;
 		size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client,
 					   u->key.client_port, r->bytes, r->len);
@@ -262,5 +300,7 @@ void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, u
 			w->n.udp_retained_released++;
 		ftt_udp_free_reply(u);
 	}
+	for (uint32_t i = u->events + 1; i - u->acked <= FTT_UDP_WINDOW; i++)
+		ftt_udp_free_event(u, i);
 	deliver(w, u, now_ns);
 }

@@ -78,16 +78,13 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	struct ftt_udp_reply *r;
 
 	if (ftt_udp_new_port(w, u->client_port_of, u->n_client_ports, k->sport)) {
-		uint32_t i = u->n_client_ports % FTT_UDP_PORTS;
-
 		if (!add_event(w, u, NULL, 0, k->sport, true, now_ns)) {
 			w->n.drop_bound++;
 			ftt_worker_verdict(w, p, false, NULL);
 			return;
 		}
-		u->client_port_of[i] = u->local_port_of[i] = k->sport;
-		u->n_client_ports++;
-		u->n_local_ports++;
+		ftt_udp_client_port(u, k->sport);
+		ftt_udp_local_port(u, k->sport);
 	}
 	u->outputs++;
 	ftt_udp_sum(w, u, p, k);
@@ -118,7 +115,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
 		struct ftt_udp_reply *r = u->replies;
 
-		if (waits && !w->e->cfg.eager && seq_gt(r->after, u->acked))
+		if (waits && !w->e->cfg.eager && seq_gt(r->after, u->granted))
 			break;
 		u->sent = r->number;
 		crc = r->crc;
@@ -153,16 +150,34 @@ void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, con
 {
 	if (r->type == FTT_REC_DETACHED && (u->protection == FTT_DETACHING || u->protection == FTT_PROTECTED)) {
 		if (u->protection == FTT_PROTECTED) /* a backup that does not follow sessions says so to each event */
-			u->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE : FTT_WHY_REFUSED;
+			u->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE :
+				    r->flags & FTT_REC_LAGS ? FTT_WHY_OUTPUT_LAG : FTT_WHY_REFUSED;
 		alone(w, u, now_ns);
 		return;
 	}
 	if (r->type != FTT_REC_EVENT_ACK || u->protection != FTT_PROTECTED ||
-	    r->number - u->acked > u->events - u->acked)
+	    r->number - u->acked > u->events - u->acked || seq_gt(r->outputs, r->number))
 		return;
 	while (u->acked != r->number)
 		ftt_udp_free_event(u, ++u->acked);
+	u->granted = seq_max(u->granted, r->outputs);
 	ftt_udp_primary_release(w, u, now_ns);
+}
+
+/* The backup's server is too far behind for the next reply, and its word may be lost that it is no longer. */
+static bool awaits_server(const struct ftt_udp_session *u)
+{
+	return u->protection == FTT_PROTECTED && u->replies && seq_gt(u->replies->after, u->granted);
+}
+
+static void ask(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t type, uint8_t flags, uint64_t now_ns)
+{
+	struct ftt_record r = {.type = type, .flags = flags, .key = u->key, .irs = u->start, .number = u->sent};
+
+	if (now_ns - u->asked_ns <= RESEND_NS)
+		return;
+	u->asked_ns = now_ns;
+	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 }
 
 /* Sends again what is not acknowledged; a backup that lags for too long is asked to let go. */
@@ -170,20 +185,19 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 {
 	const struct ftt_udp_event *first = u->acked != u->events ? u->ring[(u->acked + 1) % FTT_UDP_WINDOW] : NULL;
 
-	if (!first) {
+	if (!first && !awaits_server(u) && u->protection != FTT_DETACHING) {
 		ftt_udp_primary_release(w, u, now_ns);
 		return u->replies != NULL;
 	}
-	if (u->protection == FTT_PROTECTED && now_ns - first->since_ns > w->e->cfg.detach_after_ns) {
+	if (u->protection == FTT_PROTECTED &&
+	    now_ns - (first ? first->since_ns : u->replies->since_ns) > w->e->cfg.detach_after_ns) {
 		ftt_udp_protect(&w->udp, u, FTT_DETACHING);
 		u->reason = FTT_WHY_COMMIT_LAG;
 	}
-	if (u->protection == FTT_DETACHING && now_ns - u->asked_ns > RESEND_NS) {
-		struct ftt_record r = {.type = FTT_REC_DETACH, .key = u->key, .irs = u->start};
-
-		u->asked_ns = now_ns;
-		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
-	}
+	if (u->protection == FTT_DETACHING)
+		ask(w, u, FTT_REC_DETACH, 0, now_ns);
+	else if (!first)
+		ask(w, u, FTT_REC_SENT, FTT_REC_ASK, now_ns);
 	for (uint32_t i = u->acked + 1; u->protection == FTT_PROTECTED && seq_leq(i, u->events); i++) {
 		if (now_ns - u->ring[i % FTT_UDP_WINDOW]->sent_ns > RESEND_NS) {
 			send_event(w, u, i, now_ns);

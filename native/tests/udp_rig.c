@@ -40,6 +40,8 @@ int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_
 {
 	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
 
+	if (to_client && !ftt_may_emit(&n->engine.shared, MS))
+		return -1;
 	CHECK(n->n_emitted < 16 && len <= PACKET_MAX);
 	memcpy(n->emitted[n->n_emitted].bytes, packet, len);
 	n->emitted[n->n_emitted].len = (uint32_t)len;

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import ROOT
-from tests.integration.pair import Pair
+from tests.integration.pair import Pair, pair_named
 
 DETACH_S = 10.0
+TFTP = ("tftp-get-1468", "tftp-put-1468")
 
 
 def test_a_lagging_backup_is_detached_and_resets_after_takeover(pair: Pair, tmp_path: Path) -> None:
@@ -109,38 +111,49 @@ def is_tftpd(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("workload", "family"), [("tftp-get-1468", 6), ("tftp-put-1468", 4)])
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Pair]:
+    """A pair that takes a stopped server for a living one for long."""
+    yield from pair_named("patient", ("timing.hang_after_ms=20000",), (*TFTP,))
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["caught-up", "behind"])
+@pytest.mark.parametrize(("workload", "family"), list(zip(TFTP, (6, 4), strict=True)))
 def test_a_udp_server_of_the_backup_that_did_not_run(
-    pair: Pair, workload: str, family: int, tmp_path: Path
+    patient: Pair, workload: str, family: int, behind: bool, tmp_path: Path
 ) -> None:
-    """It is hundreds of datagrams behind when it goes on; its socket never holds more than a few of them."""
+    """It is far behind when it goes on, after the takeover or before; the primary waits for it meanwhile, and
+    its socket never holds more than a few datagrams."""
 
     def strike(lab: Lab) -> object:
         servers = [pid for pid in lab.host("backup").processes() if is_tftpd(pid)]
-        came, given = counted(pair, "primary", "in_packets"), counted(pair, "backup", "injected")
+        came, given = counted(patient, "primary", "in_packets"), counted(patient, "backup", "injected")
         for pid in servers:
             os.kill(pid, signal.SIGSTOP)
-        try:  # more than its socket holds has come, and it was waited for twice
+        try:
             await_condition(
                 lambda: (
-                    counted(pair, "primary", "in_packets") > came + 100
-                    and counted(pair, "backup", "injected") > given + 1
+                    counted(patient, "primary", "in_packets") > came + 100
+                    and counted(patient, "primary", "held_now") > 0
+                    and counted(patient, "backup", "injected") > given + 1
                 ),
                 DETACH_S,
                 "the backup's server to fall behind",
                 interval_s=0.01,
             )
+            if behind:
+                return lab.fault("crash-host", "primary")
         finally:
             for pid in servers:
                 os.kill(pid, signal.SIGCONT)
-        replies = counted(pair, "backup", "drop_suppressed")
+        replies = counted(patient, "backup", "drop_suppressed")
         await_condition(
-            lambda: counted(pair, "backup", "drop_suppressed") > replies + 500, DETACH_S, "it goes on"
+            lambda: counted(patient, "backup", "drop_suppressed") > replies + 500, DETACH_S, "it goes on"
         )
         return lab.fault("crash-host", "primary")
 
     case = Case(workload, "crash-host", family, moment_s=0.5, duration_s=6.0, size=20_000_000)
-    outcome = pair.run(case, tmp_path, Disturbance(strike))
+    outcome = patient.ready().run(case, tmp_path, Disturbance(strike))
     assert outcome.ok, outcome.why
 
 

@@ -43,7 +43,7 @@ enum ftt_record_type {
 	FTT_REC_CLOSE = 8,    /* P: the client reset it */
 	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
-	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here */
+	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here, and my server is not too far behind */
 	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
 };
 
@@ -51,8 +51,8 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
 	FTT_REC_TS = 1,                                      /* OPEN */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
-	FTT_REC_SUM = 1,                                     /* SENT: crc is known */
-	FTT_REC_DIVERGED = 1                                 /* DETACHED: because our replies differ */
+	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */
+	FTT_REC_DIVERGED = 1, FTT_REC_LAGS = 2               /* DETACHED: because our replies differ, or stay away */
 };
 
 struct ftt_record {
@@ -73,7 +73,7 @@ struct ftt_record {
 	/* BLOCK, SENT */
 	uint32_t block, crc;
 	/* EVENT, EVENT_ACK, SENT */
-	uint32_t number, outputs; /* event number; replies seen by then */
+	uint32_t number, outputs; /* event number; replies seen by then, EVENT_ACK: events whose replies may go */
 	uint32_t total, offset;   /* of the datagram's payload */
 	const uint8_t *data;      /* OPEN: the SYN; EVENT: payload part. Points into the message. */
 	uint32_t data_len;
