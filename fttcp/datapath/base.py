@@ -288,6 +288,6 @@ class EngineSettings:
     service_iss: int | None = None
     service_ts: int | None = None
     strict_commit: bool = True
-    """False: output does not wait for the backup, and a takeover breaks connections: an experiment."""
+    """False: output does not wait for the backup, and a takeover may break connections: an experiment."""
     callback: str | None = None
     """The experiment of the programmable engine as "module:function"."""

@@ -43,7 +43,6 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 			return;
 		c->peer_worker = from;
 	}
-	s.mode = FTT_MODE_BACKUP;
 	ftt_client_syn(&c->flow, &s);
 	ftt_emit_small(&w->emit, r->data, r->data_len);
 	w->n.injected++;

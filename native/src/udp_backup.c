@@ -6,7 +6,7 @@
 #include "worker.h"
 
 #define ORDER_WAIT_NS 100000000ull /* how long a datagram waits for replies that may never come */
-#define EARLY 8 /* small datagrams that it is given in that time all the same: in two seconds not more than a socket holds */
+#define EARLY 8 /* small datagrams that it is given in that time all the same; one of 1,468 bytes takes 2,304 of a socket's 212,992 */
 #define BEHIND (FTT_UDP_WINDOW / 2) /* events that a server may not have had yet, for the primary's replies to go */
 
 /* Is our server so far behind that the primary has to wait, with its replies, for it? */

@@ -219,3 +219,21 @@ struct ftt_udp_session *only(struct node *n)
 	CHECK_EQ(n->worker.udp.n, 1);
 	return ftt_udp_next(&n->worker.udp, NULL);
 }
+
+void begin_order(void)
+{
+	begin_pair();
+	p.engine.cfg.detach_after_ns = b.engine.cfg.detach_after_ns = 2000 * MS;
+}
+
+void converse(unsigned n, uint64_t now)
+{
+	for (unsigned i = 0; i < n; i++) {
+		p.n_passed = 0; /* the rig keeps a few only */
+		ask(&p, now);
+		answer(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		hear(&b, &p, FTT_REC_EVENT_ACK, now);
+		hear(&p, &b, FTT_REC_SENT, now);
+	}
+}

@@ -7,6 +7,7 @@
 
 #define MS 1000000ull
 #define SERVER 69
+#define WAIT (100 * MS) /* a backup's for replies of its server that may never come */
 
 struct node {
 	struct ftt_engine engine;
@@ -24,6 +25,7 @@ struct node {
 extern struct node p, b; /* primary, backup */
 
 void begin_pair(void);
+void begin_order(void); /* as begin_pair(), with the patience that a configuration has */
 void end_pair(void);
 void lease(struct node *n, bool on);
 void role(struct node *n, uint32_t mode);
@@ -40,6 +42,8 @@ void answer(struct node *n, uint64_t now_ns); /* its server sends "answer" */
 /* As ask() and answer(), with another client. */
 void ask_as(struct node *n, uint16_t client, uint64_t now_ns);
 void answer_to(struct node *n, uint16_t client, uint64_t now_ns);
+/* So many questions, each after the answer to the one before, and an answer to the last; all is heard. */
+void converse(unsigned n, uint64_t now_ns);
 /* The one session that there is. */
 struct ftt_udp_session *only(struct node *n);
 

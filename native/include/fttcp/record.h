@@ -43,7 +43,7 @@ enum ftt_record_type {
 	FTT_REC_CLOSE = 8,    /* P: the client reset it */
 	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
-	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here, and my server is not too far behind */
+	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
 	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
 };
 
