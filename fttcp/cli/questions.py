@@ -10,7 +10,7 @@ import click
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
-_NOT_STRICT = "output does not wait for the backup (experiment.strict_commit): a takeover may break connections"
+_NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
 _AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
 
 
