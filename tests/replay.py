@@ -95,6 +95,23 @@ class Verdict:
         self._log.append(f"verdict {self._number} drop ")
 
 
+def check_counts(flows: PairFlows) -> None:
+    """Check that what the engine counts of its flows is what counting them anew gives."""
+    known = list(flows.flows.values())
+    assert flows.half_open == sum(not flow.state.bits & lib.FTT_F_ESTABLISHED for flow in known)
+    assert flows.held_now == sum(len(flow.held) for flow in known)
+    waiting = [
+        flow
+        for flow in known
+        if flow.held
+        or (not flow.closed and lib.ftt_core_flow_waits(flow.state))
+        or (flow.retained.state.window and flow.retained.state.n)
+    ]
+    assert set(flows.waiting) == set(waiting)
+    for flow in known:
+        assert flow.state.held_since_ns == (flow.held[0].since_ns if flow.held else 0)
+
+
 class PythonReplay:
     """The programmable engine's flows, moved by steps."""
 
@@ -127,6 +144,7 @@ class PythonReplay:
             case "role":
                 self.flows.role(EngineMode(int(words[1])), int(words[2]), int(words[0]))
         self.flows.flush()
+        check_counts(self.flows)
         return list(self.world.log)
 
     def _packet(self, inward: bool, now_ns: int, data: bytes) -> None:

@@ -41,7 +41,7 @@ class FlowActions:
         self.held_now = 0
         self._dirty: dict[Flow, None] = {}
         self._to_inject: dict[Flow, None] = {}
-        self._half_open = 0
+        self._half_open: dict[Flow, None] = {}
         self._edit = ffi.new("struct ftt_edit *")
         self._bare = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
         self._unshifted = ffi.new("struct ftt_shift *")
@@ -63,6 +63,11 @@ class FlowActions:
     def emits(self) -> bool:
         """True if this node is the primary."""
         return self.mode in (EngineMode.PAIRED, EngineMode.SOLO)
+
+    @property
+    def half_open(self) -> int:
+        """How many handshakes are not complete, or never were."""
+        return len(self._half_open)
 
     def find(self, pkt: Any, from_client: bool) -> tuple[Any, bytes, Flow | None]:
         """Return the key of a packet's flow, its bytes, and the flow if it is known."""
@@ -232,12 +237,7 @@ class FlowActions:
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1
-        waits = not flow.closed and lib.ftt_core_flow_waits(state)
-        kept = flow.retained.state
-        if flow.held or waits or (kept.window and kept.n):
-            self.waiting.setdefault(flow)
-        else:
-            self.waiting.pop(flow, None)
+        self._settle(flow)
         if actions & lib.FTT_ACT_RELEASE:
             self._release(flow, now_ns)
         if (
@@ -245,6 +245,20 @@ class FlowActions:
             and not state.bits & lib.FTT_F_SYN_AGAIN
         ):
             flow.syn = b""
+
+    def _settle(self, flow: Flow) -> None:
+        """Take up what a flow has become: the one place where flows are counted, by what they are."""
+        state = flow.state
+        waits = not flow.closed and lib.ftt_core_flow_waits(state)
+        kept = flow.retained.state
+        if flow.held or waits or (kept.window and kept.n):
+            self.waiting.setdefault(flow)
+        else:
+            self.waiting.pop(flow, None)
+        if state.bits & lib.FTT_F_ESTABLISHED:
+            self._half_open.pop(flow, None)
+        else:
+            self._half_open.setdefault(flow)
 
     def flush(self) -> None:
         """Do, at the end of a wake-up, what is cumulative: one acknowledgement for the stack, one COMMIT
@@ -288,7 +302,7 @@ class FlowActions:
         if flow.held:
             return None
         if flow.closed:
-            crowded = self._half_open >= self._settings.max_half_open
+            crowded = self.half_open >= self._settings.max_half_open
             return 0 if not established else None if crowded else 1
         if self.mode is EngineMode.BACKUP and flow.state.protection == Protection.DETACHED:
             return None  # where its client stands is still needed
@@ -302,7 +316,7 @@ class FlowActions:
         self.waiting.pop(flow, None)
         self._dirty.pop(flow, None)
         self._to_inject.pop(flow, None)
-        self._half_open -= not flow.state.bits & lib.FTT_F_ESTABLISHED
+        self._half_open.pop(flow, None)
         del self.flows[flow.name]
 
     def _reset_stack(self, key: Any, rcv_nxt: int) -> None:

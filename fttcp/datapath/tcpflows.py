@@ -41,7 +41,6 @@ class TcpFlows(FlowActions):
             else:
                 self._pass(arrival, "pass_unmatched")
             return
-        established = flow.state.bits & lib.FTT_F_ESTABLISHED
         if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
             self._keep_syn(flow, arrival)
         edit = self._edit
@@ -53,7 +52,6 @@ class TcpFlows(FlowActions):
             self._pass_edited(flow, arrival, edit)
         else:
             self._drop_for(arrival, edit.drop)
-        self._track_half_open(flow, established)
         self._retain_acked(flow, seg, now_ns)
         self.act(flow, actions, now_ns)
 
@@ -64,7 +62,7 @@ class TcpFlows(FlowActions):
 
     def admit(self, key: Any, name: bytes, irs: int, now_ns: int) -> Flow | None:
         """A flow begins with the client's SYN ``irs``; None, and counted, when a table is full."""
-        if self._half_open >= self._settings.max_half_open and not self.make_room(now_ns):
+        if self.half_open >= self._settings.max_half_open and not self.make_room(now_ns):
             self.n["syn_floods"] += 1
             return None
         if len(self.flows) >= self._settings.max_flows and not self.make_room(now_ns):
@@ -72,7 +70,7 @@ class TcpFlows(FlowActions):
             return None
         flow = self.flows[name] = Flow(key, name, now_ns)
         lib.ftt_core_flow_init(flow.state, irs, now_ns)
-        self._half_open += 1
+        self._settle(flow)
         self.n["flows_opened"] += 1
         return flow
 
@@ -92,9 +90,6 @@ class TcpFlows(FlowActions):
         if self.mode is EngineMode.PAIRED and arrival.whole and arrival.length <= lib.FTT_SYN_MAX:
             flow.syn = arrival.data
 
-    def _track_half_open(self, flow: Flow, before: int) -> None:
-        self._half_open += bool(before) - bool(flow.state.bits & lib.FTT_F_ESTABLISHED)
-
     # ---- packets from the local stack
 
     def from_server(self, arrival: Arrival, now_ns: int) -> None:
@@ -104,7 +99,7 @@ class TcpFlows(FlowActions):
         if flow is None:
             self._unknown_from_server(arrival, key, now_ns)
             return
-        established, irs = flow.state.bits & lib.FTT_F_ESTABLISHED, flow.state.hard.irs
+        irs = flow.state.hard.irs
         silent = self.emits and not self._world.may_emit(now_ns)
         edit = ffi.new("struct ftt_edit *")
         behind = bool(flow.held) or silent
@@ -127,7 +122,6 @@ class TcpFlows(FlowActions):
             self._drop_for(arrival, edit.drop)
         if edit.actions & lib.FTT_ACT_RESET:  # a connection of the past
             self._reset_stack(key, seg.ack)
-        self._track_half_open(flow, established)
         self.act(flow, edit.actions, now_ns)
 
     def _unknown_from_server(self, arrival: Arrival, key: Any, now_ns: int) -> None:

@@ -106,9 +106,14 @@ void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t 
 	ftt_event_post(w->e, &ev);
 }
 
+bool ftt_tcp_waits(const struct ftt_tcp *c)
+{
+	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+}
+
 static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	bool waits = (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+	bool waits = ftt_tcp_waits(c);
 
 	if (waits == c->waiting)
 		return;
@@ -239,7 +244,6 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
 		if (w->to_inject[i] == c)
 			w->to_inject[i] = NULL;
-	w->table.half_open -= !(c->flow.bits & FTT_F_ESTABLISHED);
 	ftt_table_remove(&w->table, c);
 }
 

@@ -250,7 +250,7 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 {
 	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN};
-	bool half_open = w->table.half_open >= w->e->cfg.max_half_open;
+	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open;
 
 	if (forget_one(w, half_open, now_ns))
 		return true;

@@ -65,6 +65,8 @@ void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age)
 	c->counted = counted;
 	if (age == c->age)
 		return;
+	t->of_age[c->age]--;
+	t->of_age[age]++;
 	c->age = (uint8_t)age;
 	if (c->role == t->role)
 		ftt_table_to_front(t, c);
@@ -128,6 +130,7 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	c->recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
 	ftt_list_add(&c->order, &t->list[c->age]);
 	t->count[c->counted]++;
+	t->of_age[c->age]++;
 	t->n++;
 	return c;
 }
@@ -141,6 +144,7 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	*at = c->hash_next;
 	ftt_list_remove(&c->order);
 	t->count[c->counted]--;
+	t->of_age[c->age]--;
 	t->n--;
 	free(c->syn);
 	free(c->ring);

@@ -14,7 +14,7 @@ struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, u
 {
 	struct ftt_tcp *c;
 
-	if (w->table.half_open >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
+	if (ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
 		w->n.syn_floods++;
 		return NULL;
 	}
@@ -24,7 +24,6 @@ struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, u
 		return NULL;
 	}
 	ftt_flow_init(&c->flow, irs, now_ns);
-	w->table.half_open++;
 	w->n.flows_opened++;
 	return c;
 }
@@ -76,14 +75,6 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns
 	w->n.flows_opened++;
 }
 
-static void track_half_open(struct ftt_worker *w, uint32_t before, const struct ftt_flow *f)
-{
-	bool was = before & FTT_F_ESTABLISHED, is = f->bits & FTT_F_ESTABLISHED;
-
-	if (was != is)
-		w->table.half_open += was ? 1 : -1u;
-}
-
 /* Nobody below us has looked at the checksum. It takes the whole packet: the next ones will be. */
 static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
 {
@@ -107,7 +98,6 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	struct ftt_shift none = {0};
-	uint32_t before;
 
 	if (p->csum_unknown && p->csum_ready && !verified(w, p, k)) {
 		if (w->mode == FTT_MODE_BACKUP) {
@@ -140,7 +130,6 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
-	before = c->flow.bits;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k);
 	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
@@ -152,7 +141,6 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
 	}
-	track_half_open(w, before, &c->flow);
 	ftt_retain_acked(w, c, s, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
@@ -194,7 +182,6 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_edit e;
 	enum ftt_verdict v;
 	bool silent;
-	uint32_t before;
 	uint32_t irs;
 
 	ftt_key_of(&key, k, false);
@@ -203,7 +190,6 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;
 	}
-	before = c->flow.bits;
 	irs = c->flow.hard.irs;
 	s->eager = cfg->eager;
 	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
@@ -229,6 +215,5 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	if (e.actions & FTT_ACT_RESET)
 		reset_stack(w, &key, s);
-	track_half_open(w, before, &c->flow);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }

@@ -97,9 +97,16 @@ struct ftt_table {
 	uint32_t seed;
 	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
 	uint32_t role;
-	uint32_t n, half_open;
+	uint32_t n;
 	uint32_t count[FTT_COUNT_CLOSED + 1]; /* by protection */
+	uint32_t of_age[FTT_AGES];
 };
+
+/* Handshakes that are not complete, or never were: all of them can make room. */
+static inline uint32_t ftt_table_half_open(const struct ftt_table *t)
+{
+	return t->of_age[FTT_AGE_HALF_OPEN] + t->of_age[FTT_AGE_REFUSED];
+}
 
 struct ftt_worker {
 	struct ftt_engine *e;
@@ -171,7 +178,7 @@ struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list);
 /* Puts c in front of, or behind, all others of its age. */
 void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
 void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
-/* Takes up what c has become. */
+/* Takes up what c has become: the one place where flows are counted, by what they are. */
 void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age);
 /* From here on no flow has carried out its role. */
 void ftt_table_new_role(struct ftt_table *t);
@@ -204,6 +211,8 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset);
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
 /* After a takeover: the client of a flow that was let go learns that it is over. Forgets the flow. */
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* Is there anything that only time will move? Then it is in the worker's list. */
+bool ftt_tcp_waits(const struct ftt_tcp *c);
 void ftt_tcp_send_commits(struct ftt_worker *w);
 void ftt_tcp_send_injected(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);

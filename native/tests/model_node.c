@@ -190,6 +190,70 @@ void node_role(struct node *n, uint32_t mode, uint64_t session)
 	node_run(n);
 }
 
+#define SAME(counted, found) \
+	MODEL_CHECK((counted) == (found), "%s: counted %llu, found %llu", n->name, (unsigned long long)(counted), \
+		    (unsigned long long)(found))
+
+/* What a worker counts of its flows, counted anew. */
+struct found {
+	uint32_t n, count[FTT_COUNT_CLOSED + 1], of_age[FTT_AGES], waiting, dirty, held, held_bytes;
+	uint64_t retained_bytes;
+};
+
+static uint32_t held_bytes(const struct ftt_held *h)
+{
+	return h->bytes && h->bytes != h->small ? h->len : 0;
+}
+
+static void check_flow(const struct node *n, const struct ftt_tcp *c, struct found *found)
+{
+	const struct ftt_worker *w = &n->worker;
+	uint32_t held = 0;
+
+	for (const struct ftt_held *h = c->held; h; h = h->next, held++)
+		found->held_bytes += held_bytes(h);
+	SAME(c->n_held, held);
+	SAME(c->flow.held_since_ns, c->held ? c->held->since_ns : 0);
+	found->n++;
+	found->held += held;
+	found->retained_bytes += c->store.size;
+	found->count[c->counted]++;
+	found->of_age[c->age]++;
+	found->waiting += c->waiting;
+	found->dirty += c->dirty;
+	if (c->role != w->table.role) /* what the new role makes of it is taken up later */
+		return;
+	SAME(c->counted, c->closed ? FTT_COUNT_CLOSED : c->flow.protection);
+	SAME(c->age, ftt_follow_age(w, c));
+	SAME(c->waiting, ftt_tcp_waits(c));
+}
+
+void node_check(struct node *n)
+{
+	const struct ftt_worker *w = &n->worker;
+	struct found found = {0};
+	uint32_t waiting = 0, dirty = 0;
+
+	for (const struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));)
+		check_flow(n, c, &found);
+	for (const struct ftt_held *h = w->spent; h; h = h->next)
+		found.held_bytes += held_bytes(h);
+	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next, waiting++)
+		MODEL_CHECK(c->waiting, "%s: one waits that does not", n->name);
+	for (const struct ftt_tcp *c = w->dirty; c; c = c->dirty_next, dirty++)
+		MODEL_CHECK(c->dirty, "%s: one has a COMMIT to send that has none", n->name);
+	SAME(waiting, found.waiting);
+	SAME(dirty, found.dirty);
+	SAME(w->table.n, found.n);
+	SAME(w->held_now, found.held);
+	SAME(w->held_bytes, found.held_bytes);
+	SAME(w->retained_bytes, found.retained_bytes);
+	for (unsigned i = 0; i <= FTT_COUNT_CLOSED; i++)
+		SAME(w->table.count[i], found.count[i]);
+	for (unsigned i = 0; i < FTT_AGES; i++)
+		SAME(w->table.of_age[i], found.of_age[i]);
+}
+
 static void one_packet(struct node *n, struct wire *w, bool in)
 {
 	struct ftt_nfq_packet p = {.id = ++n->next_id, .queue = in ? QUEUE_IN : QUEUE_OUT, .csum_ready = true,
@@ -233,6 +297,7 @@ void node_run(struct node *n)
 	if (n->records_len)
 		n->to_peer(n, wire_new(n->records, (uint32_t)n->records_len));
 	n->records_len = 0;
+	node_check(n);
 }
 
 void node_from_client(struct node *n, struct wire *w)

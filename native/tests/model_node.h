@@ -29,6 +29,7 @@ void node_from_client(struct node *n, struct wire *w); /* queued; node_run() han
 void node_from_peer(struct node *n, const struct wire *w);
 void node_tick(struct node *n);
 void node_run(struct node *n); /* until nothing is left to do */
+void node_check(struct node *n); /* counters equal what they count; node_run() ends with it */
 struct ftt_tcp *node_flow(struct node *n); /* the client's flow, or NULL */
 
 #endif

@@ -84,7 +84,6 @@ static struct ftt_tcp *begin(struct node *n, uint16_t port)
 	CHECK(c);
 	ftt_flow_init(&c->flow, 1000, model_now);
 	c->flow.bits = FTT_F_SYNACK;
-	n->worker.table.half_open++;
 	ftt_tcp_act(&n->worker, c, 0, model_now);
 	return c;
 }
@@ -97,7 +96,6 @@ static struct ftt_tcp *establish(struct node *n, uint16_t port)
 	c->flow.mss = 1000;
 	c->flow.bits |= FTT_F_ESTABLISHED;
 	c->flow.protection = FTT_PROTECTED;
-	n->worker.table.half_open--;
 	ftt_tcp_act(&n->worker, c, 0, model_now);
 	return c;
 }
@@ -193,9 +191,10 @@ static bool says(struct node *n, uint16_t port, bool client, uint8_t flags, uint
 	return n->worker.n.passed + n->worker.n.translated > before;
 }
 
-static void hear(struct node *n, uint8_t type, uint16_t port)
+/* A record of the primary's, with how far the client has acknowledged. */
+static void ask(struct node *n, uint8_t type, uint16_t port, uint32_t client_acked)
 {
-	struct ftt_record r = {.type = type, .key = key_of(port), .irs = 1000};
+	struct ftt_record r = {.type = type, .key = key_of(port), .irs = 1000, .client_acked = client_acked};
 	uint8_t bytes[256];
 	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
 
@@ -253,7 +252,7 @@ static void test_forgetting_in_steps(void)
 	CHECK(!says(n, 4, false, TCP_ACK, 1, 1001)); /* its connection still speaks */
 	CHECK(!find(n, 4));
 	CHECK_EQ(n_records, 0);
-	hear(n, FTT_REC_PROBE, 3);
+	ask(n, FTT_REC_PROBE, 3, 0);
 	CHECK(!find(n, 3));
 	CHECK_EQ(n_records, 1);
 	CHECK_EQ(record_type, FTT_REC_DETACHED);
@@ -261,11 +260,11 @@ static void test_forgetting_in_steps(void)
 	CHECK_EQ(find(n, 2)->flow.hard.irs, 5000);
 	CHECK_EQ(find(n, 2)->flow.protection, FTT_NEW);
 	CHECK_EQ(w->table.n, 3); /* 1, 2 and 9 */
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 
 	CHECK(ftt_follow_rest(w, 2, model_now));
 	CHECK_EQ(w->table.n, 1);
-	CHECK_EQ(w->table.half_open, 1);
+	CHECK_EQ(ftt_table_half_open(&w->table), 1);
 	CHECK_EQ(w->table.count[FTT_NEW], 1);
 	CHECK_EQ(w->table.count[FTT_PROTECTED], 0);
 	CHECK_EQ(n_told, 0);
@@ -369,9 +368,9 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	begin(n, 6);
 	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now);
 	CHECK(says(n, 7, true, TCP_SYN, 5000, 0));
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	CHECK(says(n, 8, true, TCP_SYN, 5000, 0));
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	CHECK(find(n, 7) && find(n, 8) && find(n, 1) && !find(n, 5) && !find(n, 6));
 	CHECK(!says(n, 9, true, TCP_SYN, 5000, 0)); /* handshakes of now */
 	n->engine.cfg.max_half_open = 16;
@@ -407,15 +406,15 @@ static void test_offered_handshakes_are_bounded(void)
 	n->engine.cfg.max_half_open = 2;
 	CHECK(says(n, 1, true, TCP_SYN, 5000, 0));
 	offer(n, 2);
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	offer(n, 3);
 	CHECK(find(n, 2) && !find(n, 3));
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	CHECK_EQ(w->n.syn_floods, 1);
 	model_now += 2 * S; /* an honest client would have asked again */
 	offer(n, 3);
 	CHECK(find(n, 3) && !find(n, 1));
-	CHECK_EQ(w->table.half_open, 2);
+	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	node_close(n);
 }
 
@@ -436,7 +435,7 @@ static void test_an_offered_handshake_under_an_old_key(void)
 	CHECK_EQ(n->worker.table.n, 1);
 	CHECK_EQ(find(n, 1)->flow.hard.irs, 5000);
 	CHECK_EQ(find(n, 1)->flow.protection, FTT_NEW);
-	CHECK_EQ(n->worker.table.half_open, 1);
+	CHECK_EQ(ftt_table_half_open(&n->worker.table), 1);
 	node_close(n);
 }
 
@@ -480,7 +479,32 @@ static void test_flood_of_handshakes(void)
 	begin(n, 5);
 	CHECK(ftt_follow_make_room(w, model_now));
 	CHECK(!find(n, 1) && find(n, 2) && find(n, 5) && find(n, 100));
-	CHECK_EQ(w->table.half_open, 4);
+	CHECK_EQ(ftt_table_half_open(&w->table), 4);
+	node_close(n);
+}
+
+/* A backup learns of a handshake's end from the client, or from a PROBE when the mirror lost that. Either way it is none any more. */
+static void test_handshakes_that_a_probe_completes(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP);
+	struct ftt_worker *w = &n->worker;
+
+	n->engine.cfg.max_half_open = 4;
+	for (uint16_t port = 1; port <= 4; port++) {
+		struct ftt_tcp *c = begin(n, port);
+
+		ftt_flow_map(&c->flow, c->flow.local_iss);
+		c->flow.protection = FTT_PROTECTED;
+		ftt_tcp_act(w, c, 0, model_now);
+		CHECK_EQ(ftt_table_half_open(&w->table), 1);
+		ask(n, FTT_REC_PROBE, port, c->flow.client_acked + 1);
+		CHECK_EQ(ftt_table_half_open(&w->table), 0);
+		ask(n, FTT_REC_CLOSE, port, 0);
+	}
+	CHECK_EQ(w->table.n, 0);
+	CHECK_EQ(ftt_table_half_open(&w->table), 0);
+	CHECK(says(n, 5, true, TCP_SYN, 5000, 0));
+	CHECK_EQ(w->n.syn_floods, 0);
 	node_close(n);
 }
 
@@ -514,6 +538,7 @@ int main(void)
 	test_an_offered_handshake_under_an_old_key();
 	test_sweep_takes_the_oldest();
 	test_flood_of_handshakes();
+	test_handshakes_that_a_probe_completes();
 	test_closed_flows_make_room();
 	return 0;
 }

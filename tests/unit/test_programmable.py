@@ -140,6 +140,26 @@ def test_who_is_no_primary_says_nothing(mode: EngineMode) -> None:
     assert bench.give(IN, udp(IN)) == ["drop"]
 
 
+def test_a_handshake_that_a_probe_completes_is_not_half_open() -> None:
+    bench = Bench(max_half_open=1).role(EngineMode.BACKUP)
+    for irs in (100, 300):  # the second is refused as long as the first counts
+        assert bench.give(IN, tcp(IN, Flags.SYN, irs)) == ["accept"]
+        assert bench.flows.half_open == 1
+        bench.give(OUT, tcp(OUT, Flags.SYN | Flags.ACK, 900, irs + 1))
+        (flow,) = bench.flows.flows.values()
+        for kind in (lib.FTT_REC_OPEN, lib.FTT_REC_PROBE):
+            record = ffi.new("struct ftt_record *")
+            record.type, record.key, record.irs = kind, flow.key[0], irs
+            record.service_iss, record.client_acked = 5000, 5001
+            bench.flows.record(record, bench.now_ns)
+        assert bench.flows.half_open == 0
+        record.type = lib.FTT_REC_CLOSE
+        bench.flows.record(record, bench.now_ns)
+        assert not bench.flows.flows
+        assert bench.flows.half_open == 0
+    assert bench.n["syn_floods"] == 0
+
+
 def test_udp_passes_and_is_shown_as_unprotected() -> None:
     bench = Bench().role(EngineMode.SOLO)
     assert bench.give(IN, udp(IN, b"abc")) == ["accept"]
