@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include <sodium.h>
 #include "worker.h"
 
 /* --- lists ----------------------------------------------------------------------------------- */
@@ -85,7 +84,7 @@ int ftt_table_open(struct ftt_table *t, uint32_t max_flows)
 	t->mask = size - 1;
 	for (unsigned i = 0; i < 2 * FTT_AGES; i++)
 		ftt_list_init(&t->list[i]);
-	t->seed = randombytes_random(); /* clients choose the keys: they must not choose the buckets */
+	randombytes_buf(&t->secret, sizeof(t->secret));
 	return t->bucket ? 0 : -1;
 }
 
@@ -95,19 +94,14 @@ void ftt_table_close(struct ftt_table *t)
 	memset(t, 0, sizeof(*t));
 }
 
-static uint32_t hash_key(const struct ftt_table *t, const struct ftt_key *k)
+static struct ftt_tcp **bucket(struct ftt_table *t, const struct ftt_key *k)
 {
-	uint32_t h = ftt_crc32c(t->seed, (const uint8_t *)k, sizeof(*k));
-
-	h ^= h >> 16; /* murmur3's finalizer: CRC alone is linear */
-	h *= 0x85ebca6b;
-	h ^= h >> 13;
-	return (h ^ t->seed) & t->mask;
+	return &t->bucket[ftt_key_hash(&t->secret, k) & t->mask];
 }
 
 struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k)
 {
-	struct ftt_tcp *c = t->bucket[hash_key(t, k)];
+	struct ftt_tcp *c = *bucket(t, k);
 
 	while (c && memcmp(&c->key, k, sizeof(*k)))
 		c = c->hash_next;
@@ -116,7 +110,7 @@ struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k)
 
 struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns)
 {
-	struct ftt_tcp *c = calloc(1, sizeof(*c)), **b = &t->bucket[hash_key(t, k)];
+	struct ftt_tcp *c = calloc(1, sizeof(*c)), **b = bucket(t, k);
 
 	if (!c)
 		return NULL;
@@ -137,7 +131,7 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 {
-	struct ftt_tcp **at = &t->bucket[hash_key(t, &c->key)];
+	struct ftt_tcp **at = bucket(t, &c->key);
 
 	while (*at != c)
 		at = &(*at)->hash_next;

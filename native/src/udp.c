@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include "fttcp/digest.h"
 #include "worker.h"
 
 #define PACKET_MAX 65576 /* IPv6 header and the largest datagram */
@@ -21,7 +20,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 		t->on |= cfg->port[i].proto == 17;
 	while (t->on && size < cfg->max_flows && size < 1u << 20)
 		size <<= 1;
-	t->seed = randombytes_random();
+	randombytes_buf(&t->secret, sizeof(t->secret));
 	t->next_start = randombytes_random();
 	t->mask = size - 1;
 	t->bucket = calloc(size, sizeof(*t->bucket));
@@ -38,9 +37,7 @@ void ftt_udp_close(struct ftt_udp_table *t)
 
 static struct ftt_udp_session **bucket(struct ftt_udp_table *t, const struct ftt_key *k)
 {
-	uint32_t h = ftt_crc32c(t->seed, (const uint8_t *)k, sizeof(*k));
-
-	return &t->bucket[(h ^ h >> 16) & t->mask];
+	return &t->bucket[ftt_key_hash(&t->secret, k) & t->mask];
 }
 
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k)

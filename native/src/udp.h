@@ -20,6 +20,7 @@
 #include "engine.h"
 #include "fttcp/parse.h"
 #include "fttcp/record.h"
+#include "keyed.h"
 #include "list.h"
 #include "nfq.h"
 
@@ -98,7 +99,8 @@ struct ftt_udp_session {
 struct ftt_udp_table {
 	bool on; /* the group has a UDP port */
 	struct ftt_udp_session **bucket;
-	uint32_t mask, seed;
+	uint32_t mask;
+	struct ftt_secret secret;
 	struct ftt_list order, due; /* heads */
 	struct ftt_list rest;       /* ... of those on which the last role is not carried out yet */
 	uint32_t role;

@@ -16,6 +16,7 @@
 #include "fttcp/pair.h"
 #include "fttcp/retain.h"
 #include "fair.h"
+#include "keyed.h"
 #include "nfq.h"
 #include "udp.h"
 
@@ -94,7 +95,7 @@ enum ftt_age {
 struct ftt_table {
 	struct ftt_tcp **bucket;
 	uint32_t mask;
-	uint32_t seed;
+	struct ftt_secret secret;
 	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
 	uint32_t role;
 	uint32_t n;
