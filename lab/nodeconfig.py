@@ -36,6 +36,8 @@ ETCD_LEASE_MS = 2000
 """etcd counts leases in whole seconds, of which fttcp needs two."""
 PRIORITIES = (200, 100, 90, 80, 70)
 """Of the nodes, in their order: the first one serves, the next is its backup, the others wait in line."""
+SPACE_SEED = 1
+"""Hosts of one kernel would choose neighbouring initial sequence numbers, which real ones never do."""
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
 _MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify")
 """Keys of [node] beside those that are there anyway. (Mininet's Python, which lacks fttcp's libraries, reads
@@ -71,6 +73,9 @@ def node_config(
     `settings` are KEY=VALUE with KEY a dotted path into the group (`timing.heartbeat_ms`), or into [node]
     when the first part is a key of it (`log_level`, `http.port`), or into [reference] or [arbiter] when it
     is one of these; a node's name in front limits it to that node. VALUE is TOML, else text.
+
+    Connections begin at numbers far from those of either stack unless `experiment.space_seed` is 0, or
+    `experiment.service_iss` or `service_ts` says where.
     """
     ports, commands = parse_serve(serve)
     links = {cable.link: cable for cable in cables(node)}
@@ -99,7 +104,14 @@ def node_config(
     }
     for setting in settings:
         _apply(config, node, setting)
+    _draw_spaces(config["group"][0])
     return config
+
+
+def _draw_spaces(group: Table) -> None:
+    experiment = group.setdefault("experiment", {})
+    if isinstance(experiment, dict) and not {"service_iss", "service_ts"} & set(experiment):
+        experiment.setdefault("space_seed", SPACE_SEED)
 
 
 def _peers(peers: Mapping[str, list[Table]]) -> Table:

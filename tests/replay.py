@@ -119,6 +119,7 @@ class PythonReplay:
         self.world = Recorder()
         shift = options.pop("shift_spaces", 0)
         spaces = {"service_iss": options.pop("force_iss", 0), "service_ts": options.pop("force_ts", 0)}
+        spaces["space_seed"] = options.pop("space_seed", 0)
         flags = {name: bool(options.pop(name)) for name in ("compare", "detach_divergent")}
         changes = options | flags | (spaces if shift else {})
         self.flows = PairFlows(settings(**changes), self.world, Counter())

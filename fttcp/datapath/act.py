@@ -46,7 +46,7 @@ class FlowActions:
         self._bare = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
         self._unshifted = ffi.new("struct ftt_shift *")
         self._shift = ffi.new("struct ftt_shift *")
-        self._shift.on = settings.service_iss is not None or settings.service_ts is not None
+        self._shift.on, self._shift.seed = settings.shifts_spaces, settings.space_seed
         self._shift.iss, self._shift.ts = settings.service_iss or 0, settings.service_ts or 0
         self._limits = ffi.new("struct ftt_limits *")
         self.tune(settings)

@@ -287,7 +287,13 @@ class EngineSettings:
     quiet_ahead_ns: int = 0
     service_iss: int | None = None
     service_ts: int | None = None
+    space_seed: int = 0
     strict_commit: bool = True
     """False: output does not wait for the backup, and a takeover may break connections: an experiment."""
     callback: str | None = None
     """The experiment of the programmable engine as "module:function"."""
+
+    @property
+    def shifts_spaces(self) -> bool:
+        """True if clients see other numbers than those of the stack that shakes hands: an experiment."""
+        return self.service_iss is not None or self.service_ts is not None or self.space_seed != 0

@@ -69,10 +69,11 @@ def _config(settings: EngineSettings) -> Any:
     config.compare = settings.compare
     config.detach_divergent = settings.detach_divergent
     config.encrypt = settings.encrypt
-    config.shift_spaces = settings.service_iss is not None or settings.service_ts is not None
+    config.shift_spaces = settings.shifts_spaces
     config.force_iss = settings.service_iss or 0
     config.eager = not settings.strict_commit
     config.force_ts = settings.service_ts or 0
+    config.space_seed = settings.space_seed
     return config
 
 

@@ -101,6 +101,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         encrypt=node.encrypt,
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,
+        space_seed=group.experiment.space_seed,
         strict_commit=group.experiment.strict_commit,
         callback=group.experiment.callback,
     )

@@ -24,6 +24,8 @@ from lab.nodeconfig import node_config, parse_serve
 from lab.state import LABS
 
 PORT = 7070
+AS_ON_HOSTS = ("experiment.space_seed=0",)
+"""A node that has taken nothing over translates nothing."""
 END_S = 60.0
 """A program of the client that does not end so long after its time has failed."""
 SYNC_S = 30.0
@@ -84,7 +86,7 @@ class Stage:
 
     def open(self) -> None:
         """Make the lab; raises LabError."""
-        self.lab.up(self.setup.serve, self.setup.settings, prepare=self._prepare_node)
+        self.lab.up(self.setup.serve, (*AS_ON_HOSTS, *self.setup.settings), prepare=self._prepare_node)
         for address in CLIENT_ADDRESSES[1:]:
             self.lab.host(CLIENT).run(
                 ["ip", "address", "add", f"{address}/24", "dev", self.interface(CLIENT)]

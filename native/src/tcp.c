@@ -176,7 +176,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 			 uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
-	struct ftt_shift shift = {.on = cfg->shift_spaces, .iss = cfg->force_iss, .ts = cfg->force_ts};
+	struct ftt_shift shift = {.on = cfg->shift_spaces, .iss = cfg->force_iss, .ts = cfg->force_ts,
+				  .seed = cfg->space_seed};
 	struct ftt_key key;
 	struct ftt_tcp *c;
 	struct ftt_edit e;

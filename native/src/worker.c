@@ -138,7 +138,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool edits = w->udp.on || w->e->cfg.shift_spaces || w->n.kicked || w->whole || (backup && !w->stamps);
+	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !w->stamps : w->e->cfg.shift_spaces);
 	bool looks = w->e->cfg.compare || (backup && w->e->cfg.max_retained);
 
 	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,

@@ -135,7 +135,7 @@ static void set(const char *name, uint64_t value)
 		{.name = "max_retained", .big = &c->max_retained}, {.name = "idle_timeout_ns", .big = &c->idle_timeout_ns}, {.name = "max_flows", .small = &c->max_flows},
 		{.name = "max_half_open", .small = &c->max_half_open}, {.name = "max_held", .small = &c->max_held},
 		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->force_iss},
-		{.name = "force_ts", .small = &c->force_ts}, {.name = "compare", .flag = &c->compare},
+		{.name = "force_ts", .small = &c->force_ts}, {.name = "space_seed", .small = &c->space_seed}, {.name = "compare", .flag = &c->compare},
 		{.name = "detach_divergent", .flag = &c->detach_divergent}, {.name = "shift_spaces", .flag = &c->shift_spaces},
 	};
 

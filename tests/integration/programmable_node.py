@@ -69,9 +69,9 @@ def record(engine: ProgrammableEngine, settings: EngineSettings, path: Path) -> 
     flows = engine.intake.flows = RecordingFlows(settings, engine, engine.n)
     flows.steps = path.open("w")
     options = {name: int(getattr(settings, name)) for name in CONFIG}
-    if settings.service_iss is not None or settings.service_ts is not None:
+    if settings.shifts_spaces:
         options |= {"force_iss": settings.service_iss or 0, "force_ts": settings.service_ts or 0}
-        options["shift_spaces"] = 1
+        options |= {"shift_spaces": 1, "space_seed": settings.space_seed}
     print("config", *(f"{name}={value}" for name, value in options.items()), file=flows.steps)
 
 

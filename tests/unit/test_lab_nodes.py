@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime.config import load
+from fttcp.runtime.config import ConfigError, load
 from lab.errors import LabError
 from lab.lifecycle import Lab, is_paired, is_synced
 from lab.network import ALL_NODES, cables
-from lab.nodeconfig import write_node_files, write_witness_files
+from lab.nodeconfig import SPACE_SEED, write_node_files, write_witness_files
 
 
 @pytest.mark.parametrize("count", range(2, 6))
@@ -110,3 +110,29 @@ def test_who_waits_in_vain_is_told_what_keeps_a_server_from_serving(monkeypatch:
     (state,) = (line for line in str(raised.value).splitlines() if line.startswith("state:"))
     assert "alpha: lab starting, its server: /none: no such program in PATH" in state
     assert "beta: lab starting" in state and "serving" not in state
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed"),
+    [
+        ((), SPACE_SEED),
+        (("experiment.strict_commit=false",), SPACE_SEED),
+        (("experiment.space_seed=0",), 0),
+        (("experiment.space_seed=5",), 5),
+        (("experiment.service_iss=7",), 0),
+        (("experiment.service_ts=7",), 0),
+    ],
+)
+def test_connections_begin_at_numbers_of_their_own(
+    settings: tuple[str, ...], seed: int, tmp_path: Path
+) -> None:
+    """Unless the settings say otherwise."""
+    file = write_node_files("alpha", tmp_path, "00" * 32, ["80/tcp=true"], settings)
+    assert load(file).group[0].experiment.space_seed == seed
+
+
+def test_numbers_are_drawn_or_fixed(tmp_path: Path) -> None:
+    settings = ("experiment.space_seed=5", "experiment.service_iss=7")
+    file = write_node_files("alpha", tmp_path, "00" * 32, ["80/tcp=true"], settings)
+    with pytest.raises(ConfigError, match="space_seed"):
+        load(file)

@@ -219,6 +219,10 @@ def _check_engine(group: GroupSection, where: str, errors: list[str]) -> None:
         errors.append(f"{where}.workers: {group.workers}, but the programmable engine has one (allowed: 1)")
     if group.engine != "programmable" and group.experiment.callback is not None:
         errors.append(f'{where}.experiment.callback: only engine = "programmable" calls it')
+    if group.experiment.space_seed and (
+        group.experiment.service_iss is not None or group.experiment.service_ts is not None
+    ):
+        errors.append(f"{where}.experiment.space_seed: draws what service_iss and service_ts would fix")
     if group.engine == "programmable" and not group.experiment.strict_commit:
         errors.append(f'{where}.experiment.strict_commit: only engine = "nfqueue" can do without')
 

@@ -147,6 +147,7 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
 
     service_iss: U32 | None = None
     service_ts: U32 | None = None
+    space_seed: U32 = 0
     strict_commit: bool = True
     callback: Word | None = None
 

@@ -193,11 +193,12 @@ struct ftt_config {
 	uint8_t encrypt;           /* the bodies of our heartbeats */
 	uint8_t pad0;
 	/* experiments: make the service space differ from the local one on the node that shakes hands */
-	uint8_t shift_spaces;  /* use the two fields below */
+	uint8_t shift_spaces;  /* use the three fields below, see spaces.h */
 	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover may then break connections */
 	uint8_t pad1[2];
 	uint32_t force_iss;    /* service ISS of every flow */
 	uint32_t force_ts;     /* service TSval of every SYN-ACK */
+	uint32_t space_seed;   /* not 0: both are drawn from it, for each flow others */
 };
 
 struct ftt_counters {

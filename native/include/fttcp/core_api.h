@@ -139,7 +139,7 @@ struct ftt_limits {
 
 struct ftt_shift {
 	bool on;
-	uint32_t iss, ts;
+	uint32_t iss, ts, seed;
 };
 
 struct ftt_record {

@@ -6,6 +6,7 @@
 #ifndef FTTCP_SERVER_H
 #define FTTCP_SERVER_H
 #include "fttcp/state.h"
+#include "fttcp/spaces.h"
 
 /* --- from the local stack: what is learnt ------------------------------------------------------ */
 
@@ -257,15 +258,12 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	return FTT_PASS;
 }
 
-/* `shift`: experiments choose the service space, see struct ftt_config.shift_spaces. */
-struct ftt_shift {
-	bool on;
-	uint32_t iss, ts;
-};
-
+/* `shift`: experiments choose the service space, see spaces.h. */
 static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 						const struct ftt_shift *shift, struct ftt_edit *e)
 {
+	uint32_t iss = s->seq, ts = s->tsval;
+
 	if (!ftt_server_synack(f, s, now_ns)) {
 		if (f->protection == FTT_NEW && !(f->bits & FTT_F_SYNACK)) { /* it acknowledges data in the SYN (RFC 7413) */
 			f->protection = FTT_UNPROTECTED;
@@ -279,8 +277,9 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 		ftt_edit_out(f, s, e);
 		return FTT_PASS;
 	}
-	ftt_flow_map(f, shift->on ? shift->iss : s->seq);
-	ftt_flow_map_ts(f, s->tsval, shift->on ? shift->ts : s->tsval);
+	ftt_spaces_choose(shift, f->hard.irs, &iss, &ts);
+	ftt_flow_map(f, iss);
+	ftt_flow_map_ts(f, s->tsval, ts);
 	if (s->mode != FTT_MODE_PAIRED || f->protection == FTT_UNPROTECTED) {
 		f->protection = FTT_UNPROTECTED;
 		if (!f->reason)
