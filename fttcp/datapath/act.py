@@ -116,7 +116,7 @@ class FlowActions:
     def _hold(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
         if len(flow.held) >= self._settings.max_held or self.held_now >= self._settings.max_held_total:
             self.n["hold_overflow"] += 1
-            self._drop(arrival, "drop_bound")  # as if the network had: the stack sends it again
+            self._drop(arrival, "drop_bound")  # as if the network had: it is sent again
             flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
             if flow.held and self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
                 self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
@@ -124,31 +124,50 @@ class FlowActions:
         flow.held.append(Held(arrival, now_ns))
         flow.state.held_since_ns = flow.held[0].since_ns
         self.held_now += 1
-        self.n["held"] += 1
+        self.n["held" if arrival.seg.dir == lib.FTT_FROM_SERVER else "ordered"] += 1
 
-    def _take_held(self, flow: Flow, now_ns: int) -> Held:
-        held = flow.held.popleft()
+    def _take_held(self, flow: Flow, now_ns: int, at: int = 0) -> Held:
+        held = flow.held[at]
+        del flow.held[at]
         self.held_now -= 1
-        self.lag_ns.append(now_ns - held.since_ns)
+        if held.arrival.seg.dir == lib.FTT_FROM_SERVER:
+            self.lag_ns.append(now_ns - held.since_ns)
         flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
         return held
 
     def _release(self, flow: Flow, now_ns: int) -> None:
-        actions = 0
+        """What may go goes; a server's segments in order, a client's each by itself."""
+        actions = at = 0
         edit = ffi.new("struct ftt_edit *")
-        while flow.held and self._world.may_emit(now_ns):
-            held = flow.held[0]
-            verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
-            if verdict == lib.FTT_HOLD:
+        while at < len(flow.held):
+            held = flow.held[at]
+            from_client = held.arrival.seg.dir == lib.FTT_FROM_CLIENT
+            if not from_client and not self._world.may_emit(now_ns):
                 break
-            actions |= edit.actions
-            if verdict == lib.FTT_DROP:
+            verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
+            if verdict == lib.FTT_HOLD and not from_client:
+                break
+            if verdict == lib.FTT_HOLD and now_ns - held.since_ns <= self._limits.detach_after_ns:
+                at += 1
+                continue
+            if verdict == lib.FTT_HOLD:  # the primary has given the flow up, or nobody sent it but a forger
+                self._drop(held.arrival, "drop_bound")
+            elif verdict == lib.FTT_DROP:
                 self._drop_for(held.arrival, edit.drop)
+            elif from_client:
+                self._give(flow, held.arrival, edit)
             else:
                 self.n["released"] += 1
                 self._pass_edited(flow, held.arrival, edit)
-            self._take_held(flow, now_ns)
+            actions |= edit.actions
+            self._take_held(flow, now_ns, at)
         self.act(flow, actions, now_ns)
+
+    def _give(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
+        """A client's segment, for our stack."""
+        flow.bytes_in += arrival.seg.len
+        lib.ftt_core_retained_limit(flow.retained.state, flow.state, arrival.seg, edit)
+        self._pass_edited(flow, arrival, edit)
 
     def _drop_held(self, flow: Flow) -> None:
         while flow.held:
@@ -272,6 +291,8 @@ class FlowActions:
             record.flags = (lib.FTT_REC_FIN if state.bits & lib.FTT_F_LOCAL_FIN else 0) | (
                 lib.FTT_REC_RST if state.bits & lib.FTT_F_LOCAL_RST else 0
             )
+            if flow.held:
+                record.flags |= lib.FTT_REC_WAITS
             if state.bits & lib.FTT_F_HOLE:
                 record.flags |= lib.FTT_REC_HOLE
                 record.hole_end = state.local_hole_end

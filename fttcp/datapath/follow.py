@@ -98,8 +98,8 @@ class PairFlows(TcpFlows):
     # ---- time
 
     def tick(self, now_ns: int) -> None:
-        """Let time do what it does on a primary; without a lease nothing is decided."""
-        if not self.emits or not self._world.may_emit(now_ns):
+        """Let time do what it does; without a lease nothing is decided on a primary."""
+        if self.mode is not EngineMode.BACKUP and not self._world.may_emit(now_ns):
             return
         vouched = self._world.vouched()
         for flow in list(self.waiting):
@@ -147,5 +147,7 @@ class PairFlows(TcpFlows):
                 kicked += bool(actions)
                 self.retain_release(flow, now_ns)
                 self.act(flow, actions, now_ns)
+            if flow.held:  # what waited for our server does not any more
+                self.act(flow, lib.FTT_ACT_RELEASE, now_ns)
         self.n["kicked"] += kicked
         return kicked

@@ -47,9 +47,9 @@ class TcpFlows(FlowActions):
         verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, edit)
         actions = edit.actions
         if verdict == lib.FTT_PASS:
-            flow.bytes_in += seg.len
-            lib.ftt_core_retained_limit(flow.retained.state, flow.state, seg, edit)
-            self._pass_edited(flow, arrival, edit)
+            self._give(flow, arrival, edit)
+        elif verdict == lib.FTT_HOLD:
+            self._hold(flow, arrival, now_ns)
         else:
             self._drop_for(arrival, edit.drop)
         self._retain_acked(flow, seg, now_ns)

@@ -207,6 +207,7 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 		r.edge = f->local_edge;
 		r.snd_nxt = f->local_snd_nxt;
 		r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
+		r.flags |= f->held_since_ns ? FTT_REC_WAITS : 0;
 		if (f->bits & FTT_F_HOLE) {
 			r.flags |= FTT_REC_HOLE;
 			r.hole_end = f->local_hole_end;
@@ -255,8 +256,10 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
 		ftt_emit_bare(&w->emit, &b, false);
 	}
+	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
 	c->flow.protection = FTT_DETACHED;
+	set_waiting(w, c);
 	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	w->n.flows_detached++;
 }

@@ -61,9 +61,8 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint
 
 uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e)
 {
-	memset(e, 0, sizeof(*e));
 	s->mode = mode;
-	return ftt_gate(f, s, now_ns, e);
+	return ftt_held_step(f, s, now_ns, e);
 }
 
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)

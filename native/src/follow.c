@@ -161,7 +161,7 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns};
 	bool vouched = atomic_load(&w->e->shared.vouched);
 
-	if (!ftt_flow_emits((uint8_t)w->mode) || !ftt_may_emit(&w->e->shared, now_ns))
+	if (w->mode != FTT_MODE_BACKUP && !ftt_may_emit(&w->e->shared, now_ns))
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
 	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
 		next = c->wait_next;
@@ -284,7 +284,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		ftt_retain_release(w, c, now_ns);
 	w->n.kicked += !!actions;
 	w->role_flows += !!actions;
-	ftt_tcp_act(w, c, actions, now_ns);
+	ftt_tcp_act(w, c, actions | FTT_ACT_RELEASE, now_ns); /* what waited for our server does not any more */
 	return true;
 }
 

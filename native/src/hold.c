@@ -2,7 +2,8 @@
 /*
  * hold.c - verdicts on TCP packets, and those that wait for theirs.
  *
- * A held packet stays in the kernel's queue, in order, until ftt_tcp_release() asks the gate again.
+ * A held packet stays in the kernel's queue until ftt_tcp_release() asks the gate again: on a primary its stack's,
+ * on a backup clients' that answer what its server has not said yet. A flow has those of one kind only.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -97,6 +98,16 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 	return false;
 }
 
+/* A client's segment, for our stack. */
+void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		  const struct ftt_seg *s, struct ftt_edit *e)
+{
+	c->bytes_in += s->len;
+	ftt_retained_limit(&c->retained, &c->flow, s, e);
+	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
+		e->actions |= FTT_ACT_INJECT;
+}
+
 /* --- holding --------------------------------------------------------------------------------- */
 
 void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
@@ -106,7 +117,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 
 	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
-		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: the stack sends it again */
+		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
 		if (!c->n_held)
 			c->flow.held_since_ns = 0;
 		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED) /* its part of the bound is its own doing */
@@ -116,6 +127,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 	h->since_ns = now_ns;
 	h->id = p->id;
 	h->queue = p->queue;
+	h->in_index = p->in_index;
 	h->csum_ready = p->csum_ready;
 	h->seg = *s;
 	h->pkt = *k;
@@ -133,19 +145,20 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 	if (!c->n_held++)
 		c->flow.held_since_ns = now_ns;
 	w->held_now++;
-	w->n.held++;
+	++*(s->dir == FTT_FROM_CLIENT ? &w->n.ordered : &w->n.held);
 }
 
-static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held **at, uint64_t now_ns)
 {
-	struct ftt_held *h = c->held;
+	struct ftt_held *h = *at;
 
-	c->held = h->next;
-	if (!c->held)
-		c->held_tail = &c->held;
+	*at = h->next;
+	if (!*at)
+		c->held_tail = at;
 	c->n_held--;
 	w->held_now--;
-	w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
+	if (h->seg.dir == FTT_FROM_SERVER)
+		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
 	c->flow.held_since_ns = c->held ? c->held->since_ns : 0;
 	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
 	w->spent = h;
@@ -165,33 +178,48 @@ void ftt_tcp_free_spent(struct ftt_worker *w)
 	}
 }
 
+/* Has a client's segment waited for so long that the primary has given the flow up? Or nobody sent it but a forger. */
+static bool waited_enough(const struct ftt_worker *w, const struct ftt_held *h, uint64_t now_ns)
+{
+	return h->seg.dir == FTT_FROM_CLIENT && now_ns - h->since_ns > w->e->cfg.detach_after_ns;
+}
+
+/* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
 void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	struct ftt_held **at = &c->held, *h;
 	uint32_t actions = 0;
 
-	while (c->held) {
-		struct ftt_held *h = c->held;
-		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .csum_ready = h->csum_ready,
+	while ((h = *at)) {
+		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .in_index = h->in_index, .csum_ready = h->csum_ready,
 					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};
-		struct ftt_edit e;
+		bool input = h->seg.dir == FTT_FROM_CLIENT;
 		enum ftt_verdict v;
+		struct ftt_edit e;
 
-		if (!ftt_may_emit(&w->e->shared, now_ns))
+		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
 			break;
-		memset(&e, 0, sizeof(e));
 		h->seg.mode = (uint8_t)w->mode;
-		v = ftt_gate(&c->flow, &h->seg, now_ns, &e);
-		if (v == FTT_HOLD)
+		v = ftt_held_step(&c->flow, &h->seg, now_ns, &e);
+		if (v == FTT_HOLD && !input)
 			break;
-		actions |= e.actions;
-		if (v == FTT_DROP) {
+		if (v == FTT_HOLD && !waited_enough(w, h, now_ns)) {
+			at = &h->next;
+			continue;
+		}
+		if (v == FTT_HOLD) {
+			ftt_tcp_drop(w, &p, &w->n.drop_bound);
+		} else if (v == FTT_DROP) {
 			ftt_tcp_count_drop(w, e.drop);
 			ftt_worker_verdict(w, &p, false, NULL);
+		} else if (input) {
+			ftt_tcp_give(w, c, &p, &h->pkt, &h->seg, &e);
 		} else {
 			w->n.released++;
 			ftt_tcp_pass_edited(w, &c->flow, &p, &h->pkt, &h->seg, &e);
 		}
-		unlink_held(w, c, now_ns);
+		actions |= e.actions;
+		unlink_held(w, c, at, now_ns);
 	}
 	ftt_tcp_act(w, c, actions, now_ns);
 }
@@ -201,6 +229,6 @@ void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)
 	while (c->held) {
 		w->n.drop_mode++;
 		ftt_nfq_verdict(ftt_worker_nfq(w, c->held->queue), c->held->queue, c->held->id, false, NULL, 0);
-		unlink_held(w, c, c->held->since_ns);
+		unlink_held(w, c, &c->held, c->held->since_ns);
 	}
 }

@@ -98,6 +98,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	struct ftt_shift none = {0};
+	enum ftt_verdict v;
 
 	if (p->csum_unknown && p->csum_ready && !verified(w, p, k)) {
 		if (w->mode == FTT_MODE_BACKUP) {
@@ -132,11 +133,11 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k);
-	if (ftt_segment_step(&c->flow, s, now_ns, &none, false, &e) == FTT_PASS) {
-		c->bytes_in += s->len;
-		ftt_retained_limit(&c->retained, &c->flow, s, &e);
-		if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e))
-			e.actions |= FTT_ACT_INJECT;
+	v = ftt_segment_step(&c->flow, s, now_ns, &none, false, &e);
+	if (v == FTT_PASS) {
+		ftt_tcp_give(w, c, p, k, s, &e);
+	} else if (v == FTT_HOLD) {
+		ftt_tcp_hold(w, c, p, k, s, now_ns);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);

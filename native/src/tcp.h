@@ -10,6 +10,8 @@ void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t
 void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p);
 bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
 			 const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e);
+void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		  const struct ftt_seg *s, struct ftt_edit *e);
 void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, uint64_t now_ns);
 

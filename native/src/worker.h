@@ -30,6 +30,7 @@ struct ftt_held {
 	struct ftt_held *next;
 	uint64_t since_ns;
 	uint32_t id;
+	uint32_t in_index;
 	uint16_t queue;
 	bool csum_ready;
 	struct ftt_seg seg;

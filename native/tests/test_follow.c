@@ -57,12 +57,53 @@ static void test_backup_lets_nothing_out(const struct ends *x)
 	}
 }
 
+/* Bytes that answer what our server has not said wait until it has said it; nothing else waits. */
+static void test_input_waits_for_the_output_that_it_answers(const struct ends *x)
+{
+	struct ftt_seg early = of_client(x, FTT_MODE_BACKUP, 10, 100, 10), fin = early;
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	fin.flags |= TCP_FIN;
+	fin.len = 0;
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 0, 10), MS), FTT_PASS);
+	CHECK_EQ(step(&f, early, MS), FTT_HOLD);
+	CHECK_EQ(f.client_acked, x->service_iss + 101); /* what it acknowledges is known at once */
+	CHECK_EQ(step(&f, fin, MS), FTT_HOLD);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 20, 100, 0), MS), FTT_PASS);
+	CHECK_EQ(edit.ack, x->backup_iss + 1);
+	f.held_since_ns = MS;
+	step(&f, from_backup(x, TCP_ACK, 0, 10, 60), MS);
+	CHECK(edit.actions & FTT_ACT_RELEASE);
+	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_HOLD); /* 60 of the 100 */
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 100, 10), MS), FTT_PASS); /* the stack has them */
+	step(&f, from_backup(x, TCP_ACK, 60, 10, 40), MS);
+	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_PASS);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 20, 101, 1), MS), FTT_HOLD);
+	step(&f, from_backup(x, TCP_ACK | TCP_FIN, 100, 10, 0), MS);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 20, 200, 1), MS), FTT_PASS); /* nothing more will come */
+}
+
+/* A takeover ends the waiting; the acknowledgement stays within what our stack has sent. */
+static void test_at_a_takeover_nothing_waits_any_more(const struct ends *x)
+{
+	struct ftt_seg early = of_client(x, FTT_MODE_BACKUP, 0, 100, 10);
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	CHECK_EQ(step(&f, early, MS), FTT_HOLD);
+	ftt_flow_takeover(&f);
+	early.mode = FTT_MODE_SOLO;
+	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_PASS);
+	CHECK_EQ(edit.ack, x->backup_iss + 1);
+}
+
 static void test_backup_clamps_acknowledgements(const struct ends *x)
 {
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
-	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 100, 10), MS), FTT_PASS);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 10, 100, 0), MS), FTT_PASS);
 	CHECK_EQ(edit.change & FTT_EDIT_ACK, FTT_EDIT_ACK);
 	CHECK_EQ(edit.ack, x->backup_iss + 1); /* our stack has sent nothing */
 	CHECK_EQ(f.client_acked, x->service_iss + 101);
@@ -226,6 +267,8 @@ int main(void)
 	for (size_t i = 0; i < 2; i++) {
 		test_backup_joins_in_either_order(all_ends[i]);
 		test_backup_lets_nothing_out(all_ends[i]);
+		test_input_waits_for_the_output_that_it_answers(all_ends[i]);
+		test_at_a_takeover_nothing_waits_any_more(all_ends[i]);
 		test_backup_clamps_acknowledgements(all_ends[i]);
 		test_old_acknowledgements_stay_old(all_ends[i]);
 		test_commit_is_what_the_stack_acknowledged(all_ends[i]);

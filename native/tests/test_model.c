@@ -3,7 +3,8 @@
  * Thousands of connections through a pair whose primary (or backup) is lost at a random moment,
  * over networks that lose and reorder. Checked at every packet: I1 (only the owner speaks), I2
  * (nothing is acknowledged that the backup's kernel does not have), I3 (every byte of both
- * streams, and that a protected flow comes to its end), windows that never shrink.
+ * streams, and that a protected flow comes to its end), that the backup's server hears nothing which answers
+ * what it has not said, windows that never shrink.
  *
  *   test_model             the usual runs
  *   test_model SEED        one run, told in short
@@ -53,6 +54,9 @@ static struct world {
 	uint8_t told_wscale;
 	uint32_t told_edge;
 	bool told;
+	/* what it had of the server's stream when it first sent each byte of its own, as offsets; and up to where that is checked */
+	uint32_t spoke_after[MODEL_STREAM_MAX + 2];
+	uint64_t spoken, in_order;
 	/* events under way: a heap */
 	struct event *heap;
 	size_t n, room;
@@ -158,6 +162,19 @@ static void check_commit(struct node *n, const struct ftt_seg *g)
 	MODEL_CHECK(node_flow(&w->b) && node_flow(&w->b)->flow.bits & FTT_F_MAPPED, "the backup does not hold the flow");
 }
 
+/* No server is told what answers something that it has not said. */
+static void check_order(void)
+{
+	const struct ftt_tcp *c = w->b.alive && w->b.worker.mode == FTT_MODE_BACKUP ? node_flow(&w->b) : NULL;
+	const struct stack *s = &w->b.stack;
+
+	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.bits & FTT_F_LOCAL_FIN)
+		return;
+	for (; w->in_order < s->rcv_nxt; w->in_order++)
+		MODEL_CHECK(w->spoke_after[w->in_order] <= s->snd_max, "the backup has byte %llu, spoken after %u of its %llu",
+			    (unsigned long long)w->in_order, w->spoke_after[w->in_order], (unsigned long long)s->snd_max);
+}
+
 static void to_client(struct node *n, struct wire *packet)
 {
 	struct ftt_pkt k;
@@ -179,7 +196,14 @@ static void to_peer(struct node *n, struct wire *records)
 
 static void client_sends(struct stack *s, struct wire *packet)
 {
-	(void)s;
+	struct ftt_pkt k;
+	struct ftt_seg g;
+	uint32_t end;
+
+	MODEL_CHECK(ftt_parse(packet->bytes, packet->len, packet->len, &k, &g) == FTT_PARSED_TCP, "the client");
+	end = ftt_seg_end(&g) - s->iss;
+	for (; !(g.flags & TCP_SYN) && w->spoken < end; w->spoken++)
+		w->spoke_after[w->spoken] = g.ack - s->irs;
 	carry(packet, TO_SERVICE, w->lose_service, w->delay_service);
 }
 
@@ -214,12 +238,14 @@ static void handle(struct event e)
 		if (w->b.alive) {
 			node_from_client(&w->b, e.wire);
 			node_run(&w->b);
+			check_order();
 			return;
 		}
 		break;
 	default:
 		if (n->alive)
 			node_from_peer(n, e.wire);
+		check_order();
 		break;
 	}
 	free(e.wire);
@@ -312,6 +338,7 @@ static void tick(void)
 		node_tick(&w->p);
 	if (w->b.alive)
 		node_tick(&w->b);
+	check_order();
 }
 
 static bool served(const struct node *n)

@@ -453,6 +453,30 @@ static void test_loss_of_the_backup(void)
 	CHECK_EQ(ftt_flow_solo(&f), 0);
 }
 
+/* What the backup only holds back for its server the client need not send again. */
+static void test_the_client_is_not_asked_for_what_waits_at_the_backup(const struct ends *x)
+{
+	struct ftt_record r = commit_of(x, 0, 1000, 0);
+	struct ftt_flow f;
+
+	make_primary(&f, x, MS);
+	step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
+	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 10, 5), MS), FTT_HOLD);
+	f.held_since_ns = MS;
+	CHECK_EQ(ftt_flow_tick(&f, 2 * MS, &limits, true), 0);
+	CHECK_EQ(ftt_flow_tick(&f, 9 * MS, &limits, true), FTT_ACT_PROBE);
+	r.flags = FTT_REC_WAITS;
+	CHECK(!(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE));
+	f.ask_ns = 0;
+	f.tries = 1;
+	r.flags = 0;
+	CHECK(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE); /* lost */
+	f.nudge_ns = 0;
+	r.flags = FTT_REC_WAITS | FTT_REC_HOLE;
+	r.hole_end = r.rcv_nxt + 5;
+	CHECK(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE); /* some waits, some was lost */
+}
+
 int main(void)
 {
 	test_open_is_asked_again_and_less_and_less_often();
@@ -470,6 +494,7 @@ int main(void)
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_RST);
 	test_backups_end_ahead_of_ours_is_no_difference();
 	for (size_t i = 0; i < 2; i++) {
+		test_the_client_is_not_asked_for_what_waits_at_the_backup(all_ends[i]);
 		test_commits_of_any_order_only_grow(all_ends[i]);
 		test_takeover_in_step(all_ends[i]);
 		test_takeover_while_behind(all_ends[i]);

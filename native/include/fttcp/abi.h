@@ -207,6 +207,7 @@ struct ftt_counters {
 	uint64_t emit_failed; /* packets of our own that the kernel did not take: lost, as on a network */
 	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
 	uint64_t held, released, held_now, hold_overflow;
+	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated;
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;

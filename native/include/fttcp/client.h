@@ -94,21 +94,26 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 	return FTT_PASS;
 }
 
-static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-					       struct ftt_edit *e)
+/*
+ * Backup: does the segment wait? Its new bytes were written by a client that had output which our server has not
+ * given yet, and no server is spoken to so. Old bytes and acknowledgements do not wait; each segment waits for its own
+ * acknowledgement, not for those before it: one sent again may bring a later one, and a forged one stops nobody.
+ */
+static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
+	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt) &&
+	       seq_gt(s->ack, f->local_snd_nxt) &&
+	       !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST)); /* else nothing more will come */
+}
+
+/* What our stack is to see of a segment that was observed: at once, or, again, when it has waited. */
+static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
 {
 	uint32_t ack;
 
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		return ftt_client_syn(f, s);
-	if (!(f->bits & FTT_F_MAPPED)) {
-		if (s->mode != FTT_MODE_BACKUP)
-			return FTT_PASS;
-		e->drop = FTT_DROP_UNMAPPED;
-		return FTT_DROP;
-	}
-	f->last_ns = now_ns;
-	ftt_client_observe(f, s, now_ns, e);
+	if (ftt_client_waits(f, s))
+		return FTT_HOLD;
 	if (s->flags & TCP_ACK) {
 		ack = s->ack;
 		if (s->mode == FTT_MODE_BACKUP || f->bits & FTT_F_BEHIND)
@@ -136,6 +141,22 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 	if (ftt_flow_ended(f))
 		e->actions |= FTT_ACT_CLOSED;
 	return FTT_PASS;
+}
+
+static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+					       struct ftt_edit *e)
+{
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return ftt_client_syn(f, s);
+	if (!(f->bits & FTT_F_MAPPED)) {
+		if (s->mode != FTT_MODE_BACKUP)
+			return FTT_PASS;
+		e->drop = FTT_DROP_UNMAPPED;
+		return FTT_DROP;
+	}
+	f->last_ns = now_ns;
+	ftt_client_observe(f, s, now_ns, e);
+	return ftt_client_gate(f, s, e);
 }
 
 /*

@@ -53,7 +53,8 @@ enum ftt_record_type {
 	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_BLOCK = ..., FTT_REC_EVENT = ...,
 	FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
 };
-enum { FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ... };
+enum { FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ...,
+	FTT_REC_WAITS = ... };
 
 #define FTT_CHANNEL_MAGIC ...
 #define FTT_CHANNEL_VERSION ...

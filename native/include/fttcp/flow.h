@@ -12,11 +12,12 @@
  *
  * ftt_segment_step() observes a segment, then decides. It reads no clock, no packet, allocates
  * nothing; what it wants done comes back as a verdict, an edit of the header and a set of
- * actions. On the primary the second half, ftt_gate(), is asked again for a held segment
- * whenever something changed. ftt_*_step() for records, ticks and role changes work alike.
+ * actions. The second half, ftt_held_step(), is asked again for a held segment whenever something
+ * changed. ftt_*_step() for records, ticks and role changes work alike.
  *
  *   client  --> primary --> stack     tracked, translated (only flows taken over need it)
- *   client  ==> backup  --> stack     translated, ack clamped to what this stack has sent
+ *   client  ==> backup  --> stack     translated, ack clamped to what this stack has sent; bytes that answer
+ *                                     more than that are held until it has sent it
  *   stack   --> primary --> client    held until the backup committed what it acknowledges
  *   stack   --> backup  --x           dropped; it is the commit record, and the client's
  *                                     acknowledgement is put back into the stack
@@ -44,6 +45,13 @@ static inline enum ftt_verdict ftt_segment_step(struct ftt_flow *f, const struct
 	if (s->mode == FTT_MODE_BACKUP)
 		return ftt_follow_step(f, s, now_ns, e);
 	return ftt_serve_step(f, s, now_ns, shift, queue_behind, e);
+}
+
+/* May the held segment s go now? e is set as by ftt_segment_step(). */
+static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns, struct ftt_edit *e)
+{
+	memset(e, 0, sizeof(*e));
+	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, e) : ftt_gate(f, s, now_ns, e);
 }
 
 #endif

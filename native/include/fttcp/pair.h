@@ -59,7 +59,7 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
  */
 static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_record *r, bool progress, uint64_t now_ns)
 {
-	bool lacks = r->flags & FTT_REC_HOLE || (f->tries && !progress);
+	bool lacks = r->flags & FTT_REC_HOLE || (f->tries && !progress && !(r->flags & FTT_REC_WAITS));
 
 	if (f->protection != FTT_PROTECTED || !f->held_since_ns || !lacks || seq_leq(f->local_rcv_nxt, f->committed) ||
 	    now_ns - f->nudge_ns < FTT_NUDGE_NS)

@@ -49,6 +49,7 @@ enum ftt_record_type {
 
 enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
+	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
 	FTT_REC_TS = 1,                                      /* OPEN */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */

@@ -151,6 +151,8 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		e->actions |= FTT_ACT_COMMIT;
 	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT_LATER;
+	if (f->held_since_ns && (f->local_snd_nxt != snd_nxt || f->local_rcv_nxt != rcv_nxt || f->bits != bits))
+		e->actions |= FTT_ACT_RELEASE;
 	/* the client has more, or the stack sends again what it was told of: it did not take our word */
 	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
 	    (s->len && seq_leq(end, f->delivered_ack)))
