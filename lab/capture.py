@@ -23,6 +23,7 @@ from lab.errors import LabError
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
 
+SPANS_TOLD = 8
 SNAP_BYTES = 160
 START_S = 10.0
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
@@ -147,9 +148,10 @@ def out_of_turn(found: Iterable[Span], expected: list[str]) -> str:
     start = found[0].first_s
     told = ", ".join(
         f"{span.host} {span.first_s - start:.4f}..{span.last_s - start:.4f} s ({span.frames} frames)"
-        for span in found
+        for span in found[:SPANS_TOLD]
     )
-    return f"spoke for the service: {told}; expected: {' then '.join(expected)}"
+    more = f" and {len(found) - SPANS_TOLD} more times" if len(found) > SPANS_TOLD else ""
+    return f"spoke for the service: {told}{more}; expected: {' then '.join(expected)}"
 
 
 def read_pcap(path: Path) -> Iterator[Frame]:

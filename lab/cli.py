@@ -15,6 +15,7 @@ import click
 
 from lab.campaign import campaign
 from lab.errors import LabError
+from lab.faults import RULE_ACTS
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
 
@@ -193,7 +194,13 @@ _fault_command(
     click.argument("link", type=click.Choice(["client"])),
     click.argument("mbit", type=float),
 )
-_fault_command("heal", "All links up, no loss, no limit; what was stopped runs on.")
+_fault_command(
+    "rules",
+    "Do to a node's firewall what others do: flush it, restore an empty set, accept all first.",
+    click.argument("act", type=click.Choice(list(RULE_ACTS))),
+    click.argument("target", default="backup"),
+)
+_fault_command("heal", "All links up, no loss, no limit, no foreign rules; what was stopped runs on.")
 _fault_command(
     "restart-host",
     "Bring a node back: a fresh host with a new daemon. Default: the one that is down.",

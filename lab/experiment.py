@@ -23,6 +23,7 @@ from typing import Any
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
+from lab.faults import RULE_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE4, SERVICE6
@@ -31,6 +32,7 @@ from lab.workloads.registry import ROOT, WORKLOADS
 SYNC_S = 30.0
 TAKEOVER_S = 10.0
 FREEZE_S = 1.5
+RULES_S = 0.7
 CLIENT_START_S = 60.0
 ENDS_S = 1.0
 TCP_OPTIONS = {
@@ -63,6 +65,17 @@ def _crash(lab: Lab) -> Any:
     return lab.fault("crash-host", "primary")
 
 
+def _act_on_rules(act: str, target: str) -> Callable[[Lab], Any]:
+    """Others act on a node's rules; the traffic goes on for a while, then the primary crashes."""
+
+    def strike(lab: Lab) -> Any:
+        report = lab.fault("rules", act, target)
+        time.sleep(RULES_S)
+        return {"rules": report, **_crash(lab)}
+
+    return strike
+
+
 DISTURBANCES: dict[str, Disturbance] = {
     "none": Disturbance(takeover=False, mends=True),
     "crash-host": Disturbance(_crash),
@@ -77,6 +90,11 @@ DISTURBANCES: dict[str, Disturbance] = {
     "loss-client": Disturbance(_crash, _lossy("client"), bound_s=20.0),
     "loss-peer": Disturbance(_crash, _lossy("peer"), bound_s=20.0),
     "loss-both": Disturbance(_crash, _lossy("client", "peer"), bound_s=20.0),
+    **{
+        f"rules-{act}-{target}": Disturbance(_act_on_rules(act, target))
+        for act in RULE_ACTS
+        for target in ("primary", "backup")
+    },
 }
 
 
@@ -179,6 +197,8 @@ def _judge(outcome: Outcome, capture: Capture, expected: list[str]) -> None:
     outcome.gap_ms = client.get("gap_ms", 0.0)
     if not client["ok"]:
         outcome.fail(client["kind"], client["why"])
+    elif client.get("resets") and len(expected) < 2:
+        outcome.fail("reset", f"{client['resets']} connections were reset, and nobody took over")
     elif outcome.strike is None and outcome.case.fault != "none":
         outcome.fail("client", "it had ended before the fault")
     told = out_of_turn(capture.spans(), expected)

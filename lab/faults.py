@@ -139,7 +139,8 @@ def rate(lab: Lab, link: str, mbit: float) -> Report:
 
 
 def heal(lab: Lab) -> Report:
-    """All links up, no loss, no rate limit, and stopped daemons and servers run on. Dead ones stay dead."""
+    """All links up, no loss, no rate limit, no foreign rules, and stopped daemons and servers run on. Dead
+    ones stay dead; what was flushed, the daemons mend."""
     switch = lab.host(SWITCH)
     hosts = [host for host in map(lab.host, (CLIENT, *lab.daemon_hosts())) if host.alive()]
     chosen = [(host, cable) for host in hosts for cable in network.cables(host.name)]
@@ -148,6 +149,7 @@ def heal(lab: Lab) -> Report:
         network.set_loss(switch, hosts, link, 0)
     network.set_rate(switch, lab.host(CLIENT), None)
     for host in hosts:
+        _remove_foreign(host)
         for pid in host.processes():
             process = ProcessId.find(pid)
             if process is not None and process.state() == "T":
@@ -178,6 +180,45 @@ def switchover(lab: Lab, target: str = "primary") -> Report:
     return _report("switchover", host.name, at_s)
 
 
+IPTABLES = ("iptables", "ip6tables")
+_TABLES = ("mangle", "raw", "filter")
+_EMPTY = "".join(f"*{table}\nCOMMIT\n" for table in _TABLES)
+_FOREIGN = ("-t", "mangle", "{}", "OUTPUT", "-j", "ACCEPT")
+RULE_ACTS: dict[str, list[tuple[list[str], str]]] = {
+    "nft": [(["nft", "flush", "ruleset"], "")],
+    "iptables": [
+        ([tool, "-t", table, what], "") for tool in IPTABLES for what in ("-F", "-X") for table in _TABLES
+    ],
+    "restore": [([f"{tool}-restore"], _EMPTY) for tool in IPTABLES],
+    "accept": [([tool, *(word.format("-I") for word in _FOREIGN)], "") for tool in IPTABLES],
+}
+"""What others do to a host's rules: commands, and what they read."""
+
+
+def rules(lab: Lab, act: str, target: str = "backup") -> Report:
+    """Do to a node's firewall what others do: flush it, by nft or by iptables, restore an empty set, or let
+    everything out by a rule in front of all others."""
+    if act not in RULE_ACTS:
+        raise LabError(f"rules {act!r}: there is no such act; acts are {', '.join(RULE_ACTS)}")
+    host = _node(lab, target)
+    at_s = time.monotonic()
+    for argv, text in RULE_ACTS[act]:
+        done = lab.exec(host.name, argv, input=text)
+        if done.returncode:
+            raise LabError(f"host {host.name}: {' '.join(argv)}: {done.stderr.strip()}")
+    return _report("rules", host.name, at_s, act=act)
+
+
+def _remove_foreign(host: Host) -> None:
+    """Take away what the act "accept" may have left."""
+    for tool in IPTABLES:
+        while not host.popen(
+            [tool, *(word.format("-D") for word in _FOREIGN)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ).wait():  # fmt: skip
+            pass
+
+
 FAULTS: dict[str, Callable[..., Report]] = {
     "crash-host": crash_host,
     "kill-server": kill_server,
@@ -190,6 +231,7 @@ FAULTS: dict[str, Callable[..., Report]] = {
     "heal": heal,
     "restart-host": restart_host,
     "switchover": switchover,
+    "rules": rules,
 }
 
 

@@ -70,6 +70,7 @@ class Result:
     requests: int = 0
     refused: int = 0  # connection attempts answered by a RST while nobody served; retried
     retried: int = 0  # datagrams sent again
+    resets: int = 0  # connections that were reset, and may be: their server's copies differ
     kind: str = ""
     why: str = ""
     errors: list[str] = field(default_factory=list)

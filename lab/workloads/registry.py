@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.workloads import crowd, ends, stream, udp, web
+from lab.workloads import crowd, ends, odd, stream, udp, unlike, web
 from lab.workloads.base import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,7 @@ SERVERS: dict[str, Server] = {
         _dual("http.server", "tcp", 8000, _python("lab.workloads.servers.launch", "http.server", "::", 8000)),
         _dual("socat", "tcp", 7, "socat TCP6-LISTEN:7,ipv6only=0,fork,reuseaddr,backlog=1024,nodelay PIPE"),
         _dual("ncat", "tcp", 1007, "ncat -l -k 1007 --exec /bin/cat"),
+        _dual("unlike", "tcp", 7300, _python("lab.workloads.servers.unlike", 7300)),
         _udp_pair("tftpd", 69, lambda f, p: _python("lab.workloads.servers.launch", "tftpd", SERVICE[f], p)),
         _udp_pair("udp-single", 1700, lambda f, p: _python("lab.workloads.servers.udp_echo", SERVICE[f], p)),
         _udp_pair("udp-socat", 1710, _socat_udp),
@@ -113,6 +114,11 @@ _TABLE: tuple[tuple[str, str, Callable[[Session], None]], ...] = (
     ("server-closes-first", "plain", ends.server_closes_first),
     ("simultaneous-close", "plain", ends.simultaneous_close),
     ("urgent", "plain", stream.urgent),
+    ("unlike-length", "unlike", unlike.unlike("length", busy=False)),
+    ("unlike-length-busy", "unlike", unlike.unlike("length", busy=True)),
+    ("unlike-content", "unlike", unlike.unlike("content", busy=False)),
+    ("unlike-content-busy", "unlike", unlike.unlike("content", busy=True)),
+    ("odd-peer", "socat", odd.odd_peer),
 )
 
 WORKLOADS = {name: Workload(name, SERVERS[server], body) for name, server, body in _TABLE}

@@ -9,7 +9,7 @@ import pytest
 from lab.experiment import DISTURBANCES, Case
 from tests.integration.pair import Pair
 
-FAULTS = [name for name in DISTURBANCES if not name.startswith("loss-")]
+FAULTS = [name for name in DISTURBANCES if not name.startswith(("loss-", "rules-"))]
 LOSSES = [name for name in DISTURBANCES if name.startswith("loss-")]
 
 
