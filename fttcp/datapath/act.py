@@ -22,6 +22,7 @@ _DROPS = {
     lib.FTT_DROP_SUPPRESSED: "drop_suppressed",
     lib.FTT_DROP_ACKED: "drop_acked",
     lib.FTT_DROP_REPEATED: "drop_repeated",
+    lib.FTT_DROP_REFUSED: "drop_refused",
 }
 
 
@@ -244,6 +245,8 @@ class FlowActions:
             self._to_inject[flow] = None
         if actions & lib.FTT_ACT_ACK_CLIENT:
             self._tell_client(flow, lib.ftt_core_build_for_client, now_ns)
+        if actions & lib.FTT_ACT_ASK_CLIENT:
+            self._tell_client(flow, lib.ftt_core_build_ask, now_ns)
         if actions & lib.FTT_ACT_NUDGE:
             self._nudge(flow, now_ns)
         if actions & lib.FTT_ACT_FIN:
@@ -286,22 +289,40 @@ class FlowActions:
             self._inject(flow)
         self._to_inject.clear()
         for flow in self._dirty:
-            record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
-            record.snd_nxt = state.local_snd_nxt
-            record.flags = (lib.FTT_REC_FIN if state.bits & lib.FTT_F_LOCAL_FIN else 0) | (
-                lib.FTT_REC_RST if state.bits & lib.FTT_F_LOCAL_RST else 0
-            )
-            if flow.held:
-                record.flags |= lib.FTT_REC_WAITS
-            if state.bits & lib.FTT_F_HOLE:
-                record.flags |= lib.FTT_REC_HOLE
-                record.hole_end = state.local_hole_end
-            if self._settings.compare and not flow.output.broken:
-                record.flags |= lib.FTT_REC_POINT
-                record.point, record.point_crc = flow.output.next, flow.output.crc
-            self._world.put_record(record)
-            self.n["commits_sent"] += 1
+            if self.mode is EngineMode.BACKUP:
+                self._send_commit(flow)
+            elif self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
+                record = self._record(flow, lib.FTT_REC_OUTPUT)
+                record.snd_nxt = flow.state.local_snd_nxt
+                self._world.put_record(record)
         self._dirty.clear()
+
+    def _send_commit(self, flow: Flow) -> None:
+        record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
+        record.snd_nxt = state.local_snd_nxt
+        for bit, flag in (
+            (lib.FTT_F_LOCAL_FIN, lib.FTT_REC_FIN),
+            (lib.FTT_F_LOCAL_RST, lib.FTT_REC_RST),
+            (lib.FTT_F_WHERE, lib.FTT_REC_WHERE),
+            (lib.FTT_F_HOLE, lib.FTT_REC_HOLE),
+        ):
+            record.flags |= flag if state.bits & bit else 0
+        state.bits &= ~lib.FTT_F_WHERE
+        if flow.held:
+            record.flags |= lib.FTT_REC_WAITS
+        if state.bits & lib.FTT_F_HOLE:
+            record.hole_end = state.local_hole_end
+        if self._settings.compare and not flow.output.broken:
+            record.flags |= lib.FTT_REC_POINT
+            record.point, record.point_crc = flow.output.next, flow.output.crc
+        self._world.put_record(record)
+        self.n["commits_sent"] += 1
+
+    def _discard(self, flow: Flow, seg: Any) -> None:
+        """Tell the backup not to take a segment that our stack refuses."""
+        record = self._record(flow, lib.FTT_REC_DISCARD)
+        record.seq, record.ack = seg.seq, seg.ack
+        self._world.put_record(record)
 
     def make_room(self, now_ns: int) -> bool:
         """Forget what is needed least, for a flow that begins: one that has ended, or a handshake that has

@@ -65,6 +65,12 @@ class PairFlows(TcpFlows):
                 self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
                 self._let_go(record)
+            case lib.FTT_REC_OUTPUT | lib.FTT_REC_DISCARD:
+                if flow is None or not flow.state.bits & lib.FTT_F_MAPPED:
+                    return
+                output = record.type == lib.FTT_REC_OUTPUT
+                take = lib.ftt_core_backup_output if output else lib.ftt_core_backup_discard
+                self.act(flow, take(flow.state, record), now_ns)
             case lib.FTT_REC_DETACH | lib.FTT_REC_CLOSE:
                 if record.type == lib.FTT_REC_DETACH:
                     self._let_go(record)

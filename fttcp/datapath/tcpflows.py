@@ -17,6 +17,8 @@ from fttcp.datapath.compare import OURS, THEIRS, Output
 from fttcp.datapath.flow import Arrival, Flow
 from fttcp.datapath.retain import Retained
 
+_OPENS = lib.TCP_SYN | lib.TCP_ACK | lib.TCP_RST | lib.TCP_FIN
+
 
 class TcpFlows(FlowActions):
     """Decides on every TCP segment of a group."""
@@ -33,7 +35,7 @@ class TcpFlows(FlowActions):
                 self._pass(arrival, "pass_malformed")
             return
         key, name, flow = self.find(arrival.pkt, True)
-        if flow is None and seg.flags & (lib.TCP_SYN | lib.TCP_ACK | lib.TCP_RST) == lib.TCP_SYN:
+        if flow is None and seg.flags & _OPENS == lib.TCP_SYN:
             flow = self._begin(key, name, seg, now_ns)
         if flow is None:
             if backup:
@@ -52,7 +54,9 @@ class TcpFlows(FlowActions):
             self._hold(flow, arrival, now_ns)
         else:
             self._drop_for(arrival, edit.drop)
-        self._retain_acked(flow, seg, now_ns)
+        if actions & lib.FTT_ACT_DISCARD:
+            self._discard(flow, seg)
+        self._retain_acked(flow, seg if verdict == lib.FTT_PASS else None, now_ns)
         self.act(flow, actions, now_ns)
 
     def _pass(self, arrival: Arrival, counter: str) -> None:

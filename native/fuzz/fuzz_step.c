@@ -7,6 +7,8 @@
  *     backup's stack does not have, and nothing at all while it asks the backup to let go (I2, I3)
  *   - a stack that may be behind is never told of bytes that it has not sent, and what is
  *     injected lies within its window
+ *   - the client is never believed to have more than one of both stacks has sent (RFC 5961 5.2), a primary's own
+ *     if it shook hands; nothing is learnt from what a kernel refuses
  *   - service space -> local space -> service space is the identity
  *   - the right edge shown to the client never moves back, and its time never runs back
  *
@@ -35,6 +37,7 @@ struct side {
 	uint32_t told;        /* out: highest acknowledgement given to it */
 	struct ftt_seg held[HELD_MAX];
 	uint32_t n_held;
+	struct ftt_seg refused; /* the last one that its DISCARD is about */
 	struct ftt_record flying[FLYING_MAX]; /* its records on their way to the other */
 	uint32_t n_flying;
 };
@@ -144,6 +147,10 @@ static void fly(struct side *s, uint8_t type)
 			       .wscale = f->hard.service_wscale, .tsval = f->local_tsval - f->hard.ts_delta,
 			       .rcv_nxt = f->local_rcv_nxt, .edge = f->local_edge, .snd_nxt = f->local_snd_nxt};
 
+	if (type == FTT_REC_DISCARD) {
+		r.seq = s->refused.seq;
+		r.ack = s->refused.ack;
+	}
 	r.hole_end = f->local_rcv_nxt + 100;
 	r.flags = type == FTT_REC_COMMIT ? (s->sent & 1 ? FTT_REC_HOLE : 0) |
 		  (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) : 0;
@@ -174,7 +181,7 @@ static void own_segment(struct side *s, const struct ftt_bare *b)
 {
 	struct ftt_seg g = {.flags = b->flags, .seq = b->seq + s->flow.hard.delta, .ack = b->ack, .wnd = b->wnd};
 
-	MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO || b->flags & TCP_FIN);
+	MUST(s->flow.protection == FTT_PROTECTED || s->mode == FTT_MODE_SOLO || s->taken || b->flags & TCP_FIN);
 	MUST((b->flags & ~TCP_FIN) == TCP_ACK && seq_leq(b->ack - w.irs, s->has));
 	if (b->flags & TCP_FIN)
 		MUST(s->flow.bits & FTT_F_LOCAL_FIN && b->seq + 1 == s->flow.fin_end && end_is_free(s));
@@ -187,13 +194,15 @@ static void act(struct side *s, uint32_t actions)
 {
 	static const struct { uint32_t action; uint8_t record; } sends[] = {
 		{FTT_ACT_OPEN, FTT_REC_OPEN}, {FTT_ACT_OPENED, FTT_REC_OPENED}, {FTT_ACT_REFUSED, FTT_REC_REFUSED},
-		{FTT_ACT_COMMIT, FTT_REC_COMMIT}, {FTT_ACT_PROBE, FTT_REC_PROBE}, {FTT_ACT_DETACH, FTT_REC_DETACH}};
+		{FTT_ACT_DISCARD, FTT_REC_DISCARD}, {FTT_ACT_PROBE, FTT_REC_PROBE}, {FTT_ACT_DETACH, FTT_REC_DETACH}};
 	struct ftt_key k = key();
 	struct ftt_bare b;
 
 	for (size_t i = 0; i < sizeof(sends) / sizeof(*sends); i++)
 		if (actions & sends[i].action)
 			fly(s, sends[i].record);
+	if (actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER))
+		fly(s, s->mode == FTT_MODE_BACKUP ? FTT_REC_COMMIT : FTT_REC_OUTPUT);
 	if (actions & FTT_ACT_INJECT) {
 		uint32_t ack = ftt_deliverable(&s->flow, s->mode);
 
@@ -204,6 +213,11 @@ static void act(struct side *s, uint32_t actions)
 	}
 	if (actions & FTT_ACT_ACK_CLIENT) {
 		ftt_bare_for_client(&s->flow, &k, s->mode, &b);
+		own_segment(s, &b);
+	}
+	if (actions & FTT_ACT_ASK_CLIENT) {
+		MUST(s->taken);
+		ftt_bare_ask(&s->flow, &k, s->mode, &b);
 		own_segment(s, &b);
 	}
 	if (actions & FTT_ACT_NUDGE) {
@@ -241,11 +255,22 @@ static void deliver(struct side *s, struct ftt_seg g)
 {
 	bool clamp = s->mode == FTT_MODE_BACKUP || s->taken;
 	uint32_t end = g.seq + g.len - w.irs;
+	uint32_t acked = s->flow.client_acked;
+	bool mapped = s->flow.bits & FTT_F_MAPPED, taken;
+	enum ftt_verdict v;
+	struct ftt_place at;
 	struct ftt_edit e;
 
-	if (!s->alive || step(s, &g, &e) != FTT_PASS) {
-		if (s->alive)
-			act(s, e.actions);
+	if (!s->alive)
+		return;
+	s->refused = g;
+	at = ftt_flow_place(&s->flow, s->mode, w.now - s->flow.last_ns);
+	taken = !mapped || ftt_judge(&at, &g) == FTT_TAKEN; /* the stack is where it said that it is */
+	v = step(s, &g, &e);
+	if (mapped && s->flow.client_acked != acked) /* after a takeover a client that insists is believed */
+		MUST(v != FTT_DROP && (s->taken || seq_leq(g.ack - s->flow.hard.service_iss, seq_max(w.p.sent, w.b.sent))));
+	if (v != FTT_PASS) {
+		act(s, e.actions);
 		return;
 	}
 	MUST(!(e.change & (FTT_EDIT_SEQ | FTT_EDIT_TSVAL | FTT_EDIT_FIN)));
@@ -258,15 +283,13 @@ static void deliver(struct side *s, struct ftt_seg g)
 	if (g.flags & TCP_ACK && s->flow.bits & FTT_F_MAPPED) {
 		uint32_t ack = e.change & FTT_EDIT_ACK ? e.ack : g.ack;
 
-		/* what is far from the window is not learnt from, and the stack refuses it as well */
-		if (!clamp || ftt_client_in_window(&s->flow, &g))
-			told_to_stack(s, ack, clamp && g.ack - s->flow.hard.service_iss < 1u << 30);
+		told_to_stack(s, ack, clamp && !(g.flags & (TCP_RST | TCP_SYN)));
 		if (!clamp && !s->flow.hard.delta)
 			MUST(ack == g.ack);
 		if (g.options & FTT_OPT_SACK)
 			MUST((e.change & FTT_EDIT_SACK ? e.sack_add : 0) == s->flow.hard.delta);
 	}
-	if (s->synack && !(g.flags & (TCP_SYN | TCP_RST)) && seq_leq(g.seq - w.irs, s->has) && seq_gt(end, s->has) &&
+	if (s->synack && taken && !(g.flags & (TCP_SYN | TCP_RST)) && seq_leq(g.seq - w.irs, s->has) && seq_gt(end, s->has) &&
 	    seq_leq(end, s->edge))
 		s->has = end;
 	act(s, e.actions);
@@ -352,6 +375,13 @@ static void backup_record(struct side *s, const struct ftt_record *r)
 	switch (r->type) {
 	case FTT_REC_OPEN:
 		act(s, ftt_backup_open(&s->flow, r, w.now));
+		break;
+	case FTT_REC_OUTPUT:
+		if (s->flow.bits & FTT_F_MAPPED)
+			act(s, ftt_backup_output(&s->flow, r));
+		break;
+	case FTT_REC_DISCARD:
+		act(s, ftt_backup_discard(&s->flow, r));
 		break;
 	case FTT_REC_PROBE:
 		fly(s, s->flow.bits & FTT_F_MAPPED ? FTT_REC_COMMIT : FTT_REC_DETACHED);

@@ -72,8 +72,10 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 	w->to_inject[w->n_to_inject++] = c;
 }
 
-/* Our present acknowledgement for the client, or with it the FIN that was kept back. */
-static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, bool fin, uint64_t now_ns)
+typedef void build_fn(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b);
+
+/* Our present acknowledgement for the client, with it the FIN that was kept back, or a question. */
+static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, build_fn *build, uint64_t now_ns)
 {
 	struct ftt_bare b;
 
@@ -81,7 +83,7 @@ static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, bool fin, uint6
 		w->n.drop_lease++; /* our stack sends a FIN again */
 		return;
 	}
-	(fin ? ftt_bare_fin : ftt_bare_for_client)(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	build(&c->flow, &c->key, (uint8_t)w->mode, &b);
 	ftt_emit_bare(&w->emit, &b, true);
 	w->n.emitted++;
 }
@@ -167,11 +169,13 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);
 	if (actions & FTT_ACT_ACK_CLIENT)
-		tell_client(w, c, false, now_ns);
+		tell_client(w, c, ftt_bare_for_client, now_ns);
+	if (actions & FTT_ACT_ASK_CLIENT)
+		tell_client(w, c, ftt_bare_ask, now_ns);
 	if (actions & FTT_ACT_NUDGE)
 		nudge(w, c, now_ns);
 	if (actions & FTT_ACT_FIN)
-		tell_client(w, c, true, now_ns);
+		tell_client(w, c, ftt_bare_fin, now_ns);
 	if (actions & FTT_ACT_DETACHED) {
 		w->n.flows_detached++;
 		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);
@@ -194,32 +198,57 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	}
 }
 
+static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
+
+	r.rcv_nxt = f->local_rcv_nxt;
+	r.edge = f->local_edge;
+	r.snd_nxt = f->local_snd_nxt;
+	r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
+		  (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0);
+	f->bits &= ~(uint32_t)FTT_F_WHERE;
+	if (f->bits & FTT_F_HOLE) {
+		r.flags |= FTT_REC_HOLE;
+		r.hole_end = f->local_hole_end;
+	}
+	if (w->e->cfg.compare && !c->digest.broken) {
+		r.flags |= FTT_REC_POINT;
+		r.point = c->digest.next;
+		r.point_crc = c->digest.crc;
+	}
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+	w->n.commits_sent++;
+}
+
+static void send_output(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs};
+
+	r.snd_nxt = c->flow.local_snd_nxt;
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+}
+
 void ftt_tcp_send_commits(struct ftt_worker *w)
 {
 	while (w->dirty) {
 		struct ftt_tcp *c = w->dirty;
-		const struct ftt_flow *f = &c->flow;
-		struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
 
 		w->dirty = c->dirty_next;
 		c->dirty = false;
-		r.rcv_nxt = f->local_rcv_nxt;
-		r.edge = f->local_edge;
-		r.snd_nxt = f->local_snd_nxt;
-		r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
-		r.flags |= f->held_since_ns ? FTT_REC_WAITS : 0;
-		if (f->bits & FTT_F_HOLE) {
-			r.flags |= FTT_REC_HOLE;
-			r.hole_end = f->local_hole_end;
-		}
-		if (w->e->cfg.compare && !c->digest.broken) {
-			r.flags |= FTT_REC_POINT;
-			r.point = c->digest.next;
-			r.point_crc = c->digest.crc;
-		}
-		ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
-		w->n.commits_sent++;
+		if (w->mode == FTT_MODE_BACKUP)
+			send_commit(w, c);
+		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
+			send_output(w, c);
 	}
+}
+
+void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s)
+{
+	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .seq = s->seq, .ack = s->ack};
+
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)

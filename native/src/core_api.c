@@ -40,6 +40,11 @@ uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n)
 	return ftt_crc32c(crc, p, n);
 }
 
+uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s)
+{
+	return ftt_judge(at, s);
+}
+
 /* --- flows --------------------------------------------------------------------------------------- */
 
 void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)
@@ -73,6 +78,16 @@ uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r,
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
 {
 	return ftt_backup_probe(f, r);
+}
+
+uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r)
+{
+	return ftt_backup_output(f, r);
+}
+
+uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r)
+{
+	return ftt_backup_discard(f, r);
 }
 
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
@@ -123,6 +138,14 @@ size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, 
 	struct ftt_bare b;
 
 	ftt_bare_for_client(f, key, mode, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_ask(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_ask(f, key, mode, &b);
 	return ftt_build_bare(out, &b);
 }
 

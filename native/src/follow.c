@@ -81,6 +81,14 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		else /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;
+	case FTT_REC_OUTPUT:
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
+			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r), now_ns);
+		break;
+	case FTT_REC_DISCARD:
+		if (c && c->flow.bits & FTT_F_MAPPED)
+			ftt_tcp_act(w, c, ftt_backup_discard(&c->flow, r), now_ns);
+		break;
 	case FTT_REC_DETACH:
 		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		if (c && c->flow.protection != FTT_DETACHED)

@@ -26,6 +26,9 @@ void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
 	case FTT_DROP_REPEATED:
 		w->n.drop_repeated++;
 		break;
+	case FTT_DROP_REFUSED:
+		w->n.drop_refused++;
+		break;
 	default:
 		w->n.drop_unknown_flow++;
 		break;

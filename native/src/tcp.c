@@ -119,7 +119,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_tcp_forget(w, c, false); /* a new connection */
 		c = NULL;
 	}
-	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
+	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
 		c = begin(w, &key, s, now_ns);
 	if (!c) {
 		if (w->mode == FTT_MODE_BACKUP) {
@@ -142,7 +142,9 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
 	}
-	ftt_retain_acked(w, c, s, now_ns);
+	if (e.actions & FTT_ACT_DISCARD)
+		ftt_tcp_discard(w, c, s);
+	ftt_retain_acked(w, c, v == FTT_PASS ? s : NULL, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
 

@@ -12,6 +12,7 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 			 const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e);
 void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, struct ftt_edit *e);
+void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s);
 void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, uint64_t now_ns);
 

@@ -149,6 +149,15 @@ static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_
 	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
 }
 
+/* The primary tells that its stack has sent so much. */
+static inline uint32_t tell_output(struct ftt_flow *f, const struct ends *x, uint32_t out)
+{
+	struct ftt_record r = record_of(x, FTT_REC_OUTPUT);
+
+	r.snd_nxt += out;
+	return ftt_backup_output(f, &r);
+}
+
 /* A segment of the backup's stack, given in service space. */
 static inline struct ftt_seg from_backup(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
 {

@@ -388,8 +388,8 @@ static void test_nothing_is_learnt_from_nonsense(const struct ends *x)
 		CHECK_EQ(f.max_tsecr, before.max_tsecr);
 	}
 	make_primary(&f, x, MS);
-	CHECK_EQ(step(&f, of_client(x, FTT_MODE_PAIRED, 0, 1, 10), MS), FTT_PASS); /* by one byte: the stack's business */
-	CHECK_EQ(edit.change, 0);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_PAIRED, 0, 1, 10), MS), FTT_DROP); /* by one byte */
+	CHECK_EQ(edit.drop, FTT_DROP_REFUSED);
 	CHECK_EQ(f.client_acked, x->service_iss + 1);
 }
 

@@ -64,6 +64,7 @@ static void test_input_waits_for_the_output_that_it_answers(const struct ends *x
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
+	tell_output(&f, x, 200);
 	fin.flags |= TCP_FIN;
 	fin.len = 0;
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 0, 10), MS), FTT_PASS);
@@ -91,6 +92,7 @@ static void test_at_a_takeover_nothing_waits_any_more(const struct ends *x)
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
+	tell_output(&f, x, 100);
 	CHECK_EQ(step(&f, early, MS), FTT_HOLD);
 	ftt_flow_takeover(&f);
 	early.mode = FTT_MODE_SOLO;
@@ -103,6 +105,7 @@ static void test_backup_clamps_acknowledgements(const struct ends *x)
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
+	tell_output(&f, x, 100);
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 10, 100, 0), MS), FTT_PASS);
 	CHECK_EQ(edit.change & FTT_EDIT_ACK, FTT_EDIT_ACK);
 	CHECK_EQ(edit.ack, x->backup_iss + 1); /* our stack has sent nothing */

@@ -305,6 +305,7 @@ static void test_takeover_while_behind(const struct ends *x)
 	uint32_t sent = 0;
 
 	make_backup(&f, x, MS);
+	tell_output(&f, x, 1000);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 1000, 10), MS);
 	step(&f, from_backup(x, TCP_ACK, 0, 10, 0), MS);
 	CHECK(ftt_flow_takeover(&f) & FTT_ACT_ACK_CLIENT);
@@ -328,6 +329,7 @@ static void test_behind_passes_only_what_the_client_lacks(void)
 	struct ftt_flow f;
 
 	make_backup(&f, &plain, MS);
+	tell_output(&f, &plain, 1000);
 	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
 	ftt_flow_takeover(&f);
 	CHECK_EQ(step(&f, solo(from_backup(&plain, TCP_ACK, 0, 0, 999)), MS), FTT_DROP);
@@ -344,6 +346,7 @@ static void test_client_ahead_without_our_knowing(const struct ends *x)
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
+	tell_output(&f, x, 5000);
 	step(&f, from_backup(x, TCP_ACK, 0, 0, 2 * SEGMENT), MS);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, SEGMENT, 0), MS);
 	ftt_flow_takeover(&f);
@@ -362,6 +365,7 @@ static void test_paired_again_while_behind(void)
 	struct ftt_flow f;
 
 	make_backup(&f, &plain, MS);
+	tell_output(&f, &plain, 1000);
 	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
 	ftt_flow_takeover(&f);
 	s.mode = FTT_MODE_PAIRED;

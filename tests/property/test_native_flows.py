@@ -271,6 +271,7 @@ class Backup(Endpoint):
         super().__init__(hand, EngineMode.BACKUP)
         self.sent = 0  # what the local stack has sent, as offset
         self.told = 0  # what it was told that the client has
+        self.known = 0  # how far the primary is known to have sent
         self.promised: int | None = None
         self.shown = 0
         opening = self.record(
@@ -310,11 +311,15 @@ class Backup(Endpoint):
             case "client":
                 at, length, acked, wnd, flags = values
                 seg = self.client(at, length, acked, wnd=wnd, flags=flags)
-                if self.step(seg) == lib.FTT_HOLD:  # here the mirror loses it
+                before, edit = self.state.client_acked, self.edit
+                verdict = self.step(seg)
+                if ahead(self.state.client_acked, before):  # not more than somebody is known to have sent
+                    assert acked <= max(self.sent, self.known) or self.mode is not EngineMode.BACKUP
+                if verdict == lib.FTT_HOLD:  # here the mirror loses it
                     assert acked > self.sent, "it answers nothing that our stack has not said"
-                    return
-                edit = self.edit
-                if flags & lib.TCP_ACK:
+                elif verdict == lib.FTT_DROP:
+                    assert edit.drop == lib.FTT_DROP_REFUSED
+                elif flags & lib.TCP_ACK:
                     self.tell(edit.ack if edit.change & lib.FTT_EDIT_ACK else seg.ack)
             case "server":
                 at, length, acked, wnd, flags = values
@@ -334,7 +339,25 @@ class Backup(Endpoint):
                 )
                 if self.mode is not EngineMode.BACKUP:
                     return
+                self.known = max(self.known, acked)
                 self.edit.actions = lib.ftt_core_backup_probe(self.state, record)
+            case "output" | "discard" if self.mode is not EngineMode.BACKUP:
+                return
+            case "output":
+                (sent,) = values
+                self.known = max(self.known, sent)
+                snd_nxt = (self.hand["service_iss"] + 1 + sent) & MASK
+                record = self.record(lib.FTT_REC_OUTPUT, snd_nxt=snd_nxt)
+                self.edit.actions = lib.ftt_core_backup_output(self.state, record)
+            case "discard":
+                at, acked = values
+                record = self.record(
+                    lib.FTT_REC_DISCARD,
+                    seq=(self.hand["irs"] + 1 + at) & MASK,
+                    ack=(self.hand["service_iss"] + 1 + acked) & MASK,
+                )
+                lib.ftt_core_backup_discard(self.state, record)
+                return
             case "takeover" if self.mode is EngineMode.BACKUP:
                 self.mode = EngineMode.SOLO
                 self.edit.actions = lib.ftt_core_flow_takeover(self.state)
@@ -346,6 +369,7 @@ class Backup(Endpoint):
 FOLLOWED = st.lists(
     st.one_of(
         CLIENT_SAYS, CLIENT_SAYS, SERVER_SAYS, SERVER_SAYS, st.tuples(st.just("probe"), NEAR, U16),
+        st.tuples(st.just("output"), NEAR), st.tuples(st.just("discard"), NEAR, NEAR),
         st.just(("takeover",)),
     ),
     max_size=30,

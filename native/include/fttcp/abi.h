@@ -210,6 +210,7 @@ struct ftt_counters {
 	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated;
+	uint64_t drop_refused; /* segments of clients that a kernel would refuse: accept.h */
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;
 	uint64_t window_limited;
 	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */

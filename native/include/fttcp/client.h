@@ -6,6 +6,10 @@
 #define FTTCP_CLIENT_H
 #include "fttcp/state.h"
 
+#define FTT_CLAIM_NS 250000000ull  /* a round trip, at most: within it the client contradicts what is forged */
+#define FTT_ECHO_SLACK_MS 1000u    /* by which the primary's clock may be ahead of what we know of it */
+#define FTT_TIME_WRAPS_NS 2073600000000000ull /* 24 days, as Linux: a timestamp that old proves nothing (TCP_PAWS_WRAP) */
+
 /* The backup's output is measured against the client's acknowledgements: behind for how long? */
 static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 {
@@ -17,61 +21,175 @@ static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 	}
 }
 
-/* Plausible enough to learn from: near the window, as RFC 9293 3.10.7.4 tests it. */
-static inline bool ftt_client_in_window(const struct ftt_flow *f, const struct ftt_seg *s)
+/* Where the stack stands, as far as what it said tells: of the client's bytes that is where it last acknowledged. */
+static inline struct ftt_place ftt_flow_place(const struct ftt_flow *f, uint8_t mode, uint64_t silent_ns)
 {
-	uint32_t slack = 1u << 24;
-
-	return seq_geq(ftt_seg_end(s), f->local_rcv_nxt - slack) &&
-	       seq_leq(s->seq, seq_max(f->local_edge, f->local_rcv_nxt + slack));
+	return (struct ftt_place){.rcv_nxt = f->local_rcv_nxt, .rcv_wup = f->local_rcv_nxt, .edge = f->local_edge,
+				  .snd_first = f->hard.service_iss + 1, .snd_una = f->client_acked,
+				  .snd_nxt = ftt_flow_sent(f, mode), .max_wnd = (uint32_t)f->max_wnd << f->hard.client_wscale, .ts_recent = f->ts_recent,
+				  .times = f->bits & FTT_F_TS && silent_ns < FTT_TIME_WRAPS_NS,
+				  .fin = f->bits & FTT_F_CLIENT_FIN};
 }
 
-static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-				      struct ftt_edit *e)
+/*
+ * A time that the client echoes was sent: later ones than that are not learnt, or our clock would be moved there. The
+ * primary's may be ahead of ours by as much as its SYN-ACK was earlier.
+ */
+static inline bool ftt_echo_possible(const struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
-	uint32_t end = ftt_seg_end(s);
+	uint64_t late_ns = f->open_ns && f->synack_ns > f->open_ns ? f->synack_ns - f->open_ns : 0;
 
-	if (!(f->bits & FTT_F_MAPPED) || !ftt_client_in_window(f, s))
+	return seq_leq(s->tsecr, ftt_flow_clock(f, now_ns) + FTT_ECHO_SLACK_MS + (uint32_t)(late_ns / 1000000));
+}
+
+static inline void ftt_client_learn_times(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
+					  uint64_t now_ns)
+{
+	if (!(f->bits & FTT_F_TS) || !(s->options & FTT_OPT_TS))
 		return;
-	if (s->flags & TCP_RST) {
-		/* exact, as RFC 5961 3.2 wants it; anything else is challenged by the stack */
-		if (s->seq == f->local_rcv_nxt && !(f->bits & FTT_F_CLIENT_RST)) {
-			f->bits |= FTT_F_CLIENT_RST;
-			e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0;
-		}
+	if (ftt_renews_time(at, s))
+		f->ts_recent = s->tsval;
+	if (seq_gt(s->tsval, f->client_tsval))
+		f->client_tsval = s->tsval;
+	if (seq_gt(s->tsecr, f->max_tsecr) && ftt_echo_possible(f, s, now_ns))
+		f->max_tsecr = s->tsecr;
+}
+
+/* The client has all before `ack`, and that was sent. */
+static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ack, uint16_t wnd)
+{
+	if (f->max_wnd < wnd)
+		f->max_wnd = wnd;
+	if (ack - f->client_acked >= 1u << 30)
 		return;
-	}
-	if (!(s->flags & TCP_ACK))
-		return;
-	/* the primary's stack has sent all that can be acknowledged; a backup's may be behind */
-	if (ftt_flow_emits(s->mode) && seq_gt(s->ack, f->local_snd_nxt)) {
-		if (!(f->bits & FTT_F_TAKEN))
-			return;
+	f->client_acked = ack;
+	f->client_wnd = wnd;
+	f->bits |= FTT_F_ESTABLISHED;
+	if (ftt_flow_emits(mode) && f->bits & FTT_F_TAKEN && seq_gt(ack, f->local_snd_nxt))
 		f->bits |= FTT_F_BEHIND;
+}
+
+/* Learns from what the stack takes as well, and from nothing else. */
+static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
+				      enum ftt_judgement judged, uint64_t now_ns, struct ftt_edit *e)
+{
+	if (judged == FTT_ENDS && !(f->bits & FTT_F_CLIENT_RST)) {
+		f->bits |= FTT_F_CLIENT_RST;
+		e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0;
 	}
-	if (s->ack - f->client_acked < 1u << 30) {
-		f->client_acked = s->ack;
-		f->client_wnd = s->wnd;
-		f->bits |= FTT_F_ESTABLISHED;
-		if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
-			ftt_lag_mark(f, now_ns);
-	}
-	f->client_nxt = seq_max(f->client_nxt, end);
+	if (judged != FTT_TAKEN)
+		return;
+	ftt_client_acks(f, s->mode, s->ack, s->wnd);
+	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+		ftt_lag_mark(f, now_ns);
+	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
 	if (s->flags & TCP_FIN)
 		f->bits |= FTT_F_CLIENT_FIN;
-	if (f->bits & FTT_F_TS && s->options & FTT_OPT_TS) {
-		if (seq_gt(s->tsval, f->client_tsval))
-			f->client_tsval = s->tsval;
-		if (seq_gt(s->tsecr, f->max_tsecr))
-			f->max_tsecr = s->tsecr;
+	ftt_client_learn_times(f, at, s, now_ns);
+}
+
+/*
+ * Backup: does the segment wait? Its new bytes were written by a client that had output which our server has not
+ * given yet, and no server is spoken to so. Old bytes and acknowledgements do not wait; each segment waits for its own
+ * acknowledgement, not for those before it: one sent again may bring a later one, and a forged one stops nobody.
+ */
+static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
+	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt) &&
+	       seq_gt(s->ack, f->local_snd_nxt) &&
+	       !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST)); /* else nothing more will come */
+}
+
+/* --- acknowledgements of what was not sent ------------------------------------------------------------ */
+
+/* Backup: what was claimed turned out to be sent. The stack is to hear of it. */
+static inline uint32_t ftt_claim_settle(struct ftt_flow *f)
+{
+	if (!(f->bits & FTT_F_CLAIM) || seq_gt(f->claim, ftt_flow_sent(f, FTT_MODE_BACKUP)))
+		return 0;
+	f->bits &= ~(uint32_t)FTT_F_CLAIM;
+	ftt_client_acks(f, FTT_MODE_BACKUP, f->claim, f->claim_wnd);
+	return FTT_ACT_INJECT;
+}
+
+/*
+ * A claim at a node that took over: the client may have it of the old primary, which told us a moment too late, or
+ * somebody forges. A client that stands elsewhere contradicts when it is asked (ftt_bare_ask); so what is said again
+ * after FTT_CLAIM_NS without that is believed. A client that is right repeats itself: nothing else goes on.
+ */
+static inline bool ftt_claim_believed(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns, struct ftt_edit *e)
+{
+	bool asked = f->bits & FTT_F_CLAIM && f->claim_ns; /* of before the takeover: the client was asked by that */
+
+	if (asked && s->ack == f->claim)
+		return now_ns - f->claim_ns >= FTT_CLAIM_NS;
+	if (asked && seq_gt(s->ack, f->claim))
+		return false; /* of two that contradict each other the lower one is the safer */
+	f->bits |= FTT_F_CLAIM;
+	f->claim = s->ack;
+	f->claim_ns = now_ns;
+	e->actions |= FTT_ACT_ASK_CLIENT;
+	return false;
+}
+
+/*
+ * The segment acknowledges what was not sent, as far as this node knows. A primary knows, so nobody is to take it:
+ * it is dropped as the stack would drop it, which may have sent more by the time it gets there. A backup does not
+ * know yet: its claim is kept apart until the primary or our own stack has confirmed it, and new bytes wait as long.
+ */
+static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool again, struct ftt_edit *e)
+{
+	e->drop = FTT_DROP_REFUSED;
+	if (s->mode == FTT_MODE_BACKUP) {
+		if (!again) {
+			f->bits |= FTT_F_CLAIM;
+			f->claim = s->ack;
+			f->claim_wnd = s->wnd;
+			f->claim_ns = 0;
+		}
+		if (ftt_client_waits(f, s))
+			return FTT_HOLD;
+	} else if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
+		e->actions |= FTT_ACT_DISCARD;
 	}
+	return FTT_DROP;
+}
+
+/* The primary refused this one: its DISCARD was faster than the mirror, or the segment waited. Told once, taken once. */
+static inline bool ftt_client_discarded(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (!(f->bits & FTT_F_DISCARD) || s->seq != f->discard_seq || s->ack != f->discard_ack)
+		return false;
+	f->bits &= ~(uint32_t)FTT_F_DISCARD;
+	return true;
+}
+
+/*
+ * What our stack would refuse and the backup's might take: new bytes, or an end. (Old ones may be what the backup
+ * lacks.) On its fast path Linux takes data with an acknowledgement that is too old; so nobody gets them.
+ */
+static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged,
+				     struct ftt_edit *e)
+{
+	bool differs = judged == FTT_REFUSED_TIME || judged == FTT_REFUSED_SEQ || judged == FTT_REFUSED_OLD_ACK;
+
+	if (!differs || !(s->len || s->flags & TCP_FIN) || seq_leq(ftt_seg_end(s), f->local_rcv_nxt))
+		return false;
+	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+		e->actions |= FTT_ACT_DISCARD;
+	if (judged != FTT_REFUSED_OLD_ACK)
+		return false;
+	e->drop = FTT_DROP_REFUSED;
+	return true;
 }
 
 /* What a SYN tells, taken up when it begins the flow. */
 static inline void ftt_client_begin(struct ftt_flow *f, uint32_t tsval, uint16_t wnd, uint16_t mss, uint8_t wscale)
 {
-	f->client_tsval = tsval;
+	f->client_tsval = f->ts_recent = tsval;
 	f->client_wnd = wnd;
+	f->max_wnd = 0; /* this one is not scaled (RFC 7323 2.2), and nothing was sent yet that is older */
 	f->mss = mss;
 	f->hard.client_wscale = wscale;
 }
@@ -94,50 +212,72 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 	return FTT_PASS;
 }
 
-/*
- * Backup: does the segment wait? Its new bytes were written by a client that had output which our server has not
- * given yet, and no server is spoken to so. Old bytes and acknowledgements do not wait; each segment waits for its own
- * acknowledgement, not for those before it: one sent again may bring a later one, and a forged one stops nobody.
- */
-static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s)
+/* In the spaces of the local stack, and never of what that has not sent. */
+static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged, struct ftt_edit *e)
 {
-	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
-	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt) &&
-	       seq_gt(s->ack, f->local_snd_nxt) &&
-	       !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST)); /* else nothing more will come */
+	uint32_t ack = s->ack;
+
+	if (s->mode == FTT_MODE_BACKUP || f->bits & FTT_F_TAKEN)
+		ack = seq_min(ack, ftt_deliverable(f, s->mode));
+	if (judged == FTT_TAKEN && seq_gt(ack, f->delivered_ack) && seq_leq(ack, f->local_snd_nxt))
+		f->delivered_ack = ack;
+	if (ack != s->ack) {
+		e->wnd = ftt_client_window(f, s->ack, s->wnd, ack);
+		e->change |= e->wnd != s->wnd ? FTT_EDIT_WND : 0;
+	}
+	if (ack + f->hard.delta != s->ack) {
+		e->ack = ack + f->hard.delta;
+		e->change |= FTT_EDIT_ACK;
+	}
+	if (s->options & FTT_OPT_SACK && f->hard.delta) {
+		e->sack_add = f->hard.delta;
+		e->change |= FTT_EDIT_SACK;
+	}
+	if (s->options & FTT_OPT_TS && (f->hard.ts_delta || s->mode == FTT_MODE_BACKUP)) {
+		/* never a time that our stack has not sent yet: it rejects a handshake that echoes one */
+		e->tsecr = seq_min(s->tsecr + f->hard.ts_delta, f->local_tsval);
+		e->change |= FTT_EDIT_TSECR;
+	}
 }
 
-/* What our stack is to see of a segment that was observed: at once, or, again, when it has waited. */
-static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+/* Is there a stack that will judge the acknowledgement? A handshake of ours that meets a wrong one is reset. */
+static inline bool ftt_client_claims(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	uint32_t ack;
+	return (s->flags & (TCP_ACK | TCP_RST | TCP_SYN)) == TCP_ACK && seq_gt(s->ack, ftt_flow_sent(f, s->mode)) &&
+	       (s->mode == FTT_MODE_BACKUP || f->bits & (FTT_F_ESTABLISHED | FTT_F_TAKEN));
+}
 
+/*
+ * What our stack is to see of a segment: at once, or `again` when it has waited. What is refused is not seen, and
+ * not learnt from; what nobody is known to have sent is a claim, and may wait for that, too.
+ */
+static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, bool again, uint64_t now_ns,
+					       struct ftt_edit *e)
+{
+	struct ftt_place at = ftt_flow_place(f, s->mode, now_ns - f->last_ns);
+	enum ftt_judgement judged;
+
+	if (!again)
+		f->last_ns = now_ns;
+	if (s->mode == FTT_MODE_BACKUP && ftt_client_discarded(f, s)) {
+		e->drop = FTT_DROP_REFUSED;
+		return FTT_DROP;
+	}
+	if (ftt_client_claims(f, s)) {
+		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || again || !ftt_claim_believed(f, s, now_ns, e))
+			return ftt_client_unsent(f, s, again, e);
+		at.snd_nxt = s->ack;
+	}
+	judged = ftt_judge(&at, s);
+	if (judged == FTT_TAKEN && !again)
+		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
+	ftt_client_observe(f, &at, s, judged, now_ns, e);
+	if (ftt_client_refuse(f, s, judged, e))
+		return FTT_DROP;
 	if (ftt_client_waits(f, s))
 		return FTT_HOLD;
-	if (s->flags & TCP_ACK) {
-		ack = s->ack;
-		if (s->mode == FTT_MODE_BACKUP || f->bits & FTT_F_BEHIND)
-			ack = seq_min(ack, ftt_deliverable(f, s->mode));
-		if (seq_gt(ack, f->delivered_ack) && seq_leq(ack, f->local_snd_nxt))
-			f->delivered_ack = ack;
-		if (ack != s->ack) {
-			e->wnd = ftt_client_window(f, s->ack, s->wnd, ack);
-			e->change |= e->wnd != s->wnd ? FTT_EDIT_WND : 0;
-		}
-		if (ack + f->hard.delta != s->ack) {
-			e->ack = ack + f->hard.delta;
-			e->change |= FTT_EDIT_ACK;
-		}
-		if (s->options & FTT_OPT_SACK && f->hard.delta) {
-			e->sack_add = f->hard.delta;
-			e->change |= FTT_EDIT_SACK;
-		}
-		if (s->options & FTT_OPT_TS && (f->hard.ts_delta || s->mode == FTT_MODE_BACKUP)) {
-			/* never a time that our stack has not sent yet: it rejects a handshake that echoes one */
-			e->tsecr = seq_min(s->tsecr + f->hard.ts_delta, f->local_tsval);
-			e->change |= FTT_EDIT_TSECR;
-		}
-	}
+	if (s->flags & TCP_ACK)
+		ftt_edit_in(f, s, judged, e);
 	if (ftt_flow_ended(f))
 		e->actions |= FTT_ACT_CLOSED;
 	return FTT_PASS;
@@ -146,7 +286,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
 		return ftt_client_syn(f, s);
 	if (!(f->bits & FTT_F_MAPPED)) {
 		if (s->mode != FTT_MODE_BACKUP)
@@ -154,9 +294,7 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 		e->drop = FTT_DROP_UNMAPPED;
 		return FTT_DROP;
 	}
-	f->last_ns = now_ns;
-	ftt_client_observe(f, s, now_ns, e);
-	return ftt_client_gate(f, s, e);
+	return ftt_client_gate(f, s, false, now_ns, e);
 }
 
 /*

@@ -26,7 +26,11 @@ enum ftt_dir { FTT_FROM_CLIENT = ..., FTT_FROM_SERVER = ... };
 enum ftt_verdict { FTT_PASS = ..., FTT_DROP = ..., FTT_HOLD = ... };
 enum ftt_drop {
 	FTT_DROP_NONE = ..., FTT_DROP_SUPPRESSED = ..., FTT_DROP_UNMAPPED = ..., FTT_DROP_ACKED = ...,
-	FTT_DROP_REPEATED = ...
+	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ...
+};
+enum ftt_judgement {
+	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,
+	FTT_REFUSED_NO_ACK = ..., FTT_REFUSED_OLD_ACK = ..., FTT_REFUSED_UNSENT = ...
 };
 enum ftt_compared { FTT_SAME = ..., FTT_DIFFERENT = ..., FTT_LATER = ... };
 enum {
@@ -37,12 +41,12 @@ enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
-	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ...
+	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...
 };
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
 	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
-	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ...
+	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
@@ -50,11 +54,12 @@ enum {
 };
 enum ftt_record_type {
 	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
-	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_BLOCK = ..., FTT_REC_EVENT = ...,
-	FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
+	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_BLOCK = ..., FTT_REC_OUTPUT = ...,
+	FTT_REC_DISCARD = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
 };
-enum { FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ...,
-	FTT_REC_WAITS = ... };
+enum {
+	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ..., FTT_REC_WAITS = ...
+};
 
 #define FTT_CHANNEL_MAGIC ...
 #define FTT_CHANNEL_VERSION ...
@@ -114,6 +119,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint16_t client_wnd;
 	uint32_t client_acked, client_nxt, advertised_edge;
 	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
+	uint32_t ts_recent, claim;
 	uint32_t delivered_ack;
 	uint64_t synack_ns;
 	uint32_t committed, peer_edge, peer_snd_nxt;
@@ -131,6 +137,14 @@ struct ftt_edit {
 	uint16_t wnd;
 	uint16_t drop;
 	uint32_t actions;
+	...;
+};
+
+struct ftt_place {
+	uint32_t rcv_nxt, rcv_wup, edge;
+	uint32_t snd_first, snd_una, snd_nxt;
+	uint32_t max_wnd, ts_recent;
+	bool times, fin;
 	...;
 };
 
@@ -153,6 +167,7 @@ struct ftt_record {
 	uint32_t client_acked;
 	uint16_t client_wnd;
 	uint32_t rcv_nxt, edge, snd_nxt, hole_end;
+	uint32_t seq, ack;
 	uint32_t point, point_crc;
 	uint32_t block, crc;
 	uint32_t number, outputs;
@@ -187,6 +202,9 @@ bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k);
 void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready);
 uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n);
 
+/* Does a kernel that stands there take this segment? enum ftt_judgement, see accept.h. */
+uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
+
 /* --- flows: see flow.h and pair.h ------------------------------------------------------------------ */
 
 void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns);
@@ -197,6 +215,8 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint
 uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e);
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r);
+uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
+uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
@@ -210,6 +230,8 @@ bool ftt_core_flow_waits(const struct ftt_flow *f);
 size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
 				uint8_t *out);
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+/* What makes the client say where it stands. */
+size_t ftt_core_build_ask(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
 size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
 /* The FIN that was kept back, for the client. */

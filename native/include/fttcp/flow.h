@@ -51,7 +51,7 @@ static inline enum ftt_verdict ftt_segment_step(struct ftt_flow *f, const struct
 static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns, struct ftt_edit *e)
 {
 	memset(e, 0, sizeof(*e));
-	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, e) : ftt_gate(f, s, now_ns, e);
+	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, true, now_ns, e) : ftt_gate(f, s, now_ns, e);
 }
 
 #endif

@@ -84,7 +84,7 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 				f->end_since_ns = now_ns; /* it is on its way to the end */
 			f->peer_snd_nxt = r->snd_nxt;
 		}
-		actions = ftt_nudge_step(f, r, progress, now_ns);
+		actions = ftt_nudge_step(f, r, progress, now_ns) | (r->flags & FTT_REC_WHERE ? FTT_ACT_COMMIT : 0);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
 		if (ftt_fin_alike(f))
 			actions |= ftt_pay_fin(f);
@@ -161,12 +161,32 @@ static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_rec
 {
 	uint32_t ahead = r->client_acked - f->client_acked;
 
+	f->peer_snd_nxt = seq_max(f->peer_snd_nxt, r->client_acked);
 	if (ahead >= 1u << 30 || (!ahead && r->client_wnd == f->client_wnd))
 		return FTT_ACT_COMMIT;
 	f->client_acked = r->client_acked;
 	f->client_wnd = r->client_wnd;
 	f->bits |= FTT_F_ESTABLISHED;
 	return FTT_ACT_COMMIT | FTT_ACT_INJECT;
+}
+
+/* So far has the primary's stack sent: what the client acknowledges up to there is its word. */
+static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_record *r)
+{
+	if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
+		f->peer_snd_nxt = r->snd_nxt;
+	return ftt_claim_settle(f);
+}
+
+/* The primary refused a segment. Ours may wait, or be on its way yet. */
+static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_record *r)
+{
+	if (f->bits & FTT_F_CLAIM && f->claim == r->ack)
+		f->bits &= ~(uint32_t)FTT_F_CLAIM;
+	f->bits |= FTT_F_DISCARD;
+	f->discard_seq = r->seq;
+	f->discard_ack = r->ack;
+	return f->held_since_ns ? FTT_ACT_RELEASE : 0;
 }
 
 /* One side's server ended the flow, the other's has not (yet): after a grace that is final. */
@@ -251,7 +271,8 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		f->bits |= FTT_F_BEHIND;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
 		return 0;
-	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
+	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_CLAIM ? FTT_ACT_ASK_CLIENT : 0) |
+	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
 	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
 }
 

@@ -42,6 +42,8 @@ enum ftt_record_type {
 	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
 	FTT_REC_CLOSE = 8,    /* P: the client reset it */
 	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
+	FTT_REC_OUTPUT = 10,  /* P: my stack has sent so far */
+	FTT_REC_DISCARD = 11, /* P: I refused this segment of the client's */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
 	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
@@ -49,6 +51,7 @@ enum ftt_record_type {
 
 enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
+	FTT_REC_WHERE = 16,                                  /* COMMIT: how far has your stack sent? */
 	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
 	FTT_REC_TS = 1,                                      /* OPEN */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
@@ -67,8 +70,9 @@ struct ftt_record {
 	/* PROBE: how far the client has acknowledged, and its window field, for a backup that missed it */
 	uint32_t client_acked;
 	uint16_t client_wnd;
-	/* COMMIT, OPENED */
+	/* COMMIT, OPENED; OUTPUT: snd_nxt */
 	uint32_t rcv_nxt, edge, snd_nxt;
+	uint32_t seq, ack;         /* DISCARD */
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
 	/* BLOCK, SENT */
@@ -137,6 +141,10 @@ static inline int ftt_record_fixed(uint8_t type)
 		return 8;
 	case FTT_REC_PROBE:
 		return 6;
+	case FTT_REC_OUTPUT:
+		return 4;
+	case FTT_REC_DISCARD:
+		return 8;
 	case FTT_REC_REFUSED:
 	case FTT_REC_DETACH:
 	case FTT_REC_DETACHED:
@@ -170,6 +178,13 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 	case FTT_REC_PROBE:
 		put_be32(b, r->client_acked);
 		put_be16(b + 4, r->client_wnd);
+		break;
+	case FTT_REC_OUTPUT:
+		put_be32(b, r->snd_nxt);
+		break;
+	case FTT_REC_DISCARD:
+		put_be32(b, r->seq);
+		put_be32(b + 4, r->ack);
 		break;
 	case FTT_REC_BLOCK:
 		put_be32(b, r->block);
@@ -216,6 +231,13 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 	case FTT_REC_PROBE:
 		r->client_acked = get_be32(b);
 		r->client_wnd = get_be16(b + 4);
+		break;
+	case FTT_REC_OUTPUT:
+		r->snd_nxt = get_be32(b);
+		break;
+	case FTT_REC_DISCARD:
+		r->seq = get_be32(b);
+		r->ack = get_be32(b + 4);
 		break;
 	case FTT_REC_BLOCK:
 		r->block = get_be32(b);

@@ -193,6 +193,13 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	b->tsecr = f->client_tsval;
 }
 
+/* What a client answers with its own place: a byte that it has (RFC 9293 3.8.4 has the idea). */
+static inline void ftt_bare_ask(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = f->client_acked - 1;
+}
+
 /* The FIN that was kept back when the data before it went. */
 static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
 {

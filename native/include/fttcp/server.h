@@ -5,7 +5,7 @@
  */
 #ifndef FTTCP_SERVER_H
 #define FTTCP_SERVER_H
-#include "fttcp/state.h"
+#include "fttcp/client.h"
 #include "fttcp/spaces.h"
 
 /* --- from the local stack: what is learnt ------------------------------------------------------ */
@@ -120,6 +120,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 					       struct ftt_edit *e)
 {
 	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt, end;
+	const uint32_t told = FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_HOLE;
 	uint32_t bits = f->bits;
 
 	e->drop = FTT_DROP_SUPPRESSED;
@@ -147,10 +148,15 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 	}
 	end = ftt_server_observe(f, s, now_ns);
 	/* the client's acknowledgement and window wait for the first, on the primary; what else is told is for its watch */
-	if (f->local_rcv_nxt != rcv_nxt || f->bits != bits || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP))
+	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP))
 		e->actions |= FTT_ACT_COMMIT;
 	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT_LATER;
+	ftt_claim_settle(f);
+	if (f->bits & FTT_F_CLAIM && s->len && seq_leq(end, snd_nxt)) { /* sent again, and the client says that it has it */
+		f->bits |= FTT_F_WHERE;
+		e->actions |= FTT_ACT_COMMIT;
+	}
 	if (f->held_since_ns && (f->local_snd_nxt != snd_nxt || f->local_rcv_nxt != rcv_nxt || f->bits != bits))
 		e->actions |= FTT_ACT_RELEASE;
 	/* the client has more, or the stack sends again what it was told of: it did not take our word */
@@ -300,6 +306,8 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					      const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
 {
+	uint32_t snd_nxt;
+
 	f->last_ns = now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return ftt_serve_synack(f, s, now_ns, shift, e);
@@ -308,7 +316,10 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 			e->actions |= FTT_ACT_CLOSED;
 		return FTT_PASS;
 	}
+	snd_nxt = f->local_snd_nxt;
 	ftt_server_observe(f, s, now_ns);
+	if (f->local_snd_nxt != snd_nxt && s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+		e->actions |= FTT_ACT_COMMIT; /* before the client can acknowledge it */
 	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "fttcp/abi.h"
+#include "fttcp/accept.h"
 #include "fttcp/parse.h"
 #include "fttcp/seq.h"
 
@@ -21,7 +22,8 @@ enum ftt_drop {
 	FTT_DROP_SUPPRESSED, /* the backup's output */
 	FTT_DROP_UNMAPPED,   /* mirrored before the handshake was agreed */
 	FTT_DROP_ACKED,      /* the client has it from the old primary */
-	FTT_DROP_REPEATED    /* a SYN-ACK that is held already */
+	FTT_DROP_REPEATED,   /* a SYN-ACK that is held already */
+	FTT_DROP_REFUSED     /* the client cannot have said that: accept.h */
 };
 
 /* What the caller is to do besides the verdict: a set. */
@@ -29,7 +31,7 @@ enum ftt_action {
 	FTT_ACT_OPEN = 1,       /* send OPEN: may the backup follow? */
 	FTT_ACT_OPENED = 2,     /* send OPENED: this backup holds the flow */
 	FTT_ACT_REFUSED = 4,    /* send REFUSED: this backup's stack does not take it */
-	FTT_ACT_COMMIT = 8,     /* send COMMIT: where this backup's stack stands */
+	FTT_ACT_COMMIT = 8,     /* tell where our stack stands: a backup by COMMIT, a primary by OUTPUT */
 	FTT_ACT_INJECT = 16,    /* hand ftt_deliverable() to the local stack as an acknowledgement */
 	FTT_ACT_RELEASE = 32,   /* held segments may go: ask ftt_gate() again */
 	FTT_ACT_DETACH = 64,    /* send DETACH */
@@ -42,7 +44,9 @@ enum ftt_action {
 	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
 	FTT_ACT_FIN = 16384,    /* send the client the FIN that was kept back */
 	FTT_ACT_RESET = 32768,  /* end a connection of the past in the local stack, whose number it told */
-	FTT_ACT_COMMIT_LATER = 65536 /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
+	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
+	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
+	FTT_ACT_ASK_CLIENT = 262144 /* make the client say where it stands */
 };
 
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
@@ -64,7 +68,10 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_TAKEN = 8192,    /* taken over: the client may know of bytes that our stack has not sent */
 	FTT_F_HOLE = 16384,    /* the local stack has data behind a hole that ends at local_hole_end */
 	FTT_F_SACK = 32768,    /* the client understands SACK */
-	FTT_F_FIN_OWED = 65536 /* data went to the client without the FIN behind it */
+	FTT_F_FIN_OWED = 65536, /* data went to the client without the FIN behind it */
+	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
+	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, discard_ack */
+	FTT_F_WHERE = 1 << 19   /* backup: the next COMMIT asks how far the primary's stack has sent */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */
@@ -93,6 +100,10 @@ struct ftt_flow {
 	uint32_t max_tsecr;    /* latest of our timestamps that it echoed, service space */
 	uint16_t client_wnd;   /* field of its last segment */
 	uint16_t next_wnd;     /* with FTT_F_SYN_AGAIN: the new SYN's ... */
+	uint16_t max_wnd;      /* the largest that it has shown */
+	uint16_t claim_wnd;    /* with FTT_F_CLAIM: the field of that segment ... */
+	uint32_t claim;        /* ... and what it acknowledged; used for nothing until it is confirmed */
+	uint32_t ts_recent;    /* the TSval that our stack compares others with (RFC 7323 4.3) */
 	uint32_t advertised_edge; /* right edge that it was promised */
 	uint32_t told_ack;     /* highest acknowledgement that it was sent */
 
@@ -112,11 +123,14 @@ struct ftt_flow {
 	uint16_t next_mss;
 	uint8_t next_wscale, pad;
 
-	/* the other node, as last told (primary) */
+	/* the other node, as last told (primary; of a backup peer_snd_nxt only) */
 	uint32_t committed;    /* its stack's rcv_nxt */
 	uint32_t peer_edge;
-	uint32_t peer_snd_nxt;
-	uint32_t peer_hole_end; /* where the first thing begins that it has beyond committed */
+	uint32_t peer_snd_nxt; /* how far its stack has sent */
+	union {
+		uint32_t peer_hole_end; /* primary: where the first thing begins that it has beyond committed */
+		uint32_t discard_ack;   /* backup */
+	};
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
 	uint64_t open_ns;      /* backup: when that was sent, at the latest */
 
@@ -124,10 +138,16 @@ struct ftt_flow {
 	uint64_t held_since_ns; /* the first held segment waits since; 0 = none held */
 	uint64_t end_since_ns;  /* a FIN or RST waits for the backup's since; 0 = none */
 	uint64_t lag_since_ns;  /* the backup's output is behind lag_mark since; 0 = it is not */
-	uint32_t lag_mark;
+	union {
+		uint32_t lag_mark;    /* primary */
+		uint32_t discard_seq; /* backup, with FTT_F_DISCARD: the segment that the primary refused */
+	};
 	uint32_t tries;         /* requests sent without an answer */
 	uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
-	uint64_t nudge_ns;      /* when the client was last made to send again */
+	union {
+		uint64_t nudge_ns; /* primary: when the client was last made to send again */
+		uint64_t claim_ns; /* after a takeover: when the claim was first heard */
+	};
 	uint64_t opened_ns;     /* start of the handshake */
 	uint64_t last_ns;       /* last segment seen */
 };
@@ -178,6 +198,17 @@ static inline uint32_t ftt_flow_clock(const struct ftt_flow *f, uint64_t now_ns)
 static inline bool ftt_flow_emits(uint8_t mode)
 {
 	return mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO;
+}
+
+/*
+ * How far the client can have acknowledged: what it was sent, as far as this node knows. A primary knows
+ * it exactly; a backup, and whoever took over from one, has its own stack's word and the primary's.
+ */
+static inline uint32_t ftt_flow_sent(const struct ftt_flow *f, uint8_t mode)
+{
+	bool alone = mode != FTT_MODE_BACKUP && !(f->bits & FTT_F_TAKEN);
+
+	return alone ? f->local_snd_nxt : seq_max(f->local_snd_nxt, f->peer_snd_nxt);
 }
 
 /*
