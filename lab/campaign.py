@@ -24,6 +24,7 @@ DURATION_S = 4.0
 EARLIEST_S, LATEST_S = 0.05, 2.5
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
 WRAPPING = 0.25  # share of the runs whose client begins shortly before sequence number 2^32
+COOKIES = 0.2  # share of the runs in which one node answers SYNs by cookies
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def plan(seed: int, choice: Choice) -> Case:
         duration_s=DURATION_S,
         client_iss=2**32 - draw("iss").randrange(1, 5_000_000) if wraps else None,
         tcp=tcp,
+        # without timestamps a cookie has no room for options
+        cookies=tcp.get("timestamps", True) and draw("cookies").random() < COOKIES,
     )
 
 
@@ -233,6 +236,7 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     )
     off = [name for name, on in case.tcp.items() if not on]
     options = f" without {','.join(off)}" if off else ""
+    options += " with cookies" if case.cookies else ""
     lost = f", {detached_text(outcome.detached)}" if outcome.detached else ""
     what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
     return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"

@@ -112,6 +112,7 @@ class Case:
     rate: int = 12_000_000
     client_iss: int | None = None
     tcp: Mapping[str, bool] = field(default_factory=dict)  # client: sack, timestamps, window_scaling
+    cookies: bool = False  # one of the nodes answers each SYN by a cookie, as in a flood
 
 
 @dataclass
@@ -155,6 +156,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     outcome = Outcome(case, directory=str(directory))
     detached = Detached(lab)
     set_tcp_options(lab, case.tcp)
+    set_cookies(lab, case.cookies)
     disturbance.before(lab)
     with Capture(lab, directory) as capture:
         client = Client(lab, case, directory, disturbance.bound_s)
@@ -276,6 +278,7 @@ def _note_status(lab: Lab, path: Path) -> None:
 def mend(lab: Lab) -> None:
     """Bring the lab back to a pair in step after a run; raises LabError when that fails."""
     set_tcp_options(lab, {})
+    set_cookies(lab, False)
     lab.fault("heal")
     for node in lab.daemon_hosts():
         try:
@@ -298,6 +301,14 @@ def set_tcp_options(lab: Lab, options: Mapping[str, bool]) -> None:
         )
     values = [f"{key}={int(options.get(name, True))}" for name, key in TCP_OPTIONS.items()]
     lab.host(CLIENT).run(["sysctl", "-q", "-w", *values])
+
+
+def set_cookies(lab: Lab, always: bool) -> None:
+    """Let one node answer every SYN by a cookie, or, as usual, only in a flood. Its initial sequence number
+    and timestamp then have nothing to do with those of the other."""
+    host = lab.host(NODES[1])
+    if host.alive():
+        host.run(["sysctl", "-q", "-w", f"net.ipv4.tcp_syncookies={2 if always else 1}"])
 
 
 class Client:
