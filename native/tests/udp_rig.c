@@ -108,8 +108,42 @@ void begin_pair(void)
 	begin(&b, FTT_MODE_BACKUP);
 }
 
+static void check_session(const struct ftt_udp_session *u)
+{
+	uint32_t bytes = 0, events = 0, replies = 0;
+
+	for (uint32_t i = 0; u->ring && i < FTT_UDP_WINDOW; i++) {
+		bytes += u->ring[i] ? u->ring[i]->len : 0;
+		events += !!u->ring[i];
+	}
+	for (const struct ftt_udp_reply *r = u->replies; r; r = r->next, replies++)
+		bytes += r->bytes ? r->len : 0;
+	CHECK_EQ(u->bytes, bytes);
+	CHECK_EQ(u->n_events, events);
+	CHECK_EQ(u->n_replies, replies);
+}
+
+/* What is counted as it changes is what counting it anew gives. */
+static void check_counts(const struct node *n)
+{
+	const struct ftt_udp_table *t = &n->worker.udp;
+	uint32_t sessions = 0, count[FTT_UNPROTECTED + 1] = {0}, held = 0;
+
+	for (const struct ftt_udp_session *u = NULL; (u = ftt_udp_next(t, u)); sessions++) {
+		check_session(u);
+		count[u->protection]++;
+		for (const struct ftt_udp_reply *r = u->replies; r; r = r->next)
+			held += !r->bytes;
+	}
+	CHECK_EQ(t->n, sessions);
+	for (unsigned i = 0; i <= FTT_UNPROTECTED; i++)
+		CHECK_EQ(t->count[i], count[i]);
+	CHECK_EQ(n->worker.held_now, held);
+}
+
 static void end(struct node *n)
 {
+	check_counts(n);
 	ftt_udp_forget_all(&n->worker);
 	CHECK_EQ(n->worker.held_now, 0);
 	ftt_udp_close(&n->worker.udp);
@@ -139,6 +173,8 @@ int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns)
 		if (to)
 			ftt_udp_record(&to->worker, &r, 0, now_ns);
 	}
+	if (to)
+		check_counts(to);
 	return n;
 }
 
@@ -184,6 +220,7 @@ void give(struct node *n, struct packet k, bool from_client, bool csum_ready, ui
 		ftt_udp_from_client(&n->worker, &q, &pkt, now_ns);
 	else
 		ftt_udp_from_server(&n->worker, &q, &pkt, now_ns);
+	check_counts(n);
 }
 
 void ask_as(struct node *n, uint16_t client, uint64_t now_ns)
