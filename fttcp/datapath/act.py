@@ -322,6 +322,7 @@ class FlowActions:
         """Tell the backup not to take a segment that our stack refuses."""
         record = self._record(flow, lib.FTT_REC_DISCARD)
         record.seq, record.ack = seg.seq, seg.ack
+        record.tsval = seg.tsval if seg.options & lib.FTT_OPT_TS else 0
         self._world.put_record(record)
 
     def make_room(self, now_ns: int) -> bool:

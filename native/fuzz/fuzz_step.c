@@ -150,6 +150,7 @@ static void fly(struct side *s, uint8_t type)
 	if (type == FTT_REC_DISCARD) {
 		r.seq = s->refused.seq;
 		r.ack = s->refused.ack;
+		r.tsval = s->refused.options & FTT_OPT_TS ? s->refused.tsval : 0;
 	}
 	r.hole_end = f->local_rcv_nxt + 100;
 	r.flags = type == FTT_REC_COMMIT ? (s->sent & 1 ? FTT_REC_HOLE : 0) |

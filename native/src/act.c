@@ -246,7 +246,8 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 
 void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s)
 {
-	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .seq = s->seq, .ack = s->ack};
+	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .seq = s->seq, .ack = s->ack,
+			      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
 
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }

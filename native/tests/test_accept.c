@@ -280,6 +280,7 @@ static void test_new_bytes_wait_with_their_claim(const struct ends *x)
 		CHECK_EQ(again(&f, s), FTT_HOLD);
 		r.seq = s.seq;
 		r.ack = s.ack;
+		r.tsval = s.tsval;
 		if (refused)
 			CHECK_EQ(ftt_backup_discard(&f, &r), FTT_ACT_RELEASE);
 		step(&f, from_backup(x, TCP_ACK, 50, 0, 10), MS);
@@ -301,6 +302,7 @@ static void test_what_the_primary_refused_is_refused(const struct ends *x)
 	step(&f, from_backup(x, TCP_ACK, 0, 0, 50), MS);
 	r.seq = s.seq;
 	r.ack = s.ack;
+	r.tsval = s.tsval;
 	ftt_backup_discard(&f, &r);
 	CHECK_EQ(step(&f, s, MS), FTT_DROP);
 	CHECK_EQ(edit.drop, FTT_DROP_REFUSED);
@@ -310,6 +312,24 @@ static void test_what_the_primary_refused_is_refused(const struct ends *x)
 	ftt_backup_discard(&f, &r);
 	tell_output(&f, x, 50);
 	CHECK_EQ(f.client_acked, x->service_iss + 1); /* a claim that was refused stays unconfirmed */
+}
+
+/* An old one was refused for its time alone. What the client says next has the same place. */
+static void test_what_comes_after_an_old_segment_is_taken(const struct ends *x)
+{
+	struct ftt_record r = record_of(x, FTT_REC_DISCARD);
+	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
+	struct ftt_flow f;
+
+	if (!x->client_ts)
+		return;
+	make_backup(&f, x, MS);
+	step(&f, from_backup(x, TCP_ACK, 0, 0, 50), MS);
+	r.seq = s.seq;
+	r.ack = s.ack;
+	r.tsval = s.tsval - 86400000;
+	ftt_backup_discard(&f, &r);
+	CHECK_EQ(step(&f, s, MS), FTT_PASS);
 }
 
 /* --- after a takeover --------------------------------------------------------------------------------------------- */
@@ -405,6 +425,7 @@ int main(void)
 		test_forged_bytes_do_not_reach_the_stack(all_ends[i]);
 		test_new_bytes_wait_with_their_claim(all_ends[i]);
 		test_what_the_primary_refused_is_refused(all_ends[i]);
+		test_what_comes_after_an_old_segment_is_taken(all_ends[i]);
 		test_a_forged_claim_does_not_survive_the_clients_answer(all_ends[i]);
 		test_a_claim_that_is_repeated_is_believed(all_ends[i]);
 		test_a_claim_from_before_the_takeover_is_asked_about(all_ends[i]);

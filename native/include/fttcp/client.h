@@ -156,10 +156,15 @@ static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struc
 	return FTT_DROP;
 }
 
-/* The primary refused this one: its DISCARD was faster than the mirror, or the segment waited. Told once, taken once. */
+/*
+ * The primary refused this one: its DISCARD was faster than the mirror, or the segment waited. Told once, taken once.
+ * One that was refused for its time differs from what the client says next in nothing else.
+ */
 static inline bool ftt_client_discarded(struct ftt_flow *f, const struct ftt_seg *s)
 {
-	if (!(f->bits & FTT_F_DISCARD) || s->seq != f->discard_seq || s->ack != f->discard_ack)
+	uint32_t tsval = s->options & FTT_OPT_TS ? s->tsval : 0;
+
+	if (!(f->bits & FTT_F_DISCARD) || s->seq != f->discard_seq || s->ack != f->discard_ack || tsval != f->discard_tsval)
 		return false;
 	f->bits &= ~(uint32_t)FTT_F_DISCARD;
 	return true;

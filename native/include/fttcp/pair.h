@@ -186,6 +186,7 @@ static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_r
 	f->bits |= FTT_F_DISCARD;
 	f->discard_seq = r->seq;
 	f->discard_ack = r->ack;
+	f->discard_tsval = r->tsval;
 	return f->held_since_ns ? FTT_ACT_RELEASE : 0;
 }
 

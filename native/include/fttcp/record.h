@@ -72,7 +72,7 @@ struct ftt_record {
 	uint16_t client_wnd;
 	/* COMMIT, OPENED; OUTPUT: snd_nxt */
 	uint32_t rcv_nxt, edge, snd_nxt;
-	uint32_t seq, ack;         /* DISCARD */
+	uint32_t seq, ack;         /* DISCARD, and tsval */
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
 	/* BLOCK, SENT */
@@ -144,7 +144,7 @@ static inline int ftt_record_fixed(uint8_t type)
 	case FTT_REC_OUTPUT:
 		return 4;
 	case FTT_REC_DISCARD:
-		return 8;
+		return 12;
 	case FTT_REC_REFUSED:
 	case FTT_REC_DETACH:
 	case FTT_REC_DETACHED:
@@ -185,6 +185,7 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 	case FTT_REC_DISCARD:
 		put_be32(b, r->seq);
 		put_be32(b + 4, r->ack);
+		put_be32(b + 8, r->tsval);
 		break;
 	case FTT_REC_BLOCK:
 		put_be32(b, r->block);
@@ -238,6 +239,7 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 	case FTT_REC_DISCARD:
 		r->seq = get_be32(b);
 		r->ack = get_be32(b + 4);
+		r->tsval = get_be32(b + 8);
 		break;
 	case FTT_REC_BLOCK:
 		r->block = get_be32(b);

@@ -70,7 +70,7 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_SACK = 32768,    /* the client understands SACK */
 	FTT_F_FIN_OWED = 65536, /* data went to the client without the FIN behind it */
 	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
-	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, discard_ack */
+	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, _ack, _tsval */
 	FTT_F_WHERE = 1 << 19   /* backup: the next COMMIT asks how far the primary's stack has sent */
 };
 
@@ -142,7 +142,10 @@ struct ftt_flow {
 		uint32_t lag_mark;    /* primary */
 		uint32_t discard_seq; /* backup, with FTT_F_DISCARD: the segment that the primary refused */
 	};
-	uint32_t tries;         /* requests sent without an answer */
+	union {
+		uint32_t tries;         /* primary: requests sent without an answer */
+		uint32_t discard_tsval; /* backup */
+	};
 	uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
 	union {
 		uint64_t nudge_ns; /* primary: when the client was last made to send again */
