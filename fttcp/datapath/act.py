@@ -15,6 +15,7 @@ from fttcp.core.model import EngineMode
 from fttcp.datapath.base import TUNABLE, EngineSettings, EventKind, Protection, Reason
 from fttcp.datapath.compare import ahead
 from fttcp.datapath.flow import Arrival, Flow, Held, Surroundings
+from fttcp.datapath.retain import Retained
 
 LAG_SAMPLES = 1024
 HANDSHAKE_NS = 1_000_000_000
@@ -221,10 +222,15 @@ class FlowActions:
 
     def _tell_client(self, flow: Flow, build: Any, now_ns: int) -> None:
         """Send our acknowledgement, or the FIN that was kept back (which our stack sends again)."""
-        if not self._world.may_emit(now_ns):
-            self.n["drop_lease"] += 1
-            return
-        length = build(flow.state, flow.key, self.mode, self._bare)
+        if self._may_speak(now_ns):
+            self._to_client(build(flow.state, flow.key, self.mode, self._bare))
+
+    def _may_speak(self, now_ns: int) -> bool:
+        may = self._world.may_emit(now_ns)
+        self.n["drop_lease"] += not may
+        return may
+
+    def _to_client(self, length: int) -> None:
         self._world.emit(bytes(ffi.buffer(self._bare, length)), True)
         self.n["emitted"] += 1
 
@@ -259,6 +265,11 @@ class FlowActions:
         if actions & lib.FTT_ACT_CLOSED and not flow.closed:
             flow.closed = True
             self.n["flows_closed"] += 1
+        if actions & lib.FTT_ACT_LET_GO:
+            self.let_go(flow)
+        if actions & lib.FTT_ACT_ASK_PLACE:
+            self._ask_place(flow, now_ns)
+        self.n["resets_unanswered"] += bool(actions & lib.FTT_ACT_UNREACHED)
         self._settle(flow)
         if actions & lib.FTT_ACT_RELEASE:
             self._release(flow, now_ns)
@@ -347,8 +358,8 @@ class FlowActions:
         if flow.closed:
             crowded = self.half_open >= self._settings.max_half_open
             return 0 if not established else None if crowded else 1
-        if self.mode is EngineMode.BACKUP and flow.state.protection == Protection.DETACHED:
-            return None  # where its client stands is still needed
+        if self.is_over(flow):
+            return 3 if self.half_open < self._settings.max_half_open else None
         return 2 if not established and now_ns - flow.state.last_ns >= HANDSHAKE_NS else None
 
     def forget(self, flow: Flow, reset: bool) -> None:
@@ -361,6 +372,52 @@ class FlowActions:
         self._to_inject.pop(flow, None)
         self._half_open.pop(flow, None)
         del self.flows[flow.name]
+
+    # ---- flows that are over: see native/include/fttcp/reset.h
+
+    def is_over(self, flow: Flow) -> bool:
+        """Whether nothing of it reaches our stack, and nothing of our stack its client."""
+        kind = flow.state.protection
+        let_go = kind == Protection.DETACHED and self.mode is EngineMode.BACKUP
+        return let_go or kind == Protection.RESETTING
+
+    def _end_in_stack(self, flow: Flow) -> None:
+        self._drop_held(flow)
+        flow.retained = Retained()
+        state = flow.state
+        if not flow.closed and state.protection != Protection.DETACHED and state.bits & lib.FTT_F_SYNACK:
+            self._reset_stack(flow.key, state.local_rcv_nxt)
+
+    def let_go(self, flow: Flow) -> None:
+        """Backup: let a flow go for good. Where its client stands is still followed."""
+        self._end_in_stack(flow)
+        flow.state.protection = Protection.DETACHED
+        self.n["flows_detached"] += 1
+
+    def reset_client(self, flow: Flow, now_ns: int) -> None:
+        """After a takeover: the flow is over; its client is asked where it stands, and reset there."""
+        if flow.state.protection == Protection.RESETTING:
+            return
+        self._end_in_stack(flow)
+        self.act(flow, lib.ftt_core_reset_begin(flow.state, now_ns), now_ns)
+
+    def over_from_client(self, flow: Flow, seg: Any, now_ns: int) -> bool:
+        """Take a segment for a flow that is over; False for a SYN that begins another one."""
+        if flow.state.protection == Protection.DETACHED:
+            return bool(lib.ftt_core_detached_step(flow.state, seg, now_ns))
+        if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
+            return False
+        actions = lib.ftt_core_reset_step(flow.state, seg, now_ns)
+        if actions & lib.FTT_ACT_RST_CLIENT and self._may_speak(now_ns):
+            self._to_client(lib.ftt_core_build_reset_client(flow.key, seg.ack, self._bare))
+            self.n["resets_sent"] += 1
+        self.act(flow, actions, now_ns)
+        return True
+
+    def _ask_place(self, flow: Flow, now_ns: int) -> None:
+        if self._may_speak(now_ns):
+            self._to_client(lib.ftt_core_build_ask_place(flow.state, flow.key, self._bare))
+            self.n["resets_asked"] += 1
 
     def _reset_stack(self, key: Any, rcv_nxt: int) -> None:
         length = lib.ftt_core_build_reset(key, rcv_nxt, self._bare)

@@ -80,6 +80,7 @@ class Protection(IntEnum):
     DETACHING = 3
     DETACHED = 4
     UNPROTECTED = 5
+    RESETTING = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ from typing import Any
 
 from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
+from fttcp.datapath.base import Protection
 from fttcp.datapath.flow import Flow
 from fttcp.datapath.tcpflows import TcpFlows
 
 LINGER_NS = 60_000_000_000
 """A flow that ended is remembered as long as Linux's TIME-WAIT."""
 SYN_LINGER_NS = 120_000_000_000
+DETACHED_NS = 3_600_000_000_000
+"""A backup's memory of a flow that it let go."""
 ESTABLISHED_NS = 432_000_000_000_000
 """5 days, as nf_conntrack: the client may still come back."""
 
@@ -45,35 +48,44 @@ class PairFlows(TcpFlows):
     def _udp_record(self, record: Any) -> None:
         """This engine follows no UDP session, and says so, that the primary need not wait for it."""
         if self.mode is EngineMode.BACKUP and record.type in (lib.FTT_REC_EVENT, lib.FTT_REC_DETACH):
-            self._let_go(record)
+            self._answer_detached(record)
         else:
             self.n["channel_stale"] += 1
 
-    def _let_go(self, record: Any) -> None:
+    def _answer_detached(self, record: Any) -> None:
         answer = ffi.new("struct ftt_record *")
         answer.type, answer.key, answer.irs = lib.FTT_REC_DETACHED, record.key, record.irs
         self._world.put_record(answer)
 
     def _backup_record(self, record: Any, flow: Flow | None, now_ns: int) -> None:
         match record.type:
+            case lib.FTT_REC_OPEN if flow is not None and flow.state.protection == Protection.DETACHED:
+                self._answer_detached(record)  # an OPEN that was overtaken
             case lib.FTT_REC_OPEN:
                 if flow is not None:
                     self.act(flow, lib.ftt_core_backup_open(flow.state, record, now_ns), now_ns)
                 if flow is None or not flow.state.bits & lib.FTT_F_SYNACK:
                     self._inject_syn(flow, record, now_ns)
-            case lib.FTT_REC_PROBE if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
+            case lib.FTT_REC_PROBE if (
+                flow is not None
+                and flow.state.bits & lib.FTT_F_MAPPED
+                and flow.state.protection != Protection.DETACHED
+            ):
                 self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
-                self._let_go(record)
+                self._answer_detached(record)
             case lib.FTT_REC_OUTPUT | lib.FTT_REC_DISCARD:
                 if flow is None or not flow.state.bits & lib.FTT_F_MAPPED:
                     return
                 output = record.type == lib.FTT_REC_OUTPUT
                 take = lib.ftt_core_backup_output if output else lib.ftt_core_backup_discard
                 self.act(flow, take(flow.state, record), now_ns)
-            case lib.FTT_REC_DETACH | lib.FTT_REC_CLOSE:
-                if record.type == lib.FTT_REC_DETACH:
-                    self._let_go(record)
+            case lib.FTT_REC_DETACH:
+                self._answer_detached(record)
+                if flow is not None and flow.state.protection != Protection.DETACHED:
+                    self.let_go(flow)
+                    self._settle(flow)
+            case lib.FTT_REC_CLOSE:
                 if flow is not None:
                     self.forget(flow, True)
             case _:
@@ -93,6 +105,9 @@ class PairFlows(TcpFlows):
         key, name, _ = self.find(pkt, True)
         if name != bytes(ffi.buffer(ffi.addressof(record, "key"))):
             return
+        known = self.flows.get(name)
+        if known is not None and known.state.protection == Protection.DETACHED:  # an earlier one, let go
+            self.forget(known, False)
         flow = flow or self.flows.get(name) or self.admit(key, name, record.irs, now_ns)
         if flow is None:
             return
@@ -109,6 +124,9 @@ class PairFlows(TcpFlows):
             return
         vouched = self._world.vouched()
         for flow in list(self.waiting):
+            if flow.state.protection == Protection.RESETTING:
+                self.act(flow, lib.ftt_core_reset_tick(flow.state, now_ns), now_ns)
+                continue
             if self.mode is EngineMode.PAIRED:
                 actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
                 self.act(flow, actions, now_ns)
@@ -125,6 +143,8 @@ class PairFlows(TcpFlows):
     def _patience_ns(self, flow: Flow) -> int:
         if flow.closed:
             return LINGER_NS
+        if self.is_over(flow):
+            return DETACHED_NS
         if not flow.state.bits & lib.FTT_F_ESTABLISHED:
             return SYN_LINGER_NS
         return self._settings.idle_timeout_ns if flow.state.bits & _CLOSING else ESTABLISHED_NS
@@ -148,7 +168,9 @@ class PairFlows(TcpFlows):
     def _take_over(self, now_ns: int) -> int:
         kicked = 0
         for flow in list(self.flows.values()):
-            if not flow.closed:
+            if flow.state.protection == Protection.DETACHED:
+                self.reset_client(flow, now_ns)
+            elif not flow.closed:
                 actions = lib.ftt_core_flow_takeover(flow.state)
                 kicked += bool(actions)
                 self.retain_release(flow, now_ns)

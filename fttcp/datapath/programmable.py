@@ -236,7 +236,7 @@ class ProgrammableEngine(NfqueueEngine):
             super().status(),
             flows_protected=kinds[Protection.PROTECTED] + kinds[Protection.DETACHING],
             flows_unprotected=kinds[Protection.UNPROTECTED] + sessions,
-            flows_detached=kinds[Protection.DETACHED],
+            flows_detached=kinds[Protection.DETACHED] + kinds[Protection.RESETTING],
             flows_opening=kinds[Protection.NEW] + kinds[Protection.OPENING],
             udp_sessions=sessions,
             held_now=held,

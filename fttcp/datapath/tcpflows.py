@@ -35,10 +35,17 @@ class TcpFlows(FlowActions):
                 self._pass(arrival, "pass_malformed")
             return
         key, name, flow = self.find(arrival.pkt, True)
+        if flow is not None and self.is_over(flow):
+            if self.over_from_client(flow, seg, now_ns):
+                self._drop(arrival, "drop_unknown_flow")
+                return
+            self.forget(flow, False)  # a new connection
+            flow = None
         if flow is None and seg.flags & _OPENS == lib.TCP_SYN:
             flow = self._begin(key, name, seg, now_ns)
         if flow is None:
             if backup:
+                self._meet_stranger(key, name, seg, now_ns)
                 self._drop(arrival, "drop_unknown_flow")
             else:
                 self._pass(arrival, "pass_unmatched")
@@ -58,6 +65,13 @@ class TcpFlows(FlowActions):
             self._discard(flow, seg)
         self._retain_acked(flow, seg if verdict == lib.FTT_PASS else None, now_ns)
         self.act(flow, actions, now_ns)
+
+    def _meet_stranger(self, key: Any, name: bytes, seg: Any, now_ns: int) -> None:
+        """Remember a connection that this backup has not seen begin: a takeover is to reset its client."""
+        is_ack = seg.flags & (lib.TCP_SYN | lib.TCP_RST | lib.TCP_ACK) == lib.TCP_ACK
+        if is_ack and len(self.flows) < self._settings.max_flows:
+            flow = self.flows[name] = Flow(key, name, now_ns)
+            lib.ftt_core_stranger_init(flow.state, seg, now_ns)
 
     def _pass(self, arrival: Arrival, counter: str) -> None:
         self.n[counter] += 1
@@ -100,6 +114,9 @@ class TcpFlows(FlowActions):
         """Decide on a whole TCP segment from a port of the group."""
         seg = arrival.seg
         key, _, flow = self.find(arrival.pkt, False)
+        if flow is not None and self.is_over(flow):
+            self._silence(arrival, key)
+            return
         if flow is None:
             self._unknown_from_server(arrival, key, now_ns)
             return
@@ -136,6 +153,9 @@ class TcpFlows(FlowActions):
             else:
                 self._drop(arrival, "drop_lease")
             return
+        self._silence(arrival, key)
+
+    def _silence(self, arrival: Arrival, key: Any) -> None:
         self._drop(arrival, "drop_suppressed")
         if arrival.seg.flags & lib.TCP_ACK and not arrival.seg.flags & lib.TCP_RST:
             # a connection that this node will not carry on: end it in the stack, or it lingers for minutes

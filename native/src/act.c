@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include "tcp.h"
+#include "fttcp/reset.h"
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
@@ -72,6 +73,21 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 	w->to_inject[w->n_to_inject++] = c;
 }
 
+/* What matters is sent again: a FIN by our stack, a question with the next tick. */
+static bool may_speak(struct ftt_worker *w, uint64_t now_ns)
+{
+	bool may = ftt_may_emit(&w->e->shared, now_ns);
+
+	w->n.drop_lease += !may;
+	return may;
+}
+
+static void to_client(struct ftt_worker *w, const struct ftt_bare *b)
+{
+	ftt_emit_bare(&w->emit, b, true);
+	w->n.emitted++;
+}
+
 typedef void build_fn(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b);
 
 /* Our present acknowledgement for the client, with it the FIN that was kept back, or a question. */
@@ -79,13 +95,21 @@ static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, build_fn *build
 {
 	struct ftt_bare b;
 
-	if (!ftt_may_emit(&w->e->shared, now_ns)) {
-		w->n.drop_lease++; /* our stack sends a FIN again */
+	if (!may_speak(w, now_ns))
 		return;
-	}
 	build(&c->flow, &c->key, (uint8_t)w->mode, &b);
-	ftt_emit_bare(&w->emit, &b, true);
-	w->n.emitted++;
+	to_client(w, &b);
+}
+
+static void ask_place(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!may_speak(w, now_ns))
+		return;
+	ftt_bare_ask_place(&c->flow, &c->key, &b);
+	to_client(w, &b);
+	w->n.resets_asked++;
 }
 
 /* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
@@ -182,6 +206,11 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	}
 	if (actions & FTT_ACT_REPORT)
 		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
+	if (actions & FTT_ACT_LET_GO)
+		ftt_tcp_let_go(w, c);
+	if (actions & FTT_ACT_ASK_PLACE)
+		ask_place(w, c, now_ns);
+	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		w->n.flows_closed++;
@@ -266,6 +295,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	}
 	if (c->waiting) {
 		c->flow.protection = FTT_UNPROTECTED;
+		c->flow.end_since_ns = 0;
 		set_waiting(w, c);
 	}
 	while (c->dirty && *at != c)
@@ -278,16 +308,23 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	ftt_table_remove(&w->table, c);
 }
 
-void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
+/* --- flows that are over ---------------------------------------------------------------------------- */
+
+static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_bare b;
 
-	if (!c->closed && c->flow.bits & FTT_F_SYNACK) {
-		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
-		ftt_emit_bare(&w->emit, &b, false);
-	}
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
+	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))
+		return;
+	ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+	ftt_emit_bare(&w->emit, &b, false);
+}
+
+void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	end_in_stack(w, c);
 	c->flow.protection = FTT_DETACHED;
 	set_waiting(w, c);
 	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
@@ -296,12 +333,31 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_bare b;
+	if (c->flow.protection == FTT_RESETTING)
+		return;
+	end_in_stack(w, c);
+	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
+}
 
-	if (c->flow.bits & FTT_F_ESTABLISHED && !c->closed && ftt_may_emit(&w->e->shared, now_ns)) {
-		ftt_bare_reset_client(&c->flow, &c->key, &b);
-		ftt_emit_bare(&w->emit, &b, true);
-		w->n.emitted++;
+bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_bare b;
+	uint32_t actions;
+
+	if (c->flow.protection == FTT_DETACHED) {
+		if (!ftt_detached_step(&c->flow, s, now_ns))
+			return false;
+		ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+		return true;
 	}
-	ftt_tcp_forget(w, c, false);
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return false;
+	actions = ftt_reset_step(&c->flow, s, now_ns);
+	if (actions & FTT_ACT_RST_CLIENT && may_speak(w, now_ns)) {
+		ftt_bare_reset_client(&c->key, s->ack, &b);
+		to_client(w, &b);
+		w->n.resets_sent++;
+	}
+	ftt_tcp_act(w, c, actions, now_ns);
+	return true;
 }

@@ -223,6 +223,49 @@ size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t
 	return ftt_build_bare(out, &b);
 }
 
+size_t ftt_core_build_ask_place(const struct ftt_flow *f, const struct ftt_key *key, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_ask_place(f, key, &b);
+	return ftt_build_bare(out, &b);
+}
+
+size_t ftt_core_build_reset_client(const struct ftt_key *key, uint32_t ack, uint8_t *out)
+{
+	struct ftt_bare b;
+
+	ftt_bare_reset_client(key, ack, &b);
+	return ftt_build_bare(out, &b);
+}
+
+/* --- flows that are over ------------------------------------------------------------------------------ */
+
+bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	return ftt_detached_step(f, s, now_ns);
+}
+
+void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	ftt_stranger_init(f, s, now_ns);
+}
+
+uint32_t ftt_core_reset_begin(struct ftt_flow *f, uint64_t now_ns)
+{
+	return ftt_reset_begin(f, now_ns);
+}
+
+uint32_t ftt_core_reset_tick(struct ftt_flow *f, uint64_t now_ns)
+{
+	return ftt_reset_tick(f, now_ns);
+}
+
+uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	return ftt_reset_step(f, s, now_ns);
+}
+
 /* --- records, comparison ---------------------------------------------------------------------------- */
 
 size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r)

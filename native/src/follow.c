@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "worker.h"
+#include "fttcp/reset.h"
 
 #define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
 #define SYN_LINGER_NS 120000000000ull
@@ -175,6 +176,10 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = c->wait_next;
 		if (c->role != w->table.role)
 			continue; /* its turn comes with the others */
+		if (c->flow.protection == FTT_RESETTING) {
+			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, now_ns), now_ns);
+			continue;
+		}
 		if (w->mode == FTT_MODE_PAIRED)
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
 		ftt_retain_tick(w, c, now_ns);
@@ -188,7 +193,7 @@ enum ftt_age ftt_follow_age(const struct ftt_worker *w, const struct ftt_tcp *c)
 
 	if (c->closed)
 		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
-	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)
+	if (c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
 		return FTT_AGE_LET_GO;
 	if (!(bits & FTT_F_ESTABLISHED))
 		return FTT_AGE_HALF_OPEN;
@@ -251,13 +256,13 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 }
 
 /*
- * A full table: flows that have ended make room, the oldest ones first. A full table of handshakes: those
+ * A full table: flows that have ended make room, the oldest ones first, and then those that were let go. A full table of handshakes: those
  * that have not got on for longer than an honest client needs, which asks again after a second (RFC 6298).
  * So a flood of SYNs costs so many handshakes a second their protection, and is over when it ends.
  */
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 {
-	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN};
+	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN, FTT_AGE_LET_GO};
 	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open;
 
 	if (forget_one(w, half_open, now_ns))
@@ -265,7 +270,7 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 	for (unsigned i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
 		struct ftt_tcp *c = ftt_table_oldest(&w->table, spare[i]);
 
-		if (!c || c->held || (half_open && spare[i] == FTT_AGE_CLOSED) ||
+		if (!c || c->held || (half_open && (spare[i] == FTT_AGE_CLOSED || spare[i] == FTT_AGE_LET_GO)) ||
 		    (spare[i] == FTT_AGE_HALF_OPEN && now_ns - c->flow.last_ns < HANDSHAKE_NS))
 			continue;
 		w->n.flows_expired++;
@@ -283,7 +288,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 
 	if (c->flow.protection == FTT_DETACHED) {
 		ftt_tcp_reset_client(w, c, now_ns);
-		return false;
+		return true;
 	}
 	actions = ftt_flow_takeover(&c->flow);
 	if (c->closed)

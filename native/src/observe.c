@@ -53,6 +53,7 @@ static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t 
 		s->flows_protected += flows;
 		break;
 	case FTT_DETACHED:
+	case FTT_RESETTING:
 		s->flows_detached += flows;
 		break;
 	case FTT_UNPROTECTED:

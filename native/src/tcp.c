@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tcp.h"
+#include "fttcp/reset.h"
 
 struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
 {
@@ -82,6 +83,27 @@ static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const
 	return p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff;
 }
 
+/* Nothing of it reaches our stack, nothing of our stack reaches its client. */
+static bool is_over(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED);
+}
+
+/*
+ * The primary serves a connection that this backup has not seen begin: after a takeover its client is to be reset,
+ * also one that only waits. It is remembered where that costs no other flow its place.
+ */
+static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || w->table.n >= w->e->cfg.max_flows ||
+	    !(c = ftt_table_add(&w->table, key, now_ns)))
+		return;
+	ftt_stranger_init(&c->flow, s, now_ns);
+	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+}
+
 static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
 {
 	struct ftt_tcp *c = ftt_follow_find(w, key, now_ns);
@@ -111,8 +133,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	ftt_key_of(&key, k, true);
 	c = find(w, &key, now_ns);
-	if (c && w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED) {
-		if (ftt_detached_step(&c->flow, s, now_ns)) {
+	if (c && is_over(w, c)) {
+		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 			return;
 		}
@@ -123,6 +145,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		c = begin(w, &key, s, now_ns);
 	if (!c) {
 		if (w->mode == FTT_MODE_BACKUP) {
+			meet_stranger(w, &key, s, now_ns);
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 		} else {
 			w->n.pass_unmatched++;
@@ -157,6 +180,13 @@ static void reset_stack(struct ftt_worker *w, const struct ftt_key *key, const s
 	ftt_emit_bare(&w->emit, &b, false);
 }
 
+static void silence(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key, const struct ftt_seg *s)
+{
+	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
+	if (!(s->flags & TCP_RST) && s->flags & TCP_ACK)
+		reset_stack(w, key, s);
+}
+
 /* The stack speaks for a flow that we do not know. */
 static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key,
 				const struct ftt_seg *s, uint64_t now_ns)
@@ -170,9 +200,7 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packe
 		}
 		return;
 	}
-	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
-	if (!(s->flags & TCP_RST) && s->flags & TCP_ACK)
-		reset_stack(w, key, s);
+	silence(w, p, key, s);
 }
 
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -190,7 +218,11 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 
 	ftt_key_of(&key, k, false);
 	c = find(w, &key, now_ns);
-	if (!c || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED)) {
+	if (c && is_over(w, c)) {
+		silence(w, p, &key, s);
+		return;
+	}
+	if (!c) {
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;
 	}

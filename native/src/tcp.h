@@ -17,6 +17,8 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		  const struct ftt_seg *s, uint64_t now_ns);
 
 /* act.c */
+/* A flow that is over, let go of or resetting: false for a SYN that begins another one, else the segment is dealt with. */
+bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns);
 void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind);
 
 #endif

@@ -79,13 +79,13 @@ enum ftt_age {
 	FTT_AGE_LIVING,
 	FTT_AGE_ENDING,    /* one side has ended it */
 	FTT_AGE_HALF_OPEN,
-	FTT_AGE_LET_GO,    /* backup: only where its client stands is remembered */
+	FTT_AGE_LET_GO,    /* only where its client stands is remembered */
 	FTT_AGE_CLOSED,
 	FTT_AGE_REFUSED,   /* closed before it was established */
 	FTT_AGES
 };
 
-#define FTT_COUNT_CLOSED (FTT_UNPROTECTED + 1)
+#define FTT_COUNT_CLOSED (FTT_RESETTING + 1)
 
 /*
  * A worker's flows. Nothing that is done periodically, and nothing that is asked of all, walks over them:
@@ -211,7 +211,8 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset);
 /* Backup: lets a flow go for good. Its copy in the stack is reset; where the client stands is still
  * followed, so that a takeover can tell it. */
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
-/* After a takeover: the client of a flow that was let go learns that it is over. Forgets the flow. */
+/* After a takeover: the flow is over. It is ended in our stack, whose packets go nowhere from here on; its client
+ * is asked where it stands and reset there, see reset.h. */
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* Is there anything that only time will move? Then it is in the worker's list. */
 bool ftt_tcp_waits(const struct ftt_tcp *c);

@@ -248,7 +248,7 @@ static void test_forgetting_in_steps(void)
 	CHECK_EQ(w->retained_bytes, 0);
 
 	CHECK(!says(n, 5, true, TCP_ACK, 1001, 1)); /* the client, to whom the new primary belongs */
-	CHECK(!find(n, 5));
+	CHECK_EQ(find(n, 5)->flow.protection, FTT_DETACHED); /* from here on one that nobody here has */
 	CHECK(!says(n, 4, false, TCP_ACK, 1, 1001)); /* its connection still speaks */
 	CHECK(!find(n, 4));
 	CHECK_EQ(n_records, 0);
@@ -259,13 +259,14 @@ static void test_forgetting_in_steps(void)
 	CHECK(says(n, 2, true, TCP_SYN, 5000, 0)); /* a new connection */
 	CHECK_EQ(find(n, 2)->flow.hard.irs, 5000);
 	CHECK_EQ(find(n, 2)->flow.protection, FTT_NEW);
-	CHECK_EQ(w->table.n, 3); /* 1, 2 and 9 */
+	CHECK_EQ(w->table.n, 4); /* 1, 2, 9, and 5 anew */
 	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 
 	CHECK(ftt_follow_rest(w, 2, model_now));
-	CHECK_EQ(w->table.n, 1);
+	CHECK_EQ(w->table.n, 2);
 	CHECK_EQ(ftt_table_half_open(&w->table), 1);
 	CHECK_EQ(w->table.count[FTT_NEW], 1);
+	CHECK_EQ(w->table.count[FTT_DETACHED], 1);
 	CHECK_EQ(w->table.count[FTT_PROTECTED], 0);
 	CHECK_EQ(n_told, 0);
 	node_close(n);

@@ -3,7 +3,7 @@
  * Thousands of connections through a pair whose primary (or backup) is lost at a random moment,
  * over networks that lose and reorder. Checked at every packet: I1 (only the owner speaks), I2
  * (nothing is acknowledged that the backup's kernel does not have), I3 (every byte of both
- * streams, and that a protected flow comes to its end), that the backup's server hears nothing which answers
+ * streams, and that a protected flow comes to its end, any other one to its end or to a reset), that the backup's server hears nothing which answers
  * what it has not said, windows that never shrink.
  *
  *   test_model             the usual runs
@@ -473,7 +473,7 @@ int main(int argc, char **argv)
 
 		ends[end]++;
 		survived += end == END_COMPLETE && w->taken_over;
-		if (end != END_COMPLETE && must_complete()) {
+		if (end == END_STUCK || (end != END_COMPLETE && must_complete())) {
 			failed++;
 			if (failed <= 5)
 				tell(end);

@@ -43,7 +43,8 @@ enum ftt_protection {
 	FTT_PROTECTED = 2,
 	FTT_DETACHING = 3,   /* backup asked to let go; nothing is released until it has */
 	FTT_DETACHED = 4,    /* was protected, is not any more */
-	FTT_UNPROTECTED = 5  /* never was */
+	FTT_UNPROTECTED = 5, /* never was */
+	FTT_RESETTING = 6    /* over for this node after a takeover: its client is asked where it stands, and reset there */
 };
 
 enum ftt_reason {
@@ -223,6 +224,8 @@ struct ftt_counters {
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_truncated;
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
+	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */
+	uint64_t resets_unanswered;         /* such flows whose client never answered */
 	uint64_t arp_answered, nd_answered, announcements, neighbour_refused;
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };

@@ -288,34 +288,41 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 	return FTT_PASS;
 }
 
+/* Of a flow that our stack does not carry, only where its client stands is followed. */
+static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	const uint32_t slack = 1u << 24, ahead = 1u << 30;
+	bool first = !(f->bits & FTT_F_ESTABLISHED);
+
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || s->seq - f->client_nxt + slack >= 2 * slack)
+		return;
+	f->bits |= FTT_F_ESTABLISHED | (s->options & FTT_OPT_TS ? FTT_F_TS : 0);
+	if (first || s->ack - f->client_acked < ahead)
+		f->client_acked = s->ack;
+	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
+	if (s->options & FTT_OPT_TS) {
+		f->client_tsval = first ? s->tsval : seq_max(f->client_tsval, s->tsval);
+		f->max_tsecr = first ? s->tsecr : seq_max(f->max_tsecr, s->tsecr);
+	}
+}
+
 static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
 		return ftt_client_syn(f, s);
 	if (!(f->bits & FTT_F_MAPPED)) {
+		if (s->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
+			ftt_client_place(f, s);
 		if (s->mode != FTT_MODE_BACKUP)
 			return FTT_PASS;
+		/* it has an answer to its SYN, which a primary that wants us to follow would have told first */
+		e->actions |= f->bits & FTT_F_ESTABLISHED && f->protection == FTT_NEW ? FTT_ACT_LET_GO : 0;
 		e->drop = FTT_DROP_UNMAPPED;
 		return FTT_DROP;
 	}
 	return ftt_client_gate(f, s, false, now_ns, e);
 }
 
-/*
- * Backup, a flow that it has let go: only where the client stands is followed. False for a SYN that
- * begins another connection.
- */
-static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
-{
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq != f->hard.irs)
-		return false;
-	f->last_ns = now_ns;
-	if (s->flags & TCP_ACK && s->ack - f->client_acked < 1u << 30)
-		f->client_acked = s->ack;
-	if (ftt_seg_end(s) - f->client_nxt < 1u << 30)
-		f->client_nxt = ftt_seg_end(s);
-	return true;
-}
 
 #endif

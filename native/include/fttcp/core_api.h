@@ -14,6 +14,7 @@
 #define FTTCP_CORE_API_H
 #include "fttcp/digest.h"
 #include "fttcp/pair.h"
+#include "fttcp/reset.h"
 #include "fttcp/retain.h"
 #include "fttcp/rewrite.h"
 
@@ -41,7 +42,8 @@ enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
-	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...
+	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...,
+	FTT_ACT_LET_GO = ..., FTT_ACT_ASK_PLACE = ..., FTT_ACT_RST_CLIENT = ..., FTT_ACT_UNREACHED = ...
 };
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
@@ -224,6 +226,14 @@ uint32_t ftt_core_flow_solo(struct ftt_flow *f);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
 bool ftt_core_flow_waits(const struct ftt_flow *f);
 
+/* --- flows that are over: see reset.h --------------------------------------------------------------- */
+
+bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+uint32_t ftt_core_reset_begin(struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_reset_tick(struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
 /* What the client has acknowledged, for the local stack, as far as it may know; it counts as delivered. */
@@ -238,6 +248,10 @@ size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8
 size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* The client's reset, for the local stack. */
 size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
+
+/* Where does its client stand? And the reset there. */
+size_t ftt_core_build_ask_place(const struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
+size_t ftt_core_build_reset_client(const struct ftt_key *key, uint32_t ack, uint8_t *out);
 
 /* --- output retained for a takeover: see retain.h --------------------------------------------------- */
 

@@ -48,7 +48,10 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
 	f->protection = protection;
 	f->reason = reason;
 	f->tries = 0;
-	f->ask_ns = f->end_since_ns = f->lag_since_ns = 0;
+	f->ask_ns = f->lag_since_ns = 0;
+	if (protection == FTT_DETACHED && f->bits & FTT_F_FIN_OWED && !(f->bits & FTT_F_END_REAL))
+		return FTT_ACT_RELEASE | FTT_ACT_DETACHED; /* the end still waits for health's word */
+	f->end_since_ns = 0;
 	return FTT_ACT_RELEASE | ftt_pay_fin(f) | (protection == FTT_DETACHED ? FTT_ACT_DETACHED : 0);
 }
 
@@ -190,24 +193,32 @@ static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_r
 	return f->held_since_ns ? FTT_ACT_RELEASE : 0;
 }
 
-/* One side's server ended the flow, the other's has not (yet): after a grace that is final. */
+/* One side's server ended the flow, the other's has not (yet), or there is none: after a grace that is final. */
 static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
 {
-	if (!f->end_since_ns && ftt_peer_ended_alone(f))
+	bool alone = f->protection != FTT_PROTECTED;
+
+	if (!alone && !f->end_since_ns && ftt_peer_ended_alone(f))
 		f->end_since_ns = now_ns;
 	if (!f->end_since_ns || now_ns - f->end_since_ns <= lim->end_grace_ns)
 		return 0;
-	if (ftt_peer_ended_alone(f))
+	if (!alone && ftt_peer_ended_alone(f))
 		return ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns);
 	/* ours: a real end, or our server's death, which is answered by a takeover? */
-	return vouched ? ftt_flow_detach(f, FTT_WHY_END, now_ns) : 0;
+	if (!vouched)
+		return 0;
+	f->bits |= FTT_F_END_REAL;
+	if (!alone)
+		return ftt_flow_detach(f, FTT_WHY_END, now_ns);
+	f->end_since_ns = 0;
+	return FTT_ACT_RELEASE | ftt_pay_fin(f);
 }
 
 /* Is there anything that only time will move? */
 static inline bool ftt_flow_waits(const struct ftt_flow *f)
 {
-	return f->protection == FTT_OPENING || f->protection == FTT_DETACHING ||
-	       (f->protection == FTT_PROTECTED && (f->held_since_ns || f->end_since_ns || f->lag_since_ns ||
+	return f->protection == FTT_OPENING || f->protection == FTT_DETACHING || f->protection == FTT_RESETTING ||
+	       f->end_since_ns || (f->protection == FTT_PROTECTED && (f->held_since_ns || f->end_since_ns || f->lag_since_ns ||
 						   f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)));
 }
 
@@ -218,6 +229,8 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 
 	if (f->protection == FTT_OPENING && now_ns - f->opened_ns > lim->open_timeout_ns)
 		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, now_ns);
+	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED)
+		return ftt_tick_end(f, now_ns, lim, vouched);
 	if (f->protection == FTT_PROTECTED) {
 		actions = ftt_tick_end(f, now_ns, lim, vouched);
 		if (actions)
@@ -255,7 +268,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 {
 	if (!(f->bits & FTT_F_MAPPED)) {
-		if (!(f->bits & FTT_F_SYNACK))
+		if (!(f->bits & FTT_F_SYNACK) || f->bits & FTT_F_ESTABLISHED)
 			return 0;
 		ftt_flow_map(f, f->local_iss); /* the old primary never answered this SYN: our stack's answer counts */
 		ftt_flow_map_ts(f, f->local_tsval, f->local_tsval);
@@ -280,8 +293,14 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 /* The primary lost its backup: nothing waits any more. */
 static inline uint32_t ftt_flow_solo(struct ftt_flow *f)
 {
-	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED || f->protection == FTT_NEW)
+	if (f->protection == FTT_NEW || f->protection == FTT_RESETTING)
 		return 0;
+	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED) {
+		if (!f->end_since_ns)
+			return 0;
+		f->end_since_ns = 0;
+		return FTT_ACT_RELEASE | ftt_pay_fin(f);
+	}
 	return ftt_flow_alone(f, FTT_UNPROTECTED, FTT_WHY_SOLO);
 }
 

@@ -53,6 +53,7 @@ struct ftt_bare {
 	uint16_t wnd;
 	uint8_t flags;
 	bool timestamps;
+	bool octet; /* with one octet, 0, of payload */
 	uint32_t sack_left, sack_right; /* a SACK block when they differ */
 };
 
@@ -124,7 +125,9 @@ static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, con
 
 static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 {
-	return ftt_build_segment(p, b, NULL, 0);
+	static const uint8_t octet;
+
+	return ftt_build_segment(p, b, &octet, b->octet);
 }
 
 /* The client's acknowledgement of all that the local stack may know of, in local space. */
@@ -157,17 +160,33 @@ static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nx
 	b->flags = TCP_RST;
 }
 
-/* The end of a flow that cannot go on, for the client. */
-static inline void ftt_bare_reset_client(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+/* See reset.h: what a client is asked of a flow that is over. Whatever it stands for lies before what it acknowledged. */
+static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
 	memset(b, 0, sizeof(*b));
 	b->src = k->service;
 	b->dst = k->client;
 	b->sport = k->service_port;
 	b->dport = k->client_port;
-	b->seq = f->client_acked; /* what it expects next (RFC 5961 3.2); else it asks, and the stack answers with a RST */
+	b->seq = f->client_acked - 2; /* ends before what it expects: it answers before it looks at more */
 	b->ack = f->client_nxt;
-	b->flags = TCP_RST | TCP_ACK;
+	b->flags = TCP_ACK;
+	b->octet = true;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = f->max_tsecr;
+	b->tsecr = f->client_tsval;
+}
+
+/* ... and the answer to a segment that acknowledges `ack`. */
+static inline void ftt_bare_reset_client(const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = ack;
+	b->flags = TCP_RST;
 }
 
 /* Our present acknowledgement, for the client, in service space. */

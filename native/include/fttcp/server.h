@@ -228,6 +228,36 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
 }
 
 /*
+ * Is the end that this segment brings a real one? A dying server's kernel ends its connections before anybody
+ * knows of the death; the takeover that follows carries a protected flow on and resets any other one, and a FIN would
+ * make what was cut look complete. So while there is a backup the end waits for the backup's, or, where
+ * there is none to come, for health's word (ftt_tick_end).
+ */
+static inline bool ftt_end_is_real(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (ftt_answers_stray(f, s))
+		return true;
+	if (f->protection == FTT_PROTECTED)
+		return ftt_ended_alike(f, s);
+	return f->bits & (FTT_F_END_REAL | FTT_F_CLIENT_RST | FTT_F_PEER_FIN | FTT_F_PEER_RST);
+}
+
+/* The end of a flow whose spaces were never related: nothing of it is edited. */
+static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+						 struct ftt_edit *e)
+{
+	bool ends = s->flags & (TCP_FIN | TCP_RST) && f->bits & FTT_F_ESTABLISHED;
+
+	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f, s)) {
+		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
+		return FTT_PASS;
+	}
+	if (!f->end_since_ns)
+		f->end_since_ns = now_ns;
+	return FTT_HOLD;
+}
+
+/*
  * May this segment of the primary's stack go to the client now? For a new one and, again, for a
  * held one. PASS comes with the edit to make.
  */
@@ -236,24 +266,24 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 
+	if (!(f->bits & FTT_F_MAPPED))
+		return ftt_gate_unmapped(f, s, now_ns, e);
 	if (s->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
-		if (f->protection == FTT_PROTECTED) {
-			if (s->flags & TCP_ACK && seq_gt(s->ack, f->committed) && !s->eager)
-				return FTT_HOLD; /* the output rule */
-			if (s->flags & (TCP_FIN | TCP_RST) && !ftt_answers_stray(f, s) && !ftt_ended_alike(f, s)) {
-				if (!f->end_since_ns)
-					f->end_since_ns = now_ns;
-				/* the data must not wait: the backup's stack may need the client's word on it to come as far */
-				if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
-					return FTT_HOLD;
-				f->bits |= FTT_F_FIN_OWED;
-				e->change |= FTT_EDIT_FIN;
-			} else if (s->flags & (TCP_FIN | TCP_RST)) {
-				f->end_since_ns = 0; /* both servers are at one */
-				f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
-			}
+		if (f->protection == FTT_PROTECTED && s->flags & TCP_ACK && seq_gt(s->ack, f->committed) && !s->eager)
+			return FTT_HOLD; /* the output rule */
+		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f, s)) {
+			if (!f->end_since_ns)
+				f->end_since_ns = now_ns;
+			/* the data must not wait: the backup's stack may need the client's word on it to come as far */
+			if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
+				return FTT_HOLD;
+			f->bits |= FTT_F_FIN_OWED;
+			e->change |= FTT_EDIT_FIN;
+		} else if (s->flags & (TCP_FIN | TCP_RST)) {
+			f->end_since_ns = 0;
+			f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
 		}
 	}
 	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {
@@ -311,11 +341,8 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 	f->last_ns = now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return ftt_serve_synack(f, s, now_ns, shift, e);
-	if (!(f->bits & FTT_F_MAPPED)) { /* e.g. the RST of a closed port */
-		if (s->flags & TCP_RST)
-			e->actions |= FTT_ACT_CLOSED;
-		return FTT_PASS;
-	}
+	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
+		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, now_ns, e);
 	snd_nxt = f->local_snd_nxt;
 	ftt_server_observe(f, s, now_ns);
 	if (f->local_snd_nxt != snd_nxt && s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)

@@ -46,7 +46,11 @@ enum ftt_action {
 	FTT_ACT_RESET = 32768,  /* end a connection of the past in the local stack, whose number it told */
 	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
-	FTT_ACT_ASK_CLIENT = 262144 /* make the client say where it stands */
+	FTT_ACT_ASK_CLIENT = 262144, /* make the client say where it stands: is its claim true? */
+	FTT_ACT_LET_GO = 1 << 20,     /* a backup lets the flow go: only where its client stands is followed */
+	FTT_ACT_ASK_PLACE = 1 << 21, /* ask the client of a flow that is over where it stands */
+	FTT_ACT_RST_CLIENT = 1 << 22, /* ... and reset it there */
+	FTT_ACT_UNREACHED = 1 << 23   /* it never answered: count that */
 };
 
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
@@ -71,7 +75,9 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_FIN_OWED = 65536, /* data went to the client without the FIN behind it */
 	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
 	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, _ack, _tsval */
-	FTT_F_WHERE = 1 << 19   /* backup: the next COMMIT asks how far the primary's stack has sent */
+	FTT_F_WHERE = 1 << 19,  /* backup: the next COMMIT asks how far the primary's stack has sent */
+	FTT_F_END_REAL = 1 << 24, /* our server has ended the flow, and lived on */
+	FTT_F_TOLD = 1 << 25   /* resetting: the client got a RST with the number that it told */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */

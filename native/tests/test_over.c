@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A worker and the flows that are over for it: what a backup remembers of them, and what a new primary asks and answers. */
+#define _GNU_SOURCE
+#include "model_node.h"
+
+#define S (1000 * MS)
+#define IRS 1000u
+#define ACKED 7000u /* where the client stands, as far as the backup has seen */
+
+uint64_t model_seed, model_now = 1000 * S;
+
+uint32_t model_random(uint32_t below)
+{
+	return (uint32_t)(model_seed++ % below);
+}
+
+bool model_chance(uint32_t per_mille)
+{
+	return model_random(1000) < per_mille;
+}
+
+uint8_t model_byte(bool from_client, uint32_t offset)
+{
+	return (uint8_t)(offset + from_client);
+}
+
+static struct node node;
+static struct ftt_seg said; /* the last packet to a client */
+static unsigned n_said;
+
+static void to_client(struct node *n, struct wire *packet)
+{
+	struct ftt_pkt k;
+
+	(void)n;
+	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, &said), FTT_PARSED_TCP);
+	n_said++;
+	free(packet);
+}
+
+static void discard(struct node *n, struct wire *packet)
+{
+	(void)n;
+	free(packet);
+}
+
+static void unheard(struct stack *s, struct wire *packet)
+{
+	(void)s;
+	free(packet);
+}
+
+/* A backup whose kernel has a connection of the client's with `rcv_nxt` bytes. */
+static struct node *open_backup(uint32_t rcv_nxt)
+{
+	node_open(&node, "node", FTT_MODE_BACKUP, 4);
+	node.to_client = to_client;
+	node.to_peer = discard;
+	node.stack.send = unheard;
+	node.stack.state = STACK_OPEN;
+	node.stack.irs = IRS;
+	node.stack.rcv_nxt = rcv_nxt;
+	n_said = 0;
+	return &node;
+}
+
+static struct ftt_key key_of(uint16_t port)
+{
+	struct ftt_key k = {.client_port = port, .service_port = 80, .proto = 6};
+
+	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
+	k.client[12] = k.service[12] = 10;
+	k.client[15] = 1;
+	k.service[15] = 2;
+	return k;
+}
+
+static struct ftt_tcp *find(struct node *n, uint16_t port)
+{
+	struct ftt_key k = key_of(port);
+
+	return ftt_table_find(&n->worker.table, &k);
+}
+
+/* A packet of the client's, or of its server's stack; true when the engine let it pass. */
+static bool says(struct node *n, uint16_t port, bool client, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+	struct ftt_key k = key_of(port);
+	struct ftt_bare b = {.src = client ? k.client : k.service, .dst = client ? k.service : k.client,
+			     .sport = client ? port : 80, .dport = client ? 80 : port, .seq = seq, .ack = ack, .flags = flags};
+	uint64_t before = n->worker.n.passed + n->worker.n.translated;
+	uint8_t bytes[FTT_BARE_MAX];
+
+	wire_push(client ? &n->in : &n->out, wire_new(bytes, (uint32_t)ftt_build_bare(bytes, &b)));
+	node_run(n);
+	return n->worker.n.passed + n->worker.n.translated > before;
+}
+
+static struct ftt_tcp *establish(struct node *n, uint16_t port)
+{
+	struct ftt_key k = key_of(port);
+	struct ftt_tcp *c = ftt_table_add(&n->worker.table, &k, model_now);
+
+	CHECK(c);
+	ftt_flow_init(&c->flow, IRS, model_now);
+	c->flow.local_iss = ACKED - 100;
+	ftt_flow_map(&c->flow, c->flow.local_iss);
+	c->flow.client_acked = c->flow.local_snd_nxt = ACKED;
+	c->flow.mss = 1000;
+	c->flow.bits |= FTT_F_SYNACK | FTT_F_ESTABLISHED;
+	c->flow.protection = FTT_PROTECTED;
+	ftt_tcp_act(&n->worker, c, 0, model_now);
+	return c;
+}
+
+static void tick_for(struct node *n, uint64_t ns)
+{
+	for (uint64_t until = model_now + ns; model_now < until; model_now += 2 * MS)
+		node_tick(n);
+}
+
+static void check_question(const struct ftt_seg *s, uint32_t acked)
+{
+	CHECK_EQ(s->flags, TCP_ACK);
+	CHECK_EQ(s->len, 1);
+	CHECK(seq_lt(s->seq + s->len, acked));
+}
+
+/* A flow that was let go: the client is asked, answered where it says that it stands, and forgotten when it knows. */
+static void test_asked_then_reset(void)
+{
+	struct node *n = open_backup(1);
+
+	ftt_tcp_let_go(&n->worker, establish(n, 1));
+	node_run(n);
+	CHECK_EQ(n->stack.state, STACK_RESET); /* ours has ended there and then */
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED + 50));
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(n_said, 1);
+	check_question(&said, ACKED + 50);
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED + 1474)); /* further than the backup saw */
+	CHECK_EQ(n_said, 2);
+	CHECK_EQ(said.flags, TCP_RST);
+	CHECK_EQ(said.seq, ACKED + 1474);
+	tick_for(n, 60 * MS); /* that may be lost: asked again */
+	CHECK_EQ(n_said, 3);
+	check_question(&said, ACKED + 1474);
+	CHECK_EQ(n->worker.table.count[FTT_RESETTING], 1);
+	CHECK(!says(n, 1, true, TCP_RST, said.ack, 0)); /* it knows of no connection */
+	CHECK(find(n, 1)->closed && !n->worker.waiting);
+	tick_for(n, 60 * S);
+	CHECK_EQ(n_said, 3);
+	CHECK_EQ(n->worker.n.resets_asked, 2);
+	CHECK_EQ(n->worker.n.resets_sent, 1);
+	CHECK_EQ(n->worker.n.resets_unanswered, 0);
+	ftt_follow_sweep(&n->worker, model_now + 61 * S);
+	CHECK(!find(n, 1));
+	node_close(n);
+}
+
+/* The client that never answers is given up and counted; when it speaks in the end it is answered all the same. */
+static void test_given_up(void)
+{
+	struct node *n = open_backup(1);
+
+	ftt_tcp_let_go(&n->worker, establish(n, 1));
+	node_role(n, FTT_MODE_PAIRED, 1);
+	tick_for(n, 30 * S);
+	CHECK_EQ(n->worker.n.resets_unanswered, 1);
+	CHECK_EQ(n->worker.n.resets_asked, n_said);
+	CHECK(find(n, 1)->closed && !n->worker.waiting);
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED + 9));
+	CHECK_EQ(said.flags, TCP_RST);
+	CHECK_EQ(said.seq, ACKED + 9);
+	node_close(n);
+}
+
+/* One that our stack still carries, and that must not go on: it ends there, and nothing of it gets out or in. */
+static void test_a_living_flow_is_reset(void)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+
+	node_role(n, FTT_MODE_SOLO, 1);
+	n_said = 0;
+	n->stack.rcv_nxt = 20; /* of which we know nothing yet */
+	ftt_tcp_reset_client(&n->worker, c, model_now);
+	node_run(n);
+	CHECK_EQ(n_said, 1);
+	check_question(&said, ACKED);
+	CHECK_EQ(n->stack.state, STACK_OPEN);
+	CHECK(!says(n, 1, false, TCP_ACK | TCP_FIN, ACKED, IRS + 20)); /* the stack tells where it is, and is believed */
+	CHECK_EQ(n->stack.state, STACK_RESET);
+	CHECK_EQ(n_said, 1);
+	CHECK(!says(n, 1, false, TCP_RST | TCP_ACK, ACKED, IRS + 20));
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED));
+	CHECK_EQ(said.flags, TCP_RST);
+	ftt_tcp_reset_client(&n->worker, c, model_now); /* it is on its way already */
+	CHECK_EQ(n_said, 2);
+	CHECK(says(n, 1, true, TCP_SYN, IRS + 90000, 0)); /* another connection under the same key */
+	CHECK_EQ(find(n, 1)->flow.protection, FTT_UNPROTECTED);
+	CHECK_EQ(find(n, 1)->flow.hard.irs, IRS + 90000);
+	node_close(n);
+}
+
+/* A connection that is older than this backup: its client may wait for ever, so it is remembered. */
+static void test_a_stranger_is_remembered_and_reset(void)
+{
+	struct node *n = open_backup(1);
+
+	CHECK(!says(n, 1, true, TCP_RST, IRS + 1, 0)); /* these are none */
+	CHECK(!says(n, 1, true, TCP_FIN, IRS + 1, 0));
+	CHECK(!find(n, 1));
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED));
+	CHECK(find(n, 1) && find(n, 1)->flow.protection == FTT_DETACHED);
+	CHECK_EQ(ftt_table_half_open(&n->worker.table), 0);
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 30, ACKED + 600));
+	CHECK(!says(n, 2, true, TCP_ACK, IRS + 1, ACKED));
+	CHECK(!says(n, 2, true, TCP_RST, IRS + 1, 0)); /* its client has ended that one */
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(n_said, 1);
+	check_question(&said, ACKED + 600);
+	CHECK_EQ(said.ack, IRS + 30);
+	node_close(n);
+}
+
+/* No more than there is room for, and all of them give way to what may be protected. */
+static void test_strangers_displace_nobody(void)
+{
+	struct node *n = open_backup(1);
+
+	for (uint16_t port = 1; port <= 2 * n->engine.cfg.max_flows; port++)
+		says(n, port, true, TCP_ACK, IRS + 1, ACKED);
+	CHECK_EQ(n->worker.table.n, n->engine.cfg.max_flows);
+	CHECK(says(n, 1000, true, TCP_SYN, IRS, 0));
+	CHECK(find(n, 1000) && !find(n, 1));
+	CHECK_EQ(n->worker.n.flows_refused, 0);
+	node_close(n);
+}
+
+/* Data in the SYN, which only the primary's stack took: our stack's own answer is no beginning of anything. */
+static void test_answered_elsewhere(void)
+{
+	struct node *n = open_backup(0);
+
+	n->stack.state = STACK_LISTEN;
+	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
+	CHECK(!says(n, 1, false, TCP_SYN | TCP_ACK, 555, IRS + 1));
+	CHECK(!says(n, 1, true, TCP_ACK, IRS + 6, ACKED));
+	CHECK_EQ(find(n, 1)->flow.protection, FTT_DETACHED);
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(n_said, 1);
+	check_question(&said, ACKED);
+	CHECK(!says(n, 1, false, TCP_SYN | TCP_ACK, 555, IRS + 1));
+	CHECK_EQ(n_said, 1);
+	node_close(n);
+}
+
+int main(void)
+{
+	test_asked_then_reset();
+	test_given_up();
+	test_a_living_flow_is_reset();
+	test_a_stranger_is_remembered_and_reset();
+	test_strangers_displace_nobody();
+	test_answered_elsewhere();
+	return 0;
+}
