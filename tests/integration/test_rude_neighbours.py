@@ -34,6 +34,7 @@ def test_forged_segments_are_refused_for_what_they_are(pair: Pair, family: int, 
     before = counters(pair.lab, primary)
     outcome = pair.run(Case("odd-peer", family=family, duration_s=2.0), tmp_path)
     assert outcome.ok, outcome.why
+    assert not outcome.detached
     after = counters(pair.lab, primary)
     assert after["InCsumErrors"] == before["InCsumErrors"]
     assert not [name for name in REFUSED if after[name] == before[name]]
