@@ -50,11 +50,11 @@ class TcpFlows(FlowActions):
             else:
                 self._pass(arrival, "pass_unmatched")
             return
-        if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
-            self._keep_syn(flow, arrival)
         edit = self._edit
         verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, edit)
         actions = edit.actions
+        if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
+            self._keep_syn(flow, arrival, edit)
         if verdict == lib.FTT_PASS:
             self._give(flow, arrival, edit)
         elif verdict == lib.FTT_HOLD:
@@ -103,10 +103,12 @@ class TcpFlows(FlowActions):
             lib.ftt_core_unprotect(flow.state, Reason.NO_BACKUP)
         return flow
 
-    def _keep_syn(self, flow: Flow, arrival: Arrival) -> None:
-        """Keep a SYN for the backup, whose own copy of it may be lost on the mirror."""
+    def _keep_syn(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
+        """Keep a SYN for the backup, whose own copy of it may be lost on the mirror, as our stack sees it."""
         if self.mode is EngineMode.PAIRED and arrival.whole and arrival.length <= lib.FTT_SYN_MAX:
-            flow.syn = arrival.data
+            syn = bytearray(arrival.data)
+            lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", syn), arrival.pkt, edit, True)
+            flow.syn = bytes(syn)
 
     # ---- packets from the local stack
 

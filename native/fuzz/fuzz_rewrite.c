@@ -13,7 +13,7 @@ enum { EDIT_BYTES = 25 };
 
 static struct ftt_edit edit_of(const uint8_t *d, const struct ftt_pkt *k)
 {
-	struct ftt_edit e = {.change = d[0] & 63, .seq = get_be32(d + 1), .ack = get_be32(d + 5), .tsval = get_be32(d + 9),
+	struct ftt_edit e = {.change = d[0] & (63 | FTT_EDIT_MPTCP), .seq = get_be32(d + 1), .ack = get_be32(d + 5), .tsval = get_be32(d + 9),
 			     .tsecr = get_be32(d + 13), .sack_add = get_be32(d + 17), .wnd = get_be16(d + 21)};
 
 	if (!k->ts_at)
@@ -23,7 +23,7 @@ static struct ftt_edit edit_of(const uint8_t *d, const struct ftt_pkt *k)
 	return e;
 }
 
-static void check_edited(const uint8_t *p, const uint8_t *old, const struct ftt_pkt *k, const struct ftt_edit *e)
+static void check_edited(const uint8_t *p, uint32_t len, const uint8_t *old, const struct ftt_pkt *k, const struct ftt_edit *e)
 {
 	const uint8_t *t = p + k->l4, *u = old + k->l4;
 
@@ -33,6 +33,12 @@ static void check_edited(const uint8_t *p, const uint8_t *old, const struct ftt_
 	if (k->ts_at) {
 		MUST(get_be32(p + k->ts_at) == (e->change & FTT_EDIT_TSVAL ? e->tsval : get_be32(old + k->ts_at)));
 		MUST(get_be32(p + k->ts_at + 4) == (e->change & FTT_EDIT_TSECR ? e->tsecr : get_be32(old + k->ts_at + 4)));
+	}
+	if (e->change & FTT_EDIT_MPTCP) {
+		struct ftt_pkt again;
+		struct ftt_seg s;
+
+		MUST(ftt_parse(p, len, len, &again, &s) == FTT_PARSED_TCP && !(s.options & FTT_OPT_MPTCP));
 	}
 	for (uint32_t at = k->sack_at; at < k->sack_at + 8u * k->sack_blocks; at += 4)
 		MUST(get_be32(p + at) == get_be32(old + at) + (e->change & FTT_EDIT_SACK ? e->sack_add : 0));
@@ -67,12 +73,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	after = ftt_l4_sum(p, &k);
 	MUST(after % 0xffff == before % 0xffff);
 	MUST(!(data[24] & 1) || after == 0xffff);
-	check_edited(p, old, &k, &e);
+	check_edited(p, len, old, &k, &e);
 	MUST(!memcmp(p + k.payload, old + k.payload, len - k.payload));
 	memcpy(p, old, len);
 	ftt_apply(p, &k, &e, false);
 	MUST(ftt_l4_sum(p, &k) == 0xffff);
-	check_edited(p, old, &k, &e);
+	check_edited(p, len, old, &k, &e);
 	free(p);
 	free(old);
 	return 0;

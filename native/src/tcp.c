@@ -46,18 +46,17 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 	return c;
 }
 
-/* Keeps a SYN for the backup, whose own copy of it may be lost on the mirror. */
-static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+/* Keeps a SYN for the backup, whose own copy of it may be lost on the mirror, as our stack is to see it. */
+static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		     const struct ftt_edit *e)
 {
-	static const struct ftt_edit none;
-
 	if (w->mode != FTT_MODE_PAIRED || p->cap < p->len || p->len > FTT_SYN_MAX)
 		return;
 	if (!c->syn && !(c->syn = malloc(FTT_SYN_MAX)))
 		return;
 	memcpy(c->syn, p->bytes, p->len);
 	c->syn_len = (uint8_t)p->len;
-	ftt_apply(c->syn, k, &none, p->csum_ready); /* it will need a real checksum */
+	ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
 }
 
 /* The stack took a new connection under an old key: what belonged to the old one goes. */
@@ -154,9 +153,9 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		keep_syn(w, c, p, k);
 	v = ftt_segment_step(&c->flow, s, now_ns, &none, false, &e);
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		keep_syn(w, c, p, k, &e);
 	if (v == FTT_PASS) {
 		ftt_tcp_give(w, c, p, k, s, &e);
 	} else if (v == FTT_HOLD) {

@@ -6,6 +6,27 @@ static const struct ends *const all_ends[] = {&plain, &wrapping};
 
 /* --- the handshake -------------------------------------------------------------------------------- */
 
+/* On every node and in every mode that is given a SYN; of all else the option is the stack's business. */
+static void test_no_stack_is_offered_multipath_tcp(void)
+{
+	static const uint8_t modes[] = {FTT_MODE_PAIRED, FTT_MODE_SOLO, FTT_MODE_BACKUP};
+
+	for (unsigned i = 0; i < sizeof(modes); i++) {
+		struct ftt_seg syn = syn_of(&plain, modes[i]), other = of_client(&plain, modes[i], 0, 0, 1);
+		struct ftt_flow f;
+
+		ftt_flow_init(&f, plain.irs, MS);
+		CHECK_EQ(step(&f, syn, MS), FTT_PASS);
+		CHECK_EQ(edit.change, 0);
+		syn.options |= FTT_OPT_MPTCP;
+		CHECK_EQ(step(&f, syn, MS), FTT_PASS);
+		CHECK_EQ(edit.change, FTT_EDIT_MPTCP);
+		other.options |= FTT_OPT_MPTCP;
+		step(&f, other, MS);
+		CHECK(!(edit.change & FTT_EDIT_MPTCP));
+	}
+}
+
 static void test_synack_waits_for_the_backup(const struct ends *x)
 {
 	struct ftt_flow f;
@@ -396,6 +417,7 @@ static void test_nothing_is_learnt_from_nonsense(const struct ends *x)
 
 int main(void)
 {
+	test_no_stack_is_offered_multipath_tcp();
 	for (size_t i = 0; i < 2; i++) {
 		test_synack_waits_for_the_backup(all_ends[i]);
 		test_primary_translates_nothing_of_its_own_handshake(all_ends[i]);

@@ -83,6 +83,41 @@ static void test_each_edit_alone(void)
 	}
 }
 
+/* Multipath TCP's options, at even and odd places, twice, and cut short at the end: padding, and the sum right or as wrong. */
+static void test_multipath_tcp_is_blotted_out(void)
+{
+	static const uint8_t list[][16] = {
+		{2, 4, 5, 0xb4, 30, 4, 0x01, 0x81, 4, 2, 3, 3, 7, 1, 1, 0},                  /* MP_CAPABLE */
+		{1, 30, 12, 0x10, 0x01, 0xde, 0xad, 0xbe, 0xef, 0xca, 0xfe, 0xba, 0xbe, 3, 3, 7}, /* MP_JOIN, odd */
+		{30, 3, 0x41, 30, 5, 0xff, 0xff, 0xff, 4, 2, 30, 2, 1, 30, 30, 30},          /* the last one is no option */
+	};
+	static const uint8_t left[][16] = {
+		{2, 4, 5, 0xb4, 1, 1, 1, 1, 4, 2, 3, 3, 7, 1, 1, 0},
+		{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 7},
+		{1, 1, 1, 1, 1, 1, 1, 1, 4, 2, 1, 1, 1, 30, 30, 30},
+	};
+	const struct ftt_edit e = {.change = FTT_EDIT_MPTCP};
+
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		for (int damage = 0; damage < 2; damage++) {
+			struct packet p = build(i & 1 ? 6 : 4, list[i], 16);
+			struct ftt_pkt k;
+			struct ftt_seg s;
+			uint32_t sum;
+
+			p.bytes[p.len - 1] ^= (uint8_t)(damage << 4);
+			sum = packet_l4_sum(p.bytes, p.l4, p.len, 6);
+			CHECK_EQ(ftt_parse(p.bytes, p.len, p.len, &k, &s), FTT_PARSED_TCP);
+			CHECK(s.options & FTT_OPT_MPTCP);
+			ftt_apply(p.bytes, &k, &e, true);
+			CHECK(!memcmp(p.bytes + p.l4 + 20, left[i], 16));
+			CHECK_EQ(packet_l4_sum(p.bytes, p.l4, p.len, 6), sum);
+			CHECK_EQ(ftt_parse(p.bytes, p.len, p.len, &k, &s), FTT_PARSED_TCP);
+			CHECK(!(s.options & FTT_OPT_MPTCP));
+		}
+	}
+}
+
 static void test_no_edit_leaves_every_byte(void)
 {
 	struct packet p = build(4, aligned, sizeof(aligned)), before = p;
@@ -148,6 +183,7 @@ int main(void)
 	test_all_edits(odd, sizeof(odd));
 	test_all_edits(timestamps_odd_sack_even, sizeof(timestamps_odd_sack_even));
 	test_each_edit_alone();
+	test_multipath_tcp_is_blotted_out();
 	test_no_edit_leaves_every_byte();
 	test_bare_segments();
 	return 0;

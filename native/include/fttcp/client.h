@@ -309,8 +309,11 @@ static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
 static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
-	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
+	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+		/* each kernel would answer with a key of its own (RFC 8684): without the option both ends fall back to TCP */
+		e->change |= s->options & FTT_OPT_MPTCP ? FTT_EDIT_MPTCP : 0;
 		return ftt_client_syn(f, s);
+	}
 	if (!(f->bits & FTT_F_MAPPED)) {
 		if (s->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
 			ftt_client_place(f, s);

@@ -31,13 +31,13 @@ enum { /* TCP flags (RFC 9293 3.1) */
 
 enum { /* TCP option kinds (IANA) */
 	TCPOPT_END = 0, TCPOPT_NOOP = 1, TCPOPT_MSS = 2, TCPOPT_WSCALE = 3, TCPOPT_SACK_OK = 4,
-	TCPOPT_SACK_BLOCKS = 5, TCPOPT_TIMESTAMPS = 8, TCPOPT_MD5 = 19, TCPOPT_AUTH = 29
+	TCPOPT_SACK_BLOCKS = 5, TCPOPT_TIMESTAMPS = 8, TCPOPT_MD5 = 19, TCPOPT_AUTH = 29, TCPOPT_MPTCP = 30
 };
 
 enum { /* struct ftt_seg.options */
 	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8, FTT_OPT_SIGNED = 16,
 	FTT_OPT_BAD = 32, /* an option with an impossible length: nothing behind it was read */
-	FTT_OPT_DSACK = 64
+	FTT_OPT_DSACK = 64, FTT_OPT_MPTCP = 128
 };
 
 struct ftt_pkt {
@@ -186,6 +186,8 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 			s->options |= FTT_OPT_SACK_OK;
 		} else if (kind == TCPOPT_MD5 || kind == TCPOPT_AUTH) {
 			s->options |= FTT_OPT_SIGNED;
+		} else if (kind == TCPOPT_MPTCP) {
+			s->options |= FTT_OPT_MPTCP;
 		}
 		at += size;
 	}

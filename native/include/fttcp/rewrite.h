@@ -12,6 +12,30 @@ static inline void ftt_replace32(uint8_t *p, const struct ftt_pkt *k, uint32_t a
 	put_be32(p + at, value);
 }
 
+/* Overwrites every TCP option of this kind by padding. */
+static inline void ftt_blank_option(uint8_t *p, const struct ftt_pkt *k, uint8_t kind)
+{
+	uint32_t hlen = k->payload - k->l4, at = 20, size;
+	uint8_t *t = p + k->l4;
+
+	for (; at < hlen && t[at] != TCPOPT_END; at += size) {
+		bool padding = t[at] == TCPOPT_NOOP;
+
+		size = padding ? 1 : at + 2 > hlen ? 0 : t[at + 1];
+		if (at + size > hlen || (!padding && size < 2))
+			return; /* as ftt_parse_tcp_options() */
+		if (t[at] != kind)
+			continue;
+		for (uint32_t i = at; i < at + size; i++) {
+			uint8_t *word = t + (i & ~1u);
+			uint16_t old = get_be16(word);
+
+			t[i] = TCPOPT_NOOP;
+			csum_replace16(t + 16, old, get_be16(word));
+		}
+	}
+}
+
 /*
  * Makes the packet at p what `e` says; its TCP checksum is brought up to date. csum_ready: the
  * checksum in the packet covers its payload (else it is computed whole, which needs every byte).
@@ -39,6 +63,8 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 		csum_replace16(p + k->l4 + 16, word, word & (uint16_t)~TCP_FIN);
 		p[k->l4 + 13] &= (uint8_t)~TCP_FIN;
 	}
+	if (e->change & FTT_EDIT_MPTCP)
+		ftt_blank_option(p, k, TCPOPT_MPTCP);
 	if (!csum_ready) {
 		put_be16(p + k->l4 + 16, 0);
 		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));

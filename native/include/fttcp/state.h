@@ -167,7 +167,8 @@ _Static_assert(sizeof(struct ftt_flow) <= 256, "a flow's state is four cache lin
 enum { /* struct ftt_edit.change */
 	FTT_EDIT_SEQ = 1, FTT_EDIT_ACK = 2, FTT_EDIT_TSVAL = 4, FTT_EDIT_TSECR = 8, FTT_EDIT_SACK = 16,
 	FTT_EDIT_WND = 32,
-	FTT_EDIT_FIN = 64 /* the FIN flag goes */
+	FTT_EDIT_FIN = 64, /* the FIN flag goes */
+	FTT_EDIT_MPTCP = 128 /* options of Multipath TCP become padding */
 };
 
 struct ftt_edit {

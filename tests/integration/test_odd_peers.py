@@ -1,0 +1,85 @@
+"""Clients and servers that want more than plain TCP, or less than the fast path takes for granted."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.lifecycle import Lab
+from lab.network import CLIENT
+from lab.nodeconfig import GROUP
+from lab.workloads.registry import SERVICE
+from tests.integration.pair import pair_named
+
+PORT = 7
+FALLBACK = shlex.join([sys.executable, str(Path(__file__).with_name("fallback_server.py")), str(PORT)])
+TALK = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+s = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+s.settimeout(10)
+s.connect((address, port))
+stream = s.makefile("rwb")
+for line in sys.stdin.buffer:
+    stream.write(line)
+    stream.flush()
+    assert (answer := stream.readline()) == line, answer
+    print("answered", flush=True)
+"""
+needs_mptcp = pytest.mark.skipif(
+    not Path("/proc/sys/net/mptcp/enabled").exists(), reason="this kernel has no Multipath TCP"
+)
+
+
+class Talk:
+    """A client of one connection that asks for Multipath TCP."""
+
+    def __init__(self, lab: Lab, family: int) -> None:
+        self._process = lab.popen(
+            CLIENT, [sys.executable, "-c", TALK, SERVICE[family], str(PORT)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ask(self, line: str) -> None:
+        """Send a line and have it back."""
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        print(line, file=self._process.stdin, flush=True)
+        said = self._process.stdout.readline()
+        assert said == "answered\n", said or self._process.stderr.read()
+
+    def end(self) -> None:
+        """Hang up."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def multipath() -> Iterator[Lab]:
+    """A pair whose servers offer Multipath TCP."""
+    for pair in pair_named("multipath"):
+        pair.lab.up((f"{PORT}/tcp={FALLBACK}",))
+        yield pair.lab
+
+
+@needs_mptcp
+@pytest.mark.parametrize("family", [4, 6])
+def test_multipath_tcp_falls_back_and_survives(multipath: Lab, family: int) -> None:
+    """Each kernel would answer the offer with a key of its own, and the client would know only one."""
+    lab = multipath
+    talk = Talk(lab, family)
+    try:
+        talk.ask("before")
+        primary = lab.node_in_role("primary")
+        (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
+        assert flow["protection"] == "protected", flow
+        lab.fault("crash-host", "primary")
+        talk.ask("after")
+        assert lab.node_in_role("primary") != primary
+    finally:
+        talk.end()
