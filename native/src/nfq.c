@@ -283,6 +283,11 @@ void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
 	put_verdict(q, verdict(q, queue, id, NF_REPEAT));
 }
 
+void ftt_nfq_requeue(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint16_t to)
+{
+	put_verdict(q, verdict(q, queue, id, NF_QUEUE_NR(to)));
+}
+
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	static const uint8_t zeros[4];

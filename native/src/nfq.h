@@ -83,6 +83,8 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr);
 /* Has a packet of the incoming queue, of which only the headers were copied, queued once more: whole, as all from now on. */
 void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id);
+/* Gives the packet to another queue, behind what waits there. */
+void ftt_nfq_requeue(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint16_t to);
 void ftt_nfq_flush(struct ftt_nfq *q);
 
 #endif

@@ -2,6 +2,7 @@
 /* tcp.h - what the files of a worker's TCP (tcp.c, hold.c, act.c) share. */
 #ifndef FTTCP_TCP_H
 #define FTTCP_TCP_H
+#include "fttcp/icmp.h"
 #include "worker.h"
 
 /* hold.c */
@@ -15,6 +16,10 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s);
 void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, uint64_t now_ns);
+
+/* icmp.c: a packet that quotes one of the group's, q */
+void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
+			   bool in, uint64_t now_ns);
 
 /* act.c */
 /* A flow that is over, let go of or resetting: false for a SYN that begins another one, else the segment is dealt with. */

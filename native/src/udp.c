@@ -304,6 +304,14 @@ static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_
 	key->service_port = 0; /* a server may answer from any port */
 }
 
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client)
+{
+	struct ftt_key key;
+
+	session_key(&key, k, from_client);
+	return ftt_udp_find(&w->udp, &key);
+}
+
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;

@@ -115,6 +115,8 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
 void ftt_udp_close(struct ftt_udp_table *t);
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+/* The session of a packet that only quotes one of its datagrams: it says nothing of the session. */
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client);
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);

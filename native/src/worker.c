@@ -8,7 +8,7 @@
  * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
-#include "worker.h"
+#include "tcp.h"
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
@@ -58,6 +58,7 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 	const struct ftt_config *cfg = &w->e->cfg;
 	struct ftt_pkt k;
 	struct ftt_seg s;
+	struct ftt_quote q;
 	enum ftt_parsed kind = ftt_parse(p->bytes, p->cap, p->len, &k, &s);
 
 	*(in ? &w->n.in_packets : &w->n.out_packets) += 1;
@@ -79,6 +80,8 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 			ftt_udp_from_client(w, p, &k, now_ns);
 		else
 			ftt_udp_from_server(w, p, &k, now_ns);
+	} else if (kind == FTT_PARSED_OTHER && ftt_parse_quote(p->bytes, p->cap, &k, &q)) {
+		ftt_icmp_error_packet(w, p, &k, &q, in, now_ns);
 	} else {
 		other_packet(w, p, kind, in, now_ns);
 	}
