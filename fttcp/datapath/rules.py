@@ -22,6 +22,11 @@ HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begi
 _MULTIPORT_MAX = 15  # ports that one multiport match can hold
 _SYN = "--tcp-flags SYN,RST,ACK SYN"  # FIN or not: tcp.c begins with either
 _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
+# What a path may say of our packets: that it takes less, or has no end. It quotes the packet.
+_ICMP_ERRORS = {
+    4: tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
+    6: tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
+}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 
@@ -156,7 +161,7 @@ def missing_rules(group: GroupNet, version: int, saved: str) -> list[str]:
         for line in mirrors
         if line.split(" --gateway ")[1].split()[0] != gateway
     ]
-    return astray + [
+    return list(dict.fromkeys(astray)) + [
         f"{hook} -> {chain}"
         for hook, chain in (("PREROUTING", names.mirror), ("INPUT", names.input), ("OUTPUT", names.output))
         if f"-A {hook} -j {chain}" not in _jumps(saved, "mangle", chain)
@@ -198,6 +203,11 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
                 f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
             )
+        for errors in _ICMP_ERRORS[address.version] if group.gateway(address.version) else ():
+            yield (
+                f"-A {chain} -i {group.service_interface} -d {address} {errors} "
+                f"-j TEE --gateway {group.gateway(address.version)}"
+            )
         yield f"-A {chain} -i lo -d {address} -m mark --mark {group.mark:#x} -m socket -j RETURN"
 
 
@@ -216,6 +226,11 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     for address in addresses:
         for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
             yield from (f"-A {chain} -i {interface} -d {address} {rule}" for rule in rules)
+            for errors in _ICMP_ERRORS[address.version]:  # whole, like SYNs; the workers look in turn
+                yield (
+                    f"-A {chain} -i {interface} -d {address} {errors} "
+                    f"-j {_queue(group.queue_in + HANDSHAKE_QUEUES, 1)}"
+                )
 
 
 def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
@@ -224,11 +239,12 @@ def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
     rules = [f"-j {_queue(group.queue_out, group.workers)}"]
     if group.ports_of("udp") and group.workers > 1:
-        rules.insert(0, f"-p udp -j {_queue(group.queue_out, 1)}")
+        rules[:0] = [f"-p {proto} -j {_queue(group.queue_out, 1)}" for proto in ("udp", "ICMP")]
     if group.ports_of("tcp"):
         rules.insert(0, f"-p tcp {_SYN_ACK} -j {_queue(group.queue_out + HANDSHAKE_QUEUES, group.workers)}")
     for address in addresses:
-        yield from (f"-A {chain} ! -o lo -s {address} {rule}" for rule in rules)
+        icmp = "icmp" if address.version == 4 else "ipv6-icmp"  # may speak of a UDP session
+        yield from (f"-A {chain} ! -o lo -s {address} {rule.replace('ICMP', icmp)}" for rule in rules)
 
 
 def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.nodeconfig import GROUP
@@ -17,6 +18,7 @@ from lab.workloads.registry import SERVICE
 from tests.integration.pair import pair_named
 
 PORT = 7
+CLIENT_ADDRESS = {4: "10.77.0.10", 6: "fd77::10"}
 FALLBACK = shlex.join([sys.executable, str(Path(__file__).with_name("fallback_server.py")), str(PORT)])
 TALK = """
 import socket, sys
@@ -38,20 +40,20 @@ needs_mptcp = pytest.mark.skipif(
 
 
 class Talk:
-    """A client of one connection that asks for Multipath TCP."""
+    """A client of one connection; its program asks for Multipath TCP if no other one is named."""
 
-    def __init__(self, lab: Lab, family: int) -> None:
+    def __init__(self, lab: Lab, family: int, program: tuple[str, ...] = ("-c", TALK)) -> None:
         self._process = lab.popen(
-            CLIENT, [sys.executable, "-c", TALK, SERVICE[family], str(PORT)],
+            CLIENT, [sys.executable, *program, SERVICE[family], str(PORT)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def ask(self, line: str) -> None:
+    def ask(self, line: str, answer: str = "answered") -> None:
         """Send a line and have it back."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
         print(line, file=self._process.stdin, flush=True)
         said = self._process.stdout.readline()
-        assert said == "answered\n", said or self._process.stderr.read()
+        assert said == f"{answer}\n", said or self._process.stderr.read()
 
     def end(self) -> None:
         """Hang up."""
@@ -81,5 +83,39 @@ def test_multipath_tcp_falls_back_and_survives(multipath: Lab, family: int) -> N
         lab.fault("crash-host", "primary")
         talk.ask("after")
         assert lab.node_in_role("primary") != primary
+    finally:
+        talk.end()
+
+
+@pytest.fixture
+def routed() -> Iterator[Lab]:
+    """A pair that serves an echo."""
+    for pair in pair_named("routed"):
+        pair.lab.up((f"{PORT}/tcp=socat TCP6-LISTEN:{PORT},ipv6only=0,fork,reuseaddr PIPE",))
+        yield pair.lab
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_both_kernels_heed_a_path_that_takes_less(routed: Lab, family: int) -> None:
+    """While the primary lives the backup's learns it too; each heeds only its own numbers."""
+    lab = routed
+
+    def knows(node: str, mtu: int) -> None:
+        route = ["ip", f"-{family}", "route", "get", CLIENT_ADDRESS[family], "from", SERVICE[family]]
+        await_condition(
+            lambda: f" mtu {mtu} " in lab.exec(node, route).stdout.replace("\n", " ") + " ",
+            5,
+            f"{node} to know of {mtu}",
+        )
+
+    talk = Talk(lab, family, (str(Path(__file__).with_name("path_client.py")),))
+    try:
+        primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+        talk.ask("1400", "1400")
+        knows(primary, 1400)
+        knows(backup, 1400)
+        lab.fault("crash-host", "primary")
+        talk.ask("1300", "1300")
+        knows(backup, 1300)
     finally:
         talk.end()

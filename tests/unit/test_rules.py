@@ -44,14 +44,23 @@ def test_the_rules_of_a_tcp_group() -> None:
         "-I INPUT -j FTT-web-in\n"
         "-I OUTPUT -j FTT-web-out\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j TEE --gateway 10.78.0.2\n"
         "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "-A FTT-web-in -m mark --mark 0x4654 -j RETURN\n"
         "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN "
         "-m multiport --dports 8,80 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
+        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j NFQUEUE --queue-num 85\n"
+        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j NFQUEUE --queue-num 85\n"
+        "-A FTT-web-in -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN "
         "-m multiport --dports 8,80 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j NFQUEUE --queue-num 77\n"
+        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j NFQUEUE --queue-num 85\n"
+        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j NFQUEUE --queue-num 85\n"
+        "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-out -m mark --mark 0x4654 -j RETURN\n"
         "-A FTT-web-out ! -o lo -s 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN,ACK "
         "-j NFQUEUE --queue-num 101\n"
@@ -93,13 +102,14 @@ def test_workers_share_by_hash() -> None:
 def test_udp_belongs_to_the_first_worker() -> None:
     """What the primary's worker tells about a session must reach the one that sees the backup's server."""
     group = replace(GROUP, ports=((80, "tcp"), (69, "udp")), workers=4)
-    for version, address in ((4, "10.77.0.100"), (6, "fd77::100")):
+    for version, address, icmp in ((4, "10.77.0.100", "icmp"), (6, "fd77::100", "ipv6-icmp")):
         mangle, _ = ruleset(group, version)
         lines = mangle.splitlines()
         out = [line for line in lines if line.startswith(f"-A FTT-web-out ! -o lo -s {address} ")]
         assert [line.partition(f"{address} ")[2] for line in out] == [
             "-p tcp --tcp-flags SYN,RST,ACK SYN,ACK -j NFQUEUE --queue-balance 101:104",
             "-p udp -j NFQUEUE --queue-num 93",
+            f"-p {icmp} -j NFQUEUE --queue-num 93",
             "-j NFQUEUE --queue-balance 93:96",
         ]
         for interface in ("svc0", "peer0"):
@@ -115,7 +125,9 @@ def test_many_ports_take_several_rules() -> None:
     group = replace(GROUP, ports=tuple((port, "tcp") for port in range(1, 33)))
     mangle, _ = ruleset(group, 4)
     lists = [
-        line.split("--dports ")[1].split()[0].split(",") for line in mangle.splitlines() if "TEE" in line
+        line.split("--dports ")[1].split()[0].split(",")
+        for line in mangle.splitlines()
+        if "TEE" in line and "--dports" in line
     ]
     assert [len(ports) for ports in lists] == [15, 15, 2]
     assert sorted(int(port) for ports in lists for port in ports) == list(range(1, 33))
@@ -161,6 +173,9 @@ def test_the_mirror_moves_alone_and_at_once() -> None:
         "*mangle\n"
         ":FTT-web-tee - [0:0]\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j TEE --gateway 10.78.0.3\n"
         "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "COMMIT\n"
     )
