@@ -75,11 +75,24 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns
 	w->n.flows_opened++;
 }
 
-/* Nobody below us has looked at the checksum. It takes the whole packet: the next ones will be. */
-static bool verified(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+/*
+ * Nobody below us has looked at the checksum. It takes the whole packet: of one whose headers alone were copied another
+ * copy is asked for, of the next ones whole ones at once. False when there is nothing to go on with.
+ */
+static bool verified(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k)
 {
+	if (p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff)
+		return true;
 	w->sum_unknown |= p->cap < p->len;
-	return p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff;
+	if (p->cap < p->len && p->cap <= FTT_NFQ_HEADERS) {
+		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+	} else if (w->mode == FTT_MODE_BACKUP) {
+		ftt_tcp_drop(w, p, &w->n.drop_malformed);
+	} else { /* if it is wrong the stack will drop it; nothing may be learnt from it */
+		w->n.pass_malformed++;
+		ftt_tcp_pass(w, p);
+	}
+	return false;
 }
 
 /* Nothing of it reaches our stack, nothing of our stack reaches its client. */
@@ -121,15 +134,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_shift none = {0};
 	enum ftt_verdict v;
 
-	if (p->csum_unknown && p->csum_ready && !verified(w, p, k)) {
-		if (w->mode == FTT_MODE_BACKUP) {
-			ftt_tcp_drop(w, p, &w->n.drop_malformed);
-		} else { /* if it is wrong the stack will drop it; nothing may be learnt from it */
-			w->n.pass_malformed++;
-			ftt_tcp_pass(w, p);
-		}
+	if (p->csum_unknown && p->csum_ready && !verified(w, p, k))
 		return;
-	}
 	ftt_key_of(&key, k, true);
 	c = find(w, &key, now_ns);
 	if (c && is_over(w, c)) {

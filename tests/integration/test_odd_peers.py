@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.experiment import Case
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.nodeconfig import GROUP
 from lab.workloads.registry import SERVICE
-from tests.integration.pair import pair_named
+from tests.integration.pair import Pair, pair_named
 
 PORT = 7
 CLIENT_ADDRESS = {4: "10.77.0.10", 6: "fd77::10"}
@@ -119,3 +120,27 @@ def test_both_kernels_heed_a_path_that_takes_less(routed: Lab, family: int) -> N
         knows(backup, 1300)
     finally:
         talk.end()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Pair]:
+    """A pair whose engines have seen no packet yet."""
+    yield from pair_named("unverified", (), ("bulk-up",))  # with UDP every packet is seen whole
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_first_upload_whose_checksums_nobody_verified(fresh: Pair, family: int, tmp_path: Path) -> None:
+    """A client that sums in software, and no hardware that checks: not one segment may get lost by it."""
+    fresh.ready()
+    offloads = [(CLIENT, "eth0", kind) for kind in ("tx", "tso", "gso")]
+    offloads += [(node, interface, "rx") for node in ("alpha", "beta") for interface in ("svc0", "peer0")]
+    for host, interface, kind in offloads:
+        done = fresh.lab.exec(host, ["ethtool", "-K", interface, kind, "off"])
+        assert done.returncode == 0, done.stderr
+    outcome = fresh.run(Case("bulk-up", "none", family, duration_s=2.0, size=20_000_000), tmp_path)
+    assert outcome.ok, outcome.why
+    assert outcome.detached == {}
+    for role, counter in (("primary", "pass_malformed"), ("backup", "drop_malformed")):
+        counters = fresh.group(role)["counters"]
+        assert isinstance(counters, dict)
+        assert counters[counter] == 0, role
