@@ -32,6 +32,14 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
             click.echo(line)
 
 
+_UNFIT = {
+    "not-ready": "its server lacks what it needs to follow: see `fttcp status` there, hook ready_to_follow",
+    "younger": "its server started after this one began to serve, and lacks what that has in memory; "
+    "to protect connections again stop both daemons, then start both: their servers begin together",
+}
+"""What ``unfit`` of a node means to people."""
+
+
 def _group_lines(group: dict[str, Any]) -> list[str]:
     """Return what people want to know of a group."""
     peer = f"{group['peer']} ({'heard' if group['peer_alive'] else 'not heard'})"
@@ -47,6 +55,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         f"  peer         {peer}, {state}",
         *([f"  nodes        {nodes_line(group['nodes'])}"] if len(group["nodes"]) > 2 else []),
         *([f"  WAITING      {_AWAITED}"] if group.get("arbiter_awaited") else []),
+        *(f"  UNPROTECTED  {name}: {_UNFIT[why]}" for name, why in group.get("unfit", {}).items()),
         *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
     ]
     if len(group["keys"]["believed"]) > 1:
@@ -69,6 +78,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     if server is not None:
         health = "healthy" if server["healthy"] else "not healthy"
         pid = "none" if server["pid"] is None else server["pid"]
+        if not server["follow"]["ready"]:
+            lines.append(f"  NOT READY    to follow: {server['follow']['why'] or 'not asked yet'}")
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
     for takeover in group["takeovers"][-3:]:

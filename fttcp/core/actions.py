@@ -29,6 +29,7 @@ class Actions(State):
         """Take the group over: lease, then gate, then announcement. It was won, or the peer consents."""
         was_backup = self._engine is EngineMode.BACKUP
         self._reason = cause
+        self._note_elders(not was_backup, now_ns)
         self._take_right(now_ns)
         self._set_mode(EngineMode.SOLO, self.session if was_backup else 0)
         self._out.append(do.Announce())
@@ -104,6 +105,8 @@ class Actions(State):
     def _offer_session(self, peer: Peer, now_ns: int) -> None:
         """Offer a new pairing to the backup that waits."""
         self.session, self.partner = self._number(), peer
+        if peer.said is not None:
+            self._elders -= {peer.said.run}  # from here on it misses something whenever it does not follow
         self._enter(Phase.PAIRING, now_ns)
 
     def _number(self) -> int:

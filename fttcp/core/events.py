@@ -104,6 +104,15 @@ class ServerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerKnown:
+    """The local server was started (``run``: another number each time; 0: it does not run); ``ready``: it
+    has what it needs to follow another node's."""
+
+    run: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierChanged:
     """The service interface gained or lost its carrier."""
 
@@ -170,6 +179,7 @@ Event = (
     | EpochStored
     | ServerRecovered
     | ServerFailed
+    | ServerKnown
     | CarrierChanged
     | ReferenceChanged
     | SwitchoverRequested

@@ -126,7 +126,8 @@ class Body:
     ``partner`` is the node with which the session is. ``yields``: the sender grants its peer the right
     to emit, whatever the arbiter says (only where there are two nodes). ``seeking``: the sender wants
     the group. ``barred``: it cannot have it from the arbiter now. ``used`` is the highest epoch
-    that any node may have used, as far as the sender knows.
+    that any node may have used, as far as the sender knows. ``run`` numbers the start of the sender's
+    server, 0 while it does not run; ``ready``: that server has what it needs to follow.
     """
 
     group: str
@@ -152,6 +153,8 @@ class Body:
     barred: bool = False
     used: int = 0
     offered_to: int = 0
+    run: int = 0
+    ready: bool = True
 
     @property
     def able(self) -> bool:
@@ -166,7 +169,8 @@ class Settings:
     ``peers``: names of the other nodes, in the order in which events number them. ``solo_lease_ns``: how
     long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
-    ``boot_id``: names this life of the node, as its heartbeats do.
+    ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
+    it was told, so none may follow that has not been there from the beginning.
     """
 
     group: str
@@ -179,6 +183,7 @@ class Settings:
     solo_lease_ns: int = 0
     stored_epoch: int = 0
     boot_id: int = 0
+    memory: bool = False
 
     @property
     def arbitrated(self) -> bool:
@@ -231,6 +236,15 @@ class Settings:
     def made_here(self, epoch: int) -> bool:
         """True if ``epoch`` is one of those that only this node makes."""
         return self.next_epoch(epoch - 1) == epoch
+
+
+class Unfit(StrEnum):
+    """Why a node that waits is not made the backup."""
+
+    NOT_READY = "not-ready"
+    """Its server lacks what it needs to follow (the hook ready_to_follow)."""
+    YOUNGER = "younger"
+    """Its server was not there when this one began to serve, and keeps its state in memory."""
 
 
 class InvariantBroken(Exception):

@@ -48,7 +48,7 @@ class PrimaryRules(Actions):
         elif register.stands(Ownership.SOLO) and self._seen <= self.epoch:
             register.forget_goal()
             self._keep_lease(now_ns)
-            follower = view.follower()
+            follower = view.follower(lambda peer: self.unfit(peer) is None)
             if follower is not None and self._lease is Lease.SELF:
                 if view.complete() or now_ns >= self.since_ns + self.settings.settle_ns:
                     self._offer_session(follower, now_ns)
@@ -84,7 +84,12 @@ class PrimaryRules(Actions):
             self._finish(now_ns)
         elif view.carrier_since_ns is None:
             self._go_silent(now_ns)
-        elif said is None or not said.healthy or not peer.peer_link or said.role is not Role.BACKUP:
+        elif (
+            said is None
+            or not peer.peer_link
+            or said.role is not Role.BACKUP
+            or not (said.healthy and said.ready)
+        ):
             self._withdraw_session(now_ns)
         elif self._replaced():
             self._abandon(now_ns)

@@ -20,6 +20,7 @@ from fttcp.core.model import (
     Phase,
     Role,
     Settings,
+    Unfit,
 )
 from fttcp.core.register import Register
 from fttcp.core.view import Peer, View
@@ -103,6 +104,9 @@ class State:
         self._forced = False
         """Backup: an operator wants it to take over as soon as its grants are void."""
         self.maintenance = 0
+        self._elders: frozenset[int] = frozenset()
+        """Servers of other nodes that were there, and had heard nothing, when this one began to serve."""
+        self._elders_until_ns = 0
 
     # ------------------------------------------------------------------ what is published
 
@@ -229,6 +233,8 @@ class State:
             offer=self._offer,
             yields=self._willing() is not None,
             used=max(self._seen, self._used),
+            run=view.run,
+            ready=view.ready,
             offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
             barred=settings.arbitrated and register.barred(now_ns),
@@ -297,6 +303,25 @@ class State:
         if not self.settings.pair or not self.settings.arbitrated or peer is None or peer.said is None:
             return False
         return peer.said.yields and self.register.stuck and self._epoch_at_hand() is not None
+
+    def unfit(self, peer: Peer) -> Unfit | None:
+        """Return why this primary does not make a peer that waits its backup, or None.
+
+        A server that keeps its state in memory has it of those who were served from the beginning. One that
+        starts together with the first owner's, before that serves, has missed nothing; it is taken soon, or
+        not at all, and once.
+        """
+        said = peer.said
+        if said is None or not said.ready:
+            return Unfit.NOT_READY
+        known = said.run in self._elders and self._stepped_ns < self._elders_until_ns
+        return Unfit.YOUNGER if self.settings.memory and not known else None
+
+    def _note_elders(self, fresh: bool, now_ns: int) -> None:
+        """This node begins to serve: with a server that has heard nothing (``fresh``), or that has."""
+        said = [peer.said for peer in self.view.peers if fresh and peer.said is not None]
+        self._elders = frozenset(body.run for body in said if body.run and body.role is not Role.PRIMARY)
+        self._elders_until_ns = now_ns + self.settings.startup_wait_ns
 
     # ------------------------------------------------------------------ epochs
 

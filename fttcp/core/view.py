@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fttcp.core.model import PEER_LINK, Body, Mode, Role
@@ -65,6 +66,10 @@ class View:
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self.healthy = False
+        self.run = 0
+        """The start of the local server, by a number; 0 while it does not run."""
+        self.ready = True
+        """The local server has what it needs to follow."""
         self.stopping = False
         self.carrier_since_ns: int | None = None
         self.reference = True
@@ -75,9 +80,9 @@ class View:
         """How long the service interface has had a carrier; None without one."""
         return None if self.carrier_since_ns is None else max(0, now_ns - self.carrier_since_ns)
 
-    def follower(self) -> Peer | None:
-        """Return the peer to pair with: of those that wait, the first in line."""
-        waiting = [peer for peer in self.peers if peer.waits()]
+    def follower(self, fit: Callable[[Peer], bool] = lambda peer: True) -> Peer | None:
+        """Return the peer to pair with: of those that wait and are ``fit``, the first in line."""
+        waiting = [peer for peer in self.peers if peer.waits() and fit(peer)]
         return min(waiting, key=lambda peer: (peer.declined_ns, *_rank(peer)), default=None)
 
     def complete(self) -> bool:

@@ -36,21 +36,26 @@ class Hooks:
 
     async def run(self, name: str, **environment: str) -> bool:
         """Run a hook to its end; return whether it succeeded (or there is none). A failure is an event."""
+        why = await self.why_not(name, **environment)
+        if why is not None:
+            self._note("hook-failed", "error", hook=name, why=why)
+        return why is None
+
+    async def why_not(self, name: str, **environment: str) -> str | None:
+        """Run a hook to its end; return why it did not succeed, None if it did (or there is none)."""
         command: str | None = getattr(self._settings, name)
         if command is None:
-            return True
+            return None
         env = {**self._environment, "FTTCP_HOOK": name.replace("_", "-")}
         env |= {f"FTTCP_{key.upper()}": value for key, value in environment.items()}
         try:
             finished = await run(shlex.split(command), self._settings.timeout_ms / 1000, env)
         except LaunchError as error:
-            self._note("hook-failed", "error", hook=name, why=str(error))
-            return False
+            return str(error)
         if finished.status != 0:
-            self._note("hook-failed", "error", hook=name, why=finished.shown())
-            return False
+            return finished.shown()
         self._note("hook-done", "debug", hook=name, output=finished.output.strip()[-200:])
-        return True
+        return None
 
     def later(self, name: str, **environment: str) -> None:
         """Run a hook when those before it have ended; of too many that wait the oldest are not run."""

@@ -17,6 +17,7 @@ from fttcp.health import procfs, resources
 from fttcp.health.hooks import Hooks
 from fttcp.health.probes import Prober
 from fttcp.health.progress import Finding, Progress
+from fttcp.health.readiness import Readiness
 from fttcp.health.resources import Backlog, Usage
 from fttcp.health.sampler import Sampler
 from fttcp.health.server import Server
@@ -71,8 +72,10 @@ class Health:
         hooks: Hooks,
         on_change: OnChange,
         note: Note,
+        on_known: Callable[[int, bool], None] = lambda run, ready: None,
     ) -> None:
-        """``address``: where probes find the server. ``on_change`` is called in the loop."""
+        """``address``: where probes find the server. Called in the loop: ``on_change``, and ``on_known`` with
+        the number of the server's start and whether it could follow another node's."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports)
@@ -80,6 +83,7 @@ class Health:
         self._numbers = {proto: port for port, proto in sorted(ports, reverse=True)}
         self._task: asyncio.Task[None] | None = None
         self._listening = False
+        self._readiness = Readiness(hooks, on_known, note)
         self._weigh_s = 0.0
         self._role: Role | None = None
         self._checks = {
@@ -97,6 +101,8 @@ class Health:
         self._server.configure(restart)
         self._server.retry()
         self._use(settings, hang_after_ms)
+        if self._listening and self._role is not Role.PRIMARY:
+            self._readiness.ask()
 
     def _use(self, settings: HealthSection, hang_after_ms: int) -> None:
         self._settings, self._hang_s = settings, hang_after_ms / 1000
@@ -127,6 +133,7 @@ class Health:
             "restarts": self._server.restarts,
             "gave_up": self._server.gave_up,
             "checks": verdict.shown(),
+            "follow": self._readiness.shown(),
         }
 
     @property
@@ -163,6 +170,8 @@ class Health:
             hook = "on_takeover" if role is Role.PRIMARY else "on_demotion"
             if before is not None or role is Role.PRIMARY:
                 self._hooks.later(hook, role=role.value, epoch=str(epoch), cause=cause)
+            if before is Role.PRIMARY and self._listening:
+                self._readiness.ask()  # it was not restarted: whether it may follow is another question now
 
     async def stop(self) -> None:
         """End the server, if it is ours, and everything here."""
@@ -173,6 +182,7 @@ class Health:
         for prober in self._probers:
             await prober.close()
         await self._server.stop()
+        await self._readiness.close()
         await self._hooks.close()
         self._sampler.close()
 
@@ -190,11 +200,13 @@ class Health:
     def server_started(self) -> None:
         """All processes run: wait until they listen."""
         self._listening = False
+        self._readiness.started()
         self._progress = self._new_progress()
 
     def server_ended(self, reason: str) -> None:
         """A process is gone."""
         self._listening = False
+        self._readiness.ended()
         self._verdict.serve(False, Cause.SERVER_DIED, reason)
         for prober in self._probers:
             prober.end()
@@ -233,6 +245,8 @@ class Health:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
             self._listening = True
+            if self._role is not Role.PRIMARY:
+                self._readiness.ask()
             for prober in self._probers:
                 prober.begin()
             self._verdict.serve(True, Cause.SERVER_DIED, "serving")

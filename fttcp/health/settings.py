@@ -74,6 +74,7 @@ class HooksSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     before_start: Word | None = None
     after_stop: Word | None = None
+    ready_to_follow: Word | None = None
     on_takeover: Word | None = None
     on_demotion: Word | None = None
     timeout_ms: Milliseconds = 10_000

@@ -55,6 +55,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         solo_lease_ns=config.arbiter.solo_lease_ns,
         stored_epoch=stored_epoch,
         boot_id=boot_id,
+        memory=group.state == "memory",
     )
 
 

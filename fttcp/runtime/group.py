@@ -24,7 +24,7 @@ from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
 from fttcp.runtime.ownership import Ownership
-from fttcp.runtime.shown import bits, engine_shown, keys_shown, nodes_shown, ownership_shown
+from fttcp.runtime.shown import bits, engine_shown, keys_shown, nodes_shown, ownership_shown, unfit_shown
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire import clock
@@ -52,6 +52,13 @@ class _Stepped:
 
     peer: str
     in_step: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """Other nodes than before wait, and are not made the backup of this primary."""
+
+    why: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +110,11 @@ class GroupRuntime:
         self._keys = keys
         self._peer_keys: dict[str, tuple[str, ...]] = {}
         self._granted = 0
-        self._late: list[do.Command | EngineEvent | _Moved | _Stepped | _Mirrored] = []
+        self._late: list[do.Command | EngineEvent | _Moved | _Stepped | _Unfit | _Mirrored] = []
         self._restarting = False
         self._phase = machine.phase
         self._in_step = False
+        self._unfit: dict[str, str] = {}
         self._peer_errors: dict[int, str] = {}
         self._closed = False
 
@@ -199,6 +207,10 @@ class GroupRuntime:
         else:
             self.note(cause.value, "warning", reason=reason)
 
+    def server_known(self, run: int, ready: bool) -> None:
+        """The server was started, or ended; or it is known whether it could follow another node's."""
+        self.feed(ev.ServerKnown(run, ready))
+
     def request_switchover(self) -> Refusal | None:
         """Ask for the roles to be exchanged; return why not, or None when it is under way."""
         commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1))
@@ -288,6 +300,10 @@ class GroupRuntime:
             moved = _Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
             self._late.append(moved)
             self._phase = machine.phase
+        unfit = unfit_shown(machine)
+        if unfit != self._unfit:
+            self._unfit = unfit
+            self._late.append(_Unfit(unfit))
         if machine.in_step is not self._in_step:
             self._in_step = machine.in_step
             self._late.append(_Stepped(self._peer().name, self._in_step))
@@ -342,6 +358,9 @@ class GroupRuntime:
                     self.note("in-step", peer=peer)
                 case _Stepped(peer=peer):
                     self.note("out-of-step", "warning", peer=peer)
+                case _Unfit(why=why_of):
+                    for name, why in why_of.items():
+                        self.note("not-followed", "warning", peer=name, why=why)
                 case _Mirrored(peer=peer):
                     self._mirror_to(peer)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
@@ -454,6 +473,7 @@ class GroupRuntime:
             "peer_maintenance": min((p.said.maintenance for p in machine.view.peers if p.said), default=0),
             "nodes": nodes_shown(machine, self.fenced),
             "failover_wanted": machine.failover_wanted,
+            "unfit": unfit_shown(machine),
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
             "keys": keys_shown(self._key_ids(), machine.view.peers, self._peer_keys),

@@ -168,6 +168,12 @@ _GAUGES: Table = (
         ("node", "role"),
         lambda group: [((node["name"], node["role"]), 1) for node in group["nodes"]],
     ),
+    (
+        "unfit",
+        "1 for a node that waits and is not made the backup of this primary, and why",
+        ("node", "why"),
+        lambda group: [((node, why), 1) for node, why in group.get("unfit", {}).items()],
+    ),
     ("peer_alive", "1 while heartbeats of the peer come in", (), _flag("peer_alive")),
     ("epoch", "Rises with each change of ownership", (), _flag("epoch")),
     ("paused", "1 during maintenance", (), _flag("paused")),

@@ -164,7 +164,9 @@ class Node:
         )
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group
-        group.server = make_health(self._config, section, group.server_changed, group.note)
+        group.server = make_health(
+            self._config, section, group.server_changed, group.note, group.server_known
+        )
         self._frames[name] = await self._announcement(section)
 
     def _start_group(self, name: str, carrier: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fttcp.health.hooks import Hooks
@@ -13,7 +14,13 @@ from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from fttcp.runtime.config import Config, GroupSection
 
 
-def make_health(config: Config, section: GroupSection, on_change: OnChange, note: Note) -> Health:
+def make_health(
+    config: Config,
+    section: GroupSection,
+    on_change: OnChange,
+    note: Note,
+    on_known: Callable[[int, bool], None],
+) -> Health:
     """Return the health of a group's server; nothing runs yet. Raises OSError without sock_diag."""
     environment = {
         "FTTCP_NODE": config.node.name,
@@ -37,4 +44,5 @@ def make_health(config: Config, section: GroupSection, on_change: OnChange, note
         hooks,
         on_change,
         note,
+        on_known,
     )

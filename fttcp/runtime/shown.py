@@ -33,6 +33,14 @@ def _peer_shown(peer: Peer) -> dict[str, Any]:
     return {"name": peer.name, "role": SPARE if waits else said.role.value, "healthy": said.healthy}
 
 
+def unfit_shown(machine: PairMachine) -> dict[str, str]:
+    """Return the nodes that wait and that this primary does not make its backup, each with the reason."""
+    if machine.phase is not Phase.SOLO:
+        return {}
+    why = {peer.name: machine.unfit(peer) for peer in machine.view.peers if peer.waits()}
+    return {name: reason.value for name, reason in why.items() if reason is not None}
+
+
 def ownership_shown(machine: PairMachine, arbiter: dict[str, Any], now_ns: int) -> dict[str, Any]:
     """Return what is known of the record, and of who keeps it."""
     record, until_ns = machine.register.record, machine.register.lease_until_ns

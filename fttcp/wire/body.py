@@ -57,6 +57,8 @@ def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
         "a": body.barred,
         "u": body.used,
         "z": body.offered_to,
+        "j": body.run,
+        "rd": body.ready,
     }
     if key_ids:
         fields["i"] = bytes.fromhex("".join(key_ids))
@@ -108,6 +110,8 @@ def decode(data: bytes) -> Body:
         barred=_flag(raw, "a"),
         used=_integer(raw, "u", _U64),
         offered_to=_integer(raw, "z", _U64),
+        run=_integer(raw, "j", _U64),
+        ready=_flag(raw, "rd"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -63,7 +64,7 @@ def unlike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A pair whose servers give other bytes, so that every connection is detached."""
     script = tmp_path_factory.mktemp("unlike") / "server.py"
     script.write_text(textwrap.dedent(SERVER.format(port=PORT)))
-    lab = Lab(f"test-resets-{script.parent.name}"[:40])
+    lab = Lab(f"test-resets-{os.getpid()}")
     try:
         lab.up((f"{PORT}/tcp={sys.executable} {script}",), ("divergence=detach",))
         for host in (CLIENT, "alpha", "beta"):

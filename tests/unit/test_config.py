@@ -115,6 +115,8 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             '[group.restart]\nwatched_command = "x"',
             "group[0].restart.watched_command: only for servers under pid_file or unit",
         ),
+        ('state = "files"', 'group[0].state: "files" needs group[0].hooks.ready_to_follow'),
+        ('state = "disk"', "group[0].state"),
         ('[group.hooks]\non_takeover = " "', "group[0].hooks.on_takeover: ' ' names no program"),
         (
             '[group.health]\nhang_action = "pray"',

@@ -58,6 +58,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_addresses_of,
             _check_ports,
             _check_timing,
+            _check_state,
             check_health,
         ):
             yield partial(part, group, here, errors)
@@ -68,6 +69,14 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         for j, other in enumerate(groups[:i]):
             for part2 in (_check_same_name, _check_same_address, _check_same_numbers):
                 yield partial(part2, group, other, here, f"group[{j}]", errors)
+
+
+def _check_state(group: GroupSection, here: str, errors: list[str]) -> None:
+    if group.state == "files" and group.hooks.ready_to_follow is None:
+        errors.append(
+            f'{here}.state: "files" needs {here}.hooks.ready_to_follow, a program whose exit status tells '
+            "whether this node has the files that its server must have before it follows"
+        )
 
 
 def _entries(values: Any) -> list[Any]:

@@ -22,6 +22,7 @@ U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 NOTIFIED_EVENTS = (
     "started", "stopping", "stopped", "role", "takeover", "takeover-done", "in-step", "out-of-step",
+    "not-followed", "not-ready",
     "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "hook-failed", "reference-lost", "reference-found", "peer-up", "peer-lost",
@@ -169,6 +170,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] = 1
     compare: bool = True
     divergence: Literal["warn", "detach"] = "warn"
+    state: Literal["none", "files", "memory"] = "none"
     timing: Timing = Timing()
     limits: Limits = Limits()
     health: HealthSection = HealthSection()

@@ -1,0 +1,199 @@
+"""Which node may follow: one whose server has what it needs, and missed nothing that is kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.core import commands as do
+from fttcp.core import events as ev
+from fttcp.core.model import Body, Mode, Phase, Role, Unfit
+from fttcp.health.hooks import Hooks
+from fttcp.health.readiness import Readiness
+from fttcp.health.settings import HooksSection
+from fttcp.wire import body as codec
+from tests.unit.test_pair import SETTINGS, Driver
+
+MEMORY = replace(SETTINGS, memory=True)
+
+
+def waits(driver: Driver, **changes: object) -> bool:
+    """Whether a peer that waits is left waiting by a primary."""
+    driver.hear(**changes)
+    return driver.machine.phase is Phase.SOLO
+
+
+def alone(settings: Any = MEMORY) -> Driver:
+    """A primary that has nobody."""
+    driver = Driver(settings)
+    driver.wait(SETTINGS.startup_wait_ns)
+    assert driver.machine.phase is Phase.SOLO
+    return driver
+
+
+def starts_with(settings: Any = MEMORY, **peer: object) -> Driver:
+    """A primary that started while the other one did."""
+    driver = Driver(settings)
+    driver.hear(role=Role.STARTING, priority=10, **peer)
+    driver.wait(SETTINGS.settle_ns)
+    assert driver.machine.phase is Phase.SOLO
+    return driver
+
+
+def test_a_node_that_is_not_ready_is_left_waiting() -> None:
+    driver = alone(SETTINGS)
+    assert waits(driver, ready=False)
+    assert driver.machine.unfit(driver.machine.view.peers[0]) is Unfit.NOT_READY
+    assert not waits(driver, ready=True)
+
+
+def test_an_offer_is_taken_back_from_one_that_is_not_ready_any_more() -> None:
+    driver = alone(SETTINGS)
+    driver.hear()
+    assert driver.machine.phase is Phase.PAIRING
+    assert waits(driver, ready=False)
+
+
+def test_servers_that_start_together_pair() -> None:
+    driver = starts_with(run=5)
+    assert not waits(driver, run=5)
+
+
+@pytest.mark.parametrize("run", [0, 6])
+def test_a_younger_server_does_not_follow(run: int) -> None:
+    """It was not there, or is not the one that was there, when this one began to serve."""
+    driver = starts_with(run=5)
+    assert waits(driver, run=run)
+    assert driver.machine.unfit(driver.machine.view.peers[0]) is Unfit.YOUNGER
+
+
+def test_without_memory_a_younger_server_follows() -> None:
+    assert not waits(starts_with(SETTINGS, run=5), run=6)
+
+
+def test_a_server_that_comes_when_somebody_serves_does_not_follow() -> None:
+    assert waits(alone(), run=5)
+
+
+def test_who_was_there_but_came_too_late_has_missed_something() -> None:
+    driver = starts_with(run=5)
+    driver.wait(SETTINGS.startup_wait_ns)
+    assert waits(driver, run=5)
+
+
+def test_who_left_has_missed_something() -> None:
+    driver = starts_with(run=5)
+    driver.hear(run=5)
+    driver.hear(run=5, mode=Mode.PAIRING, session=driver.machine.session)
+    assert driver.machine.phase is Phase.PAIRED
+    assert waits(driver, run=5)  # back at once, and not restarted
+
+
+def test_after_a_takeover_nobody_has_what_this_server_has() -> None:
+    driver = Driver(MEMORY)
+    driver.wait(SETTINGS.settle_ns)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99, run=5)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=2, session=99, run=5)
+    driver.lose()
+    assert driver.machine.phase is Phase.SOLO
+    assert waits(driver, run=5)
+    assert waits(driver, run=6)
+
+
+def test_a_node_tells_the_start_of_its_server() -> None:
+    driver = Driver()
+    (told,) = [c for c in driver.step(ev.ServerKnown(9, False)) if isinstance(c, do.Publish)]
+    assert (told.body.run, told.body.ready) == (9, False)
+    assert codec.decode(codec.encode(told.body)) == told.body
+
+
+def test_a_body_without_them_is_refused() -> None:
+    body = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 3, run=2**64)
+    with pytest.raises(codec.WireError):
+        codec.encode(body)
+
+
+# the hook
+
+
+class Told:
+    """A Readiness and what it told, in order."""
+
+    def __init__(self, command: str | None) -> None:
+        self.said: list[tuple[int, bool]] = []
+        self.notes: list[str] = []
+        self.changed = asyncio.Event()
+        hooks = Hooks(HooksSection(ready_to_follow=command, timeout_ms=5000), {}, self._note)
+        self.readiness = Readiness(hooks, self._tell, self._note)
+
+    def _tell(self, run: int, ready: bool) -> None:
+        self.said.append((run, ready))
+        self.changed.set()
+
+    def _note(self, kind: str, level: str, **fields: Any) -> None:
+        self.notes.append(kind)
+        self.changed.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 10)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(test(), 30)
+
+    asyncio.run(bounded())
+
+
+def test_without_a_hook_every_start_is_ready_and_another_one() -> None:
+    async def test() -> None:
+        told = Told(None)
+        told.readiness.started()
+        first = told.readiness.run
+        told.readiness.ask()
+        told.readiness.ended()
+        told.readiness.started()
+        assert [ready for _, ready in told.said] == [True] * 3
+        assert len({first, 0, told.readiness.run}) == 3
+
+    run(test)
+
+
+def test_it_is_asked_until_it_says_yes_and_again_after_a_restart(tmp_path: Path) -> None:
+    async def test() -> None:
+        there = tmp_path / "there"
+        told = Told(f"test -e {there}")
+        told.readiness.started()
+        assert told.said[-1][1] is False
+        told.readiness.ask()
+        await told.until(lambda: "not-ready" in told.notes)
+        assert not told.readiness.ready
+        there.touch()
+        await told.until(lambda: told.readiness.ready)
+        assert told.notes.count("not-ready") == 1
+        there.unlink()
+        told.readiness.ended()
+        told.readiness.started()
+        assert not told.readiness.ready
+        await told.readiness.close()
+
+    run(test)
+
+
+def test_a_program_that_cannot_be_run_makes_nobody_ready() -> None:
+    async def test() -> None:
+        told = Told("/nowhere/program")
+        told.readiness.started()
+        told.readiness.ask()
+        await told.until(lambda: bool(told.readiness.why))
+        assert not told.readiness.ready
+        await told.readiness.close()
+
+    run(test)
