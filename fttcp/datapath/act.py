@@ -24,7 +24,15 @@ _DROPS = {
     lib.FTT_DROP_ACKED: "drop_acked",
     lib.FTT_DROP_REPEATED: "drop_repeated",
     lib.FTT_DROP_REFUSED: "drop_refused",
+    lib.FTT_DROP_UNVERIFIED: "drop_unverified",
 }
+_COMMIT_FLAGS = (
+    (lib.FTT_F_LOCAL_FIN, lib.FTT_REC_FIN),
+    (lib.FTT_F_LOCAL_RST, lib.FTT_REC_RST),
+    (lib.FTT_F_HOLE, lib.FTT_REC_HOLE),
+    (lib.FTT_F_WHERE, lib.FTT_REC_WHERE),
+    (lib.FTT_F_DIFFERS, lib.FTT_REC_DIFFERS),
+)
 
 
 class FlowActions:
@@ -191,6 +199,9 @@ class FlowActions:
         record.age_ms = (now_ns - state.synack_ns) // 1_000_000
         record.wscale = state.hard.service_wscale
         record.attempt = min(state.tries, 255)
+        if self._settings.compare:
+            state.bits |= lib.FTT_F_SUMS
+            record.flags |= lib.FTT_REC_SUMS
         syn = ffi.from_buffer("uint8_t[]", flow.syn)
         record.data, record.data_len = syn, len(flow.syn)
         self._world.put_record(record)
@@ -206,6 +217,8 @@ class FlowActions:
             (lib.FTT_ACT_DETACH, lib.FTT_REC_DETACH),
         ):
             if actions & action:
+                if kind == lib.FTT_REC_PROBE:
+                    self._send_output(flow)
                 self._world.put_record(self._record(flow, kind))
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
@@ -257,6 +270,8 @@ class FlowActions:
             self._nudge(flow, now_ns)
         if actions & lib.FTT_ACT_FIN:
             self._tell_client(flow, lib.ftt_core_build_fin, now_ns)
+        if actions & lib.FTT_ACT_DETACH and state.reason == Reason.DIVERGENCE and state.tries == 1:
+            self._post_difference(flow, Reason.DIVERGENCE)
         if actions & lib.FTT_ACT_DETACHED:
             self.n["flows_detached"] += 1
             self._world.post(EventKind.FLOW_DETACHED, flow.key, state.reason, 0)
@@ -293,6 +308,10 @@ class FlowActions:
         else:
             self._half_open.setdefault(flow)
 
+    def _post_difference(self, flow: Flow, how: Reason) -> None:
+        left = (lib.ftt_core_output_end(flow.state) - flow.state.verified) & 0xFFFFFFFF
+        self._world.post(EventKind.DIVERGENCE, flow.key, how, flow.bytes_out - left)
+
     def flush(self) -> None:
         """Do, at the end of a wake-up, what is cumulative: one acknowledgement for the stack, one COMMIT
         for the primary, for each flow that moved."""
@@ -303,29 +322,19 @@ class FlowActions:
             if self.mode is EngineMode.BACKUP:
                 self._send_commit(flow)
             elif self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
-                record = self._record(flow, lib.FTT_REC_OUTPUT)
-                record.snd_nxt = flow.state.local_snd_nxt
-                self._world.put_record(record)
+                self._send_output(flow)
         self._dirty.clear()
 
     def _send_commit(self, flow: Flow) -> None:
         record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
-        record.snd_nxt = state.local_snd_nxt
-        for bit, flag in (
-            (lib.FTT_F_LOCAL_FIN, lib.FTT_REC_FIN),
-            (lib.FTT_F_LOCAL_RST, lib.FTT_REC_RST),
-            (lib.FTT_F_WHERE, lib.FTT_REC_WHERE),
-            (lib.FTT_F_HOLE, lib.FTT_REC_HOLE),
-        ):
+        record.snd_nxt, record.verified, record.differences = (
+            state.local_snd_nxt, state.verified, flow.divergences,
+        )  # fmt: skip
+        for bit, flag in _COMMIT_FLAGS:
             record.flags |= flag if state.bits & bit else 0
         state.bits &= ~lib.FTT_F_WHERE
-        if flow.held:
-            record.flags |= lib.FTT_REC_WAITS
-        if state.bits & lib.FTT_F_HOLE:
-            record.hole_end = state.local_hole_end
-        if self._settings.compare and not flow.output.broken:
-            record.flags |= lib.FTT_REC_POINT
-            record.point, record.point_crc = flow.output.next, flow.output.crc
+        record.flags |= lib.FTT_REC_WAITS if flow.held else 0
+        record.hole_end = state.local_hole_end if state.bits & lib.FTT_F_HOLE else 0
         self._world.put_record(record)
         self.n["commits_sent"] += 1
 
@@ -334,6 +343,19 @@ class FlowActions:
         record = self._record(flow, lib.FTT_REC_DISCARD)
         record.seq, record.ack = seg.seq, seg.ack
         record.tsval = seg.tsval if seg.options & lib.FTT_OPT_TS else 0
+        self._world.put_record(record)
+
+    def _send_output(self, flow: Flow, sums: bytes = b"", rest: int = 0) -> None:
+        """Tell how far our server has come, and the sum; ``sums`` are those at the segments before it."""
+        state, output = flow.state, flow.output
+        record = self._record(flow, lib.FTT_REC_OUTPUT)
+        record.snd_nxt = state.local_snd_nxt
+        if state.bits & lib.FTT_F_SUMS and not output.broken:
+            record.flags = lib.FTT_REC_SUM
+            record.point, record.crc = output.next, output.crc
+            record.step, record.rest = state.mss, rest
+            data = ffi.from_buffer("uint8_t[]", sums)
+            record.data, record.data_len = data, len(sums)
         self._world.put_record(record)
 
     def make_room(self, now_ns: int) -> bool:
@@ -399,6 +421,8 @@ class FlowActions:
         if flow.state.protection == Protection.RESETTING:
             return
         self._end_in_stack(flow)
+        self._drop_held(flow)
+        flow.retained = Retained()
         self.act(flow, lib.ftt_core_reset_begin(flow.state, now_ns), now_ns)
 
     def over_from_client(self, flow: Flow, seg: Any, now_ns: int) -> bool:

@@ -69,6 +69,7 @@ class Reason(IntEnum):
     SOLO = 9
     NO_BACKUP = 10
     UNSUPPORTED = 11
+    OUTPUT_AHEAD = 12
 
 
 class Protection(IntEnum):
@@ -118,7 +119,8 @@ STAMPED_MAX = 32
 """FTT_STAMPED_MAX: pairs of address and port up to which the kernel edits a group's long mirrored packets."""
 TUNABLE = (
     *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
-    *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained", "detach_divergent"),
+    *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained"),
+    *("detach_divergent", "continue_unverified"),
 )
 """The settings that ``Engine.tune`` changes."""
 
@@ -284,6 +286,7 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    continue_unverified: bool = False
     encrypt: bool = False
     quiet_ahead_ns: int = 0
     service_iss: int | None = None

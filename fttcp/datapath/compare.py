@@ -1,15 +1,15 @@
-"""Checksums of a server's output, compared between both nodes; the rules of digest.h and compare.c."""
+"""Is the output of both servers the same? The rules of digest.h, verify.h and compare.c, for one flow."""
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from fttcp._native import ffi, lib
+from fttcp.datapath.retain import Retained
 
 _U32 = 0xFFFFFFFF
-OURS, THEIRS = 1, 2
 
 
 def ahead(a: int, b: int) -> bool:
@@ -17,74 +17,153 @@ def ahead(a: int, b: int) -> bool:
     return 0 < (a - b) & _U32 < 1 << 31
 
 
-class Output:
-    """The output stream of one flow's server, summed in blocks."""
+def _sum(crc: int, data: bytes) -> int:
+    result: int = lib.ftt_core_crc32c(crc, ffi.from_buffer("uint8_t[]", data), len(data))
+    return result
 
-    __slots__ = ("_point", "_ring", "block", "broken", "crc", "next")
+
+class Output:
+    """The output stream of one flow's server, summed. Offsets count from its first byte, modulo 2^32."""
+
+    __slots__ = ("_points", "_room", "broken", "crc", "next", "seen")
 
     def __init__(self) -> None:
         self.next = 0
-        """Stream offset, modulo 2^32, up to which the output was summed."""
+        """Up to here the output is summed."""
+        self.seen = 0
+        """Up to here it was seen."""
         self.crc = 0
-        self.block = 0
         self.broken = False
-        """True if bytes of the present block were not seen."""
-        self._ring: Any = ffi.gc(ffi.new("struct ftt_ring **"), lib.ftt_core_ring_drop)
-        self._point: tuple[int, int] | None = None
-        """The other node's running sum: at which offset, and what."""
+        """True if bytes were not seen: what comes behind them is never verified."""
+        self._room = lib.FTT_POINTS
+        self._points: list[tuple[int, int]] = []
+        """Backup: the primary's sums beyond what was seen here."""
 
-    def add(self, offset: int, data: bytes, length: int) -> Iterator[tuple[int, int, bool]]:
-        """Sum what is new of ``length`` bytes at ``offset``; ``data`` is shorter when they were not all seen.
+    def fresh(self, offset: int, data: bytes, length: int, counters: Counter[str]) -> bytes:
+        """What is new of ``length`` bytes at ``offset``; ``data`` is shorter when they were not all seen."""
+        if not length or not ahead((offset + length) & _U32, self.seen) or self.broken:
+            return b""
+        if len(data) < length or ahead(offset, self.seen):
+            self._give_up(counters)
+            return b""
+        new = data[(self.seen - offset) & _U32 :]
+        self.seen = (self.seen + len(new)) & _U32
+        return new
 
-        Yields (number, sum, broken) of each block that is done.
-        """
-        end = (offset + length) & _U32
-        if not length or not ahead(end, self.next):
+    def _give_up(self, counters: Counter[str]) -> None:
+        counters["uncompared_blocks"] += not self.broken
+        self.broken = True
+        self._points.clear()
+
+    def add(self, data: bytes, step: int) -> tuple[bytes, int]:
+        """Primary: sum what is new; returns the sums after each ``step`` bytes, and how many are left."""
+        sums = b""
+        while step and len(data) > step and len(sums) < 4 * lib.FTT_SUMS_MAX:
+            self.crc = _sum(self.crc, data[:step])
+            sums += struct.pack(">I", self.crc)
+            data = data[step:]
+        self.crc = _sum(self.crc, data)
+        self.next = self.seen
+        rest = len(data) if len(data) <= 0xFFFF else 0
+        return (sums, rest) if rest else (b"", 0)
+
+    # ---- the backup; these return how both sums compared (enum ftt_judged), for each point that was met
+
+    def told(self, state: Any, record: Any, kept: Retained, counters: Counter[str]) -> list[int]:
+        """Take the primary's sum of all before a point, and those at its segments, from an OUTPUT."""
+        point, crc = record.point, record.crc
+        sums = struct.unpack(f">{record.data_len // 4}I", bytes(ffi.buffer(record.data, record.data_len)))
+        first = record.point - record.rest - (len(sums) - 1) * record.step
+        before = [((first + i * record.step) & _U32, one) for i, one in enumerate(sums)]
+        if not state.bits & lib.FTT_F_SUMS or not record.flags & lib.FTT_REC_SUM:
+            return []
+        news = lib.ftt_core_output_tell(state, point)
+        if self.broken:
+            return []
+        if ahead(point, self.seen):
+            judged = self._sum_retained(state, self.seen, kept)
+            for at, sum_there in (*before, (point, crc)):
+                if ahead(at, self.seen):
+                    self._keep(state, at, sum_there)
+            return judged
+        if not news:
+            return []
+        if ahead(self.next, point):
+            counters["uncompared_blocks"] += 1
+            return []
+        judged = self._sum_retained(state, point, kept)
+        return [*judged, self._judge(state, crc)]
+
+    def _keep(self, state: Any, at: int, crc: int) -> None:
+        """Datagrams may overtake each other: each point has its place, the last one of all always."""
+        if not self._points:
+            self._room = lib.FTT_POINTS
+        elif len(self._points) == self._room:
+            self._make_room(lib.ftt_core_output_acked(state))
+        place = len(self._points)
+        while place and ahead(self._points[place - 1][0], at):
+            place -= 1
+        if place and self._points[place - 1][0] == at:
             return
-        yield from self._skip_to(offset if len(data) == length else end)
-        if len(data) < length:
-            return
-        data = data[(self.next - offset) & _U32 :]
+        if len(self._points) < self._room:
+            self._points.insert(place, (at, crc))
+        elif place == len(self._points):
+            self._points[-1] = (at, crc)
+
+    def _make_room(self, acked: int) -> None:
+        """Those that the client has left behind go, else there will be room for twice as many."""
+        while len(self._points) > 1 and not ahead(self._points[0][0], acked):
+            del self._points[0]
+        if len(self._points) > self._room // 2 and 2 * self._room <= lib.FTT_POINTS_MAX:
+            self._room *= 2
+
+    def directly(self, state: Any, data: bytes) -> list[int]:
+        """Sum of output that has just been seen what the primary has told of already."""
+        before = (self.seen - len(data)) & _U32
+        if self.next != before or not ahead(state.told, self.next):
+            return []
+        return self._add(state, data[: (state.told - self.next) & _U32])
+
+    def without_room(self, state: Any, data: bytes, kept: Retained) -> list[int]:
+        """Sum the rest of what has just been seen if there was no room to retain it."""
+        if self._is_retained(state, kept):
+            return []
+        before = (self.seen - len(data)) & _U32
+        judged = self._sum_retained(state, before, kept) if ahead(before, self.next) else []
+        return judged + self._add(state, data[(self.next - before) & _U32 :])
+
+    def needed(self, state: Any) -> int:
+        """Sequence number before which no byte is needed any more."""
+        summed = self._seq(state, self.next)
+        if not state.bits & lib.FTT_F_SUMS or self.broken or ahead(summed, state.client_acked):
+            return int(state.client_acked)
+        return summed
+
+    @staticmethod
+    def _seq(state: Any, offset: int) -> int:
+        return int(state.hard.service_iss + 1 + offset) & _U32
+
+    def _is_retained(self, state: Any, kept: Retained) -> bool:
+        first, last = self._seq(state, self.next), self._seq(state, self.seen)
+        end = (kept.state.seq + kept.state.n) & _U32
+        return self.next == self.seen or bool(
+            kept.state.n and not ahead(kept.state.seq, first) and not ahead(last, end)
+        )
+
+    def _sum_retained(self, state: Any, to: int, kept: Retained) -> list[int]:
+        start = (self._seq(state, self.next) - kept.state.seq) & _U32
+        return self._add(state, bytes(kept.data[start : start + ((to - self.next) & _U32)]))
+
+    def _add(self, state: Any, data: bytes) -> list[int]:
+        judged = []
         while data:
-            part = data[: lib.FTT_BLOCK - self.next % lib.FTT_BLOCK]
-            self.crc = lib.ftt_core_crc32c(self.crc, part, len(part))
-            self.next = (self.next + len(part)) & _U32
-            data = data[len(part) :]
-            if self.next % lib.FTT_BLOCK == 0:
-                yield self._done()
+            left = (self._points[0][0] - self.next) & _U32 if self._points else len(data)
+            self.crc, self.next = _sum(self.crc, data[:left]), (self.next + len(data[:left])) & _U32
+            data = data[left:]
+            if self._points and self.next == self._points[0][0]:
+                judged.append(self._judge(state, self._points.pop(0)[1]))
+        return judged
 
-    def _skip_to(self, offset: int) -> Iterator[tuple[int, int, bool]]:
-        while ahead(offset, self.next):
-            gap = min((offset - self.next) & _U32, lib.FTT_BLOCK - self.next % lib.FTT_BLOCK)
-            self.broken = True
-            self.next = (self.next + gap) & _U32
-            if self.next % lib.FTT_BLOCK == 0:
-                yield self._done()
-
-    def _done(self) -> tuple[int, int, bool]:
-        done = (self.block, self.crc, self.broken)
-        self.block, self.crc, self.broken = self.block + 1, 0, False
-        return done
-
-    # ---- the primary: both nodes' sums meet
-
-    def meet(self, block: int, crc: int, origin: int, counters: Counter[str]) -> bool:
-        """Note one node's sum of a block; True if it differs from the other's."""
-        lost = ffi.new("uint64_t *")
-        got = lib.ftt_core_ring_put(self._ring, block, crc, origin, lost)
-        counters["uncompared_blocks"] += lost[0]
-        counters["compared_blocks"] += got != lib.FTT_LATER
-        return bool(got == lib.FTT_DIFFERENT)
-
-    def set_point(self, point: int, crc: int) -> None:
-        """Note the other node's running sum at its present offset."""
-        self._point = (point, crc)
-
-    def meet_point(self, counters: Counter[str]) -> bool:
-        """True if the other's running sum is for where this stream now stands, and differs."""
-        if self._point is None or self.broken or self.next != self._point[0]:
-            return False
-        crc = self._point[1]
-        self._point = None
-        counters["compared_blocks"] += 1
-        return self.crc != crc
+    def _judge(self, state: Any, theirs: int) -> int:
+        ours, self.crc = self.crc, theirs
+        return int(lib.ftt_core_output_judge(state, self.next, ours, theirs))

@@ -86,5 +86,6 @@ class Flow:
     bytes_in: int = 0
     bytes_out: int = 0
     divergences: int = 0
+    difference_told: bool = False
     output: Output = field(default_factory=Output)
     retained: Retained = field(default_factory=Retained)

@@ -41,8 +41,8 @@ class PairFlows(TcpFlows):
             self.n["channel_stale"] += 1
         else:
             self.n["commits_received"] += record.type == lib.FTT_REC_COMMIT
-            if record.type in (lib.FTT_REC_COMMIT, lib.FTT_REC_BLOCK):
-                self.compare_record(flow, record, now_ns)
+            if record.type == lib.FTT_REC_COMMIT:
+                self.compare_commit(flow, record, now_ns)
             self.act(flow, lib.ftt_core_primary_record(flow.state, record, now_ns), now_ns)
 
     def _udp_record(self, record: Any) -> None:
@@ -71,15 +71,18 @@ class PairFlows(TcpFlows):
                 and flow.state.bits & lib.FTT_F_MAPPED
                 and flow.state.protection != Protection.DETACHED
             ):
+                lib.ftt_core_output_settle(flow.state, flow.output.seen, now_ns)  # the COMMIT tells
                 self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
                 self._answer_detached(record)
-            case lib.FTT_REC_OUTPUT | lib.FTT_REC_DISCARD:
-                if flow is None or not flow.state.bits & lib.FTT_F_MAPPED:
-                    return
-                output = record.type == lib.FTT_REC_OUTPUT
-                take = lib.ftt_core_backup_output if output else lib.ftt_core_backup_discard
-                self.act(flow, take(flow.state, record), now_ns)
+            case lib.FTT_REC_OUTPUT:
+                if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
+                    actions = lib.ftt_core_backup_output(flow.state, record)
+                    actions |= self.output_record(flow, record, now_ns)
+                    self.act(flow, actions, now_ns)
+            case lib.FTT_REC_DISCARD:
+                if flow is not None and flow.state.bits & lib.FTT_F_MAPPED:
+                    self.act(flow, lib.ftt_core_backup_discard(flow.state, record), now_ns)
             case lib.FTT_REC_DETACH:
                 self._answer_detached(record)
                 if flow is not None and flow.state.protection != Protection.DETACHED:
@@ -127,6 +130,9 @@ class PairFlows(TcpFlows):
             if flow.state.protection == Protection.RESETTING:
                 self.act(flow, lib.ftt_core_reset_tick(flow.state, now_ns), now_ns)
                 continue
+            if lib.ftt_core_flow_hopeless(flow.state, now_ns, self._limits):
+                self._end_unverified(flow, now_ns)
+                continue
             if self.mode is EngineMode.PAIRED:
                 actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
                 self.act(flow, actions, now_ns)
@@ -170,12 +176,32 @@ class PairFlows(TcpFlows):
         for flow in list(self.flows.values()):
             if flow.state.protection == Protection.DETACHED:
                 self.reset_client(flow, now_ns)
-            elif not flow.closed:
-                actions = lib.ftt_core_flow_takeover(flow.state)
-                kicked += bool(actions)
+                continue
+            if flow.closed:
+                continue
+            lib.ftt_core_output_settle(flow.state, flow.output.seen, now_ns)
+            if not self._continues(flow):
+                self._end_unverified(flow, now_ns)
+                continue
+            actions = lib.ftt_core_flow_takeover(flow.state)
+            if self._settings.continue_unverified:
+                flow.state.bits &= ~lib.FTT_F_UNVERIFIED & 0xFFFFFFFF
+            kicked += bool(actions)
+            if not flow.state.bits & lib.FTT_F_UNVERIFIED:
                 self.retain_release(flow, now_ns)
-                self.act(flow, actions, now_ns)
+            self.act(flow, actions, now_ns)
             if flow.held:  # what waited for our server does not any more
                 self.act(flow, lib.FTT_ACT_RELEASE, now_ns)
         self.n["kicked"] += kicked
         return kicked
+
+    def _continues(self, flow: Flow) -> bool:
+        """True if all that the client may have of the old primary is what our server has said, too."""
+        if self._settings.continue_unverified or not flow.state.bits & lib.FTT_F_ESTABLISHED:
+            return True
+        divergent = self._settings.detach_divergent and flow.divergences
+        return bool(lib.ftt_core_output_continues(flow.state)) and not divergent
+
+    def _end_unverified(self, flow: Flow, now_ns: int) -> None:
+        self.n["unverified_resets"] += 1
+        self.reset_client(flow, now_ns)

@@ -68,6 +68,7 @@ def _config(settings: EngineSettings) -> Any:
         slot.port, slot.proto = port, _PROTO_NUMBERS[proto]
     config.compare = settings.compare
     config.detach_divergent = settings.detach_divergent
+    config.continue_unverified = settings.continue_unverified
     config.encrypt = settings.encrypt
     config.shift_spaces = settings.shifts_spaces
     config.force_iss = settings.service_iss or 0

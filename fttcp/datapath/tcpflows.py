@@ -13,7 +13,7 @@ from fttcp._native import ffi, lib
 from fttcp.core.model import EngineMode
 from fttcp.datapath.act import FlowActions
 from fttcp.datapath.base import EventKind, Protection, Reason
-from fttcp.datapath.compare import OURS, THEIRS, Output
+from fttcp.datapath.compare import Output
 from fttcp.datapath.flow import Arrival, Flow
 from fttcp.datapath.retain import Retained
 
@@ -63,6 +63,8 @@ class TcpFlows(FlowActions):
             self._drop_for(arrival, edit.drop)
         if actions & lib.FTT_ACT_DISCARD:
             self._discard(flow, seg)
+        if backup and lib.ftt_core_output_settle(flow.state, flow.output.seen, now_ns):
+            actions |= lib.FTT_ACT_COMMIT_LATER
         self._retain_acked(flow, seg if verdict == lib.FTT_PASS else None, now_ns)
         self.act(flow, actions, now_ns)
 
@@ -123,18 +125,17 @@ class TcpFlows(FlowActions):
             self._unknown_from_server(arrival, key, now_ns)
             return
         irs = flow.state.hard.irs
+        said = lib.ftt_core_output_end(flow.state)
         silent = self.emits and not self._world.may_emit(now_ns)
         edit = ffi.new("struct ftt_edit *")
         behind = bool(flow.held) or silent
+        if flow.state.bits & lib.FTT_F_UNVERIFIED:  # the gate asks how far
+            self._suppressed(flow, arrival, now_ns)
+        done = lib.ftt_core_output_done(flow.state)
         verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._shift, behind, edit)
         if flow.state.hard.irs != irs:
             self._begin_again(flow, now_ns)
-        if self._settings.compare and (
-            self.mode is EngineMode.BACKUP or flow.state.protection == Protection.PROTECTED
-        ):
-            self._compare_output(flow, arrival, now_ns)
-        self._retain_output(flow, arrival, now_ns)
-        flow.bytes_out += seg.len
+        actions = self._output(flow, arrival, said, edit.actions, now_ns)
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
         elif verdict == lib.FTT_PASS:
@@ -145,7 +146,11 @@ class TcpFlows(FlowActions):
             self._drop_for(arrival, edit.drop)
         if edit.actions & lib.FTT_ACT_RESET:  # a connection of the past
             self._reset_stack(key, seg.ack)
-        self.act(flow, edit.actions, now_ns)
+        if edit.actions & lib.FTT_ACT_PART and not silent:
+            self._send_part(flow, arrival, now_ns)
+        if done:
+            self.retain_release(flow, now_ns)
+        self.act(flow, actions, now_ns)
 
     def _unknown_from_server(self, arrival: Arrival, key: Any, now_ns: int) -> None:
         """The stack speaks for a flow that we do not know."""
@@ -170,33 +175,29 @@ class TcpFlows(FlowActions):
         flow.closed = False
         flow.created_ns = now_ns
         flow.bytes_in = flow.bytes_out = flow.divergences = 0
+        flow.difference_told = False
         self.n["flows_opened"] += 1
 
     # ---- output retained for a takeover
 
-    def _retain_output(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
-        """Backup: keep what the client does not have. Later, when the stack repairs itself: no more."""
-        seg, state, kept = arrival.seg, flow.state, flow.retained
-        seq = (seg.seq - state.hard.delta) & 0xFFFFFFFF
-        if self.mode is not EngineMode.BACKUP:
-            if seg.len and lib.ftt_core_retained_superseded(kept.state, seq, now_ns):
-                kept.stop()
-        elif (
+    def _retain_output(self, flow: Flow, arrival: Arrival) -> None:
+        """Backup: keep what the client does not have, and what is not compared yet."""
+        seg, state = arrival.seg, flow.state
+        if (
             seg.len
             and arrival.whole
             and state.protection == Protection.PROTECTED
             and not seg.flags & lib.TCP_RST
             and self._settings.max_retained
         ):
-            start = arrival.pkt.payload
-            self.n["retained"] += bool(
-                kept.add(state.client_acked, seq, arrival.data[start : start + seg.len])
-            )
+            seq, start = (seg.seq - state.hard.delta) & 0xFFFFFFFF, arrival.pkt.payload
+            payload = arrival.data[start : start + seg.len]
+            self.n["retained"] += bool(flow.retained.add(flow.output.needed(state), seq, payload))
 
     def _retain_acked(self, flow: Flow, seg: Any | None, now_ns: int) -> None:
         """Drop what the client has; after a takeover send more."""
         kept = flow.retained
-        gone = kept.ack(flow.state.client_acked)
+        gone = kept.ack(flow.output.needed(flow.state))
         if seg and kept.state.window:
             more = lib.ftt_core_retained_more(kept.state, flow.state, seg, gone, now_ns)
             self._send_retained(flow, more, now_ns)
@@ -228,46 +229,93 @@ class TcpFlows(FlowActions):
             self.n["retained_released"] += 1
             count -= len(payload)
 
+    def _send_part(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
+        """After a takeover: of a segment that was dropped, send what is verified."""
+        state, start = flow.state, arrival.pkt.payload
+        seq = (arrival.seg.seq - state.hard.delta) & 0xFFFFFFFF
+        count = (state.hard.service_iss + 1 + state.verified - seq) & 0xFFFFFFFF
+        data = arrival.data[start : start + count]
+        out = ffi.new("uint8_t[]", lib.FTT_BARE_MAX + state.mss)
+        while data and state.mss:
+            part, data = data[: state.mss], data[state.mss :]
+            length = lib.ftt_core_build_data(
+                flow.state, flow.key, self.mode, seq, part, len(part), now_ns, out
+            )
+            self._world.emit(bytes(ffi.buffer(out, length)), True)
+            self.n["emitted"] += 1
+            seq = (seq + len(part)) & 0xFFFFFFFF
+
     # ---- comparison of outputs
 
-    def _compare_output(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
+    def _output(self, flow: Flow, arrival: Arrival, said: int, actions: int, now_ns: int) -> int:
+        """What our server says is counted, summed, compared and retained; returns what is left to be done."""
+        seg, state, output = arrival.seg, flow.state, flow.output
+        summed = state.bits & lib.FTT_F_SUMS
+        if seg.len:
+            flow.bytes_out += (lib.ftt_core_output_end(state) - said) & 0xFFFFFFFF
+        if summed and self.mode is EngineMode.PAIRED and state.protection == Protection.PROTECTED:
+            new = self._fresh(flow, arrival)
+            if new:
+                sums, rest = output.add(new, state.mss)
+                state.told = output.next
+                self._send_output(flow, sums, rest)
+                return actions & ~lib.FTT_ACT_COMMIT
+            return actions
+        if self.mode is EngineMode.BACKUP:
+            return actions | self._suppressed(flow, arrival, now_ns)
+        kept, seq = flow.retained, (seg.seq - state.hard.delta) & 0xFFFFFFFF
+        if seg.len and lib.ftt_core_retained_superseded(kept.state, seq, now_ns):
+            kept.stop()
+        return actions
+
+    def _suppressed(self, flow: Flow, arrival: Arrival, now_ns: int) -> int:
+        """The backup, and after a takeover whoever has not come as far as the old primary's server had."""
+        state, output = flow.state, flow.output
+        new = self._fresh(flow, arrival)
+        judged = output.directly(state, new)
+        if self.mode is EngineMode.BACKUP:
+            self._retain_output(flow, arrival)
+        if new and state.bits & lib.FTT_F_SUMS:
+            judged += output.without_room(state, new, flow.retained)
+        return self._judged(flow, judged)
+
+    def _fresh(self, flow: Flow, arrival: Arrival) -> bytes:
         seg, state = arrival.seg, flow.state
         if not seg.len or seg.flags & (lib.TCP_SYN | lib.TCP_RST) or not state.bits & lib.FTT_F_MAPPED:
-            return
+            return b""
         offset = (seg.seq - state.hard.delta - state.hard.service_iss - 1) & 0xFFFFFFFF
         start = arrival.pkt.payload
-        for block, crc, broken in flow.output.add(offset, arrival.data[start : start + seg.len], seg.len):
-            if broken:
-                self.n["uncompared_blocks"] += 1
-            elif self.mode is EngineMode.BACKUP:
-                record = self._record(flow, lib.FTT_REC_BLOCK)
-                record.block, record.crc = block, crc
-                self._world.put_record(record)
-            elif flow.output.meet(block, crc, OURS, self.n):
-                self._diverged(flow, block * lib.FTT_BLOCK, now_ns)
-        if self.mode is not EngineMode.BACKUP and flow.output.meet_point(self.n):
-            self._diverged(flow, flow.output.next, now_ns)
+        return flow.output.fresh(offset, arrival.data[start : start + seg.len], seg.len, self.n)
 
-    def compare_record(self, flow: Flow, record: Any, now_ns: int) -> None:
-        """Take the other node's checksums from a record."""
-        if not self._settings.compare or flow.state.protection != Protection.PROTECTED:
+    def _judged(self, flow: Flow, judged: list[int]) -> int:
+        """Count what comparing came to; returns what is to be done."""
+        different = judged.count(lib.FTT_DIFFERENT)
+        self.n["compared_blocks"] += len(judged)
+        self.n["divergences"] += different
+        flow.divergences += different
+        if not judged or self.mode is not EngineMode.BACKUP:
+            return 0
+        equal = all(one == lib.FTT_EQUAL for one in judged)
+        return int(lib.FTT_ACT_COMMIT_LATER if equal else lib.FTT_ACT_COMMIT)
+
+    def output_record(self, flow: Flow, record: Any, now_ns: int) -> int:
+        """Backup: take the primary's sum from an OUTPUT; returns what is to be done."""
+        judged = flow.output.told(flow.state, record, flow.retained, self.n)
+        self._retain_acked(flow, None, now_ns)
+        return self._judged(flow, judged)
+
+    def compare_commit(self, flow: Flow, record: Any, now_ns: int) -> None:
+        """Primary: take what a COMMIT tells of differences, before it is taken into the flow."""
+        state = flow.state
+        more = (record.differences - flow.divergences) & 0xFFFFFFFF
+        protected = state.protection == Protection.PROTECTED
+        if not state.bits & lib.FTT_F_SUMS or not protected or more >= 1 << 30:
             return
-        if record.type == lib.FTT_REC_BLOCK:
-            if flow.output.meet(record.block, record.crc, THEIRS, self.n):
-                self._diverged(flow, record.block * lib.FTT_BLOCK, now_ns)
-        elif record.flags & lib.FTT_REC_POINT:
-            flow.output.set_point(record.point, record.point_crc)
-            if flow.output.meet_point(self.n):
-                self._diverged(flow, flow.output.next, now_ns)
-
-    def _diverged(self, flow: Flow, offset: int, now_ns: int) -> None:
-        self.n["divergences"] += 1
-        flow.divergences += 1
-        if flow.divergences == 1:  # the first of each flow is news
-            self._world.post(EventKind.DIVERGENCE, flow.key, 0, offset)
-        if (
-            self._settings.detach_divergent
-            and flow.state.protection == Protection.PROTECTED
-            and self.mode is EngineMode.PAIRED
-        ):
-            self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.DIVERGENCE, now_ns), now_ns)
+        self.n["divergences"] += more
+        flow.divergences += more
+        differed = more or state.bits & lib.FTT_F_DIFFERS
+        if differed and not record.flags & lib.FTT_REC_DIFFERS and not flow.difference_told:
+            flow.difference_told = True  # of each flow's the first is news
+            self._post_difference(flow, Reason.NONE)
+        if more and self._settings.detach_divergent:
+            self.act(flow, lib.ftt_core_flow_detach(state, Reason.DIVERGENCE, now_ns), now_ns)

@@ -75,6 +75,10 @@ def tcp_info(flow: Flow, now_ns: int) -> Any:
     for name in _STATE_FIELDS:
         setattr(info, name, getattr(state, name))
     info.held, info.divergences, info.closed = len(flow.held), flow.divergences, flow.closed
+    covered = lib.ftt_core_output_covered(state)
+    info.continues = state.protection == Protection.PROTECTED and covered
+    if state.bits & lib.FTT_F_SUMS:
+        info.verified = flow.bytes_out - ((lib.ftt_core_output_end(state) - state.verified) & 0xFFFFFFFF)
     info.bytes_in, info.bytes_out = flow.bytes_in, flow.bytes_out
     info.age_ns, info.idle_ns = now_ns - flow.created_ns, now_ns - state.last_ns
     return info

@@ -99,6 +99,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
         detach_divergent=group.divergence == "detach",
+        continue_unverified=group.unverified == "continue",
         encrypt=node.encrypt,
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,

@@ -16,6 +16,7 @@ LIVE = (
     "node.http",
     "group.*.priority",
     "group.*.divergence",
+    "group.*.unverified",
     "group.*.timing.detach_after_ms",
     "group.*.timing.end_grace_ms",
     "group.*.timing.open_timeout_ms",

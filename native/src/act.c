@@ -26,6 +26,10 @@ static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	r.tsval = f->local_tsval - f->hard.ts_delta;
 	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
 	r.wscale = f->hard.service_wscale;
+	if (w->e->cfg.compare) {
+		f->bits |= FTT_F_SUMS;
+		r.flags |= FTT_REC_SUMS;
+	}
 	r.attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
 	r.data = c->syn;
 	r.data_len = c->syn_len;
@@ -137,10 +141,8 @@ bool ftt_tcp_waits(const struct ftt_tcp *c)
 	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
 }
 
-static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c)
+static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits)
 {
-	bool waits = ftt_tcp_waits(c);
-
 	if (waits == c->waiting)
 		return;
 	c->waiting = waits;
@@ -169,6 +171,7 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_REFUSED)
 		send_record(w, c, FTT_REC_REFUSED);
 	if (actions & FTT_ACT_PROBE) {
+		ftt_compare_tell(w, c);
 		send_record(w, c, FTT_REC_PROBE);
 		w->n.probes_sent++;
 	}
@@ -200,6 +203,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		nudge(w, c, now_ns);
 	if (actions & FTT_ACT_FIN)
 		tell_client(w, c, ftt_bare_fin, now_ns);
+	if (actions & FTT_ACT_DETACH && c->flow.reason == FTT_WHY_DIVERGENCE && c->flow.tries == 1)
+		ftt_compare_shifted(w, c);
 	if (actions & FTT_ACT_DETACHED) {
 		w->n.flows_detached++;
 		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);
@@ -215,7 +220,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		c->closed = true;
 		w->n.flows_closed++;
 	}
-	set_waiting(w, c);
+	set_waiting(w, c, ftt_tcp_waits(c));
 	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_release(w, c, now_ns);
@@ -235,28 +240,18 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 	r.rcv_nxt = f->local_rcv_nxt;
 	r.edge = f->local_edge;
 	r.snd_nxt = f->local_snd_nxt;
+	r.verified = f->verified;
+	r.differences = c->divergences;
 	r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
+		  (f->bits & FTT_F_DIFFERS ? FTT_REC_DIFFERS : 0) |
 		  (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0);
 	f->bits &= ~(uint32_t)FTT_F_WHERE;
 	if (f->bits & FTT_F_HOLE) {
 		r.flags |= FTT_REC_HOLE;
 		r.hole_end = f->local_hole_end;
 	}
-	if (w->e->cfg.compare && !c->digest.broken) {
-		r.flags |= FTT_REC_POINT;
-		r.point = c->digest.next;
-		r.point_crc = c->digest.crc;
-	}
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 	w->n.commits_sent++;
-}
-
-static void send_output(struct ftt_worker *w, struct ftt_tcp *c)
-{
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs};
-
-	r.snd_nxt = c->flow.local_snd_nxt;
-	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
 void ftt_tcp_send_commits(struct ftt_worker *w)
@@ -269,7 +264,7 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 		if (w->mode == FTT_MODE_BACKUP)
 			send_commit(w, c);
 		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
-			send_output(w, c);
+			ftt_compare_tell(w, c);
 	}
 }
 
@@ -293,11 +288,8 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
 		ftt_emit_bare(&w->emit, &b, false);
 	}
-	if (c->waiting) {
-		c->flow.protection = FTT_UNPROTECTED;
-		c->flow.end_since_ns = 0;
-		set_waiting(w, c);
-	}
+	c->flow.end_since_ns = 0;
+	set_waiting(w, c, false);
 	while (c->dirty && *at != c)
 		at = &(*at)->dirty_next;
 	if (c->dirty)
@@ -326,7 +318,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	end_in_stack(w, c);
 	c->flow.protection = FTT_DETACHED;
-	set_waiting(w, c);
+	set_waiting(w, c, ftt_tcp_waits(c));
 	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	w->n.flows_detached++;
 }
@@ -336,6 +328,8 @@ void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_
 	if (c->flow.protection == FTT_RESETTING)
 		return;
 	end_in_stack(w, c);
+	ftt_tcp_drop_held(w, c);
+	ftt_retain_drop(w, c);
 	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
 }
 

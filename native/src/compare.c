@@ -1,144 +1,269 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* compare.c - sums a server's output and compares it with the other node's; see digest.h. */
+/* compare.c - sums a server's output on both nodes; the backup compares. See digest.h and verify.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include "worker.h"
 
-static void report(struct ftt_worker *w, struct ftt_tcp *c, uint64_t offset)
-{
-	struct ftt_event ev = {.kind = FTT_EV_DIVERGENCE, .key = c->key, .value = offset};
+/* --- the primary ------------------------------------------------------------------------------- */
 
-	w->n.divergences++;
-	if (!c->divergences++) /* the first of each flow is news */
-		ftt_event_post(w->e, &ev);
-	if (w->e->cfg.detach_divergent && c->flow.protection == FTT_PROTECTED && w->mode == FTT_MODE_PAIRED)
-		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_DIVERGENCE, ftt_now_ns()), ftt_now_ns());
+static void post(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t how)
+{
+	struct ftt_event ev = {.kind = FTT_EV_DIVERGENCE, .key = c->key, .reason = how,
+			       .value = c->bytes_out - (ftt_output_end(&c->flow) - c->flow.verified)};
+
+	ftt_event_post(w->e, &ev);
 }
 
-/* Nothing waits to be compared: an idle flow has no ring. */
-static void drop_empty(struct ftt_tcp *c)
+/* What a COMMIT tells of differences; it is taken into the flow afterwards. */
+void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
-	if (!c->ring || c->ring->used || c->ring->point_set)
+	struct ftt_flow *f = &c->flow;
+	bool differed = f->bits & FTT_F_DIFFERS, differs = r->flags & FTT_REC_DIFFERS;
+	uint32_t more = r->differences - c->divergences;
+
+	if (!(f->bits & FTT_F_SUMS) || f->protection != FTT_PROTECTED || more >= 1u << 30)
 		return;
-	free(c->ring);
-	c->ring = NULL;
+	w->n.divergences += more;
+	c->divergences += more;
+	if (!differs && (more || differed) && !c->difference_told) { /* of each flow's the first is news */
+		c->difference_told = true;
+		post(w, c, FTT_WHY_NONE);
+	}
+	if (more && w->e->cfg.detach_divergent)
+		ftt_tcp_act(w, c, ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns), now_ns);
 }
 
-static void put_block(struct ftt_worker *w, struct ftt_tcp *c, uint32_t block, uint32_t crc, uint8_t from)
+/* The flow is let go because of it. */
+void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	enum ftt_compared got = ftt_ring_put(&c->ring, block, crc, from, &w->n.uncompared_blocks);
-
-	w->n.compared_blocks += got != FTT_LATER;
-	drop_empty(c);
-	if (got == FTT_DIFFERENT)
-		report(w, c, (uint64_t)block * FTT_BLOCK);
+	post(w, c, FTT_WHY_DIVERGENCE);
 }
 
-static void block_done(struct ftt_worker *w, struct ftt_tcp *c)
+/* --- the backup -------------------------------------------------------------------------------- */
+
+/* Returns what is to be done, as the others here. */
+static uint32_t judge(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
 {
 	struct ftt_digest *d = &c->digest;
+	enum ftt_judged got = ftt_output_judge(&c->flow, d->next, d->crc, theirs);
 
-	if (d->broken) {
-		w->n.uncompared_blocks++;
-	} else if (w->mode == FTT_MODE_BACKUP) {
-		struct ftt_record r = {.type = FTT_REC_BLOCK, .key = c->key, .irs = c->flow.hard.irs,
-				       .block = d->block, .crc = d->crc};
-
-		ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
-	} else {
-		put_block(w, c, d->block, d->crc, 1);
-	}
-	d->block++;
-	d->crc = 0;
-	d->broken = false;
-}
-
-/* Their running sum, where both stand at the same offset. */
-static void compare_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t crc)
-{
+	d->crc = theirs;
 	w->n.compared_blocks++;
-	if (c->digest.crc != crc)
-		report(w, c, c->digest.next);
-}
-
-/* ... once both do. One that was passed by will never be met. */
-static void meet_point(struct ftt_worker *w, struct ftt_tcp *c)
-{
-	const struct ftt_digest *d = &c->digest;
-	uint32_t crc;
-
-	if (!c->ring || !c->ring->point_set || seq_lt(d->next, c->ring->point))
-		return;
-	crc = c->ring->point_crc;
-	c->ring->point_set = false;
-	if (!d->broken && d->next == c->ring->point)
-		compare_point(w, c, crc);
-	drop_empty(c);
-}
-
-/* Bytes up to `offset` were not seen: the blocks that they touch cannot be compared. */
-static void skip_to(struct ftt_worker *w, struct ftt_tcp *c, uint32_t offset)
-{
-	struct ftt_digest *d = &c->digest;
-
-	while (seq_gt(offset, d->next)) {
-		uint32_t room = FTT_BLOCK - d->next % FTT_BLOCK, gap = offset - d->next;
-
-		d->broken = true;
-		d->next += gap < room ? gap : room;
-		if (gap >= room)
-			block_done(w, c);
-	}
-}
-
-/* Sums what of this segment is new. Segments leave a stack in order the first time. */
-void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
-			const struct ftt_pkt *k, const struct ftt_seg *s)
-{
-	struct ftt_digest *d = &c->digest;
-	uint32_t offset = s->seq - c->flow.hard.delta - (c->flow.hard.service_iss + 1), left;
-	const uint8_t *bytes;
-
-	if (!s->len || s->flags & (TCP_SYN | TCP_RST) || !(c->flow.bits & FTT_F_MAPPED) ||
-	    seq_leq(offset + s->len, d->next))
-		return;
-	skip_to(w, c, p->cap < p->len ? offset + s->len : offset);
-	if (p->cap < p->len)
-		return;
-	bytes = p->bytes + k->payload + (d->next - offset);
-	left = offset + s->len - d->next;
-	while (left) {
-		uint32_t room = FTT_BLOCK - d->next % FTT_BLOCK, n = left < room ? left : room;
-
-		d->crc = ftt_crc32c(d->crc, bytes, n);
-		d->next += n;
-		bytes += n;
-		left -= n;
-		if (n == room)
-			block_done(w, c);
+	if (got == FTT_DIFFERENT) {
+		w->n.divergences++;
+		c->divergences++;
 	}
 	if (w->mode != FTT_MODE_BACKUP)
-		meet_point(w, c);
+		return 0;
+	return got == FTT_EQUAL ? FTT_ACT_COMMIT_LATER : FTT_ACT_COMMIT;
 }
 
-void ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
+static void drop_points(struct ftt_tcp *c)
 {
-	if (!w->e->cfg.compare || c->flow.protection != FTT_PROTECTED)
-		return;
-	if (r->type == FTT_REC_BLOCK) {
-		put_block(w, c, r->block, r->crc, 2);
-		return;
+	free(c->points);
+	c->points = NULL;
+}
+
+/* Sums the next `n` bytes of our output, and compares where the primary has told of it. */
+static uint32_t sum(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *bytes, uint32_t n)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t actions = 0;
+
+	while (n) {
+		uint32_t left = c->points ? c->points->point[0].at - d->next : n, part = left < n ? left : n;
+
+		d->crc = ftt_crc32c(d->crc, bytes, part);
+		d->next += part;
+		bytes += part;
+		n -= part;
+		if (part != left || !c->points)
+			continue;
+		actions |= judge(w, c, c->points->point[0].crc);
+		ftt_points_pop(c->points);
+		if (!c->points->n)
+			drop_points(c);
 	}
-	if (!(r->flags & FTT_REC_POINT) || seq_lt(r->point, c->digest.next))
-		return;
-	if (r->point == c->digest.next) {
-		if (!c->digest.broken)
-			compare_point(w, c, r->point_crc);
-		return;
+	return actions;
+}
+
+/* ... up to `to`, of what was seen before and is retained. */
+static uint32_t sum_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t to)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t actions = 0;
+
+	while (d->next != to) {
+		const uint8_t *at;
+		uint32_t n = ftt_retain_piece(c, ftt_output_seq(&c->flow, d->next), to - d->next, &at);
+
+		actions |= sum(w, c, at, n);
 	}
-	if (!c->ring && !(c->ring = ftt_ring_new(FTT_RING)))
+	return actions;
+}
+
+static bool is_retained(const struct ftt_tcp *c)
+{
+	const struct ftt_retained *r = &c->retained;
+
+	return c->digest.next == c->digest.seen ||
+	       (r->n && seq_leq(r->seq, ftt_output_seq(&c->flow, c->digest.next)) &&
+		seq_geq(ftt_retained_end(r), ftt_output_seq(&c->flow, c->digest.seen)));
+}
+
+static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (!c->digest.broken)
+		w->n.uncompared_blocks++;
+	c->digest.broken = true;
+	drop_points(c);
+}
+
+/* Room for more points: those that the client has left behind go, else there will be twice as much. */
+static void make_room(struct ftt_tcp *c)
+{
+	uint32_t size = c->points ? 2 * c->points->size : FTT_POINTS;
+	struct ftt_points *wider;
+
+	if (c->points) {
+		ftt_points_prune(c->points, ftt_output_acked(&c->flow));
+		if (c->points->n <= c->points->size / 2)
+			return;
+	}
+	if (size > FTT_POINTS_MAX || !(wider = realloc(c->points, sizeof(*wider) + size * sizeof(wider->point[0]))))
 		return;
-	c->ring->point = r->point;
-	c->ring->point_crc = r->point_crc;
-	c->ring->point_set = true;
+	wider->n = c->points ? wider->n : 0;
+	wider->size = size;
+	c->points = wider;
+}
+
+/* Our stack has not come so far: its turn comes later. */
+static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc)
+{
+	if (!c->points || c->points->n == c->points->size)
+		make_room(c);
+	if (c->points)
+		ftt_points_put(c->points, at, crc);
+	else
+		give_up(w, c);
+}
+
+static void keep_points(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
+{
+	uint32_t n = r->data_len / 4, at = r->point - r->rest - (n - 1) * r->step;
+
+	for (uint32_t i = 0; i < n; i++, at += r->step)
+		if (seq_gt(at, c->digest.seen))
+			keep_point(w, c, at, get_be32(r->data + 4 * i));
+	keep_point(w, c, r->point, r->crc);
+}
+
+/* The primary's sum of all its output up to r->point, and those at its segments. */
+uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	struct ftt_digest *d = &c->digest;
+	bool sums = c->flow.bits & FTT_F_SUMS && r->flags & FTT_REC_SUM, news = sums && ftt_output_tell(&c->flow, r->point);
+	uint32_t actions = 0;
+
+	if (!sums || d->broken)
+		return 0;
+	if (seq_gt(r->point, d->seen)) {
+		actions = sum_retained(w, c, d->seen);
+		keep_points(w, c, r);
+	} else if (!news) {
+		return 0;
+	} else if (seq_geq(r->point, d->next)) {
+		actions = sum_retained(w, c, r->point);
+		actions |= judge(w, c, r->crc);
+	} else {
+		w->n.uncompared_blocks++; /* summed beyond it for want of room; where both stand still they meet again */
+	}
+	ftt_retain_acked(w, c, NULL, now_ns);
+	return actions;
+}
+
+/* --- both -------------------------------------------------------------------------------------- */
+
+/* What of this segment is new: its bytes, and how many; 0 also when they were not all seen, which ends the sums. */
+static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		      const struct ftt_seg *s, const uint8_t **bytes)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t offset = ftt_output_offset(&c->flow, s->seq - c->flow.hard.delta), end = offset + s->len;
+
+	if (!s->len || s->flags & (TCP_SYN | TCP_RST) || !(c->flow.bits & FTT_F_MAPPED) || seq_leq(end, d->seen) || d->broken)
+		return 0;
+	if (p->cap < p->len || seq_gt(offset, d->seen)) {
+		give_up(w, c);
+		return 0;
+	}
+	*bytes = p->bytes + k->payload + (d->seen - offset);
+	return end - d->seen;
+}
+
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .snd_nxt = c->flow.local_snd_nxt};
+
+	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken) {
+		r.flags = FTT_REC_SUM;
+		r.point = c->digest.next;
+		r.crc = c->digest.crc;
+		r.step = c->flow.mss;
+	}
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+}
+
+/* The primary: sums what is new, and tells of it before any of it leaves. */
+uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+			    const struct ftt_pkt *k, const struct ftt_seg *s)
+{
+	struct ftt_digest *d = &c->digest;
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .flags = FTT_REC_SUM,
+			       .snd_nxt = c->flow.local_snd_nxt, .step = c->flow.mss};
+	uint8_t sums[4 * FTT_SUMS_MAX];
+	const uint8_t *bytes;
+	uint32_t n = fresh(w, c, p, k, s, &bytes);
+
+	if (!n)
+		return 0;
+	d->seen += n;
+	for (; r.step && n > r.step && r.data_len < sizeof(sums); n -= r.step, bytes += r.step) {
+		d->crc = ftt_crc32c(d->crc, bytes, r.step);
+		put_be32(sums + r.data_len, d->crc);
+		r.data_len += 4;
+	}
+	d->crc = ftt_crc32c(d->crc, bytes, n);
+	d->next = d->seen;
+	r.point = c->flow.told = d->next;
+	r.crc = d->crc;
+	r.rest = n > 0xffff ? 0 : (uint16_t)n;
+	r.data_len = r.rest ? r.data_len : 0;
+	r.data = sums;
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+	w->told = true;
+	return FTT_ACT_COMMIT;
+}
+
+/*
+ * The backup, and after a takeover whoever has not come as far as the old primary's server had: sums as far as was
+ * told, and retains the rest.
+ */
+uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+				const struct ftt_pkt *k, const struct ftt_seg *s)
+{
+	struct ftt_digest *d = &c->digest;
+	const uint8_t *bytes;
+	uint32_t before = d->seen, n = fresh(w, c, p, k, s, &bytes), told = c->flow.told - d->next, actions = 0;
+
+	d->seen += n;
+	if (n && d->next == before && seq_gt(c->flow.told, d->next)) /* else what was seen before comes first */
+		actions = sum(w, c, bytes, told < n ? told : n);
+	if (w->mode == FTT_MODE_BACKUP)
+		ftt_retain_output(w, c, p, k, s);
+	if (!n || !(c->flow.bits & FTT_F_SUMS) || is_retained(c))
+		return actions;
+	if (seq_lt(d->next, before)) /* no room: summed now, while it is there */
+		actions |= sum_retained(w, c, before);
+	return actions | sum(w, c, bytes + (d->next - before), d->seen - d->next);
 }

@@ -283,15 +283,49 @@ bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter)
 	return ftt_replay_accept(w, counter);
 }
 
-uint32_t ftt_core_ring_put(struct ftt_ring **ring, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost)
+uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs)
 {
-	return ftt_ring_put(ring, block, crc, from, lost);
+	return ftt_output_judge(f, at, ours, theirs);
 }
 
-void ftt_core_ring_drop(struct ftt_ring **ring)
+bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at)
 {
-	free(*ring);
-	*ring = NULL;
+	return ftt_output_tell(f, at);
+}
+
+bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns)
+{
+	return ftt_output_settle(f, seen, now_ns);
+}
+
+bool ftt_core_output_continues(const struct ftt_flow *f)
+{
+	return ftt_output_continues(f);
+}
+
+bool ftt_core_output_covered(const struct ftt_flow *f)
+{
+	return ftt_output_covered(f);
+}
+
+bool ftt_core_output_done(struct ftt_flow *f)
+{
+	return ftt_output_done(f);
+}
+
+uint32_t ftt_core_output_end(const struct ftt_flow *f)
+{
+	return ftt_output_end(f);
+}
+
+uint32_t ftt_core_output_acked(const struct ftt_flow *f)
+{
+	return ftt_output_acked(f);
+}
+
+bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim)
+{
+	return ftt_flow_hopeless(f, now_ns, lim);
 }
 
 /* --- beside an engine without workers ----------------------------------------------------------------- */

@@ -302,6 +302,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.max_udp_bytes = cfg->max_udp_bytes;
 	e->cfg.max_retained = cfg->max_retained;
 	e->cfg.detach_divergent = cfg->detach_divergent;
+	e->cfg.continue_unverified = cfg->continue_unverified;
 	for (int k = e->cfg.workers; k-- > 0;)
 		ftt_fair_unlock(&e->worker[k]->lock);
 }

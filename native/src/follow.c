@@ -77,14 +77,16 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 			backup_open(w, any, r, from, now_ns);
 		break;
 	case FTT_REC_PROBE:
-		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED) {
+			ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
 			ftt_tcp_act(w, c, ftt_backup_probe(&c->flow, r), now_ns);
+		}
 		else /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;
 	case FTT_REC_OUTPUT:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
-			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r), now_ns);
+			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r) | ftt_compare_record(w, c, r, now_ns), now_ns);
 		break;
 	case FTT_REC_DISCARD:
 		if (c && c->flow.bits & FTT_F_MAPPED)
@@ -124,8 +126,8 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	}
 	c->peer_worker = from;
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
-	if (r->type == FTT_REC_COMMIT || r->type == FTT_REC_BLOCK)
-		ftt_compare_record(w, c, r);
+	if (r->type == FTT_REC_COMMIT)
+		ftt_compare_commit(w, c, r, now_ns);
 	if (r->type == FTT_REC_DETACHED) { /* DETACH went to all its workers: any of them may have held the flow */
 		c->let_go |= (uint8_t)(1u << from);
 		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
@@ -164,6 +166,16 @@ void ftt_follow_records(struct ftt_worker *w, uint64_t now_ns)
 
 /* --- time ------------------------------------------------------------------------------------ */
 
+/* What its client has of the old primary turned out to be something else, or cannot be verified: then it is gone. */
+static bool ends_unverified(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns, const struct ftt_limits *lim)
+{
+	if (!ftt_flow_hopeless(&c->flow, now_ns, lim))
+		return false;
+	w->n.unverified_resets++;
+	ftt_tcp_reset_client(w, c, now_ns);
+	return true;
+}
+
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
@@ -180,6 +192,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, now_ns), now_ns);
 			continue;
 		}
+		if (ends_unverified(w, c, now_ns, &lim))
+			continue;
 		if (w->mode == FTT_MODE_PAIRED)
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
 		ftt_retain_tick(w, c, now_ns);
@@ -282,18 +296,32 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 
 /* --- roles ----------------------------------------------------------------------------------- */
 
+/* Is all that the client may have of the old primary what our server has said, too? */
+static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (w->e->cfg.continue_unverified || c->closed || !(c->flow.bits & FTT_F_ESTABLISHED))
+		return true;
+	if (ftt_output_continues(&c->flow) && !(w->e->cfg.detach_divergent && c->divergences))
+		return true;
+	w->n.unverified_resets++;
+	return false;
+}
+
 static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	uint32_t actions;
 
-	if (c->flow.protection == FTT_DETACHED) {
+	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
+	if (c->flow.protection == FTT_DETACHED || !continues(w, c)) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}
 	actions = ftt_flow_takeover(&c->flow);
+	if (w->e->cfg.continue_unverified)
+		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)
 		actions = 0;
-	else
+	else if (!(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_retain_release(w, c, now_ns);
 	w->n.kicked += !!actions;
 	w->role_flows += !!actions;

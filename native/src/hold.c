@@ -29,6 +29,9 @@ void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
 	case FTT_DROP_REFUSED:
 		w->n.drop_refused++;
 		break;
+	case FTT_DROP_UNVERIFIED:
+		w->n.drop_unverified++;
+		break;
 	default:
 		w->n.drop_unknown_flow++;
 		break;

@@ -132,9 +132,11 @@ static void tcp_info(const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_i
 	o->held = c->n_held;
 	o->divergences = c->divergences;
 	o->closed = c->closed;
+	o->continues = f->protection == FTT_PROTECTED && ftt_output_covered(f);
+	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;
 	o->bytes_out = c->bytes_out;
-	o->age_ns = now_ns - c->created_ns;
+	o->age_ns = now_ns - f->opened_ns;
 	o->idle_ns = now_ns - f->last_ns;
 }
 
@@ -149,6 +151,7 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->local_snd_nxt = u->outputs;
 	o->held = u->n_replies;
 	o->divergences = u->divergences;
+	o->continues = u->protection == FTT_PROTECTED;
 	o->bytes_in = u->bytes_in;
 	o->bytes_out = u->bytes_out;
 	o->age_ns = now_ns - u->created_ns;

@@ -27,6 +27,14 @@ void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
 	memset(&c->retained, 0, sizeof(c->retained));
 }
 
+uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, const uint8_t **at)
+{
+	uint32_t offset = seq & (c->store.size - 1);
+
+	*at = c->store.bytes + offset;
+	return c->store.size - offset < n ? c->store.size - offset : n;
+}
+
 /* The longest run of bytes from `seq` on, `n` at most, that lies in one piece. */
 static uint32_t piece(const struct ftt_store *ring, uint32_t seq, uint32_t n, uint8_t **at)
 {
@@ -88,7 +96,7 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	if (!s->len || !s->whole || f->protection != FTT_PROTECTED || s->flags & TCP_RST || !w->e->cfg.max_retained)
 		return;
 	before = c->retained;
-	take = ftt_retained_add(&c->retained, f->client_acked, s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
+	take = ftt_retained_add(&c->retained, ftt_output_needed(f, &c->digest), s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
 	if (!take)
 		return;
 	if (!grow(w, &c->store, &before, c->retained.n)) {
@@ -98,6 +106,19 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	put(&c->store, ftt_retained_end(&c->retained) - take, p->bytes + k->payload + s->len - take, take);
 	w->n.retained++;
+}
+
+void ftt_retain_part(struct ftt_worker *w, struct ftt_tcp *c, uint32_t seq, const uint8_t *bytes, uint32_t n, uint64_t now_ns)
+{
+	uint8_t packet[FTT_BARE_MAX + SEGMENT_MAX];
+	struct ftt_bare b;
+
+	for (uint32_t len; n && c->flow.mss; seq += len, bytes += len, n -= len) {
+		len = n < c->flow.mss ? n : c->flow.mss;
+		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, seq, len, now_ns, &b);
+		ftt_emit_now(&w->emit, packet, ftt_build_segment(packet, &b, bytes, len), true);
+		w->n.emitted++;
+	}
 }
 
 /* Sends `n` bytes from `next` on, in segments. */
@@ -124,7 +145,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
 {
 	struct ftt_retained *r = &c->retained;
-	uint32_t gone = ftt_retained_ack(r, c->flow.client_acked);
+	uint32_t gone = ftt_retained_ack(r, ftt_output_needed(&c->flow, &c->digest));
 
 	if (s && r->window) /* each client packet comes here, and few after a takeover */
 		send_retained(w, c, ftt_retained_more(r, &c->flow, s, gone, now_ns), now_ns);

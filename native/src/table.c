@@ -115,7 +115,6 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	if (!c)
 		return NULL;
 	c->key = *k;
-	c->created_ns = now_ns;
 	c->held_tail = &c->held;
 	c->hash_next = *b;
 	*b = c;
@@ -141,6 +140,6 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	t->of_age[c->age]--;
 	t->n--;
 	free(c->syn);
-	free(c->ring);
+	free(c->points);
 	free(c);
 }

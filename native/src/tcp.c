@@ -60,18 +60,18 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_n
 }
 
 /* The stack took a new connection under an old key: what belonged to the old one goes. */
-static void begin_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_tcp_drop_held(w, c);
-	free(c->ring);
-	c->ring = NULL;
+	free(c->points);
+	c->points = NULL;
 	ftt_retain_drop(w, c);
 	memset(&c->digest, 0, sizeof(c->digest));
 	c->closed = false;
 	c->let_go = 0;
-	c->created_ns = now_ns;
 	c->bytes_in = c->bytes_out = 0;
 	c->divergences = 0;
+	c->difference_told = false;
 	w->n.flows_opened++;
 }
 
@@ -172,6 +172,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	if (e.actions & FTT_ACT_DISCARD)
 		ftt_tcp_discard(w, c, s);
+	if (w->mode == FTT_MODE_BACKUP && ftt_output_settle(&c->flow, c->digest.seen, now_ns))
+		e.actions |= FTT_ACT_COMMIT_LATER;
 	ftt_retain_acked(w, c, v == FTT_PASS ? s : NULL, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
@@ -218,8 +220,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
-	bool silent;
-	uint32_t irs;
+	bool silent, done;
+	uint32_t irs, said;
 
 	ftt_key_of(&key, k, false);
 	c = find(w, &key, now_ns);
@@ -232,18 +234,22 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	irs = c->flow.hard.irs;
+	said = ftt_output_end(&c->flow);
 	s->eager = cfg->eager;
 	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
+	if (c->flow.bits & FTT_F_UNVERIFIED) /* the gate asks how far */
+		ftt_compare_suppressed(w, c, p, k, s);
+	done = ftt_output_done(&c->flow);
 	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
 	if (c->flow.hard.irs != irs)
-		begin_again(w, c, now_ns);
-	if (cfg->compare && (w->mode == FTT_MODE_BACKUP || c->flow.protection == FTT_PROTECTED))
-		ftt_compare_output(w, c, p, k, s);
+		begin_again(w, c);
+	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
+	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
+		e.actions &= ~ftt_compare_output(w, c, p, k, s);
 	if (w->mode == FTT_MODE_BACKUP)
-		ftt_retain_output(w, c, p, k, s);
+		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
 	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
 		ftt_retain_stop(w, c);
-	c->bytes_out += s->len;
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
 	else if (v == FTT_PASS)
@@ -256,5 +262,10 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	if (e.actions & FTT_ACT_RESET)
 		reset_stack(w, &key, s);
+	if (e.actions & FTT_ACT_PART && p->cap == p->len && !silent)
+		ftt_retain_part(w, c, s->seq - c->flow.hard.delta, p->bytes + k->payload,
+				ftt_output_seq(&c->flow, c->flow.verified) - (s->seq - c->flow.hard.delta), now_ns);
+	if (done)
+		ftt_retain_release(w, c, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }

@@ -96,12 +96,16 @@ static void flush(struct ftt_worker *w)
 	ftt_emit_flush(&w->emit);
 }
 
-/* COMMITs whose time has come leave. */
+/* COMMITs whose time has come leave, and what a primary tells of output that its verdicts are about to let go. */
 static void commit(struct ftt_worker *w, uint64_t now_ns)
 {
-	if (!w->dirty || now_ns < w->commit_by_ns)
+	bool due = w->dirty && now_ns >= w->commit_by_ns;
+
+	if (!due && !w->told)
 		return;
-	ftt_tcp_send_commits(w);
+	if (due)
+		ftt_tcp_send_commits(w);
+	w->told = false;
 	ftt_channel_flush(&w->channel, &w->n);
 }
 
@@ -132,7 +136,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 			more |= in; /* our stack answers while it is given its packet */
 			one_packet(w, &p, in, now_ns);
 		}
-		commit(w, now_ns); /* the primary waits for them, nobody for the verdicts on what we do not let out */
+		commit(w, now_ns); /* who gets them waits for them, nobody for the verdicts on what we do not let out */
 		flush(w); /* the slots are used again by the next receive */
 	}
 }
@@ -142,7 +146,7 @@ static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
 	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !w->stamps : w->e->cfg.shift_spaces);
-	bool looks = w->e->cfg.compare || (backup && w->e->cfg.max_retained);
+	bool looks = backup || w->e->cfg.compare;
 
 	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,
 			   edits || looks ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
@@ -166,6 +170,8 @@ static void follow_role(struct ftt_worker *w)
 	uint64_t generation = atomic_load(&sh->generation);
 	uint32_t partner = atomic_load(&sh->partner);
 
+	if (w->mode == FTT_MODE_BACKUP && generation != w->generation) /* what the primary has told decides what goes on */
+		ftt_follow_records(w, ftt_now_ns());
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation != w->generation) {
 		uint32_t mode = atomic_load(&sh->mode);

@@ -55,6 +55,7 @@ struct ftt_tcp {
 	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
 	bool waiting, dirty, closed;
 	bool to_inject; /* in the worker's list */
+	bool difference_told;
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
@@ -65,11 +66,10 @@ struct ftt_tcp {
 	uint8_t *syn;                          /* the client's SYN, until the backup has answered */
 	struct ftt_held *held, **held_tail;
 	uint32_t n_held;
-	uint64_t created_ns;
 	uint64_t bytes_in, bytes_out;
 	uint32_t divergences;
 	struct ftt_digest digest;
-	struct ftt_ring *ring;                 /* primary with comparison on */
+	struct ftt_points *points;             /* backup: of the primary's output, beyond what our stack has said */
 	struct ftt_retained retained;          /* backup: output that the client does not have */
 	struct ftt_store store;                /* ... its bytes */
 };
@@ -135,6 +135,7 @@ struct ftt_worker {
 	bool whole; /* headers alone were not enough once */
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
+	bool told; /* OUTPUT is to leave before the verdicts */
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
@@ -248,10 +249,21 @@ void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* The stack repairs by itself. */
 void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c);
+/* After a takeover: of a segment that was dropped, sends the `n` bytes from `seq` (service space) on. */
+void ftt_retain_part(struct ftt_worker *w, struct ftt_tcp *c, uint32_t seq, const uint8_t *bytes, uint32_t n, uint64_t now_ns);
+/* The longest run of retained bytes from `seq` on, `n` at most, that lies in one piece; valid until more is retained. */
+uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, const uint8_t **at);
 
-/* compare.c: output checksums */
-void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
-			const struct ftt_pkt *k, const struct ftt_seg *s);
-void ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r);
+/* compare.c: is the output of both servers the same? What is to be done (FTT_ACT_*) comes back. */
+/* This one: what is done already. */
+uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+			    const struct ftt_pkt *k, const struct ftt_seg *s);
+/* Tells the backup again how far our server has come. */
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c);
+void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
+void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c);
+uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+				const struct ftt_pkt *k, const struct ftt_seg *s);
+uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 
 #endif

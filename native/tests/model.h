@@ -34,11 +34,15 @@ extern uint64_t model_seed, model_now; /* of the present run; now in ns */
 		} \
 	} while (0)
 
+struct stack;
+
 /* --- chance ---------------------------------------------------------------------------------- */
 
 uint32_t model_random(uint32_t below); /* 0 .. below - 1 */
 bool model_chance(uint32_t per_mille);
-uint8_t model_byte(bool from_client, uint32_t offset); /* the stream's byte there */
+uint8_t model_byte(const struct stack *sender, uint32_t offset); /* what it says there */
+/* Is this a byte that the receiver may be given, behind what it has? */
+bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte);
 
 /* --- a packet ----------------------------------------------------------------------------------- */
 

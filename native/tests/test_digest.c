@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CRC-32C with the answers of RFC 3720, and the ring in which both nodes' sums meet. */
+/* CRC-32C with the answers of RFC 3720, and the points that a backup keeps. */
 #include <string.h>
+#include <stdlib.h>
 #include "check.h"
+#include "fttcp/digest.h"
 #include "../src/crc32c.c"
 
 static void test_known_answers(void)
@@ -61,87 +63,29 @@ static void test_long_runs(void)
 		check_all_ways(p + n % 8, n);
 }
 
-static void test_sums_meet_in_any_order(void)
+/* A backup that is behind keeps so many points; of more, the last one counts. */
+static void test_points_are_bounded_and_the_last_one_stays(void)
 {
-	struct ftt_ring *r = NULL;
-	uint64_t lost = 0;
+	struct ftt_points *p = malloc(sizeof(*p) + 16 * sizeof(p->point[0]));
 
-	CHECK_EQ(ftt_ring_put(&r, 0, 0, 1, &lost), FTT_LATER); /* a sum of 0 is a sum */
-	CHECK_EQ(ftt_ring_put(&r, 0, 0, 2, &lost), FTT_SAME);
-	CHECK_EQ(ftt_ring_put(&r, 1, 5, 2, &lost), FTT_LATER);
-	CHECK_EQ(ftt_ring_put(&r, 2, 6, 2, &lost), FTT_LATER);
-	CHECK_EQ(ftt_ring_put(&r, 1, 4, 1, &lost), FTT_DIFFERENT);
-	CHECK_EQ(ftt_ring_put(&r, 2, 6, 1, &lost), FTT_SAME);
-	CHECK_EQ(lost, 0);
-	CHECK_EQ(ftt_ring_put(&r, 2, 6, 1, &lost), FTT_LATER); /* a repeated record meets nothing by itself */
-	CHECK_EQ(ftt_ring_put(&r, 2, 6, 1, &lost), FTT_LATER);
-	CHECK_EQ(lost, 0);
-	free(r);
-}
-
-static void test_one_side_far_ahead(void)
-{
-	struct ftt_ring *r = NULL;
-	uint64_t lost = 0;
-
-	for (uint32_t b = 0; b < 3 * FTT_RING; b++)
-		CHECK_EQ(ftt_ring_put(&r, b, b, 1, &lost), FTT_LATER);
-	CHECK_EQ(r->size, 4 * FTT_RING);
-	for (uint32_t b = 0; b < 3 * FTT_RING; b++)
-		CHECK_EQ(ftt_ring_put(&r, b, b + (b == 300), 2, &lost), b == 300 ? FTT_DIFFERENT : FTT_SAME);
-	CHECK_EQ(r->used, 0);
-	CHECK_EQ(lost, 0);
-	free(r);
-}
-
-static void test_one_side_too_far_ahead(void)
-{
-	struct ftt_ring *r = NULL;
-	uint64_t lost = 0;
-
-	for (uint32_t b = 0; b < FTT_RING_MAX; b++)
-		CHECK_EQ(ftt_ring_put(&r, b, b, 1, &lost), FTT_LATER);
-	CHECK_EQ(lost, 0);
-	CHECK_EQ(ftt_ring_put(&r, FTT_RING_MAX, 9, 1, &lost), FTT_LATER); /* overtakes block 0 */
-	CHECK_EQ(lost, 1);
-	CHECK_EQ(ftt_ring_put(&r, 0, 77, 2, &lost), FTT_LATER); /* too late, and no false alarm */
-	CHECK_EQ(lost, 2);
-	CHECK_EQ(ftt_ring_put(&r, FTT_RING_MAX, 9, 2, &lost), FTT_SAME);
-	for (uint32_t b = 1; b < FTT_RING_MAX; b++)
-		CHECK_EQ(ftt_ring_put(&r, b, b, 2, &lost), FTT_SAME);
-	CHECK_EQ(lost, 2);
-	free(r);
-}
-
-/* Of every other block the other side has no sum, nor will it: those are not worth a wider ring. */
-static void test_sums_that_nothing_waits_for(void)
-{
-	struct ftt_ring *r = NULL;
-	uint64_t lost = 0;
-
-	for (uint32_t b = 0; b < 10 * FTT_RING; b++) {
-		CHECK_EQ(ftt_ring_put(&r, b, b, 1, &lost), FTT_LATER);
-		if (b % 2)
-			CHECK_EQ(ftt_ring_put(&r, b, b, 2, &lost), FTT_SAME);
+	CHECK(p);
+	p->n = 0;
+	p->size = 16;
+	for (uint32_t i = 1; i <= 64; i++) /* in pairs, the later one first */
+		CHECK_EQ(ftt_points_put(p, 100 * (i ^ 1), i ^ 1), i <= 16);
+	CHECK(ftt_points_put(p, 300, 3)); /* it is there */
+	CHECK_EQ(p->n, 16);
+	CHECK_EQ(p->point[15].at, 6500);
+	ftt_points_prune(p, 399);
+	CHECK_EQ(p->point[0].at, 400);
+	for (uint32_t last = 0; p->n; ftt_points_pop(p)) {
+		CHECK(p->point[0].at > last && p->point[0].crc * 100 == p->point[0].at);
+		last = p->point[0].at;
 	}
-	CHECK_EQ(r->size, FTT_RING);
-	CHECK_EQ(lost, 9 * FTT_RING / 2);
-	free(r);
-}
-
-static void test_block_numbers_wrap(void)
-{
-	struct ftt_ring *r = NULL;
-	uint64_t lost = 0;
-	uint32_t old = 0u - FTT_RING;
-
-	CHECK_EQ(ftt_ring_put(&r, old - 1, 1, 2, &lost), FTT_LATER);
-	CHECK_EQ(ftt_ring_put(&r, old, 1, 1, &lost), FTT_LATER);
-	CHECK_EQ(ftt_ring_put(&r, 0, 2, 1, &lost), FTT_LATER); /* the same slot at first, newer across the wrap */
-	CHECK_EQ(ftt_ring_put(&r, old, 1, 2, &lost), FTT_SAME);
-	CHECK_EQ(ftt_ring_put(&r, 0, 3, 2, &lost), FTT_DIFFERENT);
-	CHECK_EQ(lost, 0);
-	free(r);
+	ftt_points_put(p, 5, 5);
+	ftt_points_prune(p, 1000); /* the last one stays */
+	CHECK_EQ(p->n, 1);
+	free(p);
 }
 
 int main(void)
@@ -149,10 +93,6 @@ int main(void)
 	test_known_answers();
 	test_pieces();
 	test_long_runs();
-	test_sums_meet_in_any_order();
-	test_one_side_far_ahead();
-	test_one_side_too_far_ahead();
-	test_sums_that_nothing_waits_for();
-	test_block_numbers_wrap();
+	test_points_are_bounded_and_the_last_one_stays();
 	return 0;
 }

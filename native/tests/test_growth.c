@@ -21,9 +21,14 @@ bool model_chance(uint32_t per_mille)
 	return model_random(1000) < per_mille;
 }
 
-uint8_t model_byte(bool from_client, uint32_t offset)
+uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {
-	return (uint8_t)(offset + from_client);
+	return (uint8_t)(offset + sender->client);
+}
+
+bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte)
+{
+	return byte == (uint8_t)(offset + !receiver->client);
 }
 
 static struct node node;
@@ -126,7 +131,7 @@ static void test_memory_of_an_idle_flow(void)
 	struct node *n = open_node(FTT_MODE_PAIRED);
 
 	c = establish(n, 1);
-	CHECK(!c->syn && !c->ring && !c->held && !c->store.bytes);
+	CHECK(!c->syn && !c->points && !c->held && !c->store.bytes);
 	CHECK(sizeof(*c) + sizeof(*n->worker.table.bucket) + 2 * sizeof(size_t) <= 512);
 	CHECK(sizeof(struct ftt_udp_session) + 3 * sizeof(size_t) <= 512);
 	node_close(n);

@@ -40,6 +40,10 @@ static struct world {
 	/* what is to be carried: count requests of req bytes, each answered with resp bytes */
 	uint32_t req, resp, count;
 	bool lockstep, client_ends_early, server_ends_first;
+	/* where the backup's server says something else, and how much of it */
+	enum difference { SAME, OTHER, LONGER, SHORTER } differs;
+	uint32_t differ_at, differ_by;
+	bool not_p, not_b; /* what the client has is not the primary's stream, not the backup's */
 	uint32_t read_speed[2], write_speed[2], client_speed; /* bytes per tick; 0 = p, 1 = b */
 	/* networks: per mille, and ns */
 	uint32_t lose_service, lose_mirror, lose_records;
@@ -76,11 +80,57 @@ bool model_chance(uint32_t per_mille)
 	return model_random(1000) < per_mille;
 }
 
-uint8_t model_byte(bool from_client, uint32_t offset)
+static uint8_t byte_at(bool from_client, uint32_t offset)
 {
 	uint32_t h = (offset + (from_client ? 0x10000 : 0) + (uint32_t)model_seed * 31) * 2654435761u;
 
 	return (uint8_t)(h >> 24);
+}
+
+/* What the backup's server says, which is something else on some seeds. */
+static uint8_t backup_byte(uint32_t offset)
+{
+	uint32_t beyond = offset - w->differ_at;
+
+	if (w->differs == SAME || offset < w->differ_at)
+		return byte_at(false, offset);
+	if (w->differs == OTHER)
+		return byte_at(false, offset) ^ (beyond < w->differ_by ? 0x55 : 0);
+	if (w->differs == SHORTER)
+		return byte_at(false, offset + w->differ_by);
+	return beyond < w->differ_by ? 0xee : byte_at(false, offset - w->differ_by);
+}
+
+uint8_t model_byte(const struct stack *sender, uint32_t offset)
+{
+	return sender == &w->b.stack ? backup_byte(offset) : byte_at(sender->client, offset);
+}
+
+/*
+ * A client's stream is that of one server; only where both differ in equal length may it be of one and then of
+ * the other, but never within the difference.
+ */
+bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte)
+{
+	bool p = byte == byte_at(!receiver->client, offset), b = byte == backup_byte(offset);
+
+	if (!receiver->client)
+		return p;
+	w->not_p |= !p;
+	w->not_b |= !b;
+	return (!w->not_p || !w->not_b) || (w->differs == OTHER && p && b);
+}
+
+/* How much a server says in answer to `read` bytes of requests. */
+static uint64_t answers(const struct stack *s, uint64_t read)
+{
+	uint64_t n = read / w->req * w->resp;
+
+	if (s != &w->b.stack || w->differs <= OTHER || n <= w->differ_at)
+		return n;
+	if (w->differs == LONGER)
+		return n + w->differ_by;
+	return n < w->differ_at + w->differ_by ? w->differ_at : n - w->differ_by;
 }
 
 /* --- events under way ------------------------------------------------------------------------------- */
@@ -260,13 +310,13 @@ static void serve(struct node *n, int which)
 {
 	struct stack *s = &n->stack;
 	uint64_t read = least(stack_received(s), s->read + model_random(w->read_speed[which] + 1));
-	uint64_t due = read / w->req * w->resp, written;
+	uint64_t due = answers(s, read), written;
 
 	if (!n->alive || s->state != STACK_OPEN)
 		return;
 	stack_read(s, read);
 	written = least(due, s->written + model_random(w->write_speed[which] + 1));
-	stack_write(s, written, written == (uint64_t)w->resp * w->count && (w->server_ends_first || s->got_fin));
+	stack_write(s, written, written == answers(s, (uint64_t)w->req * w->count) && (w->server_ends_first || s->got_fin));
 	node_run(n);
 }
 
@@ -348,7 +398,9 @@ static bool served(const struct node *n)
 
 static bool complete(void)
 {
-	return w->client.got_fin && stack_received(&w->client) == (uint64_t)w->resp * w->count &&
+	uint64_t asked = (uint64_t)w->req * w->count, got = stack_received(&w->client);
+
+	return w->client.got_fin && (got == answers(&w->p.stack, asked) || got == answers(&w->b.stack, asked)) &&
 	       ((w->p.alive && served(&w->p)) || (w->b.alive && w->taken_over && served(&w->b)));
 }
 
@@ -383,6 +435,13 @@ static void prepare(uint64_t seed)
 	w->lockstep = model_chance(500);
 	w->client_ends_early = model_chance(300);
 	w->server_ends_first = model_chance(500);
+	if (w->resp && model_chance(250)) {
+		w->differs = OTHER + model_random(3);
+		w->differ_at = model_random(w->resp * w->count);
+		w->differ_by = 1 + model_random(model_chance(500) ? 3 : 300);
+		if (w->differ_by > w->resp - w->differ_at % w->resp) /* within one answer */
+			w->differ_by = w->resp - w->differ_at % w->resp;
+	}
 	prepare_networks();
 	node_open(&w->p, "primary", FTT_MODE_PAIRED, family);
 	node_open(&w->b, "backup", FTT_MODE_BACKUP, family);
@@ -397,7 +456,7 @@ static void prepare(uint64_t seed)
 	w->fate = (enum fate)(seed / 2 % FATES);
 	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
 	w->join_at = w->fate_at + (model_chance(300) ? 150 + model_random(500) : 1000000) * MS;
-	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER ? MS : (20 + model_random(130)) * MS);
+	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER ? 4 * MS : (20 + model_random(130)) * MS);
 }
 
 static enum end run(uint64_t seed)
@@ -447,7 +506,15 @@ static bool must_complete(void)
 {
 	if (w->fate == FATE_NONE || !w->fallen || w->fate == FATE_BACKUP_LOST)
 		return true;
+	if ((w->differs || w->lose_records) && w->b.worker.n.unverified_resets)
+		return false; /* it was not known, or not true, that what the client had was the backup's as well */
 	return !w->had_flow || w->protection == FTT_NEW || w->protection == FTT_OPENING || w->protection == FTT_PROTECTED;
+}
+
+/* The client has all that one server said, which is not what it asked for. */
+static bool may_be_stuck(void)
+{
+	return w->differs > OTHER && w->taken_over && stack_received(&w->client) == w->b.stack.written;
 }
 
 static void clear(void)
@@ -473,7 +540,7 @@ int main(int argc, char **argv)
 
 		ends[end]++;
 		survived += end == END_COMPLETE && w->taken_over;
-		if (end == END_STUCK || (end != END_COMPLETE && must_complete())) {
+		if (end == END_STUCK ? !may_be_stuck() : end == END_RESET && must_complete()) {
 			failed++;
 			if (failed <= 5)
 				tell(end);

@@ -19,9 +19,14 @@ bool model_chance(uint32_t per_mille)
 	return model_random(1000) < per_mille;
 }
 
-uint8_t model_byte(bool from_client, uint32_t offset)
+uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {
-	return (uint8_t)(offset + from_client);
+	return (uint8_t)(offset + sender->client);
+}
+
+bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte)
+{
+	return byte == (uint8_t)(offset + !receiver->client);
 }
 
 static struct node node;

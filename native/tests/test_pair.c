@@ -96,7 +96,7 @@ static void test_backup_that_knows_nothing_of_a_protected_flow(void)
 
 static void test_records_that_a_primary_does_not_take(void)
 {
-	static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_PROBE, FTT_REC_DETACH, FTT_REC_CLOSE, FTT_REC_BLOCK,
+	static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_PROBE, FTT_REC_DETACH, FTT_REC_CLOSE, FTT_REC_OUTPUT,
 					FTT_REC_EVENT, FTT_REC_EVENT_ACK, FTT_REC_SENT, 0, 255};
 	struct ftt_flow f, before;
 

@@ -9,7 +9,7 @@ static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] =
 static uint8_t data[FTT_PART_MAX];
 
 static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_OPENED, FTT_REC_REFUSED, FTT_REC_COMMIT, FTT_REC_PROBE,
-				FTT_REC_DETACH, FTT_REC_DETACHED, FTT_REC_CLOSE, FTT_REC_BLOCK, FTT_REC_EVENT,
+				FTT_REC_DETACH, FTT_REC_DETACHED, FTT_REC_CLOSE, FTT_REC_OUTPUT, FTT_REC_EVENT,
 				FTT_REC_EVENT_ACK, FTT_REC_SENT};
 
 static struct ftt_record sample(uint8_t type, bool v6)
@@ -33,15 +33,17 @@ static struct ftt_record sample(uint8_t type, bool v6)
 		break;
 	case FTT_REC_COMMIT:
 		r.snd_nxt = 3;
-		r.point = 4;
-		r.point_crc = 5;
+		r.verified = 4;
+		r.differences = 5;
 		/* fall through */
 	case FTT_REC_OPENED:
 		r.rcv_nxt = 0x7fffffff;
 		r.edge = 0x80000001;
 		break;
-	case FTT_REC_BLOCK:
-		r.block = 6;
+	case FTT_REC_OUTPUT:
+		r.point = 6;
+		r.step = 7;
+		r.rest = 8;
 		r.crc = 0xcafebabe;
 		break;
 	case FTT_REC_EVENT:
@@ -81,8 +83,8 @@ static void check_same(const struct ftt_record *a, const struct ftt_record *b)
 	CHECK_EQ(a->edge, b->edge);
 	CHECK_EQ(a->snd_nxt, b->snd_nxt);
 	CHECK_EQ(a->point, b->point);
-	CHECK_EQ(a->point_crc, b->point_crc);
-	CHECK_EQ(a->block, b->block);
+	CHECK_EQ(a->verified, b->verified);
+	CHECK_EQ(a->differences, b->differences);
 	CHECK_EQ(a->crc, b->crc);
 	CHECK_EQ(a->number, b->number);
 	CHECK_EQ(a->outputs, b->outputs);

@@ -19,6 +19,7 @@ static const uint8_t v4_client[16] = {[10] = 0xff, 0xff, 10, 77, 0, 10}, v4_serv
 static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] = {0xfd, 0x77, [14] = 1};
 static const uint8_t syn[40] = {0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 10, 10, 77, 0, 100,
 				0x9c, 0x40, 0, 80, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 0, 0x50, 2, 0xfa, 0xf0};
+static const uint8_t sums[8] = {1, 2, 3, 4, 0xff, 0xfe, 0xfd, 0xfc};
 static uint8_t part[40000 - 32768];
 
 static const struct vector {
@@ -30,14 +31,15 @@ static const struct vector {
 			 .attempt = 2, .data = syn, .data_len = sizeof(syn)}},
 	{"opened", false, {.type = FTT_REC_OPENED, .rcv_nxt = 0xffffffff, .edge = 0xfffe}},
 	{"refused", true, {.type = FTT_REC_REFUSED}},
-	{"commit", false, {.type = FTT_REC_COMMIT, .flags = FTT_REC_FIN | FTT_REC_POINT | FTT_REC_HOLE, .rcv_nxt = 0x10,
-			   .edge = 0x10000, .snd_nxt = 0x80000100, .point = 0x12345, .point_crc = 0xe3069283,
+	{"commit", false, {.type = FTT_REC_COMMIT, .flags = FTT_REC_FIN | FTT_REC_DIFFERS | FTT_REC_HOLE, .rcv_nxt = 0x10,
+			   .edge = 0x10000, .snd_nxt = 0x80000100, .verified = 0x12345, .differences = 3,
 			   .hole_end = 0x20}},
 	{"probe", false, {.type = FTT_REC_PROBE, .client_acked = 0x80000100, .client_wnd = 0xfff0}},
 	{"detach", false, {.type = FTT_REC_DETACH}},
 	{"detached", true, {.type = FTT_REC_DETACHED}},
 	{"close", false, {.type = FTT_REC_CLOSE}},
-	{"block", false, {.type = FTT_REC_BLOCK, .block = 0x102, .crc = 0xdeadbeef}},
+	{"output", false, {.type = FTT_REC_OUTPUT, .flags = FTT_REC_SUM, .snd_nxt = 0x80000100, .point = 0x20000, .crc = 0xdeadbeef, .step = 1448, .rest = 100,
+			   .data = sums, .data_len = sizeof(sums)}},
 	{"event", false, {.type = FTT_REC_EVENT, .irs = 5, .number = 0x80000000, .outputs = 5, .total = 40000,
 			  .offset = 32768, .port = 69, .data = part, .data_len = sizeof(part)}},
 	{"event-ack", true, {.type = FTT_REC_EVENT_ACK, .irs = 5, .number = 0xffffffff, .outputs = 9}},
@@ -143,7 +145,8 @@ static void test_what_a_channel_sends_and_reads(void)
 		CHECK_EQ(got.type, r.type);
 		CHECK(!memcmp(&got.key, &r.key, sizeof(r.key)) && got.irs == r.irs && got.flags == r.flags);
 		CHECK(got.rcv_nxt == r.rcv_nxt && got.edge == r.edge && got.snd_nxt == r.snd_nxt && got.point == r.point);
-		CHECK(got.point_crc == r.point_crc && got.hole_end == r.hole_end && got.block == r.block && got.crc == r.crc);
+		CHECK(got.verified == r.verified && got.differences == r.differences && got.hole_end == r.hole_end && got.crc == r.crc);
+		CHECK(got.step == r.step && got.rest == r.rest);
 		CHECK(got.number == r.number && got.outputs == r.outputs && got.port == r.port && got.data_len == r.data_len);
 	}
 	CHECK_EQ(n.channel_datagrams_received, sizeof(vectors) / sizeof(*vectors));

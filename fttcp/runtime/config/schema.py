@@ -171,6 +171,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     compare: bool = True
     divergence: Literal["warn", "detach"] = "warn"
     state: Literal["none", "files", "memory"] = "none"
+    unverified: Literal["reset", "continue"] = "reset"
     timing: Timing = Timing()
     limits: Limits = Limits()
     health: HealthSection = HealthSection()

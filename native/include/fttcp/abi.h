@@ -55,11 +55,12 @@ enum ftt_reason {
 	FTT_WHY_PEER_END = 4,     /* the backup's server ended the flow, the primary's did not */
 	FTT_WHY_REFUSED = 5,      /* the backup's stack refused the connection */
 	FTT_WHY_OPEN_TIMEOUT = 6, /* the backup did not confirm the handshake in time */
-	FTT_WHY_DIVERGENCE = 7,   /* the outputs differ and the policy says detach */
+	FTT_WHY_DIVERGENCE = 7,   /* the outputs differ: not in equal length, or the policy says detach */
 	FTT_WHY_BOUND = 8,        /* a limit on held packets or memory was reached */
 	FTT_WHY_SOLO = 9,         /* the backup was lost */
 	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
-	FTT_WHY_UNSUPPORTED = 11  /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
+	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
+	FTT_WHY_OUTPUT_AHEAD = 12 /* the backup's server has said more than ours */
 };
 
 enum ftt_event_kind {
@@ -75,7 +76,8 @@ enum ftt_event_kind {
 	FTT_EV_ANNOUNCED = 9,      /* first round of announcements is out */
 	FTT_EV_TAKEOVER_DONE = 10, /* every flow was kicked; value = number of flows */
 	FTT_EV_FLOW_DETACHED = 11, /* key and reason are set */
-	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset of the block that differs */
+	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset up to which outputs are equal; reason:
+				      FTT_WHY_NONE = then they differ in equal length, FTT_WHY_DIVERGENCE = else */
 	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
 	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
 	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
@@ -192,7 +194,7 @@ struct ftt_config {
 	uint8_t compare;           /* checksum both outputs and compare */
 	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
 	uint8_t encrypt;           /* the bodies of our heartbeats */
-	uint8_t pad0;
+	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
 	/* experiments: make the service space differ from the local one on the node that shakes hands */
 	uint8_t shift_spaces;  /* use the three fields below, see spaces.h */
 	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover may then break connections */
@@ -210,7 +212,7 @@ struct ftt_counters {
 	uint64_t held, released, held_now, hold_overflow;
 	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
-	uint64_t drop_acked, drop_bound, drop_repeated;
+	uint64_t drop_acked, drop_bound, drop_repeated, drop_unverified;
 	uint64_t drop_refused; /* segments of clients that a kernel would refuse: accept.h */
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;
 	uint64_t window_limited;
@@ -221,6 +223,7 @@ struct ftt_counters {
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
 	uint64_t compared_blocks, divergences, uncompared_blocks;
+	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_truncated;
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
@@ -264,6 +267,8 @@ struct ftt_flow_info {
 	uint32_t held;
 	uint32_t divergences;
 	uint32_t closed;
+	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */
+	uint64_t verified;  /* bytes of output, from the first on, known to be equal on both nodes */
 	uint64_t bytes_in, bytes_out;
 	uint64_t age_ns, idle_ns;
 };
@@ -297,7 +302,7 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 /*
  * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
  * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
- * max_udp_bytes, max_retained, detach_divergent. A bound below what is in use takes no more, and drops nothing.
+ * max_udp_bytes, max_retained, detach_divergent, continue_unverified. A bound below what is in use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 

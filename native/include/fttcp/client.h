@@ -10,14 +10,26 @@
 #define FTT_ECHO_SLACK_MS 1000u    /* by which the primary's clock may be ahead of what we know of it */
 #define FTT_TIME_WRAPS_NS 2073600000000000ull /* 24 days, as Linux: a timestamp that old proves nothing (TCP_PAWS_WRAP) */
 
-/* The backup's output is measured against the client's acknowledgements: behind for how long? */
+/*
+ * The backup's output is measured against the client's acknowledgements, ours against the backup's: which is
+ * behind, and for how long?
+ */
 static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 {
-	if (f->lag_since_ns && seq_geq(f->peer_snd_nxt, f->lag_mark))
+	uint32_t behind = f->bits & FTT_F_AHEAD ? f->local_snd_nxt : f->peer_snd_nxt;
+
+	if (f->lag_since_ns && seq_geq(behind, f->lag_mark))
 		f->lag_since_ns = 0;
-	if (!f->lag_since_ns && seq_lt(f->peer_snd_nxt, f->client_acked)) {
+	if (f->lag_since_ns)
+		return;
+	f->bits &= ~(uint32_t)FTT_F_AHEAD;
+	if (seq_lt(f->peer_snd_nxt, f->client_acked)) {
 		f->lag_since_ns = now_ns;
 		f->lag_mark = f->client_acked;
+	} else if (seq_gt(f->peer_snd_nxt, f->local_snd_nxt)) {
+		f->bits |= FTT_F_AHEAD;
+		f->lag_since_ns = now_ns;
+		f->lag_mark = f->peer_snd_nxt;
 	}
 }
 

@@ -27,19 +27,20 @@ enum ftt_dir { FTT_FROM_CLIENT = ..., FTT_FROM_SERVER = ... };
 enum ftt_verdict { FTT_PASS = ..., FTT_DROP = ..., FTT_HOLD = ... };
 enum ftt_drop {
 	FTT_DROP_NONE = ..., FTT_DROP_SUPPRESSED = ..., FTT_DROP_UNMAPPED = ..., FTT_DROP_ACKED = ...,
-	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ...
+	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ..., FTT_DROP_UNVERIFIED = ...
 };
 enum ftt_judgement {
 	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,
 	FTT_REFUSED_NO_ACK = ..., FTT_REFUSED_OLD_ACK = ..., FTT_REFUSED_UNSENT = ...
 };
-enum ftt_compared { FTT_SAME = ..., FTT_DIFFERENT = ..., FTT_LATER = ... };
+enum ftt_judged { FTT_EQUAL = ..., FTT_DIFFERENT = ..., FTT_DIFFERENT_STILL = ... };
 enum {
 	TCP_FIN = ..., TCP_SYN = ..., TCP_RST = ..., TCP_PSH = ..., TCP_ACK = ..., TCP_URG = ...
 };
 enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ..., FTT_OPT_DSACK = ... };
 enum ftt_action {
-	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ..., FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
+	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ...,
+	FTT_ACT_COMMIT_LATER = ..., FTT_ACT_PART = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
 	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...,
@@ -48,7 +49,8 @@ enum ftt_action {
 enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
 	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
-	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...
+	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...,
+	FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ...
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
@@ -56,11 +58,12 @@ enum {
 };
 enum ftt_record_type {
 	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
-	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_BLOCK = ..., FTT_REC_OUTPUT = ...,
+	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_OUTPUT = ...,
 	FTT_REC_DISCARD = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
 };
 enum {
-	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_POINT = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ..., FTT_REC_WAITS = ...
+	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,
+	FTT_REC_WAITS = ..., FTT_REC_SUMS = ..., FTT_REC_SUM = ...
 };
 
 #define FTT_CHANNEL_MAGIC ...
@@ -70,7 +73,9 @@ enum {
 #define FTT_CHANNEL_MAX ...
 #define FTT_SYN_MAX ...
 #define FTT_BARE_MAX ...
-#define FTT_BLOCK ...
+#define FTT_POINTS ...
+#define FTT_POINTS_MAX ...
+#define FTT_SUMS_MAX ...
 
 struct ftt_pkt {
 	uint8_t src[16], dst[16];
@@ -127,6 +132,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint32_t committed, peer_edge, peer_snd_nxt;
 	uint16_t mss;
 	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
+	uint32_t verified, told;
 	uint32_t tries;
 	uint64_t last_ns;
 	...;
@@ -170,16 +176,15 @@ struct ftt_record {
 	uint16_t client_wnd;
 	uint32_t rcv_nxt, edge, snd_nxt, hole_end;
 	uint32_t seq, ack;
-	uint32_t point, point_crc;
-	uint32_t block, crc;
+	uint32_t verified, differences;
+	uint32_t point, crc;
+	uint16_t step, rest;
 	uint32_t number, outputs;
 	uint32_t total, offset;
 	const uint8_t *data;
 	uint32_t data_len;
 	...;
 };
-
-struct ftt_ring;
 
 struct ftt_retained {
 	uint32_t seq, n, next, window;
@@ -273,8 +278,16 @@ size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_
 size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r);
 size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r);
 bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
-uint32_t ftt_core_ring_put(struct ftt_ring **ring, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost);
-void ftt_core_ring_drop(struct ftt_ring **ring);
+/* See verify.h: what both sums before stream offset `at` say (enum ftt_judged), and what follows. */
+uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs);
+bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at);
+bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns);
+bool ftt_core_output_continues(const struct ftt_flow *f);
+bool ftt_core_output_covered(const struct ftt_flow *f);
+bool ftt_core_output_done(struct ftt_flow *f);
+uint32_t ftt_core_output_end(const struct ftt_flow *f);
+uint32_t ftt_core_output_acked(const struct ftt_flow *f);
+bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim);
 
 /* --- a data plane beside an engine that has no workers of its own (ftt_config.workers == 0) -------- */
 

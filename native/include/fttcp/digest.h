@@ -1,116 +1,108 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * digest.h - checksums of a server's output stream, to be compared between both nodes.
+ * digest.h - is the output of both servers the same, and up to which byte?
  *
- * The stream is cut in blocks of 64 KiB; each has a CRC-32C of its own, so that one difference
- * (a Date header) spoils one block. Segment boundaries differ between the nodes: besides the
- * whole blocks, the running sum at the stream's present end is compared when both ends meet.
+ * Both nodes sum what their server says: one running CRC-32C over the whole stream. Before any of
+ * it leaves, the primary tells the backup how far it has come and its sum up to there (a *point*). The
+ * backup sums its own output just as far, so the borders of segments do not matter, and compares. All before
+ * the last point at which both sums were equal is *verified*; how far that is the COMMITs tell the primary.
+ *
+ * There is a point at the end of each packet and one after each segment of it: after a takeover the backup's stack
+ * may not be willing to send more than one segment, and that must be verified to leave.
+ *
+ * After a difference the backup goes on from the primary's sum: whether the streams are equal again shows at
+ * the next point, and one difference counts once. A backup that is behind keeps the points that
+ * it has not come to; one that is ahead sums later, out of what it retains for a takeover.
+ *
+ * Offsets count from the first byte of the server's stream, modulo 2^32.
  */
 #ifndef FTTCP_DIGEST_H
 #define FTTCP_DIGEST_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+#include "fttcp/state.h"
 
-#define FTT_BLOCK 65536u
-#define FTT_RING 128u       /* blocks by which the nodes may be apart at first ... */
-#define FTT_RING_MAX 16384u /* ... and at most, to be compared still */
+#define FTT_POINTS 64u       /* that a backup which is behind has room for at first ... */
+#define FTT_POINTS_MAX 8192u /* ... and at most; the last one stands for those before it */
 
-struct ftt_digest {
-	uint32_t next;  /* stream offset (modulo 2^32) up to which the output was summed */
-	uint32_t crc;   /* of the present block so far */
-	uint32_t block; /* number of the present block */
-	bool broken;    /* bytes of the present block were not seen */
-};
-
-struct ftt_sum {
-	uint32_t block, crc;
-	uint8_t from; /* 0 empty, 1 ours, 2 theirs */
-};
-
-/* Primary only: sums waiting for the other node's, of either origin. As wide as the nodes have been apart. */
-struct ftt_ring {
-	uint32_t used, size;       /* slots */
-	uint32_t next[2];          /* block that each origin is to tell of */
-	uint32_t point, point_crc; /* their running sum at an offset that we have not reached */
-	bool point_set;
-	struct ftt_sum slot[];
-};
-
+/* Castagnoli's polynomial (RFC 3720 B.4), of any number of pieces: ftt_crc32c(ftt_crc32c(0, a), b). */
 uint32_t ftt_crc32c(uint32_t crc, const uint8_t *p, size_t n);
 
-enum ftt_compared { FTT_SAME, FTT_DIFFERENT, FTT_LATER };
+struct ftt_digest {
+	uint32_t next; /* up to here the output is summed */
+	uint32_t seen; /* up to here it was seen; the primary sums all at once */
+	uint32_t crc;  /* of all before `next` */
+	bool broken;   /* bytes were not seen: what comes behind them is never verified */
+};
 
-static inline struct ftt_ring *ftt_ring_new(uint32_t size)
+struct ftt_point {
+	uint32_t at, crc;
+};
+
+/* Backup: points beyond what its own stack has said, the next one first. */
+struct ftt_points {
+	uint32_t n, size;
+	struct ftt_point point[];
+};
+
+/*
+ * Datagrams may overtake each other, so each point is put in its place. False when there is no room: then it is not
+ * there, unless it is the last one of all, which always is.
+ */
+static inline bool ftt_points_put(struct ftt_points *p, uint32_t at, uint32_t crc)
 {
-	struct ftt_ring *r = calloc(1, sizeof(*r) + size * sizeof(r->slot[0]));
+	uint32_t i = p->n;
+	bool room = p->n < p->size;
 
-	if (r)
-		r->size = size;
-	return r;
-}
-
-/* Whether another block has this one's slot, and its other sum may come yet. */
-static inline bool ftt_ring_narrow(const struct ftt_ring *r, uint32_t block)
-{
-	const struct ftt_sum *s = &r->slot[block % r->size];
-
-	return s->from && s->block != block && (int32_t)(s->block - r->next[2 - s->from]) >= 0;
-}
-
-/* Makes room for blocks that are further apart; false when a bound or the memory forbids it. */
-static inline bool ftt_ring_widen(struct ftt_ring **ring)
-{
-	struct ftt_ring *old = *ring, *wide = old->size < FTT_RING_MAX ? ftt_ring_new(2 * old->size) : NULL;
-
-	if (!wide)
+	while (i && seq_lt(at, p->point[i - 1].at))
+		i--;
+	if (i && p->point[i - 1].at == at)
+		return true;
+	if (!room) {
+		if (i == p->n)
+			p->point[p->n - 1] = (struct ftt_point){at, crc};
 		return false;
-	wide->used = old->used;
-	memcpy(wide->next, old->next, sizeof(wide->next));
-	wide->point = old->point;
-	wide->point_crc = old->point_crc;
-	wide->point_set = old->point_set;
-	for (uint32_t i = 0; i < old->size; i++)
-		if (old->slot[i].from)
-			wide->slot[old->slot[i].block % wide->size] = old->slot[i];
-	free(old);
-	*ring = wide;
+	}
+	memmove(p->point + i + 1, p->point + i, (p->n++ - i) * sizeof(p->point[0]));
+	p->point[i] = (struct ftt_point){at, crc};
 	return true;
 }
 
-/*
- * One block's sum from one side (1 ours, 2 theirs), into the ring, which may move; *lost counts sums that were
- * overtaken uncompared.
- */
-static inline enum ftt_compared ftt_ring_put(struct ftt_ring **ring, uint32_t block, uint32_t crc, uint8_t from, uint64_t *lost)
+/* Those up to `at` are needed no more: the last of them all will say the same. */
+static inline void ftt_points_prune(struct ftt_points *p, uint32_t at)
 {
-	struct ftt_ring *r;
-	struct ftt_sum *s;
+	uint32_t gone = 0;
 
-	if (!*ring && !(*ring = ftt_ring_new(FTT_RING))) {
-		++*lost;
-		return FTT_LATER;
-	}
-	while (ftt_ring_narrow(*ring, block) && ftt_ring_widen(ring))
-		;
-	r = *ring;
-	r->next[from - 1] = block + 1;
-	s = &r->slot[block % r->size];
-	if (s->from && s->block == block && s->from != from) {
-		s->from = 0;
-		r->used--;
-		return s->crc == crc ? FTT_SAME : FTT_DIFFERENT;
-	}
-	if (s->from && s->block != block) {
-		++*lost;
-		if ((int32_t)(block - s->block) < 0)
-			return FTT_LATER; /* keep the newer one */
-	}
-	r->used += !s->from;
-	*s = (struct ftt_sum){.block = block, .crc = crc, .from = from};
-	return FTT_LATER;
+	while (gone + 1 < p->n && seq_leq(p->point[gone].at, at))
+		gone++;
+	p->n -= gone;
+	memmove(p->point, p->point + gone, p->n * sizeof(p->point[0]));
+}
+
+static inline void ftt_points_pop(struct ftt_points *p)
+{
+	memmove(p->point, p->point + 1, --p->n * sizeof(p->point[0]));
+}
+
+/* A sequence number of the server's, service space, as an offset of its stream. */
+static inline uint32_t ftt_output_offset(const struct ftt_flow *f, uint32_t seq)
+{
+	return seq - (f->hard.service_iss + 1);
+}
+
+static inline uint32_t ftt_output_seq(const struct ftt_flow *f, uint32_t offset)
+{
+	return f->hard.service_iss + 1 + offset;
+}
+
+/* The backup's bytes before this one are still needed: the client has not acknowledged them, or they are not summed. */
+static inline uint32_t ftt_output_needed(const struct ftt_flow *f, const struct ftt_digest *d)
+{
+	uint32_t summed = ftt_output_seq(f, d->next);
+
+	return f->bits & FTT_F_SUMS && !d->broken ? seq_min(f->client_acked, summed) : f->client_acked;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #define FTTCP_PAIR_H
 #include "fttcp/flow.h"
 #include "fttcp/record.h"
+#include "fttcp/verify.h"
 
 #define FTT_ASK_FIRST_NS 3000000ull  /* ask the other node again after 3 ms, then less and less often */
 #define FTT_ASK_MAX_NS 100000000ull
@@ -48,7 +49,7 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
 	f->protection = protection;
 	f->reason = reason;
 	f->tries = 0;
-	f->ask_ns = f->lag_since_ns = 0;
+	f->ask_ns = f->lag_since_ns = f->differs_ns = 0;
 	if (protection == FTT_DETACHED && f->bits & FTT_F_FIN_OWED && !(f->bits & FTT_F_END_REAL))
 		return FTT_ACT_RELEASE | FTT_ACT_DETACHED; /* the end still waits for health's word */
 	f->end_since_ns = 0;
@@ -89,6 +90,8 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 		}
 		actions = ftt_nudge_step(f, r, progress, now_ns) | (r->flags & FTT_REC_WHERE ? FTT_ACT_COMMIT : 0);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
+		if (f->bits & FTT_F_SUMS)
+			ftt_output_commit(f, r->verified, r->flags & FTT_REC_DIFFERS, now_ns);
 		if (ftt_fin_alike(f))
 			actions |= ftt_pay_fin(f);
 	}
@@ -142,6 +145,7 @@ static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_reco
 	}
 	f->hard.service_iss = r->service_iss;
 	f->hard.service_wscale = r->wscale;
+	f->bits |= r->flags & FTT_REC_SUMS ? FTT_F_SUMS : 0;
 	if (!(f->bits & FTT_F_SYNACK))
 		return 0;
 	ftt_flow_join(f);
@@ -218,7 +222,8 @@ static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const s
 static inline bool ftt_flow_waits(const struct ftt_flow *f)
 {
 	return f->protection == FTT_OPENING || f->protection == FTT_DETACHING || f->protection == FTT_RESETTING ||
-	       f->end_since_ns || (f->protection == FTT_PROTECTED && (f->held_since_ns || f->end_since_ns || f->lag_since_ns ||
+	       f->end_since_ns || f->bits & FTT_F_UNVERIFIED ||
+	       (f->protection == FTT_PROTECTED && (f->held_since_ns || f->end_since_ns || f->lag_since_ns || ftt_output_open(f) ||
 						   f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)));
 }
 
@@ -238,8 +243,12 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		if (f->held_since_ns && !f->end_since_ns && now_ns - f->held_since_ns > lim->detach_after_ns)
 			return ftt_flow_detach(f, FTT_WHY_COMMIT_LAG, now_ns);
 		ftt_lag_mark(f, now_ns);
+		if (f->bits & FTT_F_AHEAD && !vouched)
+			f->lag_since_ns = now_ns; /* a server that stands still is no reason to lose the one that goes on */
 		if (f->lag_since_ns && now_ns - f->lag_since_ns > lim->detach_after_ns)
-			return ftt_flow_detach(f, FTT_WHY_OUTPUT_LAG, now_ns);
+			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, now_ns);
+		if (ftt_output_overdue(f, now_ns, lim->detach_after_ns))
+			return ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns);
 		/*
 		 * The backup missed more than we did: our acknowledgements are held, and without one the client
 		 * sends the same segment again and again, never what only the backup lacks. A partial
@@ -247,7 +256,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		 */
 		if (f->held_since_ns && now_ns - f->held_since_ns > FTT_PARTIAL_NS && seq_gt(f->committed, f->told_ack))
 			actions |= FTT_ACT_ACK_CLIENT;
-		if (!f->ask_ns && f->held_since_ns)
+		if (!f->ask_ns && (f->held_since_ns || ftt_output_open(f)))
 			f->ask_ns = ftt_ask_again(f, now_ns);
 		else if (!f->ask_ns && f->lag_since_ns)
 			f->ask_ns = now_ns + lim->detach_after_ns / 4;
@@ -283,11 +292,32 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
+	f->bits &= ~(uint32_t)FTT_F_DISCARD;
+	f->lag_since_ns = 0;
+	if (f->bits & FTT_F_SUMS && f->verified != f->told)
+		f->bits |= FTT_F_UNVERIFIED;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
 		return 0;
 	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_CLAIM ? FTT_ACT_ASK_CLIENT : 0) |
 	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
 	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
+}
+
+/*
+ * Time passed on an owner that serves alone: true when this server does not come as far as the old primary's had,
+ * so that what its client has can never be verified.
+ */
+static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim)
+{
+	if (!(f->bits & FTT_F_UNVERIFIED))
+		return false;
+	if (f->bits & FTT_F_DIFFERS || ftt_output_short(f))
+		return true;
+	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified) { /* it gets on */
+		f->lag_since_ns = now_ns;
+		f->lag_mark = f->local_snd_nxt + f->verified;
+	}
+	return now_ns - f->lag_since_ns > lim->detach_after_ns;
 }
 
 /* The primary lost its backup: nothing waits any more. */

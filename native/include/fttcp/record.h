@@ -25,12 +25,13 @@
 #include "fttcp/parse.h"
 
 #define FTT_CHANNEL_MAGIC 0x46545443u /* "FTTC" */
-#define FTT_CHANNEL_VERSION 1
+#define FTT_CHANNEL_VERSION 2
 #define FTT_CHANNEL_HEADER 32
 #define FTT_CHANNEL_MAC 16
 #define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
 #define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
 #define FTT_PART_MAX 32768    /* of a datagram, in one record */
+#define FTT_SUMS_MAX 128u     /* segments of one packet whose sums are told */
 
 enum ftt_record_type {
 	FTT_REC_OPEN = 1,     /* P: my stack answered this SYN so; do you follow? */
@@ -41,19 +42,18 @@ enum ftt_record_type {
 	FTT_REC_DETACH = 6,   /* P: let go of this flow */
 	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
 	FTT_REC_CLOSE = 8,    /* P: the client reset it */
-	FTT_REC_BLOCK = 9,    /* B: checksum of a block of output */
-	FTT_REC_OUTPUT = 10,  /* P: my stack has sent so far */
-	FTT_REC_DISCARD = 11, /* P: I refused this segment of the client's */
+	FTT_REC_OUTPUT = 9,   /* P: my server has said so much, and this is its sum */
+	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
 	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
 };
 
 enum { /* struct ftt_record.flags */
-	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_POINT = 4, FTT_REC_HOLE = 8, /* COMMIT */
+	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_DIFFERS = 4, FTT_REC_HOLE = 8, /* COMMIT */
 	FTT_REC_WHERE = 16,                                  /* COMMIT: how far has your stack sent? */
 	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
-	FTT_REC_TS = 1,                                      /* OPEN */
+	FTT_REC_TS = 1, FTT_REC_SUMS = 2,                    /* OPEN: OUTPUT will tell of its output */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */
 	FTT_REC_DIVERGED = 1, FTT_REC_LAGS = 2               /* DETACHED: because our replies differ, or stay away */
@@ -74,9 +74,12 @@ struct ftt_record {
 	uint32_t rcv_nxt, edge, snd_nxt;
 	uint32_t seq, ack;         /* DISCARD, and tsval */
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
-	uint32_t point, point_crc; /* COMMIT with FTT_REC_POINT: output checksum at stream offset `point` */
-	/* BLOCK, SENT */
-	uint32_t block, crc;
+	uint32_t verified;         /* COMMIT: outputs are equal up to this stream offset */
+	uint32_t differences;      /* COMMIT: places at which they are not, up to now */
+	/* OUTPUT: stream offset; OUTPUT, SENT: sum of all output before it. OUTPUT's data: big-endian sums at offsets
+	 * before it that are `step` apart, the last one `rest` before it */
+	uint32_t point, crc;
+	uint16_t step, rest;
 	/* EVENT, EVENT_ACK, SENT */
 	uint32_t number, outputs; /* event number; replies seen by then, EVENT_ACK: events whose replies may go */
 	uint32_t total, offset;   /* of the datagram's payload */
@@ -132,8 +135,8 @@ static inline int ftt_record_fixed(uint8_t type)
 		return 8;
 	case FTT_REC_COMMIT:
 		return 24;
-	case FTT_REC_BLOCK:
-		return 8;
+	case FTT_REC_OUTPUT:
+		return 16;
 	case FTT_REC_EVENT:
 		return 18;
 	case FTT_REC_EVENT_ACK:
@@ -141,8 +144,6 @@ static inline int ftt_record_fixed(uint8_t type)
 		return 8;
 	case FTT_REC_PROBE:
 		return 6;
-	case FTT_REC_OUTPUT:
-		return 4;
 	case FTT_REC_DISCARD:
 		return 12;
 	case FTT_REC_REFUSED:
@@ -167,8 +168,8 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		break;
 	case FTT_REC_COMMIT:
 		put_be32(b + 8, r->snd_nxt);
-		put_be32(b + 12, r->point);
-		put_be32(b + 16, r->point_crc);
+		put_be32(b + 12, r->verified);
+		put_be32(b + 16, r->differences);
 		put_be32(b + 20, r->hole_end);
 		/* fall through */
 	case FTT_REC_OPENED:
@@ -181,15 +182,15 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		break;
 	case FTT_REC_OUTPUT:
 		put_be32(b, r->snd_nxt);
+		put_be32(b + 4, r->point);
+		put_be32(b + 8, r->crc);
+		put_be16(b + 12, r->step);
+		put_be16(b + 14, r->rest);
 		break;
 	case FTT_REC_DISCARD:
 		put_be32(b, r->seq);
 		put_be32(b + 4, r->ack);
 		put_be32(b + 8, r->tsval);
-		break;
-	case FTT_REC_BLOCK:
-		put_be32(b, r->block);
-		put_be32(b + 4, r->crc);
 		break;
 	case FTT_REC_EVENT:
 		put_be32(b + 8, r->total);
@@ -221,8 +222,8 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		break;
 	case FTT_REC_COMMIT:
 		r->snd_nxt = get_be32(b + 8);
-		r->point = get_be32(b + 12);
-		r->point_crc = get_be32(b + 16);
+		r->verified = get_be32(b + 12);
+		r->differences = get_be32(b + 16);
 		r->hole_end = get_be32(b + 20);
 		/* fall through */
 	case FTT_REC_OPENED:
@@ -235,15 +236,15 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		break;
 	case FTT_REC_OUTPUT:
 		r->snd_nxt = get_be32(b);
+		r->point = get_be32(b + 4);
+		r->crc = get_be32(b + 8);
+		r->step = get_be16(b + 12);
+		r->rest = get_be16(b + 14);
 		break;
 	case FTT_REC_DISCARD:
 		r->seq = get_be32(b);
 		r->ack = get_be32(b + 4);
 		r->tsval = get_be32(b + 8);
-		break;
-	case FTT_REC_BLOCK:
-		r->block = get_be32(b);
-		r->crc = get_be32(b + 4);
 		break;
 	case FTT_REC_EVENT:
 		r->total = get_be32(b + 8);
@@ -324,7 +325,9 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	ftt_record_get_body(p + at, r);
 	r->data = p + at + fixed;
 	r->data_len = (uint32_t)(len - at - (size_t)fixed);
-	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)
+	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT && r->type != FTT_REC_OUTPUT)
+		return 0;
+	if (r->type == FTT_REC_OUTPUT && r->data_len && (r->data_len % 4 || r->data_len > 4 * FTT_SUMS_MAX || !r->step || !r->rest))
 		return 0;
 	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
 		return 0;

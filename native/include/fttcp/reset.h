@@ -35,7 +35,7 @@ static inline uint32_t ftt_reset_begin(struct ftt_flow *f, uint64_t now_ns)
 	if (!(f->bits & (FTT_F_MAPPED | FTT_F_ESTABLISHED)))
 		f->client_acked = f->hard.service_iss + 1;
 	f->protection = FTT_RESETTING;
-	f->bits |= FTT_F_ESTABLISHED;
+	f->bits = (f->bits | FTT_F_ESTABLISHED) & ~(uint32_t)FTT_F_UNVERIFIED;
 	f->tries = 0;
 	f->ask_ns = f->held_since_ns = f->end_since_ns = f->lag_since_ns = 0;
 	return known && !(f->bits & FTT_F_CLIENT_RST) ? ftt_reset_tick(f, now_ns) : FTT_ACT_CLOSED;

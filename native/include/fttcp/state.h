@@ -23,7 +23,8 @@ enum ftt_drop {
 	FTT_DROP_UNMAPPED,   /* mirrored before the handshake was agreed */
 	FTT_DROP_ACKED,      /* the client has it from the old primary */
 	FTT_DROP_REPEATED,   /* a SYN-ACK that is held already */
-	FTT_DROP_REFUSED     /* the client cannot have said that: accept.h */
+	FTT_DROP_REFUSED,    /* the client cannot have said that: accept.h */
+	FTT_DROP_UNVERIFIED  /* after a takeover: the client may have other bytes of the old primary there */
 };
 
 /* What the caller is to do besides the verdict: a set. */
@@ -47,6 +48,7 @@ enum ftt_action {
 	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
 	FTT_ACT_ASK_CLIENT = 262144, /* make the client say where it stands: is its claim true? */
+	FTT_ACT_PART = 524288, /* send the client of a dropped segment what is verified, up to struct ftt_flow.verified */
 	FTT_ACT_LET_GO = 1 << 20,     /* a backup lets the flow go: only where its client stands is followed */
 	FTT_ACT_ASK_PLACE = 1 << 21, /* ask the client of a flow that is over where it stands */
 	FTT_ACT_RST_CLIENT = 1 << 22, /* ... and reset it there */
@@ -76,6 +78,10 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
 	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, _ack, _tsval */
 	FTT_F_WHERE = 1 << 19,  /* backup: the next COMMIT asks how far the primary's stack has sent */
+	FTT_F_SUMS = 1 << 20,   /* both nodes sum the server's output: see digest.h */
+	FTT_F_DIFFERS = 1 << 21, /* at the last point the sums were not equal */
+	FTT_F_UNVERIFIED = 1 << 22, /* after takeover: the old primary has said more than is verified yet */
+	FTT_F_AHEAD = 1 << 23,  /* the lag is ours: the backup's server has said more */
 	FTT_F_END_REAL = 1 << 24, /* our server has ended the flow, and lived on */
 	FTT_F_TOLD = 1 << 25   /* resetting: the client got a RST with the number that it told */
 };
@@ -138,16 +144,22 @@ struct ftt_flow {
 		uint32_t discard_ack;   /* backup */
 	};
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
-	uint64_t open_ns;      /* backup: when that was sent, at the latest */
+	union {
+		uint64_t open_ns;    /* backup: when that was sent, at the latest */
+		uint64_t differs_ns; /* primary: outputs differ since, and it is not known how; 0 = they do not */
+	};
 
 	/* waiting */
 	uint64_t held_since_ns; /* the first held segment waits since; 0 = none held */
 	uint64_t end_since_ns;  /* a FIN or RST waits for the backup's since; 0 = none */
-	uint64_t lag_since_ns;  /* the backup's output is behind lag_mark since; 0 = it is not */
+	uint64_t lag_since_ns;  /* the backup's output (FTT_F_AHEAD: ours) is behind lag_mark since; 0 = it is not.
+				   Backup: with FTT_F_DIFFERS, both servers rest since */
 	union {
 		uint32_t lag_mark;    /* primary */
 		uint32_t discard_seq; /* backup, with FTT_F_DISCARD: the segment that the primary refused */
 	};
+	uint32_t verified;      /* stream offset up to which both outputs are known to be equal */
+	uint32_t told;          /* up to which the primary has told its sum */
 	union {
 		uint32_t tries;         /* primary: requests sent without an answer */
 		uint32_t discard_tsval; /* backup */
@@ -235,12 +247,25 @@ static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 	return seq_max(ack, f->delivered_ack);
 }
 
+/* The end of our own server's stream as far as it has come, as an offset: a FIN is no part of it. */
+static inline uint32_t ftt_output_end(const struct ftt_flow *f)
+{
+	return f->local_snd_nxt - (f->hard.service_iss + 1) - !!(f->bits & FTT_F_LOCAL_FIN);
+}
+
+/* Backup: our server has ended its stream before the place to which the primary's has come. */
+static inline bool ftt_output_short(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_SUMS && f->bits & FTT_F_LOCAL_FIN && seq_gt(f->told, ftt_output_end(f));
+}
+
 /* Both directions are over, on this node. */
 static inline bool ftt_flow_ended(const struct ftt_flow *f)
 {
 	if (f->bits & (FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
 		return true;
-	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && seq_geq(f->client_acked, f->fin_end);
+	/* beyond fin_end is an end of the other node's server, whose stream is a longer one */
+	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && f->client_acked == f->fin_end && !ftt_output_short(f);
 }
 
 /*
