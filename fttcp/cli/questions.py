@@ -149,6 +149,14 @@ def connections(
         why = "" if flow["reason"] == "none" else f" ({flow['reason']})"
         amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
         state = "closed" if flow["closed"] else f"{flow['protection']}{why}"
-        click.echo(f"{flow['group']}  {flow['flow']}  {state}  {amount}")
+        click.echo(f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}")
     if not reply["connections"]:
         click.echo("no connections")
+
+
+def _verified(flow: dict[str, Any]) -> str:
+    """Return up to which byte the output of a protected TCP connection is the same on both nodes."""
+    if flow["protection"] != "protected" or flow["proto"] != "tcp" or flow["closed"]:
+        return ""
+    ends = "" if flow["continues"] else ": NOT ALL that the client has; a takeover now would end it"
+    return f", verified to byte {flow['verified']}{ends}"

@@ -13,20 +13,37 @@ from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, s
 from fttcp.cli.questions import takeover_line
 from fttcp.cli.wait import Group, wait_for, wait_options
 
+_SHOWN = 10
+
 
 @click.command()
 @click.argument("group", shell_complete=complete_group)
+@click.option("--check", is_flag=True, help="Only say which connections it would end.")
 @wait_options
 @daemon_options
 def switchover(
-    config: Path | None, socket_path: Path | None, as_json: bool, group: str, wait: bool, timeout: float
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    group: str,
+    wait: bool,
+    timeout: float,
+    check: bool,
 ) -> None:
     """Let the other node of the pair serve GROUP; can be asked of either node.
 
-    Both nodes agree on it, and no protected connection is lost. Refused when the pair is not in step,
+    Both nodes agree on it, and no protected connection is lost. Says before which connections it ends, as far
+    as the node that is asked knows: the primary knows all. Refused when the pair is not in step,
     when the node that would serve cannot, and during maintenance.
     """
     path = find_socket(config, socket_path)
+    ended = _would_end(path, group)
+    if check and as_json:
+        show_json({"group": group, "would_end": [flow["flow"] for flow in ended]})
+    else:
+        _say_ended(group, ended, always=check)
+    if check:
+        return
     before = ask(path, op="switchover", group=group)["role"]
     wanted = "backup" if before == "primary" else "primary"
     _tell(path, group, before, as_json, timeout if wait else None, lambda state: state["role"] == wanted)
@@ -57,6 +74,21 @@ def failover(
         lambda state: state["role"] == "primary",
         lambda state: state["failover_wanted"] or state["role"] == "primary",
     )
+
+
+def _would_end(path: Path, group: str) -> list[dict[str, Any]]:
+    """Return the connections that a takeover at this moment would end."""
+    flows: list[dict[str, Any]] = ask(path, op="connections", group=group)["connections"]
+    return [flow for flow in flows if not flow["continues"]]
+
+
+def _say_ended(group: str, ended: list[dict[str, Any]], always: bool) -> None:
+    if ended or always:
+        click.echo(f"group {group}: a switchover now ends {len(ended)} connections", err=not always)
+    for flow in ended[:_SHOWN]:
+        click.echo(f"  {flow['flow']}  {flow['protection']} ({flow['reason']})", err=not always)
+    if len(ended) > _SHOWN:
+        click.echo(f"  and {len(ended) - _SHOWN} more: `fttcp connections` has all", err=not always)
 
 
 def _tell(

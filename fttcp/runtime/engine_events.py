@@ -55,7 +55,14 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             )
         case EventKind.WHOLE_PACKETS:
             level, fields = "warning", {"why": why_whole(event.value)}
-        case EventKind.FLOW_DETACHED | EventKind.DIVERGENCE | EventKind.UNSUPPORTED:
+        case EventKind.DIVERGENCE:
+            how = (
+                "equal length"
+                if event.reason == Reason.NONE
+                else "shifted, or not known to be equal: detached"
+            )
+            level, fields = "warning", {"flow": str(event.key), "differs": how, "verified": event.value}
+        case EventKind.FLOW_DETACHED | EventKind.UNSUPPORTED:
             why = Reason(event.reason).name.lower().replace("_", "-")
             level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
     return level, fields
