@@ -198,6 +198,7 @@ class FlowActions:
         record.tsval = (state.local_tsval - state.hard.ts_delta) & 0xFFFFFFFF
         record.age_ms = (now_ns - state.synack_ns) // 1_000_000
         record.wscale = state.hard.service_wscale
+        record.flags = lib.ftt_core_open_flags(state)
         record.attempt = min(state.tries, 255)
         if self._settings.compare:
             state.bits |= lib.FTT_F_SUMS
@@ -219,7 +220,10 @@ class FlowActions:
             if actions & action:
                 if kind == lib.FTT_REC_PROBE:
                     self._send_output(flow)
-                self._world.put_record(self._record(flow, kind))
+                record = self._record(flow, kind)
+                if kind == lib.FTT_REC_REFUSED and flow.state.bits & lib.FTT_F_UNLIKE:
+                    record.flags = lib.FTT_REC_UNLIKE
+                self._world.put_record(record)
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
             self._world.put_record(self._record(flow, lib.FTT_REC_CLOSE))
@@ -428,7 +432,9 @@ class FlowActions:
     def over_from_client(self, flow: Flow, seg: Any, now_ns: int) -> bool:
         """Take a segment for a flow that is over; False for a SYN that begins another one."""
         if flow.state.protection == Protection.DETACHED:
-            return bool(lib.ftt_core_detached_step(flow.state, seg, now_ns))
+            followed = bool(lib.ftt_core_detached_step(flow.state, seg, now_ns))
+            self._settle(flow)
+            return followed
         if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
             return False
         actions = lib.ftt_core_reset_step(flow.state, seg, now_ns)

@@ -75,6 +75,11 @@ uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r,
 	return ftt_primary_record(f, r, now_ns);
 }
 
+uint8_t ftt_core_open_flags(const struct ftt_flow *f)
+{
+	return ftt_open_flags(f);
+}
+
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
 {
 	return ftt_backup_probe(f, r);

@@ -90,7 +90,9 @@ static inline struct ftt_seg synack_of(const struct ends *x, uint8_t mode)
 
 static inline struct ftt_record record_of(const struct ends *x, uint8_t type)
 {
-	return (struct ftt_record){.type = type, .irs = x->irs, .service_iss = x->service_iss, .tsval = x->service_ts,
+	uint8_t agreed = FTT_REC_WSCALE | (x->client_ts ? FTT_REC_TS : 0);
+
+	return (struct ftt_record){.type = type, .flags = type == FTT_REC_OPEN ? agreed : 0, .irs = x->irs, .service_iss = x->service_iss, .tsval = x->service_ts,
 				   .wscale = x->service_wscale, .rcv_nxt = x->irs + 1,
 				   .edge = x->irs + 1 + x->backup_wnd, .snd_nxt = x->service_iss + 1};
 }

@@ -265,8 +265,40 @@ static void test_a_connection_of_the_past_is_ended_in_the_stack(void)
 	CHECK_EQ(edit.actions & FTT_ACT_RESET, 0); /* this one's own */
 }
 
+/* The client agreed to something with the primary's stack that ours did not: refused, whichever of OPEN and SYN-ACK is first. */
+static void test_a_handshake_with_other_options_is_refused(void)
+{
+	for (int i = 0; i < 8; i++) {
+		bool scaled = i & 1, stamps = i & 2, open_first = i & 4, alike = scaled && stamps;
+		struct ftt_record open = record_of(&plain, FTT_REC_OPEN), refused = record_of(&plain, FTT_REC_REFUSED);
+		struct ftt_seg answer = synack_of(&plain, FTT_MODE_BACKUP);
+		struct ftt_flow f, primary;
+		uint32_t actions = 0;
+
+		answer.options &= (uint8_t)~((scaled ? 0 : FTT_OPT_WSCALE) | (stamps ? 0 : FTT_OPT_TS));
+		ftt_flow_init(&f, plain.irs, MS);
+		step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
+		if (open_first)
+			actions |= ftt_backup_open(&f, &open, MS);
+		CHECK_EQ(step(&f, answer, MS), FTT_DROP);
+		actions |= edit.actions;
+		if (!open_first)
+			actions |= ftt_backup_open(&f, &open, MS);
+		CHECK_EQ(actions, alike ? FTT_ACT_OPENED : FTT_ACT_REFUSED | FTT_ACT_LET_GO);
+		CHECK_EQ(f.protection == FTT_PROTECTED, alike);
+		CHECK_EQ(!!(f.bits & FTT_F_UNLIKE), !alike);
+		open_primary(&primary, &plain, MS);
+		CHECK_EQ(ftt_open_flags(&primary), FTT_REC_TS | FTT_REC_WSCALE);
+		refused.flags = FTT_REC_UNLIKE;
+		ftt_primary_record(&primary, &refused, MS);
+		CHECK_EQ(primary.protection, FTT_DETACHED);
+		CHECK_EQ(primary.reason, FTT_WHY_UNSUPPORTED);
+	}
+}
+
 int main(void)
 {
+	test_a_handshake_with_other_options_is_refused();
 	for (size_t i = 0; i < 2; i++) {
 		test_backup_joins_in_either_order(all_ends[i]);
 		test_backup_lets_nothing_out(all_ends[i]);

@@ -144,3 +144,19 @@ def test_the_first_upload_whose_checksums_nobody_verified(fresh: Pair, family: i
         counters = fresh.group(role)["counters"]
         assert isinstance(counters, dict)
         assert counters[counter] == 0, role
+
+
+@pytest.mark.parametrize("setting", ["tcp_window_scaling", "tcp_timestamps"])
+def test_kernels_that_agree_to_different_options(routed: Lab, setting: str) -> None:
+    """The client would speak by rules that the backup's stack does not know: told, and served to the end."""
+    lab = routed
+    primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+    assert lab.exec(backup, ["sysctl", "-qw", f"net.ipv4.{setting}=0"]).returncode == 0
+    talk = Talk(lab, 4)
+    try:
+        talk.ask("before")
+        (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
+        assert (flow["protection"], flow["reason"]) == ("detached", "unsupported"), flow
+        talk.ask("after")
+    finally:
+        talk.end()

@@ -276,7 +276,7 @@ class Backup(Endpoint):
         self.shown = 0
         opening = self.record(
             lib.FTT_REC_OPEN, service_iss=hand["service_iss"], tsval=hand["service_ts"],
-            wscale=hand["service_wscale"],
+            wscale=hand["service_wscale"], flags=lib.FTT_REC_TS | lib.FTT_REC_WSCALE,
         )  # fmt: skip
         lib.ftt_core_backup_open(self.state, opening, self.now)
         assert self.step(self.synack) == lib.FTT_DROP and self.edit.actions & lib.FTT_ACT_OPENED

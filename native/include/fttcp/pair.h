@@ -120,7 +120,7 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, now_ns) : 0;
 	case FTT_REC_REFUSED:
 		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
-			return ftt_flow_alone(f, FTT_DETACHED, FTT_WHY_REFUSED);
+			return ftt_flow_alone(f, FTT_DETACHED, r->flags & FTT_REC_UNLIKE ? FTT_WHY_UNSUPPORTED : FTT_WHY_REFUSED);
 		return 0;
 	case FTT_REC_DETACHED:
 		if (f->protection == FTT_DETACHING)
@@ -133,13 +133,20 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 	}
 }
 
+/* What an OPEN of this flow tells in its flags. */
+static inline uint8_t ftt_open_flags(const struct ftt_flow *f)
+{
+	return (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0);
+}
+
 /* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
 static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
 {
 	if (f->bits & FTT_F_MAPPED)
 		return f->hard.service_iss == r->service_iss ? FTT_ACT_OPENED : 0;
 	if (!(f->bits & FTT_F_OPEN_SEEN)) {
-		f->bits |= FTT_F_OPEN_SEEN;
+		f->bits |= FTT_F_OPEN_SEEN | (r->flags & FTT_REC_TS ? FTT_F_PEER_TS : 0) |
+			   (r->flags & FTT_REC_WSCALE ? FTT_F_PEER_WSCALE : 0);
 		f->open_tsval = r->tsval;
 		f->open_ns = now_ns - (uint64_t)r->age_ms * 1000000;
 	}
@@ -148,8 +155,7 @@ static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_reco
 	f->bits |= r->flags & FTT_REC_SUMS ? FTT_F_SUMS : 0;
 	if (!(f->bits & FTT_F_SYNACK))
 		return 0;
-	ftt_flow_join(f);
-	return FTT_ACT_OPENED;
+	return ftt_flow_join(f);
 }
 
 /* Did the backup's server end a flow that ours carries on? */

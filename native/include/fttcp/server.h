@@ -47,7 +47,7 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 	if (s->ack != f->hard.irs + 1)
 		return false;
 	f->bits |= FTT_F_SYNACK | (s->options & FTT_OPT_TS ? FTT_F_TS : 0) |
-		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0);
+		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0) | (s->options & FTT_OPT_WSCALE ? FTT_F_WSCALE : 0);
 	f->local_iss = s->seq;
 	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
 	if (!(s->options & FTT_OPT_WSCALE)) /* both sides or none (RFC 7323 2.2) */
@@ -110,11 +110,22 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
  * themselves, so that what the client echoes of the one is what our stack sent in the other (SYN
  * cookies keep options in it). How much later ours was is made good at a takeover.
  */
-static inline void ftt_flow_join(struct ftt_flow *f)
+/* Did both stacks agree to the same with the client? They need not: settings differ, and SYN cookies leave options out. */
+static inline bool ftt_flow_alike(const struct ftt_flow *f)
 {
+	return !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
+}
+
+static inline uint32_t ftt_flow_join(struct ftt_flow *f)
+{
+	if (!ftt_flow_alike(f)) { /* the client would speak by rules that our stack does not know */
+		f->bits |= FTT_F_UNLIKE;
+		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
+	}
 	ftt_flow_map(f, f->hard.service_iss);
 	ftt_flow_map_ts(f, f->local_tsval, f->open_tsval);
 	f->protection = FTT_PROTECTED;
+	return FTT_ACT_OPENED;
 }
 
 static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
@@ -133,8 +144,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 			ftt_server_clock(f, s, now_ns);
 		} else if (f->bits & FTT_F_OPEN_SEEN) {
 			f->hard.service_wscale = service_wscale;
-			ftt_flow_join(f);
-			e->actions |= FTT_ACT_OPENED;
+			e->actions |= ftt_flow_join(f);
 		}
 		return FTT_DROP;
 	}

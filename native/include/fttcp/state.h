@@ -83,7 +83,10 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_UNVERIFIED = 1 << 22, /* after takeover: the old primary has said more than is verified yet */
 	FTT_F_AHEAD = 1 << 23,  /* the lag is ours: the backup's server has said more */
 	FTT_F_END_REAL = 1 << 24, /* our server has ended the flow, and lived on */
-	FTT_F_TOLD = 1 << 25   /* resetting: the client got a RST with the number that it told */
+	FTT_F_TOLD = 1 << 25,  /* resetting: the client got a RST with the number that it told */
+	FTT_F_WSCALE = 1 << 26, /* windows are scaled */
+	FTT_F_PEER_TS = 1 << 27, FTT_F_PEER_WSCALE = 1 << 28, /* backup: the primary's stack agreed to ... */
+	FTT_F_UNLIKE = 1 << 29 /* backup: ... and ours to something else, so the flow cannot be followed */
 };
 
 /* What a node must know to carry the flow on; the rest can be found again. */
