@@ -14,8 +14,10 @@ from pathlib import Path
 
 from pyroute2 import AsyncIPRoute
 
-from fttcp.datapath import kernel
+from fttcp.datapath import kernel, tables
+from fttcp.datapath.nft import Table
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
+from fttcp.datapath.tables import Firewall, Owner
 
 RECORD = "network.json"
 
@@ -23,8 +25,8 @@ RECORD = "network.json"
 @dataclass(frozen=True)
 class Record:
     """What must be undone: sysctl path -> (value before, our value), addresses that we put on `lo`,
-    routing tables, (group, IP version) of the firewall rules, and all service addresses. Holds for one boot
-    and namespace."""
+    routing tables, (group, IP version) of rules of iptables, (family, name) of tables of nf_tables, and all
+    service addresses. Holds for one boot and namespace."""
 
     place: str
     sysctls: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -32,6 +34,7 @@ class Record:
     tables: frozenset[int] = frozenset()
     rules: frozenset[tuple[str, int]] = frozenset()
     services: frozenset[str] = frozenset()
+    nft: frozenset[Table] = frozenset()
 
     def joined(self, other: "Record") -> "Record":
         """Both; for a sysctl that both have, this one's value before."""
@@ -45,6 +48,7 @@ class Record:
             self.tables | other.tables,
             self.rules | other.rules,
             self.services | other.services,
+            self.nft | other.nft,
         )
 
     def without(self, other: "Record") -> "Record":
@@ -56,6 +60,7 @@ class Record:
             self.tables - other.tables,
             self.rules - other.rules,
             self.services - other.services,
+            self.nft - other.nft,
         )
 
     def save(self, path: Path) -> None:
@@ -81,11 +86,12 @@ class Record:
                 frozenset(map(int, data["tables"])),
                 frozenset((str(name), int(version)) for name, version in data["rules"]),
                 frozenset(map(str, data["services"])),
+                frozenset(Table(int(family), str(name)) for family, name in data.get("nft", [])),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise kernel.KernelError(
                 f"{path}: not a record of network settings ({error}): look for leftovers with "
-                "`iptables-save`, `ip rule` and `ip addr show lo`, then remove the file"
+                "`nft list ruleset`, `iptables-save`, `ip rule` and `ip addr show lo`, then remove the file"
             ) from error
         return record if record.place == here else Record(here)
 
@@ -101,26 +107,39 @@ class NetworkSetup:
     """The network side of all groups of one node. Calls that overlap wait for each other. All raise
     KernelError or RulesError; a failed `apply` leaves the rules that it did install: the node is closed."""
 
-    def __init__(self, groups: Sequence[GroupNet], run_dir: Path) -> None:
+    def __init__(self, groups: Sequence[GroupNet], run_dir: Path, firewall: Firewall | None = None) -> None:
+        """``firewall``: less than the kernel can do, for tests."""
         self._groups = {group.name: group for group in groups}
         self._path = run_dir / RECORD
         self._backup = dict.fromkeys(self._groups, False)
         self._lock = asyncio.Lock()
+        self._firewall = firewall
+        self._owner: Owner | None = None
+
+    @property
+    def firewall(self) -> tuple[Firewall, str]:
+        """What the rules withstand, and why not more; known from the first `apply` on."""
+        assert self._owner is not None
+        return self._owner.firewall, self._owner.why
 
     async def apply(self) -> None:
-        """Rules first (from then on nothing of a group passes without its engine), then what was left of
-        earlier configurations is undone, then sysctls, addresses and routes are set. May be repeated."""
+        """What the groups need is claimed: another daemon of this host is left alone (TakenError: nothing
+        has changed then). Rules next: from then on nothing of a group passes without its engine. Then what
+        was left of earlier configurations is undone, and sysctls, addresses and routes are set. May be
+        repeated."""
         groups = self._groups.values()
         async with self._lock, kernel.netlink() as ipr:
             previous = Record.load(self._path)
-            wanted = await _wanted(ipr, groups, previous)
+            owner = await self._claim(previous)
+            wanted = await _wanted(ipr, groups, previous, owner.firewall)
             stale = previous.without(wanted)
             record = previous.joined(wanted)
             record.save(self._path)
             for group in groups:
-                await apply_rules(group)
-            await _undo(ipr, stale)
+                await install(owner, group)
+            await _undo(ipr, stale, owner)
             record.without(stale).save(self._path)
+            await asyncio.to_thread(_claim, owner, groups)
             for path, (_, value) in wanted.sysctls.items():
                 kernel.write_sysctl(path, value)
             for address in sorted(
@@ -129,6 +148,18 @@ class NetworkSetup:
                 await kernel.add_address(ipr, address)
             for group in groups:
                 await kernel.sync_routes(ipr, group, self._backup[group.name])
+
+    async def _claim(self, previous: Record) -> Owner:
+        """What the groups need, and what was left: nobody else may have it."""
+        owner = self._owner or await asyncio.to_thread(Owner, self._firewall)
+        try:
+            await asyncio.to_thread(_claim, owner, self._groups.values(), previous.services)
+        except Exception:
+            if self._owner is None:
+                owner.close()
+            raise
+        self._owner = owner
+        return owner
 
     async def change(self, groups: Sequence[GroupNet]) -> None:
         """From now on these are the groups: what others needed is undone, what stays is left alone. If it
@@ -148,15 +179,23 @@ class NetworkSetup:
         gateways = [group.gateway(version) for version in group.families]
         async with self._lock, kernel.netlink() as ipr:
             self._groups[group.name] = group
-            await move_mirror(group)
+            assert self._owner is not None
+            if self._owner.firewall is Firewall.FLUSHABLE:
+                await move_mirror(group)
+            else:
+                await asyncio.to_thread(self._owner.move_mirror, group)
             interface = await kernel.interface_index(ipr, group.peer_interface)
             await kernel.resolve(ipr, interface, [gateway for gateway in gateways if gateway is not None])
 
     async def remove(self) -> None:
         """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The
-        groups' servers should have ended."""
+        groups' servers should have ended. Nothing is done before an `apply` has begun: what an earlier
+        process left stays closed, and what another one has is its own."""
         async with self._lock:
-            await cleanup(self._path.parent)
+            if self._owner is not None:
+                await _clean(self._path, self._owner)
+                self._owner.close()
+                self._owner = None
 
     async def set_role_metrics(self, group: str, backup: bool) -> None:
         """Gives the routes from the group's addresses the metrics of a role: to be called after a change of
@@ -193,15 +232,41 @@ class NetworkSetup:
         await kernel.end_connections(self._groups[group].addresses)
 
     async def missing_rules(self, group: str) -> list[str]:
-        """What somebody else has removed of the group's firewall rules: empty when all stand. A group
-        with missing rules is not closed: fence it, or `apply` again."""
+        """What somebody else has removed of the group's firewall rules: empty when all stand. `apply` mends.
+        Without a guard, a group with missing rules is not closed."""
         async with self._lock:
-            return await missing(self._groups[group])
+            assert self._owner is not None
+            if self._owner.firewall is Firewall.FLUSHABLE:
+                return await missing(self._groups[group])
+            return await asyncio.to_thread(self._owner.missing, self._groups[group])
+
+    async def stopped(self, group: str) -> int:
+        """How many packets the group's guard has stopped: those that came round the rules."""
+        async with self._lock:
+            if self._owner is None or self._owner.firewall is Firewall.FLUSHABLE:
+                return 0
+            return await asyncio.to_thread(self._owner.stopped, self._groups[group])
 
 
-async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Record) -> Record:
+def _claim(owner: Owner, groups: Collection[GroupNet], left: Iterable[str] = ()) -> None:
+    addresses = {address for group in groups for address in group.addresses} | set(map(ip_address, left))
+    owner.claim(addresses, [group.queue_in for group in groups])
+
+
+async def install(owner: Owner, group: GroupNet) -> None:
+    """Puts the group's rules in place, unless they stand: what waits in queues is lost with a chain."""
+    if owner.firewall is Firewall.FLUSHABLE:
+        await apply_rules(group)
+    elif not await asyncio.to_thread(owner.stands, group):
+        await asyncio.to_thread(owner.make, group)
+
+
+async def _wanted(
+    ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Record, firewall: Firewall
+) -> Record:
     """What the groups need to be changed, on top of what is found now and `previous` tells of."""
     before = {path: value for path, (value, _) in previous.sysctls.items()}
+    flushable = firewall is Firewall.FLUSHABLE
     foreign = await kernel.addresses_on_lo(ipr) - set(map(ip_address, previous.addresses))
     return Record(
         previous.place,
@@ -211,23 +276,34 @@ async def _wanted(ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Rec
         },
         frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
         frozenset(map(kernel.table_of, groups)),
-        frozenset((group.name, version) for group in groups for version in group.families),
+        frozenset((group.name, version) for group in groups for version in group.families if flushable),
         frozenset(str(address) for group in groups for address in group.addresses),
+        frozenset(table for group in groups for table in tables.plan(group) if not flushable),
     )
 
 
 async def cleanup(run_dir: Path) -> bool:
     """Undoes what the record in `run_dir` tells of (a killed node's, too). Says whether there was
-    anything. Raises KernelError or RulesError; the record then stays, and it can be tried again."""
+    anything. Raises KernelError or RulesError; the record then stays, and it can be tried again. It is
+    refused (TakenError) while a daemon with another run directory serves what the record tells of."""
     path = run_dir / RECORD
+    owner = await asyncio.to_thread(Owner)
+    try:
+        await asyncio.to_thread(_claim, owner, (), Record.load(path).services)
+        return await _clean(path, owner)
+    finally:
+        owner.close()
+
+
+async def _clean(path: Path, owner: Owner) -> bool:
     record = Record.load(path)
     async with kernel.netlink() as ipr:
-        await _undo(ipr, record)
+        await _undo(ipr, record, owner)
     path.unlink(missing_ok=True)
     return record != Record(record.place)
 
 
-async def _undo(ipr: AsyncIPRoute, record: Record) -> None:
+async def _undo(ipr: AsyncIPRoute, record: Record, owner: Owner) -> None:
     """Routes, addresses, connections, sysctls, rules: closed until the end. A sysctl that somebody else has
     changed since, or whose interface is gone, is left alone."""
     for table in sorted(record.tables):
@@ -240,3 +316,5 @@ async def _undo(ipr: AsyncIPRoute, record: Record) -> None:
             kernel.write_sysctl(path, before)
     for name, version in sorted(record.rules):
         await remove_rules(name, version)
+    if record.nft:
+        await asyncio.to_thread(owner.remove, sorted(record.nft))

@@ -23,10 +23,8 @@ _MULTIPORT_MAX = 15  # ports that one multiport match can hold
 _SYN = "--tcp-flags SYN,RST,ACK SYN"  # FIN or not: tcp.c begins with either
 _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
 # What a path may say of our packets: that it takes less, or has no end. It quotes the packet.
-_ICMP_ERRORS = {
-    4: tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
-    6: tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
-}
+ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+_ICMP_TYPES = {4: "-p icmp -m icmp --icmp-type", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 
@@ -91,10 +89,15 @@ class Chains(NamedTuple):
 
 def chains(name: str) -> Chains:
     """The chain names of the group `name`; a name that is too long or odd is told apart by its hash."""
-    if not _PLAIN_NAME.fullmatch(name):
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:11]
-        name = f"{plain}~{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
-    return Chains(*(f"FTT-{name}-{place}" for place in ("raw", "tee", "in", "out")))
+    return Chains(*(f"FTT-{plain_name(name)}-{place}" for place in ("raw", "tee", "in", "out")))
+
+
+def plain_name(name: str) -> str:
+    """A group's name as the kernel is told it."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:11]
+    return f"{plain}~{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def ruleset(group: GroupNet, version: int, saved: str = "") -> tuple[str, str]:
@@ -203,7 +206,7 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
                 f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
             )
-        for errors in _ICMP_ERRORS[address.version] if group.gateway(address.version) else ():
+        for errors in _icmp_errors(address.version) if group.gateway(address.version) else ():
             yield (
                 f"-A {chain} -i {group.service_interface} -d {address} {errors} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
@@ -226,7 +229,7 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     for address in addresses:
         for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
             yield from (f"-A {chain} -i {interface} -d {address} {rule}" for rule in rules)
-            for errors in _ICMP_ERRORS[address.version]:  # whole, like SYNs; the workers look in turn
+            for errors in _icmp_errors(address.version):  # whole, like SYNs; the workers look in turn
                 yield (
                     f"-A {chain} -i {interface} -d {address} {errors} "
                     f"-j {_queue(group.queue_in + HANDSHAKE_QUEUES, 1)}"
@@ -245,6 +248,10 @@ def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
     for address in addresses:
         icmp = "icmp" if address.version == 4 else "ipv6-icmp"  # may speak of a UDP session
         yield from (f"-A {chain} ! -o lo -s {address} {rule.replace('ICMP', icmp)}" for rule in rules)
+
+
+def _icmp_errors(version: int) -> Iterator[str]:
+    yield from (f"{_ICMP_TYPES[version]} {kind}" for kind in ICMP_ERRORS[version])
 
 
 def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:

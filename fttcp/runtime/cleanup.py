@@ -7,6 +7,7 @@ from typing import Any
 
 from fttcp.datapath.network import RECORD as NETWORK_RECORD
 from fttcp.datapath.network import Record, cleanup
+from fttcp.datapath.tables import groups_of
 from fttcp.health.process import RECORD as SERVERS_RECORD
 from fttcp.health.process import kill_leftovers
 from fttcp.runtime.rundir import PID_FILE, only_one
@@ -35,7 +36,7 @@ async def clean(run_dir: Path) -> dict[str, Any]:
         await cleanup(run_dir)
         (run_dir / SOCKET).unlink(missing_ok=True)
     return found | {
-        "rules": sorted({name for name, _ in record.rules}),
+        "rules": sorted({name for name, _ in record.rules} | groups_of(record.nft)),
         "addresses": sorted(record.addresses),
         "tables": sorted(record.tables),
         "sysctls": sorted(record.sysctls),

@@ -28,6 +28,7 @@ from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import GroupNet, RulesError
+from fttcp.datapath.tables import Firewall
 from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.arbiters import arbiter_settings, change_keys
 from fttcp.runtime.assembly import (
@@ -90,6 +91,8 @@ class Node:
         self._frames: dict[str, tuple[bytes, ...]] = {}
         self._arbiter: ArbiterClient | None = None
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
+        self._stopped: dict[str, int] = {}
+        """Group -> packets that its guard had stopped when it was last looked at."""
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
 
@@ -126,6 +129,7 @@ class Node:
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()
+        self._tell_firewall()
         for section in self._config.group:
             await self._prepare(section, self._keys)
         await self._frontend.start()
@@ -138,6 +142,14 @@ class Node:
         gc.freeze()
         self._spawn(self._keep_house())
         self._history.add("started", pid=os.getpid(), carrier=carrier)
+
+    def _tell_firewall(self) -> None:
+        """Say what the rules withstand on this kernel."""
+        level, why = self._network.firewall
+        told = {"why": why} if why else {}
+        self._history.add(
+            "firewall", "info" if level is Firewall.KEPT else "warning", rules=level.value, **told
+        )
 
     async def _prepare(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         """Open a group's engine and make its parts; nothing runs yet."""
@@ -401,6 +413,10 @@ class Node:
         if missing:
             self._history.add("rules-missing", "error", section.name, missing=missing)
             await self._network.apply()
+        stopped = await self._network.stopped(section.name)
+        if stopped > self._stopped.get(section.name, 0):
+            self._history.add("guard-stopped", "warning", section.name, packets=stopped)
+        self._stopped[section.name] = stopped
 
     async def _refresh_announcement(self, section: GroupSection) -> None:
         """Give the engine new frames if the neighbours have changed."""

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define BATCH_BYTES (64 << 10)
-#define BEHIND_MANGLE (-149) /* one after iptables' mangle table, where the queue is */
+#define BEHIND_INPUT (-148) /* one after the chain that asks the engine (tables.py), two after iptables' mangle */
 #define CHAIN "mirrored"
 #define TCP_ACK_AT 8
 #define TCP_SUM_AT 16
@@ -199,7 +199,7 @@ static void put_table(struct batch *b)
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, CHAIN);
 	hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
 	put_be32_attr(nlh, NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_IN);
-	put_be32_attr(nlh, NFTA_HOOK_PRIORITY, (uint32_t)BEHIND_MANGLE);
+	put_be32_attr(nlh, NFTA_HOOK_PRIORITY, (uint32_t)BEHIND_INPUT);
 	mnl_attr_nest_end(nlh, hook);
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, "filter");
 	done(b, nlh);

@@ -124,6 +124,7 @@ class Net:
             for line in self.node.run(tool).splitlines()
             if line.startswith("-A") or (line.startswith(":") and line.split()[1] == "-")
         ]
+        rules += [line for line in self.node.run("nft", "list", "ruleset").splitlines() if " fttcp-" in line]
         others = [
             self.node.run(*command.split())
             for command in (

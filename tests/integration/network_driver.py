@@ -1,7 +1,8 @@
 """Runs steps of `NetworkSetup` in the namespace that it is started in: RUN_DIR STEP...
 
 Prints each step that is done. Options among the steps: `ipv4` (a group without IPv6), `die:FUNCTION`
-(SIGKILL when that function has done its work).
+(SIGKILL when that function has done its work), `guarded` and `flushable` (as on a kernel that can do no
+more). `flush` is what a reload of nftables does, by another program; `die` is a SIGKILL.
 """
 
 import asyncio
@@ -16,8 +17,26 @@ from typing import Any
 
 from fttcp.datapath import kernel, network
 from fttcp.datapath.rules import GroupNet
+from fttcp.datapath.tables import Firewall, TakenError, is_guard, plan
 
 SERVICE4, SERVICE6, CLIENT4, CLIENT6 = map(ip_address, ("10.77.0.100", "fd77::100", "10.77.0.10", "fd77::10"))
+
+
+async def without_rules(setup: network.NetworkSetup, web: GroupNet) -> None:
+    """Only the guard is left."""
+    assert setup._owner is not None
+    setup._owner.remove([table for table in plan(web) if not is_guard(table)])
+
+
+async def refused(setup: network.NetworkSetup) -> None:
+    """As a daemon ends whose start has failed."""
+    try:
+        await setup.apply()
+    finally:
+        await setup.remove()
+
+
+FIREWALLS = {firewall.value for firewall in Firewall}
 
 
 def group(name: str, *addresses: Any) -> GroupNet:
@@ -33,6 +52,11 @@ def group(name: str, *addresses: Any) -> GroupNet:
         queue_out=7716,
         workers=2,
     )
+
+
+async def run(script: str) -> str:
+    shell = await asyncio.create_subprocess_shell(script, stdout=asyncio.subprocess.PIPE)
+    return (await shell.communicate())[0].decode()
 
 
 def die_after(name: str) -> None:
@@ -52,7 +76,8 @@ def die_after(name: str) -> None:
 
 async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
     web = group("web", SERVICE4) if "ipv4" in options else group("web", SERVICE4, SERVICE6)
-    setup = network.NetworkSetup([web], run_dir)
+    firewall = next((Firewall(option) for option in options if option in FIREWALLS), None)
+    setup = network.NetworkSetup([web], run_dir, firewall)
     moved = replace(web, mirror_gateway4=ip_address("10.78.0.3"), mirror_gateway6=ip_address("fd78::3"))
     verbs: dict[str, Callable[[], Awaitable[object]]] = {
         "apply": setup.apply,
@@ -65,14 +90,31 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "end": lambda: setup.end_connections("web"),
         "mirror": lambda: setup.mirror_to(moved),
         "missing": lambda: setup.missing_rules("web"),
+        "stopped": lambda: setup.stopped("web"),
+        "flush": lambda: run("nft flush ruleset"),
+        "flush-iptables": lambda: run("iptables -t mangle -F OUTPUT; ip6tables -t mangle -F FTT-web-in"),
+        "speak": lambda: run(
+            "ping -c 1 -W 1 -I 10.77.0.100 10.77.0.10; ping -c 1 -W 1 -I fd77::100 fd77::10"
+        ),
+        "saved": lambda: run("iptables-save; ip6tables-save"),
+        "without-rules": lambda: without_rules(setup, web),
+        "refused": lambda: refused(setup),
+        "wait": lambda: asyncio.to_thread(sys.stdin.readline),
+        "tables": lambda: run("nft list ruleset"),
+        "die": lambda: run(f"kill -9 {os.getpid()}"),
     }
     for step in steps:
-        print(step, await verbs[step](), flush=True)
+        try:
+            print(step, await verbs[step.removeprefix("try:")](), flush=True)
+        except TakenError as error:
+            if not step.startswith("try:"):
+                raise
+            print(error, flush=True)
 
 
 if __name__ == "__main__":
     words = sys.argv[2:]
-    chosen = [word for word in words if word == "ipv4" or word.startswith("die:")]
+    chosen = [word for word in words if word == "ipv4" or word in FIREWALLS or word.startswith("die:")]
     for option in chosen:
         if option.startswith("die:"):
             die_after(option.removeprefix("die:"))

@@ -66,8 +66,9 @@ class Daemon:
 
     def network(self) -> tuple[str, ...]:
         """What must be as before in the end."""
-        rules = [self.net.run(tool).splitlines() for tool in ("iptables-save", "ip6tables-save")]
-        chains = "\n".join(line for lines in rules for line in lines if "FTT" in line)
+        tools = ("iptables-save", "ip6tables-save", "nft list ruleset")
+        rules = [self.net.run(*tool.split()).splitlines() for tool in tools]
+        chains = "\n".join(line for lines in rules for line in lines if "FTT" in line or " fttcp-" in line)
         return (chains, self.net.run("ip", "-br", "addr", "show", "lo"), self.net.run("ip", "rule"))
 
     def start(self, environment: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
@@ -141,7 +142,7 @@ def test_a_killed_daemon_is_silent_and_the_next_start_cleans_up(daemon: Daemon) 
     server = daemon.until(serving)["server"]["pid"]
     daemon.end(signal.SIGKILL)
     await_condition(lambda: not Path(f"/proc/{server}").exists(), 5, "the server dies with its daemon")
-    assert "NFQUEUE" in daemon.net.run("iptables-save"), "the rules must stay closed"
+    assert "queue num" in daemon.net.run("nft", "list", "ruleset"), "the rules must stay closed"
     daemon.start()
     daemon.until(serving)
     assert daemon.end(signal.SIGTERM)[0] == 0

@@ -57,6 +57,8 @@ def snapshot(daemon: Daemon) -> dict[str, list[str]]:
         ]
         for tool in ("iptables-save", "ip6tables-save")
     }
+    ruleset = daemon.net.run("nft", "list", "ruleset").splitlines()
+    shown["nft"] = [line for line in ruleset if " fttcp-" in line]
     for command in (
         "ip addr",
         "ip rule",
@@ -108,7 +110,7 @@ def test_a_restart_after_kill_cleans_up_what_its_configuration_no_longer_has(dae
     daemon.start()
     daemon.until(serving)
     assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
-    assert "second" not in daemon.net.run("iptables-save")
+    assert "second" not in daemon.net.run("nft", "list", "ruleset")
     assert daemon.end(signal.SIGTERM)[0] == 0
     assert snapshot(daemon) == before
 
@@ -138,7 +140,7 @@ def test_reload_touches_only_what_changed(daemon: Daemon) -> None:
     changed = json.loads(daemon.tool("reload", "--json").stdout)
     assert changed["removed"] == ["second"] and changed["changed"] == ["node.log_level: 'info' -> 'error'"]
     assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
-    assert "second" not in daemon.net.run("iptables-save")
+    assert "second" not in daemon.net.run("nft", "list", "ruleset")
     assert daemon.group()["server"]["pid"] == web["server"]["pid"]
 
 

@@ -40,6 +40,19 @@ print("listening", flush=True)
 readable = select([queue.get_fd() for queue in queues], [], [])[0]
 next(queue for queue in queues if queue.get_fd() in readable).run(block=False)
 """
+ACCEPT_ALL = """
+from select import select
+from netfilterqueue import NetfilterQueue
+queues = [NetfilterQueue() for _ in range(32)]
+for number, queue in enumerate(queues, 7700):
+    queue.bind(number, lambda packet: packet.accept())
+print("listening", flush=True)
+while True:
+    readable = select([queue.get_fd() for queue in queues], [], [])[0]
+    for queue in queues:
+        if queue.get_fd() in readable:
+            queue.run(block=False)
+"""
 MIRRORED = """
 import sys
 from scapy.layers.inet import IP, TCP
@@ -71,20 +84,22 @@ def connect(net: Net, address: str) -> None:
     net.client.run(sys.executable, "-c", code, address)
 
 
-def test_the_mirror_moves_to_another_peer_and_all_else_stays(net: Net, tmp_path: Path) -> None:
-    said = drive(net, tmp_path, "apply", "missing")
-    before = [net.node.run(f"{tool}-save", "-t", "mangle").splitlines() for tool in ("iptables", "ip6tables")]
-    said += drive(net, tmp_path, "mirror", "missing")
-    after = [net.node.run(f"{tool}-save", "-t", "mangle").splitlines() for tool in ("iptables", "ip6tables")]
+@pytest.mark.parametrize("firewall", ["kept", "flushable"])
+def test_the_mirror_moves_to_another_peer_and_all_else_stays(net: Net, tmp_path: Path, firewall: str) -> None:
+    shown = "tables" if firewall == "kept" else "saved"
+    said = drive(net, tmp_path, firewall, "apply", "missing", shown, "mirror", "missing", shown)
     assert said.count("missing []") == 2
-    for old, new, one, other in zip(
-        before, after, ("10.78.0.2", "fd78::2"), ("10.78.0.3", "fd78::3"), strict=True
-    ):
-        assert sum(f"--gateway {one}" in line for line in old) == 1
-        rules = [line for line in old if line[0] in "-:"]
-        moved = [line for line in new if line[0] in "-:"]
-        assert moved == [line.replace(f"--gateway {one}", f"--gateway {other}") for line in rules]
+    _, before, after = (part.split("mirror None")[0] for part in said.split(f"{shown} "))
+    assert ("10.78.0.2" in before, "10.78.0.3" in before) == (True, False)
+    assert ("10.78.0.2" in after, "10.78.0.3" in after) == (False, True)
+    moved = before.replace("10.78.0.2", "10.78.0.3").replace("fd78::2", "fd78::3")
+    assert rules_of(after) == rules_of(moved)
     assert net.node.run("ip", "neigh", "show", "10.78.0.3", "dev", "peer0"), "it is being resolved"
+
+
+def rules_of(shown: str) -> list[str]:
+    lines = [line.strip() for line in shown.splitlines()]
+    return [line for line in lines if line and not line.startswith(("missing", "#", ":"))]
 
 
 def test_removed_without_a_trace(net: Net, tmp_path: Path) -> None:
@@ -95,26 +110,30 @@ def test_removed_without_a_trace(net: Net, tmp_path: Path) -> None:
     drive(net, tmp_path, "apply", "apply")
     assert net.snapshot() == applied, "applying again must change nothing"
     drive(net, tmp_path, "remove")
+    assert net.snapshot() == applied, "what has not been applied here is not removed"
+    drive(net, tmp_path, "apply", "remove")
     assert net.snapshot() == before
     assert not list(tmp_path.iterdir())
 
 
-def test_others_settings_are_left_alone(net: Net, tmp_path: Path) -> None:
+@pytest.mark.parametrize("firewall", ["kept", "guarded", "flushable"])
+def test_others_settings_are_left_alone(net: Net, tmp_path: Path, firewall: str) -> None:
     net.node.run("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.peer0.rp_filter=1")
     net.node.run("iptables", "-t", "mangle", "-A", "INPUT", "-s", "192.0.2.7", "-j", "ACCEPT")
     net.node.run("ip", "addr", "add", "10.77.0.100/32", "dev", "lo")
     before = net.snapshot()
-    drive(net, tmp_path, "apply", "apply", "backup")
+    drive(net, tmp_path, firewall, "apply", "apply", "backup")
     assert net.node.run("sysctl", "-n", "net.ipv4.conf.peer0.rp_filter") == "2\n"
     first = next(
         line for line in net.node.run("iptables-save", "-t", "mangle").splitlines() if "-A INPUT" in line
     )
-    assert first == "-A INPUT -j FTT-web-in", "a rule before ours could let packets by"
+    if firewall == "flushable":
+        assert first == "-A INPUT -j FTT-web-in", "a rule before ours could let packets by"
     drive(net, tmp_path, "cleanup")
     assert net.snapshot() == before
 
 
-@pytest.mark.parametrize("function", ["apply_rules", "write_sysctl", "add_address", "sync_routes"])
+@pytest.mark.parametrize("function", ["install", "write_sysctl", "add_address", "sync_routes"])
 def test_a_killed_start_is_cleaned_up(net: Net, tmp_path: Path, function: str) -> None:
     before = net.snapshot()
     drive(net, tmp_path, f"die:{function}", "apply", killed=True)
@@ -128,11 +147,11 @@ def test_the_next_start_undoes_what_it_does_not_want(net: Net, tmp_path: Path) -
     before = net.snapshot()
     drive(net, tmp_path / "fresh", "ipv4", "apply")
     wanted = net.snapshot()
-    drive(net, tmp_path / "fresh", "remove")
+    drive(net, tmp_path / "fresh", "cleanup")
     drive(net, tmp_path, "die:sync_routes", "apply", killed=True)
     drive(net, tmp_path, "ipv4", "apply")
     assert net.snapshot() == wanted
-    drive(net, tmp_path, "remove")
+    drive(net, tmp_path, "cleanup")
     assert net.snapshot() == before
 
 
@@ -203,38 +222,99 @@ def test_neighbours_are_kept_warm_with_our_own_address(net: Net, tmp_path: Path)
 
 
 def test_flushed_rules_are_noticed(net: Net, tmp_path: Path) -> None:
-    assert drive(net, tmp_path, "apply", "missing").endswith("missing []\n")
-    net.node.run("iptables", "-t", "mangle", "-F", "OUTPUT")
-    net.node.run("ip6tables", "-t", "mangle", "-F", "FTT-web-in")
-    noticed = drive(net, tmp_path, "missing", "apply", "missing").splitlines()
-    assert noticed[0] == "missing ['IPv4 OUTPUT -> FTT-web-out', 'IPv6 INPUT -> FTT-web-in']"
-    assert noticed[-1] == "missing []"
+    said = drive(
+        net, tmp_path, "flushable", "apply", "missing", "flush-iptables", "missing", "apply", "missing"
+    )
+    noticed = [line for line in said.splitlines() if line.startswith("missing")]
+    assert noticed == [
+        "missing []",
+        "missing ['IPv4 OUTPUT -> FTT-web-out', 'IPv6 INPUT -> FTT-web-in']",
+        "missing []",
+    ]
+
+
+def test_tables_with_an_owner_cannot_be_flushed(net: Net, tmp_path: Path) -> None:
+    said = drive(net, tmp_path, "kept", "apply", "flush", "missing").splitlines()
+    assert said[-1] == "missing []"
+
+
+@pytest.mark.parametrize("firewall", ["kept", "guarded"])
+def test_the_guard_stops_what_comes_round_the_rules(net: Net, tmp_path: Path, firewall: str) -> None:
+    """Without that which leads to the engine nothing has its token."""
+    for own in ("10.77.0.10", "fd77::10"):
+        net.node.succeeds("ping", "-c", "1", "-W", "1", own)  # the neighbours are known from here on
+    round_the_rules = "flush" if firewall == "guarded" else "without-rules"
+    steps = ["apply", "stopped", round_the_rules, "missing", "speak", "stopped", "apply", "missing"]
+    with net.client.capture(
+        "eth0", "src host 10.77.0.100 or src host fd77::100 or (icmp and src host 10.77.0.1)"
+    ) as seen:
+        said = drive(net, tmp_path, firewall, *steps).splitlines()
+        assert net.node.succeeds("ping", "-c", "1", "-W", "2", "10.77.0.10")
+    assert " 10.77.0.1 > " in seen[0], "the first packet seen must be the one that may pass"
+    stopped = [line for line in said if line.startswith("stopped")]
+    assert stopped == ["stopped 0", "stopped 2"]
+    noticed = [line for line in said if line.startswith("missing")]
+    assert "ip fttcp-rules-web: 0 rules of" in noticed[0] and noticed[1] == "missing []"
+
+
+@pytest.mark.parametrize("firewall", ["kept", "guarded", "flushable"])
+def test_a_dead_daemon_leaves_the_host_closed(net: Net, tmp_path: Path, firewall: str) -> None:
+    before = net.snapshot()
+    drive(net, tmp_path, firewall, "apply", "die", killed=True)
+    net.node.succeeds("ping", "-c", "1", "-W", "1", "10.77.0.10")
+    with net.client.capture("eth0", "src host 10.77.0.100 or (icmp and src host 10.77.0.1)") as seen:
+        assert not net.node.succeeds("ping", "-c", "1", "-W", "1", "-I", "10.77.0.100", "10.77.0.10")
+        assert net.node.succeeds("ping", "-c", "1", "-W", "2", "10.77.0.10")
+    assert "10.77.0.100" not in seen[0]
+    drive(net, tmp_path, "apply", "remove")  # adopts what is left
+    assert net.snapshot() == before
+
+
+def test_another_daemon_of_the_host_changes_nothing(net: Net, tmp_path: Path) -> None:
+    command = net.node.command(
+        sys.executable, "-m", "tests.integration.network_driver", str(tmp_path / "one"), "apply", "wait"
+    )
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "apply None\n"
+        during = net.snapshot()
+        for step in ("apply", "refused"):
+            said = drive(net, tmp_path / "other", f"try:{step}")
+            assert "another fttcp node of this host has what this one needs" in said
+            assert net.snapshot() == during
+        (tmp_path / "stale").mkdir()
+        (tmp_path / "stale" / "network.json").write_text((tmp_path / "one" / "network.json").read_text())
+        assert "another fttcp node" in drive(net, tmp_path / "stale", "try:cleanup")
+        assert net.snapshot() == during
+        first.communicate("end")
 
 
 @pytest.mark.parametrize("address", ["10.77.0.100", "fd77::100"])
 def test_no_connection_outlives_the_rules(net: Net, tmp_path: Path, address: str) -> None:
     """A dead server's FIN or data would be retransmitted to a client that another node serves by now."""
     drive(net, tmp_path, "apply")
-    mac, prefix = net.node.mac("svc0"), "ip6tables" if ":" in address else "iptables"
+    mac = net.node.mac("svc0")
     net.client.run("ip", "neigh", "replace", address, "lladdr", mac, "dev", "eth0")
-    for hook in ("INPUT", "OUTPUT"):  # stands for an engine that lets all by
-        net.node.run(prefix, "-t", "mangle", "-I", hook, "-j", "ACCEPT")
+    engine = subprocess.Popen(net.node.command(sys.executable, "-c", ACCEPT_ALL), stdout=subprocess.PIPE)
+    assert engine.stdout is not None and engine.stdout.readline() == b"listening\n"
     with subprocess.Popen(net.node.command(sys.executable, "-c", SERVER), stdout=subprocess.PIPE) as server:
         assert server.stdout is not None and server.stdout.readline() == b"listening\n"
         client = subprocess.Popen(net.client.command(sys.executable, "-c", CLIENT, address))
         try:
             assert server.stdout.readline() == b"accepted\n"
-            for hook in ("INPUT", "OUTPUT"):
-                net.node.run(prefix, "-t", "mangle", "-D", hook, "-j", "ACCEPT")
+            engine.kill()
+            engine.wait()
             server.kill()
             server.wait()
             assert address in net.node.run("ss", "-Htan"), "the orphan, whose FIN nobody lets out"
-            drive(net, tmp_path, "remove")
+            drive(net, tmp_path, "cleanup")
             assert address not in net.node.run("ss", "-Htan")
             assert client.poll() is None, "the client must not have noticed"
         finally:
-            client.kill()
-            client.wait()
+            for process in (client, engine):
+                process.kill()
+                process.wait()
 
 
 def test_strict_reverse_path_filtering_does_not_refuse_mirrored_segments(net: Net, tmp_path: Path) -> None:

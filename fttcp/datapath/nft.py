@@ -1,0 +1,335 @@
+"""nf_tables by its own messages (linux/netfilter/nf_tables.h): tables that a socket of this process owns.
+
+A table with an owner survives a flush of the ruleset by anybody else, and nobody else can change it
+(Linux 5.12); with PERSIST it stays when the owner dies, and a next one may replace it (Linux 6.9). Neither
+nft nor iptables can make such a table for longer than they run, so the messages are written here. What an
+expression consists of is shown by `nft --debug=netlink`.
+"""
+
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from fttcp.datapath.rules import RulesError
+
+IPV4, IPV6, ARP, INET = 2, 10, 3, 1
+OWNER, PERSIST = 2, 4
+
+EQUAL, UNEQUAL = 0, 1
+DROP, ACCEPT = 0, 1
+LINK, NETWORK, TRANSPORT = 0, 1, 2
+PRIORITY, MARK, IIFNAME, OIFNAME, L4PROTO = 2, 3, 6, 7, 16
+
+_NETLINK_NETFILTER, _SOL_NETLINK, _CAP_ACK = 12, 270, 10
+_SUBSYSTEM = 10
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
+_NEWRULE, _GETRULE, _DELRULE, _NEWSET, _NEWELEMENT = 6, 7, 8, 9, 12
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
+_ERROR, _DONE = 2, 3
+_NESTED = 0x8000
+_REGISTER = 1
+_RECEIVED_MAX = 1 << 16
+_COUNTER_PACKETS = 2
+_KEY_TYPES = {1: 14, 2: 13, 4: 7, 16: 8}  # nft: icmp_type, inet_service, ipv4_addr, ipv6_addr
+
+
+class NftError(RulesError):
+    """The kernel refused a change, and nothing of it was carried out; ``errno`` says why."""
+
+    def __init__(self, what: str, errno: int) -> None:
+        super().__init__(f"nf_tables: {what}: {os.strerror(errno)}")
+        self.errno = errno
+
+
+class Message(NamedTuple):
+    """One step of a change; `what` is for people."""
+
+    kind: int
+    family: int
+    attributes: bytes
+    what: str
+
+
+class Table(NamedTuple):
+    """A table's place."""
+
+    family: int
+    name: str
+
+
+# attributes
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _nest(kind: int, *attributes: bytes) -> bytes:
+    return _attribute(kind | _NESTED, b"".join(attributes))
+
+
+# expressions; each works on one register
+
+
+def _expression(name: str, *attributes: bytes) -> bytes:
+    return _nest(1, _text(1, name), _nest(2, *attributes))
+
+
+def meta(key: int) -> bytes:
+    """Load what belongs to a packet."""
+    return _expression("meta", _number(1, _REGISTER), _number(2, key))
+
+
+def set_meta(key: int) -> bytes:
+    """Store it."""
+    return _expression("meta", _number(2, key), _number(3, _REGISTER))
+
+
+def payload(base: int, offset: int, length: int) -> bytes:
+    """Load bytes of a header; a packet without them does not match."""
+    return _expression(
+        "payload", _number(1, _REGISTER), _number(2, base), _number(3, offset), _number(4, length)
+    )
+
+
+def write(base: int, offset: int, length: int) -> bytes:
+    """Store bytes in a header that has no checksum."""
+    return _expression(
+        "payload", _number(5, _REGISTER), _number(2, base), _number(3, offset), _number(4, length)
+    )
+
+
+def constant(value: bytes) -> bytes:
+    """Load some bytes."""
+    return _expression("immediate", _number(1, _REGISTER), _nest(2, _attribute(1, value)))
+
+
+def compare(value: bytes, operator: int = EQUAL) -> bytes:
+    """Go on with the rule only if it is so."""
+    return _expression("cmp", _number(1, _REGISTER), _number(2, operator), _nest(3, _attribute(1, value)))
+
+
+def bits(mask: bytes, flip: bytes) -> bytes:
+    """(x & mask) ^ flip."""
+    return _expression(
+        "bitwise",
+        _number(1, _REGISTER),
+        _number(2, _REGISTER),
+        _number(3, len(mask)),
+        _nest(4, _attribute(1, mask)),
+        _nest(5, _attribute(1, flip)),
+    )
+
+
+def within(name: str, inverted: bool = False) -> bytes:
+    """Go on only if it is (not) in a set of the table."""
+    return _expression("lookup", _text(1, name), _number(2, _REGISTER), _number(5, inverted))
+
+
+def verdict(code: int) -> bytes:
+    """The packet's fate at this hook, as far as this table goes."""
+    return _expression("immediate", _number(1, 0), _nest(2, _nest(2, _number(1, code))))
+
+
+def counter() -> bytes:
+    """Count."""
+    return _expression("counter", _attribute(1, bytes(8)), _attribute(2, bytes(8)))
+
+
+def notrack() -> bytes:
+    """Keep conntrack away."""
+    return _nest(1, _text(1, "notrack"))
+
+
+def target(name: str, revision: int, info: bytes) -> bytes:
+    """A target of iptables, with its struct."""
+    return _expression("target", _text(1, name), _number(2, revision), _attribute(3, _aligned(info)))
+
+
+def match(name: str, revision: int, info: bytes) -> bytes:
+    """A match of iptables."""
+    return _expression("match", _text(1, name), _number(2, revision), _attribute(3, _aligned(info)))
+
+
+def _aligned(info: bytes) -> bytes:
+    """As XT_ALIGN does."""
+    return info + bytes(-len(info) % 8)
+
+
+# changes
+
+
+def make_table(table: Table, flags: int) -> Message:
+    """Make it, or take it over when its owner has died."""
+    attributes = _text(1, table.name) + _number(2, flags)
+    return Message(_NEWTABLE, table.family, attributes, f"make table {table.name}")
+
+
+def drop_table(table: Table) -> Message:
+    """Remove it with all that is in it."""
+    return Message(_DELTABLE, table.family, _text(1, table.name), f"remove table {table.name}")
+
+
+def make_set(table: Table, name: str, number: int, elements: Iterable[bytes]) -> list[Message]:
+    """A set of values of one length. `number`: of the set within the change."""
+    values = list(elements)
+    length = len(values[0])
+    attributes = _text(1, table.name) + _text(2, name) + _number(3, 0) + _number(4, _KEY_TYPES[length])
+    attributes += _number(5, length) + _number(10, number)
+    members = _text(1, table.name) + _text(2, name) + _number(4, number)
+    members += _nest(3, *(_nest(1, _nest(1, _attribute(1, value))) for value in values))
+    what = f"make set {name} in table {table.name}"
+    return [
+        Message(_NEWSET, table.family, attributes, what),
+        Message(_NEWELEMENT, table.family, members, what),
+    ]
+
+
+def make_chain(table: Table, name: str, hook: int, priority: int) -> Message:
+    """A chain that the kernel calls at a hook; of several in the order of priorities."""
+    attributes = _text(1, table.name) + _text(3, name) + _text(7, "filter")
+    attributes += _nest(4, _number(1, hook), _number(2, priority))
+    return Message(_NEWCHAIN, table.family, attributes, f"make chain {name} in table {table.name}")
+
+
+def add_rule(table: Table, chain: str, *expressions: bytes) -> Message:
+    """One at the end of the chain."""
+    attributes = _text(1, table.name) + _text(2, chain) + _nest(4, *expressions)
+    return Message(_NEWRULE, table.family, attributes, f"add a rule to {chain} of table {table.name}")
+
+
+def empty_chain(table: Table, chain: str) -> Message:
+    """Remove its rules."""
+    attributes = _text(1, table.name) + _text(2, chain)
+    return Message(_DELRULE, table.family, attributes, f"empty {chain} of table {table.name}")
+
+
+class Rules(NamedTuple):
+    """What the kernel has of a table: chain -> how many rules, chain -> packets that its counters saw."""
+
+    lengths: Counter[str]
+    counted: Counter[str]
+
+
+class Socket:
+    """The owner of tables: those without PERSIST live as long as it does. Raises NftError when the kernel
+    has no nf_tables."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        except OSError as error:
+            raise NftError("open a netlink socket", error.errno or 0) from error
+        self._number = 0
+
+    def close(self) -> None:
+        """The owner is gone."""
+        self._socket.close()
+
+    def change(self, messages: Iterable[Message]) -> None:
+        """Carry everything out, or nothing. Raises NftError."""
+        steps = list(messages)
+        first = self._number + 1
+        flags = _REQUEST | _ACK | _CREATE | _APPEND
+        bodies = [
+            self._encode(_SUBSYSTEM << 8 | step.kind, flags, step.family, step.attributes) for step in steps
+        ]
+        begin = self._encode(_BATCH_BEGIN, _REQUEST, 0, b"", _SUBSYSTEM)
+        end = self._encode(_BATCH_END, _REQUEST, 0, b"", _SUBSYSTEM)
+        self._send(b"".join([begin, *bodies, end]))
+        for kind, number, body in self._answers(socket.MSG_DONTWAIT):  # all are there when send() returns
+            error = -struct.unpack_from("=i", body)[0] if kind == _ERROR else 0
+            if error:
+                index = number - first
+                raise NftError(steps[index].what if 0 <= index < len(steps) else "change the rules", error)
+
+    def exists(self, table: Table) -> bool:
+        """Whether somebody has made a table of that name. Raises NftError."""
+        self._send(
+            self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _ACK, table.family, _text(1, table.name))
+        )
+        for kind, _, body in self._answers(socket.MSG_DONTWAIT):
+            if kind != _ERROR:
+                return True
+            error = -struct.unpack_from("=i", body)[0]
+            if error not in (0, 2):  # ENOENT
+                raise NftError(f"look for table {table.name}", error)
+        return False
+
+    def rules(self, table: Table) -> Rules:
+        """What is in a table; nothing when there is none. Raises NftError."""
+        found = Rules(Counter(), Counter())
+        kind = _SUBSYSTEM << 8 | _GETRULE
+        self._send(self._encode(kind, _REQUEST | _DUMP, table.family, _text(1, table.name)))
+        for what, _, body in self._answers(0):
+            if what == _ERROR:
+                error = -struct.unpack_from("=i", body)[0]
+                raise NftError(f"look into table {table.name}", error)
+            attributes = dict(_parsed(body[4:]))
+            if attributes[1].rstrip(b"\0").decode() == table.name:
+                chain = attributes[2].rstrip(b"\0").decode()
+                found.lengths[chain] += 1
+                found.counted[chain] += sum(map(_packets, _members(attributes.get(4, b""))))
+        return found
+
+    def _encode(self, kind: int, flags: int, family: int, attributes: bytes, resource: int = 0) -> bytes:
+        if kind not in (_BATCH_BEGIN, _BATCH_END):
+            self._number += 1
+        body = struct.pack(">BBH", family, 0, resource) + attributes
+        return struct.pack("=IHHII", 16 + len(body), kind, flags, self._number, 0) + body
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise NftError("send to the kernel", error.errno or 0) from error
+
+    def _answers(self, flags: int) -> Iterator[tuple[int, int, bytes]]:
+        """(kind, number, body) of each message until the last, or until there is none."""
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVED_MAX, flags)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise NftError("hear the kernel", error.errno or 0) from error
+            while len(data) >= 16:
+                length, kind, _, number = struct.unpack_from("=IHHI", data)
+                if kind == _DONE:
+                    return
+                yield kind, number, data[16:length]
+                data = data[(length + 3) & ~3 :]
+
+
+def _parsed(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[4:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _members(expressions: bytes) -> Iterator[dict[int, bytes]]:
+    for _, element in _parsed(expressions):
+        yield dict(_parsed(element))
+
+
+def _packets(expression: dict[int, bytes]) -> int:
+    if expression.get(1) != b"counter\0":
+        return 0
+    return int.from_bytes(dict(_parsed(expression[2]))[_COUNTER_PACKETS], "big")

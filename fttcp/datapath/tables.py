@@ -1,0 +1,383 @@
+"""The rules of a group as tables of nf_tables that nobody else can flush.
+
+Two tables for each IP version. `fttcp-rules-GROUP` leads packets to the engine: what is mirrored, what is
+queued. `fttcp-guard-GROUP` stands behind everything else and lets out of the host only what has been through
+it. Neither relies on the other: without the first nothing bears the token, without the second the queue
+decides alone. Tables of a living owner cannot be changed by others; where the kernel knows PERSIST they also
+stay when the owner dies, and then nothing of the service leaves until the next start or `cleanup`.
+
+The token is a bit of the packet's priority. It is set by the rule before the one that queues (which drops
+what nobody reads), and taken away by the guard. A mark would make the kernel route again, and users have
+rules about marks. Between the two stand no hooks but those that share the last place of OUTPUT and the first
+of POSTROUTING.
+"""
+
+import errno
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+
+from fttcp.datapath import nft
+from fttcp.datapath.nft import Message, NftError, Table
+from fttcp.datapath.rules import HANDSHAKE_QUEUES, ICMP_ERRORS, Address, GroupNet, RulesError, plain_name
+
+_PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
+_ARP_OUT = 1
+_FIRST, _LAST = -(1 << 31), (1 << 31) - 1
+_RAW, _MANGLE = -300, -150
+_BEHIND_MANGLE = _MANGLE + 1
+"""Of the input queue; the header edits of stamp.c come next."""
+_TOKEN = 0x40000000
+_TCP, _UDP, _ICMPV6 = 6, 17, 58
+_ICMP = {4: 1, 6: _ICMPV6}
+_FLAGS_AT, _SYN, _SYN_ACK, _SYN_RST_ACK = 13, 0x02, 0x12, 0x16
+_NEIGHBOUR_ADVERTISEMENT = 136
+_ARP_REQUEST = 1
+_ADDRESSES, _PORTS, _ERRORS = "addresses", "tcp-ports", "icmp-errors"
+_FAMILY = {4: nft.IPV4, 6: nft.IPV6}
+_VERSION = {nft.IPV4: 4, nft.IPV6: 6, nft.ARP: 4}
+_SOURCE, _DESTINATION = {4: (12, 4), 6: (8, 16)}, {4: (16, 4), 6: (24, 16)}
+
+
+class Firewall(Enum):
+    """What the rules of this host withstand."""
+
+    KEPT = "kept"
+    """A flush by others, and the death of the daemon."""
+    GUARDED = "guarded"
+    """Each of the two, not one after the other: before Linux 6.9 the guard dies with its owner, so the rules
+    have none."""
+    FLUSHABLE = "flushable"
+    """Nothing: rules of iptables, without a guard, where nf_tables cannot do it."""
+
+
+class TakenError(RulesError):
+    """Another daemon of this host has what a group needs; the text says what."""
+
+
+def plan(group: GroupNet) -> list[Table]:
+    """The tables that a group has."""
+    name = plain_name(group.name)
+    families = [_FAMILY[version] for version in group.families]
+    guards = [*families, nft.ARP] if nft.IPV4 in families else families
+    return [
+        *(Table(family, f"fttcp-rules-{name}") for family in families),
+        *(Table(family, f"fttcp-guard-{name}") for family in guards),
+    ]
+
+
+def groups_of(tables: Iterable[Table]) -> set[str]:
+    """The groups that tables belong to."""
+    return {table.name.split("-", 2)[2] for table in tables}
+
+
+def is_guard(table: Table) -> bool:
+    """Whether it is one of those behind everything."""
+    return table.name.startswith("fttcp-guard-")
+
+
+def contents(group: GroupNet, table: Table) -> list[Message]:
+    """All that is in one of the group's tables."""
+    version = _VERSION[table.family]
+    addresses = [address.packed for address in group.addresses if address.version == version]
+    messages = nft.make_set(table, _ADDRESSES, 1, addresses)
+    if table.family == nft.ARP:
+        return [*messages, *_arp(table)]
+    if is_guard(table):
+        return [*messages, *_guard(table, group, version)]
+    if group.ports_of("tcp"):
+        messages += nft.make_set(
+            table, _PORTS, 2, (port.to_bytes(2, "big") for port in group.ports_of("tcp"))
+        )
+    messages += nft.make_set(table, _ERRORS, 3, (bytes([kind]) for kind in ICMP_ERRORS[version]))
+    return [
+        *messages,
+        *_untracked(table, version),
+        nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
+        *mirror(table, group),
+        *_input(table, group, version),
+        *_output(table, group, version),
+    ]
+
+
+def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
+    """Client segments, and what a path says of our packets, as they come in from the service side only:
+    nothing that was mirrored is again.
+
+    The last rule never matches; that a `socket` match exists makes the kernel put fragments together before
+    any of our rules sees them (net/netfilter/xt_socket.c), for IPv6 too."""
+    version = _VERSION[table.family]
+    gateway = group.gateway(version)
+    if gateway is not None:
+        tee = nft.target("TEE", 1, gateway.packed.ljust(16, b"\0") + bytes(24))  # struct xt_tee_tginfo
+        here = [*_interface(nft.IIFNAME, group.service_interface), *_address(_DESTINATION, version)]
+        if group.ports_of("tcp"):
+            yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(), tee)
+        yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
+    yield nft.add_rule(
+        table,
+        "mirror",
+        *_interface(nft.IIFNAME, "lo"),
+        *_address(_DESTINATION, version),
+        *_marked(group),
+        nft.match("socket", 1, bytes(1)),
+        nft.verdict(nft.ACCEPT),
+    )
+
+
+def _untracked(table: Table, version: int) -> Iterator[Message]:
+    """Conntrack sees only one side of a flow, and hosts drop what it calls invalid."""
+    for chain, hook in (("raw-in", _PREROUTING), ("raw-out", _OUTPUT)):
+        yield nft.make_chain(table, chain, hook, _RAW)
+        for side in (_DESTINATION, _SOURCE):
+            yield nft.add_rule(table, chain, *_address(side, version), nft.notrack())
+
+
+def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """All that the local servers might see of clients. SYNs have a queue of their own, so that a flood of
+    them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
+    port in the group, all UDP is asked about."""
+    yield nft.make_chain(table, "input", _INPUT, _BEHIND_MANGLE)
+    yield nft.add_rule(table, "input", *_marked(group), nft.verdict(nft.ACCEPT))
+    yield nft.add_rule(table, "input", *_address(_DESTINATION, version, other=True), nft.verdict(nft.ACCEPT))
+    for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+        from_there = _interface(nft.IIFNAME, interface)
+        if group.ports_of("tcp"):
+            tcp = [*from_there, *_protocol(_TCP), *_port()]
+            handshakes = group.queue_in + HANDSHAKE_QUEUES
+            yield nft.add_rule(table, "input", *tcp, *_flags(_SYN), _queue(handshakes, group.workers))
+            yield nft.add_rule(table, "input", *tcp, _queue(group.queue_in, group.workers))
+        if group.ports_of("udp"):
+            yield nft.add_rule(table, "input", *from_there, *_protocol(_UDP), _queue(group.queue_in, 1))
+        errors = _queue(group.queue_in + HANDSHAKE_QUEUES, 1)  # whole, like SYNs; the workers look in turn
+        yield nft.add_rule(table, "input", *from_there, *_icmp_errors(version), errors)
+
+
+def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """All that leaves the host under a service address, whatever it is: it needs the lease. What answers a
+    SYN has a queue of its own. The engine's own packets bear the token already."""
+    yield nft.make_chain(table, "output", _OUTPUT, _LAST)
+    passing = nft.verdict(nft.ACCEPT)
+    yield nft.add_rule(table, "output", *_address(_SOURCE, version, other=True), passing)
+    yield nft.add_rule(table, "output", *_interface(nft.OIFNAME, "lo"), passing)
+    yield nft.add_rule(table, "output", *_token(), passing)
+    yield nft.add_rule(table, "output", *_set_token())
+    if group.ports_of("tcp"):
+        handshakes = _queue(group.queue_out + HANDSHAKE_QUEUES, group.workers)
+        yield nft.add_rule(table, "output", *_protocol(_TCP), *_flags(_SYN_ACK), handshakes)
+    if group.ports_of("udp") and group.workers > 1:
+        for protocol in (_UDP, _ICMP[version]):  # the latter may speak of a UDP session
+            yield nft.add_rule(table, "output", *_protocol(protocol), _queue(group.queue_out, 1))
+    yield nft.add_rule(table, "output", _queue(group.queue_out, group.workers))
+
+
+def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """Only what has been through the engine, or comes from it, leaves under a service address. What is
+    forwarded for others is not this host's word. The engine speaks ND by raw frames, which pass no hook."""
+    passing = nft.verdict(nft.ACCEPT)
+    yield nft.make_chain(table, "own", _OUTPUT, _FIRST)
+    yield nft.add_rule(table, "own", *_address(_SOURCE, version, other=True), passing)
+    yield nft.add_rule(table, "own", *_clear_token())
+    yield nft.add_rule(table, "own", *_marked(group), *_set_token())
+    yield nft.make_chain(table, "forwarded", _FORWARD, _LAST)
+    yield nft.add_rule(table, "forwarded", *_address(_SOURCE, version), *_set_token())
+    yield nft.make_chain(table, "guard", _POSTROUTING, _FIRST)
+    dropped = (nft.counter(), nft.verdict(nft.DROP))
+    if version == 6:
+        target = [
+            *_protocol(_ICMPV6),
+            nft.payload(nft.TRANSPORT, 0, 1),
+            nft.compare(bytes([_NEIGHBOUR_ADVERTISEMENT])),
+            nft.payload(nft.TRANSPORT, 8, 16),
+            nft.within(_ADDRESSES),
+        ]
+        yield nft.add_rule(table, "guard", *target, *dropped)
+    yield nft.add_rule(table, "guard", *_address(_SOURCE, version, other=True), passing)
+    yield nft.add_rule(table, "guard", *_interface(nft.OIFNAME, "lo"), passing)
+    yield nft.add_rule(table, "guard", *_token(), *_clear_token(), passing)
+    yield nft.add_rule(table, "guard", *dropped)
+
+
+def _arp(table: Table) -> Iterator[Message]:
+    """The kernel does not speak ARP in the name of a service address, whatever its sysctls say. What it asks
+    about others it asks without a sender (as RFC 5227 probes do). The engine's frames pass no hook."""
+    yield nft.make_chain(table, "guard", _ARP_OUT, _LAST)
+    sender = [nft.payload(nft.NETWORK, 14, 4), nft.within(_ADDRESSES)]
+    asking = [nft.payload(nft.NETWORK, 6, 2), nft.compare(_ARP_REQUEST.to_bytes(2, "big"))]
+    about_others = [nft.payload(nft.NETWORK, 24, 4), nft.within(_ADDRESSES, inverted=True)]
+    nobody = [nft.constant(bytes(4)), nft.write(nft.NETWORK, 14, 4)]
+    yield nft.add_rule(table, "guard", *asking, *sender, *about_others, *nobody, nft.verdict(nft.ACCEPT))
+    yield nft.add_rule(table, "guard", *sender, nft.counter(), nft.verdict(nft.DROP))
+
+
+def _address(side: dict[int, tuple[int, int]], version: int, other: bool = False) -> list[bytes]:
+    offset, length = side[version]
+    return [nft.payload(nft.NETWORK, offset, length), nft.within(_ADDRESSES, inverted=other)]
+
+
+def _interface(key: int, name: str) -> list[bytes]:
+    return [nft.meta(key), nft.compare(name.encode().ljust(16, b"\0"))]
+
+
+def _protocol(number: int) -> list[bytes]:
+    return [nft.meta(nft.L4PROTO), nft.compare(bytes([number]))]
+
+
+def _icmp_errors(version: int) -> list[bytes]:
+    return [*_protocol(_ICMP[version]), nft.payload(nft.TRANSPORT, 0, 1), nft.within(_ERRORS)]
+
+
+def _port() -> list[bytes]:
+    return [nft.payload(nft.TRANSPORT, 2, 2), nft.within(_PORTS)]
+
+
+def _flags(wanted: int) -> list[bytes]:
+    """FIN or not: tcp.c begins with either."""
+    return [
+        nft.payload(nft.TRANSPORT, _FLAGS_AT, 1),
+        nft.bits(bytes([_SYN_RST_ACK]), bytes(1)),
+        nft.compare(bytes([wanted])),
+    ]
+
+
+def _marked(group: GroupNet) -> list[bytes]:
+    return [nft.meta(nft.MARK), nft.compare(_host_order(group.mark))]
+
+
+def _token() -> list[bytes]:
+    return [
+        nft.meta(nft.PRIORITY),
+        nft.bits(_host_order(_TOKEN), bytes(4)),
+        nft.compare(_host_order(_TOKEN)),
+    ]
+
+
+def _set_token() -> list[bytes]:
+    without = _host_order(0xFFFFFFFF & ~_TOKEN)
+    return [nft.meta(nft.PRIORITY), nft.bits(without, _host_order(_TOKEN)), nft.set_meta(nft.PRIORITY)]
+
+
+def _clear_token() -> list[bytes]:
+    without = _host_order(0xFFFFFFFF & ~_TOKEN)
+    return [nft.meta(nft.PRIORITY), nft.bits(without, bytes(4)), nft.set_meta(nft.PRIORITY)]
+
+
+def _host_order(value: int) -> bytes:
+    return struct.pack("=I", value)
+
+
+def _queue(first: int, workers: int) -> bytes:
+    """Hashing over several queues is symmetric: both directions of a flow meet the same worker. Each kernel
+    hashes with a number of its own, so a flow's workers differ between the nodes. The backup's is known by
+    the mirrored SYN of a TCP flow; nothing of UDP is mirrored, so UDP goes to the first worker on both. What
+    nobody reads is dropped. nft's own `queue` is not in every kernel."""
+    return nft.target("NFQUEUE", 1, struct.pack("=HH", first, workers))
+
+
+class Owner:
+    """Makes and keeps the tables of this process's groups, by one socket that owns them. The methods block
+    for some milliseconds; one call at a time."""
+
+    def __init__(self, firewall: Firewall | None = None) -> None:
+        """``firewall``: less than the kernel can do, for tests."""
+        self._socket = nft.Socket()
+        self.firewall, self.why = (firewall, "as asked for") if firewall else _possible(self._socket)
+        self._claims: set[Table] = set()
+        self._made: dict[str, GroupNet] = {}
+
+    def close(self) -> None:
+        """Claims end, and with them whatever dies with its owner."""
+        self._socket.close()
+
+    def claim(self, addresses: Iterable[Address], queues: Iterable[int]) -> None:
+        """Take sole charge of addresses and queues in this network namespace, and of none else; it ends with
+        this process. Raises TakenError when another process has one of them; then nothing has changed."""
+        names = [*(f"fttcp-address-{one}" for one in addresses), *(f"fttcp-queue-{one}" for one in queues)]
+        wanted = {Table(nft.INET, name) for name in names}
+        new, old = sorted(wanted - self._claims), sorted(self._claims - wanted)
+        try:
+            self._socket.change(
+                [*(nft.make_table(one, nft.OWNER) for one in new), *(nft.drop_table(one) for one in old)]
+            )
+        except NftError as error:
+            if error.errno == errno.EPERM:
+                raise TakenError(
+                    f"another fttcp node of this host has what this one needs ({error})"
+                ) from error
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                return  # before Linux 5.12: no table has an owner
+            raise
+        self._claims = wanted
+
+    def make(self, group: GroupNet) -> None:
+        """Put a group's tables in place of those that there are of it, in one step. Raises NftError."""
+        messages: list[Message] = []
+        for table in plan(group):
+            if self._socket.exists(table):
+                messages.append(nft.drop_table(table))
+            messages += [nft.make_table(table, self._flags(table)), *contents(group, table)]
+        self._socket.change(messages)
+        self._made[group.name] = group
+
+    def move_mirror(self, group: GroupNet) -> None:
+        """Lead the group's mirror to the gateways that it has now; all else stays, and what is queued."""
+        messages: list[Message] = []
+        for table in plan(group):
+            if not is_guard(table):
+                messages += [nft.empty_chain(table, "mirror"), *mirror(table, group)]
+        self._socket.change(messages)
+        self._made[group.name] = group
+
+    def stands(self, group: GroupNet) -> bool:
+        """Whether the group's tables are those that `make` made of it."""
+        return self._made.get(group.name) == group and not self.missing(group)
+
+    def missing(self, group: GroupNet) -> list[str]:
+        """What is not there of the group's tables."""
+        missing = []
+        for table in plan(group):
+            wanted = [step for step in contents(group, table) if step.what.startswith("add a rule")]
+            there = self._socket.rules(table).lengths.total()
+            if there != len(wanted):
+                missing.append(f"{_SHOWN[table.family]} {table.name}: {there} rules of {len(wanted)}")
+        return missing
+
+    def stopped(self, group: GroupNet) -> int:
+        """How many packets the guard has stopped since it stands."""
+        guards = filter(is_guard, plan(group))
+        return sum(self._socket.rules(table).counted.total() for table in guards)
+
+    def remove(self, tables: Sequence[Table]) -> None:
+        """Remove those that exist, in one step. Raises NftError."""
+        self._socket.change([nft.drop_table(table) for table in tables if self._socket.exists(table)])
+        self._made = {name: of for name, of in self._made.items() if not set(plan(of)) & set(tables)}
+
+    def _flags(self, table: Table) -> int:
+        if self.firewall is Firewall.KEPT:
+            return nft.OWNER | nft.PERSIST
+        return nft.OWNER if is_guard(table) else 0
+
+
+_SHOWN = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp"}
+
+
+def _possible(owner: nft.Socket) -> tuple[Firewall, str]:
+    """What the kernel can do, and why not more: tried with a table that is gone at once."""
+    table = Table(nft.IPV4, "fttcp-trial")
+    gone = [nft.drop_table(table)]
+    rules = [
+        nft.make_chain(table, "trial", _PREROUTING, _LAST),
+        nft.add_rule(table, "trial", nft.notrack()),
+        nft.add_rule(table, "trial", _queue(0, 1)),
+        nft.add_rule(table, "trial", nft.target("TEE", 1, bytes([192, 0, 2, 1]) + bytes(36))),
+        nft.add_rule(table, "trial", nft.match("socket", 1, bytes(1))),
+    ]
+    try:
+        owner.change([nft.make_table(table, nft.OWNER), *rules, *gone])
+    except NftError as error:
+        return Firewall.FLUSHABLE, str(error)
+    try:
+        owner.change([nft.make_table(table, nft.OWNER | nft.PERSIST), *gone])
+    except NftError as error:
+        return Firewall.GUARDED, str(error)
+    return Firewall.KEPT, ""
