@@ -263,6 +263,8 @@ class FlowActions:
     def act(self, flow: Flow, actions: int, now_ns: int) -> None:
         """Carry out what a decision asked for."""
         state = flow.state
+        if self.mode is EngineMode.PAIRED:
+            actions |= lib.ftt_core_flow_part(state, self._world.vouched(), now_ns)
         self._send_records(flow, actions, now_ns)
         if actions & lib.FTT_ACT_INJECT:
             self._to_inject[flow] = None

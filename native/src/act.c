@@ -194,6 +194,8 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
+	if (w->mode == FTT_MODE_PAIRED)
+		actions |= ftt_flow_part(&c->flow, atomic_load(&w->e->shared.vouched), now_ns);
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);
@@ -332,6 +334,7 @@ void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_
 	end_in_stack(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
+	c->closed = false; /* by our server alone: its client is not done with it */
 	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
 }
 

@@ -115,6 +115,11 @@ uint32_t ftt_core_flow_solo(struct ftt_flow *f)
 	return ftt_flow_solo(f);
 }
 
+uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns)
+{
+	return ftt_flow_part(f, vouched, now_ns);
+}
+
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns)
 {
 	return ftt_flow_detach(f, reason, now_ns);

@@ -312,7 +312,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	uint32_t actions;
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
-	if (c->flow.protection == FTT_DETACHED || !continues(w, c)) {
+	if (c->flow.protection == FTT_DETACHED || ftt_flow_cut(&c->flow) || !continues(w, c)) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}

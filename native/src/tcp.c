@@ -176,6 +176,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		e.actions |= FTT_ACT_COMMIT_LATER;
 	ftt_retain_acked(w, c, v == FTT_PASS ? s : NULL, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);
+	if (c->flow.bits & FTT_F_TAKEN && !(c->flow.bits & FTT_F_LOCAL_RST) && ftt_flow_cut(&c->flow))
+		ftt_tcp_reset_client(w, c, now_ns);
 }
 
 /* A connection that this node will not carry on, or one of the past: end it in the stack, or it lingers for minutes. */

@@ -457,6 +457,58 @@ static void test_loss_of_the_backup(void)
 	CHECK_EQ(ftt_flow_solo(&f), 0);
 }
 
+/* The backup's server ended the flow, and it is certain that ours did not, or elsewhere: nothing is waited for. */
+static void test_an_end_that_ours_contradicts_is_no_wait(const struct ends *x)
+{
+	const struct { uint8_t flags; uint32_t peer, ours; bool fin, parts; } cases[] = {
+		{FTT_REC_FIN, 24, 23, false, false}, /* 23 bytes and FIN; ours has said 23 and may end there, too */
+		{FTT_REC_FIN, 24, 24, false, true},
+		{FTT_REC_FIN, 24, 10, false, false},
+		{FTT_REC_FIN, 24, 23, true, false},
+		{FTT_REC_FIN, 24, 10, true, true},
+		{FTT_REC_FIN | FTT_REC_RST, 24, 23, true, false},
+		{FTT_REC_RST, 24, 24, false, false}, /* ours may reset it as well */
+		{FTT_REC_RST, 24, 25, false, true},
+		{FTT_REC_RST, 24, 24, true, true},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ftt_record r = commit_of(x, 10, 1000, cases[i].peer);
+		struct ftt_flow f, before;
+
+		make_primary(&f, x, MS);
+		step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
+		r.flags = cases[i].flags;
+		ftt_primary_record(&f, &r, MS);
+		step(&f, from_primary(x, TCP_ACK | (cases[i].fin ? TCP_FIN : 0), 0, 10, cases[i].ours), MS);
+		before = f;
+		CHECK_EQ(ftt_flow_part(&f, false, MS), 0); /* our server is dead: what it said is no argument */
+		CHECK(!memcmp(&f, &before, sizeof(f)));
+		CHECK_EQ(ftt_flow_part(&f, true, MS), cases[i].parts ? FTT_ACT_DETACH : 0);
+		CHECK_EQ(f.protection, cases[i].parts ? FTT_DETACHING : FTT_PROTECTED);
+		CHECK_EQ(f.reason, cases[i].parts ? FTT_WHY_PEER_END : FTT_WHY_NONE);
+	}
+}
+
+/* A backup's server that reset the flow, or ended before what the client has: that client is told after a takeover. */
+static void test_what_our_server_has_ended_is_cut(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	step(&f, from_backup(x, TCP_ACK | TCP_FIN, 0, 0, 23), MS);
+	CHECK(!ftt_flow_cut(&f));
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 24, 0), MS);
+	CHECK(!ftt_flow_cut(&f)); /* it has our end, or one byte in its place: sums will tell */
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 25, 0), MS);
+	CHECK(ftt_flow_cut(&f));
+	make_backup(&f, x, MS);
+	step(&f, from_backup(x, TCP_RST | TCP_ACK, 0, 0, 0), MS);
+	CHECK(ftt_flow_cut(&f));
+	f.bits |= FTT_F_CLIENT_RST;
+	CHECK(!ftt_flow_cut(&f));
+}
+
 /* What the backup only holds back for its server the client need not send again. */
 static void test_the_client_is_not_asked_for_what_waits_at_the_backup(const struct ends *x)
 {
@@ -498,6 +550,8 @@ int main(void)
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_RST);
 	test_backups_end_ahead_of_ours_is_no_difference();
 	for (size_t i = 0; i < 2; i++) {
+		test_an_end_that_ours_contradicts_is_no_wait(all_ends[i]);
+		test_what_our_server_has_ended_is_cut(all_ends[i]);
 		test_the_client_is_not_asked_for_what_waits_at_the_backup(all_ends[i]);
 		test_commits_of_any_order_only_grow(all_ends[i]);
 		test_takeover_in_step(all_ends[i]);

@@ -230,6 +230,7 @@ uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, ui
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);
+uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
 bool ftt_core_flow_waits(const struct ftt_flow *f);
 

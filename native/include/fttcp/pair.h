@@ -167,6 +167,39 @@ static inline bool ftt_peer_ended_alone(const struct ftt_flow *f)
 }
 
 /*
+ * Is it certain that the backup's server has ended the flow otherwise than ours? Ours said more, or ended elsewhere;
+ * else it may only be the slower one.
+ */
+static inline bool ftt_peer_contradicts(const struct ftt_flow *f)
+{
+	bool ours = f->bits & FTT_F_LOCAL_FIN;
+
+	if (!(f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)) || f->protection != FTT_PROTECTED ||
+	    f->bits & (FTT_F_LOCAL_RST | FTT_F_CLIENT_RST))
+		return false;
+	if (f->bits & FTT_F_PEER_FIN)
+		return ours ? !ftt_fin_alike(f) : seq_geq(f->local_snd_nxt, f->peer_snd_nxt);
+	return ours || seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
+}
+
+/* ... then nothing is gained by waiting, if our server lives; if not, a takeover follows. */
+static inline uint32_t ftt_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns)
+{
+	return ftt_peer_contradicts(f) && vouched ? ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns) : 0;
+}
+
+/*
+ * After a takeover: our server has ended what the client carries on. It reset the flow, or it came to its end before
+ * the bytes that the client has of the old primary.
+ */
+static inline bool ftt_flow_cut(const struct ftt_flow *f)
+{
+	if (!(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST)
+		return false;
+	return f->bits & FTT_F_LOCAL_RST || (f->bits & FTT_F_LOCAL_FIN && seq_gt(f->client_acked, f->fin_end));
+}
+
+/*
  * A PROBE tells the backup how far the client has acknowledged. The last pure ACK of a client that
  * has nothing more to say is sent once; if the mirror lost it, nobody else would tell.
  */
