@@ -299,9 +299,10 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 /* Is all that the client may have of the old primary what our server has said, too? */
 static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	if (w->e->cfg.continue_unverified || c->closed || !(c->flow.bits & FTT_F_ESTABLISHED))
-		return true;
-	if (ftt_output_continues(&c->flow) && !(w->e->cfg.detach_divergent && c->divergences))
+	bool asked = !w->e->cfg.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+
+	if (!ftt_flow_cut(&c->flow) &&
+	    (!asked || (ftt_output_continues(&c->flow) && !(w->e->cfg.detach_divergent && c->divergences))))
 		return true;
 	w->n.unverified_resets++;
 	return false;
@@ -312,7 +313,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	uint32_t actions;
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
-	if (c->flow.protection == FTT_DETACHED || ftt_flow_cut(&c->flow) || !continues(w, c)) {
+	if (c->flow.protection == FTT_DETACHED || !continues(w, c)) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}
