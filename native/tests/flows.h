@@ -138,8 +138,17 @@ static inline void make_primary(struct ftt_flow *f, const struct ends *x, uint64
 	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_PAIRED), now_ns), FTT_PASS);
 }
 
-/* The backup's flow of the same connection, in step. */
-static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
+/* The primary tells that its stack has sent so much. */
+static inline uint32_t tell_output(struct ftt_flow *f, const struct ends *x, uint32_t out)
+{
+	struct ftt_record r = record_of(x, FTT_REC_OUTPUT);
+
+	r.snd_nxt += out;
+	return ftt_backup_output(f, &r);
+}
+
+/* The backup's flow of the same connection, in step; the primary has told nothing yet. */
+static inline void make_untold_backup(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
 {
 	struct ftt_record open = record_of(x, FTT_REC_OPEN);
 
@@ -151,13 +160,11 @@ static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_
 	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
 }
 
-/* The primary tells that its stack has sent so much. */
-static inline uint32_t tell_output(struct ftt_flow *f, const struct ends *x, uint32_t out)
+/* ... and the primary has told of more output than a test has. */
+static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_t now_ns)
 {
-	struct ftt_record r = record_of(x, FTT_REC_OUTPUT);
-
-	r.snd_nxt += out;
-	return ftt_backup_output(f, &r);
+	make_untold_backup(f, x, now_ns);
+	CHECK_EQ(tell_output(f, x, 1u << 22), 0);
 }
 
 /* A segment of the backup's stack, given in service space. */

@@ -102,7 +102,7 @@ static void test_each_goes_when_its_output_is_there(void)
 static void test_a_forged_one_stops_nobody(void)
 {
 	begin();
-	mirrored(1, 0, 1000000, MS);
+	mirrored(1, 0, 1u << 23, MS);
 	mirrored(2, 1000, 0, MS);
 	CHECK(said[1] == WAITS && said[2] == STAMPED);
 	mirrored(3, 2000, 50, MS);

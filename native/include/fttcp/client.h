@@ -100,6 +100,13 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
 	ftt_client_learn_times(f, at, s, now_ns);
 }
 
+/* Backup: does the segment bring new bytes, or the end, to a flow in step? */
+static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
+	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt);
+}
+
 /*
  * Backup: does the segment wait? Its new bytes were written by a client that had output which our server has not
  * given yet, and no server is spoken to so. Old bytes and acknowledgements do not wait; each segment waits for its own
@@ -107,15 +114,13 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
  */
 static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
-	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt) &&
-	       seq_gt(s->ack, f->local_snd_nxt) &&
+	return ftt_client_brings(f, s) && seq_gt(s->ack, f->local_snd_nxt) &&
 	       !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST)); /* else nothing more will come */
 }
 
 /* --- acknowledgements of what was not sent ------------------------------------------------------------ */
 
-/* Backup: what was claimed turned out to be sent. The stack is to hear of it. */
+/* Backup: the primary tells that it has sent what was claimed. Our stack is to hear of it. */
 static inline uint32_t ftt_claim_settle(struct ftt_flow *f)
 {
 	if (!(f->bits & FTT_F_CLAIM) || seq_gt(f->claim, ftt_flow_sent(f, FTT_MODE_BACKUP)))
@@ -148,7 +153,7 @@ static inline bool ftt_claim_believed(struct ftt_flow *f, const struct ftt_seg *
 /*
  * The segment acknowledges what was not sent, as far as this node knows. A primary knows, so nobody is to take it:
  * it is dropped as the stack would drop it, which may have sent more by the time it gets there. A backup does not
- * know yet: its claim is kept apart until the primary or our own stack has confirmed it, and new bytes wait as long.
+ * know yet: its claim is kept apart until the primary has confirmed it, and new bytes wait as long.
  */
 static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool again, struct ftt_edit *e)
 {
@@ -160,7 +165,7 @@ static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struc
 			f->claim_wnd = s->wnd;
 			f->claim_ns = 0;
 		}
-		if (ftt_client_waits(f, s))
+		if (ftt_client_brings(f, s))
 			return FTT_HOLD;
 	} else if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
 		e->actions |= FTT_ACT_DISCARD;
@@ -168,18 +173,30 @@ static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struc
 	return FTT_DROP;
 }
 
-/*
- * The primary refused this one: its DISCARD was faster than the mirror, or the segment waited. Told once, taken once.
- * One that was refused for its time differs from what the client says next in nothing else.
- */
+/* What tells a refused segment from what the client says at the same place: those that are old by their time, too. */
+static inline uint32_t ftt_discard_sum(uint32_t seq, uint32_t ack, uint32_t tsval)
+{
+	uint32_t sum = (seq * 0x9e3779b1u ^ ack) * 0x85ebca77u ^ tsval * 0xc2b2ae3du;
+
+	return sum + !sum;
+}
+
+/* Backup: the primary refused this one. Its DISCARD was faster than the mirror, or the segment waited. Told once, taken once. */
 static inline bool ftt_client_discarded(struct ftt_flow *f, const struct ftt_seg *s)
 {
-	uint32_t tsval = s->options & FTT_OPT_TS ? s->tsval : 0;
+	uint32_t sum;
 
-	if (!(f->bits & FTT_F_DISCARD) || s->seq != f->discard_seq || s->ack != f->discard_ack || tsval != f->discard_tsval)
+	if (!f->discards[0])
 		return false;
-	f->bits &= ~(uint32_t)FTT_F_DISCARD;
-	return true;
+	sum = ftt_discard_sum(s->seq, s->ack, s->options & FTT_OPT_TS ? s->tsval : 0);
+	for (uint32_t i = 0; i < FTT_DISCARDS && f->discards[i]; i++) {
+		if (f->discards[i] != sum)
+			continue;
+		memmove(f->discards + i, f->discards + i + 1, (FTT_DISCARDS - 1 - i) * sizeof(f->discards[0]));
+		f->discards[FTT_DISCARDS - 1] = 0;
+		return true;
+	}
+	return false;
 }
 
 /*

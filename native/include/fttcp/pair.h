@@ -206,14 +206,15 @@ static inline bool ftt_flow_cut(const struct ftt_flow *f)
 static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
 {
 	uint32_t ahead = r->client_acked - f->client_acked;
+	uint32_t actions = FTT_ACT_COMMIT | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 
 	f->peer_snd_nxt = seq_max(f->peer_snd_nxt, r->client_acked);
 	if (ahead >= 1u << 30 || (!ahead && r->client_wnd == f->client_wnd))
-		return FTT_ACT_COMMIT;
+		return actions;
 	f->client_acked = r->client_acked;
 	f->client_wnd = r->client_wnd;
 	f->bits |= FTT_F_ESTABLISHED;
-	return FTT_ACT_COMMIT | FTT_ACT_INJECT;
+	return actions | FTT_ACT_INJECT;
 }
 
 /* So far has the primary's stack sent: what the client acknowledges up to there is its word. */
@@ -221,7 +222,7 @@ static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_re
 {
 	if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
 		f->peer_snd_nxt = r->snd_nxt;
-	return ftt_claim_settle(f);
+	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
 /* The primary refused a segment. Ours may wait, or be on its way yet. */
@@ -229,10 +230,8 @@ static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_r
 {
 	if (f->bits & FTT_F_CLAIM && f->claim == r->ack)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM;
-	f->bits |= FTT_F_DISCARD;
-	f->discard_seq = r->seq;
-	f->discard_ack = r->ack;
-	f->discard_tsval = r->tsval;
+	memmove(f->discards + 1, f->discards, (FTT_DISCARDS - 1) * sizeof(f->discards[0]));
+	f->discards[0] = ftt_discard_sum(r->seq, r->ack, r->tsval);
 	return f->held_since_ns ? FTT_ACT_RELEASE : 0;
 }
 
@@ -315,6 +314,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 /* This backup becomes the owner: from here the flow is carried on, or was never promised. */
 static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 {
+	memset(f->discards, 0, sizeof(f->discards)); /* from here on a primary's fields */
 	if (!(f->bits & FTT_F_MAPPED)) {
 		if (!(f->bits & FTT_F_SYNACK) || f->bits & FTT_F_ESTABLISHED)
 			return 0;

@@ -163,7 +163,6 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		e->actions |= FTT_ACT_COMMIT;
 	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT_LATER;
-	ftt_claim_settle(f);
 	if (f->bits & FTT_F_CLAIM && s->len && seq_leq(end, snd_nxt)) { /* sent again, and the client says that it has it */
 		f->bits |= FTT_F_WHERE;
 		e->actions |= FTT_ACT_COMMIT;

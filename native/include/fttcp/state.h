@@ -55,6 +55,7 @@ enum ftt_action {
 	FTT_ACT_UNREACHED = 1 << 23   /* it never answered: count that */
 };
 
+#define FTT_DISCARDS 6u /* refused segments that a backup remembers until it has met them */
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 
 enum { /* struct ftt_flow.bits */
@@ -76,7 +77,6 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_SACK = 32768,    /* the client understands SACK */
 	FTT_F_FIN_OWED = 65536, /* data went to the client without the FIN behind it */
 	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
-	FTT_F_DISCARD = 1 << 18, /* backup: the primary refused a segment: discard_seq, _ack, _tsval */
 	FTT_F_WHERE = 1 << 19,  /* backup: the next COMMIT asks how far the primary's stack has sent */
 	FTT_F_SUMS = 1 << 20,   /* both nodes sum the server's output: see digest.h */
 	FTT_F_DIFFERS = 1 << 21, /* at the last point the sums were not equal */
@@ -142,10 +142,6 @@ struct ftt_flow {
 	uint32_t committed;    /* its stack's rcv_nxt */
 	uint32_t peer_edge;
 	uint32_t peer_snd_nxt; /* how far its stack has sent */
-	union {
-		uint32_t peer_hole_end; /* primary: where the first thing begins that it has beyond committed */
-		uint32_t discard_ack;   /* backup */
-	};
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
 	union {
 		uint64_t open_ns;    /* backup: when that was sent, at the latest */
@@ -158,16 +154,16 @@ struct ftt_flow {
 	uint64_t lag_since_ns;  /* the backup's output (FTT_F_AHEAD: ours) is behind lag_mark since; 0 = it is not.
 				   Backup: with FTT_F_DIFFERS, both servers rest since */
 	union {
-		uint32_t lag_mark;    /* primary */
-		uint32_t discard_seq; /* backup, with FTT_F_DISCARD: the segment that the primary refused */
+		struct { /* primary */
+			uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
+			uint32_t lag_mark;
+			uint32_t tries;         /* requests sent without an answer */
+			uint32_t peer_hole_end; /* where the first thing begins that the backup has beyond committed */
+		};
+		uint32_t discards[FTT_DISCARDS]; /* backup: sums of what the primary refused, the latest first; 0 = none */
 	};
 	uint32_t verified;      /* stream offset up to which both outputs are known to be equal */
 	uint32_t told;          /* up to which the primary has told its sum */
-	union {
-		uint32_t tries;         /* primary: requests sent without an answer */
-		uint32_t discard_tsval; /* backup */
-	};
-	uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
 	union {
 		uint64_t nudge_ns; /* primary: when the client was last made to send again */
 		uint64_t claim_ns; /* after a takeover: when the claim was first heard */
@@ -226,14 +222,15 @@ static inline bool ftt_flow_emits(uint8_t mode)
 }
 
 /*
- * How far the client can have acknowledged: what it was sent, as far as this node knows. A primary knows
- * it exactly; a backup, and whoever took over from one, has its own stack's word and the primary's.
+ * How far the client can have acknowledged: what it was sent, as far as this node knows. A primary knows it. A backup
+ * has the primary's word, which comes before the bytes leave, and behind its word on what it refused until then; that
+ * our own stack has sent so far proves nothing. Who took over has both stacks' output.
  */
 static inline uint32_t ftt_flow_sent(const struct ftt_flow *f, uint8_t mode)
 {
-	bool alone = mode != FTT_MODE_BACKUP && !(f->bits & FTT_F_TAKEN);
-
-	return alone ? f->local_snd_nxt : seq_max(f->local_snd_nxt, f->peer_snd_nxt);
+	if (mode == FTT_MODE_BACKUP)
+		return f->peer_snd_nxt;
+	return f->bits & FTT_F_TAKEN ? seq_max(f->local_snd_nxt, f->peer_snd_nxt) : f->local_snd_nxt;
 }
 
 /*
