@@ -245,10 +245,11 @@ static enum ftt_verdict step(struct side *s, struct ftt_seg *g, struct ftt_edit 
 	g->mode = s->mode;
 	v = ftt_segment_step(&s->flow, g, w.now, &none, s->n_held > 0, e);
 	MUST(s->flow.hard.irs == irs); /* one connection only */
-	if (v == FTT_HOLD && g->dir == FTT_FROM_CLIENT) /* lost to the stack here: it has to come again */
-		MUST(s->mode == FTT_MODE_BACKUP && seq_gt(g->ack, s->flow.local_snd_nxt) && (g->len || g->flags & TCP_FIN));
-	else
-		MUST(v != FTT_HOLD || s->mode == FTT_MODE_PAIRED || s->n_held);
+	if (v == FTT_HOLD && g->dir == FTT_FROM_CLIENT) { /* lost to the stack here: it has to come again */
+		MUST(s->mode == FTT_MODE_BACKUP && (g->len || g->flags & TCP_FIN));
+		MUST(seq_gt(g->ack, s->flow.local_snd_nxt) || seq_gt(g->ack, s->flow.peer_snd_nxt));
+	}
+	MUST(v != FTT_HOLD || g->dir == FTT_FROM_CLIENT || s->mode == FTT_MODE_PAIRED || s->n_held);
 	return v;
 }
 
