@@ -76,7 +76,8 @@ static void test_time(void)
 	CHECK_EQ(at_time(&at, TCP_ACK, 10, 5500, 499), FTT_TAKEN); /* a tick of tolerance */
 	CHECK_EQ(at_time(&at, TCP_ACK, 10, 5500, 498), FTT_REFUSED_TIME);
 	CHECK_EQ(at_time(&at, TCP_ACK, 0, 5500, 498), FTT_REFUSED_TIME);
-	CHECK_EQ(at_time(&at, TCP_ACK, 0, 5000, 498), FTT_TAKEN); /* repeats an acknowledgement: late, says nothing */
+	CHECK_EQ(at_time(&at, TCP_ACK, 0, 5000, 498), FTT_REFUSED_TIME);
+	CHECK_EQ(at_time(&at, 0, 10, 5500, 498), FTT_REFUSED_NO_ACK);
 	CHECK_EQ(at_time(&at, TCP_ACK, 10, 5500, 501 + (1u << 31)), FTT_REFUSED_TIME);
 	CHECK_EQ(at_time(&at, TCP_SYN, 0, 0, 1), FTT_REFUSED_SYN);
 	CHECK_EQ(at_time(&at, TCP_RST, 0, 0, 1), FTT_ENDS); /* a reset needs no time */

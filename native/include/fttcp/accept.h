@@ -36,12 +36,10 @@ struct ftt_place {
 	bool fin;      /* the client's FIN was received */
 };
 
-/* tcp_disordered_ack_check(): an acknowledgement that repeats another one may be late. */
+/* Linux takes some late ones that repeat an acknowledgement (tcp_disordered_ack_check): they say nothing, so it is the same. */
 static inline bool ftt_refused_by_time(const struct ftt_place *at, const struct ftt_seg *s)
 {
-	if (!at->times || !(s->options & FTT_OPT_TS) || !at->ts_recent || (int32_t)(at->ts_recent - s->tsval) <= 1)
-		return false;
-	return ftt_seg_end(s) != s->seq || s->seq != at->rcv_nxt || s->ack != at->snd_una;
+	return at->times && s->options & FTT_OPT_TS && at->ts_recent && (int32_t)(at->ts_recent - s->tsval) > 1;
 }
 
 static inline bool ftt_refused_by_window(const struct ftt_place *at, const struct ftt_seg *s)
@@ -60,6 +58,8 @@ static inline enum ftt_judgement ftt_judge_ack(const struct ftt_place *at, const
 
 static inline enum ftt_judgement ftt_judge(const struct ftt_place *at, const struct ftt_seg *s)
 {
+	if (!(s->flags & (TCP_ACK | TCP_RST | TCP_SYN)))
+		return FTT_REFUSED_NO_ACK;
 	if (!(s->flags & TCP_RST) && ftt_refused_by_time(at, s))
 		return s->flags & TCP_SYN ? FTT_REFUSED_SYN : FTT_REFUSED_TIME;
 	if (s->flags & TCP_RST) {
@@ -73,13 +73,16 @@ static inline enum ftt_judgement ftt_judge(const struct ftt_place *at, const str
 		return FTT_REFUSED_SYN;
 	if (ftt_refused_by_window(at, s))
 		return FTT_REFUSED_SEQ;
-	return s->flags & TCP_ACK ? ftt_judge_ack(at, s) : FTT_REFUSED_NO_ACK;
+	return ftt_judge_ack(at, s);
 }
 
-/* Was this time stamp the one that the kernel remembers from now on (tcp_replace_ts_recent)? Of a segment that it takes. */
+/*
+ * Does the kernel remember the time of this segment, which it takes, from now on (tcp_replace_ts_recent)? With an old
+ * acknowledgement it does so on its fast path only: then we do not.
+ */
 static inline bool ftt_renews_time(const struct ftt_place *at, const struct ftt_seg *s)
 {
-	return s->options & FTT_OPT_TS && seq_leq(s->seq, at->rcv_wup) &&
+	return s->options & FTT_OPT_TS && seq_leq(s->seq, at->rcv_wup) && seq_geq(s->ack, at->snd_una) &&
 	       (!at->times || !at->ts_recent || (int32_t)(at->ts_recent - s->tsval) <= 0);
 }
 

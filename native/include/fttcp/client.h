@@ -70,10 +70,10 @@ static inline void ftt_client_learn_times(struct ftt_flow *f, const struct ftt_p
 /* The client has all before `ack`, and that was sent. */
 static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ack, uint16_t wnd)
 {
-	if (f->max_wnd < wnd)
-		f->max_wnd = wnd;
 	if (ack - f->client_acked >= 1u << 30)
 		return;
+	if (f->max_wnd < wnd && ack != f->client_acked) /* Linux: whenever it takes the window up; this way it is not larger */
+		f->max_wnd = wnd;
 	f->client_acked = ack;
 	f->client_wnd = wnd;
 	f->bits |= FTT_F_ESTABLISHED;
@@ -223,7 +223,7 @@ static inline void ftt_client_begin(struct ftt_flow *f, uint32_t tsval, uint16_t
 {
 	f->client_tsval = f->ts_recent = tsval;
 	f->client_wnd = wnd;
-	f->max_wnd = 0; /* this one is not scaled (RFC 7323 2.2), and nothing was sent yet that is older */
+	f->max_wnd = wnd >> wscale; /* this one is not scaled (RFC 7323 2.2) */
 	f->mss = mss;
 	f->hard.client_wscale = wscale;
 }
