@@ -331,7 +331,6 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
-	f->bits &= ~(uint32_t)FTT_F_DISCARD;
 	f->lag_since_ns = 0;
 	if (f->bits & FTT_F_SUMS && f->verified != f->told)
 		f->bits |= FTT_F_UNVERIFIED;
