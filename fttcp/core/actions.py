@@ -152,6 +152,7 @@ class Actions(State):
         self._lapsed = False
         assert self.partner is not None
         self._peer_boot, self.partner.declined_ns = self.partner.boot_id, 0
+        self._elders = frozenset()  # whoever is left over misses what this pair serves
         self._enter(Phase.PAIRED, now_ns)
 
     def _go_solo(self, now_ns: int) -> None:
