@@ -117,7 +117,11 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 
 	while (more && rounds--) {
 		uint64_t now_ns;
-		int room = q->at_once, n = ftt_nfq_receive(q);
+		int room = q->at_once, n;
+
+		if (w->mode == FTT_MODE_BACKUP) /* what a client answers, the primary has told before: see client.h */
+			ftt_follow_records(w, ftt_now_ns());
+		n = ftt_nfq_receive(q);
 
 		if (n < 0) {
 			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
