@@ -129,7 +129,6 @@ class Node:
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()
-        self._tell_firewall()
         for section in self._config.group:
             await self._prepare(section, self._keys)
         await self._frontend.start()
@@ -142,6 +141,7 @@ class Node:
         gc.freeze()
         self._spawn(self._keep_house())
         self._history.add("started", pid=os.getpid(), carrier=carrier)
+        self._tell_firewall()
 
     def _tell_firewall(self) -> None:
         """Say what the rules withstand on this kernel."""
