@@ -117,11 +117,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 
 	while (more && rounds--) {
 		uint64_t now_ns;
-		int room = q->at_once, n;
-
-		if (w->mode == FTT_MODE_BACKUP) /* what a client answers, the primary has told before: see client.h */
-			ftt_follow_records(w, ftt_now_ns());
-		n = ftt_nfq_receive(q);
+		int room = q->at_once, n = ftt_nfq_receive(q);
 
 		if (n < 0) {
 			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
@@ -240,6 +236,7 @@ static void *run(void *arg)
 	while (!w->stop) {
 		struct epoll_event got[FTT_WORKER_FDS];
 		uint64_t now_ns, counter;
+		bool handshakes;
 		int n = wait_for_work(w, got, next_tick);
 
 		ftt_fair_lock(&w->lock);
@@ -248,8 +245,16 @@ static void *run(void *arg)
 			n = 0; /* nothing to read: another wake-up took it */
 		follow_role(w);
 		choose_copy(w);
+		handshakes = has(got, n, w->handshakes.fd);
+		if (w->mode == FTT_MODE_BACKUP) {
+			/* in the order in which the primary caused them: a SYN, the OPEN that asks for it, output that is told, answers to it */
+			if (handshakes)
+				packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
+			if (has(got, n, w->channel.fd))
+				ftt_follow_records(w, ftt_now_ns());
+		}
 		packets(w, &w->nfq, ROUNDS);
-		if (has(got, n, w->handshakes.fd))
+		if (handshakes && w->mode != FTT_MODE_BACKUP)
 			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
 		if (w->held_now || has(got, n, w->channel.fd))

@@ -135,7 +135,7 @@ struct ftt_worker {
 	bool whole; /* headers alone were not enough once */
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
-	bool told; /* OUTPUT is to leave before the verdicts */
+	bool told; /* OUTPUT is to leave */
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
