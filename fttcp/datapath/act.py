@@ -354,15 +354,24 @@ class FlowActions:
     def _send_output(self, flow: Flow, sums: bytes = b"", rest: int = 0) -> None:
         """Tell how far our server has come, and the sum; ``sums`` are those at the segments before it."""
         state, output = flow.state, flow.output
-        record = self._record(flow, lib.FTT_REC_OUTPUT)
-        record.snd_nxt = state.local_snd_nxt
-        if state.bits & lib.FTT_F_SUMS and not output.broken:
-            record.flags = lib.FTT_REC_SUM
-            record.point, record.crc = output.next, output.crc
-            record.step, record.rest = state.mss, rest
+        summed = state.bits & lib.FTT_F_SUMS and not output.broken
+        if summed and not rest:  # told again, and what the backup may lack before it
+            for point, crc in output.unverified(state.verified):
+                self._world.put_record(self._output_record(flow, point, crc))
+        record = self._output_record(flow, output.next, output.crc) if summed else self._output_record(flow)
+        if rest:
+            record.rest = rest
             data = ffi.from_buffer("uint8_t[]", sums)
             record.data, record.data_len = data, len(sums)
         self._world.put_record(record)
+
+    def _output_record(self, flow: Flow, point: int | None = None, crc: int = 0) -> Any:
+        record = self._record(flow, lib.FTT_REC_OUTPUT)
+        record.snd_nxt = flow.state.local_snd_nxt
+        if point is not None:
+            record.flags, record.step = lib.FTT_REC_SUM, flow.state.mss
+            record.point, record.crc = point, crc
+        return record
 
     def make_room(self, now_ns: int) -> bool:
         """Forget what is needed least, for a flow that begins: one that has ended, or a handshake that has

@@ -55,15 +55,17 @@ class Output:
         self.broken = True
         self._points.clear()
 
-    def add(self, data: bytes, step: int) -> tuple[bytes, int]:
+    def add(self, data: bytes, step: int, verified: int) -> tuple[bytes, int]:
         """Primary: sum what is new; returns the sums after each ``step`` bytes, and how many are left."""
         sums = b""
         while step and len(data) > step and len(sums) < 4 * lib.FTT_SUMS_MAX:
-            self.crc = _sum(self.crc, data[:step])
+            self.crc, self.next = _sum(self.crc, data[:step]), (self.next + step) & _U32
+            self._keep(verified, self.next, self.crc)
             sums += struct.pack(">I", self.crc)
             data = data[step:]
         self.crc = _sum(self.crc, data)
         self.next = self.seen
+        self._keep(verified, self.next, self.crc)
         rest = len(data) if len(data) <= 0xFFFF else 0
         return (sums, rest) if rest else (b"", 0)
 
@@ -84,7 +86,7 @@ class Output:
             judged = self._sum_retained(state, self.seen, kept)
             for at, sum_there in (*before, (point, crc)):
                 if ahead(at, self.seen):
-                    self._keep(state, at, sum_there)
+                    self._keep(lib.ftt_core_output_acked(state), at, sum_there)
             return judged
         if not news:
             return []
@@ -94,12 +96,22 @@ class Output:
         judged = self._sum_retained(state, point, kept)
         return [*judged, self._judge(state, crc)]
 
-    def _keep(self, state: Any, at: int, crc: int) -> None:
+    def forget(self) -> None:
+        """No points are needed any more."""
+        self._points.clear()
+
+    def unverified(self, verified: int) -> list[tuple[int, int]]:
+        """Primary: the points to be told again, the first ones."""
+        while len(self._points) > 1 and not ahead(self._points[0][0], verified):
+            del self._points[0]
+        return self._points[: lib.FTT_TOLD_AGAIN]
+
+    def _keep(self, needless: int, at: int, crc: int) -> None:
         """Datagrams may overtake each other: each point has its place, the last one of all always."""
         if not self._points:
             self._room = lib.FTT_POINTS
         elif len(self._points) == self._room:
-            self._make_room(lib.ftt_core_output_acked(state))
+            self._make_room(needless)
         place = len(self._points)
         while place and ahead(self._points[place - 1][0], at):
             place -= 1

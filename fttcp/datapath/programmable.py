@@ -143,6 +143,8 @@ class ProgrammableEngine(NfqueueEngine):
     def put_record(self, record: Any) -> None:
         """Gather a record for the other node."""
         self.channel.put(record)
+        if record.type == lib.FTT_REC_OUTPUT:
+            self.channel.flush()  # it is to be there before what it tells of leaves
 
     def emit(self, packet: bytes, to_client: bool) -> None:
         """Send a packet of our own."""
@@ -210,6 +212,9 @@ class ProgrammableEngine(NfqueueEngine):
     def _follow_role(self) -> None:
         role = self._role
         lib.ftt_core_role(self._engine, role)
+        if role.generation != self._generation and self.intake.flows.mode is EngineMode.BACKUP:
+            for record in self.channel.receive():  # what the primary has told decides what goes on
+                self.intake.flows.record(record, lib.ftt_now_ns())
         self.channel.follow(role.partner, role.commit_session, role.session)
         if role.generation == self._generation:
             return

@@ -256,7 +256,7 @@ class TcpFlows(FlowActions):
         if summed and self.mode is EngineMode.PAIRED and state.protection == Protection.PROTECTED:
             new = self._fresh(flow, arrival)
             if new:
-                sums, rest = output.add(new, state.mss)
+                sums, rest = output.add(new, state.mss, state.verified)
                 state.told = output.next
                 self._send_output(flow, sums, rest)
                 return actions & ~lib.FTT_ACT_COMMIT
@@ -311,6 +311,8 @@ class TcpFlows(FlowActions):
         protected = state.protection == Protection.PROTECTED
         if not state.bits & lib.FTT_F_SUMS or not protected or more >= 1 << 30:
             return
+        if record.verified == state.told:
+            flow.output.forget()
         self.n["divergences"] += more
         flow.divergences += more
         differed = more or state.bits & lib.FTT_F_DIFFERS

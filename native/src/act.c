@@ -228,6 +228,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_release(w, c, now_ns);
+	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
+		ftt_compare_forget(c);
 	if (c->syn && c->flow.protection != FTT_NEW && c->flow.protection != FTT_OPENING &&
 	    !(c->flow.bits & FTT_F_SYN_AGAIN)) {
 		free(c->syn);

@@ -4,6 +4,51 @@
 #include <stdlib.h>
 #include "worker.h"
 
+/* --- points -------------------------------------------------------------------------------------- */
+
+void ftt_compare_forget(struct ftt_tcp *c)
+{
+	free(c->points);
+	c->points = NULL;
+}
+
+static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (!c->digest.broken)
+		w->n.uncompared_blocks++;
+	c->digest.broken = true;
+	ftt_compare_forget(c);
+}
+
+/* Room for more points: those before `needless` go, else there will be twice as much. */
+static void make_room(struct ftt_tcp *c, uint32_t needless)
+{
+	uint32_t size = c->points ? 2 * c->points->size : FTT_POINTS;
+	struct ftt_points *wider;
+
+	if (c->points) {
+		ftt_points_prune(c->points, needless);
+		if (c->points->n <= c->points->size / 2)
+			return;
+	}
+	if (size > FTT_POINTS_MAX || !(wider = realloc(c->points, sizeof(*wider) + size * sizeof(wider->point[0]))))
+		return;
+	wider->n = c->points ? wider->n : 0;
+	wider->size = size;
+	c->points = wider;
+}
+
+/* A backup's stack has not come so far; or its verification has not, as far as a primary knows. */
+static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc)
+{
+	if (!c->points || c->points->n == c->points->size)
+		make_room(c, w->mode == FTT_MODE_BACKUP ? ftt_output_acked(&c->flow) : c->flow.verified);
+	if (c->points)
+		ftt_points_put(c->points, at, crc);
+	else
+		give_up(w, c);
+}
+
 /* --- the primary ------------------------------------------------------------------------------- */
 
 static void post(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t how)
@@ -23,6 +68,8 @@ void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 
 	if (!(f->bits & FTT_F_SUMS) || f->protection != FTT_PROTECTED || more >= 1u << 30)
 		return;
+	if (c->points && r->verified == f->told)
+		ftt_compare_forget(c);
 	w->n.divergences += more;
 	c->divergences += more;
 	if (!differs && (more || differed) && !c->difference_told) { /* of each flow's the first is news */
@@ -58,12 +105,6 @@ static uint32_t judge(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
 	return got == FTT_EQUAL ? FTT_ACT_COMMIT_LATER : FTT_ACT_COMMIT;
 }
 
-static void drop_points(struct ftt_tcp *c)
-{
-	free(c->points);
-	c->points = NULL;
-}
-
 /* Sums the next `n` bytes of our output, and compares where the primary has told of it. */
 static uint32_t sum(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *bytes, uint32_t n)
 {
@@ -82,7 +123,7 @@ static uint32_t sum(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *byte
 		actions |= judge(w, c, c->points->point[0].crc);
 		ftt_points_pop(c->points);
 		if (!c->points->n)
-			drop_points(c);
+			ftt_compare_forget(c);
 	}
 	return actions;
 }
@@ -109,43 +150,6 @@ static bool is_retained(const struct ftt_tcp *c)
 	return c->digest.next == c->digest.seen ||
 	       (r->n && seq_leq(r->seq, ftt_output_seq(&c->flow, c->digest.next)) &&
 		seq_geq(ftt_retained_end(r), ftt_output_seq(&c->flow, c->digest.seen)));
-}
-
-static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
-{
-	if (!c->digest.broken)
-		w->n.uncompared_blocks++;
-	c->digest.broken = true;
-	drop_points(c);
-}
-
-/* Room for more points: those that the client has left behind go, else there will be twice as much. */
-static void make_room(struct ftt_tcp *c)
-{
-	uint32_t size = c->points ? 2 * c->points->size : FTT_POINTS;
-	struct ftt_points *wider;
-
-	if (c->points) {
-		ftt_points_prune(c->points, ftt_output_acked(&c->flow));
-		if (c->points->n <= c->points->size / 2)
-			return;
-	}
-	if (size > FTT_POINTS_MAX || !(wider = realloc(c->points, sizeof(*wider) + size * sizeof(wider->point[0]))))
-		return;
-	wider->n = c->points ? wider->n : 0;
-	wider->size = size;
-	c->points = wider;
-}
-
-/* Our stack has not come so far: its turn comes later. */
-static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc)
-{
-	if (!c->points || c->points->n == c->points->size)
-		make_room(c);
-	if (c->points)
-		ftt_points_put(c->points, at, crc);
-	else
-		give_up(w, c);
 }
 
 static void keep_points(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
@@ -207,9 +211,16 @@ void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 
 	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken) {
 		r.flags = FTT_REC_SUM;
+		r.step = c->flow.mss;
+		if (c->points)
+			ftt_points_prune(c->points, c->flow.verified);
+		for (uint32_t i = 0; c->points && i < c->points->n && i < FTT_TOLD_AGAIN; i++) {
+			r.point = c->points->point[i].at;
+			r.crc = c->points->point[i].crc;
+			ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+		}
 		r.point = c->digest.next;
 		r.crc = c->digest.crc;
-		r.step = c->flow.mss;
 	}
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
@@ -230,6 +241,8 @@ uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struc
 	d->seen += n;
 	for (; r.step && n > r.step && r.data_len < sizeof(sums); n -= r.step, bytes += r.step) {
 		d->crc = ftt_crc32c(d->crc, bytes, r.step);
+		d->next += r.step;
+		keep_point(w, c, d->next, d->crc);
 		put_be32(sums + r.data_len, d->crc);
 		r.data_len += 4;
 	}
@@ -237,6 +250,7 @@ uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struc
 	d->next = d->seen;
 	r.point = c->flow.told = d->next;
 	r.crc = d->crc;
+	keep_point(w, c, r.point, r.crc);
 	r.rest = n > 0xffff ? 0 : (uint16_t)n;
 	r.data_len = r.rest ? r.data_len : 0;
 	r.data = sums;

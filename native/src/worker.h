@@ -69,7 +69,7 @@ struct ftt_tcp {
 	uint64_t bytes_in, bytes_out;
 	uint32_t divergences;
 	struct ftt_digest digest;
-	struct ftt_points *points;             /* backup: of the primary's output, beyond what our stack has said */
+	struct ftt_points *points;             /* of the primary's output */
 	struct ftt_retained retained;          /* backup: output that the client does not have */
 	struct ftt_store store;                /* ... its bytes */
 };
@@ -258,6 +258,8 @@ uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, con
 /* This one: what is done already. */
 uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
 			    const struct ftt_pkt *k, const struct ftt_seg *s);
+/* No points are needed any more. */
+void ftt_compare_forget(struct ftt_tcp *c);
 /* Tells the backup again how far our server has come. */
 void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);

@@ -10,6 +10,9 @@
  * There is a point at the end of each packet and one after each segment of it: after a takeover the backup's stack
  * may not be willing to send more than one segment, and that must be verified to leave.
  *
+ * A lost OUTPUT costs little: the primary keeps the points that are not verified, and tells them again when it asks
+ * for a COMMIT.
+ *
  * After a difference the backup goes on from the primary's sum: whether the streams are equal again shows at
  * the next point, and one difference counts once. A backup that is behind keeps the points that
  * it has not come to; one that is ahead sums later, out of what it retains for a takeover.
@@ -24,8 +27,9 @@
 #include <string.h>
 #include "fttcp/state.h"
 
-#define FTT_POINTS 64u       /* that a backup which is behind has room for at first ... */
+#define FTT_POINTS 8u        /* for which there is room at first ... */
 #define FTT_POINTS_MAX 8192u /* ... and at most; the last one stands for those before it */
+#define FTT_TOLD_AGAIN 64u   /* that are told again at once, when the backup seems to lack some */
 
 /* Castagnoli's polynomial (RFC 3720 B.4), of any number of pieces: ftt_crc32c(ftt_crc32c(0, a), b). */
 uint32_t ftt_crc32c(uint32_t crc, const uint8_t *p, size_t n);
@@ -41,7 +45,7 @@ struct ftt_point {
 	uint32_t at, crc;
 };
 
-/* Backup: points beyond what its own stack has said, the next one first. */
+/* Points in order. Backup: beyond what its own stack has said. Primary: beyond what the backup has verified. */
 struct ftt_points {
 	uint32_t n, size;
 	struct ftt_point point[];
