@@ -155,6 +155,14 @@ class Output:
     def _seq(state: Any, offset: int) -> int:
         return int(state.hard.service_iss + 1 + offset) & _U32
 
+    def is_kept(self, state: Any, kept: Retained) -> bool:
+        """After a takeover: True if all is at hand that the client may lack."""
+        seen, acked = self._seq(state, self.seen), int(state.client_acked)
+        end = (kept.state.seq + kept.state.n) & _U32
+        return not ahead(seen, acked) or bool(
+            kept.state.n and not ahead(kept.state.seq, acked) and not ahead(seen, end)
+        )
+
     def _is_retained(self, state: Any, kept: Retained) -> bool:
         first, last = self._seq(state, self.next), self._seq(state, self.seen)
         end = (kept.state.seq + kept.state.n) & _U32

@@ -129,7 +129,7 @@ class TcpFlows(FlowActions):
         silent = self.emits and not self._world.may_emit(now_ns)
         edit = ffi.new("struct ftt_edit *")
         behind = bool(flow.held) or silent
-        if flow.state.bits & lib.FTT_F_UNVERIFIED:  # the gate asks how far
+        if flow.state.bits & lib.FTT_F_UNVERIFIED:  # does this one make it whole?
             self._suppressed(flow, arrival, now_ns)
         done = lib.ftt_core_output_done(flow.state)
         verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._shift, behind, edit)
@@ -146,8 +146,6 @@ class TcpFlows(FlowActions):
             self._drop_for(arrival, edit.drop)
         if edit.actions & lib.FTT_ACT_RESET:  # a connection of the past
             self._reset_stack(key, seg.ack)
-        if edit.actions & lib.FTT_ACT_PART and not silent:
-            self._send_part(flow, arrival, now_ns)
         if done:
             self.retain_release(flow, now_ns)
         self.act(flow, actions, now_ns)
@@ -186,7 +184,7 @@ class TcpFlows(FlowActions):
         if (
             seg.len
             and arrival.whole
-            and state.protection == Protection.PROTECTED
+            and (state.protection == Protection.PROTECTED or state.bits & lib.FTT_F_UNVERIFIED)
             and not seg.flags & lib.TCP_RST
             and self._settings.max_retained
         ):
@@ -229,22 +227,6 @@ class TcpFlows(FlowActions):
             self.n["retained_released"] += 1
             count -= len(payload)
 
-    def _send_part(self, flow: Flow, arrival: Arrival, now_ns: int) -> None:
-        """After a takeover: of a segment that was dropped, send what is verified."""
-        state, start = flow.state, arrival.pkt.payload
-        seq = (arrival.seg.seq - state.hard.delta) & 0xFFFFFFFF
-        count = (state.hard.service_iss + 1 + state.verified - seq) & 0xFFFFFFFF
-        data = arrival.data[start : start + count]
-        out = ffi.new("uint8_t[]", lib.FTT_BARE_MAX + state.mss)
-        while data and state.mss:
-            part, data = data[: state.mss], data[state.mss :]
-            length = lib.ftt_core_build_data(
-                flow.state, flow.key, self.mode, seq, part, len(part), now_ns, out
-            )
-            self._world.emit(bytes(ffi.buffer(out, length)), True)
-            self.n["emitted"] += 1
-            seq = (seq + len(part)) & 0xFFFFFFFF
-
     # ---- comparison of outputs
 
     def _output(self, flow: Flow, arrival: Arrival, said: int, actions: int, now_ns: int) -> int:
@@ -273,8 +255,9 @@ class TcpFlows(FlowActions):
         state, output = flow.state, flow.output
         new = self._fresh(flow, arrival)
         judged = output.directly(state, new)
-        if self.mode is EngineMode.BACKUP:
-            self._retain_output(flow, arrival)
+        self._retain_output(flow, arrival)
+        if self.mode is not EngineMode.BACKUP and not output.is_kept(state, flow.retained):
+            state.bits |= lib.FTT_F_DIFFERS  # no room: it cannot be vouched for
         if new and state.bits & lib.FTT_F_SUMS:
             judged += output.without_room(state, new, flow.retained)
         return self._judged(flow, judged)

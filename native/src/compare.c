@@ -143,6 +143,15 @@ static uint32_t sum_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t t
 	return actions;
 }
 
+/* After a takeover: is all at hand that the client may lack? */
+static bool is_kept(const struct ftt_tcp *c)
+{
+	uint32_t seen = ftt_output_seq(&c->flow, c->digest.seen);
+
+	return seq_leq(seen, c->flow.client_acked) ||
+	       (c->retained.n && seq_leq(c->retained.seq, c->flow.client_acked) && seq_geq(ftt_retained_end(&c->retained), seen));
+}
+
 static bool is_retained(const struct ftt_tcp *c)
 {
 	const struct ftt_retained *r = &c->retained;
@@ -273,8 +282,9 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 	d->seen += n;
 	if (n && d->next == before && seq_gt(c->flow.told, d->next)) /* else what was seen before comes first */
 		actions = sum(w, c, bytes, told < n ? told : n);
-	if (w->mode == FTT_MODE_BACKUP)
-		ftt_retain_output(w, c, p, k, s);
+	ftt_retain_output(w, c, p, k, s);
+	if (w->mode != FTT_MODE_BACKUP && !is_kept(c))
+		c->flow.bits |= FTT_F_DIFFERS; /* no room: it cannot be vouched for */
 	if (!n || !(c->flow.bits & FTT_F_SUMS) || is_retained(c))
 		return actions;
 	if (seq_lt(d->next, before)) /* no room: summed now, while it is there */

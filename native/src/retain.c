@@ -93,7 +93,7 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_retained before;
 	uint32_t take;
 
-	if (!s->len || !s->whole || f->protection != FTT_PROTECTED || s->flags & TCP_RST || !w->e->cfg.max_retained)
+	if (!s->len || !s->whole || (f->protection != FTT_PROTECTED && !(f->bits & FTT_F_UNVERIFIED)) || s->flags & TCP_RST || !w->e->cfg.max_retained)
 		return;
 	before = c->retained;
 	take = ftt_retained_add(&c->retained, ftt_output_needed(f, &c->digest), s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
@@ -106,19 +106,6 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	put(&c->store, ftt_retained_end(&c->retained) - take, p->bytes + k->payload + s->len - take, take);
 	w->n.retained++;
-}
-
-void ftt_retain_part(struct ftt_worker *w, struct ftt_tcp *c, uint32_t seq, const uint8_t *bytes, uint32_t n, uint64_t now_ns)
-{
-	uint8_t packet[FTT_BARE_MAX + SEGMENT_MAX];
-	struct ftt_bare b;
-
-	for (uint32_t len; n && c->flow.mss; seq += len, bytes += len, n -= len) {
-		len = n < c->flow.mss ? n : c->flow.mss;
-		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, seq, len, now_ns, &b);
-		ftt_emit_now(&w->emit, packet, ftt_build_segment(packet, &b, bytes, len), true);
-		w->n.emitted++;
-	}
 }
 
 /* Sends `n` bytes from `next` on, in segments. */

@@ -239,7 +239,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	said = ftt_output_end(&c->flow);
 	s->eager = cfg->eager;
 	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
-	if (c->flow.bits & FTT_F_UNVERIFIED) /* the gate asks how far */
+	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);
 	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
@@ -264,9 +264,6 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	if (e.actions & FTT_ACT_RESET)
 		reset_stack(w, &key, s);
-	if (e.actions & FTT_ACT_PART && p->cap == p->len && !silent)
-		ftt_retain_part(w, c, s->seq - c->flow.hard.delta, p->bytes + k->payload,
-				ftt_output_seq(&c->flow, c->flow.verified) - (s->seq - c->flow.hard.delta), now_ns);
 	if (done)
 		ftt_retain_release(w, c, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);

@@ -40,7 +40,7 @@ enum {
 enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ..., FTT_OPT_DSACK = ... };
 enum ftt_action {
 	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ...,
-	FTT_ACT_COMMIT_LATER = ..., FTT_ACT_PART = ..., FTT_ACT_INJECT = ...,
+	FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
 	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
 	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
 	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...,

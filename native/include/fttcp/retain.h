@@ -31,6 +31,7 @@
 #define FTT_RETAIN_BURST 65536u   /* bytes by which one acknowledgement lets the window grow, at most */
 #define FTT_RETAIN_QUIET_NS 5000000ull /* of a client whose acknowledgements have ceased */
 #define FTT_RETAIN_DELAY_MS 8u /* by which a round trip may be longer than the shortest before the window grows slowly */
+#define FTT_RETAIN_OWED_NS 200000000ull /* Linux's smallest retransmission timeout: of what our stack was told that the client has */
 #define FTT_RETAIN_STUCK_NS 50000000ull /* without an acknowledgement that moves */
 
 struct ftt_retained {
@@ -152,8 +153,12 @@ static inline uint32_t ftt_retained_more(struct ftt_retained *r, const struct ft
 /* Time passed: returns how many are to leave because the client is silent and nothing of ours is under way. */
 static inline uint32_t ftt_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
-	if (!r->window || !r->n || r->next != r->seq || now_ns - r->heard_ns < FTT_RETAIN_QUIET_NS << r->patience)
+	bool under_way = r->next != r->seq, owed = seq_gt(f->delivered_ack, f->client_acked);
+
+	if (!r->window || !r->n || (under_way && !owed) ||
+	    now_ns - r->heard_ns < (under_way ? FTT_RETAIN_OWED_NS : FTT_RETAIN_QUIET_NS) << r->patience)
 		return 0;
+	r->next = r->seq; /* nobody else sends it again */
 	r->heard_ns = now_ns;
 	r->patience += r->patience < 8;
 	return ftt_retained_allow(r, f);

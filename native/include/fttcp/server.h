@@ -297,10 +297,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		}
 	}
 	/* where the client may have bytes of the old primary, it gets ours only if they are known to be the same */
-	if (f->bits & FTT_F_UNVERIFIED && ftt_seg_end(s) != s->seq && seq_gt(end, ftt_output_seq(f, f->verified))) {
-		e->drop = FTT_DROP_UNVERIFIED; /* the stack sends it again */
-		if (s->len && seq_lt(s->seq - f->hard.delta, ftt_output_seq(f, f->verified)))
-			e->actions |= FTT_ACT_PART;
+	if (f->bits & FTT_F_UNVERIFIED && ftt_seg_end(s) != s->seq) {
+		e->drop = FTT_DROP_UNVERIFIED; /* it is kept */
 		return FTT_DROP;
 	}
 	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {

@@ -48,7 +48,6 @@ enum ftt_action {
 	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
 	FTT_ACT_ASK_CLIENT = 262144, /* make the client say where it stands: is its claim true? */
-	FTT_ACT_PART = 524288, /* send the client of a dropped segment what is verified, up to struct ftt_flow.verified */
 	FTT_ACT_LET_GO = 1 << 20,     /* a backup lets the flow go: only where its client stands is followed */
 	FTT_ACT_ASK_PLACE = 1 << 21, /* ask the client of a flow that is over where it stands */
 	FTT_ACT_RST_CLIENT = 1 << 22, /* ... and reset it there */
@@ -242,6 +241,8 @@ static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 {
 	uint32_t ack = seq_min(f->client_acked, f->local_snd_nxt);
 
+	if (f->bits & FTT_F_UNVERIFIED) /* what it says is kept, and sent when all is verified: it is to go on */
+		return seq_max(f->local_snd_nxt - !!(f->bits & FTT_F_LOCAL_FIN), f->delivered_ack);
 	if (mode == FTT_MODE_BACKUP && seq_lt(ack, f->local_snd_nxt))
 		ack -= f->mss;
 	return seq_max(ack, f->delivered_ack);
@@ -274,9 +275,11 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
  */
 static inline uint16_t ftt_client_window(const struct ftt_flow *f, uint32_t client_ack, uint16_t wnd, uint32_t ack)
 {
-	uint64_t room = ((uint64_t)wnd << f->hard.client_wscale) + (client_ack - ack);
+	int64_t room = ((int64_t)wnd << f->hard.client_wscale) + (int32_t)(client_ack - ack);
 
-	room >>= f->hard.client_wscale;
+	if (f->bits & FTT_F_UNVERIFIED) /* to the last byte that the old primary has said */
+		room += (1 << f->hard.client_wscale) - 1;
+	room = room < 0 ? 0 : room >> f->hard.client_wscale;
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }
 
