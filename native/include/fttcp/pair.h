@@ -14,6 +14,7 @@
 #define FTT_ASK_MAX_NS 100000000ull
 #define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
+#define FTT_CLIENT_AGAIN_NS 6000000000ull /* in which a client sends again after a takeover what our stack lacks */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
 static inline uint64_t ftt_ask_again(struct ftt_flow *f, uint64_t now_ns)
@@ -331,7 +332,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
-	f->lag_since_ns = 0;
+	f->lag_since_ns = f->ask_ns = 0;
 	if (f->bits & FTT_F_SUMS && f->verified != f->told)
 		f->bits |= FTT_F_UNVERIFIED;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
@@ -351,7 +352,11 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const 
 		return false;
 	if (f->bits & FTT_F_DIFFERS || ftt_output_short(f))
 		return true;
-	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified) { /* it gets on */
+	if (!f->ask_ns)
+		f->ask_ns = now_ns + FTT_CLIENT_AGAIN_NS;
+	/* it gets on, or waits for what its client has to send again, whose timer may be a long one by now */
+	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified ||
+	    (seq_lt(f->local_rcv_nxt, f->client_nxt) && now_ns < f->ask_ns)) {
 		f->lag_since_ns = now_ns;
 		f->lag_mark = f->local_snd_nxt + f->verified;
 	}

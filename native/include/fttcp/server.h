@@ -298,7 +298,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	}
 	/* where the client may have bytes of the old primary, it gets ours only if they are known to be the same */
 	if (f->bits & FTT_F_UNVERIFIED && ftt_seg_end(s) != s->seq) {
-		e->drop = FTT_DROP_UNVERIFIED; /* it is kept */
+		e->drop = FTT_DROP_UNVERIFIED; /* it is kept; but the acknowledgement in it is the only one */
+		e->actions |= s->flags & TCP_ACK && seq_gt(s->ack, f->told_ack) ? FTT_ACT_ACK_CLIENT : 0;
 		return FTT_DROP;
 	}
 	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {
