@@ -26,7 +26,7 @@ def test_both_directions_survive(pair: Pair, fault: str, family: int, tmp_path: 
 def test_lossy_links(pair: Pair, fault: str, family: int, workload: str, tmp_path: Path) -> None:
     """1 % loss on the mirror, on the client's link, and on both, with a crash in the middle.
 
-    What the primary told of its output may be lost on the peer link: such a connection is reset, never continued.
+    What the primary told may be lost on the peer link: such a connection is reset, never continued.
     """
     outcome = pair.run(Case(workload, fault, family, moment_s=1.0, duration_s=2.5, rate=6_000_000), tmp_path)
     reset = outcome.kind == "reset" and fault != "loss-client"
