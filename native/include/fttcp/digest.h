@@ -7,8 +7,7 @@
  * backup sums its own output just as far, so the borders of segments do not matter, and compares. All before
  * the last point at which both sums were equal is *verified*; how far that is the COMMITs tell the primary.
  *
- * There is a point at the end of each packet and one after each segment of it: after a takeover the backup's stack
- * may not be willing to send more than one segment, and that must be verified to leave.
+ * There is a point at the end of each packet and one after each segment of it, so a difference shows near its place.
  *
  * A lost OUTPUT costs little: the primary keeps the points that are not verified, and tells them again when it asks
  * for a COMMIT.
