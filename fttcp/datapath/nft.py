@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from fttcp.datapath.rules import RulesError
@@ -34,6 +34,9 @@ _NESTED = 0x8000
 _REGISTER = 1
 _RECEIVED_MAX = 1 << 16
 _COUNTER_PACKETS = 2
+_CHECKSUM_INTERNET = 1
+_MAP = 8
+_INTEGER = 4
 _KEY_TYPES = {1: 14, 2: 13, 4: 7, 16: 8}  # nft: icmp_type, inet_service, ipv4_addr, ipv6_addr
 
 
@@ -104,11 +107,12 @@ def payload(base: int, offset: int, length: int) -> bytes:
     )
 
 
-def write(base: int, offset: int, length: int) -> bytes:
-    """Store bytes in a header that has no checksum."""
-    return _expression(
-        "payload", _number(5, _REGISTER), _number(2, base), _number(3, offset), _number(4, length)
-    )
+def write(base: int, offset: int, length: int, checksum_at: int | None = None) -> bytes:
+    """Store bytes in a header; its Internet checksum, if it has one, follows."""
+    place = [_number(5, _REGISTER), _number(2, base), _number(3, offset), _number(4, length)]
+    if checksum_at is not None:
+        place += [_number(6, _CHECKSUM_INTERNET), _number(7, checksum_at)]
+    return _expression("payload", *place)
 
 
 def constant(value: bytes) -> bytes:
@@ -136,6 +140,11 @@ def bits(mask: bytes, flip: bytes) -> bytes:
 def within(name: str, inverted: bool = False) -> bytes:
     """Go on only if it is (not) in a set of the table."""
     return _expression("lookup", _text(1, name), _number(2, _REGISTER), _number(5, inverted))
+
+
+def mapped(name: str) -> bytes:
+    """Load what a map of the table has for it; what it does not have does not match."""
+    return _expression("lookup", _text(1, name), _number(2, _REGISTER), _number(3, _REGISTER))
 
 
 def verdict(code: int) -> bytes:
@@ -184,16 +193,32 @@ def drop_table(table: Table) -> Message:
 
 def make_set(table: Table, name: str, number: int, elements: Iterable[bytes]) -> list[Message]:
     """A set of values of one length. `number`: of the set within the change."""
-    values = list(elements)
-    length = len(values[0])
-    attributes = _text(1, table.name) + _text(2, name) + _number(3, 0) + _number(4, _KEY_TYPES[length])
-    attributes += _number(5, length) + _number(10, number)
-    members = _text(1, table.name) + _text(2, name) + _number(4, number)
-    members += _nest(3, *(_nest(1, _nest(1, _attribute(1, value))) for value in values))
+    keys = list(elements)
+    kind = _number(4, _KEY_TYPES[len(keys[0])])
+    members = [_nest(1, _nest(1, _attribute(1, key))) for key in keys]
+    return _make_set(table, name, number, 0, kind + _number(5, len(keys[0])), members)
+
+
+def make_map(table: Table, name: str, number: int, elements: Mapping[bytes, bytes]) -> list[Message]:
+    """Numbers to numbers, each of one length. `number`: of the set within the change."""
+    ((key, value), *_) = elements.items()
+    kind = _number(4, _INTEGER) + _number(5, len(key)) + _number(6, _INTEGER) + _number(7, len(value))
+    members = [
+        _nest(1, _nest(1, _attribute(1, key)), _nest(2, _attribute(1, value)))
+        for key, value in elements.items()
+    ]
+    return _make_set(table, name, number, _MAP, kind, members)
+
+
+def _make_set(
+    table: Table, name: str, number: int, flags: int, kind: bytes, members: list[bytes]
+) -> list[Message]:
+    names, size = _text(1, table.name) + _text(2, name), _nest(9, _number(1, len(members)))
+    attributes = names + _number(3, flags) + kind + size + _number(10, number)
     what = f"make set {name} in table {table.name}"
     return [
         Message(_NEWSET, table.family, attributes, what),
-        Message(_NEWELEMENT, table.family, members, what),
+        Message(_NEWELEMENT, table.family, names + _number(4, number) + _nest(3, *members), what),
     ]
 
 

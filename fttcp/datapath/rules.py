@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -25,6 +25,7 @@ _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
 # What a path may say of our packets: that it takes less, or has no end. It quotes the packet.
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 _ICMP_TYPES = {4: "-p icmp -m icmp --icmp-type", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type"}
+_NOT_NEAR = "servers that want the hop limit 255 lose their protection"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 
@@ -129,6 +130,44 @@ def mirror_ruleset(group: GroupNet, version: int) -> str:
     chain = chains(group.name).mirror
     addresses = [address for address in group.addresses if address.version == version]
     return "\n".join(["*mangle", f":{chain} - [0:0]", *_mirror(chain, group, addresses), "COMMIT\n"])
+
+
+def hop_limits(group: GroupNet, version: int) -> str:
+    """iptables-restore input (for --noflush) that adds to the mirror's rules: what came by it has the hop
+    limit again that the primary saw; see tables.py."""
+    if group.service_interface == group.peer_interface:
+        return ""
+    one_more = "TTL --ttl-inc 1" if version == 4 else "HL --hl-inc 1"
+    return _added(
+        f"-A {chains(group.name).mirror} -i {group.peer_interface} -d {address} -p tcp {ports} -j {one_more}"
+        for address in group.addresses
+        if address.version == version
+        for ports in _port_matches(group.ports_of("tcp"))
+    )
+
+
+def silence(group: GroupNet, version: int) -> str:
+    """... to those of the output: what the kernel says, under other addresses, of the mirror's copies."""
+    return _added(
+        f"-A {chains(group.name).output} ! -s {address} {kind} -m u32 --u32 "
+        f'"{_quoted_destination(address)}" -j DROP'
+        for address in group.addresses
+        if address.version == version
+        for kind in _icmp_errors(version)
+    )
+
+
+def _added(rules: Iterable[str]) -> str:
+    lines = list(rules)
+    return "\n".join(["*mangle", *lines, "COMMIT\n"]) if lines else ""
+
+
+def _quoted_destination(address: Address) -> str:
+    """As xt_u32 is told it: whom the packet was for that an ICMP error is about."""
+    if address.version == 4:
+        return f"0>>22&0x3C@24={int(address):#x}"
+    words = [int.from_bytes(address.packed[i : i + 4], "big") for i in range(0, 16, 4)]
+    return "&&".join(f"{40 + 8 + 24 + 4 * i}={word:#x}" for i, word in enumerate(words))
 
 
 def removal(name: str, saved: str) -> str:
@@ -281,6 +320,18 @@ async def apply_rules(group: GroupNet) -> None:
             await _restore(version, raw)
         except RulesError as error:
             log.warning("group %s: conntrack is not kept from IPv%d: %s", group.name, version, error)
+        await _add(group, version, hop_limits, _NOT_NEAR)
+        await _add(group, version, silence, "clients may hear of a mirror that leads nowhere")
+
+
+async def _add(group: GroupNet, version: int, rules: Callable[[GroupNet, int], str], without: str) -> None:
+    """What not every kernel has the targets and matches for, and nobody is safe by."""
+    try:
+        text = rules(group, version)
+        if text:
+            await _restore(version, text)
+    except RulesError as error:
+        log.warning("group %s: over IPv%d %s: %s", group.name, version, without, error)
 
 
 async def move_mirror(group: GroupNet) -> None:
@@ -288,6 +339,7 @@ async def move_mirror(group: GroupNet) -> None:
     RulesError."""
     for version in group.families:
         await _restore(version, mirror_ruleset(group, version))
+        await _add(group, version, hop_limits, _NOT_NEAR)
 
 
 async def remove_rules(name: str, version: int) -> None:

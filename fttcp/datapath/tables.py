@@ -30,13 +30,19 @@ _BEHIND_MANGLE = _MANGLE + 1
 _TOKEN = 0x40000000
 _TCP, _UDP, _ICMPV6 = 6, 17, 58
 _ICMP = {4: 1, 6: _ICMPV6}
+_UNREACHABLE = {4: [(3, 0), (3, 1)], 6: [(1, 0), (1, 3)]}
+"""No network, or no host, of that address: RFC 792, RFC 4443."""
 _FLAGS_AT, _SYN, _SYN_ACK, _SYN_RST_ACK = 13, 0x02, 0x12, 0x16
 _NEIGHBOUR_ADVERTISEMENT = 136
 _ARP_REQUEST = 1
-_ADDRESSES, _PORTS, _ERRORS = "addresses", "tcp-ports", "icmp-errors"
+_ADDRESSES, _PORTS, _ERRORS, _ONE_MORE = "addresses", "tcp-ports", "icmp-errors", "one-more"
+_NOBODY_THERE = "unreachable"
 _FAMILY = {4: nft.IPV4, 6: nft.IPV6}
 _VERSION = {nft.IPV4: 4, nft.IPV6: 6, nft.ARP: 4}
+_HOP_LIMIT_AT, _IP_CHECKSUM_AT = {4: 8, 6: 7}, {4: 10, 6: None}
 _SOURCE, _DESTINATION = {4: (12, 4), 6: (8, 16)}, {4: (16, 4), 6: (24, 16)}
+_QUOTED = 8
+"""Of an ICMP error: where the header begins of the packet that it is about."""
 
 
 class Firewall(Enum):
@@ -90,9 +96,12 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
             table, _PORTS, 2, (port.to_bytes(2, "big") for port in group.ports_of("tcp"))
         )
     messages += nft.make_set(table, _ERRORS, 3, (bytes([kind]) for kind in ICMP_ERRORS[version]))
+    messages += nft.make_set(table, _NOBODY_THERE, 5, map(bytes, _UNREACHABLE[version]))
+    messages += nft.make_map(table, _ONE_MORE, 4, {bytes([n]): bytes([n + 1]) for n in range(255)})
     return [
         *messages,
         *_untracked(table, version),
+        *_hop_limit(table, group, version),
         nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
         *mirror(table, group),
         *_input(table, group, version),
@@ -133,6 +142,27 @@ def _untracked(table: Table, version: int) -> Iterator[Message]:
             yield nft.add_rule(table, chain, *_address(side, version), nft.notrack())
 
 
+def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """The mirror counts as a router (nf_dup_ipv4.c), and a server may take only what none has forwarded
+    (GTSM, RFC 5082): what came by it has the hop limit again that the primary saw. Not at INPUT, where what
+    the engine wants to see again passes twice."""
+    if not group.ports_of("tcp") or group.service_interface == group.peer_interface:
+        return
+    yield nft.make_chain(table, "mirrored", _PREROUTING, _MANGLE)
+    place = (nft.NETWORK, _HOP_LIMIT_AT[version], 1)
+    yield nft.add_rule(
+        table,
+        "mirrored",
+        *_interface(nft.IIFNAME, group.peer_interface),
+        *_address(_DESTINATION, version),
+        *_protocol(_TCP),
+        *_port(),
+        nft.payload(*place),
+        nft.mapped(_ONE_MORE),
+        nft.write(*place, _IP_CHECKSUM_AT[version]),
+    )
+
+
 def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     """All that the local servers might see of clients. SYNs have a queue of their own, so that a flood of
     them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
@@ -158,6 +188,7 @@ def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     SYN has a queue of its own. The engine's own packets bear the token already."""
     yield nft.make_chain(table, "output", _OUTPUT, _LAST)
     passing = nft.verdict(nft.ACCEPT)
+    yield from _about_copies(table, version)
     yield nft.add_rule(table, "output", *_address(_SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "output", *_interface(nft.OIFNAME, "lo"), passing)
     yield nft.add_rule(table, "output", *_token(), passing)
@@ -169,6 +200,19 @@ def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
         for protocol in (_UDP, _ICMP[version]):  # the latter may speak of a UDP session
             yield nft.add_rule(table, "output", *_protocol(protocol), _queue(group.queue_out, 1))
     yield nft.add_rule(table, "output", _queue(group.queue_out, group.workers))
+
+
+def _about_copies(table: Table, version: int) -> Iterator[Message]:
+    """A copy of the mirror that meets nobody, or does not fit, is the sender's fault to the kernel, and it
+    tells the client. What is really said of a packet to the service comes from the service's address, and
+    not that the address cannot be reached: it is here."""
+    offset, length = _DESTINATION[version]
+    copied = [nft.payload(nft.TRANSPORT, _QUOTED + offset, length), nft.within(_ADDRESSES)]
+    dropped = (nft.counter(), nft.verdict(nft.DROP))
+    by_another = _address(_SOURCE, version, other=True)
+    yield nft.add_rule(table, "output", *_icmp_errors(version), *by_another, *copied, *dropped)
+    nobody_there = [nft.payload(nft.TRANSPORT, 0, 2), nft.within(_NOBODY_THERE)]
+    yield nft.add_rule(table, "output", *_protocol(_ICMP[version]), *nobody_there, *copied, *dropped)
 
 
 def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:

@@ -21,6 +21,7 @@ from tests.integration.pair import Pair, pair_named
 PORT = 7
 CLIENT_ADDRESS = {4: "10.77.0.10", 6: "fd77::10"}
 FALLBACK = shlex.join([sys.executable, str(Path(__file__).with_name("fallback_server.py")), str(PORT)])
+NEAR = shlex.join([sys.executable, str(Path(__file__).with_name("gtsm_server.py")), str(PORT)])
 TALK = """
 import socket, sys
 address, port = sys.argv[1], int(sys.argv[2])
@@ -158,5 +159,54 @@ def test_kernels_that_agree_to_different_options(routed: Lab, setting: str) -> N
         (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
         assert (flow["protection"], flow["reason"]) == ("detached", "unsupported"), flow
         talk.ask("after")
+    finally:
+        talk.end()
+
+
+@pytest.fixture
+def strict() -> Iterator[Lab]:
+    """A pair whose servers take only what no router has forwarded."""
+    for pair in pair_named("strict"):
+        pair.lab.up((f"{PORT}/tcp={NEAR}",))
+        yield pair.lab
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_server_that_wants_the_hop_limit_255(strict: Lab, family: int) -> None:
+    """The mirror is a hop, and the service is not to show it; what the engine says itself comes as near."""
+    lab = strict
+    talk = Talk(lab, family, (str(Path(__file__).with_name("gtsm_client.py")),))
+    try:
+        talk.ask("1", "1")
+        primary = lab.node_in_role("primary")
+        (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
+        assert flow["protection"] == "protected", flow
+        lab.fault("crash-host", "primary")
+        talk.ask("2", "2")
+        assert lab.node_in_role("primary") != primary
+    finally:
+        talk.end()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_mirror_that_leads_nowhere_is_no_clients_business(routed: Lab, family: int) -> None:
+    """The copy meets no neighbour, and its sender, says the kernel to itself, should know."""
+    lab = routed
+    primary = lab.node_in_role("primary")
+    talk = Talk(lab, family, (str(Path(__file__).with_name("errors_client.py")),))
+    try:
+        talk.ask("before", "before 0")
+        lab.fault("crash-host", "backup")
+        neighbours = ["ip", f"-{family}", "neigh", "show", "dev", "peer0"]
+        known = [line.split()[0] for line in lab.exec(primary, neighbours).stdout.splitlines()]
+        for address in known:  # else the kernel would believe in it for up to a minute
+            assert lab.exec(primary, ["ip", "neigh", "del", address, "dev", "peer0"]).returncode == 0
+
+        def unreachable() -> bool:
+            talk.ask("alone", "alone 0")
+            return "FAILED" in lab.exec(primary, neighbours).stdout
+
+        await_condition(unreachable, 20, "the kernel to give the backup up")
+        talk.ask("after", "after 0")
     finally:
         talk.end()

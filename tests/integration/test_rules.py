@@ -94,6 +94,9 @@ def test_the_mirror_moves_to_another_peer_and_all_else_stays(net: Net, tmp_path:
     assert ("10.78.0.2" in after, "10.78.0.3" in after) == (False, True)
     moved = before.replace("10.78.0.2", "10.78.0.3").replace("fd78::2", "fd78::3")
     assert rules_of(after) == rules_of(moved)
+    if firewall == "flushable":
+        assert (after.count("--ttl-inc 1"), after.count("--hl-inc 1")) == (1, 1)
+        assert (after.count("-m u32"), after.count("0xa4d0064")) == (7, 3), "one for each kind of error"
     assert net.node.run("ip", "neigh", "show", "10.78.0.3", "dev", "peer0"), "it is being resolved"
 
 

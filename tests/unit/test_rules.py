@@ -13,11 +13,13 @@ from fttcp.datapath.rules import (
     GroupNet,
     RulesError,
     chains,
+    hop_limits,
     mirror_ruleset,
     missing_rules,
     removal,
     ruleset,
     saved_rules,
+    silence,
 )
 
 GROUP = GroupNet(
@@ -31,6 +33,25 @@ GROUP = GroupNet(
     queue_in=77,
     queue_out=93,
 )
+
+
+def test_what_is_added_where_the_kernel_can() -> None:
+    assert hop_limits(GROUP, 4) == (
+        "*mangle\n"
+        "-A FTT-web-tee -i peer0 -d 10.77.0.100 -p tcp -m multiport --dports 8,80 -j TTL --ttl-inc 1\n"
+        "COMMIT\n"
+    )
+    assert "-d fd77::100 -p tcp -m multiport --dports 8,80 -j HL --hl-inc 1\n" in hop_limits(GROUP, 6)
+    assert (
+        "-A FTT-web-out ! -s 10.77.0.100 -p icmp -m icmp --icmp-type 3 -m u32 --u32 "
+        '"0>>22&0x3C@24=0xa4d0064" -j DROP\n'
+    ) in silence(GROUP, 4)
+    assert '--u32 "72=0xfd770000&&76=0x0&&80=0x0&&84=0x100" -j DROP\n' in silence(GROUP, 6)
+
+
+def test_a_group_without_tcp_or_a_link_of_its_own_has_no_hop_limits() -> None:
+    assert hop_limits(replace(GROUP, ports=((69, "udp"),)), 4) == ""
+    assert hop_limits(replace(GROUP, peer_interface="svc0"), 4) == "", "clients come in there"
 
 
 def test_the_rules_of_a_tcp_group() -> None:

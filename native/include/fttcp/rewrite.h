@@ -85,6 +85,8 @@ struct ftt_bare {
 
 #define FTT_BARE_MAX 84 /* IPv6 40 + TCP 20 + timestamps 12 + SACK 12 */
 
+#define FTT_HOP_LIMIT 255 /* GTSM (RFC 5082): either end may take only what comes from next door */
+
 static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint8_t proto, uint16_t l4_len)
 {
 	bool v4 = src[10] == 0xff && src[11] == 0xff && !get_be64(src) && !get_be16(src + 8);
@@ -94,7 +96,7 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 		p[0] = 0x45;
 		put_be16(p + 2, (uint16_t)(20 + l4_len));
 		put_be16(p + 6, 0x4000); /* do not fragment */
-		p[8] = 64;
+		p[8] = FTT_HOP_LIMIT;
 		p[9] = proto;
 		memcpy(p + 12, src + 12, 4);
 		memcpy(p + 16, dst + 12, 4);
@@ -104,7 +106,7 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 	put_be32(p, 0x60000000);
 	put_be16(p + 4, l4_len);
 	p[6] = proto;
-	p[7] = 64;
+	p[7] = FTT_HOP_LIMIT;
 	memcpy(p + 8, src, 16);
 	memcpy(p + 24, dst, 16);
 	return 40;
