@@ -11,6 +11,7 @@ from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, s
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
 _NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
+_BOUND = "the server takes packets from one interface only, so no backup can follow"
 _AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
 
 
@@ -80,6 +81,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         pid = "none" if server["pid"] is None else server["pid"]
         if not server["follow"]["ready"]:
             lines.append(f"  NOT READY    to follow: {server['follow']['why'] or 'not asked yet'}")
+        if server["bound"]:
+            lines.append(f"  UNPROTECTED  {_BOUND}: {', '.join(server['bound'])}")
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
     for takeover in group["takeovers"][-3:]:

@@ -83,6 +83,7 @@ class Health:
         self._numbers = {proto: port for port, proto in sorted(ports, reverse=True)}
         self._task: asyncio.Task[None] | None = None
         self._listening = False
+        self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
         self._weigh_s = 0.0
         self._role: Role | None = None
@@ -134,6 +135,7 @@ class Health:
             "gave_up": self._server.gave_up,
             "checks": verdict.shown(),
             "follow": self._readiness.shown(),
+            "bound": self._bound,
         }
 
     @property
@@ -238,19 +240,24 @@ class Health:
 
     async def _look_for_ports(self) -> float:
         pids = self._server.pids
-        missing, took_s = await _timed(lambda: self._sampler.not_served(pids))
+        (missing, bound), took_s = await _timed(lambda: self._look_at_ports(pids))
         if pids != self._server.pids or not self._server.complete:
             return took_s
         if missing:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
-            self._listening = True
+            self._listening, self._bound = True, bound
+            if bound:
+                self._note("server-bound", "warning", ports=bound)
             if self._role is not Role.PRIMARY:
                 self._readiness.ask()
             for prober in self._probers:
                 prober.begin()
             self._verdict.serve(True, Cause.SERVER_DIED, "serving")
         return took_s
+
+    def _look_at_ports(self, pids: Sequence[int]) -> tuple[str, list[str]]:
+        return self._sampler.not_served(pids), self._sampler.bound()
 
     async def _look(self) -> float:
         """Does it make progress?"""

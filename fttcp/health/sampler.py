@@ -4,6 +4,7 @@ thread.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
 from fttcp.health import procfs
@@ -43,6 +44,16 @@ class Sampler:
             inode = next(one.inode for one in listening if (one.port, one.proto) == (port, proto))
             return f"{_holder(inode)} listens on {port}/{proto}, not this server"
         return self._missing(ours)
+
+    def bound(self) -> list[str]:
+        """The group's ports on which a socket takes packets from one interface only: `80/tcp to eth0`."""
+        return sorted(
+            {
+                f"{one.port}/{one.proto} to {_interface_name(one.interface)}"
+                for one in self._sockets.listeners()
+                if (one.port, one.proto) in self._ports and one.interface
+            }
+        )
 
     def _missing(self, served: set[tuple[int, str]]) -> str:
         missing = [f"{port}/{proto}" for port, proto in sorted(set(self._ports) - served)]
@@ -84,6 +95,13 @@ class Sampler:
     def listeners(self) -> list[Listener]:
         """The listening sockets of the group's TCP ports."""
         return [one for one in self._sockets.listeners(("tcp",)) if one.port in self._tcp]
+
+
+def _interface_name(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return f"interface {index}"
 
 
 def _holder(inode: int) -> str:

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 _NETLINK_SOCK_DIAG = 4
 _TCPDIAG_GETSOCK, _SOCK_DIAG_BY_FAMILY = 18, 20
@@ -23,6 +24,7 @@ _ESTABLISHED, _CLOSE, _CLOSE_WAIT, _LISTEN = 1, 7, 8, 10
 _MESSAGE = struct.Struct("=IHHII")
 _HEADER = struct.Struct("=BBBB48s5I")
 _LENGTH_AND_KIND = struct.Struct("=IH")
+_INTERFACE, _INTERFACE_AT = struct.Struct("=I"), 36
 _RQUEUE = struct.Struct("=I")
 _RQUEUE_AT = 72
 """Where the unread bytes stand in a message with an inet_diag_msg."""
@@ -39,6 +41,9 @@ class Listener:
     inode: int
     waiting: int = 0
     backlog: int = 0
+    interface: int = 0
+    """The one that it takes packets from (SO_BINDTODEVICE), not counting sockets of link-local addresses; 0:
+    from any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Sockets:
             number, states = (socket.IPPROTO_TCP, _LISTEN) if proto == "tcp" else (socket.IPPROTO_UDP, _CLOSE)
             for family in _FAMILIES:
                 for row in self._dump(family, number, 1 << states):
-                    found.append(Listener(row.port, proto, row.inode, row.rqueue, row.wqueue))
+                    found.append(Listener(row.port, proto, row.inode, row.rqueue, row.wqueue, _bound_to(row)))
         return found
 
     def unread(self, ports: frozenset[int], most: int = 256) -> list[Connection]:
@@ -161,6 +166,12 @@ def _row(data: bytes) -> _Row:
     family, state, _, _, identity, _, rqueue, wqueue, _, inode = _HEADER.unpack_from(data)
     port = int.from_bytes(identity[:2], "big")
     return _Row(family, state, identity, port, rqueue, wqueue, inode, data[_HEADER.size :])
+
+
+def _bound_to(row: _Row) -> int:
+    if row.family == socket.AF_INET6 and ip_address(row.identity[4:20]).is_link_local:
+        return 0
+    return _INTERFACE.unpack_from(row.identity, _INTERFACE_AT)[0]  # type: ignore[no-any-return]
 
 
 def _attribute(data: bytes, wanted: int) -> bytes:

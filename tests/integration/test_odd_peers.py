@@ -12,9 +12,9 @@ import pytest
 
 from lab.experiment import Case
 from lab.hosts import await_condition
-from lab.lifecycle import Lab
+from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT
-from lab.nodeconfig import GROUP
+from lab.nodeconfig import GROUP, RUN_DIR
 from lab.workloads.registry import SERVICE
 from tests.integration.pair import Pair, pair_named
 
@@ -208,5 +208,35 @@ def test_a_mirror_that_leads_nowhere_is_no_clients_business(routed: Lab, family:
 
         await_condition(unreachable, 20, "the kernel to give the backup up")
         talk.ask("after", "after 0")
+    finally:
+        talk.end()
+
+
+@pytest.fixture
+def bound() -> Iterator[Lab]:
+    """A pair whose servers take packets from the service interface only."""
+    for pair in pair_named("bound"):
+        pair.lab.up((f"{PORT}/tcp=socat TCP6-LISTEN:{PORT},ipv6only=0,so-bindtodevice=svc0,fork PIPE",))
+        yield pair.lab
+
+
+def test_a_server_that_is_bound_to_an_interface_is_told(bound: Lab) -> None:
+    """A mirrored packet comes in on another one: nothing is protected, and people see why."""
+    lab = bound
+    talk = Talk(lab, 4)
+    try:
+        talk.ask("before")
+        primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+        (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
+        assert (flow["protection"], flow["reason"]) == ("detached", "refused"), flow
+        for node in (primary, backup):
+            (said,) = lab.ask(node, {"op": "status"}, timeout_s=5)["groups"]
+            assert said["server"]["bound"] == [f"{PORT}/tcp to svc0"]
+            events = lab.ask(node, {"op": "events"}, timeout_s=5)["events"]
+            (told,) = [event for event in events if event["event"] == "server-bound"]
+            assert told["ports"] == [f"{PORT}/tcp to svc0"]
+            shown = lab.exec(node, [fttcp_program(), "status", "--socket", f"{RUN_DIR}/control.sock"])
+            assert "UNPROTECTED  the server takes packets from one interface only" in shown.stdout, shown
+        talk.ask("after")
     finally:
         talk.end()

@@ -25,9 +25,9 @@ NOTIFIED_EVENTS = (
     "not-followed", "not-ready",
     "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
-    "server-given-up", "hook-failed", "reference-lost", "reference-found", "peer-up", "peer-lost",
-    "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence", "rules-missing",
-    "guard-stopped",
+    "server-given-up", "server-bound", "hook-failed", "reference-lost", "reference-found",
+    "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence",
+    "rules-missing", "guard-stopped",
     "arbiter-up", "arbiter-lost",
 )  # fmt: skip
 MAX_WORKERS = 8
