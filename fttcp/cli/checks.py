@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -92,7 +92,8 @@ class Site:
 
     `links`: interface and our address of those that have one; `multicast`, `ethernet`: interfaces of the
     others; `serial`: devices, with what is wrong with each, or ''; `stamped`: pairs of address and port of
-    each group whose long mirrored packets the kernel could edit."""
+    each group whose long mirrored packets the kernel could edit; `firewalls`: how the rules of each group
+    stand, from the daemon, if one runs."""
 
     service_interface: str
     peer_interface: str
@@ -105,6 +106,7 @@ class Site:
     interfaces: Mapping[str, Interface]
     arbiter: Mapping[str, Any]
     stamped: Mapping[str, int]
+    firewalls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -136,6 +138,17 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         "telling packets of the service from others (mark, multiport, socket)",
         "kernel: CONFIG_NETFILTER_XT_MATCH_MARK, _MULTIPORT, _SOCKET, CONFIG_NF_SOCKET_IPV4",
         Status.FAIL,
+    ),
+    "rules with an owner": (
+        "rules that nobody else can flush, and a guard behind everything",
+        "kernel 5.12 or later with CONFIG_NF_TABLES, CONFIG_NFT_COMPAT; "
+        "without it whoever flushes the firewall lets a backup speak for some seconds: let nothing flush it",
+        Status.WARN,
+    ),
+    "rules that persist": (
+        "a guard that outlives the daemon",
+        "kernel 6.9 or later; without it the firewall must not be flushed while the daemon is dead",
+        Status.WARN,
     ),
     "packet queues": (
         "handing packets to the engine",
@@ -220,6 +233,8 @@ def check_site(site: Site) -> Iterator[Check]:
     yield check_default_route(site)
     for group, pairs in site.stamped.items():
         yield check_stamped(site, group, pairs)
+    for group, firewall in site.firewalls.items():
+        yield check_firewall(group, firewall)
     yield from check_arbiter(site.arbiter)
 
 
@@ -417,6 +432,23 @@ def check_default_route(site: Site) -> Check:
             f"give {site.service_interface} a route to the clients",
         )
     return ok("default route", f"over {site.service_interface}" if site.default_interfaces else "none")
+
+
+def check_firewall(group: str, firewall: Mapping[str, Any]) -> Check:
+    """How a running daemon's rules stand; what the kernel can do is a matter of the trials."""
+    name = f"firewall {group}"
+    if firewall["missing"]:
+        seen = f"not there: {'; '.join(firewall['missing'])}"
+        todo = "find out who changes the host; why it is not put back, the event background-failed tells"
+        return fail(name, seen, todo)
+    layers = "rules and guard stand" if firewall["guard"] else "rules stand, without a guard"
+    seen = f"{layers} ({firewall['level']})"
+    if firewall["stopped"]:
+        seen += f"; the guard has stopped {firewall['stopped']} packets that came round the rules"
+        return warn(name, seen, "find out who changes the firewall, or sends by another way")
+    if not firewall["guard"]:
+        return warn(name, f"{seen}: {firewall['why']}", "see `rules with an owner` above")
+    return ok(name, seen)
 
 
 def check_stamped(site: Site, group: str, pairs: int) -> Check:

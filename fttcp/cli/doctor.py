@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
-from fttcp.cli.client import load_config
+from fttcp.cli.client import AskError, ask, load_config
 from fttcp.cli.failure import CommandError
 from fttcp.cli.host_checks import check_host
 from fttcp.cli.host_facts import see_host
@@ -51,6 +51,13 @@ raise SystemExit("the kernel keeps it")
 _PACKET_QUEUE = (
     "from netfilterqueue import NetfilterQueue as Q; q = Q(); q.bind(7, lambda p: None); q.unbind()"
 )
+_OWNED = """
+from fttcp.datapath.tables import Firewall, Owner
+levels = list(Firewall)
+owner = Owner()
+if levels.index(owner.firewall) > levels.index(Firewall.{level}):
+    raise SystemExit(owner.why)
+"""
 _HEADER_EDITS = """
 import os
 from fttcp._native import lib
@@ -73,6 +80,8 @@ _IN_NAMESPACE: dict[str, list[str]] = {
         "iptables -t mangle -A INPUT -m mark --mark 1 -m socket -j RETURN && "
         "iptables -t mangle -A INPUT -p tcp -m multiport --dports 80,81 -j RETURN",
     ],
+    "rules with an owner": [sys.executable, "-c", _OWNED.format(level="GUARDED")],
+    "rules that persist": [sys.executable, "-c", _OWNED.format(level="KEPT")],
     "packet queues": [sys.executable, "-c", _PACKET_QUEUE],
     "header edits": [sys.executable, "-c", _HEADER_EDITS],
     "statistic": ["sh", "-c", "iptables -A INPUT -m statistic --mode random --probability 0.01 -j DROP"],
@@ -184,7 +193,17 @@ def see_site(path: Path) -> Site:
             for group in config.group
             if group.engine == "nfqueue" and all(proto == "tcp" for _, proto in group.port_list)
         },
+        firewalls=_firewalls(config.socket_path),
     )
+
+
+def _firewalls(path: Path) -> dict[str, Any]:
+    """How the rules of each group stand; nothing if no daemon runs."""
+    try:
+        groups = ask(path, op="status")["groups"]
+    except AskError:
+        return {}
+    return {group["name"]: group["firewall"] for group in groups if group["firewall"]}
 
 
 def _serial_trouble(device: str) -> str:

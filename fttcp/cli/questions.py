@@ -63,6 +63,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         lines.append("  keys         being exchanged: `fttcp key show --config FILE` tells how far it is")
     if "ownership" in group:
         lines.append(f"  arbiter      {ownership_line(group['ownership'])}")
+    if group["firewall"] is not None:
+        lines += [f"  {line}" for line in firewall_lines(group["firewall"])]
     if "flows" in group:
         flows, commit = group["flows"], group["commit"]
         lines += [
@@ -87,6 +89,34 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
+    return lines
+
+
+_LEVELS = {
+    "kept": "others cannot flush them, and they outlive the daemon",
+    "guarded": "a flush closes the service for a moment; after the daemon's death nothing withstands one; "
+    "Linux 6.9 can do more",
+}
+"""What the rules withstand, to people."""
+_FLUSHABLE = (
+    "rules of iptables without a guard: whoever flushes them lets a backup speak; Linux 5.12 can do more"
+)
+
+
+def firewall_lines(firewall: dict[str, Any]) -> list[str]:
+    """Return how the rules stand, and what to do about it."""
+    level, why = firewall["level"], f" ({firewall['why']})" if firewall["why"] else ""
+    there = {True: "stand", False: "are NOT ALL there"}
+    if level == "flushable":
+        lines = [f"FLUSHABLE    {_FLUSHABLE}{why}"]
+    else:
+        guard = "stands" if firewall["guard"] else "is NOT ALL there"
+        lines = [f"firewall     rules {there[firewall['rules']]}, guard {guard}: {_LEVELS[level]}{why}"]
+    if firewall["missing"]:
+        todo = "find out who changes the host; `fttcp history` tells since when"
+        lines.append(f"MISSING      {'; '.join(firewall['missing'])}: {todo}")
+    if firewall["stopped"]:
+        lines.append(f"STOPPED      {firewall['stopped']} packets that came round the rules: the guard held")
     return lines
 
 

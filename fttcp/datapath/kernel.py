@@ -20,6 +20,7 @@ from fttcp.datapath.rules import Address, GroupNet
 
 PROTOCOL = 70  # rtnetlink protocol number that marks routes and rules as ours
 RULE_PRIORITY = 7000  # of `from SERVICE lookup TABLE`, before main's 32766
+MAIN_PRIORITY = 32766  # of `to PEER lookup main`: where main's own rule stands
 TABLE_BASE = 40000  # the group's table is this + queue_in, which no other group of the node has
 BACKUP_RTO_MIN_MS = 5  # its retransmissions are suppressed: it must retransmit soon when it takes over
 
@@ -238,20 +239,16 @@ async def sync_routes(ipr: AsyncIPRoute, group: GroupNet, backup: bool) -> list[
             if (old.destination, old.priority) not in kept:
                 await _delete_route(ipr, old, table)
         synced += routes
-    present = {rule.get_attr("FRA_SRC") for rule in await _rules(ipr, table)}
-    wanted = set(map(str, group.addresses))
-    for source in sorted(wanted - present):
-        with _explained(f"make packets from {source} look up table {table}"):
-            await ipr.rule("add", **_rule(source, table))
-    for source in sorted(present - wanted):
-        await _delete_rule(ipr, source, table)
+    wanted = rules_of(group)
+    present = await _rules(ipr, table)
+    await add_rules(ipr, wanted - present)
+    await remove_rules(ipr, present - wanted)
     return synced
 
 
 async def remove_routes(ipr: AsyncIPRoute, table: int) -> None:
     """Removes a group's table and the rules that lead to it, if any. Raises KernelError."""
-    for rule in await _rules(ipr, table):
-        await _delete_rule(ipr, rule.get_attr("FRA_SRC"), table)
+    await remove_rules(ipr, await _rules(ipr, table))
     for version in _FAMILY:
         for route in reversed(await _table_routes(ipr, version, table)):
             await _delete_route(ipr, route, table)
@@ -277,30 +274,70 @@ def _request(route: Route, table: int, interface: int) -> dict[str, Any]:
     return request
 
 
-def _rule(source: str, table: int) -> dict[str, Any]:
-    address = ip_address(source)
-    return {
-        "family": _FAMILY[address.version],
-        "src": source,
-        "src_len": address.max_prefixlen,
-        "table": table,
-        "priority": RULE_PRIORITY,
-        "protocol": PROTOCOL,
-    }
+@dataclass(frozen=True, order=True)
+class Rule:
+    """A rule of policy routing: packets `from` or `to` an address look up a table."""
+
+    side: str
+    address: str
+    table: int
+
+    def __str__(self) -> str:
+        return f"ip rule {self.side} {self.address} lookup {'main' if self.table == _MAIN else self.table}"
+
+    def request(self) -> dict[str, Any]:
+        """What rtnetlink is told."""
+        address = ip_address(self.address)
+        key = "src" if self.side == "from" else "dst"
+        return {
+            "family": _FAMILY[address.version],
+            key: self.address,
+            f"{key}_len": address.max_prefixlen,
+            "table": self.table,
+            "priority": MAIN_PRIORITY if self.table == _MAIN else RULE_PRIORITY,
+            "protocol": PROTOCOL,
+        }
 
 
-async def _delete_rule(ipr: AsyncIPRoute, source: str, table: int) -> None:
-    with _explained(f"remove the rule from {source} to table {table}"):
-        await ipr.rule("del", **_rule(source, table))
+def rules_of(group: GroupNet) -> set[Rule]:
+    """What leads packets from the service addresses to the group's table."""
+    return {Rule("from", str(address), table_of(group)) for address in group.addresses}
 
 
-async def _rules(ipr: AsyncIPRoute, table: int) -> list[Message]:
-    return [
-        rule
-        for family in _FAMILY.values()
-        async for rule in await ipr.rule("dump", family=family)
-        if rule.get_attr("FRA_TABLE") == table and rule.get_attr("FRA_PROTOCOL") == PROTOCOL
-    ]
+def rules_to(peers: Iterable[Address]) -> set[Rule]:
+    """What keeps the other nodes within reach when somebody flushes the rules, main's among them. They say
+    the same as main's, at the same place."""
+    return {Rule("to", str(address), _MAIN) for address in peers}
+
+
+async def our_rules(ipr: AsyncIPRoute) -> set[Rule]:
+    """The rules that are marked as ours, of both kinds."""
+    found = set()
+    for family in _FAMILY.values():
+        async for rule in await ipr.rule("dump", family=family):
+            source, destination = rule.get_attr("FRA_SRC"), rule.get_attr("FRA_DST")
+            if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and (source or destination):
+                side = "from" if source else "to"
+                found.add(Rule(side, source or destination, rule.get_attr("FRA_TABLE")))
+    return found
+
+
+async def add_rules(ipr: AsyncIPRoute, rules: Iterable[Rule]) -> None:
+    """Adds rules, which must not be there. Raises KernelError."""
+    for rule in sorted(rules):
+        with _explained(f"add {rule}"):
+            await ipr.rule("add", **rule.request())
+
+
+async def remove_rules(ipr: AsyncIPRoute, rules: Iterable[Rule]) -> None:
+    """Removes rules, which must be there. Raises KernelError."""
+    for rule in sorted(rules):
+        with _explained(f"remove {rule}"):
+            await ipr.rule("del", **rule.request())
+
+
+async def _rules(ipr: AsyncIPRoute, table: int) -> set[Rule]:
+    return {rule for rule in await our_rules(ipr) if rule.table == table}
 
 
 async def _table_routes(ipr: AsyncIPRoute, version: int, table: int) -> list[Route]:

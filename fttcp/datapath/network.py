@@ -17,7 +17,7 @@ from pyroute2 import AsyncIPRoute
 from fttcp.datapath import kernel, tables
 from fttcp.datapath.nft import Table
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
-from fttcp.datapath.tables import Firewall, Owner
+from fttcp.datapath.tables import Firewall, Owner, Standing
 
 RECORD = "network.json"
 
@@ -25,8 +25,8 @@ RECORD = "network.json"
 @dataclass(frozen=True)
 class Record:
     """What must be undone: sysctl path -> (value before, our value), addresses that we put on `lo`,
-    routing tables, (group, IP version) of rules of iptables, (family, name) of tables of nf_tables, and all
-    service addresses. Holds for one boot and namespace."""
+    routing tables, (group, IP version) of rules of iptables, (family, name) of tables of nf_tables, all
+    service addresses, and those of peers that rules of routing name. Holds for one boot and namespace."""
 
     place: str
     sysctls: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -35,6 +35,7 @@ class Record:
     rules: frozenset[tuple[str, int]] = frozenset()
     services: frozenset[str] = frozenset()
     nft: frozenset[Table] = frozenset()
+    peers: frozenset[str] = frozenset()
 
     def joined(self, other: "Record") -> "Record":
         """Both; for a sysctl that both have, this one's value before."""
@@ -49,6 +50,7 @@ class Record:
             self.rules | other.rules,
             self.services | other.services,
             self.nft | other.nft,
+            self.peers | other.peers,
         )
 
     def without(self, other: "Record") -> "Record":
@@ -61,6 +63,7 @@ class Record:
             self.rules - other.rules,
             self.services - other.services,
             self.nft - other.nft,
+            self.peers - other.peers,
         )
 
     def save(self, path: Path) -> None:
@@ -87,6 +90,7 @@ class Record:
                 frozenset((str(name), int(version)) for name, version in data["rules"]),
                 frozenset(map(str, data["services"])),
                 frozenset(Table(int(family), str(name)) for family, name in data.get("nft", [])),
+                frozenset(map(str, data.get("peers", []))),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise kernel.KernelError(
@@ -115,6 +119,8 @@ class NetworkSetup:
         self._lock = asyncio.Lock()
         self._firewall = firewall
         self._owner: Owner | None = None
+        self._tracked: dict[str, frozenset[int]] = {}
+        """Group -> IP versions that conntrack could not be kept from."""
 
     @property
     def firewall(self) -> tuple[Firewall, str]:
@@ -136,7 +142,7 @@ class NetworkSetup:
             record = previous.joined(wanted)
             record.save(self._path)
             for group in groups:
-                await install(owner, group)
+                self._tracked[group.name] = await install(owner, group)
             await _undo(ipr, stale, owner)
             record.without(stale).save(self._path)
             await asyncio.to_thread(_claim, owner, groups)
@@ -148,6 +154,8 @@ class NetworkSetup:
                 await kernel.add_address(ipr, address)
             for group in groups:
                 await kernel.sync_routes(ipr, group, self._backup[group.name])
+            peers = kernel.rules_to(map(ip_address, wanted.peers))
+            await kernel.add_rules(ipr, peers - await kernel.our_rules(ipr))
 
     async def _claim(self, previous: Record) -> Owner:
         """What the groups need, and what was left: nobody else may have it."""
@@ -175,7 +183,7 @@ class NetworkSetup:
 
     async def mirror_to(self, group: GroupNet) -> None:
         """From now on the group, else as before, is mirrored to the gateways that it has now, and the kernel
-        knows where they are. If that fails, `missing_rules` tells, and `apply` mends."""
+        knows where they are. If that fails, `standing` tells, and `apply` mends."""
         gateways = [group.gateway(version) for version in group.families]
         async with self._lock, kernel.netlink() as ipr:
             self._groups[group.name] = group
@@ -231,21 +239,23 @@ class NetworkSetup:
         that has just started or has lost the role, while its engine lets nothing out."""
         await kernel.end_connections(self._groups[group].addresses)
 
-    async def missing_rules(self, group: str) -> list[str]:
-        """What somebody else has removed of the group's firewall rules: empty when all stand. `apply` mends.
-        Without a guard, a group with missing rules is not closed."""
+    async def standing(self, group: str) -> Standing:
+        """How the group's firewall rules stand now: what somebody else has removed, of its addresses and
+        rules of routing as well, and what came round the firewall. `apply` mends."""
+        net = self._groups[group]
         async with self._lock:
             assert self._owner is not None
             if self._owner.firewall is Firewall.FLUSHABLE:
-                return await missing(self._groups[group])
-            return await asyncio.to_thread(self._owner.missing, self._groups[group])
-
-    async def stopped(self, group: str) -> int:
-        """How many packets the group's guard has stopped: those that came round the rules."""
-        async with self._lock:
-            if self._owner is None or self._owner.firewall is Firewall.FLUSHABLE:
-                return 0
-            return await asyncio.to_thread(self._owner.stopped, self._groups[group])
+                lost = await missing(net, self._tracked.get(group, frozenset()))
+                standing = Standing(*self.firewall, not lost, False, lost, 0)
+            else:
+                standing = await asyncio.to_thread(self._owner.standing, net)
+            async with kernel.netlink() as ipr:
+                wanted = kernel.rules_of(net) | kernel.rules_to(net.peers)
+                lost_rules = wanted - await kernel.our_rules(ipr)
+                lost_addresses = set(net.addresses) - await kernel.addresses_on_lo(ipr)
+        also = [*map(str, sorted(lost_rules)), *(f"{one} on lo" for one in sorted(map(str, lost_addresses)))]
+        return standing._replace(missing=[*standing.missing, *also])
 
 
 def _claim(owner: Owner, groups: Collection[GroupNet], left: Iterable[str] = ()) -> None:
@@ -253,12 +263,14 @@ def _claim(owner: Owner, groups: Collection[GroupNet], left: Iterable[str] = ())
     owner.claim(addresses, [group.queue_in for group in groups])
 
 
-async def install(owner: Owner, group: GroupNet) -> None:
-    """Puts the group's rules in place, unless they stand: what waits in queues is lost with a chain."""
+async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
+    """Puts the group's rules in place, unless they stand: what waits in queues is lost with a chain. Returns
+    the IP versions that conntrack is not kept from."""
     if owner.firewall is Firewall.FLUSHABLE:
-        await apply_rules(group)
-    elif not await asyncio.to_thread(owner.stands, group):
+        return await apply_rules(group)
+    if not await asyncio.to_thread(owner.stands, group):
         await asyncio.to_thread(owner.make, group)
+    return frozenset()
 
 
 async def _wanted(
@@ -279,6 +291,7 @@ async def _wanted(
         frozenset((group.name, version) for group in groups for version in group.families if flushable),
         frozenset(str(address) for group in groups for address in group.addresses),
         frozenset(table for group in groups for table in tables.plan(group) if not flushable),
+        frozenset(str(address) for group in groups for address in group.peers),
     )
 
 
@@ -308,6 +321,8 @@ async def _undo(ipr: AsyncIPRoute, record: Record, owner: Owner) -> None:
     changed since, or whose interface is gone, is left alone."""
     for table in sorted(record.tables):
         await kernel.remove_routes(ipr, table)
+    peers = kernel.rules_to(map(ip_address, record.peers))
+    await kernel.remove_rules(ipr, peers & await kernel.our_rules(ipr))
     for address in sorted(record.addresses):
         await kernel.remove_address(ipr, ip_address(address))
     await kernel.end_connections(map(ip_address, sorted(record.services)))

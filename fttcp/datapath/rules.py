@@ -11,9 +11,10 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from itertools import takewhile
 from typing import NamedTuple
 
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
@@ -43,7 +44,8 @@ class GroupNet:
     """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
     `workers` reads `queue_in + k` and `queue_out + k`, and the same + HANDSHAKE_QUEUES.
     `mirror_gateway4/6` are the addresses on the peer link of that peer which is the backup, or may become
-    it. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
+    it; `peers` are all addresses at which this node speaks to others. Raises ValueError when a TCP port lacks
+    the gateway that its addresses need."""
 
     name: str
     addresses: tuple[Address, ...]
@@ -56,6 +58,7 @@ class GroupNet:
     queue_out: int
     workers: int = 1
     mark: int = DEFAULT_MARK
+    peers: tuple[Address, ...] = ()
 
     def __post_init__(self) -> None:
         for version in self.families if self.ports_of("tcp") else ():
@@ -109,7 +112,6 @@ def ruleset(group: GroupNet, version: int, saved: str = "") -> tuple[str, str]:
     """
     names = chains(group.name)
     addresses = [address for address in group.addresses if address.version == version]
-    hooks = {"PREROUTING": names.mirror, "INPUT": names.input, "OUTPUT": names.output}
     mangle = [
         *_mirror(names.mirror, group, addresses),
         *_input(names.input, group, addresses),
@@ -119,8 +121,8 @@ def ruleset(group: GroupNet, version: int, saved: str = "") -> tuple[str, str]:
         f"-A {names.raw} {side} {address} -j CT --notrack" for address in addresses for side in ("-d", "-s")
     ]
     return (
-        _table("mangle", hooks, mangle, saved),
-        _table("raw", {"PREROUTING": names.raw, "OUTPUT": names.raw}, raw, saved),
+        _table("mangle", _mangle_hooks(names), mangle, saved),
+        _table("raw", dict.fromkeys(_RAW_HOOKS, names.raw), raw, saved),
     )
 
 
@@ -191,9 +193,10 @@ def removal(name: str, saved: str) -> str:
     )
 
 
-def missing_rules(group: GroupNet, version: int, saved: str) -> list[str]:
-    """What `saved` (iptables-save output) lacks of the jumps and chains that keep the group closed, and of
-    the mirror to the right peer."""
+def missing_rules(group: GroupNet, version: int, saved: str, tracked: bool = False) -> list[str]:
+    """What `saved` (iptables-save output) lacks of the jumps and chains that keep the group closed, and
+    conntrack away unless it is ``tracked``, and of the mirror to the right peer. A jump that stands behind
+    somebody else's rule is as good as none: that may accept."""
     names = chains(group.name)
     lines = saved.splitlines()
     mirrors = [line for line in lines if line.startswith(f"-A {names.mirror} ") and " --gateway " in line]
@@ -203,12 +206,27 @@ def missing_rules(group: GroupNet, version: int, saved: str) -> list[str]:
         for line in mirrors
         if line.split(" --gateway ")[1].split()[0] != gateway
     ]
+    hooks = [("mangle", hook, chain) for hook, chain in _mangle_hooks(names).items()]
+    hooks += [("raw", hook, names.raw) for hook in _RAW_HOOKS if not tracked]
     return list(dict.fromkeys(astray)) + [
         f"{hook} -> {chain}"
-        for hook, chain in (("PREROUTING", names.mirror), ("INPUT", names.input), ("OUTPUT", names.output))
-        if f"-A {hook} -j {chain}" not in _jumps(saved, "mangle", chain)
+        for table, hook, chain in hooks
+        if f"-A {hook} -j {chain}" not in _first_rules(saved, table, hook)
         or not any(line.startswith(f"-A {chain} ") for line in lines)
     ]
+
+
+_RAW_HOOKS = ("PREROUTING", "OUTPUT")
+
+
+def _mangle_hooks(names: Chains) -> dict[str, str]:
+    return {"PREROUTING": names.mirror, "INPUT": names.input, "OUTPUT": names.output}
+
+
+def _first_rules(saved: str, table: str, hook: str) -> list[str]:
+    """Those rules of a built-in chain that no rule of somebody else's stands before."""
+    rules = [line for line in _lines(saved, table) if line.startswith(f"-A {hook} ")]
+    return list(takewhile(lambda line: line.startswith(f"-A {hook} -j FTT-"), rules))
 
 
 def _table(name: str, hooks: dict[str, str], rules: list[str], saved: str) -> str:
@@ -224,13 +242,17 @@ def _table(name: str, hooks: dict[str, str], rules: list[str], saved: str) -> st
 
 def _jumps(saved: str, table: str, chain: str) -> list[str]:
     """The lines of `saved` in which another chain of the table jumps to `chain`."""
-    current, found = "", []
+    return [line for line in _lines(saved, table) if line.startswith("-A ") and line.endswith(f" -j {chain}")]
+
+
+def _lines(saved: str, table: str) -> Iterator[str]:
+    """What `saved` says of a table."""
+    current = ""
     for line in saved.splitlines():
         if line.startswith("*"):
             current = line[1:]
-        elif current == table and line.startswith("-A ") and line.endswith(f" -j {chain}"):
-            found.append(line)
-    return found
+        elif current == table:
+            yield line
 
 
 def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
@@ -310,9 +332,11 @@ def _queue(first: int, workers: int) -> str:
     )
 
 
-async def apply_rules(group: GroupNet) -> None:
+async def apply_rules(group: GroupNet) -> frozenset[int]:
     """Installs the group's rules, replacing what is there of it. Raises RulesError; then nothing of the
-    table in question has changed. A kernel without the CT target is served without NOTRACK."""
+    table in question has changed. A kernel without the CT target is served without NOTRACK: returns the IP
+    versions for which it is so."""
+    tracked = set()
     for version in group.families:
         mangle, raw = ruleset(group, version, await saved_rules(version))
         await _restore(version, mangle)
@@ -320,8 +344,10 @@ async def apply_rules(group: GroupNet) -> None:
             await _restore(version, raw)
         except RulesError as error:
             log.warning("group %s: conntrack is not kept from IPv%d: %s", group.name, version, error)
+            tracked.add(version)
         await _add(group, version, hop_limits, _NOT_NEAR)
         await _add(group, version, silence, "clients may hear of a mirror that leads nowhere")
+    return frozenset(tracked)
 
 
 async def _add(group: GroupNet, version: int, rules: Callable[[GroupNet, int], str], without: str) -> None:
@@ -349,12 +375,13 @@ async def remove_rules(name: str, version: int) -> None:
         await _restore(version, text)
 
 
-async def missing(group: GroupNet) -> list[str]:
-    """What somebody else has removed of the group's rules: empty when all stand. Raises RulesError."""
+async def missing(group: GroupNet, tracked: Collection[int]) -> list[str]:
+    """What somebody else has removed of the group's rules, or put in front of them: empty when all stand.
+    ``tracked``: IP versions without NOTRACK. Raises RulesError."""
     return [
         f"IPv{version} {what}"
         for version in group.families
-        for what in missing_rules(group, version, await saved_rules(version))
+        for what in missing_rules(group, version, await saved_rules(version), version in tracked)
     ]
 
 

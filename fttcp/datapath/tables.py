@@ -16,6 +16,7 @@ import errno
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from fttcp.datapath import nft
 from fttcp.datapath.nft import Message, NftError, Table
@@ -55,6 +56,21 @@ class Firewall(Enum):
     have none."""
     FLUSHABLE = "flushable"
     """Nothing: rules of iptables, without a guard, where nf_tables cannot do it."""
+
+
+class Standing(NamedTuple):
+    """How a group's rules stand at a moment."""
+
+    level: Firewall
+    why: str
+    """Why not more, '' if there is no more."""
+    rules: bool
+    """What leads packets to the engine is all there."""
+    guard: bool
+    """What stands behind everything is all there."""
+    missing: list[str]
+    stopped: int
+    """Packets that came round the rules, and that the guard has stopped since it stands."""
 
 
 class TakenError(RulesError):
@@ -374,22 +390,23 @@ class Owner:
 
     def stands(self, group: GroupNet) -> bool:
         """Whether the group's tables are those that `make` made of it."""
-        return self._made.get(group.name) == group and not self.missing(group)
+        return self._made.get(group.name) == group and not self.standing(group).missing
 
-    def missing(self, group: GroupNet) -> list[str]:
-        """What is not there of the group's tables."""
-        missing = []
+    def standing(self, group: GroupNet) -> Standing:
+        """What is there of the group's tables, and what its guard has stopped."""
+        lost: dict[Table, str] = {}
+        stopped = 0
         for table in plan(group):
             wanted = [step for step in contents(group, table) if step.what.startswith("add a rule")]
-            there = self._socket.rules(table).lengths.total()
-            if there != len(wanted):
-                missing.append(f"{_SHOWN[table.family]} {table.name}: {there} rules of {len(wanted)}")
-        return missing
-
-    def stopped(self, group: GroupNet) -> int:
-        """How many packets the guard has stopped since it stands."""
-        guards = filter(is_guard, plan(group))
-        return sum(self._socket.rules(table).counted.total() for table in guards)
+            there = self._socket.rules(table)
+            if there.lengths.total() != len(wanted):
+                have = f"{there.lengths.total()} rules of {len(wanted)}"
+                lost[table] = f"{_SHOWN[table.family]} {table.name}: {have}"
+            stopped += there.counted.total() if is_guard(table) else 0
+        guards = set(map(is_guard, lost))
+        return Standing(
+            self.firewall, self.why, False not in guards, True not in guards, [*lost.values()], stopped
+        )
 
     def remove(self, tables: Sequence[Table]) -> None:
         """Remove those that exist, in one step. Raises NftError."""

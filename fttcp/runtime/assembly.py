@@ -153,4 +153,13 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         queue_out=group.queue + QUEUE_OUT_OFFSET,
         workers=group.workers,
         mark=DEFAULT_MARK,
+        peers=tuple(
+            dict.fromkeys(
+                ip_address(text)
+                for one in config.peer
+                for link in one.link
+                for text in (link.remote, link.remote_v6)
+                if text is not None
+            )
+        ),
     )

@@ -19,12 +19,21 @@ from fttcp.core.model import NS_PER_MS, Body, Cause, Mode, Phase, Refusal, Role,
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
+from fttcp.datapath.tables import Standing
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
 from fttcp.runtime.ownership import Ownership
-from fttcp.runtime.shown import bits, engine_shown, keys_shown, nodes_shown, ownership_shown, unfit_shown
+from fttcp.runtime.shown import (
+    bits,
+    engine_shown,
+    firewall_shown,
+    keys_shown,
+    nodes_shown,
+    ownership_shown,
+    unfit_shown,
+)
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.wire import body as codec
 from fttcp.wire import clock
@@ -91,6 +100,8 @@ class GroupRuntime:
         self.server: Health | None = None
         self.detectors: Detectors | None = None
         """What learns for how long a silence is borne, if the configuration wants it."""
+        self.firewall: Standing | None = None
+        """How the rules stood when they were last looked at."""
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
@@ -476,6 +487,7 @@ class GroupRuntime:
             "unfit": unfit_shown(machine),
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
+            "firewall": firewall_shown(self.firewall),
             "keys": keys_shown(self._key_ids(), machine.view.peers, self._peer_keys),
         }
         if server is not None:

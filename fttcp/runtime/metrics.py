@@ -22,6 +22,7 @@ Table = tuple[tuple[str, str, tuple[str, ...], Rows], ...]
 _ROLES = ("starting", "backup", "primary", "fenced")
 _UP = ("ok", "failing")
 """States of a check that has not failed; ``failing``: wrong, but not often enough yet."""
+_LEVELS = ("kept", "guarded", "flushable")
 _PROTECTIONS = ("protected", "unprotected", "detached")
 _NOT_COUNTERS = frozenset({"held_now"})
 """Of the engine's counters, what also becomes less; there are gauges for it."""
@@ -205,6 +206,26 @@ _GAUGES: Table = (
     ),
     ("arbiter_reachable", "1 while the arbiter answers", (), _arbiter("reachable")),
     (
+        "firewall",
+        "1 for what the rules of this host withstand",
+        ("level",),
+        lambda group: (
+            [((level,), group["firewall"]["level"] == level) for level in _LEVELS]
+            if group.get("firewall")
+            else []
+        ),
+    ),
+    (
+        "firewall_standing",
+        "1 while all of it is there: rules, which lead to the engine, and the guard behind everything",
+        ("layer",),
+        lambda group: (
+            [((layer,), group["firewall"][layer]) for layer in ("rules", "guard")]
+            if group.get("firewall")
+            else []
+        ),
+    ),
+    (
         "arbiter_awaited",
         "1 while a change of ownership waits for an arbiter that does not answer",
         (),
@@ -284,6 +305,12 @@ _COUNTERS: Table = (
         "How often a check has turned from good to failed",
         _CHECK,
         _checks(lambda check: check["failures"]),
+    ),
+    (
+        "guard_stopped_packets",
+        "Packets under a service address that came round the rules, and were stopped",
+        (),
+        lambda group: [((), group["firewall"]["stopped"])] if group.get("firewall") else [],
     ),
     (
         "probe_questions",

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any
 from fttcp.address.announce import announcement
 from fttcp.address.carrier import CarrierMonitor
 from fttcp.address.interface import hardware_address
+from fttcp.address.notices import Notices
 from fttcp.arbiter import open_arbiter
 from fttcp.arbiter.base import ArbiterClient, ArbiterError
 from fttcp.core import events as ev
@@ -53,7 +55,17 @@ from fttcp.runtime.servers import make_health
 from fttcp.wire import clock, keyfile
 from fttcp.wire.errors import WireError
 
+_NETLINK_NETFILTER = 12
 _HOUSEKEEPING_S = 5.0
+_NEWS_COLLECTED_S = 0.02
+"""What others change comes in many steps."""
+_RULES_CHANGED = (
+    (
+        socket.NETLINK_ROUTE,
+        1 << 4 | 1 << 7 | 1 << 8 | 1 << 18,
+    ),  # RTNLGRP_IPV4_IFADDR, _RULE, IPV6_IFADDR, _RULE
+    (_NETLINK_NETFILTER, 1 << 6),  # NFNLGRP_NFTABLES
+)
 _SWITCH_INTERVAL_S = 0.0005
 _CLIENTS_KEPT_WARM = 4096
 
@@ -87,7 +99,7 @@ class Node:
         self._frontend = Frontend(config, self._groups, reporting, self.reload)
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._reference: ReferenceMonitor | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._frames: dict[str, tuple[bytes, ...]] = {}
         self._arbiter: ArbiterClient | None = None
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
@@ -176,6 +188,7 @@ class Node:
         )
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group
+        group.firewall = await self._network.standing(name)
         group.server = make_health(
             self._config, section, group.server_changed, group.note, group.server_known
         )
@@ -386,16 +399,32 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Say whether it was done."""
         try:
             await work
+            return True
         except Exception as error:
             self._history.add("background-failed", "error", why=f"{type(error).__name__}: {error}")
+            return False
 
     async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(_HOUSEKEEPING_S)
-            await self._guard(self._look_after_network())
+        """Look after the network every few seconds, and after the rules when the kernel tells of a change.
+        What could not be mended waits for the next round: somebody may be as stubborn."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        notices = [Notices(protocol, groups, news.set) for protocol, groups in _RULES_CHANGED]
+        try:
+            while True:
+                due, mended = loop.time() + _HOUSEKEEPING_S, True
+                while mended and await _told(news, due - loop.time()):
+                    await asyncio.sleep(_NEWS_COLLECTED_S)
+                    news.clear()
+                    mended = await self._guard(self._look_at_all_rules())
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                await self._guard(self._look_after_network())
+        finally:
+            for notice in notices:
+                notice.close()
 
     async def _look_after_network(self) -> None:
         """Keep neighbours known, announcements up to date, and the rules in place."""
@@ -406,17 +435,30 @@ class Node:
     async def _look_after_group(self, section: GroupSection) -> None:
         group = self._groups[section.name]
         group.learn()
+        await self._look_at_rules(section.name)
         clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
         await self._network.keep_warm(section.name, clients)
         await self._refresh_announcement(section)
-        missing = await self._network.missing_rules(section.name)
-        if missing:
-            self._history.add("rules-missing", "error", section.name, missing=missing)
+
+    async def _look_at_all_rules(self) -> None:
+        async with self._changing:
+            for section in self._config.group:
+                await self._look_at_rules(section.name)
+
+    async def _look_at_rules(self, name: str) -> None:
+        """Put what somebody else has removed back in place, and tell. Raises RulesError when it is not there
+        afterwards."""
+        group = self._groups[name]
+        standing = group.firewall = await self._network.standing(name)
+        if standing.missing:
+            self._history.add("rules-missing", "error", name, missing=standing.missing)
             await self._network.apply()
-        stopped = await self._network.stopped(section.name)
-        if stopped > self._stopped.get(section.name, 0):
-            self._history.add("guard-stopped", "warning", section.name, packets=stopped)
-        self._stopped[section.name] = stopped
+            group.firewall = await self._network.standing(name)
+            if group.firewall.missing:
+                raise RulesError(f"group {name}: {', '.join(group.firewall.missing)}: it cannot be mended")
+        if standing.stopped > self._stopped.get(name, 0):
+            self._history.add("guard-stopped", "warning", name, packets=standing.stopped)
+        self._stopped[name] = standing.stopped
 
     async def _refresh_announcement(self, section: GroupSection) -> None:
         """Give the engine new frames if the neighbours have changed."""
@@ -431,6 +473,13 @@ class Node:
         mac = hardware_address(self._config.node.service_interface)
         neighbours = await self._network.known_neighbours(section.name)
         return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
+
+
+async def _told(news: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for news; False if there is none in time."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(news.wait(), max(0.0, timeout_s))
+    return news.is_set()
 
 
 def run(config: Config, file: Path, engine_factory: EngineFactory | None = None) -> None:

@@ -9,6 +9,7 @@ from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine
+from fttcp.datapath.tables import Standing
 from fttcp.runtime.engine_events import why_whole
 
 SPARE = "spare"
@@ -50,6 +51,13 @@ def ownership_shown(machine: PairMachine, arbiter: dict[str, Any], now_ns: int) 
         shown["record"]["backup"] = record.backup
     left_ns = 0 if until_ns is None else max(0, until_ns - now_ns)
     return shown | {"certain": machine.register.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
+
+
+def firewall_shown(standing: Standing | None) -> dict[str, Any] | None:
+    """Return what the rules withstand, and whether they stand; None before they were looked at."""
+    if standing is None:
+        return None
+    return standing._asdict() | {"level": standing.level.value}
 
 
 def keys_shown(

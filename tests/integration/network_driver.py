@@ -28,6 +28,13 @@ async def without_rules(setup: network.NetworkSetup, web: GroupNet) -> None:
     setup._owner.remove([table for table in plan(web) if not is_guard(table)])
 
 
+async def seen(setup: network.NetworkSetup, *fields: str) -> Any:
+    """What of how the rules stand."""
+    standing = await setup.standing("web")
+    values = [getattr(standing, name) for name in fields]
+    return values if len(values) > 1 else values[0]
+
+
 async def refused(setup: network.NetworkSetup) -> None:
     """As a daemon ends whose start has failed."""
     try:
@@ -51,6 +58,7 @@ def group(name: str, *addresses: Any) -> GroupNet:
         queue_in=7700,
         queue_out=7716,
         workers=2,
+        peers=(ip_address("10.78.0.2"), ip_address("fd78::2")),
     )
 
 
@@ -89,9 +97,13 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "neighbours": lambda: setup.known_neighbours("web"),
         "end": lambda: setup.end_connections("web"),
         "mirror": lambda: setup.mirror_to(moved),
-        "missing": lambda: setup.missing_rules("web"),
-        "stopped": lambda: setup.stopped("web"),
+        "missing": lambda: seen(setup, "missing"),
+        "stopped": lambda: seen(setup, "stopped"),
+        "standing": lambda: seen(setup, "rules", "guard"),
+        "before-ours": lambda: run("iptables -t mangle -I OUTPUT -j ACCEPT; ip6tables -t raw -F PREROUTING"),
         "flush": lambda: run("nft flush ruleset"),
+        "flush-ip-rule": lambda: run("ip rule flush; ip -6 rule flush; ip addr del 10.77.0.100/32 dev lo"),
+        "reach": lambda: run("ip route get 10.78.0.2; ip route get fd78::2; ip route get 10.77.0.10"),
         "flush-iptables": lambda: run("iptables -t mangle -F OUTPUT; ip6tables -t mangle -F FTT-web-in"),
         "speak": lambda: run(
             "ping -c 1 -W 1 -I 10.77.0.100 10.77.0.10; ping -c 1 -W 1 -I fd77::100 fd77::10"

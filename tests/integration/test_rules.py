@@ -236,6 +236,34 @@ def test_flushed_rules_are_noticed(net: Net, tmp_path: Path) -> None:
     ]
 
 
+def test_a_rule_before_ours_is_noticed_where_it_matters(net: Net, tmp_path: Path) -> None:
+    """Rules of iptables end with the first that accepts; and what conntrack is kept from, INVALID is."""
+    said = drive(
+        net, tmp_path, "flushable", "apply", "before-ours", "missing", "apply", "missing", "standing"
+    )
+    assert [line for line in said.splitlines() if line.startswith(("missing", "standing"))] == [
+        "missing ['IPv4 OUTPUT -> FTT-web-out', 'IPv6 PREROUTING -> FTT-web-raw']",
+        "missing []",
+        "standing [True, False]",
+    ]
+
+
+def test_flushed_rules_of_routing_are_noticed(net: Net, tmp_path: Path) -> None:
+    """Main's own rule is gone, too: what is not the service's is not ours, but the peer must be heard."""
+    said = drive(
+        net, tmp_path, "apply", "missing", "flush-ip-rule", "missing", "apply", "missing", "reach"
+    ).splitlines()
+    assert [line for line in said if line.startswith("missing")] == [
+        "missing []",
+        f"missing ['ip rule from 10.77.0.100 lookup {TABLE}', 'ip rule from fd77::100 lookup {TABLE}', "
+        "'ip rule to 10.78.0.2 lookup main', 'ip rule to fd78::2 lookup main', '10.77.0.100 on lo']",
+        "missing []",
+    ]
+    reached = " ".join(said)
+    assert "10.78.0.2 dev peer0" in reached and "fd78::2" in reached and "10.77.0.10 dev" not in reached
+    net.node.run("ip", "rule", "add", "lookup", "main", "pref", "32766")
+
+
 def test_tables_with_an_owner_cannot_be_flushed(net: Net, tmp_path: Path) -> None:
     said = drive(net, tmp_path, "kept", "apply", "flush", "missing").splitlines()
     assert said[-1] == "missing []"

@@ -16,6 +16,7 @@ from fttcp.cli.main import main
 from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
 from fttcp.core.model import Cause, Phase
+from fttcp.datapath.tables import Firewall, Standing
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.history import FileSink
@@ -57,6 +58,26 @@ def test_pause_reaches_both_nodes_and_holds_until_resume(tmp_path: Path) -> None
         assert kinds.count("paused") == kinds.count("resumed") == 0  # alpha's history is its own in this test
         assert (await tool("pause")).exit_code == 2
         assert "one of the two" in (await tool("pause", "web", "--all")).output
+
+    scene(tmp_path, play)
+
+
+def test_how_the_firewall_stands_is_told(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        assert "firewall" not in (await tool("status")).output
+        alpha.firewall = Standing(Firewall.KEPT, "", True, True, [], 0)
+        shown = (await tool("status")).output
+        assert "rules stand, guard stands: others cannot flush them" in shown
+        assert "MISSING" not in shown and "STOPPED" not in shown
+        told = json.loads((await tool("status", "--json")).output)["groups"][0]["firewall"]
+        assert (told["level"], told["rules"], told["guard"], told["stopped"]) == ("kept", True, True, 0)
+        lost = ["ip fttcp-rules-web: 0 rules of 9"]
+        alpha.firewall = Standing(Firewall.GUARDED, "too old", False, True, lost, 3)
+        shown = (await tool("status")).output
+        assert "rules are NOT ALL there, guard stands" in shown and "(too old)" in shown
+        assert f"MISSING      {lost[0]}: find out" in shown and "STOPPED      3 packets" in shown
+        alpha.firewall = Standing(Firewall.FLUSHABLE, "too old", True, False, [], 0)
+        assert "FLUSHABLE    rules of iptables without a guard" in (await tool("status")).output
 
     scene(tmp_path, play)
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -171,6 +172,28 @@ def test_faults_of_the_site() -> None:
     assert site_status(replace(SITE, default_interfaces=frozenset({"eth2"})))["default route"] is Status.WARN
     assert site_status(replace(SITE, stamped={"web": 33}))["header edits of web"] is Status.WARN
     assert site_status(replace(SITE, peer_interface="svc0"))["header edits of web"] is Status.WARN
+
+
+KEPT = {"level": "kept", "why": "", "rules": True, "guard": True, "missing": [], "stopped": 0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "seen"),
+    [
+        ({}, Status.OK, "rules and guard stand (kept)"),
+        ({"stopped": 3}, Status.WARN, "has stopped 3 packets"),
+        (
+            {"level": "flushable", "guard": False, "why": "too old"},
+            Status.WARN,
+            "without a guard (flushable)",
+        ),
+        ({"rules": False, "missing": ["ip a: 0 rules of 9"]}, Status.FAIL, "not there: ip a: 0 rules of 9"),
+    ],
+)
+def test_how_the_rules_of_a_running_daemon_stand(facts: dict[str, Any], status: Status, seen: str) -> None:
+    found = {check.name: check for check in check_site(replace(SITE, firewalls={"web": KEPT | facts}))}
+    assert found["firewall web"].status is status and seen in found["firewall web"].seen
+    assert found["firewall web"].todo or status is Status.OK
 
 
 def test_every_finding_that_is_not_ok_says_what_to_do() -> None:

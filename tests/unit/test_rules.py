@@ -185,7 +185,21 @@ def test_missing_rules_are_named() -> None:
     saved = "\n".join(
         ["*mangle", "-A INPUT -j FTT-web-in", "-A FTT-web-in -j RETURN", "-A OUTPUT -j FTT-web-out"]
     )
-    assert missing_rules(GROUP, 4, saved) == ["PREROUTING -> FTT-web-tee", "OUTPUT -> FTT-web-out"]
+    lost = ["PREROUTING -> FTT-web-tee", "OUTPUT -> FTT-web-out"]
+    assert missing_rules(GROUP, 4, saved, tracked=True) == lost
+    assert missing_rules(GROUP, 4, saved) == [*lost, "PREROUTING -> FTT-web-raw", "OUTPUT -> FTT-web-raw"]
+
+
+def test_a_jump_behind_a_foreign_rule_is_missed() -> None:
+    saved = "".join(ruleset(GROUP, 4)).replace("-I ", "-A ")
+    assert missing_rules(GROUP, 4, saved) == []
+    beside = saved.replace("-A OUTPUT -j FTT-web-out", "-A OUTPUT -j FTT-other-out\n-A OUTPUT -j FTT-web-out")
+    assert missing_rules(GROUP, 4, beside) == []
+    behind = saved.replace("-A OUTPUT -j FTT-web-out", "-A OUTPUT -j ACCEPT\n-A OUTPUT -j FTT-web-out")
+    assert missing_rules(GROUP, 4, behind) == ["OUTPUT -> FTT-web-out"]
+    assert missing_rules(GROUP, 4, saved.replace("-A PREROUTING -j FTT-web-raw", "")) == [
+        "PREROUTING -> FTT-web-raw"
+    ]
 
 
 def test_the_mirror_moves_alone_and_at_once() -> None:
@@ -203,7 +217,7 @@ def test_the_mirror_moves_alone_and_at_once() -> None:
 
 
 def test_a_mirror_that_leads_to_another_peer_is_missed() -> None:
-    saved = ruleset(GROUP, 4)[0].replace("-I ", "-A ")
+    saved = "".join(ruleset(GROUP, 4)).replace("-I ", "-A ")
     assert missing_rules(GROUP, 4, saved) == []
     moved = replace(GROUP, mirror_gateway4=ip_address("10.78.0.3"))
     assert missing_rules(moved, 4, saved) == ["FTT-web-tee --gateway 10.78.0.3"]
