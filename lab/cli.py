@@ -15,7 +15,7 @@ import click
 
 from lab.campaign import campaign
 from lab.errors import LabError
-from lab.faults import RULE_ACTS
+from lab.firewalls import RULE_ACTS
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
 
@@ -196,7 +196,7 @@ _fault_command(
 )
 _fault_command(
     "rules",
-    "Do to a node's firewall what others do: flush it, restore an empty set, accept all first.",
+    "Do to a node's firewall, or rules of routing, what other programs do.",
     click.argument("act", type=click.Choice(list(RULE_ACTS))),
     click.argument("target", default="backup"),
 )

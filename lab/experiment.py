@@ -23,7 +23,7 @@ from typing import Any
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
-from lab.faults import RULE_ACTS
+from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE4, SERVICE6
@@ -93,6 +93,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     **{
         f"rules-{act}-{target}": Disturbance(_act_on_rules(act, target))
         for act in RULE_ACTS
+        if act not in SLOW_ACTS
         for target in ("primary", "backup")
     },
 }

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lab import network
+from lab import firewalls, network
 from lab.errors import LabError
+from lab.firewalls import RULE_ACTS
 from lab.hosts import Host, await_condition
 from lab.lifecycle import ROLES, Lab
 from lab.network import CLIENT, SWITCH
@@ -149,7 +150,7 @@ def heal(lab: Lab) -> Report:
         network.set_loss(switch, hosts, link, 0)
     network.set_rate(switch, lab.host(CLIENT), None)
     for host in hosts:
-        _remove_foreign(host)
+        firewalls.undo(lab, host)
         for pid in host.processes():
             process = ProcessId.find(pid)
             if process is not None and process.state() == "T":
@@ -180,43 +181,14 @@ def switchover(lab: Lab, target: str = "primary") -> Report:
     return _report("switchover", host.name, at_s)
 
 
-IPTABLES = ("iptables", "ip6tables")
-_TABLES = ("mangle", "raw", "filter")
-_EMPTY = "".join(f"*{table}\nCOMMIT\n" for table in _TABLES)
-_FOREIGN = ("-t", "mangle", "{}", "OUTPUT", "-j", "ACCEPT")
-RULE_ACTS: dict[str, list[tuple[list[str], str]]] = {
-    "nft": [(["nft", "flush", "ruleset"], "")],
-    "iptables": [
-        ([tool, "-t", table, what], "") for tool in IPTABLES for what in ("-F", "-X") for table in _TABLES
-    ],
-    "restore": [([f"{tool}-restore"], _EMPTY) for tool in IPTABLES],
-    "accept": [([tool, *(word.format("-I") for word in _FOREIGN)], "") for tool in IPTABLES],
-}
-"""What others do to a host's rules: commands, and what they read."""
-
-
 def rules(lab: Lab, act: str, target: str = "backup") -> Report:
-    """Do to a node's firewall what others do: flush it, by nft or by iptables, restore an empty set, or let
-    everything out by a rule in front of all others."""
+    """Do to a node's firewall, or its rules of routing, what other programs do."""
     if act not in RULE_ACTS:
         raise LabError(f"rules {act!r}: there is no such act; acts are {', '.join(RULE_ACTS)}")
     host = _node(lab, target)
     at_s = time.monotonic()
-    for argv, text in RULE_ACTS[act]:
-        done = lab.exec(host.name, argv, input=text)
-        if done.returncode:
-            raise LabError(f"host {host.name}: {' '.join(argv)}: {done.stderr.strip()}")
+    firewalls.act(lab, act, host)
     return _report("rules", host.name, at_s, act=act)
-
-
-def _remove_foreign(host: Host) -> None:
-    """Take away what the act "accept" may have left."""
-    for tool in IPTABLES:
-        while not host.popen(
-            [tool, *(word.format("-D") for word in _FOREIGN)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ).wait():  # fmt: skip
-            pass
 
 
 FAULTS: dict[str, Callable[..., Report]] = {

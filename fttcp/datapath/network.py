@@ -15,6 +15,7 @@ from pathlib import Path
 from pyroute2 import AsyncIPRoute
 
 from fttcp.datapath import kernel, tables
+from fttcp.datapath.keeper import RuleKeeper
 from fttcp.datapath.nft import Table
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
 from fttcp.datapath.tables import Firewall, Owner, Standing
@@ -119,6 +120,7 @@ class NetworkSetup:
         self._lock = asyncio.Lock()
         self._firewall = firewall
         self._owner: Owner | None = None
+        self._keeper: RuleKeeper | None = None
         self._tracked: dict[str, frozenset[int]] = {}
         """Group -> IP versions that conntrack could not be kept from."""
 
@@ -135,6 +137,8 @@ class NetworkSetup:
         repeated."""
         groups = self._groups.values()
         async with self._lock, kernel.netlink() as ipr:
+            if self._keeper is not None:
+                self._keeper.keep(())
             previous = Record.load(self._path)
             owner = await self._claim(previous)
             wanted = await _wanted(ipr, groups, previous, owner.firewall)
@@ -156,6 +160,16 @@ class NetworkSetup:
                 await kernel.sync_routes(ipr, group, self._backup[group.name])
             peers = kernel.rules_to(map(ip_address, wanted.peers))
             await kernel.add_rules(ipr, peers - await kernel.our_rules(ipr))
+            self._keep_rules(peers.union(*map(kernel.rules_of, groups)))
+
+    def _keep_rules(self, rules: set[kernel.Rule]) -> None:
+        if self._keeper is None:
+            self._keeper = RuleKeeper()
+        self._keeper.keep(rules)
+
+    def restored(self) -> list[str]:
+        """The rules of routing that somebody has removed since this was asked last, and that are back."""
+        return [] if self._keeper is None else list(map(str, self._keeper.restored()))
 
     async def _claim(self, previous: Record) -> Owner:
         """What the groups need, and what was left: nobody else may have it."""
@@ -200,6 +214,9 @@ class NetworkSetup:
         groups' servers should have ended. Nothing is done before an `apply` has begun: what an earlier
         process left stays closed, and what another one has is its own."""
         async with self._lock:
+            if self._keeper is not None:
+                self._keeper.close()
+                self._keeper = None
             if self._owner is not None:
                 await _clean(self._path, self._owner)
                 self._owner.close()

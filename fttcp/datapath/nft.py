@@ -304,7 +304,7 @@ class Socket:
             if what == _ERROR:
                 error = -struct.unpack_from("=i", body)[0]
                 raise NftError(f"look into table {table.name}", error)
-            attributes = dict(_parsed(body[4:]))
+            attributes = dict(parsed(body[4:]))
             if attributes[1].rstrip(b"\0").decode() == table.name:
                 chain = attributes[2].rstrip(b"\0").decode()
                 found.lengths[chain] += 1
@@ -340,7 +340,8 @@ class Socket:
                 data = data[(length + 3) & ~3 :]
 
 
-def _parsed(data: bytes) -> Iterator[tuple[int, bytes]]:
+def parsed(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a netlink message."""
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if length < 4:
@@ -350,11 +351,11 @@ def _parsed(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _members(expressions: bytes) -> Iterator[dict[int, bytes]]:
-    for _, element in _parsed(expressions):
-        yield dict(_parsed(element))
+    for _, element in parsed(expressions):
+        yield dict(parsed(element))
 
 
 def _packets(expression: dict[int, bytes]) -> int:
     if expression.get(1) != b"counter\0":
         return 0
-    return int.from_bytes(dict(_parsed(expression[2]))[_COUNTER_PACKETS], "big")
+    return int.from_bytes(dict(parsed(expression[2]))[_COUNTER_PACKETS], "big")

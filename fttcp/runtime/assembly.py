@@ -158,6 +158,7 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
                 ip_address(text)
                 for one in config.peer
                 for link in one.link
+                if link.transport == "udp"
                 for text in (link.remote, link.remote_v6)
                 if text is not None
             )

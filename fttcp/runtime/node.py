@@ -441,6 +441,9 @@ class Node:
         await self._refresh_announcement(section)
 
     async def _look_at_all_rules(self) -> None:
+        restored = self._network.restored()
+        if restored:
+            self._history.add("rules-missing", "error", missing=restored)
         async with self._changing:
             for section in self._config.group:
                 await self._look_at_rules(section.name)

@@ -35,6 +35,12 @@ async def seen(setup: network.NetworkSetup, *fields: str) -> Any:
     return values if len(values) > 1 else values[0]
 
 
+async def restored(setup: network.NetworkSetup) -> list[str]:
+    """What came back by itself; the loop must have had a turn."""
+    await asyncio.sleep(0)
+    return sorted(setup.restored())
+
+
 async def refused(setup: network.NetworkSetup) -> None:
     """As a daemon ends whose start has failed."""
     try:
@@ -103,6 +109,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "before-ours": lambda: run("iptables -t mangle -I OUTPUT -j ACCEPT; ip6tables -t raw -F PREROUTING"),
         "flush": lambda: run("nft flush ruleset"),
         "flush-ip-rule": lambda: run("ip rule flush; ip -6 rule flush; ip addr del 10.77.0.100/32 dev lo"),
+        "restored": lambda: restored(setup),
         "reach": lambda: run("ip route get 10.78.0.2; ip route get fd78::2; ip route get 10.77.0.10"),
         "flush-iptables": lambda: run("iptables -t mangle -F OUTPUT; ip6tables -t mangle -F FTT-web-in"),
         "speak": lambda: run(

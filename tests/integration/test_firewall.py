@@ -1,36 +1,112 @@
-"""What others do to the firewall makes no backup speak, ends no connection, and hides no fault.
+"""What others do to the firewall, and to rules of routing, makes no backup speak, ends no connection, hides
+nothing.
 
-The judge of a run looks at captures (nothing of a backup), at every byte, and at the takeover: after the act
-the primary crashes.
+Under downloads and silent connections over IPv4 and IPv6 one act follows the other on one node; then the
+primary's host crashes. What is captured at the switch tells who spoke: one node up to the crash, the other
+one from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lab.experiment import Case
-from lab.faults import RULE_ACTS
+from lab.capture import Capture, out_of_turn
+from lab.experiment import Detached, keep_logs
+from lab.firewalls import RULE_ACTS
+from lab.lifecycle import Lab
+from lab.network import CLIENT, SERVICE4, SERVICE6
+from lab.workloads.registry import ROOT, WORKLOADS
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 
 pytestmark = needs_root
 
 
+UFW = "ufw"
+"""Lets nothing in for some hundred milliseconds while it begins: more silence than the default D bears."""
+PATIENT = ("timing.heartbeat_ms=50", "timing.heartbeat_misses=30")
+
+
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    yield from pair_named("firewall", workloads=("bulk-down", "echo"))
+    yield from pair_named("firewall", workloads=("bulk-down",))
+
+
+@pytest.fixture(scope="module")
+def patient_pair() -> Iterator[Pair]:
+    yield from pair_named("ufw", PATIENT, ("bulk-down",))
+
+
+class Traffic:
+    """Connections of all kinds, whose every byte is verified."""
+
+    def __init__(self, client: subprocess.Popen[str]) -> None:
+        self._client = client
+
+    def goes_on(self, after: str, silent: bool = False) -> None:
+        """Insist on it."""
+        assert self._client.stdin is not None and self._client.stdout is not None
+        self._client.stdin.write("silent\n" if silent else "more\n")
+        self._client.stdin.flush()
+        said = self._client.stdout.readline().strip()
+        assert said == "ok", f"after {after}: {said}"
+
+
+@contextmanager
+def traffic(lab: Lab) -> Iterator[Traffic]:
+    port = str(WORKLOADS["bulk-down"].port(4))
+    argv = [sys.executable, "-m", "tests.integration.steady_client", port, SERVICE4, SERVICE6]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    client = lab.popen(
+        CLIENT, argv, cwd="/", env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with client:
+        try:
+            yield Traffic(client)
+        finally:
+            client.kill()
 
 
 @pytest.mark.parametrize("target", ["backup", "primary"])
-@pytest.mark.parametrize("act", RULE_ACTS)
-def test_a_download_survives_the_act_and_then_the_crash(
-    pair: Pair, act: str, target: str, tmp_path: Path
+def test_connections_survive_every_act_and_then_the_crash(pair: Pair, target: str, tmp_path: Path) -> None:
+    survive(pair, [act for act in RULE_ACTS if act != UFW], target, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["backup", "primary"])
+def test_connections_survive_what_shuts_everything_for_a_while(
+    patient_pair: Pair, target: str, tmp_path: Path
 ) -> None:
-    family = 6 if (target == "primary") == (act in ("nft", "restore")) else 4
-    case = Case("bulk-down", f"rules-{act}-{target}", family, moment_s=0.5, duration_s=5.0)
-    outcome = pair.ready().run(case, tmp_path)
-    assert outcome.ok, outcome.why
-    assert not outcome.detached
+    survive(patient_pair, [UFW], target, tmp_path)
+
+
+def survive(pair: Pair, acts: Sequence[str], target: str, evidence: Path) -> None:
+    lab = pair.ready().lab
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    node = old if target == "primary" else new
+    detached = Detached(lab)
+    with Capture(lab, evidence) as capture, traffic(lab) as connections:
+        try:
+            connections.goes_on("the start")
+            for act in acts:
+                lab.fault("rules", act, node)
+                connections.goes_on(act)
+                assert not out_of_turn(capture.spans(), [old]), act
+                assert not detached.look(), act
+            standing = pair.group(node)["firewall"]
+            assert isinstance(standing, dict) and standing["rules"] and standing["guard"]
+            assert not standing["missing"]
+            assert pair.group(old)["synced"] and pair.group(new)["synced"]
+            lab.fault("crash-host", old)
+            connections.goes_on("the crash", silent=True)
+        finally:
+            keep_logs(lab, evidence)
+    assert not out_of_turn(capture.spans(), [old, new])
+    assert not capture.dropped

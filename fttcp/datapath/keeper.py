@@ -1,0 +1,90 @@
+"""Rules of policy routing that come back at once when somebody else removes them.
+
+`ip rule flush` takes everything but the local table's rule: without main's nothing reaches the other nodes,
+and a tenth of a second of that is a lost peer. The kernel tells of each rule that goes, in the form in which
+it takes one, so the same bytes put it back.
+"""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from fttcp.datapath.kernel import PROTOCOL, KernelError, Rule
+from fttcp.datapath.nft import parsed
+
+_IPV4_RULE, _IPV6_RULE = 1 << 7, 1 << 18  # of RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
+_NEWRULE, _DELRULE = 32, 33
+_REQUEST, _EXCLUSIVE, _CREATE = 1, 0x200, 0x400
+_HEADER = struct.Struct("=IHHII")
+_RULE_HEADER = 12
+_DST, _SRC, _TABLE, _FROM_WHOM = 1, 2, 15, 21
+_RECEIVED_MAX = 1 << 16
+
+
+class RuleKeeper:
+    """Keeps some rules, in the loop that it was made in."""
+
+    def __init__(self) -> None:
+        """Raises KernelError."""
+        self._wanted: frozenset[Rule] = frozenset()
+        self._restored: list[Rule] = []
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+            self._socket.setblocking(False)
+            self._socket.bind((0, _IPV4_RULE | _IPV6_RULE))
+        except OSError as error:
+            raise KernelError(f"cannot watch the rules of routing: {error.strerror}") from error
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._hear)
+
+    def close(self) -> None:
+        """Keep nothing any more."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def keep(self, rules: Iterable[Rule]) -> None:
+        """These and no others, from now on."""
+        self._wanted = frozenset(rules)
+
+    def restored(self) -> list[Rule]:
+        """What was put back since this was asked last."""
+        restored, self._restored = self._restored, []
+        return restored
+
+    def _hear(self) -> None:
+        """What an overrun (ENOBUFS) has taken, whoever looks at the rules mends."""
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVED_MAX)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                continue
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        while len(data) >= _HEADER.size:
+            length, kind, *_ = _HEADER.unpack_from(data)
+            body = data[_HEADER.size : length]
+            rule = _rule(body) if kind == _DELRULE else None
+            if rule in self._wanted:
+                flags = _REQUEST | _CREATE | _EXCLUSIVE
+                self._socket.send(_HEADER.pack(_HEADER.size + len(body), _NEWRULE, flags, 0, 0) + body)
+                self._restored.append(rule)
+            data = data[(length + 3) & ~3 :]
+
+
+def _rule(body: bytes) -> Rule | None:
+    """The rule, if it is marked as ours."""
+    attributes = dict(parsed(body[_RULE_HEADER:]))
+    if attributes.get(_FROM_WHOM) != bytes([PROTOCOL]) or _TABLE not in attributes:
+        return None
+    side = "from" if _SRC in attributes else "to"
+    address = attributes.get(_SRC) or attributes.get(_DST)
+    (table,) = struct.unpack("=I", attributes[_TABLE])
+    return Rule(side, str(ip_address(address)), table) if address else None
