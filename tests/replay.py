@@ -20,7 +20,7 @@ from fttcp.datapath.follow import PairFlows
 from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
-_ENGINE = ("tcp", "hold", "act", "retain", "follow", "compare", "table", "crc32c")
+_ENGINE = ("tcp", "hold", "act", "retain", "follow", "compare", "table", "crc32c", "life")
 _NATIVE = ("tests/replay_tcp.c", "tests/engine_stubs.c", *(f"src/{name}.c" for name in _ENGINE))
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
@@ -64,6 +64,10 @@ class Recorder:
     def vouched(self) -> bool:
         """Health, as a step set it."""
         return self.is_vouched
+
+    def server_gone(self, now_ns: int) -> bool:
+        """Recordings have no server that dies."""
+        return False
 
     def put_record(self, record: Any) -> None:
         """Note a record."""

@@ -128,7 +128,8 @@ class FlowActions:
             self.n["hold_overflow"] += 1
             self._drop(arrival, "drop_bound")  # as if the network had: it is sent again
             flow.state.held_since_ns = flow.held[0].since_ns if flow.held else 0
-            if flow.held and self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
+            protected = self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED
+            if flow.held and protected and not arrival.seg.orphan:
                 self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
             return
         flow.held.append(Held(arrival, now_ns))
@@ -154,6 +155,9 @@ class FlowActions:
             from_client = held.arrival.seg.dir == lib.FTT_FROM_CLIENT
             if not from_client and not self._world.may_emit(now_ns):
                 break
+            if held.arrival.seg.orphan and not self._world.server_gone(now_ns):  # no takeover came
+                held.arrival.seg.orphan = False
+                actions |= lib.FTT_ACT_COMMIT
             verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
             if verdict == lib.FTT_HOLD and not from_client:
                 break
@@ -264,7 +268,8 @@ class FlowActions:
         """Carry out what a decision asked for."""
         state = flow.state
         if self.mode is EngineMode.PAIRED:
-            actions |= lib.ftt_core_flow_part(state, self._world.vouched(), now_ns)
+            vouched = self._world.vouched() and not self._world.server_gone(now_ns)
+            actions |= lib.ftt_core_flow_part(state, vouched, now_ns)
         self._send_records(flow, actions, now_ns)
         if actions & lib.FTT_ACT_INJECT:
             self._to_inject[flow] = None
@@ -353,6 +358,8 @@ class FlowActions:
 
     def _send_output(self, flow: Flow, sums: bytes = b"", rest: int = 0) -> None:
         """Tell how far our server has come, and the sum; ``sums`` are those at the segments before it."""
+        if not rest and self._world.server_gone(lib.ftt_now_ns()):  # last words are part of it
+            return
         state, output = flow.state, flow.output
         summed = state.bits & lib.FTT_F_SUMS and not output.broken
         if summed and not rest:  # told again, and what the backup may lack before it

@@ -182,6 +182,9 @@ class Engine(Protocol):
     def vouch(self, alive: bool) -> None:
         """See ftt_engine_vouch()."""
 
+    def watch_server(self, pids: Sequence[int]) -> None:
+        """See ftt_engine_watch_server(). Raises OSError for one that cannot be looked at; the others are."""
+
     def set_keys(self, keys: KeyRing) -> None:
         """Believe these keys from now on, and send with the one that is marked."""
 

@@ -109,6 +109,9 @@ class FakeEngine:
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
+    def watch_server(self, pids: Sequence[int]) -> None:
+        self.orders.append(("watch_server", tuple(pids)))
+
     def tune(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.orders.append(("tune",))

@@ -31,6 +31,9 @@ class Surroundings(Protocol):
     def vouched(self) -> bool:
         """Is the local server known to live?"""
 
+    def server_gone(self, now_ns: int) -> bool:
+        """Has a main process of it ended?"""
+
     def put_record(self, record: Any) -> None:
         """Gather a struct ftt_record for the other node."""
 

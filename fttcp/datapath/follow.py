@@ -126,6 +126,7 @@ class PairFlows(TcpFlows):
         if self.mode is not EngineMode.BACKUP and not self._world.may_emit(now_ns):
             return
         vouched = self._world.vouched()
+        gone = bool(self.waiting) and self._world.server_gone(now_ns)
         for flow in list(self.waiting):
             if flow.state.protection == Protection.RESETTING:
                 self.act(flow, lib.ftt_core_reset_tick(flow.state, now_ns), now_ns)
@@ -133,7 +134,7 @@ class PairFlows(TcpFlows):
             if lib.ftt_core_flow_hopeless(flow.state, now_ns, self._limits):
                 self._end_unverified(flow, now_ns)
                 continue
-            if self.mode is EngineMode.PAIRED:
+            if self.mode is EngineMode.PAIRED and not gone:  # who has died gives no flow up
                 actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
                 self.act(flow, actions, now_ns)
             self.retain_tick(flow, now_ns)

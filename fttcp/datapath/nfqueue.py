@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -171,6 +172,12 @@ class NfqueueEngine:
     def vouch(self, alive: bool) -> None:
         """See abi.h."""
         lib.ftt_engine_vouch(self._engine, alive)
+
+    def watch_server(self, pids: Sequence[int]) -> None:
+        """See abi.h. Raises OSError."""
+        error = lib.ftt_engine_watch_server(self._engine, pids, len(pids))
+        if error:
+            raise OSError(error, os.strerror(error))
 
     def set_keys(self, keys: KeyRing) -> None:
         """See abi.h. Raises EngineError if the ring is none."""

@@ -19,6 +19,7 @@ import os
 import selectors
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -119,6 +120,11 @@ class ProgrammableEngine(NfqueueEngine):
         super().set_lease(policy, limit_ns, decided_ns)
         os.eventfd_write(self._wake_fd, 1)  # what was held for want of a lease may go
 
+    def watch_server(self, pids: Sequence[int]) -> None:
+        """See abi.h. Raises OSError."""
+        with self._lock:
+            super().watch_server(pids)
+
     def set_keys(self, keys: KeyRing) -> None:
         """See abi.h."""
         super().set_keys(keys)
@@ -139,6 +145,10 @@ class ProgrammableEngine(NfqueueEngine):
     def vouched(self) -> bool:
         """Ask what health says of the local server."""
         return bool(self._role.vouched)
+
+    def server_gone(self, now_ns: int) -> bool:
+        """Ask the kernel for the server's main processes."""
+        return bool(lib.ftt_core_server_gone(self._engine, now_ns))
 
     def put_record(self, record: Any) -> None:
         """Gather a record for the other node."""

@@ -124,6 +124,9 @@ class TcpFlows(FlowActions):
         if flow is None:
             self._unknown_from_server(arrival, key, now_ns)
             return
+        if lib.ftt_core_is_last_word(flow.state, seg) and self._world.server_gone(now_ns):
+            seg.orphan = True
+            self.n["last_words"] += 1
         irs = flow.state.hard.irs
         said = lib.ftt_core_output_end(flow.state)
         silent = self.emits and not self._world.may_emit(now_ns)
@@ -239,6 +242,8 @@ class TcpFlows(FlowActions):
             new = self._fresh(flow, arrival)
             if new:
                 sums, rest = output.add(new, state.mss, state.verified)
+                if seg.orphan:  # it is told if ever it leaves
+                    return actions & ~lib.FTT_ACT_COMMIT
                 state.told = output.next
                 self._send_output(flow, sums, rest)
                 return actions & ~lib.FTT_ACT_COMMIT

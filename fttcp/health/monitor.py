@@ -144,6 +144,11 @@ class Health:
         return self._verdict.healthy
 
     @property
+    def pids(self) -> list[int]:
+        """The server's main processes."""
+        return self._server.pids
+
+    @property
     def reason(self) -> str:
         """Why, for people."""
         return self._verdict.reason

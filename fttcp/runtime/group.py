@@ -24,6 +24,7 @@ from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
+from fttcp.runtime.last_words import LastWords
 from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.shown import (
     bits,
@@ -116,6 +117,7 @@ class GroupRuntime:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
+        self._last_words = LastWords(engine, self.note)
         self._published = b""
         self._said: Body | None = None
         self._keys = keys
@@ -324,6 +326,8 @@ class GroupRuntime:
             self._late.append(_Mirrored(partner.index))
         for command in commands:
             self._order(command)
+        if not self._closed:
+            self._last_words.settle(machine)
         if self._late:
             self._loop.call_soon(self._do_late)
         self._arm()
@@ -348,6 +352,8 @@ class GroupRuntime:
                 self._ownership.store(epoch)
             case do.Vouch(alive=alive):
                 engine.vouch(alive)
+                if alive and self.server is not None:
+                    self._last_words.listen(self.server.pids)
             case do.RecordTakeover():
                 self._takeovers.begin(command)
                 self._late.append(command)

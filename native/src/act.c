@@ -195,7 +195,7 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_PAIRED)
-		actions |= ftt_flow_part(&c->flow, atomic_load(&w->e->shared.vouched), now_ns);
+		actions |= ftt_flow_part(&c->flow, ftt_server_vouched(w->e, now_ns), now_ns);
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);

@@ -218,6 +218,8 @@ void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .snd_nxt = c->flow.local_snd_nxt};
 
+	if (ftt_server_known_gone(w->e, ftt_now_ns())) /* last words are part of it */
+		return;
 	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken) {
 		r.flags = FTT_REC_SUM;
 		r.step = c->flow.mss;
@@ -234,7 +236,7 @@ void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
-/* The primary: sums what is new, and tells of it before any of it leaves. */
+/* The primary: sums what is new, and tells of it before any of it leaves; of a last word, if ever it leaves. */
 uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
 			    const struct ftt_pkt *k, const struct ftt_seg *s)
 {
@@ -257,6 +259,8 @@ uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struc
 	}
 	d->crc = ftt_crc32c(d->crc, bytes, n);
 	d->next = d->seen;
+	if (s->orphan)
+		return FTT_ACT_COMMIT;
 	r.point = c->flow.told = d->next;
 	r.crc = d->crc;
 	keep_point(w, c, r.point, r.crc);

@@ -338,6 +338,11 @@ bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ft
 	return ftt_flow_hopeless(f, now_ns, lim);
 }
 
+bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return ftt_is_last_word(f, s);
+}
+
 /* --- beside an engine without workers ----------------------------------------------------------------- */
 
 void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out)
@@ -356,6 +361,11 @@ void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out)
 bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns)
 {
 	return ftt_may_emit(&e->shared, now_ns);
+}
+
+bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns)
+{
+	return ftt_server_gone(e, now_ns);
 }
 
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev)

@@ -195,6 +195,7 @@ void ftt_engine_close(struct ftt_engine *e)
 	ftt_neigh_stop(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		ftt_worker_close(e->worker[k]);
+	ftt_server_watch(e, NULL, 0);
 	if (e->stamp_fd >= 0)
 		close(e->stamp_fd);
 	if (e->events) {
@@ -287,10 +288,32 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 	atomic_store(&e->shared.vouched, !!alive);
 }
 
-void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
+void ftt_engine_pause(struct ftt_engine *e)
 {
 	for (int k = 0; k < e->cfg.workers; k++)
 		ftt_fair_lock(&e->worker[k]->lock); /* in order; a worker takes its own only */
+}
+
+void ftt_engine_resume(struct ftt_engine *e)
+{
+	for (int k = e->cfg.workers; k-- > 0;)
+		ftt_fair_unlock(&e->worker[k]->lock);
+	wake_all(e);
+}
+
+int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n)
+{
+	int rc;
+
+	ftt_engine_pause(e);
+	rc = ftt_server_watch(e, pids, n);
+	ftt_engine_resume(e);
+	return rc;
+}
+
+void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
+{
+	ftt_engine_pause(e);
 	e->cfg.detach_after_ns = cfg->detach_after_ns;
 	e->cfg.end_grace_ns = cfg->end_grace_ns;
 	e->cfg.open_timeout_ns = cfg->open_timeout_ns;
@@ -303,8 +326,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.max_retained = cfg->max_retained;
 	e->cfg.detach_divergent = cfg->detach_divergent;
 	e->cfg.continue_unverified = cfg->continue_unverified;
-	for (int k = e->cfg.workers; k-- > 0;)
-		ftt_fair_unlock(&e->worker[k]->lock);
+	ftt_engine_resume(e);
 }
 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys)

@@ -36,6 +36,7 @@ struct ftt_shared {
 	_Atomic uint64_t commit_session[FTT_MAX_PEERS]; /* of both boots: part of the channel key; 0 = not heard yet */
 	_Atomic uint64_t peer_boot_id[FTT_MAX_PEERS];   /* 0 = never heard */
 	_Atomic uint32_t vouched;        /* health says that the local server lives */
+	_Atomic uint64_t gone_ns;        /* since when a main process of it is seen to have ended; 0: none has */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
 };
 
@@ -49,6 +50,8 @@ struct ftt_engine {
 	struct ftt_neigh *neigh;
 	struct ftt_worker *worker[FTT_MAX_WORKERS];
 	struct ftt_events *events;
+	int life_fd[FTT_MAX_PIDS]; /* of the server's main processes; see life.c */
+	uint32_t n_lives;
 	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
 	uint32_t whole_packets; /* see struct ftt_status */
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
@@ -68,11 +71,36 @@ static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 	       now_ns < atomic_load_explicit(&s->lease_until_ns, memory_order_acquire);
 }
 
+/*
+ * Has a main process of the local server ended? Asked of the kernel, after what it may have said was received. It counts for
+ * detach_after_ns: in that time a takeover comes, or none does.
+ */
+bool ftt_server_gone(struct ftt_engine *e, uint64_t now_ns);
+/* These are the ones to ask about; none: it never has. Workers stand still. 0, or errno of the first that cannot be asked about. */
+int ftt_server_watch(struct ftt_engine *e, const int32_t *pids, uint32_t n);
+/* ... as far as it was asked before. */
+static inline bool ftt_server_known_gone(const struct ftt_engine *e, uint64_t now_ns)
+{
+	uint64_t since_ns = atomic_load_explicit(&e->shared.gone_ns, memory_order_acquire);
+
+	return since_ns && (int64_t)(now_ns - since_ns) <= (int64_t)e->cfg.detach_after_ns;
+}
+
+/* Health says that the server lives, and nobody has seen yet that it does not. */
+static inline bool ftt_server_vouched(const struct ftt_engine *e, uint64_t now_ns)
+{
+	return atomic_load(&e->shared.vouched) && !ftt_server_known_gone(e, now_ns);
+}
+
 /* Who carries a role out: the workers, or, without any, the one data plane beside this engine (core_api.h). */
 static inline uint32_t ftt_data_planes(const struct ftt_engine *e)
 {
 	return e->cfg.workers ? e->cfg.workers : 1;
 }
+
+/* Has every worker stand still between two wake-ups, so that what they read can be changed; and go on. */
+void ftt_engine_pause(struct ftt_engine *e);
+void ftt_engine_resume(struct ftt_engine *e);
 
 /* A worker has carried out the role of this generation, taking over so many flows. */
 void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);

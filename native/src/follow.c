@@ -180,7 +180,8 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
 	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns};
-	bool vouched = atomic_load(&w->e->shared.vouched);
+	bool gone = w->waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
+	bool vouched = ftt_server_vouched(w->e, now_ns);
 
 	if (w->mode != FTT_MODE_BACKUP && !ftt_may_emit(&w->e->shared, now_ns))
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
@@ -194,7 +195,7 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		}
 		if (ends_unverified(w, c, now_ns, &lim))
 			continue;
-		if (w->mode == FTT_MODE_PAIRED)
+		if (w->mode == FTT_MODE_PAIRED && !gone) /* who has died gives no flow up: the takeover is to have it */
 			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
 		ftt_retain_tick(w, c, now_ns);
 		ftt_tcp_act(w, c, c->held ? FTT_ACT_RELEASE : 0, now_ns);

@@ -126,7 +126,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
 		if (!c->n_held)
 			c->flow.held_since_ns = 0;
-		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED) /* its part of the bound is its own doing */
+		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan) /* its part of the bound is its own doing */
 			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
 		return;
 	}
@@ -206,6 +206,10 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
 			break;
 		h->seg.mode = (uint8_t)w->mode;
+		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) { /* no takeover came: they are words like others */
+			h->seg.orphan = false;
+			actions |= FTT_ACT_COMMIT;
+		}
 		v = ftt_held_step(&c->flow, &h->seg, now_ns, &e);
 		if (v == FTT_HOLD && !input)
 			break;

@@ -238,6 +238,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	irs = c->flow.hard.irs;
 	said = ftt_output_end(&c->flow);
 	s->eager = cfg->eager;
+	s->orphan = ftt_is_last_word(&c->flow, s) && ftt_worker_server_gone(w, now_ns);
+	w->n.last_words += s->orphan;
 	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);

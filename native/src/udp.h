@@ -51,6 +51,7 @@ struct ftt_udp_reply {
 	uint16_t queue;
 	uint16_t port;    /* backup: the server's port */
 	uint32_t len;
+	bool orphan;      /* primary: of a server that had died; see ftt_is_last_word() */
 	uint64_t since_ns;
 	uint8_t *bytes;   /* backup: payload */
 };

@@ -100,6 +100,8 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	r->id = p->id;
 	r->queue = p->queue;
 	r->since_ns = now_ns;
+	r->orphan = ftt_worker_server_gone(w, now_ns);
+	w->n.last_words += r->orphan;
 	ftt_udp_append_reply(u, r);
 	w->held_now++;
 	w->n.held++;
@@ -116,6 +118,8 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 		struct ftt_udp_reply *r = u->replies;
 
 		if (waits && !w->e->cfg.eager && seq_gt(r->after, u->granted))
+			break;
+		if (r->orphan && waits && ftt_server_known_gone(w->e, now_ns))
 			break;
 		u->sent = r->number;
 		crc = r->crc;
@@ -189,7 +193,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 		ftt_udp_primary_release(w, u, now_ns);
 		return u->replies != NULL;
 	}
-	if (u->protection == FTT_PROTECTED &&
+	if (u->protection == FTT_PROTECTED && !ftt_server_known_gone(w->e, now_ns) &&
 	    now_ns - (first ? first->since_ns : u->replies->since_ns) > w->e->cfg.detach_after_ns) {
 		ftt_udp_protect(&w->udp, u, FTT_DETACHING);
 		u->reason = FTT_WHY_COMMIT_LAG;

@@ -129,6 +129,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 		if (!n)
 			return;
 		now_ns = ftt_now_ns();
+		w->looked = false;
 		more = n == room;
 		while (ftt_nfq_next(q, &p)) {
 			bool in = p.queue == q->queue[FTT_NFQ_IN];

@@ -136,6 +136,7 @@ struct ftt_worker {
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
 	bool told; /* OUTPUT is to leave */
+	bool looked; /* since packets were received last: does the server live? */
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
@@ -165,6 +166,15 @@ static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq
 				      const uint8_t *edited)
 {
 	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
+}
+
+/* Has the server died, as far as it matters to what was received last? Once for all of it. */
+static inline bool ftt_worker_server_gone(struct ftt_worker *w, uint64_t now_ns)
+{
+	bool asked = w->looked;
+
+	w->looked = true;
+	return asked ? ftt_server_known_gone(w->e, now_ns) : ftt_server_gone(w->e, now_ns);
 }
 
 /* table.c */

@@ -81,6 +81,67 @@ static void test_the_end_of_a_flow_that_cannot_be_followed(void)
 	CHECK_EQ(edit.change, 0);
 }
 
+/* --- last words ------------------------------------------------------------------------------------- */
+
+static struct ftt_seg spoken_by_orphans(struct ftt_seg s)
+{
+	s.orphan = true;
+	return s;
+}
+
+/* Nothing of it leaves before the takeover, wherever the backup's server has come to: that one answers the client instead. */
+static void test_last_words_are_held(const struct ends *x)
+{
+	struct ftt_record commit = commit_of(x, 10, 1000, 500);
+	struct ftt_seg said = from_primary(x, TCP_ACK, 5, 10, 30), fin = from_primary(x, TCP_ACK | TCP_FIN, 35, 10, 0);
+	struct ftt_seg ack = from_primary(x, TCP_ACK, 36, 10, 0);
+	struct ftt_flow f;
+
+	make_primary(&f, x, MS);
+	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 0, 5), MS), FTT_PASS);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_PAIRED, 0, 5, 10), MS), FTT_PASS);
+	ftt_primary_record(&f, &commit, 2 * MS);
+	CHECK(ftt_is_last_word(&f, &said) && ftt_is_last_word(&f, &fin));
+	CHECK_EQ(step(&f, spoken_by_orphans(said), 3 * MS), FTT_HOLD);
+	CHECK_EQ(step(&f, spoken_by_orphans(fin), 3 * MS), FTT_HOLD);
+	CHECK_EQ(step(&f, spoken_by_orphans(from_primary(x, TCP_RST | TCP_ACK, 35, 10, 0)), 3 * MS), FTT_HOLD);
+	commit.flags = FTT_REC_FIN; /* also when it ends where ours does */
+	commit.snd_nxt = x->service_iss + 1 + 36;
+	ftt_primary_record(&f, &commit, 4 * MS);
+	CHECK_EQ(gate(&f, spoken_by_orphans(fin), 4 * MS), FTT_HOLD);
+	CHECK(!ftt_is_last_word(&f, &ack)); /* it says nothing */
+	CHECK_EQ(gate(&f, said, 5 * MS), FTT_PASS); /* no takeover came, and who has died is not looked at any more */
+}
+
+/* Nobody listens any more: "refused" is no answer while another node is about to take over. */
+static void test_a_dead_server_refuses_nobody(void)
+{
+	struct ftt_seg refusal = from_primary(&plain, TCP_RST | TCP_ACK, 0, 0, 0);
+	struct ftt_flow f;
+
+	ftt_flow_init(&f, plain.irs, MS);
+	CHECK_EQ(step(&f, syn_of(&plain, FTT_MODE_PAIRED), MS), FTT_PASS);
+	CHECK_EQ(step(&f, spoken_by_orphans(refusal), MS), FTT_HOLD);
+	CHECK_EQ(gate(&f, refusal, 2 * MS), FTT_PASS);
+	CHECK(edit.actions & FTT_ACT_CLOSED);
+	refusal.mode = FTT_MODE_SOLO;
+	CHECK(!ftt_is_last_word(&f, &refusal));
+}
+
+/* Of a flow that nobody follows the words may go; but its end is none, whatever has become of it on the backup. */
+static void test_an_orphan_ends_no_download(void)
+{
+	struct ftt_seg fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0), said = from_primary(&plain, TCP_ACK, 0, 0, 9);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	f.protection = FTT_DETACHED;
+	f.bits |= FTT_F_PEER_FIN;
+	CHECK(ftt_is_last_word(&f, &fin) && !ftt_is_last_word(&f, &said));
+	CHECK_EQ(step(&f, spoken_by_orphans(fin), 2 * MS), FTT_HOLD);
+	CHECK_EQ(gate(&f, fin, 3 * MS), FTT_PASS);
+}
+
 /* --- what becomes of it on the backup ------------------------------------------------------------------ */
 
 /* Data in the SYN, that only the primary's stack took: our stack's answer never counts. */
@@ -227,12 +288,15 @@ int main(void)
 			test_the_end_of_a_flow_that_nobody_follows(all_ends[i], alone[j], TCP_FIN);
 			test_the_end_of_a_flow_that_nobody_follows(all_ends[i], alone[j], TCP_RST);
 		}
+		test_last_words_are_held(all_ends[i]);
 		test_a_client_that_was_answered_elsewhere_is_let_go(all_ends[i]);
 		test_the_question_cannot_be_taken_for_data(all_ends[i]);
 		test_whatever_it_says_is_answered_where_it_stands(all_ends[i]);
 	}
 	test_owed_fin_waits_for_word_of_the_server();
 	test_the_end_of_a_flow_that_cannot_be_followed();
+	test_a_dead_server_refuses_nobody();
+	test_an_orphan_ends_no_download();
 	test_a_segment_of_another_connection_lets_nothing_go();
 	test_it_is_asked_less_and_less_often_and_given_up(true);
 	test_it_is_asked_less_and_less_often_and_given_up(false);

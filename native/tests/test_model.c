@@ -23,7 +23,7 @@
 
 uint64_t model_seed, model_now;
 
-enum fate { FATE_NONE, FATE_CRASH, FATE_SWITCHOVER, FATE_BACKUP_LOST, FATES };
+enum fate { FATE_NONE, FATE_CRASH, FATE_SWITCHOVER, FATE_BACKUP_LOST, FATE_SERVER_DIES, FATES };
 enum bound_for { TO_SERVICE, TO_CLIENT, MIRRORED, RECORDS_TO_P, RECORDS_TO_B };
 enum end { END_COMPLETE, END_RESET, END_STUCK, ENDS };
 
@@ -52,6 +52,7 @@ static struct world {
 	enum fate fate;
 	uint64_t fate_at, takeover_at, join_at; /* join_at: a third node makes it a pair again */
 	bool fallen, taken_over, joined;
+	uint64_t last_words; /* of the primary's server: 1 + the offset where they begin; 0: it lives */
 	uint8_t protection; /* of the primary's flow when it fell */
 	bool had_flow;
 	/* the client's view */
@@ -103,6 +104,8 @@ static uint8_t backup_byte(uint32_t offset)
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {
+	if (sender == &w->p.stack && w->last_words && offset + 1 >= w->last_words)
+		return ~byte_at(false, offset);
 	return sender == &w->b.stack ? backup_byte(offset) : byte_at(sender->client, offset);
 }
 
@@ -312,7 +315,7 @@ static void serve(struct node *n, int which)
 	uint64_t read = least(stack_received(s), s->read + model_random(w->read_speed[which] + 1));
 	uint64_t due = answers(s, read), written;
 
-	if (!n->alive || s->state != STACK_OPEN)
+	if (!n->alive || s->state != STACK_OPEN || (!which && w->last_words))
 		return;
 	stack_read(s, read);
 	written = least(due, s->written + model_random(w->write_speed[which] + 1));
@@ -333,6 +336,18 @@ static void use(struct stack *s)
 	stack_tick(s);
 }
 
+/* Its main process is dead, which the engine sees; what it had forked says so to the client, and ends. */
+static void die(struct node *n)
+{
+	struct stack *s = &n->stack;
+
+	atomic_store(&n->engine.shared.gone_ns, model_now);
+	w->last_words = s->written + 1;
+	if (s->state == STACK_OPEN && !s->fin_written)
+		stack_write(s, s->written + 1 + model_random(60), true);
+	node_run(n);
+}
+
 static void fall(void)
 {
 	struct ftt_tcp *c = node_flow(&w->p);
@@ -348,6 +363,9 @@ static void fall(void)
 		node_role(&w->p, FTT_MODE_IDLE, 1);
 		w->p.alive = false;
 		break;
+	case FATE_SERVER_DIES:
+		die(&w->p);
+		break;
 	default:
 		w->b.alive = false;
 		break;
@@ -357,6 +375,10 @@ static void fall(void)
 static void survive(void)
 {
 	w->taken_over = true;
+	if (w->fate == FATE_SERVER_DIES) {
+		node_role(&w->p, FTT_MODE_IDLE, 1);
+		w->p.alive = false;
+	}
 	if (w->fate == FATE_BACKUP_LOST)
 		node_role(&w->p, FTT_MODE_SOLO, 2);
 	else
@@ -456,7 +478,7 @@ static void prepare(uint64_t seed)
 	w->fate = (enum fate)(seed / 2 % FATES);
 	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
 	w->join_at = w->fate_at + (model_chance(300) ? 150 + model_random(500) : 1000000) * MS;
-	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER ? 4 * MS : (20 + model_random(130)) * MS);
+	w->takeover_at = w->fate_at + (w->fate == FATE_SWITCHOVER || w->fate == FATE_SERVER_DIES ? (1 + model_random(5)) * MS : (20 + model_random(130)) * MS);
 }
 
 static enum end run(uint64_t seed)
@@ -482,7 +504,7 @@ static enum end run(uint64_t seed)
 
 static void tell(enum end end)
 {
-	static const char *const fates[] = {"none", "crash", "switchover", "backup lost"};
+	static const char *const fates[] = {"none", "crash", "switchover", "backup lost", "server dies"};
 	static const char *const ends[] = {"complete", "reset", "stuck"};
 	const struct ftt_tcp *c = node_flow(&w->b);
 

@@ -17,6 +17,7 @@ from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.health_pages import is_ready
+from fttcp.runtime.last_words import LastWords
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
@@ -202,6 +203,59 @@ def test_server_death_moves_the_role() -> None:
         assert alpha_engine.lease is Lease.NONE and ("vouch", False) in alpha_engine.orders
         await until(lambda: alpha.machine.phase is Phase.JOINING)
         assert beta.status()["takeovers"][0]["cause"] == "server-died"
+
+    run(test)
+
+
+class Pids:
+    """Stands for the health of a server that has these main processes."""
+
+    def __init__(self, *pids: int) -> None:
+        self.pids = list(pids)
+
+    def role_changed(self, role: Role, epoch: int, cause: Cause) -> None:
+        """Nothing depends on it here."""
+
+    def restart(self) -> None:
+        """Nor on that."""
+
+
+def test_a_dead_servers_children_are_held_for_a_takeover_only() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.server = Pids(41, 42)
+        alpha.set_paused(True)
+        for _ in range(2):
+            alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+            alpha_engine.orders.clear()
+            alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+            assert ("watch_server", (41, 42)) in alpha_engine.orders
+            alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+            assert alpha.machine.phase is Phase.PAIRED  # nobody takes over: what it forked may serve on
+            assert alpha_engine.orders[-1] == ("watch_server", ())
+        alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+        alpha.set_paused(False)
+        alpha_engine.orders.clear()
+        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        assert alpha.machine.phase is Phase.HANDOVER
+        assert ("watch_server", ()) not in alpha_engine.orders
+        await until(lambda: beta_engine.lease is Lease.SELF)
+        await until(lambda: ("watch_server", ()) in alpha_engine.orders)
+        assert alpha.machine.phase is Phase.JOINING
+
+    run(test)
+
+
+def test_a_server_that_cannot_be_looked_at_is_told() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        def refuse(pids: list[int]) -> None:
+            raise OSError(2, "No such file or directory")
+
+        told: list[dict[str, Any]] = []
+        alpha_engine.watch_server = refuse  # type: ignore[method-assign]
+        words = LastWords(alpha_engine, lambda event, level, **fields: told.append({"event": event} | fields))
+        words.listen([41])
+        assert [one["event"] for one in told] == ["server-unwatched"]
+        assert "No such file" in told[0]["why"]
 
     run(test)
 

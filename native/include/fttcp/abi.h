@@ -17,6 +17,7 @@
 #define FTT_MAX_PEERS 7
 #define FTT_MAX_KEYS 4
 #define FTT_MAX_WORKERS 8
+#define FTT_MAX_PIDS 32 /* main processes of a server */
 #define FTT_HANDSHAKE_QUEUES 8
 #define FTT_MAX_FRAMES 64
 #define FTT_BEAT_BODY_MAX 512
@@ -210,6 +211,7 @@ struct ftt_counters {
 	uint64_t emit_failed; /* packets of our own that the kernel did not take: lost, as on a network */
 	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
 	uint64_t held, released, held_now, hold_overflow;
+	uint64_t last_words; /* of a server that had died: held for the takeover */
 	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated, drop_unverified;
@@ -295,6 +297,9 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
+/* These are the main processes of the local server: when one has ended, what its children still say is held until
+ * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
+int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);
 
 /* Other keys from here on: those of beats and of the commit channel. 0, or EINVAL. */
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);

@@ -107,6 +107,7 @@ struct ftt_seg {
 	uint8_t dir;
 	uint8_t mode;
 	bool whole;
+	bool orphan;
 	...;
 };
 
@@ -234,6 +235,7 @@ uint32_t ftt_core_flow_solo(struct ftt_flow *f);
 uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
 bool ftt_core_flow_waits(const struct ftt_flow *f);
+bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s);
 
 /* --- flows that are over: see reset.h --------------------------------------------------------------- */
 
@@ -307,6 +309,8 @@ struct ftt_core_role {
 void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out);
 /* The one question of every packet that leaves for a client. */
 bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
+/* Has a main process of the local server ended? See life.c. Never while ftt_engine_watch_server() runs. */
+bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
 /* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */
 void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);

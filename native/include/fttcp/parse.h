@@ -71,7 +71,7 @@ struct ftt_seg {
 	uint8_t mode;   /* enum ftt_mode of the node at this instant */
 	bool whole;     /* every byte of the packet is at hand, so it can be edited */
 	bool eager;     /* an experiment: it does not wait for the backup's COMMIT, see struct ftt_config */
-	uint8_t pad;
+	bool orphan;    /* of the primary's server, whose main process had ended when this was looked at */
 };
 
 static inline uint32_t ftt_seg_end(const struct ftt_seg *s)

@@ -252,12 +252,25 @@ static inline bool ftt_end_is_real(const struct ftt_flow *f, const struct ftt_se
 	return f->bits & (FTT_F_END_REAL | FTT_F_CLIENT_RST | FTT_F_PEER_FIN | FTT_F_PEER_RST);
 }
 
+/*
+ * Would this segment be a last word, if the server's main process were dead? Its children outlive it for a moment, and
+ * say what the backup's server never will. That this one has said as much proves nothing: it answered the client instead.
+ * And no end is real then, nor is "refused" to a client that would be served a moment later.
+ */
+static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->mode == FTT_MODE_PAIRED &&
+	       (s->flags & (TCP_FIN | TCP_RST) || (s->len && f->protection == FTT_PROTECTED));
+}
+
 /* The end of a flow whose spaces were never related: nothing of it is edited. */
 static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 						 struct ftt_edit *e)
 {
 	bool ends = s->flags & (TCP_FIN | TCP_RST) && f->bits & FTT_F_ESTABLISHED;
 
+	if (s->orphan && s->mode == FTT_MODE_PAIRED)
+		return FTT_HOLD;
 	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f, s)) {
 		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
 		return FTT_PASS;
@@ -283,6 +296,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 			return FTT_HOLD;
 		if (f->protection == FTT_PROTECTED && s->flags & TCP_ACK && seq_gt(s->ack, f->committed) && !s->eager)
 			return FTT_HOLD; /* the output rule */
+		if (s->orphan)
+			return FTT_HOLD; /* for the takeover */
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f, s)) {
 			if (!f->end_since_ns)
 				f->end_since_ns = now_ns;

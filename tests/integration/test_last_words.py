@@ -1,0 +1,94 @@
+"""A server's children outlive it for a moment, and say so to the clients: that must not reach them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.lifecycle import Lab
+from lab.network import CLIENT
+from lab.workloads.registry import SERVICE
+from tests.integration.pair import Pair
+
+PORT = 4320
+SERVER = shlex.join([sys.executable, str(Path(__file__).with_name("last_words_server.py")), str(PORT)])
+CONNECTIONS = 4
+RUNS = 5
+
+ASKERS = f"""
+import socket, sys
+from threading import Barrier, Thread
+address, idle = sys.argv[1], int(sys.argv[2])
+streams = [socket.create_connection((address, {PORT}), 10) for _ in range({CONNECTIONS})]
+lines = [stream.makefile("rb") for stream in streams]
+def ask(i, text):
+    streams[i].sendall(text.encode() + b"\\n")
+    got = lines[i].readline()
+    if got != text.encode() + b":" + b"x" * 500 + b"\\n":
+        print(f"connection {{i}}, {{text}}: {{got[:60]!r}}", flush=True)
+        raise OSError("wrong")
+for i in range({CONNECTIONS}):
+    ask(i, f"first {{i}}")
+over = False
+def busy(i):
+    n = 0
+    while not over:
+        ask(i, f"{{i}} {{n}}")
+        n += 1
+failed = []
+def run(i):
+    try:
+        busy(i)
+    except BaseException as error:
+        failed.append(f"{{i}}: {{error!r}}")
+threads = [Thread(target=run, args=(i,)) for i in range(idle, {CONNECTIONS})]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+sys.stdin.readline()
+over = True
+for thread in threads:
+    thread.join()
+for i in range({CONNECTIONS}):
+    try:
+        ask(i, f"last {{i}}")
+    except OSError as error:
+        failed.append(f"last {{i}}: {{error!r}}")
+print(failed or "all right", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """A pair that would wait for an end for much longer than the client does."""
+    lab = Lab(f"test-last-words-{os.getpid()}")
+    try:
+        lab.up([f"{PORT}/tcp={SERVER}"], ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000"])
+        yield Pair(lab)
+    finally:
+        lab.down()
+
+
+@pytest.mark.parametrize(("family", "idle"), [(4, 4), (6, 0), (4, 2)])
+def test_a_dying_servers_last_words_reach_no_client(pair: Pair, family: int, idle: int) -> None:
+    """Four connections, of which some are idle, go on byte by byte each time."""
+    lab = pair.ready().lab
+    for run in range(RUNS):
+        client = lab.popen(
+            CLIENT, [sys.executable, "-c", ASKERS, SERVICE[family], str(idle)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert client.stdout
+        assert client.stdout.readline() == "ready\n"
+        dying, heir = lab.node_in_role("primary"), lab.node_in_role("backup")
+        lab.fault("kill-server", "primary")
+        lab.wait(f"primary={heir}")
+        said, _ = client.communicate("over\n", timeout=60)
+        assert said == "all right\n", f"run {run}, {dying}"
+        lab.wait("synced", 60)
