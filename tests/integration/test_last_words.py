@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
+from tests.integration import postgres_copy
 from tests.integration.pair import Pair
 
 PORT = 4320
@@ -91,4 +93,81 @@ def test_a_dying_servers_last_words_reach_no_client(pair: Pair, family: int, idl
         lab.wait(f"primary={heir}")
         said, _ = client.communicate("over\n", timeout=60)
         assert said == "all right\n", f"run {run}, {dying}"
+        lab.wait("synced", 60)
+
+
+POSTGRES_PORT = 5432
+QUERIES = f"""
+import socket, struct, sys
+class Session:
+    def __init__(self, address):
+        self.stream = socket.create_connection((address, {POSTGRES_PORT}), 20)
+        body = struct.pack(">I", 3 << 16) + b"user\\0test\\0database\\0postgres\\0\\0"
+        self.stream.sendall(struct.pack(">I", len(body) + 4) + body)
+        self.file = self.stream.makefile("rb")
+        self.answer()
+    def answer(self):
+        rows = []
+        while True:
+            kind, size = struct.unpack(">cI", self.file.read(5))
+            body = self.file.read(size - 4)
+            if kind == b"E":
+                raise OSError(body.replace(b"\\0", b" ").decode())
+            if kind == b"D":
+                rows.append(body)
+            if kind == b"Z":
+                return rows
+    def ask(self, number):
+        text = f"SELECT {{number}} * 7, repeat('x', 300)".encode() + b"\\0"
+        self.stream.sendall(b"Q" + struct.pack(">I", len(text) + 4) + text)
+        first = str(number * 7).encode()
+        want = struct.pack(">HI", 2, len(first)) + first + struct.pack(">I", 300) + b"x" * 300
+        got = self.answer()
+        if got != [want]:
+            raise OSError(f"wrong: {{got}}")
+sessions = [Session(sys.argv[1]) for _ in range({CONNECTIONS})]
+number, failed = 0, []
+for line in sys.stdin:
+    for session in sessions:
+        number += 1
+        try:
+            session.ask(number)
+        except (OSError, struct.error) as error:
+            failed.append(repr(error))
+    print(failed or "all right", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Pair]:
+    """A pair of PostgreSQL, each begun from a copy of one cluster."""
+    lab = Lab(f"test-last-words-pg-{os.getpid()}")
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        original = postgres_copy.cluster(Path(parent))
+        server = [sys.executable, postgres_copy.__file__, str(original), str(POSTGRES_PORT)]
+        try:
+            lab.up([f"{POSTGRES_PORT}/tcp={shlex.join(server)}"], wait_s=60)
+            yield Pair(lab)
+        finally:
+            lab.down()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_postmaster_is_killed(postgres: Pair, family: int) -> None:
+    """Backends say FATAL: terminating connection due to unexpected postmaster exit. All sessions go on."""
+    lab = postgres.ready().lab
+    for run in range(RUNS):
+        client = lab.popen(
+            CLIENT, [sys.executable, "-c", QUERIES, SERVICE[family]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert client.stdin and client.stdout
+        print("go on", file=client.stdin, flush=True)
+        assert client.stdout.readline() == "all right\n"
+        heir = lab.node_in_role("backup")
+        lab.fault("kill-server", "primary")
+        lab.wait(f"primary={heir}")
+        said, _ = client.communicate("go on\n", timeout=60)
+        assert said == "all right\n", f"run {run}"
         lab.wait("synced", 60)

@@ -1,0 +1,50 @@
+"""PostgreSQL in the working directory, begun from a copy of a cluster: postgres_copy.py CLUSTER PORT.
+
+`cluster` makes one.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def _program(name: str) -> Path:
+    return max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+
+
+def _as_postgres(argv: list[str]) -> list[str]:
+    user = pwd.getpwnam("postgres")
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--", *argv]
+
+
+def cluster(parent: Path) -> Path:
+    """Make a cluster in a directory that all can enter. It lets everybody in, and is closed: to be copied."""
+    made = parent / "cluster"
+    made.mkdir(mode=0o700)
+    shutil.chown(made, "postgres", "postgres")
+    make = [str(_program("initdb")), "--no-sync", "--auth=trust", "--username=test", "-D", str(made)]
+    subprocess.run(_as_postgres(make), check=True, stdout=subprocess.DEVNULL)
+    with (made / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all all trust\n")
+    return made
+
+
+def main() -> None:
+    """Copy it, if that was not done before, and become the postmaster."""
+    original, port = Path(sys.argv[1]), sys.argv[2]
+    here = Path("postgres").absolute()
+    if not here.exists():
+        subprocess.run(["cp", "-a", original, here], check=True)
+    settings = {"listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": ""}
+    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    argv = _as_postgres([str(_program("postgres")), "-D", str(here), *words])
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main()
