@@ -139,6 +139,43 @@ static void test_an_eager_reply_does_not_wait(void)
 	end_pair();
 }
 
+/* What is left of a dead server says nothing more until the takeover; if none comes, its words are like others. */
+static void test_last_words_wait_for_a_takeover(void)
+{
+	begin_pair();
+	p.engine.cfg.detach_after_ns = 50 * MS;
+	ask(&p, MS);
+	answer(&p, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	hear(&b, &p, FTT_REC_EVENT_ACK, MS);
+	CHECK_EQ(p.n_passed, 2);
+	atomic_store(&p.engine.shared.gone_ns, 2 * MS);
+	p.worker.looked = false;
+	answer(&p, 2 * MS);
+	ftt_udp_tick(&p.worker, 52 * MS);
+	CHECK_EQ(p.n_passed, 2);
+	CHECK_EQ(p.worker.n.last_words, 1);
+	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	CHECK_EQ(p.worker.udp.waiting, 1);
+	role(&p, FTT_MODE_IDLE); /* the takeover */
+	ftt_udp_tick(&p.worker, 53 * MS);
+	CHECK_EQ(p.n_passed, 2);
+	end_pair();
+
+	begin_pair();
+	ask(&p, MS);
+	hear(&p, &b, FTT_REC_EVENT, MS);
+	hear(&b, &p, FTT_REC_EVENT_ACK, MS);
+	atomic_store(&p.engine.shared.gone_ns, 2 * MS);
+	answer(&p, 2 * MS);
+	CHECK_EQ(p.worker.held_now, 1);
+	atomic_store(&p.engine.shared.gone_ns, 0);
+	ftt_udp_tick(&p.worker, 3 * MS);
+	CHECK_EQ(p.worker.held_now, 0);
+	CHECK_EQ(p.n_passed, 2);
+	end_pair();
+}
+
 /* --- roles ---------------------------------------------------------------------------------------------- */
 
 enum { CLIENTS = 4 };
@@ -394,6 +431,7 @@ int main(void)
 	test_a_backup_may_refuse();
 	test_a_held_reply_goes_when_the_lease_is_back();
 	test_an_eager_reply_does_not_wait();
+	test_last_words_wait_for_a_takeover();
 	test_takeover_in_steps();
 	test_time_does_not_move_what_is_not_taken_over();
 	test_forgetting_in_steps();

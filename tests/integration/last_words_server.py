@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from lab.workloads.registry import SERVICE
+
 LAST_WORD = b"FATAL: terminating connection\n"
 LINGER_S = 0.2
 
@@ -77,7 +79,7 @@ def main() -> None:
     life, _held = os.pipe()
     listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.bind(("", port))
+    datagrams.bind((SERVICE[4], port))
     if os.fork() == 0:
         os.setsid()
         os.close(_held)

@@ -66,21 +66,22 @@ print(failed or "all right", flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=["nfqueue", "programmable"])
+def orphans(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A pair that would wait for an end for much longer than the client does."""
     lab = Lab(f"test-last-words-{os.getpid()}")
+    patience = ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000"]
     try:
-        lab.up([f"{PORT}/tcp={SERVER}"], ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000"])
+        lab.up([f"{PORT}/tcp={SERVER}"], [f'engine="{request.param}"', *patience])
         yield Pair(lab)
     finally:
         lab.down()
 
 
 @pytest.mark.parametrize(("family", "idle"), [(4, 4), (6, 0), (4, 2)])
-def test_a_dying_servers_last_words_reach_no_client(pair: Pair, family: int, idle: int) -> None:
+def test_a_dying_servers_last_words_reach_no_client(orphans: Pair, family: int, idle: int) -> None:
     """Four connections, of which some are idle, go on byte by byte each time."""
-    lab = pair.ready().lab
+    lab = orphans.ready().lab
     for run in range(RUNS):
         client = lab.popen(
             CLIENT, [sys.executable, "-c", ASKERS, SERVICE[family], str(idle)],
@@ -88,12 +89,69 @@ def test_a_dying_servers_last_words_reach_no_client(pair: Pair, family: int, idl
         )  # fmt: skip
         assert client.stdout
         assert client.stdout.readline() == "ready\n"
-        dying, heir = lab.node_in_role("primary"), lab.node_in_role("backup")
+        heir = lab.node_in_role("backup")
         lab.fault("kill-server", "primary")
         lab.wait(f"primary={heir}")
         said, _ = client.communicate("over\n", timeout=60)
-        assert said == "all right\n", f"run {run}, {dying}"
+        assert said == "all right\n", f"run {run}"
         lab.wait("synced", 60)
+
+
+DATAGRAMS = f"""
+import select, socket, sys
+clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({CONNECTIONS})]
+wrong = []
+for client in clients:
+    client.connect((sys.argv[1], {PORT}))
+def ask(client, text):
+    want = text.encode() + b":" + b"x" * 500 + b"\\n"
+    for _ in range(100):
+        try:
+            client.send(text.encode())
+        except ConnectionError as error:
+            wrong.append(repr(error))
+        while select.select([client], [], [], 0.1)[0]:
+            try:
+                got = client.recv(65536)
+            except ConnectionError as error:
+                got = repr(error).encode()
+            if not got.endswith(b"x\\n"):
+                wrong.append(got)
+            if got == want:
+                return
+    wrong.append("no answer to " + text)
+n = 0
+print("ready", flush=True)
+for line in sys.stdin:
+    for i, client in enumerate(clients):
+        n += 1
+        ask(client, f"{{i}} {{n}}")
+    print(wrong or "all right", flush=True)
+"""
+
+
+def test_nor_do_datagrams() -> None:
+    """One child answers all clients; replies may come twice, but no last word comes."""
+    lab = Lab(f"test-last-words-udp-{os.getpid()}")
+    try:
+        lab.up([f"{PORT}/udp={SERVER}"])
+        for run in range(RUNS):
+            client = lab.popen(
+                CLIENT, [sys.executable, "-c", DATAGRAMS, SERVICE[4]],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            assert client.stdin and client.stdout
+            assert client.stdout.readline() == "ready\n"
+            print("go on", file=client.stdin, flush=True)
+            assert client.stdout.readline() == "all right\n"
+            heir = lab.node_in_role("backup")
+            lab.fault("kill-server", "primary")
+            lab.wait(f"primary={heir}")
+            said, _ = client.communicate("go on\n", timeout=60)
+            assert said == "all right\n", f"run {run}"
+            lab.wait("synced", 60)
+    finally:
+        lab.down()
 
 
 POSTGRES_PORT = 5432
