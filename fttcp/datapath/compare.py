@@ -147,7 +147,8 @@ class Output:
     def needed(self, state: Any) -> int:
         """Sequence number before which no byte is needed any more."""
         summed = self._seq(state, self.next)
-        if not state.bits & lib.FTT_F_SUMS or self.broken or ahead(summed, state.client_acked):
+        over = state.bits & lib.FTT_F_TAKEN and not state.bits & lib.FTT_F_UNVERIFIED
+        if not state.bits & lib.FTT_F_SUMS or self.broken or over or ahead(summed, state.client_acked):
             return int(state.client_acked)
         return summed
 

@@ -306,6 +306,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
 	ftt_client_observe(f, &at, s, judged, now_ns, e);
+	e->actions |= ftt_flow_owes(f) ? FTT_ACT_INJECT : 0;
 	if (ftt_client_refuse(f, s, judged, e))
 		return FTT_DROP;
 	if (ftt_client_waits(f, s))

@@ -50,7 +50,7 @@ enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
 	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
 	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...,
-	FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ...
+	FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ..., FTT_F_TAKEN = ...
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,

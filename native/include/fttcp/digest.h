@@ -100,12 +100,16 @@ static inline uint32_t ftt_output_seq(const struct ftt_flow *f, uint32_t offset)
 	return f->hard.service_iss + 1 + offset;
 }
 
-/* The backup's bytes before this one are still needed: the client has not acknowledged them, or they are not summed. */
+/*
+ * The backup's bytes before this one are still needed: the client has not acknowledged them, or they are not summed. (After
+ * a takeover nothing is told any more, so what was told is all that is summed.)
+ */
 static inline uint32_t ftt_output_needed(const struct ftt_flow *f, const struct ftt_digest *d)
 {
 	uint32_t summed = ftt_output_seq(f, d->next);
+	bool sums = f->bits & FTT_F_SUMS && !d->broken && (!(f->bits & FTT_F_TAKEN) || f->bits & FTT_F_UNVERIFIED);
 
-	return f->bits & FTT_F_SUMS && !d->broken ? seq_min(f->client_acked, summed) : f->client_acked;
+	return sums ? seq_min(f->client_acked, summed) : f->client_acked;
 }
 
 #endif

@@ -153,7 +153,7 @@ static inline uint32_t ftt_retained_more(struct ftt_retained *r, const struct ft
 /* Time passed: returns how many are to leave because the client is silent and nothing of ours is under way. */
 static inline uint32_t ftt_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns)
 {
-	bool under_way = r->next != r->seq, owed = seq_gt(f->delivered_ack, f->client_acked);
+	bool under_way = r->next != r->seq, owed = ftt_flow_owes(f);
 
 	if (!r->window || !r->n || (under_way && !owed) ||
 	    now_ns - r->heard_ns < (under_way ? FTT_RETAIN_OWED_NS : FTT_RETAIN_QUIET_NS) << r->patience)

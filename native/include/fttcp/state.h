@@ -248,6 +248,15 @@ static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 	return seq_max(ack, f->delivered_ack);
 }
 
+/*
+ * Our stack was told that the client has more than it has. What is missing we send; and of the client's window the
+ * stack learns from us, for an acknowledgement that it takes for an old one tells it nothing.
+ */
+static inline bool ftt_flow_owes(const struct ftt_flow *f)
+{
+	return seq_gt(f->delivered_ack, f->client_acked);
+}
+
 /* The end of our own server's stream as far as it has come, as an offset: a FIN is no part of it. */
 static inline uint32_t ftt_output_end(const struct ftt_flow *f)
 {
@@ -277,8 +286,11 @@ static inline uint16_t ftt_client_window(const struct ftt_flow *f, uint32_t clie
 {
 	int64_t room = ((int64_t)wnd << f->hard.client_wscale) + (int32_t)(client_ack - ack);
 
-	if (f->bits & FTT_F_UNVERIFIED) /* to the last byte that the old primary has said */
-		room += (1 << f->hard.client_wscale) - 1;
+	if (f->bits & FTT_F_UNVERIFIED) { /* to the last byte that the old primary has said: there was room for it */
+		int64_t said = (int32_t)(f->hard.service_iss + 1 + f->told - ack);
+
+		room = (room > said ? room : said) + (1 << f->hard.client_wscale) - 1;
+	}
 	room = room < 0 ? 0 : room >> f->hard.client_wscale;
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }
