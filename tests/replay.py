@@ -26,6 +26,7 @@ CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 4096, "max_half_open": 4096, "max_held": 1024,
     "max_held_total": 16384, "max_retained": 1 << 24, "compare": 1, "detach_divergent": 0,
+    "order_service": 0,
 }  # fmt: skip
 
 
@@ -124,7 +125,8 @@ class PythonReplay:
         shift = options.pop("shift_spaces", 0)
         spaces = {"service_iss": options.pop("force_iss", 0), "service_ts": options.pop("force_ts", 0)}
         spaces["space_seed"] = options.pop("space_seed", 0)
-        flags = {name: bool(options.pop(name)) for name in ("compare", "detach_divergent")}
+        names = ("compare", "detach_divergent", "order_service")
+        flags = {name: bool(options.pop(name, 0)) for name in names}
         changes = options | flags | (spaces if shift else {})
         self.flows = PairFlows(settings(**changes), self.world, Counter())
         self.world.flows = self.flows

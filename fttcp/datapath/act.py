@@ -202,6 +202,8 @@ class FlowActions:
         record.tsval = (state.local_tsval - state.hard.ts_delta) & 0xFFFFFFFF
         record.age_ms = (now_ns - state.synack_ns) // 1_000_000
         record.wscale = state.hard.service_wscale
+        if self._settings.order_service:
+            state.bits |= lib.FTT_F_SERVICE
         record.flags = lib.ftt_core_open_flags(state)
         record.attempt = min(state.tries, 255)
         if self._settings.compare:
@@ -227,6 +229,9 @@ class FlowActions:
                 record = self._record(flow, kind)
                 if kind == lib.FTT_REC_REFUSED and flow.state.bits & lib.FTT_F_UNLIKE:
                     record.flags = lib.FTT_REC_UNLIKE
+                elif kind == lib.FTT_REC_PROBE:
+                    record.flags = lib.ftt_core_probe_flags(flow.state)
+                    self.n["order_waits"] += bool(record.flags)
                 self._world.put_record(record)
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:

@@ -120,7 +120,7 @@ STAMPED_MAX = 32
 TUNABLE = (
     *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
     *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained"),
-    *("detach_divergent", "continue_unverified"),
+    *("detach_divergent", "continue_unverified", "order_service"),
 )
 """The settings that ``Engine.tune`` changes."""
 
@@ -290,6 +290,7 @@ class EngineSettings:
     compare: bool
     detach_divergent: bool
     continue_unverified: bool = False
+    order_service: bool = False
     encrypt: bool = False
     quiet_ahead_ns: int = 0
     service_iss: int | None = None

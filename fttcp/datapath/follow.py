@@ -71,8 +71,7 @@ class PairFlows(TcpFlows):
                 and flow.state.bits & lib.FTT_F_MAPPED
                 and flow.state.protection != Protection.DETACHED
             ):
-                lib.ftt_core_output_settle(flow.state, flow.output.seen, now_ns)  # the COMMIT tells
-                self.act(flow, lib.ftt_core_backup_probe(flow.state, record), now_ns)
+                self._probed(flow, record, now_ns)
             case lib.FTT_REC_PROBE:  # not held, and never will be: the primary must not wait in vain
                 self._answer_detached(record)
             case lib.FTT_REC_OUTPUT:
@@ -93,6 +92,13 @@ class PairFlows(TcpFlows):
                     self.forget(flow, True)
             case _:
                 self.n["channel_malformed"] += 1
+
+    def _probed(self, flow: Flow, record: Any, now_ns: int) -> None:
+        state, delivered = flow.state, flow.state.delivered_ack
+        lib.ftt_core_output_settle(state, flow.output.seen, now_ns)  # the COMMIT tells
+        actions = lib.ftt_core_backup_probe(state, record, flow.retained.state)
+        self.n["acked_ahead"] += state.delivered_ack != delivered
+        self.act(flow, actions, now_ns)
 
     def _inject_syn(self, flow: Flow | None, record: Any, now_ns: int) -> None:
         """The primary told of a flow whose SYN we have not seen (the mirror lost it, or it is under way), or

@@ -70,6 +70,7 @@ def _config(settings: EngineSettings) -> Any:
     config.compare = settings.compare
     config.detach_divergent = settings.detach_divergent
     config.continue_unverified = settings.continue_unverified
+    config.order_service = settings.order_service
     config.encrypt = settings.encrypt
     config.shift_spaces = settings.shifts_spaces
     config.force_iss = settings.service_iss or 0

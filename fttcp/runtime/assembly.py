@@ -100,6 +100,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         compare=group.compare,
         detach_divergent=group.divergence == "detach",
         continue_unverified=group.unverified == "continue",
+        order_service=group.order == "service",
         encrypt=node.encrypt,
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,

@@ -17,6 +17,7 @@ LIVE = (
     "group.*.priority",
     "group.*.divergence",
     "group.*.unverified",
+    "group.*.order",
     "group.*.timing.detach_after_ms",
     "group.*.timing.end_grace_ms",
     "group.*.timing.open_timeout_ms",

@@ -9,7 +9,9 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
 	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
 
-	r.flags = type == FTT_REC_REFUSED && c->flow.bits & FTT_F_UNLIKE ? FTT_REC_UNLIKE : 0;
+	r.flags = type == FTT_REC_REFUSED && c->flow.bits & FTT_F_UNLIKE ? FTT_REC_UNLIKE :
+		  type == FTT_REC_PROBE ? ftt_probe_flags(&c->flow) : 0;
+	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
 	r.rcv_nxt = c->flow.local_rcv_nxt;
 	r.edge = c->flow.local_edge;
 	r.client_acked = c->flow.client_acked;
@@ -27,6 +29,7 @@ static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	r.tsval = f->local_tsval - f->hard.ts_delta;
 	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
 	r.wscale = f->hard.service_wscale;
+	f->bits |= w->e->cfg.order_service ? FTT_F_SERVICE : 0;
 	r.flags = ftt_open_flags(f);
 	if (w->e->cfg.compare) {
 		f->bits |= FTT_F_SUMS;

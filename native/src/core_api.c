@@ -80,9 +80,14 @@ uint8_t ftt_core_open_flags(const struct ftt_flow *f)
 	return ftt_open_flags(f);
 }
 
-uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
+uint8_t ftt_core_probe_flags(const struct ftt_flow *f)
 {
-	return ftt_backup_probe(f, r);
+	return ftt_probe_flags(f);
+}
+
+uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept)
+{
+	return ftt_backup_probe(f, r, kept);
 }
 
 uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r)

@@ -326,6 +326,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.max_retained = cfg->max_retained;
 	e->cfg.detach_divergent = cfg->detach_divergent;
 	e->cfg.continue_unverified = cfg->continue_unverified;
+	e->cfg.order_service = cfg->order_service;
 	ftt_engine_resume(e);
 }
 

@@ -59,6 +59,16 @@ static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 		inject_syn(w, c, r, from, now_ns);
 }
 
+static void probed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	uint32_t delivered = c->flow.delivered_ack, actions;
+
+	ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
+	actions = ftt_backup_probe(&c->flow, r, &c->retained);
+	w->n.acked_ahead += c->flow.delivered_ack != delivered;
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
 static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
 			  uint64_t now_ns)
 {
@@ -77,10 +87,8 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 			backup_open(w, any, r, from, now_ns);
 		break;
 	case FTT_REC_PROBE:
-		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED) {
-			ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
-			ftt_tcp_act(w, c, ftt_backup_probe(&c->flow, r), now_ns);
-		}
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
+			probed(w, c, r, now_ns);
 		else /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;

@@ -20,6 +20,7 @@
 #define MS 1000000ull
 #define MODEL_MSS 100u
 #define MODEL_STREAM_MAX 20000u
+#define MODEL_BURST_MAX 8u /* segments in one packet of a stack's */
 
 extern uint64_t model_seed, model_now; /* of the present run; now in ns */
 
@@ -85,6 +86,7 @@ struct stack {
 	uint64_t written, to_write; /* bytes that the application gave, and will give in all */
 	bool fin_written;
 	uint32_t cwnd, cwnd_max; /* segments */
+	uint32_t burst;          /* ... in one packet, at most */
 	uint32_t duplicates;     /* acknowledgements since snd_una moved */
 	uint64_t fast_retransmits;
 	uint64_t rto, rto_at;    /* rto_at 0: no timer */

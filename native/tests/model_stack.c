@@ -61,7 +61,7 @@ static uint16_t window(struct stack *s, bool syn)
 
 static void transmit(struct stack *s, uint64_t from, uint32_t len, uint8_t flags)
 {
-	uint8_t options[40] = {0}, payload[MODEL_MSS];
+	uint8_t options[40] = {0}, payload[MODEL_BURST_MAX * MODEL_MSS];
 	struct packet_spec p = {.family = s->family, .sport = s->port, .dport = s->peer_port,
 				.seq = s->iss + (uint32_t)from, .flags = flags, .options = options,
 				.payload = payload, .payload_len = len};
@@ -125,7 +125,7 @@ static void push(struct stack *s)
 	if (s->state != STACK_OPEN)
 		return;
 	while (s->snd_nxt < end_of_stream(s)) {
-		uint64_t data_end = 1 + s->written, end = s->snd_nxt + MODEL_MSS;
+		uint64_t data_end = 1 + s->written, end = s->snd_nxt + s->burst * MODEL_MSS;
 		uint8_t flags = TCP_ACK;
 
 		end = end > data_end ? data_end : end;
@@ -154,6 +154,7 @@ void stack_init(struct stack *s, bool client, uint8_t family)
 	s->wscale = (uint8_t)model_random(9);
 	s->sack = !client || model_random(4);
 	s->rcvbuf = 500 + model_random(8000);
+	s->burst = 1;
 	s->cwnd_max = 4 + model_random(60);
 	s->cwnd = s->cwnd_max < 10 ? s->cwnd_max : 10;
 	s->rto = s->rto_min = 200 * MS;

@@ -136,7 +136,7 @@ static void set(const char *name, uint64_t value)
 		{.name = "max_half_open", .small = &c->max_half_open}, {.name = "max_held", .small = &c->max_held},
 		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->force_iss},
 		{.name = "force_ts", .small = &c->force_ts}, {.name = "space_seed", .small = &c->space_seed}, {.name = "compare", .flag = &c->compare},
-		{.name = "detach_divergent", .flag = &c->detach_divergent}, {.name = "shift_spaces", .flag = &c->shift_spaces},
+		{.name = "detach_divergent", .flag = &c->detach_divergent}, {.name = "order_service", .flag = &c->order_service}, {.name = "shift_spaces", .flag = &c->shift_spaces},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {

@@ -4,7 +4,8 @@
  * over networks that lose and reorder. Checked at every packet: I1 (only the owner speaks), I2
  * (nothing is acknowledged that the backup's kernel does not have), I3 (every byte of both
  * streams, and that a protected flow comes to its end, any other one to its end or to a reset), that the backup's server hears nothing which answers
- * what it has not said, windows that never shrink.
+ * what it has not said, windows that never shrink; with order = "service", on a third of the seeds, that no client has output which the
+ * backup's server has not given.
  *
  *   test_model             the usual runs
  *   test_model SEED        one run, told in short
@@ -40,6 +41,7 @@ static struct world {
 	/* what is to be carried: count requests of req bytes, each answered with resp bytes */
 	uint32_t req, resp, count;
 	bool lockstep, client_ends_early, server_ends_first;
+	bool service; /* the order of the service */
 	/* where the backup's server says something else, and how much of it */
 	enum difference { SAME, OTHER, LONGER, SHORTER } differs;
 	uint32_t differ_at, differ_by;
@@ -228,6 +230,18 @@ static void check_order(void)
 			    (unsigned long long)w->in_order, w->spoke_after[w->in_order], (unsigned long long)s->snd_max);
 }
 
+/* With the order of the service, nobody is told what the backup's server has not said. */
+static void check_service(struct node *n, const struct ftt_seg *g)
+{
+	const struct ftt_tcp *c = node_flow(n);
+	uint32_t end = g->seq + g->len - n->stack.iss;
+
+	if (n->worker.mode != FTT_MODE_PAIRED || !c || c->flow.protection != FTT_PROTECTED || !g->len || g->flags & TCP_RST)
+		return;
+	MODEL_CHECK(end <= w->b.stack.snd_max, "the client is told byte %u, the backup has said %llu", end,
+		    (unsigned long long)w->b.stack.snd_max);
+}
+
 static void to_client(struct node *n, struct wire *packet)
 {
 	struct ftt_pkt k;
@@ -237,6 +251,8 @@ static void to_client(struct node *n, struct wire *packet)
 	MODEL_CHECK(ftt_parse(packet->bytes, packet->len, packet->len, &k, &g) == FTT_PARSED_TCP, "%s", n->name);
 	if (n == &w->p)
 		check_commit(n, &g);
+	if (n == &w->p && w->service)
+		check_service(n, &g);
 	if (!w->taken_over)
 		check_window(&g);
 	carry(packet, TO_CLIENT, w->lose_service, w->delay_service);
@@ -475,6 +491,10 @@ static void prepare(uint64_t seed)
 	stack_init(&w->client, true, family);
 	w->client.send = client_sends;
 	w->p.stack.peer = w->b.stack.peer = &w->client;
+	w->service = seed / 8 % 3 == 0;
+	w->p.engine.cfg.order_service = w->b.engine.cfg.order_service = w->service;
+	if (w->service) /* packets of several segments, of which the backup's stack cannot send all at once */
+		w->p.stack.burst = 1 + (uint32_t)(seed / 24 % MODEL_BURST_MAX);
 	w->fate = (enum fate)(seed / 2 % FATES);
 	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
 	w->join_at = w->fate_at + (model_chance(300) ? 150 + model_random(500) : 1000000) * MS;

@@ -340,7 +340,8 @@ class Backup(Endpoint):
                 if self.mode is not EngineMode.BACKUP:
                     return
                 self.known = max(self.known, acked)
-                self.edit.actions = lib.ftt_core_backup_probe(self.state, record)
+                kept = ffi.new("struct ftt_retained *")
+                self.edit.actions = lib.ftt_core_backup_probe(self.state, record, kept)
             case "output" | "discard" if self.mode is not EngineMode.BACKUP:
                 return
             case "output":

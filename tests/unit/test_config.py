@@ -117,6 +117,11 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ),
         ('state = "files"', 'group[0].state: "files" needs group[0].hooks.ready_to_follow'),
         ('state = "disk"', "group[0].state"),
+        (
+            'order = "service"',
+            'group[0].order: "service" is an order of TCP connections, and group[0].ports has 69/udp',
+        ),
+        ('order = "any"', "group[0].order"),
         ('[group.hooks]\non_takeover = " "', "group[0].hooks.on_takeover: ' ' names no program"),
         (
             '[group.health]\nhang_action = "pray"',

@@ -37,6 +37,7 @@ def disturbed(steps: list[str], seed: int) -> list[str]:
     config = config_of(steps) | {
         "max_held": chance.choice((2, 1024)), "detach_after_ns": chance.choice((20_000_000, 2_000_000_000)),
         "detach_divergent": chance.choice((0, 1)), "max_half_open": chance.choice((1, 4096)),
+        "order_service": seed % 2,
     }  # fmt: skip
     if chance.random() < 0.25:
         config |= {"shift_spaces": 1, "space_seed": chance.randrange(1, 1 << 32)}

@@ -59,6 +59,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_ports,
             _check_timing,
             _check_state,
+            _check_order,
             check_health,
         ):
             yield partial(part, group, here, errors)
@@ -76,6 +77,15 @@ def _check_state(group: GroupSection, here: str, errors: list[str]) -> None:
         errors.append(
             f'{here}.state: "files" needs {here}.hooks.ready_to_follow, a program whose exit status tells '
             "whether this node has the files that its server must have before it follows"
+        )
+
+
+def _check_order(group: GroupSection, here: str, errors: list[str]) -> None:
+    udp = [text for text, (_, proto) in zip(group.ports, group.port_list, strict=True) if proto == "udp"]
+    if group.order == "service" and udp:
+        errors.append(
+            f'{here}.order: "service" is an order of TCP connections, and {here}.ports has {", ".join(udp)} '
+            '(allowed: "flow"; or the UDP ports in a group of their own)'
         )
 
 

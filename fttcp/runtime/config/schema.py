@@ -173,6 +173,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     divergence: Literal["warn", "detach"] = "warn"
     state: Literal["none", "files", "memory"] = "none"
     unverified: Literal["reset", "continue"] = "reset"
+    order: Literal["flow", "service"] = "flow"
     timing: Timing = Timing()
     limits: Limits = Limits()
     health: HealthSection = HealthSection()

@@ -196,10 +196,11 @@ struct ftt_config {
 	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
 	uint8_t encrypt;           /* the bodies of our heartbeats */
 	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
+	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
 	/* experiments: make the service space differ from the local one on the node that shakes hands */
 	uint8_t shift_spaces;  /* use the three fields below, see spaces.h */
 	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover may then break connections */
-	uint8_t pad1[2];
+	uint8_t pad1[1];
 	uint32_t force_iss;    /* service ISS of every flow */
 	uint32_t force_ts;     /* service TSval of every SYN-ACK */
 	uint32_t space_seed;   /* not 0: both are drawn from it, for each flow others */
@@ -213,6 +214,8 @@ struct ftt_counters {
 	uint64_t held, released, held_now, hold_overflow;
 	uint64_t last_words; /* of a server that had died: held for the takeover */
 	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
+	uint64_t order_waits; /* primary: PROBEs for output that waited for the backup's server, see order_service */
+	uint64_t acked_ahead; /* backup: acknowledgements to our stack of what it said then, which the client did not have */
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated, drop_unverified;
 	uint64_t drop_refused; /* segments of clients that a kernel would refuse: accept.h */
@@ -307,7 +310,7 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 /*
  * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
  * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
- * max_udp_bytes, max_retained, detach_divergent, continue_unverified. A bound below what is in use takes no more, and drops nothing.
+ * max_udp_bytes, max_retained, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 

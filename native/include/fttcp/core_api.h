@@ -50,7 +50,7 @@ enum {
 	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
 	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
 	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...,
-	FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ..., FTT_F_TAKEN = ...
+	FTT_F_SERVICE = ..., FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ..., FTT_F_TAKEN = ...
 };
 enum {
 	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
@@ -64,7 +64,7 @@ enum ftt_record_type {
 enum {
 	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,
 	FTT_REC_WAITS = ..., FTT_REC_SUMS = ..., FTT_REC_SUM = ..., FTT_REC_UNLIKE = ..., FTT_REC_TS = ...,
-	FTT_REC_WSCALE = ...
+	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ...
 };
 
 #define FTT_CHANNEL_MAGIC ...
@@ -225,7 +225,8 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint
 uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e);
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
 uint8_t ftt_core_open_flags(const struct ftt_flow *f);
-uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r);
+uint8_t ftt_core_probe_flags(const struct ftt_flow *f);
+uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
 uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);

@@ -8,6 +8,7 @@
 #define FTTCP_PAIR_H
 #include "fttcp/flow.h"
 #include "fttcp/record.h"
+#include "fttcp/retain.h"
 #include "fttcp/verify.h"
 
 #define FTT_ASK_FIRST_NS 3000000ull  /* ask the other node again after 3 ms, then less and less often */
@@ -137,7 +138,21 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 /* What an OPEN of this flow tells in its flags. */
 static inline uint8_t ftt_open_flags(const struct ftt_flow *f)
 {
-	return (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0);
+	return (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0) |
+	       (f->bits & FTT_F_SERVICE ? FTT_REC_SERVICE : 0);
+}
+
+/* Primary: does output wait for the backup's server, and for nothing else? */
+static inline bool ftt_output_needs(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_SERVICE && f->protection == FTT_PROTECTED && f->held_since_ns &&
+	       seq_leq(f->local_rcv_nxt, f->committed) && seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
+}
+
+/* What a PROBE of this flow tells in its flags. */
+static inline uint8_t ftt_probe_flags(const struct ftt_flow *f)
+{
+	return ftt_output_needs(f) ? FTT_REC_NEEDS : 0;
 }
 
 /* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
@@ -153,7 +168,7 @@ static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_reco
 	}
 	f->hard.service_iss = r->service_iss;
 	f->hard.service_wscale = r->wscale;
-	f->bits |= r->flags & FTT_REC_SUMS ? FTT_F_SUMS : 0;
+	f->bits |= (r->flags & FTT_REC_SUMS ? FTT_F_SUMS : 0) | (r->flags & FTT_REC_SERVICE ? FTT_F_SERVICE : 0);
 	if (!(f->bits & FTT_F_SYNACK))
 		return 0;
 	return ftt_flow_join(f);
@@ -201,21 +216,38 @@ static inline bool ftt_flow_cut(const struct ftt_flow *f)
 }
 
 /*
+ * The primary's output waits for ours (FTT_REC_NEEDS), so the client cannot acknowledge, and our stack may wait for that: its
+ * congestion window may be smaller than one packet that the primary holds, or it gathers (Nagle). So we acknowledge
+ * what it has said, and owe it to the client: it is retained, and after a takeover sent until the client has it.
+ */
+static inline uint32_t ftt_backup_owe(struct ftt_flow *f, const struct ftt_retained *kept)
+{
+	uint32_t said = f->local_snd_nxt - !!(f->bits & FTT_F_LOCAL_FIN);
+
+	if (seq_leq(said, f->delivered_ack) || !kept->n || seq_gt(kept->seq, f->client_acked) ||
+	    seq_lt(ftt_retained_end(kept), said))
+		return 0;
+	f->delivered_ack = said;
+	return FTT_ACT_INJECT;
+}
+
+/*
  * A PROBE tells the backup how far the client has acknowledged. The last pure ACK of a client that
  * has nothing more to say is sent once; if the mirror lost it, nobody else would tell.
  */
-static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_record *r)
+static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept)
 {
 	uint32_t ahead = r->client_acked - f->client_acked;
 	uint32_t actions = FTT_ACT_COMMIT | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 
 	f->peer_snd_nxt = seq_max(f->peer_snd_nxt, r->client_acked);
-	if (ahead >= 1u << 30 || (!ahead && r->client_wnd == f->client_wnd))
-		return actions;
-	f->client_acked = r->client_acked;
-	f->client_wnd = r->client_wnd;
-	f->bits |= FTT_F_ESTABLISHED;
-	return actions | FTT_ACT_INJECT;
+	if (ahead < 1u << 30 && (ahead || r->client_wnd != f->client_wnd)) {
+		f->client_acked = r->client_acked;
+		f->client_wnd = r->client_wnd;
+		f->bits |= FTT_F_ESTABLISHED;
+		actions |= FTT_ACT_INJECT;
+	}
+	return actions | (r->flags & FTT_REC_NEEDS ? ftt_backup_owe(f, kept) : 0);
 }
 
 /* So far has the primary's stack sent: what the client acknowledges up to there is its word. */
@@ -280,7 +312,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		if (actions)
 			return actions;
 		if (f->held_since_ns && !f->end_since_ns && now_ns - f->held_since_ns > lim->detach_after_ns)
-			return ftt_flow_detach(f, FTT_WHY_COMMIT_LAG, now_ns);
+			return ftt_flow_detach(f, ftt_output_needs(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, now_ns);
 		ftt_lag_mark(f, now_ns);
 		if (f->bits & FTT_F_AHEAD && !vouched)
 			f->lag_since_ns = now_ns; /* a server that stands still is no reason to lose the one that goes on */
@@ -339,7 +371,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		return 0;
 	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_CLAIM ? FTT_ACT_ASK_CLIENT : 0) |
 	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
-	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ? FTT_ACT_INJECT : 0);
+	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) || ftt_flow_owes(f) ? FTT_ACT_INJECT : 0);
 }
 
 /*

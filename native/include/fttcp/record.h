@@ -55,6 +55,8 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
+	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
+	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
 	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */

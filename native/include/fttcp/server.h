@@ -158,8 +158,9 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	}
 	end = ftt_server_observe(f, s, now_ns);
-	/* the client's acknowledgement and window wait for the first, on the primary; what else is told is for its watch */
-	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP))
+	/* the client's acknowledgement and window, or output, wait for the first, on the primary; what else is told is for its watch */
+	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP) ||
+	    (f->bits & FTT_F_SERVICE && f->local_snd_nxt != snd_nxt))
 		e->actions |= FTT_ACT_COMMIT;
 	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
 		e->actions |= FTT_ACT_COMMIT_LATER;
@@ -281,6 +282,15 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 }
 
 /*
+ * Does it bring output for which the order of the service waits? No client is to have what the backup's server has not
+ * given: what any client does next, on whichever connection, would reach that server first.
+ */
+static inline bool ftt_gate_order(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return f->bits & FTT_F_SERVICE && s->len && seq_gt(s->seq - f->hard.delta + s->len, f->peer_snd_nxt);
+}
+
+/*
  * May this segment of the primary's stack go to the client now? For a new one and, again, for a
  * held one. PASS comes with the edit to make.
  */
@@ -298,6 +308,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 			return FTT_HOLD; /* the output rule */
 		if (s->orphan)
 			return FTT_HOLD; /* for the takeover */
+		if (f->protection == FTT_PROTECTED && ftt_gate_order(f, s) && !s->eager)
+			return FTT_HOLD;
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f, s)) {
 			if (!f->end_since_ns)
 				f->end_since_ns = now_ns;

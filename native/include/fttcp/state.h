@@ -76,6 +76,7 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_SACK = 32768,    /* the client understands SACK */
 	FTT_F_FIN_OWED = 65536, /* data went to the client without the FIN behind it */
 	FTT_F_CLAIM = 1 << 17,  /* an acknowledgement of what nobody is known to have sent: claim */
+	FTT_F_SERVICE = 1 << 18, /* order = "service": no client has output that the backup's server has not given */
 	FTT_F_WHERE = 1 << 19,  /* backup: the next COMMIT asks how far the primary's stack has sent */
 	FTT_F_SUMS = 1 << 20,   /* both nodes sum the server's output: see digest.h */
 	FTT_F_DIFFERS = 1 << 21, /* at the last point the sums were not equal */
