@@ -161,7 +161,7 @@ class ProgrammableEngine(NfqueueEngine):
         if to_client and not self._may_leave():
             self.n["drop_lease"] += 1
         else:
-            self._emitter.send(packet)
+            self._emitter.send(packet, to_client)
 
     def post(self, kind: EventKind, key: Any, reason: int, value: int) -> None:
         """Put an event beside those of the C engine."""

@@ -28,6 +28,7 @@ _BUDGET = 64  # packets taken from a queue before the other things get their tur
 _RECEIVE_BUFFER = 32 << 20  # bytes
 _SIOCGIFMTU = 0x8921
 _IPV6_HDRINCL = 36
+_IP_PKTINFO = 8
 _SO_MARK = 36
 
 
@@ -150,15 +151,18 @@ class Emitter:
             raw.close()
         self._sockets.clear()
 
-    def send(self, packet: bytes) -> None:
-        """Send an IP packet; one that cannot go (no route, buffer full) counts as lost by the network."""
+    def send(self, packet: bytes, to_client: bool) -> None:
+        """Send an IP packet; one that cannot go (no route, buffer full) counts as lost by the network. To a
+        client it is routed by its source, as what the stack says: see emit.c."""
         version = packet[0] >> 4
         if version == 4:
             to: tuple[str, int] = (socket.inet_ntop(socket.AF_INET, packet[16:20]), 0)
+            source = (socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + packet[12:16] + bytes(4))
         else:
             to = (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0)
+            source = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packet[8:24] + bytes(4))
         try:
-            self._sockets[version].sendto(packet, to)
+            self._sockets[version].sendmsg([packet], [source] if to_client else [], 0, to)
         except OSError:
             self._n["emit_failed"] += 1
 

@@ -64,6 +64,50 @@ static socklen_t destination(const uint8_t *packet, struct sockaddr_storage *to)
 	return sizeof(*v6);
 }
 
+/* Where a packet comes from, in the form in which a kernel wants to know it to choose a route. */
+union source {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+/*
+ * Lets a message be routed like what the stack says: by the rules for the service's address. A raw socket's own
+ * lookup knows nothing of the source in the header that it is given.
+ */
+static void route_by_source(struct msghdr *msg, union source *source, const uint8_t *packet)
+{
+	bool v4 = packet[0] >> 4 == 4;
+	struct in_pktinfo info4 = {0};
+	struct in6_pktinfo info6 = {0};
+
+	memset(source, 0, sizeof(*source));
+	memcpy(&info4.ipi_spec_dst, packet + 12, sizeof(info4.ipi_spec_dst));
+	memcpy(&info6.ipi6_addr, packet + 8, sizeof(info6.ipi6_addr));
+	source->header.cmsg_level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	source->header.cmsg_type = v4 ? IP_PKTINFO : IPV6_PKTINFO;
+	source->header.cmsg_len = CMSG_LEN(v4 ? sizeof(info4) : sizeof(info6));
+	if (v4)
+		memcpy(CMSG_DATA(&source->header), &info4, sizeof(info4));
+	else
+		memcpy(CMSG_DATA(&source->header), &info6, sizeof(info6));
+	msg->msg_control = source->bytes;
+	msg->msg_controllen = CMSG_SPACE(v4 ? sizeof(info4) : sizeof(info6));
+}
+
+/* Fills a message with a packet; what it points to must outlive it. */
+static void address(struct msghdr *msg, struct iovec *iov, struct sockaddr_storage *to, union source *source,
+		    const uint8_t *packet, size_t len, bool to_client)
+{
+	memset(msg, 0, sizeof(*msg));
+	*iov = (struct iovec){.iov_base = (void *)packet, .iov_len = len};
+	msg->msg_name = to;
+	msg->msg_namelen = destination(packet, to);
+	msg->msg_iov = iov;
+	msg->msg_iovlen = 1;
+	if (to_client)
+		route_by_source(msg, source, packet);
+}
+
 void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
 {
 	if (len > FTT_SYN_MAX) {
@@ -88,15 +132,17 @@ void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	struct sockaddr_storage to;
-	socklen_t to_len;
+	union source source;
+	struct msghdr msg;
+	struct iovec iov;
 
 	ftt_emit_flush(m);
-	to_len = destination(packet, &to);
+	address(&msg, &iov, &to, &source, packet, len, to_client);
 	if (to_client && !ftt_may_emit(m->shared, ftt_now_ns())) {
 		m->revoked++;
 		return -1;
 	}
-	if (sendto(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, packet, len, 0, (struct sockaddr *)&to, to_len) < 0) {
+	if (sendmsg(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, &msg, 0) < 0) {
 		m->failed++; /* as if the network had lost it */
 		return -1;
 	}
@@ -123,6 +169,7 @@ void ftt_emit_flush(struct ftt_emit *m)
 	struct mmsghdr msgs[FTT_EMIT_BATCH];
 	struct iovec iov[FTT_EMIT_BATCH];
 	struct sockaddr_storage to[FTT_EMIT_BATCH];
+	union source source[FTT_EMIT_BATCH];
 	unsigned at = 0, total = m->n;
 
 	m->n = 0;
@@ -133,12 +180,8 @@ void ftt_emit_flush(struct ftt_emit *m)
 		unsigned n = 0;
 
 		while (at + n < total && (m->packet[at + n].bytes[0] >> 4 == 4 ? m->fd4 : m->fd6) == fd) {
-			memset(&msgs[n], 0, sizeof(msgs[n]));
-			iov[n] = (struct iovec){.iov_base = m->packet[at + n].bytes, .iov_len = m->packet[at + n].len};
-			msgs[n].msg_hdr.msg_name = &to[n];
-			msgs[n].msg_hdr.msg_namelen = destination(m->packet[at + n].bytes, &to[n]);
-			msgs[n].msg_hdr.msg_iov = &iov[n];
-			msgs[n].msg_hdr.msg_iovlen = 1;
+			address(&msgs[n].msg_hdr, &iov[n], &to[n], &source[n], m->packet[at + n].bytes,
+				m->packet[at + n].len, m->packet[at + n].to_client);
 			n++;
 		}
 		done = sendmmsg(fd, msgs, n, 0);

@@ -1,7 +1,7 @@
 """Connections that last as long as they are asked for: steady_client.py PORT ADDRESS...
 
 To each address a download, a connection that is typed on now and then, and one that is silent. Each line on
-standard input is a word, and answered by a line: `ok`, or what is wrong.
+standard input is a word, and answered by a line: `ok`, or what is wrong with each that failed.
 
     more    the downloads go on, and what is typed comes back
     silent  what is typed on the silent ones comes back, too
@@ -28,7 +28,8 @@ class Download:
         self._session, self._ramp, self._connection = session, session.ramp(), session.connect()
         self._connection.line("down", session.seed, 0, FOR_EVER, RATE)
         self._changed = threading.Condition()
-        self._taken, self._failure = 0, ""
+        self._taken = 0
+        self._failure: Failure | None = None
         threading.Thread(target=self._take, daemon=True).start()
 
     def _take(self) -> None:
@@ -40,7 +41,7 @@ class Download:
                     self._changed.notify()
         except Failure as failure:
             with self._changed:
-                self._failure = str(failure)
+                self._failure = failure
                 self._changed.notify()
 
     def more(self) -> None:
@@ -49,7 +50,7 @@ class Download:
             wanted = self._taken + 2 * MORE
             self._changed.wait_for(lambda: self._taken >= wanted or self._failure)
             if self._failure:
-                raise Failure("download", self._failure)
+                raise self._failure
 
 
 class Typed:
@@ -80,13 +81,13 @@ def main() -> None:
         one for address in addresses for one in (Download(session(address, 1)), Typed(session(address, 2)))
     ]
     for line in sys.stdin:
-        said = "ok"
-        try:
-            for one in [*lively, *(silent if line == "silent\n" else [])]:
+        failures = []
+        for one in [*lively, *(silent if line == "silent\n" else [])]:
+            try:
                 one.more()
-        except Failure as failure:
-            said = f"{failure.kind}: {failure}"
-        print(said, flush=True)
+            except Failure as failure:
+                failures.append(f"{failure.kind}: {failure}")
+        print("; ".join(failures) or "ok", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from lab.capture import Capture, out_of_turn
-from lab.experiment import Detached, keep_logs
+from lab.experiment import SYNC_S, Detached, keep_logs
 from lab.firewalls import RULE_ACTS
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6
 from lab.workloads.registry import ROOT, WORKLOADS
@@ -52,11 +53,15 @@ class Traffic:
 
     def goes_on(self, after: str, silent: bool = False) -> None:
         """Insist on it."""
-        assert self._client.stdin is not None and self._client.stdout is not None
-        self._client.stdin.write("silent\n" if silent else "more\n")
-        self._client.stdin.flush()
-        said = self._client.stdout.readline().strip()
+        said = self.ask("silent" if silent else "more")
         assert said == "ok", f"after {after}: {said}"
+
+    def ask(self, word: str) -> str:
+        """What the client says of its connections."""
+        assert self._client.stdin is not None and self._client.stdout is not None
+        self._client.stdin.write(f"{word}\n")
+        self._client.stdin.flush()
+        return self._client.stdout.readline().strip()
 
 
 @contextmanager
@@ -84,6 +89,29 @@ def test_connections_survive_what_shuts_everything_for_a_while(
     patient_pair: Pair, target: str, tmp_path: Path
 ) -> None:
     survive(patient_pair, [UFW], target, tmp_path)
+
+
+def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(pair: Pair, tmp_path: Path) -> None:
+    """The engine's own packets go where the stack's go: main's rule may be gone, or lead elsewhere."""
+    lab = pair.ready().lab
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    with traffic(lab) as connections:
+        try:
+            connections.goes_on("the start")
+            for link in ("peer", "client"):
+                lab.fault("cut", link, new)
+            lab.wait(f"primary={old}", 10.0)
+            await_condition(lambda: pair.group(old)["mode"] == "solo", 10.0, "the end of the pairing")
+            lab.fault("heal")
+            lab.wait("synced", SYNC_S)
+            lab.fault("rules", "ip-rule", new)
+            connections.goes_on("the new pairing")
+            lab.fault("crash-host", old)
+            said = connections.ask("silent")
+        finally:
+            keep_logs(lab, tmp_path)
+    assert said.count("reset: ") == 6, said
 
 
 def survive(pair: Pair, acts: Sequence[str], target: str, evidence: Path) -> None:
