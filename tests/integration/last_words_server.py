@@ -3,7 +3,7 @@
 Like backends of PostgreSQL, they learn of it by a pipe whose other end only the parent has.
 One child answers all UDP clients.
 
-last_words_server.py PORT
+last_words_server.py PORT [PID_FILE]
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from lab.workloads.registry import SERVICE
 
 LAST_WORD = b"FATAL: terminating connection\n"
 LINGER_S = 0.2
+IP_FREEBIND = 15
 
 
 def answer(line: bytes) -> bytes:
@@ -79,7 +81,10 @@ def main() -> None:
     life, _held = os.pipe()
     listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # the address may come later
     datagrams.bind((SERVICE[4], port))
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(f"{os.getpid()}\n")
     if os.fork() == 0:
         os.setsid()
         os.close(_held)

@@ -97,6 +97,32 @@ def test_a_dying_servers_last_words_reach_no_client(orphans: Pair, family: int, 
         lab.wait("synced", 60)
 
 
+PID_FILE = "/run/last-words.pid"
+
+
+def test_of_a_server_that_is_only_watched() -> None:
+    """Somebody else runs it, and a pid file names it."""
+    lab = Lab(f"test-last-words-watched-{os.getpid()}")
+    argv = [*shlex.split(SERVER), PID_FILE]
+    try:
+        lab.up(
+            [f"{PORT}/tcp={SERVER}"], ["commands=[]", f'pid_file="{PID_FILE}"'],
+            prepare=lambda host: lab.keep_child(host.popen(argv)),
+        )  # fmt: skip
+        client = lab.popen(
+            CLIENT, [sys.executable, "-c", ASKERS, SERVICE[4], "2"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert client.stdout
+        assert client.stdout.readline() == "ready\n"
+        dying, heir = lab.node_in_role("primary"), lab.node_in_role("backup")
+        assert lab.exec(dying, ["sh", "-c", f"kill -KILL $(cat {PID_FILE})"]).returncode == 0
+        lab.wait(f"primary={heir}")
+        assert client.communicate("over\n", timeout=60)[0] == "all right\n"
+    finally:
+        lab.down()
+
+
 DATAGRAMS = f"""
 import select, socket, sys
 clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({CONNECTIONS})]
