@@ -1,0 +1,111 @@
+"""field_servers.py SERVER PORT: makes the files of an unmodified server where it is, then becomes the server.
+
+Each node's makes its own: nothing is shared between them but the program and the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+EXIM = """
+primary_hostname = mail.example
+spool_directory = HERE/spool
+log_file_path = HERE/exim-%slog
+queue_only = true
+keep_environment =
+tls_advertise_hosts =
+host_lookup =
+rfc1413_query_timeout = 0s
+acl_smtp_helo = slowly
+acl_smtp_mail = slowly
+acl_smtp_rcpt = slowly
+acl_smtp_data = slowly
+begin acl
+slowly:
+  accept set acl_c_slow = ${if exists{HERE/slow}{${run{/bin/sleep 0.02}}}}
+"""
+MOSQUITTO = """
+listener PORT
+allow_anonymous true
+persistence false
+max_queued_messages 0
+"""
+GIT_FILES, GIT_FILE_BYTES = 400, 50_000
+
+
+def exim(port: int) -> list[str]:
+    """A mail server that keeps what it gets. It is slow while there is a file `slow`."""
+    here = Path.cwd()
+    conf, spool = here / "exim.conf", here / "spool"
+    conf.write_text(EXIM.replace("HERE", str(here)))
+    spool.mkdir(exist_ok=True)
+    user = pwd.getpwnam("Debian-exim")
+    for path in (here, spool):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    return ["exim4", "-C", str(conf), "-bdf", "-oX", str(port), "-oP", str(here / "exim.pid")]
+
+
+def mosquitto(port: int) -> list[str]:
+    """A broker that keeps nothing on disk."""
+    Path("mosquitto.conf").write_text(MOSQUITTO.replace("PORT", str(port)))
+    return ["mosquitto", "-c", "mosquitto.conf"]
+
+
+def redis(port: int) -> list[str]:
+    """A store in memory."""
+    options = {"bind": "* -::*", "protected-mode": "no", "save": "", "appendonly": "no"}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return ["redis-server", "--port", str(port), *words]
+
+
+def postgres(port: int) -> list[str]:
+    """A cluster of its own, so with an identity and random numbers of its own."""
+    (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+    user = pwd.getpwnam("postgres")
+    here = Path("postgres").absolute()
+    here.mkdir(exist_ok=True)
+    os.chown(here, user.pw_uid, user.pw_gid)
+    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    cluster = here / "cluster"
+    if not cluster.exists():
+        make = [programs / "initdb", "--no-sync", "--auth=trust", "--username=test", "-D", cluster]
+        subprocess.run([*become, *make], check=True, stdout=subprocess.DEVNULL)
+        with (cluster / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all trust\n")
+    settings = {"listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": here}
+    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    return [*become, str(programs / "postgres"), "-D", str(cluster), *words]
+
+
+def git(port: int) -> list[str]:
+    """A repository with the same content everywhere."""
+    repository = Path("repositories/field.git")
+    if not repository.exists():
+        chance, commit = random.Random(1), ["commit refs/heads/main", "committer x <x> 1700000000 +0000"]
+        stream = ["\n".join([*commit, "data 0", ""]).encode()]
+        for number in range(GIT_FILES):
+            stream.append(f"M 644 inline {number}\ndata {GIT_FILE_BYTES}\n".encode())
+            stream += [chance.randbytes(GIT_FILE_BYTES), b"\n"]
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", repository], check=True)
+        store = ["git", "-C", repository, "-c", "core.compression=0", "fast-import", "--quiet", "--depth=0"]
+        subprocess.run(store, input=b"".join(stream), check=True)
+    place = [f"--port={port}", f"--base-path={repository.parent}", "--export-all", "--reuseaddr"]
+    return ["git", "-c", "safe.directory=*", "daemon", *place]
+
+
+SERVERS = {one.__name__: one for one in (exim, mosquitto, redis, postgres, git)}
+
+
+def main() -> None:
+    """Prepare and become the server."""
+    argv = SERVERS[sys.argv[1]](int(sys.argv[2]))
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main()
