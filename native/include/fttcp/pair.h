@@ -85,6 +85,8 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 	if (r->edge - f->peer_edge < 1u << 30)
 		f->peer_edge = r->edge;
 	if (r->type == FTT_REC_COMMIT) {
+		bool more = seq_gt(r->snd_nxt, f->peer_snd_nxt);
+
 		if (r->snd_nxt - f->peer_snd_nxt < 1u << 30) {
 			if (f->end_since_ns && r->snd_nxt != f->peer_snd_nxt)
 				f->end_since_ns = now_ns; /* it is on its way to the end */
@@ -93,7 +95,7 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 		actions = ftt_nudge_step(f, r, progress, now_ns) | (r->flags & FTT_REC_WHERE ? FTT_ACT_COMMIT : 0);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
 		if (f->bits & FTT_F_SUMS)
-			ftt_output_commit(f, r->verified, r->flags & FTT_REC_DIFFERS, now_ns);
+			ftt_output_commit(f, r->verified, r->flags & FTT_REC_DIFFERS, more, now_ns);
 		if (ftt_fin_alike(f))
 			actions |= ftt_pay_fin(f);
 	}

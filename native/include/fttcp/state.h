@@ -86,6 +86,7 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_TOLD = 1 << 25,  /* resetting: the client got a RST with the number that it told */
 	FTT_F_WSCALE = 1 << 26, /* windows are scaled */
 	FTT_F_PEER_TS = 1 << 27, FTT_F_PEER_WSCALE = 1 << 28, /* backup: the primary's stack agreed to ... */
+	FTT_F_DIFFERS_ON = 1 << 30, /* primary: ... and the backup's server has said more since */
 	FTT_F_UNLIKE = 1 << 29 /* backup: ... and ours to something else, so the flow cannot be followed */
 };
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a primary makes of a difference, of which the backup has told: is it slower there, or of another mind? */
+#include "flows.h"
+
+static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
+
+/* Our server has said `out` bytes, of which the client has all. */
+static void make_answered(struct ftt_flow *f, const struct ends *x, uint32_t out)
+{
+	make_primary(f, x, MS);
+	f->bits |= FTT_F_SUMS;
+	CHECK_EQ(step(f, from_primary(x, TCP_ACK, 0, 0, out), MS), FTT_PASS);
+}
+
+static uint32_t commit(struct ftt_flow *f, const struct ends *x, uint32_t out, bool differs, uint64_t now_ns)
+{
+	struct ftt_record r = commit_of(x, 0, 1000, out);
+
+	r.flags = differs ? FTT_REC_DIFFERS : 0;
+	return ftt_primary_record(f, &r, now_ns);
+}
+
+static void test_a_backup_that_is_slower_at_a_difference(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_answered(&f, x, 30);
+	commit(&f, x, 10, true, 2 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 1900 * MS, &limits, true) & FTT_ACT_DETACH, 0); /* it may go on equally */
+	commit(&f, x, 20, true, 1901 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 2100 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, 2102 * MS, &limits, true), FTT_ACT_DETACH); /* it did not */
+	CHECK_EQ(f.reason, FTT_WHY_DIVERGENCE);
+}
+
+static void test_each_difference_has_its_own_time(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_answered(&f, x, 30);
+	commit(&f, x, 10, true, 2 * MS);
+	commit(&f, x, 15, true, 3 * MS);
+	commit(&f, x, 20, false, 100 * MS);
+	commit(&f, x, 25, true, 150 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 400 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+}
+
+static void test_a_backup_that_has_said_more(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_answered(&f, x, 10);
+	commit(&f, x, 11, true, 2 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 202 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_DIVERGENCE);
+}
+
+static void test_a_backup_that_never_says_more(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_answered(&f, x, 30);
+	commit(&f, x, 10, true, 2 * MS);
+	CHECK_EQ(ftt_flow_tick(&f, 2003 * MS, &limits, true), FTT_ACT_DETACH);
+}
+
+int main(void)
+{
+	static const struct ends *const all_ends[] = {&plain, &wrapping};
+
+	for (int i = 0; i < 2; i++) {
+		test_a_backup_that_is_slower_at_a_difference(all_ends[i]);
+		test_each_difference_has_its_own_time(all_ends[i]);
+		test_a_backup_that_has_said_more(all_ends[i]);
+		test_a_backup_that_never_says_more(all_ends[i]);
+	}
+	return 0;
+}
