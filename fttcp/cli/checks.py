@@ -146,8 +146,8 @@ _TRIALS: dict[str, tuple[str, str, Status]] = {
         Status.WARN,
     ),
     "rules that persist": (
-        "a guard that outlives the daemon",
-        "kernel 6.9 or later; without it the firewall must not be flushed while the daemon is dead",
+        "rules that stay whoever dies, and that nobody can flush",
+        "kernel 6.9 or later; without it a flush closes the service for a moment",
         Status.WARN,
     ),
     "packet queues": (

@@ -94,8 +94,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
 
 _LEVELS = {
     "kept": "others cannot flush them, and they outlive the daemon",
-    "guarded": "a flush closes the service for a moment; after the daemon's death nothing withstands one; "
-    "Linux 6.9 can do more",
+    "guarded": "a flush closes the service for a moment; Linux 6.9 can do more",
 }
 """What the rules withstand, to people."""
 _FLUSHABLE = (

@@ -34,6 +34,7 @@ _NESTED = 0x8000
 _REGISTER = 1
 _RECEIVED_MAX = 1 << 16
 _COUNTER_PACKETS = 2
+_TABLE_OWNER = 7
 _CHECKSUM_INTERNET = 1
 _MAP = 8
 _INTEGER = 4
@@ -282,18 +283,34 @@ class Socket:
                 index = number - first
                 raise NftError(steps[index].what if 0 <= index < len(steps) else "change the rules", error)
 
+    @property
+    def port(self) -> int:
+        """By which the kernel knows the socket as an owner."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._socket.fileno()
+
     def exists(self, table: Table) -> bool:
         """Whether somebody has made a table of that name. Raises NftError."""
+        return self.owner(table) is not None
+
+    def owner(self, table: Table) -> int | None:
+        """The port of the socket that owns a table: 0 if it has no owner; None if there is no such table.
+        Raises NftError."""
         self._send(
             self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _ACK, table.family, _text(1, table.name))
         )
         for kind, _, body in self._answers(socket.MSG_DONTWAIT):
             if kind != _ERROR:
-                return True
+                attributes = dict(parsed(body[4:]))
+                return int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
             error = -struct.unpack_from("=i", body)[0]
             if error not in (0, 2):  # ENOENT
                 raise NftError(f"look for table {table.name}", error)
-        return False
+        return None
 
     def rules(self, table: Table) -> Rules:
         """What is in a table; nothing when there is none. Raises NftError."""

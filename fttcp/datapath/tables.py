@@ -3,8 +3,9 @@
 Two tables for each IP version. `fttcp-rules-GROUP` leads packets to the engine: what is mirrored, what is
 queued. `fttcp-guard-GROUP` stands behind everything else and lets out of the host only what has been through
 it. Neither relies on the other: without the first nothing bears the token, without the second the queue
-decides alone. Tables of a living owner cannot be changed by others; where the kernel knows PERSIST they also
-stay when the owner dies, and then nothing of the service leaves until the next start or `cleanup`.
+decides alone. Tables of a living owner cannot be changed by others. The owner outlives a kill of the daemon
+(guardian.py), and where the kernel knows PERSIST they stay even without: nothing of the service leaves until
+the next start or `cleanup`.
 
 The token is a bit of the packet's priority. It is set by the rule before the one that queues (which drops
 what nobody reads), and taken away by the guard. A mark would make the kernel route again, and users have
@@ -19,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from fttcp.datapath import nft
+from fttcp.datapath.guardian import Guardian, end_of
 from fttcp.datapath.nft import Message, NftError, Table
 from fttcp.datapath.rules import HANDSHAKE_QUEUES, ICMP_ERRORS, Address, GroupNet, RulesError, plain_name
 
@@ -50,10 +52,10 @@ class Firewall(Enum):
     """What the rules of this host withstand."""
 
     KEPT = "kept"
-    """A flush by others, and the death of the daemon."""
+    """A flush by others, the death of the daemon, and the one after the other."""
     GUARDED = "guarded"
-    """Each of the two, not one after the other: before Linux 6.9 the guard dies with its owner, so the rules
-    have none."""
+    """The same, as long as the guardian lives: before Linux 6.9 a table dies with its owner. The rules have
+    none: they stay whatever dies, and a flush removes them, but not the guard."""
     FLUSHABLE = "flushable"
     """Nothing: rules of iptables, without a guard, where nf_tables cannot do it."""
 
@@ -335,19 +337,24 @@ def _queue(first: int, workers: int) -> bytes:
 
 
 class Owner:
-    """Makes and keeps the tables of this process's groups, by one socket that owns them. The methods block
-    for some milliseconds; one call at a time."""
+    """Makes and keeps the tables of this process's groups, by one socket that owns them, and that outlives a
+    kill of the process. The methods block for some milliseconds; one call at a time."""
 
     def __init__(self, firewall: Firewall | None = None) -> None:
         """``firewall``: less than the kernel can do, for tests."""
         self._socket = nft.Socket()
+        self._guardian = Guardian(self._socket.fileno())
+        self._claiming = nft.Socket()
+        """Owner of what ends with this process."""
         self.firewall, self.why = (firewall, "as asked for") if firewall else _possible(self._socket)
         self._claims: set[Table] = set()
         self._made: dict[str, GroupNet] = {}
 
     def close(self) -> None:
         """Claims end, and with them whatever dies with its owner."""
+        self._guardian.end()
         self._socket.close()
+        self._claiming.close()
 
     def claim(self, addresses: Iterable[Address], queues: Iterable[int]) -> None:
         """Take sole charge of addresses and queues in this network namespace, and of none else; it ends with
@@ -356,7 +363,7 @@ class Owner:
         wanted = {Table(nft.INET, name) for name in names}
         new, old = sorted(wanted - self._claims), sorted(self._claims - wanted)
         try:
-            self._socket.change(
+            self._claiming.change(
                 [*(nft.make_table(one, nft.OWNER) for one in new), *(nft.drop_table(one) for one in old)]
             )
         except NftError as error:
@@ -371,6 +378,8 @@ class Owner:
 
     def make(self, group: GroupNet) -> None:
         """Put a group's tables in place of those that there are of it, in one step. Raises NftError."""
+        self._release(plan(group))
+        self._guardian.keep()
         messages: list[Message] = []
         for table in plan(group):
             if self._socket.exists(table):
@@ -394,6 +403,7 @@ class Owner:
 
     def standing(self, group: GroupNet) -> Standing:
         """What is there of the group's tables, and what its guard has stopped."""
+        self._guardian.keep()
         lost: dict[Table, str] = {}
         stopped = 0
         for table in plan(group):
@@ -410,8 +420,16 @@ class Owner:
 
     def remove(self, tables: Sequence[Table]) -> None:
         """Remove those that exist, in one step. Raises NftError."""
+        self._release(tables)
         self._socket.change([nft.drop_table(table) for table in tables if self._socket.exists(table)])
         self._made = {name: of for name, of in self._made.items() if not set(plan(of)) & set(tables)}
+
+    def _release(self, tables: Iterable[Table]) -> None:
+        """Let nobody own them but us: a killed daemon's guardian may. Raises TakenError for a living one."""
+        for table in tables:
+            port = self._socket.owner(table)
+            if port and port != self._socket.port and not end_of(port):
+                raise TakenError(f"table {table.name} belongs to another program of this host")
 
     def _flags(self, table: Table) -> int:
         if self.firewall is Firewall.KEPT:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -69,7 +71,12 @@ class Namespace:
             process.wait()
 
     def close(self) -> None:
-        self._holder.kill()
+        """End the namespace, with whatever is still in it."""
+        namespace = Path(f"/proc/{self.pid}/ns/net").readlink()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is none of ours to see
+                if (process / "ns/net").readlink() == namespace:
+                    os.kill(int(process.name), signal.SIGKILL)
         self._holder.wait()
 
 

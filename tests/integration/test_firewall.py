@@ -91,6 +91,27 @@ def test_connections_survive_what_shuts_everything_for_a_while(
     survive(patient_pair, [UFW], target, tmp_path)
 
 
+@pytest.mark.parametrize("target", ["backup", "primary"])
+def test_a_killed_daemon_leaves_a_silent_host(pair: Pair, target: str, tmp_path: Path) -> None:
+    """Its connections and its address are in the kernel still, and the other node goes on mirroring to it."""
+    lab = pair.ready().lab
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    dead, spoke = (old, [old, new]) if target == "primary" else (new, [old])
+    with Capture(lab, tmp_path) as capture, traffic(lab) as connections:
+        try:
+            connections.goes_on("the start")
+            lab.fault("kill-node", dead)
+            connections.goes_on("the kill")
+            for act in ("nft", "iptables", "restore", "accept", "raw", "ip-rule", "docker"):
+                lab.fault("rules", act, dead)
+                connections.goes_on(act, silent=True)
+                assert not out_of_turn(capture.spans(), spoke), act
+        finally:
+            keep_logs(lab, tmp_path)
+    assert not capture.dropped
+
+
 def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(pair: Pair, tmp_path: Path) -> None:
     """The engine's own packets go where the stack's go: main's rule may be gone, or lead elsewhere."""
     lab = pair.ready().lab

@@ -306,6 +306,26 @@ def test_a_dead_daemon_leaves_the_host_closed(net: Net, tmp_path: Path, firewall
     assert net.snapshot() == before
 
 
+@pytest.mark.parametrize("firewall", ["kept", "guarded"])
+def test_a_dead_daemon_leaves_the_host_closed_to_a_flush(net: Net, tmp_path: Path, firewall: str) -> None:
+    """The guard has an owner still; the next daemon, or cleanup, is not hindered by that."""
+    before = net.snapshot()
+    for own in ("10.77.0.10", "fd77::10"):
+        net.node.succeeds("ping", "-c", "1", "-W", "1", own)
+    drive(net, tmp_path, firewall, "apply", "die", killed=True)
+    net.node.run("nft", "flush", "ruleset")
+    with net.client.capture(
+        "eth0", "src host 10.77.0.100 or src host fd77::100 or (icmp and src host 10.77.0.1)"
+    ) as seen:
+        assert not net.node.succeeds("ping", "-c", "1", "-W", "1", "-I", "10.77.0.100", "10.77.0.10")
+        assert not net.node.succeeds("ping", "-c", "1", "-W", "1", "-I", "fd77::100", "fd77::10")
+        assert net.node.succeeds("ping", "-c", "1", "-W", "2", "10.77.0.10")
+    assert " 10.77.0.1 > " in seen[0], "the first packet seen must be the one that may pass"
+    drive(net, tmp_path, firewall, "apply", "die", killed=True)
+    assert drive(net, tmp_path, "cleanup") == "cleanup True\n"
+    assert net.snapshot() == before
+
+
 def test_another_daemon_of_the_host_changes_nothing(net: Net, tmp_path: Path) -> None:
     command = net.node.command(
         sys.executable, "-m", "tests.integration.network_driver", str(tmp_path / "one"), "apply", "wait"
