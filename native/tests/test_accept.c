@@ -147,9 +147,34 @@ static void test_nothing_is_learnt_from_what_the_kernel_refuses(const struct end
 		at_fifty(&f, x);
 		before = f;
 		s.flags = flags;
-		CHECK_EQ(step(&f, s, 2 * MS), FTT_PASS); /* challenged by the stack */
+		CHECK_EQ(step(&f, s, 2 * MS), FTT_DROP); /* no client says so, and a stack that still shakes hands would reset it */
 		same_place(&f, &before);
 	}
+}
+
+/* A backup's stack may still shake hands when the primary's does not: what the latter challenges must not reach it. */
+static void test_nothing_ends_the_handshake_of_a_backup(const struct ends *x)
+{
+	struct ftt_seg syn = syn_of(x, FTT_MODE_BACKUP), rst = of_client(x, FTT_MODE_BACKUP, 5, 0, 0);
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	rst.flags = TCP_RST;
+	CHECK_EQ(step(&f, rst, MS), FTT_DROP);
+	rst.flags |= TCP_ACK;
+	CHECK_EQ(step(&f, rst, MS), FTT_DROP);
+	CHECK_EQ(step(&f, syn, MS), FTT_PASS); /* sent again */
+	syn.seq += 9;
+	CHECK_EQ(step(&f, syn, MS), FTT_DROP);
+	CHECK_EQ(edit.drop, FTT_DROP_REFUSED);
+	CHECK(!(f.bits & (FTT_F_CLIENT_RST | FTT_F_SYN_AGAIN)));
+	syn.mode = FTT_MODE_SOLO;
+	CHECK_EQ(step(&f, syn, MS), FTT_PASS); /* challenged by the stack that serves */
+	rst.seq = x->irs + 1;
+	CHECK_EQ(step(&f, rst, MS), FTT_PASS);
+	CHECK(f.bits & FTT_F_CLIENT_RST);
+	syn.mode = FTT_MODE_BACKUP;
+	CHECK_EQ(step(&f, syn, MS), FTT_PASS); /* a new connection */
 }
 
 static void test_a_time_that_was_not_sent_is_no_echo(const struct ends *x)
@@ -198,6 +223,30 @@ static void test_a_claim_waits_for_the_primary(const struct ends *x)
 }
 
 /* Our own server may be the faster one: when the client said that, it was not sent. */
+/* The client's last acknowledgement may come before the primary's word on the FIN, or be told by a PROBE. */
+static void test_the_last_word_of_both_closes(const struct ends *x)
+{
+	struct ftt_record probe = record_of(x, FTT_REC_PROBE);
+	struct ftt_flow f;
+
+	for (int probed = 0; probed < 2; probed++) {
+		struct ftt_seg fin = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
+
+		make_untold_backup(&f, x, MS);
+		fin.flags |= TCP_FIN;
+		step(&f, fin, MS);
+		step(&f, from_backup(x, TCP_ACK | TCP_FIN, 0, 1, 0), MS);
+		CHECK(!(edit.actions & FTT_ACT_CLOSED));
+		if (probed) {
+			probe.client_acked = x->service_iss + 2;
+			CHECK(ftt_backup_probe(&f, &probe, NULL) & FTT_ACT_CLOSED);
+		} else {
+			CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 1, 1, 0), MS), FTT_DROP);
+			CHECK_EQ(tell_output(&f, x, 1), FTT_ACT_INJECT | FTT_ACT_CLOSED);
+		}
+	}
+}
+
 static void test_our_own_output_confirms_nothing(const struct ends *x)
 {
 	struct ftt_flow f;
@@ -448,8 +497,10 @@ int main(void)
 	test_time();
 	for (size_t i = 0; i < 2; i++) {
 		test_nothing_is_learnt_from_what_the_kernel_refuses(all_ends[i]);
+		test_nothing_ends_the_handshake_of_a_backup(all_ends[i]);
 		test_a_time_that_was_not_sent_is_no_echo(all_ends[i]);
 		test_a_claim_waits_for_the_primary(all_ends[i]);
+		test_the_last_word_of_both_closes(all_ends[i]);
 		test_our_own_output_confirms_nothing(all_ends[i]);
 		test_a_claim_is_contradicted(all_ends[i]);
 		test_a_stack_that_repeats_itself_asks_for_the_primarys_place(all_ends[i]);

@@ -303,6 +303,33 @@ static void test_reset_waits_for_the_backups_server(void)
 	CHECK(edit.actions & FTT_ACT_CLOSED);
 }
 
+/* The stack answers a stray segment with that one's number, and goes on. */
+static void test_a_reset_with_a_strays_number_ends_nothing(const struct ends *x)
+{
+	static const uint32_t strays[] = {0u - 1, 0u - 100, 0u - 5000, 1u << 20};
+	struct ftt_flow f;
+
+	for (size_t i = 0; i < 4; i++) {
+		make_primary(&f, x, MS);
+		f.bits |= FTT_F_FIN_OWED;
+		CHECK_EQ(step(&f, from_primary(x, TCP_RST, strays[i], 0, 0), MS), FTT_PASS);
+		CHECK_EQ(step(&f, from_primary(x, TCP_RST | TCP_ACK, strays[i], 170, 0), MS), FTT_PASS); /* acknowledges a SYN only */
+		CHECK_EQ(edit.actions, 0);
+		CHECK(f.bits & FTT_F_FIN_OWED && !(f.bits & FTT_F_LOCAL_RST));
+		make_backup(&f, x, MS);
+		CHECK_EQ(step(&f, from_backup(x, TCP_RST, strays[i], 0, 0), MS), FTT_DROP);
+		CHECK_EQ(edit.actions, 0);
+		CHECK(!(f.bits & FTT_F_LOCAL_RST));
+	}
+	/* wherever the client may stand it is the end */
+	for (uint32_t at = 0; at <= 100; at += 50) {
+		make_backup(&f, x, MS);
+		step(&f, from_backup(x, TCP_ACK, 0, 0, 100), MS);
+		CHECK_EQ(step(&f, from_backup(x, TCP_RST, at, 0, 0), MS), FTT_DROP);
+		CHECK(edit.actions & FTT_ACT_COMMIT && f.bits & FTT_F_LOCAL_RST);
+	}
+}
+
 static void test_clients_reset_must_be_exact(const struct ends *x)
 {
 	struct ftt_flow f;
@@ -425,6 +452,7 @@ int main(void)
 		test_output_waits_for_the_commit(all_ends[i]);
 		test_fin_waits_for_the_backups_server(all_ends[i]);
 		test_data_goes_ahead_of_its_fin(all_ends[i]);
+		test_a_reset_with_a_strays_number_ends_nothing(all_ends[i]);
 		test_clients_reset_must_be_exact(all_ends[i]);
 		test_nothing_is_learnt_from_nonsense(all_ends[i]);
 	}

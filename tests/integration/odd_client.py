@@ -1,7 +1,8 @@
 """Run in the client host: lines that come back, and among them segments that every kernel refuses.
 
-odd_client.py ADDRESS PORT SEED. Reads counts from its standard input: so many lines, each before three forged
-segments of random kinds, and says when they are answered.
+odd_client.py ADDRESS PORT SEED. Reads counts from its standard input: so many lines, each behind three forged
+segments of random kinds, and says when they are answered. With "anew" before the count they go over a new
+connection.
 """
 
 from __future__ import annotations
@@ -37,26 +38,48 @@ def choose(rng: random.Random, received: int, times: bool) -> Segment:
     return Segment(rng.choice((RST, RST | ACK)), rng.randrange(1, 20_000), payload=b"")
 
 
+class Conversation:
+    """One connection."""
+
+    def __init__(self, address: str, port: int, rng: random.Random) -> None:
+        self._sock = socket.create_connection((address, port), 10)
+        self._raw = socket.socket(self._sock.family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._ends = [end[:2] for end in (self._sock.getsockname(), self._sock.getpeername())]
+        self._stream = self._sock.makefile("rb")
+        self._rng = rng
+        self.lines = self.total = 0
+
+    def line(self) -> None:
+        """Forge three segments, and have a line answered."""
+        at = numbers(self._sock)
+        for _ in range(3):
+            segment = choose(self._rng, self.total, at.tsval is not None)
+            self._raw.sendto(build(segment, at, *self._ends), (self._ends[1][0], 0))
+        text = b"line %d %s\n" % (self.lines, b"x" * self._rng.randrange(300))
+        self._sock.sendall(text)
+        answer = self._stream.readline()
+        assert answer == text, (self.lines, answer[:60])
+        self.lines, self.total = self.lines + 1, self.total + len(text)
+
+    def close(self) -> None:
+        """End it."""
+        for thing in (self._stream, self._sock, self._raw):
+            thing.close()
+
+
 def main() -> None:
     """Converse as told."""
     address, port, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rng = random.Random(seed)
-    sock = socket.create_connection((address, port), 10)
-    raw = socket.socket(sock.family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    ends = [end[:2] for end in (sock.getsockname(), sock.getpeername())]
-    line, total, stream = 0, 0, sock.makefile("rb")
-    for count in sys.stdin:
+    talk = Conversation(address, port, rng)
+    for command in sys.stdin:
+        *anew, count = command.split()
+        if anew:
+            talk.close()
+            talk = Conversation(address, port, rng)
         for _ in range(int(count)):
-            at = numbers(sock)
-            for _ in range(3):
-                packet = build(choose(rng, total, at.tsval is not None), at, ends[0], ends[1])
-                raw.sendto(packet, (address, 0))
-            text = b"line %d %s\n" % (line, b"x" * rng.randrange(300))
-            sock.sendall(text)
-            answer = stream.readline()
-            assert answer == text, (line, answer[:60])
-            line, total = line + 1, total + len(text)
-        print("answered", line, total, flush=True)
+            talk.line()
+        print("answered", talk.lines, talk.total, flush=True)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ static inline uint32_t ftt_claim_settle(struct ftt_flow *f)
 		return 0;
 	f->bits &= ~(uint32_t)FTT_F_CLAIM;
 	ftt_client_acks(f, FTT_MODE_BACKUP, f->claim, f->claim_wnd);
-	return FTT_ACT_INJECT;
+	return FTT_ACT_INJECT | ftt_close_if_ended(f); /* it may have been the last word of both */
 }
 
 /*
@@ -208,6 +208,10 @@ static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_
 {
 	bool differs = judged == FTT_REFUSED_TIME || judged == FTT_REFUSED_SEQ || judged == FTT_REFUSED_OLD_ACK;
 
+	if (judged == FTT_REFUSED_RST && s->mode == FTT_MODE_BACKUP) { /* see ftt_client_meddles() */
+		e->drop = FTT_DROP_REFUSED;
+		return true;
+	}
 	if (!differs || !(s->len || s->flags & TCP_FIN) || seq_leq(ftt_seg_end(s), f->local_rcv_nxt))
 		return false;
 	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
@@ -313,8 +317,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		return FTT_HOLD;
 	if (s->flags & TCP_ACK)
 		ftt_edit_in(f, s, judged, e);
-	if (ftt_flow_ended(f))
-		e->actions |= FTT_ACT_CLOSED;
+	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
 
@@ -336,9 +339,26 @@ static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
 	}
 }
 
+/*
+ * What an established stack would challenge, and one that still shakes hands answers with a RST. On a primary that is one with
+ * a SYN and an acknowledgement, which no client sends: what waited in our queue while the handshake ended is still answered so
+ * (ftt_answers_stray), with the number that it asks for. A backup's stack may not have the end of the handshake yet, which the
+ * mirror lost or a SYN overtook; there, neither a SYN nor an inexact RST may end what goes on at the primary.
+ */
+static inline bool ftt_client_meddles(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (!(f->bits & FTT_F_MAPPED) || ftt_flow_ended(f) || !(s->flags & TCP_SYN))
+		return false;
+	return s->flags & TCP_ACK || (s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && s->seq != f->hard.irs);
+}
+
 static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
+	if (ftt_client_meddles(f, s)) {
+		e->drop = FTT_DROP_REFUSED;
+		return FTT_DROP;
+	}
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
 		/* each kernel would answer with a key of its own (RFC 8684): without the option both ends fall back to TCP */
 		e->change |= s->options & FTT_OPT_MPTCP ? FTT_EDIT_MPTCP : 0;

@@ -247,7 +247,7 @@ static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_rec
 		f->client_acked = r->client_acked;
 		f->client_wnd = r->client_wnd;
 		f->bits |= FTT_F_ESTABLISHED;
-		actions |= FTT_ACT_INJECT;
+		actions |= FTT_ACT_INJECT | ftt_close_if_ended(f);
 	}
 	return actions | (r->flags & FTT_REC_NEEDS ? ftt_backup_owe(f, kept) : 0);
 }

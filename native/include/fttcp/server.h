@@ -59,10 +59,21 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 	return true;
 }
 
-/* A RST that ends nothing: during the handshake the stack answers a stray segment so (RFC 9293 3.10.7.4). */
+/*
+ * A RST that ends nothing: the stack answers with one what belongs to no connection (RFC 9293 3.10.7.4), with the number
+ * of that segment. During the handshake that is any which acknowledges something else. Linux also says so to one that waited in
+ * our queue while the handshake ended: it stays with the request that it was given to when it came (early demultiplexing). An
+ * end of the connection has a number that its client may expect.
+ */
 static inline bool ftt_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	return (s->flags & (TCP_RST | TCP_ACK)) == TCP_RST && !(f->bits & FTT_F_ESTABLISHED);
+	uint32_t seq = s->seq - f->hard.delta;
+
+	if (!(s->flags & TCP_RST) || f->bits & FTT_F_LOCAL_RST)
+		return false;
+	if (!(f->bits & FTT_F_ESTABLISHED))
+		return !(s->flags & TCP_ACK);
+	return f->bits & FTT_F_MAPPED && (seq_lt(seq, f->delivered_ack) || seq_gt(seq, f->local_snd_nxt));
 }
 
 /* Any later segment of the stack: moves what we know of it. Returns the end of the segment, service space. */
@@ -174,8 +185,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
 	    (s->len && seq_leq(end, f->delivered_ack)))
 		e->actions |= FTT_ACT_INJECT;
-	if (ftt_flow_ended(f))
-		e->actions |= FTT_ACT_CLOSED;
+	e->actions |= ftt_close_if_ended(f);
 	return FTT_DROP;
 }
 
@@ -246,8 +256,6 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
  */
 static inline bool ftt_end_is_real(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	if (ftt_answers_stray(f, s))
-		return true;
 	if (f->protection == FTT_PROTECTED)
 		return ftt_ended_alike(f, s);
 	return f->bits & (FTT_F_END_REAL | FTT_F_CLIENT_RST | FTT_F_PEER_FIN | FTT_F_PEER_RST);
@@ -301,6 +309,10 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 
 	if (!(f->bits & FTT_F_MAPPED))
 		return ftt_gate_unmapped(f, s, now_ns, e);
+	if (ftt_answers_stray(f, s) && !(s->orphan && s->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
+		ftt_edit_out(f, s, e);
+		return FTT_PASS;
+	}
 	if (s->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
@@ -334,8 +346,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		return FTT_DROP;
 	}
 	ftt_edit_out(f, s, e);
-	if (ftt_flow_ended(f))
-		e->actions |= FTT_ACT_CLOSED;
+	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
 
@@ -392,7 +403,7 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 		e->actions |= FTT_ACT_COMMIT; /* before the client can acknowledge it */
 	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
 		e->actions |= FTT_ACT_INJECT;
-	if (queue_behind)
+	if (queue_behind && !ftt_answers_stray(f, s))
 		return FTT_HOLD; /* in order behind those that wait */
 	return ftt_gate(f, s, now_ns, e);
 }

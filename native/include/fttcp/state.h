@@ -280,6 +280,12 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
 	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && f->client_acked == f->fin_end && !ftt_output_short(f);
 }
 
+/* Whatever moves one of the two ends asks for this. */
+static inline uint32_t ftt_close_if_ended(const struct ftt_flow *f)
+{
+	return ftt_flow_ended(f) ? FTT_ACT_CLOSED : 0;
+}
+
 /*
  * The window field that goes with an acknowledgement lowered to `ack`: the client's right edge stays
  * where it is. What lies between it has, so our stack may "send" it even into a closed window.
