@@ -89,7 +89,7 @@ def pair_with(name: str, *settings: str) -> Iterator[Pair]:
 
 @pytest.fixture(
     scope="module",
-    params=[(), ("alpha.engine=programmable",), ("beta.engine=programmable",)],
+    params=[("workers=2",), ("alpha.engine=programmable",), ("beta.engine=programmable",)],
     ids=["c", "python-primary", "python-backup"],
 )
 def ordered(request: pytest.FixtureRequest) -> Iterator[Pair]:
