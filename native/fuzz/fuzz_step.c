@@ -113,6 +113,8 @@ static void shown_to_client(struct side *s, const struct ftt_seg *g, const struc
 		MUST(s->flow.protection != FTT_OPENING && s->flow.protection != FTT_DETACHING);
 		if (s->flow.protection == FTT_PROTECTED && g->flags & TCP_ACK)
 			MUST(seq_leq(g->ack - w.irs, w.b.has)); /* I2 */
+		if (s->flow.protection == FTT_PROTECTED && s->flow.bits & FTT_F_SERVICE && g->len) /* order = "service" */
+			MUST(seq_leq(seq + g->len - w.iss, w.b.sent));
 	}
 	if (g->options & FTT_OPT_TS && !(g->flags & TCP_RST)) {
 		MUST(g->flags & TCP_SYN || !w.plain_echo || seq_geq(tsval, s->flow.max_tsecr));
@@ -153,8 +155,15 @@ static void fly(struct side *s, uint8_t type)
 		r.tsval = s->refused.options & FTT_OPT_TS ? s->refused.tsval : 0;
 	}
 	r.hole_end = f->local_rcv_nxt + 100;
-	r.flags = type == FTT_REC_COMMIT ? (s->sent & 1 ? FTT_REC_HOLE : 0) |
-		  (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) : 0;
+	if (type == FTT_REC_COMMIT)
+		r.flags = (s->sent & 1 ? FTT_REC_HOLE : 0) | (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) |
+			  (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
+	else if (type == FTT_REC_OPEN)
+		r.flags = ftt_open_flags(f);
+	else if (type == FTT_REC_PROBE)
+		r.flags = ftt_probe_flags(f);
+	r.client_acked = f->client_acked;
+	r.client_wnd = f->client_wnd;
 	if (s->n_flying < FLYING_MAX)
 		s->flying[s->n_flying++] = r;
 }
@@ -210,7 +219,8 @@ static void act(struct side *s, uint32_t actions)
 		s->flow.delivered_ack = ack;
 		ftt_bare_for_stack(&s->flow, &k, ack, &b);
 		told_to_stack(s, b.ack, true);
-		MUST(seq_geq(b.seq - w.irs, s->has) && seq_leq(b.seq - w.irs, seq_max(s->edge, s->has)));
+		/* where the stack stands, or at the end of the window that it is known to have shown */
+		MUST(seq_geq(b.seq - w.irs, seq_min(s->has, s->flow.local_edge - w.irs)) && seq_leq(b.seq - w.irs, seq_max(s->edge, s->has)));
 	}
 	if (actions & FTT_ACT_ACK_CLIENT) {
 		ftt_bare_for_client(&s->flow, &k, s->mode, &b);
@@ -230,6 +240,8 @@ static void act(struct side *s, uint32_t actions)
 		ftt_bare_fin(&s->flow, &k, s->mode, &b);
 		own_segment(s, &b);
 	}
+	if (actions & FTT_ACT_LET_GO) /* nothing of it reaches the stack any more, nothing of the stack the client */
+		s->alive = false;
 	if (actions & FTT_ACT_RELEASE)
 		release(s);
 }
@@ -350,6 +362,7 @@ static void stack_sends(struct side *s)
 		g.len = from = 0;
 	} else if ((kind & 0xf0) == 0x80) {
 		g.flags |= kind & 2 ? TCP_FIN : TCP_RST;
+		from = g.flags & TCP_RST ? s->sent : from;
 	}
 	s->spoke = s->spoke || !(g.flags & TCP_SYN);
 	g.seq = s->iss + from;
@@ -385,9 +398,16 @@ static void backup_record(struct side *s, const struct ftt_record *r)
 	case FTT_REC_DISCARD:
 		act(s, ftt_backup_discard(&s->flow, r));
 		break;
-	case FTT_REC_PROBE:
-		fly(s, s->flow.bits & FTT_F_MAPPED ? FTT_REC_COMMIT : FTT_REC_DETACHED);
+	case FTT_REC_PROBE: { /* all is retained */
+		const struct ftt_flow *f = &s->flow;
+		uint32_t kept = f->local_snd_nxt - !!(f->bits & FTT_F_LOCAL_FIN) - f->client_acked;
+
+		if (f->bits & FTT_F_MAPPED)
+			act(s, ftt_backup_probe(&s->flow, r, &(struct ftt_retained){.seq = f->client_acked, .n = kept < 1u << 30 ? kept : 0}));
+		else
+			fly(s, FTT_REC_DETACHED);
 		break;
+	}
 	case FTT_REC_DETACH:
 		fly(s, FTT_REC_DETACHED);
 		s->alive = false; /* it forgets the flow, for good */
@@ -427,6 +447,7 @@ static void role_changes(void)
 		w.b.taken = w.b.synack; /* else the handshake is its own */
 		w.edge_known = false; /* the dead primary's promises were its own kernel's, too */
 		act(&w.b, ftt_flow_takeover(&w.b.flow));
+		w.b.alive = !(w.b.flow.bits & FTT_F_LOCAL_RST); /* else its stack has no such connection, and the client is reset */
 		MUST(!kept || w.b.flow.hard.service_iss == w.iss);
 	} else if (how & 2 && w.p.alive && w.p.mode == FTT_MODE_PAIRED) {
 		w.p.mode = FTT_MODE_SOLO;
@@ -465,6 +486,7 @@ static void begin(struct side *s, uint8_t mode)
 	s->wscale = (uint8_t)(byte() % 15);
 	s->has = 1;
 	ftt_flow_init(&s->flow, w.irs, w.now);
+	s->flow.bits |= mode == FTT_MODE_PAIRED && w.irs & 1 ? FTT_F_SERVICE : 0;
 	deliver(s, syn);
 }
 
