@@ -59,6 +59,8 @@ _NETLINK_NETFILTER = 12
 _HOUSEKEEPING_S = 5.0
 _NEWS_COLLECTED_S = 0.02
 """What others change comes in many steps."""
+_BETWEEN_LOOKS_S = 0.25
+"""Programs that change nftables all the time (sets of addresses, services of a cluster) cost no more."""
 _RULES_CHANGED = (
     (
         socket.NETLINK_ROUTE,
@@ -420,6 +422,7 @@ class Node:
                     await asyncio.sleep(_NEWS_COLLECTED_S)
                     news.clear()
                     mended = await self._guard(self._look_at_all_rules())
+                    await asyncio.sleep(_BETWEEN_LOOKS_S)
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 await self._guard(self._look_after_network())
         finally:
