@@ -119,7 +119,6 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
     return [
         *messages,
         *_untracked(table, version),
-        *_hop_limit(table, group, version),
         nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
         *mirror(table, group),
         *_input(table, group, version),
@@ -141,6 +140,7 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
         if group.ports_of("tcp"):
             yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(), tee)
         yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
+    yield from _hop_limit(table, group, version)
     yield nft.add_rule(
         table,
         "mirror",
@@ -166,11 +166,10 @@ def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]
     the engine wants to see again passes twice."""
     if not group.ports_of("tcp") or group.service_interface == group.peer_interface:
         return
-    yield nft.make_chain(table, "mirrored", _PREROUTING, _MANGLE)
     place = (nft.NETWORK, _HOP_LIMIT_AT[version], 1)
     yield nft.add_rule(
         table,
-        "mirrored",
+        "mirror",
         *_interface(nft.IIFNAME, group.peer_interface),
         *_address(_DESTINATION, version),
         *_protocol(_TCP),
