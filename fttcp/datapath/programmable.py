@@ -270,8 +270,8 @@ class ProgrammableEngine(NfqueueEngine):
 
     def flows(self, limit: int) -> list[dict[str, Any]]:
         """Return up to ``limit`` flows, TCP first."""
-        now_ns = lib.ftt_now_ns()
         with self._lock:
+            now_ns = lib.ftt_now_ns()  # not before: no flow is younger
             tcp: list[Flow] = list(itertools.islice(self.intake.flows.flows.values(), limit))
             rows = [views.tcp_info(flow, now_ns) for flow in tcp]
             udp = itertools.islice(self.intake.udp, limit - len(rows))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
@@ -66,6 +67,12 @@ print(failed or "all right", flush=True)
 """
 
 
+def followed(lab: Lab) -> bool:
+    """Whether the backup holds all connections: what is said on others is not held."""
+    flows = lab.ask(lab.node_in_role("primary"), {"op": "connections", "all": True}, 5)["connections"]
+    return sum(flow["protection"] == "protected" for flow in flows) == CONNECTIONS
+
+
 @pytest.fixture(scope="module", params=["nfqueue", "programmable"])
 def orphans(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A pair that would wait for an end for much longer than the client does."""
@@ -89,6 +96,7 @@ def test_a_dying_servers_last_words_reach_no_client(orphans: Pair, family: int, 
         )  # fmt: skip
         assert client.stdout
         assert client.stdout.readline() == "ready\n"
+        await_condition(lambda: followed(lab), 10, "the connections are protected")
         heir = lab.node_in_role("backup")
         lab.fault("kill-server", "primary")
         lab.wait(f"primary={heir}")
@@ -249,6 +257,7 @@ def test_the_postmaster_is_killed(postgres: Pair, family: int) -> None:
         assert client.stdin and client.stdout
         print("go on", file=client.stdin, flush=True)
         assert client.stdout.readline() == "all right\n"
+        await_condition(lambda: followed(lab), 10, "the sessions are protected")
         heir = lab.node_in_role("backup")
         lab.fault("kill-server", "primary")
         lab.wait(f"primary={heir}")
