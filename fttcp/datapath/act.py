@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fttcp._native import ffi, lib
@@ -50,6 +52,7 @@ class FlowActions:
         self.lag_ns: deque[int] = deque(maxlen=LAG_SAMPLES)
         self.held_now = 0
         self._dirty: dict[Flow, None] = {}
+        self._verdicts: list[Callable[[], None]] = []
         self._to_inject: dict[Flow, None] = {}
         self._half_open: dict[Flow, None] = {}
         self._edit = ffi.new("struct ftt_edit *")
@@ -91,7 +94,7 @@ class FlowActions:
     def _pass_edited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
         if not edit.change:
             self.n["passed"] += 1
-            arrival.waiting.accept(arrival.data if arrival.changed else None)
+            self._accept(arrival, arrival.data if arrival.changed else None)
             return
         if not arrival.whole:
             self._pass_unedited(flow, arrival, edit)
@@ -100,7 +103,7 @@ class FlowActions:
         lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", data), arrival.pkt, edit, True)
         self.n["translated"] += 1
         self.n["window_limited"] += bool(edit.change & lib.FTT_EDIT_WND)
-        arrival.waiting.accept(bytes(data))
+        self._accept(arrival, bytes(data))
 
     def _pass_unedited(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
         """A window may be left as it is (the commit rule does not depend on it); anything else may not."""
@@ -110,13 +113,16 @@ class FlowActions:
             if ahead(edge, state.advertised_edge):
                 state.advertised_edge = edge
             self.n["passed"] += 1
-            arrival.waiting.accept(arrival.data if arrival.changed else None)
+            self._accept(arrival, arrival.data if arrival.changed else None)
         else:
             self._drop(arrival, "drop_truncated")
 
+    def _accept(self, arrival: Arrival, data: bytes | None) -> None:
+        self._verdicts.append(partial(arrival.waiting.accept, data))
+
     def _drop(self, arrival: Arrival, counter: str) -> None:
         self.n[counter] += 1
-        arrival.waiting.drop()
+        self._verdicts.append(arrival.waiting.drop)
 
     def _drop_for(self, arrival: Arrival, why: int) -> None:
         self._drop(arrival, _DROPS.get(why, "drop_unknown_flow"))
@@ -132,7 +138,7 @@ class FlowActions:
             if flow.held and protected and not arrival.seg.orphan:
                 self.act(flow, lib.ftt_core_flow_detach(flow.state, Reason.BOUND, now_ns), now_ns)
             return
-        flow.held.append(Held(arrival, now_ns))
+        flow.held.append(Held(arrival, now_ns, flow.output.point))
         flow.state.held_since_ns = flow.held[0].since_ns
         self.held_now += 1
         self.n["held" if arrival.seg.dir == lib.FTT_FROM_SERVER else "ordered"] += 1
@@ -172,6 +178,8 @@ class FlowActions:
                 self._give(flow, held.arrival, edit)
             else:
                 self.n["released"] += 1
+                if edit.actions & lib.FTT_ACT_COMMIT:
+                    flow.output.leaves(flow.state, held.point)
                 self._pass_edited(flow, held.arrival, edit)
             actions |= edit.actions
             self._take_held(flow, now_ns, at)
@@ -329,20 +337,26 @@ class FlowActions:
         self._world.post(EventKind.DIVERGENCE, flow.key, how, flow.bytes_out - left)
 
     def flush(self) -> None:
-        """Do, at the end of a wake-up, what is cumulative: one acknowledgement for the stack, one COMMIT
-        for the primary, for each flow that moved."""
-        for flow in self._to_inject:
-            self._inject(flow)
-        self._to_inject.clear()
+        """Do, at the end of a wake-up, what is cumulative: one COMMIT for the primary, or OUTPUT for the
+        backup, then the verdicts, then one acknowledgement for the stack, for each flow that moved."""
         for flow in self._dirty:
             if self.mode is EngineMode.BACKUP:
                 self._send_commit(flow)
             elif self.mode is EngineMode.PAIRED and flow.state.protection == Protection.PROTECTED:
                 self._send_output(flow)
         self._dirty.clear()
+        for verdict in self._verdicts:
+            verdict()
+        self._verdicts.clear()
+        for flow in self._to_inject:
+            self._inject(flow)
+        self._to_inject.clear()
 
     def _send_commit(self, flow: Flow) -> None:
         record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
+        if ahead(state.local_rcv_nxt, state.committed) or state.bits & lib.FTT_F_SERVICE:
+            flow.output.offer(state, record, flow.retained)
+        state.committed = state.local_rcv_nxt
         record.snd_nxt, record.verified, record.differences = (
             state.local_snd_nxt, state.verified, flow.divergences,
         )  # fmt: skip
@@ -361,29 +375,12 @@ class FlowActions:
         record.tsval = seg.tsval if seg.options & lib.FTT_OPT_TS else 0
         self._world.put_record(record)
 
-    def _send_output(self, flow: Flow, sums: bytes = b"", rest: int = 0) -> None:
-        """Tell how far our server has come, and the sum; ``sums`` are those at the segments before it."""
-        if not rest and self._world.server_gone(lib.ftt_now_ns()):  # last words are part of it
-            return
-        state, output = flow.state, flow.output
-        summed = state.bits & lib.FTT_F_SUMS and not output.broken
-        if summed and not rest:  # told again, and what the backup may lack before it
-            for point, crc in output.unverified(state.verified):
-                self._world.put_record(self._output_record(flow, point, crc))
-        record = self._output_record(flow, output.next, output.crc) if summed else self._output_record(flow)
-        if rest:
-            record.rest = rest
-            data = ffi.from_buffer("uint8_t[]", sums)
-            record.data, record.data_len = data, len(sums)
+    def _send_output(self, flow: Flow) -> None:
+        """Tell how much has left, and the sum."""
+        record, state = self._record(flow, lib.FTT_REC_OUTPUT), flow.state
+        record.flags = lib.FTT_REC_SUM if state.bits & lib.FTT_F_SUMS and not flow.output.broken else 0
+        record.snd_nxt, record.point, record.crc = state.sent, state.told, flow.output.told_crc
         self._world.put_record(record)
-
-    def _output_record(self, flow: Flow, point: int | None = None, crc: int = 0) -> Any:
-        record = self._record(flow, lib.FTT_REC_OUTPUT)
-        record.snd_nxt = flow.state.local_snd_nxt
-        if point is not None:
-            record.flags, record.step = lib.FTT_REC_SUM, flow.state.mss
-            record.point, record.crc = point, crc
-        return record
 
     def make_room(self, now_ns: int) -> bool:
         """Forget what is needed least, for a flow that begins: one that has ended, or a handshake that has

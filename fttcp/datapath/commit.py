@@ -162,7 +162,7 @@ class Channel:
         if (magic, version) != (
             lib.FTT_CHANNEL_MAGIC,
             lib.FTT_CHANNEL_VERSION,
-        ) or worker >= lib.FTT_MAX_WORKERS:
+        ) or worker & ~lib.FTT_CHANNEL_QUIET >= lib.FTT_MAX_WORKERS:
             self._n["channel_malformed"] += 1
         elif (
             not self._key_session
@@ -179,6 +179,7 @@ class Channel:
             yield from self._records(datagram[lib.FTT_CHANNEL_HEADER : body])
 
     def _window(self, worker: int) -> Any:
+        """Return the window of a sender's worker, and lane: here both come on one socket."""
         if worker not in self._replay:
             self._replay[worker] = ffi.new("struct ftt_replay *")
         return self._replay[worker]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from fttcp._native import ffi, lib
@@ -25,7 +25,7 @@ def _sum(crc: int, data: bytes) -> int:
 class Output:
     """The output stream of one flow's server, summed. Offsets count from its first byte, modulo 2^32."""
 
-    __slots__ = ("_points", "_room", "broken", "crc", "next", "seen")
+    __slots__ = ("_offer", "_points", "broken", "crc", "next", "seen", "told_crc")
 
     def __init__(self) -> None:
         self.next = 0
@@ -35,7 +35,10 @@ class Output:
         self.crc = 0
         self.broken = False
         """True if bytes were not seen: what comes behind them is never verified."""
-        self._room = lib.FTT_POINTS
+        self.told_crc = 0
+        """Primary: the sum of all that has left."""
+        self._offer = (0, 0)
+        """Primary: the backup's last sum, if it was ahead."""
         self._points: list[tuple[int, int]] = []
         """Backup: the primary's sums beyond what was seen here."""
 
@@ -55,79 +58,78 @@ class Output:
         self.broken = True
         self._points.clear()
 
-    def add(self, data: bytes, step: int, verified: int) -> tuple[bytes, int]:
-        """Primary: sum what is new; returns the sums after each ``step`` bytes, and how many are left."""
-        sums = b""
-        while step and len(data) > step and len(sums) < 4 * lib.FTT_SUMS_MAX:
-            self.crc, self.next = _sum(self.crc, data[:step]), (self.next + step) & _U32
-            self._keep(verified, self.next, self.crc)
-            sums += struct.pack(">I", self.crc)
-            data = data[step:]
-        self.crc = _sum(self.crc, data)
-        self.next = self.seen
-        self._keep(verified, self.next, self.crc)
-        rest = len(data) if len(data) <= 0xFFFF else 0
-        return (sums, rest) if rest else (b"", 0)
+    # ---- the primary
+
+    @property
+    def point(self) -> tuple[int, int]:
+        """How far the output is summed, and the sum."""
+        return self.next, self.crc
+
+    def add(self, state: Any, data: bytes) -> None:
+        """Sum what is new."""
+        while data:
+            left = (self._offer[0] - self.next) & _U32
+            part = data[:left] if left else data
+            self.crc, self.next = _sum(self.crc, part), (self.next + len(part)) & _U32
+            data = data[len(part) :]
+            if self.next == self._offer[0]:
+                self.offered(state, self._offer, ())
+
+    def offered(self, state: Any, theirs: tuple[int, int], waiting: Collection[tuple[int, int]]) -> None:
+        """Take the backup's sum at an offset; ``waiting``: the points of packets that have not left yet."""
+        if ahead(theirs[0], self.next):
+            self._offer = theirs
+        elif ahead(theirs[0], state.assured) and (theirs == self.point or theirs in waiting):
+            state.assured = theirs[0]
+
+    def leaves(self, state: Any, point: tuple[int, int]) -> None:
+        """All before a point has left: it is to be told."""
+        if state.bits & lib.FTT_F_SUMS and not self.broken and ahead(point[0], state.told):
+            self.told_crc = point[1]
+            lib.ftt_core_output_leaves(state, point[0])
 
     # ---- the backup; these return how both sums compared (enum ftt_judged), for each point that was met
 
     def told(self, state: Any, record: Any, kept: Retained, counters: Counter[str]) -> list[int]:
-        """Take the primary's sum of all before a point, and those at its segments, from an OUTPUT."""
+        """Take the primary's sum of all before a point, which has left, from an OUTPUT."""
         point, crc = record.point, record.crc
-        sums = struct.unpack(f">{record.data_len // 4}I", bytes(ffi.buffer(record.data, record.data_len)))
-        first = record.point - record.rest - (len(sums) - 1) * record.step
-        before = [((first + i * record.step) & _U32, one) for i, one in enumerate(sums)]
-        if not state.bits & lib.FTT_F_SUMS or not record.flags & lib.FTT_REC_SUM:
-            return []
-        news = lib.ftt_core_output_tell(state, point)
-        if self.broken:
+        if not record.flags & lib.FTT_REC_SUM or not lib.ftt_core_output_tell(state, point) or self.broken:
             return []
         if ahead(point, self.seen):
             judged = self._sum_retained(state, self.seen, kept)
-            for at, sum_there in (*before, (point, crc)):
-                if ahead(at, self.seen):
-                    self._keep(lib.ftt_core_output_acked(state), at, sum_there)
+            self._keep(point, crc)
             return judged
-        if not news:
-            return []
         if ahead(self.next, point):
             counters["uncompared_blocks"] += 1
             return []
         judged = self._sum_retained(state, point, kept)
         return [*judged, self._judge(state, crc)]
 
-    def forget(self) -> None:
-        """No points are needed any more."""
-        self._points.clear()
+    def offer(self, state: Any, record: Any, kept: Retained) -> None:
+        """Offer our sum with a COMMIT that acknowledges input for the first time, if there is anything new."""
+        if (
+            not state.bits & lib.FTT_F_SUMS
+            or self.broken
+            or not ahead(self.seen, state.assured)
+            or (self.seen - self.next) & _U32 > lib.FTT_OFFER_MAX
+            or not self._is_retained(state, kept)
+        ):
+            return
+        state.assured = record.point = self.seen
+        record.crc = _sum(self.crc, self._retained(state, self.seen, kept))
+        record.flags |= lib.FTT_REC_OFFER
 
-    def unverified(self, verified: int) -> list[tuple[int, int]]:
-        """Primary: the points to be told again, the first ones."""
-        while len(self._points) > 1 and not ahead(self._points[0][0], verified):
-            del self._points[0]
-        return self._points[: lib.FTT_TOLD_AGAIN]
-
-    def _keep(self, needless: int, at: int, crc: int) -> None:
+    def _keep(self, at: int, crc: int) -> None:
         """Datagrams may overtake each other: each point has its place, the last one of all always."""
-        if not self._points:
-            self._room = lib.FTT_POINTS
-        elif len(self._points) == self._room:
-            self._make_room(needless)
         place = len(self._points)
         while place and ahead(self._points[place - 1][0], at):
             place -= 1
         if place and self._points[place - 1][0] == at:
             return
-        if len(self._points) < self._room:
+        if len(self._points) < lib.FTT_POINTS:
             self._points.insert(place, (at, crc))
         elif place == len(self._points):
             self._points[-1] = (at, crc)
-
-    def _make_room(self, acked: int) -> None:
-        """Those that the client has left behind go, else there will be room for twice as many."""
-        while len(self._points) > 1 and not ahead(self._points[0][0], acked):
-            del self._points[0]
-        if len(self._points) > self._room // 2 and 2 * self._room <= lib.FTT_POINTS_MAX:
-            self._room *= 2
 
     def directly(self, state: Any, data: bytes) -> list[int]:
         """Sum of output that has just been seen what the primary has told of already."""
@@ -171,9 +173,12 @@ class Output:
             kept.state.n and not ahead(kept.state.seq, first) and not ahead(last, end)
         )
 
-    def _sum_retained(self, state: Any, to: int, kept: Retained) -> list[int]:
+    def _retained(self, state: Any, to: int, kept: Retained) -> bytes:
         start = (self._seq(state, self.next) - kept.state.seq) & _U32
-        return self._add(state, bytes(kept.data[start : start + ((to - self.next) & _U32)]))
+        return bytes(kept.data[start : start + ((to - self.next) & _U32)])
+
+    def _sum_retained(self, state: Any, to: int, kept: Retained) -> list[int]:
+        return self._add(state, self._retained(state, to, kept))
 
     def _add(self, state: Any, data: bytes) -> list[int]:
         judged = []

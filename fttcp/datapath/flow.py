@@ -72,6 +72,8 @@ class Held:
 
     arrival: Arrival
     since_ns: int
+    point: tuple[int, int]
+    """How much output there was up to this segment, and its sum."""
 
 
 @dataclass(slots=True, eq=False)

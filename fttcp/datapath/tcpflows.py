@@ -78,7 +78,7 @@ class TcpFlows(FlowActions):
     def _pass(self, arrival: Arrival, counter: str) -> None:
         self.n[counter] += 1
         self.n["passed"] += 1
-        arrival.waiting.accept(arrival.data if arrival.changed else None)
+        self._accept(arrival, arrival.data if arrival.changed else None)
 
     def admit(self, key: Any, name: bytes, irs: int, now_ns: int) -> Flow | None:
         """A flow begins with the client's SYN ``irs``; None, and counted, when a table is full."""
@@ -142,6 +142,8 @@ class TcpFlows(FlowActions):
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease
             self._drop(arrival, "drop_lease")
         elif verdict == lib.FTT_PASS:
+            if self.mode is EngineMode.PAIRED and actions & lib.FTT_ACT_COMMIT:
+                flow.output.leaves(flow.state, flow.output.point)
             self._pass_edited(flow, arrival, edit)
         elif verdict == lib.FTT_HOLD:
             self._hold(flow, arrival, now_ns)
@@ -239,14 +241,7 @@ class TcpFlows(FlowActions):
         if seg.len:
             flow.bytes_out += (lib.ftt_core_output_end(state) - said) & 0xFFFFFFFF
         if summed and self.mode is EngineMode.PAIRED and state.protection == Protection.PROTECTED:
-            new = self._fresh(flow, arrival)
-            if new:
-                sums, rest = output.add(new, state.mss, state.verified)
-                if seg.orphan:  # it is told if ever it leaves
-                    return actions & ~lib.FTT_ACT_COMMIT
-                state.told = output.next
-                self._send_output(flow, sums, rest)
-                return actions & ~lib.FTT_ACT_COMMIT
+            output.add(state, self._fresh(flow, arrival))
             return actions
         if self.mode is EngineMode.BACKUP:
             return actions | self._suppressed(flow, arrival, now_ns)
@@ -299,8 +294,9 @@ class TcpFlows(FlowActions):
         protected = state.protection == Protection.PROTECTED
         if not state.bits & lib.FTT_F_SUMS or not protected or more >= 1 << 30:
             return
-        if record.verified == state.told:
-            flow.output.forget()
+        if record.flags & lib.FTT_REC_OFFER and not flow.output.broken:
+            waiting = [held.point for held in flow.held]
+            flow.output.offered(state, (record.point, record.crc), waiting)
         self.n["divergences"] += more
         flow.divergences += more
         differed = more or state.bits & lib.FTT_F_DIFFERS

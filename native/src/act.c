@@ -167,6 +167,17 @@ static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits)
 		c->wait_next->wait_prev = c->wait_prev;
 }
 
+/* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
+void ftt_tcp_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns)
+{
+	w->commit_by_ns = by_ns;
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->dirty_next = w->dirty;
+	w->dirty = c;
+}
+
 static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (actions & FTT_ACT_OPEN)
@@ -176,7 +187,7 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_REFUSED)
 		send_record(w, c, FTT_REC_REFUSED);
 	if (actions & FTT_ACT_PROBE) {
-		ftt_compare_tell(w, c);
+		ftt_compare_tell(w, c, false);
 		send_record(w, c, FTT_REC_PROBE);
 		w->n.probes_sent++;
 	}
@@ -185,14 +196,9 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
 		send_record(w, c, FTT_REC_CLOSE);
 	if (actions & FTT_ACT_COMMIT)
-		w->commit_by_ns = now_ns;
-	else if (actions & FTT_ACT_COMMIT_LATER && !w->dirty)
-		w->commit_by_ns = now_ns + FTT_COMMIT_LATER_NS;
-	if (actions & (FTT_ACT_COMMIT | FTT_ACT_COMMIT_LATER) && !c->dirty) {
-		c->dirty = true;
-		c->dirty_next = w->dirty;
-		w->dirty = c;
-	}
+		ftt_tcp_commit_by(w, c, now_ns);
+	else if (actions & FTT_ACT_COMMIT_LATER)
+		ftt_tcp_commit_by(w, c, w->dirty ? w->commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
@@ -246,12 +252,14 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 	struct ftt_flow *f = &c->flow;
 	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
 
-	r.rcv_nxt = f->local_rcv_nxt;
+	if (seq_gt(f->local_rcv_nxt, f->committed) || f->bits & FTT_F_SERVICE) /* the primary's output waits for this */
+		ftt_compare_offer(c, &r);
+	r.rcv_nxt = f->committed = f->local_rcv_nxt;
 	r.edge = f->local_edge;
 	r.snd_nxt = f->local_snd_nxt;
 	r.verified = f->verified;
 	r.differences = c->divergences;
-	r.flags = (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
+	r.flags |= (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
 		  (f->bits & FTT_F_DIFFERS ? FTT_REC_DIFFERS : 0) |
 		  (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0);
 	f->bits &= ~(uint32_t)FTT_F_WHERE;
@@ -273,13 +281,13 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 		if (w->mode == FTT_MODE_BACKUP)
 			send_commit(w, c);
 		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
-			ftt_compare_tell(w, c);
+			ftt_compare_tell(w, c, true);
 	}
 }
 
 void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s)
 {
-	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .seq = s->seq, .ack = s->ack,
+	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .seq = s->seq, .ack = s->ack,
 			      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
 
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);

@@ -3,6 +3,7 @@
 #include "channel.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,13 +50,39 @@ static bool find_peers(struct ftt_channel *c, const struct ftt_config *cfg, char
 	return true;
 }
 
+static int open_lane(const struct sockaddr_storage *local, socklen_t len)
+{
+	int size = SOCKET_BUFFER, one = 1, fd = socket(local->ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) || bind(fd, (const struct sockaddr *)local, len))
+		return fd < 0 ? fd : (close(fd), -1);
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return fd;
+}
+
+/* The header says on which lane a datagram is; sockets of a port are numbered as they were bound. */
+static int tell_lanes_apart(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FTT_CHANNEL_WORKER_AT),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, FTT_CHANNEL_QUIET, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, FTT_QUIET),
+		BPF_STMT(BPF_RET | BPF_K, FTT_LOUD),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
+}
+
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
 		     char *err, size_t err_len)
 {
 	struct sockaddr_storage local;
 	uint16_t port = (uint16_t)(cfg->channel_port + 1 + worker);
 	socklen_t len = ftt_sockaddr(cfg->peer[0].link[0].local, port, &local);
-	int size = SOCKET_BUFFER, one = 1;
 
 	memset(c, 0, sizeof(*c));
 	c->cfg = cfg;
@@ -63,41 +90,39 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct
 	c->worker = worker;
 	/* starts anywhere, but never below an earlier life's: the key changes with the boot id */
 	c->counter = 0;
-	c->fd = -1;
+	c->fd[FTT_LOUD] = c->fd[FTT_QUIET] = -1;
 	if (!find_peers(c, cfg, err, err_len))
 		return -1;
 	c->in = malloc(FTT_CHANNEL_MAX + 1);
-	for (int k = 0; k < cfg->workers; k++) {
-		c->out[k].bytes = malloc(FTT_CHANNEL_MAX);
-		if (!c->out[k].bytes || !c->in) {
+	for (int k = 0; k < FTT_LANES * cfg->workers; k++) {
+		uint8_t *bytes = c->out[k % FTT_LANES][k / FTT_LANES].bytes = malloc(FTT_CHANNEL_MAX);
+
+		if (!bytes || !c->in) {
 			snprintf(err, err_len, "commit channel: out of memory");
 			return -1;
 		}
 	}
-	c->fd = socket(local.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->fd >= 0)
-		setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&local, len)) {
+	for (int lane = 0; lane < FTT_LANES; lane++)
+		c->fd[lane] = open_lane(&local, len);
+	if (c->fd[FTT_LOUD] < 0 || c->fd[FTT_QUIET] < 0 || tell_lanes_apart(c->fd[FTT_LOUD])) {
 		snprintf(err, err_len, "commit channel on %s port %u: %s (is the peer link's address up, the port free?)",
 			 cfg->peer[0].link[0].local, port, strerror(errno));
 		return -1;
 	}
-	if (setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
-		setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	if (setsockopt(c->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
-		setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	return 0;
 }
 
 void ftt_channel_close(struct ftt_channel *c)
 {
-	if (c->fd >= 0)
-		close(c->fd);
-	for (int k = 0; k < FTT_MAX_WORKERS; k++)
-		free(c->out[k].bytes);
+	for (int lane = 0; lane < FTT_LANES; lane++) {
+		if (c->fd[lane] >= 0)
+			close(c->fd[lane]);
+		c->fd[lane] = -1;
+		for (int k = 0; k < FTT_MAX_WORKERS; k++)
+			free(c->out[lane][k].bytes);
+	}
 	free(c->in);
 	sodium_memzero(&c->keys, sizeof(c->keys));
-	c->fd = -1;
 }
 
 /* Makes the channel's keys out of the ring's. */
@@ -124,7 +149,8 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 		c->key_session = commit_session;
 		memset(c->replay, 0, sizeof(c->replay));
 		for (int k = 0; k < FTT_MAX_WORKERS; k++)
-			c->out[k].len = c->out[k].count = 0;
+			for (int lane = 0; lane < FTT_LANES; lane++)
+				c->out[lane][k].len = c->out[lane][k].count = 0;
 	}
 	if (ftt_keyring_follow(c->keyring, &c->keys_generation, &c->keys))
 		derive(c); /* the counters go on: the pair of boots is the same */
@@ -145,48 +171,53 @@ static struct sockaddr_storage place_of(const struct ftt_channel *c, uint8_t to)
 	return place;
 }
 
-static void send_buffer(struct ftt_channel *c, uint8_t to, struct ftt_counters *n)
+static void send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, struct ftt_counters *n)
 {
-	uint8_t *bytes = c->out[to].bytes;
-	size_t len = c->out[to].len;
+	uint8_t *bytes = c->out[lane][to].bytes;
+	size_t len = c->out[lane][to].len;
 	struct sockaddr_storage place = place_of(c, to);
 	struct ftt_channel_header h = {
 		.worker = c->worker,
-		.count = c->out[to].count,
+		.quiet = lane == FTT_QUIET,
+		.count = c->out[lane][to].count,
 		.pairing = c->pairing,
 		.sender = c->cfg->node_id,
 		.counter = ++c->counter,
 	};
 
-	c->out[to].len = c->out[to].count = 0;
+	c->out[lane][to].len = c->out[lane][to].count = 0;
 	ftt_channel_put(bytes, &h);
 	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->keys.key[c->keys.send], 32);
 	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
-	if (sendto(c->fd, bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
+	if (sendto(c->fd[FTT_LOUD], bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
 		n->channel_datagrams_sent++;
 }
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
+	enum ftt_lane lane = r->quiet ? FTT_QUIET : FTT_LOUD;
 	size_t len, room;
 
 	if (!c->key_session || to >= c->cfg->workers)
 		return;
-	if (c->out[to].len > FTT_CHANNEL_FULL)
-		send_buffer(c, to, n);
-	if (!c->out[to].len)
-		c->out[to].len = FTT_CHANNEL_HEADER;
-	room = FTT_CHANNEL_MAX - FTT_CHANNEL_MAC - c->out[to].len;
-	len = ftt_record_put(c->out[to].bytes + c->out[to].len, room, r);
-	c->out[to].len += len;
-	c->out[to].count++;
+	if (c->out[lane][to].len > FTT_CHANNEL_FULL)
+		send_buffer(c, lane, to, n);
+	if (!c->out[lane][to].len)
+		c->out[lane][to].len = FTT_CHANNEL_HEADER;
+	room = FTT_CHANNEL_MAX - FTT_CHANNEL_MAC - c->out[lane][to].len;
+	len = ftt_record_put(c->out[lane][to].bytes + c->out[lane][to].len, room, r);
+	c->out[lane][to].len += len;
+	c->out[lane][to].count++;
 }
 
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 {
-	for (uint8_t k = 0; k < c->cfg->workers; k++)
-		if (c->out[k].count)
-			send_buffer(c, k, n);
+	for (uint8_t k = 0; k < c->cfg->workers; k++) {
+		if (c->out[FTT_QUIET][k].count)
+			send_buffer(c, FTT_QUIET, k, n);
+		if (c->out[FTT_LOUD][k].count)
+			send_buffer(c, FTT_LOUD, k, n);
+	}
 }
 
 static bool authentic(const struct ftt_channel *c, size_t body)
@@ -204,9 +235,11 @@ static bool authentic(const struct ftt_channel *c, size_t body)
 int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n)
 {
-	ssize_t got = recv(c->fd, c->in, FTT_CHANNEL_MAX + 1, 0);
+	ssize_t got = recv(c->fd[FTT_QUIET], c->in, FTT_CHANNEL_MAX + 1, 0);
 	size_t body;
 
+	if (got < 0)
+		got = recv(c->fd[FTT_LOUD], c->in, FTT_CHANNEL_MAX + 1, 0);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1; /* ECONNREFUSED and the like: ask again */
 	if (ftt_channel_get(c->in, (size_t)got, h) || got > FTT_CHANNEL_MAX) {
@@ -218,7 +251,7 @@ int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, con
 		n->channel_bad_mac++;
 		return -1;
 	}
-	if (!ftt_replay_accept(&c->replay[h->worker], h->counter)) {
+	if (!ftt_replay_accept(&c->replay[h->quiet][h->worker], h->counter)) {
 		n->channel_replay++;
 		return -1;
 	}

@@ -5,7 +5,11 @@
  * It speaks with one peer at a time, the partner. The key is derived from the nodes' secret and both
  * daemons' boot ids, so nothing of an earlier life or of another pair can be replayed; a counter per
  * sender and worker does the rest. Records are gathered
- * during a wake-up, one buffer for each worker of the peer, and leave together.
+ * during a wake-up, one buffer for each worker of the peer and lane, and leave together.
+ *
+ * There are two lanes. Nobody is woken for what comes on the quiet one, which costs both nodes as much as all else that
+ * a record does: it is read with the next wake-up, before what came on the other. Both have the same port;
+ * a filter on it tells the lanes apart (SO_ATTACH_REUSEPORT_CBPF, socket(7)).
  */
 #ifndef FTTCP_CHANNEL_H
 #define FTTCP_CHANNEL_H
@@ -16,8 +20,10 @@
 
 #define FTT_CHANNEL_FULL 1400 /* a buffer beyond this is sent: most datagrams fit a frame */
 
+enum ftt_lane { FTT_LOUD = 0, FTT_QUIET = 1, FTT_LANES = 2 };
+
 struct ftt_channel {
-	int fd;
+	int fd[FTT_LANES];
 	const struct ftt_config *cfg;
 	uint8_t worker;
 	uint32_t partner;
@@ -29,12 +35,12 @@ struct ftt_channel {
 	uint64_t key_session; /* commit_session that the keys were made for; 0 = none yet */
 	uint64_t pairing;
 	uint64_t counter;
-	struct ftt_replay replay[FTT_MAX_WORKERS];
+	struct ftt_replay replay[FTT_LANES][FTT_MAX_WORKERS];
 	struct {
 		uint8_t *bytes;
 		size_t len;
 		uint16_t count;
-	} out[FTT_MAX_WORKERS];
+	} out[FTT_LANES][FTT_MAX_WORKERS];
 	uint8_t *in;
 };
 

@@ -20,33 +20,13 @@ static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_compare_forget(c);
 }
 
-/* Room for more points: those before `needless` go, else there will be twice as much. */
-static void make_room(struct ftt_tcp *c, uint32_t needless)
-{
-	uint32_t size = c->points ? 2 * c->points->size : FTT_POINTS;
-	struct ftt_points *wider;
-
-	if (c->points) {
-		ftt_points_prune(c->points, needless);
-		if (c->points->n <= c->points->size / 2)
-			return;
-	}
-	if (size > FTT_POINTS_MAX || !(wider = realloc(c->points, sizeof(*wider) + size * sizeof(wider->point[0]))))
-		return;
-	wider->n = c->points ? wider->n : 0;
-	wider->size = size;
-	c->points = wider;
-}
-
-/* A backup's stack has not come so far; or its verification has not, as far as a primary knows. */
+/* Our stack has not come so far. */
 static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc)
 {
-	if (!c->points || c->points->n == c->points->size)
-		make_room(c, w->mode == FTT_MODE_BACKUP ? ftt_output_acked(&c->flow) : c->flow.verified);
-	if (c->points)
-		ftt_points_put(c->points, at, crc);
-	else
+	if (!c->points && !(c->points = calloc(1, sizeof(*c->points))))
 		give_up(w, c);
+	else
+		ftt_points_put(c->points, at, crc);
 }
 
 /* --- the primary ------------------------------------------------------------------------------- */
@@ -59,7 +39,27 @@ static void post(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t how)
 	ftt_event_post(w->e, &ev);
 }
 
-/* What a COMMIT tells of differences; it is taken into the flow afterwards. */
+/* The backup's sum at the end of what is summed here, or of a packet that waits. */
+static bool is_ours(const struct ftt_tcp *c, struct ftt_point theirs)
+{
+	if (theirs.at == c->digest.next)
+		return theirs.crc == c->digest.crc;
+	for (const struct ftt_held *h = c->held; h; h = h->next)
+		if (h->point.at == theirs.at)
+			return h->point.crc == theirs.crc;
+	return false;
+}
+
+/* The backup has offered its own sum. If it is ahead, ours will come there. */
+static void take_offer(struct ftt_tcp *c, struct ftt_point theirs)
+{
+	if (seq_gt(theirs.at, c->digest.next))
+		c->offer = theirs;
+	else if (seq_gt(theirs.at, c->flow.assured) && is_ours(c, theirs))
+		c->flow.assured = theirs.at;
+}
+
+/* What a COMMIT tells of differences, and offers; it is taken into the flow afterwards. */
 void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
 	struct ftt_flow *f = &c->flow;
@@ -68,8 +68,8 @@ void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 
 	if (!(f->bits & FTT_F_SUMS) || f->protection != FTT_PROTECTED || more >= 1u << 30)
 		return;
-	if (c->points && r->verified == f->told)
-		ftt_compare_forget(c);
+	if (r->flags & FTT_REC_OFFER && !c->digest.broken)
+		take_offer(c, (struct ftt_point){r->point, r->crc});
 	w->n.divergences += more;
 	c->divergences += more;
 	if (!differs && (more || differed) && !c->difference_told) { /* of each flow's the first is news */
@@ -161,38 +161,51 @@ static bool is_retained(const struct ftt_tcp *c)
 		seq_geq(ftt_retained_end(r), ftt_output_seq(&c->flow, c->digest.seen)));
 }
 
-static void keep_points(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
-{
-	uint32_t n = r->data_len / 4, at = r->point - r->rest - (n - 1) * r->step;
-
-	for (uint32_t i = 0; i < n; i++, at += r->step)
-		if (seq_gt(at, c->digest.seen))
-			keep_point(w, c, at, get_be32(r->data + 4 * i));
-	keep_point(w, c, r->point, r->crc);
-}
-
-/* The primary's sum of all its output up to r->point, and those at its segments. */
+/* The primary's sum of all its output up to r->point, which has left. */
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
 	struct ftt_digest *d = &c->digest;
-	bool sums = c->flow.bits & FTT_F_SUMS && r->flags & FTT_REC_SUM, news = sums && ftt_output_tell(&c->flow, r->point);
-	uint32_t actions = 0;
+	uint32_t actions;
 
-	if (!sums || d->broken)
+	if (!(r->flags & FTT_REC_SUM) || !ftt_output_tell(&c->flow, r->point) || d->broken)
 		return 0;
 	if (seq_gt(r->point, d->seen)) {
 		actions = sum_retained(w, c, d->seen);
-		keep_points(w, c, r);
-	} else if (!news) {
-		return 0;
+		keep_point(w, c, r->point, r->crc);
 	} else if (seq_geq(r->point, d->next)) {
 		actions = sum_retained(w, c, r->point);
 		actions |= judge(w, c, r->crc);
 	} else {
+		actions = 0;
 		w->n.uncompared_blocks++; /* summed beyond it for want of room; where both stand still they meet again */
 	}
 	ftt_retain_acked(w, c, NULL, now_ns);
 	return actions;
+}
+
+/*
+ * Our sum of all that our server has said, with a COMMIT that acknowledges input for the first time: the primary, which
+ * waits for it, has let out no answer to that input yet. False if there is nothing new to offer.
+ */
+bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t crc = d->crc;
+
+	if (!(c->flow.bits & FTT_F_SUMS) || d->broken || seq_leq(d->seen, c->flow.assured) ||
+	    d->seen - d->next > FTT_OFFER_MAX || !is_retained(c))
+		return false;
+	for (uint32_t at = d->next, n; at != d->seen; at += n) {
+		const uint8_t *bytes;
+
+		n = ftt_retain_piece(c, ftt_output_seq(&c->flow, at), d->seen - at, &bytes);
+		crc = ftt_crc32c(crc, bytes, n);
+	}
+	c->flow.assured = d->seen;
+	r->flags |= FTT_REC_OFFER;
+	r->point = d->seen;
+	r->crc = crc;
+	return true;
 }
 
 /* --- both -------------------------------------------------------------------------------------- */
@@ -214,62 +227,43 @@ static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	return end - d->seen;
 }
 
-void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
+/* The backup needs it when it looks at what answers it; with a PROBE, at once. */
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c, bool quiet)
 {
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .snd_nxt = c->flow.local_snd_nxt};
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .quiet = quiet, .snd_nxt = c->flow.sent,
+			       .flags = c->flow.bits & FTT_F_SUMS && !c->digest.broken ? FTT_REC_SUM : 0,
+			       .point = c->flow.told, .crc = c->told_crc};
 
-	if (ftt_server_known_gone(w->e, ftt_now_ns())) /* last words are part of it */
-		return;
-	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken) {
-		r.flags = FTT_REC_SUM;
-		r.step = c->flow.mss;
-		if (c->points)
-			ftt_points_prune(c->points, c->flow.verified);
-		for (uint32_t i = 0; c->points && i < c->points->n && i < FTT_TOLD_AGAIN; i++) {
-			r.point = c->points->point[i].at;
-			r.crc = c->points->point[i].crc;
-			ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
-		}
-		r.point = c->digest.next;
-		r.crc = c->digest.crc;
-	}
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
-/* The primary: sums what is new, and tells of it before any of it leaves; of a last word, if ever it leaves. */
-uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
-			    const struct ftt_pkt *k, const struct ftt_seg *s)
+/* The primary: sums what is new. */
+void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, const struct ftt_seg *s)
 {
 	struct ftt_digest *d = &c->digest;
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .flags = FTT_REC_SUM,
-			       .snd_nxt = c->flow.local_snd_nxt, .step = c->flow.mss};
-	uint8_t sums[4 * FTT_SUMS_MAX];
 	const uint8_t *bytes;
-	uint32_t n = fresh(w, c, p, k, s, &bytes);
+	uint32_t n = fresh(w, c, p, k, s, &bytes), part;
 
-	if (!n)
-		return 0;
-	d->seen += n;
-	for (; r.step && n > r.step && r.data_len < sizeof(sums); n -= r.step, bytes += r.step) {
-		d->crc = ftt_crc32c(d->crc, bytes, r.step);
-		d->next += r.step;
-		keep_point(w, c, d->next, d->crc);
-		put_be32(sums + r.data_len, d->crc);
-		r.data_len += 4;
+	for (d->seen += n; n; n -= part, bytes += part) {
+		uint32_t left = c->offer.at - d->next;
+
+		part = left && left < n ? left : n; /* also of an offer of long ago, 2^31 bytes and more behind */
+		d->crc = ftt_crc32c(d->crc, bytes, part);
+		d->next += part;
+		if (part == left)
+			take_offer(c, c->offer);
 	}
-	d->crc = ftt_crc32c(d->crc, bytes, n);
-	d->next = d->seen;
-	if (s->orphan)
-		return FTT_ACT_COMMIT;
-	r.point = c->flow.told = d->next;
-	r.crc = d->crc;
-	keep_point(w, c, r.point, r.crc);
-	r.rest = n > 0xffff ? 0 : (uint16_t)n;
-	r.data_len = r.rest ? r.data_len : 0;
-	r.data = sums;
-	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
-	w->told = true;
-	return FTT_ACT_COMMIT;
+}
+
+/* The primary: a packet leaves, with which all before `point` has. */
+void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns)
+{
+	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken && seq_gt(point.at, c->flow.told)) {
+		c->told_crc = point.crc;
+		w->told |= ftt_output_leaves(&c->flow, point.at);
+	}
+	ftt_tcp_commit_by(w, c, now_ns);
 }
 
 /*

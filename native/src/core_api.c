@@ -308,6 +308,11 @@ bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at)
 	return ftt_output_tell(f, at);
 }
 
+bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at)
+{
+	return ftt_output_leaves(f, at);
+}
+
 bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns)
 {
 	return ftt_output_settle(f, seen, now_ns);

@@ -136,6 +136,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 	h->in_index = p->in_index;
 	h->csum_ready = p->csum_ready;
 	h->seg = *s;
+	h->point = (struct ftt_point){c->digest.next, c->digest.crc};
 	h->pkt = *k;
 	h->len = p->len;
 	/* its header may have to be edited when it goes; without a copy, see ftt_tcp_pass_edited() */
@@ -226,6 +227,8 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 			ftt_tcp_give(w, c, &p, &h->pkt, &h->seg, &e);
 		} else {
 			w->n.released++;
+			if (e.actions & FTT_ACT_COMMIT)
+				ftt_compare_leaves(w, c, h->point, now_ns);
 			ftt_tcp_pass_edited(w, &c->flow, &p, &h->pkt, &h->seg, &e);
 		}
 		actions |= e.actions;

@@ -16,7 +16,6 @@
 #define SLOT_SIZE (68 * 1024)
 #define RECEIVE_BUFFER (64 << 20)
 #define SEND_BUFFER (16 << 20)
-#define FLUSH_BYTES (4u << 20)
 
 static struct nlmsghdr *queue_message(void *buf, uint16_t type, uint16_t queue, uint16_t flags)
 {
@@ -249,7 +248,7 @@ static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, 
 	struct ftt_nfq_verdict *v;
 	struct nlmsghdr *nlh;
 
-	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FLUSH_BYTES)
+	if (ftt_nfq_full(q))
 		ftt_nfq_flush(q);
 	v = &q->verdict[q->n_verdicts++];
 	v->emits = what == NF_ACCEPT && queue == q->queue[FTT_NFQ_OUT];

@@ -17,6 +17,7 @@
 
 #define FTT_NFQ_SLOTS 32
 #define FTT_NFQ_BATCH 128
+#define FTT_NFQ_BATCH_BYTES (4u << 20)
 #define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
 #define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
 #define FTT_NFQ_HOT (256u << 10) /* bytes that one receive brings, about: they should be in the cache when they are read */
@@ -86,5 +87,10 @@ void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id);
 /* Gives the packet to another queue, behind what waits there. */
 void ftt_nfq_requeue(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint16_t to);
 void ftt_nfq_flush(struct ftt_nfq *q);
+/* The next verdict would flush. */
+static inline bool ftt_nfq_full(const struct ftt_nfq *q)
+{
+	return q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FTT_NFQ_BATCH_BYTES;
+}
 
 #endif

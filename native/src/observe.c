@@ -114,7 +114,7 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 		ftt_beat_status(e->beat, out);
 }
 
-static void tcp_info(const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_info *o)
+static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_info *o)
 {
 	const struct ftt_flow *f = &c->flow;
 
@@ -128,7 +128,7 @@ static void tcp_info(const struct ftt_tcp *c, uint64_t now_ns, struct ftt_flow_i
 	o->local_snd_nxt = f->local_snd_nxt;
 	o->local_rcv_nxt = f->local_rcv_nxt;
 	o->committed = f->committed;
-	o->peer_snd_nxt = f->peer_snd_nxt;
+	o->peer_snd_nxt = w->mode == FTT_MODE_BACKUP ? f->sent : f->peer_snd_nxt;
 	o->held = c->n_held;
 	o->divergences = c->divergences;
 	o->closed = c->closed;
@@ -169,7 +169,7 @@ int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
 		ftt_fair_lock(&w->lock);
 		now_ns = ftt_now_ns(); /* no packet that it knows of is later */
 		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
-			tcp_info(c, now_ns, &out[n++]);
+			tcp_info(w, c, now_ns, &out[n++]);
 		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
 			udp_info(u, now_ns, &out[n++]);
 		ftt_fair_unlock(&w->lock);

@@ -63,10 +63,10 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_n
 static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_tcp_drop_held(w, c);
-	free(c->points);
-	c->points = NULL;
+	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);
 	memset(&c->digest, 0, sizeof(c->digest));
+	c->offer = (struct ftt_point){0};
 	c->closed = false;
 	c->let_go = 0;
 	c->bytes_in = c->bytes_out = 0;
@@ -249,18 +249,20 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		begin_again(w, c);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
-		e.actions &= ~ftt_compare_output(w, c, p, k, s);
+		ftt_compare_output(w, c, p, k, s);
 	if (w->mode == FTT_MODE_BACKUP)
 		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
 	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
 		ftt_retain_stop(w, c);
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
-	else if (v == FTT_PASS)
+	else if (v == FTT_PASS) {
+		if (w->mode == FTT_MODE_PAIRED && e.actions & FTT_ACT_COMMIT)
+			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
 		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
-	else if (v == FTT_HOLD)
+	} else if (v == FTT_HOLD) {
 		ftt_tcp_hold(w, c, p, k, s, now_ns);
-	else {
+	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
 	}

@@ -87,8 +87,20 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 	}
 }
 
-static void flush(struct ftt_worker *w)
+/* COMMITs whose time has come leave; on a primary OUTPUTs. */
+static void commit(struct ftt_worker *w, uint64_t now_ns)
 {
+	if (!w->dirty || (now_ns < w->commit_by_ns && !w->told))
+		return;
+	ftt_tcp_send_commits(w);
+	ftt_channel_flush(&w->channel, &w->n);
+	w->told = false;
+}
+
+void ftt_worker_flush(struct ftt_worker *w)
+{
+	if (w->told)
+		commit(w, w->commit_by_ns);
 	ftt_tcp_send_injected(w);
 	ftt_nfq_flush(&w->nfq);
 	ftt_nfq_flush(&w->handshakes);
@@ -96,17 +108,16 @@ static void flush(struct ftt_worker *w)
 	ftt_emit_flush(&w->emit);
 }
 
-/* COMMITs whose time has come leave, and what a primary tells of output that its verdicts are about to let go. */
-static void commit(struct ftt_worker *w, uint64_t now_ns)
+/*
+ * What was decided leaves. Who gets a backup's COMMITs waits for them, nobody for the verdicts on what it does not let
+ * out. A primary's client waits for the verdicts; its OUTPUTs come first where they must (digest.h).
+ */
+static void answer(struct ftt_worker *w, uint64_t now_ns)
 {
-	bool due = w->dirty && now_ns >= w->commit_by_ns;
-
-	if (!due && !w->told)
-		return;
-	if (due)
-		ftt_tcp_send_commits(w);
-	w->told = false;
-	ftt_channel_flush(&w->channel, &w->n);
+	if (w->mode == FTT_MODE_BACKUP)
+		commit(w, now_ns);
+	ftt_worker_flush(w);
+	commit(w, now_ns);
 }
 
 /* What waits in two queues, in at most so many receive calls. */
@@ -137,8 +148,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 			more |= in; /* our stack answers while it is given its packet */
 			one_packet(w, &p, in, now_ns);
 		}
-		commit(w, now_ns); /* who gets them waits for them, nobody for the verdicts on what we do not let out */
-		flush(w); /* the slots are used again by the next receive */
+		answer(w, now_ns); /* the slots are used again by the next receive */
 	}
 }
 
@@ -160,7 +170,7 @@ static void choose_copy(struct ftt_worker *w)
 static void forget_rest(struct ftt_worker *w)
 {
 	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
-	flush(w);
+	ftt_worker_flush(w);
 	packets(w, &w->nfq, REST_ROUNDS);
 	packets(w, &w->handshakes, REST_ROUNDS);
 }
@@ -192,7 +202,7 @@ static void follow_role(struct ftt_worker *w)
 		w->role_open = false;
 		ftt_engine_role_done(w->e, w->role_flows, generation);
 	}
-	flush(w);
+	ftt_worker_flush(w);
 }
 
 static int patience_ms(const struct ftt_worker *w)
@@ -221,6 +231,16 @@ static int wait_for_work(struct ftt_worker *w, struct epoll_event *got, uint64_t
 	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, patience_ms(w));
 }
 
+/* A backup is woken for the quiet lane while a client's segment waits for the primary's word. */
+static void listen_for_word(struct ftt_worker *w)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = w->channel.fd[FTT_QUIET]};
+	bool waits = w->mode == FTT_MODE_BACKUP && w->held_now;
+
+	if (waits != w->listens && !epoll_ctl(w->epoll_fd, waits ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, ev.data.fd, &ev))
+		w->listens = waits;
+}
+
 static bool has(const struct epoll_event *got, int n, int fd)
 {
 	for (int i = 0; i < n; i++)
@@ -238,7 +258,10 @@ static void *run(void *arg)
 		struct epoll_event got[FTT_WORKER_FDS];
 		uint64_t now_ns, counter;
 		bool handshakes;
-		int n = wait_for_work(w, got, next_tick);
+		int n;
+
+		listen_for_word(w);
+		n = wait_for_work(w, got, next_tick);
 
 		ftt_fair_lock(&w->lock);
 		w->n.wakeups++;
@@ -251,14 +274,13 @@ static void *run(void *arg)
 			/* in the order in which the primary caused them: a SYN, the OPEN that asks for it, output that is told, answers to it */
 			if (handshakes)
 				packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
-			if (has(got, n, w->channel.fd))
-				ftt_follow_records(w, ftt_now_ns());
+			ftt_follow_records(w, ftt_now_ns());
 		}
 		packets(w, &w->nfq, ROUNDS);
 		if (handshakes && w->mode != FTT_MODE_BACKUP)
 			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
-		if (w->held_now || has(got, n, w->channel.fd))
+		if (w->held_now || (w->mode != FTT_MODE_BACKUP && has(got, n, w->channel.fd[FTT_LOUD])))
 			ftt_follow_records(w, now_ns);
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
@@ -270,8 +292,7 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
-		flush(w);
-		commit(w, now_ns);
+		answer(w, now_ns);
 		ftt_channel_flush(&w->channel, &w->n);
 		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
@@ -307,7 +328,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	}
 	w->e = e;
 	w->index = index;
-	w->channel.fd = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
+	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	if (ftt_table_open(&w->table, cfg->max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
@@ -320,7 +341,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->nfq.fd) ||
-	    watch(w->epoll_fd, w->handshakes.fd) || watch(w->epoll_fd, w->channel.fd)) {
+	    watch(w->epoll_fd, w->handshakes.fd) || watch(w->epoll_fd, w->channel.fd[FTT_LOUD])) {
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
 	}
@@ -366,7 +387,7 @@ void ftt_worker_close(struct ftt_worker *w)
 
 		if (!ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
 			ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
-			flush(w);
+			ftt_worker_flush(w);
 		}
 		while ((c = ftt_table_next(&w->table, NULL)))
 			ftt_tcp_forget(w, c, false);

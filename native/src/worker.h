@@ -22,7 +22,7 @@
 
 #define FTT_LAG_SAMPLES 1024u
 #define FTT_TO_INJECT 64u
-#define FTT_WORKER_FDS 4 /* queues, those of handshakes, commit channel, wake-ups by other threads */
+#define FTT_WORKER_FDS 5 /* queues, those of handshakes, commit channel (2), wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
 /* A segment that waits in the kernel's queue for a verdict. */
@@ -37,6 +37,7 @@ struct ftt_held {
 	struct ftt_pkt pkt;
 	uint32_t len;
 	uint8_t *bytes; /* the packet, when its header may have to be edited; else NULL */
+	struct ftt_point point; /* the sum of all output up to this packet */
 	uint8_t small[FTT_NFQ_HEADERS];
 };
 
@@ -63,13 +64,15 @@ struct ftt_tcp {
 	uint8_t counted; /* as what ftt_table.count has it */
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
+	uint32_t n_held;
 	uint8_t *syn;                          /* the client's SYN, until the backup has answered */
 	struct ftt_held *held, **held_tail;
-	uint32_t n_held;
 	uint64_t bytes_in, bytes_out;
-	uint32_t divergences;
 	struct ftt_digest digest;
-	struct ftt_points *points;             /* of the primary's output */
+	uint32_t divergences;
+	uint32_t told_crc;                     /* primary: the sum at flow.told */
+	struct ftt_point offer;                /* primary: the backup's last sum, if our server has not come so far */
+	struct ftt_points *points;             /* backup: the primary's, likewise */
 	struct ftt_retained retained;          /* backup: output that the client does not have */
 	struct ftt_store store;                /* ... its bytes */
 };
@@ -135,7 +138,8 @@ struct ftt_worker {
 	bool whole; /* headers alone were not enough once */
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
-	bool told; /* OUTPUT is to leave */
+	bool told; /* OUTPUT is to leave before the verdicts */
+	bool listens; /* to the channel's quiet lane */
 	bool looked; /* since packets were received last: does the server live? */
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
@@ -156,6 +160,8 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
 void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
+/* All verdicts leave, and what has to be told before. */
+void ftt_worker_flush(struct ftt_worker *w);
 /* The socket from which a packet of this queue came. */
 static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
 {
@@ -165,7 +171,11 @@ static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queu
 static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool accept,
 				      const uint8_t *edited)
 {
-	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
+	struct ftt_nfq *q = ftt_worker_nfq(w, p->queue);
+
+	if (ftt_nfq_full(q))
+		ftt_worker_flush(w);
+	ftt_nfq_verdict(q, p->queue, p->id, accept, edited, p->len);
 }
 
 /* Has the server died, as far as it matters to what was received last? Once for all of it. */
@@ -227,6 +237,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* Is there anything that only time will move? Then it is in the worker's list. */
 bool ftt_tcp_waits(const struct ftt_tcp *c);
+void ftt_tcp_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns);
 void ftt_tcp_send_commits(struct ftt_worker *w);
 void ftt_tcp_send_injected(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);
@@ -264,12 +275,14 @@ uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, con
 
 /* compare.c: is the output of both servers the same? What is to be done (FTT_ACT_*) comes back. */
 /* This one: what is done already. */
-uint32_t ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
 			    const struct ftt_pkt *k, const struct ftt_seg *s);
 /* No points are needed any more. */
 void ftt_compare_forget(struct ftt_tcp *c);
 /* Tells the backup again how far our server has come. */
-void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c);
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c, bool quiet);
+void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns);
+bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r);
 void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c);
 uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,

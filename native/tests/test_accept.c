@@ -290,13 +290,35 @@ static void test_a_primary_that_is_asked_tells(void)
 	struct ftt_flow f;
 
 	at_fifty(&f, &plain);
-	CHECK_EQ(ftt_primary_record(&f, &r, MS) & FTT_ACT_COMMIT, 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, MS) & FTT_ACT_PROBE, 0);
 	r.flags = FTT_REC_WHERE;
-	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_COMMIT);
+	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_PROBE);
 	step(&f, from_primary(&plain, TCP_ACK, 100, 0, 10), MS);
-	CHECK(edit.actions & FTT_ACT_COMMIT); /* and of itself, when it has said more */
+	CHECK(edit.actions & FTT_ACT_COMMIT); /* and of itself, when more has left */
 	step(&f, from_primary(&plain, TCP_ACK, 100, 0, 10), MS);
 	CHECK_EQ(edit.actions & FTT_ACT_COMMIT, 0);
+}
+
+/* What waits for the backup has not been said to anybody: the client cannot have it, nor is the backup told of it. */
+static void test_what_is_held_was_not_sent(void)
+{
+	struct ftt_record r = commit_of(&plain, 1, 1000, 0);
+	struct ftt_seg answer = from_primary(&plain, TCP_ACK, 100, 1, 10);
+	struct ftt_flow f;
+
+	at_fifty(&f, &plain);
+	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 100, 1), MS), FTT_PASS);
+	CHECK_EQ(step(&f, answer, MS), FTT_HOLD);
+	CHECK_EQ(edit.actions & FTT_ACT_COMMIT, 0);
+	CHECK_EQ(f.sent, plain.service_iss + 101);
+	CHECK_EQ(f.local_snd_nxt, plain.service_iss + 111);
+	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 1, 110, 1), MS), FTT_DROP);
+	CHECK(edit.actions & FTT_ACT_DISCARD);
+	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_RELEASE || !f.held_since_ns);
+	CHECK_EQ(ftt_held_step(&f, &answer, MS, &edit), FTT_PASS);
+	CHECK(edit.actions & FTT_ACT_COMMIT);
+	CHECK_EQ(f.sent, plain.service_iss + 111);
+	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 1, 110, 1), MS), FTT_PASS);
 }
 
 /* Bytes with a claim are not given to the stack under another acknowledgement. */
@@ -516,5 +538,6 @@ int main(void)
 	}
 	test_a_handshake_that_is_acknowledged_wrongly_is_for_the_stack_to_reset();
 	test_a_primary_that_is_asked_tells();
+	test_what_is_held_was_not_sent();
 	return 0;
 }

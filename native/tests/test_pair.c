@@ -122,7 +122,7 @@ static void test_commits_of_any_order_only_grow(const struct ends *x)
 		ftt_primary_record(&f, &r, MS);
 		most = ins[i] > most ? ins[i] : most;
 		CHECK_EQ(f.committed, x->irs + 1 + most);
-		CHECK_EQ(f.peer_snd_nxt, x->service_iss + 1 + most);
+		CHECK_EQ(f.sent, x->service_iss + 1 + most);
 		CHECK_EQ(f.peer_edge, x->irs + 1 + most + 70000);
 	}
 }
@@ -498,7 +498,7 @@ static void test_what_our_server_has_ended_is_cut(const struct ends *x)
 	make_backup(&f, x, MS);
 	step(&f, from_backup(x, TCP_ACK | TCP_FIN, 0, 0, 23), MS);
 	CHECK(!ftt_flow_cut(&f));
-	f.peer_snd_nxt = x->service_iss + 101; /* as the primary told */
+	f.sent = x->service_iss + 101; /* as the primary told */
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 24, 0), MS);
 	CHECK(!ftt_flow_cut(&f)); /* it has our end, or one byte in its place: sums will tell */
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 25, 0), MS);

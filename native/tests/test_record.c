@@ -35,6 +35,8 @@ static struct ftt_record sample(uint8_t type, bool v6)
 		r.snd_nxt = 3;
 		r.verified = 4;
 		r.differences = 5;
+		r.point = 7;
+		r.crc = 8;
 		/* fall through */
 	case FTT_REC_OPENED:
 		r.rcv_nxt = 0x7fffffff;
@@ -42,8 +44,6 @@ static struct ftt_record sample(uint8_t type, bool v6)
 		break;
 	case FTT_REC_OUTPUT:
 		r.point = 6;
-		r.step = 7;
-		r.rest = 8;
 		r.crc = 0xcafebabe;
 		break;
 	case FTT_REC_EVENT:
@@ -222,16 +222,19 @@ static void test_header(void)
 
 	ftt_channel_put(p, &h);
 	CHECK_EQ(ftt_channel_get(p, sizeof(p), &got), 0);
-	CHECK_EQ(got.worker, 7);
+	CHECK(got.worker == 7 && !got.quiet);
 	CHECK_EQ(got.count, 0xfffe);
 	CHECK(got.pairing == h.pairing && got.sender == 2 && got.counter == UINT64_MAX);
 	for (size_t len = 0; len < sizeof(p); len++)
 		CHECK_EQ(ftt_channel_get(p, len, &got), -1);
-	for (int at = 0; at < 6; at++) {
+	for (int at = 0; at < FTT_CHANNEL_WORKER_AT; at++) {
 		p[at] ^= 0x80;
 		CHECK_EQ(ftt_channel_get(p, sizeof(p), &got), -1);
 		p[at] ^= 0x80;
 	}
+	p[FTT_CHANNEL_WORKER_AT] ^= FTT_CHANNEL_QUIET;
+	CHECK_EQ(ftt_channel_get(p, sizeof(p), &got), 0);
+	CHECK(got.worker == 7 && got.quiet);
 	p[5] = FTT_MAX_WORKERS;
 	CHECK_EQ(ftt_channel_get(p, sizeof(p), &got), -1);
 }

@@ -263,7 +263,7 @@ def test_an_experiment_cannot_make_a_backup_speak() -> None:
     forged = tcp(OUT, Flags.ACK, 901, 101, b"hello")
     bench = Bench(lambda packet: Modify(forged)).role(EngineMode.BACKUP)
     done = bench.give(OUT, tcp(OUT, Flags.ACK, 1, 2))
-    assert done[0] == "drop"
+    assert "drop" in done and not any(line.startswith("accept") for line in done)
     assert not any(line.startswith("emit client") for line in done)
 
 

@@ -34,11 +34,11 @@ static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 }
 
 /* Where the stack stands, as far as what it said tells: of the client's bytes that is where it last acknowledged. */
-static inline struct ftt_place ftt_flow_place(const struct ftt_flow *f, uint8_t mode, uint64_t silent_ns)
+static inline struct ftt_place ftt_flow_place(const struct ftt_flow *f, uint64_t silent_ns)
 {
 	return (struct ftt_place){.rcv_nxt = f->local_rcv_nxt, .rcv_wup = f->local_rcv_nxt, .edge = f->local_edge,
 				  .snd_first = f->hard.service_iss + 1, .snd_una = f->client_acked,
-				  .snd_nxt = ftt_flow_sent(f, mode), .max_wnd = (uint32_t)f->max_wnd << f->hard.client_wscale, .ts_recent = f->ts_recent,
+				  .snd_nxt = ftt_flow_sent(f), .max_wnd = (uint32_t)f->max_wnd << f->hard.client_wscale, .ts_recent = f->ts_recent,
 				  .times = f->bits & FTT_F_TS && silent_ns < FTT_TIME_WRAPS_NS,
 				  .fin = f->bits & FTT_F_CLIENT_FIN};
 }
@@ -123,7 +123,7 @@ static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_s
 /* Backup: the primary tells that it has sent what was claimed. Our stack is to hear of it. */
 static inline uint32_t ftt_claim_settle(struct ftt_flow *f)
 {
-	if (!(f->bits & FTT_F_CLAIM) || seq_gt(f->claim, ftt_flow_sent(f, FTT_MODE_BACKUP)))
+	if (!(f->bits & FTT_F_CLAIM) || seq_gt(f->claim, ftt_flow_sent(f)))
 		return 0;
 	f->bits &= ~(uint32_t)FTT_F_CLAIM;
 	ftt_client_acks(f, FTT_MODE_BACKUP, f->claim, f->claim_wnd);
@@ -281,7 +281,7 @@ static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum
 /* Is there a stack that will judge the acknowledgement? A handshake of ours that meets a wrong one is reset. */
 static inline bool ftt_client_claims(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	return (s->flags & (TCP_ACK | TCP_RST | TCP_SYN)) == TCP_ACK && seq_gt(s->ack, ftt_flow_sent(f, s->mode)) &&
+	return (s->flags & (TCP_ACK | TCP_RST | TCP_SYN)) == TCP_ACK && seq_gt(s->ack, ftt_flow_sent(f)) &&
 	       (s->mode == FTT_MODE_BACKUP || f->bits & (FTT_F_ESTABLISHED | FTT_F_TAKEN));
 }
 
@@ -292,7 +292,7 @@ static inline bool ftt_client_claims(const struct ftt_flow *f, const struct ftt_
 static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, bool again, uint64_t now_ns,
 					       struct ftt_edit *e)
 {
-	struct ftt_place at = ftt_flow_place(f, s->mode, now_ns - f->last_ns);
+	struct ftt_place at = ftt_flow_place(f, now_ns - f->last_ns);
 	enum ftt_judgement judged;
 
 	if (!again)

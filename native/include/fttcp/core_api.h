@@ -64,20 +64,19 @@ enum ftt_record_type {
 enum {
 	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,
 	FTT_REC_WAITS = ..., FTT_REC_SUMS = ..., FTT_REC_SUM = ..., FTT_REC_UNLIKE = ..., FTT_REC_TS = ...,
-	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ...
+	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ..., FTT_REC_OFFER = ...
 };
 
 #define FTT_CHANNEL_MAGIC ...
 #define FTT_CHANNEL_VERSION ...
 #define FTT_CHANNEL_HEADER ...
 #define FTT_CHANNEL_MAC ...
+#define FTT_CHANNEL_QUIET ...
 #define FTT_CHANNEL_MAX ...
 #define FTT_SYN_MAX ...
 #define FTT_BARE_MAX ...
 #define FTT_POINTS ...
-#define FTT_POINTS_MAX ...
-#define FTT_TOLD_AGAIN ...
-#define FTT_SUMS_MAX ...
+#define FTT_OFFER_MAX ...
 
 struct ftt_pkt {
 	uint8_t src[16], dst[16];
@@ -122,7 +121,7 @@ struct ftt_flow_hard {
 	...;
 };
 
-struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for three fields */
+struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for five fields */
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
 	uint32_t bits;
@@ -135,7 +134,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint32_t committed, peer_edge, peer_snd_nxt;
 	uint16_t mss;
 	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
-	uint32_t verified, told;
+	uint32_t verified, told, assured, sent;
 	uint32_t tries;
 	uint64_t last_ns;
 	...;
@@ -181,7 +180,6 @@ struct ftt_record {
 	uint32_t seq, ack;
 	uint32_t verified, differences;
 	uint32_t point, crc;
-	uint16_t step, rest;
 	uint32_t number, outputs;
 	uint32_t total, offset;
 	const uint8_t *data;
@@ -288,6 +286,7 @@ bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
 /* See verify.h: what both sums before stream offset `at` say (enum ftt_judged), and what follows. */
 uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs);
 bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at);
+bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at);
 bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns);
 bool ftt_core_output_continues(const struct ftt_flow *f);
 bool ftt_core_output_covered(const struct ftt_flow *f);

@@ -2,15 +2,19 @@
 /*
  * digest.h - is the output of both servers the same, and up to which byte?
  *
- * Both nodes sum what their server says: one running CRC-32C over the whole stream. Before any of
- * it leaves, the primary tells the backup how far it has come and its sum up to there (a *point*). The
+ * Both nodes sum what their server says: one running CRC-32C over the whole stream. When output
+ * leaves, the primary tells the backup up to where, and its sum of all before (a *point*). The
  * backup sums its own output just as far, so the borders of segments do not matter, and compares. All before
- * the last point at which both sums were equal is *verified*; how far that is the COMMITs tell the primary.
+ * the last point at which both sums were equal is *verified*; how far that is the COMMITs tell the primary. A lost
+ * OUTPUT costs little: the sums are cumulative, and when the primary asks for a COMMIT it tells the last one again.
  *
- * There is a point at the end of each packet and one after each segment of it, so a difference shows near its place.
- *
- * A lost OUTPUT costs little: the primary keeps the points that are not verified, and tells them again when it asks
- * for a COMMIT.
+ * The backup has to know a sum before the client may have the bytes: if the primary dies in between, nobody else can
+ * tell whether they are its own. So the OUTPUT leaves before the verdict, with one exception that spares a request
+ * and its answer that time. A COMMIT that acknowledges input *offers* the backup's own sum, of the answer
+ * that it acknowledges with. The primary's answer waits for that COMMIT anyway; if its sum is the same, the
+ * OUTPUT may follow behind. The backup counts on that, for where it were not so it would have been told before. (A
+ * server that had said something else before that input, an OUTPUT that was lost, and a crash before it was
+ * repeated would deceive it.)
  *
  * After a difference the backup goes on from the primary's sum: whether the streams are equal again shows at
  * the next point, and one difference counts once. A backup that is behind keeps the points that
@@ -26,9 +30,8 @@
 #include <string.h>
 #include "fttcp/state.h"
 
-#define FTT_POINTS 8u        /* for which there is room at first ... */
-#define FTT_POINTS_MAX 8192u /* ... and at most; the last one stands for those before it */
-#define FTT_TOLD_AGAIN 64u   /* that are told again at once, when the backup seems to lack some */
+#define FTT_POINTS 62u        /* that a backup keeps; the last one stands for those for which there is no room */
+#define FTT_OFFER_MAX 65536u /* bytes that a COMMIT's sum is made of at most: more is no answer that anybody waits for */
 
 /* Castagnoli's polynomial (RFC 3720 B.4), of any number of pieces: ftt_crc32c(ftt_crc32c(0, a), b). */
 uint32_t ftt_crc32c(uint32_t crc, const uint8_t *p, size_t n);
@@ -44,44 +47,31 @@ struct ftt_point {
 	uint32_t at, crc;
 };
 
-/* Points in order. Backup: beyond what its own stack has said. Primary: beyond what the backup has verified. */
+/* Of the primary's output, beyond what the backup's own stack has said, in order. */
 struct ftt_points {
-	uint32_t n, size;
-	struct ftt_point point[];
+	uint32_t n;
+	struct ftt_point point[FTT_POINTS];
 };
 
 /*
- * Datagrams may overtake each other, so each point is put in its place. False when there is no room: then it is not
- * there, unless it is the last one of all, which always is.
+ * Datagrams may overtake each other, so each point is put in its place. When there is no room it is not there, unless
+ * it is the last one of all, which always is.
  */
-static inline bool ftt_points_put(struct ftt_points *p, uint32_t at, uint32_t crc)
+static inline void ftt_points_put(struct ftt_points *p, uint32_t at, uint32_t crc)
 {
 	uint32_t i = p->n;
-	bool room = p->n < p->size;
 
 	while (i && seq_lt(at, p->point[i - 1].at))
 		i--;
 	if (i && p->point[i - 1].at == at)
-		return true;
-	if (!room) {
+		return;
+	if (p->n == FTT_POINTS) {
 		if (i == p->n)
 			p->point[p->n - 1] = (struct ftt_point){at, crc};
-		return false;
+		return;
 	}
 	memmove(p->point + i + 1, p->point + i, (p->n++ - i) * sizeof(p->point[0]));
 	p->point[i] = (struct ftt_point){at, crc};
-	return true;
-}
-
-/* Those up to `at` are needed no more: the last of them all will say the same. */
-static inline void ftt_points_prune(struct ftt_points *p, uint32_t at)
-{
-	uint32_t gone = 0;
-
-	while (gone + 1 < p->n && seq_leq(p->point[gone].at, at))
-		gone++;
-	p->n -= gone;
-	memmove(p->point, p->point + gone, p->n * sizeof(p->point[0]));
 }
 
 static inline void ftt_points_pop(struct ftt_points *p)

@@ -15,7 +15,6 @@
 #define FTT_ASK_MAX_NS 100000000ull
 #define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
-#define FTT_CLIENT_AGAIN_NS 6000000000ull /* in which a client sends again after a takeover what our stack lacks */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
 static inline uint64_t ftt_ask_again(struct ftt_flow *f, uint64_t now_ns)
@@ -42,7 +41,8 @@ static inline uint32_t ftt_pay_fin(struct ftt_flow *f)
 		return 0;
 	f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
 	f->end_since_ns = 0;
-	return FTT_ACT_FIN;
+	f->sent = f->fin_end;
+	return FTT_ACT_FIN | FTT_ACT_COMMIT;
 }
 
 /* The backup let go (or is gone): the flow goes on alone. */
@@ -92,7 +92,7 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 				f->end_since_ns = now_ns; /* it is on its way to the end */
 			f->peer_snd_nxt = r->snd_nxt;
 		}
-		actions = ftt_nudge_step(f, r, progress, now_ns) | (r->flags & FTT_REC_WHERE ? FTT_ACT_COMMIT : 0);
+		actions = ftt_nudge_step(f, r, progress, now_ns) | (r->flags & FTT_REC_WHERE ? FTT_ACT_PROBE : 0);
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
 		if (f->bits & FTT_F_SUMS)
 			ftt_output_commit(f, r->verified, r->flags & FTT_REC_DIFFERS, more, now_ns);
@@ -242,7 +242,7 @@ static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_rec
 	uint32_t ahead = r->client_acked - f->client_acked;
 	uint32_t actions = FTT_ACT_COMMIT | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 
-	f->peer_snd_nxt = seq_max(f->peer_snd_nxt, r->client_acked);
+	f->sent = seq_max(f->sent, r->client_acked);
 	if (ahead < 1u << 30 && (ahead || r->client_wnd != f->client_wnd)) {
 		f->client_acked = r->client_acked;
 		f->client_wnd = r->client_wnd;
@@ -252,11 +252,11 @@ static inline uint32_t ftt_backup_probe(struct ftt_flow *f, const struct ftt_rec
 	return actions | (r->flags & FTT_REC_NEEDS ? ftt_backup_owe(f, kept) : 0);
 }
 
-/* So far has the primary's stack sent: what the client acknowledges up to there is its word. */
+/* So far has the primary sent: what the client acknowledges up to there is its word. */
 static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_record *r)
 {
-	if (r->snd_nxt - f->peer_snd_nxt < 1u << 30)
-		f->peer_snd_nxt = r->snd_nxt;
+	if (r->snd_nxt - f->sent < 1u << 30)
+		f->sent = r->snd_nxt;
 	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
@@ -386,11 +386,8 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const 
 		return false;
 	if (f->bits & FTT_F_DIFFERS || ftt_output_short(f))
 		return true;
-	if (!f->ask_ns)
-		f->ask_ns = now_ns + FTT_CLIENT_AGAIN_NS;
-	/* it gets on, or waits for what its client has to send again, whose timer may be a long one by now */
-	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified ||
-	    (seq_lt(f->local_rcv_nxt, f->client_nxt) && now_ns < f->ask_ns)) {
+	/* our stack has the input of all that has left the primary, so it gets on */
+	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified) {
 		f->lag_since_ns = now_ns;
 		f->lag_mark = f->local_snd_nxt + f->verified;
 	}

@@ -28,10 +28,11 @@
 #define FTT_CHANNEL_VERSION 2
 #define FTT_CHANNEL_HEADER 32
 #define FTT_CHANNEL_MAC 16
+#define FTT_CHANNEL_WORKER_AT 5
+#define FTT_CHANNEL_QUIET 0x80u /* of the worker's byte: it is on the quiet lane, see channel.h */
 #define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
 #define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
 #define FTT_PART_MAX 32768    /* of a datagram, in one record */
-#define FTT_SUMS_MAX 128u     /* segments of one packet whose sums are told */
 
 enum ftt_record_type {
 	FTT_REC_OPEN = 1,     /* P: my stack answered this SYN so; do you follow? */
@@ -42,7 +43,7 @@ enum ftt_record_type {
 	FTT_REC_DETACH = 6,   /* P: let go of this flow */
 	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
 	FTT_REC_CLOSE = 8,    /* P: the client reset it */
-	FTT_REC_OUTPUT = 9,   /* P: my server has said so much, and this is its sum */
+	FTT_REC_OUTPUT = 9,   /* P: so much has left, and this is its sum */
 	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
@@ -51,7 +52,8 @@ enum ftt_record_type {
 
 enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_DIFFERS = 4, FTT_REC_HOLE = 8, /* COMMIT */
-	FTT_REC_WHERE = 16,                                  /* COMMIT: how far has your stack sent? */
+	FTT_REC_WHERE = 16,                                  /* COMMIT: how far have you sent? */
+	FTT_REC_OFFER = 32,                                  /* COMMIT: point and crc are of my own output */
 	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
@@ -67,6 +69,7 @@ struct ftt_record {
 	struct ftt_key key;
 	uint32_t irs; /* names the incarnation of the flow; of a UDP session its start number */
 	uint8_t type, flags;
+	bool quiet;        /* nobody waits for it: on which lane it goes, no part of it */
 	uint16_t port;     /* EVENT: server port */
 	/* OPEN */
 	uint32_t service_iss, tsval, age_ms;
@@ -80,10 +83,7 @@ struct ftt_record {
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t verified;         /* COMMIT: outputs are equal up to this stream offset */
 	uint32_t differences;      /* COMMIT: places at which they are not, up to now */
-	/* OUTPUT: stream offset; OUTPUT, SENT: sum of all output before it. OUTPUT's data: big-endian sums at offsets
-	 * before it that are `step` apart, the last one `rest` before it */
-	uint32_t point, crc;
-	uint16_t step, rest;
+	uint32_t point, crc;      /* OUTPUT, COMMIT: stream offset; OUTPUT, COMMIT, SENT: sum of all output before it */
 	/* EVENT, EVENT_ACK, SENT */
 	uint32_t number, outputs; /* event number; replies seen by then, EVENT_ACK: events whose replies may go */
 	uint32_t total, offset;   /* of the datagram's payload */
@@ -93,6 +93,7 @@ struct ftt_record {
 
 struct ftt_channel_header {
 	uint8_t worker;
+	bool quiet;
 	uint16_t count;
 	uint64_t pairing, sender, counter;
 };
@@ -101,7 +102,7 @@ static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *
 {
 	put_be32(p, FTT_CHANNEL_MAGIC);
 	p[4] = FTT_CHANNEL_VERSION;
-	p[5] = h->worker;
+	p[FTT_CHANNEL_WORKER_AT] = h->worker | (h->quiet ? FTT_CHANNEL_QUIET : 0);
 	put_be16(p + 6, h->count);
 	put_be64(p + 8, h->pairing);
 	put_be64(p + 16, h->sender);
@@ -112,9 +113,10 @@ static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *
 static inline int ftt_channel_get(const uint8_t *p, size_t len, struct ftt_channel_header *h)
 {
 	if (len < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC || get_be32(p) != FTT_CHANNEL_MAGIC ||
-	    p[4] != FTT_CHANNEL_VERSION || p[5] >= FTT_MAX_WORKERS)
+	    p[4] != FTT_CHANNEL_VERSION || (p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET) >= FTT_MAX_WORKERS)
 		return -1;
-	h->worker = p[5];
+	h->worker = p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET;
+	h->quiet = p[FTT_CHANNEL_WORKER_AT] & FTT_CHANNEL_QUIET;
 	h->count = get_be16(p + 6);
 	h->pairing = get_be64(p + 8);
 	h->sender = get_be64(p + 16);
@@ -138,9 +140,9 @@ static inline int ftt_record_fixed(uint8_t type)
 	case FTT_REC_OPENED:
 		return 8;
 	case FTT_REC_COMMIT:
-		return 24;
+		return 32;
 	case FTT_REC_OUTPUT:
-		return 16;
+		return 12;
 	case FTT_REC_EVENT:
 		return 18;
 	case FTT_REC_EVENT_ACK:
@@ -175,6 +177,8 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b + 12, r->verified);
 		put_be32(b + 16, r->differences);
 		put_be32(b + 20, r->hole_end);
+		put_be32(b + 24, r->point);
+		put_be32(b + 28, r->crc);
 		/* fall through */
 	case FTT_REC_OPENED:
 		put_be32(b, r->rcv_nxt);
@@ -188,8 +192,6 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b, r->snd_nxt);
 		put_be32(b + 4, r->point);
 		put_be32(b + 8, r->crc);
-		put_be16(b + 12, r->step);
-		put_be16(b + 14, r->rest);
 		break;
 	case FTT_REC_DISCARD:
 		put_be32(b, r->seq);
@@ -229,6 +231,8 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->verified = get_be32(b + 12);
 		r->differences = get_be32(b + 16);
 		r->hole_end = get_be32(b + 20);
+		r->point = get_be32(b + 24);
+		r->crc = get_be32(b + 28);
 		/* fall through */
 	case FTT_REC_OPENED:
 		r->rcv_nxt = get_be32(b);
@@ -242,8 +246,6 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->snd_nxt = get_be32(b);
 		r->point = get_be32(b + 4);
 		r->crc = get_be32(b + 8);
-		r->step = get_be16(b + 12);
-		r->rest = get_be16(b + 14);
 		break;
 	case FTT_REC_DISCARD:
 		r->seq = get_be32(b);
@@ -329,9 +331,7 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	ftt_record_get_body(p + at, r);
 	r->data = p + at + fixed;
 	r->data_len = (uint32_t)(len - at - (size_t)fixed);
-	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT && r->type != FTT_REC_OUTPUT)
-		return 0;
-	if (r->type == FTT_REC_OUTPUT && r->data_len && (r->data_len % 4 || r->data_len > 4 * FTT_SUMS_MAX || !r->step || !r->rest))
+	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)
 		return 0;
 	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
 		return 0;

@@ -42,8 +42,8 @@ struct ftt_retained {
 	uint32_t begun; /* the first byte that was sent */
 	uint32_t tsval; /* the clock at the takeover, service space */
 	uint32_t rtt_ms; /* shortest round trip since */
-	uint64_t heard_ns; /* when the client's acknowledgement moved, or we last sent because it did not */
-	uint8_t patience;  /* how often we did that: doubles the time */
+	uint8_t patience;  /* how often we sent because the acknowledgement did not move: doubles the time */
+	uint64_t heard_ns; /* when it moved, or we last did that */
 };
 
 /* What an acknowledgement is known to be for. */

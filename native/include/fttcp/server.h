@@ -16,7 +16,7 @@ static inline void ftt_flow_map(struct ftt_flow *f, uint32_t service_iss)
 {
 	f->hard.service_iss = service_iss;
 	f->hard.delta = f->local_iss - service_iss;
-	f->client_acked = f->local_snd_nxt = f->delivered_ack = f->peer_snd_nxt = service_iss + 1;
+	f->client_acked = f->local_snd_nxt = f->delivered_ack = f->peer_snd_nxt = f->sent = service_iss + 1;
 	f->bits |= FTT_F_MAPPED;
 }
 
@@ -272,6 +272,15 @@ static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_s
 	       (s->flags & (TCP_FIN | TCP_RST) || (s->len && f->protection == FTT_PROTECTED));
 }
 
+/* A segment goes to the client, up to `end`: the backup is told of what is new. */
+static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, struct ftt_edit *e)
+{
+	if (s->flags & TCP_RST || !seq_gt(end, f->sent))
+		return;
+	f->sent = end;
+	e->actions |= s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
+}
+
 /* The end of a flow whose spaces were never related: nothing of it is edited. */
 static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 						 struct ftt_edit *e)
@@ -346,6 +355,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		return FTT_DROP;
 	}
 	ftt_edit_out(f, s, e);
+	ftt_leaves(f, s, end - !!(e->change & FTT_EDIT_FIN), e);
 	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
@@ -390,17 +400,12 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					      const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
 {
-	uint32_t snd_nxt;
-
 	f->last_ns = now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return ftt_serve_synack(f, s, now_ns, shift, e);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
 		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, now_ns, e);
-	snd_nxt = f->local_snd_nxt;
 	ftt_server_observe(f, s, now_ns);
-	if (f->local_snd_nxt != snd_nxt && s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
-		e->actions |= FTT_ACT_COMMIT; /* before the client can acknowledge it */
 	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind && !ftt_answers_stray(f, s))

@@ -122,6 +122,7 @@ struct ftt_flow {
 	uint32_t ts_recent;    /* the TSval that our stack compares others with (RFC 7323 4.3) */
 	uint32_t advertised_edge; /* right edge that it was promised */
 	uint32_t told_ack;     /* highest acknowledgement that it was sent */
+	uint32_t sent;         /* end of what it was sent: by our verdicts, on a backup by the primary's word */
 
 	/* our own stack */
 	uint32_t local_iss;    /* local space */
@@ -139,8 +140,8 @@ struct ftt_flow {
 	uint16_t next_mss;
 	uint8_t next_wscale, pad;
 
-	/* the other node, as last told (primary; of a backup peer_snd_nxt only) */
-	uint32_t committed;    /* its stack's rcv_nxt */
+	/* the backup, as it last told */
+	uint32_t committed;    /* its stack's rcv_nxt; on the backup itself, too */
 	uint32_t peer_edge;
 	uint32_t peer_snd_nxt; /* how far its stack has sent */
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
@@ -164,7 +165,8 @@ struct ftt_flow {
 		uint32_t discards[FTT_DISCARDS]; /* backup: sums of what the primary refused, the latest first; 0 = none */
 	};
 	uint32_t verified;      /* stream offset up to which both outputs are known to be equal */
-	uint32_t told;          /* up to which the primary has told its sum */
+	uint32_t told;          /* up to which the primary has told its sum: of all that has left, and no more */
+	uint32_t assured;       /* up to which output may leave before the primary tells of it: see digest.h */
 	union {
 		uint64_t nudge_ns; /* primary: when the client was last made to send again */
 		uint64_t claim_ns; /* after a takeover: when the claim was first heard */
@@ -223,15 +225,13 @@ static inline bool ftt_flow_emits(uint8_t mode)
 }
 
 /*
- * How far the client can have acknowledged: what it was sent, as far as this node knows. A primary knows it. A backup
- * has the primary's word, which comes before the bytes leave, and behind its word on what it refused until then; that
- * our own stack has sent so far proves nothing. Who took over has both stacks' output.
+ * How far the client can have acknowledged: what it was sent, as far as this node knows. What a stack has sent that
+ * still waits here proves nothing. A backup has the primary's word, behind its word on what it refused until then. Who
+ * took over has both stacks' output.
  */
-static inline uint32_t ftt_flow_sent(const struct ftt_flow *f, uint8_t mode)
+static inline uint32_t ftt_flow_sent(const struct ftt_flow *f)
 {
-	if (mode == FTT_MODE_BACKUP)
-		return f->peer_snd_nxt;
-	return f->bits & FTT_F_TAKEN ? seq_max(f->local_snd_nxt, f->peer_snd_nxt) : f->local_snd_nxt;
+	return f->bits & FTT_F_TAKEN ? seq_max(f->local_snd_nxt, f->sent) : f->sent;
 }
 
 /*

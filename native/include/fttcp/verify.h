@@ -33,12 +33,27 @@ static inline enum ftt_judged ftt_output_judge(struct ftt_flow *f, uint32_t at, 
 	return before ? FTT_DIFFERENT_STILL : FTT_DIFFERENT;
 }
 
-/* Backup: the primary's server has come to stream offset `at`. False when that is nothing new. */
+/* Backup: output up to stream offset `at` has left the primary. False when that is nothing new. */
 static inline bool ftt_output_tell(struct ftt_flow *f, uint32_t at)
 {
 	if (!(f->bits & FTT_F_SUMS) || !seq_gt(at, f->told))
 		return false;
 	f->told = at;
+	f->assured = seq_max(f->assured, at);
+	return true;
+}
+
+/*
+ * Primary: output up to stream offset `at` leaves, of which the backup is to know. True when it has to know before;
+ * false where it has told us the same sum, and counts on it.
+ */
+static inline bool ftt_output_leaves(struct ftt_flow *f, uint32_t at)
+{
+	if (seq_gt(at, f->told))
+		f->told = at;
+	if (seq_leq(at, f->assured))
+		return false;
+	f->assured = at;
 	return true;
 }
 
@@ -72,12 +87,11 @@ static inline bool ftt_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t
 	return true;
 }
 
-/* Primary: the backup's server has said all that ours has, and it is not known to be the same. */
+/* Primary: the backup's server has said all that has left here, and it is not known to be the same. */
 static inline bool ftt_output_open(const struct ftt_flow *f)
 {
 	return f->bits & FTT_F_SUMS && f->protection == FTT_PROTECTED &&
-	       (f->bits & FTT_F_DIFFERS ||
-		(f->verified != ftt_output_end(f) && seq_geq(f->peer_snd_nxt, f->local_snd_nxt)));
+	       (f->bits & FTT_F_DIFFERS || (f->verified != f->told && seq_geq(f->peer_snd_nxt, f->sent)));
 }
 
 /*
@@ -127,7 +141,7 @@ static inline bool ftt_output_covered(const struct ftt_flow *f)
 static inline bool ftt_output_continues(const struct ftt_flow *f)
 {
 	return !(f->bits & FTT_F_SUMS) ||
-	       (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && seq_leq(ftt_output_acked(f), f->told));
+	       (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && seq_leq(ftt_output_acked(f), f->assured));
 }
 
 /* After a takeover: what the old primary has said is verified as a whole, so nothing waits for that any more. */
