@@ -106,7 +106,7 @@ class Output:
         return [*judged, self._judge(state, crc)]
 
     def offer(self, state: Any, record: Any, kept: Retained) -> None:
-        """Offer our sum with a COMMIT that acknowledges input for the first time, if there is anything new."""
+        """Offer our sum, if it is news, with a COMMIT that acknowledges input for the first time."""
         if (
             not state.bits & lib.FTT_F_SUMS
             or self.broken

@@ -42,7 +42,7 @@ static inline uint32_t ftt_pay_fin(struct ftt_flow *f)
 	f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
 	f->end_since_ns = 0;
 	f->sent = f->fin_end;
-	return FTT_ACT_FIN | FTT_ACT_COMMIT;
+	return FTT_ACT_FIN | (f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0);
 }
 
 /* The backup let go (or is gone): the flow goes on alone. */

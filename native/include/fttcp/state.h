@@ -123,6 +123,7 @@ struct ftt_flow {
 	uint32_t advertised_edge; /* right edge that it was promised */
 	uint32_t told_ack;     /* highest acknowledgement that it was sent */
 	uint32_t sent;         /* end of what it was sent: by our verdicts, on a backup by the primary's word */
+	uint32_t assured;      /* stream offset up to which output may leave before the primary tells of it: see digest.h */
 
 	/* our own stack */
 	uint32_t local_iss;    /* local space */
@@ -166,7 +167,6 @@ struct ftt_flow {
 	};
 	uint32_t verified;      /* stream offset up to which both outputs are known to be equal */
 	uint32_t told;          /* up to which the primary has told its sum: of all that has left, and no more */
-	uint32_t assured;       /* up to which output may leave before the primary tells of it: see digest.h */
 	union {
 		uint64_t nudge_ns; /* primary: when the client was last made to send again */
 		uint64_t claim_ns; /* after a takeover: when the claim was first heard */
