@@ -204,7 +204,7 @@ static void test_fin_waits_for_the_backups_server(const struct ends *x)
 	CHECK_EQ(gate(&f, fin, 5 * MS), FTT_PASS);
 	CHECK_EQ(edit.change & FTT_EDIT_FIN, 0);
 	CHECK_EQ(f.end_since_ns, 0);
-	CHECK_EQ(edit.actions, 0); /* the client has not ended its side */
+	CHECK_EQ(edit.actions, FTT_ACT_COMMIT); /* it is told; the client has not ended its side */
 }
 
 /* A primary whose last data went to the client without the FIN that came with it. */
