@@ -308,6 +308,11 @@ bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at)
 	return ftt_output_tell(f, at);
 }
 
+bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return ftt_answers_stray(f, s);
+}
+
 bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at)
 {
 	return ftt_output_leaves(f, at);

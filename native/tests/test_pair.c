@@ -122,7 +122,7 @@ static void test_commits_of_any_order_only_grow(const struct ends *x)
 		ftt_primary_record(&f, &r, MS);
 		most = ins[i] > most ? ins[i] : most;
 		CHECK_EQ(f.committed, x->irs + 1 + most);
-		CHECK_EQ(f.sent, x->service_iss + 1 + most);
+		CHECK_EQ(f.peer_snd_nxt, x->service_iss + 1 + most);
 		CHECK_EQ(f.peer_edge, x->irs + 1 + most + 70000);
 	}
 }

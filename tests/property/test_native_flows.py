@@ -132,8 +132,12 @@ class Primary(Endpoint):
 
     def from_server(self, seg: Any) -> None:
         """The local stack sends."""
+        stray = lib.ftt_core_answers_stray(self.state, seg)  # a RST with the numbers of what it answers
         verdict = self.step(seg, bool(self.held))
         actions, protection = self.edit.actions, self.state.protection
+        if stray:
+            assert verdict == lib.FTT_PASS
+            return
         if verdict == lib.FTT_PASS:
             self.show(seg)
         elif verdict == lib.FTT_HOLD:

@@ -286,6 +286,7 @@ bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
 /* See verify.h: what both sums before stream offset `at` say (enum ftt_judged), and what follows. */
 uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs);
 bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at);
+bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s);
 bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at);
 bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns);
 bool ftt_core_output_continues(const struct ftt_flow *f);
