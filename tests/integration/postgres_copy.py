@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Where the newest PostgreSQL has it."""
     return max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
 
 
@@ -27,7 +28,7 @@ def cluster(parent: Path) -> Path:
     made = parent / "cluster"
     made.mkdir(mode=0o700)
     shutil.chown(made, "postgres", "postgres")
-    make = [str(_program("initdb")), "--no-sync", "--auth=trust", "--username=test", "-D", str(made)]
+    make = [str(program("initdb")), "--no-sync", "--auth=trust", "--username=test", "-D", str(made)]
     subprocess.run(_as_postgres(make), check=True, stdout=subprocess.DEVNULL)
     with (made / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all trust\n")
@@ -42,7 +43,7 @@ def main() -> None:
         subprocess.run(["cp", "-a", original, here], check=True)
     settings = {"listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": ""}
     words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    argv = _as_postgres([str(_program("postgres")), "-D", str(here), *words])
+    argv = _as_postgres([str(program("postgres")), "-D", str(here), *words])
     os.execvp(argv[0], argv)
 
 

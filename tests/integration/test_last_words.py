@@ -232,14 +232,16 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Pair]:
-    """A pair of PostgreSQL, each begun from a copy of one cluster."""
+    """A pair of PostgreSQL, each begun from a copy of one cluster; it listens before it has recovered."""
     lab = Lab(f"test-last-words-pg-{os.getpid()}")
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
         original = postgres_copy.cluster(Path(parent))
         server = [sys.executable, postgres_copy.__file__, str(original), str(POSTGRES_PORT)]
         try:
-            lab.up([f"{POSTGRES_PORT}/tcp={shlex.join(server)}"], wait_s=60)
+            ready = f"{postgres_copy.program('pg_isready')} -h 127.0.0.1 -p {POSTGRES_PORT}"
+            hook = f'hooks.ready_to_follow="{ready}"'
+            lab.up([f"{POSTGRES_PORT}/tcp={shlex.join(server)}"], [hook], wait_s=60)
             yield Pair(lab)
         finally:
             lab.down()
