@@ -111,8 +111,6 @@ class Output:
             not state.bits & lib.FTT_F_SUMS
             or self.broken
             or not ahead(self.seen, state.assured)
-            or (self.seen - self.next) & _U32 > lib.FTT_OFFER_MAX
-            or not self._is_retained(state, kept)
         ):
             return
         state.assured = record.point = self.seen

@@ -20,13 +20,24 @@ static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_compare_forget(c);
 }
 
-/* Our stack has not come so far. */
-static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc)
+/* The primary's, beyond what our stack has said; or our own, beyond what the primary has told. Never both. */
+static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc, bool own)
 {
-	if (!c->points && !(c->points = calloc(1, sizeof(*c->points))))
+	if (c->points && c->points->own != own)
+		c->points->n = 0;
+	if (!c->points && !(c->points = calloc(1, sizeof(*c->points)))) {
 		give_up(w, c);
-	else
-		ftt_points_put(c->points, at, crc);
+		return;
+	}
+	c->points->own = own;
+	if (own && c->points->n == FTT_POINTS) /* the latest ones are near what is told next */
+		ftt_points_pop(c->points);
+	ftt_points_put(c->points, at, crc);
+}
+
+static bool has_theirs(const struct ftt_tcp *c)
+{
+	return c->points && c->points->n && !c->points->own;
 }
 
 /* --- the primary ------------------------------------------------------------------------------- */
@@ -112,34 +123,69 @@ static uint32_t sum(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *byte
 	uint32_t actions = 0;
 
 	while (n) {
-		uint32_t left = c->points ? c->points->point[0].at - d->next : n, part = left < n ? left : n;
+		bool theirs = has_theirs(c);
+		uint32_t left = theirs ? c->points->point[0].at - d->next : n, part = left < n ? left : n;
 
 		d->crc = ftt_crc32c(d->crc, bytes, part);
 		d->next += part;
 		bytes += part;
 		n -= part;
-		if (part != left || !c->points)
+		if (part != left || !theirs)
 			continue;
 		actions |= judge(w, c, c->points->point[0].crc);
 		ftt_points_pop(c->points);
-		if (!c->points->n)
-			ftt_compare_forget(c);
 	}
+	if (c->points && !c->points->n)
+		ftt_compare_forget(c);
 	return actions;
 }
 
-/* ... up to `to`, of what was seen before and is retained. */
-static uint32_t sum_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t to)
+/* ... from `crc` at `from` on, of what was seen before and is retained. */
+static uint32_t crc_retained(const struct ftt_tcp *c, uint32_t crc, uint32_t from, uint32_t to)
+{
+	while (from != to) {
+		const uint8_t *at;
+		uint32_t n = ftt_retain_piece(c, ftt_output_seq(&c->flow, from), to - from, &at);
+
+		crc = ftt_crc32c(crc, at, n);
+		from += n;
+	}
+	return crc;
+}
+
+/* Our output up to here is summed, up to the end or a point on the way; what is missing is read again. */
+static void come_to(struct ftt_tcp *c, uint32_t to)
 {
 	struct ftt_digest *d = &c->digest;
-	uint32_t actions = 0;
 
-	while (d->next != to) {
-		const uint8_t *at;
-		uint32_t n = ftt_retain_piece(c, ftt_output_seq(&c->flow, d->next), to - d->next, &at);
-
-		actions |= sum(w, c, at, n);
+	if (to == d->seen) {
+		d->crc = c->seen_crc;
+		d->next = to;
+		if (c->points && c->points->own)
+			ftt_compare_forget(c);
+		return;
 	}
+	while (c->points && c->points->own && c->points->n && seq_leq(c->points->point[0].at, to)) {
+		d->next = c->points->point[0].at;
+		d->crc = c->points->point[0].crc;
+		ftt_points_pop(c->points);
+	}
+	d->crc = crc_retained(c, d->crc, d->next, to);
+	d->next = to;
+}
+
+/* What the primary has told of all before d->next, which we had summed beyond. */
+static uint32_t judge_behind(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
+{
+	struct ftt_digest *d = &c->digest;
+	bool same = d->crc == theirs;
+	uint32_t actions = judge(w, c, theirs);
+
+	if (same)
+		return actions;
+	if (c->points && c->points->own) /* they go on from another sum */
+		ftt_compare_forget(c);
+	c->seen_crc = crc_retained(c, theirs, d->next, d->seen);
 	return actions;
 }
 
@@ -165,18 +211,17 @@ static bool is_retained(const struct ftt_tcp *c)
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
 	struct ftt_digest *d = &c->digest;
-	uint32_t actions;
+	uint32_t actions = 0;
 
 	if (!(r->flags & FTT_REC_SUM) || !ftt_output_tell(&c->flow, r->point) || d->broken)
 		return 0;
 	if (seq_gt(r->point, d->seen)) {
-		actions = sum_retained(w, c, d->seen);
-		keep_point(w, c, r->point, r->crc);
+		come_to(c, d->seen);
+		keep_point(w, c, r->point, r->crc, false);
 	} else if (seq_geq(r->point, d->next)) {
-		actions = sum_retained(w, c, r->point);
-		actions |= judge(w, c, r->crc);
+		come_to(c, r->point);
+		actions = judge_behind(w, c, r->crc);
 	} else {
-		actions = 0;
 		w->n.uncompared_blocks++; /* summed beyond it for want of room; where both stand still they meet again */
 	}
 	ftt_retain_acked(w, c, NULL, now_ns);
@@ -189,22 +234,11 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
  */
 bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 {
-	struct ftt_digest *d = &c->digest;
-	uint32_t crc = d->crc;
-
-	if (!(c->flow.bits & FTT_F_SUMS) || d->broken || seq_leq(d->seen, c->flow.assured) ||
-	    d->seen - d->next > FTT_OFFER_MAX || !is_retained(c))
+	if (!(c->flow.bits & FTT_F_SUMS) || c->digest.broken || seq_leq(c->digest.seen, c->flow.assured))
 		return false;
-	for (uint32_t at = d->next, n; at != d->seen; at += n) {
-		const uint8_t *bytes;
-
-		n = ftt_retain_piece(c, ftt_output_seq(&c->flow, at), d->seen - at, &bytes);
-		crc = ftt_crc32c(crc, bytes, n);
-	}
-	c->flow.assured = d->seen;
+	c->flow.assured = r->point = c->digest.seen;
 	r->flags |= FTT_REC_OFFER;
-	r->point = d->seen;
-	r->crc = crc;
+	r->crc = c->seen_crc;
 	return true;
 }
 
@@ -267,8 +301,8 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
 }
 
 /*
- * The backup, and after a takeover whoever has not come as far as the old primary's server had: sums as far as was
- * told, and retains the rest.
+ * The backup, and after a takeover whoever has not come as far as the old primary's server had: sums, compares as far
+ * as was told, and retains the rest.
  */
 uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
 				const struct ftt_pkt *k, const struct ftt_seg *s)
@@ -278,14 +312,22 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 	uint32_t before = d->seen, n = fresh(w, c, p, k, s, &bytes), told = c->flow.told - d->next, actions = 0;
 
 	d->seen += n;
-	if (n && d->next == before && seq_gt(c->flow.told, d->next)) /* else what was seen before comes first */
-		actions = sum(w, c, bytes, told < n ? told : n);
+	if (n && d->next == before) { /* else what was seen before comes first */
+		if (seq_gt(c->flow.told, d->next))
+			actions = sum(w, c, bytes, told < n ? told : n);
+		c->seen_crc = d->crc;
+		bytes += d->next - before;
+		n = d->seen - d->next;
+	}
+	if (n && c->flow.bits & FTT_F_SUMS) { /* now, while it is in the cache */
+		if (seq_lt(d->next, before))
+			keep_point(w, c, before, c->seen_crc, true);
+		c->seen_crc = ftt_crc32c(c->seen_crc, bytes, n);
+	}
 	ftt_retain_output(w, c, p, k, s);
 	if (w->mode != FTT_MODE_BACKUP && !is_kept(c))
 		c->flow.bits |= FTT_F_DIFFERS; /* no room: it cannot be vouched for */
-	if (!n || !(c->flow.bits & FTT_F_SUMS) || is_retained(c))
-		return actions;
-	if (seq_lt(d->next, before)) /* no room: summed now, while it is there */
-		actions |= sum_retained(w, c, before);
-	return actions | sum(w, c, bytes + (d->next - before), d->seen - d->next);
+	if (n && c->flow.bits & FTT_F_SUMS && !is_retained(c))
+		come_to(c, d->seen); /* no room to read it again */
+	return actions;
 }

@@ -67,6 +67,7 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_retain_drop(w, c);
 	memset(&c->digest, 0, sizeof(c->digest));
 	c->offer = (struct ftt_point){0};
+	c->told_crc = 0;
 	c->closed = false;
 	c->let_go = 0;
 	c->bytes_in = c->bytes_out = 0;

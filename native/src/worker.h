@@ -70,9 +70,12 @@ struct ftt_tcp {
 	uint64_t bytes_in, bytes_out;
 	struct ftt_digest digest;
 	uint32_t divergences;
-	uint32_t told_crc;                     /* primary: the sum at flow.told */
+	union {
+		uint32_t told_crc; /* primary: the sum at flow.told */
+		uint32_t seen_crc; /* backup: at digest.seen */
+	};
 	struct ftt_point offer;                /* primary: the backup's last sum, if our server has not come so far */
-	struct ftt_points *points;             /* backup: the primary's, likewise */
+	struct ftt_points *points;             /* backup: see digest.h */
 	struct ftt_retained retained;          /* backup: output that the client does not have */
 	struct ftt_store store;                /* ... its bytes */
 };

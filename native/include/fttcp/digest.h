@@ -18,7 +18,8 @@
  *
  * After a difference the backup goes on from the primary's sum: whether the streams are equal again shows at
  * the next point, and one difference counts once. A backup that is behind keeps the points that
- * it has not come to; one that is ahead sums later, out of what it retains for a takeover.
+ * it has not come to; one that is ahead keeps its own sums at the ends of its packets; from the last one before a
+ * point that is told later it goes on with what it retains for a takeover.
  *
  * Offsets count from the first byte of the server's stream, modulo 2^32.
  */
@@ -31,13 +32,12 @@
 #include "fttcp/state.h"
 
 #define FTT_POINTS 62u        /* that a backup keeps; the last one stands for those for which there is no room */
-#define FTT_OFFER_MAX 65536u /* bytes that a COMMIT's sum is made of at most: more is no answer that anybody waits for */
 
 /* Castagnoli's polynomial (RFC 3720 B.4), of any number of pieces: ftt_crc32c(ftt_crc32c(0, a), b). */
 uint32_t ftt_crc32c(uint32_t crc, const uint8_t *p, size_t n);
 
 struct ftt_digest {
-	uint32_t next; /* up to here the output is summed */
+	uint32_t next; /* up to here the output is summed and, on a backup, compared */
 	uint32_t seen; /* up to here it was seen; the primary sums all at once */
 	uint32_t crc;  /* of all before `next` */
 	bool broken;   /* bytes were not seen: what comes behind them is never verified */
@@ -47,9 +47,10 @@ struct ftt_point {
 	uint32_t at, crc;
 };
 
-/* Of the primary's output, beyond what the backup's own stack has said, in order. */
+/* In order. Of the primary's output, beyond what the backup's stack has said; or `own`, beyond what the primary has told. */
 struct ftt_points {
 	uint32_t n;
+	bool own;
 	struct ftt_point point[FTT_POINTS];
 };
 
