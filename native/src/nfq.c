@@ -297,6 +297,7 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 
 	q->iov_out[q->n_iov].iov_base = head;
 	q->iov_out[q->n_iov].iov_len = nlh->nlmsg_len;
+	q->carries |= bytes != NULL;
 	if (bytes) {
 		attr = (struct nlattr *)(head + nlh->nlmsg_len);
 		attr->nla_type = NFQA_PAYLOAD;
@@ -342,4 +343,5 @@ void ftt_nfq_flush(struct ftt_nfq *q)
 	q->batches++;
 	q->n_verdicts = q->n_iov = 0;
 	q->out_bytes = 0;
+	q->carries = false;
 }

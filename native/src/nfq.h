@@ -52,6 +52,7 @@ struct ftt_nfq {
 	int at_once; /* slots that the next receive may fill */
 	struct ftt_nfq_verdict verdict[FTT_NFQ_BATCH];
 	struct iovec iov_out[3 * FTT_NFQ_BATCH];
+	bool carries; /* a verdict of the batch refers to the bytes of its packet */
 	unsigned n_verdicts, n_iov;
 	size_t out_bytes;
 	uint64_t batches, verdicts, overruns, revoked;

@@ -26,6 +26,7 @@
 #define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
 #define REST_ROUNDS 2048          /* ... that empty a full queue */
 #define SYNS 4096u                /* that wait at most, and as many answers to them */
+#define GATHERED 16u              /* packets of output that leave together, at most */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
 
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
@@ -120,13 +121,23 @@ static void answer(struct ftt_worker *w, uint64_t now_ns)
 	commit(w, now_ns);
 }
 
-/* What waits in two queues, in at most so many receive calls. */
+/*
+ * Do the verdicts wait for those on what comes next? Of a primary's output, where there is more of it, some are decided
+ * together: one OUTPUT tells of them all. A client's packets never do, for our stack waits for them.
+ */
+static bool gathers(const struct ftt_worker *w, const struct ftt_nfq *q, bool in, bool full)
+{
+	return w->mode == FTT_MODE_PAIRED && full && !in && !q->carries && q->n_verdicts < GATHERED;
+}
+
+/* What waits in two queues, in at most so many receive calls. The slots are used again by the next one. */
 static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 {
 	struct ftt_nfq_packet p;
 	bool more = true;
 
 	while (more && rounds--) {
+		bool in = false;
 		uint64_t now_ns;
 		int room = q->at_once, n = ftt_nfq_receive(q);
 
@@ -141,14 +152,15 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 			return;
 		now_ns = ftt_now_ns();
 		w->looked = false;
-		more = n == room;
 		while (ftt_nfq_next(q, &p)) {
-			bool in = p.queue == q->queue[FTT_NFQ_IN];
+			bool from_client = p.queue == q->queue[FTT_NFQ_IN];
 
-			more |= in; /* our stack answers while it is given its packet */
-			one_packet(w, &p, in, now_ns);
+			in |= from_client;
+			one_packet(w, &p, from_client, now_ns);
 		}
-		answer(w, now_ns); /* the slots are used again by the next receive */
+		more = n == room || in; /* our stack answers while it is given its packet */
+		if (!gathers(w, q, in, n == room))
+			answer(w, now_ns);
 	}
 }
 
