@@ -107,11 +107,7 @@ class Output:
 
     def offer(self, state: Any, record: Any, kept: Retained) -> None:
         """Offer our sum, if it is news, with a COMMIT that acknowledges input for the first time."""
-        if (
-            not state.bits & lib.FTT_F_SUMS
-            or self.broken
-            or not ahead(self.seen, state.assured)
-        ):
+        if not state.bits & lib.FTT_F_SUMS or self.broken or not ahead(self.seen, state.assured):
             return
         state.assured = record.point = self.seen
         record.crc = _sum(self.crc, self._retained(state, self.seen, kept))
