@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
-from lab.faults import IPTABLES
+from lab.firewalls import IPTABLES
 from lab.lifecycle import Lab
 from tests.integration.pair import Pair
 
