@@ -232,13 +232,16 @@ static bool authentic(const struct ftt_channel *c, size_t body)
 	return false;
 }
 
-int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n)
 {
-	ssize_t got = recv(c->fd[FTT_QUIET], c->in, FTT_CHANNEL_MAX + 1, 0);
+	ssize_t got = -1;
 	size_t body;
 
-	if (got < 0)
+	errno = EAGAIN;
+	if (lanes & FTT_ON_QUIET)
+		got = recv(c->fd[FTT_QUIET], c->in, FTT_CHANNEL_MAX + 1, 0);
+	if (got < 0 && lanes & FTT_ON_LOUD)
 		got = recv(c->fd[FTT_LOUD], c->in, FTT_CHANNEL_MAX + 1, 0);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1; /* ECONNREFUSED and the like: ask again */

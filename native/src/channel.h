@@ -21,6 +21,7 @@
 #define FTT_CHANNEL_FULL 1400 /* a buffer beyond this is sent: most datagrams fit a frame */
 
 enum ftt_lane { FTT_LOUD = 0, FTT_QUIET = 1, FTT_LANES = 2 };
+enum { FTT_ON_LOUD = 1 << FTT_LOUD, FTT_ON_QUIET = 1 << FTT_QUIET, FTT_ON_ANY = FTT_ON_LOUD | FTT_ON_QUIET };
 
 struct ftt_channel {
 	int fd[FTT_LANES];
@@ -54,10 +55,10 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const st
 			    struct ftt_counters *n);
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
 /*
- * Fetches one authentic datagram without waiting. Its records start at *records (of *len bytes).
+ * Fetches one authentic datagram from `lanes` (FTT_ON_*) without waiting, from the quiet one first. Its records start at *records (of *len bytes).
  * 1: got one; 0: nothing more; -1: something was dropped (counted), ask again.
  */
-int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n);
 
 /* A text address and port as a socket address; 0 on failure, else its length. */

@@ -144,14 +144,14 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, now_ns), now_ns);
 }
 
-void ftt_follow_records(struct ftt_worker *w, uint64_t now_ns)
+void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 {
 	struct ftt_channel_header h;
 	const uint8_t *records;
 	size_t len;
 
 	for (int budget = 256; budget > 0; budget--) {
-		int got = ftt_channel_receive(&w->channel, &h, &records, &len, &w->n);
+		int got = ftt_channel_receive(&w->channel, lanes, &h, &records, &len, &w->n);
 
 		if (!got)
 			return;

@@ -194,7 +194,7 @@ static void follow_role(struct ftt_worker *w)
 	uint32_t partner = atomic_load(&sh->partner);
 
 	if (w->mode == FTT_MODE_BACKUP && generation != w->generation) /* what the primary has told decides what goes on */
-		ftt_follow_records(w, ftt_now_ns());
+		ftt_follow_records(w, FTT_ON_ANY, ftt_now_ns());
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation != w->generation) {
 		uint32_t mode = atomic_load(&sh->mode);
@@ -270,6 +270,7 @@ static void *run(void *arg)
 		struct epoll_event got[FTT_WORKER_FDS];
 		uint64_t now_ns, counter;
 		bool handshakes;
+		unsigned loud;
 		int n;
 
 		listen_for_word(w);
@@ -282,18 +283,20 @@ static void *run(void *arg)
 		follow_role(w);
 		choose_copy(w);
 		handshakes = has(got, n, w->handshakes.fd);
+		loud = has(got, n, w->channel.fd[FTT_LOUD]) ? FTT_ON_LOUD : 0;
 		if (w->mode == FTT_MODE_BACKUP) {
 			/* in the order in which the primary caused them: a SYN, the OPEN that asks for it, output that is told, answers to it */
 			if (handshakes)
 				packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
-			ftt_follow_records(w, ftt_now_ns());
+			ftt_follow_records(w, FTT_ON_QUIET | loud, ftt_now_ns());
 		}
-		packets(w, &w->nfq, ROUNDS);
+		if (has(got, n, w->nfq.fd))
+			packets(w, &w->nfq, ROUNDS);
 		if (handshakes && w->mode != FTT_MODE_BACKUP)
 			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
-		if (w->held_now || (w->mode != FTT_MODE_BACKUP && has(got, n, w->channel.fd[FTT_LOUD])))
-			ftt_follow_records(w, now_ns);
+		if (w->held_now || (w->mode != FTT_MODE_BACKUP && loud))
+			ftt_follow_records(w, FTT_ON_ANY, now_ns);
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
 			ftt_follow_tick(w, now_ns);

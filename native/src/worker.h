@@ -246,7 +246,7 @@ void ftt_tcp_send_injected(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);
 
 /* follow.c: what the other node says, time, and changes of role, for all flows of a worker */
-void ftt_follow_records(struct ftt_worker *w, uint64_t now_ns);
+void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not

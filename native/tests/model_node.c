@@ -114,11 +114,12 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	n->records_len += len;
 }
 
-int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *counters)
 {
 	struct node *n = FTT_ENTRY(c, struct node, worker.channel);
 
+	(void)lanes;
 	(void)counters;
 	if (!n->arrived)
 		return 0;
@@ -314,7 +315,7 @@ void node_from_client(struct node *n, struct wire *w)
 void node_from_peer(struct node *n, const struct wire *w)
 {
 	n->arrived = w;
-	ftt_follow_records(&n->worker, model_now);
+	ftt_follow_records(&n->worker, FTT_ON_ANY, model_now);
 	node_run(n);
 }
 

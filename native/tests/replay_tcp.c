@@ -81,9 +81,10 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	print_hex(bytes, len);
 }
 
-int ftt_channel_receive(struct ftt_channel *c, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
+int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n)
 {
+	(void)lanes;
 	(void)c;
 	(void)n;
 	if (!record_len)
@@ -223,7 +224,7 @@ static void step(char *line)
 		packet(second, *what == 'i');
 	} else if (!strcmp(what, "record")) {
 		record_len = unhex(second, record_bytes, sizeof(record_bytes));
-		ftt_follow_records(&worker, now);
+		ftt_follow_records(&worker, FTT_ON_ANY, now);
 	} else if (!strcmp(what, "tick")) {
 		atomic_store(&engine.shared.vouched, second && *second == '1');
 		ftt_follow_tick(&worker, now);

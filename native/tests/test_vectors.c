@@ -138,7 +138,7 @@ static void test_what_a_channel_sends_and_reads(void)
 		sent = recv(b.fd[r.quiet], bytes, sizeof(bytes), MSG_PEEK);
 		CHECK(sent > 0);
 		check_bytes(vectors[i].name, bytes, (size_t)sent);
-		CHECK_EQ(ftt_channel_receive(&b, &h, &records, &len, &n), 1);
+		CHECK_EQ(ftt_channel_receive(&b, FTT_ON_ANY, &h, &records, &len, &n), 1);
 		CHECK_EQ(h.counter, i + 1);
 		CHECK(h.count == 1 && h.quiet == r.quiet);
 		CHECK_EQ(ftt_record_get(records, len, &got), len);
