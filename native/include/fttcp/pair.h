@@ -384,7 +384,7 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const 
 {
 	if (!(f->bits & FTT_F_UNVERIFIED))
 		return false;
-	if (f->bits & FTT_F_DIFFERS || ftt_output_short(f))
+	if (f->bits & FTT_F_DIFFERS || ftt_output_short(f) || ftt_output_torn(f))
 		return true;
 	/* our stack has the input of all that has left the primary, so it gets on */
 	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified) {

@@ -144,7 +144,10 @@ struct ftt_flow {
 	/* the backup, as it last told */
 	uint32_t committed;    /* its stack's rcv_nxt; on the backup itself, too */
 	uint32_t peer_edge;
-	uint32_t peer_snd_nxt; /* how far its stack has sent */
+	union {
+		uint32_t peer_snd_nxt; /* how far its stack has sent */
+		uint32_t differed;     /* backup: end of what differed last; a client with a part of it has neither server's */
+	};
 	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
 	union {
 		uint64_t open_ns;    /* backup: when that was sent, at the latest */

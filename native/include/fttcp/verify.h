@@ -26,10 +26,12 @@ static inline enum ftt_judged ftt_output_judge(struct ftt_flow *f, uint32_t at, 
 
 	if (ours == theirs) {
 		f->verified = at;
+		f->differed = seq_max(f->differed, f->client_acked); /* what it has all of does not matter any more */
 		f->bits &= ~(uint32_t)FTT_F_DIFFERS;
 		return FTT_EQUAL;
 	}
 	f->bits |= FTT_F_DIFFERS;
+	f->differed = ftt_output_seq(f, at);
 	return before ? FTT_DIFFERENT_STILL : FTT_DIFFERENT;
 }
 
@@ -137,17 +139,26 @@ static inline bool ftt_output_covered(const struct ftt_flow *f)
 	       (!(f->bits & FTT_F_DIFFERS) && seq_leq(ftt_output_acked(f), f->verified));
 }
 
+/*
+ * May the client have a part of what differed, and not all? It was of equal length, but with the rest of it from this
+ * server it would be neither server's (a date of two days).
+ */
+static inline bool ftt_output_torn(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_SUMS && seq_lt(f->client_acked, f->differed);
+}
+
 /* Backup, at a takeover: may the client be given this server's stream from where it stands? */
 static inline bool ftt_output_continues(const struct ftt_flow *f)
 {
-	return !(f->bits & FTT_F_SUMS) ||
-	       (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && seq_leq(ftt_output_acked(f), f->assured));
+	return !(f->bits & FTT_F_SUMS) || (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && !ftt_output_torn(f) &&
+					   seq_leq(ftt_output_acked(f), f->assured));
 }
 
 /* After a takeover: what the old primary has said is verified as a whole, so nothing waits for that any more. */
 static inline bool ftt_output_done(struct ftt_flow *f)
 {
-	if (!(f->bits & FTT_F_UNVERIFIED) || f->bits & FTT_F_DIFFERS || f->verified != f->told)
+	if (!(f->bits & FTT_F_UNVERIFIED) || f->bits & FTT_F_DIFFERS || f->verified != f->told || ftt_output_torn(f))
 		return false;
 	f->bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	return true;
