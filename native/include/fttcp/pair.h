@@ -332,7 +332,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		if (!f->ask_ns && (f->held_since_ns || ftt_output_open(f)))
 			f->ask_ns = ftt_ask_again(f, now_ns);
 		else if (!f->ask_ns && f->lag_since_ns)
-			f->ask_ns = now_ns + lim->detach_after_ns / 4;
+			f->ask_ns = now_ns + FTT_REST_NS;
 	}
 	if (f->ask_ns && now_ns >= f->ask_ns) {
 		f->ask_ns = ftt_ask_again(f, now_ns);

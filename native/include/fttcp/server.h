@@ -275,9 +275,11 @@ static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_s
 /* A segment goes to the client, up to `end`: the backup is told of what is new. */
 static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, struct ftt_edit *e)
 {
-	if (s->flags & TCP_RST || !seq_gt(end, f->sent))
+	bool again = s->len && f->bits & FTT_F_SUMS && f->verified != f->told; /* something was lost: the OUTPUT, too? */
+
+	if (s->flags & TCP_RST || (!seq_gt(end, f->sent) && !again))
 		return;
-	f->sent = end;
+	f->sent = seq_max(f->sent, end);
 	e->actions |= s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
 }
 
