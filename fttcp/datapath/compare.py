@@ -93,7 +93,11 @@ class Output:
     def told(self, state: Any, record: Any, kept: Retained, counters: Counter[str]) -> list[int]:
         """Take the primary's sum of all before a point, which has left, from an OUTPUT."""
         point, crc = record.point, record.crc
-        if not record.flags & lib.FTT_REC_SUM or not lib.ftt_core_output_tell(state, point) or self.broken:
+        summed = record.flags & lib.FTT_REC_SUM
+        if state.bits & lib.FTT_F_SUMS and not summed:  # the primary can compare no more
+            self._give_up(counters)
+            state.assured = state.told
+        if not summed or not lib.ftt_core_output_tell(state, point) or self.broken:
             return []
         if ahead(point, self.seen):
             judged = self._sum_retained(state, self.seen, kept)

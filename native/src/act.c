@@ -187,7 +187,7 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_REFUSED)
 		send_record(w, c, FTT_REC_REFUSED);
 	if (actions & FTT_ACT_PROBE) {
-		ftt_compare_tell(w, c, false);
+		ftt_compare_tell(w, c);
 		send_record(w, c, FTT_REC_PROBE);
 		w->n.probes_sent++;
 	}
@@ -281,7 +281,7 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 		if (w->mode == FTT_MODE_BACKUP)
 			send_commit(w, c);
 		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
-			ftt_compare_tell(w, c, true);
+			ftt_compare_tell(w, c);
 	}
 }
 

@@ -200,6 +200,8 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 
 	if (!c->key_session || to >= c->cfg->workers)
 		return;
+	if (c->out[lane][to].len > FTT_CHANNEL_FULL && c->out[FTT_QUIET][to].count) /* it is read first, so it leaves first */
+		send_buffer(c, FTT_QUIET, to, n);
 	if (c->out[lane][to].len > FTT_CHANNEL_FULL)
 		send_buffer(c, lane, to, n);
 	if (!c->out[lane][to].len)

@@ -213,6 +213,10 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
 	struct ftt_digest *d = &c->digest;
 	uint32_t actions = 0;
 
+	if (c->flow.bits & FTT_F_SUMS && !(r->flags & FTT_REC_SUM)) { /* the primary can compare no more: an offer proves nothing */
+		give_up(w, c);
+		c->flow.assured = c->flow.told;
+	}
 	if (!(r->flags & FTT_REC_SUM) || !ftt_output_tell(&c->flow, r->point) || d->broken)
 		return 0;
 	if (seq_gt(r->point, d->seen)) {
@@ -261,10 +265,10 @@ static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	return end - d->seen;
 }
 
-/* The backup needs it when it looks at what answers it; with a PROBE, at once. */
-void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c, bool quiet)
+/* The backup needs it when it looks at what answers it. A PROBE wakes it, and it reads this one first. */
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .quiet = quiet, .snd_nxt = c->flow.sent,
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .snd_nxt = c->flow.sent,
 			       .flags = c->flow.bits & FTT_F_SUMS && !c->digest.broken ? FTT_REC_SUM : 0,
 			       .point = c->flow.told, .crc = c->told_crc};
 
@@ -293,7 +297,9 @@ void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 /* The primary: a packet leaves, with which all before `point` has. */
 void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns)
 {
-	if (c->flow.bits & FTT_F_SUMS && !c->digest.broken && seq_gt(point.at, c->flow.told)) {
+	if (c->digest.broken) {
+		w->told |= !!(c->flow.bits & FTT_F_SUMS);
+	} else if (c->flow.bits & FTT_F_SUMS && seq_gt(point.at, c->flow.told)) {
 		c->told_crc = point.crc;
 		w->told |= ftt_output_leaves(&c->flow, point.at);
 	}

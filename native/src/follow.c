@@ -144,7 +144,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, now_ns), now_ns);
 }
 
-void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
+bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 {
 	struct ftt_channel_header h;
 	const uint8_t *records;
@@ -154,7 +154,7 @@ void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 		int got = ftt_channel_receive(&w->channel, lanes, &h, &records, &len, &w->n);
 
 		if (!got)
-			return;
+			return true;
 		if (got < 0)
 			continue;
 		while (len) {
@@ -170,6 +170,7 @@ void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 			len -= used;
 		}
 	}
+	return false;
 }
 
 /* --- time ------------------------------------------------------------------------------------ */

@@ -66,7 +66,7 @@ static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const st
 		w->n.passed++;
 		ack = 0;
 	}
-	ftt_nfq_stamp(&w->nfq, p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
+	ftt_nfq_stamp(ftt_worker_nfq(w, p->queue), p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
 }
 
 /*

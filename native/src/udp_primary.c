@@ -123,7 +123,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 			break;
 		u->sent = r->number;
 		crc = r->crc;
-		ftt_nfq_verdict(&w->nfq, r->queue, r->id, true, NULL, 0);
+		ftt_nfq_verdict(ftt_worker_nfq(w, r->queue), r->queue, r->id, true, NULL, 0);
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
 		w->held_now--;
 		w->n.released++;

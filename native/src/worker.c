@@ -25,6 +25,7 @@
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
 #define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
 #define REST_ROUNDS 2048          /* ... that empty a full queue */
+#define LAST_ROUNDS 64            /* ... and the channel, before a role ends */
 #define SYNS 4096u                /* that wait at most, and as many answers to them */
 #define GATHERED 16u              /* packets of output that leave together, at most */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
@@ -194,7 +195,8 @@ static void follow_role(struct ftt_worker *w)
 	uint32_t partner = atomic_load(&sh->partner);
 
 	if (w->mode == FTT_MODE_BACKUP && generation != w->generation) /* what the primary has told decides what goes on */
-		ftt_follow_records(w, FTT_ON_ANY, ftt_now_ns());
+		for (int rounds = LAST_ROUNDS; rounds && !ftt_follow_records(w, FTT_ON_ANY, ftt_now_ns()); rounds--)
+			;
 	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
 	if (generation != w->generation) {
 		uint32_t mode = atomic_load(&sh->mode);
@@ -349,9 +351,10 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
 		goto fail;
 	}
-	if (ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len) ||
-	    open_queues(&w->nfq, w, 0, cfg->queue_maxlen, err, err_len) ||
-	    open_queues(&w->handshakes, w, FTT_HANDSHAKE_QUEUES, cfg->queue_maxlen < SYNS ? cfg->queue_maxlen : SYNS, err, err_len))
+	/* the queues first: nobody else has them, so the channel's port has no sockets of another engine */
+	if (open_queues(&w->nfq, w, 0, cfg->queue_maxlen, err, err_len) ||
+	    open_queues(&w->handshakes, w, FTT_HANDSHAKE_QUEUES, cfg->queue_maxlen < SYNS ? cfg->queue_maxlen : SYNS, err, err_len) ||
+	    ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len))
 		goto fail;
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

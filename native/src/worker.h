@@ -165,20 +165,20 @@ void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
 /* All verdicts leave, and what has to be told before. */
 void ftt_worker_flush(struct ftt_worker *w);
-/* The socket from which a packet of this queue came. */
+/* The socket from which a packet of this queue came, with room for one more verdict. */
 static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
 {
-	return ftt_nfq_has(&w->handshakes, queue) ? &w->handshakes : &w->nfq;
+	struct ftt_nfq *q = ftt_nfq_has(&w->handshakes, queue) ? &w->handshakes : &w->nfq;
+
+	if (ftt_nfq_full(q)) /* it would flush by itself, before what has to be told */
+		ftt_worker_flush(w);
+	return q;
 }
 /* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */
 static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool accept,
 				      const uint8_t *edited)
 {
-	struct ftt_nfq *q = ftt_worker_nfq(w, p->queue);
-
-	if (ftt_nfq_full(q))
-		ftt_worker_flush(w);
-	ftt_nfq_verdict(q, p->queue, p->id, accept, edited, p->len);
+	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
 }
 
 /* Has the server died, as far as it matters to what was received last? Once for all of it. */
@@ -246,7 +246,8 @@ void ftt_tcp_send_injected(struct ftt_worker *w);
 void ftt_tcp_free_spent(struct ftt_worker *w);
 
 /* follow.c: what the other node says, time, and changes of role, for all flows of a worker */
-void ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns);
+/* True if nothing is left: so many are taken at once. */
+bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not
@@ -283,7 +284,7 @@ void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 /* No points are needed any more. */
 void ftt_compare_forget(struct ftt_tcp *c);
 /* Tells the backup again how far our server has come. */
-void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c, bool quiet);
+void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns);
 bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r);
 void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
