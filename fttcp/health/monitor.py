@@ -19,7 +19,7 @@ from fttcp.health.probes import Prober
 from fttcp.health.progress import Finding, Progress
 from fttcp.health.readiness import Readiness
 from fttcp.health.resources import Backlog, Usage
-from fttcp.health.sampler import Sampler
+from fttcp.health.sampler import Sampler, bound
 from fttcp.health.server import Server
 from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.health.verdict import Check, Note, OnChange, State, Verdict
@@ -245,15 +245,15 @@ class Health:
 
     async def _look_for_ports(self) -> float:
         pids = self._server.pids
-        (missing, bound), took_s = await _timed(lambda: self._look_at_ports(pids))
+        (missing, ports), took_s = await _timed(lambda: self._look_at_ports(pids))
         if pids != self._server.pids or not self._server.complete:
             return took_s
         if missing:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
-            self._listening, self._bound = True, bound
-            if bound:
-                self._note("server-bound", "warning", ports=bound)
+            self._listening, self._bound = True, ports
+            if ports:
+                self._note("server-bound", "warning", ports=ports)
             if self._role is not Role.PRIMARY:
                 self._readiness.ask()
             for prober in self._probers:
@@ -262,7 +262,8 @@ class Health:
         return took_s
 
     def _look_at_ports(self, pids: Sequence[int]) -> tuple[str, list[str]]:
-        return self._sampler.not_served(pids), self._sampler.bound()
+        missing, listeners = self._sampler.not_served(pids)
+        return missing, bound(listeners)
 
     async def _look(self) -> float:
         """Does it make progress?"""

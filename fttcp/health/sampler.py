@@ -28,32 +28,25 @@ class Sampler:
         """Close the netlink socket."""
         self._sockets.close()
 
-    def not_served(self, pids: Sequence[int]) -> str:
-        """Return why the group's ports are not served by these processes; empty when they are."""
+    def not_served(self, pids: Sequence[int]) -> tuple[str, list[Listener]]:
+        """Return why these processes do not serve the group's ports, empty when they do; and the sockets
+        of these ports that are known to be theirs.
+        """
         listening = [one for one in self._sockets.listeners() if (one.port, one.proto) in self._ports]
         held: set[int] = set()
         for pid in procfs.family(pids):
             inodes = procfs.sockets_of(pid)
             if inodes is None:
-                return self._missing({(one.port, one.proto) for one in listening})
+                return self._missing({(one.port, one.proto) for one in listening}), []
             held |= inodes
-        ours = {(one.port, one.proto) for one in listening if one.inode in held}
-        foreign = sorted({(one.port, one.proto) for one in listening} - ours)
+        ours = [one for one in listening if one.inode in held]
+        served = {(one.port, one.proto) for one in ours}
+        foreign = sorted({(one.port, one.proto) for one in listening} - served)
         if foreign:
             port, proto = foreign[0]
             inode = next(one.inode for one in listening if (one.port, one.proto) == (port, proto))
-            return f"{_holder(inode)} listens on {port}/{proto}, not this server"
-        return self._missing(ours)
-
-    def bound(self) -> list[str]:
-        """The group's ports on which a socket takes packets from one interface only: `80/tcp to eth0`."""
-        return sorted(
-            {
-                f"{one.port}/{one.proto} to {_interface_name(one.interface)}"
-                for one in self._sockets.listeners()
-                if (one.port, one.proto) in self._ports and one.interface
-            }
-        )
+            return f"{_holder(inode)} listens on {port}/{proto}, not this server", ours
+        return self._missing(served), ours
 
     def _missing(self, served: set[tuple[int, str]]) -> str:
         missing = [f"{port}/{proto}" for port, proto in sorted(set(self._ports) - served)]
@@ -95,6 +88,13 @@ class Sampler:
     def listeners(self) -> list[Listener]:
         """The listening sockets of the group's TCP ports."""
         return [one for one in self._sockets.listeners(("tcp",)) if one.port in self._tcp]
+
+
+def bound(listeners: Sequence[Listener]) -> list[str]:
+    """The ports on which one of these takes packets from one interface only: `80/tcp to eth0`."""
+    return sorted(
+        {f"{one.port}/{one.proto} to {_interface_name(one.interface)}" for one in listeners if one.interface}
+    )
 
 
 def _interface_name(index: int) -> str:
