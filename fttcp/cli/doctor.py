@@ -203,7 +203,7 @@ def _firewalls(path: Path) -> dict[str, Any]:
         groups = ask(path, op="status")["groups"]
     except AskError:
         return {}
-    return {group["name"]: group["firewall"] for group in groups if group["firewall"]}
+    return {group["name"]: group["firewall"] for group in groups if group.get("firewall")}
 
 
 def _serial_trouble(device: str) -> str:

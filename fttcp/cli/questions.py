@@ -63,7 +63,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         lines.append("  keys         being exchanged: `fttcp key show --config FILE` tells how far it is")
     if "ownership" in group:
         lines.append(f"  arbiter      {ownership_line(group['ownership'])}")
-    if group["firewall"] is not None:
+    if group.get("firewall") is not None:
         lines += [f"  {line}" for line in firewall_lines(group["firewall"])]
     if "flows" in group:
         flows, commit = group["flows"], group["commit"]
@@ -83,7 +83,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         pid = "none" if server["pid"] is None else server["pid"]
         if not server["follow"]["ready"]:
             lines.append(f"  NOT READY    to follow: {server['follow']['why'] or 'not asked yet'}")
-        if server["bound"]:
+        if server.get("bound"):
             lines.append(f"  UNPROTECTED  {_BOUND}: {', '.join(server['bound'])}")
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]

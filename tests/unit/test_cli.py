@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from fttcp.cli import doctor, questions
 from fttcp.cli.main import main
 from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
@@ -58,6 +59,24 @@ def test_pause_reaches_both_nodes_and_holds_until_resume(tmp_path: Path) -> None
         assert kinds.count("paused") == kinds.count("resumed") == 0  # alpha's history is its own in this test
         assert (await tool("pause")).exit_code == 2
         assert "one of the two" in (await tool("pause", "web", "--all")).output
+
+    scene(tmp_path, play)
+
+
+def test_a_daemon_that_does_not_know_all_is_asked_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        reply = json.loads((await tool("status", "--json")).output)
+        group = reply["groups"][0]
+        del group["firewall"]
+        group["server"] = {"healthy": True, "pid": 7, "reason": "serving", "since": "today", "checks": []}
+        group["server"]["follow"] = {"ready": True, "why": ""}
+        for module in (questions, doctor):
+            monkeypatch.setattr(module, "ask", lambda path, op: reply)
+        shown = await tool("status")
+        assert shown.exit_code == 0 and "healthy, pid 7: serving" in shown.output, shown.exception
+        assert doctor._firewalls(tmp_path / "control.sock") == {}
 
     scene(tmp_path, play)
 
