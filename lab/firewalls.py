@@ -23,7 +23,7 @@ _START_S = 20.0
 _FOREIGN = "/run/foreign-rules"
 """In a host: there while its rules are to be undone."""
 
-_UNDO = """
+_UNDO = f"""
 for pid in $(cat /run/firewalld.pid /run/dbus.pid 2>/dev/null); do kill $pid; done
 rm -f /run/firewalld.pid /run/dbus.pid
 nft flush ruleset
@@ -38,7 +38,7 @@ done
 ip rule show pref 32767 | grep -q . || ip rule add lookup default pref 32767
 ip link delete docker0 2>/dev/null
 sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
-rm -f /run/foreign-rules
+rm -f {_FOREIGN}
 """
 
 # What dockerd 28 has when one container publishes a port (iptables-save, without its counters).
@@ -199,7 +199,11 @@ def _second_node(lab: Lab, host: Host) -> None:
     file.write_text(text.replace('run_dir = "/run/fttcp"', 'run_dir = "/run/second"'))
     if file.read_text() == text:
         raise LabError(f"{host.home}/node.toml: its run_dir is not where it was expected")
-    done = lab.exec(host.name, [fttcp_program(), "node", "--config", str(file)], cwd="/", timeout=_START_S)
+    command = [fttcp_program(), "node", "--config", str(file)]
+    try:
+        done = lab.exec(host.name, command, cwd="/", timeout=_START_S)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"host {host.name}: a second daemon did not end within {_START_S:g} s") from None
     if done.returncode == 0 or "another fttcp node" not in done.stderr:
         raise LabError(f"host {host.name}: a second daemon ended with {done.returncode}: {done.stderr}")
 
@@ -235,10 +239,6 @@ RULE_ACTS: dict[str, Act] = {
     "ufw": _ufw,
 }
 """In an order in which they can be done one after the other: a policy of DROP is ufw's last word."""
-
-
-SLOW_ACTS = ("second-node", "firewalld", "ufw")
-"""Those that take seconds."""
 
 
 SLOW_ACTS = ("second-node", "firewalld", "ufw")
