@@ -17,7 +17,10 @@ from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
 from tests.integration import postgres_copy
+from tests.integration.netns import needs_root
 from tests.integration.pair import Pair
+
+pytestmark = needs_root
 
 PORT = 4320
 SERVER = shlex.join([sys.executable, str(Path(__file__).with_name("last_words_server.py")), str(PORT)])

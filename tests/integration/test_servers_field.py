@@ -19,7 +19,10 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
+from tests.integration.netns import needs_root
 from tests.integration.pair import Pair
+
+pytestmark = needs_root
 
 SERVERS = Path(__file__).with_name("field_servers.py")
 PORTS = {"exim": 25, "mosquitto": 1883, "redis": 6379, "postgres": 5432, "git": 9418}

@@ -17,7 +17,10 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
+from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
+
+pytestmark = needs_root
 
 PORT = 6000
 SHARED = shlex.join([sys.executable, str(Path(__file__).with_name("shared_server.py")), str(PORT)])
