@@ -412,13 +412,14 @@ class Node:
 
     async def _keep_house(self) -> None:
         """Look after the network every few seconds, and after the rules when the kernel tells of a change.
-        What could not be mended waits for the next round: somebody may be as stubborn."""
+        What could not be mended waits for the next round: somebody may be as stubborn. Changes without end
+        put the network's turn off by one look at most."""
         loop, news = asyncio.get_running_loop(), asyncio.Event()
         notices = [Notices(protocol, groups, news.set) for protocol, groups in _RULES_CHANGED]
         try:
             while True:
                 due, mended = loop.time() + _HOUSEKEEPING_S, True
-                while mended and await _told(news, due - loop.time()):
+                while mended and loop.time() < due and await _told(news, due - loop.time()):
                     await asyncio.sleep(_NEWS_COLLECTED_S)
                     news.clear()
                     mended = await self._guard(self._look_at_all_rules())
