@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from fttcp.datapath.rules import RulesError
@@ -28,10 +28,11 @@ class Guardian:
         """``fd``: the socket."""
         self._fd = fd
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
 
     def keep(self) -> None:
-        """See to it that the process is there. Raises RulesError."""
-        if self._process is not None and self._process.poll() is None:
+        """See to it that the process is there, unless it was ended. Raises RulesError."""
+        if self._ended or (self._process is not None and self._process.poll() is None):
             return
         sleep = shutil.which("sleep")
         if sleep is None:
@@ -41,13 +42,15 @@ class Guardian:
             pass_fds=[self._fd],
             env={_MARK: "1"},
             cwd="/",
+            start_new_session=True,  # signals to the daemon's group or terminal do not reach it
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
     def end(self) -> None:
-        """End it, if it is there."""
+        """End it, if it is there, for good."""
+        self._ended = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -58,17 +61,19 @@ def end_of(port: int) -> bool:
     """End the process that a killed daemon has left as owner of what the netlink socket of that port owns.
     False if a daemon lives that holds it, or nobody of ours does."""
     holders = list(_holders(port))
-    if not holders or not all(map(_is_guardian, holders)):
-        return False
-    for pid in holders:
-        with suppress(ProcessLookupError):
-            handle = os.pidfd_open(pid)
-            try:
+    with ExitStack() as open_handles:
+        handles: list[int] = []
+        for pid in holders:
+            with suppress(ProcessLookupError):  # it has ended
+                handle = os.pidfd_open(pid)  # before the look: the number may be another process's later
+                open_handles.callback(os.close, handle)
+                if not _is_guardian(pid, handle):
+                    return False
+                handles.append(handle)
+        for handle in handles:
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                select.select([handle], [], [], _END_S)
-            finally:
-                os.close(handle)
-    return True
+        return bool(holders) and all(map(_ends, handles))
 
 
 def _holders(port: int) -> Iterator[int]:
@@ -80,8 +85,14 @@ def _holders(port: int) -> Iterator[int]:
     }
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in Path("/proc").glob("[0-9]*"):
-        if any(_target(entry) in wanted for entry in process.glob("fd/*")):
+        if _has_open(process, wanted):
             yield int(process.name)
+
+
+def _has_open(process: Path, wanted: set[str]) -> bool:
+    with suppress(OSError):  # it has ended meanwhile
+        return any(_target(entry) in wanted for entry in process.glob("fd/*"))
+    return False
 
 
 def _target(link: Path) -> str:
@@ -90,7 +101,15 @@ def _target(link: Path) -> str:
     return ""
 
 
-def _is_guardian(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes().startswith(f"{_MARK}=".encode())
-    return True  # it has ended
+def _is_guardian(pid: int, handle: int) -> bool:
+    """Of an ending process nothing can be read, or it reads as empty: it has to end then.
+    Raises OSError."""
+    environment = b""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    return environment.startswith(f"{_MARK}=".encode()) if environment else _ends(handle)
+
+
+def _ends(handle: int) -> bool:
+    """Wait for the end of the process. False if it does not."""
+    return bool(select.select([handle], [], [], _END_S)[0])
