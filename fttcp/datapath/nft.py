@@ -6,6 +6,7 @@ nft nor iptables can make such a table for longer than they run, so the messages
 expression consists of is shown by `nft --debug=netlink`.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -33,6 +34,7 @@ _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _REGISTER = 1
 _RECEIVED_MAX = 1 << 16
+_ANSWER_S = 5
 _COUNTER_PACKETS = 2
 _TABLE_OWNER = 7
 _CHECKSUM_INTERNET = 1
@@ -258,6 +260,7 @@ class Socket:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
             self._socket.bind((0, 0))
             self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _ANSWER_S, 0))
         except OSError as error:
             raise NftError("open a netlink socket", error.errno or 0) from error
         self._number = 0
@@ -303,14 +306,16 @@ class Socket:
         self._send(
             self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _ACK, table.family, _text(1, table.name))
         )
-        for kind, _, body in self._answers(socket.MSG_DONTWAIT):
+        found = None
+        for kind, _, body in self._answers(socket.MSG_DONTWAIT):  # to the end: an acknowledgement follows
             if kind != _ERROR:
                 attributes = dict(parsed(body[4:]))
-                return int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
+                found = int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
+                continue
             error = -struct.unpack_from("=i", body)[0]
-            if error not in (0, 2):  # ENOENT
+            if error not in (0, errno.ENOENT):
                 raise NftError(f"look for table {table.name}", error)
-        return None
+        return found
 
     def rules(self, table: Table) -> Rules:
         """What is in a table; nothing when there is none. Raises NftError."""
@@ -346,7 +351,9 @@ class Socket:
             try:
                 data = self._socket.recv(_RECEIVED_MAX, flags)
             except BlockingIOError:
-                return
+                if flags & socket.MSG_DONTWAIT:
+                    return
+                raise NftError("wait for the kernel's answer", errno.ETIMEDOUT) from None
             except OSError as error:
                 raise NftError("hear the kernel", error.errno or 0) from error
             while len(data) >= 16:

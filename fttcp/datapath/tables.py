@@ -15,6 +15,7 @@ of POSTROUTING.
 
 import errno
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -337,10 +338,12 @@ def _queue(first: int, workers: int) -> bytes:
 
 class Owner:
     """Makes and keeps the tables of this process's groups, by one socket that owns them, and that outlives a
-    kill of the process. The methods block for some milliseconds; one call at a time."""
+    kill of the process. The methods block for some milliseconds. They are called in threads, which go on when
+    nobody waits for them any more: one at a time."""
 
     def __init__(self, firewall: Firewall | None = None) -> None:
         """``firewall``: less than the kernel can do, for tests."""
+        self._one_at_a_time = threading.Lock()
         self._socket = nft.Socket()
         self._guardian = Guardian(self._socket.fileno())
         self._claiming = nft.Socket()
@@ -351,41 +354,44 @@ class Owner:
 
     def close(self) -> None:
         """Claims end, and with them whatever dies with its owner."""
-        self._guardian.end()
-        self._socket.close()
-        self._claiming.close()
+        with self._one_at_a_time:
+            self._guardian.end()
+            self._socket.close()
+            self._claiming.close()
 
     def claim(self, addresses: Iterable[Address], queues: Iterable[int]) -> None:
         """Take sole charge of addresses and queues in this network namespace, and of none else; it ends with
         this process. Raises TakenError when another process has one of them; then nothing has changed."""
         names = [*(f"fttcp-address-{one}" for one in addresses), *(f"fttcp-queue-{one}" for one in queues)]
         wanted = {Table(nft.INET, name) for name in names}
-        new, old = sorted(wanted - self._claims), sorted(self._claims - wanted)
-        try:
-            self._claiming.change(
-                [*(nft.make_table(one, nft.OWNER) for one in new), *(nft.drop_table(one) for one in old)]
-            )
-        except NftError as error:
-            if error.errno == errno.EPERM:
-                raise TakenError(
-                    f"another fttcp node of this host has what this one needs ({error})"
-                ) from error
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                return  # before Linux 5.12: no table has an owner
-            raise
-        self._claims = wanted
+        with self._one_at_a_time:
+            new, old = sorted(wanted - self._claims), sorted(self._claims - wanted)
+            try:
+                self._claiming.change(
+                    [*(nft.make_table(one, nft.OWNER) for one in new), *(nft.drop_table(one) for one in old)]
+                )
+            except NftError as error:
+                if error.errno == errno.EPERM:
+                    raise TakenError(
+                        f"another fttcp node of this host has what this one needs ({error})"
+                    ) from error
+                if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                    return  # before Linux 5.12: no table has an owner
+                raise
+            self._claims = wanted
 
     def make(self, group: GroupNet) -> None:
         """Put a group's tables in place of those that there are of it, in one step. Raises NftError."""
-        self._release(plan(group))
-        self._guardian.keep()
-        messages: list[Message] = []
-        for table in plan(group):
-            if self._socket.exists(table):
-                messages.append(nft.drop_table(table))
-            messages += [nft.make_table(table, self._flags(table)), *contents(group, table)]
-        self._socket.change(messages)
-        self._made[group.name] = group
+        with self._one_at_a_time:
+            self._release(plan(group))
+            self._guardian.keep()
+            messages: list[Message] = []
+            for table in plan(group):
+                if self._socket.exists(table):
+                    messages.append(nft.drop_table(table))
+                messages += [nft.make_table(table, self._flags(table)), *contents(group, table)]
+            self._socket.change(messages)
+            self._made[group.name] = group
 
     def move_mirror(self, group: GroupNet) -> None:
         """Lead the group's mirror to the gateways that it has now; all else stays, and what is queued."""
@@ -393,8 +399,9 @@ class Owner:
         for table in plan(group):
             if not is_guard(table):
                 messages += [nft.empty_chain(table, "mirror"), *mirror(table, group)]
-        self._socket.change(messages)
-        self._made[group.name] = group
+        with self._one_at_a_time:
+            self._socket.change(messages)
+            self._made[group.name] = group
 
     def stands(self, group: GroupNet) -> bool:
         """Whether the group's tables are those that `make` made of it."""
@@ -402,12 +409,13 @@ class Owner:
 
     def standing(self, group: GroupNet) -> Standing:
         """What is there of the group's tables, and what its guard has stopped."""
-        self._guardian.keep()
         lost: dict[Table, str] = {}
         stopped = 0
-        for table in plan(group):
+        with self._one_at_a_time:
+            self._guardian.keep()
+            found = {table: self._socket.rules(table) for table in plan(group)}
+        for table, there in found.items():
             wanted = [step for step in contents(group, table) if step.what.startswith("add a rule")]
-            there = self._socket.rules(table)
             if there.lengths.total() != len(wanted):
                 have = f"{there.lengths.total()} rules of {len(wanted)}"
                 lost[table] = f"{_SHOWN[table.family]} {table.name}: {have}"
@@ -419,15 +427,18 @@ class Owner:
 
     def remove(self, tables: Sequence[Table]) -> None:
         """Remove those that exist, in one step. Raises NftError."""
-        self._release(tables)
-        self._socket.change([nft.drop_table(table) for table in tables if self._socket.exists(table)])
-        self._made = {name: of for name, of in self._made.items() if not set(plan(of)) & set(tables)}
+        with self._one_at_a_time:
+            self._release(tables)
+            self._socket.change([nft.drop_table(table) for table in tables if self._socket.exists(table)])
+            self._made = {name: of for name, of in self._made.items() if not set(plan(of)) & set(tables)}
 
     def _release(self, tables: Iterable[Table]) -> None:
         """Let nobody own them but us: a killed daemon's guardian may. Raises TakenError for a living one."""
         for table in tables:
             port = self._socket.owner(table)
-            if port and port != self._socket.port and not end_of(port):
+            if not port or port == self._socket.port or end_of(port):
+                continue
+            if self._socket.owner(table) == port:  # it has not ended meanwhile
                 raise TakenError(f"table {table.name} belongs to another program of this host")
 
     def _flags(self, table: Table) -> int:
