@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 
 from fttcp.datapath.kernel import PROTOCOL, KernelError, Rule
@@ -22,6 +23,8 @@ _HEADER = struct.Struct("=IHHII")
 _RULE_HEADER = 12
 _DST, _SRC, _TABLE, _FROM_WHOM = 1, 2, 15, 21
 _RECEIVED_MAX = 1 << 16
+_AT_ONCE = 64
+"""Datagrams; then it is the turn of others in the loop."""
 
 
 class RuleKeeper:
@@ -45,6 +48,11 @@ class RuleKeeper:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
+    @property
+    def kept(self) -> frozenset[Rule]:
+        """The rules that are kept."""
+        return self._wanted
+
     def keep(self, rules: Iterable[Rule]) -> None:
         """These and no others, from now on."""
         self._wanted = frozenset(rules)
@@ -55,8 +63,9 @@ class RuleKeeper:
         return restored
 
     def _hear(self) -> None:
-        """What an overrun (ENOBUFS) has taken, whoever looks at the rules mends."""
-        while True:
+        """What an overrun (ENOBUFS) has taken, whoever looks at the rules mends. The reader fires again for
+        what is left: somebody may remove rules as fast as they return."""
+        for _ in range(_AT_ONCE):
             try:
                 data = self._socket.recv(_RECEIVED_MAX)
             except BlockingIOError:
@@ -74,8 +83,9 @@ class RuleKeeper:
             rule = _rule(body) if kind == _DELRULE else None
             if rule in self._wanted:
                 flags = _REQUEST | _CREATE | _EXCLUSIVE
-                self._socket.send(_HEADER.pack(_HEADER.size + len(body), _NEWRULE, flags, 0, 0) + body)
-                self._restored.append(rule)
+                with suppress(OSError):  # whoever looks at the rules mends
+                    self._socket.send(_HEADER.pack(_HEADER.size + len(body), _NEWRULE, flags, 0, 0) + body)
+                    self._restored.append(rule)
             data = data[(length + 3) & ~3 :]
 
 

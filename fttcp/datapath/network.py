@@ -135,32 +135,43 @@ class NetworkSetup:
         has changed then). Rules next: from then on nothing of a group passes without its engine. Then what
         was left of earlier configurations is undone, and sysctls, addresses and routes are set. May be
         repeated."""
-        groups = self._groups.values()
         async with self._lock, kernel.netlink() as ipr:
+            kept: frozenset[kernel.Rule] = frozenset()
             if self._keeper is not None:
+                kept = self._keeper.kept
                 self._keeper.keep(())
-            previous = Record.load(self._path)
-            owner = await self._claim(previous)
-            wanted = await _wanted(ipr, groups, previous, owner.firewall)
-            stale = previous.without(wanted)
-            record = previous.joined(wanted)
-            record.save(self._path)
-            for group in groups:
-                self._tracked[group.name] = await install(owner, group)
-            await _undo(ipr, stale, owner)
-            record.without(stale).save(self._path)
-            await asyncio.to_thread(_claim, owner, groups)
-            for path, (_, value) in wanted.sysctls.items():
-                kernel.write_sysctl(path, value)
-            for address in sorted(
-                set(map(ip_address, wanted.addresses)) - await kernel.addresses_on_lo(ipr), key=str
-            ):
-                await kernel.add_address(ipr, address)
-            for group in groups:
-                await kernel.sync_routes(ipr, group, self._backup[group.name])
-            peers = kernel.rules_to(map(ip_address, wanted.peers))
-            await kernel.add_rules(ipr, peers - await kernel.our_rules(ipr))
-            self._keep_rules(peers.union(*map(kernel.rules_of, groups)))
+            try:
+                self._keep_rules(await self._put_in_place(ipr))
+            except Exception:
+                if self._keeper is not None:
+                    self._keeper.keep(kept)
+                raise
+
+    async def _put_in_place(self, ipr: AsyncIPRoute) -> set[kernel.Rule]:
+        """Returns the rules of routing that are to be kept."""
+        groups = self._groups.values()
+        previous = Record.load(self._path)
+        owner = await self._claim(previous)
+        wanted = await _wanted(ipr, groups, previous, owner.firewall)
+        stale = previous.without(wanted)
+        record = previous.joined(wanted)
+        record.save(self._path)
+        for group in groups:
+            self._tracked[group.name] = await install(owner, group)
+        await _undo(ipr, stale, owner)
+        record.without(stale).save(self._path)
+        await asyncio.to_thread(_claim, owner, groups)
+        for path, (_, value) in wanted.sysctls.items():
+            kernel.write_sysctl(path, value)
+        for address in sorted(
+            set(map(ip_address, wanted.addresses)) - await kernel.addresses_on_lo(ipr), key=str
+        ):
+            await kernel.add_address(ipr, address)
+        for group in groups:
+            await kernel.sync_routes(ipr, group, self._backup[group.name])
+        peers = kernel.rules_to(map(ip_address, wanted.peers))
+        await kernel.add_rules(ipr, peers - await kernel.our_rules(ipr))
+        return peers.union(*map(kernel.rules_of, groups))
 
     def _keep_rules(self, rules: set[kernel.Rule]) -> None:
         if self._keeper is None:
