@@ -65,6 +65,59 @@ static void test_a_backup_that_never_says_more(const struct ends *x)
 	CHECK_EQ(ftt_flow_tick(&f, 2003 * MS, &limits, true), FTT_ACT_DETACH);
 }
 
+/* --- the backup, at a takeover ------------------------------------------------------------------ */
+
+/* Both servers said 300 bytes; those up to 200 were told, and differ before 100. */
+static void make_differed(struct ftt_flow *f, const struct ends *x, uint32_t acked)
+{
+	make_backup(f, x, MS);
+	f->bits |= FTT_F_SUMS;
+	step(f, from_backup(x, TCP_ACK, 0, 0, 300), MS);
+	CHECK(ftt_output_tell(f, 100));
+	CHECK_EQ(ftt_output_judge(f, 100, 1, 2), FTT_DIFFERENT);
+	CHECK(!ftt_output_continues(f));
+	CHECK(ftt_output_tell(f, 200));
+	f->client_acked = ftt_output_seq(f, acked);
+	CHECK_EQ(ftt_output_judge(f, 200, 3, 3), FTT_EQUAL);
+}
+
+/* With the rest from the other server it would be neither server's. */
+static void test_a_client_with_a_part_of_what_differed_is_reset(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_differed(&f, x, 99);
+	CHECK(!ftt_output_continues(&f));
+	f.client_acked = ftt_output_seq(&f, 100);
+	CHECK(ftt_output_continues(&f));
+	make_differed(&f, x, 150);
+	CHECK(ftt_output_continues(&f));
+}
+
+/* ... also where both are found to be the same only afterwards. */
+static void test_a_client_with_a_part_of_it_is_reset_after_a_takeover(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_differed(&f, x, 99);
+	f.bits |= FTT_F_UNVERIFIED | FTT_F_TAKEN;
+	CHECK(!ftt_output_done(&f));
+	CHECK(ftt_flow_hopeless(&f, 2 * MS, &limits));
+}
+
+static void test_what_was_offered_may_be_with_the_client(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	f.bits |= FTT_F_SUMS;
+	step(&f, from_backup(x, TCP_ACK, 0, 0, 300), MS);
+	f.client_acked = ftt_output_seq(&f, 50);
+	CHECK(!ftt_output_continues(&f));
+	f.assured = 50;
+	CHECK(ftt_output_continues(&f));
+}
+
 int main(void)
 {
 	static const struct ends *const all_ends[] = {&plain, &wrapping};
@@ -74,6 +127,9 @@ int main(void)
 		test_each_difference_has_its_own_time(all_ends[i]);
 		test_a_backup_that_has_said_more(all_ends[i]);
 		test_a_backup_that_never_says_more(all_ends[i]);
+		test_a_client_with_a_part_of_what_differed_is_reset(all_ends[i]);
+		test_a_client_with_a_part_of_it_is_reset_after_a_takeover(all_ends[i]);
+		test_what_was_offered_may_be_with_the_client(all_ends[i]);
 	}
 	return 0;
 }
