@@ -402,13 +402,16 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
 					      const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
 {
+	uint32_t end;
+
 	f->last_ns = now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return ftt_serve_synack(f, s, now_ns, shift, e);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
 		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, now_ns, e);
-	ftt_server_observe(f, s, now_ns);
-	if (f->bits & FTT_F_TAKEN && seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack))
+	end = ftt_server_observe(f, s, now_ns);
+	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack) ||
+				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind && !ftt_answers_stray(f, s))
 		return FTT_HOLD; /* in order behind those that wait */
