@@ -102,23 +102,25 @@ def test_both_kernels_heed_a_path_that_takes_less(routed: Lab, family: int) -> N
     """While the primary lives the backup's learns it too; each heeds only its own numbers."""
     lab = routed
 
-    def knows(node: str, mtu: int) -> None:
+    def knows(node: str, mtu: int) -> bool:
         route = ["ip", f"-{family}", "route", "get", CLIENT_ADDRESS[family], "from", SERVICE[family]]
-        await_condition(
-            lambda: f" mtu {mtu} " in lab.exec(node, route).stdout.replace("\n", " ") + " ",
-            5,
-            f"{node} to know of {mtu}",
-        )
+        return f" mtu {mtu} " in lab.exec(node, route).stdout.replace("\n", " ") + " "
+
+    def learn(mtu: int, *nodes: str) -> None:
+        """The router says it again for each segment, as routers do."""
+
+        def told() -> bool:
+            talk.ask(str(mtu), str(mtu))
+            return all(knows(node, mtu) for node in nodes)
+
+        await_condition(told, 5, f"{nodes} to know of {mtu}")
 
     talk = Talk(lab, family, (str(Path(__file__).with_name("path_client.py")),))
     try:
         primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
-        talk.ask("1400", "1400")
-        knows(primary, 1400)
-        knows(backup, 1400)
+        learn(1400, primary, backup)
         lab.fault("crash-host", "primary")
-        talk.ask("1300", "1300")
-        knows(backup, 1300)
+        learn(1300, backup)
     finally:
         talk.end()
 
