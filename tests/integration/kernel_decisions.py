@@ -316,7 +316,7 @@ class Connection:
         news, drops = ahead(end, before.rcv_wup) > 0 and end != seg.seq, verdict == lib.FTT_DROP
         stricter = drops and news and ahead(seg.ack, before.snd_una) < 0  # its largest window may be smaller
         too_old = how == lib.FTT_REFUSED_OLD_ACK and news
-        if seg.flags & (SYN | ACK) != SYN | ACK:  # which no stack gets while the flow lives: see test_accept.c
+        if seg.flags & (SYN | ACK) != SYN | ACK:  # no stack gets that one: see test_accept.c
             pairs["engine drops"] = (unsent or too_old or stricter, drops)
         odd = {what: pair for what, pair in pairs.items() if pair[0] != pair[1]}
         if odd:
