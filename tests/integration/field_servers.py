@@ -77,7 +77,13 @@ def postgres(port: int) -> list[str]:
         subprocess.run([*become, *make], check=True, stdout=subprocess.DEVNULL)
         with (cluster / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all trust\n")
-    settings = {"listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": here}
+    settings = {
+        "listen_addresses": "*",
+        "port": port,
+        "fsync": "off",
+        "dynamic_shared_memory_type": "mmap",
+        "unix_socket_directories": here,
+    }
     words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
     return [*become, str(programs / "postgres"), "-D", str(cluster), *words]
 

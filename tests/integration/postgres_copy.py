@@ -41,7 +41,13 @@ def main() -> None:
     here = Path("postgres").absolute()
     if not here.exists():
         subprocess.run(["cp", "-a", original, here], check=True)
-    settings = {"listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": ""}
+    settings = {
+        "listen_addresses": "*",
+        "port": port,
+        "fsync": "off",
+        "dynamic_shared_memory_type": "mmap",
+        "unix_socket_directories": "",
+    }
     words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
     argv = _as_postgres([str(program("postgres")), "-D", str(here), *words])
     os.execvp(argv[0], argv)
