@@ -163,7 +163,6 @@ class FlowActions:
                 break
             if held.arrival.seg.orphan and not self._world.server_gone(now_ns):  # no takeover came
                 held.arrival.seg.orphan = False
-                actions |= lib.FTT_ACT_COMMIT
             verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
             if verdict == lib.FTT_HOLD and not from_client:
                 break

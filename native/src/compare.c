@@ -234,16 +234,15 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
 
 /*
  * Our sum of all that our server has said, with a COMMIT that acknowledges input for the first time: the primary, which
- * waits for it, has let out no answer to that input yet. False if there is nothing new to offer.
+ * waits for it, has let out no answer to that input yet.
  */
-bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
+void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 {
 	if (!(c->flow.bits & FTT_F_SUMS) || c->digest.broken || seq_leq(c->digest.seen, c->flow.assured))
-		return false;
+		return;
 	c->flow.assured = r->point = c->digest.seen;
 	r->flags |= FTT_REC_OFFER;
 	r->crc = c->seen_crc;
-	return true;
 }
 
 /* --- both -------------------------------------------------------------------------------------- */

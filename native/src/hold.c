@@ -207,10 +207,8 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
 			break;
 		h->seg.mode = (uint8_t)w->mode;
-		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) { /* no takeover came: they are words like others */
+		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
 			h->seg.orphan = false;
-			actions |= FTT_ACT_COMMIT;
-		}
 		v = ftt_held_step(&c->flow, &h->seg, now_ns, &e);
 		if (v == FTT_HOLD && !input)
 			break;

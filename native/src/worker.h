@@ -286,7 +286,7 @@ void ftt_compare_forget(struct ftt_tcp *c);
 /* Tells the backup again how far our server has come. */
 void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns);
-bool ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r);
+void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r);
 void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c);
 uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine_stubs.c - what stands for nfq.c and emit.c wherever TCP is driven without a kernel. */
+/* engine_stubs.c - what stands for nfq.c, emit.c and the worker wherever TCP is driven without a kernel. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include "emit.h"
 #include "nfq.h"
+#include "worker.h"
+
+void ftt_worker_flush(struct ftt_worker *w)
+{
+	(void)w;
+	abort(); /* no batch of verdicts is ever full here */
+}
 
 void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
 {

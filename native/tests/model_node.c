@@ -60,12 +60,6 @@ void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 	FTT_ENTRY(e, struct node, engine)->events[ev->kind]++;
 }
 
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
-
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	struct node *n = FTT_ENTRY(q, struct node, worker.nfq);

@@ -40,12 +40,6 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
-
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q;

@@ -10,23 +10,6 @@ enum { MIRROR = 3, SERVICE = 4 };
 static enum { NOTHING, STAMPED, AGAIN, ACCEPTED, DROPPED } said;
 static uint32_t told;
 
-uint64_t ftt_now_ns(void)
-{
-	return 1;
-}
-
-void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns)
-{
-	(void)w, (void)c, (void)point, (void)now_ns;
-	abort(); /* there is no pair here to which output were told */
-}
-
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
-
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q, (void)queue, (void)id, (void)bytes, (void)len;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_input_order.c - a backup's queue of clients' segments that answer what its server has not said yet. */
 #define _GNU_SOURCE
-#include <stdlib.h>
 #include "flows.h"
 #include "tcp.h"
 
@@ -11,23 +10,6 @@ enum { MIRROR = 3, PATIENCE = 1000, HELD = 4 };
 static enum { WAITS, STAMPED, ACCEPTED, DROPPED } said[32];
 static uint32_t told; /* the last acknowledgement that the kernel was to write */
 static uint32_t acted;
-
-uint64_t ftt_now_ns(void)
-{
-	return 1;
-}
-
-void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_point point, uint64_t now_ns)
-{
-	(void)w, (void)c, (void)point, (void)now_ns;
-	abort(); /* there is no pair here to which output were told */
-}
-
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
 
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from postgres_copy import cluster, postmaster  # it lies beside this program
+
 EXIM = """
 primary_hostname = mail.example
 spool_directory = HERE/spool
@@ -65,27 +67,11 @@ def redis(port: int) -> list[str]:
 
 def postgres(port: int) -> list[str]:
     """A cluster of its own, so with an identity and random numbers of its own."""
-    (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
-    user = pwd.getpwnam("postgres")
     here = Path("postgres").absolute()
     here.mkdir(exist_ok=True)
-    os.chown(here, user.pw_uid, user.pw_gid)
-    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    cluster = here / "cluster"
-    if not cluster.exists():
-        make = [programs / "initdb", "--no-sync", "--auth=trust", "--username=test", "-D", cluster]
-        subprocess.run([*become, *make], check=True, stdout=subprocess.DEVNULL)
-        with (cluster / "pg_hba.conf").open("a") as rules:
-            rules.write("host all all all trust\n")
-    settings = {
-        "listen_addresses": "*",
-        "port": port,
-        "fsync": "off",
-        "dynamic_shared_memory_type": "mmap",
-        "unix_socket_directories": here,
-    }
-    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    return [*become, str(programs / "postgres"), "-D", str(cluster), *words]
+    here.chmod(0o755)
+    made = here / "cluster"
+    return postmaster(made if made.exists() else cluster(here), port)
 
 
 def git(port: int) -> list[str]:

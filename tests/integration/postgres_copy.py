@@ -1,6 +1,6 @@
 """PostgreSQL in the working directory, begun from a copy of a cluster: postgres_copy.py CLUSTER PORT.
 
-`cluster` makes one.
+`cluster` makes one, `postmaster` says how it is run.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ def cluster(parent: Path) -> Path:
     return made
 
 
+def postmaster(directory: Path, port: int) -> list[str]:
+    """The server of a cluster, which leaves nothing on the host when it is killed."""
+    settings = {
+        "listen_addresses": "*", "port": port, "fsync": "off", "unix_socket_directories": "",
+        "dynamic_shared_memory_type": "mmap",
+    }  # fmt: skip
+    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    return _as_postgres([str(program("postgres")), "-D", str(directory), *words])
+
+
 def main() -> None:
     """Copy it, if that was not done before, and become the postmaster."""
-    original, port = Path(sys.argv[1]), sys.argv[2]
     here = Path("postgres").absolute()
     if not here.exists():
-        subprocess.run(["cp", "-a", original, here], check=True)
-    settings = {
-        "listen_addresses": "*",
-        "port": port,
-        "fsync": "off",
-        "dynamic_shared_memory_type": "mmap",
-        "unix_socket_directories": "",
-    }
-    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    argv = _as_postgres([str(program("postgres")), "-D", str(here), *words])
+        subprocess.run(["cp", "-a", sys.argv[1], here], check=True)
+    argv = postmaster(here, int(sys.argv[2]))
     os.execvp(argv[0], argv)
 
 

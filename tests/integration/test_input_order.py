@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT
-from lab.workloads.registry import SERVICE
+from tests.integration.asker import Asker
 from tests.integration.pair import Pair
 
 PORT = 25
@@ -32,30 +30,6 @@ for count in sys.stdin:
         assert (answer := stream.readline()) == b"250 line %d\\n" % number, answer
     print("answered", number, flush=True)
 """
-
-
-class Dialogue:
-    """A client that asks, waits for the answer, and asks again."""
-
-    def __init__(self, lab: Lab, family: int) -> None:
-        self._process = lab.popen(
-            CLIENT, [sys.executable, "-c", DIALOGUE, SERVICE[family], str(PORT)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._asked = 0
-
-    def ask(self, count: int) -> None:
-        """Have so many answers, each before the next question."""
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._asked += count
-        print(count, file=self._process.stdin, flush=True)
-        said = self._process.stdout.readline()
-        assert said == f"answered {self._asked}\n", said or self._process.stderr.read()
-
-    def end(self) -> None:
-        """Hang up."""
-        self._process.kill()
-        self._process.communicate()
 
 
 def flow_of(lab: Lab, role: str) -> dict[str, Any]:
@@ -81,7 +55,7 @@ def test_a_strict_server_that_is_slower_on_the_backup(strict: Pair, family: int)
     lab, backup = strict.ready().lab, strict.lab.node_in_role("backup")
     slow = lab.home / backup / "root" / "slow"
     slow.write_text("0.02")
-    client = Dialogue(lab, family)
+    client = Asker(lab, DIALOGUE, family, PORT)
     try:
         client.ask(50)
         flow = flow_of(lab, "primary")

@@ -76,6 +76,22 @@ def followed(lab: Lab) -> bool:
     return sum(flow["protection"] == "protected" for flow in flows) == CONNECTIONS
 
 
+def client_of(lab: Lab, script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Clients that do what is said on standard input, and print "all right" or what was wrong."""
+    argv = [sys.executable, "-c", script, *arguments]
+    return lab.popen(CLIENT, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def kill_under(lab: Lab, client: subprocess.Popen[str], line: str, run: int) -> None:
+    """Kill the primary's server, and have the clients say `line` to its heir."""
+    heir = lab.node_in_role("backup")
+    lab.fault("kill-server", "primary")
+    lab.wait(f"primary={heir}")
+    said, _ = client.communicate(f"{line}\n", timeout=60)
+    assert said == "all right\n", f"run {run}"
+    lab.wait("synced", 60)
+
+
 @pytest.fixture(scope="module", params=["nfqueue", "programmable"])
 def orphans(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A pair that would wait for an end for much longer than the client does."""
@@ -93,19 +109,11 @@ def test_a_dying_servers_last_words_reach_no_client(orphans: Pair, family: int, 
     """Four connections, of which some are idle, go on byte by byte each time."""
     lab = orphans.ready().lab
     for run in range(RUNS):
-        client = lab.popen(
-            CLIENT, [sys.executable, "-c", ASKERS, SERVICE[family], str(idle)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        client = client_of(lab, ASKERS, SERVICE[family], str(idle))
         assert client.stdout
         assert client.stdout.readline() == "ready\n"
         await_condition(lambda: followed(lab), 10, "the connections are protected")
-        heir = lab.node_in_role("backup")
-        lab.fault("kill-server", "primary")
-        lab.wait(f"primary={heir}")
-        said, _ = client.communicate("over\n", timeout=60)
-        assert said == "all right\n", f"run {run}"
-        lab.wait("synced", 60)
+        kill_under(lab, client, "over", run)
 
 
 PID_FILE = "/run/last-words.pid"
@@ -120,10 +128,7 @@ def test_of_a_server_that_is_only_watched() -> None:
             [f"{PORT}/tcp={SERVER}"], ["commands=[]", f'pid_file="{PID_FILE}"'],
             prepare=lambda host: lab.keep_child(host.popen(argv)),
         )  # fmt: skip
-        client = lab.popen(
-            CLIENT, [sys.executable, "-c", ASKERS, SERVICE[4], "2"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        client = client_of(lab, ASKERS, SERVICE[4], "2")
         assert client.stdout
         assert client.stdout.readline() == "ready\n"
         dying, heir = lab.node_in_role("primary"), lab.node_in_role("backup")
@@ -173,20 +178,12 @@ def test_nor_do_datagrams() -> None:
     try:
         lab.up([f"{PORT}/udp={SERVER}"])
         for run in range(RUNS):
-            client = lab.popen(
-                CLIENT, [sys.executable, "-c", DATAGRAMS, SERVICE[4]],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            )  # fmt: skip
+            client = client_of(lab, DATAGRAMS, SERVICE[4])
             assert client.stdin and client.stdout
             assert client.stdout.readline() == "ready\n"
             print("go on", file=client.stdin, flush=True)
             assert client.stdout.readline() == "all right\n"
-            heir = lab.node_in_role("backup")
-            lab.fault("kill-server", "primary")
-            lab.wait(f"primary={heir}")
-            said, _ = client.communicate("go on\n", timeout=60)
-            assert said == "all right\n", f"run {run}"
-            lab.wait("synced", 60)
+            kill_under(lab, client, "go on", run)
     finally:
         lab.down()
 
@@ -255,17 +252,9 @@ def test_the_postmaster_is_killed(postgres: Pair, family: int) -> None:
     """Backends say FATAL: terminating connection due to unexpected postmaster exit. All sessions go on."""
     lab = postgres.ready().lab
     for run in range(RUNS):
-        client = lab.popen(
-            CLIENT, [sys.executable, "-c", QUERIES, SERVICE[family]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        client = client_of(lab, QUERIES, SERVICE[family])
         assert client.stdin and client.stdout
         print("go on", file=client.stdin, flush=True)
         assert client.stdout.readline() == "all right\n"
         await_condition(lambda: followed(lab), 10, "the sessions are protected")
-        heir = lab.node_in_role("backup")
-        lab.fault("kill-server", "primary")
-        lab.wait(f"primary={heir}")
-        said, _ = client.communicate("go on\n", timeout=60)
-        assert said == "all right\n", f"run {run}"
-        lab.wait("synced", 60)
+        kill_under(lab, client, "go on", run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,7 @@ import pytest
 from lab.experiment import Case
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT
-from lab.workloads.registry import SERVICE
+from tests.integration.asker import Asker
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 
@@ -39,32 +37,8 @@ for count in sys.stdin:
         value = b"%d" % number + b"x" * (number % 9)
         assert (answer := ask(writer, b"set key " + value)) == b"ok", answer
         assert (answer := ask(reader, b"get key")) == value, (answer, value)
-    print("asked", number, flush=True)
+    print("answered", number, flush=True)
 """
-
-
-class Client:
-    """Writes on one connection, and reads on another one what it has written."""
-
-    def __init__(self, lab: Lab, family: int) -> None:
-        self._process = lab.popen(
-            CLIENT, [sys.executable, "-c", WRITES_AND_READS, SERVICE[family], str(PORT)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._asked = 0
-
-    def ask(self, count: int) -> None:
-        """Write and read so often; each answer is right, and there before the next question."""
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._asked += count
-        print(count, file=self._process.stdin, flush=True)
-        said = self._process.stdout.readline()
-        assert said == f"asked {self._asked}\n", said or self._process.stderr.read()
-
-    def end(self) -> None:
-        """Hang up."""
-        self._process.kill()
-        self._process.communicate()
 
 
 def flows_of(lab: Lab, role: str) -> list[dict[str, Any]]:
@@ -106,7 +80,7 @@ def test_what_was_written_on_one_connection_is_read_on_another(ordered: Pair, fa
     lab, backup = ordered.ready().lab, ordered.lab.node_in_role("backup")
     slow = lab.home / backup / "root" / "slow"
     slow.write_text("0.02")
-    client = Client(lab, family)
+    client = Asker(lab, WRITES_AND_READS, family, PORT)
     try:
         client.ask(30)
         flows = flows_of(lab, "primary")
@@ -136,7 +110,7 @@ def test_without_it_the_backups_server_reads_too_early(unordered: Pair) -> None:
     """What the setting is for: the same servers and the same client differ."""
     lab, backup = unordered.ready().lab, unordered.lab.node_in_role("backup")
     (lab.home / backup / "root" / "slow").write_text("0.02")
-    client = Client(lab, 4)
+    client = Asker(lab, WRITES_AND_READS, 4, PORT)
     try:
         client.ask(30)
         differing = [flow for flow in flows_of(lab, "primary") if flow["divergences"]]

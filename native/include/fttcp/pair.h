@@ -373,7 +373,8 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 		return 0;
 	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_CLAIM ? FTT_ACT_ASK_CLIENT : 0) |
 	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
-	       (seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) || ftt_flow_owes(f) || f->bits & FTT_F_UNVERIFIED ? FTT_ACT_INJECT : 0);
+	       (f->bits & FTT_F_UNVERIFIED || ftt_flow_owes(f) || seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ?
+			FTT_ACT_INJECT : 0);
 }
 
 /*

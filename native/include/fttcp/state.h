@@ -32,7 +32,7 @@ enum ftt_action {
 	FTT_ACT_OPEN = 1,       /* send OPEN: may the backup follow? */
 	FTT_ACT_OPENED = 2,     /* send OPENED: this backup holds the flow */
 	FTT_ACT_REFUSED = 4,    /* send REFUSED: this backup's stack does not take it */
-	FTT_ACT_COMMIT = 8,     /* tell where our stack stands: a backup by COMMIT, a primary by OUTPUT */
+	FTT_ACT_COMMIT = 8,     /* a backup tells where its stack stands (COMMIT), a primary what has left (OUTPUT) */
 	FTT_ACT_INJECT = 16,    /* hand ftt_deliverable() to the local stack as an acknowledgement */
 	FTT_ACT_RELEASE = 32,   /* held segments may go: ask ftt_gate() again */
 	FTT_ACT_DETACH = 64,    /* send DETACH */
