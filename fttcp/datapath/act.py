@@ -439,6 +439,11 @@ class FlowActions:
         flow.state.protection = Protection.DETACHED
         self.n["flows_detached"] += 1
 
+    def aborted(self, flow: Flow, now_ns: int) -> None:
+        """Backup: the client has reset the flow; its last segments may still be under way on the mirror."""
+        self._end_in_stack(flow)
+        self.act(flow, lib.ftt_core_backup_close(flow.state), now_ns)
+
     def reset_client(self, flow: Flow, now_ns: int) -> None:
         """After a takeover: the flow is over; its client is asked where it stands, and reset there."""
         if flow.state.protection == Protection.RESETTING:

@@ -89,7 +89,7 @@ class PairFlows(TcpFlows):
                     self._settle(flow)
             case lib.FTT_REC_CLOSE:
                 if flow is not None:
-                    self.forget(flow, True)
+                    self.aborted(flow, now_ns)
             case _:
                 self.n["channel_malformed"] += 1
 
@@ -155,6 +155,8 @@ class PairFlows(TcpFlows):
 
     def _patience_ns(self, flow: Flow) -> int:
         if flow.closed:
+            return LINGER_NS
+        if self.is_over(flow) and flow.state.bits & lib.FTT_F_CLIENT_RST:
             return LINGER_NS
         if self.is_over(flow):
             return DETACHED_NS

@@ -340,6 +340,16 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 	w->n.flows_detached++;
 }
 
+/*
+ * Records come before packets: the last ones of a connection that its client has reset may be under way on the mirror.
+ * Of a forgotten flow they would be a stranger's.
+ */
+void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	end_in_stack(w, c);
+	ftt_tcp_act(w, c, ftt_backup_close(&c->flow), now_ns);
+}
+
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	if (c->flow.protection == FTT_RESETTING)

@@ -107,7 +107,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		break;
 	case FTT_REC_CLOSE:
 		if (c)
-			ftt_tcp_forget(w, c, true);
+			ftt_tcp_aborted(w, c, now_ns);
 		break;
 	default:
 		w->n.channel_malformed++;
@@ -217,6 +217,8 @@ enum ftt_age ftt_follow_age(const struct ftt_worker *w, const struct ftt_tcp *c)
 
 	if (c->closed)
 		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
+	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
+		return FTT_AGE_CLOSED; /* its client waits for nothing */
 	if (c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
 		return FTT_AGE_LET_GO;
 	if (!(bits & FTT_F_ESTABLISHED))

@@ -229,6 +229,46 @@ static void test_a_stranger_is_remembered_and_reset(void)
 	node_close(n);
 }
 
+static void close_told(struct node *n, uint16_t port)
+{
+	struct ftt_record r = {.type = FTT_REC_CLOSE, .key = key_of(port), .irs = IRS};
+	uint8_t bytes[256];
+	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
+
+	node_from_peer(n, datagram);
+	free(datagram);
+}
+
+/* The word that a client has reset its connection overtakes the last segments of that: they are no stranger's. */
+static void test_a_reset_is_told_before_it_is_seen(void)
+{
+	struct node *n = open_backup(1);
+
+	establish(n, 1);
+	close_told(n, 1);
+	node_run(n);
+	CHECK_EQ(n->stack.state, STACK_RESET);
+	says(n, 1, true, TCP_ACK, IRS + 1, ACKED);
+	says(n, 1, true, TCP_RST, IRS + 1, ACKED);
+	CHECK_EQ(n->worker.table.count[FTT_DETACHED], 0);
+	CHECK_EQ(n->worker.table.count[FTT_COUNT_CLOSED], 1);
+	says(n, 2, true, TCP_ACK, IRS + 1, ACKED); /* a stranger that ends is forgotten, too */
+	CHECK(!says(n, 2, true, TCP_RST, IRS + 1, 0));
+	model_now += 61 * S;
+	ftt_follow_sweep(&n->worker, model_now);
+	CHECK_EQ(n->worker.table.n, 0);
+	establish(n, 3);
+	close_told(n, 3);
+	node_role(n, FTT_MODE_SOLO, 1);
+	tick_for(n, 60 * MS);
+	CHECK_EQ(n_said, 0);
+	CHECK(says(n, 3, true, TCP_SYN, IRS + 90000, 0)); /* another connection under the same key */
+	CHECK(says(n, 3, false, TCP_SYN | TCP_ACK, 555, IRS + 90001));
+	CHECK_EQ(find(n, 3)->flow.hard.irs, IRS + 90000);
+	CHECK(!find(n, 3)->closed);
+	node_close(n);
+}
+
 /* No more than there is room for, and all of them give way to what may be protected. */
 static void test_strangers_displace_nobody(void)
 {
@@ -267,6 +307,7 @@ int main(void)
 	test_given_up();
 	test_a_living_flow_is_reset();
 	test_a_stranger_is_remembered_and_reset();
+	test_a_reset_is_told_before_it_is_seen();
 	test_strangers_displace_nobody();
 	test_answered_elsewhere();
 	return 0;

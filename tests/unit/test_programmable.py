@@ -155,8 +155,12 @@ def test_a_handshake_that_a_probe_completes_is_not_half_open() -> None:
         assert bench.flows.half_open == 0
         record.type = lib.FTT_REC_CLOSE
         bench.flows.record(record, bench.now_ns)
+        assert flow.closed and bench.flows.half_open == 0
+        bench.give(IN, tcp(IN, Flags.ACK, irs + 1, 5001))  # was under way: no stranger's
+        assert not bench.flows.is_over(flow)
+        bench.now_ns += 61_000_000_000
+        bench.flows.sweep(bench.now_ns)
         assert not bench.flows.flows
-        assert bench.flows.half_open == 0
     assert bench.n["syn_floods"] == 0
 
 

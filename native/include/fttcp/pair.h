@@ -260,6 +260,13 @@ static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_re
 	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
+/* The primary's client has reset the connection. */
+static inline uint32_t ftt_backup_close(struct ftt_flow *f)
+{
+	f->bits |= FTT_F_CLIENT_RST;
+	return FTT_ACT_CLOSED;
+}
+
 /* The primary refused a segment. Ours may wait, or be on its way yet. */
 static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_record *r)
 {
