@@ -12,7 +12,6 @@ from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, s
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
 _NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
 _BOUND = "the server takes packets from one interface only, so no backup can follow"
-_AWAITED = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
 
 
 @click.command()
@@ -33,14 +32,6 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
             click.echo(line)
 
 
-_UNFIT = {
-    "not-ready": "its server lacks what it needs to follow: see `fttcp status` there, hook ready_to_follow",
-    "younger": "its server started after this one began to serve, and lacks what that has in memory; "
-    "to protect connections again stop both daemons, then start both: their servers begin together",
-}
-"""What ``unfit`` of a node means to people."""
-
-
 def _group_lines(group: dict[str, Any]) -> list[str]:
     """Return what people want to know of a group."""
     peer = f"{group['peer']} ({'heard' if group['peer_alive'] else 'not heard'})"
@@ -55,9 +46,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
         *([f"  nodes        {nodes_line(group['nodes'])}"] if len(group["nodes"]) > 2 else []),
-        *([f"  WAITING      {_AWAITED}"] if group.get("arbiter_awaited") else []),
-        *(f"  UNPROTECTED  {name}: {_UNFIT[why]}" for name, why in group.get("unfit", {}).items()),
-        *(["  REFERENCE    this node reaches no reference address"] if not group["reference"] else []),
+        *_reason_lines(group),
     ]
     if len(group["keys"]["believed"]) > 1:
         lines.append("  keys         being exchanged: `fttcp key show --config FILE` tells how far it is")
@@ -81,8 +70,6 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     if server is not None:
         health = "healthy" if server["healthy"] else "not healthy"
         pid = "none" if server["pid"] is None else server["pid"]
-        if not server["follow"]["ready"]:
-            lines.append(f"  NOT READY    to follow: {server['follow']['why'] or 'not asked yet'}")
         if server.get("bound"):
             lines.append(f"  UNPROTECTED  {_BOUND}: {', '.join(server['bound'])}")
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
@@ -90,6 +77,16 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def _reason_lines(group: dict[str, Any]) -> list[str]:
+    """Return why the group is not ready here, or why this node that serves has no backup."""
+    lacking = "UNPROTECTED" if not group["synced"] else "WEAKENED"
+    word = lacking if group.get("ready", True) else "NOT READY"
+    return [
+        f"  {word:<12} {reason['what']} (since {reason['since']}); to do: {reason['todo']}"
+        for reason in group.get("not_ready", [])
+    ]
 
 
 _LEVELS = {

@@ -155,6 +155,8 @@ class FakeEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(
             mode=self.mode,
+            lease_policy=self.lease,
+            lease_left_ns=0 if self.lease is Lease.NONE else self.settings.lease_ns,
             session=self.session,
             partner=self.partner,
             peer_alive=sum(1 << peer for peer in self.peers),

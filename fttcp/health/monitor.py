@@ -153,6 +153,11 @@ class Health:
         """Why, for people."""
         return self._verdict.reason
 
+    @property
+    def lacks(self) -> str:
+        """What the server lacks to follow another one, for people; '' if nothing, or if not asked yet."""
+        return self._readiness.why
+
     # ------------------------------------------------------------------ orders
 
     def start(self) -> None:

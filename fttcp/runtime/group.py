@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, Mode, Phase, Refusal, Role, Settings
+from fttcp.core.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, Settings
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
@@ -24,8 +23,12 @@ from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
+from fttcp.runtime.health_pages import is_ready
+from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.last_words import LastWords
+from fttcp.runtime.late import Late, Mirrored, Moved, Stepped, Unfit
 from fttcp.runtime.ownership import Ownership
+from fttcp.runtime.readiness import Readiness
 from fttcp.runtime.shown import (
     bits,
     engine_shown,
@@ -36,46 +39,13 @@ from fttcp.runtime.shown import (
     unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
+from fttcp.runtime.waiting import FENCED, waits
 from fttcp.wire import body as codec
 from fttcp.wire import clock
-from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing, key_id
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
-
-
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """The machine went from one phase to another."""
-
-    was: Phase
-    role: Role
-    mode: Mode
-    epoch: int
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class _Stepped:
-    """This node got in step with another one, or is no longer."""
-
-    peer: str
-    in_step: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Unfit:
-    """Other nodes than before wait, and are not made the backup of this primary."""
-
-    why: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Mirrored:
-    """Another peer is the partner of this primary."""
-
-    peer: int
 
 
 class GroupRuntime:
@@ -103,6 +73,7 @@ class GroupRuntime:
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.firewall: Standing | None = None
         """How the rules stood when they were last looked at."""
+        self.readiness = Readiness(self.note)
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
@@ -121,14 +92,13 @@ class GroupRuntime:
         self._published = b""
         self._said: Body | None = None
         self._keys = keys
-        self._peer_keys: dict[str, tuple[str, ...]] = {}
+        self._hearing = Hearing(machine.settings, self.note)
         self._granted = 0
-        self._late: list[do.Command | EngineEvent | _Moved | _Stepped | _Unfit | _Mirrored] = []
+        self._late: list[do.Command | EngineEvent | Late] = []
         self._restarting = False
         self._phase = machine.phase
         self._in_step = False
         self._unfit: dict[str, str] = {}
-        self._peer_errors: dict[int, str] = {}
         self._closed = False
 
     # ------------------------------------------------------------------ life
@@ -281,25 +251,9 @@ class GroupRuntime:
         said, known = self.engine.peer_body(peer), self.machine.view.peers[peer]
         if said is None or not said[1] or said[0] != known.boot_id:
             return  # of another boot: its PEER_UP is still to come
-        settings = self.machine.settings
-        try:
-            body = codec.decode(said[1])
-            self._peer_keys[known.name] = codec.key_ids(said[1])
-            if (body.group, body.name) != (settings.group, known.name):
-                raise WireError(
-                    f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]"
-                )
-            if body.lease_ns != settings.lease_ns:  # a grant means as much as its receiver takes it for
-                raise WireError(
-                    f"node {body.name} counts with a lease of {body.lease_ns / 1e6:g} ms, this node with "
-                    f"{settings.lease_ns / 1e6:g} ms: set the same [group.timing] on both"
-                )
-        except WireError as error:
-            if str(error) != self._peer_errors.get(peer):
-                self._peer_errors[peer] = str(error)
-                self.note("peer-misunderstood", "error", why=str(error))
-            return
-        self._step(ev.PeerStated(body, peer))
+        body = self._hearing.understand(said[1], known)
+        if body is not None:
+            self._step(ev.PeerStated(body, peer))
 
     # ------------------------------------------------------------------ commands out
 
@@ -310,20 +264,20 @@ class GroupRuntime:
         machine = self.machine
         commands = machine.step(event, clock.now_ns())
         if machine.phase is not self._phase:
-            moved = _Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
+            moved = Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
             self._late.append(moved)
             self._phase = machine.phase
         unfit = unfit_shown(machine)
         if unfit != self._unfit:
             self._unfit = unfit
-            self._late.append(_Unfit(unfit))
+            self._late.append(Unfit(unfit))
         if machine.in_step is not self._in_step:
             self._in_step = machine.in_step
-            self._late.append(_Stepped(self._peer().name, self._in_step))
+            self._late.append(Stepped(self._peer().name, self._in_step))
         partner = machine.partner
         if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:
             self.mirrored = partner.index  # while the session is offered: before anything depends on it
-            self._late.append(_Mirrored(partner.index))
+            self._late.append(Mirrored(partner.index))
         for command in commands:
             self._order(command)
         if not self._closed:
@@ -367,18 +321,18 @@ class GroupRuntime:
         late, self._late = self._late, []
         for command in late:
             match command:
-                case _Moved(was=was, role=role, mode=mode, epoch=epoch, cause=cause):
+                case Moved(was=was, role=role, mode=mode, epoch=epoch, cause=cause):
                     self.note("role", role=role, mode=mode, epoch=epoch, was=was)
                     if self.server is not None:
                         self.server.role_changed(role, epoch, cause)
-                case _Stepped(peer=peer, in_step=True):
+                case Stepped(peer=peer, in_step=True):
                     self.note("in-step", peer=peer)
-                case _Stepped(peer=peer):
+                case Stepped(peer=peer):
                     self.note("out-of-step", "warning", peer=peer)
-                case _Unfit(why=why_of):
+                case Unfit(why=why_of):
                     for name, why in why_of.items():
                         self.note("not-followed", "warning", peer=name, why=why)
-                case _Mirrored(peer=peer):
+                case Mirrored(peer=peer):
                     self._mirror_to(peer)
                 case do.RecordTakeover(cause=cause, epoch=epoch):
                     self.note("takeover", "warning", cause=cause, epoch=epoch)
@@ -396,6 +350,7 @@ class GroupRuntime:
                     self.note("fenced", "error", why=why)
                 case EngineEvent():
                     self._tell(command)
+        self._look()
 
     def _keep(self, count: int) -> None:
         """Store the count of pauses and resumes, and tell if it means a change."""
@@ -434,6 +389,7 @@ class GroupRuntime:
         self.feed(ev.DeadlineReached())
         if self._timer is None:
             self._arm()
+        self._look()
 
     def _fail(self, why: str) -> None:
         """This group cannot go on here: close its engine, so that the peer finds it silent."""
@@ -447,8 +403,20 @@ class GroupRuntime:
         """Tell people what happened in this group."""
         self._history.add(kind, level, self.name, **fields)
 
+    def _look(self) -> None:
+        """See what the role machine waits for now; its own events have told of it."""
+        if self.fenced:
+            self.readiness.hold("role", [FENCED], told=False)
+            return
+        server, answers = self.server, self._ownership.describe().get("reachable")
+        reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
+        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
+        self.readiness.hold("role", why, told=False)
+
     def _tell(self, event: EngineEvent) -> None:
         """Note an engine's event for people."""
+        if event.kind is EventKind.INTRUSION:
+            self._hearing.met(event)
         step = self._takeovers.note(event)
         if event.kind is EventKind.ANNOUNCED and not step:
             return  # a later round of the same announcement
@@ -474,6 +442,7 @@ class GroupRuntime:
     def status(self) -> dict[str, Any]:
         """Return the group's part of ``status``."""
         machine, server, peer = self.machine, self.server, self._peer()
+        self._look()
         base: dict[str, Any] = {
             "name": self.name,
             "role": "fenced" if self.fenced else machine.role.value,
@@ -491,16 +460,17 @@ class GroupRuntime:
             "nodes": nodes_shown(machine, self.fenced),
             "failover_wanted": machine.failover_wanted,
             "unfit": unfit_shown(machine),
+            "not_ready": self.readiness.shown(),
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),
-            "keys": keys_shown(self._key_ids(), machine.view.peers, self._peer_keys),
+            "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.keys),
         }
         if server is not None:
             base["server"] = server.shown()
-        if self._closed:
-            return base
-        return base | engine_shown(self.engine, self._peer().index)
+        if not self._closed:
+            base |= engine_shown(self.engine, peer.index)
+        return base | {"ready": is_ready(base)}
 
     def _peer(self) -> Peer:
         """Return the peer that people are told of first: the partner, or the owner."""

@@ -21,12 +21,12 @@ def is_primary(group: Status) -> bool:
 
 
 def is_ready(group: Status) -> bool:
-    """True if this node serves the group, or could take it over with every protected connection if the
-    primary were lost now: in step, its server healthy, the arbiter heard, and no maintenance."""
-    standby = group["role"] == "backup" and group["synced"] and group.get("server", {}).get("healthy", True)
-    arbiter = group.get("ownership", {}).get("arbiter", {})
-    prevented = group.get("paused") or arbiter.get("reachable") is False
-    return bool(is_primary(group) or (standby and not prevented))
+    """True if this node serves the group, and nothing says that it does not really; or if it could take over
+    with every protected connection if the primary were lost now: in step, and nothing is in the way."""
+    reasons = group.get("not_ready", [])
+    if is_primary(group):
+        return not any(reason["hinders"] == "service" for reason in reasons)
+    return bool(group["role"] == "backup" and group["synced"] and not reasons)
 
 
 _QUESTIONS: dict[str, Callable[[Status], bool]] = {"primary": is_primary, "ready": is_ready}

@@ -162,6 +162,12 @@ _GAUGES: Table = (
         lambda group: [((), is_primary(group))],
     ),
     ("ready", "1 while this node serves or could take over", (), lambda group: [((), is_ready(group))]),
+    (
+        "not_ready",
+        "1 for each reason why this node is not ready, or has no backup that is",
+        ("why", "hinders"),
+        lambda group: [((r["why"], r["hinders"]), 1) for r in group.get("not_ready", [])],
+    ),
     ("in_step", "1 while both nodes hold the protected connections", (), _flag("synced")),
     (
         "node_role",

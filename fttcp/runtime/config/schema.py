@@ -22,7 +22,7 @@ U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 NOTIFIED_EVENTS = (
     "started", "stopping", "stopped", "role", "takeover", "takeover-done", "in-step", "out-of-step",
-    "not-followed", "not-ready",
+    "not-followed", "not-ready", "ready-again",
     "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "server-bound", "hook-failed", "reference-lost", "reference-found",

@@ -1,0 +1,61 @@
+"""What other nodes say in their heartbeats, understood or not."""
+
+from __future__ import annotations
+
+from fttcp.core.model import Body, Settings
+from fttcp.core.view import Peer
+from fttcp.datapath.base import EngineEvent, Intrusion
+from fttcp.health.verdict import Note
+from fttcp.wire import body as codec
+from fttcp.wire.errors import WireError
+
+_STRANGER_NS = 5_000_000_000
+"""For so long a forged heartbeat explains why a node is not heard; they are told once in a second."""
+
+
+class Hearing:
+    """Decodes bodies, and remembers of each peer the keys that it believes, and what was wrong."""
+
+    def __init__(self, settings: Settings, note: Note) -> None:
+        self._settings, self._note = settings, note
+        self.keys: dict[str, tuple[str, ...]] = {}
+        """Name of a peer -> names of the keys that it believes."""
+        self._errors: dict[int, str] = {}
+        self._strangers: dict[Intrusion, int] = {}
+
+    def understand(self, data: bytes, known: Peer) -> Body | None:
+        """Return what a peer says; None if it cannot be taken, which is told once."""
+        try:
+            body = codec.decode(data)
+            self.keys[known.name] = codec.key_ids(data)
+            self._agree(body, known.name)
+        except WireError as error:
+            if str(error) != self._errors.get(known.index):
+                self._errors[known.index] = str(error)
+                self._note("peer-misunderstood", "error", why=str(error))
+            return None
+        self._errors.pop(known.index, None)
+        return body
+
+    def _agree(self, body: Body, name: str) -> None:
+        settings = self._settings
+        if (body.group, body.name) != (settings.group, name):
+            raise WireError(f"body of group {body.group!r} by node {body.name!r}: check [peer] and [[group]]")
+        if body.lease_ns != settings.lease_ns:  # a grant means as much as its receiver takes it for
+            raise WireError(
+                f"node {body.name} counts with a lease of {body.lease_ns / 1e6:g} ms, this node with "
+                f"{settings.lease_ns / 1e6:g} ms: set the same [group.timing] on both"
+            )
+
+    def met(self, event: EngineEvent) -> None:
+        """A heartbeat came that is not what it should be."""
+        self._strangers[Intrusion(event.value)] = event.when_ns
+
+    def error(self, peer: int) -> str:
+        """Why the last word of a peer was not understood; '' if it was."""
+        return self._errors.get(peer, "")
+
+    def strange(self, now_ns: int) -> list[Intrusion]:
+        """What was wrong with heartbeats that came a moment ago, the newest last."""
+        recent = {kind: ns for kind, ns in self._strangers.items() if now_ns - ns < _STRANGER_NS}
+        return sorted(recent, key=recent.__getitem__)
