@@ -1,5 +1,6 @@
 """Writes what goes with an installed `fttcp`: manual pages and shell completions, made from the commands
-themselves, and systemd units for the place where fttcp is.
+themselves, manual pages of the configuration files and samples of these, made from the documentation, and
+systemd units for the place where fttcp is.
 
     packaging/extras.py OUT --fttcp /usr/local/bin/fttcp
 """
@@ -8,11 +9,16 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
+
+sys.path.insert(0, str(Path(__file__).parent))
+from markdown_man import code, escape, section, to_troff
 
 from fttcp import __version__
 from fttcp.cli.main import main
@@ -22,18 +28,14 @@ COMPLETIONS = {
     "zsh": "share/zsh/site-functions/_fttcp",
     "fish": "share/fish/vendor_completions.d/fttcp.fish",
 }
+ROOT = Path(__file__).parents[1]
+NODE_EXAMPLE = "## A first pair"
 UNITS = Path(__file__).parent / "systemd"
 _STATUS = """0: done, or the answer is printed. 1: refused, failed, or no daemon answers; the reason is on
 standard error, or with --json on standard output. 2: a wrong option or a wrong configuration. 3: not done
 in time; it may still come."""
 _FILES = """/etc/fttcp/node.toml: the configuration, by convention. /run/fttcp: control socket, pid file,
 records of what must be undone (node.run_dir). /var/lib/fttcp: events, maintenance (node.state_dir)."""
-
-
-def troff(text: str) -> str:
-    """Escape text for troff; a line must not begin with a dot or an apostrophe."""
-    text = text.replace("\\", "\\e").replace("-", "\\-")
-    return "\n".join("\\&" + line if line[:1] in (".", "'") else line for line in text.splitlines())
 
 
 def commands(group: click.Group, name: str, context: click.Context) -> Iterator[tuple[str, click.Command]]:
@@ -54,28 +56,30 @@ def page(name: str, command: click.Command, children: list[tuple[str, click.Comm
     lines = [
         f'.TH "{name.upper().replace(" ", "-")}" "1" "" "fttcp {__version__}" "fttcp"',
         ".SH NAME",
-        troff(f"{name.replace(' ', '-')} - {summary[:1].lower()}{summary[1:]}"),
+        escape(f"{name.replace(' ', '-')} - {summary[:1].lower()}{summary[1:]}"),
         ".SH SYNOPSIS",
-        f".B {troff(name)}",
-        troff(" ".join(command.collect_usage_pieces(context))),
+        f".B {escape(name)}",
+        escape(" ".join(command.collect_usage_pieces(context))),
         ".SH DESCRIPTION",
     ]
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        lines += [".PP", troff(paragraph)]
+        lines += [".PP", escape(paragraph)]
     records = [
         record for p in command.get_params(context) if (record := p.get_help_record(context)) and record[1]
     ]
     if records:
         lines.append(".SH OPTIONS")
     for options, help_text in (record for record in records if record[1]):
-        lines += [".TP", f".B {troff(options)}", troff(help_text)]
+        lines += [".TP", f".B {escape(options)}", escape(help_text)]
     if children:
         lines.append(".SH COMMANDS")
     for child, sub in children:
-        lines += [".TP", f".BR {troff(child.replace(' ', '-'))} (1)", troff(sub.get_short_help_str(200))]
-    lines += [".SH EXIT STATUS", troff(_STATUS), ".SH FILES", troff(_FILES)]
+        lines += [".TP", f".BR {escape(child.replace(' ', '-'))} (1)", escape(sub.get_short_help_str(200))]
+    lines += [".SH EXIT STATUS", escape(_STATUS), ".SH FILES", escape(_FILES)]
     if name != "fttcp":
         lines += [".SH SEE ALSO", ".BR fttcp (1)"]
+    else:
+        lines += [".SH SEE ALSO", ".BR node.toml (5),", ".BR witness.toml (5)"]
     return "\n".join(lines) + "\n"
 
 
@@ -90,6 +94,77 @@ def write_manual(out: Path) -> None:
         (directory / f"{name.replace(' ', '-')}.1").write_text(
             page(name, command, children), encoding="utf-8"
         )
+
+
+def read(name: str) -> str:
+    """Return a text of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def without(text: str, *headings: str) -> str:
+    """Return a text without the sections under these headings."""
+    for heading in headings:
+        text = text.replace(f"{heading}\n{section(text, heading)}", "")
+    return text
+
+
+def file_pages() -> dict[str, tuple[str, str]]:
+    """For each configuration file: what its page says of it in a line, and the page's text in Markdown."""
+    arbiters = read("docs/arbiters.md")
+    table = section(arbiters, "## What every arbiter but `none` keeps")
+    monitoring = read("docs/monitoring.md")
+    witness = section(arbiters, "## Witness")
+    settings = without(section(read("docs/operations.md"), "## Configuration"), "### `[arbiter]`")
+    node = [
+        settings,
+        "### `[node.notify]`",
+        section(monitoring, "## Programs of yours"),
+        "### `[node.http]`",
+        only_table(section(monitoring, "## HTTP"), "node.http"),
+        "### `[arbiter]`",
+        only_table(table, "arbiter"),
+        "### `[arbiter.none]`",
+        only_table(section(arbiters, "## none"), "arbiter.none"),
+        "### `[arbiter.witness]`",
+        only_table(witness, "arbiter.witness"),
+        "### `[arbiter.etcd]`",
+        only_table(section(arbiters, "## etcd"), "arbiter.etcd"),
+    ]
+    example = code(read("README.md"), NODE_EXAMPLE, "toml")
+    node += ["### Example", f"```toml\n{example}```"]
+    return {
+        "node.toml": ("configuration of a node of fttcp", "\n".join(node)),
+        "witness.toml": ("configuration of the witness of fttcp", witness),
+    }
+
+
+def only_table(text: str, name: str) -> str:
+    """Return the table of the keys of a section. Raises LookupError."""
+    found = re.search(rf"^\| keys? of `\[{re.escape(name)}\]` .*\n(?:\|.*\n?)+", text, re.M)
+    if not found:
+        raise LookupError(f"no table of the keys of [{name}]")
+    return found[0]
+
+
+def write_file_pages(out: Path) -> None:
+    """Write the pages of section 5."""
+    directory = out / "share/man/man5"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, (summary, text) in file_pages().items():
+        head = f'.TH "{name.upper()}" "5" "" "fttcp {__version__}" "fttcp"\n'
+        head += f".SH NAME\n{escape(name)} \\- {summary}\n.SH DESCRIPTION\n"
+        tail = ".SH SEE ALSO\n.BR fttcp (1),\n.BR fttcp\\-check\\-config (1),\n.BR fttcp\\-doctor (1)\n"
+        (directory / f"{name}.5").write_text(head + to_troff(text) + tail, encoding="utf-8")
+
+
+def write_samples(out: Path) -> None:
+    """Write the configurations that the documentation shows."""
+    directory = out / "share/doc/fttcp/examples"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "node.toml").write_text(code(read("README.md"), NODE_EXAMPLE, "toml"), encoding="utf-8")
+    (directory / "witness.toml").write_text(
+        code(read("docs/arbiters.md"), "## Witness", "toml"), encoding="utf-8"
+    )
 
 
 def write_completions(out: Path) -> None:
@@ -123,6 +198,8 @@ def run() -> None:
     parser.add_argument("--fttcp", required=True, help="the program, as the units are to start it")
     options = parser.parse_args()
     write_manual(options.out)
+    write_file_pages(options.out)
+    write_samples(options.out)
     write_completions(options.out)
     write_units(options.out, options.fttcp)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 
 import click
 
@@ -34,8 +36,31 @@ _COMMANDS = {
 }
 
 
+_LAB = Path(__file__).parents[1] / "_lab"
+"""Where an installed fttcp has the package `lab`, which has too common a name to stand in every path."""
+
 _JSON = "fttcp.json"
 """In a context: programs read the output."""
+
+
+def _bring_lab() -> bool:
+    """Let the package `lab` be imported: an installed one, or that of the checkout. False: there is none."""
+    if _LAB.is_dir() and str(_LAB) not in sys.path:
+        sys.path.insert(0, str(_LAB))
+    return _LAB.is_dir() or (_LAB.parents[1] / "lab").is_dir()
+
+
+def _without_lab(name: str) -> click.Command:
+    """Return what stands for a command of the lab where that is not installed."""
+
+    def refuse(ctx: click.Context) -> None:
+        raise click.ClickException(f"`fttcp {name}` needs the lab: apt-get install fttcp-lab")
+
+    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, expose_value=False)
+    help_text = f"{_COMMANDS[name][1]} Not installed: package fttcp-lab."
+    settings = {"ignore_unknown_options": True}
+    refusal = click.pass_context(refuse)
+    return click.Command(name, context_settings=settings, callback=refusal, params=[words], help=help_text)
 
 
 class LazyGroup(click.Group):
@@ -65,6 +90,8 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        if module.startswith("lab.") and not _bring_lab():
+            return _without_lab(cmd_name)
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command

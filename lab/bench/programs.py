@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,11 @@ from lab.errors import LabError
 
 HERE = Path(__file__).parent
 NATIVE = HERE / "native"
-SERVE, LOAD, FLOOR = (str(NATIVE / "build" / name) for name in ("serve", "load", "floor"))
+INSTALLED = HERE.parents[1].name == "_lab"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fttcp" / "bench"
+BUILD = CACHE if INSTALLED else NATIVE / "build"
+"""Not among installed files: those belong to whoever installed them."""
+SERVE, LOAD, FLOOR = (str(BUILD / name) for name in ("serve", "load", "floor"))
 CLIENT = str(HERE / "client.py")
 FLOOD = str(HERE.parent / "workloads" / "flood.py")
 
@@ -30,7 +35,9 @@ PACKAGE = {"nginx": "nginx-light"}
 def build() -> None:
     """Compile what is newer than its program; raises LabError with the compiler's words."""
     try:
-        done = subprocess.run(["make", "-s", "-C", str(NATIVE)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["make", "-s", "-C", str(NATIVE), f"BUILD={BUILD}"], capture_output=True, text=True
+        )
     except FileNotFoundError as error:
         raise LabError("make is not installed: apt-get install build-essential") from error
     if done.returncode:
