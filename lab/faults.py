@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lab import firewalls, network
@@ -237,17 +238,24 @@ def _fallen(lab: Lab) -> str:
     return fallen[0]
 
 
+def _is_guardian(process: ProcessId) -> bool:
+    with contextlib.suppress(OSError):  # it has just ended
+        return Path(f"/proc/{process.pid}/environ").read_bytes().startswith(b"FTTCP_GUARDIAN=")
+    return False
+
+
 def _signal_servers(lab: Lab, host: Host, number: int) -> list[ProcessId]:
     """Send `number` to all servers of `host`, each with its whole process group; returns their processes.
 
-    Servers are those children of the daemon that lead a process group of their own.
+    Servers are those children of the daemon that lead a process group of their own, but for those that are
+    there to outlive it.
     """
     daemon = lab.node_process(host.name)
     processes = [process for pid in host.processes() if (process := ProcessId.find(pid)) is not None]
     groups = {
         process.pid
         for process in processes
-        if process.parent() == daemon.pid and process.group() == process.pid
+        if process.parent() == daemon.pid and process.group() == process.pid and not _is_guardian(process)
     }
     if not groups:
         raise LabError(f"host {host.name}: no server runs there; see: fttcp lab logs {host.name}")

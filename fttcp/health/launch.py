@@ -1,9 +1,10 @@
 """Starts programs so that nothing of them is left: servers, probes, hooks.
 
-Each one leads a session of its own, is killed by the kernel when the daemon ends (PR_SET_PDEATHSIG, set by
-util-linux's setpriv), and carries a number in its environment that all its children inherit. By its
-process group and by that number everything that it forked is found and killed, also what has made itself a
-session of its own; a program that overwrites its environment is found by the process group only.
+Each one leads a session of its own, is killed or stopped by the kernel when the daemon ends
+(PR_SET_PDEATHSIG, set by util-linux's setpriv; aftermath.py ends the rest), and carries a number in its
+environment that all its children inherit. By its process group and by that number everything that it forked
+is found and killed, also what has made itself a session of its own; a program that overwrites its environment
+is found by the process group only.
 """
 
 from __future__ import annotations
@@ -61,19 +62,23 @@ class Launched:
         return status
 
 
-def _command(argv: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+def _command(argv: Sequence[str], at_our_end: str, options: Sequence[str] = ()) -> list[str]:
     program = shutil.which(argv[0])
     if program is None:
         raise LaunchError(f"{argv[0]}: no such program in PATH: install it, or correct the command")
-    return ["setpriv", *options, "--pdeathsig", "KILL", "--", program, *argv[1:]]
+    return ["setpriv", *options, "--pdeathsig", at_our_end, "--", program, *argv[1:]]
 
 
-def launch(argv: Sequence[str]) -> Launched:
+def new_number() -> str:
+    """Of a launch: nobody else has it."""
+    return secrets.token_hex(8)
+
+
+def launch(argv: Sequence[str], number: str) -> Launched:
     """Start a server; its output goes to our standard error. Raises LaunchError."""
-    number = secrets.token_hex(8)
     try:
         process = subprocess.Popen(
-            _command(argv, [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")]),
+            _command(argv, "STOP", [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")]),
             stdin=subprocess.DEVNULL,
             stdout=2,
             start_new_session=True,
@@ -108,10 +113,10 @@ def ending(status: int) -> str:
 async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
     """Run a short program to its end, or kill it and all its children after ``timeout_s``, and when
     cancelled. Raises LaunchError. The last part of what it says is kept."""
-    number = secrets.token_hex(8)
+    number = new_number()
     try:
         async with asyncio.timeout(timeout_s):
-            return await _run(_command(argv), {**os.environ, **(env or {}), NUMBER: number})
+            return await _run(_command(argv, "KILL"), {**os.environ, **(env or {}), NUMBER: number})
     except TimeoutError:
         await asyncio.shield(asyncio.to_thread(kill_carriers, number))
         return Finished(None, "")

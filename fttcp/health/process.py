@@ -1,8 +1,8 @@
 """Runs a group's servers and says, at once, when one of them dies.
 
 Death is seen through a pidfd, so nothing waits for a poll. A server that ended is started again as the
-restart policy says. What it forked is killed with it: by us, or, when the daemon was killed, by the next
-start from the record in the run directory.
+restart policy says. What it forked is killed with it: by us, or, when the daemon was killed, as
+aftermath.py tells.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from fttcp.health.aftermath import Executor, Row, kill_leftovers
 from fttcp.health.hooks import Hooks
-from fttcp.health.launch import Launched, LaunchError, ending, kill_carriers, kill_group, launch
-from fttcp.health.procfs import group_members, process_stat
+from fttcp.health.launch import Launched, LaunchError, ending, kill_carriers, launch, new_number
 from fttcp.health.restart import RestartPolicy
 from fttcp.health.server import ServerListener
 from fttcp.health.settings import RestartSection
@@ -55,6 +55,7 @@ class Supervisor:
         self._record = run_dir / f"{group}.{RECORD}"
         self._loop = asyncio.get_running_loop()
         self._listener: ServerListener | None = None
+        self._executor = Executor()
         self._stopping = False
 
     @property
@@ -121,6 +122,7 @@ class Supervisor:
         tasks = [command.task for command in self._commands if command.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         self._record.unlink(missing_ok=True)
+        self._executor.end()
 
     async def _finish(self, command: _Command) -> None:
         """Wait until a signalled command is gone; kill it when that takes too long."""
@@ -152,9 +154,17 @@ class Supervisor:
         command.planned = command.ending = False
         if not await self._hooks.run("before_start", command=command.text):
             return "the hook before_start failed, so the server was not started (see the event hook-failed)"
+        number = new_number()
         try:
-            running = launch(command.argv)
+            self._executor.tell([*self._rows(), (0, 0, number)])  # first: we may be killed at any moment
+            running = launch(command.argv, number)
         except LaunchError as error:
+            return str(error)
+        try:
+            self._executor.tell([*self._rows(), (running.pid, running.start_ticks, number)])
+        except LaunchError as error:
+            running.kill(signal.SIGKILL)
+            running.reap()
             return str(error)
         command.running, command.started_s = running, self._loop.time()
         self._loop.add_reader(running.pidfd, self._died, command)
@@ -219,26 +229,11 @@ class Supervisor:
 
     # ------------------------------------------------------------------ what outlives a killed daemon
 
-    def _save_record(self) -> None:
+    def _rows(self) -> list[Row]:
         running = [command.running for command in self._commands if command.running is not None]
+        return [(one.pid, one.start_ticks, one.number) for one in running]
+
+    def _save_record(self) -> None:
         draft = self._record.with_suffix(".new")
-        rows = [(one.pid, one.start_ticks, one.number) for one in running]
-        draft.write_text(json.dumps(rows), encoding="ascii")
+        draft.write_text(json.dumps(self._rows()), encoding="ascii")
         draft.replace(self._record)
-
-
-def kill_leftovers(record: Path) -> int:
-    """Kill what a killed daemon left, by its ``GROUP.servers.json``, and remove that file: groups whose
-    leader is the same or has members older than its pid's next use, and all that carries the number of such a
-    launch. Return how many servers had left something."""
-    if not record.exists():
-        return 0
-    killed = 0
-    for pgrp, start_ticks, number in json.loads(record.read_text(encoding="ascii")):
-        leader = process_stat(pgrp)
-        same = leader.start_ticks == start_ticks if leader is not None else bool(group_members(pgrp))
-        if same:
-            kill_group(pgrp, signal.SIGKILL)
-        killed += kill_carriers(number) or same
-    record.unlink()
-    return killed

@@ -18,6 +18,7 @@ class ProcessStat:
     state: str
     parent: int
     pgrp: int
+    session: int
     start_ticks: int
 
 
@@ -29,7 +30,8 @@ def process_stat(pid: int, proc: Path = PROC) -> ProcessStat | None:
         return None
     head, _, rest = text.rpartition(")")
     fields = rest.split()
-    return ProcessStat(head.partition("(")[2], fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
+    numbers = (int(fields[at]) for at in (1, 2, 3, 19))
+    return ProcessStat(head.partition("(")[2], fields[0], *numbers)
 
 
 def processes(proc: Path = PROC) -> Iterator[int]:
@@ -37,10 +39,11 @@ def processes(proc: Path = PROC) -> Iterator[int]:
     return (int(entry.name) for entry in proc.iterdir() if entry.name.isdecimal())
 
 
-def group_members(pgrp: int) -> list[int]:
-    """Return the pids of a process group's living members."""
+def session_members(session: int) -> list[int]:
+    """Return the pids of a session's living members."""
     stats = ((pid, process_stat(pid)) for pid in processes())
-    return [pid for pid, stat in stats if stat is not None and stat.pgrp == pgrp and stat.state not in "ZX"]
+    ours = ((pid, stat.state) for pid, stat in stats if stat is not None and stat.session == session)
+    return [pid for pid, state in ours if state not in "ZX"]
 
 
 def family(leaders: Iterable[int], proc: Path = PROC) -> list[int]:

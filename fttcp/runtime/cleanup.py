@@ -8,8 +8,8 @@ from typing import Any
 from fttcp.datapath.network import RECORD as NETWORK_RECORD
 from fttcp.datapath.network import Record, cleanup
 from fttcp.datapath.tables import groups_of
+from fttcp.health.aftermath import kill_leftovers
 from fttcp.health.process import RECORD as SERVERS_RECORD
-from fttcp.health.process import kill_leftovers
 from fttcp.runtime.rundir import PID_FILE, only_one
 
 SOCKET = "control.sock"

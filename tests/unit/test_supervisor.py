@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from fttcp.core.model import Cause
 from fttcp.health.launch import carriers
-from fttcp.health.procfs import group_members, process_stat
+from fttcp.health.procfs import process_stat, processes, session_members
 from fttcp.health.settings import HealthSection, HooksSection, RestartSection
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from tests.health import Watched, free_port, looked_after, python, until
@@ -78,7 +79,7 @@ def test_what_the_server_forked_ends_with_it(tmp_path: Path) -> None:
         async with looked_after(tmp_path, command) as server:
             await until(lambda: server.healthy)
             pid, number = server.pid, numbers(server)[0]
-            await until(lambda: len(carriers(number)) == 3 and len(group_members(pid)) == 2)
+            await until(lambda: len(carriers(number)) == 3 and len(session_members(pid)) == 2)
             assert server.health is not None
             server.health.restart()
             await until(lambda: server.healthy and server.pid != pid)
@@ -187,33 +188,77 @@ def test_a_server_that_ended_well_is_left_alone_when_so_told(tmp_path: Path) -> 
     asyncio.run(body())
 
 
-def test_the_next_start_ends_what_a_killed_daemon_left(tmp_path: Path) -> None:
+def killed_daemon(tmp_path: Path, command: str, alone: bool) -> tuple[int, str]:
+    """Let another process supervise `command` until three processes of it run, and kill it; with ``alone``
+    what is to outlive it, too. Returns the leader's pid, and the number of the launch."""
     script = (
         "import asyncio, pathlib, sys\n"
+        "from fttcp.health.procfs import family\n"
         "from fttcp.health.launch import carriers\n"
         "from tests.health import looked_after, until\n"
         "from tests.unit.test_supervisor import numbers\n"
         "async def main():\n"
-        "    async with looked_after(pathlib.Path(sys.argv[1]),\n"
-        "            \"sh -c 'sleep 1000 & setsid sleep 1001 & wait'\") as server:\n"
-        "        await until(lambda: server.healthy and len(carriers(*numbers(server))) == 3)\n"
-        "        print(server.pid, *numbers(server), flush=True)\n"
+        "    async with looked_after(pathlib.Path(sys.argv[1]), sys.argv[2]) as server:\n"
+        "        await until(lambda: server.healthy and\n"
+        "            len({*carriers(*numbers(server)), *family([server.pid])}) == 3)\n"
+        "        executor = server.health._server._executor._process.pid\n"
+        "        print(server.pid, *numbers(server), executor, flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
     daemon = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(tmp_path), command], stdout=subprocess.PIPE, text=True
     )
     assert daemon.stdout is not None
-    pid, number = daemon.stdout.readline().split()
-    daemon.kill()
+    pid, number, executor = daemon.stdout.readline().split()
+    for victim in (int(executor), daemon.pid) if alone else (daemon.pid,):
+        os.kill(victim, signal.SIGKILL)
     daemon.wait()
+    return int(pid), number
+
+
+UNFINDABLE = """
+import os, subprocess, sys, time
+if os.environ.pop("FTTCP_LAUNCH", None):
+    subprocess.Popen([sys.executable, __file__, "daemon"])
+    os.execv(sys.executable, [sys.executable, *sys.argv, "server"])
+if sys.argv[-1] == "daemon":
+    os.setsid()
+    subprocess.Popen(["sleep", "1002"])
+time.sleep(1000)
+"""
+"""Only its parent tells whose it is, not its environment or session: as of PostgreSQL's backends."""
+
+
+def test_what_servers_forked_ends_with_a_killed_daemon(tmp_path: Path) -> None:
+    command = "sh -c 'sleep 1000 & setsid sleep 1001 & wait'"
+    pid, number = killed_daemon(tmp_path, command, alone=False)
+    asyncio.run(until(lambda: session_members(pid) == [] and carriers(number) == []))
+    mine = f"1002{os.getpid()}"
+    code = UNFINDABLE.replace("1002", mine)
+    killed_daemon(tmp_path, python(tmp_path, code), alone=False)
+    asyncio.run(until(lambda: not running("sleep", mine)))
+
+
+def running(*argv: str) -> list[int]:
+    """The processes with this command line."""
+    wanted, found = "\0".join([*argv, ""]).encode(), []
+    for pid in processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == wanted:
+                found.append(pid)
+    return found
+
+
+def test_the_next_start_ends_what_a_killed_daemon_left(tmp_path: Path) -> None:
+    pid, number = killed_daemon(tmp_path, "sh -c 'sleep 1000 & setsid sleep 1001 & wait'", alone=True)
 
     async def body() -> None:
-        # the kernel ended the leader with the daemon
-        await until(lambda: int(pid) not in group_members(int(pid)) and len(carriers(number)) == 2)
+        # the kernel stopped the leader with the daemon
+        await until(lambda: (stat := process_stat(pid)) is not None and stat.state == "T")
+        assert len(carriers(number)) == 3
         async with looked_after(tmp_path, "sleep 1000"):
-            await until(lambda: group_members(int(pid)) == [] and carriers(number) == [])
+            await until(lambda: session_members(pid) == [] and carriers(number) == [])
 
     asyncio.run(body())
 
