@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError
 from fttcp.runtime.config import ConfigError, load
+from fttcp.runtime.config.present import what_is_missing
+from fttcp.runtime.config.reader import read_tables
+from fttcp.runtime.config.witness import is_witness, load_witness
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 
@@ -18,32 +22,78 @@ from fttcp.wire.errors import WireError
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_config(file: Path, as_json: bool) -> None:
-    """Check the configuration FILE and the key that it names; exit status 2 if anything is wrong."""
+    """Check a node's configuration FILE, or a witness's, with the keys, programs and files that it names.
+
+    Exit status 2 if anything is wrong."""
     errors: list[str] = []
-    groups: list[str] = []
+    names: list[str] = []
+    what = "node"
     try:
-        config = load(file)
-        groups = [group.name for group in config.group]
-        keyfile.load(Path(config.node.key_file))
+        raw = read_tables(file)
+        if is_witness(raw):
+            what = "witness"
+            names = _check_witness(file, raw, errors)
+        else:
+            names = _check_node(file, raw, errors)
     except ConfigError as error:
         errors += error.errors
-    except WireError as error:
-        errors.append(f"{file}: node.key_file: {error}")
+    list_name = "clusters" if what == "witness" else "groups"
     if as_json:
         wrong = {"reason": "wrong-configuration", "error": "\n".join(errors)} if errors else {}
-        show_json({"file": str(file), "ok": not errors, **wrong, "errors": errors, "groups": groups})
+        shown = {"file": str(file), "kind": what, "ok": not errors}
+        show_json({**shown, **wrong, "errors": errors, list_name: names})
     elif errors:
         click.echo("\n".join(errors), err=True)
     else:
-        click.echo(f"{file}: good ({len(groups)} group(s): {', '.join(groups)})")
+        click.echo(f"{file}: good: a {what}'s file ({list_name}: {', '.join(names)})")
     sys.exit(2 if errors else 0)
+
+
+def _check_node(file: Path, raw: dict[str, Any], errors: list[str]) -> list[str]:
+    """Return the groups' names; what is wrong is noted, the key's trouble beside all else."""
+    names = []
+    try:
+        config = load(file)
+        names = [group.name for group in config.group]
+        errors += [f"{file}: {error}" for error in what_is_missing(config)]
+    except ConfigError as error:
+        errors += error.errors
+    _check_key(file, raw.get("node"), "node.key_file", errors)
+    arbiter = raw.get("arbiter")
+    witness = arbiter.get("witness") if isinstance(arbiter, dict) else None
+    _check_key(file, witness, "arbiter.witness.key_file", errors)
+    return names
+
+
+def _check_witness(file: Path, raw: dict[str, Any], errors: list[str]) -> list[str]:
+    names = []
+    try:
+        names = [cluster.name for cluster in load_witness(file).cluster]
+    except ConfigError as error:
+        errors += error.errors
+    clusters = raw.get("cluster")
+    for i, cluster in enumerate(clusters if isinstance(clusters, list) else ()):
+        _check_key(file, cluster, f"cluster[{i}].key_file", errors)
+    return names
+
+
+def _check_key(file: Path, table: Any, where: str, errors: list[str]) -> None:
+    path = table.get("key_file") if isinstance(table, dict) else None
+    if not isinstance(path, str) or not path:
+        return  # complained about already, or none is wanted
+    try:
+        keyfile.load(Path(path))
+    except WireError as error:
+        errors.append(f"{file}: {where}: {error}")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def keygen(file: Path, as_json: bool) -> None:
-    """Write a new random key to FILE (mode 0600). Both nodes of a pair need the same file."""
+    """Write a new random key to FILE (mode 0600). Both nodes of a pair need the same file.
+
+    Its directory is made (mode 0700) if it is not there."""
     try:
         keyfile.generate(file)
     except WireError as error:
@@ -51,4 +101,4 @@ def keygen(file: Path, as_json: bool) -> None:
     if as_json:
         show_json({"file": str(file)})
     else:
-        click.echo(f"{file}: new key; copy it to the other node, readable by root only")
+        click.echo(f"{file}: new key; copy it to the other node, readable by its owner only")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pwd
 import resource
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit
 from fttcp.runtime.config import Config, GroupSection
+from fttcp.runtime.config.present import commands_of, trouble_of_program
 
 _TIMEOUT_S = 5
 _CAP_SYS_NICE = 23
@@ -95,36 +95,10 @@ def _pid_file(group: GroupSection, path: str) -> PidFile:
     return PidFile(group.name, path, trouble, group.restart.watched_command)
 
 
-def _commands(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield each command line, with the key that it stands under."""
-    if config.node.notify.command is not None:
-        yield "node.notify.command", shlex.quote(config.node.notify.command)
-    for group in config.group:
-        here = f"group.{group.name}"
-        for command in group.all_commands:
-            yield f"{here}.command", command
-        hooks, watched = group.hooks, group.restart.watched_command
-        for key in ("before_start", "after_stop", "on_takeover", "on_demotion"):
-            if (hook := getattr(hooks, key)) is not None:
-                yield f"{here}.hooks.{key}", hook
-        if watched is not None:
-            yield f"{here}.restart.watched_command", watched
-        for probe in group.health.probe:
-            if probe.command is not None:
-                yield f"{here}.health.probe.command", probe.command
-
-
 def _programs(config: Config) -> Iterator[Program]:
-    for key, line in _commands(config):
+    for key, line in commands_of(config):
         name = shlex.split(line)[0]
-        found = shutil.which(name)
-        if found is not None:
-            trouble = ""
-        elif Path(name).exists():
-            trouble = f"{name} cannot be executed: it has no permission for that"
-        else:
-            trouble = f"there is no {name}" + ("" if "/" in name else " on the path")
-        yield Program(key, name, trouble)
+        yield Program(key, name, trouble_of_program(name))
 
 
 def _secrets(config: Config) -> Iterator[Secret]:

@@ -10,6 +10,7 @@ import click
 
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
 from fttcp.cli.failure import CommandError
+from fttcp.cli.questions import paused_until
 from fttcp.cli.wait import Group, wait_for, wait_options
 
 _WHICH = "name the groups, or give --all, one of the two"
@@ -77,9 +78,10 @@ def _order(
         show_json({"groups": results})
         return
     for result in results:
-        shown = "PAUSED: no takeover and no switchover until resume" if result["paused"] else "not paused"
+        name = result["group"]
+        until = f"PAUSED: {paused_until(name)}"
         peer = "knows" if result["peer_knows"] else "is not heard: it will know when it is"
-        click.echo(f"group {result['group']}: {shown}; the other node {peer}")
+        click.echo(f"group {name}: {until if result['paused'] else 'not paused'}; the other node {peer}")
 
 
 def _wait(path: Path, name: str, count: int, timeout_s: float) -> Group:

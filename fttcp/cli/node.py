@@ -13,11 +13,11 @@ from fttcp.cli.failure import CommandError, ConfigurationError
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The configuration (TOML).")
 def node(config: Path) -> None:
     """Run the daemon of this host in the foreground until SIGTERM; SIGHUP reloads the configuration."""
-    from fttcp.runtime.config import ConfigError, load
+    from fttcp.runtime.config import ConfigError, load_to_run
     from fttcp.runtime.node import START_ERRORS, run
 
     try:
-        loaded = load(config)
+        loaded = load_to_run(config)
     except ConfigError as error:
         raise ConfigurationError(error.errors) from error
     try:

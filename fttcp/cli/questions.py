@@ -32,17 +32,18 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
             click.echo(line)
 
 
+def paused_until(name: str) -> str:
+    """What maintenance means, and what ends it."""
+    return f"no takeover and no switchover until `fttcp resume {name}`"
+
+
 def _group_lines(group: dict[str, Any]) -> list[str]:
     """Return what people want to know of a group."""
     peer = f"{group['peer']} ({'heard' if group['peer_alive'] else 'not heard'})"
     state = "in step" if group["synced"] else "not in step"
     lines = [
         f"\ngroup {group['name']}",
-        *(
-            ["  PAUSED       maintenance: no takeover and no switchover until `fttcp resume`"]
-            if group["paused"]
-            else []
-        ),
+        *([f"  PAUSED       maintenance: {paused_until(group['name'])}"] if group["paused"] else []),
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
         *([f"  nodes        {nodes_line(group['nodes'])}"] if len(group["nodes"]) > 2 else []),

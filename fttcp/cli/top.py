@@ -11,7 +11,7 @@ import click
 
 from fttcp.cli.client import AskError, ask, daemon_options, find_socket, show_json
 from fttcp.cli.events import event_line
-from fttcp.cli.questions import takeover_line
+from fttcp.cli.questions import paused_until, takeover_line
 
 if TYPE_CHECKING:
     from rich.console import Group as Lines
@@ -125,7 +125,7 @@ def picture(before: Status, now: Status, events: list[dict[str, Any]]) -> Lines:
 
 
 def _paused(group: Status) -> str:
-    return f" PAUSED: group {group['name']}: no takeover and no switchover until `fttcp resume` "
+    return f" PAUSED: group {group['name']}: {paused_until(group['name'])} "
 
 
 def _groups(now: Status) -> Table:

@@ -19,7 +19,16 @@ class ProbeSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[[group.health.probe]]: one question that is asked of the local server again and again."""
 
     type: Literal["tcp", "http", "udp", "exec"]
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")] | None = None
+    name: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$",
+                description="1 to 32 of letters, digits, _ . -, of which the first is a letter or digit",
+            ),
+        ]
+        | None
+    ) = None
     address: Word | None = None
     port: Port | None = None
     interval_ms: Milliseconds = 1000
@@ -29,7 +38,7 @@ class ProbeSection(Struct, frozen=True, forbid_unknown_fields=True):
     action: Action = "failover"
     request: str | None = None
     expect: Word | None = None
-    path: Annotated[str, Meta(pattern=r"^/\S*$")] = "/"
+    path: Annotated[str, Meta(pattern=r"^/\S*$", description="a path that begins with /, no spaces")] = "/"
     host: Word | None = None
     tls: bool = False
     status: list[Annotated[int, Meta(ge=100, le=599)]] = []

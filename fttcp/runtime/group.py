@@ -343,7 +343,7 @@ class GroupRuntime:
                 case do.KeepMaintenance(count=count):
                     self._keep(count)
                 case do.Refuse(reason=reason):
-                    self.note("refused", "warning", why=reason)
+                    self.note("refused", "warning", why=reason.replace("GROUP", self.name))
                 case do.Finish():
                     self.finished.set()
                 case do.Fence(why=why):

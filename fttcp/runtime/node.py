@@ -41,7 +41,7 @@ from fttcp.runtime.assembly import (
     group_net,
     open_engine,
 )
-from fttcp.runtime.config import Config, ConfigError, GroupSection, load
+from fttcp.runtime.config import Config, ConfigError, GroupSection, load_to_run
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.frontend import Frontend
@@ -267,7 +267,7 @@ class Node:
 
     async def _reload(self) -> dict[str, Any]:
         try:
-            config = await asyncio.to_thread(load, self._file)
+            config = await asyncio.to_thread(load_to_run, self._file)
         except ConfigError as error:
             raise RequestError(
                 "the configuration is wrong", "wrong-configuration", errors=error.errors

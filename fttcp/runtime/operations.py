@@ -145,4 +145,5 @@ def _require(group: GroupRuntime, refusal: Refusal | None) -> None:
         raise RequestError(why, "fenced", group=group.name)
     if refusal is not None:
         word = refusal.name.lower().replace("_", "-")
-        raise RequestError(f"group {group.name}: {refusal.value}", word, group=group.name)
+        why = refusal.value.replace("GROUP", group.name)
+        raise RequestError(f"group {group.name}: {why}", word, group=group.name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -67,7 +70,7 @@ class Change:
     @property
     def key(self) -> str:
         """The path as people write it."""
-        return ".".join(self.path)
+        return ".".join(self.path).replace(".[", "[")
 
     @property
     def live(self) -> bool:
@@ -85,8 +88,10 @@ class Change:
         return len(words) <= len(self.path) and same
 
     def __str__(self) -> str:
-        """Return a line for people."""
-        return f"{self.key}: {self.before!r} -> {self.after!r}"
+        """Return a line for people, with values as the file has them."""
+        if isinstance(self.before, dict) or isinstance(self.after, dict):  # an entry of a list of tables
+            return f"{self.key}: {'removed' if self.after is None else 'added'}"
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,7 @@ def compare(before: Config, after: Config) -> Plan:
     old_groups = {group.name for group in before.group}
     new_groups = {group.name for group in after.group}
     kept = old_groups & new_groups
-    old, new = _flat(before, kept), _flat(after, kept)
-    changes = [
-        Change(path, old.get(path), new.get(path))
-        for path in sorted(old.keys() | new.keys())
-        if old.get(path) != new.get(path)
-    ]
+    changes = sorted(_differences(_tree(before, kept), _tree(after, kept), ()), key=lambda one: one.path)
     return Plan(
         live=tuple(change for change in changes if change.live),
         restart=tuple(change for change in changes if not change.live),
@@ -123,17 +123,48 @@ def compare(before: Config, after: Config) -> Plan:
     )
 
 
-def _flat(config: Config, kept: set[str]) -> dict[tuple[str, ...], Any]:
-    raw = msgspec.to_builtins(config)
+def _tree(config: Config, kept: set[str]) -> dict[str, Any]:
+    raw: dict[str, Any] = msgspec.to_builtins(config)
     raw["group"] = {group["name"]: group for group in raw["group"] if group["name"] in kept}
-    values: dict[tuple[str, ...], Any] = {}
-    _flatten(raw, (), values)
-    return values
+    return raw
 
 
-def _flatten(value: Any, path: tuple[str, ...], values: dict[tuple[str, ...], Any]) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _flatten(inner, (*path, key), values)
+def _differences(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Change]:
+    """Yield what differs, at the lowest place that has a name of its own; entries of lists of tables are
+    counted."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before.keys() | after.keys():
+            yield from _differences(before.get(key), after.get(key), (*path, key))
+    elif _tables(before) and _tables(after):
+        for i, (one, other) in enumerate(zip_longest(before, after)):
+            yield from _differences(one, other, (*path, f"[{i}]"))
+    elif before != after:
+        yield from _whole(before, after, path)
+
+
+def _whole(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Change]:
+    """Yield the keys of a table that comes or goes; an entry of a list is one thing."""
+    table = after if before is None else before
+    if (before is None or after is None) and isinstance(table, dict) and not path[-1].startswith("["):
+        for key, value in table.items():
+            yield from _differences(*((None, value) if before is None else (value, None)), (*path, key))
     else:
-        values[path] = value
+        yield Change(path, before, after)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the file has it."""
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return str(value).lower()
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case list():
+            return f"[{', '.join(map(_shown, value))}]"
+    return str(value)

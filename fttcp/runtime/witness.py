@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -117,11 +118,17 @@ async def _until_over(stop: asyncio.Event, witness: Witness) -> None:
 
 
 async def _listen(witness: Witness, host: str, port: int) -> asyncio.DatagramTransport:
+    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     try:
+        door.setblocking(False)
+        if door.family == socket.AF_INET6:  # else :: takes IPv4's port as well, and 0.0.0.0 finds it taken
+            door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        door.bind((host, port))
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Port(witness), local_addr=(host, port)
+            lambda: _Port(witness), sock=door
         )
     except OSError as error:
+        door.close()
         raise WitnessError(f"listen: {host} port {port}: {error.strerror or error}") from error
     return transport
 

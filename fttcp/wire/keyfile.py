@@ -112,13 +112,22 @@ def _key(path: Path, text: str) -> bytes:
         raise WireError(
             f"{path}: {len(key)} bytes; expected {KEY_BYTES} ({2 * KEY_BYTES} hexadecimal digits)"
         )
+    if not any(key):
+        raise WireError(
+            f"{path}: a key of zeros is no secret: remove the file, make a key with: fttcp keygen {path}"
+        )
     return key
 
 
 def generate(path: Path) -> None:
-    """Write a new random key to ``path`` (mode 0600). Raises WireError if the file exists."""
+    """Write a new random key to ``path`` (mode 0600), in a directory that is made for it (mode 0700) if it is
+    not there. Raises WireError if the file exists."""
     if path.exists():
         raise WireError(f"{path}: exists; a key is never overwritten, remove the file first")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WireError(f"{path.parent}: this directory cannot be made: {error.strerror}") from error
     _write(path, KeyRing((os.urandom(KEY_BYTES),)), replace=False)
 
 

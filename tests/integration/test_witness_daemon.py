@@ -205,3 +205,19 @@ def test_a_witness_without_its_socket_address_says_so(daemon: WitnessDaemon) -> 
     assert daemon.call("--init").returncode == 0
     second: subprocess.CompletedProcess[str] = daemon.call()
     assert second.returncode == 1 and "Address already in use" in second.stderr
+
+
+def test_it_listens_on_both_ip_versions_with_one_port(daemon: WitnessDaemon) -> None:
+    """As docs/arbiters.md has it: `::` alone must not take IPv4's port as well."""
+    text = daemon.config.read_text()
+    daemon.config.write_text(
+        text.replace(f'"127.0.0.1:{daemon.port}"', f'"0.0.0.0:{daemon.port}", "[::]:{daemon.port}"')
+    )
+    daemon.start()
+    assert daemon.status()["registers"] == []
+    for local in ("127.0.0.1", "::1"):
+        only = daemon.config.with_name("only.toml")
+        place = f"[{local}]" if ":" in local else local
+        only.write_text(text.replace(f"127.0.0.1:{daemon.port}", f"{place}:{daemon.port}"))
+        asked = daemon.call("--status", "--config", str(only))
+        assert asked.returncode == 0, asked.stderr

@@ -131,7 +131,7 @@ def test_every_error_of_a_witness_file_comes_at_once(tmp_path: Path) -> None:
     errors = "\n".join(caught.value.errors)
     assert "listen[0]: 'x' has no IP address" in errors and "listen[1]: '[::1]:70000' has no valid" in errors
     assert "cluster[1].name: 'a' is the name of cluster[0] as well" in errors
-    path.write_text('listen = ["127.0.0.1", "[::1]:7", "::1"]\n[[cluster]]\nname = "a"\nkey_file = "k"\n')
+    path.write_text('listen = ["127.0.0.1", "[::1]:7", "::1"]\n[[cluster]]\nname = "a"\nkey_file = "/k"\n')
     assert load_witness(path).endpoints == [("127.0.0.1", 7720), ("::1", 7), ("::1", 7720)]
     path.write_text("lease = 3\n")
     with pytest.raises(ConfigError, match="did you mean lease_ms"):

@@ -47,10 +47,12 @@ def test_pause_reaches_both_nodes_and_holds_until_resume(tmp_path: Path) -> None
         done = await tool("pause", "web")
         assert done.exit_code == 0 and "PAUSED" in done.output and "other node knows" in done.output
         assert alpha.machine.paused and beta.machine.paused
-        assert "PAUSED" in (await tool("status")).output
+        for said in (done.output, (await tool("status")).output, (await tool("top", "--once")).output):
+            assert "PAUSED" in said and "`fttcp resume web`" in said
         for order in ("switchover", "failover"):
             refused = await tool(order, "web")
             assert refused.exit_code == 1 and "paused (maintenance)" in refused.output
+            assert "until `fttcp resume web`" in refused.output
         again = json.loads((await tool("pause", "--all", "--json")).output)
         assert again["groups"] == [{"group": "web", "paused": True, "peer_knows": True, "asked": "pause"}]
         assert (await tool("resume", "web")).exit_code == 0

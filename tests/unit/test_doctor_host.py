@@ -138,10 +138,10 @@ def test_a_configuration_is_looked_at_as_it_is(tmp_path: Path, monkeypatch: pyte
     assert nothing.load == "not-found"
     assert host.pid_files[0].trouble == "" and host.pid_files[0].restarted_by == "restart-it now"
     troubles = {program.key: program.trouble for program in host.programs}
-    assert troubles["group.g0.hooks.on_takeover"] == ""
-    assert "/nowhere/hook" in troubles["group.g0.hooks.before_start"]
-    assert "on the path" in troubles["group.g2.restart.watched_command"]
-    assert "cannot be executed" in troubles["group.g3.command"]
+    assert troubles["group[1].hooks.on_takeover"] == ""
+    assert "/nowhere/hook" in troubles["group[1].hooks.before_start"]
+    assert "on the path" in troubles["group[3].restart.watched_command"]
+    assert "cannot be executed" in troubles["group[4].command"]
     (secret,) = host.secrets
     assert (secret.mode, secret.reader) == (0o600, "nobody") and secret.owner
     assert set(host.file_systems) == {str(tmp_path)} and host.file_systems[str(tmp_path)]

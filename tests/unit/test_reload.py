@@ -55,7 +55,7 @@ def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
                 ("hooks", "on_takeover", '"true"', True),
             )
         ),
-        ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer", False),
+        ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer[0].link[0].remote", False),
     ],
 )
 def test_each_key_is_live_or_needs_a_restart(
@@ -80,3 +80,30 @@ def test_every_key_that_needs_a_restart_says_what_to_do(tmp_path: Path) -> None:
     advice = {change.key: change.advice for change in changes}
     assert "all nodes" in advice["node.cluster"] and "all nodes" in advice["group.web.ports"]
     assert advice["group.web.workers"].startswith("restart the daemon, the backup's first")
+
+
+PROBE = '[[group.health.probe]]\ntype = "tcp"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (GOOD, GOOD + PROBE, ["group.web.health.probe[0]: added"]),
+        (GOOD + 2 * PROBE, GOOD + PROBE, ["group.web.health.probe[1]: removed"]),
+        (GOOD + PROBE, GOOD + PROBE + "rise = 5\n", ["group.web.health.probe[0].rise: 2 -> 5"]),
+        (GOOD, GOOD + '[group.hooks]\non_takeover = "a \\"b\\""\n',
+         ['group.web.hooks.on_takeover: not set -> "a \\"b\\""']),
+        (GOOD, GOOD + "compare = false\n", ["group.web.compare: true -> false"]),
+        (GOOD, GOOD.replace('"80/tcp"', '"81/tcp"'),
+         ['group.web.ports: ["80/tcp", "69/udp"] -> ["81/tcp", "69/udp"]']),
+        (GOOD, GOOD + '[reference]\naddresses = ["10.0.0.1"]\nmethod = "neighbour"\n',
+         ['reference.addresses: not set -> ["10.0.0.1"]', "reference.fall: not set -> 4",
+          "reference.interval_ms: not set -> 500", 'reference.method: not set -> "neighbour"',
+          "reference.rise: not set -> 3", "reference.timeout_ms: not set -> 400"]),
+    ],
+)  # fmt: skip
+def test_a_change_is_told_in_the_words_of_the_file(
+    tmp_path: Path, before: str, after: str, lines: list[str]
+) -> None:
+    plan = compare(config(tmp_path, before), config(tmp_path, after))
+    assert [str(change) for change in (*plan.live, *plan.restart)] == lines

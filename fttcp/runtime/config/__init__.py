@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fttcp.runtime.config.checks import check
 from fttcp.runtime.config.error import ConfigError
+from fttcp.runtime.config.present import what_is_missing
 from fttcp.runtime.config.reader import HOLE, Reader, read_tables
 from fttcp.runtime.config.schema import (
     MAX_LINKS,
@@ -44,6 +45,7 @@ __all__ = [
     "PeerSection",
     "Timing",
     "load",
+    "load_to_run",
 ]
 
 
@@ -56,6 +58,15 @@ def load(path: Path) -> Config:
     if errors:
         raise ConfigError([f"{path}: {error}" for error in errors])
     return cast(Config, config)
+
+
+def load_to_run(path: Path) -> Config:
+    """The same, for a daemon: programs and files that it names must be there. Raises ConfigError."""
+    config = load(path)
+    errors = [f"{path}: {error}" for error in what_is_missing(config)]
+    if errors:
+        raise ConfigError(errors)
+    return config
 
 
 def _is_pair(raw: dict[str, Any]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from fttcp.runtime.config.endpoint import parse_endpoint
+from fttcp.runtime.config.endpoint import not_to_ask_at, parse_endpoint
 
 Word = Annotated[str, Meta(min_length=1)]
 _S = 1000
@@ -38,7 +39,13 @@ class EtcdSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[arbiter.etcd]: the members of the cluster, and how they know this node."""
 
     endpoints: Annotated[list[Word], Meta(min_length=1, max_length=16)]
-    prefix: Annotated[str, Meta(pattern=r"^/[!-~]{0,200}[!-.0-~]$")] = "/fttcp"
+    prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^/[!-~]{0,200}[!-.0-~]$",
+            description="2 to 202 visible ASCII characters that begin with / and end with another one",
+        ),
+    ] = "/fttcp"
     ca_file: Word | None = None
     cert_file: Word | None = None
     key_file: Word | None = None
@@ -86,11 +93,22 @@ def _check_times(section: ArbiterSection, errors: list[str]) -> None:
 
 
 def _check_witness(section: ArbiterSection, errors: list[str]) -> None:
+    seen: dict[tuple[str, int], int] = {}
     for i, text in enumerate(section.witness.addresses if section.witness is not None else ()):
+        where = f"arbiter.witness.addresses[{i}]"
         try:
-            parse_endpoint(text)
+            endpoint = parse_endpoint(text)
         except ValueError as error:
-            errors.append(f"arbiter.witness.addresses[{i}]: {error}")
+            errors.append(f"{where}: {error}")
+            continue
+        why = not_to_ask_at(ip_address(endpoint[0]))
+        if why:
+            errors.append(f"{where}: {text!r}: {why} (allowed: an address of the witness's host)")
+        if seen.setdefault(endpoint, i) != i:
+            errors.append(
+                f"{where}: {text!r} is arbiter.witness.addresses[{seen[endpoint]}] as well: remove one "
+                "(these are ways to one witness)"
+            )
 
 
 def _check_etcd_endpoints(section: ArbiterSection, errors: list[str]) -> None:
@@ -102,6 +120,8 @@ def _check_etcd_endpoints(section: ArbiterSection, errors: list[str]) -> None:
             errors.append(
                 f"arbiter.etcd.endpoints[{i}]: {text!r} is not an endpoint (allowed: https://HOST:2379)"
             )
+        elif text.rstrip("/") in [other.rstrip("/") for other in section.etcd.endpoints[:i]]:
+            errors.append(f"arbiter.etcd.endpoints[{i}]: {text!r} stands there twice: remove one")
     if len(_schemes(section.etcd)) > 1:
         errors.append("arbiter.etcd.endpoints: http and https mixed: use one of them for all members")
 

@@ -6,11 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
+from fttcp.runtime.config.addressing import (
+    check_between_groups,
+    check_links_differ,
+    check_own_and_peers,
+    check_services,
+    check_services_are_free,
+    check_udp_link,
+    read_address,
+)
 from fttcp.runtime.config.arbiter import ARBITER_CHECKS
 from fttcp.runtime.config.health_checks import check_command, check_health, check_reference
+from fttcp.runtime.config.node_checks import check_node, check_notified, check_own_ports, check_ports
 from fttcp.runtime.config.reader import HOLE, IncompleteError
 from fttcp.runtime.config.schema import (
     LINK_KEYS,
@@ -44,7 +54,12 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         yield partial(_check_peer, config, peer, name, prefix, errors)
         for i, link in enumerate(_entries(peer.link) if peer is not HOLE else []):
             yield partial(_check_link, link, f"{prefix}link[{i}]", errors)
+        yield partial(check_links_differ, peer, prefix, errors)
     yield partial(_check_between_peers, config, errors)
+    yield partial(check_own_and_peers, config, prefixes, errors)
+    yield partial(check_services_are_free, config, prefixes, errors)
+    yield partial(check_node, config, errors)
+    yield partial(check_notified, config, errors)
     yield partial(_check_majority, config, errors)
     if config.reference is not None:
         yield partial(check_reference, config, config.reference, errors)
@@ -55,20 +70,21 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         for part in (
             _check_server,
             _check_engine,
-            _check_addresses_of,
-            _check_ports,
+            check_services,
+            check_ports,
             _check_timing,
             _check_state,
             _check_order,
             check_health,
         ):
             yield partial(part, group, here, errors)
+        yield partial(check_own_ports, config, group, here, errors)
         yield partial(_check_solo_lease, config, group, here, errors)
         for peer, prefix in zip(peers, prefixes, strict=True):
             yield partial(_check_mirror, group, here, peer, f"{prefix}link[0]", errors)
             yield partial(_check_speed, group, here, peer, prefix, errors)
         for j, other in enumerate(groups[:i]):
-            for part2 in (_check_same_name, _check_same_address, _check_same_numbers):
+            for part2 in (_check_same_name, check_between_groups, _check_same_numbers):
                 yield partial(part2, group, other, here, f"group[{j}]", errors)
 
 
@@ -169,16 +185,6 @@ def _check_mirror(group: GroupSection, where: str, peer: PeerSection, place: str
                 )
 
 
-def _address(text: str, where: str, errors: list[str]) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        errors.append(
-            f"{where}: {text!r} is not an IP address (allowed: IPv4 or IPv6, without prefix length)"
-        )
-        return None
-
-
 def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
     """A link has the keys of its transport, and their values are fit for it."""
     needed, possible = LINK_KEYS[link.transport]
@@ -196,32 +202,21 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
     if missing:
         return
     if link.transport == "udp":
-        _check_addresses(link, where, errors)
+        check_udp_link(link, where, errors)
     elif link.transport == "multicast":
-        group = _address(str(link.remote), f"{where}.remote", errors)
+        group = read_address(str(link.remote), f"{where}.remote", errors)
         if group and not group.is_multicast:
             errors.append(
                 f"{where}.remote: {link.remote!r} is not a multicast address "
                 "(allowed: one such as 239.255.77.1 or ff15::77)"
             )
-    elif link.transport == "ethernet" and not _MAC.fullmatch(str(link.remote)):
-        errors.append(f"{where}.remote: {link.remote!r} is not a MAC address (allowed: 02:00:00:00:00:01)")
-
-
-def _check_addresses(link: LinkSection, where: str, errors: list[str]) -> None:
-    local = _address(str(link.local), f"{where}.local", errors)
-    remote = _address(str(link.remote), f"{where}.remote", errors)
-    if local and remote:
-        if local.version != remote.version:
+    elif link.transport == "ethernet":
+        if not _MAC.fullmatch(str(link.remote)):
             errors.append(
-                f"{where}.remote: {link.remote!r} is not of the same IP version as local {link.local!r}"
+                f"{where}.remote: {link.remote!r} is not a MAC address (allowed: 02:00:00:00:00:01)"
             )
-        if local == remote:
-            errors.append(f"{where}.remote: {link.remote!r} is this node's own address")
-    if link.remote_v6 is not None:
-        remote_v6 = _address(link.remote_v6, f"{where}.remote_v6", errors)
-        if remote_v6 and remote_v6.version != 6:
-            errors.append(f"{where}.remote_v6: {link.remote_v6!r} is not an IPv6 address")
+        elif not int(str(link.remote).replace(":", ""), 16):
+            errors.append(f"{where}.remote: {link.remote!r} is the address of nobody: write the peer's")
 
 
 def _check_server(group: GroupSection, where: str, errors: list[str]) -> None:
@@ -244,17 +239,6 @@ def _check_engine(group: GroupSection, where: str, errors: list[str]) -> None:
         errors.append(f"{where}.experiment.space_seed: draws what service_iss and service_ts would fix")
     if group.engine == "programmable" and not group.experiment.strict_commit:
         errors.append(f'{where}.experiment.strict_commit: only engine = "nfqueue" can do without')
-
-
-def _check_addresses_of(group: GroupSection, where: str, errors: list[str]) -> None:
-    for i, text in enumerate(group.addresses):
-        _address(text, f"{where}.addresses[{i}]", errors)
-
-
-def _check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
-    for i, text in enumerate(group.ports):
-        if not 1 <= int(text.partition("/")[0]) <= 65535:
-            errors.append(f"{where}.ports[{i}]: {text!r} has no valid port (allowed: 1..65535)")
 
 
 def _check_timing(group: GroupSection, where: str, errors: list[str]) -> None:
@@ -304,13 +288,6 @@ def _check_same_name(
 ) -> None:
     if group.name == other.name:
         errors.append(f"{here}.name: {group.name!r} is the name of {there} as well")
-
-
-def _check_same_address(
-    group: GroupSection, other: GroupSection, here: str, there: str, errors: list[str]
-) -> None:
-    for address in sorted(set(group.addresses) & set(other.addresses)):
-        errors.append(f"{here}.addresses: {address!r} belongs to {there} as well")
 
 
 def _check_same_numbers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 DEFAULT_WITNESS_PORT = 7720
 
@@ -27,3 +27,20 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise ValueError(f"{text!r} has no valid port (allowed: 1..65535)")
     return address, int(port)
+
+
+def not_to_listen_at(address: IPv4Address | IPv6Address) -> str:
+    """Say why a witness cannot listen at an address; '' if it can."""
+    if address.is_multicast:
+        return "a multicast address (allowed: one of this host's, 0.0.0.0, ::)"
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return f"an IPv4 address in IPv6 form: write {address.ipv4_mapped}"
+        if address.is_link_local:
+            return "a link-local address, which means another host on every link"
+    return ""
+
+
+def not_to_ask_at(address: IPv4Address | IPv6Address) -> str:
+    """Say why no witness can be asked at an address; '' if one can."""
+    return "the unspecified address" if address.is_unspecified else not_to_listen_at(address)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from ipaddress import ip_address
 
 from fttcp.health.settings import HooksSection, ProbeSection, ReferenceSection, RestartSection
+from fttcp.runtime.config.addressing import Address, host_address, parsed, read_address
 from fttcp.runtime.config.schema import Config, GroupSection
 
 _OWN_CHECKS = ("hang", "stall", "backlog", "memory", "files", "host-memory")
@@ -38,15 +38,20 @@ def check_health(group: GroupSection, where: str, errors: list[str]) -> None:
 
 def check_reference(config: Config, reference: ReferenceSection, errors: list[str]) -> None:
     """Note what is wrong with the reference addresses."""
-    services = {text for group in config.group for text in group.addresses}
+    services = set(parsed(text for group in config.group for text in group.addresses))
+    own = set(parsed(link.local or "" for peer in config.peer for link in peer.link))
+    seen: dict[Address, int] = {}
     for i, text in enumerate(reference.addresses):
         where = f"reference.addresses[{i}]"
-        try:
-            ip_address(text)
-        except ValueError:
-            errors.append(f"{where}: {text!r} is not an IP address")
-        if text in services:
+        address = host_address(text, where, errors, "reference address")
+        if address is None:
+            continue
+        if address in services:
             errors.append(f"{where}: {text!r} is a service address, which this node always reaches")
+        if address in own:
+            errors.append(f"{where}: {text!r} is this node's own address, which it always reaches")
+        if seen.setdefault(address, i) != i:
+            errors.append(f"{where}: {text!r} is reference.addresses[{seen[address]}] as well: remove one")
     if reference.timeout_ms > reference.interval_ms:
         errors.append(
             f"reference.timeout_ms: {reference.timeout_ms} is above interval_ms {reference.interval_ms}"
@@ -70,10 +75,7 @@ def _check_probe(group: GroupSection, probe: ProbeSection, where: str, errors: l
     if probe.type == "udp" and (probe.request is None or probe.expect is None):
         errors.append(f"{where}: type udp needs request and expect")
     if probe.address is not None:
-        try:
-            ip_address(probe.address)
-        except ValueError:
-            errors.append(f"{where}.address: {probe.address!r} is not an IP address")
+        read_address(probe.address, f"{where}.address", errors)
     for key in ("request", "expect"):
         text = getattr(probe, key)
         if text is not None and any(ord(letter) > 255 for letter in text):

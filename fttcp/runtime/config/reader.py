@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from datetime import date, time
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -102,7 +103,17 @@ def _count_complaint(count: int, least: int, most: int | None) -> str:
 
 
 def _shown(raw: Any) -> str:
-    text = repr(raw) if not isinstance(raw, bool) else str(raw).lower()
+    """Say what a file has, in its own words: no Python."""
+    match raw:
+        case bool():
+            return str(raw).lower()
+        case dict():
+            return f"a table ({', '.join(raw) or 'empty'})"[:80]
+        case list():
+            return "a list"
+        case date() | time():
+            return raw.isoformat()
+    text = repr(raw)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -111,6 +122,9 @@ def _complaint(kind: Any, raw: Any) -> str:
     info = msgspec.inspect.type_info(kind)
     options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
     wanted = next(option for option in options if not isinstance(option, msgspec.inspect.NoneType))
+    rule = "text that is not empty"
+    if isinstance(wanted, msgspec.inspect.Metadata):
+        rule, wanted = (wanted.extra_json_schema or {}).get("description", rule), wanted.type
     shown = _shown(raw)
     match wanted:
         case msgspec.inspect.IntType(ge=least, le=most):
@@ -122,8 +136,8 @@ def _complaint(kind: Any, raw: Any) -> str:
             return f"{shown} is above {most} {allowed}"
         case msgspec.inspect.LiteralType(values=values):
             return f"{shown} is not allowed (allowed: {', '.join(map(str, values))})"
-        case msgspec.inspect.StrType(pattern=pattern):
-            rule = f"text that matches {pattern}" if pattern else "text that is not empty"
+        case msgspec.inspect.StrType(min_length=least):
+            rule = rule if least or wanted.pattern else "text"
             return f"{shown} is not allowed (allowed: {rule})"
         case msgspec.inspect.BoolType():
             return f"{shown} is not allowed (allowed: true, false)"

@@ -11,13 +11,27 @@ from msgspec import Meta, Struct, field
 from fttcp.health.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
 from fttcp.runtime.config.arbiter import ArbiterSection
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
-Interface = Annotated[str, Meta(pattern=r"^[^\s/]{1,15}$")]
-PortText = Annotated[str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$",
+        description="1 to 32 of letters, digits, _ . -, of which the first is a letter or digit",
+    ),
+]
+Interface = Annotated[
+    str, Meta(pattern=r"^[^\s/]{1,15}$", description="an interface's name: 1 to 15 characters, no space or /")
+]
+PortText = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$", description='a port and a protocol, such as "80/tcp"')
+]
 Word = Annotated[str, Meta(min_length=1)]
-AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
-Address = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:%]{1,45}$")]
-Device = Annotated[str, Meta(pattern=r"^/[^\s]{1,62}$")]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/", description="a path that begins with /")]
+Address = Annotated[
+    str, Meta(pattern=r"^[0-9A-Za-z.:%]{1,45}$", description="an address: IPv4, IPv6, multicast or MAC")
+]
+Device = Annotated[
+    str, Meta(pattern=r"^/[^\s]{1,62}$", description="a path of at most 63 characters, such as /dev/ttyS0")
+]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 NOTIFIED_EVENTS = (
@@ -30,6 +44,14 @@ NOTIFIED_EVENTS = (
     "rules-missing", "guard-stopped",
     "arbiter-up", "arbiter-lost",
 )  # fmt: skip
+OTHER_EVENTS = (
+    "ready-to-follow", "health-warning-over", "health-failed", "restart-failed", "server-unwatched",
+    "server-restarting", "mirror", "peer-suspected", "peer-misunderstood", "record", "flow-detached",
+    "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
+    "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
+    "peer-body", "gate-open", "announced", "hook-done",
+)  # fmt: skip
+"""Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8
 MAX_PEERS = 7
 MAX_LINKS = 8

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, parse_endpoint
+from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, not_to_listen_at, parse_endpoint
 from fttcp.runtime.config.error import ConfigError
 from fttcp.runtime.config.reader import IncompleteError, Reader, read_tables
 from fttcp.runtime.config.schema import Name, Word
@@ -38,12 +39,17 @@ class WitnessConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return [parse_endpoint(text) for text in self.listen]
 
 
+def is_witness(raw: dict[str, Any]) -> bool:
+    """Tell a witness's file from a node's."""
+    return "node" not in raw and not raw.keys().isdisjoint(("cluster", "listen", "data_file"))
+
+
 def load_witness(path: Path) -> WitnessConfig:
     """Read and check the witness's file. Raises ConfigError with every error in it."""
     raw = read_tables(path)
     errors: list[str] = []
     config: WitnessConfig = Reader(errors).table(WitnessConfig, raw, "")
-    for check in (_check_listen, _check_names):
+    for check in (_check_listen, _check_paths, _check_names):
         with suppress(IncompleteError):
             check(config, errors)
     if errors:
@@ -52,11 +58,32 @@ def load_witness(path: Path) -> WitnessConfig:
 
 
 def _check_listen(config: WitnessConfig, errors: list[str]) -> None:
+    """No two may want the same address and port; IPv4 and IPv6 have ports of their own."""
+    seen: list[tuple[int, IPv4Address | IPv6Address, int]] = []
     for i, text in enumerate(config.listen):
+        where = f"listen[{i}]"
         try:
-            parse_endpoint(text)
+            host, port = parse_endpoint(text)
         except ValueError as error:
-            errors.append(f"listen[{i}]: {error}")
+            errors.append(f"{where}: {error}")
+            continue
+        address = ip_address(host)
+        why = not_to_listen_at(address)
+        if why:
+            errors.append(f"{where}: {text!r}: {why}")
+        for k, other, its_port in seen:
+            anywhere = address.is_unspecified or other.is_unspecified
+            if port == its_port and address.version == other.version and (address == other or anywhere):
+                errors.append(f"{where}: {text!r} is what listen[{k}] has, too: remove one of the two")
+        seen.append((i, address, port))
+
+
+def _check_paths(config: WitnessConfig, errors: list[str]) -> None:
+    places = [("data_file", config.data_file)]
+    places += [(f"cluster[{i}].key_file", cluster.key_file) for i, cluster in enumerate(config.cluster)]
+    for where, path in places:
+        if not path.startswith("/"):
+            errors.append(f"{where}: {path!r} is not a path that begins with /")
 
 
 def _check_names(config: WitnessConfig, errors: list[str]) -> None:
