@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from lab import experiment
-from lab.errors import LabError
+from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.lifecycle import Lab
 from lab.workloads.registry import WORKLOADS, serve_specs
@@ -197,7 +197,11 @@ def _names(known: Sequence[str]) -> Any:
 )
 @click.option("--keep-going/--stop", default=True, show_default=True, help="Go on after a failed run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--name", default="campaign", show_default=True, help="Name of the lab that is made for it.")
+@click.option(
+    "--name",
+    callback=lambda context, _, name: name or context.meta.get("lab.name") or "campaign",
+    help="Name of the lab that is made for it.  [default: campaign]",
+)
 def campaign(
     runs: int,
     seed: int,
@@ -214,6 +218,7 @@ def campaign(
     logs and captures of both links."""
     choice = Choice(workload, fault, [int(one) for one in family])
     try:
+        require_root()
         with Campaign(Lab(name), evidence, settings, workload) as series:
             for number, one in enumerate(run_seeds(seed, runs), 1):
                 case = plan(one, choice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from lab.campaign import campaign
-from lab.errors import LabError
+from lab.errors import LabError, require_root
 from lab.firewalls import RULE_ACTS
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
@@ -22,20 +23,39 @@ from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+_NAMED = "lab.name"
+"""In a context: which lab the words before a command name."""
+
+
+def _before(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    """Keep --name for the commands of a group; the one that stands last counts."""
+    if name is not None:
+        context.meta[_NAMED] = name
+
+
+def _which(context: click.Context, option: click.Parameter, name: str | None) -> str:
+    """Return the lab that is named here, or before, or by the environment."""
+    return name or context.meta.get(_NAMED) or os.environ.get("FTTCP_LAB") or "default"
+
+
+_NAME_HELP = "Which lab, when several run side by side.  [env var: FTTCP_LAB; default: default]"
+name_before = click.option(
+    "--name",
+    callback=_before,
+    expose_value=False,
+    is_eager=True,
+    help=f"{_NAME_HELP} Here or behind the command.",
+)
+
+
 def lab_command(function: Command) -> Command:
     """Give a command the option --name as argument `lab`, and show a LabError as a message with status 1."""
 
-    @click.option(
-        "--name",
-        "name",
-        default="default",
-        show_default=True,
-        envvar="FTTCP_LAB",
-        help="Which lab, when several run side by side.",
-    )
+    @click.option("--name", "name", callback=_which, help=_NAME_HELP)
     @functools.wraps(function)
     def wrapper(*args: Any, name: str, **kwargs: Any) -> Any:
         try:
+            require_root()
             return function(*args, lab=Lab(name), **kwargs)
         except LabError as error:
             raise click.ClickException(str(error)) from error
@@ -47,6 +67,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 @click.group()
+@name_before
 def lab() -> None:
     """A pair, a client and a switch as hosts on this machine: real daemons, real faults."""
 
@@ -141,6 +162,7 @@ def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
 
 
 @lab.group()
+@name_before
 def fault() -> None:
     """Make something fail. Each returns when it has really happened."""
 

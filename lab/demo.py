@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from lab.download import NGINX_COMMAND, make_file, make_site, receive
-from lab.errors import LabError
+from lab.errors import LabError, require_root
 from lab.hosts import Host
 from lab.lifecycle import Lab
 from lab.network import SERVICE4
@@ -95,6 +95,7 @@ def demo(as_json: bool, size: int, fault: str) -> None:
     console = Console(quiet=as_json)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        require_root("the demo")
         result = run(Lab(f"demo-{os.getpid()}"), size, fault, console)
     except LabError as error:
         if not as_json:

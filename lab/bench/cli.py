@@ -23,7 +23,7 @@ from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.stage import remove_stale
 from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
-from lab.errors import LabError
+from lab.errors import LabError, require_root
 
 LEAST_WIDTH = 120
 """Columns of the tables on a terminal that is narrower, or on none."""
@@ -167,8 +167,7 @@ def bench(
 
 def _measure(runner: Runner, output: Output) -> None:
     """Run, show and keep the results; what there is of them also when it is interrupted."""
-    if os.geteuid() != 0:
-        raise click.ClickException("the bench needs root: it makes network namespaces")
+    require_root("the bench")
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     complete = False
     try:
