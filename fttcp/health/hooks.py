@@ -32,7 +32,12 @@ class Hooks:
 
     def has(self, name: str) -> bool:
         """True if a program is configured for this turn."""
-        return getattr(self._settings, name) is not None
+        return self.of(name) is not None
+
+    def of(self, name: str) -> str | None:
+        """The program of a turn, if there is one."""
+        program: str | None = getattr(self._settings, name)
+        return program
 
     async def run(self, name: str, **environment: str) -> bool:
         """Run a hook to its end; return whether it succeeded (or there is none). A failure is an event."""

@@ -91,32 +91,44 @@ class Health:
             name: self._verdict.add(Check(name, kind, "ignore", cause)) for name, kind, cause in _CHECKS
         }
         self._probers: list[Prober] = []
+        self._settings, self._hang_s = settings, hang_after_ms / 1000
+        self._progress, self._backlog = self._new_progress(), Backlog(settings.backlog_after_ms / 1000)
         self._use(settings, hang_after_ms)
 
     def configure(
         self, settings: HealthSection, restart: RestartSection, hooks: HooksSection, hang_after_ms: int
     ) -> None:
-        """Use these settings from now on. A healthy server stays so until it fails a check; one that is not
-        started any more is tried again."""
+        """Use these settings from now on. A healthy server stays so until it fails a check, what is known of
+        it by checks that did not change is kept; one that is not started any more is tried again."""
+        other_hook = self._hooks.of("ready_to_follow") != hooks.ready_to_follow
         self._hooks.configure(hooks)
         self._server.configure(restart)
         self._server.retry()
         self._use(settings, hang_after_ms)
-        if self._listening and self._role is not Role.PRIMARY:
-            self._readiness.ask()
+        if other_hook and self._listening and self._role is not Role.PRIMARY:
+            self._readiness.ask(believed=True)
 
     def _use(self, settings: HealthSection, hang_after_ms: int) -> None:
         self._settings, self._hang_s = settings, hang_after_ms / 1000
         for name, key in _ACTIONS.items():
             self._checks[name].action = getattr(settings, key)
-        self._progress, self._backlog = self._new_progress(), Backlog(settings.backlog_after_ms / 1000)
-        trusted, before = self._verdict.healthy, self._probers
+        self._progress.configure(self._hang_s, settings.stall_after_ms / 1000)
+        self._backlog.configure(settings.backlog_after_ms / 1000)
+        with self._verdict.changing():
+            self._use_probes(settings.probe)
+
+    def _use_probes(self, probes: Sequence[ProbeSection]) -> None:
+        """Ask these. One that is as before goes on with what it knows; one that is not begins with what is
+        known of the server."""
+        trusted, before = self._verdict.healthy, list(self._probers)
+        kept = {id(probe): _taken(before, probe) for probe in probes}
         for prober in before:
             prober.cancel()
             self._verdict.remove(prober.check)
-        self._probers = [self._prober(probe) for probe in settings.probe]
+        self._probers = [kept[id(probe)] or self._prober(probe) for probe in probes]
         for prober in self._probers if self._listening else ():
-            prober.begin(trusted)
+            if prober not in kept.values():
+                prober.begin(trusted)
 
     def _prober(self, probe: ProbeSection) -> Prober:
         port = self._numbers.get("udp" if probe.type == "udp" else "tcp", 0)
@@ -338,6 +350,14 @@ class Health:
         )
         wrong = text if percent and usage.percent >= percent else None
         self._say(name, wrong, text, used=round(usage.used, 1), most=round(usage.most, 1))
+
+
+def _taken(probers: list[Prober], probe: ProbeSection) -> Prober | None:
+    """Take the one that asks this out of the list, if there is one."""
+    found = next((prober for prober in probers if prober.probe == probe), None)
+    if found is not None:
+        probers.remove(found)
+    return found
 
 
 async def _timed(look: Callable[[], _T]) -> tuple[_T, float]:

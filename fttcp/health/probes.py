@@ -49,7 +49,7 @@ class Prober:
 
     def __init__(self, probe: ProbeSection, address: str, port: int, verdict: Verdict) -> None:
         """``address`` and ``port``: of the server, unless the probe names its own."""
-        self._probe, self._verdict = probe, verdict
+        self.probe, self._verdict = probe, verdict
         self._address, self._port = probe.address or address, probe.port or port
         name = probe_name(probe, self._port)
         self.check = verdict.add(Check(name, probe.type, probe.action, Cause.PROBE_FAILED))
@@ -61,7 +61,7 @@ class Prober:
         """The server listens: ask anew; the first good answer counts at once. ``trusted``: the server is
         known to be healthy, so it takes ``fall`` bad answers to change that."""
         self.end()
-        self._thresholds = Thresholds(self._probe.rise, self._probe.fall)
+        self._thresholds = Thresholds(self.probe.rise, self.probe.fall)
         if trusted:
             self._thresholds.up = True
             self._verdict.say(self.check, State.OK, "not asked yet")
@@ -86,7 +86,7 @@ class Prober:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _ask_again_and_again(self) -> None:
-        interval_s = self._probe.interval_ms / 1000
+        interval_s = self.probe.interval_ms / 1000
         loop = asyncio.get_running_loop()
         while True:
             begun_s = loop.time()
@@ -95,14 +95,14 @@ class Prober:
             await asyncio.sleep(max(0.0, begun_s + wait_s - loop.time()))
 
     async def _ask_once(self) -> None:
-        timeout_s = self._probe.timeout_ms / 1000
+        timeout_s = self.probe.timeout_ms / 1000
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(timeout_s + (1.0 if self._probe.type == "exec" else 0.0)):
-                said = await _KINDS[self._probe.type](self._probe, self._address, self._port)
+            async with asyncio.timeout(timeout_s + (1.0 if self.probe.type == "exec" else 0.0)):
+                said = await _KINDS[self.probe.type](self.probe, self._address, self._port)
             good = True
         except TimeoutError:
-            good, said = False, f"no answer within {self._probe.timeout_ms} ms"
+            good, said = False, f"no answer within {self.probe.timeout_ms} ms"
         except Failure as failure:
             good, said = False, str(failure)
         except OSError as error:

@@ -68,6 +68,10 @@ class Progress:
         self._cpu: dict[int, tuple[float, int]] = {}
         self._read: dict[int, float] = {}
 
+    def configure(self, hang_s: float, stall_s: float) -> None:
+        """Judge by these from now on; what was seen stays seen."""
+        self._hang_s, self._stall_s = hang_s, stall_s
+
     def waiting(self, unread: Sequence[Connection]) -> bool:
         """True if a connection was already waiting, with the same input, at the last sample: then it is
         worth while to look at the threads as well."""

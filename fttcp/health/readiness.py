@@ -35,13 +35,14 @@ class Readiness:
         self._cancel()
         self._become(0, self.ready)
 
-    def ask(self) -> None:
-        """The server listens, or may have to follow from now on: ask, again and again."""
+    def ask(self, believed: bool = False) -> None:
+        """The server listens, or may have to follow from now on: ask, again and again. ``believed``: what was
+        known holds until the answer is there."""
         self._cancel()
         if not self._hooks.has(_HOOK):
             self._become(self.run, True)
             return
-        self._become(self.run, False)
+        self._become(self.run, believed and self.ready)
         self._task = asyncio.get_running_loop().create_task(self._ask())
 
     def shown(self) -> dict[str, object]:
@@ -60,6 +61,7 @@ class Readiness:
             if why != self.why:
                 self.why = why
                 self._note("not-ready", "warning", why=why)
+            self._become(self.run, False)
             await asyncio.sleep(_AGAIN_S)
         self.why = ""
         self._note("ready-to-follow", "info")

@@ -77,6 +77,10 @@ class Backlog:
         self._after_s = after_s
         self._full: dict[int, float] = {}
 
+    def configure(self, after_s: float) -> None:
+        """Judge by this from now on; what was seen stays seen."""
+        self._after_s = after_s
+
     def judge(self, listeners: Iterable[Listener], now_s: float) -> str | None:
         """Return what is wrong: a queue that was found full for ``after_s`` without a gap."""
         full = {one.inode: one for one in listeners if one.proto == "tcp" and one.waiting > one.backlog > 0}

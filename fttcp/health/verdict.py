@@ -6,7 +6,8 @@ healthy while it serves and no check has failed. Every state comes with a senten
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -74,6 +75,17 @@ class Verdict:
         self.since = datetime.now(UTC)
         self.reason = "not started"
         self.closed = False
+        self._changing = False
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Checks come, go and begin: what follows is judged when all that is done, and not in between."""
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+        self._judge()
 
     def add(self, check: Check) -> Check:
         """Have a check taken into account."""
@@ -115,6 +127,8 @@ class Verdict:
             self._restart()
 
     def _judge(self) -> None:
+        if self._changing:
+            return
         failed = next((c for c in self._checks.values() if c.state is State.FAILED), None)
         unknown = (c for c in self._checks.values() if c.state is State.WAITING and c.kind in PROBES)
         wrong = failed or next((c for c in unknown if c.action in ("failover", "restart")), None)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from fttcp.core.model import Cause
 from fttcp.health.launch import carriers
-from fttcp.health.probes import Prober
-from fttcp.health.settings import HealthSection, ProbeSection
+from fttcp.health.probes import Prober, probe_name
+from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.health.verdict import State, Verdict
 from tests.health import free_port, looked_after, until
 
@@ -203,5 +204,79 @@ def test_a_server_is_not_healthy_before_its_first_good_answer(tmp_path: Path) ->
             assert not server.changes and server.state["restarts"] == 0
             flag.touch()
             await until(lambda: server.healthy)
+
+    asyncio.run(body())
+
+
+FIRST = HealthSection(probe=[probe("exec", command="true", name="one"), probe("exec", command="true")])
+CHANGED = {
+    "nothing": FIRST,
+    "another key": structs.replace(FIRST, memory_percent=80),
+    "times": structs.replace(FIRST, stall_after_ms=6000, backlog_after_ms=3000),
+    "a probe's key": structs.replace(FIRST, probe=[structs.replace(FIRST.probe[0], fall=5), FIRST.probe[1]]),
+    "every probe": structs.replace(FIRST, probe=[structs.replace(one, interval_ms=50) for one in FIRST.probe]),
+    "a probe more": structs.replace(FIRST, probe=[*FIRST.probe, probe("exec", command="test 1", name="two")]),
+    "a probe less": structs.replace(FIRST, probe=FIRST.probe[1:]),
+    "their order": structs.replace(FIRST, probe=FIRST.probe[::-1]),
+    "a name": structs.replace(FIRST, probe=[structs.replace(FIRST.probe[0], name="uno"), FIRST.probe[1]]),
+    "an action": structs.replace(FIRST, probe=[structs.replace(FIRST.probe[0], action="restart")]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_reload_never_makes_a_healthy_server_unhealthy(tmp_path: Path, change: str) -> None:
+    async def body() -> None:
+        async with looked_after(tmp_path, SERVER, health=FIRST) as server:
+            await until(lambda: server.healthy)
+            assert server.health is not None
+            server.health.configure(CHANGED[change], RestartSection(delay_ms=7), HooksSection(), 300)
+            assert server.healthy
+            names = [check["name"] for check in server.state["checks"] if check["kind"] == "exec"]
+            assert sorted(names) == sorted(probe_name(one, 0) for one in CHANGED[change].probe)
+            await until(lambda: all(server.check(name)["last"] for name in names))
+            assert [healthy for healthy, _, _ in server.changes] == [True]
+
+    asyncio.run(body())
+
+
+def test_a_reload_keeps_what_a_probe_knows(tmp_path: Path) -> None:
+    """One that is failing goes on to fail, and an unhealthy server is not believed anew."""
+    flag = tmp_path / "flag"
+    asked = probe("exec", command=f"test ! -e {flag}", name="ask", fall=3, rise=3, interval_ms=20)
+
+    async def body() -> None:
+        async with looked_after(tmp_path, SERVER, health=HealthSection(probe=[asked])) as server:
+            await until(lambda: server.healthy)
+            assert server.health is not None
+            flag.touch()
+            await until(lambda: not server.healthy)
+            before = server.check("ask")
+            other = HealthSection(probe=[asked], memory_percent=80)
+            server.health.configure(other, RestartSection(), HooksSection(), 200)
+            after = server.check("ask")
+            assert (after["state"], after["since"]) == ("failed", before["since"])
+            assert after["last"]["asked"] >= before["last"]["asked"]
+            flag.unlink()
+            await until(lambda: server.healthy)
+            assert [healthy for healthy, _, _ in server.changes] == [True, False, True]
+
+    asyncio.run(body())
+
+
+def test_a_reload_does_not_ask_anew_whether_the_server_may_follow(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    hooks = HooksSection(ready_to_follow=f"sh -c 'echo >> {count}'")
+
+    async def body() -> None:
+        async with looked_after(tmp_path, SERVER, hooks=hooks) as server:
+            await until(lambda: server.healthy and server.state["follow"]["ready"])
+            assert server.health is not None
+            server.health.configure(HealthSection(), RestartSection(), hooks, 200)
+            assert server.state["follow"]["ready"]
+            other = HooksSection(ready_to_follow="sh -c 'sleep 0.1; exit 1'")
+            server.health.configure(HealthSection(), RestartSection(), other, 200)
+            assert server.state["follow"]["ready"]  # until the other one says no
+            await until(lambda: not server.state["follow"]["ready"])
+            assert count.read_text() == "\n"
 
     asyncio.run(body())
