@@ -311,11 +311,23 @@ class FlowActions:
         self._settle(flow)
         if actions & lib.FTT_ACT_RELEASE:
             self._release(flow, now_ns)
-        if (
-            state.protection not in (Protection.NEW, Protection.OPENING)
-            and not state.bits & lib.FTT_F_SYN_AGAIN
-        ):
+        if not self._needs_syn(flow):
             flow.syn = b""
+
+    def _needs_syn(self, flow: Flow) -> bool:
+        """A primary's backup may not have it yet; who takes over may have to have it answered."""
+        state = flow.state
+        if state.bits & lib.FTT_F_SYN_AGAIN:
+            return True
+        if self.mode is EngineMode.BACKUP:
+            return not state.bits & lib.FTT_F_ESTABLISHED and not flow.closed
+        return state.protection in (Protection.NEW, Protection.OPENING)
+
+    def syn_again(self, flow: Flow) -> None:
+        """After a takeover: let our stack repeat its answer to a handshake that may have got none."""
+        if flow.syn and not flow.closed and not flow.state.bits & lib.FTT_F_ESTABLISHED:
+            self._world.emit(flow.syn, False)
+            self.n["injected"] += 1
 
     def _settle(self, flow: Flow) -> None:
         """Take up what a flow has become: the one place where flows are counted, by what they are."""

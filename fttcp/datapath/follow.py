@@ -122,6 +122,7 @@ class PairFlows(TcpFlows):
             return
         seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
         lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
+        flow.syn = syn
         self._world.emit(syn, False)
         self.n["injected"] += 1
 
@@ -198,6 +199,7 @@ class PairFlows(TcpFlows):
             kicked += bool(actions)
             if not flow.state.bits & lib.FTT_F_UNVERIFIED:
                 self.retain_release(flow, now_ns)
+            self.syn_again(flow)
             self.act(flow, actions, now_ns)
             if flow.held:  # what waited for our server does not any more
                 self.act(flow, lib.FTT_ACT_RELEASE, now_ns)

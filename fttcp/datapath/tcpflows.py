@@ -106,8 +106,9 @@ class TcpFlows(FlowActions):
         return flow
 
     def _keep_syn(self, flow: Flow, arrival: Arrival, edit: Any) -> None:
-        """Keep a SYN for the backup, whose own copy of it may be lost on the mirror, as our stack sees it."""
-        if self.mode is EngineMode.PAIRED and arrival.whole and arrival.length <= lib.FTT_SYN_MAX:
+        """Keep a SYN as our stack sees it: for the backup, whose own copy may be lost on the mirror, and on a
+        backup for a takeover."""
+        if self.mode is not EngineMode.SOLO and arrival.whole and arrival.length <= lib.FTT_SYN_MAX:
             syn = bytearray(arrival.data)
             lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", syn), arrival.pkt, edit, True)
             flow.syn = bytes(syn)

@@ -2,6 +2,7 @@
 /* act.c - what decisions about TCP flows ask for: records for the other node, segments of our own, the end. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include <string.h>
 #include "tcp.h"
 #include "fttcp/reset.h"
 
@@ -201,6 +202,15 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 		ftt_tcp_commit_by(w, c, w->dirty ? w->commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
+/* A primary's backup may not have it yet; who takes over may have to have it answered. */
+static bool needs_syn(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (c->flow.bits & FTT_F_SYN_AGAIN)
+		return true;
+	return w->mode == FTT_MODE_BACKUP ? !(c->flow.bits & FTT_F_ESTABLISHED) && !c->closed :
+					    c->flow.protection == FTT_NEW || c->flow.protection == FTT_OPENING;
+}
+
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_PAIRED)
@@ -239,12 +249,28 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		ftt_tcp_release(w, c, now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_compare_forget(c);
-	if (c->syn && c->flow.protection != FTT_NEW && c->flow.protection != FTT_OPENING &&
-	    !(c->flow.bits & FTT_F_SYN_AGAIN)) {
+	if (c->syn && !needs_syn(w, c)) {
 		free(c->syn);
 		c->syn = NULL;
 		c->syn_len = 0;
 	}
+}
+
+bool ftt_tcp_keep_syn(struct ftt_tcp *c, const uint8_t *bytes, size_t len)
+{
+	if (len > FTT_SYN_MAX || (!c->syn && !(c->syn = malloc(FTT_SYN_MAX))))
+		return false;
+	memcpy(c->syn, bytes, len);
+	c->syn_len = (uint8_t)len;
+	return true;
+}
+
+void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (!c->syn || c->closed || c->flow.bits & FTT_F_ESTABLISHED)
+		return;
+	ftt_emit_small(&w->emit, c->syn, c->syn_len);
+	w->n.injected++;
 }
 
 static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)

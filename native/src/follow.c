@@ -45,6 +45,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		c->peer_worker = from;
 	}
 	ftt_client_syn(&c->flow, &s);
+	ftt_tcp_keep_syn(c, r->data, r->data_len);
 	ftt_emit_small(&w->emit, r->data, r->data_len);
 	w->n.injected++;
 }
@@ -336,6 +337,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		actions = 0;
 	else if (!(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_retain_release(w, c, now_ns);
+	ftt_tcp_syn_again(w, c);
 	w->n.kicked += !!actions;
 	w->role_flows += !!actions;
 	ftt_tcp_act(w, c, actions | FTT_ACT_RELEASE, now_ns); /* what waited for our server does not any more */

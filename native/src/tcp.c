@@ -46,17 +46,15 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 	return c;
 }
 
-/* Keeps a SYN for the backup, whose own copy of it may be lost on the mirror, as our stack is to see it. */
+/*
+ * Keeps a SYN as our stack is to see it: a primary for its backup, whose own copy of it may be lost on the mirror, a backup
+ * for a takeover, see ftt_tcp_syn_again().
+ */
 static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		     const struct ftt_edit *e)
 {
-	if (w->mode != FTT_MODE_PAIRED || p->cap < p->len || p->len > FTT_SYN_MAX)
-		return;
-	if (!c->syn && !(c->syn = malloc(FTT_SYN_MAX)))
-		return;
-	memcpy(c->syn, p->bytes, p->len);
-	c->syn_len = (uint8_t)p->len;
-	ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
+	if (w->mode != FTT_MODE_SOLO && p->cap == p->len && ftt_tcp_keep_syn(c, p->bytes, p->len))
+		ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
 }
 
 /* The stack took a new connection under an old key: what belonged to the old one goes. */

@@ -65,7 +65,7 @@ struct ftt_tcp {
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
 	uint32_t n_held;
-	uint8_t *syn;                          /* the client's SYN, until the backup has answered */
+	uint8_t *syn;                          /* the client's SYN: primary, until the backup has answered; backup, until the client has */
 	struct ftt_held *held, **held_tail;
 	uint64_t bytes_in, bytes_out;
 	struct ftt_digest digest;
@@ -239,6 +239,11 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
 /* After a takeover: the flow is over. It is ended in our stack, whose packets go nowhere from here on; its client
  * is asked where it stands and reset there, see reset.h. */
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* Keeps a copy of the client's SYN; false when it cannot. */
+bool ftt_tcp_keep_syn(struct ftt_tcp *c, const uint8_t *bytes, size_t len);
+/* After a takeover: a handshake that may have been answered by nobody is given its SYN again. Our stack repeats its answer,
+ * and the client need not wait for a timer; one that was answered repeats its acknowledgement (RFC 9293 3.10.7.4). */
+void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c);
 /* Is there anything that only time will move? Then it is in the worker's list. */
 bool ftt_tcp_waits(const struct ftt_tcp *c);
 void ftt_tcp_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns);

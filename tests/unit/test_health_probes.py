@@ -214,7 +214,9 @@ CHANGED = {
     "another key": structs.replace(FIRST, memory_percent=80),
     "times": structs.replace(FIRST, stall_after_ms=6000, backlog_after_ms=3000),
     "a probe's key": structs.replace(FIRST, probe=[structs.replace(FIRST.probe[0], fall=5), FIRST.probe[1]]),
-    "every probe": structs.replace(FIRST, probe=[structs.replace(one, interval_ms=50) for one in FIRST.probe]),
+    "every probe": structs.replace(
+        FIRST, probe=[structs.replace(one, interval_ms=50) for one in FIRST.probe]
+    ),
     "a probe more": structs.replace(FIRST, probe=[*FIRST.probe, probe("exec", command="test 1", name="two")]),
     "a probe less": structs.replace(FIRST, probe=FIRST.probe[1:]),
     "their order": structs.replace(FIRST, probe=FIRST.probe[::-1]),

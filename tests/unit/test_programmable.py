@@ -122,6 +122,17 @@ def test_a_paired_primary_holds_the_handshake_until_the_backup_has_it() -> None:
     assert bench.flows.held_now == 0
 
 
+def test_who_takes_over_answers_a_handshake_at_once() -> None:
+    bench = Bench().role(EngineMode.BACKUP)
+    syn, answer = tcp(IN, Flags.SYN, 100), tcp(OUT, Flags.SYN | Flags.ACK, 900, 101)
+    assert bench.give(IN, syn) == ["accept"]
+    assert bench.give(OUT, answer) == ["drop"]
+    bench.world.log.clear()
+    bench.role(EngineMode.SOLO)
+    assert bench.done() == [f"emit stack {syn.hex()}"]
+    assert bench.give(OUT, answer) == ["accept"]
+
+
 def test_without_a_lease_nothing_leaves() -> None:
     bench = Bench().role(EngineMode.SOLO)
     bench.handshake()
