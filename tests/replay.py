@@ -70,6 +70,10 @@ class Recorder:
         """Recordings have no server that dies."""
         return False
 
+    def alone_grace_ns(self) -> int:
+        """... and none that is watched."""
+        return int(CONFIG["end_grace_ns"])
+
     def put_record(self, record: Any) -> None:
         """Note a record."""
         room = ffi.new("uint8_t[]", 1024)

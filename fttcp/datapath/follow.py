@@ -133,6 +133,7 @@ class PairFlows(TcpFlows):
         if self.mode is not EngineMode.BACKUP and not self._world.may_emit(now_ns):
             return
         vouched = self._world.vouched()
+        self._limits.alone_grace_ns = self._world.alone_grace_ns()
         gone = bool(self.waiting) and self._world.server_gone(now_ns)
         for flow in list(self.waiting):
             if flow.state.protection == Protection.RESETTING:

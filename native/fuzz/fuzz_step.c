@@ -464,7 +464,7 @@ static void role_changes(void)
 
 static void time_passes(void)
 {
-	static const struct ftt_limits limits = {2000000000, 200000000, 500000000};
+	static const struct ftt_limits limits = {2000000000, 200000000, 500000000, 20000000};
 	uint32_t how = byte();
 
 	w.now += (uint64_t)(how & 63) * (how & 64 ? 20000000 : 500000);

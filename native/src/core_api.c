@@ -388,6 +388,11 @@ bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns)
 	return ftt_server_gone(e, now_ns);
 }
 
+uint64_t ftt_core_alone_grace(const struct ftt_engine *e)
+{
+	return ftt_alone_grace(e);
+}
+
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev)
 {
 	ftt_event_post(e, ev);

@@ -189,7 +189,7 @@ static bool ends_unverified(struct ftt_worker *w, struct ftt_tcp *c, uint64_t no
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
-	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns};
+	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns, ftt_alone_grace(w->e)};
 	bool gone = w->waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
 	bool vouched = ftt_server_vouched(w->e, now_ns);
 

@@ -4,7 +4,8 @@
 #include "fttcp/reset.h"
 
 static const struct ends *const all_ends[] = {&plain, &wrapping};
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
+static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
+					  .alone_grace_ns = 20 * MS};
 
 /* --- ends ------------------------------------------------------------------------------------------- */
 
@@ -40,6 +41,7 @@ static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uin
 	end.seq += 5;
 	CHECK_EQ(step(&f, end, 2 * MS), FTT_HOLD);
 	CHECK(ftt_flow_waits(&f));
+	CHECK_EQ(ftt_flow_tick(&f, 22 * MS, &limits, true), 0); /* who has died is not known at once */
 	CHECK_EQ(ftt_flow_tick(&f, 300 * MS, &limits, false), 0); /* no word that it lives */
 	CHECK_EQ(gate(&f, end, 300 * MS), FTT_HOLD);
 	CHECK_EQ(ftt_flow_tick(&f, 301 * MS, &limits, true), FTT_ACT_RELEASE);
@@ -53,6 +55,12 @@ static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uin
 	CHECK(ftt_flow_solo(&f) & FTT_ACT_RELEASE); /* nobody would take over */
 	end.mode = FTT_MODE_SOLO;
 	CHECK_EQ(gate(&f, end, 2 * MS), FTT_PASS);
+
+	make_primary(&f, x, MS);
+	f.protection = protection;
+	end.mode = FTT_MODE_PAIRED;
+	CHECK_EQ(step(&f, end, 2 * MS), FTT_HOLD);
+	CHECK_EQ(ftt_flow_tick(&f, 23 * MS, &limits, true), FTT_ACT_RELEASE); /* nobody is to come to the same end */
 
 	make_primary(&f, x, MS); /* the backup's server has ended it, too, although elsewhere */
 	f.bits |= FTT_F_PEER_FIN;

@@ -52,6 +52,21 @@ static void count(int told, char wanted)
 	}
 }
 
+/* Where deaths are seen, an end that no backup has to confirm need not wait for long. */
+static void test_an_end_waits_for_less_where_deaths_are_seen(void)
+{
+	int32_t self = getpid();
+
+	engine.cfg.end_grace_ns = 200000000;
+	CHECK_EQ(ftt_alone_grace(&engine), 200000000);
+	CHECK_EQ(ftt_server_watch(&engine, &self, 1), 0);
+	CHECK_EQ(ftt_alone_grace(&engine), 20000000);
+	engine.cfg.end_grace_ns = 1000000;
+	CHECK_EQ(ftt_alone_grace(&engine), 1000000);
+	CHECK_EQ(ftt_server_watch(&engine, NULL, 0), 0);
+	CHECK_EQ(ftt_alone_grace(&engine), 1000000);
+}
+
 static void test_nobody_who_knows_of_it_is_earlier(void)
 {
 	for (int run = 0; run < RUNS; run++) {
@@ -95,6 +110,7 @@ static void test_what_is_seen(void)
 
 int main(void)
 {
+	test_an_end_waits_for_less_where_deaths_are_seen();
 	test_what_is_seen();
 	test_nobody_who_knows_of_it_is_earlier();
 	return 0;

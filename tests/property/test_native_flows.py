@@ -29,6 +29,7 @@ CLIENT_FLAGS = st.sampled_from(
 )
 LIMITS = ffi.new("struct ftt_limits *", {
     "detach_after_ns": 50 * MS, "end_grace_ns": 20 * MS, "open_timeout_ns": 30 * MS,
+    "alone_grace_ns": 5 * MS,
 })  # fmt: skip
 FROM_CLIENT, FROM_SERVER = lib.FTT_FROM_CLIENT, lib.FTT_FROM_SERVER
 

@@ -158,7 +158,7 @@ struct ftt_place {
 };
 
 struct ftt_limits {
-	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns;
+	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns, alone_grace_ns;
 };
 
 struct ftt_shift {
@@ -312,6 +312,7 @@ void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out);
 bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
 /* Has a main process of the local server ended? See life.c. Never while ftt_engine_watch_server() runs. */
 bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
+uint64_t ftt_core_alone_grace(const struct ftt_engine *e);
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
 /* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */
 void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);

@@ -284,7 +284,7 @@ static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const s
 
 	if (!alone && !f->end_since_ns && ftt_peer_ended_alone(f))
 		f->end_since_ns = now_ns;
-	if (!f->end_since_ns || now_ns - f->end_since_ns <= lim->end_grace_ns)
+	if (!f->end_since_ns || now_ns - f->end_since_ns <= (alone ? lim->alone_grace_ns : lim->end_grace_ns))
 		return 0;
 	if (!alone && ftt_peer_ended_alone(f))
 		return ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns);

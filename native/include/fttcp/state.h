@@ -198,7 +198,7 @@ struct ftt_edit {
 };
 
 struct ftt_limits {
-	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns;
+	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns, alone_grace_ns;
 };
 
 /* A flow whose client shows ISN `irs`. */
