@@ -468,8 +468,6 @@ class GroupRuntime:
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),
             "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.keys),
-        self.ground: Ground | None = None
-        """How all else stood that this group relies on."""
         }
         if server is not None:
             base["server"] = server.shown()
