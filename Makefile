@@ -14,7 +14,7 @@ FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help packages build demo install test check lint native-test fuzz model bench clean
+.PHONY: help packages build demo install test check lint native-test fuzz model bench deb clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ model: | packages  ## the ownership protocol checked by Spin, and that each rule
 
 bench: build  ## the short set of fttcp bench, under 10 minutes (root)
 	$(BIN)/fttcp bench --short $(ARGS)
+
+deb: build  ## Debian packages of a node and of the lab, in build/deb
+	$(BIN)/python packaging/deb.py
 
 install: build  ## manual pages, completions, systemd units to PREFIX (/usr/local), for the program FTTCP
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)

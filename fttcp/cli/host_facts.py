@@ -12,6 +12,7 @@ from pathlib import Path
 from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit
 from fttcp.runtime.config import Config, GroupSection
 from fttcp.runtime.config.present import commands_of, trouble_of_program
+from fttcp.wire import keyfile
 
 _TIMEOUT_S = 5
 _CAP_SYS_NICE = 23
@@ -104,10 +105,12 @@ def _programs(config: Config) -> Iterator[Program]:
 def _secrets(config: Config) -> Iterator[Secret]:
     reader = _properties(_OUR_UNIT)[0]
     user = reader.get("User") if reader.get("LoadState") == "loaded" else None
-    yield _secret("key", config.node.key_file, user)
+    if not keyfile.is_credential(config.node.key_file):
+        yield _secret("key", config.node.key_file, user)
     witness, etcd = config.arbiter.witness, config.arbiter.etcd
-    if config.arbiter.kind == "witness" and witness is not None and witness.key_file is not None:
-        yield _secret("witness's key", witness.key_file, user)
+    shared = witness.key_file if config.arbiter.kind == "witness" and witness is not None else None
+    if shared is not None and not keyfile.is_credential(shared):
+        yield _secret("witness's key", shared, user)
     if config.arbiter.kind == "etcd" and etcd is not None:
         for name, path in (("etcd's password", etcd.password_file), ("etcd's TLS key", etcd.key_file)):
             if path is not None:

@@ -119,6 +119,9 @@ def _place(file: Path | None, config: Path | None) -> tuple[Path, Config | None]
         return file, None
     assert config is not None
     loaded = load_config(config)
+    if keyfile.is_credential(loaded.node.key_file):
+        name = loaded.node.key_file
+        raise click.UsageError(f"{name} is given by systemd: name the FILE that LoadCredential= has")
     return Path(loaded.node.key_file), loaded
 
 

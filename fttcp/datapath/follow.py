@@ -33,8 +33,7 @@ class PairFlows(TcpFlows):
             self._udp_record(record)
             return
         flow = self.flows.get(bytes(ffi.buffer(ffi.addressof(record, "key"))))
-        begins = record.type == lib.FTT_REC_OPEN
-        if flow is not None and (flow.state.hard.irs != record.irs or (begins and flow.closed)):
+        if flow is not None and flow.state.hard.irs != record.irs:
             flow = None  # another connection with the same addresses and ports
         if self.mode is EngineMode.BACKUP:
             self._backup_record(record, flow, now_ns)

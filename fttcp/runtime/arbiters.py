@@ -115,7 +115,7 @@ def change_keys(config: Config, settings: Settings) -> None:
 
 
 def _key_file(config: Config, section: WitnessSection) -> Path:
-    return Path(section.key_file or config.node.key_file)
+    return keyfile.locate(section.key_file or config.node.key_file)
 
 
 def _etcd(config: Config, section: EtcdSection) -> EtcdSettings:

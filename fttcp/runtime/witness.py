@@ -91,7 +91,7 @@ async def ask_status(config: WitnessConfig, cluster: str) -> Status | None:
 
 def load_keys(config: WitnessConfig) -> dict[str, KeyRing]:
     """Return the keys of each cluster. Raises WireError."""
-    return {cluster.name: keyfile.load(Path(cluster.key_file)) for cluster in config.cluster}
+    return {cluster.name: keyfile.load(keyfile.locate(cluster.key_file)) for cluster in config.cluster}
 
 
 def _reload(config: WitnessConfig, clusters: Mapping[str, Keys]) -> None:

@@ -25,6 +25,7 @@ KEY_ID_BYTES = 4
 MAX_KEYS = 4
 """FTT_MAX_KEYS: as many as an engine knows at once."""
 _SEND = "send"
+_CREDENTIAL = "credential:"
 _HEADER = "# Keys of fttcp: all of them are believed. One is sent with: the only one, or the one marked.\n"
 
 
@@ -67,6 +68,30 @@ def key_id(key: bytes) -> str:
     return hashlib.blake2b(b"fttcp key id", digest_size=16, key=key).hexdigest()[: 2 * KEY_ID_BYTES]
 
 
+def is_credential(name: str) -> bool:
+    """Tell ``credential:NAME``, which systemd hands to a unit, from a path."""
+    return name.startswith(_CREDENTIAL)
+
+
+def locate(name: str) -> Path:
+    """Return the file that ``key_file`` names. Raises WireError if this process was not given it."""
+    if not is_credential(name):
+        return Path(name)
+    wanted, directory = name.removeprefix(_CREDENTIAL), os.environ.get("CREDENTIALS_DIRECTORY")
+    if not wanted or "/" in wanted or wanted in (".", ".."):
+        raise WireError(f"{name!r} names no credential; expected {_CREDENTIAL}NAME")
+    if directory is None:
+        raise WireError(f"{name}: this process was given none; its unit needs LoadCredential={wanted}:FILE")
+    return Path(directory, wanted)
+
+
+def _is_ours_alone(path: Path, mode: int) -> bool:
+    """Tell whether nobody else may read the file. Of a credential systemd sees to that: the directory is the
+    unit's alone, and the group's bits of the file are the mask of its ACL."""
+    given = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    return not mode & (0o037 if given else 0o077)
+
+
 def load(path: Path) -> KeyRing:
     """Return the keys in ``path``. Raises WireError with what to do if the file will not serve."""
     try:
@@ -77,7 +102,7 @@ def load(path: Path) -> KeyRing:
         raise WireError(f"{path}: no key file; make one with: fttcp keygen {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise WireError(f"{path}: cannot be read as a key: {error}") from error
-    if mode & 0o077:
+    if not _is_ours_alone(path, mode):
         raise WireError(f"{path}: mode {mode:04o} lets others read the key; do: chmod 600 {path}")
     return _parse(path, text)
 

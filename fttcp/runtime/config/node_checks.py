@@ -11,6 +11,7 @@ from fttcp.runtime.config.schema import (
     Config,
     GroupSection,
 )
+from fttcp.wire.keyfile import is_credential
 
 
 def check_node(config: Config, errors: list[str]) -> None:
@@ -18,7 +19,7 @@ def check_node(config: Config, errors: list[str]) -> None:
     node = config.node
     for key in ("key_file", "run_dir", "state_dir"):
         path = getattr(node, key)
-        if not path.startswith("/"):
+        if not path.startswith("/") and not (key == "key_file" and is_credential(path)):
             errors.append(
                 f"node.{key}: {path!r} is not a path that begins with / (the daemon and its commands run in "
                 "different directories)"

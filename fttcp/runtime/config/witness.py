@@ -13,6 +13,7 @@ from fttcp.runtime.config.endpoint import DEFAULT_WITNESS_PORT, not_to_listen_at
 from fttcp.runtime.config.error import ConfigError
 from fttcp.runtime.config.reader import IncompleteError, Reader, read_tables
 from fttcp.runtime.config.schema import Name, Word
+from fttcp.wire.keyfile import is_credential
 
 
 class ClusterSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +83,7 @@ def _check_paths(config: WitnessConfig, errors: list[str]) -> None:
     places = [("data_file", config.data_file)]
     places += [(f"cluster[{i}].key_file", cluster.key_file) for i, cluster in enumerate(config.cluster)]
     for where, path in places:
-        if not path.startswith("/"):
+        if not path.startswith("/") and not (where.endswith("key_file") and is_credential(path)):
             errors.append(f"{where}: {path!r} is not a path that begins with /")
 
 
