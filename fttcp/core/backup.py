@@ -18,6 +18,8 @@ class BackupRules(Actions):
             self._finish(now_ns)
         elif self.view.owner() is not None:
             self._enter(Phase.JOINING, now_ns)
+        elif self.contested:
+            self._heed(self.view.peers[0], now_ns)
         elif self.settings.arbitrated:
             self._seek(now_ns)
         else:
@@ -41,7 +43,8 @@ class BackupRules(Actions):
         if not self._able(now_ns):
             self._make_way(now_ns)
             return
-        if self.register.won is None and any(self._before(peer.said, now_ns) for peer in peers):
+        others = [peer.said for peer in peers if not self._elsewhere(peer)]
+        if self.register.won is None and any(self._before(said, now_ns) for said in others):
             self.register.forget_goal()  # else nobody would have our consent
             return
         self._seeking = True
@@ -89,6 +92,13 @@ class BackupRules(Actions):
         elif said.role is Role.STARTING and self._preferred(said):
             self._listening_first(peer, said, waited, now_ns)
 
+    def _heed(self, peer: Peer, now_ns: int) -> None:
+        """Of its own accord this node takes nothing; what another one leaves to it, it may."""
+        said = peer.said
+        offers = said is not None and said.role is Role.STARTING and said.mode is Mode.HANDOVER
+        if said is not None and offers and not self.settings.arbitrated:
+            self._take(peer, said, self._claim_cause, now_ns)
+
     def _preferred(self, said: Body) -> bool:
         """True if this node is first in line: higher priority, then smaller name."""
         return (-self.settings.priority, self.settings.name) < (-said.priority, said.name)
@@ -126,7 +136,7 @@ class BackupRules(Actions):
             if self.register.goal is not None and self.register.certain:
                 self.register.forget_goal()
             offered = said.mode is Mode.PAIRING and said.session != 0
-            if offered and self.view.healthy and self._harmless(owner):
+            if offered and self.view.healthy and self._harmless(owner) and self._agreed(owner):
                 self._follow(owner, said.session, now_ns)
 
     def _following(self, now_ns: int) -> None:

@@ -154,6 +154,7 @@ class Reconfigured:
 
     priority: int
     startup_wait_ns: int
+    terms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,8 @@ class Body:
     to emit, whatever the arbiter says (only where there are two nodes). ``seeking``: the sender wants
     the group. ``barred``: it cannot have it from the arbiter now. ``used`` is the highest epoch
     that any node may have used, as far as the sender knows. ``run`` numbers the start of the sender's
-    server, 0 while it does not run; ``ready``: that server has what it needs to follow.
+    server, 0 while it does not run; ``ready``: that server has what it needs to follow. ``terms``: digests of
+    what all nodes should have alike, in the order of ``terms.Term``.
     """
 
     group: str
@@ -155,6 +156,7 @@ class Body:
     offered_to: int = 0
     run: int = 0
     ready: bool = True
+    terms: tuple[int, ...] = ()
 
     @property
     def able(self) -> bool:
@@ -170,7 +172,7 @@ class Settings:
     long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
-    it was told, so none may follow that has not been there from the beginning.
+    it was told, so none may follow that has not been there from the beginning. ``terms``: as in ``Body``.
     """
 
     group: str
@@ -184,6 +186,7 @@ class Settings:
     stored_epoch: int = 0
     boot_id: int = 0
     memory: bool = False
+    terms: tuple[int, ...] = ()
 
     @property
     def arbitrated(self) -> bool:
@@ -245,6 +248,8 @@ class Unfit(StrEnum):
     """Its server lacks what it needs to follow (the hook ready_to_follow)."""
     YOUNGER = "younger"
     """Its server was not there when this one began to serve, and keeps its state in memory."""
+    DIFFERS = "differs"
+    """It has other settings, and as a pair the two would break a promise."""
 
 
 class InvariantBroken(Exception):

@@ -178,8 +178,10 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._absorb_failover(nonce, now_ns)
             case ev.MaintenanceChanged(count=count):
                 self._absorb_maintenance(count)
-            case ev.Reconfigured(priority=priority, startup_wait_ns=startup_wait_ns):
-                self.settings = replace(self.settings, priority=priority, startup_wait_ns=startup_wait_ns)
+            case ev.Reconfigured(priority=priority, startup_wait_ns=wait_ns, terms=terms):
+                self.settings = replace(
+                    self.settings, priority=priority, startup_wait_ns=wait_ns, terms=terms
+                )
             case ev.StopRequested():
                 view.stopping = True
 
@@ -228,7 +230,7 @@ class PairMachine(PrimaryRules, BackupRules):
     def _absorb_body(self, stated: ev.PeerStated, peer: Peer) -> None:
         """Note what the peer says and the epochs it has seen."""
         body = replace(stated.body, links=self.settings.links_of(stated.body.links))
-        peer.said = body
+        peer.hear(body)
         self._absorb_maintenance(body.maintenance)
         self._seen, self._used = max(self._seen, body.epoch), max(self._used, body.used)
         depends = body.role is Role.PRIMARY and body.mode in (Mode.PAIRED, Mode.HANDOVER)

@@ -23,6 +23,7 @@ from fttcp.core.model import (
     Unfit,
 )
 from fttcp.core.register import Register
+from fttcp.core.terms import BINDING, Term, differing
 from fttcp.core.view import Peer, View
 
 _MODES = {
@@ -238,6 +239,7 @@ class State:
             offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
             barred=settings.arbitrated and register.barred(now_ns),
+            terms=settings.terms,
         )
 
     def _links(self) -> int:
@@ -314,8 +316,37 @@ class State:
         said = peer.said
         if said is None or not said.ready:
             return Unfit.NOT_READY
+        if not self._agreed(peer):
+            return Unfit.DIFFERS
         known = said.run in self._elders and self._stepped_ns < self._elders_until_ns
         return Unfit.YOUNGER if self.settings.memory and not known else None
+
+    def differs(self, peer: Peer) -> frozenset[Term]:
+        """Return in what a peer that is heard differs from this node."""
+        return differing(self.settings.terms, peer.said.terms) if peer.said is not None else frozenset()
+
+    def _agreed(self, peer: Peer) -> bool:
+        """True unless a pairing with this one would break a promise."""
+        return not self.differs(peer) & BINDING
+
+    @property
+    def contested(self) -> bool:
+        """True while another node, which decides by another arbiter, may own the group for all that is known.
+
+        Neither arbiter keeps the two apart. So of two such nodes none takes the group while the other one is
+        not heard, however long that is; of two that start together, the one with the smaller digest has it.
+        One that has no arbiter never does: the network's word is the weaker one.
+        """
+        for peer in filter(self._elsewhere, self.view.peers):
+            idle = peer.said is not None and peer.said.role is not Role.PRIMARY
+            if not idle or (peer.arbiter or 0) < self.settings.terms[Term.ARBITER]:
+                return True
+        return False
+
+    def _elsewhere(self, peer: Peer) -> bool:
+        """True if that node decides by another arbiter, as far as it ever told."""
+        told = peer.arbiter is not None and len(self.settings.terms) > Term.ARBITER
+        return told and peer.arbiter != self.settings.terms[Term.ARBITER]
 
     def _note_elders(self, fresh: bool, now_ns: int) -> None:
         """This node begins to serve: with a server that has heard nothing (``fresh``), or that has."""

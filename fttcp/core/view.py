@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fttcp.core.model import PEER_LINK, Body, Mode, Role
+from fttcp.core.terms import Term
 
 
 @dataclass(slots=True)
@@ -28,6 +29,8 @@ class Peer:
     """What it says; None while it is not heard or has said nothing yet."""
     declined_ns: int = 0
     """When it last let an offered pairing run out; 0: never in this boot."""
+    arbiter: int | None = None
+    """The digest of its arbiter, as it told last; kept when it is lost. None: it never told."""
 
     @property
     def alive(self) -> bool:
@@ -55,6 +58,12 @@ class Peer:
         """True if it follows this pairing as backup."""
         said = self.said
         return said is not None and said.role is Role.BACKUP and session != 0 and said.session == session
+
+    def hear(self, body: Body) -> None:
+        """It says this now."""
+        self.said = body
+        if len(body.terms) > Term.ARBITER:
+            self.arbiter = body.terms[Term.ARBITER]
 
     def forget(self) -> None:
         """It is not heard any more."""

@@ -12,6 +12,7 @@ from fttcp.datapath.base import Engine, EngineSettings, LinkAddress, PeerSetting
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.runtime.config.arbiter import NoneSection
+from fttcp.runtime.terms import terms
 from fttcp.wire import identity, keyfile
 
 EngineFactory = Callable[[EngineSettings], Engine]
@@ -56,6 +57,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         stored_epoch=stored_epoch,
         boot_id=boot_id,
         memory=group.state == "memory",
+        terms=terms(config, group),
     )
 
 

@@ -31,6 +31,7 @@ from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.readiness import Readiness
 from fttcp.runtime.shown import (
     bits,
+    differs_shown,
     engine_shown,
     firewall_shown,
     keys_shown,
@@ -39,7 +40,7 @@ from fttcp.runtime.shown import (
     unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
-from fttcp.runtime.waiting import FENCED, waits
+from fttcp.runtime.waiting import FENCED, differences, waits
 from fttcp.wire import body as codec
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing, key_id
@@ -145,7 +146,13 @@ class GroupRuntime:
             return
         self.engine.tune(engine)
         self.learn_intervals(engine, learning)
-        self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns))
+        self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns, core.terms))
+
+    def agree_on(self, terms: tuple[int, ...]) -> None:
+        """Tell the other nodes these digests from now on, and compare with them."""
+        settings = self.machine.settings
+        if terms != settings.terms and not self._closed:
+            self.feed(ev.Reconfigured(settings.priority, settings.startup_wait_ns, terms))
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe other keys from now on, and tell the peers which."""
@@ -412,6 +419,7 @@ class GroupRuntime:
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
         why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
         self.readiness.hold("role", why, told=False)
+        self.readiness.hold("settings", differences(self.machine))
 
     def _tell(self, event: EngineEvent) -> None:
         """Note an engine's event for people."""
@@ -460,6 +468,7 @@ class GroupRuntime:
             "nodes": nodes_shown(machine, self.fenced),
             "failover_wanted": machine.failover_wanted,
             "unfit": unfit_shown(machine),
+            "differs": differs_shown(machine),
             "not_ready": self.readiness.shown(),
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),

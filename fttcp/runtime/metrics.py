@@ -181,6 +181,12 @@ _GAUGES: Table = (
         ("node", "why"),
         lambda group: [((node, why), 1) for node, why in group.get("unfit", {}).items()],
     ),
+    (
+        "settings_differ",
+        "1 for a setting that a node that is heard has otherwise than this one",
+        ("node", "key"),
+        lambda group: [((node, key), 1) for node, keys in group.get("differs", {}).items() for key in keys],
+    ),
     ("peer_alive", "1 while heartbeats of the peer come in", (), _flag("peer_alive")),
     ("epoch", "Rises with each change of ownership", (), _flag("epoch")),
     ("paused", "1 during maintenance", (), _flag("paused")),

@@ -52,6 +52,7 @@ from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.rundir import BusyError, only_one
 from fttcp.runtime.servers import make_health
+from fttcp.runtime.terms import terms
 from fttcp.wire import clock, keyfile
 from fttcp.wire.errors import WireError
 
@@ -439,6 +440,7 @@ class Node:
     async def _look_after_group(self, section: GroupSection) -> None:
         group = self._groups[section.name]
         group.learn()
+        group.agree_on(terms(self._config, section))
         await self._look_at_rules(section.name)
         clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
         await self._network.keep_warm(section.name, clients)

@@ -46,8 +46,8 @@ class Readiness:
         self._held: dict[tuple[str, str], tuple[Reason, datetime]] = {}
 
     def hold(self, source: str, reasons: Iterable[Reason], told: bool = True) -> None:
-        """Take all reasons that a part of the node has now. ``told``: what comes and goes is an event; not so
-        where another event says it already."""
+        """Take all reasons that a part of the node has now. ``told``: one that comes, goes, or has another
+        sentence is an event; not so where another event says it already."""
         now = {reason.why: reason for reason in reasons}
         over = [key for key in self._held if key[0] == source and key[1] not in now]
         for key in over:
@@ -57,7 +57,7 @@ class Readiness:
         for why, reason in now.items():
             known = self._held.get((source, why))
             self._held[source, why] = (reason, datetime.now(UTC) if known is None else known[1])
-            if told and known is None:
+            if told and (known is None or known[0].what != reason.what):
                 self._note("not-ready", "warning", reason=why, why=reason.what, todo=reason.todo)
 
     def has(self, why: str) -> bool:

@@ -42,6 +42,12 @@ def unfit_shown(machine: PairMachine) -> dict[str, str]:
     return {name: reason.value for name, reason in why.items() if reason is not None}
 
 
+def differs_shown(machine: PairMachine) -> dict[str, list[str]]:
+    """Return the nodes that are heard and have other settings: which."""
+    found = {peer.name: machine.differs(peer) for peer in machine.view.peers}
+    return {name: [term.key for term in sorted(terms)] for name, terms in found.items() if terms}
+
+
 def ownership_shown(machine: PairMachine, arbiter: dict[str, Any], now_ns: int) -> dict[str, Any]:
     """Return what is known of the record, and of who keeps it."""
     record, until_ns = machine.register.record, machine.register.lease_until_ns

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fttcp.core.model import OWNING_PHASES, Phase, Role, Unfit
 from fttcp.core.pair import PairMachine
+from fttcp.core.terms import BINDING, Term
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Intrusion
 from fttcp.runtime.hearing import Hearing
@@ -42,6 +43,10 @@ _UNFIT = {
     Unfit.NOT_READY: (
         "lacks what it needs to follow",
         "see `fttcp status` there, hook ready_to_follow",
+    ),
+    Unfit.DIFFERS: (
+        "has other settings",
+        "compare the files of both nodes: the reason `settings` says which keys",
     ),
     Unfit.YOUNGER: (
         "started after this one began to serve, and lacks what that has in memory",
@@ -102,6 +107,28 @@ def _about_arbiter(machine: PairMachine, answers: bool | None) -> Iterator[Reaso
     else:
         return
     yield Reason("arbiter", what, "check the arbiter and the way to it: `fttcp doctor --config FILE`")
+
+
+def differences(machine: PairMachine) -> Iterator[Reason]:
+    """In what this node and others that should be alike are not."""
+    todo = "compare the files of both nodes, and `sysctl net.ipv4` where it is one of those"
+    if machine.contested and machine.role is not Role.PRIMARY:
+        yield Reason(
+            "contested",
+            "another node was heard that has another arbiter: this one takes nothing of its own accord",
+            "set the same [arbiter] on all nodes, and restart the daemons of those that were wrong",
+        )
+    found = {peer.name: machine.differs(peer) for peer in machine.view.peers}
+    words = [f"{name}: {keys(terms)}" for name, terms in found.items() if terms]
+    if any(terms & BINDING for terms in found.values()):
+        yield Reason("settings", f"settings differ, so the pair does not form ({'; '.join(words)})", todo)
+    elif words:
+        yield Reason("settings-told", f"settings differ ({'; '.join(words)})", todo)
+
+
+def keys(terms: Iterable[Term]) -> str:
+    """Return the keys that people know, in their order."""
+    return ", ".join(term.key for term in sorted(terms))
 
 
 def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:

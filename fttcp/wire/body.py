@@ -21,6 +21,8 @@ MAX_BYTES = 512
 """FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
 MAX_NAME = 64
 """Longest name of a node or group, in bytes of UTF-8."""
+_DIGEST_BYTES = 3
+_MOST_TERMS = 32
 _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
 
@@ -59,6 +61,7 @@ def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
         "z": body.offered_to,
         "j": body.run,
         "rd": body.ready,
+        "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
     }
     if key_ids:
         fields["i"] = bytes.fromhex("".join(key_ids))
@@ -112,6 +115,7 @@ def decode(data: bytes) -> Body:
         offered_to=_integer(raw, "z", _U64),
         run=_integer(raw, "j", _U64),
         ready=_flag(raw, "rd"),
+        terms=_digests(raw, "ts"),
     )
 
 
@@ -149,6 +153,14 @@ def _name(raw: dict[Any, Any], key: str, least: int = 1) -> str:
     if not isinstance(value, str) or not least <= len(value.encode()) <= MAX_NAME:
         raise WireError(f"body.{key}: {value!r:.80} is not a name of {least} to {MAX_NAME} bytes")
     return value
+
+
+def _digests(raw: dict[Any, Any], key: str) -> tuple[int, ...]:
+    value = _field(raw, key)
+    if not isinstance(value, bytes) or len(value) % _DIGEST_BYTES or len(value) > _MOST_TERMS * _DIGEST_BYTES:
+        raise WireError(f"body.{key}: {value!r:.80} is not a row of at most {_MOST_TERMS} digests")
+    starts = range(0, len(value), _DIGEST_BYTES)
+    return tuple(int.from_bytes(value[at : at + _DIGEST_BYTES], "big") for at in starts)
 
 
 def _word(raw: dict[Any, Any], key: str, kind: type[_Word]) -> _Word:
