@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tomllib
@@ -53,12 +54,13 @@ def parse_serve(serve: Sequence[str]) -> tuple[list[str], list[str]]:
     for item in serve:
         left, equals, command = item.partition("=")
         for port in left.split(","):
-            number, _, protocol = port.partition("/")
-            good = number.isdecimal() and 1 <= int(number) <= 65535 and protocol in ("tcp", "udp")
+            found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/(tcp|udp)", port)
+            good = found and 1 <= int(found[1]) <= int(found[2] or found[1]) <= 65535
             if not (good and equals and command.strip()):
                 raise LabError(
                     f"--serve {item!r}: not understood; wanted is PORT/PROTO=COMMAND, "
-                    'for example "80/tcp=python3 -m http.server 80" (PORT 1 to 65535, PROTO tcp or udp)'
+                    'for example "80/tcp=python3 -m http.server 80" (PORT 1 to 65535, or a range such as '
+                    "8000-8099; PROTO tcp or udp)"
                 )
             ports.append(port)
         commands.append(command.strip())

@@ -48,7 +48,7 @@ def _engine(node: int, number: int, misses: int) -> NfqueueEngine:
         EngineSettings(
             keys=KeyRing((b"b" * 32,)), cluster_id=number + 1, node_id=node, boot_id=node,
             peers=(PeerSettings(other, (link,)),), service_interface="peer0", peer_interface="peer0",
-            service_addresses=("192.0.2.1",), ports=((80, "tcp"),), channel_port=_PORT + 10 * number,
+            service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),), channel_port=_PORT + 10 * number,
             queue_in=0, queue_out=16, workers=0, mark=1, beat_interval_ns=INTERVAL_NS,
             lease_ns=misses * INTERVAL_NS, drift_ppm=1000, rt_priority=20,
             busy_poll_ns=0, detach_after_ns=1, end_grace_ns=1,

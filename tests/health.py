@@ -99,7 +99,7 @@ async def looked_after(
         if server
         else supervisor(watched, run_dir, command, restart or RestartSection(), hooks)
     )
-    ports = [] if port is None else [(port, proto)]
+    ports = [] if port is None else [(port, port, proto)]
     runner = Hooks(hooks, {"FTTCP_NODE": "alpha", "FTTCP_GROUP": "web"}, watched.note)
     watched.health = Health(
         made,

@@ -40,7 +40,7 @@ def settings(**changes: Any) -> EngineSettings:
     values: dict[str, Any] = {
         "keys": KeyRing((b"k" * 32,)), "cluster_id": 1, "node_id": 2, "boot_id": 4,
         "peers": (peer(3),), "service_interface": "lo", "peer_interface": "lo",
-        "service_addresses": ("10.77.0.100",), "ports": ((80, "tcp"), (69, "udp")),
+        "service_addresses": ("10.77.0.100",), "ports": ((80, 80, "tcp"), (69, 69, "udp")),
         "channel_port": 7710, "queue_in": 7700, "queue_out": 7716, "workers": 1, "mark": 0x4654,
         "beat_interval_ns": 20_000_000, "lease_ns": 100_000_000, "drift_ppm": 1000, "rt_priority": 0,
         "busy_poll_ns": 0,

@@ -191,7 +191,7 @@ def see_site(path: Path) -> Site:
         stamped={
             group.name: len(group.addresses) * len(group.ports)
             for group in config.group
-            if group.engine == "nfqueue" and all(proto == "tcp" for _, proto in group.port_list)
+            if group.engine == "nfqueue" and all(text.endswith("/tcp") for text in group.ports)
         },
         firewalls=_firewalls(config.socket_path),
     )

@@ -264,7 +264,7 @@ class EngineSettings:
     service_interface: str
     peer_interface: str
     service_addresses: tuple[str, ...]
-    ports: tuple[tuple[int, str], ...]
+    ports: tuple[tuple[int, int, str], ...]
     channel_port: int
     queue_in: int
     queue_out: int

@@ -15,6 +15,7 @@ from fttcp.datapath.experiment import Callback, Delay, Direction, Drop, Modify, 
 from fttcp.datapath.flow import Arrival, Surroundings, Waiting
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.queues import SHOWN_MAX
+from fttcp.wire.ports import numbers
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class Intake:
         self._world = surroundings
         self._callback = callback
         self._n = counters
-        self._tcp_ports = frozenset(port for port, proto in settings.ports if proto == "tcp")
-        self._has_udp = any(proto == "udp" for _, proto in settings.ports)
+        self._tcp_ports = numbers(settings.ports, "tcp")
+        self._has_udp = bool(numbers(settings.ports, "udp"))
         self._max_delayed = settings.max_held_total
         self._delayed: list[tuple[int, int, Direction, Waiting, bytes]] = []
         self._number = 0

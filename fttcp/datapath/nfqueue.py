@@ -65,8 +65,8 @@ def _config(settings: EngineSettings) -> Any:
     for i, address in enumerate(settings.service_addresses):
         ffi.memmove(config.service_addr[i], address_bytes(address), 16)
     config.n_ports = len(settings.ports)
-    for slot, (port, proto) in zip(config.port, settings.ports, strict=False):
-        slot.port, slot.proto = port, _PROTO_NUMBERS[proto]
+    for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
+        slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
     config.compare = settings.compare
     config.detach_divergent = settings.detach_divergent
     config.continue_unverified = settings.continue_unverified

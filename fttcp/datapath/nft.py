@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fttcp.datapath.rules import RulesError
@@ -38,7 +38,7 @@ _ANSWER_S = 5
 _COUNTER_PACKETS = 2
 _TABLE_OWNER = 7
 _CHECKSUM_INTERNET = 1
-_MAP = 8
+_MAP, _INTERVAL, _INTERVAL_END = 8, 4, 1
 _INTEGER = 4
 _KEY_TYPES = {1: 14, 2: 13, 4: 7, 16: 8}  # nft: icmp_type, inet_service, ipv4_addr, ipv6_addr
 
@@ -200,6 +200,23 @@ def make_set(table: Table, name: str, number: int, elements: Iterable[bytes]) ->
     kind = _number(4, _KEY_TYPES[len(keys[0])])
     members = [_nest(1, _nest(1, _attribute(1, key))) for key in keys]
     return _make_set(table, name, number, 0, kind + _number(5, len(keys[0])), members)
+
+
+def make_ranges(
+    table: Table, name: str, number: int, length: int, ranges: Sequence[tuple[int, int]]
+) -> list[Message]:
+    """A set of numbers of ``length`` bytes, given by first and last of each range, ascending and apart. The
+    kernel is told where each begins, and which number is the first behind it."""
+    if all(first == last for first, last in ranges):
+        return make_set(table, name, number, (first.to_bytes(length, "big") for first, _ in ranges))
+    kind = _number(4, _KEY_TYPES[length]) + _number(5, length)
+    members = []
+    for first, last in ranges:
+        members.append(_nest(1, _nest(1, _attribute(1, first.to_bytes(length, "big")))))
+        if last + 1 < 1 << 8 * length:
+            end = _nest(1, _attribute(1, (last + 1).to_bytes(length, "big")))
+            members.append(_nest(1, end, _number(3, _INTERVAL_END)))
+    return _make_set(table, name, number, _INTERVAL, kind, members)
 
 
 def make_map(table: Table, name: str, number: int, elements: Mapping[bytes, bytes]) -> list[Message]:

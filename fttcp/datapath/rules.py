@@ -17,6 +17,8 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import takewhile
 from typing import NamedTuple
 
+from fttcp.wire.ports import merged
+
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
 HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begin this many numbers on (abi.h)
 
@@ -49,7 +51,7 @@ class GroupNet:
 
     name: str
     addresses: tuple[Address, ...]
-    ports: tuple[tuple[int, str], ...]
+    ports: tuple[tuple[int, int, str], ...]
     service_interface: str
     peer_interface: str
     mirror_gateway4: IPv4Address | None
@@ -77,9 +79,9 @@ class GroupNet:
         """Where the mirrored packets of an IP version go."""
         return self.mirror_gateway4 if version == 4 else self.mirror_gateway6
 
-    def ports_of(self, proto: str) -> tuple[int, ...]:
-        """The group's ports of a protocol, ascending."""
-        return tuple(sorted({port for port, of in self.ports if of == proto}))
+    def ports_of(self, proto: str) -> tuple[tuple[int, int], ...]:
+        """The group's ranges of ports of a protocol, each with its first and last one, ascending."""
+        return merged(self.ports, proto)
 
 
 class Chains(NamedTuple):
@@ -315,10 +317,19 @@ def _icmp_errors(version: int) -> Iterator[str]:
     yield from (f"{_ICMP_TYPES[version]} {kind}" for kind in ICMP_ERRORS[version])
 
 
-def _port_matches(ports: tuple[int, ...]) -> Iterator[str]:
-    for start in range(0, len(ports), _MULTIPORT_MAX):
-        some = ports[start : start + _MULTIPORT_MAX]
-        yield f"-m multiport --dports {','.join(map(str, some))}"
+def _port_matches(ports: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """A range takes two places of a match."""
+    some: list[str] = []
+    taken = 0
+    for first, last in ports:
+        places = 1 if first == last else 2
+        if taken + places > _MULTIPORT_MAX:
+            yield f"-m multiport --dports {','.join(some)}"
+            some, taken = [], 0
+        some.append(f"{first}" if first == last else f"{first}:{last}")
+        taken += places
+    if some:
+        yield f"-m multiport --dports {','.join(some)}"
 
 
 def _queue(first: int, workers: int) -> str:

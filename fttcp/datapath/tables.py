@@ -111,9 +111,7 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
     if is_guard(table):
         return [*messages, *_guard(table, group, version)]
     if group.ports_of("tcp"):
-        messages += nft.make_set(
-            table, _PORTS, 2, (port.to_bytes(2, "big") for port in group.ports_of("tcp"))
-        )
+        messages += nft.make_ranges(table, _PORTS, 2, 2, group.ports_of("tcp"))
     messages += nft.make_set(table, _ERRORS, 3, (bytes([kind]) for kind in ICMP_ERRORS[version]))
     messages += nft.make_set(table, _NOBODY_THERE, 5, map(bytes, _UNREACHABLE[version]))
     messages += nft.make_map(table, _ONE_MORE, 4, {bytes([n]): bytes([n + 1]) for n in range(255)})

@@ -66,7 +66,7 @@ class Health:
         self,
         server: Server,
         settings: HealthSection,
-        ports: Sequence[tuple[int, str]],
+        ports: Sequence[tuple[int, int, str]],
         address: str,
         hang_after_ms: int,
         hooks: Hooks,
@@ -80,7 +80,7 @@ class Health:
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports)
         self._address = address
-        self._numbers = {proto: port for port, proto in sorted(ports, reverse=True)}
+        self._numbers = {proto: first for first, last, proto in sorted(ports, key=_first_asked, reverse=True)}
         self._task: asyncio.Task[None] | None = None
         self._listening = False
         self._bound: list[str] = []
@@ -368,3 +368,8 @@ async def _timed(look: Callable[[], _T]) -> tuple[_T, float]:
         return look(), time.monotonic() - begun
 
     return await asyncio.to_thread(timed)
+
+
+def _first_asked(ports: tuple[int, int, str]) -> tuple[bool, int]:
+    """Probes ask the smallest single port, or, without one, the first of a range."""
+    return ports[0] != ports[1], ports[0]

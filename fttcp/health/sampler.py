@@ -11,15 +11,21 @@ from fttcp.health import procfs
 from fttcp.health.progress import Progress, Sample
 from fttcp.health.sockets import Connection, Listener, Sockets
 from fttcp.health.waits import Thread, look
+from fttcp.wire.ports import numbers, shown
 
 
 class Sampler:
     """Takes samples. To be used by one thread at a time."""
 
-    def __init__(self, ports: Sequence[tuple[int, str]]) -> None:
-        """``ports``: those of the group. Raises OSError if the kernel lacks sock_diag."""
-        self._ports = tuple(ports)
-        self._tcp = frozenset(port for port, proto in ports if proto == "tcp")
+    def __init__(self, ports: Sequence[tuple[int, int, str]]) -> None:
+        """``ports``: those of the group. Raises OSError if the kernel lacks sock_diag.
+
+        A server need not listen on all of a range, or at any time. In a group of ranges only one port of
+        each is enough."""
+        self._single = frozenset((first, proto) for first, last, proto in ports if first == last)
+        self._ranges = tuple(one for one in ports if one[0] != one[1])
+        self._all = {proto: numbers(ports, proto) for proto in ("tcp", "udp")}
+        self._tcp = self._all["tcp"]
         self._sockets = Sockets()
         self.blind = ""
         """Why threads or files of the server cannot be seen; empty when they can."""
@@ -32,7 +38,7 @@ class Sampler:
         """Return why these processes do not serve the group's ports, empty when they do; and the sockets
         of these ports that are known to be theirs.
         """
-        listening = [one for one in self._sockets.listeners() if (one.port, one.proto) in self._ports]
+        listening = [one for one in self._sockets.listeners() if one.port in self._all[one.proto]]
         held: set[int] = set()
         for pid in procfs.family(pids):
             inodes = procfs.sockets_of(pid)
@@ -41,7 +47,7 @@ class Sampler:
             held |= inodes
         ours = [one for one in listening if one.inode in held]
         served = {(one.port, one.proto) for one in ours}
-        foreign = sorted({(one.port, one.proto) for one in listening} - served)
+        foreign = sorted({(one.port, one.proto) for one in listening} & self._single - served)
         if foreign:
             port, proto = foreign[0]
             inode = next(one.inode for one in listening if (one.port, one.proto) == (port, proto))
@@ -49,7 +55,13 @@ class Sampler:
         return self._missing(served), ours
 
     def _missing(self, served: set[tuple[int, str]]) -> str:
-        missing = [f"{port}/{proto}" for port, proto in sorted(set(self._ports) - served)]
+        missing = [f"{port}/{proto}" for port, proto in sorted(self._single - served)]
+        if not self._single:
+            missing = [
+                f"any of {shown(one)}"
+                for one in self._ranges
+                if not any(one[0] <= port <= one[1] and proto == one[2] for port, proto in served)
+            ]
         return f"nobody listens on {', '.join(missing)} yet" if missing else ""
 
     def sample(self, pids: Sequence[int], progress: Progress) -> Sample:

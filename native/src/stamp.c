@@ -205,17 +205,17 @@ static void put_table(struct batch *b)
 	done(b, nlh);
 }
 
-static void put_rule(struct batch *b, const struct ftt_config *cfg, const uint8_t *address, uint16_t port, uint32_t longer_than)
+static void put_rule(struct batch *b, const struct ftt_config *cfg, const uint8_t *address, const struct ftt_port *ports, uint32_t longer_than)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const uint8_t tcp = IPPROTO_TCP, v4 = NFPROTO_IPV4, v6 = NFPROTO_IPV6;
 	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
 	struct nlmsghdr *nlh = tables_message(b, NFT_MSG_NEWRULE);
 	uint32_t limit = htonl(longer_than);
+	const uint16_t first = htons(ports->port), last = htons(ports->last);
 	const uint32_t no_mark = 0;
 	struct nlattr *list;
 
-	port = htons(port);
 	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, b->table);
 	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, CHAIN);
 	list = mnl_attr_nest_start(nlh, NFTA_RULE_EXPRESSIONS);
@@ -233,7 +233,9 @@ static void put_rule(struct batch *b, const struct ftt_config *cfg, const uint8_
 	load_payload(nlh, NFT_PAYLOAD_NETWORK_HEADER, is_v4 ? 16 : 24, is_v4 ? 4 : 16);
 	compare(nlh, NFT_CMP_EQ, is_v4 ? address + 12 : address, is_v4 ? 4 : 16);
 	load_payload(nlh, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
-	compare(nlh, NFT_CMP_EQ, &port, 2);
+	compare(nlh, last ? NFT_CMP_GTE : NFT_CMP_EQ, &first, 2);
+	if (last)
+		compare(nlh, NFT_CMP_LTE, &last, 2);
 	load_meta(nlh, NFT_META_MARK);
 	write_acknowledgement(nlh);
 	load_meta(nlh, NFT_META_PRIORITY);
@@ -277,7 +279,7 @@ static void put_all(struct batch *b, const struct ftt_config *cfg, uint32_t long
 	for (uint32_t a = 0; a < cfg->n_service_addrs; a++)
 		for (uint32_t i = 0; i < cfg->n_ports; i++)
 			if (cfg->port[i].proto == IPPROTO_TCP)
-				put_rule(b, cfg, cfg->service_addr[a], cfg->port[i].port, longer_than);
+				put_rule(b, cfg, cfg->service_addr[a], &cfg->port[i], longer_than);
 	done(b, message(b, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
 }
 

@@ -202,7 +202,7 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 	const struct ftt_config *cfg = &w->e->cfg;
 
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
-		if (cfg->port[i].proto == 17 && cfg->port[i].port == port)
+		if (ftt_port_is(&cfg->port[i], port, 17))
 			return false;
 	for (uint32_t i = 0; i < FTT_UDP_PORTS && i < n; i++)
 		if (ports[i] == port)

@@ -33,7 +33,7 @@
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
 {
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
-		if (cfg->port[i].port == port && cfg->port[i].proto == proto)
+		if (ftt_port_is(&cfg->port[i], port, proto))
 			return true;
 	return false;
 }

@@ -40,11 +40,26 @@ static void test_they_go_with_their_socket(void)
 	fd = ftt_stamp_open(&cfg, 0);
 	CHECK(fd >= 0);
 	close(fd);
+	cfg.port[0].last = 65535; /* a range is one rule, too */
+	fd = ftt_stamp_open(&cfg, 0);
+	CHECK(fd >= 0);
+	close(fd);
+}
+
+static void test_ranges_of_ports(void)
+{
+	const struct ftt_port one = {.port = 80, .proto = 6}, many = {.port = 80, .last = 90, .proto = 6};
+
+	CHECK(ftt_port_is(&one, 80, 6) && !ftt_port_is(&one, 81, 6) && !ftt_port_is(&one, 79, 6));
+	CHECK(!ftt_port_is(&one, 80, 17) && !ftt_port_is(&many, 80, 17));
+	CHECK(ftt_port_is(&many, 80, 6) && ftt_port_is(&many, 85, 6) && ftt_port_is(&many, 90, 6));
+	CHECK(!ftt_port_is(&many, 79, 6) && !ftt_port_is(&many, 91, 6));
 }
 
 int main(void)
 {
 	test_when_there_are_none();
+	test_ranges_of_ports();
 	if (!fake_private_network()) {
 		fprintf(stderr, "no network of its own is allowed here\n");
 		return SKIPPED;

@@ -56,7 +56,7 @@ def group(name: str, *addresses: Any) -> GroupNet:
     return GroupNet(
         name=name,
         addresses=addresses,
-        ports=((80, "tcp"), (69, "udp")),
+        ports=((80, 80, "tcp"), (69, 69, "udp")),
         service_interface="svc0",
         peer_interface="peer0",
         mirror_gateway4=ip_address("10.78.0.2"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +18,11 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4
 from tests.integration.by_hand import SIZE, by_hand, content
+from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 from tests.replay import build_native, differences, run_native, run_python
 
+ROOT = Path(__file__).parents[2]
 RATE = 4_000_000  # bytes/s: Python sees every packet
 PROGRAMMABLE = 'engine="programmable"'
 PAIRS = {
@@ -167,3 +172,25 @@ def test_a_fresh_recording_means_the_same_to_both_engines(tmp_path: Path) -> Non
         steps = (tmp_path / node).read_text().splitlines()[:-1]  # the last one may be half written
         assert len(steps) > 500
         assert not list(differences(steps, run_native(program, steps), run_python(steps)))
+
+
+@needs_root
+def test_the_first_experiment_of_the_documentation_loses_packets_and_no_bytes() -> None:
+    page = (ROOT / "docs/programmable.md").read_text()
+    (block,) = re.findall(r"^```sh\n(export PYTHONPATH.*?)^```", page, re.M | re.S)
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", block],
+            cwd=ROOT,
+            env=os.environ | {"FTTCP_LAB": "first-experiment", "PATH": tools},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        Lab("first-experiment").down()
+    assert done.returncode == 0, done.stderr
+    assert "2000000 bytes in" in done.stdout
+    dropped = [int(number) for number in re.findall(r'"callback_dropped": (\d+)', done.stdout)]
+    assert len(dropped) == 2 and min(dropped) > 5, done.stdout
+    assert re.findall(r'"callback_errors": (\d+)', done.stdout) == ["0", "0"]

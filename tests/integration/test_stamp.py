@@ -25,7 +25,7 @@ engine = NfqueueEngine(settings(**{}))
 print([(event.kind.name, event.value) for event in engine.events()], engine.status().whole_packets)
 engine.close()
 """
-APART: dict[str, Any] = {"service_interface": "svc0", "peer_interface": "peer0", "ports": ((80, "tcp"),)}
+APART: dict[str, Any] = {"service_interface": "svc0", "peer_interface": "peer0", "ports": ((80, 80, "tcp"),)}
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,12 @@ def test_the_rules_end_with_the_daemon(stamping: Pair) -> None:
     [
         ({}, 0),
         ({"peer_interface": "svc0"}, errno.ENOTUNIQ),
-        ({"peer_interface": "svc0", "ports": ((80, "tcp"), (69, "udp"))}, 0),
+        ({"peer_interface": "svc0", "ports": ((80, 80, "tcp"), (69, 69, "udp"))}, 0),
         (
-            {"service_addresses": ("::1", "::2", "::3"), "ports": tuple((80 + n, "tcp") for n in range(11))},
+            {
+                "service_addresses": ("::1", "::2", "::3"),
+                "ports": tuple((80 + n, 80 + n, "tcp") for n in range(11)),
+            },
             errno.E2BIG,
         ),
     ],

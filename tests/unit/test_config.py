@@ -30,6 +30,14 @@ command = "nginx -g 'daemon off;'"
 """
 
 
+def test_ranges_of_ports(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(GOOD.replace('"80/tcp"', '"80/tcp", "8000-8099/tcp", "81-81/tcp"'))
+    assert load(path).group[0].port_list == (
+        (80, 80, "tcp"), (8000, 8099, "tcp"), (81, 81, "tcp"), (69, 69, "udp"),
+    )  # fmt: skip
+
+
 def errors_of(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "node.toml"
     path.write_text(text)
@@ -45,7 +53,7 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
     config = load(path)
     (group,) = config.group
     assert group.timing.lease_ms == 100 and group.timing.startup_ms == 1000
-    assert group.port_list == ((80, "tcp"), (69, "udp"))
+    assert group.port_list == ((80, 80, "tcp"), (69, 69, "udp"))
     assert config.socket_path == Path("/run/fttcp/control.sock")
 
 

@@ -65,11 +65,18 @@ def test_what_is_no_address_of_one_host_is_no_service_link_or_reference(
         ("10.77.0.100", "10.78.0.2", "link[0].remote: '10.78.0.2' is group[0].addresses[0] as well"),
         ("fd77::100", "fd78::2", "link[0].remote_v6: 'fd78::2' is group[0].addresses[1] as well"),
         ("[peer]", 'http = { address = "10.77.0.100" }\n[peer]', "node.http.address: '10.77.0.100' is group"),
-        ('"80/tcp", ', '"80/tcp", "80/tcp", ', "group[0].ports[1]: '80/tcp' is group[0].ports[0] as well"),
-        ('"80/tcp"', '"080/tcp", "80/tcp"', "group[0].ports[1]: '80/tcp' is group[0].ports[0] as well"),
+        ('"80/tcp", ', '"80/tcp", "80/tcp", ', "group[0].ports[1]: '80/tcp' is group[0].ports[0]"),
+        ('"80/tcp"', '"080/tcp", "80/tcp"', "group[0].ports[1]: '80/tcp' is group[0].ports[0]"),
+        ('"80/tcp"', '"90-80/tcp"', "group[0].ports[0]: '90-80/tcp' ends before it begins (allowed: 80-90/t"),
+        ('"80/tcp"', '"80-65536/tcp"', "group[0].ports[0]: '80-65536/tcp' has no valid port"),
+        ('"80/tcp"', '"0-9/tcp"', "group[0].ports[0]: '0-9/tcp' has no valid port (allowed: 1..65535)"),
+        ('"80/tcp"', '"80-/tcp"', "group[0].ports[0]: '80-/tcp' is not allowed (allowed: a port or a range"),
+        ('"80/tcp"', '"80-90/tcp", "85/tcp"', "ports[1]: '85/tcp' overlaps group[0].ports[0] (80-90/tcp)"),
+        ('"80/tcp"', '"80/tcp", "1-99/tcp"', "ports[1]: '1-99/tcp' overlaps group[0].ports[0] (80/tcp)"),
+        ("69/udp", "7000-7800/udp", "[0].ports[1]: '7000-7800/udp' has ports of fttcp's own, 7710 to 7718"),
         ('"80/tcp"', '"0/tcp"', "group[0].ports[0]: '0/tcp' has no valid port"),
-        ("69/udp", "7710/udp", "group[0].ports[1]: '7710/udp' is one of fttcp's own, 7710 to 7718"),
-        ("69/udp", "7718/udp", "group[0].ports[1]: '7718/udp' is one of fttcp's own, 7710 to 7718"),
+        ("69/udp", "7710/udp", "group[0].ports[1]: '7710/udp' has ports of fttcp's own, 7710 to 7718"),
+        ("69/udp", "7718/udp", "group[0].ports[1]: '7718/udp' has ports of fttcp's own, 7710 to 7718"),
         ("[peer]", 'http = { address = "::", port = 80 }\n[peer]', "node.http.port: 80 at all addresses"),
         ("/etc/fttcp/key", "key", "node.key_file: 'key' is not a path that begins with /"),
         ("[peer]", 'run_dir = "run"\n[peer]', "node.run_dir: 'run' is not a path"),
@@ -139,7 +146,9 @@ def test_groups_share_no_address_however_it_is_written(tmp_path: Path) -> None:
 
 def test_a_service_port_is_no_port_of_another_groups_channel(tmp_path: Path) -> None:
     text = GOOD.replace("69/udp", "7731/udp") + MAIL
-    assert any("ports[1]: '7731/udp' is one of fttcp's own" in error for error in errors_of(tmp_path, text))
+    assert any(
+        "ports[1]: '7731/udp' has ports of fttcp's own" in error for error in errors_of(tmp_path, text)
+    )
 
 
 def test_links_of_frames_differ_and_lead_to_somebody(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -38,8 +39,33 @@ def test_only_the_servers_own_sockets_are_bound_to_an_interface(proto: str, inte
         command = [sys.executable, "-c", SERVER, proto, str(port), interface]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout and server.stdout.readline() == "serves\n"
-            sampler = Sampler([(port, proto)])
+            sampler = Sampler([(port, port, proto)])
             missing, listeners = sampler.not_served([server.pid])
             sampler.close()
         assert (missing, len(listeners)) == ("", 1)
         assert bound(listeners) == ([f"{port}/{proto} to lo"] if interface else [])
+
+
+def test_a_range_needs_one_listener_and_beside_a_single_port_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as server:
+        port, foreign = server.getsockname()[1], other.getsockname()[1]
+        pid = os.getpid()
+        for ports, missing in (
+            ([(port, port, "tcp"), (1, 9, "tcp")], ""),
+            ([(1, 9, "tcp"), (port, port, "tcp")], ""),
+            ([(port - 1, port + 1, "tcp")], ""),
+            ([(1, 9, "tcp")], "nobody listens on any of 1-9/tcp yet"),
+            ([(port - 1, port + 1, "tcp"), (1, 9, "udp")], "nobody listens on any of 1-9/udp yet"),
+        ):
+            sampler = Sampler(ports)
+            assert sampler.not_served([pid])[0] == missing
+            sampler.close()
+        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as stranger:
+            for ports, begins in (
+                ([(foreign, foreign, "tcp")], f"process {pid}"),
+                ([(foreign - 1, foreign + 1, "tcp")], "nobody listens on any of"),
+            ):
+                sampler = Sampler(ports)
+                assert sampler.not_served([stranger.pid])[0].startswith(begins)
+                sampler.close()

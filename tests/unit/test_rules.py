@@ -25,7 +25,7 @@ from fttcp.datapath.rules import (
 GROUP = GroupNet(
     name="web",
     addresses=(ip_address("10.77.0.100"), ip_address("fd77::100")),
-    ports=((8, "tcp"), (80, "tcp")),
+    ports=((8, 8, "tcp"), (80, 80, "tcp")),
     service_interface="svc0",
     peer_interface="peer0",
     mirror_gateway4=ip_address("10.78.0.2"),
@@ -50,7 +50,7 @@ def test_what_is_added_where_the_kernel_can() -> None:
 
 
 def test_a_group_without_tcp_or_a_link_of_its_own_has_no_hop_limits() -> None:
-    assert hop_limits(replace(GROUP, ports=((69, "udp"),)), 4) == ""
+    assert hop_limits(replace(GROUP, ports=((69, 69, "udp"),)), 4) == ""
     assert hop_limits(replace(GROUP, peer_interface="svc0"), 4) == "", "clients come in there"
 
 
@@ -106,7 +106,7 @@ def test_ipv6_has_its_own_gateway() -> None:
 
 
 def test_a_udp_port_asks_about_all_udp_and_mirrors_none() -> None:
-    group = replace(GROUP, ports=((69, "udp"),), mirror_gateway4=None, mirror_gateway6=None)
+    group = replace(GROUP, ports=((69, 69, "udp"),), mirror_gateway4=None, mirror_gateway6=None)
     mangle, _ = ruleset(group, 4)
     assert "TEE" not in mangle and "tcp" not in mangle
     assert "-A FTT-web-in -i svc0 -d 10.77.0.100 -p udp -j NFQUEUE --queue-num 77\n" in mangle
@@ -122,7 +122,7 @@ def test_workers_share_by_hash() -> None:
 
 def test_udp_belongs_to_the_first_worker() -> None:
     """What the primary's worker tells about a session must reach the one that sees the backup's server."""
-    group = replace(GROUP, ports=((80, "tcp"), (69, "udp")), workers=4)
+    group = replace(GROUP, ports=((80, 80, "tcp"), (69, 69, "udp")), workers=4)
     for version, address, icmp in ((4, "10.77.0.100", "icmp"), (6, "fd77::100", "ipv6-icmp")):
         mangle, _ = ruleset(group, version)
         lines = mangle.splitlines()
@@ -143,7 +143,7 @@ def test_nothing_is_bypassed() -> None:
 
 
 def test_many_ports_take_several_rules() -> None:
-    group = replace(GROUP, ports=tuple((port, "tcp") for port in range(1, 33)))
+    group = replace(GROUP, ports=tuple((port, port, "tcp") for port in range(1, 33)))
     mangle, _ = ruleset(group, 4)
     lists = [
         line.split("--dports ")[1].split()[0].split(",")
@@ -152,6 +152,18 @@ def test_many_ports_take_several_rules() -> None:
     ]
     assert [len(ports) for ports in lists] == [15, 15, 2]
     assert sorted(int(port) for ports in lists for port in ports) == list(range(1, 33))
+
+
+def test_a_range_takes_two_places_of_a_rule_however_wide() -> None:
+    wide = tuple((1000 * n, 1000 * n + 500, "tcp") for n in range(1, 9))
+    mangle, _ = ruleset(replace(GROUP, ports=(*wide, (80, 80, "tcp"))), 4)
+    lists = [
+        line.split("--dports ")[1].split()[0].split(",")
+        for line in mangle.splitlines()
+        if "TEE" in line and "--dports" in line
+    ]
+    assert lists[0] == ["80", *(f"{1000 * n}:{1000 * n + 500}" for n in range(1, 8))]
+    assert lists[1:] == [["8000:8500"]]
 
 
 def test_a_jump_that_is_there_is_moved_to_the_front_not_doubled() -> None:

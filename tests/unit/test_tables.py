@@ -17,7 +17,7 @@ from fttcp.datapath.tables import Firewall, Owner, TakenError, plan
 GROUP = GroupNet(
     name="web",
     addresses=(ip_address("10.77.0.100"),),
-    ports=((80, "tcp"),),
+    ports=((80, 80, "tcp"),),
     service_interface="svc0",
     peer_interface="peer0",
     mirror_gateway4=ip_address("10.78.0.2"),

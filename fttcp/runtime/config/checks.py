@@ -97,7 +97,7 @@ def _check_state(group: GroupSection, here: str, errors: list[str]) -> None:
 
 
 def _check_order(group: GroupSection, here: str, errors: list[str]) -> None:
-    udp = [text for text, (_, proto) in zip(group.ports, group.port_list, strict=True) if proto == "udp"]
+    udp = [text for text in group.ports if text.endswith("/udp")]
     if group.order == "service" and udp:
         errors.append(
             f'{here}.order: "service" is an order of TCP connections, and {here}.ports has {", ".join(udp)} '

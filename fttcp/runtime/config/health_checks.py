@@ -70,7 +70,7 @@ def _check_probe(group: GroupSection, probe: ProbeSection, where: str, errors: l
         if probe.command is None:
             errors.append(f"{where}.command: missing (required for type exec)")
         check_command(probe.command, f"{where}.command", errors)
-    elif probe.port is None and not any(of == proto for _, of in group.port_list):
+    elif probe.port is None and not any(text.endswith(f"/{proto}") for text in group.ports):
         errors.append(f"{where}.port: missing (the group has no {proto} port)")
     if probe.type == "udp" and (probe.request is None or probe.expect is None):
         errors.append(f"{where}: type udp needs request and expect")

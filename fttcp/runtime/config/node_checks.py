@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import suppress
 
 from fttcp.runtime.config.schema import (
     MAX_WORKERS,
@@ -12,6 +14,7 @@ from fttcp.runtime.config.schema import (
     GroupSection,
 )
 from fttcp.wire.keyfile import is_credential
+from fttcp.wire.ports import PortRange, parse
 
 
 def check_node(config: Config, errors: list[str]) -> None:
@@ -47,32 +50,49 @@ def check_notified(config: Config, errors: list[str]) -> None:
 
 def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
     """Note ports that there are not, and those that are named twice."""
-    seen: dict[tuple[int, str], int] = {}
+    seen: list[tuple[int, PortRange]] = []
     for i, text in enumerate(group.ports):
-        number, _, proto = text.partition("/")
-        place, port = f"{where}.ports[{i}]", (int(number), proto)
-        if not 1 <= port[0] <= 65535:
-            errors.append(f"{place}: {text!r} has no valid port (allowed: 1..65535)")
-        elif seen.setdefault(port, i) != i:
-            errors.append(f"{place}: {text!r} is {where}.ports[{seen[port]}] as well: remove one")
+        place = f"{where}.ports[{i}]"
+        if not isinstance(text, str):
+            continue  # complained about already
+        try:
+            ports = parse(text)
+        except ValueError as error:
+            errors.append(f"{place}: {error}")
+            continue
+        for k, other in seen:
+            if other.proto == ports.proto and ports.first <= other.last and other.first <= ports.last:
+                how = "is" if ports == other else "overlaps"
+                errors.append(
+                    f"{place}: {text!r} {how} {where}.ports[{k}] ({group.ports[k]}) as well: remove one"
+                )
+        seen.append((i, ports))
 
 
 def check_own_ports(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
     """Note ports of a service that this daemon itself listens on: a server bound to all addresses could not
     begin to listen there."""
-    for i, other in enumerate(config.group):
-        first, last = other.channel_port, other.channel_port + MAX_WORKERS
-        for k, (port, proto) in enumerate(group.port_list):
-            if proto == "udp" and first <= port <= last:
+    http = config.node.http
+    for k, text, ports in _parsed(group):
+        for i, other in enumerate(config.group):
+            first, last = other.channel_port, other.channel_port + MAX_WORKERS
+            if ports.proto == "udp" and ports.first <= last and first <= ports.last:
                 errors.append(
-                    f"{where}.ports[{k}]: {group.ports[k]!r} is one of fttcp's own, {first} to {last} "
+                    f"{where}.ports[{k}]: {text!r} has ports of fttcp's own, {first} to {last} "
                     f"(group[{i}].channel_port): choose another channel_port, on all nodes"
                 )
-    http = config.node.http
-    if http.port is None:
-        return
-    if (http.port, "tcp") in group.port_list and http.address in ("0.0.0.0", "::"):
-        errors.append(
-            f"node.http.port: {http.port} at all addresses is the service's own port (group {group.name}): "
-            "choose another one, or an address of this host"
-        )
+        if http.port is None or http.address not in ("0.0.0.0", "::"):
+            continue
+        if ports.proto == "tcp" and ports.first <= http.port <= ports.last:
+            errors.append(
+                f"node.http.port: {http.port} at all addresses is the service's own port "
+                f"({where}.ports[{k}]): choose another one, or an address of this host"
+            )
+
+
+def _parsed(group: GroupSection) -> Iterator[tuple[int, str, PortRange]]:
+    """Yield those that are ports."""
+    for i, text in enumerate(group.ports):
+        if isinstance(text, str):
+            with suppress(ValueError):
+                yield i, text, parse(text)

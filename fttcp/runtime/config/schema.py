@@ -10,6 +10,8 @@ from msgspec import Meta, Struct, field
 
 from fttcp.health.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
 from fttcp.runtime.config.arbiter import ArbiterSection
+from fttcp.wire.ports import PATTERN as PORTS_PATTERN
+from fttcp.wire.ports import PortRange, parse
 
 Name = Annotated[
     str,
@@ -22,7 +24,8 @@ Interface = Annotated[
     str, Meta(pattern=r"^[^\s/]{1,15}$", description="an interface's name: 1 to 15 characters, no space or /")
 ]
 PortText = Annotated[
-    str, Meta(pattern=r"^[0-9]{1,5}/(tcp|udp)$", description='a port and a protocol, such as "80/tcp"')
+    str,
+    Meta(pattern=PORTS_PATTERN, description='a port or a range and a protocol: "80/tcp", "8000-8099/tcp"'),
 ]
 Word = Annotated[str, Meta(min_length=1)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/", description="a path that begins with /")]
@@ -214,9 +217,9 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(ip_address(text) for text in self.addresses)
 
     @property
-    def port_list(self) -> tuple[tuple[int, str], ...]:
-        """The ports as (number, "tcp" or "udp")."""
-        return tuple((int(text.partition("/")[0]), text.partition("/")[2]) for text in self.ports)
+    def port_list(self) -> tuple[PortRange, ...]:
+        """The ports, parsed. Raises ValueError for one that there is not."""
+        return tuple(map(parse, self.ports))
 
 
 Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]

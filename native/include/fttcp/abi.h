@@ -115,8 +115,9 @@ struct ftt_event {
 
 struct ftt_port {
 	uint16_t port;
+	uint16_t last; /* of a range that begins with port; 0: port alone */
 	uint8_t proto;
-	uint8_t pad;
+	uint8_t pad[3];
 };
 
 /* On what heartbeats travel; the peer link (commits, mirror) is always UDP. */

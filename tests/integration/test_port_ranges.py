@@ -1,0 +1,70 @@
+"""A range of ports: each port of it is protected, and it makes no more rules than one port."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from tests.integration.netns import needs_root
+
+SERVER = Path(__file__).with_name("port_server.py")
+FIRST, LAST = 8000, 8099
+BESIDE = 8100
+TALK = """
+import json, socket, sys
+address, ports = sys.argv[1], json.loads(sys.argv[2])
+streams = [socket.create_connection((address, port), 10) for port in ports]
+for line in sys.stdin:
+    for stream in streams:
+        stream.sendall(line.encode())
+    print(json.dumps([stream.recv(4096).decode() for stream in streams]), flush=True)
+"""
+
+
+@pytest.fixture(params=["nfqueue", "programmable"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    lab = Lab(f"ranges-{request.param[0]}")
+    serve = f"{FIRST}-{LAST}/tcp={sys.executable} {SERVER} {FIRST} {BESIDE}"
+    lab.up([serve], [f'engine="{request.param}"'])
+    yield lab
+    lab.down()
+
+
+def rules(lab: Lab, node: str) -> int:
+    """How many rules of fttcp a node has."""
+    listed = json.loads(lab.host(node).run(["nft", "-j", "list", "ruleset"]))["nftables"]
+    return sum("rule" in entry and entry["rule"]["table"].startswith("fttcp-") for entry in listed)
+
+
+@needs_root
+@pytest.mark.parametrize("family", [4, 6])
+def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> None:
+    address = lab.env()[f"SERVICE{family}"]
+    ports = [FIRST, 8042, LAST]
+    talk = lab.popen("client", [sys.executable, "-c", TALK, address, json.dumps([*ports])],
+                     stdin=-1, stdout=-1, text=True)  # fmt: skip
+    assert talk.stdin and talk.stdout
+
+    def say(word: str) -> list[str]:
+        assert talk.stdin and talk.stdout
+        talk.stdin.write(f"{word}\n")
+        talk.stdin.flush()
+        answers: list[str] = json.loads(talk.stdout.readline())
+        return answers
+
+    assert say("before") == [f"{port} before\n" for port in ports]
+    group = lambda: next(  # noqa: E731
+        group for node in lab.status()["nodes"] for group in node["groups"] if group["role"] == "primary"
+    )
+    await_condition(lambda: group()["flows"]["protected"] == len(ports), 10, "not all are protected")
+    assert max(rules(lab, node) for node in ("alpha", "beta")) < 80
+    lab.fault("crash-host", target="primary")
+    assert say("after") == [f"{port} after\n" for port in ports]
+    talk.stdin.close()
+    assert talk.wait(10) == 0
