@@ -11,7 +11,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,7 +24,10 @@ from fttcp.cli.client import AskError, ask, load_config
 from fttcp.cli.failure import CommandError
 from fttcp.cli.host_checks import check_host
 from fttcp.cli.host_facts import see_host
+from fttcp.cli.managers import check_managers, see_managers
+from fttcp.cli.translations import check_translations, see_translations
 from fttcp.runtime.arbiters import examine
+from fttcp.runtime.config import Config
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -120,9 +123,13 @@ def doctor(as_json: bool, config: Path | None) -> None:
     The exit status is 0 when nothing fails."""
     machine = see_machine()
     findings = list(check_machine(machine))
-    if config is not None:
+    if config is None:
+        findings += check_managers(see_managers())
+    else:
         findings += check_site(see_site(config))
-        findings += check_host(see_host(load_config(config), machine.capabilities))
+        loaded = load_config(config)
+        findings += check_host(see_host(loaded, machine.capabilities))
+        findings += _check_others(loaded)
     failed = any(finding.status is Status.FAIL for finding in findings)
     if as_json:
         click.echo(
@@ -131,6 +138,15 @@ def doctor(as_json: bool, config: Path | None) -> None:
     else:
         click.echo(report(findings))
     raise SystemExit(1 if failed else 0)
+
+
+def _check_others(config: Config) -> Iterator[Check]:
+    """What else manages this host, and what it has to do with the configuration."""
+    services = [address for group in config.group for address in group.ip_addresses]
+    interfaces = (config.node.service_interface, config.node.peer_interface)
+    yield from check_managers(see_managers(services, interfaces, config.node.peer_interface))
+    rules = [rule for group in config.group for rule in see_translations(group.ip_addresses, group.port_list)]
+    yield from check_translations(list(dict.fromkeys(rules)))
 
 
 def report(findings: Iterable[Check]) -> str:

@@ -39,6 +39,7 @@ def test_the_doctor_sees_the_site_and_changes_nothing(net: Net, tmp_path: Path) 
     key.touch(mode=0o600)
     config.write_text(CONFIG.format(key=key))
     net.node.run("ip", "addr", "add", "fd77::100/128", "dev", "svc0", "nodad")
+    net.node.run("iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT")
     before = net.snapshot()
     command = net.node.command(sys.executable, "-c", DOCTOR, "--json", "--config", str(config))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -48,4 +49,5 @@ def test_the_doctor_sees_the_site_and_changes_nothing(net: Net, tmp_path: Path) 
     assert (
         status["link peer0"] == status["interface svc0"] == status["default route"] == status["key"] == "ok"
     )
+    assert status["translation"] == "warn"
     assert done.returncode == 1
