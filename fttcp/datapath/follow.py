@@ -33,7 +33,8 @@ class PairFlows(TcpFlows):
             self._udp_record(record)
             return
         flow = self.flows.get(bytes(ffi.buffer(ffi.addressof(record, "key"))))
-        if flow is not None and flow.state.hard.irs != record.irs:
+        begins = record.type == lib.FTT_REC_OPEN
+        if flow is not None and (flow.state.hard.irs != record.irs or (begins and flow.closed)):
             flow = None  # another connection with the same addresses and ports
         if self.mode is EngineMode.BACKUP:
             self._backup_record(record, flow, now_ns)

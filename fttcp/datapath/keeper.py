@@ -11,17 +11,14 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
-from ipaddress import ip_address
 
-from fttcp.datapath.kernel import PROTOCOL, KernelError, Rule
-from fttcp.datapath.nft import parsed
+from fttcp.datapath.kernel import KernelError
+from fttcp.datapath.routing import Rule, rule_in
 
 _IPV4_RULE, _IPV6_RULE = 1 << 7, 1 << 18  # of RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
 _NEWRULE, _DELRULE = 32, 33
 _REQUEST, _EXCLUSIVE, _CREATE = 1, 0x200, 0x400
 _HEADER = struct.Struct("=IHHII")
-_RULE_HEADER = 12
-_DST, _SRC, _TABLE, _FROM_WHOM = 1, 2, 15, 21
 _RECEIVED_MAX = 1 << 16
 _AT_ONCE = 64
 """Datagrams; then it is the turn of others in the loop."""
@@ -80,21 +77,10 @@ class RuleKeeper:
         while len(data) >= _HEADER.size:
             length, kind, *_ = _HEADER.unpack_from(data)
             body = data[_HEADER.size : length]
-            rule = _rule(body) if kind == _DELRULE else None
+            rule = rule_in(body) if kind == _DELRULE else None
             if rule in self._wanted:
                 flags = _REQUEST | _CREATE | _EXCLUSIVE
                 with suppress(OSError):  # whoever looks at the rules mends
                     self._socket.send(_HEADER.pack(_HEADER.size + len(body), _NEWRULE, flags, 0, 0) + body)
                     self._restored.append(rule)
             data = data[(length + 3) & ~3 :]
-
-
-def _rule(body: bytes) -> Rule | None:
-    """The rule, if it is marked as ours."""
-    attributes = dict(parsed(body[_RULE_HEADER:]))
-    if attributes.get(_FROM_WHOM) != bytes([PROTOCOL]) or _TABLE not in attributes:
-        return None
-    side = "from" if _SRC in attributes else "to"
-    address = attributes.get(_SRC) or attributes.get(_DST)
-    (table,) = struct.unpack("=I", attributes[_TABLE])
-    return Rule(side, str(ip_address(address)), table) if address else None

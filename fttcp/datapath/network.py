@@ -7,20 +7,26 @@ What was changed is recorded in the run directory before it is changed, so that 
 import asyncio
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from pyroute2 import AsyncIPRoute
-
-from fttcp.datapath import kernel, tables
+from fttcp.datapath import ground, kernel, routing, tables
+from fttcp.datapath.ground import Ground
 from fttcp.datapath.keeper import RuleKeeper
 from fttcp.datapath.nft import Table
+from fttcp.datapath.routing import Route, Rule
+from fttcp.datapath.rtnetlink import Netlink
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
 from fttcp.datapath.tables import Firewall, Owner, Standing
 
 RECORD = "network.json"
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class NetworkSetup:
         self._keeper: RuleKeeper | None = None
         self._tracked: dict[str, frozenset[int]] = {}
         """Group -> IP versions that conntrack could not be kept from."""
+        self._routes: dict[str, frozenset[Route]] = {}
+        """Group -> what its table held when it was left."""
 
     @property
     def firewall(self) -> tuple[Firewall, str]:
@@ -135,45 +143,70 @@ class NetworkSetup:
         has changed then). Rules next: from then on nothing of a group passes without its engine. Then what
         was left of earlier configurations is undone, and sysctls, addresses and routes are set. May be
         repeated."""
-        async with self._lock, kernel.netlink() as ipr:
-            kept: frozenset[kernel.Rule] = frozenset()
+        async with self._lock:
+            kept: frozenset[Rule] = frozenset()
             if self._keeper is not None:
                 kept = self._keeper.kept
                 self._keeper.keep(())
             try:
-                self._keep_rules(await self._put_in_place(ipr))
+                self._keep_rules(await self._put_in_place())
             except Exception:
                 if self._keeper is not None:
                     self._keeper.keep(kept)
                 raise
 
-    async def _put_in_place(self, ipr: AsyncIPRoute) -> set[kernel.Rule]:
+    async def _put_in_place(self) -> set[Rule]:
         """Returns the rules of routing that are to be kept."""
         groups = self._groups.values()
+        starting = self._keeper is None
+        if starting:  # later an interface may be away for a while
+            for group in groups:
+                kernel.interface_index(group.service_interface)
+                kernel.interface_index(group.peer_interface)
         previous = Record.load(self._path)
         owner = await self._claim(previous)
-        wanted = await _wanted(ipr, groups, previous, owner.firewall)
+        wanted = await _in_kernel(_wanted, groups, previous, owner.firewall)
         stale = previous.without(wanted)
         record = previous.joined(wanted)
         record.save(self._path)
         for group in groups:
             self._tracked[group.name] = await install(owner, group)
-        await _undo(ipr, stale, owner)
+        await _undo(stale, owner)
         record.without(stale).save(self._path)
         await asyncio.to_thread(_claim, owner, groups)
-        for path, (_, value) in wanted.sysctls.items():
-            kernel.write_sysctl(path, value)
-        for address in sorted(
-            set(map(ip_address, wanted.addresses)) - await kernel.addresses_on_lo(ipr), key=str
-        ):
-            await kernel.add_address(ipr, address)
         for group in groups:
-            await kernel.sync_routes(ipr, group, self._backup[group.name])
-        peers = kernel.rules_to(map(ip_address, wanted.peers))
-        await kernel.add_rules(ipr, peers - await kernel.our_rules(ipr))
-        return peers.union(*map(kernel.rules_of, groups))
+            await _in_kernel(partial(routing.sync_rules, group))
+            stood = await _in_kernel(self._look, group)
+            if stood.failed and starting:
+                raise kernel.KernelError("; ".join(lack.what for lack in stood.missing))
+        return set().union(*map(routing.rules, groups))
 
-    def _keep_rules(self, rules: set[kernel.Rule]) -> None:
+    async def ground(self, group: str) -> Ground:
+        """How the group stands besides its firewall, after what is ours to mend has been mended."""
+        async with self._lock:
+            return await _in_kernel(self._look, self._groups[group])
+
+    def _look(self, socket: Netlink, group: GroupNet) -> Ground:
+        """In a thread, as all that is asked of rtnetlink."""
+        previous = Record.load(self._path)
+        before = {path: value for path, (value, _) in previous.sysctls.items()}
+        sysctls = kernel.wanted_sysctls([group], before)
+        record = previous.joined(_with_sysctls(Record(previous.place), sysctls))
+        if record != previous:
+            record.save(self._path)
+        return ground.look(
+            socket, ground.wants(group, sysctls, lambda socket: self._sync_routes(socket, group)[1])
+        )
+
+    def _sync_routes(self, socket: Netlink, group: GroupNet) -> tuple[list[Route], list[str]]:
+        """Returns the routes, and what somebody had removed."""
+        before = self._routes.get(group.name, frozenset())
+        synced = routing.sync_routes(socket, group, self._backup[group.name], before)
+        self._routes[group.name] = frozenset(synced.routes)
+        table = routing.table_of(group)
+        return synced.routes, [f"{one.destination} in table {table}" for one in synced.removed]
+
+    def _keep_rules(self, rules: set[Rule]) -> None:
         if self._keeper is None:
             self._keeper = RuleKeeper()
         self._keeper.keep(rules)
@@ -210,15 +243,18 @@ class NetworkSetup:
         """From now on the group, else as before, is mirrored to the gateways that it has now, and the kernel
         knows where they are. If that fails, `standing` tells, and `apply` mends."""
         gateways = [group.gateway(version) for version in group.families]
-        async with self._lock, kernel.netlink() as ipr:
+        async with self._lock:
             self._groups[group.name] = group
             assert self._owner is not None
             if self._owner.firewall is Firewall.FLUSHABLE:
                 await move_mirror(group)
             else:
                 await asyncio.to_thread(self._owner.move_mirror, group)
-            interface = await kernel.interface_index(ipr, group.peer_interface)
-            await kernel.resolve(ipr, interface, [gateway for gateway in gateways if gateway is not None])
+            await _in_kernel(
+                kernel.resolve,
+                kernel.interface_index(group.peer_interface),
+                [gateway for gateway in gateways if gateway is not None],
+            )
 
     async def remove(self) -> None:
         """Undoes everything, in reverse; connections that are left end unnoticed by their clients. The
@@ -244,23 +280,26 @@ class NetworkSetup:
         goes down), and has the kernel resolve or confirm the neighbours through which `clients` are
         reached, so that a takeover need not ask for them first. To be called every few seconds."""
         net = self._groups[group]
-        async with self._lock, kernel.netlink() as ipr:
-            routes = await kernel.sync_routes(ipr, net, self._backup[group])
-            interface = await kernel.interface_index(ipr, net.service_interface)
-            await kernel.resolve(ipr, interface, kernel.next_hops(routes, clients))
+        async with self._lock:
+            await _in_kernel(self._keep_warm, net, [*clients])
+
+    def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[Address]) -> None:
+        routes, _ = self._sync_routes(socket, group)
+        interface = kernel.index_of(group.service_interface)
+        if interface:
+            kernel.resolve(socket, interface, routing.next_hops(routes, clients))
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
         """Address -> MAC address of the known neighbours on the group's service interface."""
-        async with kernel.netlink() as ipr:
-            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
-            return await kernel.known_neighbours(ipr, interface)
+        interface = kernel.interface_index(self._groups[group].service_interface)
+        return await _in_kernel(kernel.known_neighbours, interface)
 
     async def drop_unresolved(self, group: str) -> None:
         """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier
         is gone and the engine's gate is shut."""
-        async with kernel.netlink() as ipr:
-            interface = await kernel.interface_index(ipr, self._groups[group].service_interface)
-            await kernel.drop_unresolved(ipr, interface)
+        interface = kernel.index_of(self._groups[group].service_interface)
+        if interface:  # else it has taken with it what waited
+            await _in_kernel(kernel.drop_unresolved, interface)
 
     async def end_connections(self, group: str) -> None:
         """Destroys what the kernel holds of the group's TCP connections (listening sockets stay): for a node
@@ -268,22 +307,25 @@ class NetworkSetup:
         await kernel.end_connections(self._groups[group].addresses)
 
     async def standing(self, group: str) -> Standing:
-        """How the group's firewall rules stand now: what somebody else has removed, of its addresses and
-        rules of routing as well, and what came round the firewall. `apply` mends."""
+        """How the group's firewall rules stand now: what somebody else has removed, and what came round them.
+        `apply` mends."""
         net = self._groups[group]
         async with self._lock:
             assert self._owner is not None
             if self._owner.firewall is Firewall.FLUSHABLE:
                 lost = await missing(net, self._tracked.get(group, frozenset()))
-                standing = Standing(*self.firewall, not lost, False, lost, 0)
-            else:
-                standing = await asyncio.to_thread(self._owner.standing, net)
-            async with kernel.netlink() as ipr:
-                wanted = kernel.rules_of(net) | kernel.rules_to(net.peers)
-                lost_rules = wanted - await kernel.our_rules(ipr)
-                lost_addresses = set(net.addresses) - await kernel.addresses_on_lo(ipr)
-        also = [*map(str, sorted(lost_rules)), *(f"{one} on lo" for one in sorted(map(str, lost_addresses)))]
-        return standing._replace(missing=[*standing.missing, *also])
+                return Standing(*self.firewall, not lost, False, lost, 0)
+            return await asyncio.to_thread(self._owner.standing, net)
+
+
+async def _in_kernel(work: Callable[Concatenate[Netlink, P], R], *args: P.args, **kw: P.kwargs) -> R:
+    """Has something asked of rtnetlink, or told to it, in a thread."""
+
+    def done() -> R:
+        with kernel.netlink() as socket:
+            return work(socket, *args, **kw)
+
+    return await asyncio.to_thread(done)
 
 
 def _claim(owner: Owner, groups: Collection[GroupNet], left: Iterable[str] = ()) -> None:
@@ -301,26 +343,28 @@ async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
     return frozenset()
 
 
-async def _wanted(
-    ipr: AsyncIPRoute, groups: Collection[GroupNet], previous: Record, firewall: Firewall
-) -> Record:
+def _wanted(socket: Netlink, groups: Collection[GroupNet], previous: Record, firewall: Firewall) -> Record:
     """What the groups need to be changed, on top of what is found now and `previous` tells of."""
     before = {path: value for path, (value, _) in previous.sysctls.items()}
     flushable = firewall is Firewall.FLUSHABLE
-    foreign = await kernel.addresses_on_lo(ipr) - set(map(ip_address, previous.addresses))
-    return Record(
+    foreign = kernel.addresses_on_lo(socket) - set(map(ip_address, previous.addresses))
+    wanted = Record(
         previous.place,
-        {
-            path: (kernel.read_sysctl(path), value)
-            for path, value in kernel.wanted_sysctls(groups, before).items()
-        },
+        {},
         frozenset(str(address) for group in groups for address in {*group.addresses} - foreign),
-        frozenset(map(kernel.table_of, groups)),
+        frozenset(map(routing.table_of, groups)),
         frozenset((group.name, version) for group in groups for version in group.families if flushable),
         frozenset(str(address) for group in groups for address in group.addresses),
         frozenset(table for group in groups for table in tables.plan(group) if not flushable),
         frozenset(str(address) for group in groups for address in group.peers),
     )
+    return _with_sysctls(wanted, kernel.wanted_sysctls(groups, before))
+
+
+def _with_sysctls(record: Record, wanted: Mapping[str, str]) -> Record:
+    """And the values that sysctls have before ours."""
+    sysctls = {path: (kernel.read_sysctl(path), value) for path, value in wanted.items()}
+    return dataclasses.replace(record, sysctls=sysctls)
 
 
 async def cleanup(run_dir: Path) -> bool:
@@ -338,21 +382,15 @@ async def cleanup(run_dir: Path) -> bool:
 
 async def _clean(path: Path, owner: Owner) -> bool:
     record = Record.load(path)
-    async with kernel.netlink() as ipr:
-        await _undo(ipr, record, owner)
+    await _undo(record, owner)
     path.unlink(missing_ok=True)
     return record != Record(record.place)
 
 
-async def _undo(ipr: AsyncIPRoute, record: Record, owner: Owner) -> None:
+async def _undo(record: Record, owner: Owner) -> None:
     """Routes, addresses, connections, sysctls, rules: closed until the end. A sysctl that somebody else has
     changed since, or whose interface is gone, is left alone."""
-    for table in sorted(record.tables):
-        await kernel.remove_routes(ipr, table)
-    peers = kernel.rules_to(map(ip_address, record.peers))
-    await kernel.remove_rules(ipr, peers & await kernel.our_rules(ipr))
-    for address in sorted(record.addresses):
-        await kernel.remove_address(ipr, ip_address(address))
+    await _in_kernel(_undo_routes, record)
     await kernel.end_connections(map(ip_address, sorted(record.services)))
     for path, (before, ours) in record.sysctls.items():
         if kernel.read_sysctl(path) == ours != before:
@@ -361,3 +399,13 @@ async def _undo(ipr: AsyncIPRoute, record: Record, owner: Owner) -> None:
         await remove_rules(name, version)
     if record.nft:
         await asyncio.to_thread(owner.remove, sorted(record.nft))
+
+
+def _undo_routes(socket: Netlink, record: Record) -> None:
+    """And addresses."""
+    for table in sorted(record.tables):
+        routing.remove_routes(socket, table)
+    peers = routing.rules_to(map(ip_address, record.peers))
+    routing.remove_rules(socket, peers & routing.our_rules(socket))
+    for address in sorted(record.addresses):
+        kernel.remove_address(socket, ip_address(address))

@@ -128,7 +128,7 @@ class TcpFlows(FlowActions):
         if lib.ftt_core_is_last_word(flow.state, seg) and self._world.server_gone(now_ns):
             seg.orphan = True
             self.n["last_words"] += 1
-        irs = flow.state.hard.irs
+        again = flow.state.bits & lib.FTT_F_SYN_AGAIN
         said = lib.ftt_core_output_end(flow.state)
         silent = self.emits and not self._world.may_emit(now_ns)
         edit = ffi.new("struct ftt_edit *")
@@ -137,7 +137,7 @@ class TcpFlows(FlowActions):
             self._suppressed(flow, arrival, now_ns)
         done = lib.ftt_core_output_done(flow.state)
         verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._shift, behind, edit)
-        if flow.state.hard.irs != irs:
+        if again and not flow.state.bits & lib.FTT_F_SYN_AGAIN:
             self._begin_again(flow, now_ns)
         actions = self._output(flow, arrival, said, edit.actions, now_ns)
         if verdict == lib.FTT_PASS and silent:  # not a word without a lease

@@ -18,6 +18,7 @@ from fttcp.core.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, Setti
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
+from fttcp.datapath.ground import Ground
 from fttcp.datapath.tables import Standing
 from fttcp.health.monitor import Health
 from fttcp.runtime.detectors import Detectors
@@ -75,6 +76,8 @@ class GroupRuntime:
         self.firewall: Standing | None = None
         """How the rules stood when they were last looked at."""
         self.readiness = Readiness(self.note)
+        self.ground: Ground | None = None
+        """How all else stood that this group relies on."""
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(

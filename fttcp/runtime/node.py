@@ -10,18 +10,13 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from fttcp.address.announce import announcement
 from fttcp.address.carrier import CarrierMonitor
-from fttcp.address.interface import hardware_address
-from fttcp.address.notices import Notices
 from fttcp.arbiter import open_arbiter
 from fttcp.arbiter.base import ArbiterClient, ArbiterError
 from fttcp.core import events as ev
@@ -46,31 +41,17 @@ from fttcp.runtime.control import RequestError
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.housekeeping import Housekeeper
 from fttcp.runtime.maintenance import MaintenanceFile
 from fttcp.runtime.notify import NotifyError
 from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.rundir import BusyError, only_one
 from fttcp.runtime.servers import make_health
-from fttcp.runtime.terms import terms
 from fttcp.wire import clock, keyfile
 from fttcp.wire.errors import WireError
 
-_NETLINK_NETFILTER = 12
-_HOUSEKEEPING_S = 5.0
-_NEWS_COLLECTED_S = 0.02
-"""What others change comes in many steps."""
-_BETWEEN_LOOKS_S = 0.25
-"""Programs that change nftables all the time (sets of addresses, services of a cluster) cost no more."""
-_RULES_CHANGED = (
-    (
-        socket.NETLINK_ROUTE,
-        1 << 4 | 1 << 7 | 1 << 8 | 1 << 18,
-    ),  # RTNLGRP_IPV4_IFADDR, _RULE, IPV6_IFADDR, _RULE
-    (_NETLINK_NETFILTER, 1 << 6),  # NFNLGRP_NFTABLES
-)
 _SWITCH_INTERVAL_S = 0.0005
-_CLIENTS_KEPT_WARM = 4096
 
 START_ERRORS = (
     EngineError,
@@ -103,13 +84,18 @@ class Node:
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._reference: ReferenceMonitor | None = None
         self._tasks: set[asyncio.Task[bool]] = set()
-        self._frames: dict[str, tuple[bytes, ...]] = {}
         self._arbiter: ArbiterClient | None = None
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
-        self._stopped: dict[str, int] = {}
-        """Group -> packets that its guard had stopped when it was last looked at."""
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
+        self._house = Housekeeper(
+            lambda: self._config,
+            self._network,
+            self._groups,
+            self._history,
+            self._changing,
+            self._feed_carrier,
+        )
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP reloads. Raises one of START_ERRORS if the node cannot start;
@@ -150,11 +136,11 @@ class Node:
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         for name in self._groups:
-            self._start_group(name, carrier)
+            self._start_group(name)
         self._watch_reference()
         gc.collect()
         gc.freeze()
-        self._spawn(self._keep_house())
+        self._spawn(self._house.keep())
         self._history.add("started", pid=os.getpid(), carrier=carrier)
         self._tell_firewall()
 
@@ -195,15 +181,16 @@ class Node:
         group.server = make_health(
             self._config, section, group.server_changed, group.note, group.server_known
         )
-        self._frames[name] = await self._announcement(section)
+        self._house.take_ground(name, await self._network.ground(name))
+        await self._house.prepare(section)
 
-    def _start_group(self, name: str, carrier: bool) -> None:
+    def _start_group(self, name: str) -> None:
         group = self._groups[name]
         assert group.server is not None
         group.server.start()
-        group.start(self._frames[name])
+        group.start(self._house.frames(name))
         group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
-        group.feed(ev.CarrierChanged(carrier))
+        self._feed_carrier(name)
         if self._reference is not None:
             group.feed(ev.ReferenceChanged(self._reference.reachable))
 
@@ -342,7 +329,7 @@ class Node:
     async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         try:
             await self._prepare(section, keys)
-            self._start_group(section.name, self._carrier.carrier)
+            self._start_group(section.name)
         except START_ERRORS:
             await self._discard(section.name)
             raise
@@ -357,7 +344,7 @@ class Node:
 
     async def _discard(self, name: str) -> None:
         group = self._groups.pop(name, None)
-        self._frames.pop(name, None)
+        self._house.forget(name)
         if group is not None:
             if group.server is not None:
                 await group.server.stop()
@@ -366,14 +353,20 @@ class Node:
     # ------------------------------------------------------------------ while running
 
     def _carrier_changed(self, up: bool) -> None:
-        for group in self._groups.values():
-            group.feed(ev.CarrierChanged(up))
+        for name in self._groups:
+            self._feed_carrier(name)
         self._history.add("carrier", "info" if up else "warning", up=up)
         if up:
-            self._spawn(self._look_after_network())
+            self._spawn(self._house.look_after_network())
         else:
             for name in self._groups:
                 self._spawn(self._network.drop_unresolved(name))
+
+    def _feed_carrier(self, name: str) -> None:
+        """A node on whose ground no service stands is to its role machine as one without a carrier."""
+        group = self._groups[name]
+        stands = group.ground is None or group.ground.serving
+        group.feed(ev.CarrierChanged(self._carrier.carrier and stands))
 
     def _reference_changed(self, reachable: bool) -> None:
         for group in self._groups.values():
@@ -398,97 +391,9 @@ class Node:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the loop's main work; a failure is logged, the node goes on."""
-        task = asyncio.get_running_loop().create_task(self._guard(work))
+        task = asyncio.get_running_loop().create_task(self._house.guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Say whether it was done."""
-        try:
-            await work
-            return True
-        except Exception as error:
-            self._history.add("background-failed", "error", why=f"{type(error).__name__}: {error}")
-            return False
-
-    async def _keep_house(self) -> None:
-        """Look after the network every few seconds, and after the rules when the kernel tells of a change.
-        What could not be mended waits for the next round: somebody may be as stubborn. Changes without end
-        put the network's turn off by one look at most."""
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-        notices = [Notices(protocol, groups, news.set) for protocol, groups in _RULES_CHANGED]
-        try:
-            while True:
-                due, mended = loop.time() + _HOUSEKEEPING_S, True
-                while mended and loop.time() < due and await _told(news, due - loop.time()):
-                    await asyncio.sleep(_NEWS_COLLECTED_S)
-                    news.clear()
-                    mended = await self._guard(self._look_at_all_rules())
-                    await asyncio.sleep(_BETWEEN_LOOKS_S)
-                await asyncio.sleep(max(0.0, due - loop.time()))
-                await self._guard(self._look_after_network())
-        finally:
-            for notice in notices:
-                notice.close()
-
-    async def _look_after_network(self) -> None:
-        """Keep neighbours known, announcements up to date, and the rules in place."""
-        async with self._changing:
-            for section in self._config.group:
-                await self._look_after_group(section)
-
-    async def _look_after_group(self, section: GroupSection) -> None:
-        group = self._groups[section.name]
-        group.learn()
-        group.agree_on(terms(self._config, section))
-        await self._look_at_rules(section.name)
-        clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
-        await self._network.keep_warm(section.name, clients)
-        await self._refresh_announcement(section)
-
-    async def _look_at_all_rules(self) -> None:
-        restored = self._network.restored()
-        if restored:
-            self._history.add("rules-missing", "error", missing=restored)
-        async with self._changing:
-            for section in self._config.group:
-                await self._look_at_rules(section.name)
-
-    async def _look_at_rules(self, name: str) -> None:
-        """Put what somebody else has removed back in place, and tell. Raises RulesError when it is not there
-        afterwards."""
-        group = self._groups[name]
-        standing = group.firewall = await self._network.standing(name)
-        if standing.missing:
-            self._history.add("rules-missing", "error", name, missing=standing.missing)
-            await self._network.apply()
-            group.firewall = await self._network.standing(name)
-            if group.firewall.missing:
-                raise RulesError(f"group {name}: {', '.join(group.firewall.missing)}: it cannot be mended")
-        if standing.stopped > self._stopped.get(name, 0):
-            self._history.add("guard-stopped", "warning", name, packets=standing.stopped)
-        self._stopped[name] = standing.stopped
-
-    async def _refresh_announcement(self, section: GroupSection) -> None:
-        """Give the engine new frames if the neighbours have changed."""
-        frames = await self._announcement(section)
-        group = self._groups[section.name]
-        if frames != self._frames[section.name] and not group.finished.is_set():
-            self._frames[section.name] = frames
-            group.engine.set_announcement(frames)
-
-    async def _announcement(self, section: GroupSection) -> tuple[bytes, ...]:
-        """Return the frames that tell every neighbour known now; made in a thread."""
-        mac = hardware_address(self._config.node.service_interface)
-        neighbours = await self._network.known_neighbours(section.name)
-        return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
-
-
-async def _told(news: asyncio.Event, timeout_s: float) -> bool:
-    """Wait for news; False if there is none in time."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(news.wait(), max(0.0, timeout_s))
-    return news.is_set()
 
 
 def run(config: Config, file: Path, engine_factory: EngineFactory | None = None) -> None:

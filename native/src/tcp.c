@@ -221,8 +221,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
-	bool silent, done;
-	uint32_t irs, said;
+	bool silent, done, again;
+	uint32_t said;
 
 	ftt_key_of(&key, k, false);
 	c = find(w, &key, now_ns);
@@ -234,7 +234,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;
 	}
-	irs = c->flow.hard.irs;
+	again = c->flow.bits & FTT_F_SYN_AGAIN;
 	said = ftt_output_end(&c->flow);
 	s->eager = cfg->eager;
 	s->orphan = ftt_is_last_word(&c->flow, s) && ftt_worker_server_gone(w, now_ns);
@@ -244,7 +244,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);
 	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
-	if (c->flow.hard.irs != irs)
+	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		begin_again(w, c);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)

@@ -269,6 +269,52 @@ static void test_a_reset_is_told_before_it_is_seen(void)
 	node_close(n);
 }
 
+/* A host that has but one ISN connects again from the port of a connection that has ended. */
+static void test_the_same_numbers_again(void)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+
+	c->flow.bits |= FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN;
+	c->flow.fin_end = ACKED;
+	ftt_tcp_act(&n->worker, c, FTT_ACT_CLOSED, model_now);
+	node_role(n, FTT_MODE_SOLO, 1);
+	n->stack.state = STACK_LISTEN;
+	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
+	says(n, 1, false, TCP_SYN | TCP_ACK, ACKED + 5000, IRS + 1);
+	CHECK(!c->closed);
+	CHECK(!(c->flow.bits & (FTT_F_LOCAL_FIN | FTT_F_TAKEN)));
+	n_said = 0;
+	CHECK(says(n, 1, true, TCP_ACK, IRS + 1, ACKED + 5001));
+	CHECK_EQ(c->flow.protection, FTT_UNPROTECTED);
+	CHECK_EQ(n_said, 0);
+	node_close(n);
+}
+
+/* ... while the backup follows: what it knows of the old one answers no OPEN of the new one. */
+static void test_the_same_numbers_at_a_backup(void)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = key_of(1), .irs = IRS, .service_iss = 9000};
+	uint8_t bytes[256];
+	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &open));
+
+	c->flow.bits |= FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN;
+	c->flow.fin_end = ACKED;
+	ftt_tcp_act(&n->worker, c, FTT_ACT_CLOSED, model_now);
+	node_from_peer(n, datagram);
+	CHECK(!(c->flow.bits & FTT_F_OPEN_SEEN));
+	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
+	says(n, 1, false, TCP_SYN | TCP_ACK, 555, IRS + 1);
+	CHECK(!c->closed && !(c->flow.bits & FTT_F_MAPPED));
+	node_from_peer(n, datagram);
+	free(datagram);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	CHECK_EQ(c->flow.hard.delta, (uint32_t)(555 - 9000));
+	node_close(n);
+}
+
 /* No more than there is room for, and all of them give way to what may be protected. */
 static void test_strangers_displace_nobody(void)
 {
@@ -374,6 +420,8 @@ int main(void)
 	test_a_living_flow_is_reset();
 	test_a_stranger_is_remembered_and_reset();
 	test_a_reset_is_told_before_it_is_seen();
+	test_the_same_numbers_again();
+	test_the_same_numbers_at_a_backup();
 	test_strangers_displace_nobody();
 	test_answered_elsewhere();
 	return 0;

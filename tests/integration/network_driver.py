@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from fttcp.datapath import kernel, network
+from fttcp.datapath import kernel, network, routing
 from fttcp.datapath.rules import GroupNet
 from fttcp.datapath.tables import Firewall, TakenError, is_guard, plan
 
@@ -39,6 +39,12 @@ async def restored(setup: network.NetworkSetup) -> list[str]:
     """What came back by itself; the loop must have had a turn."""
     await asyncio.sleep(0)
     return sorted(setup.restored())
+
+
+async def ground(setup: network.NetworkSetup, *, mended: bool = False) -> Any:
+    """What is missing of what the group stands on, or what was and is there again."""
+    found = await setup.ground("web")
+    return [*found.mended] if mended else [lack.what for lack in found.missing]
 
 
 async def refused(setup: network.NetworkSetup) -> None:
@@ -74,7 +80,7 @@ async def run(script: str) -> str:
 
 
 def die_after(name: str) -> None:
-    module = kernel if hasattr(kernel, name) else network
+    module = next(one for one in (kernel, routing, network) if hasattr(one, name))
     original = getattr(module, name)
 
     async def killed(*args: Any) -> None:
@@ -104,6 +110,8 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "end": lambda: setup.end_connections("web"),
         "mirror": lambda: setup.mirror_to(moved),
         "missing": lambda: seen(setup, "missing"),
+        "ground": lambda: ground(setup),
+        "mended": lambda: ground(setup, mended=True),
         "stopped": lambda: seen(setup, "stopped"),
         "standing": lambda: seen(setup, "rules", "guard"),
         "before-ours": lambda: run("iptables -t mangle -I OUTPUT -j ACCEPT; ip6tables -t raw -F PREROUTING"),

@@ -48,7 +48,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as sock:
 FORGETFUL = """#!{python}
 import sys
 from fttcp.datapath import kernel
-async def nothing(ipr, interface):
+def nothing(socket, interface):
     pass
 kernel.drop_unresolved = nothing
 from fttcp.cli.main import main

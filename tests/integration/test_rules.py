@@ -251,14 +251,14 @@ def test_a_rule_before_ours_is_noticed_where_it_matters(net: Net, tmp_path: Path
 def test_flushed_rules_of_routing_come_back(net: Net, tmp_path: Path) -> None:
     """Main's own rule is gone, too: what is not the service's is not ours, but the peer must be heard."""
     before = net.snapshot()
-    steps = ["apply", "flush-ip-rule", "restored", "restored", "reach", "missing", "apply", "missing"]
+    steps = ["apply", "flush-ip-rule", "restored", "restored", "reach", "mended", "mended"]
     said = drive(net, tmp_path, *steps).splitlines()
-    assert [line for line in said if line.startswith(("restored", "missing"))] == [
+    assert [line for line in said if line.startswith(("restored", "mended"))] == [
         f"restored ['ip rule from 10.77.0.100 lookup {TABLE}', 'ip rule from fd77::100 lookup {TABLE}', "
         "'ip rule to 10.78.0.2 lookup main', 'ip rule to fd78::2 lookup main']",
         "restored []",
-        "missing ['10.77.0.100 on lo']",
-        "missing []",
+        "mended ['10.77.0.100 on lo']",
+        "mended []",
     ]
     reached = " ".join(said)
     assert "10.78.0.2 dev peer0" in reached and "fd78::2" in reached and "10.77.0.10 dev" not in reached

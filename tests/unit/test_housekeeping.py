@@ -1,61 +1,108 @@
 """What a node looks after while it runs."""
 
 import asyncio
-from collections.abc import Callable
+import socket
 from typing import Any
 
 import pytest
 
-from fttcp.runtime import node
-from fttcp.runtime.node import Node
+from fttcp.address import notices
+from fttcp.address.notices import News
+from fttcp.datapath.rtnetlink import Netlink
+from fttcp.runtime import housekeeping
+from fttcp.runtime.housekeeping import Housekeeper
 
 
-class Busy:
-    """Changes of nftables without end: each look meets the next one."""
+class Busy(News):
+    """Changes without end: each look meets the next one."""
 
-    told: Callable[[], None]
-
-    def __init__(self, protocol: int, groups: int, tell: Callable[[], None]) -> None:
-        Busy.told = staticmethod(tell)
-        tell()
+    def __init__(self, *_: Any) -> None:
+        """Nothing is open."""
 
     def close(self) -> None:
         """Nothing is open."""
 
+    async def wait(self, timeout_s: float | None) -> bool:
+        """There is always some."""
+        return True
 
-def test_changes_of_nftables_without_end_do_not_keep_it_from_the_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(node, "Notices", Busy)
-    monkeypatch.setattr(node, "_HOUSEKEEPING_S", 0.01)
-    monkeypatch.setattr(node, "_NEWS_COLLECTED_S", 0.0)
-    monkeypatch.setattr(node, "_BETWEEN_LOOKS_S", 0.001)
+
+def test_changes_without_end_do_not_keep_it_from_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "News", Busy)
+    monkeypatch.setattr(housekeeping, "ROUND_S", 0.01)
+    monkeypatch.setattr(housekeeping, "_SHORTEST_S", 0.001)
+    monkeypatch.setattr(housekeeping, "_LONGEST_S", 0.001)
     looks: list[str] = []
 
     async def body() -> None:
         turns = asyncio.Semaphore(0)
 
-        class Watched(Node):
+        class Watched(Housekeeper):
             def __init__(self) -> None:
                 """Only the loop is looked at."""
 
-            async def _guard(self, work: Any) -> bool:
+            async def guard(self, work: Any) -> bool:
                 await work
                 return True
 
             async def _look_at_all_rules(self) -> None:
                 looks.append("rules")
-                Busy.told()
 
-            async def _look_after_network(self) -> None:
-                looks.append("network")
+            async def look_at_the_ground(self) -> None:
+                looks.append("ground")
+
+            async def look_after_network(self) -> None:
                 turns.release()
 
-        keeping = asyncio.create_task(Watched()._keep_house())
+        keeping = asyncio.create_task(Watched().keep())
         async with asyncio.timeout(10):
             for _ in range(3):
                 await turns.acquire()
         keeping.cancel()
 
     asyncio.run(body())
-    assert "rules" in looks
+    assert {"rules", "ground"} <= set(looks)
+
+
+class Endless:
+    """A socket to a kernel that has always more to tell."""
+
+    heard = 0
+
+    def recv(self, _: int) -> bytes:
+        self.heard += 1
+        return b"news"
+
+
+def test_the_loop_reads_a_few_messages_however_many_there_are() -> None:
+    kernel = Endless()
+    notices._drain(kernel)  # type: ignore[arg-type]
+    assert kernel.heard <= 16
+
+
+def test_rtnetlink_is_never_asked_in_the_thread_of_a_loop() -> None:
+    async def body() -> None:
+        with pytest.raises(RuntimeError):
+            Netlink()
+        await asyncio.to_thread(lambda: Netlink().close())
+
+    asyncio.run(body())
+
+
+def test_news_that_came_before_the_wait_are_heard_and_then_no_more() -> None:
+    async def body() -> None:
+        news = News((socket.NETLINK_ROUTE, 0))
+        ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        (real,) = news._sockets
+        real.close()
+        news._sockets = [ours]
+        kernel.send(b"one")
+        kernel.send(b"two")
+        async with asyncio.timeout(10):
+            assert await news.wait(None)
+        assert not await news.wait(0.0)
+        news.close()
+        kernel.close()
+
+    asyncio.run(body())

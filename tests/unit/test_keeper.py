@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from fttcp.datapath.keeper import RuleKeeper
-from fttcp.datapath.kernel import PROTOCOL, Rule
 from fttcp.datapath.network import NetworkSetup
+from fttcp.datapath.routing import PROTOCOL, Rule
 from fttcp.datapath.rules import RulesError
 
 RULE = Rule("to", "10.78.0.2", 254)

@@ -175,6 +175,20 @@ def test_a_handshake_that_a_probe_completes_is_not_half_open() -> None:
     assert bench.n["syn_floods"] == 0
 
 
+def test_a_host_with_one_initial_sequence_number_connects_again() -> None:
+    bench = Bench().role(EngineMode.SOLO)
+    for iss in (900, 77_000):
+        assert bench.give(IN, tcp(IN, Flags.SYN, 100)) == ["accept"]
+        assert bench.give(OUT, tcp(OUT, Flags.SYN | Flags.ACK, iss, 101)) == ["accept"]
+        (flow,) = bench.flows.flows.values()
+        assert not flow.closed
+        assert bench.give(IN, tcp(IN, Flags.FIN | Flags.ACK, 101, iss + 1)) == ["accept"]
+        assert bench.give(OUT, tcp(OUT, Flags.FIN | Flags.ACK, iss + 1, 102)) == ["accept"]
+        assert bench.give(IN, tcp(IN, Flags.ACK, 102, iss + 2)) == ["accept"]
+        assert flow.closed
+    assert bench.n["flows_opened"] == 2
+
+
 def test_udp_passes_and_is_shown_as_unprotected() -> None:
     bench = Bench().role(EngineMode.SOLO)
     assert bench.give(IN, udp(IN, b"abc")) == ["accept"]

@@ -1,65 +1,71 @@
 """Which routes a group's table holds, and through whom clients are reached."""
 
-from collections import UserDict
+import struct
 from ipaddress import ip_address, ip_network
 from socket import AF_INET
-from typing import Any
 
-from fttcp.datapath.kernel import BACKUP_RTO_MIN_MS, Route, copies, next_hops
 from fttcp.datapath.network import Record
+from fttcp.datapath.routing import BACKUP_RTO_MIN_MS, Route, copies, next_hops
+from fttcp.datapath.rtnetlink import attribute, number
 
 SVC, OTHER = 3, 4
+LOCK, MTU, RTO_MIN, QUICKACK = 1, 2, 13, 15
+DST, OIF, GATEWAY, PRIORITY, METRICS, MULTIPATH = 1, 4, 5, 6, 8, 9
 
 
-class Message(UserDict[str, Any]):
-    """What pyroute2 gives: header fields by key, attributes by name."""
-
-    def get_attr(self, name: str) -> Any:
-        return dict(self["attrs"]).get(name)
+def word(value: int) -> bytes:
+    return struct.pack("=I", value)
 
 
-def route(destination: str, prefix: int, interface: int = SVC, kind: int = 1, **attributes: Any) -> Message:
-    attrs = {"RTA_DST": destination, "RTA_OIF": interface, **attributes}
-    return Message(family=AF_INET, dst_len=prefix, type=kind, flags=0, attrs=list(attrs.items()))
+def packed(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def route(destination: str, prefix: int, *attributes: bytes, interface: int = SVC, kind: int = 1) -> bytes:
+    """What the kernel tells of a route."""
+    header = struct.pack("=BBBBBBBBI", AF_INET, prefix, 0, 0, 254, 0, 0, kind, 0)
+    over = number(OIF, interface) if interface else b""
+    return (
+        header + (attribute(DST, packed(destination)) if destination else b"") + over + b"".join(attributes)
+    )
+
+
+def leg(interface: int, flags: int, gateway: str) -> bytes:
+    """One way of a route that has several."""
+    told = attribute(GATEWAY, packed(gateway))
+    return struct.pack("=HBBi", 8 + len(told), flags, 0, interface) + told
 
 
 def test_unicast_routes_over_the_interface_are_copied_gateways_last() -> None:
-    legs = [
-        Message(oif=OTHER, flags=0, attrs=[("RTA_GATEWAY", "10.9.0.1")]),
-        Message(oif=SVC, flags=4, attrs=[("RTA_GATEWAY", "10.77.0.3")]),
-    ]
+    legs = leg(OTHER, 0, "10.9.0.1") + leg(SVC, 4, "10.77.0.3")
     found = copies(
         [
-            route("", 0, RTA_GATEWAY="10.77.0.254", RTA_PRIORITY=100),
+            route("", 0, attribute(GATEWAY, packed("10.77.0.254")), number(PRIORITY, 100)),
             route("10.78.0.0", 24, interface=OTHER),
             route("192.0.2.0", 24, kind=7),
-            route("10.77.0.0", 24, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]}),
-            Message(
-                family=AF_INET,
-                dst_len=8,
-                type=1,
-                flags=0,
-                attrs=[("RTA_DST", "11.0.0.0"), ("RTA_MULTIPATH", legs)],
-            ),
+            route("10.77.0.0", 24, attribute(METRICS, number(MTU, 1400))),
+            route("11.0.0.0", 8, attribute(MULTIPATH, legs), interface=0),
         ],
         SVC,
     )
     assert found == [
-        Route(ip_network("10.77.0.0/24"), None, 0, (("mtu", 1400),)),
+        Route(ip_network("10.77.0.0/24"), None, 0, ((MTU, word(1400)),)),
         Route(ip_network("0.0.0.0/0"), ip_address("10.77.0.254"), 100),
         Route(ip_network("11.0.0.0/8"), ip_address("10.77.0.3"), 0, on_link=True),
     ]
 
 
 def test_a_backup_acknowledges_at_once_and_retransmits_early() -> None:
-    plain = Route(ip_network("10.77.0.0/24"), None, 0, (("lock", 4), ("mtu", 1400)))
+    plain = Route(ip_network("10.77.0.0/24"), None, 0, ((LOCK, word(4)), (MTU, word(1400))))
     assert plain.for_role(backup=False) == plain
-    assert dict(plain.for_role(backup=True).metrics) == {
-        "mtu": 1400,
-        "quickack": 1,
-        "rto_min": BACKUP_RTO_MIN_MS,
-        "lock": 4 | 1 << 13,
+    shaped = plain.for_role(backup=True)
+    assert dict(shaped.metrics) == {
+        MTU: word(1400),
+        QUICKACK: word(1),
+        RTO_MIN: word(BACKUP_RTO_MIN_MS),
+        LOCK: word(4 | 1 << 13),
     }
+    assert shaped.without_role() == plain == plain.without_role()
 
 
 def test_clients_are_reached_by_themselves_or_through_a_gateway() -> None:
@@ -72,6 +78,8 @@ def test_clients_are_reached_by_themselves_or_through_a_gateway() -> None:
     assert next_hops(routes, [near]) == {near}
     assert next_hops(routes, [near, far, ip_address("192.0.2.10")]) == {near, gateway}
     assert next_hops(routes, [v6]) == set()
+    better = Route(ip_network("0.0.0.0/0"), near, 10)
+    assert next_hops([Route(ip_network("0.0.0.0/0"), gateway, 20), better], [far]) == {near}
 
 
 def test_a_record_keeps_the_first_value_before_ours() -> None:

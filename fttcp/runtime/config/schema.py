@@ -44,7 +44,7 @@ NOTIFIED_EVENTS = (
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "server-bound", "hook-failed", "reference-lost", "reference-found",
     "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence",
-    "rules-missing", "guard-stopped",
+    "rules-missing", "guard-stopped", "ground-mended",
     "arbiter-up", "arbiter-lost",
 )  # fmt: skip
 OTHER_EVENTS = (

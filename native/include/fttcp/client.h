@@ -237,7 +237,8 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 	uint16_t mss = (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0); /* RFC 9293 3.7.1 */
 	uint8_t wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
 
-	if (s->seq != f->hard.irs) { /* whether it is a new connection, the stack decides: see its SYN-ACK */
+	/* whether it is a new connection, the stack decides: see its SYN-ACK. Some hosts have but one ISN */
+	if (s->seq != f->hard.irs || ftt_flow_ended(f)) {
 		f->next_irs = s->seq;
 		f->next_tsval = s->tsval;
 		f->next_wnd = s->wnd;

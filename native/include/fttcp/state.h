@@ -69,7 +69,7 @@ enum { /* struct ftt_flow.bits */
 	FTT_F_PEER_FIN = 256,
 	FTT_F_PEER_RST = 512,
 	FTT_F_BEHIND = 1024,   /* after takeover: the client has more than our stack has sent */
-	FTT_F_SYN_AGAIN = 2048, /* a SYN with another ISN was seen: next_irs */
+	FTT_F_SYN_AGAIN = 2048, /* a SYN with another ISN, or after the end, was seen: next_irs */
 	FTT_F_ESTABLISHED = 4096, /* the client has acknowledged the SYN-ACK */
 	FTT_F_TAKEN = 8192,    /* taken over: the client may know of bytes that our stack has not sent */
 	FTT_F_HOLE = 16384,    /* the local stack has data behind a hole that ends at local_hole_end */

@@ -1,0 +1,191 @@
+"""What a node looks after while it runs: firewall, ground, neighbours, announcements.
+
+The kernel tells when something has changed; what it does not tell of is seen by a round every few seconds.
+Nothing is read in the loop that decides: what there may be much of is asked for in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+
+from fttcp.address.announce import announcement
+from fttcp.address.interface import hardware_address
+from fttcp.address.notices import News
+from fttcp.datapath import ground
+from fttcp.datapath.ground import Ground
+from fttcp.datapath.network import NetworkSetup
+from fttcp.datapath.rules import RulesError
+from fttcp.runtime.config import Config, GroupSection
+from fttcp.runtime.events import History
+from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.readiness import Hinders, Reason
+from fttcp.runtime.terms import terms
+
+ROUND_S = 5.0
+_NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 1 << 6
+_FIREWALL_NEWS = ((_NETLINK_NETFILTER, _NFNLGRP_NFTABLES),)
+_GROUND_NEWS = ((socket.NETLINK_ROUTE, ground.NEWS),)
+_SHORTEST_S, _LONGEST_S = 0.02, 0.25
+"""Between looks: what others change comes in many steps, and some change things all the time."""
+_CLIENTS_KEPT_WARM = 4096
+
+
+class Housekeeper:
+    """Of one node."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        network: NetworkSetup,
+        groups: Mapping[str, GroupRuntime],
+        history: History,
+        changing: asyncio.Lock,
+        stands: Callable[[str], None],
+    ) -> None:
+        """``changing`` is held while groups come and go; ``stands(group)`` is told when the ground of a group
+        begins or ceases to bear a service."""
+        self._config, self._network, self._groups = config, network, groups
+        self._history, self._changing, self._stands = history, changing, stands
+        self._frames: dict[str, tuple[bytes, ...]] = {}
+        self._stopped: dict[str, int] = {}
+        """Group -> packets that its guard had stopped when it was last looked at."""
+
+    async def keep(self) -> None:
+        """Go on until this is cancelled."""
+        firewall, ground_news = News(*_FIREWALL_NEWS), News(*_GROUND_NEWS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(firewall, self._look_at_all_rules))
+                tasks.create_task(self._follow(ground_news, self.look_at_the_ground))
+                tasks.create_task(self._rounds())
+        finally:
+            firewall.close()
+            ground_news.close()
+
+    async def _follow(self, news: News, look: Callable[[], Awaitable[None]]) -> None:
+        """Look at once when there is news. What could not be mended waits for the round: somebody may be as
+        stubborn."""
+        pause_s = _SHORTEST_S
+        while True:
+            if await news.wait(pause_s):
+                pause_s = min(2 * pause_s, _LONGEST_S)
+            else:
+                pause_s = _SHORTEST_S
+                await news.wait(None)
+            done = await self.guard(look())
+            await asyncio.sleep(pause_s if done else ROUND_S)
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_S)
+            await self.guard(self.look_after_network())
+
+    async def guard(self, work: Awaitable[None]) -> bool:
+        """Do something beside the loop's main work; a failure is told, the node goes on. Say whether it was
+        done."""
+        try:
+            await work
+            return True
+        except Exception as error:
+            self._history.add("background-failed", "error", why=f"{type(error).__name__}: {error}")
+            return False
+
+    async def look_after_network(self) -> None:
+        """Keep neighbours known, announcements up to date, rules and ground in place."""
+        async with self._changing:
+            for section in self._config().group:
+                await self._look_after_group(section)
+
+    async def _look_after_group(self, section: GroupSection) -> None:
+        group = self._groups[section.name]
+        group.learn()
+        group.agree_on(terms(self._config(), section))
+        await self._look_at_rules(section.name)
+        await self._look_at_ground(section.name)
+        clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
+        await self._network.keep_warm(section.name, clients)
+        await self._refresh_announcement(section)
+
+    # ------------------------------------------------------------------ ground
+
+    async def look_at_the_ground(self) -> None:
+        """Mend what is ours, and tell."""
+        restored = self._network.restored()
+        if restored:
+            self._history.add("ground-mended", "warning", mended=restored)
+        async with self._changing:
+            for section in self._config().group:
+                await self._look_at_ground(section.name)
+
+    async def _look_at_ground(self, name: str) -> None:
+        found = await self._network.ground(name)
+        if found.mended:
+            self._history.add("ground-mended", "warning", name, mended=[*found.mended])
+        self.take_ground(name, found)
+
+    def take_ground(self, name: str, found: Ground) -> None:
+        """Tell a group how it stands."""
+        group = self._groups[name]
+        before, group.ground = group.ground, found
+        group.readiness.hold(
+            "ground",
+            [
+                Reason(lack.why, lack.what, lack.todo, Hinders.SERVICE if lack.serving else Hinders.BACKUP)
+                for lack in found.missing
+            ],
+        )
+        if before is not None and before.serving is not found.serving:
+            self._stands(name)
+
+    # ------------------------------------------------------------------ firewall
+
+    async def _look_at_all_rules(self) -> None:
+        async with self._changing:
+            for section in self._config().group:
+                await self._look_at_rules(section.name)
+
+    async def _look_at_rules(self, name: str) -> None:
+        """Put what somebody else has removed back in place, and tell. Raises RulesError when it is not there
+        afterwards."""
+        group = self._groups[name]
+        standing = group.firewall = await self._network.standing(name)
+        if standing.missing:
+            self._history.add("rules-missing", "error", name, missing=standing.missing)
+            await self._network.apply()
+            group.firewall = await self._network.standing(name)
+            if group.firewall.missing:
+                raise RulesError(f"group {name}: {', '.join(group.firewall.missing)}: it cannot be mended")
+        if standing.stopped > self._stopped.get(name, 0):
+            self._history.add("guard-stopped", "warning", name, packets=standing.stopped)
+        self._stopped[name] = standing.stopped
+
+    # ------------------------------------------------------------------ announcements
+
+    async def prepare(self, section: GroupSection) -> None:
+        """Make the frames that announce a group which is about to start, to every neighbour known now."""
+        self._frames[section.name] = await self._announcement(section)
+
+    def frames(self, name: str) -> tuple[bytes, ...]:
+        """Return the frames that announce a group."""
+        return self._frames[name]
+
+    def forget(self, name: str) -> None:
+        """A group is gone."""
+        self._frames.pop(name, None)
+
+    async def _refresh_announcement(self, section: GroupSection) -> None:
+        """Give the engine new frames if the neighbours have changed."""
+        frames = await self._announcement(section)
+        group = self._groups[section.name]
+        if frames != self._frames[section.name] and not group.finished.is_set():
+            self._frames[section.name] = frames
+            group.engine.set_announcement(frames)
+
+    async def _announcement(self, section: GroupSection) -> tuple[bytes, ...]:
+        """Made in a thread."""
+        mac = hardware_address(self._config().node.service_interface)
+        neighbours = await self._network.known_neighbours(section.name)
+        return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
