@@ -29,7 +29,7 @@ COMPLETIONS = {
     "fish": "share/fish/vendor_completions.d/fttcp.fish",
 }
 ROOT = Path(__file__).parents[1]
-NODE_EXAMPLE = "## A first pair"
+NODE_EXAMPLE = "## Two hosts, from nothing"
 UNITS = Path(__file__).parent / "systemd"
 _STATUS = """0: done, or the answer is printed. 1: refused, failed, or no daemon answers; the reason is on
 standard error, or with --json on standard output. 2: a wrong option or a wrong configuration. 3: not done

@@ -14,6 +14,7 @@ import pytest
 import fttcp
 
 ROOT = Path(__file__).parents[2]
+FIRST_PAIR = Path(__file__).with_name("first_pair.sh")
 SCRATCH = Path(__file__).with_name("scratch_root.sh")
 NOT_FOR_A_NODE = ("mininet", "clang", "spin", "haproxy", "keepalived", "build-essential", "gcc")
 LIST = (
@@ -107,3 +108,11 @@ def test_a_package_is_installed_updated_and_removed(packages: Path) -> None:
     assert re.search(r"^key\nnode.toml\nwitness.toml$", told, re.M), "removal keeps the configuration"
     assert told.count("\ndisabled") == 2, "a node starts when somebody wants it to"
     assert told.endswith("nothing is left\nnobody is left\n"), told
+
+
+def test_two_hosts_from_nothing_as_the_readme_tells(packages: Path) -> None:
+    done = subprocess.run([FIRST_PAIR, packages], capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode == 77:
+        pytest.skip(f"no overlay over / here: {done.stderr}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("the download survived\nnothing is left\n"), done.stdout
