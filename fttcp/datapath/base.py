@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, Protocol
 
 from fttcp.core.model import EngineMode, Lease
+from fttcp.datapath.rules import Address
 from fttcp.wire.keyfile import KeyRing
 
 
@@ -35,6 +36,8 @@ class EventKind(IntEnum):
     PEER_SUSPECTED = 15
     PEER_QUIET = 16
     WHOLE_PACKETS = 17
+    MAC_CHANGED = 18
+    CLAIMED = 19
 
 
 class BeatThread(IntFlag):
@@ -206,8 +209,8 @@ class Engine(Protocol):
     def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
         """See ftt_beat_set_patience()."""
 
-    def set_announcement(self, frames: Sequence[bytes]) -> None:
-        """Give the Ethernet frames that announce the service addresses."""
+    def set_neighbours(self, known: Mapping[Address, str]) -> None:
+        """See ftt_engine_set_neighbours(): addresses, and where they are (`aa:bb:...`)."""
 
     def announce(self, rounds: int, interval_ns: int) -> None:
         """See ftt_engine_announce()."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fttcp.core.model import EngineMode, Lease
 from fttcp.datapath.base import EngineEvent, EngineSettings, EngineStatus, EventKind
+from fttcp.datapath.rules import Address
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
@@ -27,7 +28,7 @@ class FakeEngine:
         self.peers: dict[int, FakeEngine] = {}
         """Who is heard, by index into the settings' peers."""
         self.limit_ns: int | None = None
-        self.frames: Sequence[bytes] = ()
+        self.neighbours: Mapping[Address, str] = {}
         self.closed = False
         self.partner = 0
         self.last_beat_ns: list[int] = [0] * len(settings.peers)
@@ -145,8 +146,8 @@ class FakeEngine:
     def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
         self.orders.append(("set_patience", peer, lost_ns, suspect_ns))
 
-    def set_announcement(self, frames: Sequence[bytes]) -> None:
-        self.frames = frames
+    def set_neighbours(self, known: Mapping[Address, str]) -> None:
+        self.neighbours = known
 
     def announce(self, rounds: int, interval_ns: int) -> None:
         self.orders.append(("announce", rounds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,6 +21,7 @@ from fttcp.datapath.base import (
     Protection,
     Reason,
 )
+from fttcp.datapath.rules import Address
 from fttcp.wire.keyfile import KeyRing
 
 _BATCH = 64
@@ -28,7 +29,8 @@ _INTERVALS = 256
 _ERROR_BYTES = 512
 _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
-_WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED)
+_WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED, EventKind.CLAIMED)
+_MAPPED = bytes(10) + b"\xff\xff"
 _SAME_NAME = (
     "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
     "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
@@ -216,11 +218,14 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_beat_set_patience(self._engine, peer, lost_ns, suspect_ns)
 
-    def set_announcement(self, frames: Sequence[bytes]) -> None:
-        """Hand the frames over, in order. Raises EngineError for one that the engine does not take."""
-        for index, frame in enumerate(frames[: lib.FTT_MAX_FRAMES]):
-            if lib.ftt_engine_set_announcement(self._engine, frame, len(frame), index) != 0:
-                raise EngineError(f"announcement frame {index} of {len(frame)} bytes was not taken")
+    def set_neighbours(self, known: Mapping[Address, str]) -> None:
+        """See abi.h."""
+        told = list(known.items())[: lib.FTT_MAX_NEIGHBOURS]
+        table = ffi.new("struct ftt_neighbour[]", len(told))
+        for entry, (address, mac) in zip(table, told, strict=True):
+            entry.addr = _MAPPED + address.packed if address.version == 4 else address.packed
+            entry.mac = bytes.fromhex(mac.replace(":", ""))
+        lib.ftt_engine_set_neighbours(self._engine, table, len(told))
 
     def announce(self, rounds: int, interval_ns: int) -> None:
         """See abi.h."""

@@ -21,6 +21,7 @@ from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.tables import Standing
 from fttcp.health.monitor import Health
+from fttcp.runtime.claims import Claims
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
@@ -64,10 +65,12 @@ class GroupRuntime:
         keep_maintenance: Callable[[int], None] = lambda count: None,
         keep_epoch: Callable[[int], None] = lambda epoch: None,
         keys: KeyRing | None = None,
+        interface: str = "",
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
         is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
-        count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``."""
+        count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``.
+        ``interface``: where the service is."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
@@ -97,6 +100,7 @@ class GroupRuntime:
         self._said: Body | None = None
         self._keys = keys
         self._hearing = Hearing(machine.settings, self.note)
+        self._claims = Claims(interface, self.note)
         self._granted = 0
         self._late: list[do.Command | EngineEvent | Late] = []
         self._restarting = False
@@ -107,10 +111,9 @@ class GroupRuntime:
 
     # ------------------------------------------------------------------ life
 
-    def start(self, frames: Sequence[bytes]) -> None:
-        """Start the engine, with its announcement, and the machine. Raises EngineError."""
+    def start(self) -> None:
+        """Start the engine and the machine. Raises EngineError."""
         self.engine.start()
-        self.engine.set_announcement(frames)
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
 
@@ -163,8 +166,12 @@ class GroupRuntime:
             return
         self._keys = keys
         self.engine.set_keys(keys)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Say to the peers what there is to say."""
         if self._said is not None:
-            self._published = codec.encode(self._said, self._key_ids())
+            self._published = codec.encode(self._said, self._key_ids(), self._claims.mac)
             self.engine.publish(self._published, self._granted)
 
     def _key_ids(self) -> Sequence[str]:
@@ -262,6 +269,7 @@ class GroupRuntime:
         if said is None or not said[1] or said[0] != known.boot_id:
             return  # of another boot: its PEER_UP is still to come
         body = self._hearing.understand(said[1], known)
+        self._claims.know(known.name, self._hearing.macs.get(known.name, b""))
         if body is not None:
             self._step(ev.PeerStated(body, peer))
 
@@ -308,8 +316,7 @@ class GroupRuntime:
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
             case do.Publish(body=body, grant_to=grant_to):
                 self._said, self._granted = body, grant_to
-                self._published = codec.encode(body, self._key_ids())
-                engine.publish(self._published, grant_to)
+                self._publish()
             case do.Propose() | do.RenewLease() | do.Inquire():
                 self._ownership.ask(command)
             case do.StoreEpoch(epoch=epoch):
@@ -423,11 +430,19 @@ class GroupRuntime:
         why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
+        self.readiness.hold("claims", self._claims.settle(), told=False)
 
     def _tell(self, event: EngineEvent) -> None:
         """Note an engine's event for people."""
         if event.kind is EventKind.INTRUSION:
             self._hearing.met(event)
+        if event.kind is EventKind.CLAIMED:
+            self._claims.heard(event, self._claims.missing(len(self.machine.view.peers)))
+            return
+        if event.kind is EventKind.MAC_CHANGED:
+            self._claims.moved(event)
+            self._publish()
+            return
         step = self._takeovers.note(event)
         if event.kind is EventKind.ANNOUNCED and not step:
             return  # a later round of the same announcement
@@ -473,6 +488,7 @@ class GroupRuntime:
             "unfit": unfit_shown(machine),
             "differs": differs_shown(machine),
             "not_ready": self.readiness.shown(),
+            "claims": self._claims.shown(),
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),

@@ -20,6 +20,8 @@ class Hearing:
         self._settings, self._note = settings, note
         self.keys: dict[str, tuple[str, ...]] = {}
         """Name of a peer -> names of the keys that it believes."""
+        self.macs: dict[str, bytes] = {}
+        """Name of a peer -> MAC address of its service interface, as it told last."""
         self._errors: dict[int, str] = {}
         self._strangers: dict[Intrusion, int] = {}
 
@@ -28,6 +30,7 @@ class Hearing:
         try:
             body = codec.decode(data)
             self.keys[known.name] = codec.key_ids(data)
+            self.macs[known.name] = codec.mac(data)
             self._agree(body, known.name)
         except WireError as error:
             if str(error) != self._errors.get(known.index):

@@ -1,4 +1,4 @@
-"""What a node looks after while it runs: firewall, ground, neighbours, announcements.
+"""What a node looks after while it runs: firewall, ground, neighbours.
 
 The kernel tells when something has changed; what it does not tell of is seen by a round every few seconds.
 Nothing is read in the loop that decides: what there may be much of is asked for in a thread.
@@ -11,8 +11,6 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 
-from fttcp.address.announce import announcement
-from fttcp.address.interface import hardware_address
 from fttcp.address.notices import News
 from fttcp.datapath import ground
 from fttcp.datapath.ground import Ground
@@ -49,7 +47,6 @@ class Housekeeper:
         begins or ceases to bear a service."""
         self._config, self._network, self._groups = config, network, groups
         self._history, self._changing, self._stands = history, changing, stands
-        self._frames: dict[str, tuple[bytes, ...]] = {}
         self._stopped: dict[str, int] = {}
         """Group -> packets that its guard had stopped when it was last looked at."""
 
@@ -94,7 +91,7 @@ class Housekeeper:
             return False
 
     async def look_after_network(self) -> None:
-        """Keep neighbours known, announcements up to date, rules and ground in place."""
+        """Keep neighbours known, rules and ground in place."""
         async with self._changing:
             for section in self._config().group:
                 await self._look_after_group(section)
@@ -107,7 +104,7 @@ class Housekeeper:
         await self._look_at_ground(section.name)
         clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
         await self._network.keep_warm(section.name, clients)
-        await self._refresh_announcement(section)
+        await self.know_neighbours(section.name)
 
     # ------------------------------------------------------------------ ground
 
@@ -162,30 +159,11 @@ class Housekeeper:
             self._history.add("guard-stopped", "warning", name, packets=standing.stopped)
         self._stopped[name] = standing.stopped
 
-    # ------------------------------------------------------------------ announcements
+    # ------------------------------------------------------------------ neighbours
 
-    async def prepare(self, section: GroupSection) -> None:
-        """Make the frames that announce a group which is about to start, to every neighbour known now."""
-        self._frames[section.name] = await self._announcement(section)
-
-    def frames(self, name: str) -> tuple[bytes, ...]:
-        """Return the frames that announce a group."""
-        return self._frames[name]
-
-    def forget(self, name: str) -> None:
-        """A group is gone."""
-        self._frames.pop(name, None)
-
-    async def _refresh_announcement(self, section: GroupSection) -> None:
-        """Give the engine new frames if the neighbours have changed."""
-        frames = await self._announcement(section)
-        group = self._groups[section.name]
-        if frames != self._frames[section.name] and not group.finished.is_set():
-            self._frames[section.name] = frames
-            group.engine.set_announcement(frames)
-
-    async def _announcement(self, section: GroupSection) -> tuple[bytes, ...]:
-        """Made in a thread."""
-        mac = hardware_address(self._config().node.service_interface)
-        neighbours = await self._network.known_neighbours(section.name)
-        return tuple(await asyncio.to_thread(announcement, mac, section.ip_addresses, neighbours))
+    async def know_neighbours(self, name: str) -> None:
+        """Tell the engine whom its announcements are to reach."""
+        known = await self._network.known_neighbours(name)
+        group = self._groups.get(name)
+        if group is not None and not group.finished.is_set():
+            group.engine.set_neighbours(known)

@@ -168,6 +168,12 @@ _GAUGES: Table = (
         ("why", "hinders"),
         lambda group: [((r["why"], r["hinders"]), 1) for r in group.get("not_ready", [])],
     ),
+    (
+        "foreign_claims",
+        "stations that are no node of the group and claim one of its addresses now",
+        (),
+        lambda group: [((), len(group.get("claims", ())))],
+    ),
     ("in_step", "1 while both nodes hold the protected connections", (), _flag("synced")),
     (
         "node_role",

@@ -174,6 +174,7 @@ class Node:
             lambda count: self._maintenance.save(name, count),
             epochs.save,
             keys,
+            self._config.node.service_interface,
         )
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group
@@ -182,13 +183,13 @@ class Node:
             self._config, section, group.server_changed, group.note, group.server_known
         )
         self._house.take_ground(name, await self._network.ground(name))
-        await self._house.prepare(section)
 
     def _start_group(self, name: str) -> None:
         group = self._groups[name]
         assert group.server is not None
         group.server.start()
-        group.start(self._house.frames(name))
+        group.start()
+        self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
         self._feed_carrier(name)
         if self._reference is not None:
@@ -344,7 +345,6 @@ class Node:
 
     async def _discard(self, name: str) -> None:
         group = self._groups.pop(name, None)
-        self._house.forget(name)
         if group is not None:
             if group.server is not None:
                 await group.server.stop()

@@ -23,16 +23,18 @@ MAX_NAME = 64
 """Longest name of a node or group, in bytes of UTF-8."""
 _DIGEST_BYTES = 3
 _MOST_TERMS = 32
+_MAC_BYTES = 6
 _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
+def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"") -> bytes:
     """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds.
 
-    ``key_ids``: names of the keys that the sender believes, the one that it sends with first.
+    ``key_ids``: names of the keys that the sender believes, the one that it sends with first. ``mac``: of
+    its service interface, if it has one.
     """
     fields = {
         "v": VERSION,
@@ -65,6 +67,8 @@ def encode(body: Body, key_ids: Sequence[str] = ()) -> bytes:
     }
     if key_ids:
         fields["i"] = bytes.fromhex("".join(key_ids))
+    if mac:
+        fields["mc"] = mac
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -126,6 +130,15 @@ def key_ids(data: bytes) -> tuple[str, ...]:
     if not isinstance(told, bytes) or len(told) % KEY_ID_BYTES or len(told) > MAX_KEYS * KEY_ID_BYTES:
         raise WireError(f"body.i: {told!r:.80} is not a row of names of keys")
     return tuple(told[at : at + KEY_ID_BYTES].hex() for at in range(0, len(told), KEY_ID_BYTES))
+
+
+def mac(data: bytes) -> bytes:
+    """Return the MAC address of the sender's service interface; b"" if it does not tell. ``data`` is what
+    ``decode`` took. Raises WireError."""
+    told = msgpack.unpackb(data).get("mc", b"")
+    if not isinstance(told, bytes) or len(told) not in (0, _MAC_BYTES):
+        raise WireError(f"body.mc: {told!r:.80} is not a MAC address")
+    return told
 
 
 def _field(raw: dict[Any, Any], key: str) -> Any:

@@ -366,9 +366,10 @@ void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns
 		ftt_beat_change_patience(e->beat, peer, lost_ns, suspect_ns);
 }
 
-int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index)
+void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n)
 {
-	return e->neigh ? ftt_neigh_set_frame(e->neigh, frame, len, index) : EINVAL;
+	if (e->neigh)
+		ftt_neigh_set_known(e->neigh, known, n);
 }
 
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns)

@@ -138,9 +138,9 @@ void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* what is per
  * interface while ftt_may_emit(); sends announcements, each under the same check. */
 struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len);
 void ftt_neigh_stop(struct ftt_neigh *n);
-int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len, uint32_t index);
+void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count);
 void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
-/* One round in the caller's thread: when it returns, the frames are out. */
+/* One round to all in the caller's thread: when it returns, the frames are out. */
 void ftt_neigh_announce_now(struct ftt_neigh *n);
 
 #endif

@@ -11,20 +11,13 @@
  *
  * The same answer goes to everyone who asks: a neighbour, and a prober (ARP from 0.0.0.0, RFC 5227;
  * a solicitation from the unspecified address, RFC 4862), who learns that way that the address is
- * taken. ARP or an advertisement that claims our address for another station while we hold the
- * lease is counted in neighbour_refused and not followed. It is not fought with announcements:
- * the usual cause is a former primary's last frame, and two nodes that shout each other down serve
- * nobody; the lease decides.
- *
- * Announcements are frames made by the owner. ftt_neigh_announce() wakes the thread; a round sends
- * all of them, the first at once, the others on a grid of interval_ns. A new request replaces the
- * rounds that are left. FTT_EV_ANNOUNCED follows the first round, value = frames sent: fewer than
- * were set, when the lease or the interface was gone.
+ * taken. Claims of others: neigh_claims.c; announcements: neigh_announce.c.
  *
  * The interface may go down, vanish, return under another index or change its MAC address. Any
  * message of rtnetlink about any link makes the thread look whether its sockets are still on the
  * interface of that name, and open new ones if not; a failure to open is tried again each second as
- * long as the interface exists. Errors in sending and receiving are part of such a change: a frame
+ * long as the interface exists. A new MAC address or index, a carrier that is back, and the kernel's
+ * wish (a bond that changed its cable) make a holder of the lease announce itself anew. Errors in sending and receiving are part of such a change: a frame
  * is lost, as if on the wire.
  */
 #define _GNU_SOURCE
@@ -45,16 +38,6 @@
 #define BATCH 64          /* frames taken from a socket before the others get their turn */
 #define CAPTURE_MAX 2048  /* a longer frame is no neighbour message that anyone sends */
 
-static void count(uint64_t *counter)
-{
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-}
-
-static bool may_emit(const struct ftt_neigh *n)
-{
-	return ftt_may_emit(&n->engine->shared, ftt_now_ns());
-}
-
 /* ---- answering -------------------------------------------------------------------------------- */
 
 static bool ours(const struct ftt_config *cfg, const uint8_t addr[16])
@@ -73,54 +56,53 @@ static bool ours_v4(const struct ftt_config *cfg, const uint8_t addr[4])
 	return ours(cfg, mapped);
 }
 
-/* Another station says that it has our address. */
-static void refuse_claim(struct ftt_neigh *n, const uint8_t mac[6])
+static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
 {
-	if (memcmp(mac, n->port.mac, 6) && may_emit(n))
-		count(&n->engine->counters_neigh.neighbour_refused);
-}
-
-static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len)
-{
-	uint8_t reply[FTT_ARP_FRAME];
+	uint8_t reply[FTT_ARP_FRAME], sender[16] = {[10] = 0xff, [11] = 0xff};
 	struct ftt_arp arp;
 
 	if (ftt_arp_parse(frame, len, &arp)) {
-		count(&n->engine->counters_neigh.drop_malformed);
+		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
 		return;
 	}
-	if (ours_v4(&n->engine->cfg, arp.sender)) {
-		refuse_claim(n, arp.sender_mac);
+	memcpy(sender + 12, arp.sender, 4);
+	if (ours(&n->engine->cfg, sender)) {
+		ftt_neigh_claimed(n, sender, arp.sender_mac, now);
 		return;
 	}
 	if (arp.operation != FTT_ARP_REQUEST || !ours_v4(&n->engine->cfg, arp.target))
 		return;
+	if (!ftt_all_zero(arp.sender, 4))
+		ftt_neigh_heard_asker(n, sender, arp.sender_mac, now);
 	len = ftt_arp_reply(reply, n->port.mac, &arp);
-	if (may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
-		count(&n->engine->counters_neigh.arp_answered);
+	if (ftt_neigh_may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		ftt_neigh_count(&n->engine->counters_neigh.arp_answered);
 }
 
-static void hear_nd(struct ftt_neigh *n, const uint8_t *frame, size_t len)
+static void hear_nd(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
 {
 	uint8_t reply[FTT_ND_REPLY_FRAME];
 	struct ftt_nd nd;
 
 	if (ftt_nd_parse(frame, len, &nd)) {
-		count(&n->engine->counters_neigh.drop_malformed);
+		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
 		return;
 	}
 	if (!ours(&n->engine->cfg, nd.target))
 		return;
 	if (nd.type == FTT_ND_ADVERT) {
-		refuse_claim(n, nd.mac);
+		ftt_neigh_claimed(n, nd.target, nd.mac, now);
 		return;
 	}
+	if (!nd.probe)
+		ftt_neigh_heard_asker(n, nd.src, nd.mac, now);
 	len = ftt_nd_reply(reply, n->port.mac, &nd);
-	if (may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
-		count(&n->engine->counters_neigh.nd_answered);
+	if (ftt_neigh_may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		ftt_neigh_count(&n->engine->counters_neigh.nd_answered);
 }
 
-static void drain(struct ftt_neigh *n, int fd, void (*hear)(struct ftt_neigh *, const uint8_t *, size_t))
+static void drain(struct ftt_neigh *n, int fd, uint64_t now,
+		  void (*hear)(struct ftt_neigh *, const uint8_t *, size_t, uint64_t))
 {
 	uint8_t frame[CAPTURE_MAX];
 
@@ -134,91 +116,61 @@ static void drain(struct ftt_neigh *n, int fd, void (*hear)(struct ftt_neigh *, 
 		/* below 0: the interface's error, cleared by reading it. Another VLAN's frames, and those
 		 * to other stations, come as OTHERHOST. */
 		if (len >= 0 && from.sll_pkttype != PACKET_OTHERHOST && from.sll_pkttype != PACKET_OUTGOING)
-			hear(n, frame, (size_t)len);
+			hear(n, frame, (size_t)len, now);
 	}
-}
-
-/* ---- announcing ------------------------------------------------------------------------------- */
-
-/* Sends every frame, each under the lease; through direct_fd (any thread) or the thread's own port. */
-static uint32_t send_frames(struct ftt_neigh *n, bool direct)
-{
-	struct sockaddr_ll to = {.sll_family = AF_PACKET};
-	uint32_t sent = 0;
-
-	if (direct)
-		to.sll_ifindex = (int)if_nametoindex(n->engine->cfg.service_interface);
-
-	for (uint32_t i = 0; i < FTT_MAX_FRAMES; i++) {
-		struct ftt_frame frame;
-
-		pthread_mutex_lock(&n->lock);
-		frame = n->frame[i];
-		pthread_mutex_unlock(&n->lock);
-		if (!frame.len)
-			continue;
-		if (!may_emit(n)) {
-			count(&n->engine->counters_neigh.drop_lease);
-		} else if (direct ? sendto(n->direct_fd, frame.bytes, frame.len, 0, (struct sockaddr *)&to, sizeof(to)) > 0
-				  : ftt_neigh_port_send(&n->port, frame.bytes, frame.len)) {
-			count(&n->engine->counters_neigh.announcements);
-			sent++;
-		}
-	}
-	return sent;
-}
-
-static void announce_if_due(struct ftt_neigh *n, uint64_t now)
-{
-	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
-	uint64_t interval;
-	bool first, more;
-
-	pthread_mutex_lock(&n->lock);
-	first = n->request != n->announcement;
-	if (!first && (!n->round_ns || now < n->round_ns)) {
-		pthread_mutex_unlock(&n->lock);
-		return;
-	}
-	n->announcement = n->request;
-	more = n->rounds_left > 1;
-	if (n->rounds_left)
-		n->rounds_left--;
-	interval = n->interval_ns;
-	pthread_mutex_unlock(&n->lock);
-	if (first)
-		n->round_ns = now;
-	n->round_ns = more ? n->round_ns + interval : 0;
-	ev.value = send_frames(n, false);
-	if (first)
-		ftt_event_post(n->engine, &ev);
 }
 
 /* ---- the interface ---------------------------------------------------------------------------- */
 
-static void follow_interface(struct ftt_neigh *n, uint64_t now)
+/* Neighbours must hear it: the address has moved to another station, or to another port of a switch. */
+static void moved(struct ftt_neigh *n, const uint8_t before[6])
 {
-	const struct ftt_config *cfg = &n->engine->cfg;
-	const char *what;
-	int error;
+	struct ftt_event ev = {.kind = FTT_EV_MAC_CHANGED};
 
-	if (ftt_neigh_port_current(&n->port, cfg))
-		return;
-	ftt_neigh_port_close(&n->port);
-	error = ftt_neigh_port_open(&n->port, cfg, &what);
-	n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
+	pthread_mutex_lock(&n->lock);
+	memcpy(n->mac, n->port.mac, 6);
+	pthread_mutex_unlock(&n->lock);
+	if (memcmp(before, n->port.mac, 6)) {
+		ev.value = ftt_mac_number(n->port.mac);
+		ftt_event_post(n->engine, &ev);
+	}
+	if (ftt_neigh_may_emit(n))
+		ftt_neigh_announce(n, FTT_NEIGH_ROUNDS, FTT_NEIGH_INTERVAL_NS);
 }
 
-/* Throws the messages away: that there was one is all that counts. An overflow (ENOBUFS) is one too. */
-static bool links_changed(int route_fd)
+static void follow_interface(struct ftt_neigh *n, uint64_t now, bool notice)
 {
-	uint8_t message[8192];
+	const struct ftt_config *cfg = &n->engine->cfg;
+	struct ftt_neigh_port before = n->port;
+	const char *what;
+	int error = 0;
+
+	if (!ftt_neigh_port_current(&n->port, cfg)) {
+		ftt_neigh_port_close(&n->port);
+		error = ftt_neigh_port_open(&n->port, cfg, &what);
+		n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
+	}
+	if (error)
+		memcpy(n->port.mac, before.mac, 6);
+	else if (notice || memcmp(before.mac, n->port.mac, 6) || before.ifindex != n->port.ifindex ||
+		 n->port.running > before.running)
+		moved(n, before.mac);
+}
+
+/* What the messages tell is asked of the kernel, but for one thing: whether neighbours are to be told (a bond
+ * that uses another of its cables, a machine that was moved). An overflow (ENOBUFS) may have lost that. */
+static bool links_changed(int route_fd, int ifindex, bool *notice)
+{
+	_Alignas(8) uint8_t message[8192];
 	bool any = false;
 
 	for (int k = 0; k < BATCH; k++) {
-		if (recv(route_fd, message, sizeof(message), MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		ssize_t len = recv(route_fd, message, sizeof(message), MSG_DONTWAIT);
+
+		if (len < 0 && errno == EAGAIN)
 			break;
 		any = true;
+		*notice |= len < 0 || ftt_neigh_wants_notice(message, (size_t)len, ifindex);
 	}
 	return any;
 }
@@ -228,11 +180,10 @@ static bool links_changed(int route_fd)
 /* Sets the timer to the next thing that is due, or to nothing. 0 or errno. */
 static int arm(const struct ftt_neigh *n)
 {
-	uint64_t at = n->round_ns;
+	uint64_t at = ftt_sooner(n->rounds.round_ns, n->rounds.step_ns);
 	struct itimerspec when = {0};
 
-	if (n->retry_ns && (!at || n->retry_ns < at))
-		at = n->retry_ns;
+	at = ftt_sooner(ftt_sooner(at, n->retry_ns), ftt_sooner(n->claims.due_ns, n->claims.probe_ns));
 	when.it_value.tv_sec = (time_t)(at / NS);
 	when.it_value.tv_nsec = (long)(at % NS);
 	return timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
@@ -249,6 +200,7 @@ static int neigh_round(struct ftt_neigh *n)
 				{.fd = n->port.nd_fd, .events = POLLIN}};
 	int error = arm(n);
 	uint64_t now, ignored;
+	bool notice = false;
 
 	if (error)
 		return error;
@@ -258,13 +210,15 @@ static int neigh_round(struct ftt_neigh *n)
 	for (int i = 0; i < 2; i++)
 		if (fds[i].revents && read(fds[i].fd, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
 			return errno;
-	announce_if_due(n, now);
+	ftt_neigh_announce_if_due(n, now);
 	if (fds[3].revents)
-		drain(n, n->port.arp_fd, hear_arp);
+		drain(n, n->port.arp_fd, now, hear_arp);
 	if (fds[4].revents)
-		drain(n, n->port.nd_fd, hear_nd);
-	if ((fds[2].revents && links_changed(n->route_fd)) || (n->retry_ns && now >= n->retry_ns))
-		follow_interface(n, now);
+		drain(n, n->port.nd_fd, now, hear_nd);
+	ftt_neigh_defend_if_due(n, now);
+	if ((fds[2].revents && links_changed(n->route_fd, n->port.ifindex, &notice)) ||
+	    (n->retry_ns && now >= n->retry_ns))
+		follow_interface(n, now, notice);
 	return 0;
 }
 
@@ -318,6 +272,7 @@ struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_le
 	}
 	if (!error)
 		error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
+	memcpy(n->mac, n->port.mac, 6);
 	if (!error) {
 		what = "start a thread";
 		error = ftt_thread_start(&n->thread, "ftt-neigh", neigh_main, n);
@@ -351,25 +306,13 @@ void ftt_neigh_stop(struct ftt_neigh *n)
 	free(n);
 }
 
-/* frame: from its Ethernet header; len 0 empties the slot. 0 or EINVAL. */
-int ftt_neigh_set_frame(struct ftt_neigh *n, const uint8_t *frame, uint32_t len, uint32_t index)
+void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count)
 {
-	if (index >= FTT_MAX_FRAMES || len > FTT_NEIGH_FRAME_MAX || (len && len < FTT_ETH_HEADER))
-		return EINVAL;
 	pthread_mutex_lock(&n->lock);
-	n->frame[index].len = (uint16_t)len;
-	if (len)
-		memcpy(n->frame[index].bytes, frame, len);
+	n->n_known = count < FTT_MAX_NEIGHBOURS ? count : FTT_MAX_NEIGHBOURS;
+	if (n->n_known)
+		memcpy(n->known, known, n->n_known * sizeof(*known));
 	pthread_mutex_unlock(&n->lock);
-	return 0;
-}
-
-void ftt_neigh_announce_now(struct ftt_neigh *n)
-{
-	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
-
-	ev.value = send_frames(n, true);
-	ftt_event_post(n->engine, &ev);
 }
 
 /* rounds 0 is taken as 1: an announcement was asked for. */

@@ -133,8 +133,8 @@ static int join_groups(const struct ftt_neigh_port *p, const struct ftt_config *
 	return 0;
 }
 
-/* Index, type and MAC address of the interface. 0 or errno. */
-static int look_up(int fd, const char *name, int *ifindex, uint8_t mac[6])
+/* Index, type, MAC address and carrier of the interface. 0 or errno. */
+static int look_up(int fd, const char *name, int *ifindex, struct ftt_neigh_port *p)
 {
 	struct ifreq r = {0};
 
@@ -146,7 +146,10 @@ static int look_up(int fd, const char *name, int *ifindex, uint8_t mac[6])
 		return errno;
 	if (r.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return EPROTOTYPE;
-	memcpy(mac, r.ifr_hwaddr.sa_data, 6);
+	memcpy(p->mac, r.ifr_hwaddr.sa_data, 6);
+	if (ioctl(fd, SIOCGIFFLAGS, &r))
+		return errno;
+	p->running = (r.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
 	return 0;
 }
 
@@ -157,7 +160,7 @@ static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, bool
 	*what = "look up the interface";
 	if (fd < 0)
 		return errno;
-	error = look_up(fd, cfg->service_interface, &p->ifindex, p->mac);
+	error = look_up(fd, cfg->service_interface, &p->ifindex, p);
 	close(fd);
 	if (error)
 		return error;
@@ -211,7 +214,7 @@ bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *c
 	socklen_t len = sizeof(where);
 	int ifindex;
 
-	if (!p->open || look_up(fd, cfg->service_interface, &ifindex, p->mac))
+	if (!p->open || look_up(fd, cfg->service_interface, &ifindex, p))
 		return false;
 	/* An interface may have left and come back under its old index; the socket was unbound then. */
 	return ifindex == p->ifindex && !getsockname(fd, (struct sockaddr *)&where, &len) &&
@@ -240,4 +243,27 @@ int ftt_neigh_open_route(void)
 	close(fd);
 	errno = error;
 	return -1;
+}
+
+bool ftt_neigh_wants_notice(const uint8_t *messages, size_t len, int ifindex)
+{
+	const struct nlmsghdr *m = (const struct nlmsghdr *)messages;
+
+	for (int left = (int)len; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+		const struct ifinfomsg *link = NLMSG_DATA(m);
+		const struct rtattr *a = IFLA_RTA(link);
+		int attributes = (int)m->nlmsg_len - (int)NLMSG_SPACE(sizeof(*link));
+
+		if (m->nlmsg_type != RTM_NEWLINK || attributes < 0 || link->ifi_index != ifindex)
+			continue;
+		for (; RTA_OK(a, attributes); a = RTA_NEXT(a, attributes)) {
+			uint32_t why = 0;
+
+			if (a->rta_type == IFLA_EVENT && RTA_PAYLOAD(a) >= sizeof(why))
+				memcpy(&why, RTA_DATA(a), sizeof(why));
+			if (why == IFLA_EVENT_NOTIFY_PEERS || why == IFLA_EVENT_BONDING_FAILOVER)
+				return true;
+		}
+	}
+	return false;
 }

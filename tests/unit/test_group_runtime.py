@@ -104,7 +104,7 @@ async def pair() -> AsyncIterator[tuple[GroupRuntime, FakeEngine, GroupRuntime, 
     one, one_engine, _ = make_group("alpha", "beta", 100)
     other, other_engine, _ = make_group("beta", "alpha", 50)
     for group in (one, other):
-        group.start([b"frame"])
+        group.start()
         group.feed(ev.CarrierChanged(True))
         group.feed(ev.ServerRecovered())
     one_engine.connect(other_engine)

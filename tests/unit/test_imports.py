@@ -83,7 +83,7 @@ def test_only_native_imports_the_extension(path: Path) -> None:
 def test_a_breach_is_found() -> None:
     assert not is_allowed("fttcp.core.group", "fttcp.wire.codec")
     assert not is_allowed("fttcp.wire.codec", "fttcp.runtime.node")
-    assert not is_allowed("fttcp.datapath.rules", "fttcp.address.announce")
+    assert not is_allowed("fttcp.datapath.rules", "fttcp.address.carrier")
     assert not is_allowed("lab.hosts", "fttcp.datapath.rules")
     assert is_allowed("fttcp.runtime.node", "fttcp.datapath.rules")
     assert is_allowed("lab.hosts", "fttcp.runtime.config.load")

@@ -83,7 +83,7 @@ def test_a_backup_that_could_not_take_over_is_not_ready(event: ev.Event, why: st
 def test_a_node_that_starts_says_what_it_waits_for() -> None:
     async def test() -> None:
         group, engine, _ = make_group("alpha", "beta", 100)
-        group.start([b"frame"])
+        group.start()
         try:
             assert set(whys(group)) == {"carrier", "server", "peer-lost"}
             group.feed(ev.CarrierChanged(True))
@@ -116,7 +116,7 @@ def body(**changes: Any) -> Body:
 def test_an_owner_says_why_it_has_no_backup(changes: dict[str, Any], why: str) -> None:
     async def test() -> None:
         group, _, _ = make_group("alpha", "beta", 100)
-        group.start([b"frame"])
+        group.start()
         try:
             for event in (ev.CarrierChanged(True), ev.ServerRecovered()):
                 group.feed(event)

@@ -91,7 +91,7 @@ class Cluster:
 
     def start(self) -> None:
         for group in self.groups.values():
-            group.start([b"frame"])
+            group.start()
             group.feed(ev.CarrierChanged(True))
             group.feed(ev.ServerRecovered())
         for i, name in enumerate(NAMES):

@@ -40,7 +40,7 @@ def test_the_engine_tells_once_and_status_always(error: int, why: str) -> None:
         whole = replace(engine.status(), whole_packets=error)
         engine.status = lambda: whole  # type: ignore[method-assign]
         engine.post(EventKind.WHOLE_PACKETS, error)
-        group.start([b"frame"])
+        group.start()
         group.feed(ev.CarrierChanged(True))
         await asyncio.sleep(0)
         told = [event for event in history.since(0) if event["event"] == "whole-packets"]

@@ -44,7 +44,7 @@ NOTIFIED_EVENTS = (
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "server-bound", "hook-failed", "reference-lost", "reference-found",
     "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence",
-    "rules-missing", "guard-stopped", "ground-mended",
+    "rules-missing", "guard-stopped", "ground-mended", "address-claimed",
     "arbiter-up", "arbiter-lost",
 )  # fmt: skip
 OTHER_EVENTS = (
@@ -52,7 +52,7 @@ OTHER_EVENTS = (
     "server-restarting", "mirror", "peer-suspected", "peer-misunderstood", "record", "flow-detached",
     "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
     "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
-    "peer-body", "gate-open", "announced", "hook-done",
+    "address-claim-over", "mac-changed", "peer-body", "gate-open", "announced", "hook-done",
 )  # fmt: skip
 """Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8

@@ -19,7 +19,7 @@
 #define FTT_MAX_WORKERS 8
 #define FTT_MAX_PIDS 32 /* main processes of a server */
 #define FTT_HANDSHAKE_QUEUES 8
-#define FTT_MAX_FRAMES 64
+#define FTT_MAX_NEIGHBOURS 256
 #define FTT_BEAT_BODY_MAX 512
 #define FTT_STAMPED_MAX 32
 
@@ -83,6 +83,9 @@ enum ftt_event_kind {
 	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
 	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
 	FTT_EV_WHOLE_PACKETS = 17, /* once, at the start; value = whole_packets of struct ftt_status */
+	FTT_EV_MAC_CHANGED = 18,   /* of the service interface; value = the new address as a number */
+	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
+				      number; reason = 1: we hold the lease */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -101,6 +104,13 @@ struct ftt_key {
 	uint16_t service_port;
 	uint8_t proto; /* 6 or 17 */
 	uint8_t pad[3];
+};
+
+/* A station on the service network; an IPv4 address is mapped. */
+struct ftt_neighbour {
+	uint8_t addr[16];
+	uint8_t mac[6];
+	uint8_t pad[2];
 };
 
 struct ftt_event {
@@ -235,7 +245,8 @@ struct ftt_counters {
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
 	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */
 	uint64_t resets_unanswered;         /* such flows whose client never answered */
-	uint64_t arp_answered, nd_answered, announcements, neighbour_refused;
+	uint64_t arp_answered, nd_answered, announcements;
+	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };
 
@@ -345,9 +356,10 @@ uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer);
 int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max);
 void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns);
 
-/* Announcements: whole Ethernet frames, sent on the service interface when a takeover opens the
- * gate, and repeated (rounds times, interval apart), each under the lease check. */
-int ftt_engine_set_announcement(struct ftt_engine *e, const uint8_t *frame, uint32_t len, uint32_t index);
+/* Announcements, sent on the service interface when a takeover opens the gate, and repeated (rounds times, interval
+ * apart), each under the lease check: to all, and to those by themselves that have asked for the service addresses
+ * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). */
+void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n);
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
 
 #endif

@@ -5,7 +5,8 @@
  * Parsed: ARP requests and replies for IPv4 over Ethernet (RFC 826), neighbour solicitations and
  * advertisements (RFC 4861, 7.1.1 and 7.1.2) that sit directly behind the IPv6 header; RFC 6980
  * forbids them in fragments, and nobody sends them behind other extension headers.
- * Built: the ARP reply, and the advertisement that answers a solicitation.
+ * Built: what answers (an ARP reply, an advertisement), what announces (to all; and by a question to
+ * one neighbour, which is heeded in every state of its entry for us), and what asks without claiming.
  * All addresses are bytes in network order. Frames start at the Ethernet header.
  */
 #ifndef FTTCP_NEIGH_WIRE_H
@@ -85,6 +86,12 @@ static inline bool ftt_mac_is_station(const uint8_t mac[6])
 	return !(mac[0] & 1) && !ftt_all_zero(mac, 6);
 }
 
+/* As a number, first octet highest. */
+static inline uint64_t ftt_mac_number(const uint8_t mac[6])
+{
+	return (uint64_t)get_be16(mac) << 32 | get_be32(mac + 2);
+}
+
 /* The solicited-node group of an address, ff02::1:ffXX:XXXX (RFC 4291 2.7.1). */
 static inline void ftt_nd_solicited_node(const uint8_t addr[16], uint8_t group[16])
 {
@@ -125,27 +132,60 @@ static inline enum ftt_neigh_error ftt_arp_parse(const uint8_t *frame, size_t le
 	return ftt_mac_is_station(a->sender_mac) ? FTT_NEIGH_OK : FTT_ARP_E_SENDER_MAC;
 }
 
-/*
- * "target is at mac", to the one who asked. Answers a probe (sender 0.0.0.0, RFC 5227 2.1.1) too.
- * out: FTT_ARP_FRAME bytes. Returns the length.
- */
-static inline size_t ftt_arp_reply(uint8_t *out, const uint8_t mac[6], const struct ftt_arp *request)
+/* out: FTT_ARP_FRAME bytes. Returns the length. */
+static inline size_t ftt_arp_build(uint8_t *out, const uint8_t to[6], uint16_t operation, const uint8_t mac[6],
+				   const uint8_t sender[4], const uint8_t target_mac[6], const uint8_t target[4])
 {
 	uint8_t *p = out + FTT_ETH_HEADER;
 
-	memcpy(out, request->sender_mac, 6);
+	memcpy(out, to, 6);
 	memcpy(out + 6, mac, 6);
 	put_be16(out + 12, FTT_ETH_ARP);
 	put_be16(p, 1);
 	put_be16(p + 2, 0x0800);
 	p[4] = 6;
 	p[5] = 4;
-	put_be16(p + 6, FTT_ARP_REPLY);
+	put_be16(p + 6, operation);
 	memcpy(p + 8, mac, 6);
-	memcpy(p + 14, request->target, 4);
-	memcpy(p + 18, request->sender_mac, 6);
-	memcpy(p + 24, request->sender, 4);
+	memcpy(p + 14, sender, 4);
+	memcpy(p + 18, target_mac, 6);
+	memcpy(p + 24, target, 4);
 	return FTT_ARP_FRAME;
+}
+
+/* "target is at mac", to the one who asked. Answers a probe (sender 0.0.0.0, RFC 5227 2.1.1) too. */
+static inline size_t ftt_arp_reply(uint8_t *out, const uint8_t mac[6], const struct ftt_arp *request)
+{
+	return ftt_arp_build(out, request->sender_mac, FTT_ARP_REPLY, mac, request->target, request->sender_mac,
+			     request->sender);
+}
+
+/*
+ * "addr is at mac", to all: as a request, or as a reply (some switches and hosts heed only one of them).
+ * Linux takes a reply at once only if it names the sender as the target too.
+ */
+static inline size_t ftt_arp_announce(uint8_t *out, uint16_t operation, const uint8_t mac[6], const uint8_t addr[4])
+{
+	static const uint8_t nobody[6] = {0}, all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+	return ftt_arp_build(out, all, operation, mac, addr, operation == FTT_ARP_REPLY ? mac : nobody, addr);
+}
+
+/* Asks one neighbour, in the name of addr, for its own address: it learns where addr is. */
+static inline size_t ftt_arp_ask(uint8_t *out, const uint8_t mac[6], const uint8_t addr[4], const uint8_t to_mac[6],
+				 const uint8_t to[4])
+{
+	static const uint8_t nobody[6] = {0};
+
+	return ftt_arp_build(out, to_mac, FTT_ARP_REQUEST, mac, addr, nobody, to);
+}
+
+/* Asks all who has addr, without claiming it (RFC 5227 2.1.1). */
+static inline size_t ftt_arp_probe(uint8_t *out, const uint8_t mac[6], const uint8_t addr[4])
+{
+	static const uint8_t nobody[6] = {0}, all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+	return ftt_arp_build(out, all, FTT_ARP_REQUEST, mac, nobody, nobody, addr);
 }
 
 /* Finds the sender's link-layer address among the options: *mac stays NULL when there is none. */
@@ -247,38 +287,77 @@ static inline enum ftt_neigh_error ftt_nd_parse(const uint8_t *frame, size_t len
 	return ftt_nd_check_addresses(nd, mac != NULL);
 }
 
+static const uint8_t ftt_all_nodes[16] = {0xff, 0x02, [15] = 0x01};
+
 /*
- * "target is at mac" (RFC 4861 7.2.4): to the one who asked, solicited; to all nodes, when a prober
- * asked from the unspecified address. Override, and our link-layer address, in both.
- * out: FTT_ND_REPLY_FRAME bytes. Returns the length.
+ * A solicitation or an advertisement; option: 1 or 2 with mac, 0 for none. A group's Ethernet address
+ * follows from dst. out: FTT_ND_REPLY_FRAME bytes. Returns the length.
  */
-static inline size_t ftt_nd_reply(uint8_t *out, const uint8_t mac[6], const struct ftt_nd *solicitation)
+static inline size_t ftt_nd_build(uint8_t *out, const uint8_t to[6], const uint8_t mac[6], const uint8_t src[16],
+				  const uint8_t dst[16], uint8_t type, uint8_t flags, const uint8_t target[16],
+				  uint8_t option)
 {
-	static const uint8_t all_nodes[16] = {0xff, 0x02, [15] = 0x01};
-	const uint32_t icmp_len = FTT_ND_MIN + 8;
+	const uint32_t icmp_len = option ? FTT_ND_MIN + 8 : FTT_ND_MIN;
 	uint8_t *ip = out + FTT_ETH_HEADER, *icmp = out + FTT_ND_ICMP;
 
 	memset(out, 0, FTT_ND_REPLY_FRAME);
-	if (solicitation->probe)
-		ftt_nd_group_mac(all_nodes, out);
+	if (dst[0] == 0xff)
+		ftt_nd_group_mac(dst, out);
 	else
-		memcpy(out, solicitation->mac, 6);
+		memcpy(out, to, 6);
 	memcpy(out + 6, mac, 6);
 	put_be16(out + 12, FTT_ETH_IPV6);
 	ip[0] = 0x60;
 	put_be16(ip + 4, (uint16_t)icmp_len);
 	ip[6] = 58;
 	ip[7] = 255;
-	memcpy(ip + 8, solicitation->target, 16);
-	memcpy(ip + 24, solicitation->probe ? all_nodes : solicitation->src, 16);
-	icmp[0] = FTT_ND_ADVERT;
-	icmp[4] = solicitation->probe ? FTT_ND_OVERRIDE : FTT_ND_SOLICITED | FTT_ND_OVERRIDE;
-	memcpy(icmp + 8, solicitation->target, 16);
-	icmp[24] = 2; /* target link-layer address */
-	icmp[25] = 1; /* in units of 8 octets */
-	memcpy(icmp + 26, mac, 6);
+	memcpy(ip + 8, src, 16);
+	memcpy(ip + 24, dst, 16);
+	icmp[0] = type;
+	icmp[4] = flags;
+	memcpy(icmp + 8, target, 16);
+	if (option) {
+		icmp[24] = option;
+		icmp[25] = 1; /* in units of 8 octets */
+		memcpy(icmp + 26, mac, 6);
+	}
 	put_be16(icmp + 2, (uint16_t)~csum_fold(csum_add(csum_pseudo(ip + 8, ip + 24, 16, 58, icmp_len), icmp, icmp_len)));
-	return FTT_ND_REPLY_FRAME;
+	return FTT_ND_ICMP + icmp_len;
+}
+
+/*
+ * "target is at mac" (RFC 4861 7.2.4): to the one who asked, solicited; to all nodes, when a prober
+ * asked from the unspecified address: not solicited then, or it would be ignored (7.1.2).
+ */
+static inline size_t ftt_nd_reply(uint8_t *out, const uint8_t mac[6], const struct ftt_nd *solicitation)
+{
+	return ftt_nd_build(out, solicitation->mac, mac, solicitation->target,
+			    solicitation->probe ? ftt_all_nodes : solicitation->src, FTT_ND_ADVERT,
+			    solicitation->probe ? FTT_ND_OVERRIDE : FTT_ND_SOLICITED | FTT_ND_OVERRIDE,
+			    solicitation->target, 2);
+}
+
+/* "addr is at mac", to all nodes (RFC 4861 7.2.6). */
+static inline size_t ftt_nd_announce(uint8_t *out, const uint8_t mac[6], const uint8_t addr[16])
+{
+	return ftt_nd_build(out, mac, mac, addr, ftt_all_nodes, FTT_ND_ADVERT, FTT_ND_OVERRIDE, addr, 2);
+}
+
+/* Asks one neighbour, in the name of addr, for its own address. Unlike an advertisement this makes an entry. */
+static inline size_t ftt_nd_ask(uint8_t *out, const uint8_t mac[6], const uint8_t addr[16], const uint8_t to_mac[6],
+				const uint8_t to[16])
+{
+	return ftt_nd_build(out, to_mac, mac, addr, to, FTT_ND_SOLICIT, 0, to, 1);
+}
+
+/* Asks all who has addr, without claiming it (RFC 4862 5.4.2). */
+static inline size_t ftt_nd_probe(uint8_t *out, const uint8_t mac[6], const uint8_t addr[16])
+{
+	static const uint8_t nobody[16] = {0};
+	uint8_t group[16];
+
+	ftt_nd_solicited_node(addr, group);
+	return ftt_nd_build(out, mac, mac, nobody, group, FTT_ND_SOLICIT, 0, addr, 0);
 }
 
 #endif

@@ -1,0 +1,55 @@
+"""Other stations on the service network of a lab: what they know, what they claim."""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import ip_address
+
+from lab.hosts import Host
+from lab.lifecycle import Lab
+
+CLAIM = """
+import socket, sys
+from ipaddress import ip_address
+address, mac = ip_address(sys.argv[1]), bytes.fromhex(sys.argv[2].replace(":", ""))
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+    sock.bind(("eth0", 0))
+    if address.version == 4:
+        arp = b"\\0\\1\\x08\\0\\6\\4\\0\\2" + mac + address.packed + mac + address.packed
+        sock.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
+    else:
+        body = b"\\x88\\0\\0\\0\\x20\\0\\0\\0" + address.packed + b"\\2\\1" + mac
+        ends = address.packed + ip_address("ff02::1").packed
+        summed = ends + len(body).to_bytes(4, "big") + b"\\0\\0\\0\\x3a" + body
+        total = sum(int.from_bytes(summed[at:at + 2], "big") for at in range(0, len(summed), 2))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        body = body[:2] + (~total & 0xffff).to_bytes(2, "big") + body[4:]
+        head = b"\\x60\\0\\0\\0" + len(body).to_bytes(2, "big") + b"\\x3a\\xff" + ends
+        sock.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + head + body)
+"""
+
+
+def claim(host: Host, address: str, mac: str) -> None:
+    """A gratuitous ARP reply, or an unsolicited advertisement, to all."""
+    host.run([sys.executable, "-I", "-c", CLAIM, address, mac])
+
+
+def known_mac(lab: Lab, host: str, address: str, interface: str = "eth0") -> str:
+    """Where a host takes an address to be; '' if it does not know."""
+    version = "-6" if ip_address(address).version == 6 else "-4"
+    shown = lab.host(host).run(["ip", "-j", version, "neigh", "show", address, "dev", interface])
+    return next((str(entry.get("lladdr", "")) for entry in json.loads(shown or "[]")), "")
+
+
+def mac_of(lab: Lab, host: str, interface: str) -> str:
+    """The MAC address of an interface."""
+    (link,) = json.loads(lab.host(host).run(["ip", "-j", "link", "show", interface]))
+    return str(link["address"])
+
+
+def events(lab: Lab, host: str, kind: str) -> list[dict[str, object]]:
+    """What the daemon of a host told, of a kind."""
+    answer = lab.ask(lab.host(host).name, {"op": "events", "since": 0}, timeout_s=5.0)
+    return [event for event in answer["events"] if event["event"] == kind]

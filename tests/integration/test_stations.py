@@ -1,0 +1,123 @@
+"""The service network: stations that no broadcast reaches, that claim the address; other MAC addresses.
+
+Under downloads and connections that are typed on, over IPv4 and IPv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT, PROXY, SERVICE4, SERVICE6, SWITCH
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair, pair_named
+from tests.integration.stations import claim, events, known_mac, mac_of
+from tests.integration.test_firewall import traffic
+
+pytestmark = needs_root
+
+SERVICES = (SERVICE4, SERVICE6)
+FOREIGN = "02:66:66:66:66:66"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    yield from pair_named("stations", workloads=("bulk-down",))
+
+
+@pytest.fixture
+def lab(pair: Pair) -> Iterator[Lab]:
+    lab = pair.ready().lab
+    yield lab
+    for port in (CLIENT, PROXY):
+        lab.exec(SWITCH, ["bridge", "link", "set", "dev", port, "neigh_suppress", "off"])
+
+
+def out_of_reach(lab: Lab, host: str) -> None:
+    """From now on announcements to all do not reach a host, and what it knows of neighbours does not age."""
+    lab.host(SWITCH).run(["bridge", "link", "set", "dev", host, "neigh_suppress", "on"])
+    for version in ("ipv4", "ipv6"):
+        lab.host(host).run(["sysctl", "-qw", f"net.{version}.neigh.eth0.base_reachable_time_ms=3600000"])
+
+
+def await_mac(lab: Lab, host: str, mac: str) -> None:
+    for service in SERVICES:
+        await_condition(
+            lambda service=service: known_mac(lab, host, service) == mac,  # type: ignore[misc]
+            5.0,
+            f"{host} to learn that {service} is at {mac}",
+        )
+
+
+def test_one_that_came_a_moment_ago_is_told_by_itself(lab: Lab) -> None:
+    """It has asked for the service, and says nothing more: it must know before it speaks."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    lab.add_host(PROXY)
+    for service in SERVICES:
+        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", service])
+        assert known_mac(lab, PROXY, service) == mac_of(lab, old, "svc0")
+    out_of_reach(lab, PROXY)
+    lab.fault("crash-host", old)
+    await_mac(lab, PROXY, mac_of(lab, new, "svc0"))
+
+
+def test_another_mac_address_is_announced_at_once(lab: Lab) -> None:
+    """Of the primary; then of the backup, before it takes over."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        out_of_reach(lab, CLIENT)
+        for number, node in enumerate((old, new)):
+            mac = f"02:77:0a:4d:99:{number:02x}"
+            lab.host(node).run(["ip", "link", "set", "svc0", "address", mac])
+            told = "the change to be told"
+            await_condition(lambda node=node: bool(events(lab, node, "mac-changed")), 5.0, told)  # type: ignore[misc]
+            await_mac(lab, CLIENT, "02:77:0a:4d:99:00")
+            connections.goes_on(f"another MAC address of {node}", silent=True)
+        lab.fault("crash-host", old)
+        await_mac(lab, CLIENT, "02:77:0a:4d:99:01")
+        connections.goes_on("the takeover", silent=True)
+
+
+@pytest.mark.parametrize("target", ["backup", "primary"])
+def test_the_mirror_follows_another_mac_address_of_the_peer_link(lab: Lab, target: str) -> None:
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        node = new if target == "backup" else old
+        lab.host(node).run(["ip", "link", "set", "peer0", "address", "02:78:0a:4e:99:01"])
+        for _ in range(5):
+            connections.goes_on("another MAC address on the peer link", silent=True)
+        assert not events(lab, old, "flow-detached")
+        lab.wait("synced")
+        lab.fault("crash-host", old)
+        connections.goes_on("the takeover", silent=True)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
+    """By a station that nobody knows: the client believes it for a moment only."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        foreign = lab.add_host(PROXY)
+        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", service])
+        claim(foreign, service, FOREIGN)
+        for node in (old, new):
+            await_condition(
+                lambda node=node: bool(events(lab, node, "address-claimed")),  # type: ignore[misc]
+                5.0,
+                "the claim to be told",
+            )
+            told = events(lab, node, "address-claimed")[-1]
+            assert (told["address"], told["mac"], told["interface"]) == (service, FOREIGN, "svc0")
+        right = mac_of(lab, old, "svc0")
+        await_condition(lambda: known_mac(lab, CLIENT, service) == right, 15.0, "the right MAC address")
+        connections.goes_on("the claim", silent=True)
