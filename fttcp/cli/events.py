@@ -80,6 +80,16 @@ class Wanted:
         )
 
 
+def _known(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Return kinds of events. Raises click.BadParameter for one that there is not: it would find nothing."""
+    from fttcp.runtime.config.node_checks import trouble_of_kind
+
+    for kind in kinds:
+        if trouble := trouble_of_kind(kind):
+            raise click.BadParameter(trouble)
+    return kinds
+
+
 def _wanted_options(function: _Function) -> _Function:
     """Add the options that choose events; see ``Wanted``."""
     for option in (
@@ -93,7 +103,13 @@ def _wanted_options(function: _Function) -> _Function:
         click.option(
             "--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="The least level."
         ),
-        click.option("--event", "kinds", multiple=True, help="Only this kind (takeover); may be repeated."),
+        click.option(
+            "--event",
+            "kinds",
+            multiple=True,
+            callback=_known,
+            help="Only this kind (takeover); may be repeated.",
+        ),
         click.option("--group", help="Only this group.", shell_complete=complete_group),
     ):
         function = option(function)
@@ -125,7 +141,12 @@ def events(
     reply = ask(path, op="events", since=wanted.after)
     chosen = deque(filter(wanted, reply["events"]), maxlen=limit)
     if not follow:
-        show_json({**reply, "events": list(chosen)}) if as_json else _show(chosen)
+        if as_json:
+            show_json({**reply, "events": list(chosen)})
+        elif chosen:
+            _show(chosen)
+        else:
+            click.echo("no such events since the daemon started; `fttcp history` has older ones")
         return
     last = reply["events"][-1]["number"] if reply["events"] else wanted.after
     shown = (lambda event: json.dumps(event)) if as_json else event_line

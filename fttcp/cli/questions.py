@@ -176,17 +176,41 @@ def connections(
         show_json(reply)
         return
     for flow in reply["connections"]:
-        why = "" if flow["reason"] == "none" else f" ({flow['reason']})"
-        amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
-        state = "closed" if flow["closed"] else f"{flow['protection']}{why}"
-        click.echo(f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}")
-    if not reply["connections"]:
+        click.echo(connection_line(flow))
+    if reply.get("more"):
+        click.echo(f"... there are more; --limit shows more than {limit}")
+    elif not reply["connections"]:
         click.echo("no connections")
+
+
+def connection_line(flow: dict[str, Any]) -> str:
+    """Return what people want to know of a connection."""
+    why = "" if flow["reason"] == "none" else f" ({flow['reason']})"
+    state = "closed" if flow["closed"] else f"{flow['protection']}{why}"
+    amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
+    times = f", open {_short(flow['age_ns'])}, idle {_short(flow['idle_ns'])}"
+    differs = f", {flow['divergences']} divergences" if flow["divergences"] else ""
+    return f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}{differs}{times}"
+
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def _short(span_ns: int) -> str:
+    """Return a time in its largest unit."""
+    seconds = span_ns / 1e9
+    size, unit = next((one for one in _UNITS if seconds >= one[0]), (1e-3, "ms"))
+    return f"{seconds / size:.0f} {unit}"
 
 
 def _verified(flow: dict[str, Any]) -> str:
     """Return up to which byte the output of a protected TCP connection is the same on both nodes."""
     if flow["protection"] != "protected" or flow["proto"] != "tcp" or flow["closed"]:
         return ""
-    ends = "" if flow["continues"] else ": NOT ALL that the client has; a takeover now would end it"
+    if not flow["continues"]:
+        ends = ": NOT ALL that the client has; a takeover now would end it"
+    elif not flow["verified"] and flow["bytes_out"]:
+        return ", outputs are not compared"
+    else:
+        ends = ""
     return f", verified to byte {flow['verified']}{ends}"

@@ -41,8 +41,7 @@ def _tree(reply: dict[str, Any]) -> Any:
             heard = [name for name, up in link["heard"].items() if up]
             state = "up" if len(heard) == len(link["heard"]) else f"heard by {', '.join(heard) or 'no group'}"
             kind = " (peer link)" if i == 0 else ""
-            ends = f"{link['local']} - {link['remote']}"
-            branch.add(escape(f"link {i}{kind}: {link['interface']} {ends}: {state}"))
+            branch.add(escape(f"link {i}{kind}: {_way(link)}: {state}"))
     for group in reply["groups"]:
         place = f"{', '.join(group['addresses'])}; {', '.join(group['ports'])}"
         owner = group["owner"] or "nobody, as far as is known"
@@ -53,3 +52,10 @@ def _tree(reply: dict[str, Any]) -> Any:
             branch.add(escape(f"arbiter: {ownership_line(group['ownership'])}"))
         here.add(escape(f"{group['name']}: {group['role']} ({group['mode']}), epoch {group['epoch']}"))
     return tree
+
+
+def _way(link: dict[str, Any]) -> str:
+    """Return where a link goes; each transport has its own ends."""
+    ends = " - ".join(end for end in (link["local"], link["remote"]) if end is not None)
+    transport = "" if link["transport"] == "udp" else f"{link['transport']} "
+    return f"{transport}{link['interface']} {ends}".rstrip()

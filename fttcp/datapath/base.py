@@ -221,8 +221,9 @@ class Engine(Protocol):
     def counters(self) -> dict[str, int]:
         """Return every counter by name."""
 
-    def flows(self, limit: int) -> list[dict[str, Any]]:
-        """Return what is known of up to ``limit`` flows, fields as in struct ftt_flow_info."""
+    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
+        """Return what is known of up to ``limit`` flows, fields as in struct ftt_flow_info; those that have
+        ended among them if they are wanted."""
 
 
 class Transport(IntEnum):

@@ -170,5 +170,5 @@ class FakeEngine:
     def counters(self) -> dict[str, int]:
         return {"beats_sent": 0}
 
-    def flows(self, limit: int) -> list[dict[str, Any]]:
+    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
         return []

@@ -245,10 +245,10 @@ class NfqueueEngine:
         lib.ftt_engine_counters(self._engine, counters)
         return _fields("struct ftt_counters", counters[0])
 
-    def flows(self, limit: int) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows."""
+    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
+        """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
         table = ffi.new("struct ftt_flow_info[]", limit)
-        count = lib.ftt_engine_flows(self._engine, table, limit)
+        count = lib.ftt_engine_flows(self._engine, table, limit, with_closed)
         return [self._flow(table[i]) for i in range(count)]
 
     @staticmethod

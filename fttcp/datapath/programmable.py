@@ -272,11 +272,13 @@ class ProgrammableEngine(NfqueueEngine):
             counters["held_now"] = self.intake.flows.held_now
         return counters
 
-    def flows(self, limit: int) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows, TCP first."""
+    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
+        """Return up to ``limit`` flows, TCP first; those that have ended among them if they are wanted."""
         with self._lock:
             now_ns = lib.ftt_now_ns()  # not before: no flow is younger
-            tcp: list[Flow] = list(itertools.islice(self.intake.flows.flows.values(), limit))
+            known = self.intake.flows.flows.values()
+            wanted = (flow for flow in known if with_closed or not flow.closed)
+            tcp: list[Flow] = list(itertools.islice(wanted, limit))
             rows = [views.tcp_info(flow, now_ns) for flow in tcp]
             udp = itertools.islice(self.intake.udp, limit - len(rows))
             rows += [views.udp_info(session, now_ns) for session in udp]

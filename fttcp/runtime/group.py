@@ -512,9 +512,9 @@ class GroupRuntime:
         """Return the links on which this group hears a peer."""
         return [] if self._closed else bits(self.engine.status().links_up[peer])
 
-    def connections(self, limit: int) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows."""
-        return [] if self._closed else self.engine.flows(limit)
+    def connections(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
+        """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
+        return [] if self._closed else self.engine.flows(limit, with_closed)
 
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""

@@ -93,13 +93,11 @@ class Operations:
     async def _connections(self, request: Request) -> Reply:
         limit = number(request, "limit", _DEFAULT_FLOWS, _MAX_FLOWS)
         with_closed = request.get("all", False)
-        flows = [
-            {"group": group.name} | flow
-            for group in self._chosen(request)
-            for flow in group.connections(limit)
-            if with_closed or not flow.get("closed")
-        ]
-        return {"connections": flows}
+        flows: list[dict[str, Any]] = []
+        for group in self._chosen(request):  # one more than wanted tells whether there are more
+            listed = group.connections(limit + 1 - len(flows), bool(with_closed))
+            flows += [{"group": group.name} | flow for flow in listed]
+        return {"connections": flows[:limit], "more": len(flows) > limit}
 
     async def _counters(self, request: Request) -> Reply:
         return {"counters": {group.name: group.counters() for group in self._chosen(request)}}

@@ -158,7 +158,7 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->idle_ns = now_ns - u->last_ns;
 }
 
-int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
+int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max, int with_closed)
 {
 	int n = 0;
 
@@ -169,7 +169,8 @@ int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max)
 		ftt_fair_lock(&w->lock);
 		now_ns = ftt_now_ns(); /* no packet that it knows of is later */
 		for (const struct ftt_tcp *c = NULL; n < max && (c = ftt_table_next(&w->table, c));)
-			tcp_info(w, c, now_ns, &out[n++]);
+			if (with_closed || !c->closed)
+				tcp_info(w, c, now_ns, &out[n++]);
 		for (const struct ftt_udp_session *u = NULL; n < max && (u = ftt_udp_next(&w->udp, u));)
 			udp_info(u, now_ns, &out[n++]);
 		ftt_fair_unlock(&w->lock);

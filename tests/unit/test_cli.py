@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from fttcp.cli import doctor, questions
 from fttcp.cli.main import main
 from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
+from fttcp.cli.topology import _tree
 from fttcp.core.model import Cause, Phase
 from fttcp.datapath.tables import Firewall, Standing
 from fttcp.runtime.frontend import Frontend
@@ -284,6 +286,8 @@ def test_without_a_daemon_every_command_says_so(tmp_path: Path, line: str) -> No
         ("keygen {}", 1, "key-file"),
         ("key add {}", 1, "key-file"),
         ("history --since never", 2, "usage"),
+        ("history --event takover", 2, "usage"),
+        ("events --event takover", 2, "usage"),
     ],
 )
 def test_a_configuration_or_file_that_cannot_be_used_for_programs(
@@ -403,3 +407,24 @@ def test_the_arbiter_and_its_record_in_one_line() -> None:
     assert lost == "witness at 192.0.2.9:7720: DOES NOT ANSWER"
     alone = {"kind": "none", "endpoints": [], "reachable": None, "residual_risk": "both may serve"}
     assert ownership_line({"arbiter": alone, "record": None}) == "none: both may serve"
+
+
+def test_links_of_every_kind_are_shown_by_what_they_have() -> None:
+    ends: dict[str, Any] = {"local": None, "remote": None, "heard": {"web": True}}
+    links = [
+        {"transport": "udp", "interface": "peer0"} | ends | {"local": "10.78.0.1", "remote": "10.78.0.2"},
+        {"transport": "multicast", "interface": "svc0"} | ends | {"remote": "239.255.77.1"},
+        {"transport": "serial", "interface": "/dev/ttyS0"} | ends | {"heard": {"web": False}},
+    ]
+    reply = {"cluster": "lab", "node": "alpha", "service_interface": "svc0", "groups": []}
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(_tree(reply | {"peers": [{"name": "beta", "links": links}]}))
+    text = shown.get()
+    for line in (
+        "link 0 (peer link): peer0 10.78.0.1 - 10.78.0.2: up",
+        "link 1: multicast svc0 239.255.77.1: up",
+        "link 2: serial /dev/ttyS0: heard by no group",
+    ):
+        assert line in text
+    assert "None" not in text

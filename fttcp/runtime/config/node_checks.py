@@ -36,16 +36,23 @@ def check_node(config: Config, errors: list[str]) -> None:
 
 def check_notified(config: Config, errors: list[str]) -> None:
     """Note kinds of events that nothing ever tells."""
-    known = (*NOTIFIED_EVENTS, *OTHER_EVENTS)
     events = config.node.notify.events
     for i, kind in enumerate(events):
         where = f"node.notify.events[{i}]"
-        if kind not in known:
-            near = difflib.get_close_matches(kind, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "docs/monitoring.md lists them"
-            errors.append(f"{where}: {kind!r} is no kind of event ({hint})")
+        if trouble := trouble_of_kind(kind):
+            errors.append(f"{where}: {trouble}")
         elif kind in events[:i]:
             errors.append(f"{where}: {kind!r} stands there twice: remove one")
+
+
+def trouble_of_kind(kind: str) -> str:
+    """Say that there is no such kind of event; '' if there is."""
+    known = (*NOTIFIED_EVENTS, *OTHER_EVENTS)
+    if kind in known:
+        return ""
+    near = difflib.get_close_matches(kind, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "docs/monitoring.md lists them"
+    return f"{kind!r} is no kind of event ({hint})"
 
 
 def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:

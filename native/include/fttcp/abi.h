@@ -331,7 +331,7 @@ int ftt_engine_event_fd(struct ftt_engine *e);
 int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max);
 void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out);
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
-int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max);
+int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max, int with_closed);
 uint64_t ftt_now_ns(void);
 /* 0 if this kernel could edit the headers of long mirrored packets, in the caller's network namespace; else errno. An
  * engine also does without when the mirror shares its interface with clients (ENOTUNIQ), or with more than
