@@ -47,6 +47,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         f"  role         {group['role']} ({group['mode']}), epoch {group['epoch']}",
         f"  peer         {peer}, {state}",
         *([f"  nodes        {nodes_line(group['nodes'])}"] if len(group["nodes"]) > 2 else []),
+        *_release_lines(group["nodes"]),
         *_reason_lines(group),
     ]
     if len(group["keys"]["believed"]) > 1:
@@ -78,6 +79,14 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def _release_lines(nodes: list[dict[str, Any]]) -> list[str]:
+    """Return which release each node runs, where that is not one."""
+    told = {node["name"]: node.get("release") for node in nodes if node.get("release")}
+    if len(set(told.values())) < 2:
+        return []
+    return [f"  RELEASES     {'; '.join(f'{name} {release}' for name, release in told.items())}"]
 
 
 def _reason_lines(group: dict[str, Any]) -> list[str]:

@@ -483,7 +483,7 @@ class GroupRuntime:
             "paused": machine.paused,
             "maintenance": machine.maintenance,
             "peer_maintenance": min((p.said.maintenance for p in machine.view.peers if p.said), default=0),
-            "nodes": nodes_shown(machine, self.fenced),
+            "nodes": nodes_shown(machine, self.fenced, self._hearing.releases),
             "failover_wanted": machine.failover_wanted,
             "unfit": unfit_shown(machine),
             "differs": differs_shown(machine),

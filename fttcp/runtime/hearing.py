@@ -22,11 +22,14 @@ class Hearing:
         """Name of a peer -> names of the keys that it believes."""
         self.macs: dict[str, bytes] = {}
         """Name of a peer -> MAC address of its service interface, as it told last."""
+        self.releases: dict[str, str] = {}
+        """Name of a peer -> the release that it runs; "" if it does not tell."""
         self._errors: dict[int, str] = {}
         self._strangers: dict[Intrusion, int] = {}
 
     def understand(self, data: bytes, known: Peer) -> Body | None:
         """Return what a peer says; None if it cannot be taken, which is told once."""
+        self.releases[known.name] = codec.release(data)
         try:
             body = codec.decode(data)
             self.keys[known.name] = codec.key_ids(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fttcp import __version__
 from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
@@ -18,12 +19,15 @@ ABSENT = "absent"
 """A node that is not heard."""
 
 
-def nodes_shown(machine: PairMachine, fenced: bool) -> list[dict[str, Any]]:
-    """Return what ``status`` shows of each node, by name. ``healthy``: its server; None if not heard."""
+def nodes_shown(machine: PairMachine, fenced: bool, releases: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what ``status`` shows of each node, by name. ``healthy``: its server; None if not heard.
+    ``releases``: by names of peers, as they told last."""
     role = SPARE if machine.phase is Phase.JOINING else machine.role.value
     name, healthy = machine.settings.name, machine.view.healthy
     own = {"name": name, "role": "fenced" if fenced else role, "healthy": healthy}
-    return sorted([own, *map(_peer_shown, machine.view.peers)], key=lambda node: str(node["name"]))
+    own["release"] = __version__
+    peers = [_peer_shown(peer) | {"release": releases.get(peer.name, "")} for peer in machine.view.peers]
+    return sorted([own, *peers], key=lambda node: str(node["name"]))
 
 
 def _peer_shown(peer: Peer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
 
+from fttcp import __version__
 from fttcp.core.model import Body, Cause, Mode, Role
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
@@ -21,6 +22,7 @@ MAX_BYTES = 512
 """FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
 MAX_NAME = 64
 """Longest name of a node or group, in bytes of UTF-8."""
+_MOST_RELEASE = 32
 _DIGEST_BYTES = 3
 _MOST_TERMS = 32
 _MAC_BYTES = 6
@@ -63,6 +65,7 @@ def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"") -> bytes:
         "z": body.offered_to,
         "j": body.run,
         "rd": body.ready,
+        "rl": __version__,
         "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
     }
     if key_ids:
@@ -139,6 +142,16 @@ def mac(data: bytes) -> bytes:
     if not isinstance(told, bytes) or len(told) not in (0, _MAC_BYTES):
         raise WireError(f"body.mc: {told!r:.80} is not a MAC address")
     return told
+
+
+def release(data: bytes) -> str:
+    """Return the release that a body's sender runs; "" if it does not tell. Of any version of bodies."""
+    try:
+        raw = msgpack.unpackb(data[:MAX_BYTES], strict_map_key=True, max_map_len=64, max_array_len=64)
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        return ""
+    told = raw.get("rl") if isinstance(raw, dict) else None
+    return told if isinstance(told, str) and len(told) <= _MOST_RELEASE and told.isprintable() else ""
 
 
 def _field(raw: dict[Any, Any], key: str) -> Any:

@@ -1,0 +1,59 @@
+"""Each node says in its heartbeats which release it runs; `status` shows them while they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from fttcp import __version__
+from fttcp.cli.questions import _group_lines
+from fttcp.core.model import Body, Mode, Role
+from fttcp.datapath.fake import FakeEngine
+from fttcp.wire import body as codec
+from tests.unit.test_group_runtime import run, until
+
+BODY = Body("web", "alpha", Role.PRIMARY, Mode.PAIRED, 3, 3 << 32, True, True, 100, 3)
+
+
+def with_release(data: bytes, release: object, **others: object) -> bytes:
+    packed: bytes = msgpack.packb(msgpack.unpackb(data) | {"rl": release} | others)
+    return packed
+
+
+def test_a_body_tells_the_release_whatever_its_version() -> None:
+    data = codec.encode(BODY)
+    assert codec.release(data) == __version__ and codec.decode(data) == BODY
+    assert codec.release(with_release(data, "2.0.0", v=99)) == "2.0.0"
+    assert len(data) <= codec.MAX_BYTES
+
+
+@pytest.mark.parametrize("told", [None, 7, b"x", "x" * 33, "a\nb", ["1"]])
+def test_what_is_no_release_is_none(told: object) -> None:
+    assert codec.release(with_release(codec.encode(BODY), told)) == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90" * 600, b"\x93\x01\x02\x03"])
+def test_what_is_no_body_has_none(data: bytes) -> None:
+    assert codec.release(data) == ""
+
+
+def test_status_shows_the_releases_while_they_differ() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        def told() -> dict[str, str]:
+            return {node["name"]: node["release"] for node in beta.status()["nodes"]}
+
+        def lines() -> list[str]:
+            return [line for line in _group_lines(beta.status()) if line.startswith("  RELEASES")]
+
+        await until(lambda: told() == {"alpha": __version__, "beta": __version__})
+        assert lines() == []
+        other = with_release(alpha._published, "2.0.0", v=99)
+        alpha_engine.publish(other, 0)
+        await until(lambda: told()["alpha"] == "2.0.0")
+        assert lines() == [f"  RELEASES     alpha 2.0.0; beta {__version__}"]
+        alpha_engine.publish(alpha._published, 0)
+        await until(lambda: lines() == [])
+
+    run(test)
