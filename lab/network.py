@@ -115,7 +115,12 @@ def connect(switch: Host, host: Host) -> None:
             "net.ipv6.conf.default.accept_ra": 0,
         },
     )
-    own = cables(host.name)
+    plug(switch, host, cables(host.name))
+
+
+def plug(switch: Host, host: Host, own: Iterable[Cable]) -> None:
+    """Plug cables of `host` in that are not, and give their interfaces addresses; returns when they have a
+    carrier."""
     at_switch, at_host = [], ["link set lo up"]
     for cable in own:
         at_switch += [

@@ -43,13 +43,24 @@ class Prober:
     def __init__(self, interface: str, mac: str) -> None:
         """``mac``: the interface's, ``aa:bb:..``. Raises OSError."""
         self._interface, self._mac = interface, bytes.fromhex(mac.replace(":", ""))
+        self._open()
+        self._lookers: list[Callable[[bytes], None]] = []
+
+    def _open(self) -> None:
         with ExitStack() as stack:
-            self._arp = stack.enter_context(_packet_socket(interface, _ETH_P_ARP))
-            self._nd = stack.enter_context(_packet_socket(interface, _ETH_P_IPV6))
+            self._arp = stack.enter_context(_packet_socket(self._interface, _ETH_P_ARP))
+            self._nd = stack.enter_context(_packet_socket(self._interface, _ETH_P_IPV6))
             _attach_filter(self._nd)
             stack.pop_all()
         self._joined: set[Address] = set()
-        self._lookers: list[Callable[[bytes], None]] = []
+
+    def _follow(self) -> None:
+        """The interface may have been made anew since, with another index, or have another MAC address.
+        Raises OSError if it is not there."""
+        if self._arp.fileno() < 0 or self._arp.getsockname()[0] != self._interface:
+            self.close()
+            self._open()
+        self._mac = bytes(self._arp.getsockname()[4])
 
     def close(self) -> None:
         """Close the sockets."""
@@ -113,6 +124,8 @@ class Prober:
     @contextmanager
     def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
         """Hand frames to ``look``, but none that came before. Several may look at the same time."""
+        if not self._lookers:
+            self._follow()
         self.drain()
         self._lookers.append(look)
         loop = asyncio.get_running_loop()

@@ -21,6 +21,9 @@ async def main(interface: str, what: str, window_s: str, *addresses: str) -> Non
         answer: object = await prober.claimed(asked, float(window_s))
     elif what == "watch":
         answer = await prober.watch(asked, 2 * float(window_s)).claimed(float(window_s))
+    elif what == "anew":
+        await asyncio.to_thread(sys.stdin.readline)
+        answer = await prober.claimed(asked, float(window_s))
     elif what == "ended":
         watch = prober.watch(asked, 0.001)
         await asyncio.sleep(float(window_s))

@@ -24,7 +24,8 @@ def begin(
 ) -> subprocess.Popen[str]:
     """Start probing; returns when the probes begin."""
     command = where.command(*_DRIVER, interface, what, str(window_s), *addresses)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
     assert process.stderr is not None
     line = process.stderr.readline()
     assert line == "ready\n", line + process.stderr.read()
@@ -60,6 +61,18 @@ def test_a_watch_says_what_came_until_it_is_asked(net: Net) -> None:
     silent = probe(net, "watch", 0.05, "10.77.0.77", "fd77::77")
     assert silent["answer"] == "" and silent["took_ms"] >= 50
     assert probe(net, "ended", 0.05, "10.77.0.77")["answer"] is None
+
+
+@pytest.mark.parametrize("address", ["10.77.0.10", "fd77::10"])
+def test_probes_go_over_an_interface_that_was_made_anew(net: Net, address: str) -> None:
+    """With another index and another MAC address; the sockets of the old one hear nothing for ever."""
+    waiting = begin(net.node, "svc0", "anew", 20, address)
+    net.node.run("ip", "link", "delete", "svc0")
+    net.join(net.node, "svc0", net.client, "eth0", "77")
+    assert waiting.stdin is not None
+    waiting.stdin.write("go\n")
+    waiting.stdin.flush()
+    assert result(waiting)["answer"] == f"{address} is at {net.client.mac('eth0')}"
 
 
 def test_a_gratuitous_claim_of_another_refutes(net: Net) -> None:
