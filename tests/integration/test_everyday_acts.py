@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +123,7 @@ def do(lab: Lab, node: str, act: str) -> None:
 
 def mended(lab: Lab, node: str) -> str:
     """All that the node says it has mended."""
-    return json.dumps([one for one in events(lab, node) if one["kind"] == "ground-mended"])
+    return json.dumps([one for one in events(lab, node) if one["event"] == "ground-mended"])
 
 
 @pytest.mark.parametrize("target", ["backup", "primary"])
@@ -166,21 +167,20 @@ def test_what_is_the_hosts_is_told_and_over_when_it_is_back(
     (new,) = set(lab.nodes()) - {old}
     node = old if target == "primary" else new
     told = TOLD[act]
-    with traffic(lab) as connections:
-        try:
-            connections.goes_on("the start")
-            do(lab, node, told.act)
-            await_condition(lambda: told.reason in reasons(pair, node), TOLD_S, act)
-            if target == "primary" and not told.serving:
-                lab.wait(f"primary={new}", SYNC_S)
-            connections.goes_on(act)
-            number = network.ALL_NODES.index(node) + 1
-            do(lab, node, told.undo.replace("%d", str(number)))
-            await_condition(lambda: told.reason not in reasons(pair, node), TOLD_S, f"end of {act}")
-            lab.wait("synced", SYNC_S)
-            connections.goes_on("its end")
-        finally:
-            keep_logs(lab, tmp_path)
+    undo = told.undo.replace("%d", str(network.ALL_NODES.index(node) + 1))
+    with ExitStack() as after, ExitStack() as back, traffic(lab) as connections:
+        after.callback(keep_logs, lab, tmp_path)
+        connections.goes_on("the start")
+        back.callback(do, lab, node, undo)
+        do(lab, node, told.act)
+        await_condition(lambda: told.reason in reasons(pair, node), TOLD_S, act)
+        if target == "primary" and not told.serving:
+            lab.wait(f"primary={new}", SYNC_S)
+        connections.goes_on(act)
+        back.close()
+        await_condition(lambda: told.reason not in reasons(pair, node), TOLD_S, f"end of {act}")
+        lab.wait("synced", SYNC_S)
+        connections.goes_on("its end")
 
 
 @pytest.mark.parametrize("target", ["backup", "primary"])
