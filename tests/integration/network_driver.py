@@ -117,6 +117,11 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "before-ours": lambda: run("iptables -t mangle -I OUTPUT -j ACCEPT; ip6tables -t raw -F PREROUTING"),
         "flush": lambda: run("nft flush ruleset"),
         "flush-ip-rule": lambda: run("ip rule flush; ip -6 rule flush; ip addr del 10.77.0.100/32 dev lo"),
+        "sysctls-back": lambda: run(
+            "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.svc0.arp_announce=0 "
+            "net.ipv6.conf.peer0.keep_addr_on_down=0"
+        ),
+        "main-empty": lambda: run("ip route flush table main; ip route show table 47700"),
         "restored": lambda: restored(setup),
         "reach": lambda: run("ip route get 10.78.0.2; ip route get fd78::2; ip route get 10.77.0.10"),
         "flush-iptables": lambda: run("iptables -t mangle -F OUTPUT; ip6tables -t mangle -F FTT-web-in"),

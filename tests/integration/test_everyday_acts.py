@@ -25,8 +25,12 @@ from tests.integration.traffic import traffic
 
 pytestmark = needs_root
 
-PATIENT = ("timing.heartbeat_ms=50", "timing.heartbeat_misses=30")
-"""An interface that goes down takes longer to come back than the default D bears."""
+PATIENT = (
+    *("timing.heartbeat_ms=50", "timing.heartbeat_misses=30"),
+    "timing.detach_after_ms=5000",
+)
+"""An interface that goes down takes longer to come back than the default D bears. A node whose carrier is
+back may take over after 2 D; nothing is given up until then."""
 TOLD_S = 10.0
 TABLE = "47700"
 

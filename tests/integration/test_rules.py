@@ -269,6 +269,25 @@ def test_flushed_rules_of_routing_come_back(net: Net, tmp_path: Path) -> None:
     assert net.snapshot() == before, "what was put back was ours to remove"
 
 
+def test_sysctls_that_are_set_back_are_mended_and_in_the_end_as_before(net: Net, tmp_path: Path) -> None:
+    before = net.snapshot()
+    said = drive(net, tmp_path, "apply", "sysctls-back", "mended", "mended", "remove")
+    assert [line for line in said.splitlines() if line.startswith("mended")] == [
+        "mended ['net.ipv4.conf.svc0.arp_announce = 2 (it is 0)', "
+        "'net.ipv6.conf.peer0.keep_addr_on_down = 1 (it is 0)', "
+        "'net.ipv4.conf.peer0.rp_filter = 2 (it is 0)']",
+        "mended []",
+    ]
+    net.node.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.svc0.arp_announce=0")
+    assert net.snapshot() == before
+
+
+def test_routes_stay_while_main_has_none(net: Net, tmp_path: Path) -> None:
+    said = drive(net, tmp_path, "apply", "main-empty", "ground", "main-empty")
+    assert said.count("10.77.0.0/24 dev svc0") == said.count("default via 10.77.0.10 dev svc0") == 2
+    assert "no way to 10.78.0.2 over peer0" in said
+
+
 def test_tables_with_an_owner_cannot_be_flushed(net: Net, tmp_path: Path) -> None:
     said = drive(net, tmp_path, "kept", "apply", "flush", "missing").splitlines()
     assert said[-1] == "missing []"
