@@ -29,6 +29,7 @@ _COMMANDS = {
     "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
+    "stop": ("fttcp.cli.stop:stop", "End the daemon of this host; hand over what it serves."),
     "switchover": ("fttcp.cli.roles:switchover", "Exchange the roles of a group's nodes."),
     "top": ("fttcp.cli.top:top", "Show groups, leases, flows and rates, live."),
     "topology": ("fttcp.cli.topology:topology", "Show nodes, links, and who serves what."),

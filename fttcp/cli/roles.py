@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
+from fttcp.cli.ending import counted, planned_options, settle, shown, would_end
+from fttcp.cli.failure import CommandError
 from fttcp.cli.questions import takeover_line
 from fttcp.cli.wait import Group, wait_for, wait_options
-
-_SHOWN = 10
 
 
 @click.command()
 @click.argument("group", shell_complete=complete_group)
-@click.option("--check", is_flag=True, help="Only say which connections it would end.")
+@planned_options
 @wait_options
 @daemon_options
 def switchover(
@@ -29,24 +30,26 @@ def switchover(
     wait: bool,
     timeout: float,
     check: bool,
+    drain: float | None,
+    force: bool,
 ) -> None:
     """Let the other node of the pair serve GROUP; can be asked of either node.
 
-    Both nodes agree on it, and no protected connection is lost. Says before which connections it ends, as far
-    as the node that is asked knows: the primary knows all. Refused when the pair is not in step,
-    when the node that would serve cannot, and during maintenance.
+    Both nodes agree on it, and no protected connection is lost. The primary knows which ones would be: it
+    says so, and does nothing then without --force; --drain waits for them. A backup knows some. Refused
+    when the pair is not in step, when the node that would serve cannot, and during maintenance.
     """
     path = find_socket(config, socket_path)
-    ended = _would_end(path, group)
-    if check and as_json:
-        show_json({"group": group, "would_end": [flow["flow"] for flow in ended]})
-    else:
-        _say_ended(group, ended, always=check)
     if check:
+        _say_what_ends(path, group, as_json)
         return
+    told = _settle(path, group, drain, force)
     before = ask(path, op="switchover", group=group)["role"]
     wanted = "backup" if before == "primary" else "primary"
-    _tell(path, group, before, as_json, timeout if wait else None, lambda state: state["role"] == wanted)
+    _tell(
+        path, group, before, as_json, timeout if wait else None, lambda state: state["role"] == wanted,
+        told=told,
+    )  # fmt: skip
 
 
 @click.command()
@@ -76,19 +79,24 @@ def failover(
     )
 
 
-def _would_end(path: Path, group: str) -> list[dict[str, Any]]:
-    """Return the connections that a takeover at this moment would end."""
-    flows: list[dict[str, Any]] = ask(path, op="connections", group=group)["connections"]
-    return [flow for flow in flows if not flow["continues"]]
+def _say_what_ends(path: Path, group: str, as_json: bool) -> None:
+    ended = would_end(path, [group])
+    if as_json:
+        show_json({"group": group, "would_end": [flow["flow"] for flow in ended]})
+        return
+    click.echo("\n".join([f"group {group}: a switchover now resets {counted(ended)}", *shown(ended)]))
 
 
-def _say_ended(group: str, ended: list[dict[str, Any]], always: bool) -> None:
-    if ended or always:
-        click.echo(f"group {group}: a switchover now ends {len(ended)} connections", err=not always)
-    for flow in ended[:_SHOWN]:
-        click.echo(f"  {flow['flow']}  {flow['protection']} ({flow['reason']})", err=not always)
-    if len(ended) > _SHOWN:
-        click.echo(f"  and {len(ended) - _SHOWN} more: `fttcp connections` has all", err=not always)
+def _settle(path: Path, group: str, drain_s: float | None, force: bool) -> dict[str, Any]:
+    """Have nothing that the switchover ends, or go ahead with it. The daemon says why else it cannot be."""
+    states = [state for state in ask(path, op="status")["groups"] if state["name"] == group]
+    if states and states[0]["role"] == "primary":
+        act = f"group {group}: a switchover"
+        return settle(path, act, [group], drain_s, force) if states[0]["synced"] else {}
+    if drain_s is not None and states:
+        why = f"group {group}: only its primary knows which connections are left: ask there for --drain"
+        raise CommandError(why, "not-primary", group=group)
+    return {}
 
 
 def _tell(
@@ -99,10 +107,11 @@ def _tell(
     timeout_s: float | None,
     done: Callable[[Group], bool],
     doing: Callable[[Group], bool] = lambda state: True,
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Wait if that is wanted, and print how it went."""
+    """Wait if that is wanted, and print how it went; ``told``: what else programs are told."""
     if timeout_s is None:
-        started = {"group": group, "started": True, "role": before}
+        started = {"group": group, "started": True, "role": before, **told}
         show_json(started) if as_json else click.echo(f"group {group}: started; this node was {before}")
         return
     begun = time.monotonic()
@@ -114,6 +123,7 @@ def _tell(
         "role": now["role"],
         "epoch": now["epoch"],
         "waited_ms": round((time.monotonic() - begun) * 1000, 1),
+        **told,
     }
     if now["role"] == "primary" and now["takeovers"]:
         result["takeover"] = now["takeovers"][-1]

@@ -141,6 +141,8 @@ class EngineStatus:
     flows_unprotected: int = 0
     flows_detached: int = 0
     flows_opening: int = 0
+    flows_ending: int = 0
+    """Those that a takeover at this moment would end, as far as this node knows."""
     udp_sessions: int = 0
     flow_bytes: int = 0
     held_now: int = 0

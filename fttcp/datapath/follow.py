@@ -210,10 +210,23 @@ class PairFlows(TcpFlows):
 
     def _continues(self, flow: Flow) -> bool:
         """True if all that the client may have of the old primary is what our server has said, too."""
+        return self._goes_on(flow, bool(lib.ftt_core_output_continues(flow.state)))
+
+    def _goes_on(self, flow: Flow, same: bool) -> bool:
         if self._settings.continue_unverified or not flow.state.bits & lib.FTT_F_ESTABLISHED:
             return True
-        divergent = self._settings.detach_divergent and flow.divergences
-        return bool(lib.ftt_core_output_continues(flow.state)) and not divergent
+        return same and not (self._settings.detach_divergent and flow.divergences)
+
+    def continues(self, flow: Flow, now_ns: int) -> bool:
+        """Would a takeover at this moment go on with it? A backup decides so; a primary knows as much as it
+        has been told."""
+        if flow.state.protection not in (Protection.NEW, Protection.OPENING, Protection.PROTECTED):
+            return False
+        if self.mode is not EngineMode.BACKUP:
+            return self._goes_on(flow, bool(lib.ftt_core_output_covered(flow.state)))
+        state = ffi.new("struct ftt_flow *", flow.state[0])
+        lib.ftt_core_output_settle(state, flow.output.seen, now_ns)
+        return self._goes_on(flow, bool(lib.ftt_core_output_continues(state)))
 
     def _end_unverified(self, flow: Flow, now_ns: int) -> None:
         self.n["unverified_resets"] += 1

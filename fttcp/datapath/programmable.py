@@ -250,6 +250,13 @@ class ProgrammableEngine(NfqueueEngine):
         flows = self.intake.flows
         with self._lock:
             kinds = Counter(flow.state.protection for flow in flows.flows.values() if not flow.closed)
+            now_ns = lib.ftt_now_ns()
+            ending = sum(
+                not flow.closed
+                and flow.state.protection != Protection.RESETTING
+                and not flows.continues(flow, now_ns)
+                for flow in flows.flows.values()
+            )
             lag_ns, held, sessions = sorted(flows.lag_ns), flows.held_now, len(self.intake.udp)
         return dataclasses.replace(
             super().status(),
@@ -257,6 +264,7 @@ class ProgrammableEngine(NfqueueEngine):
             flows_unprotected=kinds[Protection.UNPROTECTED] + sessions,
             flows_detached=kinds[Protection.DETACHED] + kinds[Protection.RESETTING],
             flows_opening=kinds[Protection.NEW] + kinds[Protection.OPENING],
+            flows_ending=ending + sessions,
             udp_sessions=sessions,
             held_now=held,
             commit_lag_p50_ns=lag_ns[len(lag_ns) // 2] if lag_ns else 0,
@@ -276,10 +284,10 @@ class ProgrammableEngine(NfqueueEngine):
         """Return up to ``limit`` flows, TCP first; those that have ended among them if they are wanted."""
         with self._lock:
             now_ns = lib.ftt_now_ns()  # not before: no flow is younger
-            known = self.intake.flows.flows.values()
-            wanted = (flow for flow in known if with_closed or not flow.closed)
+            flows = self.intake.flows
+            wanted = (flow for flow in flows.flows.values() if with_closed or not flow.closed)
             tcp: list[Flow] = list(itertools.islice(wanted, limit))
-            rows = [views.tcp_info(flow, now_ns) for flow in tcp]
+            rows = [views.tcp_info(flow, flows.continues(flow, now_ns), now_ns) for flow in tcp]
             udp = itertools.islice(self.intake.udp, limit - len(rows))
             rows += [views.udp_info(session, now_ns) for session in udp]
         return [self._flow(row) for row in rows]

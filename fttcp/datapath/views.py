@@ -67,7 +67,7 @@ class UdpSessions:
             del self._sessions[name]
 
 
-def tcp_info(flow: Flow, now_ns: int) -> Any:
+def tcp_info(flow: Flow, continues: bool, now_ns: int) -> Any:
     """Return a struct ftt_flow_info of a TCP flow."""
     info, state = ffi.new("struct ftt_flow_info *"), flow.state
     info.key, info.protection, info.reason = flow.key[0], state.protection, state.reason
@@ -75,8 +75,7 @@ def tcp_info(flow: Flow, now_ns: int) -> Any:
     for name in _STATE_FIELDS:
         setattr(info, name, getattr(state, name))
     info.held, info.divergences, info.closed = len(flow.held), flow.divergences, flow.closed
-    covered = lib.ftt_core_output_covered(state)
-    info.continues = state.protection == Protection.PROTECTED and covered
+    info.continues = continues
     if state.bits & lib.FTT_F_SUMS:
         info.verified = flow.bytes_out - ((lib.ftt_core_output_end(state) - state.verified) & 0xFFFFFFFF)
     info.bytes_in, info.bytes_out = flow.bytes_in, flow.bytes_out

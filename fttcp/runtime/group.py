@@ -516,6 +516,17 @@ class GroupRuntime:
         """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
         return [] if self._closed else self.engine.flows(limit, with_closed)
 
+    def ending(self) -> int:
+        """Return how many connections end if this node stops serving now, as far as it knows."""
+        machine = self.machine
+        if self._closed or machine.role is not Role.PRIMARY:
+            return 0
+        flows = self.engine.status()
+        followed = (
+            0 if machine.in_step and not machine.paused else flows.flows_protected + flows.flows_opening
+        )
+        return flows.flows_ending + followed
+
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""
         return {} if self._closed else self.engine.counters()

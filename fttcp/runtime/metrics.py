@@ -278,6 +278,12 @@ _GAUGES: Table = (
         _of_engine(lambda group: [((kind,), group["flows"][kind]) for kind in _PROTECTIONS]),
     ),
     (
+        "flows_ending",
+        "Connections and sessions that a takeover at this moment would end, as far as the node knows",
+        (),
+        _of_engine(lambda group: [((), group["flows"]["ending"])]),
+    ),
+    (
         "flows_opening",
         "Handshakes that wait for the backup",
         (),

@@ -118,7 +118,8 @@ class Node:
             self._frontend.ready()
             await stop.wait()
             self._frontend.stopping()
-            self._history.add("stopping")
+            ending = {name: group.ending() for name, group in self._groups.items()}
+            self._history.add("stopping", "warning" if any(ending.values()) else "info", ending=ending)
             await self._hand_over()
         finally:
             await self._take_down()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -52,6 +53,7 @@ class Operations:
             "pause": self._pause,
             "resume": self._resume,
             "reload": self._reload,
+            "stop": self._stop,
         }
 
     async def serve(self, request: Request) -> Reply:
@@ -131,6 +133,10 @@ class Operations:
         state = group.status()
         shown = ("paused", "maintenance", "peer_alive", "peer_maintenance")
         return {"group": group.name, **{key: state[key] for key in shown}}
+
+    async def _stop(self, request: Request) -> Reply:
+        signal.raise_signal(signal.SIGTERM)
+        return {"stopping": True}
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()

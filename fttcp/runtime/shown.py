@@ -98,6 +98,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "unprotected": status.flows_unprotected,
             "detached": status.flows_detached,
             "opening": status.flows_opening,
+            "ending": status.flows_ending,
             "udp": status.udp_sessions,
         },
         "flow_bytes": status.flow_bytes,

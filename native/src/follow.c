@@ -309,13 +309,29 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 
 /* --- roles ----------------------------------------------------------------------------------- */
 
-/* Is all that the client may have of the old primary what our server has said, too? */
-static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
+/* Is all that the client may have of the old primary what the backup's server has said, too, or does that not matter? */
+static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same)
 {
 	bool asked = !w->e->cfg.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
 
-	if (!ftt_flow_cut(&c->flow) &&
-	    (!asked || (ftt_output_continues(&c->flow) && !(w->e->cfg.detach_divergent && c->divergences))))
+	return !asked || (same && !(w->e->cfg.detach_divergent && c->divergences));
+}
+
+bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_flow f = c->flow;
+
+	if (f.protection != FTT_NEW && f.protection != FTT_OPENING && f.protection != FTT_PROTECTED)
+		return false;
+	if (w->mode != FTT_MODE_BACKUP)
+		return goes_on(w, c, ftt_output_covered(&f));
+	ftt_output_settle(&f, c->digest.seen, now_ns);
+	return !ftt_flow_cut(&f) && goes_on(w, c, ftt_output_continues(&f));
+}
+
+static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (!ftt_flow_cut(&c->flow) && goes_on(w, c, ftt_output_continues(&c->flow)))
 		return true;
 	w->n.unverified_resets++;
 	return false;

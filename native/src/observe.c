@@ -65,6 +65,18 @@ static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t 
 	}
 }
 
+/* The flows that a takeover would end. A followed one whose output is not known to be the same waits for that to change. */
+static uint32_t ending(const struct ftt_worker *w, uint64_t now_ns)
+{
+	uint32_t n = w->udp.count[FTT_UNPROTECTED];
+
+	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_RESETTING; protection++)
+		n += w->table.count[protection];
+	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next)
+		n += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
+	return n;
+}
+
 static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)
 {
 	uint32_t n = w->n_lag < FTT_LAG_SAMPLES ? w->n_lag : FTT_LAG_SAMPLES;
@@ -73,6 +85,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 		count_protection(out, protection, w->table.count[protection]);
 	for (uint8_t protection = 0; protection <= FTT_UNPROTECTED; protection++)
 		count_protection(out, protection, w->udp.count[protection]);
+	out->flows_ending += ending(w, ftt_now_ns());
 	out->udp_sessions += w->udp.n;
 	out->flow_bytes += w->table.n * (sizeof(struct ftt_tcp) + ALLOCATION) + (w->table.mask + 1ull) * sizeof(*w->table.bucket) +
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
@@ -132,7 +145,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->held = c->n_held;
 	o->divergences = c->divergences;
 	o->closed = c->closed;
-	o->continues = f->protection == FTT_PROTECTED && ftt_output_covered(f);
+	o->continues = ftt_follow_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;
 	o->bytes_out = c->bytes_out;

@@ -410,8 +410,35 @@ static void test_an_answered_handshake_rests(void)
 	node_close(n);
 }
 
+/* What is said beforehand of a takeover is what it does. */
+static void test_what_a_takeover_ends_is_known_before(void)
+{
+	enum { EQUAL, DIFFERS, UNASSURED, TORN, LET_GO, RESET, CASES };
+
+	for (int i = 0; i < CASES; i++) {
+		struct node *n = open_backup(1);
+		struct ftt_tcp *c = establish(n, 1);
+		struct ftt_flow *f = &c->flow;
+		bool continues = i == EQUAL;
+
+		f->bits |= FTT_F_SUMS;
+		f->verified = f->told = f->assured = c->digest.seen = ftt_output_offset(f, ACKED);
+		f->bits |= i == DIFFERS ? FTT_F_DIFFERS : i == RESET ? FTT_F_LOCAL_RST : 0;
+		f->assured -= i == UNASSURED;
+		f->differed = ACKED + (i == TORN);
+		if (i == LET_GO)
+			ftt_tcp_let_go(&n->worker, c);
+		CHECK_EQ(ftt_follow_continues(&n->worker, c, model_now), continues);
+		node_role(n, FTT_MODE_SOLO, 1);
+		CHECK_EQ(c->flow.protection, continues ? FTT_UNPROTECTED : FTT_RESETTING);
+		CHECK(!ftt_follow_continues(&n->worker, c, model_now)); /* there is no backup */
+		node_close(n);
+	}
+}
+
 int main(void)
 {
+	test_what_a_takeover_ends_is_known_before();
 	test_a_handshake_is_answered_at_once(false);
 	test_a_handshake_is_answered_at_once(true);
 	test_an_answered_handshake_rests();

@@ -49,7 +49,7 @@ def serving() -> dict[str, Any]:
         peer_intrusions=4,
         firewall={"level": "kept", "rules": True, "guard": False, "missing": ["x"], "stopped": 6},
         links_up=[0],
-        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "udp": 3},
+        flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "ending": 1, "udp": 3},
         flow_bytes=4096,
         commit={"held": 7, "lag_us_p50": 50.0, "lag_us_p99": 900.0},
         counters={"held_now": 7, "divergences": 1, "drop_lease": 9},

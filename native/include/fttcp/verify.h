@@ -132,11 +132,13 @@ static inline bool ftt_output_overdue(struct ftt_flow *f, uint64_t now_ns, uint6
 	return now_ns - f->differs_ns > (shows ? FTT_SORT_NS : most_ns);
 }
 
-/* Either node: would a takeover at this moment go on with it, as far as this node knows? */
+/*
+ * Primary: would the backup go on with it at this moment, as far as this node knows? All that has left was told before
+ * (ftt_output_leaves), so it does not matter what is not verified yet: only a difference does.
+ */
 static inline bool ftt_output_covered(const struct ftt_flow *f)
 {
-	return !(f->bits & FTT_F_SUMS) ||
-	       (!(f->bits & FTT_F_DIFFERS) && seq_leq(ftt_output_acked(f), f->verified));
+	return !(f->bits & FTT_F_SUMS && f->bits & FTT_F_DIFFERS);
 }
 
 /*

@@ -1,0 +1,120 @@
+"""What a planned act would end: said before it, waited for, or gone ahead with."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fttcp.cli.client import ask
+from fttcp.cli.failure import CommandError
+
+_SHOWN = 10
+_POLL_S = 0.1
+_TELL_S = 1.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+Flow = dict[str, Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Duration(click.ParamType[float]):
+    """A number with ms, s, m or h; seconds without."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no time: write for example 30s, 5m or 500ms", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+def planned_options(function: _Function) -> _Function:
+    """Add --check, --drain and --force."""
+    for option in (
+        click.option("--force", is_flag=True, help="Go ahead, whatever it ends."),
+        click.option(
+            "--drain", type=_Duration(), metavar="TIME", help="Wait so long (30s, 5m) for what it would end."
+        ),
+        click.option("--check", is_flag=True, help="Only say which connections it would end."),
+    ):
+        function = option(function)
+    return function
+
+
+def would_end(path: Path, groups: Sequence[str], alone: Collection[str] = ()) -> list[Flow]:
+    """Return the connections that these groups lose if this node stops serving them at this moment: of those
+    ``alone``, which nobody takes over, all."""
+    flows: list[Flow] = []
+    for group in groups:
+        flows += ask(path, op="connections", group=group)["connections"]
+    lost = [flow for flow in flows if not flow["continues"] or flow["group"] in alone]
+    return [flow for flow in lost if flow["protection"] != "resetting"]
+
+
+def shown(ended: Sequence[Flow]) -> list[str]:
+    """Return lines for people: some of them, and how many there are more."""
+    lines = [f"  {flow['flow']}  {flow['protection']} ({flow['reason']})" for flow in ended[:_SHOWN]]
+    more = len(ended) - _SHOWN
+    return [*lines, f"  and {more} more: `fttcp connections` has all"] if more > 0 else lines
+
+
+def counted(ended: Sequence[Flow]) -> str:
+    """`3 connections (2 unprotected, 1 detached)`; of a protected one that ends the outputs differ, or nobody
+    takes it over."""
+    kinds = Counter(flow["protection"] for flow in ended)
+    which = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    return f"{len(ended)} connection{'s' * (len(ended) != 1)}" + (f" ({which})" if which else "")
+
+
+def settle(
+    path: Path,
+    act: str,
+    groups: Sequence[str],
+    drain_s: float | None,
+    force: bool,
+    alone: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return when ``act`` would end nothing of these groups, which this node serves, or may end all of it:
+    what a program is told of that. Raises CommandError."""
+    begun = time.monotonic()
+    if drain_s is not None:
+        _drain(path, act, groups, begun + drain_s, alone)
+    left = would_end(path, groups, alone)
+    told: dict[str, Any] = {"ended": len(left)}
+    if drain_s is not None:
+        told["drained_ms"] = round((time.monotonic() - begun) * 1000, 1)
+    if left and not force:
+        waited = f" after {drain_s:g} s" if drain_s is not None else ""
+        advice = "--force goes ahead" + ("" if drain_s is not None else ", --drain 30s waits for them")
+        lines = [f"{act} would reset {counted(left)}{waited}; {advice}", *shown(left)]
+        raise CommandError("\n".join(lines), "would-end", would_end=[flow["flow"] for flow in left], **told)
+    return told
+
+
+def _drain(path: Path, act: str, groups: Sequence[str], end: float, alone: Collection[str]) -> None:
+    """Wait for the end of what would be ended. Progress goes to stderr."""
+    told, next_s = -1, 0.0
+    while number := _number(path, groups, alone):
+        now = time.monotonic()
+        if number != told and now >= next_s:
+            click.echo(f"{act} waits for {counted(would_end(path, groups, alone))}", err=True)
+            told, next_s = number, now + _TELL_S
+        if now >= end:
+            return
+        time.sleep(min(_POLL_S, end - now))
+
+
+def _number(path: Path, groups: Sequence[str], alone: Collection[str]) -> int:
+    """As many as `would_end` has, without asking for each of them."""
+    states = [state for state in ask(path, op="status")["groups"] if state["name"] in groups]
+    flows = [(state["flows"], state["name"] in alone) for state in states if "flows" in state]
+    return sum(of["ending"] + (of["protected"] + of["opening"] if lost else 0) for of, lost in flows)

@@ -1,0 +1,156 @@
+"""Planned acts: a switchover and a stop lose nothing that is protected, and say before what they lose."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import SERVICE4, SERVICE6
+from lab.storm import storm
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair, pair_named
+
+pytestmark = needs_root
+
+FTTCP = str(Path(sys.executable).with_name("fttcp"))
+CALLER = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 7))
+for line in sys.stdin:
+    try:
+        s.sendall(line.encode())
+        print(s.recv(100).decode(), end="", flush=True)
+    except ConnectionResetError:
+        print("reset", flush=True)
+        break
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Pair]:
+    yield from pair_named("planned", (), ("echo", "http"))
+
+
+@pytest.fixture
+def lab(made: Pair) -> Lab:
+    return made.ready().lab
+
+
+class Caller:
+    """A client with a connection, which says a line when it is asked to."""
+
+    def __init__(self, lab: Lab) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = lab.popen("client", [sys.executable, "-c", CALLER, SERVICE4], **pipes)
+
+    def __enter__(self) -> Caller:
+        assert self.says("hello")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def says(self, word: str) -> bool:
+        """True if the server answers; False if the connection was reset."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer in (word + "\n", "reset\n")
+        return answer != "reset\n"
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._process.communicate()
+
+
+def command(lab: Lab, node: str, *words: str) -> list[str]:
+    return [FTTCP, *words, "--config", str(lab.home / node / "node.toml"), "--json"]
+
+
+def order(lab: Lab, node: str, *words: str) -> dict[str, Any]:
+    done = lab.exec(node, command(lab, node, *words))
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told | {"status": done.returncode}
+
+
+def group(lab: Lab, node: str) -> dict[str, Any]:
+    return dict(lab.ask(node, {"op": "status"}, 5)["groups"][0])
+
+
+def alone(lab: Lab) -> str:
+    """Have a primary without a backup; return the other node."""
+    backup = lab.node_in_role("backup")
+    primary = lab.node_in_role("primary")
+    lab.fault("crash-host", "backup")
+    await_condition(lambda: group(lab, primary)["mode"] == "solo", 10, "the primary is alone")
+    return backup
+
+
+@pytest.mark.parametrize("address", [SERVICE4, SERVICE6])
+def test_no_timer_of_a_client_is_involved(lab: Lab, address: str) -> None:
+    told = storm(lab.name, switchovers=6, number=4, address=address)
+    assert told["switchovers"] >= 3
+    assert not told["errors"]
+    assert (told["TCPSynRetrans"], told["TCPTimeouts"]) == (0, 0)
+
+
+def test_a_switchover_says_what_it_resets_and_waits_for_it(lab: Lab) -> None:
+    other = alone(lab)
+    primary = lab.node_in_role("primary")
+    with Caller(lab) as early:
+        lab.fault("restart-host", other)
+        lab.wait("synced", 30)
+        with Caller(lab) as late:
+            assert group(lab, primary)["flows"]["ending"] == 1, order(lab, primary, "connections", "--all")
+            asked = order(lab, primary, "switchover", "lab", "--check")
+            assert len(asked["would_end"]) == 1
+            refused = order(lab, primary, "switchover", "lab")
+            assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
+            assert "would reset 1 connection (1 unprotected); --force" in refused["error"]
+            refused = order(lab, primary, "switchover", "lab", "--drain", "200ms")
+            assert (refused["status"], refused["reason"]) == (1, "would-end")
+            assert group(lab, primary)["role"] == "primary" and early.says("still here")
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            words = command(lab, primary, "switchover", "lab", "--drain", "60s")
+            with lab.popen(primary, words, **pipes) as draining:
+                assert draining.stderr is not None
+                line = draining.stderr.readline()
+                assert line == "group lab: a switchover waits for 1 connection (1 unprotected)\n"
+                early.end()
+                told = json.loads(draining.communicate()[0])
+            assert (told["done"], told["ended"], told["role"]) == (True, 0, "backup")
+            assert late.says("served by the other node")
+
+
+def test_force_goes_ahead(lab: Lab) -> None:
+    other = alone(lab)
+    primary = lab.node_in_role("primary")
+    with Caller(lab) as early:
+        lab.fault("restart-host", other)
+        lab.wait("synced", 30)
+        told = order(lab, primary, "switchover", "lab", "--force")
+        assert (told["status"], told["done"], told["ended"]) == (0, True, 1)
+        assert not early.says("anybody there?")
+
+
+def test_a_stop_hands_over_and_says_what_it_resets(lab: Lab) -> None:
+    primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+    with Caller(lab) as caller:
+        assert order(lab, primary, "stop", "--check")["would_end"] == []
+        told = order(lab, primary, "stop")
+        assert (told["status"], told["stopped"], told["ended"]) == (0, True, 0)
+        assert caller.says("served by the other node")
+        lab.wait(f"primary={backup}", 10)
+        refused = order(lab, backup, "stop")
+        assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
+        assert caller.says("still here")
+        await_condition(lambda: group(lab, backup)["flows"]["ending"] == 1, 5, "the status tells it, too")
