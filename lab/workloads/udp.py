@@ -175,10 +175,15 @@ class Tftp:
     def _block(self, number: int) -> Callable[[bytes, Sender], bytes | None]:
         def accept(data: bytes, sender: Sender) -> bytes | None:
             answer = self._accept(data, sender)
-            if answer is None or (answer[0] == OACK and number == 1):
+            if answer is None:
+                return None
+            if answer[0] == OACK and number == 1:
+                self._link.send(struct.pack("!HH", ACK, 0))
                 return None
             if answer[0] != DATA or ahead(answer[1], number):
                 raise Failure("wrong", f"opcode {answer[0]}, block {answer[1]} where block {number} was due")
+            if answer[1] == (number - 1) & 0xFFFF:  # the server lacks our answer (RFC 1350, section 2)
+                self._link.send(struct.pack("!HH", ACK, answer[1]))
             return answer[2] if answer[1] == number & 0xFFFF else None
 
         return accept

@@ -16,6 +16,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	ftt_list_init(&t->order);
 	ftt_list_init(&t->due);
 	ftt_list_init(&t->rest);
+	ftt_list_init(&t->fresh);
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
 	while (t->on && size < cfg->max_flows && size < 1u << 20)
@@ -123,7 +124,7 @@ void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r)
 		u->bytes += r->len;
 }
 
-void ftt_udp_free_reply(struct ftt_udp_session *u)
+struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u)
 {
 	struct ftt_udp_reply *r = u->replies;
 
@@ -133,6 +134,13 @@ void ftt_udp_free_reply(struct ftt_udp_session *u)
 	u->n_replies--;
 	if (r->bytes)
 		u->bytes -= r->len;
+	return r;
+}
+
+void ftt_udp_free_reply(struct ftt_udp_session *u)
+{
+	struct ftt_udp_reply *r = ftt_udp_take_reply(u);
+
 	free(r->bytes);
 	free(r);
 }
@@ -147,6 +155,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	*at = u->hash_next;
 	ftt_list_remove(&u->order);
 	ftt_list_remove(&u->due);
+	ftt_udp_drop_last(u);
 	t->count[u->protection]--;
 	t->n--;
 	while (u->replies) {
@@ -457,6 +466,7 @@ void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 	/* the backup remembers longer: the primary decides when a session is over */
 	uint64_t limit = w->e->cfg.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
 
+	ftt_udp_sweep_last(w, now_ns);
 	while (!ftt_list_empty(&w->udp.order)) {
 		struct ftt_udp_session *u = FTT_ENTRY(w->udp.order.prev, struct ftt_udp_session, order);
 

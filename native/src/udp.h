@@ -91,6 +91,9 @@ struct ftt_udp_session {
 	uint32_t n_events;           /* in it */
 	struct ftt_udp_reply *replies, **replies_tail;
 	uint32_t n_replies;
+	struct ftt_udp_reply *last; /* backup: the last one that the client has, while it is fresh */
+	struct ftt_list fresh;      /* with it: the freshest first */
+	uint32_t answered;          /* backup: replies that the primary had given when the client spoke last */
 	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
 	uint16_t local_port_of[FTT_UDP_PORTS];  /* as our stack knows them */
 	uint32_t n_client_ports, n_local_ports;
@@ -103,6 +106,7 @@ struct ftt_udp_table {
 	uint32_t mask;
 	struct ftt_secret secret;
 	struct ftt_list order, due; /* heads */
+	struct ftt_list fresh;      /* ... of those whose last reply is kept */
 	struct ftt_list rest;       /* ... of those on which the last role is not carried out yet */
 	uint32_t role;
 	uint32_t n;
@@ -139,7 +143,8 @@ void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ft
 /* Where event `number` is kept, or is to be; NULL without memory. */
 struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
-void ftt_udp_free_reply(struct ftt_udp_session *u); /* the first */
+struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u); /* the first */
+void ftt_udp_free_reply(struct ftt_udp_session *u);
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
 /* The port that stands for `port` on the other side of the mapping, itself when there is none. */
 uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
@@ -165,6 +170,13 @@ void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct f
 bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent);
 /* ... when our own server has spoken. */
 bool ftt_udp_compare_late(struct ftt_worker *w, struct ftt_udp_session *u);
+
+/* udp_again.c: the reply that the client had last */
+void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns);
+void ftt_udp_drop_last(struct ftt_udp_session *u);
+/* After a takeover, if the client has not answered it. */
+void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
 
 /* udp_primary.c */
 void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,

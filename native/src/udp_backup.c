@@ -167,6 +167,8 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 		count_missing(u, e);
 		if (e->is_port)
 			ftt_udp_client_port(u, e->port);
+		else
+			u->answered = e->outputs;
 	}
 	acknowledge(w, u);
 	deliver(w, u, now_ns);
@@ -194,7 +196,7 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 		}
 		u->sent = seq_max(u->sent, r->number);
 		while (u->replies && seq_leq(u->replies->number, u->sent))
-			ftt_udp_free_reply(u);
+			ftt_udp_keep_last(w, u, ftt_udp_take_reply(u), now_ns);
 		if (r->flags & FTT_REC_ASK)
 			acknowledge(w, u);
 		break;
@@ -209,6 +211,21 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 		w->n.channel_malformed++;
 		break;
 	}
+}
+
+static struct ftt_udp_reply *keep_reply(const struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+{
+	struct ftt_udp_reply *r = p->cap == p->len ? calloc(1, sizeof(*r)) : NULL;
+
+	if (!r || !(r->bytes = malloc(k->payload_len ? k->payload_len : 1))) {
+		free(r);
+		return NULL;
+	}
+	memcpy(r->bytes, p->bytes + k->payload, k->payload_len);
+	r->len = k->payload_len;
+	r->number = u->outputs;
+	r->port = k->sport;
+	return r;
 }
 
 void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
@@ -227,20 +244,14 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 		ftt_udp_backup_give_up(w, u, FTT_REC_DIVERGED);
 		return;
 	}
-	if (seq_gt(u->outputs, u->sent) && p->cap == p->len && (r = calloc(1, sizeof(*r)))) {
-		r->bytes = malloc(k->payload_len ? k->payload_len : 1);
-		if (!r->bytes) {
-			free(r);
-		} else {
-			memcpy(r->bytes, p->bytes + k->payload, k->payload_len);
-			r->len = k->payload_len;
-			r->number = u->outputs;
-			r->port = k->sport;
+	if ((r = keep_reply(u, p, k))) {
+		w->n.retained++;
+		if (seq_gt(r->number, u->sent))
 			ftt_udp_append_reply(u, r);
-			w->n.retained++;
-			while (u->n_replies > FTT_UDP_RETAINED)
-				ftt_udp_free_reply(u);
-		}
+		else
+			ftt_udp_keep_last(w, u, r, now_ns);
+		while (u->n_replies > FTT_UDP_RETAINED)
+			ftt_udp_free_reply(u);
 	}
 	deliver(w, u, now_ns);
 }
@@ -291,6 +302,9 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
  */
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
+	if (u->replies)
+		ftt_udp_drop_last(u);
+	ftt_udp_say_again(w, u, now_ns);
 	while (u->replies) {
 		const struct ftt_udp_reply *r = u->replies;
 		size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client,

@@ -102,6 +102,100 @@ static void test_after_a_takeover_a_port_is_still_told_apart(void)
 	end_pair();
 }
 
+static void take_over(uint64_t now)
+{
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, 10, now));
+}
+
+/* The client has the last reply; what it said then died with the primary. `first`: the backup's server was quicker. */
+static void test_the_last_reply_is_said_again(bool first)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_order();
+	for (int i = 0; i < 2; i++) {
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		hear(&b, &p, FTT_REC_EVENT_ACK, now);
+		if (first)
+			answer(&b, now);
+		answer(&p, now);
+		hear(&p, &b, FTT_REC_SENT, now);
+		if (!first)
+			answer(&b, now);
+	}
+	CHECK(only(&b)->last);
+	b.n_emitted = 0;
+	take_over(now + 900 * MS);
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK(b.to_client[0]);
+	says(&b.emitted[0], "answer");
+	CHECK_EQ(b.worker.n.udp_said_again, 1);
+	CHECK(!only(&b)->last);
+	take_over(now + 900 * MS); /* once */
+	CHECK_EQ(b.n_emitted, 1);
+	end_pair();
+}
+
+/* Not one that the client has answered, nor an old one; and who has another one to give gives that. */
+static void test_no_other_reply_is_said_again(void)
+{
+	uint64_t now = 1000 * MS;
+
+	for (int answered = 0; answered < 2; answered++) {
+		begin_order();
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		answer(&b, now);
+		hear(&b, &p, FTT_REC_EVENT_ACK, now);
+		answer(&p, now);
+		hear(&p, &b, FTT_REC_SENT, now);
+		if (answered) {
+			ask(&p, now);
+			hear(&p, &b, FTT_REC_EVENT, now);
+		}
+		b.n_emitted = 0;
+		take_over(answered ? now : now + 1001 * MS);
+		CHECK_EQ(b.n_emitted, 0);
+		end_pair();
+	}
+	begin_order();
+	ask(&p, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	answer(&b, now);
+	hear(&b, &p, FTT_REC_EVENT_ACK, now);
+	answer(&p, now);
+	hear(&p, &b, FTT_REC_SENT, now);
+	answer(&b, now);
+	b.n_emitted = 0;
+	take_over(now);
+	CHECK_EQ(b.n_emitted, 1);
+	CHECK_EQ(b.worker.n.udp_said_again, 0);
+	CHECK_EQ(b.worker.n.udp_retained_released, 1);
+	end_pair();
+}
+
+/* Idle sessions keep no payload. */
+static void test_an_idle_session_keeps_no_reply(void)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_order();
+	ask(&p, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	answer(&b, now);
+	hear(&b, &p, FTT_REC_EVENT_ACK, now);
+	answer(&p, now);
+	hear(&p, &b, FTT_REC_SENT, now);
+	ftt_udp_sweep(&b.worker, now + 1000 * MS);
+	CHECK(only(&b)->last);
+	ftt_udp_sweep(&b.worker, now + 1001 * MS);
+	CHECK(!only(&b)->last);
+	CHECK(ftt_list_empty(&b.worker.udp.fresh));
+	end_pair();
+}
+
 /* A server that is silent after the takeover gets them all the same; a new partner changes nothing. */
 static void test_after_a_takeover_time_goes_on(uint32_t mode)
 {
@@ -215,6 +309,10 @@ static void test_what_cannot_wait_is_counted(void)
 int main(void)
 {
 	test_a_takeover_keeps_the_order();
+	test_the_last_reply_is_said_again(true);
+	test_the_last_reply_is_said_again(false);
+	test_no_other_reply_is_said_again();
+	test_an_idle_session_keeps_no_reply();
 	test_after_a_takeover_a_missing_reply_holds_nothing_back();
 	test_after_a_takeover_a_port_is_still_told_apart();
 	test_after_a_takeover_time_goes_on(FTT_MODE_SOLO);

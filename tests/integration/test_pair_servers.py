@@ -36,3 +36,11 @@ def test_tftp_20_mb(pair: Pair, workload: str, family: int, tmp_path: Path) -> N
     case = Case(workload, "crash-host", family, moment_s=1.5, duration_s=6.0, size=20_000_000)
     outcome = pair.run(case, tmp_path)
     assert outcome.ok, outcome.why
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_who_reads_by_tftp_needs_no_timer(pair: Pair, family: int, tmp_path: Path) -> None:
+    """What the client said last died with the primary; it is asked for it, and need not say it again."""
+    outcome = pair.run(Case("tftp-get-1468", "crash-host", family, moment_s=0.8, duration_s=2.5), tmp_path)
+    assert outcome.ok, outcome.why
+    assert outcome.client["retried"] == 0
