@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include "emit.h"
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "fttcp/fragment.h"
 
 #define SEND_BUFFER (8 << 20)
 
@@ -129,20 +131,43 @@ void ftt_emit_bare(struct ftt_emit *m, const struct ftt_bare *b, bool to_client)
 	m->packet[m->n++].to_client = to_client;
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+/* 0, or errno. */
+static int send_one(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	struct sockaddr_storage to;
 	union source source;
 	struct msghdr msg;
 	struct iovec iov;
 
-	ftt_emit_flush(m);
 	address(&msg, &iov, &to, &source, packet, len, to_client);
+	return sendmsg(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, &msg, 0) < 0 ? errno : 0;
+}
+
+static int send_fragments(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	uint8_t fragment[FTT_FRAGMENT_MAX];
+	uint32_t id = randombytes_random() | 1; /* 0 would have the kernel choose one for each */
+	size_t at = 0, n;
+	int error = 0;
+
+	while (!error && (n = ftt_fragment(packet, len, id, &at, fragment)))
+		error = send_one(m, fragment, n, to_client);
+	return error;
+}
+
+int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+{
+	int error;
+
+	ftt_emit_flush(m);
 	if (to_client && !ftt_may_emit(m->shared, ftt_now_ns())) {
 		m->revoked++;
 		return -1;
 	}
-	if (sendmsg(packet[0] >> 4 == 4 ? m->fd4 : m->fd6, &msg, 0) < 0) {
+	error = send_one(m, packet, len, to_client);
+	if (error == EMSGSIZE)
+		error = send_fragments(m, packet, len, to_client);
+	if (error) {
 		m->failed++; /* as if the network had lost it */
 		return -1;
 	}

@@ -20,7 +20,7 @@ size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport
 	size_t ip = ftt_put_ip(t->scratch, src, dst, 17, l4_len), alen = ip == 20 ? 4 : 16;
 	uint8_t *l4 = t->scratch + ip;
 
-	if (ip == 20) { /* may be larger than the link: let it be fragmented */
+	if (ip == 20) { /* may be larger than the link, and be fragmented (emit.c) */
 		put_be16(t->scratch + 6, 0);
 		put_be16(t->scratch + 10, 0);
 		put_be16(t->scratch + 10, (uint16_t)~csum_fold(csum_add(0, t->scratch, 20)));

@@ -39,8 +39,10 @@ def test_tftp_20_mb(pair: Pair, workload: str, family: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_who_reads_by_tftp_needs_no_timer(pair: Pair, family: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1468, 8192])
+def test_who_reads_by_tftp_needs_no_timer(pair: Pair, block: int, family: int, tmp_path: Path) -> None:
     """What the client said last died with the primary; it is asked for it, and need not say it again."""
-    outcome = pair.run(Case("tftp-get-1468", "crash-host", family, moment_s=0.8, duration_s=2.5), tmp_path)
+    case = Case(f"tftp-get-{block}", "crash-host", family, moment_s=0.8, duration_s=2.5)
+    outcome = pair.run(case, tmp_path)
     assert outcome.ok, outcome.why
     assert outcome.client["retried"] == 0
