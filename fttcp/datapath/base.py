@@ -146,6 +146,7 @@ class EngineStatus:
     udp_sessions: int = 0
     flow_bytes: int = 0
     held_now: int = 0
+    ends_held: int = 0
     commit_lag_p50_ns: int = 0
     commit_lag_p99_ns: int = 0
     beat_thread: int = 0

@@ -258,6 +258,7 @@ class ProgrammableEngine(NfqueueEngine):
                 for flow in flows.flows.values()
             )
             lag_ns, held, sessions = sorted(flows.lag_ns), flows.held_now, len(self.intake.udp)
+            ends_held = sum(bool(lib.ftt_core_end_held(flow.state)) for flow in flows.waiting)
         return dataclasses.replace(
             super().status(),
             flows_protected=kinds[Protection.PROTECTED] + kinds[Protection.DETACHING],
@@ -267,6 +268,7 @@ class ProgrammableEngine(NfqueueEngine):
             flows_ending=ending + sessions,
             udp_sessions=sessions,
             held_now=held,
+            ends_held=ends_held,
             commit_lag_p50_ns=lag_ns[len(lag_ns) // 2] if lag_ns else 0,
             commit_lag_p99_ns=lag_ns[len(lag_ns) * 99 // 100] if lag_ns else 0,
         )

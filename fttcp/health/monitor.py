@@ -23,6 +23,7 @@ from fttcp.health.sampler import Sampler, bound
 from fttcp.health.server import Server
 from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.health.verdict import Check, Note, OnChange, State, Verdict
+from fttcp.health.workers import Workers
 
 _LISTEN_POLL_S = 0.02
 _LOOK_LEAST_S = 0.01
@@ -73,9 +74,11 @@ class Health:
         on_change: OnChange,
         note: Note,
         on_known: Callable[[int, bool], None] = lambda run, ready: None,
+        on_crash: Callable[[str], None] = lambda why: None,
     ) -> None:
-        """``address``: where probes find the server. Called in the loop: ``on_change``, and ``on_known`` with
-        the number of the server's start and whether it could follow another node's."""
+        """``address``: where probes find the server. Called in the loop: ``on_change``; ``on_known`` with
+        the number of the server's start and whether it could follow another node's; ``on_crash`` when one of
+        its workers was killed."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports)
@@ -85,6 +88,7 @@ class Health:
         self._listening = False
         self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
+        self._workers = Workers(on_crash)
         self._weigh_s = 0.0
         self._role: Role | None = None
         self._checks = {
@@ -143,6 +147,7 @@ class Health:
             "healthy": verdict.healthy,
             "since": verdict.since.isoformat(timespec="milliseconds"),
             "reason": verdict.reason,
+            "workers": len(self._workers),
             "restarts": self._server.restarts,
             "gave_up": self._server.gave_up,
             "checks": verdict.shown(),
@@ -183,6 +188,7 @@ class Health:
 
     def _restart(self, failed: bool) -> None:
         if self._server.restart(failed):
+            self._workers.forget()
             self._listening = False
             why = self._verdict.reason if failed else "restarted: its connections are continued nowhere"
             self._verdict.serve(False, Cause.SERVER_DIED, why)
@@ -200,6 +206,7 @@ class Health:
     async def stop(self) -> None:
         """End the server, if it is ours, and everything here."""
         self._verdict.closed = True
+        self._workers.forget()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -229,6 +236,7 @@ class Health:
 
     def server_ended(self, reason: str) -> None:
         """A process is gone."""
+        self._workers.forget()
         self._listening = False
         self._readiness.ended()
         self._verdict.serve(False, Cause.SERVER_DIED, reason)
@@ -287,6 +295,8 @@ class Health:
         pids, progress = self._server.pids, self._progress
         sample, took_s = await _timed(lambda: self._sampler.sample(pids, progress))
         if pids == self._server.pids and progress is self._progress:
+            if self._listening:
+                self._workers.watch(set(sample.family) - set(pids))
             self._conclude(progress.judge(sample, time.monotonic()))
         return took_s
 

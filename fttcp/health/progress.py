@@ -25,12 +25,14 @@ _BUSY = 0.05
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What was seen at one moment. ``owners``: inode of a socket -> processes that have it open, and theirs.
-    ``threads``: for those processes. ``stopped``: pids and names of processes in state T."""
+    ``threads``: for those processes. ``stopped``: pids and names of processes in state T.
+    ``family``: all processes of the server."""
 
     unread: Sequence[Connection] = ()
     owners: Mapping[int, frozenset[int]] = field(default_factory=dict)
     threads: Mapping[int, Sequence[Thread]] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
+    family: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Sampler:
                 stopped[pid] = stat.name
         unread = self._sockets.unread(self._tcp) if self._tcp else []
         if not unread or not progress.waiting(unread):
-            return Sample(unread=unread, stopped=stopped)
+            return Sample(unread=unread, stopped=stopped, family=relatives)
         owners = self._owners(unread, relatives)
         seen: dict[int, list[Thread]] = {}
         for pid in {pid for pids_of in owners.values() for pid in pids_of}:
@@ -83,7 +83,7 @@ class Sampler:
                 self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
                 continue
             seen[pid] = found
-        return Sample(unread, owners, seen, stopped)
+        return Sample(unread, owners, seen, stopped, relatives)
 
     def _owners(self, unread: Sequence[Connection], relatives: Sequence[int]) -> dict[int, frozenset[int]]:
         wanted = {connection.inode for connection in unread}

@@ -180,9 +180,7 @@ class Node:
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group
         group.firewall = await self._network.standing(name)
-        group.server = make_health(
-            self._config, section, group.server_changed, group.note, group.server_known
-        )
+        group.server = make_health(self._config, section, group)
         self._house.take_ground(name, await self._network.ground(name))
 
     def _start_group(self, name: str) -> None:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from fttcp.health.hooks import Hooks
 from fttcp.health.monitor import Health
 from fttcp.health.process import Supervisor
 from fttcp.health.server import Server
-from fttcp.health.verdict import Note, OnChange
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from fttcp.runtime.config import Config, GroupSection
+from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.worker_death import WorkerDeath
 
 
-def make_health(
-    config: Config,
-    section: GroupSection,
-    on_change: OnChange,
-    note: Note,
-    on_known: Callable[[int, bool], None],
-) -> Health:
+def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> Health:
     """Return the health of a group's server; nothing runs yet. Raises OSError without sock_diag."""
     environment = {
         "FTTCP_NODE": config.node.name,
@@ -28,13 +22,13 @@ def make_health(
         "FTTCP_ADDRESSES": " ".join(section.addresses),
         "FTTCP_PORTS": " ".join(section.ports),
     }
-    hooks = Hooks(section.hooks, environment, note)
+    hooks = Hooks(section.hooks, environment, group.note)
     server: Server
     if section.all_commands:
         server = Supervisor(section.name, section.all_commands, section.restart, config.run_dir, hooks)
     else:
         find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))
-        server = Watcher(find, section.restart.watched_command, note)
+        server = Watcher(find, section.restart.watched_command, group.note)
     return Health(
         server,
         section.health,
@@ -42,7 +36,8 @@ def make_health(
         section.addresses[0],
         section.timing.hang_after_ms,
         hooks,
-        on_change,
-        note,
-        on_known,
+        group.server_changed,
+        group.note,
+        group.server_known,
+        WorkerDeath(group, section.on_worker_death, section.timing.end_grace_ms).crashed,
     )

@@ -95,6 +95,11 @@ uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r)
 	return ftt_backup_output(f, r);
 }
 
+bool ftt_core_end_held(const struct ftt_flow *f)
+{
+	return ftt_end_held(f);
+}
+
 uint32_t ftt_core_backup_close(struct ftt_flow *f)
 {
 	return ftt_backup_close(f);

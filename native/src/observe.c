@@ -91,6 +91,8 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
 			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
+	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next) /* as each tick does */
+		out->ends_held += ftt_end_held(&c->flow);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
 }

@@ -225,6 +225,7 @@ uint8_t ftt_core_open_flags(const struct ftt_flow *f);
 uint8_t ftt_core_probe_flags(const struct ftt_flow *f);
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
 uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
+bool ftt_core_end_held(const struct ftt_flow *f);
 uint32_t ftt_core_backup_close(struct ftt_flow *f);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);

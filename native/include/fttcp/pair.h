@@ -298,6 +298,12 @@ static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const s
 	return FTT_ACT_RELEASE | ftt_pay_fin(f);
 }
 
+/* The backup still carries what our own server has ended. */
+static inline bool ftt_end_held(const struct ftt_flow *f)
+{
+	return f->protection == FTT_PROTECTED && f->end_since_ns && !(f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST));
+}
+
 /* Is there anything that only time will move? */
 static inline bool ftt_flow_waits(const struct ftt_flow *f)
 {
