@@ -1,7 +1,7 @@
 """What `fttcp doctor` makes of what it has seen: pure functions from facts to findings."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
@@ -93,7 +93,7 @@ class Site:
     `links`: interface and our address of those that have one; `multicast`, `ethernet`: interfaces of the
     others; `serial`: devices, with what is wrong with each, or ''; `stamped`: pairs of address and port of
     each group whose long mirrored packets the kernel could edit; `firewalls`: how the rules of each group
-    stand, from the daemon, if one runs."""
+    stand, `not_ready`: why a group is not ready, both from the daemon, if one runs."""
 
     service_interface: str
     peer_interface: str
@@ -107,6 +107,7 @@ class Site:
     arbiter: Mapping[str, Any]
     stamped: Mapping[str, int]
     firewalls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_ready: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -235,6 +236,9 @@ def check_site(site: Site) -> Iterator[Check]:
         yield check_stamped(site, group, pairs)
     for group, firewall in site.firewalls.items():
         yield check_firewall(group, firewall)
+    for group, reasons in site.not_ready.items():
+        for reason in reasons:
+            yield warn(f"ready {group}", reason["what"], reason["todo"])
     yield from check_arbiter(site.arbiter)
 
 

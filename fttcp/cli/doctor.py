@@ -179,6 +179,7 @@ def see_machine() -> Machine:
 def see_site(path: Path) -> Site:
     """Looks at what a configuration names. Raises ConfigurationError when it is wrong."""
     config = load_config(path)
+    firewalls, not_ready = _told(config.socket_path)
     links = [link for peer in config.peer for link in peer.link]
     return Site(
         service_interface=config.node.service_interface,
@@ -209,17 +210,19 @@ def see_site(path: Path) -> Site:
             for group in config.group
             if group.engine == "nfqueue" and all(text.endswith("/tcp") for text in group.ports)
         },
-        firewalls=_firewalls(config.socket_path),
+        firewalls=firewalls,
+        not_ready=not_ready,
     )
 
 
-def _firewalls(path: Path) -> dict[str, Any]:
-    """How the rules of each group stand; nothing if no daemon runs."""
+def _told(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How the rules of each group stand, and why it is not ready; nothing if no daemon runs."""
     try:
         groups = ask(path, op="status")["groups"]
     except AskError:
-        return {}
-    return {group["name"]: group["firewall"] for group in groups if group.get("firewall")}
+        return {}, {}
+    firewalls = {group["name"]: group["firewall"] for group in groups if group.get("firewall")}
+    return firewalls, {group["name"]: group.get("not_ready", []) for group in groups}
 
 
 def _serial_trouble(device: str) -> str:

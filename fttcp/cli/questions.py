@@ -11,7 +11,6 @@ from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, s
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
 _NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
-_BOUND = "the server takes packets from one interface only, so no backup can follow"
 
 
 @click.command()
@@ -72,8 +71,6 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     if server is not None:
         health = "healthy" if server["healthy"] else "not healthy"
         pid = "none" if server["pid"] is None else server["pid"]
-        if server.get("bound"):
-            lines.append(f"  UNPROTECTED  {_BOUND}: {', '.join(server['bound'])}")
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
     for takeover in group["takeovers"][-3:]:

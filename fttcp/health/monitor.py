@@ -75,10 +75,12 @@ class Health:
         note: Note,
         on_known: Callable[[int, bool], None] = lambda run, ready: None,
         on_crash: Callable[[str], None] = lambda why: None,
+        on_bound: Callable[[Sequence[str]], None] = lambda ports: None,
     ) -> None:
         """``address``: where probes find the server. Called in the loop: ``on_change``; ``on_known`` with
         the number of the server's start and whether it could follow another node's; ``on_crash`` when one of
-        its workers was killed."""
+        its workers was killed; ``on_bound`` with the ports on which it takes packets from one interface only,
+        each time when it is seen to listen."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports)
@@ -89,6 +91,7 @@ class Health:
         self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
         self._workers = Workers(on_crash)
+        self._on_bound = on_bound
         self._weigh_s = 0.0
         self._role: Role | None = None
         self._checks = {
@@ -277,6 +280,7 @@ class Health:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
             self._listening, self._bound = True, ports
+            self._on_bound(ports)
             if ports:
                 self._note("server-bound", "warning", ports=ports)
             if self._role is not Role.PRIMARY:

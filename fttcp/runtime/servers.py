@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fttcp.health.hooks import Hooks
@@ -11,6 +12,7 @@ from fttcp.health.server import Server
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from fttcp.runtime.config import Config, GroupSection
 from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.readiness import Reason
 from fttcp.runtime.worker_death import WorkerDeath
 
 
@@ -40,4 +42,14 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         group.note,
         group.server_known,
         WorkerDeath(group, section.on_worker_death, section.timing.end_grace_ms).crashed,
+        lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
     )
+
+
+def _bound(ports: Sequence[str]) -> list[Reason]:
+    """Mirrored packets come in on the peer interface and on lo, where the kernel knows no such connection."""
+    if not ports:
+        return []
+    what = "the server takes packets from one interface only, so no connection is protected"
+    what += f": {', '.join(ports)}"
+    return [Reason("server-bound", what, "have it bind to the service address (no SO_BINDTODEVICE, no VRF)")]

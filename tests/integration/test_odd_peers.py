@@ -238,7 +238,11 @@ def test_a_server_that_is_bound_to_an_interface_is_told(bound: Lab) -> None:
             (told,) = [event for event in events if event["event"] == "server-bound"]
             assert told["ports"] == [f"{PORT}/tcp to svc0"]
             shown = lab.exec(node, [fttcp_program(), "status", "--socket", f"{RUN_DIR}/control.sock"])
-            assert "UNPROTECTED  the server takes packets from one interface only" in shown.stdout, shown
+            assert [reason["why"] for reason in said["not_ready"]].count("server-bound") == 1
+            file = str(lab.home / node / "node.toml")
+            doctor = lab.exec(node, [fttcp_program(), "doctor", "--config", file])
+            for output in (shown, doctor):
+                assert "from one interface only, so no connection is protected" in output.stdout, output
         talk.ask("after")
     finally:
         talk.end()

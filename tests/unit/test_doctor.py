@@ -196,6 +196,16 @@ def test_how_the_rules_of_a_running_daemon_stand(facts: dict[str, Any], status: 
     assert found["firewall web"].todo or status is Status.OK
 
 
+def test_what_a_running_daemon_lacks_is_repeated() -> None:
+    reason = {"why": "server-bound", "what": "the server is bound", "todo": "unbind it"}
+    found = [
+        check for check in check_site(replace(SITE, not_ready={"web": [reason]})) if "bound" in check.seen
+    ]
+    assert [(check.name, check.status, check.todo) for check in found] == [
+        ("ready web", Status.WARN, "unbind it")
+    ]
+
+
 def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
     trials = {
         name: Trial(name, "missing") for name in (*doctor_module._IN_NAMESPACE, *doctor_module._AS_IT_IS)

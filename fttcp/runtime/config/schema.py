@@ -42,7 +42,7 @@ NOTIFIED_EVENTS = (
     "not-followed", "not-ready", "ready-again",
     "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
-    "server-given-up", "server-bound", "hook-failed", "reference-lost", "reference-found",
+    "server-given-up", "server-bound", "worker-died", "hook-failed", "reference-lost", "reference-found",
     "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence",
     "rules-missing", "guard-stopped", "ground-mended", "address-claimed",
     "arbiter-up", "arbiter-lost",
