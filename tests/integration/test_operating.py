@@ -138,7 +138,7 @@ def test_reload_touches_only_what_changed(daemon: Daemon) -> None:
     assert (now["server"]["pid"], now["epoch"]) == (web["server"]["pid"], web["epoch"])
     daemon.config.write_text(good.replace("[peer]", 'log_level = "error"\n[peer]'))
     changed = json.loads(daemon.tool("reload", "--json").stdout)
-    assert changed["removed"] == ["second"] and changed["changed"] == ["node.log_level: 'info' -> 'error'"]
+    assert changed["removed"] == ["second"] and changed["changed"] == ['node.log_level: "info" -> "error"']
     assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
     assert "second" not in daemon.net.run("nft", "list", "ruleset")
     assert daemon.group()["server"]["pid"] == web["server"]["pid"]
@@ -158,6 +158,11 @@ def test_a_refused_reload_changes_nothing(daemon: Daemon) -> None:
         (good.replace('"80/tcp"', '"81/tcp"') + second(daemon), ["group.web.ports", "needs? a restart"]),
         (good.replace("hang_after_ms = 200", "hang_after_ms = 1"), ["hang_after_ms: 1 is below 20"]),
         (good + second(daemon).replace("7740", "7700"), ["queue: 7700 is too near"]),
+        (
+            good + second(daemon).replace("10.77.0.101", "10.78.0.1"),
+            ["link.0..local: '10.78.0.1' is group"],
+        ),
+        (good + '[group.hooks]\non_takeover = "/no/hook"\n', ["hooks.on_takeover: there is no /no/hook"]),
     ):
         daemon.config.write_text(text)
         refused = order(daemon, "reload")
@@ -175,11 +180,28 @@ def test_a_refused_reload_changes_nothing(daemon: Daemon) -> None:
         told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
         return [event["event"] for event in told["events"]]
 
-    await_condition(lambda: kinds().count("reload-refused") == 4, 10, "SIGHUP reloads")
+    await_condition(lambda: kinds().count("reload-refused") == 6, 10, "SIGHUP reloads")
     daemon.config.write_text(good)
     daemon.process.send_signal(signal.SIGHUP)
     await_condition(lambda: kinds()[-1] == "reloaded", 10, "SIGHUP reloads a good configuration")
     assert serving(daemon.group())
+
+
+def test_a_start_refuses_what_a_reload_does_and_changes_nothing(daemon: Daemon) -> None:
+    before, good = snapshot(daemon), daemon.config.read_text()
+    for text, reason in (
+        (
+            good.replace("10.77.0.100", "127.0.0.1"),
+            "addresses[0]: '127.0.0.1' is a loopback address",
+        ),
+        (good + '[group.hooks]\non_takeover = "/no/hook"\n', "hooks.on_takeover: there is no /no/hook"),
+    ):
+        daemon.config.write_text(text)
+        for words in (["node", "--config"], ["check-config"]):
+            command = daemon.net.command(FTTCP, *words, str(daemon.config))
+            refused = subprocess.run(command, capture_output=True, text=True, timeout=30)
+            assert refused.returncode == 2 and reason in refused.stderr
+    assert snapshot(daemon) == before
 
 
 def test_a_new_group_that_cannot_start_is_taken_back(daemon: Daemon) -> None:
