@@ -114,20 +114,20 @@ _AS_IT_IS: dict[str, list[str]] = {
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Check what this configuration names, too: interfaces, addresses, servers, units, programs, files.",
 )
 def doctor(as_json: bool, config: Path | None) -> None:
     """Say what this machine has, what is missing, and what to do.
 
     The exit status is 0 when nothing fails."""
+    loaded = None if config is None else load_config(config)
     machine = see_machine()
     findings = list(check_machine(machine))
-    if config is None:
+    if config is None or loaded is None:
         findings += check_managers(see_managers())
     else:
         findings += check_site(see_site(config))
-        loaded = load_config(config)
         findings += check_host(see_host(loaded, machine.capabilities))
         findings += _check_others(loaded)
     failed = any(finding.status is Status.FAIL for finding in findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -71,6 +72,18 @@ class LazyGroup(click.Group):
         """Look for --json before anything can be wrong with the other words."""
         ctx.meta[_JSON] = "--json" in (args[: args.index("--")] if "--" in args else args)
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; one that there is not is told with the nearest one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            if near:
+                error.message += f" Did you mean {near[0]}?"
+            raise
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the sub-command."""

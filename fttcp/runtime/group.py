@@ -427,7 +427,7 @@ class GroupRuntime:
             return
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
-        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
+        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns(), self.name)
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)

@@ -64,12 +64,21 @@ FENCED = Reason(
 
 
 def waits(
-    machine: PairMachine, hearing: Hearing, answers: bool | None, server: str, lacks: str, now_ns: int
+    machine: PairMachine,
+    hearing: Hearing,
+    answers: bool | None,
+    server: str,
+    lacks: str,
+    now_ns: int,
+    group: str = "GROUP",
 ) -> Iterator[Reason]:
-    """Yield what keeps this node from serving, or from standing by. ``answers``: whether the arbiter does, as
-    far as is known; ``server``: how the local server is, ``lacks``: what it lacks to follow."""
+    """Yield what keeps this node from serving ``group``, or from standing by. ``answers``: whether the
+    arbiter does, as far as is known; ``server``: how the local server is, ``lacks``: what it lacks to
+    follow."""
     if machine.phase is Phase.STOPPED:
         return
+    if machine.paused:
+        yield Reason("paused", "the group is paused (maintenance)", f"end it with `fttcp resume {group}`")
     yield from _own(machine, server, lacks)
     yield from _about_arbiter(machine, answers)
     if not machine.in_step:
@@ -79,8 +88,6 @@ def waits(
 def _own(machine: PairMachine, server: str, lacks: str) -> Iterator[Reason]:
     """What is wrong with this node itself."""
     view = machine.view
-    if machine.paused:
-        yield Reason("paused", "the group is paused (maintenance)", "end it with `fttcp resume`")
     if view.carrier_since_ns is None:
         yield Reason("carrier", "the service interface has no carrier", "check cable and switch port")
     if not view.reference:

@@ -147,6 +147,8 @@ def _key(path: Path, text: str) -> bytes:
 def generate(path: Path) -> None:
     """Write a new random key to ``path`` (mode 0600), in a directory that is made for it (mode 0700) if it is
     not there. Raises WireError if the file exists."""
+    if path.is_dir():
+        raise WireError(f"{path}: a directory: name the file in it")
     if path.exists():
         raise WireError(f"{path}: exists; a key is never overwritten, remove the file first")
     try:

@@ -285,6 +285,7 @@ def test_without_a_daemon_every_command_says_so(tmp_path: Path, line: str) -> No
         ("history --state-dir /nowhere", 1, "no-history"),
         ("keygen {}", 1, "key-file"),
         ("key add {}", 1, "key-file"),
+        ("doctor --config /nowhere", 2, "wrong-configuration"),
         ("history --since never", 2, "usage"),
         ("history --event takover", 2, "usage"),
         ("events --event takover", 2, "usage"),
@@ -428,3 +429,12 @@ def test_links_of_every_kind_are_shown_by_what_they_have() -> None:
     ):
         assert line in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [("statu", "Did you mean status?"), ("switch-over", "Did you mean switchover?"), ("xyzzy", "'xyzzy'.")],
+)
+def test_a_command_that_there_is_not_is_told_with_the_nearest(words: str, hint: str) -> None:
+    done = CliRunner().invoke(main, [words])
+    assert done.exit_code == 2 and done.output.rstrip().endswith(hint)

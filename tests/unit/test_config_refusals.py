@@ -279,6 +279,8 @@ def test_keygen_makes_the_directory_for_its_user_alone(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     done = CliRunner().invoke(main, ["keygen", str(tmp_path / "plain" / "key")])
     assert done.exit_code == 1 and "this directory cannot be made" in done.output
+    done = CliRunner().invoke(main, ["keygen", str(tmp_path)])
+    assert done.exit_code == 1 and "a directory: name the file in it" in done.output
 
 
 WRONG = """
