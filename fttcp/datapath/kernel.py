@@ -50,7 +50,8 @@ class KernelError(Exception):
 def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dict[str, str]:
     """Path -> value, for interfaces that are there: no ARP for addresses that sit on `lo`, nor ARP in their
     name; a peer link that does not refuse mirrored packets, which come from client addresses (loose, and
-    only if strict now); IPv6 addresses that stay when an interface goes down, as those of IPv4 do.
+    only if strict now) and tells the other node a new MAC address at once (the mirror follows its neighbour
+    table); IPv6 addresses that stay when an interface goes down, as those of IPv4 do.
     `before`: the values before ours of what we have set already."""
     wanted: dict[str, str] = {}
     for group in groups:
@@ -62,6 +63,12 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
             kept = _CONF6 / interface / "keep_addr_on_down"
             if 6 in group.families and kept.exists():
                 wanted[str(kept)] = "1"
+        for told in (
+            _CONF4 / group.peer_interface / "arp_notify",
+            _CONF6 / group.peer_interface / "ndisc_notify",
+        ):
+            if told.exists():
+                wanted[str(told)] = "1"
         own, all_interfaces = _CONF4 / group.peer_interface / "rp_filter", _CONF4 / "all/rp_filter"
         if own.exists():
             now, of_all = read_sysctl(str(own)), read_sysctl(str(all_interfaces))

@@ -183,7 +183,7 @@ static int arm(const struct ftt_neigh *n)
 	uint64_t at = ftt_sooner(n->rounds.round_ns, n->rounds.step_ns);
 	struct itimerspec when = {0};
 
-	at = ftt_sooner(ftt_sooner(at, n->retry_ns), ftt_sooner(n->claims.due_ns, n->claims.probe_ns));
+	at = ftt_sooner(ftt_sooner(at, n->retry_ns), ftt_sooner(n->claims.next_ns, n->claims.probe_ns));
 	when.it_value.tv_sec = (time_t)(at / NS);
 	when.it_value.tv_nsec = (long)(at % NS);
 	return timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;

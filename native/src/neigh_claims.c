@@ -7,7 +7,7 @@
  * A claim is ARP with our address as the sender's, or an advertisement for it, from a MAC address that no
  * interface of this host has. It is never followed. The owner is told (FTT_EV_CLAIMED), whether we hold
  * the lease or not: it knows which of them are peers, whose claims are their right. While we hold the
- * lease we defend the address as RFC 5227 2.4 says: by an announcement at once, and by no more than one
+ * lease we defend an address as RFC 5227 2.4 says: by an announcement at once, and by no more than one
  * in DEFEND_NS, so that two which both defend do not flood the network. One that is due is kept back,
  * not left out: the last word is ours.
  *
@@ -75,9 +75,21 @@ static void tell(struct ftt_neigh *n, int place, const uint8_t addr[16], const u
 	ftt_event_post(n->engine, &ev);
 }
 
+/* Of one of our addresses. */
+static uint32_t index_of(const struct ftt_config *cfg, const uint8_t addr[16])
+{
+	uint32_t i = 0;
+
+	while (i + 1 < cfg->n_service_addrs && memcmp(cfg->service_addr[i], addr, 16))
+		i++;
+	return i;
+}
+
 void ftt_neigh_claimed(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now)
 {
 	struct ftt_neigh_claims *c = &n->claims;
+	uint32_t which = index_of(&n->engine->cfg, addr);
+	uint64_t *due = &c->due_ns[which], before = c->defended_ns[which];
 	bool held = ftt_neigh_may_emit(n);
 	int place = news(c, addr, mac, now);
 
@@ -85,7 +97,7 @@ void ftt_neigh_claimed(struct ftt_neigh *n, const uint8_t addr[16], const uint8_
 		return;
 	if (held)
 		ftt_neigh_count(&n->engine->counters_neigh.neighbour_refused);
-	if (place < 0 && (!held || c->due_ns))
+	if (place < 0 && (!held || *due))
 		return;
 	if (is_of_this_host(mac)) {
 		memcpy(c->own, mac, 6);
@@ -94,8 +106,10 @@ void ftt_neigh_claimed(struct ftt_neigh *n, const uint8_t addr[16], const uint8_
 	}
 	if (place >= 0)
 		tell(n, place, addr, mac, held, now);
-	if (held && !c->due_ns)
-		c->due_ns = c->defended_ns && now - c->defended_ns < DEFEND_NS ? c->defended_ns + DEFEND_NS : now;
+	if (held && !*due) {
+		*due = before && now - before < DEFEND_NS ? before + DEFEND_NS : now;
+		c->next_ns = ftt_sooner(c->next_ns, *due);
+	}
 }
 
 static void probe(struct ftt_neigh *n)
@@ -113,19 +127,32 @@ static void probe(struct ftt_neigh *n)
 	}
 }
 
+/* An announcement is of all addresses: one does for all that are due. */
+static void defend(struct ftt_neigh *n, uint64_t now)
+{
+	struct ftt_neigh_claims *c = &n->claims;
+
+	c->next_ns = 0;
+	for (uint32_t i = 0; i < n->engine->cfg.n_service_addrs; i++) {
+		if (c->due_ns[i] && now >= c->due_ns[i]) {
+			c->due_ns[i] = 0;
+			c->defended_ns[i] = now;
+		}
+		c->next_ns = ftt_sooner(c->next_ns, c->due_ns[i]);
+	}
+	if (!ftt_neigh_may_emit(n))
+		return;
+	ftt_neigh_count(&n->engine->counters_neigh.neighbour_defended);
+	if (!n->rounds.round_ns) /* else one is about to leave */
+		ftt_neigh_announce(n, 1, FTT_NEIGH_INTERVAL_NS);
+}
+
 void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now)
 {
 	struct ftt_neigh_claims *c = &n->claims;
 
-	if (c->due_ns && now >= c->due_ns) {
-		c->due_ns = 0;
-		if (ftt_neigh_may_emit(n)) {
-			c->defended_ns = now;
-			ftt_neigh_count(&n->engine->counters_neigh.neighbour_defended);
-			if (!n->rounds.round_ns) /* else one is about to leave */
-				ftt_neigh_announce(n, 1, FTT_NEIGH_INTERVAL_NS);
-		}
-	}
+	if (c->next_ns && now >= c->next_ns)
+		defend(n, now);
 	if (now >= c->probe_ns) {
 		if (c->probe_ns)
 			probe(n);

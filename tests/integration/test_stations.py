@@ -100,6 +100,12 @@ def test_the_mirror_follows_another_mac_address_of_the_peer_link(lab: Lab, targe
         connections.goes_on("the takeover", silent=True)
 
 
+def is_told(lab: Lab, node: str, service: str) -> bool:
+    wanted = (service, FOREIGN, "svc0")
+    told = events(lab, node, "address-claimed")
+    return wanted in [(event["address"], event["mac"], event["interface"]) for event in told]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
     """By a station that nobody knows: the client believes it for a moment only."""
@@ -111,13 +117,7 @@ def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
         lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", service])
         claim(foreign, service, FOREIGN)
         for node in (old, new):
-            await_condition(
-                lambda node=node: bool(events(lab, node, "address-claimed")),  # type: ignore[misc]
-                5.0,
-                "the claim to be told",
-            )
-            told = events(lab, node, "address-claimed")[-1]
-            assert (told["address"], told["mac"], told["interface"]) == (service, FOREIGN, "svc0")
+            await_condition(lambda node=node: is_told(lab, node, service), 5.0, "the claim to be told")  # type: ignore[misc]
         right = mac_of(lab, old, "svc0")
-        await_condition(lambda: known_mac(lab, CLIENT, service) == right, 15.0, "the right MAC address")
+        await_condition(lambda: known_mac(lab, CLIENT, service) == right, 5.0, "the right MAC address")
         connections.goes_on("the claim", silent=True)
