@@ -1,6 +1,6 @@
 """The commit channel in Python: the same datagrams, key and MAC as the C engine's (record.h, channel.c).
 
-A datagram is one header, records and one MAC (keyed BLAKE2b). The key is derived from the nodes'
+A datagram is one header, records and one MAC (mac.h). The key is derived from the nodes'
 secret and from what names both daemons' boots, so nothing of an earlier life can be replayed.
 """
 
@@ -136,7 +136,9 @@ class Channel:
 
     @staticmethod
     def _mac(message: bytes, key: bytes) -> bytes:
-        return blake2b(message, digest_size=lib.FTT_CHANNEL_MAC, key=key).digest()
+        mac = ffi.new("uint8_t[]", lib.FTT_CHANNEL_MAC)
+        lib.ftt_core_channel_mac(mac, message, len(message), key)
+        return bytes(mac)
 
     def _authentic(self, message: bytes, mac: bytes) -> bool:
         return any(hmac.compare_digest(self._mac(message, key), mac) for key in self._keys)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "fttcp/mac.h"
 
 #define SOCKET_BUFFER (32 << 20)
 
@@ -77,6 +78,19 @@ static int tell_lanes_apart(int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
 }
 
+static bool make_room(struct ftt_channel *c)
+{
+	bool made = true;
+
+	for (int lane = 0; lane < FTT_LANES; lane++) {
+		for (int i = 0; i < FTT_CHANNEL_AT_ONCE; i++)
+			made &= (c->in[lane].bytes[i] = malloc(FTT_CHANNEL_MAX + 1)) != NULL;
+		for (int k = 0; k < c->cfg->workers; k++)
+			made &= (c->out[lane][k].bytes = malloc(FTT_CHANNEL_MAX)) != NULL;
+	}
+	return made;
+}
+
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
 		     char *err, size_t err_len)
 {
@@ -93,14 +107,9 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct
 	c->fd[FTT_LOUD] = c->fd[FTT_QUIET] = -1;
 	if (!find_peers(c, cfg, err, err_len))
 		return -1;
-	c->in = malloc(FTT_CHANNEL_MAX + 1);
-	for (int k = 0; k < FTT_LANES * cfg->workers; k++) {
-		uint8_t *bytes = c->out[k % FTT_LANES][k / FTT_LANES].bytes = malloc(FTT_CHANNEL_MAX);
-
-		if (!bytes || !c->in) {
-			snprintf(err, err_len, "commit channel: out of memory");
-			return -1;
-		}
+	if (!make_room(c)) {
+		snprintf(err, err_len, "commit channel: out of memory");
+		return -1;
 	}
 	for (int lane = 0; lane < FTT_LANES; lane++)
 		c->fd[lane] = open_lane(&local, len);
@@ -120,8 +129,9 @@ void ftt_channel_close(struct ftt_channel *c)
 		c->fd[lane] = -1;
 		for (int k = 0; k < FTT_MAX_WORKERS; k++)
 			free(c->out[lane][k].bytes);
+		for (int i = 0; i < FTT_CHANNEL_AT_ONCE; i++)
+			free(c->in[lane].bytes[i]);
 	}
-	free(c->in);
 	sodium_memzero(&c->keys, sizeof(c->keys));
 }
 
@@ -148,6 +158,9 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 		c->keys_generation = 0;
 		c->key_session = commit_session;
 		memset(c->replay, 0, sizeof(c->replay));
+		c->asked = false;
+		for (int lane = 0; lane < FTT_LANES; lane++)
+			c->in[lane].n = c->in[lane].next = 0;
 		for (int k = 0; k < FTT_MAX_WORKERS; k++)
 			for (int lane = 0; lane < FTT_LANES; lane++)
 				c->out[lane][k].len = c->out[lane][k].count = 0;
@@ -187,7 +200,7 @@ static void send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, s
 
 	c->out[lane][to].len = c->out[lane][to].count = 0;
 	ftt_channel_put(bytes, &h);
-	crypto_generichash(bytes + len, FTT_CHANNEL_MAC, bytes, len, c->keys.key[c->keys.send], 32);
+	ftt_channel_mac(bytes + len, bytes, len, c->keys.key[c->keys.send]);
 	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
 	if (sendto(c->fd[FTT_LOUD], bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
 		n->channel_datagrams_sent++;
@@ -222,37 +235,87 @@ void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 	}
 }
 
-static bool authentic(const struct ftt_channel *c, size_t body)
+static bool authentic(const struct ftt_channel *c, const uint8_t *in, size_t body)
 {
 	uint8_t mac[FTT_CHANNEL_MAC];
 
 	for (uint32_t i = 0; c->key_session && i < c->keys.n; i++) {
-		crypto_generichash(mac, sizeof(mac), c->in, body, c->keys.key[i], 32);
-		if (!sodium_memcmp(mac, c->in + body, sizeof(mac)))
+		ftt_channel_mac(mac, in, body, c->keys.key[i]);
+		if (!sodium_memcmp(mac, in + body, sizeof(mac)))
 			return true;
 	}
 	return false;
 }
 
+static void fetch(struct ftt_channel *c, enum ftt_lane lane)
+{
+	struct ftt_fetched *f = &c->in[lane];
+	struct mmsghdr msgs[FTT_CHANNEL_AT_ONCE];
+	struct iovec iov[FTT_CHANNEL_AT_ONCE];
+	int n;
+
+	if (f->next < f->n)
+		return;
+	memset(msgs, 0, sizeof(msgs));
+	for (int i = 0; i < FTT_CHANNEL_AT_ONCE; i++) {
+		iov[i] = (struct iovec){.iov_base = f->bytes[i], .iov_len = FTT_CHANNEL_MAX + 1};
+		msgs[i].msg_hdr.msg_iov = &iov[i];
+		msgs[i].msg_hdr.msg_iovlen = 1;
+	}
+	n = recvmmsg(c->fd[lane], msgs, FTT_CHANNEL_AT_ONCE, MSG_DONTWAIT, NULL);
+	f->next = 0;
+	f->n = n < 0 ? 0 : n;
+	f->all = n < FTT_CHANNEL_AT_ONCE;
+	for (int i = 0; i < f->n; i++)
+		f->len[i] = msgs[i].msg_len;
+}
+
+/*
+ * The next datagram, and on which lane it came; NULL when there is nothing more. The loud lane is asked first, so that what left on
+ * the quiet one before is there when that is asked; all of that comes first.
+ */
+static const uint8_t *next_of(struct ftt_channel *c, unsigned lanes, size_t *len)
+{
+	struct ftt_fetched *quiet = &c->in[FTT_QUIET], *loud = &c->in[FTT_LOUD], *from = NULL;
+	bool more = !c->asked;
+
+	for (;;) {
+		if (lanes & FTT_ON_QUIET && quiet->next < quiet->n)
+			from = quiet;
+		else if (lanes & FTT_ON_LOUD && loud->next < loud->n && (!(lanes & FTT_ON_QUIET) || (c->asked && quiet->all)))
+			from = loud;
+		if (from) {
+			*len = from->len[from->next];
+			return from->bytes[from->next++];
+		}
+		more |= (lanes & FTT_ON_QUIET && !quiet->all) || (lanes & FTT_ON_LOUD && !loud->all);
+		if (!more)
+			break;
+		if (lanes & FTT_ON_LOUD)
+			fetch(c, FTT_LOUD);
+		if (lanes & FTT_ON_QUIET)
+			fetch(c, FTT_QUIET);
+		c->asked = true;
+		more = false;
+	}
+	c->asked = false;
+	return NULL;
+}
+
 int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n)
 {
-	ssize_t got = -1;
-	size_t body;
+	size_t got, body;
+	const uint8_t *in = next_of(c, lanes, &got);
 
-	errno = EAGAIN;
-	if (lanes & FTT_ON_QUIET)
-		got = recv(c->fd[FTT_QUIET], c->in, FTT_CHANNEL_MAX + 1, 0);
-	if (got < 0 && lanes & FTT_ON_LOUD)
-		got = recv(c->fd[FTT_LOUD], c->in, FTT_CHANNEL_MAX + 1, 0);
-	if (got < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1; /* ECONNREFUSED and the like: ask again */
-	if (ftt_channel_get(c->in, (size_t)got, h) || got > FTT_CHANNEL_MAX) {
+	if (!in)
+		return 0;
+	if (ftt_channel_get(in, got, h) || got > FTT_CHANNEL_MAX) {
 		n->channel_malformed++;
 		return -1;
 	}
-	body = (size_t)got - FTT_CHANNEL_MAC;
-	if (h->sender != c->cfg->peer[c->partner].node_id || !authentic(c, body)) {
+	body = got - FTT_CHANNEL_MAC;
+	if (h->sender != c->cfg->peer[c->partner].node_id || !authentic(c, in, body)) {
 		n->channel_bad_mac++;
 		return -1;
 	}
@@ -265,7 +328,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 		return -1;
 	}
 	n->channel_datagrams_received++;
-	*records = c->in + FTT_CHANNEL_HEADER;
+	*records = in + FTT_CHANNEL_HEADER;
 	*len = body - FTT_CHANNEL_HEADER;
 	return 1;
 }

@@ -18,10 +18,19 @@
 #include "engine.h"
 #include "fttcp/record.h"
 
+#define FTT_CHANNEL_AT_ONCE 8 /* datagrams that one call fetches */
 #define FTT_CHANNEL_FULL 1400 /* a buffer beyond this is sent: most datagrams fit a frame */
 
 enum ftt_lane { FTT_LOUD = 0, FTT_QUIET = 1, FTT_LANES = 2 };
 enum { FTT_ON_LOUD = 1 << FTT_LOUD, FTT_ON_QUIET = 1 << FTT_QUIET, FTT_ON_ANY = FTT_ON_LOUD | FTT_ON_QUIET };
+
+/* Datagrams of one lane that were fetched. */
+struct ftt_fetched {
+	uint8_t *bytes[FTT_CHANNEL_AT_ONCE];
+	size_t len[FTT_CHANNEL_AT_ONCE];
+	int n, next;
+	bool all; /* there were no more */
+};
 
 struct ftt_channel {
 	int fd[FTT_LANES];
@@ -42,7 +51,8 @@ struct ftt_channel {
 		size_t len;
 		uint16_t count;
 	} out[FTT_LANES][FTT_MAX_WORKERS];
-	uint8_t *in;
+	struct ftt_fetched in[FTT_LANES];
+	bool asked; /* the kernel, for what was fetched last */
 };
 
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
@@ -55,8 +65,9 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const st
 			    struct ftt_counters *n);
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
 /*
- * Fetches one authentic datagram from `lanes` (FTT_ON_*) without waiting, from the quiet one first. Its records start at *records (of *len bytes).
- * 1: got one; 0: nothing more; -1: something was dropped (counted), ask again.
+ * One authentic datagram from `lanes` (FTT_ON_*), without waiting, from the quiet one first: what left on it before a loud one is
+ * read before that. Its records start at *records (of *len bytes). 1: got one; 0: nothing more; -1: something was dropped (counted),
+ * ask again. The kernel is asked for several at a time: ask until there is nothing more.
  */
 int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* core_api.c - the inline core as functions; see core_api.h. */
 #include <stdlib.h>
+#include "fttcp/mac.h"
 #include "fttcp/core_api.h"
 #include "engine.h"
 
@@ -38,6 +39,11 @@ void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *
 uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n)
 {
 	return ftt_crc32c(crc, p, n);
+}
+
+void ftt_core_channel_mac(uint8_t *mac, const uint8_t *bytes, size_t len, const uint8_t *key)
+{
+	ftt_channel_mac(mac, bytes, len, key);
 }
 
 uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s)

@@ -99,26 +99,33 @@ static void commit(struct ftt_worker *w, uint64_t now_ns)
 	w->told = false;
 }
 
-void ftt_worker_flush(struct ftt_worker *w)
+static void flush(struct ftt_worker *w, bool all)
 {
 	if (w->told)
 		commit(w, w->commit_by_ns);
 	ftt_tcp_send_injected(w);
-	ftt_nfq_flush(&w->nfq);
+	if (all || !ftt_nfq_may_wait(&w->nfq))
+		ftt_nfq_flush(&w->nfq);
 	ftt_nfq_flush(&w->handshakes);
 	ftt_tcp_free_spent(w);
 	ftt_emit_flush(&w->emit);
 }
 
+void ftt_worker_flush(struct ftt_worker *w)
+{
+	flush(w, true);
+}
+
 /*
  * What was decided leaves. Who gets a backup's COMMITs waits for them, nobody for the verdicts on what it does not let
- * out. A primary's client waits for the verdicts; its OUTPUTs come first where they must (digest.h).
+ * out: they go with later ones, or when it rests. A primary's client waits for the verdicts; its OUTPUTs come first where they
+ * must (digest.h).
  */
-static void answer(struct ftt_worker *w, uint64_t now_ns)
+static void answer(struct ftt_worker *w, uint64_t now_ns, bool rests)
 {
 	if (w->mode == FTT_MODE_BACKUP)
 		commit(w, now_ns);
-	ftt_worker_flush(w);
+	flush(w, rests || w->mode != FTT_MODE_BACKUP);
 	commit(w, now_ns);
 }
 
@@ -161,7 +168,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 		}
 		more = n == room || in; /* our stack answers while it is given its packet */
 		if (!gathers(w, q, in, n == room))
-			answer(w, now_ns);
+			answer(w, now_ns, false);
 	}
 }
 
@@ -223,7 +230,7 @@ static int patience_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->role_open ? 0 : w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
 
-	return (int)((w->dirty && ns ? FTT_COMMIT_LATER_NS : ns) / 1000000);
+	return (int)(((w->dirty || w->nfq.n_verdicts) && ns ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
 
 /*
@@ -298,7 +305,7 @@ static void *run(void *arg)
 			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
 		if (w->held_now || (w->mode != FTT_MODE_BACKUP && loud))
-			ftt_follow_records(w, FTT_ON_ANY, now_ns);
+			ftt_follow_records(w, w->mode == FTT_MODE_BACKUP ? FTT_ON_ANY : FTT_ON_LOUD, now_ns); /* a primary has no quiet lane */
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
 			ftt_follow_tick(w, now_ns);
@@ -309,7 +316,7 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
-		answer(w, now_ns);
+		answer(w, now_ns, n <= 0);
 		ftt_channel_flush(&w->channel, &w->n);
 		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;

@@ -73,6 +73,7 @@ static void exchange(struct ftt_channel *from, struct ftt_channel *to, bool beli
 	ftt_channel_flush(from, &n);
 	CHECK_EQ(n.channel_datagrams_sent, 1);
 	CHECK_EQ(ftt_channel_receive(to, FTT_ON_ANY, &h, &records, &len, &n), believed ? 1 : -1);
+	CHECK_EQ(ftt_channel_receive(to, FTT_ON_ANY, &h, &records, &len, &n), 0);
 	CHECK_EQ(n.channel_bad_mac, believed ? 0 : 1);
 }
 

@@ -112,6 +112,15 @@ static struct ftt_config config(bool first)
 	return c;
 }
 
+static void check_nothing_more(struct ftt_channel *c, struct ftt_counters *n)
+{
+	struct ftt_channel_header h;
+	const uint8_t *records;
+	size_t len;
+
+	CHECK_EQ(ftt_channel_receive(c, FTT_ON_ANY, &h, &records, &len, n), 0);
+}
+
 static void test_what_a_channel_sends_and_reads(void)
 {
 	static struct ftt_channel a, b;
@@ -139,6 +148,7 @@ static void test_what_a_channel_sends_and_reads(void)
 		CHECK(sent > 0);
 		check_bytes(vectors[i].name, bytes, (size_t)sent);
 		CHECK_EQ(ftt_channel_receive(&b, FTT_ON_ANY, &h, &records, &len, &n), 1);
+		check_nothing_more(&b, &n);
 		CHECK_EQ(h.counter, i + 1);
 		CHECK(h.count == 1 && h.quiet == r.quiet);
 		CHECK_EQ(ftt_record_get(records, len, &got), len);

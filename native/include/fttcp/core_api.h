@@ -208,6 +208,8 @@ void ftt_core_key(const struct ftt_pkt *k, bool from_client, struct ftt_key *key
 bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k);
 void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready);
 uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n);
+/* FTT_CHANNEL_MAC bytes that prove whose datagram it is; `key` is a derived one, of 32 bytes. */
+void ftt_core_channel_mac(uint8_t *mac, const uint8_t *bytes, size_t len, const uint8_t *key);
 
 /* Does a kernel that stands there take this segment? enum ftt_judgement, see accept.h. */
 uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
