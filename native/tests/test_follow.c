@@ -214,6 +214,33 @@ static void test_echoes_reach_the_stack_in_its_own_time(const struct ends *x)
 	CHECK_EQ(edit.tsecr, x->backup_ts + 1000);
 }
 
+/*
+ * Segments that waited go together. The last one is beyond the window that we know, and the stack takes it all the same, for
+ * those before it have moved that. What we say then in the client's name is not older.
+ */
+static void test_the_stack_echoes_what_it_took(const struct ends *x)
+{
+	struct ftt_seg late;
+	struct ftt_bare b;
+	struct ftt_flow f;
+	uint32_t beyond;
+
+	make_backup(&f, x, MS);
+	beyond = f.local_edge - (x->irs + 1) + 1;
+	late = stamped(of_client(x, FTT_MODE_BACKUP, beyond, 0, 10), x->client_ts + 90, x->service_ts);
+	step(&f, stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 10), x->client_ts + 9, x->service_ts), MS);
+	CHECK_EQ(step(&f, late, MS), FTT_PASS);
+	CHECK_EQ(f.client_tsval, x->client_ts + 9); /* nothing is learnt of what is refused */
+	step(&f, stamped(from_backup(x, TCP_ACK, 0, 10, 60), x->backup_ts + 1, x->client_ts + 9), MS);
+	CHECK_EQ(f.client_tsval, x->client_ts + 9);
+	step(&f, stamped(from_backup(x, TCP_ACK, 60, beyond + 10, 60), x->backup_ts + 1, x->client_ts + 90), MS);
+	ftt_bare_for_stack(&f, &(struct ftt_key){0}, f.client_acked, &b);
+	CHECK_EQ(b.tsval, x->client_ts + 90);
+	step(&f, stamped(from_backup(x, TCP_ACK, 120, beyond + 10, 0), x->backup_ts + 1, x->client_ts + 9), MS); /* overtaken */
+	CHECK_EQ(f.client_tsval, x->client_ts + 90);
+	CHECK_EQ(f.ts_recent, x->client_ts + 90);
+}
+
 static void test_time_never_runs_back_for_the_client(const struct ends *x)
 {
 	struct ftt_seg s;
@@ -310,6 +337,7 @@ int main(void)
 		test_output_alone_is_told_later(all_ends[i]);
 		test_sack_edges_move_with_the_space(all_ends[i]);
 		test_echoes_reach_the_stack_in_its_own_time(all_ends[i]);
+		test_the_stack_echoes_what_it_took(all_ends[i]);
 		test_time_never_runs_back_for_the_client(all_ends[i]);
 	}
 	test_nothing_reaches_the_backup_before_both_spaces_are_known();

@@ -60,6 +60,18 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 }
 
 /*
+ * The stack echoes the latest time that it took of the client. That may be one that we did not learn: segments that waited go
+ * together, and the first ones move the window that the last ones were beyond. What we say in the client's name must not be older.
+ */
+static inline void ftt_server_echo(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (!(f->bits & FTT_F_TS) || !s->tsecr)
+		return;
+	f->client_tsval = seq_max(f->client_tsval, s->tsecr);
+	f->ts_recent = seq_max(f->ts_recent, s->tsecr);
+}
+
+/*
  * A RST that ends nothing: the stack answers with one what belongs to no connection (RFC 9293 3.10.7.4), with the number
  * of that segment. During the handshake that is any which acknowledges something else. Linux also says so to one that waited in
  * our queue while the handshake ended: it stays with the request that it was given to when it came (early demultiplexing). An
@@ -105,6 +117,7 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
 	}
 	if (s->options & FTT_OPT_TS) {
 		ftt_server_clock(f, s, now_ns);
+		ftt_server_echo(f, s);
 		/* never behind what the client has echoed, or PAWS (RFC 7323 5) drops us */
 		if (f->bits & FTT_F_TS && seq_lt(s->tsval - f->hard.ts_delta, f->max_tsecr))
 			f->hard.ts_delta = s->tsval - f->max_tsecr;
