@@ -42,7 +42,7 @@ from fttcp.runtime.shown import (
     unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
-from fttcp.runtime.waiting import FENCED, differences, waits
+from fttcp.runtime.waiting import FENCED, differences, epochs_not_kept, waits
 from fttcp.wire import body as codec
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing, key_id
@@ -84,7 +84,7 @@ class GroupRuntime:
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
-            arbiter, self.name, keep_epoch, self._answered, self._fail, self._epochs_not_kept
+            arbiter, self.name, keep_epoch, self._answered, self._fail, self._epochs_troubled
         )
         self._shape_routes = shape_routes
         self._mirror_to = mirror_to
@@ -194,8 +194,12 @@ class GroupRuntime:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
 
-    def _epochs_not_kept(self, why: str) -> None:
-        self.note("epochs-not-kept", "error", why=why)
+    def _epochs_troubled(self, why: str) -> None:
+        self.readiness.hold("epochs", epochs_not_kept(why), told=False)
+        if why:
+            self.note("epochs-not-kept", "error", why=why)
+        else:
+            self.note("epochs-kept")
 
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""

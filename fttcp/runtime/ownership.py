@@ -13,6 +13,8 @@ from fttcp.core import events as ev
 Request = do.Propose | do.RenewLease | do.Inquire
 DISK_RETRY_S = 1.0
 """Time between two tries to store on a disk that is full or cannot be written."""
+DISK_SLOW_S = 2.0
+"""A disk that has not answered after that is in trouble, too."""
 
 
 class Ownership:
@@ -28,11 +30,13 @@ class Ownership:
         troubled: Callable[[str], None],
     ) -> None:
         """``keep_epoch`` stores a number durably (or raises OSError), called in a thread, once at a time;
-        ``failed`` closes the group, ``troubled`` tells people."""
+        ``failed`` closes the group; ``troubled`` is told why numbers cannot be stored, and '' when they can
+        again."""
         self._arbiter, self._group, self._keep_epoch = arbiter, group, keep_epoch
         self._answered, self._failed, self._troubled = answered, failed, troubled
         self._disk = asyncio.Lock()
         self._stored = 0
+        self._why = ""
         self._waiting: set[asyncio.Task[None]] = set()
 
     def ask(self, request: Request) -> None:
@@ -80,14 +84,24 @@ class Ownership:
 
     async def _store(self, epoch: int) -> None:
         async with self._disk:  # two at once might leave the smaller number
-            told = False
             while epoch > self._stored:
                 try:
-                    await asyncio.to_thread(self._keep_epoch, epoch)
+                    await self._write(epoch)
                     self._stored = epoch
                 except OSError as error:
-                    if not told:
-                        self._troubled(f"{error}: nothing can be taken over here until state_dir is writable")
-                    told = True
+                    self._trouble(str(error))
                     await asyncio.sleep(DISK_RETRY_S)
+            self._trouble("")
         self._answered(ev.EpochStored(self._stored))
+
+    async def _write(self, epoch: int) -> None:
+        writing = asyncio.ensure_future(asyncio.to_thread(self._keep_epoch, epoch))
+        done, _ = await asyncio.wait({writing}, timeout=DISK_SLOW_S)
+        if not done:
+            self._trouble("the disk does not answer")
+        await writing
+
+    def _trouble(self, why: str) -> None:
+        if why != self._why:
+            self._why = why
+            self._troubled(why)

@@ -55,6 +55,15 @@ _UNFIT = {
 }
 
 
+def epochs_not_kept(why: str) -> list[Reason]:
+    """Return what follows from numbers that cannot be stored, and why; '': they can."""
+    what = f"no epoch can be stored in state_dir, so this node can take nothing over: {why}"
+    todo = (
+        "make room on the file system of node.state_dir, or let it be written; it is tried again each second"
+    )
+    return [Reason("epochs-not-kept", what, todo)] if why else []
+
+
 FENCED = Reason(
     "fenced",
     "the engine failed, or a rule was broken: this node takes no part any more",

@@ -42,7 +42,33 @@ def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) ->
         told = Told(keep)
         told.ownership.store(32)
         assert await told.events.get() == ev.EpochStored(32)
-        assert not told.failed and len(told.troubled) == 1 and "No space left" in told.troubled[0]
+        assert not told.failed and len(told.troubled) == 2 and "No space left" in told.troubled[0]
+        assert told.troubled[1] == ""
+
+
+def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "DISK_SLOW_S", 0.001)
+    answers = threading.Event()
+
+    async def body() -> None:
+        told = Told(lambda epoch: answers.wait(10))
+        told.ownership.store(32)
+        async with asyncio.timeout(5):
+            while not told.troubled:
+                await asyncio.sleep(0.001)
+        answers.set()
+        assert await told.events.get() == ev.EpochStored(32)
+        assert told.troubled == ["the disk does not answer", ""]
+
+    asyncio.run(body())
+
+
+def test_what_was_no_trouble_is_not_told(tmp_path: Path) -> None:
+    async def body() -> None:
+        told = Told(EpochFile(tmp_path, "web").save)
+        told.ownership.store(32)
+        assert await told.events.get() == ev.EpochStored(32)
+        assert not told.troubled
 
     asyncio.run(body())
 
