@@ -1,6 +1,6 @@
 """Fills the directories of the Debian packages; run by debian/rules in the tree of packaging/deb.py.
 
-Debian 12 has five of the ten libraries too old or not at all. So the package has a virtual environment
+Debian 12 has some of its libraries too old or not at all. So the package has a virtual environment
 of its own, /usr/lib/fttcp, on Debian's Python: what is in it meets nobody else's libraries.
 """
 

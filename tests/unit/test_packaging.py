@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,22 @@ def test_every_command_has_a_page_without_faults(installed: Path) -> None:
                 if "cannot adjust" not in line and "break" not in line
             ]
             assert done.returncode == 0 and not faults, faults
+
+
+def test_what_is_installed_is_what_is_imported() -> None:
+    """A node brings the libraries that it uses, and no other: those of the tests stay with the tests."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[<>=]", line)[0].lower().replace("-", "_") for line in project["dependencies"]}
+    used = set()
+    for path in [*(ROOT / "fttcp").rglob("*.py"), *(ROOT / "lab").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                used.add(node.module.partition(".")[0])
+    foreign = {name.lower() for name in used} - set(sys.stdlib_module_names) - {"fttcp", "lab"}
+    of_a_checkout = {"matplotlib", "mininet", "tests"}  # extra `bench`; Debian's own
+    assert foreign - of_a_checkout == wanted - {"cffi"}, "cffi: for the extension, which imports its backend"
 
 
 def test_completions_are_valid_for_their_shells(installed: Path) -> None:
