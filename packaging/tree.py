@@ -18,7 +18,7 @@ HOME = Path("usr/lib/fttcp")
 MAIN, LAB = Path("debian/fttcp"), Path("debian/fttcp-lab")
 SYSTEM_PYTHON = "/usr/bin/python3"
 LICENSES = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*$", re.I)
-COMMON = {"GPL": "/usr/share/common-licenses/GPL-2", "Apache": "/usr/share/common-licenses/Apache-2.0"}
+APACHE = "/usr/share/common-licenses/Apache-2.0"
 
 
 def run(*words: str | Path) -> None:
@@ -77,22 +77,23 @@ def about(metadata: Path) -> str:
     return f"{title}\nFrom: {home}\nCopyright (C) {author}\nLicense: {license_name}\n"
 
 
+def licence_text(path: Path) -> str:
+    """Return the text of a licence, or where Debian has it."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    whole_apache = "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+    return f"The text of the Apache License 2.0 is in {APACHE}\n" if whole_apache else text
+
+
 def write_copyright(modules: Path) -> None:
     """Gather the licences of everything in the package in Debian's place for them."""
     own = "This package was made from the sources of fttcp.\nCopyright (C) 2026 the fttcp maintainers\n"
-    own += f"License: Apache-2.0; the text is in {COMMON['Apache']}\n\n"
+    own += f"License: Apache-2.0; the text is in {APACHE}\n\n"
     parts = [own + f"It contains these libraries, unchanged, in /{HOME}:\n"]
     for info in sorted(modules.glob("*.dist-info")):
         texts = sorted(path for path in info.rglob("*") if path.is_file() and LICENSES.match(path.name))
         if not info.name.startswith("fttcp-"):
             part = about(info / "METADATA")
-            common = next(
-                (place for word, place in COMMON.items() if word in part.rpartition("License:")[2]), None
-            )
-            if common:
-                part += f"The text of this license is in {common}\n"
-            else:
-                part += "\n".join(text.read_text(encoding="utf-8", errors="replace") for text in texts)
+            part += "\n".join(licence_text(text) for text in texts)
             parts.append(part)
         for text in texts:
             text.unlink()

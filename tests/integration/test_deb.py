@@ -110,6 +110,49 @@ def test_a_package_is_installed_updated_and_removed(packages: Path) -> None:
     assert told.endswith("nothing is left\nnobody is left\n"), told
 
 
+FAKE_SYSTEMCTL = """#!/bin/sh
+# Answers as if systemd ran: what is in /tmp/enabled is enabled and runs. Orders are noted.
+for unit; do :; done
+for word; do
+    case $word in
+    is-enabled) grep -qx "$unit" /tmp/enabled && echo enabled && exit 0; echo disabled; exit 1 ;;
+    is-active) grep -qx "$unit" /tmp/enabled; exit ;;
+    start | stop | restart | try-restart) echo "$@" >>/tmp/orders; exit 0 ;;
+    esac
+done
+"""
+
+
+def test_a_daemon_is_stopped_for_an_update_and_started_again_if_it_was_enabled(packages: Path) -> None:
+    script = f"""
+        mkdir -p /run/systemd/system
+        rm /usr/bin/systemctl
+        cat >/usr/bin/systemctl <<'END'
+{FAKE_SYSTEMCTL}
+END
+        chmod 755 /usr/bin/systemctl
+        printf '#!/bin/sh\nexit 0\n' >/usr/sbin/policy-rc.d
+        touch /tmp/enabled /tmp/orders
+        dpkg --install /tmp/given/fttcp_*.deb
+        cp /tmp/orders /tmp/installed
+        echo fttcp.service >/tmp/enabled
+        : >/tmp/orders
+        dpkg --install /tmp/given/fttcp_*.deb
+        cp /tmp/orders /tmp/updated
+        : >/tmp/orders
+        dpkg --remove fttcp
+        for step in installed updated orders; do echo "== $step"; cat /tmp/$step; done
+    """
+    told = in_scratch_root(packages, script).partition("== installed\n")[2]
+    installed, _, rest = told.partition("== updated\n")
+    updated, _, removed = rest.partition("== orders\n")
+    assert "start" not in installed, told
+    orders = [line.split() for line in updated.splitlines() if "fttcp.service" in line]
+    verbs = [word for line in orders for word in line if word in ("start", "stop", "restart")]
+    assert verbs == ["stop", "start"], told
+    assert re.search(r"stop .*fttcp\.service", removed) and "start" not in removed, told
+
+
 def test_two_hosts_from_nothing_as_the_readme_tells(packages: Path) -> None:
     done = subprocess.run([FIRST_PAIR, packages], capture_output=True, text=True, timeout=240, check=False)
     if done.returncode == 77:
