@@ -301,7 +301,10 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
 
 def _output(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
     """All that leaves the host under a service address, whatever it is: it needs the lease. What answers a
-    SYN has a queue of its own."""
+    SYN has a queue of its own. What the engine says to this host's stack in a client's name stays here, even
+    if somebody has taken the address off lo."""
+    for address in addresses:
+        yield f"-A {chain} ! -o lo -d {address} -m mark --mark {group.mark:#x} -j DROP"
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
     rules = [f"-j {_queue(group.queue_out, group.workers)}"]
     if group.ports_of("udp") and group.workers > 1:

@@ -233,9 +233,14 @@ def _about_copies(table: Table, version: int) -> Iterator[Message]:
 
 def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     """Only what has been through the engine, or comes from it, leaves under a service address. What is
-    forwarded for others is not this host's word. The engine speaks ND by raw frames, which pass no hook."""
+    forwarded for others is not this host's word. The engine speaks ND by raw frames, which pass no hook. What
+    it says to this host's stack in a client's name stays here: if somebody has taken the address off lo, it
+    would reach the other node, and end connections there."""
     passing = nft.verdict(nft.ACCEPT)
     yield nft.make_chain(table, "own", _OUTPUT, _FIRST)
+    elsewhere = _interface(nft.OIFNAME, "lo", other=True)
+    to_us = [*_marked(group), *elsewhere, *_address(_DESTINATION, version)]
+    yield nft.add_rule(table, "own", *to_us, nft.verdict(nft.DROP))
     yield nft.add_rule(table, "own", *_address(_SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "own", *_clear_token())
     yield nft.add_rule(table, "own", *_marked(group), *_set_token())
@@ -275,8 +280,8 @@ def _address(side: dict[int, tuple[int, int]], version: int, other: bool = False
     return [nft.payload(nft.NETWORK, offset, length), nft.within(_ADDRESSES, inverted=other)]
 
 
-def _interface(key: int, name: str) -> list[bytes]:
-    return [nft.meta(key), nft.compare(name.encode().ljust(16, b"\0"))]
+def _interface(key: int, name: str, other: bool = False) -> list[bytes]:
+    return [nft.meta(key), nft.compare(name.encode().ljust(16, b"\0"), nft.UNEQUAL if other else nft.EQUAL)]
 
 
 def _protocol(number: int) -> list[bytes]:

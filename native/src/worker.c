@@ -195,6 +195,13 @@ static void forget_rest(struct ftt_worker *w)
 	packets(w, &w->handshakes, REST_ROUNDS);
 }
 
+/* On a backup, since a takeover has no time for it: the interface may be made anew, with another index. */
+static void find_mirror(struct ftt_worker *w)
+{
+	if (atomic_load(&w->e->shared.mode) == FTT_MODE_BACKUP)
+		w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
+}
+
 static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
@@ -213,8 +220,7 @@ static void follow_role(struct ftt_worker *w)
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
-		if (mode == FTT_MODE_BACKUP) /* a takeover has no time for it; what was mirrored before came on the same one */
-			w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
+		find_mirror(w);
 		ftt_follow_role(w, mode, session, ftt_now_ns());
 	}
 	if (!w->role_open)
@@ -313,6 +319,7 @@ static void *run(void *arg)
 		}
 		if (now_ns >= w->next_sweep_ns) {
 			w->next_sweep_ns = now_ns + SWEEP_NS;
+			find_mirror(w);
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}

@@ -8,12 +8,17 @@ more). `flush` is what a reload of nftables does, by another program; `die` is a
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 
 from fttcp.datapath import kernel, network, routing
 from fttcp.datapath.rules import GroupNet
@@ -45,6 +50,19 @@ async def ground(setup: network.NetworkSetup, *, mended: bool = False) -> Any:
     """What is missing of what the group stands on, or what was and is there again."""
     found = await setup.ground("web")
     return [*found.mended] if mended else [lack.what for lack in found.missing]
+
+
+def inject(mark: int) -> None:
+    """As the engine does: to this host's stack, in a client's name."""
+    for family, option, packet in (
+        (socket.AF_INET, (socket.IPPROTO_IP, 3), IP(src=str(CLIENT4), dst=str(SERVICE4))),
+        (socket.AF_INET6, (socket.IPPROTO_IPV6, 36), IPv6(src=str(CLIENT6), dst=str(SERVICE6))),
+    ):
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            raw.setsockopt(*option, 1)
+            with suppress(PermissionError):  # what a rule drops
+                raw.sendto(bytes(packet / TCP(sport=40000, dport=80, flags="R")), (packet.dst, 0))
 
 
 async def refused(setup: network.NetworkSetup) -> None:
@@ -121,6 +139,12 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
             "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.svc0.arp_announce=0 "
             "net.ipv6.conf.peer0.keep_addr_on_down=0"
         ),
+        "address-gone": lambda: run(
+            "ip addr del 10.77.0.100/32 dev lo; ip addr del fd77::100/128 dev lo; "
+            "mac=$(ip neigh show 10.77.0.10 dev svc0 | grep -o 'lladdr [^ ]*'); "
+            "for service in 10.77.0.100 fd77::100; do ip neigh replace $service $mac dev svc0; done"
+        ),
+        "inject": lambda: asyncio.to_thread(inject, web.mark),
         "main-empty": lambda: run("ip route flush table main; ip route show table 47700"),
         "restored": lambda: restored(setup),
         "reach": lambda: run("ip route get 10.78.0.2; ip route get fd78::2; ip route get 10.77.0.10"),

@@ -18,7 +18,7 @@ from lab import network
 from lab.experiment import SYNC_S, keep_logs
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import SERVICE4, SERVICE6, SERVICE_LINK, SWITCH
+from lab.network import PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 from tests.integration.traffic import traffic
@@ -27,7 +27,7 @@ pytestmark = needs_root
 
 PATIENT = (
     *("timing.heartbeat_ms=50", "timing.heartbeat_misses=30"),
-    "timing.detach_after_ms=5000",
+    "timing.detach_after_ms=4000",
 )
 """An interface that goes down takes longer to come back than the default D bears. A node whose carrier is
 back may take over after 2 D; nothing is given up until then."""
@@ -187,28 +187,31 @@ def test_what_is_the_hosts_is_told_and_over_when_it_is_back(
         connections.goes_on("its end")
 
 
+@pytest.mark.parametrize("link", [SERVICE_LINK, PEER_LINK])
 @pytest.mark.parametrize("target", ["backup", "primary"])
-def test_a_service_interface_made_anew_serves_as_the_old_one(pair: Pair, target: str, tmp_path: Path) -> None:
+def test_an_interface_made_anew_serves_as_the_old_one(
+    pair: Pair, target: str, link: str, tmp_path: Path
+) -> None:
     """Its index is another one: for routes, and for each socket that was bound to it."""
     lab = pair.ready().lab
     old = lab.node_in_role("primary")
     (new,) = set(lab.nodes()) - {old}
     node = old if target == "primary" else new
-    host, switch = lab.host(node), lab.host(SWITCH)
-    (cable,) = network.cables(node, SERVICE_LINK)
+    reason = "service-interface" if link == SERVICE_LINK else "peer-interface"
+    (cable,) = network.cables(node, link)
     with traffic(lab) as connections:
         try:
             connections.goes_on("the start")
-            switch.run(["ip", "link", "delete", cable.port])
-            await_condition(lambda: "service-interface" in reasons(pair, node), TOLD_S, "its end is told")
-            if target == "primary":
+            lab.host(SWITCH).run(["ip", "link", "delete", cable.port])
+            await_condition(lambda: reason in reasons(pair, node), TOLD_S, "its end is told")
+            if target == "primary" and link == SERVICE_LINK:
                 lab.wait(f"primary={new}", SYNC_S)
-            network.plug(switch, host, [cable])
+            network.plug(lab.host(SWITCH), lab.host(node), [cable])
             await_condition(lambda: not reasons(pair, node), SYNC_S, "ready again")
             lab.wait("synced", SYNC_S)
             connections.goes_on("the new interface")
-            old = lab.node_in_role("primary")
-            lab.fault("crash-host", old)
-            connections.goes_on("the crash", silent=True)
+            if target == "backup":
+                lab.fault("crash-host", old)
+                connections.goes_on("the crash", silent=True)
         finally:
             keep_logs(lab, tmp_path)

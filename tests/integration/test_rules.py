@@ -282,6 +282,21 @@ def test_sysctls_that_are_set_back_are_mended_and_in_the_end_as_before(net: Net,
     assert net.snapshot() == before
 
 
+@pytest.mark.parametrize("firewall", ["kept", "flushable"])
+@pytest.mark.parametrize(("service", "client"), [("10.77.0.100", "10.77.0.10"), ("fd77::100", "fd77::10")])
+def test_what_is_for_this_hosts_stack_stays_here(
+    net: Net, tmp_path: Path, firewall: str, service: str, client: str
+) -> None:
+    """A reset for a backup's own stack would end the connection on the primary."""
+    net.node.run("ping", "-c", "1", "-W", "2", "10.77.0.10")
+    with net.client.capture(
+        "eth0", f"dst host {service} or (dst host {client} and (icmp or ip6[40] == 128))"
+    ) as seen:
+        drive(net, tmp_path, firewall, "apply", "address-gone", "inject")
+        net.node.run("ping", "-c", "1", "-W", "2", client)
+    assert "echo request" in seen[0]
+
+
 def test_routes_stay_while_main_has_none(net: Net, tmp_path: Path) -> None:
     said = drive(net, tmp_path, "apply", "main-empty", "ground", "main-empty")
     assert said.count("10.77.0.0/24 dev svc0") == said.count("default via 10.77.0.10 dev svc0") == 2
