@@ -82,6 +82,7 @@ def test_the_rules_of_a_tcp_group() -> None:
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j NFQUEUE --queue-num 85\n"
         "-A FTT-web-in -i peer0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j NFQUEUE --queue-num 85\n"
+        "-A FTT-web-out ! -o lo -d 10.77.0.100 -m mark --mark 0x4654 -j DROP\n"
         "-A FTT-web-out -m mark --mark 0x4654 -j RETURN\n"
         "-A FTT-web-out ! -o lo -s 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN,ACK "
         "-j NFQUEUE --queue-num 101\n"
