@@ -34,7 +34,7 @@ class PairFlows(TcpFlows):
             return
         flow = self.flows.get(bytes(ffi.buffer(ffi.addressof(record, "key"))))
         begins = record.type == lib.FTT_REC_OPEN
-        if flow is not None and (flow.state.hard.irs != record.irs or (begins and flow.closed)):
+        if flow is not None and (flow.state.hard.irs != record.irs or (begins and self._is_past(flow))):
             flow = None  # another connection with the same addresses and ports
         if self.mode is EngineMode.BACKUP:
             self._backup_record(record, flow, now_ns)
@@ -45,6 +45,11 @@ class PairFlows(TcpFlows):
             if record.type == lib.FTT_REC_COMMIT:
                 self.compare_commit(flow, record, now_ns)
             self.act(flow, lib.ftt_core_primary_record(flow.state, record, now_ns), now_ns)
+
+    @staticmethod
+    def _is_past(flow: Flow) -> bool:
+        """One that has been, and is over: an OPEN is not about it."""
+        return flow.closed and bool(flow.state.bits & lib.FTT_F_ESTABLISHED)
 
     def _udp_record(self, record: Any) -> None:
         """This engine follows no UDP session, and says so, that the primary need not wait for it."""

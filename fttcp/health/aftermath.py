@@ -57,7 +57,7 @@ class Executor:
         try:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _SCRIPT, sys.executable],
-                env={MARK: "1"},
+                env={MARK: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 cwd="/",
                 start_new_session=True,  # signals to the daemon's group or terminal do not reach it
                 stdin=subprocess.PIPE,

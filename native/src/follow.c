@@ -50,9 +50,15 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	w->n.injected++;
 }
 
+/* One that has been, and is over: an OPEN is not about it. */
+static bool is_past(const struct ftt_tcp *c)
+{
+	return c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+}
+
 static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	bool same = c && c->flow.hard.irs == r->irs && !c->closed;
+	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
 
 	if (same)
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
@@ -76,7 +82,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
 	struct ftt_tcp *any = c;
 
-	if (c && (c->flow.hard.irs != r->irs || (r->type == FTT_REC_OPEN && c->closed)))
+	if (c && (c->flow.hard.irs != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
 		c = NULL; /* another connection with the same addresses and ports */
 	if (c)
 		c->peer_worker = from;
