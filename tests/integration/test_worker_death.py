@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from fttcp.health.procfs import family as family_of
+from lab.experiment import Case, Disturbance
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
 from tests.integration.netns import needs_root
-from tests.integration.pair import Pair
+from tests.integration.pair import Pair, pair_named
 
 pytestmark = needs_root
 
@@ -109,3 +112,29 @@ def test_a_worker_dies(wanted: tuple[Pair, str], family: int, number: str) -> No
         assert answers[:-1] == ["right"] * (CONNECTIONS - 1) and answers[-1] != "right"
         assert lab.node_in_role("primary") == dying
     client.close()
+
+
+def kill_nginx_workers(lab: Lab) -> list[int]:
+    """SIGKILL to the workers of the primary's nginx, and not to its master."""
+    (group,) = lab.ask(lab.node_in_role("primary"), {"op": "status"}, 5)["groups"]
+    host = lab.host("primary")
+    (master,) = [pid for pid in host.processes() if host.inner_pid(pid) == group["server"]["pid"]]
+    workers = [pid for pid in host.processes() if pid in family_of([master]) and pid != master]
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    return workers
+
+
+@pytest.fixture(scope="module")
+def nginx() -> Iterator[Pair]:
+    yield from pair_named("worker-nginx", workloads=("http-keepalive",))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_workers_of_nginx_are_killed(nginx: Pair, family: int, tmp_path: Path) -> None:
+    """The master starts others at once; the connections go on at the other node."""
+    killed = Disturbance(kill_nginx_workers, mends=True)
+    case = Case("http-keepalive", family=family, moment_s=0.8, duration_s=2.5)
+    outcome = nginx.ready().run(case, tmp_path, killed)
+    assert outcome.ok, outcome.why
+    assert len(outcome.strike) == 2
