@@ -76,14 +76,15 @@ class Health:
         on_known: Callable[[int, bool], None] = lambda run, ready: None,
         on_crash: Callable[[str], None] = lambda why: None,
         on_bound: Callable[[Sequence[str]], None] = lambda ports: None,
+        must_hear: Sequence[str] = (),
     ) -> None:
-        """``address``: where probes find the server. Called in the loop: ``on_change``; ``on_known`` with
-        the number of the server's start and whether it could follow another node's; ``on_crash`` when one of
-        its workers was killed; ``on_bound`` with the ports on which it takes packets from one interface only,
-        each time when it is seen to listen."""
+        """``address``: where probes find the server; ``must_hear``: addresses on which it must listen. Called
+        in the loop: ``on_change``; ``on_known`` with the number of the server's start and whether it could
+        follow another node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on
+        which it takes packets from one interface only, each time when it is seen to listen."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
-        self._sampler = Sampler(ports)
+        self._sampler = Sampler(ports, must_hear)
         self._address = address
         self._numbers = {proto: first for first, last, proto in sorted(ports, key=_first_asked, reverse=True)}
         self._task: asyncio.Task[None] | None = None

@@ -17,11 +17,13 @@ from fttcp.wire.ports import numbers, shown
 class Sampler:
     """Takes samples. To be used by one thread at a time."""
 
-    def __init__(self, ports: Sequence[tuple[int, int, str]]) -> None:
-        """``ports``: those of the group. Raises OSError if the kernel lacks sock_diag.
+    def __init__(self, ports: Sequence[tuple[int, int, str]], addresses: Sequence[str] = ()) -> None:
+        """``ports``: those of the group; ``addresses``: where the server must listen. Raises OSError if the
+        kernel lacks sock_diag.
 
         A server need not listen on all of a range, or at any time. In a group of ranges only one port of
         each is enough."""
+        self._addresses = tuple(addresses)
         self._single = frozenset((first, proto) for first, last, proto in ports if first == last)
         self._ranges = tuple(one for one in ports if one[0] != one[1])
         self._all = {proto: numbers(ports, proto) for proto in ("tcp", "udp")}
@@ -52,7 +54,18 @@ class Sampler:
             port, proto = foreign[0]
             inode = next(one.inode for one in listening if (one.port, one.proto) == (port, proto))
             return f"{_holder(inode)} listens on {port}/{proto}, not this server", ours
-        return self._missing(served), ours
+        return self._missing(served) or self._deaf(ours), ours
+
+    def _deaf(self, listening: Sequence[Listener]) -> str:
+        """Why not every address is listened on; all ports are, somewhere. A UDP server may have one of them
+        for one version of IP alone."""
+        for port in sorted(port for port, proto in self._single if proto == "tcp"):
+            there = [one for one in listening if (one.port, one.proto) == (port, "tcp")]
+            for address in self._addresses:
+                if not any(one.hears(address) for one in there):
+                    where = ", ".join(sorted({one.address for one in there}))
+                    return f"nobody listens on {address} port {port}/tcp, only on {where}"
+        return ""
 
     def _missing(self, served: set[tuple[int, str]]) -> str:
         missing = [f"{port}/{proto}" for port, proto in sorted(self._single - served)]

@@ -13,13 +13,13 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 _NETLINK_SOCK_DIAG = 4
 _TCPDIAG_GETSOCK, _SOCK_DIAG_BY_FAMILY = 18, 20
 _REQUEST, _DUMP = 0x1, 0x300
 _ERROR, _DONE = 2, 3
-_INFO = 2
+_INFO, _V6ONLY = 2, 11
 _ESTABLISHED, _CLOSE, _CLOSE_WAIT, _LISTEN = 1, 7, 8, 10
 _MESSAGE = struct.Struct("=IHHII")
 _HEADER = struct.Struct("=BBBB48s5I")
@@ -44,6 +44,21 @@ class Listener:
     interface: int = 0
     """The one that it takes packets from (SO_BINDTODEVICE), not counting sockets of link-local addresses; 0:
     from any."""
+    address: str = ""
+    """Where it listens: that one, or all of its version if it is unspecified; "": not known."""
+    dual: bool = False
+    """Listens for IPv4 as well, as one of IPv6 that is bound to none does by default."""
+
+    def hears(self, address: str) -> bool:
+        """True if it has what is sent to a local address, as far as is known."""
+        if not self.address:
+            return True
+        wanted, bound = ip_address(address), ip_address(self.address)
+        if isinstance(bound, IPv6Address) and bound.ipv4_mapped is not None:
+            bound = bound.ipv4_mapped
+        if bound.is_unspecified:
+            return wanted.version == bound.version or (self.dual and wanted.version == 4)
+        return wanted == bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,12 @@ class Sockets:
             number, states = (socket.IPPROTO_TCP, _LISTEN) if proto == "tcp" else (socket.IPPROTO_UDP, _CLOSE)
             for family in _FAMILIES:
                 for row in self._dump(family, number, 1 << states):
-                    found.append(Listener(row.port, proto, row.inode, row.rqueue, row.wqueue, _bound_to(row)))
+                    address, dual = _address(row)
+                    found.append(
+                        Listener(
+                            row.port, proto, row.inode, row.rqueue, row.wqueue, _bound_to(row), address, dual
+                        )
+                    )
         return found
 
     def unread(self, ports: frozenset[int], most: int = 256) -> list[Connection]:
@@ -166,6 +186,14 @@ def _row(data: bytes) -> _Row:
     family, state, _, _, identity, _, rqueue, wqueue, _, inode = _HEADER.unpack_from(data)
     port = int.from_bytes(identity[:2], "big")
     return _Row(family, state, identity, port, rqueue, wqueue, inode, data[_HEADER.size :])
+
+
+def _address(row: _Row) -> tuple[str, bool]:
+    """Where a socket listens; and whether one of IPv6 takes IPv4, too."""
+    if row.family == socket.AF_INET:
+        return socket.inet_ntop(row.family, row.identity[4:8]), False
+    only = _attribute(row.attributes, _V6ONLY)
+    return socket.inet_ntop(row.family, row.identity[4:20]), only[:1] == b"\0"
 
 
 def _bound_to(row: _Row) -> int:

@@ -43,6 +43,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         group.server_known,
         WorkerDeath(group, section.on_worker_death, section.timing.end_grace_ms).crashed,
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
+        [str(address) for address in section.ip_addresses if address.version == 4],
     )
 
 

@@ -69,3 +69,36 @@ def test_a_range_needs_one_listener_and_beside_a_single_port_none() -> None:
                 sampler = Sampler(ports)
                 assert sampler.not_served([stranger.pid])[0].startswith(begins)
                 sampler.close()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize(
+    ("family", "at", "only", "hears"),
+    [
+        (socket.AF_INET, "0.0.0.0", None, True),
+        (socket.AF_INET, "127.0.0.2", None, True),
+        (socket.AF_INET, "127.0.0.3", None, False),
+        (socket.AF_INET6, "::", 0, True),
+        (socket.AF_INET6, "::", 1, False),
+        (socket.AF_INET6, "::1", 1, False),
+        (socket.AF_INET6, "::ffff:127.0.0.2", 0, True),
+        (socket.AF_INET6, "::ffff:127.0.0.3", 0, False),
+    ],
+)
+def test_a_server_that_does_not_listen_where_clients_speak_does_not_serve(
+    kind: int, family: int, at: str, only: int | None, hears: bool
+) -> None:
+    with socket.socket(family, kind) as server:
+        if only is not None:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        server.bind((at, 0))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        port, proto = server.getsockname()[1], "tcp" if kind == socket.SOCK_STREAM else "udp"
+        sampler = Sampler([(port, port, proto)], ["127.0.0.2"])
+        missing, _ = sampler.not_served([os.getpid()])
+        sampler.close()
+    if hears or proto == "udp":
+        assert missing == ""
+    else:
+        assert missing.startswith(f"nobody listens on 127.0.0.2 port {port}/{proto}, only on ")
