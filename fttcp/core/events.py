@@ -113,6 +113,13 @@ class ServerKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorChanged:
+    """Clients' packets that the owner mirrors began or ceased to arrive, as far as probes tell."""
+
+    arrives: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CarrierChanged:
     """The service interface gained or lost its carrier."""
 
@@ -181,6 +188,7 @@ Event = (
     | ServerRecovered
     | ServerFailed
     | ServerKnown
+    | MirrorChanged
     | CarrierChanged
     | ReferenceChanged
     | SwitchoverRequested

@@ -128,7 +128,8 @@ class Body:
     the group. ``barred``: it cannot have it from the arbiter now. ``used`` is the highest epoch
     that any node may have used, as far as the sender knows. ``run`` numbers the start of the sender's
     server, 0 while it does not run; ``ready``: that server has what it needs to follow. ``terms``: digests of
-    what all nodes should have alike, in the order of ``terms.Term``.
+    what all nodes should have alike, in the order of ``terms.Term``. ``mirror`` is false while the sender,
+    which waits or follows, does not get what the owner mirrors, or does not know yet that it does.
     """
 
     group: str
@@ -157,6 +158,7 @@ class Body:
     run: int = 0
     ready: bool = True
     terms: tuple[int, ...] = ()
+    mirror: bool = True
 
     @property
     def able(self) -> bool:
@@ -173,6 +175,7 @@ class Settings:
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning. ``terms``: as in ``Body``.
+    ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     """
 
     group: str
@@ -187,6 +190,7 @@ class Settings:
     boot_id: int = 0
     memory: bool = False
     terms: tuple[int, ...] = ()
+    mirror_tested: bool = False
 
     @property
     def arbitrated(self) -> bool:

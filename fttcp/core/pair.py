@@ -167,6 +167,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._out.append(do.Vouch(False))
             case ev.ServerKnown(run=run, ready=ready):
                 view.run, view.ready = run, ready
+            case ev.MirrorChanged(arrives=arrives):
+                view.mirror = arrives
             case ev.CarrierChanged(up=up):
                 if up != (view.carrier_since_ns is not None):
                     view.carrier_since_ns = now_ns if up else None

@@ -124,6 +124,8 @@ class PrimaryRules(Actions):
         elif cause is not None and peer.said.able and not self._doubt:
             self._hand_over(cause, peer, self.session, now_ns)
         elif not peer.peer_link:
+            if peer.beats:
+                peer.declined_ns = now_ns  # a spare may get what is mirrored
             self._enter(Phase.UNPAIRING, now_ns)
         elif view.stopping:
             self._finish(now_ns)

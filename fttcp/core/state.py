@@ -49,6 +49,7 @@ class State:
         self.settings = settings
         self.view = View(settings.peers)
         self.register = Register(settings)
+        self.view.mirror = not settings.mirror_tested
         self.phase = Phase.LISTENING
         self.since_ns = now_ns
         self.epoch = 0
@@ -240,6 +241,7 @@ class State:
             seeking=self._seeking,
             barred=settings.arbitrated and register.barred(now_ns),
             terms=settings.terms,
+            mirror=view.mirror or self.phase in PRIMARY_PHASES,
         )
 
     def _links(self) -> int:
@@ -396,6 +398,7 @@ class State:
         if phase is Phase.JOINING:
             self.register.barred_until_ns = 0  # it wants nothing any more
         if phase is not Phase.FOLLOWING:
+            self.view.mirror = not self.settings.mirror_tested  # it is known anew when an owner has probed
             self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False
         if phase is not Phase.PAIRED:
             self._switch_wanted = self._grants_low = False

@@ -38,10 +38,15 @@ class Peer:
         return self.boot_id != 0
 
     @property
-    def peer_link(self) -> bool:
+    def beats(self) -> bool:
         """True if both nodes hear each other on the peer link, as far as is known."""
         bit = 1 << PEER_LINK
         return bool(self.links & bit) and self.said is not None and bool(self.said.links & bit)
+
+    @property
+    def peer_link(self) -> bool:
+        """True if the peer link carries heartbeats both ways, and to that node what is mirrored."""
+        return self.beats and self.said is not None and self.said.mirror
 
     def idle(self) -> bool:
         """True if it is a backup without a pairing, whose server is healthy."""
@@ -79,6 +84,8 @@ class View:
         """The start of the local server, by a number; 0 while it does not run."""
         self.ready = True
         """The local server has what it needs to follow."""
+        self.mirror = True
+        """What the owner mirrors arrives here."""
         self.stopping = False
         self.carrier_since_ns: int | None = None
         self.reference = True

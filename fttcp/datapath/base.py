@@ -38,6 +38,7 @@ class EventKind(IntEnum):
     WHOLE_PACKETS = 17
     MAC_CHANGED = 18
     CLAIMED = 19
+    MIRROR_SEEN = 20
 
 
 class BeatThread(IntFlag):

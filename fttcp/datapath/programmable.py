@@ -240,8 +240,20 @@ class ProgrammableEngine(NfqueueEngine):
 
     def _arrived(self, direction: Direction, queued: QueuedPacket) -> None:
         leave = self._may_leave if direction is Direction.FROM_SERVER else _always
-        waiting = Waiting(queued, leave, self.n)
-        self.intake.arrived(direction, waiting, queued.get_payload(), lib.ftt_now_ns())
+        waiting, data = Waiting(queued, leave, self.n), queued.get_payload()
+        if direction is Direction.FROM_CLIENT and self._is_probe(data):
+            self.n["mirror_probes"] += 1
+            waiting.drop()
+        else:
+            self.intake.arrived(direction, waiting, data, lib.ftt_now_ns())
+
+    def _is_probe(self, data: bytes) -> bool:
+        """True for a probe of the mirror, which is told of by that: see mirror.h."""
+        pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
+        raw = ffi.from_buffer("uint8_t[]", data)
+        if lib.ftt_core_parse(raw, len(data), len(data), pkt, seg) != lib.FTT_PARSED_TCP:
+            return False
+        return bool(lib.ftt_core_mirror_probe(self._engine, raw, len(data), pkt))
 
     # ---- observation, called by the daemon
 

@@ -22,6 +22,8 @@ from fttcp.wire.ports import merged
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
 HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begin this many numbers on (abi.h)
 
+PROBE_LENGTH = {4: 64, 6: 84}  # of a probe of the mirror: mirror.py
+
 _MULTIPORT_MAX = 15  # ports that one multiport match can hold
 _SYN = "--tcp-flags SYN,RST,ACK SYN"  # FIN or not: tcp.c begins with either
 _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
@@ -61,6 +63,13 @@ class GroupNet:
     workers: int = 1
     mark: int = DEFAULT_MARK
     peers: tuple[Address, ...] = ()
+    channel_port: int = 0
+    """The source port of probes of the mirror."""
+
+    @property
+    def probe_mark(self) -> int:
+        """Of the probes of the mirror: the rules know them by it, and let none of them in."""
+        return self.mark + 1
 
     def __post_init__(self) -> None:
         for version in self.families if self.ports_of("tcp") else ():
@@ -274,6 +283,10 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
                 f"-A {chain} -i {group.service_interface} -d {address} {errors} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
             )
+        if group.ports_of("tcp"):
+            probe = f"-A {chain} -i lo -d {address} -m mark --mark {group.probe_mark:#x}"
+            yield f"{probe} -j TEE --gateway {group.gateway(address.version)}"
+            yield f"{probe} -j DROP"
         yield f"-A {chain} -i lo -d {address} -m mark --mark {group.mark:#x} -m socket -j RETURN"
 
 

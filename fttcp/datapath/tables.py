@@ -23,7 +23,15 @@ from typing import NamedTuple
 from fttcp.datapath import nft
 from fttcp.datapath.guardian import Guardian, end_of
 from fttcp.datapath.nft import Message, NftError, Table
-from fttcp.datapath.rules import HANDSHAKE_QUEUES, ICMP_ERRORS, Address, GroupNet, RulesError, plain_name
+from fttcp.datapath.rules import (
+    HANDSHAKE_QUEUES,
+    ICMP_ERRORS,
+    PROBE_LENGTH,
+    Address,
+    GroupNet,
+    RulesError,
+    plain_name,
+)
 
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
 _ARP_OUT = 1
@@ -121,13 +129,14 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
         nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
         *mirror(table, group),
         *_input(table, group, version),
+        *_behind_all(table, group, version),
         *_output(table, group, version),
     ]
 
 
 def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
     """Client segments, and what a path says of our packets, as they come in from the service side only:
-    nothing that was mirrored is again.
+    nothing that was mirrored is again. And the probes of that way (mirror.py), which no server here sees.
 
     The last rule never matches; that a `socket` match exists makes the kernel put fragments together before
     any of our rules sees them (net/netfilter/xt_socket.c), for IPv6 too."""
@@ -139,13 +148,20 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
         if group.ports_of("tcp"):
             yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(), tee)
         yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
+        if group.ports_of("tcp"):
+            probe = [
+                *_interface(nft.IIFNAME, "lo"),
+                *_address(_DESTINATION, version),
+                *_marked(group.probe_mark),
+            ]
+            yield nft.add_rule(table, "mirror", *probe, tee, nft.verdict(nft.DROP))
     yield from _hop_limit(table, group, version)
     yield nft.add_rule(
         table,
         "mirror",
         *_interface(nft.IIFNAME, "lo"),
         *_address(_DESTINATION, version),
-        *_marked(group),
+        *_marked(group.mark),
         nft.match("socket", 1, bytes(1)),
         nft.verdict(nft.ACCEPT),
     )
@@ -184,11 +200,13 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
     port in the group, all UDP is asked about."""
     yield nft.make_chain(table, "input", _INPUT, _BEHIND_MANGLE)
-    yield nft.add_rule(table, "input", *_marked(group), nft.verdict(nft.ACCEPT))
+    yield nft.add_rule(table, "input", *_marked(group.mark), nft.verdict(nft.ACCEPT))
     yield nft.add_rule(table, "input", *_address(_DESTINATION, version, other=True), nft.verdict(nft.ACCEPT))
     for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
         from_there = _interface(nft.IIFNAME, interface)
         if group.ports_of("tcp"):
+            if interface == group.peer_interface:
+                yield nft.add_rule(table, "input", *_probe(group, version), nft.verdict(nft.ACCEPT))
             tcp = [*from_there, *_protocol(_TCP), *_port()]
             handshakes = group.queue_in + HANDSHAKE_QUEUES
             yield nft.add_rule(table, "input", *tcp, *_flags(_SYN), _queue(handshakes, group.workers))
@@ -197,6 +215,30 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
             yield nft.add_rule(table, "input", *from_there, *_protocol(_UDP), _queue(group.queue_in, 1))
         errors = _queue(group.queue_in + HANDSHAKE_QUEUES, 1)  # whole, like SYNs; the workers look in turn
         yield nft.add_rule(table, "input", *from_there, *_icmp_errors(version), errors)
+
+
+def _behind_all(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """What may be a probe of the mirror comes to the engine here: a firewall that drops clients' packets has
+    seen it by then. What is none, only short and from that port, is decided here like any other."""
+    if group.ports_of("tcp"):
+        yield nft.make_chain(table, "probes", _INPUT, _LAST)
+        here = _address(_DESTINATION, version)
+        yield nft.add_rule(
+            table, "probes", *here, *_probe(group, version), _queue(group.queue_in, group.workers)
+        )
+
+
+def _probe(group: GroupNet, version: int) -> list[bytes]:
+    """The form of a probe, as it comes over the peer link."""
+    return [
+        *_interface(nft.IIFNAME, group.peer_interface),
+        nft.meta(nft.LENGTH),
+        nft.compare(_host_order(PROBE_LENGTH[version])),
+        *_protocol(_TCP),
+        *_port(),
+        nft.payload(nft.TRANSPORT, 0, 2),
+        nft.compare(group.channel_port.to_bytes(2, "big")),
+    ]
 
 
 def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
@@ -243,7 +285,7 @@ def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     yield nft.add_rule(table, "own", *to_us, nft.verdict(nft.DROP))
     yield nft.add_rule(table, "own", *_address(_SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "own", *_clear_token())
-    yield nft.add_rule(table, "own", *_marked(group), *_set_token())
+    yield nft.add_rule(table, "own", *_marked(group.mark), *_set_token())
     yield nft.make_chain(table, "forwarded", _FORWARD, _LAST)
     yield nft.add_rule(table, "forwarded", *_address(_SOURCE, version), *_set_token())
     yield nft.make_chain(table, "guard", _POSTROUTING, _FIRST)
@@ -305,8 +347,8 @@ def _flags(wanted: int) -> list[bytes]:
     ]
 
 
-def _marked(group: GroupNet) -> list[bytes]:
-    return [nft.meta(nft.MARK), nft.compare(_host_order(group.mark))]
+def _marked(mark: int) -> list[bytes]:
+    return [nft.meta(nft.MARK), nft.compare(_host_order(mark))]
 
 
 def _token() -> list[bytes]:

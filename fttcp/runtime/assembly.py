@@ -58,6 +58,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         boot_id=boot_id,
         memory=group.state == "memory",
         terms=terms(config, group),
+        mirror_tested=len(config.peer) == 1 and any(ports.proto == "tcp" for ports in group.port_list),
     )
 
 
@@ -156,6 +157,7 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         queue_out=group.queue + QUEUE_OUT_OFFSET,
         workers=group.workers,
         mark=DEFAULT_MARK,
+        channel_port=group.channel_port,
         peers=tuple(
             dict.fromkeys(
                 ip_address(text)

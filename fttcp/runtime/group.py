@@ -19,9 +19,11 @@ from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.datapath.ground import Ground
+from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.tables import Standing
 from fttcp.health.monitor import Health
 from fttcp.runtime.claims import Claims
+from fttcp.runtime.commits import ChannelWatch
 from fttcp.runtime.detectors import Detectors
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
@@ -29,6 +31,7 @@ from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.last_words import LastWords
 from fttcp.runtime.late import Late, Mirrored, Moved, Stepped, Unfit
+from fttcp.runtime.mirror import MirrorTest
 from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.readiness import Readiness
 from fttcp.runtime.shown import (
@@ -66,6 +69,7 @@ class GroupRuntime:
         keep_epoch: Callable[[int], None] = lambda epoch: None,
         keys: KeyRing | None = None,
         interface: str = "",
+        probe: MirrorProbe | None = None,
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
         is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
@@ -101,6 +105,8 @@ class GroupRuntime:
         self._keys = keys
         self._hearing = Hearing(machine.settings, self.note)
         self._claims = Claims(interface, self.note)
+        self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
+        self._commits = ChannelWatch()
         self._granted = 0
         self._late: list[do.Command | EngineEvent | Late] = []
         self._restarting = False
@@ -116,6 +122,8 @@ class GroupRuntime:
         self.engine.start()
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
+        if self._mirror is not None:
+            self._mirror.start()
 
     def stop(self) -> None:
         """Ask for the end of this node's role; ``finished`` is set when it is given up."""
@@ -128,13 +136,19 @@ class GroupRuntime:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._mirror is not None:
+            self._mirror.close()
         self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
         self.engine.close()
         self.finished.set()
 
     def learn(self) -> None:
-        """Let the adaptive detector learn, if there is one; a few times in a minute will do."""
+        """Let the adaptive detector learn, if there is one, and look after the commit channel; a few times in
+        a minute will do."""
+        if not self._closed:
+            paired = self.machine.phase is Phase.PAIRED
+            self.readiness.hold("channel", self._commits.look(paired, self.engine.counters()))
         if self.detectors is not None and not self._closed:
             self.detectors.learn()
 
@@ -170,9 +184,22 @@ class GroupRuntime:
 
     def _publish(self) -> None:
         """Say to the peers what there is to say."""
-        if self._said is not None:
-            self._published = codec.encode(self._said, self._key_ids(), self._claims.mac)
+        if self._said is not None and not self._closed:
+            number = 0 if self._mirror is None else self._mirror.number
+            self._published = codec.encode(self._said, self._key_ids(), self._claims.mac, number)
             self.engine.publish(self._published, self._granted)
+
+    def _mirror_test(self, probe: MirrorProbe, keys: KeyRing) -> MirrorTest:
+        machine = self.machine
+        return MirrorTest(
+            machine,
+            probe,
+            lambda: self._keys or keys,
+            lambda: machine.view.peers[self.mirrored],
+            self.feed,
+            self._publish,
+            self.readiness,
+        )
 
     def _key_ids(self) -> Sequence[str]:
         """Names of the keys, the one that is sent with first."""
@@ -255,6 +282,8 @@ class GroupRuntime:
                 self._step(ev.LinkFound(event.link, event.peer))
             case EventKind.LINK_LOST:
                 self._step(ev.LinkLost(event.link, event.peer))
+            case EventKind.MIRROR_SEEN if self._mirror is not None:
+                self._mirror.seen(event.value)
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
             case EventKind.ERROR:
@@ -276,6 +305,8 @@ class GroupRuntime:
         self._claims.know(known.name, self._hearing.macs.get(known.name, b""))
         if body is not None:
             self._step(ev.PeerStated(body, peer))
+            if self._mirror is not None:
+                self._mirror.heard(self._hearing.probes[peer])
 
     # ------------------------------------------------------------------ commands out
 
@@ -448,8 +479,8 @@ class GroupRuntime:
             self._publish()
             return
         step = self._takeovers.note(event)
-        if event.kind is EventKind.ANNOUNCED and not step:
-            return  # a later round of the same announcement
+        if event.kind is EventKind.MIRROR_SEEN or (event.kind is EventKind.ANNOUNCED and not step):
+            return  # the latter: a later round of the same announcement
         if event.kind is EventKind.TAKEOVER_DONE and step:
             self.note("takeover-done", **step.shown())
             return

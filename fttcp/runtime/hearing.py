@@ -24,6 +24,8 @@ class Hearing:
         """Name of a peer -> MAC address of its service interface, as it told last."""
         self.releases: dict[str, str] = {}
         """Name of a peer -> the release that it runs; "" if it does not tell."""
+        self.probes: dict[int, int] = {}
+        """Index of a peer -> the number of the probes that it has sent through its mirror."""
         self._errors: dict[int, str] = {}
         self._strangers: dict[Intrusion, int] = {}
 
@@ -35,6 +37,7 @@ class Hearing:
             self.keys[known.name] = codec.key_ids(data)
             self.macs[known.name] = codec.mac(data)
             self._agree(body, known.name)
+            self.probes[known.index] = codec.probe(data)
         except WireError as error:
             if str(error) != self._errors.get(known.index):
                 self._errors[known.index] = str(error)

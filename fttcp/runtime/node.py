@@ -23,6 +23,7 @@ from fttcp.core import events as ev
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
+from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import GroupNet, RulesError
 from fttcp.datapath.tables import Firewall
@@ -176,6 +177,7 @@ class Node:
             epochs.save,
             keys,
             self._config.node.service_interface,
+            MirrorProbe(group_net(self._config, section), wanted),
         )
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group

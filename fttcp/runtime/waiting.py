@@ -201,6 +201,9 @@ def _joining(machine: PairMachine, owner: Peer, hearing: Hearing) -> Reason:
         return Reason("spare", f"{owner.name} has another backup: this node is a spare", "nothing")
     if not owner.peer_link:
         return _peer_link(owner.name)
+    if not machine.view.mirror:
+        what = f"no probe that {owner.name} sends the way of a client's packet has arrived here yet"
+        return Reason("mirror-unknown", what, "nothing, if it passes; else see the reason `mirror`")
     return Reason(
         "pairing",
         f"waits for {owner.name}, which serves, to make it its backup",
@@ -229,8 +232,11 @@ def _follower(machine: PairMachine, peer: Peer) -> tuple[int, Reason]:
         )
     if not said.healthy:
         return 3, Reason("peer-server", f"the server of {name} is not healthy", "see `fttcp status` there")
-    if not peer.peer_link:
+    if not peer.beats:
         return 2, _peer_link(name)
+    if not peer.peer_link:
+        what = f"no probe that this node sends the way of a client's packet has arrived at {name}"
+        return 2, Reason("mirror-unknown", what, "nothing, if it passes; else see the reason `mirror`")
     unfit = machine.unfit(peer)
     if unfit is not None:
         what, todo = _UNFIT[unfit]

@@ -32,11 +32,12 @@ _MAX_PRIORITY = 2**31 - 1
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"") -> bytes:
+def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"", probe: int = 0) -> bytes:
     """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds.
 
     ``key_ids``: names of the keys that the sender believes, the one that it sends with first. ``mac``: of
-    its service interface, if it has one.
+    its service interface, if it has one. ``probe``: the number of the last probes that it sent through its
+    mirror; 0: none.
     """
     fields = {
         "v": VERSION,
@@ -66,12 +67,15 @@ def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"") -> bytes:
         "j": body.run,
         "rd": body.ready,
         "rl": __version__,
+        "mi": body.mirror,
         "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
     }
     if key_ids:
         fields["i"] = bytes.fromhex("".join(key_ids))
     if mac:
         fields["mc"] = mac
+    if probe:
+        fields["pr"] = probe
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -123,6 +127,7 @@ def decode(data: bytes) -> Body:
         run=_integer(raw, "j", _U64),
         ready=_flag(raw, "rd"),
         terms=_digests(raw, "ts"),
+        mirror=_flag(raw, "mi"),
     )
 
 
@@ -152,6 +157,13 @@ def release(data: bytes) -> str:
         return ""
     told = raw.get("rl") if isinstance(raw, dict) else None
     return told if isinstance(told, str) and len(told) <= _MOST_RELEASE and told.isprintable() else ""
+
+
+def probe(data: bytes) -> int:
+    """Return the number of the last probes that the sender of a body sent through its mirror; 0: none.
+    ``data`` is what ``decode`` took. Raises WireError."""
+    raw = msgpack.unpackb(data)
+    return _integer(raw, "pr", _U64) if "pr" in raw else 0
 
 
 def _field(raw: dict[Any, Any], key: str) -> Any:

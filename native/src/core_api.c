@@ -4,6 +4,7 @@
 #include "fttcp/mac.h"
 #include "fttcp/core_api.h"
 #include "engine.h"
+#include "mirror.h"
 
 /* --- packets ----------------------------------------------------------------------------------- */
 
@@ -397,6 +398,11 @@ bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns)
 bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns)
 {
 	return ftt_server_gone(e, now_ns);
+}
+
+bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k)
+{
+	return ftt_mirror_probe(e, packet, cap, k);
 }
 
 uint64_t ftt_core_alone_grace(const struct ftt_engine *e)

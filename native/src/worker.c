@@ -8,6 +8,7 @@
  * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
+#include "mirror.h"
 #include "tcp.h"
 #include <errno.h>
 #include <net/if.h>
@@ -65,6 +66,11 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 
 	*(in ? &w->n.in_packets : &w->n.out_packets) += 1;
 	*(in ? &w->n.in_bytes : &w->n.out_bytes) += p->len;
+	if (kind == FTT_PARSED_TCP && in && k.sport == cfg->channel_port && ftt_mirror_probe(w->e, p->bytes, p->cap, &k)) {
+		w->n.mirror_probes++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
 	if (w->mode == FTT_MODE_IDLE && in) {
 		w->n.drop_mode++;
 		ftt_worker_verdict(w, p, false, NULL);

@@ -38,6 +38,17 @@ class Watched:
                     serving.append(str(node["node"]))
         return serving
 
+    def parted_without_loss(self, node: str) -> bool:
+        """True if it got out of step though no heartbeat was late. On a loaded machine one may be: a node
+        that did not run for longer than the lease is lost, and in step again when it is heard."""
+        lost = False
+        for event in self.lab.ask(node, {"op": "events", "since": 0})["events"]:
+            lost = lost or event["event"] in ("peer-lost", "link-lost", "lease-lapsed")
+            if event["event"] == "out-of-step" and not lost:
+                return True
+            lost = lost and event["event"] != "in-step"
+        return False
+
     def await_primary(self, node: str) -> None:
         await_condition(lambda: self.primaries() == [node], 15, f"{node} serves alone or in step")
 
@@ -75,7 +86,8 @@ def test_a_healthy_pair_needs_no_arbiter_and_a_lone_node_does(watched: Watched, 
         await_condition(
             lambda: watched.group(primary)["ownership"]["arbiter"]["reachable"] is False, 15, "it is missed"
         )
-        assert watched.group(primary)["synced"] and served(lab)
+        await_condition(lambda: watched.group(primary)["synced"], 10, "in step without it")
+        assert served(lab) and not watched.parted_without_loss(primary)
         lab.fault("crash-host", other)
         await_condition(lambda: not watched.primaries(), 10, "silence: who may serve is unknown")
         lab.fault("restart-host", "witness")

@@ -59,6 +59,7 @@ SMALL_BODIES = st.builds(
     maintenance=st.integers(0, 4),
     offer=st.integers(0, 3),
     offered_to=st.integers(0, 1),
+    mirror=st.booleans(),
 )
 EVENTS = st.one_of(
     st.builds(ev.PeerHeard, st.integers(1, 2)),
@@ -71,6 +72,8 @@ EVENTS = st.one_of(
             ev.ServerFailed(Cause.SERVER_DIED),
             ev.CarrierChanged(True),
             ev.CarrierChanged(False),
+            ev.MirrorChanged(False),
+            ev.MirrorChanged(True),
             ev.ReferenceChanged(True),
             ev.ReferenceChanged(False),
             ev.SwitchoverRequested(3),

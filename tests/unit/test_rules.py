@@ -68,6 +68,8 @@ def test_the_rules_of_a_tcp_group() -> None:
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j TEE --gateway 10.78.0.2\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j TEE --gateway 10.78.0.2\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4655 -j TEE --gateway 10.78.0.2\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4655 -j DROP\n"
         "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "-A FTT-web-in -m mark --mark 0x4654 -j RETURN\n"
         "-A FTT-web-in -i svc0 -d 10.77.0.100 -p tcp --tcp-flags SYN,RST,ACK SYN "
@@ -224,6 +226,8 @@ def test_the_mirror_moves_alone_and_at_once() -> None:
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 3 -j TEE --gateway 10.78.0.3\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 11 -j TEE --gateway 10.78.0.3\n"
         "-A FTT-web-tee -i svc0 -d 10.77.0.100 -p icmp -m icmp --icmp-type 12 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4655 -j TEE --gateway 10.78.0.3\n"
+        "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4655 -j DROP\n"
         "-A FTT-web-tee -i lo -d 10.77.0.100 -m mark --mark 0x4654 -m socket -j RETURN\n"
         "COMMIT\n"
     )

@@ -86,6 +86,7 @@ enum ftt_event_kind {
 	FTT_EV_MAC_CHANGED = 18,   /* of the service interface; value = the new address as a number */
 	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
 				      number; reason = 1: we hold the lease */
+	FTT_EV_MIRROR_SEEN = 20,   /* a probe of the mirror came in; value = its number */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -223,6 +224,7 @@ struct ftt_counters {
 	uint64_t emit_failed; /* packets of our own that the kernel did not take: lost, as on a network */
 	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
 	uint64_t held, released, held_now, hold_overflow;
+	uint64_t mirror_probes; /* of the mirror: taken out, and told of */
 	uint64_t last_words; /* of a server that had died: held for the takeover */
 	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
 	uint64_t order_waits; /* primary: PROBEs for output that waited for the backup's server, see order_service */

@@ -315,6 +315,8 @@ void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out);
 bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
 /* Has a main process of the local server ended? See life.c. Never while ftt_engine_watch_server() runs. */
 bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
+/* ftt_mirror_probe(): true if a client's TCP segment is a probe of the mirror, which was told of by that. */
+bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k);
 uint64_t ftt_core_alone_grace(const struct ftt_engine *e);
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
 /* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */

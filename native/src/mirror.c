@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mirror.h"
+#include "fttcp/mirror_probe.h"
+
+bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k)
+{
+	struct ftt_event ev = {.kind = FTT_EV_MIRROR_SEEN};
+	struct ftt_keys keys;
+	uint32_t generation = 0;
+	bool ours;
+
+	if (k->sport != e->cfg.channel_port || k->payload_len != FTT_MIRROR_PROBE || k->payload + FTT_MIRROR_PROBE > cap)
+		return false;
+	if (!ftt_keyring_follow(&e->keyring, &generation, &keys))
+		return false;
+	ours = ftt_mirror_probe_read(packet + k->payload, e->cfg.cluster_id, &keys, &ev.value);
+	sodium_memzero(&keys, sizeof(keys));
+	if (ours)
+		ftt_event_post(e, &ev);
+	return ours;
+}

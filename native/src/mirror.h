@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mirror.h - probes of the mirror (fttcp/mirror_probe.h) among the packets of a queue. */
+#ifndef FTTCP_MIRROR_H
+#define FTTCP_MIRROR_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "engine.h"
+#include "fttcp/parse.h"
+
+/* True if a TCP segment is a probe; then it has been told of (FTT_EV_MIRROR_SEEN), and is for nobody else. */
+bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k);
+
+#endif

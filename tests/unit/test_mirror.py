@@ -1,0 +1,231 @@
+"""What is mirrored arrives, or does not: who says so, when, and what the pair makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from fttcp._native import ffi, lib
+from fttcp.core import events as ev
+from fttcp.core.model import Mode, Phase, Role
+from fttcp.datapath import mirror as probes
+from fttcp.datapath.base import EventKind
+from fttcp.datapath.fake import FakeEngine
+from fttcp.datapath.mirror import MirrorProbe
+from fttcp.datapath.rules import PROBE_LENGTH
+from fttcp.runtime import mirror
+from fttcp.runtime.mirror import MISSED
+from fttcp.wire import body as codec
+from tests.unit.test_group_runtime import LEASE, engine_settings, make_group, run, until
+from tests.unit.test_pair import SETTINGS, Driver
+from tests.unit.test_rules import GROUP
+from tests.unit.test_wire import BODY
+
+KEY = bytes(range(32))
+
+
+class Wire:
+    """Stands in the place of the mirror: what one node sends comes in at the other, if it is not cut."""
+
+    def __init__(self, to: FakeEngine) -> None:
+        self.to, self.targets, self.sent = to, [0, 1], 0
+        self.cut: set[int] = set()
+
+    all = 0b11
+
+    def send(self, number: int, keys: Any) -> None:
+        self.sent += 1
+        for target in set(self.targets) - self.cut:
+            self.to.post(EventKind.MIRROR_SEEN, number << 6 | target)
+
+    def named(self, mask: int) -> str:
+        return f"targets {mask:#b}"
+
+
+def test_probes_are_segments_that_the_core_knows() -> None:
+    wanted = replace(engine_settings("alpha"), cluster_id=7, channel_port=7710)
+    probe = MirrorProbe(GROUP, wanted)
+    assert [(str(a), port) for a, port in probe.targets] == [
+        ("10.77.0.100", 8), ("10.77.0.100", 80), ("fd77::100", 8), ("fd77::100", 80),
+    ]  # fmt: skip
+    assert probe.all == 0b1111 and probe.named(0b1010) == "10.77.0.100 port 80, fd77::100 port 80"
+    for source, to in (("10.77.0.1", "10.77.0.100"), ("fd77::1", "fd77::100")):
+        payload = probes._payload(KEY, 7, 99)
+        data = probes._packet(ip_address(source), ip_address(to), 7710, 80, payload)
+        pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
+        raw = ffi.from_buffer("uint8_t[]", data)
+        assert lib.ftt_core_parse(raw, len(data), len(data), pkt, seg) == lib.FTT_PARSED_TCP
+        assert (pkt.sport, pkt.dport, pkt.payload_len) == (7710, 80, 24)
+        assert len(data) == PROBE_LENGTH[pkt.family]
+        assert seg.flags & lib.TCP_SYN == 0 and data[pkt.payload :] == payload
+    assert probes.told(99 << 6 | 5) == (99, 5)
+
+
+def test_the_first_probe_is_awaited_before_a_pairing() -> None:
+    tested = replace(SETTINGS, mirror_tested=True)
+    driver = Driver(tested)
+    driver.wait(tested.startup_wait_ns)
+    driver.hear(mirror=False)
+    assert driver.machine.phase is Phase.SOLO
+    driver.hear(mirror=True)
+    assert driver.machine.phase is Phase.PAIRING
+    other = Driver(tested)
+    other.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
+    assert not other.machine.body(other.now).mirror
+    other.step(ev.MirrorChanged(True))
+    assert other.machine.body(other.now).mirror
+
+
+def test_a_primary_leaves_a_backup_that_gets_nothing_under_its_grants() -> None:
+    driver = Driver()
+    driver.wait(SETTINGS.startup_wait_ns)
+    driver.hear()
+    session = driver.machine.session
+    driver.hear(mode=Mode.PAIRED, session=session)
+    assert driver.machine.phase is Phase.PAIRED
+    driver.hear(mode=Mode.PAIRED, session=session, mirror=False)
+    assert driver.machine.phase is Phase.UNPAIRING
+    driver.hear(mirror=False)
+    driver.wait(SETTINGS.startup_wait_ns)
+    assert driver.machine.phase is Phase.SOLO
+    driver.hear()
+    assert driver.machine.phase is Phase.PAIRING
+
+
+def test_bodies_carry_the_number_of_the_last_probes() -> None:
+    assert codec.probe(codec.encode(BODY)) == 0
+    data = codec.encode(BODY, (), b"", 2**40)
+    assert codec.probe(data) == 2**40 and codec.decode(data) == BODY
+    assert not codec.decode(codec.encode(replace(BODY, mirror=False))).mirror
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("INTERVAL_S", 0.02), ("QUICK_S", 0.02), ("PATIENCE_S", 0.1)):
+        monkeypatch.setattr(mirror, name, seconds)
+
+
+async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
+    """Two groups with mirrors between them, the primary first."""
+    groups = [make_group(name, peer, priority) for name, peer, priority in
+              (("alpha", "beta", 100), ("beta", "alpha", 50))]  # fmt: skip
+    (one, one_engine, _), (other, other_engine, _) = groups
+    wires = Wire(other_engine), Wire(one_engine)
+    for group, wire in zip((one, other), wires, strict=True):
+        group._keys = group.engine.keys
+        group.machine.settings = replace(group.machine.settings, mirror_tested=True)
+        group.machine.view.mirror = False
+        group._mirror = group._mirror_test(wire, group.engine.keys)
+        group.start([b"frame"])
+        group.feed(ev.CarrierChanged(True))
+        group.feed(ev.ServerRecovered())
+    one_engine.connect(other_engine)
+    for engine in (one_engine, other_engine):
+        engine.post(EventKind.LINK_UP, link=0)
+    await until(lambda: one.machine.in_step and other.machine.in_step, 10)
+    parts = one, wires[0], other, wires[1]
+    return parts if one.machine.role is Role.PRIMARY else (*parts[2:], *parts[:2])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_dead_mirror_ends_in_step_is_told_on_both_and_recovers() -> None:
+    async def test() -> None:
+        primary, wire, backup, back = await pair_with_mirrors()
+        try:
+            assert wire.sent and not back.sent
+            for cut in ({1}, {0, 1}):
+                wire.cut = cut
+                for group in (primary, backup):
+                    await until(lambda group=group: group.readiness.has("mirror"))
+                assert not primary.machine.in_step and not backup.machine.in_step
+                assert not backup.status()["ready"] and primary.status()["ready"]
+                wire.cut = set()
+                await until(lambda: primary.machine.in_step and backup.machine.in_step)
+                for group in (primary, backup):
+                    await until(lambda group=group: not group.readiness.shown())
+            told = [e["event"] for e in backup._history.since(0) if e.get("reason") == "mirror"]
+            assert told == ["not-ready", "ready-again"] * 2
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
+    async def test() -> None:
+        primary, wire, backup, _ = await pair_with_mirrors()
+        try:
+            primary._mirror.close()
+            mirror_of = backup._mirror
+            judged: list[int] = []
+            judge = mirror_of._judge
+            mirror_of._judge = lambda number, heard_s: (judged.append(number), judge(number, heard_s))
+            for number in range(1, 2 * MISSED):
+                mirror_of.heard(number)
+            for target in wire.targets:
+                mirror_of.seen(99 << 6 | target)
+            await until(lambda: len(judged) >= 2 * MISSED - 1)
+            assert not backup.readiness.has("mirror") and backup.machine.in_step
+            for number in range(100, 100 + MISSED):
+                mirror_of.heard(number)
+            await until(lambda: backup.readiness.has("mirror"))
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
+def test_single_losses_and_a_slow_owner_end_nothing() -> None:
+    async def test() -> None:
+        primary, wire, backup, _ = await pair_with_mirrors()
+        try:
+            session, sent = backup.machine.session, wire.sent
+            while wire.sent < sent + 5 * MISSED:
+                wire.cut = {wire.sent % 2}
+                before = wire.sent
+                await until(lambda before=before: wire.sent > before)
+            wire.cut = set()
+            primary._mirror.close()  # tells nothing new any more
+            await asyncio.sleep(2 * LEASE / 1e9)
+            assert backup.machine.session == session and primary.machine.in_step
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_probe_that_cannot_be_sent_is_told() -> None:
+    async def test() -> None:
+        primary, wire, backup, _ = await pair_with_mirrors()
+
+        def refused(number: int, keys: Any) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        try:
+            wire.send = refused  # type: ignore[method-assign]
+            await until(lambda: primary.readiness.has("mirror-probe"))
+            assert primary.machine.in_step and primary.status()["ready"]
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+def test_groups_without_a_test_get_in_step_as_before() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        beta_engine.post(EventKind.MIRROR_SEEN, 5)
+        beta._drain()
+        assert alpha.machine.in_step and alpha._mirror is None
+
+    run(test)
