@@ -120,7 +120,7 @@ async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
         group.machine.settings = replace(group.machine.settings, mirror_tested=True)
         group.machine.view.mirror = False
         group._mirror = group._mirror_test(wire, group.engine.keys)
-        group.start([b"frame"])
+        group.start()
         group.feed(ev.CarrierChanged(True))
         group.feed(ev.ServerRecovered())
     one_engine.connect(other_engine)
