@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import socket
 import struct
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class MirrorProbe:
     def __init__(self, group: GroupNet, settings: EngineSettings) -> None:
         self._interface, self._mark = group.service_interface, group.probe_mark
         self._source_port, self._cluster = settings.channel_port, settings.cluster_id
+        self._services = frozenset(group.addresses)
         first = {address.version: address for address in reversed(group.addresses)}
         ports = sorted({port for ends in group.ports_of("tcp") for port in ends})
         self.targets = [(first[version], port) for version in sorted(first) for port in ports][:TARGETS_MAX]
@@ -51,7 +53,7 @@ class MirrorProbe:
         """Send one probe to each target. Raises OSError if this host cannot."""
         key = keys.sending
         for version in {address.version for address, _ in self.targets}:
-            source = own_address(self._interface, version) or _NOBODY[version]
+            source = own_address(self._interface, version, self._services) or _NOBODY[version]
             with _raw_socket(version, self._mark) as sender:
                 for index, (address, port) in enumerate(self.targets):
                     if address.version == version:
@@ -70,8 +72,9 @@ def told(value: int) -> tuple[int, int]:
     return value >> _NUMBER_BITS, value & ((1 << _NUMBER_BITS) - 1)
 
 
-def own_address(interface: str, version: int) -> Address | None:
-    """Return an address of this host on an interface; None if it has none."""
+def own_address(interface: str, version: int, services: Container[Address] = ()) -> Address | None:
+    """Return an address of this host on an interface, none of ``services``, which the other node has as well;
+    None if it has none."""
     if version == 4:
         request = struct.pack("16s16x", interface.encode())
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -79,14 +82,16 @@ def own_address(interface: str, version: int) -> Address | None:
                 answer = fcntl.ioctl(asking, _SIOCGIFADDR, request)
             except OSError:  # none, or no such interface
                 return None
-        return IPv4Address(answer[20:24])
+        found = IPv4Address(answer[20:24])
+        return None if found in services else found
     try:
         lines = Path("/proc/net/if_inet6").read_text().splitlines()
     except FileNotFoundError:
         return None
     for address, _, _, scope, _, name in map(str.split, lines):
-        if name == interface and scope == _GLOBAL:
-            return IPv6Address(bytes.fromhex(address))
+        found6 = IPv6Address(bytes.fromhex(address))
+        if name == interface and scope == _GLOBAL and found6 not in services:
+            return found6
     return None
 
 

@@ -36,12 +36,12 @@ from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.readiness import Readiness
 from fttcp.runtime.shown import (
     bits,
-    differs_shown,
     engine_shown,
     firewall_shown,
     keys_shown,
-    nodes_shown,
+    machine_shown,
     ownership_shown,
+    shown_first,
     unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
@@ -505,23 +505,9 @@ class GroupRuntime:
         machine, server, peer = self.machine, self.server, self._peer()
         self._look()
         base: dict[str, Any] = {
-            "name": self.name,
-            "role": "fenced" if self.fenced else machine.role.value,
-            "mode": machine.mode.value,
-            "epoch": machine.epoch,
-            "peer": peer.name,
-            "peer_alive": peer.alive,
+            **machine_shown(machine, peer, self.fenced, self._hearing.releases),
             "ownership": ownership_shown(machine, self._ownership.describe(), clock.now_ns()),
             "synced": machine.in_step and not self._closed,
-            "arbiter_awaited": machine.register.unheard,
-            "reference": machine.view.reference,
-            "paused": machine.paused,
-            "maintenance": machine.maintenance,
-            "peer_maintenance": min((p.said.maintenance for p in machine.view.peers if p.said), default=0),
-            "nodes": nodes_shown(machine, self.fenced, self._hearing.releases),
-            "failover_wanted": machine.failover_wanted,
-            "unfit": unfit_shown(machine),
-            "differs": differs_shown(machine),
             "not_ready": self.readiness.shown(),
             "claims": self._claims.shown(),
             "takeovers": self._takeovers.shown(),
@@ -536,12 +522,7 @@ class GroupRuntime:
         return base | {"ready": is_ready(base)}
 
     def _peer(self) -> Peer:
-        """Return the peer that people are told of first: the partner, or the owner."""
-        machine = self.machine
-        partner, owner = machine.partner, machine.view.owner()
-        if partner is not None and (machine.session or owner is None):
-            return partner
-        return owner or machine.view.peers[0]
+        return shown_first(self.machine)
 
     def links_up(self, peer: int) -> list[int]:
         """Return the links on which this group hears a peer."""

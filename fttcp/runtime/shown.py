@@ -19,6 +19,38 @@ ABSENT = "absent"
 """A node that is not heard."""
 
 
+def shown_first(machine: PairMachine) -> Peer:
+    """Return the peer that people are told of first: the partner, or the owner."""
+    partner, owner = machine.partner, machine.view.owner()
+    if partner is not None and (machine.session or owner is None):
+        return partner
+    return owner or machine.view.peers[0]
+
+
+def machine_shown(
+    machine: PairMachine, peer: Peer, fenced: bool, releases: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the role machine knows. ``peer``: of whom people are told first."""
+    said = [one.said for one in machine.view.peers if one.said is not None]
+    return {
+        "name": machine.settings.group,
+        "role": "fenced" if fenced else machine.role.value,
+        "mode": machine.mode.value,
+        "epoch": machine.epoch,
+        "peer": peer.name,
+        "peer_alive": peer.alive,
+        "arbiter_awaited": machine.register.unheard,
+        "reference": machine.view.reference,
+        "paused": machine.paused,
+        "maintenance": machine.maintenance,
+        "peer_maintenance": min((body.maintenance for body in said), default=0),
+        "nodes": nodes_shown(machine, fenced, releases),
+        "failover_wanted": machine.failover_wanted,
+        "unfit": unfit_shown(machine),
+        "differs": differs_shown(machine),
+    }
+
+
 def nodes_shown(machine: PairMachine, fenced: bool, releases: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what ``status`` shows of each node, by name. ``healthy``: its server; None if not heard.
     ``releases``: by names of peers, as they told last."""

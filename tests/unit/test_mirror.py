@@ -229,3 +229,9 @@ def test_groups_without_a_test_get_in_step_as_before() -> None:
         assert alpha.machine.in_step and alpha._mirror is None
 
     run(test)
+
+
+def test_probes_come_from_an_address_that_only_this_host_has() -> None:
+    found = probes.own_address("lo", 4)
+    assert found == ip_address("127.0.0.1") and probes.own_address("lo", 4, {found}) is None
+    assert probes.own_address("no-such-if", 4) is None and probes.own_address("no-such-if", 6) is None
