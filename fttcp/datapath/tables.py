@@ -281,7 +281,7 @@ def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     passing = nft.verdict(nft.ACCEPT)
     yield nft.make_chain(table, "own", _OUTPUT, _FIRST)
     elsewhere = _interface(nft.OIFNAME, "lo", other=True)
-    to_us = [*_marked(group), *elsewhere, *_address(_DESTINATION, version)]
+    to_us = [*_marked(group.mark), *elsewhere, *_address(_DESTINATION, version)]
     yield nft.add_rule(table, "own", *to_us, nft.verdict(nft.DROP))
     yield nft.add_rule(table, "own", *_address(_SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "own", *_clear_token())
