@@ -222,7 +222,7 @@ class NetworkSetup:
             await asyncio.to_thread(_claim, owner, self._groups.values(), previous.services)
         except Exception:
             if self._owner is None:
-                owner.close()
+                await asyncio.to_thread(owner.close)
             raise
         self._owner = owner
         return owner
@@ -266,8 +266,8 @@ class NetworkSetup:
                 self._keeper = None
             if self._owner is not None:
                 await _clean(self._path, self._owner)
-                self._owner.close()
-                self._owner = None
+                owner, self._owner = self._owner, None
+                await asyncio.to_thread(owner.close)
 
     async def set_role_metrics(self, group: str, backup: bool) -> None:
         """Gives the routes from the group's addresses the metrics of a role: to be called after a change of
@@ -377,7 +377,7 @@ async def cleanup(run_dir: Path) -> bool:
         await asyncio.to_thread(_claim, owner, (), Record.load(path).services)
         return await _clean(path, owner)
     finally:
-        owner.close()
+        await asyncio.to_thread(owner.close)
 
 
 async def _clean(path: Path, owner: Owner) -> bool:

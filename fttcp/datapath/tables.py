@@ -398,7 +398,7 @@ class Owner:
         self._made: dict[str, GroupNet] = {}
 
     def close(self) -> None:
-        """Claims end, and with them whatever dies with its owner."""
+        """Claims end, and with them whatever dies with its owner. Waits for what another thread is about."""
         with self._one_at_a_time:
             self._guardian.end()
             self._socket.close()

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import struct
+import threading
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
@@ -93,5 +94,33 @@ def test_rules_are_kept_when_an_apply_fails(tmp_path: Path, monkeypatch: pytest.
             await setup.apply()
         assert keeper.kept == {RULE}
         keeper.close()
+
+    asyncio.run(body())
+
+
+class BusyOwner:
+    """An owner whose end waits for another thread, as long as the loop does not turn."""
+
+    def __init__(self) -> None:
+        self.turned, self.closed = threading.Event(), False
+
+    def close(self) -> None:
+        assert self.turned.wait(10), "the loop stands still meanwhile"
+        self.closed = True
+
+
+def test_the_loop_goes_on_while_the_owner_of_the_tables_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def clean(*_: object) -> bool:
+        return True
+
+    async def body() -> None:
+        owner, setup = BusyOwner(), NetworkSetup((), tmp_path)
+        monkeypatch.setattr("fttcp.datapath.network._clean", clean)
+        setup._owner = cast(Any, owner)
+        asyncio.get_running_loop().call_later(0, owner.turned.set)
+        await setup.remove()
+        assert owner.closed
 
     asyncio.run(body())
