@@ -98,8 +98,10 @@ class Actions(State):
         self._renew_server()
 
     def _renew_server(self) -> None:
-        """A server that lost its connections may wait for them for ever: begin anew."""
+        """A server that lost its connections may wait for them for ever: begin anew. It counts as down at
+        once: nobody may pair with the one that is about to end."""
         if not self.view.stopping:
+            self.view.healthy = False
             self._out.append(do.RestartServer())
 
     def _offer_session(self, peer: Peer, now_ns: int) -> None:

@@ -102,7 +102,8 @@ class ShapeRoutes:
 
 @dataclass(frozen=True, slots=True)
 class RestartServer:
-    """Start the server afresh, if it runs: the connections that it holds are continued nowhere."""
+    """Start the server afresh, if it runs: the connections that it holds are continued nowhere. The machine
+    counts it as down until ``ServerRecovered`` comes, at once if it is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,9 @@ class PairFlows(TcpFlows):
                 self.reset_client(flow, now_ns)
                 continue
             if flow.closed:
+                actions = lib.ftt_core_closed_takeover(flow.state, now_ns)
+                kicked += bool(actions)
+                self.act(flow, actions, now_ns)
                 continue
             lib.ftt_core_output_settle(flow.state, flow.output.seen, now_ns)
             if not self._continues(flow):

@@ -109,7 +109,7 @@ class GroupRuntime:
         self._commits = ChannelWatch()
         self._granted = 0
         self._late: list[do.Command | EngineEvent | Late] = []
-        self._restarting = False
+        self._restarting = self._healthy = False
         self._phase = machine.phase
         self._in_step = False
         self._unfit: dict[str, str] = {}
@@ -230,6 +230,7 @@ class GroupRuntime:
 
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""
+        self._healthy = healthy
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
         if healthy:
             self.note("server-healthy", reason=reason)
@@ -422,6 +423,8 @@ class GroupRuntime:
                 self.server.restart()
             finally:
                 self._restarting = False
+        if self._healthy:  # it was left as it is
+            self.feed(ev.ServerRecovered())
 
     def _arm(self) -> None:
         """Set the one timer to the machine's deadline."""

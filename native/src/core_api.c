@@ -122,6 +122,11 @@ uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, ui
 	return ftt_backup_open(f, r, now_ns);
 }
 
+uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, uint64_t now_ns)
+{
+	return ftt_closed_takeover(f, now_ns);
+}
+
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
 {
 	return ftt_flow_tick(f, now_ns, lim, vouched);

@@ -356,7 +356,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	if (w->e->cfg.continue_unverified)
 		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)
-		actions = 0;
+		actions = ftt_closed_takeover(&c->flow, now_ns);
 	else if (!(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_retain_release(w, c, now_ns);
 	ftt_tcp_syn_again(w, c);

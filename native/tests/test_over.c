@@ -410,6 +410,27 @@ static void test_an_answered_handshake_rests(void)
 	node_close(n);
 }
 
+/* The client's FIN was answered by nobody when the role went over: it need not ask again. Whoever has long had its answer gets none. */
+static void test_a_last_word_is_answered(uint64_t ago_ns, uint32_t bits, bool answered)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+
+	c->flow.bits |= FTT_F_LOCAL_FIN | FTT_F_CLIENT_FIN | bits;
+	c->flow.fin_end = ACKED;
+	c->flow.local_rcv_nxt = IRS + 7;
+	c->flow.last_ns = model_now - ago_ns;
+	ftt_tcp_act(&n->worker, c, FTT_ACT_CLOSED, model_now);
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(n_said, answered);
+	if (answered) {
+		CHECK_EQ(said.flags, TCP_ACK);
+		CHECK_EQ(said.seq, ACKED);
+		CHECK_EQ(said.ack, IRS + 7);
+	}
+	node_close(n);
+}
+
 /* What is said beforehand of a takeover is what it does. */
 static void test_what_a_takeover_ends_is_known_before(void)
 {
@@ -439,6 +460,9 @@ static void test_what_a_takeover_ends_is_known_before(void)
 int main(void)
 {
 	test_what_a_takeover_ends_is_known_before();
+	test_a_last_word_is_answered(3 * MS, 0, true);
+	test_a_last_word_is_answered(30 * MS, 0, false);
+	test_a_last_word_is_answered(3 * MS, FTT_F_CLIENT_RST, false);
 	test_a_handshake_is_answered_at_once(false);
 	test_a_handshake_is_answered_at_once(true);
 	test_an_answered_handshake_rests();

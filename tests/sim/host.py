@@ -106,7 +106,7 @@ class Host:
         self.stalled_until = max(self.stalled_until, self.world.now + duration)
 
     def kill_server(self) -> None:
-        if self.alive and self.machine.view.healthy:
+        if self.alive and self.server_up:
             self.server_up = False
             self.soon(self.tell_health)
             self.server_returns(self.world.random.randrange(20 * MS, 1000 * MS))

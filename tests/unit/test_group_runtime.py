@@ -312,8 +312,20 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
         await until(lambda: any(e["event"] == "server-restarting" for e in alpha._history.since(0)))
         assert not any(e["event"] == "server-died" for e in alpha._history.since(0))
         await until(lambda: (Role.BACKUP, Cause.SWITCHOVER) in server.roles)
+        told = [e["event"] for e in alpha._history.since(0)]  # it never followed with the one that was to end
+        assert told.count("in-step") == told.count("out-of-step") == 1
         alpha.server_changed(False, Cause.SERVER_DIED, "killed")
         assert alpha._history.since(0)[-1]["event"] == "server-died"
+
+    run(test)
+
+
+def test_a_server_that_is_left_as_it_is_may_follow() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+        alpha.server = Pids(41)
+        assert beta.request_switchover() is None
+        await until(lambda: alpha.machine.phase is Phase.FOLLOWING and beta.machine.in_step)
 
     run(test)
 

@@ -386,6 +386,18 @@ def test_a_server_that_failed_a_check_is_begun_anew_with_the_loss_of_the_role() 
     assert driver.machine.phase is Phase.JOINING and do.RestartServer() in commands
 
 
+def test_a_server_that_is_about_to_begin_anew_is_not_followed_with() -> None:
+    driver = primary()
+    session = driver.machine.session
+    driver.hear(mode=Mode.PAIRED, session=session)
+    commands = driver.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=driver.machine.epoch + 2, session=0)
+    assert driver.machine.phase is Phase.JOINING and do.RestartServer() in commands
+    said = [command.body for command in commands if isinstance(command, do.Publish)]
+    assert not any(body.healthy for body in said if body.role is Role.BACKUP)
+    commands = driver.step(ev.ServerRecovered())
+    assert next(command.body for command in commands if isinstance(command, do.Publish)).healthy
+
+
 def test_grants_that_came_in_while_the_role_was_offered_are_void_when_the_offer_ends() -> None:
     driver = primary()
     driver.step(ev.ServerFailed(Cause.SERVER_DIED))

@@ -231,6 +231,7 @@ bool ftt_core_end_held(const struct ftt_flow *f);
 uint32_t ftt_core_backup_close(struct ftt_flow *f);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
+uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, uint64_t now_ns);
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);

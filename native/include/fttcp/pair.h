@@ -15,6 +15,7 @@
 #define FTT_ASK_MAX_NS 100000000ull
 #define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
+#define FTT_LAST_WORD_NS 20000000ull /* a planned takeover takes less */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
 static inline uint64_t ftt_ask_again(struct ftt_flow *f, uint64_t now_ns)
@@ -388,6 +389,18 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |
 	       (f->bits & FTT_F_UNVERIFIED || ftt_flow_owes(f) || seq_gt(ftt_deliverable(f, FTT_MODE_SOLO), f->delivered_ack) ?
 			FTT_ACT_INJECT : 0);
+}
+
+/*
+ * A takeover: a flow that is over on this node. Did its client say its last word so shortly before that the old primary may not have
+ * answered? Nobody else does before its timer: the stack's answer was suppressed, and one that has the answer takes no other.
+ */
+static inline uint32_t ftt_closed_takeover(const struct ftt_flow *f, uint64_t now_ns)
+{
+	const uint32_t resets = FTT_F_CLIENT_RST | FTT_F_LOCAL_RST;
+	bool recent = now_ns - f->last_ns < FTT_LAST_WORD_NS;
+
+	return recent && f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_MAPPED && !(f->bits & resets) ? FTT_ACT_ACK_CLIENT : 0;
 }
 
 /*
