@@ -101,8 +101,10 @@ def storm(
     with lab.popen(CLIENT, [*argv, str(seconds)], stdout=-1, text=True) as client:
         assert client.stdout is not None
         while done < switchovers and time.monotonic() < begun + seconds - 0.3:
+            other = lab.node_in_role("backup")
             lab.fault("switchover")
             done += 1
+            lab.wait(f"primary={other}", 30)
             lab.wait("synced", 30)
             time.sleep(0.2)
         report: dict[str, Any] = json.loads(client.stdout.read())
