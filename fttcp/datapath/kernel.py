@@ -60,15 +60,17 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
             if directory.is_dir():
                 wanted[str(directory / "arp_ignore")] = "1"
                 wanted[str(directory / "arp_announce")] = "2"
-            kept = _CONF6 / interface / "keep_addr_on_down"
-            if 6 in group.families and kept.exists():
-                wanted[str(kept)] = "1"
         for told in (
             _CONF4 / group.peer_interface / "arp_notify",
             _CONF6 / group.peer_interface / "ndisc_notify",
         ):
             if told.exists():
                 wanted[str(told)] = "1"
+        by_v6 = (group.service_interface, group.peer_interface) if 6 in group.families else ()
+        for interface in (*by_v6, *group.links_v6):
+            kept = _CONF6 / interface / "keep_addr_on_down"
+            if kept.exists():
+                wanted[str(kept)] = "1"
         own, all_interfaces = _CONF4 / group.peer_interface / "rp_filter", _CONF4 / "all/rp_filter"
         if own.exists():
             now, of_all = read_sysctl(str(own)), read_sysctl(str(all_interfaces))

@@ -211,9 +211,15 @@ class NetworkSetup:
             self._keeper = RuleKeeper()
         self._keeper.keep(rules)
 
-    def restored(self) -> list[str]:
-        """The rules of routing that somebody has removed since this was asked last, and that are back."""
-        return [] if self._keeper is None else list(map(str, self._keeper.restored()))
+    def restored(self) -> dict[str, list[str]]:
+        """Group -> its rules of routing that somebody has removed since this was asked last, and that are
+        back."""
+        back = [] if self._keeper is None else self._keeper.restored()
+        told = {
+            name: [str(rule) for rule in back if rule in routing.rules(net)]
+            for name, net in self._groups.items()
+        }
+        return {name: rules for name, rules in told.items() if rules}
 
     async def _claim(self, previous: Record) -> Owner:
         """What the groups need, and what was left: nobody else may have it."""

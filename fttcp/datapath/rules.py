@@ -48,8 +48,8 @@ class GroupNet:
     """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
     `workers` reads `queue_in + k` and `queue_out + k`, and the same + HANDSHAKE_QUEUES.
     `mirror_gateway4/6` are the addresses on the peer link of that peer which is the backup, or may become
-    it; `peers` are all addresses at which this node speaks to others. Raises ValueError when a TCP port lacks
-    the gateway that its addresses need."""
+    it; `peers` are all addresses at which this node speaks to others, `links_v6` the interfaces on which it
+    does so by IPv6. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
 
     name: str
     addresses: tuple[Address, ...]
@@ -63,6 +63,7 @@ class GroupNet:
     workers: int = 1
     mark: int = DEFAULT_MARK
     peers: tuple[Address, ...] = ()
+    links_v6: tuple[str, ...] = ()
     channel_port: int = 0
     """The source port of probes of the mirror."""
 

@@ -158,6 +158,14 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         workers=group.workers,
         mark=DEFAULT_MARK,
         channel_port=group.channel_port,
+        links_v6=tuple(
+            dict.fromkeys(
+                link.interface
+                for one in config.peer
+                for link in one.link
+                if link.transport == "udp" and link.interface and ":" in (link.local or "")
+            )
+        ),
         peers=tuple(
             dict.fromkeys(
                 ip_address(text)

@@ -85,6 +85,8 @@ class GroupRuntime:
         self.readiness = Readiness(self.note)
         self.ground: Ground | None = None
         """How all else stood that this group relies on."""
+        self.mended = 0
+        """How much of that was changed by somebody, and put back."""
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
@@ -516,6 +518,7 @@ class GroupRuntime:
             "takeovers": self._takeovers.shown(),
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),
+            "mended": self.mended,
             "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.keys),
         }
         if server is not None:

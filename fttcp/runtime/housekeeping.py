@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import ip_address
 
 from fttcp.address.notices import News
@@ -110,18 +110,21 @@ class Housekeeper:
 
     async def look_at_the_ground(self) -> None:
         """Mend what is ours, and tell."""
-        restored = self._network.restored()
-        if restored:
-            self._history.add("ground-mended", "warning", mended=restored)
+        for name, restored in self._network.restored().items():
+            self._tell_mended(name, restored)
         async with self._changing:
             for section in self._config().group:
                 await self._look_at_ground(section.name)
 
     async def _look_at_ground(self, name: str) -> None:
         found = await self._network.ground(name)
-        if found.mended:
-            self._history.add("ground-mended", "warning", name, mended=[*found.mended])
+        self._tell_mended(name, found.mended)
         self.take_ground(name, found)
+
+    def _tell_mended(self, name: str, mended: Sequence[str]) -> None:
+        if mended and name in self._groups:
+            self._history.add("ground-mended", "warning", name, mended=[*mended])
+            self._groups[name].mended += len(mended)
 
     def take_ground(self, name: str, found: Ground) -> None:
         """Tell a group how it stands."""

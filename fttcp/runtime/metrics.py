@@ -337,6 +337,12 @@ _COUNTERS: Table = (
         lambda group: [((), group["firewall"]["stopped"])] if group.get("firewall") else [],
     ),
     (
+        "ground_mended",
+        "What somebody had changed of what fttcp relies on, and it has put back",
+        (),
+        lambda group: [((), group.get("mended", 0))],
+    ),
+    (
         "probe_questions",
         "Questions that a probe has asked",
         _CHECK,

@@ -43,7 +43,7 @@ async def seen(setup: network.NetworkSetup, *fields: str) -> Any:
 async def restored(setup: network.NetworkSetup) -> list[str]:
     """What came back by itself; the loop must have had a turn."""
     await asyncio.sleep(0)
-    return sorted(setup.restored())
+    return sorted(setup.restored().get("web", []))
 
 
 async def ground(setup: network.NetworkSetup, *, mended: bool = False) -> Any:
