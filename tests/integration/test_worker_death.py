@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fttcp.health.procfs import family as family_of
+from fttcp.health.procfs import process_stat
 from lab.experiment import Case, Disturbance
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -138,3 +139,17 @@ def test_the_workers_of_nginx_are_killed(nginx: Pair, family: int, tmp_path: Pat
     outcome = nginx.ready().run(case, tmp_path, killed)
     assert outcome.ok, outcome.why
     assert len(outcome.strike) == 2
+
+
+def is_nginx(pid: int) -> bool:
+    """Whether it runs; one that overwrites its environment, and whose workers outlive their master."""
+    stat = process_stat(pid)
+    return stat is not None and stat.name == "nginx" and stat.state not in "ZX"
+
+
+def test_a_killed_daemon_takes_all_of_nginx_with_it(nginx: Pair) -> None:
+    lab = nginx.ready().lab
+    host = lab.host(lab.node_in_role("primary"))
+    assert sum(map(is_nginx, host.processes())) == 3
+    lab.fault("kill-node", host.name)
+    await_condition(lambda: not any(map(is_nginx, host.processes())), 10, "the end of all of nginx")
