@@ -76,6 +76,12 @@ def end_of(port: int) -> bool:
         return bool(holders) and all(map(_ends, handles))
 
 
+def is_left(port: int) -> bool:
+    """Whether what the socket of that port owns is a killed daemon's: nobody has it open but a guardian."""
+    holders = list(_holders(port))
+    return bool(holders) and all(_environment(pid).startswith(f"{_MARK}=".encode()) for pid in holders)
+
+
 def _holders(port: int) -> Iterator[int]:
     """The processes that have the socket of netfilter's netlink with that port open, in this namespace."""
     inodes = {
@@ -104,10 +110,14 @@ def _target(link: Path) -> str:
 def _is_guardian(pid: int, handle: int) -> bool:
     """Of an ending process nothing can be read, or it reads as empty: it has to end then.
     Raises OSError."""
-    environment = b""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    environment = _environment(pid)
     return environment.startswith(f"{_MARK}=".encode()) if environment else _ends(handle)
+
+
+def _environment(pid: int) -> bytes:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
 
 
 def _ends(handle: int) -> bool:

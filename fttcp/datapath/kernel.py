@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -32,7 +32,8 @@ _NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe,
 FAMILY = {4: AF_INET, 6: AF_INET6}
 
 _IFADDRMSG = struct.Struct("=BBBBI")
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 6, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
+PROTOCOL = 70  # rtnetlink protocol number that marks routes, rules and addresses as ours
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFF_UP = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _INFO_SLAVE_KIND = 3, 4, 18, 4
@@ -158,13 +159,14 @@ def set_up(kernel: Netlink, index: int) -> None:
 
 def addresses_on(kernel: Netlink, interface: int) -> set[Address]:
     """The addresses that an interface has."""
-    found = set()
+    return {ip_address(told.get(_IFA_LOCAL) or told[_IFA_ADDRESS]) for told in _addresses(kernel, interface)}
+
+
+def _addresses(kernel: Netlink, interface: int) -> Iterator[dict[int, bytes]]:
     for family in FAMILY.values():
         for answer in kernel.dump(rtnetlink.GETADDR, _IFADDRMSG.pack(family, 0, 0, 0, interface)):
-            told = attributes(answer, _IFADDRMSG.size)
             if _IFADDRMSG.unpack_from(answer)[4] == interface:
-                found.add(ip_address(told.get(_IFA_LOCAL) or told[_IFA_ADDRESS]))
-    return found
+                yield attributes(answer, _IFADDRMSG.size)
 
 
 def addresses_on_lo(kernel: Netlink) -> set[Address]:
@@ -172,10 +174,22 @@ def addresses_on_lo(kernel: Netlink) -> set[Address]:
     return addresses_on(kernel, LO)
 
 
+def our_addresses(kernel: Netlink, ours: Collection[Address]) -> set[Address]:
+    """Those on the loopback interface that are marked as ours. Before Linux 5.18, which marks its own too,
+    nothing is: ``ours`` then tells which are."""
+    marks = {
+        ip_address(told.get(_IFA_LOCAL) or told[_IFA_ADDRESS]): told.get(_IFA_PROTO)
+        for told in _addresses(kernel, LO)
+    }
+    if not any(marks.values()):
+        return {address for address in marks if address in ours}
+    return {address for address, mark in marks.items() if mark == bytes([PROTOCOL])}
+
+
 def add_address(kernel: Netlink, address: Address) -> None:
     """Puts a service address on `lo`, usable at once. Raises KernelError."""
     scope = _SCOPE_HOST if address.version == 4 else _SCOPE_UNIVERSE
-    body = _address(address, scope)
+    body = _address(address, scope) + attribute(_IFA_PROTO, bytes([PROTOCOL]))
     if address.version == 6:
         body += number(_IFA_FLAGS, _IFA_F_NODAD | _IFA_F_NOPREFIXROUTE)
         body += attribute(_IFA_CACHEINFO, struct.pack("=IIII", 0, _FOREVER, 0, 0))  # preferred for no time

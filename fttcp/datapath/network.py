@@ -6,112 +6,23 @@ What was changed is recorded in the run directory before it is changed, so that 
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from fttcp.datapath import ground, kernel, routing, tables
+from fttcp.datapath import ground, kernel, leftovers, routing, tables
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.keeper import RuleKeeper
-from fttcp.datapath.nft import Table
+from fttcp.datapath.record import RECORD, Record
 from fttcp.datapath.routing import Route, Rule
 from fttcp.datapath.rtnetlink import Netlink
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
 from fttcp.datapath.tables import Firewall, Owner, Standing
 
-RECORD = "network.json"
-
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What must be undone: sysctl path -> (value before, our value), addresses that we put on `lo`,
-    routing tables, (group, IP version) of rules of iptables, (family, name) of tables of nf_tables, all
-    service addresses, and those of peers that rules of routing name. Holds for one boot and namespace."""
-
-    place: str
-    sysctls: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    addresses: frozenset[str] = frozenset()
-    tables: frozenset[int] = frozenset()
-    rules: frozenset[tuple[str, int]] = frozenset()
-    services: frozenset[str] = frozenset()
-    nft: frozenset[Table] = frozenset()
-    peers: frozenset[str] = frozenset()
-
-    def joined(self, other: "Record") -> "Record":
-        """Both; for a sysctl that both have, this one's value before."""
-        return Record(
-            self.place,
-            {
-                path: (self.sysctls.get(path, value)[0], value[1])
-                for path, value in {**self.sysctls, **other.sysctls}.items()
-            },
-            self.addresses | other.addresses,
-            self.tables | other.tables,
-            self.rules | other.rules,
-            self.services | other.services,
-            self.nft | other.nft,
-            self.peers | other.peers,
-        )
-
-    def without(self, other: "Record") -> "Record":
-        """What this one has and the other has not."""
-        return Record(
-            self.place,
-            {path: value for path, value in self.sysctls.items() if path not in other.sysctls},
-            self.addresses - other.addresses,
-            self.tables - other.tables,
-            self.rules - other.rules,
-            self.services - other.services,
-            self.nft - other.nft,
-            self.peers - other.peers,
-        )
-
-    def save(self, path: Path) -> None:
-        """Replaces the file in one step."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(dataclasses.asdict(self), default=sorted, indent=1))
-        draft.replace(path)
-
-    @staticmethod
-    def load(path: Path) -> "Record":
-        """The record in a file; an empty one when there is none, or it is of another boot or namespace
-        (what it tells is gone with those). Raises KernelError for a file that is not a record."""
-        here = _place()
-        if not path.exists():
-            return Record(here)
-        try:
-            data = json.loads(path.read_text())
-            record = Record(
-                str(data["place"]),
-                {name: (str(before), str(ours)) for name, (before, ours) in data["sysctls"].items()},
-                frozenset(map(str, data["addresses"])),
-                frozenset(map(int, data["tables"])),
-                frozenset((str(name), int(version)) for name, version in data["rules"]),
-                frozenset(map(str, data["services"])),
-                frozenset(Table(int(family), str(name)) for family, name in data.get("nft", [])),
-                frozenset(map(str, data.get("peers", []))),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise kernel.KernelError(
-                f"{path}: not a record of network settings ({error}): look for leftovers with "
-                "`nft list ruleset`, `iptables-save`, `ip rule` and `ip addr show lo`, then remove the file"
-            ) from error
-        return record if record.place == here else Record(here)
-
-
-def _place() -> str:
-    """This boot and this network namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-    return f"{boot} {namespace}"
 
 
 class NetworkSetup:
@@ -127,6 +38,8 @@ class NetworkSetup:
         self._firewall = firewall
         self._owner: Owner | None = None
         self._keeper: RuleKeeper | None = None
+        self._record: Record | None = None
+        """What is in the file; a cleaner of temporary files may take that."""
         self._tracked: dict[str, frozenset[int]] = {}
         """Group -> IP versions that conntrack could not be kept from."""
         self._routes: dict[str, frozenset[Route]] = {}
@@ -163,16 +76,16 @@ class NetworkSetup:
             for group in groups:
                 kernel.interface_index(group.service_interface)
                 kernel.interface_index(group.peer_interface)
-        previous = Record.load(self._path)
+        previous = await self._before()
         owner = await self._claim(previous)
         wanted = await _in_kernel(_wanted, groups, previous, owner.firewall)
         stale = previous.without(wanted)
         record = previous.joined(wanted)
-        record.save(self._path)
+        self._keep(record)
         for group in groups:
             self._tracked[group.name] = await install(owner, group)
         await _undo(stale, owner)
-        record.without(stale).save(self._path)
+        self._keep(record.without(stale))
         await asyncio.to_thread(_claim, owner, groups)
         for group in groups:
             await _in_kernel(partial(routing.sync_rules, group))
@@ -181,6 +94,25 @@ class NetworkSetup:
                 raise kernel.KernelError("; ".join(lack.what for lack in stood.missing))
         return set().union(*map(routing.rules, groups))
 
+    async def _before(self) -> Record:
+        """What there is to undo. At the start that is in the file; if somebody has removed that, it is what
+        bears our marks."""
+        if self._record is not None:
+            return self._record
+        record = Record.load(self._path)
+        return record if self._path.exists() else record.joined(await leftovers.found())
+
+    def _keep(self, record: Record) -> None:
+        self._record = record
+        record.save(self._path)
+
+    def restore_record(self) -> bool:
+        """Write the file again if it is gone; say whether it was."""
+        gone = self._record is not None and not self._path.exists()
+        if gone and self._record is not None:
+            self._record.save(self._path)
+        return gone
+
     async def ground(self, group: str) -> Ground:
         """How the group stands besides its firewall, after what is ours to mend has been mended."""
         async with self._lock:
@@ -188,12 +120,12 @@ class NetworkSetup:
 
     def _look(self, socket: Netlink, group: GroupNet) -> Ground:
         """In a thread, as all that is asked of rtnetlink."""
-        previous = Record.load(self._path)
+        previous = self._record or Record.load(self._path)
         before = {path: value for path, (value, _) in previous.sysctls.items()}
         sysctls = kernel.wanted_sysctls([group], before)
         record = previous.joined(_with_sysctls(Record(previous.place), sysctls))
         if record != previous:
-            record.save(self._path)
+            self._keep(record)
         return ground.look(
             socket, ground.wants(group, sysctls, lambda socket: self._sync_routes(socket, group)[1])
         )
@@ -271,7 +203,9 @@ class NetworkSetup:
                 self._keeper.close()
                 self._keeper = None
             if self._owner is not None:
-                await _clean(self._path, self._owner)
+                await _undo(self._record or Record.load(self._path), self._owner)
+                self._path.unlink(missing_ok=True)
+                self._record = None
                 owner, self._owner = self._owner, None
                 await asyncio.to_thread(owner.close)
 
@@ -373,24 +307,21 @@ def _with_sysctls(record: Record, wanted: Mapping[str, str]) -> Record:
     return dataclasses.replace(record, sysctls=sysctls)
 
 
-async def cleanup(run_dir: Path) -> bool:
-    """Undoes what the record in `run_dir` tells of (a killed node's, too). Says whether there was
-    anything. Raises KernelError or RulesError; the record then stays, and it can be tried again. It is
-    refused (TakenError) while a daemon with another run directory serves what the record tells of."""
+async def cleanup(run_dir: Path) -> Record:
+    """Undoes what the record in `run_dir` tells of (a killed node's, too), and what else bears our marks and
+    belongs to no living daemon: somebody may have removed the record. Says what there was. Raises
+    KernelError or RulesError; the record then stays, and it can be tried again. It is refused (TakenError)
+    while a daemon with another run directory serves what the record tells of."""
     path = run_dir / RECORD
+    record = Record.load(path).joined(await leftovers.found())
     owner = await asyncio.to_thread(Owner)
     try:
-        await asyncio.to_thread(_claim, owner, (), Record.load(path).services)
-        return await _clean(path, owner)
+        await asyncio.to_thread(_claim, owner, (), record.services)
+        await _undo(record, owner)
+        path.unlink(missing_ok=True)
+        return record
     finally:
         await asyncio.to_thread(owner.close)
-
-
-async def _clean(path: Path, owner: Owner) -> bool:
-    record = Record.load(path)
-    await _undo(record, owner)
-    path.unlink(missing_ok=True)
-    return record != Record(record.place)
 
 
 async def _undo(record: Record, owner: Owner) -> None:

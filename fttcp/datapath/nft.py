@@ -317,6 +317,18 @@ class Socket:
         """Whether somebody has made a table of that name. Raises NftError."""
         return self.owner(table) is not None
 
+    def tables(self) -> dict[Table, int]:
+        """All that there are, and the ports of their owners; 0: it has none. Raises NftError."""
+        self._send(self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _DUMP, 0, b""))
+        found = {}
+        for kind, _, body in self._answers(0):
+            if kind == _ERROR:
+                raise NftError("list the tables", -struct.unpack_from("=i", body)[0])
+            attributes = dict(parsed(body[4:]))
+            name = attributes[1].rstrip(b"\0").decode()
+            found[Table(body[0], name)] = int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
+        return found
+
     def owner(self, table: Table) -> int | None:
         """The port of the socket that owns a table: 0 if it has no owner; None if there is no such table.
         Raises NftError."""

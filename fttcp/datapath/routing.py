@@ -13,12 +13,11 @@ from socket import AF_INET
 from typing import NamedTuple
 
 from fttcp.datapath import rtnetlink
-from fttcp.datapath.kernel import FAMILY, do, do_all, index_of
+from fttcp.datapath.kernel import FAMILY, PROTOCOL, do, do_all, index_of
 from fttcp.datapath.nft import parsed
 from fttcp.datapath.rtnetlink import Netlink, Request, as_number, attribute, attributes, number
 from fttcp.datapath.rules import Address, GroupNet
 
-PROTOCOL = 70  # rtnetlink protocol number that marks routes and rules as ours
 RULE_PRIORITY = 7000  # of `from SERVICE lookup TABLE`, before main's 32766
 MAIN_PRIORITY = 32766  # of `to PEER lookup main`: where main's own rule stands
 TABLE_BASE = 40000  # the group's table is this + queue_in, which no other group of the node has
@@ -315,6 +314,16 @@ def remove_rules(kernel: Netlink, unwanted: Iterable[Rule]) -> None:
     """Removes rules, if they are there. Raises KernelError."""
     for rule in sorted(unwanted):
         do(kernel, f"remove {rule}", Request(rtnetlink.DELRULE, 0, rule.body()), errno.ENOENT)
+
+
+def our_tables(kernel: Netlink) -> set[int]:
+    """The tables that have routes which are marked as ours."""
+    return {
+        as_number(attributes(answer, _RTMSG.size)[_RTA_TABLE])
+        for family in FAMILY.values()
+        for answer in kernel.dump(rtnetlink.GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+        if _RTMSG.unpack_from(answer)[5] == PROTOCOL
+    }
 
 
 def _rules(kernel: Netlink, table: int) -> set[Rule]:

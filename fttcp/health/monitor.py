@@ -207,6 +207,10 @@ class Health:
             if before is Role.PRIMARY and self._listening:
                 self._readiness.ask()  # it was not restarted: whether it may follow is another question now
 
+    def restore_record(self) -> bool:
+        """Write the record of the servers again, if it is gone; say whether it was."""
+        return self._server.restore_record()
+
     async def stop(self) -> None:
         """End the server, if it is ours, and everything here."""
         self._verdict.closed = True

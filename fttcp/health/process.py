@@ -233,6 +233,13 @@ class Supervisor:
         running = [command.running for command in self._commands if command.running is not None]
         return [(one.pid, one.start_ticks, one.number) for one in running]
 
+    def restore_record(self) -> bool:
+        """Write the record again, if it is gone; say whether it was."""
+        gone = bool(self.pids) and not self._record.exists()
+        if gone:
+            self._save_record()
+        return gone
+
     def _save_record(self) -> None:
         draft = self._record.with_suffix(".new")
         draft.write_text(json.dumps(self._rows()), encoding="ascii")

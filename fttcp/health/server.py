@@ -51,5 +51,8 @@ class Server(Protocol):
     def retry(self) -> None:
         """Try again what was given up."""
 
+    def restore_record(self) -> bool:
+        """Write again what outlives a kill of the daemon, if it is gone; say whether it was."""
+
     async def stop(self) -> None:
         """End, or stop watching."""

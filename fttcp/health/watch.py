@@ -126,6 +126,10 @@ class Watcher:
         if why is not None:
             self._note("restart-failed", "error", command=command, why=why)
 
+    def restore_record(self) -> bool:
+        """There is none: somebody else runs the server."""
+        return False
+
     async def stop(self) -> None:
         """Stop watching; the server is left alone."""
         tasks = [task for task in (self._task, self._restarting) if task is not None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fttcp.datapath.network import RECORD as NETWORK_RECORD
-from fttcp.datapath.network import Record, cleanup
+from fttcp.datapath.network import cleanup
 from fttcp.datapath.tables import groups_of
 from fttcp.health.aftermath import kill_leftovers
 from fttcp.health.process import RECORD as SERVERS_RECORD
@@ -16,7 +17,8 @@ SOCKET = "control.sock"
 
 
 async def clean(run_dir: Path) -> dict[str, Any]:
-    """Remove everything and return what there was; may be repeated. Servers end first, the firewall rules go
+    """Remove everything and return what there was, also if the run directory was emptied; may be repeated.
+    Servers end first, the firewall rules go
     last: until then nothing of a group passes. Raises BusyError while a daemon runs there, KernelError or
     RulesError if something cannot be undone (the records stay, and it can be tried again)."""
     found: dict[str, Any] = {
@@ -27,13 +29,27 @@ async def clean(run_dir: Path) -> dict[str, Any]:
         "sysctls": [],
         "files": [],
     }
-    if not run_dir.is_dir():
-        return found
+    with _existing(run_dir):
+        return await _clean(run_dir, found)
+
+
+@contextmanager
+def _existing(run_dir: Path) -> Iterator[None]:
+    """A cleaner of temporary files may have been there; what was made for us alone goes again."""
+    made = not run_dir.is_dir()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            run_dir.rmdir()
+
+
+async def _clean(run_dir: Path, found: dict[str, Any]) -> dict[str, Any]:
     stale = [name for name in (PID_FILE, SOCKET) if (run_dir / name).exists()]
     with only_one(run_dir):
         found["servers"] = sum(map(kill_leftovers, sorted(run_dir.glob(f"*.{SERVERS_RECORD}"))))
-        record = Record.load(run_dir / NETWORK_RECORD)
-        await cleanup(run_dir)
+        record = await cleanup(run_dir)
         (run_dir / SOCKET).unlink(missing_ok=True)
     return found | {
         "rules": sorted({name for name, _ in record.rules} | groups_of(record.nft)),

@@ -56,6 +56,15 @@ class ControlServer:
         path.chmod(0o600)
         self._path = path
 
+    async def restore(self) -> bool:
+        """Listen anew, if somebody has removed the socket file; say whether it was so."""
+        path, old = self._path, self._server
+        if old is None or path is None or path.exists():
+            return False
+        old.close()  # those who are connected stay
+        await self.start(path)
+        return True
+
     async def close(self) -> None:
         """Stop listening, end the streams of events, and remove the socket file."""
         if self._server is not None and self._path is not None:

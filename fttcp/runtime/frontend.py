@@ -47,6 +47,10 @@ class Frontend:
         await self.change(self.config)
         self.reporting.history.listen(self._heard)
 
+    async def restore_socket(self) -> bool:
+        """See ControlServer.restore()."""
+        return await self._control.restore()
+
     async def change(self, config: Config) -> None:
         """Take a new configuration over. Raises NotifyError, OSError; then give the old one again."""
         self.reporting.change(config.node)

@@ -25,6 +25,7 @@ from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.network import NetworkSetup
+from fttcp.datapath.record import RECORD
 from fttcp.datapath.rules import GroupNet, RulesError
 from fttcp.datapath.tables import Firewall
 from fttcp.health.reference import ReferenceMonitor
@@ -45,9 +46,10 @@ from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.housekeeping import Housekeeper
 from fttcp.runtime.maintenance import MaintenanceFile
 from fttcp.runtime.notify import NotifyError
+from fttcp.runtime.ownfiles import OwnFiles, Restore
 from fttcp.runtime.reload import Plan, compare
 from fttcp.runtime.reporting import Reporting
-from fttcp.runtime.rundir import BusyError, only_one
+from fttcp.runtime.rundir import PID_FILE, BusyError, Lock, only_one
 from fttcp.runtime.servers import make_health
 from fttcp.wire import clock, keyfile
 from fttcp.wire.errors import WireError
@@ -108,14 +110,17 @@ class Node:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_unasked()))
         self._config.run_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with only_one(self._config.run_dir):
-                await self._run_until(stop)
+            with only_one(self._config.run_dir) as lock:
+                await self._run_until(stop, lock)
         except BusyError as error:
             raise NodeError(f"{error}: stop it, or use another run_dir") from error
 
-    async def _run_until(self, stop: asyncio.Event) -> None:
+    async def _run_until(self, stop: asyncio.Event, lock: Lock) -> None:
+        files: OwnFiles | None = None
         try:
             await self._start()
+            files = OwnFiles(self._config.run_dir, self._own_files(lock), self._history)
+            self._spawn(files.keep())
             self._frontend.ready()
             await stop.wait()
             self._frontend.stopping()
@@ -124,6 +129,29 @@ class Node:
             await self._hand_over()
         finally:
             await self._take_down()
+            if files is not None:
+                files.close()
+
+    def _own_files(self, lock: Lock) -> list[tuple[str, Restore]]:
+        """What there must be in the run directory, and what makes it again."""
+
+        async def pid_file() -> bool:
+            return lock.restore()
+
+        async def network() -> bool:
+            return await asyncio.to_thread(self._network.restore_record)
+
+        async def servers() -> bool:
+            health = [group.server for group in self._groups.values() if group.server is not None]
+            restored = [one.restore_record() for one in health]
+            return any(restored)
+
+        return [
+            (PID_FILE, pid_file),
+            (self._config.socket_path.name, self._frontend.restore_socket),
+            (RECORD, network),
+            ("servers.json", servers),
+        ]
 
     # ------------------------------------------------------------------ up
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 PID_FILE = "fttcp.pid"
 
@@ -20,21 +21,52 @@ class BusyError(Exception):
         self.pid = pid
 
 
+class Lock:
+    """The pid file, locked."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Raises BusyError if another process has it."""
+        self._path = run_dir / PID_FILE
+        self._file = self._take()
+
+    def _take(self) -> IO[str]:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(self._path.open("a+", encoding="ascii"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise BusyError(self._path.parent, file.read(20).strip()) from error
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            stack.pop_all()
+            return file
+
+    def restore(self) -> bool:
+        """Make the file again, if somebody has removed it; say whether it was so. Raises BusyError if another
+        process was faster."""
+        try:
+            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+                return False
+        except FileNotFoundError:
+            pass
+        file = self._take()
+        self._file.close()
+        self._file = file
+        return True
+
+    def close(self) -> None:
+        """Remove it, and let others have it."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
 @contextmanager
-def only_one(run_dir: Path) -> Iterator[None]:
+def only_one(run_dir: Path) -> Iterator[Lock]:
     """Hold the run directory's lock and pid file. Raises BusyError if another process has them."""
-    path = run_dir / PID_FILE
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("a+", encoding="ascii"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise BusyError(run_dir, file.read(20).strip()) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    lock = Lock(run_dir)
+    try:
+        yield lock
+    finally:
+        lock.close()

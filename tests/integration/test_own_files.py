@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +18,8 @@ from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 from tests.integration.stations import events
 from tests.integration.test_firewall import traffic
+from tests.integration.test_node_daemon import FTTCP, Daemon, serving
+from tests.integration.test_operating import second, snapshot
 
 pytestmark = needs_root
 
@@ -59,3 +67,93 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
         connections.goes_on("the restart")
         lab.fault("crash-host", old)
         connections.goes_on("the takeover", silent=True)
+
+
+FILES = {"fttcp.pid", "control.sock", "network.json", "web.servers.json"}
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    yield daemon
+    daemon.close()
+
+
+def cleanup(daemon: Daemon, run_dir: Path) -> dict[str, Any]:
+    """What `fttcp cleanup` has removed."""
+    words = daemon.net.command(FTTCP, "cleanup", "--run-dir", str(run_dir), "--json")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout)["removed"])
+
+
+def without_sysctls(daemon: Daemon) -> dict[str, list[str]]:
+    """What they were before is known to the record only."""
+    return {what: lines for what, lines in snapshot(daemon).items() if "sysctl" not in what}
+
+
+def test_an_emptied_run_dir_is_filled_again(daemon: Daemon) -> None:
+    """The files, and then the directory with them; what was changed is undone at the end all the same."""
+    before, run = snapshot(daemon), daemon.home / "run"
+    daemon.start()
+    server = daemon.until(serving)["server"]["pid"]
+    assert {file.name for file in run.iterdir()} >= FILES
+    for emptied in range(2):
+        if emptied:
+            shutil.rmtree(run)
+        else:
+            for file in run.iterdir():
+                file.unlink()
+        await_condition(
+            lambda: run.is_dir() and {file.name for file in run.iterdir()} >= FILES,
+            5.0,
+            "the files to return",
+        )
+        assert daemon.until(serving)["server"]["pid"] == server
+        refused = daemon.tool("cleanup")
+        assert refused.returncode == 1 and f"pid {daemon.process.pid}" in refused.stderr  # type: ignore[union-attr]
+    events = json.loads(daemon.tool("events", "--json").stdout)["events"]
+    told = [event["files"] for event in events if event["event"] == "run-dir-restored"]
+    assert {name for files in told for name in files} == {*FILES, "servers.json"} - {"web.servers.json"}
+    assert daemon.end(signal.SIGTERM)[0] == 0
+    assert snapshot(daemon) == before
+
+
+def test_cleanup_knows_what_is_ours_without_a_record(daemon: Daemon) -> None:
+    before, run = without_sysctls(daemon), daemon.home / "run"
+    daemon.config.write_text(daemon.config.read_text() + second(daemon))
+    daemon.start()
+    daemon.until(serving)
+    daemon.end(signal.SIGKILL)
+    shutil.rmtree(run)
+    removed = cleanup(daemon, run)
+    assert removed["rules"] == ["second", "web"]
+    assert removed["addresses"] == ["10.77.0.100", "10.77.0.101", "fd77::100"]
+    assert without_sysctls(daemon) == before
+    assert not any(cleanup(daemon, run).values())
+    assert not run.exists()
+
+
+def test_a_start_knows_what_is_ours_without_a_record(daemon: Daemon) -> None:
+    before = without_sysctls(daemon)
+    daemon.config.write_text(daemon.config.read_text() + second(daemon))
+    daemon.start()
+    daemon.until(serving)
+    daemon.end(signal.SIGKILL)
+    shutil.rmtree(daemon.home / "run")
+    daemon.config.write_text(daemon.config.read_text().replace(second(daemon), ""))
+    daemon.start()
+    daemon.until(serving)
+    assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
+    assert "second" not in daemon.net.run("nft", "list", "ruleset")
+    assert daemon.end(signal.SIGTERM)[0] == 0
+    assert without_sysctls(daemon) == before
+
+
+def test_cleanup_leaves_a_living_daemon_alone(daemon: Daemon) -> None:
+    """Also one whose run directory it does not look at."""
+    daemon.start()
+    daemon.until(serving)
+    during = snapshot(daemon)
+    assert not any(cleanup(daemon, daemon.home / "elsewhere").values())
+    assert snapshot(daemon) == during and serving(daemon.group())

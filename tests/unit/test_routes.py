@@ -4,7 +4,7 @@ import struct
 from ipaddress import ip_address, ip_network
 from socket import AF_INET
 
-from fttcp.datapath.network import Record
+from fttcp.datapath.record import Record
 from fttcp.datapath.routing import BACKUP_RTO_MIN_MS, Route, copies, next_hops
 from fttcp.datapath.rtnetlink import attribute, number
 
