@@ -117,7 +117,7 @@ def test_the_loop_goes_on_while_the_owner_of_the_tables_ends(
 
     async def body() -> None:
         owner, setup = BusyOwner(), NetworkSetup((), tmp_path)
-        monkeypatch.setattr("fttcp.datapath.network._clean", clean)
+        monkeypatch.setattr("fttcp.datapath.network._undo", clean)
         setup._owner = cast(Any, owner)
         asyncio.get_running_loop().call_later(0, owner.turned.set)
         await setup.remove()
