@@ -49,25 +49,31 @@ def page(lab: Lab, node: str, path: str) -> tuple[int, str]:
     return int(code), body
 
 
-def ready(lab: Lab, node: str) -> bool:
-    code, _ = page(lab, node, "/health/ready")
-    _, metrics = page(lab, node, "/metrics")
-    told = 'fttcp_ready{group="lab"} 1.0' in metrics
-    assert told == (code == http.client.OK)
-    return told
+def await_ready(lab: Lab, node: str, wanted: bool) -> None:
+    """Load balancers and Prometheus are told the same."""
+
+    def told() -> bool:
+        code, _ = page(lab, node, "/health/ready")
+        _, metrics = page(lab, node, "/metrics")
+        return (code == http.client.OK) == wanted and ('fttcp_ready{group="lab"} 1.0' in metrics) == wanted
+
+    await_condition(told, 10, f"{node} is {'' if wanted else 'not '}ready")
 
 
 def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
     lab = pair.lab
     primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
-    assert ready(lab, primary) and ready(lab, backup)
+    for node in (primary, backup):
+        await_ready(lab, node, True)
     lab.fault("cut", "client", backup)
     await_condition(lambda: "carrier" in reasons(pair, backup), 10, "it tells")
-    assert not ready(lab, backup) and ready(lab, primary) and pair.group(backup)["synced"]
+    await_ready(lab, backup, False)
+    await_ready(lab, primary, True)
+    assert pair.group(backup)["synced"]
     shown = lab.exec(backup, ["fttcp", "status", "--socket", "/run/fttcp/control.sock"]).stdout
     assert "NOT READY    the service interface has no carrier" in shown, shown
     lab.fault("heal")
-    await_condition(lambda: ready(lab, backup), 10, "it is ready again")
+    await_ready(lab, backup, True)
 
 
 def test_a_backup_that_does_not_reach_its_reference_is_not_ready(pair: Pair) -> None:
@@ -80,11 +86,11 @@ def test_a_backup_that_does_not_reach_its_reference_is_not_ready(pair: Pair) -> 
     host.run(arp)
     try:
         await_condition(lambda: "reference" in reasons(pair, backup), 10, "it tells")
-        assert not ready(lab, backup)
+        await_ready(lab, backup, False)
     finally:
         host.run(["iptables", "-D", *rule])
         host.run(["ip", "neigh", "del", "10.77.0.10", "dev", "svc0"])
-    await_condition(lambda: ready(lab, backup), 10, "it is ready again")
+    await_ready(lab, backup, True)
 
 
 def changed(pair: Pair, node: str, file: str, change: str) -> str:
