@@ -3,11 +3,14 @@
 # overlay over / as its disk; all of it in namespaces that end with this script. The unit's user and capabilities are
 # given by setpriv, for there is no systemd.
 set -euo pipefail
-if [ "${2:-}" != inside ]; then
-	exec unshare --mount --pid --fork --kill-child --propagation private "$0" "$1" inside
+if [ $# = 1 ]; then
+	place=$(mktemp -d)
+	trap 'rmdir "$place"' EXIT
+	unshare --mount --pid --fork --kill-child --propagation private "$0" "$1" "$place"
+	exit
 fi
 readme=$(dirname "$0")/../../README.md
-disks=$(mktemp -d)
+disks=$2
 mount -t tmpfs tmpfs "$disks"
 mount -t tmpfs tmpfs /run
 mount -t proc proc /proc

@@ -5,15 +5,21 @@ set -eu
 place=$(mktemp -d)
 trap 'rmdir "$place"' EXIT
 # shellcheck disable=SC2016
-unshare --mount --propagation private sh -c '
+unshare --mount --pid --fork --kill-child --propagation private sh -c '
 	set -eu
 	mount -t tmpfs tmpfs "$1"
 	mkdir "$1/upper" "$1/work" "$1/root"
 	mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root" || exit 77
 	for empty in tmp run; do mount -t tmpfs tmpfs "$1/root/$empty"; done
-	mount --bind /dev "$1/root/dev"
+	for shared in dev sys; do mount --bind /$shared "$1/root/$shared"; done
 	mount -t proc proc "$1/root/proc"
 	mkdir "$1/root/tmp/given"
 	mount --bind "$2" "$1/root/tmp/given"
-	exec chroot "$1/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -eu
+	# Not chroot alone: who enters this namespace anew (nsenter) must find the same root.
+	cd "$1/root"
+	mkdir tmp/outside
+	pivot_root . tmp/outside
+	umount --lazy tmp/outside
+	rmdir tmp/outside
+	exec chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -eu
 ' - "$place" "$1"
