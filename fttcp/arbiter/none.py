@@ -168,7 +168,8 @@ class NetworkArbiter:
         watch = self._watches.pop(group, None)
         if watch is not None and await watch.claimed(settings.probe_ms / 1000) == "":
             return ""
-        return await self._network.claimed(addresses, settings.probe_ms / 1000)
+        who = await self._network.claimed(addresses, settings.probe_ms / 1000)
+        return who and f"{who}: another station has the address, or its owner lives and is not heard"
 
     def _forget(self, group: str) -> None:
         watch = self._watches.pop(group, None)

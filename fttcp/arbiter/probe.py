@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import secrets
 import socket
 import struct
 from array import array
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fttcp.arbiter.settings import Address
@@ -24,6 +25,7 @@ from fttcp.arbiter.settings import Address
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_MULTICAST = 263, 1, 0
 _SO_ATTACH_FILTER = 26
+_SIOCGIFHWADDR = 0x8927
 _RECEIVE_BUFFER = 64 * 1024
 _FRAME_MAX = 2048
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -85,8 +87,8 @@ class Prober:
 
         def look(frame: bytes) -> None:
             who = claimant(frame, self._mac, addresses)
-            if who and not refuted.done():
-                refuted.set_result(who)
+            if who and not refuted.done() and not is_of_this_host(frame):
+                refuted.set_result(f"{who} on {self._interface}")
 
         with self._listening(look):
             await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S)
@@ -275,6 +277,18 @@ def claimant(frame: bytes, own: bytes, addresses: Sequence[Address], rivals: boo
     if rivals and probed in packed and sender < own:
         return f"{ip_address(probed)} is being probed by {sender.hex(':')} as well, which goes first"
     return ""
+
+
+def is_of_this_host(frame: bytes) -> bool:
+    """True if another interface of this host sent it: its kernel may answer for what it has on `lo`."""
+    sender = frame[22:28] if frame[12:14] == b"\x08\x06" else frame[6:12]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it is gone, or is no Ethernet
+                asked = struct.pack("=16s24x", name.encode())
+                if fcntl.ioctl(sock, _SIOCGIFHWADDR, asked)[18:24] == sender:
+                    return True
+    return False
 
 
 def checksum(data: bytes) -> int:

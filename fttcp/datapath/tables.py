@@ -82,6 +82,8 @@ class Standing(NamedTuple):
     missing: list[str]
     stopped: int
     """Packets that came round the rules, and that the guard has stopped since it stands."""
+    elsewhere: int = 0
+    """Packets for the service that came in by another interface since the rules stand."""
 
 
 class TakenError(RulesError):
@@ -215,6 +217,15 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
             yield nft.add_rule(table, "input", *from_there, *_protocol(_UDP), _queue(group.queue_in, 1))
         errors = _queue(group.queue_in + HANDSHAKE_QUEUES, 1)  # whole, like SYNs; the workers look in turn
         yield nft.add_rule(table, "input", *from_there, *_icmp_errors(version), errors)
+    yield from _elsewhere(table, group)
+
+
+def _elsewhere(table: Table, group: GroupNet) -> Iterator[Message]:
+    """What comes for the service by another interface no engine sees: the owner's server answers it,
+    unprotected, and a backup's answers are dropped. It is counted. All else of TCP has left for a queue."""
+    for interface in dict.fromkeys((group.service_interface, group.peer_interface, "lo")):
+        yield nft.add_rule(table, "input", *_interface(nft.IIFNAME, interface), nft.verdict(nft.ACCEPT))
+    yield nft.add_rule(table, "input", nft.counter())
 
 
 def _behind_all(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
@@ -455,7 +466,7 @@ class Owner:
     def standing(self, group: GroupNet) -> Standing:
         """What is there of the group's tables, and what its guard has stopped."""
         lost: dict[Table, str] = {}
-        stopped = 0
+        stopped = elsewhere = 0
         with self._one_at_a_time:
             self._guardian.keep()
             found = {table: self._socket.rules(table) for table in plan(group)}
@@ -465,9 +476,11 @@ class Owner:
                 have = f"{there.lengths.total()} rules of {len(wanted)}"
                 lost[table] = f"{_SHOWN[table.family]} {table.name}: {have}"
             stopped += there.counted.total() if is_guard(table) else 0
+            elsewhere += 0 if is_guard(table) else there.counted["input"]
         guards = set(map(is_guard, lost))
         return Standing(
-            self.firewall, self.why, False not in guards, True not in guards, [*lost.values()], stopped
+            *(self.firewall, self.why, False not in guards, True not in guards),
+            *([*lost.values()], stopped, elsewhere),
         )
 
     def remove(self, tables: Sequence[Table]) -> None:

@@ -45,7 +45,7 @@ from fttcp.runtime.shown import (
     unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
-from fttcp.runtime.waiting import FENCED, differences, epochs_not_kept, waits
+from fttcp.runtime.waiting import FENCED, differences, epochs_not_kept, takeover_refused, waits
 from fttcp.wire import body as codec
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing, key_id
@@ -90,7 +90,13 @@ class GroupRuntime:
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
-            arbiter, self.name, keep_epoch, self._answered, self._fail, self._epochs_troubled
+            arbiter,
+            self.name,
+            keep_epoch,
+            self._answered,
+            self._fail,
+            self._epochs_troubled,
+            self._takeover_refused,
         )
         self._shape_routes = shape_routes
         self._mirror_to = mirror_to
@@ -222,6 +228,11 @@ class GroupRuntime:
         if record is not None and record != before and self.machine.settings.arbitrated:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
+
+    def _takeover_refused(self, why: str) -> None:
+        self.readiness.hold("arbiter", takeover_refused(why), told=False)
+        if why:
+            self.note("takeover-refused", "warning", why=why)
 
     def _epochs_troubled(self, why: str) -> None:
         self.readiness.hold("epochs", epochs_not_kept(why), told=False)

@@ -49,6 +49,8 @@ class Housekeeper:
         self._history, self._changing, self._stands = history, changing, stands
         self._stopped: dict[str, int] = {}
         """Group -> packets that its guard had stopped when it was last looked at."""
+        self._elsewhere: dict[str, int] = {}
+        """The same, of packets that came by another interface."""
 
     async def keep(self) -> None:
         """Go on until this is cancelled."""
@@ -161,6 +163,9 @@ class Housekeeper:
         if standing.stopped > self._stopped.get(name, 0):
             self._history.add("guard-stopped", "warning", name, packets=standing.stopped)
         self._stopped[name] = standing.stopped
+        if standing.elsewhere > self._elsewhere.get(name, 0):
+            self._history.add("other-interface", "warning", name, packets=standing.elsewhere)
+        self._elsewhere[name] = standing.elsewhere
 
     # ------------------------------------------------------------------ neighbours
 

@@ -9,6 +9,7 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
+from fttcp.core.ownership import Outcome
 
 Request = do.Propose | do.RenewLease | do.Inquire
 DISK_RETRY_S = 1.0
@@ -28,15 +29,18 @@ class Ownership:
         answered: Callable[[ev.Event], None],
         failed: Callable[[str], None],
         troubled: Callable[[str], None],
+        refused: Callable[[str], None] = lambda why: None,
     ) -> None:
         """``keep_epoch`` stores a number durably (or raises OSError), called in a thread, once at a time;
         ``failed`` closes the group; ``troubled`` is told why numbers cannot be stored, and '' when they can
-        again."""
+        again; ``refused`` in the same way why the group may not be owned."""
         self._arbiter, self._group, self._keep_epoch = arbiter, group, keep_epoch
         self._answered, self._failed, self._troubled = answered, failed, troubled
+        self._refused = refused
         self._disk = asyncio.Lock()
         self._stored = 0
         self._why = ""
+        self._refusal = ""
         self._waiting: set[asyncio.Task[None]] = set()
 
     def ask(self, request: Request) -> None:
@@ -79,8 +83,17 @@ class Ownership:
                 answer = await self._arbiter.renew(self._group, record)
             case do.Inquire():
                 answer = await self._arbiter.inquire(self._group)
+        if isinstance(request, do.Propose):
+            self._hear_refusal(answer.outcome)
         told = (answer.outcome, answer.record, answer.lease_until_ns, answer.wait_ns)
         self._answered(ev.ArbiterAnswered(request.request, *told))
+
+    def _hear_refusal(self, outcome: Outcome) -> None:
+        """Tell why the arbiter lets this node not own the group, if it says so: once."""
+        why = str(self._arbiter.describe().get("last_refusal", "")) if outcome is Outcome.LOST else ""
+        if why != self._refusal:
+            self._refusal = why
+            self._refused(why)
 
     async def _store(self, epoch: int) -> None:
         async with self._disk:  # two at once might leave the smaller number

@@ -64,6 +64,15 @@ def epochs_not_kept(why: str) -> list[Reason]:
     return [Reason("epochs-not-kept", what, todo)] if why else []
 
 
+def takeover_refused(why: str) -> list[Reason]:
+    """Return what follows from a refusal of the arbiter; '': there is none."""
+    what = f"this node may not own the group: {why}"
+    todo = (
+        "see to it that nobody else answers for the service address, and that the service network is reached"
+    )
+    return [Reason("takeover-refused", what, todo)] if why else []
+
+
 FENCED = Reason(
     "fenced",
     "the engine failed, or a rule was broken: this node takes no part any more",

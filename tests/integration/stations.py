@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from lab.hosts import Host
 from lab.lifecycle import Lab
+from lab.network import CLIENT
 
 CLAIM = """
 import socket, sys
@@ -29,6 +30,62 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
         head = b"\\x60\\0\\0\\0" + len(body).to_bytes(2, "big") + b"\\x3a\\xff" + ends
         sock.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + head + body)
 """
+
+
+ASK = """
+import select, socket, struct, sys, time
+from ipaddress import ip_address
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+own4, own6 = ip_address(sys.argv[2]), ip_address(sys.argv[3])
+def checksum(data):
+    total = sum(int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return (~total & 0xffff).to_bytes(2, "big")
+def question(address):
+    if address.version == 4:
+        arp = b"\\0\\1\\x08\\0\\6\\4\\0\\1" + mac + own4.packed + bytes(6) + address.packed
+        return b"\\xff" * 6 + mac + b"\\x08\\x06" + arp
+    group = ip_address("ff02::1:ff00:0").packed[:13] + address.packed[13:]
+    body = b"\\x87\\0\\0\\0" + bytes(4) + address.packed + b"\\1\\1" + mac
+    ends = own6.packed + group
+    body = body[:2] + checksum(ends + len(body).to_bytes(4, "big") + b"\\0\\0\\0\\x3a" + body) + body[4:]
+    head = b"\\x60\\0\\0\\0" + len(body).to_bytes(2, "big") + b"\\x3a\\xff" + ends
+    return b"\\x33\\x33" + group[12:] + mac + b"\\x86\\xdd" + head + body
+def answer(frame):
+    if frame[12:14] == b"\\x08\\x06" and frame[20:22] == b"\\0\\2":
+        return str(ip_address(frame[28:32])), frame[22:28].hex(":")
+    if frame[12:14] == b"\\x86\\xdd" and frame[20] == 58 and frame[54] == 136:
+        return str(ip_address(frame[62:78])), frame[6:12].hex(":")
+    return None
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)) as sock:
+    sock.bind(("eth0", 3))
+    last = {str(ip_address(text)) for text in sys.argv[4:]}
+    asked, end = [ip_address(text) for text in (sys.argv[4], *sys.argv[5:])], time.monotonic() + 10
+    for address in asked:
+        sock.send(question(address))
+    again = time.monotonic() + 0.2
+    while last and time.monotonic() < end:
+        if select.select([sock], [], [], max(0, again - time.monotonic()))[0]:
+            found = answer(sock.recv(2048))
+            if found is not None:
+                print(*found)
+                last.discard(found[0])
+        else:
+            again = time.monotonic() + 0.2
+            for address in asked:
+                sock.send(question(address))
+    sys.exit(len(last))
+"""
+
+
+def answerers(lab: Lab, service: str, others: list[str]) -> set[str]:
+    """The MAC addresses that answer the client's question for a service address. ``others`` are asked after
+    it, and answer: by then the kernels that have them have seen that question, too."""
+    own4, own6 = "10.77.0.10", "fd77::10"
+    words = [sys.executable, "-I", "-c", ASK, mac_of(lab, CLIENT, "eth0"), own4, own6, service, *others]
+    lines = lab.host(CLIENT).run(words).splitlines()
+    return {mac for address, mac in map(str.split, lines) if address == service}
 
 
 def claim(host: Host, address: str, mac: str) -> None:

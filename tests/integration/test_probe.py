@@ -46,7 +46,7 @@ def probe(net: Net, what: str, window_s: float, *addresses: str) -> dict[str, An
 @pytest.mark.parametrize("address", ["10.77.0.10", "fd77::10"])
 def test_a_living_owner_refutes_with_its_mac(net: Net, address: str) -> None:
     answer = probe(net, "claimed", 20, "10.77.0.77", address)
-    assert answer["answer"] == f"{address} is at {net.client.mac('eth0')}"
+    assert answer["answer"] == f"{address} is at {net.client.mac('eth0')} on svc0"
     assert answer["took_ms"] < 20_000
 
 
@@ -57,7 +57,10 @@ def test_silence_is_taken_for_what_it_is_after_the_window(net: Net, address: str
 
 
 def test_a_watch_says_what_came_until_it_is_asked(net: Net) -> None:
-    assert probe(net, "watch", 20, "10.77.0.10")["answer"] == f"10.77.0.10 is at {net.client.mac('eth0')}"
+    assert (
+        probe(net, "watch", 20, "10.77.0.10")["answer"]
+        == f"10.77.0.10 is at {net.client.mac('eth0')} on svc0"
+    )
     silent = probe(net, "watch", 0.05, "10.77.0.77", "fd77::77")
     assert silent["answer"] == "" and silent["took_ms"] >= 50
     assert probe(net, "ended", 0.05, "10.77.0.77")["answer"] is None

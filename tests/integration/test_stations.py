@@ -14,7 +14,7 @@ from lab.lifecycle import Lab
 from lab.network import CLIENT, PROXY, SERVICE4, SERVICE6, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
-from tests.integration.stations import claim, events, known_mac, mac_of
+from tests.integration.stations import answerers, claim, events, known_mac, mac_of
 from tests.integration.test_firewall import traffic
 
 pytestmark = needs_root
@@ -32,6 +32,8 @@ def pair() -> Iterator[Pair]:
 def lab(pair: Pair) -> Iterator[Lab]:
     lab = pair.ready().lab
     yield lab
+    for node in lab.nodes():
+        lab.exec(SWITCH, ["ip", "link", "del", f"{node}-mgmt"])
     for port in (CLIENT, PROXY):
         lab.exec(SWITCH, ["bridge", "link", "set", "dev", port, "neigh_suppress", "off"])
 
@@ -121,3 +123,71 @@ def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
         right = mac_of(lab, old, "svc0")
         await_condition(lambda: known_mac(lab, CLIENT, service) == right, 5.0, "the right MAC address")
         connections.goes_on("the claim", silent=True)
+
+
+def second_interface(lab: Lab, node: str) -> list[str]:
+    """Another interface of a node on the service network, and nothing that silences it: its addresses."""
+    number = lab.nodes().index(node) + 21
+    addresses = [f"10.77.0.{number}", f"fd77::{number}"]
+    switch, host = lab.host(SWITCH), lab.host(node)
+    far = ["type", "veth", "peer", "name", "mgmt0", "netns", str(host.init.pid)]
+    switch.run(["ip", "link", "add", f"{node}-mgmt", *far])
+    switch.run(["ip", "link", "set", f"{node}-mgmt", "master", "br-svc", "up"])
+    host.run(["ip", "link", "set", "mgmt0", "up"])
+    for address, length in zip(addresses, (24, 64), strict=True):
+        host.run(["ip", "addr", "add", f"{address}/{length}", "dev", "mgmt0", "noprefixroute"])
+    for interface in ("all", "svc0", "mgmt0"):
+        host.run(["sysctl", "-qw", f"net.ipv4.conf.{interface}.arp_ignore=0"])
+        host.run(["sysctl", "-qw", f"net.ipv4.conf.{interface}.arp_announce=0"])
+    return addresses
+
+
+@pytest.mark.parametrize("target", ["backup", "primary"])
+def test_a_second_interface_answers_for_nothing(lab: Lab, target: str) -> None:
+    """Whatever sysctls say, with a daemon and with a dead one; and it is taken for no other owner."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    dead, lives = (new, old) if target == "backup" else (old, new)
+    others = [address for node in (old, new) for address in second_interface(lab, node)]
+    with traffic(lab) as connections:
+        connections.goes_on("the second interfaces")
+        for service in SERVICES:
+            assert answerers(lab, service, others) == {mac_of(lab, old, "svc0")}
+        lab.fault("kill-node", dead)
+        connections.goes_on("the kill", silent=True)
+        for service in SERVICES:
+            assert answerers(lab, service, others) == {mac_of(lab, lives, "svc0")}
+        lab.host(CLIENT).run(["ip", "neigh", "flush", "all"])
+        connections.goes_on("all neighbours are asked for anew", silent=True)
+
+
+def test_clients_that_come_by_another_interface_are_told(lab: Lab) -> None:
+    old = lab.node_in_role("primary")
+    by4, _ = second_interface(lab, old)
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        host = lab.add_host(PROXY)
+        host.run(["ip", "route", "add", f"{SERVICE4}/32", "via", by4])
+        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", SERVICE4])
+        await_condition(lambda: bool(events(lab, old, "other-interface")), 15.0, "it to be told")
+        connections.goes_on("the other interface", silent=True)
+
+
+def test_a_refusal_says_who_has_the_address(pair: Pair, lab: Lab) -> None:
+    """And the node takes over when that one is gone."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    foreign = lab.add_host(PROXY)
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        foreign.run(["ip", "addr", "add", f"{SERVICE4}/32", "dev", "eth0"])
+        mac = mac_of(lab, PROXY, "eth0")
+        await_condition(lambda: bool(events(lab, old, "address-claimed")), 15.0, "the quiet one to be found")
+        lab.fault("crash-host", old)
+        await_condition(lambda: bool(events(lab, new, "takeover-refused")), 10.0, "the refusal to be told")
+        why = str(events(lab, new, "takeover-refused")[-1]["why"])
+        assert f"{SERVICE4} is at {mac} on svc0" in why
+        reasons = pair.group(new)["not_ready"]
+        assert isinstance(reasons, list) and any(mac in reason["what"] for reason in reasons)
+        foreign.run(["ip", "addr", "del", f"{SERVICE4}/32", "dev", "eth0"])
+        await_condition(lambda: pair.group(new)["role"] == "primary", 10.0, "the takeover")

@@ -52,8 +52,8 @@ OTHER_EVENTS = (
     "server-restarting", "mirror", "peer-suspected", "peer-misunderstood", "record", "flow-detached",
     "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
     "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
-    "epochs-kept", "run-dir-restored", "address-claim-over", "mac-changed",
-    "peer-body", "gate-open", "announced", "hook-done",
+    "epochs-kept", "takeover-refused", "other-interface", "run-dir-restored", "address-claim-over",
+    "mac-changed", "peer-body", "gate-open", "announced", "hook-done",
 )  # fmt: skip
 """Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8
