@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from fttcp.datapath import kernel, routing
 from fttcp.datapath.kernel import KernelError
+from fttcp.datapath.routing import Synced
 from fttcp.datapath.rtnetlink import Netlink
 from fttcp.datapath.rules import GroupNet
 
@@ -92,9 +93,11 @@ def look(socket: Netlink, wants: Iterable[Want]) -> Ground:
     return Ground(mended, missing, failed)
 
 
-def wants(net: GroupNet, sysctls: Mapping[str, str], routes: Callable[[Netlink], list[str]]) -> list[Want]:
+def wants(
+    net: GroupNet, sysctls: Mapping[str, str], routes: Callable[[Netlink], tuple[Synced, set[int]]]
+) -> list[Want]:
     """What a group relies on. `sysctls`: path -> the value that it must have; `routes`: makes the group's
-    table as it should be, and tells what somebody had removed from it."""
+    table as it should be, and tells of which IP versions it has ever had routes."""
     service, peer = (partial(_interface, net, name) for name in (net.service_interface, net.peer_interface))
     addresses = _mended(partial(_addresses, net), partial(_add_addresses, net))
     set_right = _mended(partial(_sysctls, sysctls), partial(_set_sysctls, sysctls))
@@ -107,7 +110,7 @@ def wants(net: GroupNet, sysctls: Mapping[str, str], routes: Callable[[Netlink],
         Want("service-address", addresses, again),
         Want("sysctls", set_right, again, serving=False),
         Want("rules-of-routing", rules, again),
-        Want("routes", partial(_routes, net, routes), again),
+        Want("routes", partial(_routes, net, routes), "give the interface its addresses and routes"),
         Want("way-to-the-peer", _told(partial(_way_to_the_peer, net)), "give it back", serving=False),
         Want("mtu", _told(partial(_room, net)), "make it as large, on both nodes", serving=False),
     ]
@@ -184,13 +187,20 @@ def _rules(net: GroupNet, socket: Netlink) -> list[str]:
     return [str(rule) for rule in sorted(routing.rules(net) - routing.our_rules(socket))]
 
 
-def _routes(net: GroupNet, mend: Callable[[Netlink], list[str]], socket: Netlink) -> Found:
+def _routes(net: GroupNet, mend: Callable[[Netlink], tuple[Synced, set[int]]], socket: Netlink) -> Found:
+    """The kernel takes all routes over an interface with its last address of IPv4, in each table. Who never
+    had one is not told."""
     try:
-        removed = mend(socket)
+        synced, had = mend(socket)
     except KernelError as error:
         return Found([], [f"routes over {net.service_interface} ({error})"], True)
-    more = [f"{len(removed) - _SHOWN} more routes"] if len(removed) > _SHOWN else []
-    return Found([*removed[:_SHOWN], *more], [])
+    told = [f"{one.destination} in table {routing.table_of(net)}" for one in synced.removed]
+    more = [f"{len(told) - _SHOWN} more routes"] if len(told) > _SHOWN else []
+    missing = [
+        f"no IPv{version} route over {net.service_interface} any more: no client can be reached"
+        for version in sorted((had - synced.versions) & set(net.families))
+    ]
+    return Found([*told[:_SHOWN], *more], missing)
 
 
 def _way_to_the_peer(net: GroupNet, socket: Netlink) -> Iterator[str]:

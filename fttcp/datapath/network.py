@@ -44,6 +44,8 @@ class NetworkSetup:
         """Group -> IP versions that conntrack could not be kept from."""
         self._routes: dict[str, frozenset[Route]] = {}
         """Group -> what its table held when it was left."""
+        self._had: dict[str, set[int]] = {}
+        """Group -> IP versions of routes that its table has ever held."""
 
     @property
     def firewall(self) -> tuple[Firewall, str]:
@@ -126,17 +128,20 @@ class NetworkSetup:
         record = previous.joined(_with_sysctls(Record(previous.place), sysctls))
         if record != previous:
             self._keep(record)
-        return ground.look(
-            socket, ground.wants(group, sysctls, lambda socket: self._sync_routes(socket, group)[1])
-        )
+        had = self._had.setdefault(group.name, set())
 
-    def _sync_routes(self, socket: Netlink, group: GroupNet) -> tuple[list[Route], list[str]]:
-        """Returns the routes, and what somebody had removed."""
+        def sync(socket: Netlink) -> tuple[routing.Synced, set[int]]:
+            synced = self._sync_routes(socket, group)
+            had.update(synced.versions)
+            return synced, had
+
+        return ground.look(socket, ground.wants(group, sysctls, sync))
+
+    def _sync_routes(self, socket: Netlink, group: GroupNet) -> routing.Synced:
         before = self._routes.get(group.name, frozenset())
         synced = routing.sync_routes(socket, group, self._backup[group.name], before)
         self._routes[group.name] = frozenset(synced.routes)
-        table = routing.table_of(group)
-        return synced.routes, [f"{one.destination} in table {table}" for one in synced.removed]
+        return synced
 
     def _keep_rules(self, rules: set[Rule]) -> None:
         if self._keeper is None:
@@ -224,7 +229,7 @@ class NetworkSetup:
             await _in_kernel(self._keep_warm, net, [*clients])
 
     def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[Address]) -> None:
-        routes, _ = self._sync_routes(socket, group)
+        routes = self._sync_routes(socket, group).routes
         interface = kernel.index_of(group.service_interface)
         if interface:
             kernel.resolve(socket, interface, routing.next_hops(routes, clients))

@@ -179,6 +179,11 @@ class Synced(NamedTuple):
     routes: list[Route]
     removed: list[Route]
 
+    @property
+    def versions(self) -> set[int]:
+        """The IP versions by which others than neighbours' link-local addresses can be reached."""
+        return {one.destination.version for one in self.routes if not one.destination.is_link_local}
+
 
 def sync_routes(
     kernel: Netlink, group: GroupNet, backup: bool, before: Collection[Route] = frozenset()

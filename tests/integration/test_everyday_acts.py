@@ -93,6 +93,23 @@ TOLD = {
         "service-address",
         False,
     ),
+    "service interface down": Told(
+        "ip link set svc0 down", "ip link set svc0 up", "service-interface", False
+    ),
+    "IPv4 addresses of the service interface": Told(
+        "ip -4 addr show dev svc0 | sed -n 's/.*inet \\([^ ]*\\).*/\\1/p' >/run/service4;"
+        " ip -4 addr flush dev svc0",
+        "ip addr add $(cat /run/service4) dev svc0",
+        "routes",
+        False,
+    ),
+    "IPv4 addresses of the peer interface": Told(
+        "ip -4 addr show dev peer0 | sed -n 's/.*inet \\([^ ]*\\).*/\\1/p' >/run/peer4;"
+        " ip -4 addr flush dev peer0",
+        "ip addr add $(cat /run/peer4) dev peer0",
+        "way-to-the-peer",
+        True,
+    ),
     "service interface made a bridge's port": Told(
         "ip link add br9 type bridge; ip link set br9 up; ip link set svc0 master br9",
         "ip link set svc0 nomaster; ip link del br9",
