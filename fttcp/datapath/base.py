@@ -229,6 +229,10 @@ class Engine(Protocol):
         """Return what is known of up to ``limit`` flows, fields as in struct ftt_flow_info; those that have
         ended among them if they are wanted."""
 
+    def clients(self, limit: int) -> set[bytes]:
+        """Return the addresses of the clients of up to ``limit`` flows, 16 bytes each; those of IPv4 are
+        mapped."""
+
 
 class Transport(IntEnum):
     """Values of enum ftt_transport: on what heartbeats travel."""

@@ -172,3 +172,6 @@ class FakeEngine:
 
     def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
         return []
+
+    def clients(self, limit: int) -> set[bytes]:
+        return set()

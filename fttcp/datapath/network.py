@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -220,7 +220,7 @@ class NetworkSetup:
         self._backup[group] = backup
         await self.keep_warm(group, ())
 
-    async def keep_warm(self, group: str, clients: Iterable[Address]) -> None:
+    async def keep_warm(self, group: str, clients: Iterable[bytes]) -> None:
         """Takes over what has changed in the main routing table (the kernel drops routes when an interface
         goes down), and has the kernel resolve or confirm the neighbours through which `clients` are
         reached, so that a takeover need not ask for them first. To be called every few seconds."""
@@ -228,11 +228,13 @@ class NetworkSetup:
         async with self._lock:
             await _in_kernel(self._keep_warm, net, [*clients])
 
-    def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[Address]) -> None:
+    def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[bytes]) -> None:
         routes = self._sync_routes(socket, group).routes
         interface = kernel.index_of(group.service_interface)
         if interface:
-            kernel.resolve(socket, interface, routing.next_hops(routes, clients))
+            addresses = map(IPv6Address, clients)
+            hops = routing.next_hops(routes, (one.ipv4_mapped or one for one in addresses))
+            kernel.resolve(socket, interface, hops)
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
         """Address -> MAC address of the known neighbours on the group's service interface."""

@@ -251,6 +251,15 @@ class NfqueueEngine:
         count = lib.ftt_engine_flows(self._engine, table, limit, with_closed)
         return [self._flow(table[i]) for i in range(count)]
 
+    def clients(self, limit: int) -> set[bytes]:
+        """See base.py: for thousands of them this takes less than a millisecond, which ``flows`` does not."""
+        table = ffi.new("struct ftt_flow_info[]", limit)
+        count = lib.ftt_engine_flows(self._engine, table, limit, False)
+        size = ffi.sizeof("struct ftt_flow_info")
+        data = bytes(ffi.buffer(table, count * size))
+        first = ffi.offsetof("struct ftt_flow_info", "key") + ffi.offsetof("struct ftt_key", "client")
+        return {data[at : at + 16] for at in range(first, len(data), size)}
+
     @staticmethod
     def _flow(raw: Any) -> dict[str, Any]:
         key = key_of(raw.key)

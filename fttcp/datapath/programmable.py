@@ -21,6 +21,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from netfilterqueue import Packet as QueuedPacket
@@ -305,6 +306,13 @@ class ProgrammableEngine(NfqueueEngine):
             udp = itertools.islice(self.intake.udp, limit - len(rows))
             rows += [views.udp_info(session, now_ns) for session in udp]
         return [self._flow(row) for row in rows]
+
+    def clients(self, limit: int) -> set[bytes]:
+        """See base.py."""
+        addresses = {ip_address(flow["client"]) for flow in self.flows(limit, with_closed=False)}
+        return {
+            b"\0" * 10 + b"\xff\xff" + one.packed if one.version == 4 else one.packed for one in addresses
+        }
 
 
 def _always() -> bool:

@@ -549,6 +549,10 @@ class GroupRuntime:
         """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
         return [] if self._closed else self.engine.flows(limit, with_closed)
 
+    def clients(self, limit: int) -> set[bytes]:
+        """Return the addresses of the clients of up to ``limit`` flows."""
+        return set() if self._closed else self.engine.clients(limit)
+
     def ending(self) -> int:
         """Return how many connections end if this node stops serving now, as far as it knows."""
         machine = self.machine

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import ip_address
 
 from fttcp.address.notices import News
 from fttcp.datapath import ground
@@ -104,8 +103,7 @@ class Housekeeper:
         group.agree_on(terms(self._config(), section))
         await self._look_at_rules(section.name)
         await self._look_at_ground(section.name)
-        clients = {ip_address(flow["client"]) for flow in group.connections(_CLIENTS_KEPT_WARM)}
-        await self._network.keep_warm(section.name, clients)
+        await self._network.keep_warm(section.name, group.clients(_CLIENTS_KEPT_WARM))
         await self.know_neighbours(section.name)
 
     # ------------------------------------------------------------------ ground

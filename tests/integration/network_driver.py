@@ -27,6 +27,11 @@ from fttcp.datapath.tables import Firewall, TakenError, is_guard, plan
 SERVICE4, SERVICE6, CLIENT4, CLIENT6 = map(ip_address, ("10.77.0.100", "fd77::100", "10.77.0.10", "fd77::10"))
 
 
+def mapped(address: Any) -> bytes:
+    """An address as the engine has it."""
+    return bytes(10) + b"\xff\xff" + address.packed if address.version == 4 else bytes(address.packed)
+
+
 async def without_rules(setup: network.NetworkSetup, web: GroupNet) -> None:
     """Only the guard is left."""
     assert setup._owner is not None
@@ -123,7 +128,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "cleanup": lambda: network.cleanup(run_dir),
         "backup": lambda: setup.set_role_metrics("web", backup=True),
         "primary": lambda: setup.set_role_metrics("web", backup=False),
-        "warm": lambda: setup.keep_warm("web", [CLIENT4, CLIENT6, ip_address("192.0.2.1")]),
+        "warm": lambda: setup.keep_warm("web", map(mapped, [CLIENT4, CLIENT6, ip_address("192.0.2.1")])),
         "neighbours": lambda: setup.known_neighbours("web"),
         "end": lambda: setup.end_connections("web"),
         "mirror": lambda: setup.mirror_to(moved),

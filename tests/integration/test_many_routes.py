@@ -21,15 +21,14 @@ BOUND = 100
 
 LOOK = """
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from fttcp.datapath import kernel, network
-from tests.integration.network_driver import SERVICE4, SERVICE6, group
+from tests.integration.network_driver import CLIENT4, CLIENT6, SERVICE4, SERVICE6, group, mapped
 
 setup = network.NetworkSetup([group("web", SERVICE4, SERVICE6)], Path(sys.argv[1]))
 with kernel.netlink() as socket:
     found = setup._look(socket, setup._groups["web"])
-    setup._keep_warm(socket, setup._groups["web"], [ip_address("10.77.0.10"), ip_address("fd77::10")])
+    setup._keep_warm(socket, setup._groups["web"], [mapped(CLIENT4), mapped(CLIENT6)])
     assert not found.missing, found.missing
     print(socket.received)
 """

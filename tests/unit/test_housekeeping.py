@@ -8,6 +8,8 @@ import pytest
 
 from fttcp.address import notices
 from fttcp.address.notices import News
+from fttcp.datapath import nfqueue
+from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.datapath.rtnetlink import Netlink
 from fttcp.runtime import housekeeping
 from fttcp.runtime.housekeeping import Housekeeper
@@ -106,3 +108,21 @@ def test_news_that_came_before_the_wait_are_heard_and_then_no_more() -> None:
         kernel.close()
 
     asyncio.run(body())
+
+
+def test_the_clients_of_many_flows_are_a_set_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {bytes(10) + b"\xff\xff" + bytes([10, 77, 0, last]) for last in (10, 11)} | {bytes(range(16))}
+
+    class Native:
+        @staticmethod
+        def ftt_engine_flows(engine: object, table: Any, limit: int, with_closed: bool) -> int:
+            assert not with_closed
+            for index, address in enumerate([*wanted, *wanted]):
+                table[index].key.client = address
+                table[index].key.service = bytes([1]) * 16
+            return 2 * len(wanted)
+
+    monkeypatch.setattr(nfqueue, "lib", Native)
+    engine = NfqueueEngine.__new__(NfqueueEngine)
+    engine._engine = None
+    assert engine.clients(10) == wanted
