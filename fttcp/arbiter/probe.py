@@ -86,9 +86,9 @@ class Prober:
         """Probe until ``refuted`` has who answers, or the window ends. Raises OSError."""
 
         def look(frame: bytes) -> None:
-            who = claimant(frame, self._mac, addresses)
+            who = claimant(frame, self._mac, addresses, where=f" on {self._interface}")
             if who and not refuted.done() and not is_of_this_host(frame):
-                refuted.set_result(f"{who} on {self._interface}")
+                refuted.set_result(who)
 
         with self._listening(look):
             await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S)
@@ -257,7 +257,9 @@ def _group_mac(address: IPv6Address) -> bytes:
     return b"\x33\x33\xff" + address.packed[13:]
 
 
-def claimant(frame: bytes, own: bytes, addresses: Sequence[Address], rivals: bool = True) -> str:
+def claimant(
+    frame: bytes, own: bytes, addresses: Sequence[Address], rivals: bool = True, where: str = ""
+) -> str:
     """Return who claims one of the addresses with this frame (or probes it, before us), or ''."""
     kind, sender = frame[12:14], frame[6:12]
     if kind == b"\x08\x06" and len(frame) >= 42:
@@ -273,7 +275,7 @@ def claimant(frame: bytes, own: bytes, addresses: Sequence[Address], rivals: boo
     if sender == own:
         return ""
     if claimed in packed:
-        return f"{ip_address(claimed)} is at {sender.hex(':')}"
+        return f"{ip_address(claimed)} is at {sender.hex(':')}{where}"
     if rivals and probed in packed and sender < own:
         return f"{ip_address(probed)} is being probed by {sender.hex(':')} as well, which goes first"
     return ""

@@ -75,7 +75,7 @@ def test_probes_go_over_an_interface_that_was_made_anew(net: Net, address: str) 
     assert waiting.stdin is not None
     waiting.stdin.write("go\n")
     waiting.stdin.flush()
-    assert result(waiting)["answer"] == f"{address} is at {net.client.mac('eth0')}"
+    assert result(waiting)["answer"] == f"{address} is at {net.client.mac('eth0')} on svc0"
 
 
 def test_a_gratuitous_claim_of_another_refutes(net: Net) -> None:
