@@ -10,7 +10,6 @@ import argparse
 import re
 import shutil
 import subprocess
-import sys
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -31,16 +30,9 @@ def make_environment(build_python: str, constraints: str) -> Path:
     home = MAIN / HOME
     run(SYSTEM_PYTHON, "-m", "venv", "--without-pip", "--symlinks", home)
     # What is compiled is compiled for that Python: a cache of its own, and setuptools apart from ours.
-    pip = [
-        build_python,
-        "-m",
-        "pip",
-        "--python",
-        home / "bin/python3",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    options = ["--no-compile", "--no-warn-script-location", "--root-user-action=ignore"]
+    pip = [build_python, "-m", "pip", "--python", home / "bin/python3"]
+    options = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
+    options += ["--no-compile", "--no-warn-script-location"]
     run(*pip, "install", *options, "--constraint", constraints, ".")
     [modules] = (home / "lib").glob("python3.*/site-packages")
     return modules
@@ -48,14 +40,14 @@ def make_environment(build_python: str, constraints: str) -> Path:
 
 def make_relocatable(home: Path) -> None:
     """Let everything name the place where it will be; programs of libraries are nobody's business."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for path in (home / "bin").iterdir():
         if path.name not in ("python3", "python", "fttcp"):
             path.unlink()
     script = home / "bin/fttcp"
     script.write_text(re.sub(r"\A#!.*\n", f"#!/{HOME}/bin/python3\n", script.read_text()))
-    lines = ["home = /usr/bin", "include-system-site-packages = false", f"version = {version}", ""]
-    (home / "pyvenv.cfg").write_text("\n".join(lines))
+    settings = (home / "pyvenv.cfg").read_text().splitlines()
+    kept = [line for line in settings if line.startswith(("home", "include-system-site-packages", "version"))]
+    (home / "pyvenv.cfg").write_text("\n".join([*kept, ""]))
     for unused in ("include", "share"):
         shutil.rmtree(home / unused, ignore_errors=True)
     if (home / "lib64").is_symlink():
