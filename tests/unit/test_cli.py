@@ -139,6 +139,76 @@ def test_switchover_waits_and_tells(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def has_flows(group: GroupRuntime, *protections: str) -> None:
+    """Let a group's engine have such flows; those that are not protected would end."""
+    flows = [
+        {"flow": f"client {n}", "protection": one, "reason": "none", "closed": 0, "client": "192.0.2.7",
+         "continues": one == "protected"}
+        for n, one in enumerate(protections)
+    ]  # fmt: skip
+    ending = sum(not flow["continues"] for flow in flows)
+    status = replace(group.engine.status(), flows_ending=ending, flows_protected=len(flows) - ending)
+    group.engine.status = lambda: status  # type: ignore[method-assign]
+    group.engine.flows = lambda limit, with_closed=True: flows  # type: ignore[method-assign,assignment]
+
+
+def test_what_a_planned_act_would_reset_is_said_before(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        has_flows(alpha, "protected", "unprotected", "detached", "unprotected", "resetting")
+        expected = "would reset 3 connections (1 detached, 2 unprotected)"
+        for act in (("switchover", "web"), ("stop",)):
+            refused = await tool(*act)
+            assert refused.exit_code == 1 and expected in refused.output
+            assert "--force goes ahead, --drain 30s waits for them" in refused.output
+            late = await tool(*act, "--json", "--drain", "1ms")
+            assert late.exit_code == 1 and "waits for 3 connections (1 detached, 2 unpr" in late.stderr
+            told = json.loads(late.stdout)
+            assert (told["reason"], told["ended"]) == ("would-end", 3) and told["drained_ms"] >= 1
+            assert told["would_end"] == ["client 1", "client 2", "client 3"]
+            checked = await tool(*act, "--check")
+            assert checked.exit_code == 0 and "resets 3 connections" in checked.output
+            assert "client 1  unprotected (none)" in checked.output
+        assert (await tool("switchover", "web", "--drain", "soon")).exit_code == 2
+        assert alpha.machine.phase is Phase.PAIRED
+        waiting = asyncio.create_task(tool("switchover", "web", "--drain", "60s", "--json"))
+        await asyncio.sleep(0)
+        has_flows(alpha, "protected")
+        drained = await waiting
+        told = json.loads(drained.stdout)
+        assert (told["done"], told["ended"], told["role"]) == (True, 0, "backup")
+
+    scene(tmp_path, play)
+
+
+def test_force_goes_ahead(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        has_flows(alpha, "unprotected")
+        told = json.loads((await tool("switchover", "web", "--json", "--force")).stdout)
+        assert (told["done"], told["ended"]) == (True, 1)
+
+    scene(tmp_path, play)
+
+
+def test_during_maintenance_a_stop_loses_all_that_is_protected_too(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        has_flows(alpha, "protected", "unprotected")
+        assert (await tool("pause", "web")).exit_code == 0
+        refused = await tool("stop")
+        assert "would reset 2 connections (1 protected, 1 unprotected)" in refused.output
+        assert alpha.ending() == 2
+
+    scene(tmp_path, play)
+
+
+def test_only_the_primary_waits_for_its_connections(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        assert (await tool("switchover", "web")).exit_code == 0
+        told = failure(await tool("switchover", "web", "--drain", "1s", "--json"))
+        assert (told["reason"], told["group"]) == ("not-primary", "web")
+
+    scene(tmp_path, play)
+
+
 def failure(done: Result) -> dict[str, Any]:
     """Return what a command that failed has told programs: one line, with a word and a sentence."""
     assert done.exit_code != 0 and len(done.stdout.splitlines()) == 1 and not done.stderr, done.output
