@@ -70,6 +70,12 @@ def inject(mark: int) -> None:
                 raw.sendto(bytes(packet / TCP(sport=40000, dport=80, flags="R")), (packet.dst, 0))
 
 
+async def cleaned(run_dir: Path) -> bool:
+    """Whether there was anything to undo."""
+    undone = await network.cleanup(run_dir)
+    return undone != network.Record(undone.place)
+
+
 async def refused(setup: network.NetworkSetup) -> None:
     """As a daemon ends whose start has failed."""
     try:
@@ -125,7 +131,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
     verbs: dict[str, Callable[[], Awaitable[object]]] = {
         "apply": setup.apply,
         "remove": setup.remove,
-        "cleanup": lambda: network.cleanup(run_dir),
+        "cleanup": lambda: cleaned(run_dir),
         "backup": lambda: setup.set_role_metrics("web", backup=True),
         "primary": lambda: setup.set_role_metrics("web", backup=False),
         "warm": lambda: setup.keep_warm("web", map(mapped, [CLIENT4, CLIENT6, ip_address("192.0.2.1")])),
