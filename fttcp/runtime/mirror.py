@@ -83,6 +83,7 @@ class MirrorTest:
 
     def _tick(self) -> None:
         machine, peer = self._machine, self._peer()
+        self._later(INTERVAL_S if machine.in_step else QUICK_S, self._tick)
         if machine.role is Role.PRIMARY and peer.alive:
             self._send()
             self._look_at_answers()
@@ -93,7 +94,6 @@ class MirrorTest:
             if self.number:
                 self.number = 0
                 self._publish()
-        self._later(INTERVAL_S if machine.in_step else QUICK_S, self._tick)
 
     def _send(self) -> None:
         try:
