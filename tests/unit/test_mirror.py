@@ -11,7 +11,7 @@ import pytest
 
 from fttcp._native import ffi, lib
 from fttcp.core import events as ev
-from fttcp.core.model import Mode, Phase, Role
+from fttcp.core.model import Cause, Mode, Phase, Role
 from fttcp.datapath import mirror as probes
 from fttcp.datapath.base import EventKind
 from fttcp.datapath.fake import FakeEngine
@@ -122,7 +122,7 @@ async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
         group._mirror = group._mirror_test(wire, group.engine.keys)
         group.start()
         group.feed(ev.CarrierChanged(True))
-        group.feed(ev.ServerRecovered())
+        group.server_changed(True, Cause.START, "serving")
     one_engine.connect(other_engine)
     for engine in (one_engine, other_engine):
         engine.post(EventKind.LINK_UP, link=0)
