@@ -54,8 +54,12 @@ def _tables() -> dict[Table, int]:
 
 
 def _open_queues() -> set[int]:
-    """The queues of NFQUEUE that somebody reads."""
-    lines = _QUEUES.read_text().splitlines() if _QUEUES.exists() else []
+    """The queues of NFQUEUE that somebody reads; root may see that. Where a daemon need not be root, its
+    claims tell as much."""
+    try:
+        lines = _QUEUES.read_text().splitlines()
+    except (FileNotFoundError, PermissionError):
+        return set()
     return {int(line.split()[0]) for line in lines}
 
 
