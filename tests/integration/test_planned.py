@@ -155,3 +155,27 @@ def test_a_stop_hands_over_and_says_what_it_resets(lab: Lab) -> None:
         assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
         assert caller.says("still here")
         await_condition(lambda: group(lab, backup)["flows"]["ending"] == 1, 5, "the status tells it, too")
+
+
+def test_a_reload_with_probes_moves_no_role(lab: Lab) -> None:
+    nodes = ("alpha", "beta")
+    before = [group(lab, node)["epoch"] for node in nodes]
+    probe = (
+        '\n[[group.health.probe]]\ntype = "http"\nport = 80\nstatus = [200, 403, 404]\ninterval_ms = 100\n'
+    )
+
+    def asked(node: str) -> bool:
+        checks = group(lab, node)["server"]["checks"]
+        return any(check["kind"] == "http" and check["last"] for check in checks)
+
+    with Caller(lab) as caller:
+        for text in (probe, "fall = 5\n", probe + 'name = "again"\n'):
+            for node in nodes:
+                with (lab.home / node / "node.toml").open("a") as file:
+                    file.write(text)
+                assert order(lab, node, "reload")["status"] == 0
+                await_condition(lambda node=node: asked(node), 10, f"{node} asks its server")  # type: ignore
+                state = group(lab, node)
+                assert state["synced"] and state["server"]["healthy"], state["server"]["reason"]
+        assert caller.says("nobody has moved")
+    assert [group(lab, node)["epoch"] for node in nodes] == before
