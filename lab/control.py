@@ -27,7 +27,7 @@ def ask(path: Path, request: dict[str, Any], timeout_s: float = 0.5) -> dict[str
             with channel.makefile("rb") as reader:
                 line = reader.readline()
         except OSError as error:
-            raise NoAnswerError(f"{path}: the daemon does not answer ({error})") from error
+            raise NoAnswerError(f"{path}: the daemon does not answer ({error.strerror or error})") from error
     if not line.endswith(b"\n"):
         raise NoAnswerError(f"{path}: the daemon went away before it answered")
     answer = json.loads(line)

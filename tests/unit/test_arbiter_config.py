@@ -37,6 +37,13 @@ ETCD = '[arbiter]\nkind = "etcd"\n[arbiter.etcd]\nendpoints = ["https://192.0.2.
             "arbiter.timeout_ms: 2000 is above a third",
         ),
         (ETCD.replace("https://192.0.2.31:2379", "192.0.2.31"), "arbiter.etcd.endpoints[0]: '192.0.2.31'"),
+        (ETCD.replace("https://192.0.2.31:2379", "https://[::1"), "'https://[::1' is not an endpoint"),
+        (ETCD.replace("31:2379", "31:99999"), "'https://192.0.2.31:99999' is not an endpoint"),
+        (ETCD.replace("31:2379", "31:2379?x"), "is not an endpoint"),
+        (
+            ETCD.replace('2379"', '2379", "https://192.0.2.31:2379/"'),
+            "'https://192.0.2.31:2379/' stands there",
+        ),
         (ETCD.replace('2379"', '2379", "http://a:1"'), "http and https mixed"),
         (ETCD.replace("https", "http") + 'ca_file = "/ca"', "arbiter.etcd.ca_file: of no use"),
         (ETCD + 'cert_file = "/c"', "cert_file and key_file: one without the other"),

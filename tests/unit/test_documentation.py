@@ -122,3 +122,19 @@ def test_what_is_to_be_made_can_be_made() -> None:
     for page in PAGES:
         named = set(re.findall(r"`make ([a-z][a-z-]*)", page.read_text()))
         assert named <= targets, (page.name, named - targets)
+
+
+def test_every_page_that_the_code_names_is_there() -> None:
+    sources = [
+        file for top in ("fttcp", "lab", "native", "tests", "packaging") for file in (ROOT / top).rglob("*.*")
+    ]
+    kinds = {".py", ".c", ".h", ".in", ".service", ".toml", ".sh"}
+    dead = set()
+    for file in sources:
+        if file.suffix not in kinds or "build" in file.parts:
+            continue
+        for name, place in re.findall(r"\b(docs/[\w-]+\.md)(?:#([\w-]+))?", file.read_text(errors="replace")):
+            page = ROOT / name
+            if not page.exists() or (place and place not in places_in(page.read_text())):
+                dead.add((str(file.relative_to(ROOT)), name, place))
+    assert not dead

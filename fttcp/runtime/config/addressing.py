@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit
 
+from fttcp.runtime.config.arbiter import etcd_host
 from fttcp.runtime.config.endpoint import parse_endpoint
 from fttcp.runtime.config.reader import IncompleteError
 from fttcp.runtime.config.schema import Config, GroupSection, LinkSection, PeerSection
@@ -118,7 +118,7 @@ def _of_one_host(config: Config, prefixes: list[str]) -> Iterator[tuple[str, str
         with suppress(ValueError):
             yield f"arbiter.witness.addresses[{i}]", parse_endpoint(text)[0], "the witness is a third host"
     for i, text in enumerate(arbiter.etcd.endpoints if arbiter.etcd is not None else ()):
-        yield f"arbiter.etcd.endpoints[{i}]", urlsplit(text).hostname or "", "etcd runs on other hosts"
+        yield f"arbiter.etcd.endpoints[{i}]", etcd_host(text) or "", "etcd runs on other hosts"
 
 
 def check_udp_link(link: LinkSection, where: str, errors: list[str]) -> None:

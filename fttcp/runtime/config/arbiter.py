@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -115,8 +114,7 @@ def _check_etcd_endpoints(section: ArbiterSection, errors: list[str]) -> None:
     if section.etcd is None:
         return
     for i, text in enumerate(section.etcd.endpoints):
-        url = urlsplit(text)
-        if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
+        if etcd_host(text) is None:
             errors.append(
                 f"arbiter.etcd.endpoints[{i}]: {text!r} is not an endpoint (allowed: https://HOST:2379)"
             )
@@ -132,7 +130,7 @@ def _check_etcd_files(section: ArbiterSection, errors: list[str]) -> None:
         return
     files = {"ca_file": etcd.ca_file, "cert_file": etcd.cert_file, "key_file": etcd.key_file}
     for key, name in (files | {"password_file": etcd.password_file}).items():
-        if name is not None and not Path(name).is_absolute():
+        if name is not None and not str(name).startswith("/"):
             errors.append(f"arbiter.etcd.{key}: {name!r} is not an absolute path")
     if (etcd.cert_file is None) != (etcd.key_file is None):
         errors.append("arbiter.etcd.cert_file and key_file: one without the other")
@@ -143,8 +141,19 @@ def _check_etcd_files(section: ArbiterSection, errors: list[str]) -> None:
         errors.append(f"arbiter.etcd.{given}: of no use without https endpoints")
 
 
+def etcd_host(text: str) -> str | None:
+    """Return the host of an endpoint; None if it is none."""
+    try:
+        url = urlsplit(str(text))
+        host, port = url.hostname, url.port
+    except ValueError:  # brackets, or a port that there is not
+        return None
+    good = url.scheme in ("http", "https") and url.path in ("", "/") and not (url.query or url.fragment)
+    return host if good and port != 0 else None
+
+
 def _schemes(etcd: EtcdSection) -> set[str]:
-    return {urlsplit(text).scheme for text in etcd.endpoints}
+    return {text.partition("://")[0].lower() for text in etcd.endpoints if etcd_host(text) is not None}
 
 
 ARBITER_CHECKS = (_check_tables, _check_times, _check_witness, _check_etcd_endpoints, _check_etcd_files)
