@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from tests.integration.netns import needs_root
+from tests.integration.netns import Namespace, needs_root
 
+ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("port_server.py")
 FIRST, LAST = 8000, 8099
 BESIDE = 8100
@@ -68,3 +71,27 @@ def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> Non
     assert say("after") == [f"{port} after\n" for port in ports]
     talk.stdin.close()
     assert talk.wait(10) == 0
+
+
+MAKE = """
+import subprocess
+from dataclasses import replace
+from fttcp.datapath.tables import Owner
+from tests.unit.test_tables import GROUP
+owner = Owner()
+ports = ((80, 80, "tcp"), (81, 90, "tcp"), (1, 1, "tcp"), (60000, 65535, "tcp"), (65530, 65535, "tcp"))
+group = replace(GROUP, ports=ports)
+owner.make(group)
+assert not owner.standing(group).missing
+print(subprocess.check_output(["nft", "list", "set", "ip", "fttcp-rules-web", "tcp-ports"], text=True))
+owner.close()
+"""
+
+
+@needs_root
+def test_the_kernel_has_ranges_as_they_are_meant() -> None:
+    """Those that touch, that overlap, and that end with the last port there is."""
+    with closing(Namespace()) as there:
+        command = there.command(sys.executable, "-c", MAKE)
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "elements = { 1, 80, 81-90, 60000-65535 }" in listed

@@ -71,7 +71,7 @@ def put(tree: Any, path: tuple[Any, ...], value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", [*FILES, LISTEN], ids=["pair", "links", "three", "witness"])
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_anywhere(text: str, data: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = tomllib.loads(text)

@@ -271,6 +271,16 @@ def test_check_config_knows_a_witness_from_a_node(tmp_path: Path) -> None:
         assert status == 2 and error in said, said
 
 
+def test_a_file_of_the_other_daemon_is_told_so(tmp_path: Path) -> None:
+    node, witness = tmp_path / "node.toml", tmp_path / "witness.toml"
+    node.write_text(GOOD)
+    witness.write_text('[[cluster]]\nname = "web"\nkey_file = "/key"\n')
+    for words, wrong in ((["node"], witness), (["status"], witness), (["witness", "--status"], node)):
+        done = CliRunner().invoke(main, [*words, "--config", str(wrong)])
+        assert done.exit_code == 2 and f"{wrong}: a {wrong.stem}'s file, and no" in done.output
+        assert len(done.output.splitlines()) == 1
+
+
 def test_keygen_makes_the_directory_for_its_user_alone(tmp_path: Path) -> None:
     file = tmp_path / "etc" / "fttcp" / "key"
     done = CliRunner().invoke(main, ["keygen", str(file)])

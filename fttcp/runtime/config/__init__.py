@@ -27,6 +27,7 @@ from fttcp.runtime.config.schema import (
     PeerSection,
     Timing,
 )
+from fttcp.runtime.config.witness import is_witness
 
 __all__ = [
     "MAX_LINKS",
@@ -52,6 +53,8 @@ __all__ = [
 def load(path: Path) -> Config:
     """Read and check a file. Raises ConfigError with every error in it."""
     raw = read_tables(path)
+    if is_witness(raw):
+        raise ConfigError([f"{path}: a witness's file, and no node's: `fttcp witness --config {path}`"])
     errors: list[str] = []
     config = _read_pair(raw, errors) if _is_pair(raw) else Reader(errors).table(Config, raw, "")
     check(config, errors, in_short=_is_pair(raw))

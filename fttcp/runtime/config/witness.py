@@ -48,6 +48,8 @@ def is_witness(raw: dict[str, Any]) -> bool:
 def load_witness(path: Path) -> WitnessConfig:
     """Read and check the witness's file. Raises ConfigError with every error in it."""
     raw = read_tables(path)
+    if "node" in raw:
+        raise ConfigError([f"{path}: a node's file, and no witness's: `fttcp node --config {path}`"])
     errors: list[str] = []
     config: WitnessConfig = Reader(errors).table(WitnessConfig, raw, "")
     for check in (_check_listen, _check_paths, _check_names):
