@@ -5,13 +5,11 @@ is not translated: DNAT and REDIRECT have no effect there."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
 
 from fttcp.cli.checks import Check, ok, warn
 
@@ -24,10 +22,15 @@ _TOOLS = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-
 def see_translations(addresses: Sequence[Address], ports: Ports) -> list[str]:
     """Return the host's rules that would translate packets of these addresses and ports, each as a line."""
     found: list[str] = []
+    theirs = set()
     for tool in _TOOLS:
-        found += of_iptables(_said([tool, "-t", "nat"]), 6 if tool.startswith("ip6") else 4, addresses, ports)
-    said = _said(["nft", "--json", "list", "ruleset"])
-    return list(dict.fromkeys([*found, *(of_nft(json.loads(said), addresses, ports) if said else [])]))
+        version = 6 if tool.startswith("ip6") else 4
+        saved = _said([tool, "-t", "nat"])
+        found += of_iptables(saved, version, addresses, ports)
+        if "*nat" in saved.splitlines():
+            theirs.add("ip6 nat" if version == 6 else "ip nat")
+    found += of_nft(_said(["nft", "list", "ruleset"]), addresses, ports, theirs)
+    return list(dict.fromkeys(found))
 
 
 def _said(command: list[str]) -> str:
@@ -56,62 +59,51 @@ def of_iptables(saved: str, version: int, addresses: Sequence[Address], ports: P
             yield line
 
 
-def of_nft(ruleset: Any, addresses: Sequence[Address], ports: Ports) -> Iterator[str]:
-    """Yield the rules of `nft --json list ruleset` that are meant."""
-    for entry in ruleset.get("nftables", ()):
-        rule = entry.get("rule")
-        if rule is None:
-            continue
-        expressions = [part for part in rule.get("expr", ()) if isinstance(part, dict)]
-        kind = next((k for part in expressions for k in ("dnat", "redirect") if k in part), None)
-        if kind is None or not _matches(expressions, rule["family"], addresses, ports):
-            continue
-        place = f"{rule['family']} {rule['table']} {rule['chain']}"
-        yield f"{place}: {kind}, handle {rule['handle']} (nft -a list chain {place})"
+def of_nft(
+    listed: str, addresses: Sequence[Address], ports: Ports, skipped: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield the rules of `nft list ruleset` that are meant, but for those of tables that are ``skipped``: of
+    iptables. (Its JSON cannot be used: nft 1.0.6 writes none that can be read where a table has an owner.)"""
+    table = chain = ""
+    for line in map(str.strip, listed.splitlines()):
+        if line.startswith("table "):
+            table = line[6:].rstrip(" {")
+        elif line.startswith("chain "):
+            chain = line[6:].rstrip(" {")
+        elif table not in skipped and re.search(r"\b(dnat( ip6?)? to|redirect)\b", line):
+            meant = _matches(line, table.partition(" ")[0], addresses, ports)
+            yield from [f"{table} {chain}: {line}"] if meant else []
 
 
-def _matches(
-    expressions: list[dict[str, Any]], family: str, addresses: Sequence[Address], ports: Ports
-) -> bool:
-    """Whether a packet of the service may come to the end of a rule. What is not understood may let it by."""
+def _matches(rule: str, family: str, addresses: Sequence[Address], ports: Ports) -> bool:
+    """Whether a packet of the service may come to the end of a rule. What is not understood lets it by."""
     ours = [a for a in addresses if family not in ("ip", "ip6") or a.version == (4 if family == "ip" else 6)]
+    for _, other, value in re.findall(r"\b(ip6?) daddr (!= )?(\{[^}]*\}|[^\s.]\S*)", rule):
+        if not other:
+            ours = [a for a in ours if any(_holds(one, a) for one in _values(value))]
     proto: str | None = None
     spans: list[tuple[int, int]] | None = None
-    for part in expressions:
-        match = part.get("match")
-        if not match or match.get("op") not in ("==", "in"):
-            continue
-        left = match["left"].get("payload", {}) if isinstance(match["left"], dict) else {}
-        values = _values(match["right"])
-        if left.get("field") == "daddr" and left.get("protocol") in ("ip", "ip6"):
-            ours = [a for a in ours if any(_holds(value, a) for value in values)]
-        elif left.get("field") == "dport":
-            proto = left["protocol"] if left["protocol"] in ("tcp", "udp") else proto
-            spans = [span for value in values for span in _spans(value)] or None
+    for of, other, value in re.findall(r"\b(tcp|udp|th) dport (!= )?(\{[^}]*\}|\S+)", rule):
+        proto = of if of != "th" else proto
+        found = [_span(one, "-") for one in _values(value) if re.fullmatch(r"\d+(-\d+)?", one)]
+        spans = found or None if not other else None
     return bool(ours) and _of_ports(ports, proto, spans)
 
 
-def _values(right: Any) -> list[Any]:
-    return right["set"] if isinstance(right, dict) and isinstance(right.get("set"), list) else [right]
+def _values(text: str) -> list[str]:
+    return [one.strip() for one in text.strip("{} ").split(",")]
 
 
-def _holds(value: Any, address: Address) -> bool:
-    """Whether an address is meant by a value of nft; names of sets are not looked up: it may be."""
-    if isinstance(value, str):
-        return value.startswith("@") or ip_address(value) == address
-    if isinstance(value, dict) and "prefix" in value:
-        return address in ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}", strict=False)
-    if isinstance(value, dict) and "range" in value:
-        first, last = map(ip_address, value["range"])
-        return first.version == address.version and int(first) <= int(address) <= int(last)
-    return True
-
-
-def _spans(value: Any) -> Iterator[tuple[int, int]]:
-    if isinstance(value, int):
-        yield value, value
-    elif isinstance(value, dict) and "range" in value:
-        yield value["range"][0], value["range"][1]
+def _holds(value: str, address: Address) -> bool:
+    """Whether an address is meant by a value of nft; named sets are not looked up: it may be."""
+    first, dash, last = value.partition("-")
+    try:
+        if dash:
+            ends = ip_address(first), ip_address(last)
+            return ends[0].version == address.version and int(ends[0]) <= int(address) <= int(ends[1])
+        return address in ip_network(value, strict=False)
+    except ValueError:
+        return True
 
 
 def _span(text: str, between: str) -> tuple[int, int]:

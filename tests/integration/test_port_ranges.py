@@ -41,8 +41,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 def rules(lab: Lab, node: str) -> int:
     """How many rules of fttcp a node has."""
-    listed = json.loads(lab.host(node).run(["nft", "-j", "list", "ruleset"]))["nftables"]
-    return sum("rule" in entry and entry["rule"]["table"].startswith("fttcp-") for entry in listed)
+    listed = lab.host(node).run(["nft", "-a", "list", "ruleset"])
+    tables = [table for table in listed.split("\ntable ") if " fttcp-" in table.partition("{")[0]]
+    return sum("# handle" in line and "{" not in line for table in tables for line in table.splitlines())
 
 
 @needs_root

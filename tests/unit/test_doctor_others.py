@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
@@ -150,6 +149,10 @@ def test_rules_of_iptables_that_have_no_effect() -> None:
 
 NAT = "ip told nat"
 RULES = [
+    ("ip daddr . tcp dport { 10.77.0.100 . 80 } dnat to 10.0.0.2", True),
+    ("dnat to ip daddr map { 10.77.0.100 : 10.0.0.9 }", True),
+    ("ip daddr != 10.0.0.1 tcp dport != 81 redirect to :1", True),
+    ("meta l4proto tcp ip daddr 10.77.0.100 counter redirect to :8080", True),
     ("ip daddr 10.77.0.100 tcp dport { 80, 90-99 } redirect to :8080", True),
     ("ip daddr 10.77.0.100 tcp dport { 81, 90-99 } redirect to :8080", False),
     ("tcp dport 80 dnat to 10.0.0.1", True),
@@ -164,13 +167,26 @@ RULES = [
 
 
 @needs_root
+def test_rules_of_iptables_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Namespace()) as there:
+        for rule in (
+            "-d 10.77.0.100 -p tcp --dport 80 -j DNAT --to 10.0.0.1",
+            "-p tcp -j REDIRECT --to-ports 9",
+        ):
+            there.run("iptables", "-t", "nat", "-A", "PREROUTING", *rule.split())
+        monkeypatch.setattr("fttcp.cli.translations._said", lambda words: there.run(*words, check=False))
+        monkeypatch.setattr("fttcp.cli.translations._TOOLS", ("iptables-save", "ip6tables-save"))
+        assert [line[:14] for line in see_translations([SERVICE, SERVICE6], HTTP)] == ["-A PREROUTING "] * 2
+
+
+@needs_root
 @pytest.mark.parametrize(("rule", "told"), RULES)
 def test_rules_of_nftables_that_have_no_effect(rule: str, told: bool) -> None:
     with closing(Namespace()) as there:
         there.run("nft", f"add table {NAT.rpartition(' ')[0]}")
         there.run("nft", f"add chain {NAT} {{ type nat hook prerouting priority -100; }}")
         there.run("nft", f"add rule {NAT} {rule}")
-        listed = json.loads(there.run("nft", "--json", "list", "ruleset"))
+        listed = there.run("nft", "list", "ruleset")
     found = list(of_nft(listed, [SERVICE, SERVICE6], HTTP))
     assert bool(found) is told and all(NAT in one for one in found)
     (check,) = check_translations(found)
