@@ -25,7 +25,10 @@ LIST = (
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(shutil.which("dpkg-buildpackage") is None, reason="needs Debian's tools"),
+    pytest.mark.skipif(
+        not all(shutil.which(tool) for tool in ("dpkg-buildpackage", "dh", "lintian")),
+        reason="needs Debian's tools: scripts/debian-packages",
+    ),
 ]
 
 
