@@ -53,24 +53,25 @@ class NetworkSetup:
         assert self._owner is not None
         return self._owner.firewall, self._owner.why
 
-    async def apply(self) -> None:
+    async def apply(self, insist: bool = False) -> None:
         """What the groups need is claimed: another daemon of this host is left alone (TakenError: nothing
         has changed then). Rules next: from then on nothing of a group passes without its engine. Then what
         was left of earlier configurations is undone, and sysctls, addresses and routes are set. May be
-        repeated."""
+        repeated. What cannot be put in place raises KernelError at the
+        start, and with ``insist``; else `ground` tells."""
         async with self._lock:
             kept: frozenset[Rule] = frozenset()
             if self._keeper is not None:
                 kept = self._keeper.kept
                 self._keeper.keep(())
             try:
-                self._keep_rules(await self._put_in_place())
+                self._keep_rules(await self._put_in_place(insist))
             except Exception:
                 if self._keeper is not None:
                     self._keeper.keep(kept)
                 raise
 
-    async def _put_in_place(self) -> set[Rule]:
+    async def _put_in_place(self, insist: bool) -> set[Rule]:
         """Returns the rules of routing that are to be kept."""
         groups = self._groups.values()
         starting = self._keeper is None
@@ -92,7 +93,7 @@ class NetworkSetup:
         for group in groups:
             await _in_kernel(partial(routing.sync_rules, group))
             stood = await _in_kernel(self._look, group)
-            if stood.failed and starting:
+            if stood.failed and (starting or insist):
                 raise kernel.KernelError("; ".join(lack.what for lack in stood.missing))
         return set().union(*map(routing.rules, groups))
 
@@ -176,7 +177,7 @@ class NetworkSetup:
         old, self._groups = self._groups, {group.name: group for group in groups}
         try:
             self._backup = {name: self._backup.get(name, False) for name in self._groups}
-            await self.apply()
+            await self.apply(insist=True)
         except Exception:
             self._groups = old
             self._backup = {name: self._backup.get(name, False) for name in old}

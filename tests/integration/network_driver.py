@@ -70,6 +70,15 @@ def inject(mark: int) -> None:
                 raw.sendto(bytes(packet / TCP(sport=40000, dport=80, flags="R")), (packet.dst, 0))
 
 
+async def changed(setup: network.NetworkSetup, web: GroupNet) -> str:
+    """Whether the group could be changed, to itself."""
+    try:
+        await setup.change([web])
+    except kernel.KernelError:
+        return "refused"
+    return "done"
+
+
 async def cleaned(run_dir: Path) -> bool:
     """Whether there was anything to undo."""
     undone = await network.cleanup(run_dir)
@@ -150,6 +159,8 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
             "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.svc0.arp_announce=0 "
             "net.ipv6.conf.peer0.keep_addr_on_down=0"
         ),
+        "harden": lambda: run("sysctl -qw net.ipv6.conf.lo.disable_ipv6=1"),
+        "change": lambda: changed(setup, web),
         "address-gone": lambda: run(
             "ip addr del 10.77.0.100/32 dev lo; ip addr del fd77::100/128 dev lo; "
             "mac=$(ip neigh show 10.77.0.10 dev svc0 | grep -o 'lladdr [^ ]*'); "

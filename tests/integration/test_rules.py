@@ -297,6 +297,13 @@ def test_what_is_for_this_hosts_stack_stays_here(
     assert "echo request" in seen[0]
 
 
+def test_what_cannot_be_mended_refuses_a_change_and_is_told_else(net: Net, tmp_path: Path) -> None:
+    """Rules that somebody flushed are put back whatever else is missing; a new group starts whole or not."""
+    said = drive(net, tmp_path, "apply", "change", "harden", "apply", "ground", "change").splitlines()
+    assert [line for line in said if line.startswith("change")] == ["change done", "change refused"]
+    assert "fd77::100 on lo (cannot add fd77::100 to lo: Permission denied" in " ".join(said)
+
+
 def test_routes_stay_while_main_has_none(net: Net, tmp_path: Path) -> None:
     said = drive(net, tmp_path, "apply", "main-empty", "ground", "main-empty")
     assert said.count("10.77.0.0/24 dev svc0") == said.count("default via 10.77.0.10 dev svc0") == 2
