@@ -242,7 +242,8 @@ def test_a_server_that_is_bound_to_an_interface_is_told(bound: Lab) -> None:
             file = str(lab.home / node / "node.toml")
             doctor = lab.exec(node, [fttcp_program(), "doctor", "--config", file])
             for output in (shown, doctor):
-                assert "from one interface only, so no connection is protected" in output.stdout, output
+                told = "from one interface only, so no connection is protected" in output.stdout
+                assert told, output.stderr
         talk.ask("after")
     finally:
         talk.end()
