@@ -60,7 +60,7 @@ def test_one_that_came_a_moment_ago_is_told_by_itself(lab: Lab) -> None:
     (new,) = set(lab.nodes()) - {old}
     lab.add_host(PROXY)
     for service in SERVICES:
-        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", service])
+        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-w", "5", service])
         assert known_mac(lab, PROXY, service) == mac_of(lab, old, "svc0")
     out_of_reach(lab, PROXY)
     lab.fault("crash-host", old)
@@ -116,7 +116,7 @@ def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
     with traffic(lab) as connections:
         connections.goes_on("the start")
         foreign = lab.add_host(PROXY)
-        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", service])
+        foreign.run(["ping", "-q", "-c", "1", "-w", "5", service])  # it is connected
         claim(foreign, service, FOREIGN)
         for node in (old, new):
             await_condition(lambda node=node: is_told(lab, node, service), 5.0, "the claim to be told")  # type: ignore[misc]
@@ -168,7 +168,7 @@ def test_clients_that_come_by_another_interface_are_told(lab: Lab) -> None:
         connections.goes_on("the start")
         host = lab.add_host(PROXY)
         host.run(["ip", "route", "add", f"{SERVICE4}/32", "via", by4])
-        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-W", "1", SERVICE4])
+        lab.exec(PROXY, ["ping", "-q", "-c", "1", "-w", "5", SERVICE4])
         await_condition(lambda: bool(events(lab, old, "other-interface")), 15.0, "it to be told")
         connections.goes_on("the other interface", silent=True)
 
