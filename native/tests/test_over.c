@@ -457,8 +457,50 @@ static void test_what_a_takeover_ends_is_known_before(void)
 	}
 }
 
+/*
+ * A primary that has lost its sums tells what leaves, without one, and before it leaves. The backup has offered more than it was
+ * told: that was never compared, and a client which has it is reset.
+ */
+static void test_a_primary_that_sums_no_more(void)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record offer = {.type = FTT_REC_COMMIT}, told;
+
+	f->bits |= FTT_F_SUMS;
+	c->digest.seen = c->digest.next = ftt_output_offset(f, ACKED);
+	f->verified = f->told = f->assured = c->digest.seen - 50;
+	ftt_compare_offer(c, &offer);
+	CHECK(offer.flags & FTT_REC_OFFER);
+	CHECK(ftt_follow_continues(&n->worker, c, model_now));
+	n->worker.mode = FTT_MODE_PAIRED; /* what a primary in this state says */
+	c->digest.broken = true;
+	n->worker.told = false;
+	ftt_compare_leaves(&n->worker, c, (struct ftt_point){f->assured, 1}, model_now);
+	CHECK(n->worker.told);
+	ftt_compare_tell(&n->worker, c);
+	CHECK(ftt_record_get(n->records, n->records_len, &told));
+	CHECK_EQ(told.type, FTT_REC_OUTPUT);
+	CHECK_EQ(told.flags, 0);
+	CHECK_EQ(told.point, c->digest.seen - 50);
+	n->worker.mode = FTT_MODE_BACKUP; /* ... and what the backup makes of it */
+	c->digest.broken = false;
+	CHECK_EQ(ftt_compare_record(&n->worker, c, &told, model_now), 0);
+	CHECK(c->digest.broken);
+	CHECK_EQ(f->assured, f->told);
+	CHECK(!ftt_follow_continues(&n->worker, c, model_now));
+	offer.flags = 0;
+	ftt_compare_offer(c, &offer);
+	CHECK_EQ(offer.flags, 0);
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK_EQ(f->protection, FTT_RESETTING);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_a_primary_that_sums_no_more();
 	test_what_a_takeover_ends_is_known_before();
 	test_a_last_word_is_answered(3 * MS, 0, true);
 	test_a_last_word_is_answered(30 * MS, 0, false);

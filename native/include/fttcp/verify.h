@@ -99,20 +99,23 @@ static inline bool ftt_output_open(const struct ftt_flow *f)
 /*
  * Primary: what a COMMIT tells of it, and whether the backup's server has said more. One that stands at the difference,
  * being slower, has not shown yet of which kind it is; one that is beyond our own place there has said something longer.
+ * The time counts from the difference, and anew from when its kind shows.
  */
 static inline void ftt_output_commit(struct ftt_flow *f, uint32_t verified, bool differs, bool more, uint64_t now_ns)
 {
-	bool news = differs && !(f->bits & FTT_F_DIFFERS), on = news ? seq_gt(f->peer_snd_nxt, f->local_snd_nxt) : more;
+	bool differed = f->bits & FTT_F_DIFFERS, shown = f->bits & FTT_F_DIFFERS_ON;
+	bool shows = differed ? shown || more : seq_gt(f->peer_snd_nxt, f->local_snd_nxt);
 
+	f->bits &= ~(uint32_t)(FTT_F_DIFFERS | FTT_F_DIFFERS_ON);
 	if (seq_gt(verified, f->verified)) {
 		f->verified = verified;
 		f->differs_ns = 0;
 	}
-	if (news || !differs)
-		f->bits &= ~(uint32_t)FTT_F_DIFFERS_ON;
-	if (news || (differs && on && !(f->bits & FTT_F_DIFFERS_ON)))
-		f->differs_ns = now_ns;
-	f->bits = differs ? f->bits | FTT_F_DIFFERS | (on ? FTT_F_DIFFERS_ON : 0) : f->bits & ~(uint32_t)FTT_F_DIFFERS;
+	if (differs) {
+		f->bits |= FTT_F_DIFFERS | (shows ? FTT_F_DIFFERS_ON : 0);
+		if (!differed || shows != shown)
+			f->differs_ns = now_ns;
+	}
 	if (!ftt_output_open(f))
 		f->differs_ns = 0;
 }
@@ -121,7 +124,7 @@ static inline void ftt_output_commit(struct ftt_flow *f, uint32_t verified, bool
 static inline bool ftt_output_overdue(struct ftt_flow *f, uint64_t now_ns, uint64_t most_ns)
 {
 	bool rests = f->local_snd_nxt == f->peer_snd_nxt && f->client_acked == f->local_snd_nxt;
-	bool shows = f->bits & FTT_F_DIFFERS && f->bits & FTT_F_DIFFERS_ON && !rests;
+	bool shows = f->bits & FTT_F_DIFFERS_ON && !rests;
 
 	if (!ftt_output_open(f)) {
 		f->differs_ns = 0;
