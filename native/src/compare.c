@@ -217,6 +217,8 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
 		give_up(w, c);
 		c->flow.assured = c->flow.told;
 	}
+	if (c->flow.bits & FTT_F_SUMS && !is_retained(c)) /* it was dropped, for the flow is over: nothing can be read again */
+		give_up(w, c);
 	if (!(r->flags & FTT_REC_SUM) || !ftt_output_tell(&c->flow, r->point) || d->broken)
 		return 0;
 	if (seq_gt(r->point, d->seen)) {

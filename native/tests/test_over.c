@@ -498,8 +498,29 @@ static void test_a_primary_that_sums_no_more(void)
 	node_close(n);
 }
 
+/* A client's reset ends a flow whose output was ahead of what was told; the primary's word of that comes late. */
+static void test_told_of_what_is_over(void)
+{
+	struct node *n = open_backup(1);
+	struct ftt_tcp *c = establish(n, 1);
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .flags = FTT_REC_SUM};
+
+	f->bits |= FTT_F_SUMS;
+	f->client_acked = ACKED - 50;
+	c->digest.next = f->verified = f->told = f->assured = ftt_output_offset(f, f->client_acked);
+	c->digest.seen = c->digest.next + 50;
+	ftt_tcp_aborted(&n->worker, c, model_now);
+	r.point = c->digest.next + 20;
+	r.snd_nxt = f->client_acked + 20;
+	CHECK_EQ(ftt_compare_record(&n->worker, c, &r, model_now), 0);
+	CHECK(c->digest.broken);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_told_of_what_is_over();
 	test_a_primary_that_sums_no_more();
 	test_what_a_takeover_ends_is_known_before();
 	test_a_last_word_is_answered(3 * MS, 0, true);
