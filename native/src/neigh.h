@@ -45,7 +45,8 @@ struct ftt_neigh_claims {
 	} told[FTT_NEIGH_CLAIMS];
 	uint8_t own[6];       /* another interface's of this host, that claimed last */
 	uint64_t own_ns;      /* when */
-	uint64_t event_ns;    /* when the owner was told last, of whichever */
+	uint64_t second_ns;   /* when the second began in which the owner was told of so many: */
+	uint32_t n_events;
 	uint64_t defended_ns[FTT_MAX_ADDRS]; /* when we last announced ourselves against a claim of each; 0: never */
 	uint64_t due_ns[FTT_MAX_ADDRS];      /* when to do it next; 0: no need */
 	uint64_t next_ns;     /* the soonest of these */

@@ -28,7 +28,7 @@
 #define PROBE_NS (10 * NS)
 #define OWN_NS NS /* for so long an interface's MAC address is taken for ours without asking the kernel */
 #define TELL_AGAIN_NS (10 * NS)  /* of one claimant */
-#define TELL_NEXT_NS (NS / 10)   /* of whichever: MAC addresses are easily made up */
+#define TELL_MOST 16             /* in a second, of whichever: MAC addresses are easily made up */
 
 /* Asked of the kernel: interfaces come and go. */
 static bool is_of_this_host(const uint8_t mac[6])
@@ -47,12 +47,13 @@ static bool is_of_this_host(const uint8_t mac[6])
 	return found;
 }
 
-/* The place to note it at, if the owner is to be told; -1: it was lately, of this one or of others. */
+/* The place to note it at, if the owner is to be told; -1: it was lately, of this one, or often of others. A
+ * peer's announcement against a foreign claim is a claim, too, and may be read before that. */
 static int news(const struct ftt_neigh_claims *c, const uint8_t addr[16], const uint8_t mac[6], uint64_t now)
 {
 	int place = 0;
 
-	if (c->event_ns && now - c->event_ns < TELL_NEXT_NS)
+	if (now - c->second_ns < NS && c->n_events >= TELL_MOST)
 		return -1;
 	for (int i = 0; i < FTT_NEIGH_CLAIMS; i++) {
 		if (c->told[i].told_ns && !memcmp(c->told[i].addr, addr, 16) && !memcmp(c->told[i].mac, mac, 6))
@@ -70,7 +71,12 @@ static void tell(struct ftt_neigh *n, int place, const uint8_t addr[16], const u
 
 	memcpy(c->told[place].addr, addr, 16);
 	memcpy(c->told[place].mac, mac, 6);
-	c->told[place].told_ns = c->event_ns = now;
+	c->told[place].told_ns = now;
+	if (now - c->second_ns >= NS) {
+		c->second_ns = now;
+		c->n_events = 0;
+	}
+	c->n_events++;
 	memcpy(ev.key.service, addr, 16);
 	ftt_event_post(n->engine, &ev);
 }

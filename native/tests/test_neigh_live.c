@@ -295,6 +295,30 @@ static void test_our_own_interfaces_claim_nothing(void)
 		;
 }
 
+/* What is made up is told in part; what comes a moment after another claim is told. */
+static void test_many_claims_are_told_in_part(void)
+{
+	uint8_t f[256], made_up[6] = {2, 0, 0, 0, 3};
+	int claimed = fake_posted(&e, FTT_EV_CLAIMED), told;
+
+	fake_suspend(11000 * MS);
+	put(f, arp(f, FTT_ARP_REPLY, client_mac, service4, service4));
+	put(f, arp(f, FTT_ARP_REPLY, other_mac, service4, service4));
+	wait_claimed(service4, 0x02000000000a, 1);
+	wait_claimed(service4, 0x02000000000b, 1);
+	for (int i = 0; i < 100; i++) {
+		made_up[5] = (uint8_t)i;
+		put(f, arp(f, FTT_ARP_REPLY, made_up, service4, service4));
+	}
+	put(f, solicitation(f, true)); /* answered when the claims before it have been read, or most of them */
+	while (next_answer(f, &(size_t){0}, QUIET_MS))
+		;
+	told = fake_posted(&e, FTT_EV_CLAIMED) - claimed;
+	CHECK(told >= 16 && told < 64);
+	fake_drain(&e, FTT_EV_CLAIMED);
+	fake_drain(&e, FTT_EV_ANNOUNCED);
+}
+
 /* A quiet station that has the address: the holder of the lease asks now and then. */
 static void test_the_holder_looks_for_others(void)
 {
@@ -526,6 +550,7 @@ int main(void)
 	test_solicited_node_group_is_joined();
 	test_our_own_interfaces_claim_nothing(); /* timers that run when the clock jumps are late from here on */
 	test_the_holder_looks_for_others();
+	test_many_claims_are_told_in_part();
 	ftt_neigh_stop(e.neigh);
 	fake_engine_free(&e);
 	close(wire);
