@@ -156,6 +156,21 @@ END
     assert re.search(r"stop .*fttcp\.service", removed) and "start" not in removed, told
 
 
+def test_the_lab_runs_from_its_package(packages: Path) -> None:
+    script = """
+        dpkg --install /tmp/given/fttcp_*.deb /tmp/given/fttcp-lab_*.deb
+        export FTTCP_LAB=packaged
+        cd /
+        fttcp lab up
+        fttcp lab exec client -- curl --silent --fail --output /dev/null http://10.77.0.100/
+        fttcp lab fault crash-host primary
+        fttcp lab exec client -- curl --silent --fail --output /dev/null http://10.77.0.100/
+        fttcp lab down
+        echo both were answered
+    """
+    assert in_scratch_root(packages, script).endswith("both were answered\n")
+
+
 def test_two_hosts_from_nothing_as_the_readme_tells(packages: Path) -> None:
     done = subprocess.run([FIRST_PAIR, packages], capture_output=True, text=True, timeout=240, check=False)
     if done.returncode == 77:
