@@ -97,7 +97,7 @@ def storm(
     words = ["--clients", address, str(port), str(number)]
     argv = ["env", f"PYTHONPATH={_ROOT}", sys.executable, "-m", "lab.storm", *words]
     lab.exec(CLIENT, [*argv, "0.2"])  # neighbours and caches are warm
-    seconds, begun, done = 0.6 * switchovers + 1, time.monotonic(), 0
+    seconds, begun, done = 2.0 * switchovers + 2, time.monotonic(), 0
     with lab.popen(CLIENT, [*argv, str(seconds)], stdout=-1, text=True) as client:
         assert client.stdout is not None
         while done < switchovers and time.monotonic() < begun + seconds - 0.3:

@@ -98,7 +98,7 @@ def alone(lab: Lab) -> str:
 
 @pytest.mark.parametrize("address", [SERVICE4, SERVICE6])
 def test_no_timer_of_a_client_is_involved(lab: Lab, address: str) -> None:
-    told = storm(lab.name, switchovers=6, number=4, address=address)
+    told = storm(lab.name, switchovers=4, number=4, address=address)
     assert told["switchovers"] >= 3
     assert not told["errors"]
     assert (told["TCPSynRetrans"], told["TCPTimeouts"]) == (0, 0)
