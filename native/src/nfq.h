@@ -18,7 +18,7 @@
 #define FTT_NFQ_SLOTS 32
 #define FTT_NFQ_BATCH 128
 #define FTT_NFQ_BATCH_BYTES (4u << 20)
-#define FTT_NFQ_WAITING 8u
+#define FTT_NFQ_WAITING 2u /* an acknowledgement and an answer: with more connections it wakes less often when it is slower */
 #define FTT_NFQ_WAITING_BYTES 4096u
 #define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
 #define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
