@@ -252,7 +252,6 @@ static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, 
 		ftt_nfq_flush(q);
 	v = &q->verdict[q->n_verdicts++];
 	v->emits = what == NF_ACCEPT && queue == q->queue[FTT_NFQ_OUT];
-	q->lets_go |= what != NF_DROP;
 	memset(v->head, 0, sizeof(v->head));
 	nlh = queue_message(v->head, NFQNL_MSG_VERDICT, queue, 0);
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(vh), &vh);
@@ -299,7 +298,6 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 	q->iov_out[q->n_iov].iov_base = head;
 	q->iov_out[q->n_iov].iov_len = nlh->nlmsg_len;
 	q->carries |= bytes != NULL;
-	q->dropped_bytes += accept ? 0 : len;
 	if (bytes) {
 		attr = (struct nlattr *)(head + nlh->nlmsg_len);
 		attr->nla_type = NFQA_PAYLOAD;
@@ -345,6 +343,5 @@ void ftt_nfq_flush(struct ftt_nfq *q)
 	q->batches++;
 	q->n_verdicts = q->n_iov = 0;
 	q->out_bytes = 0;
-	q->carries = q->lets_go = false;
-	q->dropped_bytes = 0;
+	q->carries = false;
 }

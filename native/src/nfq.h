@@ -18,8 +18,6 @@
 #define FTT_NFQ_SLOTS 32
 #define FTT_NFQ_BATCH 128
 #define FTT_NFQ_BATCH_BYTES (4u << 20)
-#define FTT_NFQ_WAITING 2u /* an acknowledgement and an answer: with more connections it wakes less often when it is slower */
-#define FTT_NFQ_WAITING_BYTES 4096u
 #define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
 #define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
 #define FTT_NFQ_HOT (256u << 10) /* bytes that one receive brings, about: they should be in the cache when they are read */
@@ -55,8 +53,6 @@ struct ftt_nfq {
 	struct ftt_nfq_verdict verdict[FTT_NFQ_BATCH];
 	struct iovec iov_out[3 * FTT_NFQ_BATCH];
 	bool carries; /* a verdict of the batch refers to the bytes of its packet */
-	bool lets_go; /* one of them does not drop its packet */
-	uint32_t dropped_bytes; /* of the packets of the others */
 	unsigned n_verdicts, n_iov;
 	size_t out_bytes;
 	uint64_t batches, verdicts, overruns, revoked;
@@ -92,14 +88,6 @@ void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id);
 /* Gives the packet to another queue, behind what waits there. */
 void ftt_nfq_requeue(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint16_t to);
 void ftt_nfq_flush(struct ftt_nfq *q);
-/*
- * May the batch wait for the next one? Who drops a few small packets keeps nobody waiting. The stack counts a large one as not sent
- * yet, and stops.
- */
-static inline bool ftt_nfq_may_wait(const struct ftt_nfq *q)
-{
-	return !q->lets_go && q->n_verdicts <= FTT_NFQ_WAITING && q->dropped_bytes <= FTT_NFQ_WAITING_BYTES;
-}
 /* The next verdict would flush. */
 static inline bool ftt_nfq_full(const struct ftt_nfq *q)
 {

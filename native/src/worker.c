@@ -106,33 +106,26 @@ static void commit(struct ftt_worker *w, uint64_t now_ns)
 	w->told = false;
 }
 
-static void flush(struct ftt_worker *w, bool all)
+void ftt_worker_flush(struct ftt_worker *w)
 {
 	if (w->told)
 		commit(w, w->commit_by_ns);
 	ftt_tcp_send_injected(w);
-	if (all || !ftt_nfq_may_wait(&w->nfq))
-		ftt_nfq_flush(&w->nfq);
+	ftt_nfq_flush(&w->nfq);
 	ftt_nfq_flush(&w->handshakes);
 	ftt_tcp_free_spent(w);
 	ftt_emit_flush(&w->emit);
 }
 
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	flush(w, true);
-}
-
 /*
  * What was decided leaves. Who gets a backup's COMMITs waits for them, nobody for the verdicts on what it does not let
- * out: they go with later ones, or when it rests. A primary's client waits for the verdicts; its OUTPUTs come first where they
- * must (digest.h).
+ * out. A primary's client waits for the verdicts; its OUTPUTs come first where they must (digest.h).
  */
-static void answer(struct ftt_worker *w, uint64_t now_ns, bool rests)
+static void answer(struct ftt_worker *w, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_BACKUP)
 		commit(w, now_ns);
-	flush(w, rests || w->mode != FTT_MODE_BACKUP);
+	ftt_worker_flush(w);
 	commit(w, now_ns);
 }
 
@@ -175,7 +168,7 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 		}
 		more = n == room || in; /* our stack answers while it is given its packet */
 		if (!gathers(w, q, in, n == room))
-			answer(w, now_ns, false);
+			answer(w, now_ns);
 	}
 }
 
@@ -241,7 +234,7 @@ static void follow_role(struct ftt_worker *w)
 
 static uint64_t patience(const struct ftt_worker *w)
 {
-	if (w->dirty || w->nfq.n_verdicts)
+	if (w->dirty)
 		return FTT_COMMIT_LATER_NS;
 	return w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
 }
@@ -348,7 +341,7 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
-		answer(w, now_ns, rests);
+		answer(w, now_ns);
 		ftt_channel_flush(&w->channel, &w->n);
 		if (!rests && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
