@@ -2,6 +2,7 @@
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 ARGS ?=
+JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 FTTCP ?= $(abspath $(BIN)/fttcp)
 
@@ -37,11 +38,11 @@ build: packages $(VENV)/.python $(VENV)/.native  ## install what is missing and 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
 
-test: build native-test  ## all tests; those on real kernels need root
-	$(BIN)/pytest $(ARGS)
+test: build native-test  ## all tests, JOBS files side by side; those on real kernels need root
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: build lint  ## lint, types and the fast tests
-	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(FAST_TESTS) $(ARGS)
 
 lint: $(VENV)/.python  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -49,7 +50,7 @@ lint: $(VENV)/.python  ## ruff and mypy
 	$(if $(PURE),$(BIN)/mypy --strict $(PURE))
 
 native-test: | packages
-	$(MAKE) --no-print-directory -C native/tests run
+	$(MAKE) --no-print-directory -j$(JOBS) -C native/tests run
 
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 	$(MAKE) --no-print-directory -C native/fuzz run SECONDS=$(FUZZ_SECONDS)
