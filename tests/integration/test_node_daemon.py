@@ -63,6 +63,7 @@ class Daemon:
         self.config.write_text(CONFIG.format(home=home, python=sys.executable))
         self.before = self.network()
         self.process: subprocess.Popen[str] | None = None
+        self.program: Sequence[str] = [FTTCP]
 
     def network(self) -> tuple[str, ...]:
         """What must be as before in the end."""
@@ -72,7 +73,7 @@ class Daemon:
         return (chains, self.net.run("ip", "-br", "addr", "show", "lo"), self.net.run("ip", "rule"))
 
     def start(self, environment: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
-        command = self.net.command(*prefix, FTTCP, "node", "--config", str(self.config))
+        command = self.net.command(*prefix, *self.program, "node", "--config", str(self.config))
         environment = os.environ | (environment or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
