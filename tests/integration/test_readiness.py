@@ -14,6 +14,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
+from tests.integration.test_node_daemon import FTTCP
 
 pytestmark = needs_root
 
@@ -70,7 +71,7 @@ def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
     await_ready(lab, backup, False)
     await_ready(lab, primary, True)
     assert pair.group(backup)["synced"]
-    shown = lab.exec(backup, ["fttcp", "status", "--socket", "/run/fttcp/control.sock"]).stdout
+    shown = lab.exec(backup, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"]).stdout
     assert "NOT READY    the service interface has no carrier" in shown, shown
     lab.fault("heal")
     await_ready(lab, backup, True)
@@ -116,7 +117,7 @@ def test_another_key_and_another_cluster_are_told_on_both_nodes(pair: Pair) -> N
         try:
             for node in (primary, backup):
                 await_condition(lambda n=node, why=why: why in reasons(pair, n), 20, f"{node} tells {why}")
-            shown = lab.exec(primary, ["fttcp", "status", "--socket", "/run/fttcp/control.sock"]).stdout
+            shown = lab.exec(primary, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"]).stdout
             assert f"UNPROTECTED  {backup} is not heard, but heartbeats come" in shown, shown
         finally:
             changed(pair, backup, file, before)

@@ -12,6 +12,7 @@ import pytest
 from lab.hosts import await_condition
 from tests.integration.netns import needs_root
 from tests.integration.pair import pair_named
+from tests.integration.test_node_daemon import FTTCP
 from tests.integration.test_ownership import Watched, served
 
 pytestmark = needs_root
@@ -68,7 +69,7 @@ def test_nodes_that_break_a_promise_together_form_no_pair(
                 lambda node=node: key in told(watched, node, "settings"), 15, f"{node} tells of {key}"
             )
             assert not watched.group(node)["synced"]
-        shown = lab.exec(other, ["fttcp", "status", "--socket", "/run/fttcp/control.sock"])
+        shown = lab.exec(other, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"])
         assert re.search(rf"NOT READY +settings differ.*{key}", shown.stdout), shown.stdout
         assert served(lab) and watched.primaries() == [owner]
         if key == "arbiter":
