@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 #include "thread.h"
 
@@ -232,26 +231,15 @@ static void follow_role(struct ftt_worker *w)
 	ftt_worker_flush(w);
 }
 
-static uint64_t patience(const struct ftt_worker *w)
-{
-	if (w->dirty)
-		return FTT_COMMIT_LATER_NS;
-	return w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
-}
-
 /*
- * It is woken when its patience ends, or earlier. A timer that is set stays as it is until it ends, unless it ends too late: to set one
- * for each sleep, as epoll_wait() does, costs several times what the sleep does (the processor's own timer is set anew, twice).
+ * For how long it waits for work. The limit of epoll_wait() costs some microseconds, which a timer that stays set does not; but with
+ * many connections these let packets gather, and a worker that is woken less often gets more done (docs/budget.md).
  */
-static void set_timer(struct ftt_worker *w)
+static int patience_ms(const struct ftt_worker *w)
 {
-	uint64_t now_ns = ftt_now_ns(), by_ns = now_ns + patience(w);
-	struct itimerspec at = {.it_value = {(time_t)(by_ns / 1000000000), (long)(by_ns % 1000000000)}};
+	uint64_t ns = w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
 
-	if (now_ns < w->timer_ns && w->timer_ns <= by_ns)
-		return;
-	if (!timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &at, NULL))
-		w->timer_ns = by_ns;
+	return w->role_open ? 0 : (int)((w->dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
 
 /*
@@ -260,8 +248,6 @@ static void set_timer(struct ftt_worker *w)
  */
 static int wait_for_work(struct ftt_worker *w, struct epoll_event *got, uint64_t next_tick)
 {
-	if (!w->role_open)
-		set_timer(w);
 	while (w->busy_until_ns && !w->role_open) {
 		int n = epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, 0);
 		uint64_t now_ns = ftt_now_ns();
@@ -272,7 +258,7 @@ static int wait_for_work(struct ftt_worker *w, struct epoll_event *got, uint64_t
 			w->busy_until_ns = 0;
 		sched_yield();
 	}
-	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, w->role_open ? 0 : -1);
+	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, patience_ms(w));
 }
 
 /* A backup is woken for the quiet lane while a client's segment waits for the primary's word. */
@@ -301,13 +287,12 @@ static void *run(void *arg)
 	while (!w->stop) {
 		struct epoll_event got[FTT_WORKER_FDS];
 		uint64_t now_ns, counter;
-		bool handshakes, rests;
+		bool handshakes;
 		unsigned loud;
 		int n;
 
 		listen_for_word(w);
 		n = wait_for_work(w, got, next_tick);
-		rests = n <= 0 || (n == 1 && got[0].data.fd == w->timer_fd);
 
 		ftt_fair_lock(&w->lock);
 		w->n.wakeups++;
@@ -343,7 +328,7 @@ static void *run(void *arg)
 		}
 		answer(w, now_ns);
 		ftt_channel_flush(&w->channel, &w->n);
-		if (!rests && w->e->cfg.busy_poll_ns)
+		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
 		ftt_fair_unlock(&w->lock);
 	}
@@ -377,7 +362,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	}
 	w->e = e;
 	w->index = index;
-	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = w->timer_fd = -1;
+	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	if (ftt_table_open(&w->table, cfg->max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
@@ -389,9 +374,8 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	    ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len))
 		goto fail;
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (w->wake_fd < 0 || w->timer_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->timer_fd) || watch(w->epoll_fd, w->nfq.fd) ||
+	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->nfq.fd) ||
 	    watch(w->epoll_fd, w->handshakes.fd) || watch(w->epoll_fd, w->channel.fd[FTT_LOUD])) {
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
@@ -452,8 +436,6 @@ void ftt_worker_close(struct ftt_worker *w)
 	ftt_channel_close(&w->channel);
 	if (w->wake_fd >= 0)
 		close(w->wake_fd);
-	if (w->timer_fd >= 0)
-		close(w->timer_fd);
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
 	ftt_table_close(&w->table);

@@ -22,7 +22,7 @@
 
 #define FTT_LAG_SAMPLES 1024u
 #define FTT_TO_INJECT 64u
-#define FTT_WORKER_FDS 6 /* queues, those of handshakes, commit channel (2), wake-ups by other threads, timer */
+#define FTT_WORKER_FDS 5 /* queues, those of handshakes, commit channel (2), wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
 /* A segment that waits in the kernel's queue for a verdict. */
@@ -123,8 +123,7 @@ struct ftt_worker {
 	pthread_t thread;
 	bool thread_started;
 	struct ftt_fair lock; /* a whole wake-up has it */
-	int wake_fd, epoll_fd, timer_fd;
-	uint64_t timer_ns; /* when the timer wakes it; 0: it is not set */
+	int wake_fd, epoll_fd;
 	uint64_t generation; /* of the role that was last carried out */
 	uint32_t mode;       /* that role */
 	uint64_t session;
