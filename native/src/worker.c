@@ -158,6 +158,8 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 		if (!n)
 			return;
 		now_ns = ftt_now_ns();
+		if (w->mode == FTT_MODE_BACKUP && q == &w->nfq) /* what the primary told before these came: else they claim it */
+			ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 		w->looked = false;
 		while (ftt_nfq_next(q, &p)) {
 			bool from_client = p.queue == q->queue[FTT_NFQ_IN];
