@@ -244,7 +244,7 @@ class NetworkSetup:
 
     async def drop_unresolved(self, group: str) -> None:
         """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier
-        is gone and the engine's gate is shut."""
+        is gone, and once more when the lease has run out, for until then packets pass the engine's gate."""
         interface = kernel.index_of(self._groups[group].service_interface)
         if interface:  # else it has taken with it what waited
             await _in_kernel(kernel.drop_unresolved, interface)

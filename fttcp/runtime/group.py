@@ -70,11 +70,12 @@ class GroupRuntime:
         keys: KeyRing | None = None,
         interface: str = "",
         probe: MirrorProbe | None = None,
+        on_lapse: Callable[[], None] = lambda: None,
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
         is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
         count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``.
-        ``interface``: where the service is."""
+        ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
@@ -98,7 +99,7 @@ class GroupRuntime:
             self._epochs_troubled,
             self._takeover_refused,
         )
-        self._shape_routes = shape_routes
+        self._shape_routes, self._on_lapse = shape_routes, on_lapse
         self._mirror_to = mirror_to
         self.mirrored = 0
         """Index of the peer that clients' packets are to be mirrored to while this node serves."""
@@ -300,6 +301,7 @@ class GroupRuntime:
                 self._mirror.seen(event.value)
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
+                self._on_lapse()
             case EventKind.ERROR:
                 self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 

@@ -206,6 +206,7 @@ class Node:
             keys,
             self._config.node.service_interface,
             MirrorProbe(group_net(self._config, section), wanted),
+            lambda: self._spawn(self._network.drop_unresolved(name)),
         )
         group.learn_intervals(wanted, section.timing.detector == "phi")
         self._groups[name] = group

@@ -83,13 +83,16 @@ class Consent:
         return shown | {"last_error": "", "residual_risk": "everything"}
 
 
-def make_group(name: str, peer: str, priority: int) -> tuple[GroupRuntime, FakeEngine, History]:
+def make_group(
+    name: str, peer: str, priority: int, on_lapse: Callable[[], None] = lambda: None
+) -> tuple[GroupRuntime, FakeEngine, History]:
     wanted = engine_settings(name)
     settings = Settings("web", name, (peer,), priority, LEASE, 1000, 5 * LEASE, boot_id=wanted.boot_id)
     engine = FakeEngine(wanted)
     machine = PairMachine(settings, clock.now_ns())
     history = History(name)
-    return GroupRuntime(machine, engine, history, Consent(), lambda backup: None), engine, history
+    group = GroupRuntime(machine, engine, history, Consent(), lambda backup: None, on_lapse=on_lapse)
+    return group, engine, history
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
@@ -118,6 +121,23 @@ async def pair() -> AsyncIterator[tuple[GroupRuntime, FakeEngine, GroupRuntime, 
     finally:
         one.close()
         other.close()
+
+
+def test_the_end_of_a_lease_is_told() -> None:
+    """What has passed the gate before that, and waits in the kernel, must not leave later."""
+
+    async def body() -> None:
+        lapsed = asyncio.Event()
+        group, engine, _ = make_group("alpha", "beta", 100, lapsed.set)
+        group.start()
+        try:
+            engine.post(EventKind.LEASE_LAPSED)
+            async with asyncio.timeout(5):
+                await lapsed.wait()
+        finally:
+            group.close()
+
+    asyncio.run(body())
 
 
 def run(test: Callable[..., Any]) -> None:
