@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from fttcp.health.launch import LaunchError, carriers
+from fttcp.health.launch import LaunchError, carriers, kill_all
 from fttcp.health.procfs import family, process_stat, session_members
 
 MARK = "FTTCP_GUARDIAN"
@@ -31,8 +30,6 @@ while read -r line; do last=$line; done
 exec "$0" -m fttcp.health.aftermath "${last:-[]}"
 """
 """A shell takes a tenth of Python's memory while it waits."""
-_SWEEPS = 200
-_SWEEP_PAUSE_S = 0.005
 
 
 class Executor:
@@ -81,7 +78,7 @@ class Executor:
 
 def end_left(rows: Iterable[Row]) -> int:
     """End all that is left of these launches; return how many of them had left something."""
-    return sum(_kill(*row) for row in rows)
+    return sum(kill_all(partial(_left, *row)) for row in rows)
 
 
 def kill_leftovers(record: Path) -> int:
@@ -101,24 +98,6 @@ def _left(pid: int, start_ticks: int, number: str) -> list[int]:
         found.update(session_members(pid) if pid else ())
     stats = ((one, process_stat(one)) for one in family(found))
     return [one for one, stat in stats if stat is not None and stat.state not in "ZX"]
-
-
-def _kill(pid: int, start_ticks: int, number: str) -> bool:
-    """A process may fork and end while we look, so that neither it nor its child is met: only the second
-    look in a row that finds nobody is believed."""
-    killed, empty = False, 0
-    for _ in range(_SWEEPS):
-        left = _left(pid, start_ticks, number)
-        empty = 0 if left else empty + 1
-        if empty == 2:
-            break
-        killed = killed or bool(left)
-        for one in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
-        if left:
-            time.sleep(_SWEEP_PAUSE_S)  # until the kernel has ended them
-    return killed
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _NOT_FOR_SERVERS = "-net_admin,-net_raw,-sys_nice,-ipc_lock"
 """What a daemon without root needs and its servers do not: all but the right to low ports."""
 _TAIL_BYTES = 2048
 _DRAINS = 16
-_SWEEPS = 100
+_SWEEPS = 200
 _SWEEP_PAUSE_S = 0.005
 
 
@@ -192,14 +192,20 @@ def _environment(pid: int) -> list[bytes]:
 
 
 def kill_carriers(number: str) -> bool:
-    """Kill what carries the number until nobody does; return whether anybody did. Blocks for milliseconds.
+    """Kill what carries the number until nobody does; return whether anybody did. Blocks for milliseconds."""
+    return kill_all(lambda: carriers(number))
+
+
+def kill_all(find: Callable[[], Sequence[int]]) -> bool:
+    """Kill the processes that are found until there are none; return whether there were any. Blocks for
+    milliseconds.
 
     A process may fork and end while we look, so that neither it nor its child is met: only the second look
     in a row that finds nobody is believed.
     """
     found, empty = False, 0
     for _ in range(_SWEEPS):
-        left = carriers(number)
+        left = find()
         empty = 0 if left else empty + 1
         if empty == 2:
             break

@@ -360,6 +360,17 @@ static void answers(struct stack *s, struct wire *packet)
 		wire_push(&node.out, wire_new(bytes, (uint32_t)ftt_build_bare(bytes, &b)));
 }
 
+/* A backup whose stack has answered a SYN. */
+static struct node *open_backup_that_answers(void)
+{
+	struct node *n = open_backup(0);
+
+	n->stack.state = STACK_LISTEN;
+	n->stack.send = answers;
+	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
+	return n;
+}
+
 /*
  * A SYN that came to the old primary when its gate was shut: its own answer went nowhere, ours was suppressed. The client gets
  * one at the takeover, and not when a timer says so; in the old primary's numbers, if that had told them.
@@ -367,13 +378,9 @@ static void answers(struct stack *s, struct wire *packet)
 static void test_a_handshake_is_answered_at_once(bool told)
 {
 	struct ftt_record r = {.type = FTT_REC_OPEN, .irs = IRS, .service_iss = 90000, .key = key_of(1)};
-	struct node *n = open_backup(0);
-	struct ftt_tcp *c;
+	struct node *n = open_backup_that_answers();
+	struct ftt_tcp *c = find(n, 1);
 
-	n->stack.state = STACK_LISTEN;
-	n->stack.send = answers;
-	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
-	c = find(n, 1);
 	CHECK(c);
 	CHECK(c->flow.bits & FTT_F_SYNACK);
 	CHECK(c->syn);
@@ -393,13 +400,9 @@ static void test_a_handshake_is_answered_at_once(bool told)
 static void test_an_answered_handshake_rests(void)
 {
 	struct ftt_record r = {.type = FTT_REC_OPEN, .irs = IRS, .service_iss = 90000, .key = key_of(1)};
-	struct node *n = open_backup(0);
-	struct ftt_tcp *c;
+	struct node *n = open_backup_that_answers();
+	struct ftt_tcp *c = find(n, 1);
 
-	n->stack.state = STACK_LISTEN;
-	n->stack.send = answers;
-	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
-	c = find(n, 1);
 	ftt_tcp_act(&n->worker, c, ftt_backup_open(&c->flow, &r, model_now), model_now);
 	c->flow.sent = 90001;
 	CHECK(says(n, 1, true, TCP_ACK, IRS + 1, 90001));

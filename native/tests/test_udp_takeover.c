@@ -102,6 +102,17 @@ static void test_after_a_takeover_a_port_is_still_told_apart(void)
 	end_pair();
 }
 
+/* The client asks, both servers answer, and the client has the answer. */
+static void answered_question(uint64_t now)
+{
+	ask(&p, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	answer(&b, now);
+	hear(&b, &p, FTT_REC_EVENT_ACK, now);
+	answer(&p, now);
+	hear(&p, &b, FTT_REC_SENT, now);
+}
+
 static void take_over(uint64_t now)
 {
 	new_role(&b, FTT_MODE_SOLO);
@@ -145,12 +156,7 @@ static void test_no_other_reply_is_said_again(void)
 
 	for (int answered = 0; answered < 2; answered++) {
 		begin_order();
-		ask(&p, now);
-		hear(&p, &b, FTT_REC_EVENT, now);
-		answer(&b, now);
-		hear(&b, &p, FTT_REC_EVENT_ACK, now);
-		answer(&p, now);
-		hear(&p, &b, FTT_REC_SENT, now);
+		answered_question(now);
 		if (answered) {
 			ask(&p, now);
 			hear(&p, &b, FTT_REC_EVENT, now);
@@ -161,12 +167,7 @@ static void test_no_other_reply_is_said_again(void)
 		end_pair();
 	}
 	begin_order();
-	ask(&p, now);
-	hear(&p, &b, FTT_REC_EVENT, now);
-	answer(&b, now);
-	hear(&b, &p, FTT_REC_EVENT_ACK, now);
-	answer(&p, now);
-	hear(&p, &b, FTT_REC_SENT, now);
+	answered_question(now);
 	answer(&b, now);
 	b.n_emitted = 0;
 	take_over(now);
@@ -182,12 +183,7 @@ static void test_an_idle_session_keeps_no_reply(void)
 	uint64_t now = 1000 * MS;
 
 	begin_order();
-	ask(&p, now);
-	hear(&p, &b, FTT_REC_EVENT, now);
-	answer(&b, now);
-	hear(&b, &p, FTT_REC_EVENT_ACK, now);
-	answer(&p, now);
-	hear(&p, &b, FTT_REC_SENT, now);
+	answered_question(now);
 	ftt_udp_sweep(&b.worker, now + 1000 * MS);
 	CHECK(only(&b)->last);
 	ftt_udp_sweep(&b.worker, now + 1001 * MS);

@@ -19,7 +19,7 @@ from tests.integration.pair import Pair, pair_named
 from tests.integration.stations import events
 from tests.integration.test_firewall import traffic
 from tests.integration.test_node_daemon import FTTCP, Daemon, serving
-from tests.integration.test_operating import second, snapshot
+from tests.integration.test_operating import second, snapshot, start_without_the_second
 
 pytestmark = needs_root
 
@@ -141,12 +141,7 @@ def test_a_start_knows_what_is_ours_without_a_record(daemon: Daemon) -> None:
     daemon.until(serving)
     daemon.end(signal.SIGKILL)
     shutil.rmtree(daemon.home / "run")
-    daemon.config.write_text(daemon.config.read_text().replace(second(daemon), ""))
-    daemon.start()
-    daemon.until(serving)
-    assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
-    assert "second" not in daemon.net.run("nft", "list", "ruleset")
-    assert daemon.end(signal.SIGTERM)[0] == 0
+    start_without_the_second(daemon)
     assert without_sysctls(daemon) == before
 
 
