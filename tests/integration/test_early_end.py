@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def early() -> Iterator[Pair]:
     """A pair that would wait for an end for much longer than the client does."""
-    lab = Lab("test-early-end")
+    lab = Lab(f"test-early-end-{os.getpid()}")
     try:
         lab.up([f"{PORT}/tcp={EARLY}"], ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000"])
         yield Pair(lab)

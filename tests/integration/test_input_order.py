@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def flow_of(lab: Lab, role: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Pair]:
     """A pair that serves the strict server; its backup's is the slower one, by more than a round trip."""
-    lab = Lab("test-input-order")
+    lab = Lab(f"test-input-order-{os.getpid()}")
     try:
         lab.up([f"{PORT}/tcp={STRICT}"])
         yield Pair(lab)

@@ -30,7 +30,7 @@ def reasons(pair: Pair, node: str) -> dict[str, str]:
 
 
 def events(lab: Lab, node: str, kind: str) -> list[dict[str, Any]]:
-    told = lab.ask(lab.host(node).name, {"op": "events", "since": 0})["events"]
+    told = lab.ask(lab.host(node).name, {"op": "events", "since": 0}, timeout_s=5.0)["events"]
     return [event for event in told if event["event"] == kind and event.get("reason") == "mirror"]
 
 
@@ -79,5 +79,5 @@ def counter(lab: Lab, node: str, name: str) -> int:
 
 
 def probes(lab: Lab, node: str) -> int:
-    (group,) = lab.ask(lab.host(node).name, {"op": "counters"})["counters"].values()
+    (group,) = lab.ask(lab.host(node).name, {"op": "counters"}, timeout_s=5.0)["counters"].values()
     return int(group["mirror_probes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def open_flows(lab: Lab, role: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def recording() -> Iterator[Pair]:
     """A pair whose servers keep what they read, and send it back."""
-    lab = Lab("test-odd-segments")
+    lab = Lab(f"test-odd-segments-{os.getpid()}")
     try:
         lab.up([f"{PORT}/tcp={shlex.join([sys.executable, '-c', RECORDING])}"])
         yield Pair(lab)

@@ -42,7 +42,7 @@ class Watched:
         """True if it got out of step though no heartbeat was late. On a loaded machine one may be: a node
         that did not run for longer than the lease is lost, and in step again when it is heard."""
         lost = False
-        for event in self.lab.ask(node, {"op": "events", "since": 0})["events"]:
+        for event in self.lab.ask(node, {"op": "events", "since": 0}, timeout_s=5.0)["events"]:
             lost = lost or event["event"] in ("peer-lost", "link-lost", "lease-lapsed")
             if event["event"] == "out-of-step" and not lost:
                 return True

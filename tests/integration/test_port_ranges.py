@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,11 +33,13 @@ for line in sys.stdin:
 
 @pytest.fixture(params=["nfqueue", "programmable"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    lab = Lab(f"ranges-{request.param[0]}")
+    lab = Lab(f"test-ranges-{request.param[0]}-{os.getpid()}")
     serve = f"{FIRST}-{LAST}/tcp={sys.executable} {SERVER} {FIRST} {BESIDE}"
-    lab.up([serve], [f'engine="{request.param}"'])
-    yield lab
-    lab.down()
+    try:
+        lab.up([serve], [f'engine="{request.param}"'])
+        yield lab
+    finally:
+        lab.down()
 
 
 def rules(lab: Lab, node: str) -> int:

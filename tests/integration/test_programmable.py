@@ -179,16 +179,17 @@ def test_the_first_experiment_of_the_documentation_loses_packets_and_no_bytes() 
     page = (ROOT / "docs/programmable.md").read_text()
     (block,) = re.findall(r"^```sh\n(export PYTHONPATH.*?)^```", page, re.M | re.S)
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    name = f"first-experiment-{os.getpid()}"
     try:
         done = subprocess.run(
             ["bash", "-euc", block],
             cwd=ROOT,
-            env=os.environ | {"FTTCP_LAB": "first-experiment", "PATH": tools},
+            env=os.environ | {"FTTCP_LAB": name, "PATH": tools},
             capture_output=True,
             text=True,
         )
     finally:
-        Lab("first-experiment").down()
+        Lab(name).down()
     assert done.returncode == 0, done.stderr
     assert "2000000 bytes in" in done.stdout
     dropped = [int(number) for number in re.findall(r'"callback_dropped": (\d+)', done.stdout)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +36,12 @@ RULES = (
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    lab = Lab("translations")
-    lab.up([f"80/tcp={ECHO}"])
-    yield lab
-    lab.down()
+    lab = Lab(f"test-translations-{os.getpid()}")
+    try:
+        lab.up([f"80/tcp={ECHO}"])
+        yield lab
+    finally:
+        lab.down()
 
 
 @needs_root
