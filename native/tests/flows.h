@@ -26,6 +26,9 @@ static const struct ends wrapping = {.irs = 0xfffffffe, .service_iss = 0x7ffffff
 				     .client_ts = 0xfffffffe, .service_ts = 0x7ffffffe, .backup_ts = 0xfffffffd,
 				     .service_wscale = 0, .backup_wscale = 14, .service_wnd = 65000, .backup_wnd = 65000};
 
+static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
+					  .alone_grace_ns = 20 * MS};
+
 static struct ftt_edit edit; /* of the last step() or gate() */
 
 static inline struct ftt_seg from_client(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)

@@ -313,6 +313,15 @@ void node_from_peer(struct node *n, const struct wire *w)
 	node_run(n);
 }
 
+void node_hears(struct node *n, const struct ftt_record *r)
+{
+	uint8_t bytes[256];
+	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), r));
+
+	node_from_peer(n, datagram);
+	free(datagram);
+}
+
 void node_tick(struct node *n)
 {
 	ftt_follow_tick(&n->worker, model_now);

@@ -27,6 +27,7 @@ void node_close(struct node *n);
 void node_role(struct node *n, uint32_t mode, uint64_t session);
 void node_from_client(struct node *n, struct wire *w); /* queued; node_run() handles it */
 void node_from_peer(struct node *n, const struct wire *w);
+void node_hears(struct node *n, const struct ftt_record *r); /* a datagram with one record */
 void node_tick(struct node *n);
 void node_run(struct node *n); /* until nothing is left to do */
 void node_check(struct node *n); /* counters equal what they count; node_run() ends with it */

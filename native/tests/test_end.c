@@ -4,8 +4,6 @@
 #include "fttcp/reset.h"
 
 static const struct ends *const all_ends[] = {&plain, &wrapping};
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
 
 /* --- ends ------------------------------------------------------------------------------------------- */
 

@@ -244,8 +244,6 @@ static void test_data_goes_ahead_of_its_fin(const struct ends *x)
 
 static void test_owed_fin_is_paid_when_the_flow_goes_on_alone(void)
 {
-	const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
 	struct ftt_record detached = record_of(&plain, FTT_REC_DETACHED);
 	struct ftt_flow f;
 

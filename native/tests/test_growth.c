@@ -200,11 +200,8 @@ static bool says(struct node *n, uint16_t port, bool client, uint8_t flags, uint
 static void ask(struct node *n, uint8_t type, uint16_t port, uint32_t client_acked)
 {
 	struct ftt_record r = {.type = type, .key = key_of(port), .irs = 1000, .client_acked = client_acked};
-	uint8_t bytes[256];
-	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
 
-	node_from_peer(n, datagram);
-	free(datagram);
+	node_hears(n, &r);
 }
 
 /* RSTs that the stack was sent since the last call. */
@@ -392,15 +389,12 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 /* The primary asks for the second time: it has the client's SYN with it. */
 static void offer(struct node *n, uint16_t port)
 {
-	uint8_t syn[FTT_BARE_MAX], bytes[256];
+	uint8_t syn[FTT_BARE_MAX];
 	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(port), .irs = 5000, .attempt = 2, .data = syn};
 	struct ftt_bare b = {.src = r.key.client, .dst = r.key.service, .sport = port, .dport = 80, .seq = 5000, .flags = TCP_SYN};
-	struct wire *datagram;
 
 	r.data_len = (uint8_t)ftt_build_bare(syn, &b);
-	datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
-	node_from_peer(n, datagram);
-	free(datagram);
+	node_hears(n, &r);
 }
 
 /* Handshakes whose SYN came with the primary's OPEN are bounded like the others. */

@@ -2,9 +2,6 @@
 /* test_order.c - order = "service": no client has output that the backup's server has not given. */
 #include "flows.h"
 
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
-
 static void make_ordered(struct ftt_flow *f, const struct ends *x)
 {
 	make_primary(f, x, MS);

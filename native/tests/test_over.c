@@ -232,11 +232,8 @@ static void test_a_stranger_is_remembered_and_reset(void)
 static void close_told(struct node *n, uint16_t port)
 {
 	struct ftt_record r = {.type = FTT_REC_CLOSE, .key = key_of(port), .irs = IRS};
-	uint8_t bytes[256];
-	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
 
-	node_from_peer(n, datagram);
-	free(datagram);
+	node_hears(n, &r);
 }
 
 /* The word that a client has reset its connection overtakes the last segments of that: they are no stranger's. */
@@ -297,19 +294,16 @@ static void test_the_same_numbers_at_a_backup(void)
 	struct node *n = open_backup(1);
 	struct ftt_tcp *c = establish(n, 1);
 	struct ftt_record open = {.type = FTT_REC_OPEN, .key = key_of(1), .irs = IRS, .service_iss = 9000};
-	uint8_t bytes[256];
-	struct wire *datagram = wire_new(bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &open));
 
 	c->flow.bits |= FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN;
 	c->flow.fin_end = ACKED;
 	ftt_tcp_act(&n->worker, c, FTT_ACT_CLOSED, model_now);
-	node_from_peer(n, datagram);
+	node_hears(n, &open);
 	CHECK(!(c->flow.bits & FTT_F_OPEN_SEEN));
 	CHECK(says(n, 1, true, TCP_SYN, IRS, 0));
 	says(n, 1, false, TCP_SYN | TCP_ACK, 555, IRS + 1);
 	CHECK(!c->closed && !(c->flow.bits & FTT_F_MAPPED));
-	node_from_peer(n, datagram);
-	free(datagram);
+	node_hears(n, &open);
 	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
 	CHECK_EQ(c->flow.hard.delta, (uint32_t)(555 - 9000));
 	node_close(n);

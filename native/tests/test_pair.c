@@ -2,8 +2,6 @@
 /* Records of the other node, time, and changes of role: what they do to a flow. */
 #include "flows.h"
 
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
 static const struct ends *const all_ends[] = {&plain, &wrapping};
 
 static uint32_t primary_record(struct ftt_flow *f, uint8_t type)

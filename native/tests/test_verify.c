@@ -2,9 +2,6 @@
 /* What a primary makes of a difference, of which the backup has told: is it slower there, or of another mind? */
 #include "flows.h"
 
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
-
 /* Our server has said `out` bytes, of which the client has all. */
 static void make_answered(struct ftt_flow *f, const struct ends *x, uint32_t out)
 {
