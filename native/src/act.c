@@ -383,8 +383,6 @@ void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_
 	end_in_stack(w, c);
 	if (ftt_flow_cut(&c->flow)) /* closed by our server alone: its client is not done with it */
 		c->closed = false;
-	ftt_tcp_drop_held(w, c);
-	ftt_retain_drop(w, c);
 	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
 }
 

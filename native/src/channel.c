@@ -158,7 +158,6 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 		c->keys_generation = 0;
 		c->key_session = commit_session;
 		memset(c->replay, 0, sizeof(c->replay));
-		c->asked = false;
 		for (int lane = 0; lane < FTT_LANES; lane++)
 			c->in[lane].n = c->in[lane].next = 0;
 		for (int k = 0; k < FTT_MAX_WORKERS; k++)
@@ -271,7 +270,7 @@ static void fetch(struct ftt_channel *c, enum ftt_lane lane)
 }
 
 /*
- * The next datagram, and on which lane it came; NULL when there is nothing more. The loud lane is asked first, so that what left on
+ * The next datagram; NULL when there is nothing more. The loud lane is asked first, so that what left on
  * the quiet one before is there when that is asked; all of that comes first.
  */
 static const uint8_t *next_of(struct ftt_channel *c, unsigned lanes, size_t *len)

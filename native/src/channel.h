@@ -64,6 +64,18 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
 			    struct ftt_counters *n);
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
+/* The kernel is to be asked for what came since the last time. */
+static inline void ftt_channel_begin(struct ftt_channel *c)
+{
+	c->asked = false;
+}
+
+/* Are there datagrams that were fetched, and for which there was no time? The socket tells nothing of them. */
+static inline bool ftt_channel_has(const struct ftt_channel *c, enum ftt_lane lane)
+{
+	return c->in[lane].next < c->in[lane].n;
+}
+
 /*
  * One authentic datagram from `lanes` (FTT_ON_*), without waiting, from the quiet one first: what left on it before a loud one is
  * read before that. Its records start at *records (of *len bytes). 1: got one; 0: nothing more; -1: something was dropped (counted),

@@ -61,13 +61,13 @@ struct ftt_engine {
 
 uint64_t ftt_now_ns(void); /* CLOCK_BOOTTIME: see abi.h */
 
-/* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
 /* Whether it is one of these ports. */
 static inline bool ftt_port_is(const struct ftt_port *p, uint16_t port, uint8_t proto)
 {
 	return p->proto == proto && (p->last ? p->port <= port && port <= p->last : p->port == port);
 }
 
+/* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
 static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 {
 	uint32_t mode = atomic_load_explicit(&s->mode, memory_order_acquire);

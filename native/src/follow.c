@@ -157,6 +157,7 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 	const uint8_t *records;
 	size_t len;
 
+	ftt_channel_begin(&w->channel);
 	for (int budget = 256; budget > 0; budget--) {
 		int got = ftt_channel_receive(&w->channel, lanes, &h, &records, &len, &w->n);
 

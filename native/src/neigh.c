@@ -40,37 +40,40 @@
 
 /* ---- answering -------------------------------------------------------------------------------- */
 
-static bool ours(const struct ftt_config *cfg, const uint8_t addr[16])
+/* Which of ours it is; -1: none. */
+static int which(const struct ftt_config *cfg, const uint8_t addr[16])
 {
 	for (uint32_t i = 0; i < cfg->n_service_addrs; i++)
 		if (!memcmp(cfg->service_addr[i], addr, 16))
-			return true;
-	return false;
+			return (int)i;
+	return -1;
 }
 
-static bool ours_v4(const struct ftt_config *cfg, const uint8_t addr[4])
+static int which_v4(const struct ftt_config *cfg, const uint8_t addr[4])
 {
 	uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
 
 	memcpy(mapped + 12, addr, 4);
-	return ours(cfg, mapped);
+	return which(cfg, mapped);
 }
 
 static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
 {
 	uint8_t reply[FTT_ARP_FRAME], sender[16] = {[10] = 0xff, [11] = 0xff};
 	struct ftt_arp arp;
+	int claimed;
 
 	if (ftt_arp_parse(frame, len, &arp)) {
 		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
 		return;
 	}
 	memcpy(sender + 12, arp.sender, 4);
-	if (ours(&n->engine->cfg, sender)) {
-		ftt_neigh_claimed(n, sender, arp.sender_mac, now);
+	claimed = which(&n->engine->cfg, sender);
+	if (claimed >= 0) {
+		ftt_neigh_claimed(n, (uint32_t)claimed, arp.sender_mac, now);
 		return;
 	}
-	if (arp.operation != FTT_ARP_REQUEST || !ours_v4(&n->engine->cfg, arp.target))
+	if (arp.operation != FTT_ARP_REQUEST || which_v4(&n->engine->cfg, arp.target) < 0)
 		return;
 	if (!ftt_all_zero(arp.sender, 4))
 		ftt_neigh_heard_asker(n, sender, arp.sender_mac, now);
@@ -83,15 +86,17 @@ static void hear_nd(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint6
 {
 	uint8_t reply[FTT_ND_REPLY_FRAME];
 	struct ftt_nd nd;
+	int target;
 
 	if (ftt_nd_parse(frame, len, &nd)) {
 		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
 		return;
 	}
-	if (!ours(&n->engine->cfg, nd.target))
+	target = which(&n->engine->cfg, nd.target);
+	if (target < 0)
 		return;
 	if (nd.type == FTT_ND_ADVERT) {
-		ftt_neigh_claimed(n, nd.target, nd.mac, now);
+		ftt_neigh_claimed(n, (uint32_t)target, nd.mac, now);
 		return;
 	}
 	if (!nd.probe)
@@ -320,8 +325,11 @@ void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_
 {
 	pthread_mutex_lock(&n->lock);
 	n->request++;
-	n->rounds_left = rounds ? rounds : 1;
-	n->interval_ns = interval_ns;
+	rounds = rounds ? rounds : 1;
+	if (rounds >= n->rounds_left) { /* a defence does not cut the rounds of a takeover short */
+		n->rounds_left = rounds;
+		n->interval_ns = interval_ns;
+	}
 	pthread_mutex_unlock(&n->lock);
 	wake(n);
 }

@@ -113,7 +113,7 @@ static inline uint64_t ftt_sooner(uint64_t a, uint64_t b) /* 0: never */
 void ftt_neigh_heard_asker(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now);
 void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
 /* neigh_claims.c */
-void ftt_neigh_claimed(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now);
+void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now);
 void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now);
 
 #endif

@@ -6,7 +6,7 @@
  * -------------------
  * ftt_neigh_announce() wakes the thread; a round tells all stations (gratuitous ARP request and reply, an
  * unsolicited advertisement), the first at once, the others on a grid of interval_ns. A new request
- * replaces the rounds that are left. FTT_EV_ANNOUNCED follows the first round, value = frames sent:
+ * replaces the rounds that are left, if it has not fewer. FTT_EV_ANNOUNCED follows the first round, value = frames sent:
  * fewer than there were, when the lease or the interface was gone.
  *
  * What goes to all does not reach everybody: ports that suppress ARP let none through, and an
@@ -128,6 +128,10 @@ static void step_pass(struct ftt_neigh *n, uint64_t now)
 	uint8_t frame[FTT_ND_REPLY_FRAME];
 	int sent = 0;
 
+	if (!ftt_neigh_may_emit(n)) { /* the next round begins anew */
+		r->step_ns = 0;
+		return;
+	}
 	for (; r->at < r->n_told * cfg->n_service_addrs && sent < STEP; r->at++) {
 		const struct ftt_neighbour *to = &r->told[r->at / cfg->n_service_addrs];
 		const uint8_t *addr = cfg->service_addr[r->at % cfg->n_service_addrs];

@@ -81,26 +81,17 @@ static void tell(struct ftt_neigh *n, int place, const uint8_t addr[16], const u
 	ftt_event_post(n->engine, &ev);
 }
 
-/* Of one of our addresses. */
-static uint32_t index_of(const struct ftt_config *cfg, const uint8_t addr[16])
-{
-	uint32_t i = 0;
-
-	while (i + 1 < cfg->n_service_addrs && memcmp(cfg->service_addr[i], addr, 16))
-		i++;
-	return i;
-}
-
-void ftt_neigh_claimed(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now)
+void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now)
 {
 	struct ftt_neigh_claims *c = &n->claims;
-	uint32_t which = index_of(&n->engine->cfg, addr);
+	const uint8_t *addr = n->engine->cfg.service_addr[which];
 	uint64_t *due = &c->due_ns[which], before = c->defended_ns[which];
 	bool held = ftt_neigh_may_emit(n);
-	int place = news(c, addr, mac, now);
+	int place;
 
 	if (!memcmp(mac, n->port.mac, 6) || (c->own_ns && now - c->own_ns < OWN_NS && !memcmp(mac, c->own, 6)))
 		return;
+	place = news(c, addr, mac, now);
 	if (held)
 		ftt_neigh_count(&n->engine->counters_neigh.neighbour_refused);
 	if (place < 0 && (!held || *due))

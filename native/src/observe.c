@@ -65,16 +65,21 @@ static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t 
 	}
 }
 
-/* The flows that a takeover would end. A followed one whose output is not known to be the same waits for that to change. */
-static uint32_t ending(const struct ftt_worker *w, uint64_t now_ns)
+/*
+ * The flows that a takeover would end, and those whose end is held. On a primary a followed one whose output is not known to be
+ * the same waits for that to change; a backup does not see all.
+ */
+static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint64_t now_ns)
 {
 	uint32_t n = w->udp.count[FTT_UNPROTECTED];
 
 	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_RESETTING; protection++)
 		n += w->table.count[protection];
-	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next)
+	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next) { /* as each tick does */
 		n += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
-	return n;
+		s->ends_held += ftt_end_held(&c->flow);
+	}
+	s->flows_ending += n;
 }
 
 static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)
@@ -85,14 +90,12 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 		count_protection(out, protection, w->table.count[protection]);
 	for (uint8_t protection = 0; protection <= FTT_UNPROTECTED; protection++)
 		count_protection(out, protection, w->udp.count[protection]);
-	out->flows_ending += ending(w, ftt_now_ns());
+	count_ending(w, out, ftt_now_ns());
 	out->udp_sessions += w->udp.n;
 	out->flow_bytes += w->table.n * (sizeof(struct ftt_tcp) + ALLOCATION) + (w->table.mask + 1ull) * sizeof(*w->table.bucket) +
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
 			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
-	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next) /* as each tick does */
-		out->ends_held += ftt_end_held(&c->flow);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
 }

@@ -32,16 +32,20 @@ void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct f
 	ftt_list_add(&u->fresh, &w->udp.fresh);
 }
 
+bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r)
+{
+	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client, u->key.client_port,
+				   r->bytes, r->len);
+
+	return !ftt_emit_now(&w->emit, w->udp.scratch, len, true);
+}
+
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	const struct ftt_udp_reply *r = u->last;
 
-	if (r && now_ns - r->since_ns <= FRESH_NS && seq_gt(r->number, u->answered) && !u->divergences) {
-		size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client,
-					   u->key.client_port, r->bytes, r->len);
-
-		w->n.udp_said_again += !ftt_emit_now(&w->emit, w->udp.scratch, len, true);
-	}
+	if (r && now_ns - r->since_ns <= FRESH_NS && seq_gt(r->number, u->answered) && !u->divergences)
+		w->n.udp_said_again += ftt_udp_say(w, u, r);
 	ftt_udp_drop_last(u);
 }
 

@@ -306,12 +306,7 @@ void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, u
 		ftt_udp_drop_last(u);
 	ftt_udp_say_again(w, u, now_ns);
 	while (u->replies) {
-		const struct ftt_udp_reply *r = u->replies;
-		size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client,
-					   u->key.client_port, r->bytes, r->len);
-
-		if (!ftt_emit_now(&w->emit, w->udp.scratch, len, true))
-			w->n.udp_retained_released++;
+		w->n.udp_retained_released += ftt_udp_say(w, u, u->replies);
 		ftt_udp_free_reply(u);
 	}
 	for (uint32_t i = u->events + 1; i - u->acked <= FTT_UDP_WINDOW; i++)

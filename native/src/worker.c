@@ -66,6 +66,7 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 
 	*(in ? &w->n.in_packets : &w->n.out_packets) += 1;
 	*(in ? &w->n.in_bytes : &w->n.out_bytes) += p->len;
+	/* the port is asked for here, too: no call for each packet */
 	if (kind == FTT_PARSED_TCP && in && k.sport == cfg->channel_port && ftt_mirror_probe(w->e, p->bytes, p->cap, &k)) {
 		w->n.mirror_probes++;
 		ftt_worker_verdict(w, p, false, NULL);
@@ -199,8 +200,10 @@ static void forget_rest(struct ftt_worker *w)
 /* On a backup, since a takeover has no time for it: the interface may be made anew, with another index. */
 static void find_mirror(struct ftt_worker *w)
 {
-	if (atomic_load(&w->e->shared.mode) == FTT_MODE_BACKUP)
-		w->mirror_index = if_nametoindex(w->e->cfg.peer_interface);
+	uint32_t index = w->mode == FTT_MODE_BACKUP ? if_nametoindex(w->e->cfg.peer_interface) : 0;
+
+	if (index)
+		w->mirror_index = index;
 }
 
 static void follow_role(struct ftt_worker *w)
@@ -221,8 +224,8 @@ static void follow_role(struct ftt_worker *w)
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
-		find_mirror(w);
 		ftt_follow_role(w, mode, session, ftt_now_ns());
+		find_mirror(w);
 	}
 	if (!w->role_open)
 		return;
@@ -303,12 +306,13 @@ static void *run(void *arg)
 		follow_role(w);
 		choose_copy(w);
 		handshakes = has(got, n, w->handshakes.fd);
-		loud = has(got, n, w->channel.fd[FTT_LOUD]) ? FTT_ON_LOUD : 0;
+		loud = has(got, n, w->channel.fd[FTT_LOUD]) || ftt_channel_has(&w->channel, FTT_LOUD) ? FTT_ON_LOUD : 0;
 		if (w->mode == FTT_MODE_BACKUP) {
 			/* in the order in which the primary caused them: a SYN, the OPEN that asks for it, output that is told, answers to it */
 			if (handshakes)
 				packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
-			ftt_follow_records(w, FTT_ON_QUIET | loud, ftt_now_ns());
+			if (loud || !has(got, n, w->nfq.fd)) /* else packets() asks the quiet lane */
+				ftt_follow_records(w, FTT_ON_QUIET | loud, ftt_now_ns());
 		}
 		if (has(got, n, w->nfq.fd))
 			packets(w, &w->nfq, ROUNDS);

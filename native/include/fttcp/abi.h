@@ -264,7 +264,7 @@ struct ftt_status {
 	uint64_t session;
 	int64_t lease_left_ns;  /* negative: lapsed */
 	uint32_t flows_protected, flows_unprotected, flows_detached, flows_opening;
-	uint32_t flows_ending; /* a takeover at this moment would end them; see ftt_flow_info.continues */
+	uint32_t flows_ending; /* a takeover at this moment would end them, of a backup's flows at least so many; see ftt_flow_info.continues */
 	uint32_t udp_sessions;
 	uint64_t flow_bytes;    /* memory of what is known of flows, without what of theirs waits or is retained */
 	uint32_t held_now;
