@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from fttcp.cli.client import ask
+from fttcp.cli.client import ask, show_json
 from fttcp.cli.failure import CommandError
 
 _SHOWN = 10
+_MOST = 100_000
+"""Connections that the daemon tells of at once."""
 _POLL_S = 0.1
 _TELL_S = 1.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -50,14 +52,23 @@ def planned_options(function: _Function) -> _Function:
     return function
 
 
-def would_end(path: Path, groups: Sequence[str], alone: Collection[str] = ()) -> list[Flow]:
-    """Return the connections that these groups lose if this node stops serving them at this moment: of those
-    ``alone``, which nobody takes over, all."""
+def would_end(path: Path, groups: Sequence[str], stops: bool = False) -> list[Flow]:
+    """Return the connections that these groups lose if this node stops serving them at this moment: all of
+    them where the node ``stops`` and nobody takes over. Of each group the first 100,000 are looked at."""
     flows: list[Flow] = []
     for group in groups:
-        flows += ask(path, op="connections", group=group)["connections"]
+        flows += ask(path, op="connections", group=group, limit=_MOST)["connections"]
+    alone = {state["name"] for state in _states(path, groups) if _alone(state)} if stops else set()
     lost = [flow for flow in flows if not flow["continues"] or flow["group"] in alone]
     return [flow for flow in lost if flow["protection"] != "resetting"]
+
+
+def say(ended: Sequence[Flow], act: str, as_json: bool, about: dict[str, Any]) -> None:
+    """Print what ``act`` would end now; ``about``: what else programs are told."""
+    if as_json:
+        show_json({**about, "would_end": [flow["flow"] for flow in ended]})
+    else:
+        click.echo("\n".join([f"{act} now resets {counted(ended)}", *shown(ended)]))
 
 
 def shown(ended: Sequence[Flow]) -> list[str]:
@@ -81,14 +92,14 @@ def settle(
     groups: Sequence[str],
     drain_s: float | None,
     force: bool,
-    alone: Collection[str] = (),
+    stops: bool = False,
 ) -> dict[str, Any]:
     """Return when ``act`` would end nothing of these groups, which this node serves, or may end all of it:
     what a program is told of that. Raises CommandError."""
     begun = time.monotonic()
     if drain_s is not None:
-        _drain(path, act, groups, begun + drain_s, alone)
-    left = would_end(path, groups, alone)
+        _drain(path, act, groups, begun + drain_s, stops)
+    left = would_end(path, groups, stops)
     told: dict[str, Any] = {"ended": len(left)}
     if drain_s is not None:
         told["drained_ms"] = round((time.monotonic() - begun) * 1000, 1)
@@ -100,21 +111,29 @@ def settle(
     return told
 
 
-def _drain(path: Path, act: str, groups: Sequence[str], end: float, alone: Collection[str]) -> None:
+def _drain(path: Path, act: str, groups: Sequence[str], end: float, stops: bool) -> None:
     """Wait for the end of what would be ended. Progress goes to stderr."""
     told, next_s = -1, 0.0
-    while number := _number(path, groups, alone):
+    while number := _number(path, groups, stops):
         now = time.monotonic()
         if number != told and now >= next_s:
-            click.echo(f"{act} waits for {counted(would_end(path, groups, alone))}", err=True)
+            click.echo(f"{act} waits for {counted(would_end(path, groups, stops))}", err=True)
             told, next_s = number, now + _TELL_S
         if now >= end:
             return
         time.sleep(min(_POLL_S, end - now))
 
 
-def _number(path: Path, groups: Sequence[str], alone: Collection[str]) -> int:
+def _number(path: Path, groups: Sequence[str], stops: bool) -> int:
     """As many as `would_end` has, without asking for each of them."""
-    states = [state for state in ask(path, op="status")["groups"] if state["name"] in groups]
-    flows = [(state["flows"], state["name"] in alone) for state in states if "flows" in state]
+    flows = [(state["flows"], stops and _alone(state)) for state in _states(path, groups) if "flows" in state]
     return sum(of["ending"] + (of["protected"] + of["opening"] if lost else 0) for of, lost in flows)
+
+
+def _states(path: Path, groups: Sequence[str]) -> list[dict[str, Any]]:
+    return [state for state in ask(path, op="status")["groups"] if state["name"] in groups]
+
+
+def _alone(state: dict[str, Any]) -> bool:
+    """True if nobody takes the group over when this node stops."""
+    return bool(state["paused"] or not state["synced"])

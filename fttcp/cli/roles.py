@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
-from fttcp.cli.ending import counted, planned_options, settle, shown, would_end
+from fttcp.cli.ending import planned_options, say, settle, would_end
 from fttcp.cli.failure import CommandError
 from fttcp.cli.questions import takeover_line
 from fttcp.cli.wait import Group, wait_for, wait_options
@@ -41,7 +41,7 @@ def switchover(
     """
     path = find_socket(config, socket_path)
     if check:
-        _say_what_ends(path, group, as_json)
+        say(would_end(path, [group]), f"group {group}: a switchover", as_json, {"group": group})
         return
     told = _settle(path, group, drain, force)
     before = ask(path, op="switchover", group=group)["role"]
@@ -77,14 +77,6 @@ def failover(
         lambda state: state["role"] == "primary",
         lambda state: state["failover_wanted"] or state["role"] == "primary",
     )
-
-
-def _say_what_ends(path: Path, group: str, as_json: bool) -> None:
-    ended = would_end(path, [group])
-    if as_json:
-        show_json({"group": group, "would_end": [flow["flow"] for flow in ended]})
-        return
-    click.echo("\n".join([f"group {group}: a switchover now resets {counted(ended)}", *shown(ended)]))
 
 
 def _settle(path: Path, group: str, drain_s: float | None, force: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import AskError, ask, daemon_options, find_socket, show_json
-from fttcp.cli.ending import counted, planned_options, settle, shown, would_end
+from fttcp.cli.ending import planned_options, say, settle, would_end
 from fttcp.cli.failure import LateError
 from fttcp.cli.wait import wait_options
 
@@ -37,17 +37,12 @@ def stop(
     without a backup in step loses all its connections.
     """
     path = find_socket(config, socket_path)
-    groups = [group for group in ask(path, op="status")["groups"] if group["role"] == "primary"]
-    served = [group["name"] for group in groups]
-    alone = {group["name"] for group in groups if group["paused"] or not group["synced"]}
+    groups = ask(path, op="status")["groups"]
+    served = [group["name"] for group in groups if group["role"] == "primary"]
     if check:
-        ended = would_end(path, served, alone)
-        if as_json:
-            show_json({"groups": served, "would_end": [flow["flow"] for flow in ended]})
-        else:
-            click.echo("\n".join([f"a stop now resets {counted(ended)}", *shown(ended)]))
+        say(would_end(path, served, stops=True), "a stop", as_json, {"groups": served})
         return
-    told = settle(path, "a stop", served, drain, force, alone)
+    told = settle(path, "a stop", served, drain, force, stops=True)
     ask(path, op="stop")
     if wait:
         _await_end(path, timeout)
