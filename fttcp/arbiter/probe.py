@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fttcp.arbiter.settings import Address
+from fttcp.wire.checksum import checksum
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_MULTICAST = 263, 1, 0
@@ -291,13 +292,6 @@ def is_of_this_host(frame: bytes) -> bool:
                 if fcntl.ioctl(sock, _SIOCGIFHWADDR, asked)[18:24] == sender:
                     return True
     return False
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def _packet_socket(interface: str, protocol: int) -> socket.socket:

@@ -55,7 +55,7 @@ _PACKET_QUEUE = (
     "from netfilterqueue import NetfilterQueue as Q; q = Q(); q.bind(7, lambda p: None); q.unbind()"
 )
 _OWNED = """
-from fttcp.datapath.tables import Firewall, Owner
+from fttcp.datapath.owner import Firewall, Owner
 levels = list(Firewall)
 owner = Owner()
 if levels.index(owner.firewall) > levels.index(Firewall.{level}):

@@ -14,10 +14,10 @@ from contextlib import suppress
 
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.routing import Rule, rule_in
+from fttcp.datapath.rtnetlink import CREATE, DELRULE, EXCLUSIVE, NEWRULE
 
 _IPV4_RULE, _IPV6_RULE = 1 << 7, 1 << 18  # of RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
-_NEWRULE, _DELRULE = 32, 33
-_REQUEST, _EXCLUSIVE, _CREATE = 1, 0x200, 0x400
+_REQUEST = 1
 _HEADER = struct.Struct("=IHHII")
 _RECEIVED_MAX = 1 << 16
 _AT_ONCE = 64
@@ -77,10 +77,10 @@ class RuleKeeper:
         while len(data) >= _HEADER.size:
             length, kind, *_ = _HEADER.unpack_from(data)
             body = data[_HEADER.size : length]
-            rule = rule_in(body) if kind == _DELRULE else None
+            rule = rule_in(body) if kind == DELRULE else None
             if rule in self._wanted:
-                flags = _REQUEST | _CREATE | _EXCLUSIVE
+                flags = _REQUEST | CREATE | EXCLUSIVE
                 with suppress(OSError):  # whoever looks at the rules mends
-                    self._socket.send(_HEADER.pack(_HEADER.size + len(body), _NEWRULE, flags, 0, 0) + body)
+                    self._socket.send(_HEADER.pack(_HEADER.size + len(body), NEWRULE, flags, 0, 0) + body)
                     self._restored.append(rule)
             data = data[(length + 3) & ~3 :]

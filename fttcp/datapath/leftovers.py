@@ -24,7 +24,7 @@ from fttcp.datapath.tables import groups_of
 _QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 _ADDRESS, _QUEUE = "fttcp-address-", "fttcp-queue-"
 _OURS = re.compile(r"fttcp-(rules|guard)-")
-_CHAIN = re.compile(r"^-A FTT-([A-Za-z0-9_.-]+)-(?:out|in) (.*)$", re.MULTILINE)
+_CHAIN = re.compile(r"^-A FTT-([A-Za-z0-9_.~-]+)-(?:out|in) (.*)$", re.MULTILINE)
 _QUEUED = re.compile(r"--queue-(?:num|balance) (\d+)")
 
 
@@ -32,11 +32,10 @@ async def found() -> Record:
     """All of it, as what is to be undone. Raises KernelError or RulesError."""
     tables = await asyncio.to_thread(_tables)
     queues = {int(table.name[len(_QUEUE) :]) for table in tables if table.name.startswith(_QUEUE)}
+    queues |= _open_queues()
     living = {table.name[len(_ADDRESS) :] for table in tables if table.name.startswith(_ADDRESS)}
-    record = await asyncio.to_thread(_routes, living, queues | _open_queues())
-    chains = {
-        (name, version) for version in (4, 6) for name in await _chains(version, queues | _open_queues())
-    }
+    record = await asyncio.to_thread(_routes, living, queues)
+    chains = {(name, version) for version in (4, 6) for name in await _chains(version, queues)}
     left = await asyncio.to_thread(_left, tables)
     return record.joined(Record(place_here(), rules=frozenset(chains), nft=frozenset(left)))
 
@@ -66,7 +65,8 @@ def _open_queues() -> set[int]:
 def _left(tables: dict[Table, int]) -> set[Table]:
     """Those of groups none of whose tables belongs to a living daemon."""
     ours = {table: port for table, port in tables.items() if _OURS.match(table.name)}
-    living = groups_of(table for table, port in ours.items() if port and not is_left(port))
+    dead = {port for port in set(ours.values()) if port and is_left(port)}
+    living = groups_of(table for table, port in ours.items() if port and port not in dead)
     return {table for table in ours if not groups_of([table]) & living}
 
 

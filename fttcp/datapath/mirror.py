@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fttcp.datapath.base import EngineSettings
 from fttcp.datapath.rules import Address, GroupNet
+from fttcp.wire.checksum import checksum
 from fttcp.wire.keyfile import KeyRing
 
 TARGETS_MAX = 64
@@ -123,16 +124,8 @@ def _packet(source: Address, to: Address, source_port: int, port: int, payload: 
     )
     size = len(segment)
     pseudo = source.packed + to.packed + struct.pack("!II", size, _TCP)
-    segment[16:18] = _checksum(pseudo + segment).to_bytes(2, "big")
+    segment[16:18] = checksum(pseudo + segment).to_bytes(2, "big")
     if to.version == 6:
         return struct.pack("!IHBB", 6 << 28, size, _TCP, _HOPS) + source.packed + to.packed + bytes(segment)
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + size, 0, 0, _HOPS, _TCP, 0) + source.packed + to.packed
-    return head[:10] + _checksum(head).to_bytes(2, "big") + head[12:] + bytes(segment)
-
-
-def _checksum(data: bytes | bytearray) -> int:
-    """RFC 1071, of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return int(~total & 0xFFFF)
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + bytes(segment)

@@ -15,11 +15,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 from fttcp.datapath import ground, kernel, leftovers, routing, tables
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.keeper import RuleKeeper
+from fttcp.datapath.owner import Firewall, Owner, Standing
 from fttcp.datapath.record import RECORD, Record
 from fttcp.datapath.routing import Route, Rule
 from fttcp.datapath.rtnetlink import Netlink
 from fttcp.datapath.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
-from fttcp.datapath.tables import Firewall, Owner, Standing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,12 +109,13 @@ class NetworkSetup:
         self._record = record
         record.save(self._path)
 
-    def restore_record(self) -> bool:
+    async def restore_record(self) -> bool:
         """Write the file again if it is gone; say whether it was."""
-        gone = self._record is not None and not self._path.exists()
-        if gone and self._record is not None:
+        async with self._lock:
+            if self._record is None or self._path.exists():
+                return False
             self._record.save(self._path)
-        return gone
+            return True
 
     async def ground(self, group: str) -> Ground:
         """How the group stands besides its firewall, after what is ours to mend has been mended."""
@@ -239,8 +240,8 @@ class NetworkSetup:
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
         """Address -> MAC address of the known neighbours on the group's service interface."""
-        interface = kernel.interface_index(self._groups[group].service_interface)
-        return await _in_kernel(kernel.known_neighbours, interface)
+        interface = kernel.index_of(self._groups[group].service_interface)
+        return await _in_kernel(kernel.known_neighbours, interface) if interface else {}
 
     async def drop_unresolved(self, group: str) -> None:
         """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier

@@ -30,7 +30,6 @@ _ERROR_BYTES = 512
 _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
 _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED, EventKind.CLAIMED)
-_MAPPED = bytes(10) + b"\xff\xff"
 _SAME_NAME = (
     "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
     "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
@@ -223,7 +222,7 @@ class NfqueueEngine:
         told = list(known.items())[: lib.FTT_MAX_NEIGHBOURS]
         table = ffi.new("struct ftt_neighbour[]", len(told))
         for entry, (address, mac) in zip(table, told, strict=True):
-            entry.addr = _MAPPED + address.packed if address.version == 4 else address.packed
+            entry.addr = address_bytes(str(address))
             entry.mac = bytes.fromhex(mac.replace(":", ""))
         lib.ftt_engine_set_neighbours(self._engine, table, len(told))
 

@@ -21,7 +21,6 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from ipaddress import ip_address
 from typing import Any
 
 from netfilterqueue import Packet as QueuedPacket
@@ -35,9 +34,9 @@ from fttcp.datapath.experiment import Callback, Direction, load_callback
 from fttcp.datapath.flow import Flow
 from fttcp.datapath.follow import PairFlows
 from fttcp.datapath.intake import Intake
-from fttcp.datapath.nfqueue import NfqueueEngine
+from fttcp.datapath.nfqueue import NfqueueEngine, address_bytes
 from fttcp.datapath.queues import Emitter, Queue, Waiting, check_mtu
-from fttcp.datapath.rules import HANDSHAKE_QUEUES
+from fttcp.datapath.rules import HANDSHAKE_QUEUES, PROBE_LENGTH
 from fttcp.wire.keyfile import KeyRing
 
 _TICK_NS = 2_000_000  # while something waits
@@ -242,7 +241,8 @@ class ProgrammableEngine(NfqueueEngine):
     def _arrived(self, direction: Direction, queued: QueuedPacket) -> None:
         leave = self._may_leave if direction is Direction.FROM_SERVER else _always
         waiting, data = Waiting(queued, leave, self.n), queued.get_payload()
-        if direction is Direction.FROM_CLIENT and self._is_probe(data):
+        may_be = direction is Direction.FROM_CLIENT and len(data) in PROBE_LENGTH.values()
+        if may_be and self._is_probe(data):
             self.n["mirror_probes"] += 1
             waiting.drop()
         else:
@@ -309,10 +309,7 @@ class ProgrammableEngine(NfqueueEngine):
 
     def clients(self, limit: int) -> set[bytes]:
         """See base.py."""
-        addresses = {ip_address(flow["client"]) for flow in self.flows(limit, with_closed=False)}
-        return {
-            b"\0" * 10 + b"\xff\xff" + one.packed if one.version == 4 else one.packed for one in addresses
-        }
+        return {address_bytes(flow["client"]) for flow in self.flows(limit, with_closed=False)}
 
 
 def _always() -> bool:

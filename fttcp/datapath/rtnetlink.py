@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from fttcp.datapath.nft import parsed
 
-NEWLINK, GETLINK, SETLINK = 16, 18, 19
+NEWLINK, GETLINK = 16, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
@@ -99,12 +99,6 @@ class Netlink:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-    def do(self, request: Request) -> None:
-        """Have it done. Raises OSError if it is not."""
-        (error,) = self.do_all([request])
-        if error:
-            raise OSError(error, os.strerror(error))
 
     def do_all(self, requests: Iterable[Request]) -> list[int]:
         """Have many things done; returns an errno for each, 0 for what was done."""

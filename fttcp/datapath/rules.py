@@ -31,7 +31,7 @@ _SYN_ACK = "--tcp-flags SYN,RST,ACK SYN,ACK"
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 _ICMP_TYPES = {4: "-p icmp -m icmp --icmp-type", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type"}
 _NOT_NEAR = "servers that want the hop limit 255 lose their protection"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,20}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.~-]{1,20}")
 _TOOLS = {4: "iptables", 6: "ip6tables"}
 
 log = logging.getLogger(__name__)

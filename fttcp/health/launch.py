@@ -106,8 +106,12 @@ class Finished:
 
 
 def ending(status: int) -> str:
-    """`signal SIGKILL` or `status 3`."""
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    """`signal SIGKILL`, `signal 35` (those of real time have no names), or `status 3`."""
+    if status >= 0:
+        return f"status {status}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-status).name}"
+    return f"signal {-status}"
 
 
 async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:

@@ -13,11 +13,12 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fttcp.health.settings import ReferenceSection
 from fttcp.health.verdict import Note, Thresholds
+from fttcp.wire.checksum import checksum
 
 Address = IPv4Address | IPv6Address
 
@@ -106,7 +107,7 @@ async def echo(address: Address, interface: str) -> None:
     head = struct.pack("!BBHHH", request, 0, 0, identity, 1)
     packet = head + token
     if address.version == 4:  # for IPv6 the kernel does it
-        packet = struct.pack("!BBHHH", request, 0, _checksum(packet), identity, 1) + token
+        packet = struct.pack("!BBHHH", request, 0, checksum(packet), identity, 1) + token
     with _raw_icmp(address, interface, reply) as sock:
         await loop.sock_sendto(sock, packet, (str(address), 0))
         while True:
@@ -194,11 +195,3 @@ def _own_address(address: IPv4Address, interface: str) -> bytes:
         except OSError:
             return bytes(4)
         return socket.inet_aton(sock.getsockname()[0])
-
-
-def _checksum(data: Sequence[int]) -> int:
-    """RFC 1071."""
-    total = sum(data[i] << 8 | (data[i + 1] if i + 1 < len(data) else 0) for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import signal
@@ -52,15 +51,12 @@ class Workers:
         """Look after these, and those that were named before, until they end."""
         for pid in pids:
             if pid not in self._known and len(self._known) < MOST:
-                with contextlib.suppress(ProcessLookupError):  # it has ended
-                    self._add(pid)
+                self._add(pid)
 
     def _add(self, pid: int) -> None:
         try:
             handle = os.pidfd_open(pid)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.EINVAL):  # none to spare; a thread
-                raise
+        except OSError:  # it has ended, is a thread, or there is none to spare: the next look tries again
             return
         stat = process_stat(pid)
         self._known[pid] = handle, stat.name if stat else "?"
@@ -72,9 +68,9 @@ class Workers:
         status = exit_status(pid, handle)
         os.close(handle)
         if status is not None and os.WIFSIGNALED(status):
-            number = signal.Signals(os.WTERMSIG(status))
+            number = os.WTERMSIG(status)
             if number in _CRASHES:
-                self._on_crash(f"process {pid} ({name}) was ended by {number.name}")
+                self._on_crash(f"process {pid} ({name}) was ended by {signal.Signals(number).name}")
 
     def forget(self) -> None:
         """Look after nobody."""

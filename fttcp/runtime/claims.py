@@ -99,12 +99,12 @@ class Claims:
 
     def settle(self) -> Iterator[Reason]:
         """Forget what is over, and tell so; return why this node is not ready for what is not."""
+        now_s = time.monotonic()
+        for claim in [claim for claim in self._claims.values() if now_s - claim.last_s > OVER_AFTER_S]:
+            del self._claims[claim.address, claim.mac]
+            if claim.told:
+                self._note("address-claim-over", address=claim.address, mac=claim.mac)
         present = list(self._present())
-        for claim in [claim for claim in self._claims.values() if claim not in present]:
-            if time.monotonic() - claim.last_s > OVER_AFTER_S:
-                del self._claims[claim.address, claim.mac]
-                if claim.told:
-                    self._note("address-claim-over", address=claim.address, mac=claim.mac)
         if present:
             what = "; ".join(map(self._sentence, present))
             todo = "find that station (the switch knows its port) and take the address from it"

@@ -20,7 +20,7 @@ from fttcp.core.view import Peer
 from fttcp.datapath.base import Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.mirror import MirrorProbe
-from fttcp.datapath.tables import Standing
+from fttcp.datapath.owner import Standing
 from fttcp.health.monitor import Health
 from fttcp.runtime.claims import Claims
 from fttcp.runtime.commits import ChannelWatch
@@ -411,7 +411,7 @@ class GroupRuntime:
                 case do.KeepMaintenance(count=count):
                     self._keep(count)
                 case do.Refuse(reason=reason):
-                    self.note("refused", "warning", why=reason.replace("GROUP", self.name))
+                    self.note("refused", "warning", why=self.why_not(reason))
                 case do.Finish():
                     self.finished.set()
                 case do.Fence(why=why):
@@ -478,9 +478,11 @@ class GroupRuntime:
         if self.fenced:
             self.readiness.hold("role", [FENCED], told=False)
             return
+        if self.machine.register.goal is None:
+            self._ownership.forget_refusal()
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
-        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns(), self.name)
+        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)
@@ -554,6 +556,10 @@ class GroupRuntime:
     def clients(self, limit: int) -> set[bytes]:
         """Return the addresses of the clients of up to ``limit`` flows."""
         return set() if self._closed else self.engine.clients(limit)
+
+    def why_not(self, refusal: str) -> str:
+        """Return a refusal of the role machine as people read it."""
+        return refusal.replace("GROUP", self.name)
 
     def ending(self) -> int:
         """Return how many connections end if this node stops serving now, as far as it knows."""

@@ -92,15 +92,15 @@ class Housekeeper:
             return False
 
     async def look_after_network(self) -> None:
-        """Keep neighbours known, rules and ground in place."""
+        """Keep neighbours known, rules and ground in place. What fails in one group keeps from no other."""
         async with self._changing:
             for section in self._config().group:
-                await self._look_after_group(section)
+                await self.guard(self._look_after_group(section))
 
     async def _look_after_group(self, section: GroupSection) -> None:
         group = self._groups[section.name]
         group.learn()
-        group.agree_on(terms(self._config(), section))
+        group.agree_on(await asyncio.to_thread(terms, self._config(), section))
         await self._look_at_rules(section.name)
         await self._look_at_ground(section.name)
         await self._network.keep_warm(section.name, group.clients(_CLIENTS_KEPT_WARM))

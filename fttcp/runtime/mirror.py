@@ -89,7 +89,8 @@ class MirrorTest:
             self._look_at_answers()
         else:
             self._unanswered = 0
-            if machine.role is Role.PRIMARY:
+            self._readiness.hold("mirror-probe", [])
+            if machine.role is not Role.BACKUP:  # nobody mirrors to it
                 self._readiness.hold("mirror", [])
             if self.number:
                 self.number = 0

@@ -25,9 +25,10 @@ from fttcp.datapath.base import EngineError
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.network import NetworkSetup
+from fttcp.datapath.owner import Firewall
 from fttcp.datapath.record import RECORD
 from fttcp.datapath.rules import GroupNet, RulesError
-from fttcp.datapath.tables import Firewall
+from fttcp.health.process import RECORD as SERVERS_RECORD
 from fttcp.health.reference import ReferenceMonitor
 from fttcp.runtime.arbiters import arbiter_settings, change_keys
 from fttcp.runtime.assembly import (
@@ -139,7 +140,7 @@ class Node:
             return lock.restore()
 
         async def network() -> bool:
-            return await asyncio.to_thread(self._network.restore_record)
+            return await self._network.restore_record()
 
         async def servers() -> bool:
             health = [group.server for group in self._groups.values() if group.server is not None]
@@ -150,7 +151,7 @@ class Node:
             (PID_FILE, pid_file),
             (self._config.socket_path.name, self._frontend.restore_socket),
             (RECORD, network),
-            ("servers.json", servers),
+            (SERVERS_RECORD, servers),
         ]
 
     # ------------------------------------------------------------------ up

@@ -149,5 +149,5 @@ def _require(group: GroupRuntime, refusal: Refusal | None) -> None:
         raise RequestError(why, "fenced", group=group.name)
     if refusal is not None:
         word = refusal.name.lower().replace("_", "-")
-        why = refusal.value.replace("GROUP", group.name)
-        raise RequestError(f"group {group.name}: {why}", word, group=group.name)
+        why = f"group {group.name}: {group.why_not(refusal)}"
+        raise RequestError(why, word, group=group.name)

@@ -90,7 +90,15 @@ class Ownership:
 
     def _hear_refusal(self, outcome: Outcome) -> None:
         """Tell why the arbiter lets this node not own the group, if it says so: once."""
-        why = str(self._arbiter.describe().get("last_refusal", "")) if outcome is Outcome.LOST else ""
+        self._settle_refusal(
+            str(self._arbiter.describe().get("last_refusal", "")) if outcome is Outcome.LOST else ""
+        )
+
+    def forget_refusal(self) -> None:
+        """Nothing is asked for any more: what was refused is over."""
+        self._settle_refusal("")
+
+    def _settle_refusal(self, why: str) -> None:
         if why != self._refusal:
             self._refusal = why
             self._refused(why)

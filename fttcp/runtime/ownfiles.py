@@ -19,6 +19,7 @@ _GONE = _IN_MOVED_FROM | _IN_DELETE | _IN_DELETE_SELF | _IN_MOVE_SELF
 _IN_ONLYDIR = 0x01000000
 _READ_MAX = 1 << 16
 _COLLECTED_S = 0.02
+_AGAIN_S = 5.0
 """A cleaner removes one after the other."""
 
 Restore = Callable[[], Awaitable[bool]]
@@ -65,9 +66,10 @@ class OwnFiles:
             self._news.clear()
             try:
                 await self._look()
-            except Exception as error:  # whatever it is, the node goes on
+            except Exception as error:  # whatever it is, the node goes on, and tries again
                 why = f"{self._directory}: {type(error).__name__}: {error}"
                 self._history.add("background-failed", "error", why=why)
+                asyncio.get_running_loop().call_later(_AGAIN_S, self._news.set)
 
     async def _look(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)

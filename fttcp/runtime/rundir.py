@@ -46,19 +46,24 @@ class Lock:
     def restore(self) -> bool:
         """Make the file again, if somebody has removed it; say whether it was so. Raises BusyError if another
         process was faster."""
-        try:
-            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-                return False
-        except FileNotFoundError:
-            pass
+        if self._is_there():
+            return False
         file = self._take()
         self._file.close()
         self._file = file
         return True
 
+    def _is_there(self) -> bool:
+        """True unless somebody has removed it; then there may be one of another process."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
     def close(self) -> None:
         """Remove it, and let others have it."""
-        self._path.unlink(missing_ok=True)
+        if self._is_there():
+            self._path.unlink()
         self._file.close()
 
 

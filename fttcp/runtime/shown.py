@@ -10,7 +10,7 @@ from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine
-from fttcp.datapath.tables import Standing
+from fttcp.datapath.owner import Standing
 from fttcp.runtime.engine_events import why_whole
 
 SPARE = "spare"

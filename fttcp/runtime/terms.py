@@ -36,8 +36,8 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.SACK: _sysctl("tcp_sack") != "0",
         Term.ECN: _sysctl("tcp_ecn"),
     }
-    digests = {term: _digest(value) for term, value in values.items()}
-    return tuple(_arbiter(config) if term is Term.ARBITER else digests[term] for term in Term)
+    digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
+    return tuple(digests[term] for term in Term)
 
 
 def _arbiter(config: Config) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from fttcp.core.model import OWNING_PHASES, Phase, Role, Unfit
 from fttcp.core.pair import PairMachine
-from fttcp.core.terms import BINDING, Term
+from fttcp.core.terms import BINDING
 from fttcp.core.view import Peer
 from fttcp.datapath.base import Intrusion
 from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.readiness import Hinders, Reason
+from fttcp.runtime.shown import differs_shown
 
 _STRANGE = {
     Intrusion.MAC: (
@@ -88,15 +89,15 @@ def waits(
     server: str,
     lacks: str,
     now_ns: int,
-    group: str = "GROUP",
 ) -> Iterator[Reason]:
-    """Yield what keeps this node from serving ``group``, or from standing by. ``answers``: whether the
+    """Yield what keeps this node from serving the group, or from standing by. ``answers``: whether the
     arbiter does, as far as is known; ``server``: how the local server is, ``lacks``: what it lacks to
     follow."""
     if machine.phase is Phase.STOPPED:
         return
     if machine.paused:
-        yield Reason("paused", "the group is paused (maintenance)", f"end it with `fttcp resume {group}`")
+        todo = f"end it with `fttcp resume {machine.settings.group}`"
+        yield Reason("paused", "the group is paused (maintenance)", todo)
     yield from _own(machine, server, lacks)
     yield from _about_arbiter(machine, answers)
     if not machine.in_step:
@@ -143,17 +144,11 @@ def differences(machine: PairMachine) -> Iterator[Reason]:
             "another node was heard that has another arbiter: this one takes nothing of its own accord",
             "set the same [arbiter] on all nodes, and restart the daemons of those that were wrong",
         )
-    found = {peer.name: machine.differs(peer) for peer in machine.view.peers}
-    words = [f"{name}: {keys(terms)}" for name, terms in found.items() if terms]
-    if any(terms & BINDING for terms in found.values()):
+    words = [f"{name}: {', '.join(keys)}" for name, keys in differs_shown(machine).items()]
+    if any(machine.differs(peer) & BINDING for peer in machine.view.peers):
         yield Reason("settings", f"settings differ, so the pair does not form ({'; '.join(words)})", todo)
     elif words:
         yield Reason("settings-told", f"settings differ ({'; '.join(words)})", todo)
-
-
-def keys(terms: Iterable[Term]) -> str:
-    """Return the keys that people know, in their order."""
-    return ", ".join(term.key for term in sorted(terms))
 
 
 def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:

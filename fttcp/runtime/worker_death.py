@@ -52,5 +52,5 @@ class WorkerDeath:
             return f"connections that end: {held}"
         refused = group.request_switchover()
         if refused is not None:
-            return f"connections that end: {held}, since {refused.value}"
+            return f"connections that end: {held}, since {group.why_not(refused)}"
         return f"the other node takes over, and carries on what was lost here; connections: {held}"

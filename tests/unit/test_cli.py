@@ -19,7 +19,7 @@ from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
 from fttcp.cli.topology import _tree
 from fttcp.core.model import Cause, Phase
-from fttcp.datapath.tables import Firewall, Standing
+from fttcp.datapath.owner import Firewall, Standing
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.history import FileSink

@@ -11,8 +11,9 @@ import pytest
 
 from fttcp.datapath import nft
 from fttcp.datapath.nft import NftError, Rules, Table
+from fttcp.datapath.owner import Firewall, Owner, TakenError
 from fttcp.datapath.rules import GroupNet
-from fttcp.datapath.tables import Firewall, Owner, TakenError, plan
+from fttcp.datapath.tables import plan
 
 GROUP = GroupNet(
     name="web",

@@ -45,7 +45,7 @@ def _no_host(address: Address) -> str | None:
             return "a link-local address, which means another host on every link"
     elif address.is_link_local:
         return "a link-local address, which no router forwards"
-    elif address in (_BROADCAST,):
+    elif address == _BROADCAST:
         return "the broadcast address"
     elif int(address) >> 24 == 0 and int(address):
         return "of the network 0.0.0.0/8, which means this host"
