@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lab import experiment
 from lab.errors import LabError
 from lab.experiment import Case, Disturbance, Outcome
-from lab.lifecycle import Lab
+from lab.lifecycle import Lab, fttcp_program
+from lab.nodeconfig import RUN_DIR
 from lab.workloads.registry import serve_specs
 
 
@@ -39,11 +42,37 @@ class Pair:
         """Do one run; see lab.experiment.run."""
         return experiment.run(self.lab, case, evidence / "run", disturbance)
 
-    def group(self, host: str) -> dict[str, object]:
+    def group(self, host: str) -> dict[str, Any]:
         """What the daemon of `host` says of the lab's group."""
-        name = self.lab.host(host).name
-        (groups,) = (node["groups"] for node in self.lab.status()["nodes"] if node["node"] == name)
-        return dict(groups[0])
+        answer = self.lab.ask(self.lab.host(host).name, {"op": "status"}, timeout_s=5.0)
+        return dict(answer["groups"][0])
+
+    def reasons(self, host: str) -> dict[str, str]:
+        """Why a node is not ready: what is told of each reason."""
+        return {reason["why"]: reason["what"] for reason in self.group(host)["not_ready"]}
+
+    def command(self, node: str, *words: str) -> list[str]:
+        """A command of fttcp, with the node's configuration and an answer for programs."""
+        return [fttcp_program(), *words, "--config", str(self.lab.home / node / "node.toml"), "--json"]
+
+    def order(self, node: str, *words: str) -> dict[str, Any]:
+        """Run such a command on the node; return what it tells, and its exit status."""
+        done = self.lab.exec(node, self.command(node, *words))
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told | {"status": done.returncode}
+
+    def shown(self, node: str) -> str:
+        """The node's status as people see it."""
+        return self.lab.exec(node, [fttcp_program(), "status", "--socket", f"{RUN_DIR}/control.sock"]).stdout
+
+    def restart_with(self, node: str, change: Callable[[str], str], file: str = "node.toml") -> str:
+        """Start a node's daemon again with another file; return the old one."""
+        path = self.lab.home / node / file
+        before = path.read_text()
+        self.lab.fault("crash-host", node)
+        path.write_text(change(before))
+        self.lab.fault("restart-host", node)
+        return before
 
 
 def pair_named(

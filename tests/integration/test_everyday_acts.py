@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +21,7 @@ from lab.lifecycle import Lab
 from lab.network import PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
+from tests.integration.stations import events
 from tests.integration.traffic import traffic
 
 pytestmark = needs_root
@@ -126,25 +127,13 @@ TOLD = {
 }
 
 
-def events(lab: Lab, node: str) -> list[dict[str, Any]]:
-    """What a node's daemon has told."""
-    answer = lab.ask(node, {"op": "events"}, timeout_s=5.0)
-    return list(answer["events"])
-
-
-def reasons(pair: Pair, node: str) -> dict[str, str]:
-    """Why a node is not ready."""
-    held: Any = pair.group(node)["not_ready"]
-    return {reason["why"]: reason["what"] for reason in held}
-
-
 def do(lab: Lab, node: str, act: str) -> None:
     lab.host(node).run(["sh", "-ec", act])
 
 
 def mended(lab: Lab, node: str) -> str:
     """All that the node says it has mended."""
-    return json.dumps([one for one in events(lab, node) if one["event"] == "ground-mended"])
+    return json.dumps(events(lab, node, "ground-mended"))
 
 
 @pytest.mark.parametrize("target", ["backup", "primary"])
@@ -170,7 +159,7 @@ def test_what_is_ours_comes_back_and_connections_outlive_it_and_the_crash(
                 connections.goes_on(name)
             lab.wait("synced", SYNC_S)
             assert lab.node_in_role("primary") == old
-            assert not reasons(pair, node)
+            assert not pair.reasons(node)
             lab.fault("crash-host", old)
             connections.goes_on("the crash", silent=True)
         finally:
@@ -194,12 +183,12 @@ def test_what_is_the_hosts_is_told_and_over_when_it_is_back(
         connections.goes_on("the start")
         back.callback(do, lab, node, undo)
         do(lab, node, told.act)
-        await_condition(lambda: told.reason in reasons(pair, node), TOLD_S, act)
+        await_condition(lambda: told.reason in pair.reasons(node), TOLD_S, act)
         if target == "primary" and not told.serving:
             lab.wait(f"primary={new}", SYNC_S)
         connections.goes_on(act)
         back.close()
-        await_condition(lambda: told.reason not in reasons(pair, node), TOLD_S, f"end of {act}")
+        await_condition(lambda: told.reason not in pair.reasons(node), TOLD_S, f"end of {act}")
         lab.wait("synced", SYNC_S)
         connections.goes_on("its end")
 
@@ -220,11 +209,11 @@ def test_an_interface_made_anew_serves_as_the_old_one(
         try:
             connections.goes_on("the start")
             lab.host(SWITCH).run(["ip", "link", "delete", cable.port])
-            await_condition(lambda: reason in reasons(pair, node), TOLD_S, "its end is told")
+            await_condition(lambda: reason in pair.reasons(node), TOLD_S, "its end is told")
             if target == "primary" and link == SERVICE_LINK:
                 lab.wait(f"primary={new}", SYNC_S)
             network.plug(lab.host(SWITCH), lab.host(node), [cable])
-            await_condition(lambda: not reasons(pair, node), SYNC_S, "ready again")
+            await_condition(lambda: not pair.reasons(node), SYNC_S, "ready again")
             lab.wait("synced", SYNC_S)
             connections.goes_on("the new interface")
             if target == "backup":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
+from tests.integration.stations import events
 from tests.integration.test_ownership import served
 
 pytestmark = needs_root
@@ -23,15 +23,6 @@ SERVICE = {"iptables": "10.77.0.100", "ip6tables": "fd77::100"}
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     for pair in pair_named(f"mirror-{request.param[0]}", (f"engine={request.param}",)):
         yield pair.ready()
-
-
-def reasons(pair: Pair, node: str) -> dict[str, str]:
-    return {reason["why"]: reason["what"] for reason in pair.group(node)["not_ready"]}  # type: ignore[union-attr]
-
-
-def events(lab: Lab, node: str, kind: str) -> list[dict[str, Any]]:
-    told = lab.ask(lab.host(node).name, {"op": "events", "since": 0}, timeout_s=5.0)["events"]
-    return [event for event in told if event["event"] == kind and event.get("reason") == "mirror"]
 
 
 @pytest.mark.parametrize("tool", sorted(SERVICE))
@@ -49,15 +40,15 @@ def test_a_firewall_on_the_peer_link_that_drops_what_is_mirrored_ends_in_step(
     host.run([tool, "-I", *rule])
     try:
         for node in (primary, backup):
-            await_condition(lambda node=node: "mirror" in reasons(pair, node), 30, f"{node} tells of it")
+            await_condition(lambda node=node: "mirror" in pair.reasons(node), 30, f"{node} tells of it")
             assert not pair.group(node)["synced"] and pair.group(node)["peer_alive"]
-            assert events(lab, node, "not-ready")
-        assert SERVICE[tool] in reasons(pair, backup)["mirror"] and served(lab)
+            assert any(event.get("reason") == "mirror" for event in events(lab, node, "not-ready"))
+        assert SERVICE[tool] in pair.reasons(backup)["mirror"] and served(lab)
         assert pair.group(primary)["ready"] and not pair.group(backup)["ready"]
     finally:
         host.run([tool, "-D", *rule])
     lab.wait("synced")
-    await_condition(lambda: not reasons(pair, primary) and not reasons(pair, backup), 15, "it is over")
+    await_condition(lambda: not pair.reasons(primary) and not pair.reasons(backup), 15, "it is over")
 
 
 def test_no_server_hears_a_probe(pair: Pair) -> None:

@@ -14,7 +14,7 @@ from lab.experiment import Case
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT
-from lab.nodeconfig import GROUP, RUN_DIR
+from lab.nodeconfig import GROUP
 from lab.workloads.registry import SERVICE
 from tests.integration.pair import Pair, pair_named
 
@@ -215,16 +215,16 @@ def test_a_mirror_that_leads_nowhere_is_no_clients_business(routed: Lab, family:
 
 
 @pytest.fixture
-def bound() -> Iterator[Lab]:
+def bound() -> Iterator[Pair]:
     """A pair whose servers take packets from the service interface only."""
     for pair in pair_named("bound"):
         pair.lab.up((f"{PORT}/tcp=socat TCP6-LISTEN:{PORT},ipv6only=0,so-bindtodevice=svc0,fork PIPE",))
-        yield pair.lab
+        yield pair
 
 
-def test_a_server_that_is_bound_to_an_interface_is_told(bound: Lab) -> None:
+def test_a_server_that_is_bound_to_an_interface_is_told(bound: Pair) -> None:
     """A mirrored packet comes in on another one: nothing is protected, and people see why."""
-    lab = bound
+    lab = bound.lab
     talk = Talk(lab, 4)
     try:
         talk.ask("before")
@@ -237,13 +237,11 @@ def test_a_server_that_is_bound_to_an_interface_is_told(bound: Lab) -> None:
             events = lab.ask(node, {"op": "events"}, timeout_s=5)["events"]
             (told,) = [event for event in events if event["event"] == "server-bound"]
             assert told["ports"] == [f"{PORT}/tcp to svc0"]
-            shown = lab.exec(node, [fttcp_program(), "status", "--socket", f"{RUN_DIR}/control.sock"])
             assert [reason["why"] for reason in said["not_ready"]].count("server-bound") == 1
             file = str(lab.home / node / "node.toml")
             doctor = lab.exec(node, [fttcp_program(), "doctor", "--config", file])
-            for output in (shown, doctor):
-                told = "from one interface only, so no connection is protected" in output.stdout
-                assert told, output.stderr
+            for output in (bound.shown(node), doctor.stdout):
+                assert "from one interface only, so no connection is protected" in output
         talk.ask("after")
     finally:
         talk.end()

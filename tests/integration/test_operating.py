@@ -15,16 +15,17 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lab.hosts import await_condition
 from tests.integration.netns import needs_root
-from tests.integration.test_node_daemon import FTTCP, Daemon, serving
+from tests.integration.test_node_daemon import FTTCP, Daemon, daemon, serving
 
 pytestmark = needs_root
+__all__ = ["daemon"]
 
 SECOND_GROUP = """
 [[group]]
@@ -35,13 +36,6 @@ command = "{python} -m http.server --bind 10.77.0.101 81"
 channel_port = 7730
 queue = 7740
 """
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path)
-    yield daemon
-    daemon.close()
 
 
 def snapshot(daemon: Daemon) -> dict[str, list[str]]:

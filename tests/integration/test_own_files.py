@@ -17,11 +17,12 @@ from lab.hosts import Host, await_condition
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 from tests.integration.stations import events
-from tests.integration.test_firewall import traffic
-from tests.integration.test_node_daemon import FTTCP, Daemon, serving
+from tests.integration.test_node_daemon import FTTCP, Daemon, daemon, serving
 from tests.integration.test_operating import second, snapshot, start_without_the_second
+from tests.integration.traffic import traffic
 
 pytestmark = needs_root
+__all__ = ["daemon"]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +34,6 @@ def inside(host: Host, script: str) -> None:
     """Run a shell's words with the host's own mounts."""
     process = host.popen(["sh", "-c", script])
     assert process.wait() == 0, script
-
-
-def reasons(pair: Pair, node: str) -> list[str]:
-    """Why a node is not ready, in words for programs."""
-    shown = pair.group(node)["not_ready"]
-    assert isinstance(shown, list)
-    return [reason["why"] for reason in shown]
 
 
 def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
@@ -57,7 +51,7 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
         lab.fault("kill-node", new)
         host = lab.restart_host(new, fill)
         lab.wait("synced")
-        await_condition(lambda: "epochs-not-kept" in reasons(pair, new), 10.0, "the full disk to be told")
+        await_condition(lambda: "epochs-not-kept" in pair.reasons(new), 10.0, "the full disk to be told")
         assert not is_ready(pair.group(new))
         assert len(events(lab, new, "epochs-not-kept")) == 1
         inside(host, f"rm {state}/fill")
@@ -70,13 +64,6 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
 
 
 FILES = {"fttcp.pid", "control.sock", "network.json", "web.servers.json"}
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path)
-    yield daemon
-    daemon.close()
 
 
 def cleanup(daemon: Daemon, run_dir: Path) -> dict[str, Any]:

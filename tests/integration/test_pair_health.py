@@ -85,7 +85,7 @@ def test_probes_reach_the_local_server_and_nothing_else(pair: Pair) -> None:
         10,
         "good answers",
     )
-    before = {node: dict(pair.group(node)["counters"]) for node in NODES}  # type: ignore[call-overload]
+    before = {node: dict(pair.group(node)["counters"]) for node in NODES}
     asked = {node: {name: c["last"]["asked"] for name, c in checks(pair, node).items()} for node in NODES}
     dumps = [frames(lab, node, interface) for node in NODES for interface in ("svc0", "peer0")]
     try:
@@ -168,7 +168,7 @@ def test_a_router_that_both_nodes_lost_moves_nothing(pair: Pair) -> None:
         await_condition(lambda node=node: pair.group(node)["reference"] is False, 5, "loss")  # type: ignore[misc]
     try:
         epoch = pair.group(owner)["epoch"]
-        before = pair.group(owner)["counters"]["beats_sent"]  # type: ignore[index]
+        before = pair.group(owner)["counters"]["beats_sent"]
         await_condition(
             lambda: pair.group(owner)["counters"]["beats_sent"] > before + 100,
             10,

@@ -6,8 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,6 @@ from tests.integration.pair import Pair, pair_named
 
 pytestmark = needs_root
 
-FTTCP = str(Path(sys.executable).with_name("fttcp"))
 CALLER = """
 import socket, sys
 s = socket.create_connection((sys.argv[1], 7))
@@ -41,8 +38,8 @@ def made() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def lab(made: Pair) -> Lab:
-    return made.ready().lab
+def pair(made: Pair) -> Pair:
+    return made.ready()
 
 
 class Caller:
@@ -73,56 +70,42 @@ class Caller:
         self._process.communicate()
 
 
-def command(lab: Lab, node: str, *words: str) -> list[str]:
-    return [FTTCP, *words, "--config", str(lab.home / node / "node.toml"), "--json"]
-
-
-def order(lab: Lab, node: str, *words: str) -> dict[str, Any]:
-    done = lab.exec(node, command(lab, node, *words))
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told | {"status": done.returncode}
-
-
-def group(lab: Lab, node: str) -> dict[str, Any]:
-    return dict(lab.ask(node, {"op": "status"}, 5)["groups"][0])
-
-
-def alone(lab: Lab) -> str:
+def alone(pair: Pair) -> str:
     """Have a primary without a backup; return the other node."""
-    backup = lab.node_in_role("backup")
-    primary = lab.node_in_role("primary")
-    lab.fault("crash-host", "backup")
-    await_condition(lambda: group(lab, primary)["mode"] == "solo", 10, "the primary is alone")
+    backup = pair.lab.node_in_role("backup")
+    primary = pair.lab.node_in_role("primary")
+    pair.lab.fault("crash-host", "backup")
+    await_condition(lambda: pair.group(primary)["mode"] == "solo", 10, "the primary is alone")
     return backup
 
 
 @pytest.mark.parametrize("address", [SERVICE4, SERVICE6])
-def test_no_timer_of_a_client_is_involved(lab: Lab, address: str) -> None:
-    told = storm(lab.name, switchovers=4, number=4, address=address)
+def test_no_timer_of_a_client_is_involved(pair: Pair, address: str) -> None:
+    told = storm(pair.lab.name, switchovers=4, number=4, address=address)
     assert told["switchovers"] >= 3
     assert not told["errors"]
     assert (told["TCPSynRetrans"], told["TCPTimeouts"]) == (0, 0)
 
 
-def test_a_switchover_says_what_it_resets_and_waits_for_it(lab: Lab) -> None:
-    other = alone(lab)
-    primary = lab.node_in_role("primary")
-    with Caller(lab) as early:
-        lab.fault("restart-host", other)
-        lab.wait("synced", 30)
-        with Caller(lab) as late:
-            assert group(lab, primary)["flows"]["ending"] == 1, order(lab, primary, "connections", "--all")
-            asked = order(lab, primary, "switchover", "lab", "--check")
+def test_a_switchover_says_what_it_resets_and_waits_for_it(pair: Pair) -> None:
+    other = alone(pair)
+    primary = pair.lab.node_in_role("primary")
+    with Caller(pair.lab) as early:
+        pair.lab.fault("restart-host", other)
+        pair.lab.wait("synced", 30)
+        with Caller(pair.lab) as late:
+            assert pair.group(primary)["flows"]["ending"] == 1, pair.order(primary, "connections", "--all")
+            asked = pair.order(primary, "switchover", "lab", "--check")
             assert len(asked["would_end"]) == 1
-            refused = order(lab, primary, "switchover", "lab")
+            refused = pair.order(primary, "switchover", "lab")
             assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
             assert "would reset 1 connection (1 unprotected); --force" in refused["error"]
-            refused = order(lab, primary, "switchover", "lab", "--drain", "200ms")
+            refused = pair.order(primary, "switchover", "lab", "--drain", "200ms")
             assert (refused["status"], refused["reason"]) == (1, "would-end")
-            assert group(lab, primary)["role"] == "primary" and early.says("still here")
+            assert pair.group(primary)["role"] == "primary" and early.says("still here")
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            words = command(lab, primary, "switchover", "lab", "--drain", "60s")
-            with lab.popen(primary, words, **pipes) as draining:
+            words = pair.command(primary, "switchover", "lab", "--drain", "60s")
+            with pair.lab.popen(primary, words, **pipes) as draining:
                 assert draining.stderr is not None
                 line = draining.stderr.readline()
                 assert line == "group lab: a switchover waits for 1 connection (1 unprotected)\n"
@@ -132,50 +115,50 @@ def test_a_switchover_says_what_it_resets_and_waits_for_it(lab: Lab) -> None:
             assert late.says("served by the other node")
 
 
-def test_force_goes_ahead(lab: Lab) -> None:
-    other = alone(lab)
-    primary = lab.node_in_role("primary")
-    with Caller(lab) as early:
-        lab.fault("restart-host", other)
-        lab.wait("synced", 30)
-        told = order(lab, primary, "switchover", "lab", "--force")
+def test_force_goes_ahead(pair: Pair) -> None:
+    other = alone(pair)
+    primary = pair.lab.node_in_role("primary")
+    with Caller(pair.lab) as early:
+        pair.lab.fault("restart-host", other)
+        pair.lab.wait("synced", 30)
+        told = pair.order(primary, "switchover", "lab", "--force")
         assert (told["status"], told["done"], told["ended"]) == (0, True, 1)
         assert not early.says("anybody there?")
 
 
-def test_a_stop_hands_over_and_says_what_it_resets(lab: Lab) -> None:
-    primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
-    with Caller(lab) as caller:
-        assert order(lab, primary, "stop", "--check")["would_end"] == []
-        told = order(lab, primary, "stop")
+def test_a_stop_hands_over_and_says_what_it_resets(pair: Pair) -> None:
+    primary, backup = pair.lab.node_in_role("primary"), pair.lab.node_in_role("backup")
+    with Caller(pair.lab) as caller:
+        assert pair.order(primary, "stop", "--check")["would_end"] == []
+        told = pair.order(primary, "stop")
         assert (told["status"], told["stopped"], told["ended"]) == (0, True, 0)
         assert caller.says("served by the other node")
-        lab.wait(f"primary={backup}", 10)
-        refused = order(lab, backup, "stop")
+        pair.lab.wait(f"primary={backup}", 10)
+        refused = pair.order(backup, "stop")
         assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
         assert caller.says("still here")
-        await_condition(lambda: group(lab, backup)["flows"]["ending"] == 1, 5, "the status tells it, too")
+        await_condition(lambda: pair.group(backup)["flows"]["ending"] == 1, 5, "the status tells it, too")
 
 
-def test_a_reload_with_probes_moves_no_role(lab: Lab) -> None:
+def test_a_reload_with_probes_moves_no_role(pair: Pair) -> None:
     nodes = ("alpha", "beta")
-    before = [group(lab, node)["epoch"] for node in nodes]
+    before = [pair.group(node)["epoch"] for node in nodes]
     probe = (
         '\n[[group.health.probe]]\ntype = "http"\nport = 80\nstatus = [200, 403, 404]\ninterval_ms = 100\n'
     )
 
     def asked(node: str) -> bool:
-        checks = group(lab, node)["server"]["checks"]
+        checks = pair.group(node)["server"]["checks"]
         return any(check["kind"] == "http" and check["last"] for check in checks)
 
-    with Caller(lab) as caller:
+    with Caller(pair.lab) as caller:
         for text in (probe, "fall = 5\n", probe + 'name = "again"\n'):
             for node in nodes:
-                with (lab.home / node / "node.toml").open("a") as file:
+                with (pair.lab.home / node / "node.toml").open("a") as file:
                     file.write(text)
-                assert order(lab, node, "reload")["status"] == 0
+                assert pair.order(node, "reload")["status"] == 0
                 await_condition(lambda node=node: asked(node), 10, f"{node} asks its server")  # type: ignore
-                state = group(lab, node)
+                state = pair.group(node)
                 assert state["synced"] and state["server"]["healthy"], state["server"]["reason"]
         assert caller.says("nobody has moved")
-    assert [group(lab, node)["epoch"] for node in nodes] == before
+    assert [pair.group(node)["epoch"] for node in nodes] == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
-from tests.integration.test_node_daemon import FTTCP
 
 pytestmark = needs_root
 
@@ -37,10 +35,6 @@ def pair() -> Iterator[Pair]:
 def in_step(pair: Pair) -> None:
     experiment.mend(pair.lab)
     pair.lab.wait("synced")
-
-
-def reasons(pair: Pair, node: str) -> dict[str, str]:
-    return {reason["why"]: reason["what"] for reason in pair.group(node)["not_ready"]}  # type: ignore[union-attr]
 
 
 def page(lab: Lab, node: str, path: str) -> tuple[int, str]:
@@ -67,11 +61,11 @@ def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
     for node in (primary, backup):
         await_ready(lab, node, True)
     lab.fault("cut", "client", backup)
-    await_condition(lambda: "carrier" in reasons(pair, backup), 10, "it tells")
+    await_condition(lambda: "carrier" in pair.reasons(backup), 10, "it tells")
     await_ready(lab, backup, False)
     await_ready(lab, primary, True)
     assert pair.group(backup)["synced"]
-    shown = lab.exec(backup, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"]).stdout
+    shown = pair.shown(backup)
     assert "NOT READY    the service interface has no carrier" in shown, shown
     lab.fault("heal")
     await_ready(lab, backup, True)
@@ -86,21 +80,12 @@ def test_a_backup_that_does_not_reach_its_reference_is_not_ready(pair: Pair) -> 
     host.run(["iptables", "-I", *rule])
     host.run(arp)
     try:
-        await_condition(lambda: "reference" in reasons(pair, backup), 10, "it tells")
+        await_condition(lambda: "reference" in pair.reasons(backup), 10, "it tells")
         await_ready(lab, backup, False)
     finally:
         host.run(["iptables", "-D", *rule])
         host.run(["ip", "neigh", "del", "10.77.0.10", "dev", "svc0"])
     await_ready(lab, backup, True)
-
-
-def changed(pair: Pair, node: str, file: str, change: str) -> str:
-    path = Path(pair.lab.home / node / file)
-    before = path.read_text()
-    pair.lab.fault("crash-host", node)
-    path.write_text(change)
-    pair.lab.fault("restart-host", node)
-    return before
 
 
 def test_another_key_and_another_cluster_are_told_on_both_nodes(pair: Pair) -> None:
@@ -113,13 +98,13 @@ def test_another_key_and_another_cluster_are_told_on_both_nodes(pair: Pair) -> N
         ("key", secrets.token_hex(32) + "\n", "wrong-key"),
         ("node.toml", other, "wrong-cluster"),
     ):
-        before = changed(pair, backup, file, change)
+        before = pair.restart_with(backup, lambda _, text=change: text, file)
         try:
             for node in (primary, backup):
-                await_condition(lambda n=node, why=why: why in reasons(pair, n), 20, f"{node} tells {why}")
-            shown = lab.exec(primary, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"]).stdout
+                await_condition(lambda n=node, why=why: why in pair.reasons(n), 20, f"{node} tells {why}")
+            shown = pair.shown(primary)
             assert f"UNPROTECTED  {backup} is not heard, but heartbeats come" in shown, shown
         finally:
-            changed(pair, backup, file, before)
+            pair.restart_with(backup, lambda _, text=before: text, file)
         experiment.mend(lab)
         lab.wait("synced")

@@ -15,7 +15,7 @@ from lab.network import CLIENT, PROXY, SERVICE4, SERVICE6, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 from tests.integration.stations import answerers, claim, events, known_mac, mac_of
-from tests.integration.test_firewall import traffic
+from tests.integration.traffic import traffic
 
 pytestmark = needs_root
 

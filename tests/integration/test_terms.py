@@ -12,7 +12,6 @@ import pytest
 from lab.hosts import await_condition
 from tests.integration.netns import needs_root
 from tests.integration.pair import pair_named
-from tests.integration.test_node_daemon import FTTCP
 from tests.integration.test_ownership import Watched, served
 
 pytestmark = needs_root
@@ -26,21 +25,6 @@ def watched() -> Iterator[Watched]:
     for pair in pair_named("terms"):
         pair.lab.up(arbiter="witness")
         yield Watched(pair)
-
-
-def restart_with(watched: Watched, node: str, change: Callable[[str], str]) -> str:
-    """Start a node's daemon again with another file; return the old one."""
-    file = watched.lab.home / node / "node.toml"
-    before = file.read_text()
-    watched.lab.fault("crash-host", node)
-    file.write_text(change(before))
-    watched.lab.fault("restart-host", node)
-    return before
-
-
-def told(watched: Watched, node: str, why: str) -> str:
-    found = [reason for reason in watched.group(node)["not_ready"] if reason["why"] == why]
-    return found[0]["what"] if found else ""
 
 
 def without_arbiter(text: str) -> str:
@@ -62,22 +46,24 @@ def test_nodes_that_break_a_promise_together_form_no_pair(
     lab = watched.lab
     lab.wait("synced")
     owner, other = lab.node_in_role("primary"), lab.node_in_role("backup")
-    before = restart_with(watched, other, change)
+    before = watched.pair.restart_with(other, change)
     try:
         for node in (owner, other):
             await_condition(
-                lambda node=node: key in told(watched, node, "settings"), 15, f"{node} tells of {key}"
+                lambda node=node: key in watched.pair.reasons(node).get("settings", ""),
+                15,
+                f"{node} tells of {key}",
             )
             assert not watched.group(node)["synced"]
-        shown = lab.exec(other, [FTTCP, "status", "--socket", "/run/fttcp/control.sock"])
-        assert re.search(rf"NOT READY +settings differ.*{key}", shown.stdout), shown.stdout
+        shown = watched.pair.shown(other)
+        assert re.search(rf"NOT READY +settings differ.*{key}", shown), shown
         assert served(lab) and watched.primaries() == [owner]
         if key == "arbiter":
             stays_with(watched, owner, other)
     finally:
-        restart_with(watched, other, lambda _: before)
+        watched.pair.restart_with(other, lambda _: before)
     lab.wait("synced")
-    assert not told(watched, owner, "settings") and not watched.group(owner)["differs"]
+    assert "settings" not in watched.pair.reasons(owner) and not watched.group(owner)["differs"]
 
 
 def stays_with(watched: Watched, owner: str, other: str) -> None:
@@ -111,7 +97,9 @@ def test_a_kernel_that_speaks_another_tcp_is_told_and_the_backup_is_not_ready(wa
     try:
         for node in (owner, other):
             await_condition(
-                lambda node=node: key in told(watched, node, "settings-told"), 15, f"{node} tells of {key}"
+                lambda node=node: key in watched.pair.reasons(node).get("settings-told", ""),
+                15,
+                f"{node} tells of {key}",
             )
         states: dict[str, Any] = {node: watched.group(node) for node in (owner, other)}
         assert states[owner]["ready"] and not states[other]["ready"] and states[other]["synced"]

@@ -23,6 +23,7 @@ from lab.network import CLIENT
 from lab.workloads.registry import SERVICE
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
+from tests.integration.stations import events
 
 pytestmark = needs_root
 
@@ -78,11 +79,6 @@ def wanted(request: pytest.FixtureRequest) -> Iterator[tuple[Pair, str]]:
         lab.down()
 
 
-def events(lab: Lab, node: str) -> list[dict[str, Any]]:
-    """What a node has told."""
-    return list(lab.ask(node, {"op": "events", "since": 0}, 5)["events"])
-
-
 def known(pair: Pair, node: str) -> bool:
     """Whether all connections are protected, and their workers are looked after."""
     flows = pair.lab.ask(node, {"op": "connections", "all": True}, 5)["connections"]
@@ -106,8 +102,8 @@ def test_a_worker_dies(wanted: tuple[Pair, str], family: int, number: str) -> No
     if setting == "takeover" and number != "TERM":
         lab.wait(f"primary={heir}")
         assert client.ask() == ["right"] * CONNECTIONS
-        told = [event for event in events(lab, dying) if event["event"] == "worker-died"]
-        assert "takes over" in told[-1]["reason"]
+        told = events(lab, dying, "worker-died")
+        assert "takes over" in str(told[-1]["reason"])
     else:
         answers = client.ask()
         assert answers[:-1] == ["right"] * (CONNECTIONS - 1) and answers[-1] != "right"
