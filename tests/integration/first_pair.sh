@@ -125,7 +125,13 @@ echo "the download survived"
 for host in beta alpha; do
 	kill "$(cat "$disks/$host.pid")"
 	wait "$(cat "$disks/$host.pid")"
-	on $host nft list tables | grep fttcp && exit 1
-	on $host ip rule | grep 192.0.2.100 && exit 1
+	tables=$(on $host nft list tables)
+	rules=$(on $host ip rule)
+	case "$tables $rules" in
+	*fttcp* | *192.0.2.100*)
+		echo "$tables $rules"
+		exit 1
+		;;
+	esac
 done
 echo "nothing is left"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 
 from fttcp.cli.checks import Check, Status
 from fttcp.cli.managers import MANAGERS, Manager, check_managers, see_managers
-from fttcp.cli.translations import check_translations, of_iptables, of_nft, see_translations
-from tests.integration.netns import Namespace, needs_root
+from fttcp.cli.translations import of_iptables, see_translations
 
 SERVICE, SERVICE6 = ip_address("10.77.0.100"), ip_address("fd77::100")
 HTTP = [(80, 80, "tcp")]
@@ -145,52 +143,6 @@ def test_rules_of_iptables_that_have_no_effect() -> None:
     assert list(of_iptables(IPTABLES, 4, [SERVICE6], HTTP)) == []
     wide = [(8000, 8099, "tcp")]
     assert len(list(of_iptables(HARMLESS, 4, [SERVICE], wide))) == 1
-
-
-NAT = "ip told nat"
-RULES = [
-    ("ip daddr . tcp dport { 10.77.0.100 . 80 } dnat to 10.0.0.2", True),
-    ("dnat to ip daddr map { 10.77.0.100 : 10.0.0.9 }", True),
-    ("ip daddr != 10.0.0.1 tcp dport != 81 redirect to :1", True),
-    ("meta l4proto tcp ip daddr 10.77.0.100 counter redirect to :8080", True),
-    ("ip daddr 10.77.0.100 tcp dport { 80, 90-99 } redirect to :8080", True),
-    ("ip daddr 10.77.0.100 tcp dport { 81, 90-99 } redirect to :8080", False),
-    ("tcp dport 80 dnat to 10.0.0.1", True),
-    ("udp dport 80 dnat to 10.0.0.1", False),
-    ("ip daddr 10.77.0.0/24 dnat to 10.0.0.1", True),
-    ("ip daddr 10.77.0.2-10.77.0.99 dnat to 10.0.0.1", False),
-    ("ip daddr { 10.77.0.2, 10.77.0.100 } dnat to 10.0.0.1", True),
-    ("ip daddr 10.78.0.0/24 tcp dport 80 dnat to 10.0.0.1", False),
-    ("tcp dport 70-90 redirect to :1", True),
-    ("ip daddr 10.77.0.100 tcp dport 80 accept", False),
-]
-
-
-@needs_root
-def test_rules_of_iptables_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(Namespace()) as there:
-        for rule in (
-            "-d 10.77.0.100 -p tcp --dport 80 -j DNAT --to 10.0.0.1",
-            "-p tcp -j REDIRECT --to-ports 9",
-        ):
-            there.run("iptables", "-t", "nat", "-A", "PREROUTING", *rule.split())
-        monkeypatch.setattr("fttcp.cli.translations._said", lambda words: there.run(*words, check=False))
-        monkeypatch.setattr("fttcp.cli.translations._TOOLS", ("iptables-save", "ip6tables-save"))
-        assert [line[:14] for line in see_translations([SERVICE, SERVICE6], HTTP)] == ["-A PREROUTING "] * 2
-
-
-@needs_root
-@pytest.mark.parametrize(("rule", "told"), RULES)
-def test_rules_of_nftables_that_have_no_effect(rule: str, told: bool) -> None:
-    with closing(Namespace()) as there:
-        there.run("nft", f"add table {NAT.rpartition(' ')[0]}")
-        there.run("nft", f"add chain {NAT} {{ type nat hook prerouting priority -100; }}")
-        there.run("nft", f"add rule {NAT} {rule}")
-        listed = there.run("nft", "list", "ruleset")
-    found = list(of_nft(listed, [SERVICE, SERVICE6], HTTP))
-    assert bool(found) is told and all(NAT in one for one in found)
-    (check,) = check_translations(found)
-    assert check.status is (Status.WARN if told else Status.OK)
 
 
 def test_a_host_without_tools_has_no_such_rules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.last_words import LastWords
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
+from tests.health import until
 
 LEASE = 200 * NS_PER_MS
 
@@ -93,12 +94,6 @@ def make_group(
     history = History(name)
     group = GroupRuntime(machine, engine, history, Consent(), lambda backup: None, on_lapse=on_lapse)
     return group, engine, history
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ from fttcp.datapath.rules import PROBE_LENGTH
 from fttcp.runtime import mirror
 from fttcp.runtime.mirror import MISSED
 from fttcp.wire import body as codec
-from tests.unit.test_group_runtime import LEASE, engine_settings, make_group, run, until
+from tests.health import until
+from tests.unit.test_group_runtime import LEASE, engine_settings, make_group, run
 from tests.unit.test_pair import SETTINGS, Driver
 from tests.unit.test_rules import GROUP
 from tests.unit.test_wire import BODY

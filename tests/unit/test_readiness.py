@@ -15,7 +15,8 @@ from fttcp.datapath.base import EventKind, Intrusion
 from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.readiness import Hinders, Readiness, Reason
 from fttcp.wire import body as codec
-from tests.unit.test_group_runtime import LEASE, make_group, run, until
+from tests.health import until
+from tests.unit.test_group_runtime import LEASE, make_group, run
 
 A = Reason("routes", "the route of the service is gone", "put it back")
 B = Reason("sysctls", "rp_filter is strict", "set it to 0", Hinders.SERVICE)

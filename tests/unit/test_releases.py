@@ -12,7 +12,8 @@ from fttcp.cli.questions import _group_lines
 from fttcp.core.model import Body, Mode, Role
 from fttcp.datapath.fake import FakeEngine
 from fttcp.wire import body as codec
-from tests.unit.test_group_runtime import run, until
+from tests.health import until
+from tests.unit.test_group_runtime import run
 
 BODY = Body("web", "alpha", Role.PRIMARY, Mode.PAIRED, 3, 3 << 32, True, True, 100, 3)
 

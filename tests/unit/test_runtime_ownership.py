@@ -15,6 +15,7 @@ from fttcp.core import events as ev
 from fttcp.runtime import ownership
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.ownership import Ownership
+from tests.health import until
 
 
 class Told:
@@ -53,9 +54,7 @@ def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) ->
     async def body() -> None:
         told = Told(lambda epoch: answers.wait(10))
         told.ownership.store(32)
-        async with asyncio.timeout(5):
-            while not told.troubled:
-                await asyncio.sleep(0.001)
+        await until(lambda: bool(told.troubled), 5)
         answers.set()
         assert await told.events.get() == ev.EpochStored(32)
         assert told.troubled == ["the disk does not answer", ""]

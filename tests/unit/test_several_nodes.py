@@ -18,7 +18,8 @@ from fttcp.datapath.fake import FakeEngine
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.wire import clock
-from tests.unit.test_group_runtime import LEASE, engine_settings, until
+from tests.health import until
+from tests.unit.test_group_runtime import LEASE, engine_settings
 
 NAMES = ("alpha", "beta", "gamma")
 SOLO_LEASE = 400 * NS_PER_MS

@@ -18,8 +18,9 @@ from fttcp.runtime.config import Config, load
 from fttcp.runtime.terms import terms
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
+from tests.health import until
 from tests.unit.test_config import GOOD
-from tests.unit.test_group_runtime import run, until
+from tests.unit.test_group_runtime import run
 from tests.unit.test_pair import SETTINGS, Driver
 from tests.unit.test_wire import BODY
 
