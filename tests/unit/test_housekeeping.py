@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from fttcp.address.notices import News
 from fttcp.datapath import nfqueue
 from fttcp.datapath.nfqueue import NfqueueEngine
 from fttcp.datapath.rtnetlink import Netlink
+from fttcp.datapath.rules import RulesError
 from fttcp.runtime import housekeeping
+from fttcp.runtime.events import History
 from fttcp.runtime.housekeeping import Housekeeper
 
 
@@ -126,3 +129,23 @@ def test_the_clients_of_many_flows_are_a_set_of_addresses(monkeypatch: pytest.Mo
     engine = NfqueueEngine.__new__(NfqueueEngine)
     engine._engine = None
     assert engine.clients(10) == wanted
+
+
+def test_a_group_that_cannot_be_looked_after_keeps_no_other_from_its_turn() -> None:
+    looked: list[str] = []
+
+    class Watched(Housekeeper):
+        def __init__(self) -> None:
+            """Only the round over all groups is looked at."""
+            self._changing = asyncio.Lock()
+            groups = [SimpleNamespace(name=name) for name in ("ill", "well")]
+            self._config: Any = lambda: SimpleNamespace(group=groups)
+            self._history = History("alpha")
+
+        async def _look_after_group(self, section: Any) -> None:
+            looked.append(section.name)
+            if section.name == "ill":
+                raise RulesError("it cannot be mended")
+
+    asyncio.run(Watched().look_after_network())
+    assert looked == ["ill", "well"]

@@ -35,11 +35,14 @@ class Wire:
     def __init__(self, to: FakeEngine) -> None:
         self.to, self.targets, self.sent = to, [0, 1], 0
         self.cut: set[int] = set()
+        self.broken = False
 
     all = 0b11
 
     def send(self, number: int, keys: Any) -> None:
         self.sent += 1
+        if self.broken:
+            raise OSError("Network is unreachable")
         for target in set(self.targets) - self.cut:
             self.to.post(EventKind.MIRROR_SEEN, number << 6 | target)
 
@@ -176,6 +179,22 @@ def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
             for number in range(100, 100 + MISSED):
                 mirror_of.heard(number)
             await until(lambda: backup.readiness.has("mirror"))
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_could_not_be_sent_matters_no_more_when_nobody_is_asked() -> None:
+    async def test() -> None:
+        primary, wire, backup, _ = await pair_with_mirrors()
+        try:
+            wire.broken = True
+            await until(lambda: primary.readiness.has("mirror-probe"))
+            primary.engine.lose_peer()
+            await until(lambda: not primary.readiness.has("mirror-probe"))
         finally:
             primary.close()
             backup.close()

@@ -254,3 +254,10 @@ def test_a_missing_or_failing_tool_is_named(tmp_path: Path, monkeypatch: pytest.
     tool.chmod(0o755)
     with pytest.raises(RulesError, match=r"ip6tables-save failed \(3\): no such table"):
         asyncio.run(saved_rules(6))
+
+
+def test_a_long_name_is_found_again_in_the_chains() -> None:
+    short = plain_name("a-group-with-a-long-name")
+    assert plain_name(short) == short
+    found = leftovers._CHAIN.findall(f"-A FTT-{short}-in -j NFQUEUE --queue-num 7700\n")
+    assert found == [(short, "-j NFQUEUE --queue-num 7700")]

@@ -12,6 +12,7 @@ import pytest
 
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import events as ev
+from fttcp.core.ownership import Outcome
 from fttcp.runtime import ownership
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.ownership import Ownership
@@ -45,6 +46,8 @@ def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) ->
         assert await told.events.get() == ev.EpochStored(32)
         assert not told.failed and len(told.troubled) == 2 and "No space left" in told.troubled[0]
         assert told.troubled[1] == ""
+
+    asyncio.run(body())
 
 
 def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +93,20 @@ def test_a_slow_disk_does_not_leave_the_smaller_of_two_numbers(tmp_path: Path) -
 
     asyncio.run(body())
     assert saved == [32, 132] and file.load() == 132
+
+
+def test_a_refusal_is_over_when_nothing_is_asked_for() -> None:
+    class Refusing:
+        def describe(self) -> dict[str, str]:
+            return {"last_refusal": "02:00:00:00:00:99 has it"}
+
+    told: list[str] = []
+    nothing: Any = None
+    made = Ownership(
+        cast(ArbiterClient, Refusing()), "web", nothing, nothing, nothing, nothing, refused=told.append
+    )
+    made._hear_refusal(Outcome.LOST)
+    made._hear_refusal(Outcome.LOST)
+    made.forget_refusal()
+    made.forget_refusal()
+    assert told == ["02:00:00:00:00:99 has it", ""]

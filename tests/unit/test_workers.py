@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from fttcp.health.launch import ending
 from fttcp.health.workers import Workers, exit_status
 from tests.health import until
 
@@ -43,7 +44,7 @@ def test_crashes_are_told_and_other_ends_are_not() -> None:
         workers.watch(pids)
         assert len(workers) == 4
         for process, number in zip(
-            processes[:3], (signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE), strict=True
+            processes[:3], (signal.SIGRTMIN + 1, signal.SIGSEGV, signal.SIGPIPE), strict=True
         ):
             process.send_signal(number)
         await until(lambda: len(workers) == 1)
@@ -58,3 +59,7 @@ def test_crashes_are_told_and_other_ends_are_not() -> None:
         assert len(workers) == 0 and len(told) == 1
 
     asyncio.run(body())
+
+
+def test_how_it_ended_in_words() -> None:
+    assert [ending(status) for status in (3, -9, -35)] == ["status 3", "signal SIGKILL", "signal 35"]
