@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fttcp._native import lib
+from fttcp.datapath import leftovers
 from fttcp.datapath.rules import (
     HANDSHAKE_QUEUES,
     GroupNet,
@@ -16,6 +17,7 @@ from fttcp.datapath.rules import (
     hop_limits,
     mirror_ruleset,
     missing_rules,
+    plain_name,
     removal,
     ruleset,
     saved_rules,
