@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections import Counter
@@ -199,7 +200,9 @@ def _names(known: Sequence[str]) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--name",
-    callback=lambda context, _, name: name or context.meta.get("lab.name") or "campaign",
+    callback=lambda context, _, name: (
+        name or context.meta.get("lab.name") or os.environ.get("FTTCP_LAB") or "campaign"
+    ),
     help="Name of the lab that is made for it.  [default: campaign]",
 )
 def campaign(

@@ -126,13 +126,6 @@ class Host:
         namespace = _namespace_of(self.init.pid)
         return _processes_in(namespace) if namespace is not None else []
 
-    def outer_pid(self, inner: int) -> int:
-        """The machine's pid of this host's process `inner`; raises LabError when there is none."""
-        for pid in self.processes():
-            if _pid_inside(pid) == inner:
-                return pid
-        raise LabError(f"host {self.name}: it has no process {inner}")
-
     def inner_pid(self, outer: int) -> int:
         """The pid by which this host knows its process `outer`; raises LabError when that has ended."""
         inner = _pid_inside(outer)

@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from lab.network import SERVICE4
+
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 _TIMEOUT_S = 20.0
 _ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +87,7 @@ def clients(address: str, port: int, number: int, seconds: float) -> dict[str, A
 
 
 def storm(
-    name: str, switchovers: int, number: int = 8, address: str = "10.77.0.100", port: int = 80
+    name: str, switchovers: int, number: int = 8, address: str = SERVICE4, port: int = 80
 ) -> dict[str, Any]:
     """Do so many switchovers, each as soon as the pair is in step, under the clients' load. Raises
     LabError."""
@@ -116,7 +118,7 @@ def storm(
 @click.option("--clients", "as_clients", is_flag=True, help="Be the clients: ADDRESS PORT NUMBER SECONDS.")
 @click.option("--switchovers", default=20, show_default=True)
 @click.option("--number", default=8, show_default=True, help="Of clients.")
-@click.option("--address", default="10.77.0.100", show_default=True)
+@click.option("--address", default=SERVICE4, show_default=True)
 @click.option("--port", default=80, show_default=True)
 def main(
     words: tuple[str, ...], as_clients: bool, switchovers: int, number: int, address: str, port: int

@@ -69,7 +69,7 @@ def page(name: str, command: click.Command, children: list[tuple[str, click.Comm
     ]
     if records:
         lines.append(".SH OPTIONS")
-    for options, help_text in (record for record in records if record[1]):
+    for options, help_text in records:
         lines += [".TP", f".B {escape(options)}", escape(help_text)]
     if children:
         lines.append(".SH COMMANDS")

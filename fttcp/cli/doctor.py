@@ -124,10 +124,10 @@ def doctor(as_json: bool, config: Path | None) -> None:
     loaded = None if config is None else load_config(config)
     machine = see_machine()
     findings = list(check_machine(machine))
-    if config is None or loaded is None:
+    if loaded is None:
         findings += check_managers(see_managers())
     else:
-        findings += check_site(see_site(config))
+        findings += check_site(see_site(loaded))
         findings += check_host(see_host(loaded, machine.capabilities))
         findings += _check_others(loaded)
     failed = any(finding.status is Status.FAIL for finding in findings)
@@ -176,9 +176,8 @@ def see_machine() -> Machine:
     )
 
 
-def see_site(path: Path) -> Site:
-    """Looks at what a configuration names. Raises ConfigurationError when it is wrong."""
-    config = load_config(path)
+def see_site(config: Config) -> Site:
+    """Looks at what a configuration names."""
     firewalls, not_ready = _told(config.socket_path)
     links = [link for peer in config.peer for link in peer.link]
     return Site(

@@ -54,7 +54,7 @@ def _number(path: str, otherwise: int) -> int:
         return otherwise
 
 
-def _asked(command: list[str]) -> tuple[str, str]:
+def asked(command: list[str]) -> tuple[str, str]:
     """Run a program; return what it says, and why it failed ('' if not)."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
@@ -68,7 +68,7 @@ def _asked(command: list[str]) -> tuple[str, str]:
 
 def _properties(unit: str) -> tuple[dict[str, str], str]:
     wanted = "LoadState,ActiveState,UnitFileState,MainPID,User"
-    shown, error = _asked(["systemctl", "show", f"--property={wanted}", "--", unit])
+    shown, error = asked(["systemctl", "show", f"--property={wanted}", "--", unit])
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line), error
 
 
@@ -144,7 +144,7 @@ def _file_system(directory: Path) -> str:
 
 
 def _large_receive(interface: str) -> bool:
-    shown, _ = _asked(["ethtool", "--show-features", interface])
+    shown, _ = asked(["ethtool", "--show-features", interface])
     return any(
         line.split(":")[0].strip() == "large-receive-offload" and ": on" in line
         for line in shown.splitlines()

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 
-from fttcp.cli.checks import Check, fail, ok, warn
+from fttcp.cli.checks import Address, Check, fail, ok, warn
 
-Address = IPv4Address | IPv6Address
 _RULES_OUTLIVE = "fttcp's own rules outlive that where `rules that persist` works"
 
 

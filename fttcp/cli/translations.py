@@ -6,16 +6,13 @@ is not translated: DNAT and REDIRECT have no effect there."""
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
-from fttcp.cli.checks import Check, ok, warn
+from fttcp.cli.checks import Address, Check, ok, warn
+from fttcp.cli.host_facts import asked
 
-Address = IPv4Address | IPv6Address
 Ports = Sequence[tuple[int, int, str]]
-_TIMEOUT_S = 10
 _TOOLS = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save")
 
 
@@ -35,13 +32,8 @@ def see_translations(addresses: Sequence[Address], ports: Ports) -> list[str]:
 
 def _said(command: list[str]) -> str:
     """Return what a tool prints; nothing if it is not there, or may not look."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    said, wrong = asked(command)
+    return "" if wrong else said
 
 
 def of_iptables(saved: str, version: int, addresses: Sequence[Address], ports: Ports) -> Iterator[str]:
