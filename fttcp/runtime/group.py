@@ -25,7 +25,6 @@ from fttcp.health.monitor import Health
 from fttcp.runtime.claims import Claims
 from fttcp.runtime.commits import ChannelWatch
 from fttcp.runtime.detectors import Detectors
-from fttcp.runtime.engine_events import described
 from fttcp.runtime.events import History
 from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.hearing import Hearing
@@ -99,12 +98,9 @@ class GroupRuntime:
             self._epochs_troubled,
             self._takeover_refused,
         )
-        self._shape_routes, self._on_lapse = shape_routes, on_lapse
-        self._mirror_to = mirror_to
+        self._on_lapse = on_lapse
         self.mirrored = 0
         """Index of the peer that clients' packets are to be mirrored to while this node serves."""
-        self._keep_maintenance = keep_maintenance
-        self._paused = False
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
@@ -117,8 +113,11 @@ class GroupRuntime:
         self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
         self._granted = 0
-        self._late: list[do.Command | EngineEvent | Late] = []
-        self._restarting = self._healthy = False
+        self._late = Late(
+            self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
+        )
+        self.healthy = False
+        """Whether health vouches for the server; the machine may want it to begin anew all the same."""
         self._phase = machine.phase
         self._in_step = False
         self._unfit: dict[str, str] = {}
@@ -158,6 +157,7 @@ class GroupRuntime:
         if not self._closed:
             paired = self.machine.phase is Phase.PAIRED
             self.readiness.hold("channel", self._commits.look(paired, self.engine.counters()))
+            self.look()  # some of it passes with time alone
         if self.detectors is not None and not self._closed:
             self.detectors.learn()
 
@@ -189,9 +189,9 @@ class GroupRuntime:
             return
         self._keys = keys
         self.engine.set_keys(keys)
-        self._publish()
+        self.publish()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Say to the peers what there is to say."""
         if self._said is not None and not self._closed:
             number = 0 if self._mirror is None else self._mirror.number
@@ -206,7 +206,7 @@ class GroupRuntime:
             lambda: self._keys or keys,
             lambda: machine.view.peers[self.mirrored],
             self.feed,
-            self._publish,
+            self.publish,
             self.readiness,
         )
 
@@ -244,11 +244,11 @@ class GroupRuntime:
 
     def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         """The server's health changed."""
-        self._healthy = healthy
+        self.healthy = healthy
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
         if healthy:
             self.note("server-healthy", reason=reason)
-        elif self._restarting:
+        elif self._late.restarting:
             self.note("server-restarting", reason=reason)
         else:
             self.note(cause.value, "warning", reason=reason)
@@ -276,10 +276,8 @@ class GroupRuntime:
         """Take all events of the engine in; people are told of them late, in the order of what happened."""
         while not self._closed and (events := self.engine.events()):
             for event in events:
-                self._late.append(event)
+                self._late.put(event)
                 self._take(event)
-        if self._late:
-            self._loop.call_soon(self._do_late)
 
     def _take(self, event: EngineEvent) -> None:
         match event.kind:
@@ -334,25 +332,25 @@ class GroupRuntime:
         commands = machine.step(event, clock.now_ns())
         if machine.phase is not self._phase:
             moved = Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
-            self._late.append(moved)
+            self._late.put(moved)
             self._phase = machine.phase
         unfit = unfit_shown(machine)
         if unfit != self._unfit:
             self._unfit = unfit
-            self._late.append(Unfit(unfit))
+            self._late.put(Unfit(unfit))
         if machine.in_step is not self._in_step:
             self._in_step = machine.in_step
-            self._late.append(Stepped(self._peer().name, self._in_step))
+            self._late.put(Stepped(self._peer().name, self._in_step))
         partner = machine.partner
         if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:
             self.mirrored = partner.index  # while the session is offered: before anything depends on it
-            self._late.append(Mirrored(partner.index))
+            self._late.put(Mirrored(partner.index))
         for command in commands:
             self._order(command)
         if not self._closed:
             self._last_words.settle(machine)
-        if self._late:
-            self._loop.call_soon(self._do_late)
+        if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
+            self._late.put()
         self._arm()
         return commands
 
@@ -367,7 +365,7 @@ class GroupRuntime:
                 engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
             case do.Publish(body=body, grant_to=grant_to):
                 self._said, self._granted = body, grant_to
-                self._publish()
+                self.publish()
             case do.Propose() | do.RenewLease() | do.Inquire():
                 self._ownership.ask(command)
             case do.StoreEpoch(epoch=epoch):
@@ -378,68 +376,11 @@ class GroupRuntime:
                     self._last_words.listen(self.server.pids)
             case do.RecordTakeover():
                 self._takeovers.begin(command)
-                self._late.append(command)
+                self._late.put(command)
             case do.Fence(why=why):
                 self._fail(f"fenced: {why}")
             case _:
-                self._late.append(command)
-
-    def _do_late(self) -> None:
-        """Carry out what was put behind the orders to the engine."""
-        late, self._late = self._late, []
-        for command in late:
-            match command:
-                case Moved(was=was, role=role, mode=mode, epoch=epoch, cause=cause):
-                    self.note("role", role=role, mode=mode, epoch=epoch, was=was)
-                    if self.server is not None:
-                        self.server.role_changed(role, epoch, cause)
-                case Stepped(peer=peer, in_step=True):
-                    self.note("in-step", peer=peer)
-                case Stepped(peer=peer):
-                    self.note("out-of-step", "warning", peer=peer)
-                case Unfit(why=why_of):
-                    for name, why in why_of.items():
-                        self.note("not-followed", "warning", peer=name, why=why)
-                case Mirrored(peer=peer):
-                    self._mirror_to(peer)
-                case do.RecordTakeover(cause=cause, epoch=epoch):
-                    self.note("takeover", "warning", cause=cause, epoch=epoch)
-                case do.ShapeRoutes(backup=backup):
-                    self._shape_routes(backup)
-                case do.RestartServer():
-                    self._restart_server()
-                case do.KeepMaintenance(count=count):
-                    self._keep(count)
-                case do.Refuse(reason=reason):
-                    self.note("refused", "warning", why=self.why_not(reason))
-                case do.Finish():
-                    self.finished.set()
-                case do.Fence(why=why):
-                    self.note("fenced", "error", why=why)
-                case EngineEvent():
-                    self._tell(command)
-        self._look()
-
-    def _keep(self, count: int) -> None:
-        """Store the count of pauses and resumes, and tell if it means a change."""
-        try:
-            self._keep_maintenance(count)
-        except OSError as error:
-            self.note("maintenance-not-kept", "error", why=str(error))
-        if self.machine.paused != self._paused:
-            self._paused = self.machine.paused
-            self.note("paused" if self._paused else "resumed", "warning")
-
-    def _restart_server(self) -> None:
-        """Start the server afresh; that it is down meanwhile is no death."""
-        if self.server is not None:
-            self._restarting = True
-            try:
-                self.server.restart()
-            finally:
-                self._restarting = False
-        if self._healthy:  # it was left as it is
-            self.feed(ev.ServerRecovered())
+                self._late.put(command)
 
     def _arm(self) -> None:
         """Set the one timer to the machine's deadline."""
@@ -459,13 +400,11 @@ class GroupRuntime:
         self.feed(ev.DeadlineReached())
         if self._timer is None:
             self._arm()
-        self._look()
 
     def _fail(self, why: str) -> None:
         """This group cannot go on here: close its engine, so that the peer finds it silent."""
         self.close()
-        self._late.append(do.Fence(why))
-        self._loop.call_soon(self._do_late)
+        self._late.put(do.Fence(why))
 
     # ------------------------------------------------------------------ what people see
 
@@ -473,7 +412,7 @@ class GroupRuntime:
         """Tell people what happened in this group."""
         self._history.add(kind, level, self.name, **fields)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """See what the role machine waits for now; its own events have told of it."""
         if self.fenced:
             self.readiness.hold("role", [FENCED], told=False)
@@ -486,26 +425,6 @@ class GroupRuntime:
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)
-
-    def _tell(self, event: EngineEvent) -> None:
-        """Note an engine's event for people."""
-        if event.kind is EventKind.INTRUSION:
-            self._hearing.met(event)
-        if event.kind is EventKind.CLAIMED:
-            self._claims.heard(event, self._claims.missing(len(self.machine.view.peers)))
-            return
-        if event.kind is EventKind.MAC_CHANGED:
-            self._claims.moved(event)
-            self._publish()
-            return
-        step = self._takeovers.note(event)
-        if event.kind is EventKind.MIRROR_SEEN or (event.kind is EventKind.ANNOUNCED and not step):
-            return  # the latter: a later round of the same announcement
-        if event.kind is EventKind.TAKEOVER_DONE and step:
-            self.note("takeover-done", **step.shown())
-            return
-        level, fields = described(event, self.machine.settings.peers)
-        self.note(event.kind.name.lower().replace("_", "-"), level, **fields)
 
     @property
     def fenced(self) -> bool:
@@ -523,7 +442,7 @@ class GroupRuntime:
     def status(self) -> dict[str, Any]:
         """Return the group's part of ``status``."""
         machine, server, peer = self.machine, self.server, self._peer()
-        self._look()
+        self.look()
         base: dict[str, Any] = {
             **machine_shown(machine, peer, self.fenced, self._hearing.releases),
             "ownership": ownership_shown(machine, self._ownership.describe(), clock.now_ns()),

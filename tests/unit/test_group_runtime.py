@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Role, Settings
 from fttcp.core.ownership import Answer, Outcome, Record
@@ -394,5 +395,46 @@ def test_what_may_change_reaches_engine_machine_and_peer() -> None:
         alpha.configure(core, tuned, learning=False)
         assert alpha.detectors is None and alpha_engine.orders[-1][0] != "set_mode"
         assert alpha.machine.phase is Phase.PAIRED and beta.machine.in_step
+
+    run(test)
+
+
+def test_what_the_group_waits_for_is_looked_at_when_something_happened() -> None:
+    """A pulse of the machine that decides nothing is no reason: there are many in a second."""
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        looks: list[str] = []
+        pulses = 0
+        step = beta.machine.step
+
+        def count(event: ev.Event, now_ns: int) -> Any:
+            nonlocal pulses
+            pulses += isinstance(event, ev.DeadlineReached)
+            return step(event, now_ns)
+
+        beta.machine.step, beta.look = count, lambda: looks.append("")
+        await until(lambda: pulses >= 5)
+        assert not looks
+        beta.feed(ev.ServerKnown(7, False))
+        await until(lambda: looks)
+        looks.clear()
+        beta.learn()  # the round of every few seconds
+        assert looks
+
+    run(test)
+
+
+def test_what_fails_behind_the_orders_keeps_nothing_else_from_being_done() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        failed: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+
+        def fail(backup: bool) -> None:
+            raise RuntimeError("routes")
+
+        beta._late._shape_routes = fail
+        beta._late.put(do.ShapeRoutes(True), do.Refuse(Refusal.PAUSED))
+        await until(lambda: beta._history.since(0)[-1]["event"] == "refused")
+        assert [str(context["exception"]) for context in failed] == ["routes"]
 
     run(test)

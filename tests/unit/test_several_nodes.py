@@ -145,7 +145,7 @@ def test_the_mirror_follows_the_backup_before_anything_depends_on_it() -> None:
     async def test(cluster: Cluster) -> None:
         moved: list[EngineMode] = []
         alpha, engine = cluster.groups["alpha"], cluster.engines["alpha"]
-        alpha._mirror_to = lambda peer: moved.append(engine.mode)
+        alpha._late._mirror_to = lambda peer: moved.append(engine.mode)
         cluster.die("beta")
         await until(lambda: cluster.phase("alpha") is Phase.PAIRED and alpha.machine.partner is not None
                     and alpha.machine.partner.name == "gamma")  # fmt: skip
