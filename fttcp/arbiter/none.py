@@ -68,7 +68,6 @@ class NetworkArbiter:
         self._records: dict[str, Record] = {}
         self._watches: dict[str, Watching] = {}
         self._reach = Reach(on_change)
-        self._refusal = ""
 
     async def propose(self, group: str, expected: Record | None, wanted: Record) -> Answer:
         """Win unless the service network speaks against it; what is expected is taken for what stands."""
@@ -81,9 +80,9 @@ class NetworkArbiter:
         ):
             return Answer(Outcome.LOST, known)
         if known != wanted:
-            self._refusal = await self._objection(group, expected, wanted)
-            if self._refusal:
-                return Answer(Outcome.LOST, expected)
+            objection = await self._objection(group, expected, wanted)
+            if objection:
+                return Answer(Outcome.LOST, expected, why=objection)
         self._records[group] = wanted
         return Answer(Outcome.WON, wanted)
 
@@ -123,10 +122,10 @@ class NetworkArbiter:
         self._network.close()
 
     def describe(self) -> dict[str, Any]:
-        """See ``ArbiterClient``; ``last_refusal`` tells why this node could not own a group."""
+        """See ``ArbiterClient``."""
         risk = RISK + (_RISK_REFERENCE if self._settings.references else _RISK_ALONE)
         references = [str(address) for address in self._settings.references]
-        shown = {"kind": "none", "endpoints": references, "last_refusal": self._refusal}
+        shown = {"kind": "none", "endpoints": references}
         return shown | self._reach.describe() | {"residual_risk": risk}
 
     async def _objection(self, group: str, expected: Record | None, wanted: Record) -> str:

@@ -138,7 +138,8 @@ def events(
     JSON object a line.
     """
     path, wanted = find_socket(config, socket_path), Wanted(group, kinds, level, since)
-    reply = ask(path, op="events", since=wanted.after)
+    asked = {} if group is None else {"group": group}
+    reply = ask(path, op="events", since=wanted.after, **asked)
     chosen = deque(filter(wanted, reply["events"]), maxlen=limit)
     if not follow:
         if as_json:

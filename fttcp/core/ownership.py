@@ -46,10 +46,12 @@ class Answer:
     ``record`` is what stands now (None: nobody ever owned the group, or no answer). ``lease_until_ns``
     is the end of the holder's lease at the arbiter, on the asker's monotonic clock and counted from the
     moment the request was sent; None when there is none. ``wait_ns`` is how long a refused asker has to
-    wait before a solo holder's lease has lapsed; 0 when waiting does not help.
+    wait before a solo holder's lease has lapsed; 0 when waiting does not help. ``why``: what speaks against
+    this asker, for people; '' when the record says it all.
     """
 
     outcome: Outcome
     record: Record | None = None
     lease_until_ns: int | None = None
     wait_ns: int = 0
+    why: str = ""

@@ -220,18 +220,19 @@ class NetworkSetup:
         """Gives the routes from the group's addresses the metrics of a role: to be called after a change of
         role, when what is urgent about it has been done."""
         self._backup[group] = backup
-        await self.keep_warm(group, ())
+        async with self._lock:
+            await _in_kernel(self._sync_routes, self._groups[group])
 
     async def keep_warm(self, group: str, clients: Iterable[bytes]) -> None:
-        """Takes over what has changed in the main routing table (the kernel drops routes when an interface
-        goes down), and has the kernel resolve or confirm the neighbours through which `clients` are
-        reached, so that a takeover need not ask for them first. To be called every few seconds."""
+        """Has the kernel resolve or confirm the neighbours through which `clients` are reached, so that a
+        takeover need not ask for them first. To be called every few seconds, after `ground`, which has seen
+        to the routes."""
         net = self._groups[group]
         async with self._lock:
             await _in_kernel(self._keep_warm, net, [*clients])
 
     def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[bytes]) -> None:
-        routes = self._sync_routes(socket, group).routes
+        routes = self._routes.get(group.name, frozenset())
         interface = kernel.index_of(group.service_interface)
         if interface:
             addresses = map(IPv6Address, clients)

@@ -163,14 +163,16 @@ def wanted_routes(kernel: Netlink, group: GroupNet, backup: bool) -> list[Route]
     wanted: list[Route] = []
     for version in group.families if interface else ():
         over = routes_over(kernel, version, interface)
-        kept = [] if over else _table_routes(kernel, version, table_of(group))
-        wanted += over or [route.without_role() for route in kept]
+        held = [] if over else _table_routes(kernel, version, table_of(group))
+        wanted += over or [one.route.without_role() for one in held if one.interface == interface]
     return [route.for_role(backup) for route in wanted]
 
 
-def table_routes(kernel: Netlink, group: GroupNet) -> list[Route]:
-    """What the group's table holds."""
-    return [route for version in FAMILY for route in _table_routes(kernel, version, table_of(group))]
+class Held(NamedTuple):
+    """A route that the group's table holds; it may be left from when the service interface was another."""
+
+    route: Route
+    interface: int
 
 
 class Synced(NamedTuple):
@@ -191,8 +193,9 @@ def sync_routes(
     """Makes the group's table what the main table and the role ask for. Routes change in place: no packet is
     without one. `before`: what it held when it was left. Raises KernelError."""
     table, interface = table_of(group), index_of(group.service_interface)
-    wanted, existing = wanted_routes(kernel, group, backup), table_routes(kernel, group)
-    known, old = set(existing), set(before)
+    wanted = wanted_routes(kernel, group, backup)
+    existing = [one for version in FAMILY for one in _table_routes(kernel, version, table)]
+    known, old = {one.route for one in existing if one.interface == interface}, set(before)
     lacking = [route for route in wanted if route not in known]
     do_all(
         kernel,
@@ -204,8 +207,11 @@ def sync_routes(
             for one in lacking
         ],
     )
-    kept = {(route.destination, route.priority) for route in wanted}
-    _delete_routes(kernel, [one for one in existing if (one.destination, one.priority) not in kept], table)
+    kept = {(route.destination, route.priority, interface) for route in wanted}
+    stale = [
+        one for one in existing if (one.route.destination, one.route.priority, one.interface) not in kept
+    ]
+    _delete_routes(kernel, stale, table)
     return Synced(wanted, [route for route in lacking if route in old])
 
 
@@ -335,21 +341,24 @@ def _rules(kernel: Netlink, table: int) -> set[Rule]:
     return {rule for rule in our_rules(kernel) if rule.table == table}
 
 
-def _table_routes(kernel: Netlink, version: int, table: int) -> list[Route]:
-    return [
-        _route(answer, attributes(answer, _RTMSG.size).get(_RTA_GATEWAY), 0)
-        for answer in _dumped(kernel, version, table)
-        if _RTMSG.unpack_from(answer)[5] == PROTOCOL
-    ]
+def _table_routes(kernel: Netlink, version: int, table: int) -> list[Held]:
+    """What a group's table holds."""
+    found = []
+    for answer in _dumped(kernel, version, table):
+        if _RTMSG.unpack_from(answer)[5] == PROTOCOL:
+            told = attributes(answer, _RTMSG.size)
+            found.append(Held(_route(answer, told.get(_RTA_GATEWAY), 0), as_number(told.get(_RTA_OIF))))
+    return found
 
 
-def _delete_routes(kernel: Netlink, routes: Iterable[Route], table: int) -> None:
-    """What has gone meanwhile is not missed."""
+def _delete_routes(kernel: Netlink, held: Iterable[Held], table: int) -> None:
+    """What has gone meanwhile, or was replaced, is not missed."""
     requests = []
-    for route in routes:
+    for route, interface in held:
         family, length = FAMILY[route.destination.version], route.destination.prefixlen
         body = _RTMSG.pack(family, length, 0, 0, _TABLE_BESIDE, 0, _SCOPE_ANY, 0, 0)
         body += number(_RTA_TABLE, table) + attribute(_RTA_DST, route.destination.network_address.packed)
+        body += number(_RTA_OIF, interface)
         if route.priority:
             body += number(_RTA_PRIORITY, route.priority)
         what = f"remove {route.destination} from table {table}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
@@ -87,6 +87,8 @@ class GroupRuntime:
         """How all else stood that this group relies on."""
         self.mended = 0
         """How much of that was changed by somebody, and put back."""
+        self.end_grace_ns = 0
+        """For so long the engine holds ends of connections that the other node's server did not end."""
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
@@ -161,20 +163,21 @@ class GroupRuntime:
         if self.detectors is not None and not self._closed:
             self.detectors.learn()
 
-    def learn_intervals(self, settings: EngineSettings, wanted: bool) -> None:
-        """Have an adaptive detector, or none."""
-        if wanted and self.detectors is None:
+    def use(self, settings: EngineSettings, learning: bool) -> None:
+        """Go by these settings of the engine; ``learning``: with an adaptive detector."""
+        self.end_grace_ns = settings.end_grace_ns
+        if learning and self.detectors is None:
             self.detectors = Detectors(self.engine, settings)
-        elif not wanted and self.detectors is not None:
+        elif not learning and self.detectors is not None:
             self.detectors.close()
             self.detectors = None
 
     def configure(self, core: Settings, engine: EngineSettings, learning: bool) -> None:
-        """Use what may change while the group runs, of both; ``learning``: with an adaptive detector."""
+        """Use what may change while the group runs, of both; ``learning``: see ``use``."""
         if self._closed:
             return
         self.engine.tune(engine)
-        self.learn_intervals(engine, learning)
+        self.use(engine, learning)
         self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns, core.terms))
 
     def agree_on(self, terms: tuple[int, ...]) -> None:
@@ -195,7 +198,8 @@ class GroupRuntime:
         """Say to the peers what there is to say."""
         if self._said is not None and not self._closed:
             number = 0 if self._mirror is None else self._mirror.number
-            self._published = codec.encode(self._said, self._key_ids(), self._claims.mac, number)
+            aside = codec.Aside(self._key_ids(), self._claims.mac, number)
+            self._published = codec.encode(self._said, aside)
             self.engine.publish(self._published, self._granted)
 
     def _mirror_test(self, probe: MirrorProbe, keys: KeyRing) -> MirrorTest:
@@ -210,9 +214,9 @@ class GroupRuntime:
             self.readiness,
         )
 
-    def _key_ids(self) -> Sequence[str]:
+    def _key_ids(self) -> tuple[str, ...]:
         """Names of the keys, the one that is sent with first."""
-        return () if self._keys is None else [key_id(key) for key in self._keys.sending_first]
+        return () if self._keys is None else tuple(map(key_id, self._keys.sending_first))
 
     # ------------------------------------------------------------------ events in
 
@@ -316,11 +320,12 @@ class GroupRuntime:
         if said is None or not said[1] or said[0] != known.boot_id:
             return  # of another boot: its PEER_UP is still to come
         body = self._hearing.understand(said[1], known)
-        self._claims.know(known.name, self._hearing.macs.get(known.name, b""))
+        aside = self._hearing.aside(known.name)
+        self._claims.know(known.name, aside.mac)
         if body is not None:
             self._step(ev.PeerStated(body, peer))
             if self._mirror is not None:
-                self._mirror.heard(self._hearing.probes[peer])
+                self._mirror.heard(aside.probe)
 
     # ------------------------------------------------------------------ commands out
 
@@ -453,7 +458,7 @@ class GroupRuntime:
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),
             "mended": self.mended,
-            "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.keys),
+            "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.aside),
         }
         if server is not None:
             base["server"] = server.shown()

@@ -18,26 +18,22 @@ class Hearing:
 
     def __init__(self, settings: Settings, note: Note) -> None:
         self._settings, self._note = settings, note
-        self.keys: dict[str, tuple[str, ...]] = {}
-        """Name of a peer -> names of the keys that it believes."""
-        self.macs: dict[str, bytes] = {}
-        """Name of a peer -> MAC address of its service interface, as it told last."""
+        self.asides: dict[str, codec.Aside] = {}
+        """Name of a peer -> what it told last beside its body."""
         self.releases: dict[str, str] = {}
         """Name of a peer -> the release that it runs; "" if it does not tell."""
-        self.probes: dict[int, int] = {}
-        """Index of a peer -> the number of the probes that it has sent through its mirror."""
         self._errors: dict[int, str] = {}
         self._strangers: dict[Intrusion, int] = {}
 
     def understand(self, data: bytes, known: Peer) -> Body | None:
         """Return what a peer says; None if it cannot be taken, which is told once."""
-        self.releases[known.name] = codec.release(data)
+        self.releases[known.name] = ""
         try:
-            body = codec.decode(data)
-            self.keys[known.name] = codec.key_ids(data)
-            self.macs[known.name] = codec.mac(data)
+            fields = codec.unpack(data)
+            self.releases[known.name] = codec.release_of(fields)
+            body = codec.body_of(fields)
+            self.asides[known.name] = codec.aside_of(fields)
             self._agree(body, known.name)
-            self.probes[known.index] = codec.probe(data)
         except WireError as error:
             if str(error) != self._errors.get(known.index):
                 self._errors[known.index] = str(error)
@@ -55,6 +51,10 @@ class Hearing:
                 f"node {body.name} counts with a lease of {body.lease_ns / 1e6:g} ms, this node with "
                 f"{settings.lease_ns / 1e6:g} ms: set the same [group.timing] on both"
             )
+
+    def aside(self, peer: str) -> codec.Aside:
+        """What a peer told last beside its body."""
+        return self.asides.get(peer, codec.Aside())
 
     def met(self, event: EngineEvent) -> None:
         """A heartbeat came that is not what it should be."""

@@ -209,7 +209,7 @@ class Node:
             MirrorProbe(group_net(self._config, section), wanted),
             lambda: self._spawn(self._network.drop_unresolved(name)),
         )
-        group.learn_intervals(wanted, section.timing.detector == "phi")
+        group.use(wanted, section.timing.detector == "phi")
         self._groups[name] = group
         group.firewall = await self._network.standing(name)
         group.server = make_health(self._config, section, group)

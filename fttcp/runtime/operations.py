@@ -105,7 +105,11 @@ class Operations:
         return {"counters": {group.name: group.counters() for group in self._chosen(request)}}
 
     async def _events(self, request: Request) -> Reply:
-        events = self._daemon.reporting.history.since(number(request, "since", 0, 2**63))
+        """``group``: it must be one of this node's, or have been one since the daemon started."""
+        history = self._daemon.reporting.history
+        if not any(event.get("group") == request.get("group") for event in history.since(0)):
+            self._chosen(request)
+        events = history.since(number(request, "since", 0, 2**63))
         return {"events": events} | ({"follow": True} if request.get("follow") else {})
 
     async def _switchover(self, request: Request) -> Reply:

@@ -9,7 +9,6 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.ownership import Outcome
 
 Request = do.Propose | do.RenewLease | do.Inquire
 DISK_RETRY_S = 1.0
@@ -62,8 +61,8 @@ class Ownership:
             task.cancel()
 
     def describe(self) -> dict[str, Any]:
-        """Return what people are shown of the arbiter."""
-        return self._arbiter.describe()
+        """Return what people are shown of the arbiter, and why it lets this node not own the group."""
+        return self._arbiter.describe() | {"last_refusal": self._refusal}
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -84,21 +83,16 @@ class Ownership:
             case do.Inquire():
                 answer = await self._arbiter.inquire(self._group)
         if isinstance(request, do.Propose):
-            self._hear_refusal(answer.outcome)
+            self._settle_refusal(answer.why)
         told = (answer.outcome, answer.record, answer.lease_until_ns, answer.wait_ns)
         self._answered(ev.ArbiterAnswered(request.request, *told))
-
-    def _hear_refusal(self, outcome: Outcome) -> None:
-        """Tell why the arbiter lets this node not own the group, if it says so: once."""
-        self._settle_refusal(
-            str(self._arbiter.describe().get("last_refusal", "")) if outcome is Outcome.LOST else ""
-        )
 
     def forget_refusal(self) -> None:
         """Nothing is asked for any more: what was refused is over."""
         self._settle_refusal("")
 
     def _settle_refusal(self, why: str) -> None:
+        """Tell why the arbiter lets this node not own the group, if it says so: once."""
         if why != self._refusal:
             self._refusal = why
             self._refused(why)

@@ -41,7 +41,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         group.server_changed,
         group.note,
         group.server_known,
-        WorkerDeath(group, section.on_worker_death, section.timing.end_grace_ms).crashed,
+        WorkerDeath(group, section.on_worker_death).crashed,
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
         [str(address) for address in section.ip_addresses if address.version == 4],
     )

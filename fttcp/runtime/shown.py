@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fttcp import __version__
@@ -12,6 +12,7 @@ from fttcp.core.view import Peer
 from fttcp.datapath.base import BeatThread, Engine
 from fttcp.datapath.owner import Standing
 from fttcp.runtime.engine_events import why_whole
+from fttcp.wire.body import Aside
 
 SPARE = "spare"
 """A node that joined an owner and has no part in its pairing: it becomes backup when there is none."""
@@ -102,11 +103,9 @@ def firewall_shown(standing: Standing | None) -> dict[str, Any] | None:
     return standing._asdict() | {"level": standing.level.value}
 
 
-def keys_shown(
-    own: Sequence[str], peers: Sequence[Peer], told: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """Return which keys this node and the others believe, and send with; ``told``: by names of peers."""
-    shown = {peer.name: _keys(told.get(peer.name, ())) if peer.alive else None for peer in peers}
+def keys_shown(own: Sequence[str], peers: Sequence[Peer], told: Callable[[str], Aside]) -> dict[str, Any]:
+    """Return which keys this node and the others believe, and send with; ``told``: by a peer of this name."""
+    shown = {peer.name: _keys(told(peer.name).key_ids) if peer.alive else None for peer in peers}
     return _keys(own) | {"peers": shown}
 
 

@@ -22,17 +22,16 @@ WAIT_S = 0.02
 class WorkerDeath:
     """Of one group."""
 
-    def __init__(self, group: GroupRuntime, wanted: OnWorkerDeath, grace_ms: int) -> None:
-        """``grace_ms``: for so long the engine holds ends."""
+    def __init__(self, group: GroupRuntime, wanted: OnWorkerDeath) -> None:
         self._group, self._wanted = group, wanted
-        self._wait_s = min(WAIT_S, grace_ms / 4000)
         self._waits = False
 
     def crashed(self, why: str) -> None:
         """A worker was killed; of several at once the first one is told."""
         if not self._waits:
             self._waits = True
-            asyncio.get_running_loop().call_later(self._wait_s, self._conclude, why)
+            wait_s = min(WAIT_S, self._group.end_grace_ns / 4e9)
+            asyncio.get_running_loop().call_later(wait_s, self._conclude, why)
 
     def _conclude(self, why: str) -> None:
         self._waits = False

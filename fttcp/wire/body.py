@@ -6,7 +6,7 @@ version, missing fields, and values out of bounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -30,15 +30,23 @@ _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
 
 _Word = TypeVar("_Word", bound=StrEnum)
+Fields = dict[Any, Any]
 
 
-def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"", probe: int = 0) -> bytes:
-    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds.
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What a body bears that is not for the role machine. A sender need not tell it."""
 
-    ``key_ids``: names of the keys that the sender believes, the one that it sends with first. ``mac``: of
-    its service interface, if it has one. ``probe``: the number of the last probes that it sent through its
-    mirror; 0: none.
-    """
+    key_ids: tuple[str, ...] = ()
+    """Names of the keys that the sender believes, the one that it sends with first."""
+    mac: bytes = b""
+    """Of the sender's service interface."""
+    probe: int = 0
+    """The number of the last probes that the sender sent through its mirror; 0: none."""
+
+
+def encode(body: Body, aside: Aside = Aside()) -> bytes:
+    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds."""
     fields = {
         "v": VERSION,
         "g": body.group,
@@ -70,12 +78,12 @@ def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"", probe: int
         "mi": body.mirror,
         "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
     }
-    if key_ids:
-        fields["i"] = bytes.fromhex("".join(key_ids))
-    if mac:
-        fields["mc"] = mac
-    if probe:
-        fields["pr"] = probe
+    if aside.key_ids:
+        fields["i"] = bytes.fromhex("".join(aside.key_ids))
+    if aside.mac:
+        fields["mc"] = aside.mac
+    if aside.probe:
+        fields["pr"] = aside.probe
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -87,6 +95,11 @@ def encode(body: Body, key_ids: Sequence[str] = (), mac: bytes = b"", probe: int
 
 def decode(data: bytes) -> Body:
     """Return the body in ``data``. Raises WireError that names the field at fault."""
+    return body_of(unpack(data))
+
+
+def unpack(data: bytes) -> Fields:
+    """Return the fields in ``data``, of any version. Raises WireError."""
     if len(data) > MAX_BYTES:
         raise WireError(f"body: {len(data)} bytes, more than {MAX_BYTES}")
     try:
@@ -95,6 +108,11 @@ def decode(data: bytes) -> Body:
         raise WireError(f"body: not msgpack: {error or type(error).__name__}") from error
     if not isinstance(raw, dict):
         raise WireError(f"body: a {type(raw).__name__}, not a map")
+    return raw
+
+
+def body_of(raw: Fields) -> Body:
+    """Return the body in these fields. Raises WireError that names the field at fault."""
     version = _integer(raw, "v", _U64)
     if version != VERSION:
         raise WireError(
@@ -131,69 +149,55 @@ def decode(data: bytes) -> Body:
     )
 
 
-def key_ids(data: bytes) -> tuple[str, ...]:
-    """Return the names of the keys that the sender of a body believes, the one that it sends with first; ()
-    if it does not tell. ``data`` is what ``decode`` took. Raises WireError."""
-    told = msgpack.unpackb(data).get("i", b"")
-    if not isinstance(told, bytes) or len(told) % KEY_ID_BYTES or len(told) > MAX_KEYS * KEY_ID_BYTES:
-        raise WireError(f"body.i: {told!r:.80} is not a row of names of keys")
-    return tuple(told[at : at + KEY_ID_BYTES].hex() for at in range(0, len(told), KEY_ID_BYTES))
+def aside_of(raw: Fields) -> Aside:
+    """Return what stands beside the body in these fields. Raises WireError that names the field at fault."""
+    keys, mac = raw.get("i", b""), raw.get("mc", b"")
+    if not isinstance(keys, bytes) or len(keys) % KEY_ID_BYTES or len(keys) > MAX_KEYS * KEY_ID_BYTES:
+        raise WireError(f"body.i: {keys!r:.80} is not a row of names of keys")
+    if not isinstance(mac, bytes) or len(mac) not in (0, _MAC_BYTES):
+        raise WireError(f"body.mc: {mac!r:.80} is not a MAC address")
+    starts = range(0, len(keys), KEY_ID_BYTES)
+    return Aside(
+        key_ids=tuple(keys[at : at + KEY_ID_BYTES].hex() for at in starts),
+        mac=mac,
+        probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
+    )
 
 
-def mac(data: bytes) -> bytes:
-    """Return the MAC address of the sender's service interface; b"" if it does not tell. ``data`` is what
-    ``decode`` took. Raises WireError."""
-    told = msgpack.unpackb(data).get("mc", b"")
-    if not isinstance(told, bytes) or len(told) not in (0, _MAC_BYTES):
-        raise WireError(f"body.mc: {told!r:.80} is not a MAC address")
-    return told
-
-
-def release(data: bytes) -> str:
+def release_of(raw: Fields) -> str:
     """Return the release that a body's sender runs; "" if it does not tell. Of any version of bodies."""
-    try:
-        raw = msgpack.unpackb(data[:MAX_BYTES], strict_map_key=True, max_map_len=64, max_array_len=64)
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        return ""
-    told = raw.get("rl") if isinstance(raw, dict) else None
+    told = raw.get("rl")
     return told if isinstance(told, str) and len(told) <= _MOST_RELEASE and told.isprintable() else ""
 
 
-def probe(data: bytes) -> int:
-    """Return the number of the last probes that the sender of a body sent through its mirror; 0: none.
-    ``data`` is what ``decode`` took. Raises WireError."""
-    raw = msgpack.unpackb(data)
-    return _integer(raw, "pr", _U64) if "pr" in raw else 0
-
-
-def _field(raw: dict[Any, Any], key: str) -> Any:
+def _field(raw: Fields, key: str) -> Any:
     if key not in raw:
         raise WireError(f"body.{key}: missing")
     return raw[key]
 
 
-def _integer(raw: dict[Any, Any], key: str, most: int) -> int:
+def _integer(raw: Fields, key: str, most: int) -> int:
     value = _field(raw, key)
     if type(value) is not int or not 0 <= value <= most:
         raise WireError(f"body.{key}: {value!r:.80} is not an integer from 0 to {most}")
     return value
 
 
-def _flag(raw: dict[Any, Any], key: str) -> bool:
+def _flag(raw: Fields, key: str) -> bool:
     value = _field(raw, key)
     if not isinstance(value, bool):
         raise WireError(f"body.{key}: {value!r:.80} is neither true nor false")
     return value
 
 
-def _name(raw: dict[Any, Any], key: str, least: int = 1) -> str:
+def _name(raw: Fields, key: str, least: int = 1) -> str:
     value = _field(raw, key)
     if not isinstance(value, str) or not least <= len(value.encode()) <= MAX_NAME:
         raise WireError(f"body.{key}: {value!r:.80} is not a name of {least} to {MAX_NAME} bytes")
     return value
 
 
-def _digests(raw: dict[Any, Any], key: str) -> tuple[int, ...]:
+def _digests(raw: Fields, key: str) -> tuple[int, ...]:
     value = _field(raw, key)
     if not isinstance(value, bytes) or len(value) % _DIGEST_BYTES or len(value) > _MOST_TERMS * _DIGEST_BYTES:
         raise WireError(f"body.{key}: {value!r:.80} is not a row of at most {_MOST_TERMS} digests")
@@ -201,7 +205,7 @@ def _digests(raw: dict[Any, Any], key: str) -> tuple[int, ...]:
     return tuple(int.from_bytes(value[at : at + _DIGEST_BYTES], "big") for at in starts)
 
 
-def _word(raw: dict[Any, Any], key: str, kind: type[_Word]) -> _Word:
+def _word(raw: Fields, key: str, kind: type[_Word]) -> _Word:
     value = _field(raw, key)
     try:
         return kind(value)

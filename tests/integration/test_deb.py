@@ -157,9 +157,9 @@ END
 
 
 def test_the_lab_runs_from_its_package(packages: Path) -> None:
-    script = """
+    script = f"""
         dpkg --install /tmp/given/fttcp_*.deb /tmp/given/fttcp-lab_*.deb
-        export FTTCP_LAB=packaged
+        export FTTCP_LAB=packaged-{os.getpid()}
         cd /
         fttcp lab up
         fttcp lab exec client -- curl --silent --fail --output /dev/null http://10.77.0.100/

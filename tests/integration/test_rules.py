@@ -213,6 +213,34 @@ def test_routes_follow_the_role_and_the_main_table(net: Net, tmp_path: Path) -> 
     assert f"from 10.77.0.100 lookup {TABLE}" in net.node.run("ip", "rule")
 
 
+def test_routes_over_another_interface_do_not_stay(net: Net, tmp_path: Path) -> None:
+    """After a kill, the service interface may be another one: renamed, made anew, or named by the file."""
+
+    def table() -> str:
+        return "".join(net.node.run("ip", ver, "route", "show", "table", TABLE) for ver in ("-4", "-6"))
+
+    stale = [
+        ("-4", "10.77.0.0/24"),
+        ("-4", "192.0.2.0/24"),
+        ("-6", "fd77::/64", "metric", "256"),
+        ("-6", "2001:db8::/64"),
+    ]
+
+    def leave(verb: str) -> None:
+        for version, *route in stale:
+            net.node.run("ip", version, "route", verb, *route, "dev", "peer0", "table", TABLE, "proto", "70")
+        assert table().count("dev peer0") == len(stale)
+
+    leave("add")
+    drive(net, tmp_path, "apply")
+    fresh = table()
+    assert "peer0" not in fresh and "10.77.0.0/24 dev svc0" in fresh and "fd77::/64 dev svc0" in fresh
+    stale[:] = stale[2:]  # IPv6 knows several routes of one metric
+    leave("append")
+    drive(net, tmp_path, "apply")
+    assert table() == fresh
+
+
 def test_neighbours_are_kept_warm_with_our_own_address(net: Net, tmp_path: Path) -> None:
     net.node.run("ip", "neigh", "flush", "dev", "svc0")
     with net.client.capture("eth0", "arp and dst host 10.77.0.10") as asked:

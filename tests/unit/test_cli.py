@@ -389,6 +389,11 @@ def test_events_are_chosen_and_followed(tmp_path: Path) -> None:
         assert await numbers() == [2, 3, 4] and await numbers("--level", "debug") == [1, 2, 3, 4]
         assert await numbers("--level", "warning") == [3, 4] and await numbers("--group", "web") == [3]
         assert await numbers("--event", "carrier", "--event", "takeover") == [2, 3]
+        assert await numbers("--group", "mail") == [4]  # it was on this node, and is no more
+        unknown = json.loads((await tool("events", "--group", "wbe", "--json")).stdout)
+        assert (unknown["ok"], unknown["reason"], unknown["groups"]) == (False, "unknown-group", ["web"])
+        following = await tool("events", "--group", "wbe", "--follow")
+        assert following.exit_code == 1 and "group 'wbe' is not on this node" in following.output
         assert await numbers("--since", "2") == [3, 4] and await numbers("--since", "2001-01-01") == [2, 3, 4]
         assert await numbers("--since", "9999-01-01") == [] and await numbers("--limit", "1") == [4]
         following = asyncio.create_task(tool("events", "-f", "--limit", "1", "--group", "web", "--json"))

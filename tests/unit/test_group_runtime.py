@@ -19,6 +19,7 @@ from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.last_words import LastWords
+from fttcp.runtime.worker_death import WorkerDeath
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 from tests.health import until
@@ -436,5 +437,30 @@ def test_what_fails_behind_the_orders_keeps_nothing_else_from_being_done() -> No
         beta._late.put(do.ShapeRoutes(True), do.Refuse(Refusal.PAUSED))
         await until(lambda: beta._history.since(0)[-1]["event"] == "refused")
         assert [str(context["exception"]) for context in failed] == ["routes"]
+
+    run(test)
+
+
+def test_a_dead_worker_is_weighed_by_the_grace_of_now() -> None:
+    """A reload may change for how long ends are held: with less of it the old wait would come too late."""
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        loop = asyncio.get_running_loop()
+        later, waits = loop.call_later, []
+
+        def call_later(delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+            if callback == death._conclude:
+                waits.append(delay)
+            return later(delay, callback, *args)
+
+        death = WorkerDeath(alpha, "end")
+        loop.call_later = call_later  # type: ignore[assignment]
+        wanted = engine_settings("alpha")
+        for grace_ms in (2000, 8):
+            core = alpha.machine.settings
+            alpha.configure(core, replace(wanted, end_grace_ns=grace_ms * 1_000_000), learning=False)
+            death.crashed(f"process {grace_ms} was ended by SIGKILL")
+            await until(lambda: f"process {grace_ms}" in str(alpha._history.since(0)[-1]))  # noqa: B023
+        assert waits == [0.02, 0.002]
 
     run(test)

@@ -127,8 +127,11 @@ def test_nodes_tell_each_other_which_keys_they_believe(tmp_path: Path) -> None:
 
 
 def test_names_of_keys_travel_with_the_body() -> None:
-    plain, told = body.encode(BODY), body.encode(BODY, ("00112233", "aabbccdd"))
+    def keys(data: bytes) -> tuple[str, ...]:
+        return body.aside_of(body.unpack(data)).key_ids
+
+    plain, told = body.encode(BODY), body.encode(BODY, body.Aside(("00112233", "aabbccdd")))
     assert body.decode(plain) == body.decode(told) == BODY
-    assert body.key_ids(plain) == () and body.key_ids(told) == ("00112233", "aabbccdd")
+    assert keys(plain) == () and keys(told) == ("00112233", "aabbccdd")
     with pytest.raises(WireError, match=r"body\.i"):
-        body.key_ids(told.replace(b"\xc4\x08\x00", b"\xc4\x07"))
+        keys(told.replace(b"\xc4\x08\x00", b"\xc4\x07"))

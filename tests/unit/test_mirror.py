@@ -101,9 +101,9 @@ def test_a_primary_leaves_a_backup_that_gets_nothing_under_its_grants() -> None:
 
 
 def test_bodies_carry_the_number_of_the_last_probes() -> None:
-    assert codec.probe(codec.encode(BODY)) == 0
-    data = codec.encode(BODY, (), b"", 2**40)
-    assert codec.probe(data) == 2**40 and codec.decode(data) == BODY
+    assert codec.aside_of(codec.unpack(codec.encode(BODY))).probe == 0
+    data = codec.encode(BODY, codec.Aside(probe=2**40))
+    assert codec.aside_of(codec.unpack(data)).probe == 2**40 and codec.decode(data) == BODY
     assert not codec.decode(codec.encode(replace(BODY, mirror=False))).mirror
 
 

@@ -111,7 +111,8 @@ def test_an_answer_or_an_end_before_the_takeover_decides_nothing(says: str | Non
     assert sorted(network.asked) == ["claimed", "reachable"]
     network = FakeNetwork()
     network.claim = "10.77.0.100 is at 02:00:00:00:00:01"
-    assert watched(network, says) == Answer(Outcome.LOST, PAIRED)
+    refused = watched(network, says)
+    assert (refused.outcome, refused.record) == (Outcome.LOST, PAIRED) and network.claim in refused.why
 
 
 def test_what_was_seen_coming_is_used_once_and_ends_with_the_arbiter() -> None:
@@ -142,14 +143,15 @@ def test_each_of_them_can_refuse(trouble: str) -> None:
     network.answers = trouble != "reference"
     network.claim = "10.77.0.100 is at 02:00:00:00:00:01" if trouble == "claim" else ""
     network.broken = trouble == "down"
-    assert propose(arbiter, PAIRED, TAKEN) == Answer(Outcome.LOST, PAIRED)
+    answer = propose(arbiter, PAIRED, TAKEN)
+    assert (answer.outcome, answer.record) == (Outcome.LOST, PAIRED)
     why = {
         "carrier": "no carrier",
         "reference": "10.77.0.254",
         "claim": "02:00:00:00:00:01",
         "down": "is down",
     }
-    assert why[trouble] in arbiter.describe()["last_refusal"]
+    assert why[trouble] in answer.why
     assert arbiter.describe()["reachable"] is (
         False if trouble == "reference" else None if trouble in ("carrier",) else True
     )
@@ -161,7 +163,8 @@ def test_a_primary_that_lost_its_backup_asks_as_well_and_a_pairing_does_not() ->
     mine = Record(8, "beta", Ownership.PAIRED, "alpha")
     assert propose(arbiter, TAKEN, mine).outcome is Outcome.WON and network.asked == []
     network.answers = False
-    assert propose(arbiter, mine, Record(10, "beta", Ownership.SOLO)) == Answer(Outcome.LOST, mine)
+    refused = propose(arbiter, mine, Record(10, "beta", Ownership.SOLO))
+    assert (refused.outcome, refused.record) == (Outcome.LOST, mine) and "10.77.0.254" in refused.why
 
 
 def test_without_reference_only_what_is_configured_is_asked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -9,8 +10,10 @@ import pytest
 
 from fttcp import __version__
 from fttcp.cli.questions import _group_lines
-from fttcp.core.model import Body, Mode, Role
+from fttcp.core.model import Body, Mode, Role, Settings
+from fttcp.core.view import Peer
 from fttcp.datapath.fake import FakeEngine
+from fttcp.runtime.hearing import Hearing
 from fttcp.wire import body as codec
 from tests.health import until
 from tests.unit.test_group_runtime import run
@@ -23,21 +26,32 @@ def with_release(data: bytes, release: object, **others: object) -> bytes:
     return packed
 
 
+def release(data: bytes) -> str:
+    return codec.release_of(codec.unpack(data))
+
+
 def test_a_body_tells_the_release_whatever_its_version() -> None:
     data = codec.encode(BODY)
-    assert codec.release(data) == __version__ and codec.decode(data) == BODY
-    assert codec.release(with_release(data, "2.0.0", v=99)) == "2.0.0"
+    assert release(data) == __version__ and codec.decode(data) == BODY
+    assert release(with_release(data, "2.0.0", v=99)) == "2.0.0"
     assert len(data) <= codec.MAX_BYTES
 
 
 @pytest.mark.parametrize("told", [None, 7, b"x", "x" * 33, "a\nb", ["1"]])
 def test_what_is_no_release_is_none(told: object) -> None:
-    assert codec.release(with_release(codec.encode(BODY), told)) == ""
+    assert release(with_release(codec.encode(BODY), told)) == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90" * 600, b"\x93\x01\x02\x03"])
 def test_what_is_no_body_has_none(data: bytes) -> None:
-    assert codec.release(data) == ""
+    alpha = Peer(0, "alpha")
+    settings = Settings("web", "beta", ("alpha",), 1, 1, 0, 0)
+    told: list[str] = []
+    hearing = Hearing(settings, lambda event, level="info", **fields: told.append(event))
+    assert hearing.understand(codec.encode(replace(BODY, lease_ns=1)), alpha) is not None
+    assert hearing.releases == {"alpha": __version__}
+    assert hearing.understand(data, alpha) is None and hearing.releases == {"alpha": ""}
+    assert told == ["peer-misunderstood"]
 
 
 def test_status_shows_the_releases_while_they_differ() -> None:

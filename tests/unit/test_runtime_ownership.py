@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 
 from fttcp.arbiter.base import ArbiterClient
+from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.ownership import Outcome
+from fttcp.core.ownership import Answer, Outcome, Record
+from fttcp.core.ownership import Ownership as Kind
 from fttcp.runtime import ownership
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.ownership import Ownership
@@ -95,18 +97,35 @@ def test_a_slow_disk_does_not_leave_the_smaller_of_two_numbers(tmp_path: Path) -
     assert saved == [32, 132] and file.load() == 132
 
 
-def test_a_refusal_is_over_when_nothing_is_asked_for() -> None:
-    class Refusing:
-        def describe(self) -> dict[str, str]:
-            return {"last_refusal": "02:00:00:00:00:99 has it"}
+def test_a_refusal_is_the_groups_and_over_when_nothing_is_asked_for() -> None:
+    why = "02:00:00:00:00:99 has it"
 
-    told: list[str] = []
-    nothing: Any = None
-    made = Ownership(
-        cast(ArbiterClient, Refusing()), "web", nothing, nothing, nothing, nothing, refused=told.append
-    )
-    made._hear_refusal(Outcome.LOST)
-    made._hear_refusal(Outcome.LOST)
-    made.forget_refusal()
-    made.forget_refusal()
-    assert told == ["02:00:00:00:00:99 has it", ""]
+    class Refusing:
+        """Another node owns `mail`; a station answers for an address of `web`."""
+
+        def describe(self) -> dict[str, str]:
+            return {"kind": "none"}
+
+        async def propose(self, group: str, expected: Record | None, wanted: Record) -> Answer:
+            return Answer(Outcome.LOST, expected, why=why if group == "web" else "")
+
+    async def body() -> None:
+        told: dict[str, list[str]] = {"web": [], "mail": []}
+        answers: asyncio.Queue[ev.Event] = asyncio.Queue()
+        nothing: Any = None
+        arbiter = cast(ArbiterClient, Refusing())
+        made = {
+            group: Ownership(
+                arbiter, group, nothing, answers.put_nowait, nothing, nothing, refused=told[group].append
+            )
+            for group in told
+        }
+        for group in ("web", "web", "mail"):
+            made[group].ask(do.Propose(1, None, Record(1, "alpha", Kind.SOLO)))
+            await answers.get()
+        assert [made[group].describe()["last_refusal"] for group in made] == [why, ""]
+        made["web"].forget_refusal()
+        made["web"].forget_refusal()
+        assert told == {"web": [why, ""], "mail": []}
+
+    asyncio.run(body())
