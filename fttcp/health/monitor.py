@@ -19,7 +19,7 @@ from fttcp.health.probes import Prober
 from fttcp.health.progress import Finding, Progress
 from fttcp.health.readiness import Readiness
 from fttcp.health.resources import Backlog, Usage
-from fttcp.health.sampler import Sampler, bound
+from fttcp.health.sampler import Place, Sampler, bound
 from fttcp.health.server import Server
 from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.health.verdict import Check, Note, OnChange, State, Verdict
@@ -58,6 +58,7 @@ class _Resources:
     backlog: str | None
     overflows: int
     available_mib: float
+    unheard: list[Place]
 
 
 class Health:
@@ -76,15 +77,17 @@ class Health:
         on_known: Callable[[int, bool], None] = lambda run, ready: None,
         on_crash: Callable[[str], None] = lambda why: None,
         on_bound: Callable[[Sequence[str]], None] = lambda ports: None,
-        must_hear: Sequence[str] = (),
+        addresses: Sequence[str] = (),
+        on_unheard: Callable[[Sequence[Place]], None] = lambda places: None,
     ) -> None:
-        """``address``: where probes find the server; ``must_hear``: addresses on which it must listen. Called
-        in the loop: ``on_change``; ``on_known`` with the number of the server's start and whether it could
-        follow another node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on
-        which it takes packets from one interface only, each time when it is seen to listen."""
+        """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
+        ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
+        node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on which it takes
+        packets from one interface only, each time when it is seen to listen; ``on_unheard`` again and again
+        with all places where clients may speak and nobody listens."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
-        self._sampler = Sampler(ports, must_hear)
+        self._sampler = Sampler(ports, addresses)
         self._address = address
         self._numbers = {proto: first for first, last, proto in sorted(ports, key=_first_asked, reverse=True)}
         self._task: asyncio.Task[None] | None = None
@@ -92,7 +95,7 @@ class Health:
         self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
         self._workers = Workers(on_crash)
-        self._on_bound = on_bound
+        self._on_bound, self._on_unheard = on_bound, on_unheard
         self._weigh_s = 0.0
         self._role: Role | None = None
         self._checks = {
@@ -246,6 +249,7 @@ class Health:
         """A process is gone."""
         self._workers.forget()
         self._listening = False
+        self._on_unheard([])
         self._readiness.ended()
         self._verdict.serve(False, Cause.SERVER_DIED, reason)
         for prober in self._probers:
@@ -333,16 +337,19 @@ class Health:
         seen, took_s = await _timed(lambda: self._read_resources(pids))
         if pids == self._server.pids and self._listening:
             self._conclude_resources(seen)
+            self._on_unheard(seen.unheard)
         return took_s
 
     def _read_resources(self, pids: Sequence[int]) -> _Resources:
         relatives = procfs.family(pids)
+        listeners = self._sampler.listeners()
         return _Resources(
             resources.tightest(resources.memory(relatives, self._settings)),
             resources.tightest(resources.files(relatives)),
-            self._backlog.judge(self._sampler.listeners(), time.monotonic()),
+            self._backlog.judge(listeners, time.monotonic()),
             resources.listen_overflows(),
             procfs.host_available_bytes() / resources.MIB,
+            self._sampler.unheard(listeners),
         )
 
     def _conclude_resources(self, seen: _Resources) -> None:

@@ -5,7 +5,9 @@ thread.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 from fttcp.health import procfs
 from fttcp.health.progress import Progress, Sample
@@ -14,12 +16,25 @@ from fttcp.health.waits import Thread, look
 from fttcp.wire.ports import numbers, shown
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where nobody listens, and where the same ports are listened on."""
+
+    address: str
+    ports: tuple[int, ...]
+    proto: str
+    elsewhere: tuple[str, ...]
+
+    def __str__(self) -> str:
+        ports = ", ".join(f"{port}/{self.proto}" for port in self.ports)
+        return f"{self.address} port {ports}, only on {', '.join(self.elsewhere)}"
+
+
 class Sampler:
     """Takes samples. To be used by one thread at a time."""
 
     def __init__(self, ports: Sequence[tuple[int, int, str]], addresses: Sequence[str] = ()) -> None:
-        """``ports``: those of the group; ``addresses``: where the server must listen. Raises OSError if the
-        kernel lacks sock_diag.
+        """``ports`` and ``addresses``: those of the group. Raises OSError if the kernel lacks sock_diag.
 
         A server need not listen on all of a range, or at any time. In a group of ranges only one port of
         each is enough."""
@@ -40,7 +55,7 @@ class Sampler:
         """Return why these processes do not serve the group's ports, empty when they do; and the sockets
         of these ports that are known to be theirs.
         """
-        listening = [one for one in self._sockets.listeners() if one.port in self._all[one.proto]]
+        listening = self.listeners()
         held: set[int] = set()
         for pid in procfs.family(pids):
             inodes = procfs.sockets_of(pid)
@@ -57,15 +72,30 @@ class Sampler:
         return self._missing(served) or self._deaf(ours), ours
 
     def _deaf(self, listening: Sequence[Listener]) -> str:
-        """Why not every address is listened on; all ports are, somewhere. A UDP server may have one of them
-        for one version of IP alone."""
-        for port in sorted(port for port, proto in self._single if proto == "tcp"):
-            there = [one for one in listening if (one.port, one.proto) == (port, "tcp")]
-            for address in self._addresses:
-                if not any(one.hears(address) for one in there):
-                    where = ", ".join(sorted({one.address for one in there}))
-                    return f"nobody listens on {address} port {port}/tcp, only on {where}"
+        """Why the server does not serve: it listens, where no client of IPv4 speaks. One of IPv4 alone is
+        common, and serves: what it lacks `unheard` tells."""
+        for place in self.unheard(listening):
+            if ip_address(place.address).version == 4 and place.proto == "tcp":
+                return f"nobody listens on {place}"
         return ""
+
+    def unheard(self, listening: Iterable[Listener]) -> list[Place]:
+        """Where nobody listens although clients may speak there: of TCP each port of each address; of UDP
+        addresses with no port at all, since a UDP server may have one port for each version of IP. Ports of
+        ranges come and go."""
+        there: dict[tuple[int, str], list[Listener]] = {}
+        for one in listening:
+            there.setdefault((one.port, one.proto), []).append(one)
+        groups = [([port], proto) for port, proto in sorted(self._single) if proto == "tcp"]
+        groups.append(([port for port, proto in sorted(self._single) if proto == "udp"], "udp"))
+        found = []
+        for ports, proto in groups:
+            heard = [one for port in ports for one in there.get((port, proto), ())]
+            for address in self._addresses if heard else ():
+                if not any(one.hears(address) for one in heard):
+                    elsewhere = sorted({one.address for one in heard})
+                    found.append(Place(address, tuple(ports), proto, tuple(elsewhere)))
+        return found
 
     def _missing(self, served: set[tuple[int, str]]) -> str:
         missing = [f"{port}/{proto}" for port, proto in sorted(self._single - served)]
@@ -111,8 +141,8 @@ class Sampler:
         return {inode: frozenset(pids) for inode, pids in owners.items()}
 
     def listeners(self) -> list[Listener]:
-        """The listening sockets of the group's TCP ports."""
-        return [one for one in self._sockets.listeners(("tcp",)) if one.port in self._tcp]
+        """The listening sockets of the group's ports."""
+        return [one for one in self._sockets.listeners() if one.port in self._all[one.proto]]
 
 
 def bound(listeners: Sequence[Listener]) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from fttcp.health.hooks import Hooks
 from fttcp.health.monitor import Health
 from fttcp.health.process import Supervisor
+from fttcp.health.sampler import Place
 from fttcp.health.server import Server
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
 from fttcp.runtime.config import Config, GroupSection
 from fttcp.runtime.group import GroupRuntime
-from fttcp.runtime.readiness import Reason
+from fttcp.runtime.readiness import Hinders, Reason
 from fttcp.runtime.worker_death import WorkerDeath
 
 
@@ -43,7 +44,8 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         group.server_known,
         WorkerDeath(group, section.on_worker_death).crashed,
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
-        [str(address) for address in section.ip_addresses if address.version == 4],
+        [str(address) for address in section.ip_addresses],
+        lambda places: group.readiness.hold("unheard", _unheard(places)),
     )
 
 
@@ -54,3 +56,11 @@ def _bound(ports: Sequence[str]) -> list[Reason]:
     what = "the server takes packets from one interface only, so no connection is protected"
     what += f": {', '.join(ports)}"
     return [Reason("server-bound", what, "have it bind to the service address (no SO_BINDTODEVICE, no VRF)")]
+
+
+def _unheard(places: Sequence[Place]) -> list[Reason]:
+    if not places:
+        return []
+    what = f"clients are refused where nobody listens: {'; '.join(map(str, places))}"
+    todo = "have the server listen there (for IPv4 and IPv6), or take the address out of the group"
+    return [Reason("not-listening", what, todo, Hinders.SERVICE)]

@@ -102,3 +102,47 @@ def test_a_server_that_does_not_listen_where_clients_speak_does_not_serve(
         assert missing == ""
     else:
         assert missing.startswith(f"nobody listens on 127.0.0.2 port {port}/{proto}, only on ")
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize(
+    ("family", "at", "only", "unheard"),
+    [
+        (socket.AF_INET, "127.0.0.2", None, ["::1"]),
+        (socket.AF_INET, "0.0.0.0", None, ["::1"]),
+        (socket.AF_INET6, "::", 0, []),
+        (socket.AF_INET6, "::", 1, ["127.0.0.2"]),
+    ],
+)
+def test_addresses_that_nobody_listens_on_are_told_of_either_version(
+    kind: int, family: int, at: str, only: int | None, unheard: list[str]
+) -> None:
+    """A server of IPv4 alone serves; what it lacks is told."""
+    with socket.socket(family, kind) as server:
+        if only is not None:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        server.bind((at, 0))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        port, proto = server.getsockname()[1], "tcp" if kind == socket.SOCK_STREAM else "udp"
+        sampler = Sampler([(port, port, proto)], ["127.0.0.2", "::1"])
+        missing, listeners = sampler.not_served([os.getpid()])
+        places = sampler.unheard(listeners)
+        sampler.close()
+    assert [place.address for place in places] == unheard
+    assert [str(place) for place in places] == [f"{one} port {port}/{proto}, only on {at}" for one in unheard]
+    assert bool(missing) == (proto == "tcp" and "127.0.0.2" in unheard)
+
+
+def test_a_udp_server_may_have_a_port_for_each_version() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
+    ):
+        one.bind(("127.0.0.2", 0))
+        other.bind(("::1", 0))
+        ports = [(sock.getsockname()[1],) * 2 + ("udp",) for sock in (one, other)]
+        sampler = Sampler(ports, ["127.0.0.2", "::1"])
+        missing, listeners = sampler.not_served([os.getpid()])
+        assert (missing, sampler.unheard(listeners)) == ("", [])
+        sampler.close()
