@@ -34,6 +34,8 @@ UNITS = Path(__file__).parent / "systemd"
 _STATUS = """0: done, or the answer is printed. 1: refused, failed, or no daemon answers; the reason is on
 standard error, or with --json on standard output. 2: a wrong option or a wrong configuration. 3: not done
 in time; it may still come."""
+_OWN_STATUS = "Exit status: "
+"""A command whose help has a paragraph that begins so has numbers of its own."""
 _FILES = """/etc/fttcp/node.toml: the configuration, by convention. /run/fttcp: control socket, pid file,
 records of what must be undone (node.run_dir). /var/lib/fttcp: events, maintenance (node.state_dir)."""
 
@@ -62,8 +64,12 @@ def page(name: str, command: click.Command, children: list[tuple[str, click.Comm
         escape(" ".join(command.collect_usage_pieces(context))),
         ".SH DESCRIPTION",
     ]
+    status = _STATUS
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        lines += [".PP", escape(paragraph)]
+        if paragraph.startswith(_OWN_STATUS):
+            status = paragraph.removeprefix(_OWN_STATUS)
+        else:
+            lines += [".PP", escape(paragraph)]
     records = [
         record for p in command.get_params(context) if (record := p.get_help_record(context)) and record[1]
     ]
@@ -75,7 +81,7 @@ def page(name: str, command: click.Command, children: list[tuple[str, click.Comm
         lines.append(".SH COMMANDS")
     for child, sub in children:
         lines += [".TP", f".BR {escape(child.replace(' ', '-'))} (1)", escape(sub.get_short_help_str(200))]
-    lines += [".SH EXIT STATUS", escape(_STATUS), ".SH FILES", escape(_FILES)]
+    lines += [".SH EXIT STATUS", escape(status), ".SH FILES", escape(_FILES)]
     if name != "fttcp":
         lines += [".SH SEE ALSO", ".BR fttcp (1)"]
     else:

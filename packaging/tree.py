@@ -122,7 +122,7 @@ def part_lab(modules: Path) -> None:
     pages = LAB / "usr/share/man/man1"
     pages.mkdir(parents=True)
     for page in sorted((MAIN / "usr/share/man/man1").iterdir()):
-        if re.match(r"fttcp-(lab|demo|bench)\b", page.name):
+        if re.match(r"fttcp-(lab|demo|bench|probe-server)\b", page.name):
             shutil.move(page, pages / page.name)
 
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
     "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
     "pause": ("fttcp.cli.maintenance:pause", "Begin maintenance: no takeover, no switchover."),
+    "probe-server": ("lab.probe.cli:probe_server", "Run two copies of a server; say where they differ."),
     "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),

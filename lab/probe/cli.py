@@ -1,0 +1,229 @@
+"""``fttcp probe-server``: whether two copies of a server say the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fttcp.runtime.config.schema import GroupSection
+from lab.errors import LabError, require_root
+from lab.lifecycle import Lab
+from lab.nodeconfig import parse_serve
+from lab.probe import recording, scripts
+from lab.probe.judge import Compared, Verdict
+from lab.probe.run import Input, Probe, Run, generated, write_steps
+
+FITS, WITH_LOCKSTEP, CONTENT, LENGTH = 0, 10, 11, 12
+"""Exit status."""
+IN_WORDS = {
+    Verdict.SAME: "the same",
+    Verdict.CONTENT: "differ in content of equal length",
+    Verdict.LENGTH: "differ in length",
+    Verdict.LOST: "could not be followed",
+}
+
+
+def has_lockstep() -> bool:
+    """Whether groups of this fttcp can be kept in lock step."""
+    return "lockstep" in GroupSection.__struct_fields__
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do about a server."""
+
+    status: int
+    verdict: str
+    sentence: str
+
+
+_BESIDE = "serve it beside the group, not in it"
+
+
+def advise(runs: Sequence[Run]) -> Advice:
+    """What follows of the runs: the first without lock step, the second, if there is one, with it."""
+    plain, stepped = runs[0], runs[1] if len(runs) > 1 else None
+    if plain.worst is Verdict.SAME:
+        return Advice(FITS, "same", "Protect it as it is.")
+    if stepped is not None and stepped.worst is Verdict.SAME:
+        return Advice(WITH_LOCKSTEP, "same-with-lockstep", 'Protect it with lockstep = "connection".')
+    best = plain if stepped is None or plain.worst <= stepped.worst else stepped
+    helped = " Lock step does not help." if stepped is not None else ""
+    if best.worst is Verdict.CONTENT:
+        setting = 'with lockstep = "connection"' if best is stepped else "as it is"
+        what = f"It can be protected {setting}; a connection at such a place when the primary dies is reset."
+        return Advice(CONTENT, "content", what + helped)
+    if best.worst is Verdict.LOST:
+        what = (
+            f"It is unfit as it is: a copy that does not keep up cannot take over; {_BESIDE}, or mend that."
+        )
+        return Advice(LENGTH, "lost", what + helped)
+    what = f"It is unfit: such connections are detached, and a takeover resets them; {_BESIDE}."
+    return Advice(LENGTH, "length", what + helped)
+
+
+@click.command("probe-server")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--port",
+    default="80/tcp",
+    show_default=True,
+    metavar="PORT/tcp[,...]",
+    help="Where it serves. What is generated goes to the first; name others (a range: 30000-30009/tcp) that "
+    "are part of it.",
+)
+@click.option(
+    "--client",
+    metavar="COMMAND",
+    help="What a client does, instead of what is generated: a shell command, run in the client's host; "
+    "$SERVICE4, $SERVICE6 and $PORT are the service's.",
+)
+@click.option(
+    "--pcap",
+    type=click.Path(path_type=Path),
+    help="Say what recorded clients said to the port. (Not if it was encrypted: that fits one server only.)",
+)
+@click.option(
+    "--tls/--no-tls", default=None, help="Generate over TLS. Default: on ports where that is usual."
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 1000), default=20, show_default=True, help="To generate."
+)
+@click.option("--at-once", type=click.IntRange(1, 64), default=4, show_default=True, help="Of these.")
+@click.option(
+    "--files",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Copied to the working directory of each copy.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As in fttcp lab up.")
+@click.option(
+    "--lockstep",
+    type=click.Choice(["auto", "off", "only"]),
+    default="auto",
+    show_default=True,
+    help="auto: without first, and with it if that differs.",
+)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds for the pair to get in step.")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds for the client to end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run two copies of a server side by side on the same input, and say where they differ and what to do.
+
+    Write the server's COMMAND behind --. It runs in the lab, as root, in a directory of its own.
+
+    Exit status: 0 the same, 10 the same with lock step only, 11 different in content of equal length,
+    12 different in length, or cannot be followed; 1 the probe failed, 2 a wrong option.
+    """
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        require_root("the probe")
+        with tempfile.TemporaryDirectory(prefix="fttcp-probe-") as scratch:
+            runs = _runs(command, as_json, Path(scratch), **options)
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    advice = advise(runs)
+    if as_json:
+        shown = {"verdict": advice.verdict, "advice": advice.sentence, "status": advice.status}
+        click.echo(json.dumps({**shown, "runs": [run.as_json() for run in runs]}))
+    else:
+        click.echo(f"-> {advice.sentence}")
+    sys.exit(advice.status)
+
+
+def _runs(
+    command: tuple[str, ...], quiet: bool, scratch: Path, *, port: str, client: str | None, pcap: Path | None,
+    tls: bool | None, connections: int, at_once: int, files: Path | None, settings: tuple[str, ...],
+    lockstep: str, timeout: float, patience: float,
+) -> list[Run]:  # fmt: skip
+    """Do the runs, and tell of them."""
+    serve = f"{port}={command[0] if len(command) == 1 else shlex.join(command)}"
+    first = _first_port(serve)
+    if client is not None and pcap is not None:
+        raise click.UsageError("--client and --pcap: what is the input?")
+    encrypted = first in scripts.TLS_PORTS if tls is None else tls
+    if client is not None:
+        given = ["env", f"PORT={first}", *_service_words(), "sh", "-c", client]
+    elif pcap is not None:
+        if encrypted and tls:
+            raise click.UsageError("--pcap and --tls: what was recorded is said as it is")
+        steps = scratch / "steps"
+        write_steps(steps, recording.steps(pcap, frozenset({first})))
+        given = generated(first, connections, at_once, False, steps)
+    else:
+        given = generated(first, connections, at_once, encrypted)
+    probe = Probe(serve, Input(given, patience), settings, files, timeout)
+    say = (lambda text: None) if quiet else (lambda text: click.echo(f"   {text}", err=True))
+    if lockstep == "only" and not has_lockstep():
+        raise click.UsageError("--lockstep only: this fttcp has no lock step")
+    runs = []
+    if lockstep != "only":
+        runs.append(probe.run(Lab(f"probe-{os.getpid()}"), "off", say))
+        _tell(runs[-1], quiet)
+    if has_lockstep() and (lockstep == "only" or (lockstep == "auto" and runs[0].worst is not Verdict.SAME)):
+        runs.append(probe.run(Lab(f"probe-{os.getpid()}"), "connection", say))
+        _tell(runs[-1], quiet)
+    if client is None and pcap is None and not scripts.is_known(first) and not quiet:
+        click.echo(
+            f"   port {first} is unknown: a few lines of text were sent; --client or --pcap say more",
+            err=True,
+        )
+    return runs
+
+
+def _service_words() -> list[str]:
+    from lab.network import SERVICE4, SERVICE6
+
+    return [f"SERVICE4={SERVICE4}", f"SERVICE6={SERVICE6}"]
+
+
+def _first_port(serve: str) -> int:
+    ports, _ = parse_serve([serve])
+    if any(not text.endswith("/tcp") for text in ports):
+        raise click.UsageError("--port: TCP only; connections are compared")
+    return int(re.split(r"[-/]", ports[0])[0])
+
+
+def _tell(run: Run, quiet: bool) -> None:
+    if not quiet:
+        click.echo("\n".join(told(run)))
+
+
+def told(run: Run) -> list[str]:
+    """A run in lines for people."""
+    name = "without lock step" if run.lockstep == "off" else f'with lockstep = "{run.lockstep}"'
+    counts = [f"{run.count(verdict)} {words}" for verdict, words in IN_WORDS.items() if run.count(verdict)]
+    lines = [f"{name}: {len(run.connections)} connections, {', '.join(counts)}"]
+    example = run.example()
+    if example is not None:
+        lines += _example_lines(example)
+    if any(run.statuses):
+        lines.append(
+            f"   the client ended with status {', '.join(map(str, run.statuses))}: {run.said[-500:]}"
+        )
+    return lines
+
+
+def _example_lines(one: Compared) -> list[str]:
+    where = f"byte {one.at} of {one.lengths[0]} and {one.lengths[1]}" if one.at is not None else one.why
+    clock = ", while the backup's copy ran behind" if one.later else ""
+    engine = f", detached ({one.why})" if one.at is not None and one.why else ""
+    lines = [f"   connection {one.number} from {one.name}: {IN_WORDS[one.verdict]} at {where}{engine}{clock}"]
+    if one.at is None:
+        lines = [f"   connection {one.number} from {one.name}: {where}{clock}"]
+        return lines
+    for side, text in zip(("primary", "backup"), one.excerpt, strict=True):
+        lines += [f"      {side:<8} {row}" for row in text.splitlines() or ["(nothing)"]]
+    return lines

@@ -1,0 +1,154 @@
+"""`fttcp probe-server` on real servers: what is the same, what differs and where. It leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import fttcp_program
+from lab.probe import cli
+from lab.state import LABS
+from tests.integration.netns import needs_root
+
+pytestmark = needs_root
+
+SERVER = [sys.executable, str(Path(__file__).with_name("probed_server.py"))]
+NGINX = """
+user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
+events { worker_connections 1024; }
+http { access_log off; server {
+    listen 443 ssl; listen [::]:443 ssl; root html; ssl_certificate cert.pem; ssl_certificate_key key.pem;
+} }
+"""
+
+
+def probe(*words: str, command: list[str], lockstep: str = "off") -> tuple[int, dict[str, Any]]:
+    """Run it; its exit status, and what it says."""
+    line = [fttcp_program(), "probe-server", "--json", "--lockstep", lockstep, *words, "--", *command]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=180)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_server_that_says_the_same() -> None:
+    status, found = probe("--port", "7/tcp", "--connections", "10", command=[*SERVER, "7", "same"])
+    assert (status, found["verdict"], found["runs"][0]["connections"]) == (0, "same", 20)
+    assert found["runs"][0]["divergences"] == 0 and found["runs"][0]["first"] is None
+
+
+def test_random_tokens_of_equal_length() -> None:
+    status, found = probe("--port", "7/tcp", "--connections", "10", command=[*SERVER, "7", "token"])
+    assert (status, found["verdict"]) == (11, "content")
+    run = found["runs"][0]
+    assert (run["content"], run["same"], run["length"]) == (20, 0, 0) and run["divergences"] > 0
+    first = run["first"]
+    assert (first["connection"], first["lengths"][0]) == (1, first["lengths"][1])
+    assert len("you said hello ") <= first["byte"] < len("you said hello 12345678")
+    assert "hello" in first["primary"] and "hello" in first["backup"] and first["primary"] != first["backup"]
+
+
+def test_answers_of_other_length() -> None:
+    status, found = probe("--port", "7/tcp", command=[*SERVER, "7", "length"])
+    assert (status, found["verdict"]) == (12, "length")
+    run = found["runs"][0]
+    assert run["length"] >= 20 and run["first"]["lengths"][0] != run["first"]["lengths"][1]
+
+
+def test_a_clock_is_found_though_both_have_the_same() -> None:
+    """Both copies answer in the same second mostly; so one is held for more than a second."""
+    command = [sys.executable, "-m", "http.server", "--bind", "::", "80"]
+    status, found = probe("--connections", "5", command=command)
+    assert (status, found["verdict"]) == (11, "content")
+    first = found["runs"][0]["first"]
+    assert first["backup_later"] and "GMT" in first["primary"]
+
+
+def test_tls_and_a_client_of_ones_own(tmp_path: Path) -> None:
+    words = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 9 -subj /CN=probe.test"
+    )
+    subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "nginx.conf").write_text(NGINX)
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("hello\n")
+    command = ["nginx", "-p", ".", "-c", "nginx.conf"]
+    client = ("--client", "curl -skf https://$SERVICE4:$PORT/ https://[$SERVICE6]:$PORT/")
+    for words_of_input in ((), client):
+        port = ("--port", "443/tcp", "--files", str(tmp_path))
+        status, found = probe(*port, *words_of_input, command=command)
+        assert (status, found["verdict"]) == (12, "length")
+        assert set(found["runs"][0]["client_statuses"]) == {0}
+        assert found["runs"][0]["first"]["byte"] == 11, "the random number of the server's hello"
+    clients = {found["runs"][0]["connections"]}
+    assert clients == {4}
+
+
+def test_a_recording_is_said_again(tmp_path: Path) -> None:
+    """Recorded with tcpdump from the same server on loopback, in a network of its own."""
+    file = tmp_path / "recorded.pcap"
+    (tmp_path / "lines").write_text("hello\nagain\nquit\n")
+    script = f"""
+ip link set lo up
+{shlex.join(SERVER)} 7 token & server=$!
+tcpdump -i lo -U -s 0 -Z root -w {file} port 7 2>{tmp_path}/said & dump=$!
+until grep -q listening {tmp_path}/said && ncat 127.0.0.1 7 <{tmp_path}/lines; do sleep 0.1; done
+until [ "$(tcpdump -r {file} 'tcp[tcpflags] & tcp-fin != 0' 2>/dev/null | wc -l)" -ge 2 ]; do sleep 0.1; done
+kill -INT $dump; wait $dump; kill $server
+"""
+    subprocess.run(["unshare", "-n", "sh", "-c", script], check=True, capture_output=True, timeout=60)
+    status, found = probe("--port", "7/tcp", "--pcap", str(file), command=[*SERVER, "7", "token"])
+    assert (status, found["verdict"], found["runs"][0]["client_statuses"]) == (11, "content", [0, 0])
+    assert found["runs"][0]["first"]["lengths"] == [3 * len("you said hello 12345678\n") - 1] * 2
+
+
+@pytest.mark.skipif(not cli.has_lockstep(), reason="this fttcp has no lock step")
+def test_lock_step_is_tried_where_it_differs_without() -> None:
+    status, found = probe("--port", "7/tcp", command=[*SERVER, "7", "token"], lockstep="auto")
+    assert [run["lockstep"] for run in found["runs"]] == ["off", "connection"]
+    assert (status, found["verdict"]) == (10, "same-with-lockstep")
+
+
+def test_a_server_that_does_not_start_is_told() -> None:
+    line = [fttcp_program(), "probe-server", "--timeout", "5", "--port", "7/tcp", "--", "false"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "waited 5 s in vain" in done.stderr
+    assert not list(LABS.glob("probe-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_in_the_middle_leaves_nothing(number: int) -> None:
+    line = [
+        fttcp_program(),
+        "probe-server",
+        "--port",
+        "7/tcp",
+        "--client",
+        "sleep 60",
+        "--",
+        *SERVER,
+        "7",
+        "same",
+    ]
+    with subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True) as running:
+        home = LABS / f"probe-{running.pid}"
+        assert running.stderr
+        next(said for said in running.stderr if "the same input" in said)
+        assert home.exists()
+        os.killpg(running.pid, number)
+        running.communicate(timeout=60)
+    await_condition(lambda: not list(LABS.glob(f"{home.name}*")), 30, "the end of the lab")
+
+
+def test_wrong_words() -> None:
+    for words in (("--port", "53/udp"), ("--client", "x", "--pcap", "y"), ("--lockstep", "perhaps")):
+        done = subprocess.run([fttcp_program(), "probe-server", *words, "--", "true"], capture_output=True)
+        assert done.returncode == 2, words
