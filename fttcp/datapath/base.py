@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, Protocol
@@ -225,9 +225,9 @@ class Engine(Protocol):
     def counters(self) -> dict[str, int]:
         """Return every counter by name."""
 
-    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
-        """Return what is known of up to ``limit`` flows, fields as in struct ftt_flow_info; those that have
-        ended among them if they are wanted."""
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """Return what is known now of up to ``limit`` flows, fields as in struct ftt_flow_info; those that
+        have ended among them if they are wanted. Walking over many takes long: that is for a thread."""
 
     def clients(self, limit: int) -> set[bytes]:
         """Return the addresses of the clients of up to ``limit`` flows, 16 bytes each; those of IPv4 are

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fttcp.core.model import EngineMode, Lease
@@ -170,7 +170,7 @@ class FakeEngine:
     def counters(self) -> dict[str, int]:
         return {"beats_sent": 0}
 
-    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
         return []
 
     def clients(self, limit: int) -> set[bytes]:

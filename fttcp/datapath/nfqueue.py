@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -244,11 +244,11 @@ class NfqueueEngine:
         lib.ftt_engine_counters(self._engine, counters)
         return _fields("struct ftt_counters", counters[0])
 
-    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """See base.py."""
         table = ffi.new("struct ftt_flow_info[]", limit)
         count = lib.ftt_engine_flows(self._engine, table, limit, with_closed)
-        return [self._flow(table[i]) for i in range(count)]
+        return (self._flow(table[i]) for i in range(count))
 
     def clients(self, limit: int) -> set[bytes]:
         """See base.py: for thousands of them this takes less than a millisecond, which ``flows`` does not."""

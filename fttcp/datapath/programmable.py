@@ -19,7 +19,7 @@ import os
 import selectors
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -295,8 +295,8 @@ class ProgrammableEngine(NfqueueEngine):
             counters["held_now"] = self.intake.flows.held_now
         return counters
 
-    def flows(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows, TCP first; those that have ended among them if they are wanted."""
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """See base.py; TCP comes first."""
         with self._lock:
             now_ns = lib.ftt_now_ns()  # not before: no flow is younger
             flows = self.intake.flows
@@ -305,7 +305,7 @@ class ProgrammableEngine(NfqueueEngine):
             rows = [views.tcp_info(flow, flows.continues(flow, now_ns), now_ns) for flow in tcp]
             udp = itertools.islice(self.intake.udp, limit - len(rows))
             rows += [views.udp_info(session, now_ns) for session in udp]
-        return [self._flow(row) for row in rows]
+        return (self._flow(row) for row in rows)
 
     def clients(self, limit: int) -> set[bytes]:
         """See base.py."""

@@ -88,7 +88,8 @@ class ControlServer:
         reply = await self.answer(line)
         follow = reply.pop("follow", False)
         if not follow:
-            await _send(writer, reply)
+            writer.write(await asyncio.to_thread(_encoded, reply))
+            await writer.drain()
             return
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         for event in reply["events"]:
@@ -115,7 +116,7 @@ class ControlServer:
             if not isinstance(request, dict):
                 raise RequestError(f"a request is a JSON object, not {request!r:.80}")
             return await self._operate(request)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"error": f"the request is not JSON: {error}", "reason": "bad-request"}
         except RequestError as error:
             return {"error": str(error), "reason": error.reason, **error.details}
@@ -130,6 +131,19 @@ def _put(events: asyncio.Queue[Event | None], event: Event | None) -> None:
     events.put_nowait(event)
 
 
-async def _send(writer: asyncio.StreamWriter, value: object) -> None:
-    writer.write(json.dumps(value, default=str).encode() + b"\n")
+def _encoded(reply: Reply) -> bytes:
+    """For a thread, entry by entry: while the encoder is at work no other thread is, and there may be a
+    hundred thousand connections."""
+    parts = [f"{json.dumps(key)}: {_text(value)}" for key, value in reply.items()]
+    return ("{" + ", ".join(parts) + "}\n").encode()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join([json.dumps(entry, default=str) for entry in value]) + "]"
+    return json.dumps(value, default=str)
+
+
+async def _send(writer: asyncio.StreamWriter, event: Event) -> None:
+    writer.write(json.dumps(event, default=str).encode() + b"\n")
     await writer.drain()

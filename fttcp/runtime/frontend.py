@@ -53,7 +53,8 @@ class Frontend:
 
     async def change(self, config: Config) -> None:
         """Take a new configuration over. Raises NotifyError, OSError; then give the old one again."""
-        self.reporting.change(config.node)
+        for outlet in self.reporting.change(config.node):
+            await asyncio.to_thread(outlet.close)
         http = config.node.http
         try:
             await self._http.change(None if http.port is None else (http.address, http.port))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
@@ -473,8 +473,8 @@ class GroupRuntime:
         """Return the links on which this group hears a peer."""
         return [] if self._closed else bits(self.engine.status().links_up[peer])
 
-    def connections(self, limit: int, with_closed: bool = True) -> list[dict[str, Any]]:
-        """Return up to ``limit`` flows, those that have ended among them if they are wanted."""
+    def connections(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """See ``Engine.flows``."""
         return [] if self._closed else self.engine.flows(limit, with_closed)
 
     def clients(self, limit: int) -> set[bytes]:

@@ -24,8 +24,12 @@ class NotifyError(Exception):
 
 
 def environment(event: Event) -> dict[str, str]:
-    """Return what a hook finds in its environment: FTTCP_<FIELD> for each field, and FTTCP_JSON."""
-    fields = {f"FTTCP_{name.upper().replace('-', '_')}": text_of(value) for name, value in event.items()}
+    """Return what a hook finds in its environment: FTTCP_<FIELD> for each field, and FTTCP_JSON. What other
+    programs said may have a NUL, which no environment can have: it is written `\\0`."""
+    fields = {
+        f"FTTCP_{name.upper().replace('-', '_')}": text_of(value).replace("\0", "\\0")
+        for name, value in event.items()
+    }
     return fields | {"FTTCP_JSON": json.dumps(event, default=str)}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from fttcp.core.model import Refusal
@@ -98,7 +99,7 @@ class Operations:
         flows: list[dict[str, Any]] = []
         for group in self._chosen(request):  # one more than wanted tells whether there are more
             listed = group.connections(limit + 1 - len(flows), bool(with_closed))
-            flows += [{"group": group.name} | flow for flow in listed]
+            flows += await asyncio.to_thread(_of_group, group.name, listed)
         return {"connections": flows[:limit], "more": len(flows) > limit}
 
     async def _counters(self, request: Request) -> Reply:
@@ -144,6 +145,10 @@ class Operations:
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()
+
+
+def _of_group(name: str, flows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"group": name} | flow for flow in flows]
 
 
 def _require(group: GroupRuntime, refusal: Refusal | None) -> None:

@@ -81,7 +81,7 @@ class Outlet:
     def _write(self, sink: Sink, event: Event) -> None:
         try:
             sink.write(event)
-        except OSError as error:
+        except Exception as error:  # whatever it is, the next event may be written
             trouble = f"{type(sink).__name__}: {error}"
             if trouble != self.trouble:
                 print(f"fttcp: events cannot be written: {trouble}", file=sys.stderr, flush=True)

@@ -21,21 +21,22 @@ class Reporting:
         self._outlets: dict[str, tuple[Hashable, Outlet]] = {}
         self.change(node)
 
-    def change(self, node: NodeSection) -> None:
-        """Open what the configuration asks for, and close what it does not ask for any more; what has
-        not changed is left alone. Raises NotifyError; then nothing has changed."""
+    def change(self, node: NodeSection) -> list[Outlet]:
+        """Open what the configuration asks for; what has not changed is left alone. Return what it does not
+        ask for any more, to be closed: that waits for what is being written. Raises NotifyError; then
+        nothing has changed."""
         wanted = _wanted(node)
-        opened = {
-            name: (settings, Outlet(name, make()))
+        sinks = {
+            name: make()
             for name, (settings, make) in wanted.items()
             if name not in self._outlets or self._outlets[name][0] != settings
         }
+        opened = {name: (wanted[name][0], Outlet(name, made)) for name, made in sinks.items()}
         stale = [
             outlet for name, (_, outlet) in self._outlets.items() if name in opened or name not in wanted
         ]
         self._outlets = {name: opened.get(name) or self._outlets[name] for name in wanted}
-        for outlet in stale:
-            outlet.close()
+        return stale
 
     def _pass_on(self, event: Event) -> None:
         for _, outlet in self._outlets.values():

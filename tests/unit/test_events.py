@@ -83,6 +83,8 @@ def test_a_sink_that_fails_is_named_until_it_works_again(capsys: pytest.CaptureF
         def write(self, event: Event) -> None:
             if self.full:
                 raise OSError(28, "No space left on device")
+            if event["number"] == 3:
+                raise ValueError("what nobody thought of")
             super().write(event)
 
     sink = Full()
@@ -94,6 +96,8 @@ def test_a_sink_that_fails_is_named_until_it_works_again(capsys: pytest.CaptureF
     assert "No space left" in outlet.trouble
     sink.full = False
     outlet.put(event(3))
+    await_condition(lambda: "nobody thought of" in outlet.trouble, 10, "the sink has other trouble")
+    outlet.put(event(4))
     await_condition(lambda: not outlet.trouble, 10, "the trouble ends")
     outlet.close()
     assert capsys.readouterr().err.count("No space left") == 1
@@ -161,6 +165,15 @@ def test_a_hook_gets_every_field_in_its_environment(tmp_path: Path) -> None:
     sink.write(event(kind="carrier"))
     assert (tmp_path / "out").read_text() == "role web backup\n"
     assert json.loads(environment(event(count=3))["FTTCP_JSON"])["count"] == 3
+
+
+def test_what_no_environment_can_have_is_written_so_that_it_can(tmp_path: Path) -> None:
+    """What a program says before it fails is in events: it may be anything."""
+    hook = tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\nprintf %s "$FTTCP_WHY" >{tmp_path}/out\n')
+    hook.chmod(0o755)
+    HookSink(str(hook), ["role"], 10).write(event(why="a\0b"))
+    assert (tmp_path / "out").read_text() == "a\\0b"
 
 
 def test_a_hook_that_hangs_is_killed_with_its_children_and_named(tmp_path: Path) -> None:
@@ -237,7 +250,12 @@ def test_reporting_keeps_numbers_and_changes_what_changed(tmp_path: Path) -> Non
     with pytest.raises(NotifyError):
         reporting.change(node(tmp_path, notify=Notify(fifo=str(tmp_path / "plain"))))
     assert fifo.exists()
-    reporting.change(node(tmp_path))
+    running = threading.active_count()
+    with pytest.raises(NotifyError):
+        reporting.change(node(tmp_path, history_kib=2048, notify=Notify(fifo=str(tmp_path / "plain"))))
+    assert threading.active_count() == running, "what was refused leaves nothing that runs"
+    (stale,) = reporting.change(node(tmp_path))
+    stale.close()
     assert not fifo.exists()
     reporting.close()
     assert [e["event"] for e in read(tmp_path / "state")] == ["one", "two"]

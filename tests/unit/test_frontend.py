@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -17,10 +18,12 @@ import pytest
 from fttcp.runtime import http as http_module
 from fttcp.runtime.config import Config, load
 from fttcp.runtime.control import RequestError
+from fttcp.runtime.events import Event
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.health_pages import health
 from fttcp.runtime.http import HttpServer
 from fttcp.runtime.monitoring import Pages
+from fttcp.runtime.notify import HookSink
 from fttcp.runtime.reporting import Reporting
 from fttcp.runtime.systemd import Notifier
 from tests.unit.test_config import GOOD
@@ -74,6 +77,7 @@ def test_the_control_socket_answers_and_refuses(tmp_path: Path) -> None:
             for request, error in (
                 (b"{", "not JSON"),
                 (b"[]", "JSON object"),
+                (b"[" * 60_000, "not JSON"),
                 (b'{"op": "dance"}', "none of status"),
                 (b'{"op": ["status"]}', "none of status"),
                 (b'{"op": "switchover", "group": "x"}', "groups: web"),
@@ -241,3 +245,27 @@ def test_systemd_hears_of_start_reload_watchdog_and_end(tmp_path: Path) -> None:
             manager.recv(1)
     notifier.alive()  # a manager that is gone is no error
     assert Notifier({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+
+
+def test_what_is_not_told_any_more_ends_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook that hangs is waited for, and nothing else meanwhile."""
+    hangs, free = threading.Event(), threading.Event()
+
+    def hang(sink: HookSink, event: Event) -> None:
+        hangs.set()
+        free.wait(10)
+
+    async def test() -> None:
+        told = 'notify = { command = "/bin/true", events = ["role"] }'
+        async with frontend(tmp_path, told) as (face, _, _):
+            monkeypatch.setattr(HookSink, "write", hang)
+            face.reporting.history.add("role")
+            await asyncio.to_thread(hangs.wait, 10)
+            outlet = face.reporting._outlets["notify command"][1]
+            asyncio.get_running_loop().call_soon(free.set)
+            await face.change(config_in(tmp_path))
+            assert not outlet._thread.is_alive()
+
+    asyncio.run(test())
