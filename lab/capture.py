@@ -20,8 +20,10 @@ from typing import IO, Any
 
 from lab import network
 from lab.errors import LabError
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
+from lab.state import ProcessId
 
 SPANS_TOLD = 8
 SNAP_BYTES = 160
@@ -104,8 +106,12 @@ class Capture:
     def stop(self) -> None:
         """End all captures; what was seen until now is in the files. Doing it twice is no error."""
         running, self._running = self._running, {}
-        for process in running.values():
-            process.send_signal(signal.SIGINT)
+        try:
+            for name, process in running.items():
+                _await_all_read(name, process)
+        finally:
+            for process in running.values():
+                process.send_signal(signal.SIGINT)
         for name, process in running.items():
             _, said = process.communicate(timeout=START_S)
             lost = [int(line.split()[0]) for line in said.splitlines() if b"dropped by kernel" in line]
@@ -198,6 +204,19 @@ def _speaking(host: str, path: Path) -> Iterator[Emission]:
         kind = speaks_for_service(frame.data)
         if kind:
             yield Emission(frame.time_s, host, kind)
+
+
+def _await_all_read(name: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when tcpdump has nothing left to read, or is gone: an interrupted one leaves that in the kernel.
+
+    It sleeps only while no frame waits for it.
+    """
+
+    def rests() -> bool:
+        found = ProcessId.find(process.pid)
+        return found is None or found.state() not in ("R", "D", "T")
+
+    await_condition(rests, START_S, f"capture of {name}: all that was seen is read")
 
 
 def _await_line(process: subprocess.Popen[Any], wanted: bytes, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.capture import Capture
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, NODES
+from lab.network import CLIENT, NODES, SERVICE4, SWITCH
 from lab.state import LABS, LabState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
@@ -306,3 +308,24 @@ class TestFaults:
         ):
             answer = lab_command("fault", *wrong, "--name", lab.name)
             assert answer.returncode != 0 and "Error" in answer.stderr
+
+
+class TestCapture:
+    def test_holds_all_that_was_seen_before_its_end(self, lab: Lab, tmp_path: Path) -> None:
+        """Also when its processes come late to the frames: here they stand still when it is asked for."""
+        alpha, count = lab.host("alpha"), 20
+        alpha.run(["ip", "address", "add", f"{SERVICE4}/32", "dev", "svc0"])
+        try:
+            with Capture(lab, tmp_path) as capture:
+                running = lab.host(SWITCH).processes()
+                readers = [pid for pid in running if Path(f"/proc/{pid}/comm").read_text() == "tcpdump\n"]
+                assert len(readers) == len((CLIENT, *NODES, "peer"))
+                for reader in readers:
+                    os.kill(reader, signal.SIGSTOP)
+                alpha.run(["ping", "-q", "-i", "0.002", "-c", str(count), "-I", SERVICE4, "10.77.0.10"])
+                late = [threading.Timer(0.3, os.kill, (reader, signal.SIGCONT)) for reader in readers]
+                for timer in late:
+                    timer.start()
+        finally:
+            alpha.run(["ip", "address", "del", f"{SERVICE4}/32", "dev", "svc0"])
+        assert [(said.host, said.kind) for said in capture.emissions()].count(("alpha", "ip")) == count
