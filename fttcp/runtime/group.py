@@ -73,7 +73,7 @@ class GroupRuntime:
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
         is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
-        count of pauses and resumes (or to raise OSError); called in a thread: ``keep_epoch``.
+        count of pauses and resumes. Both that and ``keep_epoch``: see ``Kept``.
         ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group

@@ -15,6 +15,7 @@ from fttcp.datapath.base import EngineEvent, EventKind
 from fttcp.runtime.claims import Claims
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.hearing import Hearing
+from fttcp.runtime.kept import Kept
 from fttcp.runtime.takeovers import Takeovers
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Late:
         """The last three: see ``GroupRuntime``."""
         self._group, self._hearing, self._claims, self._takeovers = group, hearing, claims, takeovers
         self._shape_routes, self._mirror_to = shape_routes, mirror_to
-        self._keep_maintenance = keep_maintenance
+        self._maintenance = Kept(keep_maintenance, self._not_kept)
+        self._keeping: set[asyncio.Task[int]] = set()
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Item] = deque()
         self._coming = False
@@ -134,13 +136,16 @@ class Late:
     def _keep(self, count: int) -> None:
         """Store the count of pauses and resumes, and tell if it means a change."""
         group = self._group
-        try:
-            self._keep_maintenance(count)
-        except OSError as error:
-            group.note("maintenance-not-kept", "error", why=str(error))
+        task = self._loop.create_task(self._maintenance.store(count))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
         if group.machine.paused != self._paused:
             self._paused = group.machine.paused
             group.note("paused" if self._paused else "resumed", "warning")
+
+    def _not_kept(self, why: str) -> None:
+        if why:
+            self._group.note("maintenance-not-kept", "error", why=why)
 
     def _restart_server(self) -> None:
         """Start the server afresh."""

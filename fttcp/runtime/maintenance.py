@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 from fttcp.wire.files import write_durably
@@ -16,6 +17,7 @@ class MaintenanceFile:
     def __init__(self, directory: Path) -> None:
         """``directory``: the node's state_dir."""
         self._path = directory / _NAME
+        self._lock = threading.Lock()
 
     def load(self, group: str) -> int:
         """Return a group's count, 0 when nothing is kept. Raises OSError that says what to do."""
@@ -25,8 +27,9 @@ class MaintenanceFile:
         return count
 
     def save(self, group: str, count: int) -> None:
-        """Keep a group's count; durable when this returns. Raises OSError."""
-        write_durably(self._path, json.dumps(self._read() | {group: count}))
+        """Keep a group's count; durable when this returns. Threads of several groups may. Raises OSError."""
+        with self._lock:
+            write_durably(self._path, json.dumps(self._read() | {group: count}))
 
     def _read(self) -> dict[str, object]:
         if not self._path.exists():

@@ -9,12 +9,9 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.core import commands as do
 from fttcp.core import events as ev
+from fttcp.runtime.kept import Kept
 
 Request = do.Propose | do.RenewLease | do.Inquire
-DISK_RETRY_S = 1.0
-"""Time between two tries to store on a disk that is full or cannot be written."""
-DISK_SLOW_S = 2.0
-"""A disk that has not answered after that is in trouble, too."""
 
 
 class Ownership:
@@ -30,15 +27,11 @@ class Ownership:
         troubled: Callable[[str], None],
         refused: Callable[[str], None] = lambda why: None,
     ) -> None:
-        """``keep_epoch`` stores a number durably (or raises OSError), called in a thread, once at a time;
-        ``failed`` closes the group; ``troubled`` is told why numbers cannot be stored, and '' when they can
-        again; ``refused`` in the same way why the group may not be owned."""
-        self._arbiter, self._group, self._keep_epoch = arbiter, group, keep_epoch
-        self._answered, self._failed, self._troubled = answered, failed, troubled
-        self._refused = refused
-        self._disk = asyncio.Lock()
-        self._stored = 0
-        self._why = ""
+        """``keep_epoch``, ``troubled``: see ``Kept``; ``failed`` closes the group; ``refused`` is told why
+        the group may not be owned, and '' when it may again."""
+        self._arbiter, self._group = arbiter, group
+        self._answered, self._failed, self._refused = answered, failed, refused
+        self._epochs = Kept(keep_epoch, troubled)
         self._refusal = ""
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -98,25 +91,4 @@ class Ownership:
             self._refused(why)
 
     async def _store(self, epoch: int) -> None:
-        async with self._disk:  # two at once might leave the smaller number
-            while epoch > self._stored:
-                try:
-                    await self._write(epoch)
-                    self._stored = epoch
-                except OSError as error:
-                    self._trouble(str(error))
-                    await asyncio.sleep(DISK_RETRY_S)
-            self._trouble("")
-        self._answered(ev.EpochStored(self._stored))
-
-    async def _write(self, epoch: int) -> None:
-        writing = asyncio.ensure_future(asyncio.to_thread(self._keep_epoch, epoch))
-        done, _ = await asyncio.wait({writing}, timeout=DISK_SLOW_S)
-        if not done:
-            self._trouble("the disk does not answer")
-        await writing
-
-    def _trouble(self, why: str) -> None:
-        if why != self._why:
-            self._why = why
-            self._troubled(why)
+        self._answered(ev.EpochStored(await self._epochs.store(epoch)))

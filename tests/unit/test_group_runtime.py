@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
@@ -15,6 +18,7 @@ from fttcp.core.ownership import Answer, Outcome, Record
 from fttcp.core.pair import PairMachine
 from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
 from fttcp.datapath.fake import FakeEngine
+from fttcp.runtime import kept
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.health_pages import is_ready
@@ -462,5 +466,27 @@ def test_a_dead_worker_is_weighed_by_the_grace_of_now() -> None:
             death.crashed(f"process {grace_ms} was ended by SIGKILL")
             await until(lambda: f"process {grace_ms}" in str(alpha._history.since(0)[-1]))  # noqa: B023
         assert waits == [0.02, 0.002]
+
+    run(test)
+
+
+def test_a_disk_that_hangs_keeps_nobody_waiting_but_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on; so do the threads that all others share, and the process may end."""
+    monkeypatch.setattr(kept, "DISK_SLOW_S", 0.001)
+    answers, saved = threading.Event(), list[int]()
+
+    def save(count: int) -> None:
+        assert threading.current_thread().daemon
+        answers.wait(10)
+        saved.append(count)
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        alpha._late._maintenance._save = save
+        for paused, told in ((True, "maintenance-not-kept"), (False, "resumed")):
+            alpha.set_paused(paused)
+            await until(lambda told=told: told in [e["event"] for e in alpha._history.since(0)])
+        assert not saved
+        answers.set()
+        await until(lambda: saved == [1, 2])
 
     run(test)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,25 @@ def test_a_broken_file_is_named_with_what_to_do(tmp_path: Path, text: str) -> No
     (tmp_path / "maintenance.json").write_text(text)
     with pytest.raises(OSError, match=r"maintenance\.json.*remove"):
         MaintenanceFile(tmp_path).load("web")
+
+
+def test_groups_that_are_paused_at_once_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is stored by a thread of its own, into one file."""
+    file, names = MaintenanceFile(tmp_path), [f"group{n}" for n in range(4)]
+    together = threading.Barrier(len(names))
+    read = MaintenanceFile._read
+
+    def read_together(self: MaintenanceFile) -> dict[str, object]:
+        counts = read(self)
+        with suppress(threading.BrokenBarrierError):  # one after the other, as it should be
+            together.wait(0.05)
+        return counts
+
+    monkeypatch.setattr(MaintenanceFile, "_read", read_together)
+    threads = [threading.Thread(target=file.save, args=(name, 1)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert [file.load(name) for name in names] == [1] * len(names)

@@ -15,7 +15,7 @@ from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.ownership import Answer, Outcome, Record
 from fttcp.core.ownership import Ownership as Kind
-from fttcp.runtime import ownership
+from fttcp.runtime import kept
 from fttcp.runtime.epochs import EpochFile
 from fttcp.runtime.ownership import Ownership
 from tests.health import until
@@ -35,7 +35,7 @@ class Told:
 
 
 def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "DISK_RETRY_S", 0.001)
+    monkeypatch.setattr(kept, "DISK_RETRY_S", 0.001)
     full = [OSError(errno.ENOSPC, "No space left on device")] * 3
 
     def keep(epoch: int) -> None:
@@ -53,7 +53,7 @@ def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "DISK_SLOW_S", 0.001)
+    monkeypatch.setattr(kept, "DISK_SLOW_S", 0.001)
     answers = threading.Event()
 
     async def body() -> None:
