@@ -12,6 +12,7 @@ import multiprocessing
 import socket
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,66 @@ from lab.network import SERVICE4
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 _TIMEOUT_S = 20.0
 _ROOT = Path(__file__).resolve().parents[1]
-_COUNTED = ("TCPSynRetrans", "TCPTimeouts", "RetransSegs")
+_COUNTED = ("TCPSynRetrans", "TCPTimeouts", "TCPLossProbes", "RetransSegs")
+_SLOWEST = 10
 
 
-def _request(address: str, port: int) -> str:
-    """Ask once; return what is wrong, '' for nothing."""
+@dataclass
+class Request:
+    """What a request cost: until it was connected, had a first byte, and the end; and how much of it its
+    process waited for a processor."""
+
+    begun_s: float = 0.0
+    steps_ms: list[float] = field(default_factory=list)
+    ran_late_ms: float = 0.0
+    wrong: str = ""
+
+    @property
+    def took_ms(self) -> float:
+        """All of it."""
+        return sum(self.steps_ms)
+
+
+def _waited_ms() -> float:
+    """How long this thread has waited for a processor, in its life."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
+
+
+def _request(address: str, port: int) -> Request:
+    """Ask once."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    heard = 0
+    done, heard, waited_ms = Request(time.monotonic()), 0, _waited_ms()
+    last_s = done.begun_s
+
+    def step() -> None:
+        nonlocal last_s
+        now_s = time.monotonic()
+        done.steps_ms.append((now_s - last_s) * 1000)
+        last_s = now_s
+
     try:
         with socket.socket(family) as sock:
             sock.settimeout(_TIMEOUT_S)
             sock.connect((address, port))
+            step()
             sock.sendall(_REQUEST)
             while data := sock.recv(65536):
+                if not heard:
+                    step()
                 heard += len(data)
+        done.wrong = "" if heard else "an empty answer"
     except OSError as error:
-        return str(error)
-    return "" if heard else "an empty answer"
+        done.wrong = str(error)
+    step()
+    done.ran_late_ms = _waited_ms() - waited_ms
+    return done
 
 
 def _client(address: str, port: int, seconds: float, answers: Any) -> None:
-    end, took_ms, errors = time.monotonic() + seconds, [], []
-    while (begun := time.monotonic()) < end:
-        wrong = _request(address, port)
-        took_ms.append((time.monotonic() - begun) * 1000)
-        if wrong:
-            errors.append(wrong)
-    answers.put((took_ms, errors))
+    end, done = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        done.append(_request(address, port))
+    answers.put(done)
 
 
 def _kernel() -> dict[str, int]:
@@ -61,6 +95,11 @@ def _kernel() -> dict[str, int]:
     return counts
 
 
+def _shown(one: Request) -> dict[str, Any]:
+    steps = [round(ms, 1) for ms in one.steps_ms]
+    return {"begun_s": round(one.begun_s, 4), "steps_ms": steps, "ran_late_ms": round(one.ran_late_ms, 1)}
+
+
 def clients(address: str, port: int, number: int, seconds: float) -> dict[str, Any]:
     """Run so many clients, a process each; return what they and the kernel saw."""
     answers: Any = multiprocessing.SimpleQueue()
@@ -70,18 +109,19 @@ def clients(address: str, port: int, number: int, seconds: float) -> dict[str, A
     ]
     for one in running:
         one.start()
-    told = [answers.get() for _ in running]
+    done: list[Request] = sorted((one for _ in running for one in answers.get()), key=lambda r: r.took_ms)
     for one in running:
         one.join()
-    took_ms = sorted(ms for many, _ in told for ms in many)
-    errors = [error for _, some in told for error in some]
+    errors = [one.wrong for one in done if one.wrong]
     after = _kernel()
     return {
-        "requests": len(took_ms),
-        **{f"p{p}_ms": round(took_ms[int(len(took_ms) * p / 100)], 1) for p in (50, 99, 99.9)},
-        "max_ms": round(took_ms[-1], 1),
-        "over_50_ms": sum(ms > 50 for ms in took_ms),
-        "errors": errors[:10],
+        "requests": len(done),
+        **{f"p{p}_ms": round(done[int(len(done) * p / 100)].took_ms, 1) for p in (50, 99, 99.9)},
+        "max_ms": round(done[-1].took_ms, 1),
+        "over_50_ms": sum(one.took_ms > 50 for one in done),
+        "errors": len(errors),
+        "wrong": errors[:10],
+        "slowest": [_shown(one) for one in reversed(done[-_SLOWEST:])],
         **{name: after[name] - before[name] for name in _COUNTED},
     }
 
@@ -99,18 +139,22 @@ def storm(
     words = ["--clients", address, str(port), str(number)]
     argv = ["env", f"PYTHONPATH={_ROOT}", sys.executable, "-m", "lab.storm", *words]
     lab.exec(CLIENT, [*argv, "0.2"])  # neighbours and caches are warm
-    seconds, begun, done = 2.0 * switchovers + 2, time.monotonic(), 0
+    seconds, begun = 2.0 * switchovers + 2, time.monotonic()
+    at_s: list[float] = []
     with lab.popen(CLIENT, [*argv, str(seconds)], stdout=-1, text=True) as client:
         assert client.stdout is not None
-        while done < switchovers and time.monotonic() < begun + seconds - 0.3:
+        while len(at_s) < switchovers and time.monotonic() < begun + seconds - 0.3:
             other = lab.node_in_role("backup")
-            lab.fault("switchover")
-            done += 1
+            at_s.append(lab.fault("switchover")["at_s"])
             lab.wait(f"primary={other}", 30)
             lab.wait("synced", 30)
             time.sleep(0.2)
         report: dict[str, Any] = json.loads(client.stdout.read())
-    return {"switchovers": done, **report}
+    for slow in report["slowest"]:  # how long before it ended the last switchover was
+        end_s = slow.pop("begun_s") + sum(slow["steps_ms"]) / 1000
+        before = [s for s in at_s if s <= end_s]
+        slow["after_switchover_ms"] = round((end_s - before[-1]) * 1000, 1) if before else None
+    return {"switchovers": len(at_s), **report}
 
 
 @click.command()

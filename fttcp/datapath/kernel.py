@@ -22,6 +22,7 @@ from fttcp.datapath.rtnetlink import Netlink, Request, as_number, attribute, att
 from fttcp.datapath.rules import Address, GroupNet
 
 _CONF4, _CONF6 = Path("/proc/sys/net/ipv4/conf"), Path("/proc/sys/net/ipv6/conf")
+_EARLY_DEMUX = "/proc/sys/net/ipv4/ip_early_demux"
 LO = 1
 _SCOPE_UNIVERSE, _SCOPE_HOST = 0, 254
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
@@ -52,10 +53,13 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
     """Path -> value, for interfaces that are there: no ARP for addresses that sit on `lo`, nor ARP in their
     name; a peer link that does not refuse mirrored packets, which come from client addresses (loose, and
     only if strict now) and tells the other node a new MAC address at once (the mirror follows its neighbour
-    table); IPv6 addresses that stay when an interface goes down, as those of IPv4 do.
+    table); IPv6 addresses that stay when an interface goes down, as those of IPv4 do. No early demux, of both
+    IP versions: it ties a packet to a socket before INPUT, which may be another one after the queue. A FIN
+    that waits there behind the last acknowledgement would be lost.
     `before`: the values before ours of what we have set already."""
     wanted: dict[str, str] = {}
     for group in groups:
+        wanted[_EARLY_DEMUX] = "0"
         for interface in (group.service_interface, group.peer_interface):
             directory = _CONF4 / interface
             if directory.is_dir():

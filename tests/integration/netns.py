@@ -140,7 +140,7 @@ class Net:
                 "ip route show table all",
                 "ip -6 route show table all",
                 "ip addr",
-                "sysctl -a -r ^net[.](ipv4|ipv6)[.]conf[.]",
+                "sysctl -a -r ^net[.](ipv4|ipv6)[.](conf[.]|ip_early_demux)",
             )
         ]
         return "\n".join([*rules, *others])

@@ -158,7 +158,7 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
         "flush-ip-rule": lambda: run("ip rule flush; ip -6 rule flush; ip addr del 10.77.0.100/32 dev lo"),
         "sysctls-back": lambda: run(
             "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.svc0.arp_announce=0 "
-            "net.ipv6.conf.peer0.keep_addr_on_down=0"
+            "net.ipv6.conf.peer0.keep_addr_on_down=0 net.ipv4.ip_early_demux=1"
         ),
         "harden": lambda: run("sysctl -qw net.ipv6.conf.lo.disable_ipv6=1"),
         "change": lambda: changed(setup, web),

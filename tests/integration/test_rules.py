@@ -301,7 +301,7 @@ def test_sysctls_that_are_set_back_are_mended_and_in_the_end_as_before(net: Net,
     before = net.snapshot()
     said = drive(net, tmp_path, "apply", "sysctls-back", "mended", "mended", "remove")
     assert [line for line in said.splitlines() if line.startswith("mended")] == [
-        "mended ['net.ipv4.conf.svc0.arp_announce = 2 (it is 0)', "
+        "mended ['net.ipv4.ip_early_demux = 0 (it is 1)', 'net.ipv4.conf.svc0.arp_announce = 2 (it is 0)', "
         "'net.ipv6.conf.peer0.keep_addr_on_down = 1 (it is 0)', "
         "'net.ipv4.conf.peer0.rp_filter = 2 (it is 0)']",
         "mended []",
