@@ -7,6 +7,7 @@ What was changed is recorded in the run directory before it is changed, so that 
 import asyncio
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -89,7 +90,7 @@ class NetworkSetup:
             self._tracked[group.name] = await install(owner, group)
         await _undo(stale, owner)
         self._keep(record.without(stale))
-        await asyncio.to_thread(_claim, owner, groups)
+        await _in_thread(_claim, owner, groups)
         for group in groups:
             await _in_kernel(partial(routing.sync_rules, group))
             stood = await _in_kernel(self._look, group)
@@ -162,12 +163,12 @@ class NetworkSetup:
 
     async def _claim(self, previous: Record) -> Owner:
         """What the groups need, and what was left: nobody else may have it."""
-        owner = self._owner or await asyncio.to_thread(Owner, self._firewall)
+        owner = self._owner or await _in_thread(Owner, self._firewall)
         try:
-            await asyncio.to_thread(_claim, owner, self._groups.values(), previous.services)
+            await _in_thread(_claim, owner, self._groups.values(), previous.services)
         except Exception:
             if self._owner is None:
-                await asyncio.to_thread(owner.close)
+                await _in_thread(owner.close)
             raise
         self._owner = owner
         return owner
@@ -194,7 +195,7 @@ class NetworkSetup:
             if self._owner.firewall is Firewall.FLUSHABLE:
                 await move_mirror(group)
             else:
-                await asyncio.to_thread(self._owner.move_mirror, group)
+                await _in_thread(self._owner.move_mirror, group)
             await _in_kernel(
                 kernel.resolve,
                 kernel.interface_index(group.peer_interface),
@@ -214,7 +215,7 @@ class NetworkSetup:
                 self._path.unlink(missing_ok=True)
                 self._record = None
                 owner, self._owner = self._owner, None
-                await asyncio.to_thread(owner.close)
+                await _in_thread(owner.close)
 
     async def set_role_metrics(self, group: str, backup: bool) -> None:
         """Gives the routes from the group's addresses the metrics of a role: to be called after a change of
@@ -265,7 +266,7 @@ class NetworkSetup:
             if self._owner.firewall is Firewall.FLUSHABLE:
                 lost = await missing(net, self._tracked.get(group, frozenset()))
                 return Standing(*self.firewall, not lost, False, lost, 0)
-            return await asyncio.to_thread(self._owner.standing, net)
+            return await _in_thread(self._owner.standing, net)
 
 
 async def _in_kernel(work: Callable[Concatenate[Netlink, P], R], *args: P.args, **kw: P.kwargs) -> R:
@@ -275,7 +276,19 @@ async def _in_kernel(work: Callable[Concatenate[Netlink, P], R], *args: P.args, 
         with kernel.netlink() as socket:
             return work(socket, *args, **kw)
 
-    return await asyncio.to_thread(done)
+    return await _in_thread(done)
+
+
+async def _in_thread(work: Callable[P, R], *args: P.args, **kw: P.kwargs) -> R:
+    """Has something done in a thread, and waits for its end also when nobody wants it any more: it goes on,
+    and must not put in place what is undone next."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *args, **kw))
+    try:
+        return await asyncio.shield(thread)
+    finally:
+        while not thread.done():
+            with suppress(asyncio.CancelledError):  # it has come already, and goes on when the thread ends
+                await asyncio.wait({thread})
 
 
 def _claim(owner: Owner, groups: Collection[GroupNet], left: Iterable[str] = ()) -> None:
@@ -288,8 +301,8 @@ async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
     the IP versions that conntrack is not kept from."""
     if owner.firewall is Firewall.FLUSHABLE:
         return await apply_rules(group)
-    if not await asyncio.to_thread(owner.stands, group):
-        await asyncio.to_thread(owner.make, group)
+    if not await _in_thread(owner.stands, group):
+        await _in_thread(owner.make, group)
     return frozenset()
 
 
@@ -324,14 +337,14 @@ async def cleanup(run_dir: Path) -> Record:
     while a daemon with another run directory serves what the record tells of."""
     path = run_dir / RECORD
     record = Record.load(path).joined(await leftovers.found())
-    owner = await asyncio.to_thread(Owner)
+    owner = await _in_thread(Owner)
     try:
-        await asyncio.to_thread(_claim, owner, (), record.services)
+        await _in_thread(_claim, owner, (), record.services)
         await _undo(record, owner)
         path.unlink(missing_ok=True)
         return record
     finally:
-        await asyncio.to_thread(owner.close)
+        await _in_thread(owner.close)
 
 
 async def _undo(record: Record, owner: Owner) -> None:
@@ -345,7 +358,7 @@ async def _undo(record: Record, owner: Owner) -> None:
     for name, version in sorted(record.rules):
         await remove_rules(name, version)
     if record.nft:
-        await asyncio.to_thread(owner.remove, sorted(record.nft))
+        await _in_thread(owner.remove, sorted(record.nft))
 
 
 def _undo_routes(socket: Netlink, record: Record) -> None:
