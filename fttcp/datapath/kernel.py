@@ -91,8 +91,12 @@ def sysctl_name(path: str) -> str:
 
 def read_sysctl(path: str) -> str:
     """The value of a sysctl, '' when it does not exist (any more)."""
-    file = Path(path)
-    return file.read_text().strip() if file.exists() else ""
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return ""
 
 
 def write_sysctl(path: str, value: str) -> None:

@@ -107,8 +107,8 @@ class NetworkSetup:
         return record if self._path.exists() else record.joined(await leftovers.found())
 
     def _keep(self, record: Record) -> None:
-        self._record = record
         record.save(self._path)
+        self._record = record
 
     async def restore_record(self) -> bool:
         """Write the file again if it is gone; say whether it was."""

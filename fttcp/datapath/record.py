@@ -84,7 +84,7 @@ class Record:
                 frozenset(Table(int(family), str(name)) for family, name in data.get("nft", [])),
                 frozenset(map(str, data.get("peers", []))),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise kernel.KernelError(
                 f"{path}: not a record of network settings ({error}): look for leftovers with "
                 "`nft list ruleset`, `iptables-save`, `ip rule` and `ip addr show lo`, then remove the file"

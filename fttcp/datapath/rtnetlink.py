@@ -30,6 +30,7 @@ _RECEIVED_MAX = 1 << 18
 _AT_ONCE = 64
 """Requests in one message to the kernel."""
 _ANSWER_S = 10
+_INTERRUPTED, _DUMPS = 0x10, 5
 
 
 class Request(NamedTuple):
@@ -69,6 +70,7 @@ class Netlink:
             raise RuntimeError("rtnetlink is asked in the thread of an asyncio loop: use a thread for it")
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._number = 0
+        self._interrupted = False
         self.received = 0
         """Messages that came."""
         try:
@@ -131,7 +133,17 @@ class Netlink:
                 return answer
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """All that the filter in `body` lets through; nothing if there is no such table or interface."""
+        """All that the filter in `body` lets through; nothing if there is no such table or interface. While
+        something changes the kernel may pass over what did not: it says so, and is asked again; if that never
+        ends, the last answer counts."""
+        for _ in range(_DUMPS):
+            self._interrupted = False
+            found = self._dump(kind, body)
+            if not self._interrupted:
+                break
+        return found
+
+    def _dump(self, kind: int, body: bytes) -> list[bytes]:
         self._socket.send(self._encoded(Request(kind, 0, body), _DUMP))
         found: list[bytes] = []
         while True:
@@ -154,8 +166,9 @@ class Netlink:
     def _received(self) -> Iterator[tuple[int, int, bytes]]:
         data, at = self._socket.recv(_RECEIVED_MAX), 0
         while len(data) - at >= _HEADER.size:
-            length, kind, _, told, _ = _HEADER.unpack_from(data, at)
+            length, kind, flags, told, _ = _HEADER.unpack_from(data, at)
             self.received += 1
+            self._interrupted = self._interrupted or bool(flags & _INTERRUPTED)
             yield kind, told, data[at + _HEADER.size : at + length]
             at += (length + 3) & ~3
 
