@@ -76,7 +76,7 @@ def supervisor(
     watched: Watched, run_dir: Path, command: str, restart: RestartSection, hooks: HooksSection
 ) -> Supervisor:
     runner = Hooks(hooks, {"FTTCP_NODE": "alpha", "FTTCP_GROUP": "web"}, watched.note)
-    return Supervisor("web", [command], restart, run_dir, runner)
+    return Supervisor("web", [command], restart, run_dir, runner, watched.note)
 
 
 @asynccontextmanager

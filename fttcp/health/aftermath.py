@@ -82,10 +82,16 @@ def end_left(rows: Iterable[Row]) -> int:
 
 
 def kill_leftovers(record: Path) -> int:
-    """The same for what the record of a killed daemon tells of, which is removed."""
+    """The same for what the record of a killed daemon tells of, which is removed. Raises OSError for a file
+    that is not a record."""
     if not record.exists():
         return 0
-    killed = end_left((pid, ticks, number) for pid, ticks, number in json.loads(record.read_text("ascii")))
+    try:
+        rows = [(int(pid), int(ticks), str(number)) for pid, ticks, number in json.loads(record.read_bytes())]
+    except (ValueError, TypeError) as error:
+        why = f"{record}: not a record of servers ({error}): end what is left of them, then remove the file"
+        raise OSError(why) from error
+    killed = end_left(rows)
     record.unlink()
     return killed
 

@@ -85,10 +85,22 @@ def launch(argv: Sequence[str], number: str) -> Launched:
             close_fds=True,
             env={**os.environ, NUMBER: number},
         )
+        pidfd = _pidfd_of(process)
     except OSError as error:
         raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror} (setpriv?)") from error
     stat = process_stat(process.pid)
-    return Launched(process, os.pidfd_open(process.pid), stat.start_ticks if stat else 0, number)
+    return Launched(process, pidfd, stat.start_ticks if stat else 0, number)
+
+
+def _pidfd_of(process: subprocess.Popen[bytes]) -> int:
+    """Of what was started just now. Nobody would see the end of one that has none: it ends at once.
+    Raises OSError."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        kill_group(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +152,12 @@ async def _run(command: Sequence[str], env: Mapping[str, str]) -> Finished:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=given, stderr=given, start_new_session=True, env=env
         )
+        pidfd = _pidfd_of(process)
     except OSError:
         os.close(output)
         raise
     finally:
         os.close(given)
-    pidfd = os.pidfd_open(process.pid)
     loop.add_reader(pidfd, ended.set)
     loop.add_reader(output, _drain, output, tail)
     try:

@@ -107,6 +107,8 @@ class Prober:
             good, said = False, str(failure)
         except OSError as error:
             good, said = False, os.strerror(error.errno) if error.errno else str(error)
+        except Exception as error:  # whatever a server answers, it is asked again
+            good, said = False, f"{type(error).__name__}: {error}"
         self._take(good, said, (time.monotonic() - begun) * 1000)
 
     def _take(self, good: bool, said: str, took_ms: float) -> None:

@@ -20,6 +20,7 @@ from fttcp.health.launch import Launched, LaunchError, ending, kill_carriers, la
 from fttcp.health.restart import RestartPolicy
 from fttcp.health.server import ServerListener
 from fttcp.health.settings import RestartSection
+from fttcp.health.verdict import Note
 
 RECORD = "servers.json"
 
@@ -48,8 +49,15 @@ class Supervisor:
     """The servers of one group, started and kept running by this daemon."""
 
     def __init__(
-        self, group: str, commands: Sequence[str], settings: RestartSection, run_dir: Path, hooks: Hooks
+        self,
+        group: str,
+        commands: Sequence[str],
+        settings: RestartSection,
+        run_dir: Path,
+        hooks: Hooks,
+        note: Note,
     ) -> None:
+        self._note = note
         self._commands = [_Command(command, settings) for command in commands]
         self._settings, self._hooks = settings, hooks
         self._record = run_dir / f"{group}.{RECORD}"
@@ -168,7 +176,10 @@ class Supervisor:
             return str(error)
         command.running, command.started_s = running, self._loop.time()
         self._loop.add_reader(running.pidfd, self._died, command)
-        self._save_record()
+        try:
+            self._save_record()
+        except OSError as error:  # the executor knows; without both the server would outlive a kill
+            self._note("background-failed", "error", why=f"{self._record} cannot be written: {error}")
         self._tell_started()
         return None
 

@@ -21,6 +21,9 @@ from fttcp.health.verdict import Note
 _SEARCH_S = 0.2
 _REPLACED_S = 5.0
 _SYSTEMCTL_TIMEOUT_S = 5.0
+_PID_MOST = 1 << 22
+"""The kernel gives no higher one (PID_MAX_LIMIT)."""
+_PID_FILE_MOST = 64
 
 FindPid = Callable[[], Awaitable["int | str"]]
 """Returns the pid, or why there is none."""
@@ -31,14 +34,24 @@ def pid_in_file(path: Path) -> FindPid:
 
     async def find() -> int | str:
         try:
-            text = path.read_text(encoding="ascii").strip()
+            text = _beginning(path).strip()
         except FileNotFoundError:
             return f"{path}: no such file yet"
         except (OSError, UnicodeDecodeError) as error:
             return f"{path}: cannot be read: {error}"
-        return int(text) if text.isdecimal() and int(text) else f"{path}: {text[:40]!r} is not a pid"
+        pid = int(text) if text.isdecimal() else 0
+        return pid if 0 < pid <= _PID_MOST else f"{path}: {text[:40]!r} is not a pid"
 
     return find
+
+
+def _beginning(path: Path) -> str:
+    """As much of a file as a pid takes, of whatever kind it is. Raises OSError, UnicodeDecodeError."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(file, _PID_FILE_MOST).decode("ascii")
+    finally:
+        os.close(file)
 
 
 def pid_of_unit(unit: str) -> FindPid:

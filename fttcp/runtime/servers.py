@@ -28,7 +28,9 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
     hooks = Hooks(section.hooks, environment, group.note)
     server: Server
     if section.all_commands:
-        server = Supervisor(section.name, section.all_commands, section.restart, config.run_dir, hooks)
+        server = Supervisor(
+            section.name, section.all_commands, section.restart, config.run_dir, hooks, group.note
+        )
     else:
         find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))
         server = Watcher(find, section.restart.watched_command, group.note)

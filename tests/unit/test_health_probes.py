@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 from fttcp.core.model import Cause
+from fttcp.health import probes
 from fttcp.health.launch import carriers
 from fttcp.health.probes import Prober, probe_name
 from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
@@ -282,3 +283,17 @@ def test_a_reload_does_not_ask_anew_whether_the_server_may_follow(tmp_path: Path
             assert count.read_text() == "\n"
 
     asyncio.run(body())
+
+
+def test_a_question_that_goes_wrong_in_an_unknown_way_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def strange(probe: ProbeSection, address: str, port: int) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ValueError("what nobody thought of")
+        return "well"
+
+    monkeypatch.setitem(probes._KINDS, "tcp", strange)
+    assert ask(probe("tcp"), 1, State.OK)["last"]["bad"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from fttcp.core.model import Cause
+from fttcp.health.aftermath import kill_leftovers
 from fttcp.health.launch import carriers
+from fttcp.health.process import Supervisor
 from fttcp.health.procfs import process_stat, processes, session_members
 from fttcp.health.settings import HealthSection, HooksSection, RestartSection
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
@@ -295,6 +300,56 @@ def test_a_failing_hook_keeps_the_server_from_starting(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_a_server_is_looked_after_while_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(made: Supervisor) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Supervisor, "_save_record", full)
+
+    async def body() -> None:
+        async with looked_after(tmp_path, "sleep 1000") as server:
+            await until(lambda: server.healthy)
+            first = server.pid
+            assert "No space left" in server.told("background-failed")[0]["why"]
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: server.healthy and server.pid != first)
+
+    asyncio.run(body())
+
+
+def test_a_start_whose_end_nobody_would_see_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor is left for one; what was started ends, and is started again."""
+    opened, started = os.pidfd_open, list[int]()
+
+    def open_later(pid: int) -> int:
+        started.append(pid)
+        if len(started) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", open_later)
+
+    async def body() -> None:
+        async with looked_after(tmp_path, "sleep 1000") as server:
+            await until(lambda: server.healthy)
+            assert server.pid == started[2] and all(process_stat(pid) is None for pid in started[:2])
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("text", ["", "7", "[7]", '[["a", 1, "b"]]', "[[1, 2]]", '{"a": 1}'])
+def test_a_record_of_servers_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    record = tmp_path / "web.servers.json"
+    record.write_text(text)
+    with pytest.raises(OSError, match="not a record of servers"):
+        kill_leftovers(record)
+    assert record.exists()
+
+
 # ------------------------------------------------------------------ servers of somebody else
 
 
@@ -314,6 +369,29 @@ def test_a_double_forked_server_is_watched_by_its_pid_file(tmp_path: Path) -> No
             assert "ended" in server.changes[-1][2]
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("text", ["9" * 20, "9" * 5000, "0", "-1", "7 8", "\u0664"])
+def test_what_is_no_pid_is_told_and_read_again(tmp_path: Path, text: str) -> None:
+    async def body() -> None:
+        file, other = tmp_path / "pid", subprocess.Popen(["sleep", "1000"])
+        file.write_text(text)
+        try:
+            watcher = lambda watched: Watcher(pid_in_file(file), None, watched.note)  # noqa: E731
+            async with looked_after(tmp_path, "", server=watcher) as server:
+                await until(lambda: str(file) in server.state["reason"])
+                file.write_text(f"{other.pid}\n")
+                await until(lambda: server.healthy)
+        finally:
+            other.kill()
+            other.wait()
+
+    asyncio.run(body())
+
+
+def test_a_pid_file_that_is_a_fifo_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    assert "is not a pid" in str(asyncio.run(pid_in_file(tmp_path / "pid")()))
 
 
 def test_a_reused_pid_does_not_count(tmp_path: Path) -> None:
