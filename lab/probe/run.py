@@ -93,7 +93,7 @@ class Probe:
         with removed_for_certain(lab):
             say("starting two copies")
             lab.up(
-                [self.serve], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self._prepare
+                [self.serve], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self.prepare
             )
             return self.observe(lab, Run(lockstep), say)
 
@@ -124,7 +124,8 @@ class Probe:
         run.divergences = sum(int(group["divergences"]) for group in groups)
         return run
 
-    def _prepare(self, host: Host) -> None:
+    def prepare(self, host: Host) -> None:
+        """Put the files where a node's server begins."""
         if self.files is not None:
             shutil.copytree(self.files, host.home / "root", dirs_exist_ok=True, symlinks=True)
 

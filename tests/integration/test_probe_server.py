@@ -152,3 +152,14 @@ def test_wrong_words() -> None:
     for words in (("--port", "53/udp"), ("--client", "x", "--pcap", "y"), ("--lockstep", "perhaps")):
         done = subprocess.run([fttcp_program(), "probe-server", *words, "--", "true"], capture_output=True)
         assert done.returncode == 2, words
+
+
+def test_rows_of_the_table() -> None:
+    """One of a server that says the same, and one of a download that a crash does not end."""
+    line = [sys.executable, "-m", "lab.probe.table", "--json", "redis", "nginx"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    redis, nginx = map(json.loads, done.stdout.splitlines())
+    assert redis["without"] == "same" and redis["version"]
+    assert nginx["without"] in ("same", "content differs"), nginx
+    assert nginx["crash"] == "goes on" and 0 < nginx["gap_ms"] < 5000, nginx

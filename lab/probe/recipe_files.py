@@ -1,0 +1,213 @@
+"""Configuration files and long commands of the recipes."""
+
+from __future__ import annotations
+
+NGINX = """
+user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
+events { worker_connections 1024; }
+http { access_log off; sendfile on; server {
+    listen 80; listen 443 ssl http2; root html;
+    ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+} }
+"""
+BEHIND = """
+user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
+events { worker_connections 1024; }
+http { access_log off; server { listen 127.0.0.1:8001; root html; } }
+"""
+HAPROXY = """
+global
+    nbthread 1
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend tls
+    bind :443 ssl crt both.pem
+    default_backend own
+backend own
+    server nginx 127.0.0.1:8001
+"""
+LIGHTTPD = """
+server.modules = ("mod_openssl")
+server.document-root = env.PWD + "/html"
+server.port = 80
+etag.use-inode = "disable"
+index-file.names = ("index.html")
+mimetype.assign = (".html" => "text/html", "" => "application/octet-stream")
+$SERVER["socket"] == ":443" { ssl.engine = "enable" ssl.pemfile = env.PWD + "/both.pem" }
+"""
+APACHE_COMMAND = "exec apache2 -DFOREGROUND -d $PWD -f $PWD/apache.conf"
+SSHD_COMMAND = (
+    "mkdir -p /run/sshd && chmod 755 /run/sshd && exec /usr/sbin/sshd -D -e -f /dev/null -h $PWD/host "
+    "-o AuthorizedKeysFile=$PWD/authorized -o PermitRootLogin=yes -o StrictModes=no -o UsePAM=no"
+)
+VSFTPD = """
+listen=YES
+background=NO
+anonymous_enable=YES
+no_anon_password=YES
+pasv_min_port=30000
+pasv_max_port=30009
+secure_chroot_dir=/run/vsftpd/empty
+seccomp_sandbox=NO
+"""
+VSFTPD_COMMAND = (
+    "mkdir -p /run/vsftpd/empty /srv/ftp && chmod 755 html && "
+    "exec vsftpd $PWD/vsftpd.conf -oanon_root=$PWD/html"
+)
+EXIM = """
+primary_hostname = mail.example
+queue_only = true
+keep_environment =
+host_lookup =
+rfc1413_query_timeout = 0s
+tls_advertise_hosts = *
+tls_certificate = SPOOL/cert.pem
+tls_privatekey = SPOOL/key.pem
+spool_directory = SPOOL/spool
+log_file_path = SPOOL/exim-%slog
+acl_smtp_rcpt = all
+begin acl
+all:
+  accept
+"""
+EXIM_COMMAND = (
+    "sed -i s,SPOOL,$PWD,g exim.conf && mkdir -p spool && chown Debian-exim: . spool key.pem && "
+    "exec exim4 -C $PWD/exim.conf -bdf -oX 25 -oP $PWD/exim.pid"
+)
+SWAKS = (
+    'printf "Subject: x\\r\\n\\r\\nhello\\r\\n" | curl -sSk TLS --max-time 30 --mail-from a@example '
+    "--mail-rcpt b@example -T - smtp://$SERVICE4/client.example"
+)
+DOVECOT = """
+protocols = imap
+base_dir = /run/dovecot
+log_path = /dev/stderr
+ssl = required
+ssl_cert = </run/dovecot-files/cert.pem
+ssl_key = </run/dovecot-files/key.pem
+mail_location = maildir:/run/dovecot-files/mail
+first_valid_uid = 1
+service imap-login {
+  inet_listener imap {
+    port = 0
+  }
+  inet_listener imaps {
+    port = 993
+    ssl = yes
+  }
+}
+passdb {
+  driver = static
+  args = password=probe
+}
+userdb {
+  driver = static
+  args = uid=mail gid=mail home=/run/dovecot-files
+}
+"""
+DOVECOT_COMMAND = (
+    "mkdir -p /run/dovecot-files/mail && cp cert.pem key.pem /run/dovecot-files && "
+    "chown -R mail: /run/dovecot-files && exec dovecot -F -c $PWD/dovecot.conf"
+)
+AS_POSTGRES = "--reuid=postgres --regid=postgres --clear-groups --"
+POSTGRES = (
+    "/usr/lib/postgresql/*/bin/postgres -D $PWD/pg -c listen_addresses=* -c port=5432 -c fsync=off "
+    "-c unix_socket_directories= -c dynamic_shared_memory_type=mmap -c ssl=on -c ssl_cert_file=$PWD/cert.pem "
+    "-c ssl_key_file=$PWD/key.pem"
+)
+ETCD_COMMAND = (
+    "exec etcd --name one --data-dir $PWD/data --listen-client-urls http://0.0.0.0:2379 "
+    "--advertise-client-urls http://10.77.0.100:2379"
+)
+PYTHON = """
+import http.server, ssl
+class Pages(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *words):
+        super().__init__(*words, directory="html")
+server = http.server.ThreadingHTTPServer(("", 443), Pages)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("cert.pem", "key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+NODE = """
+const fs = require("fs"), https = require("https");
+const own = {key: fs.readFileSync("key.pem"), cert: fs.readFileSync("cert.pem")};
+https.createServer(own, (request, response) => {
+    const name = "html" + (request.url === "/" ? "/index.html" : request.url.replaceAll("..", ""));
+    if (!fs.existsSync(name)) { response.writeHead(404); response.end("no\\n"); return; }
+    response.writeHead(200, {"Content-Length": fs.statSync(name).size});
+    fs.createReadStream(name).pipe(response);
+}).listen(443, "0.0.0.0");
+"""
+JAVA = """
+import com.sun.net.httpserver.*;
+import java.io.*;
+import java.net.*;
+import java.nio.file.*;
+import java.security.*;
+import javax.net.ssl.*;
+
+public class Server {
+    public static void main(String[] words) throws Exception {
+        KeyStore store = KeyStore.getInstance("PKCS12");
+        char[] password = "probe1".toCharArray();
+        store.load(new FileInputStream("store.p12"), password);
+        KeyManagerFactory keys = KeyManagerFactory.getInstance("SunX509");
+        keys.init(store, password);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(keys.getKeyManagers(), null, null);
+        HttpsServer server = HttpsServer.create(new InetSocketAddress("0.0.0.0", 443), 128);
+        server.setHttpsConfigurator(new HttpsConfigurator(context));
+        server.createContext("/", exchange -> {
+            String path = exchange.getRequestURI().getPath();
+            Path file = Path.of("html" + (path.equals("/") ? "/index.html" : path)).normalize();
+            boolean there = Files.isRegularFile(file);
+            exchange.sendResponseHeaders(there ? 200 : 404, there ? Files.size(file) : -1);
+            try (OutputStream out = exchange.getResponseBody()) { if (there) Files.copy(file, out); }
+        });
+        server.setExecutor(java.util.concurrent.Executors.newCachedThreadPool());
+        server.start();
+    }
+}
+"""
+
+
+def apache(mpm: str) -> str:
+    """The configuration of Apache with one of its ways to serve."""
+    modules = {
+        "ssl": "ssl",
+        "authz_core": "authz_core",
+        "dir": "dir",
+        "mime": "mime",
+        f"mpm_{mpm}": f"mpm_{mpm}",
+    }
+    load = "\n".join(
+        f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{file}.so" for name, file in modules.items()
+    )
+    return f"""
+{load}
+ServerName probe.test
+PidFile /run/apache.pid
+ErrorLog /dev/stderr
+Listen 443
+User www-data
+Group www-data
+TypesConfig /etc/mime.types
+DocumentRoot ${{PWD}}/html
+DirectoryIndex index.html
+<Directory "${{PWD}}/html">
+    Require all granted
+</Directory>
+SSLEngine on
+SSLCertificateFile ${{PWD}}/cert.pem
+SSLCertificateKeyFile ${{PWD}}/key.pem
+"""
+
+
+def copy(rows: int) -> str:
+    """Rows of a query that needs no table."""
+    return f"copy (select i, md5(i::text) from generate_series(1, {rows}) i) to stdout"

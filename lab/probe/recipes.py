@@ -1,0 +1,215 @@
+"""Servers of the field, each as one can run it in a probe: programs, files, and what a client does.
+
+Commands run in a directory that has the recipe's files; `sh -c` where they must know its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.download import make_file
+from lab.probe import recipe_files as text
+
+STREAM_BYTES = 20_000_000
+ROWS = 300_000
+_CURL = "curl -sSkf --max-time 60"
+_SSH = (
+    "ssh -q -i /tmp/fttcp-probe-ssh -o IdentitiesOnly=yes -o StrictHostKeyChecking=no "
+    "-o UserKnownHostsFile=/dev/null root@$SERVICE4"
+)
+_KEY = "install -m 600 {files}/client /tmp/fttcp-probe-ssh"
+
+Prepare = Callable[[Path], str]
+"""Writes files to a directory; returns the SHA-256 of what `stream` downloads, "" if there is none."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A server. `client`: None for what `fttcp probe-server` generates; `stream`: prints a long download.
+    `{files}` in these is the directory of the files, as the client sees it."""
+
+    name: str
+    port: str
+    command: str
+    prepare: Prepare
+    version: str
+    packages: tuple[str, ...]
+    client: str | None = None
+    stream: str | None = None
+    settings: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def program(self) -> str:
+        """What must be installed."""
+        return shlex.split(self.version)[0]
+
+
+def _certificate(place: Path) -> None:
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 30 -subj /CN=probe"
+    subprocess.run(words.split(), cwd=place, check=True, capture_output=True)
+    (place / "both.pem").write_text((place / "cert.pem").read_text() + (place / "key.pem").read_text())
+
+
+def _site(place: Path) -> str:
+    """Some pages, a long file, and a certificate."""
+    (place / "html").mkdir()
+    (place / "html/index.html").write_text("<p>hello</p>\n")
+    _certificate(place)
+    return make_file(place / "html/payload", STREAM_BYTES)
+
+
+def _with(**files: str) -> Prepare:
+    """A site, and files of these names (`__` is a dot)."""
+
+    def prepare(place: Path) -> str:
+        for name, content in files.items():
+            (place / name.replace("__", ".")).write_text(content)
+        return _site(place)
+
+    return prepare
+
+
+def _ssh(place: Path) -> str:
+    for name in ("host", "client"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
+        subprocess.run(words, check=True)
+    shutil.copy(place / "client.pub", place / "authorized")
+    return _site(place)
+
+
+def _ftp(place: Path) -> str:
+    (place / "vsftpd.conf").write_text(text.VSFTPD)
+    return _site(place)
+
+
+def _exim(place: Path) -> str:
+    (place / "exim.conf").write_text(text.EXIM)
+    _certificate(place)
+    return ""
+
+
+def _dovecot(place: Path) -> str:
+    (place / "dovecot.conf").write_text(text.DOVECOT)
+    _certificate(place)
+    return ""
+
+
+def _postgres(place: Path) -> str:
+    """One cluster, copied to both: it has the name and the numbers that it was made with."""
+    (place / "password").write_text("probe\n")
+    shutil.chown(place, "postgres", "postgres")
+    initdb = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    words = [
+        str(initdb),
+        "--no-sync",
+        "--auth=scram-sha-256",
+        "--username=probe",
+        "--pwfile=password",
+        "-D",
+        "pg",
+    ]
+    subprocess.run(["setpriv", *text.AS_POSTGRES.split(), *words], cwd=place, check=True, capture_output=True)
+    with (place / "pg/pg_hba.conf").open("a") as rules:
+        rules.write("host all all all scram-sha-256\n")
+    _certificate(place)
+    rows = (f"{i}\t{hashlib.md5(str(i).encode()).hexdigest()}\n".encode() for i in range(1, ROWS + 1))
+    return hashlib.sha256(b"".join(rows)).hexdigest()
+
+
+def _java(place: Path) -> str:
+    expected = _with(**{"Server__java": text.JAVA})(place)
+    store = "openssl pkcs12 -export -inkey key.pem -in cert.pem -out store.p12 -passout pass:probe1"
+    subprocess.run(store.split(), cwd=place, check=True, capture_output=True)
+    subprocess.run(["javac", "Server.java"], cwd=place, check=True)
+    return expected
+
+
+def _http(path: str = "payload") -> str:
+    return f"{_CURL} http://$SERVICE4/{path}"
+
+
+def _https(path: str = "payload", more: str = "") -> str:
+    return f"{_CURL} {more} https://$SERVICE4/{path}"
+
+
+def _pages(url: str, more: str = "") -> str:
+    """Ten clients, some of them asking twice on one connection."""
+    twice = f"{_CURL} {more} -o /dev/null {url} -o /dev/null {url}"
+    return f"for i in 0 1 2 3 4 5 6 7 8 9; do {twice} || exit 1; done"
+
+
+_ETAG = '`etag.use-inode = "disable"`: else the number of the file is in each `ETag`'
+_LIGHTTPD = "sh -c 'exec lighttpd -D -f lighttpd.conf'"
+_NGINX = "nginx -p . -c nginx.conf"
+_PSQL = "PGPASSWORD=probe psql -qAt -h $SERVICE4 -U probe -d postgres"
+_MANY = "for i in 1 2 3 4 5; do {} || exit 1; done"
+_POSTGRES = (
+    "sh -c 'chown -R postgres: . && chmod 700 pg && chmod 600 key.pem && exec setpriv "
+    f"{text.AS_POSTGRES} {text.POSTGRES}'"
+)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("memcached", "11211/tcp", "memcached -u root -p 11211", lambda _: "", "memcached -V",
+               ("memcached",), settings=('state="memory"',)),
+        Recipe("redis", "6379/tcp", "redis-server --protected-mode no --save '' --bind '*' '-::*'",
+               lambda _: "", "redis-server -v", ("redis-server",), settings=('state="memory"',)),
+        Recipe("nginx", "80/tcp", _NGINX, _with(nginx__conf=text.NGINX), "nginx -v",
+               ("nginx-light",), stream=_http()),
+        Recipe("nginx-tls13", "443/tcp", _NGINX, _with(nginx__conf=text.NGINX), "nginx -v",
+               ("nginx-light",), stream=_https()),
+        Recipe("nginx-tls12", "443/tcp", _NGINX, _with(nginx__conf=text.NGINX), "nginx -v",
+               ("nginx-light",), client=_pages("https://$SERVICE4/", "--tls-max 1.2"),
+               stream=_https(more="--tls-max 1.2")),
+        Recipe("nginx-h2", "443/tcp", _NGINX, _with(nginx__conf=text.NGINX), "nginx -v",
+               ("nginx-light",), client=_pages("https://$SERVICE4/", "--http2"),
+               stream=_https(more="--http2")),
+        Recipe("lighttpd", "80/tcp", _LIGHTTPD, _with(lighttpd__conf=text.LIGHTTPD),
+               "lighttpd -v", ("lighttpd", "lighttpd-mod-openssl"), stream=_http(), note=_ETAG),
+        Recipe("lighttpd-tls", "443/tcp", _LIGHTTPD, _with(lighttpd__conf=text.LIGHTTPD),
+               "lighttpd -v", ("lighttpd", "lighttpd-mod-openssl"), stream=_https(), note=_ETAG),
+        Recipe("haproxy-tls", "443/tcp", "sh -c 'nginx -p . -c nginx.conf & exec haproxy -f haproxy.cfg'",
+               _with(haproxy__cfg=text.HAPROXY, nginx__conf=text.BEHIND), "haproxy -v",
+               ("haproxy", "nginx-light"), stream=_https(), note="ends TLS before an nginx on its own host"),
+        Recipe("apache-event", "443/tcp", f"sh -c '{text.APACHE_COMMAND}'",
+               _with(apache__conf=text.apache("event")), "apache2 -v", ("apache2",), stream=_https()),
+        Recipe("apache-prefork", "443/tcp", f"sh -c '{text.APACHE_COMMAND}'",
+               _with(apache__conf=text.apache("prefork")), "apache2 -v", ("apache2",), stream=_https()),
+        Recipe("openssh", "22/tcp", f"sh -c '{text.SSHD_COMMAND}'", _ssh, "ssh -V", ("openssh-server",),
+               client=f"{_KEY} && " + _MANY.format(f"{_SSH} echo hello"),
+               stream=f"{_KEY} && {_SSH} cat {{files}}/html/payload"),
+        Recipe("vsftpd", "21/tcp,30000-30009/tcp", f"sh -c '{text.VSFTPD_COMMAND}'", _ftp, "vsftpd -v 0>&1",
+               ("vsftpd",), client=_MANY.format(f"{_CURL} -o /dev/null ftp://$SERVICE4/index.html"),
+               stream=f"{_CURL} ftp://$SERVICE4/payload", note="passive: it draws the port of the data"),
+        Recipe("exim", "25/tcp", f"sh -c '{text.EXIM_COMMAND}'", _exim, "exim4 -bV", ("exim4-daemon-light",),
+               client=_MANY.format(text.SWAKS.replace("TLS", ""))),
+        Recipe("exim-starttls", "25/tcp", f"sh -c '{text.EXIM_COMMAND}'", _exim, "exim4 -bV",
+               ("exim4-daemon-light",), client=_MANY.format(text.SWAKS.replace("TLS", "--ssl-reqd"))),
+        Recipe("dovecot", "993/tcp", f"sh -c '{text.DOVECOT_COMMAND}'", _dovecot, "dovecot --version",
+               ("dovecot-imapd",), client=_MANY.format(f"{_CURL} -o /dev/null -u probe:probe imaps://$SERVICE4/")),
+        Recipe("postgres", "5432/tcp", _POSTGRES, _postgres, "psql -V", ("postgresql",),
+               client=_MANY.format(f'PGSSLMODE=disable {_PSQL} -c "select 42"'),
+               stream=f"PGSSLMODE=disable {_PSQL} -c '{text.copy(ROWS)}'",
+               note="SCRAM; two copies of one cluster"),
+        Recipe("postgres-tls", "5432/tcp", _POSTGRES, _postgres, "psql -V", ("postgresql",),
+               client=_MANY.format(f'PGSSLMODE=require {_PSQL} -c "select 42"'),
+               stream=f"PGSSLMODE=require {_PSQL} -c '{text.copy(ROWS)}'", note="SCRAM over TLS"),
+        Recipe("python-ssl", "443/tcp", "python3 server.py", _with(server__py=text.PYTHON),
+               "python3 --version", ("python3",), stream=_https()),
+        Recipe("nodejs-tls", "443/tcp", "node server.js", _with(server__js=text.NODE), "node --version",
+               ("nodejs",), stream=_https()),
+        Recipe("java-tls", "443/tcp", "java -cp . Server", _java, "java -version", ("default-jdk-headless",),
+               stream=_https()),
+        Recipe("go", "2379/tcp", f"sh -c '{text.ETCD_COMMAND}'", lambda _: "", "etcd --version",
+               ("etcd-server",), client=_MANY.format(f"{_CURL} -o /dev/null http://$SERVICE4:2379/version"),
+               note="etcd, a Go program"),
+    )
+}  # fmt: skip

@@ -1,0 +1,41 @@
+"""The recipes of `python -m lab.probe.table`, and what becomes of their rows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from lab.nodeconfig import parse_serve
+from lab.probe import table
+from lab.probe.recipes import RECIPES
+from lab.probe.table import Row, markdown
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_can_be_served(name: str) -> None:
+    recipe = RECIPES[name]
+    ports, (command,) = parse_serve([f"{recipe.port}={recipe.command}"])
+    assert all(port.endswith("/tcp") for port in ports)
+    assert shlex.split(command)[0] in ("sh", recipe.program, "node", "java")
+    assert recipe.packages and all(re.fullmatch(r"[a-z0-9.+-]+", package) for package in recipe.packages)
+    for script in filter(None, (recipe.client, recipe.stream)):
+        assert "$SERVICE4" in script and "{}" not in script
+
+
+def test_what_is_not_installed_is_said_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(table.shutil, "which", lambda *_, **__: None)
+    row = table.tried("nginx", False)
+    assert row.without is None and "nginx-light not installed" in row.note
+
+
+def test_a_table() -> None:
+    rows = [
+        Row("one", "1.2", "same", crash="goes on", gap_ms=81.6, note="its note"),
+        Row("two", "3.4", "differs, detached", "refused", "lost"),
+    ]
+    _, _, first, second = markdown(rows)
+    assert first == "| `one`: its note | 1.2 | same |  | goes on, gap 82 ms |"
+    assert second == "| `two` | 3.4 | differs, detached | refused | lost |"
