@@ -23,7 +23,7 @@ _INFO, _V6ONLY = 2, 11
 _ESTABLISHED, _CLOSE, _CLOSE_WAIT, _LISTEN = 1, 7, 8, 10
 _MESSAGE = struct.Struct("=IHHII")
 _HEADER = struct.Struct("=BBBB48s5I")
-_LENGTH_AND_KIND = struct.Struct("=IH")
+_LENGTH_KIND_AND_NUMBER = struct.Struct("=IHxxI")
 _INTERFACE, _INTERFACE_AT = struct.Struct("=I"), 36
 _RQUEUE = struct.Struct("=I")
 _RQUEUE_AT = 72
@@ -94,6 +94,8 @@ class Sockets:
         """Raises OSError if the kernel lacks sock_diag."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         self._socket.settimeout(5.0)
+        self._number = 0
+        """Of the last question. What an earlier one is told late, after a failure, is no answer to it."""
 
     def close(self) -> None:
         """Close the socket."""
@@ -162,7 +164,9 @@ class Sockets:
             yield _row(data[offset + 16 : offset + length])
 
     def _send(self, kind: int, flags: int, request: bytes) -> None:
-        self._socket.send(_MESSAGE.pack(16 + len(request), kind, _REQUEST | flags, 0, 0) + request)
+        self._number += 1
+        head = _MESSAGE.pack(16 + len(request), kind, _REQUEST | flags, self._number, 0)
+        self._socket.send(head + request)
 
     def _messages(self, single: bool = False) -> Iterator[tuple[bytes, int, int]]:
         """The answer: the buffer in which a message lies, where, and its length."""
@@ -170,7 +174,9 @@ class Sockets:
             data = self._socket.recv(1 << 16)
             offset = 0
             while offset + 16 <= len(data):
-                length, kind = _LENGTH_AND_KIND.unpack_from(data, offset)
+                length, kind, number = _LENGTH_KIND_AND_NUMBER.unpack_from(data, offset)
+                if number != self._number:
+                    break  # all of a datagram belongs to one question
                 if kind == _DONE:
                     return
                 if kind == _ERROR:
@@ -178,7 +184,7 @@ class Sockets:
                     raise OSError(-code, f"sock_diag: {os.strerror(-code)}")
                 yield data, offset, length
                 offset += (length + 3) & ~3
-            if single:
+            if single and offset:
                 return
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from fttcp.wire.files import write_durably
 
+_MOST_DIGITS = 19
+"""An epoch has 62 bits at most (wire/witness.py)."""
+
 
 class EpochFile:
     """One number for a group, in a file of its own."""
@@ -22,7 +25,7 @@ class EpochFile:
             return 0
         except UnicodeDecodeError:
             text = ""
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
             raise OSError(f"{self._path}: no number in it; remove the file while the other nodes run")
         return int(text)
 

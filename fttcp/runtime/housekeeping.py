@@ -15,7 +15,7 @@ from fttcp.datapath import ground
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.network import NetworkSetup
 from fttcp.datapath.rules import RulesError
-from fttcp.runtime.config import Config, GroupSection
+from fttcp.runtime.config import Config
 from fttcp.runtime.events import History
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.readiness import Hinders, Reason
@@ -63,9 +63,9 @@ class Housekeeper:
             firewall.close()
             ground_news.close()
 
-    async def _follow(self, news: News, look: Callable[[], Awaitable[None]]) -> None:
-        """Look at once when there is news. What could not be mended waits for the round: somebody may be as
-        stubborn."""
+    async def _follow(self, news: News, look: Callable[[], Awaitable[bool]]) -> None:
+        """Look at once when there is news; ``look`` says whether all was done. What could not be mended waits
+        for the round: somebody may be as stubborn."""
         pause_s = _SHORTEST_S
         while True:
             if await news.wait(pause_s):
@@ -73,7 +73,7 @@ class Housekeeper:
             else:
                 pause_s = _SHORTEST_S
                 await news.wait(None)
-            done = await self.guard(look())
+            done = await look()
             await asyncio.sleep(pause_s if done else ROUND_S)
 
     async def _rounds(self) -> None:
@@ -92,29 +92,34 @@ class Housekeeper:
             return False
 
     async def look_after_network(self) -> None:
-        """Keep neighbours known, rules and ground in place. What fails in one group keeps from no other."""
-        async with self._changing:
-            for section in self._config().group:
-                await self.guard(self._look_after_group(section))
+        """Keep neighbours known, rules and ground in place."""
+        await self._each(
+            self._learn, self._look_at_rules, self._look_at_ground, self._keep_warm, self.know_neighbours
+        )
 
-    async def _look_after_group(self, section: GroupSection) -> None:
-        group = self._groups[section.name]
+    async def _each(self, *looks: Callable[[str], Awaitable[None]]) -> bool:
+        """Look at each group so. What fails keeps from no other look, and no other group; say whether all was
+        done."""
+        async with self._changing:
+            names = [section.name for section in self._config().group]
+            return all([await self.guard(look(name)) for name in names for look in looks])
+
+    async def _learn(self, name: str) -> None:
+        group = self._groups[name]
         group.learn()
+        section = next(section for section in self._config().group if section.name == name)
         group.agree_on(await asyncio.to_thread(terms, self._config(), section))
-        await self._look_at_rules(section.name)
-        await self._look_at_ground(section.name)
-        await self._network.keep_warm(section.name, group.clients(_CLIENTS_KEPT_WARM))
-        await self.know_neighbours(section.name)
+
+    async def _keep_warm(self, name: str) -> None:
+        await self._network.keep_warm(name, self._groups[name].clients(_CLIENTS_KEPT_WARM))
 
     # ------------------------------------------------------------------ ground
 
-    async def look_at_the_ground(self) -> None:
-        """Mend what is ours, and tell."""
+    async def look_at_the_ground(self) -> bool:
+        """Mend what is ours, and tell; say whether all was done."""
         for name, restored in self._network.restored().items():
             self._tell_mended(name, restored)
-        async with self._changing:
-            for section in self._config().group:
-                await self._look_at_ground(section.name)
+        return await self._each(self._look_at_ground)
 
     async def _look_at_ground(self, name: str) -> None:
         found = await self._network.ground(name)
@@ -142,10 +147,8 @@ class Housekeeper:
 
     # ------------------------------------------------------------------ firewall
 
-    async def _look_at_all_rules(self) -> None:
-        async with self._changing:
-            for section in self._config().group:
-                await self._look_at_rules(section.name)
+    async def _look_at_all_rules(self) -> bool:
+        return await self._each(self._look_at_rules)
 
     async def _look_at_rules(self, name: str) -> None:
         """Put what somebody else has removed back in place, and tell. Raises RulesError when it is not there

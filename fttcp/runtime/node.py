@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -246,22 +246,31 @@ class Node:
         await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
 
     async def _take_down(self) -> None:
-        """Undo the start, in reverse, as far as it came."""
+        """Undo the start, in reverse, as far as it came. What fails keeps nothing else from being undone."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._carrier.close()
-        if self._reference is not None:
-            await self._reference.close()
-        await self._frontend.close()
-        servers = [group.server.stop() for group in self._groups.values() if group.server is not None]
-        await asyncio.gather(*servers)
-        for group in self._groups.values():
-            group.close()
-        if self._arbiter is not None:
-            await self._arbiter.close()
-        await self._network.remove()
+        groups = list(self._groups.values())
+        async with AsyncExitStack() as down:  # the last that is named goes first
+            down.push_async_callback(self._network.remove)
+            if self._arbiter is not None:
+                down.push_async_callback(self._arbiter.close)
+            for group in groups:
+                down.callback(group.close)
+            down.push_async_callback(self._stop_servers, groups)
+            down.push_async_callback(self._frontend.close)
+            if self._reference is not None:
+                down.push_async_callback(self._reference.close)
+            down.callback(self._carrier.close)
         self._history.add("stopped")
+
+    @staticmethod
+    async def _stop_servers(groups: list[GroupRuntime]) -> None:
+        servers = [group.server.stop() for group in groups if group.server is not None]
+        ended = await asyncio.gather(*servers, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
 
     # ------------------------------------------------------------------ reload
 
@@ -377,9 +386,11 @@ class Node:
     async def _discard(self, name: str) -> None:
         group = self._groups.pop(name, None)
         if group is not None:
-            if group.server is not None:
-                await group.server.stop()
-            group.close()
+            try:
+                if group.server is not None:
+                    await group.server.stop()
+            finally:
+                group.close()
 
     # ------------------------------------------------------------------ while running
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from fttcp.health.sampler import Sampler, bound
+from fttcp.health.sockets import Sockets
 
 SERVER = """
 import socket, sys
@@ -146,3 +149,19 @@ def test_a_udp_server_may_have_a_port_for_each_version() -> None:
         missing, listeners = sampler.not_served([os.getpid()])
         assert (missing, sampler.unheard(listeners)) == ("", [])
         sampler.close()
+
+
+def test_what_an_earlier_question_is_told_late_is_no_answer() -> None:
+    """After a failure the rest of its answer is still to come."""
+    asked, fresh = Sockets(), Sockets()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        all_of_tcp = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xFFF) + bytes(48)
+        asked._send(20, 0x300, all_of_tcp)
+        found = None
+        while found is None:
+            with suppress(OSError):  # EBUSY: the kernel is not done with the first one yet
+                found = asked.listeners(("tcp",))
+        ports = [one.port for one in found]
+        assert ports.count(listener.getsockname()[1]) == 1 and found == fresh.listeners(("tcp",))
+    asked.close()
+    fresh.close()

@@ -50,11 +50,13 @@ def test_changes_without_end_do_not_keep_it_from_the_network(monkeypatch: pytest
                 await work
                 return True
 
-            async def _look_at_all_rules(self) -> None:
+            async def _look_at_all_rules(self) -> bool:
                 looks.append("rules")
+                return True
 
-            async def look_at_the_ground(self) -> None:
+            async def look_at_the_ground(self) -> bool:
                 looks.append("ground")
+                return True
 
             async def look_after_network(self) -> None:
                 turns.release()
@@ -131,21 +133,35 @@ def test_the_clients_of_many_flows_are_a_set_of_addresses(monkeypatch: pytest.Mo
     assert engine.clients(10) == wanted
 
 
-def test_a_group_that_cannot_be_looked_after_keeps_no_other_from_its_turn() -> None:
-    looked: list[str] = []
+def test_what_cannot_be_looked_after_keeps_nothing_else_from_its_turn() -> None:
+    looked: list[tuple[str, str]] = []
+
+    def look(kind: str) -> Any:
+        async def looks(name: str) -> None:
+            looked.append((kind, name))
+            if (kind, name) == ("rules", "ill"):
+                raise RulesError("it cannot be mended")
+
+        return looks
 
     class Watched(Housekeeper):
         def __init__(self) -> None:
-            """Only the round over all groups is looked at."""
+            """Only the rounds over all groups are looked at."""
             self._changing = asyncio.Lock()
             groups = [SimpleNamespace(name=name) for name in ("ill", "well")]
             self._config: Any = lambda: SimpleNamespace(group=groups)
             self._history = History("alpha")
+            self._network: Any = SimpleNamespace(restored=dict)
+            self._learn, self._look_at_rules, self._look_at_ground = map(look, ("learn", "rules", "ground"))
+            self._keep_warm, self.know_neighbours = map(look, ("warm", "neighbours"))
 
-        async def _look_after_group(self, section: Any) -> None:
-            looked.append(section.name)
-            if section.name == "ill":
-                raise RulesError("it cannot be mended")
+    async def body() -> None:
+        await Watched().look_after_network()
+        kinds = ("learn", "rules", "ground", "warm", "neighbours")
+        assert looked == [(kind, name) for name in ("ill", "well") for kind in kinds]
+        looked.clear()
+        assert not await Watched()._look_at_all_rules()  # what follows news waits for the next round
+        assert await Watched().look_at_the_ground()
+        assert looked == [(kind, name) for kind in ("rules", "ground") for name in ("ill", "well")]
 
-    asyncio.run(Watched().look_after_network())
-    assert looked == ["ill", "well"]
+    asyncio.run(body())

@@ -129,3 +129,10 @@ def test_a_refusal_is_the_groups_and_over_when_nothing_is_asked_for() -> None:
         assert told == {"web": [why, ""], "mail": []}
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "9" * 5000, "9" * 20])
+def test_a_file_without_an_epoch_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "web.epoch").write_text(text)
+    with pytest.raises(OSError, match="no number in it"):
+        EpochFile(tmp_path, "web").load()
