@@ -35,6 +35,7 @@ _NESTED = 0x8000
 _REGISTER = 1
 _RECEIVED_MAX = 1 << 16
 _ANSWER_S = 5
+_INTERRUPTED, _DUMPS = 0x10, 5
 _COUNTER_PACKETS = 2
 _TABLE_OWNER = 7
 _CHECKSUM_INTERNET = 1
@@ -281,6 +282,7 @@ class Socket:
         except OSError as error:
             raise NftError("open a netlink socket", error.errno or 0) from error
         self._number = 0
+        self._interrupted = False
 
     def close(self) -> None:
         """The owner is gone."""
@@ -289,18 +291,18 @@ class Socket:
     def change(self, messages: Iterable[Message]) -> None:
         """Carry everything out, or nothing. Raises NftError."""
         steps = list(messages)
-        first = self._number + 1
         flags = _REQUEST | _ACK | _CREATE | _APPEND
+        begin = self._encode(_BATCH_BEGIN, _REQUEST, 0, b"", _SUBSYSTEM)
+        asked = self._number
         bodies = [
             self._encode(_SUBSYSTEM << 8 | step.kind, flags, step.family, step.attributes) for step in steps
         ]
-        begin = self._encode(_BATCH_BEGIN, _REQUEST, 0, b"", _SUBSYSTEM)
         end = self._encode(_BATCH_END, _REQUEST, 0, b"", _SUBSYSTEM)
         self._send(b"".join([begin, *bodies, end]))
-        for kind, number, body in self._answers(socket.MSG_DONTWAIT):  # all are there when send() returns
+        for kind, number, body in self._answers(asked, socket.MSG_DONTWAIT):  # all are there after send()
             error = -struct.unpack_from("=i", body)[0] if kind == _ERROR else 0
             if error:
-                index = number - first
+                index = number - asked - 1
                 raise NftError(steps[index].what if 0 <= index < len(steps) else "change the rules", error)
 
     @property
@@ -319,11 +321,8 @@ class Socket:
 
     def tables(self) -> dict[Table, int]:
         """All that there are, and the ports of their owners; 0: it has none. Raises NftError."""
-        self._send(self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _DUMP, 0, b""))
         found = {}
-        for kind, _, body in self._answers(0):
-            if kind == _ERROR:
-                raise NftError("list the tables", -struct.unpack_from("=i", body)[0])
+        for body in self._dump(_GETTABLE, 0, b"", "list the tables"):
             attributes = dict(parsed(body[4:]))
             name = attributes[1].rstrip(b"\0").decode()
             found[Table(body[0], name)] = int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
@@ -336,7 +335,7 @@ class Socket:
             self._encode(_SUBSYSTEM << 8 | _GETTABLE, _REQUEST | _ACK, table.family, _text(1, table.name))
         )
         found = None
-        for kind, _, body in self._answers(socket.MSG_DONTWAIT):  # to the end: an acknowledgement follows
+        for kind, _, body in self._answers(self._number, socket.MSG_DONTWAIT):  # an acknowledgement follows
             if kind != _ERROR:
                 attributes = dict(parsed(body[4:]))
                 found = int.from_bytes(attributes.get(_TABLE_OWNER, b""), "big")
@@ -349,12 +348,8 @@ class Socket:
     def rules(self, table: Table) -> Rules:
         """What is in a table; nothing when there is none. Raises NftError."""
         found = Rules(Counter(), Counter())
-        kind = _SUBSYSTEM << 8 | _GETRULE
-        self._send(self._encode(kind, _REQUEST | _DUMP, table.family, _text(1, table.name)))
-        for what, _, body in self._answers(0):
-            if what == _ERROR:
-                error = -struct.unpack_from("=i", body)[0]
-                raise NftError(f"look into table {table.name}", error)
+        what = f"look into table {table.name}"
+        for body in self._dump(_GETRULE, table.family, _text(1, table.name), what):
             attributes = dict(parsed(body[4:]))
             if attributes[1].rstrip(b"\0").decode() == table.name:
                 chain = attributes[2].rstrip(b"\0").decode()
@@ -362,9 +357,22 @@ class Socket:
                 found.counted[chain] += sum(map(_packets, _members(attributes.get(4, b""))))
         return found
 
+    def _dump(self, kind: int, family: int, attributes: bytes, what: str) -> list[bytes]:
+        """While something changes the kernel may pass over what did not: it says so, and is asked again. If
+        that never ends, the last answer counts. Raises NftError."""
+        for _ in range(_DUMPS):
+            self._interrupted, found = False, []
+            self._send(self._encode(_SUBSYSTEM << 8 | kind, _REQUEST | _DUMP, family, attributes))
+            for told, _, body in self._answers(self._number, 0):
+                if told == _ERROR:
+                    raise NftError(what, -struct.unpack_from("=i", body)[0])
+                found.append(body)
+            if not self._interrupted:
+                break
+        return found
+
     def _encode(self, kind: int, flags: int, family: int, attributes: bytes, resource: int = 0) -> bytes:
-        if kind not in (_BATCH_BEGIN, _BATCH_END):
-            self._number += 1
+        self._number += 1
         body = struct.pack(">BBH", family, 0, resource) + attributes
         return struct.pack("=IHHII", 16 + len(body), kind, flags, self._number, 0) + body
 
@@ -374,8 +382,9 @@ class Socket:
         except OSError as error:
             raise NftError("send to the kernel", error.errno or 0) from error
 
-    def _answers(self, flags: int) -> Iterator[tuple[int, int, bytes]]:
-        """(kind, number, body) of each message until the last, or until there is none."""
+    def _answers(self, asked: int, flags: int) -> Iterator[tuple[int, int, bytes]]:
+        """(kind, number, body) of each message until the last, or until there is none. ``asked``: the number
+        of the question; what is left of an earlier one, after a failure, is no answer to it."""
         while True:
             try:
                 data = self._socket.recv(_RECEIVED_MAX, flags)
@@ -386,10 +395,12 @@ class Socket:
             except OSError as error:
                 raise NftError("hear the kernel", error.errno or 0) from error
             while len(data) >= 16:
-                length, kind, _, number = struct.unpack_from("=IHHI", data)
-                if kind == _DONE:
-                    return
-                yield kind, number, data[16:length]
+                length, kind, told, number = struct.unpack_from("=IHHI", data)
+                if number >= asked:
+                    self._interrupted = self._interrupted or bool(told & _INTERRUPTED)
+                    if kind == _DONE:
+                        return
+                    yield kind, number, data[16:length]
                 data = data[(length + 3) & ~3 :]
 
 

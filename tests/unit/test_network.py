@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from fttcp.datapath import kernel, rtnetlink
+from fttcp.datapath import kernel, nft, rtnetlink
 from fttcp.datapath.ground import Ground
 from fttcp.datapath.kernel import KernelError
 from fttcp.datapath.network import NetworkSetup
+from fttcp.datapath.nft import Table
 from fttcp.datapath.record import Record
 from fttcp.datapath.rtnetlink import Netlink
 from tests.unit.test_rules import GROUP
@@ -58,15 +59,46 @@ def message(number: int, kind: int, flags: int, body: bytes = b"") -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, flags, number, 0) + body
 
 
-def answers(*rounds: tuple[int, list[bytes]]) -> list[bytes]:
-    """Of each question the flags and the entries."""
-    return [
-        b"".join(message(number, 24, flags, entry) for entry in entries) + message(number, 3, flags, bytes(4))
-        for number, (flags, entries) in enumerate(rounds, 1)
-    ]
-
-
 MULTI, INTERRUPTED = 2, 0x10
+RULE = struct.pack("=BBH", 2, 0, 0) + b"".join(rtnetlink.attribute(kind, b"x\0") for kind in (1, 2))
+
+
+class Kernel:
+    """Answers each question with the next of its answers."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self._answers, self._waiting = answers, list[bytes]()
+
+    def send(self, data: bytes) -> None:
+        self._waiting += self._answers[:1]
+        del self._answers[:1]
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if not self._waiting:
+            raise BlockingIOError
+        return self._waiting.pop(0)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def bind(self, address: Any) -> None:
+        """Nor bound."""
+
+    def setsockopt(self, *option: Any) -> None:
+        """Nor otherwise than as it is."""
+
+
+def listed(number: int, flags: int, *entries: bytes) -> bytes:
+    """A list, as the answer to a question."""
+    return b"".join(message(number, 24, flags, entry) for entry in entries) + message(
+        number, 3, flags, bytes(4)
+    )
+
+
+def said(times: int, entry: bytes, other: bytes) -> list[bytes]:
+    """Lists that were interrupted, which lack something, and one that was not."""
+    short = [listed(number, MULTI | INTERRUPTED, entry) for number in range(1, times + 1)]
+    return [*short, listed(times + 1, MULTI, entry, other)]
 
 
 @pytest.mark.parametrize("times", [0, 1, 9])
@@ -74,29 +106,22 @@ def test_a_list_that_changed_while_it_was_made_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     """What was passed over in it would count as removed by somebody. Where that never ends, so be it."""
-    kernel_says = answers(*[(MULTI | INTERRUPTED, [b"aaaa"])] * times, (MULTI, [b"aaaa", b"bbbb"]))
+    monkeypatch.setattr(socket, "socket", lambda *kind: Kernel(said(times, b"aaaa", b"bbbb")))
+    whole = times < 5
+    assert Netlink().dump(rtnetlink.GETROUTE, b"") == ([b"aaaa", b"bbbb"] if whole else [b"aaaa"])
+    monkeypatch.setattr(socket, "socket", lambda *kind: Kernel(said(times, RULE, RULE)))
+    assert nft.Socket().rules(Table(nft.IPV4, "x")).lengths["x"] == 1 + whole
 
-    class Kernel:
-        asked = 0
 
-        def send(self, data: bytes) -> None:
-            self.asked += 1
-
-        def recv(self, size: int) -> bytes:
-            return kernel_says[self.asked - 1]
-
-        def close(self) -> None:
-            """Nothing is open."""
-
-        def bind(self, address: Any) -> None:
-            """Nor bound."""
-
-        setsockopt = bind
-
-    monkeypatch.setattr(socket, "socket", lambda *kind: Kernel())
-    monkeypatch.setattr(Kernel, "setsockopt", lambda *option: None)
-    found = Netlink().dump(rtnetlink.GETROUTE, b"")
-    assert found == ([b"aaaa", b"bbbb"] if times < 5 else [b"aaaa"])
+def test_what_is_left_of_an_earlier_answer_is_none_to_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel_says = [b"", listed(1, MULTI, RULE) + listed(2, MULTI, RULE, RULE)]
+    monkeypatch.setattr(socket, "socket", lambda *kind: Kernel(kernel_says))
+    tables = nft.Socket()
+    with pytest.raises(nft.NftError, match="wait for the kernel"):
+        tables.rules(Table(nft.IPV4, "x"))
+    assert tables.rules(Table(nft.IPV4, "x")).lengths["x"] == 2
 
 
 def test_an_interface_may_go_while_its_settings_are_read(
