@@ -33,7 +33,12 @@ $(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
 	@mv -f build/native/fttcp/_ftt.* fttcp/  # a rename: processes that have the old one mapped go on
 	@touch $@
 
-build: packages $(VENV)/.python $(VENV)/.native  ## install what is missing and leave .venv/bin/fttcp
+SHIM := fttcp/libfttcp-shim.so
+
+$(SHIM): $(wildcard native/shim/*) $(wildcard native/include/fttcp/*.h) | packages
+	$(PYTHON) native/shim/build.py $@
+
+build: packages $(VENV)/.python $(VENV)/.native $(SHIM)  ## install what is missing and leave .venv/bin/fttcp
 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
@@ -68,5 +73,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

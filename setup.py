@@ -1,10 +1,12 @@
-"""What pyproject.toml cannot say: the native extension is built by cffi, and the lab goes inside.
+"""What pyproject.toml cannot say: the native extension is built by cffi, the library for servers by a
+compiler, and the lab goes inside.
 
 FTTCP_WITHOUT_NATIVE=1 leaves the extension out, so that `make build` can install the Python side once
 and compile the C core on its own whenever its sources change.
 """
 
 import os
+import runpy
 import shutil
 from pathlib import Path
 
@@ -26,6 +28,8 @@ class BuildWithLab(build_py):
             target = Path(self.build_lib, INSIDE)
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(LAB, target, ignore=shutil.ignore_patterns("__pycache__", "build"))
+            shim = runpy.run_path("native/shim/build.py")
+            shim["compile_shim"](Path(self.build_lib, "fttcp", shim["NAME"]))
 
 
 setup(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
+from fttcp.cli.lockstep import lines as lockstep_lines
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
 _NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
@@ -73,6 +74,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         pid = "none" if server["pid"] is None else server["pid"]
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
+    if "lockstep" in group:
+        lines += [f"  {line}" for line in lockstep_lines(group["lockstep"])]
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines

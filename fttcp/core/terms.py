@@ -33,17 +33,18 @@ class Term(IntEnum):
     TIMESTAMPS = 15
     SACK = 16
     ECN = 17
+    LOCKSTEP = 18
 
     @property
     def key(self) -> str:
         """As people know it."""
-        if self >= Term.WINDOW_SCALING:
+        if Term.WINDOW_SCALING <= self <= Term.ECN:
             return f"net.ipv4.tcp_{self.name.lower()}"
         return "arbiter.addresses" if self is Term.ARBITER_PLACES else self.name.lower()
 
 
 BINDING = frozenset(
-    {Term.ADDRESSES, Term.PORTS, Term.ARBITER, Term.TIMING, Term.STATE, Term.WORKERS},
+    {Term.ADDRESSES, Term.PORTS, Term.ARBITER, Term.TIMING, Term.STATE, Term.WORKERS, Term.LOCKSTEP},
 )
 """A pair that differs in these would break a promise: it does not form. What else differs is told."""
 

@@ -304,6 +304,8 @@ class EngineSettings:
     continue_unverified: bool = False
     order_service: bool = False
     encrypt: bool = False
+    lockstep: str = ""
+    """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0
     service_iss: int | None = None
     service_ts: int | None = None

@@ -73,6 +73,7 @@ def _config(settings: EngineSettings) -> Any:
     config.continue_unverified = settings.continue_unverified
     config.order_service = settings.order_service
     config.encrypt = settings.encrypt
+    config.lockstep = settings.lockstep.encode()
     config.shift_spaces = settings.shifts_spaces
     config.force_iss = settings.service_iss or 0
     config.eager = not settings.strict_commit

@@ -74,8 +74,9 @@ def new_number() -> str:
     return secrets.token_hex(8)
 
 
-def launch(argv: Sequence[str], number: str) -> Launched:
-    """Start a server; its output goes to our standard error. Raises LaunchError."""
+def launch(argv: Sequence[str], number: str, more: Mapping[str, str] | None = None) -> Launched:
+    """Start a server; its output goes to our standard error. ``more``: for its environment. Raises
+    LaunchError."""
     try:
         process = subprocess.Popen(
             _command(argv, "STOP", [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")]),
@@ -83,7 +84,7 @@ def launch(argv: Sequence[str], number: str) -> Launched:
             stdout=2,
             start_new_session=True,
             close_fds=True,
-            env={**os.environ, NUMBER: number},
+            env={**os.environ, **(more or {}), NUMBER: number},
         )
         pidfd = _pidfd_of(process)
     except OSError as error:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fttcp.health.aftermath import Executor, Row, kill_leftovers
@@ -56,8 +56,11 @@ class Supervisor:
         run_dir: Path,
         hooks: Hooks,
         note: Note,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """``environment``: what the servers get beside ours."""
         self._note = note
+        self._environment = environment or {}
         self._commands = [_Command(command, settings) for command in commands]
         self._settings, self._hooks = settings, hooks
         self._record = run_dir / f"{group}.{RECORD}"
@@ -165,7 +168,7 @@ class Supervisor:
         number = new_number()
         try:
             self._executor.tell([*self._rows(), (0, 0, number)])  # first: we may be killed at any moment
-            running = launch(command.argv, number)
+            running = launch(command.argv, number, self._environment)
         except LaunchError as error:
             return str(error)
         try:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from fttcp.core.model import NS_PER_MS, Settings
 from fttcp.datapath.base import Engine, EngineSettings, LinkAddress, PeerSettings, Transport
 from fttcp.datapath.rules import DEFAULT_MARK, GroupNet
+from fttcp.runtime import lockstep
 from fttcp.runtime.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.runtime.config.arbiter import NoneSection
 from fttcp.runtime.terms import terms
@@ -101,10 +102,11 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         max_retained=limits.max_retained_bytes,
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
-        detach_divergent=group.divergence == "detach",
+        detach_divergent=group.divergence == "detach" or group.lockstep != "off",
         continue_unverified=group.unverified == "continue",
         order_service=group.order == "service",
         encrypt=node.encrypt,
+        lockstep=str(lockstep.place(config, group) or ""),
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,
         space_seed=group.experiment.space_seed,

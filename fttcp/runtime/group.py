@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
@@ -22,6 +23,7 @@ from fttcp.datapath.ground import Ground
 from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.owner import Standing
 from fttcp.health.monitor import Health
+from fttcp.runtime import lockstep
 from fttcp.runtime.claims import Claims
 from fttcp.runtime.commits import ChannelWatch
 from fttcp.runtime.detectors import Detectors
@@ -78,6 +80,8 @@ class GroupRuntime:
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
+        self.lockstep: Path | None = None
+        """What this group shares with its server, if that is kept in step."""
         self.detectors: Detectors | None = None
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.firewall: Standing | None = None
@@ -462,6 +466,8 @@ class GroupRuntime:
         }
         if server is not None:
             base["server"] = server.shown()
+            if self.lockstep is not None:
+                base["lockstep"] = lockstep.shown(self.lockstep, server.pids)
         if not self._closed:
             base |= engine_shown(self.engine, peer.index)
         return base | {"ready": is_ready(base)}

@@ -30,6 +30,7 @@ from fttcp.datapath.record import RECORD
 from fttcp.datapath.rules import GroupNet, RulesError
 from fttcp.health.process import RECORD as SERVERS_RECORD
 from fttcp.health.reference import ReferenceMonitor
+from fttcp.runtime import lockstep
 from fttcp.runtime.arbiters import arbiter_settings, change_keys
 from fttcp.runtime.assembly import (
     EngineFactory,
@@ -188,6 +189,7 @@ class Node:
         # what a killed server left in the kernel must not speak when this node owns the service again
         await self._network.end_connections(section.name)
         factory = self._factory or open_engine(section.engine)
+        lockstep.prepare(self._config, section, keys)
         wanted = engine_settings(self._config, section, keys)
         engine = factory(wanted)
         name = section.name
@@ -213,6 +215,7 @@ class Node:
         self._groups[name] = group
         group.firewall = await self._network.standing(name)
         group.server = make_health(self._config, section, group)
+        group.lockstep = lockstep.place(self._config, section)
         self._house.take_ground(name, await self._network.ground(name))
 
     def _start_group(self, name: str) -> None:

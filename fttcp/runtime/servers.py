@@ -11,6 +11,7 @@ from fttcp.health.process import Supervisor
 from fttcp.health.sampler import Place
 from fttcp.health.server import Server
 from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
+from fttcp.runtime import lockstep
 from fttcp.runtime.config import Config, GroupSection
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.readiness import Hinders, Reason
@@ -28,8 +29,15 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
     hooks = Hooks(section.hooks, environment, group.note)
     server: Server
     if section.all_commands:
+        file = lockstep.place(config, section)
         server = Supervisor(
-            section.name, section.all_commands, section.restart, config.run_dir, hooks, group.note
+            section.name,
+            section.all_commands,
+            section.restart,
+            config.run_dir,
+            hooks,
+            group.note,
+            {} if file is None else lockstep.environment(file),
         )
     else:
         find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))

@@ -35,6 +35,7 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.TIMESTAMPS: _sysctl("tcp_timestamps") != "0",
         Term.SACK: _sysctl("tcp_sack") != "0",
         Term.ECN: _sysctl("tcp_ecn"),
+        Term.LOCKSTEP: group.lockstep,
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     return tuple(digests[term] for term in Term)

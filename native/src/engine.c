@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "lockstep.h"
 #include "stamp.h"
 #include "worker.h"
 
@@ -161,6 +162,10 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 		ftt_engine_close(e);
 		return NULL;
 	}
+	if (ftt_lockstep_open(e, err, err_len)) {
+		ftt_engine_close(e);
+		return NULL;
+	}
 	for (uint8_t k = 0; k < cfg->workers; k++) {
 		e->worker[k] = ftt_worker_open(e, k, err, err_len);
 		if (!e->worker[k]) {
@@ -195,6 +200,7 @@ void ftt_engine_close(struct ftt_engine *e)
 	ftt_neigh_stop(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		ftt_worker_close(e->worker[k]);
+	ftt_lockstep_close(e);
 	ftt_server_watch(e, NULL, 0);
 	if (e->stamp_fd >= 0)
 		close(e->stamp_fd);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "fttcp/abi.h"
+#include "fttcp/lockstep.h"
 #include "keyring.h"
 
 struct ftt_beat;
@@ -52,6 +53,7 @@ struct ftt_engine {
 	struct ftt_events *events;
 	int life_fd[FTT_MAX_PIDS]; /* of the server's main processes; see life.c */
 	uint32_t n_lives;
+	struct ftt_ls_map lockstep; /* shared with the server; .header NULL: it is not */
 	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
 	uint32_t whole_packets; /* see struct ftt_status */
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */

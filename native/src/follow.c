@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <string.h>
+#include "lockstep.h"
 #include "worker.h"
 #include "fttcp/reset.h"
 
@@ -60,8 +61,10 @@ static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 {
 	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
 
-	if (same)
+	if (same) {
+		ftt_lockstep_join(w, r);
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
+	}
 	if (!same || !(c->flow.bits & FTT_F_SYNACK))
 		inject_syn(w, c, r, from, now_ns);
 }
@@ -354,6 +357,8 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		return true;
 	}
 	actions = ftt_flow_takeover(&c->flow);
+	if (!c->closed)
+		ftt_lockstep_ensure(w, &c->key);
 	if (w->e->cfg.continue_unverified)
 		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)

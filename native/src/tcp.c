@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "lockstep.h"
 #include "tcp.h"
 #include "fttcp/reset.h"
 
@@ -35,6 +36,8 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 
 	if (!c)
 		return NULL;
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_lockstep_begin(w, key);
 	if (s->options & FTT_OPT_SIGNED) {
 		c->flow.protection = FTT_UNPROTECTED;
 		c->flow.reason = FTT_WHY_UNSUPPORTED;
@@ -60,6 +63,10 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_n
 /* The stack took a new connection under an old key: what belonged to the old one goes. */
 static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_lockstep_begin(w, &c->key);
+	else
+		ftt_lockstep_end(w, &c->key);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);

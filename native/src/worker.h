@@ -116,6 +116,15 @@ static inline uint32_t ftt_table_half_open(const struct ftt_table *t)
 	return t->of_age[FTT_AGE_HALF_OPEN] + t->of_age[FTT_AGE_REFUSED];
 }
 
+/* What a worker makes identities of connections from: see lockstep.h. */
+struct ftt_identities {
+	uint32_t generation; /* of the keys */
+	uint32_t n, send;
+	uint64_t count;
+	uint8_t tag[FTT_MAX_KEYS][4];
+	uint8_t secret[FTT_MAX_KEYS][32];
+};
+
 struct ftt_worker {
 	struct ftt_engine *e;
 	uint8_t index;
@@ -153,6 +162,7 @@ struct ftt_worker {
 	uint64_t retained_bytes; /* of rings */
 	uint64_t next_sweep_ns;
 	struct ftt_udp_table udp;
+	struct ftt_identities identities;
 	struct ftt_counters n;
 	uint64_t lag_ns[FTT_LAG_SAMPLES];
 	uint32_t n_lag;

@@ -75,6 +75,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_timing,
             _check_state,
             _check_order,
+            _check_lockstep,
             check_health,
         ):
             yield partial(part, group, here, errors)
@@ -103,6 +104,18 @@ def _check_order(group: GroupSection, here: str, errors: list[str]) -> None:
             f'{here}.order: "service" is an order of TCP connections, and {here}.ports has {", ".join(udp)} '
             '(allowed: "flow"; or the UDP ports in a group of their own)'
         )
+
+
+def _check_lockstep(group: GroupSection, here: str, errors: list[str]) -> None:
+    """What is encrypted must be the same on both nodes to the last byte, or it must not leave."""
+    if group.lockstep == "off":
+        return
+    needed = {"engine": "nfqueue", "compare": True, "unverified": "reset"}
+    errors += [
+        f'{here}.{key}: {value!r} does not go with {here}.lockstep (allowed: {needed[key]!r}, or "off" there)'
+        for key in needed
+        if (value := getattr(group, key)) != needed[key]
+    ]
 
 
 def _entries(values: Any) -> list[Any]:

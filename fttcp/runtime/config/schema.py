@@ -200,6 +200,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     state: Literal["none", "files", "memory"] = "none"
     unverified: Literal["reset", "continue"] = "reset"
     order: Literal["flow", "service"] = "flow"
+    lockstep: Literal["off", "connection"] = "off"
     on_worker_death: Literal["takeover", "end"] = "takeover"
     timing: Timing = Timing()
     limits: Limits = Limits()

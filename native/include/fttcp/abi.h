@@ -16,6 +16,7 @@
 #define FTT_MAX_LINKS 8
 #define FTT_MAX_PEERS 7
 #define FTT_MAX_KEYS 4
+#define FTT_IDENTITY 20 /* of a connection: 16 bytes that no other one has, and which key its seed is made with */
 #define FTT_MAX_WORKERS 8
 #define FTT_MAX_PIDS 32 /* main processes of a server */
 #define FTT_HANDSHAKE_QUEUES 8
@@ -216,6 +217,7 @@ struct ftt_config {
 	uint32_t force_iss;    /* service ISS of every flow */
 	uint32_t force_ts;     /* service TSval of every SYN-ACK */
 	uint32_t space_seed;   /* not 0: both are drawn from it, for each flow others */
+	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
 };
 
 struct ftt_counters {
@@ -247,6 +249,7 @@ struct ftt_counters {
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
 	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */
 	uint64_t resets_unanswered;         /* such flows whose client never answered */
+	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
 	uint64_t arp_answered, nd_answered, announcements;
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;

@@ -58,6 +58,7 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
 	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
+	FTT_REC_IDENTITY = 16,                               /* OPEN: what both servers draw numbers from; it comes before the SYN */
 	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
 	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
@@ -74,6 +75,7 @@ struct ftt_record {
 	/* OPEN */
 	uint32_t service_iss, tsval, age_ms;
 	uint8_t wscale, attempt;
+	uint8_t identity[FTT_IDENTITY]; /* with FTT_REC_IDENTITY */
 	/* PROBE: how far the client has acknowledged, and its window field, for a backup that missed it */
 	uint32_t client_acked;
 	uint16_t client_wnd;
@@ -160,6 +162,11 @@ static inline int ftt_record_fixed(uint8_t type)
 	default:
 		return -1;
 	}
+}
+
+static inline size_t ftt_record_extra(uint8_t type, uint8_t flags)
+{
+	return type == FTT_REC_OPEN && flags & FTT_REC_IDENTITY ? FTT_IDENTITY : 0;
 }
 
 static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
@@ -276,7 +283,7 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	bool v4 = ftt_is_v4(r->key.client);
 	size_t alen = v4 ? 4 : 16, at = 10 + 2 * alen + 4;
 	int fixed = ftt_record_fixed(r->type);
-	size_t len = at + (size_t)(fixed < 0 ? 0 : fixed) + r->data_len;
+	size_t extra = ftt_record_extra(r->type, r->flags), len = at + (size_t)(fixed < 0 ? 0 : fixed) + extra + r->data_len;
 
 	if (fixed < 0 || len > room || len > 0xffff)
 		return 0;
@@ -291,15 +298,16 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	memcpy(p + 10 + alen, r->key.service + 16 - alen, alen);
 	put_be32(p + 10 + 2 * alen, r->irs);
 	ftt_record_put_body(p + at, r);
+	memcpy(p + at + fixed, r->identity, extra);
 	if (r->data_len)
-		memcpy(p + at + fixed, r->data, r->data_len);
+		memcpy(p + at + fixed + extra, r->data, r->data_len);
 	return len;
 }
 
 /* Reads the record at p; returns its length, 0 when it is malformed. */
 static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_record *r)
 {
-	size_t alen, at, len;
+	size_t alen, at, len, extra;
 	int fixed;
 
 	memset(r, 0, sizeof(*r));
@@ -311,7 +319,8 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 		return 0;
 	alen = p[4] == 4 ? 4 : 16;
 	at = 10 + 2 * alen + 4;
-	if (len < at + (size_t)fixed)
+	extra = ftt_record_extra(p[0], p[1]);
+	if (len < at + (size_t)fixed + extra)
 		return 0;
 	r->type = p[0];
 	r->flags = p[1];
@@ -329,8 +338,9 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	}
 	r->irs = get_be32(p + at - 4);
 	ftt_record_get_body(p + at, r);
-	r->data = p + at + fixed;
-	r->data_len = (uint32_t)(len - at - (size_t)fixed);
+	memcpy(r->identity, p + at + fixed, extra);
+	r->data = p + at + fixed + extra;
+	r->data_len = (uint32_t)(len - at - (size_t)fixed - extra);
 	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)
 		return 0;
 	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))

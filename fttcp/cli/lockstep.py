@@ -1,0 +1,24 @@
+"""What `fttcp status` says of a server that is kept in step; docs/lockstep.md tells the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def lines(told: Mapping[str, Any]) -> list[str]:
+    """Return it for people."""
+    inside, outside, drawn = told["inside"], told["outside"], told["drawn"]
+    if drawn is None:
+        return [f"NOT IN STEP  {told['file']} is gone: restart the daemon, then the server"]
+    found = [
+        f"lock step    in {len(inside)} processes; {drawn['of_connections']} draws for connections, "
+        f"{drawn['at_start']} before the first, {drawn['without']} for none"
+    ]
+    if outside or not inside:
+        which = ", ".join(map(str, outside)) or "any process"
+        found.append(f"NOT IN STEP  the library is not in {which}: what it answers differs on the nodes")
+    strangers = ", ".join(one["client"] for one in told["strangers"][:3])
+    if drawn["unknown"]:
+        found.append(f"NOT IN STEP  {drawn['unknown']} connections had no identity, the last: {strangers}")
+    return found

@@ -1,0 +1,163 @@
+"""The memory that a group's engine and its server share, so that both copies of the server draw the same
+random numbers, and how a server is started with the library that reads it.
+
+The file is laid out in native/include/fttcp/lockstep.h. It outlives the daemon: a server that goes on has it
+mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import struct
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+from fttcp.health.procfs import family
+from fttcp.runtime.config import Config, GroupSection
+from fttcp.wire.keyfile import KeyRing
+
+LIBRARY = Path(__file__).parents[1] / "libfttcp-shim.so"
+PLACE = "FTTCP_LOCKSTEP"
+"""The variable of the server's environment that names the file."""
+MAX_PATH = 107
+_PRELOAD = "LD_PRELOAD"
+_MAGIC = 0x3170657473636F6C
+_BY_ADDRESS = 1
+_PAGE = 4096
+_ROW = 128
+_MIN_ROWS, _MAX_ROWS = 1024, 1 << 20
+_HEAD = struct.Struct("<QIIII32s32s")
+_COUNTS = struct.Struct("<8Q")
+_STRANGER = struct.Struct("<16s16sHHIQ")
+_STRANGERS_AT, _STRANGERS = 152, 32
+_NAMES = ("of_connections", "at_start", "without", "accepted", "unknown")
+
+
+class LockstepError(OSError):
+    """The shared memory cannot be made; the sentence says why."""
+
+
+def place(config: Config, section: GroupSection) -> Path | None:
+    """Return where the file of a group is; None if its servers are not kept in step."""
+    return None if section.lockstep == "off" else config.run_dir / f"{section.name}.lockstep"
+
+
+def environment(file: Path, of: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what a server's environment needs; ``of``: the one that it is added to."""
+    others = of.get(_PRELOAD, "")
+    return {_PRELOAD: f"{LIBRARY} {others}".rstrip(), PLACE: str(file)}
+
+
+def prepare(config: Config, section: GroupSection, keys: KeyRing) -> None:
+    """Make the file of a group, or take the one that is there, if servers are to be kept in step. Raises
+    LockstepError."""
+    file = place(config, section)
+    if file is None:
+        return
+    if not LIBRARY.exists():
+        raise LockstepError(f"lockstep: {LIBRARY} is missing: run make build")
+    label = f"fttcp lockstep {config.node.cluster} {section.name}".encode()
+    start = hashlib.blake2b(label, digest_size=32, key=keys.sending).digest()
+    rows = _rows(section.limits.max_flows)
+    make(file, start, section.workers, rows, 0, 0o600 if section.all_commands else 0o660)
+
+
+def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: int) -> None:
+    """Make such a file, for its owner only (or its group as well, by ``mode``). One of the same shape is
+    kept, since servers may have it mapped. Raises LockstepError."""
+    size = _PAGE + tables * rows * _ROW
+    head = _HEAD.pack(_MAGIC, flags, tables, rows, 0, secrets.token_bytes(32), secret)
+    try:
+        if _shape(file) == (size, _MAGIC, flags, tables, rows):
+            with file.open("r+b") as old:
+                os.fchmod(old.fileno(), mode)
+                old.seek(_HEAD.size - len(secret))
+                old.write(secret)
+            return
+        draft = file.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "r+b") as new:
+            os.fchmod(descriptor, mode)
+            os.posix_fallocate(descriptor, 0, size)  # later there might be no room, and no way to say so
+            new.write(head)
+        draft.replace(file)
+    except OSError as error:
+        raise LockstepError(f"lockstep: {file}: {error.strerror} ({size >> 20} MiB are needed)") from error
+
+
+def make_for_comparison(file: Path) -> None:
+    """Make a file for copies of a server without engines, to be thrown away after one run: connections are
+    known by their clients' addresses. Give each copy one of its own, of the same bytes. Raises
+    LockstepError."""
+    make(file, secrets.token_bytes(32), 1, 1 << 16, _BY_ADDRESS, 0o600)
+
+
+def _rows(flows: int) -> int:
+    """As many again as flows, so that hardly any bucket is ever full."""
+    rows = _MIN_ROWS
+    while rows < 2 * flows and rows < _MAX_ROWS:
+        rows *= 2
+    return rows
+
+
+def _shape(file: Path) -> tuple[int, ...] | None:
+    try:
+        with file.open("rb") as there:
+            magic, flags, tables, rows, *_ = _HEAD.unpack(there.read(_HEAD.size))
+            return (os.fstat(there.fileno()).st_size, magic, flags, tables, rows)
+    except (FileNotFoundError, struct.error):
+        return None
+
+
+# ------------------------------------------------------------------ what people are told
+
+
+def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
+    """Return what ``status`` tells: in which of the server's processes the library is, what was drawn, and
+    the connections that were accepted last and have no identity. ``leaders``: its main processes."""
+    mapped = {pid: _mapped(pid, file) for pid in {*leaders, *family(leaders)}}
+    shown: dict[str, Any] = {
+        "file": str(file),
+        "library": str(LIBRARY),
+        "inside": sorted(pid for pid, is_in in mapped.items() if is_in),
+        "outside": sorted(pid for pid in leaders if mapped[pid] is False),
+    }
+    try:
+        return shown | _counted(file)
+    except OSError:  # removed: a restart of the daemon makes another one
+        return shown | {"drawn": None, "strangers": []}
+
+
+def _mapped(pid: int, file: Path) -> bool | None:
+    """Tell whether a process has this very file mapped; None if it has ended, or is not ours to look at."""
+    try:
+        number = str(file.stat().st_ino)
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        return any(line.split(maxsplit=5)[4:] == [number, str(file)] for line in lines)
+    except OSError:
+        return None
+
+
+def _counted(file: Path) -> dict[str, Any]:
+    with file.open("rb") as there:
+        page = there.read(_PAGE)
+    counts = _COUNTS.unpack_from(page, _HEAD.size)
+    strangers = [_STRANGER.unpack_from(page, _STRANGERS_AT + i * _STRANGER.size) for i in range(_STRANGERS)]
+    latest = sorted((one for one in strangers if one[-1]), key=lambda one: one[-1], reverse=True)
+    return {
+        "drawn": dict(zip(_NAMES, counts, strict=False)),
+        "strangers": [
+            {"client": f"{_address(client)}:{port}", "service": f"{_address(service)}:{own}", "pid": pid}
+            for client, service, port, own, pid, _ in latest
+        ],
+    }
+
+
+def _address(raw: bytes) -> str:
+    address = IPv6Address(raw)
+    return str(address.ipv4_mapped or f"[{address}]")

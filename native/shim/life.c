@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* life.c - the start of a process with the library, and its forks. All memory is there before the program's first line. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "shim.h"
+
+#define PLACE "FTTCP_LOCKSTEP"       /* the file */
+#define FIRST "FTTCP_LOCKSTEP_FIRST" /* the server's first process, and how many programs it has been */
+
+struct ftt_ls_map shim_map;
+struct shim_slot shim_slots[SHIM_SLOTS];
+struct shim_secret *shim_secrets;
+_Atomic bool shim_serves;
+_Thread_local struct shim_current shim_current __attribute__((tls_model("initial-exec")));
+
+static _Atomic uint32_t forks;            /* of this process */
+static uint8_t start_key[FTT_CHACHA_KEY]; /* from which it, and its children, begin before they serve */
+static _Thread_local struct {
+	uint32_t slot, number;
+	bool has;
+	uint8_t key[FTT_CHACHA_KEY];
+} given; /* to a child, by the thread that forks: the lineage of the connection that it is busy with */
+
+static void *map_file(size_t *size)
+{
+	const char *path = getenv(PLACE);
+	void *at = MAP_FAILED;
+	struct stat st;
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+
+	if (fd < 0)
+		return NULL;
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size >= FTT_LS_PAGE) {
+		*size = (size_t)st.st_size;
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	}
+	close(fd);
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static bool make_secrets(void)
+{
+	size_t size = SHIM_SLOTS * sizeof(struct shim_secret);
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return false;
+	if (madvise(at, size, MADV_WIPEONFORK) || madvise(at, size, MADV_DONTDUMP)) {
+		munmap(at, size);
+		return false;
+	}
+	shim_secrets = at;
+	return true;
+}
+
+/* What this process draws from until it serves. */
+static void begin_start(const uint8_t key[FTT_CHACHA_KEY])
+{
+	memcpy(start_key, key, FTT_CHACHA_KEY);
+	memcpy(shim_secrets[SHIM_NOBODY].key, key, FTT_CHACHA_KEY);
+	atomic_store(&shim_secrets[SHIM_NOBODY].drawn, 0);
+	atomic_store(&shim_secrets[SHIM_NOBODY].state, SHIM_READY);
+}
+
+/*
+ * Only the first process of a server draws the same at each start, and what it forks. A program that it executes later does
+ * not: there may be one for each request, and all would draw the same. One that replaces the first (a shell's `exec`) is counted.
+ */
+static void know_first(int argc, char **argv)
+{
+	char text[48], *known = getenv(FIRST);
+	uint8_t key[FTT_CHACHA_KEY];
+	long pid = 0, programs = 0;
+
+	if (known && sscanf(known, "%ld:%ld", &pid, &programs) == 2 && pid != getpid())
+		return;
+	programs++;
+	snprintf(text, sizeof(text), "%ld:%ld", (long)getpid(), programs);
+	if (setenv(FIRST, text, 1))
+		return;
+	ftt_chacha_derive(key, shim_map.header->start_secret, FTT_LS_START, &programs, sizeof(programs));
+	for (int i = 0; i < argc; i++) /* another program, or another command, draws something else */
+		ftt_chacha_derive(key, key, FTT_LS_START, argv[i], strlen(argv[i]));
+	begin_start(key);
+	ftt_wipe(key, sizeof(key));
+}
+
+static void before_fork(void)
+{
+	uint32_t slot = shim_now();
+	struct ftt_ls_found *f = &shim_slots[slot].found;
+
+	given.number = atomic_fetch_add(&forks, 1) + 1;
+	given.slot = slot;
+	given.has = slot && shim_keyed(slot) && ftt_ls_context(f, given.key);
+}
+
+static void after_fork_in_parent(void)
+{
+	ftt_wipe(&given, sizeof(given));
+}
+
+static void after_fork_in_child(void)
+{
+	if (!atomic_load(&shim_serves) && !given.slot) {
+		uint8_t key[FTT_CHACHA_KEY];
+
+		ftt_chacha_derive(key, start_key, FTT_LS_FORK, &given.number, sizeof(given.number));
+		begin_start(key);
+		ftt_wipe(key, sizeof(key));
+	}
+	if (given.has && atomic_load(&shim_secrets[given.slot].state) == SHIM_FRESH) {
+		memcpy(shim_secrets[given.slot].key, given.key, FTT_CHACHA_KEY);
+		atomic_store(&shim_secrets[given.slot].drawn, 0);
+		atomic_store(&shim_secrets[given.slot].state, SHIM_READY);
+	}
+	ftt_wipe(&given, sizeof(given));
+	atomic_store(&forks, 0);
+}
+
+__attribute__((constructor)) static void begin(int argc, char **argv)
+{
+	size_t size = 0;
+	int before = errno;
+	void *at = map_file(&size);
+	struct ftt_ls_map map;
+
+	shim_find_functions();
+	if (at && ftt_ls_take(&map, at, size) && make_secrets() &&
+	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
+		shim_map = map;
+		know_first(argc, argv);
+		shim_look_at_descriptors();
+	} else if (at) {
+		munmap(at, size);
+	}
+	errno = before;
+}
+
+/* A child of vfork() shares the memory of its parent, and would change what that knows of its descriptors. */
+EXPORT pid_t vfork(void)
+{
+	return fork();
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * who.c - which connection a thread is busy with: the one whose bytes it read last.
+ *
+ * What accept() returns is looked up once, by its addresses. After that nothing but memory is asked: a process in a sandbox may
+ * not be allowed to ask the kernel.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include "shim.h"
+
+#define DEVICE UINT32_MAX /* in owner: /dev/urandom */
+#define INHERITED 64
+
+bool shim_draw_device(void *out, size_t n);
+
+static _Atomic uint32_t owner[SHIM_FDS]; /* of a descriptor: its slot, or DEVICE */
+static _Atomic int top; /* no descriptor above has an owner */
+static _Atomic uint32_t hint = 1;
+static _Atomic bool admitting;
+
+static struct {
+	int (*accept)(int, struct sockaddr *, socklen_t *);
+	int (*accept4)(int, struct sockaddr *, socklen_t *, int);
+	ssize_t (*read)(int, void *, size_t);
+	ssize_t (*readv)(int, const struct iovec *, int);
+	ssize_t (*recv)(int, void *, size_t, int);
+	ssize_t (*recvfrom)(int, void *, size_t, int, struct sockaddr *, socklen_t *);
+	ssize_t (*recvmsg)(int, struct msghdr *, int);
+	int (*close)(int);
+	int (*close_range)(unsigned, unsigned, int);
+	void (*closefrom)(int);
+	int (*dup)(int);
+	int (*dup2)(int, int);
+	int (*dup3)(int, int, int);
+	int (*fcntl)(int, int, ...);
+	int (*open)(const char *, int, ...);
+	int (*openat)(int, const char *, int, ...);
+} next;
+
+#define FIND(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
+
+void shim_find_functions(void)
+{
+	if (next.close)
+		return;
+	FIND(accept), FIND(accept4), FIND(read), FIND(readv), FIND(recv), FIND(recvfrom), FIND(recvmsg);
+	FIND(close_range), FIND(closefrom), FIND(dup), FIND(dup2), FIND(dup3), FIND(fcntl), FIND(open), FIND(openat);
+	FIND(close);
+}
+
+/* Another library's constructor may call before ours was run. */
+#define NEXT(name) (next.close ? (void)0 : shim_find_functions(), next.name)
+
+/* --- slots -------------------------------------------------------------------------------------- */
+
+static uint32_t take_slot(void)
+{
+	for (uint32_t i = 0; i < SHIM_SLOTS; i++) {
+		uint32_t at = atomic_fetch_add(&hint, 1) % SHIM_SLOTS, none = 0;
+
+		if (at && atomic_compare_exchange_strong(&shim_slots[at].refs, &none, 1)) {
+			atomic_fetch_add(&shim_slots[at].epoch, 1);
+			shim_forget_key(at);
+			return at;
+		}
+	}
+	return SHIM_NOBODY;
+}
+
+static void put_slot(uint32_t slot)
+{
+	if (!slot || slot == DEVICE || atomic_load(&shim_slots[slot].refs) != 1) {
+		if (slot && slot != DEVICE)
+			atomic_fetch_sub(&shim_slots[slot].refs, 1);
+		return;
+	}
+	atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
+	shim_forget_key(slot);
+	atomic_store(&shim_slots[slot].refs, 0);
+}
+
+static void let_go(int fd)
+{
+	if ((unsigned)fd < SHIM_FDS && atomic_load_explicit(&owner[fd], memory_order_relaxed))
+		put_slot(atomic_exchange(&owner[fd], SHIM_NOBODY));
+}
+
+static void reach(int fd)
+{
+	int most = atomic_load_explicit(&top, memory_order_relaxed);
+
+	while (fd > most && !atomic_compare_exchange_weak(&top, &most, fd))
+		;
+}
+
+static void give(int fd, uint32_t slot)
+{
+	if ((unsigned)fd >= SHIM_FDS) {
+		put_slot(slot);
+		return;
+	}
+	reach(fd);
+	put_slot(atomic_exchange(&owner[fd], slot));
+}
+
+static void busy_with(int fd)
+{
+	uint32_t slot;
+
+	if ((unsigned)fd >= SHIM_FDS || !(slot = atomic_load_explicit(&owner[fd], memory_order_relaxed)) || slot == DEVICE)
+		return;
+	shim_current.slot = slot;
+	shim_current.epoch = atomic_load_explicit(&shim_slots[slot].epoch, memory_order_relaxed);
+}
+
+static bool is_device(int fd)
+{
+	return (unsigned)fd < SHIM_FDS && atomic_load_explicit(&owner[fd], memory_order_relaxed) == DEVICE;
+}
+
+/* --- who is it? ----------------------------------------------------------------------------------- */
+
+static bool take_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
+{
+	const struct sockaddr_in *v4 = (const void *)from;
+	const struct sockaddr_in6 *v6 = (const void *)from;
+
+	if (from->ss_family == AF_INET) {
+		memset(address, 0, 10);
+		memset(address + 10, 0xff, 2);
+		memcpy(address + 12, &v4->sin_addr, 4);
+		*port = ntohs(v4->sin_port);
+	} else if (from->ss_family == AF_INET6) {
+		memcpy(address, &v6->sin6_addr, 16);
+		*port = ntohs(v6->sin6_port);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool who_is(int fd, struct ftt_ls_addresses *who)
+{
+	struct sockaddr_storage peer = {0}, own = {0};
+	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
+	int before = errno;
+	bool known = !getpeername(fd, (struct sockaddr *)&peer, &peer_len) && !getsockname(fd, (struct sockaddr *)&own, &own_len) &&
+		     take_address(&peer, who->client, &who->client_port) && take_address(&own, who->service, &who->service_port);
+
+	errno = before;
+	return known;
+}
+
+/* It has no identity: people are told. */
+static void note_stranger(const struct ftt_ls_addresses *who)
+{
+	uint64_t number = atomic_fetch_add(&shim_map.header->count[FTT_LS_UNKNOWN], 1) + 1;
+	struct ftt_ls_stranger *s = &shim_map.header->stranger[number % FTT_LS_STRANGERS];
+
+	s->who = *who;
+	s->pid = (uint32_t)getpid();
+	s->number = number;
+}
+
+static void admit(const struct ftt_ls_addresses *who)
+{
+	while (atomic_exchange(&admitting, true))
+		sched_yield();
+	ftt_ls_admit(&shim_map, who);
+	atomic_store(&admitting, false);
+}
+
+/* This descriptor is a connection that the thread begins with. */
+static void meet(int fd, bool accepted)
+{
+	struct ftt_ls_addresses who;
+	struct ftt_ls_found found;
+	bool known;
+	uint32_t slot;
+
+	if (!shim_map.header || (unsigned)fd >= SHIM_FDS || !who_is(fd, &who)) {
+		let_go(fd);
+		return;
+	}
+	if (accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
+		admit(&who);
+	known = ftt_ls_find(&shim_map, &who, &found);
+	if (!accepted && !known)
+		return;
+	if (accepted) {
+		shim_count(FTT_LS_ACCEPTED);
+		atomic_store(&shim_serves, true);
+		if (!known)
+			note_stranger(&who);
+	}
+	slot = take_slot();
+	if (slot)
+		shim_slots[slot].found = known ? found : (struct ftt_ls_found){0};
+	give(fd, slot);
+	busy_with(fd);
+}
+
+void shim_look_at_descriptors(void)
+{
+	for (int fd = 0; fd < INHERITED; fd++)
+		meet(fd, false);
+}
+
+/* --- connections come --------------------------------------------------------------------------- */
+
+EXPORT int accept(int fd, struct sockaddr *address, socklen_t *len)
+{
+	int got = NEXT(accept)(fd, address, len);
+
+	if (got >= 0)
+		meet(got, true);
+	return got;
+}
+
+EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+	int got = NEXT(accept4)(fd, address, len, flags);
+
+	if (got >= 0)
+		meet(got, true);
+	return got;
+}
+
+/* Descriptors that another process passed on. */
+static void look_at_passed(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		for (size_t i = 0; c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			let_go(fd);
+			meet(fd, false);
+		}
+	}
+}
+
+/* --- bytes of connections ------------------------------------------------------------------------ */
+
+EXPORT ssize_t read(int fd, void *to, size_t n)
+{
+	if (is_device(fd) && shim_draw_device(to, n))
+		return (ssize_t)n;
+	busy_with(fd);
+	return NEXT(read)(fd, to, n);
+}
+
+EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
+{
+	if (n > room)
+		__builtin_trap();
+	return read(fd, to, n);
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *to, int n)
+{
+	busy_with(fd);
+	return NEXT(readv)(fd, to, n);
+}
+
+EXPORT ssize_t recv(int fd, void *to, size_t n, int flags)
+{
+	busy_with(fd);
+	return NEXT(recv)(fd, to, n, flags);
+}
+
+EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
+{
+	if (n > room)
+		__builtin_trap();
+	return recv(fd, to, n, flags);
+}
+
+EXPORT ssize_t recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *from, socklen_t *len)
+{
+	busy_with(fd);
+	return NEXT(recvfrom)(fd, to, n, flags, from, len);
+}
+
+EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags, struct sockaddr *from, socklen_t *len)
+{
+	if (n > room)
+		__builtin_trap();
+	return recvfrom(fd, to, n, flags, from, len);
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	ssize_t got;
+
+	busy_with(fd);
+	got = NEXT(recvmsg)(fd, m, flags);
+	if (got >= 0 && shim_map.header && m->msg_controllen)
+		look_at_passed(m);
+	return got;
+}
+
+/* --- descriptors ---------------------------------------------------------------------------------- */
+
+EXPORT int close(int fd)
+{
+	let_go(fd);
+	return NEXT(close)(fd);
+}
+
+static void let_go_range(unsigned first, unsigned last)
+{
+	unsigned most = (unsigned)atomic_load(&top);
+
+	for (unsigned fd = first; fd <= last && fd <= most; fd++)
+		let_go((int)fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		let_go_range(first, last);
+	if (!NEXT(close_range)) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return next.close_range(first, last, flags);
+}
+
+EXPORT void closefrom(int first)
+{
+	let_go_range(first < 0 ? 0 : (unsigned)first, SHIM_FDS - 1);
+	NEXT(closefrom)(first);
+}
+
+/* `to` is another name for what `from` is. */
+static int also(int from, int to)
+{
+	uint32_t slot;
+
+	if (to < 0 || from == to || (unsigned)from >= SHIM_FDS)
+		return to;
+	slot = atomic_load(&owner[from]);
+	if (slot && slot != DEVICE)
+		atomic_fetch_add(&shim_slots[slot].refs, 1);
+	give(to, slot);
+	return to;
+}
+
+EXPORT int dup(int fd)
+{
+	return also(fd, NEXT(dup)(fd));
+}
+
+EXPORT int dup2(int fd, int to)
+{
+	return also(fd, NEXT(dup2)(fd, to));
+}
+
+EXPORT int dup3(int fd, int to, int flags)
+{
+	return also(fd, NEXT(dup3)(fd, to, flags));
+}
+
+EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list list;
+	void *argument;
+	int got;
+
+	va_start(list, command);
+	argument = va_arg(list, void *); /* an int, a pointer, or nothing: the kernel knows which */
+	va_end(list);
+	got = NEXT(fcntl)(fd, command, argument);
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? also(fd, got) : got;
+}
+
+EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
+
+/* --- the devices that give random numbers ------------------------------------------------------- */
+
+static int opened(const char *path, int fd)
+{
+	if (fd < 0)
+		return fd;
+	let_go(fd); /* of one that was closed behind our back */
+	if (shim_map.header && (unsigned)fd < SHIM_FDS && (!strcmp(path, "/dev/urandom") || !strcmp(path, "/dev/random")))
+		give(fd, DEVICE);
+	return fd;
+}
+
+static mode_t mode_of(int flags, va_list list)
+{
+	return flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
+}
+
+EXPORT int open(const char *path, int flags, ...)
+{
+	va_list list;
+	mode_t mode;
+
+	va_start(list, flags);
+	mode = mode_of(flags, list);
+	va_end(list);
+	return opened(path, NEXT(open)(path, flags, mode));
+}
+
+EXPORT int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+EXPORT int openat(int at, const char *path, int flags, ...)
+{
+	va_list list;
+	mode_t mode;
+
+	va_start(list, flags);
+	mode = mode_of(flags, list);
+	va_end(list);
+	return opened(path, NEXT(openat)(at, path, flags, mode));
+}
+
+EXPORT int openat64(int at, const char *path, int flags, ...) __attribute__((alias("openat")));

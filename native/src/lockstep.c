@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lockstep.c - identities of connections, written for the server of this node: see lockstep.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "lockstep.h"
+
+#define ID 16
+#define TAG (FTT_IDENTITY - ID)
+
+int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
+{
+	const char *path = e->cfg.lockstep;
+	struct ftt_ls_map map;
+	struct stat st;
+	void *at = MAP_FAILED;
+	int fd;
+
+	if (!*path)
+		return 0;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) ||
+	    (at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
+	} else if (!ftt_ls_take(&map, at, (size_t)st.st_size) || map.header->tables < e->cfg.workers) {
+		snprintf(err, err_len, "lockstep: %s: is none of ours; remove it, and start again", path);
+		munmap(at, (size_t)st.st_size);
+		at = MAP_FAILED;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (at == MAP_FAILED)
+		return -1;
+	for (size_t i = 0; i < (size_t)map.header->tables * map.header->rows; i++)
+		if (map.rows[i].used || map.rows[i].generation & 1) { /* of an engine before */
+			atomic_store(&map.rows[i].generation, (map.rows[i].generation | 1) - 1);
+			ftt_ls_clear(&map.rows[i]);
+		}
+	e->lockstep = map;
+	return 0;
+}
+
+void ftt_lockstep_close(struct ftt_engine *e)
+{
+	if (e->lockstep.header)
+		munmap(e->lockstep.header, e->lockstep.size);
+	e->lockstep.header = NULL;
+}
+
+/* The pair's secrets for this group, one for each key that is believed. */
+static void follow_keys(struct ftt_worker *w)
+{
+	struct ftt_identities *own = &w->identities;
+	struct ftt_keys ring;
+
+	if (!ftt_keyring_follow(&w->e->keyring, &own->generation, &ring))
+		return;
+	own->n = ring.n;
+	own->send = ring.send;
+	for (uint32_t i = 0; i < ring.n; i++) {
+		uint8_t tag[FTT_CHACHA_KEY];
+
+		ftt_chacha_derive(own->secret[i], ring.key[i], FTT_LS_GROUP, &w->e->cfg.cluster_id, sizeof(w->e->cfg.cluster_id));
+		ftt_chacha_derive(tag, ring.key[i], FTT_LS_TAG, NULL, 0);
+		memcpy(own->tag[i], tag, TAG);
+	}
+	ftt_wipe(&ring, sizeof(ring));
+}
+
+static void publish(struct ftt_worker *w, const struct ftt_key *k, const uint8_t identity[FTT_IDENTITY], uint32_t key)
+{
+	struct {
+		uint8_t id[ID];
+		struct ftt_ls_addresses who;
+	} in;
+	uint8_t seed[FTT_CHACHA_KEY];
+
+	memcpy(in.id, identity, ID);
+	ftt_ls_who(&in.who, k);
+	ftt_chacha_derive(seed, w->identities.secret[key], FTT_LS_SEED, &in, sizeof(in));
+	if (ftt_ls_publish(&w->e->lockstep, w->index, &in.who, seed, identity))
+		w->n.identities++;
+	else
+		w->n.identities_refused++;
+	ftt_wipe(seed, sizeof(seed));
+}
+
+/*
+ * This daemon's number, which was drawn at its start, the worker's, and a count. So it is no other connection's for ever, and
+ * tells nothing.
+ */
+void ftt_lockstep_begin(struct ftt_worker *w, const struct ftt_key *k)
+{
+	uint8_t identity[FTT_IDENTITY];
+
+	if (!w->e->lockstep.header)
+		return;
+	follow_keys(w);
+	put_be64(identity, w->e->cfg.boot_id);
+	put_be64(identity + 8, (uint64_t)w->index << 56 | ++w->identities.count);
+	memcpy(identity + ID, w->identities.tag[w->identities.send], TAG);
+	publish(w, k, identity, w->identities.send);
+}
+
+static struct ftt_ls_row *row_of(struct ftt_worker *w, const struct ftt_key *k)
+{
+	struct ftt_ls_addresses who;
+
+	ftt_ls_who(&who, k);
+	return ftt_ls_in(&w->e->lockstep, w->index, &who, ftt_ls_buckets(&w->e->lockstep, &who));
+}
+
+void ftt_lockstep_join(struct ftt_worker *w, const struct ftt_record *open)
+{
+	struct ftt_ls_row *row;
+
+	if (!w->e->lockstep.header || !(open->flags & FTT_REC_IDENTITY))
+		return;
+	row = row_of(w, &open->key);
+	if (row && !memcmp(row->id, open->identity, FTT_IDENTITY))
+		return; /* said again */
+	follow_keys(w);
+	for (uint32_t i = 0; i < w->identities.n; i++) {
+		if (memcmp(w->identities.tag[i], open->identity + ID, TAG))
+			continue;
+		publish(w, &open->key, open->identity, i);
+		return;
+	}
+	w->n.identities_refused++;
+}
+
+void ftt_lockstep_ensure(struct ftt_worker *w, const struct ftt_key *k)
+{
+	if (w->e->lockstep.header && !row_of(w, k))
+		ftt_lockstep_begin(w, k);
+}
+
+void ftt_lockstep_tell(struct ftt_worker *w, struct ftt_record *open)
+{
+	struct ftt_ls_row *row = w->e->lockstep.header ? row_of(w, &open->key) : NULL;
+
+	if (!row)
+		return;
+	memcpy(open->identity, row->id, FTT_IDENTITY);
+	open->flags |= FTT_REC_IDENTITY;
+}
+
+void ftt_lockstep_end(struct ftt_worker *w, const struct ftt_key *k)
+{
+	struct ftt_ls_row *row = w->e->lockstep.header ? row_of(w, k) : NULL;
+
+	if (row)
+		ftt_ls_clear(row);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lockstep.h - identities of connections for the group's server, agreed with the other node: see fttcp/lockstep.h.
+ *
+ * The node that shakes hands draws one for each connection, tells it with OPEN, and both write the seed that comes of it
+ * into the memory that they share with their servers.
+ */
+#ifndef FTTCP_SRC_LOCKSTEP_H
+#define FTTCP_SRC_LOCKSTEP_H
+#include "worker.h"
+
+/* Maps the file that cfg.lockstep names, if it names one; 0, or -1 with a sentence in err. */
+int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len);
+void ftt_lockstep_close(struct ftt_engine *e);
+/* A connection begins, on a node that serves: it gets an identity that no other one has, or ever had. */
+void ftt_lockstep_begin(struct ftt_worker *w, const struct ftt_key *k);
+/* ... and on the backup the one that its primary tells. */
+void ftt_lockstep_join(struct ftt_worker *w, const struct ftt_record *open);
+/* This node serves now: does a connection that began before have one? */
+void ftt_lockstep_ensure(struct ftt_worker *w, const struct ftt_key *k);
+/* Puts its identity into OPEN. */
+void ftt_lockstep_tell(struct ftt_worker *w, struct ftt_record *open);
+/* The connection is over, or another one has its addresses. */
+void ftt_lockstep_end(struct ftt_worker *w, const struct ftt_key *k);
+
+#endif

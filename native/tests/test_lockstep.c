@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_lockstep.c - what servers draw from: ChaCha20, keys for purposes, the table of connections, and their identities. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "check.h"
+#include "../src/lockstep.h"
+
+#define ROWS 64u
+
+/* RFC 8439 2.3.2 and 2.4.2: block and key stream */
+static void test_chacha(void)
+{
+	static const uint8_t block[16] = {0x10, 0xf1, 0xe7, 0xe4, 0xd1, 0x3b, 0x59, 0x15, 0x50, 0x0f, 0xdd, 0x1f, 0xa3, 0x20, 0x71, 0xc4};
+	static const uint8_t zeros[16] = {0x76, 0xb8, 0xe0, 0xad, 0xa0, 0xf1, 0x3d, 0x90, 0x40, 0x5d, 0x6a, 0xe5, 0x53, 0x86, 0xbd, 0x28};
+	static const uint8_t second[8] = {0x9f, 0x07, 0xe7, 0xbe, 0x55, 0x51, 0x38, 0x7a};
+	uint8_t key[32], nonce[12] = {0, 0, 0, 9, 0, 0, 0, 0x4a}, out[100];
+
+	for (int i = 0; i < 32; i++)
+		key[i] = (uint8_t)i;
+	ftt_chacha_block(out, key, 1, nonce);
+	CHECK(!memcmp(out, block, sizeof(block)));
+	memset(key, 0, sizeof(key));
+	memset(nonce, 0, sizeof(nonce));
+	ftt_chacha_stream(out, sizeof(out), key, nonce); /* appendix A.1, vectors 1 and 2 */
+	CHECK(!memcmp(out, zeros, sizeof(zeros)));
+	CHECK(!memcmp(out + 64, second, sizeof(second)));
+}
+
+/* Each input of each purpose has a key of its own, also one that is the beginning of another. */
+static void test_derive(void)
+{
+	static uint8_t made[400][32];
+	uint8_t key[32] = {7}, again[32], input[64] = {0};
+	int n = 0;
+
+	for (uint32_t purpose = 1; purpose <= 5; purpose++)
+		for (size_t len = 0; len <= sizeof(input); len++)
+			ftt_chacha_derive(made[n++], key, purpose, input, len);
+	for (int i = 0; i < 64; i++) {
+		input[i] = 1;
+		ftt_chacha_derive(made[n++], key, 1, input, sizeof(input));
+		input[i] = 0;
+	}
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < i; j++)
+			CHECK(memcmp(made[i], made[j], 32));
+	ftt_chacha_derive(again, key, 3, input, 5);
+	CHECK(!memcmp(again, made[2 * 65 + 5], 32));
+}
+
+/* --- the table ------------------------------------------------------------------------------------ */
+
+static void *make_file(char path[], uint32_t tables, uint32_t rows, size_t *size)
+{
+	struct ftt_ls_header h = {.magic = FTT_LS_MAGIC, .tables = tables, .rows = rows, .bucket_secret = {1}, .start_secret = {2}};
+	int fd = mkstemp(path);
+	void *at;
+
+	*size = ftt_ls_size(tables, rows);
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)*size));
+	CHECK_EQ(pwrite(fd, &h, sizeof(h), 0), sizeof(h));
+	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(at != MAP_FAILED);
+	close(fd);
+	return at;
+}
+
+static struct ftt_key key_of(uint16_t port)
+{
+	struct ftt_key k = {.client = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .service = {[10] = 0xff, 0xff, 10, 0, 0, 9},
+			    .client_port = port, .service_port = 443, .proto = 6};
+
+	return k;
+}
+
+static void test_shape(void)
+{
+	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
+	struct ftt_ls_map m;
+	size_t size;
+	struct ftt_ls_header *h = make_file(path, 2, ROWS, &size);
+
+	CHECK(ftt_ls_take(&m, h, size));
+	CHECK(!ftt_ls_take(&m, h, size - 1));
+	CHECK(!ftt_ls_take(&m, h, 100));
+	h->rows = ROWS + 1;
+	CHECK(!ftt_ls_take(&m, h, size));
+	h->rows = ROWS;
+	h->tables = 0;
+	CHECK(!ftt_ls_take(&m, h, size));
+	h->tables = 2;
+	h->magic++;
+	CHECK(!ftt_ls_take(&m, h, size));
+	munmap(h, size);
+	unlink(path);
+}
+
+static void test_rows(void)
+{
+	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
+	uint8_t seed[32] = {3}, id[FTT_IDENTITY] = {4}, key[4][32];
+	struct ftt_ls_addresses who, full;
+	struct ftt_ls_found found, before;
+	struct ftt_ls_map m;
+	struct ftt_key k = key_of(1000);
+	size_t size;
+	unsigned n = 0;
+
+	CHECK(ftt_ls_take(&m, make_file(path, 2, ROWS, &size), ftt_ls_size(2, ROWS)));
+	ftt_ls_who(&who, &k);
+	CHECK(!ftt_ls_find(&m, &who, &found));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(ftt_ls_find(&m, &who, &found));
+	/* who draws for it has a key of its own, the same on the node that has the same seed */
+	CHECK(ftt_ls_context(&found, key[0]) && ftt_ls_context(&found, key[1]));
+	CHECK(memcmp(key[0], key[1], 32));
+	/* the same addresses again: the row is the new connection's, and what was found is not it */
+	before = found;
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(!ftt_ls_still(&before) && !ftt_ls_context(&before, key[2]));
+	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[2]));
+	CHECK(!memcmp(key[2], key[0], 32)); /* the same seed on purpose: the first lineage again */
+	seed[0]++;
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[3]));
+	CHECK(memcmp(key[3], key[0], 32));
+	/* over: its seed is nowhere */
+	ftt_ls_clear(found.row);
+	CHECK(!ftt_ls_still(&found) && !ftt_ls_find(&m, &who, &found));
+	CHECK(!memmem(m.rows, size - FTT_LS_PAGE, seed, sizeof(seed)));
+	/* a bucket has a bound, the others go on */
+	for (uint16_t port = 1; port < 2000; port++) {
+		k = key_of(port);
+		ftt_ls_who(&full, &k);
+		n += ftt_ls_publish(&m, 0, &full, seed, id);
+	}
+	CHECK_EQ(n, ROWS);
+	CHECK(!ftt_ls_publish(&m, 0, &who, seed, id));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id) && ftt_ls_find(&m, &who, &found));
+	munmap(m.header, size);
+	unlink(path);
+}
+
+/* As many flows as the daemon makes room for (lockstep.py): half of the rows. */
+static void test_room(void)
+{
+	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
+	uint8_t seed[32] = {0}, id[FTT_IDENTITY] = {0};
+	struct ftt_ls_map m;
+	size_t size;
+
+	CHECK(ftt_ls_take(&m, make_file(path, 1, 1 << 16, &size), ftt_ls_size(1, 1 << 16)));
+	for (uint32_t i = 0; i < 1 << 15; i++) {
+		struct ftt_key k = key_of((uint16_t)i);
+		struct ftt_ls_addresses who;
+
+		ftt_ls_who(&who, &k);
+		CHECK(ftt_ls_publish(&m, 0, &who, seed, id));
+	}
+	munmap(m.header, size);
+	unlink(path);
+}
+
+/* Without an engine: the n-th connection of an address draws what the n-th drew in the other copy, and nothing twice. */
+static void test_by_address(void)
+{
+	char path[2][32] = {"/tmp/fttcp-lockstep-XXXXXX", "/tmp/fttcp-lockstep-XXXXXX"};
+	uint8_t key[2][3][32];
+	size_t size;
+
+	for (int copy = 0; copy < 2; copy++) {
+		struct ftt_ls_addresses who;
+		struct ftt_ls_map m;
+		struct ftt_key k = key_of(1000);
+		void *at = make_file(path[copy], 1, ROWS, &size);
+
+		k.service[15] = (uint8_t)copy; /* where a copy listens does not matter */
+		ftt_ls_who(&who, &k);
+		CHECK(ftt_ls_take(&m, at, size));
+		for (int nth = 0; nth < 3; nth++) {
+			struct ftt_ls_found found;
+
+			CHECK(ftt_ls_admit(&m, &who) && ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[copy][nth]));
+		}
+		munmap(at, size);
+		unlink(path[copy]);
+	}
+	CHECK(!memcmp(key[0], key[1], sizeof(key[0])));
+	CHECK(memcmp(key[0][0], key[0][1], 32) && memcmp(key[0][1], key[0][2], 32));
+}
+
+/* --- identities ----------------------------------------------------------------------------------- */
+
+struct side {
+	char path[32];
+	struct ftt_engine e;
+	struct ftt_worker w;
+};
+
+static void begin(struct side *s, uint64_t boot_id)
+{
+	char err[200];
+	size_t size;
+	struct ftt_keys keys = {.n = 2, .send = boot_id & 1};
+
+	memset(s, 0, sizeof(*s));
+	strcpy(s->path, "/tmp/fttcp-lockstep-XXXXXX");
+	munmap(make_file(s->path, 1, 4096, &size), ftt_ls_size(1, 4096));
+	strcpy(s->e.cfg.lockstep, s->path);
+	s->e.cfg.workers = 1;
+	s->e.cfg.cluster_id = 77;
+	s->e.cfg.boot_id = boot_id;
+	s->w.e = &s->e;
+	memset(keys.key[0], 1, 32);
+	memset(keys.key[1], 2, 32);
+	pthread_mutex_init(&s->e.keyring.lock, NULL);
+	ftt_keyring_set(&s->e.keyring, &keys);
+	CHECK_EQ(ftt_lockstep_open(&s->e, err, sizeof(err)), 0);
+}
+
+static void end(struct side *s)
+{
+	ftt_lockstep_close(&s->e);
+	pthread_mutex_destroy(&s->e.keyring.lock);
+	unlink(s->path);
+}
+
+static bool draw_key(struct side *s, const struct ftt_key *k, uint8_t key[32])
+{
+	struct ftt_ls_addresses who;
+	struct ftt_ls_found found;
+
+	ftt_ls_who(&who, k);
+	return ftt_ls_find(&s->e.lockstep, &who, &found) && ftt_ls_context(&found, key);
+}
+
+/* Over the wire, as it is. */
+static void tell(struct side *from, struct side *to, const struct ftt_key *k)
+{
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = *k}, got;
+	uint8_t wire[256];
+	size_t n;
+
+	ftt_lockstep_tell(&from->w, &r);
+	CHECK(r.flags & FTT_REC_IDENTITY);
+	n = ftt_record_put(wire, sizeof(wire), &r);
+	CHECK(n && ftt_record_get(wire, n, &got) == n);
+	ftt_lockstep_join(&to->w, &got);
+}
+
+/* Both nodes' servers draw the same for a connection, and never the same for two. */
+static void test_identities(void)
+{
+	enum { N = 3000 };
+	static uint8_t drawn[3 * N][32];
+	static struct side p, b;
+	uint8_t other[32];
+	int n = 0;
+
+	begin(&p, 0x1234567800000001);
+	begin(&b, 0x8765432100000002); /* it sends with the other key: the exchange of keys goes on */
+	for (int round = 0; round < 2; round++)
+		for (uint16_t i = 0; i < N / 2; i++) { /* each port twice */
+			struct ftt_key k = key_of(i);
+
+			ftt_lockstep_begin(&p.w, &k);
+			tell(&p, &b, &k);
+			CHECK(draw_key(&p, &k, drawn[n]) && draw_key(&b, &k, other));
+			CHECK(!memcmp(drawn[n++], other, 32));
+		}
+	for (uint16_t i = 0; i < N / 2; i++) { /* after a takeover; connections that go on keep what they have */
+		struct ftt_key k = key_of(i);
+
+		ftt_lockstep_ensure(&b.w, &k);
+		CHECK(draw_key(&b, &k, drawn[n++]));
+		CHECK(draw_key(&p, &k, other) && !memcmp(drawn[n - 1], other, 32)); /* the second lineage on both */
+		ftt_lockstep_begin(&b.w, &k);
+		CHECK(draw_key(&b, &k, drawn[n++]));
+	}
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < i; j++)
+			CHECK(memcmp(drawn[i], drawn[j], 32));
+	end(&b);
+	/* its daemon starts again, with the same file: nothing of before is there, and nothing comes again */
+	end(&p);
+	begin(&p, 0x1234567800000003);
+	for (uint16_t i = 0; i < 100; i++) {
+		struct ftt_key k = key_of(i);
+
+		CHECK(!draw_key(&p, &k, other));
+		ftt_lockstep_begin(&p.w, &k);
+		CHECK(draw_key(&p, &k, other));
+		for (int j = 0; j < n; j++)
+			CHECK(memcmp(other, drawn[j], 32));
+		ftt_lockstep_end(&p.w, &k);
+		CHECK(!draw_key(&p, &k, other));
+	}
+	end(&p);
+}
+
+/* A key that is not believed here, an OPEN without: no identity, and no other one's. */
+static void test_refused(void)
+{
+	static struct side b;
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(5), .flags = FTT_REC_IDENTITY, .identity = {9}};
+	uint8_t key[32];
+
+	begin(&b, 2);
+	ftt_lockstep_join(&b.w, &r);
+	CHECK(!draw_key(&b, &r.key, key));
+	CHECK_EQ(b.w.n.identities_refused, 1);
+	r.flags = 0;
+	ftt_lockstep_join(&b.w, &r);
+	CHECK(!draw_key(&b, &r.key, key));
+	end(&b);
+}
+
+int main(void)
+{
+	test_chacha();
+	test_derive();
+	test_shape();
+	test_rows();
+	test_room();
+	test_by_address();
+	test_identities();
+	test_refused();
+	return 0;
+}

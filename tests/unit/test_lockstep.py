@@ -1,0 +1,167 @@
+"""The memory that servers and engines share, the library in a real process, and what people are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fttcp.cli.lockstep import lines
+from fttcp.runtime import lockstep
+
+_DRAWER = """
+import json, os, socket, sys
+
+def drawn():
+    return [os.getrandom(8).hex(), os.urandom(8).hex()]
+
+def aside(work):
+    answer, theirs = os.pipe()
+    if os.fork() == 0:
+        os.dup2(theirs, 1)
+        work()
+        os._exit(0)
+    os.close(theirs)
+    os.wait()
+    with open(answer) as told:
+        return json.load(told)
+
+def say():
+    print(json.dumps(drawn()), flush=True)
+
+def execute():
+    code = "import json, os; print(json.dumps([os.getrandom(8).hex()]))"
+    os.execv(sys.executable, [sys.executable, "-c", code])
+
+listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+print(flush=True)
+before = drawn()
+told = []
+for _ in range(int(sys.argv[1])):
+    connection, _ = listener.accept()
+    connection.recv(1)
+    connection.set_inheritable(True)
+    told.append({"child": aside(say), "own": drawn(), "program": aside(execute), "again": drawn()})
+    connection.close()
+print(json.dumps({"before": before, "connections": told}), flush=True)
+"""
+
+
+def draw(file: Path, port: int, ports: Sequence[int]) -> dict[str, Any]:
+    """Have a server on ``port`` with the library answer clients of these ports (0: any)."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", _DRAWER, str(len(ports)), str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0", **lockstep.environment(file)},
+    )
+    assert server.stdout is not None
+    with server:
+        assert server.stdout.readline() == "\n"
+        for own in ports:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.bind(("127.0.0.1", own))
+                client.connect(("127.0.0.1", port))
+                client.send(b"x")
+                client.recv(1)
+        return dict(json.loads(server.stdout.read()))
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """One file for each of two copies."""
+    first, second = tmp_path / "a.lockstep", tmp_path / "b.lockstep"
+    lockstep.make_for_comparison(first)
+    second.write_bytes(first.read_bytes())
+    return [first, second]
+
+
+def numbers(told: dict[str, Any]) -> list[str]:
+    """All that was drawn for connections."""
+    return [one for each in told["connections"] for part in each.values() for one in part]
+
+
+def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[Path]) -> None:
+    """Also in children, in programs that are executed, and for a client's port that comes again at once."""
+    served, again, other = free_port(), free_port(), free_port()
+    first, second = (draw(file, served, [again, again, other]) for file in files)
+    assert first["connections"] == second["connections"]
+    assert len(set(numbers(first))) == len(numbers(first)) == 3 * 7
+    assert first["before"] != second["before"], "what a generator grows from is no copy's"
+    for file in files:
+        told = lockstep.shown(file, [os.getpid()])
+        assert (told["drawn"]["accepted"], told["drawn"]["unknown"]) == (3, 0)
+        assert told["outside"] == [os.getpid()]
+
+
+def test_a_connection_without_identity_draws_from_the_kernel_and_is_told(tmp_path: Path) -> None:
+    """No engine wrote its row: the memory is of another group, say."""
+    told = []
+    for name in ("a", "b"):
+        file = tmp_path / f"{name}.lockstep"
+        lockstep.make(file, bytes(32), 1, 1024, 0, 0o600)
+        told.append(draw(file, free_port(), [0]))
+        shown = lockstep.shown(file, [])
+        assert shown["drawn"]["unknown"] == len(shown["strangers"]) == 1
+        assert shown["strangers"][0]["client"].startswith("127.0.0.1:")
+        assert any("no identity" in line for line in lines(shown))
+    assert not set(numbers(told[0])) & set(numbers(told[1]))
+
+
+def test_without_the_memory_a_server_runs_as_ever(tmp_path: Path) -> None:
+    """The library is there, and its file is not, or is something else."""
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(b"x" * 10000)
+    for file in (tmp_path / "missing", wrong, tmp_path):
+        assert draw(file, free_port(), [0])["connections"]
+
+
+def test_the_memory_is_its_owners_and_is_kept_while_servers_have_it(tmp_path: Path) -> None:
+    """A daemon that starts again takes the file that is there; one of another shape is replaced."""
+    file = tmp_path / "web.lockstep"
+    lockstep.make(file, b"a" * 32, 2, 1024, 0, 0o600)
+    before = file.stat()
+    assert stat.S_IMODE(before.st_mode) == 0o600
+    assert before.st_size == 4096 + 2 * 1024 * 128
+    assert before.st_blocks * 512 >= before.st_size, "there is room for all of it"
+    lockstep.make(file, b"b" * 32, 2, 1024, 0, 0o640)
+    assert (file.stat().st_ino, stat.S_IMODE(file.stat().st_mode)) == (before.st_ino, 0o640)
+    assert b"b" * 32 in file.read_bytes()[:4096]
+    lockstep.make(file, b"b" * 32, 1, 1024, 0, 0o600)
+    assert file.stat().st_ino != before.st_ino
+    with pytest.raises(lockstep.LockstepError, match="No such file"):
+        lockstep.make(tmp_path / "none" / "x.lockstep", bytes(32), 1, 1024, 0, 0o600)
+
+
+def test_others_that_are_preloaded_stay() -> None:
+    """An allocator, say."""
+    assert lockstep.environment(Path("/x"), {})["LD_PRELOAD"] == str(lockstep.LIBRARY)
+    assert lockstep.environment(Path("/x"), {"LD_PRELOAD": "a.so"})["LD_PRELOAD"].split()[1:] == ["a.so"]
+
+
+def test_people_are_told_who_is_not_in_step() -> None:
+    """A server that was started without the library; memory that somebody removed."""
+    drawn = {"of_connections": 5, "at_start": 4, "without": 3, "accepted": 2, "unknown": 0}
+    told: dict[str, Any] = {"file": "/run/x", "inside": [7], "outside": [], "drawn": drawn, "strangers": []}
+    assert lines(told) == [
+        "lock step    in 1 processes; 5 draws for connections, 4 before the first, 3 for none"
+    ]
+    assert any("is not in 9" in line for line in lines(told | {"outside": [9]}))
+    assert any("is not in any" in line for line in lines(told | {"inside": []}))
+    assert "is gone" in lines(told | {"drawn": None})[0]
