@@ -8,12 +8,12 @@ early_server.py PORT
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import struct
 import sys
 from pathlib import Path
+
+from forking import serve_each
 
 EARLY = Path("early")
 ANSWER = b"x" * 1000 + b"\n"
@@ -32,18 +32,5 @@ def serve(client: socket.socket) -> None:
             client.sendall(ANSWER)
 
 
-def main() -> None:
-    """Serve each client in a process of its own."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
-    while True:
-        client, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            serve(client)
-            os._exit(0)
-        client.close()
-
-
 if __name__ == "__main__":
-    main()
+    serve_each(int(sys.argv[1]), serve)

@@ -75,6 +75,16 @@ class Pair:
         return before
 
 
+def who_serves(lab: Lab) -> list[str]:
+    """Who may emit now: a valid lease and an open gate."""
+    return [
+        str(node["node"])
+        for node in lab.status()["nodes"]
+        for group in node.get("groups", [])
+        if group["role"] == "primary" and group.get("lease_ms_left", 0) > 0
+    ]
+
+
 def pair_named(
     suffix: str, settings: tuple[str, ...] = (), workloads: tuple[str, ...] = ()
 ) -> Iterator[Pair]:

@@ -6,13 +6,13 @@ takes.
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import socket
 import sys
 import time
 from pathlib import Path
+
+from forking import serve_each
 
 SLOW = Path("slow")
 
@@ -36,18 +36,5 @@ def serve(client: socket.socket) -> None:
         client.sendall(b"250 " + line + b"\n")
 
 
-def main() -> None:
-    """Serve each client in a process of its own."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
-    while True:
-        client, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            serve(client)
-            os._exit(0)
-        client.close()
-
-
 if __name__ == "__main__":
-    main()
+    serve_each(int(sys.argv[1]), serve)

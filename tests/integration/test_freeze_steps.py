@@ -14,7 +14,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
-from tests.integration.pair import pair_named
+from tests.integration.pair import pair_named, who_serves
 from tests.integration.test_partitions import Partitions, other_than, through
 
 pytestmark = needs_root
@@ -70,7 +70,7 @@ class Steps(Partitions):
 
     def await_in_step(self) -> None:
         self.lab.wait("synced", 30)
-        await_condition(lambda: len(self.serving()) == 1, 15, "one node serves")
+        await_condition(lambda: len(who_serves(self.lab)) == 1, 15, "one node serves")
 
 
 @pytest.fixture(scope="module", params=["none", "witness"])
@@ -93,7 +93,7 @@ def test_thaw_before_the_silence_is_noticed(steps: Steps, tmp_path: Path) -> Non
         steps.freeze(primary)
         steps.thaw(primary)
         steps.await_in_step()
-        (serving,) = steps.serving()
+        (serving,) = who_serves(steps.lab)
         return [primary] if serving == primary else [primary, serving]
 
     through(steps, tmp_path, blink)
@@ -111,7 +111,7 @@ def test_thaw_at_a_step_of_the_takeover(steps: Steps, step: str, tmp_path: Path)
             steps.await_held(backup)
             steps.thaw(primary)
         steps.await_in_step()
-        (serving,) = steps.serving()
+        (serving,) = who_serves(steps.lab)
         return [primary, backup] if serving == backup else [primary, backup, primary]
 
     through(steps, tmp_path, take_over, TRAFFIC, keeps=False)
@@ -150,7 +150,7 @@ def test_freeze_and_thaw_in_a_handover(steps: Steps, role: str, step: str, tmp_p
         steps.await_serving(backup)
         steps.thaw(primary)
         steps.await_in_step()
-        assert steps.serving() == [backup]
+        assert who_serves(steps.lab) == [backup]
         return [primary, backup]
 
     through(steps, tmp_path, hand_over, TRAFFIC)

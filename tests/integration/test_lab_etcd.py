@@ -12,7 +12,7 @@ from lab.network import ETCD, NODES
 from lab.workloads.registry import serve_specs
 from tests.integration.etcd_cluster import needs_etcd
 from tests.integration.netns import needs_root
-from tests.integration.pair import pair_named
+from tests.integration.pair import pair_named, who_serves
 from tests.integration.test_partitions import Partitions, other_than, owner, through
 
 pytestmark = [needs_root, needs_etcd]
@@ -42,7 +42,7 @@ def test_etcd_is_killed_and_comes_back(partitions: Partitions, tmp_path: Path) -
     def kill(primary: str) -> list[str]:
         partitions.lab.fault("kill-node", ETCD)
         await_condition(lambda: not any(reached(partitions)), 15, "both nodes miss etcd")
-        assert partitions.serving() == [primary] and partitions.group(primary)["synced"]
+        assert who_serves(partitions.lab) == [primary] and partitions.group(primary)["synced"]
         partitions.lab.restart_host(ETCD)
         await_condition(lambda: all(reached(partitions)), 15, "both nodes reach etcd again")
         return [primary]

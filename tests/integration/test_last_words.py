@@ -190,42 +190,20 @@ def test_nor_do_datagrams() -> None:
 
 POSTGRES_PORT = 5432
 QUERIES = f"""
-import socket, struct, sys
-class Session:
-    def __init__(self, address):
-        self.stream = socket.create_connection((address, {POSTGRES_PORT}), 20)
-        body = struct.pack(">I", 3 << 16) + b"user\\0test\\0database\\0postgres\\0\\0"
-        self.stream.sendall(struct.pack(">I", len(body) + 4) + body)
-        self.file = self.stream.makefile("rb")
-        self.answer()
-    def answer(self):
-        rows = []
-        while True:
-            kind, size = struct.unpack(">cI", self.file.read(5))
-            body = self.file.read(size - 4)
-            if kind == b"E":
-                raise OSError(body.replace(b"\\0", b" ").decode())
-            if kind == b"D":
-                rows.append(body)
-            if kind == b"Z":
-                return rows
-    def ask(self, number):
-        text = f"SELECT {{number}} * 7, repeat('x', 300)".encode() + b"\\0"
-        self.stream.sendall(b"Q" + struct.pack(">I", len(text) + 4) + text)
-        first = str(number * 7).encode()
-        want = struct.pack(">HI", 2, len(first)) + first + struct.pack(">I", 300) + b"x" * 300
-        got = self.answer()
-        if got != [want]:
-            raise OSError(f"wrong: {{got}}")
-sessions = [Session(sys.argv[1]) for _ in range({CONNECTIONS})]
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from field_client import Postgres, attempt, expect
+sessions = [Postgres(sys.argv[1], {POSTGRES_PORT}) for _ in range({CONNECTIONS})]
 number, failed = 0, []
+def ask(session):
+    said = session.query(b"SELECT %d * 7 || repeat('x', 300)" % number)
+    expect(said, b"%d" % (number * 7) + b"x" * 300)
 for line in sys.stdin:
     for session in sessions:
         number += 1
-        try:
-            session.ask(number)
-        except (OSError, struct.error) as error:
-            failed.append(repr(error))
+        ended = attempt(lambda: ask(session))
+        if ended:
+            failed.append(ended)
     print(failed or "all right", flush=True)
 """
 

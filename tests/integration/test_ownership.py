@@ -13,7 +13,7 @@ from lab.capture import Capture
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
-from tests.integration.pair import Pair, pair_named
+from tests.integration.pair import Pair, pair_named, who_serves
 
 pytestmark = needs_root
 
@@ -30,13 +30,8 @@ class Watched:
         return dict(self.pair.group(node))
 
     def primaries(self) -> list[str]:
-        """Who serves now: a valid lease and an open gate."""
-        serving = []
-        for node in self.lab.status()["nodes"]:
-            for group in node.get("groups", []):
-                if group["role"] == "primary" and group.get("lease_ms_left", 0) > 0:
-                    serving.append(str(node["node"]))
-        return serving
+        """Who serves now."""
+        return who_serves(self.lab)
 
     def parted_without_loss(self, node: str) -> bool:
         """True if it got out of step though no heartbeat was late. On a loaded machine one may be: a node

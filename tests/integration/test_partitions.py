@@ -18,7 +18,7 @@ from lab.lifecycle import Lab
 from lab.network import NODES
 from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
-from tests.integration.pair import pair_named
+from tests.integration.pair import pair_named, who_serves
 
 pytestmark = needs_root
 
@@ -69,18 +69,9 @@ class Partitions:
                 self.lab.host(node).run(["nft", "add table inet deaf; delete table inet deaf"])
         experiment.mend(self.lab)
 
-    def serving(self) -> list[str]:
-        """Who may emit now."""
-        return [
-            str(node["node"])
-            for node in self.lab.status()["nodes"]
-            for group in node["groups"]
-            if group["role"] == "primary" and group.get("lease_ms_left", 0) > 0
-        ]
-
     def await_serving(self, node: str) -> None:
         """Wait until this node alone may emit and a new client is served."""
-        await_condition(lambda: self.serving() == [node], 15, f"{node} serves")
+        await_condition(lambda: who_serves(self.lab) == [node], 15, f"{node} serves")
         await_condition(self.served, 15, f"a new client is served by {node}")
 
     def await_noticed(self, parts: frozenset[str], primary: str) -> None:
@@ -191,10 +182,10 @@ def test_one_node_serves_under_every_cut(
         partitions.cut(parts, primary)
         partitions.await_noticed(parts, primary)
         if expected is None:
-            await_condition(lambda: not partitions.serving(), 15, "silence: there is no majority")
+            await_condition(lambda: not who_serves(partitions.lab), 15, "silence: there is no majority")
         elif expected == "either":
-            await_condition(lambda: len(partitions.serving()) == 1, 15, "one of them serves")
-            (expected,) = partitions.serving()
+            await_condition(lambda: len(who_serves(partitions.lab)) == 1, 15, "one of them serves")
+            (expected,) = who_serves(partitions.lab)
         if expected is not None:
             partitions.await_serving(expected)
         partitions.heal()
@@ -214,7 +205,7 @@ def test_the_arbiter_is_lost_and_comes_back(partitions: Partitions, tmp_path: Pa
                 15,
                 "both nodes miss the arbiter",
             )
-            assert partitions.serving() == [primary] and partitions.group(primary)["synced"]
+            assert who_serves(partitions.lab) == [primary] and partitions.group(primary)["synced"]
             partitions.heal()
             await_condition(
                 lambda: all(partitions.group(node)["ownership"]["arbiter"]["reachable"] for node in NODES),

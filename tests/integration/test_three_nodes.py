@@ -17,7 +17,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
-from tests.integration.pair import pair_named
+from tests.integration.pair import pair_named, who_serves
 from tests.integration.test_partitions import BEATS, add_rules
 
 pytestmark = needs_root
@@ -91,15 +91,6 @@ class Trio:
         """True if `node` has heard from the arbiter that these two are the pair."""
         record = self.group(node)["ownership"]["record"]
         return record is not None and (record["holder"], record["backup"]) == (primary, backup)
-
-    def serving(self) -> list[str]:
-        """Who may emit now."""
-        return [
-            str(node["node"])
-            for node in self.lab.status()["nodes"]
-            for group in node["groups"]
-            if group["role"] == "primary" and group.get("lease_ms_left", 0) > 0
-        ]
 
     def protected(self, node: str) -> int:
         """How many connections of the group are protected on `node`."""
@@ -266,8 +257,8 @@ def test_nobody_hears_the_primary_any_more(trio: Trio, alone: bool, tmp_path: Pa
             trio.lab.fault("cut", "arbiter", primary)
         add_rules(trio.lab.host(primary), "deaf", ["input", "output"], f"udp dport {BEATS} drop")
         await_condition(lambda: trio.seen_by(backup)[primary] == "absent", WITHIN_S, "the primary is missed")
-        await_condition(lambda: len(trio.serving()) == 1, WITHIN_S, "one node serves")
-        winners.extend(trio.serving())
+        await_condition(lambda: len(who_serves(trio.lab)) == 1, WITHIN_S, "one node serves")
+        winners.extend(who_serves(trio.lab))
         trio.lab.host(primary).run(["nft", "delete table inet deaf"])
         trio.lab.fault("heal")
         trio.lab.wait("synced", WITHIN_S)
@@ -306,7 +297,7 @@ def test_a_spare_does_not_serve_for_a_pair_that_is_out_of_sight_and_wears_nothin
     await_condition(alone, WITHIN_S, "the spare misses both")
     sent = trio.group(spare)["counters"]["beats_sent"]
     await_condition(lambda: trio.group(spare)["counters"]["beats_sent"] > sent + 600, WITHIN_S, "some leases")
-    assert trio.serving() == [] and trio.group(spare)["ownership"]["record"] == before
+    assert who_serves(trio.lab) == [] and trio.group(spare)["ownership"]["record"] == before
     trio.lab.fault("heal")
     trio.lab.wait("synced", WITHIN_S)
     assert trio.lab.node_in_role("primary") in (primary, backup)
