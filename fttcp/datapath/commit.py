@@ -10,11 +10,12 @@ import hmac
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
 from fttcp._native import ffi, lib
+from fttcp.datapath import mirror
 from fttcp.datapath.base import EngineError, EngineSettings
 from fttcp.wire.keyfile import KeyRing
 
@@ -29,9 +30,15 @@ _LABEL = b"fttcp/cm"
 class Channel:
     """One node's end: records are gathered with `put`, and leave with `flush`."""
 
-    def __init__(self, settings: EngineSettings, counters: Counter[str]) -> None:
-        """Prepare; `open` makes the socket. What happens is counted in ``counters``."""
-        self._settings = settings
+    def __init__(
+        self,
+        settings: EngineSettings,
+        counters: Counter[str],
+        on_probe: Callable[[int], None] = lambda value: None,
+    ) -> None:
+        """Prepare; `open` makes the socket. What happens is counted in ``counters``; ``on_probe`` is told of
+        probes (mirror.py) that have gone all their ways."""
+        self._settings, self._on_probe = settings, on_probe
         self._n = counters
         self._socket: socket.socket | None = None
         self._ring = settings.keys
@@ -147,12 +154,26 @@ class Channel:
         """Yield the records that wait, of up to ``budget`` datagrams; each is valid until the next."""
         for _ in range(budget):
             try:
-                datagram = self._opened().recv(lib.FTT_CHANNEL_MAX + 1)
+                datagram, source = self._opened().recvfrom(lib.FTT_CHANNEL_MAX + 1)
             except BlockingIOError:
                 return
             except ConnectionError:  # the peer's port is closed; tells nothing about what else waits
                 continue
-            yield from self.unseal(datagram)
+            if len(datagram) == mirror.DATAGRAM:  # shorter than any of ours
+                self._probed(datagram, source)
+            else:
+                yield from self.unseal(datagram)
+
+    def _probed(self, datagram: bytes, source: Any) -> None:
+        next_ = mirror.went(datagram, self._settings.cluster_id, self._ring)
+        self._n["channel_malformed" if next_ is None else "mirror_probes"] += 1
+        if isinstance(next_, bytes):
+            try:
+                self._opened().sendto(next_, source)
+            except OSError:
+                self._n["channel_lost"] += 1
+        elif next_ is not None:
+            self._on_probe(next_)
 
     def unseal(self, datagram: bytes) -> Iterator[Any]:
         """Yield the records of a datagram if it is authentic, new, and of this pairing."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import socket
 import struct
 from collections.abc import Container
-from ipaddress import IPv4Address, IPv6Address
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from fttcp.datapath.base import EngineSettings
@@ -24,7 +26,11 @@ TARGETS_MAX = 64
 _NUMBER_BITS = 6
 _PURPOSE = b"fttcp mirror probe"
 _MAC_BYTES = 16
-_TCP, _HOPS = 6, 64
+PAD = bytes(8)
+"""What stands before the payload on the commit channel."""
+DATAGRAM = len(PAD) + 8 + _MAC_BYTES
+_WAY_SHIFT, _LAST_WAY = 62, 2
+_TCP, _UDP, _HOPS = 6, 17, 64
 _PSH_ACK = 0x18
 _SIOCGIFADDR = 0x8915
 _IP_HDRINCL, _IPV6_HDRINCL = 3, 36
@@ -41,31 +47,58 @@ class MirrorProbe:
         self._interface, self._mark = group.service_interface, group.probe_mark
         self._source_port, self._cluster = settings.channel_port, settings.cluster_id
         self._services = frozenset(group.addresses)
+        self._peers = settings.peers
         first = {address.version: address for address in reversed(group.addresses)}
         ports = sorted({port for ends in group.ports_of("tcp") for port in ends})
-        self.targets = [(first[version], port) for version in sorted(first) for port in ports][:TARGETS_MAX]
+        targets = [(first[version], port) for version in sorted(first) for port in ports]
+        self.channel_ports = [settings.channel_port + 1 + worker for worker in range(settings.workers)]
+        self.targets = targets[: TARGETS_MAX - len(self.channel_ports)]
 
     @property
     def all(self) -> int:
-        """A bit for each target."""
-        return (1 << len(self.targets)) - 1
+        """A bit for each target, and behind these for each port of the commit channel."""
+        return (1 << len(self.targets) + len(self.channel_ports)) - 1
 
-    def send(self, number: int, keys: KeyRing) -> None:
-        """Send one probe to each target. Raises OSError if this host cannot."""
-        key = keys.sending
+    def send(self, number: int, keys: KeyRing, peer: int) -> None:
+        """Send one probe to each target, and to each port of the commit channel to a peer. Raises OSError if
+        this host cannot."""
+        payloads = [
+            payload(keys.sending, self._cluster, number << _NUMBER_BITS | index)
+            for index in range(len(self.targets) + len(self.channel_ports))
+        ]
         for version in {address.version for address, _ in self.targets}:
             source = own_address(self._interface, version, self._services) or _NOBODY[version]
             with _raw_socket(version, self._mark) as sender:
-                for index, (address, port) in enumerate(self.targets):
+                for said, (address, port) in zip(payloads, self.targets, strict=False):
                     if address.version == version:
-                        payload = _payload(key, self._cluster, number << _NUMBER_BITS | index)
-                        data = _packet(source, address, self._source_port, port, payload)
+                        data = _packet(source, address, self._source_port, port, said)
                         sender.sendto(data, (str(address), 0))
+        link = self._peers[peer].links[0]
+        here, there = ip_address(link.local), ip_address(link.remote)
+        with _raw_socket(there.version) as sender:
+            for said, port in zip(payloads[len(self.targets) :], self.channel_ports, strict=True):
+                with suppress(OSError):  # a firewall here, say: the channel's own do not leave either, and
+                    # the peer, which misses this one, says so
+                    sender.sendto(_datagram(here, there, port, PAD + said), (str(there), 0))
 
     def named(self, mask: int) -> str:
         """Return some of the targets for people."""
-        chosen = (target for index, target in enumerate(self.targets) if mask >> index & 1)
-        return ", ".join(f"{address} port {port}" for address, port in chosen)
+        names = [f"{address} port {port}" for address, port in self.targets]
+        names += [f"the commit channel (UDP port {port})" for port in self.channel_ports]
+        return ", ".join(name for index, name in enumerate(names) if mask >> index & 1)
+
+
+def went(data: bytes, cluster: int, keys: KeyRing) -> bytes | int | None:
+    """What becomes of a datagram of a probe's length on the commit channel: the one that goes on; or what is
+    to be told at the end of its last way; None if it is no probe. See ftt_mirror_datagram."""
+    said = data[len(PAD) :]
+    value = int.from_bytes(said[:8], "big")
+    if not any(hmac.compare_digest(said, payload(key, cluster, value)) for key in keys.keys):
+        return None
+    way = value >> _WAY_SHIFT
+    if way < _LAST_WAY:
+        return PAD + payload(keys.sending, cluster, value + (1 << _WAY_SHIFT))
+    return value & (1 << _WAY_SHIFT) - 1 if way == _LAST_WAY else None
 
 
 def told(value: int) -> tuple[int, int]:
@@ -96,13 +129,14 @@ def own_address(interface: str, version: int, services: Container[Address] = ())
     return None
 
 
-def _payload(key: bytes, cluster: int, number: int) -> bytes:
+def payload(key: bytes, cluster: int, number: int) -> bytes:
+    """Return what a probe says."""
     head = number.to_bytes(8, "big")
     said = _PURPOSE + cluster.to_bytes(8, "big") + head
     return head + hashlib.blake2b(said, key=key, digest_size=_MAC_BYTES).digest()
 
 
-def _raw_socket(version: int, mark: int) -> socket.socket:
+def _raw_socket(version: int, mark: int = 0) -> socket.socket:
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     made = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
     try:
@@ -118,14 +152,23 @@ def _raw_socket(version: int, mark: int) -> socket.socket:
     return made
 
 
-def _packet(source: Address, to: Address, source_port: int, port: int, payload: bytes) -> bytes:
-    segment = bytearray(
-        struct.pack("!HHIIBBHHH", source_port, port, 1, 1, 5 << 4, _PSH_ACK, 1024, 0, 0) + payload
-    )
-    size = len(segment)
-    pseudo = source.packed + to.packed + struct.pack("!II", size, _TCP)
-    segment[16:18] = checksum(pseudo + segment).to_bytes(2, "big")
+def _packet(source: Address, to: Address, source_port: int, port: int, said: bytes) -> bytes:
+    head = struct.pack("!HHIIBBHHH", source_port, port, 1, 1, 5 << 4, _PSH_ACK, 1024, 0, 0)
+    return _headed(source, to, _TCP, head + said, 16)
+
+
+def _datagram(source: Address, to: Address, port: int, said: bytes) -> bytes:
+    """From a port to the same one."""
+    return _headed(source, to, _UDP, struct.pack("!HHHH", port, port, 8 + len(said), 0) + said, 6)
+
+
+def _headed(source: Address, to: Address, protocol: int, transport: bytes, checksum_at: int) -> bytes:
+    """A packet, whose checksum of the transport is 0 so far."""
+    size = len(transport)
+    pseudo = source.packed + to.packed + struct.pack("!II", size, protocol)
+    summed = (checksum(pseudo + transport) or 0xFFFF).to_bytes(2, "big")
+    body = transport[:checksum_at] + summed + transport[checksum_at + 2 :]
     if to.version == 6:
-        return struct.pack("!IHBB", 6 << 28, size, _TCP, _HOPS) + source.packed + to.packed + bytes(segment)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + size, 0, 0, _HOPS, _TCP, 0) + source.packed + to.packed
-    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + bytes(segment)
+        return struct.pack("!IHBB", 6 << 28, size, protocol, _HOPS) + source.packed + to.packed + body
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + size, 0, 0, _HOPS, protocol, 0) + source.packed + to.packed
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body

@@ -65,7 +65,9 @@ class ProgrammableEngine(NfqueueEngine):
         super().__init__(dataclasses.replace(settings, workers=0))
         self.n: Counter[str] = Counter()
         self.intake = Intake(settings, PairFlows(settings, self, self.n), self, callback, self.n)
-        self.channel = Channel(settings, self.n)
+        self.channel = Channel(
+            settings, self.n, lambda value: self.post(EventKind.MIRROR_SEEN, None, 0, value)
+        )
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="fttcp-programmable", daemon=True)
         self._stop = False

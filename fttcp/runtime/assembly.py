@@ -59,7 +59,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         boot_id=boot_id,
         memory=group.state == "memory",
         terms=terms(config, group),
-        mirror_tested=len(config.peer) == 1 and any(ports.proto == "tcp" for ports in group.port_list),
+        mirror_tested=len(config.peer) == 1,
     )
 
 

@@ -29,8 +29,9 @@ MISSED = 3
 _UNANSWERED = 10
 _KEPT = 32
 _TODO = (
-    "let TCP to the service's ports pass on the peer link, in the firewalls of both nodes; rp_filter of the "
-    "backup's peer interface must not be 1"
+    "let TCP to the service's ports and UDP to the commit channel's (channel_port + 1 and those of further "
+    "workers) pass on the peer link, in the firewalls of both nodes; rp_filter of the backup's peer "
+    "interface must not be 1"
 )
 
 
@@ -98,7 +99,7 @@ class MirrorTest:
 
     def _send(self) -> None:
         try:
-            self._probe.send(self._next, self._keys())
+            self._probe.send(self._next, self._keys(), self._peer().index)
         except OSError as error:
             self._readiness.hold("mirror-probe", [_unsent(error)])
             return

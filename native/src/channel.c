@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "fttcp/mac.h"
+#include "fttcp/mirror_probe.h"
 
 #define SOCKET_BUFFER (32 << 20)
 
@@ -234,6 +235,13 @@ void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 	}
 }
 
+void ftt_channel_answer(struct ftt_channel *c, const void *bytes, size_t len)
+{
+	/* what is lost is asked for again */
+	(void)!sendto(c->fd[FTT_LOUD], bytes, len, 0, (const struct sockaddr *)c->odd_from,
+		      c->odd_from->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+}
+
 static bool authentic(const struct ftt_channel *c, const uint8_t *in, size_t body)
 {
 	uint8_t mac[FTT_CHANNEL_MAC];
@@ -257,6 +265,8 @@ static void fetch(struct ftt_channel *c, enum ftt_lane lane)
 		return;
 	memset(msgs, 0, sizeof(msgs));
 	for (int i = 0; i < FTT_CHANNEL_AT_ONCE; i++) {
+		msgs[i].msg_hdr.msg_name = &f->from[i];
+		msgs[i].msg_hdr.msg_namelen = sizeof(f->from[i]);
 		iov[i] = (struct iovec){.iov_base = f->bytes[i], .iov_len = FTT_CHANNEL_MAX + 1};
 		msgs[i].msg_hdr.msg_iov = &iov[i];
 		msgs[i].msg_hdr.msg_iovlen = 1;
@@ -273,7 +283,7 @@ static void fetch(struct ftt_channel *c, enum ftt_lane lane)
  * The next datagram; NULL when there is nothing more. The loud lane is asked first, so that what left on
  * the quiet one before is there when that is asked; all of that comes first.
  */
-static const uint8_t *next_of(struct ftt_channel *c, unsigned lanes, size_t *len)
+static const uint8_t *next_of(struct ftt_channel *c, unsigned lanes, size_t *len, const struct sockaddr_storage **source)
 {
 	struct ftt_fetched *quiet = &c->in[FTT_QUIET], *loud = &c->in[FTT_LOUD], *from = NULL;
 	bool more = !c->asked;
@@ -285,6 +295,7 @@ static const uint8_t *next_of(struct ftt_channel *c, unsigned lanes, size_t *len
 			from = loud;
 		if (from) {
 			*len = from->len[from->next];
+			*source = &from->from[from->next];
 			return from->bytes[from->next++];
 		}
 		more |= (lanes & FTT_ON_QUIET && !quiet->all) || (lanes & FTT_ON_LOUD && !loud->all);
@@ -305,10 +316,14 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 			struct ftt_counters *n)
 {
 	size_t got, body;
-	const uint8_t *in = next_of(c, lanes, &got);
+	const uint8_t *in = next_of(c, lanes, &got, &c->odd_from);
 
 	if (!in)
 		return 0;
+	if (got == FTT_PROBE_DATAGRAM) { /* shorter than any of ours */
+		c->odd = in;
+		return FTT_CHANNEL_ODD;
+	}
 	if (ftt_channel_get(in, got, h) || got > FTT_CHANNEL_MAX) {
 		n->channel_malformed++;
 		return -1;

@@ -28,6 +28,7 @@ enum { FTT_ON_LOUD = 1 << FTT_LOUD, FTT_ON_QUIET = 1 << FTT_QUIET, FTT_ON_ANY = 
 struct ftt_fetched {
 	uint8_t *bytes[FTT_CHANNEL_AT_ONCE];
 	size_t len[FTT_CHANNEL_AT_ONCE];
+	struct sockaddr_storage from[FTT_CHANNEL_AT_ONCE];
 	int n, next;
 	bool all; /* there were no more */
 };
@@ -53,6 +54,8 @@ struct ftt_channel {
 	} out[FTT_LANES][FTT_MAX_WORKERS];
 	struct ftt_fetched in[FTT_LANES];
 	bool asked; /* the kernel, for what was fetched last */
+	const uint8_t *odd; /* see ftt_channel_receive() */
+	const struct sockaddr_storage *odd_from;
 };
 
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
@@ -79,10 +82,14 @@ static inline bool ftt_channel_has(const struct ftt_channel *c, enum ftt_lane la
 /*
  * One authentic datagram from `lanes` (FTT_ON_*), without waiting, from the quiet one first: what left on it before a loud one is
  * read before that. Its records start at *records (of *len bytes). 1: got one; 0: nothing more; -1: something was dropped (counted),
- * ask again. The kernel is asked for several at a time: ask until there is nothing more.
+ * ask again. The kernel is asked for several at a time: ask until there is nothing more. FTT_CHANNEL_ODD: it has the length of a probe of
+ * the mirror, and is for those who know these (c->odd).
  */
+#define FTT_CHANNEL_ODD 2
 int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channel_header *h, const uint8_t **records, size_t *len,
 			struct ftt_counters *n);
+/* Sends to whom the last FTT_CHANNEL_ODD came from. */
+void ftt_channel_answer(struct ftt_channel *c, const void *bytes, size_t len);
 
 /* A text address and port as a socket address; 0 on failure, else its length. */
 socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage *out);

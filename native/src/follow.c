@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "lockstep.h"
+#include "mirror.h"
 #include "worker.h"
 #include "fttcp/reset.h"
 
@@ -166,7 +167,13 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 
 		if (!got)
 			return true;
-		if (got < 0)
+		if (got == FTT_CHANNEL_ODD) {
+			if (ftt_mirror_datagram(w->e, &w->channel))
+				w->n.mirror_probes++;
+			else
+				w->n.channel_malformed++;
+		}
+		if (got != 1)
 			continue;
 		while (len) {
 			struct ftt_record r;

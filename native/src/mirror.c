@@ -2,6 +2,27 @@
 #include "mirror.h"
 #include "fttcp/mirror_probe.h"
 
+bool ftt_mirror_datagram(struct ftt_engine *e, struct ftt_channel *c)
+{
+	struct ftt_event ev = {.kind = FTT_EV_MIRROR_SEEN};
+	uint8_t next[FTT_PROBE_DATAGRAM] = {0};
+	struct ftt_keys keys;
+	uint32_t generation = 0;
+	bool ours;
+
+	if (!ftt_keyring_follow(&e->keyring, &generation, &keys))
+		return false;
+	ours = ftt_mirror_probe_read(c->odd + FTT_PROBE_PAD, e->cfg.cluster_id, &keys, &ev.value);
+	if (ours && ftt_mirror_probe_next(next + FTT_PROBE_PAD, e->cfg.cluster_id, ev.value, &keys)) {
+		ftt_channel_answer(c, next, sizeof(next));
+	} else if (ours && ev.value >> FTT_PROBE_WAY_SHIFT == FTT_PROBE_LAST_WAY) {
+		ev.value &= (UINT64_C(1) << FTT_PROBE_WAY_SHIFT) - 1;
+		ftt_event_post(e, &ev);
+	}
+	sodium_memzero(&keys, sizeof(keys));
+	return ours;
+}
+
 bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k)
 {
 	struct ftt_event ev = {.kind = FTT_EV_MIRROR_SEEN};

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include "emit.h"
+#include "mirror.h"
 #include "nfq.h"
 #include "worker.h"
 
@@ -28,6 +29,13 @@ void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
 	(void)queue;
 	(void)id;
 	abort();
+}
+
+bool ftt_mirror_datagram(struct ftt_engine *e, struct ftt_channel *c)
+{
+	(void)e;
+	(void)c;
+	abort(); /* nobody probes */
 }
 
 void ftt_emit_flush(struct ftt_emit *m)

@@ -38,6 +38,22 @@ static void nothing_else_will(void)
 	}
 }
 
+static void it_goes_there_and_back_and_there_again(void)
+{
+	uint8_t payload[FTT_MIRROR_PROBE];
+	uint64_t number, way;
+
+	made(payload, 7, 77, keys.key[0]);
+	for (way = 0; way < FTT_PROBE_LAST_WAY; way++) {
+		CHECK(ftt_mirror_probe_read(payload, 7, &keys, &number));
+		CHECK(number == (way << FTT_PROBE_WAY_SHIFT | 77));
+		CHECK(ftt_mirror_probe_next(payload, 7, number, &keys));
+	}
+	CHECK(ftt_mirror_probe_read(payload, 7, &keys, &number) && number >> FTT_PROBE_WAY_SHIFT == FTT_PROBE_LAST_WAY);
+	CHECK(!ftt_mirror_probe_next(payload, 7, number, &keys));
+	CHECK(!ftt_mirror_probe_next(payload, 7, 3ull << FTT_PROBE_WAY_SHIFT | 77, &keys));
+}
+
 int main(void)
 {
 	CHECK(sodium_init() >= 0);
@@ -47,5 +63,6 @@ int main(void)
 	}
 	every_key_that_is_believed_will_do();
 	nothing_else_will();
+	it_goes_there_and_back_and_there_again();
 	return 0;
 }

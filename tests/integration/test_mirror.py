@@ -19,6 +19,10 @@ pytestmark = needs_root
 SERVICE = {"iptables": "10.77.0.100", "ip6tables": "fd77::100"}
 
 
+CHANNEL = 7711
+"""Of the first worker."""
+
+
 @pytest.fixture(scope="module", params=["nfqueue", "programmable"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     for pair in pair_named(f"mirror-{request.param[0]}", (f"engine={request.param}",)):
@@ -47,6 +51,45 @@ def test_a_firewall_on_the_peer_link_that_drops_what_is_mirrored_ends_in_step(
         assert pair.group(primary)["ready"] and not pair.group(backup)["ready"]
     finally:
         host.run([tool, "-D", *rule])
+    lab.wait("synced")
+    await_condition(lambda: not pair.reasons(primary) and not pair.reasons(backup), 15, "it is over")
+
+
+@pytest.mark.parametrize("side", ["backup", "primary"])
+@pytest.mark.parametrize("way", ["INPUT", "OUTPUT"])
+def test_a_firewall_that_drops_the_commit_channel_ends_in_step(pair: Pair, side: str, way: str) -> None:
+    """All that clients say by UDP goes there, and nobody speaks. Heartbeats, and what is mirrored, pass."""
+    lab = pair.lab
+    experiment.mend(lab)
+    lab.wait("synced")
+    primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
+    for node in (primary, backup):
+        await_condition(lambda node=node: not pair.reasons(node), 15, f"{node} to be ready")
+    host = lab.host(lab.node_in_role(side))
+    rule = [
+        way,
+        "-i" if way == "INPUT" else "-o",
+        "peer0",
+        "-p",
+        "udp",
+        "--dport",
+        str(CHANNEL),
+        "-j",
+        "DROP",
+    ]
+    for tool in SERVICE:
+        host.run([tool, "-I", *rule])
+    try:
+        for node in (primary, backup):
+            await_condition(lambda node=node: "mirror" in pair.reasons(node), 30, f"{node} tells of it")
+            assert not pair.group(node)["synced"] and pair.group(node)["peer_alive"]
+        told = pair.reasons(backup)["mirror"]
+        assert f"the commit channel (UDP port {CHANNEL})" in told and SERVICE["iptables"] not in told
+        assert pair.group(primary)["ready"] and not pair.group(backup)["ready"]
+        assert served(lab)
+    finally:
+        for tool in SERVICE:
+            host.run([tool, "-D", *rule])
     lab.wait("synced")
     await_condition(lambda: not pair.reasons(primary) and not pair.reasons(backup), 15, "it is over")
 

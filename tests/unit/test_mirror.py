@@ -20,6 +20,7 @@ from fttcp.datapath.rules import PROBE_LENGTH
 from fttcp.runtime import mirror
 from fttcp.runtime.mirror import MISSED
 from fttcp.wire import body as codec
+from fttcp.wire.keyfile import KeyRing
 from tests.health import until
 from tests.unit.test_group_runtime import LEASE, engine_settings, make_group, run
 from tests.unit.test_pair import SETTINGS, Driver
@@ -39,7 +40,7 @@ class Wire:
 
     all = 0b11
 
-    def send(self, number: int, keys: Any) -> None:
+    def send(self, number: int, keys: Any, peer: int) -> None:
         self.sent += 1
         if self.broken:
             raise OSError("Network is unreachable")
@@ -56,9 +57,10 @@ def test_probes_are_segments_that_the_core_knows() -> None:
     assert [(str(a), port) for a, port in probe.targets] == [
         ("10.77.0.100", 8), ("10.77.0.100", 80), ("fd77::100", 8), ("fd77::100", 80),
     ]  # fmt: skip
-    assert probe.all == 0b1111 and probe.named(0b1010) == "10.77.0.100 port 80, fd77::100 port 80"
+    assert probe.all == 0b11111 and probe.named(0b1010) == "10.77.0.100 port 80, fd77::100 port 80"
+    assert probe.named(0b10000) == "the commit channel (UDP port 7711)"
     for source, to in (("10.77.0.1", "10.77.0.100"), ("fd77::1", "fd77::100")):
-        payload = probes._payload(KEY, 7, 99)
+        payload = probes.payload(KEY, 7, 99)
         data = probes._packet(ip_address(source), ip_address(to), 7710, 80, payload)
         pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
         raw = ffi.from_buffer("uint8_t[]", data)
@@ -67,6 +69,29 @@ def test_probes_are_segments_that_the_core_knows() -> None:
         assert len(data) == PROBE_LENGTH[pkt.family]
         assert seg.flags & lib.TCP_SYN == 0 and data[pkt.payload :] == payload
     assert probes.told(99 << 6 | 5) == (99, 5)
+
+
+@pytest.mark.parametrize(("source", "to"), [("10.78.0.1", "10.78.0.2"), ("fd78::1", "fd78::2")])
+def test_a_probe_of_the_commit_channel_goes_there_and_back_and_there_again(source: str, to: str) -> None:
+    said = probes.PAD + probes.payload(KEY, 7, 99 << 6 | 5)
+    data = probes._datagram(ip_address(source), ip_address(to), 7711, said)
+    pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
+    raw = ffi.from_buffer("uint8_t[]", data)
+    assert lib.ftt_core_parse(raw, len(data), len(data), pkt, seg) == lib.FTT_PARSED_UDP
+    assert (pkt.sport, pkt.dport, pkt.payload_len) == (7711, 7711, probes.DATAGRAM)
+    assert data[pkt.payload :] == said
+
+    other = bytes(32)
+    ways = [said]
+    for sending in (0, 1):  # one node sends with the new key already
+        went = probes.went(ways[-1], 7, KeyRing((KEY, other), sending))
+        assert isinstance(went, bytes) and len(went) == probes.DATAGRAM
+        ways.append(went)
+    assert probes.went(ways[-1], 7, KeyRing((KEY, other))) == 99 << 6 | 5
+    assert probes.went(ways[-1], 8, KeyRing((KEY, other))) is None, "of another cluster"
+    assert probes.went(ways[-1], 7, KeyRing((KEY,))) is None, "of a key that is not believed"
+    beyond = probes.PAD + probes.payload(KEY, 7, 3 << 62 | 99)
+    assert probes.went(beyond, 7, KeyRing((KEY,))) is None
 
 
 def test_the_first_probe_is_awaited_before_a_pairing() -> None:
@@ -228,7 +253,7 @@ def test_a_probe_that_cannot_be_sent_is_told() -> None:
     async def test() -> None:
         primary, wire, backup, _ = await pair_with_mirrors()
 
-        def refused(number: int, keys: Any) -> None:
+        def refused(number: int, keys: Any, peer: int) -> None:
             raise PermissionError(1, "Operation not permitted")
 
         try:

@@ -19,6 +19,16 @@
 #include "fttcp/abi.h"
 #include "fttcp/bytes.h"
 
+/*
+ * One to the commit channel's port goes there and back and there again, for that carries both ways: its two
+ * highest bits say which way it is on. What comes in at the end of the third has come in. Before the payload stand
+ * bytes of 0 in the place of the channel's header: no magic number, and the loud lane.
+ */
+#define FTT_PROBE_PAD 8u
+#define FTT_PROBE_DATAGRAM (FTT_PROBE_PAD + FTT_MIRROR_PROBE)
+#define FTT_PROBE_WAY_SHIFT 62
+#define FTT_PROBE_LAST_WAY 2u
+
 #define FTT_MIRROR_PROBE 24u /* bytes of payload */
 #define FTT_MIRROR_PROBE_MAC 16u
 
@@ -48,6 +58,18 @@ static inline bool ftt_mirror_probe_read(const uint8_t *payload, uint64_t cluste
 			return true;
 	}
 	return false;
+}
+
+/* Makes the payload that goes on from the end of a way; false at the end of the last one, and for a way that there is not. */
+static inline bool ftt_mirror_probe_next(uint8_t payload[FTT_MIRROR_PROBE], uint64_t cluster_id, uint64_t number,
+					 const struct ftt_keys *keys)
+{
+	if (number >> FTT_PROBE_WAY_SHIFT >= FTT_PROBE_LAST_WAY)
+		return false;
+	number += UINT64_C(1) << FTT_PROBE_WAY_SHIFT;
+	put_be64(payload, number);
+	ftt_mirror_probe_mac(payload + 8, cluster_id, number, keys->key[keys->send]);
+	return true;
 }
 
 #endif
