@@ -20,7 +20,7 @@ from fttcp.datapath.follow import PairFlows
 from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
-_ENGINE = ("tcp", "hold", "act", "retain", "follow", "compare", "table", "crc32c", "life")
+_ENGINE = ("tcp", "hold", "act", "retain", "follow", "compare", "table", "crc32c", "life", "lockstep")
 _NATIVE = ("tests/replay_tcp.c", "tests/engine_stubs.c", *(f"src/{name}.c" for name in _ENGINE))
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
