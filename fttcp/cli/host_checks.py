@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fttcp.cli.checks import Check, fail, ok, warn
+from fttcp.runtime.config.program import Obstacle
 
 _CROWDED = 0.8
 _BEATS_OF_A_GUEST_MS = 30
@@ -48,6 +49,14 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """A server that is to be kept in lock step, and what is in the way of that; ``where``: what names it."""
+
+    where: str
+    obstacles: tuple[Obstacle, ...]
+
+
+@dataclass(frozen=True)
 class Secret:
     """A file that nobody else may read or replace. ``mode`` and ``directory_mode`` are permission bits,
     ``owner`` a user's name; ``reader``: the user that the daemon's unit runs as, if there is one."""
@@ -87,6 +96,7 @@ class Host:
     connections_most: int
     large_receive: tuple[str, ...]
     without_ipv6: tuple[str, ...]
+    followed: tuple[Followed, ...] = ()
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -99,6 +109,8 @@ def check_host(host: Host) -> Iterator[Check]:
         yield from _check_restart(pid_file.group, pid_file.restarted_by, "a program that restarts it")
     for program in host.programs:
         yield check_program(program)
+    for followed in host.followed:
+        yield from check_followed(followed)
     for secret in host.secrets:
         yield check_secret(secret)
     for directory, kind in host.file_systems.items():
@@ -153,6 +165,15 @@ def check_program(program: Program) -> Check:
         todo = f"install it, or correct {program.key}"
         return fail(f"program {program.name}", f"{program.key}: {program.trouble}", todo)
     return ok(f"program {program.name}", f"there ({program.key})")
+
+
+def check_followed(followed: Followed) -> Iterator[Check]:
+    """A server in lock step: the library must get between it and the C library."""
+    name = f"lock step of {followed.where}"
+    if not followed.obstacles:
+        yield ok(name, "its program can be followed, as far as the file tells")
+    for obstacle in followed.obstacles:
+        yield (fail if obstacle.fatal else warn)(name, obstacle.why, obstacle.todo)
 
 
 def check_secret(secret: Secret) -> Check:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pwd
+import re
 import resource
 import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit
+from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit
 from fttcp.runtime.config import Config, GroupSection
 from fttcp.runtime.config.present import commands_of, trouble_of_program
+from fttcp.runtime.config.program import obstacles
 from fttcp.wire import keyfile
 
 _TIMEOUT_S = 5
@@ -30,6 +32,7 @@ def see_host(config: Config, capabilities: int) -> Host:
         units=tuple(_unit(group, group.unit) for group in groups if group.unit is not None),
         pid_files=tuple(_pid_file(group, group.pid_file) for group in groups if group.pid_file is not None),
         programs=tuple(_programs(config)),
+        followed=tuple(one for group in groups if group.lockstep != "off" for one in _followed(group)),
         secrets=tuple(_secrets(config)),
         times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
         file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
@@ -100,6 +103,26 @@ def _programs(config: Config) -> Iterator[Program]:
     for key, line in commands_of(config):
         name = shlex.split(line)[0]
         yield Program(key, name, trouble_of_program(name))
+
+
+def _followed(group: GroupSection) -> Iterator[Followed]:
+    """The servers of a group, and what is in the way of their lock step."""
+    for line in group.all_commands:
+        yield Followed(f"{group.name}: {shlex.split(line)[0]}", tuple(obstacles(line)))
+    if group.unit is not None:
+        shown, _ = asked(["systemctl", "show", "--property=ExecStart", "--", group.unit])
+        for path in re.findall(r"\bpath=(\S+) ;", shown):
+            yield Followed(f"{group.name}: {path}", tuple(obstacles(shlex.quote(path))))
+    if group.pid_file is not None and (program := _program_of(Path(group.pid_file))):
+        yield Followed(f"{group.name}: {program}", tuple(obstacles(shlex.quote(program))))
+
+
+def _program_of(pid_file: Path) -> str:
+    """Which program the process behind a pid file runs; '' if that cannot be told."""
+    try:
+        return str(Path(f"/proc/{int(pid_file.read_text(encoding='ascii'))}/exe").readlink())
+    except (OSError, ValueError):  # check_pid_file tells
+        return ""
 
 
 def _secrets(config: Config) -> Iterator[Secret]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from fttcp.cli.checks import Check, Status
-from fttcp.cli.host_checks import Host, PidFile, Program, Secret, Times, Unit, check_host
+from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit, check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.runtime.config import load
+from fttcp.runtime.config.present import what_is_missing
+from fttcp.runtime.config.program import Obstacle
 from tests.unit.test_config import GOOD
 
 UNIT = Unit("web", "nginx.service", "", "loaded", "active", "enabled", 4711, "systemctl restart nginx")
@@ -58,6 +61,10 @@ def test_a_good_host_passes() -> None:
         ({"pid_files": (replace(PID_FILE, restarted_by=None),)}, "restart of mail", Status.WARN, "watched"),
         ({"programs": (replace(PROGRAM, trouble="there is none"),)}, "program nginx", Status.FAIL,
          "group.web.command"),
+        ({"followed": (Followed("web: go", (Obstacle("Go", "off"),)),)}, "lock step of web: go",
+         Status.FAIL, "off"),
+        ({"followed": (Followed("web: x", (Obstacle("RDRAND", "probe", False),)),)}, "lock step of web: x",
+         Status.WARN, "probe"),
         ({"secrets": (replace(SECRET, mode=None),)}, "key", Status.FAIL, "fttcp keygen /etc/fttcp/key"),
         ({"secrets": (replace(SECRET, mode=0o640),)}, "key", Status.FAIL, "chmod 600"),
         ({"secrets": (replace(SECRET, directory_mode=0o777),)}, "key", Status.FAIL, "chmod go-w /etc/fttcp"),
@@ -84,6 +91,7 @@ def test_each_fault_is_found_and_says_what_to_do(
     [
         ({"secrets": (replace(SECRET, directory_mode=0o1777),)}, "key"),
         ({"secrets": (replace(SECRET, owner="root", reader=None),)}, "key"),
+        ({"followed": (Followed("web: nginx", ()),)}, "lock step of web: nginx"),
         ({"times": (Times("web", 0, 100),), "rt_limit": 0, "rt_runtime_us": 0}, "real-time limits"),
         ({"times": (Times("web", 20, 20),), "guest": False}, "real-time limits"),
         ({"connections_most": 0, "connections": 0}, "conntrack"),
@@ -146,3 +154,44 @@ def test_a_configuration_is_looked_at_as_it_is(tmp_path: Path, monkeypatch: pyte
     assert (secret.mode, secret.reader) == (0o600, "nobody") and secret.owner
     assert set(host.file_systems) == {str(tmp_path)} and host.file_systems[str(tmp_path)]
     assert host.rt_limit is not None or os.geteuid() == 0
+
+
+def test_programs_that_are_to_be_in_lock_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of commands, of units and behind pid files; none where lock step is off."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    still = tmp_path / "still"
+    source = "echo 'void _start(void) { for (;;); }' | gcc -x c -nostdlib -static -o \"$0\" -"
+    subprocess.run(["sh", "-c", source, str(still)], check=True)
+    shown = f"ExecStart={{ path={still} ; argv[]={still} -D ; ignore_errors=no ; start_time=[n/a] ; pid=0 }}"
+    (tools / "systemctl").write_text(f"#!/bin/sh\necho 'LoadState=loaded'\necho '{shown}'\n")
+    (tools / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    pid = tmp_path / "pid"
+    pid.write_text(f"{os.getpid()}\n")
+    (tmp_path / "key").touch(mode=0o600)
+    text = GOOD.replace("/etc/fttcp/key", str(tmp_path / "key"))
+    text = text.replace("[peer]", f'state_dir = "{tmp_path}"\n[peer]', 1)
+    for number, (kind, value, lockstep) in enumerate(
+        (
+            ("command", f"{still} -D", "connection"),
+            ("unit", "still.service", "connection"),
+            ("pid_file", str(pid), "connection"),
+            ("command", f"{still} -D", "off"),
+        )
+    ):
+        text += (
+            f'[[group]]\nname = "g{number}"\naddresses = ["10.77.0.{110 + number}"]\nports = ["80/tcp"]\n'
+            f'channel_port = {7800 + 20 * number}\nqueue = {7800 + 40 * number}\n{kind} = "{value}"\n'
+            f'lockstep = "{lockstep}"\n'
+        )
+    config = tmp_path / "node.toml"
+    config.write_text(text)
+    loaded = load(config)
+    found = {
+        one.where: [obstacle.fatal for obstacle in one.obstacles] for one in see_host(loaded, 0).followed
+    }
+    ours = f"g2: {Path('/proc/self/exe').readlink()}"
+    assert found == {f"g0: {still}": [True], f"g1: {still}": [True], ours: []}
+    told = [sentence for sentence in what_is_missing(loaded) if "lockstep" in sentence]
+    assert len(told) == 1 and told[0].startswith("group[1].command: lockstep:") and "statically" in told[0]

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from fttcp.runtime.config.program import obstacles
 from fttcp.runtime.config.schema import Config, GroupSection
 
 _HOOKS = ("before_start", "after_stop", "ready_to_follow", "on_takeover", "on_demotion")
@@ -31,6 +32,8 @@ def what_is_missing(config: Config) -> Iterator[str]:
             trouble = _trouble_of_callback(group.experiment.callback)
             if trouble:
                 yield f"group[{i}].experiment.callback: {trouble}"
+        if group.lockstep != "off":
+            yield from _not_followed(group, f"group[{i}]")
 
 
 def commands_of(config: Config) -> Iterator[tuple[str, str]]:
@@ -55,6 +58,14 @@ def _servers(group: GroupSection, here: str) -> Iterator[tuple[str, str]]:
         yield f"{here}.command", group.command
     for i, command in enumerate(group.commands):
         yield f"{here}.commands[{i}]", command
+
+
+def _not_followed(group: GroupSection, here: str) -> Iterator[str]:
+    """Yield why the servers that a group starts cannot be kept in lock step at all."""
+    for key, line in _servers(group, here):
+        for obstacle in obstacles(line):
+            if obstacle.fatal:
+                yield f"{key}: lockstep: {obstacle.why}: {obstacle.todo}"
 
 
 def trouble_of_program(name: str) -> str:
