@@ -23,7 +23,6 @@ from fttcp.datapath.ground import Ground
 from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.owner import Standing
 from fttcp.health.monitor import Health
-from fttcp.runtime import lockstep
 from fttcp.runtime.claims import Claims
 from fttcp.runtime.commits import ChannelWatch
 from fttcp.runtime.detectors import Detectors
@@ -466,8 +465,6 @@ class GroupRuntime:
         }
         if server is not None:
             base["server"] = server.shown()
-            if self.lockstep is not None:
-                base["lockstep"] = lockstep.shown(self.lockstep, server.pids)
         if not self._closed:
             base |= engine_shown(self.engine, peer.index)
         return base | {"ready": is_ready(base)}

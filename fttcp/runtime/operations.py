@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from fttcp.core.model import Refusal
+from fttcp.runtime import lockstep
 from fttcp.runtime.control import Reply, Request, RequestError, number
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.reporting import Reporting
@@ -87,7 +88,7 @@ class Operations:
     async def _status(self, request: Request) -> Reply:
         about = self._daemon.about()
         outlets = self._daemon.reporting.outlets()
-        groups = [group.status() for group in self._chosen(request)]
+        groups = [group.status() | await _lockstep(group) for group in self._chosen(request)]
         return {**about, "alive": True, "outlets": outlets, "groups": groups}
 
     async def _topology(self, request: Request) -> Reply:
@@ -149,6 +150,13 @@ class Operations:
 
 def _of_group(name: str, flows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"group": name} | flow for flow in flows]
+
+
+async def _lockstep(group: GroupRuntime) -> Reply:
+    """What is drawn in step. All processes of the server are looked at: not in the loop."""
+    if group.lockstep is None or group.server is None:
+        return {}
+    return {"lockstep": await asyncio.to_thread(lockstep.shown, group.lockstep, group.server.pids)}
 
 
 def _require(group: GroupRuntime, refusal: Refusal | None) -> None:

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fttcp.runtime import http as http_module
+from fttcp.runtime import lockstep
 from fttcp.runtime.config import Config, load
 from fttcp.runtime.control import RequestError
 from fttcp.runtime.events import Event
@@ -267,5 +269,30 @@ def test_what_is_not_told_any_more_ends_beside_the_loop(
             asyncio.get_running_loop().call_soon(free.set)
             await face.change(config_in(tmp_path))
             assert not outlet._thread.is_alive()
+
+    asyncio.run(test())
+
+
+def test_the_processes_of_a_server_in_step_are_looked_at_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be hundreds, and all of their maps are read."""
+    threads: list[int] = []
+
+    def shown(file: Path, leaders: list[int]) -> dict[str, Any]:
+        threads.append(threading.get_ident())
+        return {"file": str(file), "inside": leaders}
+
+    monkeypatch.setattr(lockstep, "shown", shown)
+
+    async def test() -> None:
+        async with frontend(tmp_path) as (_, alpha, _):
+            alpha.server = SimpleNamespace(pids=[41], reason="serving", lacks="", shown=dict)
+            assert "lockstep" not in (await ask(tmp_path / "control.sock", b'{"op": "status"}'))["groups"][0]
+            alpha.lockstep = tmp_path / "web.lockstep"
+            (told,) = (await ask(tmp_path / "control.sock", b'{"op": "status"}'))["groups"]
+            assert told["lockstep"] == {"file": str(alpha.lockstep), "inside": [41]}
+            await ask(tmp_path / "control.sock", b'{"op": "topology"}')
+        assert len(threads) == 1 and threads[0] != threading.get_ident()
 
     asyncio.run(test())
