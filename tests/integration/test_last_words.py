@@ -26,6 +26,8 @@ PORT = 4320
 SERVER = shlex.join([sys.executable, str(Path(__file__).with_name("last_words_server.py")), str(PORT)])
 CONNECTIONS = 4
 RUNS = 5
+AT_ONCE = "restart.delay_most_ms=100"
+"""Servers are killed often here, and each time their restart would wait twice as long."""
 
 ASKERS = f"""
 import socket, sys
@@ -94,9 +96,9 @@ def kill_under(lab: Lab, client: subprocess.Popen[str], line: str, run: int) -> 
 
 @pytest.fixture(scope="module", params=["nfqueue", "programmable"])
 def orphans(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """A pair that would wait for an end for much longer than the client does."""
+    """A pair that would wait for an end for much longer than the client does, but not for a server's restart."""
     lab = Lab(f"test-last-words-{os.getpid()}")
-    patience = ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000"]
+    patience = ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000", AT_ONCE]
     try:
         lab.up([f"{PORT}/tcp={SERVER}"], [f'engine="{request.param}"', *patience])
         yield Pair(lab)
@@ -176,7 +178,7 @@ def test_nor_do_datagrams() -> None:
     """One child answers all clients; replies may come twice, but no last word comes."""
     lab = Lab(f"test-last-words-udp-{os.getpid()}")
     try:
-        lab.up([f"{PORT}/udp={SERVER}"])
+        lab.up([f"{PORT}/udp={SERVER}"], [AT_ONCE])
         for run in range(RUNS):
             client = client_of(lab, DATAGRAMS, SERVICE[4])
             assert client.stdin and client.stdout
@@ -219,7 +221,7 @@ def postgres() -> Iterator[Pair]:
         try:
             ready = f"{postgres_copy.program('pg_isready')} -h 127.0.0.1 -p {POSTGRES_PORT}"
             hook = f'hooks.ready_to_follow="{ready}"'
-            lab.up([f"{POSTGRES_PORT}/tcp={shlex.join(server)}"], [hook], wait_s=60)
+            lab.up([f"{POSTGRES_PORT}/tcp={shlex.join(server)}"], [hook, AT_ONCE], wait_s=60)
             yield Pair(lab)
         finally:
             lab.down()
