@@ -348,6 +348,8 @@ class GroupRuntime:
             self._late.put(Unfit(unfit))
         if machine.in_step is not self._in_step:
             self._in_step = machine.in_step
+            if self._mirror is not None and not self._in_step:
+                self._mirror.hurry()
             self._late.put(Stepped(self._peer().name, self._in_step))
         partner = machine.partner
         if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:

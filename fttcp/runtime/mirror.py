@@ -61,10 +61,11 @@ class MirrorTest:
         """Number -> a bit for each target whose probe has come."""
         self._missing, self._missed = probe.all, 0
         self._timers: set[asyncio.TimerHandle] = set()
+        self._round: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin; as the owner at once."""
-        self._later(0.0, self._tick)
+        self._round = self._later(0.0, self._tick)
 
     def close(self) -> None:
         """Stop."""
@@ -72,19 +73,27 @@ class MirrorTest:
             timer.cancel()
         self._timers.clear()
 
-    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
+    def hurry(self) -> None:
+        """The pair is not in step any more: a round that was due at leisure is due soon."""
+        if self._round in self._timers:
+            self._round.cancel()
+            self._timers.discard(self._round)
+            self._round = self._later(QUICK_S, self._tick)
+
+    def _later(self, delay_s: float, act: Callable[[], None]) -> asyncio.TimerHandle:
         def due() -> None:
             self._timers.discard(timer)
             act()
 
         timer = asyncio.get_running_loop().call_later(delay_s, due)
         self._timers.add(timer)
+        return timer
 
     # ------------------------------------------------------------------ the owner's side
 
     def _tick(self) -> None:
         machine, peer = self._machine, self._peer()
-        self._later(INTERVAL_S if machine.in_step else QUICK_S, self._tick)
+        self._round = self._later(INTERVAL_S if machine.in_step else QUICK_S, self._tick)
         if machine.role is Role.PRIMARY and peer.alive:
             self._send()
             self._look_at_answers()

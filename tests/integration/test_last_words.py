@@ -96,7 +96,7 @@ def kill_under(lab: Lab, client: subprocess.Popen[str], line: str, run: int) -> 
 
 @pytest.fixture(scope="module", params=["nfqueue", "programmable"])
 def orphans(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """A pair that would wait for an end for much longer than the client does, but not for a server's restart."""
+    """A pair that would wait for an end for much longer than the client does, but for no restart."""
     lab = Lab(f"test-last-words-{os.getpid()}")
     patience = ["timing.end_grace_ms=60000", "timing.detach_after_ms=60000", AT_ONCE]
     try:

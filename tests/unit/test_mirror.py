@@ -186,6 +186,28 @@ def test_a_dead_mirror_ends_in_step_is_told_on_both_and_recovers() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_pair_that_falls_apart_is_tested_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next pairing waits for a probe: the leisure of a pair in step is over."""
+
+    async def test() -> None:
+        monkeypatch.setattr(mirror, "INTERVAL_S", 600.0)
+        primary, wire, backup, _ = await pair_with_mirrors()
+        try:
+            soon = asyncio.get_running_loop().time() + 60
+            await until(lambda: primary._mirror._round.when() > soon)
+            sent = wire.sent
+            primary.engine.lose_peer()
+            await until(lambda: not primary.machine.in_step)
+            primary.engine.connect(backup.engine)
+            await until(lambda: wire.sent > sent)
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
 def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
     async def test() -> None:
         primary, wire, backup, _ = await pair_with_mirrors()
