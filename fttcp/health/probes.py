@@ -16,6 +16,7 @@ import shlex
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
@@ -88,6 +89,8 @@ class Prober:
     async def _ask_again_and_again(self) -> None:
         interval_s = self.probe.interval_ms / 1000
         loop = asyncio.get_running_loop()
+        if self.probe.type == "http":
+            await asyncio.to_thread(import_module, "aiohttp")  # takes longer than a lost node is waited for
         while True:
             begun_s = loop.time()
             await self._ask_once()
@@ -205,7 +208,7 @@ async def _ask_exec(probe: ProbeSection, address: str, port: int) -> str:
 
 async def _ask_http(probe: ProbeSection, address: str, port: int) -> str:
     """GET a path; look at the status, and at the body if that is wanted."""
-    import aiohttp  # slow to load, and only needed here
+    import aiohttp  # needed here only, and loaded by now
 
     def loopback(info: Any) -> socket.socket:
         return _loopback_socket(address, socket.SOCK_STREAM)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -297,3 +299,37 @@ def test_a_question_that_goes_wrong_in_an_unknown_way_is_asked_again(monkeypatch
 
     monkeypatch.setitem(probes._KINDS, "tcp", strange)
     assert ask(probe("tcp"), 1, State.OK)["last"]["bad"] == 1
+
+
+FIRST_QUESTION = """
+import asyncio, sys, threading
+from fttcp.health.probes import Prober
+from fttcp.health.settings import ProbeSection
+from fttcp.health.verdict import Verdict
+
+loaded = []
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiohttp":
+            loaded.append(threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Finder())
+
+async def main():
+    verdict = Verdict(lambda *_: None, lambda *_, **__: None, lambda: None)
+    prober = Prober(ProbeSection(type="http", interval_ms=20), "127.0.0.1", 1, verdict)
+    prober.begin()
+    while not prober.check.last:
+        await asyncio.sleep(0.01)
+    await prober.close()
+
+asyncio.run(main())
+print(loaded)
+"""
+
+
+def test_what_asks_by_http_is_loaded_beside_the_loop() -> None:
+    """It takes a quarter of a second: a lost node would be noticed late, and this one taken for halted."""
+    done = subprocess.run([sys.executable, "-c", FIRST_QUESTION], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[False]\n", done.stderr
