@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -25,15 +26,16 @@ PLACE = "FTTCP_LOCKSTEP"
 """The variable of the server's environment that names the file."""
 MAX_PATH = 107
 _PRELOAD = "LD_PRELOAD"
-_MAGIC = 0x3170657473636F6C
+_MAGIC = 0x3270657473636F6C
 _BY_ADDRESS = 1
 _PAGE = 4096
-_ROW = 128
+_ROW = 256
 _MIN_ROWS, _MAX_ROWS = 1024, 1 << 20
-_HEAD = struct.Struct("<QIIII32s32s")
+_HEAD = struct.Struct("<QIIII32s32sq")
+_SECRET_AT = 56
 _COUNTS = struct.Struct("<8Q")
 _STRANGER = struct.Struct("<16s16sHHIQ")
-_STRANGERS_AT, _STRANGERS = 152, 32
+_STRANGERS_AT, _STRANGERS = 160, 32
 _NAMES = ("of_connections", "at_start", "without", "accepted", "unknown")
 
 
@@ -70,12 +72,12 @@ def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: in
     """Make such a file, for its owner only (or its group as well, by ``mode``). One of the same shape is
     kept, since servers may have it mapped. Raises LockstepError."""
     size = _PAGE + tables * rows * _ROW
-    head = _HEAD.pack(_MAGIC, flags, tables, rows, 0, secrets.token_bytes(32), secret)
+    head = _HEAD.pack(_MAGIC, flags, tables, rows, 0, secrets.token_bytes(32), secret, time.time_ns())
     try:
         if _shape(file) == (size, _MAGIC, flags, tables, rows):
             with file.open("r+b") as old:
                 os.fchmod(old.fileno(), mode)
-                old.seek(_HEAD.size - len(secret))
+                old.seek(_SECRET_AT)
                 old.write(secret)
             return
         draft = file.with_suffix(".new")

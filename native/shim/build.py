@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = ("native/shim/life.c", "native/shim/who.c", "native/shim/draw.c")
+SOURCES = ("native/shim/life.c", "native/shim/who.c", "native/shim/draw.c", "native/shim/time.c")
 NAME = "libfttcp-shim.so"
 
 

@@ -12,9 +12,20 @@
 /* What may be seen, what must not be, and what a generator grows from come from streams of their own. */
 enum kind { OF_PUBLIC = 1, OF_PRIVATE = 2, OF_ENTROPY = 3 };
 
+void shim_set_key(uint32_t slot, const uint8_t key[FTT_CHACHA_KEY])
+{
+	struct shim_secret *s = &shim_secrets[slot];
+
+	memcpy(s->key, key, FTT_CHACHA_KEY);
+	for (unsigned i = 0; i < SHIM_COUNTS; i++)
+		atomic_store(&s->drawn[i], 0);
+	atomic_store_explicit(&s->state, SHIM_READY, memory_order_release);
+}
+
 bool shim_keyed(uint32_t slot)
 {
 	struct shim_secret *s = &shim_secrets[slot];
+	uint8_t key[FTT_CHACHA_KEY];
 
 	for (;;) {
 		uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
@@ -29,9 +40,9 @@ bool shim_keyed(uint32_t slot)
 		}
 		if (!atomic_compare_exchange_strong(&s->state, &state, SHIM_BUSY))
 			continue;
-		atomic_store(&s->drawn, 0);
-		if (slot && shim_slots[slot].found.row && ftt_ls_context(&shim_slots[slot].found, s->key)) {
-			atomic_store_explicit(&s->state, SHIM_READY, memory_order_release);
+		if (slot && shim_slots[slot].found.row && ftt_ls_context(&shim_slots[slot].found, key)) {
+			shim_set_key(slot, key);
+			ftt_wipe(key, sizeof(key));
 			return true;
 		}
 		atomic_store_explicit(&s->state, SHIM_LOST, memory_order_release);
@@ -45,13 +56,18 @@ void shim_forget_key(uint32_t slot)
 	atomic_store(&shim_secrets[slot].state, SHIM_FRESH);
 }
 
+/*
+ * The next draw of this kind and length. What a process draws for itself in a connection that happens to be its first, or its 32nd (OpenSSL's
+ * blinding of RSA), has another length than what the connection needs, and so displaces none of that.
+ */
 static void draw_from(uint32_t slot, enum kind kind, uint8_t *out, size_t n)
 {
 	struct shim_secret *s = &shim_secrets[slot];
-	uint64_t number = atomic_fetch_add(&s->drawn, 1);
+	uint32_t what = (uint32_t)kind << 28 | (n < 1u << 28 ? (uint32_t)n : (1u << 28) - 1);
+	uint64_t number = atomic_fetch_add(&s->drawn[(what * 0x9e3779b1u >> 16) % SHIM_COUNTS], 1);
 	uint8_t nonce[FTT_CHACHA_NONCE];
 
-	ftt_chacha_put(nonce, kind);
+	ftt_chacha_put(nonce, what);
 	ftt_chacha_put(nonce + 4, (uint32_t)number);
 	ftt_chacha_put(nonce + 8, (uint32_t)(number >> 32));
 	ftt_chacha_stream(out, n, s->key, nonce);

@@ -20,6 +20,7 @@ struct shim_slot shim_slots[SHIM_SLOTS];
 struct shim_secret *shim_secrets;
 _Atomic bool shim_serves;
 _Thread_local struct shim_current shim_current __attribute__((tls_model("initial-exec")));
+_Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
 
 static _Atomic uint32_t forks;            /* of this process */
 static uint8_t start_key[FTT_CHACHA_KEY]; /* from which it, and its children, begin before they serve */
@@ -65,9 +66,7 @@ static bool make_secrets(void)
 static void begin_start(const uint8_t key[FTT_CHACHA_KEY])
 {
 	memcpy(start_key, key, FTT_CHACHA_KEY);
-	memcpy(shim_secrets[SHIM_NOBODY].key, key, FTT_CHACHA_KEY);
-	atomic_store(&shim_secrets[SHIM_NOBODY].drawn, 0);
-	atomic_store(&shim_secrets[SHIM_NOBODY].state, SHIM_READY);
+	shim_set_key(SHIM_NOBODY, key);
 }
 
 /*
@@ -117,11 +116,8 @@ static void after_fork_in_child(void)
 		begin_start(key);
 		ftt_wipe(key, sizeof(key));
 	}
-	if (given.has && atomic_load(&shim_secrets[given.slot].state) == SHIM_FRESH) {
-		memcpy(shim_secrets[given.slot].key, given.key, FTT_CHACHA_KEY);
-		atomic_store(&shim_secrets[given.slot].drawn, 0);
-		atomic_store(&shim_secrets[given.slot].state, SHIM_READY);
-	}
+	if (given.has && atomic_load(&shim_secrets[given.slot].state) == SHIM_FRESH)
+		shim_set_key(given.slot, given.key);
 	ftt_wipe(&given, sizeof(given));
 	atomic_store(&forks, 0);
 }
@@ -134,6 +130,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	struct ftt_ls_map map;
 
 	shim_find_functions();
+	shim_find_clocks();
 	if (at && ftt_ls_take(&map, at, size) && make_secrets() &&
 	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
 		shim_map = map;

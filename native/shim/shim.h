@@ -5,6 +5,7 @@
  *   life.c     the shared memory, and what becomes of a process: its start, its forks
  *   who.c      which connection a thread is busy with: the one whose bytes it read last
  *   draw.c     what it draws then
+ *   time.c     what its clocks show
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
@@ -27,18 +28,20 @@ struct shim_slot {
 	_Atomic uint32_t refs;  /* descriptors; 0: free */
 	_Atomic uint32_t epoch; /* which connection of this slot: a thread may remember one that was closed */
 	struct ftt_ls_found found; /* row NULL: without identity */
+	_Atomic uint64_t data;     /* what it is registered with in epoll */
+	_Atomic int64_t shown_ns;  /* the latest time that was shown for it */
 };
 
 /*
  * ... and what it draws from. The kernel clears this memory in a child, whatever made it, so that no two processes have the
  * same key.
  */
+#define SHIM_COUNTS 16u
+
 struct shim_secret {
 	_Atomic uint32_t state; /* enum shim_state */
-	uint32_t pad;
-	_Atomic uint64_t drawn;
 	uint8_t key[FTT_CHACHA_KEY];
-	uint8_t pad2[16];
+	_Atomic uint64_t drawn[SHIM_COUNTS]; /* by kind and length; those of several may share a count */
 };
 
 enum shim_state { SHIM_FRESH = 0, SHIM_BUSY, SHIM_READY, SHIM_LOST };
@@ -52,6 +55,8 @@ extern struct shim_slot shim_slots[SHIM_SLOTS];
 extern struct shim_secret *shim_secrets; /* [SHIM_SLOTS]; the one of slot 0 is the process's own, until it serves */
 extern _Atomic bool shim_serves;         /* it has accepted a connection, or is the child of a process that had */
 extern _Thread_local struct shim_current shim_current __attribute__((tls_model("initial-exec")));
+/* It was told that there is something to read, and has not read yet. */
+extern _Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
 
 /* The slot that this thread is busy with, or SHIM_NOBODY. */
 static inline uint32_t shim_now(void)
@@ -67,6 +72,8 @@ static inline void shim_count(enum ftt_ls_count what)
 }
 
 /* draw.c */
+/* The slot has this key, of which nothing is drawn yet. */
+void shim_set_key(uint32_t slot, const uint8_t key[FTT_CHACHA_KEY]);
 /* Has the slot's key, taking a lineage if it has none yet; false if its connection has no identity (any more). */
 bool shim_keyed(uint32_t slot);
 void shim_forget_key(uint32_t slot);
@@ -75,5 +82,10 @@ void shim_forget_key(uint32_t slot);
 void shim_find_functions(void);
 /* Descriptors that were there when the program started: one that executes itself anew knows its connection by them. */
 void shim_look_at_descriptors(void);
+/* The connection of a descriptor, or SHIM_NOBODY. */
+uint32_t shim_slot_of(int fd);
+
+/* time.c */
+void shim_find_clocks(void);
 
 #endif

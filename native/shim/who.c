@@ -113,14 +113,33 @@ static void give(int fd, uint32_t slot)
 	put_slot(atomic_exchange(&owner[fd], slot));
 }
 
-static void busy_with(int fd)
+uint32_t shim_slot_of(int fd)
 {
-	uint32_t slot;
+	uint32_t slot = (unsigned)fd < SHIM_FDS ? atomic_load_explicit(&owner[fd], memory_order_relaxed) : SHIM_NOBODY;
 
-	if ((unsigned)fd >= SHIM_FDS || !(slot = atomic_load_explicit(&owner[fd], memory_order_relaxed)) || slot == DEVICE)
-		return;
+	return slot == DEVICE ? SHIM_NOBODY : slot;
+}
+
+static uint32_t busy_with(int fd)
+{
+	uint32_t slot = shim_slot_of(fd);
+
+	if (!slot)
+		return SHIM_NOBODY;
 	shim_current.slot = slot;
 	shim_current.epoch = atomic_load_explicit(&shim_slots[slot].epoch, memory_order_relaxed);
+	return slot;
+}
+
+/* The thread has read bytes of it: what it does next is about them. */
+static ssize_t has_read(uint32_t slot, ssize_t n)
+{
+	if (!slot)
+		return n;
+	shim_ahead = false;
+	if (n > 0 && shim_slots[slot].found.row && ftt_ls_still(&shim_slots[slot].found))
+		atomic_fetch_add_explicit(&shim_slots[slot].found.row->consumed, (uint32_t)n, memory_order_relaxed);
+	return n;
 }
 
 static bool is_device(int fd)
@@ -204,10 +223,14 @@ static void meet(int fd, bool accepted)
 			note_stranger(&who);
 	}
 	slot = take_slot();
-	if (slot)
+	if (slot) {
 		shim_slots[slot].found = known ? found : (struct ftt_ls_found){0};
+		atomic_store(&shim_slots[slot].shown_ns, 0);
+		atomic_store(&shim_slots[slot].data, 0);
+	}
+	shim_ahead = false;
 	give(fd, slot);
-	busy_with(fd);
+	(void)busy_with(fd);
 }
 
 void shim_look_at_descriptors(void)
@@ -258,8 +281,7 @@ EXPORT ssize_t read(int fd, void *to, size_t n)
 {
 	if (is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
-	busy_with(fd);
-	return NEXT(read)(fd, to, n);
+	return has_read(busy_with(fd), NEXT(read)(fd, to, n));
 }
 
 EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
@@ -271,14 +293,15 @@ EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
 
 EXPORT ssize_t readv(int fd, const struct iovec *to, int n)
 {
-	busy_with(fd);
-	return NEXT(readv)(fd, to, n);
+	return has_read(busy_with(fd), NEXT(readv)(fd, to, n));
 }
 
 EXPORT ssize_t recv(int fd, void *to, size_t n, int flags)
 {
-	busy_with(fd);
-	return NEXT(recv)(fd, to, n, flags);
+	uint32_t slot = busy_with(fd);
+	ssize_t got = NEXT(recv)(fd, to, n, flags);
+
+	return flags & MSG_PEEK ? got : has_read(slot, got);
 }
 
 EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -290,8 +313,10 @@ EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
 
 EXPORT ssize_t recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *from, socklen_t *len)
 {
-	busy_with(fd);
-	return NEXT(recvfrom)(fd, to, n, flags, from, len);
+	uint32_t slot = busy_with(fd);
+	ssize_t got = NEXT(recvfrom)(fd, to, n, flags, from, len);
+
+	return flags & MSG_PEEK ? got : has_read(slot, got);
 }
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags, struct sockaddr *from, socklen_t *len)
@@ -303,10 +328,11 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
-	ssize_t got;
+	uint32_t slot = busy_with(fd);
+	ssize_t got = NEXT(recvmsg)(fd, m, flags);
 
-	busy_with(fd);
-	got = NEXT(recvmsg)(fd, m, flags);
+	if (!(flags & MSG_PEEK))
+		has_read(slot, got);
 	if (got >= 0 && shim_map.header && m->msg_controllen)
 		look_at_passed(m);
 	return got;

@@ -37,7 +37,7 @@ static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		f->bits |= FTT_F_SUMS;
 		r.flags |= FTT_REC_SUMS;
 	}
-	ftt_lockstep_tell(w, &r);
+	ftt_lockstep_tell(w, c, &r);
 	r.attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
 	r.data = c->syn;
 	r.data_len = c->syn_len;
@@ -325,7 +325,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	struct ftt_tcp **at = &w->dirty;
 
-	ftt_lockstep_end(w, &c->key);
+	ftt_lockstep_end(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
 	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {

@@ -63,7 +63,7 @@ static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
 
 	if (same) {
-		ftt_lockstep_join(w, r);
+		ftt_lockstep_join(w, c, r);
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
 	}
 	if (!same || !(c->flow.bits & FTT_F_SYNACK))
@@ -365,7 +365,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	}
 	actions = ftt_flow_takeover(&c->flow);
 	if (!c->closed)
-		ftt_lockstep_ensure(w, &c->key);
+		ftt_lockstep_ensure(w, c);
 	if (w->e->cfg.continue_unverified)
 		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)

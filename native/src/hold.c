@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "lockstep.h"
 #include "tcp.h"
 
 #define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
@@ -109,6 +110,7 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
+	ftt_lockstep_input(w, c, s);
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
 		e->actions |= FTT_ACT_INJECT;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "lockstep.h"
 
@@ -71,21 +72,35 @@ static void follow_keys(struct ftt_worker *w)
 	ftt_wipe(&ring, sizeof(ring));
 }
 
-static void publish(struct ftt_worker *w, const struct ftt_key *k, const uint8_t identity[FTT_IDENTITY], uint32_t key)
+static int64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void publish(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], uint32_t key,
+		    const struct ftt_ls_origin *origin)
 {
 	struct {
 		uint8_t id[ID];
 		struct ftt_ls_addresses who;
 	} in;
 	uint8_t seed[FTT_CHACHA_KEY];
+	struct ftt_ls_row *row;
 
+	ftt_lockstep_end(w, c);
 	memcpy(in.id, identity, ID);
-	ftt_ls_who(&in.who, k);
+	ftt_ls_who(&in.who, &c->key);
 	ftt_chacha_derive(seed, w->identities.secret[key], FTT_LS_SEED, &in, sizeof(in));
-	if (ftt_ls_publish(&w->e->lockstep, w->index, &in.who, seed, identity))
+	row = ftt_ls_publish(&w->e->lockstep, w->index, &in.who, seed, identity, origin);
+	if (row) {
+		c->row = (uint32_t)(row - w->e->lockstep.rows) + 1;
 		w->n.identities++;
-	else
+	} else {
 		w->n.identities_refused++;
+	}
 	ftt_wipe(seed, sizeof(seed));
 }
 
@@ -93,8 +108,9 @@ static void publish(struct ftt_worker *w, const struct ftt_key *k, const uint8_t
  * This daemon's number, which was drawn at its start, the worker's, and a count. So it is no other connection's for ever, and
  * tells nothing.
  */
-void ftt_lockstep_begin(struct ftt_worker *w, const struct ftt_key *k)
+void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick, bool ticks)
 {
+	struct ftt_ls_origin origin = {.tick = tick, .ticks = ticks};
 	uint8_t identity[FTT_IDENTITY];
 
 	if (!w->e->lockstep.header)
@@ -103,56 +119,49 @@ void ftt_lockstep_begin(struct ftt_worker *w, const struct ftt_key *k)
 	put_be64(identity, w->e->cfg.boot_id);
 	put_be64(identity + 8, (uint64_t)w->index << 56 | ++w->identities.count);
 	memcpy(identity + ID, w->identities.tag[w->identities.send], TAG);
-	publish(w, k, identity, w->identities.send);
+	origin.opened_ns = wall_ns();
+	publish(w, c, identity, w->identities.send, &origin);
 }
 
-static struct ftt_ls_row *row_of(struct ftt_worker *w, const struct ftt_key *k)
+void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open)
 {
-	struct ftt_ls_addresses who;
+	struct ftt_ls_origin origin = {.opened_ns = (int64_t)open->opened_ns, .tick = open->tick, .ticks = open->flags & FTT_REC_TS};
 
-	ftt_ls_who(&who, k);
-	return ftt_ls_in(&w->e->lockstep, w->index, &who, ftt_ls_buckets(&w->e->lockstep, &who));
-}
-
-void ftt_lockstep_join(struct ftt_worker *w, const struct ftt_record *open)
-{
-	struct ftt_ls_row *row;
-
-	if (!w->e->lockstep.header || !(open->flags & FTT_REC_IDENTITY))
-		return;
-	row = row_of(w, &open->key);
-	if (row && !memcmp(row->id, open->identity, FTT_IDENTITY))
-		return; /* said again */
+	if (!w->e->lockstep.header || !(open->flags & FTT_REC_IDENTITY) ||
+	    (c->row && !memcmp(ftt_lockstep_row(w, c)->id, open->identity, FTT_IDENTITY)))
+		return; /* or it was said before */
+	origin.ahead_ns = origin.opened_ns + (int64_t)open->age_ms * 1000000 - wall_ns();
 	follow_keys(w);
 	for (uint32_t i = 0; i < w->identities.n; i++) {
 		if (memcmp(w->identities.tag[i], open->identity + ID, TAG))
 			continue;
-		publish(w, &open->key, open->identity, i);
+		publish(w, c, open->identity, i, &origin);
 		return;
 	}
 	w->n.identities_refused++;
 }
 
-void ftt_lockstep_ensure(struct ftt_worker *w, const struct ftt_key *k)
+void ftt_lockstep_ensure(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	if (w->e->lockstep.header && !row_of(w, k))
-		ftt_lockstep_begin(w, k);
+	if (!c->row)
+		ftt_lockstep_begin(w, c, 0, false);
 }
 
-void ftt_lockstep_tell(struct ftt_worker *w, struct ftt_record *open)
+void ftt_lockstep_tell(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_record *open)
 {
-	struct ftt_ls_row *row = w->e->lockstep.header ? row_of(w, &open->key) : NULL;
+	struct ftt_ls_row *row = ftt_lockstep_row(w, c);
 
 	if (!row)
 		return;
 	memcpy(open->identity, row->id, FTT_IDENTITY);
+	open->opened_ns = (uint64_t)row->origin.opened_ns;
+	open->tick = row->origin.tick;
 	open->flags |= FTT_REC_IDENTITY;
 }
 
-void ftt_lockstep_end(struct ftt_worker *w, const struct ftt_key *k)
+void ftt_lockstep_end(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_ls_row *row = w->e->lockstep.header ? row_of(w, k) : NULL;
-
-	if (row)
-		ftt_ls_clear(row);
+	if (c->row)
+		ftt_ls_clear(ftt_lockstep_row(w, c));
+	c->row = 0;
 }

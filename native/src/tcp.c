@@ -37,7 +37,7 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 	if (!c)
 		return NULL;
 	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_lockstep_begin(w, key);
+		ftt_lockstep_begin(w, c, s->tsval, s->options & FTT_OPT_TS);
 	if (s->options & FTT_OPT_SIGNED) {
 		c->flow.protection = FTT_UNPROTECTED;
 		c->flow.reason = FTT_WHY_UNSUPPORTED;
@@ -64,9 +64,9 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_n
 static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_lockstep_begin(w, &c->key);
+		ftt_lockstep_begin(w, c, c->flow.client_tsval, c->flow.bits & FTT_F_TS);
 	else
-		ftt_lockstep_end(w, &c->key);
+		ftt_lockstep_end(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);

@@ -54,9 +54,9 @@ struct ftt_tcp {
 	struct ftt_list order;                 /* flows of the same age, the most recently active one first */
 	struct ftt_tcp *wait_next, *wait_prev; /* flows that only time will move */
 	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
-	bool waiting, dirty, closed;
-	bool to_inject; /* in the worker's list */
-	bool difference_told;
+	bool waiting : 1, dirty : 1, closed : 1;
+	bool to_inject : 1; /* in the worker's list */
+	bool difference_told : 1;
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
@@ -65,6 +65,7 @@ struct ftt_tcp {
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
 	uint32_t n_held;
+	uint32_t row;    /* of the memory that is shared with the server, + 1: see lockstep.h */
 	uint8_t *syn;                          /* the client's SYN: primary, until the backup has answered; backup, until the client has */
 	struct ftt_held *held, **held_tail;
 	uint64_t bytes_in, bytes_out;

@@ -104,6 +104,7 @@ static void test_rows(void)
 	uint8_t seed[32] = {3}, id[FTT_IDENTITY] = {4}, key[4][32];
 	struct ftt_ls_addresses who, full;
 	struct ftt_ls_found found, before;
+	struct ftt_ls_origin origin = {0};
 	struct ftt_ls_map m;
 	struct ftt_key k = key_of(1000);
 	size_t size;
@@ -112,19 +113,19 @@ static void test_rows(void)
 	CHECK(ftt_ls_take(&m, make_file(path, 2, ROWS, &size), ftt_ls_size(2, ROWS)));
 	ftt_ls_who(&who, &k);
 	CHECK(!ftt_ls_find(&m, &who, &found));
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
 	CHECK(ftt_ls_find(&m, &who, &found));
 	/* who draws for it has a key of its own, the same on the node that has the same seed */
 	CHECK(ftt_ls_context(&found, key[0]) && ftt_ls_context(&found, key[1]));
 	CHECK(memcmp(key[0], key[1], 32));
 	/* the same addresses again: the row is the new connection's, and what was found is not it */
 	before = found;
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
 	CHECK(!ftt_ls_still(&before) && !ftt_ls_context(&before, key[2]));
 	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[2]));
 	CHECK(!memcmp(key[2], key[0], 32)); /* the same seed on purpose: the first lineage again */
 	seed[0]++;
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
 	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[3]));
 	CHECK(memcmp(key[3], key[0], 32));
 	/* over: its seed is nowhere */
@@ -135,11 +136,11 @@ static void test_rows(void)
 	for (uint16_t port = 1; port < 2000; port++) {
 		k = key_of(port);
 		ftt_ls_who(&full, &k);
-		n += ftt_ls_publish(&m, 0, &full, seed, id);
+		n += !!ftt_ls_publish(&m, 0, &full, seed, id, &origin);
 	}
 	CHECK_EQ(n, ROWS);
-	CHECK(!ftt_ls_publish(&m, 0, &who, seed, id));
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id) && ftt_ls_find(&m, &who, &found));
+	CHECK(!ftt_ls_publish(&m, 0, &who, seed, id, &origin));
+	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin) && ftt_ls_find(&m, &who, &found));
 	munmap(m.header, size);
 	unlink(path);
 }
@@ -149,6 +150,7 @@ static void test_room(void)
 {
 	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
 	uint8_t seed[32] = {0}, id[FTT_IDENTITY] = {0};
+	struct ftt_ls_origin origin = {0};
 	struct ftt_ls_map m;
 	size_t size;
 
@@ -158,7 +160,7 @@ static void test_room(void)
 		struct ftt_ls_addresses who;
 
 		ftt_ls_who(&who, &k);
-		CHECK(ftt_ls_publish(&m, 0, &who, seed, id));
+		CHECK(ftt_ls_publish(&m, 0, &who, seed, id, &origin));
 	}
 	munmap(m.header, size);
 	unlink(path);
@@ -238,23 +240,26 @@ static bool draw_key(struct side *s, const struct ftt_key *k, uint8_t key[32])
 }
 
 /* Over the wire, as it is. */
-static void tell(struct side *from, struct side *to, const struct ftt_key *k)
+static void tell(struct side *from, const struct ftt_tcp *c, struct side *to, struct ftt_tcp *copy)
 {
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = *k}, got;
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .flags = FTT_REC_TS}, got;
 	uint8_t wire[256];
 	size_t n;
 
-	ftt_lockstep_tell(&from->w, &r);
+	ftt_lockstep_tell(&from->w, c, &r);
 	CHECK(r.flags & FTT_REC_IDENTITY);
 	n = ftt_record_put(wire, sizeof(wire), &r);
 	CHECK(n && ftt_record_get(wire, n, &got) == n);
-	ftt_lockstep_join(&to->w, &got);
+	copy->key = c->key;
+	ftt_lockstep_join(&to->w, copy, &got);
+	ftt_lockstep_join(&to->w, copy, &got); /* said again */
 }
 
 /* Both nodes' servers draw the same for a connection, and never the same for two. */
 static void test_identities(void)
 {
 	enum { N = 3000 };
+	static struct ftt_tcp at_p[N / 2], at_b[N / 2];
 	static uint8_t drawn[3 * N][32];
 	static struct side p, b;
 	uint8_t other[32];
@@ -264,39 +269,36 @@ static void test_identities(void)
 	begin(&b, 0x8765432100000002); /* it sends with the other key: the exchange of keys goes on */
 	for (int round = 0; round < 2; round++)
 		for (uint16_t i = 0; i < N / 2; i++) { /* each port twice */
-			struct ftt_key k = key_of(i);
-
-			ftt_lockstep_begin(&p.w, &k);
-			tell(&p, &b, &k);
-			CHECK(draw_key(&p, &k, drawn[n]) && draw_key(&b, &k, other));
+			at_p[i].key = key_of(i);
+			ftt_lockstep_begin(&p.w, &at_p[i], 0, false);
+			tell(&p, &at_p[i], &b, &at_b[i]);
+			CHECK(draw_key(&p, &at_p[i].key, drawn[n]) && draw_key(&b, &at_b[i].key, other));
 			CHECK(!memcmp(drawn[n++], other, 32));
 		}
 	for (uint16_t i = 0; i < N / 2; i++) { /* after a takeover; connections that go on keep what they have */
-		struct ftt_key k = key_of(i);
-
-		ftt_lockstep_ensure(&b.w, &k);
-		CHECK(draw_key(&b, &k, drawn[n++]));
-		CHECK(draw_key(&p, &k, other) && !memcmp(drawn[n - 1], other, 32)); /* the second lineage on both */
-		ftt_lockstep_begin(&b.w, &k);
-		CHECK(draw_key(&b, &k, drawn[n++]));
+		ftt_lockstep_ensure(&b.w, &at_b[i]);
+		CHECK(draw_key(&b, &at_b[i].key, drawn[n++]));
+		CHECK(draw_key(&p, &at_p[i].key, other) && !memcmp(drawn[n - 1], other, 32)); /* the second lineage on both */
+		ftt_lockstep_begin(&b.w, &at_b[i], 0, false);
+		CHECK(draw_key(&b, &at_b[i].key, drawn[n++]));
 	}
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < i; j++)
 			CHECK(memcmp(drawn[i], drawn[j], 32));
 	end(&b);
-	/* its daemon starts again, with the same file: nothing of before is there, and nothing comes again */
+	/* its daemon starts again: nothing of before is there, and nothing comes again */
 	end(&p);
 	begin(&p, 0x1234567800000003);
+	memset(at_p, 0, sizeof(at_p));
 	for (uint16_t i = 0; i < 100; i++) {
-		struct ftt_key k = key_of(i);
-
-		CHECK(!draw_key(&p, &k, other));
-		ftt_lockstep_begin(&p.w, &k);
-		CHECK(draw_key(&p, &k, other));
+		at_p[i].key = key_of(i);
+		CHECK(!draw_key(&p, &at_p[i].key, other));
+		ftt_lockstep_begin(&p.w, &at_p[i], 0, false);
+		CHECK(draw_key(&p, &at_p[i].key, other));
 		for (int j = 0; j < n; j++)
 			CHECK(memcmp(other, drawn[j], 32));
-		ftt_lockstep_end(&p.w, &k);
-		CHECK(!draw_key(&p, &k, other));
+		ftt_lockstep_end(&p.w, &at_p[i]);
+		CHECK(!draw_key(&p, &at_p[i].key, other));
 	}
 	end(&p);
 }
@@ -305,17 +307,106 @@ static void test_identities(void)
 static void test_refused(void)
 {
 	static struct side b;
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(5), .flags = FTT_REC_IDENTITY, .identity = {9}};
+	struct ftt_record r = {.type = FTT_REC_OPEN, .flags = FTT_REC_IDENTITY, .identity = {9}};
+	struct ftt_tcp c = {.key = key_of(5)};
 	uint8_t key[32];
 
 	begin(&b, 2);
-	ftt_lockstep_join(&b.w, &r);
-	CHECK(!draw_key(&b, &r.key, key));
+	ftt_lockstep_join(&b.w, &c, &r);
+	CHECK(!draw_key(&b, &c.key, key));
 	CHECK_EQ(b.w.n.identities_refused, 1);
 	r.flags = 0;
-	ftt_lockstep_join(&b.w, &r);
-	CHECK(!draw_key(&b, &r.key, key));
+	ftt_lockstep_join(&b.w, &c, &r);
+	CHECK(!draw_key(&b, &c.key, key));
 	end(&b);
+}
+
+/* --- clocks ------------------------------------------------------------------------------------------- */
+
+#define MS 1000000ll
+
+static int64_t clock_of(struct side *s, const struct ftt_tcp *c, bool ahead, int64_t real_ns)
+{
+	struct ftt_ls_addresses who;
+	struct ftt_ls_found found;
+	int64_t ns = -1;
+
+	ftt_ls_who(&who, &c->key);
+	CHECK(ftt_ls_find(&s->e.lockstep, &who, &found));
+	CHECK(ftt_ls_clock(&s->e.lockstep, &found, ahead, real_ns, &ns));
+	return ns;
+}
+
+static void said(struct side *s, struct ftt_tcp *c, uint32_t seq, uint32_t len, uint32_t tsval)
+{
+	struct ftt_seg seg = {.seq = c->flow.hard.irs + 1 + seq, .len = len, .tsval = tsval};
+
+	ftt_lockstep_input(&s->w, c, &seg);
+}
+
+static void reads(struct side *s, const struct ftt_tcp *c, uint32_t n)
+{
+	atomic_fetch_add(&ftt_lockstep_row(&s->w, c)->consumed, n);
+}
+
+/* What the clock shows follows from what the client said and the server has read, whatever has come since. */
+static void test_clock(void)
+{
+	static struct side p, b;
+	static struct ftt_tcp at_p, at_b;
+	int64_t opened, now, both[2];
+
+	at_p.key = key_of(7);
+	at_p.flow.hard.irs = at_b.flow.hard.irs = 0xffffff00; /* streams wrap, and so do ticks */
+	begin(&p, 1);
+	begin(&b, 2);
+	ftt_lockstep_begin(&p.w, &at_p, 0xfffffff0, true);
+	tell(&p, &at_p, &b, &at_b);
+	opened = ftt_lockstep_row(&p.w, &at_p)->origin.opened_ns;
+	ftt_lockstep_row(&b.w, &at_b)->origin.ahead_ns = -100000 * MS; /* the backup's clock is 100 s fast */
+	now = opened + 1;
+	CHECK_EQ(clock_of(&p, &at_p, false, now), opened);
+	CHECK_EQ(clock_of(&b, &at_b, false, now + 100000 * MS), opened);
+	said(&p, &at_p, 0, 500, 0xfffffff0 + 600);
+	said(&b, &at_b, 0, 500, 0xfffffff0 + 600);
+	said(&b, &at_b, 500, 100, 0xfffffff0 + 1700); /* here the next segment has come already */
+	now = opened + 700 * MS;
+	both[0] = clock_of(&p, &at_p, true, now);
+	both[1] = clock_of(&b, &at_b, true, now + 100000 * MS + 900 * MS);
+	CHECK_EQ(both[0], both[1]);
+	CHECK_EQ(both[0], opened + 512 * MS);
+	reads(&p, &at_p, 500);
+	reads(&b, &at_b, 500);
+	CHECK_EQ(clock_of(&p, &at_p, false, now), both[0]);
+	CHECK_EQ(clock_of(&b, &at_b, false, now + 100000 * MS), both[0]);
+	CHECK_EQ(clock_of(&b, &at_b, true, opened + 101700 * MS), opened + 1536 * MS);
+	/* a copy, and a segment of the past, change nothing */
+	said(&p, &at_p, 0, 500, 0xfffffff0 + 5000);
+	said(&p, &at_p, 500, 100, 0xfffffff0 + 100);
+	CHECK_EQ(clock_of(&p, &at_p, true, now), both[0]);
+	/* bounds: it follows the real clock, and is not far ahead of it */
+	CHECK_EQ(clock_of(&p, &at_p, true, opened + 10000 * MS), opened + 8000 * MS);
+	said(&p, &at_p, 600, 100, 0xfffffff0 + 100000);
+	reads(&p, &at_p, 100);
+	CHECK_EQ(clock_of(&p, &at_p, true, opened + 10000 * MS), opened + 11000 * MS);
+	end(&p);
+	end(&b);
+}
+
+/* Of more steps than are remembered the last ones are, and none goes back. */
+static void test_steps(void)
+{
+	static struct ftt_ls_row row = {.origin = {.ticks = true}};
+
+	for (uint32_t i = 1; i <= 40; i++)
+		ftt_ls_input(&row, i * 100, i << FTT_LS_STEP_SHIFT);
+	CHECK_EQ(ftt_ls_step(&row, 3999), 40);
+	CHECK_EQ(ftt_ls_step(&row, 3900), 40);
+	CHECK_EQ(ftt_ls_step(&row, 3899), 39);
+	CHECK_EQ(ftt_ls_step(&row, 3300), 34);
+	CHECK_EQ(ftt_ls_step(&row, 0), 41 - FTT_LS_INPUTS);
+	ftt_ls_input(&row, 5000, 0);
+	CHECK_EQ(ftt_ls_step(&row, 4999), 40);
 }
 
 int main(void)
@@ -328,5 +419,7 @@ int main(void)
 	test_by_address();
 	test_identities();
 	test_refused();
+	test_clock();
+	test_steps();
 	return 0;
 }

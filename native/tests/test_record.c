@@ -143,6 +143,29 @@ static void test_wrong_lengths(void)
 	}
 }
 
+/* OPEN with the identity of a connection, which stands before the SYN; cut short it is none. */
+static void test_identity(void)
+{
+	struct ftt_record r = sample(FTT_REC_OPEN, true), got;
+	uint8_t wire[512];
+	size_t n, plain = ftt_record_put(wire, sizeof(wire), &r);
+
+	r.flags |= FTT_REC_IDENTITY;
+	memset(r.identity, 0xab, sizeof(r.identity));
+	r.opened_ns = 0x8123456789abcdef;
+	r.tick = 0xfedcba98;
+	n = ftt_record_put(wire, sizeof(wire), &r);
+	CHECK_EQ(n, plain + FTT_IDENTITY + 12);
+	CHECK_EQ(ftt_record_get(wire, n, &got), n);
+	CHECK(!memcmp(got.identity, r.identity, FTT_IDENTITY));
+	CHECK_EQ(got.opened_ns, r.opened_ns);
+	CHECK_EQ(got.tick, r.tick);
+	CHECK_EQ(got.data_len, r.data_len);
+	CHECK(!memcmp(got.data, r.data, r.data_len));
+	put_be16(wire + 2, (uint16_t)(n - r.data_len - 1));
+	CHECK_EQ(ftt_record_get(wire, n, &got), 0);
+}
+
 static void test_refused(void)
 {
 	uint8_t wire[512];
@@ -295,6 +318,7 @@ int main(void)
 		data[i] = (uint8_t)(i * 31 + (i >> 8));
 	test_round_trip_of_every_type();
 	test_wrong_lengths();
+	test_identity();
 	test_refused();
 	test_parts_of_a_datagram();
 	test_put_refuses_what_does_not_fit();

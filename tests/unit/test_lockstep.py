@@ -138,7 +138,7 @@ def test_the_memory_is_its_owners_and_is_kept_while_servers_have_it(tmp_path: Pa
     lockstep.make(file, b"a" * 32, 2, 1024, 0, 0o600)
     before = file.stat()
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert before.st_size == 4096 + 2 * 1024 * 128
+    assert before.st_size == 4096 + 2 * 1024 * 256
     assert before.st_blocks * 512 >= before.st_size, "there is room for all of it"
     lockstep.make(file, b"b" * 32, 2, 1024, 0, 0o640)
     assert (file.stat().st_ino, stat.S_IMODE(file.stat().st_mode)) == (before.st_ino, 0o640)

@@ -22,7 +22,7 @@
 #include "fttcp/abi.h"
 #include "fttcp/chacha.h"
 
-#define FTT_LS_MAGIC 0x3170657473636f6cull /* "locstep1", little-endian */
+#define FTT_LS_MAGIC 0x3270657473636f6cull /* "locstep2", little-endian */
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32
@@ -66,9 +66,28 @@ struct ftt_ls_header {
 	uint32_t pad;
 	uint8_t bucket_secret[32]; /* this node's: clients do not choose buckets */
 	uint8_t start_secret[32];  /* the pair's: what a server draws before it serves. BY_ADDRESS: the root of all seeds */
+	int64_t made_ns;           /* BY_ADDRESS: the clock of all connections, which stands */
 	_Atomic uint64_t count[FTT_LS_COUNTS];
 	struct ftt_ls_stranger stranger[FTT_LS_STRANGERS];
 };
+
+/* When a connection began, and by what its client counts. */
+struct ftt_ls_origin {
+	int64_t opened_ns; /* by the wall clock of the node that shook hands; 0: there is no clock for it */
+	int64_t ahead_ns;  /* that clock was ahead of ours by so much */
+	uint32_t tick;     /* the TSval of its SYN */
+	bool ticks;        /* it has timestamps */
+};
+
+/*
+ * A connection's clock is a function of what its client said: it was opened then, and between its SYN and the segment that brought the last
+ * byte that the server has read, the client counted so many milliseconds (RFC 7323). Both nodes see the same counts. In steps of a
+ * quarter of a second, for which alone places in the stream are remembered.
+ */
+#define FTT_LS_STEP_SHIFT 8   /* of TSvals; they are taken for milliseconds, as most are */
+#define FTT_LS_INPUTS 15u
+#define FTT_LS_LAG_NS 2000000000ll  /* never further behind the real clock; a client that counts otherwise is not believed for longer */
+#define FTT_LS_LEAD_NS 1000000000ll /* ... nor ahead */
 
 struct ftt_ls_row {
 	_Atomic uint64_t generation; /* even: valid, or 0: empty; odd: being written */
@@ -77,14 +96,17 @@ struct ftt_ls_row {
 	uint8_t seed[32];
 	uint8_t id[FTT_IDENTITY];
 	uint32_t used;               /* 0: the generation is of a row that is empty again */
-	uint8_t pad[24];
+	struct ftt_ls_origin origin;
+	_Atomic uint32_t consumed;   /* bytes that the server has read, of all its processes */
+	_Atomic uint32_t inputs;     /* steps so far, the last FTT_LS_INPUTS of which are there: */
+	_Atomic uint64_t input[FTT_LS_INPUTS]; /* stream offset at which it ends, and its number */
 };
 
 _Static_assert(sizeof(struct ftt_ls_header) <= FTT_LS_PAGE, "the header is one page");
-_Static_assert(offsetof(struct ftt_ls_header, count) == 88 && offsetof(struct ftt_ls_header, stranger) == 152,
+_Static_assert(offsetof(struct ftt_ls_header, count) == 96 && offsetof(struct ftt_ls_header, stranger) == 160,
 	       "fttcp/runtime/lockstep.py reads it");
 _Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
-_Static_assert(sizeof(struct ftt_ls_row) == 128, "two lines of the cache");
+_Static_assert(sizeof(struct ftt_ls_row) == 256, "four lines of the cache; lockstep.py counts with it");
 
 struct ftt_ls_map {
 	struct ftt_ls_header *header; /* NULL: there is none */
@@ -193,9 +215,9 @@ static inline void ftt_ls_clear(struct ftt_ls_row *row)
 	ftt_ls_end(row);
 }
 
-/* Gives a connection its row; false if there is no room for it. What had the same addresses before has none any more. */
-static inline bool ftt_ls_publish(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who,
-				  const uint8_t seed[32], const uint8_t id[FTT_IDENTITY])
+/* Gives a connection its row; NULL if there is no room for it. What had the same addresses before has none any more. */
+static inline struct ftt_ls_row *ftt_ls_publish(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who,
+				  const uint8_t seed[32], const uint8_t id[FTT_IDENTITY], const struct ftt_ls_origin *origin)
 {
 	struct ftt_ls_buckets b = ftt_ls_buckets(m, who);
 	struct ftt_ls_row *row = ftt_ls_in(m, table, who, b);
@@ -203,15 +225,35 @@ static inline bool ftt_ls_publish(const struct ftt_ls_map *m, uint32_t table, co
 	if (!row)
 		row = ftt_ls_room(m, table, b);
 	if (!row)
-		return false;
+		return NULL;
 	ftt_ls_begin(row);
 	row->who = *who;
 	memcpy(row->seed, seed, sizeof(row->seed));
 	memcpy(row->id, id, sizeof(row->id));
+	row->origin = *origin;
 	atomic_store(&row->lineage, 0);
+	atomic_store(&row->consumed, 0);
+	atomic_store(&row->inputs, 0);
 	row->used = 1;
 	ftt_ls_end(row);
-	return true;
+	return row;
+}
+
+/* The row's client has sent bytes up to this stream offset, with this TSval. */
+static inline void ftt_ls_input(struct ftt_ls_row *row, uint32_t end, uint32_t tsval)
+{
+	uint32_t n = atomic_load_explicit(&row->inputs, memory_order_relaxed);
+	uint64_t last = n ? atomic_load_explicit(&row->input[(n - 1) % FTT_LS_INPUTS], memory_order_relaxed) : 0;
+	uint32_t step = row->origin.ticks ? (tsval - row->origin.tick) >> FTT_LS_STEP_SHIFT : 0;
+
+	if (n && (int32_t)(end - (uint32_t)(last >> 32)) <= 0)
+		return; /* a copy, or what fills a hole */
+	if (step > 1u << 31 >> FTT_LS_STEP_SHIFT || (n && step < (uint32_t)last))
+		step = (uint32_t)last; /* it never goes back */
+	if (n && step == (uint32_t)last)
+		n--;
+	atomic_store_explicit(&row->input[n % FTT_LS_INPUTS], (uint64_t)end << 32 | step, memory_order_relaxed);
+	atomic_store_explicit(&row->inputs, n + 1, memory_order_release);
 }
 
 /* --- the reader: the library ------------------------------------------------------------------- */
@@ -258,6 +300,44 @@ static inline bool ftt_ls_context(const struct ftt_ls_found *f, uint8_t key[FTT_
 	return true;
 }
 
+/* The step in which the byte at this stream offset came; of one that has not come yet, the last one. */
+static inline uint32_t ftt_ls_step(const struct ftt_ls_row *row, uint32_t offset)
+{
+	uint32_t n = atomic_load_explicit(&row->inputs, memory_order_acquire), step = 0;
+
+	for (uint32_t i = 0; i < FTT_LS_INPUTS && i < n; i++) {
+		uint64_t one = atomic_load_explicit(&row->input[(n - 1 - i) % FTT_LS_INPUTS], memory_order_relaxed);
+
+		if (i && (int32_t)((uint32_t)(one >> 32) - offset) <= 0)
+			break; /* it came before that byte */
+		step = (uint32_t)one;
+	}
+	return step;
+}
+
+/*
+ * What the wall clock shows for a connection: `ahead` tells that its server was just told of bytes that it has not read.
+ * False if there is no clock for it (any more). real_ns: ours, at this moment.
+ */
+static inline bool ftt_ls_clock(const struct ftt_ls_map *m, const struct ftt_ls_found *f, bool ahead, int64_t real_ns, int64_t *ns)
+{
+	struct ftt_ls_origin o = f->row->origin;
+	uint32_t read = atomic_load_explicit(&f->row->consumed, memory_order_relaxed);
+	uint32_t step = read || ahead ? ftt_ls_step(f->row, read - !ahead) : 0;
+	int64_t real = real_ns + o.ahead_ns, t = o.opened_ns + ((int64_t)step << FTT_LS_STEP_SHIFT) * 1000000;
+
+	if (!ftt_ls_still(f) || !o.opened_ns)
+		return false;
+	if (m->header->flags & FTT_LS_BY_ADDRESS)
+		t = o.opened_ns;
+	else if (t < real - FTT_LS_LAG_NS)
+		t = real - FTT_LS_LAG_NS;
+	else if (t > real + FTT_LS_LEAD_NS)
+		t = real + FTT_LS_LEAD_NS;
+	*ns = t;
+	return true;
+}
+
 /*
  * Without an engine, for two copies that are only compared: the n-th connection of a client's address and port. No two files have
  * the same secret, so what is drawn is drawn for one run of a comparison. Callers take turns.
@@ -270,6 +350,7 @@ static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_
 		uint32_t nth;
 	} in = {.client_port = who->client_port, .service_port = who->service_port};
 	struct ftt_ls_row *row = ftt_ls_in(m, 0, who, ftt_ls_buckets(m, who));
+	struct ftt_ls_origin origin = {.opened_ns = m->header->made_ns};
 	uint8_t seed[32], id[FTT_IDENTITY] = {0};
 	bool done;
 
@@ -277,7 +358,7 @@ static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_
 	in.nth = row ? ftt_chacha_get(row->id) + 1 : 0;
 	ftt_chacha_put(id, in.nth);
 	ftt_chacha_derive(seed, m->header->start_secret, FTT_LS_SEED, &in, sizeof(in));
-	done = ftt_ls_publish(m, 0, who, seed, id);
+	done = ftt_ls_publish(m, 0, who, seed, id, &origin);
 	ftt_wipe(seed, sizeof(seed));
 	return done;
 }

@@ -75,7 +75,9 @@ struct ftt_record {
 	/* OPEN */
 	uint32_t service_iss, tsval, age_ms;
 	uint8_t wscale, attempt;
-	uint8_t identity[FTT_IDENTITY]; /* with FTT_REC_IDENTITY */
+	uint8_t identity[FTT_IDENTITY]; /* with FTT_REC_IDENTITY, as the next two */
+	uint64_t opened_ns;             /* by the primary's wall clock */
+	uint32_t tick;                  /* the TSval of the SYN, if there are timestamps */
 	/* PROBE: how far the client has acknowledged, and its window field, for a backup that missed it */
 	uint32_t client_acked;
 	uint16_t client_wnd;
@@ -164,9 +166,24 @@ static inline int ftt_record_fixed(uint8_t type)
 	}
 }
 
+/* Behind the fixed part of OPEN, if its flags say so. */
 static inline size_t ftt_record_extra(uint8_t type, uint8_t flags)
 {
-	return type == FTT_REC_OPEN && flags & FTT_REC_IDENTITY ? FTT_IDENTITY : 0;
+	return type == FTT_REC_OPEN && flags & FTT_REC_IDENTITY ? FTT_IDENTITY + 12 : 0;
+}
+
+static inline void ftt_record_put_extra(uint8_t *b, const struct ftt_record *r)
+{
+	memcpy(b, r->identity, FTT_IDENTITY);
+	put_be64(b + FTT_IDENTITY, r->opened_ns);
+	put_be32(b + FTT_IDENTITY + 8, r->tick);
+}
+
+static inline void ftt_record_get_extra(const uint8_t *b, struct ftt_record *r)
+{
+	memcpy(r->identity, b, FTT_IDENTITY);
+	r->opened_ns = get_be64(b + FTT_IDENTITY);
+	r->tick = get_be32(b + FTT_IDENTITY + 8);
 }
 
 static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
@@ -298,7 +315,8 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	memcpy(p + 10 + alen, r->key.service + 16 - alen, alen);
 	put_be32(p + 10 + 2 * alen, r->irs);
 	ftt_record_put_body(p + at, r);
-	memcpy(p + at + fixed, r->identity, extra);
+	if (extra)
+		ftt_record_put_extra(p + at + fixed, r);
 	if (r->data_len)
 		memcpy(p + at + fixed + extra, r->data, r->data_len);
 	return len;
@@ -338,7 +356,8 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	}
 	r->irs = get_be32(p + at - 4);
 	ftt_record_get_body(p + at, r);
-	memcpy(r->identity, p + at + fixed, extra);
+	if (extra)
+		ftt_record_get_extra(p + at + fixed, r);
 	r->data = p + at + fixed + extra;
 	r->data_len = (uint32_t)(len - at - (size_t)fixed - extra);
 	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * time.c - the wall clock as a function of the connection; and servers that look at it once for all that waits.
+ *
+ * Many servers ask epoll what is ready, read the clock, and use that for each connection that they serve then. So they are told of one at a
+ * time, and the clock shows the time of that one.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/epoll.h>
+#include <sys/time.h>
+#include <time.h>
+#include "shim.h"
+
+#define KNOWN (1u << 18) /* places in which a connection can be found by what epoll says of it */
+#define WAYS 4u
+
+static struct {
+	int (*clock_gettime)(clockid_t, struct timespec *);
+	int (*epoll_ctl)(int, int, int, struct epoll_event *);
+	int (*epoll_wait)(int, struct epoll_event *, int, int);
+	int (*epoll_pwait)(int, struct epoll_event *, int, int, const sigset_t *);
+	int (*epoll_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+} next;
+static _Atomic uint32_t known[KNOWN]; /* slots, by what their descriptors were registered with */
+static _Atomic bool one_by_one;       /* connections of this process wait with epoll */
+
+#define FIND(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
+
+void shim_find_clocks(void)
+{
+	if (next.clock_gettime)
+		return;
+	FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait), FIND(epoll_pwait2), FIND(clock_gettime);
+}
+
+#define NEXT(name) (next.clock_gettime ? (void)0 : shim_find_clocks(), next.name)
+
+/* --- clocks --------------------------------------------------------------------------------------- */
+
+/* In place: never backwards for a connection. */
+static void show(struct timespec *t)
+{
+	uint32_t slot = shim_now();
+	int64_t ns, last;
+
+	if (!slot || !shim_slots[slot].found.row ||
+	    !ftt_ls_clock(&shim_map, &shim_slots[slot].found, shim_ahead, (int64_t)t->tv_sec * 1000000000 + t->tv_nsec, &ns))
+		return;
+	last = atomic_load_explicit(&shim_slots[slot].shown_ns, memory_order_relaxed);
+	while (ns > last && !atomic_compare_exchange_weak(&shim_slots[slot].shown_ns, &last, ns))
+		;
+	ns = ns > last ? ns : last;
+	t->tv_sec = ns / 1000000000;
+	t->tv_nsec = ns % 1000000000;
+}
+
+EXPORT int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int rc = NEXT(clock_gettime)(clock, t);
+
+	if (!rc && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+		show(t);
+	return rc;
+}
+
+EXPORT int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+	struct timespec t;
+
+	if (zone)
+		*(struct timezone *)zone = (struct timezone){0};
+	if (clock_gettime(CLOCK_REALTIME, &t))
+		return -1;
+	tv->tv_sec = t.tv_sec;
+	tv->tv_usec = t.tv_nsec / 1000;
+	return 0;
+}
+
+EXPORT time_t time(time_t *to)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_REALTIME, &t))
+		return -1;
+	if (to)
+		*to = t.tv_sec;
+	return t.tv_sec;
+}
+
+EXPORT int timespec_get(struct timespec *t, int base)
+{
+	return base == TIME_UTC && !clock_gettime(CLOCK_REALTIME, t) ? base : 0;
+}
+
+/* --- epoll ------------------------------------------------------------------------------------------ */
+
+static uint32_t place_of(uint64_t data)
+{
+	return (uint32_t)((data * 0x9e3779b97f4a7c15ull) >> 40) & (KNOWN - 1) & ~(WAYS - 1);
+}
+
+static void remember(uint32_t slot, uint64_t data)
+{
+	uint32_t first = place_of(data), at = first + slot % WAYS;
+
+	atomic_store(&shim_slots[slot].data, data);
+	for (uint32_t i = first; i < first + WAYS; i++) {
+		uint32_t there = atomic_load_explicit(&known[i], memory_order_relaxed);
+
+		if (there == slot)
+			return;
+		if (!there || !atomic_load(&shim_slots[there].refs))
+			at = i;
+	}
+	atomic_store(&known[at], slot);
+	atomic_store_explicit(&one_by_one, true, memory_order_relaxed);
+}
+
+/* The server is to look after what this says: of no connection, or of one that did not find its place, it is nobody's. */
+static void turn_to(const struct epoll_event *e)
+{
+	uint32_t first = place_of(e->data.u64);
+
+	shim_current.slot = SHIM_NOBODY;
+	for (uint32_t i = first; i < first + WAYS; i++) {
+		uint32_t slot = atomic_load_explicit(&known[i], memory_order_relaxed);
+
+		if (!slot || atomic_load_explicit(&shim_slots[slot].data, memory_order_relaxed) != e->data.u64 ||
+		    !atomic_load_explicit(&shim_slots[slot].refs, memory_order_relaxed))
+			continue;
+		shim_current.slot = slot;
+		shim_current.epoch = atomic_load_explicit(&shim_slots[slot].epoch, memory_order_relaxed);
+		shim_ahead = e->events & EPOLLIN;
+		return;
+	}
+}
+
+EXPORT int epoll_ctl(int epoll, int what, int fd, struct epoll_event *e)
+{
+	int rc = NEXT(epoll_ctl)(epoll, what, fd, e);
+	uint32_t slot = rc || what == EPOLL_CTL_DEL ? SHIM_NOBODY : shim_slot_of(fd);
+
+	if (slot)
+		remember(slot, e->data.u64);
+	return rc;
+}
+
+static int most(int wanted)
+{
+	return wanted > 1 && atomic_load_explicit(&one_by_one, memory_order_relaxed) ? 1 : wanted;
+}
+
+static int told(int n, const struct epoll_event *e)
+{
+	if (n == 1 && atomic_load_explicit(&one_by_one, memory_order_relaxed))
+		turn_to(e);
+	return n;
+}
+
+EXPORT int epoll_wait(int epoll, struct epoll_event *e, int n, int timeout)
+{
+	return told(NEXT(epoll_wait)(epoll, e, most(n), timeout), e);
+}
+
+EXPORT int epoll_pwait(int epoll, struct epoll_event *e, int n, int timeout, const sigset_t *mask)
+{
+	return told(NEXT(epoll_pwait)(epoll, e, most(n), timeout, mask), e);
+}
+
+EXPORT int epoll_pwait2(int epoll, struct epoll_event *e, int n, const struct timespec *timeout, const sigset_t *mask)
+{
+	return told(NEXT(epoll_pwait2)(epoll, e, most(n), timeout, mask), e);
+}

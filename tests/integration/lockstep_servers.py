@@ -1,0 +1,76 @@
+"""Servers that end TLS and SSH themselves, unmodified, for a lab whose nodes keep them in step."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+SIZE = 60_000_000
+"""More than all buffers on the way hold."""
+HTTPS, SSH = 443, 22
+SERVICE = "10.77.0.100"
+
+_NGINX = """
+daemon off; worker_processes 1; error_log stderr; pid nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    server {{
+        listen {port} ssl; listen [::]:{port} ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {home}/rsa.pem; ssl_certificate_key {home}/rsa.key;
+        ssl_certificate {home}/ec.pem; ssl_certificate_key {home}/ec.key;
+        root {home}/files;
+        location = /hello {{ return 200 "hello\\n"; }}
+    }}
+}}
+"""
+_SSHD = """
+Port {port}
+HostKey {home}/host_key
+AuthorizedKeysFile {home}/user_key.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin yes
+Subsystem sftp internal-sftp
+"""
+
+
+def prepare(home: Path) -> bytes:
+    """Make certificates, keys, configurations and the file that is served; return its bytes."""
+    for kind, options in (("rsa", "rsa:2048"), ("ec", "ec -pkeyopt ec_paramgen_curve:prime256v1")):
+        words = f"req -x509 -nodes -days 30 -subj /CN=lab -newkey {options}".split()
+        files = ["-keyout", str(home / f"{kind}.key"), "-out", str(home / f"{kind}.pem")]
+        subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
+    for name in ("host_key", "user_key"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
+        subprocess.run(words, check=True)
+    (home / "nginx.conf").write_text(_NGINX.format(home=home, port=HTTPS))
+    (home / "sshd_config").write_text(_SSHD.format(home=home, port=SSH))
+    home.chmod(0o755)  # nginx serves as another user
+    content = random.Random(7).randbytes(SIZE)
+    (home / "files").mkdir()
+    (home / "files" / "file").write_bytes(content)
+    return content
+
+
+def specs(home: Path) -> list[str]:
+    """What the lab serves."""
+    sshd = f"mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {home}/sshd_config"
+    return [f"{HTTPS}/tcp=nginx -c {home}/nginx.conf -p .", f"{SSH}/tcp=sh -c '{sshd}'"]
+
+
+def curl(*options: str, path: str = "file") -> list[str]:
+    """A client that takes the file over HTTPS, and does not try again."""
+    words = ["curl", "--silent", "--show-error", "--insecure", "--max-time", "60"]
+    return [*words, *options, f"https://{SERVICE}:{HTTPS}/{path}"]
+
+
+def ssh(home: Path, *command: str) -> list[str]:
+    """A client that has a command run over SSH."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
+    words = [part for option in options for part in ("-o", option)]
+    return ["ssh", "-F", "none", *words, "-i", str(home / "user_key"), f"root@{SERVICE}", *command]
