@@ -74,18 +74,21 @@ static void about_datagram(struct ftt_worker *w, struct ftt_nfq_packet *p, const
 void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
 			   bool in, uint64_t now_ns)
 {
-	if (!in && !ftt_flow_emits((uint8_t)w->mode))
+	if (!in && !ftt_flow_emits((uint8_t)w->mode)) {
 		ftt_tcp_drop(w, p, &w->n.drop_mode);
-	else if (!in && !ftt_may_emit(&w->e->shared, now_ns))
+		if (w->mode == FTT_MODE_BACKUP && q->nobody && q->pkt.proto == 17 && w->udp.on)
+			ftt_udp_backup_nobody(w, &q->pkt);
+	} else if (!in && !ftt_may_emit(&w->e->shared, now_ns)) {
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
-	else if (!in && q->unreachable) /* the address is here: it is the mirror's copy that met nobody */
+	} else if (!in && q->unreachable) { /* the address is here: it is the mirror's copy that met nobody */
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
-	else if (q->pkt.proto == 17 && w->udp.on)
+	} else if (q->pkt.proto == 17 && w->udp.on) {
 		about_datagram(w, p, k, q, in);
-	else if (in && q->pkt.proto == 6)
+	} else if (in && q->pkt.proto == 6) {
 		about_segment(w, p, k, q, now_ns);
-	else if (ftt_flow_emits((uint8_t)w->mode))
+	} else if (ftt_flow_emits((uint8_t)w->mode)) {
 		ftt_tcp_pass(w, p);
-	else
+	} else {
 		ftt_tcp_drop(w, p, &w->n.drop_mode);
+	}
 }

@@ -67,6 +67,7 @@ struct ftt_udp_session {
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
 	uint8_t peer_worker;
+	bool nobody;           /* backup: our stack said that no server has a port to which it was spoken, and none has spoken since */
 	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
 	uint32_t missing;      /* backup: replies that our server was waited for in vain */
 	uint64_t created_ns, last_ns, asked_ns;
@@ -202,6 +203,8 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
 			  const struct ftt_pkt *k, uint64_t now_ns);
 /* Has our server been behind for so long that the session is not to be followed any more? */
 bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns);
+/* The stack of a backup found no server at the port of a datagram. */
+void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k);
 /* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */
 void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why);
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);

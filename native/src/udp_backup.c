@@ -146,6 +146,15 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	return e->whole;
 }
 
+/*
+ * A port that nobody has is no fault where the session has ended on both nodes, as a transfer after its last datagram. But here
+ * the primary's server has said more than ours, which is gone and will never say it.
+ */
+static bool given_up(const struct ftt_udp_session *u)
+{
+	return u->nobody && seq_lt(u->outputs, u->answered);
+}
+
 static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
 {
 	uint32_t ahead = r->number - u->events;
@@ -170,8 +179,23 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 		else
 			u->answered = e->outputs;
 	}
+	if (given_up(u)) {
+		ftt_udp_backup_give_up(w, u, 0);
+		return;
+	}
 	acknowledge(w, u);
 	deliver(w, u, now_ns);
+}
+
+void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k)
+{
+	struct ftt_udp_session *u = ftt_udp_of(w, k, true);
+
+	if (!u || u->role != w->udp.role)
+		return;
+	u->nobody = true;
+	if (given_up(u))
+		ftt_udp_backup_give_up(w, u, 0);
 }
 
 void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why)
@@ -236,6 +260,7 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	if (ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
 		ftt_udp_local_port(u, k->sport);
 	u->outputs++;
+	u->nobody = false;
 	u->silent_ns = 0;
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;

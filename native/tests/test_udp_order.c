@@ -40,6 +40,55 @@ static void test_the_backup_waits_for_its_server_but_not_for_ever(void)
 }
 
 
+/* The stack found no server at the port to which the client spoke last. */
+static void nobody(struct node *n)
+{
+	struct packet k = datagram(4, true, SERVER, "ask", 3);
+	struct ftt_pkt pkt;
+	struct ftt_seg seg;
+
+	CHECK_EQ(ftt_parse(k.bytes, k.len, k.len, &pkt, &seg), FTT_PARSED_UDP);
+	ftt_udp_backup_nobody(&n->worker, &pkt);
+}
+
+/* Where the primary's server has more to say: at once, or when that is known. */
+static void test_a_session_that_our_server_gave_up_is_not_followed(bool known)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_order();
+	converse(3, now);
+	answer(&b, now);
+	answer(&b, now);
+	CHECK_EQ(b.worker.udp.n, 1);
+	if (!known) {
+		answer(&b, now); /* as much as the primary's */
+		nobody(&b);
+		CHECK_EQ(b.worker.udp.n, 1);
+		answer(&b, now); /* somebody speaks: it was another port */
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		answer(&p, now);
+		answer(&p, now);
+		CHECK_EQ(b.worker.udp.n, 1);
+		nobody(&b);
+		CHECK_EQ(b.worker.udp.n, 1);
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+	} else {
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		CHECK_EQ(b.worker.udp.n, 1);
+		nobody(&b);
+	}
+	CHECK_EQ(b.worker.udp.n, 0);
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now), 1);
+	CHECK_EQ(p.n_detached, 1);
+	CHECK_EQ(p.why, FTT_WHY_REFUSED);
+	CHECK_EQ(p.worker.held_now, 0); /* what waited for it leaves */
+	end_pair();
+}
+
 /* A server that does not run is given eight datagrams in each 100 ms, not all that have come: its socket holds only so many. */
 static void test_a_slow_server_is_not_flooded(void)
 {
@@ -275,6 +324,8 @@ static void test_an_early_datagram_is_not_for_a_port_without_a_server(void)
 int main(void)
 {
 	test_the_backup_waits_for_its_server_but_not_for_ever();
+	test_a_session_that_our_server_gave_up_is_not_followed(false);
+	test_a_session_that_our_server_gave_up_is_not_followed(true);
 	test_a_slow_server_is_not_flooded();
 	test_a_reply_that_is_missing_for_good_is_waited_for_once();
 	test_a_server_that_is_far_behind_holds_the_primary();

@@ -18,7 +18,8 @@ struct ftt_quote {
 	uint32_t end;       /* of what is there of the quotation */
 	uint32_t mtu;       /* of the next hop, 0 = not told */
 	bool unreachable;   /* no host or network of that address, says the sender */
-	uint8_t pad[3];
+	bool nobody;        /* no such port */
+	uint8_t pad[2];
 };
 
 /* Is the type an error that quotes a packet, and what does it say besides? p: the ICMP header. */
@@ -29,11 +30,13 @@ static inline bool ftt_icmp_error(const uint8_t *p, const struct ftt_pkt *k, str
 	if (k->family == 4 && k->proto == FTT_ICMP4) {
 		q->mtu = type == 3 && code == 4 ? get_be16(p + 6) : 0;
 		q->unreachable = type == 3 && code <= 1;
+		q->nobody = type == 3 && code == 3;
 		return type == 3 || type == 11 || type == 12;
 	}
 	if (k->family == 6 && k->proto == FTT_ICMP6) {
 		q->mtu = type == 2 ? get_be32(p + 4) : 0;
 		q->unreachable = type == 1 && (code == 0 || code == 3);
+		q->nobody = type == 1 && code == 4;
 		return type >= 1 && type <= 4;
 	}
 	return false;
