@@ -1,8 +1,8 @@
 """Switchovers under clients that open a connection for each request: what the slowest requests cost.
 
 `python -m lab.storm NAME` asks the primary of a running lab again and again; `clients()` is what runs in the
-client's host. A request is a line that a web server answers and ends. The client's kernel counts what it had
-to send again, so no timer of its goes unseen.
+client's host. A request is a line that a web server answers and ends, or a datagram. The client's kernel
+counts what it had to send again, so no timer of its goes unseen.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lab.network import SERVICE4
 
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 _TIMEOUT_S = 20.0
+_UDP_TIMEOUT_S = 1.0
 _ROOT = Path(__file__).resolve().parents[1]
 _COUNTED = ("TCPSynRetrans", "TCPTimeouts", "TCPLossProbes", "RetransSegs")
 _SLOWEST = 10
@@ -48,9 +49,10 @@ def _waited_ms() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
 
 
-def _request(address: str, port: int) -> Request:
-    """Ask once."""
+def _request(address: str, port: int, udp: bool) -> Request:
+    """Ask once; from a port of its own."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
     done, heard, waited_ms = Request(time.monotonic()), 0, _waited_ms()
     last_s = done.begun_s
 
@@ -61,8 +63,8 @@ def _request(address: str, port: int) -> Request:
         last_s = now_s
 
     try:
-        with socket.socket(family) as sock:
-            sock.settimeout(_TIMEOUT_S)
+        with socket.socket(family, kind) as sock:
+            sock.settimeout(_UDP_TIMEOUT_S if udp else _TIMEOUT_S)
             sock.connect((address, port))
             step()
             sock.sendall(_REQUEST)
@@ -70,6 +72,8 @@ def _request(address: str, port: int) -> Request:
                 if not heard:
                     step()
                 heard += len(data)
+                if udp:
+                    break
         done.wrong = "" if heard else "an empty answer"
     except OSError as error:
         done.wrong = str(error)
@@ -78,10 +82,10 @@ def _request(address: str, port: int) -> Request:
     return done
 
 
-def _client(address: str, port: int, seconds: float, answers: Any) -> None:
+def _client(address: str, port: int, udp: bool, seconds: float, answers: Any) -> None:
     end, done = time.monotonic() + seconds, []
     while time.monotonic() < end:
-        done.append(_request(address, port))
+        done.append(_request(address, port, udp))
     answers.put(done)
 
 
@@ -100,12 +104,13 @@ def _shown(one: Request) -> dict[str, Any]:
     return {"begun_s": round(one.begun_s, 4), "steps_ms": steps, "ran_late_ms": round(one.ran_late_ms, 1)}
 
 
-def clients(address: str, port: int, number: int, seconds: float) -> dict[str, Any]:
+def clients(address: str, port: int, udp: bool, number: int, seconds: float) -> dict[str, Any]:
     """Run so many clients, a process each; return what they and the kernel saw."""
     answers: Any = multiprocessing.SimpleQueue()
     before = _kernel()
     running = [
-        multiprocessing.Process(target=_client, args=(address, port, seconds, answers)) for _ in range(number)
+        multiprocessing.Process(target=_client, args=(address, port, udp, seconds, answers))
+        for _ in range(number)
     ]
     for one in running:
         one.start()
@@ -127,7 +132,12 @@ def clients(address: str, port: int, number: int, seconds: float) -> dict[str, A
 
 
 def storm(
-    name: str, switchovers: int, number: int = 8, address: str = SERVICE4, port: int = 80
+    name: str,
+    switchovers: int,
+    number: int = 8,
+    address: str = SERVICE4,
+    port: int = 80,
+    udp: bool = False,
 ) -> dict[str, Any]:
     """Do so many switchovers, each as soon as the pair is in step, under the clients' load. Raises
     LabError."""
@@ -136,7 +146,7 @@ def storm(
 
     lab = Lab(name)
     lab.wait("synced", 30)
-    words = ["--clients", address, str(port), str(number)]
+    words = ["--clients", *(["--udp"] if udp else []), address, str(port), str(number)]
     argv = ["env", f"PYTHONPATH={_ROOT}", sys.executable, "-m", "lab.storm", *words]
     lab.exec(CLIENT, [*argv, "0.2"])  # neighbours and caches are warm
     seconds, begun = 2.0 * switchovers + 2, time.monotonic()
@@ -164,15 +174,22 @@ def storm(
 @click.option("--number", default=8, show_default=True, help="Of clients.")
 @click.option("--address", default=SERVICE4, show_default=True)
 @click.option("--port", default=80, show_default=True)
+@click.option("--udp", is_flag=True, help="Each question is a datagram, from a port of its own.")
 def main(
-    words: tuple[str, ...], as_clients: bool, switchovers: int, number: int, address: str, port: int
+    words: tuple[str, ...],
+    as_clients: bool,
+    switchovers: int,
+    number: int,
+    address: str,
+    port: int,
+    udp: bool,
 ) -> None:
     """Let a running lab's nodes take turns under clients that open a connection for each request."""
     if as_clients:
         where, at, many, seconds = words
-        report = clients(where, int(at), int(many), float(seconds))
+        report = clients(where, int(at), udp, int(many), float(seconds))
     else:
-        report = storm(words[0] if words else "default", switchovers, number, address, port)
+        report = storm(words[0] if words else "default", switchovers, number, address, port, udp)
     click.echo(json.dumps(report))
 
 

@@ -225,6 +225,19 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	c->out[lane][to].count++;
 }
 
+void ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
+{
+	uint64_t pairing = c->pairing;
+
+	if (to < c->cfg->workers && c->out[FTT_LOUD][to].count)
+		send_buffer(c, FTT_LOUD, to, n);
+	c->pairing = 0;
+	ftt_channel_put_record(c, to, r, n);
+	if (to < c->cfg->workers && c->out[FTT_LOUD][to].count)
+		send_buffer(c, FTT_LOUD, to, n);
+	c->pairing = pairing;
+}
+
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 {
 	for (uint8_t k = 0; k < c->cfg->workers; k++) {
@@ -337,7 +350,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 		n->channel_replay++;
 		return -1;
 	}
-	if (h->pairing != c->pairing) {
+	if (h->pairing && h->pairing != c->pairing) {
 		n->channel_stale++;
 		return -1;
 	}

@@ -66,6 +66,8 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 /* Gathers a record for one worker of the peer. */
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
 			    struct ftt_counters *n);
+/* Sends one at once, in a datagram that belongs to no pairing. */
+void ftt_channel_send_apart(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r, struct ftt_counters *n);
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
 /* The kernel is to be asked for what came since the last time. */
 static inline void ftt_channel_begin(struct ftt_channel *c)
@@ -80,7 +82,7 @@ static inline bool ftt_channel_has(const struct ftt_channel *c, enum ftt_lane la
 }
 
 /*
- * One authentic datagram from `lanes` (FTT_ON_*), without waiting, from the quiet one first: what left on it before a loud one is
+ * One authentic datagram of this pairing or of none, from `lanes` (FTT_ON_*), without waiting, from the quiet one first: what left on it before a loud one is
  * read before that. Its records start at *records (of *len bytes). 1: got one; 0: nothing more; -1: something was dropped (counted),
  * ask again. The kernel is asked for several at a time: ask until there is nothing more. FTT_CHANNEL_ODD: it has the length of a probe of
  * the mirror, and is for those who know these (c->odd).

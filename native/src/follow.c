@@ -183,7 +183,10 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 				w->n.channel_malformed++;
 				break;
 			}
-			one_record(w, &r, h.worker, now_ns);
+			if (h.pairing != w->channel.pairing && r.type != FTT_REC_STRAY)
+				w->n.channel_malformed++; /* of no pairing */
+			else
+				one_record(w, &r, h.worker, now_ns);
 			records += used;
 			len -= used;
 		}

@@ -17,6 +17,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	ftt_list_init(&t->due);
 	ftt_list_init(&t->rest);
 	ftt_list_init(&t->fresh);
+	t->strays_tail = &t->strays;
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
 	while (t->on && size < cfg->max_flows && size < 1u << 20)
@@ -31,6 +32,13 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 
 void ftt_udp_close(struct ftt_udp_table *t)
 {
+	while (t->strays) {
+		struct ftt_udp_stray *s = t->strays;
+
+		t->strays = s->next;
+		free(s->bytes);
+		free(s);
+	}
 	free(t->bucket);
 	free(t->scratch);
 	memset(t, 0, sizeof(*t));
@@ -321,36 +329,77 @@ struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k
 	return ftt_udp_find(&w->udp, &key);
 }
 
+struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = heard(w, key, now_ns);
+
+	if (!u && !ftt_udp_new_port(w, NULL, 0, port) && (u = ftt_udp_add(w, key, ++w->udp.next_start, now_ns))) {
+		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
+		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
+	}
+	return u;
+}
+
+/* Is what its client says numbered, for the backup? */
+static bool is_numbered(const struct ftt_udp_session *u)
+{
+	return u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
+}
+
+bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+		  uint64_t now_ns)
+{
+	u->last_ns = now_ns;
+	u->owed = 0; /* it asks for something else, or again */
+	u->bytes_in += len;
+	if (is_numbered(u))
+		return ftt_udp_primary_in(w, u, payload, len, port, now_ns);
+	if (u->acked == u->events)
+		return true;
+	ftt_udp_backup_later(w, u, payload, len, port, now_ns);
+	return false;
+}
+
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;
 	struct ftt_udp_session *u;
+	bool given;
 
-	if (w->mode == FTT_MODE_BACKUP) { /* datagrams come over the channel, numbered */
-		w->n.drop_mode++;
-		ftt_worker_verdict(w, p, false, NULL);
+	session_key(&key, k, true);
+	if (!ftt_flow_emits((uint8_t)w->mode)) { /* datagrams come over the channel, numbered */
+		ftt_udp_stray(w, &key, p, k, now_ns);
 		return;
 	}
-	session_key(&key, k, true);
-	u = heard(w, &key, now_ns);
-	if (!u && !ftt_udp_new_port(w, NULL, 0, k->dport) &&
-	    (u = ftt_udp_add(w, &key, ++w->udp.next_start, now_ns))) {
-		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
-		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
+	u = ftt_udp_called(w, &key, k->dport, now_ns);
+	if ((!u || !is_numbered(u)) && !ftt_may_emit(&w->e->shared, now_ns)) { /* its answer could not leave */
+		ftt_udp_stray(w, &key, p, k, now_ns);
+		return;
 	}
 	if (!u) {
 		w->n.pass_unmatched++;
 		ftt_worker_verdict(w, p, true, NULL);
 		return;
 	}
-	u->last_ns = now_ns;
-	u->bytes_in += k->payload_len;
-	if (u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING)
-		ftt_udp_primary_in(w, u, p, k, now_ns);
-	else if (u->acked != u->events)
-		ftt_udp_backup_later(w, u, p, k, now_ns);
-	else
+	if (!is_numbered(u) && u->acked == u->events) {
+		ftt_udp_said(w, u, NULL, k->payload_len, k->dport, now_ns);
 		ftt_udp_pass(w, p, k, 2, ftt_udp_to_local(u, k->dport));
+		return;
+	}
+	if (ftt_udp_refused(p, k)) {
+		w->n.pass_malformed++; /* the stack will drop it: it is no event */
+		ftt_worker_verdict(w, p, true, NULL);
+		return;
+	}
+	if (p->cap < p->len) {
+		w->n.drop_bound++;
+		w->n.udp_truncated++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	given = ftt_udp_said(w, u, p->bytes + k->payload, k->payload_len, k->dport, now_ns);
+	w->n.passed += given;
+	ftt_worker_verdict(w, p, given, NULL);
 }
 
 /*
@@ -365,7 +414,7 @@ static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct 
 	u->silent_ns = 0;
 	if (u->n_local_ports < u->n_client_ports && ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
 		ftt_udp_local_port(u, k->sport);
-	if (!may || seq_leq(number, u->sent)) {
+	if (!may || (seq_leq(number, u->sent) && !ftt_udp_is_owed(w, u, number))) {
 		*(may ? &w->n.drop_acked : &w->n.drop_lease) += 1;
 		ftt_worker_verdict(w, p, false, NULL);
 	} else {
@@ -404,12 +453,17 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	struct ftt_udp_session *u = heard(w, &r->key, now_ns);
+	struct ftt_udp_session *u;
 
 	if (!w->udp.on || r->key.proto != 17) {
 		w->n.channel_malformed++;
 		return;
 	}
+	if (r->type == FTT_REC_STRAY || (w->mode == FTT_MODE_SOLO && r->type == FTT_REC_EVENT)) {
+		ftt_udp_stray_record(w, r, now_ns);
+		return;
+	}
+	u = heard(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		if (u && u->start != r->irs && r->type == FTT_REC_EVENT) {
 			ftt_udp_forget(w, u); /* the client's port serves a new session */
@@ -467,6 +521,7 @@ void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 	uint64_t limit = w->e->cfg.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
 
 	ftt_udp_sweep_last(w, now_ns);
+	ftt_udp_sweep_strays(w, now_ns);
 	while (!ftt_list_empty(&w->udp.order)) {
 		struct ftt_udp_session *u = FTT_ENTRY(w->udp.order.prev, struct ftt_udp_session, order);
 

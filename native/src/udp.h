@@ -56,6 +56,18 @@ struct ftt_udp_reply {
 	uint8_t *bytes;   /* backup: payload */
 };
 
+/* A client's datagram that came too late to the old owner, or too early to the new one; see udp_stray.c. */
+struct ftt_udp_stray {
+	struct ftt_udp_stray *next;
+	struct ftt_key key; /* of its session */
+	uint32_t irs, number;
+	uint32_t len;
+	uint16_t port;
+	uint8_t parts; /* that have come */
+	uint64_t since_ns;
+	uint8_t *bytes;
+};
+
 struct ftt_udp_session {
 	struct ftt_key key; /* service_port 0 */
 	struct ftt_udp_session *hash_next;
@@ -69,6 +81,7 @@ struct ftt_udp_session {
 	uint8_t peer_worker;
 	bool nobody;           /* backup: our stack said that no server has a port to which it was spoken, and none has spoken since */
 	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
+	uint32_t followed;     /* who took over: events of the old primary that it has */
 	uint32_t missing;      /* backup: replies that our server was waited for in vain */
 	uint64_t created_ns, last_ns, asked_ns;
 	uint64_t early_ns;     /* backup: when it began to be given some */
@@ -94,6 +107,7 @@ struct ftt_udp_session {
 	uint32_t n_replies;
 	struct ftt_udp_reply *last; /* backup: the last one that the client has, while it is fresh */
 	struct ftt_list fresh;      /* with it: the freshest first */
+	uint32_t owed;              /* who took over: number of the last reply, which our server has not given yet; 0: none */
 	uint32_t answered;          /* backup: replies that the primary had given when the client spoke last */
 	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
 	uint16_t local_port_of[FTT_UDP_PORTS];  /* as our stack knows them */
@@ -115,6 +129,9 @@ struct ftt_udp_table {
 	uint32_t next_start;
 	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
 	uint8_t *scratch; /* one packet */
+	struct ftt_udp_stray *strays, **strays_tail;
+	uint32_t n_strays;
+	uint32_t strays_sent;
 };
 
 int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
@@ -134,7 +151,15 @@ bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
 /* ... on those for which something waits in the kernel. */
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
 
+/* Gives to their sessions, by a new role, what came before it. */
+void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns);
+
 /* udp.c, for its two halves */
+/* The session of what a client says to this port, which may begin it; NULL if there is none. */
+struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns);
+/* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
+bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+		  uint64_t now_ns);
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
@@ -179,11 +204,22 @@ void ftt_udp_drop_last(struct ftt_udp_session *u);
 bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r);
 /* After a takeover, if the client has not answered it. */
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+/* ... this is that one, which our server gives only now. */
+bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
 
+/* udp_stray.c */
+/* A client's datagram came here, and this node does not serve. */
+void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		   uint64_t now_ns);
+/* ... to the other node: a STRAY, or an EVENT that this node took over too early for. */
+void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns);
+void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns);
+
 /* udp_primary.c */
-void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
-			const struct ftt_pkt *k, uint64_t now_ns);
+/* Numbers what the client says. False: a bound is reached. */
+bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			uint64_t now_ns);
 void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
 			 struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
@@ -199,8 +235,8 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 /* Gives the server what is its turn; true while something waits. */
 bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 /* After a takeover: a datagram of the client goes behind those that wait. */
-void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
-			  const struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			  uint64_t now_ns);
 /* Has our server been behind for so long that the session is not to be followed any more? */
 bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns);
 /* The stack of a backup found no server at the port of a datagram. */

@@ -6,7 +6,8 @@
  * says it again: a second, in TFTP. A reply that comes again asks for it at once: a client has to bear that, for
  * networks double datagrams, and one that is in step answers it as it did before (RFC 1350: each DATA is acknowledged; RFC 1123
  * 4.2.3.1: an acknowledgement that comes twice is not answered). So the backup keeps the last reply of each session that
- * is in use. Once, at a takeover, it is said again, if as far as we know the client has said nothing since.
+ * is in use. Once, at a takeover, it is said again, if as far as we know the client has said nothing since. If our server has not
+ * given it yet, it leaves when it comes: the old primary told of it, and may have lost its lease before it left.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -46,7 +47,18 @@ void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t
 
 	if (r && now_ns - r->since_ns <= FRESH_NS && seq_gt(r->number, u->answered) && !u->divergences)
 		w->n.udp_said_again += ftt_udp_say(w, u, r);
+	else if (seq_lt(u->outputs + u->missing, u->sent) && seq_gt(u->sent, u->answered) && now_ns - u->last_ns <= FRESH_NS)
+		u->owed = u->sent;
 	ftt_udp_drop_last(u);
+}
+
+bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number)
+{
+	if (!u->owed || number != u->owed || u->divergences)
+		return false;
+	u->owed = 0;
+	w->n.udp_said_again++;
+	return true;
 }
 
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns)

@@ -295,30 +295,23 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 	return u->acked != u->events;
 }
 
-void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
-			  const struct ftt_pkt *k, uint64_t now_ns)
+void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			  uint64_t now_ns)
 {
 	struct ftt_udp_event *e = NULL;
 
-	if (ftt_udp_refused(p, k)) {
-		w->n.pass_malformed++;
-		ftt_worker_verdict(w, p, true, NULL);
+	if (u->events - u->acked < FTT_UDP_WINDOW)
+		e = keep(w, u, ftt_udp_slot(u, u->events + 1), len);
+	if (!e) {
+		w->n.drop_bound++;
 		return;
 	}
-	if (p->cap == p->len && u->events - u->acked < FTT_UDP_WINDOW)
-		e = keep(w, u, ftt_udp_slot(u, u->events + 1), k->payload_len);
-	if (e) {
-		memcpy(e->bytes, p->bytes + k->payload, k->payload_len);
-		e->port = k->dport;
-		e->outputs = u->outputs;
-		e->whole = true;
-		e->since_ns = now_ns;
-		u->events++;
-	} else {
-		w->n.drop_bound++;
-		w->n.udp_truncated += p->cap < p->len;
-	}
-	ftt_worker_verdict(w, p, false, NULL);
+	memcpy(e->bytes, payload, len);
+	e->port = port;
+	e->outputs = u->outputs;
+	e->whole = true;
+	e->since_ns = now_ns;
+	u->events++;
 }
 
 /*
@@ -327,6 +320,7 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
  */
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
+	u->followed = u->events;
 	if (u->replies)
 		ftt_udp_drop_last(u);
 	ftt_udp_say_again(w, u, now_ns);

@@ -54,22 +54,13 @@ static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uin
 	return true;
 }
 
-void ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
-			const struct ftt_pkt *k, uint64_t now_ns)
+bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			uint64_t now_ns)
 {
-	if (ftt_udp_refused(p, k)) {
-		w->n.pass_malformed++; /* the stack will drop it: it is no event */
-		ftt_worker_verdict(w, p, true, NULL);
-		return;
-	}
-	if (p->cap < p->len || !add_event(w, u, p->bytes + k->payload, k->payload_len, k->dport, false, now_ns)) {
-		w->n.drop_bound++; /* what the backup cannot have, our server must not have either */
-		w->n.udp_truncated += p->cap < p->len;
-		ftt_worker_verdict(w, p, false, NULL);
-		return;
-	}
-	w->n.passed++;
-	ftt_worker_verdict(w, p, true, NULL);
+	if (add_event(w, u, payload, len, port, false, now_ns))
+		return true;
+	w->n.drop_bound++; /* what the backup cannot have, our server must not have either */
+	return false;
 }
 
 void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
@@ -188,6 +179,7 @@ static void ask(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t type, u
 bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	const struct ftt_udp_event *first = u->acked != u->events ? u->ring[(u->acked + 1) % FTT_UDP_WINDOW] : NULL;
+	bool may = ftt_may_emit(&w->e->shared, now_ns);
 
 	if (!first && !awaits_server(u) && u->protection != FTT_DETACHING) {
 		ftt_udp_primary_release(w, u, now_ns);
@@ -202,7 +194,8 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 		ask(w, u, FTT_REC_DETACH, 0, now_ns);
 	else if (!first)
 		ask(w, u, FTT_REC_SENT, FTT_REC_ASK, now_ns);
-	for (uint32_t i = u->acked + 1; u->protection == FTT_PROTECTED && seq_leq(i, u->events); i++) {
+	/* who takes the role over does not acknowledge, and would have it twice */
+	for (uint32_t i = u->acked + 1; may && u->protection == FTT_PROTECTED && seq_leq(i, u->events); i++) {
 		if (now_ns - u->ring[i % FTT_UDP_WINDOW]->sent_ns > RESEND_NS) {
 			send_event(w, u, i, now_ns);
 			w->n.udp_resent++;

@@ -72,7 +72,7 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
 	}
-	if (w->mode == FTT_MODE_IDLE && in) {
+	if (w->mode == FTT_MODE_IDLE && in && !(kind == FTT_PARSED_UDP && w->udp.on)) {
 		w->n.drop_mode++;
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
@@ -225,6 +225,7 @@ static void follow_role(struct ftt_worker *w)
 		w->generation = generation;
 		w->role_open = true;
 		ftt_follow_role(w, mode, session, ftt_now_ns());
+		ftt_udp_strays(w, ftt_now_ns());
 		find_mirror(w);
 	}
 	if (!w->role_open)

@@ -10,7 +10,7 @@ static uint8_t data[FTT_PART_MAX];
 
 static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_OPENED, FTT_REC_REFUSED, FTT_REC_COMMIT, FTT_REC_PROBE,
 				FTT_REC_DETACH, FTT_REC_DETACHED, FTT_REC_CLOSE, FTT_REC_OUTPUT, FTT_REC_EVENT,
-				FTT_REC_EVENT_ACK, FTT_REC_SENT};
+				FTT_REC_EVENT_ACK, FTT_REC_SENT, FTT_REC_STRAY};
 
 static struct ftt_record sample(uint8_t type, bool v6)
 {
@@ -47,6 +47,7 @@ static struct ftt_record sample(uint8_t type, bool v6)
 		r.crc = 0xcafebabe;
 		break;
 	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
 		r.total = 65535;
 		r.offset = 32768;
 		r.port = 69;

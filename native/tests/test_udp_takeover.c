@@ -177,6 +177,34 @@ static void test_no_other_reply_is_said_again(void)
 	end_pair();
 }
 
+/* The primary told of the last reply, and our server gives it only now. */
+static void test_the_last_reply_is_owed(bool goes_on, bool fresh)
+{
+	uint64_t now = 1000 * MS;
+
+	begin_order();
+	for (int i = 0; i < (fresh ? 2 : 1); i++) { /* else one that has waited is given early */
+		ask(&p, now);
+		hear(&p, &b, FTT_REC_EVENT, now);
+		hear(&b, &p, FTT_REC_EVENT_ACK, now);
+		answer(&p, now);
+		hear(&p, &b, FTT_REC_SENT, now);
+	}
+	now += fresh ? 0 : 1001 * MS;
+	take_over(now);
+	if (goes_on) /* its question waits for our server's answers, so its place is behind them */
+		client_says("more", now);
+	if (fresh)
+		answer(&b, now);
+	CHECK_EQ(b.n_passed, 0);
+	answer(&b, now);
+	CHECK_EQ(b.n_passed, fresh && !goes_on);
+	CHECK_EQ(b.worker.n.udp_said_again, fresh && !goes_on);
+	answer(&b, now);
+	CHECK_EQ(b.n_passed, 1 + (fresh && !goes_on));
+	end_pair();
+}
+
 /* Idle sessions keep no payload. */
 static void test_an_idle_session_keeps_no_reply(void)
 {
@@ -308,6 +336,9 @@ int main(void)
 	test_the_last_reply_is_said_again(true);
 	test_the_last_reply_is_said_again(false);
 	test_no_other_reply_is_said_again();
+	test_the_last_reply_is_owed(false, true);
+	test_the_last_reply_is_owed(true, true);
+	test_the_last_reply_is_owed(false, false);
 	test_an_idle_session_keeps_no_reply();
 	test_after_a_takeover_a_missing_reply_holds_nothing_back();
 	test_after_a_takeover_a_port_is_still_told_apart();

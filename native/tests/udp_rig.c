@@ -43,14 +43,19 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	n->said_len += len;
 }
 
+void ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
+{
+	ftt_channel_put_record(c, to, r, counters);
+}
+
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
 
 	if (to_client && !ftt_may_emit(&n->engine.shared, MS))
 		return -1;
-	CHECK(n->n_emitted < 16 && len <= PACKET_MAX);
-	memcpy(n->emitted[n->n_emitted].bytes, packet, len);
+	CHECK(n->n_emitted < 16);
+	memcpy(n->emitted[n->n_emitted].bytes, packet, len < PACKET_MAX ? len : PACKET_MAX);
 	n->emitted[n->n_emitted].len = (uint32_t)len;
 	n->emitted[n->n_emitted].l4 = packet[0] >> 4 == 4 ? 20 : 40;
 	n->to_client[n->n_emitted++] = to_client;

@@ -245,6 +245,7 @@ struct ftt_counters {
 	uint64_t compared_blocks, divergences, uncompared_blocks;
 	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_said_again, udp_truncated;
+	uint64_t udp_strays_sent, udp_strays_taken; /* clients' datagrams that came to the wrong node, and went to the owner */
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
 	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */

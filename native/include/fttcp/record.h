@@ -47,7 +47,8 @@ enum ftt_record_type {
 	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
-	FTT_REC_SENT = 18     /* P: so many replies of the session went out, with this sum */
+	FTT_REC_SENT = 18,    /* P: so many replies of the session went out, with this sum */
+	FTT_REC_STRAY = 19    /* who serves no more: a client's datagram that came to me (part of it). In datagrams of no pairing */
 };
 
 enum { /* struct ftt_record.flags */
@@ -88,10 +89,10 @@ struct ftt_record {
 	uint32_t verified;         /* COMMIT: outputs are equal up to this stream offset */
 	uint32_t differences;      /* COMMIT: places at which they are not, up to now */
 	uint32_t point, crc;      /* OUTPUT, COMMIT: stream offset; OUTPUT, COMMIT, SENT: sum of all output before it */
-	/* EVENT, EVENT_ACK, SENT */
+	/* EVENT, EVENT_ACK, SENT, STRAY */
 	uint32_t number, outputs; /* event number; replies seen by then, EVENT_ACK: events whose replies may go */
 	uint32_t total, offset;   /* of the datagram's payload */
-	const uint8_t *data;      /* OPEN: the SYN; EVENT: payload part. Points into the message. */
+	const uint8_t *data;      /* OPEN: the SYN; EVENT, STRAY: payload part. Points into the message. */
 	uint32_t data_len;
 };
 
@@ -148,6 +149,7 @@ static inline int ftt_record_fixed(uint8_t type)
 	case FTT_REC_OUTPUT:
 		return 12;
 	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
 		return 18;
 	case FTT_REC_EVENT_ACK:
 	case FTT_REC_SENT:
@@ -223,6 +225,7 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b + 8, r->tsval);
 		break;
 	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
 		put_be32(b + 8, r->total);
 		put_be32(b + 12, r->offset);
 		put_be16(b + 16, r->port);
@@ -277,6 +280,7 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->tsval = get_be32(b + 8);
 		break;
 	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
 		r->total = get_be32(b + 8);
 		r->offset = get_be32(b + 12);
 		r->port = get_be16(b + 16);
@@ -327,6 +331,7 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 {
 	size_t alen, at, len, extra;
 	int fixed;
+	bool part;
 
 	memset(r, 0, sizeof(*r));
 	if (room < 10)
@@ -360,11 +365,12 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 		ftt_record_get_extra(p + at + fixed, r);
 	r->data = p + at + fixed + extra;
 	r->data_len = (uint32_t)(len - at - (size_t)fixed - extra);
-	if (r->data_len && r->type != FTT_REC_OPEN && r->type != FTT_REC_EVENT)
+	part = r->type == FTT_REC_EVENT || r->type == FTT_REC_STRAY;
+	if (r->data_len && r->type != FTT_REC_OPEN && !part)
 		return 0;
 	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
 		return 0;
-	if (r->type == FTT_REC_EVENT &&
+	if (part &&
 	    (r->total > 65535 || r->offset > r->total || r->data_len > r->total - r->offset ||
 	     r->data_len > FTT_PART_MAX))
 		return 0;
