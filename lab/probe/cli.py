@@ -24,7 +24,7 @@ from lab.probe import recording, scripts
 from lab.probe.judge import Compared, Verdict
 from lab.probe.run import Input, Probe, Run, generated, write_steps
 
-FITS, WITH_LOCKSTEP, CONTENT, LENGTH = 0, 10, 11, 12
+FITS, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 10, 11, 12
 """Exit status."""
 IN_WORDS = {
     Verdict.SAME: "the same",
@@ -52,25 +52,29 @@ _BESIDE = "serve it beside the group, not in it"
 
 
 def advise(runs: Sequence[Run]) -> Advice:
-    """What follows of the runs: the first without lock step, the second, if there is one, with it."""
-    plain, stepped = runs[0], runs[1] if len(runs) > 1 else None
-    if plain.worst is Verdict.SAME:
+    """What follows of the runs: without lock step, with it, or both in this order."""
+    if runs[0].worst is Verdict.SAME and runs[0].lockstep == "off":
         return Advice(FITS, "same", "Protect it as it is.")
-    if stepped is not None and stepped.worst is Verdict.SAME:
-        return Advice(WITH_LOCKSTEP, "same-with-lockstep", 'Protect it with lockstep = "connection".')
-    best = plain if stepped is None or plain.worst <= stepped.worst else stepped
-    helped = " Lock step does not help." if stepped is not None else ""
-    if best.worst is Verdict.CONTENT:
-        setting = 'with lockstep = "connection"' if best is stepped else "as it is"
+    best = min(runs, key=lambda run: (run.together, run.worst))
+    setting = "as it is" if best.lockstep == "off" else f'with lockstep = "{best.lockstep}"'
+    if best.worst is Verdict.SAME:
+        return Advice(WITH_LOCKSTEP, "same-with-lockstep", f"Protect it {setting}.")
+    helped = " Lock step does not help." if best is not runs[-1] else ""
+    if best.worst is Verdict.CONTENT and best.lockstep == "off":
         what = f"It can be protected {setting}; a connection at such a place when the primary dies is reset."
-        return Advice(CONTENT, "content", what + helped)
-    if best.worst is Verdict.LOST:
+        return Advice(PARTLY, "content", what + helped)
+    if best.together is Verdict.SAME:
         what = (
-            f"It is unfit as it is: a copy that does not keep up cannot take over; {_BESIDE}, or mend that."
+            f"It can be protected {setting}, if both copies run side by side: when one runs a second behind, "
         )
-        return Advice(LENGTH, "lost", what + helped)
+        return Advice(
+            PARTLY, "clock", what + "connections are detached, and a takeover resets these." + helped
+        )
+    if best.worst is Verdict.LOST:
+        what = f"It is unfit: a copy that does not keep up cannot take over; {_BESIDE}, or mend that."
+        return Advice(UNFIT, "lost", what + helped)
     what = f"It is unfit: such connections are detached, and a takeover resets them; {_BESIDE}."
-    return Advice(LENGTH, "length", what + helped)
+    return Advice(UNFIT, "length", what + helped)
 
 
 @click.command("probe-server")
@@ -122,8 +126,9 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
 
     Write the server's COMMAND behind --. It runs in the lab, as root, in a directory of its own.
 
-    Exit status: 0 the same, 10 the same with lock step only, 11 different in content of equal length,
-    12 different in length, or cannot be followed; 1 the probe failed, 2 a wrong option.
+    Exit status: 0 the same, 10 the same with lock step only, 11 protected with exceptions (different in
+    content of equal length, or only when one copy runs behind), 12 unfit (different in length, or cannot
+    be followed); 1 the probe failed, 2 a wrong option.
     """
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -209,6 +214,8 @@ def told(run: Run) -> list[str]:
     example = run.example()
     if example is not None:
         lines += _example_lines(example)
+        if run.together is Verdict.SAME:
+            lines.append("   side by side all were the same")
     if any(run.statuses):
         lines.append(
             f"   the client ended with status {', '.join(map(str, run.statuses))}: {run.said[-500:]}"

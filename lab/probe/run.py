@@ -53,6 +53,11 @@ class Run:
         """The worst verdict of a connection."""
         return max((one.verdict for one in self.connections), default=Verdict.SAME)
 
+    @property
+    def together(self) -> Verdict:
+        """The worst of those in which both copies ran side by side."""
+        return max((one.verdict for one in self.connections if not one.later), default=Verdict.SAME)
+
     def count(self, verdict: Verdict) -> int:
         """How many connections have it."""
         return sum(1 for one in self.connections if one.verdict is verdict)

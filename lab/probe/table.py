@@ -152,16 +152,22 @@ def row_of(recipe: Recipe, scratch: Path) -> Row:
     refused = [one.why for one in obstacles(_program_line(recipe)) if one.fatal]
     trial = Trial(recipe, scratch)
     run = trial.probe("off")
-    row = replace(row, without=_SHORT[run.worst])
+    row = replace(row, without=_seen(run))
     best = "off"
     if refused:
         row = replace(row, stepped="refused")
     elif has_lockstep() and run.worst is not Verdict.SAME:
         stepped = trial.probe("connection")
-        row = replace(row, stepped=_SHORT[stepped.worst])
-        best = "connection" if stepped.worst <= run.worst else "off"
+        row = replace(row, stepped=_seen(stepped))
+        best = "connection" if (stepped.together, stepped.worst) <= (run.together, run.worst) else "off"
     kept, gap = trial.crash(best)
     return replace(row, crash=kept, gap_ms=gap)
+
+
+def _seen(run: Run) -> str:
+    """A run in a few words."""
+    only = "; side by side the same" if run.together is Verdict.SAME is not run.worst else ""
+    return _SHORT[run.worst] + only
 
 
 def _program_line(recipe: Recipe) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.probe import recording, scripts
-from lab.probe.cli import CONTENT, FITS, LENGTH, WITH_LOCKSTEP, advise, told
+from lab.probe.cli import FITS, PARTLY, UNFIT, WITH_LOCKSTEP, advise, told
 from lab.probe.judge import Compared, Verdict, compare, excerpt, first_difference, judge
 from lab.probe.run import Run
 from lab.probe.segments import parse
@@ -163,8 +163,10 @@ def test_an_excerpt_of_what_is_not_there() -> None:
     assert excerpt(b"", 5) == "" and excerpt(b"\x00A\xff", 0, 1).endswith(".A.")
 
 
-def run_of(*verdicts: Verdict, lockstep: str = "off") -> Run:
-    return Run(lockstep, [Compared(n, KEY, v, (5, 5), 3, "divergence") for n, v in enumerate(verdicts, 1)])
+def run_of(*verdicts: Verdict, lockstep: str = "off", later: tuple[Verdict, ...] = ()) -> Run:
+    both = [(verdict, False) for verdict in verdicts] + [(verdict, True) for verdict in later]
+    made = [Compared(n, KEY, v, (5, 5), 3, "divergence", behind) for n, (v, behind) in enumerate(both, 1)]
+    return Run(lockstep, made)
 
 
 S, C, L, X = Verdict.SAME, Verdict.CONTENT, Verdict.LENGTH, Verdict.LOST
@@ -173,25 +175,36 @@ S, C, L, X = Verdict.SAME, Verdict.CONTENT, Verdict.LENGTH, Verdict.LOST
 @pytest.mark.parametrize(
     ("plain", "stepped", "status", "word"),
     [
-        ((S, S), None, FITS, "as it is"),
-        ((S, C), None, CONTENT, "as it is"),
-        ((C, L), None, LENGTH, "unfit"),
-        ((X, S), None, LENGTH, "keep up"),
-        ((L,), (S,), WITH_LOCKSTEP, 'lockstep = "connection"'),
-        ((C,), (S,), WITH_LOCKSTEP, 'lockstep = "connection"'),
-        ((L,), (C,), CONTENT, 'with lockstep = "connection"'),
-        ((C,), (L,), CONTENT, "Lock step does not help"),
-        ((L,), (L,), LENGTH, "Lock step does not help"),
+        (((S,), (S,)), None, FITS, "as it is"),
+        (((S, C), ()), None, PARTLY, "at such a place"),
+        (((S,), (C,)), None, PARTLY, "at such a place"),
+        (((C, L), ()), None, UNFIT, "unfit"),
+        (((X, S), ()), None, UNFIT, "keep up"),
+        (((L,), (L,)), ((S,), (S,)), WITH_LOCKSTEP, 'lockstep = "connection"'),
+        (((C,), ()), ((S,), (S,)), WITH_LOCKSTEP, 'lockstep = "connection"'),
+        (((L,), (L,)), ((S,), (L,)), PARTLY, 'with lockstep = "connection", if both copies run side by side'),
+        (((S,), (C,)), ((S,), (L,)), PARTLY, "Lock step does not help"),
+        (((S,), (L,)), None, PARTLY, "as it is, if both copies run side by side"),
+        (((C,), ()), ((L,), ()), PARTLY, "Lock step does not help"),
+        (((L,), ()), ((L,), ()), UNFIT, "unfit"),
     ],
 )
 def test_what_to_do(plain: Any, stepped: Any, status: int, word: str) -> None:
-    runs = [run_of(*plain)] + ([run_of(*stepped, lockstep="connection")] if stepped else [])
+    runs = [run_of(*plain[0], later=plain[1])]
+    runs += [run_of(*stepped[0], lockstep="connection", later=stepped[1])] if stepped else []
     advice = advise(runs)
     assert advice.status == status and word in advice.sentence
 
 
+def test_with_lock_step_only() -> None:
+    advice = advise([run_of(S, lockstep="connection")])
+    assert advice.status == WITH_LOCKSTEP and "as it is" not in advice.sentence
+
+
 def test_a_run_is_told() -> None:
     lines = told(run_of(S, L, L, C))
+    assert "side by side" not in " ".join(lines)
+    assert "side by side all were the same" in told(run_of(S, later=(C,)))[-1]
     assert lines[0].startswith("without lock step: 4 connections, 1 the same, 1 differ in content")
     assert "connection 2 from 10.0.0.1:40000: differ in length at byte 3" in lines[1]
     shown = run_of(S, L).as_json()
