@@ -86,8 +86,10 @@ def _settle(path: Path, group: str, drain_s: float | None, force: bool) -> dict[
         act = f"group {group}: a switchover"
         return settle(path, act, [group], drain_s, force) if states[0]["synced"] else {}
     if drain_s is not None and states:
-        why = f"group {group}: only its primary knows which connections are left: ask there for --drain"
-        raise CommandError(why, "not-primary", group=group)
+        primary = states[0]["peer"]
+        why = f"group {group}: only its primary knows which connections are left; run on {primary}:"
+        why += f" fttcp switchover {group} --drain {drain_s:g}s" + (" --force" if force else "")
+        raise CommandError(why, "not-primary", group=group, primary=primary)
     return {}
 
 

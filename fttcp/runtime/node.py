@@ -127,7 +127,9 @@ class Node:
             await stop.wait()
             self._frontend.stopping()
             ending = {name: group.ending() for name, group in self._groups.items()}
-            self._history.add("stopping", "warning" if any(ending.values()) else "info", ending=ending)
+            why = {name: _why_they_end(self._groups[name]) for name, number in ending.items() if number}
+            told = {"why": why} if why else {}
+            self._history.add("stopping", "warning" if why else "info", ending=ending, **told)
             await self._hand_over()
         finally:
             await self._take_down()
@@ -439,6 +441,15 @@ class Node:
         task = asyncio.get_running_loop().create_task(self._house.guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _why_they_end(group: GroupRuntime) -> str:
+    """Why connections do not outlive this primary's end."""
+    if group.machine.paused:
+        return "maintenance: nobody takes over"
+    if not group.machine.in_step:
+        return "no backup is in step"
+    return "the backup does not hold them, or its server has said something else"
 
 
 def run(config: Config, file: Path, engine_factory: EngineFactory | None = None) -> None:

@@ -204,7 +204,8 @@ def test_only_the_primary_waits_for_its_connections(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         assert (await tool("switchover", "web")).exit_code == 0
         told = failure(await tool("switchover", "web", "--drain", "1s", "--json"))
-        assert (told["reason"], told["group"]) == ("not-primary", "web")
+        assert (told["reason"], told["group"], told["primary"]) == ("not-primary", "web", "beta")
+        assert told["error"].endswith("run on beta: fttcp switchover web --drain 1s")
 
     scene(tmp_path, play)
 
