@@ -126,13 +126,14 @@ class GroupRuntime:
         self._phase = machine.phase
         self._in_step = False
         self._unfit: dict[str, str] = {}
-        self._closed = False
+        self._started = self._closed = False
 
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
         """Start the engine and the machine. Raises EngineError."""
         self.engine.start()
+        self._started = True
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
         if self._mirror is not None:
@@ -140,6 +141,8 @@ class GroupRuntime:
 
     def stop(self) -> None:
         """Ask for the end of this node's role; ``finished`` is set when it is given up."""
+        if not self._started:  # there is nothing to give up
+            self.finished.set()
         self.feed(ev.StopRequested())
 
     def close(self) -> None:
@@ -224,7 +227,10 @@ class GroupRuntime:
     # ------------------------------------------------------------------ events in
 
     def feed(self, event: ev.Event) -> list[do.Command]:
-        """Let the machine see an event, after those of the engine that wait; return its commands."""
+        """Let the machine see an event, after those of the engine that wait; return its commands. Before the
+        start nothing is taken in: who starts a group tells it then how things stand."""
+        if not self._started:
+            return []
         self._drain()
         return self._step(event)
 

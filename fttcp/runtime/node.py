@@ -120,7 +120,8 @@ class Node:
     async def _run_until(self, stop: asyncio.Event, lock: Lock) -> None:
         files: OwnFiles | None = None
         try:
-            await self._start()
+            async with self._changing:
+                await self._start()
             files = OwnFiles(self._config.run_dir, self._own_files(lock), self._history)
             self._spawn(files.keep())
             self._frontend.ready()
@@ -170,7 +171,7 @@ class Node:
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         for name in self._groups:
-            self._start_group(name)
+            await self._start_group(name)
         self._watch_reference()
         gc.collect()
         gc.freeze()
@@ -196,7 +197,7 @@ class Node:
         engine = factory(wanted)
         name = section.name
         epochs = EpochFile(Path(self._config.node.state_dir), name)
-        settings = core_settings(self._config, section, epochs.load(), wanted.boot_id)
+        settings = core_settings(self._config, section, await asyncio.to_thread(epochs.load), wanted.boot_id)
         assert self._arbiter is not None
         machine = PairMachine(settings, clock.now_ns())
         group = GroupRuntime(
@@ -220,13 +221,14 @@ class Node:
         group.lockstep = lockstep.place(self._config, section)
         self._house.take_ground(name, await self._network.ground(name))
 
-    def _start_group(self, name: str) -> None:
+    async def _start_group(self, name: str) -> None:
         group = self._groups[name]
         assert group.server is not None
+        pauses = await asyncio.to_thread(self._maintenance.load, name)  # other groups may run already
         group.server.start()
         group.start()
         self._spawn(self._house.know_neighbours(name))
-        group.feed(ev.MaintenanceChanged(self._maintenance.load(name)))
+        group.feed(ev.MaintenanceChanged(pauses))
         self._feed_carrier(name)
         if self._reference is not None:
             group.feed(ev.ReferenceChanged(self._reference.reachable))
@@ -375,7 +377,7 @@ class Node:
     async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
         try:
             await self._prepare(section, keys)
-            self._start_group(section.name)
+            await self._start_group(section.name)
         except START_ERRORS:
             await self._discard(section.name)
             raise

@@ -490,3 +490,23 @@ def test_a_disk_that_hangs_keeps_nobody_waiting_but_a_pause(monkeypatch: pytest.
         await until(lambda: saved == [1, 2])
 
     run(test)
+
+
+def test_what_happens_before_the_start_is_told_at_the_start() -> None:
+    """A group that a reload adds is known before its engine runs; carrier and reference may change then."""
+
+    async def body() -> None:
+        group, engine, _ = make_group("alpha", "beta", 100)
+        for event in (ev.CarrierChanged(True), ev.ReferenceChanged(True)):
+            assert group.feed(event) == []
+        assert not engine.orders and group.machine.view.carrier_since_ns is None
+        group.stop()
+        assert group.finished.is_set()
+        group.finished.clear()
+        group.start()
+        try:
+            assert engine.orders[0] == ("start",) and group.machine.phase is Phase.LISTENING
+        finally:
+            group.close()
+
+    asyncio.run(body())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fttcp.core import events as ev
 from fttcp.runtime.events import History
 from fttcp.runtime.node import Node
 
@@ -51,3 +53,28 @@ def test_all_that_can_be_taken_down_is(fails: str) -> None:
         asyncio.run(node._take_down())
     assert ended == PARTS, "in this order, whatever fails"
     assert [event["event"] for event in node._history.since(0)] == ([] if fails else ["stopped"])
+
+
+def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
+    """The disk may not answer, and other groups serve. Nothing of the group runs before it is known."""
+    steps: list[object] = []
+
+    def load(name: str) -> int:
+        steps.append(("load", threading.current_thread() is threading.main_thread()))
+        return 3
+
+    group = SimpleNamespace(
+        server=SimpleNamespace(start=lambda: steps.append("server")),
+        start=lambda: steps.append("engine"),
+        feed=steps.append,
+        ground=None,
+    )
+    node: Any = Node.__new__(Node)
+    node._groups, node._maintenance, node._reference = {"web": group}, SimpleNamespace(load=load), None
+    node._house, node._carrier = (
+        SimpleNamespace(know_neighbours=lambda name: None),
+        SimpleNamespace(carrier=True),
+    )
+    node._spawn = lambda work: None
+    asyncio.run(node._start_group("web"))
+    assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), ev.CarrierChanged(True)]
