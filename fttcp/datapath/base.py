@@ -144,6 +144,8 @@ class EngineStatus:
     flows_opening: int = 0
     flows_ending: int = 0
     """Those that a takeover at this moment would end, as far as this node knows."""
+    flows_unverified: int = 0
+    """Protected ones among them: they may well go on a moment later."""
     udp_sessions: int = 0
     flow_bytes: int = 0
     held_now: int = 0

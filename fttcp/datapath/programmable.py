@@ -266,12 +266,13 @@ class ProgrammableEngine(NfqueueEngine):
         with self._lock:
             kinds = Counter(flow.state.protection for flow in flows.flows.values() if not flow.closed)
             now_ns = lib.ftt_now_ns()
-            ending = sum(
-                not flow.closed
+            ending = [
+                flow
+                for flow in flows.flows.values()
+                if not flow.closed
                 and flow.state.protection != Protection.RESETTING
                 and not flows.continues(flow, now_ns)
-                for flow in flows.flows.values()
-            )
+            ]
             lag_ns, held, sessions = sorted(flows.lag_ns), flows.held_now, len(self.intake.udp)
             ends_held = sum(bool(lib.ftt_core_end_held(flow.state)) for flow in flows.waiting)
         return dataclasses.replace(
@@ -280,7 +281,8 @@ class ProgrammableEngine(NfqueueEngine):
             flows_unprotected=kinds[Protection.UNPROTECTED] + sessions,
             flows_detached=kinds[Protection.DETACHED] + kinds[Protection.RESETTING],
             flows_opening=kinds[Protection.NEW] + kinds[Protection.OPENING],
-            flows_ending=ending + sessions,
+            flows_ending=len(ending) + sessions,
+            flows_unverified=sum(flow.state.protection == Protection.PROTECTED for flow in ending),
             udp_sessions=sessions,
             held_now=held,
             ends_held=ends_held,

@@ -47,6 +47,7 @@ from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.housekeeping import Housekeeper
 from fttcp.runtime.maintenance import MaintenanceFile
+from fttcp.runtime.moment import good_moment
 from fttcp.runtime.notify import NotifyError
 from fttcp.runtime.ownfiles import OwnFiles, Restore
 from fttcp.runtime.reload import Plan, compare
@@ -246,11 +247,14 @@ class Node:
 
     async def _hand_over(self) -> None:
         """Give every role up; the peer takes over what it can."""
-        for group in self._groups.values():
-            group.stop()
+        await asyncio.gather(*(self._stop(group) for group in self._groups.values()))
         await asyncio.gather(*(group.finished.wait() for group in self._groups.values()))
         # The last word travels in a heartbeat; nothing tells when it has left but the next beat's time.
         await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
+
+    async def _stop(self, group: GroupRuntime) -> None:
+        await good_moment(group)
+        group.stop()
 
     async def _take_down(self) -> None:
         """Undo the start, in reverse, as far as it came. What fails keeps nothing else from being undone."""

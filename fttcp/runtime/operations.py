@@ -11,6 +11,7 @@ from fttcp.core.model import Refusal
 from fttcp.runtime import lockstep
 from fttcp.runtime.control import Reply, Request, RequestError, number
 from fttcp.runtime.group import GroupRuntime
+from fttcp.runtime.moment import good_moment
 from fttcp.runtime.reporting import Reporting
 
 _MAX_FLOWS = 100_000
@@ -116,6 +117,7 @@ class Operations:
 
     async def _switchover(self, request: Request) -> Reply:
         group = self._one(request)
+        await good_moment(group)
         was = group.machine.role
         _require(group, group.request_switchover())
         return {"group": group.name, "started": True, "role": was.value}

@@ -71,15 +71,16 @@ static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t 
  */
 static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint64_t now_ns)
 {
-	uint32_t n = w->udp.count[FTT_UNPROTECTED];
+	uint32_t n = w->udp.count[FTT_UNPROTECTED], unverified = 0;
 
 	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_RESETTING; protection++)
 		n += w->table.count[protection];
 	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next) { /* as each tick does */
-		n += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
+		unverified += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
 		s->ends_held += ftt_end_held(&c->flow);
 	}
-	s->flows_ending += n;
+	s->flows_unverified += unverified;
+	s->flows_ending += n + unverified;
 }
 
 static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)

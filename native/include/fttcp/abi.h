@@ -272,6 +272,7 @@ struct ftt_status {
 	uint32_t udp_sessions;
 	uint64_t flow_bytes;    /* memory of what is known of flows, without what of theirs waits or is retained */
 	uint32_t held_now;
+	uint32_t flows_unverified; /* protected ones among them: they may well go on a moment later */
 	uint32_t ends_held;     /* flows that our server has ended and the backup's, as far as we know, has not */
 	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
 	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
