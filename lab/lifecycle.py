@@ -140,9 +140,12 @@ class Lab:
 
     def add_host(self, name: str) -> Host:
         """Make one more host, without a daemon, for what the lab itself does not have; its cables are those
-        of `name` in `network.CABLES`."""
+        of `name` in `network.CABLES`. One that is there already goes."""
         with locked(self.name):
-            return self._start_host(LabState.load(self.name), name)
+            state = LabState.load(self.name)
+            if name in state.hosts:
+                Host(name, self.home / name, state.hosts[name].init).kill()
+            return self._start_host(state, name)
 
     def host(self, name: str) -> Host:
         """The host `name`: switch, client, a node's, witness if there is one; or that of a role."""

@@ -18,7 +18,7 @@ from lab.capture import Capture
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, NODES, SERVICE4, SWITCH
+from lab.network import CLIENT, NODES, PROXY, SERVICE4, SWITCH, cables
 from lab.state import LABS, LabState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
@@ -308,6 +308,12 @@ class TestFaults:
         ):
             answer = lab_command("fault", *wrong, "--name", lab.name)
             assert answer.returncode != 0 and "Error" in answer.stderr
+
+    def test_a_host_that_is_added_again_is_there_once(self, lab: Lab) -> None:
+        first = lab.add_host(PROXY)
+        second = lab.add_host(PROXY)
+        assert second.alive() and not first.alive()
+        assert delivered(lab, CLIENT, PROXY, str(cables(PROXY)[0].address4.ip), 20) == 20
 
 
 class TestCapture:
