@@ -1,4 +1,4 @@
-"""The pair that the tests of a session share."""
+"""The pair that the tests of a file share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 from tests.integration.pair import Pair, pair_named
 
 
-@pytest.fixture(scope="session")
-def session_pair() -> Iterator[Pair]:
-    """The lab that most tests share; it serves every workload."""
+@pytest.fixture(scope="module")
+def shared_pair() -> Iterator[Pair]:
+    """A lab that serves every workload. It goes with the file: an idle pair takes time of the processors from
+    the tests that come after."""
     yield from pair_named("pair")
 
 
 @pytest.fixture
-def pair(session_pair: Pair) -> Pair:
+def pair(shared_pair: Pair) -> Pair:
     """The shared pair, in step."""
-    return session_pair.ready()
+    return shared_pair.ready()
 
 
 # A shell's background jobs ignore SIGINT, and so would all that they start: here it can interrupt.
