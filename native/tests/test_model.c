@@ -569,6 +569,9 @@ static void clear(void)
 	memset(w, 0, sizeof(*w));
 }
 
+/* Once there were wrong bytes: OUTPUT was lost, the client's mirrored word of what it has was not. */
+static const uint64_t wrong_once[] = {605558, 605559};
+
 int main(int argc, char **argv)
 {
 	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
@@ -577,7 +580,8 @@ int main(int argc, char **argv)
 
 	w = calloc(1, sizeof(*w));
 	CHECK(w);
-	for (uint64_t seed = first; seed < first + count; seed++) {
+	for (uint64_t i = 0; i < count + (argc > 1 ? 0 : sizeof(wrong_once) / sizeof(wrong_once[0])); i++) {
+		uint64_t seed = i < count ? first + i : wrong_once[i - count];
 		enum end end = run(seed);
 
 		ends[end]++;

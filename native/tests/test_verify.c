@@ -92,6 +92,25 @@ static void test_a_client_with_a_part_of_what_differed_is_reset(const struct end
 	CHECK(ftt_output_continues(&f));
 }
 
+/* OUTPUT was lost, and the client's word of it was not: it may have bytes of the other server's that are not ours. */
+static void test_a_client_that_has_more_than_was_told_is_reset(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	f.bits |= FTT_F_SUMS;
+	step(&f, from_backup(x, TCP_ACK, 0, 0, 300), MS);
+	CHECK(ftt_output_tell(&f, 100));
+	CHECK_EQ(ftt_output_judge(&f, 100, 1, 1), FTT_EQUAL);
+	CHECK(ftt_output_continues(&f));
+	f.sent = ftt_output_seq(&f, 100);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 101, 0), MS), FTT_DROP);
+	CHECK(f.bits & FTT_F_CLAIM);
+	CHECK(!ftt_output_continues(&f));
+	f.assured = 101; /* it is told of, after all */
+	CHECK(ftt_output_continues(&f));
+}
+
 /* ... also where both are found to be the same only afterwards. */
 static void test_a_client_with_a_part_of_it_is_reset_after_a_takeover(const struct ends *x)
 {
@@ -126,6 +145,7 @@ int main(void)
 		test_a_backup_that_has_said_more(all_ends[i]);
 		test_a_backup_that_never_says_more(all_ends[i]);
 		test_a_client_with_a_part_of_what_differed_is_reset(all_ends[i]);
+		test_a_client_that_has_more_than_was_told_is_reset(all_ends[i]);
 		test_a_client_with_a_part_of_it_is_reset_after_a_takeover(all_ends[i]);
 		test_what_was_offered_may_be_with_the_client(all_ends[i]);
 	}

@@ -153,11 +153,20 @@ static inline bool ftt_output_torn(const struct ftt_flow *f)
 	return f->bits & FTT_F_SUMS && seq_lt(f->client_acked, f->differed);
 }
 
+/*
+ * Backup: does the client say that it has more than was told? Nobody has contradicted (FTT_REC_DISCARD), so it may have it of a primary
+ * whose word is lost, and it need not be ours.
+ */
+static inline bool ftt_output_claimed(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_CLAIM && seq_gt(ftt_output_offset(f, f->claim), f->assured);
+}
+
 /* Backup, at a takeover: may the client be given this server's stream from where it stands? */
 static inline bool ftt_output_continues(const struct ftt_flow *f)
 {
 	return !(f->bits & FTT_F_SUMS) || (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && !ftt_output_torn(f) &&
-					   seq_leq(ftt_output_acked(f), f->assured));
+					   seq_leq(ftt_output_acked(f), f->assured) && !ftt_output_claimed(f));
 }
 
 /* After a takeover: what the old primary has said is verified as a whole, so nothing waits for that any more. */
