@@ -90,7 +90,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         rt_priority=timing.rt_priority,
         busy_poll_ns=timing.busy_poll_us * 1000,
         detach_after_ns=timing.detach_after_ms * NS_PER_MS,
-        end_grace_ns=timing.end_grace_ms * NS_PER_MS,
+        end_grace_ns=end_grace_ms(group) * NS_PER_MS,
         open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,
         idle_timeout_ns=timing.idle_timeout_s * 1000 * NS_PER_MS,
         udp_idle_timeout_ns=timing.udp_idle_timeout_s * 1000 * NS_PER_MS,
@@ -113,6 +113,13 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         strict_commit=group.experiment.strict_commit,
         callback=group.experiment.callback,
     )
+
+
+def end_grace_ms(group: GroupSection) -> int:
+    """Return for how long the end of a connection waits for the backup's server. One that is kept in step
+    comes to the same end, so that is waited for as long as all else that it has not said yet."""
+    timing, own = group.timing, group.timing.end_grace_ms
+    return own if group.lockstep == "off" else max(own, timing.detach_after_ms)
 
 
 def quiet_ahead_ns(config: Config, lease_ns: int) -> int:

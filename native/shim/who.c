@@ -199,36 +199,41 @@ static void admit(const struct ftt_ls_addresses *who)
 	atomic_store(&admitting, false);
 }
 
-/* This descriptor is a connection that the thread begins with. */
+/*
+ * This descriptor is a connection that the thread begins with. One that was accepted and has no name (any more: its client has reset
+ * it) is nobody's, and not that of before either.
+ */
 static void meet(int fd, bool accepted)
 {
 	struct ftt_ls_addresses who;
-	struct ftt_ls_found found;
-	bool known;
+	struct ftt_ls_found found = {0};
+	bool named;
 	uint32_t slot;
 
-	if (!shim_map.header || (unsigned)fd >= SHIM_FDS || !who_is(fd, &who)) {
-		let_go(fd);
+	if (!shim_map.header || (unsigned)fd >= SHIM_FDS)
 		return;
-	}
-	if (accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
+	let_go(fd);
+	named = who_is(fd, &who);
+	if (named && accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
 		admit(&who);
-	known = ftt_ls_find(&shim_map, &who, &found);
-	if (!accepted && !known)
+	if (!named || !ftt_ls_find(&shim_map, &who, &found))
+		found.row = NULL;
+	if (!accepted && !found.row)
 		return;
 	if (accepted) {
 		shim_count(FTT_LS_ACCEPTED);
 		atomic_store(&shim_serves, true);
-		if (!known)
+		if (named && !found.row)
 			note_stranger(&who);
 	}
 	slot = take_slot();
-	if (slot) {
-		shim_slots[slot].found = known ? found : (struct ftt_ls_found){0};
-		atomic_store(&shim_slots[slot].shown_ns, 0);
-		atomic_store(&shim_slots[slot].data, 0);
-	}
+	shim_current = (struct shim_current){0};
 	shim_ahead = false;
+	if (!slot)
+		return;
+	shim_slots[slot].found = found;
+	atomic_store(&shim_slots[slot].shown_ns, 0);
+	atomic_store(&shim_slots[slot].data, 0);
 	give(fd, slot);
 	(void)busy_with(fd);
 }
@@ -269,7 +274,6 @@ static void look_at_passed(struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			let_go(fd);
 			meet(fd, false);
 		}
 	}

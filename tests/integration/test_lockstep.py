@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,8 @@ import pytest
 from lab import experiment
 from lab.errors import LabError
 from lab.lifecycle import Lab
-from tests.integration.lockstep_servers import SIZE, curl, prepare, specs, ssh
+from lab.workloads.registry import ROOT
+from tests.integration.lockstep_servers import HTTPS, SERVICE, SIZE, curl, prepare, specs, ssh
 
 TLS = {
     "tls1.3": ("--tlsv1.3",),
@@ -92,6 +95,45 @@ def test_a_download_over_https_goes_on(place: Place, tls: str, fault: str) -> No
 def test_a_file_over_ssh_goes_on(place: Place, fault: str) -> None:
     """OpenSSH, which executes itself anew for each connection, and locks itself into a sandbox."""
     goes_on(place, ssh(place.home, f"cat {place.home}/files/file"), fault)
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_session_is_resumed_after_a_takeover(place: Place, version: str) -> None:
+    """The other server knows the tickets of the one that died, and so does one that has just started."""
+    tickets = place.home / f"session{version}"
+    address = ["-connect", f"{SERVICE}:{HTTPS}", version, "-ign_eof"]
+
+    def ask(*options: str) -> str:
+        words = ["openssl", "s_client", *address, *options]
+        done = place.lab.exec("client", words, input="GET /hello HTTP/1.0\r\n\r\n")
+        assert "hello" in done.stdout, done.stdout + done.stderr
+        return done.stdout
+
+    assert "New, TLS" in ask("-sess_out", str(tickets))
+    for _ in range(2):
+        place.lab.fault("crash-host")
+        experiment.mend(place.lab)
+        assert "Reused, TLS" in ask("-sess_in", str(tickets))
+        told = place.told(place.lab.node_in_role("primary"))
+        assert told["divergences"] == 0, place.connections(place.lab.node_in_role("primary"))
+
+
+def test_nothing_is_drawn_twice(place: Place) -> None:
+    """Of 10,000 connections, the same ports and words of a client each time, before and after takeovers
+    and the restart of both servers; and both servers drew the same."""
+    drawn: list[list[str]] = []
+    for disturb in (None, "kill-server", "crash-host"):
+        if disturb is not None:
+            place.lab.fault(disturb)
+            experiment.mend(place.lab)
+        argv = [sys.executable, str(ROOT / "tests/integration/hello_client.py"), SERVICE, str(HTTPS), "3400"]
+        done = place.lab.exec("client", argv)
+        assert done.returncode == 0, done.stderr
+        drawn += json.loads(done.stdout)
+        told = place.told(place.lab.node_in_role("primary"))
+        assert told["divergences"] == 0
+    for what in zip(*drawn, strict=True):
+        assert len(set(what)) == len(what) > 10_000
 
 
 def test_status_tells_of_the_library(place: Place) -> None:

@@ -130,6 +130,19 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'group[0].order: "service" is an order of TCP connections, and group[0].ports has 69/udp',
         ),
         ('order = "any"', "group[0].order"),
+        ('lockstep = "calls"', "group[0].lockstep"),
+        (
+            'lockstep = "connection"\ncompare = false',
+            "group[0].compare: False does not go with group[0].lockstep (allowed: True",
+        ),
+        (
+            'lockstep = "connection"\nunverified = "continue"',
+            "group[0].unverified: 'continue' does not go with group[0].lockstep (allowed: 'reset'",
+        ),
+        (
+            'lockstep = "connection"\nengine = "programmable"',
+            "group[0].engine: 'programmable' does not go with group[0].lockstep (allowed: 'nfqueue'",
+        ),
         ('[group.hooks]\non_takeover = " "', "group[0].hooks.on_takeover: ' ' names no program"),
         (
             '[group.health]\nhang_action = "pray"',

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,13 @@ import pytest
 
 from fttcp.cli.lockstep import lines
 from fttcp.runtime import lockstep
+from fttcp.runtime.assembly import engine_settings
+from fttcp.runtime.config import load
+from fttcp.wire.keyfile import KeyRing
+from tests.unit.test_config import GOOD
 
 _DRAWER = """
-import json, os, socket, sys
+import json, os, socket, sys, time
 
 def drawn():
     return [os.getrandom(8).hex(), os.urandom(8).hex()]
@@ -44,14 +49,15 @@ def execute():
 listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
 print(flush=True)
 before = drawn()
-told = []
+told, clocks = [], []
 for _ in range(int(sys.argv[1])):
     connection, _ = listener.accept()
     connection.recv(1)
     connection.set_inheritable(True)
     told.append({"child": aside(say), "own": drawn(), "program": aside(execute), "again": drawn()})
+    clocks.append([time.time(), time.clock_gettime(time.CLOCK_REALTIME)])
     connection.close()
-print(json.dumps({"before": before, "connections": told}), flush=True)
+print(json.dumps({"clocks": clocks, "before": before, "connections": told}), flush=True)
 """
 
 
@@ -75,6 +81,27 @@ def draw(file: Path, port: int, ports: Sequence[int]) -> dict[str, Any]:
                 client.send(b"x")
                 client.recv(1)
         return dict(json.loads(server.stdout.read()))
+
+
+_EPOLL = """
+import select, socket, sys, time
+
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    print(flush=True)
+    connections = {one.fileno(): one for one in (listener.accept()[0] for _ in range(3))}
+waiting = select.epoll()
+for one in connections:
+    waiting.register(one, select.EPOLLIN | select.EPOLLET)
+left = set(connections)
+while left:  # all are ready
+    left -= set(select.select(list(left), [], [])[0])
+told = []
+while len(told) < 3:
+    ready = [one for one, _ in waiting.poll()]
+    told.append([len(ready), time.time()])
+    connections[ready[0]].recv(1)
+print(told)
+"""
 
 
 def free_port() -> int:
@@ -103,11 +130,34 @@ def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[
     first, second = (draw(file, served, [again, again, other]) for file in files)
     assert first["connections"] == second["connections"]
     assert len(set(numbers(first))) == len(numbers(first)) == 3 * 7
+    made_s = struct.unpack_from("<q", files[0].read_bytes(), 88)[0] / 1e9
+    assert first["clocks"] == second["clocks"] == [[made_s, made_s]] * 3
     assert first["before"] != second["before"], "what a generator grows from is no copy's"
     for file in files:
         told = lockstep.shown(file, [os.getpid()])
         assert (told["drawn"]["accepted"], told["drawn"]["unknown"]) == (3, 0)
         assert told["outside"] == [os.getpid()]
+
+
+def test_a_server_that_waits_for_many_is_told_of_one_at_a_time(files: list[Path]) -> None:
+    """And the clock is that one's already, before it has read; of edges none is lost."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", _EPOLL, str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **lockstep.environment(files[0])},
+    ) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        for client in clients:
+            client.send(b"x")
+        told = json.loads(server.stdout.read())
+        for client in clients:
+            client.close()
+    made_s = struct.unpack_from("<q", files[0].read_bytes(), 88)[0] / 1e9
+    assert told == [[1, made_s]] * 3
 
 
 def test_a_connection_without_identity_draws_from_the_kernel_and_is_told(tmp_path: Path) -> None:
@@ -165,3 +215,19 @@ def test_people_are_told_who_is_not_in_step() -> None:
     assert any("is not in 9" in line for line in lines(told | {"outside": [9]}))
     assert any("is not in any" in line for line in lines(told | {"inside": []}))
     assert "is gone" in lines(told | {"drawn": None})[0]
+
+
+def test_what_is_kept_in_step_is_compared_strictly_and_its_ends_are_waited_for(tmp_path: Path) -> None:
+    """Whatever the file says of differences, for what is encrypted must be equal."""
+    file = tmp_path / "node.toml"
+    for text, strict, grace_ms in (
+        ("", False, 200),
+        ('lockstep = "connection"', True, 2000),
+        ('lockstep = "connection"\ntiming = { end_grace_ms = 5000 }', True, 5000),
+    ):
+        file.write_text(GOOD + text)
+        config = load(file)
+        settings = engine_settings(config, config.group[0], KeyRing((bytes(32),)))
+        assert settings.detach_divergent is strict
+        assert settings.end_grace_ns == grace_ms * 1_000_000
+        assert bool(settings.lockstep) is strict

@@ -54,6 +54,7 @@ def digests(config: Config) -> tuple[int, ...]:
         ("[[group]]", '[[group]]\ndivergence = "detach"', {Term.DIVERGENCE}),
         ("[[group]]", '[[group]]\nunverified = "continue"', {Term.UNVERIFIED}),
         ("[[group]]", "[[group]]\ntiming = { drift_ppm = 7 }", {Term.TIMING}),
+        ("[[group]]", '[[group]]\nlockstep = "connection"', {Term.LOCKSTEP}),
         ("[[group]]", "[[group]]\npriority = 7", set()),
         ("[peer]", "encrypt = true\n[peer]", {Term.ENCRYPT}),
         ("[peer]", 'run_dir = "/run/other"\n[peer]', set()),
