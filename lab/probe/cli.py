@@ -55,7 +55,9 @@ def advise(runs: Sequence[Run]) -> Advice:
     """What follows of the runs: without lock step, with it, or both in this order."""
     if runs[0].worst is Verdict.SAME and runs[0].lockstep == "off":
         return Advice(FITS, "same", "Protect it as it is.")
-    best = min(runs, key=lambda run: (run.together, run.worst))
+    best = min(
+        runs, key=lambda run: (run.together, run.worst, -run.count(Verdict.SAME) / len(run.connections))
+    )
     setting = "as it is" if best.lockstep == "off" else f'with lockstep = "{best.lockstep}"'
     if best.worst is Verdict.SAME:
         return Advice(WITH_LOCKSTEP, "same-with-lockstep", f"Protect it {setting}.")
@@ -70,6 +72,10 @@ def advise(runs: Sequence[Run]) -> Advice:
         return Advice(
             PARTLY, "clock", what + "connections are detached, and a takeover resets these." + helped
         )
+    same = best.count(Verdict.SAME)
+    if 2 * same >= len(best.connections):
+        what = f"It can be protected {setting}: {same} of {len(best.connections)} connections are the same; "
+        return Advice(PARTLY, "some", what + "others are detached, and a takeover resets these." + helped)
     if best.worst is Verdict.LOST:
         what = f"It is unfit: a copy that does not keep up cannot take over; {_BESIDE}, or mend that."
         return Advice(UNFIT, "lost", what + helped)

@@ -23,6 +23,8 @@ from lab.probe.streams import Key, read, streams
 ROOT = Path(__file__).resolve().parents[2]
 LATER_S = 1.2
 """So much later the backup's copy goes on in the second half: a clock that counts seconds has gone on."""
+PLACE = "/srv/probe"
+"""Where a copy runs: each node has its own, of one name. Paths are told, or get into numbers."""
 QUIET_S, SETTLE_S = 1.0, 15.0
 PATIENT = ("timing.end_grace_ms=5000", "timing.hang_after_ms=20000")
 """A copy that only is slower is not taken for one that answers otherwise."""
@@ -83,7 +85,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Probe:
-    """A server, and what is said to it."""
+    """A server, and what is said to it. `serve`: PORT/tcp[,...]=COMMAND."""
 
     serve: str
     given: Input
@@ -98,9 +100,15 @@ class Probe:
         with removed_for_certain(lab):
             say("starting two copies")
             lab.up(
-                [self.serve], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self.prepare
+                [self.served], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self.prepare
             )
             return self.observe(lab, Run(lockstep), say)
+
+    @property
+    def served(self) -> str:
+        """The ports, and the command as it begins in its place."""
+        ports, _, command = self.serve.partition("=")
+        return f"{ports}=env -C {PLACE} PWD={PLACE} {command}"
 
     def observe(self, lab: Lab, run: Run, say: Say) -> Run:
         """Give a pair that is in step the input, and compare."""
@@ -131,8 +139,11 @@ class Probe:
 
     def prepare(self, host: Host) -> None:
         """Put the files where a node's server begins."""
-        if self.files is not None:
-            shutil.copytree(self.files, host.home / "root", dirs_exist_ok=True, symlinks=True)
+        place = host.home / Path(PLACE).relative_to("/")
+        if self.files is None:
+            place.mkdir()
+        else:
+            shutil.copytree(self.files, place, symlinks=True)
 
     @contextlib.contextmanager
     def _speaking(self, lab: Lab) -> Iterator[subprocess.Popen[str]]:

@@ -122,7 +122,7 @@ class Trial:
         probe, lab = self._probe(), self._lab()
         own = () if lockstep == "off" else (f"lockstep={lockstep}",)
         with removed_for_certain(lab):
-            lab.up([probe.serve], [*probe.settings, *own], prepare=probe.prepare)
+            lab.up([probe.served], [*probe.settings, *own], prepare=probe.prepare)
             lab.fault("rate", "client", MBIT)
             fault = FaultInTheMiddle(lab, "crash-host", STREAM_BYTES)
             words = self._shell(self._recipe.stream)
@@ -166,8 +166,10 @@ def row_of(recipe: Recipe, scratch: Path) -> Row:
 
 def _seen(run: Run) -> str:
     """A run in a few words."""
-    only = "; side by side the same" if run.together is Verdict.SAME is not run.worst else ""
-    return _SHORT[run.worst] + only
+    if run.worst is Verdict.SAME:
+        return _SHORT[run.worst]
+    only = ", side by side all" if run.together is Verdict.SAME else ""
+    return f"{_SHORT[run.worst]} ({run.count(Verdict.SAME)} of {len(run.connections)} the same{only})"
 
 
 def _program_line(recipe: Recipe) -> str:
