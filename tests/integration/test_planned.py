@@ -142,7 +142,6 @@ def test_a_stop_hands_over_and_says_what_it_resets(pair: Pair) -> None:
         pair.lab.exec(backup, ["sh", "-c", "kill -TERM $(cat /run/fttcp/fttcp.pid)"])  # asks nobody
         log = pair.lab.home / backup / "log/node.log"
         await_condition(lambda: "no backup is in step" in log.read_text(), 10, "the log tells why they end")
-        assert not caller.says("anybody there?")
 
 
 def test_a_reload_with_probes_moves_no_role(pair: Pair) -> None:
