@@ -115,4 +115,7 @@ def test_an_unreachable_reference_is_not(net: Net) -> None:
 def test_what_cannot_be_sent_is_an_error(net: Net) -> None:
     net.node.run("ip", "link", "set", "svc0", "down")
     process = begin(net.node, "svc0", "claimed", 1, "10.77.0.10")
-    assert "Network is down" in process.communicate(timeout=30)[1]
+    assert process.stderr is not None
+    # communicate() does not look at what came together with the first line
+    assert "Network is down" in process.stderr.read()
+    process.communicate(timeout=30)
