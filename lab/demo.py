@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from lab.download import NGINX_COMMAND, make_file, make_site, receive
+from lab.download import make_file, receive
 from lab.errors import LabError, require_root
 from lab.hosts import Host
 from lab.lifecycle import Lab
-from lab.network import SERVICE4
+from lab.scenes import PAYLOAD, SCENES, Scene
 
 DEFAULT_SIZE = 50_000_000
 DURATION_S = 4.0
@@ -87,7 +87,8 @@ class FaultInTheMiddle:
     show_default=True,
     help="What happens to the host that serves, half-way.",
 )
-def demo(as_json: bool, size: int, fault: str) -> None:
+@click.option("--tls", "scene", flag_value="tls", help="Over HTTPS, which nginx ends itself.")
+def demo(as_json: bool, size: int, fault: str, scene: str | None) -> None:
     """Download through a pair, let the serving host fail half-way, and show what the client noticed.
 
     The exit status is 0 only when the connection survived and the hash is equal.
@@ -96,7 +97,7 @@ def demo(as_json: bool, size: int, fault: str) -> None:
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         require_root("the demo")
-        result = run(Lab(f"demo-{os.getpid()}"), size, fault, console)
+        result = run(Lab(f"demo-{os.getpid()}"), size, fault, console, SCENES[scene or "http"])
     except LabError as error:
         if not as_json:
             raise click.ClickException(str(error)) from error
@@ -111,25 +112,27 @@ def demo(as_json: bool, size: int, fault: str) -> None:
     sys.exit(0 if result["survived"] and result["hash_equal"] else 1)
 
 
-def run(lab: Lab, size: int, fault: str, console: Console) -> dict[str, Any]:
+def run(lab: Lab, size: int, fault: str, console: Console, scene: Scene = SCENES["http"]) -> dict[str, Any]:
     """The whole story in `lab`, which is made and removed here; returns the result that --json prints."""
-    payload, expected = lab.home / "payload", ""
+    payload, expected = lab.home / PAYLOAD, ""
 
     def prepare(host: Host) -> None:
         nonlocal expected
         if not payload.exists():
             console.print(f"making a file of {size:,} bytes")
             expected = make_file(payload, size)
-        make_site(host.home / "root", payload)
+        scene.prepare(lab.home, host.home / "root")
 
     try:
-        console.print("starting two nodes, a client and a switch, with [bold]nginx[/] on both nodes")
-        lab.up([f"80/tcp={NGINX_COMMAND}"], prepare=prepare)
+        console.print(
+            f"starting two nodes, a client and a switch, with [bold]{scene.server}[/] on both nodes"
+        )
+        lab.up([f"{scene.port}/tcp={scene.serve}"], scene.settings, prepare=prepare)
         mbit = min(max(size * 8 / DURATION_S / 1e6, MBIT_LIMITS[0]), MBIT_LIMITS[1])
         lab.fault("rate", "client", mbit)
         primary = lab.host("primary").name
         console.print(f"in step: [bold]{primary}[/] serves; the client's link has {mbit:.0f} Mbit/s")
-        result = _download_through(lab, size, fault, mbit, console)
+        result = _download_through(lab, size, fault, mbit, console, scene)
         takeover = _takeover(lab, primary) if result["survived"] else None
     finally:
         lab.down()
@@ -141,10 +144,12 @@ def run(lab: Lab, size: int, fault: str, console: Console) -> dict[str, Any]:
     }
 
 
-def _download_through(lab: Lab, size: int, kind: str, mbit: float, console: Console) -> dict[str, Any]:
+def _download_through(
+    lab: Lab, size: int, kind: str, mbit: float, console: Console, scene: Scene
+) -> dict[str, Any]:
     """Download with curl while the fault happens; returns the client's side of the result."""
     limit_s = round(size * 8 / mbit / 1e6 + PATIENCE_S)
-    command = ["curl", "-sS", "--max-time", str(limit_s), f"http://{SERVICE4}/payload"]
+    command = ["curl", "-sS", "--max-time", str(limit_s), *scene.curl]
     fault = FaultInTheMiddle(lab, kind, size)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (

@@ -25,12 +25,17 @@ has_mininet = (
 
 
 @pytest.mark.parametrize(
-    ("fault", "cause"),
-    [("crash-host", "peer-lost"), ("kill-server", "server-died"), ("switchover", "switchover")],
+    ("fault", "cause", "scene"),
+    [
+        ("crash-host", "peer-lost", ()),
+        ("kill-server", "server-died", ()),
+        ("switchover", "switchover", ()),
+        ("crash-host", "peer-lost", ("--tls",)),
+    ],
 )
-def test_demo_json(fault: str, cause: str) -> None:
+def test_demo_json(fault: str, cause: str, scene: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [*DEMO, "--json", "--size", "5000000", "--fault", fault],
+        [*DEMO, "--json", "--size", "5000000", "--fault", fault, *scene],
         cwd=ROOT,
         text=True,
         capture_output=True,
