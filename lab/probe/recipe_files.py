@@ -40,11 +40,9 @@ $SERVER["socket"] == ":443" { ssl.engine = "enable" ssl.pemfile = env.PWD + "/bo
 """
 APACHE_COMMAND = "exec apache2 -DFOREGROUND -d $PWD -f $PWD/apache.conf"
 SSHD_COMMAND = (
-    "mkdir -p /run/sshd /srv/probe && chmod 755 /run/sshd && cp host authorized /srv/probe && "
-    "exec /usr/sbin/sshd -D -e -f /dev/null -h /srv/probe/host -o AuthorizedKeysFile=/srv/probe/authorized "
-    "-o PermitRootLogin=yes -o StrictModes=no -o UsePAM=no"
+    "mkdir -p /run/sshd && chmod 755 /run/sshd && exec /usr/sbin/sshd -D -e -f /dev/null -h $PWD/host "
+    "-o AuthorizedKeysFile=$PWD/authorized -o PermitRootLogin=yes -o StrictModes=no -o UsePAM=no"
 )
-"""sshd tells its client the path of the file with the keys: it has to be the same on both nodes."""
 VSFTPD = """
 listen=YES
 background=NO

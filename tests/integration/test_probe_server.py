@@ -53,7 +53,11 @@ def test_random_tokens_of_equal_length() -> None:
     first = run["first"]
     assert (first["connection"], first["lengths"][0]) == (1, first["lengths"][1])
     assert len("you said hello ") <= first["byte"] < len("you said hello 12345678")
-    assert "hello" in first["primary"] and "hello" in first["backup"] and first["primary"] != first["backup"]
+    assert (
+        "you said" in first["primary"]
+        and "you said" in first["backup"]
+        and first["primary"] != first["backup"]
+    )
 
 
 def test_answers_of_other_length() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ def test_what_is_not_installed_is_said_and_not_tried(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(table.shutil, "which", lambda *_, **__: None)
     row = table.tried("nginx", False)
     assert row.without is None and "nginx-light not installed" in row.note
+
+
+def test_the_rows_of_the_documentation_can_be_repeated() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+    section = page.partition("## Will my server work?")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)
+    assert len(rows) > 10 and set(rows) <= set(RECIPES)
 
 
 def test_a_table() -> None:
