@@ -334,6 +334,9 @@ static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool sa
 {
 	bool asked = !w->e->cfg.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
 
+	/* what is encrypted in step has one content under one key, or it does not leave */
+	if (asked && w->e->lockstep.header && (c->digest.broken || !(c->flow.bits & FTT_F_SUMS)))
+		return false;
 	return !asked || (same && !(w->e->cfg.detach_divergent && c->divergences));
 }
 

@@ -515,8 +515,30 @@ static void test_told_of_what_is_over(void)
 	node_close(n);
 }
 
+/* Servers that are kept in step encrypt: what could not be compared is not said by another server. */
+static void test_what_is_in_step_and_not_compared_ends(void)
+{
+	static struct ftt_ls_header header;
+	static struct ftt_engine e;
+	static struct ftt_worker w = {.e = &e, .mode = FTT_MODE_BACKUP};
+	static struct ftt_tcp c = {.flow = {.protection = FTT_PROTECTED, .bits = FTT_F_ESTABLISHED | FTT_F_MAPPED | FTT_F_SUMS}};
+
+	for (int in_step = 0; in_step < 2; in_step++) {
+		e.lockstep.header = in_step ? &header : NULL;
+		c.digest.broken = false;
+		CHECK(ftt_follow_continues(&w, &c, 1));
+		c.digest.broken = true;
+		CHECK_EQ(ftt_follow_continues(&w, &c, 1), !in_step);
+		c.digest.broken = false;
+		c.flow.bits &= ~(uint32_t)FTT_F_SUMS;
+		CHECK_EQ(ftt_follow_continues(&w, &c, 1), !in_step);
+		c.flow.bits |= FTT_F_SUMS;
+	}
+}
+
 int main(void)
 {
+	test_what_is_in_step_and_not_compared_ends();
 	test_told_of_what_is_over();
 	test_a_primary_that_sums_no_more();
 	test_what_a_takeover_ends_is_known_before();
