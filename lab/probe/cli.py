@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from lab.lifecycle import Lab
 from lab.nodeconfig import parse_serve
 from lab.probe import recording, scripts
 from lab.probe.judge import Compared, Verdict
-from lab.probe.run import Input, Probe, Run, generated, write_steps
+from lab.probe.run import Input, Probe, Run, generated, steps_of
 
 FITS, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 10, 11, 12
 """Exit status."""
@@ -139,8 +138,7 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         require_root("the probe")
-        with tempfile.TemporaryDirectory(prefix="fttcp-probe-") as scratch:
-            runs = _runs(command, as_json, Path(scratch), **options)
+        runs = _runs(command, as_json, **options)
     except LabError as error:
         raise click.ClickException(str(error)) from error
     finally:
@@ -155,7 +153,7 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
 
 
 def _runs(
-    command: tuple[str, ...], quiet: bool, scratch: Path, *, port: str, client: str | None, pcap: Path | None,
+    command: tuple[str, ...], quiet: bool, *, port: str, client: str | None, pcap: Path | None,
     tls: bool | None, connections: int, at_once: int, files: Path | None, settings: tuple[str, ...],
     lockstep: str, timeout: float, patience: float,
 ) -> list[Run]:  # fmt: skip
@@ -164,27 +162,27 @@ def _runs(
     first = _first_port(serve)
     if client is not None and pcap is not None:
         raise click.UsageError("--client and --pcap: what is the input?")
+    lab, steps = Lab(f"probe-{os.getpid()}"), list[recording.Step]()
     encrypted = first in scripts.TLS_PORTS if tls is None else tls
     if client is not None:
         given = ["env", f"PORT={first}", *_service_words(), "sh", "-c", client]
     elif pcap is not None:
         if encrypted and tls:
             raise click.UsageError("--pcap and --tls: what was recorded is said as it is")
-        steps = scratch / "steps"
-        write_steps(steps, recording.steps(pcap, frozenset({first})))
-        given = generated(first, connections, at_once, False, steps)
+        steps = recording.steps(pcap, frozenset({first}))
+        given = generated(first, connections, at_once, False, steps_of(lab))
     else:
         given = generated(first, connections, at_once, encrypted)
-    probe = Probe(serve, Input(given, patience), settings, files, timeout)
+    probe = Probe(serve, Input(given, patience), settings, files, timeout, steps)
     say = (lambda text: None) if quiet else (lambda text: click.echo(f"   {text}", err=True))
     if lockstep == "only" and not has_lockstep():
         raise click.UsageError("--lockstep only: this fttcp has no lock step")
     runs = []
     if lockstep != "only":
-        runs.append(probe.run(Lab(f"probe-{os.getpid()}"), "off", say))
+        runs.append(probe.run(lab, "off", say))
         _tell(runs[-1], quiet)
     if has_lockstep() and (lockstep == "only" or (lockstep == "auto" and runs[0].worst is not Verdict.SAME)):
-        runs.append(probe.run(Lab(f"probe-{os.getpid()}"), "connection", say))
+        runs.append(probe.run(lab, "connection", say))
         _tell(runs[-1], quiet)
     if client is None and pcap is None and not scripts.is_known(first) and not quiet:
         click.echo(

@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6
+from lab.probe import recording
 from lab.probe.judge import Compared, Verdict, compare
 from lab.probe.streams import Key, read, streams
 
@@ -92,6 +93,7 @@ class Probe:
     settings: tuple[str, ...] = ()
     files: Path | None = None
     timeout_s: float = 30.0
+    steps: Sequence[recording.Step] = ()
 
     def run(self, lab: Lab, lockstep: str, say: Say) -> Run:
         """Make the pair, give it the input twice, the second time with the backup's copy behind, and compare.
@@ -102,6 +104,7 @@ class Probe:
             lab.up(
                 [self.served], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self.prepare
             )
+            steps_of(lab).write_text(json.dumps(self.steps))
             return self.observe(lab, Run(lockstep), say)
 
     @property
@@ -266,13 +269,13 @@ def removed_for_certain(lab: Lab) -> Iterator[None]:
             lab.down()
 
 
+def steps_of(lab: Lab) -> Path:
+    """Where the client finds what it is to say again; it goes with the lab."""
+    return lab.home / CLIENT / "steps"
+
+
 def generated(port: int, connections: int, at_once: int, tls: bool, replay: Path | None = None) -> list[str]:
     """The command of the client that says what is generated, or recorded."""
     words = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "lab.probe.client", SERVICE4, str(port)]
     words += ["--connections", str(connections), "--at-once", str(at_once), *(["--tls"] if tls else [])]
     return words + (["--replay", str(replay)] if replay is not None else [])
-
-
-def write_steps(path: Path, steps: Sequence[Any]) -> None:
-    """Write a recorded conversation for the client."""
-    path.write_text(json.dumps(steps))
