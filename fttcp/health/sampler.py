@@ -116,7 +116,7 @@ class Sampler:
             if stat is not None and stat.state in "Tt":
                 stopped[pid] = stat.name
         unread = self._sockets.unread(self._tcp) if self._tcp else []
-        if not unread or not progress.waiting(unread):
+        if stopped or not unread or not progress.waiting(unread):  # who is stopped need not be asked what for
             return Sample(unread=unread, stopped=stopped, family=relatives)
         owners = self._owners(unread, relatives)
         seen: dict[int, list[Thread]] = {}
@@ -136,8 +136,10 @@ class Sampler:
             if inodes is None:
                 self.blind = f"the files of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
                 continue
-            for inode in inodes & wanted:
-                owners.setdefault(inode, set()).update(procfs.family([pid]))
+            if mine := inodes & wanted:
+                relations = procfs.family([pid])  # it may have a thread for each connection: once
+                for inode in mine:
+                    owners.setdefault(inode, set()).update(relations)
         return {inode: frozenset(pids) for inode, pids in owners.items()}
 
     def listeners(self) -> list[Listener]:

@@ -11,6 +11,8 @@ from contextlib import suppress
 
 import pytest
 
+from fttcp.health import procfs
+from fttcp.health.progress import Progress
 from fttcp.health.sampler import Sampler, bound
 from fttcp.health.sockets import Sockets
 
@@ -165,3 +167,26 @@ def test_what_an_earlier_question_is_told_late_is_no_answer() -> None:
         assert ports.count(listener.getsockname()[1]) == 1 and found == fresh.listeners(("tcp",))
     asked.close()
     fresh.close()
+
+
+def test_a_process_is_looked_through_once_however_many_clients_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may have a thread for each client, and each of them children: a look must not take seconds."""
+    looked: list[list[int]] = []
+    family = procfs.family
+    monkeypatch.setattr(procfs, "family", lambda pids: looked.append(list(pids)) or family(pids))
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        port = server.getsockname()[1]
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        served = [server.accept()[0] for _ in clients]
+        for client in clients:
+            client.sendall(b"?")
+        sampler = Sampler([(port, port, "tcp")])
+        progress = Progress(10, 10)
+        progress.judge(sampler.sample([os.getpid()], progress), 0)  # they wait; now it asks who has them
+        looked.clear()
+        sample = sampler.sample([os.getpid()], progress)
+        sampler.close()
+        for one in clients + served:
+            one.close()
+    assert len(sample.unread) == len(sample.owners) == 50
+    assert looked == [[os.getpid()]] * 2  # of the whole server, of the one process
