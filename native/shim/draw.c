@@ -12,65 +12,138 @@
 /* What may be seen, what must not be, and what a generator grows from come from streams of their own. */
 enum kind { OF_PUBLIC = 1, OF_PRIVATE = 2, OF_ENTROPY = 3 };
 
-void shim_set_key(uint32_t slot, const uint8_t key[FTT_CHACHA_KEY])
-{
-	struct shim_secret *s = &shim_secrets[slot];
+#define WAITS 100000 /* for another thread that takes the key; a handler of signals may have interrupted just that one */
 
+static uint64_t state_of(uint32_t epoch, enum shim_state state)
+{
+	return (uint64_t)epoch << 2 | state;
+}
+
+static enum shim_state phase(uint64_t state)
+{
+	return (enum shim_state)(state & 3);
+}
+
+static void write_key(struct shim_secret *s, uint32_t epoch, const uint8_t key[FTT_CHACHA_KEY])
+{
 	memcpy(s->key, key, FTT_CHACHA_KEY);
 	for (unsigned i = 0; i < SHIM_COUNTS; i++)
 		atomic_store(&s->drawn[i], 0);
-	atomic_store_explicit(&s->state, SHIM_READY, memory_order_release);
+	atomic_store(&s->state, state_of(epoch, SHIM_READY));
 }
 
-bool shim_keyed(uint32_t slot)
+void shim_set_key(struct shim_current c, const uint8_t key[FTT_CHACHA_KEY])
 {
-	struct shim_secret *s = &shim_secrets[slot];
-	uint8_t key[FTT_CHACHA_KEY];
+	struct shim_secret *s = &shim_secrets[c.slot];
+	uint64_t none = 0;
 
-	for (;;) {
-		uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
+	if (atomic_compare_exchange_strong(&s->state, &none, state_of(c.epoch, SHIM_BUSY)))
+		write_key(s, c.epoch, key);
+}
 
-		if (state == SHIM_READY)
-			return true;
-		if (state == SHIM_LOST)
-			return false;
-		if (state == SHIM_BUSY) { /* another thread takes it: some hundred nanoseconds */
-			sched_yield();
-			continue;
-		}
-		if (!atomic_compare_exchange_strong(&s->state, &state, SHIM_BUSY))
-			continue;
-		if (slot && shim_slots[slot].found.row && ftt_ls_context(&shim_slots[slot].found, key)) {
-			shim_set_key(slot, key);
-			ftt_wipe(key, sizeof(key));
-			return true;
-		}
-		atomic_store_explicit(&s->state, SHIM_LOST, memory_order_release);
-		return false;
-	}
+bool shim_begin_key(struct shim_current c)
+{
+	uint64_t none = 0;
+
+	return atomic_compare_exchange_strong(&shim_secrets[c.slot].state, &none, state_of(c.epoch, SHIM_FRESH));
 }
 
 void shim_forget_key(uint32_t slot)
 {
-	ftt_wipe(shim_secrets[slot].key, FTT_CHACHA_KEY);
-	atomic_store(&shim_secrets[slot].state, SHIM_FRESH);
+	struct shim_secret *s = &shim_secrets[slot];
+	uint64_t state = atomic_load(&s->state);
+
+	do
+		if (phase(state) == SHIM_BUSY)
+			return; /* who is at it looks at the epoch then, and forgets it */
+	while (!atomic_compare_exchange_weak(&s->state, &state, state_of((uint32_t)(state >> 2), SHIM_BUSY)));
+	ftt_wipe(s->key, FTT_CHACHA_KEY);
+	atomic_store(&s->state, 0);
+}
+
+/* The state is BUSY, by this thread: while it is, the slot has no other connection, if it had none before. */
+static bool take_key(struct shim_current c)
+{
+	struct shim_secret *s = &shim_secrets[c.slot];
+	struct ftt_ls_found found;
+	uint8_t key[FTT_CHACHA_KEY];
+	bool taken = shim_found(c, &found) && ftt_ls_context(&found, key);
+
+	if (taken)
+		write_key(s, c.epoch, key);
+	else
+		atomic_store(&s->state, state_of(c.epoch, SHIM_LOST));
+	ftt_wipe(key, sizeof(key));
+	if (shim_still(c))
+		return taken;
+	shim_forget_key(c.slot);
+	return false;
+}
+
+bool shim_keyed(struct shim_current c)
+{
+	struct shim_secret *s = &shim_secrets[c.slot];
+
+	for (int i = 0; c.slot && i < WAITS; i++) {
+		uint64_t state = atomic_load(&s->state);
+
+		if (state && state >> 2 != c.epoch)
+			return false; /* another connection's */
+		if (phase(state) == SHIM_READY)
+			return true;
+		if (phase(state) == SHIM_LOST)
+			return false;
+		if (phase(state) == SHIM_BUSY)
+			sched_yield(); /* another thread takes it: some hundred nanoseconds */
+		else if (atomic_compare_exchange_strong(&s->state, &state, state_of(c.epoch, SHIM_BUSY)))
+			return take_key(c);
+	}
+	return false;
+}
+
+/* Copies the key, and takes a number of this count, if any. False if it is not (no longer) the key of this connection. */
+static bool copy_key(struct shim_current c, _Atomic uint64_t *count, uint8_t key[FTT_CHACHA_KEY], uint64_t *number)
+{
+	struct shim_secret *s = &shim_secrets[c.slot];
+	uint64_t ready = state_of(c.epoch, SHIM_READY);
+
+	if (atomic_load(&s->state) != ready)
+		return false;
+	if (count)
+		*number = atomic_fetch_add(count, 1);
+	memcpy(key, s->key, FTT_CHACHA_KEY);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&s->state) == ready && shim_still(c))
+		return true;
+	ftt_wipe(key, FTT_CHACHA_KEY);
+	return false;
+}
+
+bool shim_start_key(uint8_t key[FTT_CHACHA_KEY])
+{
+	return copy_key((struct shim_current){0}, NULL, key, NULL);
 }
 
 /*
  * The next draw of this kind and length. What a process draws for itself in a connection that happens to be its first, or its 32nd (OpenSSL's
  * blinding of RSA), has another length than what the connection needs, and so displaces none of that.
  */
-static void draw_from(uint32_t slot, enum kind kind, uint8_t *out, size_t n)
+static bool draw_from(struct shim_current c, enum kind kind, uint8_t *out, size_t n)
 {
-	struct shim_secret *s = &shim_secrets[slot];
 	uint32_t what = (uint32_t)kind << 28 | (n < 1u << 28 ? (uint32_t)n : (1u << 28) - 1);
-	uint64_t number = atomic_fetch_add(&s->drawn[(what * 0x9e3779b1u >> 16) % SHIM_COUNTS], 1);
-	uint8_t nonce[FTT_CHACHA_NONCE];
+	_Atomic uint64_t *count = &shim_secrets[c.slot].drawn[what * 0x9e3779b1u >> 28];
+	uint8_t nonce[FTT_CHACHA_NONCE], key[FTT_CHACHA_KEY];
+	uint64_t number;
 
+	_Static_assert(SHIM_COUNTS == 1u << (32 - 28), "the upper bits, on which all of it has an effect");
+	if (!copy_key(c, count, key, &number))
+		return false;
 	ftt_chacha_put(nonce, what);
 	ftt_chacha_put(nonce + 4, (uint32_t)number);
 	ftt_chacha_put(nonce + 8, (uint32_t)(number >> 32));
-	ftt_chacha_stream(out, n, s->key, nonce);
+	ftt_chacha_stream(out, n, key, nonce);
+	ftt_wipe(key, sizeof(key));
+	return true;
 }
 
 /*
@@ -79,25 +152,22 @@ static void draw_from(uint32_t slot, enum kind kind, uint8_t *out, size_t n)
  */
 static bool starts(enum kind kind)
 {
-	return kind != OF_ENTROPY && !atomic_load_explicit(&shim_serves, memory_order_relaxed) &&
-	       atomic_load(&shim_secrets[SHIM_NOBODY].state) == SHIM_READY;
+	return kind != OF_ENTROPY && !atomic_load_explicit(&shim_serves, memory_order_relaxed);
 }
 
 /* False: nothing was drawn, the kernel is to be asked. */
 static bool draw(enum kind kind, void *out, size_t n)
 {
-	uint32_t slot;
+	struct shim_current c;
 
 	if (!shim_map.header)
 		return false;
-	slot = shim_now();
-	if (slot && shim_keyed(slot)) {
-		draw_from(slot, kind, out, n);
+	c = shim_now();
+	if (c.slot && shim_keyed(c) && draw_from(c, kind, out, n)) {
 		shim_count(FTT_LS_OF_CONNECTIONS);
 		return true;
 	}
-	if (!slot && starts(kind)) {
-		draw_from(SHIM_NOBODY, kind, out, n);
+	if (!c.slot && starts(kind) && draw_from(c, kind, out, n)) {
 		shim_count(FTT_LS_AT_START);
 		return true;
 	}

@@ -23,12 +23,11 @@ _Thread_local struct shim_current shim_current __attribute__((tls_model("initial
 _Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
 
 static _Atomic uint32_t forks;            /* of this process */
-static uint8_t start_key[FTT_CHACHA_KEY]; /* from which it, and its children, begin before they serve */
 static _Thread_local struct {
-	uint32_t slot, number;
+	struct shim_current to;
 	bool has;
 	uint8_t key[FTT_CHACHA_KEY];
-} given; /* to a child, by the thread that forks: the lineage of the connection that it is busy with */
+} given; /* to a child, by the thread that forks: a lineage of the connection that it is busy with, or a start of its own */
 
 static void *map_file(size_t *size)
 {
@@ -62,13 +61,6 @@ static bool make_secrets(void)
 	return true;
 }
 
-/* What this process draws from until it serves. */
-static void begin_start(const uint8_t key[FTT_CHACHA_KEY])
-{
-	memcpy(start_key, key, FTT_CHACHA_KEY);
-	shim_set_key(SHIM_NOBODY, key);
-}
-
 /*
  * Only the first process of a server draws the same at each start, and what it forks. A program that it executes later does
  * not: there may be one for each request, and all would draw the same. One that replaces the first (a shell's `exec`) is counted.
@@ -88,18 +80,23 @@ static void know_first(int argc, char **argv)
 	ftt_chacha_derive(key, shim_map.header->start_secret, FTT_LS_START, &programs, sizeof(programs));
 	for (int i = 0; i < argc; i++) /* another program, or another command, draws something else */
 		ftt_chacha_derive(key, key, FTT_LS_START, argv[i], strlen(argv[i]));
-	begin_start(key);
+	shim_set_key((struct shim_current){0}, key); /* what it draws from until it serves */
 	ftt_wipe(key, sizeof(key));
 }
 
 static void before_fork(void)
 {
-	uint32_t slot = shim_now();
-	struct ftt_ls_found *f = &shim_slots[slot].found;
+	uint32_t number = atomic_fetch_add(&forks, 1) + 1;
+	struct ftt_ls_found found;
 
-	given.number = atomic_fetch_add(&forks, 1) + 1;
-	given.slot = slot;
-	given.has = slot && shim_keyed(slot) && ftt_ls_context(f, given.key);
+	given.to = shim_now();
+	if (given.to.slot) {
+		given.has = shim_keyed(given.to) && shim_found(given.to, &found) && ftt_ls_context(&found, given.key);
+	} else {
+		given.has = !atomic_load(&shim_serves) && shim_start_key(given.key);
+		if (given.has) /* a process without a start of its own has none to give */
+			ftt_chacha_derive(given.key, given.key, FTT_LS_FORK, &number, sizeof(number));
+	}
 }
 
 static void after_fork_in_parent(void)
@@ -109,15 +106,8 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-	if (!atomic_load(&shim_serves) && !given.slot) {
-		uint8_t key[FTT_CHACHA_KEY];
-
-		ftt_chacha_derive(key, start_key, FTT_LS_FORK, &given.number, sizeof(given.number));
-		begin_start(key);
-		ftt_wipe(key, sizeof(key));
-	}
-	if (given.has && atomic_load(&shim_secrets[given.slot].state) == SHIM_FRESH)
-		shim_set_key(given.slot, given.key);
+	if (given.has && shim_still(given.to))
+		shim_set_key(given.to, given.key);
 	ftt_wipe(&given, sizeof(given));
 	atomic_store(&forks, 0);
 }

@@ -22,10 +22,11 @@
 #define SHIM_FDS (1u << 20)   /* descriptors above are nobody's */
 #define SHIM_SLOTS (1u << 17) /* connections that a process may have open at once */
 #define SHIM_NOBODY 0u        /* no slot */
+#define SHIM_CLOSING UINT32_MAX
 
 /* A connection of this process. Nothing of this is secret; a child inherits it. */
 struct shim_slot {
-	_Atomic uint32_t refs;  /* descriptors; 0: free */
+	_Atomic uint32_t refs;  /* descriptors; 0: free; SHIM_CLOSING */
 	_Atomic uint32_t epoch; /* which connection of this slot: a thread may remember one that was closed */
 	struct ftt_ls_found found; /* row NULL: without identity */
 	_Atomic uint64_t data;     /* what it is registered with in epoll */
@@ -34,12 +35,13 @@ struct shim_slot {
 
 /*
  * ... and what it draws from. The kernel clears this memory in a child, whatever made it, so that no two processes have the
- * same key.
+ * same key. The state holds whose key it is (the slot's epoch): a thread that comes late neither uses the key of the slot's next
+ * connection nor gives it one. 0: no key. Only who has made it BUSY writes the key.
  */
 #define SHIM_COUNTS 16u
 
 struct shim_secret {
-	_Atomic uint32_t state; /* enum shim_state */
+	_Atomic uint64_t state; /* epoch << 2 | enum shim_state */
 	uint8_t key[FTT_CHACHA_KEY];
 	_Atomic uint64_t drawn[SHIM_COUNTS]; /* by kind and length; those of several may share a count */
 };
@@ -58,12 +60,24 @@ extern _Thread_local struct shim_current shim_current __attribute__((tls_model("
 /* It was told that there is something to read, and has not read yet. */
 extern _Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
 
-/* The slot that this thread is busy with, or SHIM_NOBODY. */
-static inline uint32_t shim_now(void)
+static inline bool shim_still(struct shim_current c)
+{
+	return atomic_load(&shim_slots[c.slot].epoch) == c.epoch;
+}
+
+/* What this thread is busy with; .slot may be SHIM_NOBODY. */
+static inline struct shim_current shim_now(void)
 {
 	struct shim_current c = shim_current;
 
-	return c.slot && atomic_load_explicit(&shim_slots[c.slot].epoch, memory_order_relaxed) == c.epoch ? c.slot : SHIM_NOBODY;
+	return c.slot && shim_still(c) ? c : (struct shim_current){0};
+}
+
+/* False: it has no identity, or is closed by now (by another thread). */
+static inline bool shim_found(struct shim_current c, struct ftt_ls_found *f)
+{
+	*f = shim_slots[c.slot].found;
+	return c.slot && f->row && shim_still(c);
 }
 
 static inline void shim_count(enum ftt_ls_count what)
@@ -72,11 +86,16 @@ static inline void shim_count(enum ftt_ls_count what)
 }
 
 /* draw.c */
-/* The slot has this key, of which nothing is drawn yet. */
-void shim_set_key(uint32_t slot, const uint8_t key[FTT_CHACHA_KEY]);
-/* Has the slot's key, taking a lineage if it has none yet; false if its connection has no identity (any more). */
-bool shim_keyed(uint32_t slot);
+/* It has this key, of which nothing is drawn yet, if it had none. */
+void shim_set_key(struct shim_current c, const uint8_t key[FTT_CHACHA_KEY]);
+/* It has its key, taking a lineage if it has none yet; false if the connection has no identity (any more). */
+bool shim_keyed(struct shim_current c);
+/* Nobody's any more. */
 void shim_forget_key(uint32_t slot);
+/* For a connection that begins; false: a thread of the slot's last one is not through yet. */
+bool shim_begin_key(struct shim_current c);
+/* Copies the key of a process that has not served yet; false: it has none. */
+bool shim_start_key(uint8_t key[FTT_CHACHA_KEY]);
 
 /* who.c */
 void shim_find_functions(void);

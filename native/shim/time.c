@@ -41,11 +41,13 @@ void shim_find_clocks(void)
 /* In place: never backwards for a connection. */
 static void show(struct timespec *t)
 {
-	uint32_t slot = shim_now();
+	struct shim_current c = shim_now();
+	uint32_t slot = c.slot;
+	struct ftt_ls_found found;
 	int64_t ns, last;
 
-	if (!slot || !shim_slots[slot].found.row ||
-	    !ftt_ls_clock(&shim_map, &shim_slots[slot].found, shim_ahead, (int64_t)t->tv_sec * 1000000000 + t->tv_nsec, &ns))
+	if (!shim_found(c, &found) ||
+	    !ftt_ls_clock(&shim_map, &found, shim_ahead, (int64_t)t->tv_sec * 1000000000 + t->tv_nsec, &ns))
 		return;
 	last = atomic_load_explicit(&shim_slots[slot].shown_ns, memory_order_relaxed);
 	while (ns > last && !atomic_compare_exchange_weak(&shim_slots[slot].shown_ns, &last, ns))

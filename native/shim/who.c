@@ -68,25 +68,43 @@ static uint32_t take_slot(void)
 	for (uint32_t i = 0; i < SHIM_SLOTS; i++) {
 		uint32_t at = atomic_fetch_add(&hint, 1) % SHIM_SLOTS, none = 0;
 
-		if (at && atomic_compare_exchange_strong(&shim_slots[at].refs, &none, 1)) {
-			atomic_fetch_add(&shim_slots[at].epoch, 1);
-			shim_forget_key(at);
+		if (!at || !atomic_compare_exchange_strong(&shim_slots[at].refs, &none, 1))
+			continue;
+		if (shim_begin_key((struct shim_current){at, atomic_fetch_add(&shim_slots[at].epoch, 1) + 1}))
 			return at;
-		}
+		atomic_store(&shim_slots[at].refs, 0);
 	}
 	return SHIM_NOBODY;
 }
 
 static void put_slot(uint32_t slot)
 {
-	if (!slot || slot == DEVICE || atomic_load(&shim_slots[slot].refs) != 1) {
-		if (slot && slot != DEVICE)
-			atomic_fetch_sub(&shim_slots[slot].refs, 1);
+	uint32_t refs;
+
+	if (!slot || slot == DEVICE)
 		return;
-	}
+	refs = atomic_load(&shim_slots[slot].refs);
+	do
+		if (!refs || refs == SHIM_CLOSING)
+			return;
+	while (!atomic_compare_exchange_weak(&shim_slots[slot].refs, &refs, refs == 1 ? SHIM_CLOSING : refs - 1));
+	if (refs > 1)
+		return;
 	atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
 	shim_forget_key(slot);
 	atomic_store(&shim_slots[slot].refs, 0);
+}
+
+/* One descriptor more; false: another thread has just closed it. */
+static bool hold_slot(uint32_t slot)
+{
+	uint32_t refs = atomic_load(&shim_slots[slot].refs);
+
+	do
+		if (!refs || refs == SHIM_CLOSING)
+			return false;
+	while (!atomic_compare_exchange_weak(&shim_slots[slot].refs, &refs, refs + 1));
+	return true;
 }
 
 static void let_go(int fd)
@@ -134,11 +152,13 @@ static uint32_t busy_with(int fd)
 /* The thread has read bytes of it: what it does next is about them. */
 static ssize_t has_read(uint32_t slot, ssize_t n)
 {
+	struct ftt_ls_found found;
+
 	if (!slot)
 		return n;
 	shim_ahead = false;
-	if (n > 0 && shim_slots[slot].found.row && ftt_ls_still(&shim_slots[slot].found))
-		atomic_fetch_add_explicit(&shim_slots[slot].found.row->consumed, (uint32_t)n, memory_order_relaxed);
+	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
+		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);
 	return n;
 }
 
@@ -383,8 +403,8 @@ static int also(int from, int to)
 	if (to < 0 || from == to || (unsigned)from >= SHIM_FDS)
 		return to;
 	slot = atomic_load(&owner[from]);
-	if (slot && slot != DEVICE)
-		atomic_fetch_add(&shim_slots[slot].refs, 1);
+	if (slot && slot != DEVICE && !hold_slot(slot))
+		slot = SHIM_NOBODY;
 	give(to, slot);
 	return to;
 }
