@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,8 +28,12 @@ int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
 	if (fd < 0 || fstat(fd, &st) ||
 	    (at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
 		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
-	} else if (!ftt_ls_take(&map, at, (size_t)st.st_size) || map.header->tables < e->cfg.workers) {
+	} else if (!ftt_ls_take(&map, at, (size_t)st.st_size) || map.tables < e->cfg.workers) {
 		snprintf(err, err_len, "lockstep: %s: is none of ours; remove it, and start again", path);
+		munmap(at, (size_t)st.st_size);
+		at = MAP_FAILED;
+	} else if (!(map.own = calloc((size_t)map.tables * map.length, sizeof(*map.own)))) {
+		snprintf(err, err_len, "lockstep: %s", strerror(errno));
 		munmap(at, (size_t)st.st_size);
 		at = MAP_FAILED;
 	}
@@ -36,20 +41,31 @@ int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
 		close(fd);
 	if (at == MAP_FAILED)
 		return -1;
-	for (size_t i = 0; i < (size_t)map.header->tables * map.header->rows; i++)
-		if (map.rows[i].used || map.rows[i].generation & 1) { /* of an engine before */
-			atomic_store(&map.rows[i].generation, (map.rows[i].generation | 1) - 1);
-			ftt_ls_clear(&map.rows[i]);
-		}
+	for (size_t i = 0; i < (size_t)map.tables * map.length; i++) { /* of an engine before */
+		uint64_t generation = atomic_load(&map.rows[i].generation);
+
+		if (!generation && !map.rows[i].used)
+			continue;
+		map.own[i].generation = (generation | 1) + 1; /* nobody has had that one: the connection of before is not here any more */
+		ftt_ls_clear(&map, i);
+	}
 	e->lockstep = map;
 	return 0;
 }
 
+/* Its server may go on. The seeds of its connections do not outlive the engine. */
 void ftt_lockstep_close(struct ftt_engine *e)
 {
-	if (e->lockstep.header)
-		munmap(e->lockstep.header, e->lockstep.size);
-	e->lockstep.header = NULL;
+	struct ftt_ls_map *m = &e->lockstep;
+
+	if (!m->header)
+		return;
+	for (size_t i = 0; i < (size_t)m->tables * m->length; i++)
+		if (m->own[i].used)
+			ftt_ls_clear(m, i);
+	munmap(m->header, m->size);
+	free(m->own);
+	*m = (struct ftt_ls_map){0};
 }
 
 /* The pair's secrets for this group, one for each key that is believed. */
@@ -80,37 +96,79 @@ static int64_t wall_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-static void publish(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], uint32_t key,
-		    const struct ftt_ls_origin *origin)
+/* Which of the keys that are believed an identity is made with; -1: none. */
+static int key_of(const struct ftt_worker *w, const uint8_t identity[FTT_IDENTITY])
 {
+	for (uint32_t i = 0; i < w->identities.n; i++)
+		if (!memcmp(w->identities.tag[i], identity + ID, TAG))
+			return (int)i;
+	return -1;
+}
+
+/* Keeps a row for the connection. Nobody sees it yet. */
+static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], const struct ftt_ls_origin *origin)
+{
+	const struct ftt_ls_map *m = &w->e->lockstep;
+	struct ftt_ls_addresses who;
+	struct ftt_ls_own *own;
+	size_t at;
+
+	ftt_lockstep_end(w, c);
+	ftt_ls_who(&who, &c->key);
+	at = ftt_ls_place(m, w->index, &who);
+	if (at == FTT_LS_NONE) {
+		w->n.identities_refused++;
+		return;
+	}
+	own = &m->own[at];
+	if (own->shown)
+		ftt_ls_clear(m, at);
+	own->who = who;
+	own->origin = *origin;
+	own->inputs = 0;
+	own->last = 0;
+	own->used = true;
+	memcpy(own->id, identity, FTT_IDENTITY);
+	c->row = (uint32_t)at + 1;
+}
+
+/* The server may find it from now on. */
+static void show(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
 	struct {
 		uint8_t id[ID];
 		struct ftt_ls_addresses who;
 	} in;
 	uint8_t seed[FTT_CHACHA_KEY];
-	struct ftt_ls_row *row;
+	int key;
 
-	ftt_lockstep_end(w, c);
-	memcpy(in.id, identity, ID);
-	ftt_ls_who(&in.who, &c->key);
-	ftt_chacha_derive(seed, w->identities.secret[key], FTT_LS_SEED, &in, sizeof(in));
-	row = ftt_ls_publish(&w->e->lockstep, w->index, &in.who, seed, identity, origin);
-	if (row) {
-		c->row = (uint32_t)(row - w->e->lockstep.rows) + 1;
-		w->n.identities++;
-	} else {
+	if (!own || own->shown)
+		return;
+	follow_keys(w);
+	key = key_of(w, own->id);
+	if (key < 0) { /* it was taken away meanwhile */
 		w->n.identities_refused++;
+		ftt_lockstep_end(w, c);
+		return;
 	}
+	memcpy(in.id, own->id, ID);
+	in.who = own->who;
+	ftt_chacha_derive(seed, w->identities.secret[key], FTT_LS_SEED, &in, sizeof(in));
+	ftt_ls_show(&w->e->lockstep, c->row - 1, &own->who, seed, own->id, &own->origin);
 	ftt_wipe(seed, sizeof(seed));
+	own->shown = true;
+	own->inputs = 0;
+	w->n.identities++;
 }
 
 /*
  * This daemon's number, which was drawn at its start, the worker's, and a count. So it is no other connection's for ever, and
  * tells nothing.
  */
-void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick, bool ticks)
+void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick)
 {
-	struct ftt_ls_origin origin = {.tick = tick, .ticks = ticks};
+	struct ftt_ls_origin origin = {.tick = tick};
 	uint8_t identity[FTT_IDENTITY];
 
 	if (!w->e->lockstep.header)
@@ -120,48 +178,58 @@ void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick, 
 	put_be64(identity + 8, (uint64_t)w->index << 56 | ++w->identities.count);
 	memcpy(identity + ID, w->identities.tag[w->identities.send], TAG);
 	origin.opened_ns = wall_ns();
-	publish(w, c, identity, w->identities.send, &origin);
+	reserve(w, c, identity, &origin);
+	show(w, c);
 }
 
 void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open)
 {
-	struct ftt_ls_origin origin = {.opened_ns = (int64_t)open->opened_ns, .tick = open->tick, .ticks = open->flags & FTT_REC_TS};
+	struct ftt_ls_origin origin = {.opened_ns = (int64_t)open->opened_ns, .tick = open->tick};
 
 	if (!w->e->lockstep.header || !(open->flags & FTT_REC_IDENTITY) ||
-	    (c->row && !memcmp(ftt_lockstep_row(w, c)->id, open->identity, FTT_IDENTITY)))
+	    (c->row && !memcmp(ftt_lockstep_own(w, c)->id, open->identity, FTT_IDENTITY)))
 		return; /* or it was said before */
 	origin.ahead_ns = origin.opened_ns + (int64_t)open->age_ms * 1000000 - wall_ns();
 	follow_keys(w);
-	for (uint32_t i = 0; i < w->identities.n; i++) {
-		if (memcmp(w->identities.tag[i], open->identity + ID, TAG))
-			continue;
-		publish(w, c, open->identity, i, &origin);
+	if (key_of(w, open->identity) < 0) {
+		w->n.identities_refused++;
 		return;
 	}
-	w->n.identities_refused++;
+	reserve(w, c, open->identity, &origin);
+	ftt_lockstep_answered(w, c);
+}
+
+/*
+ * A worker may have a flow whose stack's answer another worker gets (inject_syn() in follow.c). Two rows of one connection would
+ * give each lineage twice.
+ */
+void ftt_lockstep_answered(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (c->row && c->flow.bits & FTT_F_SYNACK)
+		show(w, c);
 }
 
 void ftt_lockstep_ensure(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (!c->row)
-		ftt_lockstep_begin(w, c, 0, false);
+		ftt_lockstep_begin(w, c, c->flow.client_tsval);
 }
 
 void ftt_lockstep_tell(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_record *open)
 {
-	struct ftt_ls_row *row = ftt_lockstep_row(w, c);
+	const struct ftt_ls_own *own = ftt_lockstep_own(w, c);
 
-	if (!row)
+	if (!own)
 		return;
-	memcpy(open->identity, row->id, FTT_IDENTITY);
-	open->opened_ns = (uint64_t)row->origin.opened_ns;
-	open->tick = row->origin.tick;
+	memcpy(open->identity, own->id, FTT_IDENTITY);
+	open->opened_ns = (uint64_t)own->origin.opened_ns;
+	open->tick = own->origin.tick;
 	open->flags |= FTT_REC_IDENTITY;
 }
 
 void ftt_lockstep_end(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (c->row)
-		ftt_ls_clear(ftt_lockstep_row(w, c));
+		ftt_ls_clear(&w->e->lockstep, c->row - 1);
 	c->row = 0;
 }

@@ -13,9 +13,11 @@
 int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len);
 void ftt_lockstep_close(struct ftt_engine *e);
 /* A connection begins, on a node that serves: it gets an identity that no other one has, or ever had. */
-void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick, bool ticks);
-/* ... and on the backup the one that its primary tells. */
+void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick);
+/* ... and on the backup the one that its primary tells, which its server finds once our stack has answered. */
 void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open);
+/* Our stack has answered the SYN here. */
+void ftt_lockstep_answered(struct ftt_worker *w, struct ftt_tcp *c);
 /* This node serves now: does a connection that began before have one? */
 void ftt_lockstep_ensure(struct ftt_worker *w, struct ftt_tcp *c);
 /* Puts its identity into OPEN. */
@@ -28,11 +30,17 @@ static inline struct ftt_ls_row *ftt_lockstep_row(const struct ftt_worker *w, co
 	return c->row ? w->e->lockstep.rows + c->row - 1 : NULL;
 }
 
+static inline struct ftt_ls_own *ftt_lockstep_own(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return c->row ? w->e->lockstep.own + c->row - 1 : NULL;
+}
+
 /* Our stack is given a segment of the client's: the connection's clock goes on. */
 static inline void ftt_lockstep_input(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_seg *s)
 {
 	if (c->row && s->len)
-		ftt_ls_input(ftt_lockstep_row(w, c), s->seq + s->len - (c->flow.hard.irs + 1), s->tsval);
+		ftt_ls_input(ftt_lockstep_own(w, c), ftt_lockstep_row(w, c), s->seq + s->len - (c->flow.hard.irs + 1), s->tsval,
+			     c->flow.bits & FTT_F_TS);
 }
 
 #endif

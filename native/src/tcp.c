@@ -37,7 +37,7 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 	if (!c)
 		return NULL;
 	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_lockstep_begin(w, c, s->tsval, s->options & FTT_OPT_TS);
+		ftt_lockstep_begin(w, c, s->tsval);
 	if (s->options & FTT_OPT_SIGNED) {
 		c->flow.protection = FTT_UNPROTECTED;
 		c->flow.reason = FTT_WHY_UNSUPPORTED;
@@ -64,7 +64,7 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_n
 static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_lockstep_begin(w, c, c->flow.client_tsval, c->flow.bits & FTT_F_TS);
+		ftt_lockstep_begin(w, c, c->flow.client_tsval);
 	else
 		ftt_lockstep_end(w, c);
 	ftt_tcp_drop_held(w, c);
@@ -253,6 +253,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
 	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		begin_again(w, c);
+	if (s->flags & TCP_SYN)
+		ftt_lockstep_answered(w, c);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
 		ftt_compare_output(w, c, p, k, s);

@@ -98,6 +98,16 @@ static void test_shape(void)
 	unlink(path);
 }
 
+static bool publish(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who, const uint8_t seed[32],
+		    const uint8_t id[FTT_IDENTITY], const struct ftt_ls_origin *origin)
+{
+	size_t at = ftt_ls_place(m, table, who);
+
+	if (at != FTT_LS_NONE)
+		ftt_ls_show(m, at, who, seed, id, origin);
+	return at != FTT_LS_NONE;
+}
+
 static void test_rows(void)
 {
 	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
@@ -113,34 +123,64 @@ static void test_rows(void)
 	CHECK(ftt_ls_take(&m, make_file(path, 2, ROWS, &size), ftt_ls_size(2, ROWS)));
 	ftt_ls_who(&who, &k);
 	CHECK(!ftt_ls_find(&m, &who, &found));
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
+	CHECK(publish(&m, 1, &who, seed, id, &origin));
 	CHECK(ftt_ls_find(&m, &who, &found));
 	/* who draws for it has a key of its own, the same on the node that has the same seed */
 	CHECK(ftt_ls_context(&found, key[0]) && ftt_ls_context(&found, key[1]));
 	CHECK(memcmp(key[0], key[1], 32));
 	/* the same addresses again: the row is the new connection's, and what was found is not it */
 	before = found;
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
+	CHECK(publish(&m, 1, &who, seed, id, &origin));
 	CHECK(!ftt_ls_still(&before) && !ftt_ls_context(&before, key[2]));
 	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[2]));
 	CHECK(!memcmp(key[2], key[0], 32)); /* the same seed on purpose: the first lineage again */
 	seed[0]++;
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin));
+	CHECK(publish(&m, 1, &who, seed, id, &origin));
 	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[3]));
 	CHECK(memcmp(key[3], key[0], 32));
 	/* over: its seed is nowhere */
-	ftt_ls_clear(found.row);
+	ftt_ls_clear(&m, (size_t)(found.row - m.rows));
 	CHECK(!ftt_ls_still(&found) && !ftt_ls_find(&m, &who, &found));
 	CHECK(!memmem(m.rows, size - FTT_LS_PAGE, seed, sizeof(seed)));
 	/* a bucket has a bound, the others go on */
 	for (uint16_t port = 1; port < 2000; port++) {
 		k = key_of(port);
 		ftt_ls_who(&full, &k);
-		n += !!ftt_ls_publish(&m, 0, &full, seed, id, &origin);
+		n += !!publish(&m, 0, &full, seed, id, &origin);
 	}
 	CHECK_EQ(n, ROWS);
-	CHECK(!ftt_ls_publish(&m, 0, &who, seed, id, &origin));
-	CHECK(ftt_ls_publish(&m, 1, &who, seed, id, &origin) && ftt_ls_find(&m, &who, &found));
+	CHECK(!publish(&m, 0, &who, seed, id, &origin));
+	CHECK(publish(&m, 1, &who, seed, id, &origin) && ftt_ls_find(&m, &who, &found));
+	munmap(m.header, size);
+	unlink(path);
+}
+
+/* The server can write the header at any time. What was looked at when it was taken goes on to count. */
+static void test_a_header_that_changes(void)
+{
+	char path[] = "/tmp/fttcp-lockstep-XXXXXX";
+	uint8_t seed[32] = {3}, id[FTT_IDENTITY] = {4};
+	struct ftt_ls_origin origin = {0};
+	struct ftt_ls_addresses who;
+	struct ftt_ls_found found;
+	struct ftt_ls_map m;
+	size_t size;
+
+	CHECK(ftt_ls_take(&m, make_file(path, 2, ROWS, &size), ftt_ls_size(2, ROWS)));
+	m.header->rows = 1 << 20;
+	m.header->tables = 8;
+	m.header->flags = FTT_LS_BY_ADDRESS;
+	memset(m.header->bucket_secret, 0xff, sizeof(m.header->bucket_secret));
+	for (uint16_t port = 1; port < 50; port++) {
+		struct ftt_key k = key_of(port);
+		size_t at;
+
+		ftt_ls_who(&who, &k);
+		at = ftt_ls_place(&m, 1, &who);
+		CHECK(at >= ROWS && at < 2 * ROWS);
+		ftt_ls_show(&m, at, &who, seed, id, &origin);
+		CHECK(ftt_ls_find(&m, &who, &found) && found.row == &m.rows[at]);
+	}
 	munmap(m.header, size);
 	unlink(path);
 }
@@ -160,7 +200,7 @@ static void test_room(void)
 		struct ftt_ls_addresses who;
 
 		ftt_ls_who(&who, &k);
-		CHECK(ftt_ls_publish(&m, 0, &who, seed, id, &origin));
+		CHECK(publish(&m, 0, &who, seed, id, &origin));
 	}
 	munmap(m.header, size);
 	unlink(path);
@@ -251,6 +291,7 @@ static void tell(struct side *from, const struct ftt_tcp *c, struct side *to, st
 	n = ftt_record_put(wire, sizeof(wire), &r);
 	CHECK(n && ftt_record_get(wire, n, &got) == n);
 	copy->key = c->key;
+	copy->flow.bits |= FTT_F_SYNACK;
 	ftt_lockstep_join(&to->w, copy, &got);
 	ftt_lockstep_join(&to->w, copy, &got); /* said again */
 }
@@ -270,7 +311,7 @@ static void test_identities(void)
 	for (int round = 0; round < 2; round++)
 		for (uint16_t i = 0; i < N / 2; i++) { /* each port twice */
 			at_p[i].key = key_of(i);
-			ftt_lockstep_begin(&p.w, &at_p[i], 0, false);
+			ftt_lockstep_begin(&p.w, &at_p[i], 0);
 			tell(&p, &at_p[i], &b, &at_b[i]);
 			CHECK(draw_key(&p, &at_p[i].key, drawn[n]) && draw_key(&b, &at_b[i].key, other));
 			CHECK(!memcmp(drawn[n++], other, 32));
@@ -279,7 +320,7 @@ static void test_identities(void)
 		ftt_lockstep_ensure(&b.w, &at_b[i]);
 		CHECK(draw_key(&b, &at_b[i].key, drawn[n++]));
 		CHECK(draw_key(&p, &at_p[i].key, other) && !memcmp(drawn[n - 1], other, 32)); /* the second lineage on both */
-		ftt_lockstep_begin(&b.w, &at_b[i], 0, false);
+		ftt_lockstep_begin(&b.w, &at_b[i], 0);
 		CHECK(draw_key(&b, &at_b[i].key, drawn[n++]));
 	}
 	for (int i = 0; i < n; i++)
@@ -293,7 +334,7 @@ static void test_identities(void)
 	for (uint16_t i = 0; i < 100; i++) {
 		at_p[i].key = key_of(i);
 		CHECK(!draw_key(&p, &at_p[i].key, other));
-		ftt_lockstep_begin(&p.w, &at_p[i], 0, false);
+		ftt_lockstep_begin(&p.w, &at_p[i], 0);
 		CHECK(draw_key(&p, &at_p[i].key, other));
 		for (int j = 0; j < n; j++)
 			CHECK(memcmp(other, drawn[j], 32));
@@ -321,6 +362,124 @@ static void test_refused(void)
 	end(&b);
 }
 
+static void said(struct side *s, struct ftt_tcp *c, uint32_t seq, uint32_t len, uint32_t tsval)
+{
+	struct ftt_seg seg = {.seq = c->flow.hard.irs + 1 + seq, .len = len, .tsval = tsval};
+
+	ftt_lockstep_input(&s->w, c, &seg);
+}
+
+/* A server that is not ours any more writes what it likes. What the engine tells, and where it writes, it knows by itself. */
+static void test_a_server_that_writes(void)
+{
+	static struct side p;
+	struct ftt_record before = {0}, after = {0};
+	struct ftt_tcp c[2] = {{.key = key_of(1)}, {.key = key_of(2)}};
+	uint64_t used = 0, input;
+	struct ftt_ls_row *row;
+	uint8_t key[32];
+
+	begin(&p, 1);
+	ftt_lockstep_begin(&p.w, &c[0], 5);
+	ftt_lockstep_tell(&p.w, &c[0], &before);
+	row = ftt_lockstep_row(&p.w, &c[0]);
+	said(&p, &c[0], 0, 100, 1);
+	input = row->input[0];
+	memset(p.e.lockstep.rows, 0xff, 4096 * sizeof(*row)); /* all is full, and being written */
+	ftt_lockstep_tell(&p.w, &c[0], &after);
+	CHECK(!memcmp(&before, &after, sizeof(before)));
+	CHECK_EQ(after.tick, 5);
+	said(&p, &c[0], 0, 100, 1); /* a copy */
+	CHECK_EQ(row->input[0], UINT64_MAX);
+	said(&p, &c[0], 100, 100, 1);
+	CHECK_EQ(row->input[0], input + (100ull << 32));
+	ftt_lockstep_begin(&p.w, &c[1], 0);
+	CHECK(c[1].row && draw_key(&p, &c[1].key, key));
+	ftt_lockstep_end(&p.w, &c[0]);
+	CHECK(!row->used && !(row->generation & 1));
+	memset(p.e.lockstep.rows, 0, 4096 * sizeof(*row)); /* all is empty */
+	for (uint32_t i = 0; i < 4096; i++)
+		used += p.e.lockstep.own[i].used;
+	CHECK_EQ(used, 1);
+	end(&p);
+}
+
+/* Whoever maps the memory after the engine has ended finds no seed. A row that it was about to write is not what it was before. */
+static void test_an_engine_that_ends(void)
+{
+	static struct side p;
+	struct ftt_tcp c = {.key = key_of(1)};
+	struct ftt_ls_found found;
+	struct ftt_ls_addresses who;
+	uint8_t seed[32], key[32];
+	char err[200];
+	struct ftt_ls_row *row;
+	size_t size = ftt_ls_size(1, 4096), at;
+	uint8_t *kept;
+	int fd;
+
+	begin(&p, 1);
+	fd = open(p.path, O_RDWR);
+	kept = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(kept != MAP_FAILED);
+	close(fd);
+	ftt_lockstep_begin(&p.w, &c, 0);
+	at = c.row - 1;
+	row = (struct ftt_ls_row *)(kept + FTT_LS_PAGE) + at;
+	memcpy(seed, row->seed, sizeof(seed));
+	CHECK(memmem(kept, size, seed, sizeof(seed)));
+	ftt_lockstep_close(&p.e);
+	CHECK(!memmem(kept, size, seed, sizeof(seed)));
+	/* one that was killed while it wrote */
+	CHECK_EQ(ftt_lockstep_open(&p.e, err, sizeof(err)), 0);
+	c.row = 0;
+	ftt_lockstep_begin(&p.w, &c, 0);
+	ftt_ls_who(&who, &c.key);
+	CHECK(ftt_ls_find(&p.e.lockstep, &who, &found));
+	row = ftt_lockstep_row(&p.w, &c);
+	atomic_fetch_add(&row->generation, 1);
+	memset(p.e.lockstep.own, 0, 4096 * sizeof(*p.e.lockstep.own));
+	ftt_lockstep_close(&p.e);
+	found.row = (struct ftt_ls_row *)(kept + FTT_LS_PAGE) + (c.row - 1);
+	CHECK_EQ(ftt_lockstep_open(&p.e, err, sizeof(err)), 0);
+	CHECK(found.row->generation > found.generation + 2 && !found.row->used);
+	CHECK(!ftt_ls_context(&found, key));
+	munmap(kept, size);
+	end(&p);
+}
+
+/* A worker that has put in a SYN, whose answer another worker gets: one connection has one row. */
+static void test_one_row_for_a_connection(void)
+{
+	static struct side p, b;
+	static struct ftt_worker other;
+	struct ftt_record r = {.type = FTT_REC_OPEN};
+	struct ftt_tcp at_p = {.key = key_of(9)}, first = {.key = key_of(9)}, right = {.key = key_of(9)};
+	uint8_t one[32], two[32];
+
+	begin(&p, 1);
+	begin(&b, 2);
+	b.e.lockstep.tables = 2; /* two halves of what is there */
+	b.e.lockstep.length = 2048;
+	other.e = &b.e;
+	other.index = 1;
+	ftt_lockstep_begin(&p.w, &at_p, 0);
+	ftt_lockstep_tell(&p.w, &at_p, &r);
+	ftt_lockstep_join(&b.w, &first, &r);
+	ftt_lockstep_answered(&b.w, &first); /* it was not */
+	CHECK(!draw_key(&b, &first.key, one));
+	ftt_lockstep_join(&other, &right, &r);
+	right.flow.bits |= FTT_F_SYNACK;
+	ftt_lockstep_answered(&other, &right);
+	CHECK(draw_key(&p, &at_p.key, two) && draw_key(&b, &right.key, one) && !memcmp(one, two, 32));
+	ftt_lockstep_join(&b.w, &first, &r); /* said again */
+	ftt_lockstep_end(&b.w, &first);
+	CHECK(draw_key(&p, &at_p.key, two) && draw_key(&b, &right.key, one) && !memcmp(one, two, 32));
+	CHECK_EQ(b.w.n.identities + other.n.identities, 1);
+	end(&p);
+	end(&b);
+}
+
 /* --- clocks ------------------------------------------------------------------------------------------- */
 
 #define MS 1000000ll
@@ -335,13 +494,6 @@ static int64_t clock_of(struct side *s, const struct ftt_tcp *c, bool ahead, int
 	CHECK(ftt_ls_find(&s->e.lockstep, &who, &found));
 	CHECK(ftt_ls_clock(&s->e.lockstep, &found, ahead, real_ns, &ns));
 	return ns;
-}
-
-static void said(struct side *s, struct ftt_tcp *c, uint32_t seq, uint32_t len, uint32_t tsval)
-{
-	struct ftt_seg seg = {.seq = c->flow.hard.irs + 1 + seq, .len = len, .tsval = tsval};
-
-	ftt_lockstep_input(&s->w, c, &seg);
 }
 
 static void reads(struct side *s, const struct ftt_tcp *c, uint32_t n)
@@ -360,7 +512,8 @@ static void test_clock(void)
 	at_p.flow.hard.irs = at_b.flow.hard.irs = 0xffffff00; /* streams wrap, and so do ticks */
 	begin(&p, 1);
 	begin(&b, 2);
-	ftt_lockstep_begin(&p.w, &at_p, 0xfffffff0, true);
+	at_p.flow.bits = at_b.flow.bits = FTT_F_TS;
+	ftt_lockstep_begin(&p.w, &at_p, 0xfffffff0);
 	tell(&p, &at_p, &b, &at_b);
 	opened = ftt_lockstep_row(&p.w, &at_p)->origin.opened_ns;
 	ftt_lockstep_row(&b.w, &at_b)->origin.ahead_ns = -100000 * MS; /* the backup's clock is 100 s fast */
@@ -393,19 +546,42 @@ static void test_clock(void)
 	end(&b);
 }
 
+/* Timestamps that the client offered and our stack did not take are none. Who begins late counts from where the client is. */
+static void test_ticks_that_were_agreed(void)
+{
+	static struct side p, b;
+	struct ftt_tcp without = {.key = key_of(7)}, late = {.key = key_of(8), .flow = {.bits = FTT_F_TS, .client_tsval = 900000}};
+	int64_t opened;
+
+	begin(&p, 1);
+	begin(&b, 2);
+	ftt_lockstep_begin(&p.w, &without, 0x80001000);
+	opened = ftt_lockstep_own(&p.w, &without)->origin.opened_ns;
+	said(&p, &without, 0, 100, 0);
+	said(&p, &without, 100, 100, 0x80009000);
+	CHECK_EQ(clock_of(&p, &without, true, opened), opened);
+	ftt_lockstep_ensure(&b.w, &late);
+	opened = ftt_lockstep_own(&b.w, &late)->origin.opened_ns;
+	said(&b, &late, 0, 100, 900300);
+	CHECK_EQ(clock_of(&b, &late, true, opened), opened + 256 * MS);
+	end(&p);
+	end(&b);
+}
+
 /* Of more steps than are remembered the last ones are, and none goes back. */
 static void test_steps(void)
 {
-	static struct ftt_ls_row row = {.origin = {.ticks = true}};
+	static struct ftt_ls_row row;
+	static struct ftt_ls_own own;
 
 	for (uint32_t i = 1; i <= 40; i++)
-		ftt_ls_input(&row, i * 100, i << FTT_LS_STEP_SHIFT);
+		ftt_ls_input(&own, &row, i * 100, i << FTT_LS_STEP_SHIFT, true);
 	CHECK_EQ(ftt_ls_step(&row, 3999), 40);
 	CHECK_EQ(ftt_ls_step(&row, 3900), 40);
 	CHECK_EQ(ftt_ls_step(&row, 3899), 39);
 	CHECK_EQ(ftt_ls_step(&row, 3300), 34);
 	CHECK_EQ(ftt_ls_step(&row, 0), 41 - FTT_LS_INPUTS);
-	ftt_ls_input(&row, 5000, 0);
+	ftt_ls_input(&own, &row, 5000, 0, true);
 	CHECK_EQ(ftt_ls_step(&row, 4999), 40);
 }
 
@@ -415,11 +591,16 @@ int main(void)
 	test_derive();
 	test_shape();
 	test_rows();
+	test_a_header_that_changes();
 	test_room();
 	test_by_address();
 	test_identities();
 	test_refused();
+	test_a_server_that_writes();
+	test_an_engine_that_ends();
+	test_one_row_for_a_connection();
 	test_clock();
+	test_ticks_that_were_agreed();
 	test_steps();
 	return 0;
 }

@@ -11,6 +11,9 @@
  * Each process that draws for a connection takes a *lineage* of it, one after the other, and each draws from a key of its
  * own. So no two of them ever draw the same, however they came to have the connection: by fork, exec, or a descriptor
  * that was passed on.
+ *
+ * The server can write all of it, at any time. So the engine decides by nothing that it reads there: how large the tables are it
+ * has looked at once, and what it knows of its rows it keeps for itself (struct ftt_ls_own).
  */
 #ifndef FTTCP_LOCKSTEP_H
 #define FTTCP_LOCKSTEP_H
@@ -26,6 +29,7 @@
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32
+#define FTT_LS_MOST_ROWS (1u << 20) /* of a table; fttcp/runtime/lockstep.py makes no more */
 #define FTT_LS_BY_ADDRESS 1 /* header.flags: no engine writes here; the library makes rows itself, see ftt_ls_admit() */
 
 enum ftt_ls_purpose { /* of derived keys */
@@ -76,7 +80,6 @@ struct ftt_ls_origin {
 	int64_t opened_ns; /* by the wall clock of the node that shook hands; 0: there is no clock for it */
 	int64_t ahead_ns;  /* that clock was ahead of ours by so much */
 	uint32_t tick;     /* the TSval of its SYN */
-	bool ticks;        /* it has timestamps */
 };
 
 /*
@@ -108,28 +111,47 @@ _Static_assert(offsetof(struct ftt_ls_header, count) == 96 && offsetof(struct ft
 _Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
 _Static_assert(sizeof(struct ftt_ls_row) == 256, "four lines of the cache; lockstep.py counts with it");
 
-struct ftt_ls_map {
-	struct ftt_ls_header *header; /* NULL: there is none */
-	struct ftt_ls_row *rows;
-	size_t size;
+/* What an engine knows of a row. */
+struct ftt_ls_own {
+	uint64_t generation; /* the last one that it wrote */
+	uint64_t last;       /* of the inputs */
+	struct ftt_ls_origin origin;
+	struct ftt_ls_addresses who;
+	uint8_t id[FTT_IDENTITY];
+	uint32_t inputs;
+	bool used, shown; /* shown: it is in the shared memory */
 };
+
+struct ftt_ls_map {
+	struct ftt_ls_header *header; /* NULL: there is none. For counts, and what readers are told */
+	struct ftt_ls_row *rows;
+	struct ftt_ls_own *own;       /* one for each row; NULL in the library */
+	size_t size;
+	uint32_t tables, length, flags; /* as they were when it was taken; length: rows of a table */
+	uint8_t bucket_secret[32];
+};
+
+#define FTT_LS_NONE SIZE_MAX /* no row */
 
 static inline size_t ftt_ls_size(uint32_t tables, uint32_t rows)
 {
 	return FTT_LS_PAGE + (size_t)tables * rows * sizeof(struct ftt_ls_row);
 }
 
-/* Is this mapping of `size` bytes one of ours? */
+/* Is this mapping of `size` bytes one of ours? Others can write there meanwhile: what was looked at is what is taken. */
 static inline bool ftt_ls_take(struct ftt_ls_map *m, void *at, size_t size)
 {
-	struct ftt_ls_header *h = at;
+	struct ftt_ls_header h;
 
-	if (size < FTT_LS_PAGE || h->magic != FTT_LS_MAGIC || !h->tables || h->tables > FTT_MAX_WORKERS || h->rows < FTT_LS_WAYS ||
-	    h->rows & (h->rows - 1) || h->rows > 1u << 24 || ftt_ls_size(h->tables, h->rows) != size)
+	if (size < FTT_LS_PAGE)
 		return false;
-	m->header = h;
-	m->rows = (struct ftt_ls_row *)((uint8_t *)at + FTT_LS_PAGE);
-	m->size = size;
+	memcpy(&h, at, offsetof(struct ftt_ls_header, start_secret));
+	if (h.magic != FTT_LS_MAGIC || !h.tables || h.tables > FTT_MAX_WORKERS || h.rows < FTT_LS_WAYS || h.rows & (h.rows - 1) ||
+	    h.rows > FTT_LS_MOST_ROWS || ftt_ls_size(h.tables, h.rows) != size)
+		return false;
+	*m = (struct ftt_ls_map){.header = at, .rows = (struct ftt_ls_row *)((uint8_t *)at + FTT_LS_PAGE), .size = size,
+				 .tables = h.tables, .length = h.rows, .flags = h.flags};
+	memcpy(m->bucket_secret, h.bucket_secret, sizeof(m->bucket_secret));
 	return true;
 }
 
@@ -151,82 +173,101 @@ struct ftt_ls_buckets {
 
 static inline struct ftt_ls_buckets ftt_ls_buckets(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
 {
-	uint32_t mask = (m->header->rows - 1) & ~(uint32_t)(FTT_LS_WAYS - 1);
+	uint32_t mask = (m->length - 1) & ~(uint32_t)(FTT_LS_WAYS - 1);
 	uint8_t out[FTT_CHACHA_KEY];
 
-	ftt_chacha_derive(out, m->header->bucket_secret, FTT_LS_BUCKET, who, sizeof(*who));
+	ftt_chacha_derive(out, m->bucket_secret, FTT_LS_BUCKET, who, sizeof(*who));
 	return (struct ftt_ls_buckets){{ftt_chacha_get(out) & mask, ftt_chacha_get(out + 4) & mask}};
 }
 
-static inline bool ftt_ls_is(const struct ftt_ls_row *row, const struct ftt_ls_addresses *who)
+static inline bool ftt_ls_used(const struct ftt_ls_map *m, size_t i)
 {
-	return row->used && !memcmp(&row->who, who, sizeof(*who));
+	return m->own ? m->own[i].used : m->rows[i].used;
+}
+
+static inline bool ftt_ls_is(const struct ftt_ls_map *m, size_t i, const struct ftt_ls_addresses *who)
+{
+	return ftt_ls_used(m, i) && !memcmp(m->own ? &m->own[i].who : &m->rows[i].who, who, sizeof(*who));
 }
 
 /* A row of a bucket: the i-th of both. */
-static inline struct ftt_ls_row *ftt_ls_at(const struct ftt_ls_map *m, uint32_t table, struct ftt_ls_buckets b, int i)
+static inline size_t ftt_ls_at(const struct ftt_ls_map *m, uint32_t table, struct ftt_ls_buckets b, int i)
 {
-	return m->rows + (size_t)table * m->header->rows + b.first[i / FTT_LS_WAYS] + (uint32_t)i % FTT_LS_WAYS;
+	return (size_t)table * m->length + b.first[i / FTT_LS_WAYS] + (uint32_t)i % FTT_LS_WAYS;
 }
 
-static inline struct ftt_ls_row *ftt_ls_in(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who,
-					    struct ftt_ls_buckets b)
+static inline size_t ftt_ls_in(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who, struct ftt_ls_buckets b)
 {
 	for (int i = 0; i < 2 * FTT_LS_WAYS; i++)
-		if (ftt_ls_is(ftt_ls_at(m, table, b, i), who))
+		if (ftt_ls_is(m, ftt_ls_at(m, table, b, i), who))
 			return ftt_ls_at(m, table, b, i);
-	return NULL;
+	return FTT_LS_NONE;
 }
 
-static inline struct ftt_ls_row *ftt_ls_room(const struct ftt_ls_map *m, uint32_t table, struct ftt_ls_buckets b)
+static inline size_t ftt_ls_room(const struct ftt_ls_map *m, uint32_t table, struct ftt_ls_buckets b)
 {
-	struct ftt_ls_row *room[2] = {NULL, NULL};
+	size_t room[2] = {FTT_LS_NONE, FTT_LS_NONE};
 	int n[2] = {0, 0};
 
 	for (int i = 0; i < 2 * FTT_LS_WAYS; i++) {
-		struct ftt_ls_row *row = ftt_ls_at(m, table, b, i);
+		size_t at = ftt_ls_at(m, table, b, i);
 
-		if (row->used)
+		if (ftt_ls_used(m, at))
 			n[i / FTT_LS_WAYS]++;
 		else
-			room[i / FTT_LS_WAYS] = row;
+			room[i / FTT_LS_WAYS] = at;
 	}
 	return n[0] <= n[1] ? room[0] : room[1];
 }
 
 /* --- the writer of a table: its worker ----------------------------------------------------------- */
 
-static inline void ftt_ls_begin(struct ftt_ls_row *row)
+/* What a reader finds from here on is no connection's. Returns the number that ends it. */
+static inline uint64_t ftt_ls_begin(const struct ftt_ls_map *m, size_t i)
 {
-	atomic_fetch_add(&row->generation, 1);
+	struct ftt_ls_row *row = &m->rows[i];
+	uint64_t now = m->own ? m->own[i].generation : atomic_load_explicit(&row->generation, memory_order_relaxed);
+
+	atomic_store_explicit(&row->generation, now + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release); /* who sees any of what follows sees that, too */
+	return now + 2;
 }
 
-static inline void ftt_ls_end(struct ftt_ls_row *row)
+static inline void ftt_ls_end(const struct ftt_ls_map *m, size_t i, uint64_t generation)
 {
-	atomic_fetch_add(&row->generation, 1);
+	atomic_store_explicit(&m->rows[i].generation, generation, memory_order_release);
+	if (m->own)
+		m->own[i].generation = generation;
 }
 
-static inline void ftt_ls_clear(struct ftt_ls_row *row)
+static inline void ftt_ls_clear(const struct ftt_ls_map *m, size_t i)
 {
-	ftt_ls_begin(row);
+	struct ftt_ls_row *row = &m->rows[i];
+	uint64_t generation = ftt_ls_begin(m, i);
+
 	ftt_wipe(row->seed, sizeof(row->seed));
 	ftt_wipe(row->id, sizeof(row->id));
 	row->used = 0;
-	ftt_ls_end(row);
+	ftt_ls_end(m, i, generation);
+	if (m->own)
+		m->own[i].used = m->own[i].shown = false;
 }
 
-/* Gives a connection its row; NULL if there is no room for it. What had the same addresses before has none any more. */
-static inline struct ftt_ls_row *ftt_ls_publish(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who,
-				  const uint8_t seed[32], const uint8_t id[FTT_IDENTITY], const struct ftt_ls_origin *origin)
+/* Where a connection's row is to be; FTT_LS_NONE if there is no room. What had the same addresses before has none any more. */
+static inline size_t ftt_ls_place(const struct ftt_ls_map *m, uint32_t table, const struct ftt_ls_addresses *who)
 {
 	struct ftt_ls_buckets b = ftt_ls_buckets(m, who);
-	struct ftt_ls_row *row = ftt_ls_in(m, table, who, b);
+	size_t at = ftt_ls_in(m, table, who, b);
 
-	if (!row)
-		row = ftt_ls_room(m, table, b);
-	if (!row)
-		return NULL;
-	ftt_ls_begin(row);
+	return at != FTT_LS_NONE ? at : ftt_ls_room(m, table, b);
+}
+
+static inline void ftt_ls_show(const struct ftt_ls_map *m, size_t i, const struct ftt_ls_addresses *who, const uint8_t seed[32],
+			       const uint8_t id[FTT_IDENTITY], const struct ftt_ls_origin *origin)
+{
+	struct ftt_ls_row *row = &m->rows[i];
+	uint64_t generation = ftt_ls_begin(m, i);
+
 	row->who = *who;
 	memcpy(row->seed, seed, sizeof(row->seed));
 	memcpy(row->id, id, sizeof(row->id));
@@ -235,24 +276,24 @@ static inline struct ftt_ls_row *ftt_ls_publish(const struct ftt_ls_map *m, uint
 	atomic_store(&row->consumed, 0);
 	atomic_store(&row->inputs, 0);
 	row->used = 1;
-	ftt_ls_end(row);
-	return row;
+	ftt_ls_end(m, i, generation);
 }
 
-/* The row's client has sent bytes up to this stream offset, with this TSval. */
-static inline void ftt_ls_input(struct ftt_ls_row *row, uint32_t end, uint32_t tsval)
+/* The row's client has sent bytes up to this stream offset, with this TSval, if both have agreed to have any. */
+static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end, uint32_t tsval, bool ticks)
 {
-	uint32_t n = atomic_load_explicit(&row->inputs, memory_order_relaxed);
-	uint64_t last = n ? atomic_load_explicit(&row->input[(n - 1) % FTT_LS_INPUTS], memory_order_relaxed) : 0;
-	uint32_t step = row->origin.ticks ? (tsval - row->origin.tick) >> FTT_LS_STEP_SHIFT : 0;
+	uint32_t n = own->inputs, last = (uint32_t)own->last;
+	uint32_t step = ticks ? (tsval - own->origin.tick) >> FTT_LS_STEP_SHIFT : 0;
 
-	if (n && (int32_t)(end - (uint32_t)(last >> 32)) <= 0)
+	if (n && (int32_t)(end - (uint32_t)(own->last >> 32)) <= 0)
 		return; /* a copy, or what fills a hole */
-	if (step > 1u << 31 >> FTT_LS_STEP_SHIFT || (n && step < (uint32_t)last))
-		step = (uint32_t)last; /* it never goes back */
-	if (n && step == (uint32_t)last)
+	if (step > 1u << 31 >> FTT_LS_STEP_SHIFT || (n && step < last))
+		step = last; /* it never goes back */
+	if (n && step == last)
 		n--;
-	atomic_store_explicit(&row->input[n % FTT_LS_INPUTS], (uint64_t)end << 32 | step, memory_order_relaxed);
+	own->last = (uint64_t)end << 32 | step;
+	own->inputs = n + 1;
+	atomic_store_explicit(&row->input[n % FTT_LS_INPUTS], own->last, memory_order_relaxed);
 	atomic_store_explicit(&row->inputs, n + 1, memory_order_release);
 }
 
@@ -266,18 +307,20 @@ struct ftt_ls_found {
 
 static inline bool ftt_ls_still(const struct ftt_ls_found *f)
 {
-	return atomic_load(&f->row->generation) == f->generation;
+	atomic_thread_fence(memory_order_acquire); /* what was read before is of before */
+	return atomic_load_explicit(&f->row->generation, memory_order_relaxed) == f->generation;
 }
 
 static inline bool ftt_ls_find(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who, struct ftt_ls_found *f)
 {
 	struct ftt_ls_buckets b = ftt_ls_buckets(m, who);
 
-	for (uint32_t table = 0; table < m->header->tables; table++) {
+	for (uint32_t table = 0; table < m->tables; table++) {
 		for (int i = 0; i < 2 * FTT_LS_WAYS; i++) {
-			f->row = ftt_ls_at(m, table, b, i);
-			f->generation = atomic_load(&f->row->generation);
-			if (!(f->generation & 1) && f->generation && ftt_ls_is(f->row, who) && ftt_ls_still(f))
+			f->row = &m->rows[ftt_ls_at(m, table, b, i)];
+			f->generation = atomic_load_explicit(&f->row->generation, memory_order_acquire);
+			if (!(f->generation & 1) && f->generation && f->row->used && !memcmp(&f->row->who, who, sizeof(*who)) &&
+			    ftt_ls_still(f))
 				return true;
 		}
 	}
@@ -328,7 +371,7 @@ static inline bool ftt_ls_clock(const struct ftt_ls_map *m, const struct ftt_ls_
 
 	if (!ftt_ls_still(f) || !o.opened_ns)
 		return false;
-	if (m->header->flags & FTT_LS_BY_ADDRESS)
+	if (m->flags & FTT_LS_BY_ADDRESS)
 		t = o.opened_ns;
 	else if (t < real - FTT_LS_LAG_NS)
 		t = real - FTT_LS_LAG_NS;
@@ -349,18 +392,19 @@ static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_
 		uint16_t client_port, service_port;
 		uint32_t nth;
 	} in = {.client_port = who->client_port, .service_port = who->service_port};
-	struct ftt_ls_row *row = ftt_ls_in(m, 0, who, ftt_ls_buckets(m, who));
+	size_t at = ftt_ls_place(m, 0, who);
 	struct ftt_ls_origin origin = {.opened_ns = m->header->made_ns};
 	uint8_t seed[32], id[FTT_IDENTITY] = {0};
-	bool done;
 
+	if (at == FTT_LS_NONE)
+		return false;
 	memcpy(in.client, who->client, 16);
-	in.nth = row ? ftt_chacha_get(row->id) + 1 : 0;
+	in.nth = ftt_ls_used(m, at) ? ftt_chacha_get(m->rows[at].id) + 1 : 0;
 	ftt_chacha_put(id, in.nth);
 	ftt_chacha_derive(seed, m->header->start_secret, FTT_LS_SEED, &in, sizeof(in));
-	done = ftt_ls_publish(m, 0, who, seed, id, &origin);
+	ftt_ls_show(m, at, who, seed, id, &origin);
 	ftt_wipe(seed, sizeof(seed));
-	return done;
+	return true;
 }
 
 #endif
