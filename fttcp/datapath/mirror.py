@@ -30,6 +30,8 @@ PAD = bytes(8)
 """What stands before the payload on the commit channel."""
 DATAGRAM = len(PAD) + 8 + _MAC_BYTES
 _WAY_SHIFT, _LAST_WAY = 62, 2
+COPIES, CHANNEL_COPIES = 3, 4
+"""How often each probe is sent, for a link that loses some. The channel's goes three ways: it needs more."""
 _TCP, _UDP, _HOPS = 6, 17, 64
 _PSH_ACK = 0x18
 _SIOCGIFADDR = 0x8915
@@ -60,8 +62,8 @@ class MirrorProbe:
         return (1 << len(self.targets) + len(self.channel_ports)) - 1
 
     def send(self, number: int, keys: KeyRing, peer: int) -> None:
-        """Send one probe to each target, and to each port of the commit channel to a peer. Raises OSError if
-        this host cannot."""
+        """Send a probe, in some copies, to each target, and to each port of the commit channel to a peer.
+        Raises OSError if this host cannot."""
         payloads = [
             payload(keys.sending, self._cluster, number << _NUMBER_BITS | index)
             for index in range(len(self.targets) + len(self.channel_ports))
@@ -72,14 +74,17 @@ class MirrorProbe:
                 for said, (address, port) in zip(payloads, self.targets, strict=False):
                     if address.version == version:
                         data = _packet(source, address, self._source_port, port, said)
-                        sender.sendto(data, (str(address), 0))
+                        for _ in range(COPIES):
+                            sender.sendto(data, (str(address), 0))
         link = self._peers[peer].links[0]
         here, there = ip_address(link.local), ip_address(link.remote)
         with _raw_socket(there.version) as sender:
             for said, port in zip(payloads[len(self.targets) :], self.channel_ports, strict=True):
                 with suppress(OSError):  # a firewall here, say: the channel's own do not leave either, and
                     # the peer, which misses this one, says so
-                    sender.sendto(_datagram(here, there, port, PAD + said), (str(there), 0))
+                    data = _datagram(here, there, port, PAD + said)
+                    for _ in range(CHANNEL_COPIES):
+                        sender.sendto(data, (str(there), 0))
 
     def named(self, mask: int) -> str:
         """Return some of the targets for people."""

@@ -28,6 +28,11 @@ MISSED = 3
 """Rounds one after the other in which the same probe was missed."""
 _UNANSWERED = 10
 _KEPT = 32
+_TAKEN = -1
+"""In the place of all bits: it has counted, and does so once."""
+_FRESH = 8
+"""So far from the last number that the owner has told may a probe be. Others are of a former owner, or said
+again by somebody who has heard them."""
 _TODO = (
     "let TCP to the service's ports and UDP to the commit channel's (channel_port + 1 and those of further "
     "workers) pass on the peer link, in the firewalls of both nodes; rp_filter of the backup's peer "
@@ -130,19 +135,34 @@ class MirrorTest:
 
     def heard(self, number: int) -> None:
         """An owner tells that it has sent the probes of this number, or (0) that it sends none."""
-        if number in (0, self._heard) or not self._judges():
+        if number in (0, self._heard):
             return
         self._heard = number
+        self._look_at_came(number)  # may have been faster than the heartbeat
+        if not self._judges():
+            return
         heard_s = asyncio.get_running_loop().time()
         self._later(PATIENCE_S, lambda: self._judge(number, heard_s))
 
     def seen(self, value: int) -> None:
         """The engine tells of a probe that came in."""
         number, target = told(value)
-        self._came[number] = self._came.get(number, 0) | 1 << target
+        came = self._came.get(number, 0)
+        if came >> target & 1:
+            return  # a copy
+        self._came[number] = came | 1 << target
         while len(self._came) > _KEPT:
-            del self._came[next(iter(self._came))]
-        if self._came[number] == self._probe.all and self._machine.role is not Role.PRIMARY:
+            old = (known for known in self._came if not self._fresh(known))
+            del self._came[next(old, next(iter(self._came)))]
+        self._look_at_came(number)
+
+    def _fresh(self, number: int) -> bool:
+        return bool(self._heard) and abs(number - self._heard) <= _FRESH
+
+    def _look_at_came(self, number: int) -> None:
+        whole = self._came.get(number) == self._probe.all
+        if whole and self._fresh(number) and self._machine.role is not Role.PRIMARY:
+            self._came[number] = _TAKEN
             self._arrived()
 
     def _judges(self) -> bool:

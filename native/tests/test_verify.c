@@ -111,6 +111,51 @@ static void test_a_client_that_has_more_than_was_told_is_reset(const struct ends
 	CHECK(ftt_output_continues(&f));
 }
 
+/* Who forges blindly knows neither the window nor the time: nothing is claimed by that, and no flow is reset for it. */
+static void test_only_what_the_kernel_would_take_claims(const struct ends *x)
+{
+	struct ftt_flow f;
+	struct ftt_seg s;
+
+	make_backup(&f, x, MS);
+	f.bits |= FTT_F_SUMS;
+	step(&f, from_backup(x, TCP_ACK, 0, 0, 300), MS);
+	CHECK(ftt_output_tell(&f, 100));
+	CHECK_EQ(ftt_output_judge(&f, 100, 1, 1), FTT_EQUAL);
+	f.sent = ftt_output_seq(&f, 100);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 1u << 24, 101, 0), MS), FTT_DROP); /* beyond the window */
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, (uint32_t)-1000, 101, 0), MS), FTT_DROP); /* before it */
+	if (x->client_ts) {
+		s = stamped(of_client(x, FTT_MODE_BACKUP, 0, 101, 0), x->client_ts - 1000, x->service_ts + 1);
+		CHECK_EQ(step(&f, s, MS), FTT_DROP);
+	}
+	CHECK(!(f.bits & FTT_F_CLAIM));
+	CHECK(ftt_output_continues(&f));
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 101, 0), MS);
+	CHECK(f.bits & FTT_F_CLAIM);
+	f.bits &= ~(uint32_t)FTT_F_CLAIM;
+
+	f.bits |= FTT_F_TAKEN; /* and here it would stand in the way of the client's own */
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_SOLO, 1u << 24, 301, 0), MS), FTT_DROP);
+	CHECK(!(f.bits & FTT_F_CLAIM));
+}
+
+/* An end is no byte: a client that has it, and all that was told, has nothing that need not be ours. */
+static void test_an_end_is_no_more_than_was_told(const struct ends *x)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, x, MS);
+	f.bits |= FTT_F_SUMS;
+	step(&f, from_backup(x, TCP_ACK | TCP_FIN, 0, 0, 100), MS);
+	CHECK(ftt_output_tell(&f, 100));
+	CHECK_EQ(ftt_output_judge(&f, 100, 1, 1), FTT_EQUAL);
+	f.sent = ftt_output_seq(&f, 100);
+	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 101, 0), MS), FTT_DROP);
+	CHECK(f.bits & FTT_F_CLAIM);
+	CHECK(ftt_output_continues(&f));
+}
+
 /* ... also where both are found to be the same only afterwards. */
 static void test_a_client_with_a_part_of_it_is_reset_after_a_takeover(const struct ends *x)
 {
@@ -146,6 +191,8 @@ int main(void)
 		test_a_backup_that_never_says_more(all_ends[i]);
 		test_a_client_with_a_part_of_what_differed_is_reset(all_ends[i]);
 		test_a_client_that_has_more_than_was_told_is_reset(all_ends[i]);
+		test_only_what_the_kernel_would_take_claims(all_ends[i]);
+		test_an_end_is_no_more_than_was_told(all_ends[i]);
 		test_a_client_with_a_part_of_it_is_reset_after_a_takeover(all_ends[i]);
 		test_what_was_offered_may_be_with_the_client(all_ends[i]);
 	}

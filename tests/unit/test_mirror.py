@@ -13,7 +13,7 @@ from fttcp._native import ffi, lib
 from fttcp.core import events as ev
 from fttcp.core.model import Cause, Mode, Phase, Role
 from fttcp.datapath import mirror as probes
-from fttcp.datapath.base import EventKind
+from fttcp.datapath.base import EventKind, LinkAddress, PeerSettings
 from fttcp.datapath.fake import FakeEngine
 from fttcp.datapath.mirror import MirrorProbe
 from fttcp.datapath.rules import PROBE_LENGTH
@@ -69,6 +69,41 @@ def test_probes_are_segments_that_the_core_knows() -> None:
         assert len(data) == PROBE_LENGTH[pkt.family]
         assert seg.flags & lib.TCP_SYN == 0 and data[pkt.payload :] == payload
     assert probes.told(99 << 6 | 5) == (99, 5)
+
+
+class Sent:
+    """A raw socket that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+
+    def __enter__(self) -> Sent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def sendto(self, data: bytes, to: object) -> None:
+        self.data.append(data)
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.02, 0.05])
+def test_a_link_that_loses_some_packets_parts_no_healthy_pair(
+    monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    sent = Sent()
+    monkeypatch.setattr(probes, "_raw_socket", lambda *_: sent)
+    peers = (PeerSettings(2, (LinkAddress("peer0", "10.78.0.1", "10.78.0.2"),)),)
+    wanted = replace(engine_settings("alpha"), cluster_id=7, channel_port=7710, peers=peers)
+    probe = MirrorProbe(GROUP, wanted)
+    probe.send(99, KeyRing((KEY,)), 0)
+    year_s = 365 * 86400.0
+    for index in range(len(probe.targets) + len(probe.channel_ports)):
+        copies = sum(data.endswith(probes.payload(KEY, 7, 99 << 6 | index)) for data in sent.data)
+        ways = 1 if index < len(probe.targets) else probes._LAST_WAY + 1
+        round_missed = (1 - (1 - loss) ** ways) ** copies
+        years = mirror.INTERVAL_S / round_missed**MISSED / year_s
+        assert years > 10 * probes.TARGETS_MAX, f"probe {index}: {years:.3g} years to the first wrong verdict"
 
 
 @pytest.mark.parametrize(("source", "to"), [("10.78.0.1", "10.78.0.2"), ("fd78::1", "fd78::2")])
@@ -219,6 +254,7 @@ def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
             mirror_of._judge = lambda number, heard_s: (judged.append(number), judge(number, heard_s))
             for number in range(1, 2 * MISSED):
                 mirror_of.heard(number)
+            mirror_of.heard(99)
             for target in wire.targets:
                 mirror_of.seen(99 << 6 | target)
             await until(lambda: len(judged) >= 2 * MISSED - 1)
@@ -226,6 +262,28 @@ def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
             for number in range(100, 100 + MISSED):
                 mirror_of.heard(number)
             await until(lambda: backup.readiness.has("mirror"))
+        finally:
+            primary.close()
+            backup.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("quick")
+def test_probes_that_somebody_says_again_make_no_dead_mirror_whole() -> None:
+    async def test() -> None:
+        primary, wire, backup, _ = await pair_with_mirrors()
+        try:
+            wire.cut = set(wire.targets)
+            await until(lambda: backup.readiness.has("mirror"))
+            mirror_of = backup._mirror
+            for number in (*range(100, 100 + 2 * mirror._KEPT), mirror_of._heard - 20):
+                for target in wire.targets:
+                    mirror_of.seen(number << 6 | target)
+            assert backup.readiness.has("mirror") and not backup.machine.view.mirror
+            assert len(mirror_of._came) <= mirror._KEPT
+            wire.cut = set()
+            await until(lambda: primary.machine.in_step and backup.machine.in_step)
         finally:
             primary.close()
             backup.close()

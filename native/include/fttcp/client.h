@@ -153,13 +153,13 @@ static inline bool ftt_claim_believed(struct ftt_flow *f, const struct ftt_seg *
 /*
  * The segment acknowledges what was not sent, as far as this node knows. A primary knows, so nobody is to take it:
  * it is dropped as the stack would drop it, which may have sent more by the time it gets there. A backup does not
- * know yet: its claim is kept apart until the primary has confirmed it, and new bytes wait as long.
+ * know yet: what may be the client's (`claims`) is kept apart until the primary has confirmed it, and new bytes wait as long.
  */
-static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool again, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool claims, struct ftt_edit *e)
 {
 	e->drop = FTT_DROP_REFUSED;
 	if (s->mode == FTT_MODE_BACKUP) {
-		if (!again) {
+		if (claims) {
 			f->bits |= FTT_F_CLAIM;
 			f->claim = s->ack;
 			f->claim_wnd = s->wnd;
@@ -303,9 +303,12 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	}
 	if (ftt_client_claims(f, s)) {
-		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || again || !ftt_claim_believed(f, s, now_ns, e))
-			return ftt_client_unsent(f, s, again, e);
-		at.snd_nxt = s->ack;
+		bool claims;
+
+		at.snd_nxt = s->ack; /* who does not know the window and the time is no client, whatever was sent */
+		claims = !again && ftt_judge(&at, s) == FTT_TAKEN;
+		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || !claims || !ftt_claim_believed(f, s, now_ns, e))
+			return ftt_client_unsent(f, s, claims, e);
 	}
 	judged = ftt_judge(&at, s);
 	if (judged == FTT_TAKEN && !again)

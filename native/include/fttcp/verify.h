@@ -159,7 +159,9 @@ static inline bool ftt_output_torn(const struct ftt_flow *f)
  */
 static inline bool ftt_output_claimed(const struct ftt_flow *f)
 {
-	return f->bits & FTT_F_CLAIM && seq_gt(ftt_output_offset(f, f->claim), f->assured);
+	bool fin = f->bits & FTT_F_LOCAL_FIN && f->claim == f->fin_end; /* no byte of the stream */
+
+	return f->bits & FTT_F_CLAIM && seq_gt(ftt_output_offset(f, f->claim) - fin, f->assured);
 }
 
 /* Backup, at a takeover: may the client be given this server's stream from where it stands? */
