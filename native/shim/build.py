@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = ("native/shim/life.c", "native/shim/who.c", "native/shim/draw.c", "native/shim/time.c")
+SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time"))
 NAME = "libfttcp-shim.so"
 
 

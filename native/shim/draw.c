@@ -155,6 +155,15 @@ static bool starts(enum kind kind)
 	return kind != OF_ENTROPY && !atomic_load_explicit(&shim_serves, memory_order_relaxed);
 }
 
+/*
+ * ... nor in a connection of a process that has others: the generator is for all of them. Both copies would use the same state of it
+ * for different connections, whose order is not the same, and once more after a takeover.
+ */
+static bool serves(enum kind kind, struct shim_current c)
+{
+	return c.slot && (kind != OF_ENTROPY || shim_is_only(c));
+}
+
 /* False: nothing was drawn, the kernel is to be asked. */
 static bool draw(enum kind kind, void *out, size_t n)
 {
@@ -163,7 +172,7 @@ static bool draw(enum kind kind, void *out, size_t n)
 	if (!shim_map.header)
 		return false;
 	c = shim_now();
-	if (c.slot && shim_keyed(c) && draw_from(c, kind, out, n)) {
+	if (serves(kind, c) && shim_keyed(c) && draw_from(c, kind, out, n)) {
 		shim_count(FTT_LS_OF_CONNECTIONS);
 		return true;
 	}

@@ -13,7 +13,7 @@
 #include "shim.h"
 
 #define PLACE "FTTCP_LOCKSTEP"       /* the file */
-#define FIRST "FTTCP_LOCKSTEP_FIRST" /* the server's first process, and how many programs it has been */
+#define FIRST "FTTCP_LOCKSTEP_FIRST" /* the server's first process, when it began, and how many programs it has been */
 
 struct ftt_ls_map shim_map;
 struct shim_slot shim_slots[SHIM_SLOTS];
@@ -61,20 +61,38 @@ static bool make_secrets(void)
 	return true;
 }
 
+/* When this process began, in ticks since the start of the machine: pids come again. 0: not known. */
+static unsigned long long began(void)
+{
+	char text[1024], *at;
+	unsigned long long ticks = 0;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	at = strrchr(text, ')'); /* the name may hold anything; behind it comes field 3 */
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at && sscanf(at, "%llu", &ticks) == 1 ? ticks : 0;
+}
+
 /*
  * Only the first process of a server draws the same at each start, and what it forks. A program that it executes later does
  * not: there may be one for each request, and all would draw the same. One that replaces the first (a shell's `exec`) is counted.
  */
 static void know_first(int argc, char **argv)
 {
-	char text[48], *known = getenv(FIRST);
+	char text[80], *known = getenv(FIRST);
 	uint8_t key[FTT_CHACHA_KEY];
+	unsigned long long ticks = 0, own = began();
 	long pid = 0, programs = 0;
 
-	if (known && sscanf(known, "%ld:%ld", &pid, &programs) == 2 && pid != getpid())
+	if (!own || (known && (sscanf(known, "%ld:%llu:%ld", &pid, &ticks, &programs) != 3 || pid != getpid() || ticks != own)))
 		return;
 	programs++;
-	snprintf(text, sizeof(text), "%ld:%ld", (long)getpid(), programs);
+	snprintf(text, sizeof(text), "%ld:%llu:%ld", (long)getpid(), own, programs);
 	if (setenv(FIRST, text, 1))
 		return;
 	ftt_chacha_derive(key, shim_map.header->start_secret, FTT_LS_START, &programs, sizeof(programs));
@@ -83,6 +101,42 @@ static void know_first(int argc, char **argv)
 	shim_set_key((struct shim_current){0}, key); /* what it draws from until it serves */
 	ftt_wipe(key, sizeof(key));
 }
+
+/* --- what a process was made for ---------------------------------------------------------------- */
+
+static _Atomic uint32_t company; /* enum: NONE, ONE, MANY */
+static struct ftt_ls_found only;
+
+enum { NONE = 0, ONE, MANY };
+
+static bool same(const struct ftt_ls_found *a, const struct ftt_ls_found *b)
+{
+	return a->row && a->row == b->row && a->generation == b->generation;
+}
+
+bool shim_is_only(struct shim_current c)
+{
+	struct ftt_ls_found found;
+
+	return atomic_load(&company) == ONE && shim_found(c, &found) && same(&found, &only);
+}
+
+void shim_came_with(const struct ftt_ls_found *found)
+{
+	if (found->row && atomic_load(&company) == NONE) {
+		only = *found;
+		atomic_store(&company, ONE);
+	} else if (!same(found, &only)) {
+		atomic_store(&company, MANY);
+	}
+}
+
+void shim_meets_others(void)
+{
+	atomic_store(&company, MANY);
+}
+
+/* --- forks ------------------------------------------------------------------------------------------ */
 
 static void before_fork(void)
 {
@@ -106,8 +160,14 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+	struct ftt_ls_found found;
+
 	if (given.has && shim_still(given.to))
 		shim_set_key(given.to, given.key);
+	if (shim_found(given.to, &found)) { /* a server that forks for each of its connections */
+		only = found;
+		atomic_store(&company, ONE);
+	}
 	ftt_wipe(&given, sizeof(given));
 	atomic_store(&forks, 0);
 }

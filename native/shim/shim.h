@@ -4,8 +4,9 @@
  *
  *   life.c     the shared memory, and what becomes of a process: its start, its forks
  *   who.c      which connection a thread is busy with: the one whose bytes it read last
+ *   address.c  what the kernel knows of a socket
  *   draw.c     what it draws then
- *   time.c     what its clocks show
+ *   time.c     what its clocks show, and what it waits for
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
@@ -55,7 +56,7 @@ struct shim_current {
 extern struct ftt_ls_map shim_map; /* .header NULL: the library does nothing */
 extern struct shim_slot shim_slots[SHIM_SLOTS];
 extern struct shim_secret *shim_secrets; /* [SHIM_SLOTS]; the one of slot 0 is the process's own, until it serves */
-extern _Atomic bool shim_serves;         /* it has accepted a connection, or is the child of a process that had */
+extern _Atomic bool shim_serves;         /* it has had a connection, or is the child of a process that had */
 extern _Thread_local struct shim_current shim_current __attribute__((tls_model("initial-exec")));
 /* It was told that there is something to read, and has not read yet. */
 extern _Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
@@ -97,12 +98,25 @@ bool shim_begin_key(struct shim_current c);
 /* Copies the key of a process that has not served yet; false: it has none. */
 bool shim_start_key(uint8_t key[FTT_CHACHA_KEY]);
 
+/* life.c */
+/* A process that came with one connection, by fork or exec, and has met no other since: a generator that grows in it is for that one. */
+bool shim_is_only(struct shim_current c);
+/* It came with this connection, among others perhaps. */
+void shim_came_with(const struct ftt_ls_found *found);
+/* It takes others, too, whatever it came with. */
+void shim_meets_others(void);
+
 /* who.c */
 void shim_find_functions(void);
 /* Descriptors that were there when the program started: one that executes itself anew knows its connection by them. */
 void shim_look_at_descriptors(void);
 /* The connection of a descriptor, or SHIM_NOBODY. */
 uint32_t shim_slot_of(int fd);
+
+/* address.c */
+bool shim_who_is(int fd, struct ftt_ls_addresses *who);
+/* It may get connections. */
+bool shim_listens(int fd);
 
 /* time.c */
 void shim_find_clocks(void);

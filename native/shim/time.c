@@ -7,7 +7,11 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/time.h>
 #include <time.h>
 #include "shim.h"
@@ -21,6 +25,10 @@ static struct {
 	int (*epoll_wait)(int, struct epoll_event *, int, int);
 	int (*epoll_pwait)(int, struct epoll_event *, int, int, const sigset_t *);
 	int (*epoll_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
+	int (*poll)(struct pollfd *, nfds_t, int);
+	int (*ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+	int (*select)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
+	int (*pselect)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *);
 } next;
 static _Atomic uint32_t known[KNOWN]; /* slots, by what their descriptors were registered with */
 static _Atomic bool one_by_one;       /* connections of this process wait with epoll */
@@ -31,6 +39,7 @@ void shim_find_clocks(void)
 {
 	if (next.clock_gettime)
 		return;
+	FIND(poll), FIND(ppoll), FIND(select), FIND(pselect);
 	FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait), FIND(epoll_pwait2), FIND(clock_gettime);
 }
 
@@ -74,8 +83,9 @@ EXPORT int gettimeofday(struct timeval *restrict tv, void *restrict zone)
 		*(struct timezone *)zone = (struct timezone){0};
 	if (clock_gettime(CLOCK_REALTIME, &t))
 		return -1;
-	tv->tv_sec = t.tv_sec;
-	tv->tv_usec = t.tv_nsec / 1000;
+	__asm__("" : "+r"(tv)); /* the header says that it is never NULL; callers do not know */
+	if (tv)
+		*tv = (struct timeval){.tv_sec = t.tv_sec, .tv_usec = t.tv_nsec / 1000};
 	return 0;
 }
 
@@ -153,10 +163,15 @@ static int most(int wanted)
 	return wanted > 1 && atomic_load_explicit(&one_by_one, memory_order_relaxed) ? 1 : wanted;
 }
 
+/* Of none: the server looks after its timers then. */
 static int told(int n, const struct epoll_event *e)
 {
-	if (n == 1 && atomic_load_explicit(&one_by_one, memory_order_relaxed))
-		turn_to(e);
+	if (atomic_load_explicit(&one_by_one, memory_order_relaxed)) {
+		if (n == 1)
+			turn_to(e);
+		else if (n <= 0)
+			shim_current.slot = SHIM_NOBODY;
+	}
 	return n;
 }
 
@@ -172,5 +187,113 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *e, int n, int timeout, con
 
 EXPORT int epoll_pwait2(int epoll, struct epoll_event *e, int n, const struct timespec *timeout, const sigset_t *mask)
 {
-	return told(NEXT(epoll_pwait2)(epoll, e, most(n), timeout, mask), e);
+	if (!NEXT(epoll_pwait2)) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return told(next.epoll_pwait2(epoll, e, most(n), timeout, mask), e);
+}
+
+/* --- poll and select ---------------------------------------------------------------------------------- */
+
+/* What is waited for. */
+struct wanted {
+	unsigned descriptors;
+	uint32_t slot; /* a connection among them */
+	bool more;     /* than that one */
+};
+
+static void want(struct wanted *w, int fd)
+{
+	uint32_t slot = shim_slot_of(fd);
+
+	w->descriptors++;
+	if (!slot)
+		return;
+	w->more |= w->slot && w->slot != slot;
+	w->slot = slot;
+}
+
+/*
+ * Who waits for many, and is told of none, or of one of several connections, is busy with nobody until it reads. A thread that waits
+ * for its own connection, or for that and the server behind, goes on with it; and so does a process that has but one.
+ */
+static int waited(const struct wanted *w, int n)
+{
+	struct shim_current c = shim_now();
+
+	if (c.slot && w->descriptors > 1 && !(n > 0 && !w->more && w->slot == c.slot) && !shim_is_only(c))
+		shim_current.slot = SHIM_NOBODY;
+	return n;
+}
+
+static struct wanted polled(struct pollfd *fds, nfds_t n)
+{
+	struct wanted w = {0};
+
+	__asm__("" : "+r"(fds)); /* the header says that poll() only writes there */
+	for (nfds_t i = 0; shim_current.slot && i < n; i++)
+		if (fds[i].fd >= 0)
+			want(&w, fds[i].fd);
+	return w;
+}
+
+EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	struct wanted w = polled(fds, n);
+
+	return waited(&w, NEXT(poll)(fds, n, timeout));
+}
+
+EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct wanted w = polled(fds, n);
+
+	return waited(&w, NEXT(ppoll)(fds, n, timeout, mask));
+}
+
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room)
+{
+	if (room / sizeof(*fds) < n)
+		__builtin_trap();
+	return poll(fds, n, timeout);
+}
+
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room)
+{
+	if (room / sizeof(*fds) < n)
+		__builtin_trap();
+	return ppoll(fds, n, timeout, mask);
+}
+
+/* Some have sets of more than FD_SETSIZE. */
+static bool holds(const fd_set *set, int fd)
+{
+	const unsigned width = sizeof(long) * CHAR_BIT;
+
+	return set && ((const unsigned long *)(const void *)set)[(unsigned)fd / width] >> (unsigned)fd % width & 1;
+}
+
+static struct wanted selected(int n, const fd_set *in, const fd_set *out)
+{
+	struct wanted w = {0};
+
+	for (int fd = 0; shim_current.slot && fd < n; fd++)
+		if (holds(in, fd) || holds(out, fd))
+			want(&w, fd);
+	return w;
+}
+
+EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *other, struct timeval *timeout)
+{
+	struct wanted w = selected(n, in, out);
+
+	return waited(&w, NEXT(select)(n, in, out, other, timeout));
+}
+
+EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *other, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct wanted w = selected(n, in, out);
+
+	return waited(&w, NEXT(pselect)(n, in, out, other, timeout, mask));
 }

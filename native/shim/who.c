@@ -14,12 +14,14 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include "shim.h"
 
 #define DEVICE UINT32_MAX /* in owner: /dev/urandom */
-#define INHERITED 64
+#define INHERITED 256
 
 bool shim_draw_device(void *out, size_t n);
 
@@ -162,43 +164,23 @@ static ssize_t has_read(uint32_t slot, ssize_t n)
 	return n;
 }
 
+/* It may have been closed behind our back (by fclose, say), and its number be another file's by now. */
 static bool is_device(int fd)
 {
-	return (unsigned)fd < SHIM_FDS && atomic_load_explicit(&owner[fd], memory_order_relaxed) == DEVICE;
+	struct stat st;
+	int before = errno;
+	bool yes;
+
+	if ((unsigned)fd >= SHIM_FDS || atomic_load_explicit(&owner[fd], memory_order_relaxed) != DEVICE)
+		return false;
+	yes = !fstat(fd, &st) && S_ISCHR(st.st_mode) && major(st.st_rdev) == 1 && (minor(st.st_rdev) == 8 || minor(st.st_rdev) == 9);
+	errno = before;
+	if (!yes)
+		let_go(fd);
+	return yes;
 }
 
 /* --- who is it? ----------------------------------------------------------------------------------- */
-
-static bool take_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
-{
-	const struct sockaddr_in *v4 = (const void *)from;
-	const struct sockaddr_in6 *v6 = (const void *)from;
-
-	if (from->ss_family == AF_INET) {
-		memset(address, 0, 10);
-		memset(address + 10, 0xff, 2);
-		memcpy(address + 12, &v4->sin_addr, 4);
-		*port = ntohs(v4->sin_port);
-	} else if (from->ss_family == AF_INET6) {
-		memcpy(address, &v6->sin6_addr, 16);
-		*port = ntohs(v6->sin6_port);
-	} else {
-		return false;
-	}
-	return true;
-}
-
-static bool who_is(int fd, struct ftt_ls_addresses *who)
-{
-	struct sockaddr_storage peer = {0}, own = {0};
-	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
-	int before = errno;
-	bool known = !getpeername(fd, (struct sockaddr *)&peer, &peer_len) && !getsockname(fd, (struct sockaddr *)&own, &own_len) &&
-		     take_address(&peer, who->client, &who->client_port) && take_address(&own, who->service, &who->service_port);
-
-	errno = before;
-	return known;
-}
 
 /* It has no identity: people are told. */
 static void note_stranger(const struct ftt_ls_addresses *who)
@@ -219,30 +201,37 @@ static void admit(const struct ftt_ls_addresses *who)
 	atomic_store(&admitting, false);
 }
 
+enum how { ACCEPTED, PASSED, INHERITS };
+
 /*
  * This descriptor is a connection that the thread begins with. One that was accepted and has no name (any more: its client has reset
  * it) is nobody's, and not that of before either.
  */
-static void meet(int fd, bool accepted)
+static void meet(int fd, enum how how)
 {
-	struct ftt_ls_addresses who;
+	struct ftt_ls_addresses who, again;
 	struct ftt_ls_found found = {0};
-	bool named;
+	bool named, accepted = how == ACCEPTED;
 	uint32_t slot;
 
 	if (!shim_map.header || (unsigned)fd >= SHIM_FDS)
 		return;
 	let_go(fd);
-	named = who_is(fd, &who);
+	named = shim_who_is(fd, &who);
 	if (named && accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
 		admit(&who);
 	if (!named || !ftt_ls_find(&shim_map, &who, &found))
 		found.row = NULL;
+	else if (!shim_who_is(fd, &again)) /* reset meanwhile: the row may be the next one's of these addresses */
+		named = false, found.row = NULL;
+	if (named || accepted) {
+		atomic_store(&shim_serves, true);
+		how == INHERITS ? shim_came_with(&found) : shim_meets_others();
+	}
 	if (!accepted && !found.row)
 		return;
 	if (accepted) {
 		shim_count(FTT_LS_ACCEPTED);
-		atomic_store(&shim_serves, true);
 		if (named && !found.row)
 			note_stranger(&who);
 	}
@@ -260,8 +249,11 @@ static void meet(int fd, bool accepted)
 
 void shim_look_at_descriptors(void)
 {
-	for (int fd = 0; fd < INHERITED; fd++)
-		meet(fd, false);
+	for (int fd = 0; fd < INHERITED; fd++) {
+		meet(fd, INHERITS);
+		if (shim_listens(fd))
+			shim_meets_others();
+	}
 }
 
 /* --- connections come --------------------------------------------------------------------------- */
@@ -271,7 +263,7 @@ EXPORT int accept(int fd, struct sockaddr *address, socklen_t *len)
 	int got = NEXT(accept)(fd, address, len);
 
 	if (got >= 0)
-		meet(got, true);
+		meet(got, ACCEPTED);
 	return got;
 }
 
@@ -280,7 +272,7 @@ EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 	int got = NEXT(accept4)(fd, address, len, flags);
 
 	if (got >= 0)
-		meet(got, true);
+		meet(got, ACCEPTED);
 	return got;
 }
 
@@ -294,7 +286,7 @@ static void look_at_passed(struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			meet(fd, false);
+			meet(fd, PASSED);
 		}
 	}
 }
@@ -392,7 +384,12 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 EXPORT void closefrom(int first)
 {
 	let_go_range(first < 0 ? 0 : (unsigned)first, SHIM_FDS - 1);
-	NEXT(closefrom)(first);
+	if (NEXT(closefrom)) {
+		next.closefrom(first);
+		return;
+	}
+	for (long fd = first < 0 ? 0 : first, end = sysconf(_SC_OPEN_MAX); fd < end; fd++) /* a C library of before 2.34 */
+		next.close((int)fd);
 }
 
 /* `to` is another name for what `from` is. */

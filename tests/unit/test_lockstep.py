@@ -23,9 +23,12 @@ from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_config import GOOD
 
 _DRAWER = """
-import json, os, socket, sys, time
+import json, os, socket, ssl, sys, time
 
 def drawn():
+    return [ssl.RAND_bytes(8).hex(), ssl.RAND_bytes(8).hex()]
+
+def grown():
     return [os.getrandom(8).hex(), os.urandom(8).hex()]
 
 def aside(work):
@@ -40,7 +43,7 @@ def aside(work):
         return json.load(told)
 
 def say():
-    print(json.dumps(drawn()), flush=True)
+    print(json.dumps(grown()), flush=True)
 
 def execute():
     code = "import json, os; print(json.dumps([os.getrandom(8).hex()]))"
@@ -48,16 +51,17 @@ def execute():
 
 listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
 print(flush=True)
-before = drawn()
-told, clocks = [], []
+before = grown()
+told, clocks, kernel = [], [], []
 for _ in range(int(sys.argv[1])):
     connection, _ = listener.accept()
     connection.recv(1)
     connection.set_inheritable(True)
     told.append({"child": aside(say), "own": drawn(), "program": aside(execute), "again": drawn()})
+    kernel += grown()
     clocks.append([time.time_ns(), time.clock_gettime_ns(time.CLOCK_REALTIME)])
     connection.close()
-print(json.dumps({"clocks": clocks, "before": before, "connections": told}), flush=True)
+print(json.dumps({"clocks": clocks, "before": before, "kernel": kernel, "connections": told}), flush=True)
 """
 
 
@@ -133,6 +137,8 @@ def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[
     (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
     assert first["clocks"] == second["clocks"] == [[made_ns, made_ns]] * 3
     assert first["before"] != second["before"], "what a generator grows from is no copy's"
+    kernel = {*first["kernel"], *second["kernel"]}
+    assert len(kernel) == 2 * 3 * 2, "... nor one connection's, where there are others"
     for file in files:
         told = lockstep.shown(file, [os.getpid()])
         assert (told["drawn"]["accepted"], told["drawn"]["unknown"]) == (3, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -62,26 +63,94 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
 print(json.dumps(told), flush=True)
 """
 
+_STARTS = """
+import json, os, ssl, sys
 
-def run(file: Path, code: str, *words: str, extra: dict[str, str] | None = None) -> Any:
+NAME = "FTTCP_LOCKSTEP_FIRST"
+if sys.argv[1] == "another":
+    os.environ[NAME] = f"{os.getpid()}:1:1"
+    os.execv(sys.executable, [sys.executable, "-c", os.environ["CODE"], "now"])
+print(json.dumps(ssl.RAND_bytes(8).hex()), flush=True)
+"""
+
+_PASSED = """
+import json, os, socket, ssl, sys
+
+here, there = socket.socketpair()
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    client = socket.create_connection(listener.getsockname())
+    socket.send_fds(there, [b"x"], [client.fileno()])
+    socket.recv_fds(here, 1, 1)
+print(json.dumps([ssl.RAND_bytes(8).hex()]), flush=True)
+"""
+
+_CHILD = """
+import ctypes, json, os, socket, sys
+
+raw = ctypes.CDLL(None).syscall
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    print(flush=True)
+    connection, _ = listener.accept()
+connection.recv(1)
+if os.fork() == 0:
+    device = os.open("/dev/urandom", os.O_RDONLY)
+    raw(3, device)  # close
+    reads, writes = os.pipe()
+    os.write(writes, b"12345678")
+    print(json.dumps([reads == device, os.read(reads, 8).decode("latin1")]), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+_WAITS = """
+import json, select, socket, ssl, sys
+
+HOW = sys.argv[2]
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    print(flush=True)
+    connection, _ = listener.accept()
+    waiting = select.epoll() if HOW == "epoll" else select.poll()
+    waiting.register(connection, select.EPOLLIN)
+    if HOW != "alone":
+        waiting.register(listener, select.EPOLLIN)
+    connection.recv(1)
+    told = [ssl.RAND_bytes(8).hex()]
+    if HOW == "select":
+        select.select([connection, listener], [], [], 0)
+    else:
+        waiting.poll(0)
+    told.append(ssl.RAND_bytes(8).hex())
+print(json.dumps(told), flush=True)
+"""
+
+
+def run(file: Path, code: str, *words: str, stdin: int | None = None) -> Any:
     """What a program with the library tells."""
-    environment = {**os.environ, "CODE": code, **lockstep.environment(file), **(extra or {})}
+    environment = {**os.environ, "CODE": code, **lockstep.environment(file)}
     argv = [sys.executable, "-c", code, *words]
-    return json.loads(subprocess.run(argv, stdout=subprocess.PIPE, env=environment, check=True).stdout)
+    done = subprocess.run(argv, stdin=stdin, stdout=subprocess.PIPE, env=environment, check=True)
+    return json.loads(done.stdout)
 
 
-def run_server(file: Path, code: str, clients: int, words: Sequence[str] = ()) -> Any:
+def run_server(
+    file: Path, code: str, clients: int, words: Sequence[str] = (), port: int = 0, own: int = 0
+) -> Any:
     """... and one that is told a port and serves so many clients, each of which sends one byte."""
-    port = free_port()
+    port = port or free_port()
     argv = [sys.executable, "-c", code, str(port), *words]
     environment = {**os.environ, **lockstep.environment(file)}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
         server.stdout.readline()
         for _ in range(clients):
-            with socket.create_connection(("127.0.0.1", port)) as client:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.bind(("127.0.0.1", own))
+                client.connect(("127.0.0.1", port))
                 client.send(b"x")
-                client.recv(1)
+                with contextlib.suppress(ConnectionResetError):
+                    client.recv(1)
         return json.loads(server.stdout.read())
 
 
@@ -110,3 +179,44 @@ def test_a_key_is_whole_while_it_is_drawn_from(file: Path) -> None:
     """Another thread closes the connection meanwhile."""
     told = run_server(file, _CLOSES, 2)
     assert len({one for each in told for one in each}) == 4
+
+
+def test_a_process_whose_pid_came_again_is_not_the_first(file: Path) -> None:
+    """It began at another time."""
+    assert run(file, _STARTS, "now") == run(file, _STARTS, "now")
+    assert run(file, _STARTS, "another") != run(file, _STARTS, "another")
+
+
+def test_a_process_that_is_given_its_connection_has_served(file: Path) -> None:
+    """By who started it, or over a socket; with an identity or without."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        first, again = (run(file, _STARTS, "now", stdin=client.fileno()) for _ in range(2))
+    assert first != again
+    assert run(file, _PASSED) != run(file, _PASSED)
+
+
+def test_a_number_that_was_the_random_device_is_another_files(file: Path) -> None:
+    """Its descriptor was closed where the library cannot see it."""
+    assert run_server(file, _CHILD, 1) == [True, "12345678"]
+
+
+@pytest.mark.parametrize(
+    ("how", "same"), [("epoll", False), ("poll", False), ("select", False), ("alone", True)]
+)
+def test_after_a_wait_for_many_that_ended_for_none_nobody_is_served(
+    tmp_path: Path, how: str, same: bool
+) -> None:
+    """What timers draw is no connection's. Who waits for one alone is still busy with it."""
+    told = []
+    port, own = free_port(), free_port()
+    made = tmp_path / "made"
+    lockstep.make_for_comparison(made)
+    for name in ("a", "b"):
+        copy = tmp_path / name
+        copy.write_bytes(made.read_bytes())
+        told.append(run_server(copy, _WAITS, 1, [how], port=port, own=own))
+    assert told[0][0] == told[1][0]
+    assert (told[0][1] == told[1][1]) is same

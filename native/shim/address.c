@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* address.c - what the kernel knows of a socket. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include "shim.h"
+
+static bool take_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
+{
+	const struct sockaddr_in *v4 = (const void *)from;
+	const struct sockaddr_in6 *v6 = (const void *)from;
+
+	if (from->ss_family == AF_INET) {
+		memset(address, 0, 10);
+		memset(address + 10, 0xff, 2);
+		memcpy(address + 12, &v4->sin_addr, 4);
+		*port = ntohs(v4->sin_port);
+	} else if (from->ss_family == AF_INET6) {
+		memcpy(address, &v6->sin6_addr, 16);
+		*port = ntohs(v6->sin6_port);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+bool shim_who_is(int fd, struct ftt_ls_addresses *who)
+{
+	struct sockaddr_storage peer = {0}, own = {0};
+	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
+	int before = errno;
+	bool known = !getpeername(fd, (struct sockaddr *)&peer, &peer_len) && !getsockname(fd, (struct sockaddr *)&own, &own_len) &&
+		     take_address(&peer, who->client, &who->client_port) && take_address(&own, who->service, &who->service_port);
+
+	errno = before;
+	return known;
+}
+
+bool shim_listens(int fd)
+{
+	struct sockaddr_storage own;
+	socklen_t len = sizeof(own), known = sizeof(int);
+	int yes = 0, before = errno;
+	bool inet = !getsockname(fd, (struct sockaddr *)&own, &len) && (own.ss_family == AF_INET || own.ss_family == AF_INET6);
+
+	if (inet)
+		(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &known);
+	errno = before;
+	return yes;
+}
