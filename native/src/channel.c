@@ -184,7 +184,8 @@ static struct sockaddr_storage place_of(const struct ftt_channel *c, uint8_t to)
 	return place;
 }
 
-static void send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, struct ftt_counters *n)
+/* True if it left. */
+static bool send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, struct ftt_counters *n)
 {
 	uint8_t *bytes = c->out[lane][to].bytes;
 	size_t len = c->out[lane][to].len;
@@ -202,8 +203,10 @@ static void send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, s
 	ftt_channel_put(bytes, &h);
 	ftt_channel_mac(bytes + len, bytes, len, c->keys.key[c->keys.send]);
 	/* a full buffer or a dead link is a lost datagram: records are cumulative or asked for again */
-	if (sendto(c->fd[FTT_LOUD], bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) >= 0)
-		n->channel_datagrams_sent++;
+	if (sendto(c->fd[FTT_LOUD], bytes, len + FTT_CHANNEL_MAC, 0, (struct sockaddr *)&place, c->remote_len[c->partner]) < 0)
+		return false;
+	n->channel_datagrams_sent++;
+	return true;
 }
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
@@ -225,17 +228,21 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	c->out[lane][to].count++;
 }
 
-void ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
+bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
 	uint64_t pairing = c->pairing;
+	bool left;
 
-	if (to < c->cfg->workers && c->out[FTT_LOUD][to].count)
-		send_buffer(c, FTT_LOUD, to, n);
+	if (to >= c->cfg->workers)
+		return false;
+	for (int lane = FTT_LANES - 1; lane >= 0; lane--) /* what waits is of this pairing; the quiet one is read first */
+		if (c->out[lane][to].count)
+			send_buffer(c, (enum ftt_lane)lane, to, n);
 	c->pairing = 0;
 	ftt_channel_put_record(c, to, r, n);
-	if (to < c->cfg->workers && c->out[FTT_LOUD][to].count)
-		send_buffer(c, FTT_LOUD, to, n);
+	left = c->out[FTT_LOUD][to].count && send_buffer(c, FTT_LOUD, to, n);
 	c->pairing = pairing;
+	return left;
 }
 
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)

@@ -66,8 +66,8 @@ void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit
 /* Gathers a record for one worker of the peer. */
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
 			    struct ftt_counters *n);
-/* Sends one at once, in a datagram that belongs to no pairing. */
-void ftt_channel_send_apart(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r, struct ftt_counters *n);
+/* Sends one at once, in a datagram that belongs to no pairing; true if it left. */
+bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r, struct ftt_counters *n);
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n);
 /* The kernel is to be asked for what came since the last time. */
 static inline void ftt_channel_begin(struct ftt_channel *c)

@@ -183,7 +183,7 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 				w->n.channel_malformed++;
 				break;
 			}
-			if (h.pairing != w->channel.pairing && r.type != FTT_REC_STRAY)
+			if (!ftt_record_belongs(r.type, h.pairing, w->channel.pairing))
 				w->n.channel_malformed++; /* of no pairing */
 			else
 				one_record(w, &r, h.worker, now_ns);

@@ -79,7 +79,7 @@ struct ftt_udp_session {
 	uint8_t protection;    /* enum ftt_protection */
 	uint8_t reason;
 	uint8_t peer_worker;
-	bool nobody;           /* backup: our stack said that no server has a port to which it was spoken, and none has spoken since */
+	uint16_t nobody;       /* backup: the port that no server has, as our stack said; 0: it has not, or one has spoken from it since */
 	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
 	uint32_t followed;     /* who took over: events of the old primary that it has */
 	uint32_t missing;      /* backup: replies that our server was waited for in vain */
@@ -132,6 +132,8 @@ struct ftt_udp_table {
 	struct ftt_udp_stray *strays, **strays_tail;
 	uint32_t n_strays;
 	uint32_t strays_sent;
+	uint64_t strays_ns;   /* since when those are counted which went on of late: */
+	uint32_t strays_late;
 };
 
 int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);

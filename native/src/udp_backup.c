@@ -148,16 +148,17 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 
 /*
  * A port that nobody has is no fault where the session has ended on both nodes, as a transfer after its last datagram. But here
- * the primary's server has said more than ours, which is gone and will never say it.
+ * the primary's server has said more than ours, which is gone and will never say it. What is said to another port says nothing of it.
  */
-static bool given_up(const struct ftt_udp_session *u)
+static bool given_up(const struct ftt_udp_session *u, uint16_t local_port)
 {
-	return u->nobody && seq_lt(u->outputs, u->answered);
+	return u->nobody && u->nobody == local_port && seq_lt(u->outputs, u->answered);
 }
 
 static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
 {
 	uint32_t ahead = r->number - u->events;
+	bool over = false;
 
 	u->last_ns = now_ns;
 	/* the ring also holds what the server has not had yet */
@@ -174,12 +175,14 @@ static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 			break;
 		u->events++;
 		count_missing(u, e);
-		if (e->is_port)
+		if (e->is_port) {
 			ftt_udp_client_port(u, e->port);
-		else
+		} else {
 			u->answered = e->outputs;
+			over |= given_up(u, ftt_udp_to_local(u, e->port));
+		}
 	}
-	if (given_up(u)) {
+	if (over) {
 		ftt_udp_backup_give_up(w, u, 0);
 		return;
 	}
@@ -193,8 +196,8 @@ void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k)
 
 	if (!u || u->role != w->udp.role)
 		return;
-	u->nobody = true;
-	if (given_up(u))
+	u->nobody = k->dport;
+	if (given_up(u, k->dport))
 		ftt_udp_backup_give_up(w, u, 0);
 }
 
@@ -260,7 +263,8 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	if (ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
 		ftt_udp_local_port(u, k->sport);
 	u->outputs++;
-	u->nobody = false;
+	if (u->nobody == k->sport)
+		u->nobody = 0;
 	u->silent_ns = 0;
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;

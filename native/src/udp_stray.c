@@ -15,7 +15,9 @@
 #include "worker.h"
 
 #define STRAYS 256u               /* kept by a worker */
-#define PARTS_NS 100000000ull     /* how long the rest of a datagram is waited for */
+#define PARTS_NS 100000000ull     /* how long one is kept, and the rest of it waited for */
+#define LATE_NS 10000000ull       /* in this time go on to the other node ... */
+#define LATE 512u                 /* ... at most so many: a flood is not doubled onto the peer link */
 
 /* Is this worker about to serve? */
 static bool expects(const struct ftt_worker *w)
@@ -85,8 +87,10 @@ static bool is_whole(const struct ftt_udp_stray *s)
 /* One part of a datagram that waits; given when it is whole, if this node serves. */
 static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
 {
-	struct ftt_udp_stray **at = place(w, r, now_ns), *s;
+	struct ftt_udp_stray **at, *s;
 
+	ftt_udp_sweep_strays(w, now_ns);
+	at = place(w, r, now_ns);
 	if (!at) {
 		w->n.drop_bound++;
 		return;
@@ -101,15 +105,28 @@ static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_
 	unlink_stray(&w->udp, at);
 }
 
+static bool too_many(struct ftt_udp_table *t, uint64_t now_ns)
+{
+	if (now_ns - t->strays_ns >= LATE_NS) {
+		t->strays_ns = now_ns;
+		t->strays_late = 0;
+	}
+	return ++t->strays_late > LATE;
+}
+
 void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		   uint64_t now_ns)
 {
 	struct ftt_record r = {.type = FTT_REC_STRAY, .key = *key, .port = k->dport, .total = k->payload_len};
-	bool here = !ftt_flow_emits((uint8_t)w->mode) && expects(w);
+	bool here = !ftt_flow_emits((uint8_t)w->mode) && expects(w), left = !here;
 
 	ftt_worker_verdict(w, p, false, NULL);
 	if (p->cap < p->len || ftt_udp_refused(p, k)) {
 		w->n.drop_mode++;
+		return;
+	}
+	if (!here && too_many(&w->udp, now_ns)) {
+		w->n.drop_bound++;
 		return;
 	}
 	r.number = ++w->udp.strays_sent;
@@ -120,10 +137,10 @@ void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct
 		if (here)
 			keep(w, &r, now_ns);
 		else
-			ftt_channel_send_apart(&w->channel, w->index, &r, &w->n);
+			left &= ftt_channel_send_apart(&w->channel, w->index, &r, &w->n);
 		r.offset += r.data_len;
 	} while (r.offset < r.total);
-	w->n.udp_strays_sent += !here;
+	w->n.udp_strays_sent += left;
 }
 
 /* Has this node had the event when it took over? Then from here on. */
@@ -159,6 +176,7 @@ void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_udp_stray **at = &w->udp.strays;
 
+	ftt_udp_sweep_strays(w, now_ns);
 	while (*at && ftt_flow_emits((uint8_t)w->mode)) {
 		struct ftt_udp_stray *s = *at;
 

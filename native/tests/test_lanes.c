@@ -107,6 +107,50 @@ static void test_session(struct ftt_channel *a, struct ftt_channel *b)
 	CHECK_EQ(n.channel_bad_mac + n.channel_replay + n.channel_stale + n.channel_malformed, 0);
 }
 
+/* Between two pairings a stray arrives, and nothing else does; what waited before it leaves before it, in its own pairing. */
+static void test_apart(struct ftt_channel *a, struct ftt_channel *b)
+{
+	struct ftt_record quiet = {.type = FTT_REC_OUTPUT, .key.proto = 6, .irs = 1, .quiet = true};
+	struct ftt_record stray = {.type = FTT_REC_STRAY, .key.proto = 17, .irs = 2};
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key.proto = 6, .irs = 3};
+	const struct ftt_record *sent[] = {&quiet, &stray, &commit};
+	uint64_t stale = n.channel_stale, pairing;
+	bool on_quiet;
+
+	memset(stray.key.client + 10, 0xff, 2);
+	ftt_channel_put_record(a, 0, &quiet, &n);
+	CHECK(ftt_channel_send_apart(a, 0, &stray, &n));
+	CHECK(ftt_channel_send_apart(a, 0, &commit, &n)); /* nobody does so */
+	CHECK(!ftt_channel_send_apart(a, 1, &stray, &n)); /* no such worker */
+	for (int i = 0; i < 3; i++) {
+		struct ftt_channel_header h;
+		struct ftt_record r;
+		const uint8_t *records;
+		size_t len;
+
+		CHECK_EQ(ftt_channel_receive(b, FTT_ON_ANY, &h, &records, &len, &n), 1);
+		CHECK_EQ(h.count, 1);
+		CHECK_EQ(ftt_record_get(records, len, &r), len);
+		CHECK_EQ(r.irs, sent[i]->irs);
+		pairing = i ? 0 : PAIRING;
+		CHECK_EQ(h.pairing, pairing);
+		CHECK_EQ(ftt_record_belongs(r.type, h.pairing, PAIRING), r.type != FTT_REC_COMMIT);
+	}
+	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 0);
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING + 1); /* the other node is in the next one already */
+	CHECK(ftt_channel_send_apart(a, 0, &stray, &n));
+	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 2);
+	put(a, false, 4);
+	{
+		struct ftt_channel_header h;
+		const uint8_t *records;
+		size_t len;
+
+		CHECK_EQ(ftt_channel_receive(b, FTT_ON_ANY, &h, &records, &len, &n), -1);
+	}
+	CHECK_EQ(n.channel_stale, stale + 1);
+}
+
 int main(void)
 {
 	static struct ftt_channel a, b;
@@ -131,6 +175,7 @@ int main(void)
 				test_order(&a, &b, before, after, times);
 	test_one_lane(&a, &b);
 	test_session(&a, &b);
+	test_apart(&a, &b);
 	ftt_channel_close(&a);
 	ftt_channel_close(&b);
 	return 0;

@@ -89,6 +89,29 @@ static void test_a_session_that_our_server_gave_up_is_not_followed(bool known)
 	end_pair();
 }
 
+/* A server has given one port up, and is only slow at another. */
+static void test_a_port_that_nobody_has_says_nothing_of_others(void)
+{
+	const uint64_t now = 1000 * MS;
+	struct packet k = datagram(4, true, SERVER + 1, "ask", 3);
+	struct ftt_pkt pkt;
+	struct ftt_seg seg;
+
+	begin_order();
+	converse(3, now);
+	for (int i = 0; i < 3; i++)
+		answer(&b, now);
+	CHECK_EQ(ftt_parse(k.bytes, k.len, k.len, &pkt, &seg), FTT_PARSED_UDP);
+	ftt_udp_backup_nobody(&b.worker, &pkt);
+	answer(&p, now);
+	ask(&p, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	CHECK_EQ(b.worker.udp.n, 1);
+	nobody(&b);
+	CHECK_EQ(b.worker.udp.n, 0);
+	end_pair();
+}
+
 /* A server that does not run is given eight datagrams in each 100 ms, not all that have come: its socket holds only so many. */
 static void test_a_slow_server_is_not_flooded(void)
 {
@@ -326,6 +349,7 @@ int main(void)
 	test_the_backup_waits_for_its_server_but_not_for_ever();
 	test_a_session_that_our_server_gave_up_is_not_followed(false);
 	test_a_session_that_our_server_gave_up_is_not_followed(true);
+	test_a_port_that_nobody_has_says_nothing_of_others();
 	test_a_slow_server_is_not_flooded();
 	test_a_reply_that_is_missing_for_good_is_waited_for_once();
 	test_a_server_that_is_far_behind_holds_the_primary();

@@ -203,8 +203,43 @@ static void test_what_is_kept_is_bounded(void)
 	end_pair(); /* all is freed */
 }
 
+/* What is older than the 100 ms for which one is kept is given to nobody, though no sweep has come by. */
+static void test_an_old_one_is_not_given(void)
+{
+	begin_change(0);
+	expect_role(&b, FTT_MODE_SOLO);
+	ask(&b, now);
+	CHECK_EQ(b.worker.udp.n_strays, 1);
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, UINT32_MAX, now));
+	ftt_udp_strays(&b.worker, now + 101 * MS);
+	CHECK_EQ(b.n_emitted, 0);
+	CHECK_EQ(b.worker.udp.n_strays, 0);
+	CHECK_EQ(b.worker.n.drop_mode, 1);
+	end_pair();
+}
+
+static void test_a_flood_is_not_sent_on(void)
+{
+	begin_change(0);
+	role(&p, FTT_MODE_IDLE);
+	p.cut = true;
+	ask(&p, now);
+	CHECK_EQ(p.worker.n.udp_strays_sent, 0); /* it did not leave */
+	p.cut = false;
+	for (unsigned i = 0; i < 600; i++, p.said_len = 0)
+		ask(&p, now);
+	CHECK_EQ(p.worker.n.udp_strays_sent, 511);
+	CHECK_EQ(p.worker.n.drop_bound, 89);
+	ask(&p, now + 10 * MS);
+	CHECK_EQ(p.worker.n.udp_strays_sent, 512);
+	end_pair();
+}
+
 int main(void)
 {
+	test_an_old_one_is_not_given();
+	test_a_flood_is_not_sent_on();
 	test_what_comes_to_the_old_owner_goes_to_the_new_one(0);
 	test_what_comes_to_the_old_owner_goes_to_the_new_one(2);
 	test_a_stray_is_numbered_for_a_backup();

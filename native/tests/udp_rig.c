@@ -43,9 +43,10 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	n->said_len += len;
 }
 
-void ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
+bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *counters)
 {
 	ftt_channel_put_record(c, to, r, counters);
+	return !FTT_ENTRY(c, struct node, worker.channel)->cut;
 }
 
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)

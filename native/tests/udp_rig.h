@@ -14,6 +14,7 @@ struct node {
 	struct ftt_worker worker;
 	uint8_t said[65536]; /* records for the other node */
 	size_t said_len;
+	bool cut; /* what is sent apart does not leave */
 	struct packet passed[16]; /* by verdict, as edited */
 	uint32_t passed_id[16], n_passed, n_dropped;
 	struct packet emitted[16];

@@ -33,6 +33,8 @@
 #define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
 #define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
 #define FTT_PART_MAX 32768    /* of a datagram, in one record */
+#define FTT_DATAGRAM_MAX_V4 65507u /* payload of UDP: lengths have 16 bits, IPv4's with its header */
+#define FTT_DATAGRAM_MAX_V6 65527u
 
 enum ftt_record_type {
 	FTT_REC_OPEN = 1,     /* P: my stack answered this SYN so; do you follow? */
@@ -371,10 +373,16 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
 		return 0;
 	if (part &&
-	    (r->total > 65535 || r->offset > r->total || r->data_len > r->total - r->offset ||
+	    (r->total > (alen == 4 ? FTT_DATAGRAM_MAX_V4 : FTT_DATAGRAM_MAX_V6) || r->offset > r->total || r->data_len > r->total - r->offset ||
 	     r->data_len > FTT_PART_MAX))
 		return 0;
 	return len;
+}
+
+/* Is a record that came in a datagram of this pairing for a node of the pairing `ours`? What is of none are strays alone. */
+static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t ours)
+{
+	return pairing == ours || (!pairing && type == FTT_REC_STRAY);
 }
 
 /* --- replay window of one sending worker (RFC 4303 3.4.3 has the idea) -------------------------- */
