@@ -7,6 +7,8 @@ mapped.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -25,6 +27,7 @@ LIBRARY = Path(__file__).parents[1] / "libfttcp-shim.so"
 PLACE = "FTTCP_LOCKSTEP"
 """The variable of the server's environment that names the file."""
 MAX_PATH = 107
+_SUFFIX = ".lockstep"
 _PRELOAD = "LD_PRELOAD"
 _MAGIC = 0x3270657473636F6C
 _BY_ADDRESS = 1
@@ -45,7 +48,7 @@ class LockstepError(OSError):
 
 def place(config: Config, section: GroupSection) -> Path | None:
     """Return where the file of a group is; None if its servers are not kept in step."""
-    return None if section.lockstep == "off" else config.run_dir / f"{section.name}.lockstep"
+    return None if section.lockstep == "off" else config.run_dir / f"{section.name}{_SUFFIX}"
 
 
 def environment(file: Path, of: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -59,13 +62,28 @@ def prepare(config: Config, section: GroupSection, keys: KeyRing) -> None:
     LockstepError."""
     file = place(config, section)
     if file is None:
+        _remove(config.run_dir / f"{section.name}{_SUFFIX}")
         return
     if not LIBRARY.exists():
         raise LockstepError(f"lockstep: {LIBRARY} is missing: run make build")
-    label = f"fttcp lockstep {config.node.cluster} {section.name}".encode()
-    start = hashlib.blake2b(label, digest_size=32, key=keys.sending).digest()
     rows = _rows(section.limits.max_flows)
-    make(file, start, section.workers, rows, 0, 0o600 if section.all_commands else 0o660)
+    mode = 0o600 if section.all_commands else 0o660
+    make(file, _start_secret(config, section, keys), section.workers, rows, 0, mode)
+
+
+def change_keys(config: Config, keys: KeyRing) -> None:
+    """Let servers that start from now on draw from these keys; a file that is gone is not made again."""
+    for section in config.group:
+        file = place(config, section)
+        if file is not None and _shape(file) is not None:
+            with file.open("r+b") as there:
+                there.seek(_SECRET_AT)
+                there.write(_start_secret(config, section, keys))
+
+
+def _start_secret(config: Config, section: GroupSection, keys: KeyRing) -> bytes:
+    label = f"fttcp lockstep {config.node.cluster} {section.name}".encode()
+    return hashlib.blake2b(label, digest_size=32, key=keys.sending).digest()
 
 
 def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: int) -> None:
@@ -87,9 +105,38 @@ def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: in
             os.fchmod(descriptor, mode)
             os.posix_fallocate(descriptor, 0, size)  # later there might be no room, and no way to say so
             new.write(head)
+        with contextlib.suppress(FileNotFoundError):
+            _wipe(file)
         draft.replace(file)
     except OSError as error:
         raise LockstepError(f"lockstep: {file}: {error.strerror} ({size >> 20} MiB are needed)") from error
+
+
+def _wipe(file: Path) -> None:
+    """Take the secrets out of a file that is in use no more. It keeps its size, for servers may have it
+    mapped; where nothing was written nothing is."""
+    with file.open("r+b", buffering=0) as old:
+        at, end = _SECRET_AT, os.fstat(old.fileno()).st_size
+        while at < end:
+            try:
+                at = os.lseek(old.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no data from here on
+                    raise
+                return
+            hole = os.lseek(old.fileno(), at, os.SEEK_HOLE)
+            at += os.pwrite(old.fileno(), bytes(min(hole - at, 1 << 20)), at)
+
+
+def _remove(file: Path) -> None:
+    """Remove the file of a group that is not kept in step any more."""
+    try:
+        _wipe(file)
+        file.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LockstepError(f"lockstep: {file}: {error.strerror}") from error
 
 
 def make_for_comparison(file: Path) -> None:
@@ -131,7 +178,7 @@ def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
     }
     try:
         return shown | _counted(file)
-    except OSError:  # removed: a restart of the daemon makes another one
+    except OSError:  # removed, or cut short: a restart of the daemon makes another one
         return shown | {"drawn": None, "strangers": []}
 
 
@@ -148,6 +195,8 @@ def _mapped(pid: int, file: Path) -> bool | None:
 def _counted(file: Path) -> dict[str, Any]:
     with file.open("rb") as there:
         page = there.read(_PAGE)
+    if len(page) < _PAGE:
+        raise LockstepError(f"lockstep: {file} was cut short")
     counts = _COUNTS.unpack_from(page, _HEAD.size)
     strangers = [_STRANGER.unpack_from(page, _STRANGERS_AT + i * _STRANGER.size) for i in range(_STRANGERS)]
     latest = sorted((one for one in strangers if one[-1]), key=lambda one: one[-1], reverse=True)

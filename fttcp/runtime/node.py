@@ -345,6 +345,7 @@ class Node:
             return []
         for group in self._groups.values():
             group.set_keys(keys)
+        lockstep.change_keys(self._config, keys)
         change_keys(self._config, self._arbiter_settings)
         return [f"keys: {before} -> {keys}"]
 

@@ -5,13 +5,14 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* A thread that no signal interrupts: they are Python's. 0, or errno. */
+/* A thread that no signal interrupts: they are Python's. But a fault of its own is its own (lockstep.c). 0, or errno. */
 static inline int ftt_thread_start(pthread_t *thread, const char *name, void *(*body)(void *), void *of)
 {
 	sigset_t all, before;
 	int error;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(thread, NULL, body, of);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "check.h"
 #include "../src/lockstep.h"
+#include "../src/thread.h"
 
 #define ROWS 64u
 
@@ -448,6 +449,42 @@ static void test_an_engine_that_ends(void)
 	end(&p);
 }
 
+static void *serves_on(void *of)
+{
+	static struct ftt_tcp c[500];
+	struct side *s = of;
+
+	for (uint16_t i = 0; i < 500; i++) {
+		c[i].key = key_of(i);
+		ftt_lockstep_begin(&s->w, &c[i], 0);
+	}
+	CHECK_EQ(s->w.n.identities, 500);
+	for (uint16_t i = 0; i < 500; i++) {
+		said(s, &c[i], 0, 100, 1);
+		ftt_lockstep_end(&s->w, &c[i]);
+	}
+	return NULL;
+}
+
+/* A server cuts the file short: the daemon lives, in all its threads, and the other groups with it. */
+static void test_a_file_that_is_cut_short(void)
+{
+	static struct side p, other;
+	struct ftt_tcp c = {.key = key_of(1)};
+	pthread_t thread;
+	uint8_t key[32];
+
+	begin(&p, 1);
+	begin(&other, 2);
+	CHECK_EQ(truncate(p.path, FTT_LS_PAGE), 0);
+	CHECK_EQ(ftt_thread_start(&thread, "test", serves_on, &p), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	ftt_lockstep_begin(&other.w, &c, 0);
+	CHECK(draw_key(&other, &c.key, key));
+	end(&p);
+	end(&other);
+}
+
 /* A worker that has put in a SYN, whose answer another worker gets: one connection has one row. */
 static void test_one_row_for_a_connection(void)
 {
@@ -598,6 +635,7 @@ int main(void)
 	test_refused();
 	test_a_server_that_writes();
 	test_an_engine_that_ends();
+	test_a_file_that_is_cut_short();
 	test_one_row_for_a_connection();
 	test_clock();
 	test_ticks_that_were_agreed();

@@ -205,6 +205,49 @@ def test_the_memory_is_its_owners_and_is_kept_while_servers_have_it(tmp_path: Pa
         lockstep.make(tmp_path / "none" / "x.lockstep", bytes(32), 1, 1024, 0, 0o600)
 
 
+def test_a_file_that_was_cut_short_is_as_one_that_is_gone(tmp_path: Path) -> None:
+    """Its server may do that."""
+    file = tmp_path / "web.lockstep"
+    for size in (0, 50, 4095):
+        file.write_bytes(b"x" * size)
+        assert lockstep.shown(file, [])["drawn"] is None
+        lockstep.make(file, bytes(32), 1, 1024, 0, 0o600)
+        assert lockstep.shown(file, [])["drawn"] is not None
+
+
+def test_secrets_go_with_what_they_were_for(tmp_path: Path) -> None:
+    """From the file that another one replaces, and with lock step; servers follow an exchange of keys."""
+    text = GOOD.replace("[node]", f'[node]\nrun_dir = "{tmp_path}"', 1)
+    (tmp_path / "on.toml").write_text(text + 'lockstep = "connection"')
+    (tmp_path / "off.toml").write_text(text)
+    on, off = load(tmp_path / "on.toml"), load(tmp_path / "off.toml")
+    file = lockstep.place(on, on.group[0])
+    assert file is not None and file.parent == tmp_path
+    first, second = KeyRing((b"1" * 32,)), KeyRing((b"2" * 32,))
+    lockstep.change_keys(on, first)
+    assert not file.exists()
+    lockstep.prepare(on, on.group[0], first)
+    before = file.read_bytes()[56:88]
+    lockstep.change_keys(on, second)
+    secret = file.read_bytes()[56:88]
+    assert secret != before
+    with file.open("r+b", buffering=0) as held:
+        held.seek(9000)
+        held.write(b"a seed")
+        lockstep.make(file, bytes(32), 1, 1024, 0, 0o600)  # of another shape
+        held.seek(0)
+        old = held.read()
+        assert b"a seed" not in old and secret not in old
+        assert len(old) == os.fstat(held.fileno()).st_size > 9000, "servers have it mapped"
+    with file.open("r+b", buffering=0) as held:
+        held.seek(9000)
+        held.write(b"a seed")
+        lockstep.prepare(off, off.group[0], first)
+        held.seek(0)
+        assert b"a seed" not in held.read()
+    assert not file.exists()
+
+
 def test_others_that_are_preloaded_stay() -> None:
     """An allocator, say."""
     assert lockstep.environment(Path("/x"), {})["LD_PRELOAD"] == str(lockstep.LIBRARY)
