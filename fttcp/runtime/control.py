@@ -88,7 +88,7 @@ class ControlServer:
         reply = await self.answer(line)
         follow = reply.pop("follow", False)
         if not follow:
-            writer.write(await asyncio.to_thread(_encoded, reply))
+            writer.write(await asyncio.to_thread(_answered, reply))
             await writer.drain()
             return
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -129,6 +129,14 @@ def _put(events: asyncio.Queue[Event | None], event: Event | None) -> None:
             events.get_nowait()
         event = None
     events.put_nowait(event)
+
+
+def _answered(reply: Reply) -> bytes:
+    """Encode a reply. The loop goes on meanwhile: what it changes in that moment cannot be told."""
+    try:
+        return _encoded(reply)
+    except RuntimeError as error:
+        return _encoded({"error": f"the answer changed while it was written: {error}", "reason": "internal"})
 
 
 def _encoded(reply: Reply) -> bytes:

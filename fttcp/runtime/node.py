@@ -390,7 +390,7 @@ class Node:
     async def _leave(self, name: str) -> None:
         """Give the role of a group up, and close everything of it."""
         group = self._groups[name]
-        group.stop()
+        await self._stop(group)
         await group.finished.wait()
         await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
         await self._discard(name)

@@ -140,6 +140,7 @@ static void test_apart(struct ftt_channel *a, struct ftt_channel *b)
 	ftt_channel_follow(b, 0, SESSION + 1, PAIRING + 1); /* the other node is in the next one already */
 	CHECK(ftt_channel_send_apart(a, 0, &stray, &n));
 	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 2);
+	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 0);
 	put(a, false, 4);
 	{
 		struct ftt_channel_header h;

@@ -20,6 +20,7 @@ from fttcp.cli.top import rates_of
 from fttcp.cli.topology import _tree
 from fttcp.core.model import Cause, Phase
 from fttcp.datapath.owner import Firewall, Standing
+from fttcp.runtime import control
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.group import GroupRuntime
 from fttcp.runtime.history import FileSink
@@ -180,9 +181,30 @@ def test_what_a_planned_act_would_reset_is_said_before(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def unasked(limit: int, with_closed: bool = True) -> Any:
+    raise AssertionError("nobody needs the connections: their number will do")
+
+
+def test_an_answer_that_changes_while_it_is_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def changes(value: object) -> str:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    assert json.loads(control._answered({"groups": [{"name": "web"}]})) == {"groups": [{"name": "web"}]}
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "_text", changes)
+        written = control._encoded
+        calls = iter([True, False])
+        patch.setattr(control, "_encoded", lambda reply: (
+            written(reply) if next(calls) else json.dumps(reply).encode()
+        ))  # fmt: skip
+        told = json.loads(control._answered({"groups": []}))
+    assert told["reason"] == "internal" and "changed size" in told["error"]
+
+
 def test_force_goes_ahead(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         has_flows(alpha, "unprotected")
+        alpha.engine.flows = unasked  # type: ignore[method-assign]
         told = json.loads((await tool("switchover", "web", "--json", "--force")).stdout)
         assert (told["done"], told["ended"]) == (True, 1)
 
