@@ -63,7 +63,7 @@ int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_
 	return 0;
 }
 
-void ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
+bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
 	(void)c;
 	(void)to;
