@@ -1,9 +1,11 @@
 """A server for a probe, ``probed_server.py PORT KIND``: for each line it gives one back, and of that
 
-same: all is the line's; token: 8 random characters follow; length: 1 to 9999 follows, as it is."""
+same: all is the line's; token: 8 random characters follow, which OpenSSL draws (in a server that accepts, what
+the kernel draws belongs to no connection); length: 1 to 9999 follows, as it is."""
 
 import secrets
 import socketserver
+import ssl
 import sys
 
 
@@ -13,7 +15,7 @@ class Lines(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer until the client has no more."""
         for line in self.rfile:
-            more = {"token": secrets.token_hex(4), "length": str(10 ** secrets.randbelow(4))}.get(KIND, "")
+            more = {"token": ssl.RAND_bytes(4).hex(), "length": str(10 ** secrets.randbelow(4))}.get(KIND, "")
             self.wfile.write(b"you said %s %s\n" % (line.strip(), more.encode()))
             if line.strip() == b"quit":
                 return
