@@ -78,7 +78,9 @@ def test_no_record_is_lost_or_forked_by_two_hundred_kills(daemon: WitnessDaemon)
             Contender(clients[1], "beta", "alpha", ledger),
         ]
         tasks = [asyncio.create_task(contender.run()) for contender in contenders]
-        for _ in range(KILLS):
+        kills = 0
+        while kills < KILLS or len(ledger.wins) <= KILLS:  # on a busy machine a life may win nothing
+            kills += 1
             daemon.start()
             before = sum(contender.answers for contender in contenders)
             while sum(contender.answers for contender in contenders) < before + 2:
