@@ -1,7 +1,7 @@
 """A server for a probe, ``probed_server.py PORT KIND``: for each line it gives one back, and of that
 
-same: all is the line's; token: 8 random characters follow, which OpenSSL draws (in a server that accepts, what
-the kernel draws belongs to no connection); length: 1 to 9999 follows, as it is."""
+same: all is the line's; token: 8 random characters follow, which OpenSSL draws (in a server that accepts,
+what the kernel draws belongs to no connection); length: 1 to 9999 follows, as it is."""
 
 import secrets
 import socketserver
