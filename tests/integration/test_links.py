@@ -58,6 +58,8 @@ addresses = ["10.77.0.100"]
 ports = ["80/tcp"]
 command = "{python} -m http.server --bind 10.77.0.100 80"
 priority = {number}
+[group.timing]
+heartbeat_misses = 30  # the machine may be busy: what is cut here stays cut
 """
 
 
