@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab import pcap
 from lab.errors import LabError
 from lab.probe.segments import ACK, FIN, SPACE, SYN, parse
 
@@ -78,30 +78,13 @@ def _ready(talk: _Conversation) -> Iterator[Step]:
 
 def packets(path: Path) -> Iterator[bytes]:
     """The IP packets of a pcap file. Raises LabError if it is none, or has only parts of packets."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise LabError(f"{path}: cannot be read: {error.strerror}") from error
-    with file:
-        header = file.read(24)
-        order = next((o for o in "<>" if header[:4] in _magics(o)), "")
-        if len(header) < 24 or not order:
-            raise LabError(f"{path}: not a pcap file (of pcapng: tcpdump -r FILE -w NEW makes one)")
-        link = struct.unpack(f"{order}I", header[20:24])[0] & 0xFFFF
+    for record in pcap.records(path):
+        link, data = record.link, record.data
         if link not in _LINKS:
             raise LabError(f"{path}: link type {link} is not known; known are {', '.join(map(str, _LINKS))}")
-        while len(record := file.read(16)) == 16:
-            _, _, length, whole = struct.unpack(f"{order}IIII", record)
-            data = file.read(length)
-            if len(data) < length:
-                return
-            if length < whole:
-                raise LabError(f"{path}: packets are cut to {length} bytes; record whole ones (tcpdump -s 0)")
-            start = _LINKS[link]
-            while link == 1 and data[start - 2 : start] in _VLAN:
-                start += 4
-            yield data[start:]
-
-
-def _magics(order: str) -> tuple[bytes, bytes]:
-    return struct.pack(f"{order}I", 0xA1B2C3D4), struct.pack(f"{order}I", 0xA1B23C4D)
+        if len(data) < record.length:
+            raise LabError(f"{path}: packets are cut to {len(data)} bytes; record whole ones (tcpdump -s 0)")
+        start = _LINKS[link]
+        while link == 1 and data[start - 2 : start] in _VLAN:
+            start += 4
+        yield data[start:]
