@@ -48,7 +48,7 @@ class Download:
         return round(max(silences) * 1000, 1) if silences else None
 
 
-def receive(stream: IO[bytes], on_progress: Callable[[int], None]) -> Download:
+def receive(stream: IO[bytes], on_progress: Callable[[int], object]) -> Download:
     """Read `stream` to its end; `on_progress` is told the number of bytes so far after each chunk."""
     download, digest = Download(), hashlib.sha256()
     while chunk := os.read(stream.fileno(), CHUNK):

@@ -228,13 +228,12 @@ def told(run: Run) -> list[str]:
 
 
 def _example_lines(one: Compared) -> list[str]:
-    where = f"byte {one.at} of {one.lengths[0]} and {one.lengths[1]}" if one.at is not None else one.why
     clock = ", while the backup's copy ran behind" if one.later else ""
-    engine = f", detached ({one.why})" if one.at is not None and one.why else ""
-    lines = [f"   connection {one.number} from {one.name}: {IN_WORDS[one.verdict]} at {where}{engine}{clock}"]
     if one.at is None:
-        lines = [f"   connection {one.number} from {one.name}: {where}{clock}"]
-        return lines
+        return [f"   connection {one.number} from {one.name}: {one.why}{clock}"]
+    where = f"{IN_WORDS[one.verdict]} at byte {one.at} of {one.lengths[0]} and {one.lengths[1]}"
+    engine = f", detached ({one.why})" if one.why else ""
+    lines = [f"   connection {one.number} from {one.name}: {where}{engine}{clock}"]
     for side, text in zip(("primary", "backup"), one.excerpt, strict=True):
         lines += [f"      {side:<8} {row}" for row in text.splitlines() or ["(nothing)"]]
     return lines

@@ -126,14 +126,10 @@ class Trial:
             lab.fault("rate", "client", MBIT)
             fault = FaultInTheMiddle(lab, "crash-host", STREAM_BYTES)
             words = self._shell(self._recipe.stream)
-
-            def meanwhile(received: int) -> None:
-                fault.progress(received)
-
             with lab.popen(CLIENT, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
                 try:
                     assert client.stdout
-                    download = receive(client.stdout, meanwhile)
+                    download = receive(client.stdout, fault.progress)
                     client.wait(PATIENCE_S)
                 except BaseException:
                     client.kill()
