@@ -6,9 +6,12 @@ import json
 import sys
 from ipaddress import ip_address
 
-from lab.hosts import Host
+from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT
+from lab.network import CLIENT, SERVICE4, SERVICE6
+from tests.integration.traffic import traffic
+
+SERVICES = (SERVICE4, SERVICE6)
 
 CLAIM = """
 import socket, sys
@@ -98,6 +101,34 @@ def known_mac(lab: Lab, host: str, address: str, interface: str = "eth0") -> str
     version = "-6" if ip_address(address).version == 6 else "-4"
     shown = lab.host(host).run(["ip", "-j", version, "neigh", "show", address, "dev", interface])
     return next((str(entry.get("lladdr", "")) for entry in json.loads(shown or "[]")), "")
+
+
+def await_mac(lab: Lab, host: str, mac: str, interface: str = "eth0") -> None:
+    """Wait until a host takes both service addresses to be there."""
+    for service in SERVICES:
+        await_condition(
+            lambda service=service: known_mac(lab, host, service, interface) == mac,  # type: ignore[misc]
+            5.0,
+            f"{host} to learn that {service} is at {mac}",
+        )
+
+
+def only_svc0_answers(lab: Lab, others: list[str], target: str) -> None:
+    """With a daemon on both nodes, and when that of ``target`` ("backup" or "primary") is dead; ``others``:
+    the addresses of the nodes' other interfaces."""
+    old = lab.node_in_role("primary")
+    (new,) = set(lab.nodes()) - {old}
+    dead, lives = (new, old) if target == "backup" else (old, new)
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        for service in SERVICES:
+            assert answerers(lab, service, others) == {mac_of(lab, old, "svc0")}
+        lab.fault("kill-node", dead)
+        connections.goes_on("the kill", silent=True)
+        for service in SERVICES:
+            assert answerers(lab, service, others) == {mac_of(lab, lives, "svc0")}
+        lab.host(CLIENT).run(["ip", "neigh", "flush", "all"])
+        connections.goes_on("all neighbours are asked for anew", silent=True)
 
 
 def mac_of(lab: Lab, host: str, interface: str) -> str:

@@ -11,15 +11,22 @@ import pytest
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, PROXY, SERVICE4, SERVICE6, SWITCH
+from lab.network import CLIENT, PROXY, SERVICE4, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
-from tests.integration.stations import answerers, claim, events, known_mac, mac_of
+from tests.integration.stations import (
+    SERVICES,
+    await_mac,
+    claim,
+    events,
+    known_mac,
+    mac_of,
+    only_svc0_answers,
+)
 from tests.integration.traffic import traffic
 
 pytestmark = needs_root
 
-SERVICES = (SERVICE4, SERVICE6)
 FOREIGN = "02:66:66:66:66:66"
 
 
@@ -43,15 +50,6 @@ def out_of_reach(lab: Lab, host: str) -> None:
     lab.host(SWITCH).run(["bridge", "link", "set", "dev", host, "neigh_suppress", "on"])
     for version in ("ipv4", "ipv6"):
         lab.host(host).run(["sysctl", "-qw", f"net.{version}.neigh.eth0.base_reachable_time_ms=3600000"])
-
-
-def await_mac(lab: Lab, host: str, mac: str) -> None:
-    for service in SERVICES:
-        await_condition(
-            lambda service=service: known_mac(lab, host, service) == mac,  # type: ignore[misc]
-            5.0,
-            f"{host} to learn that {service} is at {mac}",
-        )
 
 
 def test_one_that_came_a_moment_ago_is_told_by_itself(lab: Lab) -> None:
@@ -145,20 +143,8 @@ def second_interface(lab: Lab, node: str) -> list[str]:
 @pytest.mark.parametrize("target", ["backup", "primary"])
 def test_a_second_interface_answers_for_nothing(lab: Lab, target: str) -> None:
     """Whatever sysctls say, with a daemon and with a dead one; and it is taken for no other owner."""
-    old = lab.node_in_role("primary")
-    (new,) = set(lab.nodes()) - {old}
-    dead, lives = (new, old) if target == "backup" else (old, new)
-    others = [address for node in (old, new) for address in second_interface(lab, node)]
-    with traffic(lab) as connections:
-        connections.goes_on("the second interfaces")
-        for service in SERVICES:
-            assert answerers(lab, service, others) == {mac_of(lab, old, "svc0")}
-        lab.fault("kill-node", dead)
-        connections.goes_on("the kill", silent=True)
-        for service in SERVICES:
-            assert answerers(lab, service, others) == {mac_of(lab, lives, "svc0")}
-        lab.host(CLIENT).run(["ip", "neigh", "flush", "all"])
-        connections.goes_on("all neighbours are asked for anew", silent=True)
+    others = [address for node in lab.nodes() for address in second_interface(lab, node)]
+    only_svc0_answers(lab, others, target)
 
 
 def test_clients_that_come_by_another_interface_are_told(lab: Lab) -> None:

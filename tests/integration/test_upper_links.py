@@ -13,15 +13,14 @@ import pytest
 from lab import network
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, PROXY, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH
+from lab.network import CLIENT, PROXY, SERVICE_LINK, SWITCH
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
-from tests.integration.stations import answerers, events, known_mac, mac_of
+from tests.integration.stations import SERVICES, await_mac, events, known_mac, mac_of, only_svc0_answers
 from tests.integration.traffic import traffic
 
 pytestmark = needs_root
 
-SERVICES = (SERVICE4, SERVICE6)
 SPARE_MAC = "02:79:0a:4d:99:%02x"
 MACVLAN = "link nic0 address 02:80:0a:4d:00:{number:02x} type macvlan mode bridge"
 BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
@@ -79,21 +78,8 @@ def parents(lab: Lab) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("target", ["backup", "primary"])
 def test_the_parent_of_a_macvlan_answers_for_nothing(macvlans: Lab, target: str) -> None:
     """With a daemon, and with a dead one; and it is taken for no other owner."""
-    lab = macvlans
-    old = lab.node_in_role("primary")
-    (new,) = set(lab.nodes()) - {old}
-    dead, lives = (new, old) if target == "backup" else (old, new)
-    others = [address for both in parents(lab).values() for address in both]
-    with traffic(lab) as connections:
-        connections.goes_on("the macvlans")
-        for service in SERVICES:
-            assert answerers(lab, service, others) == {mac_of(lab, old, "svc0")}
-        lab.fault("kill-node", dead)
-        connections.goes_on("the kill", silent=True)
-        for service in SERVICES:
-            assert answerers(lab, service, others) == {mac_of(lab, lives, "svc0")}
-        lab.host(CLIENT).run(["ip", "neigh", "flush", "all"])
-        connections.goes_on("all neighbours are asked for anew", silent=True)
+    others = [address for both in parents(macvlans).values() for address in both]
+    only_svc0_answers(macvlans, others, target)
 
 
 @pytest.mark.parametrize("where", ["backup", "primary"])
@@ -118,13 +104,8 @@ def test_a_neighbour_on_the_same_parent_is_told_of_a_takeover(macvlans: Lab, whe
             assert known_mac(lab, PROXY, service, "mv0") == mac_of(lab, old, "svc0")
         connections.goes_on("the start")
         lab.fault("kill-node", old)
-        right = mac_of(lab, new, "svc0")
+        await_mac(lab, PROXY, mac_of(lab, new, "svc0"), "mv0")
         for service in SERVICES:
-            await_condition(
-                lambda service=service: known_mac(lab, PROXY, service, "mv0") == right,  # type: ignore[misc]
-                5.0,
-                "the container to learn of it",
-            )
             container.run(["ping", "-q", "-c", "1", "-w", "5", service])
         connections.goes_on("the takeover", silent=True)
 
@@ -164,17 +145,8 @@ def test_the_mac_address_of_another_nic_is_announced(bridges: Lab) -> None:
                 5.0,
                 "the change to be told",
             )
-            await_known(lab, mac_of(lab, old, "svc0"))
+            await_mac(lab, CLIENT, mac_of(lab, old, "svc0"))
             connections.goes_on(f"the other NIC of {node}", silent=True)
         lab.fault("crash-host", old)
-        await_known(lab, mac_of(lab, new, "svc0"))
+        await_mac(lab, CLIENT, mac_of(lab, new, "svc0"))
         connections.goes_on("the takeover", silent=True)
-
-
-def await_known(lab: Lab, mac: str) -> None:
-    for service in SERVICES:
-        await_condition(
-            lambda service=service: known_mac(lab, CLIENT, service) == mac,  # type: ignore[misc]
-            5.0,
-            f"the client to learn that {service} is at {mac}",
-        )

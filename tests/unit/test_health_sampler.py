@@ -7,7 +7,8 @@ import socket
 import struct
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -29,6 +30,18 @@ if stream:
 print("serves", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def listening(family: int, kind: int, at: str, only: int | None) -> Iterator[tuple[int, str]]:
+    """A socket that serves at an address; its port and protocol. ``only``: IPV6_V6ONLY."""
+    with socket.socket(family, kind) as server:
+        if only is not None:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        server.bind((at, 0))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        yield server.getsockname()[1], "tcp" if kind == socket.SOCK_STREAM else "udp"
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
@@ -93,13 +106,7 @@ def test_a_range_needs_one_listener_and_beside_a_single_port_none() -> None:
 def test_a_server_that_does_not_listen_where_clients_speak_does_not_serve(
     kind: int, family: int, at: str, only: int | None, hears: bool
 ) -> None:
-    with socket.socket(family, kind) as server:
-        if only is not None:
-            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        server.bind((at, 0))
-        if kind == socket.SOCK_STREAM:
-            server.listen()
-        port, proto = server.getsockname()[1], "tcp" if kind == socket.SOCK_STREAM else "udp"
+    with listening(family, kind, at, only) as (port, proto):
         sampler = Sampler([(port, port, proto)], ["127.0.0.2"])
         missing, _ = sampler.not_served([os.getpid()])
         sampler.close()
@@ -123,13 +130,7 @@ def test_addresses_that_nobody_listens_on_are_told_of_either_version(
     kind: int, family: int, at: str, only: int | None, unheard: list[str]
 ) -> None:
     """A server of IPv4 alone serves; what it lacks is told."""
-    with socket.socket(family, kind) as server:
-        if only is not None:
-            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        server.bind((at, 0))
-        if kind == socket.SOCK_STREAM:
-            server.listen()
-        port, proto = server.getsockname()[1], "tcp" if kind == socket.SOCK_STREAM else "udp"
+    with listening(family, kind, at, only) as (port, proto):
         sampler = Sampler([(port, port, proto)], ["127.0.0.2", "::1"])
         missing, listeners = sampler.not_served([os.getpid()])
         places = sampler.unheard(listeners)
