@@ -123,9 +123,10 @@ def test_lock_step_is_tried_where_it_differs_without() -> None:
 
 def test_a_server_that_does_not_start_is_told() -> None:
     line = [fttcp_program(), "probe-server", "--timeout", "5", "--port", "7/tcp", "--", "false"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "waited 5 s in vain" in done.stderr
-    assert not list(LABS.glob("probe-*"))
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as running:
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 1 and "waited 5 s in vain" in said
+    assert not list(LABS.glob(f"probe-{running.pid}*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
