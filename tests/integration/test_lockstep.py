@@ -16,6 +16,7 @@ import pytest
 
 from lab import experiment
 from lab.errors import LabError
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
 from tests.integration.lockstep_servers import HTTPS, SERVICE, SIZE, curl, prepare, specs, ssh
@@ -144,4 +145,8 @@ def test_status_tells_of_the_library(place: Place) -> None:
         told = place.told(node)["lockstep"]
         assert told["outside"] == [] and len(told["inside"]) >= 3
         assert told["drawn"]["unknown"] == 0 and told["strangers"] == []
-        assert told["drawn"]["of_connections"] > 0 or node == "beta"
+        await_condition(
+            lambda node=node: place.told(node)["lockstep"]["drawn"]["of_connections"] > 0,  # type: ignore[misc]
+            5.0,
+            f"{node} to have drawn for the connection",
+        )

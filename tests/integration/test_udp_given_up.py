@@ -26,6 +26,11 @@ def pair() -> Iterator[Pair]:
     yield from pair_named("givenup", PATIENT, ("tftp-get-512",))
 
 
+def processes(lab: Lab, node: str) -> int:
+    """Of tftpd: one that listens, and one for each transfer."""
+    return len(lab.exec(node, ["pgrep", "-x", "in.tftpd"]).stdout.split())
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_session_whose_server_gave_up_on_the_backup_is_not_protected(
     pair: Pair, family: int, tmp_path: Path
@@ -37,10 +42,13 @@ def test_a_session_whose_server_gave_up_on_the_backup_is_not_protected(
     service = SERVICE4 if family == 4 else SERVICE6
 
     def strike(lab: Lab) -> None:
-        rule = f"from {service} unreachable pref 1"
-        lab.host(backup).run(
-            ["sh", "-ec", f"ip -{family} rule add {rule}; sleep 0.3; ip -{family} rule del {rule}"]
-        )
+        rule = f"from {service} unreachable pref 1".split()
+        serving = processes(lab, backup)
+        lab.host(backup).run(["ip", f"-{family}", "rule", "add", *rule])
+        try:
+            await_condition(lambda: processes(lab, backup) < serving, 10.0, "the end of the transfer there")
+        finally:  # the kernel's word that nobody has the port needs a route, too
+            lab.host(backup).run(["ip", f"-{family}", "rule", "del", *rule])
         await_condition(lambda: len(events(lab, primary, "flow-detached")) > before, 10.0, "it to be told")
 
     case = Case("tftp-get-512", family=family, moment_s=0.2)
