@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -65,6 +66,18 @@ print(json.dumps({"clocks": clocks, "before": before, "kernel": kernel, "connect
 """
 
 
+def speak_from(own: int, port: int) -> None:
+    """Send a server one byte, wait for its answer or end, and reset: so our port can come again at once."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.bind(("127.0.0.1", own))
+        client.connect(("127.0.0.1", port))
+        client.send(b"x")
+        with contextlib.suppress(ConnectionResetError):
+            client.recv(1)
+
+
 def draw(file: Path, port: int, ports: Sequence[int]) -> dict[str, Any]:
     """Have a server on ``port`` with the library answer clients of these ports (0: any)."""
     server = subprocess.Popen(
@@ -77,13 +90,7 @@ def draw(file: Path, port: int, ports: Sequence[int]) -> dict[str, Any]:
     with server:
         assert server.stdout.readline() == "\n"
         for own in ports:
-            with socket.socket() as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                client.bind(("127.0.0.1", own))
-                client.connect(("127.0.0.1", port))
-                client.send(b"x")
-                client.recv(1)
+            speak_from(own, port)
         return dict(json.loads(server.stdout.read()))
 
 

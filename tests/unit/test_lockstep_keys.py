@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from fttcp.runtime import lockstep
-from tests.unit.test_lockstep import free_port
+from tests.unit.test_lockstep import free_port, speak_from
 
 _FORKS = """
 import json, os, ssl, sys
@@ -143,14 +142,7 @@ def run_server(
         assert server.stdout is not None
         server.stdout.readline()
         for _ in range(clients):
-            with socket.socket() as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                client.bind(("127.0.0.1", own))
-                client.connect(("127.0.0.1", port))
-                client.send(b"x")
-                with contextlib.suppress(ConnectionResetError):
-                    client.recv(1)
+            speak_from(own, port)
         return json.loads(server.stdout.read())
 
 
