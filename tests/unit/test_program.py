@@ -154,6 +154,13 @@ def test_scripts_and_their_interpreters(make: Make, tmp_path: Path) -> None:
     assert not obstacles(str(circle))
 
 
+def test_a_quote_without_an_end_is_for_whoever_runs_it(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh -c it's\n")
+    script.chmod(0o755)
+    assert not obstacles(str(script)) and not obstacles('sh -c "exec server --name it\'s"')
+
+
 def test_an_empty_environment() -> None:
     assert "environment" in why(f"env -i {TRUE}") and fatal(f"env -i A=b {TRUE}")
 

@@ -68,11 +68,19 @@ def _of_words(words: Sequence[str], depth: int) -> Iterator[Obstacle]:
         return
     if name in _SHELLS and len(words) == 3 and words[1] == "-c":
         if not _SHELL_SIGNS & set(words[2]):
-            yield from _of_words(shlex.split(words[2]), depth - 1)
+            yield from _of_words(_split(words[2]), depth - 1)
         return
     found = shutil.which(words[0])
     if found is not None:
         yield from _of_file(Path(found), depth)
+
+
+def _split(text: str) -> list[str]:
+    """The words of a text that nobody has checked; none if a quote in it has no end."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
 
 
 def _behind(name: str, words: Sequence[str]) -> tuple[Sequence[str], bool]:
@@ -93,7 +101,7 @@ def _of_file(path: Path, depth: int) -> Iterator[Obstacle]:
         yield Obstacle(f"{path} cannot be read: {error.strerror}", "let fttcp's user read it", fatal=False)
         return
     if first.startswith(b"#!"):
-        interpreter = shlex.split(first[2:].decode(errors="replace"), comments=False)
+        interpreter = _split(first[2:].decode(errors="replace"))
         yield from _of_words([word for word in interpreter if word != "-S"], depth - 1)
         return
     yield from _changes_user(path)
