@@ -193,12 +193,13 @@ class Node:
         # what a killed server left in the kernel must not speak when this node owns the service again
         await self._network.end_connections(section.name)
         factory = self._factory or open_engine(section.engine)
-        lockstep.prepare(self._config, section, keys)
-        wanted = engine_settings(self._config, section, keys)
-        engine = factory(wanted)
         name = section.name
         epochs = EpochFile(Path(self._config.node.state_dir), name)
-        settings = core_settings(self._config, section, await asyncio.to_thread(epochs.load), wanted.boot_id)
+        stored = await asyncio.to_thread(epochs.load)  # other groups may run already, here and below
+        await asyncio.to_thread(lockstep.prepare, self._config, section, keys)
+        wanted = engine_settings(self._config, section, keys)
+        settings = core_settings(self._config, section, stored, wanted.boot_id)
+        engine = factory(wanted)  # last: nobody closes it before it is among the groups
         assert self._arbiter is not None
         machine = PairMachine(settings, clock.now_ns())
         group = GroupRuntime(
@@ -225,7 +226,7 @@ class Node:
     async def _start_group(self, name: str) -> None:
         group = self._groups[name]
         assert group.server is not None
-        pauses = await asyncio.to_thread(self._maintenance.load, name)  # other groups may run already
+        pauses = await asyncio.to_thread(self._maintenance.load, name)
         group.server.start()
         group.start()
         self._spawn(self._house.know_neighbours(name))
@@ -248,13 +249,16 @@ class Node:
     async def _hand_over(self) -> None:
         """Give every role up; the peer takes over what it can."""
         await asyncio.gather(*(self._stop(group) for group in self._groups.values()))
-        await asyncio.gather(*(group.finished.wait() for group in self._groups.values()))
-        # The last word travels in a heartbeat; nothing tells when it has left but the next beat's time.
-        await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
+        await self._last_word()
 
     async def _stop(self, group: GroupRuntime) -> None:
         await good_moment(group)
         group.stop()
+        await group.finished.wait()
+
+    async def _last_word(self) -> None:
+        """It travels in a heartbeat; nothing tells when it has left but the next beat's time."""
+        await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
 
     async def _take_down(self) -> None:
         """Undo the start, in reverse, as far as it came. What fails keeps nothing else from being undone."""
@@ -391,8 +395,7 @@ class Node:
         """Give the role of a group up, and close everything of it."""
         group = self._groups[name]
         await self._stop(group)
-        await group.finished.wait()
-        await asyncio.sleep(max(section.timing.heartbeat_ms for section in self._config.group) / 1000)
+        await self._last_word()
         await self._discard(name)
 
     async def _discard(self, name: str) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fttcp.core import events as ev
+from fttcp.runtime import lockstep
 from fttcp.runtime.events import History
 from fttcp.runtime.node import Node
+from fttcp.wire.keyfile import KeyRing
+from tests.unit.test_frontend import config_in
 
 PARTS = ["carrier", "reference", "frontend", "server one", "server two", "engine", "arbiter", "network"]
 
@@ -78,3 +82,33 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
     node._spawn = lambda work: None
     asyncio.run(node._start_group("web"))
     assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), ev.CarrierChanged(True)]
+
+
+@pytest.mark.parametrize("fails", ["epochs", "lockstep"])
+def test_no_engine_is_left_open_by_a_group_that_cannot_come(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would close it, and the next try would find its queues taken. The loop does not wait meanwhile:
+    a file for lock step may have hundreds of MiB."""
+    in_loop: list[bool] = []
+
+    def prepare(*_: object) -> None:
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        if fails == "lockstep":
+            raise lockstep.LockstepError("lockstep: no room")
+
+    def engine(_: object) -> None:
+        pytest.fail("an engine was opened")
+
+    async def end_connections(_: str) -> None:
+        pass
+
+    monkeypatch.setattr(lockstep, "prepare", prepare)
+    node: Any = Node.__new__(Node)
+    node._config, node._factory = config_in(tmp_path), engine
+    node._network = SimpleNamespace(end_connections=end_connections)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "web.epoch").write_text("none" if fails == "epochs" else "7")
+    with pytest.raises(OSError, match="no number" if fails == "epochs" else "no room"):
+        asyncio.run(node._prepare(node._config.group[0], KeyRing((bytes(32),))))
+    assert not any(in_loop)
