@@ -112,14 +112,20 @@ class ControlServer:
     async def answer(self, line: bytes) -> Reply:
         """Return the reply to a request line."""
         try:
-            request = json.loads(line)
-            if not isinstance(request, dict):
-                raise RequestError(f"a request is a JSON object, not {request!r:.80}")
-            return await self._operate(request)
-        except (ValueError, RecursionError) as error:
-            return {"error": f"the request is not JSON: {error}", "reason": "bad-request"}
+            return await self._operate(_decoded(line))
         except RequestError as error:
             return {"error": str(error), "reason": error.reason, **error.details}
+
+
+def _decoded(line: bytes) -> Request:
+    """Return the request in a line. Raises RequestError."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the request is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise RequestError(f"a request is a JSON object, not {request!r:.80}")
+    return request
 
 
 def _put(events: asyncio.Queue[Event | None], event: Event | None) -> None:

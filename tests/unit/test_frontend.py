@@ -19,8 +19,8 @@ import pytest
 from fttcp.runtime import http as http_module
 from fttcp.runtime import lockstep
 from fttcp.runtime.config import Config, load
-from fttcp.runtime.control import RequestError
-from fttcp.runtime.events import Event
+from fttcp.runtime.control import ControlServer, RequestError
+from fttcp.runtime.events import Event, History
 from fttcp.runtime.frontend import Frontend
 from fttcp.runtime.health_pages import health
 from fttcp.runtime.http import HttpServer
@@ -294,5 +294,23 @@ def test_the_processes_of_a_server_in_step_are_looked_at_beside_the_loop(
             assert told["lockstep"] == {"file": str(alpha.lockstep), "inside": [41]}
             await ask(tmp_path / "control.sock", b'{"op": "topology"}')
         assert len(threads) == 1 and threads[0] != threading.get_ident()
+
+    asyncio.run(test())
+
+
+def test_an_operation_that_fails_is_not_taken_for_a_request_that_is_no_json(tmp_path: Path) -> None:
+    async def serve(_: object) -> dict[str, Any]:
+        raise ValueError("42 is no role")
+
+    async def test() -> None:
+        history = History("alpha")
+        control = ControlServer(serve, history)
+        await control.start(tmp_path / "control.sock")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+        writer.write(b"{}\n")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        await control.close()
+        assert [event["why"] for event in history.since(0)] == ["42 is no role"]
 
     asyncio.run(test())
