@@ -169,7 +169,7 @@ def _shape(file: Path) -> tuple[int, ...] | None:
 def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
     """Return what ``status`` tells: in which of the server's processes the library is, what was drawn, and
     the connections that were accepted last and have no identity. ``leaders``: its main processes."""
-    mapped = {pid: _mapped(pid, file) for pid in {*leaders, *family(leaders)}}
+    mapped = {pid: _mapped(pid, file) for pid in family(leaders)}
     shown: dict[str, Any] = {
         "file": str(file),
         "library": str(LIBRARY),

@@ -21,7 +21,7 @@ _CLASS64 = 2
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _PF_X = 1
 _DT_NEEDED, _DT_RPATH, _DT_RUNPATH = 1, 15, 29
-_SHT_RELA, _SHT_DYNAMIC, _SHT_REL, _SHT_DYNSYM = 4, 6, 9, 11
+_SHT_RELA, _SHT_DYNAMIC, _SHT_NOBITS, _SHT_DYNSYM = 4, 6, 8, 11
 
 
 class ElfError(ValueError):
@@ -157,7 +157,7 @@ class Elf:
             return []
         names = self._part(raw[names_at][4], raw[names_at][5])
         return [
-            _Section(_text(names, name), kind, offset, length if kind != 8 else 0, link)
+            _Section(_text(names, name), kind, offset, 0 if kind == _SHT_NOBITS else length, link)
             for name, kind, _, _, offset, length, link, _ in raw
         ]
 
