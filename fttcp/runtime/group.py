@@ -30,7 +30,7 @@ from fttcp.runtime.events import History
 from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.last_words import LastWords
-from fttcp.runtime.late import Late, Mirrored, Moved, Stepped, Unfit
+from fttcp.runtime.late import Late, Mirrored
 from fttcp.runtime.mirror import MirrorTest
 from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.readiness import Readiness
@@ -42,7 +42,6 @@ from fttcp.runtime.shown import (
     machine_shown,
     ownership_shown,
     shown_first,
-    unfit_shown,
 )
 from fttcp.runtime.takeovers import Takeovers
 from fttcp.runtime.waiting import FENCED, differences, epochs_not_kept, takeover_refused, waits
@@ -123,9 +122,6 @@ class GroupRuntime:
         )
         self.healthy = False
         """Whether health vouches for the server; the machine may want it to begin anew all the same."""
-        self._phase = machine.phase
-        self._in_step = False
-        self._unfit: dict[str, str] = {}
         self._started = self._closed = False
 
     # ------------------------------------------------------------------ life
@@ -342,21 +338,11 @@ class GroupRuntime:
         """Let the machine decide; give the engine its orders now and do the rest afterwards."""
         if self._closed:
             return []
-        machine = self.machine
+        machine, was_in_step = self.machine, self.machine.in_step
         commands = machine.step(event, clock.now_ns())
-        if machine.phase is not self._phase:
-            moved = Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason)
-            self._late.put(moved)
-            self._phase = machine.phase
-        unfit = unfit_shown(machine)
-        if unfit != self._unfit:
-            self._unfit = unfit
-            self._late.put(Unfit(unfit))
-        if machine.in_step is not self._in_step:
-            self._in_step = machine.in_step
-            if self._mirror is not None and not self._in_step:
-                self._mirror.hurry()
-            self._late.put(Stepped(self._peer().name, self._in_step))
+        self._late.compare()
+        if self._mirror is not None and was_in_step and not machine.in_step:
+            self._mirror.hurry()
         partner = machine.partner
         if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:
             self.mirrored = partner.index  # while the session is offered: before anything depends on it
@@ -414,8 +400,6 @@ class GroupRuntime:
         if machine.settings.arbitrated and machine.phase is Phase.PAIRED and not self._closed:
             self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())
-        if self._timer is None:
-            self._arm()
 
     def _fail(self, why: str) -> None:
         """This group cannot go on here: close its engine, so that the peer finds it silent."""

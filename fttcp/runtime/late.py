@@ -16,6 +16,7 @@ from fttcp.runtime.claims import Claims
 from fttcp.runtime.engine_events import described
 from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.kept import Kept
+from fttcp.runtime.shown import shown_first, unfit_shown
 from fttcp.runtime.takeovers import Takeovers
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ class Late:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Item] = deque()
         self._coming = False
-        self._paused = False
+        self._phase = group.machine.phase
+        self._in_step = self._paused = False
+        self._unfit: dict[str, str] = {}
         self.restarting = False
         """True while the server is told to begin anew: that it is down then is no death."""
 
@@ -89,6 +92,20 @@ class Late:
         if not self._coming:
             self._coming = True
             self._loop.call_soon(self._do)
+
+    def compare(self) -> None:
+        """See what the last event has changed in the machine, and tell it later."""
+        machine = self._group.machine
+        if machine.phase is not self._phase:
+            self.put(Moved(self._phase, machine.role, machine.mode, machine.epoch, machine.reason))
+            self._phase = machine.phase
+        unfit = unfit_shown(machine)
+        if unfit != self._unfit:
+            self._unfit = unfit
+            self.put(Unfit(unfit))
+        if machine.in_step is not self._in_step:
+            self._in_step = machine.in_step
+            self.put(Stepped(shown_first(machine).name, self._in_step))
 
     def _do(self) -> None:
         try:
