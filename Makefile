@@ -57,6 +57,7 @@ lint: $(VENV)/.python  ## ruff and mypy
 	$(if $(PURE),$(BIN)/mypy --strict $(PURE))
 
 native-test: | packages
+	$(MAKE) --no-print-directory -C native/fuzz check
 	$(MAKE) --no-print-directory -j$(JOBS) -C native/tests run
 
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz

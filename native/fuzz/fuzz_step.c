@@ -278,7 +278,7 @@ static void deliver(struct side *s, struct ftt_seg g)
 	if (!s->alive)
 		return;
 	s->refused = g;
-	at = ftt_flow_place(&s->flow, s->mode, w.now - s->flow.last_ns);
+	at = ftt_flow_place(&s->flow, w.now - s->flow.last_ns);
 	taken = !mapped || ftt_judge(&at, &g) == FTT_TAKEN; /* the stack is where it said that it is */
 	v = step(s, &g, &e);
 	if (mapped && s->flow.client_acked != acked) /* after a takeover a client that insists is believed */
@@ -421,12 +421,13 @@ static void record_arrives(struct side *to)
 {
 	struct side *from = other(to);
 	struct ftt_record r;
-	uint32_t i = byte();
+	uint32_t i = byte(), at;
 
 	if (!from->n_flying)
 		return;
-	r = from->flying[i % from->n_flying];
-	from->flying[i % from->n_flying] = from->flying[--from->n_flying];
+	at = i % from->n_flying;
+	r = from->flying[at];
+	from->flying[at] = from->flying[--from->n_flying];
 	if (i & 128) /* lost */
 		return;
 	if (to->alive && to->mode == FTT_MODE_BACKUP)
