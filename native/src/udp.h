@@ -64,6 +64,7 @@ struct ftt_udp_stray {
 	uint32_t len;
 	uint16_t port;
 	uint8_t parts; /* that have come */
+	bool whole;
 	uint64_t since_ns;
 	uint8_t *bytes;
 };
@@ -136,8 +137,6 @@ struct ftt_udp_table {
 	uint32_t strays_late;
 };
 
-int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
-void ftt_udp_close(struct ftt_udp_table *t);
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 /* The session of a packet that only quotes one of its datagrams: it says nothing of the session. */
@@ -145,7 +144,6 @@ struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
-void ftt_udp_forget_all(struct ftt_worker *w);
 /* From here on no session has carried out its role. */
 void ftt_udp_new_role(struct ftt_udp_table *t);
 /* Carries it out on some more; true when it is on all. */
@@ -153,15 +151,22 @@ bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
 /* ... on those for which something waits in the kernel. */
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
 
-/* Gives to their sessions, by a new role, what came before it. */
-void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns);
-
-/* udp.c, for its two halves */
+/* udp.c, for what follows */
 /* The session of what a client says to this port, which may begin it; NULL if there is none. */
 struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns);
 /* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
 bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 		  uint64_t now_ns);
+/* Is what its client says numbered, for the backup? */
+static inline bool ftt_udp_is_numbered(const struct ftt_udp_session *u)
+{
+	return u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
+}
+
+/* udp_session.c */
+int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
+void ftt_udp_close(struct ftt_udp_table *t);
+void ftt_udp_forget_all(struct ftt_worker *w);
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
@@ -211,12 +216,15 @@ bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t n
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
 
 /* udp_stray.c */
+/* Gives to their sessions, by a new role, what came before it. */
+void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns);
 /* A client's datagram came here, and this node does not serve. */
 void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
 		   uint64_t now_ns);
 /* ... to the other node: a STRAY, or an EVENT that this node took over too early for. */
 void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns);
 void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns);
+void ftt_udp_drop_strays(struct ftt_udp_table *t);
 
 /* udp_primary.c */
 /* Numbers what the client says. False: a bound is reached. */

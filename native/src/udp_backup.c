@@ -125,9 +125,8 @@ static struct ftt_udp_event *keep(struct ftt_worker *w, struct ftt_udp_session *
 static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
 {
 	struct ftt_udp_event **slot = ftt_udp_slot(u, r->number), *e = slot ? *slot : NULL;
-	uint32_t parts = r->total ? (r->total + FTT_PART_MAX - 1) / FTT_PART_MAX : 1;
 
-	if (!slot || r->offset % FTT_PART_MAX || (r->data_len != FTT_PART_MAX && r->offset + r->data_len != r->total))
+	if (!slot || !ftt_part_good(r))
 		return false;
 	if (!e) {
 		if (!(e = keep(w, u, slot, r->total)))
@@ -138,10 +137,7 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	}
 	if (e->len != r->total || e->whole)
 		return false;
-	if (r->data_len)
-		memcpy(e->bytes + r->offset, r->data, r->data_len);
-	e->parts |= (uint8_t)(1u << r->offset / FTT_PART_MAX);
-	e->whole = e->parts == (1u << parts) - 1;
+	e->whole = ftt_part_put(e->bytes, &e->parts, r);
 	e->since_ns = now_ns;
 	return e->whole;
 }

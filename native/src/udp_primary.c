@@ -103,7 +103,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	uint32_t before = u->sent, crc = 0;
-	bool waits = u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
+	bool waits = ftt_udp_is_numbered(u);
 
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
 		struct ftt_udp_reply *r = u->replies;

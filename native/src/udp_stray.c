@@ -77,13 +77,6 @@ static struct ftt_udp_stray **place(struct ftt_worker *w, const struct ftt_recor
 	return at;
 }
 
-static bool is_whole(const struct ftt_udp_stray *s)
-{
-	uint32_t parts = s->len ? (s->len + FTT_PART_MAX - 1) / FTT_PART_MAX : 1;
-
-	return s->parts == (1u << parts) - 1;
-}
-
 /* One part of a datagram that waits; given when it is whole, if this node serves. */
 static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
 {
@@ -96,10 +89,8 @@ static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_
 		return;
 	}
 	s = *at;
-	if (r->data_len)
-		memcpy(s->bytes + r->offset, r->data, r->data_len);
-	s->parts |= (uint8_t)(1u << r->offset / FTT_PART_MAX);
-	if (!is_whole(s) || !ftt_flow_emits((uint8_t)w->mode))
+	s->whole = ftt_part_put(s->bytes, &s->parts, r);
+	if (!s->whole || !ftt_flow_emits((uint8_t)w->mode))
 		return;
 	take(w, &s->key, s->port, s->bytes, s->len, now_ns);
 	unlink_stray(&w->udp, at);
@@ -161,8 +152,8 @@ void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint
 {
 	bool serves = ftt_flow_emits((uint8_t)w->mode);
 
-	if (r->flags & FTT_REC_PORT || r->offset % FTT_PART_MAX || (r->data_len != FTT_PART_MAX && r->offset + r->data_len != r->total) ||
-	    (!serves && w->mode != FTT_MODE_BACKUP && !expects(w)) || (r->type == FTT_REC_EVENT && is_known(w, r))) {
+	if (r->flags & FTT_REC_PORT || !ftt_part_good(r) || (!serves && w->mode != FTT_MODE_BACKUP && !expects(w)) ||
+	    (r->type == FTT_REC_EVENT && is_known(w, r))) {
 		w->n.channel_stale++;
 		return;
 	}
@@ -180,7 +171,7 @@ void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
 	while (*at && ftt_flow_emits((uint8_t)w->mode)) {
 		struct ftt_udp_stray *s = *at;
 
-		if (!is_whole(s)) {
+		if (!s->whole) {
 			at = &s->next;
 			continue;
 		}
@@ -195,4 +186,10 @@ void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns)
 		w->n.drop_mode++;
 		unlink_stray(&w->udp, &w->udp.strays);
 	}
+}
+
+void ftt_udp_drop_strays(struct ftt_udp_table *t)
+{
+	while (t->strays)
+		unlink_stray(t, &t->strays);
 }

@@ -379,6 +379,23 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	return len;
 }
 
+/* Is it a part as datagrams are cut: full, or the last one? */
+static inline bool ftt_part_good(const struct ftt_record *r)
+{
+	return !(r->offset % FTT_PART_MAX) && (r->data_len == FTT_PART_MAX || r->offset + r->data_len == r->total);
+}
+
+/* Puts it where it belongs among r->total bytes; true when all parts have come. */
+static inline bool ftt_part_put(uint8_t *bytes, uint8_t *parts, const struct ftt_record *r)
+{
+	uint32_t n = r->total ? (r->total + FTT_PART_MAX - 1) / FTT_PART_MAX : 1;
+
+	if (r->data_len)
+		memcpy(bytes + r->offset, r->data, r->data_len);
+	*parts |= (uint8_t)(1u << r->offset / FTT_PART_MAX);
+	return *parts == (1u << n) - 1;
+}
+
 /* Is a record that came in a datagram of this pairing for a node of the pairing `ours`? What is of none are strays alone. */
 static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t ours)
 {
