@@ -304,7 +304,6 @@ EXPORT uint32_t arc4random_uniform(uint32_t below)
 	return drawn % below;
 }
 
-/* A read of /dev/urandom: who.c knows its descriptors. */
 bool shim_draw_device(void *out, size_t n)
 {
 	return draw(OF_ENTROPY, out, n);

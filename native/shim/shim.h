@@ -98,6 +98,9 @@ bool shim_begin_key(struct shim_current c);
 /* Copies the key of a process that has not served yet; false: it has none. */
 bool shim_start_key(uint8_t key[FTT_CHACHA_KEY]);
 
+/* A read of a device that gives random numbers; false: nothing was drawn. */
+bool shim_draw_device(void *out, size_t n);
+
 /* life.c */
 /* A process that came with one connection, by fork or exec, and has met no other since: a generator that grows in it is for that one. */
 bool shim_is_only(struct shim_current c);

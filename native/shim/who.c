@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,12 +22,9 @@
 #define DEVICE UINT32_MAX /* in owner: /dev/urandom */
 #define INHERITED 256
 
-bool shim_draw_device(void *out, size_t n);
-
 static _Atomic uint32_t owner[SHIM_FDS]; /* of a descriptor: its slot, or DEVICE */
 static _Atomic int top; /* no descriptor above has an owner */
 static _Atomic uint32_t hint = 1;
-static _Atomic bool admitting;
 
 static struct {
 	int (*accept)(int, struct sockaddr *, socklen_t *);
@@ -193,14 +189,6 @@ static void note_stranger(const struct ftt_ls_addresses *who)
 	s->number = number;
 }
 
-static void admit(const struct ftt_ls_addresses *who)
-{
-	while (atomic_exchange(&admitting, true))
-		sched_yield();
-	ftt_ls_admit(&shim_map, who);
-	atomic_store(&admitting, false);
-}
-
 enum how { ACCEPTED, PASSED, INHERITS };
 
 /*
@@ -219,7 +207,7 @@ static void meet(int fd, enum how how)
 	let_go(fd);
 	named = shim_who_is(fd, &who);
 	if (named && accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
-		admit(&who);
+		ftt_ls_admit(&shim_map, &who);
 	if (!named || !ftt_ls_find(&shim_map, &who, &found))
 		found.row = NULL;
 	else if (!shim_who_is(fd, &again)) /* reset meanwhile: the row may be the next one's of these addresses */

@@ -17,6 +17,7 @@
  */
 #ifndef FTTCP_LOCKSTEP_H
 #define FTTCP_LOCKSTEP_H
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,7 +68,7 @@ struct ftt_ls_header {
 	uint64_t magic;
 	uint32_t flags, tables;   /* one for each worker */
 	uint32_t rows;            /* of a table; a power of two */
-	uint32_t pad;
+	_Atomic uint32_t admits;  /* BY_ADDRESS: a process of the server makes a row, see ftt_ls_admit() */
 	uint8_t bucket_secret[32]; /* this node's: clients do not choose buckets */
 	uint8_t start_secret[32];  /* the pair's: what a server draws before it serves. BY_ADDRESS: the root of all seeds */
 	int64_t made_ns;           /* BY_ADDRESS: the clock of all connections, which stands */
@@ -331,16 +332,17 @@ static inline bool ftt_ls_find(const struct ftt_ls_map *m, const struct ftt_ls_a
 static inline bool ftt_ls_context(const struct ftt_ls_found *f, uint8_t key[FTT_CHACHA_KEY])
 {
 	uint8_t seed[32], lineage[4];
+	bool still;
 
 	memcpy(seed, f->row->seed, sizeof(seed));
 	if (!ftt_ls_still(f))
 		return false;
 	ftt_chacha_put(lineage, atomic_fetch_add(&f->row->lineage, 1));
-	if (!ftt_ls_still(f))
-		return false;
-	ftt_chacha_derive(key, seed, FTT_LS_CONTEXT, lineage, sizeof(lineage));
+	still = ftt_ls_still(f);
+	if (still)
+		ftt_chacha_derive(key, seed, FTT_LS_CONTEXT, lineage, sizeof(lineage));
 	ftt_wipe(seed, sizeof(seed));
-	return true;
+	return still;
 }
 
 /* The step in which the byte at this stream offset came; of one that has not come yet, the last one. */
@@ -383,9 +385,9 @@ static inline bool ftt_ls_clock(const struct ftt_ls_map *m, const struct ftt_ls_
 
 /*
  * Without an engine, for two copies that are only compared: the n-th connection of a client's address and port. No two files have
- * the same secret, so what is drawn is drawn for one run of a comparison. Callers take turns.
+ * the same secret, so what is drawn is drawn for one run of a comparison.
  */
-static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
+static inline bool ftt_ls_make(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
 {
 	struct {
 		uint8_t client[16];
@@ -405,6 +407,37 @@ static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_
 	ftt_ls_show(m, at, who, seed, id, &origin);
 	ftt_wipe(seed, sizeof(seed));
 	return true;
+}
+
+/*
+ * ... one after the other, of all threads and processes that accept. The turn is in the shared memory, so a child that is forked
+ * meanwhile sees it end. It is odd while somebody has it. One that does not end, for who had it was killed, is the next one's.
+ */
+#define FTT_LS_YIELDS 100000
+
+static inline uint32_t ftt_ls_turn(_Atomic uint32_t *turn)
+{
+	uint32_t before = atomic_load(turn);
+
+	for (int i = 0;; i++) {
+		uint32_t now = atomic_load(turn), mine = (now | 1) + (now & 1) * 2;
+
+		if (now != before)
+			i = 0;
+		if ((!(now & 1) || i >= FTT_LS_YIELDS) && atomic_compare_exchange_strong(turn, &now, mine))
+			return mine;
+		before = now;
+		sched_yield();
+	}
+}
+
+static inline bool ftt_ls_admit(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
+{
+	uint32_t mine = ftt_ls_turn(&m->header->admits);
+	bool made = ftt_ls_make(m, who);
+
+	atomic_compare_exchange_strong(&m->header->admits, &mine, mine + 1);
+	return made;
 }
 
 #endif
