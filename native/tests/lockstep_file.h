@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lockstep_file.h - a file as fttcp/runtime/lockstep.py makes it, and connections for it. */
+#ifndef FTTCP_TESTS_LOCKSTEP_FILE_H
+#define FTTCP_TESTS_LOCKSTEP_FILE_H
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "check.h"
+#include "fttcp/lockstep.h"
+
+static inline void *make_file(char path[], uint32_t tables, uint32_t rows, size_t *size)
+{
+	struct ftt_ls_header h = {.magic = FTT_LS_MAGIC, .tables = tables, .rows = rows, .bucket_secret = {1}, .start_secret = {2}};
+	int fd = mkstemp(path);
+	void *at;
+
+	*size = ftt_ls_size(tables, rows);
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)*size));
+	CHECK_EQ(pwrite(fd, &h, sizeof(h), 0), sizeof(h));
+	at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(at != MAP_FAILED);
+	close(fd);
+	return at;
+}
+
+static inline struct ftt_key key_of(uint16_t port)
+{
+	struct ftt_key k = {.client = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .service = {[10] = 0xff, 0xff, 10, 0, 0, 9},
+			    .client_port = port, .service_port = 443, .proto = 6};
+
+	return k;
+}
+
+#endif
