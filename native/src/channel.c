@@ -14,6 +14,9 @@
 
 #define SOCKET_BUFFER (32 << 20)
 
+_Static_assert(FTT_PROBE_DATAGRAM < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC, "a probe is shorter than all else on the channel");
+_Static_assert(FTT_PROBE_PAD > FTT_CHANNEL_WORKER_AT, "... and on the loud lane");
+
 socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
@@ -340,7 +343,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 
 	if (!in)
 		return 0;
-	if (got == FTT_PROBE_DATAGRAM) { /* shorter than any of ours */
+	if (got == FTT_PROBE_DATAGRAM) {
 		c->odd = in;
 		return FTT_CHANNEL_ODD;
 	}

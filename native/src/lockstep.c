@@ -83,47 +83,67 @@ static void unmap(void *at, size_t size)
 	munmap(at, size);
 }
 
+/* The file, which may be cut short from now on; NULL: errno says why. */
+static void *map_file(const char *path, size_t *size)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), error;
+	void *at = MAP_FAILED;
+	struct stat st;
+
+	if (fd >= 0 && !fstat(fd, &st)) {
+		*size = (size_t)st.st_size;
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	}
+	error = errno;
+	if (fd >= 0)
+		close(fd);
+	if (at != MAP_FAILED && !survive(at, *size)) {
+		error = errno;
+		munmap(at, *size);
+		at = MAP_FAILED;
+	}
+	errno = error;
+	return at == MAP_FAILED ? NULL : at;
+}
+
+/* What an engine before left there is nobody's. */
+static void clear_all(const struct ftt_ls_map *m)
+{
+	for (size_t i = 0; i < (size_t)m->tables * m->length; i++) {
+		uint64_t generation = atomic_load(&m->rows[i].generation);
+
+		if (!generation && !m->rows[i].used)
+			continue;
+		m->own[i].generation = (generation | 1) + 1; /* nobody has had that one: the connection of before is not here any more */
+		ftt_ls_clear(m, i);
+	}
+}
+
 int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
 {
 	const char *path = e->cfg.lockstep;
 	struct ftt_ls_map map;
-	struct stat st;
-	void *at = MAP_FAILED;
-	int fd;
+	size_t size;
+	void *at;
 
 	if (!*path)
 		return 0;
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || fstat(fd, &st) ||
-	    (at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+	at = map_file(path, &size);
+	if (!at) {
 		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
-	} else if (!survive(at, (size_t)st.st_size)) {
-		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
-		munmap(at, (size_t)st.st_size);
-		at = MAP_FAILED;
-	} else if (!ftt_ls_take(&map, at, (size_t)st.st_size) || map.tables < e->cfg.workers) {
+		return -1;
+	}
+	if (!ftt_ls_take(&map, at, size) || map.tables < e->cfg.workers) {
 		snprintf(err, err_len, "lockstep: %s: is none of ours; remove it, and start again", path);
-		unmap(at, (size_t)st.st_size);
-		at = MAP_FAILED;
 	} else if (!(map.own = calloc((size_t)map.tables * map.length, sizeof(*map.own)))) {
 		snprintf(err, err_len, "lockstep: %s", strerror(errno));
-		unmap(at, (size_t)st.st_size);
-		at = MAP_FAILED;
+	} else {
+		clear_all(&map);
+		e->lockstep = map;
+		return 0;
 	}
-	if (fd >= 0)
-		close(fd);
-	if (at == MAP_FAILED)
-		return -1;
-	for (size_t i = 0; i < (size_t)map.tables * map.length; i++) { /* of an engine before */
-		uint64_t generation = atomic_load(&map.rows[i].generation);
-
-		if (!generation && !map.rows[i].used)
-			continue;
-		map.own[i].generation = (generation | 1) + 1; /* nobody has had that one: the connection of before is not here any more */
-		ftt_ls_clear(&map, i);
-	}
-	e->lockstep = map;
-	return 0;
+	unmap(at, size);
+	return -1;
 }
 
 /* Its server may go on. The seeds of its connections do not outlive the engine. */
