@@ -108,6 +108,20 @@ def test_openssl_inside(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("LibreSSL 3.8.2 ", True),
+        ("BoringSSL 1.1.1w (compatible)", True),
+        ("wolfSSL 5.6.3 ", False),
+        ("OpenSSL 3.0", False),
+    ],
+)
+def test_whose_text_is_inside(make: Make, text: str, own: bool) -> None:
+    made = make("all-in-one", f'const char *text = "{text}"; {NOTHING}')
+    assert ("own OpenSSL inside" in why(made)) is own
+
+
+@pytest.mark.parametrize(
     ("option", "good"),
     [
         ("-Wl,-z,now", True),
