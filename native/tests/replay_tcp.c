@@ -63,15 +63,6 @@ int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_
 	return 0;
 }
 
-bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
-{
-	(void)c;
-	(void)to;
-	(void)r;
-	(void)n;
-	abort(); /* nobody speaks UDP here */
-}
-
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
 	uint8_t bytes[1024];
