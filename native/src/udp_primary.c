@@ -17,8 +17,7 @@ static void send_event(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t
 	r.outputs = e->outputs;
 	r.total = e->len;
 	do {
-		r.data = e->bytes + r.offset;
-		r.data_len = e->len - r.offset < FTT_PART_MAX ? e->len - r.offset : FTT_PART_MAX;
+		ftt_part_cut(&r, e->bytes);
 		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 		r.offset += r.data_len;
 	} while (r.offset < e->len);

@@ -123,8 +123,7 @@ void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct
 	r.number = ++w->udp.strays_sent;
 	r.irs = here; /* the other node's have numbers, too */
 	do {
-		r.data = p->bytes + k->payload + r.offset;
-		r.data_len = r.total - r.offset < FTT_PART_MAX ? r.total - r.offset : FTT_PART_MAX;
+		ftt_part_cut(&r, p->bytes + k->payload);
 		if (here)
 			keep(w, &r, now_ns);
 		else

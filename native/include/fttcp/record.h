@@ -379,6 +379,13 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	return len;
 }
 
+/* Cuts the part at r->offset from a payload of r->total bytes. */
+static inline void ftt_part_cut(struct ftt_record *r, const uint8_t *payload)
+{
+	r->data = payload + r->offset;
+	r->data_len = r->total - r->offset < FTT_PART_MAX ? r->total - r->offset : FTT_PART_MAX;
+}
+
 /* Is it a part as datagrams are cut: full, or the last one? */
 static inline bool ftt_part_good(const struct ftt_record *r)
 {
