@@ -52,6 +52,7 @@ _HINTS = (
     ("group.*.addresses", _ALL_NODES),
     ("group.*.ports", _ALL_NODES),
     ("group.*.state", _ALL_NODES),
+    ("group.*.lockstep", _ALL_NODES),
     ("arbiter", _ALL_NODES),
     ("node.name", "this would be another node: stop the daemon, clean up, start it under the new name"),
     ("node.run_dir", "stop the daemon before the file changes, else its commands do not find it"),

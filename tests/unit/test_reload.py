@@ -75,10 +75,11 @@ def test_groups_come_and_go(tmp_path: Path) -> None:
 
 def test_every_key_that_needs_a_restart_says_what_to_do(tmp_path: Path) -> None:
     text = GOOD.replace('cluster = "lab"', 'cluster = "other"').replace('"80/tcp"', '"81/tcp"')
-    text = text.replace("[[group]]", "[[group]]\nworkers = 2", 1)
+    text = text.replace("[[group]]", '[[group]]\nworkers = 2\nlockstep = "connection"', 1)
     changes = compare(config(tmp_path, GOOD), config(tmp_path, text)).restart
     advice = {change.key: change.advice for change in changes}
     assert "all nodes" in advice["node.cluster"] and "all nodes" in advice["group.web.ports"]
+    assert "all nodes" in advice["group.web.lockstep"], "nodes that differ in it form no pair"
     assert advice["group.web.workers"].startswith("restart the daemon, the backup's first")
 
 
