@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from fttcp.datapath.rules import RulesError
 
 _MARK = "FTTCP_GUARDIAN"
 _SOCKETS = Path("/proc/thread-self/net/netlink")
-_END_S = 5.0
+_END_S, _LOOK_S = 5.0, 0.01
 
 
 class Guardian:
@@ -73,7 +74,7 @@ def end_of(port: int) -> bool:
         for handle in handles:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-        return bool(holders) and all(map(_ends, handles))
+        return bool(holders) and all(_ends(handle, _END_S) for handle in handles)
 
 
 def is_left(port: int) -> bool:
@@ -108,10 +109,15 @@ def _target(link: Path) -> str:
 
 
 def _is_guardian(pid: int, handle: int) -> bool:
-    """Of an ending process nothing can be read, or it reads as empty: it has to end then.
-    Raises OSError."""
-    environment = _environment(pid)
-    return environment.startswith(f"{_MARK}=".encode()) if environment else _ends(handle)
+    """Of a process that begins or ends nothing can be read, or it reads as empty: it is looked at until there
+    is something, or it has ended. Raises OSError."""
+    until_s = time.monotonic() + _END_S
+    while not (environment := _environment(pid)):
+        if _ends(handle, _LOOK_S):
+            return True
+        if time.monotonic() > until_s:
+            return False
+    return environment.startswith(f"{_MARK}=".encode())
 
 
 def _environment(pid: int) -> bytes:
@@ -120,6 +126,6 @@ def _environment(pid: int) -> bytes:
     return b""
 
 
-def _ends(handle: int) -> bool:
+def _ends(handle: int, most_s: float) -> bool:
     """Wait for the end of the process. False if it does not."""
-    return bool(select.select([handle], [], [], _END_S)[0])
+    return bool(select.select([handle], [], [], most_s)[0])

@@ -67,6 +67,13 @@ def test_a_process_that_ends_while_holders_are_looked_for_is_none(
     assert end_of(left.port)
 
 
+def test_one_that_has_just_begun_is_known(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment reads as empty for a moment after exec."""
+    said, environment = [b"", b""], guardian._environment
+    monkeypatch.setattr(guardian, "_environment", lambda pid: said.pop() if said else environment(pid))
+    assert end_of(left.port)
+
+
 def test_a_process_that_is_ending_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
