@@ -19,7 +19,7 @@ class Actions(State):
 
     def _claim(self, now_ns: int) -> bool:
         """Ask the arbiter for the group alone, once no grant of ours is in use; True when it is ours."""
-        if not self._free(now_ns):
+        if not self.promises.free(now_ns):
             return False
         if self._claimed_ns is None:
             self._claimed_ns = now_ns
@@ -46,7 +46,7 @@ class Actions(State):
         if epoch is None:
             raise InvariantBroken("the group is to be owned under an epoch that is not stored")
         self.epoch = epoch
-        self._release()
+        self.promises.void()
         self._doubt = self._lapsed = False
         if won is None and self.settings.arbitrated:
             self._set_lease(Lease.GRANTED, now_ns)
@@ -188,7 +188,7 @@ class Actions(State):
 
     def _resume(self, now_ns: int) -> None:
         """The backup declined: go on as before under its grants."""
-        self._release()
+        self.promises.void()
         self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
         self._enter(Phase.PAIRED, now_ns)
 

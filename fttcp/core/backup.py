@@ -49,7 +49,7 @@ class BackupRules(Actions):
             return
         self._seeking = True
         zero_ns = max((peer.heard_ns for peer in self.view.peers), default=0) or now_ns
-        if self._claim(now_ns) or (self._free(now_ns) and self._consents(self.view.peers[0])):
+        if self._claim(now_ns) or (self.promises.free(now_ns) and self._consents(self.view.peers[0])):
             self._own(now_ns, self._claim_cause, zero_ns, self._claimed_ns or now_ns)
 
     def _make_way(self, now_ns: int) -> None:
@@ -62,7 +62,7 @@ class BackupRules(Actions):
             return
         member = self.settings.name in (record.holder, record.backup)
         others = any(p.said is not None and p.said.able and not p.said.barred for p in self.view.peers)
-        if member and record.mode is Ownership.PAIRED and others and self._free(now_ns):
+        if member and record.mode is Ownership.PAIRED and others and self.promises.free(now_ns):
             register.pursue(SOLO)
 
     def _before(self, said: Body | None, now_ns: int) -> bool:
@@ -214,7 +214,7 @@ class BackupRules(Actions):
                 self.register.forget_goal()
                 self._refused = said.offer
             return
-        self._release()
+        self.promises.void()
         alone = not self.settings.arbitrated and self._epoch_at_hand() is not None  # its word is enough
         if alone or self._claim(now_ns) or self._consents(peer):
             noticed_ns = self._claimed_ns or now_ns

@@ -91,9 +91,8 @@ class PairMachine(PrimaryRules, BackupRules):
         if self.phase in (Phase.FENCED, Phase.STOPPED):
             return None
         settings, view = self.settings, self.view
-        times = [self._stepped_ns + settings.lease_ns // 3, self._alert_until_ns, self._bound_until_ns]
-        if self._withdrawn:
-            times.append(self._stepped_ns + 1)
+        times = [self._stepped_ns + settings.lease_ns // 3, self._alert_until_ns]
+        times.append(self.promises.deadline_ns(self._stepped_ns))
         if view.carrier_since_ns is not None:
             times.append(view.carrier_since_ns + settings.settle_ns)
         if self.phase is Phase.LISTENING:
@@ -141,7 +140,7 @@ class PairMachine(PrimaryRules, BackupRules):
             raise InvariantBroken(f"time ran backwards by {self._stepped_ns - now_ns} ns")
         self._note_gap(now_ns - self._stepped_ns, now_ns)
         self._stepped_ns = now_ns
-        self._bind(now_ns)
+        self.promises.carried_out(now_ns)
         view = self.view
         match event:
             case ev.PeerHeard() | ev.PeerLost() | ev.PeerStated() | ev.LinkFound() | ev.LinkLost():
@@ -221,13 +220,7 @@ class PairMachine(PrimaryRules, BackupRules):
         peer.forget()
         peer.heard_ns, peer.lost_ns = loss.heard_ns, loss.lost_ns
         peer.stalled = loss.silent_ns >= 2 * self.settings.patience_ns
-        if self._granted >> peer.index & 1:  # withdrawn: it ends with the last heartbeat that we answered
-            self._granted &= ~(1 << peer.index)
-            self._bound_until_ns = max(self._bound_until_ns, self._outlasted_ns(loss.heard_ns))
-
-    def _outlasted_ns(self, heard_ns: int) -> int:
-        """Return when every grant is void that answered a heartbeat heard until ``heard_ns``."""
-        return heard_ns + self.settings.patience_ns
+        self.promises.lost(peer.index, loss.heard_ns)
 
     def _absorb_body(self, stated: ev.PeerStated, peer: Peer) -> None:
         """Note what the peer says and the epochs it has seen."""

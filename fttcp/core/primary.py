@@ -239,7 +239,7 @@ class PrimaryRules(Actions):
             if self.session and peer.follows(self.session) and not view.stopping:
                 self._resume(now_ns)
             else:
-                self._release()
+                self.promises.void()
                 self._go_silent(now_ns)
         elif self.session and not peer.follows(self.session):
             self._go_silent(now_ns)
@@ -279,7 +279,7 @@ class PrimaryRules(Actions):
         elif not self._fit(now_ns):
             if self.view.carrier_since_ns is None:
                 self._offer_to_successor(Cause.LINK_LOST, now_ns)
-        elif not self._free(now_ns):
+        elif not self.promises.free(now_ns):
             return
         elif self.register.pursue(SOLO):
             if self.register.unbroken_since(self.epoch):

@@ -22,6 +22,7 @@ from fttcp.core.model import (
     Settings,
     Unfit,
 )
+from fttcp.core.promises import Promises
 from fttcp.core.register import Register
 from fttcp.core.terms import BINDING, Term, differing
 from fttcp.core.view import Peer, View
@@ -86,12 +87,7 @@ class State:
         self._lease = Lease.NONE
         self._limit_ns: int | None = None
         self._published: tuple[Body, int] | None = None
-        self._granted = 0
-        """The grants as published: a bit for each peer."""
-        self._bound_until_ns = 0
-        """Until then a grant of this node may let a peer emit: nothing is taken before."""
-        self._withdrawn = False
-        """A grant was withdrawn by the last step's orders."""
+        self.promises = Promises(settings.patience_ns)
         self._orphaned_ns: int | None = None
         self._claimed_ns: int | None = None
         self._seeking = False
@@ -250,7 +246,7 @@ class State:
         return sum(peer.links << 8 * nodes.index(peer.name) for peer in self.view.peers)
 
     def _publish(self, now_ns: int) -> None:
-        """Publish the body if it, or a grant, changed; a grant that ends binds this node for a while.
+        """Publish the body if it, or a grant, changed.
 
         A lease of its own is told before it is used, everything else after it was done: a daemon that stands
         still between two orders is never taken for one that leaves the group to others while it emits.
@@ -262,25 +258,9 @@ class State:
             self._published = state
             emits = any(isinstance(order, do.SetLease) and order.policy is Lease.SELF for order in self._out)
             self._out.insert(0 if emits else len(self._out), do.Publish(*state))
-        self._withdrawn = bool(self._granted & ~granted)
-        self._granted = granted
-
-    def _bind(self, now_ns: int) -> None:
-        """The grant that was withdrawn is given no more, for the order was carried out before this step: only
-        now is it known to end."""
-        if self._withdrawn:
-            self._withdrawn, self._bound_until_ns = False, now_ns + self.settings.patience_ns
-
-    def _release(self) -> None:
-        """The peer that had our grant has shut its gate itself, or will never use it: nothing binds us."""
-        self._granted = self._bound_until_ns = 0
-        self._withdrawn = False
+        self.promises.give(granted)
 
     # ------------------------------------------------------------------ questions
-
-    def _free(self, now_ns: int) -> bool:
-        """True if no grant of this node can let another one emit."""
-        return not self._granted and not self._withdrawn and now_ns >= self._bound_until_ns
 
     def _waited(self, now_ns: int) -> bool:
         """True if the phase has lasted for as long as a starting node waits for the others."""
@@ -424,7 +404,7 @@ class State:
             consented = self.settings.arbitrated or self.phase is Phase.PAIRING
             allowed = {Lease.SELF, Lease.GRANTED} if consented else {Lease.SELF}
         _require(self._lease in allowed, f"phase {self.phase} with lease {self._lease.name}")
-        _require(not (self._granted and self._lease is not Lease.NONE), "a grant beside an own lease")
+        _require(not (self.promises.given and self._lease is not Lease.NONE), "a grant beside an own lease")
         following = self.phase is Phase.FOLLOWING
         wrong = f"phase {self.phase} with engine mode {self._engine.name}"
         _require(not owning or self._engine is EngineMode.SOLO, wrong)

@@ -149,7 +149,8 @@ class World:
             f"{h.name}: alive={h.alive} paused={not h.running} carrier={h.carrier} server={h.server_up}"
             f" emits={h.emits}"
             f" {h.machine.phase} {h.native.mode.name} {h.native.lease.policy.name} epoch={h.machine.epoch}"
-            f" record={h.machine.register.record} goal={h.machine.register.goal} granted={h.machine._granted}"
+            f" record={h.machine.register.record} goal={h.machine.register.goal}"
+            f" granted={h.machine.promises.given}"
             for h in self.hosts.values()
         ]
         arbiter = f"arbiter: up={self.arbiter.up} {self.arbiter.entry}" if self.arbiter else "no arbiter"
