@@ -48,16 +48,22 @@ def session_members(session: int) -> list[int]:
 
 def family(leaders: Iterable[int], proc: Path = PROC) -> list[int]:
     """The given processes and all that descend from them and still have them as ancestors."""
-    found: dict[int, None] = {}
+    return list(tree(leaders, proc))
+
+
+def tree(leaders: Iterable[int], proc: Path = PROC) -> dict[int, list[int]]:
+    """The same, with the children of each."""
+    found: dict[int, list[int]] = {}
     waiting = list(leaders)
     while waiting:
         pid = waiting.pop()
         if pid in found:
             continue
-        found[pid] = None
-        for thread in threads(pid, proc):
-            waiting += map(int, _read(thread / "children").split())
-    return list(found)
+        found[pid] = [
+            int(child) for thread in threads(pid, proc) for child in _read(thread / "children").split()
+        ]
+        waiting += found[pid]
+    return found
 
 
 def threads(pid: int, proc: Path = PROC) -> list[Path]:

@@ -20,15 +20,16 @@ from fttcp.health.sockets import Connection
 from fttcp.health.waits import Doing, Thread
 
 _BUSY = 0.05
+_PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment. ``owners``: inode of a socket -> processes that have it open, and theirs.
-    ``threads``: for those processes. ``stopped``: pids and names of processes in state T.
-    ``family``: all processes of the server."""
+    """What was seen at one moment. ``unread``: None if the kernel was not asked. ``owners``: inode of a
+    socket -> processes that have it open, and theirs. ``threads``: for those processes. ``stopped``: pids and
+    names of processes in state T. ``family``: all processes of the server."""
 
-    unread: Sequence[Connection] = ()
+    unread: Sequence[Connection] | None = ()
     owners: Mapping[int, frozenset[int]] = field(default_factory=dict)
     threads: Mapping[int, Sequence[Thread]] = field(default_factory=dict)
     stopped: Mapping[int, str] = field(default_factory=dict)
@@ -74,6 +75,11 @@ class Progress:
         """Judge by these from now on; what was seen stays seen."""
         self._hang_s, self._stall_s = hang_s, stall_s
 
+    @property
+    def patience_s(self) -> float:
+        """So often it is looked for a stall."""
+        return self._stall_s / _PATIENCE
+
     def waiting(self, unread: Sequence[Connection]) -> bool:
         """True if a connection was already waiting, with the same input, at the last sample: then it is
         worth while to look at the threads as well."""
@@ -83,13 +89,16 @@ class Progress:
         )
 
     def judge(self, sample: Sample, now_s: float) -> Finding | None:
-        """Take a sample in; return what is wrong, if anything."""
+        """Take a sample in; return what is wrong, if anything. What is known of connections stays so when the
+        kernel was not asked: one that has read no more since has had the same input all the time."""
         self._note_stopped(sample, now_s)
-        self._note_reads(sample, now_s)
-        self._note_threads(sample, now_s)
         for pid, since_s in self._stopped.items():
             if now_s - since_s >= self._hang_s:
                 return Finding("stopped", f"process {pid} ({sample.stopped[pid]}) is stopped (state T)")
+        if sample.unread is None:
+            return None
+        self._note_reads(sample.unread, sample, now_s)
+        self._note_threads(sample, now_s)
         for connection in sample.unread:
             finding = self._judge_connection(connection, sample, now_s)
             if finding is not None:
@@ -101,9 +110,9 @@ class Progress:
     def _note_stopped(self, sample: Sample, now_s: float) -> None:
         self._stopped = {pid: self._stopped.get(pid, now_s) for pid in sample.stopped}
 
-    def _note_reads(self, sample: Sample, now_s: float) -> None:
+    def _note_reads(self, unread: Sequence[Connection], sample: Sample, now_s: float) -> None:
         pending: dict[bytes, _Pending] = {}
-        for connection in sample.unread:
+        for connection in unread:
             known = self._pending.get(connection.cookie)
             if known is None or known.read_bytes != connection.read_bytes:
                 self._owners_read(connection, sample, now_s)

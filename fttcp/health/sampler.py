@@ -5,14 +5,15 @@ thread.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from fttcp.health import procfs
 from fttcp.health.progress import Progress, Sample
 from fttcp.health.sockets import Connection, Listener, Sockets
-from fttcp.health.waits import Thread, look
+from fttcp.health.waits import Thread, awake, look
 from fttcp.wire.ports import numbers, shown
 
 
@@ -44,6 +45,10 @@ class Sampler:
         self._all = {proto: numbers(ports, proto) for proto in ("tcp", "udp")}
         self._tcp = self._all["tcp"]
         self._sockets = Sockets()
+        self._asked_s = 0.0
+        self._waiting = False
+        self._awake: dict[int, int] = {}
+        """Of each process the thread that was last seen to wait for no other."""
         self.blind = ""
         """Why threads or files of the server cannot be seen; empty when they can."""
 
@@ -108,17 +113,21 @@ class Sampler:
         return f"nobody listens on {', '.join(missing)} yet" if missing else ""
 
     def sample(self, pids: Sequence[int], progress: Progress) -> Sample:
-        """Look once. Threads are looked at only when there is reason to."""
+        """Look once. Threads are looked at only when there is reason to, and so are connections."""
         stopped: dict[int, str] = {}
-        relatives = procfs.family(pids)
+        relatives = procfs.tree(pids)
         for pid in relatives:
             stat = procfs.process_stat(pid)
             if stat is not None and stat.state in "Tt":
                 stopped[pid] = stat.name
-        unread = self._sockets.unread(self._tcp) if self._tcp else []
-        if stopped or not unread or not progress.waiting(unread):  # who is stopped need not be asked what for
-            return Sample(unread=unread, stopped=stopped, family=relatives)
-        owners = self._owners(unread, relatives)
+        family = list(relatives)
+        if stopped or not self._tcp or not self._worth_asking(relatives, progress):
+            return Sample(None, stopped=stopped, family=family)  # what for the stopped one need not be asked
+        unread = self._sockets.unread(self._tcp)
+        self._asked_s, self._waiting = time.monotonic(), progress.waiting(unread)
+        if not self._waiting:
+            return Sample(unread, family=family)
+        owners = self._owners(unread, family)
         seen: dict[int, list[Thread]] = {}
         for pid in {pid for pids_of in owners.values() for pid in pids_of}:
             found = look(pid)
@@ -126,7 +135,17 @@ class Sampler:
                 self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
                 continue
             seen[pid] = found
-        return Sample(unread, owners, seen, stopped, relatives)
+        return Sample(unread, owners, seen, stopped, family)
+
+    def _worth_asking(self, relatives: Mapping[int, Sequence[int]], progress: Progress) -> bool:
+        """The kernel walks all buckets of the host's connections to answer, milliseconds where they are many.
+        A server is hung only if a process of it without children has no thread awake, and it stalls for
+        long."""
+        if self._waiting or time.monotonic() - self._asked_s >= progress.patience_s:
+            return True
+        found = {pid: awake(pid, self._awake.get(pid, pid)) for pid, own in relatives.items() if not own}
+        self._awake = {pid: tid for pid, tid in found.items() if tid is not None}
+        return len(self._awake) < len(found)
 
     def _owners(self, unread: Sequence[Connection], relatives: Sequence[int]) -> dict[int, frozenset[int]]:
         wanted = {connection.inode for connection in unread}

@@ -88,6 +88,23 @@ def classify(
     return Doing.WAITING
 
 
+def awake(pid: int, first: int, proc: Path = PROC) -> int | None:
+    """A thread of a process that does not wait for another one, to be looked at ``first`` the next time; None
+    if all do: then it may be deadlocked. One that has ended, or may not be looked at, is not."""
+    locked = False
+    for tid in (first, *(int(directory.name) for directory in threads(pid, proc))):
+        try:
+            call = (proc / str(pid) / "task" / str(tid) / "syscall").read_text(encoding="ascii")
+        except PermissionError:
+            return tid
+        except OSError:  # it has ended; or a kernel without CONFIG_HAVE_ARCH_TRACEHOOK
+            continue
+        if classify("S", call) is not Doing.LOCKED:
+            return tid
+        locked = True
+    return None if locked else first
+
+
 def look(pid: int, proc: Path = PROC) -> list[Thread] | None:
     """All threads of a process; None if we may not look (that needs CAP_SYS_PTRACE)."""
     found: list[Thread] = []

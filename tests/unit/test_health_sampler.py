@@ -7,15 +7,17 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from fttcp.health import procfs
-from fttcp.health.progress import Progress
+from fttcp.health.progress import Progress, Sample
 from fttcp.health.sampler import Sampler, bound
-from fttcp.health.sockets import Sockets
+from fttcp.health.sockets import Connection, Sockets
+from fttcp.health.waits import Doing, Thread
 
 SERVER = """
 import socket, sys
@@ -177,11 +179,63 @@ def test_what_an_earlier_question_is_told_late_is_no_answer() -> None:
     fresh.close()
 
 
+LOCKED = "import threading; print('ready', flush=True); threading.Event().wait()"
+ONE_AWAKE = (
+    "import sys, threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    + ("print('ready', flush=True); sys.stdin.read()")
+)
+LOCKED_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {LOCKED!r}]).wait()"
+BUSY_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {ONE_AWAKE!r}]).wait()"
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"), [(LOCKED, True), (ONE_AWAKE, False), (LOCKED_CHILD, True), (BUSY_CHILD, False)]
+)
+def test_connections_are_asked_for_at_each_look_only_where_a_server_may_hang(
+    code: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs milliseconds on a large host. What a stall needs is asked for in each case, now and then."""
+    unread = Sockets.unread
+    counted: list[Sockets] = []
+    monkeypatch.setattr(Sockets, "unread", lambda self, *args: counted.append(self) or unread(self, *args))
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout and server.stdout.readline() == "ready\n"
+        sampler, patient, hasty = Sampler([(9, 9, "tcp")]), Progress(1, 1e9), Progress(1, 0)
+        try:
+            sampler.sample([server.pid], hasty)
+            assert len(counted) == 1
+            deadline_s = time.monotonic() + 30
+            while (sampler.sample([server.pid], patient).unread is not None) != asked:
+                assert time.monotonic() < deadline_s
+            counted.clear()
+            assert [sampler.sample([server.pid], patient).unread is not None for _ in range(5)] == [asked] * 5
+            assert len(counted) == 5 * asked
+            sampler.sample([server.pid], hasty)
+            assert len(counted) == 5 * asked + 1
+        finally:
+            sampler.close()
+            for pid in procfs.family([server.pid]):
+                os.kill(pid, 9)
+
+
+def test_input_that_was_there_when_nobody_asked_has_waited_all_the_time() -> None:
+    progress = Progress(hang_s=100, stall_s=3)
+    waits = Connection(b"cookie", 7, "[::1]:1", 5, 0, 10)
+    threads = {1: [Thread(1, Doing.WAITING, "S", 0)]}
+    seen = Sample([waits], {7: frozenset({1})}, threads)
+    assert progress.judge(seen, 0) is None
+    assert progress.judge(Sample(None), 1) is None
+    assert progress.waiting([waits])
+    finding = progress.judge(seen, 4)
+    assert finding is not None and finding.kind == "stalled" and "have waited 4.0 s" in finding.reason
+
+
 def test_a_process_is_looked_through_once_however_many_clients_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may have a thread for each client, and each of them children: a look must not take seconds."""
     looked: list[list[int]] = []
-    family = procfs.family
-    monkeypatch.setattr(procfs, "family", lambda pids: looked.append(list(pids)) or family(pids))
+    tree = procfs.tree
+    monkeypatch.setattr(procfs, "tree", lambda pids, *at: looked.append(list(pids)) or tree(pids, *at))
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         port = server.getsockname()[1]
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
@@ -189,12 +243,12 @@ def test_a_process_is_looked_through_once_however_many_clients_wait(monkeypatch:
         for client in clients:
             client.sendall(b"?")
         sampler = Sampler([(port, port, "tcp")])
-        progress = Progress(10, 10)
+        progress = Progress(10, 0)
         progress.judge(sampler.sample([os.getpid()], progress), 0)  # they wait; now it asks who has them
         looked.clear()
         sample = sampler.sample([os.getpid()], progress)
         sampler.close()
         for one in clients + served:
             one.close()
-    assert len(sample.unread) == len(sample.owners) == 50
+    assert sample.unread is not None and len(sample.unread) == len(sample.owners) == 50
     assert looked == [[os.getpid()]] * 2  # of the whole server, of the one process
