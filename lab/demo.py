@@ -1,4 +1,4 @@
-"""``fttcp demo``: an unmodified curl downloads from an unmodified nginx, whose host fails half-way."""
+"""``fttcp demo``: an unmodified client downloads from an unmodified server, whose host fails half-way."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ class FaultInTheMiddle:
     help="What happens to the host that serves, half-way.",
 )
 @click.option("--tls", "scene", flag_value="tls", help="Over HTTPS, which nginx ends itself.")
+@click.option("--ssh", "scene", flag_value="ssh", help="Over SSH, from OpenSSH.")
 def demo(as_json: bool, size: int, fault: str, scene: str | None) -> None:
     """Download through a pair, let the serving host fail half-way, and show what the client noticed.
 
@@ -121,7 +122,7 @@ def run(lab: Lab, size: int, fault: str, console: Console, scene: Scene = SCENES
         if not payload.exists():
             console.print(f"making a file of {size:,} bytes")
             expected = make_file(payload, size)
-        scene.prepare(lab.home, host.home / "root")
+        scene.prepare(lab.home, host.home)
 
     try:
         console.print(
@@ -147,16 +148,16 @@ def run(lab: Lab, size: int, fault: str, console: Console, scene: Scene = SCENES
 def _download_through(
     lab: Lab, size: int, kind: str, mbit: float, console: Console, scene: Scene
 ) -> dict[str, Any]:
-    """Download with curl while the fault happens; returns the client's side of the result."""
+    """Download while the fault happens; returns the client's side of the result."""
     limit_s = round(size * 8 / mbit / 1e6 + PATIENCE_S)
-    command = ["curl", "-sS", "--max-time", str(limit_s), *scene.curl]
+    command = scene.client(limit_s)
     fault = FaultInTheMiddle(lab, kind, size)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (
         Progress(*columns, console=console) as progress,
-        lab.popen("client", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as curl,
+        lab.popen("client", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client,
     ):
-        task = progress.add_task("curl", total=size)
+        task = progress.add_task("client", total=size)
 
         def on_progress(received: int) -> None:
             progress.update(task, completed=received)
@@ -164,11 +165,11 @@ def _download_through(
                 progress.console.print(f"[bold red]{kind}[/] at byte {received:,}")
 
         try:
-            assert curl.stdout and curl.stderr
-            download = receive(curl.stdout, on_progress)
-            status, words = curl.wait(), curl.stderr.read().decode(errors="replace").strip()
+            assert client.stdout and client.stderr
+            download = receive(client.stdout, on_progress)
+            status, words = client.wait(), client.stderr.read().decode(errors="replace").strip()
         except BaseException:
-            curl.kill()
+            client.kill()
             raise
     report = fault.report()
     result: dict[str, Any] = {
@@ -206,7 +207,7 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         if key.endswith("_ms"):
             table.add_row(f"  {key.removesuffix('_ms')}", f"after {value} ms")
     if result.get("error"):
-        table.add_row("curl says", result["error"])
+        table.add_row("the client says", result["error"])
     console.print(
         "\n[bold green]The connection survived.[/]" if good else "\n[bold red]The connection was lost.[/]"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from lab.download import NGINX_COMMAND, NGINX_CONFIG, make_site
 from lab.errors import LabError
-from lab.network import SERVICE4
+from lab.network import CLIENT, SERVICE4
 
 PAYLOAD = "payload"
 IN_STEP = ("lockstep=connection",)
 """Of a group whose server draws random numbers; docs/lockstep.md."""
+_KEYS = Path("/srv/demo")
+"""Each host of the lab has a /srv of its own."""
 _TLS = "listen 443 ssl;\n        ssl_certificate tls.pem;\n        ssl_certificate_key tls.key;"
 
 
@@ -26,22 +29,30 @@ class Scene:
     port: int
     settings: tuple[str, ...]
     prepare: Callable[[Path, Path], None]
-    """Makes what the server needs in its working directory; the first argument is common to both nodes."""
+    """Makes what the server needs in a node's directory, the second argument; the first one is the lab's."""
     serve: str
     """The server's command."""
-    curl: tuple[str, ...]
-    """What the client asks for, and how."""
+    client: Callable[[int], list[str]]
+    """The client's command, which gives up after so many seconds."""
 
 
-def _site(common: Path, root: Path) -> None:
-    make_site(root, common / PAYLOAD)
+def _curl(*asked: str) -> Callable[[int], list[str]]:
+    return lambda limit_s: ["curl", "-sS", "--max-time", str(limit_s), *asked]
 
 
-def _tls_site(common: Path, root: Path) -> None:
-    key, certificate = common / "tls.key", common / "tls.pem"
+def _need(program: str, package: str) -> None:
+    if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        raise LabError(f"{program}: no such program: install {package}")
+
+
+def _site(common: Path, node: Path) -> None:
+    make_site(node / "root", common / PAYLOAD)
+
+
+def _tls_site(common: Path, node: Path) -> None:
+    root, key, certificate = node / "root", common / "tls.key", common / "tls.pem"
     if not certificate.exists():
-        if shutil.which("openssl") is None:
-            raise LabError("openssl: no such program: install it")
+        _need("openssl", "openssl")
         words = [
             "openssl",
             "req",
@@ -62,14 +73,44 @@ def _tls_site(common: Path, root: Path) -> None:
     (root / "nginx.conf").write_text(NGINX_CONFIG.replace("listen 80;", _TLS).replace("listen [::]:80;", ""))
 
 
+def _ssh_files(common: Path, node: Path) -> None:
+    """The same keys for both nodes, in a place of one name: sshd tells clients where authorized keys are."""
+    place, client = node / _KEYS.relative_to("/"), common / CLIENT / _KEYS.relative_to("/")
+    if not client.exists():
+        _need("sshd", "openssh-server")
+        _need("ssh", "openssh-client")
+        client.mkdir()
+        for name in ("host", "user"):
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(client / name)]
+            subprocess.run(words, check=True)
+    place.mkdir()
+    for name in ("host", "user.pub"):
+        shutil.copy(client / name, place)
+    (place / PAYLOAD).hardlink_to(common / PAYLOAD)
+
+
+def _ssh(limit_s: int) -> list[str]:
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes")
+    words = [word for option in options for word in ("-o", option)]
+    words += ["-F", "none", "-i", str(_KEYS / "user"), f"root@{SERVICE4}"]
+    return ["timeout", str(limit_s), "ssh", *words, f"cat {_KEYS / PAYLOAD}"]
+
+
+_SSHD = (
+    "sh -c 'mkdir -p /run/sshd && chmod 755 /run/sshd && exec /usr/sbin/sshd -D -e -f /dev/null "
+    f"-h {_KEYS}/host -o AuthorizedKeysFile={_KEYS}/user.pub -o PermitRootLogin=yes -o StrictModes=no "
+    "-o UsePAM=no -o PidFile=none'"
+)
+
 SCENES = {
-    "http": Scene("nginx", 80, (), _site, NGINX_COMMAND, (f"http://{SERVICE4}/{PAYLOAD}",)),
+    "http": Scene("nginx", 80, (), _site, NGINX_COMMAND, _curl(f"http://{SERVICE4}/{PAYLOAD}")),
     "tls": Scene(
         "nginx, which ends TLS,",
         443,
         IN_STEP,
         _tls_site,
         NGINX_COMMAND,
-        ("-k", f"https://{SERVICE4}/{PAYLOAD}"),
+        _curl("-k", f"https://{SERVICE4}/{PAYLOAD}"),
     ),
+    "ssh": Scene("OpenSSH", 22, IN_STEP, _ssh_files, _SSHD, _ssh),
 }

@@ -31,6 +31,7 @@ has_mininet = (
         ("kill-server", "server-died", ()),
         ("switchover", "switchover", ()),
         ("crash-host", "peer-lost", ("--tls",)),
+        ("crash-host", "peer-lost", ("--ssh",)),
     ],
 )
 def test_demo_json(fault: str, cause: str, scene: tuple[str, ...]) -> None:
