@@ -39,8 +39,8 @@ Subsystem sftp internal-sftp
 """
 
 
-def prepare(home: Path) -> bytes:
-    """Make certificates, keys, configurations and the file that is served; return its bytes."""
+def prepare(home: Path) -> None:
+    """Make certificates, keys, configurations and the file that is served."""
     for kind, options in (("rsa", "rsa:2048"), ("ec", "ec -pkeyopt ec_paramgen_curve:prime256v1")):
         words = f"req -x509 -nodes -days 30 -subj /CN=lab -newkey {options}".split()
         files = ["-keyout", str(home / f"{kind}.key"), "-out", str(home / f"{kind}.pem")]
@@ -50,11 +50,8 @@ def prepare(home: Path) -> bytes:
         subprocess.run(words, check=True)
     (home / "nginx.conf").write_text(_NGINX.format(home=home, port=HTTPS))
     (home / "sshd_config").write_text(_SSHD.format(home=home, port=SSH))
-    home.chmod(0o755)  # nginx serves as another user
-    content = random.Random(7).randbytes(SIZE)
     (home / "files").mkdir()
-    (home / "files" / "file").write_bytes(content)
-    return content
+    (home / "files" / "file").write_bytes(random.Random(7).randbytes(SIZE))
 
 
 def specs(home: Path) -> list[str]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from lab import experiment
-from lab.errors import LabError
 from lab.hosts import await_condition
-from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
+from tests.integration.in_step import Place, place_of
 from tests.integration.lockstep_servers import HTTPS, SERVICE, SIZE, curl, prepare, specs, ssh
 
 TLS = {
@@ -30,46 +24,20 @@ TLS = {
 FAULTS = ("crash-host", "kill-server", "switchover")
 
 
-class Place(NamedTuple):
-    """A lab whose servers are kept in step, and what they serve."""
-
-    lab: Lab
-    home: Path
-    content: bytes
-
-    def told(self, node: str) -> dict[str, Any]:
-        """The group's status on a node."""
-        return dict(self.lab.ask(node, {"op": "status"}, timeout_s=5.0)["groups"][0])
-
-    def connections(self, node: str) -> list[dict[str, Any]]:
-        """What is known of its connections."""
-        request = {"op": "connections", "limit": 10, "all": True}
-        return list(self.lab.ask(node, request, timeout_s=5.0)["connections"])
-
-
 @pytest.fixture(scope="module")
 def module_place() -> Iterator[Place]:
-    """Made once; /tmp is one for all hosts of a lab."""
-    home = Path(tempfile.mkdtemp(prefix="fttcp-lockstep-", dir="/tmp"))
-    lab = Lab(f"test-lockstep-{os.getpid()}")
-    try:
-        content = prepare(home)
-        lab.up(specs(home), ("lockstep=connection",))
-        yield Place(lab, home, content)
-    finally:
-        lab.down()
-        shutil.rmtree(home)
+    """Made once."""
+    for place in place_of("lockstep"):
+        prepare(place.home)
+        place.serve.extend(specs(place.home))
+        place.up()
+        yield place
 
 
 @pytest.fixture
 def place(module_place: Place) -> Place:
     """In step again."""
-    try:
-        experiment.mend(module_place.lab)
-    except LabError:
-        module_place.lab.down()
-        module_place.lab.up(specs(module_place.home), ("lockstep=connection",))
-    return module_place
+    return module_place.mended()
 
 
 def goes_on(place: Place, argv: list[str], fault: str) -> None:
@@ -82,7 +50,7 @@ def goes_on(place: Place, argv: list[str], fault: str) -> None:
         place.lab.fault(fault)
         got += client.stdout.read()
     assert client.returncode == 0
-    assert got == place.content
+    assert got == (place.home / "files" / "file").read_bytes()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,0 +1,56 @@
+"""A lab whose servers are kept in step, made once for the tests of a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lab import experiment
+from lab.errors import LabError
+from lab.lifecycle import Lab
+
+
+class Place(NamedTuple):
+    """The lab, the directory of its servers' files, and what it serves."""
+
+    lab: Lab
+    home: Path
+    serve: list[str]
+
+    def up(self) -> None:
+        """From nothing."""
+        self.lab.up(self.serve, ("lockstep=connection",))
+
+    def mended(self) -> Place:
+        """In step again."""
+        try:
+            experiment.mend(self.lab)
+        except LabError:
+            self.lab.down()
+            self.up()
+        return self
+
+    def told(self, node: str) -> dict[str, Any]:
+        """The group's status on a node."""
+        return dict(self.lab.ask(node, {"op": "status"}, timeout_s=5.0)["groups"][0])
+
+    def connections(self, node: str, ended: bool = False) -> list[dict[str, Any]]:
+        """What is known of its connections, those that have ended as well if wanted."""
+        request = {"op": "connections", "limit": 100, "all": ended}
+        return list(self.lab.ask(node, request, timeout_s=5.0)["connections"])
+
+
+def place_of(name: str) -> Iterator[Place]:
+    """Yield one with an empty directory, which serves nothing yet; /tmp is one for all hosts of a lab."""
+    home = Path(tempfile.mkdtemp(prefix=f"fttcp-{name}-", dir="/tmp"))
+    home.chmod(0o755)  # servers read their files as other users
+    lab = Lab(f"test-{name}-{os.getpid()}")
+    try:
+        yield Place(lab, home, [])
+    finally:
+        lab.down()
+        shutil.rmtree(home)
