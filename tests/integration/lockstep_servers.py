@@ -39,12 +39,17 @@ Subsystem sftp internal-sftp
 """
 
 
-def prepare(home: Path) -> None:
-    """Make certificates, keys, configurations and the file that is served."""
+def certificates(home: Path) -> None:
+    """Make those of nginx."""
     for kind, options in (("rsa", "rsa:2048"), ("ec", "ec -pkeyopt ec_paramgen_curve:prime256v1")):
         words = f"req -x509 -nodes -days 30 -subj /CN=lab -newkey {options}".split()
         files = ["-keyout", str(home / f"{kind}.key"), "-out", str(home / f"{kind}.pem")]
         subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
+
+
+def prepare(home: Path) -> None:
+    """Make certificates, keys, configurations and the file that is served."""
+    certificates(home)
     for name in ("host_key", "user_key"):
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
         subprocess.run(words, check=True)

@@ -20,6 +20,7 @@ import pytest
 
 from fttcp.wire import keyfile
 from lab.hosts import await_condition
+from tests.integration import wallclock
 from tests.integration.netns import Namespace, Net, needs_root
 
 pytestmark = needs_root
@@ -208,16 +209,13 @@ def test_keys_are_exchanged_while_all_goes_on(nodes: Nodes) -> None:
 
 
 def test_steps_of_the_wall_clock_change_nothing(tmp_path: Path) -> None:
-    clock, shim = tmp_path / "clock", tmp_path / "wallclock.so"
-    clock.write_text("0")
-    source = Path(__file__).with_name("wallclock.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim, source, "-ldl"], check=True)
-    environment = {"LD_PRELOAD": str(shim), "WALLCLOCK_OFFSET": str(clock)}
-    with running(tmp_path, environment) as nodes:
+    clock = tmp_path / "clock"
+    wallclock.put_off(clock, 0)
+    with running(tmp_path, wallclock.environment(wallclock.library(tmp_path), clock)) as nodes:
         epochs = [group["epoch"] for group in nodes.groups()]
         began = datetime.fromisoformat(nodes.events("alpha")[0]["time"])
         for days in (1, -1, 0):
-            clock.write_text(str(days * 86_400))
+            wallclock.put_off(clock, days * 86_400)
             nodes.tool("alpha", "reload")  # makes an event, with the time that the daemon believes in
             now = datetime.fromisoformat(nodes.events("alpha")[-1]["time"])
             assert round((now - began) / timedelta(days=1)) == days
