@@ -34,6 +34,7 @@ SYN, ACK, FIN, RST, PSH, URG = (
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_REPAIR_WINDOW = 19, 20, 21, 29
 RECV_QUEUE, SEND_QUEUE, TCP_CLOSE, TCP_CLOSE_WAIT = 1, 2, 7, 8
 SIOCOUTQ = 0x5411
+TIMERS = ("DelayedACKs", "TCPTimeouts")
 NAMES = ("taken", "ends", "time", "sequence", "reset", "syn", "no-ack", "old-ack", "unsent")
 
 
@@ -281,7 +282,7 @@ class Connection:
         self.heard()
         after, moved = stand(self.sock), counted() - counts
         unshown = ahead(seg.seq, before.edge) <= 0 < ahead(seg.seq, shown)
-        if self.heard() or unshown:
+        if self.heard() or unshown or any(moved[one] for one in TIMERS):
             return None  # a timer: where it stood is not certain; or beyond what an unscaled field can show
         if len(judged) > 1 or (self.sack and judged == {lib.FTT_REFUSED_RST} and after.closed):
             return None  # a RST right behind what came out of order ends the connection, too
@@ -322,6 +323,7 @@ class Connection:
         if odd:
             place = f"seq {ahead(seg.seq, before.rcv_nxt):+} ack {ahead(seg.ack, before.snd_una):+}"
             told = f"{place} len {seg.len} flags {seg.flags:#x} time {seg.tsval} of {self.recent}"
+            told += f", engine: sent {ahead(self.state.sent, before.snd_una):+}"
             self.differences.append(f"{NAMES[how]}: {told}: (wanted, got) {odd}, before {before}")
 
     def movement(
@@ -350,6 +352,8 @@ def main() -> None:
     family, seed, connections = map(int, sys.argv[1:])
     rng, tun = random.Random(seed), open_tun()
     listener = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6)
+    # no pacing: what is due while a socket is in repair mode counts as sent, and is not (tcp_write_xmit)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     listener.bind((NODES[family][1], PORT))
     listener.listen()
     count: Counter[str] = Counter()
