@@ -99,8 +99,8 @@ class Refusal(StrEnum):
     """Why a switchover or a failover cannot be done now; GROUP stands for the group's name."""
 
     NOT_PAIRED = "the pair is not in step: there is no backup that holds the connections"
-    PEER_UNABLE = "the peer cannot take over: its server is not healthy or its service link is down"
-    SELF_UNABLE = "this node cannot take over: its server is not healthy or its service link is down"
+    PEER_UNABLE = "the peer cannot take over: its server is not healthy, or its service link is not (yet) up"
+    SELF_UNABLE = "this node cannot take over: its server is not healthy, or its service link is not (yet) up"
     IS_SPARE = "this node is a spare: ask the primary, or the backup that is in step with it"
     STOPPING = "the daemon is stopping"
     PAUSED = "the group is paused (maintenance): roles stay where they are until `fttcp resume GROUP`"

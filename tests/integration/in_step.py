@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -33,6 +34,10 @@ class Place(NamedTuple):
             self.lab.down()
             self.up()
         return self
+
+    def sha256(self) -> str:
+        """Of the file that is served."""
+        return hashlib.sha256((self.home / "files" / "file").read_bytes()).hexdigest()
 
     def told(self, node: str) -> dict[str, Any]:
         """The group's status on a node."""

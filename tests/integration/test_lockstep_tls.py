@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from lab.hosts import await_condition
+from lab.network import CLIENT, SERVICE4
+from lab.workloads.registry import ROOT
 from tests.integration.in_step import Place, place_of
-from tests.integration.tls_kinds import DOWNLOADS, SESSIONS, SIZE, Running, curl, prepare, session, specs
+from tests.integration.tls_kinds import (
+    DOWNLOADS,
+    ECDSA,
+    RSA,
+    SESSIONS,
+    SIZE,
+    Running,
+    curl,
+    prepare,
+    session,
+    specs,
+)
 
 FAULTS = ("switchover", "kill-server", "kill-node", "crash-host")
+HANDSHAKES = 32
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +52,6 @@ def test_every_kind_of_https_goes_on(place: Place, fault: str) -> None:
     """Protected before the fault, byte-exact through it; and sessions from before it are resumed after it."""
     for port, version in SESSIONS:
         assert "New, TLS" in session(place.lab, place.home, port, version, known=False)
-    sha256 = hashlib.sha256((place.home / "files" / "file").read_bytes()).hexdigest()
     running = {name: Running(place.lab, curl(place.home, kind)) for name, kind in DOWNLOADS.items()}
     try:
         await_condition(
@@ -54,8 +70,51 @@ def test_every_kind_of_https_goes_on(place: Place, fault: str) -> None:
         for one in running.values():
             one.kill()
     assert not any(complaints.values()), complaints
-    wrong = [name for name, one in running.items() if one.download.sha256 != sha256]
+    wrong = [name for name, one in running.items() if one.download.sha256 != place.sha256()]
     assert not wrong
     for port, version in SESSIONS:
         told = session(place.lab, place.home, port, version, known=True)
         assert "Reused, TLS" in told and "hello" in told, (port, version, told)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_handshake_ends_well_or_fails_cleanly(place: Place, fault: str) -> None:
+    """32 connections, at all points of their handshakes, which go on while the roles change. None is answered
+    with wrong bytes, none hangs, and most of them go on."""
+    argv = [sys.executable, str(ROOT / "tests/integration/handshake_client.py")]
+    words = [*argv, SERVICE4, str(HANDSHAKES), str(RSA), str(ECDSA)]
+    with place.lab.popen(CLIENT, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout and client.stdin
+        assert client.stdout.readline() == "held\n"
+        client.stdin.write("go\n")
+        client.stdin.flush()
+        place.lab.fault(fault)
+        told = json.load(client.stdout)
+    ends = Counter(one["end"] for one in told)
+    assert ends["well"] + ends["failed"] == HANDSHAKES, told
+    assert ends["well"] >= HANDSHAKES // 2, told
+    assert "hello" in session(place.lab, place.home, RSA, "-tls1_3", known=False)
+
+
+def test_a_killed_daemon_of_the_backup_costs_protection_only(place: Place) -> None:
+    """Downloads go on, which `status` says are not protected any more; later ones are, when it is back."""
+    kinds = list(DOWNLOADS.values())[:2]
+    for before, after in (("protected", "unprotected"), ("protected", "protected")):
+        running = [Running(place.lab, curl(place.home, kind)) for kind in kinds]
+        try:
+            await_condition(lambda: all(one.received for one in running), 30.0, "downloads to begin")  # noqa: B023
+            primary = place.lab.node_in_role("primary")
+            assert [flow["protection"] for flow in place.connections(primary)] == [before] * 2
+            if before != after:
+                place.lab.fault("kill-node", "backup")
+            await_condition(
+                lambda: [flow["protection"] for flow in place.connections(primary)] == [after] * 2,  # noqa: B023
+                10.0,
+                f"downloads to be {after}",
+            )
+            assert not any(one.finish() for one in running)
+        finally:
+            for one in running:
+                one.kill()
+        assert {one.download.sha256 for one in running} == {place.sha256()}
+        place.mended()
