@@ -418,6 +418,16 @@ def test_results_that_were_kept_give_tables_and_plots_again(tmp_path: Path) -> N
     assert "![gap](plots/gap.svg)" in document.read_text()
 
 
+def test_the_tables_of_the_docs_are_those_of_their_data(tmp_path: Path) -> None:
+    bench = Path(__file__).parents[2] / "docs" / "bench"
+    before = (bench / "figures.md").read_text()
+    again = tmp_path / "figures.md"
+    again.write_text(before)
+    done = CliRunner().invoke(cli.bench, ["--from", str(bench / "figures.json"), "--markdown", str(again)])
+    assert done.exit_code == 0, done.output
+    assert again.read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
