@@ -19,20 +19,21 @@ from lab import experiment
 from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.lifecycle import Lab
-from lab.workloads.registry import WORKLOADS, serve_specs
+from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 DURATION_S = 4.0
 EARLIEST_S, LATEST_S = 0.05, 2.5
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
 WRAPPING = 0.25  # share of the runs whose client begins shortly before sequence number 2^32
+IN_STEP = ("lockstep=connection",)
 COOKIES = 0.2  # share of the runs in which one node answers SYNs by cookies
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a campaign draws from; the defaults are everything."""
+    """What a campaign draws from; the defaults are everything that a group serves as it comes."""
 
-    workloads: Sequence[str] = tuple(WORKLOADS)
+    workloads: Sequence[str] = USUAL
     faults: Sequence[str] = tuple(DISTURBANCES)
     families: Sequence[int] = (4, 6)
 
@@ -78,6 +79,9 @@ class Report:
     failures: list[dict[str, Any]] = field(default_factory=list)
     detached: Counter[str] = field(default_factory=Counter)
     detached_runs: list[dict[str, Any]] = field(default_factory=list)
+    taken_over: Counter[str] = field(default_factory=Counter)  # runs by workload, of servers kept in step
+    went_on: Counter[str] = field(default_factory=Counter)  # of those: none of their connections was reset
+    cut_runs: list[dict[str, Any]] = field(default_factory=list)
     gaps_ms: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -101,6 +105,11 @@ class Report:
             self.failures.append(told | {"why": outcome.why})
         if outcome.detached:
             self.detached_runs.append(told | {"detached": outcome.detached})
+        if WORKLOADS[case.workload].in_step and DISTURBANCES[case.fault].takeover:
+            self.taken_over[case.workload] += 1
+            self.went_on[case.workload] += outcome.ok and not outcome.cut
+        if outcome.ok and outcome.cut:
+            self.cut_runs.append(told | {"resets": outcome.cut, "errors": outcome.client["errors"]})
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data; times in milliseconds."""
@@ -112,6 +121,9 @@ class Report:
             "gap_ms": percentiles(self.gaps_ms),
             "detached": dict(self.detached),
             "detached_runs": self.detached_runs,
+            "taken_over": dict(self.taken_over),
+            "went_on": dict(self.went_on),
+            "cut_runs": self.cut_runs,
             "rebuilt": self.rebuilt,
         }
 
@@ -142,12 +154,13 @@ class Campaign:
     ) -> None:
         self._lab = lab
         self._evidence = evidence
-        self._settings = settings
+        in_step = any(WORKLOADS[name].in_step for name in workloads)
+        self.settings = (*(IN_STEP if in_step else ()), *settings)
         self._serve = serve_specs(workloads or None)
         self.report = Report(settings)
 
     def __enter__(self) -> Campaign:
-        self._lab.up(self._serve, self._settings)
+        self._lab.up(self._serve, self.settings)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -169,19 +182,23 @@ class Campaign:
             click.echo(f"the lab is made anew, its logs are in {directory}: {error}", err=True)
             self.report.rebuilt += 1
             self._lab.down()
-            self._lab.up(self._serve, self._settings)
+            self._lab.up(self._serve, self.settings)
         return outcome
 
 
-def _names(known: Sequence[str]) -> Any:
+def _names(known: Sequence[str], sets: Mapping[str, Sequence[str]], usual: Sequence[str]) -> Any:
     def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-        names = tuple(filter(None, (value or "").split(",")))
+        given = tuple(filter(None, (value or "").split(",")))
+        names = dict.fromkeys(name for one in given for name in sets.get(one, (one,)))
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {', '.join(known)}")
-        return names or tuple(known)
+            raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {', '.join((*sets, *known))}")
+        return tuple(names or usual)
 
     return parse
+
+
+FAULTS, FAMILIES = tuple(DISTURBANCES), ("4", "6")
 
 
 @click.command()
@@ -189,9 +206,13 @@ def _names(known: Sequence[str]) -> Any:
 @click.option(
     "--seed", default=1, show_default=True, type=int, help="Seed of the campaign (and of its first run)."
 )
-@click.option("--workload", callback=_names(list(WORKLOADS)), help="Workloads, with commas. Default: all.")
-@click.option("--fault", callback=_names(list(DISTURBANCES)), help="Faults, with commas. Default: all.")
-@click.option("--family", callback=_names(["4", "6"]), help="4, 6 or both. Default: both.")
+@click.option(
+    "--workload",
+    callback=_names(list(WORKLOADS), SETS, USUAL),
+    help=f"Workloads or sets of them ({', '.join(SETS)}), with commas. Default: usual.",
+)
+@click.option("--fault", callback=_names(FAULTS, {}, FAULTS), help="Faults, with commas. Default: all.")
+@click.option("--family", callback=_names(FAMILIES, {}, FAMILIES), help="4, 6 or both. Default: both.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option(
     "--evidence", default="campaign", show_default=True, type=click.Path(path_type=Path), help="Directory."
@@ -246,6 +267,7 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     options = f" without {','.join(off)}" if off else ""
     options += " with cookies" if case.cookies else ""
     lost = f", {detached_text(outcome.detached)}" if outcome.detached else ""
+    lost += f", {outcome.cut} reset" if outcome.cut else ""
     what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
     return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"
 
@@ -256,6 +278,14 @@ def detached_text(detached: Mapping[str, int]) -> str:
     return f"detached: {reasons or 'none'}"
 
 
+def shares(report: dict[str, Any]) -> str:
+    """Of how many takeovers the connections of servers in step went on, in all and by workload."""
+    went_on, taken_over = report["went_on"], report["taken_over"]
+    total = f"{sum(went_on.values())} of {sum(taken_over.values())}"
+    each = ", ".join(f"{name} {went_on[name]}/{count}" for name, count in sorted(taken_over.items()))
+    return f"{total} ({each})"
+
+
 def summary(report: dict[str, Any]) -> str:
     """A campaign's figures as text."""
     gap = report["gap_ms"]
@@ -264,9 +294,15 @@ def summary(report: dict[str, Any]) -> str:
         f"flows {detached_text(report['detached'])}",
         f"gap ms: p50 {gap['p50']}, p99 {gap['p99']}, max {gap['max']}",
     ]
+    if report["taken_over"]:
+        lines.append(f"went on at a takeover, of all runs with one: {shares(report)}")
     lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]
     lines += [
         f"{detached_text(one['detached'])}: {one['again']}\n  evidence in {one['evidence']}"
         for one in report["detached_runs"]
+    ]
+    lines += [
+        f"{one['resets']} reset: {one['again']}\n  {one['errors'][0]}\n  evidence in {one['evidence']}"
+        for one in report["cut_runs"]
     ]
     return "\n".join(lines)

@@ -135,6 +135,11 @@ class Outcome:
     strike: Any = None
     directory: str = ""
 
+    @property
+    def cut(self) -> int:
+        """Connections that were reset as another node took over, of servers that are kept in step."""
+        return int(self.client.get("resets", 0)) if WORKLOADS[self.case.workload].in_step else 0
+
     def fail(self, kind: str, why: str) -> None:
         """Note a failure; the first one is the run's kind, all are told."""
         self.ok = False
@@ -143,8 +148,8 @@ class Outcome:
 
 
 def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None = None) -> Outcome:
-    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed or flows were
-    detached, else it is removed.
+    """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, or flows were
+    detached or cut, else it is removed.
 
     `disturbance` replaces the one that the case names.
 
@@ -179,7 +184,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     _judge(outcome, capture, [old] if new == old else [old, new])
     outcome.ok = not outcome.kind
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
-    if outcome.ok and not outcome.detached:
+    if outcome.ok and not outcome.detached and not outcome.cut:
         shutil.rmtree(directory)
         return outcome
     keep_logs(lab, directory)

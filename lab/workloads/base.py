@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from random import Random
+from typing import Self
 
 from lab.workloads.ramp import Ramp
 
@@ -71,6 +72,8 @@ class Result:
     refused: int = 0  # connection attempts answered by a RST while nobody served; retried
     retried: int = 0  # datagrams sent again
     resets: int = 0  # connections that were reset, and may be: their server's copies differ
+    handshakes: int = 0  # of TLS and SSH
+    resumed: int = 0  # of those: with a session of before
     kind: str = ""
     why: str = ""
     errors: list[str] = field(default_factory=list)
@@ -167,7 +170,7 @@ class Connection:
         self._buffer = bytearray(CHUNK)
         self.label = "{}:{}".format(*sock.getsockname()[:2])
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import TLSVersion
 
-from lab.workloads import crowd, ends, odd, stream, udp, unlike, web
+from lab.workloads import crowd, ends, odd, ssh, stream, tls, udp, unlike, web
 from lab.workloads.base import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,8 @@ SERVERS: dict[str, Server] = {
     for server in (
         _dual("plain", "tcp", 7000, _python("lab.workloads.servers.plain", 7000, "--keepalive")),
         _dual("nginx", "tcp", 80, _python("lab.workloads.servers.launch", "nginx", "::", 80)),
+        _dual("nginx-tls", "tcp", 443, _python("lab.workloads.servers.launch", "nginx-tls", "::", 443)),
+        _dual("sshd", "tcp", 22, _python("lab.workloads.servers.launch", "sshd", "::", 22)),
         _dual("http.server", "tcp", 8000, _python("lab.workloads.servers.launch", "http.server", "::", 8000)),
         _dual("socat", "tcp", 7, "socat TCP6-LISTEN:7,ipv6only=0,fork,reuseaddr,backlog=1024,nodelay PIPE"),
         _dual("ncat", "tcp", 1007, "ncat -l -k 1007 --exec /bin/cat"),
@@ -64,6 +67,8 @@ SERVERS: dict[str, Server] = {
     )
 }
 
+IN_STEP = ("nginx-tls", "sshd")
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -72,6 +77,11 @@ class Workload:
     name: str
     server: Server
     body: Callable[[Session], None]
+
+    @property
+    def in_step(self) -> bool:
+        """Its server draws random numbers, so the group needs `lockstep` to protect it."""
+        return self.server.name in IN_STEP
 
     def port(self, family: int) -> int:
         """The server's port for IPv4 (4) or IPv6 (6)."""
@@ -119,17 +129,38 @@ _TABLE: tuple[tuple[str, str, Callable[[Session], None]], ...] = (
     ("unlike-content", "unlike", unlike.unlike("content", busy=False)),
     ("unlike-content-busy", "unlike", unlike.unlike("content", busy=True)),
     ("odd-peer", "socat", odd.odd_peer),
+    ("tls13-down", "nginx-tls", tls.down(TLSVersion.TLSv1_3)),
+    ("tls12-down", "nginx-tls", tls.down(TLSVersion.TLSv1_2)),
+    ("tls13-keepalive", "nginx-tls", tls.keepalive(TLSVersion.TLSv1_3)),
+    ("tls12-keepalive", "nginx-tls", tls.keepalive(TLSVersion.TLSv1_2)),
+    ("tls13-each", "nginx-tls", tls.each(TLSVersion.TLSv1_3, resume=False)),
+    ("tls12-each", "nginx-tls", tls.each(TLSVersion.TLSv1_2, resume=False)),
+    ("tls13-resume", "nginx-tls", tls.each(TLSVersion.TLSv1_3, resume=True)),
+    ("tls12-resume", "nginx-tls", tls.each(TLSVersion.TLSv1_2, resume=True)),
+    ("tls13-put", "nginx-tls", tls.put(TLSVersion.TLSv1_3)),
+    ("tls12-put", "nginx-tls", tls.put(TLSVersion.TLSv1_2)),
+    ("ssh-down", "sshd", ssh.down),
+    ("ssh-up", "sshd", ssh.up),
+    ("ssh-echo", "sshd", ssh.echo),
 )
 
 WORKLOADS = {name: Workload(name, SERVERS[server], body) for name, server, body in _TABLE}
 
+USUAL = tuple(name for name, workload in WORKLOADS.items() if not workload.in_step)
+"""Those that a group serves as it comes."""
+SETS = {
+    "usual": USUAL,
+    "tls": tuple(name for name in WORKLOADS if name.startswith("tls")),
+    "ssh": tuple(name for name in WORKLOADS if name.startswith("ssh-")),
+}
+
 
 def serve_specs(workloads: Iterable[str] | None = None) -> list[str]:
-    """Return the PORT/PROTO=COMMAND strings of all servers that these workloads need (None: all).
+    """Return the PORT/PROTO=COMMAND strings of all servers that these workloads need (None: the usual ones).
 
     Raises:
         KeyError: there is no such workload.
     """
-    names = list(WORKLOADS if workloads is None else workloads)
+    names = list(USUAL if workloads is None else workloads)
     servers = {WORKLOADS[name].server.name: WORKLOADS[name].server for name in names}
     return [spec for server in servers.values() for spec in server.specs()]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
-from lab.campaign import Choice, Report, again, percentiles, plan, run_seeds, summary
+from lab.campaign import Campaign, Choice, Report, again, percentiles, plan, run_seeds, summary
 from lab.experiment import DISTURBANCES, Case, Outcome
-from lab.workloads.registry import WORKLOADS, serve_specs
+from lab.lifecycle import Lab
+from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 
 def test_a_run_comes_from_its_own_seed() -> None:
@@ -27,10 +29,18 @@ def test_filters_leave_the_other_draws_alone() -> None:
 
 
 def test_two_hundred_runs_meet_every_workload_and_fault() -> None:
-    """Nothing is left out of a campaign of 200 runs with seed 1."""
+    """Nothing of what is usual is left out of a campaign of 200 runs with seed 1."""
     cases = [plan(seed, Choice()) for seed in run_seeds(1, 200)]
-    assert {case.workload for case in cases} == set(WORKLOADS)
+    assert {case.workload for case in cases} == set(USUAL)
     assert {case.fault for case in cases} == set(DISTURBANCES)
+
+
+def test_servers_that_are_kept_in_step_are_asked_for() -> None:
+    """Each workload is in one set; those of servers that draw random numbers bring the setting with them."""
+    assert sorted(name for names in SETS.values() for name in names) == sorted(WORKLOADS)
+    for names, settings in ((SETS["tls"], ("lockstep=connection", "workers=2")), (USUAL, ("workers=2",))):
+        series = Campaign(Lab("never"), Path(), ("workers=2",), names)
+        assert (series.settings, tuple(series.report.settings)) == (settings, ("workers=2",))
 
 
 def test_report() -> None:
@@ -74,6 +84,24 @@ def test_flows_that_were_let_go_are_told() -> None:
     assert "evidence in here" in text and "--seed 4" in text and "--set workers=2" in text
 
 
+def test_it_is_told_which_connections_went_on() -> None:
+    """Of the runs in which another node took over; one in which a connection was reset is listed."""
+    report = Report()
+    report.add(Outcome(Case("tls13-down", "crash-host", seed=3), ok=True))
+    report.add(Outcome(Case("tls13-down", "cut-peer", seed=4), ok=True))
+    client = {"resets": 1, "errors": ["by the peer"]}
+    report.add(Outcome(Case("tls13-down", "crash-host", seed=5), ok=True, client=client))
+    failed = Outcome(Case("ssh-up", "crash-host", seed=6), client=client)
+    failed.fail("closed", "by the server")
+    report.add(failed)
+    report.add(Outcome(Case("unlike-content", "crash-host", seed=7), ok=True, client=client))
+    told = report.as_dict()
+    assert told["taken_over"] == {"tls13-down": 2, "ssh-up": 1}
+    assert told["went_on"] == {"tls13-down": 1, "ssh-up": 0}
+    assert [(run["seed"], run["resets"]) for run in told["cut_runs"]] == [(5, 1)]
+    assert "with one: 1 of 3 (ssh-up 0/1, tls13-down 1/2)" in summary(told)
+
+
 def test_percentiles() -> None:
     """Nearest rank; None when there is nothing."""
     assert percentiles([]) == {"p50": None, "p99": None, "max": None}
@@ -82,5 +110,5 @@ def test_percentiles() -> None:
 
 def test_every_port_is_served_once() -> None:
     """No two servers of the whole set share a port."""
-    ports = [spec.split("=")[0] for spec in serve_specs()]
+    ports = [spec.split("=")[0] for spec in serve_specs(WORKLOADS)]
     assert len(ports) == len(set(ports))

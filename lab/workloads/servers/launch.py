@@ -10,11 +10,13 @@ import os
 from pathlib import Path
 
 from lab.workloads.ramp import PERIOD, Ramp
+from lab.workloads.servers import keys
 
 CONTENT_SEED = 1
 CONTENT_TIME = 1_700_000_000
 WEB_SIZE = 128 << 20
 HTTPD_SIZE = 32 << 20
+SSH_SIZE = 32 << 20
 TFTP_SIZES = (100_000, 1_000_000, 2_000_000, 5_000_000, 20_000_000)
 
 NGINX_CONF = """
@@ -44,6 +46,45 @@ http {
 }
 """
 
+NGINX_TLS_CONF = """
+worker_processes 2;
+daemon off;
+user root;
+pid nginx.pid;
+error_log nginx-error.log warn;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  sendfile on;
+  keepalive_timeout 75s;
+  client_body_temp_path upload-temp;
+  client_max_body_size 0;
+  server {
+    listen [ADDRESS]:PORT ssl ipv6only=off backlog=4096;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate tls.pem;
+    ssl_certificate_key tls.key;
+    root www;
+    location /put/ { dav_methods PUT DELETE; create_full_put_path on; }
+  }
+}
+"""
+SSH_HOME = Path("/srv/ssh")
+"""Of each host its own, at the same place: sshd tells its clients where it found their key."""
+SSH_FILE = SSH_HOME / "ramp.bin"
+SSHD_CONF = f"""
+Port PORT
+ListenAddress 0.0.0.0
+ListenAddress [ADDRESS]
+HostKey {SSH_HOME}/host_key
+AuthorizedKeysFile {SSH_HOME}/users
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin yes
+"""
+
 
 def write_ramp(path: Path, size: int) -> None:
     """Write a file of ``size`` bytes of the content ramp, unless it is there."""
@@ -67,6 +108,33 @@ def nginx(address: str, port: int) -> list[str]:
     return ["nginx", "-p", f"{Path.cwd()}/", "-e", "nginx-error.log", "-c", "nginx.conf"]
 
 
+def nginx_tls(address: str, port: int) -> list[str]:
+    """nginx that ends TLS, with a big file and an upload location.
+
+    Its command is the same on all hosts: when it is kept in step, the keys of its tickets follow from that.
+    """
+    home = Path("tls")
+    write_ramp(home / "www/ramp.bin", WEB_SIZE)
+    (home / "www/put").mkdir(exist_ok=True)
+    (home / "tls.key").write_text(keys.TLS_KEY)
+    (home / "tls.pem").write_text(keys.TLS_CERTIFICATE)
+    (home / "nginx.conf").write_text(NGINX_TLS_CONF.replace("ADDRESS", address).replace("PORT", str(port)))
+    return ["nginx", "-p", "tls/", "-e", "nginx-error.log", "-c", "nginx.conf"]
+
+
+def sshd(address: str, port: int) -> list[str]:
+    """OpenSSH, for root with the lab's key."""
+    write_ramp(SSH_FILE, SSH_SIZE)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    host_key = SSH_HOME / "host_key"
+    host_key.touch(mode=0o600)
+    host_key.write_text(keys.SSH_HOST_KEY)
+    (SSH_HOME / "users").write_text(f"{keys.SSH_USER}\n")
+    config = SSH_HOME / "sshd_config"
+    config.write_text(SSHD_CONF.replace("ADDRESS", address).replace("PORT", str(port)))
+    return ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)]
+
+
 def http_server(address: str, port: int) -> list[str]:
     """Python's own http.server."""
     write_ramp(Path("httpd/ramp.bin"), HTTPD_SIZE)
@@ -82,7 +150,7 @@ def tftpd(address: str, port: int) -> list[str]:
     return ["in.tftpd", *options, f"{Path.cwd()}/tftp"]
 
 
-LAUNCHERS = {"nginx": nginx, "http.server": http_server, "tftpd": tftpd}
+LAUNCHERS = {"nginx": nginx, "nginx-tls": nginx_tls, "sshd": sshd, "http.server": http_server, "tftpd": tftpd}
 
 
 def main() -> None:
