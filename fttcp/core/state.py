@@ -7,6 +7,7 @@ its own orders can be checked after every step.
 from __future__ import annotations
 
 from fttcp.core import commands as do
+from fttcp.core import phases
 from fttcp.core.model import (
     OWNING_MODES,
     OWNING_PHASES,
@@ -372,6 +373,7 @@ class State:
             self._out.append(do.SetMode(mode, session, peer))
 
     def _enter(self, phase: Phase, now_ns: int) -> None:
+        phases.check(self.phase, phase)
         self.phase, self.since_ns = phase, now_ns
         self.register.forget_goal()
         self._claimed_ns, self._seeking = None, False
