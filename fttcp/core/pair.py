@@ -41,6 +41,8 @@ from fttcp.core.primary import PrimaryRules
 from fttcp.core.view import Peer
 
 _MAX_ROUNDS = 8
+_NEVER_NS = 1 << 63
+_RESTING = frozenset({Phase.FOLLOWING, Phase.PAIRED})
 
 
 class PairMachine(PrimaryRules, BackupRules):
@@ -49,6 +51,8 @@ class PairMachine(PrimaryRules, BackupRules):
     def __init__(self, settings: Settings, now_ns: int) -> None:
         """Create the machine in phase listening; feed it ``Started`` first."""
         super().__init__(settings, now_ns)
+        self._rests_until_ns = 0
+        """Of a machine that waits for nothing but time: the first time that a rule waits for."""
         self._rules: dict[Phase, Callable[[int], None]] = {
             Phase.LISTENING: self._listening,
             Phase.JOINING: self._joining,
@@ -71,7 +75,7 @@ class PairMachine(PrimaryRules, BackupRules):
         """
         if self.phase in (Phase.FENCED, Phase.STOPPED):
             return []
-        self._out = []
+        self._out, self._rests_until_ns = [], 0
         try:
             self._absorb(event, now_ns)
             self._settle(now_ns)
@@ -80,7 +84,19 @@ class PairMachine(PrimaryRules, BackupRules):
             self._ask(now_ns)
         except InvariantBroken as broken:
             return self._fenced(str(broken))
+        wants = self._orphaned_ns is not None or self._forced or self.settings.arbitrated
+        if self.phase in _RESTING and not wants:
+            self._rests_until_ns = self._due_ns()
         return self._out
+
+    def pulse(self, now_ns: int) -> bool:
+        """True if ``DeadlineReached`` would decide nothing now, for no rule waited for a time since the last
+        step: it need not be told. The pulse, for which alone it is due then, counts. A pair in step is at
+        rest nearly always, and pulses many times in a second."""
+        rests = now_ns < self._rests_until_ns and 0 <= now_ns - self._stepped_ns <= self.settings.lease_ns
+        if rests:
+            self._stepped_ns = now_ns
+        return rests
 
     def deadline_ns(self) -> int | None:
         """Return when ``DeadlineReached`` is wanted at the latest; None when the machine is done.
@@ -90,8 +106,12 @@ class PairMachine(PrimaryRules, BackupRules):
         """
         if self.phase in (Phase.FENCED, Phase.STOPPED):
             return None
+        return min(self._stepped_ns + self.settings.lease_ns // 3, self._rests_until_ns or self._due_ns())
+
+    def _due_ns(self) -> int:
+        """The first time after the last step that a rule waits for."""
         settings, view = self.settings, self.view
-        times = [self._stepped_ns + settings.lease_ns // 3, self._alert_until_ns]
+        times = [self._alert_until_ns]
         times.append(self.promises.deadline_ns(self._stepped_ns))
         if view.carrier_since_ns is not None:
             times.append(view.carrier_since_ns + settings.settle_ns)
@@ -108,7 +128,7 @@ class PairMachine(PrimaryRules, BackupRules):
         asks_ns = self.register.deadline_ns(self.phase in OWNING_PHASES, settings.arbitrated)
         if asks_ns is not None:
             times.append(asks_ns)
-        return min(t for t in times if t > self._stepped_ns)
+        return min((t for t in times if t > self._stepped_ns), default=_NEVER_NS)
 
     def _settle(self, now_ns: int) -> None:
         """Apply the rules of the current phase until the state stands still."""

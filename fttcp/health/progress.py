@@ -20,7 +20,7 @@ from fttcp.health.sockets import Connection
 from fttcp.health.waits import Doing, Thread
 
 _BUSY = 0.05
-_PATIENCE = 10
+_PATIENCE = 5
 
 
 @dataclass(frozen=True, slots=True)

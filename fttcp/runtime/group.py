@@ -397,6 +397,9 @@ class GroupRuntime:
     def _deadline(self) -> None:
         self._timer = None
         machine = self.machine
+        if not self._closed and machine.pulse(clock.now_ns()):
+            self._arm()
+            return
         if machine.settings.arbitrated and machine.phase is Phase.PAIRED and not self._closed:
             self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())

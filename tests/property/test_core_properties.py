@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
 from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Role, Settings
+from fttcp.core.ownership import Outcome
 from fttcp.core.pair import PairMachine
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
@@ -132,3 +134,91 @@ def test_whatever_happens_the_orders_keep_the_invariants(moves: list[tuple[ev.Ev
         assert lease is not Lease.SELF or mode is EngineMode.SOLO
         deadline = machine.deadline_ns()
         assert deadline is not None and deadline > now
+
+
+class Twins:
+    """Two machines that live through the same: one is told of each deadline, one pulses where it may."""
+
+    def __init__(self) -> None:
+        self.now, self.pulses = 10**12, 0
+        self.told, self.light = (PairMachine(SETTINGS, self.now) for _ in range(2))
+        for event in (ev.Started(), ev.CarrierChanged(True), ev.ServerRecovered()):
+            self.step(event)
+
+    def step(self, event: ev.Event) -> None:
+        commands = self.told.step(event, self.now)
+        assert self.light.step(event, self.now) == commands
+        for command in commands:
+            assert not isinstance(command, do.Fence)
+            if isinstance(command, do.StoreEpoch):
+                self.step(ev.EpochStored(command.epoch))
+            elif isinstance(command, do.Propose):
+                self.step(ev.ArbiterAnswered(command.request, Outcome.WON, command.wanted))
+            elif isinstance(command, do.Inquire):
+                record = self.told.register.record
+                self.step(ev.ArbiterAnswered(command.request, Outcome.WON, record))
+
+    def wait(self, duration_ns: int) -> None:
+        end = self.now + duration_ns
+        while (deadline := self.told.deadline_ns()) is not None and deadline <= end:
+            assert self.light.deadline_ns() == deadline
+            self.now = deadline
+            if self.light.pulse(self.now):
+                self.pulses += 1
+                assert self.told.step(ev.DeadlineReached(), self.now) == []
+            else:
+                self.step(ev.DeadlineReached())
+        self.now = end
+
+    def hear(self, **said: object) -> None:
+        body = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 3)
+        for event in (ev.PeerHeard(1), ev.LinkFound(0), ev.LinkFound(1)):
+            self.step(event)
+        self.step(ev.PeerStated(replace(body, **said)))  # type: ignore[arg-type]
+
+
+def in_step(role: Role) -> Twins:
+    """Twins that are a primary, or a backup, in step with the peer; those at rest pulse."""
+    twins = Twins()
+    if role is Role.PRIMARY:
+        twins.wait(SETTINGS.startup_wait_ns)
+        twins.hear()
+        twins.hear(mode=Mode.PAIRING, session=twins.told.session)
+    else:
+        twins.wait(SETTINGS.settle_ns)
+        twins.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=2 << 32 | 1)
+        twins.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=2, session=2 << 32 | 1)
+    twins.wait(SETTINGS.lease_ns)
+    assert twins.told.in_step and twins.pulses >= 2
+    return twins
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from((Role.PRIMARY, Role.BACKUP)), MOVES)
+@example(Role.BACKUP, [(ev.CarrierChanged(False), 60), (ev.CarrierChanged(True), 60)])
+@example(Role.BACKUP, [(ev.FailoverRequested(9), 60)])
+def test_a_pulse_leaves_out_only_what_decides_nothing(
+    role: Role, moves: list[tuple[ev.Event | str, int]]
+) -> None:
+    twins = in_step(role)
+    for move, wait_ms in moves:
+        twins.wait(wait_ms * NS_PER_MS)
+        if move == "lost":
+            event: ev.Event = ev.PeerLost(SETTINGS.patience_ns, twins.now, twins.now - SETTINGS.patience_ns)
+        elif move == "lapsed":
+            event = ev.LeaseLapsed(twins.now)
+        else:
+            assert not isinstance(move, str)
+            event = move
+        twins.step(event)
+    twins.wait(1000 * NS_PER_MS)
+
+
+def test_a_node_that_was_halted_does_not_pulse() -> None:
+    twins = in_step(Role.PRIMARY)
+    deadline_ns = twins.light.deadline_ns()
+    assert deadline_ns is not None
+    for halt_ns, pulses in ((SETTINGS.lease_ns, True), (SETTINGS.lease_ns + 1, False)):
+        stepped_ns = deadline_ns - SETTINGS.lease_ns // 3
+        assert twins.light.pulse(stepped_ns + halt_ns) == pulses
+        deadline_ns += halt_ns

@@ -212,6 +212,9 @@ class Host:
     def deadline(self, number: int) -> None:
         if number != self._timers:
             return
+        if self.machine.pulse(self.clock()):
+            self.arm()
+            return
         if self.settings.arbitrated and self.machine.phase is Phase.PAIRED:
             self.feed(ev.LeaseSeen(max(0, self.native.lease.until - self.clock())))
         self.feed(ev.DeadlineReached())
