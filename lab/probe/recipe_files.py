@@ -15,6 +15,15 @@ user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
 events { worker_connections 1024; }
 http { access_log off; server { listen 127.0.0.1:8001; root html; } }
 """
+STUNNEL = """
+foreground = yes
+pid =
+syslog = no
+[https]
+accept = 443
+connect = 127.0.0.1:8001
+cert = both.pem
+"""
 HAPROXY = """
 global
     nbthread 1
@@ -82,10 +91,12 @@ SWAKS = (
     "--mail-rcpt b@example -T - smtp://$SERVICE4/client.example"
 )
 DOVECOT = """
-protocols = imap
+protocols = imap pop3
 base_dir = /run/dovecot
 log_path = /dev/stderr
 ssl = required
+ssl_options = no_ticket
+import_environment = $import_environment LD_PRELOAD FTTCP_LOCKSTEP
 ssl_cert = </run/dovecot-files/cert.pem
 ssl_key = </run/dovecot-files/key.pem
 mail_location = maildir:/run/dovecot-files/mail
@@ -96,6 +107,15 @@ service imap-login {
   }
   inet_listener imaps {
     port = 993
+    ssl = yes
+  }
+}
+service pop3-login {
+  inet_listener pop3 {
+    port = 0
+  }
+  inet_listener pop3s {
+    port = 995
     ssl = yes
   }
 }
@@ -112,7 +132,9 @@ DOVECOT_COMMAND = (
     "mkdir -p /run/dovecot-files/mail && cp cert.pem key.pem /run/dovecot-files && "
     "chown -R mail: /run/dovecot-files && exec dovecot -F -c $PWD/dovecot.conf"
 )
-AS_POSTGRES = "--reuid=postgres --regid=postgres --clear-groups --"
+AS_POSTGRES = "--reuid=postgres --regid=postgres --clear-groups"
+MAY_NUMBER = "--inh-caps +checkpoint_restore --ambient-caps +checkpoint_restore"
+"""So that children get the numbers of their connections."""
 POSTGRES = (
     "/usr/lib/postgresql/*/bin/postgres -D $PWD/pg -c listen_addresses=* -c port=5432 -c fsync=off "
     "-c unix_socket_directories= -c dynamic_shared_memory_type=mmap -c ssl=on -c ssl_cert_file=$PWD/cert.pem "
@@ -139,6 +161,7 @@ const own = {key: fs.readFileSync("key.pem"), cert: fs.readFileSync("cert.pem")}
 https.createServer(own, (request, response) => {
     const name = "html" + (request.url === "/" ? "/index.html" : request.url.replaceAll("..", ""));
     if (!fs.existsSync(name)) { response.writeHead(404); response.end("no\\n"); return; }
+    response.sendDate = false; // it is made once in a second, for all connections
     response.writeHead(200, {"Content-Length": fs.statSync(name).size});
     fs.createReadStream(name).pipe(response);
 }).listen(443, "0.0.0.0");

@@ -145,14 +145,16 @@ def _pages(url: str, more: str = "") -> str:
     return f"for i in 0 1 2 3 4 5 6 7 8 9; do {twice} || exit 1; done"
 
 
+_DOVECOT = ("dovecot-imapd", "dovecot-pop3d")
+_ENVIRONMENT = "`import_environment` with the two variables; `ssl_options = no_ticket`"
 _ETAG = '`etag.use-inode = "disable"`: else the number of the file is in each `ETag`'
 _LIGHTTPD = "sh -c 'exec lighttpd -D -f lighttpd.conf'"
 _NGINX = "nginx -p . -c nginx.conf"
 _PSQL = "PGPASSWORD=probe psql -qAt -h $SERVICE4 -U probe -d postgres"
 _MANY = "for i in 1 2 3 4 5; do {} || exit 1; done"
 _POSTGRES = (
-    "sh -c 'chown -R postgres: . && chmod 700 pg && chmod 600 key.pem && exec setpriv "
-    f"{text.AS_POSTGRES} {text.POSTGRES}'"
+    "sh -c 'chown -R postgres: . $FTTCP_LOCKSTEP && chmod 700 pg && chmod 600 key.pem && "
+    f"FTTCP_LOCKSTEP_PIDS=1 exec setpriv {text.AS_POSTGRES} {text.MAY_NUMBER} {text.POSTGRES}'"
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -179,6 +181,9 @@ RECIPES: dict[str, Recipe] = {
         Recipe("haproxy-tls", "443/tcp", "sh -c 'nginx -p . -c nginx.conf & exec haproxy -f haproxy.cfg'",
                _with(haproxy__cfg=text.HAPROXY, nginx__conf=text.BEHIND), "haproxy -v",
                ("haproxy", "nginx-light"), stream=_https(), note="ends TLS before an nginx on its own host"),
+        Recipe("stunnel", "443/tcp", "sh -c 'nginx -p . -c nginx.conf & exec stunnel4 stunnel.conf'",
+               _with(stunnel__conf=text.STUNNEL, nginx__conf=text.BEHIND), "stunnel4 -version",
+               ("stunnel4", "nginx-light"), stream=_https(), note="before an nginx on its own host"),
         Recipe("apache-event", "443/tcp", f"sh -c '{text.APACHE_COMMAND}'",
                _with(apache__conf=text.apache("event")), "apache2 -v", ("apache2",), stream=_https()),
         Recipe("apache-prefork", "443/tcp", f"sh -c '{text.APACHE_COMMAND}'",
@@ -188,13 +193,18 @@ RECIPES: dict[str, Recipe] = {
                stream=f"{_KEY} && {_SSH} cat {{files}}/html/payload"),
         Recipe("vsftpd", "21/tcp,30000-30009/tcp", f"sh -c '{text.VSFTPD_COMMAND}'", _ftp, "vsftpd -v 0>&1",
                ("vsftpd",), client=_MANY.format(f"{_CURL} -o /dev/null ftp://$SERVICE4/index.html"),
-               stream=f"{_CURL} ftp://$SERVICE4/payload", note="passive: it draws the port of the data"),
+               stream=f"{_CURL} ftp://$SERVICE4/payload", settings=('order="service"',),
+               note="passive: it draws the port of the data"),
         Recipe("exim", "25/tcp", f"sh -c '{text.EXIM_COMMAND}'", _exim, "exim4 -bV", ("exim4-daemon-light",),
                client=_MANY.format(text.SWAKS.replace("TLS", ""))),
         Recipe("exim-starttls", "25/tcp", f"sh -c '{text.EXIM_COMMAND}'", _exim, "exim4 -bV",
                ("exim4-daemon-light",), client=_MANY.format(text.SWAKS.replace("TLS", "--ssl-reqd"))),
-        Recipe("dovecot", "993/tcp", f"sh -c '{text.DOVECOT_COMMAND}'", _dovecot, "dovecot --version",
-               ("dovecot-imapd",), client=_MANY.format(f"{_CURL} -o /dev/null -u probe:probe imaps://$SERVICE4/")),
+        Recipe("dovecot-imap", "993/tcp", f"sh -c '{text.DOVECOT_COMMAND}'", _dovecot, "dovecot --version",
+               _DOVECOT, client=_MANY.format(f"{_CURL} -o /dev/null -u probe:probe imaps://$SERVICE4/"),
+               note=_ENVIRONMENT),
+        Recipe("dovecot-pop3", "995/tcp", f"sh -c '{text.DOVECOT_COMMAND}'", _dovecot, "dovecot --version",
+               _DOVECOT, client=_MANY.format(f"{_CURL} -o /dev/null -u probe:probe pop3s://$SERVICE4/"),
+               note=_ENVIRONMENT),
         Recipe("postgres", "5432/tcp", _POSTGRES, _postgres, "psql -V", ("postgresql",),
                client=_MANY.format(f'PGSSLMODE=disable {_PSQL} -c "select 42"'),
                stream=f"PGSSLMODE=disable {_PSQL} -c '{text.copy(ROWS)}'",

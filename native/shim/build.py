@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time"))
+SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time", "pids"))
 NAME = "libfttcp-shim.so"
 
 

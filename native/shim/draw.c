@@ -10,7 +10,7 @@
 #include "shim.h"
 
 /* What may be seen, what must not be, and what a generator grows from come from streams of their own. */
-enum kind { OF_PUBLIC = 1, OF_PRIVATE = 2, OF_ENTROPY = 3 };
+enum kind { OF_PUBLIC = 1, OF_PRIVATE = 2, OF_ENTROPY = 3, OF_PIDS = 4 };
 
 #define WAITS 100000 /* for another thread that takes the key; a handler of signals may have interrupted just that one */
 
@@ -248,6 +248,12 @@ EXPORT int RAND_priv_bytes_ex(void *library, unsigned char *out, size_t n, unsig
 	return openssl(OF_PRIVATE, out, n);
 }
 
+/* GnuTLS: its levels are 0, what may be seen, and above it what must not be. -206: GNUTLS_E_RANDOM_FAILED */
+EXPORT int gnutls_rnd(int level, void *out, size_t n)
+{
+	return openssl(level ? OF_PRIVATE : OF_PUBLIC, out, n) ? 0 : -206;
+}
+
 EXPORT ssize_t getrandom(void *out, size_t n, unsigned flags)
 {
 	return draw(OF_ENTROPY, out, n) ? (ssize_t)n : ask_kernel(out, n, flags);
@@ -302,6 +308,11 @@ EXPORT uint32_t arc4random_uniform(uint32_t below)
 		drawn = arc4random();
 	while (drawn < least);
 	return drawn % below;
+}
+
+bool shim_draw_pid(struct shim_current c, uint32_t *drawn)
+{
+	return shim_keyed(c) && draw_from(c, OF_PIDS, (uint8_t *)drawn, sizeof(*drawn));
 }
 
 bool shim_draw_device(void *out, size_t n)

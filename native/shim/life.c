@@ -146,6 +146,7 @@ static void before_fork(void)
 	given.to = shim_now();
 	if (given.to.slot) {
 		given.has = shim_keyed(given.to) && shim_found(given.to, &found) && ftt_ls_context(&found, given.key);
+		shim_number_child(given.to);
 	} else {
 		given.has = !atomic_load(&shim_serves) && shim_start_key(given.key);
 		if (given.has) /* a process without a start of its own has none to give */
@@ -185,6 +186,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
 		shim_map = map;
 		know_first(argc, argv);
+		shim_know_pids();
 		shim_look_at_descriptors();
 	} else if (at) {
 		munmap(at, size);

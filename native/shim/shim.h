@@ -7,6 +7,7 @@
  *   address.c  what the kernel knows of a socket
  *   draw.c     what it draws then
  *   time.c     what its clocks show, and what it waits for
+ *   pids.c     the numbers of its children
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
@@ -100,6 +101,14 @@ bool shim_start_key(uint8_t key[FTT_CHACHA_KEY]);
 
 /* A read of a device that gives random numbers; false: nothing was drawn. */
 bool shim_draw_device(void *out, size_t n);
+
+/* For the number of a process that is forked for this connection; false: it has no identity. */
+bool shim_draw_pid(struct shim_current c, uint32_t *drawn);
+
+/* pids.c */
+void shim_know_pids(void);
+/* This thread forks a process for this connection now. */
+void shim_number_child(struct shim_current c);
 
 /* life.c */
 /* A process that came with one connection, by fork or exec, and has met no other since: a generator that grows in it is for that one. */

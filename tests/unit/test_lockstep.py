@@ -24,10 +24,19 @@ from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_config import GOOD
 
 _DRAWER = """
-import json, os, socket, ssl, sys, time
+import ctypes, json, os, socket, ssl, sys, time
+
+gnutls = ctypes.CDLL("libgnutls.so.30")
+class Datum(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("size", ctypes.c_uint)]
+
+def key():
+    made = Datum()
+    assert gnutls.gnutls_key_generate(ctypes.byref(made), 8) == 0
+    return ctypes.string_at(made.data, made.size).hex()
 
 def drawn():
-    return [ssl.RAND_bytes(8).hex(), ssl.RAND_bytes(8).hex()]
+    return [ssl.RAND_bytes(8).hex(), ssl.RAND_bytes(8).hex(), key()]
 
 def grown():
     return [os.getrandom(8).hex(), os.urandom(8).hex()]
@@ -140,7 +149,7 @@ def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[
     served, again, other = free_port(), free_port(), free_port()
     first, second = (draw(file, served, [again, again, other]) for file in files)
     assert first["connections"] == second["connections"]
-    assert len(set(numbers(first))) == len(numbers(first)) == 3 * 7
+    assert len(set(numbers(first))) == len(numbers(first)) == 3 * 9
     (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
     assert first["clocks"] == second["clocks"] == [[made_ns, made_ns]] * 3
     assert first["before"] != second["before"], "what a generator grows from is no copy's"

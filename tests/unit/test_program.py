@@ -138,11 +138,22 @@ def test_a_libcrypto_whose_calls_cannot_be_answered(make: Make, option: str, goo
     assert why(made) == "" if good else "-Bsymbolic" in why(made) and str(library) in why(made)
 
 
-def test_another_tls_library(make: Make) -> None:
-    library = make("libgnutls.so.30", LIBRARY, "-shared", "-fPIC", "-Wl,-soname,libgnutls.so.30")
+@pytest.mark.parametrize(("option", "good"), [("-Wl,-z,now", True), ("-Wl,-Bsymbolic", False)])
+def test_a_gnutls_whose_calls_cannot_be_answered(make: Make, option: str, good: bool) -> None:
+    draws = "int gnutls_rnd(void) { return 1; } int gnutls_key_generate(void) { return gnutls_rnd(); }"
+    library = make("libgnutls.so.30", draws, "-shared", "-fPIC", "-O0", option, "-Wl,-soname,libgnutls.so.30")
+    uses = "int gnutls_key_generate(void); int main(void) { return gnutls_key_generate(); }"
+    made = make("server", uses, str(library), "-Wl,-rpath,$ORIGIN")
+    assert why(made) == "" if good else "-Bsymbolic" in why(made) and str(library) in why(made)
+    assert not fatal(made)
+
+
+@pytest.mark.parametrize(("name", "says"), [("libmbedcrypto.so.7", "one stream"), ("libjli.so", "runs Java")])
+def test_another_generator_for_all(make: Make, name: str, says: str) -> None:
+    library = make(name, LIBRARY, "-shared", "-fPIC", f"-Wl,-soname,{name}")
     uses = "int SSL_key(void); int main(void) { return SSL_key(); }"
     made = make("server", uses, str(library), "-Wl,-rpath,$ORIGIN")
-    assert "libgnutls.so.30" in why(made) and not fatal(made)
+    assert says in why(made) and not fatal(made)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ _OPENSSL_TEXT = re.compile(
 """A program may have 100 MiB, and no other thread runs during a search: what is alike in all comes first,
 which makes it ten times as fast."""
 _OPENSSL_DRAWS = ("RAND_bytes_ex", "RAND_priv_bytes_ex")
-_OTHER_TLS = ("libgnutls.", "libnss3.", "libmbedcrypto.", "libwolfssl.", "libbotan")
+_GNUTLS_DRAWS = ("gnutls_rnd",)
+_OTHER_TLS = ("libnss3.", "libmbedcrypto.", "libwolfssl.", "libbotan")
+_JAVA = "libjli.so"
+"""What the program `java` is linked with."""
 _DRAWS_FROM_PROCESSOR = re.compile(
     rb"\x0f\xc7[\xf0-\xff].{0,6}?(?:[\x72\x73]|\x0f[\x42\x43\x82\x83\x92\x93])", re.DOTALL
 )
@@ -165,12 +168,17 @@ def _of_randomness(elf: Elf) -> Iterator[Obstacle]:
     library = next((name for name in elf.needed if name.startswith("libcrypto.so")), "")
     if library:
         found = find_library(library, elf)
-        if found is not None and (inside := _keeps_calls(found)):
+        if found is not None and (inside := _keeps_calls(found, _OPENSSL_DRAWS)):
             yield Obstacle(inside, "a libcrypto that is linked without -Bsymbolic and -Bsymbolic-functions")
     elif "RAND_bytes" in elf.defined or elf.says(_OPENSSL_TEXT):
         why = f"{path} has its own OpenSSL inside: what that draws for TLS cannot be answered"
         yield Obstacle(why, f"a build that uses the system's libcrypto; {_PROBE}", fatal=False)
     for name in elf.needed:
+        if name.startswith("libgnutls.so"):
+            yield from _of_gnutls(name, elf)
+        if name == _JAVA:
+            why = f"{path} runs Java, which draws random numbers for all connections from one generator"
+            yield Obstacle(why, f"TLS that ends in another program; {_PROBE}", fatal=False)
         if name.startswith(_OTHER_TLS):
             why = f"{path} uses {name}, whose random numbers are one stream for all connections"
             yield Obstacle(why, f"a build that uses OpenSSL, if it ends TLS; {_PROBE}", fatal=False)
@@ -179,12 +187,19 @@ def _of_randomness(elf: Elf) -> Iterator[Obstacle]:
         yield Obstacle(why, f"switch that off if it has a setting for it; {_PROBE}", fatal=False)
 
 
-def _keeps_calls(library: Path) -> str:
-    """Why a libcrypto's own calls for random numbers cannot be answered by another library; '' if they
-    can."""
+def _of_gnutls(name: str, program: Elf) -> Iterator[Obstacle]:
+    """Many programs are linked with it and end no TLS."""
+    found = find_library(name, program)
+    if found is not None and (inside := _keeps_calls(found, _GNUTLS_DRAWS)):
+        todo = f"a GnuTLS that is linked without -Bsymbolic and -Bsymbolic-functions; {_PROBE}"
+        yield Obstacle(inside, todo, fatal=False)
+
+
+def _keeps_calls(library: Path, draws: Sequence[str]) -> str:
+    """Why a library's own calls for random numbers cannot be answered by another one; '' if they can."""
     try:
         with Elf(library) as elf:
-            kept = [name for name in _OPENSSL_DRAWS if name in elf.defined and name not in elf.looked_up]
+            kept = [name for name in draws if name in elf.defined and name not in elf.looked_up]
     except (ElfError, OSError) as error:
         return f"{library} cannot be examined: {error}"
     if kept:
