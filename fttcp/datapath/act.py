@@ -242,7 +242,9 @@ class FlowActions:
                 self._world.put_record(record)
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
-            self._world.put_record(self._record(flow, lib.FTT_REC_CLOSE))
+            record = self._record(flow, lib.FTT_REC_CLOSE)
+            record.flags = lib.ftt_core_close_flags(flow.state)
+            self._world.put_record(record)
         if actions & (lib.FTT_ACT_COMMIT | lib.FTT_ACT_COMMIT_LATER):
             self._dirty[flow] = None
 
@@ -451,10 +453,10 @@ class FlowActions:
         flow.state.protection = Protection.DETACHED
         self.n["flows_detached"] += 1
 
-    def aborted(self, flow: Flow, now_ns: int) -> None:
-        """Backup: the client has reset the flow; its last segments may still be under way on the mirror."""
+    def aborted(self, flow: Flow, record: Any, now_ns: int) -> None:
+        """Backup: the flow was reset; its client's last segments may still be under way on the mirror."""
         self._end_in_stack(flow)
-        self.act(flow, lib.ftt_core_backup_close(flow.state), now_ns)
+        self.act(flow, lib.ftt_core_backup_close(flow.state, record), now_ns)
 
     def reset_client(self, flow: Flow, now_ns: int) -> None:
         """After a takeover: the flow is over; its client is asked where it stands, and reset there."""

@@ -95,7 +95,7 @@ class PairFlows(TcpFlows):
                     self._settle(flow)
             case lib.FTT_REC_CLOSE:
                 if flow is not None:
-                    self.aborted(flow, now_ns)
+                    self.aborted(flow, record, now_ns)
             case _:
                 self.n["channel_malformed"] += 1
 

@@ -96,7 +96,14 @@ static struct side *other(struct side *s)
 /* May the client learn that this side's server has ended its output? (I3) */
 static bool end_is_free(const struct side *s)
 {
-	return s->mode != FTT_MODE_PAIRED || s->flow.protection != FTT_PROTECTED || ftt_fin_alike(&s->flow);
+	return s->mode != FTT_MODE_PAIRED || s->flow.protection != FTT_PROTECTED || s->flow.bits & FTT_F_CLIENT_RST ||
+	       ftt_ends_alike(&s->flow);
+}
+
+/* The backup's stack has what this acknowledges, or it has reset the connection and its server has said as much (I2). */
+static bool is_committed(const struct ftt_seg *g, uint32_t end)
+{
+	return seq_leq(g->ack - w.irs, w.b.has) || (w.b.flow.bits & FTT_F_LOCAL_RST && seq_leq(end, w.b.sent));
 }
 
 static void shown_to_client(struct side *s, const struct ftt_seg *g, const struct ftt_edit *e)
@@ -111,9 +118,11 @@ static void shown_to_client(struct side *s, const struct ftt_seg *g, const struc
 	MUST(!(g->flags & TCP_FIN) || e->change & FTT_EDIT_FIN || end_is_free(s));
 	if (s->mode == FTT_MODE_PAIRED) {
 		MUST(s->flow.protection != FTT_OPENING && s->flow.protection != FTT_DETACHING);
-		if (s->flow.protection == FTT_PROTECTED && g->flags & TCP_ACK)
-			MUST(seq_leq(g->ack - w.irs, w.b.has)); /* I2 */
-		if (s->flow.protection == FTT_PROTECTED && s->flow.bits & FTT_F_SERVICE && g->len) /* order = "service" */
+		bool asked = s->flow.protection == FTT_PROTECTED && !(s->flow.bits & FTT_F_CLIENT_RST); /* else nobody listens */
+
+		if (asked && g->flags & TCP_ACK)
+			MUST(is_committed(g, seq + g->len - w.iss));
+		if (asked && s->flow.bits & FTT_F_SERVICE && g->len) /* order = "service" */
 			MUST(seq_leq(seq + g->len - w.iss, w.b.sent));
 	}
 	if (g->options & FTT_OPT_TS && !(g->flags & TCP_RST)) {

@@ -12,7 +12,8 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
 
 	r.flags = type == FTT_REC_REFUSED && c->flow.bits & FTT_F_UNLIKE ? FTT_REC_UNLIKE :
-		  type == FTT_REC_PROBE ? ftt_probe_flags(&c->flow) : 0;
+		  type == FTT_REC_PROBE ? ftt_probe_flags(&c->flow) :
+		  type == FTT_REC_CLOSE ? ftt_close_flags(&c->flow) : 0;
 	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
 	r.rcv_nxt = c->flow.local_rcv_nxt;
 	r.edge = c->flow.local_edge;
@@ -370,13 +371,13 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 }
 
 /*
- * Records come before packets: the last ones of a connection that its client has reset may be under way on the mirror.
+ * Records come before packets: the last ones of a connection that was reset may be under way on the mirror.
  * Of a forgotten flow they would be a stranger's.
  */
-void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
 	end_in_stack(w, c);
-	ftt_tcp_act(w, c, ftt_backup_close(&c->flow), now_ns);
+	ftt_tcp_act(w, c, ftt_backup_close(&c->flow, r), now_ns);
 }
 
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)

@@ -107,9 +107,14 @@ bool ftt_core_end_held(const struct ftt_flow *f)
 	return ftt_end_held(f);
 }
 
-uint32_t ftt_core_backup_close(struct ftt_flow *f)
+uint8_t ftt_core_close_flags(const struct ftt_flow *f)
 {
-	return ftt_backup_close(f);
+	return ftt_close_flags(f);
+}
+
+uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r)
+{
+	return ftt_backup_close(f, r);
 }
 
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r)

@@ -118,7 +118,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		break;
 	case FTT_REC_CLOSE:
 		if (c)
-			ftt_tcp_aborted(w, c, now_ns);
+			ftt_tcp_aborted(w, c, r, now_ns);
 		break;
 	default:
 		w->n.channel_malformed++;

@@ -246,8 +246,8 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset);
 /* Backup: lets a flow go for good. Its copy in the stack is reset; where the client stands is still
  * followed, so that a takeover can tell it. */
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);
-/* Backup: the client has reset it. Ended in our stack, and kept for packets that are under way. */
-void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* Backup: it was reset. Ended in our stack, and kept for packets that are under way. */
+void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 /* After a takeover: the flow is over. It is ended in our stack, whose packets go nowhere from here on; its client
  * is asked where it stands and reset there, see reset.h. */
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);

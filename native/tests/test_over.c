@@ -501,13 +501,13 @@ static void test_told_of_what_is_over(void)
 	struct node *n = open_backup(1);
 	struct ftt_tcp *c = establish(n, 1);
 	struct ftt_flow *f = &c->flow;
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .flags = FTT_REC_SUM};
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .flags = FTT_REC_SUM}, over = {.type = FTT_REC_CLOSE};
 
 	f->bits |= FTT_F_SUMS;
 	f->client_acked = ACKED - 50;
 	c->digest.next = f->verified = f->told = f->assured = ftt_output_offset(f, f->client_acked);
 	c->digest.seen = c->digest.next + 50;
-	ftt_tcp_aborted(&n->worker, c, model_now);
+	ftt_tcp_aborted(&n->worker, c, &over, model_now);
 	r.point = c->digest.next + 20;
 	r.snd_nxt = f->client_acked + 20;
 	CHECK_EQ(ftt_compare_record(&n->worker, c, &r, model_now), 0);

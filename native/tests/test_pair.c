@@ -468,7 +468,8 @@ static void test_an_end_that_ours_contradicts_is_no_wait(const struct ends *x)
 		{FTT_REC_FIN | FTT_REC_RST, 24, 23, true, false},
 		{FTT_REC_RST, 24, 24, false, false}, /* ours may reset it as well */
 		{FTT_REC_RST, 24, 25, false, true},
-		{FTT_REC_RST, 24, 24, true, true},
+		{FTT_REC_RST, 24, 24, true, false}, /* both have said 24, and ended it */
+		{FTT_REC_RST, 24, 23, true, true},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

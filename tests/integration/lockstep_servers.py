@@ -24,6 +24,7 @@ http {{
         root {home}/files;
         location = /hello {{ return 200 "hello\\n"; }}
     }}
+    {more}
 }}
 """
 _SSHD = """
@@ -47,13 +48,19 @@ def certificates(home: Path) -> None:
         subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
 
 
+def prepare_https(home: Path, more: str = "") -> None:
+    """Make certificates and configuration of nginx, with `more` servers in it."""
+    certificates(home)
+    (home / "nginx.conf").write_text(_NGINX.format(home=home, port=HTTPS, more=more))
+    home.chmod(0o755)  # nginx serves as another user
+
+
 def prepare(home: Path) -> None:
     """Make certificates, keys, configurations and the file that is served."""
-    certificates(home)
+    prepare_https(home)
     for name in ("host_key", "user_key"):
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
         subprocess.run(words, check=True)
-    (home / "nginx.conf").write_text(_NGINX.format(home=home, port=HTTPS))
     (home / "sshd_config").write_text(_SSHD.format(home=home, port=SSH))
     (home / "files").mkdir()
     (home / "files" / "file").write_bytes(random.Random(7).randbytes(SIZE))

@@ -17,10 +17,11 @@
 static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 {
 	uint32_t behind = f->bits & FTT_F_AHEAD ? f->local_snd_nxt : f->peer_snd_nxt;
+	bool over = f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
 
-	if (f->lag_since_ns && seq_geq(behind, f->lag_mark))
+	if (over || (f->lag_since_ns && seq_geq(behind, f->lag_mark)))
 		f->lag_since_ns = 0;
-	if (f->lag_since_ns)
+	if (over || f->lag_since_ns)
 		return;
 	f->bits &= ~(uint32_t)FTT_F_AHEAD;
 	if (seq_lt(f->peer_snd_nxt, f->client_acked)) {
@@ -81,13 +82,25 @@ static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ac
 		f->bits |= FTT_F_BEHIND;
 }
 
+/*
+ * The RST of a client that closes without having read everything comes right behind its last bytes. Our stack takes them together
+ * and says nothing in between, so the RST is exact there when it is not yet by what the stack has told. Linux takes it also if
+ * something is missing before those bytes, from a client that understands SACK (tcp_reset_check). A backup's stack may lack them: it waits for CLOSE.
+ */
+static inline enum ftt_judgement ftt_client_quits(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged)
+{
+	bool quits = judged == FTT_REFUSED_RST && ftt_flow_emits(s->mode) && f->bits & FTT_F_SACK && s->seq == f->client_nxt;
+
+	return quits ? FTT_ENDS : judged;
+}
+
 /* Learns from what the stack takes as well, and from nothing else. */
 static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
 				      enum ftt_judgement judged, uint64_t now_ns, struct ftt_edit *e)
 {
 	if (judged == FTT_ENDS && !(f->bits & FTT_F_CLIENT_RST)) {
 		f->bits |= FTT_F_CLIENT_RST;
-		e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0;
+		e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT | (f->held_since_ns ? FTT_ACT_RELEASE : 0) : 0;
 	}
 	if (judged != FTT_TAKEN)
 		return;
@@ -310,7 +323,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || !claims || !ftt_claim_believed(f, s, now_ns, e))
 			return ftt_client_unsent(f, s, claims, e);
 	}
-	judged = ftt_judge(&at, s);
+	judged = ftt_client_quits(f, s, ftt_judge(&at, s));
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
 	ftt_client_observe(f, &at, s, judged, now_ns, e);

@@ -97,7 +97,7 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 		f->bits |= (r->flags & FTT_REC_FIN ? FTT_F_PEER_FIN : 0) | (r->flags & FTT_REC_RST ? FTT_F_PEER_RST : 0);
 		if (f->bits & FTT_F_SUMS)
 			ftt_output_commit(f, r->verified, r->flags & FTT_REC_DIFFERS, more, now_ns);
-		if (ftt_fin_alike(f))
+		if (ftt_ends_alike(f))
 			actions |= ftt_pay_fin(f);
 	}
 	f->tries = 0;
@@ -191,20 +191,24 @@ static inline bool ftt_peer_ended_alone(const struct ftt_flow *f)
  */
 static inline bool ftt_peer_contradicts(const struct ftt_flow *f)
 {
-	bool ours = f->bits & FTT_F_LOCAL_FIN;
-
 	if (!(f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)) || f->protection != FTT_PROTECTED ||
 	    f->bits & (FTT_F_LOCAL_RST | FTT_F_CLIENT_RST))
 		return false;
-	if (f->bits & FTT_F_PEER_FIN)
-		return ours ? !ftt_fin_alike(f) : seq_geq(f->local_snd_nxt, f->peer_snd_nxt);
-	return ours || seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
+	return f->bits & FTT_F_LOCAL_FIN ? !ftt_ends_alike(f) : seq_gt(ftt_output_end(f), ftt_peer_end(f));
 }
 
 /* ... then nothing is gained by waiting, if our server lives; if not, a takeover follows. */
 static inline uint32_t ftt_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns)
 {
 	return ftt_peer_contradicts(f) && vouched ? ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns) : 0;
+}
+
+/* Backup: has the client acknowledged a FIN of the primary's, where our server's stream ends, too? */
+static inline bool ftt_output_told(const struct ftt_flow *f)
+{
+	uint32_t end = ftt_output_end(f);
+
+	return f->bits & FTT_F_SUMS && f->told == end && ftt_output_offset(f, f->client_acked) == end + 1;
 }
 
 /*
@@ -215,7 +219,9 @@ static inline bool ftt_flow_cut(const struct ftt_flow *f)
 {
 	if (!(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST)
 		return false;
-	return f->bits & FTT_F_LOCAL_RST || (f->bits & FTT_F_LOCAL_FIN && seq_gt(f->client_acked, f->fin_end));
+	if (f->bits & FTT_F_LOCAL_RST)
+		return !ftt_output_told(f);
+	return f->bits & FTT_F_LOCAL_FIN && seq_gt(f->client_acked, f->fin_end);
 }
 
 /*
@@ -261,10 +267,16 @@ static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_re
 	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
-/* The primary's client has reset the connection. */
-static inline uint32_t ftt_backup_close(struct ftt_flow *f)
+/* What a CLOSE of this flow tells in its flags. */
+static inline uint8_t ftt_close_flags(const struct ftt_flow *f)
 {
-	f->bits |= FTT_F_CLIENT_RST;
+	return f->bits & FTT_F_CLIENT_RST ? 0 : FTT_REC_OURS;
+}
+
+/* The connection was reset, by its client, or by the primary's stack: then the client may not have heard of it yet. */
+static inline uint32_t ftt_backup_close(struct ftt_flow *f, const struct ftt_record *r)
+{
+	f->bits |= r->flags & FTT_REC_OURS ? FTT_F_LOCAL_RST : FTT_F_CLIENT_RST;
 	return FTT_ACT_CLOSED;
 }
 
@@ -283,6 +295,10 @@ static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const s
 {
 	bool alone = f->protection != FTT_PROTECTED;
 
+	if (!alone && ftt_ends_alike(f)) { /* what still waits, waits for input */
+		f->end_since_ns = 0;
+		return 0;
+	}
 	if (!alone && !f->end_since_ns && ftt_peer_ended_alone(f))
 		f->end_since_ns = now_ns;
 	if (!f->end_since_ns || now_ns - f->end_since_ns <= (alone ? lim->alone_grace_ns : lim->end_grace_ns))
@@ -323,6 +339,8 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const 
 		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, now_ns);
 	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED)
 		return ftt_tick_end(f, now_ns, lim, vouched);
+	if (f->protection == FTT_PROTECTED && f->bits & FTT_F_CLIENT_RST)
+		return 0; /* nobody waits for anything */
 	if (f->protection == FTT_PROTECTED) {
 		actions = ftt_tick_end(f, now_ns, lim, vouched);
 		if (actions)

@@ -44,7 +44,7 @@ enum ftt_record_type {
 	FTT_REC_PROBE = 5,    /* P: where do you stand? */
 	FTT_REC_DETACH = 6,   /* P: let go of this flow */
 	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
-	FTT_REC_CLOSE = 8,    /* P: the client reset it */
+	FTT_REC_CLOSE = 8,    /* P: it was reset */
 	FTT_REC_OUTPUT = 9,   /* P: so much has left, and this is its sum */
 	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
@@ -63,6 +63,7 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
 	FTT_REC_IDENTITY = 16,                               /* OPEN: what both servers draw numbers from; it comes before the SYN */
 	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
+	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */
 	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */

@@ -204,17 +204,15 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
-/* Has the backup's server ended its output where ours has? One byte more is another end. */
-static inline bool ftt_fin_alike(const struct ftt_flow *f)
-{
-	return f->bits & FTT_F_PEER_FIN && f->peer_snd_nxt == f->fin_end;
-}
-
+/*
+ * Did the backup's server come to the end that this segment brings, or does the client not wait for it any more? Where both stacks
+ * have reset the connection without a FIN, each may have thrown away what it had not sent: neither will say more.
+ */
 static inline bool ftt_ended_alike(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	if (s->flags & TCP_RST)
-		return f->bits & (FTT_F_PEER_RST | FTT_F_CLIENT_RST);
-	return ftt_fin_alike(f);
+	bool both_reset = s->flags & TCP_RST && f->bits & FTT_F_PEER_RST && !(f->bits & FTT_F_PEER_FIN);
+
+	return both_reset || f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
 }
 
 /*
@@ -314,6 +312,20 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 }
 
 /*
+ * The output rule: does this segment wait for the backup's stack to have what it acknowledges? Not if that stack has reset the
+ * connection: its server closed it, so nothing more of the client will ever reach that one, and what it has said by then needs no more input.
+ */
+static inline bool ftt_gate_commit(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end)
+{
+	bool behind_fin = f->bits & FTT_F_LOCAL_FIN && end == f->fin_end; /* it brings the FIN, or comes later */
+	uint32_t said = end - (f->hard.service_iss + 1) - behind_fin;
+
+	if (!(s->flags & TCP_ACK) || seq_leq(s->ack, f->committed))
+		return false;
+	return !(f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
+}
+
+/*
  * Does it bring output for which the order of the service waits? No client is to have what the backup's server has not
  * given: what any client does next, on whichever connection, would reach that server first.
  */
@@ -340,12 +352,11 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	if (s->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
-		if (f->protection == FTT_PROTECTED && s->flags & TCP_ACK && seq_gt(s->ack, f->committed) && !s->eager)
-			return FTT_HOLD; /* the output rule */
+		if (f->protection == FTT_PROTECTED && !s->eager && !(f->bits & FTT_F_CLIENT_RST) &&
+		    (ftt_gate_commit(f, s, end) || ftt_gate_order(f, s)))
+			return FTT_HOLD;
 		if (s->orphan)
 			return FTT_HOLD; /* for the takeover */
-		if (f->protection == FTT_PROTECTED && ftt_gate_order(f, s) && !s->eager)
-			return FTT_HOLD;
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f, s)) {
 			if (!f->end_since_ns)
 				f->end_since_ns = now_ns;
@@ -357,6 +368,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		} else if (s->flags & (TCP_FIN | TCP_RST)) {
 			f->end_since_ns = 0;
 			f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
+			e->actions |= s->flags & TCP_RST && !(f->bits & FTT_F_CLIENT_RST) ? FTT_ACT_ABORT : 0;
 		}
 	}
 	/* where the client may have bytes of the old primary, it gets ours only if they are known to be the same */

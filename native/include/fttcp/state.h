@@ -41,7 +41,7 @@ enum ftt_action {
 	FTT_ACT_ACK_CLIENT = 512, /* send the client our current acknowledgement */
 	FTT_ACT_CLOSED = 1024,  /* the flow has ended on this node */
 	FTT_ACT_REPORT = 2048,  /* tell Python that the flow cannot be protected */
-	FTT_ACT_ABORT = 4096,   /* send CLOSE: the client reset the flow */
+	FTT_ACT_ABORT = 4096,   /* send CLOSE: the flow was reset */
 	FTT_ACT_NUDGE = 8192,   /* make the client send again what only the backup lacks */
 	FTT_ACT_FIN = 16384,    /* send the client the FIN that was kept back */
 	FTT_ACT_RESET = 32768,  /* end a connection of the past in the local stack, whose number it told */
@@ -266,6 +266,23 @@ static inline bool ftt_flow_owes(const struct ftt_flow *f)
 static inline uint32_t ftt_output_end(const struct ftt_flow *f)
 {
 	return f->local_snd_nxt - (f->hard.service_iss + 1) - !!(f->bits & FTT_F_LOCAL_FIN);
+}
+
+/* Primary: ... and of the backup's, as it last told. */
+static inline uint32_t ftt_peer_end(const struct ftt_flow *f)
+{
+	return f->peer_snd_nxt - (f->hard.service_iss + 1) - !!(f->bits & FTT_F_PEER_FIN);
+}
+
+/*
+ * Primary: have both servers ended their output at one place? Each may have done it by a FIN or by a RST: a stack that has bytes
+ * which its server did not read before it closed, or that gets such later, resets the connection (RFC 9293 3.6, RFC 1122
+ * 4.2.2.13). Which of the two happens is a race between client and server, and says nothing about what either has said.
+ */
+static inline bool ftt_ends_alike(const struct ftt_flow *f)
+{
+	return f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST) && f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST) &&
+	       ftt_output_end(f) == ftt_peer_end(f);
 }
 
 /* Backup: our server has ended its stream before the place to which the primary's has come. */
