@@ -27,8 +27,10 @@ static enum shim_state phase(uint64_t state)
 static void write_key(struct shim_secret *s, uint32_t epoch, const uint8_t key[FTT_CHACHA_KEY])
 {
 	memcpy(s->key, key, FTT_CHACHA_KEY);
-	for (unsigned i = 0; i < SHIM_COUNTS; i++)
-		atomic_store(&s->drawn[i], 0);
+	for (unsigned i = 0; i < SHIM_COUNTS; i++) {
+		atomic_store(&s->drawn[i].what, 0);
+		atomic_store(&s->drawn[i].number, 0);
+	}
 	atomic_store(&s->state, state_of(epoch, SHIM_READY));
 }
 
@@ -101,16 +103,30 @@ bool shim_keyed(struct shim_current c)
 	return false;
 }
 
-/* Copies the key, and takes a number of this count, if any. False if it is not (no longer) the key of this connection. */
-static bool copy_key(struct shim_current c, _Atomic uint64_t *count, uint8_t key[FTT_CHACHA_KEY], uint64_t *number)
+/* The number of the next draw of this kind and length. */
+static uint64_t take_number(struct shim_secret *s, uint32_t what)
+{
+	unsigned i = 0;
+
+	for (; i < SHIM_COUNTS - 1; i++) {
+		uint32_t there = atomic_load_explicit(&s->drawn[i].what, memory_order_relaxed);
+
+		if (there == what || (!there && (atomic_compare_exchange_strong(&s->drawn[i].what, &there, what) || there == what)))
+			break;
+	}
+	return atomic_fetch_add(&s->drawn[i].number, 1);
+}
+
+/* Copies the key, and takes a number for `what`, if it is not 0. False if it is not (no longer) the key of this connection. */
+static bool copy_key(struct shim_current c, uint32_t what, uint8_t key[FTT_CHACHA_KEY], uint64_t *number)
 {
 	struct shim_secret *s = &shim_secrets[c.slot];
 	uint64_t ready = state_of(c.epoch, SHIM_READY);
 
 	if (atomic_load(&s->state) != ready)
 		return false;
-	if (count)
-		*number = atomic_fetch_add(count, 1);
+	if (what)
+		*number = take_number(s, what);
 	memcpy(key, s->key, FTT_CHACHA_KEY);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&s->state) == ready && shim_still(c))
@@ -121,7 +137,7 @@ static bool copy_key(struct shim_current c, _Atomic uint64_t *count, uint8_t key
 
 bool shim_start_key(uint8_t key[FTT_CHACHA_KEY])
 {
-	return copy_key((struct shim_current){0}, NULL, key, NULL);
+	return copy_key((struct shim_current){0}, 0, key, NULL);
 }
 
 /*
@@ -131,12 +147,10 @@ bool shim_start_key(uint8_t key[FTT_CHACHA_KEY])
 static bool draw_from(struct shim_current c, enum kind kind, uint8_t *out, size_t n)
 {
 	uint32_t what = (uint32_t)kind << 28 | (n < 1u << 28 ? (uint32_t)n : (1u << 28) - 1);
-	_Atomic uint64_t *count = &shim_secrets[c.slot].drawn[what * 0x9e3779b1u >> 28];
 	uint8_t nonce[FTT_CHACHA_NONCE], key[FTT_CHACHA_KEY];
 	uint64_t number;
 
-	_Static_assert(SHIM_COUNTS == 1u << (32 - 28), "the upper bits, on which all of it has an effect");
-	if (!copy_key(c, count, key, &number))
+	if (!copy_key(c, what, key, &number))
 		return false;
 	ftt_chacha_put(nonce, what);
 	ftt_chacha_put(nonce + 4, (uint32_t)number);

@@ -45,7 +45,10 @@ struct shim_slot {
 struct shim_secret {
 	_Atomic uint64_t state; /* epoch << 2 | enum shim_state */
 	uint8_t key[FTT_CHACHA_KEY];
-	_Atomic uint64_t drawn[SHIM_COUNTS]; /* by kind and length; those of several may share a count */
+	struct {
+		_Atomic uint32_t what;   /* kind and length; 0: none yet */
+		_Atomic uint64_t number; /* of the next one */
+	} drawn[SHIM_COUNTS]; /* the last one is shared by those for which there is no other */
 };
 
 enum shim_state { SHIM_FRESH = 0, SHIM_BUSY, SHIM_READY, SHIM_LOST };

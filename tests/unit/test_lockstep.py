@@ -36,6 +36,8 @@ def key():
     return ctypes.string_at(made.data, made.size).hex()
 
 def drawn():
+    for length in range(10, 10 + int(sys.argv[3])):
+        ssl.RAND_bytes(length)
     return [ssl.RAND_bytes(8).hex(), ssl.RAND_bytes(8).hex(), key()]
 
 def grown():
@@ -87,10 +89,11 @@ def speak_from(own: int, port: int) -> None:
             client.recv(1)
 
 
-def draw(file: Path, port: int, ports: Sequence[int]) -> dict[str, Any]:
-    """Have a server on ``port`` with the library answer clients of these ports (0: any)."""
+def draw(file: Path, port: int, ports: Sequence[int], aside: int = 0) -> dict[str, Any]:
+    """Have a server on ``port`` with the library answer clients of these ports (0: any); ``aside``: of so
+    many other lengths it draws, too."""
     server = subprocess.Popen(
-        [sys.executable, "-c", _DRAWER, str(len(ports)), str(port)],
+        [sys.executable, "-c", _DRAWER, str(len(ports)), str(port), str(aside)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONHASHSEED": "0", **lockstep.environment(file)},
@@ -159,6 +162,15 @@ def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[
         told = lockstep.shown(file, [os.getpid()])
         assert (told["drawn"]["accepted"], told["drawn"]["unknown"]) == (3, 0)
         assert told["outside"] == [os.getpid()]
+
+
+def test_what_one_copy_draws_besides_displaces_nothing_of_another_length(files: list[Path]) -> None:
+    """OpenSSL draws the blinding of a key in the first connection that comes, which may be another one."""
+    served, again = free_port(), free_port()
+    first, second = (
+        draw(file, served, [again] * 2, aside) for file, aside in zip(files, (0, 12), strict=True)
+    )
+    assert first["connections"] == second["connections"]
 
 
 def test_a_server_that_waits_for_many_is_told_of_one_at_a_time(files: list[Path]) -> None:
