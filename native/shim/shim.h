@@ -135,5 +135,7 @@ bool shim_listens(int fd);
 
 /* time.c */
 void shim_find_clocks(void);
+/* This thread is busy with another connection, or has read more of it: servers that keep the time have this one's. */
+void shim_keep_time(void);
 
 #endif

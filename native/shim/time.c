@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <link.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -32,8 +33,25 @@ static struct {
 } next;
 static _Atomic uint32_t known[KNOWN]; /* slots, by what their descriptors were registered with */
 static _Atomic bool one_by_one;       /* connections of this process wait with epoll */
+static int64_t *kept;                 /* lighttpd's seconds */
 
 #define FIND(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
+
+/*
+ * lighttpd looks at the clock when a second of its *monotonic* clock has passed, and shows what it has kept to all: which connection's
+ * time that is, and since when, is chance. It exports the variable, for its modules. NULL: this is another program.
+ */
+static int64_t *find_kept(void)
+{
+	void *seconds = dlsym(RTLD_DEFAULT, "log_epoch_secs");
+	const ElfW(Sym) *symbol = NULL;
+	Dl_info where;
+
+	if (!seconds || !dlsym(RTLD_DEFAULT, "log_monotonic_secs") ||
+	    !dladdr1(seconds, &where, (void **)&symbol, RTLD_DL_SYMENT) || !symbol || symbol->st_size != sizeof(*kept))
+		return NULL;
+	return seconds;
+}
 
 void shim_find_clocks(void)
 {
@@ -41,6 +59,7 @@ void shim_find_clocks(void)
 		return;
 	FIND(poll), FIND(ppoll), FIND(select), FIND(pselect);
 	FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait), FIND(epoll_pwait2), FIND(clock_gettime);
+	kept = find_kept();
 }
 
 #define NEXT(name) (next.clock_gettime ? (void)0 : shim_find_clocks(), next.name)
@@ -103,6 +122,15 @@ EXPORT time_t time(time_t *to)
 EXPORT int timespec_get(struct timespec *t, int base)
 {
 	return base == TIME_UTC && !clock_gettime(CLOCK_REALTIME, t) ? base : 0;
+}
+
+void shim_keep_time(void)
+{
+	struct timespec t;
+	uint32_t slot = kept && shim_map.header ? shim_now().slot : SHIM_NOBODY;
+
+	if (slot && !clock_gettime(CLOCK_REALTIME, &t))
+		*kept = t.tv_sec;
 }
 
 /* --- epoll ------------------------------------------------------------------------------------------ */

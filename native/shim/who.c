@@ -157,6 +157,7 @@ static ssize_t has_read(uint32_t slot, ssize_t n)
 	shim_ahead = false;
 	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
 		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);
+	shim_keep_time();
 	return n;
 }
 
@@ -233,6 +234,7 @@ static void meet(int fd, enum how how)
 	atomic_store(&shim_slots[slot].data, 0);
 	give(fd, slot);
 	(void)busy_with(fd);
+	shim_keep_time();
 }
 
 void shim_look_at_descriptors(void)

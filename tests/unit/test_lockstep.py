@@ -194,6 +194,42 @@ def test_a_server_that_waits_for_many_is_told_of_one_at_a_time(files: list[Path]
     assert told == [[1, made_ns]] * 3
 
 
+_KEEPER = """
+import ctypes, socket, sys
+
+seconds = ctypes.c_int64.in_dll(ctypes.CDLL(None), "log_epoch_secs")
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    print(flush=True)
+    connection = listener.accept()[0]
+    told = [seconds.value]
+    seconds.value = 7  # as of another connection
+    connection.recv(1)
+    print([*told, seconds.value])
+"""
+
+
+def test_a_server_that_keeps_the_time_for_all_has_that_of_the_connection(
+    files: list[Path], tmp_path: Path
+) -> None:
+    """lighttpd looks at the clock once in a second, and shows what it has kept."""
+    (tmp_path / "kept.c").write_text("long long log_epoch_secs = 7, log_monotonic_secs = 7;\n")
+    library = tmp_path / "kept.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "kept.c"], check=True)
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", _KEEPER, str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **lockstep.environment(files[0], {"LD_PRELOAD": str(library)})},
+    ) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        speak_from(0, port)
+        told = json.loads(server.stdout.read())
+    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
+    assert told == [made_ns // 10**9] * 2
+
+
 def test_a_connection_without_identity_draws_from_the_kernel_and_is_told(tmp_path: Path) -> None:
     """No engine wrote its row: the memory is of another group, say."""
     told = []
