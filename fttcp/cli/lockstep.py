@@ -18,6 +18,11 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     if outside or not inside:
         which = ", ".join(map(str, outside)) or "any process"
         found.append(f"NOT IN STEP  the library is not in {which}: what it answers differs on the nodes")
+    elif told["identities"] and not drawn["accepted"] and not drawn["of_connections"]:
+        found.append(
+            f"NOT IN STEP  {told['identities']} connections came, and the library has seen none: does a "
+            "process of the server start others without its environment, or as another user?"
+        )
     strangers = ", ".join(one["client"] for one in told["strangers"][:3])
     if drawn["unknown"]:
         found.append(f"NOT IN STEP  {drawn['unknown']} connections had no identity, the last: {strangers}")

@@ -158,7 +158,8 @@ async def _lockstep(group: GroupRuntime) -> Reply:
     """What is drawn in step. All processes of the server are looked at: not in the loop."""
     if group.lockstep is None or group.server is None:
         return {}
-    return {"lockstep": await asyncio.to_thread(lockstep.shown, group.lockstep, group.server.pids)}
+    shown = await asyncio.to_thread(lockstep.shown, group.lockstep, group.server.pids)
+    return {"lockstep": shown | {"identities": group.counters().get("identities", 0)}}
 
 
 def _require(group: GroupRuntime, refusal: Refusal | None) -> None:

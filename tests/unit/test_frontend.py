@@ -291,7 +291,7 @@ def test_the_processes_of_a_server_in_step_are_looked_at_beside_the_loop(
             assert "lockstep" not in (await ask(tmp_path / "control.sock", b'{"op": "status"}'))["groups"][0]
             alpha.lockstep = tmp_path / "web.lockstep"
             (told,) = (await ask(tmp_path / "control.sock", b'{"op": "status"}'))["groups"]
-            assert told["lockstep"] == {"file": str(alpha.lockstep), "inside": [41]}
+            assert told["lockstep"] == {"file": str(alpha.lockstep), "inside": [41], "identities": 0}
             await ask(tmp_path / "control.sock", b'{"op": "topology"}')
         assert len(threads) == 1 and threads[0] != threading.get_ident()
 

@@ -240,7 +240,7 @@ def test_a_connection_without_identity_draws_from_the_kernel_and_is_told(tmp_pat
         shown = lockstep.shown(file, [])
         assert shown["drawn"]["unknown"] == len(shown["strangers"]) == 1
         assert shown["strangers"][0]["client"].startswith("127.0.0.1:")
-        assert any("no identity" in line for line in lines(shown))
+        assert any("no identity" in line for line in lines(shown | {"identities": 1}))
     assert not set(numbers(told[0])) & set(numbers(told[1]))
 
 
@@ -321,13 +321,18 @@ def test_others_that_are_preloaded_stay() -> None:
 def test_people_are_told_who_is_not_in_step() -> None:
     """A server that was started without the library; memory that somebody removed."""
     drawn = {"of_connections": 5, "at_start": 4, "without": 3, "accepted": 2, "unknown": 0}
-    told: dict[str, Any] = {"file": "/run/x", "inside": [7], "outside": [], "drawn": drawn, "strangers": []}
+    told: dict[str, Any] = {
+        "file": "/run/x", "inside": [7], "outside": [], "drawn": drawn, "strangers": [], "identities": 2
+    }  # fmt: skip
     assert lines(told) == [
         "lock step    in 1 processes; 5 draws for connections, 4 before the first, 3 for none"
     ]
     assert any("is not in 9" in line for line in lines(told | {"outside": [9]}))
     assert any("is not in any" in line for line in lines(told | {"inside": []}))
     assert "is gone" in lines(told | {"drawn": None})[0]
+    unseen = told | {"drawn": drawn | {"accepted": 0, "of_connections": 0}}
+    assert any("2 connections came" in line for line in lines(unseen))
+    assert not any("came" in line for line in lines(unseen | {"identities": 0}))
 
 
 def test_what_is_kept_in_step_is_compared_strictly_and_its_ends_are_waited_for(tmp_path: Path) -> None:
