@@ -11,6 +11,7 @@ What somebody notices who connects again when the connection is lost, or when no
     watch-upload    send; the server tells how far it is after every STEP_BYTES
     watch-request   a question, its answer, a pause of PAUSE_S, the next question
     watch-idle      say nothing for SECONDS, then ask once
+    watch-https     receive the page /large over TLS, whoever the server is
 
 Writes ``started`` on stderr when the traffic flows, and one JSON object on stdout at the end: ``bytes,
 seconds, arrivals_s`` (when something arrived: CLOCK_MONOTONIC), ``asked_s`` (watch-idle: when it asked),
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -131,6 +133,13 @@ class Client:
             self.receive(sock)
             self.started()
 
+    def watch_https(self, sock: socket.socket) -> None:
+        """Receive."""
+        sock.sendall(b"GET /large HTTP/1.1\r\nHost: bench\r\n\r\n")
+        while not self.over():
+            self.receive(sock)
+            self.started()
+
     def watch_upload(self, sock: socket.socket) -> None:
         """Send, and be told how far the server is."""
         sock.sendall(f"up {STEP_BYTES}\n".encode())
@@ -179,10 +188,25 @@ class Client:
             left -= self.receive(sock)
 
 
+class TlsClient(Client):
+    """One whose connections are of TLS."""
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        sock = super().connect(timeout_s)
+        try:
+            return context.wrap_socket(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+
 def main() -> None:
     """Run one measurement and report."""
     mode, address, port, seconds = sys.argv[1:]
-    client = Client(address, int(port), float(seconds))
+    kind = TlsClient if mode.endswith("-https") else Client
+    client = kind(address, int(port), float(seconds))
     error = ""
     try:
         if mode == "watch-idle":

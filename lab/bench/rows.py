@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil
 from statistics import median
@@ -26,7 +26,8 @@ class Row:
     """What the samples of one key say; the fields are those of the JSON rows.
 
     `ratio_to_native`: the median of the ratios of each sample to the native one of the same pass; None where
-    there is no such pair. `notes`: what a reader must know about single passes, with how often it was so.
+    there is no such pair. `ratio_to_fttcp`: the same of a pair with a setting changed (`fttcp compare=false`)
+    to the one as it is by default. `notes`: what a reader must know about single passes, with how often.
     """
 
     scenario: str
@@ -39,6 +40,7 @@ class Row:
     ratio_to_native: float | None
     n: int
     notes: list[str] = field(default_factory=list)
+    ratio_to_fttcp: float | None = None
 
 
 class Samples:
@@ -79,8 +81,8 @@ class Samples:
 
     def _row(self, key: Key) -> Row:
         values = self._values[key]
-        native = self._values.get(Key(key.scenario, NATIVE, key.unit), {}) if key.system != NATIVE else {}
-        ratios = pairwise_ratios(values, native)
+        ratios = self._ratios(key, NATIVE) if key.system != NATIVE else []
+        changed = self._ratios(key, FTTCP) if key.system.startswith(f"{FTTCP} ") else []
         counts = Counter(self._notes.get(key, ()))
         return Row(
             key.scenario,
@@ -93,7 +95,11 @@ class Samples:
             ratio_to_native=median(ratios) if ratios else None,
             n=len(values),
             notes=[f"{text} ({count}x)" for text, count in counts.items()],
+            ratio_to_fttcp=median(changed) if changed else None,
         )
+
+    def _ratios(self, key: Key, system: str) -> list[float]:
+        return pairwise_ratios(self._values[key], self._values.get(replace(key, system=system), {}))
 
 
 def family(scenario: str) -> str:

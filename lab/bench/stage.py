@@ -219,7 +219,8 @@ class Stage:
     @contextmanager
     def client(self, mode: str, address: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
         """Run client.py during the block; it has traffic when this returns."""
-        argv = [sys.executable, "-I", programs.CLIENT, mode, address, str(PORT), str(seconds)]
+        port = 443 if mode.endswith("-https") else PORT
+        argv = [sys.executable, "-I", programs.CLIENT, mode, address, str(port), str(seconds)]
         with self._process(argv, text=True) as process:
             self._await_start(process)
             yield process

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lab.bench.stage import Stage
 
 HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
+HAPROXY_TLS, CERTIFICATE = "haproxy-tls", "both.pem"
 TWO_FLOORS, CROSSED_FLOORS = "two-floors", "crossed-floors"
 STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
 """What is compared while nothing fails: keepalived is the native server then."""
@@ -89,6 +90,7 @@ class Haproxy(System):
 
     name = HAPROXY
     needs = ("haproxy",)
+    mode = "tcp"
 
     def prepare(self, stage: Stage) -> None:
         home = stage.lab.add_host(PROXY).home
@@ -119,18 +121,22 @@ class Haproxy(System):
             "global",
             f"    stats socket {stage.lab.home}/{PROXY}/haproxy.sock",
             "defaults",
-            "    mode tcp",
+            f"    mode {self.mode}",
             "    timeout connect 1s",
             "    timeout client 1h",
             "    timeout server 1h",
             "    option redispatch",
         ]
-        for port in stage.setup.ports:
-            lines += [f"listen port-{port}", f"    bind :{port}"]
+        for bound, port in self._binds(stage):
+            lines += [f"listen port-{port}", f"    bind {bound}"]
             for node, extra in zip(NODES, ("", " backup"), strict=True):
                 probed = f" {check}" if stage.setup.probes else ""
                 lines.append(f"    server {node} {stage.address(node)}:{port}{probed}{extra}")
         return "\n".join(lines) + "\n"
+
+    def _binds(self, stage: Stage) -> list[tuple[str, str]]:
+        """Return where it listens, and the servers' port for that."""
+        return [(f":{port}", port) for port in stage.setup.ports]
 
     def _serves(self, stage: Stage) -> bool:
         """Whether HAProxy listens, and takes alpha's server for a living one."""
@@ -145,6 +151,18 @@ class Haproxy(System):
         rows = [{item["field"]["name"]: item["value"]["value"] for item in entry} for entry in answer]
         states = [row["status"] for row in rows if row["svname"] == NODES[0]]
         return bool(states) and all(state in ("UP", "no check") for state in states)
+
+
+class HaproxyTls(Haproxy):
+    """The same, in HTTP mode: it ends TLS, and asks the servers in clear text."""
+
+    name = HAPROXY_TLS
+    mode = "http"
+
+    def _binds(self, stage: Stage) -> list[tuple[str, str]]:
+        own = stage.lab.host(PROXY).home / CERTIFICATE  # a host sees no other files of the lab
+        own.write_bytes((stage.lab.home / CERTIFICATE).read_bytes())
+        return [(f":443 ssl crt {own}", "80")]
 
 
 class Keepalived(System):
@@ -344,5 +362,6 @@ SYSTEMS: dict[str, System] = {
         Floor(*NODES),
         TwoFloors(*NODES),
         CrossedFloors(*NODES),
+        HaproxyTls(),
     )
 }

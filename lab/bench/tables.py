@@ -14,17 +14,26 @@ from lab.bench.rows import Row, family, show
 BEGIN = "<!-- figures: begin (written by fttcp bench) -->"
 END = "<!-- figures: end -->"
 HEADINGS = ("", "system", "unit", "median", "min", "max", "p99", "to native", "n")
+CHANGED = "to fttcp"
+"""One more, of tables with pairs that have a setting changed."""
 
 
 class MarkerError(ValueError):
     """The text has no place for the tables."""
 
 
-def cells(row: Row) -> list[str]:
-    """Return what a table shows of `row`, one text per heading."""
-    numbers = [show(value) for value in (row.median, row.min, row.max, row.p99)]
-    ratio = "" if row.ratio_to_native is None else f"{row.ratio_to_native:.3f}"
-    return [row.scenario.partition(".")[2], row.system, row.unit, *numbers, ratio, str(row.n)]
+def lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the lines of a table of these, its headings first."""
+    changed = any(row.ratio_to_fttcp is not None for row in rows)
+    found = [[*HEADINGS, CHANGED] if changed else [*HEADINGS]]
+    for row in rows:
+        numbers = [show(value) for value in (row.median, row.min, row.max, row.p99)]
+        native, fttcp = (
+            "" if ratio is None else f"{ratio:.3f}" for ratio in (row.ratio_to_native, row.ratio_to_fttcp)
+        )
+        found.append([row.scenario.partition(".")[2], row.system, row.unit, *numbers, native, str(row.n)])
+        found[-1] += [fttcp] if changed else []
+    return found
 
 
 def markdown(
@@ -41,8 +50,9 @@ def markdown(
         parts.append(f"### {titles.get(name, name)}")
         if name in plots:
             parts.append(f"![{name}]({plots[name]})")
-        lines = [HEADINGS, ["---"] * 3 + ["--:"] * 6, *map(cells, own)]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        headings, *table = lines(own)
+        ruled = [headings, ["---"] * 3 + ["--:"] * (len(headings) - 3), *table]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in ruled))
         notes = [f"- {row.scenario}, {row.system}: {note}" for row in own for note in row.notes]
         if notes:
             parts.append("\n".join(notes))
@@ -70,10 +80,11 @@ def show_rows(
     for name, group in groupby(rows, key=lambda row: family(row.scenario)):
         own = list(group)
         table = Table(title=titles.get(name, name), title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for number, heading in enumerate(HEADINGS):
+        headings, *shown = lines(own)
+        for number, heading in enumerate(headings):
             table.add_column(heading, justify="right" if number > 2 else "left", overflow="fold")
-        for row in own:
-            table.add_row(*cells(row))
+        for line in shown:
+            table.add_row(*line)
         console.print(table)
         for row in own:
             for note in row.notes:

@@ -381,6 +381,23 @@ def test_tables_show_each_row_and_its_notes() -> None:
     assert "- gap.crash-host, fttcp: lost: reset (1x)" in text.splitlines()
 
 
+def test_a_pair_with_a_setting_changed_has_its_ratio_to_the_one_without() -> None:
+    samples = measured()
+    for number, value in enumerate((45.0, 60.0, 20.0)):
+        samples.add(replace(SPEED, system=f"{FTTCP} compare=false"), number, value)
+        samples.add(replace(SPEED, system=HAPROXY), number, value)
+    assert [row.ratio_to_fttcp for row in samples.rows()] == [None, None, None, 0.5, None]
+    assert all(row.ratio_to_fttcp is None for row in measured().rows())
+    shown = tables.markdown({}, {}, samples.rows(), {}).splitlines()
+    assert "|  | system | unit | median | min | max | p99 | to native | n | to fttcp |" in shown
+    assert (
+        f"| download | {FTTCP} compare=false | Mbit/s | 45.0 | 20.0 | 60.0 | 60.0 | 0.300 | 3 | 0.500 |"
+        in shown
+    )
+    assert f"| download | {HAPROXY} | Mbit/s | 45.0 | 20.0 | 60.0 | 60.0 | 0.300 | 3 |  |" in shown
+    assert "to fttcp" not in tables.markdown({}, {}, measured().rows(), {})
+
+
 def test_tables_replace_what_is_between_the_markers() -> None:
     text = tables.replace_tables(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n", "new")
     assert text == f"before\n{tables.BEGIN}\n\nnew\n\n{tables.END}\nafter\n"
@@ -410,7 +427,7 @@ def test_results_that_were_kept_give_tables_and_plots_again(tmp_path: Path) -> N
     assert set(content) == {"machine", "settings", "versions", "complete", "errors", "rows"}
     assert [Row(**row) for row in content["rows"]] == measured().rows()
     fields = {"scenario", "system", "unit", "median", "min", "max", "p99", "ratio_to_native", "n", "notes"}
-    assert set(asdict(measured().rows()[0])) == fields
+    assert set(asdict(measured().rows()[0])) == fields | {"ratio_to_fttcp"}
     document.write_text(f"{tables.BEGIN}\n{tables.END}\n")
     options = ["--from", str(kept), "--markdown", str(document), "--plot", str(tmp_path / "plots")]
     done = CliRunner().invoke(cli.bench, options)

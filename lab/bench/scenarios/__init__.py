@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.bench.scenario import Scenario
-from lab.bench.scenarios import bulk, cost, cpu, echo, flood, flows, gaps, http, memory, takeover
+from lab.bench.scenarios import bulk, cost, cpu, echo, flood, flows, gaps, http, lockstep, memory, takeover
 
 POOLS = gaps.POOLS
 SCENARIOS: tuple[Scenario, ...] = (
@@ -18,4 +18,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     gaps.STALL,
     takeover.SCENARIO,
     cost.SCENARIO,
+    lockstep.SCENARIO,
 )

@@ -50,7 +50,9 @@ def make_site(host: Host) -> None:
 NGINX = Setup(serve=("80/tcp=nginx -p . -c nginx.conf -g 'daemon off;'",), prepare=make_site)
 
 
-def wrk(stage: Stage, system: System, record: Record, *, options: tuple[str, ...]) -> None:
+def wrk(
+    stage: Stage, system: System, record: Record, *, options: tuple[str, ...], scheme: str = "http"
+) -> None:
     """Requests per second, and the 99th percentile of their latencies."""
     argv = [
         "wrk",
@@ -62,7 +64,7 @@ def wrk(stage: Stage, system: System, record: Record, *, options: tuple[str, ...
         f"{SECONDS}s",
         "--latency",
     ]
-    out = stage.run([*argv, *options, f"http://{system.address(stage)}/page"], SECONDS)
+    out = stage.run([*argv, *options, f"{scheme}://{system.address(stage)}/page"], SECONDS)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", out)
     if not rate or not tail:
