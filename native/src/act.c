@@ -3,8 +3,11 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "act.h"
+#include "compare.h"
+#include "hold.h"
 #include "lockstep.h"
-#include "tcp.h"
+#include "retain.h"
 #include "fttcp/reset.h"
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
@@ -145,43 +148,6 @@ void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t 
 	ftt_event_post(w->e, &ev);
 }
 
-bool ftt_tcp_waits(const struct ftt_tcp *c)
-{
-	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
-}
-
-static void set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits)
-{
-	if (waits == c->waiting)
-		return;
-	c->waiting = waits;
-	if (waits) {
-		c->wait_prev = NULL;
-		c->wait_next = w->waiting;
-		if (w->waiting)
-			w->waiting->wait_prev = c;
-		w->waiting = c;
-		return;
-	}
-	if (c->wait_prev)
-		c->wait_prev->wait_next = c->wait_next;
-	else
-		w->waiting = c->wait_next;
-	if (c->wait_next)
-		c->wait_next->wait_prev = c->wait_prev;
-}
-
-/* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
-void ftt_tcp_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns)
-{
-	w->commit_by_ns = by_ns;
-	if (c->dirty)
-		return;
-	c->dirty = true;
-	c->dirty_next = w->dirty;
-	w->dirty = c;
-}
-
 static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (actions & FTT_ACT_OPEN)
@@ -200,9 +166,9 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
 		send_record(w, c, FTT_REC_CLOSE);
 	if (actions & FTT_ACT_COMMIT)
-		ftt_tcp_commit_by(w, c, now_ns);
+		ftt_table_commit_by(w, c, now_ns);
 	else if (actions & FTT_ACT_COMMIT_LATER)
-		ftt_tcp_commit_by(w, c, w->dirty ? w->commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
+		ftt_table_commit_by(w, c, w->dirty ? w->commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
 /* A primary's backup may not have it yet; who takes over may have to have it answered. */
@@ -246,10 +212,10 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		c->closed = true;
 		w->n.flows_closed++;
 	}
-	set_waiting(w, c, ftt_tcp_waits(c));
-	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+	ftt_table_set_waiting(w, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
 	if (actions & FTT_ACT_RELEASE)
-		ftt_tcp_release(w, c, now_ns);
+		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_compare_forget(c);
 	if (c->syn && !needs_syn(w, c)) {
@@ -336,7 +302,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		ftt_emit_bare(&w->emit, &b, false);
 	}
 	c->flow.end_since_ns = 0;
-	set_waiting(w, c, false);
+	ftt_table_set_waiting(w, c, false);
 	while (c->dirty && *at != c)
 		at = &(*at)->dirty_next;
 	if (c->dirty)
@@ -365,8 +331,8 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	end_in_stack(w, c);
 	c->flow.protection = FTT_DETACHED;
-	set_waiting(w, c, ftt_tcp_waits(c));
-	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+	ftt_table_set_waiting(w, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
 	w->n.flows_detached++;
 }
 
@@ -398,7 +364,7 @@ bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const str
 	if (c->flow.protection == FTT_DETACHED) {
 		if (!ftt_detached_step(&c->flow, s, now_ns))
 			return false;
-		ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+		ftt_table_settle(&w->table, c, ftt_table_age(w, c));
 		return true;
 	}
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)

@@ -2,6 +2,8 @@
 /* compare.c - sums a server's output on both nodes; the backup compares. See digest.h and verify.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include "compare.h"
+#include "retain.h"
 #include "worker.h"
 
 /* --- points -------------------------------------------------------------------------------------- */
@@ -71,14 +73,14 @@ static void take_offer(struct ftt_tcp *c, struct ftt_point theirs)
 }
 
 /* What a COMMIT tells of differences, and offers; it is taken into the flow afterwards. */
-void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+uint32_t ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
 	struct ftt_flow *f = &c->flow;
 	bool differed = f->bits & FTT_F_DIFFERS, differs = r->flags & FTT_REC_DIFFERS;
 	uint32_t more = r->differences - c->divergences;
 
 	if (!(f->bits & FTT_F_SUMS) || f->protection != FTT_PROTECTED || more >= 1u << 30)
-		return;
+		return 0;
 	if (r->flags & FTT_REC_OFFER && !c->digest.broken)
 		take_offer(c, (struct ftt_point){r->point, r->crc});
 	w->n.divergences += more;
@@ -87,8 +89,7 @@ void ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 		c->difference_told = true;
 		post(w, c, FTT_WHY_NONE);
 	}
-	if (more && w->e->cfg.detach_divergent)
-		ftt_tcp_act(w, c, ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns), now_ns);
+	return more && w->e->cfg.detach_divergent ? ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns) : 0;
 }
 
 /* The flow is let go because of it. */
@@ -304,7 +305,7 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
 		c->told_crc = point.crc;
 		w->told |= ftt_output_leaves(&c->flow, point.at);
 	}
-	ftt_tcp_commit_by(w, c, now_ns);
+	ftt_table_commit_by(w, c, now_ns);
 }
 
 /*

@@ -1,99 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine.c - the API of abi.h: events, life of an engine, and its role. */
+/* engine.c - the API of abi.h: life of an engine, and its role. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include "lockstep.h"
 #include "stamp.h"
 #include "worker.h"
 
-#define RING 4096
 #define PLACE_SET_MODE 3 /* reason of FTT_EV_ERROR */
-
-struct ftt_events {
-	pthread_mutex_t lock;
-	int fd;
-	uint32_t head, tail; /* next to read, next to write */
-	uint64_t lost;
-	struct ftt_event ring[RING];
-};
-
-uint64_t ftt_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
-/* --- events ---------------------------------------------------------------------------------- */
-
-static struct ftt_events *events_open(void)
-{
-	struct ftt_events *v = calloc(1, sizeof(*v));
-
-	if (!v)
-		return NULL;
-	v->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (v->fd >= 0 && ftt_lending_mutex(&v->lock))
-		return v;
-	if (v->fd >= 0)
-		close(v->fd);
-	free(v);
-	return NULL;
-}
-
-void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
-{
-	struct ftt_events *v = e->events;
-	uint64_t one = 1;
-	bool full;
-
-	pthread_mutex_lock(&v->lock);
-	full = v->tail - v->head == RING;
-	if (full) {
-		v->lost++;
-	} else {
-		v->ring[v->tail % RING] = *ev;
-		if (!ev->when_ns)
-			v->ring[v->tail % RING].when_ns = ftt_now_ns();
-		v->tail++;
-	}
-	pthread_mutex_unlock(&v->lock);
-	if (write(v->fd, &one, sizeof(one)) < 0)
-		return; /* EAGAIN: readable anyway */
-}
-
-int ftt_engine_event_fd(struct ftt_engine *e)
-{
-	return e->events->fd;
-}
-
-int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max)
-{
-	struct ftt_events *v = e->events;
-	uint64_t count;
-	int n = 0;
-	bool more;
-
-	if (read(v->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return 0;
-	pthread_mutex_lock(&v->lock);
-	while (n < max && v->head != v->tail)
-		out[n++] = v->ring[v->head++ % RING];
-	more = v->head != v->tail;
-	pthread_mutex_unlock(&v->lock);
-	count = 1;
-	if (more && write(v->fd, &count, sizeof(count)) < 0)
-		return n; /* readable anyway */
-	return n;
-}
 
 /* --- life ------------------------------------------------------------------------------------ */
 
@@ -156,7 +74,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 	ftt_keyring_set(&e->keyring, &cfg->keys);
 	sodium_memzero(&e->cfg.keys, sizeof(e->cfg.keys));
 	atomic_store(&e->shared.vouched, 1);
-	e->events = events_open();
+	e->events = ftt_events_open();
 	if (!e->events) {
 		snprintf(err, err_len, "engine: event ring: %s", strerror(errno));
 		ftt_engine_close(e);
@@ -204,11 +122,7 @@ void ftt_engine_close(struct ftt_engine *e)
 	ftt_server_watch(e, NULL, 0);
 	if (e->stamp_fd >= 0)
 		close(e->stamp_fd);
-	if (e->events) {
-		close(e->events->fd);
-		pthread_mutex_destroy(&e->events->lock);
-		free(e->events);
-	}
+	ftt_events_close(e->events);
 	pthread_mutex_destroy(&e->keyring.lock);
 	sodium_memzero(&e->keyring, sizeof(e->keyring));
 	free(e);
@@ -259,20 +173,6 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 		ftt_neigh_announce_now(e->neigh);
 	atomic_fetch_add(&e->shared.generation, 1);
 	wake_all(e);
-}
-
-/* A worker has carried out the role of this generation; the last one reports a takeover done. */
-void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation)
-{
-	struct ftt_event ev = {.kind = FTT_EV_TAKEOVER_DONE};
-
-	if (generation != atomic_load(&e->shared.generation))
-		return; /* overtaken by another change */
-	atomic_fetch_add(&e->role_flows, flows);
-	if (atomic_fetch_sub(&e->role_pending, 1) == 1 && atomic_load(&e->role_takeover)) {
-		ev.value = atomic_load(&e->role_flows);
-		ftt_event_post(e, &ev);
-	}
 }
 
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns)

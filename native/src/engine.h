@@ -118,6 +118,9 @@ void ftt_engine_resume(struct ftt_engine *e);
 /* A worker has carried out the role of this generation, taking over so many flows. */
 void ftt_engine_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);
 
+/* events.c */
+struct ftt_events *ftt_events_open(void); /* NULL: errno tells why */
+void ftt_events_close(struct ftt_events *v); /* NULL is allowed */
 /* Thread-safe; when the ring is full the oldest are kept and the loss is counted. Stamps when_ns if 0. */
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev);
 

@@ -5,8 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <string.h>
+#include "act.h"
+#include "compare.h"
+#include "follow.h"
 #include "lockstep.h"
 #include "mirror.h"
+#include "retain.h"
 #include "worker.h"
 #include "fttcp/reset.h"
 
@@ -41,7 +45,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		c = NULL;
 	}
 	if (!c) {
-		c = ftt_tcp_begin(w, &r->key, r->irs, now_ns);
+		c = ftt_follow_begin(w, &r->key, r->irs, now_ns);
 		if (!c)
 			return;
 		c->peer_worker = from;
@@ -129,6 +133,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_tcp *c;
+	uint32_t actions;
 
 	if (r->key.proto == 17) {
 		ftt_udp_record(w, r, from, now_ns);
@@ -145,8 +150,8 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	}
 	c->peer_worker = from;
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
-	if (r->type == FTT_REC_COMMIT)
-		ftt_compare_commit(w, c, r, now_ns);
+	if (r->type == FTT_REC_COMMIT && (actions = ftt_compare_commit(w, c, r, now_ns)))
+		ftt_tcp_act(w, c, actions, now_ns);
 	if (r->type == FTT_REC_DETACHED) { /* DETACH went to all its workers: any of them may have held the flow */
 		c->let_go |= (uint8_t)(1u << from);
 		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
@@ -232,23 +237,6 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
-enum ftt_age ftt_follow_age(const struct ftt_worker *w, const struct ftt_tcp *c)
-{
-	uint32_t bits = c->flow.bits;
-
-	if (c->closed)
-		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
-	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
-		return FTT_AGE_CLOSED; /* its client waits for nothing */
-	if (c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
-		return FTT_AGE_LET_GO;
-	if (!(bits & FTT_F_ESTABLISHED))
-		return FTT_AGE_HALF_OPEN;
-	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
-		return FTT_AGE_ENDING;
-	return FTT_AGE_LIVING;
-}
-
 /* How long a flow of this age may be silent before it is forgotten. */
 static uint64_t patience(const struct ftt_worker *w, enum ftt_age age)
 {
@@ -325,6 +313,24 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 		return true;
 	}
 	return false;
+}
+
+struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	if (ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
+		w->n.syn_floods++;
+		return NULL;
+	}
+	if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+	    !(c = ftt_table_add(&w->table, key, now_ns))) {
+		w->n.flows_refused++;
+		return NULL;
+	}
+	ftt_flow_init(&c->flow, irs, now_ns);
+	w->n.flows_opened++;
+	return c;
 }
 
 /* --- roles ----------------------------------------------------------------------------------- */

@@ -8,8 +8,9 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "compare.h"
+#include "hold.h"
 #include "lockstep.h"
-#include "tcp.h"
 
 #define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
 
@@ -118,19 +119,19 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 
 /* --- holding --------------------------------------------------------------------------------- */
 
-void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
-		 const struct ftt_seg *s, uint64_t now_ns)
+uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		      const struct ftt_seg *s, uint64_t now_ns)
 {
 	struct ftt_held *h;
 
 	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
 		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
+		if (c->n_held && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan)
+			return ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns); /* its part of the bound is its own doing */
 		if (!c->n_held)
 			c->flow.held_since_ns = 0;
-		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan) /* its part of the bound is its own doing */
-			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
-		return;
+		return 0;
 	}
 	h->since_ns = now_ns;
 	h->id = p->id;
@@ -155,6 +156,7 @@ void ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 		c->flow.held_since_ns = now_ns;
 	w->held_now++;
 	++*(s->dir == FTT_FROM_CLIENT ? &w->n.ordered : &w->n.held);
+	return 0;
 }
 
 static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held **at, uint64_t now_ns)
@@ -194,7 +196,7 @@ static bool waited_enough(const struct ftt_worker *w, const struct ftt_held *h, 
 }
 
 /* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
-void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	struct ftt_held **at = &c->held, *h;
 	uint32_t actions = 0;
@@ -234,7 +236,7 @@ void ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		actions |= e.actions;
 		unlink_held(w, c, at, now_ns);
 	}
-	ftt_tcp_act(w, c, actions, now_ns);
+	return actions;
 }
 
 void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)

@@ -7,7 +7,9 @@
  * while the primary lives, it goes to the stack like a mirrored segment; what the stack says of its own never leaves.
  */
 #define _GNU_SOURCE
-#include "tcp.h"
+#include "follow.h"
+#include "hold.h"
+#include "icmp.h"
 
 static void pass(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool edited)
 {

@@ -242,16 +242,6 @@ static void *neigh_main(void *arg)
 	return NULL;
 }
 
-static void wake(struct ftt_neigh *n)
-{
-	uint64_t one = 1;
-	ssize_t done;
-
-	do
-		done = write(n->wake_fd, &one, sizeof(one));
-	while (done < 0 && errno == EINTR); /* EAGAIN: wake-ups enough are waiting already */
-}
-
 /* ---- for other threads ------------------------------------------------------------------------ */
 
 struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len)
@@ -299,7 +289,7 @@ void ftt_neigh_stop(struct ftt_neigh *n)
 		return;
 	if (n->thread_made) {
 		atomic_store(&n->stop, true);
-		wake(n);
+		ftt_neigh_wake(n);
 		pthread_join(n->thread, NULL);
 	}
 	ftt_neigh_port_close(&n->port);
@@ -318,18 +308,4 @@ void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known,
 	if (n->n_known)
 		memcpy(n->known, known, n->n_known * sizeof(*known));
 	pthread_mutex_unlock(&n->lock);
-}
-
-/* rounds 0 is taken as 1: an announcement was asked for. */
-void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
-{
-	pthread_mutex_lock(&n->lock);
-	n->request++;
-	rounds = rounds ? rounds : 1;
-	if (rounds >= n->rounds_left) { /* a defence does not cut the rounds of a takeover short */
-		n->rounds_left = rounds;
-		n->interval_ns = interval_ns;
-	}
-	pthread_mutex_unlock(&n->lock);
-	wake(n);
 }

@@ -5,9 +5,11 @@
  */
 #ifndef FTTCP_NEIGH_H
 #define FTTCP_NEIGH_H
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <unistd.h>
 #include "engine.h"
 #include "fttcp/neigh_wire.h"
 
@@ -115,5 +117,15 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
 /* neigh_claims.c */
 void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now);
 void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now);
+
+static inline void ftt_neigh_wake(struct ftt_neigh *n)
+{
+	uint64_t one = 1;
+	ssize_t done;
+
+	do
+		done = write(n->wake_fd, &one, sizeof(one));
+	while (done < 0 && errno == EINTR); /* EAGAIN: wake-ups enough are waiting already */
+}
 
 #endif

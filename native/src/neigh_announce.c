@@ -184,3 +184,17 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now)
 	if (n->rounds.step_ns && now >= n->rounds.step_ns)
 		step_pass(n, now);
 }
+
+/* rounds 0 is taken as 1: an announcement was asked for. */
+void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
+{
+	pthread_mutex_lock(&n->lock);
+	n->request++;
+	rounds = rounds ? rounds : 1;
+	if (rounds >= n->rounds_left) { /* a defence does not cut the rounds of a takeover short */
+		n->rounds_left = rounds;
+		n->interval_ns = interval_ns;
+	}
+	pthread_mutex_unlock(&n->lock);
+	ftt_neigh_wake(n);
+}

@@ -248,8 +248,8 @@ static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, 
 	struct ftt_nfq_verdict *v;
 	struct nlmsghdr *nlh;
 
-	if (ftt_nfq_full(q))
-		ftt_nfq_flush(q);
+	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FTT_NFQ_BATCH_BYTES)
+		q->make_room(q->of);
 	v = &q->verdict[q->n_verdicts++];
 	v->emits = what == NF_ACCEPT && queue == q->queue[FTT_NFQ_OUT];
 	memset(v->head, 0, sizeof(v->head));

@@ -41,6 +41,8 @@ enum { FTT_NFQ_IN, FTT_NFQ_OUT };
 
 struct ftt_nfq {
 	const struct ftt_shared *shared; /* whose lease is asked once more when verdicts leave */
+	void (*make_room)(void *of);     /* asked for when the batch is full: flushes, with what has to be told before */
+	void *of;
 	int fd;
 	uint32_t portid;
 	uint16_t queue[2]; /* FTT_NFQ_IN, FTT_NFQ_OUT */
@@ -88,10 +90,4 @@ void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id);
 /* Gives the packet to another queue, behind what waits there. */
 void ftt_nfq_requeue(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint16_t to);
 void ftt_nfq_flush(struct ftt_nfq *q);
-/* The next verdict would flush. */
-static inline bool ftt_nfq_full(const struct ftt_nfq *q)
-{
-	return q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FTT_NFQ_BATCH_BYTES;
-}
-
 #endif

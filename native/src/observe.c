@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "follow.h"
 #include "worker.h"
 
 #define ALLOCATION 16 /* bytes that malloc adds, at most */

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include "tcp.h"
+#include "retain.h"
 
 #define RING_MIN 4096u
 #define SEGMENT_MAX 65535u

@@ -143,3 +143,59 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	free(c->points);
 	free(c);
 }
+
+/* --- lists beside the table --------------------------------------------------------------------------- */
+
+enum ftt_age ftt_table_age(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	uint32_t bits = c->flow.bits;
+
+	if (c->closed)
+		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
+	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
+		return FTT_AGE_CLOSED; /* its client waits for nothing */
+	if (c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
+		return FTT_AGE_LET_GO;
+	if (!(bits & FTT_F_ESTABLISHED))
+		return FTT_AGE_HALF_OPEN;
+	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return FTT_AGE_ENDING;
+	return FTT_AGE_LIVING;
+}
+
+bool ftt_table_waits(const struct ftt_tcp *c)
+{
+	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+}
+
+void ftt_table_set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits)
+{
+	if (waits == c->waiting)
+		return;
+	c->waiting = waits;
+	if (waits) {
+		c->wait_prev = NULL;
+		c->wait_next = w->waiting;
+		if (w->waiting)
+			w->waiting->wait_prev = c;
+		w->waiting = c;
+		return;
+	}
+	if (c->wait_prev)
+		c->wait_prev->wait_next = c->wait_next;
+	else
+		w->waiting = c->wait_next;
+	if (c->wait_next)
+		c->wait_next->wait_prev = c->wait_prev;
+}
+
+/* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
+void ftt_table_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns)
+{
+	w->commit_by_ns = by_ns;
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->dirty_next = w->dirty;
+	w->dirty = c;
+}

@@ -8,31 +8,18 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "act.h"
+#include "compare.h"
+#include "follow.h"
+#include "hold.h"
 #include "lockstep.h"
+#include "retain.h"
 #include "tcp.h"
 #include "fttcp/reset.h"
 
-struct ftt_tcp *ftt_tcp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
-{
-	struct ftt_tcp *c;
-
-	if (ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
-		w->n.syn_floods++;
-		return NULL;
-	}
-	if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
-	    !(c = ftt_table_add(&w->table, key, now_ns))) {
-		w->n.flows_refused++;
-		return NULL;
-	}
-	ftt_flow_init(&c->flow, irs, now_ns);
-	w->n.flows_opened++;
-	return c;
-}
-
 static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
-	struct ftt_tcp *c = ftt_tcp_begin(w, key, s->seq, now_ns);
+	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
 
 	if (!c)
 		return NULL;
@@ -119,7 +106,7 @@ static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const
 	    !(c = ftt_table_add(&w->table, key, now_ns)))
 		return;
 	ftt_stranger_init(&c->flow, s, now_ns);
-	ftt_table_settle(&w->table, c, ftt_follow_age(w, c));
+	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
 }
 
 static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
@@ -171,7 +158,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	if (v == FTT_PASS) {
 		ftt_tcp_give(w, c, p, k, s, &e);
 	} else if (v == FTT_HOLD) {
-		ftt_tcp_hold(w, c, p, k, s, now_ns);
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
@@ -269,7 +256,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
 		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
 	} else if (v == FTT_HOLD) {
-		ftt_tcp_hold(w, c, p, k, s, now_ns);
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);

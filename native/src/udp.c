@@ -1,127 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* udp.c - what is said in sessions, to whom it is given, and what a new role makes of them; see udp.h. */
+/* udp.c - a worker's UDP: packets, records and time, and to whom they are given; see udp.h. */
 #define _GNU_SOURCE
 #include <string.h>
 #include "worker.h"
-
-/* --- roles ----------------------------------------------------------------------------------- */
-
-static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
-{
-	if (!ftt_udp_is_numbered(u))
-		return;
-	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-	u->reason = FTT_WHY_SOLO;
-	for (; u->acked != u->events; u->acked++)
-		ftt_udp_free_event(u, u->acked + 1);
-	ftt_udp_primary_release(w, u, now_ns);
-}
-
-static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
-{
-	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-	u->reason = FTT_WHY_SOLO;
-	w->role_flows++;
-	ftt_udp_backup_take_over(w, u, now_ns);
-}
-
-/* As ftt_follow_now(). */
-static bool carry_out(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
-{
-	if (!ftt_flow_emits((uint8_t)w->mode)) {
-		ftt_udp_forget(w, u);
-		return false;
-	}
-	u->role = w->udp.role;
-	ftt_list_remove(&u->order);
-	ftt_list_add(&u->order, w->udp.order.prev);
-	(w->takes_over ? take_over : go_solo)(w, u, now_ns);
-	return true;
-}
-
-void ftt_udp_new_role(struct ftt_udp_table *t)
-{
-	t->role++;
-	ftt_list_move(&t->order, &t->rest);
-}
-
-bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
-{
-	for (; !ftt_list_empty(&w->udp.rest); most--) {
-		if (!most)
-			return false;
-		carry_out(w, FTT_ENTRY(w->udp.rest.next, struct ftt_udp_session, order), now_ns);
-	}
-	return true;
-}
-
-void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
-{
-	for (struct ftt_list *at = w->udp.due.next; at != &w->udp.due; at = at->next)
-		carry_out(w, FTT_ENTRY(at, struct ftt_udp_session, due), now_ns);
-}
-
-/* --- packets, records, time ------------------------------------------------------------------ */
-
-/*
- * The session of which something was heard: it may have to wait for something now. A role that is not
- * carried out on it yet is now.
- */
-static struct ftt_udp_session *heard(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
-{
-	struct ftt_udp_session *u = ftt_udp_find(&w->udp, key);
-	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
-
-	if (!u || (u->role != w->udp.role && !carry_out(w, u, now_ns)))
-		return NULL;
-	if (ftt_list_empty(&u->due))
-		ftt_list_add(&u->due, &w->udp.due);
-	if (u->recent != recent) {
-		u->recent = recent;
-		ftt_list_remove(&u->order);
-		ftt_list_add(&u->order, &w->udp.order);
-	}
-	return u;
-}
-
-static void session_key(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
-{
-	ftt_key_of(key, k, from_client);
-	key->service_port = 0; /* a server may answer from any port */
-}
-
-struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client)
-{
-	struct ftt_key key;
-
-	session_key(&key, k, from_client);
-	return ftt_udp_find(&w->udp, &key);
-}
-
-struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns)
-{
-	struct ftt_udp_session *u = heard(w, key, now_ns);
-
-	if (!u && !ftt_udp_new_port(w, NULL, 0, port) && (u = ftt_udp_add(w, key, ++w->udp.next_start, now_ns))) {
-		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
-		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
-	}
-	return u;
-}
-
-bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
-		  uint64_t now_ns)
-{
-	u->last_ns = now_ns;
-	u->owed = 0; /* it asks for something else, or again */
-	u->bytes_in += len;
-	if (ftt_udp_is_numbered(u))
-		return ftt_udp_primary_in(w, u, payload, len, port, now_ns);
-	if (u->acked == u->events)
-		return true;
-	ftt_udp_backup_later(w, u, payload, len, port, now_ns);
-	return false;
-}
 
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
@@ -129,7 +10,7 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_udp_session *u;
 	bool given;
 
-	session_key(&key, k, true);
+	ftt_udp_key_of(&key, k, true);
 	if (!ftt_flow_emits((uint8_t)w->mode)) { /* datagrams come over the channel, numbered */
 		ftt_udp_stray(w, &key, p, k, now_ns);
 		return;
@@ -193,8 +74,8 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	struct ftt_udp_session *u;
 	bool primary = ftt_flow_emits((uint8_t)w->mode), may = ftt_may_emit(&w->e->shared, now_ns);
 
-	session_key(&key, k, false);
-	u = heard(w, &key, now_ns);
+	ftt_udp_key_of(&key, k, false);
+	u = ftt_udp_heard(w, &key, now_ns);
 	if (u) {
 		u->last_ns = now_ns;
 		u->bytes_out += k->payload_len;
@@ -226,13 +107,13 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 		ftt_udp_stray_record(w, r, now_ns);
 		return;
 	}
-	u = heard(w, &r->key, now_ns);
+	u = ftt_udp_heard(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		if (u && u->start != r->irs && r->type == FTT_REC_EVENT) {
 			ftt_udp_forget(w, u); /* the client's port serves a new session */
 			u = NULL;
 		}
-		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_add(w, &r->key, r->irs, now_ns)))
+		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_begin(w, &r->key, r->irs, now_ns)))
 			ftt_udp_protect(&w->udp, u, FTT_PROTECTED);
 		if (u && u->start == r->irs) {
 			u->peer_worker = from;

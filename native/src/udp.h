@@ -137,21 +137,29 @@ struct ftt_udp_table {
 	uint32_t strays_late;
 };
 
+static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
+{
+	ftt_key_of(key, k, from_client);
+	key->service_port = 0; /* a server may answer from any port */
+}
+
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
-/* The session of a packet that only quotes one of its datagrams: it says nothing of the session. */
-struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client);
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
+
+/* udp_role.c */
 /* From here on no session has carried out its role. */
 void ftt_udp_new_role(struct ftt_udp_table *t);
 /* Carries it out on some more; true when it is on all. */
 bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
 /* ... on those for which something waits in the kernel. */
 void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
-
-/* udp.c, for what follows */
+/* The session of which something was heard: it may have to wait for something now. A role that is not carried out on it yet is now. */
+struct ftt_udp_session *ftt_udp_heard(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns);
+/* Begins a session; NULL, and counted, when the table is full. */
+struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint64_t now_ns);
 /* The session of what a client says to this port, which may begin it; NULL if there is none. */
 struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns);
 /* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
@@ -168,6 +176,8 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
 void ftt_udp_close(struct ftt_udp_table *t);
 void ftt_udp_forget_all(struct ftt_worker *w);
 struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
+/* That of a packet that only quotes one of its datagrams: it says nothing of the session. */
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client);
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
 /* The first session of all (NULL), or the one behind u; NULL at the end. */
@@ -179,6 +189,8 @@ void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
 struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u); /* the first */
 void ftt_udp_free_reply(struct ftt_udp_session *u);
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
+void ftt_udp_drop_last(struct ftt_udp_session *u); /* see udp_again.c */
+void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at);
 /* The port that stands for `port` on the other side of the mapping, itself when there is none. */
 uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
 uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
@@ -206,7 +218,6 @@ bool ftt_udp_compare_late(struct ftt_worker *w, struct ftt_udp_session *u);
 
 /* udp_again.c: the reply that the client had last */
 void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns);
-void ftt_udp_drop_last(struct ftt_udp_session *u);
 /* Gives the client a kept reply; true if it left. */
 bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r);
 /* After a takeover, if the client has not answered it. */
@@ -224,7 +235,6 @@ void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct
 /* ... to the other node: a STRAY, or an EVENT that this node took over too early for. */
 void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns);
 void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns);
-void ftt_udp_drop_strays(struct ftt_udp_table *t);
 
 /* udp_primary.c */
 /* Numbers what the client says. False: a bound is reached. */

@@ -15,16 +15,6 @@
 
 #define FRESH_NS 1000000000ull /* a client has timers, too: it has asked again, or waits for nothing */
 
-void ftt_udp_drop_last(struct ftt_udp_session *u)
-{
-	if (!u->last)
-		return;
-	free(u->last->bytes);
-	free(u->last);
-	u->last = NULL;
-	ftt_list_remove(&u->fresh);
-}
-
 void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns)
 {
 	ftt_udp_drop_last(u);

@@ -30,9 +30,22 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	return t->bucket && t->scratch ? 0 : -1;
 }
 
+void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at)
+{
+	struct ftt_udp_stray *s = *at;
+
+	*at = s->next;
+	if (!*at)
+		t->strays_tail = at;
+	t->n_strays--;
+	free(s->bytes);
+	free(s);
+}
+
 void ftt_udp_close(struct ftt_udp_table *t)
 {
-	ftt_udp_drop_strays(t);
+	while (t->strays)
+		ftt_udp_drop_stray(t, &t->strays);
 	free(t->bucket);
 	free(t->scratch);
 	memset(t, 0, sizeof(*t));
@@ -52,13 +65,19 @@ struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_k
 	return u;
 }
 
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client)
+{
+	struct ftt_key key;
+
+	ftt_udp_key_of(&key, k, from_client);
+	return ftt_udp_find(&w->udp, &key);
+}
+
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns)
 {
 	struct ftt_udp_table *t = &w->udp;
 	struct ftt_udp_session *u, **b = bucket(t, k);
 
-	if (t->n >= w->e->cfg.max_flows && !ftt_flow_emits((uint8_t)w->mode))
-		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
 	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
 		w->n.flows_refused++;
 		return NULL;
@@ -145,6 +164,16 @@ void ftt_udp_free_reply(struct ftt_udp_session *u)
 
 	free(r->bytes);
 	free(r);
+}
+
+void ftt_udp_drop_last(struct ftt_udp_session *u)
+{
+	if (!u->last)
+		return;
+	free(u->last->bytes);
+	free(u->last);
+	u->last = NULL;
+	ftt_list_remove(&u->fresh);
 }
 
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)

@@ -38,18 +38,6 @@ static void take(struct ftt_worker *w, const struct ftt_key *key, uint16_t port,
 	w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len, false);
 }
 
-static void unlink_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at)
-{
-	struct ftt_udp_stray *s = *at;
-
-	*at = s->next;
-	if (!*at)
-		t->strays_tail = at;
-	t->n_strays--;
-	free(s->bytes);
-	free(s);
-}
-
 /* The place for this part's datagram; NULL when there is none. */
 static struct ftt_udp_stray **place(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
 {
@@ -93,7 +81,7 @@ static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_
 	if (!s->whole || !ftt_flow_emits((uint8_t)w->mode))
 		return;
 	take(w, &s->key, s->port, s->bytes, s->len, now_ns);
-	unlink_stray(&w->udp, at);
+	ftt_udp_drop_stray(&w->udp, at);
 }
 
 static bool too_many(struct ftt_udp_table *t, uint64_t now_ns)
@@ -175,7 +163,7 @@ void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
 			continue;
 		}
 		take(w, &s->key, s->port, s->bytes, s->len, now_ns);
-		unlink_stray(&w->udp, at);
+		ftt_udp_drop_stray(&w->udp, at);
 	}
 }
 
@@ -183,12 +171,6 @@ void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns)
 {
 	while (w->udp.strays && now_ns - w->udp.strays->since_ns > PARTS_NS) {
 		w->n.drop_mode++;
-		unlink_stray(&w->udp, &w->udp.strays);
+		ftt_udp_drop_stray(&w->udp, &w->udp.strays);
 	}
-}
-
-void ftt_udp_drop_strays(struct ftt_udp_table *t)
-{
-	while (t->strays)
-		unlink_stray(t, &t->strays);
 }

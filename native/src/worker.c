@@ -8,8 +8,13 @@
  * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
+#include "act.h"
+#include "follow.h"
+#include "hold.h"
+#include "icmp.h"
 #include "mirror.h"
 #include "tcp.h"
+#include "thread.h"
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
@@ -18,7 +23,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "thread.h"
 
 #define TICK_NS 2000000ull        /* while something is held */
 #define IDLE_TICK_NS 100000000ull
@@ -106,7 +110,8 @@ static void commit(struct ftt_worker *w, uint64_t now_ns)
 	w->told = false;
 }
 
-void ftt_worker_flush(struct ftt_worker *w)
+/* All verdicts leave, and what has to be told before. */
+static void flush(struct ftt_worker *w)
 {
 	if (w->told)
 		commit(w, w->commit_by_ns);
@@ -125,7 +130,7 @@ static void answer(struct ftt_worker *w, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_BACKUP)
 		commit(w, now_ns);
-	ftt_worker_flush(w);
+	flush(w);
 	commit(w, now_ns);
 }
 
@@ -192,7 +197,7 @@ static void choose_copy(struct ftt_worker *w)
 static void forget_rest(struct ftt_worker *w)
 {
 	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
-	ftt_worker_flush(w);
+	flush(w);
 	packets(w, &w->nfq, REST_ROUNDS);
 	packets(w, &w->handshakes, REST_ROUNDS);
 }
@@ -234,7 +239,7 @@ static void follow_role(struct ftt_worker *w)
 		w->role_open = false;
 		ftt_engine_role_done(w->e, w->role_flows, generation);
 	}
-	ftt_worker_flush(w);
+	flush(w);
 }
 
 /*
@@ -349,11 +354,18 @@ static int watch(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 }
 
+static void make_room(void *w)
+{
+	flush(w);
+}
+
 /* The worker's queues among those from `first` on. */
-static int open_queues(struct ftt_nfq *q, const struct ftt_worker *w, unsigned first, uint32_t maxlen, char *err, size_t err_len)
+static int open_queues(struct ftt_nfq *q, struct ftt_worker *w, unsigned first, uint32_t maxlen, char *err, size_t err_len)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
 
+	q->make_room = make_room;
+	q->of = w;
 	return ftt_nfq_open(q, &w->e->shared, (uint16_t)(cfg->queue_in + first + w->index),
 			    (uint16_t)(cfg->queue_out + first + w->index), maxlen, err, err_len);
 }
@@ -429,7 +441,7 @@ void ftt_worker_close(struct ftt_worker *w)
 
 		if (!ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
 			ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
-			ftt_worker_flush(w);
+			flush(w);
 		}
 		while ((c = ftt_table_next(&w->table, NULL)))
 			ftt_tcp_forget(w, c, false);

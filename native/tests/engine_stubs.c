@@ -7,12 +7,6 @@
 #include "nfq.h"
 #include "worker.h"
 
-void ftt_worker_flush(struct ftt_worker *w)
-{
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
-
 void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
 {
 	(void)q;

@@ -3,7 +3,11 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "act.h"
+#include "follow.h"
+#include "hold.h"
 #include "model_node.h"
+#include "tcp.h"
 
 enum { QUEUE_IN = 1, QUEUE_OUT = 2 };
 
@@ -234,8 +238,8 @@ static void check_flow(const struct node *n, const struct ftt_tcp *c, struct fou
 	if (c->role != w->table.role) /* what the new role makes of it is taken up later */
 		return;
 	SAME(c->counted, c->closed ? FTT_COUNT_CLOSED : c->flow.protection);
-	SAME(c->age, ftt_follow_age(w, c));
-	SAME(c->waiting, ftt_tcp_waits(c));
+	SAME(c->age, ftt_table_age(w, c));
+	SAME(c->waiting, ftt_table_waits(c));
 }
 
 void node_check(struct node *n)

@@ -17,6 +17,10 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "act.h"
+#include "follow.h"
+#include "hold.h"
+#include "tcp.h"
 #include "worker.h"
 
 static struct ftt_engine engine;

@@ -5,6 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <string.h>
+#include "act.h"
+#include "follow.h"
 #include "model_node.h"
 
 #define S (1000 * MS)

@@ -1,0 +1,63 @@
+"""No file of the native engine needs, directly or by way of others, one that needs it: by include or by call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+NATIVE = Path(__file__).parents[2] / "native"
+CORE = NATIVE / "include" / "fttcp"
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+DEFINITION = re.compile(r"^(?!static|typedef)\w[\w \t*]*?\b(ftt_\w+)\([^;{}]*\)\n\{", re.MULTILINE)
+INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+
+
+def includes() -> dict[str, set[str]]:
+    """Return what each header includes, of ours; the core's by `fttcp/NAME`."""
+    files = {f"fttcp/{path.name}": path for path in CORE.glob("*.h")}
+    files |= {path.name: path for path in (NATIVE / "src").glob("*.h")}
+    return {name: set(INCLUDE.findall(path.read_text())) & files.keys() for name, path in files.items()}
+
+
+def calls() -> dict[str, set[str]]:
+    """Return from which files each C file of the engine takes functions."""
+    texts = {path.name: COMMENT.sub("", path.read_text()) for path in (NATIVE / "src").glob("*.c")}
+    home = {name: file for file, text in texts.items() for name in DEFINITION.findall(text)}
+    used = {file: set(re.findall(r"(?<!struct )\bftt_\w+", text)) for file, text in texts.items()}
+    return {file: {home[one] for one in names if home.get(one, file) != file} for file, names in used.items()}
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return the files of one circle, the first one at both ends; nothing if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("graph", [includes, calls])
+def test_there_is_no_circle(graph: Callable[[], dict[str, set[str]]]) -> None:
+    found = circle(graph())
+    assert not found, " needs ".join(reversed(found))
+
+
+def test_what_is_looked_at_is_there() -> None:
+    """Else a changed style of definitions would hide all of them."""
+    graph = calls()
+    assert {"follow.c", "hold.c", "act.c"} <= graph["tcp.c"] and graph["channel.c"] == set()
+    assert circle({**graph, "channel.c": {"worker.c"}})
+
+
+def test_the_core_needs_nothing_of_the_engine() -> None:
+    outside = {
+        f"{path.name}: {one}"
+        for path in CORE.glob("*.h")
+        for one in INCLUDE.findall(path.read_text())
+        if not one.startswith("fttcp/")
+    }
+    assert not outside
