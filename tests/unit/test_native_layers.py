@@ -1,4 +1,4 @@
-"""No file of the native engine needs, directly or by way of others, one that needs it: by include or by call."""
+"""No file of the native engine needs, by include or call, directly or not, one that needs it."""
 
 from __future__ import annotations
 
