@@ -58,6 +58,7 @@ lint: $(VENV)/.python  ## ruff and mypy
 
 native-test: | packages
 	$(MAKE) --no-print-directory -C native/fuzz check
+	$(MAKE) --no-print-directory -C native/tests freestanding
 	$(MAKE) --no-print-directory -j$(JOBS) -C native/tests run
 
 fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz

@@ -205,7 +205,8 @@ static inline bool ftt_client_discarded(struct ftt_flow *f, const struct ftt_seg
 	for (uint32_t i = 0; i < FTT_DISCARDS && f->discards[i]; i++) {
 		if (f->discards[i] != sum)
 			continue;
-		memmove(f->discards + i, f->discards + i + 1, (FTT_DISCARDS - 1 - i) * sizeof(f->discards[0]));
+		for (; i < FTT_DISCARDS - 1; i++)
+			f->discards[i] = f->discards[i + 1];
 		f->discards[FTT_DISCARDS - 1] = 0;
 		return true;
 	}

@@ -6,7 +6,7 @@
 #define FTTCP_CSUM_H
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/bytes.h"
 
 static inline uint16_t csum_fold(uint64_t sum)

@@ -28,7 +28,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/state.h"
 
 #define FTT_POINTS 62u        /* that a backup keeps; the last one stands for those for which there is no room */

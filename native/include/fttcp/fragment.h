@@ -6,7 +6,7 @@
  */
 #ifndef FTTCP_FRAGMENT_H
 #define FTTCP_FRAGMENT_H
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/parse.h"
 
 #define FTT_FRAGMENT_MAX 1280u /* the least that each link of IPv6 carries; hardly a path of IPv4 has less */

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/abi.h"
 #include "fttcp/bytes.h"
 #include "fttcp/csum.h"

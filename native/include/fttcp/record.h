@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/abi.h"
 #include "fttcp/bytes.h"
 #include "fttcp/parse.h"

@@ -6,7 +6,7 @@
 #define FTTCP_STATE_H
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
+#include "fttcp/mem.h"
 #include "fttcp/abi.h"
 #include "fttcp/accept.h"
 #include "fttcp/parse.h"

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * freestanding.c - what the core decides of a flow, as code that needs no C library and no kernel but what it is given.
+ *
+ * It is never run: `make freestanding` compiles it without any header of the system, and for BPF, where there is neither a
+ * heap, nor a loop without an end, nor a call of anything outside.
+ */
+#include "fttcp/flow.h"
+#include "fttcp/icmp.h"
+#include "fttcp/pair.h"
+#include "fttcp/reset.h"
+#include "fttcp/retain.h"
+#include "fttcp/rewrite.h"
+
+struct all {
+	struct ftt_flow flow;
+	struct ftt_seg seg;
+	struct ftt_pkt pkt;
+	struct ftt_quote quote;
+	struct ftt_edit edit;
+	struct ftt_shift shift;
+	struct ftt_record record;
+	struct ftt_limits limits;
+	struct ftt_retained retained;
+	uint64_t now_ns;
+	uint8_t bytes[128];
+};
+
+#define DECIDES(name, what) \
+	uint32_t name(struct all *a); \
+	uint32_t name(struct all *a) { return (uint32_t)(what); }
+
+DECIDES(parse, ftt_parse(a->bytes, sizeof(a->bytes), sizeof(a->bytes), &a->pkt, &a->seg))
+DECIDES(quoted, ftt_parse_quote(a->bytes, sizeof(a->bytes), &a->pkt, &a->quote))
+DECIDES(told, ftt_record_get(a->bytes, sizeof(a->bytes), &a->record))
+DECIDES(segment, ftt_segment_step(&a->flow, &a->seg, a->now_ns, &a->shift, false, &a->edit))
+DECIDES(held, ftt_held_step(&a->flow, &a->seg, a->now_ns, &a->edit))
+DECIDES(edited, (ftt_apply(a->bytes, &a->pkt, &a->edit, true), 0))
+DECIDES(primary, ftt_primary_record(&a->flow, &a->record, a->now_ns))
+DECIDES(opened, ftt_backup_open(&a->flow, &a->record, a->now_ns))
+DECIDES(probed, ftt_backup_probe(&a->flow, &a->record, &a->retained))
+DECIDES(output, ftt_backup_output(&a->flow, &a->record))
+DECIDES(closed, ftt_backup_close(&a->flow, &a->record))
+DECIDES(ticked, ftt_flow_tick(&a->flow, a->now_ns, &a->limits, true))
+DECIDES(solo, ftt_flow_solo(&a->flow))
+DECIDES(takeover, ftt_flow_takeover(&a->flow))
+DECIDES(resetting, ftt_reset_step(&a->flow, &a->seg, a->now_ns))
