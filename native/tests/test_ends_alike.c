@@ -132,9 +132,8 @@ static void test_what_nobody_can_commit_holds_up_what_both_have_said(const struc
 }
 
 /* A client that closes with something unread resets the connection right behind its last bytes, which our stack takes in one go. */
-static void test_a_client_that_quits(const struct ends *x, bool sack, uint8_t mode)
+static void test_a_client_that_quits(const struct ends *x, uint8_t mode)
 {
-	bool ends = sack && mode != FTT_MODE_BACKUP;
 	struct ftt_flow f;
 
 	for (int off = -1; off <= 1; off++) {
@@ -142,12 +141,26 @@ static void test_a_client_that_quits(const struct ends *x, bool sack, uint8_t mo
 			make_backup(&f, x, MS);
 		else
 			make_primary(&f, x, MS);
-		f.bits &= sack ? ~0u : ~(uint32_t)FTT_F_SACK;
 		step(&f, of_client(x, mode, 0, 0, INPUT), MS);
 		step(&f, from_client(mode, TCP_RST | TCP_ACK, x->irs + 1 + INPUT + (uint32_t)off, x->service_iss + 1, 0), MS);
-		CHECK_EQ(!!(f.bits & FTT_F_CLIENT_RST), ends && !off);
-		if (mode == FTT_MODE_PAIRED)
-			CHECK_EQ(edit.actions, ends && !off ? FTT_ACT_CLOSED | FTT_ACT_ABORT : 0);
+		CHECK_EQ(!!(f.bits & FTT_F_CLIENT_RST), !off);
+		CHECK_EQ(edit.actions, off ? 0 : FTT_ACT_CLOSED | (mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0));
+	}
+}
+
+/* A bare acknowledgement brings nothing, what comes behind a hole is not taken before it is filled, and beyond the window nothing may be. */
+static void test_a_reset_behind_what_is_not_there(const struct ends *x)
+{
+	const struct ftt_seg sent[] = {of_client(x, FTT_MODE_PAIRED, 20, 0, 0), of_client(x, FTT_MODE_PAIRED, 20, 0, INPUT),
+				       of_client(x, FTT_MODE_PAIRED, 0, 0, x->service_wnd + INPUT)};
+	struct ftt_flow f;
+
+	for (size_t i = 0; i < sizeof(sent) / sizeof(sent[0]); i++) {
+		make_primary(&f, x, MS);
+		CHECK_EQ(step(&f, sent[i], MS), FTT_PASS);
+		CHECK_EQ(f.client_nxt, ftt_seg_end(&sent[i]));
+		step(&f, from_client(FTT_MODE_PAIRED, TCP_RST, ftt_seg_end(&sent[i]), 0, 0), MS);
+		CHECK(!(f.bits & FTT_F_CLIENT_RST));
 	}
 }
 
@@ -192,6 +205,23 @@ static void test_who_has_the_whole_is_not_reset(const struct ends *x, enum how h
 	CHECK(ftt_flow_cut(&f));
 }
 
+/* The record is faster than the mirror: what comes behind it waits for no server, which will never say more. */
+static void test_nothing_waits_behind_a_close(const struct ends *x, uint8_t flags)
+{
+	struct ftt_seg late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
+	struct ftt_record r = record_of(x, FTT_REC_CLOSE);
+	struct ftt_flow f;
+
+	make_untold_backup(&f, x, MS);
+	tell_output(&f, x, SAID);
+	CHECK_EQ(step(&f, late, MS), FTT_HOLD); /* else it waits for that */
+	r.flags = flags;
+	ftt_backup_close(&f, &r);
+	CHECK(step(&f, late, MS) != FTT_HOLD);
+	late.ack += 100; /* nor for the word that so much was sent */
+	CHECK_EQ(step(&f, late, MS), FTT_DROP);
+}
+
 /* Whose RST it was decides what a takeover owes: a client that said it waits for nothing, another one may not have heard it. */
 static void test_a_close_tells_who_reset(const struct ends *x)
 {
@@ -222,12 +252,14 @@ int main(void)
 		}
 		test_what_nobody_can_commit_holds_up_what_both_have_said(all_ends[i], BY_RST);
 		test_what_nobody_can_commit_holds_up_what_both_have_said(all_ends[i], BY_BOTH);
-		for (unsigned k = 0; k < 2; k++) {
-			test_a_client_that_quits(all_ends[i], k, FTT_MODE_PAIRED);
-			test_a_client_that_quits(all_ends[i], k, FTT_MODE_BACKUP);
-		}
+		test_a_client_that_quits(all_ends[i], FTT_MODE_PAIRED);
+		test_a_client_that_quits(all_ends[i], FTT_MODE_SOLO);
+		test_a_client_that_quits(all_ends[i], FTT_MODE_BACKUP);
+		test_a_reset_behind_what_is_not_there(all_ends[i]);
 		test_a_client_that_is_gone_is_not_waited_for(all_ends[i]);
 		test_a_close_tells_who_reset(all_ends[i]);
+		test_nothing_waits_behind_a_close(all_ends[i], 0);
+		test_nothing_waits_behind_a_close(all_ends[i], FTT_REC_OURS);
 	}
 	return 0;
 }

@@ -226,7 +226,8 @@ class Connection:
         inside = at.rcv_nxt + rng.randrange(max(ahead(at.edge, at.rcv_nxt), 0) + 1)
         seq = rng.choice((
             *[at.rcv_nxt] * 8, at.rcv_nxt - 1, at.rcv_nxt + 1, at.rcv_wup, at.rcv_wup - 1, at.rcv_wup - some,
-            at.edge, at.edge + 1, at.edge - 1, at.edge + some, inside, any_number,
+            at.edge, at.edge + 1, at.edge - 1, at.edge + some, inside, any_number, self.state.client_nxt,
+            self.state.in_order,
         ))  # fmt: skip
         under_way, acked = ahead(at.snd_nxt, at.snd_una), ahead(at.snd_una, self.iss + 1)
         oldest = at.snd_una - min(at.max_wnd, acked)
@@ -307,6 +308,9 @@ class Connection:
         """Note what is not as it was judged."""
         end = (seg.seq + seg.len + bool(seg.flags & FIN)) & MASK
         pairs: dict[str, tuple[object, object]] = {"closed": (how == lib.FTT_ENDS, after.closed)}
+        over = bool(self.state.bits & lib.FTT_F_CLIENT_RST)
+        if seg.flags & RST and (over or not before.ended):
+            pairs["engine: over"] = (how == lib.FTT_ENDS, over)
         pairs |= {} if after.closed else self.movement(before, after, seg, how == lib.FTT_TAKEN)
         pairs["challenged for SYN"] = (how == lib.FTT_REFUSED_SYN, moved["TCPSYNChallenge"] > 0)
         repeats = end == seg.seq == before.rcv_nxt and seg.ack == before.snd_una  # may be late: taken, or not

@@ -34,14 +34,28 @@ static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 	}
 }
 
-/* Where the stack stands, as far as what it said tells: of the client's bytes that is where it last acknowledged. */
+/*
+ * The stack has it in order, or will when it gets to it: it takes all before the edge that it showed. It does not say so at once, and
+ * what comes meanwhile it judges by it: the RST of a client that closes without having read everything is right behind its last bytes.
+ */
+static inline void ftt_client_follows(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	uint32_t end = ftt_seg_end(s);
+
+	if (end != s->seq && seq_leq(s->seq, seq_max(f->in_order, f->local_rcv_nxt)) && seq_leq(end, f->local_edge))
+		f->in_order = seq_max(f->in_order, end);
+}
+
+/* Where the stack stands, as far as what it said and was given tells. A FIN that came behind a hole it has not received yet. */
 static inline struct ftt_place ftt_flow_place(const struct ftt_flow *f, uint64_t silent_ns)
 {
-	return (struct ftt_place){.rcv_nxt = f->local_rcv_nxt, .rcv_wup = f->local_rcv_nxt, .edge = f->local_edge,
+	uint32_t rcv_nxt = seq_max(f->local_rcv_nxt, f->in_order);
+
+	return (struct ftt_place){.rcv_nxt = rcv_nxt, .rcv_wup = f->local_rcv_nxt, .edge = f->local_edge,
 				  .snd_first = f->hard.service_iss + 1, .snd_una = f->client_acked,
 				  .snd_nxt = ftt_flow_sent(f), .max_wnd = (uint32_t)f->max_wnd << f->hard.client_wscale, .ts_recent = f->ts_recent,
 				  .times = f->bits & FTT_F_TS && silent_ns < FTT_TIME_WRAPS_NS,
-				  .fin = f->bits & FTT_F_CLIENT_FIN};
+				  .fin = f->bits & FTT_F_CLIENT_FIN && rcv_nxt == f->client_nxt};
 }
 
 /*
@@ -82,18 +96,6 @@ static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ac
 		f->bits |= FTT_F_BEHIND;
 }
 
-/*
- * The RST of a client that closes without having read everything comes right behind its last bytes. Our stack takes them together
- * and says nothing in between, so the RST is exact there when it is not yet by what the stack has told. Linux takes it also if
- * something is missing before those bytes, from a client that understands SACK (tcp_reset_check). A backup's stack may lack them: it waits for CLOSE.
- */
-static inline enum ftt_judgement ftt_client_quits(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged)
-{
-	bool quits = judged == FTT_REFUSED_RST && ftt_flow_emits(s->mode) && f->bits & FTT_F_SACK && s->seq == f->client_nxt;
-
-	return quits ? FTT_ENDS : judged;
-}
-
 /* Learns from what the stack takes as well, and from nothing else. */
 static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
 				      enum ftt_judgement judged, uint64_t now_ns, struct ftt_edit *e)
@@ -108,15 +110,15 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
 	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
 		ftt_lag_mark(f, now_ns);
 	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
-	if (s->flags & TCP_FIN)
+	if (s->flags & TCP_FIN && seq_gt(ftt_seg_end(s), at->rcv_nxt)) /* else that place is a byte of data */
 		f->bits |= FTT_F_CLIENT_FIN;
 	ftt_client_learn_times(f, at, s, now_ns);
 }
 
-/* Backup: does the segment bring new bytes, or the end, to a flow in step? */
+/* Backup: does the segment bring new bytes, or the end, to a flow in step? What comes on the mirror behind a CLOSE does not. */
 static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_seg *s)
 {
-	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && (s->len || s->flags & TCP_FIN) &&
+	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && !ftt_flow_ended(f) && (s->len || s->flags & TCP_FIN) &&
 	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt);
 }
 
@@ -324,7 +326,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || !claims || !ftt_claim_believed(f, s, now_ns, e))
 			return ftt_client_unsent(f, s, claims, e);
 	}
-	judged = ftt_client_quits(f, s, ftt_judge(&at, s));
+	judged = ftt_judge(&at, s);
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
 	ftt_client_observe(f, &at, s, judged, now_ns, e);
@@ -333,6 +335,8 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	if (ftt_client_waits(f, s))
 		return FTT_HOLD;
+	if (judged == FTT_TAKEN)
+		ftt_client_follows(f, s);
 	if (s->flags & TCP_ACK)
 		ftt_edit_in(f, s, judged, e);
 	e->actions |= ftt_close_if_ended(f);

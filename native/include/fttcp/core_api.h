@@ -125,7 +125,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint8_t protection, reason;
 	uint32_t bits;
 	uint16_t client_wnd;
-	uint32_t client_acked, client_nxt, advertised_edge;
+	uint32_t client_acked, client_nxt, in_order, advertised_edge;
 	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
 	uint32_t ts_recent, claim;
 	uint32_t delivered_ack;

@@ -17,6 +17,7 @@ static inline void ftt_flow_map(struct ftt_flow *f, uint32_t service_iss)
 	f->hard.service_iss = service_iss;
 	f->hard.delta = f->local_iss - service_iss;
 	f->client_acked = f->local_snd_nxt = f->delivered_ack = f->peer_snd_nxt = f->sent = service_iss + 1;
+	f->in_order = f->hard.irs + 1;
 	f->bits |= FTT_F_MAPPED;
 }
 
@@ -142,12 +143,14 @@ static inline bool ftt_flow_alike(const struct ftt_flow *f)
 
 static inline uint32_t ftt_flow_join(struct ftt_flow *f)
 {
+	uint32_t open_tsval = f->open_tsval;
+
 	if (!ftt_flow_alike(f)) { /* the client would speak by rules that our stack does not know */
 		f->bits |= FTT_F_UNLIKE;
 		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
 	}
 	ftt_flow_map(f, f->hard.service_iss);
-	ftt_flow_map_ts(f, f->local_tsval, f->open_tsval);
+	ftt_flow_map_ts(f, f->local_tsval, open_tsval);
 	f->protection = FTT_PROTECTED;
 	return FTT_ACT_OPENED;
 }

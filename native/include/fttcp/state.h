@@ -148,7 +148,10 @@ struct ftt_flow {
 		uint32_t peer_snd_nxt; /* how far its stack has sent */
 		uint32_t differed;     /* backup: end of what differed last; a client with a part of it has neither server's */
 	};
-	uint32_t open_tsval;   /* backup: TSval of the primary's SYN-ACK */
+	union {
+		uint32_t open_tsval; /* backup, before the spaces are related: TSval of the primary's SYN-ACK */
+		uint32_t in_order;   /* ... then: end of the client's bytes that our stack was given without a hole; or any number before local_rcv_nxt */
+	};
 	union {
 		uint64_t open_ns;    /* backup: when that was sent, at the latest */
 		uint64_t differs_ns; /* primary: outputs differ since, and it is not known how; 0 = they do not */
