@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -59,11 +60,42 @@ def tree(leaders: Iterable[int], proc: Path = PROC) -> dict[int, list[int]]:
         pid = waiting.pop()
         if pid in found:
             continue
-        found[pid] = [
-            int(child) for thread in threads(pid, proc) for child in _read(thread / "children").split()
-        ]
+        found[pid] = _children(pid, proc)
         waiting += found[pid]
     return found
+
+
+def _children(pid: int, proc: Path) -> list[int]:
+    """The children of all threads: there may be thousands, and most have none."""
+    found: list[int] = []
+    try:
+        tasks = os.open(proc / str(pid) / "task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return found
+    try:
+        with os.scandir(tasks) as entries:
+            for entry in entries:
+                found += map(int, _read_at(tasks, f"{entry.name}/children").split())
+    except OSError:  # it has ended meanwhile
+        pass
+    finally:
+        os.close(tasks)
+    return found
+
+
+def _read_at(directory: int, name: str) -> bytes:
+    """All of a file below an open directory; empty if it is gone. At a third of the cost of ``_read``."""
+    text = b""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            while part := os.read(file, 1 << 16):
+                text += part
+        finally:
+            os.close(file)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return text
 
 
 def threads(pid: int, proc: Path = PROC) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -92,7 +92,7 @@ def awake(pid: int, first: int, proc: Path = PROC) -> int | None:
     """A thread of a process that does not wait for another one, to be looked at ``first`` the next time; None
     if all do: then it may be deadlocked. One that has ended, or may not be looked at, is not."""
     locked = False
-    for tid in (first, *(int(directory.name) for directory in threads(pid, proc))):
+    for tid in _from(first, pid, proc):
         try:
             call = (proc / str(pid) / "task" / str(tid) / "syscall").read_text(encoding="ascii")
         except PermissionError:
@@ -103,6 +103,12 @@ def awake(pid: int, first: int, proc: Path = PROC) -> int | None:
             return tid
         locked = True
     return None if locked else first
+
+
+def _from(first: int, pid: int, proc: Path) -> Iterator[int]:
+    """One thread, then all; these are asked for when they are needed."""
+    yield first
+    yield from (int(directory.name) for directory in threads(pid, proc))
 
 
 def look(pid: int, proc: Path = PROC) -> list[Thread] | None:

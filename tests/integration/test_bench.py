@@ -68,6 +68,16 @@ def test_every_system_is_measured_beside_the_others(tmp_path: Path) -> None:
     assert content["versions"]["haproxy"] != "absent"
 
 
+def test_a_pair_in_lock_step_is_measured_beside_one_that_is_not(tmp_path: Path) -> None:
+    content, _ = measure(tmp_path, "lockstep.https.keep-alive", "--against", "haproxy-tls")
+    found = rows(content, "lockstep.https.keep-alive")
+    in_step = found.pop("fttcp lockstep=connection")
+    assert set(found) == {"fttcp", "haproxy-tls"}
+    assert all(row["n"] == 1 and row["median"] > 0 for row in (in_step, *found.values()))
+    assert in_step["ratio_to_fttcp"] == in_step["median"] / found["fttcp"]["median"]
+    assert any("flows detached" in note for note in found["fttcp"]["notes"])
+
+
 def test_two_floors_bear_a_load_at_the_same_time(tmp_path: Path) -> None:
     doubled = f"{TWO_FLOORS},{CROSSED_FLOORS}"
     content, done = measure(tmp_path, "echo.64B", "throughput.sendfile.both.unshaped", "--against", doubled)
