@@ -71,6 +71,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 		free(e);
 		return NULL;
 	}
+	pthread_mutex_init(&e->probes_lock, NULL);
 	ftt_keyring_set(&e->keyring, &cfg->keys);
 	sodium_memzero(&e->cfg.keys, sizeof(e->cfg.keys));
 	atomic_store(&e->shared.vouched, 1);
@@ -123,6 +124,7 @@ void ftt_engine_close(struct ftt_engine *e)
 	if (e->stamp_fd >= 0)
 		close(e->stamp_fd);
 	ftt_events_close(e->events);
+	pthread_mutex_destroy(&e->probes_lock);
 	pthread_mutex_destroy(&e->keyring.lock);
 	sodium_memzero(&e->keyring, sizeof(e->keyring));
 	free(e);

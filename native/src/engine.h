@@ -20,6 +20,7 @@
 #include "fttcp/abi.h"
 #include "fttcp/lockstep.h"
 #include "keyring.h"
+#include "fttcp/mirror_probe.h"
 
 struct ftt_beat;
 struct ftt_neigh;
@@ -51,6 +52,8 @@ struct ftt_engine {
 	struct ftt_neigh *neigh;
 	struct ftt_worker *worker[FTT_MAX_WORKERS];
 	struct ftt_events *events;
+	pthread_mutex_t probes_lock;
+	struct ftt_probe_memory probes; /* of the mirror, that were told */
 	int life_fd[FTT_MAX_PIDS]; /* of the server's main processes; see life.c */
 	uint32_t n_lives;
 	struct ftt_ls_map lockstep; /* shared with the server; .header NULL: it is not */

@@ -2,6 +2,17 @@
 #include "mirror.h"
 #include "fttcp/mirror_probe.h"
 
+static void tell(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	bool news;
+
+	pthread_mutex_lock(&e->probes_lock);
+	news = ftt_probe_news(&e->probes, ev->value, ftt_now_ns());
+	pthread_mutex_unlock(&e->probes_lock);
+	if (news)
+		ftt_event_post(e, ev);
+}
+
 bool ftt_mirror_datagram(struct ftt_engine *e, struct ftt_channel *c)
 {
 	struct ftt_event ev = {.kind = FTT_EV_MIRROR_SEEN};
@@ -17,7 +28,7 @@ bool ftt_mirror_datagram(struct ftt_engine *e, struct ftt_channel *c)
 		ftt_channel_answer(c, next, sizeof(next));
 	} else if (ours && ev.value >> FTT_PROBE_WAY_SHIFT == FTT_PROBE_LAST_WAY) {
 		ev.value &= (UINT64_C(1) << FTT_PROBE_WAY_SHIFT) - 1;
-		ftt_event_post(e, &ev);
+		tell(e, &ev);
 	}
 	sodium_memzero(&keys, sizeof(keys));
 	return ours;
@@ -37,6 +48,6 @@ bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap,
 	ours = ftt_mirror_probe_read(packet + k->payload, e->cfg.cluster_id, &keys, &ev.value);
 	sodium_memzero(&keys, sizeof(keys));
 	if (ours)
-		ftt_event_post(e, &ev);
+		tell(e, &ev);
 	return ours;
 }

@@ -54,6 +54,34 @@ static void it_goes_there_and_back_and_there_again(void)
 	CHECK(!ftt_mirror_probe_next(payload, 7, 3ull << FTT_PROBE_WAY_SHIFT | 77, &keys));
 }
 
+static void each_is_told_once(void)
+{
+	static struct ftt_probe_memory m;
+	uint64_t now = 1, told = 0;
+
+	for (uint64_t round = 1000; round < 1000 + FTT_PROBE_ROUNDS; round++)
+		for (uint64_t target = 0; target < 64; target++)
+			for (int copy = 0; copy < 3; copy++)
+				CHECK_EQ(ftt_probe_news(&m, round << FTT_PROBE_TARGET_BITS | target, now), !copy);
+	/* said again, by somebody who has heard more of them than are remembered */
+	for (int i = 0; i < 1000; i++)
+		for (uint64_t round = 1; round < 1000; round++)
+			told += ftt_probe_news(&m, round << FTT_PROBE_TARGET_BITS, now + 1);
+	CHECK_EQ(told, 0);
+	now += FTT_PROBE_ROUNDS_NS;
+	for (int i = 0; i < 1000; i++)
+		for (uint64_t round = 1; round < 1000; round++)
+			told += ftt_probe_news(&m, round << FTT_PROBE_TARGET_BITS, now);
+	CHECK_EQ(told, FTT_PROBE_ROUNDS);
+	/* a round that has begun comes in whole, whatever others say meanwhile */
+	now += FTT_PROBE_ROUNDS_NS;
+	CHECK(ftt_probe_news(&m, 5000 << FTT_PROBE_TARGET_BITS, now));
+	for (uint64_t round = 1; round < 1000; round++)
+		told += ftt_probe_news(&m, round << FTT_PROBE_TARGET_BITS, now);
+	CHECK_EQ(told, 2 * FTT_PROBE_ROUNDS - 1);
+	CHECK(ftt_probe_news(&m, 5000 << FTT_PROBE_TARGET_BITS | 1, now));
+}
+
 int main(void)
 {
 	CHECK(sodium_init() >= 0);
@@ -64,5 +92,6 @@ int main(void)
 	every_key_that_is_believed_will_do();
 	nothing_else_will();
 	it_goes_there_and_back_and_there_again();
+	each_is_told_once();
 	return 0;
 }

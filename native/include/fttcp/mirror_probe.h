@@ -72,4 +72,47 @@ static inline bool ftt_mirror_probe_next(uint8_t payload[FTT_MIRROR_PROBE], uint
 	return true;
 }
 
+/*
+ * Each probe is sent in some copies, and somebody may say again what he has heard. Who waits for probes is woken once for each, and only
+ * by so many rounds in a while: those of all peers are a few in each second.
+ */
+#define FTT_PROBE_TARGET_BITS 6 /* the lowest ones of a number: for which place it is (fttcp/datapath/mirror.py) */
+#define FTT_PROBE_ROUNDS 16u
+#define FTT_PROBE_ROUNDS_NS 100000000ull
+
+struct ftt_probe_memory {
+	struct {
+		uint64_t number, came; /* a bit for each target; 0: nothing here */
+	} round[FTT_PROBE_ROUNDS]; /* the last ones */
+	uint64_t since_ns;
+	uint32_t begun; /* of the rounds: since then */
+	uint32_t next;
+};
+
+/* Is this number to be told of? */
+static inline bool ftt_probe_news(struct ftt_probe_memory *m, uint64_t number, uint64_t now_ns)
+{
+	uint64_t round = number >> FTT_PROBE_TARGET_BITS, bit = UINT64_C(1) << (number & ((1u << FTT_PROBE_TARGET_BITS) - 1));
+	uint32_t at = 0;
+
+	while (at < FTT_PROBE_ROUNDS && (!m->round[at].came || m->round[at].number != round))
+		at++;
+	if (at == FTT_PROBE_ROUNDS) {
+		if (now_ns - m->since_ns >= FTT_PROBE_ROUNDS_NS) {
+			m->since_ns = now_ns;
+			m->begun = 0;
+		}
+		if (m->begun == FTT_PROBE_ROUNDS)
+			return false;
+		m->begun++;
+		at = m->next++ % FTT_PROBE_ROUNDS;
+		m->round[at].number = round;
+		m->round[at].came = 0;
+	}
+	if (m->round[at].came & bit)
+		return false;
+	m->round[at].came |= bit;
+	return true;
+}
+
 #endif
