@@ -29,16 +29,16 @@ PLACE = "FTTCP_LOCKSTEP"
 MAX_PATH = 107
 _SUFFIX = ".lockstep"
 _PRELOAD = "LD_PRELOAD"
-_MAGIC = 0x3270657473636F6C
+_MAGIC = 0x3370657473636F6C
 _BY_ADDRESS = 1
 _PAGE = 4096
 _ROW = 256
 _MIN_ROWS, _MAX_ROWS = 1024, 1 << 20
-_HEAD = struct.Struct("<QIIII32s32sq")
-_SECRET_AT = 56
+_HEAD = struct.Struct("<QIIII32sq")
+_SECRET = 32
 _COUNTS = struct.Struct("<8Q")
 _STRANGER = struct.Struct("<16s16sHHIQ")
-_STRANGERS_AT, _STRANGERS = 160, 32
+_STRANGERS_AT, _STRANGERS = 128, 32
 _NAMES = ("of_connections", "at_start", "without", "accepted", "unknown")
 
 
@@ -75,9 +75,9 @@ def change_keys(config: Config, keys: KeyRing) -> None:
     """Let servers that start from now on draw from these keys; a file that is gone is not made again."""
     for section in config.group:
         file = place(config, section)
-        if file is not None and _shape(file) is not None:
+        if file is not None and (shape := _shape(file)) is not None:
             with file.open("r+b") as there:
-                there.seek(_SECRET_AT)
+                there.seek(_secrets_at(*shape[-2:]))
                 there.write(_start_secret(config, section, keys))
 
 
@@ -89,13 +89,14 @@ def _start_secret(config: Config, section: GroupSection, keys: KeyRing) -> bytes
 def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: int) -> None:
     """Make such a file, for its owner only (or its group as well, by ``mode``). One of the same shape is
     kept, since servers may have it mapped. Raises LockstepError."""
-    size = _PAGE + tables * rows * _ROW
-    head = _HEAD.pack(_MAGIC, flags, tables, rows, 0, secrets.token_bytes(32), secret, time.time_ns())
+    at = _secrets_at(tables, rows)
+    size = at + (1 + tables * rows) * _SECRET
+    head = _HEAD.pack(_MAGIC, flags, tables, rows, 0, secrets.token_bytes(32), time.time_ns())
     try:
         if _shape(file) == (size, _MAGIC, flags, tables, rows):
             with file.open("r+b") as old:
                 os.fchmod(old.fileno(), mode)
-                old.seek(_SECRET_AT)
+                old.seek(at)
                 old.write(secret)
             return
         draft = file.with_suffix(".new")
@@ -105,6 +106,8 @@ def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: in
             os.fchmod(descriptor, mode)
             os.posix_fallocate(descriptor, 0, size)  # later there might be no room, and no way to say so
             new.write(head)
+            new.seek(at)
+            new.write(secret)
         with contextlib.suppress(FileNotFoundError):
             _wipe(file)
         draft.replace(file)
@@ -116,7 +119,7 @@ def _wipe(file: Path) -> None:
     """Take the secrets out of a file that is in use no more. It keeps its size, for servers may have it
     mapped; where nothing was written nothing is."""
     with file.open("r+b", buffering=0) as old:
-        at, end = _SECRET_AT, os.fstat(old.fileno()).st_size
+        at, end = _HEAD.size, os.fstat(old.fileno()).st_size
         while at < end:
             try:
                 at = os.lseek(old.fileno(), at, os.SEEK_DATA)
@@ -139,11 +142,24 @@ def _remove(file: Path) -> None:
         raise LockstepError(f"lockstep: {file}: {error.strerror}") from error
 
 
+def remove_others(config: Config) -> None:
+    """Remove the files of groups that there are no more, with their secrets. Raises LockstepError."""
+    known = {section.name for section in config.group}
+    for file in config.run_dir.glob(f"*{_SUFFIX}"):
+        if file.name.removesuffix(_SUFFIX) not in known:
+            _remove(file)
+
+
 def make_for_comparison(file: Path) -> None:
     """Make a file for copies of a server without engines, to be thrown away after one run: connections are
     known by their clients' addresses. Give each copy one of its own, of the same bytes. Raises
     LockstepError."""
     make(file, secrets.token_bytes(32), 1, 1 << 16, _BY_ADDRESS, 0o600)
+
+
+def _secrets_at(tables: int, rows: int) -> int:
+    """Where the secrets begin, on a page of their own: the start's, and one for each row."""
+    return -(-(_PAGE + tables * rows * _ROW) // _PAGE) * _PAGE
 
 
 def _rows(flows: int) -> int:

@@ -166,6 +166,7 @@ class Node:
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()
+        await asyncio.to_thread(lockstep.remove_others, self._config)
         for section in self._config.group:
             await self._prepare(section, self._keys)
         await self._frontend.start()
@@ -371,6 +372,7 @@ class Node:
                 await self._leave(name)
         if plan.removed:
             await self._network.change([self._net(config, section) for section in config.group])
+            await asyncio.to_thread(lockstep.remove_others, config)
 
     def _configure(self, group: GroupRuntime, config: Config, section: GroupSection) -> None:
         """Let a group that stays use its section's settings, those that ``reload.LIVE`` lists."""

@@ -69,7 +69,7 @@ static bool take_key(struct shim_current c)
 	struct shim_secret *s = &shim_secrets[c.slot];
 	struct ftt_ls_found found;
 	uint8_t key[FTT_CHACHA_KEY];
-	bool taken = shim_found(c, &found) && ftt_ls_context(&found, key);
+	bool taken = shim_found(c, &found) && shim_context(&found, key);
 
 	if (taken)
 		write_key(s, c.epoch, key);

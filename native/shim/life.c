@@ -95,7 +95,7 @@ static void know_first(int argc, char **argv)
 	snprintf(text, sizeof(text), "%ld:%llu:%ld", (long)getpid(), own, programs);
 	if (setenv(FIRST, text, 1))
 		return;
-	ftt_chacha_derive(key, shim_map.header->start_secret, FTT_LS_START, &programs, sizeof(programs));
+	ftt_chacha_derive(key, shim_map.secrets[0], FTT_LS_START, &programs, sizeof(programs));
 	for (int i = 0; i < argc; i++) /* another program, or another command, draws something else */
 		ftt_chacha_derive(key, key, FTT_LS_START, argv[i], strlen(argv[i]));
 	shim_set_key((struct shim_current){0}, key); /* what it draws from until it serves */
@@ -136,6 +136,34 @@ void shim_meets_others(void)
 	atomic_store(&company, MANY);
 }
 
+static uint8_t own_seed[FTT_LS_SECRET]; /* of the only connection, when the others' are not mapped any more */
+
+bool shim_context(const struct ftt_ls_found *found, uint8_t key[FTT_CHACHA_KEY])
+{
+	if (shim_map.secrets)
+		return ftt_ls_context(found, ftt_ls_seed(&shim_map, (size_t)(found->row - shim_map.rows)), key);
+	return same(found, &only) && ftt_ls_context(found, own_seed, key);
+}
+
+/*
+ * A program that was executed with one connection, and does not listen, needs no other's seed. So it has none, nor have its
+ * children: an sshd's that talks to a client who has not logged in cannot read what others say. Connections that it
+ * accepts later all the same draw from the kernel.
+ */
+static void keep_own_seed(void)
+{
+	size_t at = ftt_ls_secrets_at(shim_map.tables, shim_map.length);
+
+	if (atomic_load(&company) != ONE || shim_map.flags & FTT_LS_BY_ADDRESS)
+		return;
+	memcpy(own_seed, ftt_ls_seed(&shim_map, (size_t)(only.row - shim_map.rows)), sizeof(own_seed));
+	if (!ftt_ls_still(&only)) /* it is over: the seed is another's by now */
+		ftt_wipe(own_seed, sizeof(own_seed));
+	shim_map.secrets = NULL;
+	if (munmap((uint8_t *)shim_map.header + at, shim_map.size - at))
+		abort(); /* there is no reason why it should fail; going on would be with what it must not have */
+}
+
 /* --- forks ------------------------------------------------------------------------------------------ */
 
 static void before_fork(void)
@@ -145,7 +173,7 @@ static void before_fork(void)
 
 	given.to = shim_now();
 	if (given.to.slot) {
-		given.has = shim_keyed(given.to) && shim_found(given.to, &found) && ftt_ls_context(&found, given.key);
+		given.has = shim_keyed(given.to) && shim_found(given.to, &found) && shim_context(&found, given.key);
 		shim_number_child(given.to);
 	} else {
 		given.has = !atomic_load(&shim_serves) && shim_start_key(given.key);
@@ -188,6 +216,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 		know_first(argc, argv);
 		shim_know_pids();
 		shim_look_at_descriptors();
+		keep_own_seed();
 	} else if (at) {
 		munmap(at, size);
 	}
@@ -196,6 +225,11 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 
 /* A child of vfork() shares the memory of its parent, and would change what that knows of its descriptors. */
 EXPORT pid_t vfork(void)
+{
+	return fork();
+}
+
+EXPORT pid_t __vfork(void)
 {
 	return fork();
 }

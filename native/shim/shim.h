@@ -116,6 +116,8 @@ void shim_number_child(struct shim_current c);
 /* life.c */
 /* A process that came with one connection, by fork or exec, and has met no other since: a generator that grows in it is for that one. */
 bool shim_is_only(struct shim_current c);
+/* A key of its own for what this process draws for the connection; false: it is over, or is not the only one that it has the seed of. */
+bool shim_context(const struct ftt_ls_found *found, uint8_t key[FTT_CHACHA_KEY]);
 /* It came with this connection, among others perhaps. */
 void shim_came_with(const struct ftt_ls_found *found);
 /* It takes others, too, whatever it came with. */

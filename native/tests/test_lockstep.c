@@ -47,7 +47,7 @@ static bool draw_key(struct side *s, const struct ftt_key *k, uint8_t key[32])
 	struct ftt_ls_found found;
 
 	ftt_ls_who(&who, k);
-	return ftt_ls_find(&s->e.lockstep, &who, &found) && ftt_ls_context(&found, key);
+	return ftt_ls_find(&s->e.lockstep, &who, &found) && context(&s->e.lockstep, &found, key);
 }
 
 /* Over the wire, as it is. */
@@ -196,8 +196,7 @@ static void test_an_engine_that_ends(void)
 	close(fd);
 	ftt_lockstep_begin(&p.w, &c, 0);
 	at = c.row - 1;
-	row = (struct ftt_ls_row *)(kept + FTT_LS_PAGE) + at;
-	memcpy(seed, row->seed, sizeof(seed));
+	memcpy(seed, ftt_ls_seed(&p.e.lockstep, at), sizeof(seed));
 	CHECK(memmem(kept, size, seed, sizeof(seed)));
 	ftt_lockstep_close(&p.e);
 	CHECK(!memmem(kept, size, seed, sizeof(seed)));
@@ -214,7 +213,7 @@ static void test_an_engine_that_ends(void)
 	found.row = (struct ftt_ls_row *)(kept + FTT_LS_PAGE) + (c.row - 1);
 	CHECK_EQ(ftt_lockstep_open(&p.e, err, sizeof(err)), 0);
 	CHECK(found.row->generation > found.generation + 2 && !found.row->used);
-	CHECK(!ftt_ls_context(&found, key));
+	CHECK(!ftt_ls_context(&found, seed, key));
 	munmap(kept, size);
 	end(&p);
 }

@@ -57,17 +57,17 @@ static void test_rows(void)
 	CHECK(publish(&m, 1, &who, seed, id, &origin));
 	CHECK(ftt_ls_find(&m, &who, &found));
 	/* who draws for it has a key of its own, the same on the node that has the same seed */
-	CHECK(ftt_ls_context(&found, key[0]) && ftt_ls_context(&found, key[1]));
+	CHECK(context(&m, &found, key[0]) && context(&m, &found, key[1]));
 	CHECK(memcmp(key[0], key[1], 32));
 	/* the same addresses again: the row is the new connection's, and what was found is not it */
 	before = found;
 	CHECK(publish(&m, 1, &who, seed, id, &origin));
-	CHECK(!ftt_ls_still(&before) && !ftt_ls_context(&before, key[2]));
-	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[2]));
+	CHECK(!ftt_ls_still(&before) && !context(&m, &before, key[2]));
+	CHECK(ftt_ls_find(&m, &who, &found) && context(&m, &found, key[2]));
 	CHECK(!memcmp(key[2], key[0], 32)); /* the same seed on purpose: the first lineage again */
 	seed[0]++;
 	CHECK(publish(&m, 1, &who, seed, id, &origin));
-	CHECK(ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[3]));
+	CHECK(ftt_ls_find(&m, &who, &found) && context(&m, &found, key[3]));
 	CHECK(memcmp(key[3], key[0], 32));
 	/* over: its seed is nowhere */
 	ftt_ls_clear(&m, (size_t)(found.row - m.rows));
@@ -156,7 +156,7 @@ static void test_by_address(void)
 		for (int nth = 0; nth < 3; nth++) {
 			struct ftt_ls_found found;
 
-			CHECK(ftt_ls_admit(&m, &who) && ftt_ls_find(&m, &who, &found) && ftt_ls_context(&found, key[copy][nth]));
+			CHECK(ftt_ls_admit(&m, &who) && ftt_ls_find(&m, &who, &found) && context(&m, &found, key[copy][nth]));
 		}
 		munmap(at, size);
 		unlink(path[copy]);

@@ -118,3 +118,41 @@ def test_status_tells_of_the_library(place: Place) -> None:
             5.0,
             f"{node} to have drawn for the connection",
         )
+
+
+_LOOK = """
+import pathlib, socket, sys, time
+with socket.create_connection((sys.argv[1], 22)) as client:
+    client.recv(64)
+    client.sendall(b"SSH-2.0-x\\r\\n")
+    client.recv(64)
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def secrets_of(place: Place, node: str) -> dict[str, bool]:
+    """Of each sshd that has the memory: does it have the secrets, which are the file's last part?"""
+    file = place.told(node)["lockstep"]["file"]
+    script = f"grep -H ' {file}$' /proc/[0-9]*/maps; grep -H ^sshd /proc/[0-9]*/comm; stat -c %s {file}"
+    *found, size = place.lab.exec(node, ["sh", "-c", script]).stdout.splitlines()
+    daemons = {line.split("/")[2] for line in found if "/comm:" in line}
+    ends: dict[str, int] = {}
+    for line in found:
+        pid, _, told = line.partition("/maps:")
+        if told and (pid := pid.split("/")[2]) in daemons:
+            begin, end = (int(one, 16) for one in told.split()[0].split("-"))
+            ends[pid] = max(ends.get(pid, 0), int(told.split()[2], 16) + end - begin)
+    return {pid: end >= int(size) for pid, end in ends.items()}
+
+
+def test_a_process_of_one_connection_has_no_others_seeds(place: Place) -> None:
+    """An sshd that talks to somebody who has not logged in, with its child in the sandbox."""
+    argv = [sys.executable, "-c", _LOOK, SERVICE]
+    with place.lab.popen("client", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"\n"
+        for node in ("alpha", "beta"):
+            await_condition(lambda node=node: len(secrets_of(place, node)) == 3, 5.0, f"{node}'s sshd")  # type: ignore[misc]
+            told = secrets_of(place, node)
+            assert sorted(told.values()) == [False, False, True], told
+        client.stdin.close()

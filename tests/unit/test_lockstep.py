@@ -153,7 +153,7 @@ def test_copies_draw_the_same_for_each_connection_and_nothing_twice(files: list[
     first, second = (draw(file, served, [again, again, other]) for file in files)
     assert first["connections"] == second["connections"]
     assert len(set(numbers(first))) == len(numbers(first)) == 3 * 9
-    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
+    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 56)
     assert first["clocks"] == second["clocks"] == [[made_ns, made_ns]] * 3
     assert first["before"] != second["before"], "what a generator grows from is no copy's"
     kernel = {*first["kernel"], *second["kernel"]}
@@ -190,7 +190,7 @@ def test_a_server_that_waits_for_many_is_told_of_one_at_a_time(files: list[Path]
         told = json.loads(server.stdout.read())
         for client in clients:
             client.close()
-    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
+    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 56)
     assert told == [[1, made_ns]] * 3
 
 
@@ -226,8 +226,60 @@ def test_a_server_that_keeps_the_time_for_all_has_that_of_the_connection(
         server.stdout.readline()
         speak_from(0, port)
         told = json.loads(server.stdout.read())
-    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 88)
+    (made_ns,) = struct.unpack_from("<q", files[0].read_bytes(), 56)
     assert told == [made_ns // 10**9] * 2
+
+
+_SPAWNER = """
+import ctypes, json, os, socket, ssl, subprocess, sys
+
+library = ctypes.CDLL(None)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print(flush=True)
+connection, _ = listener.accept()
+connection.recv(1)
+at, other = connection.fileno(), os.open("/dev/null", os.O_RDONLY)
+
+def spawn():
+    closes = [(os.POSIX_SPAWN_CLOSE, at), (os.POSIX_SPAWN_DUP2, other, at)]
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}, file_actions=closes), 0)
+
+def by_vfork(name):
+    child = getattr(library, name)()
+    if child == 0:
+        library.close(at)
+        os.execv("/bin/true", ["true"])
+    os.waitpid(child, 0)
+
+told = []
+starts = [spawn, lambda: subprocess.run(["/bin/true"])]
+starts += [lambda: by_vfork("vfork"), lambda: by_vfork("__vfork")]
+for start in starts:
+    start()
+    connection.recv(1)
+    told.append(ssl.RAND_bytes(8).hex())
+print(json.dumps(told))
+"""
+
+
+def test_programs_that_it_starts_change_nothing_for_its_connections(files: list[Path]) -> None:
+    """A child of posix_spawn or vfork() shares the memory in which the library knows its descriptors."""
+    told = []
+    for file in files:
+        port = free_port()
+        argv = [sys.executable, "-c", _SPAWNER, str(port)]
+        environment = {**os.environ, **lockstep.environment(file)}
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.bind(("127.0.0.1", 0))
+                client.connect(("127.0.0.1", port))
+                client.sendall(b"x" * 5)
+                told.append(json.loads(server.stdout.read()))
+        assert lockstep.shown(file, [])["drawn"]["of_connections"] >= 4
+    assert all(len(set(each)) == 4 for each in told)
 
 
 def test_a_connection_without_identity_draws_from_the_kernel_and_is_told(tmp_path: Path) -> None:
@@ -258,11 +310,11 @@ def test_the_memory_is_its_owners_and_is_kept_while_servers_have_it(tmp_path: Pa
     lockstep.make(file, b"a" * 32, 2, 1024, 0, 0o600)
     before = file.stat()
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert before.st_size == 4096 + 2 * 1024 * 256
+    assert before.st_size == 4096 + 2 * 1024 * (256 + 32) + 32
     assert before.st_blocks * 512 >= before.st_size, "there is room for all of it"
     lockstep.make(file, b"b" * 32, 2, 1024, 0, 0o640)
     assert (file.stat().st_ino, stat.S_IMODE(file.stat().st_mode)) == (before.st_ino, 0o640)
-    assert b"b" * 32 in file.read_bytes()[:4096]
+    assert b"b" * 32 in file.read_bytes()[4096 + 2 * 1024 * 256 :]
     lockstep.make(file, b"b" * 32, 1, 1024, 0, 0o600)
     assert file.stat().st_ino != before.st_ino
     with pytest.raises(lockstep.LockstepError, match="No such file"):
@@ -279,6 +331,12 @@ def test_a_file_that_was_cut_short_is_as_one_that_is_gone(tmp_path: Path) -> Non
         assert lockstep.shown(file, [])["drawn"] is not None
 
 
+def secret_of(file: Path) -> bytes:
+    """What servers draw from before they serve: behind all rows."""
+    tables, rows = struct.unpack_from("<II", file.read_bytes(), 12)
+    return file.read_bytes()[4096 + tables * rows * 256 :][:32]
+
+
 def test_secrets_go_with_what_they_were_for(tmp_path: Path) -> None:
     """From the file that another one replaces, and with lock step; servers follow an exchange of keys."""
     text = GOOD.replace("[node]", f'[node]\nrun_dir = "{tmp_path}"', 1)
@@ -291,9 +349,9 @@ def test_secrets_go_with_what_they_were_for(tmp_path: Path) -> None:
     lockstep.change_keys(on, first)
     assert not file.exists()
     lockstep.prepare(on, on.group[0], first)
-    before = file.read_bytes()[56:88]
+    before = secret_of(file)
     lockstep.change_keys(on, second)
-    secret = file.read_bytes()[56:88]
+    secret = secret_of(file)
     assert secret != before
     with file.open("r+b", buffering=0) as held:
         held.seek(9000)
@@ -310,6 +368,21 @@ def test_secrets_go_with_what_they_were_for(tmp_path: Path) -> None:
         held.seek(0)
         assert b"a seed" not in held.read()
     assert not file.exists()
+
+
+def test_a_group_that_is_gone_leaves_no_secret(tmp_path: Path) -> None:
+    """Its file goes, also from what a server of it still has mapped; others' files stay."""
+    text = GOOD.replace("[node]", f'[node]\nrun_dir = "{tmp_path}"', 1)
+    (tmp_path / "node.toml").write_text(text + 'lockstep = "connection"')
+    config = load(tmp_path / "node.toml")
+    kept, gone = lockstep.place(config, config.group[0]), tmp_path / "gone.lockstep"
+    assert kept is not None
+    for file in (kept, gone):
+        lockstep.make(file, b"a secret" * 4, 1, 1024, 0, 0o600)
+    with gone.open("rb", buffering=0) as held:
+        lockstep.remove_others(config)
+        assert b"a secret" not in held.read()
+    assert not gone.exists() and b"a secret" in kept.read_bytes()
 
 
 def test_others_that_are_preloaded_stay() -> None:

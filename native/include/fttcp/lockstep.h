@@ -4,9 +4,12 @@
  * group's connections.
  *
  * A file of one page, and behind it a table of rows for each worker, which alone writes there. A row belongs to one connection
- * for as long as the engine knows it. It holds the seed from which both nodes' servers draw its random numbers, and a
- * number of its own (`generation`) by which a reader sees that it still belongs to the same connection. The row is written before the
- * handshake is complete, so it is there when accept() returns. A seed is gone with its flow.
+ * for as long as the engine knows it, and has a number of its own (`generation`) by which a reader sees that it still belongs to the
+ * same connection. The row is written before the handshake is complete, so it is there when accept() returns.
+ *
+ * Behind the tables, from a page of their own on, are the secrets: what a server draws from before it serves, and for each row
+ * the seed from which both nodes' servers draw the random numbers of its connection. A process that was made for one connection
+ * keeps that seed, and has the others mapped no more. A seed is gone with its flow.
  *
  * Each process that draws for a connection takes a *lineage* of it, one after the other, and each draws from a key of its
  * own. So no two of them ever draw the same, however they came to have the connection: by fork, exec, or a descriptor
@@ -26,10 +29,11 @@
 #include "fttcp/abi.h"
 #include "fttcp/chacha.h"
 
-#define FTT_LS_MAGIC 0x3270657473636f6cull /* "locstep2", little-endian */
+#define FTT_LS_MAGIC 0x3370657473636f6cull /* "locstep3", little-endian */
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32
+#define FTT_LS_SECRET 32
 #define FTT_LS_MOST_ROWS (1u << 20) /* of a table; fttcp/runtime/lockstep.py makes no more */
 #define FTT_LS_BY_ADDRESS 1 /* header.flags: no engine writes here; the library makes rows itself, see ftt_ls_admit() */
 
@@ -70,7 +74,6 @@ struct ftt_ls_header {
 	uint32_t rows;            /* of a table; a power of two */
 	_Atomic uint32_t admits;  /* BY_ADDRESS: a process of the server makes a row, see ftt_ls_admit() */
 	uint8_t bucket_secret[32]; /* this node's: clients do not choose buckets */
-	uint8_t start_secret[32];  /* the pair's: what a server draws before it serves. BY_ADDRESS: the root of all seeds */
 	int64_t made_ns;           /* BY_ADDRESS: the clock of all connections, which stands */
 	_Atomic uint64_t count[FTT_LS_COUNTS];
 	struct ftt_ls_stranger stranger[FTT_LS_STRANGERS];
@@ -89,7 +92,7 @@ struct ftt_ls_origin {
  * quarter of a second, for which alone places in the stream are remembered.
  */
 #define FTT_LS_STEP_SHIFT 8   /* of TSvals; they are taken for milliseconds, as most are */
-#define FTT_LS_INPUTS 15u
+#define FTT_LS_INPUTS 19u
 #define FTT_LS_LAG_NS 2000000000ll  /* never further behind the real clock; a client that counts otherwise is not believed for longer */
 #define FTT_LS_LEAD_NS 1000000000ll /* ... nor ahead */
 
@@ -97,7 +100,6 @@ struct ftt_ls_row {
 	_Atomic uint64_t generation; /* even: valid, or 0: empty; odd: being written */
 	struct ftt_ls_addresses who;
 	_Atomic uint32_t lineage;    /* the next one */
-	uint8_t seed[32];
 	uint8_t id[FTT_IDENTITY];
 	uint32_t used;               /* 0: the generation is of a row that is empty again */
 	struct ftt_ls_origin origin;
@@ -107,7 +109,7 @@ struct ftt_ls_row {
 };
 
 _Static_assert(sizeof(struct ftt_ls_header) <= FTT_LS_PAGE, "the header is one page");
-_Static_assert(offsetof(struct ftt_ls_header, count) == 96 && offsetof(struct ftt_ls_header, stranger) == 160,
+_Static_assert(offsetof(struct ftt_ls_header, count) == 64 && offsetof(struct ftt_ls_header, stranger) == 128,
 	       "fttcp/runtime/lockstep.py reads it");
 _Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
 _Static_assert(sizeof(struct ftt_ls_row) == 256, "four lines of the cache; lockstep.py counts with it");
@@ -126,6 +128,7 @@ struct ftt_ls_own {
 struct ftt_ls_map {
 	struct ftt_ls_header *header; /* NULL: there is none. For counts, and what readers are told */
 	struct ftt_ls_row *rows;
+	uint8_t (*secrets)[FTT_LS_SECRET]; /* the first is the server's own, before it serves; BY_ADDRESS: the root of all seeds */
 	struct ftt_ls_own *own;       /* one for each row; NULL in the library */
 	size_t size;
 	uint32_t tables, length, flags; /* as they were when it was taken; length: rows of a table */
@@ -134,9 +137,21 @@ struct ftt_ls_map {
 
 #define FTT_LS_NONE SIZE_MAX /* no row */
 
+static inline uint8_t *ftt_ls_seed(const struct ftt_ls_map *m, size_t i)
+{
+	return m->secrets[i + 1];
+}
+
+static inline size_t ftt_ls_secrets_at(uint32_t tables, uint32_t rows)
+{
+	size_t end = FTT_LS_PAGE + (size_t)tables * rows * sizeof(struct ftt_ls_row);
+
+	return (end + FTT_LS_PAGE - 1) & ~(size_t)(FTT_LS_PAGE - 1);
+}
+
 static inline size_t ftt_ls_size(uint32_t tables, uint32_t rows)
 {
-	return FTT_LS_PAGE + (size_t)tables * rows * sizeof(struct ftt_ls_row);
+	return ftt_ls_secrets_at(tables, rows) + ((size_t)tables * rows + 1) * FTT_LS_SECRET;
 }
 
 /* Is this mapping of `size` bytes one of ours? Others can write there meanwhile: what was looked at is what is taken. */
@@ -146,11 +161,12 @@ static inline bool ftt_ls_take(struct ftt_ls_map *m, void *at, size_t size)
 
 	if (size < FTT_LS_PAGE)
 		return false;
-	memcpy(&h, at, offsetof(struct ftt_ls_header, start_secret));
+	memcpy(&h, at, offsetof(struct ftt_ls_header, made_ns));
 	if (h.magic != FTT_LS_MAGIC || !h.tables || h.tables > FTT_MAX_WORKERS || h.rows < FTT_LS_WAYS || h.rows & (h.rows - 1) ||
 	    h.rows > FTT_LS_MOST_ROWS || ftt_ls_size(h.tables, h.rows) != size)
 		return false;
-	*m = (struct ftt_ls_map){.header = at, .rows = (struct ftt_ls_row *)((uint8_t *)at + FTT_LS_PAGE), .size = size,
+	*m = (struct ftt_ls_map){.header = at, .rows = (struct ftt_ls_row *)((uint8_t *)at + FTT_LS_PAGE),
+				 .secrets = (void *)((uint8_t *)at + ftt_ls_secrets_at(h.tables, h.rows)), .size = size,
 				 .tables = h.tables, .length = h.rows, .flags = h.flags};
 	memcpy(m->bucket_secret, h.bucket_secret, sizeof(m->bucket_secret));
 	return true;
@@ -246,7 +262,7 @@ static inline void ftt_ls_clear(const struct ftt_ls_map *m, size_t i)
 	struct ftt_ls_row *row = &m->rows[i];
 	uint64_t generation = ftt_ls_begin(m, i);
 
-	ftt_wipe(row->seed, sizeof(row->seed));
+	ftt_wipe(ftt_ls_seed(m, i), FTT_LS_SECRET);
 	ftt_wipe(row->id, sizeof(row->id));
 	row->used = 0;
 	ftt_ls_end(m, i, generation);
@@ -270,7 +286,7 @@ static inline void ftt_ls_show(const struct ftt_ls_map *m, size_t i, const struc
 	uint64_t generation = ftt_ls_begin(m, i);
 
 	row->who = *who;
-	memcpy(row->seed, seed, sizeof(row->seed));
+	memcpy(ftt_ls_seed(m, i), seed, FTT_LS_SECRET);
 	memcpy(row->id, id, sizeof(row->id));
 	row->origin = *origin;
 	atomic_store(&row->lineage, 0);
@@ -328,13 +344,13 @@ static inline bool ftt_ls_find(const struct ftt_ls_map *m, const struct ftt_ls_a
 	return false;
 }
 
-/* A key that nobody else has, of the connection in this row; false if the row is another one's by now. */
-static inline bool ftt_ls_context(const struct ftt_ls_found *f, uint8_t key[FTT_CHACHA_KEY])
+/* A key that nobody else has, of the connection in this row, whose seed is there; false if the row is another one's by now. */
+static inline bool ftt_ls_context(const struct ftt_ls_found *f, const uint8_t from[FTT_LS_SECRET], uint8_t key[FTT_CHACHA_KEY])
 {
-	uint8_t seed[32], lineage[4];
+	uint8_t seed[FTT_LS_SECRET], lineage[4];
 	bool still;
 
-	memcpy(seed, f->row->seed, sizeof(seed));
+	memcpy(seed, from, sizeof(seed));
 	if (!ftt_ls_still(f))
 		return false;
 	ftt_chacha_put(lineage, atomic_fetch_add(&f->row->lineage, 1));
@@ -403,7 +419,7 @@ static inline bool ftt_ls_make(const struct ftt_ls_map *m, const struct ftt_ls_a
 	memcpy(in.client, who->client, 16);
 	in.nth = ftt_ls_used(m, at) ? ftt_chacha_get(m->rows[at].id) + 1 : 0;
 	ftt_chacha_put(id, in.nth);
-	ftt_chacha_derive(seed, m->header->start_secret, FTT_LS_SEED, &in, sizeof(in));
+	ftt_chacha_derive(seed, m->secrets[0], FTT_LS_SEED, &in, sizeof(in));
 	ftt_ls_show(m, at, who, seed, id, &origin);
 	ftt_wipe(seed, sizeof(seed));
 	return true;
