@@ -77,6 +77,11 @@ class Inquire:
 
 
 @dataclass(frozen=True, slots=True)
+class Anticipate:
+    """A takeover may be near: let the arbiter find out beforehand what can be."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreEpoch:
     """Put on stable storage that epochs up to this one are used; answer with ``EpochStored``."""
 
@@ -91,6 +96,13 @@ class RecordTakeover:
     epoch: int
     zero_ns: int
     detected_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorTo:
+    """Lead the mirror of what clients send to this peer from now on. Before the first time: to peer 0."""
+
+    peer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +153,10 @@ Command = (
     | Propose
     | RenewLease
     | Inquire
+    | Anticipate
     | StoreEpoch
     | RecordTakeover
+    | MirrorTo
     | ShapeRoutes
     | RestartServer
     | KeepMaintenance

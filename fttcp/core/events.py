@@ -22,8 +22,25 @@ class PeerHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerQuiet:
+    """A peer is silent, and will soon be lost if that goes on."""
+
+    peer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LossNoticed:
+    """No heartbeat of a peer on any link for D * (1 + drift), as the beat thread found a moment ago.
+
+    Its grant is withdrawn now. When that is carried out, ``PeerLost`` follows.
+    """
+
+    peer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLost:
-    """No heartbeat on any link for D * (1 + drift).
+    """What came of a loss that was noticed: one heartbeat that came in meanwhile makes it void.
 
     ``silent_ns``: how long the silence was when the beat thread noticed it, ``lost_ns``: when that
     was, ``heard_ns``: when the last heartbeat came, read after the grant had been withdrawn.
@@ -68,7 +85,7 @@ class LeaseLapsed:
 
 @dataclass(frozen=True, slots=True)
 class LeaseSeen:
-    """This much of the lease is left (engine's word); told with each deadline to a primary with a backup."""
+    """This much of the lease is left (engine's word); told before each deadline while ``watches_lease``."""
 
     left_ns: int
 
@@ -177,6 +194,8 @@ class DeadlineReached:
 Event = (
     Started
     | PeerHeard
+    | PeerQuiet
+    | LossNoticed
     | PeerLost
     | PeerStated
     | LinkFound

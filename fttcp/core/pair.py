@@ -80,6 +80,7 @@ class PairMachine(PrimaryRules, BackupRules):
             self._absorb(event, now_ns)
             self._settle(now_ns)
             self._publish(now_ns)
+            self._lead_mirror()
             self._check()
             self._ask(now_ns)
         except InvariantBroken as broken:
@@ -163,15 +164,20 @@ class PairMachine(PrimaryRules, BackupRules):
         self.promises.carried_out(now_ns)
         view = self.view
         match event:
+            case ev.LossNoticed(peer=peer):
+                view.peers[peer].silent = view.peers[peer].alive
+                self.promises.silence(peer)
             case ev.PeerHeard() | ev.PeerLost() | ev.PeerStated() | ev.LinkFound() | ev.LinkLost():
                 self._absorb_peer(event, view.peers[event.peer], now_ns)
+            case ev.PeerQuiet(peer=peer):
+                if self.phase is Phase.FOLLOWING and self.in_step and view.peers[peer] is self.partner:
+                    self._out.append(do.Anticipate())
             case ev.LeaseLapsed(lapsed_ns=lapsed_ns):
                 if lapsed_ns > self._leased_ns:
                     self._lease_lapsed(now_ns)
-            case ev.LeaseSeen(left_ns=left_ns):
-                if self.phase is Phase.PAIRED:
-                    self._grants_end_ns = now_ns + left_ns
-                    self._grants_low = left_ns < self.settings.ask_ahead_ns
+            case ev.LeaseSeen(left_ns=left_ns) if self.watches_lease:
+                self._grants_end_ns = now_ns + left_ns
+                self._grants_low = left_ns < self.settings.ask_ahead_ns
             case ev.ArbiterAnswered():
                 self.register.answered(event, now_ns)
                 self._seen = max(self._seen, event.record.epoch if event.record else 0)
@@ -233,9 +239,10 @@ class PairMachine(PrimaryRules, BackupRules):
                 peer.links &= ~(1 << link)
 
     def _absorb_loss(self, loss: ev.PeerLost, peer: Peer, now_ns: int) -> None:
-        """Forget the peer, unless a heartbeat came in after the loss had been noticed."""
+        """Forget the peer, unless a heartbeat came in after all: then it has its grant again."""
         if now_ns - loss.heard_ns < self.settings.patience_ns:
-            self._published = None  # the grant was withdrawn to make sure: give it again
+            peer.silent = False
+            self.promises.heard(peer.index, now_ns)
             return
         peer.forget()
         peer.heard_ns, peer.lost_ns = loss.heard_ns, loss.lost_ns

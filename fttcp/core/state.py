@@ -59,6 +59,8 @@ class State:
         """The pairing offered, followed or kept; 0 without one."""
         self.partner: Peer | None = None
         """With whom the session is, or was last."""
+        self.mirrored = 0
+        """Index of the peer that clients' packets are mirrored to while this node serves."""
         self.confirmed = False
         """Backup: the primary said that it depends on our grants for this session."""
         self._left = 0
@@ -139,6 +141,17 @@ class State:
         return paired and said is not None and said.session == self.session
 
     @property
+    def watches_lease(self) -> bool:
+        """True while it matters how much of the grants is left, which the engine alone knows."""
+        return self.settings.arbitrated and self.phase is Phase.PAIRED
+
+    @property
+    def awaits_mirror(self) -> bool:
+        """True while this node should get what an owner mirrors. A spare's owner mirrors to another one."""
+        waits = self.phase is Phase.JOINING and self.settings.pair
+        return waits or self.phase is Phase.FOLLOWING
+
+    @property
     def spare(self) -> bool:
         """True while this node waits beside an owner that is paired, or about to be, with another one."""
         owner = self.view.owner()
@@ -175,7 +188,7 @@ class State:
     def _willing(self) -> Peer | None:
         """Return the peer to which this node would leave the right to emit."""
         partner = self.partner
-        if self.register.goal is not None or partner is None or not partner.alive:
+        if self.register.goal is not None or partner is None or not partner.alive or partner.silent:
             partner = None
         if self.phase is Phase.FOLLOWING:
             return partner if partner and self._orphaned_ns is None and self._harmless(partner) else None
@@ -194,7 +207,7 @@ class State:
         """Of two nodes: return the other one if this one leaves the group to it, arbiter or not."""
         peer = self.view.peers[0]
         said = peer.said
-        if said is None or self.register.goal is not None:
+        if said is None or peer.silent or self.register.goal is not None:
             return None
         if self.phase is Phase.HANDOVER:
             return peer
@@ -358,7 +371,7 @@ class State:
             self._storing = used + _EPOCHS_AHEAD
             self._out.append(do.StoreEpoch(self._storing))
 
-    # ------------------------------------------------------------------ orders to the engine
+    # ------------------------------------------------------------------ orders
 
     def _set_lease(self, policy: Lease, now_ns: int, limit_ns: int | None = None) -> None:
         """Order a lease; NONE every time, since it voids the grants that came in since the last one."""
@@ -371,6 +384,13 @@ class State:
         if (mode, session, peer) != (self._engine, self._engine_session, self._engine_peer):
             self._engine, self._engine_session, self._engine_peer = mode, session, peer
             self._out.append(do.SetMode(mode, session, peer))
+
+    def _lead_mirror(self) -> None:
+        """A primary mirrors to its partner: as soon as it offers a session, before anything depends on it."""
+        partner = self.partner
+        if partner is not None and self.role is Role.PRIMARY and partner.index != self.mirrored:
+            self.mirrored = partner.index
+            self._out.insert(0, do.MirrorTo(partner.index))
 
     def _enter(self, phase: Phase, now_ns: int) -> None:
         phases.check(self.phase, phase)

@@ -24,6 +24,8 @@ class Peer:
     """When it was found lost."""
     stalled: bool = False
     """The last loss was noticed so late that this node itself must have been halted."""
+    silent: bool = False
+    """Its loss was noticed, and it is not known yet whether it has been heard since."""
     links: int = 0
     said: Body | None = None
     """What it says; None while it is not heard or has said nothing yet."""
@@ -72,7 +74,7 @@ class Peer:
 
     def forget(self) -> None:
         """It is not heard any more."""
-        self.boot_id, self.said, self.links = 0, None, 0
+        self.boot_id, self.said, self.links, self.silent = 0, None, 0, False
 
 
 class View:

@@ -30,7 +30,7 @@ from fttcp.runtime.events import History
 from fttcp.runtime.health_pages import is_ready
 from fttcp.runtime.hearing import Hearing
 from fttcp.runtime.last_words import LastWords
-from fttcp.runtime.late import Late, Mirrored
+from fttcp.runtime.late import Late
 from fttcp.runtime.mirror import MirrorTest
 from fttcp.runtime.ownership import Ownership
 from fttcp.runtime.readiness import Readiness
@@ -103,8 +103,6 @@ class GroupRuntime:
             self._takeover_refused,
         )
         self._on_lapse = on_lapse
-        self.mirrored = 0
-        """Index of the peer that clients' packets are to be mirrored to while this node serves."""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
@@ -210,7 +208,7 @@ class GroupRuntime:
             machine,
             probe,
             lambda: self._keys or keys,
-            lambda: machine.view.peers[self.mirrored],
+            lambda: machine.view.peers[machine.mirrored],
             self.feed,
             self.publish,
             self.readiness,
@@ -296,8 +294,7 @@ class GroupRuntime:
             case EventKind.PEER_BODY:
                 self._hear_peer(event.peer)
             case EventKind.PEER_QUIET:
-                if self.machine.in_step and self.machine.role is Role.BACKUP:
-                    self._ownership.anticipate()
+                self._step(ev.PeerQuiet(event.peer))
             case EventKind.PEER_LOST:
                 self._lose_peer(event)
             case EventKind.LINK_UP:
@@ -313,11 +310,11 @@ class GroupRuntime:
                 self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 
     def _lose_peer(self, event: EngineEvent) -> None:
-        """Withdraw the grant, then look whether a heartbeat has come in spite of all."""
-        self._granted &= ~(1 << event.peer)
-        self.engine.publish(self._published, self._granted)
-        heard_ns = self.engine.heard_ns(event.peer)
-        self._step(ev.PeerLost(event.value, event.when_ns, heard_ns, event.peer))
+        """The grant is withdrawn; then look whether a heartbeat has come in spite of all."""
+        self._step(ev.LossNoticed(event.peer))
+        if not self._closed:
+            heard_ns = self.engine.heard_ns(event.peer)
+            self._step(ev.PeerLost(event.value, event.when_ns, heard_ns, event.peer))
 
     def _hear_peer(self, peer: int) -> None:
         """Fetch what a peer says now."""
@@ -343,10 +340,6 @@ class GroupRuntime:
         self._late.compare()
         if self._mirror is not None and was_in_step and not machine.in_step:
             self._mirror.hurry()
-        partner = machine.partner
-        if partner is not None and machine.role is Role.PRIMARY and partner.index != self.mirrored:
-            self.mirrored = partner.index  # while the session is offered: before anything depends on it
-            self._late.put(Mirrored(partner.index))
         for command in commands:
             self._order(command)
         if not self._closed:
@@ -370,6 +363,8 @@ class GroupRuntime:
                 self.publish()
             case do.Propose() | do.RenewLease() | do.Inquire():
                 self._ownership.ask(command)
+            case do.Anticipate():
+                self._ownership.anticipate()
             case do.StoreEpoch(epoch=epoch):
                 self._ownership.store(epoch)
             case do.Vouch(alive=alive):
@@ -400,7 +395,7 @@ class GroupRuntime:
         if not self._closed and machine.pulse(clock.now_ns()):
             self._arm()
             return
-        if machine.settings.arbitrated and machine.phase is Phase.PAIRED and not self._closed:
+        if machine.watches_lease and not self._closed:
             self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())
 

@@ -49,14 +49,7 @@ class Unfit:
     why: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
-    """Another peer is the partner of this primary."""
-
-    peer: int
-
-
-Item = do.Command | EngineEvent | Moved | Stepped | Unfit | Mirrored
+Item = do.Command | EngineEvent | Moved | Stepped | Unfit
 
 
 class Late:
@@ -131,7 +124,7 @@ class Late:
             case Unfit(why=why_of):
                 for name, why in why_of.items():
                     group.note("not-followed", "warning", peer=name, why=why)
-            case Mirrored(peer=peer):
+            case do.MirrorTo(peer=peer):
                 self._mirror_to(peer)
             case do.RecordTakeover(cause=cause, epoch=epoch):
                 group.note("takeover", "warning", cause=cause, epoch=epoch)

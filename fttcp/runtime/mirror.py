@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 
 from fttcp.core import events as ev
-from fttcp.core.model import Phase, Role
+from fttcp.core.model import Role
 from fttcp.core.pair import PairMachine
 from fttcp.core.view import Peer
 from fttcp.datapath.mirror import MirrorProbe, told
@@ -139,7 +139,7 @@ class MirrorTest:
             return
         self._heard = number
         self._look_at_came(number)  # may have been faster than the heartbeat
-        if not self._judges():
+        if not self._machine.awaits_mirror:
             return
         heard_s = asyncio.get_running_loop().time()
         self._later(PATIENCE_S, lambda: self._judge(number, heard_s))
@@ -165,12 +165,6 @@ class MirrorTest:
             self._came[number] = _TAKEN
             self._arrived()
 
-    def _judges(self) -> bool:
-        """A spare's owner mirrors to another one."""
-        machine = self._machine
-        waits = machine.phase is Phase.JOINING and machine.settings.pair
-        return waits or machine.phase is Phase.FOLLOWING
-
     def _arrived(self) -> None:
         self._whole_s = asyncio.get_running_loop().time()
         self._missing, self._missed = self._probe.all, 0
@@ -181,7 +175,7 @@ class MirrorTest:
     def _judge(self, number: int, heard_s: float) -> None:
         """The time of these is over; what is older than the last that all came says nothing any more."""
         missing = self._probe.all & ~self._came.get(number, 0)
-        if heard_s <= self._whole_s or not missing or not self._judges():
+        if heard_s <= self._whole_s or not missing or not self._machine.awaits_mirror:
             return
         self._missing, self._missed = self._missing & missing, self._missed + 1
         if self._missed < MISSED or not self._missing:

@@ -438,13 +438,13 @@ class Node:
     def _net(self, config: Config, section: GroupSection) -> GroupNet:
         """Return the network side of a group, with the mirror to its present partner."""
         group = self._groups.get(section.name)
-        return group_net(config, section, group.mirrored if group is not None else 0)
+        return group_net(config, section, group.machine.mirrored if group is not None else 0)
 
     async def _mirror_to(self, name: str, peer: int) -> None:
         """Lead a group's mirror to another peer; one of several moves that overlap comes last."""
         group = self._groups.get(name)
         section = next((one for one in self._config.group if one.name == name), None)
-        if group is not None and section is not None and group.mirrored == peer:
+        if group is not None and section is not None and group.machine.mirrored == peer:
             await self._network.mirror_to(group_net(self._config, section, peer))
             group.note("mirror", peer=self._config.peer[peer].name)
 

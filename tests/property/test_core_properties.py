@@ -82,6 +82,8 @@ EVENTS = st.one_of(
             ev.FailoverRequested(9),
             ev.MaintenanceChanged(1),
             ev.MaintenanceChanged(2),
+            ev.PeerQuiet(),
+            ev.LossNoticed(),
             ev.DeadlineReached(),
         )
     ),

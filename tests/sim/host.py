@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fttcp.core import commands as do
 from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Phase, Settings
+from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Settings
 from fttcp.core.ownership import Outcome
 from tests.sim.arbiter import CLIENT_TIMEOUT, Request
 from tests.sim.engine import Beat, Native
@@ -164,7 +164,14 @@ class Host:
             elif kind == "body":
                 self.hear_peer(peer)
             elif kind == "lost":
-                self.native.grant_to &= ~(1 << peer)
+                self.step(ev.LossNoticed(peer))
+                self._events.appendleft(("gone", value, peer))
+                self.soon(self.drain_events)
+            elif kind == "gone":
+                self.carry_on()  # the grant is withdrawn first: Python may have stood still before that
+                if self._backlog or not self.awake:
+                    self._events.appendleft((kind, value, peer))
+                    return
                 self.step(ev.PeerLost(value, self.clock(), self.native.peers[peer].last, peer))
             elif kind == "lapsed":
                 self.step(ev.LeaseLapsed(value))
@@ -215,7 +222,7 @@ class Host:
         if self.machine.pulse(self.clock()):
             self.arm()
             return
-        if self.settings.arbitrated and self.machine.phase is Phase.PAIRED:
+        if self.machine.watches_lease:
             self.feed(ev.LeaseSeen(max(0, self.native.lease.until - self.clock())))
         self.feed(ev.DeadlineReached())
 

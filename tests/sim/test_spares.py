@@ -6,7 +6,7 @@ import pytest
 
 from fttcp.core.ownership import Ownership
 from tests.sim.host import Host
-from tests.sim.world import LINKS, SECOND, SOLO_LEASE, World
+from tests.sim.world import LINKS, MS, SECOND, SOLO_LEASE, World
 
 LONG = 20 * SECOND
 
@@ -115,6 +115,8 @@ def spare_of(primary: Host, spare: Host) -> object:
 def test_the_first_in_line_of_several_spares_becomes_backup(seed: int) -> None:
     world = World(seed, 5, arbitrated=True)
     world.loss = world.halt_chance = 0.0
+    assert world.arbiter is not None
+    world.arbiter._delay = lambda: MS  # type: ignore[method-assign]  # whom it hears late comes after the others
     for host in world.hosts.values():
         host.boot()
     world.run(4 * SECOND)

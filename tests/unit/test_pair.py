@@ -69,7 +69,7 @@ class Driver:
         """Let the peer fall silent for exactly as long as it takes."""
         heard = self.now
         self.wait(self.machine.settings.patience_ns)
-        return self.step(ev.PeerLost(self.now - heard, self.now, heard))
+        return self.step(ev.LossNoticed(), ev.PeerLost(self.now - heard, self.now, heard))
 
 
 def primary() -> Driver:
@@ -144,28 +144,39 @@ def test_pairing_gives_up_the_own_lease() -> None:
 def test_a_takeover_is_told_before_the_gate_opens() -> None:
     driver = backup()
     commands = driver.lose()
-    withdrawn, told = (command for command in commands if isinstance(command, do.Publish))
+    withdrawn, unheard, told = (command for command in commands if isinstance(command, do.Publish))
     assert commands[0] is withdrawn and not withdrawn.grant_to  # before the arbiter is asked
-    assert commands[1] is told and not told.grant_to and told.body.mode is Mode.SOLO
-    assert commands[2:5] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
+    assert commands[1] is unheard and not unheard.grant_to and unheard.body.links == 0
+    assert commands[2] is told and not told.grant_to and told.body.mode is Mode.SOLO
+    assert commands[3:6] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
     record = next(c for c in commands if isinstance(c, do.RecordTakeover))
     assert record.cause is Cause.PEER_LOST and record.detected_ns - record.zero_ns == SETTINGS.patience_ns
+
+
+def test_only_a_backup_in_step_asks_beforehand_what_can_be() -> None:
+    assert backup().step(ev.PeerQuiet()) == [do.Anticipate()]
+    assert primary().step(ev.PeerQuiet()) == []
+    unconfirmed = Driver()
+    unconfirmed.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99)
+    assert unconfirmed.step(ev.PeerQuiet()) == []
 
 
 def test_a_loss_that_a_heartbeat_contradicts_is_void_and_the_grant_is_renewed() -> None:
     driver = backup()
     lost = driver.now
     driver.wait(SETTINGS.patience_ns)
-    commands = driver.step(ev.PeerLost(SETTINGS.patience_ns, driver.now, lost + 1))
+    (withdrawn,) = driver.step(ev.LossNoticed())
+    assert isinstance(withdrawn, do.Publish) and not withdrawn.grant_to and not withdrawn.body.yields
+    (given,) = driver.step(ev.PeerLost(SETTINGS.patience_ns, driver.now, lost + 1))
     assert driver.machine.phase is Phase.FOLLOWING
-    assert [type(c) for c in commands] == [do.Publish] and commands[0].grant_to  # type: ignore[union-attr]
+    assert isinstance(given, do.Publish) and given.grant_to and given.body.yields
 
 
 def test_a_halted_backup_does_not_take_over_on_old_news() -> None:
     driver = backup()
     heard = driver.now
     driver.now += 3 * D  # no pulses: the node was halted
-    driver.step(ev.PeerLost(3 * D, driver.now, heard))
+    driver.step(ev.LossNoticed(), ev.PeerLost(3 * D, driver.now, heard))
     assert driver.machine.phase is not Phase.SOLO
 
 

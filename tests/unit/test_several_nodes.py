@@ -149,7 +149,7 @@ def test_the_mirror_follows_the_backup_before_anything_depends_on_it() -> None:
         cluster.die("beta")
         await until(lambda: cluster.phase("alpha") is Phase.PAIRED and alpha.machine.partner is not None
                     and alpha.machine.partner.name == "gamma")  # fmt: skip
-        assert alpha.mirrored == 1 and moved == [EngineMode.SOLO]
+        assert alpha.machine.mirrored == 1 and moved == [EngineMode.SOLO]
         assert engine.mode is EngineMode.PAIRED and engine.partner == 1
         await until(
             lambda: cluster.roles("alpha") == {"alpha": "primary", "beta": "absent", "gamma": "backup"}
