@@ -22,7 +22,7 @@ LONGEST_DELAY_S = 60
 
 
 class Direction(Enum):
-    """Who sent a packet."""
+    """Values of enum ftt_dir: who sent a packet."""
 
     FROM_CLIENT = 0
     FROM_SERVER = 1

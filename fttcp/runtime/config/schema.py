@@ -57,8 +57,15 @@ OTHER_EVENTS = (
 )  # fmt: skip
 """Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8
+"""FTT_MAX_WORKERS: of a group."""
 MAX_PEERS = 7
+"""FTT_MAX_PEERS: other nodes."""
 MAX_LINKS = 8
+"""FTT_MAX_LINKS: to each peer."""
+MAX_ADDRESSES = 16
+"""FTT_MAX_ADDRS: of a group."""
+MAX_PORTS = 32
+"""FTT_MAX_PORTS: of a group; a range counts as one."""
 QUEUE_OUT_OFFSET = 16
 """queue_out = queue + this; so a group takes 32 queue numbers."""
 
@@ -184,8 +191,8 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[[group]]: one service."""
 
     name: Name
-    addresses: Annotated[list[Word], Meta(min_length=1, max_length=16)]
-    ports: Annotated[list[PortText], Meta(min_length=1, max_length=32)]
+    addresses: Annotated[list[Word], Meta(min_length=1, max_length=MAX_ADDRESSES)]
+    ports: Annotated[list[PortText], Meta(min_length=1, max_length=MAX_PORTS)]
     command: Word | None = None
     commands: list[Word] = []
     pid_file: Word | None = None
