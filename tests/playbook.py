@@ -7,6 +7,7 @@
     << Publish links=beta:p            and wants that done, in this order
     .. 500ms                           time passes
     .. until Propose                   time passes until it wants that
+    .. halted 700ms                    time passes, and the node stands still
     == paired                          the phase that it is in now
 
 Lines that begin with `<<` or `==` are the machine's. `played` plays the others and writes these anew; a test
@@ -46,7 +47,10 @@ class Playbook:
         return self._step(self._reading.event(line, self.now_ns))[1]
 
     def wait(self, what: str) -> list[str]:
-        """`.. TIME` or `.. until COMMAND`."""
+        """`.. TIME`, `.. until COMMAND` or `.. halted TIME`."""
+        if what.startswith("halted "):
+            self.now_ns += span_ns(what.removeprefix("halted "))
+            return []
         until = what.removeprefix("until ") if what.startswith("until ") else ""
         start_ns, lines = self.now_ns, list[str]()
         end_ns = start_ns + (_LONGEST_NS if until else span_ns(what))

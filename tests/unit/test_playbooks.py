@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fttcp.core.model import Phase
 from fttcp.core.pair import PairMachine
+from fttcp.core.phases import TRANSITIONS
+from fttcp.core.state import State
 from tests.playbook import FOLDER, played
 from tests.transcripts import compare
 
@@ -16,6 +19,20 @@ PLAYBOOKS = sorted(FOLDER.glob("*.txt"))
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
 def test_it_goes_as_the_playbook_tells(path: Path) -> None:
     compare(path, played)
+
+
+def test_every_step_of_the_table_of_phases_is_in_a_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = set()
+    enter = State._enter
+
+    def note(machine: State, phase: Phase, now_ns: int) -> None:
+        taken.add((machine.phase, phase))
+        enter(machine, phase, now_ns)
+
+    monkeypatch.setattr(State, "_enter", note)
+    for path in PLAYBOOKS:
+        played(path.read_text())
+    assert taken == {(before, after) for before in TRANSITIONS for after in TRANSITIONS[before]}
 
 
 def test_another_answer_is_shown_where_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
