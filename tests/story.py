@@ -60,7 +60,7 @@ class Stage(World):
                 stage._told[settings.name] = Telling(settings.name, settings.peers)
 
             def step(self, event: ev.Event, now_ns: int) -> list[do.Command]:
-                pending = self.register._pending
+                pending = self.arbitration._pending
                 heard = not isinstance(event, _QUIET)
                 if isinstance(event, ev.ArbiterAnswered):  # simulated clients give up after each request
                     heard = pending is not None and pending.number == event.request

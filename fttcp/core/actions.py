@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fttcp.core import commands as do
+from fttcp.core.arbitration import Goal
 from fttcp.core.model import Cause, EngineMode, InvariantBroken, Lease, Phase
 from fttcp.core.ownership import Ownership
-from fttcp.core.register import Goal
 from fttcp.core.state import State
 from fttcp.core.view import Peer
 
@@ -23,7 +23,7 @@ class Actions(State):
             return False
         if self._claimed_ns is None:
             self._claimed_ns = now_ns
-        return self.register.pursue(SOLO)
+        return self.arbitration.pursue(SOLO)
 
     def _own(self, now_ns: int, cause: Cause, zero_ns: int, detected_ns: int) -> None:
         """Take the group over: lease, then gate, then announcement. It was won, or the peer consents."""
@@ -36,12 +36,12 @@ class Actions(State):
         self.session = 0
         self._enter(Phase.SOLO, now_ns)
         if cause is not Cause.START:
-            self._out.append(do.RecordTakeover(cause, self.epoch, zero_ns, detected_ns))
+            self._out.append(do.NoteTakeover(cause, self.epoch, zero_ns, detected_ns))
         self._out.append(do.ShapeRoutes(backup=False))
 
     def _take_right(self, now_ns: int) -> None:
         """Begin to act as the owner: by the record that was won, else by the peer's consent."""
-        won = self.register.won
+        won = self.arbitration.won
         epoch = won.epoch if won is not None else self._draw_epoch()
         if epoch is None:
             raise InvariantBroken("the group is to be owned under an epoch that is not stored")
@@ -51,7 +51,7 @@ class Actions(State):
         if won is None and self.settings.arbitrated:
             self._set_lease(Lease.GRANTED, now_ns)
         else:
-            self._set_lease(Lease.SELF, now_ns, self.register.solo_until_ns() if won is not None else None)
+            self._set_lease(Lease.SELF, now_ns, self.arbitration.solo_until_ns() if won is not None else None)
 
     def _follow(self, peer: Peer, session: int, now_ns: int) -> None:
         """Follow the primary's session and grant it the right to emit."""
@@ -76,7 +76,7 @@ class Actions(State):
     def _listen_again(self, now_ns: int) -> None:
         """The owner is gone or gave up: look for another one."""
         self._claim_cause = Cause.PEER_LOST
-        self.register.known = not self.settings.arbitrated
+        self.arbitration.known = not self.settings.arbitrated
         self._enter(Phase.LISTENING, now_ns)
 
     def _finish(self, now_ns: int) -> None:
@@ -131,24 +131,24 @@ class Actions(State):
         As long as the record may be a solo one of this node, or be made one by what is sent now, a third node
         may replace it when that has lapsed; only where there is no third node the partner's grant is enough.
         """
-        register, settings = self.register, self.settings
+        arbitration, settings = self.arbitration, self.settings
         name = self.partner.name if self.partner is not None else ""
         if settings.pair or not settings.arbitrated:
             return None
-        record, ends = register.record, [register.doubtful_until_ns()]
-        if register.goal == SOLO:
+        record, ends = arbitration.record, [arbitration.doubtful_until_ns()]
+        if arbitration.goal == SOLO:
             ends.append(settings.discounted_ns(now_ns, now_ns + settings.solo_lease_ns))
-        elif register.stands(Ownership.PAIRED, name):
+        elif arbitration.stands(Ownership.PAIRED, name):
             return None
         if record is not None and (record.holder, record.mode) == (settings.name, Ownership.SOLO):
-            ends.append(register.lease_until_ns or 0)
+            ends.append(arbitration.lease_until_ns or 0)
         known = [end for end in ends if end is not None]
         return min(known) if known else 0
 
     def _pair(self, now_ns: int) -> None:
         """The record names the pair: emission depends on the backup's grants and commits."""
-        assert self.register.won is not None
-        self.epoch = self.register.won.epoch
+        assert self.arbitration.won is not None
+        self.epoch = self.arbitration.won.epoch
         self._set_lease(Lease.GRANTED, now_ns)
         self._set_mode(EngineMode.PAIRED, self.session)
         self._lapsed = False

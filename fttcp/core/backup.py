@@ -44,8 +44,8 @@ class BackupRules(Actions):
             self._make_way(now_ns)
             return
         others = [peer.said for peer in peers if not self._elsewhere(peer)]
-        if self.register.won is None and any(self._before(said, now_ns) for said in others):
-            self.register.forget_goal()  # else nobody would have our consent
+        if self.arbitration.won is None and any(self._before(said, now_ns) for said in others):
+            self.arbitration.forget_goal()  # else nobody would have our consent
             return
         self._seeking = True
         zero_ns = max((peer.heard_ns for peer in self.view.peers), default=0) or now_ns
@@ -57,13 +57,13 @@ class BackupRules(Actions):
 
         Another node can own the group when the lease that begins with that, and is not kept up, has lapsed.
         """
-        register, record = self.register, self.register.record
-        if self.settings.pair or self.paused or not register.certain or record is None:
+        arbitration, record = self.arbitration, self.arbitration.record
+        if self.settings.pair or self.paused or not arbitration.certain or record is None:
             return
         member = self.settings.name in (record.holder, record.backup)
         others = any(p.said is not None and p.said.able and not p.said.barred for p in self.view.peers)
         if member and record.mode is Ownership.PAIRED and others and self.promises.free(now_ns):
-            register.pursue(SOLO)
+            arbitration.pursue(SOLO)
 
     def _before(self, said: Body | None, now_ns: int) -> bool:
         """True if the one that said this comes before this node: whom the arbiter hears, priority, name.
@@ -72,7 +72,7 @@ class BackupRules(Actions):
         """
         if said is None or (not said.able and self._waited(now_ns)):
             return False
-        mine = (self.register.barred(now_ns), -self.settings.priority, self.settings.name)
+        mine = (self.arbitration.barred(now_ns), -self.settings.priority, self.settings.name)
         return (said.barred, -said.priority, said.name) < mine
 
     # ------------------------------------------------------------------ without one: two nodes that agree
@@ -133,8 +133,8 @@ class BackupRules(Actions):
             if said.mode is Mode.HANDOVER and said.session == 0:
                 self._take(owner, said, said.reason, now_ns)
                 return
-            if self.register.goal is not None and self.register.certain:
-                self.register.forget_goal()
+            if self.arbitration.goal is not None and self.arbitration.certain:
+                self.arbitration.forget_goal()
             offered = said.mode is Mode.PAIRING and said.session != 0
             if offered and self.view.healthy and self._harmless(owner) and self._agreed(owner):
                 self._follow(owner, said.session, now_ns)
@@ -162,7 +162,7 @@ class BackupRules(Actions):
             if said.mode is Mode.HANDOVER:
                 self._take(peer, said, said.reason, now_ns)
             elif self._harmless(peer):
-                self.register.forget_goal()  # it is there after all
+                self.arbitration.forget_goal()  # it is there after all
                 self._claimed_ns = None
             else:  # it is too late for it if the group is ours, or another's
                 self._succeed(Cause.PEER_LOST, now_ns, now_ns, now_ns)
@@ -186,20 +186,20 @@ class BackupRules(Actions):
         elif not self.confirmed or not self._able(now_ns):
             self._drop(now_ns)
         else:
-            patience_ns = self.settings.patience_ns + 4 * self.settings.retry_ns
+            longest_ns = self.settings.patience_ns + 4 * self.settings.retry_ns
             if not self._succeed(Cause.PEER_LOST, since_ns, since_ns, now_ns):
-                stuck = self.register.stuck and now_ns >= since_ns + patience_ns
+                stuck = self.arbitration.stuck and now_ns >= since_ns + longest_ns
                 if self.phase is Phase.FOLLOWING and stuck:
                     self._drop(now_ns)
 
     def _succeed(self, cause: Cause, zero_ns: int, detected_ns: int, now_ns: int) -> bool:
         """Take over with the flows, if the arbiter lets this node; drop them if another one was faster."""
-        register, record = self.register, self.register.record
+        arbitration, record = self.arbitration, self.arbitration.record
         ours = record is not None and self.settings.name in (record.holder, record.backup)
         if self._able(now_ns) and self._claim(now_ns):
             self._own(now_ns, cause, zero_ns, detected_ns)
             return True
-        if self.settings.arbitrated and register.certain and not ours:
+        if self.settings.arbitrated and arbitration.certain and not ours:
             self._drop(now_ns)
         return False
 
@@ -210,8 +210,8 @@ class BackupRules(Actions):
         if not self.settings.arbitrated and now_ns < self._alert_until_ns:
             return
         if not self._able(now_ns) or self._epoch_at_hand() is None:
-            if self.register.certain or not self.settings.arbitrated:
-                self.register.forget_goal()
+            if self.arbitration.certain or not self.settings.arbitrated:
+                self.arbitration.forget_goal()
                 self._refused = said.offer
             return
         self.promises.void()

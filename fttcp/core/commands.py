@@ -89,7 +89,7 @@ class StoreEpoch:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordTakeover:
+class NoteTakeover:
     """Note a takeover. ``zero_ns``: last sign of life of the old primary, or when the cause was noticed."""
 
     cause: Cause
@@ -155,7 +155,7 @@ Command = (
     | Inquire
     | Anticipate
     | StoreEpoch
-    | RecordTakeover
+    | NoteTakeover
     | MirrorTo
     | ShapeRoutes
     | RestartServer

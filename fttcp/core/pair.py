@@ -78,7 +78,7 @@ class PairMachine(PrimaryRules, BackupRules):
         self._out, self._rests_until_ns = [], 0
         try:
             self._absorb(event, now_ns)
-            self._settle(now_ns)
+            self._apply_rules(now_ns)
             self._publish(now_ns)
             self._lead_mirror()
             self._check()
@@ -126,12 +126,12 @@ class PairMachine(PrimaryRules, BackupRules):
             times.append(self._grants_end_ns - settings.ask_ahead_ns)
         if self.phase is Phase.PAIRING:
             times.append(self.since_ns + settings.startup_wait_ns)
-        asks_ns = self.register.deadline_ns(self.phase in OWNING_PHASES, settings.arbitrated)
+        asks_ns = self.arbitration.deadline_ns(self.phase in OWNING_PHASES, settings.arbitrated)
         if asks_ns is not None:
             times.append(asks_ns)
         return min((t for t in times if t > self._stepped_ns), default=_NEVER_NS)
 
-    def _settle(self, now_ns: int) -> None:
+    def _apply_rules(self, now_ns: int) -> None:
         """Apply the rules of the current phase until the state stands still."""
         for _ in range(_MAX_ROUNDS):
             before = self._key()
@@ -141,7 +141,7 @@ class PairMachine(PrimaryRules, BackupRules):
                     rule(now_ns)
             if self._key() == before:
                 return
-        raise InvariantBroken(f"the rules do not settle: {before} became {self._key()}")
+        raise InvariantBroken(f"the rules find no rest: {before} became {self._key()}")
 
     def _ask(self, now_ns: int) -> None:
         """Send what is to be asked of the arbiter, after all orders: a grant that ends has ended by then."""
@@ -149,7 +149,7 @@ class PairMachine(PrimaryRules, BackupRules):
             return
         self._store_epochs()
         solo = self.phase in OWNING_PHASES
-        request = self.register.ask(now_ns, self._draw_epoch, solo, self.settings.arbitrated)
+        request = self.arbitration.ask(now_ns, self._draw_epoch, solo, self.settings.arbitrated)
         if request is not None:
             self._out.append(request)
 
@@ -179,7 +179,7 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._grants_end_ns = now_ns + left_ns
                 self._grants_low = left_ns < self.settings.ask_ahead_ns
             case ev.ArbiterAnswered():
-                self.register.answered(event, now_ns)
+                self.arbitration.answered(event, now_ns)
                 self._seen = max(self._seen, event.record.epoch if event.record else 0)
             case ev.EpochStored(epoch=epoch):
                 self._stored = max(self._stored, epoch)
@@ -258,7 +258,7 @@ class PairMachine(PrimaryRules, BackupRules):
         depends = body.role is Role.PRIMARY and body.mode in (Mode.PAIRED, Mode.HANDOVER)
         if depends and self.phase is Phase.FOLLOWING and body.session == self.session:
             self.confirmed = True
-            self.register.learn(Record(body.epoch, peer.name, Ownership.PAIRED, self.settings.name))
+            self.arbitration.learn(Record(body.epoch, peer.name, Ownership.PAIRED, self.settings.name))
         if self.phase not in PRIMARY_PHASES:
             self.epoch = max(self.epoch, body.epoch)
         if body.request not in (0, self._request_seen) and peer is self.partner:

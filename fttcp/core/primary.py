@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fttcp.core.actions import SOLO, Actions
+from fttcp.core.arbitration import Goal
 from fttcp.core.model import OWNING_MODES, OWNING_PHASES, Cause, Lease, Mode, Phase, Role
 from fttcp.core.ownership import Ownership
-from fttcp.core.register import Goal
 from fttcp.core.view import Peer
 
 
@@ -29,8 +29,8 @@ class PrimaryRules(Actions):
 
     def _replaced(self) -> bool:
         """True if the arbiter says that another node holds the group."""
-        record = self.register.record
-        if not self.settings.arbitrated or not self.register.certain or record is None:
+        record = self.arbitration.record
+        if not self.settings.arbitrated or not self.arbitration.certain or record is None:
             return False
         return record.holder != self.settings.name
 
@@ -38,15 +38,15 @@ class PrimaryRules(Actions):
 
     def _solo(self, now_ns: int) -> None:
         """Owner without a backup: pair when a fit one is there."""
-        view, register = self.view, self.register
+        view, arbitration = self.view, self.arbitration
         if view.stopping:
             self._finish(now_ns)
         elif view.carrier_since_ns is None:
             self._go_silent(now_ns)
         elif self._replaced() and self._lease is Lease.SELF:
             self._abandon(now_ns)
-        elif register.stands(Ownership.SOLO) and self._seen <= self.epoch:
-            register.forget_goal()
+        elif arbitration.stands(Ownership.SOLO) and self._seen <= self.epoch:
+            arbitration.forget_goal()
             self._keep_lease(now_ns)
             follower = view.follower(lambda peer: self.unfit(peer) is None)
             if follower is not None and self._lease is Lease.SELF:
@@ -56,9 +56,9 @@ class PrimaryRules(Actions):
                 self._offer_to_successor(self._server_cause, now_ns)
         else:
             self._keep_lease(now_ns)
-            if register.pursue(SOLO) and register.won is not None:
-                self.epoch = register.won.epoch
-                register.forget_goal()
+            if arbitration.pursue(SOLO) and arbitration.won is not None:
+                self.epoch = arbitration.won.epoch
+                arbitration.forget_goal()
                 self._keep_lease(now_ns)
             elif not view.healthy and self._lease is Lease.GRANTED:
                 self._offer_to_successor(self._server_cause, now_ns)
@@ -68,7 +68,7 @@ class PrimaryRules(Actions):
         if not self.settings.arbitrated:
             self._set_lease(Lease.SELF, now_ns)
             return
-        until_ns = self.register.solo_until_ns() or 0
+        until_ns = self.arbitration.solo_until_ns() or 0
         said = self.view.peers[0].said
         if until_ns > now_ns + self.settings.lease_ns:
             self._set_lease(Lease.SELF, now_ns, until_ns)
@@ -95,7 +95,7 @@ class PrimaryRules(Actions):
             self._abandon(now_ns)
         elif peer.follows(self.session):
             self._depend(now_ns)
-            if self.register.pursue(Goal(Ownership.PAIRED, peer.name)):
+            if self.arbitration.pursue(Goal(Ownership.PAIRED, peer.name)):
                 self._pair(now_ns)
         elif self._lease is Lease.SELF:
             self._keep_lease(now_ns)
@@ -135,19 +135,19 @@ class PrimaryRules(Actions):
     def _arbiter_ends(self, peer: Peer, now_ns: int) -> bool:
         """True if the right to emit ends with what is in doubt at an arbiter that only the backup reaches."""
         said = peer.said
-        if self._limit_ns is None or self.register.reachable is not False or self.paused or self._doubt:
+        if self._limit_ns is None or self.arbitration.reachable is not False or self.paused or self._doubt:
             return False
         fit = said is not None and said.able and not said.barred
         return fit and now_ns >= self._limit_ns - self.settings.lease_ns
 
     def _keep_record(self, backup: str, now_ns: int) -> None:
         """The arbiter shall name this pair again, if it was asked for something else meanwhile."""
-        register = self.register
-        if not self.settings.arbitrated or register.stands(Ownership.PAIRED, backup):
-            register.forget_goal()
-        elif register.pursue(Goal(Ownership.PAIRED, backup)) and register.won is not None:
-            self.epoch = register.won.epoch
-            register.forget_goal()
+        arbitration = self.arbitration
+        if not self.settings.arbitrated or arbitration.stands(Ownership.PAIRED, backup):
+            arbitration.forget_goal()
+        elif arbitration.pursue(Goal(Ownership.PAIRED, backup)) and arbitration.won is not None:
+            self.epoch = arbitration.won.epoch
+            arbitration.forget_goal()
         self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
 
     def _backup_lost(self, now_ns: int) -> None:
@@ -171,7 +171,7 @@ class PrimaryRules(Actions):
     def _solo_won(self, now_ns: int) -> bool:
         """Ask for the group alone. What the proposal may bring limits the grants before it is sent: else a
         daemon that stands still then would emit under them after the record has lapsed."""
-        if self.register.pursue(SOLO):
+        if self.arbitration.pursue(SOLO):
             return True
         self._set_lease(Lease.GRANTED, now_ns, self._grants_limit(now_ns))
         return False
@@ -194,7 +194,7 @@ class PrimaryRules(Actions):
             self._go_silent(now_ns)
         elif self._solo_won(now_ns) or (not broken and self._consents(peer)):
             self._go_solo(now_ns)
-        elif broken and self.register.stuck:
+        elif broken and self.arbitration.stuck:
             if self.settings.pair:
                 self._abandon(now_ns)
             else:
@@ -229,7 +229,7 @@ class PrimaryRules(Actions):
         """The gate is shut and the role is offered: wait until it is taken, declined, or nobody is there."""
         view, peer = self.view, self.partner
         assert peer is not None
-        if view.stopping and now_ns >= self.since_ns + self._patience_at_the_end_ns():
+        if view.stopping and now_ns >= self.since_ns + self._offer_lasts_ns():
             self._finish(now_ns)
         elif peer.boot_id != self._peer_boot or self._doubt:
             self._abandon(now_ns)  # it may have served before it was lost
@@ -246,7 +246,7 @@ class PrimaryRules(Actions):
         elif not self.settings.pair and self._waited(now_ns):
             self._go_silent(now_ns)  # it agreed, but the arbiter does not hear it: take the role back there
 
-    def _patience_at_the_end_ns(self) -> int:
+    def _offer_lasts_ns(self) -> int:
         """How long a node that stops waits until its offer is taken."""
         return (10 if self.settings.arbitrated else 3) * self.settings.lease_ns
 
@@ -263,7 +263,7 @@ class PrimaryRules(Actions):
             self._offer_to_successor(Cause.LINK_LOST, now_ns)
         elif not (peer.alive and (peer.said is None or peer.said.session)):
             settled = now_ns >= self.since_ns + self.settings.settle_ns
-            if settled and self._fit(now_ns) and self.register.pursue(SOLO):
+            if settled and self._fit(now_ns) and self.arbitration.pursue(SOLO):
                 self._go_solo(now_ns)
 
     def _offer_to_successor(self, cause: Cause, now_ns: int) -> None:
@@ -281,12 +281,12 @@ class PrimaryRules(Actions):
                 self._offer_to_successor(Cause.LINK_LOST, now_ns)
         elif not self.promises.free(now_ns):
             return
-        elif self.register.pursue(SOLO):
-            if self.register.unbroken_since(self.epoch):
+        elif self.arbitration.pursue(SOLO):
+            if self.arbitration.unbroken_since(self.epoch):
                 self._go_solo(now_ns)
             else:
                 self._abandon(now_ns)
-        elif self.register.stuck and self._others_may_do_better(now_ns):
+        elif self.arbitration.stuck and self._others_may_do_better(now_ns):
             self._abandon(now_ns)
 
     def _others_may_do_better(self, now_ns: int) -> bool:

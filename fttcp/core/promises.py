@@ -23,9 +23,9 @@ from __future__ import annotations
 class Promises:
     """The grants of one node for one group, as bits by the peers' indexes."""
 
-    def __init__(self, patience_ns: int) -> None:
-        """``patience_ns``: D * (1 + drift), for how long a grant may be used after the heartbeat with it."""
-        self._patience_ns = patience_ns
+    def __init__(self, binding_ns: int) -> None:
+        """``binding_ns``: D * (1 + drift), for how long a grant may be used after the heartbeat with it."""
+        self._binding_ns = binding_ns
         self.given = 0
         """A bit for each peer that every heartbeat grants the right to emit, by the last order."""
         self._withdrawn = False
@@ -78,4 +78,4 @@ class Promises:
         return now_ns + 1 if self._withdrawn else self._bound_until_ns
 
     def _bind(self, since_ns: int) -> None:
-        self._bound_until_ns = max(self._bound_until_ns, since_ns + self._patience_ns)
+        self._bound_until_ns = max(self._bound_until_ns, since_ns + self._binding_ns)

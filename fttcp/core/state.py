@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fttcp.core import commands as do
 from fttcp.core import phases
+from fttcp.core.arbitration import Arbitration
 from fttcp.core.model import (
     OWNING_MODES,
     OWNING_PHASES,
@@ -24,7 +25,6 @@ from fttcp.core.model import (
     Unfit,
 )
 from fttcp.core.promises import Promises
-from fttcp.core.register import Register
 from fttcp.core.terms import BINDING, Term, differing
 from fttcp.core.view import Peer, View
 
@@ -50,7 +50,7 @@ class State:
         """Start in phase listening at ``now_ns``."""
         self.settings = settings
         self.view = View(settings.peers)
-        self.register = Register(settings)
+        self.arbitration = Arbitration(settings)
         self.view.mirror = not settings.mirror_tested
         self.phase = Phase.LISTENING
         self.since_ns = now_ns
@@ -188,7 +188,7 @@ class State:
     def _willing(self) -> Peer | None:
         """Return the peer to which this node would leave the right to emit."""
         partner = self.partner
-        if self.register.goal is not None or partner is None or not partner.alive or partner.silent:
+        if self.arbitration.goal is not None or partner is None or not partner.alive or partner.silent:
             partner = None
         if self.phase is Phase.FOLLOWING:
             return partner if partner and self._orphaned_ns is None and self._harmless(partner) else None
@@ -201,13 +201,13 @@ class State:
         """
         if self.settings.pair or not self.settings.arbitrated:
             return True
-        return not self.register.replaces(owner.name, owner.said.epoch if owner.said is not None else 0)
+        return not self.arbitration.replaces(owner.name, owner.said.epoch if owner.said is not None else 0)
 
     def _yields_to(self) -> Peer | None:
         """Of two nodes: return the other one if this one leaves the group to it, arbiter or not."""
         peer = self.view.peers[0]
         said = peer.said
-        if said is None or peer.silent or self.register.goal is not None:
+        if said is None or peer.silent or self.arbitration.goal is not None:
             return None
         if self.phase is Phase.HANDOVER:
             return peer
@@ -221,7 +221,7 @@ class State:
 
     def body(self, now_ns: int) -> Body:
         """Return what this node tells its peers at ``now_ns``."""
-        settings, view, register = self.settings, self.view, self.register
+        settings, view, arbitration = self.settings, self.view, self.arbitration
         session = self.session if self.phase in _SESSION_PHASES else 0
         with_partner = session != 0 or self.phase is Phase.HANDOVER
         return Body(
@@ -249,7 +249,7 @@ class State:
             ready=view.ready,
             offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
-            barred=settings.arbitrated and register.barred(now_ns),
+            barred=settings.arbitrated and arbitration.barred(now_ns),
             terms=settings.terms,
             mirror=view.mirror or self.phase in PRIMARY_PHASES,
         )
@@ -300,7 +300,7 @@ class State:
         """True if the arbiter gives no group now, but the only other node leaves it to this one."""
         if not self.settings.pair or not self.settings.arbitrated or peer is None or peer.said is None:
             return False
-        return peer.said.yields and self.register.stuck and self._epoch_at_hand() is not None
+        return peer.said.yields and self.arbitration.stuck and self._epoch_at_hand() is not None
 
     def unfit(self, peer: Peer) -> Unfit | None:
         """Return why this primary does not make a peer that waits its backup, or None.
@@ -395,10 +395,10 @@ class State:
     def _enter(self, phase: Phase, now_ns: int) -> None:
         phases.check(self.phase, phase)
         self.phase, self.since_ns = phase, now_ns
-        self.register.forget_goal()
+        self.arbitration.forget_goal()
         self._claimed_ns, self._seeking = None, False
         if phase is Phase.JOINING:
-            self.register.barred_until_ns = 0  # it wants nothing any more
+            self.arbitration.barred_until_ns = 0  # it wants nothing any more
         if phase is not Phase.FOLLOWING:
             self.view.mirror = not self.settings.mirror_tested  # it is known anew when an owner has probed
             self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False

@@ -230,9 +230,9 @@ class GroupRuntime:
 
     def _answered(self, event: ev.Event) -> None:
         """The arbiter or the disk answered."""
-        before = self.machine.register.record
+        before = self.machine.arbitration.record
         self.feed(event)
-        record = self.machine.register.record
+        record = self.machine.arbitration.record
         if record is not None and record != before and self.machine.settings.arbitrated:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
@@ -371,7 +371,7 @@ class GroupRuntime:
                 engine.vouch(alive)
                 if alive and self.server is not None:
                     self._last_words.listen(self.server.pids)
-            case do.RecordTakeover():
+            case do.NoteTakeover():
                 self._takeovers.begin(command)
                 self._late.put(command)
             case do.Fence(why=why):
@@ -415,7 +415,7 @@ class GroupRuntime:
         if self.fenced:
             self.readiness.hold("role", [FENCED], told=False)
             return
-        if self.machine.register.goal is None:
+        if self.machine.arbitration.goal is None:
             self._ownership.forget_refusal()
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)

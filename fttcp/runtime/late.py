@@ -126,7 +126,7 @@ class Late:
                     group.note("not-followed", "warning", peer=name, why=why)
             case do.MirrorTo(peer=peer):
                 self._mirror_to(peer)
-            case do.RecordTakeover(cause=cause, epoch=epoch):
+            case do.NoteTakeover(cause=cause, epoch=epoch):
                 group.note("takeover", "warning", cause=cause, epoch=epoch)
             case do.ShapeRoutes(backup=backup):
                 self._shape_routes(backup)

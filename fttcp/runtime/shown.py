@@ -40,7 +40,7 @@ def machine_shown(
         "epoch": machine.epoch,
         "peer": peer.name,
         "peer_alive": peer.alive,
-        "arbiter_awaited": machine.register.unheard,
+        "arbiter_awaited": machine.arbitration.unheard,
         "reference": machine.view.reference,
         "paused": machine.paused,
         "maintenance": machine.maintenance,
@@ -87,13 +87,13 @@ def differs_shown(machine: PairMachine) -> dict[str, list[str]]:
 
 def ownership_shown(machine: PairMachine, arbiter: dict[str, Any], now_ns: int) -> dict[str, Any]:
     """Return what is known of the record, and of who keeps it."""
-    record, until_ns = machine.register.record, machine.register.lease_until_ns
+    record, until_ns = machine.arbitration.record, machine.arbitration.lease_until_ns
     shown: dict[str, Any] = {"arbiter": arbiter, "record": None}
     if record is not None and machine.settings.arbitrated:
         shown["record"] = {"epoch": record.epoch, "holder": record.holder, "mode": record.mode.value}
         shown["record"]["backup"] = record.backup
     left_ns = 0 if until_ns is None else max(0, until_ns - now_ns)
-    return shown | {"certain": machine.register.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
+    return shown | {"certain": machine.arbitration.certain, "lease_ms_left": round(left_ns / NS_PER_MS, 1)}
 
 
 def firewall_shown(standing: Standing | None) -> dict[str, Any] | None:

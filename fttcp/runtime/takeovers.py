@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
-from fttcp.core.commands import RecordTakeover
+from fttcp.core.commands import NoteTakeover
 from fttcp.core.model import NS_PER_MS
 from fttcp.datapath.base import EngineEvent, EventKind
 
@@ -21,7 +21,7 @@ _STEPS = {
 class Takeover:
     """Monotonic times of the steps; None while a step has not happened."""
 
-    record: RecordTakeover
+    record: NoteTakeover
     gate_ns: int | None = None
     announced_ns: int | None = None
     done_ns: int | None = None
@@ -52,7 +52,7 @@ class Takeovers:
         self.counts: Counter[str] = Counter()
         """Takeovers by cause, since the start."""
 
-    def begin(self, record: RecordTakeover) -> None:
+    def begin(self, record: NoteTakeover) -> None:
         """Note a new takeover; the engine's steps that follow belong to it."""
         self._all.append(Takeover(record))
         self.counts[record.cause.value] += 1

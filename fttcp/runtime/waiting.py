@@ -126,7 +126,7 @@ def _own(machine: PairMachine, server: str, lacks: str) -> Iterator[Reason]:
 
 
 def _about_arbiter(machine: PairMachine, answers: bool | None) -> Iterator[Reason]:
-    if machine.register.unheard:
+    if machine.arbitration.unheard:
         what = "the arbiter does not answer: until it does, this node cannot become or stay the owner alone"
     elif answers is False:
         what = "the arbiter does not answer: nobody could replace a lost node now"

@@ -20,7 +20,7 @@ from tests.integration.test_partitions import Partitions, other_than, through
 pytestmark = needs_root
 
 TRAFFIC = Case("both", duration_s=2.0)
-TAKEOVER = ("PeerLost", "Propose", "SetLease SELF", "SetMode SOLO", "Announce", "RecordTakeover")
+TAKEOVER = ("PeerLost", "Propose", "SetLease SELF", "SetMode SOLO", "Announce", "NoteTakeover")
 """Detected; before the arbiter is asked; then the order to own, the gate, the announcement, and after it."""
 PAIRING = ("SetLease GRANTED", "SetMode PAIRED")
 

@@ -244,7 +244,7 @@ class Host:
                 self.ask(command)
             case do.StoreEpoch(epoch=epoch):
                 self.store(epoch)
-            case do.RecordTakeover(cause=cause):
+            case do.NoteTakeover(cause=cause):
                 self.world.note(f"{self.name} takes over: {cause}")
             case do.Fence(why=why):
                 raise Violation(f"{self.name} fenced itself: {why}{self.world.story()}")
@@ -270,7 +270,7 @@ class Host:
         """Send a request; without an arbiter the answer is immediate: yes."""
         number = request.request
         if self.world.arbiter is None or not self.settings.arbitrated:
-            record = request.wanted if isinstance(request, do.Propose) else self.machine.register.record
+            record = request.wanted if isinstance(request, do.Propose) else self.machine.arbitration.record
             self.soon(lambda: self.feed(ev.ArbiterAnswered(number, Outcome.WON, record)))
             return
         native = self.native

@@ -76,7 +76,7 @@ def cut_in_the_middle_of_a_pairing(machine: type[PairMachine]) -> World:
 
 
 def _asks_for_a_pair(host: Host) -> bool:
-    register = host.machine.register
+    register = host.machine.arbitration
     return register.goal is not None and register.goal.mode is Ownership.PAIRED
 
 

@@ -35,12 +35,12 @@ def test_a_spare_that_hears_nobody_uses_few_epochs_and_asks_seldom() -> None:
     world, primary, _, spare = in_step()
     world.cut |= ways(world, spare)
     world.run(world.now + 2 * SECOND)
-    used, asked, stored = spare.machine._seen, spare.machine.register._numbers, spare.disk
+    used, asked, stored = spare.machine._seen, spare.machine.arbitration._numbers, spare.disk
     world.run(world.now + LONG)
     leases = LONG // SOLO_LEASE
     assert primary.emits, world.story()
     assert spare.machine._seen - used <= leases * len(world.hosts), "epochs"
-    assert spare.machine.register._numbers - asked <= 8 * leases, "requests"
+    assert spare.machine.arbitration._numbers - asked <= 8 * leases, "requests"
     assert spare.disk - stored <= leases * len(world.hosts) + 32, "writes to the disk"
 
 
@@ -81,12 +81,12 @@ def test_spares_that_hear_each_other_only_wear_nothing_out(seed: int, solo: bool
         world.cut |= ways(world, spare) & (ways(world, primary) | ways(world, backup))
     world.run(world.now + 2 * SECOND)
     used = max(spare.machine._seen for spare in spares)
-    asked = sum(spare.machine.register._numbers for spare in spares)
+    asked = sum(spare.machine.arbitration._numbers for spare in spares)
     world.run(world.now + LONG)
     leases = LONG // SOLO_LEASE
     assert sum(host.emits for host in world.hosts.values()) == 1, world.story()
     assert max(spare.machine._seen for spare in spares) - used <= 3 * leases * len(world.hosts), "epochs"
-    assert sum(spare.machine.register._numbers for spare in spares) - asked <= 16 * leases, "requests"
+    assert sum(spare.machine.arbitration._numbers for spare in spares) - asked <= 16 * leases, "requests"
 
 
 def test_a_spare_that_never_follows_makes_room_for_one_that_would() -> None:
@@ -103,7 +103,7 @@ def test_a_spare_that_never_follows_makes_room_for_one_that_would() -> None:
     backup.boot()
     world.run(world.now + 4 * SECOND)
     assert primary.emits and primary.machine.in_step, f"nobody is backup{world.story()}"
-    record = primary.machine.register.record
+    record = primary.machine.arbitration.record
     assert record is not None and (record.mode, record.backup) == (Ownership.PAIRED, backup.name)
 
 

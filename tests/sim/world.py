@@ -149,7 +149,7 @@ class World:
             f"{h.name}: alive={h.alive} paused={not h.running} carrier={h.carrier} server={h.server_up}"
             f" emits={h.emits}"
             f" {h.machine.phase} {h.native.mode.name} {h.native.lease.policy.name} epoch={h.machine.epoch}"
-            f" record={h.machine.register.record} goal={h.machine.register.goal}"
+            f" record={h.machine.arbitration.record} goal={h.machine.arbitration.goal}"
             f" granted={h.machine.promises.given}"
             for h in self.hosts.values()
         ]

@@ -44,7 +44,7 @@ class Driver:
             case do.Propose(request=number, wanted=wanted):
                 return ev.ArbiterAnswered(number, Outcome.WON, wanted)
         assert isinstance(command, do.Inquire)
-        return ev.ArbiterAnswered(command.request, Outcome.WON, self.machine.register.record)
+        return ev.ArbiterAnswered(command.request, Outcome.WON, self.machine.arbitration.record)
 
     def wait(self, duration: int) -> list[do.Command]:
         """Let time pass, with the pulses that the machine asks for."""
@@ -149,7 +149,7 @@ def test_a_takeover_is_told_before_the_gate_opens() -> None:
     assert commands[1] is unheard and not unheard.grant_to and unheard.body.links == 0
     assert commands[2] is told and not told.grant_to and told.body.mode is Mode.SOLO
     assert commands[3:6] == [do.SetLease(Lease.SELF), do.SetMode(EngineMode.SOLO, 99), do.Announce()]
-    record = next(c for c in commands if isinstance(c, do.RecordTakeover))
+    record = next(c for c in commands if isinstance(c, do.NoteTakeover))
     assert record.cause is Cause.PEER_LOST and record.detected_ns - record.zero_ns == SETTINGS.patience_ns
 
 
@@ -320,7 +320,7 @@ def test_failover_outlasts_the_grants_before_it_takes_over() -> None:
     asked = driver.now - SETTINGS.patience_ns + 1
     commands = driver.wait(2)
     assert engine_orders(commands)[0] == do.SetLease(Lease.SELF)
-    (takeover,) = (command for command in commands if isinstance(command, do.RecordTakeover))
+    (takeover,) = (command for command in commands if isinstance(command, do.NoteTakeover))
     assert takeover.cause is Cause.FAILOVER and takeover.zero_ns == asked
 
 

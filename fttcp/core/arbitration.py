@@ -34,7 +34,7 @@ class Goal:
     backup: str = ""
 
 
-class Register:
+class Arbitration:
     """Knowledge and requests of one node about one group. Decides nothing about roles."""
 
     def __init__(self, settings: Settings) -> None:
