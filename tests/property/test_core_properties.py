@@ -157,7 +157,7 @@ class Twins:
             elif isinstance(command, do.Propose):
                 self.step(ev.ArbiterAnswered(command.request, Outcome.WON, command.wanted))
             elif isinstance(command, do.Inquire):
-                record = self.told.register.record
+                record = self.told.arbitration.record
                 self.step(ev.ArbiterAnswered(command.request, Outcome.WON, record))
 
     def wait(self, duration_ns: int) -> None:
