@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time", "pids"))
+SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time", "pids", "records"))
 NAME = "libfttcp-shim.so"
 
 

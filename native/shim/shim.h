@@ -8,6 +8,7 @@
  *   draw.c     what it draws then
  *   time.c     what its clocks show, and what it waits for
  *   pids.c     the numbers of its children
+ *   records.c  what it reads at once of TLS
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
@@ -26,13 +27,25 @@
 #define SHIM_NOBODY 0u        /* no slot */
 #define SHIM_CLOSING UINT32_MAX
 
+/* Where the reader of a connection stands in what its client says over TLS. */
+enum shim_reading { SHIM_NO_RECORDS = 0, SHIM_IN_HEAD, SHIM_IN_BODY, SHIM_BETWEEN };
+
+struct shim_records {
+	uint32_t left;                /* of this record's body */
+	uint8_t head[5], have, state; /* enum shim_reading */
+	bool sealed;                  /* what comes is encrypted */
+};
+
 /* A connection of this process. Nothing of this is secret; a child inherits it. */
 struct shim_slot {
 	_Atomic uint32_t refs;  /* descriptors; 0: free; SHIM_CLOSING */
 	_Atomic uint32_t epoch; /* which connection of this slot: a thread may remember one that was closed */
 	struct ftt_ls_found found; /* row NULL: without identity */
 	_Atomic uint64_t data;     /* what it is registered with in epoll */
+	int fd, epoll;             /* ... as which descriptor, and where */
+	uint32_t events;           /* 0: it is not */
 	_Atomic int64_t shown_ns;  /* the latest time that was shown for it */
+	struct shim_records records;
 };
 
 /*
@@ -129,6 +142,17 @@ void shim_find_functions(void);
 void shim_look_at_descriptors(void);
 /* The connection of a descriptor, or SHIM_NOBODY. */
 uint32_t shim_slot_of(int fd);
+
+/* The C library's own: recv, the flags of a descriptor; and epoll is to tell what is there once more. */
+ssize_t shim_recv(int fd, void *to, size_t n, int flags);
+int shim_flags_of(int fd);
+bool shim_tell_again(int epoll, int fd, uint32_t events, uint64_t data);
+
+/* records.c */
+/* These bytes were read of it; NULL: in several pieces. */
+void shim_took(uint32_t slot, const void *bytes, size_t n);
+/* Reads, up to the end of a record. */
+ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags);
 
 /* address.c */
 bool shim_who_is(int fd, struct ftt_ls_addresses *who);

@@ -181,9 +181,20 @@ EXPORT int epoll_ctl(int epoll, int what, int fd, struct epoll_event *e)
 	int rc = NEXT(epoll_ctl)(epoll, what, fd, e);
 	uint32_t slot = rc || what == EPOLL_CTL_DEL ? SHIM_NOBODY : shim_slot_of(fd);
 
-	if (slot)
+	if (slot) {
 		remember(slot, e->data.u64);
+		shim_slots[slot].fd = fd;
+		shim_slots[slot].epoll = epoll;
+		shim_slots[slot].events = e->events;
+	}
 	return rc;
+}
+
+bool shim_tell_again(int epoll, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event e = {.events = events, .data.u64 = data};
+
+	return !NEXT(epoll_ctl)(epoll, EPOLL_CTL_MOD, fd, &e);
 }
 
 static int most(int wanted)

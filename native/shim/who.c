@@ -147,14 +147,21 @@ static uint32_t busy_with(int fd)
 	return slot;
 }
 
-/* The thread has read bytes of it: what it does next is about them. */
-static ssize_t has_read(uint32_t slot, ssize_t n)
+static bool in_records(uint32_t slot)
+{
+	return slot && shim_slots[slot].records.state != SHIM_NO_RECORDS;
+}
+
+/* The thread has read bytes of it: what it does next is about them. `bytes` is NULL if they are in several places. */
+static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 {
 	struct ftt_ls_found found;
 
 	if (!slot)
 		return n;
 	shim_ahead = false;
+	if (n > 0 && in_records(slot))
+		shim_took(slot, bytes, (size_t)n);
 	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
 		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);
 	shim_keep_time();
@@ -232,6 +239,8 @@ static void meet(int fd, enum how how)
 	shim_slots[slot].found = found;
 	atomic_store(&shim_slots[slot].shown_ns, 0);
 	atomic_store(&shim_slots[slot].data, 0);
+	shim_slots[slot].events = 0;
+	shim_slots[slot].records = (struct shim_records){.state = accepted ? SHIM_IN_HEAD : SHIM_NO_RECORDS};
 	give(fd, slot);
 	(void)busy_with(fd);
 	shim_keep_time();
@@ -285,9 +294,12 @@ static void look_at_passed(struct msghdr *m)
 
 EXPORT ssize_t read(int fd, void *to, size_t n)
 {
+	uint32_t slot;
+
 	if (is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
-	return has_read(busy_with(fd), NEXT(read)(fd, to, n));
+	slot = busy_with(fd);
+	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, n));
 }
 
 EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
@@ -299,15 +311,16 @@ EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
 
 EXPORT ssize_t readv(int fd, const struct iovec *to, int n)
 {
-	return has_read(busy_with(fd), NEXT(readv)(fd, to, n));
+	return has_read(busy_with(fd), NULL, NEXT(readv)(fd, to, n));
 }
 
 EXPORT ssize_t recv(int fd, void *to, size_t n, int flags)
 {
 	uint32_t slot = busy_with(fd);
-	ssize_t got = NEXT(recv)(fd, to, n, flags);
 
-	return flags & MSG_PEEK ? got : has_read(slot, got);
+	if (flags & MSG_PEEK)
+		return NEXT(recv)(fd, to, n, flags);
+	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, flags) : NEXT(recv)(fd, to, n, flags));
 }
 
 EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -322,7 +335,7 @@ EXPORT ssize_t recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *
 	uint32_t slot = busy_with(fd);
 	ssize_t got = NEXT(recvfrom)(fd, to, n, flags, from, len);
 
-	return flags & MSG_PEEK ? got : has_read(slot, got);
+	return flags & MSG_PEEK ? got : has_read(slot, to, got);
 }
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags, struct sockaddr *from, socklen_t *len)
@@ -338,10 +351,20 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	ssize_t got = NEXT(recvmsg)(fd, m, flags);
 
 	if (!(flags & MSG_PEEK))
-		has_read(slot, got);
+		has_read(slot, NULL, got);
 	if (got >= 0 && shim_map.header && m->msg_controllen)
 		look_at_passed(m);
 	return got;
+}
+
+ssize_t shim_recv(int fd, void *to, size_t n, int flags)
+{
+	return NEXT(recv)(fd, to, n, flags);
+}
+
+int shim_flags_of(int fd)
+{
+	return NEXT(fcntl)(fd, F_GETFL);
 }
 
 /* --- descriptors ---------------------------------------------------------------------------------- */

@@ -43,9 +43,15 @@ class Place(NamedTuple):
         """The group's status on a node."""
         return dict(self.lab.ask(node, {"op": "status"}, timeout_s=5.0)["groups"][0])
 
-    def connections(self, node: str, ended: bool = False) -> list[dict[str, Any]]:
-        """What is known of its connections, those that have ended as well if wanted."""
-        request = {"op": "connections", "limit": 100, "all": ended}
+    def flows(self, node: str) -> list[str]:
+        """What protects its living connections; of those that nothing does, why."""
+        known = self.lab.ask(node, {"op": "connections", "limit": 100}, timeout_s=5.0)["connections"]
+        kinds = [(flow, str(flow["protection"])) for flow in known]
+        return [kind if kind == "protected" else f"{kind}, {flow}" for flow, kind in kinds]
+
+    def connections(self, node: str) -> list[dict[str, Any]]:
+        """What is known of its connections, those that have ended as well."""
+        request = {"op": "connections", "limit": 10, "all": True}
         return list(self.lab.ask(node, request, timeout_s=5.0)["connections"])
 
 

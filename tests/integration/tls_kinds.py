@@ -64,6 +64,8 @@ DOWNLOADS = {
     "tls1.2 ed25519 chacha20": Kind(ED25519, "--tls-max 1.2 --ciphers ECDHE-ECDSA-CHACHA20-POLY1305"),
     "tls1.3 client certificate": Kind(CLIENTS, "--tlsv1.3" + _OWN),
     "tls1.2 client certificate": Kind(CLIENTS, "--tls-max 1.2" + _OWN),
+    "tls1.3 http/2": Kind(H2, "--tlsv1.3 --http2"),
+    "tls1.2 http/2": Kind(H2, "--tls-max 1.2 --http2"),
 }
 SESSIONS = [(port, version) for port in (RSA, H2, CACHED) for version in ("-tls1_2", "-tls1_3")]
 """Which are kept by a client and shown again: as tickets, and by a name for what the server keeps."""
