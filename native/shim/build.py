@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = tuple(f"native/shim/{name}.c" for name in ("life", "who", "address", "draw", "time", "pids", "records"))
+PARTS = ("life", "who", "address", "draw", "time", "pids", "records")
+SOURCES = tuple(f"native/shim/{name}.c" for name in PARTS)
 NAME = "libfttcp-shim.so"
 
 
