@@ -132,7 +132,7 @@ class Sampler:
         for pid in {pid for pids_of in owners.values() for pid in pids_of}:
             found = look(pid)
             if found is None:
-                self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
+                self._cannot_see(pid)
                 continue
             seen[pid] = found
         return Sample(unread, owners, seen, stopped, family)
@@ -143,9 +143,21 @@ class Sampler:
         long."""
         if self._waiting or time.monotonic() - self._asked_s >= progress.patience_s:
             return True
-        found = {pid: awake(pid, self._awake.get(pid, pid)) for pid, own in relatives.items() if not own}
+        found = {pid: self._one_awake(pid) for pid, own in relatives.items() if not own}
         self._awake = {pid: tid for pid, tid in found.items() if tid is not None}
         return len(self._awake) < len(found)
+
+    def _one_awake(self, pid: int) -> int | None:
+        """See ``awake``; of a process that we may not look at nobody can say that it hangs."""
+        first = self._awake.get(pid, pid)
+        try:
+            return awake(pid, first)
+        except PermissionError:
+            self._cannot_see(pid)
+            return first
+
+    def _cannot_see(self, pid: int) -> None:
+        self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
 
     def _owners(self, unread: Sequence[Connection], relatives: Sequence[int]) -> dict[int, frozenset[int]]:
         wanted = {connection.inode for connection in unread}

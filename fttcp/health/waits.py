@@ -96,7 +96,7 @@ def awake(pid: int, first: int, proc: Path = PROC) -> int | None:
         try:
             call = (proc / str(pid) / "task" / str(tid) / "syscall").read_text(encoding="ascii")
         except PermissionError:
-            return tid
+            raise
         except OSError:  # it has ended; or a kernel without CONFIG_HAVE_ARCH_TRACEHOOK
             continue
         if classify("S", call) is not Doing.LOCKED:

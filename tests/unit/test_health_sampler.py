@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +218,29 @@ def test_connections_are_asked_for_at_each_look_only_where_a_server_may_hang(
             sampler.close()
             for pid in procfs.family([server.pid]):
                 os.kill(pid, 9)
+
+
+def test_that_a_server_cannot_be_looked_at_is_said_before_input_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_text = Path.read_text
+
+    def refused(path: Path, *args: str, **kw: str) -> str:
+        if path.name == "syscall":
+            raise PermissionError(str(path))
+        return read_text(path, *args, **kw)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    sampler, patient = Sampler([(9, 9, "tcp")]), Progress(1, 1e9)
+    try:
+        sampler.sample([os.getpid()], Progress(1, 0))
+        assert sampler.sample([os.getpid()], patient).unread is None
+        assert (
+            sampler.blind
+            == f"the threads of process {os.getpid()} cannot be seen (CAP_SYS_PTRACE is missing)"
+        )
+    finally:
+        sampler.close()
 
 
 def test_input_that_was_there_when_nobody_asked_has_waited_all_the_time() -> None:
