@@ -93,7 +93,7 @@ static void test_ends_at_one_place_are_one_end(const struct ends *x, enum how ou
 	check_rests(&f, true);
 }
 
-/* One byte more is another end. Where both stacks were reset only, none of them will say it: see ftt_ended_alike(). */
+/* One byte more is another end. */
 static void test_ends_elsewhere_are_two(const struct ends *x, enum how ours, enum how theirs, int32_t more)
 {
 	struct ftt_record r = end_of_backup(x, theirs, SAID + (uint32_t)more, INPUT + LATE);
@@ -108,10 +108,44 @@ static void test_ends_elsewhere_are_two(const struct ends *x, enum how ours, enu
 		enum ftt_verdict v = step(&f, said[i], 2 * MS);
 		bool end = said[i].flags & (TCP_FIN | TCP_RST);
 
-		CHECK_EQ(v, end && !(said[i].flags & TCP_RST && theirs == BY_RST) ? FTT_HOLD : FTT_PASS);
+		CHECK_EQ(v, end ? FTT_HOLD : FTT_PASS);
 	}
-	f.held_since_ns = ours == BY_RST && theirs == BY_RST ? 0 : 2 * MS;
+	f.held_since_ns = 2 * MS;
 	check_rests(&f, false);
+}
+
+/* Where both stacks have only reset the connection, neither will say more, whatever the one has said beyond the other. */
+static void test_two_resets_are_one_end(const struct ends *x, uint32_t theirs)
+{
+	struct ftt_record r = end_of_backup(x, BY_RST, theirs, INPUT);
+	struct ftt_seg said[3];
+	struct ftt_flow f;
+
+	begin(&f, x, true);
+	CHECK_EQ(end_of_primary(x, BY_RST, INPUT + LATE + 1, said), 2);
+	CHECK_EQ(step(&f, said[0], 2 * MS), FTT_HOLD);
+	CHECK_EQ(step(&f, said[1], 2 * MS), FTT_HOLD);
+	f.held_since_ns = 2 * MS;
+	CHECK(ftt_primary_record(&f, &r, 2 * MS) & FTT_ACT_RELEASE);
+	CHECK_EQ(gate(&f, said[0], 2 * MS), FTT_PASS);
+	CHECK_EQ(gate(&f, said[1], 2 * MS), FTT_PASS);
+	f.held_since_ns = 0;
+	check_rests(&f, true);
+}
+
+/* A client that is gone answers each segment by the number that it acknowledges: old for the one stack, exact for the slower one. */
+static void test_an_old_reset_ends_no_slower_copy(const struct ends *x, bool fin)
+{
+	struct ftt_seg late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
+	struct ftt_flow f;
+
+	make_untold_backup(&f, x, MS);
+	tell_output(&f, x, SAID);
+	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 0, INPUT), MS);
+	late.flags |= fin ? TCP_FIN : 0;
+	CHECK_EQ(step(&f, late, MS), FTT_HOLD);
+	CHECK_EQ(step(&f, from_client(FTT_MODE_BACKUP, TCP_RST, x->irs + 1 + INPUT, 0, 0), MS), FTT_DROP);
+	CHECK(!(f.bits & FTT_F_CLIENT_RST));
 }
 
 /* The backup's connection is gone, ours goes on: what both have said leaves; what only ours says does not, before it is detached. */
@@ -257,6 +291,10 @@ int main(void)
 		test_a_client_that_quits(all_ends[i], FTT_MODE_BACKUP);
 		test_a_reset_behind_what_is_not_there(all_ends[i]);
 		test_a_client_that_is_gone_is_not_waited_for(all_ends[i]);
+		test_two_resets_are_one_end(all_ends[i], 2);
+		test_two_resets_are_one_end(all_ends[i], SAID + 2);
+		test_an_old_reset_ends_no_slower_copy(all_ends[i], false);
+		test_an_old_reset_ends_no_slower_copy(all_ends[i], true);
 		test_a_close_tells_who_reset(all_ends[i]);
 		test_nothing_waits_behind_a_close(all_ends[i], 0);
 		test_nothing_waits_behind_a_close(all_ends[i], FTT_REC_OURS);

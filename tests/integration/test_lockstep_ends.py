@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from lab import experiment
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
@@ -63,22 +64,46 @@ def lab(home: Path) -> Iterator[Lab]:
         lab.down()
 
 
-def counts(lab: Lab) -> dict[str, dict[str, int]]:
-    """What both engines have counted."""
-    status = {node: lab.ask(node, {"op": "status"}, timeout_s=5.0)["groups"][0] for node in NODES}
-    return {node: dict(group["counters"]) for node, group in status.items()}
+class Stand(NamedTuple):
+    """The pair, and what its engines have counted."""
+
+    place: dict[str, tuple[str, int]]
+    counters: dict[str, dict[str, int]]
+
+
+def stand(lab: Lab) -> Stand:
+    """As both nodes say."""
+    groups = {node: lab.ask(node, {"op": "status"}, timeout_s=5.0)["groups"][0] for node in NODES}
+    place = {node: (str(group["role"]), int(group["epoch"])) for node, group in groups.items()}
+    return Stand(place, {node: dict(group["counters"]) for node, group in groups.items()})
+
+
+def watched(lab: Lab, connect: Callable[[], tuple[int, str]]) -> None:
+    """Have connections made, which returns how many at least, and what is wrong with them; check what became
+    of them. Where the machine was so busy that a node was lost meanwhile, once more."""
+    for _ in range(3):
+        experiment.mend(lab)
+        before = stand(lab)
+        least, wrong = connect()
+        if stand(lab).place == before.place:
+            assert not wrong
+            check(lab, before.counters, least)
+            return
+    pytest.fail("each time a node was lost")
 
 
 def check(lab: Lab, before: dict[str, dict[str, int]], least: int) -> None:
-    """None was detached or differed, on either node; and both nodes have seen the end of each."""
+    """None was detached or differed, on either node; and the primary has seen the end of each. (A SYN that
+    the mirror brings late, behind the end of its connection, begins one on the backup that nobody has.)"""
     now: dict[str, dict[str, int]] = {}
+    primary = lab.node_in_role("primary")
 
     def moved(node: str, name: str) -> int:
         return now[node][name] - before[node][name]
 
     def all_over() -> bool:
-        now.update(counts(lab))
-        return all(moved(node, "flows_closed") == moved(node, "flows_opened") for node in NODES)
+        now.update(stand(lab).counters)
+        return moved(primary, "flows_closed") == moved(primary, "flows_opened")
 
     await_condition(all_over, 20.0, "waiting for the end of all connections", interval_s=0.1)
     for node in NODES:
@@ -93,40 +118,44 @@ def busy(stack: ExitStack) -> None:
         stack.callback(hog.kill)
 
 
-def wrk(lab: Lab, url: str, **environment: str) -> int:
-    """A connection for each request; returns how many were answered."""
+def wrk(lab: Lab, url: str, **environment: str) -> tuple[int, str]:
+    """A connection for each request: how many were answered, and what else wrk says."""
     words = ["wrk", "-t", "2", "-c", str(CONNECTIONS), "-d", f"{SECONDS}s", "-H", "Connection: close", url]
     done = lab.exec("client", words, env={**os.environ, **environment})
     assert done.returncode == 0 and "requests in" in done.stdout, done.stdout + done.stderr
-    assert "Non-2xx" not in done.stdout, done.stdout
-    return int(done.stdout.split(" requests in")[0].split()[-1])
+    wrong = done.stdout if "Non-2xx" in done.stdout else ""
+    return max(int(done.stdout.split(" requests in")[0].split()[-1]), CONNECTIONS), wrong
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["quiet", "loaded"])
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3", "plain"])
 def test_a_connection_for_each_request(lab: Lab, home: Path, version: str, loaded: bool) -> None:
     """Both sides of HTTPS say that they close (close_notify), and then do so."""
-    before = counts(lab)
+
+    def connect() -> tuple[int, str]:
+        if version == "plain":
+            return wrk(lab, f"http://{SERVICE}:{HTTP}/hello")
+        (home / "openssl.cnf").write_text(OPENSSL.format(version=version))
+        return wrk(lab, f"https://{SERVICE}:{HTTPS}/hello", OPENSSL_CONF=str(home / "openssl.cnf"))
+
     with ExitStack() as stack:
         if loaded:
             busy(stack)
-        if version == "plain":
-            answered = wrk(lab, f"http://{SERVICE}:{HTTP}/hello")
-        else:
-            (home / "openssl.cnf").write_text(OPENSSL.format(version=version))
-            answered = wrk(lab, f"https://{SERVICE}:{HTTPS}/hello", OPENSSL_CONF=str(home / "openssl.cnf"))
-    check(lab, before, max(answered, CONNECTIONS))
+        watched(lab, connect)
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["quiet", "loaded"])
 def test_clients_that_end_in_every_way(lab: Lab, loaded: bool) -> None:
     """By FIN, by RST, with something unread, with a last word that crosses the server's end."""
-    before = counts(lab)
+
+    def connect() -> tuple[int, str]:
+        words = [sys.executable, str(HERE / "ends_client.py"), SERVICE, str(LINES), "16", str(SECONDS)]
+        done = lab.exec("client", words)
+        told: dict[str, Any] = json.loads(done.stdout)
+        ways = len(told["ended"])
+        return sum(told["ended"].values()), f"{told} {done.stderr}" if told["wrong"] or ways != 5 else ""
+
     with ExitStack() as stack:
         if loaded:
             busy(stack)
-        words = [sys.executable, str(HERE / "ends_client.py"), SERVICE, str(LINES), "16", str(SECONDS)]
-        done = lab.exec("client", words)
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert not told["wrong"] and len(told["ended"]) == 5, (told, done.stderr)
-    check(lab, before, sum(told["ended"].values()))
+        watched(lab, connect)

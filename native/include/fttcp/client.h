@@ -96,6 +96,17 @@ static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ac
 		f->bits |= FTT_F_BEHIND;
 }
 
+/*
+ * A RST is exact on a backup while bytes of the client wait for its server that the primary's has. There it is an old one, of a client that is gone for
+ * what the primary said by then: that stack goes on. So does ours, until CLOSE comes.
+ */
+static inline enum ftt_judgement ftt_client_ends(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged)
+{
+	bool old = s->mode == FTT_MODE_BACKUP && seq_lt(s->seq + !!(f->bits & FTT_F_CLIENT_FIN), f->client_nxt);
+
+	return judged == FTT_ENDS && old ? FTT_REFUSED_RST : judged;
+}
+
 /* Learns from what the stack takes as well, and from nothing else. */
 static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
 				      enum ftt_judgement judged, uint64_t now_ns, struct ftt_edit *e)
@@ -326,7 +337,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || !claims || !ftt_claim_believed(f, s, now_ns, e))
 			return ftt_client_unsent(f, s, claims, e);
 	}
-	judged = ftt_judge(&at, s);
+	judged = ftt_client_ends(f, s, ftt_judge(&at, s));
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
 	ftt_client_observe(f, &at, s, judged, now_ns, e);

@@ -207,15 +207,10 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
-/*
- * Did the backup's server come to the end that this segment brings, or does the client not wait for it any more? Where both stacks
- * have reset the connection without a FIN, each may have thrown away what it had not sent: neither will say more.
- */
-static inline bool ftt_ended_alike(const struct ftt_flow *f, const struct ftt_seg *s)
+/* Did the backup's server come to the end that this segment brings, or does the client not wait for it any more? */
+static inline bool ftt_ended_alike(const struct ftt_flow *f)
 {
-	bool both_reset = s->flags & TCP_RST && f->bits & FTT_F_PEER_RST && !(f->bits & FTT_F_PEER_FIN);
-
-	return both_reset || f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
+	return f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
 }
 
 /*
@@ -263,15 +258,15 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
 }
 
 /*
- * Is the end that this segment brings a real one? A dying server's kernel ends its connections before anybody
+ * Is the end that our stack has come to a real one? A dying server's kernel ends its connections before anybody
  * knows of the death; the takeover that follows carries a protected flow on and resets any other one, and a FIN would
  * make what was cut look complete. So while there is a backup the end waits for the backup's, or, where
  * there is none to come, for health's word (ftt_tick_end).
  */
-static inline bool ftt_end_is_real(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_end_is_real(const struct ftt_flow *f)
 {
 	if (f->protection == FTT_PROTECTED)
-		return ftt_ended_alike(f, s);
+		return ftt_ended_alike(f);
 	return f->bits & (FTT_F_END_REAL | FTT_F_CLIENT_RST | FTT_F_PEER_FIN | FTT_F_PEER_RST);
 }
 
@@ -305,7 +300,7 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 
 	if (s->orphan && s->mode == FTT_MODE_PAIRED)
 		return FTT_HOLD;
-	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f, s)) {
+	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
 		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
 		return FTT_PASS;
 	}
@@ -325,7 +320,7 @@ static inline bool ftt_gate_commit(const struct ftt_flow *f, const struct ftt_se
 
 	if (!(s->flags & TCP_ACK) || seq_leq(s->ack, f->committed))
 		return false;
-	return !(f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
+	return !ftt_both_reset(f) && !(f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
 }
 
 /*
@@ -360,7 +355,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 			return FTT_HOLD;
 		if (s->orphan)
 			return FTT_HOLD; /* for the takeover */
-		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f, s)) {
+		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
 			if (!f->end_since_ns)
 				f->end_since_ns = now_ns;
 			/* the data must not wait: the backup's stack may need the client's word on it to come as far */

@@ -278,12 +278,23 @@ static inline uint32_t ftt_peer_end(const struct ftt_flow *f)
 }
 
 /*
+ * Primary: have both stacks reset the connection, without a FIN? Each may have thrown away what it had not sent. So neither
+ * will say more, and where they stand does not matter.
+ */
+static inline bool ftt_both_reset(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_LOCAL_RST && f->bits & FTT_F_PEER_RST && !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_PEER_FIN));
+}
+
+/*
  * Primary: have both servers ended their output at one place? Each may have done it by a FIN or by a RST: a stack that has bytes
  * which its server did not read before it closed, or that gets such later, resets the connection (RFC 9293 3.6, RFC 1122
  * 4.2.2.13). Which of the two happens is a race between client and server, and says nothing about what either has said.
  */
 static inline bool ftt_ends_alike(const struct ftt_flow *f)
 {
+	if (ftt_both_reset(f))
+		return true;
 	return f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST) && f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST) &&
 	       ftt_output_end(f) == ftt_peer_end(f);
 }
