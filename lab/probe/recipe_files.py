@@ -10,6 +10,8 @@ http { access_log off; sendfile on; server {
     ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
 } }
 """
+NGINX_H2 = NGINX.replace("root html;", "root html; ssl_buffer_size 8201;")
+"""Each frame is a TLS record of its own, whatever the socket takes at once."""
 BEHIND = """
 user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
 events { worker_connections 1024; }

@@ -114,7 +114,7 @@ ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags)
 	size_t part = n < HEAD + LARGEST + 1 ? n : HEAD + LARGEST + 1;
 	ssize_t waits;
 
-	if (!shim_slots[slot].events || shim_slots[slot].fd != fd || !n)
+	if (!shim_slots[slot].events || shim_slots[slot].fd != fd || !n || flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL))
 		return shim_recv(fd, to, n, flags);
 	if (shim_slots[slot].records.state == SHIM_BETWEEN && pauses(slot, fd, flags))
 		return -1;
