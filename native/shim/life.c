@@ -121,6 +121,11 @@ bool shim_is_only(struct shim_current c)
 	return atomic_load(&company) == ONE && shim_found(c, &found) && same(&found, &only);
 }
 
+bool shim_has_one(void)
+{
+	return atomic_load_explicit(&company, memory_order_relaxed) == ONE;
+}
+
 void shim_came_with(const struct ftt_ls_found *found)
 {
 	if (found->row && atomic_load(&company) == NONE) {

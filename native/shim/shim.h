@@ -9,11 +9,14 @@
  *   time.c     what its clocks show, and what it waits for
  *   pids.c     the numbers of its children
  *   records.c  what it reads at once of TLS
+ *   turns.c    who speaks next in a process between its connection and programs
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
 #ifndef FTTCP_SHIM_H
 #define FTTCP_SHIM_H
+#include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -159,9 +162,21 @@ bool shim_who_is(int fd, struct ftt_ls_addresses *who);
 /* It may get connections. */
 bool shim_listens(int fd);
 
+/* It came with one connection and has met no other. */
+bool shim_has_one(void);
+
 /* time.c */
 void shim_find_clocks(void);
 /* This thread is busy with another connection, or has read more of it: servers that keep the time have this one's. */
 void shim_keep_time(void);
+/* The kernel's ppoll(). */
+int shim_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+
+/* turns.c */
+/* This process waits for its connection and for programs beside it: they take turns. */
+bool shim_take_turns(struct pollfd *fds, nfds_t n);
+int shim_poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+/* How much of n bytes may be read at once. */
+size_t shim_piece(int fd, size_t n);
 
 #endif

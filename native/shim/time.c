@@ -277,10 +277,18 @@ static struct wanted polled(struct pollfd *fds, nfds_t n)
 	return w;
 }
 
+int shim_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	return NEXT(ppoll)(fds, n, timeout, mask);
+}
+
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct wanted w = polled(fds, n);
+	struct timespec t = {timeout / 1000, timeout % 1000 * 1000000l};
 
+	if (shim_take_turns(fds, n))
+		return waited(&w, shim_poll_in_turn(fds, n, timeout < 0 ? NULL : &t, NULL));
 	return waited(&w, NEXT(poll)(fds, n, timeout));
 }
 
@@ -288,6 +296,8 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, c
 {
 	struct wanted w = polled(fds, n);
 
+	if (shim_take_turns(fds, n))
+		return waited(&w, shim_poll_in_turn(fds, n, timeout, mask));
 	return waited(&w, NEXT(ppoll)(fds, n, timeout, mask));
 }
 

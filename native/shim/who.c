@@ -299,7 +299,7 @@ EXPORT ssize_t read(int fd, void *to, size_t n)
 	if (is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
 	slot = busy_with(fd);
-	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, n));
+	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, shim_piece(fd, n)));
 }
 
 EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)

@@ -218,8 +218,7 @@ static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t ident
 		ftt_ls_clear(m, at);
 	own->who = who;
 	own->origin = *origin;
-	own->inputs = 0;
-	own->last = 0;
+	ftt_ls_no_input(own);
 	own->used = true;
 	memcpy(own->id, identity, FTT_IDENTITY);
 	c->row = (uint32_t)at + 1;
@@ -251,7 +250,7 @@ static void show(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_ls_show(&w->e->lockstep, c->row - 1, &own->who, seed, own->id, &own->origin);
 	ftt_wipe(seed, sizeof(seed));
 	own->shown = true;
-	own->inputs = 0;
+	ftt_ls_no_input(own);
 	w->n.identities++;
 }
 

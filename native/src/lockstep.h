@@ -40,7 +40,7 @@ static inline void ftt_lockstep_input(const struct ftt_worker *w, const struct f
 {
 	if (c->row && s->len)
 		ftt_ls_input(ftt_lockstep_own(w, c), ftt_lockstep_row(w, c), s->seq + s->len - (c->flow.hard.irs + 1), s->tsval,
-			     c->flow.bits & FTT_F_TS);
+			     c->flow.bits & FTT_F_TS, s->flags & TCP_PSH);
 }
 
 #endif

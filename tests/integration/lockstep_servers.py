@@ -36,6 +36,7 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
+SetEnv HOME=/nonexistent
 Subsystem sftp internal-sftp
 """
 
@@ -58,18 +59,27 @@ def prepare_https(home: Path, more: str = "") -> None:
 def prepare(home: Path) -> None:
     """Make certificates, keys, configurations and the file that is served."""
     prepare_https(home)
-    for name in ("host_key", "user_key"):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
-        subprocess.run(words, check=True)
-    (home / "sshd_config").write_text(_SSHD.format(home=home, port=SSH))
+    prepare_ssh(home)
     (home / "files").mkdir()
     (home / "files" / "file").write_bytes(random.Random(7).randbytes(SIZE))
 
 
+def prepare_ssh(home: Path) -> None:
+    """Make the keys and the configuration of sshd."""
+    for name in ("host_key", "user_key"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
+        subprocess.run(words, check=True)
+    (home / "sshd_config").write_text(_SSHD.format(home=home, port=SSH))
+
+
+def sshd(home: Path, beside: str = "") -> str:
+    """What the lab serves: sshd, and a shell's commands beside it."""
+    return f"{SSH}/tcp=sh -c '{beside} mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {home}/sshd_config'"
+
+
 def specs(home: Path) -> list[str]:
     """What the lab serves."""
-    sshd = f"mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {home}/sshd_config"
-    return [f"{HTTPS}/tcp=nginx -c {home}/nginx.conf -p .", f"{SSH}/tcp=sh -c '{sshd}'"]
+    return [f"{HTTPS}/tcp=nginx -c {home}/nginx.conf -p .", sshd(home)]
 
 
 def curl(*options: str, path: str = "file") -> list[str]:
@@ -78,8 +88,12 @@ def curl(*options: str, path: str = "file") -> list[str]:
     return [*words, *options, f"https://{SERVICE}:{HTTPS}/{path}"]
 
 
+def ssh_options(home: Path) -> list[str]:
+    """What a client of OpenSSH is told, whichever it is."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
+    return ["-F", "none", "-i", str(home / "user_key"), *(part for one in options for part in ("-o", one))]
+
+
 def ssh(home: Path, *command: str) -> list[str]:
     """A client that has a command run over SSH."""
-    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
-    words = [part for option in options for part in ("-o", option)]
-    return ["ssh", "-F", "none", *words, "-i", str(home / "user_key"), f"root@{SERVICE}", *command]
+    return ["ssh", *ssh_options(home), f"root@{SERVICE}", *command]

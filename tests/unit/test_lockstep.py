@@ -310,11 +310,11 @@ def test_the_memory_is_its_owners_and_is_kept_while_servers_have_it(tmp_path: Pa
     lockstep.make(file, b"a" * 32, 2, 1024, 0, 0o600)
     before = file.stat()
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert before.st_size == 4096 + 2 * 1024 * (256 + 32) + 32
+    assert before.st_size == 4096 + 2 * 1024 * (512 + 32) + 32
     assert before.st_blocks * 512 >= before.st_size, "there is room for all of it"
     lockstep.make(file, b"b" * 32, 2, 1024, 0, 0o640)
     assert (file.stat().st_ino, stat.S_IMODE(file.stat().st_mode)) == (before.st_ino, 0o640)
-    assert b"b" * 32 in file.read_bytes()[4096 + 2 * 1024 * 256 :]
+    assert b"b" * 32 in file.read_bytes()[4096 + 2 * 1024 * 512 :]
     lockstep.make(file, b"b" * 32, 1, 1024, 0, 0o600)
     assert file.stat().st_ino != before.st_ino
     with pytest.raises(lockstep.LockstepError, match="No such file"):
@@ -334,7 +334,7 @@ def test_a_file_that_was_cut_short_is_as_one_that_is_gone(tmp_path: Path) -> Non
 def secret_of(file: Path) -> bytes:
     """What servers draw from before they serve: behind all rows."""
     tables, rows = struct.unpack_from("<II", file.read_bytes(), 12)
-    return file.read_bytes()[4096 + tables * rows * 256 :][:32]
+    return file.read_bytes()[4096 + tables * rows * 512 :][:32]
 
 
 def test_secrets_go_with_what_they_were_for(tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ struct ftt_ls_origin {
 #define FTT_LS_LAG_NS 2000000000ll  /* never further behind the real clock; a client that counts otherwise is not believed for longer */
 #define FTT_LS_LEAD_NS 1000000000ll /* ... nor ahead */
 
+/*
+ * What the client sent at once ends at an *edge*, the end of a segment that pushes (RFC 9293, 3.9.1.2): both nodes see the same ones, however the
+ * kernel joins segments. A server that has but one connection reads up to the next edge, or the next multiple of FTT_LS_PIECE, so that both
+ * copies read the same pieces. Of edges that are further apart than that no two are in one piece, so they need not be remembered.
+ */
+#define FTT_LS_EDGES 63u
+#define FTT_LS_PIECE 16384u
+
 struct ftt_ls_row {
 	_Atomic uint64_t generation; /* even: valid, or 0: empty; odd: being written */
 	struct ftt_ls_addresses who;
@@ -106,13 +114,15 @@ struct ftt_ls_row {
 	_Atomic uint32_t consumed;   /* bytes that the server has read, of all its processes */
 	_Atomic uint32_t inputs;     /* steps so far, the last FTT_LS_INPUTS of which are there: */
 	_Atomic uint64_t input[FTT_LS_INPUTS]; /* stream offset at which it ends, and its number */
+	_Atomic uint32_t edges;      /* so far, the last FTT_LS_EDGES of which are there: */
+	_Atomic uint32_t edge[FTT_LS_EDGES]; /* stream offsets */
 };
 
 _Static_assert(sizeof(struct ftt_ls_header) <= FTT_LS_PAGE, "the header is one page");
 _Static_assert(offsetof(struct ftt_ls_header, count) == 64 && offsetof(struct ftt_ls_header, stranger) == 128,
 	       "fttcp/runtime/lockstep.py reads it");
 _Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
-_Static_assert(sizeof(struct ftt_ls_row) == 256, "four lines of the cache; lockstep.py counts with it");
+_Static_assert(sizeof(struct ftt_ls_row) == 512, "eight lines of the cache; lockstep.py counts with it");
 
 /* What an engine knows of a row. */
 struct ftt_ls_own {
@@ -121,7 +131,8 @@ struct ftt_ls_own {
 	struct ftt_ls_origin origin;
 	struct ftt_ls_addresses who;
 	uint8_t id[FTT_IDENTITY];
-	uint32_t inputs;
+	uint32_t inputs, edges, pushed; /* pushed: the last edge, */
+	bool apart;          /* which is not remembered yet */
 	bool used, shown; /* shown: it is in the shared memory */
 };
 
@@ -292,12 +303,27 @@ static inline void ftt_ls_show(const struct ftt_ls_map *m, size_t i, const struc
 	atomic_store(&row->lineage, 0);
 	atomic_store(&row->consumed, 0);
 	atomic_store(&row->inputs, 0);
+	atomic_store(&row->edges, 0);
 	row->used = 1;
 	ftt_ls_end(m, i, generation);
 }
 
-/* The row's client has sent bytes up to this stream offset, with this TSval, if both have agreed to have any. */
-static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end, uint32_t tsval, bool ticks)
+/* Its client has not said anything yet. */
+static inline void ftt_ls_no_input(struct ftt_ls_own *own)
+{
+	own->last = 0;
+	own->inputs = own->edges = own->pushed = 0;
+	own->apart = false;
+}
+
+static inline void ftt_ls_edge(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end)
+{
+	atomic_store_explicit(&row->edge[own->edges % FTT_LS_EDGES], end, memory_order_relaxed);
+	atomic_store_explicit(&row->edges, ++own->edges, memory_order_release);
+}
+
+/* The row's client has sent bytes up to this stream offset, with this TSval, if both have agreed to have any; and pushed them. */
+static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end, uint32_t tsval, bool ticks, bool pushed)
 {
 	uint32_t n = own->inputs, last = (uint32_t)own->last;
 	uint32_t step = ticks ? (tsval - own->origin.tick) >> FTT_LS_STEP_SHIFT : 0;
@@ -312,6 +338,17 @@ static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, 
 	own->inputs = n + 1;
 	atomic_store_explicit(&row->input[n % FTT_LS_INPUTS], own->last, memory_order_relaxed);
 	atomic_store_explicit(&row->inputs, n + 1, memory_order_release);
+	if (!pushed)
+		return;
+	if (end - own->pushed >= FTT_LS_PIECE) {
+		own->apart = true;
+	} else {
+		if (own->apart)
+			ftt_ls_edge(own, row, own->pushed);
+		ftt_ls_edge(own, row, end);
+		own->apart = false;
+	}
+	own->pushed = end;
 }
 
 /* --- the reader: the library ------------------------------------------------------------------- */
@@ -374,6 +411,23 @@ static inline uint32_t ftt_ls_step(const struct ftt_ls_row *row, uint32_t offset
 		step = (uint32_t)one;
 	}
 	return step;
+}
+
+/* How much of n bytes may be read at once. */
+static inline size_t ftt_ls_piece(const struct ftt_ls_row *row, size_t n)
+{
+	uint32_t read = atomic_load_explicit(&row->consumed, memory_order_relaxed);
+	uint32_t edges = atomic_load_explicit(&row->edges, memory_order_acquire);
+
+	if (n > FTT_LS_PIECE - read % FTT_LS_PIECE)
+		n = FTT_LS_PIECE - read % FTT_LS_PIECE;
+	for (uint32_t i = edges > FTT_LS_EDGES ? edges - FTT_LS_EDGES : 0; i != edges; i++) {
+		uint32_t left = atomic_load_explicit(&row->edge[i % FTT_LS_EDGES], memory_order_relaxed) - read;
+
+		if ((int32_t)left > 0)
+			return left < n ? left : n;
+	}
+	return n;
 }
 
 /*

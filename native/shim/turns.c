@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * turns.c - a process between its connection and programs, as a session of sshd is: who speaks next.
+ *
+ * Such a server passes on what its programs say in the pieces in which it finds them, and reads from its client in between. Both depend on the
+ * moment, so two copies differ. In a process that has but one connection, and waits with poll() for that and for others, they take
+ * turns:
+ *
+ *  1. what the server has not sent yet goes out;
+ *  2. the programs speak: a whole piece, or what is there when they have ended, or when all of them sleep and so have no more to say;
+ *  3. then the client: what it sent at once, up to the next edge (struct ftt_ls_row). That a program has ended is told before.
+ *
+ * So what is said depends on the client's words and on the programs, and not on the moment. Nothing is kept back for longer than programs
+ * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "shim.h"
+
+#define HOLD_NS 50000000ll     /* what programs say; */
+#define CLIENT_NS 500000000ll  /* what the client says: a shell that starts has much to do */
+#define LONG_NS 3000000000ll /* programs that get no processor do not work meanwhile */
+#define LOOK_NS 300000ll    /* between two looks at programs that work */
+#define SETTLE_NS 2000000ll /* a terminal passes on what was typed, and a server behind answers, later than one can see */
+#define PIECE 32768         /* what sshd reads at once, and half of what a pipe holds */
+#define TERMINAL_PIECE 2048 /* half of what a terminal holds */
+#define MOST_STREAMS 32 /* more than sshd lets one connection have by itself; who has more is left alone */
+#define MOST_TASKS 64u      /* to be looked at */
+
+enum kind { PIPE = 1, TERMINAL, OTHER };
+
+/* What is not the connection, and may have something to say. */
+struct stream {
+	int fd;
+	enum kind kind;
+};
+
+static _Thread_local struct {
+	struct stream stream[MOST_STREAMS];
+	unsigned streams;
+	int64_t client_ns;   /* when the client had its last turn */
+	int64_t unripe_ns;   /* since when something is kept back: of the programs; 0: nothing is */
+	int64_t waiting_ns;  /* ... of the client */
+	int64_t progress_ns; /* when programs last spoke, or something went out */
+	int64_t ended_ns;    /* since when the end of a program is kept back */
+	int64_t worked_ns;   /* programs have, since something is kept back */
+	int64_t looked_ns, ran_ns; /* when one looked at them last, and how long they had run by then */
+	int last;            /* what OTHER said by the last look, */
+	int64_t changed_ns;  /* and since when */
+} turn;
+static pid_t (*next_waitpid)(pid_t, int *, int);
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int waits(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) ? -1 : n;
+}
+
+/* --- do the programs sleep? ------------------------------------------------------------------- */
+
+struct look {
+	uint64_t sum; /* of all that was seen: who runs for a moment in between changes it */
+	int64_t ran_ns; /* all of them */
+	unsigned tasks;
+	bool awake; /* one works, or would if it got a processor; or waits for a disk: */
+	bool runs;  /* ... the former */
+	bool ended; /* a child of ours has, and was not asked for yet */
+	bool blind; /* there is no /proc here, or it does not tell */
+};
+
+static bool read_file(int at, const char *name, char *to, size_t room)
+{
+	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, to, room - 1);
+
+	if (fd >= 0)
+		close(fd);
+	to[n > 0 ? n : 0] = 0;
+	return n >= 0;
+}
+
+static void add(struct look *l, const char *text)
+{
+	for (; *text; text++)
+		l->sum = (l->sum ^ (uint8_t)*text) * 0x100000001b3ull;
+}
+
+static void look_at_process(struct look *l, long pid, int depth);
+
+static void look_at_children(struct look *l, int task, int depth)
+{
+	char text[1024], *at = text, *end;
+
+	if (!read_file(task, "children", text, sizeof(text))) {
+		l->blind |= !depth; /* else it has just ended */
+		return;
+	}
+	add(l, text);
+	for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end)
+		look_at_process(l, pid, depth + 1);
+}
+
+/* One thread: `state` is the third field of its stat; schedstat counts how often it ran. */
+static void look_at_task(struct look *l, int tasks, const char *name, int depth)
+{
+	char text[512], *state;
+	int task;
+
+	if (++l->tasks > MOST_TASKS) {
+		l->awake = true;
+		return;
+	}
+	task = openat(tasks, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (task < 0)
+		return;
+	if (depth && read_file(task, "stat", text, sizeof(text)) && (state = strrchr(text, ')')) && state[1]) {
+		l->awake |= state[2] == 'R' || state[2] == 'D';
+		l->runs |= state[2] == 'R';
+		l->ended |= state[2] == 'Z' && depth == 1;
+		add(l, name);
+		state[3] = 0;
+		add(l, state);
+		if (read_file(task, "schedstat", text, sizeof(text))) {
+			add(l, text);
+			l->ran_ns += strtoll(text, NULL, 10);
+		}
+	}
+	look_at_children(l, task, depth);
+	close(task);
+}
+
+static void look_at_process(struct look *l, long pid, int depth)
+{
+	char path[48], found[2048];
+	ssize_t n = 0;
+	int tasks;
+
+	snprintf(path, sizeof(path), "/proc/%ld/task", pid);
+	tasks = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (tasks >= 0 && l->tasks <= MOST_TASKS && (n = getdents64(tasks, found, sizeof(found))) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			struct dirent64 *d = (void *)(found + at);
+
+			if (d->d_name[0] != '.')
+				look_at_task(l, tasks, d->d_name, depth);
+			at += d->d_reclen;
+		}
+	}
+	if (tasks >= 0)
+		close(tasks);
+	else
+		l->blind |= !depth;
+}
+
+/*
+ * All programs that this process has started, and theirs, sleep: they wait for the client, or for what no copy knows. Two looks, for
+ * one may be woken by another one that had been looked at, or not.
+ */
+static struct look look(void)
+{
+	struct look once = {0}, again = {0};
+	int before = errno;
+
+	look_at_process(&once, getpid(), 0);
+	if (!once.awake)
+		look_at_process(&again, getpid(), 0);
+	errno = before;
+	once.awake |= again.awake || (!once.awake && once.sum != again.sum);
+	return once;
+}
+
+/* --- what is there ------------------------------------------------------------------------------ */
+
+static enum kind kind_of(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return OTHER;
+	return S_ISFIFO(st.st_mode) ? PIPE : S_ISCHR(st.st_mode) ? TERMINAL : OTHER;
+}
+
+static bool is_connection(int fd)
+{
+	uint32_t slot = shim_slot_of(fd);
+
+	return slot && shim_is_only((struct shim_current){slot, atomic_load(&shim_slots[slot].epoch)});
+}
+
+/* Returns how many streams there are beside the connection; 0 if there are no turns to take. */
+static unsigned streams_of(const struct pollfd *fds, nfds_t n)
+{
+	bool connection = false;
+	unsigned streams = 0;
+
+	for (nfds_t i = 0; i < n; i++) {
+		if (fds[i].fd < 0)
+			continue;
+		if (is_connection(fds[i].fd))
+			connection = true;
+		else
+			turn.stream[streams++] = (struct stream){fds[i].fd, kind_of(fds[i].fd)};
+	}
+	return connection ? streams : 0;
+}
+
+static const struct stream *stream_of(int fd)
+{
+	for (unsigned i = 0; i < turn.streams; i++)
+		if (turn.stream[i].fd == fd)
+			return &turn.stream[i];
+	return NULL;
+}
+
+static bool has(enum kind kind)
+{
+	for (unsigned i = 0; i < turn.streams; i++)
+		if (turn.stream[i].kind == kind)
+			return true;
+	return false;
+}
+
+struct seen {
+	bool unsent, sent;  /* the server has something to send; and can */
+	bool client;        /* has something to say */
+	bool spoken, ripe;  /* a program has; and it is a whole piece, or its last one */
+	bool fed, full;     /* a program takes more; it would, but has not taken yet what it was given */
+};
+
+static bool is_ripe(const struct pollfd *p, enum kind kind)
+{
+	int n = waits(p->fd);
+
+	return p->revents & (POLLHUP | POLLERR | POLLNVAL) || n < 0 || n >= (kind == TERMINAL ? TERMINAL_PIECE : PIECE);
+}
+
+/*
+ * A program that has not taken yet what it was given gets no more: so it is given the same amounts in both copies. A terminal echoes at once:
+ * not before a program that works has spoken.
+ */
+static bool is_hungry(const struct pollfd *p, enum kind kind)
+{
+	if (p->revents & (POLLHUP | POLLERR | POLLNVAL) || kind == OTHER)
+		return true;
+	return kind == TERMINAL ? !look().awake : waits(p->fd) <= 0;
+}
+
+static struct seen see(const struct pollfd *fds, nfds_t n)
+{
+	struct seen s = {0};
+
+	for (nfds_t i = 0; i < n; i++) {
+		const struct stream *stream = fds[i].fd < 0 ? NULL : stream_of(fds[i].fd);
+
+		if (fds[i].fd < 0)
+			continue;
+		if (!stream) {
+			s.unsent |= fds[i].events & POLLOUT;
+			s.sent |= fds[i].revents & POLLOUT;
+			s.client |= fds[i].revents & ~POLLOUT;
+		} else if (fds[i].revents & ~POLLOUT && fds[i].events & POLLIN) {
+			s.spoken = true;
+			s.ripe |= is_ripe(&fds[i], stream->kind);
+		} else if (fds[i].revents) {
+			bool hungry = is_hungry(&fds[i], stream->kind);
+
+			s.fed |= hungry;
+			s.full |= !hungry;
+		}
+	}
+	return s;
+}
+
+/* --- whose turn it is -------------------------------------------------------------------------- */
+
+enum { NOBODY = 0, SERVER = 1, FOOD = 2, PROGRAMS = 4, REST = 8, CLIENT = 16 };
+
+/* What is said by those that one cannot look at is seen only by waiting for it. */
+static bool others_rest(int64_t now)
+{
+	int all = 0;
+
+	for (unsigned i = 0; i < turn.streams; i++) {
+		int n = waits(turn.stream[i].fd);
+
+		all += n > 0 ? n : 0;
+	}
+	if (all != turn.last) {
+		turn.last = all;
+		turn.changed_ns = now;
+	}
+	return now - (turn.changed_ns > turn.client_ns ? turn.changed_ns : turn.client_ns) >= SETTLE_NS;
+}
+
+static int64_t since(int64_t *start, int64_t now)
+{
+	if (!*start)
+		*start = now;
+	return now - *start;
+}
+
+static bool all_is_said(int64_t now, bool *ended)
+{
+	struct look l = look();
+	int64_t ran = l.awake && !l.runs ? now - turn.looked_ns : l.ran_ns - turn.ran_ns;
+
+	if (turn.looked_ns && ran > 0)
+		turn.worked_ns += ran;
+	turn.looked_ns = now;
+	turn.ran_ns = l.ran_ns;
+	*ended = l.ended;
+	if (l.awake || (has(TERMINAL) && now - turn.client_ns < SETTLE_NS))
+		return false;
+	return (!l.blind && !has(OTHER)) || others_rest(now);
+}
+
+static unsigned whose(const struct seen *s, int64_t now)
+{
+	int64_t held, idle = now - turn.progress_ns;
+	bool quiet, ended = false;
+
+	if (s->sent || s->fed)
+		return SERVER | FOOD;
+	if (s->ripe && !s->unsent)
+		return PROGRAMS;
+	quiet = !s->unsent && all_is_said(now, &ended);
+	if ((s->spoken || s->full) && !s->unsent && (quiet || turn.worked_ns > HOLD_NS || since(&turn.unripe_ns, now) > LONG_NS))
+		return PROGRAMS | REST;
+	if (!s->client)
+		return NOBODY;
+	held = since(&turn.waiting_ns, now);
+	if ((quiet && !ended) || held > LONG_NS || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
+	    (s->unsent && idle > LONG_NS && held > HOLD_NS))
+		return CLIENT;
+	return NOBODY;
+}
+
+/* Leaves only what has its turn; returns how many descriptors. */
+static int tell(struct pollfd *fds, nfds_t n, unsigned who)
+{
+	int told = 0;
+
+	for (nfds_t i = 0; i < n; i++) {
+		const struct stream *stream = fds[i].fd < 0 ? NULL : stream_of(fds[i].fd);
+		short all = fds[i].revents, kept = 0;
+
+		if (!all)
+			continue;
+		if (!stream)
+			kept = all & (short)((who & SERVER ? POLLOUT : 0) | (who & CLIENT ? ~POLLOUT : 0));
+		else if (all & ~POLLOUT && fds[i].events & POLLIN)
+			kept = who & REST || (who & PROGRAMS && is_ripe(&fds[i], stream->kind)) ? all : 0;
+		else
+			kept = who & REST || (who & FOOD && is_hungry(&fds[i], stream->kind)) ? all : 0;
+		fds[i].revents = kept;
+		told += !!kept;
+	}
+	return told;
+}
+
+static void forget_work(void)
+{
+	turn.worked_ns = turn.looked_ns = 0;
+}
+
+static void note(unsigned who, int64_t now)
+{
+	forget_work();
+	if (who & (SERVER | PROGRAMS))
+		turn.progress_ns = now, turn.unripe_ns = 0;
+	if (who & CLIENT)
+		turn.client_ns = now, turn.waiting_ns = 0;
+}
+
+static bool programs_talk(void)
+{
+	struct pollfd p[MOST_STREAMS];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < turn.streams; i++)
+		if (turn.stream[i].kind != OTHER)
+			p[n++] = (struct pollfd){.fd = turn.stream[i].fd, .events = POLLIN};
+	if (!n || shim_poll(p, n, &(struct timespec){0}, NULL) <= 0)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (p[i].revents & (POLLIN | POLLHUP) && !(p[i].revents & POLLNVAL))
+			return true;
+	return false;
+}
+
+/* Waits for those who have not said anything yet: a little, if it may soon be the turn of one who has. */
+static int wait_for_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	int fd[MOST_STREAMS], rc;
+
+	for (nfds_t i = 0; i < n; i++) {
+		fd[i] = fds[i].fd;
+		if (fds[i].revents)
+			fds[i].fd = -1;
+	}
+	rc = shim_poll(fds, n, timeout, mask);
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].fd = fd[i];
+	return rc;
+}
+
+/* All is said by now, so it may be told that a program has ended: the server asks for that at this signal. */
+static void tell_of_end(void)
+{
+	if (!turn.ended_ns)
+		return;
+	turn.ended_ns = 0;
+	raise(SIGCHLD);
+}
+
+bool shim_take_turns(struct pollfd *fds, nfds_t n)
+{
+	if (!shim_has_one())
+		return false;
+	turn.streams = n > 1 && n <= MOST_STREAMS ? streams_of(fds, n) : 0;
+	if (!turn.streams)
+		tell_of_end();
+	return turn.streams;
+}
+
+static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	for (;;) {
+		int rc = shim_poll(fds, n, &(struct timespec){0}, NULL);
+		int64_t now = now_ns();
+		struct seen s = see(fds, n);
+		unsigned who;
+
+		if (rc < 0)
+			return rc;
+		if (!s.spoken)
+			tell_of_end();
+		if (!rc) {
+			turn.waiting_ns = turn.unripe_ns = 0;
+			forget_work();
+		}
+		who = rc ? whose(&s, now) : NOBODY;
+		if (who != NOBODY && (rc = tell(fds, n, who))) {
+			note(who, now);
+			return rc;
+		}
+		if (!rc || (s.unsent && !s.client)) {
+			rc = wait_for_turn(fds, n, timeout, mask);
+			if (rc <= 0)
+				return rc;
+		} else {
+			int64_t first = turn.unripe_ns ? turn.unripe_ns : turn.waiting_ns ? turn.waiting_ns : now;
+			struct timespec little = {.tv_nsec = LOOK_NS + (now - first) / 4 % LONG_NS};
+
+			if (wait_for_turn(fds, n, &little, mask) < 0)
+				return -1;
+		}
+	}
+}
+
+/* A signal that comes between two waits ends the next one, as it would have ended the server's. */
+int shim_poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	sigset_t all, before;
+	int rc, error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	rc = poll_in_turn(fds, n, timeout, mask ? mask : &before);
+	error = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = error;
+	return rc;
+}
+
+size_t shim_piece(int fd, size_t n)
+{
+	const struct stream *stream;
+	struct ftt_ls_found found;
+	uint32_t slot;
+
+	if (!shim_has_one())
+		return n;
+	slot = shim_slot_of(fd);
+	if (slot && shim_found((struct shim_current){slot, atomic_load(&shim_slots[slot].epoch)}, &found))
+		return ftt_ls_piece(found.row, n);
+	stream = stream_of(fd);
+	return stream && stream->kind == TERMINAL && n > TERMINAL_PIECE ? TERMINAL_PIECE : n;
+}
+
+/* That a program has ended is told when all has been read that it said. */
+EXPORT pid_t waitpid(pid_t pid, int *status, int options)
+{
+	if (!next_waitpid)
+		*(void **)&next_waitpid = dlsym(RTLD_NEXT, "waitpid");
+	if (options & WNOHANG && turn.streams && programs_talk() && since(&turn.ended_ns, now_ns()) < LONG_NS)
+		return 0;
+	turn.ended_ns = 0;
+	return next_waitpid(pid, status, options);
+}

@@ -1,0 +1,258 @@
+"""All that one does over SSH goes on when the host of an unmodified OpenSSH fails, to the last byte."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import experiment
+from lab.errors import LabError
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.workloads.registry import ROOT
+from tests.integration.lockstep_servers import SERVICE, prepare_ssh, ssh, ssh_options, sshd
+
+FAULTS = ("crash-host", "kill-server", "kill-node", "switchover")
+SIZE = 8_000_000
+"""More than a channel's window and the buffers on the way hold."""
+STEPS = 5
+"""What those that talk do at least, before the fault and after it."""
+ECHO = 7000
+SHORT = SIZE // 2
+PACE_KBITS = "5000"
+"""Of scp, which copies SHORT bytes: so it is in the middle when all others are."""
+
+
+@dataclass
+class Disturbed:
+    """A lab, and what happens to it when all sessions are in the middle."""
+
+    lab: Lab
+    home: Path
+    content: bytes
+    struck: threading.Event = field(default_factory=threading.Event)
+    ready: list[str] = field(default_factory=list)
+
+    def file(self, name: str = "file") -> Path:
+        """What is downloaded, and uploaded."""
+        return self.home / name
+
+    @contextlib.contextmanager
+    def client(self, argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """A client with pipes, which gives up some day."""
+        words = ["timeout", "60", *argv]
+        with self.lab.popen("client", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            try:
+                yield client
+            except BaseException:
+                client.terminate()
+                raise
+
+    def in_the_middle(self, name: str) -> None:
+        """This session is; returns when the fault has happened."""
+        self.ready.append(name)
+        assert self.struck.wait(60), "no fault"
+
+    def talk(self, name: str, step: Callable[[int], None]) -> None:
+        """Go on talking before, during and after the fault."""
+        for number in range(STEPS):
+            step(number)
+        self.ready.append(name)
+        number, last = STEPS, 0
+        while not last or number < last:
+            step(number)
+            number += 1
+            if not last and self.struck.is_set():
+                last = number + STEPS
+
+
+def download(at: Disturbed, name: str, *options: str) -> None:
+    """The client stops reading in the middle."""
+    words = ssh(at.home, f"cat {at.file()}")
+    with at.client([words[0], *options, *words[1:]]) as client:
+        assert client.stdout is not None
+        got = client.stdout.read(SIZE // 4)
+        at.in_the_middle(name)
+        got += client.stdout.read()
+    assert client.returncode == 0
+    assert got == at.content
+
+
+def upload(at: Disturbed) -> None:
+    """The client stops sending in the middle, and is told what has arrived."""
+    with at.client(ssh(at.home, "sha256sum")) as client:
+        assert client.stdin is not None and client.stdout is not None
+        client.stdin.write(at.content[: SIZE // 2])
+        client.stdin.flush()
+        at.in_the_middle("upload")
+        client.stdin.write(at.content[SIZE // 2 :])
+        client.stdin.close()
+        told = client.stdout.read()
+    assert client.returncode == 0
+    assert told.split()[0].decode() == hashlib.sha256(at.content).hexdigest()
+
+
+def rekey(at: Disturbed) -> None:
+    """By the client, all the time."""
+    download(at, "rekey", "-o", "RekeyLimit=512K")
+
+
+def shell(at: Disturbed) -> None:
+    """With a terminal."""
+    with at.client(ssh(at.home, "-tt", "stty -echo; PS1= exec sh -i")) as client:
+        assert client.stdin is not None and client.stdout is not None
+
+        def say(line: str) -> None:
+            client.stdin.write(line.encode() + b"\n")  # type: ignore[union-attr]
+            client.stdin.flush()  # type: ignore[union-attr]
+
+        def ask(number: int) -> None:
+            say(f"echo $(({number} * 7919)); echo {number}.")
+            assert client.stdout.readline() == f"{number * 7919}\r\n".encode()  # type: ignore[union-attr]
+            assert client.stdout.readline() == f"{number}.\r\n".encode()  # type: ignore[union-attr]
+
+        say("echo be''gin")
+        while not (line := client.stdout.readline()).endswith(b"begin\r\n"):
+            assert line, "an end"
+        at.talk("shell", ask)
+        say("exit 7")
+        assert client.stdout.read() == b""
+    assert client.returncode == 7
+
+
+def forward(at: Disturbed) -> None:
+    """A port of the server's host, through a socket here."""
+    near = at.home / f"near{random.getrandbits(32)}"
+    with at.client(ssh(at.home, "-N", "-L", f"{near}:127.0.0.1:{ECHO}")) as client:
+        await_condition(near.exists, 30, "the forwarded port")
+        with socket.socket(socket.AF_UNIX) as through:
+            through.settimeout(30)
+            through.connect(str(near))
+
+            def ask(number: int) -> None:
+                said = at.content[number * 1000 : number * 1000 + 10 * (number % 100) + 1]
+                through.sendall(said)
+                assert receive(through, len(said)) == said
+
+            at.talk("forward", ask)
+        client.terminate()
+
+
+def receive(of: socket.socket, size: int) -> bytes:
+    """So many bytes."""
+    got = b""
+    while len(got) < size:
+        more = of.recv(size - len(got))
+        assert more, "an end"
+        got += more
+    return got
+
+
+def copy_there(at: Disturbed) -> None:
+    """By scp; each node has a /srv of its own."""
+    there = f"/srv/there{random.getrandbits(32)}"
+    words = ["scp", "-l", PACE_KBITS, *ssh_options(at.home), str(at.file("short")), f"root@{SERVICE}:{there}"]
+    with at.client(words) as client:
+        primary = at.lab.host("primary").home
+        file = primary / there.lstrip("/")
+        await_condition(lambda: file.exists() and file.stat().st_size > SHORT // 8, 30, "an upload by scp")
+        at.in_the_middle("copy there")
+    assert client.returncode == 0
+    assert (at.lab.host("primary").home / there.lstrip("/")).read_bytes() == at.content[:SHORT]
+
+
+def copy_here(at: Disturbed) -> None:
+    """By scp."""
+    here = at.home / f"here{random.getrandbits(32)}"
+    words = ["scp", "-l", PACE_KBITS, *ssh_options(at.home), f"root@{SERVICE}:{at.file('short')}", str(here)]
+    with at.client(words) as client:
+        await_condition(lambda: here.exists() and here.stat().st_size > SHORT // 8, 30, "a download by scp")
+        at.in_the_middle("copy here")
+    assert client.returncode == 0
+    assert here.read_bytes() == at.content[:SHORT]
+    here.unlink()
+
+
+SESSIONS: tuple[Callable[[Disturbed], None], ...] = (
+    lambda at: download(at, "download"), rekey, upload, shell, forward, copy_there, copy_here,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def module_place() -> Iterator[tuple[Lab, Path, bytes]]:
+    """Made once; /tmp is one for all hosts of a lab."""
+    home = Path(tempfile.mkdtemp(prefix="fttcp-ssh-", dir="/tmp"))
+    lab = Lab(f"test-ssh-{os.getpid()}")
+    prepare_ssh(home)
+    content = random.Random(7).randbytes(SIZE)
+    (home / "file").write_bytes(content)
+    (home / "short").write_bytes(content[:SHORT])
+    try:
+        lab.up([_serve(home)], ("lockstep=connection",))
+        yield lab, home, content
+    finally:
+        lab.down()
+        shutil.rmtree(home)
+
+
+def _serve(home: Path) -> str:
+    return sshd(home, f"{sys.executable} {ROOT}/tests/integration/echo_server.py {ECHO} &")
+
+
+@pytest.fixture
+def at(module_place: tuple[Lab, Path, bytes]) -> Disturbed:
+    """In step again."""
+    lab, home, content = module_place
+    try:
+        experiment.mend(lab)
+    except LabError:
+        lab.down()
+        lab.up([_serve(home)], ("lockstep=connection",))
+    return Disturbed(lab, home, content)
+
+
+def _who(at: Disturbed, connections: list[dict[str, Any]]) -> str:
+    """What people look at then: each connection's state, and whose it is."""
+    clients = at.lab.exec("client", ["sh", "-c", "ss -tnp; ps -eo pid,args"]).stdout
+    return "\n".join(str(one) for one in connections) + "\n" + clients
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_sessions_go_on(at: Disturbed, fault: str) -> None:
+    """Each has a connection of its own; one fault for all of them."""
+
+    def all_ready(running: list[Future[None]]) -> bool:
+        for one in running:
+            if one.done():
+                one.result()
+                raise AssertionError("a session ended before the fault")
+        return len(at.ready) == len(SESSIONS)
+
+    with ThreadPoolExecutor(len(SESSIONS)) as pool:
+        running = [pool.submit(session, at) for session in SESSIONS]
+        try:
+            await_condition(lambda: all_ready(running), 60, "all sessions in the middle")
+            primary = at.lab.node_in_role("primary")
+            told = at.lab.ask(primary, {"op": "status"}, timeout_s=5.0)["groups"][0]
+            asked = at.lab.ask(primary, {"op": "connections", "limit": 20, "all": True}, timeout_s=5.0)
+            assert told["flows"]["protected"] == len(SESSIONS), _who(at, asked["connections"])
+            at.lab.fault(fault)
+        finally:
+            at.struck.set()
+        for one in running:
+            one.result()
