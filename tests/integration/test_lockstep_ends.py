@@ -106,9 +106,10 @@ def check(lab: Lab, before: dict[str, dict[str, int]], least: int) -> None:
         return moved(primary, "flows_closed") == moved(primary, "flows_opened")
 
     await_condition(all_over, 20.0, "waiting for the end of all connections", interval_s=0.1)
+    said = [line for line in lab.log(primary).read_text().splitlines() if '"flow-detached"' in line]
     for node in NODES:
         assert moved(node, "flows_opened") >= least
-        assert {name: moved(node, name) for name in TROUBLE} == dict.fromkeys(TROUBLE, 0)
+        assert {name: moved(node, name) for name in TROUBLE} == dict.fromkeys(TROUBLE, 0), said[-3:]
 
 
 def busy(stack: ExitStack) -> None:
