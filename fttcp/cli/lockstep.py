@@ -8,14 +8,15 @@ from typing import Any
 
 def lines(told: Mapping[str, Any]) -> list[str]:
     """Return it for people."""
-    inside, outside, drawn = told["inside"], told["outside"], told["drawn"]
+    inside, outside, hidden, drawn = (told[name] for name in ("inside", "outside", "hidden", "drawn"))
     if drawn is None:
         return [f"NOT IN STEP  {told['file']} is gone: restart the daemon, then the server"]
+    others = f" ({len(hidden)} of other users cannot be looked at)" if hidden else ""
     found = [
-        f"lock step    in {len(inside)} processes; {drawn['of_connections']} draws for connections, "
+        f"lock step    in {len(inside)} processes{others}; {drawn['of_connections']} draws for connections, "
         f"{drawn['at_start']} before the first, {drawn['without']} for none"
     ]
-    if outside or not inside:
+    if outside or not (inside or hidden):
         which = ", ".join(map(str, outside)) or "any process"
         found.append(f"NOT IN STEP  the library is not in {which}: what it answers differs on the nodes")
     elif told["identities"] and not drawn["accepted"] and not drawn["of_connections"]:

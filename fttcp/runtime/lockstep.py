@@ -185,12 +185,13 @@ def _shape(file: Path) -> tuple[int, ...] | None:
 def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
     """Return what ``status`` tells: in which of the server's processes the library is, what was drawn, and
     the connections that were accepted last and have no identity. ``leaders``: its main processes."""
-    mapped = {pid: _mapped(pid, file) for pid in family(leaders)}
+    found = {pid: _looked_at(pid, file) for pid in family(leaders)}
     shown: dict[str, Any] = {
         "file": str(file),
         "library": str(LIBRARY),
-        "inside": sorted(pid for pid, is_in in mapped.items() if is_in),
-        "outside": sorted(pid for pid in leaders if mapped[pid] is False),
+        "inside": sorted(pid for pid, seen in found.items() if seen == "inside"),
+        "outside": sorted(pid for pid in leaders if found[pid] == "outside"),
+        "hidden": sorted(pid for pid, seen in found.items() if seen == "hidden"),
     }
     try:
         return shown | _counted(file)
@@ -198,14 +199,18 @@ def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
         return shown | {"drawn": None, "strangers": []}
 
 
-def _mapped(pid: int, file: Path) -> bool | None:
-    """Tell whether a process has this very file mapped; None if it has ended, or is not ours to look at."""
+def _looked_at(pid: int, file: Path) -> str:
+    """Tell whether a process has this very file mapped: `inside`, `outside`; `hidden`: it is another user's,
+    and not ours to look at; `gone`."""
     try:
         number = str(file.stat().st_ino)
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-        return any(line.split(maxsplit=5)[4:] == [number, str(file)] for line in lines)
+    except PermissionError:
+        return "hidden"
     except OSError:
-        return None
+        return "gone"
+    mapped = any(line.split(maxsplit=5)[4:] == [number, str(file)] for line in lines)
+    return "inside" if mapped else "outside"
 
 
 def _counted(file: Path) -> dict[str, Any]:

@@ -395,12 +395,15 @@ def test_people_are_told_who_is_not_in_step() -> None:
     """A server that was started without the library; memory that somebody removed."""
     drawn = {"of_connections": 5, "at_start": 4, "without": 3, "accepted": 2, "unknown": 0}
     told: dict[str, Any] = {
-        "file": "/run/x", "inside": [7], "outside": [], "drawn": drawn, "strangers": [], "identities": 2
+        "file": "/run/x", "inside": [7], "outside": [], "hidden": [], "drawn": drawn, "strangers": [],
+        "identities": 2,
     }  # fmt: skip
     assert lines(told) == [
         "lock step    in 1 processes; 5 draws for connections, 4 before the first, 3 for none"
     ]
     assert any("is not in 9" in line for line in lines(told | {"outside": [9]}))
+    (line,) = lines(told | {"inside": [], "hidden": [8, 9]})
+    assert "in 0 processes (2 of other users cannot be looked at); 5 draws" in line
     assert any("is not in any" in line for line in lines(told | {"inside": []}))
     assert "is gone" in lines(told | {"drawn": None})[0]
     unseen = told | {"drawn": drawn | {"accepted": 0, "of_connections": 0}}
