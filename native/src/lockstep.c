@@ -199,7 +199,8 @@ static int key_of(const struct ftt_worker *w, const uint8_t identity[FTT_IDENTIT
 }
 
 /* Keeps a row for the connection. Nobody sees it yet. */
-static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], const struct ftt_ls_origin *origin)
+static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], const struct ftt_ls_origin *origin,
+		    uint64_t age_ns)
 {
 	const struct ftt_ls_map *m = &w->e->lockstep;
 	struct ftt_ls_addresses who;
@@ -218,6 +219,7 @@ static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t ident
 		ftt_ls_clear(m, at);
 	own->who = who;
 	own->origin = *origin;
+	own->began_ns = ftt_now_ns() - age_ns;
 	ftt_ls_no_input(own);
 	own->used = true;
 	memcpy(own->id, identity, FTT_IDENTITY);
@@ -270,7 +272,7 @@ void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick)
 	put_be64(identity + 8, (uint64_t)w->index << 56 | ++w->identities.count);
 	memcpy(identity + ID, w->identities.tag[w->identities.send], TAG);
 	origin.opened_ns = wall_ns();
-	reserve(w, c, identity, &origin);
+	reserve(w, c, identity, &origin, 0);
 	show(w, c);
 }
 
@@ -287,7 +289,7 @@ void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		w->n.identities_refused++;
 		return;
 	}
-	reserve(w, c, open->identity, &origin);
+	reserve(w, c, open->identity, &origin, open->age_ms * 1000000ull);
 	ftt_lockstep_answered(w, c);
 }
 

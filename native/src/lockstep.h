@@ -38,9 +38,14 @@ static inline struct ftt_ls_own *ftt_lockstep_own(const struct ftt_worker *w, co
 /* Our stack is given a segment of the client's: the connection's clock goes on. */
 static inline void ftt_lockstep_input(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_seg *s)
 {
-	if (c->row && s->len)
-		ftt_ls_input(ftt_lockstep_own(w, c), ftt_lockstep_row(w, c), s->seq + s->len - (c->flow.hard.irs + 1), s->tsval,
-			     c->flow.bits & FTT_F_TS, s->flags & TCP_PSH);
+	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+	uint32_t lived;
+
+	if (!own || !s->len)
+		return;
+	lived = (uint32_t)((ftt_now_ns() - own->began_ns) / 1000000);
+	ftt_ls_input(own, ftt_lockstep_row(w, c), s->seq + s->len - (c->flow.hard.irs + 1),
+		     ftt_ls_elapsed(s->tsval - own->origin.tick, c->flow.bits & FTT_F_TS, lived), s->flags & TCP_PSH);
 }
 
 #endif

@@ -7,6 +7,11 @@
 #include "../src/lockstep.h"
 #include "../src/thread.h"
 
+uint64_t ftt_now_ns(void)
+{
+	return 1000000000000000;
+}
+
 struct side {
 	char path[32];
 	struct ftt_engine e;
@@ -307,6 +312,12 @@ static void reads(struct side *s, const struct ftt_tcp *c, uint32_t n)
 	atomic_fetch_add(&ftt_lockstep_row(&s->w, c)->consumed, n);
 }
 
+/* The connection was opened so long ago. */
+static void lives(struct side *s, const struct ftt_tcp *c, uint64_t ms)
+{
+	ftt_lockstep_own(&s->w, c)->began_ns = ftt_now_ns() - ms * 1000000;
+}
+
 /* What the clock shows follows from what the client said and the server has read, whatever has come since. */
 static void test_clock(void)
 {
@@ -323,6 +334,8 @@ static void test_clock(void)
 	tell(&p, &at_p, &b, &at_b);
 	opened = ftt_lockstep_row(&p.w, &at_p)->origin.opened_ns;
 	ftt_lockstep_row(&b.w, &at_b)->origin.ahead_ns = -100000 * MS; /* the backup's clock is 100 s fast */
+	lives(&p, &at_p, 700);
+	lives(&b, &at_b, 1600);
 	now = opened + 1;
 	CHECK_EQ(clock_of(&p, &at_p, false, now), opened);
 	CHECK_EQ(clock_of(&b, &at_b, false, now + 100000 * MS), opened);
@@ -345,6 +358,7 @@ static void test_clock(void)
 	CHECK_EQ(clock_of(&p, &at_p, true, now), both[0]);
 	/* bounds: it follows the real clock, and is not far ahead of it */
 	CHECK_EQ(clock_of(&p, &at_p, true, opened + 10000 * MS), opened + 8000 * MS);
+	lives(&p, &at_p, 99000);
 	said(&p, &at_p, 600, 100, 0xfffffff0 + 100000);
 	reads(&p, &at_p, 100);
 	CHECK_EQ(clock_of(&p, &at_p, true, opened + 10000 * MS), opened + 11000 * MS);
@@ -352,25 +366,61 @@ static void test_clock(void)
 	end(&b);
 }
 
-/* Timestamps that the client offered and our stack did not take are none. Who begins late counts from where the client is. */
+/*
+ * A client that has no timestamps, or counts in other units than milliseconds: its clock follows from when its bytes came, and not from
+ * when a server reads them.
+ */
+static void test_clients_that_do_not_count(void)
+{
+	const struct { uint32_t bits, tick, said[3]; } as[] = {
+		{0, 0, {0, 0, 0}},                                   /* none were offered */
+		{0, 0x80001000, {0x80009000, 7, 0}},                 /* ... or our stack did not take them */
+		{FTT_F_TS, 5, {5 + 700000, 5 + 3000000, 5 + 9000000}}, /* microseconds */
+		{FTT_F_TS, 5, {5 + 7, 5 + 30, 5 + 90}},              /* hundredths of a second: once they are far off */
+	};
+	static const uint32_t came[] = {700, 3000, 9000};
+	static struct side p, b;
+
+	for (size_t i = 0; i < sizeof(as) / sizeof(*as); i++) {
+		struct ftt_tcp at_p = {.key = key_of(7), .flow.bits = as[i].bits}, at_b = at_p;
+		int64_t opened;
+
+		begin(&p, 1);
+		begin(&b, 2);
+		ftt_lockstep_begin(&p.w, &at_p, as[i].tick);
+		tell(&p, &at_p, &b, &at_b);
+		opened = ftt_lockstep_own(&p.w, &at_p)->origin.opened_ns;
+		for (uint32_t k = 0; k < 3; k++) {
+			bool far = !as[i].bits || i == 2 || k;
+			int64_t step = (far ? came[k] : as[i].said[k] - as[i].tick) >> FTT_LS_STEP_SHIFT;
+			int64_t real = opened + (came[k] + 20) * MS, shown = opened + (step << FTT_LS_STEP_SHIFT) * MS;
+
+			lives(&p, &at_p, came[k]);
+			lives(&b, &at_b, came[k] + 2);
+			said(&p, &at_p, 100 * k, 100, as[i].said[k]);
+			said(&b, &at_b, 100 * k, 100, as[i].said[k]);
+			CHECK_EQ(clock_of(&p, &at_p, true, real), shown);
+			CHECK_EQ(clock_of(&b, &at_b, true, real + 1200 * MS), shown); /* its server comes later */
+			reads(&p, &at_p, 100);
+			reads(&b, &at_b, 100);
+		}
+		end(&p);
+		end(&b);
+	}
+}
+
+/* Who begins late counts from where the client is. */
 static void test_ticks_that_were_agreed(void)
 {
-	static struct side p, b;
-	struct ftt_tcp without = {.key = key_of(7)}, late = {.key = key_of(8), .flow = {.bits = FTT_F_TS, .client_tsval = 900000}};
+	static struct side b;
+	struct ftt_tcp late = {.key = key_of(8), .flow = {.bits = FTT_F_TS, .client_tsval = 900000}};
 	int64_t opened;
 
-	begin(&p, 1);
 	begin(&b, 2);
-	ftt_lockstep_begin(&p.w, &without, 0x80001000);
-	opened = ftt_lockstep_own(&p.w, &without)->origin.opened_ns;
-	said(&p, &without, 0, 100, 0);
-	said(&p, &without, 100, 100, 0x80009000);
-	CHECK_EQ(clock_of(&p, &without, true, opened), opened);
 	ftt_lockstep_ensure(&b.w, &late);
 	opened = ftt_lockstep_own(&b.w, &late)->origin.opened_ns;
 	said(&b, &late, 0, 100, 900300);
 	CHECK_EQ(clock_of(&b, &late, true, opened), opened + 256 * MS);
-	end(&p);
 	end(&b);
 }
 
@@ -383,6 +433,7 @@ int main(void)
 	test_a_file_that_is_cut_short();
 	test_one_row_for_a_connection();
 	test_clock();
+	test_clients_that_do_not_count();
 	test_ticks_that_were_agreed();
 	return 0;
 }

@@ -229,13 +229,13 @@ static void test_steps(void)
 	static struct ftt_ls_own own;
 
 	for (uint32_t i = 1; i <= 40; i++)
-		ftt_ls_input(&own, &row, i * 100, i << FTT_LS_STEP_SHIFT, true, false);
+		ftt_ls_input(&own, &row, i * 100, i << FTT_LS_STEP_SHIFT, false);
 	CHECK_EQ(ftt_ls_step(&row, 3999), 40);
 	CHECK_EQ(ftt_ls_step(&row, 3900), 40);
 	CHECK_EQ(ftt_ls_step(&row, 3899), 39);
 	CHECK_EQ(ftt_ls_step(&row, 3300), 34);
 	CHECK_EQ(ftt_ls_step(&row, 0), 41 - FTT_LS_INPUTS);
-	ftt_ls_input(&own, &row, 5000, 0, true, false);
+	ftt_ls_input(&own, &row, 5000, 0, false);
 	CHECK_EQ(ftt_ls_step(&row, 4999), 40);
 }
 
@@ -246,10 +246,10 @@ static void test_edges(void)
 	static struct ftt_ls_own own;
 
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 1000);
-	ftt_ls_input(&own, &row, 100, 0, true, true);
-	ftt_ls_input(&own, &row, 200, 0, true, false);
-	ftt_ls_input(&own, &row, 350, 0, true, true);
-	ftt_ls_input(&own, &row, 350, 0, true, true);
+	ftt_ls_input(&own, &row, 100, 0, true);
+	ftt_ls_input(&own, &row, 200, 0, false);
+	ftt_ls_input(&own, &row, 350, 0, true);
+	ftt_ls_input(&own, &row, 350, 0, true);
 	CHECK_EQ(row.edges, 2);
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 100);
 	CHECK_EQ(ftt_ls_piece(&row, 30), 30);
@@ -260,19 +260,19 @@ static void test_edges(void)
 	row.consumed = 350; /* the next one has not been seen yet */
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 1000);
 	for (uint32_t i = 1; i <= FTT_LS_EDGES + 2; i++)
-		ftt_ls_input(&own, &row, 350 + i * 10, 0, true, true);
+		ftt_ls_input(&own, &row, 350 + i * 10, 0, true);
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 30);
-	ftt_ls_input(&own, &row, 20000, 0, true, true); /* far from the one before, and near to the next one */
+	ftt_ls_input(&own, &row, 20000, 0, true); /* far from the one before, and near to the next one */
 	row.consumed = FTT_LS_PIECE;
 	CHECK_EQ(ftt_ls_piece(&row, 10000), 10000);
-	ftt_ls_input(&own, &row, 20010, 0, true, true);
+	ftt_ls_input(&own, &row, 20010, 0, true);
 	CHECK_EQ(ftt_ls_piece(&row, 10000), 20000 - FTT_LS_PIECE);
 	row.consumed = FTT_LS_PIECE - 1;
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 1);
 	row.consumed = 0xfffffff0; /* offsets come round */
 	own = (struct ftt_ls_own){0};
 	row.edges = 0;
-	ftt_ls_input(&own, &row, 5, 0, true, true);
+	ftt_ls_input(&own, &row, 5, 0, true);
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 16);
 	row.consumed = 0;
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 5);

@@ -90,6 +90,9 @@ struct ftt_ls_origin {
  * A connection's clock is a function of what its client said: it was opened then, and between its SYN and the segment that brought the last
  * byte that the server has read, the client counted so many milliseconds (RFC 7323). Both nodes see the same counts. In steps of a
  * quarter of a second, for which alone places in the stream are remembered.
+ *
+ * Of a client that does not count, or in other units, what counts is when that segment came here. It came to the other node within a
+ * millisecond or so; when each server gets round to it does not matter.
  */
 #define FTT_LS_STEP_SHIFT 8   /* of TSvals; they are taken for milliseconds, as most are */
 #define FTT_LS_INPUTS 19u
@@ -128,6 +131,7 @@ _Static_assert(sizeof(struct ftt_ls_row) == 512, "eight lines of the cache; lock
 struct ftt_ls_own {
 	uint64_t generation; /* the last one that it wrote */
 	uint64_t last;       /* of the inputs */
+	uint64_t began_ns;   /* when it was opened, by this engine's clock */
 	struct ftt_ls_origin origin;
 	struct ftt_ls_addresses who;
 	uint8_t id[FTT_IDENTITY];
@@ -322,11 +326,21 @@ static inline void ftt_ls_edge(struct ftt_ls_own *own, struct ftt_ls_row *row, u
 	atomic_store_explicit(&row->edges, ++own->edges, memory_order_release);
 }
 
-/* The row's client has sent bytes up to this stream offset, with this TSval, if both have agreed to have any; and pushed them. */
-static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end, uint32_t tsval, bool ticks, bool pushed)
+/*
+ * How many milliseconds after its SYN the client has sent this: `counted`, by its own timestamps, if both have agreed to have any. Who
+ * counts otherwise is not believed. lived: since it was opened, by us.
+ */
+static inline uint32_t ftt_ls_elapsed(uint32_t counted, bool ticks, uint32_t lived)
 {
-	uint32_t n = own->inputs, last = (uint32_t)own->last;
-	uint32_t step = ticks ? (tsval - own->origin.tick) >> FTT_LS_STEP_SHIFT : 0;
+	int32_t ahead = (int32_t)(counted - lived);
+
+	return ticks && ahead <= FTT_LS_LEAD_NS / 1000000 && ahead >= -FTT_LS_LAG_NS / 1000000 ? counted : lived;
+}
+
+/* The row's client has sent bytes up to this stream offset, so many milliseconds after its SYN, and pushed them. */
+static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, uint32_t end, uint32_t elapsed, bool pushed)
+{
+	uint32_t n = own->inputs, last = (uint32_t)own->last, step = elapsed >> FTT_LS_STEP_SHIFT;
 
 	if (n && (int32_t)(end - (uint32_t)(own->last >> 32)) <= 0)
 		return; /* a copy, or what fills a hole */
