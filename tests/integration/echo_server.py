@@ -1,5 +1,9 @@
-"""Gives back what it is sent, connection by connection: python echo_server.py PORT"""
+"""Gives back what it is sent, connection by connection: python echo_server.py PORT
 
+Returns when it listens, and serves in the background.
+"""
+
+import os
 import socketserver
 import sys
 
@@ -15,4 +19,6 @@ class Echo(socketserver.BaseRequestHandler):
 
 if __name__ == "__main__":
     socketserver.ThreadingTCPServer.daemon_threads = True
-    socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Echo)
+    if os.fork() == 0:
+        server.serve_forever()

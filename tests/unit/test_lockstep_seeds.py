@@ -14,7 +14,7 @@ from typing import Any
 from fttcp.runtime import lockstep
 
 ROWS = 1024
-SECRETS_AT = 4096 + ROWS * 256
+SECRETS_AT = 4096 + ROWS * 512
 
 _PROGRAM = """
 import json, pathlib, re, socket, ssl, sys
@@ -44,7 +44,7 @@ def show(file: Path, *pairs: tuple[socket.socket, int]) -> None:
         for at in range(ROWS):
             client, port = pairs[at % len(pairs)]
             who = loopback + loopback + struct.pack("<HH", client.getsockname()[1], port)
-            memory.seek(4096 + at * 256)
+            memory.seek(4096 + at * 512)
             memory.write(struct.pack("<Q36sI20sI", 2, who, 0, b"", 1))
             memory.seek(SECRETS_AT + (1 + at) * 32)
             memory.write(bytes([1 + at % len(pairs)]) * 32)
