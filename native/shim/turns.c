@@ -471,7 +471,8 @@ static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *tim
 				return rc;
 		} else {
 			int64_t first = turn.unripe_ns ? turn.unripe_ns : turn.waiting_ns ? turn.waiting_ns : now;
-			struct timespec little = {.tv_nsec = LOOK_NS + (now - first) / 4 % LONG_NS};
+			int64_t longer = (now - first) / 4;
+			struct timespec little = {.tv_nsec = LOOK_NS + (longer < HOLD_NS ? longer : HOLD_NS)};
 
 			if (wait_for_turn(fds, n, &little, mask) < 0)
 				return -1;

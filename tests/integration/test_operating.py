@@ -101,20 +101,20 @@ def test_a_restart_after_kill_cleans_up_what_its_configuration_no_longer_has(dae
     daemon.until(serving)
     assert "10.77.0.101" in daemon.net.run("ip", "addr", "show", "lo")
     daemon.end(signal.SIGKILL)
+    secrets = daemon.home / "run" / "second.lockstep"
+    secrets.write_bytes(b"of a server that is kept in step")
     start_without_the_second(daemon)
+    assert not secrets.exists()
     assert snapshot(daemon) == before
 
 
 def start_without_the_second(daemon: Daemon) -> None:
     """It clears away what a killed one has left of the second group."""
     daemon.config.write_text(daemon.config.read_text().replace(second(daemon), ""))
-    secrets = daemon.home / "run" / "second.lockstep"
-    secrets.write_bytes(b"of a server that is kept in step")
     daemon.start()
     daemon.until(serving)
     assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
     assert "second" not in daemon.net.run("nft", "list", "ruleset")
-    assert not secrets.exists()
     assert daemon.end(signal.SIGTERM)[0] == 0
 
 
@@ -146,7 +146,6 @@ def test_reload_touches_only_what_changed(daemon: Daemon) -> None:
     assert changed["removed"] == ["second"] and changed["changed"] == ['node.log_level: "info" -> "error"']
     assert "10.77.0.101" not in daemon.net.run("ip", "addr", "show", "lo")
     assert "second" not in daemon.net.run("nft", "list", "ruleset")
-    assert not secrets.exists()
     assert daemon.group()["server"]["pid"] == web["server"]["pid"]
 
 
