@@ -37,6 +37,17 @@ bool shim_who_is(int fd, struct ftt_ls_addresses *who)
 	return known;
 }
 
+bool shim_has_peer(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	int before = errno;
+	bool has = !getpeername(fd, (struct sockaddr *)&peer, &len);
+
+	errno = before;
+	return has;
+}
+
 bool shim_listens(int fd)
 {
 	struct sockaddr_storage own;

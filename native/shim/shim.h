@@ -159,6 +159,7 @@ ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags);
 
 /* address.c */
 bool shim_who_is(int fd, struct ftt_ls_addresses *who);
+bool shim_has_peer(int fd); /* it was not reset */
 /* It may get connections. */
 bool shim_listens(int fd);
 

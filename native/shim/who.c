@@ -205,7 +205,7 @@ enum how { ACCEPTED, PASSED, INHERITS };
  */
 static void meet(int fd, enum how how)
 {
-	struct ftt_ls_addresses who, again;
+	struct ftt_ls_addresses who;
 	struct ftt_ls_found found = {0};
 	bool named, accepted = how == ACCEPTED;
 	uint32_t slot;
@@ -218,7 +218,7 @@ static void meet(int fd, enum how how)
 		ftt_ls_admit(&shim_map, &who);
 	if (!named || !ftt_ls_find(&shim_map, &who, &found))
 		found.row = NULL;
-	else if (!shim_who_is(fd, &again)) /* reset meanwhile: the row may be the next one's of these addresses */
+	else if (!shim_has_peer(fd)) /* reset meanwhile: the row may be the next one's of these addresses */
 		named = false, found.row = NULL;
 	if (named || accepted) {
 		atomic_store(&shim_serves, true);

@@ -48,18 +48,23 @@ static inline void ftt_chacha_block(uint8_t out[FTT_CHACHA_BLOCK], const uint8_t
 {
 	uint32_t s[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}, x[16];
 
+#pragma GCC unroll 8
 	for (int i = 0; i < 8; i++)
 		s[4 + i] = ftt_chacha_get(key + 4 * i);
 	s[12] = counter;
+#pragma GCC unroll 3
 	for (int i = 0; i < 3; i++)
 		s[13 + i] = ftt_chacha_get(nonce + 4 * i);
 	memcpy(x, s, sizeof(x));
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < 10; round++) { /* places that a compiler knows are registers */
+#pragma GCC unroll 4
 		for (int i = 0; i < 4; i++)
 			ftt_chacha_quarter(x + i, x + 4 + i, x + 8 + i, x + 12 + i);
+#pragma GCC unroll 4
 		for (int i = 0; i < 4; i++)
 			ftt_chacha_quarter(x + i, x + 4 + (i + 1) % 4, x + 8 + (i + 2) % 4, x + 12 + (i + 3) % 4);
 	}
+#pragma GCC unroll 16
 	for (int i = 0; i < 16; i++)
 		ftt_chacha_put(out + 4 * i, x[i] + s[i]);
 	ftt_wipe(x, sizeof(x));
