@@ -90,13 +90,16 @@ def test_two_floors_bear_a_load_at_the_same_time(tmp_path: Path) -> None:
 
 
 def test_only_protected_connections_live_through_a_crash(tmp_path: Path) -> None:
-    content, _ = measure(tmp_path, "gap.crash-host.download.10ms")
-    gaps = rows(content, "gap.crash-host.download.10ms")
+    """With heartbeats of 10 ms a busy machine is taken for a crash now and then."""
+    name = "gap.crash-host.download"
+    content, _ = measure(tmp_path, f"{name}.10ms", f"{name}.100ms")
+    gaps = rows(content, f"{name}.10ms")
     lost = "the connection was lost (1x)"
-    assert gaps["fttcp"]["n"] == 1 and not gaps["fttcp"]["notes"]
-    assert gaps["haproxy"]["n"] == gaps["keepalived"]["n"] == 1
+    assert gaps["fttcp"]["n"] == gaps["haproxy"]["n"] == gaps["keepalived"]["n"] == 1
     assert lost in gaps["haproxy"]["notes"] and lost in gaps["keepalived"]["notes"]
     assert gaps["native"]["n"] == 0 and "not served again within 3 s (1x)" in gaps["native"]["notes"]
+    patient = rows(content, f"{name}.100ms")["fttcp"]
+    assert patient["n"] == 1 and not patient["notes"]
     assert rows(content, "steps.crash-host.10ms.gate")["fttcp"]["n"] == 1
 
 
