@@ -281,6 +281,17 @@ class Pace:
             time.sleep(ahead)
 
 
+def upload(session: Session, send: Callable[[memoryview], None]) -> None:
+    """Send the session's stream at its rate. What is taken is progress; more of it is due until a pause."""
+    ramp, count, pace = session.ramp(), session.count, Pace(session.rate)
+    session.gap.start()
+    for at in range(0, count, CHUNK):
+        pace.wait(at)
+        send(ramp.chunk(at, min(CHUNK, count - at)))
+        session.gap.progress()
+        session.started()
+
+
 def verify(ramp: Ramp, offset: int, data: bytes | bytearray | memoryview, label: str) -> None:
     """Compare ``data`` with the stream at ``offset``.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from lab.workloads.base import CHUNK, CONNECT_BOUND_S, Failure, Pace, Session, verify
+from lab.workloads.base import CHUNK, CONNECT_BOUND_S, Failure, Pace, Session, upload, verify
 from lab.workloads.ramp import Ramp
 from lab.workloads.servers.keys import SSH_HOST, SSH_USER_KEY
 from lab.workloads.servers.launch import CONTENT_SEED, SSH_FILE, SSH_SIZE
@@ -198,17 +198,11 @@ def down(session: Session) -> None:
 
 def up(session: Session) -> None:
     """A stream to a command's standard input, which tells its hash."""
-    ramp, count = session.ramp(), session.count
-    told = hashlib.sha256(ramp.span(0, count)).hexdigest().encode() + b"  -\n"
+    count = session.count
+    told = hashlib.sha256(session.ramp().span(0, count)).hexdigest().encode() + b"  -\n"
 
     def talk(shell: Shell) -> None:
-        pace = Pace(session.rate)
-        session.gap.start()
-        for at in range(0, count, CHUNK):
-            pace.wait(at)
-            shell.send(ramp.chunk(at, min(CHUNK, count - at)))
-            session.gap.progress()
-            session.started()
+        upload(session, shell.send)
         shell.close_input()
         said = shell.exactly(len(told), "waiting for the hash")
         session.gap.pause()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.workloads.base import CHUNK, Connection, Failure, Pace, Session, verify
+from lab.workloads.base import CHUNK, Connection, Failure, Session, upload, verify
 from lab.workloads.ramp import Ramp
 
 STEP = 1 << 16
@@ -249,12 +249,7 @@ def half_close_server(session: Session) -> None:
         connection.take_ramp(ramp, down)
         connection.expect_end()
         session.started()
-        pace = Pace(session.rate)
-        session.gap.start()
-        for at in range(0, session.count, CHUNK):
-            pace.wait(at)
-            connection.send(ramp.chunk(at, min(CHUNK, session.count - at)))
-            session.gap.progress()
+        upload(session, connection.send)
         session.gap.pause()
         connection.sock.shutdown(socket.SHUT_WR)
         with session.connect() as other:

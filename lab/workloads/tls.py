@@ -16,7 +16,7 @@ from lab.workloads.base import CHUNK, Connection, Failure, Pace, Result, Session
 from lab.workloads.ramp import Ramp
 from lab.workloads.servers.keys import TLS_CERTIFICATE
 from lab.workloads.servers.launch import CONTENT_SEED, WEB_SIZE
-from lab.workloads.web import get, read_head
+from lab.workloads.web import get, get_small, put_and_get, read_head
 
 MOST_RESETS = 3
 """Connections of a client that one fault may cost; it has one at a time, and some more are made meanwhile."""
@@ -143,7 +143,7 @@ def down(version: ssl.TLSVersion) -> Body:
 
         def download() -> None:
             with client.connect(RECEIVE_BUFFER) as connection:
-                _get_small(session, connection)
+                get_small(session, connection)
                 pace = Pace(session.rate)
                 connection.send(
                     f"GET /ramp.bin HTTP/1.1\r\nHost: lab\r\nRange: bytes=0-{count - 1}\r\n\r\n".encode()
@@ -155,18 +155,11 @@ def down(version: ssl.TLSVersion) -> Body:
                     pace.wait(at)
                     connection.take_ramp(ramp, min(CHUNK, count - at), at)
                 session.gap.pause()
-                _get_small(session, connection)
+                get_small(session, connection)
 
         or_reset(session, download)
 
     return body
-
-
-def _get_small(session: Session, connection: Connection) -> None:
-    start = session.random.randrange(WEB_SIZE - 200_000)
-    with session.gap.request():
-        get(connection, "/ramp.bin", Ramp(CONTENT_SEED), start, session.random.randrange(1, 200_000))
-    session.result.requests += 1
 
 
 def keepalive(version: ssl.TLSVersion) -> Body:
@@ -178,7 +171,7 @@ def keepalive(version: ssl.TLSVersion) -> Body:
         def downloads() -> None:
             with client.connect() as connection:
                 for _ in passed:
-                    _get_small(session, connection)
+                    get_small(session, connection)
                     session.started()
                     time.sleep(0.01)
 
@@ -215,29 +208,12 @@ def put(version: ssl.TLSVersion) -> Body:
     """A long PUT, then a GET of what was stored, on one connection."""
 
     def body(session: Session) -> None:
-        ramp, count = session.ramp(), session.count
         client = Client(session, version)
 
-        def upload() -> None:
-            path = f"/put/{session.seed}-{time.time_ns()}.bin"
+        def stored() -> None:
             with client.connect() as connection:
-                pace = Pace(session.rate)
-                connection.send(
-                    f"PUT {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {count}\r\n\r\n".encode()
-                )
-                session.gap.start()
-                for at in range(0, count, CHUNK):
-                    pace.wait(at)
-                    connection.send(ramp.chunk(at, min(CHUNK, count - at)))
-                    session.gap.progress()
-                    session.started()
-                connection.await_answer("waiting for the end of the upload")
-                read_head(connection, (201,))
-                session.gap.pause()
-                get(connection, path, ramp, 0, count)
-                connection.send(f"DELETE {path} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
-                read_head(connection, (204,))
+                put_and_get(session, connection)
 
-        or_reset(session, upload)
+        or_reset(session, stored)
 
     return body

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 
-from lab.workloads.base import CHUNK, Connection, Failure, Gap, Pace, Result, Session
+from lab.workloads.base import CHUNK, Connection, Failure, Gap, Pace, Result, Session, upload
 from lab.workloads.ramp import Ramp
 from lab.workloads.servers.launch import CONTENT_SEED, HTTPD_SIZE, WEB_SIZE
 
@@ -45,50 +45,49 @@ def http(session: Session) -> None:
     ramp, count = Ramp(CONTENT_SEED), min(session.count, WEB_SIZE - 1)
     with session.connect() as connection:
         for _ in range(3):
-            _get_small(session, connection, ramp)
+            get_small(session, connection)
         session.started()
         session.gap.start()
         get(connection, f"/paced/ramp.bin?rate={session.rate}", ramp, 0, count)
         session.gap.pause()
         for _ in range(3):
-            _get_small(session, connection, ramp)
+            get_small(session, connection)
 
 
-def _get_small(session: Session, connection: Connection, ramp: Ramp) -> None:
+def get_small(session: Session, connection: Connection) -> None:
+    """GET a small part of nginx's file."""
     start = session.random.randrange(WEB_SIZE - 200_000)
     with session.gap.request():
-        get(connection, "/ramp.bin", ramp, start, session.random.randrange(1, 200_000))
+        get(connection, "/ramp.bin", Ramp(CONTENT_SEED), start, session.random.randrange(1, 200_000))
     session.result.requests += 1
 
 
 def http_keepalive(session: Session) -> None:
     """nginx: one small download after the other on one connection."""
-    ramp = Ramp(CONTENT_SEED)
     with session.connect() as connection:
         for _ in session.until_end():
-            _get_small(session, connection, ramp)
+            get_small(session, connection)
             session.started()
             time.sleep(0.01)
 
 
 def put(session: Session) -> None:
     """nginx: a long PUT, then a GET of what was stored, on one connection."""
-    ramp, count = session.ramp(), session.count
-    path = f"/put/{session.seed}-{time.time_ns()}.bin"
     with session.connect() as connection:
-        connection.send(f"PUT {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {count}\r\n\r\n".encode())
-        pace = Pace(session.rate)
-        session.gap.start()
-        for at in range(0, count, CHUNK):
-            pace.wait(at)
-            connection.send(ramp.chunk(at, min(CHUNK, count - at)))
-            session.gap.progress()
-            session.started()
-        read_head(connection, (201,))
-        session.gap.pause()
-        get(connection, path, ramp, 0, count)
-        connection.send(f"DELETE {path} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
-        read_head(connection, (204,))
+        put_and_get(session, connection)
+
+
+def put_and_get(session: Session, connection: Connection) -> None:
+    """PUT the session's stream in a file of its own, read that back, and remove it."""
+    path, count = f"/put/{session.seed}-{time.time_ns()}.bin", session.count
+    connection.send(f"PUT {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {count}\r\n\r\n".encode())
+    upload(session, connection.send)
+    connection.await_answer("waiting for the end of the upload")
+    read_head(connection, (201,))
+    session.gap.pause()
+    get(connection, path, session.ramp(), 0, count)
+    connection.send(f"DELETE {path} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
+    read_head(connection, (204,))
 
 
 def http100(session: Session) -> None:
