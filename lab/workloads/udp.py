@@ -88,16 +88,15 @@ def _udp_echo(session: Session, sizes: tuple[int, ...]) -> None:
             def accept(data: bytes, sender: Sender, number: int = number) -> bool | None:
                 if sender[:2] != (session.address, session.port):
                     raise Failure("wrong", f"an answer from {sender}, which is not the service")
-                right = None
-                while True:  # socat's EXEC reads behind a pipe: it may join what it was given at once
+                answered: list[int] = []
+                while data or not answered:  # socat's EXEC reads behind a pipe: it may join what came at once
                     which = struct.unpack("!I", data[:4])[0] if len(data) >= 4 else -1
                     if which not in sent or len(data) < 4 + sent[which]:
                         raise Failure("wrong", f"datagram {number}: {len(data)} bytes answer nothing we sent")
                     verify(ramp, which * 101, data[4 : 4 + sent[which]], f"datagram {which}")
+                    answered.append(which)
                     data = data[4 + sent[which] :]
-                    right = True if which == number else right
-                    if not data:
-                        return right
+                return True if number in answered else None
 
             with session.gap.request():
                 link.ask(question, accept, f"waiting for the echo of datagram {number}")
