@@ -39,35 +39,19 @@ http {
   server {
     listen [ADDRESS]:PORT ipv6only=off backlog=4096;
     root www;
-    location /paced/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 64k; }
-    location /slow/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 8k; }
     location /put/ { dav_methods PUT DELETE; create_full_put_path on; }
+    OWN
   }
 }
 """
-
-NGINX_TLS_CONF = """
-worker_processes 2;
-daemon off;
-user root;
-pid nginx.pid;
-error_log nginx-error.log warn;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  sendfile on;
-  keepalive_timeout 75s;
-  client_body_temp_path upload-temp;
-  client_max_body_size 0;
-  server {
-    listen [ADDRESS]:PORT ssl ipv6only=off backlog=4096;
+NGINX_PACED = """
+    location /paced/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 64k; }
+    location /slow/ { alias www/; limit_rate $arg_rate; sendfile_max_chunk 8k; }
+"""
+NGINX_TLS = """
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate tls.pem;
     ssl_certificate_key tls.key;
-    root www;
-    location /put/ { dav_methods PUT DELETE; create_full_put_path on; }
-  }
-}
 """
 SSH_HOME = Path("/srv/ssh")
 """Of each host its own, at the same place: sshd tells its clients where it found their key."""
@@ -101,11 +85,8 @@ def write_ramp(path: Path, size: int) -> None:
 
 
 def nginx(address: str, port: int) -> list[str]:
-    """nginx with a big file, a paced location and an upload location."""
-    write_ramp(Path("www/ramp.bin"), WEB_SIZE)
-    Path("www/put").mkdir(exist_ok=True)
-    Path("nginx.conf").write_text(NGINX_CONF.replace("ADDRESS", address).replace("PORT", str(port)))
-    return ["nginx", "-p", f"{Path.cwd()}/", "-e", "nginx-error.log", "-c", "nginx.conf"]
+    """nginx with a big file, paced locations and an upload location."""
+    return _nginx(Path.cwd(), address, str(port), NGINX_PACED)
 
 
 def nginx_tls(address: str, port: int) -> list[str]:
@@ -114,12 +95,18 @@ def nginx_tls(address: str, port: int) -> list[str]:
     Its command is the same on all hosts: when it is kept in step, the keys of its tickets follow from that.
     """
     home = Path("tls")
-    write_ramp(home / "www/ramp.bin", WEB_SIZE)
-    (home / "www/put").mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True)
     (home / "tls.key").write_text(keys.TLS_KEY)
     (home / "tls.pem").write_text(keys.TLS_CERTIFICATE)
-    (home / "nginx.conf").write_text(NGINX_TLS_CONF.replace("ADDRESS", address).replace("PORT", str(port)))
-    return ["nginx", "-p", "tls/", "-e", "nginx-error.log", "-c", "nginx.conf"]
+    return _nginx(home, address, f"{port} ssl", NGINX_TLS)
+
+
+def _nginx(home: Path, address: str, port: str, own: str) -> list[str]:
+    write_ramp(home / "www/ramp.bin", WEB_SIZE)
+    (home / "www/put").mkdir(exist_ok=True)
+    config = NGINX_CONF.replace("ADDRESS", address).replace("PORT", port).replace("OWN", own)
+    (home / "nginx.conf").write_text(config)
+    return ["nginx", "-p", f"{home}/", "-e", "nginx-error.log", "-c", "nginx.conf"]
 
 
 def sshd(address: str, port: int) -> list[str]:
