@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import keys
 from lab.download import NGINX_COMMAND, NGINX_CONFIG, make_site
 from lab.errors import LabError
 from lab.network import CLIENT, SERVICE4
@@ -50,42 +50,24 @@ def _site(common: Path, node: Path) -> None:
 
 
 def _tls_site(common: Path, node: Path) -> None:
-    root, key, certificate = node / "root", common / "tls.key", common / "tls.pem"
-    if not certificate.exists():
-        _need("openssl", "openssl")
-        words = [
-            "openssl",
-            "req",
-            "-x509",
-            "-nodes",
-            "-days",
-            "30",
-            "-subj",
-            "/CN=demo",
-            "-newkey",
-            "rsa:2048",
-        ]
-        files = ["-keyout", str(key), "-out", str(certificate)]
-        subprocess.run([*words, *files], check=True, capture_output=True)
+    root = node / "root"
     make_site(root, common / PAYLOAD)
-    for file in (key, certificate):
-        (root / file.name).write_bytes(file.read_bytes())
+    (root / "tls.key").write_text(keys.TLS_KEY)
+    (root / "tls.pem").write_text(keys.TLS_CERTIFICATE)
     (root / "nginx.conf").write_text(NGINX_CONFIG.replace("listen 80;", _TLS).replace("listen [::]:80;", ""))
 
 
 def _ssh_files(common: Path, node: Path) -> None:
-    """The same keys for both nodes, in a place of one name: sshd tells clients where authorized keys are."""
+    """The same key for both nodes, in a place of one name: sshd tells clients where authorized keys are."""
     place, client = node / _KEYS.relative_to("/"), common / CLIENT / _KEYS.relative_to("/")
     if not client.exists():
         _need("sshd", "openssh-server")
         _need("ssh", "openssh-client")
         client.mkdir()
-        for name in ("host", "user"):
-            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(client / name)]
-            subprocess.run(words, check=True)
+        keys.write_private(client / "user", keys.SSH_USER_KEY)
     place.mkdir()
-    for name in ("host", "user.pub"):
-        shutil.copy(client / name, place)
+    keys.write_private(place / "host", keys.SSH_HOST_KEY)
+    (place / "user.pub").write_text(f"{keys.SSH_USER}\n")
     (place / PAYLOAD).hardlink_to(common / PAYLOAD)
 
 

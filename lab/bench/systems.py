@@ -22,6 +22,7 @@ from lab import network
 from lab.bench import programs
 from lab.bench.rows import FTTCP, NATIVE
 from lab.hosts import Host, await_condition
+from lab.keys import TLS_CERTIFICATE, TLS_KEY
 from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ class HaproxyTls(Haproxy):
     mode = "http"
 
     def _binds(self, stage: Stage) -> list[tuple[str, str]]:
-        own = stage.lab.host(PROXY).home / CERTIFICATE  # a host sees no other files of the lab
-        own.write_bytes((stage.lab.home / CERTIFICATE).read_bytes())
+        own = stage.lab.host(PROXY).home / CERTIFICATE
+        own.write_text(TLS_KEY + TLS_CERTIFICATE)
         return [(f":443 ssl crt {own}", "80")]
 
 

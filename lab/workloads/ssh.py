@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from lab.keys import SSH_HOST, SSH_USER_KEY, write_private
 from lab.workloads.base import CHUNK, CONNECT_BOUND_S, Failure, Pace, Session, upload, verify
 from lab.workloads.ramp import Ramp
-from lab.workloads.servers.keys import SSH_HOST, SSH_USER_KEY
 from lab.workloads.servers.launch import CONTENT_SEED, SSH_FILE, SSH_SIZE
 from lab.workloads.tls import or_reset
 
@@ -146,8 +146,7 @@ def _files(session: Session) -> Iterator[Path]:
     """What ssh reads: the user's key, and the server's."""
     with tempfile.TemporaryDirectory(prefix="fttcp-ssh-") as name:
         home = Path(name)
-        (home / "key").touch(mode=0o600)
-        (home / "key").write_text(SSH_USER_KEY)
+        write_private(home / "key", SSH_USER_KEY)
         host = session.address if session.port == 22 else f"[{session.address}]:{session.port}"
         (home / "known").write_text(f"{host} {SSH_HOST}\n")
         yield home

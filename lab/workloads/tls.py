@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from lab.keys import TLS_CERTIFICATE
 from lab.workloads.base import CHUNK, Connection, Failure, Pace, Result, Session
 from lab.workloads.ramp import Ramp
-from lab.workloads.servers.keys import TLS_CERTIFICATE
 from lab.workloads.servers.launch import CONTENT_SEED, WEB_SIZE
 from lab.workloads.web import get, get_small, put_and_get, read_head
 

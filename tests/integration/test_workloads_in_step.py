@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lab import keys
 from lab.workloads import ssh, tls
 from lab.workloads.base import Session, run
 from lab.workloads.ramp import Ramp
-from lab.workloads.servers import keys
 from lab.workloads.servers.launch import CONTENT_SEED
 
 Answer = Callable[[ssl.SSLSocket, bytes], None]

@@ -8,7 +8,6 @@ pair has less to do, and the rows say so.
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import replace
 from functools import partial
 
@@ -20,8 +19,8 @@ from lab.bench.scenarios.gaps import MBIT, MISSES, SHORT_BEAT_MS, watch
 from lab.bench.scenarios.http import NGINX_CONFIG, PAGE_TIME, SECONDS, make_site, wrk
 from lab.bench.stage import Setup, Stage
 from lab.bench.systems import CERTIFICATE, HAPROXY_TLS, System
-from lab.errors import LabError
 from lab.hosts import Host
+from lab.keys import TLS_CERTIFICATE, TLS_KEY
 
 IN_STEP = "lockstep=connection"
 LARGE_BYTES = 1 << 36
@@ -32,26 +31,12 @@ LISTEN = f"listen 443 ssl backlog=4096; ssl_certificate {CERTIFICATE}; ssl_certi
 def make_tls_site(host: Host) -> None:
     """The site of HTTP, a large file, and HTTPS with one key for both nodes."""
     make_site(host)
-    root, common = host.home / "root", host.home.parent / CERTIFICATE
-    if not common.exists():
-        make_certificate(host)
-    (root / CERTIFICATE).write_bytes(common.read_bytes())
+    root = host.home / "root"
+    (root / CERTIFICATE).write_text(TLS_KEY + TLS_CERTIFICATE)
     (root / "nginx.conf").write_text(NGINX_CONFIG.replace("root html;", f"{LISTEN} root html;"))
     with (root / "html" / "large").open("wb") as large:
         large.truncate(LARGE_BYTES)
     os.utime(root / "html" / "large", (PAGE_TIME, PAGE_TIME))
-
-
-def make_certificate(host: Host) -> None:
-    """Make a key and its certificate, in one file, for all hosts of a lab."""
-    key, certificate = (host.home.parent / f"{CERTIFICATE}.{part}" for part in ("key", "crt"))
-    words = "openssl req -x509 -nodes -days 30 -subj /CN=bench -newkey ec -pkeyopt ec_paramgen_curve:P-256"
-    try:
-        subprocess.run([*words.split(), "-keyout", str(key), "-out", str(certificate)], check=True,
-                       capture_output=True)  # fmt: skip
-    except FileNotFoundError as error:
-        raise LabError("openssl is not installed: apt-get install openssl") from error
-    (host.home.parent / CERTIFICATE).write_bytes(key.read_bytes() + certificate.read_bytes())
 
 
 WEB = Setup(serve=("80/tcp,443/tcp=nginx -p . -c nginx.conf -g 'daemon off;'",), prepare=make_tls_site)

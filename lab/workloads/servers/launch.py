@@ -9,8 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
+from lab import keys
 from lab.workloads.ramp import PERIOD, Ramp
-from lab.workloads.servers import keys
 
 CONTENT_SEED = 1
 CONTENT_TIME = 1_700_000_000
@@ -113,9 +113,7 @@ def sshd(address: str, port: int) -> list[str]:
     """OpenSSH, for root with the lab's key."""
     write_ramp(SSH_FILE, SSH_SIZE)
     Path("/run/sshd").mkdir(exist_ok=True)
-    host_key = SSH_HOME / "host_key"
-    host_key.touch(mode=0o600)
-    host_key.write_text(keys.SSH_HOST_KEY)
+    keys.write_private(SSH_HOME / "host_key", keys.SSH_HOST_KEY)
     (SSH_HOME / "users").write_text(f"{keys.SSH_USER}\n")
     config = SSH_HOME / "sshd_config"
     config.write_text(SSHD_CONF.replace("ADDRESS", address).replace("PORT", str(port)))

@@ -5,6 +5,8 @@ The whole world knows them, so they protect nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 TLS_KEY = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg2cfMtPzF6YsrF+1r
@@ -47,3 +49,9 @@ JxYob2ig47rc4z9mF1GEAAAAA2xhYgEC
 """
 SSH_HOST = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA1CfZJSy4Jb/gKr/XpzRCacb6ClPTAJdKfRFUq1o/pq"
 SSH_USER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEGMk/sQSlH62rJ/aniyzYDnJxYob2ig47rc4z9mF1GE"
+
+
+def write_private(file: Path, key: str) -> None:
+    """Write a key as OpenSSH wants it: for its owner's eyes only."""
+    file.touch(mode=0o600)
+    file.write_text(key)
