@@ -86,7 +86,7 @@ static void prepare_slots(struct ftt_nfq *q)
 	}
 }
 
-int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+int ftt_nfq_open(struct ftt_nfq *q, struct ftt_nfq_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len)
 {
 	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
@@ -94,7 +94,7 @@ int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t qu
 	int size = RECEIVE_BUFFER, one = 1;
 
 	memset(q, 0, sizeof(*q));
-	q->shared = shared;
+	q->owner = owner;
 	q->queue[FTT_NFQ_IN] = queue_in;
 	q->queue[FTT_NFQ_OUT] = queue_out;
 	q->copy_range[0] = q->copy_range[1] = FTT_NFQ_WHOLE;
@@ -249,7 +249,7 @@ static struct nlmsghdr *verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, 
 	struct nlmsghdr *nlh;
 
 	if (q->n_verdicts == FTT_NFQ_BATCH || q->out_bytes > FTT_NFQ_BATCH_BYTES)
-		q->make_room(q->of);
+		q->owner.make_room(q->owner.of);
 	v = &q->verdict[q->n_verdicts++];
 	v->emits = what == NF_ACCEPT && queue == q->queue[FTT_NFQ_OUT];
 	memset(v->head, 0, sizeof(v->head));
@@ -335,7 +335,7 @@ void ftt_nfq_flush(struct ftt_nfq *q)
 
 	if (!q->n_verdicts)
 		return;
-	if (!ftt_may_emit(q->shared, ftt_now_ns()))
+	if (!ftt_may_emit(q->owner.shared, ftt_now_ns()))
 		revoke_emission(q);
 	/* EINTR and ENOBUFS pass; a message that the kernel refuses would leave its packets queued */
 	while (sendmsg(q->fd, &msg, 0) < 0 && (errno == EINTR || errno == ENOBUFS || errno == EAGAIN))

@@ -39,10 +39,15 @@ struct ftt_nfq_verdict {
 
 enum { FTT_NFQ_IN, FTT_NFQ_OUT };
 
-struct ftt_nfq {
+/* Who has the queues. */
+struct ftt_nfq_owner {
 	const struct ftt_shared *shared; /* whose lease is asked once more when verdicts leave */
 	void (*make_room)(void *of);     /* asked for when the batch is full: flushes, with what has to be told before */
 	void *of;
+};
+
+struct ftt_nfq {
+	struct ftt_nfq_owner owner;
 	int fd;
 	uint32_t portid;
 	uint16_t queue[2]; /* FTT_NFQ_IN, FTT_NFQ_OUT */
@@ -67,7 +72,7 @@ struct ftt_nfq {
  */
 
 /* Binds both queues (creating them); -1 with a sentence in err. maxlen: packets the kernel may queue. */
-int ftt_nfq_open(struct ftt_nfq *q, const struct ftt_shared *shared, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+int ftt_nfq_open(struct ftt_nfq *q, struct ftt_nfq_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len);
 void ftt_nfq_close(struct ftt_nfq *q);
 /* Is this one of its queues? */

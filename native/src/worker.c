@@ -364,12 +364,8 @@ static int open_queues(struct ftt_nfq *q, struct ftt_worker *w, unsigned first, 
 {
 	const struct ftt_config *cfg = &w->e->cfg;
 
-	if (ftt_nfq_open(q, &w->e->shared, (uint16_t)(cfg->queue_in + first + w->index),
-			 (uint16_t)(cfg->queue_out + first + w->index), maxlen, err, err_len))
-		return -1;
-	q->make_room = make_room;
-	q->of = w;
-	return 0;
+	return ftt_nfq_open(q, (struct ftt_nfq_owner){&w->e->shared, make_room, w}, (uint16_t)(cfg->queue_in + first + w->index),
+			    (uint16_t)(cfg->queue_out + first + w->index), maxlen, err, err_len);
 }
 
 struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len)
