@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = ("life", "who", "address", "draw", "time", "pids", "records", "turns")
+PARTS = ("life", "who", "address", "draw", "time", "pids", "records", "turns", "sleep")
 SOURCES = tuple(f"native/shim/{name}.c" for name in PARTS)
 NAME = "libfttcp-shim.so"
 

@@ -10,6 +10,7 @@
  *   pids.c     the numbers of its children
  *   records.c  what it reads at once of TLS
  *   turns.c    who speaks next in a process between its connection and programs
+ *   sleep.c    whether those programs sleep
  *
  * It writes nothing anywhere but into that memory, allocates nothing, and takes no lock that a fork could meet.
  */
@@ -179,5 +180,20 @@ bool shim_take_turns(struct pollfd *fds, nfds_t n);
 int shim_poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 /* How much of n bytes may be read at once. */
 size_t shim_piece(int fd, size_t n);
+
+/* sleep.c */
+/* What the programs do that this process has started, and theirs. */
+struct shim_look {
+	uint64_t sum; /* of all that was seen: who runs for a moment in between changes it */
+	int64_t ran_ns; /* all of them */
+	unsigned tasks;
+	bool awake; /* one works, or would if it got a processor; or waits for a disk: */
+	bool runs;  /* ... the former */
+	bool ended; /* a child of ours has, and was not asked for yet */
+	bool blind; /* there is no /proc here, or it does not tell */
+};
+
+/* Asleep: they wait for the client, or for what no copy knows. */
+struct shim_look shim_look(void);
 
 #endif

@@ -14,14 +14,10 @@
  * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -37,7 +33,6 @@
 #define PIECE 32768         /* what sshd reads at once, and half of what a pipe holds */
 #define TERMINAL_PIECE 2048 /* half of what a terminal holds */
 #define MOST_STREAMS 32 /* more than sshd lets one connection have by itself; who has more is left alone */
-#define MOST_TASKS 64u      /* to be looked at */
 
 enum kind { PIPE = 1, TERMINAL, OTHER };
 
@@ -75,119 +70,6 @@ static int waits(int fd)
 	int n = 0;
 
 	return ioctl(fd, FIONREAD, &n) ? -1 : n;
-}
-
-/* --- do the programs sleep? ------------------------------------------------------------------- */
-
-struct look {
-	uint64_t sum; /* of all that was seen: who runs for a moment in between changes it */
-	int64_t ran_ns; /* all of them */
-	unsigned tasks;
-	bool awake; /* one works, or would if it got a processor; or waits for a disk: */
-	bool runs;  /* ... the former */
-	bool ended; /* a child of ours has, and was not asked for yet */
-	bool blind; /* there is no /proc here, or it does not tell */
-};
-
-static bool read_file(int at, const char *name, char *to, size_t room)
-{
-	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, to, room - 1);
-
-	if (fd >= 0)
-		close(fd);
-	to[n > 0 ? n : 0] = 0;
-	return n >= 0;
-}
-
-static void add(struct look *l, const char *text)
-{
-	for (; *text; text++)
-		l->sum = (l->sum ^ (uint8_t)*text) * 0x100000001b3ull;
-}
-
-static void look_at_process(struct look *l, long pid, int depth);
-
-static void look_at_children(struct look *l, int task, int depth)
-{
-	char text[1024], *at = text, *end;
-
-	if (!read_file(task, "children", text, sizeof(text))) {
-		l->blind |= !depth; /* else it has just ended */
-		return;
-	}
-	add(l, text);
-	for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end)
-		look_at_process(l, pid, depth + 1);
-}
-
-/* One thread: `state` is the third field of its stat; schedstat counts how often it ran. */
-static void look_at_task(struct look *l, int tasks, const char *name, int depth)
-{
-	char text[512], *state;
-	int task;
-
-	if (++l->tasks > MOST_TASKS) {
-		l->awake = true;
-		return;
-	}
-	task = openat(tasks, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (task < 0)
-		return;
-	if (depth && read_file(task, "stat", text, sizeof(text)) && (state = strrchr(text, ')')) && state[1]) {
-		l->awake |= state[2] == 'R' || state[2] == 'D';
-		l->runs |= state[2] == 'R';
-		l->ended |= state[2] == 'Z' && depth == 1;
-		add(l, name);
-		state[3] = 0;
-		add(l, state);
-		if (read_file(task, "schedstat", text, sizeof(text))) {
-			add(l, text);
-			l->ran_ns += strtoll(text, NULL, 10);
-		}
-	}
-	look_at_children(l, task, depth);
-	close(task);
-}
-
-static void look_at_process(struct look *l, long pid, int depth)
-{
-	char path[48], found[2048];
-	ssize_t n = 0;
-	int tasks;
-
-	snprintf(path, sizeof(path), "/proc/%ld/task", pid);
-	tasks = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (tasks >= 0 && l->tasks <= MOST_TASKS && (n = getdents64(tasks, found, sizeof(found))) > 0) {
-		for (ssize_t at = 0; at < n;) {
-			struct dirent64 *d = (void *)(found + at);
-
-			if (d->d_name[0] != '.')
-				look_at_task(l, tasks, d->d_name, depth);
-			at += d->d_reclen;
-		}
-	}
-	if (tasks >= 0)
-		close(tasks);
-	else
-		l->blind |= !depth;
-}
-
-/*
- * All programs that this process has started, and theirs, sleep: they wait for the client, or for what no copy knows. Two looks, for
- * one may be woken by another one that had been looked at, or not.
- */
-static struct look look(void)
-{
-	struct look once = {0}, again = {0};
-	int before = errno;
-
-	look_at_process(&once, getpid(), 0);
-	if (!once.awake)
-		look_at_process(&again, getpid(), 0);
-	errno = before;
-	once.awake |= again.awake || (!once.awake && once.sum != again.sum);
-	return once;
 }
 
 /* --- what is there ------------------------------------------------------------------------------ */
@@ -263,7 +145,7 @@ static bool is_hungry(const struct pollfd *p, enum kind kind)
 {
 	if (p->revents & (POLLHUP | POLLERR | POLLNVAL) || kind == OTHER)
 		return true;
-	return kind == TERMINAL ? !look().awake : waits(p->fd) <= 0;
+	return kind == TERMINAL ? !shim_look().awake : waits(p->fd) <= 0;
 }
 
 static struct seen see(const struct pollfd *fds, nfds_t n)
@@ -322,7 +204,7 @@ static int64_t since(int64_t *start, int64_t now)
 
 static bool all_is_said(int64_t now, bool *ended)
 {
-	struct look l = look();
+	struct shim_look l = shim_look();
 	int64_t ran = l.awake && !l.runs ? now - turn.looked_ns : l.ran_ns - turn.ran_ns;
 
 	if (turn.looked_ns && ran > 0)
