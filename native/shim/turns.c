@@ -40,6 +40,7 @@ enum kind { PIPE = 1, TERMINAL, OTHER };
 struct stream {
 	int fd;
 	enum kind kind;
+	bool ripe, hungry; /* as it was seen last */
 };
 
 static _Thread_local struct {
@@ -102,12 +103,12 @@ static unsigned streams_of(const struct pollfd *fds, nfds_t n)
 		if (is_connection(fds[i].fd))
 			connection = true;
 		else
-			turn.stream[streams++] = (struct stream){fds[i].fd, kind_of(fds[i].fd)};
+			turn.stream[streams++] = (struct stream){.fd = fds[i].fd, .kind = kind_of(fds[i].fd)};
 	}
 	return connection ? streams : 0;
 }
 
-static const struct stream *stream_of(int fd)
+static struct stream *stream_of(int fd)
 {
 	for (unsigned i = 0; i < turn.streams; i++)
 		if (turn.stream[i].fd == fd)
@@ -153,7 +154,7 @@ static struct seen see(const struct pollfd *fds, nfds_t n)
 	struct seen s = {0};
 
 	for (nfds_t i = 0; i < n; i++) {
-		const struct stream *stream = fds[i].fd < 0 ? NULL : stream_of(fds[i].fd);
+		struct stream *stream = fds[i].fd < 0 ? NULL : stream_of(fds[i].fd);
 
 		if (fds[i].fd < 0)
 			continue;
@@ -162,13 +163,13 @@ static struct seen see(const struct pollfd *fds, nfds_t n)
 			s.sent |= fds[i].revents & POLLOUT;
 			s.client |= fds[i].revents & ~POLLOUT;
 		} else if (fds[i].revents & ~POLLOUT && fds[i].events & POLLIN) {
+			stream->ripe = is_ripe(&fds[i], stream->kind);
 			s.spoken = true;
-			s.ripe |= is_ripe(&fds[i], stream->kind);
+			s.ripe |= stream->ripe;
 		} else if (fds[i].revents) {
-			bool hungry = is_hungry(&fds[i], stream->kind);
-
-			s.fed |= hungry;
-			s.full |= !hungry;
+			stream->hungry = is_hungry(&fds[i], stream->kind);
+			s.fed |= stream->hungry;
+			s.full |= !stream->hungry;
 		}
 	}
 	return s;
@@ -252,9 +253,9 @@ static int tell(struct pollfd *fds, nfds_t n, unsigned who)
 		if (!stream)
 			kept = all & (short)((who & SERVER ? POLLOUT : 0) | (who & CLIENT ? ~POLLOUT : 0));
 		else if (all & ~POLLOUT && fds[i].events & POLLIN)
-			kept = who & REST || (who & PROGRAMS && is_ripe(&fds[i], stream->kind)) ? all : 0;
+			kept = who & REST || (who & PROGRAMS && stream->ripe) ? all : 0;
 		else
-			kept = who & REST || (who & FOOD && is_hungry(&fds[i], stream->kind)) ? all : 0;
+			kept = who & REST || (who & FOOD && stream->hungry) ? all : 0;
 		fds[i].revents = kept;
 		told += !!kept;
 	}
@@ -331,11 +332,12 @@ static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *tim
 	for (;;) {
 		int rc = shim_poll(fds, n, &(struct timespec){0}, NULL);
 		int64_t now = now_ns();
-		struct seen s = see(fds, n);
 		unsigned who;
+		struct seen s;
 
 		if (rc < 0)
 			return rc;
+		s = see(fds, n);
 		if (!s.spoken)
 			tell_of_end();
 		if (!rc) {
