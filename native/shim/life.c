@@ -215,6 +215,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 
 	shim_find_functions();
 	shim_find_clocks();
+	shim_find_waitpid();
 	if (at && ftt_ls_take(&map, at, size) && make_secrets() &&
 	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
 		shim_map = map;

@@ -175,6 +175,8 @@ void shim_keep_time(void);
 int shim_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 
 /* turns.c */
+/* Before the program begins: a handler of signals may be the first to ask. */
+void shim_find_waitpid(void);
 /* This process waits for its connection and for programs beside it: they take turns. */
 bool shim_take_turns(struct pollfd *fds, nfds_t n);
 int shim_poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);

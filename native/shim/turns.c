@@ -394,11 +394,16 @@ size_t shim_piece(int fd, size_t n)
 	return stream && stream->kind == TERMINAL && n > TERMINAL_PIECE ? TERMINAL_PIECE : n;
 }
 
+void shim_find_waitpid(void)
+{
+	*(void **)&next_waitpid = dlsym(RTLD_NEXT, "waitpid");
+}
+
 /* That a program has ended is told when all has been read that it said. */
 EXPORT pid_t waitpid(pid_t pid, int *status, int options)
 {
-	if (!next_waitpid)
-		*(void **)&next_waitpid = dlsym(RTLD_NEXT, "waitpid");
+	if (!next_waitpid) /* another library's constructor */
+		shim_find_waitpid();
 	if (options & WNOHANG && turn.streams && programs_talk() && since(&turn.ended_ns, now_ns()) < LONG_NS)
 		return 0;
 	turn.ended_ns = 0;
