@@ -207,12 +207,6 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
-/* Did the backup's server come to the end that this segment brings, or does the client not wait for it any more? */
-static inline bool ftt_ended_alike(const struct ftt_flow *f)
-{
-	return f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
-}
-
 /*
  * The window that the client is shown: the smaller of both stacks', but never less than promised.
  * Returns the field's value for a segment that acknowledges `ack`.
@@ -258,16 +252,16 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
 }
 
 /*
- * Is the end that our stack has come to a real one? A dying server's kernel ends its connections before anybody
- * knows of the death; the takeover that follows carries a protected flow on and resets any other one, and a FIN would
- * make what was cut look complete. So while there is a backup the end waits for the backup's, or, where
- * there is none to come, for health's word (ftt_tick_end).
+ * Is the end that our stack has come to a real one? A client that has reset the connection does not wait for it. A dying
+ * server's kernel ends its connections before anybody knows of the death; the takeover that follows carries a protected
+ * flow on and resets any other one, and a FIN would make what was cut look complete. So while there is a backup the end
+ * waits for the backup's, or, where there is none to come, for health's word (ftt_tick_end).
  */
 static inline bool ftt_end_is_real(const struct ftt_flow *f)
 {
-	if (f->protection == FTT_PROTECTED)
-		return ftt_ended_alike(f);
-	return f->bits & (FTT_F_END_REAL | FTT_F_CLIENT_RST | FTT_F_PEER_FIN | FTT_F_PEER_RST);
+	if (f->bits & FTT_F_CLIENT_RST)
+		return true;
+	return f->protection == FTT_PROTECTED ? ftt_ends_alike(f) : f->bits & (FTT_F_END_REAL | FTT_F_PEER_FIN | FTT_F_PEER_RST);
 }
 
 /*
