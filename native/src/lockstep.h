@@ -8,6 +8,7 @@
 #ifndef FTTCP_SRC_LOCKSTEP_H
 #define FTTCP_SRC_LOCKSTEP_H
 #include "worker.h"
+#include "fttcp/lockstep_input.h"
 
 /* Maps the file that cfg.lockstep names, if it names one; 0, or -1 with a sentence in err. */
 int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len);

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "check.h"
-#include "fttcp/lockstep.h"
+#include "fttcp/lockstep_input.h"
 
 static inline void *make_file(char path[], uint32_t tables, uint32_t rows, size_t *size)
 {
