@@ -67,7 +67,7 @@ fuzz: | packages  ## FUZZ_SECONDS of libFuzzer for each harness in native/fuzz
 model: | packages  ## the ownership protocol checked by Spin, and that each rule is needed (8 minutes; ARGS=--quick: 1)
 	$(PYTHON) model/check.py $(ARGS)
 
-bench: build  ## the short set of fttcp bench, under 10 minutes (root)
+bench: build  ## the short set of fttcp bench, about 10 minutes (root)
 	$(BIN)/fttcp bench --short $(ARGS)
 
 deb: build  ## Debian packages of a node and of the lab, in build/deb

@@ -86,7 +86,7 @@ class Output:
 @click.option(
     "--repeat", type=click.IntRange(min=1), help=f"Passes.  [default: {PASSES}, short: {SHORT_PASSES}]"
 )
-@click.option("--short", is_flag=True, help="The short set only: less than 10 minutes.")
+@click.option("--short", is_flag=True, help="The short set only: about 10 minutes.")
 @click.option("--list", "listing", is_flag=True, help="List what would be measured, and how long it takes.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all to FILE."
