@@ -204,13 +204,17 @@ class Connection:
 
     def some(self, at_most: int, doing: str = "receiving") -> memoryview:
         """Receive between 1 and ``at_most`` bytes; the view is valid until the next call."""
-        with self._promise(doing):
-            n = self.sock.recv_into(self._buffer, min(at_most, CHUNK))
+        n = self._receive(min(at_most, CHUNK), doing)
         if n == 0:
             raise Failure("closed", f"{self.label}: closed by the server while {doing}")
         self._result.bytes_down += n
         self._session.gap.progress()
         return memoryview(self._buffer)[:n]
+
+    def _receive(self, at_most: int, doing: str) -> int:
+        """Receive into the buffer; return how many bytes, 0 at the end."""
+        with self._promise(doing):
+            return self.sock.recv_into(self._buffer, at_most)
 
     def exactly(self, count: int, doing: str = "receiving") -> bytes:
         """Receive exactly ``count`` bytes."""

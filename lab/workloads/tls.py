@@ -94,14 +94,9 @@ class TlsConnection(Connection):
             view = view[sent:]
             self._result.bytes_up += sent
 
-    def some(self, at_most: int, doing: str = "receiving") -> memoryview:
-        """Receive between 1 and ``at_most`` bytes; the view is valid until the next call."""
-        n: Any = self._do(lambda: self.tls.read(min(at_most, CHUNK), self._buffer), doing)
-        if n == 0:
-            raise Failure("closed", f"{self.label}: closed by the server while {doing}")
-        self._result.bytes_down += n
-        self._session.gap.progress()
-        return memoryview(self._buffer)[:n]
+    def _receive(self, at_most: int, doing: str) -> int:
+        n: Any = self._do(lambda: self.tls.read(at_most, self._buffer), doing)
+        return int(n)
 
 
 class Client:
