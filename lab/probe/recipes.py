@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import keys
 from lab.download import make_file
 from lab.probe import recipe_files as text
 
@@ -77,10 +78,9 @@ def _with(**files: str) -> Prepare:
 
 
 def _ssh(place: Path) -> str:
-    for name in ("host", "client"):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
-        subprocess.run(words, check=True)
-    shutil.copy(place / "client.pub", place / "authorized")
+    keys.write_private(place / "host", keys.SSH_HOST_KEY)
+    keys.write_private(place / "client", keys.SSH_USER_KEY)
+    (place / "authorized").write_text(f"{keys.SSH_USER}\n")
     return _site(place)
 
 
