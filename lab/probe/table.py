@@ -86,10 +86,14 @@ class Trial:
     """One server on this machine."""
 
     def __init__(self, recipe: Recipe, scratch: Path) -> None:
+        """Make its files. Raises LabError."""
         self._recipe, self._files = recipe, scratch / "files"
         self._files.mkdir(mode=0o755)
         scratch.chmod(0o755)
-        self._hash = recipe.prepare(self._files)
+        try:
+            self._hash = recipe.prepare(self._files)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise LabError(f"its files cannot be made: {error}") from error
         self._port = int(re.split(r"[-/]", recipe.port)[0])
 
     def _lab(self) -> Lab:

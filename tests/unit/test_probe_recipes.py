@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lab.nodeconfig import parse_serve
 from lab.probe import table
-from lab.probe.recipes import RECIPES
+from lab.probe.recipes import RECIPES, Recipe
 from lab.probe.table import Row, markdown
 
 
@@ -30,6 +31,17 @@ def test_what_is_not_installed_is_said_and_not_tried(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(table.shutil, "which", lambda *_, **__: None)
     row = table.tried("nginx", False)
     assert row.without is None and "nginx-light not installed" in row.note
+
+
+@pytest.mark.parametrize("command", ["fttcp-no-such-program", "false"])
+def test_files_that_cannot_be_made_are_told_in_the_row(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    def prepare(place: Path) -> str:
+        subprocess.run([command], cwd=place, check=True)
+        return ""
+
+    monkeypatch.setitem(RECIPES, "odd", Recipe("odd", "80/tcp", "true", prepare, "echo 1.0", ("odd",)))
+    row = table.tried("odd", False)
+    assert row.without is None and "not tried" in row.note and command in row.note
 
 
 def test_the_rows_of_the_documentation_can_be_repeated() -> None:
