@@ -1,7 +1,7 @@
 """Run in the client host: connections, many at once, each of which its client ends in another way.
 
 ends_client.py ADDRESS PORT THREADS SECONDS. The server is line_server.py. Prints how many connections
-ended in which way.
+ended in which way. Its pauses are what it tries: at what moment the client says its last word.
 """
 
 from __future__ import annotations

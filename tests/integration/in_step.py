@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,17 +51,23 @@ class Place(NamedTuple):
 
     def connections(self, node: str) -> list[dict[str, Any]]:
         """What is known of its connections, those that have ended as well."""
-        request = {"op": "connections", "limit": 10, "all": True}
+        request = {"op": "connections", "limit": 20, "all": True}
         return list(self.lab.ask(node, request, timeout_s=5.0)["connections"])
 
 
-def place_of(name: str) -> Iterator[Place]:
-    """Yield one with an empty directory, which serves nothing yet; /tmp is one for all hosts of a lab."""
+def place_of(
+    name: str, prepare: Callable[[Path], object], serve: Callable[[Path], list[str]]
+) -> Iterator[Place]:
+    """Yield one that serves what `serve` names, with the files that `prepare` makes in its directory; /tmp is
+    one for all hosts of a lab."""
     home = Path(tempfile.mkdtemp(prefix=f"fttcp-{name}-", dir="/tmp"))
     home.chmod(0o755)  # servers read their files as other users
     lab = Lab(f"test-{name}-{os.getpid()}")
     try:
-        yield Place(lab, home, [])
+        prepare(home)
+        place = Place(lab, home, serve(home))
+        place.up()
+        yield place
     finally:
         lab.down()
         shutil.rmtree(home)

@@ -27,11 +27,7 @@ FAULTS = ("crash-host", "kill-server", "switchover")
 @pytest.fixture(scope="module")
 def module_place() -> Iterator[Place]:
     """Made once."""
-    for place in place_of("lockstep"):
-        prepare(place.home)
-        place.serve.extend(specs(place.home))
-        place.up()
-        yield place
+    yield from place_of("lockstep", prepare, specs)
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +17,7 @@ from lab import experiment
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
+from tests.integration.in_step import Place, place_of
 from tests.integration.lockstep_servers import HTTPS, SERVICE, prepare_https
 
 LINES, HTTP = 7, 80
@@ -39,29 +38,22 @@ MaxProtocol = {version}
 """
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    """/tmp is one for all hosts of a lab."""
-    home = Path(tempfile.mkdtemp(prefix="fttcp-ends-", dir="/tmp"))
-    yield home
-    shutil.rmtree(home)
-
-
-@pytest.fixture(scope="module")
-def lab(home: Path) -> Iterator[Lab]:
-    """A pair whose servers are kept in step: nginx, with TLS and without, and one that says lines again."""
+def prepare(home: Path) -> None:
+    """nginx with TLS and without."""
     plain = f"listen {HTTP}; listen [::]:{HTTP}; location = /hello {{ return 200 hello; }}"
     prepare_https(home, f"server {{ {plain} }}")
-    lab = Lab(f"test-ends-{os.getpid()}")
+
+
+def specs(home: Path) -> list[str]:
+    """What the lab serves: nginx, and one that says lines again."""
     lines = f"{sys.executable} {HERE / 'line_server.py'} {LINES}"
-    try:
-        lab.up(
-            [f"{HTTPS}/tcp,{HTTP}/tcp=nginx -c {home}/nginx.conf -p .", f"{LINES}/tcp={lines}"],
-            ("lockstep=connection",),
-        )
-        yield lab
-    finally:
-        lab.down()
+    return [f"{HTTPS}/tcp,{HTTP}/tcp=nginx -c {home}/nginx.conf -p .", f"{LINES}/tcp={lines}"]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """A pair whose servers are kept in step."""
+    yield from place_of("ends", prepare, specs)
 
 
 class Stand(NamedTuple):
@@ -130,28 +122,29 @@ def wrk(lab: Lab, url: str, **environment: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["quiet", "loaded"])
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3", "plain"])
-def test_a_connection_for_each_request(lab: Lab, home: Path, version: str, loaded: bool) -> None:
+def test_a_connection_for_each_request(place: Place, version: str, loaded: bool) -> None:
     """Both sides of HTTPS say that they close (close_notify), and then do so."""
 
     def connect() -> tuple[int, str]:
         if version == "plain":
-            return wrk(lab, f"http://{SERVICE}:{HTTP}/hello")
-        (home / "openssl.cnf").write_text(OPENSSL.format(version=version))
-        return wrk(lab, f"https://{SERVICE}:{HTTPS}/hello", OPENSSL_CONF=str(home / "openssl.cnf"))
+            return wrk(place.lab, f"http://{SERVICE}:{HTTP}/hello")
+        settings = place.home / "openssl.cnf"
+        settings.write_text(OPENSSL.format(version=version))
+        return wrk(place.lab, f"https://{SERVICE}:{HTTPS}/hello", OPENSSL_CONF=str(settings))
 
     with ExitStack() as stack:
         if loaded:
             busy(stack)
-        watched(lab, connect)
+        watched(place.lab, connect)
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["quiet", "loaded"])
-def test_clients_that_end_in_every_way(lab: Lab, loaded: bool) -> None:
+def test_clients_that_end_in_every_way(place: Place, loaded: bool) -> None:
     """By FIN, by RST, with something unread, with a last word that crosses the server's end."""
 
     def connect() -> tuple[int, str]:
         words = [sys.executable, str(HERE / "ends_client.py"), SERVICE, str(LINES), "16", str(SECONDS)]
-        done = lab.exec("client", words)
+        done = place.lab.exec("client", words)
         told: dict[str, Any] = json.loads(done.stdout)
         ways = len(told["ended"])
         return sum(told["ended"].values()), f"{told} {done.stderr}" if told["wrong"] or ways != 5 else ""
@@ -159,4 +152,4 @@ def test_clients_that_end_in_every_way(lab: Lab, loaded: bool) -> None:
     with ExitStack() as stack:
         if loaded:
             busy(stack)
-        watched(lab, connect)
+        watched(place.lab, connect)

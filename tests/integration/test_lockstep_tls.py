@@ -34,11 +34,7 @@ HANDSHAKES = 32
 @pytest.fixture(scope="module")
 def module_place() -> Iterator[Place]:
     """Made once."""
-    for place in place_of("tls"):
-        prepare(place.home)
-        place.serve.extend(specs(place.home))
-        place.up()
-        yield place
+    yield from place_of("tls", prepare, specs)
 
 
 @pytest.fixture
