@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from lab import experiment
-from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
+from tests.integration.in_step import Place, place_of
 from tests.integration.lockstep_servers import SERVICE, prepare_ssh, ssh, ssh_options, sshd
 
 FAULTS = ("crash-host", "kill-server", "kill-node", "switchover")
@@ -39,8 +35,8 @@ PACE_KBITS = "5000"
 
 
 ATTEMPTS = 3
-"""A copy whose programs get no processor for long may part from the other one (docs/lockstep.md): then all
-begin anew. Wrong bytes are never excused."""
+"""A copy whose programs get no processor for long may part from the other one (docs/lockstep.md). Where that
+is so before the fault, all begin anew. What is protected goes on, and wrong bytes are never excused."""
 
 
 class PartedError(Exception):
@@ -212,57 +208,55 @@ SESSIONS: tuple[Callable[[Disturbed], None], ...] = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def module_place() -> Iterator[tuple[Lab, Path, bytes]]:
-    """Made once; /tmp is one for all hosts of a lab."""
-    home = Path(tempfile.mkdtemp(prefix="fttcp-ssh-", dir="/tmp"))
-    lab = Lab(f"test-ssh-{os.getpid()}")
+def prepare(home: Path) -> None:
+    """Keys, the configuration, and what is copied."""
     prepare_ssh(home)
     content = random.Random(7).randbytes(SIZE)
     (home / "file").write_bytes(content)
     (home / "short").write_bytes(content[:SHORT])
-    try:
-        lab.up([_serve(home)], ("lockstep=connection",))
-        yield lab, home, content
-    finally:
-        lab.down()
-        shutil.rmtree(home)
 
 
-def _serve(home: Path) -> str:
-    return sshd(home, f"{sys.executable} {ROOT}/tests/integration/echo_server.py {ECHO} &&")
+def specs(home: Path) -> list[str]:
+    """What the lab serves."""
+    return [sshd(home, f"{sys.executable} {ROOT}/tests/integration/echo_server.py {ECHO} &&")]
 
 
-def in_step(lab: Lab, home: Path, content: bytes) -> Disturbed:
-    """The pair, mended."""
-    try:
-        experiment.mend(lab)
-    except LabError:
-        lab.down()
-        lab.up([_serve(home)], ("lockstep=connection",))
-    return Disturbed(lab, home, content)
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """Made once."""
+    yield from place_of("ssh", prepare, specs)
 
 
-def _who(at: Disturbed, connections: list[dict[str, Any]]) -> str:
+def _who(place: Place, connections: list[dict[str, Any]]) -> str:
     """What people look at then: each connection's state, and whose it is."""
-    clients = at.lab.exec("client", ["sh", "-c", "ss -tnp; ps -eo pid,args"]).stdout
+    clients = place.lab.exec("client", ["sh", "-c", "ss -tnp; ps -eo pid,args"]).stdout
     return "\n".join(str(one) for one in connections) + "\n" + clients
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_sessions_go_on(module_place: tuple[Lab, Path, bytes], fault: str) -> None:
-    """Each has a connection of its own; one fault for all of them."""
+def test_sessions_go_on(place: Place, fault: str) -> None:
+    """Each has a connection of its own; one fault for all of them. All are protected then, and go on."""
     parted = []
     for _ in range(ATTEMPTS):
         try:
-            return disturb(in_step(*module_place), fault)
+            with in_the_middle(place.mended()) as running:
+                place.lab.fault(fault)
         except (PartedError, ConnectionError) as error:
             parted.append(error)
-    raise ExceptionGroup("sessions parted each time", parted)
+            continue
+        if lost := [error for session in running if (error := session.exception())]:
+            raise BaseExceptionGroup("lost after the fault", lost)
+        return
+    raise ExceptionGroup("sessions parted each time, before the fault", parted)
 
 
-def disturb(at: Disturbed, fault: str) -> None:
-    """Have all sessions in the middle, and let the fault happen. Raises PartedError."""
+@contextlib.contextmanager
+def in_the_middle(place: Place) -> Iterator[list[Future[None]]]:
+    """All sessions are, and protected; they go on when the fault has happened, and are over at the end.
+
+    Raises PartedError or ConnectionError before the fault.
+    """
+    at = Disturbed(place.lab, place.home, (place.home / "file").read_bytes())
 
     def all_ready(running: list[Future[None]]) -> bool:
         for one in running:
@@ -275,13 +269,9 @@ def disturb(at: Disturbed, fault: str) -> None:
         running = [pool.submit(session, at) for session in SESSIONS]
         try:
             await_condition(lambda: all_ready(running), 60, "all sessions in the middle")
-            primary = at.lab.node_in_role("primary")
-            told = at.lab.ask(primary, {"op": "status"}, timeout_s=5.0)["groups"][0]
-            asked = at.lab.ask(primary, {"op": "connections", "limit": 20, "all": True}, timeout_s=5.0)
-            if told["flows"]["protected"] != len(SESSIONS):
-                raise PartedError(_who(at, asked["connections"]))
-            at.lab.fault(fault)
+            primary = place.lab.node_in_role("primary")
+            if place.told(primary)["flows"]["protected"] != len(SESSIONS):
+                raise PartedError(_who(place, place.connections(primary)))
+            yield running
         finally:
             at.struck.set()
-        for one in running:
-            one.result()
