@@ -12,6 +12,7 @@ import pytest
 
 from lab import experiment, network
 from lab.capture import Capture, out_of_turn
+from lab.control import NoAnswerError
 from lab.experiment import Case, Client
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
@@ -94,9 +95,12 @@ class Partitions:
         return self.lab.exec("client", request).returncode == 0
 
     def group(self, node: str) -> dict[str, Any]:
-        """What `node` says of the group; {} while it does not answer."""
-        (found,) = (said for said in self.lab.status()["nodes"] if said["node"] == node)
-        return dict(found["groups"][0]) if found["groups"] else {}
+        """What `node` says of the group; {} while its daemon does not run, or is just starting."""
+        try:
+            said = self.lab.ask(node, {"op": "status"}, 5)["groups"]
+        except NoAnswerError:
+            return {}
+        return dict(said[0]) if said else {}
 
     def events(self, node: str) -> list[dict[str, Any]]:
         """All that the daemon of `node` tells of since its start."""
