@@ -154,10 +154,11 @@ class Campaign:
     ) -> None:
         self._lab = lab
         self._evidence = evidence
-        in_step = any(WORKLOADS[name].in_step for name in workloads)
-        self.settings = (*(IN_STEP if in_step else ()), *settings)
+        in_step = [WORKLOADS[name].in_step for name in workloads]
+        self.settings = (*(IN_STEP if any(in_step) else ()), *settings)
         self._serve = serve_specs(workloads or None)
-        self.report = Report(settings)
+        # a workload that is done again alone asks for its own needs, not for those of the others
+        self.report = Report(settings if all(in_step) else self.settings)
 
     def __enter__(self) -> Campaign:
         self._lab.up(self._serve, self.settings)

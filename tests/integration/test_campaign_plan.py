@@ -58,6 +58,12 @@ def test_report() -> None:
     assert "byte 7" in failure["why"]
 
 
+def test_a_run_beside_servers_in_step_is_done_again_in_step() -> None:
+    """By itself its workload would not ask for that."""
+    series = Campaign(Lab("never"), Path(), ("workers=2",), ("put", "tls13-put"))
+    assert tuple(series.report.settings) == series.settings == ("lockstep=connection", "workers=2")
+
+
 def test_a_run_is_done_again_with_all_its_settings() -> None:
     """The line is what a shell needs: the settings come out of it as they went in."""
     settings = ("timing={ heartbeat_ms = 10 }", 'divergence="detach"', "workers=2")
