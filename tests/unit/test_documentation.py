@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -77,7 +78,9 @@ def commands_in(page: Path) -> Iterator[list[str]]:
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("fttcp "):
-                yield shlex.split(re.split(r"\s[|>&]|;", line)[0], comments=True)[1:]
+                words = shlex.shlex(line, posix=True, punctuation_chars=";|&<>")
+                words.whitespace_split = True
+                yield list(takewhile(lambda word: not set(word) <= set(";|&<>"), words))[1:]
 
 
 def lines_of(words: list[str]) -> tuple[click.Command, list[str]]:
