@@ -166,9 +166,9 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
 		send_record(w, c, FTT_REC_CLOSE);
 	if (actions & FTT_ACT_COMMIT)
-		ftt_table_commit_by(w, c, now_ns);
+		ftt_table_commit_by(&w->table, c, now_ns);
 	else if (actions & FTT_ACT_COMMIT_LATER)
-		ftt_table_commit_by(w, c, w->dirty ? w->commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
+		ftt_table_commit_by(&w->table, c, w->table.dirty ? w->table.commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
 /* A primary's backup may not have it yet; who takes over may have to have it answered. */
@@ -212,8 +212,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		c->closed = true;
 		w->n.flows_closed++;
 	}
-	ftt_table_set_waiting(w, c, ftt_table_waits(c));
-	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
+	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, w->mode);
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
@@ -268,10 +268,10 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 
 void ftt_tcp_send_commits(struct ftt_worker *w)
 {
-	while (w->dirty) {
-		struct ftt_tcp *c = w->dirty;
+	while (w->table.dirty) {
+		struct ftt_tcp *c = w->table.dirty;
 
-		w->dirty = c->dirty_next;
+		w->table.dirty = c->dirty_next;
 		c->dirty = false;
 		if (w->mode == FTT_MODE_BACKUP)
 			send_commit(w, c);
@@ -290,8 +290,6 @@ void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_s
 
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
-	struct ftt_tcp **at = &w->dirty;
-
 	ftt_lockstep_end(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
@@ -302,11 +300,6 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		ftt_emit_bare(&w->emit, &b, false);
 	}
 	c->flow.end_since_ns = 0;
-	ftt_table_set_waiting(w, c, false);
-	while (c->dirty && *at != c)
-		at = &(*at)->dirty_next;
-	if (c->dirty)
-		*at = c->dirty_next;
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
 		if (w->to_inject[i] == c)
 			w->to_inject[i] = NULL;
@@ -331,8 +324,8 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	end_in_stack(w, c);
 	c->flow.protection = FTT_DETACHED;
-	ftt_table_set_waiting(w, c, ftt_table_waits(c));
-	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
+	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, w->mode);
 	w->n.flows_detached++;
 }
 
@@ -364,7 +357,7 @@ bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const str
 	if (c->flow.protection == FTT_DETACHED) {
 		if (!ftt_detached_step(&c->flow, s, now_ns))
 			return false;
-		ftt_table_settle(&w->table, c, ftt_table_age(w, c));
+		ftt_table_settle(&w->table, c, w->mode);
 		return true;
 	}
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)

@@ -305,7 +305,7 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
 		c->told_crc = point.crc;
 		w->told |= ftt_output_leaves(&c->flow, point.at);
 	}
-	ftt_table_commit_by(w, c, now_ns);
+	ftt_table_commit_by(&w->table, c, now_ns);
 }
 
 /*

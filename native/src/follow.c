@@ -215,12 +215,12 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
 	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns, ftt_alone_grace(w->e)};
-	bool gone = w->waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
+	bool gone = w->table.waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
 	bool vouched = ftt_server_vouched(w->e, now_ns);
 
 	if (w->mode != FTT_MODE_BACKUP && !ftt_may_emit(&w->e->shared, now_ns))
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
-	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
+	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
 		next = c->wait_next;
 		if (c->role != w->table.role)
 			continue; /* its turn comes with the others */
@@ -441,7 +441,7 @@ bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
 /* What waits in the kernel goes at once, with the flows that it belongs to. */
 static void go_solo(struct ftt_worker *w, uint64_t now_ns)
 {
-	for (struct ftt_tcp *c = w->waiting, *next; c; c = next) {
+	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
 		next = c->wait_next;
 		ftt_follow_now(w, c, now_ns);
 	}
@@ -467,8 +467,8 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 	w->takes_over = old == FTT_MODE_BACKUP && emits;
 	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
 		new_role(w);
-		while (w->dirty) /* what a COMMIT would tell is nothing to the next partner */
-			ftt_follow_now(w, w->dirty, now_ns);
+		while (w->table.dirty) /* what a COMMIT would tell is nothing to the next partner */
+			ftt_follow_now(w, w->table.dirty, now_ns);
 	} else if (w->takes_over) {
 		new_role(w);
 	} else if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same)) {

@@ -76,7 +76,7 @@ static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint6
 
 	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_RESETTING; protection++)
 		n += w->table.count[protection];
-	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next) { /* as each tick does */
+	for (const struct ftt_tcp *c = w->table.waiting; c; c = c->wait_next) { /* as each tick does */
 		unverified += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
 		s->ends_held += ftt_end_held(&c->flow);
 	}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* table.c - the flows of one worker: a chained hash over the key, and lists by age and activity. */
 #define _GNU_SOURCE
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include "worker.h"
+#include "table.h"
 
 /* --- lists ----------------------------------------------------------------------------------- */
 
@@ -55,8 +56,26 @@ void ftt_table_new_role(struct ftt_table *t)
 		ftt_list_move(&t->list[age], &t->list[FTT_AGES + age]);
 }
 
-void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age)
+enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode)
 {
+	uint32_t bits = c->flow.bits;
+
+	if (c->closed)
+		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
+	if (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
+		return FTT_AGE_CLOSED; /* its client waits for nothing */
+	if (c->flow.protection == FTT_RESETTING || (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
+		return FTT_AGE_LET_GO;
+	if (!(bits & FTT_F_ESTABLISHED))
+		return FTT_AGE_HALF_OPEN;
+	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return FTT_AGE_ENDING;
+	return FTT_AGE_LIVING;
+}
+
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
+{
+	enum ftt_age age = ftt_table_age(c, mode);
 	uint8_t counted = c->closed ? FTT_COUNT_CLOSED : c->flow.protection;
 
 	t->count[c->counted]--;
@@ -69,6 +88,42 @@ void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age)
 	c->age = (uint8_t)age;
 	if (c->role == t->role)
 		ftt_table_to_front(t, c);
+}
+
+bool ftt_table_waits(const struct ftt_tcp *c)
+{
+	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+}
+
+void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits)
+{
+	if (waits == c->waiting)
+		return;
+	c->waiting = waits;
+	if (waits) {
+		c->wait_prev = NULL;
+		c->wait_next = t->waiting;
+		if (t->waiting)
+			t->waiting->wait_prev = c;
+		t->waiting = c;
+		return;
+	}
+	if (c->wait_prev)
+		c->wait_prev->wait_next = c->wait_next;
+	else
+		t->waiting = c->wait_next;
+	if (c->wait_next)
+		c->wait_next->wait_prev = c->wait_prev;
+}
+
+void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns)
+{
+	t->commit_by_ns = by_ns;
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->dirty_next = t->dirty;
+	t->dirty = c;
 }
 
 /* --- the table ------------------------------------------------------------------------------- */
@@ -128,6 +183,17 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	return c;
 }
 
+static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
+{
+	struct ftt_tcp **at = &t->dirty;
+
+	if (!c->dirty)
+		return;
+	while (*at != c)
+		at = &(*at)->dirty_next;
+	*at = c->dirty_next;
+}
+
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 {
 	struct ftt_tcp **at = bucket(t, &c->key);
@@ -135,6 +201,8 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	while (*at != c)
 		at = &(*at)->hash_next;
 	*at = c->hash_next;
+	ftt_table_set_waiting(t, c, false);
+	forget_dirty(t, c);
 	ftt_list_remove(&c->order);
 	t->count[c->counted]--;
 	t->of_age[c->age]--;
@@ -142,60 +210,4 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	free(c->syn);
 	free(c->points);
 	free(c);
-}
-
-/* --- lists beside the table --------------------------------------------------------------------------- */
-
-enum ftt_age ftt_table_age(const struct ftt_worker *w, const struct ftt_tcp *c)
-{
-	uint32_t bits = c->flow.bits;
-
-	if (c->closed)
-		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
-	if (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
-		return FTT_AGE_CLOSED; /* its client waits for nothing */
-	if (c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
-		return FTT_AGE_LET_GO;
-	if (!(bits & FTT_F_ESTABLISHED))
-		return FTT_AGE_HALF_OPEN;
-	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
-		return FTT_AGE_ENDING;
-	return FTT_AGE_LIVING;
-}
-
-bool ftt_table_waits(const struct ftt_tcp *c)
-{
-	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
-}
-
-void ftt_table_set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits)
-{
-	if (waits == c->waiting)
-		return;
-	c->waiting = waits;
-	if (waits) {
-		c->wait_prev = NULL;
-		c->wait_next = w->waiting;
-		if (w->waiting)
-			w->waiting->wait_prev = c;
-		w->waiting = c;
-		return;
-	}
-	if (c->wait_prev)
-		c->wait_prev->wait_next = c->wait_next;
-	else
-		w->waiting = c->wait_next;
-	if (c->wait_next)
-		c->wait_next->wait_prev = c->wait_prev;
-}
-
-/* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
-void ftt_table_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns)
-{
-	w->commit_by_ns = by_ns;
-	if (c->dirty)
-		return;
-	c->dirty = true;
-	c->dirty_next = w->dirty;
-	w->dirty = c;
 }

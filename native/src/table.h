@@ -11,8 +11,6 @@
 #include "list.h"
 #include "nfq.h"
 
-struct ftt_worker;
-
 /* A segment that waits in the kernel's queue for a verdict. */
 struct ftt_held {
 	struct ftt_held *next;
@@ -94,6 +92,8 @@ struct ftt_table {
 	struct ftt_secret secret;
 	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
 	uint32_t role;
+	struct ftt_tcp *waiting, *dirty; /* flows that only time will move; those with a COMMIT to send */
+	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	uint32_t n;
 	uint32_t count[FTT_COUNT_CLOSED + 1]; /* by protection */
 	uint32_t of_age[FTT_AGES];
@@ -119,17 +119,15 @@ struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list);
 void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
 void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
 /* Takes up what c has become: the one place where flows are counted, by what they are. */
-void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, enum ftt_age age);
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode);
+enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode);
 /* From here on no flow has carried out its role. */
 void ftt_table_new_role(struct ftt_table *t);
-
-/* --- lists of the worker, beside its table --- */
-enum ftt_age ftt_table_age(const struct ftt_worker *w, const struct ftt_tcp *c);
-/* Is there anything that only time will move? Then it is in the worker's list. */
+/* Is there anything that only time will move? Then it is in the list of those. */
 bool ftt_table_waits(const struct ftt_tcp *c);
-void ftt_table_set_waiting(struct ftt_worker *w, struct ftt_tcp *c, bool waits);
+void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits);
 /* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
-void ftt_table_commit_by(struct ftt_worker *w, struct ftt_tcp *c, uint64_t by_ns);
+void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns);
 
 static inline void ftt_table_touch(struct ftt_table *t, struct ftt_tcp *c, uint64_t now_ns)
 {

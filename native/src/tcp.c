@@ -106,7 +106,7 @@ static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const
 	    !(c = ftt_table_add(&w->table, key, now_ns)))
 		return;
 	ftt_stranger_init(&c->flow, s, now_ns);
-	ftt_table_settle(&w->table, c, ftt_table_age(w, c));
+	ftt_table_settle(&w->table, c, w->mode);
 }
 
 static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)

@@ -103,7 +103,7 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 /* COMMITs whose time has come leave; on a primary OUTPUTs. */
 static void commit(struct ftt_worker *w, uint64_t now_ns)
 {
-	if (!w->dirty || (now_ns < w->commit_by_ns && !w->told))
+	if (!w->table.dirty || (now_ns < w->table.commit_by_ns && !w->told))
 		return;
 	ftt_tcp_send_commits(w);
 	ftt_channel_flush(&w->channel, &w->n);
@@ -114,7 +114,7 @@ static void commit(struct ftt_worker *w, uint64_t now_ns)
 static void flush(struct ftt_worker *w)
 {
 	if (w->told)
-		commit(w, w->commit_by_ns);
+		commit(w, w->table.commit_by_ns);
 	ftt_tcp_send_injected(w);
 	ftt_nfq_flush(&w->nfq);
 	ftt_nfq_flush(&w->handshakes);
@@ -248,9 +248,9 @@ static void follow_role(struct ftt_worker *w)
  */
 static int patience_ms(const struct ftt_worker *w)
 {
-	uint64_t ns = w->waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
+	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
 
-	return w->role_open ? 0 : (int)((w->dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
+	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
 
 /*

@@ -49,7 +49,6 @@ struct ftt_worker {
 	struct ftt_channel channel;
 	struct ftt_emit emit;
 	struct ftt_table table;
-	struct ftt_tcp *waiting, *dirty;
 	bool stamps; /* the kernel edits the headers of long packets of the mirror: see stamp.h */
 	uint32_t mirror_index; /* the interface on which the mirror comes */
 	bool whole; /* headers alone were not enough once */
@@ -58,7 +57,6 @@ struct ftt_worker {
 	bool told; /* OUTPUT is to leave before the verdicts */
 	bool listens; /* to the channel's quiet lane */
 	bool looked; /* since packets were received last: does the server live? */
-	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
 	struct ftt_held *spent; /* to be freed when the verdicts are out */

@@ -238,7 +238,7 @@ static void check_flow(const struct node *n, const struct ftt_tcp *c, struct fou
 	if (c->role != w->table.role) /* what the new role makes of it is taken up later */
 		return;
 	SAME(c->counted, c->closed ? FTT_COUNT_CLOSED : c->flow.protection);
-	SAME(c->age, ftt_table_age(w, c));
+	SAME(c->age, ftt_table_age(c, w->mode));
 	SAME(c->waiting, ftt_table_waits(c));
 }
 
@@ -252,9 +252,9 @@ void node_check(struct node *n)
 		check_flow(n, c, &found);
 	for (const struct ftt_held *h = w->spent; h; h = h->next)
 		found.held_bytes += held_bytes(h);
-	for (const struct ftt_tcp *c = w->waiting; c; c = c->wait_next, waiting++)
+	for (const struct ftt_tcp *c = w->table.waiting; c; c = c->wait_next, waiting++)
 		MODEL_CHECK(c->waiting, "%s: one waits that does not", n->name);
-	for (const struct ftt_tcp *c = w->dirty; c; c = c->dirty_next, dirty++)
+	for (const struct ftt_tcp *c = w->table.dirty; c; c = c->dirty_next, dirty++)
 		MODEL_CHECK(c->dirty, "%s: one has a COMMIT to send that has none", n->name);
 	SAME(waiting, found.waiting);
 	SAME(dirty, found.dirty);

@@ -318,7 +318,7 @@ static void test_held_packets_are_forgotten(void)
 	CHECK(ftt_follow_rest(w, 1, model_now));
 	CHECK_EQ(w->held_now, 0);
 	CHECK_EQ(n->worker.n.drop_mode, 3);
-	CHECK(!n->queued && !w->waiting);
+	CHECK(!n->queued && !w->table.waiting);
 	CHECK_EQ(n_told, 0);
 	node_close(n);
 }

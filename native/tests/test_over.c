@@ -155,7 +155,7 @@ static void test_asked_then_reset(void)
 	check_question(&said, ACKED + 1474);
 	CHECK_EQ(n->worker.table.count[FTT_RESETTING], 1);
 	CHECK(!says(n, 1, true, TCP_RST, said.ack, 0)); /* it knows of no connection */
-	CHECK(find(n, 1)->closed && !n->worker.waiting);
+	CHECK(find(n, 1)->closed && !n->worker.table.waiting);
 	tick_for(n, 60 * S);
 	CHECK_EQ(n_said, 3);
 	CHECK_EQ(n->worker.n.resets_asked, 2);
@@ -176,7 +176,7 @@ static void test_given_up(void)
 	tick_for(n, 30 * S);
 	CHECK_EQ(n->worker.n.resets_unanswered, 1);
 	CHECK_EQ(n->worker.n.resets_asked, n_said);
-	CHECK(find(n, 1)->closed && !n->worker.waiting);
+	CHECK(find(n, 1)->closed && !n->worker.table.waiting);
 	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED + 9));
 	CHECK_EQ(said.flags, TCP_RST);
 	CHECK_EQ(said.seq, ACKED + 9);
