@@ -9,9 +9,9 @@ FTTCP ?= $(abspath $(BIN)/fttcp)
 
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE_C := $(wildcard native/src/*.c)
-NATIVE_H := $(wildcard native/include/fttcp/*.h native/src/*.h)
-PURE := $(patsubst %/__init__.py,%,$(wildcard fttcp/core/__init__.py fttcp/wire/__init__.py))
+NATIVE_C := $(shell find native/engine -name "*.c")
+NATIVE_H := $(shell find native/core native/engine -name "*.h")
+PURE := $(patsubst %/__init__.py,%,$(wildcard fttcp/ownership/__init__.py fttcp/wire/__init__.py))
 FAST_TESTS := $(wildcard tests/unit tests/property tests/sim)
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ $(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
 
 SHIM := fttcp/libfttcp-shim.so
 
-$(SHIM): $(wildcard native/shim/*) $(wildcard native/include/fttcp/*.h) | packages
+$(SHIM): $(wildcard native/shim/*) $(shell find native/core -name "*.h") | packages
 	$(PYTHON) native/shim/build.py $@
 
 build: packages $(VENV)/.python $(VENV)/.native $(SHIM)  ## install what is missing and leave .venv/bin/fttcp

@@ -1,4 +1,4 @@
-"""The one importer of the cffi extension: `ffi` and `lib` of native/include/fttcp/abi.h."""
+"""The one importer of the cffi extension: `ffi` and `lib` of native/engine/api/abi.h."""
 
 from fttcp._ftt import ffi, lib
 

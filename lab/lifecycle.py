@@ -381,7 +381,7 @@ def fttcp_program() -> str:
 
 def _check_config(file: Path) -> None:
     """Raise LabError when a daemon would refuse this configuration."""
-    from fttcp.runtime.config import ConfigError, load  # not for mininet's Python, which lacks its libraries
+    from fttcp.config import ConfigError, load  # not for mininet's Python, which lacks its libraries
 
     try:
         load(file)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the table of phases (fttcp/core/phases.py) into docs/protocol.md, between its two marks.
+"""Draw the table of phases (fttcp/ownership/phases.py) into docs/protocol.md, between its two marks.
 
 .venv/bin/python scripts/draw_phases.py
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fttcp.core.model import Phase
-from fttcp.core.phases import TRANSITIONS
+from fttcp.ownership.model import Phase
+from fttcp.ownership.phases import TRANSITIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocol.md"
 BEGIN = "<!-- phases: drawn by scripts/draw_phases.py -->\n"

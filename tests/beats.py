@@ -23,9 +23,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fttcp.core.model import EngineMode, Lease
-from fttcp.datapath.base import BeatThread, EngineSettings, EventKind, LinkAddress, PeerSettings
-from fttcp.datapath.nfqueue import NfqueueEngine
+from fttcp.ownership.model import EngineMode, Lease
+from fttcp.planes.base import BeatThread, EngineSettings, EventKind, LinkAddress, PeerSettings
+from fttcp.planes.nfqueue import NfqueueEngine
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 from lab.hosts import await_condition

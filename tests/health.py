@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fttcp.core.model import Cause
-from fttcp.health.hooks import Hooks
-from fttcp.health.monitor import Health
-from fttcp.health.process import Supervisor
-from fttcp.health.server import Server
-from fttcp.health.settings import HealthSection, HooksSection, RestartSection
+from fttcp.ownership.model import Cause
+from fttcp.server.hooks import Hooks
+from fttcp.server.monitor import Health
+from fttcp.server.process import Supervisor
+from fttcp.server.server import Server
+from fttcp.server.settings import HealthSection, HooksSection, RestartSection
 
 Changes = list[tuple[bool, Cause, str]]
 Notes = list[tuple[str, dict[str, Any]]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from fttcp.core.ownership import Record
+from fttcp.ownership.ownership import Record
 
 
 @dataclass

@@ -19,10 +19,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Settings
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Settings
+from fttcp.ownership.pair import PairMachine
 from tests.telling import Reading, Telling, span_ns
 
 FOLDER = Path(__file__).parent / "playbooks"

@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from fttcp._native import ffi, lib
-from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineSettings, EventKind, LinkAddress, PeerSettings
-from fttcp.datapath.flow import Arrival
-from fttcp.datapath.follow import PairFlows
+from fttcp.ownership.model import EngineMode
+from fttcp.planes.base import EngineSettings, EventKind, LinkAddress, PeerSettings
+from fttcp.planes.flow import Arrival
+from fttcp.planes.follow import PairFlows
 from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
-_ENGINE = ("tcp", "hold", "act", "retain", "follow", "compare", "table", "crc32c", "life", "lockstep")
-_NATIVE = ("tests/replay_tcp.c", "tests/engine_stubs.c", *(f"src/{name}.c" for name in _ENGINE))
+_ENGINE = (
+    *(
+        f"flows/{name}"
+        for name in ("tcp", "hold", "act", "retain", "follow", "compare", "table", "life", "lockstep")
+    ),
+    "channel/crc32c",
+)
+_NATIVE = ("tests/replay_tcp.c", "tests/engine_stubs.c", *(f"engine/{name}.c" for name in _ENGINE))
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 4096, "max_half_open": 4096, "max_held": 1024,
@@ -191,7 +197,7 @@ def build_native(directory: Path) -> Path:
     sources = [str(ROOT / "native" / name) for name in _NATIVE]
     subprocess.run(
         ["cc", "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-         f"-I{ROOT}/native/include", f"-I{ROOT}/native/src", "-o", str(program), *sources, "-lsodium"],
+         f"-I{ROOT}/native", "-o", str(program), *sources, "-lsodium"],
         check=True,
     )  # fmt: skip
     return program

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Settings
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Settings
+from fttcp.ownership.pair import PairMachine
 from tests.sim.world import NAMES, SECOND, World
 from tests.telling import Telling, span_ns
 

@@ -12,10 +12,10 @@ from dataclasses import MISSING, Field, fields
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import Body, Cause, Mode, Role
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Body, Cause, Mode, Role
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 _MS = 1_000_000
 _TIMES = {"limit_ns", "zero_ns", "detected_ns", "lost_ns", "heard_ns", "lapsed_ns", "lease_until_ns"}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from fttcp.core.ownership import Answer, Record
+from fttcp.ownership.ownership import Answer, Record
 
 
 class ArbiterError(Exception):

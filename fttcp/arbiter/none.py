@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import Address, NoneSettings
-from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 
 RISK = (
     "Without an arbiter both nodes may serve at once: when they hear each other on no link and not over the "

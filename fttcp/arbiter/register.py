@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 PPM = 1_000_000
 

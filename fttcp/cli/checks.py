@@ -7,7 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from fttcp.datapath.base import STAMPED_MAX
+from fttcp.planes.base import STAMPED_MAX
 
 # Linux versions, first and last, in which a verdict for a queued packet can hit the wrong memory.
 CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
@@ -243,7 +243,7 @@ def check_site(site: Site) -> Iterator[Check]:
 
 
 def check_arbiter(arbiter: Mapping[str, Any]) -> Iterator[Check]:
-    """Who decides when the nodes cannot hear each other. Facts: those of ``runtime.arbiters.examine``."""
+    """Who decides when the nodes cannot hear each other. Facts: those of ``node.arbiters.examine``."""
     kind = arbiter["kind"]
     if arbiter.get("error"):
         yield fail("arbiter", f"{kind}: {arbiter['error']}", "correct [arbiter]")

@@ -28,10 +28,10 @@ def cleanup(config: Path | None, run_dir: Path | None, as_json: bool) -> None:
     rules, so nothing may run under the service addresses any more (a server of `pid_file` or `unit`).
     The start of a daemon cleans up as well; its regular end leaves nothing.
     """
-    from fttcp.datapath.kernel import KernelError
-    from fttcp.datapath.rules import RulesError
-    from fttcp.runtime.cleanup import clean
-    from fttcp.runtime.rundir import BusyError
+    from fttcp.network.kernel import KernelError
+    from fttcp.network.rules import RulesError
+    from fttcp.node.cleanup import clean
+    from fttcp.node.rundir import BusyError
 
     directory = run_dir or (_run_dir(config) if config is not None else DEFAULT_RUN_DIR)
     try:

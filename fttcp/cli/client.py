@@ -13,7 +13,7 @@ import click
 from fttcp.cli.failure import CommandError, ConfigurationError
 
 if TYPE_CHECKING:
-    from fttcp.runtime.config import Config
+    from fttcp.config import Config
 
 DEFAULT_SOCKET = Path("/run/fttcp/control.sock")
 _TIMEOUT_S = 5.0
@@ -74,7 +74,7 @@ def find_socket(config: Path | None, socket_path: Path | None) -> Path:
 
 def load_config(path: Path) -> Config:
     """Return a configuration. Raises ConfigurationError."""
-    from fttcp.runtime.config import ConfigError, load
+    from fttcp.config import ConfigError, load
 
     try:
         return load(path)

@@ -26,8 +26,8 @@ from fttcp.cli.host_checks import check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.cli.managers import check_managers, see_managers
 from fttcp.cli.translations import check_translations, see_translations
-from fttcp.runtime.arbiters import examine
-from fttcp.runtime.config import Config
+from fttcp.config import Config
+from fttcp.node.arbiters import examine
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -55,7 +55,7 @@ _PACKET_QUEUE = (
     "from netfilterqueue import NetfilterQueue as Q; q = Q(); q.bind(7, lambda p: None); q.unbind()"
 )
 _OWNED = """
-from fttcp.datapath.owner import Firewall, Owner
+from fttcp.network.owner import Firewall, Owner
 levels = list(Firewall)
 owner = Owner()
 if levels.index(owner.firewall) > levels.index(Firewall.{level}):
@@ -67,7 +67,7 @@ from fttcp._native import lib
 error = lib.ftt_stamp_try()
 raise SystemExit(error and os.strerror(error))
 """
-_SOCK_DIAG = "from fttcp.health.sockets import Sockets; s = Sockets(); s.listeners(); s.close()"
+_SOCK_DIAG = "from fttcp.server.sockets import Sockets; s = Sockets(); s.listeners(); s.close()"
 # What is tried in a network namespace of its own: name -> command.
 _IN_NAMESPACE: dict[str, list[str]] = {
     "network namespace": ["true"],

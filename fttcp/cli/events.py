@@ -82,7 +82,7 @@ class Wanted:
 
 def _known(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> tuple[str, ...]:
     """Return kinds of events. Raises click.BadParameter for one that there is not: it would find nothing."""
-    from fttcp.runtime.config.node_checks import trouble_of_kind
+    from fttcp.config.node_checks import trouble_of_kind
 
     for kind in kinds:
         if trouble := trouble_of_kind(kind):
@@ -185,7 +185,7 @@ def history(
 
     No daemon needs to run. The file is bounded: the oldest events are lost first (node.history_kib).
     """
-    from fttcp.runtime.history import read
+    from fttcp.report.history import read
 
     directory = state_dir or (Path(load_config(config).node.state_dir) if config else DEFAULT_STATE_DIR)
     if not directory.is_dir():

@@ -11,10 +11,10 @@ import click
 
 from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError
-from fttcp.runtime.config import ConfigError, load
-from fttcp.runtime.config.present import what_is_missing
-from fttcp.runtime.config.reader import read_tables
-from fttcp.runtime.config.witness import is_witness, load_witness
+from fttcp.config import ConfigError, load
+from fttcp.config.present import what_is_missing
+from fttcp.config.reader import read_tables
+from fttcp.config.witness import is_witness, load_witness
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 

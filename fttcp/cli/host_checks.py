@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fttcp.cli.checks import Check, fail, ok, warn
-from fttcp.runtime.config.program import Obstacle
+from fttcp.config.program import Obstacle
 
 _CROWDED = 0.8
 _BEATS_OF_A_GUEST_MS = 30

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit
-from fttcp.runtime.config import Config, GroupSection
-from fttcp.runtime.config.present import commands_of, trouble_of_program
-from fttcp.runtime.config.program import obstacles
+from fttcp.config import Config, GroupSection
+from fttcp.config.present import commands_of, trouble_of_program
+from fttcp.config.program import obstacles
 from fttcp.wire import keyfile
 
 _TIMEOUT_S = 5

@@ -11,7 +11,7 @@ import click
 
 from fttcp.cli.client import ask, load_config, show_json
 from fttcp.cli.failure import CommandError
-from fttcp.runtime.config import Config
+from fttcp.config import Config
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing
@@ -196,6 +196,6 @@ def _witness_believes(config: Config, path: Path, ring: KeyRing) -> bool:
         or Path(section.key_file or config.node.key_file) != path
     ):
         return True
-    from fttcp.runtime.arbiters import witness_answers_to
+    from fttcp.node.arbiters import witness_answers_to
 
     return asyncio.run(witness_answers_to(config, ring.keys[-1]))

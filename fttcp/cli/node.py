@@ -13,8 +13,8 @@ from fttcp.cli.failure import CommandError, ConfigurationError
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The configuration (TOML).")
 def node(config: Path) -> None:
     """Run the daemon of this host in the foreground until SIGTERM; SIGHUP reloads the configuration."""
-    from fttcp.runtime.config import ConfigError, load_to_run
-    from fttcp.runtime.node import START_ERRORS, run
+    from fttcp.config import ConfigError, load_to_run
+    from fttcp.node.node import START_ERRORS, run
 
     try:
         loaded = load_to_run(config)

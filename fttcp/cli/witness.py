@@ -12,7 +12,7 @@ from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError, ConfigurationError
 
 if TYPE_CHECKING:
-    from fttcp.runtime.config.witness import WitnessConfig
+    from fttcp.config.witness import WitnessConfig
 
 
 @click.command()
@@ -26,9 +26,9 @@ def witness(config: Path, init: bool, status: bool, as_json: bool) -> None:
         raise click.UsageError("--init makes a new witness, --status asks a running one: give one of the two")
     if as_json and not status:
         raise click.UsageError("--json goes with --status")
-    from fttcp.runtime import witness as daemon
-    from fttcp.runtime.config.error import ConfigError
-    from fttcp.runtime.config.witness import load_witness
+    from fttcp.config.error import ConfigError
+    from fttcp.config.witness import load_witness
+    from fttcp.node import witness as daemon
     from fttcp.wire.errors import WireError
 
     try:
@@ -51,7 +51,7 @@ def _show(config: WitnessConfig, as_json: bool) -> None:
     """Print what the running witness says of each of its clusters."""
     import msgspec
 
-    from fttcp.runtime.witness import ask_status
+    from fttcp.node.witness import ask_status
 
     shown: dict[str, Any] = {}
     for cluster in config.cluster:

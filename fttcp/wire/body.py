@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgpack  # type: ignore[import-untyped]
 
 from fttcp import __version__
-from fttcp.core.model import Body, Cause, Mode, Role
+from fttcp.ownership.model import Body, Cause, Mode, Role
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
 

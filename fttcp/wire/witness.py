@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from fttcp.core.ownership import Outcome, Record
+from fttcp.ownership.ownership import Outcome, Record
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing, key_id
 

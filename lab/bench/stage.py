@@ -55,7 +55,7 @@ class Setup:
     @property
     def beats(self) -> tuple[int, int]:
         """Heartbeat interval in ms and the number of misses that count as an end."""
-        from fttcp.runtime.config.schema import Timing
+        from fttcp.config.schema import Timing
 
         timing = node_config(NODES[0], Path("/"), self.serve, self.settings)["group"][0].get("timing", {})
         default = Timing()

@@ -4,7 +4,7 @@ Both nodes run it. On the primary the client sees the loss; on the backup, whose
 anyway, it loses commits: the primary then asks for them (the counter `probes_sent`).
 """
 
-from fttcp.datapath.experiment import Action, Direction, Drop, Packet, Pass
+from fttcp.planes.experiment import Action, Direction, Drop, Packet, Pass
 
 EVERY = 50
 

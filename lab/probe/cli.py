@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from fttcp.runtime.config.schema import GroupSection
+from fttcp.config.schema import GroupSection
 from lab.errors import LabError, require_root
 from lab.lifecycle import Lab
 from lab.nodeconfig import parse_serve

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fttcp.runtime.config.program import obstacles
+from fttcp.config.program import obstacles
 from lab.demo import FaultInTheMiddle
 from lab.download import receive
 from lab.errors import LabError, require_root

@@ -1,4 +1,4 @@
-"""cffi build (API mode) of `fttcp._ftt` from native/include/fttcp/{abi,core_api}.h and native/src/*.c.
+"""cffi build (API mode) of `fttcp._ftt` from native/engine, whose face is engine/api/{abi,core_api}.h.
 
 Run by setup.py, with the project's root as working directory.
 """
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cffi import FFI
 
-INCLUDE = Path("native/include")
-API = ("fttcp/abi.h", "fttcp/core_api.h")
-SOURCES = sorted(map(str, Path("native/src").glob("*.c")))
-HEADERS = sorted(map(str, Path("native").rglob("*.h")))
+ROOT = Path("native")
+API = ("core/types.h", "engine/api/abi.h", "engine/api/core_api.h")
+SOURCES = sorted(map(str, (ROOT / "engine").rglob("*.c")))
+HEADERS = sorted(map(str, ROOT.rglob("*.h")))
 DEFINE_NUMBER = re.compile(r"#define\s+\w+\s+(0x[0-9a-fA-F]+|\d+|\.\.\.)\s*$")
 
 
@@ -25,17 +25,17 @@ def declarations(header: str) -> str:
 
 
 if not SOURCES:
-    raise SystemExit("native/src holds no C source: the checkout is incomplete, fetch it again")
+    raise SystemExit("native/engine holds no C source: the checkout is incomplete, fetch it again")
 
 ffi = FFI()
 for header in API:
-    ffi.cdef(declarations((INCLUDE / header).read_text()))
+    ffi.cdef(declarations((ROOT / header).read_text()))
 ffi.set_source(
     "fttcp._ftt",
     "".join(f'#include "{header}"\n' for header in API),
     sources=SOURCES,
     depends=HEADERS,
-    include_dirs=[str(INCLUDE)],
+    include_dirs=[str(ROOT)],
     libraries=["mnl", "sodium", "pthread"],
     extra_compile_args=["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden"],
 )

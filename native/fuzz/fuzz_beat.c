@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "fttcp/beat_wire.h"
+#include "core/records/beat_wire.h"
 
 static const uint8_t key[32] = {42};
 static uint32_t key_id;

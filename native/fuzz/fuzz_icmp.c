@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any packet as an ICMP error: a quotation lies within it, and a number written into it changes no byte beyond its place. */
 #include <stdlib.h>
-#include "fttcp/icmp.h"
+#include "core/packet/icmp.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

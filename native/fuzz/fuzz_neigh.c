@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "fttcp/neigh_wire.h"
+#include "core/records/neigh_wire.h"
 
 static const uint8_t own_mac[6] = {2, 0, 0, 0, 0, 1};
 

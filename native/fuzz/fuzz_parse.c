@@ -4,7 +4,7 @@
  * the packet, and a cut packet is either the same as the whole one or said to be truncated.
  */
 #include <stdlib.h>
-#include "fttcp/parse.h"
+#include "core/packet/parse.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -4,7 +4,7 @@
  * read of it again must be the same. Nothing is read beyond the datagram.
  */
 #include <stdlib.h>
-#include "fttcp/record.h"
+#include "core/records/record.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "fttcp/serial_frame.h"
+#include "core/records/serial_frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

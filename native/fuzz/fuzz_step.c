@@ -15,8 +15,8 @@
  * Everything is in offsets: `in` counts the client's bytes, `out` the server's, from the SYNs on.
  */
 #include <string.h>
-#include "fttcp/pair.h"
-#include "fttcp/rewrite.h"
+#include "core/tcp/pair.h"
+#include "core/tcp/rewrite.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -17,7 +17,7 @@ def compile_shim(target: Path) -> None:
     """Compile it into the file ``target``."""
     draft = target.with_suffix(".new")
     command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]
-    command += ["-fPIC", "-shared", "-fvisibility=hidden", "-Inative/include", "-Wl,-z,defs,-z,relro,-z,now"]
+    command += ["-fPIC", "-shared", "-fvisibility=hidden", "-Inative", "-Wl,-z,defs,-z,relro,-z,now"]
     command += [f"-Wl,-soname,{NAME}", "-o", str(draft), *SOURCES, "-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     draft.replace(target)  # servers that have the old one mapped go on

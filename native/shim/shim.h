@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "fttcp/lockstep_input.h"
+#include "core/lockstep/lockstep_input.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define SHIM_FDS (1u << 20)   /* descriptors above are nobody's */

@@ -6,7 +6,7 @@
 #ifndef FTTCP_BEAT_RIG_H
 #define FTTCP_BEAT_RIG_H
 #include "fake_engine.h"
-#include "fttcp/beat_wire.h"
+#include "core/records/beat_wire.h"
 
 #define MS 1000000ull
 #define PORT 7710

@@ -2,10 +2,10 @@
 /* engine_stubs.c - what stands for nfq.c, emit.c and the worker wherever TCP is driven without a kernel. */
 #define _GNU_SOURCE
 #include <stdlib.h>
-#include "emit.h"
-#include "mirror.h"
-#include "nfq.h"
-#include "worker.h"
+#include "engine/planes/nfqueue/emit.h"
+#include "engine/liveness/mirror.h"
+#include "engine/planes/nfqueue/nfq.h"
+#include "engine/worker.h"
 
 void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
 {

@@ -2,7 +2,7 @@
 /* fake_engine.h - an engine of which only the events are real, for tests of one thread of it. */
 #ifndef FTTCP_FAKE_ENGINE_H
 #define FTTCP_FAKE_ENGINE_H
-#include "engine.h"
+#include "engine/engine.h"
 
 /* Gives the engine an empty list of events. */
 void fake_engine_init(struct ftt_engine *e);

@@ -4,8 +4,8 @@
 #define FTTCP_FLOWS_H
 #include <string.h>
 #include "check.h"
-#include "fttcp/pair.h"
-#include "fttcp/rewrite.h"
+#include "core/tcp/pair.h"
+#include "core/tcp/rewrite.h"
 
 #define MS 1000000ull
 #define SEGMENT 50u /* the largest payload of a server's segment */

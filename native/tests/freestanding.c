@@ -5,12 +5,12 @@
  * It is never run: `make freestanding` compiles it without any header of the system, and for BPF, where there is neither a
  * heap, nor a loop without an end, nor a call of anything outside.
  */
-#include "fttcp/flow.h"
-#include "fttcp/icmp.h"
-#include "fttcp/pair.h"
-#include "fttcp/reset.h"
-#include "fttcp/retain.h"
-#include "fttcp/rewrite.h"
+#include "core/tcp/flow.h"
+#include "core/packet/icmp.h"
+#include "core/tcp/pair.h"
+#include "core/tcp/reset.h"
+#include "core/tcp/retain.h"
+#include "core/tcp/rewrite.h"
 
 struct all {
 	struct ftt_flow flow;

@@ -2,7 +2,7 @@
 /* hold_stubs.c - what hold.c asks of the worker, where it is driven without one. */
 #define _GNU_SOURCE
 #include <stdlib.h>
-#include "compare.h"
+#include "engine/flows/compare.h"
 
 uint64_t ftt_now_ns(void)
 {

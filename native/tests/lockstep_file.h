@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lockstep_file.h - a file as fttcp/runtime/lockstep.py makes it, and connections for it. */
+/* lockstep_file.h - a file as fttcp/group/lockstep.py makes it, and connections for it. */
 #ifndef FTTCP_TESTS_LOCKSTEP_FILE_H
 #define FTTCP_TESTS_LOCKSTEP_FILE_H
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "check.h"
-#include "fttcp/lockstep_input.h"
+#include "core/lockstep/lockstep_input.h"
 
 static inline void *make_file(char path[], uint32_t tables, uint32_t rows, size_t *size)
 {

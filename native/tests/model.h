@@ -14,8 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "check.h"
-#include "fttcp/parse.h"
-#include "fttcp/seq.h"
+#include "core/packet/parse.h"
+#include "core/tcp/seq.h"
 
 #define MS 1000000ull
 #define MODEL_MSS 100u

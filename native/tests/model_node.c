@@ -3,11 +3,11 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include "act.h"
-#include "follow.h"
-#include "hold.h"
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/hold.h"
 #include "model_node.h"
-#include "tcp.h"
+#include "engine/flows/tcp.h"
 
 enum { QUEUE_IN = 1, QUEUE_OUT = 2 };
 

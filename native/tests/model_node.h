@@ -3,7 +3,7 @@
 #ifndef FTTCP_MODEL_NODE_H
 #define FTTCP_MODEL_NODE_H
 #include "model.h"
-#include "worker.h"
+#include "engine/worker.h"
 
 struct node {
 	struct ftt_engine engine;

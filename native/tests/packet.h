@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "check.h"
-#include "fttcp/bytes.h"
+#include "core/packet/bytes.h"
 
 #define PACKET_MAX 4096u
 

@@ -17,11 +17,11 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include "act.h"
-#include "follow.h"
-#include "hold.h"
-#include "tcp.h"
-#include "worker.h"
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/tcp.h"
+#include "engine/worker.h"
 
 static struct ftt_engine engine;
 static struct ftt_worker worker;

@@ -2,8 +2,8 @@
 /* Heartbeats as bytes, what counts as new, and the lease: all of it pure, so exact times can be tried. */
 #include <string.h>
 #include "check.h"
-#include "fttcp/beat_wire.h"
-#include "fttcp/lease.h"
+#include "core/records/beat_wire.h"
+#include "core/lease.h"
 
 enum { D = 100 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_chacha.c - what servers draw from: ChaCha20, and keys for purposes. */
 #include "check.h"
-#include "fttcp/chacha.h"
+#include "core/lockstep/chacha.h"
 
 /* RFC 8439 2.3.2 and 2.4.2: block and key stream */
 static void test_chacha(void)

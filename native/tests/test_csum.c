@@ -2,7 +2,7 @@
 /* The Internet checksum against a plain one, and every incremental edit against a whole computation. */
 #include <stdlib.h>
 #include "check.h"
-#include "fttcp/csum.h"
+#include "core/packet/csum.h"
 #include "packet.h"
 
 static uint32_t random_state = 12345;

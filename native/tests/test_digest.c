@@ -3,8 +3,8 @@
 #include <string.h>
 #include <stdlib.h>
 #include "check.h"
-#include "fttcp/digest.h"
-#include "../src/crc32c.c"
+#include "core/compare/digest.h"
+#include "engine/channel/crc32c.c"
 
 static void test_known_answers(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a flow that no backup carries on: a real one, or the death of its server? And what resets its client. */
 #include "flows.h"
-#include "fttcp/reset.h"
+#include "core/tcp/reset.h"
 
 static const struct ends *const all_ends[] = {&plain, &wrapping};
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <time.h>
 #include "check.h"
-#include "fair.h"
+#include "engine/flows/fair.h"
 
 #define ASKED 200
 #define WORK_NS 200000

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A packet in fragments: each fits, has its place, and together they are the packet. */
-#include "fttcp/fragment.h"
+#include "core/packet/fragment.h"
 #include "check.h"
 
 static uint8_t packet[65576], whole[65576], fragment[FTT_FRAGMENT_MAX];

@@ -5,8 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <string.h>
-#include "act.h"
-#include "follow.h"
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
 #include "model_node.h"
 
 #define S (1000 * MS)

@@ -2,9 +2,9 @@
 /* test_headers_only.c - long segments of clients, of which the engine has the headers: who edits them? */
 #define _GNU_SOURCE
 #include <stdlib.h>
-#include "act.h"
+#include "engine/flows/act.h"
 #include "check.h"
-#include "hold.h"
+#include "engine/flows/hold.h"
 
 enum { MIRROR = 3, SERVICE = 4 };
 

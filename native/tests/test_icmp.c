@@ -2,7 +2,7 @@
 /* ICMP errors: what is read of them, which number a quotation gets, and that every checksum stays right. */
 #include "check.h"
 #include "flows.h"
-#include "fttcp/icmp.h"
+#include "core/packet/icmp.h"
 #include "packet.h"
 
 /* An error of this type about p, of which `n` bytes from the IP header on are quoted. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_input_order.c - a backup's queue of clients' segments that answer what its server has not said yet. */
 #define _GNU_SOURCE
-#include "act.h"
+#include "engine/flows/act.h"
 #include "flows.h"
-#include "hold.h"
+#include "engine/flows/hold.h"
 
 enum { MIRROR = 3, PATIENCE = 1000, HELD = 4 };
 

@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <string.h>
-#include "fttcp/digest.h"
+#include "core/compare/digest.h"
 #include "udp_rig.h"
 
 #define BITS 64u     /* of an address that its owner may choose */

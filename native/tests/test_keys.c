@@ -2,7 +2,7 @@
 /* Keys are exchanged in three stages under running heartbeats and commits, and nothing is lost on the way. */
 #include <string.h>
 #include "beat_rig.h"
-#include "channel.h"
+#include "engine/channel/channel.h"
 #include "check.h"
 
 static struct ftt_engine a, b;

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <sodium.h>
 #include <string.h>
-#include "channel.h"
+#include "engine/channel/channel.h"
 #include "check.h"
 #include "fake_engine.h"
 

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
-#include "engine.h"
+#include "engine/engine.h"
 
 #define RUNS 200
 #define NOW 1000000ull

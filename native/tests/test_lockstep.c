@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include "lockstep_file.h"
-#include "../src/lockstep.h"
-#include "../src/thread.h"
+#include "engine/flows/lockstep.h"
+#include "engine/thread.h"
 
 uint64_t ftt_now_ns(void)
 {

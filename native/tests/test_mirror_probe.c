@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Probes of the mirror: only what was made with a key, for this cluster, with this number, is one. */
-#include "fttcp/mirror_probe.h"
+#include "core/records/mirror_probe.h"
 #include "check.h"
 
 static struct ftt_keys keys = {.n = 2};

@@ -2,7 +2,7 @@
 /* ARP and neighbour discovery frames: what is refused and why, and the answers octet for octet. */
 #include <string.h>
 #include "check.h"
-#include "fttcp/neigh_wire.h"
+#include "core/records/neigh_wire.h"
 
 static const uint8_t own_mac[6] = {2, 0, 0, 0, 0, 1};
 

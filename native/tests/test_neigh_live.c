@@ -17,8 +17,8 @@
 #include <unistd.h>
 #include "check.h"
 #include "fake_engine.h"
-#include "fttcp/neigh_wire.h"
-#include "neigh.h"
+#include "core/records/neigh_wire.h"
+#include "engine/liveness/neigh.h"
 
 #define MS 1000000ull
 #define QUIET_MS 300 /* how long nothing must come when nothing is to come */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker and the flows that are over for it: what a backup remembers of them, and what a new primary asks and answers. */
 #define _GNU_SOURCE
-#include "act.h"
-#include "compare.h"
-#include "follow.h"
+#include "engine/flows/act.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/follow.h"
 #include "model_node.h"
 
 #define S (1000 * MS)

@@ -2,7 +2,7 @@
 /* Packets of every shape, cut at every point; options as clients may send them. */
 #include <stdlib.h>
 #include "check.h"
-#include "fttcp/parse.h"
+#include "core/packet/parse.h"
 #include "packet.h"
 
 static const uint8_t ts_sack[] = {1, 1, 8, 10, 0x80, 0, 0, 1, 0xff, 0xff, 0xff, 0xff,

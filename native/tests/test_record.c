@@ -2,7 +2,7 @@
 /* Records of the commit channel: round trips, every cut, what must be refused, and the replay window. */
 #include <string.h>
 #include "check.h"
-#include "fttcp/record.h"
+#include "core/records/record.h"
 
 static const uint8_t v4_client[16] = {[10] = 0xff, 0xff, 10, 77, 0, 10}, v4_service[16] = {[10] = 0xff, 0xff, 10, 77, 0, 100};
 static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] = {0xfd, 0x77, [14] = 1};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_retain.c - what is retained, and when it leaves after a takeover. */
-#include "fttcp/retain.h"
+#include "core/tcp/retain.h"
 #include "check.h"
 
 #define MSS 1000u

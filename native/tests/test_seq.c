@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sequence number arithmetic where it wraps, and big-endian reads and writes. */
 #include "check.h"
-#include "fttcp/bytes.h"
-#include "fttcp/seq.h"
+#include "core/packet/bytes.h"
+#include "core/tcp/seq.h"
 
 static const uint32_t origins[] = {0, 1, 0x7fffffff, 0x80000000, 0x80000001, 0xfffffffe, 0xffffffff, 0xdeadbeef};
 

@@ -2,7 +2,7 @@
 /* Datagrams as frames on a serial line, and the way back, also through noise. */
 #include <string.h>
 #include "check.h"
-#include "fttcp/serial_frame.h"
+#include "core/records/serial_frame.h"
 
 /* Feeds bytes in; returns the number of datagrams, the last one's length in *last, and of broken frames. */
 static int feed(struct ftt_deframer *d, const uint8_t *bytes, size_t n, int *last, int *broken)

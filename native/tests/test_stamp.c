@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "check.h"
 #include "fake_engine.h"
-#include "stamp.h"
+#include "engine/planes/nfqueue/stamp.h"
 
 static struct ftt_config config(uint32_t addresses, uint32_t ports)
 {

@@ -7,10 +7,10 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include <unistd.h>
-#include "channel.h"
+#include "engine/channel/channel.h"
 #include "check.h"
 #include "fake_engine.h"
-#include "fttcp/beat_wire.h"
+#include "core/records/beat_wire.h"
 
 enum { PORT = 7710, ROOM = 16384 };
 

@@ -3,7 +3,7 @@
 #ifndef FTTCP_UDP_RIG_H
 #define FTTCP_UDP_RIG_H
 #include "packet.h"
-#include "worker.h"
+#include "engine/worker.h"
 
 #define MS 1000000ull
 #define SERVER 69

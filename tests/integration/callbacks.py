@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fttcp.datapath.experiment import Action, Delay, Direction, Drop, Modify, Packet, Pass
+from fttcp.planes.experiment import Action, Delay, Direction, Drop, Modify, Packet, Pass
 
 
 def drop_every_50th(packet: Packet) -> Action:

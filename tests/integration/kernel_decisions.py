@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fttcp._native import ffi, lib
-from fttcp.core.model import EngineMode
+from fttcp.ownership.model import EngineMode
 
 MASK = 2**32 - 1
 NODES = {4: ("10.9.0.2", "10.9.0.1"), 6: ("fd09::2", "fd09::1")}

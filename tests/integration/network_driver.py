@@ -20,10 +20,10 @@ from typing import Any
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
-from fttcp.datapath import kernel, network, routing
-from fttcp.datapath.owner import Firewall, TakenError
-from fttcp.datapath.rules import GroupNet
-from fttcp.datapath.tables import is_guard, plan
+from fttcp.network import kernel, network, routing
+from fttcp.network.owner import Firewall, TakenError
+from fttcp.network.rules import GroupNet
+from fttcp.network.tables import is_guard, plan
 
 SERVICE4, SERVICE6, CLIENT4, CLIENT6 = map(ip_address, ("10.77.0.100", "fd77::100", "10.77.0.10", "fd77::10"))
 

@@ -8,8 +8,8 @@ import sys
 import time
 from ipaddress import ip_address
 
-from fttcp.address.interface import hardware_address
 from fttcp.arbiter.probe import Prober
+from fttcp.network.interface import hardware_address
 
 
 async def main(interface: str, what: str, window_s: str, *addresses: str) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fttcp._native import ffi, lib
-from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineSettings
-from fttcp.datapath.experiment import load_callback
-from fttcp.datapath.flow import Arrival
-from fttcp.datapath.follow import PairFlows
-from fttcp.datapath.programmable import ProgrammableEngine
-from fttcp.runtime.config import load
-from fttcp.runtime.node import run
+from fttcp.config import load
+from fttcp.node.node import run
+from fttcp.ownership.model import EngineMode
+from fttcp.planes.base import EngineSettings
+from fttcp.planes.experiment import load_callback
+from fttcp.planes.flow import Arrival
+from fttcp.planes.follow import PairFlows
+from fttcp.planes.programmable import ProgrammableEngine
 from tests.replay import CONFIG
 
 

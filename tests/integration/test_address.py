@@ -12,7 +12,7 @@ __all__ = ["net"]
 ROOT = Path(__file__).parents[2]
 CARRIER = """
 import asyncio
-from fttcp.address.carrier import CarrierMonitor
+from fttcp.network.carrier import CarrierMonitor
 async def main():
     changes = asyncio.Queue()
     monitor = CarrierMonitor("svc0", changes.put_nowait)

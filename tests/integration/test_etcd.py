@@ -15,7 +15,7 @@ import pytest
 from fttcp.arbiter.etcd.client import EtcdClient
 from fttcp.arbiter.etcd.gateway import EtcdError, tls_context
 from fttcp.arbiter.settings import EtcdSettings, TlsFiles
-from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire import clock
 from tests.integration.etcd_cluster import Certificates, EtcdCluster, needs_etcd
 from tests.ledger import Ledger

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fttcp.datapath.rules import HANDSHAKE_QUEUES
+from fttcp.network.rules import HANDSHAKE_QUEUES
 from lab import network
 from lab.bench.programs import FLOOD
 from lab.hosts import await_condition

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime import lockstep
+from fttcp.group import lockstep
 from tests.unit.test_lockstep import free_port, speak_from
 
 LAST = Path("/proc/sys/kernel/ns_last_pid")

@@ -22,7 +22,7 @@ BOUND = 100
 LOOK = """
 import sys
 from pathlib import Path
-from fttcp.datapath import kernel, network
+from fttcp.network import kernel, network
 from tests.integration.network_driver import CLIENT4, CLIENT6, SERVICE4, SERVICE6, group, mapped
 
 setup = network.NetworkSetup([group("web", SERVICE4, SERVICE6)], Path(sys.argv[1]))
@@ -35,8 +35,8 @@ with kernel.netlink() as socket:
 """
 LISTEN = """
 import asyncio, socket, subprocess, sys
-from fttcp.address import notices
-from fttcp.datapath import ground
+from fttcp.network import notices
+from fttcp.network import ground
 
 heard = 0
 drain = notices._drain

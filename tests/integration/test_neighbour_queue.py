@@ -47,7 +47,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as sock:
 """
 FORGETFUL = """#!{python}
 import sys
-from fttcp.datapath import kernel
+from fttcp.network import kernel
 def nothing(socket, interface):
     pass
 kernel.drop_unresolved = nothing

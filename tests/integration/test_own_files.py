@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime.health_pages import is_ready
+from fttcp.group.shown import is_ready
 from lab.hosts import Host, await_condition
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named

@@ -81,7 +81,7 @@ def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> Non
 MAKE = """
 import subprocess
 from dataclasses import replace
-from fttcp.datapath.owner import Owner
+from fttcp.network.owner import Owner
 from tests.unit.test_tables import GROUP
 owner = Owner()
 ports = ((80, 80, "tcp"), (81, 90, "tcp"), (1, 1, "tcp"), (60000, 65535, "tcp"), (65530, 65535, "tcp"))

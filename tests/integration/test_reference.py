@@ -18,8 +18,8 @@ __all__ = ["net"]
 ROOT = Path(__file__).parents[2]
 WATCH = """
 import asyncio, json, sys
-from fttcp.health.reference import ReferenceMonitor
-from fttcp.health.settings import ReferenceSection
+from fttcp.server.reference import ReferenceMonitor
+from fttcp.server.settings import ReferenceSection
 times = {"interval_ms": 50, "timeout_ms": 40, "rise": 2, "fall": 3}
 settings = ReferenceSection(addresses=sys.argv[2:], method=sys.argv[1], **times)
 async def main():
@@ -68,7 +68,7 @@ def test_the_probe_of_an_address_that_left_this_host_does_not_reach_another(net:
     """The address lives on the other side now: an ordinary connection gets there, a probe does not."""
     code = """
 import asyncio, socket, sys
-from fttcp.health.probes import _loopback_socket
+from fttcp.server.probes import _loopback_socket
 async def connect(sock):
     try:
         async with asyncio.timeout(0.5):

@@ -19,7 +19,7 @@ from tests.integration.pair import Pair, pair_named
 
 ROOT = Path(__file__).parents[2]
 OPENED = """
-from fttcp.datapath.nfqueue import NfqueueEngine
+from fttcp.planes.nfqueue import NfqueueEngine
 from tests.replay import settings
 engine = NfqueueEngine(settings(**{}))
 print([(event.kind.name, event.value) for event in engine.events()], engine.status().whole_packets)

@@ -16,7 +16,7 @@ import pytest
 
 from fttcp.arbiter.settings import WitnessSettings
 from fttcp.arbiter.witness.client import WitnessClient
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 from fttcp.wire import keyfile
 from fttcp.wire.witness import Keys
 from lab.hosts import await_condition

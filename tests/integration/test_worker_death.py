@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from fttcp.health.procfs import family as family_of
-from fttcp.health.procfs import process_stat
+from fttcp.server.procfs import family as family_of
+from fttcp.server.procfs import process_stat
 from lab.experiment import Case, Disturbance
 from lab.hosts import await_condition
 from lab.lifecycle import Lab

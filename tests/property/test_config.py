@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fttcp.runtime.config import ConfigError, load, load_to_run
-from fttcp.runtime.config.witness import load_witness
+from fttcp.config import ConfigError, load, load_to_run
+from fttcp.config.witness import load_witness
 from tests.unit.test_config import GOOD, LINKS, THREE
 
 MORE = """
@@ -78,7 +78,7 @@ def test_any_value_anywhere(text: str, data: st.DataObject, monkeypatch: pytest.
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(places(tree)[1:]))
         put(tree, path, data.draw(VALUES))
-    for module in ("fttcp.runtime.config.read_tables", "fttcp.runtime.config.witness.read_tables"):
+    for module in ("fttcp.config.read_tables", "fttcp.config.witness.read_tables"):
         monkeypatch.setattr(module, lambda path: tree)
     for read in [load_witness] if text is LISTEN else [load, load_to_run]:
         try:

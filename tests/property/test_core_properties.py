@@ -8,11 +8,11 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Role, Settings
-from fttcp.core.ownership import Outcome
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Role, Settings
+from fttcp.ownership.ownership import Outcome
+from fttcp.ownership.pair import PairMachine
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
 

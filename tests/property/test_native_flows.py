@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fttcp._native import ffi, lib
-from fttcp.core.model import EngineMode
-from fttcp.datapath.base import Protection
+from fttcp.ownership.model import EngineMode
+from fttcp.planes.base import Protection
 from tests.property.packets import U16, U32, layers, parse, segment, sum_is_right
 
 MASK = 2**32 - 1

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from fttcp.core.promises import Promises
+from fttcp.ownership.promises import Promises
 
 PATIENCE = 100
 PEERS = (0, 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fttcp.arbiter.register import Entry, Terms, inquire, propose, renew, restarted
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 NODES = ("alpha", "beta", "gamma")
 LEASE_NS, DRIFT_PPM = 1_000_000, 50_000

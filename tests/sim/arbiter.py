@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from fttcp.arbiter import register
 from fttcp.arbiter.register import Entry, Terms, Verdict
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS
-from fttcp.core.ownership import Outcome
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS
+from fttcp.ownership.ownership import Outcome
 
 if TYPE_CHECKING:
     from tests.sim.world import World

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fttcp.core.detector import MOST, PHI_LOST, PhiDetector, patience_ns
-from fttcp.core.model import NS_PER_MS
+from fttcp.ownership.detector import MOST, PHI_LOST, PhiDetector, patience_ns
+from fttcp.ownership.model import NS_PER_MS
 
 INTERVAL_NS = 20 * NS_PER_MS
 _LEARN = 50

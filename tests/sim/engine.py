@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fttcp.core.model import Body, EngineMode, Lease, Settings
+from fttcp.ownership.model import Body, EngineMode, Lease, Settings
 
 SOCKET_BUFFER = 200
 _OPEN_MODES = (EngineMode.PAIRED, EngineMode.SOLO)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from fttcp.core import events as ev
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import events as ev
+from fttcp.ownership.pair import PairMachine
 from tests.sim.host import Host
 from tests.sim.world import LINKS, MS, SECOND, SERVICE_LINK, World
 

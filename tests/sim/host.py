@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Settings
-from fttcp.core.ownership import Outcome
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Cause, EngineMode, Settings
+from fttcp.ownership.ownership import Outcome
 from tests.sim.arbiter import CLIENT_TIMEOUT, Request
 from tests.sim.engine import Beat, Native
 

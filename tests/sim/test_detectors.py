@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fttcp.core.detector import MOST
-from fttcp.core.model import NS_PER_MS
+from fttcp.ownership.detector import MOST
+from fttcp.ownership.model import NS_PER_MS
 from tests.sim.detectors import INTERVAL_NS, NETWORKS, simulate, table
 
 BEATS = 20_000

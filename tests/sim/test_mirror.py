@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fttcp.core import events as ev
+from fttcp.ownership import events as ev
 from tests.sim.faults import heal, one_fault
 from tests.sim.host import Host
 from tests.sim.test_pair_sim import SEEDS, settle

@@ -15,9 +15,9 @@ import pytest
 
 from fttcp.arbiter import register
 from fttcp.arbiter.register import Entry, Terms, Verdict
-from fttcp.core.model import Settings
-from fttcp.core.ownership import Outcome, Ownership, Record
-from fttcp.core.pair import PairMachine
+from fttcp.ownership.model import Settings
+from fttcp.ownership.ownership import Outcome, Ownership, Record
+from fttcp.ownership.pair import PairMachine
 from tests.sim.faults import heal, troubled
 from tests.sim.host import Host, Violation
 from tests.sim.world import LINKS, MS, SECOND, World

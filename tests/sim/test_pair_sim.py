@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fttcp.core import events as ev
+from fttcp.ownership import events as ev
 from tests.sim.faults import heal, troubled
 from tests.sim.world import MS, SECOND, World
 

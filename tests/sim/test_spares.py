@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fttcp.core.ownership import Ownership
+from fttcp.ownership.ownership import Ownership
 from tests.sim.host import Host
 from tests.sim.world import LINKS, MS, SECOND, SOLO_LEASE, World
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.ownership import Ownership
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.ownership import Ownership
 from tests.sim.host import Host
 from tests.sim.test_unserved import assert_served, in_step
 from tests.sim.world import LEASE, LINKS, MS, SECOND, SOLO_LEASE, World

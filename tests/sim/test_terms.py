@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fttcp.core.model import Settings
-from fttcp.core.pair import PairMachine
-from fttcp.core.terms import MOST, Term
+from fttcp.ownership.model import Settings
+from fttcp.ownership.pair import PairMachine
+from fttcp.ownership.terms import MOST, Term
 from tests.sim.faults import heal
 from tests.sim.host import Host, Violation
 from tests.sim.world import LINKS, SECOND, STARTUP_WAIT, World

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fttcp.core import events as ev
-from fttcp.core.model import Cause, EngineMode
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Cause, EngineMode
+from fttcp.ownership.pair import PairMachine
 from tests.sim.host import Host
 from tests.sim.world import LINKS, MS, SECOND, SERVICE_LINK, World
 

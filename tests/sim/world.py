@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable
 
 from fttcp.arbiter.register import Terms
-from fttcp.core.model import NS_PER_MS, EngineMode, Settings
-from fttcp.core.pair import PairMachine
+from fttcp.ownership.model import NS_PER_MS, EngineMode, Settings
+from fttcp.ownership.pair import PairMachine
 from tests.sim.arbiter import Arbiter
 from tests.sim.engine import Beat
 from tests.sim.host import Host, Violation

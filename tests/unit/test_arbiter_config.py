@@ -10,9 +10,9 @@ import pytest
 from fttcp.arbiter import open_arbiter
 from fttcp.arbiter.base import ArbiterError
 from fttcp.arbiter.settings import EtcdSettings, NoneSettings, WitnessSettings
-from fttcp.runtime.arbiters import arbiter_settings, examine
-from fttcp.runtime.config import ConfigError, load
-from fttcp.runtime.config.witness import load_witness
+from fttcp.config import ConfigError, load
+from fttcp.config.witness import load_witness
+from fttcp.node.arbiters import arbiter_settings, examine
 from fttcp.wire import keyfile
 from tests.unit.test_config import GOOD, errors_of
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.arbitration import Arbitration, Goal
-from fttcp.core.model import NS_PER_MS, Settings
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.arbitration import Arbitration, Goal
+from fttcp.ownership.model import NS_PER_MS, Settings
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 D = 100 * NS_PER_MS
 SETTINGS = Settings("web", "alpha", ("beta", "gamma"), 100, D, 1000, 5 * D, solo_lease_ns=30 * D)

@@ -18,12 +18,12 @@ from fttcp.cli.main import main
 from fttcp.cli.questions import ownership_line
 from fttcp.cli.top import rates_of
 from fttcp.cli.topology import _tree
-from fttcp.core.model import Cause, Phase
-from fttcp.datapath.owner import Firewall, Standing
-from fttcp.runtime import control
-from fttcp.runtime.frontend import Frontend
-from fttcp.runtime.group import GroupRuntime
-from fttcp.runtime.history import FileSink
+from fttcp.face import control
+from fttcp.face.frontend import Frontend
+from fttcp.group.group import GroupRuntime
+from fttcp.network.owner import Firewall, Standing
+from fttcp.ownership.model import Cause, Phase
+from fttcp.report.history import FileSink
 from tests.unit.test_events import event
 from tests.unit.test_frontend import frontend
 

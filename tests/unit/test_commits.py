@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fttcp.runtime.commits import LEAST, ChannelWatch
+from fttcp.group.commits import LEAST, ChannelWatch
 
 
 def counters(sent: int, received: int) -> dict[str, int]:

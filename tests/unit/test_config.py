@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime.config import ConfigError, load
+from fttcp.config import ConfigError, load
 
 GOOD = """
 [node]

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from fttcp.cli.main import main
-from fttcp.runtime.config import ConfigError, load, load_to_run
-from fttcp.runtime.config.schema import NOTIFIED_EVENTS, OTHER_EVENTS
+from fttcp.config import ConfigError, load, load_to_run
+from fttcp.config.schema import NOTIFIED_EVENTS, OTHER_EVENTS
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 from tests.unit.test_config import GOOD, LINKS, THREE, errors_of

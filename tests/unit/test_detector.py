@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fttcp.core.detector import MOST, PhiDetector, patience_ns, suspicion_ns
-from fttcp.core.model import NS_PER_MS
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.detectors import Detectors
+from fttcp.group.detectors import Detectors
+from fttcp.ownership.detector import MOST, PhiDetector, patience_ns, suspicion_ns
+from fttcp.ownership.model import NS_PER_MS
+from fttcp.planes.fake import FakeEngine
 from tests.replay import settings
 
 D = 100 * NS_PER_MS

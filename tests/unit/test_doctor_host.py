@@ -13,9 +13,9 @@ import pytest
 from fttcp.cli.checks import Check, Status
 from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit, check_host
 from fttcp.cli.host_facts import see_host
-from fttcp.runtime.config import load
-from fttcp.runtime.config.present import what_is_missing
-from fttcp.runtime.config.program import Obstacle
+from fttcp.config import load
+from fttcp.config.present import what_is_missing
+from fttcp.config.program import Obstacle
 from tests.unit.test_config import GOOD
 
 UNIT = Unit("web", "nginx.service", "", "loaded", "active", "enabled", 4711, "systemctl restart nginx")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _ELSEWHERE = {
     "/etc/fttcp/node.toml", "/etc/fttcp/witness.toml", "net/ipv4/tcp_output.c", "HOST/node.toml", "node.toml",
-    "witness.toml", "native/src/link_NAME.c", "tests/test_NAME.py",
+    "witness.toml", "native/engine/liveness/link_NAME.c", "tests/test_NAME.py",
 }  # fmt: skip
 """Files of a host or of the kernel, and patterns."""
 _FILE = re.compile(r"[\w./-]+\.(?:py|c|h|md|sh|toml|pml|service|conf|jsonl|hex)")

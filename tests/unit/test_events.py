@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime.config import NodeSection, Notify
-from fttcp.runtime.events import Event, History
-from fttcp.runtime.history import NAME, FileSink, last_number, older, read
-from fttcp.runtime.notify import FifoSink, HookSink, NotifyError, environment
-from fttcp.runtime.outlets import JournalSink, Outlet, StreamSink, journal_entry, sentence
-from fttcp.runtime.reporting import Reporting
+from fttcp.config import NodeSection, Notify
+from fttcp.report.events import Event, History
+from fttcp.report.history import NAME, FileSink, last_number, older, read
+from fttcp.report.notify import FifoSink, HookSink, NotifyError, environment
+from fttcp.report.outlets import JournalSink, Outlet, StreamSink, journal_entry, sentence
+from fttcp.report.reporting import Reporting
 from lab.hosts import await_condition
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import Body, Mode, Phase, Role, Unfit
-from fttcp.health.hooks import Hooks
-from fttcp.health.readiness import Readiness
-from fttcp.health.settings import HooksSection
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Body, Mode, Phase, Role, Unfit
+from fttcp.server.hooks import Hooks
+from fttcp.server.readiness import Readiness
+from fttcp.server.settings import HooksSection
 from fttcp.wire import body as codec
 from tests.unit.test_pair import SETTINGS, Driver
 

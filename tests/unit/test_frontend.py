@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime import http as http_module
-from fttcp.runtime import lockstep
-from fttcp.runtime.config import Config, load
-from fttcp.runtime.control import ControlServer, RequestError
-from fttcp.runtime.events import Event, History
-from fttcp.runtime.frontend import Frontend
-from fttcp.runtime.health_pages import health
-from fttcp.runtime.http import HttpServer
-from fttcp.runtime.monitoring import Pages
-from fttcp.runtime.notify import HookSink
-from fttcp.runtime.reporting import Reporting
-from fttcp.runtime.systemd import Notifier
+from fttcp.config import Config, load
+from fttcp.face import http as http_module
+from fttcp.face.control import ControlServer, RequestError
+from fttcp.face.frontend import Frontend
+from fttcp.face.health_pages import health
+from fttcp.face.http import HttpServer
+from fttcp.face.monitoring import Pages
+from fttcp.face.systemd import Notifier
+from fttcp.group import lockstep
+from fttcp.report.events import Event, History
+from fttcp.report.notify import HookSink
+from fttcp.report.reporting import Reporting
 from tests.unit.test_config import GOOD
 from tests.unit.test_group_runtime import pair
 

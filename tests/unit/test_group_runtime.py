@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Role, Settings
-from fttcp.core.ownership import Answer, Outcome, Record
-from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import EngineSettings, EventKind, PeerSettings
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime import kept
-from fttcp.runtime.events import History
-from fttcp.runtime.group import GroupRuntime
-from fttcp.runtime.health_pages import is_ready
-from fttcp.runtime.last_words import LastWords
-from fttcp.runtime.worker_death import WorkerDeath
+from fttcp.group import kept
+from fttcp.group.group import GroupRuntime
+from fttcp.group.last_words import LastWords
+from fttcp.group.shown import is_ready
+from fttcp.group.worker_death import WorkerDeath
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Cause, EngineMode, Lease, Phase, Refusal, Role, Settings
+from fttcp.ownership.ownership import Answer, Outcome, Record
+from fttcp.ownership.pair import PairMachine
+from fttcp.planes.base import EngineSettings, EventKind, PeerSettings
+from fttcp.planes.fake import FakeEngine
+from fttcp.report.events import History
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 from tests.health import until

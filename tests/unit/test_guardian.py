@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fttcp.datapath import guardian
-from fttcp.datapath.guardian import Guardian, end_of
+from fttcp.network import guardian
+from fttcp.network.guardian import Guardian, end_of
 
 NETFILTER = 12
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fttcp.core.model import Cause
-from fttcp.health.settings import HealthSection
+from fttcp.ownership.model import Cause
+from fttcp.server.settings import HealthSection
 from tests.health import Watched, free_port, looked_after, python, until
 
 HEAD = """

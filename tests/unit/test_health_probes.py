@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from fttcp.core.model import Cause
-from fttcp.health import probes
-from fttcp.health.launch import carriers
-from fttcp.health.probes import Prober, probe_name
-from fttcp.health.settings import HealthSection, HooksSection, ProbeSection, RestartSection
-from fttcp.health.verdict import State, Verdict
+from fttcp.ownership.model import Cause
+from fttcp.server import probes
+from fttcp.server.launch import carriers
+from fttcp.server.probes import Prober, probe_name
+from fttcp.server.settings import HealthSection, HooksSection, ProbeSection, RestartSection
+from fttcp.server.verdict import State, Verdict
 from tests.health import free_port, looked_after, until
 
 Asked = tuple[Prober, list[tuple[bool, Cause, str]]]
@@ -303,9 +303,9 @@ def test_a_question_that_goes_wrong_in_an_unknown_way_is_asked_again(monkeypatch
 
 FIRST_QUESTION = """
 import asyncio, sys, threading
-from fttcp.health.probes import Prober
-from fttcp.health.settings import ProbeSection
-from fttcp.health.verdict import Verdict
+from fttcp.server.probes import Prober
+from fttcp.server.settings import ProbeSection
+from fttcp.server.verdict import Verdict
 
 loaded = []
 

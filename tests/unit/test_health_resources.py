@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fttcp.core.model import Cause
-from fttcp.health.procfs import cgroup_memory
-from fttcp.health.settings import HealthSection
+from fttcp.ownership.model import Cause
+from fttcp.server.procfs import cgroup_memory
+from fttcp.server.settings import HealthSection
 from tests.health import looked_after, python, until
 
 LEAK_FILES = """

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.health import procfs
-from fttcp.health.progress import Progress, Sample
-from fttcp.health.sampler import Sampler, bound
-from fttcp.health.sockets import Connection, Sockets
-from fttcp.health.waits import Doing, Thread
+from fttcp.server import procfs
+from fttcp.server.progress import Progress, Sample
+from fttcp.server.sampler import Sampler, bound
+from fttcp.server.sockets import Connection, Sockets
+from fttcp.server.waits import Doing, Thread
 
 SERVER = """
 import socket, sys

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fttcp.core.model import Cause
-from fttcp.health.restart import RestartPolicy
-from fttcp.health.settings import RestartSection
-from fttcp.health.verdict import Check, State, Thresholds, Verdict
-from fttcp.health.waits import Doing, classify
+from fttcp.ownership.model import Cause
+from fttcp.server.restart import RestartPolicy
+from fttcp.server.settings import RestartSection
+from fttcp.server.verdict import Check, State, Thresholds, Verdict
+from fttcp.server.waits import Doing, classify
 
 
 class Told:

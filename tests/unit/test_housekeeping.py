@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fttcp.address import notices
-from fttcp.address.notices import News
-from fttcp.datapath import nfqueue
-from fttcp.datapath.nfqueue import NfqueueEngine
-from fttcp.datapath.rtnetlink import Netlink
-from fttcp.datapath.rules import RulesError
-from fttcp.runtime import housekeeping
-from fttcp.runtime.events import History
-from fttcp.runtime.housekeeping import Housekeeper
+from fttcp.network import notices
+from fttcp.network.notices import News
+from fttcp.network.rtnetlink import Netlink
+from fttcp.network.rules import RulesError
+from fttcp.node import housekeeping
+from fttcp.node.housekeeping import Housekeeper
+from fttcp.planes import nfqueue
+from fttcp.planes.nfqueue import NfqueueEngine
+from fttcp.report.events import History
 
 
 class Busy(News):

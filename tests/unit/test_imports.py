@@ -1,4 +1,4 @@
-"""Imports run one way: core <- wire <- {links, arbiter, datapath, address, health} <- runtime."""
+"""Imports run one way: ownership <- wire <- middle <- config <- report <- group <- face <- node <- cli."""
 
 import ast
 from collections.abc import Iterator
@@ -7,17 +7,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MIDDLE = {"links", "arbiter", "datapath", "address", "health"}
+MIDDLE = {
+    "planes",
+    "network",
+    "server",
+    "arbiter",
+}  # apart from each other; where they meet, a group stands between
 NATIVE = {"_native"}
 # Part of the package -> the parts that it may import, apart from itself and the version in `fttcp`.
 ALLOWED = {
-    "core": set(),
-    "wire": {"core"},
+    "ownership": set(),
+    "wire": {"ownership"},
     "_native": {"_ftt"},
-    **{part: {"core", "wire"} | NATIVE for part in MIDDLE},
-    "runtime": {"core", "wire"} | MIDDLE | NATIVE,
-    "cli": {"runtime", "datapath", "wire", "core"},
-    "lab": {"cli", "runtime.config", "datapath.experiment"},
+    **{part: {"ownership", "wire"} | NATIVE for part in MIDDLE},
+    "planes": {"ownership", "wire", "network"} | NATIVE,
+    "config": {"ownership", "wire"} | MIDDLE | NATIVE,
+    "report": {"ownership", "wire", "config"},
+    "group": {"ownership", "wire", "config", "report"} | MIDDLE | NATIVE,
+    "face": {"ownership", "wire", "config", "report", "group"} | MIDDLE,
+    "node": {"ownership", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
+    "cli": {"node", "face", "config", "report", "network", "planes", "wire", "ownership"},
+    "lab": {"cli", "config", "planes.experiment"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}
 
@@ -44,7 +54,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def part_of(module: str) -> str:
-    """`fttcp.core.detector` -> `core`; `lab.cli` -> `lab`; anything else -> ''."""
+    """`fttcp.ownership.detector` -> `ownership`; `lab.cli` -> `lab`; anything else -> ''."""
     top, _, rest = module.partition(".")
     return rest.partition(".")[0] if top == "fttcp" else "lab" if top == "lab" else ""
 
@@ -68,10 +78,12 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not breaches, f"{importer} must not import {', '.join(breaches)}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fttcp/core").rglob("*.py")), ids=lambda path: path.name)
-def test_core_is_pure(path: Path) -> None:
+@pytest.mark.parametrize("path", sorted((ROOT / "fttcp/ownership").rglob("*.py")), ids=lambda path: path.name)
+def test_the_role_machine_is_pure(path: Path) -> None:
     impure = {name.partition(".")[0] for name in imports(path)} & IMPURE
-    assert not impure, f"{path}: the core is given time, input and chance; it must not import {impure}"
+    assert not impure, (
+        f"{path}: the role machine is given time, input and chance; it must not import {impure}"
+    )
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -81,9 +93,9 @@ def test_only_native_imports_the_extension(path: Path) -> None:
 
 
 def test_a_breach_is_found() -> None:
-    assert not is_allowed("fttcp.core.group", "fttcp.wire.codec")
-    assert not is_allowed("fttcp.wire.codec", "fttcp.runtime.node")
-    assert not is_allowed("fttcp.datapath.rules", "fttcp.address.carrier")
-    assert not is_allowed("lab.hosts", "fttcp.datapath.rules")
-    assert is_allowed("fttcp.runtime.node", "fttcp.datapath.rules")
-    assert is_allowed("lab.hosts", "fttcp.runtime.config.load")
+    assert not is_allowed("fttcp.ownership.group", "fttcp.wire.codec")
+    assert not is_allowed("fttcp.wire.codec", "fttcp.node.node")
+    assert not is_allowed("fttcp.network.rules", "fttcp.server.watch")
+    assert not is_allowed("lab.hosts", "fttcp.network.rules")
+    assert is_allowed("fttcp.node.node", "fttcp.network.rules")
+    assert is_allowed("lab.hosts", "fttcp.config.load")

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from fttcp.datapath.keeper import RuleKeeper
-from fttcp.datapath.network import NetworkSetup
-from fttcp.datapath.routing import PROTOCOL, Rule
-from fttcp.datapath.rules import RulesError
+from fttcp.network.keeper import RuleKeeper
+from fttcp.network.network import NetworkSetup
+from fttcp.network.routing import PROTOCOL, Rule
+from fttcp.network.rules import RulesError
 
 RULE = Rule("to", "10.78.0.2", 254)
 
@@ -117,7 +117,7 @@ def test_the_loop_goes_on_while_the_owner_of_the_tables_ends(
 
     async def body() -> None:
         owner, setup = BusyOwner(), NetworkSetup((), tmp_path)
-        monkeypatch.setattr("fttcp.datapath.network._undo", clean)
+        monkeypatch.setattr("fttcp.network.network._undo", clean)
         setup._owner = cast(Any, owner)
         asyncio.get_running_loop().call_later(0, owner.turned.set)
         await setup.remove()

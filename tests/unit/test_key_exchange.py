@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from fttcp.cli.key import obstacles
 from fttcp.cli.main import main
-from fttcp.runtime.frontend import Frontend
-from fttcp.runtime.group import GroupRuntime
+from fttcp.face.frontend import Frontend
+from fttcp.group.group import GroupRuntime
 from fttcp.wire import body, keyfile
 from fttcp.wire.errors import WireError
 from tests.unit.test_cli import Tool, scene

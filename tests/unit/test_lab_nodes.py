@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime.config import ConfigError, load
+from fttcp.config import ConfigError, load
 from lab.errors import LabError
 from lab.lifecycle import Lab, is_paired, is_synced
 from lab.network import ALL_NODES, cables

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from fttcp.cli.lockstep import lines
-from fttcp.runtime import lockstep
-from fttcp.runtime.assembly import engine_settings
-from fttcp.runtime.config import load
+from fttcp.config import load
+from fttcp.group import lockstep
+from fttcp.node.assembly import engine_settings
 from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_config import GOOD
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fttcp.runtime import lockstep
+from fttcp.group import lockstep
 from tests.unit.test_lockstep import free_port, speak_from
 
 _FORKS = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime import lockstep
+from fttcp.group import lockstep
 from tests.unit.test_lockstep import free_port
 
 _READER = """

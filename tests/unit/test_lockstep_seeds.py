@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fttcp.runtime import lockstep
+from fttcp.group import lockstep
 
 ROWS = 1024
 SECRETS_AT = 4096 + ROWS * 512

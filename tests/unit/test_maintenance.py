@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime.maintenance import MaintenanceFile
+from fttcp.node.maintenance import MaintenanceFile
 
 
 def test_counts_are_kept_for_each_group(tmp_path: Path) -> None:

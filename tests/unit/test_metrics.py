@@ -9,9 +9,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fttcp.core.model import Cause
-from fttcp.health.verdict import Check, State, Verdict
-from fttcp.runtime.metrics import metrics_text
+from fttcp.face.metrics import metrics_text
+from fttcp.ownership.model import Cause
+from fttcp.server.verdict import Check, State, Verdict
 from tests.unit.test_frontend import frontend, group_state
 
 CHECKS = [

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from fttcp._native import ffi, lib
-from fttcp.core import events as ev
-from fttcp.core.model import Cause, Mode, Phase, Role
-from fttcp.datapath import mirror as probes
-from fttcp.datapath.base import EventKind, LinkAddress, PeerSettings
-from fttcp.datapath.fake import FakeEngine
-from fttcp.datapath.mirror import MirrorProbe
-from fttcp.datapath.rules import PROBE_LENGTH
-from fttcp.runtime import mirror
-from fttcp.runtime.mirror import MISSED
+from fttcp.group import mirror
+from fttcp.group.mirror import MISSED
+from fttcp.network.rules import PROBE_LENGTH
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Cause, Mode, Phase, Role
+from fttcp.planes import mirror as probes
+from fttcp.planes.base import EventKind, LinkAddress, PeerSettings
+from fttcp.planes.fake import FakeEngine
+from fttcp.planes.mirror import MirrorProbe
 from fttcp.wire import body as codec
 from fttcp.wire.keyfile import KeyRing
 from tests.health import until

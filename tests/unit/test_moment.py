@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.core.model import Refusal, Role
-from fttcp.runtime.frontend import Frontend
-from fttcp.runtime.group import GroupRuntime
-from fttcp.runtime.moment import good_moment
+from fttcp.face.frontend import Frontend
+from fttcp.group.group import GroupRuntime
+from fttcp.group.moment import good_moment
+from fttcp.ownership.model import Refusal, Role
 from tests.unit.test_cli import Tool, scene
 from tests.unit.test_frontend import ask
 
@@ -56,7 +56,7 @@ def test_what_differs_for_longer_holds_nothing_up(tmp_path: Path) -> None:
 def test_who_hands_nothing_over_does_not_wait(
     tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fttcp.runtime.moment.MOST_NS", 1 << 62)
+    monkeypatch.setattr("fttcp.group.moment.MOST_NS", 1 << 62)
 
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         if act == "maintenance":

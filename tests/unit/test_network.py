@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from fttcp.datapath import kernel, nft, rtnetlink
-from fttcp.datapath.ground import Ground
-from fttcp.datapath.kernel import KernelError
-from fttcp.datapath.network import NetworkSetup
-from fttcp.datapath.nft import Table
-from fttcp.datapath.record import Record
-from fttcp.datapath.rtnetlink import Netlink
+from fttcp.network import kernel, nft, rtnetlink
+from fttcp.network.ground import Ground
+from fttcp.network.kernel import KernelError
+from fttcp.network.network import NetworkSetup
+from fttcp.network.nft import Table
+from fttcp.network.record import Record
+from fttcp.network.rtnetlink import Netlink
 from tests.unit.test_rules import GROUP
 
 

@@ -11,7 +11,7 @@ import pytest
 from fttcp.arbiter.none import NetworkArbiter
 from fttcp.arbiter.probe import claimant, probe_frame
 from fttcp.arbiter.settings import Address, NoneSettings
-from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire.checksum import checksum
 
 SERVICE, ROUTER = ip_address("10.77.0.100"), ip_address("10.77.0.254")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fttcp.core import events as ev
-from fttcp.runtime import lockstep
-from fttcp.runtime.events import History
-from fttcp.runtime.node import Node
+from fttcp.group import lockstep
+from fttcp.node.node import Node
+from fttcp.ownership import events as ev
+from fttcp.report.events import History
 from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_frontend import config_in
 

@@ -72,9 +72,9 @@ def test_a_constant_is_the_one_in_c(name: str, number: int) -> None:
 
 
 def test_every_enum_of_the_engine_that_python_has_a_word_for_is_compared() -> None:
-    """An enum of `abi.h` is one that Python is told by, or tells."""
-    header = (ROOT / "native/include/fttcp/abi.h").read_text()
-    assert set(re.findall(r"^enum (ftt_\w+) \{", header, re.M)) <= set(enums())
+    """An enum of `types.h` or `abi.h` is one that Python is told by, or tells."""
+    headers = "".join((ROOT / "native" / name).read_text() for name in ("core/types.h", "engine/api/abi.h"))
+    assert set(re.findall(r"^enum (ftt_\w+) \{", headers, re.M)) <= set(enums())
 
 
 def test_another_number_is_noticed() -> None:

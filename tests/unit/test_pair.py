@@ -6,11 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Phase, Refusal, Role, Settings
-from fttcp.core.ownership import Outcome
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import (
+    NS_PER_MS,
+    Body,
+    Cause,
+    EngineMode,
+    Lease,
+    Mode,
+    Phase,
+    Refusal,
+    Role,
+    Settings,
+)
+from fttcp.ownership.ownership import Outcome
+from fttcp.ownership.pair import PairMachine
 
 D = 100 * NS_PER_MS
 BOOT = 7

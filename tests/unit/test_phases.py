@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core import phases
-from fttcp.core.model import NS_PER_MS, EngineMode, Lease, Phase, Settings
-from fttcp.core.pair import PairMachine
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership import phases
+from fttcp.ownership.model import NS_PER_MS, EngineMode, Lease, Phase, Settings
+from fttcp.ownership.pair import PairMachine
 from scripts.draw_phases import BEGIN, PAGE, page
 
 SETTINGS = Settings("web", "alpha", ("beta",), 100, 100 * NS_PER_MS, 1000, 500 * NS_PER_MS)

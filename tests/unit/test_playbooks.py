@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.core.model import Phase
-from fttcp.core.pair import PairMachine
-from fttcp.core.phases import TRANSITIONS
-from fttcp.core.state import State
+from fttcp.ownership.model import Phase
+from fttcp.ownership.pair import PairMachine
+from fttcp.ownership.phases import TRANSITIONS
+from fttcp.ownership.state import State
 from tests.playbook import FOLDER, played
 from tests.transcripts import compare
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime.config import program
-from fttcp.runtime.config.elf import Elf, ElfError
-from fttcp.runtime.config.program import obstacles
+from fttcp.config import program
+from fttcp.config.elf import Elf, ElfError
+from fttcp.config.program import obstacles
 
 TRUE = Path(shutil.which("true") or "/bin/true").resolve()
 NOTHING = "int main(void) { return 0; }"

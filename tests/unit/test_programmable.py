@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fttcp._native import ffi, lib
-from fttcp.core.model import EngineMode
-from fttcp.datapath.base import EngineError
-from fttcp.datapath.commit import Channel
-from fttcp.datapath.experiment import (
+from fttcp.ownership.model import EngineMode
+from fttcp.planes.base import EngineError
+from fttcp.planes.commit import Channel
+from fttcp.planes.experiment import (
     Action,
     Callback,
     Delay,
@@ -24,9 +24,9 @@ from fttcp.datapath.experiment import (
     Pass,
     load_callback,
 )
-from fttcp.datapath.follow import PairFlows
-from fttcp.datapath.intake import Intake
-from fttcp.datapath.queues import check_mtu
+from fttcp.planes.follow import PairFlows
+from fttcp.planes.intake import Intake
+from fttcp.planes.queues import check_mtu
 from tests.replay import ROOT, Recorder, Verdict, peer, settings
 
 CLIENT, SERVICE = socket.inet_aton("10.77.0.10"), socket.inet_aton("10.77.0.100")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fttcp.cli.questions import _group_lines
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, Body, Cause, Mode, Role
-from fttcp.datapath.base import EventKind, Intrusion
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.readiness import Hinders, Readiness, Reason
+from fttcp.group.readiness import Hinders, Readiness, Reason
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Body, Cause, Mode, Role
+from fttcp.planes.base import EventKind, Intrusion
+from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from tests.health import until
 from tests.unit.test_group_runtime import LEASE, make_group, run

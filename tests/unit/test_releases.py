@@ -10,10 +10,10 @@ import pytest
 
 from fttcp import __version__
 from fttcp.cli.questions import _group_lines
-from fttcp.core.model import Body, Mode, Role, Settings
-from fttcp.core.view import Peer
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.hearing import Hearing
+from fttcp.group.hearing import Hearing
+from fttcp.ownership.model import Body, Mode, Role, Settings
+from fttcp.ownership.view import Peer
+from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from tests.health import until
 from tests.unit.test_group_runtime import run

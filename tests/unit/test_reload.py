@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.runtime.config import Config, load
-from fttcp.runtime.reload import compare
+from fttcp.config import Config, load
+from fttcp.node.reload import compare
 from tests.unit.test_config import GOOD
 
 MAIL = """

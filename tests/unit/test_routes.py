@@ -4,9 +4,9 @@ import struct
 from ipaddress import ip_address, ip_network
 from socket import AF_INET
 
-from fttcp.datapath.record import Record
-from fttcp.datapath.routing import BACKUP_RTO_MIN_MS, Route, copies, next_hops
-from fttcp.datapath.rtnetlink import attribute, number
+from fttcp.network.record import Record
+from fttcp.network.routing import BACKUP_RTO_MIN_MS, Route, copies, next_hops
+from fttcp.network.rtnetlink import attribute, number
 
 SVC, OTHER = 3, 4
 LOCK, MTU, RTO_MIN, QUICKACK = 1, 2, 13, 15

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fttcp._native import lib
-from fttcp.datapath import leftovers
-from fttcp.datapath.rules import (
+from fttcp.network import leftovers
+from fttcp.network.rules import (
     HANDSHAKE_QUEUES,
     GroupNet,
     RulesError,

@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 
 from fttcp.arbiter.base import ArbiterClient
-from fttcp.core import commands as do
-from fttcp.core import events as ev
-from fttcp.core.ownership import Answer, Outcome, Record
-from fttcp.core.ownership import Ownership as Kind
-from fttcp.runtime import kept
-from fttcp.runtime.epochs import EpochFile
-from fttcp.runtime.ownership import Ownership
+from fttcp.group import kept
+from fttcp.group.epochs import EpochFile
+from fttcp.group.ownership import Ownership
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.ownership import Answer, Outcome, Record
+from fttcp.ownership.ownership import Ownership as Kind
 from tests.health import until
 
 

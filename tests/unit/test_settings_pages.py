@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from fttcp.runtime.config import Config
-from fttcp.runtime.config.witness import WitnessConfig
+from fttcp.config import Config
+from fttcp.config.witness import WitnessConfig
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 HEADING = re.compile(r"^#+ .*?`\[+([a-z_.]+)\]+`")

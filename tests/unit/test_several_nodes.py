@@ -9,14 +9,14 @@ from typing import Any
 
 from fttcp.arbiter import register
 from fttcp.arbiter.register import Entry, Terms, Verdict
-from fttcp.core import events as ev
-from fttcp.core.model import NS_PER_MS, EngineMode, Phase, Refusal, Settings
-from fttcp.core.ownership import Answer, Record
-from fttcp.core.pair import PairMachine
-from fttcp.datapath.base import EventKind, LinkAddress, PeerSettings
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.events import History
-from fttcp.runtime.group import GroupRuntime
+from fttcp.group.group import GroupRuntime
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, EngineMode, Phase, Refusal, Settings
+from fttcp.ownership.ownership import Answer, Record
+from fttcp.ownership.pair import PairMachine
+from fttcp.planes.base import EventKind, LinkAddress, PeerSettings
+from fttcp.planes.fake import FakeEngine
+from fttcp.report.events import History
 from fttcp.wire import clock
 from tests.health import until
 from tests.unit.test_group_runtime import LEASE, engine_settings

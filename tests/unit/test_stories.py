@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.core.pair import PairMachine
+from fttcp.ownership.pair import PairMachine
 from tests.story import played
 from tests.transcripts import compare
 

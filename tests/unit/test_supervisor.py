@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.core.model import Cause
-from fttcp.health.aftermath import kill_leftovers
-from fttcp.health.launch import carriers
-from fttcp.health.process import Supervisor
-from fttcp.health.procfs import process_stat, processes, session_members
-from fttcp.health.settings import HealthSection, HooksSection, RestartSection
-from fttcp.health.watch import Watcher, pid_in_file, pid_of_unit
+from fttcp.ownership.model import Cause
+from fttcp.server.aftermath import kill_leftovers
+from fttcp.server.launch import carriers
+from fttcp.server.process import Supervisor
+from fttcp.server.procfs import process_stat, processes, session_members
+from fttcp.server.settings import HealthSection, HooksSection, RestartSection
+from fttcp.server.watch import Watcher, pid_in_file, pid_of_unit
 from tests.health import Watched, free_port, looked_after, python, until
 
 LISTEN = """
@@ -198,8 +198,8 @@ def killed_daemon(tmp_path: Path, command: str, alone: bool) -> tuple[int, str]:
     what is to outlive it, too. Returns the leader's pid, and the number of the launch."""
     script = (
         "import asyncio, pathlib, sys\n"
-        "from fttcp.health.procfs import family\n"
-        "from fttcp.health.launch import carriers\n"
+        "from fttcp.server.procfs import family\n"
+        "from fttcp.server.launch import carriers\n"
         "from tests.health import looked_after, until\n"
         "from tests.unit.test_supervisor import numbers\n"
         "async def main():\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fttcp.datapath.tables import contents, plan
+from fttcp.network.tables import contents, plan
 from tests.unit.test_rules import GROUP
 
 UDP = replace(GROUP, ports=((69, 69, "udp"),), mirror_gateway4=None, mirror_gateway6=None)

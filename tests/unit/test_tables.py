@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from fttcp.datapath import nft
-from fttcp.datapath.nft import NftError, Rules, Table
-from fttcp.datapath.owner import Firewall, Owner, TakenError
-from fttcp.datapath.rules import GroupNet
-from fttcp.datapath.tables import plan
+from fttcp.network import nft
+from fttcp.network.nft import NftError, Rules, Table
+from fttcp.network.owner import Firewall, Owner, TakenError
+from fttcp.network.rules import GroupNet
+from fttcp.network.tables import plan
 
 GROUP = GroupNet(
     name="web",

@@ -9,13 +9,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from fttcp.core import events as ev
-from fttcp.core.model import Mode, Phase, Role, Unfit
-from fttcp.core.terms import BINDING, MOST, Term, differing
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime import terms as terms_module
-from fttcp.runtime.config import Config, load
-from fttcp.runtime.terms import terms
+from fttcp.config import Config, load
+from fttcp.group import terms as terms_module
+from fttcp.group.terms import terms
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Mode, Phase, Role, Unfit
+from fttcp.ownership.terms import BINDING, MOST, Term, differing
+from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
 from tests.health import until

@@ -6,8 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-from fttcp.core.model import Unfit
-from fttcp.runtime.waiting import _STRANGE
+from fttcp.group.waiting import _STRANGE
+from fttcp.ownership.model import Unfit
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from fttcp._native import lib
 from fttcp.cli.main import main
-from fttcp.core import events as ev
-from fttcp.datapath.base import STAMPED_MAX, EventKind
-from fttcp.datapath.fake import FakeEngine
-from fttcp.runtime.engine_events import why_whole
+from fttcp.group.engine_events import why_whole
+from fttcp.ownership import events as ev
+from fttcp.planes.base import STAMPED_MAX, EventKind
+from fttcp.planes.fake import FakeEngine
 from tests.unit.test_frontend import frontend
 from tests.unit.test_group_runtime import make_group
 

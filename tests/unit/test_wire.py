@@ -7,7 +7,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from fttcp.core.model import Body, Mode, Role
+from fttcp.ownership.model import Body, Mode, Role
 from fttcp.wire import body, identity, keyfile
 from fttcp.wire.errors import WireError
 

@@ -16,7 +16,7 @@ from fttcp.arbiter.settings import WitnessSettings
 from fttcp.arbiter.witness.client import WitnessClient
 from fttcp.arbiter.witness.server import MAX_PENDING, Witness
 from fttcp.arbiter.witness.store import Store, StoreError
-from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire import clock
 from fttcp.wire import witness as wire
 from fttcp.wire.keyfile import KeyRing

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fttcp.core.ownership import Outcome, Ownership, Record
+from fttcp.ownership.ownership import Outcome, Ownership, Record
 from fttcp.wire import witness as wire
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing

@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from fttcp.health.launch import ending
-from fttcp.health.workers import Workers, exit_status
+from fttcp.server.launch import ending
+from fttcp.server.workers import Workers, exit_status
 from tests.health import until
 
 

@@ -28,7 +28,7 @@ from fttcp.arbiter.etcd.transaction import Keys, Seen, Step, absent_or, encoded,
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.register import PPM, misfit
 from fttcp.arbiter.settings import EtcdSettings
-from fttcp.core.ownership import Answer, Outcome, Ownership, Record
+from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire import clock
 
 RISK = (

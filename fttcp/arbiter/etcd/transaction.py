@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fttcp.arbiter.etcd.gateway import EtcdError, Json
-from fttcp.core.ownership import Record
+from fttcp.ownership.ownership import Record
 
 Step = Json
 """One comparison or one operation."""

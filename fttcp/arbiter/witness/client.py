@@ -18,7 +18,7 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterError
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import WitnessSettings
-from fttcp.core.ownership import Answer, Outcome, Record
+from fttcp.ownership.ownership import Answer, Outcome, Record
 from fttcp.wire import clock
 from fttcp.wire import witness as wire
 from fttcp.wire.witness import Dropped, Kind, Listed, Reply, ReplyKind, Request, Status

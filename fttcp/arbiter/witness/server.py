@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from fttcp import __version__
 from fttcp.arbiter.register import Entry, Terms, Verdict, inquire, propose, renew, restarted
 from fttcp.arbiter.witness.store import Register, Store, StoreError
-from fttcp.core.ownership import Outcome, Record
+from fttcp.ownership.ownership import Outcome, Record
 from fttcp.wire import clock
 from fttcp.wire import witness as wire
 from fttcp.wire.witness import Drop, Dropped, Keys, Kind, Listed, Reply, ReplyKind, Request, Status

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from fttcp.core.ownership import Record
+from fttcp.ownership.ownership import Record
 from fttcp.wire.files import sync_directory
 
 _APPLICATION_ID = 0x46545457  # "FTTW"

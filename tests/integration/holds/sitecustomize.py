@@ -27,8 +27,8 @@ def stand_still_at(step: str) -> None:
 
 def hold_steps() -> None:
     """Let every event and every order of all groups pass by the file."""
-    from fttcp.core import commands as do
-    from fttcp.runtime.group import GroupRuntime
+    from fttcp.group.group import GroupRuntime
+    from fttcp.ownership import commands as do
 
     step, order = GroupRuntime._step, GroupRuntime._order
 

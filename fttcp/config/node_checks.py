@@ -1,0 +1,105 @@
+"""What is wrong in [node], and with ports: those of services beside those of fttcp's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import suppress
+
+from fttcp.config.schema import (
+    MAX_WORKERS,
+    NOTIFIED_EVENTS,
+    OTHER_EVENTS,
+    Config,
+    GroupSection,
+)
+from fttcp.wire.keyfile import is_credential
+from fttcp.wire.ports import PortRange, parse
+
+
+def check_node(config: Config, errors: list[str]) -> None:
+    """Note what is wrong with this host's own settings."""
+    node = config.node
+    for key in ("key_file", "run_dir", "state_dir"):
+        path = getattr(node, key)
+        if not path.startswith("/") and not (key == "key_file" and is_credential(path)):
+            errors.append(
+                f"node.{key}: {path!r} is not a path that begins with / (the daemon and its commands run in "
+                "different directories)"
+            )
+    if node.run_dir.rstrip("/") == node.state_dir.rstrip("/"):
+        errors.append(
+            f"node.state_dir: {node.state_dir!r} is run_dir as well, which is emptied at a boot; what is in "
+            "state_dir must outlive that"
+        )
+
+
+def check_notified(config: Config, errors: list[str]) -> None:
+    """Note kinds of events that nothing ever tells."""
+    events = config.node.notify.events
+    for i, kind in enumerate(events):
+        where = f"node.notify.events[{i}]"
+        if trouble := trouble_of_kind(kind):
+            errors.append(f"{where}: {trouble}")
+        elif kind in events[:i]:
+            errors.append(f"{where}: {kind!r} stands there twice: remove one")
+
+
+def trouble_of_kind(kind: str) -> str:
+    """Say that there is no such kind of event; '' if there is."""
+    known = (*NOTIFIED_EVENTS, *OTHER_EVENTS)
+    if kind in known:
+        return ""
+    near = difflib.get_close_matches(kind, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "docs/monitoring.md lists them"
+    return f"{kind!r} is no kind of event ({hint})"
+
+
+def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
+    """Note ports that there are not, and those that are named twice."""
+    seen: list[tuple[int, PortRange]] = []
+    for i, text in enumerate(group.ports):
+        place = f"{where}.ports[{i}]"
+        if not isinstance(text, str):
+            continue  # complained about already
+        try:
+            ports = parse(text)
+        except ValueError as error:
+            errors.append(f"{place}: {error}")
+            continue
+        for k, other in seen:
+            if other.proto == ports.proto and ports.first <= other.last and other.first <= ports.last:
+                how = "is" if ports == other else "overlaps"
+                errors.append(
+                    f"{place}: {text!r} {how} {where}.ports[{k}] ({group.ports[k]}) as well: remove one"
+                )
+        seen.append((i, ports))
+
+
+def check_own_ports(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
+    """Note ports of a service that this daemon itself listens on: a server bound to all addresses could not
+    begin to listen there."""
+    http = config.node.http
+    for k, text, ports in _parsed(group):
+        for i, other in enumerate(config.group):
+            first, last = other.channel_port, other.channel_port + MAX_WORKERS
+            if ports.proto == "udp" and ports.first <= last and first <= ports.last:
+                errors.append(
+                    f"{where}.ports[{k}]: {text!r} has ports of fttcp's own, {first} to {last} "
+                    f"(group[{i}].channel_port): choose another channel_port, on all nodes"
+                )
+        if http.port is None or http.address not in ("0.0.0.0", "::"):
+            continue
+        if ports.proto == "tcp" and ports.first <= http.port <= ports.last:
+            errors.append(
+                f"node.http.port: {http.port} at all addresses is the service's own port "
+                f"({where}.ports[{k}]): choose another one, or an address of this host"
+            )
+
+
+def _parsed(group: GroupSection) -> Iterator[tuple[int, str, PortRange]]:
+    """Yield those that are ports."""
+    for i, text in enumerate(group.ports):
+        if isinstance(text, str):
+            with suppress(ValueError):
+                yield i, text, parse(text)

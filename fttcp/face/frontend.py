@@ -1,0 +1,172 @@
+"""Everything through which people and programs look at a running node, and tell it what to do:
+the control socket, HTTP for load balancers and Prometheus, and systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fttcp import __version__
+from fttcp.config import Config
+from fttcp.face.control import ControlServer
+from fttcp.face.http import HttpServer
+from fttcp.face.monitoring import Pages
+from fttcp.face.operations import Operations
+from fttcp.face.systemd import Notifier
+from fttcp.group.group import GroupRuntime
+from fttcp.report.events import Event
+from fttcp.report.reporting import Reporting
+
+_SHOWN_BY_SYSTEMD = ("role", "fenced", "paused", "resumed", "reloaded")
+
+
+class Frontend:
+    """One node's face; it changes nothing of the node but through ``groups`` and ``reload``."""
+
+    def __init__(
+        self,
+        config: Config,
+        groups: Mapping[str, GroupRuntime],
+        reporting: Reporting,
+        reload: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
+        """``reload`` reads the configuration again, or raises RequestError."""
+        self.config, self.groups, self.reporting, self.reload = config, groups, reporting, reload
+        self._since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._control = ControlServer(Operations(self).serve, reporting.history)
+        self._http = HttpServer(Pages(self._monitored).page)
+        self._systemd = Notifier(os.environ)
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Begin to answer. Raises OSError."""
+        await self._control.start(self.config.socket_path)
+        await self.change(self.config)
+        self.reporting.history.listen(self._heard)
+
+    async def restore_socket(self) -> bool:
+        """See ControlServer.restore()."""
+        return await self._control.restore()
+
+    async def change(self, config: Config) -> None:
+        """Take a new configuration over. Raises NotifyError, OSError; then give the old one again."""
+        for outlet in self.reporting.change(config.node):
+            await asyncio.to_thread(outlet.close)
+        http = config.node.http
+        try:
+            await self._http.change(None if http.port is None else (http.address, http.port))
+        except OSError as error:
+            raise OSError(f"node.http: cannot listen on {http.address} port {http.port}: {error}") from error
+        self.config = config
+
+    def ready(self) -> None:
+        """The start, or a reload, is complete."""
+        self._systemd.ready(self._summary())
+        if self._watchdog is None:
+            self._feed_watchdog()
+
+    def reloading(self) -> None:
+        """A reload has begun; ``ready`` ends it."""
+        self._systemd.reloading()
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._systemd.stopping()
+
+    async def close(self) -> None:
+        """Answer no more."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        await self._control.close()
+        await self._http.close()
+
+    # ------------------------------------------------------------------ what is told
+
+    def about(self) -> dict[str, Any]:
+        """Return who this is."""
+        node = self.config.node
+        return {
+            "node": node.name,
+            "cluster": node.cluster,
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": self._since,
+        }
+
+    def topology(self) -> dict[str, Any]:
+        """Return who is there, and how they are connected."""
+        config = self.config
+        states = {name: group.status() for name, group in self.groups.items()}
+        return {
+            **self.about(),
+            "service_interface": config.node.service_interface,
+            "peer_interface": config.node.peer_interface,
+            "peers": self._peers(),
+            "groups": [
+                {
+                    "name": section.name,
+                    "addresses": section.addresses,
+                    "ports": section.ports,
+                    **{key: states[section.name][key] for key in ("role", "mode", "epoch", "synced")},
+                    "owner": self.groups[section.name].owner(),
+                    "nodes": states[section.name]["nodes"],
+                    "ownership": states[section.name].get("ownership"),
+                }
+                for section in config.group
+                if section.name in states
+            ],
+        }
+
+    def _peers(self) -> list[dict[str, Any]]:
+        """Return the other nodes, and on which links each group hears them."""
+        return [
+            {
+                "name": peer.name,
+                "links": [
+                    {
+                        "transport": link.transport,
+                        "interface": link.interface or link.device,
+                        "local": link.local,
+                        "remote": link.remote,
+                        "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},
+                    }
+                    for i, link in enumerate(peer.link)
+                ],
+            }
+            for at, peer in enumerate(self.config.peer)
+        ]
+
+    def _monitored(self) -> dict[str, Any]:
+        groups = [group.status() for group in self.groups.values()]
+        return {
+            **self.about(),
+            "groups": groups,
+            "peers": self._peers(),
+            "outlets": self.reporting.outlets(),
+            "event_counts": dict(self.reporting.history.counts),
+        }
+
+    # ------------------------------------------------------------------ systemd
+
+    def _heard(self, event: Event) -> None:
+        if event["event"] in _SHOWN_BY_SYSTEMD:
+            self._systemd.status(self._summary())
+
+    def _summary(self) -> str:
+        """Return all groups' roles in one line."""
+        shown = []
+        for group in self.groups.values():
+            state = group.status()
+            paused = ", PAUSED" if state.get("paused") else ""
+            shown.append(f"{group.name}: {state['role']} ({state['mode']}{paused})")
+        return "; ".join(shown)
+
+    def _feed_watchdog(self) -> None:
+        """Tell systemd that the loop turns, three times as often as it wants to hear so."""
+        if self._systemd.watchdog_s is not None:
+            self._systemd.alive()
+            loop = asyncio.get_running_loop()
+            self._watchdog = loop.call_later(self._systemd.watchdog_s / 3, self._feed_watchdog)

@@ -1,0 +1,173 @@
+"""What can be asked of a running node, over its control socket: questions, and orders for its groups."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from fttcp.face.control import Reply, Request, RequestError, number
+from fttcp.group import lockstep
+from fttcp.group.group import GroupRuntime
+from fttcp.group.moment import good_moment
+from fttcp.ownership.model import Refusal
+from fttcp.report.reporting import Reporting
+
+_MAX_FLOWS = 100_000
+_DEFAULT_FLOWS = 10_000
+
+
+class Daemon(Protocol):
+    """What the operations need of the node that they belong to."""
+
+    @property
+    def groups(self) -> Mapping[str, GroupRuntime]:
+        """The groups that this node knows now."""
+
+    @property
+    def reporting(self) -> Reporting:
+        """The history and its outlets."""
+
+    @property
+    def reload(self) -> Callable[[], Awaitable[dict[str, Any]]]:
+        """Reads the configuration again. Raises RequestError if it is refused."""
+
+    def about(self) -> dict[str, Any]:
+        """Name, version, pid and the like."""
+
+    def topology(self) -> dict[str, Any]:
+        """Who is there, and how they are connected."""
+
+
+class Operations:
+    """Answers requests; each operation is a method of the same name."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._operations: dict[str, Callable[[Request], Awaitable[Reply]]] = {
+            "status": self._status,
+            "topology": self._topology,
+            "connections": self._connections,
+            "counters": self._counters,
+            "events": self._events,
+            "switchover": self._switchover,
+            "failover": self._failover,
+            "pause": self._pause,
+            "resume": self._resume,
+            "reload": self._reload,
+            "stop": self._stop,
+        }
+
+    async def serve(self, request: Request) -> Reply:
+        """Return the reply to a request. Raises RequestError."""
+        name = request.get("op")
+        operation = self._operations.get(name) if isinstance(name, str) else None
+        if operation is None:
+            raise RequestError(f"op {name!r:.80} is none of {', '.join(self._operations)}")
+        return {"node": self._daemon.about()["node"]} | await operation(request)
+
+    def _chosen(self, request: Request) -> list[GroupRuntime]:
+        name, groups = request.get("group"), self._daemon.groups
+        if name is None:
+            return list(groups.values())
+        if not isinstance(name, str) or name not in groups:
+            raise RequestError(
+                f"group {name!r:.80} is not on this node (groups: {', '.join(groups)})",
+                "unknown-group",
+                group=name,
+                groups=list(groups),
+            )
+        return [groups[name]]
+
+    def _one(self, request: Request) -> GroupRuntime:
+        if "group" not in request:
+            raise RequestError(f"{request['op']} needs a group")
+        (group,) = self._chosen(request)
+        return group
+
+    async def _status(self, request: Request) -> Reply:
+        about = self._daemon.about()
+        outlets = self._daemon.reporting.outlets()
+        groups = [group.status() | await _lockstep(group) for group in self._chosen(request)]
+        return {**about, "alive": True, "outlets": outlets, "groups": groups}
+
+    async def _topology(self, request: Request) -> Reply:
+        return self._daemon.topology()
+
+    async def _connections(self, request: Request) -> Reply:
+        limit = number(request, "limit", _DEFAULT_FLOWS, _MAX_FLOWS)
+        with_closed = request.get("all", False)
+        flows: list[dict[str, Any]] = []
+        for group in self._chosen(request):  # one more than wanted tells whether there are more
+            listed = group.connections(limit + 1 - len(flows), bool(with_closed))
+            flows += await asyncio.to_thread(_of_group, group.name, listed)
+        return {"connections": flows[:limit], "more": len(flows) > limit}
+
+    async def _counters(self, request: Request) -> Reply:
+        return {"counters": {group.name: group.counters() for group in self._chosen(request)}}
+
+    async def _events(self, request: Request) -> Reply:
+        """``group``: it must be one of this node's, or have been one since the daemon started."""
+        history = self._daemon.reporting.history
+        if not any(event.get("group") == request.get("group") for event in history.since(0)):
+            self._chosen(request)
+        events = history.since(number(request, "since", 0, 2**63))
+        return {"events": events} | ({"follow": True} if request.get("follow") else {})
+
+    async def _switchover(self, request: Request) -> Reply:
+        group = self._one(request)
+        await good_moment(group)
+        was = group.machine.role
+        _require(group, group.request_switchover())
+        return {"group": group.name, "started": True, "role": was.value}
+
+    async def _failover(self, request: Request) -> Reply:
+        group = self._one(request)
+        was = group.machine.role
+        _require(group, group.request_failover())
+        return {"group": group.name, "started": True, "role": was.value}
+
+    async def _pause(self, request: Request) -> Reply:
+        return self._maintain(request, True)
+
+    async def _resume(self, request: Request) -> Reply:
+        return self._maintain(request, False)
+
+    def _maintain(self, request: Request, paused: bool) -> Reply:
+        group = self._one(request)
+        group.set_paused(paused)
+        _require(group, None)
+        state = group.status()
+        shown = ("paused", "maintenance", "peer_alive", "peer_maintenance")
+        return {"group": group.name, **{key: state[key] for key in shown}}
+
+    async def _stop(self, request: Request) -> Reply:
+        signal.raise_signal(signal.SIGTERM)
+        return {"stopping": True}
+
+    async def _reload(self, request: Request) -> Reply:
+        return await self._daemon.reload()
+
+
+def _of_group(name: str, flows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"group": name} | flow for flow in flows]
+
+
+async def _lockstep(group: GroupRuntime) -> Reply:
+    """What is drawn in step. All processes of the server are looked at: not in the loop."""
+    if group.lockstep is None or group.server is None:
+        return {}
+    shown = await asyncio.to_thread(lockstep.shown, group.lockstep, group.server.pids)
+    return {"lockstep": shown | {"identities": group.counters().get("identities", 0)}}
+
+
+def _require(group: GroupRuntime, refusal: Refusal | None) -> None:
+    """Tell why an order is refused, if it is. Raises RequestError."""
+    if group.fenced:
+        why = f"group {group.name}: it is fenced and takes no orders any more: restart the daemon"
+        raise RequestError(why, "fenced", group=group.name)
+    if refusal is not None:
+        word = refusal.name.lower().replace("_", "-")
+        why = f"group {group.name}: {group.why_not(refusal)}"
+        raise RequestError(why, word, group=group.name)

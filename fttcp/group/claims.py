@@ -1,0 +1,125 @@
+"""Who else says that a service address is theirs: a station that is no node of the group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fttcp.group.readiness import Reason
+from fttcp.network.interface import hardware_address
+from fttcp.planes.base import EngineEvent
+from fttcp.server.verdict import Note
+
+OVER_AFTER_S = 25.0
+"""A claim that was not repeated is over: the engine tells of one again after 10 s, and asks as often."""
+
+
+@dataclass(slots=True)
+class _Claim:
+    """What one station said of one address."""
+
+    address: str
+    mac: str
+    first_s: float
+    last_s: float
+    told: bool = False
+
+
+class Claims:
+    """Of one group. Peers tell their MAC addresses in heartbeats: what those claim is their right."""
+
+    def __init__(self, interface: str, note: Note) -> None:
+        """``interface``: the service interface, or '' if there is none."""
+        self._interface, self._note = interface, note
+        self.mac = self._own_mac()
+        """The service interface's, or b'' while it has none."""
+        self._peers: dict[str, bytes] = {}
+        self._claims: dict[tuple[str, str], _Claim] = {}
+
+    def _own_mac(self) -> bytes:
+        try:
+            return bytes.fromhex(hardware_address(self._interface).replace(":", ""))
+        except OSError:  # it is gone: the peers are told when it returns
+            return b""
+
+    def moved(self, event: EngineEvent) -> None:
+        """The service interface has another MAC address; the engine announces it."""
+        self.mac = event.value.to_bytes(6, "big")
+        self._note("mac-changed", "warning", interface=self._interface, mac=self.mac.hex(":"))
+
+    def know(self, peer: str, mac: bytes) -> None:
+        """Take in what a peer says of itself."""
+        if mac and self._peers.get(peer) != mac:
+            self._peers[peer] = mac
+            shown = mac.hex(":")
+            for key in [key for key in self._claims if key[1] == shown]:
+                del self._claims[key]
+
+    def heard(self, event: EngineEvent, strangers: bool) -> None:
+        """A station claims an address. ``strangers``: there are peers whose MAC address is not known; one
+        that repeats its claim is told of all the same."""
+        assert event.key is not None
+        mac, now_s = event.value.to_bytes(6, "big"), time.monotonic()
+        if mac in self._peers.values():
+            return
+        key = (event.key.service, mac.hex(":"))
+        claim = self._claims.get(key)
+        if claim is None or now_s - claim.last_s > OVER_AFTER_S:
+            claim = self._claims[key] = _Claim(*key, now_s, now_s)
+            if strangers and not event.reason:
+                return
+        claim.last_s = now_s
+        if not claim.told:
+            claim.told = True
+            held = "it is announced anew" if event.reason else "this node does not hold it now"
+            self._note(
+                "address-claimed",
+                "warning",
+                address=claim.address,
+                mac=claim.mac,
+                interface=self._interface,
+                why=f"{self._sentence(claim)}; {held}",
+            )
+
+    def missing(self, peers: int) -> bool:
+        """Return True while fewer peers than these have told their MAC addresses."""
+        return len(self._peers) < peers
+
+    def _sentence(self, claim: _Claim) -> str:
+        who = f"{claim.mac} on {self._interface}"
+        return f"{claim.address} is claimed by {who}, which is no node of this cluster"
+
+    def _present(self) -> Iterator[_Claim]:
+        now_s = time.monotonic()
+        return (
+            claim for claim in self._claims.values() if claim.told and now_s - claim.last_s <= OVER_AFTER_S
+        )
+
+    def settle(self) -> Iterator[Reason]:
+        """Forget what is over, and tell so; return why this node is not ready for what is not."""
+        now_s = time.monotonic()
+        for claim in [claim for claim in self._claims.values() if now_s - claim.last_s > OVER_AFTER_S]:
+            del self._claims[claim.address, claim.mac]
+            if claim.told:
+                self._note("address-claim-over", address=claim.address, mac=claim.mac)
+        present = list(self._present())
+        if present:
+            what = "; ".join(map(self._sentence, present))
+            todo = "find that station (the switch knows its port) and take the address from it"
+            yield Reason("address-claimed", what, todo)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return the claims of now, as in ``status --json``."""
+        now_s = time.monotonic()
+        return [
+            {
+                "address": claim.address,
+                "mac": claim.mac,
+                "interface": self._interface,
+                "since_s": round(now_s - claim.first_s, 1),
+                "last_s": round(now_s - claim.last_s, 1),
+            }
+            for claim in self._present()
+        ]

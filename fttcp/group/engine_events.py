@@ -1,0 +1,68 @@
+"""What people are told of an engine's event."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from fttcp.ownership.model import NS_PER_MS
+from fttcp.planes.base import STAMPED_MAX, EngineEvent, EventKind, Intrusion, Reason
+
+_INTRUSIONS = {
+    Intrusion.MAC: "bad MAC",
+    Intrusion.REPLAY: "replay",
+    Intrusion.AT_PEER: "the peer met a bad MAC, a replay or another cluster",
+    Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
+    Intrusion.CLUSTER: "right key, another cluster, or another list of nodes",
+}
+_WHOLE_PACKETS = {
+    errno.ENOTUNIQ: "the mirror comes in on the service interface",
+    errno.E2BIG: f"the group has more than {STAMPED_MAX} pairs of address and port",
+}
+
+
+def why_whole(error: int) -> str | None:
+    """Say why the kernel edits no headers for a backup: ``whole_packets`` of an engine's status."""
+    kernel = f"the kernel cannot, 5.18 or later with nf_tables is needed: {os.strerror(error)}"
+    return _WHOLE_PACKETS.get(error, kernel) if error else None
+
+
+def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return level and fields of an event; ``peers``: the names, in the order in which events number them."""
+    level = "info"
+    fields: dict[str, Any] = {}
+    match event.kind:
+        case EventKind.PEER_BODY | EventKind.GATE_OPEN | EventKind.ANNOUNCED | EventKind.TAKEOVER_DONE:
+            level = "debug"
+        case EventKind.PEER_QUIET:
+            level, fields = "debug", {"peer": peers[event.peer], "silent_ms": event.value / NS_PER_MS}
+        case EventKind.PEER_UP:
+            fields = {"peer": peers[event.peer], "boot": f"{event.value:016x}"}
+        case EventKind.PEER_LOST | EventKind.PEER_SUSPECTED:
+            level = "warning"
+            fields = {"peer": peers[event.peer], "silent_ms": event.value / NS_PER_MS}
+        case EventKind.LINK_UP:
+            fields = {"peer": peers[event.peer], "link": event.link}
+        case EventKind.LINK_LOST:
+            level, fields = "warning", {"peer": peers[event.peer], "link": event.link}
+            fields["silent_ms"] = event.value / NS_PER_MS
+        case EventKind.INTRUSION:
+            level, fields = (
+                "warning",
+                {"link": event.link, "what": _INTRUSIONS[Intrusion(event.value)]},
+            )
+        case EventKind.WHOLE_PACKETS:
+            level, fields = "warning", {"why": why_whole(event.value)}
+        case EventKind.DIVERGENCE:
+            how = (
+                "equal length"
+                if event.reason == Reason.NONE
+                else "shifted, or not known to be equal: detached"
+            )
+            level, fields = "warning", {"flow": str(event.key), "differs": how, "verified": event.value}
+        case EventKind.FLOW_DETACHED | EventKind.UNSUPPORTED:
+            why = Reason(event.reason).name.lower().replace("_", "-")
+            level, fields = "warning", {"flow": str(event.key), "reason": why, "value": event.value}
+    return level, fields

@@ -1,0 +1,494 @@
+"""One group on one node: its engine, its role machine, its server, and what flows between them.
+
+The way from an engine's event to the engine's next order is short: read, decide, order, all in one
+turn of the loop. Everything that may wait (log, routes, restarts) is put behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from fttcp.arbiter.base import ArbiterClient
+from fttcp.group.claims import Claims
+from fttcp.group.commits import ChannelWatch
+from fttcp.group.detectors import Detectors
+from fttcp.group.hearing import Hearing
+from fttcp.group.last_words import LastWords
+from fttcp.group.late import Late
+from fttcp.group.mirror import MirrorTest
+from fttcp.group.ownership import Ownership
+from fttcp.group.readiness import Readiness
+from fttcp.group.shown import (
+    bits,
+    engine_shown,
+    firewall_shown,
+    is_ready,
+    keys_shown,
+    machine_shown,
+    ownership_shown,
+    shown_first,
+)
+from fttcp.group.takeovers import Takeovers
+from fttcp.group.waiting import FENCED, differences, epochs_not_kept, takeover_refused, waits
+from fttcp.network.ground import Ground
+from fttcp.network.owner import Standing
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, Settings
+from fttcp.ownership.pair import PairMachine
+from fttcp.ownership.view import Peer
+from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind
+from fttcp.planes.mirror import MirrorProbe
+from fttcp.report.events import History
+from fttcp.server.monitor import Health
+from fttcp.wire import body as codec
+from fttcp.wire import clock
+from fttcp.wire.keyfile import KeyRing, key_id
+
+ANNOUNCE_ROUNDS = 5
+ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
+
+
+class GroupRuntime:
+    """Feeds the machine of one group and carries its commands out."""
+
+    def __init__(
+        self,
+        machine: PairMachine,
+        engine: Engine,
+        history: History,
+        arbiter: ArbiterClient,
+        shape_routes: Callable[[bool], None],
+        mirror_to: Callable[[int], None] = lambda peer: None,
+        keep_maintenance: Callable[[int], None] = lambda count: None,
+        keep_epoch: Callable[[int], None] = lambda epoch: None,
+        keys: KeyRing | None = None,
+        interface: str = "",
+        probe: MirrorProbe | None = None,
+        on_lapse: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
+        is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
+        count of pauses and resumes. Both that and ``keep_epoch``: see ``Kept``.
+        ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is."""
+        self.machine, self.engine = machine, engine
+        self.name = machine.settings.group
+        self.server: Health | None = None
+        self.lockstep: Path | None = None
+        """What this group shares with its server, if that is kept in step."""
+        self.detectors: Detectors | None = None
+        """What learns for how long a silence is borne, if the configuration wants it."""
+        self.firewall: Standing | None = None
+        """How the rules stood when they were last looked at."""
+        self.readiness = Readiness(self.note)
+        self.ground: Ground | None = None
+        """How all else stood that this group relies on."""
+        self.mended = 0
+        """How much of that was changed by somebody, and put back."""
+        self.end_grace_ns = 0
+        """For so long the engine holds ends of connections that the other node's server did not end."""
+        self.finished = asyncio.Event()
+        self._history = history
+        self._ownership = Ownership(
+            arbiter,
+            self.name,
+            keep_epoch,
+            self._answered,
+            self._fail,
+            self._epochs_troubled,
+            self._takeover_refused,
+        )
+        self._on_lapse = on_lapse
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._takeovers = Takeovers()
+        self._last_words = LastWords(engine, self.note)
+        self._published = b""
+        self._said: Body | None = None
+        self._keys = keys
+        self._hearing = Hearing(machine.settings, self.note)
+        self._claims = Claims(interface, self.note)
+        self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
+        self._commits = ChannelWatch()
+        self._granted = 0
+        self._late = Late(
+            self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
+        )
+        self.healthy = False
+        """Whether health vouches for the server; the machine may want it to begin anew all the same."""
+        self._started = self._closed = False
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Start the engine and the machine. Raises EngineError."""
+        self.engine.start()
+        self._started = True
+        self._loop.add_reader(self.engine.event_fd(), self._drain)
+        self.feed(ev.Started())
+        if self._mirror is not None:
+            self._mirror.start()
+
+    def stop(self) -> None:
+        """Ask for the end of this node's role; ``finished`` is set when it is given up."""
+        if not self._started:  # there is nothing to give up
+            self.finished.set()
+        self.feed(ev.StopRequested())
+
+    def close(self) -> None:
+        """Close the engine: nothing of the group passes any more."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._mirror is not None:
+            self._mirror.close()
+        self._ownership.close()
+        self._loop.remove_reader(self.engine.event_fd())
+        self.engine.close()
+        self.finished.set()
+
+    def learn(self) -> None:
+        """Let the adaptive detector learn, if there is one, and look after the commit channel; a few times in
+        a minute will do."""
+        if not self._closed:
+            paired = self.machine.phase is Phase.PAIRED
+            self.readiness.hold("channel", self._commits.look(paired, self.engine.counters()))
+            self.look()  # some of it passes with time alone
+        if self.detectors is not None and not self._closed:
+            self.detectors.learn()
+
+    def use(self, settings: EngineSettings, learning: bool) -> None:
+        """Go by these settings of the engine; ``learning``: with an adaptive detector."""
+        self.end_grace_ns = settings.end_grace_ns
+        if learning and self.detectors is None:
+            self.detectors = Detectors(self.engine, settings)
+        elif not learning and self.detectors is not None:
+            self.detectors.close()
+            self.detectors = None
+
+    def configure(self, core: Settings, engine: EngineSettings, learning: bool) -> None:
+        """Use what may change while the group runs, of both; ``learning``: see ``use``."""
+        if self._closed:
+            return
+        self.engine.tune(engine)
+        self.use(engine, learning)
+        self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns, core.terms))
+
+    def agree_on(self, terms: tuple[int, ...]) -> None:
+        """Tell the other nodes these digests from now on, and compare with them."""
+        settings = self.machine.settings
+        if terms != settings.terms and not self._closed:
+            self.feed(ev.Reconfigured(settings.priority, settings.startup_wait_ns, terms))
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Believe other keys from now on, and tell the peers which."""
+        if self._closed:
+            return
+        self._keys = keys
+        self.engine.set_keys(keys)
+        self.publish()
+
+    def publish(self) -> None:
+        """Say to the peers what there is to say."""
+        if self._said is not None and not self._closed:
+            number = 0 if self._mirror is None else self._mirror.number
+            aside = codec.Aside(self._key_ids(), self._claims.mac, number)
+            self._published = codec.encode(self._said, aside)
+            self.engine.publish(self._published, self._granted)
+
+    def _mirror_test(self, probe: MirrorProbe, keys: KeyRing) -> MirrorTest:
+        machine = self.machine
+        return MirrorTest(
+            machine,
+            probe,
+            lambda: self._keys or keys,
+            lambda: machine.view.peers[machine.mirrored],
+            self.feed,
+            self.publish,
+            self.readiness,
+        )
+
+    def _key_ids(self) -> tuple[str, ...]:
+        """Names of the keys, the one that is sent with first."""
+        return () if self._keys is None else tuple(map(key_id, self._keys.sending_first))
+
+    # ------------------------------------------------------------------ events in
+
+    def feed(self, event: ev.Event) -> list[do.Command]:
+        """Let the machine see an event, after those of the engine that wait; return its commands. Before the
+        start nothing is taken in: who starts a group tells it then how things stand."""
+        if not self._started:
+            return []
+        self._drain()
+        return self._step(event)
+
+    def _answered(self, event: ev.Event) -> None:
+        """The arbiter or the disk answered."""
+        before = self.machine.arbitration.record
+        self.feed(event)
+        record = self.machine.arbitration.record
+        if record is not None and record != before and self.machine.settings.arbitrated:
+            backup = {"backup": record.backup} if record.backup else {}
+            self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
+
+    def _takeover_refused(self, why: str) -> None:
+        self.readiness.hold("arbiter", takeover_refused(why), told=False)
+        if why:
+            self.note("takeover-refused", "warning", why=why)
+
+    def _epochs_troubled(self, why: str) -> None:
+        self.readiness.hold("epochs", epochs_not_kept(why), told=False)
+        if why:
+            self.note("epochs-not-kept", "error", why=why)
+        else:
+            self.note("epochs-kept")
+
+    def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
+        """The server's health changed."""
+        self.healthy = healthy
+        self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
+        if healthy:
+            self.note("server-healthy", reason=reason)
+        elif self._late.restarting:
+            self.note("server-restarting", reason=reason)
+        else:
+            self.note(cause.value, "warning", reason=reason)
+
+    def server_known(self, run: int, ready: bool) -> None:
+        """The server was started, or ended; or it is known whether it could follow another node's."""
+        self.feed(ev.ServerKnown(run, ready))
+
+    def request_switchover(self) -> Refusal | None:
+        """Ask for the roles to be exchanged; return why not, or None when it is under way."""
+        commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1))
+        return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
+
+    def request_failover(self) -> Refusal | None:
+        """Ask for this backup to take over without consent; return why not, or None when it is under way."""
+        commands = self.feed(ev.FailoverRequested(secrets.randbits(63) | 1))
+        return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
+
+    def set_paused(self, paused: bool) -> None:
+        """Begin or end maintenance."""
+        if paused != self.machine.paused:
+            self.feed(ev.MaintenanceChanged(self.machine.maintenance + 1))
+
+    def _drain(self) -> None:
+        """Take all events of the engine in; people are told of them late, in the order of what happened."""
+        while not self._closed and (events := self.engine.events()):
+            for event in events:
+                self._late.put(event)
+                self._take(event)
+
+    def _take(self, event: EngineEvent) -> None:
+        match event.kind:
+            case EventKind.PEER_UP:
+                self._step(ev.PeerHeard(event.value, event.peer))
+                self._hear_peer(event.peer)
+            case EventKind.PEER_BODY:
+                self._hear_peer(event.peer)
+            case EventKind.PEER_QUIET:
+                self._step(ev.PeerQuiet(event.peer))
+            case EventKind.PEER_LOST:
+                self._lose_peer(event)
+            case EventKind.LINK_UP:
+                self._step(ev.LinkFound(event.link, event.peer))
+            case EventKind.LINK_LOST:
+                self._step(ev.LinkLost(event.link, event.peer))
+            case EventKind.MIRROR_SEEN if self._mirror is not None:
+                self._mirror.seen(event.value)
+            case EventKind.LEASE_LAPSED:
+                self._step(ev.LeaseLapsed(event.when_ns))
+                self._on_lapse()
+            case EventKind.ERROR:
+                self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
+
+    def _lose_peer(self, event: EngineEvent) -> None:
+        """The grant is withdrawn; then look whether a heartbeat has come in spite of all."""
+        self._step(ev.LossNoticed(event.peer))
+        if not self._closed:
+            heard_ns = self.engine.heard_ns(event.peer)
+            self._step(ev.PeerLost(event.value, event.when_ns, heard_ns, event.peer))
+
+    def _hear_peer(self, peer: int) -> None:
+        """Fetch what a peer says now."""
+        said, known = self.engine.peer_body(peer), self.machine.view.peers[peer]
+        if said is None or not said[1] or said[0] != known.boot_id:
+            return  # of another boot: its PEER_UP is still to come
+        body = self._hearing.understand(said[1], known)
+        aside = self._hearing.aside(known.name)
+        self._claims.know(known.name, aside.mac)
+        if body is not None:
+            self._step(ev.PeerStated(body, peer))
+            if self._mirror is not None:
+                self._mirror.heard(aside.probe)
+
+    # ------------------------------------------------------------------ commands out
+
+    def _step(self, event: ev.Event) -> list[do.Command]:
+        """Let the machine decide; give the engine its orders now and do the rest afterwards."""
+        if self._closed:
+            return []
+        machine, was_in_step = self.machine, self.machine.in_step
+        commands = machine.step(event, clock.now_ns())
+        self._late.compare()
+        if self._mirror is not None and was_in_step and not machine.in_step:
+            self._mirror.hurry()
+        for command in commands:
+            self._order(command)
+        if not self._closed:
+            self._last_words.settle(machine)
+        if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
+            self._late.put()
+        self._arm()
+        return commands
+
+    def _order(self, command: do.Command) -> None:
+        engine = self.engine
+        match command:
+            case do.SetLease(policy=policy, limit_ns=limit_ns, decided_ns=decided_ns):
+                engine.set_lease(policy, limit_ns, decided_ns)
+            case do.SetMode(mode=mode, session=session, peer=peer):
+                engine.set_mode(mode, session, peer)
+            case do.Announce():
+                engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
+            case do.Publish(body=body, grant_to=grant_to):
+                self._said, self._granted = body, grant_to
+                self.publish()
+            case do.Propose() | do.RenewLease() | do.Inquire():
+                self._ownership.ask(command)
+            case do.Anticipate():
+                self._ownership.anticipate()
+            case do.StoreEpoch(epoch=epoch):
+                self._ownership.store(epoch)
+            case do.Vouch(alive=alive):
+                engine.vouch(alive)
+                if alive and self.server is not None:
+                    self._last_words.listen(self.server.pids)
+            case do.NoteTakeover():
+                self._takeovers.begin(command)
+                self._late.put(command)
+            case do.Fence(why=why):
+                self._fail(f"fenced: {why}")
+            case _:
+                self._late.put(command)
+
+    def _arm(self) -> None:
+        """Set the one timer to the machine's deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_ns = self.machine.deadline_ns()
+        if deadline_ns is not None and not self._closed:
+            delay_s = max(0, deadline_ns - clock.now_ns()) / 1e9
+            self._timer = self._loop.call_later(delay_s, self._deadline)
+
+    def _deadline(self) -> None:
+        self._timer = None
+        machine = self.machine
+        if not self._closed and machine.pulse(clock.now_ns()):
+            self._arm()
+            return
+        if machine.watches_lease and not self._closed:
+            self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
+        self.feed(ev.DeadlineReached())
+
+    def _fail(self, why: str) -> None:
+        """This group cannot go on here: close its engine, so that the peer finds it silent."""
+        self.close()
+        self._late.put(do.Fence(why))
+
+    # ------------------------------------------------------------------ what people see
+
+    def note(self, kind: str, level: str = "info", **fields: Any) -> None:
+        """Tell people what happened in this group."""
+        self._history.add(kind, level, self.name, **fields)
+
+    def look(self) -> None:
+        """See what the role machine waits for now; its own events have told of it."""
+        if self.fenced:
+            self.readiness.hold("role", [FENCED], told=False)
+            return
+        if self.machine.arbitration.goal is None:
+            self._ownership.forget_refusal()
+        server, answers = self.server, self._ownership.describe().get("reachable")
+        reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
+        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
+        self.readiness.hold("role", why, told=False)
+        self.readiness.hold("settings", differences(self.machine))
+        self.readiness.hold("claims", self._claims.settle(), told=False)
+
+    @property
+    def fenced(self) -> bool:
+        """True when the group cannot go on in this daemon."""
+        return self._closed or self.machine.phase is Phase.FENCED
+
+    def owner(self) -> str | None:
+        """Return the name of the node that serves the group, as far as this one knows."""
+        machine = self.machine
+        if machine.role is Role.PRIMARY and not self._closed:
+            return machine.settings.name
+        owner = machine.view.owner()
+        return None if owner is None else owner.name
+
+    def status(self) -> dict[str, Any]:
+        """Return the group's part of ``status``."""
+        machine, server, peer = self.machine, self.server, self._peer()
+        self.look()
+        base: dict[str, Any] = {
+            **machine_shown(machine, peer, self.fenced, self._hearing.releases),
+            "ownership": ownership_shown(machine, self._ownership.describe(), clock.now_ns()),
+            "synced": machine.in_step and not self._closed,
+            "not_ready": self.readiness.shown(),
+            "claims": self._claims.shown(),
+            "takeovers": self._takeovers.shown(),
+            "takeover_counts": dict(self._takeovers.counts),
+            "firewall": firewall_shown(self.firewall),
+            "mended": self.mended,
+            "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.aside),
+        }
+        if server is not None:
+            base["server"] = server.shown()
+        if not self._closed:
+            base |= engine_shown(self.engine, peer.index)
+        return base | {"ready": is_ready(base)}
+
+    def _peer(self) -> Peer:
+        return shown_first(self.machine)
+
+    def links_up(self, peer: int) -> list[int]:
+        """Return the links on which this group hears a peer."""
+        return [] if self._closed else bits(self.engine.status().links_up[peer])
+
+    def connections(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """See ``Engine.flows``."""
+        return [] if self._closed else self.engine.flows(limit, with_closed)
+
+    def clients(self, limit: int) -> set[bytes]:
+        """Return the addresses of the clients of up to ``limit`` flows."""
+        return set() if self._closed else self.engine.clients(limit)
+
+    def why_not(self, refusal: str) -> str:
+        """Return a refusal of the role machine as people read it."""
+        return refusal.replace("GROUP", self.name)
+
+    def ending(self) -> int:
+        """Return how many connections end if this node stops serving now, as far as it knows."""
+        machine = self.machine
+        if self._closed or machine.role is not Role.PRIMARY:
+            return 0
+        flows = self.engine.status()
+        followed = (
+            0 if machine.in_step and not machine.paused else flows.flows_protected + flows.flows_opening
+        )
+        return flows.flows_ending + followed
+
+    def counters(self) -> dict[str, int]:
+        """Return the engine's counters."""
+        return {} if self._closed else self.engine.counters()

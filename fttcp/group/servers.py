@@ -1,0 +1,76 @@
+"""Makes what looks after a group's server, from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fttcp.config import Config, GroupSection
+from fttcp.group import lockstep
+from fttcp.group.group import GroupRuntime
+from fttcp.group.readiness import Hinders, Reason
+from fttcp.group.worker_death import WorkerDeath
+from fttcp.server.hooks import Hooks
+from fttcp.server.monitor import Health
+from fttcp.server.process import Supervisor
+from fttcp.server.sampler import Place
+from fttcp.server.server import Server
+from fttcp.server.watch import Watcher, pid_in_file, pid_of_unit
+
+
+def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> Health:
+    """Return the health of a group's server; nothing runs yet. Raises OSError without sock_diag."""
+    environment = {
+        "FTTCP_NODE": config.node.name,
+        "FTTCP_GROUP": section.name,
+        "FTTCP_ADDRESSES": " ".join(section.addresses),
+        "FTTCP_PORTS": " ".join(section.ports),
+    }
+    hooks = Hooks(section.hooks, environment, group.note)
+    server: Server
+    if section.all_commands:
+        file = lockstep.place(config, section)
+        server = Supervisor(
+            section.name,
+            section.all_commands,
+            section.restart,
+            config.run_dir,
+            hooks,
+            group.note,
+            {} if file is None else lockstep.environment(file),
+        )
+    else:
+        find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))
+        server = Watcher(find, section.restart.watched_command, group.note)
+    return Health(
+        server,
+        section.health,
+        section.port_list,
+        section.addresses[0],
+        section.timing.hang_after_ms,
+        hooks,
+        group.server_changed,
+        group.note,
+        group.server_known,
+        WorkerDeath(group, section.on_worker_death).crashed,
+        lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
+        [str(address) for address in section.ip_addresses],
+        lambda places: group.readiness.hold("unheard", _unheard(places)),
+    )
+
+
+def _bound(ports: Sequence[str]) -> list[Reason]:
+    """Mirrored packets come in on the peer interface and on lo, where the kernel knows no such connection."""
+    if not ports:
+        return []
+    what = "the server takes packets from one interface only, so no connection is protected"
+    what += f": {', '.join(ports)}"
+    return [Reason("server-bound", what, "have it bind to the service address (no SO_BINDTODEVICE, no VRF)")]
+
+
+def _unheard(places: Sequence[Place]) -> list[Reason]:
+    if not places:
+        return []
+    what = f"clients are refused where nobody listens: {'; '.join(map(str, places))}"
+    todo = "have the server listen there (for IPv4 and IPv6), or take the address out of the group"
+    return [Reason("not-listening", what, todo, Hinders.SERVICE)]

@@ -1,0 +1,188 @@
+"""From the configuration to what the parts of a node need: engines, their settings, the role machine's."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
+from fttcp.config.arbiter import NoneSection
+from fttcp.group import lockstep
+from fttcp.group.terms import terms
+from fttcp.network.rules import DEFAULT_MARK, GroupNet
+from fttcp.ownership.model import NS_PER_MS, Settings
+from fttcp.planes.base import Engine, EngineSettings, LinkAddress, PeerSettings, Transport
+from fttcp.wire import identity, keyfile
+
+EngineFactory = Callable[[EngineSettings], Engine]
+
+PROBE_START_MS = 1
+"""What it may take until a probe is really sent."""
+
+_ENGINES = {
+    "nfqueue": "fttcp.planes.nfqueue:NfqueueEngine",
+    "programmable": "fttcp.planes.programmable:ProgrammableEngine",
+}
+
+
+class NodeError(Exception):
+    """The node cannot start; the sentence says what to do."""
+
+
+def open_engine(kind: str) -> EngineFactory:
+    """Return the engine of this name; its libraries are loaded only now. Raises NodeError."""
+    module, _, name = _ENGINES[kind].partition(":")
+    try:
+        factory: EngineFactory = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise NodeError(
+            f"engine {kind!r} cannot be loaded: {error} (is it built? run: make build)"
+        ) from error
+    return factory
+
+
+def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, boot_id: int = 0) -> Settings:
+    """Return what the role machine of a group needs to know."""
+    timing = group.timing
+    return Settings(
+        group=group.name,
+        name=config.node.name,
+        peers=tuple(peer.name for peer in config.peer),
+        priority=group.priority,
+        lease_ns=timing.lease_ms * NS_PER_MS,
+        drift_ppm=timing.drift_ppm,
+        startup_wait_ns=timing.startup_ms * NS_PER_MS,
+        solo_lease_ns=config.arbiter.solo_lease_ns,
+        stored_epoch=stored_epoch,
+        boot_id=boot_id,
+        memory=group.state == "memory",
+        terms=terms(config, group),
+        mirror_tested=len(config.peer) == 1,
+    )
+
+
+def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
+    """Return what the engine of a group needs to know."""
+    node, timing, limits = config.node, group.timing, group.limits
+    return EngineSettings(
+        keys=keys,
+        cluster_id=identity.cluster_id(
+            node.cluster, group.name, [node.name, *(peer.name for peer in config.peer)]
+        ),
+        node_id=identity.node_id(node.name),
+        boot_id=secrets.randbits(64) or 1,
+        peers=tuple(peer_settings(peer) for peer in config.peer),
+        service_interface=node.service_interface,
+        peer_interface=node.peer_interface,
+        service_addresses=tuple(group.addresses),
+        ports=group.port_list,
+        channel_port=group.channel_port,
+        queue_in=group.queue,
+        queue_out=group.queue + QUEUE_OUT_OFFSET,
+        workers=group.workers,
+        mark=DEFAULT_MARK,
+        beat_interval_ns=timing.heartbeat_ms * NS_PER_MS,
+        lease_ns=timing.lease_ms * NS_PER_MS,
+        quiet_ahead_ns=quiet_ahead_ns(config, timing.lease_ms * NS_PER_MS),
+        drift_ppm=timing.drift_ppm,
+        rt_priority=timing.rt_priority,
+        busy_poll_ns=timing.busy_poll_us * 1000,
+        detach_after_ns=timing.detach_after_ms * NS_PER_MS,
+        end_grace_ns=end_grace_ms(group) * NS_PER_MS,
+        open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,
+        idle_timeout_ns=timing.idle_timeout_s * 1000 * NS_PER_MS,
+        udp_idle_timeout_ns=timing.udp_idle_timeout_s * 1000 * NS_PER_MS,
+        max_flows=limits.max_flows,
+        max_half_open=limits.max_half_open,
+        max_held=limits.max_held,
+        max_held_total=limits.max_held_total,
+        max_udp_bytes=limits.max_udp_bytes,
+        max_retained=limits.max_retained_bytes,
+        queue_maxlen=limits.queue_maxlen,
+        compare=group.compare,
+        detach_divergent=group.divergence == "detach" or group.lockstep != "off",
+        continue_unverified=group.unverified == "continue",
+        order_service=group.order == "service",
+        encrypt=node.encrypt,
+        lockstep=str(lockstep.place(config, group) or ""),
+        service_iss=group.experiment.service_iss,
+        service_ts=group.experiment.service_ts,
+        space_seed=group.experiment.space_seed,
+        strict_commit=group.experiment.strict_commit,
+        callback=group.experiment.callback,
+    )
+
+
+def end_grace_ms(group: GroupSection) -> int:
+    """Return for how long the end of a connection waits for the backup's server. One that is kept in step
+    comes to the same end, so that is waited for as long as all else that it has not said yet."""
+    timing, own = group.timing, group.timing.end_grace_ms
+    return own if group.lockstep == "off" else max(own, timing.detach_after_ms)
+
+
+def quiet_ahead_ns(config: Config, lease_ns: int) -> int:
+    """Return how long before the loss of a peer the service network is to be asked: so that what it says is
+    there when the loss is, and as late as that allows, since an owner that lives answers, and the question
+    is in its way while it asks the same. 0: there is an arbiter."""
+    if config.arbiter.kind != "none":
+        return 0
+    probe_ms = (config.arbiter.none or NoneSection()).probe_ms
+    return min((probe_ms + PROBE_START_MS) * NS_PER_MS, lease_ns // 3) if probe_ms else 0
+
+
+def peer_settings(peer: PeerSection) -> PeerSettings:
+    """Return what the engines need to know of another node."""
+    links = (
+        LinkAddress(
+            interface=link.interface or "",
+            local=link.local or "",
+            remote=link.remote or "",
+            transport=Transport[link.transport.upper()],
+            device=link.device or "",
+            baud=link.baud or 0,
+        )
+        for link in peer.link
+    )
+    return PeerSettings(identity.node_id(peer.name), tuple(links))
+
+
+def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
+    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to."""
+    link = config.peer[peer].link[0]
+    assert link.remote is not None  # the first link is UDP: config.checks
+    remote = ip_address(link.remote)
+    v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)
+    return GroupNet(
+        name=group.name,
+        addresses=group.ip_addresses,
+        ports=group.port_list,
+        service_interface=config.node.service_interface,
+        peer_interface=config.node.peer_interface,
+        mirror_gateway4=remote if isinstance(remote, IPv4Address) else None,
+        mirror_gateway6=IPv6Address(v6) if v6 is not None else None,
+        queue_in=group.queue,
+        queue_out=group.queue + QUEUE_OUT_OFFSET,
+        workers=group.workers,
+        mark=DEFAULT_MARK,
+        channel_port=group.channel_port,
+        links_v6=tuple(
+            dict.fromkeys(
+                link.interface
+                for one in config.peer
+                for link in one.link
+                if link.transport == "udp" and link.interface and ":" in (link.local or "")
+            )
+        ),
+        peers=tuple(
+            dict.fromkeys(
+                ip_address(text)
+                for one in config.peer
+                for link in one.link
+                if link.transport == "udp"
+                for text in (link.remote, link.remote_v6)
+                if text is not None
+            )
+        ),
+    )

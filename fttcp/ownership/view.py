@@ -1,0 +1,126 @@
+"""What a node knows: itself, its links, its peers. Changed by events only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fttcp.ownership.model import PEER_LINK, Body, Mode, Role
+from fttcp.ownership.terms import Term
+
+
+@dataclass(slots=True)
+class Peer:
+    """Facts about one of the other nodes."""
+
+    index: int
+    name: str
+    boot_id: int = 0
+    """0 while the peer is not heard."""
+    since_ns: int = 0
+    heard_ns: int = 0
+    """Its last sign of life before it was lost."""
+    lost_ns: int = 0
+    """When it was found lost."""
+    stalled: bool = False
+    """The last loss was noticed so late that this node itself must have been halted."""
+    silent: bool = False
+    """Its loss was noticed, and it is not known yet whether it has been heard since."""
+    links: int = 0
+    said: Body | None = None
+    """What it says; None while it is not heard or has said nothing yet."""
+    declined_ns: int = 0
+    """When it last let an offered pairing run out; 0: never in this boot."""
+    arbiter: int | None = None
+    """The digest of its arbiter, as it told last; kept when it is lost. None: it never told."""
+
+    @property
+    def alive(self) -> bool:
+        """True while its heartbeats come in."""
+        return self.boot_id != 0
+
+    @property
+    def beats(self) -> bool:
+        """True if both nodes hear each other on the peer link, as far as is known."""
+        bit = 1 << PEER_LINK
+        return bool(self.links & bit) and self.said is not None and bool(self.said.links & bit)
+
+    @property
+    def peer_link(self) -> bool:
+        """True if the peer link carries heartbeats both ways, and to that node what is mirrored."""
+        return self.beats and self.said is not None and self.said.mirror
+
+    def idle(self) -> bool:
+        """True if it is a backup without a pairing, whose server is healthy."""
+        said = self.said
+        if said is None or said.role is not Role.BACKUP or said.mode is not Mode.IDLE:
+            return False
+        return said.healthy and said.session == 0
+
+    def waits(self) -> bool:
+        """True if it is a backup that could be paired with."""
+        return self.idle() and self.peer_link
+
+    def follows(self, session: int) -> bool:
+        """True if it follows this pairing as backup."""
+        said = self.said
+        return said is not None and said.role is Role.BACKUP and session != 0 and said.session == session
+
+    def hear(self, body: Body) -> None:
+        """It says this now."""
+        self.said = body
+        if len(body.terms) > Term.ARBITER:
+            self.arbiter = body.terms[Term.ARBITER]
+
+    def forget(self) -> None:
+        """It is not heard any more."""
+        self.boot_id, self.said, self.links, self.silent = 0, None, 0, False
+
+
+class View:
+    """Facts about this node and the others; no decisions."""
+
+    def __init__(self, peers: tuple[str, ...]) -> None:
+        self.healthy = False
+        self.run = 0
+        """The start of the local server, by a number; 0 while it does not run."""
+        self.ready = True
+        """The local server has what it needs to follow."""
+        self.mirror = True
+        """What the owner mirrors arrives here."""
+        self.stopping = False
+        self.carrier_since_ns: int | None = None
+        self.reference = True
+        """False while the reference address does not answer; true as well when there is none."""
+        self.peers = tuple(Peer(i, name) for i, name in enumerate(peers))
+
+    def carrier_for_ns(self, now_ns: int) -> int | None:
+        """How long the service interface has had a carrier; None without one."""
+        return None if self.carrier_since_ns is None else max(0, now_ns - self.carrier_since_ns)
+
+    def follower(self, fit: Callable[[Peer], bool] = lambda peer: True) -> Peer | None:
+        """Return the peer to pair with: of those that wait and are ``fit``, the first in line."""
+        waiting = [peer for peer in self.peers if peer.waits() and fit(peer)]
+        return min(waiting, key=lambda peer: (peer.declined_ns, *_rank(peer)), default=None)
+
+    def complete(self) -> bool:
+        """True if every node that is heard has found its owner: none before the others in line is to come."""
+        heard = [peer.said for peer in self.peers if peer.alive]
+        return all(said is not None and said.role is Role.BACKUP for said in heard)
+
+    def successor(self) -> Peer | None:
+        """Return the peer that could serve, without the flows, over whatever link it is heard: the first in
+        line."""
+        able = [peer for peer in self.peers if peer.idle() and peer.said is not None and peer.said.able]
+        return min(able, key=_rank, default=None)
+
+    def owner(self) -> Peer | None:
+        """Return the peer that says that it is primary; the newest epoch counts."""
+        primaries = [p for p in self.peers if p.said is not None and p.said.role is Role.PRIMARY]
+        return max(primaries, key=lambda p: p.said.epoch if p.said else 0, default=None)
+
+
+def _rank(peer: Peer) -> tuple[bool, int, str]:
+    """Order peers: whom the arbiter hears, priority, name."""
+    assert peer.said is not None
+    return (peer.said.barred, -peer.said.priority, peer.name)

@@ -1,0 +1,323 @@
+"""What the runtime asks of an engine, whatever moves the packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Any, Protocol
+
+from fttcp.network.rules import Address
+from fttcp.ownership.model import EngineMode, Lease
+from fttcp.wire.keyfile import KeyRing
+
+
+class EngineError(RuntimeError):
+    """An engine cannot be opened or started; the sentence says what failed and what to do."""
+
+
+class EventKind(IntEnum):
+    """Values of enum ftt_event_kind."""
+
+    PEER_UP = 1
+    PEER_LOST = 2
+    PEER_BODY = 3
+    LINK_UP = 4
+    LINK_LOST = 5
+    INTRUSION = 6
+    LEASE_LAPSED = 7
+    GATE_OPEN = 8
+    ANNOUNCED = 9
+    TAKEOVER_DONE = 10
+    FLOW_DETACHED = 11
+    DIVERGENCE = 12
+    UNSUPPORTED = 13
+    ERROR = 14
+    PEER_SUSPECTED = 15
+    PEER_QUIET = 16
+    WHOLE_PACKETS = 17
+    MAC_CHANGED = 18
+    CLAIMED = 19
+    MIRROR_SEEN = 20
+
+
+class BeatThread(IntFlag):
+    """Values of enum ftt_beat_thread: what the heartbeat thread was allowed to have."""
+
+    REALTIME = 1
+    LOCKED = 2
+
+
+class Intrusion(IntEnum):
+    """Values of enum ftt_intrusion: what an event of kind INTRUSION means."""
+
+    MAC = 0
+    REPLAY = 1
+    AT_PEER = 2
+    VERSION = 3
+    CLUSTER = 4
+
+
+class Reason(IntEnum):
+    """Values of enum ftt_reason: why a flow is not protected."""
+
+    NONE = 0
+    COMMIT_LAG = 1
+    OUTPUT_LAG = 2
+    END = 3
+    PEER_END = 4
+    REFUSED = 5
+    OPEN_TIMEOUT = 6
+    DIVERGENCE = 7
+    BOUND = 8
+    SOLO = 9
+    NO_BACKUP = 10
+    UNSUPPORTED = 11
+    OUTPUT_AHEAD = 12
+
+
+class Protection(IntEnum):
+    """Values of enum ftt_protection."""
+
+    NEW = 0
+    OPENING = 1
+    PROTECTED = 2
+    DETACHING = 3
+    DETACHED = 4
+    UNPROTECTED = 5
+    RESETTING = 6
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """One flow: addresses as text, ports, protocol ``tcp`` or ``udp``. The service port of a UDP session
+    is 0: a server may answer from a port of its own, so a session is all that a client's port says."""
+
+    client: str
+    client_port: int
+    service: str
+    service_port: int
+    proto: str
+
+    def __str__(self) -> str:
+        """Return ``client:port > service:port/proto``; IPv6 in brackets, ``*`` for a UDP session's port."""
+        client, service = (f"[{a}]" if ":" in a else a for a in (self.client, self.service))
+        return f"{client}:{self.client_port} > {service}:{self.service_port or '*'}/{self.proto}"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """One event of the engine. ``when_ns``: monotonic; ``value`` and the rest depend on the kind (abi.h).
+    ``peer`` is an index into the settings' peers, ``link`` one into that peer's links."""
+
+    kind: EventKind
+    when_ns: int
+    value: int = 0
+    link: int = 0
+    reason: int = 0
+    key: FlowKey | None = None
+    peer: int = 0
+
+
+STAMPED_MAX = 32
+"""FTT_STAMPED_MAX: pairs of address and port up to which the kernel edits a group's long mirrored packets."""
+TUNABLE = (
+    *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
+    *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained"),
+    *("detach_divergent", "continue_unverified", "order_service"),
+)
+"""The settings that ``Engine.tune`` changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A snapshot of an engine, fields as in struct ftt_status. ``peer_alive`` has a bit for each peer; the
+    tuples have an entry for each peer, ``links_up`` with a bit for each link."""
+
+    mode: int = 0
+    lease_policy: int = 0
+    session: int = 0
+    lease_left_ns: int = 0
+    flows_protected: int = 0
+    flows_unprotected: int = 0
+    flows_detached: int = 0
+    flows_opening: int = 0
+    flows_ending: int = 0
+    """Those that a takeover at this moment would end, as far as this node knows."""
+    flows_unverified: int = 0
+    """Protected ones among them: they may well go on a moment later."""
+    udp_sessions: int = 0
+    flow_bytes: int = 0
+    held_now: int = 0
+    ends_held: int = 0
+    commit_lag_p50_ns: int = 0
+    commit_lag_p99_ns: int = 0
+    beat_thread: int = 0
+    strict_commit: int = 1
+    whole_packets: int = 0
+    partner: int = 0
+    peer_alive: int = 0
+    links_up: tuple[int, ...] = ()
+    peer_intrusions: tuple[int, ...] = ()
+
+
+class Engine(Protocol):
+    """The data plane of one group on one node. Calls do not block and come from one thread.
+
+    ``start`` comes first, ``close`` last: nothing but ``close`` may be called outside of that time.
+    """
+
+    def start(self) -> None:
+        """Begin to receive packets and to send heartbeats. Raises EngineError."""
+
+    def close(self) -> None:
+        """Stop for good; from then on nothing of the group passes. May be called twice."""
+
+    def event_fd(self) -> int:
+        """Return a descriptor that is readable while events wait."""
+
+    def events(self) -> Sequence[EngineEvent]:
+        """Take the events that wait, oldest first."""
+
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
+        """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
+
+    def lease_left_ns(self) -> int:
+        """How long this node may still emit, negative when no more. Waits for nobody."""
+
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
+        """See ftt_engine_set_lease(); ``limit_ns`` None: no limit."""
+
+    def vouch(self, alive: bool) -> None:
+        """See ftt_engine_vouch()."""
+
+    def watch_server(self, pids: Sequence[int]) -> None:
+        """See ftt_engine_watch_server(). Raises OSError for one that cannot be looked at; the others are."""
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Believe these keys from now on, and send with the one that is marked."""
+
+    def tune(self, settings: EngineSettings) -> None:
+        """Use the times and bounds of ``settings`` from now on; which: see ftt_engine_tune()."""
+
+    def publish(self, body: bytes, grant_to: int) -> None:
+        """See ftt_beat_publish(): ``grant_to`` has a bit for each peer."""
+
+    def peer_body(self, peer: int) -> tuple[int, bytes] | None:
+        """Return the boot id and the body that the peer published last; None when none came yet."""
+
+    def heard_ns(self, peer: int) -> int:
+        """When the last authentic heartbeat of a peer came (monotonic); 0 for none. Waits for nobody."""
+
+    def intervals(self, peer: int) -> Sequence[int]:
+        """Return the times between heartbeats of a peer since the last call, oldest first."""
+
+    def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
+        """See ftt_beat_set_patience()."""
+
+    def set_neighbours(self, known: Mapping[Address, str]) -> None:
+        """See ftt_engine_set_neighbours(): addresses, and where they are (`aa:bb:...`)."""
+
+    def announce(self, rounds: int, interval_ns: int) -> None:
+        """See ftt_engine_announce()."""
+
+    def status(self) -> EngineStatus:
+        """Return a snapshot."""
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter by name."""
+
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """Return what is known now of up to ``limit`` flows, fields as in struct ftt_flow_info; those that
+        have ended among them if they are wanted. Walking over many takes long: that is for a thread."""
+
+    def clients(self, limit: int) -> set[bytes]:
+        """Return the addresses of the clients of up to ``limit`` flows, 16 bytes each; those of IPv4 are
+        mapped."""
+
+
+class Transport(IntEnum):
+    """Values of enum ftt_transport: on what heartbeats travel."""
+
+    UDP = 0
+    MULTICAST = 1
+    ETHERNET = 2
+    SERIAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """One link to a peer; see struct ftt_link for what each transport needs. Addresses are text."""
+
+    interface: str = ""
+    local: str = ""
+    remote: str = ""
+    transport: Transport = Transport.UDP
+    device: str = ""
+    baud: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """One of the other nodes. The first link carries mirror and commit channel; its local address is the
+    same for all peers."""
+
+    node_id: int
+    links: tuple[LinkAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Everything an engine is told at its start; names and units as in struct ftt_config."""
+
+    keys: KeyRing
+    cluster_id: int
+    node_id: int
+    boot_id: int
+    peers: tuple[PeerSettings, ...]
+    service_interface: str
+    peer_interface: str
+    service_addresses: tuple[str, ...]
+    ports: tuple[tuple[int, int, str], ...]
+    channel_port: int
+    queue_in: int
+    queue_out: int
+    workers: int
+    mark: int
+    beat_interval_ns: int
+    lease_ns: int
+    drift_ppm: int
+    rt_priority: int
+    busy_poll_ns: int
+    detach_after_ns: int
+    end_grace_ns: int
+    open_timeout_ns: int
+    idle_timeout_ns: int
+    udp_idle_timeout_ns: int
+    max_flows: int
+    max_half_open: int
+    max_held: int
+    max_held_total: int
+    max_udp_bytes: int
+    max_retained: int
+    queue_maxlen: int
+    compare: bool
+    detach_divergent: bool
+    continue_unverified: bool = False
+    order_service: bool = False
+    encrypt: bool = False
+    lockstep: str = ""
+    """The file that is shared with the server; empty: none."""
+    quiet_ahead_ns: int = 0
+    service_iss: int | None = None
+    service_ts: int | None = None
+    space_seed: int = 0
+    strict_commit: bool = True
+    """False: output does not wait for the backup, and a takeover may break connections: an experiment."""
+    callback: str | None = None
+    """The experiment of the programmable engine as "module:function"."""
+
+    @property
+    def shifts_spaces(self) -> bool:
+        """True if clients see other numbers than those of the stack that shakes hands: an experiment."""
+        return self.service_iss is not None or self.service_ts is not None or self.space_seed != 0

@@ -1,0 +1,284 @@
+"""The C engine (native/) as an Engine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from fttcp._native import ffi, lib
+from fttcp.network.rules import Address
+from fttcp.ownership.model import EngineMode, Lease
+from fttcp.planes.base import (
+    EngineError,
+    EngineEvent,
+    EngineSettings,
+    EngineStatus,
+    EventKind,
+    FlowKey,
+    PeerSettings,
+    Protection,
+    Reason,
+)
+from fttcp.wire.keyfile import KeyRing
+
+_BATCH = 64
+_INTERVALS = 256
+_ERROR_BYTES = 512
+_PROTO_NUMBERS = {"tcp": 6, "udp": 17}
+_PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
+_WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED, EventKind.CLAIMED)
+_SAME_NAME = (
+    "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
+    "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
+    "detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns",
+    "max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained",
+    "queue_maxlen",
+)  # fmt: skip
+
+
+def address_bytes(address: str) -> bytes:
+    """Return the 16 bytes of an address, IPv4 as ::ffff:a.b.c.d."""
+    parsed = ipaddress.ip_address(address)
+    return b"\0" * 10 + b"\xff\xff" + parsed.packed if parsed.version == 4 else parsed.packed
+
+
+def address_text(raw: bytes) -> str:
+    """Return the text of 16 address bytes; mapped IPv4 in dotted form."""
+    parsed = ipaddress.IPv6Address(raw)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def _config(settings: EngineSettings) -> Any:
+    """Return a struct ftt_config filled from the settings."""
+    config = ffi.new("struct ftt_config *")
+    for name in _SAME_NAME:
+        setattr(config, name, getattr(settings, name))
+    _fill_keys(config.keys, settings.keys)
+    config.n_peers = len(settings.peers)
+    for slot, peer in zip(config.peer, settings.peers, strict=False):
+        _fill_peer(slot, peer)
+    config.service_interface = settings.service_interface.encode()
+    config.peer_interface = settings.peer_interface.encode()
+    config.n_service_addrs = len(settings.service_addresses)
+    for i, address in enumerate(settings.service_addresses):
+        ffi.memmove(config.service_addr[i], address_bytes(address), 16)
+    config.n_ports = len(settings.ports)
+    for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
+        slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
+    config.compare = settings.compare
+    config.detach_divergent = settings.detach_divergent
+    config.continue_unverified = settings.continue_unverified
+    config.order_service = settings.order_service
+    config.encrypt = settings.encrypt
+    config.lockstep = settings.lockstep.encode()
+    config.shift_spaces = settings.shifts_spaces
+    config.force_iss = settings.service_iss or 0
+    config.eager = not settings.strict_commit
+    config.force_ts = settings.service_ts or 0
+    config.space_seed = settings.space_seed
+    return config
+
+
+def _fill_keys(slot: Any, ring: KeyRing) -> None:
+    slot.n, slot.send = len(ring.keys), ring.send
+    for place, key in zip(slot.key, ring.keys, strict=False):
+        ffi.memmove(place, key, len(key))
+
+
+def _fill_peer(config: Any, peer: PeerSettings) -> None:
+    config.node_id, config.n_links = peer.node_id, len(peer.links)
+    for slot, link in zip(config.link, peer.links, strict=False):
+        slot.transport, slot.baud = link.transport, link.baud
+        for name in ("interface", "local", "remote", "device"):
+            setattr(slot, name, getattr(link, name).encode())
+
+
+def key_of(key: Any) -> FlowKey:
+    """Return a struct ftt_key as text and numbers."""
+    return FlowKey(
+        address_text(bytes(key.client)),
+        key.client_port,
+        address_text(bytes(key.service)),
+        key.service_port,
+        _PROTO_NAMES.get(key.proto, str(key.proto)),
+    )
+
+
+def _name(kind: type[Protection] | type[Reason], value: int) -> str:
+    try:
+        return kind(value).name.lower().replace("_", "-")
+    except ValueError:
+        return str(value)
+
+
+class NfqueueEngine:
+    """One struct ftt_engine."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Open the engine: sockets and queues are made, nothing runs yet. Raises EngineError."""
+        self._error = ffi.new("char[]", _ERROR_BYTES)
+        self._engine = lib.ftt_engine_open(_config(settings), self._error, _ERROR_BYTES)
+        if self._engine == ffi.NULL:
+            raise EngineError(self._error_text())
+        self._n_peers = len(settings.peers)
+        self._events = ffi.new("struct ftt_event[]", _BATCH)
+        self._intervals = ffi.new("uint64_t[]", _INTERVALS)
+        self._status = ffi.new("struct ftt_status *")
+        self._body = ffi.new("uint8_t[]", lib.FTT_BEAT_BODY_MAX)
+        self._boot = ffi.new("uint64_t *")
+
+    def _error_text(self) -> str:
+        return str(ffi.string(self._error), errors="replace")
+
+    def start(self) -> None:
+        """Start the engine's threads. Raises EngineError."""
+        if lib.ftt_engine_start(self._engine, self._error, _ERROR_BYTES) != 0:
+            raise EngineError(self._error_text())
+
+    def close(self) -> None:
+        """End the threads and free everything."""
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            lib.ftt_engine_close(engine)
+
+    def event_fd(self) -> int:
+        """Return the event descriptor."""
+        return int(lib.ftt_engine_event_fd(self._engine))
+
+    def events(self) -> Sequence[EngineEvent]:
+        """Take the events that wait, up to a batch; the descriptor stays readable while more wait."""
+        count = lib.ftt_engine_events(self._engine, self._events, _BATCH)
+        return [self._event(self._events[i]) for i in range(count)]
+
+    @staticmethod
+    def _event(raw: Any) -> EngineEvent:
+        kind = EventKind(raw.kind)
+        key = key_of(raw.key) if kind in _WITH_KEY else None
+        return EngineEvent(kind, raw.when_ns, raw.value, raw.link, raw.reason, key, raw.peer)
+
+    def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_set_mode(self._engine, mode, session, peer)
+
+    def lease_left_ns(self) -> int:
+        """See abi.h."""
+        return int(lib.ftt_engine_lease_left_ns(self._engine))
+
+    def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
+        """See abi.h."""
+        limit_ns = 0 if limit_ns is None else max(1, limit_ns)
+        lib.ftt_engine_set_lease(self._engine, policy, limit_ns, decided_ns)
+
+    def vouch(self, alive: bool) -> None:
+        """See abi.h."""
+        lib.ftt_engine_vouch(self._engine, alive)
+
+    def watch_server(self, pids: Sequence[int]) -> None:
+        """See abi.h. Raises OSError."""
+        error = lib.ftt_engine_watch_server(self._engine, pids, len(pids))
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """See abi.h. Raises EngineError if the ring is none."""
+        raw = ffi.new("struct ftt_keys *")
+        _fill_keys(raw, keys)
+        if lib.ftt_engine_set_keys(self._engine, raw) != 0:
+            raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
+
+    def tune(self, settings: EngineSettings) -> None:
+        """See abi.h."""
+        lib.ftt_engine_tune(self._engine, _config(settings))
+
+    def publish(self, body: bytes, grant_to: int) -> None:
+        """See abi.h."""
+        lib.ftt_beat_publish(self._engine, body, len(body), grant_to)
+
+    def peer_body(self, peer: int) -> tuple[int, bytes] | None:
+        """Return boot id and body of a peer."""
+        size = lib.FTT_BEAT_BODY_MAX
+        length = lib.ftt_beat_peer_body(self._engine, peer, self._body, size, self._boot)
+        if length < 0:
+            return None
+        return self._boot[0], bytes(ffi.buffer(self._body, min(length, size)))
+
+    def heard_ns(self, peer: int) -> int:
+        """See abi.h."""
+        return int(lib.ftt_beat_heard_ns(self._engine, peer))
+
+    def intervals(self, peer: int) -> Sequence[int]:
+        """See abi.h."""
+        count = lib.ftt_beat_intervals(self._engine, peer, self._intervals, _INTERVALS)
+        return list(self._intervals[0:count])
+
+    def set_patience(self, peer: int, lost_ns: int, suspect_ns: int) -> None:
+        """See abi.h."""
+        lib.ftt_beat_set_patience(self._engine, peer, lost_ns, suspect_ns)
+
+    def set_neighbours(self, known: Mapping[Address, str]) -> None:
+        """See abi.h."""
+        told = list(known.items())[: lib.FTT_MAX_NEIGHBOURS]
+        table = ffi.new("struct ftt_neighbour[]", len(told))
+        for entry, (address, mac) in zip(table, told, strict=True):
+            entry.addr = address_bytes(str(address))
+            entry.mac = bytes.fromhex(mac.replace(":", ""))
+        lib.ftt_engine_set_neighbours(self._engine, table, len(told))
+
+    def announce(self, rounds: int, interval_ns: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_announce(self._engine, rounds, interval_ns)
+
+    def status(self) -> EngineStatus:
+        """Return a snapshot."""
+        lib.ftt_engine_status(self._engine, self._status)
+        values = (getattr(self._status, field.name) for field in fields(EngineStatus))
+        return EngineStatus(
+            *(value if isinstance(value, int) else tuple(value)[: self._n_peers] for value in values)
+        )
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter."""
+        counters = ffi.new("struct ftt_counters *")
+        lib.ftt_engine_counters(self._engine, counters)
+        return _fields("struct ftt_counters", counters[0])
+
+    def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
+        """See base.py."""
+        table = ffi.new("struct ftt_flow_info[]", limit)
+        count = lib.ftt_engine_flows(self._engine, table, limit, with_closed)
+        return (self._flow(table[i]) for i in range(count))
+
+    def clients(self, limit: int) -> set[bytes]:
+        """See base.py: for thousands of them this takes less than a millisecond, which ``flows`` does not."""
+        table = ffi.new("struct ftt_flow_info[]", limit)
+        count = lib.ftt_engine_flows(self._engine, table, limit, False)
+        size = ffi.sizeof("struct ftt_flow_info")
+        data = bytes(ffi.buffer(table, count * size))
+        first = ffi.offsetof("struct ftt_flow_info", "key") + ffi.offsetof("struct ftt_key", "client")
+        return {data[at : at + 16] for at in range(first, len(data), size)}
+
+    @staticmethod
+    def _flow(raw: Any) -> dict[str, Any]:
+        key = key_of(raw.key)
+        numbers = {
+            name: value for name, value in _fields("struct ftt_flow_info", raw).items() if name != "key"
+        }
+        return {
+            "flow": str(key),
+            "client": key.client,
+            "client_port": key.client_port,
+            "service": key.service,
+            "service_port": key.service_port,
+            "proto": key.proto,
+            **numbers,
+            "protection": _name(Protection, raw.protection),
+            "reason": _name(Reason, raw.reason),
+        }
+
+
+def _fields(struct: str, raw: Any) -> dict[str, Any]:
+    """Return the fields of a struct by name, in their order."""
+    return {name: getattr(raw, name) for name, _ in ffi.typeof(struct).fields}

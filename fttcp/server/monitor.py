@@ -1,0 +1,401 @@
+"""One group's server as the role machine sees it: healthy or not, and why.
+
+Brings together the processes (run or watched), the probes, progress, and resources. Nothing here waits in the
+loop: looking happens in a thread, one look at a time; death is told in the turn of the loop that notices it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fttcp.ownership.model import Cause, Role
+from fttcp.server import procfs, resources
+from fttcp.server.hooks import Hooks
+from fttcp.server.probes import Prober
+from fttcp.server.progress import Finding, Progress
+from fttcp.server.readiness import Readiness
+from fttcp.server.resources import Backlog, Usage
+from fttcp.server.sampler import Place, Sampler, bound
+from fttcp.server.server import Server
+from fttcp.server.settings import HealthSection, HooksSection, ProbeSection, RestartSection
+from fttcp.server.verdict import Check, Note, OnChange, State, Verdict
+from fttcp.server.workers import Workers
+
+_LISTEN_POLL_S = 0.02
+_LOOK_LEAST_S = 0.01
+_RETRY_S = 1.0
+_SHARE = 10
+"""Between two looks passes at least so many times the duration of one."""
+
+_CHECKS = (
+    ("hang", "progress", Cause.SERVER_HUNG),
+    ("stall", "progress", Cause.SERVER_HUNG),
+    ("backlog", "resource", Cause.RESOURCES_EXHAUSTED),
+    ("memory", "resource", Cause.RESOURCES_EXHAUSTED),
+    ("files", "resource", Cause.RESOURCES_EXHAUSTED),
+    ("host-memory", "resource", Cause.RESOURCES_EXHAUSTED),
+)
+_ACTIONS = {
+    "hang": "hang_action",
+    "stall": "stall_action",
+    "backlog": "backlog_action",
+    "memory": "memory_action",
+    "files": "fd_action",
+    "host-memory": "host_available_action",
+}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    memory: Usage | None
+    files: Usage | None
+    backlog: str | None
+    overflows: int
+    available_mib: float
+    unheard: list[Place]
+
+
+class Health:
+    """The health of one group's server."""
+
+    def __init__(
+        self,
+        server: Server,
+        settings: HealthSection,
+        ports: Sequence[tuple[int, int, str]],
+        address: str,
+        hang_after_ms: int,
+        hooks: Hooks,
+        on_change: OnChange,
+        note: Note,
+        on_known: Callable[[int, bool], None] = lambda run, ready: None,
+        on_crash: Callable[[str], None] = lambda why: None,
+        on_bound: Callable[[Sequence[str]], None] = lambda ports: None,
+        addresses: Sequence[str] = (),
+        on_unheard: Callable[[Sequence[Place]], None] = lambda places: None,
+    ) -> None:
+        """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
+        ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
+        node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on which it takes
+        packets from one interface only, each time when it is seen to listen; ``on_unheard`` again and again
+        with all places where clients may speak and nobody listens."""
+        self._server, self._hooks, self._note = server, hooks, note
+        self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
+        self._sampler = Sampler(ports, addresses)
+        self._address = address
+        self._numbers = {proto: first for first, last, proto in sorted(ports, key=_first_asked, reverse=True)}
+        self._task: asyncio.Task[None] | None = None
+        self._listening = False
+        self._bound: list[str] = []
+        self._readiness = Readiness(hooks, on_known, note)
+        self._workers = Workers(on_crash)
+        self._on_bound, self._on_unheard = on_bound, on_unheard
+        self._weigh_s = 0.0
+        self._role: Role | None = None
+        self._checks = {
+            name: self._verdict.add(Check(name, kind, "ignore", cause)) for name, kind, cause in _CHECKS
+        }
+        self._probers: list[Prober] = []
+        self._settings, self._hang_s = settings, hang_after_ms / 1000
+        self._progress, self._backlog = self._new_progress(), Backlog(settings.backlog_after_ms / 1000)
+        self._use(settings, hang_after_ms)
+
+    def configure(
+        self, settings: HealthSection, restart: RestartSection, hooks: HooksSection, hang_after_ms: int
+    ) -> None:
+        """Use these settings from now on. A healthy server stays so until it fails a check, what is known of
+        it by checks that did not change is kept; one that is not started any more is tried again."""
+        other_hook = self._hooks.of("ready_to_follow") != hooks.ready_to_follow
+        self._hooks.configure(hooks)
+        self._server.configure(restart)
+        self._server.retry()
+        self._use(settings, hang_after_ms)
+        if other_hook and self._listening and self._role is not Role.PRIMARY:
+            self._readiness.ask(believed=True)
+
+    def _use(self, settings: HealthSection, hang_after_ms: int) -> None:
+        self._settings, self._hang_s = settings, hang_after_ms / 1000
+        for name, key in _ACTIONS.items():
+            self._checks[name].action = getattr(settings, key)
+        self._progress.configure(self._hang_s, settings.stall_after_ms / 1000)
+        self._backlog.configure(settings.backlog_after_ms / 1000)
+        with self._verdict.changing():
+            self._use_probes(settings.probe)
+
+    def _use_probes(self, probes: Sequence[ProbeSection]) -> None:
+        """Ask these. One that is as before goes on with what it knows; one that is not begins with what is
+        known of the server."""
+        trusted, before = self._verdict.healthy, list(self._probers)
+        kept = {id(probe): _taken(before, probe) for probe in probes}
+        for prober in before:
+            prober.cancel()
+            self._verdict.remove(prober.check)
+        self._probers = [kept[id(probe)] or self._prober(probe) for probe in probes]
+        for prober in self._probers if self._listening else ():
+            if prober not in kept.values():
+                prober.begin(trusted)
+
+    def _prober(self, probe: ProbeSection) -> Prober:
+        port = self._numbers.get("udp" if probe.type == "udp" else "tcp", 0)
+        return Prober(probe, self._address, port, self._verdict)
+
+    def shown(self) -> dict[str, Any]:
+        """As in ``status --json``: docs/health.md tells the fields."""
+        pids, verdict = self._server.pids, self._verdict
+        return {
+            "pid": pids[0] if pids else None,
+            "pids": pids,
+            "healthy": verdict.healthy,
+            "since": verdict.since.isoformat(timespec="milliseconds"),
+            "reason": verdict.reason,
+            "workers": len(self._workers),
+            "restarts": self._server.restarts,
+            "gave_up": self._server.gave_up,
+            "checks": verdict.shown(),
+            "follow": self._readiness.shown(),
+            "bound": self._bound,
+        }
+
+    @property
+    def healthy(self) -> bool:
+        """The verdict."""
+        return self._verdict.healthy
+
+    @property
+    def pids(self) -> list[int]:
+        """The server's main processes."""
+        return self._server.pids
+
+    @property
+    def reason(self) -> str:
+        """Why, for people."""
+        return self._verdict.reason
+
+    @property
+    def lacks(self) -> str:
+        """What the server lacks to follow another one, for people; '' if nothing, or if not asked yet."""
+        return self._readiness.why
+
+    # ------------------------------------------------------------------ orders
+
+    def start(self) -> None:
+        """Start or find the server, and look after it."""
+        self._server.start(self)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def restart(self) -> None:
+        """The server's connections are continued nowhere: have it begin anew."""
+        self._restart(failed=False)
+
+    def _restart(self, failed: bool) -> None:
+        if self._server.restart(failed):
+            self._workers.forget()
+            self._listening = False
+            why = self._verdict.reason if failed else "restarted: its connections are continued nowhere"
+            self._verdict.serve(False, Cause.SERVER_DIED, why)
+
+    def role_changed(self, role: Role, epoch: int, cause: str) -> None:
+        """This node has a new role: run the hooks for that, behind everything else."""
+        before, self._role = self._role, role
+        if (role is Role.PRIMARY) != (before is Role.PRIMARY):
+            hook = "on_takeover" if role is Role.PRIMARY else "on_demotion"
+            if before is not None or role is Role.PRIMARY:
+                self._hooks.later(hook, role=role.value, epoch=str(epoch), cause=cause)
+            if before is Role.PRIMARY and self._listening:
+                self._readiness.ask()  # it was not restarted: whether it may follow is another question now
+
+    def restore_record(self) -> bool:
+        """Write the record of the servers again, if it is gone; say whether it was."""
+        return self._server.restore_record()
+
+    async def stop(self) -> None:
+        """End the server, if it is ours, and everything here."""
+        self._verdict.closed = True
+        self._workers.forget()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for prober in self._probers:
+            await prober.close()
+        await self._server.stop()
+        await self._readiness.close()
+        await self._hooks.close()
+        self._sampler.close()
+
+    async def _run(self) -> None:
+        """Look for ever; what cannot be looked at is told, and tried again."""
+        while True:
+            try:
+                await self._look_again_and_again()
+            except Exception as error:
+                self._note("health-failed", "error", why=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(_RETRY_S)
+
+    # ------------------------------------------------------------------ what the server tells
+
+    def server_started(self) -> None:
+        """All processes run: wait until they listen."""
+        self._listening = False
+        self._readiness.started()
+        self._progress = self._new_progress()
+
+    def server_ended(self, reason: str) -> None:
+        """A process is gone."""
+        self._workers.forget()
+        self._listening = False
+        self._on_unheard([])
+        self._readiness.ended()
+        self._verdict.serve(False, Cause.SERVER_DIED, reason)
+        for prober in self._probers:
+            prober.end()
+        for check in self._checks.values():
+            self._verdict.say(check, State.WAITING, "the server does not run")
+
+    def server_down(self, reason: str, final: bool) -> None:
+        """What is known about it by now."""
+        self._verdict.serve(False, Cause.SERVER_DIED, reason)
+        if final:
+            self._note("server-given-up", "error", reason=reason)
+
+    # ------------------------------------------------------------------ looking
+
+    def _new_progress(self) -> Progress:
+        return Progress(self._hang_s, self._settings.stall_after_ms / 1000)
+
+    async def _look_again_and_again(self) -> None:
+        period_s = max(_LOOK_LEAST_S, self._hang_s / 4)
+        while True:
+            took_s, pause_s = 0.0, _LISTEN_POLL_S
+            if self._server.complete and not self._listening:
+                took_s = await self._look_for_ports()
+            elif self._server.complete:
+                took_s, pause_s = await self._look(), period_s
+                if time.monotonic() >= self._weigh_s:
+                    took_s += await self._weigh()
+            await asyncio.sleep(max(pause_s, _SHARE * took_s))
+
+    async def _look_for_ports(self) -> float:
+        pids = self._server.pids
+        (missing, ports), took_s = await _timed(lambda: self._look_at_ports(pids))
+        if pids != self._server.pids or not self._server.complete:
+            return took_s
+        if missing:
+            self._verdict.serve(False, Cause.SERVER_DIED, missing)
+        else:
+            self._listening, self._bound = True, ports
+            self._on_bound(ports)
+            if ports:
+                self._note("server-bound", "warning", ports=ports)
+            if self._role is not Role.PRIMARY:
+                self._readiness.ask()
+            for prober in self._probers:
+                prober.begin()
+            self._verdict.serve(True, Cause.SERVER_DIED, "serving")
+        return took_s
+
+    def _look_at_ports(self, pids: Sequence[int]) -> tuple[str, list[str]]:
+        missing, listeners = self._sampler.not_served(pids)
+        return missing, bound(listeners)
+
+    async def _look(self) -> float:
+        """Does it make progress?"""
+        pids, progress = self._server.pids, self._progress
+        sample, took_s = await _timed(lambda: self._sampler.sample(pids, progress))
+        if pids == self._server.pids and progress is self._progress:
+            if self._listening:
+                self._workers.watch(set(sample.family) - set(pids))
+            self._conclude(progress.judge(sample, time.monotonic()))
+        return took_s
+
+    def _conclude(self, finding: Finding | None) -> None:
+        hung = finding if finding is not None and finding.kind != "stalled" else None
+        stalled = finding if finding is not None and finding.kind == "stalled" else None
+        fine = self._sampler.blind or "reads its input"
+        self._say("hang", hung.reason if hung else None, fine)
+        self._say("stall", stalled.reason if stalled else None, fine)
+
+    def _say(self, name: str, wrong: str | None, fine: str, **last: Any) -> None:
+        """A check has this result."""
+        check = self._checks[name]
+        if wrong is None or check.action == "ignore":
+            self._verdict.say(check, State.OK, fine, **last)
+        else:
+            self._verdict.say(check, State.FAILED, wrong, **last)
+
+    # ------------------------------------------------------------------ weighing
+
+    async def _weigh(self) -> float:
+        """How near to its limits is it?"""
+        pids = self._server.pids
+        self._weigh_s = time.monotonic() + self._settings.resources_interval_ms / 1000
+        seen, took_s = await _timed(lambda: self._read_resources(pids))
+        if pids == self._server.pids and self._listening:
+            self._conclude_resources(seen)
+            self._on_unheard(seen.unheard)
+        return took_s
+
+    def _read_resources(self, pids: Sequence[int]) -> _Resources:
+        relatives = procfs.family(pids)
+        listeners = self._sampler.listeners()
+        return _Resources(
+            resources.tightest(resources.memory(relatives, self._settings)),
+            resources.tightest(resources.files(relatives)),
+            self._backlog.judge(listeners, time.monotonic()),
+            resources.listen_overflows(),
+            procfs.host_available_bytes() / resources.MIB,
+            self._sampler.unheard(listeners),
+        )
+
+    def _conclude_resources(self, seen: _Resources) -> None:
+        settings = self._settings
+        fine = "no queue is full" if settings.backlog_action != "ignore" else "ignored"
+        self._say("backlog", seen.backlog, fine, listen_overflows=seen.overflows)
+        self._say_usage("memory", seen.memory, settings.memory_percent, "MiB")
+        self._say_usage("files", seen.files, settings.fd_percent, "")
+        least, available = settings.host_available_mib, seen.available_mib
+        low = (
+            f"this host has {available:.0f} MiB of memory left, less than {least}"
+            if available < least
+            else None
+        )
+        self._say("host-memory", low, f"{available:.0f} MiB available", available_mib=round(available))
+
+    def _say_usage(self, name: str, usage: Usage | None, percent: int, unit: str) -> None:
+        if usage is None:
+            self._say(name, None, "no limit is set")
+            return
+        text = (
+            f"{usage.what}: {usage.used:.0f} of {usage.most:.0f} {unit}".rstrip()
+            + f" ({usage.percent:.0f} %)"
+        )
+        wrong = text if percent and usage.percent >= percent else None
+        self._say(name, wrong, text, used=round(usage.used, 1), most=round(usage.most, 1))
+
+
+def _taken(probers: list[Prober], probe: ProbeSection) -> Prober | None:
+    """Take the one that asks this out of the list, if there is one."""
+    found = next((prober for prober in probers if prober.probe == probe), None)
+    if found is not None:
+        probers.remove(found)
+    return found
+
+
+async def _timed(look: Callable[[], _T]) -> tuple[_T, float]:
+    """Run something in a thread; return its result and how long it took."""
+
+    def timed() -> tuple[_T, float]:
+        begun = time.monotonic()
+        return look(), time.monotonic() - begun
+
+    return await asyncio.to_thread(timed)
+
+
+def _first_asked(ports: tuple[int, int, str]) -> tuple[bool, int]:
+    """Probes ask the smallest single port, or, without one, the first of a range."""
+    return ports[0] != ports[1], ports[0]

@@ -1,0 +1,58 @@
+"""What a server is for those who look after it: run by us (Supervisor) or by somebody else (Watcher)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fttcp.server.settings import RestartSection
+
+
+class ServerListener(Protocol):
+    """Is told about the life of a group's servers, in the loop."""
+
+    def server_started(self) -> None:
+        """All processes run; whether they listen is another question."""
+
+    def server_ended(self, reason: str) -> None:
+        """A process is gone (or was stopped); told at once."""
+
+    def server_down(self, reason: str, final: bool) -> None:
+        """What is known about it by now; ``final``: nobody will start it again."""
+
+
+class Server(Protocol):
+    """The servers of one group."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The leading processes that run now."""
+
+    @property
+    def complete(self) -> bool:
+        """True while all are there."""
+
+    @property
+    def restarts(self) -> int:
+        """How often they were started again."""
+
+    @property
+    def gave_up(self) -> bool:
+        """True if nobody will start them again without being asked."""
+
+    def start(self, listener: ServerListener) -> None:
+        """Begin."""
+
+    def restart(self, failed: bool) -> bool:
+        """Start afresh, if that is possible; ``failed``: because of a check. False if nothing is done."""
+
+    def configure(self, settings: RestartSection) -> None:
+        """Use other settings from now on; what runs is left alone."""
+
+    def retry(self) -> None:
+        """Try again what was given up."""
+
+    def restore_record(self) -> bool:
+        """Write again what outlives a kill of the daemon, if it is gone; say whether it was."""
+
+    async def stop(self) -> None:
+        """End, or stop watching."""

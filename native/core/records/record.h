@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - what two engines write to each other on the commit channel.
+ *
+ * A datagram is one header, records, one MAC:
+ *
+ *   magic u32 | version u8 | worker u8 | count u16 | pairing u64 | sender u64 | counter u64 | records | MAC 16
+ *
+ * Everything is big-endian. `pairing` names the session of the pair (records of another pairing are
+ * stale), `sender` the node, `counter` rises with each datagram of that sender's worker. A record:
+ *
+ *   type u8 | flags u8 | len u16 (whole record) | family u8 | proto u8 | client port u16 |
+ *   service port u16 | client address 4 or 16 | service address 4 or 16 | irs u32 | body
+ *
+ * Records are cumulative or repeated until answered, so a lost datagram costs time only.
+ */
+#ifndef FTTCP_RECORD_H
+#define FTTCP_RECORD_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/packet/mem.h"
+#include "core/types.h"
+#include "core/packet/bytes.h"
+#include "core/packet/parse.h"
+
+#define FTT_CHANNEL_MAGIC 0x46545443u /* "FTTC" */
+#define FTT_CHANNEL_VERSION 2
+#define FTT_CHANNEL_HEADER 32
+#define FTT_CHANNEL_MAC 16
+#define FTT_CHANNEL_WORKER_AT 5
+#define FTT_CHANNEL_QUIET 0x80u /* of the worker's byte: it is on the quiet lane, see channel.h */
+#define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
+#define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
+#define FTT_PART_MAX 32768    /* of a datagram, in one record */
+#define FTT_DATAGRAM_MAX_V4 65507u /* payload of UDP: lengths have 16 bits, IPv4's with its header */
+#define FTT_DATAGRAM_MAX_V6 65527u
+
+enum ftt_record_type {
+	FTT_REC_OPEN = 1,     /* P: my stack answered this SYN so; do you follow? */
+	FTT_REC_OPENED = 2,   /* B: yes */
+	FTT_REC_REFUSED = 3,  /* B: my stack refused it */
+	FTT_REC_COMMIT = 4,   /* B: my stack stands here */
+	FTT_REC_PROBE = 5,    /* P: where do you stand? */
+	FTT_REC_DETACH = 6,   /* P: let go of this flow */
+	FTT_REC_DETACHED = 7, /* B: I shall never continue it */
+	FTT_REC_CLOSE = 8,    /* P: it was reset */
+	FTT_REC_OUTPUT = 9,   /* P: so much has left, and this is its sum */
+	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
+	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
+	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
+	FTT_REC_SENT = 18,    /* P: so many replies of the session went out, with this sum */
+	FTT_REC_STRAY = 19    /* who serves no more: a client's datagram that came to me (part of it). In datagrams of no pairing */
+};
+
+enum { /* struct ftt_record.flags */
+	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_DIFFERS = 4, FTT_REC_HOLE = 8, /* COMMIT */
+	FTT_REC_WHERE = 16,                                  /* COMMIT: how far have you sent? */
+	FTT_REC_OFFER = 32,                                  /* COMMIT: point and crc are of my own output */
+	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
+	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
+	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
+	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
+	FTT_REC_IDENTITY = 16,                               /* OPEN: what both servers draw numbers from; it comes before the SYN */
+	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
+	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */
+	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
+	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
+	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */
+	FTT_REC_DIVERGED = 1, FTT_REC_LAGS = 2               /* DETACHED: because our replies differ, or stay away */
+};
+
+struct ftt_record {
+	struct ftt_key key;
+	uint32_t irs; /* names the incarnation of the flow; of a UDP session its start number */
+	uint8_t type, flags;
+	bool quiet;        /* nobody waits for it: on which lane it goes, no part of it */
+	uint16_t port;     /* EVENT: server port */
+	/* OPEN */
+	uint32_t service_iss, tsval, age_ms;
+	uint8_t wscale, attempt;
+	uint8_t identity[FTT_IDENTITY]; /* with FTT_REC_IDENTITY, as the next two */
+	uint64_t opened_ns;             /* by the primary's wall clock */
+	uint32_t tick;                  /* the TSval of the SYN, if there are timestamps */
+	/* PROBE: how far the client has acknowledged, and its window field, for a backup that missed it */
+	uint32_t client_acked;
+	uint16_t client_wnd;
+	/* COMMIT, OPENED; OUTPUT: snd_nxt */
+	uint32_t rcv_nxt, edge, snd_nxt;
+	uint32_t seq, ack;         /* DISCARD, and tsval */
+	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
+	uint32_t verified;         /* COMMIT: outputs are equal up to this stream offset */
+	uint32_t differences;      /* COMMIT: places at which they are not, up to now */
+	uint32_t point, crc;      /* OUTPUT, COMMIT: stream offset; OUTPUT, COMMIT, SENT: sum of all output before it */
+	/* EVENT, EVENT_ACK, SENT, STRAY */
+	uint32_t number, outputs; /* event number; replies seen by then, EVENT_ACK: events whose replies may go */
+	uint32_t total, offset;   /* of the datagram's payload */
+	const uint8_t *data;      /* OPEN: the SYN; EVENT, STRAY: payload part. Points into the message. */
+	uint32_t data_len;
+};
+
+struct ftt_channel_header {
+	uint8_t worker;
+	bool quiet;
+	uint16_t count;
+	uint64_t pairing, sender, counter;
+};
+
+static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *h)
+{
+	put_be32(p, FTT_CHANNEL_MAGIC);
+	p[4] = FTT_CHANNEL_VERSION;
+	p[FTT_CHANNEL_WORKER_AT] = h->worker | (h->quiet ? FTT_CHANNEL_QUIET : 0);
+	put_be16(p + 6, h->count);
+	put_be64(p + 8, h->pairing);
+	put_be64(p + 16, h->sender);
+	put_be64(p + 24, h->counter);
+}
+
+/* 0, or -1 when p is no header of this version. */
+static inline int ftt_channel_get(const uint8_t *p, size_t len, struct ftt_channel_header *h)
+{
+	if (len < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC || get_be32(p) != FTT_CHANNEL_MAGIC ||
+	    p[4] != FTT_CHANNEL_VERSION || (p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET) >= FTT_MAX_WORKERS)
+		return -1;
+	h->worker = p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET;
+	h->quiet = p[FTT_CHANNEL_WORKER_AT] & FTT_CHANNEL_QUIET;
+	h->count = get_be16(p + 6);
+	h->pairing = get_be64(p + 8);
+	h->sender = get_be64(p + 16);
+	h->counter = get_be64(p + 24);
+	return 0;
+}
+
+static inline bool ftt_is_v4(const uint8_t a[16])
+{
+	static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+	return memcmp(a, prefix, 12) == 0;
+}
+
+/* Fixed part of each type's body; -1: no such type. */
+static inline int ftt_record_fixed(uint8_t type)
+{
+	switch (type) {
+	case FTT_REC_OPEN:
+		return 14;
+	case FTT_REC_OPENED:
+		return 8;
+	case FTT_REC_COMMIT:
+		return 32;
+	case FTT_REC_OUTPUT:
+		return 12;
+	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
+		return 18;
+	case FTT_REC_EVENT_ACK:
+	case FTT_REC_SENT:
+		return 8;
+	case FTT_REC_PROBE:
+		return 6;
+	case FTT_REC_DISCARD:
+		return 12;
+	case FTT_REC_REFUSED:
+	case FTT_REC_DETACH:
+	case FTT_REC_DETACHED:
+	case FTT_REC_CLOSE:
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+/* Behind the fixed part of OPEN, if its flags say so. */
+static inline size_t ftt_record_extra(uint8_t type, uint8_t flags)
+{
+	return type == FTT_REC_OPEN && flags & FTT_REC_IDENTITY ? FTT_IDENTITY + 12 : 0;
+}
+
+static inline void ftt_record_put_extra(uint8_t *b, const struct ftt_record *r)
+{
+	memcpy(b, r->identity, FTT_IDENTITY);
+	put_be64(b + FTT_IDENTITY, r->opened_ns);
+	put_be32(b + FTT_IDENTITY + 8, r->tick);
+}
+
+static inline void ftt_record_get_extra(const uint8_t *b, struct ftt_record *r)
+{
+	memcpy(r->identity, b, FTT_IDENTITY);
+	r->opened_ns = get_be64(b + FTT_IDENTITY);
+	r->tick = get_be32(b + FTT_IDENTITY + 8);
+}
+
+static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
+{
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		put_be32(b, r->service_iss);
+		put_be32(b + 4, r->tsval);
+		put_be32(b + 8, r->age_ms);
+		b[12] = r->wscale;
+		b[13] = r->attempt;
+		break;
+	case FTT_REC_COMMIT:
+		put_be32(b + 8, r->snd_nxt);
+		put_be32(b + 12, r->verified);
+		put_be32(b + 16, r->differences);
+		put_be32(b + 20, r->hole_end);
+		put_be32(b + 24, r->point);
+		put_be32(b + 28, r->crc);
+		/* fall through */
+	case FTT_REC_OPENED:
+		put_be32(b, r->rcv_nxt);
+		put_be32(b + 4, r->edge);
+		break;
+	case FTT_REC_PROBE:
+		put_be32(b, r->client_acked);
+		put_be16(b + 4, r->client_wnd);
+		break;
+	case FTT_REC_OUTPUT:
+		put_be32(b, r->snd_nxt);
+		put_be32(b + 4, r->point);
+		put_be32(b + 8, r->crc);
+		break;
+	case FTT_REC_DISCARD:
+		put_be32(b, r->seq);
+		put_be32(b + 4, r->ack);
+		put_be32(b + 8, r->tsval);
+		break;
+	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
+		put_be32(b + 8, r->total);
+		put_be32(b + 12, r->offset);
+		put_be16(b + 16, r->port);
+		/* fall through */
+	case FTT_REC_EVENT_ACK:
+		put_be32(b, r->number);
+		put_be32(b + 4, r->outputs);
+		break;
+	case FTT_REC_SENT:
+		put_be32(b, r->number);
+		put_be32(b + 4, r->crc);
+		break;
+	default:
+		break;
+	}
+}
+
+static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
+{
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		r->service_iss = get_be32(b);
+		r->tsval = get_be32(b + 4);
+		r->age_ms = get_be32(b + 8);
+		r->wscale = b[12];
+		r->attempt = b[13];
+		break;
+	case FTT_REC_COMMIT:
+		r->snd_nxt = get_be32(b + 8);
+		r->verified = get_be32(b + 12);
+		r->differences = get_be32(b + 16);
+		r->hole_end = get_be32(b + 20);
+		r->point = get_be32(b + 24);
+		r->crc = get_be32(b + 28);
+		/* fall through */
+	case FTT_REC_OPENED:
+		r->rcv_nxt = get_be32(b);
+		r->edge = get_be32(b + 4);
+		break;
+	case FTT_REC_PROBE:
+		r->client_acked = get_be32(b);
+		r->client_wnd = get_be16(b + 4);
+		break;
+	case FTT_REC_OUTPUT:
+		r->snd_nxt = get_be32(b);
+		r->point = get_be32(b + 4);
+		r->crc = get_be32(b + 8);
+		break;
+	case FTT_REC_DISCARD:
+		r->seq = get_be32(b);
+		r->ack = get_be32(b + 4);
+		r->tsval = get_be32(b + 8);
+		break;
+	case FTT_REC_EVENT:
+	case FTT_REC_STRAY:
+		r->total = get_be32(b + 8);
+		r->offset = get_be32(b + 12);
+		r->port = get_be16(b + 16);
+		/* fall through */
+	case FTT_REC_EVENT_ACK:
+		r->number = get_be32(b);
+		r->outputs = get_be32(b + 4);
+		break;
+	case FTT_REC_SENT:
+		r->number = get_be32(b);
+		r->crc = get_be32(b + 4);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Writes r at p; returns its length, 0 when `room` is too small or the type unknown. */
+static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_record *r)
+{
+	bool v4 = ftt_is_v4(r->key.client);
+	size_t alen = v4 ? 4 : 16, at = 10 + 2 * alen + 4;
+	int fixed = ftt_record_fixed(r->type);
+	size_t extra = ftt_record_extra(r->type, r->flags), len = at + (size_t)(fixed < 0 ? 0 : fixed) + extra + r->data_len;
+
+	if (fixed < 0 || len > room || len > 0xffff)
+		return 0;
+	p[0] = r->type;
+	p[1] = r->flags;
+	put_be16(p + 2, (uint16_t)len);
+	p[4] = v4 ? 4 : 6;
+	p[5] = r->key.proto;
+	put_be16(p + 6, r->key.client_port);
+	put_be16(p + 8, r->key.service_port);
+	memcpy(p + 10, r->key.client + 16 - alen, alen);
+	memcpy(p + 10 + alen, r->key.service + 16 - alen, alen);
+	put_be32(p + 10 + 2 * alen, r->irs);
+	ftt_record_put_body(p + at, r);
+	if (extra)
+		ftt_record_put_extra(p + at + fixed, r);
+	if (r->data_len)
+		memcpy(p + at + fixed + extra, r->data, r->data_len);
+	return len;
+}
+
+/* Reads the record at p; returns its length, 0 when it is malformed. */
+static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_record *r)
+{
+	size_t alen, at, len, extra;
+	int fixed;
+	bool part;
+
+	memset(r, 0, sizeof(*r));
+	if (room < 10)
+		return 0;
+	len = get_be16(p + 2);
+	fixed = ftt_record_fixed(p[0]);
+	if (len > room || fixed < 0 || (p[4] != 4 && p[4] != 6))
+		return 0;
+	alen = p[4] == 4 ? 4 : 16;
+	at = 10 + 2 * alen + 4;
+	extra = ftt_record_extra(p[0], p[1]);
+	if (len < at + (size_t)fixed + extra)
+		return 0;
+	r->type = p[0];
+	r->flags = p[1];
+	r->key.proto = p[5];
+	r->key.client_port = get_be16(p + 6);
+	r->key.service_port = get_be16(p + 8);
+	if (alen == 4) {
+		ftt_map4(r->key.client, p + 10);
+		ftt_map4(r->key.service, p + 14);
+	} else {
+		memcpy(r->key.client, p + 10, 16);
+		memcpy(r->key.service, p + 26, 16);
+		if (ftt_is_v4(r->key.client)) /* one spelling for each address */
+			return 0;
+	}
+	r->irs = get_be32(p + at - 4);
+	ftt_record_get_body(p + at, r);
+	if (extra)
+		ftt_record_get_extra(p + at + fixed, r);
+	r->data = p + at + fixed + extra;
+	r->data_len = (uint32_t)(len - at - (size_t)fixed - extra);
+	part = r->type == FTT_REC_EVENT || r->type == FTT_REC_STRAY;
+	if (r->data_len && r->type != FTT_REC_OPEN && !part)
+		return 0;
+	if (r->type == FTT_REC_OPEN && (r->data_len > FTT_SYN_MAX || r->wscale > 14))
+		return 0;
+	if (part &&
+	    (r->total > (alen == 4 ? FTT_DATAGRAM_MAX_V4 : FTT_DATAGRAM_MAX_V6) || r->offset > r->total || r->data_len > r->total - r->offset ||
+	     r->data_len > FTT_PART_MAX))
+		return 0;
+	return len;
+}
+
+/* Cuts the part at r->offset from a payload of r->total bytes. */
+static inline void ftt_part_cut(struct ftt_record *r, const uint8_t *payload)
+{
+	r->data = payload + r->offset;
+	r->data_len = r->total - r->offset < FTT_PART_MAX ? r->total - r->offset : FTT_PART_MAX;
+}
+
+/* Is it a part as datagrams are cut: full, or the last one? */
+static inline bool ftt_part_good(const struct ftt_record *r)
+{
+	return !(r->offset % FTT_PART_MAX) && (r->data_len == FTT_PART_MAX || r->offset + r->data_len == r->total);
+}
+
+/* Puts it where it belongs among r->total bytes; true when all parts have come. */
+static inline bool ftt_part_put(uint8_t *bytes, uint8_t *parts, const struct ftt_record *r)
+{
+	uint32_t n = r->total ? (r->total + FTT_PART_MAX - 1) / FTT_PART_MAX : 1;
+
+	if (r->data_len)
+		memcpy(bytes + r->offset, r->data, r->data_len);
+	*parts |= (uint8_t)(1u << r->offset / FTT_PART_MAX);
+	return *parts == (1u << n) - 1;
+}
+
+/* Is a record that came in a datagram of this pairing for a node of the pairing `ours`? What is of none are strays alone. */
+static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t ours)
+{
+	return pairing == ours || (!pairing && type == FTT_REC_STRAY);
+}
+
+/* --- replay window of one sending worker (RFC 4303 3.4.3 has the idea) -------------------------- */
+
+struct ftt_replay {
+	uint64_t top;  /* highest counter accepted */
+	uint64_t seen; /* bit i: top - i was accepted */
+};
+
+/* True when counter is new; it is then remembered. */
+static inline bool ftt_replay_accept(struct ftt_replay *w, uint64_t counter)
+{
+	uint64_t back;
+
+	if (counter == 0)
+		return false;
+	if (counter > w->top) {
+		uint64_t ahead = counter - w->top;
+
+		w->seen = ahead < 64 ? w->seen << ahead | 1 : 1;
+		w->top = counter;
+		return true;
+	}
+	back = w->top - counter;
+	if (back >= 64 || w->seen >> back & 1)
+		return false;
+	w->seen |= 1ull << back;
+	return true;
+}
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rewrite.h - applies an edit to the bytes of a packet, and builds small segments of our own.
+ */
+#ifndef FTTCP_REWRITE_H
+#define FTTCP_REWRITE_H
+#include "core/tcp/flow.h"
+
+static inline void ftt_replace32(uint8_t *p, const struct ftt_pkt *k, uint32_t at, uint32_t value)
+{
+	csum_replace32(p + k->l4 + 16, get_be32(p + at), value, (int)(at - k->l4) & 1);
+	put_be32(p + at, value);
+}
+
+/* Overwrites every TCP option of this kind by padding. */
+static inline void ftt_blank_option(uint8_t *p, const struct ftt_pkt *k, uint8_t kind)
+{
+	uint32_t hlen = k->payload - k->l4, at = 20, size;
+	uint8_t *t = p + k->l4;
+
+	for (; at < hlen && t[at] != TCPOPT_END; at += size) {
+		bool padding = t[at] == TCPOPT_NOOP;
+
+		size = padding ? 1 : at + 2 > hlen ? 0 : t[at + 1];
+		if (at + size > hlen || (!padding && size < 2))
+			return; /* as ftt_parse_tcp_options() */
+		if (t[at] != kind)
+			continue;
+		for (uint32_t i = at; i < at + size; i++) {
+			uint8_t *word = t + (i & ~1u);
+			uint16_t old = get_be16(word);
+
+			t[i] = TCPOPT_NOOP;
+			csum_replace16(t + 16, old, get_be16(word));
+		}
+	}
+}
+
+/*
+ * Makes the packet at p what `e` says; its TCP checksum is brought up to date. csum_ready: the
+ * checksum in the packet covers its payload (else it is computed whole, which needs every byte).
+ */
+static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready)
+{
+	if (e->change & FTT_EDIT_SEQ)
+		ftt_replace32(p, k, k->l4 + 4u, e->seq);
+	if (e->change & FTT_EDIT_ACK)
+		ftt_replace32(p, k, k->l4 + 8u, e->ack);
+	if (e->change & FTT_EDIT_TSVAL)
+		ftt_replace32(p, k, k->ts_at, e->tsval);
+	if (e->change & FTT_EDIT_TSECR)
+		ftt_replace32(p, k, k->ts_at + 4u, e->tsecr);
+	if (e->change & FTT_EDIT_SACK)
+		for (uint32_t at = k->sack_at; at < k->sack_at + 8u * k->sack_blocks; at += 4)
+			ftt_replace32(p, k, at, get_be32(p + at) + e->sack_add);
+	if (e->change & FTT_EDIT_WND) {
+		csum_replace16(p + k->l4 + 16, get_be16(p + k->l4 + 14), e->wnd);
+		put_be16(p + k->l4 + 14, e->wnd);
+	}
+	if (e->change & FTT_EDIT_FIN) {
+		uint16_t word = get_be16(p + k->l4 + 12);
+
+		csum_replace16(p + k->l4 + 16, word, word & (uint16_t)~TCP_FIN);
+		p[k->l4 + 13] &= (uint8_t)~TCP_FIN;
+	}
+	if (e->change & FTT_EDIT_MPTCP)
+		ftt_blank_option(p, k, TCPOPT_MPTCP);
+	if (!csum_ready) {
+		put_be16(p + k->l4 + 16, 0);
+		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
+	}
+}
+
+/* A segment of our own, to be built: numbers as they are to stand on the wire. */
+struct ftt_bare {
+	const uint8_t *src, *dst; /* 16 bytes, IPv4 mapped */
+	uint16_t sport, dport;
+	uint32_t seq, ack, tsval, tsecr;
+	uint16_t wnd;
+	uint8_t flags;
+	bool timestamps;
+	bool octet; /* with one octet, 0, of payload */
+	uint32_t sack_left, sack_right; /* a SACK block when they differ */
+};
+
+#define FTT_BARE_MAX 84 /* IPv6 40 + TCP 20 + timestamps 12 + SACK 12 */
+
+#define FTT_HOP_LIMIT 255 /* GTSM (RFC 5082): either end may take only what comes from next door */
+
+static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *dst, uint8_t proto, uint16_t l4_len)
+{
+	bool v4 = src[10] == 0xff && src[11] == 0xff && !get_be64(src) && !get_be16(src + 8);
+
+	if (v4) {
+		memset(p, 0, 20);
+		p[0] = 0x45;
+		put_be16(p + 2, (uint16_t)(20 + l4_len));
+		put_be16(p + 6, 0x4000); /* do not fragment */
+		p[8] = FTT_HOP_LIMIT;
+		p[9] = proto;
+		memcpy(p + 12, src + 12, 4);
+		memcpy(p + 16, dst + 12, 4);
+		put_be16(p + 10, (uint16_t)~csum_fold(csum_add(0, p, 20)));
+		return 20;
+	}
+	put_be32(p, 0x60000000);
+	put_be16(p + 4, l4_len);
+	p[6] = proto;
+	p[7] = FTT_HOP_LIMIT;
+	memcpy(p + 8, src, 16);
+	memcpy(p + 24, dst, 16);
+	return 40;
+}
+
+/* Builds it at p (FTT_BARE_MAX bytes) with a payload behind; returns the length. */
+static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, const uint8_t *payload, size_t len)
+{
+	bool sack = b->sack_left != b->sack_right;
+	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), l4_len = hlen + len;
+	size_t ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)l4_len), alen = ip == 20 ? 4 : 16;
+	uint8_t *t = p + ip;
+
+	memset(t, 0, hlen);
+	put_be16(t, b->sport);
+	put_be16(t + 2, b->dport);
+	put_be32(t + 4, b->seq);
+	put_be32(t + 8, b->ack);
+	t[12] = (uint8_t)(hlen / 4 << 4);
+	t[13] = b->flags;
+	put_be16(t + 14, b->wnd);
+	if (b->timestamps) {
+		t[20] = t[21] = TCPOPT_NOOP;
+		t[22] = TCPOPT_TIMESTAMPS;
+		t[23] = 10;
+		put_be32(t + 24, b->tsval);
+		put_be32(t + 28, b->tsecr);
+	}
+	if (sack) {
+		uint8_t *o = t + hlen - 12;
+
+		o[0] = o[1] = TCPOPT_NOOP;
+		o[2] = TCPOPT_SACK_BLOCKS;
+		o[3] = 10;
+		put_be32(o + 4, b->sack_left);
+		put_be32(o + 8, b->sack_right);
+	}
+	if (len)
+		memcpy(t + hlen, payload, len);
+	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
+		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)l4_len), t, l4_len)));
+	return ip + l4_len;
+}
+
+static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
+{
+	static const uint8_t octet;
+
+	return ftt_build_segment(p, b, &octet, b->octet);
+}
+
+/* The client's acknowledgement of all that the local stack may know of, in local space. */
+static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->client;
+	b->dst = k->service;
+	b->sport = k->client_port;
+	b->dport = k->service_port;
+	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
+	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
+	b->ack = ack + f->hard.delta;
+	b->wnd = ftt_client_window(f, f->client_acked, f->client_wnd, ack);
+	b->flags = TCP_ACK;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = f->client_tsval;
+	b->tsecr = f->local_tsval;
+}
+
+/* The client's reset of the connection in the local stack, which takes an exact sequence number (RFC 5961 3.2). */
+static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->client;
+	b->dst = k->service;
+	b->sport = k->client_port;
+	b->dport = k->service_port;
+	b->seq = rcv_nxt;
+	b->flags = TCP_RST;
+}
+
+/* See reset.h: what a client is asked of a flow that is over. Whatever it stands for lies before what it acknowledged. */
+static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = f->client_acked - 2; /* ends before what it expects: it answers before it looks at more */
+	b->ack = f->client_nxt;
+	b->flags = TCP_ACK;
+	b->octet = true;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = f->max_tsecr;
+	b->tsecr = f->client_tsval;
+}
+
+/* ... and the answer to a segment that acknowledges `ack`. */
+static inline void ftt_bare_reset_client(const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = ack;
+	b->flags = TCP_RST;
+}
+
+/* Our present acknowledgement, for the client, in service space. */
+static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	bool in_step = mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+	uint32_t tsval = f->local_tsval - f->hard.ts_delta;
+
+	memset(b, 0, sizeof(*b));
+	b->src = k->service;
+	b->dst = k->client;
+	b->sport = k->service_port;
+	b->dport = k->client_port;
+	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
+	b->ack = in_step ? seq_min(f->local_rcv_nxt, f->committed) : f->local_rcv_nxt;
+	/* segments that are held carry older windows: nothing is promised here that they would take back */
+	b->wnd = ftt_window(f, b->ack, in_step && f->held_since_ns ? f->advertised_edge : f->local_edge, in_step);
+	f->told_ack = seq_max(f->told_ack, b->ack);
+	f->advertised_edge = seq_max(f->advertised_edge, b->ack + ((uint32_t)b->wnd << f->hard.service_wscale));
+	b->flags = TCP_ACK;
+	b->timestamps = f->bits & FTT_F_TS;
+	b->tsval = seq_max(tsval, f->max_tsecr);
+	b->tsecr = f->client_tsval;
+}
+
+/* What a client answers with its own place: a byte that it has (RFC 9293 3.8.4 has the idea). */
+static inline void ftt_bare_ask(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = f->client_acked - 1;
+}
+
+/* The FIN that was kept back when the data before it went. */
+static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->seq = f->fin_end - 1;
+	b->flags = TCP_FIN | TCP_ACK;
+}
+
+/* A segment of `len` bytes of our output at `seq`; the FIN goes with the last one. */
+static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, uint32_t seq, uint32_t len,
+				 uint64_t now_ns, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, mode, b);
+	b->tsval = seq_max(b->tsval, ftt_flow_clock(f, now_ns));
+	b->seq = seq;
+	b->flags = TCP_ACK | TCP_PSH | (f->bits & FTT_F_LOCAL_FIN && seq + len + 1 == f->fin_end ? TCP_FIN : 0);
+}
+
+/* Our acknowledgement, asking for what the backup lacks: a SACK of all behind the hole, for a client that reads it. */
+static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);
+	if (f->bits & FTT_F_SACK && seq_lt(f->peer_hole_end, f->local_rcv_nxt) && seq_gt(f->peer_hole_end, b->ack)) {
+		b->sack_left = f->peer_hole_end;
+		b->sack_right = f->local_rcv_nxt;
+	}
+}
+
+#endif

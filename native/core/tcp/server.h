@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.h - segments from the local stack: what is learnt, what a backup keeps to itself, and the
+ * gate of a primary.
+ */
+#ifndef FTTCP_SERVER_H
+#define FTTCP_SERVER_H
+#include "core/tcp/client.h"
+#include "core/tcp/spaces.h"
+#include "core/compare/verify.h"
+
+/* --- from the local stack: what is learnt ------------------------------------------------------ */
+
+/* Relates the spaces; both sides of the handshake are known. */
+static inline void ftt_flow_map(struct ftt_flow *f, uint32_t service_iss)
+{
+	f->hard.service_iss = service_iss;
+	f->hard.delta = f->local_iss - service_iss;
+	f->client_acked = f->local_snd_nxt = f->delivered_ack = f->peer_snd_nxt = f->sent = service_iss + 1;
+	f->in_order = f->hard.irs + 1;
+	f->bits |= FTT_F_MAPPED;
+}
+
+/* ... and their timestamps; the client may have seen `service_tsval`, and nothing later. */
+static inline void ftt_flow_map_ts(struct ftt_flow *f, uint32_t local_tsval, uint32_t service_tsval)
+{
+	f->hard.ts_delta = f->bits & FTT_F_TS ? local_tsval - service_tsval : 0;
+	f->max_tsecr = service_tsval;
+}
+
+static inline void ftt_server_clock(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	f->local_tsval = s->tsval;
+	f->local_ts_ns = now_ns;
+}
+
+/* The stack's SYN-ACK. Returns false when it repeats one that is known. */
+static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	if (f->bits & FTT_F_SYN_AGAIN && s->ack == f->next_irs + 1 && s->seq != f->local_iss) {
+		struct ftt_flow old = *f; /* the stack took the new connection: so do we */
+
+		ftt_flow_init(f, s->ack - 1, now_ns);
+		ftt_client_begin(f, old.next_tsval, old.next_wnd, old.next_mss, old.next_wscale);
+	}
+	if (f->bits & FTT_F_SYNACK && s->seq == f->local_iss)
+		return false;
+	if (s->ack != f->hard.irs + 1)
+		return false;
+	f->bits |= FTT_F_SYNACK | (s->options & FTT_OPT_TS ? FTT_F_TS : 0) |
+		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0) | (s->options & FTT_OPT_WSCALE ? FTT_F_WSCALE : 0);
+	f->local_iss = s->seq;
+	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
+	if (!(s->options & FTT_OPT_WSCALE)) /* both sides or none (RFC 7323 2.2) */
+		f->hard.client_wscale = 0;
+	f->local_rcv_nxt = f->told_ack = s->ack;
+	f->local_edge = f->advertised_edge = f->peer_edge = s->ack + s->wnd; /* unscaled, RFC 7323 2.2 */
+	ftt_server_clock(f, s, now_ns);
+	f->synack_ns = now_ns;
+	return true;
+}
+
+/*
+ * The stack echoes the latest time that it took of the client. That may be one that we did not learn: segments that waited go
+ * together, and the first ones move the window that the last ones were beyond. What we say in the client's name must not be older.
+ */
+static inline void ftt_server_echo(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (!(f->bits & FTT_F_TS) || !s->tsecr)
+		return;
+	f->client_tsval = seq_max(f->client_tsval, s->tsecr);
+	f->ts_recent = seq_max(f->ts_recent, s->tsecr);
+}
+
+/*
+ * A RST that ends nothing: the stack answers with one what belongs to no connection (RFC 9293 3.10.7.4), with the number
+ * of that segment. During the handshake that is any which acknowledges something else. Linux also says so to one that waited in
+ * our queue while the handshake ended: it stays with the request that it was given to when it came (early demultiplexing). An
+ * end of the connection has a number that its client may expect.
+ */
+static inline bool ftt_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	uint32_t seq = s->seq - f->hard.delta;
+
+	if (!(s->flags & TCP_RST) || f->bits & FTT_F_LOCAL_RST)
+		return false;
+	if (!(f->bits & FTT_F_ESTABLISHED))
+		return !(s->flags & TCP_ACK);
+	return f->bits & FTT_F_MAPPED && (seq_lt(seq, f->delivered_ack) || seq_gt(seq, f->local_snd_nxt));
+}
+
+/* Any later segment of the stack: moves what we know of it. Returns the end of the segment, service space. */
+static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+{
+	uint32_t end = ftt_seg_end(s) - f->hard.delta;
+
+	if (s->flags & TCP_RST) {
+		if (!ftt_answers_stray(f, s))
+			f->bits |= FTT_F_LOCAL_RST;
+		return end;
+	}
+	if (seq_gt(end, f->local_snd_nxt))
+		f->local_snd_nxt = end;
+	if (s->flags & TCP_FIN) {
+		f->bits |= FTT_F_LOCAL_FIN;
+		f->fin_end = end;
+	}
+	if (s->flags & TCP_ACK) {
+		uint32_t edge = s->ack + ((uint32_t)s->wnd << f->hard.local_wscale);
+
+		f->local_rcv_nxt = seq_max(f->local_rcv_nxt, s->ack);
+		f->local_edge = seq_max(f->local_edge, edge);
+		f->bits &= ~(uint32_t)FTT_F_HOLE;
+		if (s->options & FTT_OPT_SACK && s->sack_left != s->ack) {
+			f->bits |= FTT_F_HOLE;
+			f->local_hole_end = s->sack_left;
+		}
+	}
+	if (s->options & FTT_OPT_TS) {
+		ftt_server_clock(f, s, now_ns);
+		ftt_server_echo(f, s);
+		/* never behind what the client has echoed, or PAWS (RFC 7323 5) drops us */
+		if (f->bits & FTT_F_TS && seq_lt(s->tsval - f->hard.ts_delta, f->max_tsecr))
+			f->hard.ts_delta = s->tsval - f->max_tsecr;
+	}
+	if (f->bits & FTT_F_BEHIND && seq_geq(f->local_snd_nxt, f->client_acked))
+		f->bits &= ~(uint32_t)FTT_F_BEHIND;
+	return end;
+}
+
+/* --- from the backup's stack: nothing goes out -------------------------------------------------- */
+
+/*
+ * Both SYN-ACKs are known: the backup follows. Timestamps are related by the two SYN-ACKs
+ * themselves, so that what the client echoes of the one is what our stack sent in the other (SYN
+ * cookies keep options in it). How much later ours was is made good at a takeover.
+ */
+/* Did both stacks agree to the same with the client? They need not: settings differ, and SYN cookies leave options out. */
+static inline bool ftt_flow_alike(const struct ftt_flow *f)
+{
+	return !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
+}
+
+static inline uint32_t ftt_flow_join(struct ftt_flow *f)
+{
+	uint32_t open_tsval = f->open_tsval;
+
+	if (!ftt_flow_alike(f)) { /* the client would speak by rules that our stack does not know */
+		f->bits |= FTT_F_UNLIKE;
+		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
+	}
+	ftt_flow_map(f, f->hard.service_iss);
+	ftt_flow_map_ts(f, f->local_tsval, open_tsval);
+	f->protection = FTT_PROTECTED;
+	return FTT_ACT_OPENED;
+}
+
+static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+					       struct ftt_edit *e)
+{
+	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt, end;
+	const uint32_t told = FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_HOLE;
+	uint32_t bits = f->bits;
+
+	e->drop = FTT_DROP_SUPPRESSED;
+	f->last_ns = now_ns;
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		uint8_t service_wscale = f->hard.service_wscale;
+
+		if (!ftt_server_synack(f, s, now_ns)) {
+			ftt_server_clock(f, s, now_ns);
+		} else if (f->bits & FTT_F_OPEN_SEEN) {
+			f->hard.service_wscale = service_wscale;
+			e->actions |= ftt_flow_join(f);
+		}
+		return FTT_DROP;
+	}
+	if (!(f->bits & FTT_F_MAPPED)) {
+		if (s->flags & TCP_RST) {
+			f->bits |= FTT_F_LOCAL_RST;
+			e->actions |= FTT_ACT_REFUSED | FTT_ACT_CLOSED;
+		} else if (s->flags & TCP_ACK && !(f->bits & FTT_F_SYNACK)) {
+			e->actions |= FTT_ACT_RESET; /* a challenge (RFC 5961 4.2), out of TIME-WAIT: our SYN met an old connection */
+		}
+		return FTT_DROP;
+	}
+	end = ftt_server_observe(f, s, now_ns);
+	/* the client's acknowledgement and window, or output, wait for the first, on the primary; what else is told is for its watch */
+	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP) ||
+	    (f->bits & FTT_F_SERVICE && f->local_snd_nxt != snd_nxt))
+		e->actions |= FTT_ACT_COMMIT;
+	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
+		e->actions |= FTT_ACT_COMMIT_LATER;
+	if (f->bits & FTT_F_CLAIM && s->len && seq_leq(end, snd_nxt)) { /* sent again, and the client says that it has it */
+		f->bits |= FTT_F_WHERE;
+		e->actions |= FTT_ACT_COMMIT;
+	}
+	if (f->held_since_ns && (f->local_snd_nxt != snd_nxt || f->local_rcv_nxt != rcv_nxt || f->bits != bits))
+		e->actions |= FTT_ACT_RELEASE;
+	/* the client has more, or the stack sends again what it was told of: it did not take our word */
+	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
+	    (s->len && seq_leq(end, f->delivered_ack)))
+		e->actions |= FTT_ACT_INJECT;
+	e->actions |= ftt_close_if_ended(f);
+	return FTT_DROP;
+}
+
+/* --- from the primary's stack ------------------------------------------------------------------- */
+
+/*
+ * The window that the client is shown: the smaller of both stacks', but never less than promised.
+ * Returns the field's value for a segment that acknowledges `ack`.
+ */
+static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32_t edge, bool in_step)
+{
+	uint8_t scale = f->hard.service_wscale;
+	uint32_t room, promised;
+
+	if (in_step && seq_gt(edge, seq_max(f->peer_edge, f->advertised_edge)))
+		edge = seq_max(f->peer_edge, f->advertised_edge);
+	room = seq_gt(edge, ack) ? (edge - ack) >> scale : 0;
+	promised = seq_gt(f->advertised_edge, ack) ? (f->advertised_edge - ack + (1u << scale) - 1) >> scale : 0;
+	room = room > promised ? room : promised;
+	return room > 0xffff ? 0xffff : (uint16_t)room;
+}
+
+/* Turns a segment of the local stack into what the client is to see. */
+static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+{
+	const struct ftt_flow_hard *h = &f->hard;
+
+	if (h->delta) {
+		e->seq = s->seq - h->delta;
+		e->change |= FTT_EDIT_SEQ;
+	}
+	if (s->options & FTT_OPT_TS && h->ts_delta) {
+		e->tsval = s->tsval - h->ts_delta;
+		e->change |= FTT_EDIT_TSVAL;
+	}
+	if (s->flags & TCP_ACK && !(s->flags & (TCP_RST | TCP_SYN))) {
+		bool in_step = s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+		uint32_t edge = s->ack + ((uint32_t)s->wnd << h->local_wscale);
+		uint16_t wnd = ftt_window(f, s->ack, edge, in_step);
+
+		if (wnd != s->wnd) {
+			e->wnd = wnd;
+			e->change |= FTT_EDIT_WND;
+		}
+		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)wnd << h->service_wscale));
+		f->told_ack = seq_max(f->told_ack, s->ack);
+	}
+}
+
+/*
+ * Is the end that our stack has come to a real one? A client that has reset the connection does not wait for it. A dying
+ * server's kernel ends its connections before anybody knows of the death; the takeover that follows carries a protected
+ * flow on and resets any other one, and a FIN would make what was cut look complete. So while there is a backup the end
+ * waits for the backup's, or, where there is none to come, for health's word (ftt_tick_end).
+ */
+static inline bool ftt_end_is_real(const struct ftt_flow *f)
+{
+	if (f->bits & FTT_F_CLIENT_RST)
+		return true;
+	return f->protection == FTT_PROTECTED ? ftt_ends_alike(f) : f->bits & (FTT_F_END_REAL | FTT_F_PEER_FIN | FTT_F_PEER_RST);
+}
+
+/*
+ * Would this segment be a last word, if the server's main process were dead? Its children outlive it for a moment, and
+ * say what the backup's server never will. That this one has said as much proves nothing: it answered the client instead.
+ * And no end is real then, nor is "refused" to a client that would be served a moment later.
+ */
+static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->mode == FTT_MODE_PAIRED &&
+	       (s->flags & (TCP_FIN | TCP_RST) || (s->len && f->protection == FTT_PROTECTED));
+}
+
+/* A segment goes to the client, up to `end`: the backup is told of what is new. */
+static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, struct ftt_edit *e)
+{
+	bool again = s->len && f->bits & FTT_F_SUMS && f->verified != f->told; /* something was lost: the OUTPUT, too? */
+
+	if (s->flags & TCP_RST || (!seq_gt(end, f->sent) && !again))
+		return;
+	f->sent = seq_max(f->sent, end);
+	e->actions |= s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
+}
+
+/* The end of a flow whose spaces were never related: nothing of it is edited. */
+static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+						 struct ftt_edit *e)
+{
+	bool ends = s->flags & (TCP_FIN | TCP_RST) && f->bits & FTT_F_ESTABLISHED;
+
+	if (s->orphan && s->mode == FTT_MODE_PAIRED)
+		return FTT_HOLD;
+	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
+		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
+		return FTT_PASS;
+	}
+	if (!f->end_since_ns)
+		f->end_since_ns = now_ns;
+	return FTT_HOLD;
+}
+
+/*
+ * The output rule: does this segment wait for the backup's stack to have what it acknowledges? Not if that stack has reset the
+ * connection: its server closed it, so nothing more of the client will ever reach that one, and what it has said by then needs no more input.
+ */
+static inline bool ftt_gate_commit(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end)
+{
+	bool behind_fin = f->bits & FTT_F_LOCAL_FIN && end == f->fin_end; /* it brings the FIN, or comes later */
+	uint32_t said = end - (f->hard.service_iss + 1) - behind_fin;
+
+	if (!(s->flags & TCP_ACK) || seq_leq(s->ack, f->committed))
+		return false;
+	return !ftt_both_reset(f) && !(f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
+}
+
+/*
+ * Does it bring output for which the order of the service waits? No client is to have what the backup's server has not
+ * given: what any client does next, on whichever connection, would reach that server first.
+ */
+static inline bool ftt_gate_order(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return f->bits & FTT_F_SERVICE && s->len && seq_gt(s->seq - f->hard.delta + s->len, f->peer_snd_nxt);
+}
+
+/*
+ * May this segment of the primary's stack go to the client now? For a new one and, again, for a
+ * held one. PASS comes with the edit to make.
+ */
+static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+					struct ftt_edit *e)
+{
+	uint32_t end = ftt_seg_end(s) - f->hard.delta;
+
+	if (!(f->bits & FTT_F_MAPPED))
+		return ftt_gate_unmapped(f, s, now_ns, e);
+	if (ftt_answers_stray(f, s) && !(s->orphan && s->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
+		ftt_edit_out(f, s, e);
+		return FTT_PASS;
+	}
+	if (s->mode == FTT_MODE_PAIRED) {
+		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
+			return FTT_HOLD;
+		if (f->protection == FTT_PROTECTED && !s->eager && !(f->bits & FTT_F_CLIENT_RST) &&
+		    (ftt_gate_commit(f, s, end) || ftt_gate_order(f, s)))
+			return FTT_HOLD;
+		if (s->orphan)
+			return FTT_HOLD; /* for the takeover */
+		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
+			if (!f->end_since_ns)
+				f->end_since_ns = now_ns;
+			/* the data must not wait: the backup's stack may need the client's word on it to come as far */
+			if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
+				return FTT_HOLD;
+			f->bits |= FTT_F_FIN_OWED;
+			e->change |= FTT_EDIT_FIN;
+		} else if (s->flags & (TCP_FIN | TCP_RST)) {
+			f->end_since_ns = 0;
+			f->bits &= ~(uint32_t)FTT_F_FIN_OWED;
+			e->actions |= s->flags & TCP_RST && !(f->bits & FTT_F_CLIENT_RST) ? FTT_ACT_ABORT : 0;
+		}
+	}
+	/* where the client may have bytes of the old primary, it gets ours only if they are known to be the same */
+	if (f->bits & FTT_F_UNVERIFIED && ftt_seg_end(s) != s->seq) {
+		e->drop = FTT_DROP_UNVERIFIED; /* it is kept; but the acknowledgement in it is the only one */
+		e->actions |= s->flags & TCP_ACK && seq_gt(s->ack, f->told_ack) ? FTT_ACT_ACK_CLIENT : 0;
+		return FTT_DROP;
+	}
+	if (f->bits & FTT_F_BEHIND && s->len && seq_leq(end, f->client_acked)) {
+		e->drop = FTT_DROP_ACKED;
+		return FTT_DROP;
+	}
+	ftt_edit_out(f, s, e);
+	ftt_leaves(f, s, end - !!(e->change & FTT_EDIT_FIN), e);
+	e->actions |= ftt_close_if_ended(f);
+	return FTT_PASS;
+}
+
+/* `shift`: experiments choose the service space, see spaces.h. */
+static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+						const struct ftt_shift *shift, struct ftt_edit *e)
+{
+	uint32_t iss = s->seq, ts = s->tsval;
+
+	if (!ftt_server_synack(f, s, now_ns)) {
+		if (f->protection == FTT_NEW && !(f->bits & FTT_F_SYNACK)) { /* it acknowledges data in the SYN (RFC 7413) */
+			f->protection = FTT_UNPROTECTED;
+			f->reason = FTT_WHY_UNSUPPORTED;
+			e->actions |= FTT_ACT_REPORT;
+		}
+		if (s->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
+			e->drop = FTT_DROP_REPEATED;
+			return FTT_DROP;
+		}
+		ftt_edit_out(f, s, e);
+		return FTT_PASS;
+	}
+	ftt_spaces_choose(shift, f->hard.irs, &iss, &ts);
+	ftt_flow_map(f, iss);
+	ftt_flow_map_ts(f, s->tsval, ts);
+	if (s->mode != FTT_MODE_PAIRED || f->protection == FTT_UNPROTECTED) {
+		f->protection = FTT_UNPROTECTED;
+		if (!f->reason)
+			f->reason = FTT_WHY_NO_BACKUP;
+		ftt_edit_out(f, s, e);
+		return FTT_PASS;
+	}
+	f->protection = FTT_OPENING;
+	f->opened_ns = f->held_since_ns = now_ns;
+	f->tries = 1;
+	f->ask_ns = now_ns + 5000000;
+	e->actions |= FTT_ACT_OPEN;
+	return FTT_HOLD;
+}
+
+static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+					      const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
+{
+	uint32_t end;
+
+	f->last_ns = now_ns;
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return ftt_serve_synack(f, s, now_ns, shift, e);
+	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
+		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, now_ns, e);
+	end = ftt_server_observe(f, s, now_ns);
+	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack) ||
+				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
+		e->actions |= FTT_ACT_INJECT;
+	if (queue_behind && !ftt_answers_stray(f, s))
+		return FTT_HOLD; /* in order behind those that wait */
+	return ftt_gate(f, s, now_ns, e);
+}
+
+#endif

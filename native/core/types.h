@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * types.h - the words that the core, the engine and Python share: limits, modes, what protects a flow, keys.
+ *
+ * cffi reads this very file, so it holds only plain numbers, enums and structs. Addresses are 16 bytes in network order,
+ * IPv4 as ::ffff:a.b.c.d; ports are in host order.
+ */
+#ifndef FTTCP_TYPES_H
+#define FTTCP_TYPES_H
+#include <stdint.h>
+
+#define FTT_MAX_ADDRS 16
+#define FTT_MAX_PORTS 32
+#define FTT_MAX_LINKS 8
+#define FTT_MAX_PEERS 7
+#define FTT_MAX_KEYS 4
+#define FTT_IDENTITY 20 /* of a connection: 16 bytes that no other one has, and which key its seed is made with */
+#define FTT_MAX_WORKERS 8
+#define FTT_MAX_PIDS 32 /* main processes of a server */
+#define FTT_HANDSHAKE_QUEUES 8
+#define FTT_MAX_NEIGHBOURS 256
+#define FTT_BEAT_BODY_MAX 512
+#define FTT_STAMPED_MAX 32
+
+/* What the engine of one node does for one group. Only Python changes it, with ftt_engine_set_mode(). */
+enum ftt_mode {
+	FTT_MODE_IDLE = 0,    /* no role: nothing of the group is let in or out */
+	FTT_MODE_BACKUP = 1,  /* follows: mirrored input goes in, nothing goes out */
+	FTT_MODE_PAIRED = 2,  /* primary, output waits for the backup's commit */
+	FTT_MODE_SOLO = 3     /* primary without a backup: output does not wait */
+};
+
+/* Where the right to emit comes from; checked for every packet (a lapsed lease is silence). */
+enum ftt_lease_policy {
+	FTT_LEASE_NONE = 0,    /* never: the gate is shut */
+	FTT_LEASE_GRANTED = 1, /* the partner's heartbeats grant it, counted from our own send time */
+	FTT_LEASE_SELF = 2     /* the beat thread renews it while it runs (solo) */
+};
+
+enum ftt_protection {
+	FTT_NEW = 0,         /* SYN seen, no SYN-ACK yet */
+	FTT_OPENING = 1,     /* SYN-ACK held until the backup holds the flow */
+	FTT_PROTECTED = 2,
+	FTT_DETACHING = 3,   /* backup asked to let go; nothing is released until it has */
+	FTT_DETACHED = 4,    /* was protected, is not any more */
+	FTT_UNPROTECTED = 5, /* never was */
+	FTT_RESETTING = 6    /* over for this node after a takeover: its client is asked where it stands, and reset there */
+};
+
+enum ftt_reason {
+	FTT_WHY_NONE = 0,
+	FTT_WHY_COMMIT_LAG = 1,   /* the backup did not confirm input within detach_after */
+	FTT_WHY_OUTPUT_LAG = 2,   /* the backup's server is too far behind in its output */
+	FTT_WHY_END = 3,          /* the primary's server ended the flow, the backup's did not */
+	FTT_WHY_PEER_END = 4,     /* the backup's server ended the flow, the primary's did not */
+	FTT_WHY_REFUSED = 5,      /* the backup's stack refused the connection */
+	FTT_WHY_OPEN_TIMEOUT = 6, /* the backup did not confirm the handshake in time */
+	FTT_WHY_DIVERGENCE = 7,   /* the outputs differ: not in equal length, or the policy says detach */
+	FTT_WHY_BOUND = 8,        /* a limit on held packets or memory was reached */
+	FTT_WHY_SOLO = 9,         /* the backup was lost */
+	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
+	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
+	FTT_WHY_OUTPUT_AHEAD = 12 /* the backup's server has said more than ours */
+};
+
+struct ftt_key {
+	uint8_t client[16];
+	uint8_t service[16];
+	uint16_t client_port;
+	uint16_t service_port;
+	uint8_t proto; /* 6 or 17 */
+	uint8_t pad[3];
+};
+
+/* Shared secrets of the nodes: what is made with any of them is believed, what we send is made with one. */
+struct ftt_keys {
+	uint8_t key[FTT_MAX_KEYS][32];
+	uint32_t n;
+	uint32_t send; /* index */
+};
+
+#endif

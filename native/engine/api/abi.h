@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * abi.h - what the native core shows to Python.
+ *
+ * cffi reads this very file (native/ffi/build.py strips the preprocessor lines), so it holds only
+ * plain enums, structs and prototypes, and so does core/types.h. Times are nanoseconds of CLOCK_BOOTTIME, which no step
+ * of the wall clock touches, and which goes on while the host is suspended. Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. Sequence numbers and ports are in host order.
+ */
+#ifndef FTTCP_ABI_H
+#define FTTCP_ABI_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/types.h"
+
+enum ftt_event_kind {
+	FTT_EV_NONE = 0,
+	FTT_EV_PEER_UP = 1,        /* first authentic heartbeat of a peer's boot; value = peer boot id */
+	FTT_EV_PEER_LOST = 2,      /* no heartbeat on any link for the lease time; value = ns since the last */
+	FTT_EV_PEER_BODY = 3,      /* the peer's published body changed: fetch it with ftt_beat_peer_body() */
+	FTT_EV_LINK_UP = 4,        /* link = index among the links to that peer */
+	FTT_EV_LINK_LOST = 5,      /* the same; value = ns since its last heartbeat */
+	FTT_EV_INTRUSION = 6,      /* value = enum ftt_intrusion; who sent it is unknown: peer and link tell where it came in */
+	FTT_EV_LEASE_LAPSED = 7,   /* emission stopped because the lease ran out */
+	FTT_EV_GATE_OPEN = 8,      /* first moment at which a new primary may emit; when_ns tells */
+	FTT_EV_ANNOUNCED = 9,      /* first round of announcements is out */
+	FTT_EV_TAKEOVER_DONE = 10, /* every flow was kicked; value = number of flows */
+	FTT_EV_FLOW_DETACHED = 11, /* key and reason are set */
+	FTT_EV_DIVERGENCE = 12,    /* key is set; value = stream offset up to which outputs are equal; reason:
+				      FTT_WHY_NONE = then they differ in equal length, FTT_WHY_DIVERGENCE = else */
+	FTT_EV_UNSUPPORTED = 13,   /* key is set: this flow cannot be protected */
+	FTT_EV_PEER_SUSPECTED = 15, /* silent for longer than ftt_beat_set_patience() said, not lost yet; value = ns */
+	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
+	FTT_EV_WHOLE_PACKETS = 17, /* once, at the start; value = whole_packets of struct ftt_status */
+	FTT_EV_MAC_CHANGED = 18,   /* of the service interface; value = the new address as a number */
+	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
+				      number; reason = 1: we hold the lease */
+	FTT_EV_MIRROR_SEEN = 20,   /* a probe of the mirror came in; value = its number */
+	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
+};
+
+enum ftt_intrusion {
+	FTT_INTRUSION_MAC = 0,     /* not made with our key */
+	FTT_INTRUSION_REPLAY = 1,  /* made with our key, but out of its time or place */
+	FTT_INTRUSION_AT_PEER = 2, /* the peer tells that it met a wrong MAC, a replay or another cluster */
+	FTT_INTRUSION_VERSION = 3, /* in a format of another release; not counted, for it proves nothing */
+	FTT_INTRUSION_CLUSTER = 4  /* made with our key, but for another cluster */
+};
+
+/* A station on the service network; an IPv4 address is mapped. */
+struct ftt_neighbour {
+	uint8_t addr[16];
+	uint8_t mac[6];
+	uint8_t pad[2];
+};
+
+struct ftt_event {
+	uint64_t when_ns;
+	uint64_t value;
+	struct ftt_key key;
+	uint32_t kind;   /* enum ftt_event_kind */
+	uint32_t reason; /* enum ftt_reason */
+	uint32_t link;
+	uint32_t peer;   /* index in struct ftt_config, of the first six kinds */
+};
+
+struct ftt_port {
+	uint16_t port;
+	uint16_t last; /* of a range that begins with port; 0: port alone */
+	uint8_t proto;
+	uint8_t pad[3];
+};
+
+/* On what heartbeats travel; the peer link (commits, mirror) is always UDP. */
+enum ftt_transport {
+	FTT_UDP = 0,
+	FTT_MULTICAST = 1, /* UDP to a group, hop limit 1 */
+	FTT_ETHERNET = 2,  /* frames of an EtherType of our own: no IP is needed */
+	FTT_SERIAL = 3     /* a tty; one peer for each */
+};
+
+struct ftt_link {
+	uint32_t transport; /* enum ftt_transport */
+	uint32_t baud;      /* serial; 0 leaves the speed alone */
+	char interface[16]; /* all but serial */
+	char local[46];     /* UDP: our address on this link, text */
+	char remote[46];    /* the peer's address, text: UDP; the group: multicast; a MAC address: Ethernet */
+	char device[64];    /* serial */
+};
+
+/* One of the other nodes of the group. Both ends list the links between them in the same order. */
+struct ftt_peer_config {
+	uint64_t node_id;
+	struct ftt_link link[FTT_MAX_LINKS]; /* link[0] is the peer link: commit channel and mirror */
+	uint32_t n_links;
+	uint32_t pad;
+};
+
+struct ftt_config {
+	/* identity and authentication */
+	struct ftt_keys keys;  /* at the start; later: ftt_engine_set_keys() */
+	uint64_t cluster_id;   /* hash of cluster and group name */
+	uint64_t node_id;      /* hash of the node's name */
+	uint64_t boot_id;      /* random, new for each start of the daemon */
+	/* places; the local address of link[0] is the same for all peers */
+	struct ftt_peer_config peer[FTT_MAX_PEERS];
+	uint32_t n_peers;
+	char service_interface[16];
+	char peer_interface[16];
+	uint8_t service_addr[FTT_MAX_ADDRS][16];
+	uint32_t n_service_addrs;
+	struct ftt_port port[FTT_MAX_PORTS];
+	uint32_t n_ports;
+	uint16_t channel_port; /* UDP: heartbeats on it, worker k's commit channel on channel_port + 1 + k */
+	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k; + FTT_HANDSHAKE_QUEUES: its handshakes */
+	uint16_t queue_out;
+	uint16_t workers;
+	uint32_t mark;         /* fwmark of packets that our own rules must let by */
+	/* timings */
+	uint64_t beat_interval_ns;
+	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
+	uint64_t quiet_ahead_ns; /* so long before PEER_LOST comes PEER_QUIET; 0: not at all */
+	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
+	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
+	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
+	uint64_t detach_after_ns;
+	uint64_t end_grace_ns;
+	uint64_t open_timeout_ns;
+	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
+	uint64_t udp_idle_timeout_ns;
+	/* bounds */
+	uint32_t max_flows;    /* per worker */
+	uint32_t max_half_open;
+	uint32_t max_held;     /* packets held per flow */
+	uint32_t max_held_total;
+	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
+	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
+	uint32_t queue_maxlen;
+	/* policy */
+	uint8_t compare;           /* checksum both outputs and compare */
+	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
+	uint8_t encrypt;           /* the bodies of our heartbeats */
+	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
+	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
+	/* experiments: make the service space differ from the local one on the node that shakes hands */
+	uint8_t shift_spaces;  /* use the three fields below, see spaces.h */
+	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover may then break connections */
+	uint8_t pad1[1];
+	uint32_t force_iss;    /* service ISS of every flow */
+	uint32_t force_ts;     /* service TSval of every SYN-ACK */
+	uint32_t space_seed;   /* not 0: both are drawn from it, for each flow others */
+	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
+};
+
+struct ftt_counters {
+	uint64_t in_packets, in_bytes, out_packets, out_bytes;
+	uint64_t passed, translated, injected, emitted;
+	uint64_t emit_failed; /* packets of our own that the kernel did not take: lost, as on a network */
+	uint64_t stamped; /* of the translated: headers that the kernel edited for a backup */
+	uint64_t held, released, held_now, hold_overflow;
+	uint64_t mirror_probes; /* of the mirror: taken out, and told of */
+	uint64_t last_words; /* of a server that had died: held for the takeover */
+	uint64_t ordered; /* backup: segments of clients that waited for the server's output which they answer */
+	uint64_t order_waits; /* primary: PROBEs for output that waited for the backup's server, see order_service */
+	uint64_t acked_ahead; /* backup: acknowledgements to our stack of what it said then, which the client did not have */
+	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
+	uint64_t drop_acked, drop_bound, drop_repeated, drop_unverified;
+	uint64_t drop_refused; /* segments of clients that a kernel would refuse: accept.h */
+	uint64_t pass_malformed, pass_unmatched, pass_fragment;
+	uint64_t window_limited;
+	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */
+	uint64_t flows_opened, flows_closed, flows_detached;
+	uint64_t flows_refused;        /* not tracked because the table was full: served, but not protected */
+	uint64_t flows_expired;
+	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
+	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
+	uint64_t compared_blocks, divergences, uncompared_blocks;
+	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
+	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_said_again, udp_truncated;
+	uint64_t udp_strays_sent, udp_strays_taken; /* clients' datagrams that came to the wrong node, and went to the owner */
+	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
+	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
+	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */
+	uint64_t resets_unanswered;         /* such flows whose client never answered */
+	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
+	uint64_t arp_answered, nd_answered, announcements;
+	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
+	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
+};
+
+/* What the heartbeat thread was allowed to have. */
+enum ftt_beat_thread {
+	FTT_BEAT_REALTIME = 1, /* SCHED_FIFO with the configured priority */
+	FTT_BEAT_LOCKED = 2    /* memory that is not swapped out */
+};
+
+struct ftt_status {
+	uint32_t mode;
+	uint32_t lease_policy;
+	uint64_t session;
+	int64_t lease_left_ns;  /* negative: lapsed */
+	uint32_t flows_protected, flows_unprotected, flows_detached, flows_opening;
+	uint32_t flows_ending; /* a takeover at this moment would end them, of a backup's flows at least so many; see ftt_flow_info.continues */
+	uint32_t udp_sessions;
+	uint64_t flow_bytes;    /* memory of what is known of flows, without what of theirs waits or is retained */
+	uint32_t held_now;
+	uint32_t flows_unverified; /* protected ones among them: they may well go on a moment later */
+	uint32_t ends_held;     /* flows that our server has ended and the backup's, as far as we know, has not */
+	uint64_t commit_lag_p50_ns, commit_lag_p99_ns; /* over the last 1,024 held packets */
+	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
+	uint32_t strict_commit; /* output waits for COMMITs: always, but for an experiment */
+	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
+	uint32_t partner;       /* index of the peer that the last mode was set with */
+	uint32_t peer_alive;    /* bit per peer */
+	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */
+	uint64_t peer_intrusions[FTT_MAX_PEERS]; /* how many the peer tells that it met */
+};
+
+struct ftt_flow_info {
+	struct ftt_key key;
+	uint32_t protection; /* enum ftt_protection */
+	uint32_t reason;
+	uint32_t delta, ts_delta;
+	uint32_t client_acked, local_snd_nxt, local_rcv_nxt, committed, peer_snd_nxt; /* service space */
+	uint32_t held;
+	uint32_t divergences;
+	uint32_t closed;
+	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */
+	uint64_t verified;  /* bytes of output, from the first on, known to be equal on both nodes */
+	uint64_t bytes_in, bytes_out;
+	uint64_t age_ns, idle_ns;
+};
+
+struct ftt_engine;
+
+/* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. Heartbeats,
+ * leases and announcements exist from the start on; before it their calls do nothing or return an error. */
+struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len);
+int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len);
+void ftt_engine_close(struct ftt_engine *e);
+
+/*
+ * Role. session names one pairing; flows of another pairing are not continued. peer is the index of
+ * the partner: its grants alone count for FTT_LEASE_GRANTED, and the commit channel speaks with it.
+ * IDLE leaves the partner as it was. Towards a new partner set the
+ * mode first, then the lease: a lease that the partner of before has granted ends with the mode.
+ */
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer);
+/* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. decided_ns: when this was
+ * decided; a SELF lease counts from then, so an order that comes too late opens nothing. */
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns);
+/* How long this node may still emit; negative: no more. Waits for nobody. */
+int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
+/* Health vouches for the local server: ends of flows are real ends (not its death). */
+void ftt_engine_vouch(struct ftt_engine *e, int alive);
+/* These are the main processes of the local server: when one has ended, what its children still say is held until
+ * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
+int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);
+
+/* Other keys from here on: those of beats and of the commit channel. 0, or EINVAL. */
+int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
+
+/*
+ * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
+ * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
+ * max_udp_bytes, max_retained, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
+ */
+void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
+
+/* Observation. events: returns how many were written; the fd becomes readable when there are some. */
+int ftt_engine_event_fd(struct ftt_engine *e);
+int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max);
+void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out);
+void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
+int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max, int with_closed);
+uint64_t ftt_now_ns(void);
+/* 0 if this kernel could edit the headers of long mirrored packets, in the caller's network namespace; else errno. An
+ * engine also does without when the mirror shares its interface with clients (ENOTUNIQ), or with more than
+ * FTT_STAMPED_MAX pairs of address and port (E2BIG): each packet of the mirror would pass a rule for each. A
+ * group with UDP needs whole packets anyway. */
+int ftt_stamp_try(void);
+
+/* Heartbeats. body is opaque to the native side and travels in every beat to every peer, sent at once
+ * when it changes. grant_to has a bit for each peer to which this node promises not to take over before
+ * lease_ns have passed since each beat that it receives from it. peer_body returns the length (or -1
+ * when none came yet, or there is no such peer). */
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);
+int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
+/* When the last authentic heartbeat of a peer came; 0: none. Waits for nobody. */
+uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer);
+
+/*
+ * For a detector that learns: the times between newest beats of a peer since the last call, up to 256 (ns,
+ * oldest first; returns how many), and what it makes of them. lost_ns: silence after which the peer is lost, while this node does not
+ * own the group; less than D * (1 + drift) is taken as that. suspect_ns: silence that is told before; 0: none.
+ */
+int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max);
+void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns);
+
+/* Announcements, sent on the service interface when a takeover opens the gate, and repeated (rounds times, interval
+ * apart), each under the lease check: to all, and to those by themselves that have asked for the service addresses
+ * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). */
+void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n);
+void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
+
+#endif

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core_api.h - the pure core for Python: the same decisions as the native engine's, one call each.
+ *
+ * The header-only core is all inline functions; these are their callable twins, for an engine that
+ * is written in Python. cffi reads this very file after abi.h (native/ffi/build.py strips the
+ * preprocessor lines). The part within FTT_CORE_LAYOUTS is for cffi alone: it repeats structs of
+ * parse.h, flow.h and record.h, as far as Python reads them; cffi asks the compiler where each field is.
+ *
+ * Verdicts are enum ftt_verdict, results of parsing enum ftt_parsed, what is to be done besides
+ * comes as a set of FTT_ACT_*. Nothing here allocates, blocks or reads a clock.
+ */
+#ifndef FTTCP_CORE_API_H
+#define FTTCP_CORE_API_H
+#include "core/compare/digest.h"
+#include "core/tcp/pair.h"
+#include "core/tcp/reset.h"
+#include "core/tcp/retain.h"
+#include "core/tcp/rewrite.h"
+#include "engine/api/abi.h"
+
+#ifdef FTT_CORE_LAYOUTS
+enum ftt_parsed {
+	FTT_PARSED_TCP = ..., FTT_PARSED_UDP = ..., FTT_PARSED_OTHER = ..., FTT_PARSED_FRAGMENT = ...,
+	FTT_PARSED_MALFORMED = ..., FTT_PARSED_TRUNCATED = ...
+};
+enum ftt_dir { FTT_FROM_CLIENT = ..., FTT_FROM_SERVER = ... };
+enum ftt_verdict { FTT_PASS = ..., FTT_DROP = ..., FTT_HOLD = ... };
+enum ftt_drop {
+	FTT_DROP_NONE = ..., FTT_DROP_SUPPRESSED = ..., FTT_DROP_UNMAPPED = ..., FTT_DROP_ACKED = ...,
+	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ..., FTT_DROP_UNVERIFIED = ...
+};
+enum ftt_judgement {
+	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,
+	FTT_REFUSED_NO_ACK = ..., FTT_REFUSED_OLD_ACK = ..., FTT_REFUSED_UNSENT = ...
+};
+enum ftt_judged { FTT_EQUAL = ..., FTT_DIFFERENT = ..., FTT_DIFFERENT_STILL = ... };
+enum {
+	TCP_FIN = ..., TCP_SYN = ..., TCP_RST = ..., TCP_PSH = ..., TCP_ACK = ..., TCP_URG = ...
+};
+enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ..., FTT_OPT_DSACK = ... };
+enum ftt_action {
+	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ...,
+	FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
+	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
+	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
+	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...,
+	FTT_ACT_LET_GO = ..., FTT_ACT_ASK_PLACE = ..., FTT_ACT_RST_CLIENT = ..., FTT_ACT_UNREACHED = ...
+};
+enum {
+	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
+	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
+	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...,
+	FTT_F_SERVICE = ..., FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ..., FTT_F_TAKEN = ...
+};
+enum {
+	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
+	FTT_EDIT_WND = ..., FTT_EDIT_FIN = ...
+};
+enum ftt_record_type {
+	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
+	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_OUTPUT = ...,
+	FTT_REC_DISCARD = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
+};
+enum {
+	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,
+	FTT_REC_WAITS = ..., FTT_REC_SUMS = ..., FTT_REC_SUM = ..., FTT_REC_UNLIKE = ..., FTT_REC_TS = ...,
+	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ..., FTT_REC_OFFER = ...
+};
+
+#define FTT_CHANNEL_MAGIC ...
+#define FTT_CHANNEL_VERSION ...
+#define FTT_CHANNEL_HEADER ...
+#define FTT_CHANNEL_MAC ...
+#define FTT_CHANNEL_QUIET ...
+#define FTT_CHANNEL_MAX ...
+#define FTT_SYN_MAX ...
+#define FTT_BARE_MAX ...
+#define FTT_POINTS ...
+
+struct ftt_pkt {
+	uint8_t src[16], dst[16];
+	uint16_t sport, dport;
+	uint16_t l4;
+	uint16_t ts_at;
+	uint16_t sack_at;
+	uint32_t payload;
+	uint32_t payload_len;
+	uint32_t l4_len;
+	uint8_t family;
+	uint8_t proto;
+	uint8_t sack_blocks;
+	...;
+};
+
+struct ftt_seg {
+	uint32_t seq, ack;
+	uint32_t len;
+	uint32_t tsval, tsecr;
+	uint32_t dsack;
+	uint16_t wnd;
+	uint16_t mss;
+	uint8_t flags;
+	uint8_t options;
+	uint8_t wscale;
+	uint8_t dir;
+	uint8_t mode;
+	bool whole;
+	bool orphan;
+	...;
+};
+
+struct ftt_flow_hard {
+	uint32_t irs;
+	uint32_t service_iss;
+	uint32_t delta;
+	uint32_t ts_delta;
+	uint8_t local_wscale;
+	uint8_t service_wscale;
+	uint8_t client_wscale;
+	...;
+};
+
+struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for five fields */
+	struct ftt_flow_hard hard;
+	uint8_t protection, reason;
+	uint32_t bits;
+	uint16_t client_wnd;
+	uint32_t client_acked, client_nxt, in_order, advertised_edge;
+	uint32_t local_snd_nxt, local_rcv_nxt, local_edge, local_tsval, local_hole_end;
+	uint32_t ts_recent, claim;
+	uint32_t delivered_ack;
+	uint64_t synack_ns;
+	uint32_t committed, peer_edge, peer_snd_nxt;
+	uint16_t mss;
+	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
+	uint32_t verified, told, assured, sent;
+	uint32_t tries;
+	uint64_t last_ns;
+	...;
+};
+
+struct ftt_edit {
+	uint32_t change;
+	uint32_t seq, ack, tsval, tsecr;
+	uint32_t sack_add;
+	uint16_t wnd;
+	uint16_t drop;
+	uint32_t actions;
+	...;
+};
+
+struct ftt_place {
+	uint32_t rcv_nxt, rcv_wup, edge;
+	uint32_t snd_first, snd_una, snd_nxt;
+	uint32_t max_wnd, ts_recent;
+	bool times, fin;
+	...;
+};
+
+struct ftt_limits {
+	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns, alone_grace_ns;
+};
+
+struct ftt_shift {
+	bool on;
+	uint32_t iss, ts, seed;
+};
+
+struct ftt_record {
+	struct ftt_key key;
+	uint32_t irs;
+	uint8_t type, flags;
+	uint16_t port;
+	uint32_t service_iss, tsval, age_ms;
+	uint8_t wscale, attempt;
+	uint32_t client_acked;
+	uint16_t client_wnd;
+	uint32_t rcv_nxt, edge, snd_nxt, hole_end;
+	uint32_t seq, ack;
+	uint32_t verified, differences;
+	uint32_t point, crc;
+	uint32_t number, outputs;
+	uint32_t total, offset;
+	const uint8_t *data;
+	uint32_t data_len;
+	...;
+};
+
+struct ftt_retained {
+	uint32_t seq, n, next, window;
+	...;
+};
+
+struct ftt_replay {
+	uint64_t top;
+	uint64_t seen;
+};
+#endif
+
+/* --- packets: parse, check, edit ---------------------------------------------------------------- */
+
+uint32_t ftt_core_parse(const uint8_t *p, uint32_t cap, uint32_t len, struct ftt_pkt *k, struct ftt_seg *s);
+/* The length of a packet by its own IP header's word, 0 when there is no whole IP header. */
+uint32_t ftt_core_length(const uint8_t *p, uint32_t cap);
+/* Who talks to whom, as flows are named; from_client says which end is the client. */
+void ftt_core_key(const struct ftt_pkt *k, bool from_client, struct ftt_key *key);
+/* Is the L4 checksum right? Every byte of the packet must be there. */
+bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k);
+void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready);
+uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n);
+/* FTT_CHANNEL_MAC bytes that prove whose datagram it is; `key` is a derived one, of 32 bytes. */
+void ftt_core_channel_mac(uint8_t *mac, const uint8_t *bytes, size_t len, const uint8_t *key);
+
+/* Does a kernel that stands there take this segment? enum ftt_judgement, see accept.h. */
+uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
+
+/* --- flows: see flow.h and pair.h ------------------------------------------------------------------ */
+
+void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns);
+void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason);
+uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+			       const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e);
+/* Asks for a held segment again, in the present mode; e is cleared first. */
+uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e);
+uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
+uint8_t ftt_core_open_flags(const struct ftt_flow *f);
+uint8_t ftt_core_probe_flags(const struct ftt_flow *f);
+uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
+uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
+bool ftt_core_end_held(const struct ftt_flow *f);
+uint8_t ftt_core_close_flags(const struct ftt_flow *f);
+uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r);
+uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
+uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
+uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
+uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
+uint32_t ftt_core_flow_solo(struct ftt_flow *f);
+uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns);
+uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
+bool ftt_core_flow_waits(const struct ftt_flow *f);
+bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s);
+
+/* --- flows that are over: see reset.h --------------------------------------------------------------- */
+
+bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+uint32_t ftt_core_reset_begin(struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_reset_tick(struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+
+/* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
+
+/* What the client has acknowledged, for the local stack, as far as it may know; it counts as delivered. */
+size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
+				uint8_t *out);
+size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+/* What makes the client say where it stands. */
+size_t ftt_core_build_ask(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+/* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
+size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
+/* The FIN that was kept back, for the client. */
+size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
+/* The client's reset, for the local stack. */
+size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
+
+/* Where does its client stand? And the reset there. */
+size_t ftt_core_build_ask_place(const struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
+size_t ftt_core_build_reset_client(const struct ftt_key *key, uint32_t ack, uint8_t *out);
+
+/* --- output retained for a takeover: see retain.h --------------------------------------------------- */
+
+uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len);
+uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
+uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
+uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
+				uint64_t now_ns);
+uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
+void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e);
+bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns);
+void ftt_core_retained_stop(struct ftt_retained *r);
+/* A segment of them, written to out (FTT_BARE_MAX + len bytes); the length is returned. */
+size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
+			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out);
+
+/* --- records of the commit channel, comparison of outputs ----------------------------------------- */
+
+size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r);
+size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r);
+bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
+/* See verify.h: what both sums before stream offset `at` say (enum ftt_judged), and what follows. */
+uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs);
+bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at);
+bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s);
+bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at);
+bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns);
+bool ftt_core_output_continues(const struct ftt_flow *f);
+bool ftt_core_output_covered(const struct ftt_flow *f);
+bool ftt_core_output_done(struct ftt_flow *f);
+uint32_t ftt_core_output_end(const struct ftt_flow *f);
+uint32_t ftt_core_output_acked(const struct ftt_flow *f);
+bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim);
+
+/* --- a data plane beside an engine that has no workers of its own (ftt_config.workers == 0) -------- */
+
+struct ftt_core_role {
+	uint64_t generation;     /* changes whenever mode or session may have */
+	uint64_t session;
+	uint64_t commit_session; /* of the partner's boot and ours: part of the channel's key; 0 = it was never heard */
+	uint32_t partner;        /* index of the peer to exchange records with */
+	uint32_t mode;           /* enum ftt_mode */
+	bool vouched;
+};
+
+void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out);
+/* The one question of every packet that leaves for a client. */
+bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
+/* Has a main process of the local server ended? See life.c. Never while ftt_engine_watch_server() runs. */
+bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
+/* ftt_mirror_probe(): true if a client's TCP segment is a probe of the mirror, which was told of by that. */
+bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k);
+uint64_t ftt_core_alone_grace(const struct ftt_engine *e);
+void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
+/* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */
+void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);
+
+#endif

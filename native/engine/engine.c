@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.c - the API of abi.h: life of an engine, and its role. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "engine/flows/lockstep.h"
+#include "engine/planes/nfqueue/stamp.h"
+#include "engine/worker.h"
+
+#define PLACE_SET_MODE 3 /* reason of FTT_EV_ERROR */
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static int check_config(const struct ftt_config *c, char *err, size_t err_len)
+{
+	const char *wrong = NULL;
+
+	if (c->workers > FTT_MAX_WORKERS)
+		wrong = "workers is out of range";
+	else if (c->n_peers < 1 || c->n_peers > FTT_MAX_PEERS || c->peer[0].n_links < 1)
+		wrong = "there must be one to seven peers, each with a link";
+	else if (c->n_ports < 1 || c->n_ports > FTT_MAX_PORTS || c->n_service_addrs < 1 ||
+		 c->n_service_addrs > FTT_MAX_ADDRS)
+		wrong = "a group needs 1 to 32 ports and 1 to 16 addresses";
+	else if (!c->mark || !c->lease_ns || !c->beat_interval_ns || c->lease_ns < c->beat_interval_ns)
+		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
+	else if (!c->max_flows || !c->max_half_open || !c->max_held || !c->max_held_total || !c->queue_maxlen)
+		wrong = "every bound must be above zero";
+	else if (!ftt_keys_good(&c->keys))
+		wrong = "one to four keys are needed, and one of them to send with";
+	if (!wrong)
+		return 0;
+	snprintf(err, err_len, "engine configuration: %s", wrong);
+	return -1;
+}
+
+/* Without them (a kernel before 5.18, no nftables) long packets go through the engine whole, which works as well. */
+static void open_stamps(struct ftt_engine *e)
+{
+	struct ftt_event ev = {.kind = FTT_EV_WHOLE_PACKETS};
+
+	if (e->worker[0]->udp.on)
+		return; /* they do anyway */
+	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_NFQ_HEADERS);
+	for (int k = 0; k < e->cfg.workers; k++)
+		e->worker[k]->stamps = e->stamp_fd >= 0;
+	if (e->stamp_fd >= 0)
+		return;
+	ev.value = e->whole_packets = (uint32_t)-e->stamp_fd;
+	ftt_event_post(e, &ev);
+}
+
+struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len)
+{
+	struct ftt_engine *e;
+
+	if (check_config(cfg, err, err_len))
+		return NULL;
+	if (sodium_init() < 0 || !(e = calloc(1, sizeof(*e)))) {
+		snprintf(err, err_len, "engine: no memory, or no random numbers");
+		return NULL;
+	}
+	e->cfg = *cfg;
+	e->stamp_fd = -1;
+	if (!ftt_lending_mutex(&e->keyring.lock)) {
+		snprintf(err, err_len, "engine: no mutex");
+		free(e);
+		return NULL;
+	}
+	pthread_mutex_init(&e->probes_lock, NULL);
+	ftt_keyring_set(&e->keyring, &cfg->keys);
+	sodium_memzero(&e->cfg.keys, sizeof(e->cfg.keys));
+	atomic_store(&e->shared.vouched, 1);
+	e->events = ftt_events_open();
+	if (!e->events) {
+		snprintf(err, err_len, "engine: event ring: %s", strerror(errno));
+		ftt_engine_close(e);
+		return NULL;
+	}
+	if (ftt_lockstep_open(e, err, err_len)) {
+		ftt_engine_close(e);
+		return NULL;
+	}
+	for (uint8_t k = 0; k < cfg->workers; k++) {
+		e->worker[k] = ftt_worker_open(e, k, err, err_len);
+		if (!e->worker[k]) {
+			ftt_engine_close(e);
+			return NULL;
+		}
+	}
+	if (cfg->workers)
+		open_stamps(e);
+	return e;
+}
+
+int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		if (ftt_worker_start(e->worker[k], err, err_len))
+			return -1;
+	e->neigh = ftt_neigh_start(e, err, err_len);
+	if (!e->neigh)
+		return -1;
+	e->beat = ftt_beat_start(e, err, err_len);
+	return e->beat ? 0 : -1;
+}
+
+void ftt_engine_close(struct ftt_engine *e)
+{
+	if (!e)
+		return;
+	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
+	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
+	ftt_beat_stop(e->beat);
+	ftt_neigh_stop(e->neigh);
+	for (int k = 0; k < FTT_MAX_WORKERS; k++)
+		ftt_worker_close(e->worker[k]);
+	ftt_lockstep_close(e);
+	ftt_server_watch(e, NULL, 0);
+	if (e->stamp_fd >= 0)
+		close(e->stamp_fd);
+	ftt_events_close(e->events);
+	pthread_mutex_destroy(&e->probes_lock);
+	pthread_mutex_destroy(&e->keyring.lock);
+	sodium_memzero(&e->keyring, sizeof(e->keyring));
+	free(e);
+}
+
+/* --- role ------------------------------------------------------------------------------------ */
+
+static void wake_all(struct ftt_engine *e)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		ftt_worker_wake(e->worker[k]);
+}
+
+static bool choose_partner(struct ftt_engine *e, uint32_t peer)
+{
+	struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = EINVAL, .reason = PLACE_SET_MODE};
+
+	if (peer >= e->cfg.n_peers) {
+		ftt_event_post(e, &ev);
+		return false;
+	}
+	atomic_store(&e->shared.partner, peer);
+	if (e->beat)
+		ftt_beat_partner_changed(e->beat);
+	return true;
+}
+
+/*
+ * The gate opens with the store of the mode. A takeover is announced before the workers hear of it:
+ * a flow that is kicked makes its client answer at once, and the answer must find us.
+ */
+void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer)
+{
+	uint32_t old = atomic_load(&e->shared.mode);
+	bool takeover = old == FTT_MODE_BACKUP && ftt_flow_emits((uint8_t)mode);
+	struct ftt_event ev = {.kind = FTT_EV_GATE_OPEN};
+
+	if (mode != FTT_MODE_IDLE && !choose_partner(e, peer))
+		return;
+	atomic_store(&e->role_flows, 0);
+	atomic_store(&e->role_pending, ftt_data_planes(e));
+	atomic_store(&e->role_takeover, takeover);
+	atomic_store(&e->shared.session, session);
+	atomic_store(&e->shared.mode, mode);
+	if (!ftt_flow_emits((uint8_t)old) && ftt_may_emit(&e->shared, ftt_now_ns()))
+		ftt_event_post(e, &ev);
+	if (takeover && e->neigh)
+		ftt_neigh_announce_now(e->neigh);
+	atomic_fetch_add(&e->shared.generation, 1);
+	wake_all(e);
+}
+
+void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns)
+{
+	atomic_store(&e->shared.lease_limit_ns, limit_ns);
+	atomic_store(&e->shared.lease_policy, policy);
+	if (e->beat) /* before the start there is no thread that could renew a lease */
+		ftt_beat_lease_changed(e->beat, decided_ns);
+	wake_all(e); /* what was held for want of a lease may go */
+}
+
+int64_t ftt_engine_lease_left_ns(struct ftt_engine *e)
+{
+	return (int64_t)(atomic_load(&e->shared.lease_until_ns) - ftt_now_ns());
+}
+
+void ftt_engine_vouch(struct ftt_engine *e, int alive)
+{
+	atomic_store(&e->shared.vouched, !!alive);
+}
+
+void ftt_engine_pause(struct ftt_engine *e)
+{
+	for (int k = 0; k < e->cfg.workers; k++)
+		ftt_fair_lock(&e->worker[k]->lock); /* in order; a worker takes its own only */
+}
+
+void ftt_engine_resume(struct ftt_engine *e)
+{
+	for (int k = e->cfg.workers; k-- > 0;)
+		ftt_fair_unlock(&e->worker[k]->lock);
+	wake_all(e);
+}
+
+int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n)
+{
+	int rc;
+
+	ftt_engine_pause(e);
+	rc = ftt_server_watch(e, pids, n);
+	ftt_engine_resume(e);
+	return rc;
+}
+
+void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
+{
+	ftt_engine_pause(e);
+	e->cfg.detach_after_ns = cfg->detach_after_ns;
+	e->cfg.end_grace_ns = cfg->end_grace_ns;
+	e->cfg.open_timeout_ns = cfg->open_timeout_ns;
+	e->cfg.idle_timeout_ns = cfg->idle_timeout_ns;
+	e->cfg.udp_idle_timeout_ns = cfg->udp_idle_timeout_ns;
+	e->cfg.max_half_open = cfg->max_half_open;
+	e->cfg.max_held = cfg->max_held;
+	e->cfg.max_held_total = cfg->max_held_total;
+	e->cfg.max_udp_bytes = cfg->max_udp_bytes;
+	e->cfg.max_retained = cfg->max_retained;
+	e->cfg.detach_divergent = cfg->detach_divergent;
+	e->cfg.continue_unverified = cfg->continue_unverified;
+	e->cfg.order_service = cfg->order_service;
+	ftt_engine_resume(e);
+}
+
+int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys)
+{
+	if (!ftt_keys_good(keys))
+		return EINVAL;
+	ftt_keyring_set(&e->keyring, keys);
+	wake_all(e);
+	return 0;
+}
+
+void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to)
+{
+	if (e->beat)
+		ftt_beat_set_body(e->beat, body, len, grant_to);
+}
+
+int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id)
+{
+	return e->beat ? ftt_beat_get_peer_body(e->beat, peer, out, max, boot_id) : -1;
+}
+
+uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer)
+{
+	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_heard_ns(e->beat, peer) : 0;
+}
+
+int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max)
+{
+	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_intervals(e->beat, peer, out, max) : 0;
+}
+
+void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns)
+{
+	if (e->beat && peer < e->cfg.n_peers)
+		ftt_beat_change_patience(e->beat, peer, lost_ns, suspect_ns);
+}
+
+void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n)
+{
+	if (e->neigh)
+		ftt_neigh_set_known(e->neigh, known, n);
+}
+
+void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns)
+{
+	if (e->neigh)
+		ftt_neigh_announce(e->neigh, rounds, interval_ns);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* act.c - what decisions about TCP flows ask for: records for the other node, segments of our own, the end. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "engine/flows/act.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/lockstep.h"
+#include "engine/flows/retain.h"
+#include "core/tcp/reset.h"
+
+static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
+{
+	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
+
+	r.flags = type == FTT_REC_REFUSED && c->flow.bits & FTT_F_UNLIKE ? FTT_REC_UNLIKE :
+		  type == FTT_REC_PROBE ? ftt_probe_flags(&c->flow) :
+		  type == FTT_REC_CLOSE ? ftt_close_flags(&c->flow) : 0;
+	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
+	r.rcv_nxt = c->flow.local_rcv_nxt;
+	r.edge = c->flow.local_edge;
+	r.client_acked = c->flow.client_acked;
+	r.client_wnd = c->flow.client_wnd;
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+}
+
+/* OPEN goes to every worker of the peer: which of them its kernel gave the flow to, it alone knows. */
+static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs};
+
+	r.service_iss = f->hard.service_iss;
+	r.tsval = f->local_tsval - f->hard.ts_delta;
+	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
+	r.wscale = f->hard.service_wscale;
+	f->bits |= w->e->cfg.order_service ? FTT_F_SERVICE : 0;
+	r.flags = ftt_open_flags(f);
+	if (w->e->cfg.compare) {
+		f->bits |= FTT_F_SUMS;
+		r.flags |= FTT_REC_SUMS;
+	}
+	ftt_lockstep_tell(w, c, &r);
+	r.attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
+	r.data = c->syn;
+	r.data_len = c->syn_len;
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_channel_put_record(&w->channel, k, &r, &w->n);
+	w->n.opens_sent++;
+}
+
+static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_channel_put_record(&w->channel, k, &r, &w->n);
+}
+
+/* Acknowledgements are cumulative: of several that one batch of packets asks for, the last says all. */
+void ftt_tcp_send_injected(struct ftt_worker *w)
+{
+	for (uint32_t i = 0; i < w->n_to_inject; i++) {
+		struct ftt_tcp *c = w->to_inject[i];
+		struct ftt_bare b;
+		uint32_t ack;
+
+		if (!c)
+			continue; /* forgotten */
+		c->to_inject = false;
+		ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
+		c->flow.delivered_ack = ack;
+		ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
+		b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
+		ftt_emit_bare(&w->emit, &b, false);
+		w->n.injected++;
+	}
+	w->n_to_inject = 0;
+}
+
+static void inject(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (c->to_inject)
+		return;
+	if (w->n_to_inject == FTT_TO_INJECT)
+		ftt_tcp_send_injected(w);
+	c->to_inject = true;
+	w->to_inject[w->n_to_inject++] = c;
+}
+
+/* What matters is sent again: a FIN by our stack, a question with the next tick. */
+static bool may_speak(struct ftt_worker *w, uint64_t now_ns)
+{
+	bool may = ftt_may_emit(&w->e->shared, now_ns);
+
+	w->n.drop_lease += !may;
+	return may;
+}
+
+static void to_client(struct ftt_worker *w, const struct ftt_bare *b)
+{
+	ftt_emit_bare(&w->emit, b, true);
+	w->n.emitted++;
+}
+
+typedef void build_fn(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b);
+
+/* Our present acknowledgement for the client, with it the FIN that was kept back, or a question. */
+static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, build_fn *build, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!may_speak(w, now_ns))
+		return;
+	build(&c->flow, &c->key, (uint8_t)w->mode, &b);
+	to_client(w, &b);
+}
+
+static void ask_place(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!may_speak(w, now_ns))
+		return;
+	ftt_bare_ask_place(&c->flow, &c->key, &b);
+	to_client(w, &b);
+	w->n.resets_asked++;
+}
+
+/* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
+static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_bare b;
+
+	if (!ftt_may_emit(&w->e->shared, now_ns))
+		return;
+	ftt_bare_nudge(&c->flow, &c->key, &b);
+	for (int i = 0; i < (c->flow.bits & FTT_F_SACK ? 1 : 3); i++)
+		ftt_emit_bare(&w->emit, &b, true);
+	w->n.nudges++;
+}
+
+void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind)
+{
+	struct ftt_event ev = {.kind = kind, .key = c->key, .reason = c->flow.reason};
+
+	ftt_event_post(w->e, &ev);
+}
+
+static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
+{
+	if (actions & FTT_ACT_OPEN)
+		send_open(w, c, now_ns);
+	if (actions & FTT_ACT_OPENED)
+		send_record(w, c, FTT_REC_OPENED);
+	if (actions & FTT_ACT_REFUSED)
+		send_record(w, c, FTT_REC_REFUSED);
+	if (actions & FTT_ACT_PROBE) {
+		ftt_compare_tell(w, c);
+		send_record(w, c, FTT_REC_PROBE);
+		w->n.probes_sent++;
+	}
+	if (actions & FTT_ACT_DETACH)
+		send_detach(w, c);
+	if (actions & FTT_ACT_ABORT && c->flow.protection == FTT_PROTECTED)
+		send_record(w, c, FTT_REC_CLOSE);
+	if (actions & FTT_ACT_COMMIT)
+		ftt_table_commit_by(&w->table, c, now_ns);
+	else if (actions & FTT_ACT_COMMIT_LATER)
+		ftt_table_commit_by(&w->table, c, w->table.dirty ? w->table.commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
+}
+
+/* A primary's backup may not have it yet; who takes over may have to have it answered. */
+static bool needs_syn(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (c->flow.bits & FTT_F_SYN_AGAIN)
+		return true;
+	return w->mode == FTT_MODE_BACKUP ? !(c->flow.bits & FTT_F_ESTABLISHED) && !c->closed :
+					    c->flow.protection == FTT_NEW || c->flow.protection == FTT_OPENING;
+}
+
+void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
+{
+	if (w->mode == FTT_MODE_PAIRED)
+		actions |= ftt_flow_part(&c->flow, ftt_server_vouched(w->e, now_ns), now_ns);
+	act_records(w, c, actions, now_ns);
+	if (actions & FTT_ACT_INJECT)
+		inject(w, c);
+	if (actions & FTT_ACT_ACK_CLIENT)
+		tell_client(w, c, ftt_bare_for_client, now_ns);
+	if (actions & FTT_ACT_ASK_CLIENT)
+		tell_client(w, c, ftt_bare_ask, now_ns);
+	if (actions & FTT_ACT_NUDGE)
+		nudge(w, c, now_ns);
+	if (actions & FTT_ACT_FIN)
+		tell_client(w, c, ftt_bare_fin, now_ns);
+	if (actions & FTT_ACT_DETACH && c->flow.reason == FTT_WHY_DIVERGENCE && c->flow.tries == 1)
+		ftt_compare_shifted(w, c);
+	if (actions & FTT_ACT_DETACHED) {
+		w->n.flows_detached++;
+		ftt_tcp_post_event(w, c, FTT_EV_FLOW_DETACHED);
+	}
+	if (actions & FTT_ACT_REPORT)
+		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
+	if (actions & FTT_ACT_LET_GO)
+		ftt_tcp_let_go(w, c);
+	if (actions & FTT_ACT_ASK_PLACE)
+		ask_place(w, c, now_ns);
+	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
+	if (actions & FTT_ACT_CLOSED && !c->closed) {
+		c->closed = true;
+		w->n.flows_closed++;
+	}
+	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, w->mode);
+	if (actions & FTT_ACT_RELEASE)
+		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
+	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
+		ftt_compare_forget(c);
+	if (c->syn && !needs_syn(w, c)) {
+		free(c->syn);
+		c->syn = NULL;
+		c->syn_len = 0;
+	}
+}
+
+bool ftt_tcp_keep_syn(struct ftt_tcp *c, const uint8_t *bytes, size_t len)
+{
+	if (len > FTT_SYN_MAX || (!c->syn && !(c->syn = malloc(FTT_SYN_MAX))))
+		return false;
+	memcpy(c->syn, bytes, len);
+	c->syn_len = (uint8_t)len;
+	return true;
+}
+
+void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (!c->syn || c->closed || c->flow.bits & FTT_F_ESTABLISHED)
+		return;
+	ftt_emit_small(&w->emit, c->syn, c->syn_len);
+	w->n.injected++;
+}
+
+static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
+
+	if (seq_gt(f->local_rcv_nxt, f->committed) || f->bits & FTT_F_SERVICE) /* the primary's output waits for this */
+		ftt_compare_offer(c, &r);
+	r.rcv_nxt = f->committed = f->local_rcv_nxt;
+	r.edge = f->local_edge;
+	r.snd_nxt = f->local_snd_nxt;
+	r.verified = f->verified;
+	r.differences = c->divergences;
+	r.flags |= (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
+		  (f->bits & FTT_F_DIFFERS ? FTT_REC_DIFFERS : 0) |
+		  (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0);
+	f->bits &= ~(uint32_t)FTT_F_WHERE;
+	if (f->bits & FTT_F_HOLE) {
+		r.flags |= FTT_REC_HOLE;
+		r.hole_end = f->local_hole_end;
+	}
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+	w->n.commits_sent++;
+}
+
+void ftt_tcp_send_commits(struct ftt_worker *w)
+{
+	while (w->table.dirty) {
+		struct ftt_tcp *c = w->table.dirty;
+
+		w->table.dirty = c->dirty_next;
+		c->dirty = false;
+		if (w->mode == FTT_MODE_BACKUP)
+			send_commit(w, c);
+		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
+			ftt_compare_tell(w, c);
+	}
+}
+
+void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s)
+{
+	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .seq = s->seq, .ack = s->ack,
+			      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
+
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+}
+
+void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
+{
+	ftt_lockstep_end(w, c);
+	ftt_tcp_drop_held(w, c);
+	ftt_retain_drop(w, c);
+	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
+		struct ftt_bare b;
+
+		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+		ftt_emit_bare(&w->emit, &b, false);
+	}
+	c->flow.end_since_ns = 0;
+	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
+		if (w->to_inject[i] == c)
+			w->to_inject[i] = NULL;
+	ftt_table_remove(&w->table, c);
+}
+
+/* --- flows that are over ---------------------------------------------------------------------------- */
+
+static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_bare b;
+
+	ftt_tcp_drop_held(w, c);
+	ftt_retain_drop(w, c);
+	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))
+		return;
+	ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+	ftt_emit_bare(&w->emit, &b, false);
+}
+
+void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	end_in_stack(w, c);
+	c->flow.protection = FTT_DETACHED;
+	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, w->mode);
+	w->n.flows_detached++;
+}
+
+/*
+ * Records come before packets: the last ones of a connection that was reset may be under way on the mirror.
+ * Of a forgotten flow they would be a stranger's.
+ */
+void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	end_in_stack(w, c);
+	ftt_tcp_act(w, c, ftt_backup_close(&c->flow, r), now_ns);
+}
+
+void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	if (c->flow.protection == FTT_RESETTING)
+		return;
+	end_in_stack(w, c);
+	if (ftt_flow_cut(&c->flow)) /* closed by our server alone: its client is not done with it */
+		c->closed = false;
+	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
+}
+
+bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_bare b;
+	uint32_t actions;
+
+	if (c->flow.protection == FTT_DETACHED) {
+		if (!ftt_detached_step(&c->flow, s, now_ns))
+			return false;
+		ftt_table_settle(&w->table, c, w->mode);
+		return true;
+	}
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return false;
+	actions = ftt_reset_step(&c->flow, s, now_ns);
+	if (actions & FTT_ACT_RST_CLIENT && may_speak(w, now_ns)) {
+		ftt_bare_reset_client(&c->key, s->ack, &b);
+		to_client(w, &b);
+		w->n.resets_sent++;
+	}
+	ftt_tcp_act(w, c, actions, now_ns);
+	return true;
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * follow.c - what the other node says, what time does, and changes of role, for all flows of a
+ * worker. The rules are in pair.h; here they meet the tables.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include "engine/flows/act.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/lockstep.h"
+#include "engine/liveness/mirror.h"
+#include "engine/flows/retain.h"
+#include "engine/worker.h"
+#include "core/tcp/reset.h"
+
+#define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
+#define SYN_LINGER_NS 120000000000ull
+#define DETACHED_NS 3600000000000ull      /* a backup's memory of a flow that it let go */
+#define HANDSHAKE_NS 1000000000ull
+#define SWEEP_MAX 4096u /* flows of one age that are forgotten at once */
+#define ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
+
+/* --- records --------------------------------------------------------------------------------- */
+
+/*
+ * The primary told of a flow whose SYN we have not seen (the mirror lost it, or it is under way), or that
+ * our stack has not answered (it met a connection of the past). `c` may be of an earlier connection, too.
+ */
+static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	/* who has it injects, also an earlier one of that key, and the first worker; the stack's answer shows whose it is */
+	if (r->attempt < 2 || (!c && w->index) || !r->data_len)
+		return;
+	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||
+	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != r->irs ||
+	    memcmp(k.src, r->key.client, 16) || memcmp(k.dst, r->key.service, 16) || k.sport != r->key.client_port ||
+	    k.dport != r->key.service_port)
+		return;
+	if (c && c->flow.protection == FTT_DETACHED) { /* an earlier one that was let go */
+		ftt_tcp_forget(w, c, false);
+		c = NULL;
+	}
+	if (!c) {
+		c = ftt_follow_begin(w, &r->key, r->irs, now_ns);
+		if (!c)
+			return;
+		c->peer_worker = from;
+	}
+	ftt_client_syn(&c->flow, &s);
+	ftt_tcp_keep_syn(c, r->data, r->data_len);
+	ftt_emit_small(&w->emit, r->data, r->data_len);
+	w->n.injected++;
+}
+
+/* One that has been, and is over: an OPEN is not about it. */
+static bool is_past(const struct ftt_tcp *c)
+{
+	return c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+}
+
+static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
+
+	if (same) {
+		ftt_lockstep_join(w, c, r);
+		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
+	}
+	if (!same || !(c->flow.bits & FTT_F_SYNACK))
+		inject_syn(w, c, r, from, now_ns);
+}
+
+static void probed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	uint32_t delivered = c->flow.delivered_ack, actions;
+
+	ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
+	actions = ftt_backup_probe(&c->flow, r, &c->retained);
+	w->n.acked_ahead += c->flow.delivered_ack != delivered;
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
+			  uint64_t now_ns)
+{
+	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+	struct ftt_tcp *any = c;
+
+	if (c && (c->flow.hard.irs != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
+		c = NULL; /* another connection with the same addresses and ports */
+	if (c)
+		c->peer_worker = from;
+	switch (r->type) {
+	case FTT_REC_OPEN:
+		if (c && c->flow.protection == FTT_DETACHED)
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n); /* an OPEN that was overtaken */
+		else
+			backup_open(w, any, r, from, now_ns);
+		break;
+	case FTT_REC_PROBE:
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
+			probed(w, c, r, now_ns);
+		else /* we do not hold it and never shall: say so, or the primary waits in vain */
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		break;
+	case FTT_REC_OUTPUT:
+		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
+			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r) | ftt_compare_record(w, c, r, now_ns), now_ns);
+		break;
+	case FTT_REC_DISCARD:
+		if (c && c->flow.bits & FTT_F_MAPPED)
+			ftt_tcp_act(w, c, ftt_backup_discard(&c->flow, r), now_ns);
+		break;
+	case FTT_REC_DETACH:
+		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		if (c && c->flow.protection != FTT_DETACHED)
+			ftt_tcp_let_go(w, c);
+		break;
+	case FTT_REC_CLOSE:
+		if (c)
+			ftt_tcp_aborted(w, c, r, now_ns);
+		break;
+	default:
+		w->n.channel_malformed++;
+		break;
+	}
+}
+
+static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+	uint32_t actions;
+
+	if (r->key.proto == 17) {
+		ftt_udp_record(w, r, from, now_ns);
+		return;
+	}
+	c = ftt_follow_find(w, &r->key, now_ns);
+	if (w->mode == FTT_MODE_BACKUP) {
+		backup_record(w, c, r, from, now_ns);
+		return;
+	}
+	if (w->mode != FTT_MODE_PAIRED || !c || c->flow.hard.irs != r->irs) {
+		w->n.channel_stale++;
+		return;
+	}
+	c->peer_worker = from;
+	w->n.commits_received += r->type == FTT_REC_COMMIT;
+	if (r->type == FTT_REC_COMMIT && (actions = ftt_compare_commit(w, c, r, now_ns)))
+		ftt_tcp_act(w, c, actions, now_ns);
+	if (r->type == FTT_REC_DETACHED) { /* DETACH went to all its workers: any of them may have held the flow */
+		c->let_go |= (uint8_t)(1u << from);
+		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
+			return;
+	}
+	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, now_ns), now_ns);
+}
+
+bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
+{
+	struct ftt_channel_header h;
+	const uint8_t *records;
+	size_t len;
+
+	ftt_channel_begin(&w->channel);
+	for (int budget = 256; budget > 0; budget--) {
+		int got = ftt_channel_receive(&w->channel, lanes, &h, &records, &len, &w->n);
+
+		if (!got)
+			return true;
+		if (got == FTT_CHANNEL_ODD) {
+			if (ftt_mirror_datagram(w->e, &w->channel))
+				w->n.mirror_probes++;
+			else
+				w->n.channel_malformed++;
+		}
+		if (got != 1)
+			continue;
+		while (len) {
+			struct ftt_record r;
+			size_t used = ftt_record_get(records, len, &r);
+
+			if (!used) {
+				w->n.channel_malformed++;
+				break;
+			}
+			if (!ftt_record_belongs(r.type, h.pairing, w->channel.pairing))
+				w->n.channel_malformed++; /* of no pairing */
+			else
+				one_record(w, &r, h.worker, now_ns);
+			records += used;
+			len -= used;
+		}
+	}
+	return false;
+}
+
+/* --- time ------------------------------------------------------------------------------------ */
+
+/* What its client has of the old primary turned out to be something else, or cannot be verified: then it is gone. */
+static bool ends_unverified(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns, const struct ftt_limits *lim)
+{
+	if (!ftt_flow_hopeless(&c->flow, now_ns, lim))
+		return false;
+	w->n.unverified_resets++;
+	ftt_tcp_reset_client(w, c, now_ns);
+	return true;
+}
+
+void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns, ftt_alone_grace(w->e)};
+	bool gone = w->table.waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
+	bool vouched = ftt_server_vouched(w->e, now_ns);
+
+	if (w->mode != FTT_MODE_BACKUP && !ftt_may_emit(&w->e->shared, now_ns))
+		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
+	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
+		next = c->wait_next;
+		if (c->role != w->table.role)
+			continue; /* its turn comes with the others */
+		if (c->flow.protection == FTT_RESETTING) {
+			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, now_ns), now_ns);
+			continue;
+		}
+		if (ends_unverified(w, c, now_ns, &lim))
+			continue;
+		if (w->mode == FTT_MODE_PAIRED && !gone) /* who has died gives no flow up: the takeover is to have it */
+			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
+		ftt_retain_tick(w, c, now_ns);
+		ftt_tcp_act(w, c, c->held ? FTT_ACT_RELEASE : 0, now_ns);
+	}
+}
+
+/* How long a flow of this age may be silent before it is forgotten. */
+static uint64_t patience(const struct ftt_worker *w, enum ftt_age age)
+{
+	switch (age) {
+	case FTT_AGE_CLOSED:
+		return LINGER_NS;
+	case FTT_AGE_REFUSED: /* they must not fill the half-open table */
+		return 0;
+	case FTT_AGE_LET_GO:
+		return DETACHED_NS;
+	case FTT_AGE_HALF_OPEN:
+		return SYN_LINGER_NS;
+	case FTT_AGE_ENDING:
+		return w->e->cfg.idle_timeout_ns;
+	default:
+		return ESTABLISHED_NS;
+	}
+}
+
+/* Those that were silent for longest are at the ends of their lists: no other one is looked at. */
+void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
+		uint64_t most_ns = patience(w, age);
+		struct ftt_tcp *c;
+
+		for (unsigned i = 0; i < SWEEP_MAX && (c = ftt_table_oldest(&w->table, age)); i++) {
+			if (now_ns - c->flow.last_ns <= most_ns)
+				break;
+			if (c->held) { /* it is not over, and the others need not wait for it */
+				ftt_table_to_front(&w->table, c);
+				break;
+			}
+			w->n.flows_expired++;
+			ftt_tcp_forget(w, c, false);
+		}
+	}
+}
+
+/* What is to be forgotten anyway makes room first. */
+static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
+{
+	for (enum ftt_age age = 0; age < FTT_AGES && !ftt_flow_emits((uint8_t)w->mode); age++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, FTT_AGES + age);
+
+		if (!c || (half_open && age != FTT_AGE_HALF_OPEN && age != FTT_AGE_REFUSED))
+			continue;
+		ftt_follow_now(w, c, now_ns);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * A full table: flows that have ended make room, the oldest ones first, and then those that were let go. A full table of handshakes: those
+ * that have not got on for longer than an honest client needs, which asks again after a second (RFC 6298).
+ * So a flood of SYNs costs so many handshakes a second their protection, and is over when it ends.
+ */
+bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
+{
+	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN, FTT_AGE_LET_GO};
+	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open;
+
+	if (forget_one(w, half_open, now_ns))
+		return true;
+	for (unsigned i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, spare[i]);
+
+		if (!c || c->held || (half_open && (spare[i] == FTT_AGE_CLOSED || spare[i] == FTT_AGE_LET_GO)) ||
+		    (spare[i] == FTT_AGE_HALF_OPEN && now_ns - c->flow.last_ns < HANDSHAKE_NS))
+			continue;
+		w->n.flows_expired++;
+		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);
+		return true;
+	}
+	return false;
+}
+
+struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	if (ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
+		w->n.syn_floods++;
+		return NULL;
+	}
+	if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+	    !(c = ftt_table_add(&w->table, key, now_ns))) {
+		w->n.flows_refused++;
+		return NULL;
+	}
+	ftt_flow_init(&c->flow, irs, now_ns);
+	w->n.flows_opened++;
+	return c;
+}
+
+/* --- roles ----------------------------------------------------------------------------------- */
+
+/* Is all that the client may have of the old primary what the backup's server has said, too, or does that not matter? */
+static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same)
+{
+	bool asked = !w->e->cfg.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+
+	/* what is encrypted in step has one content under one key, or it does not leave */
+	if (asked && w->e->lockstep.header && (c->digest.broken || !(c->flow.bits & FTT_F_SUMS)))
+		return false;
+	return !asked || (same && !(w->e->cfg.detach_divergent && c->divergences));
+}
+
+bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_flow f = c->flow;
+
+	if (f.protection != FTT_NEW && f.protection != FTT_OPENING && f.protection != FTT_PROTECTED)
+		return false;
+	if (w->mode != FTT_MODE_BACKUP)
+		return goes_on(w, c, ftt_output_covered(&f));
+	ftt_output_settle(&f, c->digest.seen, now_ns);
+	return !ftt_flow_cut(&f) && goes_on(w, c, ftt_output_continues(&f));
+}
+
+static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	if (!ftt_flow_cut(&c->flow) && goes_on(w, c, ftt_output_continues(&c->flow)))
+		return true;
+	w->n.unverified_resets++;
+	return false;
+}
+
+static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	uint32_t actions;
+
+	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
+	if (c->flow.protection == FTT_DETACHED || !continues(w, c)) {
+		ftt_tcp_reset_client(w, c, now_ns);
+		return true;
+	}
+	actions = ftt_flow_takeover(&c->flow);
+	if (!c->closed)
+		ftt_lockstep_ensure(w, c);
+	if (w->e->cfg.continue_unverified)
+		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
+	if (c->closed)
+		actions = ftt_closed_takeover(&c->flow, now_ns);
+	else if (!(c->flow.bits & FTT_F_UNVERIFIED))
+		ftt_retain_release(w, c, now_ns);
+	ftt_tcp_syn_again(w, c);
+	w->n.kicked += !!actions;
+	w->role_flows += !!actions;
+	ftt_tcp_act(w, c, actions | FTT_ACT_RELEASE, now_ns); /* what waited for our server does not any more */
+	return true;
+}
+
+/* Who emits goes on with the flows that there were; whoever else has a new role begins anew. */
+bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	if (!ftt_flow_emits((uint8_t)w->mode)) {
+		ftt_tcp_forget(w, c, true);
+		return false;
+	}
+	c->role = w->table.role;
+	ftt_table_to_back(&w->table, c);
+	if (w->takes_over)
+		return take_over(w, c, now_ns);
+	ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);
+	return true;
+}
+
+struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_table_find(&w->table, key);
+
+	if (!c || c->role == w->table.role || ftt_follow_now(w, c, now_ns))
+		return c;
+	ftt_emit_flush(&w->emit); /* our stack has to lose it before it is given what may begin a new one */
+	return NULL;
+}
+
+static bool tcp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
+		struct ftt_tcp *c;
+
+		for (; (c = ftt_table_newest(&w->table, FTT_AGES + age)); most--) {
+			if (!most)
+				return false;
+			__builtin_prefetch(c->order.next);
+			ftt_follow_now(w, c, now_ns);
+		}
+	}
+	return true;
+}
+
+bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	bool udp = ftt_udp_rest(w, most, now_ns);
+
+	return tcp_rest(w, most, now_ns) && udp;
+}
+
+/* What waits in the kernel goes at once, with the flows that it belongs to. */
+static void go_solo(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
+		next = c->wait_next;
+		ftt_follow_now(w, c, now_ns);
+	}
+	ftt_udp_go_solo(w, now_ns);
+}
+
+static void new_role(struct ftt_worker *w)
+{
+	ftt_table_new_role(&w->table);
+	ftt_udp_new_role(&w->udp);
+}
+
+void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns)
+{
+	uint32_t old = w->mode;
+	bool same = session == w->session, emits = ftt_flow_emits((uint8_t)mode);
+
+	if (emits) /* of the role before; what is to be forgotten never meets one that emits */
+		ftt_follow_rest(w, UINT32_MAX, now_ns);
+	w->mode = mode;
+	w->session = session;
+	w->role_flows = 0;
+	w->takes_over = old == FTT_MODE_BACKUP && emits;
+	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
+		new_role(w);
+		while (w->table.dirty) /* what a COMMIT would tell is nothing to the next partner */
+			ftt_follow_now(w, w->table.dirty, now_ns);
+	} else if (w->takes_over) {
+		new_role(w);
+	} else if (old == FTT_MODE_PAIRED && (mode == FTT_MODE_SOLO || !same)) {
+		new_role(w);
+		go_solo(w, now_ns);
+	}
+}

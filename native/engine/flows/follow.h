@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* follow.h - what the other node says, time, and changes of role, for all flows of a worker; see follow.c. */
+#ifndef FTTCP_FOLLOW_H
+#define FTTCP_FOLLOW_H
+#include "engine/worker.h"
+
+/* A flow begins with the client's SYN `irs`. The half-open and the whole table are bounded: NULL, and counted. */
+struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns);
+/* Makes room for a flow that begins, by what is needed least; false when there is none. */
+bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns);
+/* What the other node says. True if nothing is left: so many are taken at once. */
+bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns);
+void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
+void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
+/* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not
+ * emit has a new role only to begin anew: then that is to forget it, and end its connection in our stack. */
+void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns);
+/* Carries the role out on some more flows, the most recently active ones first; true when it is on all. */
+bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
+/* ... on this one, out of turn; false when that was its end. */
+bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* The flow of a packet or of a record. A role that is not carried out on it yet is now. */
+struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns);
+/* Would a takeover at this moment go on with it? A backup decides so; a primary knows as much as it has been told. */
+bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hold.c - verdicts on TCP packets, and those that wait for theirs.
+ *
+ * A held packet stays in the kernel's queue until ftt_tcp_release() asks the gate again: on a primary its stack's,
+ * on a backup clients' that answer what its server has not said yet. A flow has those of one kind only.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "engine/flows/compare.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/lockstep.h"
+
+#define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
+
+/* --- verdicts -------------------------------------------------------------------------------- */
+
+void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
+{
+	switch (why) {
+	case FTT_DROP_SUPPRESSED:
+		w->n.drop_suppressed++;
+		break;
+	case FTT_DROP_ACKED:
+		w->n.drop_acked++;
+		break;
+	case FTT_DROP_REPEATED:
+		w->n.drop_repeated++;
+		break;
+	case FTT_DROP_REFUSED:
+		w->n.drop_refused++;
+		break;
+	case FTT_DROP_UNVERIFIED:
+		w->n.drop_unverified++;
+		break;
+	default:
+		w->n.drop_unknown_flow++;
+		break;
+	}
+}
+
+void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t *counter)
+{
+	++*counter;
+	ftt_worker_verdict(w, p, false, NULL);
+}
+
+void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
+{
+	w->n.passed++;
+	ftt_worker_verdict(w, p, true, NULL);
+}
+
+/*
+ * See stamp.h. Some come here right after a takeover, of what was mirrored before it. An acknowledgement
+ * of 0 cannot be told: the one before it says hardly less.
+ */
+static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_seg *s, const struct ftt_edit *e)
+{
+	uint32_t ack = e->change & FTT_EDIT_ACK ? e->ack : s->ack;
+
+	if (e->change) {
+		w->n.translated++;
+		w->n.stamped++;
+		ack -= !ack;
+	} else {
+		w->n.passed++;
+		ack = 0;
+	}
+	ftt_nfq_stamp(ftt_worker_nfq(w, p->queue), p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
+}
+
+/*
+ * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
+ * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
+ * On a backup, the kernel edits for us what came of the mirror; true when that leaves a window to be shown to the stack.
+ * What clients send us directly right after a takeover it does not edit: that is copied once more, whole.
+ */
+bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
+{
+	bool headers = p->cap < p->len && p->cap <= FTT_NFQ_HEADERS && s->dir == FTT_FROM_CLIENT;
+
+	if (headers && w->stamps && p->in_index == w->mirror_index && (w->mode == FTT_MODE_BACKUP || e->change)) {
+		stamp(w, p, s, e);
+		return e->change & FTT_EDIT_WND;
+	}
+	if (headers && e->change) {
+		w->whole = true;
+		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+	} else if (!e->change) {
+		ftt_tcp_pass(w, p);
+	} else if (p->bytes && p->cap == p->len) {
+		ftt_apply(p->bytes, k, e, p->csum_ready);
+		w->n.translated++;
+		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
+		ftt_worker_verdict(w, p, true, p->bytes);
+	} else if (e->change == FTT_EDIT_WND && s->dir == FTT_FROM_SERVER) { /* the client is promised more than was meant: that holds now */
+		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
+		ftt_tcp_pass(w, p);
+	} else {
+		w->whole = true;
+		ftt_tcp_drop(w, p, &w->n.drop_truncated);
+	}
+	return false;
+}
+
+/* A client's segment, for our stack. */
+void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		  const struct ftt_seg *s, struct ftt_edit *e)
+{
+	c->bytes_in += s->len;
+	ftt_lockstep_input(w, c, s);
+	ftt_retained_limit(&c->retained, &c->flow, s, e);
+	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
+		e->actions |= FTT_ACT_INJECT;
+}
+
+/* --- holding --------------------------------------------------------------------------------- */
+
+uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		      const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_held *h;
+
+	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
+		w->n.hold_overflow++;
+		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
+		if (c->n_held && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan)
+			return ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns); /* its part of the bound is its own doing */
+		if (!c->n_held)
+			c->flow.held_since_ns = 0;
+		return 0;
+	}
+	h->since_ns = now_ns;
+	h->id = p->id;
+	h->queue = p->queue;
+	h->in_index = p->in_index;
+	h->csum_ready = p->csum_ready;
+	h->seg = *s;
+	h->point = (struct ftt_point){c->digest.next, c->digest.crc};
+	h->pkt = *k;
+	h->len = p->len;
+	/* its header may have to be edited when it goes; without a copy, see ftt_tcp_pass_edited() */
+	if (p->cap == p->len && p->len <= FTT_NFQ_HEADERS)
+		h->bytes = h->small;
+	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
+		w->held_bytes += p->len;
+	h->seg.whole = h->bytes;
+	if (h->bytes)
+		memcpy(h->bytes, p->bytes, p->len);
+	*c->held_tail = h;
+	c->held_tail = &h->next;
+	if (!c->n_held++)
+		c->flow.held_since_ns = now_ns;
+	w->held_now++;
+	++*(s->dir == FTT_FROM_CLIENT ? &w->n.ordered : &w->n.held);
+	return 0;
+}
+
+static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held **at, uint64_t now_ns)
+{
+	struct ftt_held *h = *at;
+
+	*at = h->next;
+	if (!*at)
+		c->held_tail = at;
+	c->n_held--;
+	w->held_now--;
+	if (h->seg.dir == FTT_FROM_SERVER)
+		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
+	c->flow.held_since_ns = c->held ? c->held->since_ns : 0;
+	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
+	w->spent = h;
+}
+
+void ftt_tcp_free_spent(struct ftt_worker *w)
+{
+	while (w->spent) {
+		struct ftt_held *h = w->spent;
+
+		w->spent = h->next;
+		if (h->bytes && h->bytes != h->small) {
+			w->held_bytes -= h->len;
+			free(h->bytes);
+		}
+		free(h);
+	}
+}
+
+/* Has a client's segment waited for so long that the primary has given the flow up? Or nobody sent it but a forger. */
+static bool waited_enough(const struct ftt_worker *w, const struct ftt_held *h, uint64_t now_ns)
+{
+	return h->seg.dir == FTT_FROM_CLIENT && now_ns - h->since_ns > w->e->cfg.detach_after_ns;
+}
+
+/* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
+uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_held **at = &c->held, *h;
+	uint32_t actions = 0;
+
+	while ((h = *at)) {
+		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .in_index = h->in_index, .csum_ready = h->csum_ready,
+					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};
+		bool input = h->seg.dir == FTT_FROM_CLIENT;
+		enum ftt_verdict v;
+		struct ftt_edit e;
+
+		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
+			break;
+		h->seg.mode = (uint8_t)w->mode;
+		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
+			h->seg.orphan = false;
+		v = ftt_held_step(&c->flow, &h->seg, now_ns, &e);
+		if (v == FTT_HOLD && !input)
+			break;
+		if (v == FTT_HOLD && !waited_enough(w, h, now_ns)) {
+			at = &h->next;
+			continue;
+		}
+		if (v == FTT_HOLD) {
+			ftt_tcp_drop(w, &p, &w->n.drop_bound);
+		} else if (v == FTT_DROP) {
+			ftt_tcp_count_drop(w, e.drop);
+			ftt_worker_verdict(w, &p, false, NULL);
+		} else if (input) {
+			ftt_tcp_give(w, c, &p, &h->pkt, &h->seg, &e);
+		} else {
+			w->n.released++;
+			if (e.actions & FTT_ACT_COMMIT)
+				ftt_compare_leaves(w, c, h->point, now_ns);
+			ftt_tcp_pass_edited(w, &c->flow, &p, &h->pkt, &h->seg, &e);
+		}
+		actions |= e.actions;
+		unlink_held(w, c, at, now_ns);
+	}
+	return actions;
+}
+
+void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	while (c->held) {
+		w->n.drop_mode++;
+		ftt_nfq_verdict(ftt_worker_nfq(w, c->held->queue), c->held->queue, c->held->id, false, NULL, 0);
+		unlink_held(w, c, &c->held, c->held->since_ns);
+	}
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * life.c - does the main process of the local server live?
+ *
+ * Its children learn of its death when the kernel closes its files, which is before it is dead for those who wait for it: up to
+ * milliseconds before a pidfd tells. What they then say would pass. But the kernel takes a process's memory away before
+ * it closes its files (do_exit() in kernel/exit.c). Whoever has memory has told nobody of its death.
+ *
+ * Of the files in /proc that show it, coredump_filter does least: it takes no lock of the memory and counts no pages, which on
+ * large machines would mean to ask each processor. It is empty when there is no memory, and gives ESRCH when the process is reaped.
+ *
+ * A process whose first thread has ended before the others shows no memory either; that is why a death counts for a bounded time.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "engine/engine.h"
+
+#define ALONE_GRACE_NS 20000000ull /* a signal to a group of processes ends them one after the other */
+
+static bool has_ended(int fd)
+{
+	char first;
+	ssize_t n = pread(fd, &first, 1, 0);
+
+	return n < 0 ? errno == ESRCH : !n;
+}
+
+bool ftt_server_gone(struct ftt_engine *e, uint64_t now_ns)
+{
+	uint64_t none = 0;
+
+	for (uint32_t i = 0; i < e->n_lives && !atomic_load(&e->shared.gone_ns); i++)
+		if (has_ended(e->life_fd[i]))
+			atomic_compare_exchange_strong(&e->shared.gone_ns, &none, now_ns);
+	return ftt_server_known_gone(e, now_ns);
+}
+
+uint64_t ftt_alone_grace(const struct ftt_engine *e)
+{
+	return e->n_lives && e->cfg.end_grace_ns > ALONE_GRACE_NS ? ALONE_GRACE_NS : e->cfg.end_grace_ns;
+}
+
+static int watch(struct ftt_engine *e, int32_t pid)
+{
+	char path[48];
+	int fd;
+
+	if (e->n_lives == FTT_MAX_PIDS)
+		return E2BIG;
+	snprintf(path, sizeof(path), "/proc/%d/coredump_filter", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	e->life_fd[e->n_lives++] = fd;
+	return 0;
+}
+
+int ftt_server_watch(struct ftt_engine *e, const int32_t *pids, uint32_t n)
+{
+	int failed = 0;
+
+	while (e->n_lives)
+		close(e->life_fd[--e->n_lives]);
+	atomic_store(&e->shared.gone_ns, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		int rc = watch(e, pids[i]);
+
+		failed = failed ? failed : rc;
+	}
+	return failed;
+}

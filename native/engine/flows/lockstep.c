@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lockstep.c - identities of connections, written for the server of this node: see lockstep.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "engine/flows/lockstep.h"
+
+#define ID 16
+#define TAG (FTT_IDENTITY - ID)
+
+/*
+ * Who can write the file can also cut it short. Then a touch of what is gone is a SIGBUS, which would end all groups. So that memory
+ * is replaced: the engine goes on, and its server finds no connection any more.
+ */
+#define MAPS 256
+
+static struct {
+	_Atomic uintptr_t at; /* 0: free; 1: being changed */
+	size_t size;
+} maps[MAPS];
+static struct sigaction others;
+
+static void on_bus(int signal, siginfo_t *info, void *context)
+{
+	uintptr_t touched = (uintptr_t)info->si_addr;
+	int before = errno;
+
+	for (int i = 0; i < MAPS; i++) {
+		uintptr_t at = atomic_load(&maps[i].at);
+
+		if (at > 1 && touched >= at && touched - at < maps[i].size &&
+		    mmap((void *)at, maps[i].size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+			errno = before;
+			return;
+		}
+	}
+	if (others.sa_flags & SA_SIGINFO)
+		others.sa_sigaction(signal, info, context);
+	else if (others.sa_handler != SIG_DFL && others.sa_handler != SIG_IGN)
+		others.sa_handler(signal);
+	else
+		sigaction(SIGBUS, &others, NULL); /* it comes again at once */
+}
+
+static void catch_bus(void)
+{
+	struct sigaction ours = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+	sigemptyset(&ours.sa_mask);
+	sigaction(SIGBUS, &ours, &others);
+}
+
+static bool survive(void *at, size_t size)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, catch_bus);
+	for (int i = 0; i < MAPS; i++) {
+		uintptr_t none = 0;
+
+		if (atomic_compare_exchange_strong(&maps[i].at, &none, 1)) {
+			maps[i].size = size;
+			atomic_store(&maps[i].at, (uintptr_t)at);
+			return true;
+		}
+	}
+	errno = EMFILE;
+	return false;
+}
+
+static void unmap(void *at, size_t size)
+{
+	for (int i = 0; i < MAPS; i++)
+		if (atomic_load(&maps[i].at) == (uintptr_t)at)
+			atomic_store(&maps[i].at, 0);
+	munmap(at, size);
+}
+
+/* The file, which may be cut short from now on; NULL: errno says why. */
+static void *map_file(const char *path, size_t *size)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), error;
+	void *at = MAP_FAILED;
+	struct stat st;
+
+	if (fd >= 0 && !fstat(fd, &st)) {
+		*size = (size_t)st.st_size;
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	}
+	error = errno;
+	if (fd >= 0)
+		close(fd);
+	if (at != MAP_FAILED && !survive(at, *size)) {
+		error = errno;
+		munmap(at, *size);
+		at = MAP_FAILED;
+	}
+	errno = error;
+	return at == MAP_FAILED ? NULL : at;
+}
+
+/* What an engine before left there is nobody's. */
+static void clear_all(const struct ftt_ls_map *m)
+{
+	for (size_t i = 0; i < (size_t)m->tables * m->length; i++) {
+		uint64_t generation = atomic_load(&m->rows[i].generation);
+
+		if (!generation && !m->rows[i].used)
+			continue;
+		m->own[i].generation = (generation | 1) + 1; /* nobody has had that one: the connection of before is not here any more */
+		ftt_ls_clear(m, i);
+	}
+}
+
+int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
+{
+	const char *path = e->cfg.lockstep;
+	struct ftt_ls_map map;
+	size_t size;
+	void *at;
+
+	if (!*path)
+		return 0;
+	at = map_file(path, &size);
+	if (!at) {
+		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (!ftt_ls_take(&map, at, size) || map.tables < e->cfg.workers) {
+		snprintf(err, err_len, "lockstep: %s: is none of ours; remove it, and start again", path);
+	} else if (!(map.own = calloc((size_t)map.tables * map.length, sizeof(*map.own)))) {
+		snprintf(err, err_len, "lockstep: %s", strerror(errno));
+	} else {
+		clear_all(&map);
+		e->lockstep = map;
+		return 0;
+	}
+	unmap(at, size);
+	return -1;
+}
+
+/* Its server may go on. The seeds of its connections do not outlive the engine. */
+void ftt_lockstep_close(struct ftt_engine *e)
+{
+	struct ftt_ls_map *m = &e->lockstep;
+
+	if (!m->header)
+		return;
+	for (size_t i = 0; i < (size_t)m->tables * m->length; i++)
+		if (m->own[i].used)
+			ftt_ls_clear(m, i);
+	unmap(m->header, m->size);
+	free(m->own);
+	*m = (struct ftt_ls_map){0};
+}
+
+/* The pair's secrets for this group, one for each key that is believed. */
+static void follow_keys(struct ftt_worker *w)
+{
+	struct ftt_identities *own = &w->identities;
+	struct ftt_keys ring;
+
+	if (!ftt_keyring_follow(&w->e->keyring, &own->generation, &ring))
+		return;
+	own->n = ring.n;
+	own->send = ring.send;
+	for (uint32_t i = 0; i < ring.n; i++) {
+		uint8_t tag[FTT_CHACHA_KEY];
+
+		ftt_chacha_derive(own->secret[i], ring.key[i], FTT_LS_GROUP, &w->e->cfg.cluster_id, sizeof(w->e->cfg.cluster_id));
+		ftt_chacha_derive(tag, ring.key[i], FTT_LS_TAG, NULL, 0);
+		memcpy(own->tag[i], tag, TAG);
+	}
+	ftt_wipe(&ring, sizeof(ring));
+}
+
+static int64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Which of the keys that are believed an identity is made with; -1: none. */
+static int key_of(const struct ftt_worker *w, const uint8_t identity[FTT_IDENTITY])
+{
+	for (uint32_t i = 0; i < w->identities.n; i++)
+		if (!memcmp(w->identities.tag[i], identity + ID, TAG))
+			return (int)i;
+	return -1;
+}
+
+/* Keeps a row for the connection. Nobody sees it yet. */
+static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t identity[FTT_IDENTITY], const struct ftt_ls_origin *origin,
+		    uint64_t age_ns)
+{
+	const struct ftt_ls_map *m = &w->e->lockstep;
+	struct ftt_ls_addresses who;
+	struct ftt_ls_own *own;
+	size_t at;
+
+	ftt_lockstep_end(w, c);
+	ftt_ls_who(&who, &c->key);
+	at = ftt_ls_place(m, w->index, &who);
+	if (at == FTT_LS_NONE) {
+		w->n.identities_refused++;
+		return;
+	}
+	own = &m->own[at];
+	if (own->shown)
+		ftt_ls_clear(m, at);
+	own->who = who;
+	own->origin = *origin;
+	own->began_ns = ftt_now_ns() - age_ns;
+	ftt_ls_no_input(own);
+	own->used = true;
+	memcpy(own->id, identity, FTT_IDENTITY);
+	c->row = (uint32_t)at + 1;
+}
+
+/* The server may find it from now on. */
+static void show(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+	struct {
+		uint8_t id[ID];
+		struct ftt_ls_addresses who;
+	} in;
+	uint8_t seed[FTT_CHACHA_KEY];
+	int key;
+
+	if (!own || own->shown)
+		return;
+	follow_keys(w);
+	key = key_of(w, own->id);
+	if (key < 0) { /* it was taken away meanwhile */
+		w->n.identities_refused++;
+		ftt_lockstep_end(w, c);
+		return;
+	}
+	memcpy(in.id, own->id, ID);
+	in.who = own->who;
+	ftt_chacha_derive(seed, w->identities.secret[key], FTT_LS_SEED, &in, sizeof(in));
+	ftt_ls_show(&w->e->lockstep, c->row - 1, &own->who, seed, own->id, &own->origin);
+	ftt_wipe(seed, sizeof(seed));
+	own->shown = true;
+	ftt_ls_no_input(own);
+	w->n.identities++;
+}
+
+/*
+ * This daemon's number, which was drawn at its start, the worker's, and a count. So it is no other connection's for ever, and
+ * tells nothing.
+ */
+void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick)
+{
+	struct ftt_ls_origin origin = {.tick = tick};
+	uint8_t identity[FTT_IDENTITY];
+
+	if (!w->e->lockstep.header)
+		return;
+	follow_keys(w);
+	put_be64(identity, w->e->cfg.boot_id);
+	put_be64(identity + 8, (uint64_t)w->index << 56 | ++w->identities.count);
+	memcpy(identity + ID, w->identities.tag[w->identities.send], TAG);
+	origin.opened_ns = wall_ns();
+	reserve(w, c, identity, &origin, 0);
+	show(w, c);
+}
+
+void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open)
+{
+	struct ftt_ls_origin origin = {.opened_ns = (int64_t)open->opened_ns, .tick = open->tick};
+
+	if (!w->e->lockstep.header || !(open->flags & FTT_REC_IDENTITY) ||
+	    (c->row && !memcmp(ftt_lockstep_own(w, c)->id, open->identity, FTT_IDENTITY)))
+		return; /* or it was said before */
+	origin.ahead_ns = origin.opened_ns + (int64_t)open->age_ms * 1000000 - wall_ns();
+	follow_keys(w);
+	if (key_of(w, open->identity) < 0) {
+		w->n.identities_refused++;
+		return;
+	}
+	reserve(w, c, open->identity, &origin, open->age_ms * 1000000ull);
+	ftt_lockstep_answered(w, c);
+}
+
+/*
+ * A worker may have a flow whose stack's answer another worker gets (inject_syn() in follow.c). Two rows of one connection would
+ * give each lineage twice.
+ */
+void ftt_lockstep_answered(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (c->row && c->flow.bits & FTT_F_SYNACK)
+		show(w, c);
+}
+
+void ftt_lockstep_ensure(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (!c->row)
+		ftt_lockstep_begin(w, c, c->flow.client_tsval);
+}
+
+void ftt_lockstep_tell(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_record *open)
+{
+	const struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+
+	if (!own)
+		return;
+	memcpy(open->identity, own->id, FTT_IDENTITY);
+	open->opened_ns = (uint64_t)own->origin.opened_ns;
+	open->tick = own->origin.tick;
+	open->flags |= FTT_REC_IDENTITY;
+}
+
+void ftt_lockstep_end(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (c->row)
+		ftt_ls_clear(&w->e->lockstep, c->row - 1);
+	c->row = 0;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.c - the flows of one worker: a chained hash over the key, and lists by age and activity. */
+#define _GNU_SOURCE
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/flows/table.h"
+
+/* --- lists ----------------------------------------------------------------------------------- */
+
+static struct ftt_tcp *flow_at(const struct ftt_table *t, const struct ftt_list *at)
+{
+	if (at >= t->list && at < t->list + 2 * FTT_AGES)
+		return NULL; /* the head of a list */
+	return FTT_ENTRY(at, struct ftt_tcp, order);
+}
+
+void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c)
+{
+	ftt_list_remove(&c->order);
+	ftt_list_add(&c->order, &t->list[c->age]);
+}
+
+void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c)
+{
+	ftt_list_remove(&c->order);
+	ftt_list_add(&c->order, t->list[c->age].prev);
+}
+
+struct ftt_tcp *ftt_table_newest(const struct ftt_table *t, unsigned list)
+{
+	return flow_at(t, t->list[list].next);
+}
+
+struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list)
+{
+	return flow_at(t, t->list[list].prev);
+}
+
+struct ftt_tcp *ftt_table_next(const struct ftt_table *t, const struct ftt_tcp *c)
+{
+	const struct ftt_list *at = c ? c->order.next : t->list[0].next;
+
+	while (!flow_at(t, at))
+		if (++at == t->list + 2 * FTT_AGES)
+			return NULL;
+		else
+			at = at->next;
+	return flow_at(t, at);
+}
+
+void ftt_table_new_role(struct ftt_table *t)
+{
+	t->role++;
+	for (unsigned age = 0; age < FTT_AGES; age++)
+		ftt_list_move(&t->list[age], &t->list[FTT_AGES + age]);
+}
+
+enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode)
+{
+	uint32_t bits = c->flow.bits;
+
+	if (c->closed)
+		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
+	if (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
+		return FTT_AGE_CLOSED; /* its client waits for nothing */
+	if (c->flow.protection == FTT_RESETTING || (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
+		return FTT_AGE_LET_GO;
+	if (!(bits & FTT_F_ESTABLISHED))
+		return FTT_AGE_HALF_OPEN;
+	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return FTT_AGE_ENDING;
+	return FTT_AGE_LIVING;
+}
+
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
+{
+	enum ftt_age age = ftt_table_age(c, mode);
+	uint8_t counted = c->closed ? FTT_COUNT_CLOSED : c->flow.protection;
+
+	t->count[c->counted]--;
+	t->count[counted]++;
+	c->counted = counted;
+	if (age == c->age)
+		return;
+	t->of_age[c->age]--;
+	t->of_age[age]++;
+	c->age = (uint8_t)age;
+	if (c->role == t->role)
+		ftt_table_to_front(t, c);
+}
+
+bool ftt_table_waits(const struct ftt_tcp *c)
+{
+	return (!c->closed && ftt_flow_waits(&c->flow)) || c->held || (c->retained.window && c->retained.n);
+}
+
+void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits)
+{
+	if (waits == c->waiting)
+		return;
+	c->waiting = waits;
+	if (waits) {
+		c->wait_prev = NULL;
+		c->wait_next = t->waiting;
+		if (t->waiting)
+			t->waiting->wait_prev = c;
+		t->waiting = c;
+		return;
+	}
+	if (c->wait_prev)
+		c->wait_prev->wait_next = c->wait_next;
+	else
+		t->waiting = c->wait_next;
+	if (c->wait_next)
+		c->wait_next->wait_prev = c->wait_prev;
+}
+
+void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns)
+{
+	t->commit_by_ns = by_ns;
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->dirty_next = t->dirty;
+	t->dirty = c;
+}
+
+/* --- the table ------------------------------------------------------------------------------- */
+
+int ftt_table_open(struct ftt_table *t, uint32_t max_flows)
+{
+	uint32_t size = 1024;
+
+	memset(t, 0, sizeof(*t));
+	while (size < max_flows && size < 1u << 20)
+		size <<= 1;
+	t->bucket = calloc(size, sizeof(*t->bucket));
+	t->mask = size - 1;
+	for (unsigned i = 0; i < 2 * FTT_AGES; i++)
+		ftt_list_init(&t->list[i]);
+	randombytes_buf(&t->secret, sizeof(t->secret));
+	return t->bucket ? 0 : -1;
+}
+
+void ftt_table_close(struct ftt_table *t)
+{
+	free(t->bucket);
+	memset(t, 0, sizeof(*t));
+}
+
+static struct ftt_tcp **bucket(struct ftt_table *t, const struct ftt_key *k)
+{
+	return &t->bucket[ftt_key_hash(&t->secret, k) & t->mask];
+}
+
+struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k)
+{
+	struct ftt_tcp *c = *bucket(t, k);
+
+	while (c && memcmp(&c->key, k, sizeof(*k)))
+		c = c->hash_next;
+	return c;
+}
+
+struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns)
+{
+	struct ftt_tcp *c = calloc(1, sizeof(*c)), **b = bucket(t, k);
+
+	if (!c)
+		return NULL;
+	c->key = *k;
+	c->held_tail = &c->held;
+	c->hash_next = *b;
+	*b = c;
+	c->age = FTT_AGE_HALF_OPEN;
+	c->role = t->role;
+	c->recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+	ftt_list_add(&c->order, &t->list[c->age]);
+	t->count[c->counted]++;
+	t->of_age[c->age]++;
+	t->n++;
+	return c;
+}
+
+static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
+{
+	struct ftt_tcp **at = &t->dirty;
+
+	if (!c->dirty)
+		return;
+	while (*at != c)
+		at = &(*at)->dirty_next;
+	*at = c->dirty_next;
+}
+
+void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
+{
+	struct ftt_tcp **at = bucket(t, &c->key);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+	ftt_table_set_waiting(t, c, false);
+	forget_dirty(t, c);
+	ftt_list_remove(&c->order);
+	t->count[c->counted]--;
+	t->of_age[c->age]--;
+	t->n--;
+	free(c->syn);
+	free(c->points);
+	free(c);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.h - the flows of a worker, by key and by age; see table.c. */
+#ifndef FTTCP_TABLE_H
+#define FTTCP_TABLE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/compare/digest.h"
+#include "core/tcp/pair.h"
+#include "core/tcp/retain.h"
+#include "engine/flows/keyed.h"
+#include "engine/flows/list.h"
+#include "engine/planes/nfqueue/nfq.h"
+
+/* A segment that waits in the kernel's queue for a verdict. */
+struct ftt_held {
+	struct ftt_held *next;
+	uint64_t since_ns;
+	uint32_t id;
+	uint32_t in_index;
+	uint16_t queue;
+	bool csum_ready;
+	struct ftt_seg seg;
+	struct ftt_pkt pkt;
+	uint32_t len;
+	uint8_t *bytes; /* the packet, when its header may have to be edited; else NULL */
+	struct ftt_point point; /* the sum of all output up to this packet */
+	uint8_t small[FTT_NFQ_HEADERS];
+};
+
+/* Bytes of a stream in a ring, each at its sequence number modulo the size. */
+struct ftt_store {
+	uint8_t *bytes;
+	uint32_t size; /* a power of two, or 0 */
+};
+
+struct ftt_tcp {
+	struct ftt_key key;
+	struct ftt_flow flow;
+	struct ftt_tcp *hash_next;
+	struct ftt_list order;                 /* flows of the same age, the most recently active one first */
+	struct ftt_tcp *wait_next, *wait_prev; /* flows that only time will move */
+	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
+	bool waiting : 1, dirty : 1, closed : 1;
+	bool to_inject : 1; /* in the worker's list */
+	bool difference_told : 1;
+	uint8_t peer_worker;
+	uint8_t let_go; /* workers of the peer that answered DETACH */
+	uint8_t syn_len;
+	uint8_t age;     /* enum ftt_age */
+	uint8_t counted; /* as what ftt_table.count has it */
+	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
+	uint32_t role;   /* of the worker that was last carried out on it */
+	uint32_t n_held;
+	uint32_t row;    /* of the memory that is shared with the server, + 1: see lockstep.h */
+	uint8_t *syn;                          /* the client's SYN: primary, until the backup has answered; backup, until the client has */
+	struct ftt_held *held, **held_tail;
+	uint64_t bytes_in, bytes_out;
+	struct ftt_digest digest;
+	uint32_t divergences;
+	union {
+		uint32_t told_crc; /* primary: the sum at flow.told */
+		uint32_t seen_crc; /* backup: at digest.seen */
+	};
+	struct ftt_point offer;                /* primary: the backup's last sum, if our server has not come so far */
+	struct ftt_points *points;             /* backup: see digest.h */
+	struct ftt_retained retained;          /* backup: output that the client does not have */
+	struct ftt_store store;                /* ... its bytes */
+};
+
+/* What a flow's state says of how long it may be silent. */
+enum ftt_age {
+	FTT_AGE_LIVING,
+	FTT_AGE_ENDING,    /* one side has ended it */
+	FTT_AGE_HALF_OPEN,
+	FTT_AGE_LET_GO,    /* only where its client stands is remembered */
+	FTT_AGE_CLOSED,
+	FTT_AGE_REFUSED,   /* closed before it was established */
+	FTT_AGES
+};
+
+#define FTT_COUNT_CLOSED (FTT_RESETTING + 1)
+
+/*
+ * A worker's flows. Nothing that is done periodically, and nothing that is asked of all, walks over them:
+ * each age has a list in the order of activity, whose end is all that expires, and what people are
+ * told is counted as it changes. A change of role moves the lists to those behind, from which flows come
+ * back as it is carried out on them.
+ */
+struct ftt_table {
+	struct ftt_tcp **bucket;
+	uint32_t mask;
+	struct ftt_secret secret;
+	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
+	uint32_t role;
+	struct ftt_tcp *waiting, *dirty; /* flows that only time will move; those with a COMMIT to send */
+	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
+	uint32_t n;
+	uint32_t count[FTT_COUNT_CLOSED + 1]; /* by protection */
+	uint32_t of_age[FTT_AGES];
+};
+
+/* Handshakes that are not complete, or never were: all of them can make room. */
+static inline uint32_t ftt_table_half_open(const struct ftt_table *t)
+{
+	return t->of_age[FTT_AGE_HALF_OPEN] + t->of_age[FTT_AGE_REFUSED];
+}
+
+int ftt_table_open(struct ftt_table *t, uint32_t max_flows);
+void ftt_table_close(struct ftt_table *t);
+struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k);
+struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns);
+void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c);
+/* The first flow of all (NULL), or the one behind c; NULL at the end. */
+struct ftt_tcp *ftt_table_next(const struct ftt_table *t, const struct ftt_tcp *c);
+/* The most recently active flow of a list, or the one that was silent for longest; NULL when it is empty. */
+struct ftt_tcp *ftt_table_newest(const struct ftt_table *t, unsigned list);
+struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list);
+/* Puts c in front of, or behind, all others of its age. */
+void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
+void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
+/* Takes up what c has become: the one place where flows are counted, by what they are. */
+void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode);
+enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode);
+/* From here on no flow has carried out its role. */
+void ftt_table_new_role(struct ftt_table *t);
+/* Is there anything that only time will move? Then it is in the list of those. */
+bool ftt_table_waits(const struct ftt_tcp *c);
+void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits);
+/* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
+void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns);
+
+static inline void ftt_table_touch(struct ftt_table *t, struct ftt_tcp *c, uint64_t now_ns)
+{
+	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+
+	if (c->recent == recent)
+		return;
+	c->recent = recent;
+	ftt_table_to_front(t, c);
+}
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tcp.c - a worker's TCP: finds the flow of a packet, lets flow.h decide, and carries it out.
+ *
+ * A packet is passed, dropped, or held (hold.c). Whatever leaves for a client passes two questions:
+ * the lease (ftt_may_emit) and the gate (ftt_gate).
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "engine/flows/act.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/lockstep.h"
+#include "engine/flows/retain.h"
+#include "engine/flows/tcp.h"
+#include "core/tcp/reset.h"
+
+static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
+
+	if (!c)
+		return NULL;
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_lockstep_begin(w, c, s->tsval);
+	if (s->options & FTT_OPT_SIGNED) {
+		c->flow.protection = FTT_UNPROTECTED;
+		c->flow.reason = FTT_WHY_UNSUPPORTED;
+		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
+	} else if (w->mode == FTT_MODE_SOLO) {
+		c->flow.protection = FTT_UNPROTECTED;
+		c->flow.reason = FTT_WHY_NO_BACKUP;
+	}
+	return c;
+}
+
+/*
+ * Keeps a SYN as our stack is to see it: a primary for its backup, whose own copy of it may be lost on the mirror, a backup
+ * for a takeover, see ftt_tcp_syn_again().
+ */
+static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		     const struct ftt_edit *e)
+{
+	if (w->mode != FTT_MODE_SOLO && p->cap == p->len && ftt_tcp_keep_syn(c, p->bytes, p->len))
+		ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
+}
+
+/* The stack took a new connection under an old key: what belonged to the old one goes. */
+static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_lockstep_begin(w, c, c->flow.client_tsval);
+	else
+		ftt_lockstep_end(w, c);
+	ftt_tcp_drop_held(w, c);
+	ftt_compare_forget(c);
+	ftt_retain_drop(w, c);
+	memset(&c->digest, 0, sizeof(c->digest));
+	c->offer = (struct ftt_point){0};
+	c->told_crc = 0;
+	c->closed = false;
+	c->let_go = 0;
+	c->bytes_in = c->bytes_out = 0;
+	c->divergences = 0;
+	c->difference_told = false;
+	w->n.flows_opened++;
+}
+
+/*
+ * Nobody below us has looked at the checksum. It takes the whole packet: of one whose headers alone were copied another
+ * copy is asked for, of the next ones whole ones at once. False when there is nothing to go on with.
+ */
+static bool verified(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+{
+	if (p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff)
+		return true;
+	w->sum_unknown |= p->cap < p->len;
+	if (p->cap < p->len && p->cap <= FTT_NFQ_HEADERS) {
+		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+	} else if (w->mode == FTT_MODE_BACKUP) {
+		ftt_tcp_drop(w, p, &w->n.drop_malformed);
+	} else { /* if it is wrong the stack will drop it; nothing may be learnt from it */
+		w->n.pass_malformed++;
+		ftt_tcp_pass(w, p);
+	}
+	return false;
+}
+
+/* Nothing of it reaches our stack, nothing of our stack reaches its client. */
+static bool is_over(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED);
+}
+
+/*
+ * The primary serves a connection that this backup has not seen begin: after a takeover its client is to be reset,
+ * also one that only waits. It is remembered where that costs no other flow its place.
+ */
+static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || w->table.n >= w->e->cfg.max_flows ||
+	    !(c = ftt_table_add(&w->table, key, now_ns)))
+		return;
+	ftt_stranger_init(&c->flow, s, now_ns);
+	ftt_table_settle(&w->table, c, w->mode);
+}
+
+static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_follow_find(w, key, now_ns);
+
+	if (c)
+		ftt_table_touch(&w->table, c, now_ns);
+	return c;
+}
+
+void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
+			 uint64_t now_ns)
+{
+	struct ftt_key key;
+	struct ftt_tcp *c;
+	struct ftt_edit e;
+	struct ftt_shift none = {0};
+	enum ftt_verdict v;
+
+	if (p->csum_unknown && p->csum_ready && !verified(w, p, k))
+		return;
+	ftt_key_of(&key, k, true);
+	c = find(w, &key, now_ns);
+	if (c && is_over(w, c)) {
+		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
+			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+			return;
+		}
+		ftt_tcp_forget(w, c, false); /* a new connection */
+		c = NULL;
+	}
+	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+		c = begin(w, &key, s, now_ns);
+	if (!c) {
+		if (w->mode == FTT_MODE_BACKUP) {
+			meet_stranger(w, &key, s, now_ns);
+			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+		} else {
+			w->n.pass_unmatched++;
+			ftt_tcp_pass(w, p);
+		}
+		return;
+	}
+	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
+	v = ftt_segment_step(&c->flow, s, now_ns, &none, false, &e);
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		keep_syn(w, c, p, k, &e);
+	if (v == FTT_PASS) {
+		ftt_tcp_give(w, c, p, k, s, &e);
+	} else if (v == FTT_HOLD) {
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
+	} else {
+		ftt_tcp_count_drop(w, e.drop);
+		ftt_worker_verdict(w, p, false, NULL);
+	}
+	if (e.actions & FTT_ACT_DISCARD)
+		ftt_tcp_discard(w, c, s);
+	if (w->mode == FTT_MODE_BACKUP && ftt_output_settle(&c->flow, c->digest.seen, now_ns))
+		e.actions |= FTT_ACT_COMMIT_LATER;
+	ftt_retain_acked(w, c, v == FTT_PASS ? s : NULL, now_ns);
+	ftt_tcp_act(w, c, e.actions, now_ns);
+	if (c->flow.bits & FTT_F_TAKEN && !(c->flow.bits & FTT_F_LOCAL_RST) && ftt_flow_cut(&c->flow))
+		ftt_tcp_reset_client(w, c, now_ns);
+}
+
+/* A connection that this node will not carry on, or one of the past: end it in the stack, or it lingers for minutes. */
+static void reset_stack(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s)
+{
+	struct ftt_bare b;
+
+	ftt_bare_reset_stack(key, s->ack, &b);
+	ftt_emit_bare(&w->emit, &b, false);
+}
+
+static void silence(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key, const struct ftt_seg *s)
+{
+	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
+	if (!(s->flags & TCP_RST) && s->flags & TCP_ACK)
+		reset_stack(w, key, s);
+}
+
+/* The stack speaks for a flow that we do not know. */
+static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key,
+				const struct ftt_seg *s, uint64_t now_ns)
+{
+	if (ftt_flow_emits((uint8_t)w->mode)) {
+		if (ftt_may_emit(&w->e->shared, now_ns)) {
+			w->n.pass_unmatched++;
+			ftt_tcp_pass(w, p);
+		} else {
+			ftt_tcp_drop(w, p, &w->n.drop_lease);
+		}
+		return;
+	}
+	silence(w, p, key, s);
+}
+
+void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
+			 uint64_t now_ns)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+	struct ftt_shift shift = {.on = cfg->shift_spaces, .iss = cfg->force_iss, .ts = cfg->force_ts,
+				  .seed = cfg->space_seed};
+	struct ftt_key key;
+	struct ftt_tcp *c;
+	struct ftt_edit e;
+	enum ftt_verdict v;
+	bool silent, done, again;
+	uint32_t said;
+
+	ftt_key_of(&key, k, false);
+	c = find(w, &key, now_ns);
+	if (c && is_over(w, c)) {
+		silence(w, p, &key, s);
+		return;
+	}
+	if (!c) {
+		unknown_from_server(w, p, &key, s, now_ns);
+		return;
+	}
+	again = c->flow.bits & FTT_F_SYN_AGAIN;
+	said = ftt_output_end(&c->flow);
+	s->eager = cfg->eager;
+	s->orphan = ftt_is_last_word(&c->flow, s) && ftt_worker_server_gone(w, now_ns);
+	w->n.last_words += s->orphan;
+	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
+	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
+		ftt_compare_suppressed(w, c, p, k, s);
+	done = ftt_output_done(&c->flow);
+	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
+	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
+		begin_again(w, c);
+	if (s->flags & TCP_SYN)
+		ftt_lockstep_answered(w, c);
+	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
+	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
+		ftt_compare_output(w, c, p, k, s);
+	if (w->mode == FTT_MODE_BACKUP)
+		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
+	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
+		ftt_retain_stop(w, c);
+	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
+		ftt_tcp_drop(w, p, &w->n.drop_lease);
+	else if (v == FTT_PASS) {
+		if (w->mode == FTT_MODE_PAIRED && e.actions & FTT_ACT_COMMIT)
+			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
+		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
+	} else if (v == FTT_HOLD) {
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
+	} else {
+		ftt_tcp_count_drop(w, e.drop);
+		ftt_worker_verdict(w, p, false, NULL);
+	}
+	if (e.actions & FTT_ACT_RESET)
+		reset_stack(w, &key, s);
+	if (done)
+		ftt_retain_release(w, c, now_ns);
+	ftt_tcp_act(w, c, e.actions, now_ns);
+}

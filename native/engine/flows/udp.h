@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * udp.h - UDP sessions: the order of events instead of sequence numbers.
+ *
+ * A session is all that one client address and port says to a service address. Its primary
+ * numbers what happens to its server: a datagram came in (with how many replies the server had
+ * given by then), or the server spoke from a port of its own (TFTP's transfer id). Each event is
+ * kept and sent to the backup until it is acknowledged; replies wait until all earlier events
+ * are. The backup gives its server the same datagrams in the same order, each once as many
+ * replies were seen as the primary had, also after a takeover; it keeps the replies that the primary may not
+ * have sent.
+ *
+ * Ports of the server's own choice differ between the nodes: the i-th of one is the i-th of the
+ * other, and the client only ever sees those of the node that began the session.
+ */
+#ifndef FTTCP_UDP_H
+#define FTTCP_UDP_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "engine/engine.h"
+#include "core/packet/parse.h"
+#include "core/records/record.h"
+#include "engine/flows/keyed.h"
+#include "engine/flows/list.h"
+#include "engine/planes/nfqueue/nfq.h"
+
+#define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
+#define FTT_UDP_WINDOW 256u /* events that the backup does not hold yet, or its server has not had */
+#define FTT_UDP_RETAINED 32u
+
+struct ftt_worker;
+
+struct ftt_udp_event {
+	uint8_t *bytes;    /* payload; of a port none */
+	uint32_t len;
+	uint32_t outputs;
+	uint16_t port;
+	bool is_port;
+	uint8_t parts;     /* backup: parts that have come */
+	bool whole;
+	uint64_t since_ns; /* primary: first sent; backup: complete */
+	uint64_t sent_ns;  /* primary: last sent */
+};
+
+struct ftt_udp_reply {
+	struct ftt_udp_reply *next;
+	uint32_t number;  /* of the server's replies */
+	uint32_t crc;     /* of all replies up to this one */
+	uint32_t after;   /* primary: events that must be acknowledged first */
+	uint32_t id;      /* primary: packet in the queue */
+	uint16_t queue;
+	uint16_t port;    /* backup: the server's port */
+	uint32_t len;
+	bool orphan;      /* primary: of a server that had died; see ftt_is_last_word() */
+	uint64_t since_ns;
+	uint8_t *bytes;   /* backup: payload */
+};
+
+/* A client's datagram that came too late to the old owner, or too early to the new one; see udp_stray.c. */
+struct ftt_udp_stray {
+	struct ftt_udp_stray *next;
+	struct ftt_key key; /* of its session */
+	uint32_t irs, number;
+	uint32_t len;
+	uint16_t port;
+	uint8_t parts; /* that have come */
+	bool whole;
+	uint64_t since_ns;
+	uint8_t *bytes;
+};
+
+struct ftt_udp_session {
+	struct ftt_key key; /* service_port 0 */
+	struct ftt_udp_session *hash_next;
+	struct ftt_list order; /* the most recently active one first */
+	struct ftt_list due;   /* those to be looked at by the next tick; else alone */
+	uint32_t recent;       /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
+	uint32_t role;         /* of the worker that was last carried out on it */
+	uint32_t start;        /* names this session among those of the same client port */
+	uint8_t protection;    /* enum ftt_protection */
+	uint8_t reason;
+	uint8_t peer_worker;
+	uint16_t nobody;       /* backup: the port that no server has, as our stack said; 0: it has not, or one has spoken from it since */
+	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
+	uint32_t followed;     /* who took over: events of the old primary that it has */
+	uint32_t missing;      /* backup: replies that our server was waited for in vain */
+	uint64_t created_ns, last_ns, asked_ns;
+	uint64_t early_ns;     /* backup: when it began to be given some */
+	uint64_t silent_ns;    /* backup: since when it is waited for without a single reply; 0: it is not */
+	uint64_t behind_ns;    /* backup: since when the primary has to wait for it, again and again; 0: it has not */
+	uint32_t events;       /* primary: numbered so far; backup: held without a gap */
+	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
+	uint32_t granted;      /* primary: events whose replies may go */
+	uint32_t outputs;      /* replies of our server */
+	uint32_t sent;         /* replies that went to the client (backup: as last told) */
+	struct ftt_udp_sums {
+		uint32_t crc;                    /* of the payloads of all replies (CRC-32C) */
+		uint32_t after[FTT_UDP_RETAINED]; /* backup: crc after reply number i */
+		uint32_t their_number, their_crc; /* backup: the primary's, for a reply that our server has not given yet */
+		bool waits;                      /* ... there is one */
+		bool broken;                     /* a reply was not seen whole, or they differed */
+	} sums;
+	uint32_t divergences;
+	uint32_t bytes;        /* kept in events and replies */
+	struct ftt_udp_event **ring; /* FTT_UDP_WINDOW of them, by number; NULL when there is none */
+	uint32_t n_events;           /* in it */
+	struct ftt_udp_reply *replies, **replies_tail;
+	uint32_t n_replies;
+	struct ftt_udp_reply *last; /* backup: the last one that the client has, while it is fresh */
+	struct ftt_list fresh;      /* with it: the freshest first */
+	uint32_t owed;              /* who took over: number of the last reply, which our server has not given yet; 0: none */
+	uint32_t answered;          /* backup: replies that the primary had given when the client spoke last */
+	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
+	uint16_t local_port_of[FTT_UDP_PORTS];  /* as our stack knows them */
+	uint32_t n_client_ports, n_local_ports;
+	uint64_t bytes_in, bytes_out;
+};
+
+struct ftt_udp_table {
+	bool on; /* the group has a UDP port */
+	struct ftt_udp_session **bucket;
+	uint32_t mask;
+	struct ftt_secret secret;
+	struct ftt_list order, due; /* heads */
+	struct ftt_list fresh;      /* ... of those whose last reply is kept */
+	struct ftt_list rest;       /* ... of those on which the last role is not carried out yet */
+	uint32_t role;
+	uint32_t n;
+	uint32_t count[FTT_UNPROTECTED + 1]; /* by protection */
+	uint32_t next_start;
+	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
+	uint8_t *scratch; /* one packet */
+	struct ftt_udp_stray *strays, **strays_tail;
+	uint32_t n_strays;
+	uint32_t strays_sent;
+	uint64_t strays_ns;   /* since when those are counted which went on of late: */
+	uint32_t strays_late;
+};
+
+static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
+{
+	ftt_key_of(key, k, from_client);
+	key->service_port = 0; /* a server may answer from any port */
+}
+
+void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
+void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
+void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
+
+/* udp_role.c */
+/* From here on no session has carried out its role. */
+void ftt_udp_new_role(struct ftt_udp_table *t);
+/* Carries it out on some more; true when it is on all. */
+bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
+/* ... on those for which something waits in the kernel. */
+void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns);
+/* The session of which something was heard: it may have to wait for something now. A role that is not carried out on it yet is now. */
+struct ftt_udp_session *ftt_udp_heard(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns);
+/* Begins a session; NULL, and counted, when the table is full. */
+struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint64_t now_ns);
+/* The session of what a client says to this port, which may begin it; NULL if there is none. */
+struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns);
+/* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
+bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+		  uint64_t now_ns);
+/* Is what its client says numbered, for the backup? */
+static inline bool ftt_udp_is_numbered(const struct ftt_udp_session *u)
+{
+	return u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
+}
+
+/* udp_session.c */
+int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
+void ftt_udp_close(struct ftt_udp_table *t);
+void ftt_udp_forget_all(struct ftt_worker *w);
+struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k);
+/* That of a packet that only quotes one of its datagrams: it says nothing of the session. */
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client);
+struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns);
+void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
+/* The first session of all (NULL), or the one behind u; NULL at the end. */
+struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u);
+void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection);
+/* Where event `number` is kept, or is to be; NULL without memory. */
+struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
+void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
+struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u); /* the first */
+void ftt_udp_free_reply(struct ftt_udp_session *u);
+void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
+void ftt_udp_drop_last(struct ftt_udp_session *u); /* see udp_again.c */
+void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at);
+/* The port that stands for `port` on the other side of the mapping, itself when there is none. */
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
+uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
+/* The i-th port of the server's own choice of the one stands for the i-th of the other. */
+void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port); /* the next one that the client knows */
+void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port);  /* ... that our stack knows */
+/* Is this port of the server's own choice not yet among the latest ones of `ports`? */
+bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
+
+/* udp_packet.c */
+/* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
+bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
+/* Builds a datagram in t->scratch; returns its length. */
+size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
+		     const uint8_t *payload, uint32_t len);
+/* Lets a datagram go with this port at `at` of its UDP header. */
+void ftt_udp_pass(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
+
+/* udp_compare.c: both servers' replies */
+void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
+/* The primary told of its replies. True: they differ, and the session is to be given up. */
+bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent);
+/* ... when our own server has spoken. */
+bool ftt_udp_compare_late(struct ftt_worker *w, struct ftt_udp_session *u);
+
+/* udp_again.c: the reply that the client had last */
+void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns);
+/* Gives the client a kept reply; true if it left. */
+bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r);
+/* After a takeover, if the client has not answered it. */
+void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+/* ... this is that one, which our server gives only now. */
+bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number);
+void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
+
+/* udp_stray.c */
+/* Gives to their sessions, by a new role, what came before it. */
+void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns);
+/* A client's datagram came here, and this node does not serve. */
+void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		   uint64_t now_ns);
+/* ... to the other node: a STRAY, or an EVENT that this node took over too early for. */
+void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns);
+void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns);
+
+/* udp_primary.c */
+/* Numbers what the client says. False: a bound is reached. */
+bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			uint64_t now_ns);
+void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+			 struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
+			    uint64_t now_ns);
+bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+
+/* udp_backup.c */
+void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+			const struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
+			   uint64_t now_ns);
+/* Gives the server what is its turn; true while something waits. */
+bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+/* After a takeover: a datagram of the client goes behind those that wait. */
+void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+			  uint64_t now_ns);
+/* Has our server been behind for so long that the session is not to be followed any more? */
+bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns);
+/* The stack of a backup found no server at the port of a datagram. */
+void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k);
+/* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */
+void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why);
+void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * udp_again.c - the reply that the client had last, said again by a new owner.
+ *
+ * What the client says while nobody owns the service is lost, and it waits for a timer of its own before it
+ * says it again: a second, in TFTP. A reply that comes again asks for it at once: a client has to bear that, for
+ * networks double datagrams, and one that is in step answers it as it did before (RFC 1350: each DATA is acknowledged; RFC 1123
+ * 4.2.3.1: an acknowledgement that comes twice is not answered). So the backup keeps the last reply of each session that
+ * is in use. Once, at a takeover, it is said again, if as far as we know the client has said nothing since. If our server has not
+ * given it yet, it leaves when it comes: the old primary told of it, and may have lost its lease before it left.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/worker.h"
+
+#define FRESH_NS 1000000000ull /* a client has timers, too: it has asked again, or waits for nothing */
+
+void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns)
+{
+	ftt_udp_drop_last(u);
+	r->since_ns = now_ns;
+	u->last = r;
+	ftt_list_add(&u->fresh, &w->udp.fresh);
+}
+
+bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r)
+{
+	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client, u->key.client_port,
+				   r->bytes, r->len);
+
+	return !ftt_emit_now(&w->emit, w->udp.scratch, len, true);
+}
+
+void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	const struct ftt_udp_reply *r = u->last;
+
+	if (r && now_ns - r->since_ns <= FRESH_NS && seq_gt(r->number, u->answered) && !u->divergences)
+		w->n.udp_said_again += ftt_udp_say(w, u, r);
+	else if (seq_lt(u->outputs + u->missing, u->sent) && seq_gt(u->sent, u->answered) && now_ns - u->last_ns <= FRESH_NS)
+		u->owed = u->sent;
+	ftt_udp_drop_last(u);
+}
+
+bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number)
+{
+	if (!u->owed || number != u->owed || u->divergences)
+		return false;
+	u->owed = 0;
+	w->n.udp_said_again++;
+	return true;
+}
+
+void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns)
+{
+	while (!ftt_list_empty(&w->udp.fresh)) {
+		struct ftt_udp_session *u = FTT_ENTRY(w->udp.fresh.prev, struct ftt_udp_session, fresh);
+
+		if (now_ns - u->last->since_ns <= FRESH_NS)
+			return;
+		ftt_udp_drop_last(u);
+	}
+}

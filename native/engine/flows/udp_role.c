@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* udp_role.c - what a new role makes of sessions, and which of them somebody speaks in; see udp.h. */
+#define _GNU_SOURCE
+#include <string.h>
+#include "engine/flows/follow.h"
+#include "engine/worker.h"
+
+static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	if (!ftt_udp_is_numbered(u))
+		return;
+	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
+	u->reason = FTT_WHY_SOLO;
+	for (; u->acked != u->events; u->acked++)
+		ftt_udp_free_event(u, u->acked + 1);
+	ftt_udp_primary_release(w, u, now_ns);
+}
+
+static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
+	u->reason = FTT_WHY_SOLO;
+	w->role_flows++;
+	ftt_udp_backup_take_over(w, u, now_ns);
+}
+
+/* As ftt_follow_now(). */
+static bool carry_out(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	if (!ftt_flow_emits((uint8_t)w->mode)) {
+		ftt_udp_forget(w, u);
+		return false;
+	}
+	u->role = w->udp.role;
+	ftt_list_remove(&u->order);
+	ftt_list_add(&u->order, w->udp.order.prev);
+	(w->takes_over ? take_over : go_solo)(w, u, now_ns);
+	return true;
+}
+
+void ftt_udp_new_role(struct ftt_udp_table *t)
+{
+	t->role++;
+	ftt_list_move(&t->order, &t->rest);
+}
+
+bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
+{
+	for (; !ftt_list_empty(&w->udp.rest); most--) {
+		if (!most)
+			return false;
+		carry_out(w, FTT_ENTRY(w->udp.rest.next, struct ftt_udp_session, order), now_ns);
+	}
+	return true;
+}
+
+void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_list *at = w->udp.due.next; at != &w->udp.due; at = at->next)
+		carry_out(w, FTT_ENTRY(at, struct ftt_udp_session, due), now_ns);
+}
+
+struct ftt_udp_session *ftt_udp_heard(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_find(&w->udp, key);
+	uint32_t recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
+
+	if (!u || (u->role != w->udp.role && !carry_out(w, u, now_ns)))
+		return NULL;
+	if (ftt_list_empty(&u->due))
+		ftt_list_add(&u->due, &w->udp.due);
+	if (u->recent != recent) {
+		u->recent = recent;
+		ftt_list_remove(&u->order);
+		ftt_list_add(&u->order, &w->udp.order);
+	}
+	return u;
+}
+
+struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint64_t now_ns)
+{
+	if (w->udp.n >= w->e->cfg.max_flows && !ftt_flow_emits((uint8_t)w->mode))
+		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
+	return ftt_udp_add(w, key, start, now_ns);
+}
+
+struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_heard(w, key, now_ns);
+
+	if (!u && !ftt_udp_new_port(w, NULL, 0, port) && (u = ftt_udp_begin(w, key, ++w->udp.next_start, now_ns))) {
+		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
+		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
+	}
+	return u;
+}
+
+bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
+		  uint64_t now_ns)
+{
+	u->last_ns = now_ns;
+	u->owed = 0; /* it asks for something else, or again */
+	u->bytes_in += len;
+	if (ftt_udp_is_numbered(u))
+		return ftt_udp_primary_in(w, u, payload, len, port, now_ns);
+	if (u->acked == u->events)
+		return true;
+	ftt_udp_backup_later(w, u, payload, len, port, now_ns);
+	return false;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* udp_session.c - the table of a worker's sessions, and what belongs to one of them; see udp.h. */
+#define _GNU_SOURCE
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/worker.h"
+
+#define PACKET_MAX 65576 /* IPv6 header and the largest datagram */
+
+int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
+{
+	uint32_t size = 1024;
+
+	memset(t, 0, sizeof(*t));
+	ftt_list_init(&t->order);
+	ftt_list_init(&t->due);
+	ftt_list_init(&t->rest);
+	ftt_list_init(&t->fresh);
+	t->strays_tail = &t->strays;
+	for (uint32_t i = 0; i < cfg->n_ports; i++)
+		t->on |= cfg->port[i].proto == 17;
+	while (t->on && size < cfg->max_flows && size < 1u << 20)
+		size <<= 1;
+	randombytes_buf(&t->secret, sizeof(t->secret));
+	t->next_start = randombytes_random();
+	t->mask = size - 1;
+	t->bucket = calloc(size, sizeof(*t->bucket));
+	t->scratch = malloc(PACKET_MAX);
+	return t->bucket && t->scratch ? 0 : -1;
+}
+
+void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at)
+{
+	struct ftt_udp_stray *s = *at;
+
+	*at = s->next;
+	if (!*at)
+		t->strays_tail = at;
+	t->n_strays--;
+	free(s->bytes);
+	free(s);
+}
+
+void ftt_udp_close(struct ftt_udp_table *t)
+{
+	while (t->strays)
+		ftt_udp_drop_stray(t, &t->strays);
+	free(t->bucket);
+	free(t->scratch);
+	memset(t, 0, sizeof(*t));
+}
+
+static struct ftt_udp_session **bucket(struct ftt_udp_table *t, const struct ftt_key *k)
+{
+	return &t->bucket[ftt_key_hash(&t->secret, k) & t->mask];
+}
+
+struct ftt_udp_session *ftt_udp_find(struct ftt_udp_table *t, const struct ftt_key *k)
+{
+	struct ftt_udp_session *u = *bucket(t, k);
+
+	while (u && memcmp(&u->key, k, sizeof(*k)))
+		u = u->hash_next;
+	return u;
+}
+
+struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k, bool from_client)
+{
+	struct ftt_key key;
+
+	ftt_udp_key_of(&key, k, from_client);
+	return ftt_udp_find(&w->udp, &key);
+}
+
+struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns)
+{
+	struct ftt_udp_table *t = &w->udp;
+	struct ftt_udp_session *u, **b = bucket(t, k);
+
+	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
+		w->n.flows_refused++;
+		return NULL;
+	}
+	u->key = *k;
+	u->role = t->role;
+	u->start = start;
+	u->created_ns = u->last_ns = now_ns;
+	u->replies_tail = &u->replies;
+	u->hash_next = *b;
+	*b = u;
+	ftt_list_add(&u->order, &t->order);
+	ftt_list_add(&u->due, &t->due);
+	t->count[u->protection]++;
+	t->n++;
+	w->n.udp_sessions++;
+	return u;
+}
+
+struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u)
+{
+	const struct ftt_list *at = u ? u->order.next : t->order.next;
+
+	if (at == &t->order)
+		at = t->rest.next;
+	return at == &t->rest ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
+}
+
+void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection)
+{
+	t->count[u->protection]--;
+	t->count[protection]++;
+	u->protection = (uint8_t)protection;
+}
+
+struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number)
+{
+	if (!u->ring)
+		u->ring = calloc(FTT_UDP_WINDOW, sizeof(*u->ring));
+	return u->ring ? &u->ring[number % FTT_UDP_WINDOW] : NULL;
+}
+
+void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number)
+{
+	struct ftt_udp_event **e = u->ring ? &u->ring[number % FTT_UDP_WINDOW] : NULL;
+
+	if (!e || !*e)
+		return;
+	u->bytes -= (*e)->len;
+	free((*e)->bytes);
+	free(*e);
+	*e = NULL;
+	if (--u->n_events)
+		return;
+	free(u->ring); /* an idle session has none */
+	u->ring = NULL;
+}
+
+void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r)
+{
+	*u->replies_tail = r;
+	u->replies_tail = &r->next;
+	u->n_replies++;
+	if (r->bytes)
+		u->bytes += r->len;
+}
+
+struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u)
+{
+	struct ftt_udp_reply *r = u->replies;
+
+	u->replies = r->next;
+	if (!u->replies)
+		u->replies_tail = &u->replies;
+	u->n_replies--;
+	if (r->bytes)
+		u->bytes -= r->len;
+	return r;
+}
+
+void ftt_udp_free_reply(struct ftt_udp_session *u)
+{
+	struct ftt_udp_reply *r = ftt_udp_take_reply(u);
+
+	free(r->bytes);
+	free(r);
+}
+
+void ftt_udp_drop_last(struct ftt_udp_session *u)
+{
+	if (!u->last)
+		return;
+	free(u->last->bytes);
+	free(u->last);
+	u->last = NULL;
+	ftt_list_remove(&u->fresh);
+}
+
+void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
+{
+	struct ftt_udp_table *t = &w->udp;
+	struct ftt_udp_session **at = bucket(t, &u->key);
+
+	while (*at != u)
+		at = &(*at)->hash_next;
+	*at = u->hash_next;
+	ftt_list_remove(&u->order);
+	ftt_list_remove(&u->due);
+	ftt_udp_drop_last(u);
+	t->count[u->protection]--;
+	t->n--;
+	while (u->replies) {
+		if (u->replies->id) { /* still in the kernel's queue */
+			ftt_nfq_verdict(ftt_worker_nfq(w, u->replies->queue), u->replies->queue, u->replies->id, false, NULL, 0);
+			w->held_now--;
+			w->n.drop_mode++;
+		}
+		ftt_udp_free_reply(u);
+	}
+	for (uint32_t i = 0; u->ring && i < FTT_UDP_WINDOW; i++)
+		ftt_udp_free_event(u, i);
+	free(u->ring);
+	free(u);
+}
+
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port)
+{
+	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
+		if (u->local_port_of[i] == port && u->client_port_of[i])
+			return u->client_port_of[i];
+	return port;
+}
+
+uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port)
+{
+	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
+		if (u->client_port_of[i] == port && u->local_port_of[i])
+			return u->local_port_of[i];
+	return port;
+}
+
+void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port)
+{
+	uint32_t i = u->n_client_ports++;
+
+	u->client_port_of[i % FTT_UDP_PORTS] = port;
+	if (u->n_local_ports <= i)
+		u->local_port_of[i % FTT_UDP_PORTS] = 0; /* of an earlier one */
+}
+
+void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port)
+{
+	uint32_t i = u->n_local_ports++;
+
+	u->local_port_of[i % FTT_UDP_PORTS] = port;
+	if (u->n_client_ports <= i)
+		u->client_port_of[i % FTT_UDP_PORTS] = 0;
+}
+
+bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+
+	for (uint32_t i = 0; i < cfg->n_ports; i++)
+		if (ftt_port_is(&cfg->port[i], port, 17))
+			return false;
+	for (uint32_t i = 0; i < FTT_UDP_PORTS && i < n; i++)
+		if (ports[i] == port)
+			return false;
+	return true;
+}
+
+void ftt_udp_forget_all(struct ftt_worker *w)
+{
+	struct ftt_udp_session *u;
+
+	while ((u = ftt_udp_next(&w->udp, NULL)))
+		ftt_udp_forget(w, u);
+}

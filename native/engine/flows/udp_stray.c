@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * udp_stray.c - a client's datagrams that come to the wrong node while the service changes hands.
+ *
+ * The network leads them to the old owner for a moment after its gate is shut, and its queue may hold some more. Nobody
+ * would say them again: UDP has no timers of its own. So a node that does not serve, or has no lease for a session that is not
+ * numbered, sends what clients say to it to its partner, once, as a STRAY. (TCP is led there by the mirror.) That one gives it to
+ * its server, if it serves or soon does; it never sends it on. What comes to the new owner before its worker has the role
+ * is kept until then. So is a part of a long datagram. An EVENT that the old primary had under way when the new one took over
+ * is the same: nobody acknowledges it any more.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include "engine/worker.h"
+
+#define STRAYS 256u               /* kept by a worker */
+#define PARTS_NS 100000000ull     /* how long one is kept, and the rest of it waited for */
+#define LATE_NS 10000000ull       /* in this time go on to the other node ... */
+#define LATE 512u                 /* ... at most so many: a flood is not doubled onto the peer link */
+
+/* Is this worker about to serve? */
+static bool expects(const struct ftt_worker *w)
+{
+	return ftt_flow_emits((uint8_t)atomic_load(&w->e->shared.mode));
+}
+
+/* The server gets it, as if it had come here. */
+static void take(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, const uint8_t *payload, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_called(w, key, port, now_ns);
+
+	w->n.udp_strays_taken++;
+	if (u && !ftt_udp_said(w, u, payload, len, port, now_ns))
+		return;
+	len = (uint32_t)ftt_udp_build(&w->udp, key->client, key->client_port, key->service, u ? ftt_udp_to_local(u, port) : port,
+				      payload, len);
+	w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len, false);
+}
+
+/* The place for this part's datagram; NULL when there is none. */
+static struct ftt_udp_stray **place(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
+{
+	struct ftt_udp_table *t = &w->udp;
+	struct ftt_udp_stray **at = &t->strays, *s;
+
+	for (; (s = *at); at = &s->next)
+		if (s->irs == r->irs && s->number == r->number && s->len == r->total && !memcmp(&s->key, &r->key, sizeof(s->key)))
+			return at;
+	if (t->n_strays >= STRAYS || !(s = calloc(1, sizeof(*s))))
+		return NULL;
+	if (!(s->bytes = malloc(r->total ? r->total : 1))) {
+		free(s);
+		return NULL;
+	}
+	s->key = r->key;
+	s->irs = r->irs;
+	s->number = r->number;
+	s->port = r->port;
+	s->len = r->total;
+	s->since_ns = now_ns;
+	*t->strays_tail = s;
+	t->strays_tail = &s->next;
+	t->n_strays++;
+	return at;
+}
+
+/* One part of a datagram that waits; given when it is whole, if this node serves. */
+static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
+{
+	struct ftt_udp_stray **at, *s;
+
+	ftt_udp_sweep_strays(w, now_ns);
+	at = place(w, r, now_ns);
+	if (!at) {
+		w->n.drop_bound++;
+		return;
+	}
+	s = *at;
+	s->whole = ftt_part_put(s->bytes, &s->parts, r);
+	if (!s->whole || !ftt_flow_emits((uint8_t)w->mode))
+		return;
+	take(w, &s->key, s->port, s->bytes, s->len, now_ns);
+	ftt_udp_drop_stray(&w->udp, at);
+}
+
+static bool too_many(struct ftt_udp_table *t, uint64_t now_ns)
+{
+	if (now_ns - t->strays_ns >= LATE_NS) {
+		t->strays_ns = now_ns;
+		t->strays_late = 0;
+	}
+	return ++t->strays_late > LATE;
+}
+
+void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+		   uint64_t now_ns)
+{
+	struct ftt_record r = {.type = FTT_REC_STRAY, .key = *key, .port = k->dport, .total = k->payload_len};
+	bool here = !ftt_flow_emits((uint8_t)w->mode) && expects(w), left = !here;
+
+	ftt_worker_verdict(w, p, false, NULL);
+	if (p->cap < p->len || ftt_udp_refused(p, k)) {
+		w->n.drop_mode++;
+		return;
+	}
+	if (!here && too_many(&w->udp, now_ns)) {
+		w->n.drop_bound++;
+		return;
+	}
+	r.number = ++w->udp.strays_sent;
+	r.irs = here; /* the other node's have numbers, too */
+	do {
+		ftt_part_cut(&r, p->bytes + k->payload);
+		if (here)
+			keep(w, &r, now_ns);
+		else
+			left &= ftt_channel_send_apart(&w->channel, w->index, &r, &w->n);
+		r.offset += r.data_len;
+	} while (r.offset < r.total);
+	w->n.udp_strays_sent += left;
+}
+
+/* Has this node had the event when it took over? Then from here on. */
+static bool is_known(struct ftt_worker *w, const struct ftt_record *r)
+{
+	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
+
+	if (!u || u->start != r->irs)
+		return false;
+	if (seq_leq(r->number, u->followed))
+		return true;
+	if (r->offset + r->data_len == r->total)
+		u->followed = r->number;
+	return false;
+}
+
+void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
+{
+	bool serves = ftt_flow_emits((uint8_t)w->mode);
+
+	if (r->flags & FTT_REC_PORT || !ftt_part_good(r) || (!serves && w->mode != FTT_MODE_BACKUP && !expects(w)) ||
+	    (r->type == FTT_REC_EVENT && is_known(w, r))) {
+		w->n.channel_stale++;
+		return;
+	}
+	if (serves && r->data_len == r->total)
+		take(w, &r->key, r->port, r->data, r->data_len, now_ns);
+	else
+		keep(w, r, now_ns);
+}
+
+void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_udp_stray **at = &w->udp.strays;
+
+	ftt_udp_sweep_strays(w, now_ns);
+	while (*at && ftt_flow_emits((uint8_t)w->mode)) {
+		struct ftt_udp_stray *s = *at;
+
+		if (!s->whole) {
+			at = &s->next;
+			continue;
+		}
+		take(w, &s->key, s->port, s->bytes, s->len, now_ns);
+		ftt_udp_drop_stray(&w->udp, at);
+	}
+}
+
+void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns)
+{
+	while (w->udp.strays && now_ns - w->udp.strays->since_ns > PARTS_NS) {
+		w->n.drop_mode++;
+		ftt_udp_drop_stray(&w->udp, &w->udp.strays);
+	}
+}

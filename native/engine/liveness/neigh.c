@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * neigh.c - answers ARP and neighbour discovery for the service addresses, and announces them.
+ *
+ * Theory of operation
+ * -------------------
+ * The kernel never answers for a service address: it sits on the loopback and arp_ignore is set, for
+ * a dead daemon must not leave a kernel that draws clients to it. This thread answers, and the lease
+ * that gates the service's packets gates its frames: ftt_may_emit() is asked immediately before each
+ * send, with the clock read there, so a stopped thread that goes on later sends nothing (I4).
+ *
+ * The same answer goes to everyone who asks: a neighbour, and a prober (ARP from 0.0.0.0, RFC 5227;
+ * a solicitation from the unspecified address, RFC 4862), who learns that way that the address is
+ * taken. Claims of others: neigh_claims.c; announcements: neigh_announce.c.
+ *
+ * The interface may go down, vanish, return under another index or change its MAC address. Any
+ * message of rtnetlink about any link makes the thread look whether its sockets are still on the
+ * interface of that name, and open new ones if not; a failure to open is tried again each second as
+ * long as the interface exists. A new MAC address or index, a carrier that is back, and the kernel's
+ * wish (a bond that changed its cable) make a holder of the lease announce itself anew. Errors in sending and receiving are part of such a change: a frame
+ * is lost, as if on the wire.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include "engine/liveness/neigh.h"
+#include "engine/thread.h"
+
+#define NS 1000000000ull
+#define BATCH 64          /* frames taken from a socket before the others get their turn */
+#define CAPTURE_MAX 2048  /* a longer frame is no neighbour message that anyone sends */
+
+/* ---- answering -------------------------------------------------------------------------------- */
+
+/* Which of ours it is; -1: none. */
+static int which(const struct ftt_config *cfg, const uint8_t addr[16])
+{
+	for (uint32_t i = 0; i < cfg->n_service_addrs; i++)
+		if (!memcmp(cfg->service_addr[i], addr, 16))
+			return (int)i;
+	return -1;
+}
+
+static int which_v4(const struct ftt_config *cfg, const uint8_t addr[4])
+{
+	uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+
+	memcpy(mapped + 12, addr, 4);
+	return which(cfg, mapped);
+}
+
+static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
+{
+	uint8_t reply[FTT_ARP_FRAME], sender[16] = {[10] = 0xff, [11] = 0xff};
+	struct ftt_arp arp;
+	int claimed;
+
+	if (ftt_arp_parse(frame, len, &arp)) {
+		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
+		return;
+	}
+	memcpy(sender + 12, arp.sender, 4);
+	claimed = which(&n->engine->cfg, sender);
+	if (claimed >= 0) {
+		ftt_neigh_claimed(n, (uint32_t)claimed, arp.sender_mac, now);
+		return;
+	}
+	if (arp.operation != FTT_ARP_REQUEST || which_v4(&n->engine->cfg, arp.target) < 0)
+		return;
+	if (!ftt_all_zero(arp.sender, 4))
+		ftt_neigh_heard_asker(n, sender, arp.sender_mac, now);
+	len = ftt_arp_reply(reply, n->port.mac, &arp);
+	if (ftt_neigh_may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		ftt_neigh_count(&n->engine->counters_neigh.arp_answered);
+}
+
+static void hear_nd(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
+{
+	uint8_t reply[FTT_ND_REPLY_FRAME];
+	struct ftt_nd nd;
+	int target;
+
+	if (ftt_nd_parse(frame, len, &nd)) {
+		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
+		return;
+	}
+	target = which(&n->engine->cfg, nd.target);
+	if (target < 0)
+		return;
+	if (nd.type == FTT_ND_ADVERT) {
+		ftt_neigh_claimed(n, (uint32_t)target, nd.mac, now);
+		return;
+	}
+	if (!nd.probe)
+		ftt_neigh_heard_asker(n, nd.src, nd.mac, now);
+	len = ftt_nd_reply(reply, n->port.mac, &nd);
+	if (ftt_neigh_may_emit(n) && ftt_neigh_port_send(&n->port, reply, len))
+		ftt_neigh_count(&n->engine->counters_neigh.nd_answered);
+}
+
+static void drain(struct ftt_neigh *n, int fd, uint64_t now,
+		  void (*hear)(struct ftt_neigh *, const uint8_t *, size_t, uint64_t))
+{
+	uint8_t frame[CAPTURE_MAX];
+
+	for (int k = 0; k < BATCH; k++) {
+		struct sockaddr_ll from;
+		socklen_t from_len = sizeof(from);
+		ssize_t len = recvfrom(fd, frame, sizeof(frame), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
+
+		if (len < 0 && errno == EAGAIN)
+			return;
+		/* below 0: the interface's error, cleared by reading it. Another VLAN's frames, and those
+		 * to other stations, come as OTHERHOST. */
+		if (len >= 0 && from.sll_pkttype != PACKET_OTHERHOST && from.sll_pkttype != PACKET_OUTGOING)
+			hear(n, frame, (size_t)len, now);
+	}
+}
+
+/* ---- the interface ---------------------------------------------------------------------------- */
+
+/* Neighbours must hear it: the address has moved to another station, or to another port of a switch. */
+static void moved(struct ftt_neigh *n, const uint8_t before[6])
+{
+	struct ftt_event ev = {.kind = FTT_EV_MAC_CHANGED};
+
+	pthread_mutex_lock(&n->lock);
+	memcpy(n->mac, n->port.mac, 6);
+	pthread_mutex_unlock(&n->lock);
+	if (memcmp(before, n->port.mac, 6)) {
+		ev.value = ftt_mac_number(n->port.mac);
+		ftt_event_post(n->engine, &ev);
+	}
+	if (ftt_neigh_may_emit(n))
+		ftt_neigh_announce(n, FTT_NEIGH_ROUNDS, FTT_NEIGH_INTERVAL_NS);
+}
+
+static void follow_interface(struct ftt_neigh *n, uint64_t now, bool notice)
+{
+	const struct ftt_config *cfg = &n->engine->cfg;
+	struct ftt_neigh_port before = n->port;
+	const char *what;
+	int error = 0;
+
+	if (!ftt_neigh_port_current(&n->port, cfg)) {
+		ftt_neigh_port_close(&n->port);
+		error = ftt_neigh_port_open(&n->port, cfg, &what);
+		n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
+	}
+	if (error)
+		memcpy(n->port.mac, before.mac, 6);
+	else if (notice || memcmp(before.mac, n->port.mac, 6) || before.ifindex != n->port.ifindex ||
+		 n->port.running > before.running)
+		moved(n, before.mac);
+}
+
+/* What the messages tell is asked of the kernel, but for one thing: whether neighbours are to be told (a bond
+ * that uses another of its cables, a machine that was moved). An overflow (ENOBUFS) may have lost that. */
+static bool links_changed(int route_fd, int ifindex, bool *notice)
+{
+	_Alignas(8) uint8_t message[8192];
+	bool any = false;
+
+	for (int k = 0; k < BATCH; k++) {
+		ssize_t len = recv(route_fd, message, sizeof(message), MSG_DONTWAIT);
+
+		if (len < 0 && errno == EAGAIN)
+			break;
+		any = true;
+		*notice |= len < 0 || ftt_neigh_wants_notice(message, (size_t)len, ifindex);
+	}
+	return any;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------- */
+
+/* Sets the timer to the next thing that is due, or to nothing. 0 or errno. */
+static int arm(const struct ftt_neigh *n)
+{
+	uint64_t at = ftt_sooner(n->rounds.round_ns, n->rounds.step_ns);
+	struct itimerspec when = {0};
+
+	at = ftt_sooner(ftt_sooner(at, n->retry_ns), ftt_sooner(n->claims.next_ns, n->claims.probe_ns));
+	when.it_value.tv_sec = (time_t)(at / NS);
+	when.it_value.tv_nsec = (long)(at % NS);
+	return timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
+}
+
+/* One wait and what followed from it. Returns 0 or an errno that cannot be survived. */
+static int neigh_round(struct ftt_neigh *n)
+{
+	/* poll() skips negative descriptors: what is not open is not waited for */
+	struct pollfd fds[5] = {{.fd = n->wake_fd, .events = POLLIN},
+				{.fd = n->timer_fd, .events = POLLIN},
+				{.fd = n->route_fd, .events = POLLIN},
+				{.fd = n->port.arp_fd, .events = POLLIN},
+				{.fd = n->port.nd_fd, .events = POLLIN}};
+	int error = arm(n);
+	uint64_t now, ignored;
+	bool notice = false;
+
+	if (error)
+		return error;
+	if (poll(fds, 5, -1) < 0)
+		return errno == EINTR ? 0 : errno;
+	now = ftt_now_ns();
+	for (int i = 0; i < 2; i++)
+		if (fds[i].revents && read(fds[i].fd, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
+			return errno;
+	ftt_neigh_announce_if_due(n, now);
+	if (fds[3].revents)
+		drain(n, n->port.arp_fd, now, hear_arp);
+	if (fds[4].revents)
+		drain(n, n->port.nd_fd, now, hear_nd);
+	ftt_neigh_defend_if_due(n, now);
+	if ((fds[2].revents && links_changed(n->route_fd, n->port.ifindex, &notice)) ||
+	    (n->retry_ns && now >= n->retry_ns))
+		follow_interface(n, now, notice);
+	return 0;
+}
+
+static void *neigh_main(void *arg)
+{
+	struct ftt_neigh *n = arg;
+	int error = 0;
+
+	while (!error && !atomic_load(&n->stop))
+		error = neigh_round(n);
+	if (error) {
+		struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)error};
+
+		ftt_event_post(n->engine, &ev);
+	}
+	return NULL;
+}
+
+/* ---- for other threads ------------------------------------------------------------------------ */
+
+struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len)
+{
+	struct ftt_neigh *n = calloc(1, sizeof(*n));
+	const char *what = "open a timer, an eventfd or a netlink socket";
+	int error;
+
+	if (!n) {
+		snprintf(err, err_len, "neighbours: out of memory");
+		return NULL;
+	}
+	n->engine = e;
+	n->port = (struct ftt_neigh_port){.arp_fd = -1, .nd_fd = -1, .mld_fd = -1};
+	n->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	n->route_fd = ftt_neigh_open_route(); /* before the look-up: no change goes unnoticed in between */
+	n->direct_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	error = n->timer_fd < 0 || n->wake_fd < 0 || n->route_fd < 0 || n->direct_fd < 0 ? errno : 0;
+	if (!error) {
+		error = pthread_mutex_init(&n->lock, NULL);
+		n->lock_made = !error;
+	}
+	if (!error)
+		error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
+	memcpy(n->mac, n->port.mac, 6);
+	if (!error) {
+		what = "start a thread";
+		error = ftt_thread_start(&n->thread, "ftt-neigh", neigh_main, n);
+		n->thread_made = !error;
+	}
+	if (!error)
+		return n;
+	snprintf(err, err_len, "neighbours: service_interface \"%s\": cannot %s: %s", e->cfg.service_interface, what,
+		 error == EPROTOTYPE ? "it is not an Ethernet interface: choose another" : strerror(error));
+	ftt_neigh_stop(n);
+	return NULL;
+}
+
+void ftt_neigh_stop(struct ftt_neigh *n)
+{
+	int *fds[] = {&n->timer_fd, &n->wake_fd, &n->route_fd, &n->direct_fd};
+
+	if (!n)
+		return;
+	if (n->thread_made) {
+		atomic_store(&n->stop, true);
+		ftt_neigh_wake(n);
+		pthread_join(n->thread, NULL);
+	}
+	ftt_neigh_port_close(&n->port);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+	if (n->lock_made)
+		pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
+void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count)
+{
+	pthread_mutex_lock(&n->lock);
+	n->n_known = count < FTT_MAX_NEIGHBOURS ? count : FTT_MAX_NEIGHBOURS;
+	if (n->n_known)
+		memcpy(n->known, known, n->n_known * sizeof(*known));
+	pthread_mutex_unlock(&n->lock);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * neigh.h - what neigh.c (the thread), neigh_socket.c (its sockets), neigh_announce.c (who is told where
+ * we are) and neigh_claims.c (who says that it has our address) share, and nobody else.
+ */
+#ifndef FTTCP_NEIGH_H
+#define FTTCP_NEIGH_H
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <unistd.h>
+#include "engine/engine.h"
+#include "core/records/neigh_wire.h"
+
+#define FTT_NEIGH_ROUNDS 5 /* of an announcement that nobody asked for, this far apart: */
+#define FTT_NEIGH_INTERVAL_NS 200000000ull
+#define FTT_NEIGH_CLAIMS 8
+
+/* The service interface as it is now, and our sockets on it. */
+struct ftt_neigh_port {
+	int ifindex; /* 0: it does not exist */
+	uint8_t mac[6];
+	int arp_fd;  /* ARP about our addresses; -1: not open, or no IPv4 address */
+	int nd_fd;   /* neighbour discovery about our addresses; -1: not open, or no IPv6 address */
+	int mld_fd;  /* member of the solicited-node groups, so that the kernel reports them (MLD) */
+	bool running; /* up, with a carrier */
+	bool open;
+};
+
+/* Announcements in progress, and who has asked for us; the thread's own. */
+struct ftt_neigh_rounds {
+	uint64_t request;    /* the one that the rounds belong to */
+	uint64_t round_ns;   /* when the next one is due; 0: none */
+	uint64_t step_ns;    /* when the next neighbours are told by themselves; 0: all are */
+	uint32_t at, n_told; /* the pass over them */
+	struct ftt_neighbour told[2 * FTT_MAX_NEIGHBOURS];
+	struct ftt_neighbour asker[FTT_MAX_NEIGHBOURS];
+	uint64_t asked_ns[FTT_MAX_NEIGHBOURS]; /* 0: a free place */
+};
+
+/* Others that say that they have our address; the thread's own. */
+struct ftt_neigh_claims {
+	struct {
+		uint8_t addr[16], mac[6];
+		uint64_t told_ns;
+	} told[FTT_NEIGH_CLAIMS];
+	uint8_t own[6];       /* another interface's of this host, that claimed last */
+	uint64_t own_ns;      /* when */
+	uint64_t second_ns;   /* when the second began in which the owner was told of so many: */
+	uint32_t n_events;
+	uint64_t defended_ns[FTT_MAX_ADDRS]; /* when we last announced ourselves against a claim of each; 0: never */
+	uint64_t due_ns[FTT_MAX_ADDRS];      /* when to do it next; 0: no need */
+	uint64_t next_ns;     /* the soonest of these */
+	uint64_t probe_ns;    /* when to ask next whether somebody else answers */
+};
+
+struct ftt_neigh {
+	struct ftt_engine *engine;
+	int timer_fd, wake_fd, route_fd;
+	int direct_fd; /* sends only; for ftt_neigh_announce_now(), in whichever thread */
+	pthread_t thread;
+	bool lock_made, thread_made;
+	atomic_bool stop;
+
+	/* the thread's own */
+	struct ftt_neigh_port port;
+	uint64_t retry_ns;   /* when to try to open the port again; 0: not waiting */
+	struct ftt_neigh_rounds rounds;
+	struct ftt_neigh_claims claims;
+
+	pthread_mutex_t lock; /* guards everything below */
+	uint8_t mac[6];       /* port.mac, for other threads */
+	struct ftt_neighbour known[FTT_MAX_NEIGHBOURS];
+	uint32_t n_known;
+	uint64_t request;    /* counts ftt_neigh_announce() */
+	uint32_t rounds_left;
+	uint64_t interval_ns;
+};
+
+static inline bool ftt_is_v4(const uint8_t addr[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return memcmp(addr, mapped, 12) == 0;
+}
+
+/* Looks up the interface and opens the sockets. 0, or errno and *what: the step that failed. */
+int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char **what);
+void ftt_neigh_port_close(struct ftt_neigh_port *p);
+/* Are the sockets still on the interface of that name? Brings the MAC address and the carrier up to date. */
+bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *cfg);
+/* Sends one whole frame. False when the kernel did not take it. */
+bool ftt_neigh_port_send(const struct ftt_neigh_port *p, const uint8_t *frame, size_t len);
+int ftt_neigh_open_route(void); /* a socket that hears of every change of a link; -1 and errno */
+/* Does one of these messages of rtnetlink ask the stations on that interface to make themselves known? */
+bool ftt_neigh_wants_notice(const uint8_t *messages, size_t len, int ifindex);
+
+static inline void ftt_neigh_count(uint64_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+static inline bool ftt_neigh_may_emit(const struct ftt_neigh *n)
+{
+	return ftt_may_emit(&n->engine->shared, ftt_now_ns());
+}
+
+static inline uint64_t ftt_sooner(uint64_t a, uint64_t b) /* 0: never */
+{
+	return !a || (b && b < a) ? b : a;
+}
+
+/* neigh_announce.c */
+void ftt_neigh_heard_asker(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now);
+void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
+/* neigh_claims.c */
+void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now);
+void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now);
+
+static inline void ftt_neigh_wake(struct ftt_neigh *n)
+{
+	uint64_t one = 1;
+	ssize_t done;
+
+	do
+		done = write(n->wake_fd, &one, sizeof(one));
+	while (done < 0 && errno == EINTR); /* EAGAIN: wake-ups enough are waiting already */
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.h - one worker: two queues, its flows, its half of the commit channel.
+ *
+ * A worker owns every flow whose packets its queues carry; nobody else touches them but a status
+ * reader, which takes the worker's lock. The lock is held for a whole wake-up, never per packet.
+ */
+#ifndef FTTCP_WORKER_H
+#define FTTCP_WORKER_H
+#include <pthread.h>
+#include "engine/channel/channel.h"
+#include "engine/planes/nfqueue/emit.h"
+#include "engine/engine.h"
+#include "engine/flows/fair.h"
+#include "engine/planes/nfqueue/nfq.h"
+#include "engine/flows/table.h"
+#include "engine/flows/udp.h"
+
+#define FTT_LAG_SAMPLES 1024u
+#define FTT_TO_INJECT 64u
+#define FTT_WORKER_FDS 5 /* queues, those of handshakes, commit channel (2), wake-ups by other threads */
+#define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
+
+/* What a worker makes identities of connections from: see lockstep.h. */
+struct ftt_identities {
+	uint32_t generation; /* of the keys */
+	uint32_t n, send;
+	uint64_t count;
+	uint8_t tag[FTT_MAX_KEYS][4];
+	uint8_t secret[FTT_MAX_KEYS][32];
+};
+
+struct ftt_worker {
+	struct ftt_engine *e;
+	uint8_t index;
+	_Atomic bool stop;
+	pthread_t thread;
+	bool thread_started;
+	struct ftt_fair lock; /* a whole wake-up has it */
+	int wake_fd, epoll_fd;
+	uint64_t generation; /* of the role that was last carried out */
+	uint32_t mode;       /* that role */
+	uint64_t session;
+	bool role_open;      /* ... on some flows only, up to now */
+	bool takes_over;     /* ... after it was a backup */
+	uint32_t role_flows; /* taken over with it */
+	struct ftt_nfq nfq;
+	struct ftt_nfq handshakes; /* SYNs and the answers to them: a flood of them delays and displaces nothing else */
+	struct ftt_channel channel;
+	struct ftt_emit emit;
+	struct ftt_table table;
+	bool stamps; /* the kernel edits the headers of long packets of the mirror: see stamp.h */
+	uint32_t mirror_index; /* the interface on which the mirror comes */
+	bool whole; /* headers alone were not enough once */
+	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
+	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
+	bool told; /* OUTPUT is to leave before the verdicts */
+	bool listens; /* to the channel's quiet lane */
+	bool looked; /* since packets were received last: does the server live? */
+	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
+	uint32_t n_to_inject;
+	struct ftt_held *spent; /* to be freed when the verdicts are out */
+	uint32_t held_now;
+	uint32_t held_bytes; /* of copies */
+	uint64_t retained_bytes; /* of rings */
+	uint64_t next_sweep_ns;
+	struct ftt_udp_table udp;
+	struct ftt_identities identities;
+	struct ftt_counters n;
+	uint64_t lag_ns[FTT_LAG_SAMPLES];
+	uint32_t n_lag;
+};
+
+/* worker.c */
+struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len);
+int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
+void ftt_worker_close(struct ftt_worker *w);
+void ftt_worker_wake(struct ftt_worker *w);
+/* The socket from which a packet of this queue came. */
+static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
+{
+	return ftt_nfq_has(&w->handshakes, queue) ? &w->handshakes : &w->nfq;
+}
+/* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */
+static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool accept,
+				      const uint8_t *edited)
+{
+	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
+}
+
+/* Has the server died, as far as it matters to what was received last? Once for all of it. */
+static inline bool ftt_worker_server_gone(struct ftt_worker *w, uint64_t now_ns)
+{
+	bool asked = w->looked;
+
+	w->looked = true;
+	return asked ? ftt_server_known_gone(w->e, now_ns) : ftt_server_gone(w->e, now_ns);
+}
+
+#endif
