@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lane.h - the bulk lane of one worker: what is too much for datagrams (logs, state) goes over TCP on the peer link.
+ *
+ * It is reliable and in order as long as a connection lasts, encrypted, and slower than live traffic on purpose. Each worker
+ * of the backup has a connection with each worker of the primary: a flow's workers differ between the nodes.
+ * The backup connects, and again when a connection ends; the primary accepts. A connection belongs to one pairing.
+ *
+ * What was in a connection that ended may have arrived or not. Both ends are told by changed(): the user begins anew, or asks
+ * for what is missing. Lane and user run in the worker's thread; the user's functions are called by
+ * ftt_lane_turn() and ftt_lane_follow(), and by nothing else.
+ */
+#ifndef FTTCP_LANE_H
+#define FTTCP_LANE_H
+#include <netinet/in.h>
+#include <stdbool.h>
+#include "core/records/lane_wire.h"
+#include "engine/engine.h"
+
+#define FTT_LANE_QUEUE (256u << 10) /* bytes that wait for a connection at most, encrypted */
+#define FTT_LANE_STRANGERS 4
+
+/* Who uses the lane. All three must be set. */
+struct ftt_lane_user {
+	void *of;
+	/*
+	 * A message came from the partner's worker `from`; bytes are valid during the call. False: not now. Then it is kept, nothing
+	 * more is read of that worker, whose queue fills up, and it is given again after ftt_lane_resume().
+	 */
+	bool (*message)(void *of, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len);
+	/* Half of the queue to that worker is free again. Called only after ftt_lane_send() or ftt_lane_room() had to say no. */
+	void (*room)(void *of, uint8_t to);
+	/* A connection with that worker began, with empty queues, or ended. */
+	void (*changed)(void *of, uint8_t worker, bool up);
+};
+
+enum ftt_lane_role { FTT_LANE_OFF = 0, FTT_LANE_CONNECTS = 1, FTT_LANE_ACCEPTS = 2 };
+
+struct ftt_lane_conn;
+
+struct ftt_bulk_lane {
+	int epoll_fd; /* readable when there is something to do: for the worker's own epoll */
+	int listen_fd, timer_fd;
+	const struct ftt_engine *e;
+	struct ftt_counters *n;
+	struct ftt_lane_user user;
+	uint8_t worker;
+	enum ftt_lane_role role;
+	uint32_t partner;
+	uint64_t commit_session, pairing;
+	uint32_t keys_generation;
+	struct ftt_keys keys; /* made from those of the ring for this commit_session and pairing */
+	struct ftt_lane_conn *conn[FTT_MAX_WORKERS]; /* with the partner's workers; NULL: none */
+	struct ftt_lane_conn *stranger[FTT_LANE_STRANGERS]; /* accepted, and not known to be the partner yet */
+	uint32_t told; /* bits of enum ftt_lane_refusal: each is told once in a pairing */
+};
+
+/* Listens beside the commit channel: TCP, the same port. 0, or -1 with a sentence in err. */
+int ftt_lane_open(struct ftt_bulk_lane *l, struct ftt_engine *e, uint8_t worker, struct ftt_counters *n,
+		  const struct ftt_lane_user *user, char *err, size_t err_len);
+void ftt_lane_close(struct ftt_bulk_lane *l);
+
+/* With whom, and who connects. Another partner, commit_session, pairing or role ends all connections. Cheap if nothing changed. */
+void ftt_lane_follow(struct ftt_bulk_lane *l, enum ftt_lane_role role, uint32_t partner, uint64_t commit_session, uint64_t pairing);
+
+/*
+ * Does what there is to do, when epoll_fd is readable: of a connection at most `budget` bytes each way, so that packets get
+ * their turn. What is left makes epoll_fd readable again.
+ */
+void ftt_lane_turn(struct ftt_bulk_lane *l, uint32_t budget, uint64_t now_ns);
+
+/* Is there a connection with that worker of the partner? */
+bool ftt_lane_up(const struct ftt_bulk_lane *l, uint8_t worker);
+/* How long a message to that worker may be now; 0: none, or there is no connection. A message of no bytes needs room, too. */
+uint32_t ftt_lane_room(struct ftt_bulk_lane *l, uint8_t to);
+/*
+ * Queues a message of up to FTT_LANE_MAX bytes; they are copied. kind is the user's, from FTT_LANE_FIRST_KIND on. False: there is no
+ * room, or no connection (ask ftt_lane_up()), and nothing was queued. It leaves with the next turns.
+ */
+bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint8_t *bytes, uint32_t len);
+/* message() said "not now": it is given again, with the next turn. */
+void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from);
+/* Bytes that wait to leave to that worker. */
+uint32_t ftt_lane_waiting(const struct ftt_bulk_lane *l, uint8_t to);
+
+#endif
