@@ -76,9 +76,9 @@ class Recorder:
         """Recordings have no server that dies."""
         return False
 
-    def alone_grace_ns(self) -> int:
+    def watches(self) -> bool:
         """... and none that is watched."""
-        return int(CONFIG["end_grace_ns"])
+        return False
 
     def put_record(self, record: Any) -> None:
         """Note a record."""
@@ -168,7 +168,7 @@ class PythonReplay:
         pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
         raw = ffi.from_buffer("uint8_t[]", data)
         assert lib.ftt_core_parse(raw, len(data), len(data), pkt, seg) == lib.FTT_PARSED_TCP
-        seg.dir, seg.mode = int(not inward), self.flows.mode
+        seg.dir = int(not inward)
         arrival = Arrival(Verdict(self._packets, self.world.log), data, len(data), pkt, seg)
         self._packets += 1
         (self.flows.from_client if inward else self.flows.from_server)(arrival, now_ns)

@@ -17,6 +17,7 @@ from fttcp.ownership.model import EngineMode
 from fttcp.planes.base import TUNABLE, EngineSettings, EventKind, Protection, Reason
 from fttcp.planes.compare import ahead
 from fttcp.planes.flow import Arrival, Flow, Held, Surroundings
+from fttcp.planes.nfqueue import fill_policy
 from fttcp.planes.retain import Retained
 
 LAG_SAMPLES = 1024
@@ -57,20 +58,23 @@ class FlowActions:
         self._half_open: dict[Flow, None] = {}
         self._edit = ffi.new("struct ftt_edit *")
         self._bare = ffi.new("uint8_t[]", lib.FTT_BARE_MAX)
-        self._unshifted = ffi.new("struct ftt_shift *")
-        self._shift = ffi.new("struct ftt_shift *")
-        self._shift.on, self._shift.seed = settings.shifts_spaces, settings.space_seed
-        self._shift.iss, self._shift.ts = settings.service_iss or 0, settings.service_ts or 0
-        self._limits = ffi.new("struct ftt_limits *")
+        self._policy = ffi.new("struct ftt_policy *")
+        self._env = ffi.new("struct ftt_env *", {"policy": self._policy})
         self.tune(settings)
 
     def tune(self, settings: EngineSettings) -> None:
         """Use other times and bounds from now on."""
         now = {name: getattr(settings, name) for name in TUNABLE}
         self._settings = dataclasses.replace(self._settings, **now)
-        limits = self._limits
-        limits.detach_after_ns, limits.end_grace_ns = settings.detach_after_ns, settings.end_grace_ns
-        limits.open_timeout_ns = settings.open_timeout_ns
+        fill_policy(self._policy, self._settings)
+
+    def env(self, now_ns: int) -> Any:
+        """What the core is to know of this node, now."""
+        env, world = self._env, self._world
+        env.now_ns, env.mode, env.lease = now_ns, self.mode, world.may_emit(now_ns)
+        env.vouched = world.vouched() and not world.server_gone(now_ns)
+        env.watched = world.watches()
+        return env
 
     @property
     def emits(self) -> bool:
@@ -163,10 +167,10 @@ class FlowActions:
                 break
             if held.arrival.seg.orphan and not self._world.server_gone(now_ns):  # no takeover came
                 held.arrival.seg.orphan = False
-            verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.mode, now_ns, edit)
+            verdict = lib.ftt_core_gate(flow.state, held.arrival.seg, self.env(now_ns), edit)
             if verdict == lib.FTT_HOLD and not from_client:
                 break
-            if verdict == lib.FTT_HOLD and now_ns - held.since_ns <= self._limits.detach_after_ns:
+            if verdict == lib.FTT_HOLD and now_ns - held.since_ns <= self._policy.detach_after_ns:
                 at += 1
                 continue
             if verdict == lib.FTT_HOLD:  # the primary has given the flow up, or nobody sent it but a forger
@@ -282,8 +286,7 @@ class FlowActions:
         """Carry out what a decision asked for."""
         state = flow.state
         if self.mode is EngineMode.PAIRED:
-            vouched = self._world.vouched() and not self._world.server_gone(now_ns)
-            actions |= lib.ftt_core_flow_part(state, vouched, now_ns)
+            actions |= lib.ftt_core_flow_part(state, self.env(now_ns))
         self._send_records(flow, actions, now_ns)
         if actions & lib.FTT_ACT_INJECT:
             self._to_inject[flow] = None
@@ -465,17 +468,17 @@ class FlowActions:
         self._end_in_stack(flow)
         self._drop_held(flow)
         flow.retained = Retained()
-        self.act(flow, lib.ftt_core_reset_begin(flow.state, now_ns), now_ns)
+        self.act(flow, lib.ftt_core_reset_begin(flow.state, self.env(now_ns)), now_ns)
 
     def over_from_client(self, flow: Flow, seg: Any, now_ns: int) -> bool:
         """Take a segment for a flow that is over; False for a SYN that begins another one."""
         if flow.state.protection == Protection.DETACHED:
-            followed = bool(lib.ftt_core_detached_step(flow.state, seg, now_ns))
+            followed = bool(lib.ftt_core_detached_step(flow.state, seg, self.env(now_ns)))
             self._settle(flow)
             return followed
         if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
             return False
-        actions = lib.ftt_core_reset_step(flow.state, seg, now_ns)
+        actions = lib.ftt_core_reset_step(flow.state, seg, self.env(now_ns))
         if actions & lib.FTT_ACT_RST_CLIENT and self._may_speak(now_ns):
             self._to_client(lib.ftt_core_build_reset_client(flow.key, seg.ack, self._bare))
             self.n["resets_sent"] += 1

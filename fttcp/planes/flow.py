@@ -34,8 +34,8 @@ class Surroundings(Protocol):
     def server_gone(self, now_ns: int) -> bool:
         """Has a main process of it ended?"""
 
-    def alone_grace_ns(self) -> int:
-        """For how long does the end of a flow that nobody follows wait for health's word?"""
+    def watches(self) -> bool:
+        """Are its main processes looked at?"""
 
     def put_record(self, record: Any) -> None:
         """Gather a struct ftt_record for the other node."""

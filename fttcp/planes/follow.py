@@ -44,7 +44,7 @@ class PairFlows(TcpFlows):
             self.n["commits_received"] += record.type == lib.FTT_REC_COMMIT
             if record.type == lib.FTT_REC_COMMIT:
                 self.compare_commit(flow, record, now_ns)
-            self.act(flow, lib.ftt_core_primary_record(flow.state, record, now_ns), now_ns)
+            self.act(flow, lib.ftt_core_primary_record(flow.state, record, self.env(now_ns)), now_ns)
 
     @staticmethod
     def _is_past(flow: Flow) -> bool:
@@ -69,7 +69,7 @@ class PairFlows(TcpFlows):
                 self._answer_detached(record)  # an OPEN that was overtaken
             case lib.FTT_REC_OPEN:
                 if flow is not None:
-                    self.act(flow, lib.ftt_core_backup_open(flow.state, record, now_ns), now_ns)
+                    self.act(flow, lib.ftt_core_backup_open(flow.state, record, self.env(now_ns)), now_ns)
                 if flow is None or not flow.state.bits & lib.FTT_F_SYNACK:
                     self._inject_syn(flow, record, now_ns)
             case lib.FTT_REC_PROBE if (
@@ -126,8 +126,8 @@ class PairFlows(TcpFlows):
         flow = flow or self.flows.get(name) or self.admit(key, name, record.irs, now_ns)
         if flow is None:
             return
-        seg.mode, seg.dir = EngineMode.BACKUP, lib.FTT_FROM_CLIENT
-        lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, self._edit)
+        seg.dir = lib.FTT_FROM_CLIENT
+        lib.ftt_core_segment_step(flow.state, seg, self.env(now_ns), self._edit)
         flow.syn = syn
         self._world.emit(syn, False)
         self.n["injected"] += 1
@@ -138,18 +138,16 @@ class PairFlows(TcpFlows):
         """Let time do what it does; without a lease nothing is decided on a primary."""
         if self.mode is not EngineMode.BACKUP and not self._world.may_emit(now_ns):
             return
-        vouched = self._world.vouched()
-        self._limits.alone_grace_ns = self._world.alone_grace_ns()
         gone = bool(self.waiting) and self._world.server_gone(now_ns)
         for flow in list(self.waiting):
             if flow.state.protection == Protection.RESETTING:
-                self.act(flow, lib.ftt_core_reset_tick(flow.state, now_ns), now_ns)
+                self.act(flow, lib.ftt_core_reset_tick(flow.state, self.env(now_ns)), now_ns)
                 continue
-            if lib.ftt_core_flow_hopeless(flow.state, now_ns, self._limits):
+            if lib.ftt_core_flow_hopeless(flow.state, self.env(now_ns)):
                 self._end_unverified(flow, now_ns)
                 continue
             if self.mode is EngineMode.PAIRED and not gone:  # who has died gives no flow up
-                actions = lib.ftt_core_flow_tick(flow.state, now_ns, self._limits, vouched)
+                actions = lib.ftt_core_flow_tick(flow.state, self.env(now_ns))
                 self.act(flow, actions, now_ns)
             self.retain_tick(flow, now_ns)
             self.act(flow, lib.FTT_ACT_RELEASE if flow.held else 0, now_ns)
@@ -195,7 +193,7 @@ class PairFlows(TcpFlows):
                 self.reset_client(flow, now_ns)
                 continue
             if flow.closed:
-                actions = lib.ftt_core_closed_takeover(flow.state, now_ns)
+                actions = lib.ftt_core_closed_takeover(flow.state, self.env(now_ns))
                 kicked += bool(actions)
                 self.act(flow, actions, now_ns)
                 continue

@@ -121,7 +121,7 @@ class Intake:
             return
         arrival, kind = _parse(waiting, data, changed)
         pkt, seg = arrival.pkt, arrival.seg
-        seg.dir, seg.mode = direction.value, flows.mode
+        seg.dir = direction.value
         if kind == lib.FTT_PARSED_TCP and (pkt.dport if inward else pkt.sport) in self._tcp_ports:
             (flows.from_client if inward else flows.from_server)(arrival, now_ns)
             return

@@ -33,9 +33,12 @@ _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTE
 _SAME_NAME = (
     "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
     "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
+    "queue_maxlen",
+)  # fmt: skip
+_POLICY = (
     "detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns",
     "max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained",
-    "queue_maxlen",
+    "compare", "detach_divergent", "continue_unverified", "order_service",
 )  # fmt: skip
 
 
@@ -68,18 +71,20 @@ def _config(settings: EngineSettings) -> Any:
     config.n_ports = len(settings.ports)
     for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
         slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
-    config.compare = settings.compare
-    config.detach_divergent = settings.detach_divergent
-    config.continue_unverified = settings.continue_unverified
-    config.order_service = settings.order_service
     config.encrypt = settings.encrypt
     config.lockstep = settings.lockstep.encode()
-    config.shift_spaces = settings.shifts_spaces
-    config.force_iss = settings.service_iss or 0
-    config.eager = not settings.strict_commit
-    config.force_ts = settings.service_ts or 0
-    config.space_seed = settings.space_seed
+    fill_policy(config.policy, settings)
     return config
+
+
+def fill_policy(policy: Any, settings: EngineSettings) -> None:
+    """Fill a struct ftt_policy."""
+    for name in _POLICY:
+        setattr(policy, name, getattr(settings, name))
+    policy.eager = not settings.strict_commit
+    shift = policy.shift
+    shift.on, shift.seed = settings.shifts_spaces, settings.space_seed
+    shift.iss, shift.ts = settings.service_iss or 0, settings.service_ts or 0
 
 
 def _fill_keys(slot: Any, ring: KeyRing) -> None:

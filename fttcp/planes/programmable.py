@@ -152,9 +152,9 @@ class ProgrammableEngine(NfqueueEngine):
         """Ask the kernel for the server's main processes."""
         return bool(lib.ftt_core_server_gone(self._engine, now_ns))
 
-    def alone_grace_ns(self) -> int:
-        """As the C engine: it depends on whether main processes are watched."""
-        return int(lib.ftt_core_alone_grace(self._engine))
+    def watches(self) -> bool:
+        """Ask whether the server's main processes are looked at."""
+        return bool(lib.ftt_core_watches(self._engine))
 
     def put_record(self, record: Any) -> None:
         """Gather a record for the other node."""

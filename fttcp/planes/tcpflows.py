@@ -51,7 +51,7 @@ class TcpFlows(FlowActions):
                 self._pass(arrival, "pass_unmatched")
             return
         edit = self._edit
-        verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._unshifted, False, edit)
+        verdict = lib.ftt_core_segment_step(flow.state, seg, self.env(now_ns), edit)
         actions = edit.actions
         if seg.flags & (lib.TCP_SYN | lib.TCP_ACK) == lib.TCP_SYN:
             self._keep_syn(flow, arrival, edit)
@@ -73,7 +73,7 @@ class TcpFlows(FlowActions):
         is_ack = seg.flags & (lib.TCP_SYN | lib.TCP_RST | lib.TCP_ACK) == lib.TCP_ACK
         if is_ack and len(self.flows) < self._settings.max_flows:
             flow = self.flows[name] = Flow(key, name, now_ns)
-            lib.ftt_core_stranger_init(flow.state, seg, now_ns)
+            lib.ftt_core_stranger_init(flow.state, seg, self.env(now_ns))
 
     def _pass(self, arrival: Arrival, counter: str) -> None:
         self.n[counter] += 1
@@ -117,7 +117,7 @@ class TcpFlows(FlowActions):
 
     def from_server(self, arrival: Arrival, now_ns: int) -> None:
         """Decide on a whole TCP segment from a port of the group."""
-        seg = arrival.seg
+        seg, env = arrival.seg, self.env(now_ns)
         key, _, flow = self.find(arrival.pkt, False)
         if flow is not None and self.is_over(flow):
             self._silence(arrival, key)
@@ -125,18 +125,17 @@ class TcpFlows(FlowActions):
         if flow is None:
             self._unknown_from_server(arrival, key, now_ns)
             return
-        if lib.ftt_core_is_last_word(flow.state, seg) and self._world.server_gone(now_ns):
+        if lib.ftt_core_is_last_word(flow.state, seg, env) and self._world.server_gone(now_ns):
             seg.orphan = True
             self.n["last_words"] += 1
         again = flow.state.bits & lib.FTT_F_SYN_AGAIN
         said = lib.ftt_core_output_end(flow.state)
-        silent = self.emits and not self._world.may_emit(now_ns)
+        silent = self.emits and not env.lease
         edit = ffi.new("struct ftt_edit *")
-        behind = bool(flow.held) or silent
         if flow.state.bits & lib.FTT_F_UNVERIFIED:  # does this one make it whole?
             self._suppressed(flow, arrival, now_ns)
         done = lib.ftt_core_output_done(flow.state)
-        verdict = lib.ftt_core_segment_step(flow.state, seg, now_ns, self._shift, behind, edit)
+        verdict = lib.ftt_core_segment_step(flow.state, seg, env, edit)
         if again and not flow.state.bits & lib.FTT_F_SYN_AGAIN:
             self._begin_again(flow, now_ns)
         actions = self._output(flow, arrival, said, edit.actions, now_ns)

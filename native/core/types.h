@@ -72,6 +72,47 @@ struct ftt_key {
 	uint8_t pad[3];
 };
 
+/* Experiments: a service space that differs from the local one on the node that shakes hands; see spaces.h. */
+struct ftt_shift {
+	uint8_t on;
+	uint8_t pad[3];
+	uint32_t iss, ts; /* of every flow, without a seed */
+	uint32_t seed;    /* not 0: for each flow others are drawn from it */
+};
+
+/* What people decided about all flows of a group. */
+struct ftt_policy {
+	uint64_t detach_after_ns;
+	uint64_t end_grace_ns;
+	uint64_t open_timeout_ns;
+	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
+	uint64_t udp_idle_timeout_ns;
+	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
+	uint32_t max_flows;     /* per worker */
+	uint32_t max_half_open;
+	uint32_t max_held;      /* packets held per flow */
+	uint32_t max_held_total;
+	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
+	uint8_t compare;           /* checksum both outputs and compare */
+	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
+	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
+	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
+	uint8_t eager;         /* an experiment: output does not wait for COMMITs. A takeover may then break connections */
+	uint8_t pad[3];
+	struct ftt_shift shift;
+};
+
+/* The surroundings of a decision; see env.h. */
+struct ftt_env {
+	uint64_t now_ns;
+	const struct ftt_policy *policy;
+	uint8_t mode;    /* enum ftt_mode of this node */
+	uint8_t lease;   /* it may emit: what leaves is asked once more as it does */
+	uint8_t vouched; /* the local server is known to live */
+	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
+	uint8_t pad[4];
+};
+
 /* Shared secrets of the nodes: what is made with any of them is believed, what we send is made with one. */
 struct ftt_keys {
 	uint8_t key[FTT_MAX_KEYS][32];

@@ -17,6 +17,7 @@
 
 static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 {
+	const struct ftt_policy *p = &c->policy;
 	const char *wrong = NULL;
 
 	if (c->workers > FTT_MAX_WORKERS)
@@ -28,7 +29,7 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 		wrong = "a group needs 1 to 32 ports and 1 to 16 addresses";
 	else if (!c->mark || !c->lease_ns || !c->beat_interval_ns || c->lease_ns < c->beat_interval_ns)
 		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
-	else if (!c->max_flows || !c->max_half_open || !c->max_held || !c->max_held_total || !c->queue_maxlen)
+	else if (!p->max_flows || !p->max_half_open || !p->max_held || !p->max_held_total || !c->queue_maxlen)
 		wrong = "every bound must be above zero";
 	else if (!ftt_keys_good(&c->keys))
 		wrong = "one to four keys are needed, and one of them to send with";
@@ -221,20 +222,14 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 {
+	const struct ftt_policy fixed = e->cfg.policy; /* tables have that size, and flows began so */
+
 	ftt_engine_pause(e);
-	e->cfg.detach_after_ns = cfg->detach_after_ns;
-	e->cfg.end_grace_ns = cfg->end_grace_ns;
-	e->cfg.open_timeout_ns = cfg->open_timeout_ns;
-	e->cfg.idle_timeout_ns = cfg->idle_timeout_ns;
-	e->cfg.udp_idle_timeout_ns = cfg->udp_idle_timeout_ns;
-	e->cfg.max_half_open = cfg->max_half_open;
-	e->cfg.max_held = cfg->max_held;
-	e->cfg.max_held_total = cfg->max_held_total;
-	e->cfg.max_udp_bytes = cfg->max_udp_bytes;
-	e->cfg.max_retained = cfg->max_retained;
-	e->cfg.detach_divergent = cfg->detach_divergent;
-	e->cfg.continue_unverified = cfg->continue_unverified;
-	e->cfg.order_service = cfg->order_service;
+	e->cfg.policy = cfg->policy;
+	e->cfg.policy.max_flows = fixed.max_flows;
+	e->cfg.policy.compare = fixed.compare;
+	e->cfg.policy.eager = fixed.eager;
+	e->cfg.policy.shift = fixed.shift;
 	ftt_engine_resume(e);
 }
 

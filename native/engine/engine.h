@@ -89,17 +89,12 @@ static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 bool ftt_server_gone(struct ftt_engine *e, uint64_t now_ns);
 /* These are the ones to ask about; none: it never has. Workers stand still. 0, or errno of the first that cannot be asked about. */
 int ftt_server_watch(struct ftt_engine *e, const int32_t *pids, uint32_t n);
-/*
- * For how long the end of a flow that nobody follows waits for health's word. Where the main processes are asked about, one
- * that has died is known before such an end comes; what its children said in the same moment is not, hence a little time.
- */
-uint64_t ftt_alone_grace(const struct ftt_engine *e);
 /* ... as far as it was asked before. */
 static inline bool ftt_server_known_gone(const struct ftt_engine *e, uint64_t now_ns)
 {
 	uint64_t since_ns = atomic_load_explicit(&e->shared.gone_ns, memory_order_acquire);
 
-	return since_ns && (int64_t)(now_ns - since_ns) <= (int64_t)e->cfg.detach_after_ns;
+	return since_ns && (int64_t)(now_ns - since_ns) <= (int64_t)e->cfg.policy.detach_after_ns;
 }
 
 /* Health says that the server lives, and nobody has seen yet that it does not. */

@@ -82,7 +82,6 @@ static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, 
 		return;
 	}
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
-	s.mode = (uint8_t)w->mode;
 	if (kind == FTT_PARSED_TCP && group_port(cfg, in ? k.dport : k.sport, 6)) {
 		if (in)
 			ftt_tcp_from_client(w, p, &k, &s, now_ns);
@@ -183,8 +182,8 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !w->stamps : w->e->cfg.shift_spaces);
-	bool looks = backup || w->e->cfg.compare;
+	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !w->stamps : w->e->cfg.policy.shift.on);
+	bool looks = backup || w->e->cfg.policy.compare;
 
 	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,
 			   edits || looks ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
@@ -381,8 +380,8 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->index = index;
 	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
-	if (ftt_table_open(&w->table, cfg->max_flows) || ftt_udp_open(&w->udp, cfg)) {
-		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->max_flows);
+	if (ftt_table_open(&w->table, cfg->policy.max_flows) || ftt_udp_open(&w->udp, cfg)) {
+		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->policy.max_flows);
 		goto fail;
 	}
 	/* the queues first: nobody else has them, so the channel's port has no sockets of another engine */

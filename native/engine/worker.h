@@ -76,6 +76,14 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
 void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
+/* What the core is to know of this node, now. */
+static inline struct ftt_env ftt_worker_env(const struct ftt_worker *w, uint64_t now_ns)
+{
+	return (struct ftt_env){.now_ns = now_ns, .policy = &w->e->cfg.policy, .mode = (uint8_t)w->mode,
+				.lease = ftt_may_emit(&w->e->shared, now_ns), .vouched = ftt_server_vouched(w->e, now_ns),
+				.watched = w->e->n_lives};
+}
+
 /* The socket from which a packet of this queue came. */
 static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
 {

@@ -26,7 +26,7 @@ enum { HELD_MAX = 16, FLYING_MAX = 8 };
 struct side {
 	struct ftt_flow flow;
 	uint8_t mode;
-	bool alive, taken; /* taken: became the primary of a flow begun before */
+	bool alive, vouched, taken; /* taken: became the primary of a flow begun before */
 	/* its stack */
 	uint32_t iss, ts;
 	uint8_t wscale;
@@ -177,14 +177,23 @@ static void fly(struct side *s, uint8_t type)
 		s->flying[s->n_flying++] = r;
 }
 
+/* The node that a side is. */
+static const struct ftt_env *node(const struct side *s)
+{
+	static const struct ftt_policy policy = {.detach_after_ns = 2000000000, .end_grace_ns = 200000000, .open_timeout_ns = 500000000};
+	static struct ftt_env env;
+
+	env = (struct ftt_env){.now_ns = w.now, .policy = &policy, .mode = s->mode, .lease = true, .vouched = s->vouched, .watched = true};
+	return &env;
+}
+
 static void release(struct side *s)
 {
 	while (s->n_held) {
 		struct ftt_edit e = {0};
 		enum ftt_verdict v;
 
-		s->held[0].mode = s->mode;
-		v = ftt_gate(&s->flow, &s->held[0], w.now, &e);
+		v = ftt_gate(&s->flow, &s->held[0], node(s), &e);
 		if (v == FTT_HOLD)
 			break;
 		if (v == FTT_PASS)
@@ -259,12 +268,10 @@ static void act(struct side *s, uint32_t actions)
 
 static enum ftt_verdict step(struct side *s, struct ftt_seg *g, struct ftt_edit *e)
 {
-	static const struct ftt_shift none;
 	uint32_t irs = s->flow.hard.irs;
 	enum ftt_verdict v;
 
-	g->mode = s->mode;
-	v = ftt_segment_step(&s->flow, g, w.now, &none, s->n_held > 0, e);
+	v = ftt_segment_step(&s->flow, g, node(s), e);
 	MUST(s->flow.hard.irs == irs); /* one connection only */
 	if (v == FTT_HOLD && g->dir == FTT_FROM_CLIENT) { /* lost to the stack here: it has to come again */
 		MUST(s->mode == FTT_MODE_BACKUP && (g->len || g->flags & TCP_FIN));
@@ -398,7 +405,7 @@ static void backup_record(struct side *s, const struct ftt_record *r)
 {
 	switch (r->type) {
 	case FTT_REC_OPEN:
-		act(s, ftt_backup_open(&s->flow, r, w.now));
+		act(s, ftt_backup_open(&s->flow, r, node(s)));
 		break;
 	case FTT_REC_OUTPUT:
 		if (s->flow.bits & FTT_F_MAPPED)
@@ -442,7 +449,7 @@ static void record_arrives(struct side *to)
 	if (to->alive && to->mode == FTT_MODE_BACKUP)
 		backup_record(to, &r);
 	else if (to->alive && to->mode == FTT_MODE_PAIRED)
-		act(to, ftt_primary_record(&to->flow, &r, w.now));
+		act(to, ftt_primary_record(&to->flow, &r, node(to)));
 }
 
 static void role_changes(void)
@@ -474,13 +481,13 @@ static void role_changes(void)
 
 static void time_passes(void)
 {
-	static const struct ftt_limits limits = {2000000000, 200000000, 500000000, 20000000};
 	uint32_t how = byte();
 
 	w.now += (uint64_t)(how & 63) * (how & 64 ? 20000000 : 500000);
 	w.client_ts += how & 63;
+	w.p.vouched = how & 128;
 	if (w.p.alive && w.p.mode == FTT_MODE_PAIRED)
-		act(&w.p, ftt_flow_tick(&w.p.flow, w.now, &limits, how & 128));
+		act(&w.p, ftt_flow_tick(&w.p.flow, node(&w.p)));
 }
 
 static void begin(struct side *s, uint8_t mode)

@@ -26,24 +26,54 @@ static const struct ends wrapping = {.irs = 0xfffffffe, .service_iss = 0x7ffffff
 				     .client_ts = 0xfffffffe, .service_ts = 0x7ffffffe, .backup_ts = 0xfffffffd,
 				     .service_wscale = 0, .backup_wscale = 14, .service_wnd = 65000, .backup_wnd = 65000};
 
-static const struct ftt_limits limits = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS,
-					  .alone_grace_ns = 20 * MS};
+static struct ftt_policy policy = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
+static struct ftt_edit edit; /* of the last step(), gate() or held_step() */
 
-static struct ftt_edit edit; /* of the last step() or gate() */
+/* A segment, and the role of the node to which it comes. */
+struct arrival {
+	union {
+		struct ftt_seg seg;
+		struct ftt_seg;
+	};
+	uint8_t mode;
+};
 
-static inline struct ftt_seg from_client(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
+/* The surroundings of what is decided next: a node that has a lease, and whose server lives. */
+static inline struct ftt_env *node_at(uint8_t mode, uint64_t now_ns)
 {
-	return (struct ftt_seg){.dir = FTT_FROM_CLIENT, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
+	static struct ftt_env env;
+
+	env = (struct ftt_env){.now_ns = now_ns, .policy = &policy, .mode = mode, .lease = true, .vouched = true, .watched = true};
+	return &env;
+}
+
+static inline const struct ftt_env *at(uint64_t now_ns)
+{
+	return node_at(FTT_MODE_PAIRED, now_ns);
+}
+
+/* ... whose server is not known to live. */
+static inline const struct ftt_env *unvouched(uint64_t now_ns)
+{
+	struct ftt_env *env = node_at(FTT_MODE_PAIRED, now_ns);
+
+	env->vouched = false;
+	return env;
+}
+
+static inline struct arrival from_client(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
+{
+	return (struct arrival){.dir = FTT_FROM_CLIENT, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
 				.wnd = 500};
 }
 
-static inline struct ftt_seg from_server(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
+static inline struct arrival from_server(uint8_t mode, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 {
-	return (struct ftt_seg){.dir = FTT_FROM_SERVER, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
+	return (struct arrival){.dir = FTT_FROM_SERVER, .mode = mode, .flags = flags, .seq = seq, .ack = ack, .len = len,
 				.wnd = 500};
 }
 
-static inline struct ftt_seg stamped(struct ftt_seg s, uint32_t tsval, uint32_t tsecr)
+static inline struct arrival stamped(struct arrival s, uint32_t tsval, uint32_t tsecr)
 {
 	s.options |= FTT_OPT_TS;
 	s.tsval = tsval;
@@ -51,28 +81,31 @@ static inline struct ftt_seg stamped(struct ftt_seg s, uint32_t tsval, uint32_t 
 	return s;
 }
 
-static inline struct ftt_seg windowed(struct ftt_seg s, uint16_t wnd)
+static inline struct arrival windowed(struct arrival s, uint16_t wnd)
 {
 	s.wnd = wnd;
 	return s;
 }
 
-static inline enum ftt_verdict step(struct ftt_flow *f, struct ftt_seg s, uint64_t now_ns)
+static inline enum ftt_verdict step(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
 {
-	static const struct ftt_shift none;
-
-	return ftt_segment_step(f, &s, now_ns, &none, false, &edit);
+	return ftt_segment_step(f, &s.seg, node_at(s.mode, now_ns), &edit);
 }
 
-static inline enum ftt_verdict gate(struct ftt_flow *f, struct ftt_seg s, uint64_t now_ns)
+static inline enum ftt_verdict held_step(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
+{
+	return ftt_held_step(f, &s.seg, node_at(s.mode, now_ns), &edit);
+}
+
+static inline enum ftt_verdict gate(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
 {
 	memset(&edit, 0, sizeof(edit));
-	return ftt_gate(f, &s, now_ns, &edit);
+	return ftt_gate(f, &s.seg, node_at(s.mode, now_ns), &edit);
 }
 
-static inline struct ftt_seg syn_of(const struct ends *x, uint8_t mode)
+static inline struct arrival syn_of(const struct ends *x, uint8_t mode)
 {
-	struct ftt_seg s = from_client(mode, TCP_SYN, x->irs, 0, 0);
+	struct arrival s = from_client(mode, TCP_SYN, x->irs, 0, 0);
 
 	s.options = FTT_OPT_WSCALE | FTT_OPT_SACK_OK;
 	s.wscale = 7;
@@ -80,10 +113,10 @@ static inline struct ftt_seg syn_of(const struct ends *x, uint8_t mode)
 	return x->client_ts ? stamped(s, x->client_ts, 0) : s;
 }
 
-static inline struct ftt_seg synack_of(const struct ends *x, uint8_t mode)
+static inline struct arrival synack_of(const struct ends *x, uint8_t mode)
 {
 	bool backup = mode == FTT_MODE_BACKUP;
-	struct ftt_seg s = from_server(mode, TCP_SYN | TCP_ACK, backup ? x->backup_iss : x->service_iss, x->irs + 1, 0);
+	struct arrival s = from_server(mode, TCP_SYN | TCP_ACK, backup ? x->backup_iss : x->service_iss, x->irs + 1, 0);
 
 	s.options = FTT_OPT_WSCALE | FTT_OPT_SACK_OK;
 	s.wscale = backup ? x->backup_wscale : x->service_wscale;
@@ -111,9 +144,9 @@ static inline struct ftt_record commit_of(const struct ends *x, uint32_t in, uin
 	return r;
 }
 
-static inline struct ftt_seg client_ack_of(const struct ends *x, uint8_t mode)
+static inline struct arrival client_ack_of(const struct ends *x, uint8_t mode)
 {
-	struct ftt_seg s = from_client(mode, TCP_ACK, x->irs + 1, x->service_iss + 1, 0);
+	struct arrival s = from_client(mode, TCP_ACK, x->irs + 1, x->service_iss + 1, 0);
 
 	return x->client_ts ? stamped(s, x->client_ts + 1, x->service_ts) : s;
 }
@@ -134,7 +167,7 @@ static inline void make_primary(struct ftt_flow *f, const struct ends *x, uint64
 	struct ftt_record opened = record_of(x, FTT_REC_OPENED);
 
 	open_primary(f, x, now_ns);
-	CHECK(ftt_primary_record(f, &opened, now_ns) & FTT_ACT_RELEASE);
+	CHECK(ftt_primary_record(f, &opened, at(now_ns)) & FTT_ACT_RELEASE);
 	CHECK_EQ(f->protection, FTT_PROTECTED);
 	CHECK_EQ(gate(f, synack_of(x, FTT_MODE_PAIRED), now_ns), FTT_PASS);
 	f->held_since_ns = 0; /* the engine's doing: nothing is held any more */
@@ -158,7 +191,7 @@ static inline void make_untold_backup(struct ftt_flow *f, const struct ends *x, 
 	ftt_flow_init(f, x->irs, now_ns);
 	CHECK_EQ(step(f, syn_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
 	CHECK_EQ(step(f, synack_of(x, FTT_MODE_BACKUP), now_ns), FTT_DROP);
-	CHECK_EQ(ftt_backup_open(f, &open, now_ns), FTT_ACT_OPENED);
+	CHECK_EQ(ftt_backup_open(f, &open, at(now_ns)), FTT_ACT_OPENED);
 	CHECK_EQ(f->protection, FTT_PROTECTED);
 	CHECK_EQ(step(f, client_ack_of(x, FTT_MODE_BACKUP), now_ns), FTT_PASS);
 }
@@ -171,25 +204,25 @@ static inline void make_backup(struct ftt_flow *f, const struct ends *x, uint64_
 }
 
 /* A segment of the backup's stack, given in service space. */
-static inline struct ftt_seg from_backup(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
+static inline struct arrival from_backup(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
 {
-	struct ftt_seg s = from_server(FTT_MODE_BACKUP, flags, x->backup_iss + 1 + out, x->irs + 1 + in, len);
+	struct arrival s = from_server(FTT_MODE_BACKUP, flags, x->backup_iss + 1 + out, x->irs + 1 + in, len);
 
 	return x->client_ts ? stamped(s, x->backup_ts + 1, x->client_ts) : s;
 }
 
 /* A segment of the primary's stack: out and in are bytes of both streams before it. */
-static inline struct ftt_seg from_primary(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
+static inline struct arrival from_primary(const struct ends *x, uint8_t flags, uint32_t out, uint32_t in, uint32_t len)
 {
-	struct ftt_seg s = from_server(FTT_MODE_PAIRED, flags, x->service_iss + 1 + out, x->irs + 1 + in, len);
+	struct arrival s = from_server(FTT_MODE_PAIRED, flags, x->service_iss + 1 + out, x->irs + 1 + in, len);
 
 	return x->client_ts ? stamped(s, x->service_ts + 1, x->client_ts) : s;
 }
 
 /* A segment of the client: in and out are bytes of its stream before it, and of the server's acknowledged. */
-static inline struct ftt_seg of_client(const struct ends *x, uint8_t mode, uint32_t in, uint32_t out, uint32_t len)
+static inline struct arrival of_client(const struct ends *x, uint8_t mode, uint32_t in, uint32_t out, uint32_t len)
 {
-	struct ftt_seg s = from_client(mode, TCP_ACK, x->irs + 1 + in, x->service_iss + 1 + out, len);
+	struct arrival s = from_client(mode, TCP_ACK, x->irs + 1 + in, x->service_iss + 1 + out, len);
 
 	return x->client_ts ? stamped(s, x->client_ts + 2, x->service_ts + 1) : s;
 }

@@ -18,11 +18,9 @@ struct all {
 	struct ftt_pkt pkt;
 	struct ftt_quote quote;
 	struct ftt_edit edit;
-	struct ftt_shift shift;
 	struct ftt_record record;
-	struct ftt_limits limits;
 	struct ftt_retained retained;
-	uint64_t now_ns;
+	struct ftt_env env;
 	uint8_t bytes[128];
 };
 
@@ -33,15 +31,15 @@ struct all {
 DECIDES(parse, ftt_parse(a->bytes, sizeof(a->bytes), sizeof(a->bytes), &a->pkt, &a->seg))
 DECIDES(quoted, ftt_parse_quote(a->bytes, sizeof(a->bytes), &a->pkt, &a->quote))
 DECIDES(told, ftt_record_get(a->bytes, sizeof(a->bytes), &a->record))
-DECIDES(segment, ftt_segment_step(&a->flow, &a->seg, a->now_ns, &a->shift, false, &a->edit))
-DECIDES(held, ftt_held_step(&a->flow, &a->seg, a->now_ns, &a->edit))
+DECIDES(segment, ftt_segment_step(&a->flow, &a->seg, &a->env, &a->edit))
+DECIDES(held, ftt_held_step(&a->flow, &a->seg, &a->env, &a->edit))
 DECIDES(edited, (ftt_apply(a->bytes, &a->pkt, &a->edit, true), 0))
-DECIDES(primary, ftt_primary_record(&a->flow, &a->record, a->now_ns))
-DECIDES(opened, ftt_backup_open(&a->flow, &a->record, a->now_ns))
+DECIDES(primary, ftt_primary_record(&a->flow, &a->record, &a->env))
+DECIDES(opened, ftt_backup_open(&a->flow, &a->record, &a->env))
 DECIDES(probed, ftt_backup_probe(&a->flow, &a->record, &a->retained))
 DECIDES(output, ftt_backup_output(&a->flow, &a->record))
 DECIDES(closed, ftt_backup_close(&a->flow, &a->record))
-DECIDES(ticked, ftt_flow_tick(&a->flow, a->now_ns, &a->limits, true))
+DECIDES(ticked, ftt_flow_tick(&a->flow, &a->env))
 DECIDES(solo, ftt_flow_solo(&a->flow))
 DECIDES(takeover, ftt_flow_takeover(&a->flow))
-DECIDES(resetting, ftt_reset_step(&a->flow, &a->seg, a->now_ns))
+DECIDES(resetting, ftt_reset_step(&a->flow, &a->seg, &a->env))

@@ -154,17 +154,17 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	cfg->workers = 1;
 	cfg->n_ports = 1;
 	cfg->port[0] = (struct ftt_port){.port = 80, .proto = 6};
-	cfg->detach_after_ns = 2000 * MS;
-	cfg->end_grace_ns = 200 * MS;
-	cfg->open_timeout_ns = 500 * MS;
-	cfg->idle_timeout_ns = cfg->udp_idle_timeout_ns = 7200000 * MS;
-	cfg->max_flows = cfg->max_half_open = 16;
-	cfg->max_held = cfg->max_held_total = 256;
-	cfg->max_retained = 1 << 20;
-	cfg->compare = 1;
+	cfg->policy.detach_after_ns = 2000 * MS;
+	cfg->policy.end_grace_ns = 200 * MS;
+	cfg->policy.open_timeout_ns = 500 * MS;
+	cfg->policy.idle_timeout_ns = cfg->policy.udp_idle_timeout_ns = 7200000 * MS;
+	cfg->policy.max_flows = cfg->policy.max_half_open = 16;
+	cfg->policy.max_held = cfg->policy.max_held_total = 256;
+	cfg->policy.max_retained = 1 << 20;
+	cfg->policy.compare = 1;
 	atomic_store(&n->engine.shared.vouched, 1);
 	n->worker.e = &n->engine;
-	CHECK(!ftt_table_open(&n->worker.table, cfg->max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
+	CHECK(!ftt_table_open(&n->worker.table, cfg->policy.max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
 	stack_init(&n->stack, false, family);
 	n->stack.send = stack_sends;
 	n->stack.owner = n;
@@ -283,7 +283,6 @@ static void one_packet(struct node *n, struct wire *w, bool in)
 	memcpy(p.bytes, w->bytes, w->len);
 	MODEL_CHECK(ftt_parse(p.bytes, p.cap, p.len, &k, &s) == FTT_PARSED_TCP, "%s: %u bytes", n->name, p.len);
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
-	s.mode = (uint8_t)n->worker.mode;
 	(in ? ftt_tcp_from_client : ftt_tcp_from_server)(&n->worker, &p, &k, &s, model_now);
 	free(p.bytes); /* a slot is used again: whoever holds the packet must have copied it */
 }

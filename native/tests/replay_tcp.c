@@ -133,15 +133,15 @@ void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
 
 static void set(const char *name, uint64_t value)
 {
-	struct ftt_config *c = &engine.cfg;
+	struct ftt_policy *c = &engine.cfg.policy;
 	const struct { const char *name; uint64_t *big; uint32_t *small; uint8_t *flag; } fields[] = {
 		{.name = "detach_after_ns", .big = &c->detach_after_ns}, {.name = "end_grace_ns", .big = &c->end_grace_ns},
 		{.name = "open_timeout_ns", .big = &c->open_timeout_ns},
 		{.name = "max_retained", .big = &c->max_retained}, {.name = "idle_timeout_ns", .big = &c->idle_timeout_ns}, {.name = "max_flows", .small = &c->max_flows},
 		{.name = "max_half_open", .small = &c->max_half_open}, {.name = "max_held", .small = &c->max_held},
-		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->force_iss},
-		{.name = "force_ts", .small = &c->force_ts}, {.name = "space_seed", .small = &c->space_seed}, {.name = "compare", .flag = &c->compare},
-		{.name = "detach_divergent", .flag = &c->detach_divergent}, {.name = "order_service", .flag = &c->order_service}, {.name = "shift_spaces", .flag = &c->shift_spaces},
+		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->shift.iss},
+		{.name = "force_ts", .small = &c->shift.ts}, {.name = "space_seed", .small = &c->shift.seed}, {.name = "compare", .flag = &c->compare},
+		{.name = "detach_divergent", .flag = &c->detach_divergent}, {.name = "order_service", .flag = &c->order_service}, {.name = "shift_spaces", .flag = &c->shift.on},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
@@ -171,7 +171,7 @@ static void configure(char *line)
 		set(word, strtoull(value, NULL, 10));
 	}
 	worker.e = &engine;
-	if (ftt_table_open(&worker.table, engine.cfg.max_flows)) {
+	if (ftt_table_open(&worker.table, engine.cfg.policy.max_flows)) {
 		fprintf(stderr, "out of memory\n");
 		exit(2);
 	}
@@ -200,7 +200,6 @@ static void packet(const char *hex, bool in)
 		exit(2);
 	}
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
-	s.mode = (uint8_t)worker.mode;
 	if (in)
 		ftt_tcp_from_client(&worker, &p, &k, &s, now);
 	else

@@ -11,9 +11,9 @@ static const struct ftt_place place = {.rcv_nxt = 1000, .rcv_wup = 900, .edge = 
 
 static enum ftt_judgement judge(uint8_t flags, uint32_t seq, uint32_t len, uint32_t ack)
 {
-	struct ftt_seg s = from_client(FTT_MODE_PAIRED, flags, seq, ack, len);
+	struct arrival s = from_client(FTT_MODE_PAIRED, flags, seq, ack, len);
 
-	return ftt_judge(&place, &s);
+	return ftt_judge(&place, &s.seg);
 }
 
 static void test_sequence_window(void)
@@ -30,7 +30,7 @@ static void test_sequence_window(void)
 static void test_acknowledgement_window(void)
 {
 	struct ftt_place young = place;
-	struct ftt_seg s = from_client(FTT_MODE_PAIRED, TCP_ACK, 1000, 99, 0);
+	struct arrival s = from_client(FTT_MODE_PAIRED, TCP_ACK, 1000, 99, 0);
 
 	CHECK_EQ(judge(TCP_ACK, 1000, 10, 6000), FTT_TAKEN);
 	CHECK_EQ(judge(TCP_ACK, 1000, 10, 6001), FTT_REFUSED_UNSENT);
@@ -38,15 +38,15 @@ static void test_acknowledgement_window(void)
 	CHECK_EQ(judge(TCP_ACK, 1000, 10, 1999), FTT_REFUSED_OLD_ACK);
 	CHECK_EQ(judge(TCP_ACK, 1000, 10, 6000 + (1u << 31)), FTT_REFUSED_OLD_ACK);
 	young.snd_una = 150; /* never of bytes that were not sent, however wide the window is */
-	CHECK_EQ(ftt_judge(&young, &s), FTT_REFUSED_OLD_ACK);
+	CHECK_EQ(ftt_judge(&young, &s.seg), FTT_REFUSED_OLD_ACK);
 	s.ack = 100;
-	CHECK_EQ(ftt_judge(&young, &s), FTT_TAKEN);
+	CHECK_EQ(ftt_judge(&young, &s.seg), FTT_TAKEN);
 }
 
 static void test_flags(void)
 {
 	struct ftt_place ended = place;
-	struct ftt_seg s = from_client(FTT_MODE_PAIRED, TCP_RST, 999, 0, 0);
+	struct arrival s = from_client(FTT_MODE_PAIRED, TCP_RST, 999, 0, 0);
 
 	CHECK_EQ(judge(TCP_RST, 1000, 0, 0), FTT_ENDS);
 	CHECK_EQ(judge(TCP_RST | TCP_SYN, 1000, 0, 0), FTT_ENDS);
@@ -54,7 +54,7 @@ static void test_flags(void)
 	CHECK_EQ(judge(TCP_RST, 1001, 0, 0), FTT_REFUSED_RST);
 	CHECK_EQ(judge(TCP_RST | TCP_ACK, 2001, 0, 99999), FTT_REFUSED_SEQ);
 	ended.fin = true;
-	CHECK_EQ(ftt_judge(&ended, &s), FTT_ENDS);
+	CHECK_EQ(ftt_judge(&ended, &s.seg), FTT_ENDS);
 	CHECK_EQ(judge(TCP_SYN | TCP_ACK, 1000, 0, 5500), FTT_REFUSED_SYN);
 	CHECK_EQ(judge(TCP_SYN, 1u << 30, 0, 5500), FTT_REFUSED_SYN);
 	CHECK_EQ(judge(TCP_PSH, 1000, 10, 5500), FTT_REFUSED_NO_ACK);
@@ -63,9 +63,9 @@ static void test_flags(void)
 
 static enum ftt_judgement at_time(const struct ftt_place *at, uint8_t flags, uint32_t len, uint32_t ack, uint32_t tsval)
 {
-	struct ftt_seg s = stamped(from_client(FTT_MODE_PAIRED, flags, 1000, ack, len), tsval, 0);
+	struct arrival s = stamped(from_client(FTT_MODE_PAIRED, flags, 1000, ack, len), tsval, 0);
 
-	return ftt_judge(at, &s);
+	return ftt_judge(at, &s.seg);
 }
 
 static void test_time(void)
@@ -102,7 +102,7 @@ static void same_place(const struct ftt_flow *f, const struct ftt_flow *before)
 	CHECK_EQ(f->bits & (FTT_F_CLIENT_FIN | FTT_F_CLIENT_RST | FTT_F_BEHIND), 0);
 }
 
-static struct ftt_seg newer(struct ftt_seg s)
+static struct arrival newer(struct arrival s)
 {
 	s.tsval += 100;
 	s.wnd = 60000;
@@ -121,7 +121,7 @@ static void at_fifty(struct ftt_flow *f, const struct ends *x)
 
 static void test_nothing_is_learnt_from_what_the_kernel_refuses(const struct ends *x)
 {
-	const struct { struct ftt_seg seg; enum ftt_verdict verdict; uint32_t actions; } rows[] = {
+	const struct { struct arrival seg; enum ftt_verdict verdict; uint32_t actions; } rows[] = {
 		{newer(of_client(x, FTT_MODE_PAIRED, 0, 101, 4)), FTT_DROP, FTT_ACT_DISCARD},
 		{newer(of_client(x, FTT_MODE_PAIRED, 0, 100000, 0)), FTT_DROP, FTT_ACT_DISCARD},
 		{newer(of_client(x, FTT_MODE_PAIRED, 0, 0u - 1, 4)), FTT_DROP, FTT_ACT_DISCARD},
@@ -142,7 +142,7 @@ static void test_nothing_is_learnt_from_what_the_kernel_refuses(const struct end
 		CHECK_EQ(f.client_acked, x->service_iss + 101);
 	}
 	for (uint8_t flags = TCP_SYN | TCP_ACK; flags; flags = flags == (TCP_SYN | TCP_ACK) ? TCP_SYN | TCP_ACK | TCP_FIN : 0) {
-		struct ftt_seg s = newer(of_client(x, FTT_MODE_PAIRED, 0, 80, 0));
+		struct arrival s = newer(of_client(x, FTT_MODE_PAIRED, 0, 80, 0));
 
 		at_fifty(&f, x);
 		before = f;
@@ -155,7 +155,7 @@ static void test_nothing_is_learnt_from_what_the_kernel_refuses(const struct end
 /* A backup's stack may still shake hands when the primary's does not: what the latter challenges must not reach it. */
 static void test_nothing_ends_the_handshake_of_a_backup(const struct ends *x)
 {
-	struct ftt_seg syn = syn_of(x, FTT_MODE_BACKUP), rst = of_client(x, FTT_MODE_BACKUP, 5, 0, 0);
+	struct arrival syn = syn_of(x, FTT_MODE_BACKUP), rst = of_client(x, FTT_MODE_BACKUP, 5, 0, 0);
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -196,7 +196,7 @@ static void test_a_handshake_that_is_acknowledged_wrongly_is_for_the_stack_to_re
 	struct ftt_flow f;
 
 	open_primary(&f, &plain, MS);
-	ftt_primary_record(&f, &opened, MS);
+	ftt_primary_record(&f, &opened, at(MS));
 	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 700, 0), MS), FTT_PASS);
 	CHECK_EQ(f.bits & FTT_F_ESTABLISHED, 0);
 }
@@ -230,7 +230,7 @@ static void test_the_last_word_of_both_closes(const struct ends *x)
 	struct ftt_flow f;
 
 	for (int probed = 0; probed < 2; probed++) {
-		struct ftt_seg fin = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
+		struct arrival fin = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
 
 		make_untold_backup(&f, x, MS);
 		fin.flags |= TCP_FIN;
@@ -290,9 +290,9 @@ static void test_a_primary_that_is_asked_tells(void)
 	struct ftt_flow f;
 
 	at_fifty(&f, &plain);
-	CHECK_EQ(ftt_primary_record(&f, &r, MS) & FTT_ACT_PROBE, 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)) & FTT_ACT_PROBE, 0);
 	r.flags = FTT_REC_WHERE;
-	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_PROBE);
+	CHECK(ftt_primary_record(&f, &r, at(MS)) & FTT_ACT_PROBE);
 	step(&f, from_primary(&plain, TCP_ACK, 100, 0, 10), MS);
 	CHECK(edit.actions & FTT_ACT_COMMIT); /* and of itself, when more has left */
 	step(&f, from_primary(&plain, TCP_ACK, 100, 0, 10), MS);
@@ -303,7 +303,7 @@ static void test_a_primary_that_is_asked_tells(void)
 static void test_what_is_held_was_not_sent(void)
 {
 	struct ftt_record r = commit_of(&plain, 1, 1000, 0);
-	struct ftt_seg answer = from_primary(&plain, TCP_ACK, 100, 1, 10);
+	struct arrival answer = from_primary(&plain, TCP_ACK, 100, 1, 10);
 	struct ftt_flow f;
 
 	at_fifty(&f, &plain);
@@ -314,8 +314,8 @@ static void test_what_is_held_was_not_sent(void)
 	CHECK_EQ(f.local_snd_nxt, plain.service_iss + 111);
 	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 1, 110, 1), MS), FTT_DROP);
 	CHECK(edit.actions & FTT_ACT_DISCARD);
-	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_RELEASE || !f.held_since_ns);
-	CHECK_EQ(ftt_held_step(&f, &answer, MS, &edit), FTT_PASS);
+	CHECK(ftt_primary_record(&f, &r, at(MS)) & FTT_ACT_RELEASE || !f.held_since_ns);
+	CHECK_EQ(held_step(&f, answer, MS), FTT_PASS);
 	CHECK(edit.actions & FTT_ACT_COMMIT);
 	CHECK_EQ(f.sent, plain.service_iss + 111);
 	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 1, 110, 1), MS), FTT_PASS);
@@ -333,16 +333,16 @@ static void test_forged_bytes_do_not_reach_the_stack(const struct ends *x)
 	CHECK_EQ(f.client_nxt, x->irs + 1);
 }
 
-static enum ftt_verdict again(struct ftt_flow *f, struct ftt_seg s)
+static enum ftt_verdict again(struct ftt_flow *f, struct arrival s)
 {
-	return ftt_held_step(f, &s, MS, &edit);
+	return held_step(f, s, MS);
 }
 
 /* What waits is let go by the primary's word when our server has spoken, or lost by it; and learnt from when it goes. */
 static void test_new_bytes_wait_with_their_claim(const struct ends *x)
 {
 	struct ftt_record r = record_of(x, FTT_REC_DISCARD);
-	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 60, 4);
+	struct arrival s = of_client(x, FTT_MODE_BACKUP, 0, 60, 4);
 	struct ftt_flow f;
 
 	for (int refused = 0; refused < 2; refused++) {
@@ -371,7 +371,7 @@ static void test_new_bytes_wait_with_their_claim(const struct ends *x)
 static void test_what_the_primary_refused_is_refused(const struct ends *x)
 {
 	struct ftt_record r = record_of(x, FTT_REC_DISCARD);
-	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
+	struct arrival s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
 	struct ftt_flow f;
 
 	make_untold_backup(&f, x, MS);
@@ -401,7 +401,7 @@ static void test_each_of_several_is_refused(const struct ends *x)
 	tell_output(&f, x, 50);
 	step(&f, from_backup(x, TCP_ACK, 0, 0, 50), MS);
 	for (uint32_t i = 0; i < FTT_DISCARDS; i++) {
-		struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 10 * i, 50, 4);
+		struct arrival s = of_client(x, FTT_MODE_BACKUP, 10 * i, 50, 4);
 
 		r.seq = s.seq;
 		r.ack = s.ack;
@@ -419,7 +419,7 @@ static void test_each_of_several_is_refused(const struct ends *x)
 static void test_what_comes_after_an_old_segment_is_taken(const struct ends *x)
 {
 	struct ftt_record r = record_of(x, FTT_REC_DISCARD);
-	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
+	struct arrival s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
 	struct ftt_flow f;
 
 	if (!x->client_ts)
@@ -436,7 +436,7 @@ static void test_what_comes_after_an_old_segment_is_taken(const struct ends *x)
 
 /* --- after a takeover --------------------------------------------------------------------------------------------- */
 
-static struct ftt_seg solo(struct ftt_seg s)
+static struct arrival solo(struct arrival s)
 {
 	s.mode = FTT_MODE_SOLO;
 	return s;
@@ -498,14 +498,14 @@ static void test_a_claim_from_before_the_takeover_is_asked_about(const struct en
 /* What was said before the takeover, and waits, repeats nothing. */
 static void test_what_waited_is_no_second_word(const struct ends *x)
 {
-	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
+	struct arrival s = of_client(x, FTT_MODE_BACKUP, 0, 50, 4);
 	struct ftt_flow f;
 
 	make_untold_backup(&f, x, MS);
 	CHECK_EQ(step(&f, s, MS), FTT_HOLD);
 	ftt_flow_takeover(&f);
-	CHECK_EQ(ftt_held_step(&f, &(struct ftt_seg){.dir = FTT_FROM_CLIENT, .mode = FTT_MODE_SOLO, .flags = TCP_ACK, .seq = s.seq,
-						     .ack = s.ack, .len = 4}, 900 * MS, &edit), FTT_DROP);
+	CHECK_EQ(held_step(&f, (struct arrival){.dir = FTT_FROM_CLIENT, .mode = FTT_MODE_SOLO, .flags = TCP_ACK, .seq = s.seq,
+						     .ack = s.ack, .len = 4}, 900 * MS), FTT_DROP);
 	CHECK_EQ(step(&f, solo(s), 900 * MS), FTT_DROP);
 	CHECK_EQ(edit.actions, FTT_ACT_ASK_CLIENT);
 	CHECK_EQ(f.client_acked, x->service_iss + 1);

@@ -10,7 +10,7 @@ static const struct ends *const all_ends[] = {&plain, &wrapping};
 /* Whoever lets a flow go for another reason does not know whether its server has ended it or died. */
 static void test_owed_fin_waits_for_word_of_the_server(void)
 {
-	struct ftt_seg last = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 8);
+	struct arrival last = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 8);
 	struct ftt_record detached = record_of(&plain, FTT_REC_DETACHED);
 	struct ftt_flow f;
 
@@ -19,17 +19,17 @@ static void test_owed_fin_waits_for_word_of_the_server(void)
 	CHECK_EQ(step(&f, last, 2 * MS), FTT_PASS);
 	CHECK(edit.change & FTT_EDIT_FIN);
 	ftt_flow_detach(&f, FTT_WHY_OUTPUT_LAG, 3 * MS);
-	CHECK_EQ(ftt_primary_record(&f, &detached, 4 * MS), FTT_ACT_RELEASE | FTT_ACT_DETACHED);
+	CHECK_EQ(ftt_primary_record(&f, &detached, at(4 * MS)), FTT_ACT_RELEASE | FTT_ACT_DETACHED);
 	CHECK(ftt_flow_waits(&f));
-	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, false), 0);
-	CHECK_EQ(ftt_flow_tick(&f, 204 * MS, &limits, true), FTT_ACT_RELEASE | FTT_ACT_FIN);
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(203 * MS)), 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(204 * MS)), FTT_ACT_RELEASE | FTT_ACT_FIN);
 	CHECK(!ftt_flow_waits(&f));
 }
 
 /* The kernel of a server that died ends its connections before anybody knows of the death. */
 static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uint8_t protection, uint8_t flags)
 {
-	struct ftt_seg end = from_primary(x, flags | TCP_ACK, 0, 0, 0);
+	struct arrival end = from_primary(x, flags | TCP_ACK, 0, 0, 0);
 	struct ftt_flow f;
 
 	make_primary(&f, x, MS);
@@ -39,10 +39,10 @@ static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uin
 	end.seq += 5;
 	CHECK_EQ(step(&f, end, 2 * MS), FTT_HOLD);
 	CHECK(ftt_flow_waits(&f));
-	CHECK_EQ(ftt_flow_tick(&f, 22 * MS, &limits, true), 0); /* who has died is not known at once */
-	CHECK_EQ(ftt_flow_tick(&f, 300 * MS, &limits, false), 0); /* no word that it lives */
+	CHECK_EQ(ftt_flow_tick(&f, at(22 * MS)), 0); /* who has died is not known at once */
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(300 * MS)), 0); /* no word that it lives */
 	CHECK_EQ(gate(&f, end, 300 * MS), FTT_HOLD);
-	CHECK_EQ(ftt_flow_tick(&f, 301 * MS, &limits, true), FTT_ACT_RELEASE);
+	CHECK_EQ(ftt_flow_tick(&f, at(301 * MS)), FTT_ACT_RELEASE);
 	CHECK_EQ(gate(&f, end, 301 * MS), FTT_PASS);
 	CHECK(!ftt_flow_waits(&f));
 
@@ -58,7 +58,7 @@ static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uin
 	f.protection = protection;
 	end.mode = FTT_MODE_PAIRED;
 	CHECK_EQ(step(&f, end, 2 * MS), FTT_HOLD);
-	CHECK_EQ(ftt_flow_tick(&f, 23 * MS, &limits, true), FTT_ACT_RELEASE); /* nobody is to come to the same end */
+	CHECK_EQ(ftt_flow_tick(&f, at(23 * MS)), FTT_ACT_RELEASE); /* nobody is to come to the same end */
 
 	make_primary(&f, x, MS); /* the backup's server has ended it, too, although elsewhere */
 	f.bits |= FTT_F_PEER_FIN;
@@ -70,7 +70,7 @@ static void test_the_end_of_a_flow_that_nobody_follows(const struct ends *x, uin
 /* The same of one whose spaces were never related: data in its SYN was acknowledged (RFC 7413). */
 static void test_the_end_of_a_flow_that_cannot_be_followed(void)
 {
-	struct ftt_seg syn = syn_of(&plain, FTT_MODE_PAIRED), synack = synack_of(&plain, FTT_MODE_PAIRED);
+	struct arrival syn = syn_of(&plain, FTT_MODE_PAIRED), synack = synack_of(&plain, FTT_MODE_PAIRED);
 	struct ftt_flow f;
 
 	syn.len = 5;
@@ -82,14 +82,34 @@ static void test_the_end_of_a_flow_that_cannot_be_followed(void)
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_RST, 0, 0, 0), MS), FTT_PASS); /* of a handshake */
 	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 5, 0, 0), MS), FTT_PASS);
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK | TCP_FIN, 0, 5, 9), 2 * MS), FTT_HOLD);
-	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, true), FTT_ACT_RELEASE);
+	CHECK_EQ(ftt_flow_tick(&f, at(203 * MS)), FTT_ACT_RELEASE);
 	CHECK_EQ(gate(&f, from_primary(&plain, TCP_ACK | TCP_FIN, 0, 5, 9), 203 * MS), FTT_PASS);
 	CHECK_EQ(edit.change, 0);
 }
 
 /* --- last words ------------------------------------------------------------------------------------- */
 
-static struct ftt_seg spoken_by_orphans(struct ftt_seg s)
+/* Where deaths are seen, an end that no backup has to confirm need not wait for long. */
+static void test_an_end_waits_for_less_where_deaths_are_seen(void)
+{
+	struct ftt_policy less = {.end_grace_ns = MS};
+	struct ftt_env *env = node_at(FTT_MODE_PAIRED, MS);
+
+	CHECK_EQ(ftt_alone_grace(env), 20 * MS);
+	env->watched = false;
+	CHECK_EQ(ftt_alone_grace(env), 200 * MS);
+	env->policy = &less;
+	CHECK_EQ(ftt_alone_grace(env), MS);
+	env->watched = true;
+	CHECK_EQ(ftt_alone_grace(env), MS);
+}
+
+static bool is_last_word(const struct ftt_flow *f, struct arrival s)
+{
+	return ftt_is_last_word(f, &s.seg, node_at(s.mode, MS));
+}
+
+static struct arrival spoken_by_orphans(struct arrival s)
 {
 	s.orphan = true;
 	return s;
@@ -99,30 +119,30 @@ static struct ftt_seg spoken_by_orphans(struct ftt_seg s)
 static void test_last_words_are_held(const struct ends *x)
 {
 	struct ftt_record commit = commit_of(x, 10, 1000, 500);
-	struct ftt_seg said = from_primary(x, TCP_ACK, 5, 10, 30), fin = from_primary(x, TCP_ACK | TCP_FIN, 35, 10, 0);
-	struct ftt_seg ack = from_primary(x, TCP_ACK, 36, 10, 0);
+	struct arrival said = from_primary(x, TCP_ACK, 5, 10, 30), fin = from_primary(x, TCP_ACK | TCP_FIN, 35, 10, 0);
+	struct arrival ack = from_primary(x, TCP_ACK, 36, 10, 0);
 	struct ftt_flow f;
 
 	make_primary(&f, x, MS);
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 0, 5), MS), FTT_PASS);
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_PAIRED, 0, 5, 10), MS), FTT_PASS);
-	ftt_primary_record(&f, &commit, 2 * MS);
-	CHECK(ftt_is_last_word(&f, &said) && ftt_is_last_word(&f, &fin));
+	ftt_primary_record(&f, &commit, at(2 * MS));
+	CHECK(is_last_word(&f, said) && is_last_word(&f, fin));
 	CHECK_EQ(step(&f, spoken_by_orphans(said), 3 * MS), FTT_HOLD);
 	CHECK_EQ(step(&f, spoken_by_orphans(fin), 3 * MS), FTT_HOLD);
 	CHECK_EQ(step(&f, spoken_by_orphans(from_primary(x, TCP_RST | TCP_ACK, 35, 10, 0)), 3 * MS), FTT_HOLD);
 	commit.flags = FTT_REC_FIN; /* also when it ends where ours does */
 	commit.snd_nxt = x->service_iss + 1 + 36;
-	ftt_primary_record(&f, &commit, 4 * MS);
+	ftt_primary_record(&f, &commit, at(4 * MS));
 	CHECK_EQ(gate(&f, spoken_by_orphans(fin), 4 * MS), FTT_HOLD);
-	CHECK(!ftt_is_last_word(&f, &ack)); /* it says nothing */
+	CHECK(!is_last_word(&f, ack)); /* it says nothing */
 	CHECK_EQ(gate(&f, said, 5 * MS), FTT_PASS); /* no takeover came, and who has died is not looked at any more */
 }
 
 /* Nobody listens any more: "refused" is no answer while another node is about to take over. */
 static void test_a_dead_server_refuses_nobody(void)
 {
-	struct ftt_seg refusal = from_primary(&plain, TCP_RST | TCP_ACK, 0, 0, 0);
+	struct arrival refusal = from_primary(&plain, TCP_RST | TCP_ACK, 0, 0, 0);
 	struct ftt_flow f;
 
 	ftt_flow_init(&f, plain.irs, MS);
@@ -131,19 +151,19 @@ static void test_a_dead_server_refuses_nobody(void)
 	CHECK_EQ(gate(&f, refusal, 2 * MS), FTT_PASS);
 	CHECK(edit.actions & FTT_ACT_CLOSED);
 	refusal.mode = FTT_MODE_SOLO;
-	CHECK(!ftt_is_last_word(&f, &refusal));
+	CHECK(!is_last_word(&f, refusal));
 }
 
 /* Of a flow that nobody follows the words may go; but its end is none, whatever has become of it on the backup. */
 static void test_an_orphan_ends_no_download(void)
 {
-	struct ftt_seg fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0), said = from_primary(&plain, TCP_ACK, 0, 0, 9);
+	struct arrival fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0), said = from_primary(&plain, TCP_ACK, 0, 0, 9);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
 	f.protection = FTT_DETACHED;
 	f.bits |= FTT_F_PEER_FIN;
-	CHECK(ftt_is_last_word(&f, &fin) && !ftt_is_last_word(&f, &said));
+	CHECK(is_last_word(&f, fin) && !is_last_word(&f, said));
 	CHECK_EQ(step(&f, spoken_by_orphans(fin), 2 * MS), FTT_HOLD);
 	CHECK_EQ(gate(&f, fin, 3 * MS), FTT_PASS);
 }
@@ -161,14 +181,14 @@ static void test_a_client_that_was_answered_elsewhere_is_let_go(const struct end
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 5, 700, 10), 2 * MS), FTT_DROP);
 	CHECK(edit.actions & FTT_ACT_LET_GO);
 	f.protection = FTT_DETACHED;
-	CHECK(ftt_reset_begin(&f, 3 * MS) & FTT_ACT_ASK_PLACE);
+	CHECK(ftt_reset_begin(&f, at(3 * MS)) & FTT_ACT_ASK_PLACE);
 	CHECK_EQ(f.client_acked, x->service_iss + 701);
 	CHECK_EQ(f.client_nxt, x->irs + 16);
 }
 
 static void test_a_segment_of_another_connection_lets_nothing_go(void)
 {
-	struct ftt_seg s = of_client(&plain, FTT_MODE_BACKUP, 0, 0, 0);
+	struct arrival s = of_client(&plain, FTT_MODE_BACKUP, 0, 0, 0);
 	struct ftt_flow f;
 
 	ftt_flow_init(&f, plain.irs, MS);
@@ -191,7 +211,7 @@ static struct ftt_flow over(const struct ends *x)
 	make_backup(&f, x, MS);
 	step(&f, from_backup(x, TCP_ACK, 0, 0, 100), MS);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 100, 10), MS);
-	CHECK_EQ(ftt_reset_begin(&f, 2 * MS), FTT_ACT_ASK_PLACE);
+	CHECK_EQ(ftt_reset_begin(&f, at(2 * MS)), FTT_ACT_ASK_PLACE);
 	CHECK_EQ(f.protection, FTT_RESETTING);
 	return f;
 }
@@ -215,40 +235,40 @@ static void test_whatever_it_says_is_answered_where_it_stands(const struct ends 
 {
 	struct ftt_flow f = over(x);
 	struct ftt_key key = {.proto = 6};
-	struct ftt_seg s = of_client(x, FTT_MODE_SOLO, 10, 5000, 0);
+	struct arrival s = of_client(x, FTT_MODE_SOLO, 10, 5000, 0);
 	struct ftt_bare b;
 
-	CHECK_EQ(ftt_reset_step(&f, &s, 3 * MS), FTT_ACT_RST_CLIENT);
+	CHECK_EQ(ftt_reset_step(&f, &s.seg, at(3 * MS)), FTT_ACT_RST_CLIENT);
 	ftt_bare_reset_client(&key, s.ack, &b);
 	CHECK_EQ(b.seq, s.ack);
 	CHECK_EQ(b.flags, TCP_RST);
 	CHECK_EQ(f.client_acked, s.ack);
 	s.ack -= 1000; /* an older one, late: its own number is no use, and moves nothing */
-	CHECK_EQ(ftt_reset_step(&f, &s, 3 * MS), FTT_ACT_RST_CLIENT);
+	CHECK_EQ(ftt_reset_step(&f, &s.seg, at(3 * MS)), FTT_ACT_RST_CLIENT);
 	CHECK_EQ(f.client_acked, s.ack + 1000);
 	s.flags = TCP_RST;
 	s.seq = f.client_nxt - 1;
-	CHECK_EQ(ftt_reset_step(&f, &s, 4 * MS), 0); /* a forged one must not keep the end from the client */
+	CHECK_EQ(ftt_reset_step(&f, &s.seg, at(4 * MS)), 0); /* a forged one must not keep the end from the client */
 	s.seq = f.client_nxt;
-	CHECK_EQ(ftt_reset_step(&f, &s, 4 * MS), FTT_ACT_CLOSED);
+	CHECK_EQ(ftt_reset_step(&f, &s.seg, at(4 * MS)), FTT_ACT_CLOSED);
 }
 
 static void test_it_is_asked_less_and_less_often_and_given_up(bool answers)
 {
-	struct ftt_seg s = of_client(&plain, FTT_MODE_SOLO, 10, 5000, 0);
+	struct arrival s = of_client(&plain, FTT_MODE_SOLO, 10, 5000, 0);
 	struct ftt_flow f = over(&plain);
 	uint64_t last = 2 * MS, gap = 0, now;
 	uint32_t actions = 0, asked = 1;
 
 	for (now = 2 * MS; now < 60000 * MS && !(actions & FTT_ACT_CLOSED); now += MS) {
-		actions = ftt_reset_tick(&f, now);
+		actions = ftt_reset_tick(&f, at(now));
 		if (!(actions & FTT_ACT_ASK_PLACE))
 			continue;
 		CHECK(now - last >= gap);
 		gap = now - last;
 		last = now;
 		if (answers && ++asked == 3)
-			ftt_reset_step(&f, &s, now);
+			ftt_reset_step(&f, &s.seg, at(now));
 	}
 	CHECK_EQ(actions, FTT_ACT_CLOSED | (answers ? 0 : FTT_ACT_UNREACHED));
 	CHECK(now > 10000 * MS && now < 60000 * MS);
@@ -262,16 +282,16 @@ static void test_a_client_that_was_never_heard(void)
 
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
-	ftt_backup_open(&f, &open, MS);
+	ftt_backup_open(&f, &open, at(MS));
 	f.protection = FTT_DETACHED;
-	CHECK_EQ(ftt_reset_begin(&f, 2 * MS), FTT_ACT_ASK_PLACE);
+	CHECK_EQ(ftt_reset_begin(&f, at(2 * MS)), FTT_ACT_ASK_PLACE);
 	CHECK_EQ(f.client_acked, plain.service_iss + 1);
 	ftt_flow_init(&f, plain.irs, MS);
 	f.protection = FTT_DETACHED;
-	CHECK_EQ(ftt_reset_begin(&f, 2 * MS), FTT_ACT_CLOSED);
+	CHECK_EQ(ftt_reset_begin(&f, at(2 * MS)), FTT_ACT_CLOSED);
 	make_backup(&f, &plain, MS);
 	f.bits |= FTT_F_CLIENT_RST; /* it has ended it itself */
-	CHECK_EQ(ftt_reset_begin(&f, 2 * MS), FTT_ACT_CLOSED);
+	CHECK_EQ(ftt_reset_begin(&f, at(2 * MS)), FTT_ACT_CLOSED);
 }
 
 static void test_no_change_of_role_revives_it(void)
@@ -280,7 +300,7 @@ static void test_no_change_of_role_revives_it(void)
 	struct ftt_flow f = over(&plain);
 
 	CHECK_EQ(ftt_flow_solo(&f), 0);
-	CHECK_EQ(ftt_primary_record(&f, &r, 3 * MS), 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, at(3 * MS)), 0);
 	CHECK_EQ(f.protection, FTT_RESETTING);
 	CHECK(ftt_flow_waits(&f));
 }
@@ -303,6 +323,7 @@ int main(void)
 	test_the_end_of_a_flow_that_cannot_be_followed();
 	test_a_dead_server_refuses_nobody();
 	test_an_orphan_ends_no_download();
+	test_an_end_waits_for_less_where_deaths_are_seen();
 	test_a_segment_of_another_connection_lets_nothing_go();
 	test_it_is_asked_less_and_less_often_and_given_up(true);
 	test_it_is_asked_less_and_less_often_and_given_up(false);

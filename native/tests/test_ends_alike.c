@@ -17,7 +17,7 @@ static void check_rests(struct ftt_flow *f, bool rests)
 
 	ftt_lag_mark(f, 3 * MS);
 	for (uint64_t now = 3 * MS; now < 10000 * MS && !(actions & FTT_ACT_DETACH); now += 10 * MS)
-		actions |= ftt_flow_tick(f, now, &limits, true) | ftt_flow_part(f, true, now);
+		actions |= ftt_flow_tick(f, at(now)) | ftt_flow_part(f, at(now));
 	CHECK_EQ(!(actions & FTT_ACT_DETACH), rests);
 	CHECK_EQ(f->protection, rests ? FTT_PROTECTED : FTT_DETACHING);
 }
@@ -31,7 +31,7 @@ static struct ftt_record end_of_backup(const struct ends *x, enum how how, uint3
 }
 
 /* What our stack says at the end; returns how many segments. A stack that has thrown the late bytes away tells nothing of them. */
-static uint32_t end_of_primary(const struct ends *x, enum how how, uint32_t in, struct ftt_seg *out)
+static uint32_t end_of_primary(const struct ends *x, enum how how, uint32_t in, struct arrival *out)
 {
 	uint32_t n = 0;
 
@@ -46,11 +46,11 @@ static uint32_t end_of_primary(const struct ends *x, enum how how, uint32_t in, 
 static void begin(struct ftt_flow *f, const struct ends *x, bool client_fin)
 {
 	struct ftt_record r = commit_of(x, INPUT, 1000, SAID - 5);
-	struct ftt_seg late = of_client(x, FTT_MODE_PAIRED, INPUT, SAID - 5, LATE);
+	struct arrival late = of_client(x, FTT_MODE_PAIRED, INPUT, SAID - 5, LATE);
 
 	make_primary(f, x, MS);
 	step(f, of_client(x, FTT_MODE_PAIRED, 0, 0, INPUT), MS);
-	ftt_primary_record(f, &r, MS);
+	ftt_primary_record(f, &r, at(MS));
 	CHECK_EQ(step(f, from_primary(x, TCP_ACK, 0, INPUT, SAID - 5), MS), FTT_PASS);
 	late.flags |= client_fin ? TCP_FIN : 0;
 	step(f, late, MS);
@@ -61,14 +61,14 @@ static void test_ends_at_one_place_are_one_end(const struct ends *x, enum how ou
 {
 	uint32_t late = LATE + client_fin, ours_in = INPUT + (ours == BY_BOTH ? 0 : late), n;
 	struct ftt_record r = end_of_backup(x, theirs, SAID, INPUT + (theirs == BY_FIN ? late : 0));
-	struct ftt_seg said[3];
+	struct arrival said[3];
 	struct ftt_flow f;
 	bool aborts = false;
 
 	begin(&f, x, client_fin);
 	n = end_of_primary(x, ours, ours_in, said);
 	if (first)
-		ftt_primary_record(&f, &r, 2 * MS);
+		ftt_primary_record(&f, &r, at(2 * MS));
 	for (uint32_t i = 0; i < n; i++) {
 		enum ftt_verdict v = step(&f, said[i], 2 * MS);
 
@@ -77,7 +77,7 @@ static void test_ends_at_one_place_are_one_end(const struct ends *x, enum how ou
 	}
 	if (!first) {
 		f.held_since_ns = 2 * MS;
-		CHECK(ftt_primary_record(&f, &r, 2 * MS) & FTT_ACT_RELEASE);
+		CHECK(ftt_primary_record(&f, &r, at(2 * MS)) & FTT_ACT_RELEASE);
 		for (uint32_t i = 0; i < n; i++) {
 			CHECK_EQ(gate(&f, said[i], 2 * MS), FTT_PASS);
 			CHECK(!(edit.change & FTT_EDIT_FIN));
@@ -97,13 +97,13 @@ static void test_ends_at_one_place_are_one_end(const struct ends *x, enum how ou
 static void test_ends_elsewhere_are_two(const struct ends *x, enum how ours, enum how theirs, int32_t more)
 {
 	struct ftt_record r = end_of_backup(x, theirs, SAID + (uint32_t)more, INPUT + LATE);
-	struct ftt_seg said[3];
+	struct arrival said[3];
 	struct ftt_flow f;
 	uint32_t n;
 
 	begin(&f, x, false);
 	n = end_of_primary(x, ours, INPUT, said);
-	ftt_primary_record(&f, &r, 2 * MS);
+	ftt_primary_record(&f, &r, at(2 * MS));
 	for (uint32_t i = 0; i < n; i++) {
 		enum ftt_verdict v = step(&f, said[i], 2 * MS);
 		bool end = said[i].flags & (TCP_FIN | TCP_RST);
@@ -118,7 +118,7 @@ static void test_ends_elsewhere_are_two(const struct ends *x, enum how ours, enu
 static void test_two_resets_are_one_end(const struct ends *x, uint32_t theirs)
 {
 	struct ftt_record r = end_of_backup(x, BY_RST, theirs, INPUT);
-	struct ftt_seg said[3];
+	struct arrival said[3];
 	struct ftt_flow f;
 
 	begin(&f, x, true);
@@ -126,7 +126,7 @@ static void test_two_resets_are_one_end(const struct ends *x, uint32_t theirs)
 	CHECK_EQ(step(&f, said[0], 2 * MS), FTT_HOLD);
 	CHECK_EQ(step(&f, said[1], 2 * MS), FTT_HOLD);
 	f.held_since_ns = 2 * MS;
-	CHECK(ftt_primary_record(&f, &r, 2 * MS) & FTT_ACT_RELEASE);
+	CHECK(ftt_primary_record(&f, &r, at(2 * MS)) & FTT_ACT_RELEASE);
 	CHECK_EQ(gate(&f, said[0], 2 * MS), FTT_PASS);
 	CHECK_EQ(gate(&f, said[1], 2 * MS), FTT_PASS);
 	f.held_since_ns = 0;
@@ -136,7 +136,7 @@ static void test_two_resets_are_one_end(const struct ends *x, uint32_t theirs)
 /* A client that is gone answers each segment by the number that it acknowledges: old for the one stack, exact for the slower one. */
 static void test_an_old_reset_ends_no_slower_copy(const struct ends *x, bool fin)
 {
-	struct ftt_seg late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
+	struct arrival late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
 	struct ftt_flow f;
 
 	make_untold_backup(&f, x, MS);
@@ -157,12 +157,12 @@ static void test_what_nobody_can_commit_holds_up_what_both_have_said(const struc
 	begin(&f, x, false);
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, SAID - 5, INPUT + LATE, 5), 2 * MS), FTT_HOLD);
 	f.held_since_ns = 2 * MS;
-	ftt_primary_record(&f, &r, 2 * MS);
+	ftt_primary_record(&f, &r, at(2 * MS));
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, SAID - 5, INPUT + LATE, 5), 2 * MS), FTT_PASS);
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, SAID, INPUT + LATE, 1), 2 * MS), FTT_HOLD);
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK | TCP_FIN, SAID - 5, INPUT + LATE, 6), 2 * MS), FTT_HOLD);
 	step(&f, from_primary(x, TCP_ACK, SAID, INPUT + LATE, 1), 2 * MS);
-	CHECK_EQ(ftt_flow_part(&f, true, 2 * MS), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_part(&f, at(2 * MS)), FTT_ACT_DETACH);
 }
 
 /* A client that closes with something unread resets the connection right behind its last bytes, which our stack takes in one go. */
@@ -185,15 +185,15 @@ static void test_a_client_that_quits(const struct ends *x, uint8_t mode)
 /* A bare acknowledgement brings nothing, what comes behind a hole is not taken before it is filled, and beyond the window nothing may be. */
 static void test_a_reset_behind_what_is_not_there(const struct ends *x)
 {
-	const struct ftt_seg sent[] = {of_client(x, FTT_MODE_PAIRED, 20, 0, 0), of_client(x, FTT_MODE_PAIRED, 20, 0, INPUT),
+	const struct arrival sent[] = {of_client(x, FTT_MODE_PAIRED, 20, 0, 0), of_client(x, FTT_MODE_PAIRED, 20, 0, INPUT),
 				       of_client(x, FTT_MODE_PAIRED, 0, 0, x->service_wnd + INPUT)};
 	struct ftt_flow f;
 
 	for (size_t i = 0; i < sizeof(sent) / sizeof(sent[0]); i++) {
 		make_primary(&f, x, MS);
 		CHECK_EQ(step(&f, sent[i], MS), FTT_PASS);
-		CHECK_EQ(f.client_nxt, ftt_seg_end(&sent[i]));
-		step(&f, from_client(FTT_MODE_PAIRED, TCP_RST, ftt_seg_end(&sent[i]), 0, 0), MS);
+		CHECK_EQ(f.client_nxt, ftt_seg_end(&sent[i].seg));
+		step(&f, from_client(FTT_MODE_PAIRED, TCP_RST, ftt_seg_end(&sent[i].seg), 0, 0), MS);
 		CHECK(!(f.bits & FTT_F_CLIENT_RST));
 	}
 }
@@ -201,7 +201,7 @@ static void test_a_reset_behind_what_is_not_there(const struct ends *x)
 /* Then nothing waits for the backup, which closes its own, and nobody gives the flow up. */
 static void test_a_client_that_is_gone_is_not_waited_for(const struct ends *x)
 {
-	struct ftt_seg said[3];
+	struct arrival said[3];
 	struct ftt_flow f;
 
 	begin(&f, x, false);
@@ -214,7 +214,7 @@ static void test_a_client_that_is_gone_is_not_waited_for(const struct ends *x)
 	CHECK_EQ(ftt_close_flags(&f), 0);
 	for (uint32_t i = 0; i < 3; i++)
 		CHECK_EQ(gate(&f, said[i], 2 * MS), FTT_PASS);
-	CHECK_EQ(ftt_flow_tick(&f, 5000 * MS, &limits, true), 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(5000 * MS)), 0);
 	check_rests(&f, true);
 }
 
@@ -242,7 +242,7 @@ static void test_who_has_the_whole_is_not_reset(const struct ends *x, enum how h
 /* The record is faster than the mirror: what comes behind it waits for no server, which will never say more. */
 static void test_nothing_waits_behind_a_close(const struct ends *x, uint8_t flags)
 {
-	struct ftt_seg late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
+	struct arrival late = of_client(x, FTT_MODE_BACKUP, INPUT, SAID, LATE);
 	struct ftt_record r = record_of(x, FTT_REC_CLOSE);
 	struct ftt_flow f;
 

@@ -12,7 +12,7 @@ static void test_no_stack_is_offered_multipath_tcp(void)
 	static const uint8_t modes[] = {FTT_MODE_PAIRED, FTT_MODE_SOLO, FTT_MODE_BACKUP};
 
 	for (unsigned i = 0; i < sizeof(modes); i++) {
-		struct ftt_seg syn = syn_of(&plain, modes[i]), other = of_client(&plain, modes[i], 0, 0, 1);
+		struct arrival syn = syn_of(&plain, modes[i]), other = of_client(&plain, modes[i], 0, 0, 1);
 		struct ftt_flow f;
 
 		ftt_flow_init(&f, plain.irs, MS);
@@ -41,7 +41,7 @@ static void test_synack_waits_for_the_backup(const struct ends *x)
 static void test_primary_translates_nothing_of_its_own_handshake(const struct ends *x)
 {
 	struct ftt_flow f;
-	struct ftt_seg s = of_client(x, FTT_MODE_PAIRED, 0, 0, 1);
+	struct arrival s = of_client(x, FTT_MODE_PAIRED, 0, 0, 1);
 
 	make_primary(&f, x, MS);
 	s.options |= FTT_OPT_SACK;
@@ -68,12 +68,14 @@ static void test_alone_a_handshake_is_not_held(void)
 static void test_shifted_space_on_the_primary(void)
 {
 	static const struct ftt_shift shift = {.on = true, .iss = 0xffffff00, .ts = 0x7fffffff};
-	struct ftt_seg s = synack_of(&plain, FTT_MODE_SOLO);
+	struct arrival s = synack_of(&plain, FTT_MODE_SOLO);
 	struct ftt_flow f;
 
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_SOLO), MS);
-	CHECK_EQ(ftt_segment_step(&f, &s, MS, &shift, false, &edit), FTT_PASS);
+	policy.shift = shift;
+	CHECK_EQ(step(&f, s, MS), FTT_PASS);
+	policy.shift.on = false;
 	CHECK_EQ(edit.change & (FTT_EDIT_SEQ | FTT_EDIT_TSVAL), FTT_EDIT_SEQ | FTT_EDIT_TSVAL);
 	CHECK_EQ(edit.seq, shift.iss);
 	CHECK_EQ(edit.tsval, shift.ts);
@@ -100,7 +102,7 @@ static void test_reset_of_a_closed_port(void)
 static void test_syn_of_a_new_connection_under_an_old_key(const struct ends *x)
 {
 	struct ends next = *x;
-	struct ftt_seg syn;
+	struct arrival syn;
 	struct ftt_flow f;
 
 	next.irs += 1u << 31;
@@ -128,7 +130,7 @@ static void test_syn_of_a_new_connection_under_an_old_key(const struct ends *x)
 
 static void test_output_waits_for_the_commit(const struct ends *x)
 {
-	struct ftt_seg hasty = from_primary(x, TCP_ACK, 5, 10, 0);
+	struct arrival hasty = from_primary(x, TCP_ACK, 5, 10, 0);
 	struct ftt_flow f;
 	struct ftt_record r;
 
@@ -136,36 +138,50 @@ static void test_output_waits_for_the_commit(const struct ends *x)
 	step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 0, 5), MS), FTT_PASS); /* depends on nothing new */
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_HOLD);
-	hasty.eager = true;
+	policy.eager = true;
 	CHECK_EQ(gate(&f, hasty, MS), FTT_PASS); /* an experiment */
+	policy.eager = false;
 	r = commit_of(x, 9, 1000, 0);
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_HOLD); /* one byte is missing */
 	r = commit_of(x, 10, 1000, 0);
 	f.held_since_ns = MS;
-	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_RELEASE);
+	CHECK(ftt_primary_record(&f, &r, at(MS)) & FTT_ACT_RELEASE);
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_PASS);
 	r = commit_of(x, 4, 1000, 0); /* overtaken on the way: commits only grow */
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, from_primary(x, TCP_ACK, 5, 10, 0), MS), FTT_PASS);
 	CHECK_EQ(f.committed, x->irs + 11);
 }
 
 static void test_nothing_overtakes_what_is_held(void)
 {
-	static const struct ftt_shift none;
-	struct ftt_seg s = from_primary(&plain, TCP_ACK, 0, 0, 5);
+	struct arrival s = from_primary(&plain, TCP_ACK, 0, 0, 5);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
-	CHECK_EQ(ftt_segment_step(&f, &s, MS, &none, true, &edit), FTT_HOLD);
+	f.held_since_ns = MS;
+	CHECK_EQ(step(&f, s, MS), FTT_HOLD);
 	CHECK_EQ(f.local_snd_nxt, plain.service_iss + 6); /* it was sent all the same */
+}
+
+/* What is said without a lease waits, and is known to have been said. */
+static void test_not_a_word_without_a_lease(void)
+{
+	struct arrival s = from_primary(&plain, TCP_ACK, 0, 0, 5);
+	struct ftt_env *env = node_at(FTT_MODE_PAIRED, MS);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	env->lease = false;
+	CHECK_EQ(ftt_segment_step(&f, &s.seg, env, &edit), FTT_HOLD);
+	CHECK_EQ(f.local_snd_nxt, plain.service_iss + 6);
 }
 
 /* Alone, letting go and let go: only the first and the last do not wait. */
 static void test_output_by_protection(void)
 {
-	struct ftt_seg s = from_primary(&plain, TCP_ACK, 0, 10, 5);
+	struct arrival s = from_primary(&plain, TCP_ACK, 0, 10, 5);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
@@ -185,22 +201,22 @@ static void test_output_by_protection(void)
 
 static void test_fin_waits_for_the_backups_server(const struct ends *x)
 {
-	struct ftt_seg fin = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
+	struct arrival fin = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
 	struct ftt_record r = commit_of(x, 0, 1000, 8);
 	struct ftt_flow f;
 
 	make_primary(&f, x, MS);
 	CHECK_EQ(step(&f, fin, 2 * MS), FTT_HOLD);
 	CHECK_EQ(f.end_since_ns, 2 * MS);
-	ftt_primary_record(&f, &r, 3 * MS);
+	ftt_primary_record(&f, &r, at(3 * MS));
 	CHECK_EQ(gate(&f, fin, 4 * MS), FTT_HOLD); /* all bytes, but no end */
 	CHECK_EQ(f.end_since_ns, 3 * MS); /* it came nearer */
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, 4 * MS);
+	ftt_primary_record(&f, &r, at(4 * MS));
 	CHECK_EQ(gate(&f, fin, 4 * MS), FTT_HOLD); /* an end, but elsewhere */
 	CHECK_EQ(f.end_since_ns, 3 * MS);
 	r.snd_nxt++;
-	ftt_primary_record(&f, &r, 4 * MS);
+	ftt_primary_record(&f, &r, at(4 * MS));
 	CHECK_EQ(gate(&f, fin, 5 * MS), FTT_PASS);
 	CHECK_EQ(edit.change & FTT_EDIT_FIN, 0);
 	CHECK_EQ(f.end_since_ns, 0);
@@ -210,7 +226,7 @@ static void test_fin_waits_for_the_backups_server(const struct ends *x)
 /* A primary whose last data went to the client without the FIN that came with it. */
 static void owe_a_fin(struct ftt_flow *f, const struct ends *x)
 {
-	struct ftt_seg last = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
+	struct arrival last = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
 
 	last.whole = true;
 	make_primary(f, x, MS);
@@ -221,7 +237,7 @@ static void owe_a_fin(struct ftt_flow *f, const struct ends *x)
 
 static void test_data_goes_ahead_of_its_fin(const struct ends *x)
 {
-	struct ftt_seg again = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
+	struct arrival again = from_primary(x, TCP_ACK | TCP_FIN, 5, 0, 3);
 	struct ftt_record r = commit_of(x, 0, 1000, 9);
 	struct ftt_key key = {.proto = 6};
 	struct ftt_flow f;
@@ -232,9 +248,9 @@ static void test_data_goes_ahead_of_its_fin(const struct ends *x)
 	CHECK_EQ(step(&f, again, 3 * MS), FTT_PASS); /* sent again: the same */
 	CHECK(edit.change & FTT_EDIT_FIN);
 	r.flags = FTT_REC_FIN;
-	CHECK(ftt_primary_record(&f, &r, 4 * MS) & FTT_ACT_FIN);
+	CHECK(ftt_primary_record(&f, &r, at(4 * MS)) & FTT_ACT_FIN);
 	CHECK_EQ(f.end_since_ns, 0);
-	CHECK_EQ(ftt_primary_record(&f, &r, 4 * MS) & FTT_ACT_FIN, 0); /* once */
+	CHECK_EQ(ftt_primary_record(&f, &r, at(4 * MS)) & FTT_ACT_FIN, 0); /* once */
 	ftt_bare_fin(&f, &key, FTT_MODE_PAIRED, &b);
 	CHECK_EQ(b.seq, x->service_iss + 1 + 8);
 	CHECK_EQ(b.flags, TCP_FIN | TCP_ACK);
@@ -250,13 +266,13 @@ static void test_owed_fin_is_paid_when_the_flow_goes_on_alone(void)
 	owe_a_fin(&f, &plain);
 	CHECK(ftt_flow_solo(&f) & FTT_ACT_FIN);
 	owe_a_fin(&f, &plain);
-	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, true), FTT_ACT_DETACH); /* the server lives: a real end */
-	CHECK(ftt_primary_record(&f, &detached, 204 * MS) & FTT_ACT_FIN);
+	CHECK_EQ(ftt_flow_tick(&f, at(203 * MS)), FTT_ACT_DETACH); /* the server lives: a real end */
+	CHECK(ftt_primary_record(&f, &detached, at(204 * MS)) & FTT_ACT_FIN);
 }
 
 static void test_data_goes_ahead_of_its_fin_only_under_the_output_rule(void)
 {
-	struct ftt_seg last = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 10, 3);
+	struct arrival last = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 10, 3);
 	struct ftt_record r = commit_of(&plain, 9, 1000, 0);
 	struct ftt_flow f;
 
@@ -265,42 +281,42 @@ static void test_data_goes_ahead_of_its_fin_only_under_the_output_rule(void)
 	CHECK_EQ(step(&f, last, MS), FTT_HOLD);
 	CHECK_EQ(f.bits & FTT_F_FIN_OWED, 0);
 	r.rcv_nxt++;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, last, MS), FTT_PASS);
 	CHECK(edit.change & FTT_EDIT_FIN);
 }
 
 static void test_fin_still_obeys_the_output_rule(void)
 {
-	struct ftt_seg fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 10, 0);
+	struct arrival fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 10, 0);
 	struct ftt_record r = commit_of(&plain, 9, 1000, 1);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(step(&f, fin, MS), FTT_HOLD);
 	r.rcv_nxt++;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, fin, MS), FTT_PASS);
 }
 
 static void test_reset_waits_for_the_backups_server(void)
 {
-	struct ftt_seg rst = from_primary(&plain, TCP_RST, 0, 0, 0);
+	struct arrival rst = from_primary(&plain, TCP_RST, 0, 0, 0);
 	struct ftt_record r = commit_of(&plain, 0, 1000, 2);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
 	CHECK_EQ(step(&f, rst, MS), FTT_HOLD);
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, rst, MS), FTT_HOLD); /* behind a byte more is another end */
 	make_primary(&f, &plain, MS);
 	CHECK_EQ(step(&f, rst, MS), FTT_HOLD);
 	r = commit_of(&plain, 0, 1000, 0);
 	r.flags = FTT_REC_RST;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(gate(&f, rst, MS), FTT_PASS);
 	CHECK(edit.actions & FTT_ACT_CLOSED);
 }
@@ -350,17 +366,17 @@ static void test_clients_reset_must_be_exact(const struct ends *x)
 static void test_closed_when_both_ends_are_acknowledged(void)
 {
 	struct ftt_record r = commit_of(&plain, 0, 1000, 1);
-	struct ftt_seg fin = of_client(&plain, FTT_MODE_PAIRED, 0, 0, 0), last;
+	struct arrival fin = of_client(&plain, FTT_MODE_PAIRED, 0, 0, 0), last;
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0), MS), FTT_PASS);
 	fin.flags |= TCP_FIN;
 	step(&f, fin, MS);
 	r.rcv_nxt++;
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 1, 1, 0), MS), FTT_PASS);
 	CHECK_EQ(edit.actions, 0); /* our FIN is not acknowledged */
 	last = of_client(&plain, FTT_MODE_PAIRED, 1, 1, 0);
@@ -392,7 +408,7 @@ static void test_smaller_window_of_both_at_each_scale(void)
 		make_primary(&f, &x, MS);
 		CHECK_EQ(shown_edge(&f, &x, 0, (uint16_t)(65000 >> scale)), 65000 / unit * unit);
 		r = commit_of(&x, 0, far, 0);
-		ftt_primary_record(&f, &r, MS);
+		ftt_primary_record(&f, &r, at(MS));
 		CHECK(shown_edge(&f, &x, 0, 0xffff) <= far); /* ours would be more, if scaled */
 		CHECK_EQ(shown_edge(&f, &x, 0, 0), far > (0xffffu << scale) ? 0xffffu << scale : far / unit * unit);
 	}
@@ -413,7 +429,7 @@ static void test_window_never_shrinks(uint8_t scale)
 		uint32_t edge;
 
 		step(&f, of_client(&x, FTT_MODE_PAIRED, in, 0, 37), MS);
-		ftt_primary_record(&f, &r, MS);
+		ftt_primary_record(&f, &r, at(MS));
 		edge = shown_edge(&f, &x, in, (uint16_t)(60000 >> scale));
 		CHECK(edge >= before);
 		if (!scale) /* a scaled promise is rounded up again with each acknowledgement, as Linux does it */
@@ -462,6 +478,7 @@ int main(void)
 	test_shifted_space_on_the_primary();
 	test_reset_of_a_closed_port();
 	test_nothing_overtakes_what_is_held();
+	test_not_a_word_without_a_lease();
 	test_output_by_protection();
 	test_fin_still_obeys_the_output_rule();
 	test_owed_fin_is_paid_when_the_flow_goes_on_alone();

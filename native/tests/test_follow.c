@@ -15,16 +15,16 @@ static void test_backup_joins_in_either_order(const struct ends *x)
 	make_backup(&late, x, MS);
 	ftt_flow_init(&early, x->irs, MS);
 	step(&early, syn_of(x, FTT_MODE_BACKUP), MS);
-	CHECK_EQ(ftt_backup_open(&early, &open, MS), 0);
-	CHECK_EQ(ftt_backup_open(&early, &open, 3 * MS), 0); /* asked again */
+	CHECK_EQ(ftt_backup_open(&early, &open, at(MS)), 0);
+	CHECK_EQ(ftt_backup_open(&early, &open, at(3 * MS)), 0); /* asked again */
 	CHECK_EQ(step(&early, synack_of(x, FTT_MODE_BACKUP), MS), FTT_DROP);
 	CHECK_EQ(edit.actions, FTT_ACT_OPENED);
 	step(&early, client_ack_of(x, FTT_MODE_BACKUP), MS);
 	CHECK_EQ(early.hard.delta, x->backup_iss - x->service_iss);
 	CHECK(!memcmp(&early.hard, &late.hard, sizeof(early.hard)));
-	CHECK_EQ(ftt_backup_open(&early, &open, 9 * MS), FTT_ACT_OPENED); /* a lost OPENED is made good */
+	CHECK_EQ(ftt_backup_open(&early, &open, at(9 * MS)), FTT_ACT_OPENED); /* a lost OPENED is made good */
 	open.service_iss++;
-	CHECK_EQ(ftt_backup_open(&early, &open, 9 * MS), 0); /* but not for another handshake */
+	CHECK_EQ(ftt_backup_open(&early, &open, at(9 * MS)), 0); /* but not for another handshake */
 	CHECK_EQ(early.hard.delta, x->backup_iss - x->service_iss);
 }
 
@@ -60,7 +60,7 @@ static void test_backup_lets_nothing_out(const struct ends *x)
 /* Bytes that answer what our server has not said wait until it has said it; nothing else waits. */
 static void test_input_waits_for_the_output_that_it_answers(const struct ends *x)
 {
-	struct ftt_seg early = of_client(x, FTT_MODE_BACKUP, 10, 100, 10), fin = early;
+	struct arrival early = of_client(x, FTT_MODE_BACKUP, 10, 100, 10), fin = early;
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -76,10 +76,10 @@ static void test_input_waits_for_the_output_that_it_answers(const struct ends *x
 	f.held_since_ns = MS;
 	step(&f, from_backup(x, TCP_ACK, 0, 10, 60), MS);
 	CHECK(edit.actions & FTT_ACT_RELEASE);
-	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_HOLD); /* 60 of the 100 */
+	CHECK_EQ(held_step(&f, early, MS), FTT_HOLD); /* 60 of the 100 */
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 0, 100, 10), MS), FTT_PASS); /* the stack has them */
 	step(&f, from_backup(x, TCP_ACK, 60, 10, 40), MS);
-	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_PASS);
+	CHECK_EQ(held_step(&f, early, MS), FTT_PASS);
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 20, 101, 1), MS), FTT_HOLD);
 	step(&f, from_backup(x, TCP_ACK | TCP_FIN, 100, 10, 0), MS);
 	CHECK_EQ(step(&f, of_client(x, FTT_MODE_BACKUP, 20, 200, 1), MS), FTT_PASS); /* nothing more will come */
@@ -88,7 +88,7 @@ static void test_input_waits_for_the_output_that_it_answers(const struct ends *x
 /* A takeover ends the waiting; the acknowledgement stays within what our stack has sent. */
 static void test_at_a_takeover_nothing_waits_any_more(const struct ends *x)
 {
-	struct ftt_seg early = of_client(x, FTT_MODE_BACKUP, 0, 100, 10);
+	struct arrival early = of_client(x, FTT_MODE_BACKUP, 0, 100, 10);
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -96,7 +96,7 @@ static void test_at_a_takeover_nothing_waits_any_more(const struct ends *x)
 	CHECK_EQ(step(&f, early, MS), FTT_HOLD);
 	ftt_flow_takeover(&f);
 	early.mode = FTT_MODE_SOLO;
-	CHECK_EQ(ftt_held_step(&f, &early, MS, &edit), FTT_PASS);
+	CHECK_EQ(held_step(&f, early, MS), FTT_PASS);
 	CHECK_EQ(edit.ack, x->backup_iss + 1);
 }
 
@@ -161,7 +161,7 @@ static void test_commit_is_what_the_stack_acknowledged(const struct ends *x)
 /* What the backup's server says moves nothing that waits on the primary. */
 static void test_output_alone_is_told_later(const struct ends *x)
 {
-	struct ftt_seg s;
+	struct arrival s;
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -186,7 +186,7 @@ static void test_output_alone_is_told_later(const struct ends *x)
 
 static void test_sack_edges_move_with_the_space(const struct ends *x)
 {
-	struct ftt_seg s = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
+	struct arrival s = of_client(x, FTT_MODE_BACKUP, 0, 0, 0);
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -200,7 +200,7 @@ static void test_sack_edges_move_with_the_space(const struct ends *x)
 
 static void test_echoes_reach_the_stack_in_its_own_time(const struct ends *x)
 {
-	struct ftt_seg s = stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 1), x->client_ts + 9, x->service_ts);
+	struct arrival s = stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 1), x->client_ts + 9, x->service_ts);
 	struct ftt_flow f;
 
 	make_backup(&f, x, MS);
@@ -220,7 +220,7 @@ static void test_echoes_reach_the_stack_in_its_own_time(const struct ends *x)
  */
 static void test_the_stack_echoes_what_it_took(const struct ends *x)
 {
-	struct ftt_seg late;
+	struct arrival late;
 	struct ftt_bare b;
 	struct ftt_flow f;
 	uint32_t beyond;
@@ -243,7 +243,7 @@ static void test_the_stack_echoes_what_it_took(const struct ends *x)
 
 static void test_time_never_runs_back_for_the_client(const struct ends *x)
 {
-	struct ftt_seg s;
+	struct arrival s;
 	struct ftt_flow f;
 	uint32_t shown = 0;
 
@@ -298,7 +298,7 @@ static void test_a_handshake_with_other_options_is_refused(void)
 	for (int i = 0; i < 8; i++) {
 		bool scaled = i & 1, stamps = i & 2, open_first = i & 4, alike = scaled && stamps;
 		struct ftt_record open = record_of(&plain, FTT_REC_OPEN), refused = record_of(&plain, FTT_REC_REFUSED);
-		struct ftt_seg answer = synack_of(&plain, FTT_MODE_BACKUP);
+		struct arrival answer = synack_of(&plain, FTT_MODE_BACKUP);
 		struct ftt_flow f, primary;
 		uint32_t actions = 0;
 
@@ -306,18 +306,18 @@ static void test_a_handshake_with_other_options_is_refused(void)
 		ftt_flow_init(&f, plain.irs, MS);
 		step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 		if (open_first)
-			actions |= ftt_backup_open(&f, &open, MS);
+			actions |= ftt_backup_open(&f, &open, at(MS));
 		CHECK_EQ(step(&f, answer, MS), FTT_DROP);
 		actions |= edit.actions;
 		if (!open_first)
-			actions |= ftt_backup_open(&f, &open, MS);
+			actions |= ftt_backup_open(&f, &open, at(MS));
 		CHECK_EQ(actions, alike ? FTT_ACT_OPENED : FTT_ACT_REFUSED | FTT_ACT_LET_GO);
 		CHECK_EQ(f.protection == FTT_PROTECTED, alike);
 		CHECK_EQ(!!(f.bits & FTT_F_UNLIKE), !alike);
 		open_primary(&primary, &plain, MS);
 		CHECK_EQ(ftt_open_flags(&primary), FTT_REC_TS | FTT_REC_WSCALE);
 		refused.flags = FTT_REC_UNLIKE;
-		ftt_primary_record(&primary, &refused, MS);
+		ftt_primary_record(&primary, &refused, at(MS));
 		CHECK_EQ(primary.protection, FTT_DETACHED);
 		CHECK_EQ(primary.reason, FTT_WHY_UNSUPPORTED);
 	}

@@ -365,8 +365,8 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	struct node *n = open_node(FTT_MODE_BACKUP);
 	struct ftt_worker *w = &n->worker;
 
-	n->engine.cfg.max_half_open = 2;
-	n->engine.cfg.max_flows = 6;
+	n->engine.cfg.policy.max_half_open = 2;
+	n->engine.cfg.policy.max_flows = 6;
 	for (uint16_t port = 1; port <= 4; port++)
 		establish(n, port);
 	begin(n, 5);
@@ -378,7 +378,7 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	CHECK(find(n, 7) && find(n, 8) && find(n, 1) && !find(n, 5) && !find(n, 6));
 	CHECK(!says(n, 9, true, TCP_SYN, 5000, 0)); /* handshakes of now */
-	n->engine.cfg.max_half_open = 16;
+	n->engine.cfg.policy.max_half_open = 16;
 	for (uint16_t port = 9; port <= 12; port++)
 		CHECK(says(n, port, true, TCP_SYN, 5000, 0));
 	CHECK_EQ(w->table.n, 6);
@@ -405,7 +405,7 @@ static void test_offered_handshakes_are_bounded(void)
 	struct node *n = open_node(FTT_MODE_BACKUP);
 	struct ftt_worker *w = &n->worker;
 
-	n->engine.cfg.max_half_open = 2;
+	n->engine.cfg.policy.max_half_open = 2;
 	CHECK(says(n, 1, true, TCP_SYN, 5000, 0));
 	offer(n, 2);
 	CHECK_EQ(ftt_table_half_open(&w->table), 2);
@@ -472,7 +472,7 @@ static void test_flood_of_handshakes(void)
 	struct node *n = open_node(FTT_MODE_PAIRED);
 	struct ftt_worker *w = &n->worker;
 
-	n->engine.cfg.max_half_open = 4;
+	n->engine.cfg.policy.max_half_open = 4;
 	establish(n, 100);
 	for (uint16_t port = 1; port <= 4; port++)
 		begin(n, port);
@@ -491,7 +491,7 @@ static void test_handshakes_that_a_probe_completes(void)
 	struct node *n = open_node(FTT_MODE_BACKUP);
 	struct ftt_worker *w = &n->worker;
 
-	n->engine.cfg.max_half_open = 4;
+	n->engine.cfg.policy.max_half_open = 4;
 	for (uint16_t port = 1; port <= 4; port++) {
 		struct ftt_tcp *c = begin(n, port);
 

@@ -46,7 +46,7 @@ static struct ftt_tcp c;
 static void begin(void)
 {
 	memset(said, 0, sizeof(said));
-	engine = (struct ftt_engine){.cfg = {.max_held = HELD, .max_held_total = 2 * HELD, .detach_after_ns = PATIENCE * MS}};
+	engine = (struct ftt_engine){.cfg.policy = {.max_held = HELD, .max_held_total = 2 * HELD, .detach_after_ns = PATIENCE * MS}};
 	w = (struct ftt_worker){.e = &engine, .mirror_index = MIRROR, .stamps = true, .mode = FTT_MODE_BACKUP};
 	c = (struct ftt_tcp){.held_tail = &c.held};
 	make_backup(&c.flow, &plain, MS);
@@ -57,13 +57,13 @@ static void mirrored(uint32_t id, uint32_t in, uint32_t out, uint64_t now_ns)
 {
 	static uint8_t headers[FTT_NFQ_HEADERS];
 	const struct ftt_nfq_packet p = {.id = id, .in_index = MIRROR, .bytes = headers, .cap = sizeof(headers), .len = 1052};
-	const struct ftt_seg s = of_client(&plain, FTT_MODE_BACKUP, in, out, 1000);
+	const struct arrival s = of_client(&plain, FTT_MODE_BACKUP, in, out, 1000);
 	const struct ftt_pkt k = {0};
 
 	if (step(&c.flow, s, now_ns) == FTT_HOLD)
-		ftt_tcp_hold(&w, &c, &p, &k, &s, now_ns);
+		ftt_tcp_hold(&w, &c, &p, &k, &s.seg, now_ns);
 	else
-		ftt_tcp_give(&w, &c, &p, &k, &s, &edit);
+		ftt_tcp_give(&w, &c, &p, &k, &s.seg, &edit);
 }
 
 static void server_says(uint32_t out, uint32_t in, uint32_t len)

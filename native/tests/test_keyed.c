@@ -99,7 +99,7 @@ static void test_udp(void)
 	uint32_t longest = 0;
 
 	p.worker.e = &p.engine;
-	p.engine.cfg.max_flows = KEYS;
+	p.engine.cfg.policy.max_flows = KEYS;
 	p.engine.cfg.n_ports = 1;
 	p.engine.cfg.port[0].proto = 17;
 	role(&p, FTT_MODE_SOLO);

@@ -13,7 +13,7 @@
 #define NOW 1000000ull
 #define CHILDREN 4
 
-static struct ftt_engine engine = {.cfg = {.detach_after_ns = 2000}};
+static struct ftt_engine engine = {.cfg.policy = {.detach_after_ns = 2000}};
 
 /* A main process: each of its children is told of its death by the end of a pipe, asks the engine's question and tells what it got. */
 static pid_t begin(int told)
@@ -50,21 +50,6 @@ static void count(int told, char wanted)
 		CHECK_EQ(read(told, &byte, 1), 1);
 		CHECK_EQ(byte, wanted);
 	}
-}
-
-/* Where deaths are seen, an end that no backup has to confirm need not wait for long. */
-static void test_an_end_waits_for_less_where_deaths_are_seen(void)
-{
-	int32_t self = getpid();
-
-	engine.cfg.end_grace_ns = 200000000;
-	CHECK_EQ(ftt_alone_grace(&engine), 200000000);
-	CHECK_EQ(ftt_server_watch(&engine, &self, 1), 0);
-	CHECK_EQ(ftt_alone_grace(&engine), 20000000);
-	engine.cfg.end_grace_ns = 1000000;
-	CHECK_EQ(ftt_alone_grace(&engine), 1000000);
-	CHECK_EQ(ftt_server_watch(&engine, NULL, 0), 0);
-	CHECK_EQ(ftt_alone_grace(&engine), 1000000);
 }
 
 static void test_nobody_who_knows_of_it_is_earlier(void)
@@ -110,7 +95,6 @@ static void test_what_is_seen(void)
 
 int main(void)
 {
-	test_an_end_waits_for_less_where_deaths_are_seen();
 	test_what_is_seen();
 	test_nobody_who_knows_of_it_is_earlier();
 	return 0;

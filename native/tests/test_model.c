@@ -484,7 +484,7 @@ static void prepare(uint64_t seed)
 	node_open(&w->p, "primary", FTT_MODE_PAIRED, family);
 	node_open(&w->b, "backup", FTT_MODE_BACKUP, family);
 	if (model_chance(200)) /* hardly any patience: flows are detached */
-		w->p.engine.cfg.detach_after_ns = (5 + model_random(60)) * MS;
+		w->p.engine.cfg.policy.detach_after_ns = (5 + model_random(60)) * MS;
 	w->p.to_client = w->b.to_client = to_client;
 	w->p.to_peer = w->b.to_peer = to_peer;
 	w->b.stack.rto_min = 5 * MS;
@@ -492,7 +492,7 @@ static void prepare(uint64_t seed)
 	w->client.send = client_sends;
 	w->p.stack.peer = w->b.stack.peer = &w->client;
 	w->service = seed / 8 % 3 == 0;
-	w->p.engine.cfg.order_service = w->b.engine.cfg.order_service = w->service;
+	w->p.engine.cfg.policy.order_service = w->b.engine.cfg.policy.order_service = w->service;
 	if (w->service) /* packets of several segments, of which the backup's stack cannot send all at once */
 		w->p.stack.burst = 1 + (uint32_t)(seed / 24 % MODEL_BURST_MAX);
 	w->fate = (enum fate)(seed / 2 % FATES);

@@ -13,12 +13,12 @@ static uint32_t said(struct ftt_flow *f, const struct ends *x, uint32_t out)
 {
 	struct ftt_record r = commit_of(x, 0, 5000, out);
 
-	return ftt_primary_record(f, &r, 2 * MS);
+	return ftt_primary_record(f, &r, at(2 * MS));
 }
 
 static void test_output_waits_until_it_is_said_on_both(const struct ends *x)
 {
-	struct ftt_seg first = from_primary(x, TCP_ACK, 0, 0, 100), second = from_primary(x, TCP_ACK, 100, 0, 50);
+	struct arrival first = from_primary(x, TCP_ACK, 0, 0, 100), second = from_primary(x, TCP_ACK, 100, 0, 50);
 	struct ftt_flow f;
 
 	make_ordered(&f, x);
@@ -32,16 +32,16 @@ static void test_output_waits_until_it_is_said_on_both(const struct ends *x)
 	CHECK_EQ(step(&f, first, 3 * MS), FTT_PASS); /* again */
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 100, 0, 0), 3 * MS), FTT_PASS); /* an acknowledgement */
 	CHECK_EQ(step(&f, second, 3 * MS), FTT_HOLD);
-	second.eager = true;
+	policy.eager = true;
 	CHECK_EQ(gate(&f, second, 3 * MS), FTT_PASS);
-	second.eager = false;
+	policy.eager = false;
 	f.bits &= ~(uint32_t)FTT_F_SERVICE; /* the order of each flow */
 	CHECK_EQ(gate(&f, second, 3 * MS), FTT_PASS);
 }
 
 static void test_who_has_no_backup_waits_for_nobody(void)
 {
-	struct ftt_seg s = from_primary(&plain, TCP_ACK, 0, 0, 100);
+	struct arrival s = from_primary(&plain, TCP_ACK, 0, 0, 100);
 	struct ftt_flow f;
 
 	make_ordered(&f, &plain);
@@ -65,13 +65,13 @@ static void test_the_wait_is_bounded(void)
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 0, 100), 100 * MS), FTT_HOLD);
 	f.held_since_ns = 100 * MS;
 	for (uint64_t t = 100 * MS; t <= 2100 * MS; t += MS) {
-		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+		uint32_t actions = ftt_flow_tick(&f, at(t));
 
 		CHECK(!actions || actions == FTT_ACT_PROBE);
 		needed += actions && ftt_probe_flags(&f) == FTT_REC_NEEDS;
 	}
 	CHECK(needed > 10);
-	CHECK_EQ(ftt_flow_tick(&f, 2100 * MS + 1, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(2100 * MS + 1)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
 	CHECK_EQ(ftt_probe_flags(&f), 0);
 }
@@ -86,7 +86,7 @@ static void test_input_that_is_not_committed_is_another_reason(void)
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 10, 100), MS), FTT_HOLD);
 	f.held_since_ns = MS;
 	CHECK_EQ(ftt_probe_flags(&f), 0);
-	CHECK_EQ(ftt_flow_tick(&f, 3000 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(3000 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
 }
 
@@ -101,7 +101,7 @@ static void test_both_nodes_agree_by_the_handshake(void)
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
 	open.flags |= FTT_REC_SERVICE;
-	CHECK_EQ(ftt_backup_open(&f, &open, MS), FTT_ACT_OPENED);
+	CHECK_EQ(ftt_backup_open(&f, &open, at(MS)), FTT_ACT_OPENED);
 	CHECK(f.bits & FTT_F_SERVICE);
 	step(&f, from_backup(&plain, TCP_ACK, 0, 0, 100), MS); /* the primary waits for it */
 	CHECK(edit.actions & FTT_ACT_COMMIT);

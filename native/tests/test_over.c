@@ -317,9 +317,9 @@ static void test_strangers_displace_nobody(void)
 {
 	struct node *n = open_backup(1);
 
-	for (uint16_t port = 1; port <= 2 * n->engine.cfg.max_flows; port++)
+	for (uint16_t port = 1; port <= 2 * n->engine.cfg.policy.max_flows; port++)
 		says(n, port, true, TCP_ACK, IRS + 1, ACKED);
-	CHECK_EQ(n->worker.table.n, n->engine.cfg.max_flows);
+	CHECK_EQ(n->worker.table.n, n->engine.cfg.policy.max_flows);
 	CHECK(says(n, 1000, true, TCP_SYN, IRS, 0));
 	CHECK(find(n, 1000) && !find(n, 1));
 	CHECK_EQ(n->worker.n.flows_refused, 0);
@@ -368,6 +368,13 @@ static struct node *open_backup_that_answers(void)
 	return n;
 }
 
+static void open_flow(struct node *n, struct ftt_tcp *c, const struct ftt_record *r)
+{
+	struct ftt_env env = ftt_worker_env(&n->worker, model_now);
+
+	ftt_tcp_act(&n->worker, c, ftt_backup_open(&c->flow, r, &env), model_now);
+}
+
 /*
  * A SYN that came to the old primary when its gate was shut: its own answer went nowhere, ours was suppressed. The client gets
  * one at the takeover, and not when a timer says so; in the old primary's numbers, if that had told them.
@@ -383,7 +390,7 @@ static void test_a_handshake_is_answered_at_once(bool told)
 	CHECK(c->syn);
 	CHECK_EQ(n_said, 0);
 	if (told)
-		ftt_tcp_act(&n->worker, c, ftt_backup_open(&c->flow, &r, model_now), model_now);
+		open_flow(n, c, &r);
 	node_role(n, FTT_MODE_SOLO, 1);
 	CHECK_EQ(n_said, 1);
 	CHECK_EQ(said.flags, TCP_SYN | TCP_ACK);
@@ -400,7 +407,7 @@ static void test_an_answered_handshake_rests(void)
 	struct node *n = open_backup_that_answers();
 	struct ftt_tcp *c = find(n, 1);
 
-	ftt_tcp_act(&n->worker, c, ftt_backup_open(&c->flow, &r, model_now), model_now);
+	open_flow(n, c, &r);
 	c->flow.sent = 90001;
 	CHECK(says(n, 1, true, TCP_ACK, IRS + 1, 90001));
 	CHECK(c->flow.bits & FTT_F_ESTABLISHED && !c->syn);

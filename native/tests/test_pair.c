@@ -8,7 +8,7 @@ static uint32_t primary_record(struct ftt_flow *f, uint8_t type)
 {
 	struct ftt_record r = record_of(&plain, type);
 
-	return ftt_primary_record(f, &r, MS);
+	return ftt_primary_record(f, &r, at(MS));
 }
 
 /* --- opening ------------------------------------------------------------------------------------------ */
@@ -22,7 +22,7 @@ static void test_open_is_asked_again_and_less_and_less_often(void)
 	open_primary(&f, &plain, MS);
 	f.opened_ns = MS;
 	for (uint64_t t = MS; t <= 500 * MS; t += MS / 2) {
-		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+		uint32_t actions = ftt_flow_tick(&f, at(t));
 
 		if (!actions)
 			continue;
@@ -41,7 +41,7 @@ static void test_open_timeout_detaches_and_never_releases_first(void)
 	struct ftt_flow f;
 
 	open_primary(&f, &plain, MS);
-	CHECK_EQ(ftt_flow_tick(&f, 501 * MS + 1, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(501 * MS + 1)), FTT_ACT_DETACH);
 	CHECK_EQ(f.protection, FTT_DETACHING);
 	CHECK_EQ(f.reason, FTT_WHY_OPEN_TIMEOUT);
 	CHECK_EQ(gate(&f, synack_of(&plain, FTT_MODE_PAIRED), 502 * MS), FTT_HOLD);
@@ -65,7 +65,7 @@ static void test_detach_is_asked_until_answered(void)
 	make_primary(&f, &plain, MS);
 	CHECK_EQ(ftt_flow_detach(&f, FTT_WHY_DIVERGENCE, MS), FTT_ACT_DETACH);
 	for (uint64_t t = MS; t < 1000 * MS; t += MS) {
-		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+		uint32_t actions = ftt_flow_tick(&f, at(t));
 
 		CHECK(actions == 0 || actions == FTT_ACT_DETACH);
 		asked += actions != 0;
@@ -118,7 +118,7 @@ static void test_commits_of_any_order_only_grow(const struct ends *x)
 	for (size_t i = 0; i < sizeof(ins) / sizeof(*ins); i++) {
 		struct ftt_record r = commit_of(x, ins[i], 70000, ins[i]);
 
-		ftt_primary_record(&f, &r, MS);
+		ftt_primary_record(&f, &r, at(MS));
 		most = ins[i] > most ? ins[i] : most;
 		CHECK_EQ(f.committed, x->irs + 1 + most);
 		CHECK_EQ(f.peer_snd_nxt, x->service_iss + 1 + most);
@@ -139,14 +139,14 @@ static void test_window_update_of_the_backup(void)
 	make_primary(&f, &x, MS);
 	step(&f, of_client(&x, FTT_MODE_PAIRED, 0, 0, 1000), MS);
 	r = commit_of(&x, 1000, 0, 0);
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	CHECK_EQ(step(&f, from_primary(&x, TCP_ACK, 0, 1000, 0), MS), FTT_PASS);
 	r = commit_of(&x, 1000, 70000, 0);
-	CHECK(ftt_primary_record(&f, &r, MS) & FTT_ACT_ACK_CLIENT);
+	CHECK(ftt_primary_record(&f, &r, at(MS)) & FTT_ACT_ACK_CLIENT);
 	ftt_bare_for_client(&f, &k, FTT_MODE_PAIRED, &b);
 	CHECK_EQ(b.ack, x.irs + 1001);
 	CHECK(((uint32_t)b.wnd << x.service_wscale) + 1000 >= 64000);
-	CHECK_EQ(ftt_primary_record(&f, &r, MS), 0); /* once is enough */
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), 0); /* once is enough */
 }
 
 /* I2 for segments of our own: never beyond what the backup has, though our stack has more. */
@@ -160,7 +160,7 @@ static void test_own_acknowledgement_stays_within_the_commit(void)
 	make_primary(&f, &plain, MS);
 	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), MS);
 	step(&f, from_primary(&plain, TCP_ACK, 0, 100, 0), MS);
-	ftt_primary_record(&f, &r, MS);
+	ftt_primary_record(&f, &r, at(MS));
 	ftt_bare_for_client(&f, &k, FTT_MODE_PAIRED, &b);
 	CHECK_EQ(b.ack, plain.irs + 61);
 	ftt_flow_solo(&f);
@@ -178,13 +178,13 @@ static void test_commit_lag_detaches(void)
 	make_primary(&f, &plain, MS);
 	f.held_since_ns = 100 * MS;
 	for (uint64_t t = 100 * MS; t <= 2100 * MS; t += MS) {
-		uint32_t actions = ftt_flow_tick(&f, t, &limits, true);
+		uint32_t actions = ftt_flow_tick(&f, at(t));
 
 		CHECK(actions == 0 || actions == FTT_ACT_PROBE);
 		probed = probed || actions;
 	}
 	CHECK(probed);
-	CHECK_EQ(ftt_flow_tick(&f, 2100 * MS + 1, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(2100 * MS + 1)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
 	CHECK_EQ(f.protection, FTT_DETACHING);
 }
@@ -200,16 +200,16 @@ static void test_output_lag_is_measured_by_progress(void)
 	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 20000), MS);
 	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 20000, 0), MS);
 	for (t = MS; t < 10000 * MS; t += 1000 * MS) { /* always behind, always moving */
-		CHECK_EQ(ftt_flow_tick(&f, t, &limits, true) & FTT_ACT_DETACH, 0);
+		CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
 		r = commit_of(&plain, 0, 1000, 20000);
-		ftt_primary_record(&f, &r, t);
+		ftt_primary_record(&f, &r, at(t));
 		step(&f, from_primary(&plain, TCP_ACK, 20000, 0, 1000), t);
 		CHECK_EQ(f.protection, FTT_PROTECTED);
 	}
 	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 21000, 0), t);
-	CHECK_EQ(ftt_flow_tick(&f, t, &limits, true) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, t + 2000 * MS, &limits, true) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, t + 2001 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 2000 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 2001 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
 }
 
@@ -217,16 +217,16 @@ static void test_output_lag_is_measured_by_progress(void)
 
 static void test_own_end_counts_only_when_the_server_lives(void)
 {
-	struct ftt_seg fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0);
+	struct arrival fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0);
 	struct ftt_flow f;
 
 	make_primary(&f, &plain, MS);
 	CHECK_EQ(step(&f, fin, 10 * MS), FTT_HOLD);
 	f.held_since_ns = 10 * MS;
-	CHECK_EQ(ftt_flow_tick(&f, 210 * MS, &limits, true) & FTT_ACT_DETACH, 0); /* within the grace */
+	CHECK_EQ(ftt_flow_tick(&f, at(210 * MS)) & FTT_ACT_DETACH, 0); /* within the grace */
 	for (uint64_t t = 211 * MS; t < 5000 * MS; t += 50 * MS) /* its process may have died: takeover answers that */
-		CHECK_EQ(ftt_flow_tick(&f, t, &limits, false) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, 5000 * MS, &limits, true), FTT_ACT_DETACH);
+		CHECK_EQ(ftt_flow_tick(&f, unvouched(t)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(5000 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_END);
 	CHECK_EQ(gate(&f, fin, 5000 * MS), FTT_HOLD); /* first the answer */
 	CHECK(primary_record(&f, FTT_REC_DETACHED) & FTT_ACT_RELEASE);
@@ -241,11 +241,11 @@ static void test_backups_end_alone_detaches_after_a_grace(uint8_t flag)
 	make_primary(&f, &plain, MS);
 	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 50), MS); /* ours goes on */
 	r.flags = flag;
-	ftt_primary_record(&f, &r, 2 * MS);
+	ftt_primary_record(&f, &r, at(2 * MS));
 	CHECK(ftt_flow_waits(&f));
-	CHECK_EQ(ftt_flow_tick(&f, 2 * MS, &limits, false), 0);
-	CHECK_EQ(ftt_flow_tick(&f, 202 * MS, &limits, false) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, false), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(2 * MS)), 0);
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(202 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(203 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_PEER_END);
 }
 
@@ -258,15 +258,15 @@ static void test_backups_end_ahead_of_ours_is_no_difference(void)
 	make_primary(&f, &plain, MS);
 	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 50), MS);
 	r.flags = FTT_REC_FIN;
-	ftt_primary_record(&f, &r, 2 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 3 * MS, &limits, true), 0);
-	CHECK_EQ(ftt_flow_tick(&f, 1000 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	ftt_primary_record(&f, &r, at(2 * MS));
+	CHECK_EQ(ftt_flow_tick(&f, at(3 * MS)), 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(1000 * MS)) & FTT_ACT_DETACH, 0);
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK | TCP_FIN, 50, 0, 50), 1001 * MS), FTT_PASS);
 }
 
 /* --- takeover ------------------------------------------------------------------------------------------------ */
 
-static struct ftt_seg solo(struct ftt_seg s)
+static struct arrival solo(struct arrival s)
 {
 	s.mode = FTT_MODE_SOLO;
 	return s;
@@ -275,7 +275,7 @@ static struct ftt_seg solo(struct ftt_seg s)
 static void test_takeover_in_step(const struct ends *x)
 {
 	struct ftt_flow f;
-	struct ftt_seg s;
+	struct arrival s;
 	uint32_t actions;
 
 	make_backup(&f, x, MS);
@@ -360,7 +360,7 @@ static void test_client_ahead_without_our_knowing(const struct ends *x)
 /* A returning node makes it a pair again while a flow still catches up: nobody else acknowledges for the client. */
 static void test_paired_again_while_behind(void)
 {
-	struct ftt_seg s = from_backup(&plain, TCP_ACK, 0, 0, SEGMENT);
+	struct arrival s = from_backup(&plain, TCP_ACK, 0, 0, SEGMENT);
 	struct ftt_flow f;
 
 	make_backup(&f, &plain, MS);
@@ -431,7 +431,7 @@ static void test_takeover_of_handshakes(void)
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
-	CHECK_EQ(ftt_backup_open(&f, &open, MS), FTT_ACT_OPENED);
+	CHECK_EQ(ftt_backup_open(&f, &open, at(MS)), FTT_ACT_OPENED);
 	CHECK_EQ(ftt_flow_takeover(&f), 0); /* confirmed: the client may have the old primary's */
 	CHECK_EQ(f.hard.service_iss, plain.service_iss);
 }
@@ -479,12 +479,12 @@ static void test_an_end_that_ours_contradicts_is_no_wait(const struct ends *x)
 		make_primary(&f, x, MS);
 		step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
 		r.flags = cases[i].flags;
-		ftt_primary_record(&f, &r, MS);
+		ftt_primary_record(&f, &r, at(MS));
 		step(&f, from_primary(x, TCP_ACK | (cases[i].fin ? TCP_FIN : 0), 0, 10, cases[i].ours), MS);
 		before = f;
-		CHECK_EQ(ftt_flow_part(&f, false, MS), 0); /* our server is dead: what it said is no argument */
+		CHECK_EQ(ftt_flow_part(&f, unvouched(MS)), 0); /* our server is dead: what it said is no argument */
 		CHECK(!memcmp(&f, &before, sizeof(f)));
-		CHECK_EQ(ftt_flow_part(&f, true, MS), cases[i].parts ? FTT_ACT_DETACH : 0);
+		CHECK_EQ(ftt_flow_part(&f, at(MS)), cases[i].parts ? FTT_ACT_DETACH : 0);
 		CHECK_EQ(f.protection, cases[i].parts ? FTT_DETACHING : FTT_PROTECTED);
 		CHECK_EQ(f.reason, cases[i].parts ? FTT_WHY_PEER_END : FTT_WHY_NONE);
 	}
@@ -520,18 +520,18 @@ static void test_the_client_is_not_asked_for_what_waits_at_the_backup(const stru
 	step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
 	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 10, 5), MS), FTT_HOLD);
 	f.held_since_ns = MS;
-	CHECK_EQ(ftt_flow_tick(&f, 2 * MS, &limits, true), 0);
-	CHECK_EQ(ftt_flow_tick(&f, 9 * MS, &limits, true), FTT_ACT_PROBE);
+	CHECK_EQ(ftt_flow_tick(&f, at(2 * MS)), 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(9 * MS)), FTT_ACT_PROBE);
 	r.flags = FTT_REC_WAITS;
-	CHECK(!(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE));
+	CHECK(!(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE));
 	f.ask_ns = 0;
 	f.tries = 1;
 	r.flags = 0;
-	CHECK(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE); /* lost */
+	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE); /* lost */
 	f.nudge_ns = 0;
 	r.flags = FTT_REC_WAITS | FTT_REC_HOLE;
 	r.hole_end = r.rcv_nxt + 5;
-	CHECK(ftt_primary_record(&f, &r, 10 * MS) & FTT_ACT_NUDGE); /* some waits, some was lost */
+	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE); /* some waits, some was lost */
 }
 
 int main(void)

@@ -66,16 +66,17 @@ static void test_the_client_sees_what_the_backup_is_told(void)
 	for (uint32_t irs = 1; irs <= FLOWS; irs++) {
 		struct ends x = plain;
 		struct ftt_record opened = record_of(&x, FTT_REC_OPENED);
-		struct ftt_seg s;
+		struct arrival s;
 		struct ftt_flow f;
 
 		x.irs = irs;
 		ftt_flow_init(&f, irs, MS);
 		CHECK_EQ(step(&f, syn_of(&x, FTT_MODE_PAIRED), MS), FTT_PASS);
 		s = synack_of(&x, FTT_MODE_PAIRED);
-		CHECK_EQ(ftt_segment_step(&f, &s, MS, &drawn, false, &edit), FTT_HOLD);
+		policy.shift = drawn;
+		CHECK_EQ(step(&f, s, MS), FTT_HOLD);
 		CHECK_EQ(edit.actions, FTT_ACT_OPEN);
-		ftt_primary_record(&f, &opened, MS);
+		ftt_primary_record(&f, &opened, at(MS));
 		CHECK_EQ(gate(&f, s, MS), FTT_PASS);
 		CHECK_EQ(edit.change & FTT_EDIT_SEQ ? edit.seq : s.seq, f.hard.service_iss);
 		CHECK_EQ(edit.change & FTT_EDIT_TSVAL ? edit.tsval : s.tsval, s.tsval - f.hard.ts_delta);

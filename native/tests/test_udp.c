@@ -128,7 +128,7 @@ static void test_a_held_reply_goes_when_the_lease_is_back(void)
 static void test_an_eager_reply_does_not_wait(void)
 {
 	begin_pair();
-	p.engine.cfg.eager = 1;
+	p.engine.cfg.policy.eager = 1;
 	ask(&p, MS);
 	answer(&p, MS);
 	CHECK_EQ(p.n_passed, 2);
@@ -143,7 +143,7 @@ static void test_an_eager_reply_does_not_wait(void)
 static void test_last_words_wait_for_a_takeover(void)
 {
 	begin_pair();
-	p.engine.cfg.detach_after_ns = 50 * MS;
+	p.engine.cfg.policy.detach_after_ns = 50 * MS;
 	ask(&p, MS);
 	answer(&p, MS);
 	hear(&p, &b, FTT_REC_EVENT, MS);
@@ -275,7 +275,7 @@ static void test_forgetting_in_steps(void)
 static void test_what_is_to_be_forgotten_makes_room(void)
 {
 	talk();
-	b.engine.cfg.max_flows = CLIENTS;
+	b.engine.cfg.policy.max_flows = CLIENTS;
 	new_role(&b, FTT_MODE_BACKUP);
 	ask_as(&p, 5, 3 * MS);
 	hear(&p, &b, FTT_REC_EVENT, 3 * MS);

@@ -13,8 +13,8 @@ static void reply(struct node *n, const char *text, uint64_t now_ns)
 static void begin_comparing(bool detach)
 {
 	begin_pair();
-	p.engine.cfg.compare = b.engine.cfg.compare = 1;
-	b.engine.cfg.detach_divergent = detach;
+	p.engine.cfg.policy.compare = b.engine.cfg.policy.compare = 1;
+	b.engine.cfg.policy.detach_divergent = detach;
 	ask(&p, MS);
 	CHECK_EQ(hear(&p, &b, FTT_REC_EVENT, MS), 1);
 	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, MS), 1);

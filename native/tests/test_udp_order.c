@@ -176,7 +176,7 @@ static void test_a_reply_that_is_missing_for_good_is_waited_for_once(void)
 static void fall_behind(uint64_t now)
 {
 	begin_order();
-	p.engine.cfg.max_held = 200;
+	p.engine.cfg.policy.max_held = 200;
 	converse(200, now);
 	CHECK_EQ(only(&p)->acked, 200);
 	CHECK_EQ(only(&p)->granted, 1 + FTT_UDP_WINDOW / 2);
@@ -247,7 +247,7 @@ static void test_a_slow_server_is_given_few_large_datagrams(void)
 	uint64_t now = 1000 * MS;
 
 	begin_order();
-	p.engine.cfg.max_udp_bytes = b.engine.cfg.max_udp_bytes = 1 << 20;
+	p.engine.cfg.policy.max_udp_bytes = b.engine.cfg.policy.max_udp_bytes = 1 << 20;
 	for (unsigned i = 0; i < 6; i++) {
 		p.n_passed = 0;
 		give(&p, datagram(4, true, SERVER, block, sizeof(block)), true, true, now);
@@ -269,7 +269,7 @@ static void test_a_server_that_stands_still_costs_the_session_its_backup(uint64_
 	uint64_t now = 1000 * MS, last = now + 5000 * MS, repeats = now + repeats_ns;
 
 	begin_order();
-	p.engine.cfg.max_held = 400;
+	p.engine.cfg.policy.max_held = 400;
 	for (uint64_t next = now; now < last && (!p.worker.udp.n || only(&p)->protection == FTT_PROTECTED); now += 2 * MS) {
 		p.n_passed = p.n_dropped = b.n_emitted = b.n_dropped = 0;
 		if (now >= next && !p.worker.held_now) { /* a client that waits for its answer */
@@ -291,7 +291,7 @@ static void test_a_server_that_stands_still_costs_the_session_its_backup(uint64_
 	CHECK_EQ(p.n_detached, 1);
 	CHECK_EQ(b.worker.udp.n, 0);
 	CHECK_EQ(p.worker.held_now, 0);
-	CHECK(now < 1000 * MS + 2 * b.engine.cfg.detach_after_ns);
+	CHECK(now < 1000 * MS + 2 * b.engine.cfg.policy.detach_after_ns);
 	end_pair();
 }
 

@@ -313,13 +313,13 @@ static void test_what_cannot_wait_is_counted(void)
 	give(&b, bad, true, true, now);
 	CHECK_EQ(b.n_passed, 1);
 	CHECK_EQ(b.worker.n.pass_malformed, 1);
-	b.engine.cfg.max_udp_bytes = only(&b)->bytes + 3;
+	b.engine.cfg.policy.max_udp_bytes = only(&b)->bytes + 3;
 	client_says("four", now);
 	CHECK_EQ(b.worker.n.drop_bound, 1);
 	client_says("abc", now);
 	CHECK_EQ(b.worker.n.drop_bound, 1);
-	CHECK_EQ(only(&b)->bytes, b.engine.cfg.max_udp_bytes);
-	b.engine.cfg.max_udp_bytes = 1 << 20;
+	CHECK_EQ(only(&b)->bytes, b.engine.cfg.policy.max_udp_bytes);
+	b.engine.cfg.policy.max_udp_bytes = 1 << 20;
 	while (only(&b)->events - only(&b)->acked < FTT_UDP_WINDOW) {
 		b.n_dropped = 0;
 		client_says("abc", now);

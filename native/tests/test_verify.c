@@ -15,7 +15,7 @@ static uint32_t commit(struct ftt_flow *f, const struct ends *x, uint32_t out, b
 	struct ftt_record r = commit_of(x, 0, 1000, out);
 
 	r.flags = differs ? FTT_REC_DIFFERS : 0;
-	return ftt_primary_record(f, &r, now_ns);
+	return ftt_primary_record(f, &r, at(now_ns));
 }
 
 static void test_a_backup_that_is_slower_at_a_difference(const struct ends *x)
@@ -24,10 +24,10 @@ static void test_a_backup_that_is_slower_at_a_difference(const struct ends *x)
 
 	make_answered(&f, x, 30);
 	commit(&f, x, 10, true, 2 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 1900 * MS, &limits, true) & FTT_ACT_DETACH, 0); /* it may go on equally */
+	CHECK_EQ(ftt_flow_tick(&f, at(1900 * MS)) & FTT_ACT_DETACH, 0); /* it may go on equally */
 	commit(&f, x, 20, true, 1901 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 2100 * MS, &limits, true) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, 2102 * MS, &limits, true), FTT_ACT_DETACH); /* it did not */
+	CHECK_EQ(ftt_flow_tick(&f, at(2100 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(2102 * MS)), FTT_ACT_DETACH); /* it did not */
 	CHECK_EQ(f.reason, FTT_WHY_DIVERGENCE);
 }
 
@@ -40,7 +40,7 @@ static void test_each_difference_has_its_own_time(const struct ends *x)
 	commit(&f, x, 15, true, 3 * MS);
 	commit(&f, x, 20, false, 100 * MS);
 	commit(&f, x, 25, true, 150 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 400 * MS, &limits, true) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(400 * MS)) & FTT_ACT_DETACH, 0);
 }
 
 static void test_a_backup_that_has_said_more(const struct ends *x)
@@ -49,8 +49,8 @@ static void test_a_backup_that_has_said_more(const struct ends *x)
 
 	make_answered(&f, x, 10);
 	commit(&f, x, 11, true, 2 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 202 * MS, &limits, true) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, 203 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(202 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(203 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_DIVERGENCE);
 }
 
@@ -60,7 +60,7 @@ static void test_a_backup_that_never_says_more(const struct ends *x)
 
 	make_answered(&f, x, 30);
 	commit(&f, x, 10, true, 2 * MS);
-	CHECK_EQ(ftt_flow_tick(&f, 2003 * MS, &limits, true), FTT_ACT_DETACH);
+	CHECK_EQ(ftt_flow_tick(&f, at(2003 * MS)), FTT_ACT_DETACH);
 }
 
 /* --- the backup, at a takeover ------------------------------------------------------------------ */
@@ -115,7 +115,7 @@ static void test_a_client_that_has_more_than_was_told_is_reset(const struct ends
 static void test_only_what_the_kernel_would_take_claims(const struct ends *x)
 {
 	struct ftt_flow f;
-	struct ftt_seg s;
+	struct arrival s;
 
 	make_backup(&f, x, MS);
 	f.bits |= FTT_F_SUMS;
@@ -164,7 +164,7 @@ static void test_a_client_with_a_part_of_it_is_reset_after_a_takeover(const stru
 	make_differed(&f, x, 99);
 	f.bits |= FTT_F_UNVERIFIED | FTT_F_TAKEN;
 	CHECK(!ftt_output_done(&f));
-	CHECK(ftt_flow_hopeless(&f, 2 * MS, &limits));
+	CHECK(ftt_flow_hopeless(&f, at(2 * MS)));
 }
 
 static void test_what_was_offered_may_be_with_the_client(const struct ends *x)

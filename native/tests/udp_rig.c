@@ -105,11 +105,11 @@ static void begin(struct node *n, uint32_t mode)
 	memset(n, 0, sizeof(*n));
 	cfg->port[0] = (struct ftt_port){.port = SERVER, .proto = 17};
 	cfg->n_ports = 1;
-	cfg->max_flows = 64;
-	cfg->max_held = 8;
-	cfg->max_udp_bytes = 4096;
-	cfg->detach_after_ns = 50 * MS;
-	cfg->udp_idle_timeout_ns = 1000 * MS;
+	cfg->policy.max_flows = 64;
+	cfg->policy.max_held = 8;
+	cfg->policy.max_udp_bytes = 4096;
+	cfg->policy.detach_after_ns = 50 * MS;
+	cfg->policy.udp_idle_timeout_ns = 1000 * MS;
 	n->worker.e = &n->engine;
 	CHECK(!ftt_udp_open(&n->worker.udp, cfg));
 	role(n, mode);
@@ -273,7 +273,7 @@ struct ftt_udp_session *only(struct node *n)
 void begin_order(void)
 {
 	begin_pair();
-	p.engine.cfg.detach_after_ns = b.engine.cfg.detach_after_ns = 2000 * MS;
+	p.engine.cfg.policy.detach_after_ns = b.engine.cfg.policy.detach_after_ns = 2000 * MS;
 }
 
 void converse(unsigned n, uint64_t now)

@@ -148,7 +148,9 @@ class Connection:
         self.echo = 0
         self.recent = {self.clock}  # what ts_recent can be
         self.state, self.edit = ffi.new("struct ftt_flow *"), ffi.new("struct ftt_edit *")
-        self.shift = ffi.new("struct ftt_shift *")
+        self.policy = ffi.new("struct ftt_policy *")
+        self.env = ffi.new("struct ftt_env *", {"policy": self.policy, "lease": True})
+        self.env.mode = EngineMode.SOLO
         self.now = 10**12
         self.differences: list[str] = []
         lib.ftt_core_flow_init(self.state, self.irs & MASK, self.now)
@@ -171,7 +173,7 @@ class Connection:
         """Give a segment to the kernel, and to the engine; returns it parsed, and the engine's verdict."""
         raw = packet(self.family, self.port, one)
         seg = self.parse(raw, lib.FTT_FROM_CLIENT)
-        verdict = lib.ftt_core_segment_step(self.state, seg, self.now, self.shift, False, self.edit)
+        verdict = lib.ftt_core_segment_step(self.state, seg, self.env, self.edit)
         os.write(self.tun, raw)
         return seg, verdict
 
@@ -179,8 +181,9 @@ class Connection:
         pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
         kind = lib.ftt_core_parse(ffi.from_buffer("uint8_t[]", raw), len(raw), len(raw), pkt, seg)
         assert kind == lib.FTT_PARSED_TCP
-        seg.dir, seg.mode = direction, EngineMode.SOLO
+        seg.dir = direction
         self.now += 1000
+        self.env.now_ns = self.now
         return seg
 
     def heard(self) -> list[Any]:
@@ -195,7 +198,7 @@ class Connection:
             if (raw[0] >> 4 == 6 and raw[6] != 6) or struct.unpack("!H", tcp[2:4])[0] != self.port:
                 continue  # neighbour discovery, or an earlier connection
             seg = self.parse(raw, lib.FTT_FROM_SERVER)
-            lib.ftt_core_segment_step(self.state, seg, self.now, self.shift, False, self.edit)
+            lib.ftt_core_segment_step(self.state, seg, self.env, self.edit)
             if seg.options & lib.FTT_OPT_TS:
                 self.echo = seg.tsval
             said.append(seg)

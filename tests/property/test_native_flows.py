@@ -27,10 +27,7 @@ LOCAL_FLAGS = st.sampled_from(
 CLIENT_FLAGS = st.sampled_from(
     (lib.TCP_ACK, lib.TCP_ACK, lib.TCP_ACK, lib.TCP_ACK | lib.TCP_FIN, lib.TCP_RST)
 )
-LIMITS = ffi.new("struct ftt_limits *", {
-    "detach_after_ns": 50 * MS, "end_grace_ns": 20 * MS, "open_timeout_ns": 30 * MS,
-    "alone_grace_ns": 5 * MS,
-})  # fmt: skip
+POLICY = {"detach_after_ns": 50 * MS, "end_grace_ns": 20 * MS, "open_timeout_ns": 30 * MS}
 FROM_CLIENT, FROM_SERVER = lib.FTT_FROM_CLIENT, lib.FTT_FROM_SERVER
 
 
@@ -58,7 +55,8 @@ class Endpoint:
     def __init__(self, hand: dict[str, int], mode: EngineMode) -> None:
         self.hand, self.mode, self.now = hand, mode, 10**12
         self.state, self.edit = ffi.new("struct ftt_flow *"), ffi.new("struct ftt_edit *")
-        self.shift = ffi.new("struct ftt_shift *")
+        self.policy = ffi.new("struct ftt_policy *", POLICY)
+        self._env = ffi.new("struct ftt_env *", {"policy": self.policy, "vouched": True})
         self.key = ffi.new("struct ftt_key *", {"client_port": 40000, "service_port": 80, "proto": 6})
         for end in (self.key.client, self.key.service):
             ffi.buffer(end)[:] = bytes(10) + b"\xff\xff\x0a\x4d\0\x0a"
@@ -79,7 +77,7 @@ class Endpoint:
         given_ = {
             "seq": (self.hand["irs"] + 1 + at) & MASK,
             "ack": (self.hand["service_iss"] + 1 + acked) & MASK,
-            "len": length, "flags": lib.TCP_ACK, "dir": FROM_CLIENT, "mode": int(self.mode),
+            "len": length, "flags": lib.TCP_ACK, "dir": FROM_CLIENT,
         }  # fmt: skip
         return ffi.new("struct ftt_seg *", given_ | fields)
 
@@ -88,13 +86,18 @@ class Endpoint:
         given_ = {
             "seq": (self.hand["local_iss"] + 1 + at) & MASK,
             "ack": (self.hand["irs"] + 1 + acked) & MASK,
-            "len": length, "flags": lib.TCP_ACK, "dir": FROM_SERVER, "mode": int(self.mode),
+            "len": length, "flags": lib.TCP_ACK, "dir": FROM_SERVER,
         }  # fmt: skip
         return ffi.new("struct ftt_seg *", given_ | fields)
 
-    def step(self, seg: Any, behind: bool = False) -> int:
+    def env(self) -> Any:
+        """This node as it is now, with a lease."""
+        self._env.now_ns, self._env.mode, self._env.lease = self.now, int(self.mode), True
+        return self._env
+
+    def step(self, seg: Any) -> int:
         """Have the core see a segment; the edit is in `self.edit`."""
-        return int(lib.ftt_core_segment_step(self.state, seg, self.now, self.shift, behind, self.edit))
+        return int(lib.ftt_core_segment_step(self.state, seg, self.env(), self.edit))
 
     def stack_hears(self) -> Any:
         """What the stack is told of the client's acknowledgements, nothing being retained."""
@@ -129,13 +132,14 @@ class Primary(Endpoint):
         self.peer_reset = False  # the backup told that its stack has reset the connection
         self.told = 0  # highest acknowledgement shown, as offset
         self.promised = hand["window"]  # right edge shown, as offset
-        self.shift.on, self.shift.iss, self.shift.ts = True, hand["service_iss"], hand["service_ts"]
+        shift = self.policy.shift
+        shift.on, shift.iss, shift.ts = True, hand["service_iss"], hand["service_ts"]
         self.from_server(self.synack)
 
     def from_server(self, seg: Any) -> None:
         """The local stack sends."""
         stray = lib.ftt_core_answers_stray(self.state, seg)  # a RST with the numbers of what it answers
-        verdict = self.step(seg, bool(self.held))
+        verdict = self.step(seg)
         actions, protection = self.edit.actions, self.state.protection
         if stray:
             assert verdict == lib.FTT_PASS
@@ -188,7 +192,7 @@ class Primary(Endpoint):
         """Ask again for all that is held, in order."""
         while self.held:
             seg = self.held[0]
-            verdict = lib.ftt_core_gate(self.state, seg, int(self.mode), self.now, self.edit)
+            verdict = lib.ftt_core_gate(self.state, seg, self.env(), self.edit)
             if verdict == lib.FTT_HOLD:
                 break
             if verdict == lib.FTT_PASS:
@@ -206,7 +210,7 @@ class Primary(Endpoint):
             kind, rcv_nxt=(base + rcv) & MASK, edge=(base + rcv + room) & MASK, snd_nxt=(ours + sent) & MASK,
             flags=flags, hole_end=(base + rcv + hole) & MASK,
         )  # fmt: skip
-        self.act(lib.ftt_core_primary_record(self.state, record, self.now))
+        self.act(lib.ftt_core_primary_record(self.state, record, self.env()))
 
     def do(self, what: str, *values: Any) -> None:
         """One move of a test."""
@@ -223,7 +227,8 @@ class Primary(Endpoint):
             case "time":
                 self.now += values[0] * MS
                 if self.mode is EngineMode.PAIRED:
-                    self.act(lib.ftt_core_flow_tick(self.state, self.now, LIMITS, values[1]))
+                    self._env.vouched = values[1]
+                    self.act(lib.ftt_core_flow_tick(self.state, self.env()))
                 self.release()
             case "detach" if self.state.protection == Protection.PROTECTED:
                 self.act(lib.ftt_core_flow_detach(self.state, 7, self.now))
@@ -288,7 +293,7 @@ class Backup(Endpoint):
             lib.FTT_REC_OPEN, service_iss=hand["service_iss"], tsval=hand["service_ts"],
             wscale=hand["service_wscale"], flags=lib.FTT_REC_TS | lib.FTT_REC_WSCALE,
         )  # fmt: skip
-        lib.ftt_core_backup_open(self.state, opening, self.now)
+        lib.ftt_core_backup_open(self.state, opening, self.env())
         assert self.step(self.synack) == lib.FTT_DROP and self.edit.actions & lib.FTT_ACT_OPENED
         assert self.state.hard.service_wscale == hand["service_wscale"]
 
@@ -446,7 +451,7 @@ def through(node: Endpoint, packet: bytes, direction: int) -> bytes:
     """The packet as the node lets it go on."""
     kind, pkt, seg = parse(packet)
     assert kind == lib.FTT_PARSED_TCP
-    seg.dir, seg.mode = direction, int(node.mode)
+    seg.dir = direction
     assert node.step(seg) == lib.FTT_PASS
     data = bytearray(packet)
     lib.ftt_core_apply(ffi.from_buffer("uint8_t[]", data), pkt, node.edit, True)

@@ -68,9 +68,7 @@ struct ftt_seg {
 	uint8_t options; /* FTT_OPT_* */
 	uint8_t wscale; /* of a SYN */
 	uint8_t dir;    /* enum ftt_dir */
-	uint8_t mode;   /* enum ftt_mode of the node at this instant */
 	bool whole;     /* every byte of the packet is at hand, so it can be edited */
-	bool eager;     /* an experiment: it does not wait for the backup's COMMIT, see struct ftt_config */
 	bool orphan;    /* of the primary's server, whose main process had ended when this was looked at */
 };
 

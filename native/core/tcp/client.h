@@ -100,36 +100,37 @@ static inline void ftt_client_acks(struct ftt_flow *f, uint8_t mode, uint32_t ac
  * A RST is exact on a backup while bytes of the client wait for its server that the primary's has. There it is an old one, of a client that is gone for
  * what the primary said by then: that stack goes on. So does ours, until CLOSE comes.
  */
-static inline enum ftt_judgement ftt_client_ends(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged)
+static inline enum ftt_judgement ftt_client_ends(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged,
+						   const struct ftt_env *env)
 {
-	bool old = s->mode == FTT_MODE_BACKUP && seq_lt(s->seq + !!(f->bits & FTT_F_CLIENT_FIN), f->client_nxt);
+	bool old = env->mode == FTT_MODE_BACKUP && seq_lt(s->seq + !!(f->bits & FTT_F_CLIENT_FIN), f->client_nxt);
 
 	return judged == FTT_ENDS && old ? FTT_REFUSED_RST : judged;
 }
 
 /* Learns from what the stack takes as well, and from nothing else. */
 static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
-				      enum ftt_judgement judged, uint64_t now_ns, struct ftt_edit *e)
+				      enum ftt_judgement judged, const struct ftt_env *env, struct ftt_edit *e)
 {
 	if (judged == FTT_ENDS && !(f->bits & FTT_F_CLIENT_RST)) {
 		f->bits |= FTT_F_CLIENT_RST;
-		e->actions |= s->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT | (f->held_since_ns ? FTT_ACT_RELEASE : 0) : 0;
+		e->actions |= env->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT | (f->held_since_ns ? FTT_ACT_RELEASE : 0) : 0;
 	}
 	if (judged != FTT_TAKEN)
 		return;
-	ftt_client_acks(f, s->mode, s->ack, s->wnd);
-	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
-		ftt_lag_mark(f, now_ns);
+	ftt_client_acks(f, env->mode, s->ack, s->wnd);
+	if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+		ftt_lag_mark(f, env->now_ns);
 	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
 	if (s->flags & TCP_FIN && seq_gt(ftt_seg_end(s), at->rcv_nxt)) /* else that place is a byte of data */
 		f->bits |= FTT_F_CLIENT_FIN;
-	ftt_client_learn_times(f, at, s, now_ns);
+	ftt_client_learn_times(f, at, s, env->now_ns);
 }
 
 /* Backup: does the segment bring new bytes, or the end, to a flow in step? What comes on the mirror behind a CLOSE does not. */
-static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && !ftt_flow_ended(f) && (s->len || s->flags & TCP_FIN) &&
+	return env->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && !ftt_flow_ended(f) && (s->len || s->flags & TCP_FIN) &&
 	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt);
 }
 
@@ -138,9 +139,9 @@ static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_
  * given yet, and no server is spoken to so. Old bytes and acknowledgements do not wait; each segment waits for its own
  * acknowledgement, not for those before it: one sent again may bring a later one, and a forged one stops nobody.
  */
-static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return ftt_client_brings(f, s) && seq_gt(s->ack, f->local_snd_nxt) &&
+	return ftt_client_brings(f, s, env) && seq_gt(s->ack, f->local_snd_nxt) &&
 	       !(f->bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST)); /* else nothing more will come */
 }
 
@@ -181,19 +182,20 @@ static inline bool ftt_claim_believed(struct ftt_flow *f, const struct ftt_seg *
  * it is dropped as the stack would drop it, which may have sent more by the time it gets there. A backup does not
  * know yet: what may be the client's (`claims`) is kept apart until the primary has confirmed it, and new bytes wait as long.
  */
-static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool claims, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struct ftt_seg *s, bool claims,
+						 const struct ftt_env *env, struct ftt_edit *e)
 {
 	e->drop = FTT_DROP_REFUSED;
-	if (s->mode == FTT_MODE_BACKUP) {
+	if (env->mode == FTT_MODE_BACKUP) {
 		if (claims) {
 			f->bits |= FTT_F_CLAIM;
 			f->claim = s->ack;
 			f->claim_wnd = s->wnd;
 			f->claim_ns = 0;
 		}
-		if (ftt_client_brings(f, s))
+		if (ftt_client_brings(f, s, env))
 			return FTT_HOLD;
-	} else if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
+	} else if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
 		e->actions |= FTT_ACT_DISCARD;
 	}
 	return FTT_DROP;
@@ -231,17 +233,17 @@ static inline bool ftt_client_discarded(struct ftt_flow *f, const struct ftt_seg
  * lacks.) On its fast path Linux takes data with an acknowledgement that is too old; so nobody gets them.
  */
 static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged,
-				     struct ftt_edit *e)
+				     const struct ftt_env *env, struct ftt_edit *e)
 {
 	bool differs = judged == FTT_REFUSED_TIME || judged == FTT_REFUSED_SEQ || judged == FTT_REFUSED_OLD_ACK;
 
-	if (judged == FTT_REFUSED_RST && s->mode == FTT_MODE_BACKUP) { /* see ftt_client_meddles() */
+	if (judged == FTT_REFUSED_RST && env->mode == FTT_MODE_BACKUP) { /* see ftt_client_meddles() */
 		e->drop = FTT_DROP_REFUSED;
 		return true;
 	}
 	if (!differs || !(s->len || s->flags & TCP_FIN) || seq_leq(ftt_seg_end(s), f->local_rcv_nxt))
 		return false;
-	if (s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+	if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
 		e->actions |= FTT_ACT_DISCARD;
 	if (judged != FTT_REFUSED_OLD_ACK)
 		return false;
@@ -279,12 +281,13 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 }
 
 /* In the spaces of the local stack, and never of what that has not sent. */
-static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged, struct ftt_edit *e)
+static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged, const struct ftt_env *env,
+			       struct ftt_edit *e)
 {
 	uint32_t ack = s->ack;
 
-	if (s->mode == FTT_MODE_BACKUP || f->bits & FTT_F_TAKEN)
-		ack = seq_min(ack, ftt_deliverable(f, s->mode));
+	if (env->mode == FTT_MODE_BACKUP || f->bits & FTT_F_TAKEN)
+		ack = seq_min(ack, ftt_deliverable(f, env->mode));
 	if (judged == FTT_TAKEN && seq_gt(ack, f->delivered_ack) && seq_leq(ack, f->local_snd_nxt))
 		f->delivered_ack = ack;
 	if (ack != s->ack) {
@@ -299,7 +302,7 @@ static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum
 		e->sack_add = f->hard.delta;
 		e->change |= FTT_EDIT_SACK;
 	}
-	if (s->options & FTT_OPT_TS && (f->hard.ts_delta || s->mode == FTT_MODE_BACKUP)) {
+	if (s->options & FTT_OPT_TS && (f->hard.ts_delta || env->mode == FTT_MODE_BACKUP)) {
 		/* never a time that our stack has not sent yet: it rejects a handshake that echoes one */
 		e->tsecr = seq_min(s->tsecr + f->hard.ts_delta, f->local_tsval);
 		e->change |= FTT_EDIT_TSECR;
@@ -307,49 +310,49 @@ static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum
 }
 
 /* Is there a stack that will judge the acknowledgement? A handshake of ours that meets a wrong one is reset. */
-static inline bool ftt_client_claims(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_client_claims(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
 	return (s->flags & (TCP_ACK | TCP_RST | TCP_SYN)) == TCP_ACK && seq_gt(s->ack, ftt_flow_sent(f)) &&
-	       (s->mode == FTT_MODE_BACKUP || f->bits & (FTT_F_ESTABLISHED | FTT_F_TAKEN));
+	       (env->mode == FTT_MODE_BACKUP || f->bits & (FTT_F_ESTABLISHED | FTT_F_TAKEN));
 }
 
 /*
  * What our stack is to see of a segment: at once, or `again` when it has waited. What is refused is not seen, and
  * not learnt from; what nobody is known to have sent is a claim, and may wait for that, too.
  */
-static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, bool again, uint64_t now_ns,
-					       struct ftt_edit *e)
+static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct ftt_seg *s, bool again,
+					       const struct ftt_env *env, struct ftt_edit *e)
 {
-	struct ftt_place at = ftt_flow_place(f, now_ns - f->last_ns);
+	struct ftt_place at = ftt_flow_place(f, env->now_ns - f->last_ns);
 	enum ftt_judgement judged;
 
 	if (!again)
-		f->last_ns = now_ns;
-	if (s->mode == FTT_MODE_BACKUP && ftt_client_discarded(f, s)) {
+		f->last_ns = env->now_ns;
+	if (env->mode == FTT_MODE_BACKUP && ftt_client_discarded(f, s)) {
 		e->drop = FTT_DROP_REFUSED;
 		return FTT_DROP;
 	}
-	if (ftt_client_claims(f, s)) {
+	if (ftt_client_claims(f, s, env)) {
 		bool claims;
 
 		at.snd_nxt = s->ack; /* who does not know the window and the time is no client, whatever was sent */
 		claims = !again && ftt_judge(&at, s) == FTT_TAKEN;
-		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(s->mode) || !claims || !ftt_claim_believed(f, s, now_ns, e))
-			return ftt_client_unsent(f, s, claims, e);
+		if (!(f->bits & FTT_F_TAKEN) || !ftt_flow_emits(env->mode) || !claims || !ftt_claim_believed(f, s, env->now_ns, e))
+			return ftt_client_unsent(f, s, claims, env, e);
 	}
-	judged = ftt_client_ends(f, s, ftt_judge(&at, s));
+	judged = ftt_client_ends(f, s, ftt_judge(&at, s), env);
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
-	ftt_client_observe(f, &at, s, judged, now_ns, e);
+	ftt_client_observe(f, &at, s, judged, env, e);
 	e->actions |= ftt_flow_owes(f) ? FTT_ACT_INJECT : 0;
-	if (ftt_client_refuse(f, s, judged, e))
+	if (ftt_client_refuse(f, s, judged, env, e))
 		return FTT_DROP;
-	if (ftt_client_waits(f, s))
+	if (ftt_client_waits(f, s, env))
 		return FTT_HOLD;
 	if (judged == FTT_TAKEN)
 		ftt_client_follows(f, s);
 	if (s->flags & TCP_ACK)
-		ftt_edit_in(f, s, judged, e);
+		ftt_edit_in(f, s, judged, env, e);
 	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
@@ -378,17 +381,17 @@ static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
  * (ftt_answers_stray), with the number that it asks for. A backup's stack may not have the end of the handshake yet, which the
  * mirror lost or a SYN overtook; there, neither a SYN nor an inexact RST may end what goes on at the primary.
  */
-static inline bool ftt_client_meddles(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_client_meddles(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
 	if (!(f->bits & FTT_F_MAPPED) || ftt_flow_ended(f) || !(s->flags & TCP_SYN))
 		return false;
-	return s->flags & TCP_ACK || (s->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && s->seq != f->hard.irs);
+	return s->flags & TCP_ACK || (env->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && s->seq != f->hard.irs);
 }
 
-static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					       struct ftt_edit *e)
 {
-	if (ftt_client_meddles(f, s)) {
+	if (ftt_client_meddles(f, s, env)) {
 		e->drop = FTT_DROP_REFUSED;
 		return FTT_DROP;
 	}
@@ -398,17 +401,16 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 		return ftt_client_syn(f, s);
 	}
 	if (!(f->bits & FTT_F_MAPPED)) {
-		if (s->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
+		if (env->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
 			ftt_client_place(f, s);
-		if (s->mode != FTT_MODE_BACKUP)
+		if (env->mode != FTT_MODE_BACKUP)
 			return FTT_PASS;
 		/* it has an answer to its SYN, which a primary that wants us to follow would have told first */
 		e->actions |= f->bits & FTT_F_ESTABLISHED && f->protection == FTT_NEW ? FTT_ACT_LET_GO : 0;
 		e->drop = FTT_DROP_UNMAPPED;
 		return FTT_DROP;
 	}
-	return ftt_client_gate(f, s, false, now_ns, e);
+	return ftt_client_gate(f, s, false, env, e);
 }
-
 
 #endif

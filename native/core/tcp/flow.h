@@ -33,25 +33,25 @@
 #include "core/tcp/server.h"
 
 /*
- * The one entry: what is to happen to segment s of flow f. s->dir and s->mode say where it comes
- * from and what this node is. queue_behind: earlier segments of this direction are still held.
+ * The one entry: what is to happen to segment s of flow f. s->dir says where it comes from.
  */
-static inline enum ftt_verdict ftt_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-						const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_segment_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+						struct ftt_edit *e)
 {
 	memset(e, 0, sizeof(*e));
 	if (s->dir == FTT_FROM_CLIENT)
-		return ftt_client_step(f, s, now_ns, e);
-	if (s->mode == FTT_MODE_BACKUP)
-		return ftt_follow_step(f, s, now_ns, e);
-	return ftt_serve_step(f, s, now_ns, shift, queue_behind, e);
+		return ftt_client_step(f, s, env, e);
+	if (env->mode == FTT_MODE_BACKUP)
+		return ftt_follow_step(f, s, env, e);
+	return ftt_serve_step(f, s, env, e);
 }
 
 /* May the held segment s go now? e is set as by ftt_segment_step(). */
-static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+					     struct ftt_edit *e)
 {
 	memset(e, 0, sizeof(*e));
-	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, true, now_ns, e) : ftt_gate(f, s, now_ns, e);
+	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, true, env, e) : ftt_gate(f, s, env, e);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #define FTT_ASK_MAX_NS 100000000ull
 #define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
+#define FTT_ALONE_GRACE_NS 20000000ull /* a signal to a group of processes ends them one after the other */
 #define FTT_LAST_WORD_NS 20000000ull /* a planned takeover takes less */
 #define FTT_TS_LEAD 5u        /* ms; covers what the old primary may have sent that was not echoed yet */
 
@@ -113,16 +114,16 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 }
 
 /* A record from the backup about a flow of this primary. */
-static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
 {
 	switch (r->type) {
 	case FTT_REC_OPENED:
 		if (f->protection != FTT_OPENING)
 			return 0;
 		f->protection = FTT_PROTECTED;
-		return ftt_commit_step(f, r, now_ns) | FTT_ACT_RELEASE;
+		return ftt_commit_step(f, r, env->now_ns) | FTT_ACT_RELEASE;
 	case FTT_REC_COMMIT:
-		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, now_ns) : 0;
+		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, env->now_ns) : 0;
 	case FTT_REC_REFUSED:
 		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
 			return ftt_flow_alone(f, FTT_DETACHED, r->flags & FTT_REC_UNLIKE ? FTT_WHY_UNSUPPORTED : FTT_WHY_REFUSED);
@@ -159,7 +160,7 @@ static inline uint8_t ftt_probe_flags(const struct ftt_flow *f)
 }
 
 /* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
-static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
 {
 	if (f->bits & FTT_F_MAPPED)
 		return f->hard.service_iss == r->service_iss ? FTT_ACT_OPENED : 0;
@@ -167,7 +168,7 @@ static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_reco
 		f->bits |= FTT_F_OPEN_SEEN | (r->flags & FTT_REC_TS ? FTT_F_PEER_TS : 0) |
 			   (r->flags & FTT_REC_WSCALE ? FTT_F_PEER_WSCALE : 0);
 		f->open_tsval = r->tsval;
-		f->open_ns = now_ns - (uint64_t)r->age_ms * 1000000;
+		f->open_ns = env->now_ns - (uint64_t)r->age_ms * 1000000;
 	}
 	f->hard.service_iss = r->service_iss;
 	f->hard.service_wscale = r->wscale;
@@ -198,9 +199,9 @@ static inline bool ftt_peer_contradicts(const struct ftt_flow *f)
 }
 
 /* ... then nothing is gained by waiting, if our server lives; if not, a takeover follows. */
-static inline uint32_t ftt_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns)
+static inline uint32_t ftt_flow_part(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_peer_contradicts(f) && vouched ? ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns) : 0;
+	return ftt_peer_contradicts(f) && env->vouched ? ftt_flow_detach(f, FTT_WHY_PEER_END, env->now_ns) : 0;
 }
 
 /* Backup: has the client acknowledged a FIN of the primary's, where our server's stream ends, too? */
@@ -290,27 +291,39 @@ static inline uint32_t ftt_backup_discard(struct ftt_flow *f, const struct ftt_r
 	return f->held_since_ns ? FTT_ACT_RELEASE : 0;
 }
 
+/*
+ * For how long the end of a flow that nobody follows waits for health's word. Where the main processes are looked at, one
+ * that has died is known before such an end comes; what its children said in the same moment is not, hence a little time.
+ */
+static inline uint64_t ftt_alone_grace(const struct ftt_env *env)
+{
+	uint64_t most_ns = env->policy->end_grace_ns;
+
+	return env->watched && most_ns > FTT_ALONE_GRACE_NS ? FTT_ALONE_GRACE_NS : most_ns;
+}
+
 /* One side's server ended the flow, the other's has not (yet), or there is none: after a grace that is final. */
-static inline uint32_t ftt_tick_end(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+static inline uint32_t ftt_tick_end(struct ftt_flow *f, const struct ftt_env *env)
 {
 	bool alone = f->protection != FTT_PROTECTED;
+	uint64_t grace_ns = alone ? ftt_alone_grace(env) : env->policy->end_grace_ns;
 
 	if (!alone && ftt_ends_alike(f)) { /* what still waits, waits for input */
 		f->end_since_ns = 0;
 		return 0;
 	}
 	if (!alone && !f->end_since_ns && ftt_peer_ended_alone(f))
-		f->end_since_ns = now_ns;
-	if (!f->end_since_ns || now_ns - f->end_since_ns <= (alone ? lim->alone_grace_ns : lim->end_grace_ns))
+		f->end_since_ns = env->now_ns;
+	if (!f->end_since_ns || env->now_ns - f->end_since_ns <= grace_ns)
 		return 0;
 	if (!alone && ftt_peer_ended_alone(f))
-		return ftt_flow_detach(f, FTT_WHY_PEER_END, now_ns);
+		return ftt_flow_detach(f, FTT_WHY_PEER_END, env->now_ns);
 	/* ours: a real end, or our server's death, which is answered by a takeover? */
-	if (!vouched)
+	if (!env->vouched)
 		return 0;
 	f->bits |= FTT_F_END_REAL;
 	if (!alone)
-		return ftt_flow_detach(f, FTT_WHY_END, now_ns);
+		return ftt_flow_detach(f, FTT_WHY_END, env->now_ns);
 	f->end_since_ns = 0;
 	return FTT_ACT_RELEASE | ftt_pay_fin(f);
 }
@@ -330,44 +343,44 @@ static inline bool ftt_flow_waits(const struct ftt_flow *f)
 						   f->bits & (FTT_F_PEER_FIN | FTT_F_PEER_RST)));
 }
 
-/* Time passed, on the primary. `vouched`: the local server is known to live. */
-static inline uint32_t ftt_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+/* Time passed, on the primary. */
+static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *env)
 {
 	uint32_t actions = 0;
 
-	if (f->protection == FTT_OPENING && now_ns - f->opened_ns > lim->open_timeout_ns)
-		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, now_ns);
+	if (f->protection == FTT_OPENING && env->now_ns - f->opened_ns > env->policy->open_timeout_ns)
+		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, env->now_ns);
 	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED)
-		return ftt_tick_end(f, now_ns, lim, vouched);
+		return ftt_tick_end(f, env);
 	if (f->protection == FTT_PROTECTED && f->bits & FTT_F_CLIENT_RST)
 		return 0; /* nobody waits for anything */
 	if (f->protection == FTT_PROTECTED) {
-		actions = ftt_tick_end(f, now_ns, lim, vouched);
+		actions = ftt_tick_end(f, env);
 		if (actions)
 			return actions;
-		if (f->held_since_ns && !f->end_since_ns && now_ns - f->held_since_ns > lim->detach_after_ns)
-			return ftt_flow_detach(f, ftt_output_needs(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, now_ns);
-		ftt_lag_mark(f, now_ns);
-		if (f->bits & FTT_F_AHEAD && !vouched)
-			f->lag_since_ns = now_ns; /* a server that stands still is no reason to lose the one that goes on */
-		if (f->lag_since_ns && now_ns - f->lag_since_ns > lim->detach_after_ns)
-			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, now_ns);
-		if (ftt_output_overdue(f, now_ns, lim->detach_after_ns))
-			return ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns);
+		if (f->held_since_ns && !f->end_since_ns && env->now_ns - f->held_since_ns > env->policy->detach_after_ns)
+			return ftt_flow_detach(f, ftt_output_needs(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, env->now_ns);
+		ftt_lag_mark(f, env->now_ns);
+		if (f->bits & FTT_F_AHEAD && !env->vouched)
+			f->lag_since_ns = env->now_ns; /* a server that stands still is no reason to lose the one that goes on */
+		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > env->policy->detach_after_ns)
+			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, env->now_ns);
+		if (ftt_output_overdue(f, env->now_ns, env->policy->detach_after_ns))
+			return ftt_flow_detach(f, FTT_WHY_DIVERGENCE, env->now_ns);
 		/*
 		 * The backup missed more than we did: our acknowledgements are held, and without one the client
 		 * sends the same segment again and again, never what only the backup lacks. A partial
 		 * acknowledgement (RFC 6675, and a reneged SACK at worst) makes it go on.
 		 */
-		if (f->held_since_ns && now_ns - f->held_since_ns > FTT_PARTIAL_NS && seq_gt(f->committed, f->told_ack))
+		if (f->held_since_ns && env->now_ns - f->held_since_ns > FTT_PARTIAL_NS && seq_gt(f->committed, f->told_ack))
 			actions |= FTT_ACT_ACK_CLIENT;
 		if (!f->ask_ns && (f->held_since_ns || ftt_output_open(f)))
-			f->ask_ns = ftt_ask_again(f, now_ns);
+			f->ask_ns = ftt_ask_again(f, env->now_ns);
 		else if (!f->ask_ns && f->lag_since_ns)
-			f->ask_ns = now_ns + FTT_REST_NS;
+			f->ask_ns = env->now_ns + FTT_REST_NS;
 	}
-	if (f->ask_ns && now_ns >= f->ask_ns) {
-		f->ask_ns = ftt_ask_again(f, now_ns);
+	if (f->ask_ns && env->now_ns >= f->ask_ns) {
+		f->ask_ns = ftt_ask_again(f, env->now_ns);
 		if (f->protection == FTT_OPENING)
 			actions |= FTT_ACT_OPEN;
 		else if (f->protection == FTT_DETACHING)
@@ -413,10 +426,10 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
  * A takeover: a flow that is over on this node. Did its client say its last word so shortly before that the old primary may not have
  * answered? Nobody else does before its timer: the stack's answer was suppressed, and one that has the answer takes no other.
  */
-static inline uint32_t ftt_closed_takeover(const struct ftt_flow *f, uint64_t now_ns)
+static inline uint32_t ftt_closed_takeover(const struct ftt_flow *f, const struct ftt_env *env)
 {
 	const uint32_t resets = FTT_F_CLIENT_RST | FTT_F_LOCAL_RST;
-	bool recent = now_ns - f->last_ns < FTT_LAST_WORD_NS;
+	bool recent = env->now_ns - f->last_ns < FTT_LAST_WORD_NS;
 
 	return recent && f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_MAPPED && !(f->bits & resets) ? FTT_ACT_ACK_CLIENT : 0;
 }
@@ -425,7 +438,7 @@ static inline uint32_t ftt_closed_takeover(const struct ftt_flow *f, uint64_t no
  * Time passed on an owner that serves alone: true when this server does not come as far as the old primary's had,
  * so that what its client has can never be verified.
  */
-static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim)
+static inline bool ftt_flow_hopeless(struct ftt_flow *f, const struct ftt_env *env)
 {
 	if (!(f->bits & FTT_F_UNVERIFIED))
 		return false;
@@ -433,10 +446,10 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const 
 		return true;
 	/* our stack has the input of all that has left the primary, so it gets on */
 	if (!f->lag_since_ns || f->lag_mark != f->local_snd_nxt + f->verified) {
-		f->lag_since_ns = now_ns;
+		f->lag_since_ns = env->now_ns;
 		f->lag_mark = f->local_snd_nxt + f->verified;
 	}
-	return now_ns - f->lag_since_ns > lim->detach_after_ns;
+	return env->now_ns - f->lag_since_ns > env->policy->detach_after_ns;
 }
 
 /* The primary lost its backup: nothing waits any more. */

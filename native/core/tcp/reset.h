@@ -17,18 +17,18 @@
 #define FTT_RESET_TRIES 9u             /* questions; the last one has 12.8 s for its answer */
 
 /* Time passed, or the flow has just ended. */
-static inline uint32_t ftt_reset_tick(struct ftt_flow *f, uint64_t now_ns)
+static inline uint32_t ftt_reset_tick(struct ftt_flow *f, const struct ftt_env *env)
 {
-	if (now_ns < f->ask_ns)
+	if (env->now_ns < f->ask_ns)
 		return 0;
 	if (f->tries >= FTT_RESET_TRIES)
 		return FTT_ACT_CLOSED | (f->bits & FTT_F_TOLD ? 0 : FTT_ACT_UNREACHED);
-	f->ask_ns = now_ns + (FTT_RESET_FIRST_NS << f->tries++);
+	f->ask_ns = env->now_ns + (FTT_RESET_FIRST_NS << f->tries++);
 	return FTT_ACT_ASK_PLACE;
 }
 
 /* The flow is over. Without a word of its client nobody knows where it stands: it learns of the end when it speaks. */
-static inline uint32_t ftt_reset_begin(struct ftt_flow *f, uint64_t now_ns)
+static inline uint32_t ftt_reset_begin(struct ftt_flow *f, const struct ftt_env *env)
 {
 	bool answered = f->bits & (FTT_F_MAPPED | FTT_F_OPEN_SEEN), known = answered || f->bits & FTT_F_ESTABLISHED;
 
@@ -38,13 +38,13 @@ static inline uint32_t ftt_reset_begin(struct ftt_flow *f, uint64_t now_ns)
 	f->bits = (f->bits | FTT_F_ESTABLISHED) & ~(uint32_t)FTT_F_UNVERIFIED;
 	f->tries = 0;
 	f->ask_ns = f->held_since_ns = f->end_since_ns = f->lag_since_ns = 0;
-	return known && !(f->bits & FTT_F_CLIENT_RST) ? ftt_reset_tick(f, now_ns) : FTT_ACT_CLOSED;
+	return known && !(f->bits & FTT_F_CLIENT_RST) ? ftt_reset_tick(f, env) : FTT_ACT_CLOSED;
 }
 
 /* A segment of its client, which never reaches our stack. A SYN is the caller's: it begins another connection. */
-static inline uint32_t ftt_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+static inline uint32_t ftt_reset_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	f->last_ns = now_ns;
+	f->last_ns = env->now_ns;
 	if (s->flags & TCP_RST)
 		return s->seq == f->client_nxt ? FTT_ACT_CLOSED : 0;
 	if (!(s->flags & TCP_ACK))
@@ -58,11 +58,11 @@ static inline uint32_t ftt_reset_step(struct ftt_flow *f, const struct ftt_seg *
  * Backup, a flow that it has let go: only where the client stands is followed. False for a SYN that
  * begins another connection.
  */
-static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq != f->hard.irs)
 		return false;
-	f->last_ns = now_ns;
+	f->last_ns = env->now_ns;
 	if (s->flags & TCP_RST && s->seq == f->client_nxt)
 		f->bits |= FTT_F_CLIENT_RST;
 	ftt_client_place(f, s);
@@ -70,9 +70,9 @@ static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s
 }
 
 /* A backup that meets a segment of a connection whose beginning it has not seen: it will not carry it on, either. */
-static inline void ftt_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+static inline void ftt_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	ftt_flow_init(f, s->seq - 1, now_ns);
+	ftt_flow_init(f, s->seq - 1, env->now_ns);
 	ftt_client_place(f, s);
 	f->protection = FTT_DETACHED;
 	f->reason = FTT_WHY_NO_BACKUP;

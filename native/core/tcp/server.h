@@ -155,7 +155,7 @@ static inline uint32_t ftt_flow_join(struct ftt_flow *f)
 	return FTT_ACT_OPENED;
 }
 
-static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					       struct ftt_edit *e)
 {
 	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt, end;
@@ -163,12 +163,12 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 	uint32_t bits = f->bits;
 
 	e->drop = FTT_DROP_SUPPRESSED;
-	f->last_ns = now_ns;
+	f->last_ns = env->now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
 		uint8_t service_wscale = f->hard.service_wscale;
 
-		if (!ftt_server_synack(f, s, now_ns)) {
-			ftt_server_clock(f, s, now_ns);
+		if (!ftt_server_synack(f, s, env->now_ns)) {
+			ftt_server_clock(f, s, env->now_ns);
 		} else if (f->bits & FTT_F_OPEN_SEEN) {
 			f->hard.service_wscale = service_wscale;
 			e->actions |= ftt_flow_join(f);
@@ -184,7 +184,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		}
 		return FTT_DROP;
 	}
-	end = ftt_server_observe(f, s, now_ns);
+	end = ftt_server_observe(f, s, env->now_ns);
 	/* the client's acknowledgement and window, or output, wait for the first, on the primary; what else is told is for its watch */
 	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP) ||
 	    (f->bits & FTT_F_SERVICE && f->local_snd_nxt != snd_nxt))
@@ -225,7 +225,7 @@ static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32
 }
 
 /* Turns a segment of the local stack into what the client is to see. */
-static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
 {
 	const struct ftt_flow_hard *h = &f->hard;
 
@@ -238,7 +238,7 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, str
 		e->change |= FTT_EDIT_TSVAL;
 	}
 	if (s->flags & TCP_ACK && !(s->flags & (TCP_RST | TCP_SYN))) {
-		bool in_step = s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+		bool in_step = env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
 		uint32_t edge = s->ack + ((uint32_t)s->wnd << h->local_wscale);
 		uint16_t wnd = ftt_window(f, s->ack, edge, in_step);
 
@@ -269,37 +269,37 @@ static inline bool ftt_end_is_real(const struct ftt_flow *f)
  * say what the backup's server never will. That this one has said as much proves nothing: it answered the client instead.
  * And no end is real then, nor is "refused" to a client that would be served a moment later.
  */
-static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return s->mode == FTT_MODE_PAIRED &&
+	return env->mode == FTT_MODE_PAIRED &&
 	       (s->flags & (TCP_FIN | TCP_RST) || (s->len && f->protection == FTT_PROTECTED));
 }
 
 /* A segment goes to the client, up to `end`: the backup is told of what is new. */
-static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, struct ftt_edit *e)
+static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, const struct ftt_env *env, struct ftt_edit *e)
 {
 	bool again = s->len && f->bits & FTT_F_SUMS && f->verified != f->told; /* something was lost: the OUTPUT, too? */
 
 	if (s->flags & TCP_RST || (!seq_gt(end, f->sent) && !again))
 		return;
 	f->sent = seq_max(f->sent, end);
-	e->actions |= s->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
+	e->actions |= env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
 }
 
 /* The end of a flow whose spaces were never related: nothing of it is edited. */
-static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 						 struct ftt_edit *e)
 {
 	bool ends = s->flags & (TCP_FIN | TCP_RST) && f->bits & FTT_F_ESTABLISHED;
 
-	if (s->orphan && s->mode == FTT_MODE_PAIRED)
+	if (s->orphan && env->mode == FTT_MODE_PAIRED)
 		return FTT_HOLD;
-	if (s->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
+	if (env->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
 		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
 		return FTT_PASS;
 	}
 	if (!f->end_since_ns)
-		f->end_since_ns = now_ns;
+		f->end_since_ns = env->now_ns;
 	return FTT_HOLD;
 }
 
@@ -330,28 +330,28 @@ static inline bool ftt_gate_order(const struct ftt_flow *f, const struct ftt_seg
  * May this segment of the primary's stack go to the client now? For a new one and, again, for a
  * held one. PASS comes with the edit to make.
  */
-static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
+static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					struct ftt_edit *e)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 
 	if (!(f->bits & FTT_F_MAPPED))
-		return ftt_gate_unmapped(f, s, now_ns, e);
-	if (ftt_answers_stray(f, s) && !(s->orphan && s->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
-		ftt_edit_out(f, s, e);
+		return ftt_gate_unmapped(f, s, env, e);
+	if (ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
+		ftt_edit_out(f, s, env, e);
 		return FTT_PASS;
 	}
-	if (s->mode == FTT_MODE_PAIRED) {
+	if (env->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
-		if (f->protection == FTT_PROTECTED && !s->eager && !(f->bits & FTT_F_CLIENT_RST) &&
+		if (f->protection == FTT_PROTECTED && !env->policy->eager && !(f->bits & FTT_F_CLIENT_RST) &&
 		    (ftt_gate_commit(f, s, end) || ftt_gate_order(f, s)))
 			return FTT_HOLD;
 		if (s->orphan)
 			return FTT_HOLD; /* for the takeover */
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
 			if (!f->end_since_ns)
-				f->end_since_ns = now_ns;
+				f->end_since_ns = env->now_ns;
 			/* the data must not wait: the backup's stack may need the client's word on it to come as far */
 			if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
 				return FTT_HOLD;
@@ -373,66 +373,66 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		e->drop = FTT_DROP_ACKED;
 		return FTT_DROP;
 	}
-	ftt_edit_out(f, s, e);
-	ftt_leaves(f, s, end - !!(e->change & FTT_EDIT_FIN), e);
+	ftt_edit_out(f, s, env, e);
+	ftt_leaves(f, s, end - !!(e->change & FTT_EDIT_FIN), env, e);
 	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
 
-/* `shift`: experiments choose the service space, see spaces.h. */
-static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-						const struct ftt_shift *shift, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+						struct ftt_edit *e)
 {
 	uint32_t iss = s->seq, ts = s->tsval;
 
-	if (!ftt_server_synack(f, s, now_ns)) {
+	if (!ftt_server_synack(f, s, env->now_ns)) {
 		if (f->protection == FTT_NEW && !(f->bits & FTT_F_SYNACK)) { /* it acknowledges data in the SYN (RFC 7413) */
 			f->protection = FTT_UNPROTECTED;
 			f->reason = FTT_WHY_UNSUPPORTED;
 			e->actions |= FTT_ACT_REPORT;
 		}
-		if (s->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
+		if (env->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
 			e->drop = FTT_DROP_REPEATED;
 			return FTT_DROP;
 		}
-		ftt_edit_out(f, s, e);
+		ftt_edit_out(f, s, env, e);
 		return FTT_PASS;
 	}
-	ftt_spaces_choose(shift, f->hard.irs, &iss, &ts);
+	ftt_spaces_choose(&env->policy->shift, f->hard.irs, &iss, &ts);
 	ftt_flow_map(f, iss);
 	ftt_flow_map_ts(f, s->tsval, ts);
-	if (s->mode != FTT_MODE_PAIRED || f->protection == FTT_UNPROTECTED) {
+	if (env->mode != FTT_MODE_PAIRED || f->protection == FTT_UNPROTECTED) {
 		f->protection = FTT_UNPROTECTED;
 		if (!f->reason)
 			f->reason = FTT_WHY_NO_BACKUP;
-		ftt_edit_out(f, s, e);
+		ftt_edit_out(f, s, env, e);
 		return FTT_PASS;
 	}
 	f->protection = FTT_OPENING;
-	f->opened_ns = f->held_since_ns = now_ns;
+	f->opened_ns = f->held_since_ns = env->now_ns;
 	f->tries = 1;
-	f->ask_ns = now_ns + 5000000;
+	f->ask_ns = env->now_ns + 5000000;
 	e->actions |= FTT_ACT_OPEN;
 	return FTT_HOLD;
 }
 
-static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-					      const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
+static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+					      struct ftt_edit *e)
 {
+	bool queue_behind = f->held_since_ns || !env->lease; /* without a lease not a word, and in order behind those that wait */
 	uint32_t end;
 
-	f->last_ns = now_ns;
+	f->last_ns = env->now_ns;
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		return ftt_serve_synack(f, s, now_ns, shift, e);
+		return ftt_serve_synack(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
-		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, now_ns, e);
-	end = ftt_server_observe(f, s, now_ns);
-	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, s->mode), f->delivered_ack) ||
+		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, env, e);
+	end = ftt_server_observe(f, s, env->now_ns);
+	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, env->mode), f->delivered_ack) ||
 				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind && !ftt_answers_stray(f, s))
-		return FTT_HOLD; /* in order behind those that wait */
-	return ftt_gate(f, s, now_ns, e);
+		return FTT_HOLD;
+	return ftt_gate(f, s, env, e);
 }
 
 #endif

@@ -9,12 +9,7 @@
 #define FTTCP_SPACES_H
 #include <stdbool.h>
 #include <stdint.h>
-
-struct ftt_shift {
-	bool on;
-	uint32_t iss, ts;   /* of every flow, without a seed */
-	uint32_t seed;      /* not 0: for each flow others are drawn from it */
-};
+#include "core/types.h"
 
 /* murmur3's finalizer */
 static inline uint32_t ftt_spaces_mix(uint32_t h)

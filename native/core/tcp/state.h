@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/packet/mem.h"
+#include "core/env.h"
 #include "core/types.h"
 #include "core/tcp/accept.h"
 #include "core/packet/parse.h"
@@ -200,10 +201,6 @@ struct ftt_edit {
 	uint32_t actions; /* enum ftt_action */
 };
 
-struct ftt_limits {
-	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns, alone_grace_ns;
-};
-
 /* A flow whose client shows ISN `irs`. */
 static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)
 {
@@ -223,11 +220,6 @@ static inline bool ftt_flow_shifted(const struct ftt_flow *f)
 static inline uint32_t ftt_flow_clock(const struct ftt_flow *f, uint64_t now_ns)
 {
 	return f->local_tsval - f->hard.ts_delta + (uint32_t)((now_ns - f->local_ts_ns) / 1000000);
-}
-
-static inline bool ftt_flow_emits(uint8_t mode)
-{
-	return mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO;
 }
 
 /*

@@ -123,32 +123,10 @@ struct ftt_config {
 	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
 	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
 	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
-	uint64_t detach_after_ns;
-	uint64_t end_grace_ns;
-	uint64_t open_timeout_ns;
-	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
-	uint64_t udp_idle_timeout_ns;
-	/* bounds */
-	uint32_t max_flows;    /* per worker */
-	uint32_t max_half_open;
-	uint32_t max_held;     /* packets held per flow */
-	uint32_t max_held_total;
-	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
-	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t queue_maxlen;
-	/* policy */
-	uint8_t compare;           /* checksum both outputs and compare */
-	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
-	uint8_t encrypt;           /* the bodies of our heartbeats */
-	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
-	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
-	/* experiments: make the service space differ from the local one on the node that shakes hands */
-	uint8_t shift_spaces;  /* use the three fields below, see spaces.h */
-	uint8_t eager;         /* output does not wait for COMMITs: what they cost. A takeover may then break connections */
-	uint8_t pad1[1];
-	uint32_t force_iss;    /* service ISS of every flow */
-	uint32_t force_ts;     /* service TSval of every SYN-ACK */
-	uint32_t space_seed;   /* not 0: both are drawn from it, for each flow others */
+	struct ftt_policy policy;
+	uint8_t encrypt;       /* the bodies of our heartbeats */
+	uint8_t pad1[3];
 	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
 };
 

@@ -65,21 +65,20 @@ void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason)
 	f->reason = reason;
 }
 
-uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-			       const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e)
+uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+			       struct ftt_edit *e)
 {
-	return ftt_segment_step(f, s, now_ns, shift, queue_behind, e);
+	return ftt_segment_step(f, s, env, e);
 }
 
-uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e)
+uint32_t ftt_core_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
 {
-	s->mode = mode;
-	return ftt_held_step(f, s, now_ns, e);
+	return ftt_held_step(f, s, env, e);
 }
 
-uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
 {
-	return ftt_primary_record(f, r, now_ns);
+	return ftt_primary_record(f, r, env);
 }
 
 uint8_t ftt_core_open_flags(const struct ftt_flow *f)
@@ -122,19 +121,19 @@ uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r)
 	return ftt_backup_discard(f, r);
 }
 
-uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns)
+uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
 {
-	return ftt_backup_open(f, r, now_ns);
+	return ftt_backup_open(f, r, env);
 }
 
-uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, uint64_t now_ns)
+uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_closed_takeover(f, now_ns);
+	return ftt_closed_takeover(f, env);
 }
 
-uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched)
+uint32_t ftt_core_flow_tick(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_flow_tick(f, now_ns, lim, vouched);
+	return ftt_flow_tick(f, env);
 }
 
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f)
@@ -147,9 +146,9 @@ uint32_t ftt_core_flow_solo(struct ftt_flow *f)
 	return ftt_flow_solo(f);
 }
 
-uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns)
+uint32_t ftt_core_flow_part(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_flow_part(f, vouched, now_ns);
+	return ftt_flow_part(f, env);
 }
 
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns)
@@ -283,29 +282,29 @@ size_t ftt_core_build_reset_client(const struct ftt_key *key, uint32_t ack, uint
 
 /* --- flows that are over ------------------------------------------------------------------------------ */
 
-bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return ftt_detached_step(f, s, now_ns);
+	return ftt_detached_step(f, s, env);
 }
 
-void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	ftt_stranger_init(f, s, now_ns);
+	ftt_stranger_init(f, s, env);
 }
 
-uint32_t ftt_core_reset_begin(struct ftt_flow *f, uint64_t now_ns)
+uint32_t ftt_core_reset_begin(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_reset_begin(f, now_ns);
+	return ftt_reset_begin(f, env);
 }
 
-uint32_t ftt_core_reset_tick(struct ftt_flow *f, uint64_t now_ns)
+uint32_t ftt_core_reset_tick(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_reset_tick(f, now_ns);
+	return ftt_reset_tick(f, env);
 }
 
-uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
+uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return ftt_reset_step(f, s, now_ns);
+	return ftt_reset_step(f, s, env);
 }
 
 /* --- records, comparison ---------------------------------------------------------------------------- */
@@ -375,14 +374,14 @@ uint32_t ftt_core_output_acked(const struct ftt_flow *f)
 	return ftt_output_acked(f);
 }
 
-bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim)
+bool ftt_core_flow_hopeless(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_flow_hopeless(f, now_ns, lim);
+	return ftt_flow_hopeless(f, env);
 }
 
-bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s)
+bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return ftt_is_last_word(f, s);
+	return ftt_is_last_word(f, s, env);
 }
 
 /* --- beside an engine without workers ----------------------------------------------------------------- */
@@ -415,9 +414,9 @@ bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t
 	return ftt_mirror_probe(e, packet, cap, k);
 }
 
-uint64_t ftt_core_alone_grace(const struct ftt_engine *e)
+bool ftt_core_watches(const struct ftt_engine *e)
 {
-	return ftt_alone_grace(e);
+	return e->n_lives;
 }
 
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev)

@@ -104,7 +104,6 @@ struct ftt_seg {
 	uint8_t options;
 	uint8_t wscale;
 	uint8_t dir;
-	uint8_t mode;
 	bool whole;
 	bool orphan;
 	...;
@@ -156,15 +155,6 @@ struct ftt_place {
 	uint32_t max_wnd, ts_recent;
 	bool times, fin;
 	...;
-};
-
-struct ftt_limits {
-	uint64_t detach_after_ns, end_grace_ns, open_timeout_ns, alone_grace_ns;
-};
-
-struct ftt_shift {
-	bool on;
-	uint32_t iss, ts, seed;
 };
 
 struct ftt_record {
@@ -219,11 +209,11 @@ uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
 
 void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns);
 void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason);
-uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns,
-			       const struct ftt_shift *shift, bool queue_behind, struct ftt_edit *e);
-/* Asks for a held segment again, in the present mode; e is cleared first. */
-uint32_t ftt_core_gate(struct ftt_flow *f, struct ftt_seg *s, uint8_t mode, uint64_t now_ns, struct ftt_edit *e);
-uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
+uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+			       struct ftt_edit *e);
+/* Asks for a held segment again; e is cleared first. */
+uint32_t ftt_core_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e);
+uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
 uint8_t ftt_core_open_flags(const struct ftt_flow *f);
 uint8_t ftt_core_probe_flags(const struct ftt_flow *f);
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
@@ -232,23 +222,23 @@ bool ftt_core_end_held(const struct ftt_flow *f);
 uint8_t ftt_core_close_flags(const struct ftt_flow *f);
 uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
-uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, uint64_t now_ns);
-uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, uint64_t now_ns);
-uint32_t ftt_core_flow_tick(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim, bool vouched);
+uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
+uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, const struct ftt_env *env);
+uint32_t ftt_core_flow_tick(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);
-uint32_t ftt_core_flow_part(struct ftt_flow *f, bool vouched, uint64_t now_ns);
+uint32_t ftt_core_flow_part(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
 bool ftt_core_flow_waits(const struct ftt_flow *f);
-bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s);
+bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
 
 /* --- flows that are over: see reset.h --------------------------------------------------------------- */
 
-bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
-void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
-uint32_t ftt_core_reset_begin(struct ftt_flow *f, uint64_t now_ns);
-uint32_t ftt_core_reset_tick(struct ftt_flow *f, uint64_t now_ns);
-uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns);
+bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
+void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
+uint32_t ftt_core_reset_begin(struct ftt_flow *f, const struct ftt_env *env);
+uint32_t ftt_core_reset_tick(struct ftt_flow *f, const struct ftt_env *env);
+uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
 
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
@@ -300,7 +290,7 @@ bool ftt_core_output_covered(const struct ftt_flow *f);
 bool ftt_core_output_done(struct ftt_flow *f);
 uint32_t ftt_core_output_end(const struct ftt_flow *f);
 uint32_t ftt_core_output_acked(const struct ftt_flow *f);
-bool ftt_core_flow_hopeless(struct ftt_flow *f, uint64_t now_ns, const struct ftt_limits *lim);
+bool ftt_core_flow_hopeless(struct ftt_flow *f, const struct ftt_env *env);
 
 /* --- a data plane beside an engine that has no workers of its own (ftt_config.workers == 0) -------- */
 
@@ -320,7 +310,8 @@ bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
 bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
 /* ftt_mirror_probe(): true if a client's TCP segment is a probe of the mirror, which was told of by that. */
 bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k);
-uint64_t ftt_core_alone_grace(const struct ftt_engine *e);
+/* Are the main processes of the server looked at? */
+bool ftt_core_watches(const struct ftt_engine *e);
 void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
 /* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */
 void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);

@@ -111,7 +111,7 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 	out->mode = atomic_load(&e->shared.mode);
 	out->lease_policy = atomic_load(&e->shared.lease_policy);
 	out->session = atomic_load(&e->shared.session);
-	out->strict_commit = !e->cfg.eager;
+	out->strict_commit = !e->cfg.policy.eager;
 	out->whole_packets = e->whole_packets;
 	out->partner = atomic_load(&e->shared.partner);
 	out->lease_left_ns = ftt_engine_lease_left_ns(e);

@@ -35,9 +35,9 @@ static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	r.tsval = f->local_tsval - f->hard.ts_delta;
 	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
 	r.wscale = f->hard.service_wscale;
-	f->bits |= w->e->cfg.order_service ? FTT_F_SERVICE : 0;
+	f->bits |= w->e->cfg.policy.order_service ? FTT_F_SERVICE : 0;
 	r.flags = ftt_open_flags(f);
-	if (w->e->cfg.compare) {
+	if (w->e->cfg.policy.compare) {
 		f->bits |= FTT_F_SUMS;
 		r.flags |= FTT_REC_SUMS;
 	}
@@ -182,8 +182,10 @@ static bool needs_syn(const struct ftt_worker *w, const struct ftt_tcp *c)
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
 	if (w->mode == FTT_MODE_PAIRED)
-		actions |= ftt_flow_part(&c->flow, ftt_server_vouched(w->e, now_ns), now_ns);
+		actions |= ftt_flow_part(&c->flow, &env);
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);
@@ -341,28 +343,31 @@ void ftt_tcp_aborted(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_r
 
 void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
 	if (c->flow.protection == FTT_RESETTING)
 		return;
 	end_in_stack(w, c);
 	if (ftt_flow_cut(&c->flow)) /* closed by our server alone: its client is not done with it */
 		c->closed = false;
-	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, now_ns), now_ns);
+	ftt_tcp_act(w, c, ftt_reset_begin(&c->flow, &env), now_ns);
 }
 
 bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_bare b;
 	uint32_t actions;
 
 	if (c->flow.protection == FTT_DETACHED) {
-		if (!ftt_detached_step(&c->flow, s, now_ns))
+		if (!ftt_detached_step(&c->flow, s, &env))
 			return false;
 		ftt_table_settle(&w->table, c, w->mode);
 		return true;
 	}
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return false;
-	actions = ftt_reset_step(&c->flow, s, now_ns);
+	actions = ftt_reset_step(&c->flow, s, &env);
 	if (actions & FTT_ACT_RST_CLIENT && may_speak(w, now_ns)) {
 		ftt_bare_reset_client(&c->key, s->ack, &b);
 		to_client(w, &b);

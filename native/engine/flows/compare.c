@@ -89,7 +89,7 @@ uint32_t ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struc
 		c->difference_told = true;
 		post(w, c, FTT_WHY_NONE);
 	}
-	return more && w->e->cfg.detach_divergent ? ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns) : 0;
+	return more && w->e->cfg.policy.detach_divergent ? ftt_flow_detach(f, FTT_WHY_DIVERGENCE, now_ns) : 0;
 }
 
 /* The flow is let go because of it. */

@@ -64,11 +64,12 @@ static bool is_past(const struct ftt_tcp *c)
 
 static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
 
 	if (same) {
 		ftt_lockstep_join(w, c, r);
-		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, now_ns), now_ns);
+		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, &env), now_ns);
 	}
 	if (!same || !(c->flow.bits & FTT_F_SYNACK))
 		inject_syn(w, c, r, from, now_ns);
@@ -132,6 +133,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 
 static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c;
 	uint32_t actions;
 
@@ -157,7 +159,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
 			return;
 	}
-	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, now_ns), now_ns);
+	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, &env), now_ns);
 }
 
 bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
@@ -202,36 +204,34 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 /* --- time ------------------------------------------------------------------------------------ */
 
 /* What its client has of the old primary turned out to be something else, or cannot be verified: then it is gone. */
-static bool ends_unverified(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns, const struct ftt_limits *lim)
+static bool ends_unverified(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_env *env)
 {
-	if (!ftt_flow_hopeless(&c->flow, now_ns, lim))
+	if (!ftt_flow_hopeless(&c->flow, env))
 		return false;
 	w->n.unverified_resets++;
-	ftt_tcp_reset_client(w, c, now_ns);
+	ftt_tcp_reset_client(w, c, env->now_ns);
 	return true;
 }
 
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 {
-	const struct ftt_config *cfg = &w->e->cfg;
-	struct ftt_limits lim = {cfg->detach_after_ns, cfg->end_grace_ns, cfg->open_timeout_ns, ftt_alone_grace(w->e)};
 	bool gone = w->table.waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
-	bool vouched = ftt_server_vouched(w->e, now_ns);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 
-	if (w->mode != FTT_MODE_BACKUP && !ftt_may_emit(&w->e->shared, now_ns))
+	if (w->mode != FTT_MODE_BACKUP && !env.lease)
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
 	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
 		next = c->wait_next;
 		if (c->role != w->table.role)
 			continue; /* its turn comes with the others */
 		if (c->flow.protection == FTT_RESETTING) {
-			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, now_ns), now_ns);
+			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, &env), now_ns);
 			continue;
 		}
-		if (ends_unverified(w, c, now_ns, &lim))
+		if (ends_unverified(w, c, &env))
 			continue;
 		if (w->mode == FTT_MODE_PAIRED && !gone) /* who has died gives no flow up: the takeover is to have it */
-			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, now_ns, &lim, vouched), now_ns);
+			ftt_tcp_act(w, c, ftt_flow_tick(&c->flow, &env), now_ns);
 		ftt_retain_tick(w, c, now_ns);
 		ftt_tcp_act(w, c, c->held ? FTT_ACT_RELEASE : 0, now_ns);
 	}
@@ -250,7 +250,7 @@ static uint64_t patience(const struct ftt_worker *w, enum ftt_age age)
 	case FTT_AGE_HALF_OPEN:
 		return SYN_LINGER_NS;
 	case FTT_AGE_ENDING:
-		return w->e->cfg.idle_timeout_ns;
+		return w->e->cfg.policy.idle_timeout_ns;
 	default:
 		return ESTABLISHED_NS;
 	}
@@ -298,7 +298,7 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 {
 	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN, FTT_AGE_LET_GO};
-	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open;
+	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.policy.max_half_open;
 
 	if (forget_one(w, half_open, now_ns))
 		return true;
@@ -319,11 +319,11 @@ struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key
 {
 	struct ftt_tcp *c;
 
-	if (ftt_table_half_open(&w->table) >= w->e->cfg.max_half_open && !ftt_follow_make_room(w, now_ns)) {
+	if (ftt_table_half_open(&w->table) >= w->e->cfg.policy.max_half_open && !ftt_follow_make_room(w, now_ns)) {
 		w->n.syn_floods++;
 		return NULL;
 	}
-	if ((w->table.n >= w->e->cfg.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+	if ((w->table.n >= w->e->cfg.policy.max_flows && !ftt_follow_make_room(w, now_ns)) ||
 	    !(c = ftt_table_add(&w->table, key, now_ns))) {
 		w->n.flows_refused++;
 		return NULL;
@@ -338,12 +338,12 @@ struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key
 /* Is all that the client may have of the old primary what the backup's server has said, too, or does that not matter? */
 static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same)
 {
-	bool asked = !w->e->cfg.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+	bool asked = !w->e->cfg.policy.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
 
 	/* what is encrypted in step has one content under one key, or it does not leave */
 	if (asked && w->e->lockstep.header && (c->digest.broken || !(c->flow.bits & FTT_F_SUMS)))
 		return false;
-	return !asked || (same && !(w->e->cfg.detach_divergent && c->divergences));
+	return !asked || (same && !(w->e->cfg.policy.detach_divergent && c->divergences));
 }
 
 bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
@@ -368,6 +368,7 @@ static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
 
 static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	uint32_t actions;
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
@@ -378,10 +379,10 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	actions = ftt_flow_takeover(&c->flow);
 	if (!c->closed)
 		ftt_lockstep_ensure(w, c);
-	if (w->e->cfg.continue_unverified)
+	if (w->e->cfg.policy.continue_unverified)
 		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)
-		actions = ftt_closed_takeover(&c->flow, now_ns);
+		actions = ftt_closed_takeover(&c->flow, &env);
 	else if (!(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_retain_release(w, c, now_ns);
 	ftt_tcp_syn_again(w, c);

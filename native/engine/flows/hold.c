@@ -124,7 +124,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 {
 	struct ftt_held *h;
 
-	if (c->n_held >= w->e->cfg.max_held || w->held_now >= w->e->cfg.max_held_total || !(h = calloc(1, sizeof(*h)))) {
+	if (c->n_held >= w->e->cfg.policy.max_held || w->held_now >= w->e->cfg.policy.max_held_total || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
 		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
 		if (c->n_held && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan)
@@ -192,12 +192,13 @@ void ftt_tcp_free_spent(struct ftt_worker *w)
 /* Has a client's segment waited for so long that the primary has given the flow up? Or nobody sent it but a forger. */
 static bool waited_enough(const struct ftt_worker *w, const struct ftt_held *h, uint64_t now_ns)
 {
-	return h->seg.dir == FTT_FROM_CLIENT && now_ns - h->since_ns > w->e->cfg.detach_after_ns;
+	return h->seg.dir == FTT_FROM_CLIENT && now_ns - h->since_ns > w->e->cfg.policy.detach_after_ns;
 }
 
 /* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
 uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_held **at = &c->held, *h;
 	uint32_t actions = 0;
 
@@ -210,10 +211,9 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 
 		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
 			break;
-		h->seg.mode = (uint8_t)w->mode;
 		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
 			h->seg.orphan = false;
-		v = ftt_held_step(&c->flow, &h->seg, now_ns, &e);
+		v = ftt_held_step(&c->flow, &h->seg, &env, &e);
 		if (v == FTT_HOLD && !input)
 			break;
 		if (v == FTT_HOLD && !waited_enough(w, h, now_ns)) {

@@ -18,8 +18,6 @@
 #include <unistd.h>
 #include "engine/engine.h"
 
-#define ALONE_GRACE_NS 20000000ull /* a signal to a group of processes ends them one after the other */
-
 static bool has_ended(int fd)
 {
 	char first;
@@ -36,11 +34,6 @@ bool ftt_server_gone(struct ftt_engine *e, uint64_t now_ns)
 		if (has_ended(e->life_fd[i]))
 			atomic_compare_exchange_strong(&e->shared.gone_ns, &none, now_ns);
 	return ftt_server_known_gone(e, now_ns);
-}
-
-uint64_t ftt_alone_grace(const struct ftt_engine *e)
-{
-	return e->n_lives && e->cfg.end_grace_ns > ALONE_GRACE_NS ? ALONE_GRACE_NS : e->cfg.end_grace_ns;
 }
 
 static int watch(struct ftt_engine *e, int32_t pid)

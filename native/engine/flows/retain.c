@@ -74,7 +74,7 @@ static bool grow(struct ftt_worker *w, struct ftt_store *ring, const struct ftt_
 		return true;
 	while (wider.size < n)
 		wider.size *= 2;
-	if (w->retained_bytes - ring->size + wider.size > w->e->cfg.max_retained || !(wider.bytes = malloc(wider.size)))
+	if (w->retained_bytes - ring->size + wider.size > w->e->cfg.policy.max_retained || !(wider.bytes = malloc(wider.size)))
 		return false;
 	for (uint32_t done = 0, part; done < r->n; done += part) {
 		part = piece(ring, r->seq + done, r->n - done, &at);
@@ -93,7 +93,7 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_retained before;
 	uint32_t take;
 
-	if (!s->len || !s->whole || (f->protection != FTT_PROTECTED && !(f->bits & FTT_F_UNVERIFIED)) || s->flags & TCP_RST || !w->e->cfg.max_retained)
+	if (!s->len || !s->whole || (f->protection != FTT_PROTECTED && !(f->bits & FTT_F_UNVERIFIED)) || s->flags & TCP_RST || !w->e->cfg.policy.max_retained)
 		return;
 	before = c->retained;
 	take = ftt_retained_add(&c->retained, ftt_output_needed(f, &c->digest), s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);

@@ -100,12 +100,13 @@ static bool is_over(const struct ftt_worker *w, const struct ftt_tcp *c)
  */
 static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c;
 
-	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || w->table.n >= w->e->cfg.max_flows ||
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || w->table.n >= w->e->cfg.policy.max_flows ||
 	    !(c = ftt_table_add(&w->table, key, now_ns)))
 		return;
-	ftt_stranger_init(&c->flow, s, now_ns);
+	ftt_stranger_init(&c->flow, s, &env);
 	ftt_table_settle(&w->table, c, w->mode);
 }
 
@@ -121,10 +122,10 @@ static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uin
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_key key;
 	struct ftt_tcp *c;
 	struct ftt_edit e;
-	struct ftt_shift none = {0};
 	enum ftt_verdict v;
 
 	if (p->csum_unknown && p->csum_ready && !verified(w, p, k))
@@ -152,7 +153,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 		return;
 	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
-	v = ftt_segment_step(&c->flow, s, now_ns, &none, false, &e);
+	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k, &e);
 	if (v == FTT_PASS) {
@@ -208,9 +209,7 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packe
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
-	const struct ftt_config *cfg = &w->e->cfg;
-	struct ftt_shift shift = {.on = cfg->shift_spaces, .iss = cfg->force_iss, .ts = cfg->force_ts,
-				  .seed = cfg->space_seed};
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_key key;
 	struct ftt_tcp *c;
 	struct ftt_edit e;
@@ -230,14 +229,13 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
 	}
 	again = c->flow.bits & FTT_F_SYN_AGAIN;
 	said = ftt_output_end(&c->flow);
-	s->eager = cfg->eager;
-	s->orphan = ftt_is_last_word(&c->flow, s) && ftt_worker_server_gone(w, now_ns);
+	s->orphan = ftt_is_last_word(&c->flow, s, &env) && ftt_worker_server_gone(w, now_ns);
 	w->n.last_words += s->orphan;
-	silent = ftt_flow_emits((uint8_t)w->mode) && !ftt_may_emit(&w->e->shared, now_ns);
+	silent = ftt_flow_emits(env.mode) && !env.lease;
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);
-	v = ftt_segment_step(&c->flow, s, now_ns, &shift, c->held || silent, &e);
+	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		begin_again(w, c);
 	if (s->flags & TCP_SYN)

@@ -162,7 +162,7 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
 	/* the backup remembers longer: the primary decides when a session is over */
-	uint64_t limit = w->e->cfg.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
+	uint64_t limit = w->e->cfg.policy.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
 
 	ftt_udp_sweep_last(w, now_ns);
 	ftt_udp_sweep_strays(w, now_ns);

@@ -48,7 +48,7 @@ static bool its_turn(const struct ftt_worker *w, struct ftt_udp_session *u, cons
 		return true;
 	if (!u->silent_ns)
 		u->silent_ns = now_ns;
-	if (waited_ns < (absent ? w->e->cfg.detach_after_ns : ORDER_WAIT_NS))
+	if (waited_ns < (absent ? w->e->cfg.policy.detach_after_ns : ORDER_WAIT_NS))
 		return false;
 	if (now_ns - u->early_ns >= ORDER_WAIT_NS) {
 		u->early_ns = now_ns;
@@ -108,7 +108,7 @@ static struct ftt_udp_event *keep(struct ftt_worker *w, struct ftt_udp_session *
 {
 	struct ftt_udp_event *e;
 
-	if (!slot || u->bytes + len > w->e->cfg.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
+	if (!slot || u->bytes + len > w->e->cfg.policy.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
 		return NULL;
 	if (!(e->bytes = malloc(len ? len : 1))) {
 		free(e);
@@ -283,7 +283,7 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 
 bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns)
 {
-	uint64_t limit_ns = w->e->cfg.detach_after_ns;
+	uint64_t limit_ns = w->e->cfg.policy.detach_after_ns;
 
 	return u->acked != u->events && ((u->silent_ns && now_ns - u->silent_ns > limit_ns) ||
 					 (u->behind_ns && now_ns - u->behind_ns > limit_ns));

@@ -13,7 +13,7 @@ void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct f
 {
 	struct ftt_udp_sums *s = &u->sums;
 
-	if (!w->e->cfg.compare || s->broken)
+	if (!w->e->cfg.policy.compare || s->broken)
 		return;
 	s->broken = p->cap < p->len;
 	if (s->broken) {
@@ -35,14 +35,14 @@ static bool differ(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t num
 	u->divergences++;
 	w->n.divergences++;
 	ftt_event_post(w->e, &ev);
-	return w->e->cfg.detach_divergent;
+	return w->e->cfg.policy.detach_divergent;
 }
 
 bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent)
 {
 	struct ftt_udp_sums *s = &u->sums;
 
-	if (!w->e->cfg.compare || s->broken || !(sent->flags & FTT_REC_SUM))
+	if (!w->e->cfg.policy.compare || s->broken || !(sent->flags & FTT_REC_SUM))
 		return false;
 	s->waits = seq_gt(sent->number, u->outputs);
 	s->their_number = sent->number;

@@ -31,7 +31,7 @@ static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uin
 {
 	struct ftt_udp_event *e, **slot;
 
-	if (u->events - u->acked >= FTT_UDP_WINDOW || u->bytes + len > w->e->cfg.max_udp_bytes ||
+	if (u->events - u->acked >= FTT_UDP_WINDOW || u->bytes + len > w->e->cfg.policy.max_udp_bytes ||
 	    !(slot = ftt_udp_slot(u, u->events + 1)) || !(e = calloc(1, sizeof(*e))))
 		return false;
 	if (!is_port && !(e->bytes = malloc(len ? len : 1))) {
@@ -78,7 +78,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	}
 	u->outputs++;
 	ftt_udp_sum(w, u, p, k);
-	if (u->n_replies >= w->e->cfg.max_held || !(r = calloc(1, sizeof(*r)))) {
+	if (u->n_replies >= w->e->cfg.policy.max_held || !(r = calloc(1, sizeof(*r)))) {
 		w->n.hold_overflow++;
 		w->n.drop_bound++;
 		ftt_worker_verdict(w, p, false, NULL);
@@ -107,7 +107,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 	while (u->replies && ftt_may_emit(&w->e->shared, now_ns)) {
 		struct ftt_udp_reply *r = u->replies;
 
-		if (waits && !w->e->cfg.eager && seq_gt(r->after, u->granted))
+		if (waits && !w->e->cfg.policy.eager && seq_gt(r->after, u->granted))
 			break;
 		if (r->orphan && waits && ftt_server_known_gone(w->e, now_ns))
 			break;
@@ -122,7 +122,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 	if (u->sent != before && waits) {
 		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .number = u->sent, .crc = crc};
 
-		r.flags = w->e->cfg.compare && !u->sums.broken ? FTT_REC_SUM : 0;
+		r.flags = w->e->cfg.policy.compare && !u->sums.broken ? FTT_REC_SUM : 0;
 		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 	}
 }
@@ -185,7 +185,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 		return u->replies != NULL;
 	}
 	if (u->protection == FTT_PROTECTED && !ftt_server_known_gone(w->e, now_ns) &&
-	    now_ns - (first ? first->since_ns : u->replies->since_ns) > w->e->cfg.detach_after_ns) {
+	    now_ns - (first ? first->since_ns : u->replies->since_ns) > w->e->cfg.policy.detach_after_ns) {
 		ftt_udp_protect(&w->udp, u, FTT_DETACHING);
 		u->reason = FTT_WHY_COMMIT_LAG;
 	}

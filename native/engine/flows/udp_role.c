@@ -79,7 +79,7 @@ struct ftt_udp_session *ftt_udp_heard(struct ftt_worker *w, const struct ftt_key
 
 struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint64_t now_ns)
 {
-	if (w->udp.n >= w->e->cfg.max_flows && !ftt_flow_emits((uint8_t)w->mode))
+	if (w->udp.n >= w->e->cfg.policy.max_flows && !ftt_flow_emits((uint8_t)w->mode))
 		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
 	return ftt_udp_add(w, key, start, now_ns);
 }

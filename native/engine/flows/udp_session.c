@@ -20,7 +20,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	t->strays_tail = &t->strays;
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
-	while (t->on && size < cfg->max_flows && size < 1u << 20)
+	while (t->on && size < cfg->policy.max_flows && size < 1u << 20)
 		size <<= 1;
 	randombytes_buf(&t->secret, sizeof(t->secret));
 	t->next_start = randombytes_random();
@@ -78,7 +78,7 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	struct ftt_udp_table *t = &w->udp;
 	struct ftt_udp_session *u, **b = bucket(t, k);
 
-	if (t->n >= w->e->cfg.max_flows || !(u = calloc(1, sizeof(*u)))) {
+	if (t->n >= w->e->cfg.policy.max_flows || !(u = calloc(1, sizeof(*u)))) {
 		w->n.flows_refused++;
 		return NULL;
 	}
