@@ -40,6 +40,7 @@ from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, Settings
 from fttcp.ownership.pair import PairMachine
+from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
 from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind
 from fttcp.planes.mirror import MirrorProbe
@@ -325,6 +326,7 @@ class GroupRuntime:
         aside = self._hearing.aside(known.name)
         self._claims.know(known.name, aside.mac)
         if body is not None:
+            self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)
             self._step(ev.PeerStated(body, peer))
             if self._mirror is not None:
                 self._mirror.heard(aside.probe)

@@ -10,6 +10,7 @@ from fttcp.group.shown import differs_shown
 from fttcp.ownership.model import OWNING_PHASES, Phase, Role, Unfit
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.terms import BINDING
+from fttcp.ownership.versions import shown
 from fttcp.ownership.view import Peer
 from fttcp.planes.base import Intrusion
 
@@ -171,7 +172,7 @@ def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:
             "nothing, if it passes; else see the other reasons, here and on the other node",
         )
     if machine.phase in OWNING_PHASES:
-        return min((_follower(machine, peer) for peer in heard), key=lambda found: found[0])[1]
+        return min((_follower(machine, peer, hearing) for peer in heard), key=lambda found: found[0])[1]
     return Reason(
         "in-between", f"this node is {machine.mode.value}, and goes on as soon as it may", "nothing"
     )
@@ -201,6 +202,8 @@ def _joining(machine: PairMachine, owner: Peer, hearing: Hearing) -> Reason:
     error = _misunderstood(owner, hearing)
     if error is not None:
         return error
+    if machine.version(owner) is None:
+        return _release(machine, owner, hearing)
     if machine.spare:
         return Reason("spare", f"{owner.name} has another backup: this node is a spare", "nothing")
     if not owner.peer_link:
@@ -223,7 +226,18 @@ def _peer_link(name: str) -> Reason:
     )
 
 
-def _follower(machine: PairMachine, peer: Peer) -> tuple[int, Reason]:
+def _release(machine: PairMachine, peer: Peer, hearing: Hearing) -> Reason:
+    theirs = peer.said.speaks if peer.said is not None else (0, 0)
+    release = hearing.releases.get(peer.name) or "?"
+    return Reason(
+        f"peer-{Unfit.RELEASE.value}",
+        f"{peer.name} runs release {release}, whose commit channel speaks version {shown(theirs)}, and this "
+        f"node's speaks {shown(machine.settings.speaks)}: nothing is protected",
+        "install one release on both nodes; the page Upgrade tells in which order",
+    )
+
+
+def _follower(machine: PairMachine, peer: Peer, hearing: Hearing) -> tuple[int, Reason]:
     """Why an owner has no backup in this peer; how far that is from being one."""
     name, said = peer.name, peer.said
     if said is None or said.role is Role.STARTING:
@@ -242,6 +256,8 @@ def _follower(machine: PairMachine, peer: Peer) -> tuple[int, Reason]:
         what = f"no probe that this node sends the way of a client's packet has arrived at {name}"
         return 2, Reason("mirror-unknown", what, "nothing, if it passes; else see the reason `mirror`")
     unfit = machine.unfit(peer)
+    if unfit is Unfit.RELEASE:
+        return 1, _release(machine, peer, hearing)
     if unfit is not None:
         what, todo = _UNFIT[unfit]
         return 1, Reason(f"peer-{unfit.value}", f"the server of {name} {what}", todo)

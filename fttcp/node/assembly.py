@@ -6,6 +6,7 @@ import importlib
 import secrets
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import ModuleType
 
 from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.config.arbiter import NoneSection
@@ -34,18 +35,20 @@ class NodeError(Exception):
 def open_engine(kind: str) -> EngineFactory:
     """Return the engine of this name; its libraries are loaded only now. Raises NodeError."""
     module, _, name = _ENGINES[kind].partition(":")
-    try:
-        factory: EngineFactory = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise NodeError(
-            f"engine {kind!r} cannot be loaded: {error} (is it built? run: make build)"
-        ) from error
+    factory: EngineFactory = getattr(_load(module, f"engine {kind!r}"), name)
     return factory
 
 
+def _load(module: str, what: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise NodeError(f"{what} cannot be loaded: {error} (is it built? run: make build)") from error
+
+
 def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, boot_id: int = 0) -> Settings:
-    """Return what the role machine of a group needs to know."""
-    timing = group.timing
+    """Return what the role machine of a group needs to know. Raises NodeError."""
+    timing, lib = group.timing, _load("fttcp._native", "the native core").lib
     return Settings(
         group=group.name,
         name=config.node.name,
@@ -60,6 +63,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         memory=group.state == "memory",
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,
+        speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from fttcp.ownership.versions import Versions
+
 NS_PER_MS = 1_000_000
 PEER_LINK = 0
 """Index of the link that carries the mirror and the commit channel."""
@@ -93,6 +95,8 @@ class Cause(StrEnum):
     STOP = "stop"
     FAILOVER = "failover"
     """An operator let the backup take over without the primary's consent."""
+    OTHER = "other"
+    """One that another release has, and this one does not know."""
 
 
 class Refusal(StrEnum):
@@ -130,6 +134,7 @@ class Body:
     server, 0 while it does not run; ``ready``: that server has what it needs to follow. ``terms``: digests of
     what all nodes should have alike, in the order of ``terms.Term``. ``mirror`` is false while the sender,
     which waits or follows, does not get what the owner mirrors, or does not know yet that it does.
+    ``speaks``: in which versions its engine can speak with another one.
     """
 
     group: str
@@ -159,6 +164,7 @@ class Body:
     ready: bool = True
     terms: tuple[int, ...] = ()
     mirror: bool = True
+    speaks: Versions = (0, 0)
 
     @property
     def able(self) -> bool:
@@ -176,6 +182,7 @@ class Settings:
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning. ``terms``: as in ``Body``.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
+    ``speaks``: as in ``Body``.
     """
 
     group: str
@@ -191,6 +198,7 @@ class Settings:
     memory: bool = False
     terms: tuple[int, ...] = ()
     mirror_tested: bool = False
+    speaks: Versions = (0, 0)
 
     @property
     def arbitrated(self) -> bool:
@@ -254,6 +262,8 @@ class Unfit(StrEnum):
     """Its server was not there when this one began to serve, and keeps its state in memory."""
     DIFFERS = "differs"
     """It has other settings, and as a pair the two would break a promise."""
+    RELEASE = "release"
+    """There is no version in which both engines can speak."""
 
 
 class InvariantBroken(Exception):

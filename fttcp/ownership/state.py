@@ -26,6 +26,7 @@ from fttcp.ownership.model import (
 )
 from fttcp.ownership.promises import Promises
 from fttcp.ownership.terms import BINDING, Term, differing
+from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer, View
 
 _MODES = {
@@ -252,6 +253,7 @@ class State:
             barred=settings.arbitrated and arbitration.barred(now_ns),
             terms=settings.terms,
             mirror=view.mirror or self.phase in PRIMARY_PHASES,
+            speaks=settings.speaks,
         )
 
     def _links(self) -> int:
@@ -312,6 +314,8 @@ class State:
         said = peer.said
         if said is None or not said.ready:
             return Unfit.NOT_READY
+        if self.version(peer) is None:
+            return Unfit.RELEASE
         if not self._agreed(peer):
             return Unfit.DIFFERS
         known = said.run in self._elders and self._stepped_ns < self._elders_until_ns
@@ -323,7 +327,11 @@ class State:
 
     def _agreed(self, peer: Peer) -> bool:
         """True unless a pairing with this one would break a promise."""
-        return not self.differs(peer) & BINDING
+        return self.version(peer) is not None and not self.differs(peer) & BINDING
+
+    def version(self, peer: Peer) -> int | None:
+        """Return in which version this node's engine speaks with that of a peer, or None: in none."""
+        return common(self.settings.speaks, peer.said.speaks) if peer.said is not None else None
 
     @property
     def contested(self) -> bool:

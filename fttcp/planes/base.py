@@ -182,6 +182,9 @@ class Engine(Protocol):
     def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
 
+    def speak(self, peer: int, version: int) -> None:
+        """See ftt_engine_speak()."""
+
     def lease_left_ns(self) -> int:
         """How long this node may still emit, negative when no more. Waits for nobody."""
 

@@ -33,6 +33,8 @@ class FakeEngine:
         self.partner = 0
         self.last_beat_ns: list[int] = [0] * len(settings.peers)
         self.grant_to = 0
+        self.speaks: dict[int, int] = {}
+        """In which version with whom."""
         self.arrivals: list[list[int]] = [[] for _ in settings.peers]
         """What `intervals` will tell."""
         self._body: bytes | None = None
@@ -103,6 +105,9 @@ class FakeEngine:
     def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         self.lease, self.limit_ns = policy, limit_ns
         self.orders.append(("set_lease", policy))
+
+    def speak(self, peer: int, version: int) -> None:
+        self.speaks[peer] = version
 
     def lease_left_ns(self) -> int:
         return 0

@@ -168,6 +168,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_set_mode(self._engine, mode, session, peer)
 
+    def speak(self, peer: int, version: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_speak(self._engine, peer, version)
+
     def lease_left_ns(self) -> int:
         """See abi.h."""
         return int(lib.ftt_engine_lease_left_ns(self._engine))

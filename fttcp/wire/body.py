@@ -1,7 +1,9 @@
 """Codec of the heartbeat's body: a msgpack map with short keys and a version.
 
 A reader ignores keys that it does not know, so a newer peer may add fields; it refuses another
-version, missing fields, and values out of bounds.
+version, missing fields, and values out of bounds. So a release that adds a key leaves the version as it
+is, and reads a body without it; an unknown role or mode is refused, since nobody could say what it entitles
+to; an unknown cause, which only people read, is `other`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import msgpack  # type: ignore[import-untyped]
 
 from fttcp import __version__
 from fttcp.ownership.model import Body, Cause, Mode, Role
+from fttcp.ownership.versions import Versions
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
 
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 512
 """FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
 MAX_NAME = 64
@@ -26,6 +29,7 @@ _MOST_RELEASE = 32
 _DIGEST_BYTES = 3
 _MOST_TERMS = 32
 _MAC_BYTES = 6
+_MOST_VERSION = 255
 _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
 
@@ -76,6 +80,7 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         "rd": body.ready,
         "rl": __version__,
         "mi": body.mirror,
+        "cv": list(body.speaks),
         "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
     }
     if aside.key_ids:
@@ -131,7 +136,7 @@ def body_of(raw: Fields) -> Body:
         links=_integer(raw, "l", _U64),
         request=_integer(raw, "q", _U64),
         refused=_integer(raw, "x", _U64),
-        reason=_word(raw, "w", Cause),
+        reason=_cause(raw, "w"),
         lease_ns=_integer(raw, "d", _U64),
         maintenance=_integer(raw, "t", _U64),
         reference=_flag(raw, "f"),
@@ -146,6 +151,7 @@ def body_of(raw: Fields) -> Body:
         ready=_flag(raw, "rd"),
         terms=_digests(raw, "ts"),
         mirror=_flag(raw, "mi"),
+        speaks=_versions(raw, "cv"),
     )
 
 
@@ -203,6 +209,22 @@ def _digests(raw: Fields, key: str) -> tuple[int, ...]:
         raise WireError(f"body.{key}: {value!r:.80} is not a row of at most {_MOST_TERMS} digests")
     starts = range(0, len(value), _DIGEST_BYTES)
     return tuple(int.from_bytes(value[at : at + _DIGEST_BYTES], "big") for at in starts)
+
+
+def _versions(raw: Fields, key: str) -> Versions:
+    value = _field(raw, key)
+    if isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value):
+        oldest, newest = value
+        if 0 <= oldest <= newest <= _MOST_VERSION:
+            return oldest, newest
+    raise WireError(f"body.{key}: {value!r:.80} is not an oldest and a newest version")
+
+
+def _cause(raw: Fields, key: str) -> Cause:
+    value = _field(raw, key)
+    if not isinstance(value, str):
+        raise WireError(f"body.{key}: {value!r:.80} is not a cause")
+    return Cause(value) if value in set(Cause) else Cause.OTHER
 
 
 def _word(raw: Fields, key: str, kind: type[_Word]) -> _Word:

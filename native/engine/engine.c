@@ -178,6 +178,12 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 	wake_all(e);
 }
 
+void ftt_engine_speak(struct ftt_engine *e, uint32_t peer, uint32_t version)
+{
+	if (peer < e->cfg.n_peers && atomic_exchange(&e->shared.channel_version[peer], version) != version)
+		wake_all(e);
+}
+
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns)
 {
 	atomic_store(&e->shared.lease_limit_ns, limit_ns);

@@ -37,6 +37,7 @@ struct ftt_shared {
 	/* written by the beat thread, per peer */
 	_Atomic uint64_t commit_session[FTT_MAX_PEERS]; /* of both boots: part of the channel key; 0 = not heard yet */
 	_Atomic uint64_t peer_boot_id[FTT_MAX_PEERS];   /* 0 = never heard */
+	_Atomic uint32_t channel_version[FTT_MAX_PEERS]; /* that both speak; 0 = not known yet */
 	_Atomic uint32_t vouched;        /* health says that the local server lives */
 	_Atomic uint64_t gone_ns;        /* since when a main process of it is seen to have ended; 0: none has */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */

@@ -219,7 +219,8 @@ static void follow_role(struct ftt_worker *w)
 	if (w->mode == FTT_MODE_BACKUP && generation != w->generation) /* what the primary has told decides what goes on */
 		for (int rounds = LAST_ROUNDS; rounds && !ftt_follow_records(w, FTT_ON_ANY, ftt_now_ns()); rounds--)
 			;
-	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session));
+	ftt_channel_follow(&w->channel, partner, atomic_load(&sh->commit_session[partner]), atomic_load(&sh->session),
+			   atomic_load(&sh->channel_version[partner]));
 	if (generation != w->generation) {
 		uint32_t mode = atomic_load(&sh->mode);
 		uint64_t session = atomic_load(&sh->session);

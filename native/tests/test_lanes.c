@@ -98,8 +98,8 @@ static void test_session(struct ftt_channel *a, struct ftt_channel *b)
 	put(a, false, 1);
 	put(a, false, 2);
 	CHECK_EQ(get(b, FTT_ON_ANY, &quiet), 1);
-	ftt_channel_follow(a, 0, SESSION + 1, PAIRING);
-	ftt_channel_follow(b, 0, SESSION + 1, PAIRING);
+	ftt_channel_follow(a, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION);
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION);
 	CHECK_EQ(get(b, FTT_ON_ANY, &quiet), 0);
 	put(a, false, 3);
 	CHECK_EQ(get(b, FTT_ON_ANY, &quiet), 3);
@@ -137,7 +137,7 @@ static void test_apart(struct ftt_channel *a, struct ftt_channel *b)
 		CHECK_EQ(ftt_record_belongs(r.type, h.pairing, PAIRING), r.type != FTT_REC_COMMIT);
 	}
 	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 0);
-	ftt_channel_follow(b, 0, SESSION + 1, PAIRING + 1); /* the other node is in the next one already */
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING + 1, FTT_CHANNEL_VERSION); /* the other node is in the next one already */
 	CHECK(ftt_channel_send_apart(a, 0, &stray, &n));
 	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 2);
 	CHECK_EQ(get(b, FTT_ON_ANY, &on_quiet), 0);
@@ -150,6 +150,35 @@ static void test_apart(struct ftt_channel *a, struct ftt_channel *b)
 		CHECK_EQ(ftt_channel_receive(b, FTT_ON_ANY, &h, &records, &len, &n), -1);
 	}
 	CHECK_EQ(n.channel_stale, stale + 1);
+}
+
+/* Before it is known in which version to speak nothing leaves; what comes in another one is none of ours. */
+static void test_versions(struct ftt_channel *a, struct ftt_channel *b)
+{
+	uint64_t sent = n.channel_datagrams_sent, malformed = n.channel_malformed;
+	struct ftt_channel_header h;
+	const uint8_t *records;
+	size_t len;
+	bool quiet;
+
+	ftt_channel_follow(a, 0, SESSION + 1, PAIRING, 0);
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION);
+	put(a, false, 5);
+	CHECK_EQ(n.channel_datagrams_sent, sent);
+	ftt_channel_follow(a, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION + 1);
+	put(a, false, 6);
+	ftt_channel_begin(b);
+	CHECK_EQ(ftt_channel_receive(b, FTT_ON_ANY, &h, &records, &len, &n), -1);
+	ftt_channel_follow(a, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION);
+	put(a, false, 7);
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING, 0); /* is not told yet */
+	ftt_channel_begin(b);
+	CHECK_EQ(ftt_channel_receive(b, FTT_ON_ANY, &h, &records, &len, &n), -1);
+	CHECK_EQ(n.channel_malformed, malformed + 2);
+	ftt_channel_follow(b, 0, SESSION + 1, PAIRING, FTT_CHANNEL_VERSION);
+	put(a, false, 8);
+	ftt_channel_begin(b);
+	CHECK_EQ(get(b, FTT_ON_ANY, &quiet), 8);
 }
 
 int main(void)
@@ -168,8 +197,8 @@ int main(void)
 	CHECK(ftt_lending_mutex(&ring.lock));
 	ftt_keyring_set(&ring, &ca.keys);
 	CHECK(!ftt_channel_open(&a, &ca, &ring, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, &ring, 0, err, sizeof(err)));
-	ftt_channel_follow(&a, 0, SESSION, PAIRING);
-	ftt_channel_follow(&b, 0, SESSION, PAIRING);
+	ftt_channel_follow(&a, 0, SESSION, PAIRING, FTT_CHANNEL_VERSION);
+	ftt_channel_follow(&b, 0, SESSION, PAIRING, FTT_CHANNEL_VERSION);
 	for (uint32_t before = 0; before < 20; before += 3)
 		for (uint32_t after = 0; after < 10; after += 4)
 			for (uint32_t times = 1; times < 12; times += 5)
@@ -177,6 +206,7 @@ int main(void)
 	test_one_lane(&a, &b);
 	test_session(&a, &b);
 	test_apart(&a, &b);
+	test_versions(&a, &b);
 	ftt_channel_close(&a);
 	ftt_channel_close(&b);
 	return 0;

@@ -424,8 +424,32 @@ static void test_a_datagram_with_a_wrong_checksum_is_no_event(int family)
 	end_pair();
 }
 
+/* A primary that does not understand what was said of a session has it let go, and goes on alone. */
+static void test_a_session_is_given_up(void)
+{
+	uint64_t now = 1000 * MS;
+	struct ftt_key key;
+	uint32_t start;
+
+	begin_pair();
+	converse(1, now);
+	key = only(&p)->key;
+	start = only(&p)->start;
+	ftt_udp_part(&p.worker, &key, start + 1, FTT_WHY_UNSUPPORTED, now); /* an earlier one of that client */
+	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	ftt_udp_part(&p.worker, &key, start, FTT_WHY_UNSUPPORTED, now);
+	ftt_udp_tick(&p.worker, now + 6 * MS);
+	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now + 6 * MS), 1);
+	CHECK_EQ(b.worker.udp.n, 0);
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now + 6 * MS), 1);
+	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
+	CHECK_EQ(p.why, FTT_WHY_UNSUPPORTED);
+	end_pair();
+}
+
 int main(void)
 {
+	test_a_session_is_given_up();
 	test_a_lagging_backup_is_asked_until_it_lets_go();
 	test_a_session_that_was_let_go_is_alone();
 	test_a_backup_may_refuse();

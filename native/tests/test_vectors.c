@@ -11,6 +11,7 @@
 #include "check.h"
 #include "fake_engine.h"
 #include "core/records/beat_wire.h"
+#include "core/records/mirror_probe.h"
 
 enum { PORT = 7710, ROOM = 16384 };
 
@@ -44,6 +45,13 @@ static const struct vector {
 	{"sent", false, {.type = FTT_REC_SENT, .irs = 5, .number = 12}},
 	{"offer", false, {.type = FTT_REC_COMMIT, .flags = FTT_REC_OFFER, .rcv_nxt = 0x10, .edge = 0x10000,
 			  .snd_nxt = 0x80000100, .verified = 0x12345, .point = 0x12385, .crc = 0xcafebabe}},
+	{"identity", false, {.type = FTT_REC_OPEN, .flags = FTT_REC_IDENTITY, .service_iss = 0x80000001, .tsval = 0x7fffffff, .age_ms = 3,
+			     .wscale = 7, .attempt = 2, .opened_ns = 1234567890123456789, .tick = 0x01020304, .data = syn,
+			     .data_len = sizeof(syn),
+			     .identity = {0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48, 0x49,
+					  0x4a, 0x4b, 0x4c, 0x4d, 0x4e, 0x4f, 0x50, 0x51, 0x52, 0x53}}},
+	{"discard", false, {.type = FTT_REC_DISCARD, .seq = 0x11, .ack = 0x80000101, .tsval = 0x7fffffff}},
+	{"stray", false, {.type = FTT_REC_STRAY, .irs = 5, .total = 32, .port = 69, .data = part, .data_len = 32}},
 };
 
 /* Reads a file of hexadecimal digits, lines that begin with # aside. */
@@ -88,7 +96,7 @@ static void check_bytes(const char *name, const uint8_t *got, size_t got_len)
 static struct ftt_record record_of(const struct vector *v)
 {
 	struct ftt_record r = v->r;
-	bool udp = r.type == FTT_REC_EVENT || r.type == FTT_REC_EVENT_ACK || r.type == FTT_REC_SENT;
+	bool udp = r.type == FTT_REC_EVENT || r.type == FTT_REC_EVENT_ACK || r.type == FTT_REC_SENT || r.type == FTT_REC_STRAY;
 
 	memcpy(r.key.client, v->v6 ? v6_client : v4_client, 16);
 	memcpy(r.key.service, v->v6 ? v6_service : v4_service, 16);
@@ -133,8 +141,8 @@ static void test_what_a_channel_sends_and_reads(void)
 	CHECK(ftt_lending_mutex(&ring.lock));
 	ftt_keyring_set(&ring, &ca.keys);
 	CHECK(!ftt_channel_open(&a, &ca, &ring, 0, err, sizeof(err)) && !ftt_channel_open(&b, &cb, &ring, 0, err, sizeof(err)));
-	ftt_channel_follow(&a, 0, session, pairing);
-	ftt_channel_follow(&b, 0, session, pairing);
+	ftt_channel_follow(&a, 0, session, pairing, FTT_CHANNEL_VERSION);
+	ftt_channel_follow(&b, 0, session, pairing, FTT_CHANNEL_VERSION);
 	for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); i++) {
 		struct ftt_record r = record_of(&vectors[i]), got;
 		struct ftt_channel_header h;
@@ -156,11 +164,41 @@ static void test_what_a_channel_sends_and_reads(void)
 		CHECK(!memcmp(&got.key, &r.key, sizeof(r.key)) && got.irs == r.irs && got.flags == r.flags);
 		CHECK(got.rcv_nxt == r.rcv_nxt && got.edge == r.edge && got.snd_nxt == r.snd_nxt && got.point == r.point);
 		CHECK(got.verified == r.verified && got.differences == r.differences && got.hole_end == r.hole_end && got.crc == r.crc);
+		CHECK(got.seq == r.seq && got.ack == r.ack && got.tsval == r.tsval && got.client_acked == r.client_acked);
+		CHECK(got.opened_ns == r.opened_ns && got.tick == r.tick && !memcmp(got.identity, r.identity, sizeof(r.identity)));
 		CHECK(got.number == r.number && got.outputs == r.outputs && got.port == r.port && got.data_len == r.data_len);
 	}
 	CHECK_EQ(n.channel_datagrams_received, sizeof(vectors) / sizeof(*vectors));
 	ftt_channel_close(&a);
 	ftt_channel_close(&b);
+}
+
+static void test_every_type_has_a_vector(void)
+{
+	for (unsigned type = 0; type < 256; type++) {
+		bool found = false;
+
+		for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); i++)
+			found |= vectors[i].r.type == type;
+		if (found != ftt_record_known((uint8_t)type)) {
+			fprintf(stderr, "type %u: a vector is missing, or one too many\n", type);
+			exit(1);
+		}
+	}
+}
+
+/* A probe of the mirror that comes to the channel's port, on its second way, and what goes on from there. */
+static void test_mirror_probe(void)
+{
+	static const uint64_t cluster = 0x0102030405060708, probe = 1ull << FTT_PROBE_WAY_SHIFT | 0x0123456789ab;
+	struct ftt_config c = config(true);
+	uint8_t bytes[FTT_PROBE_DATAGRAM] = {0};
+	uint64_t number;
+
+	CHECK(ftt_mirror_probe_next(bytes + FTT_PROBE_PAD, cluster, probe - (1ull << FTT_PROBE_WAY_SHIFT), &c.keys));
+	check_bytes("mirror-probe", bytes, sizeof(bytes));
+	CHECK(ftt_mirror_probe_read(bytes + FTT_PROBE_PAD, cluster, &c.keys, &number));
+	CHECK_EQ(number, probe);
 }
 
 static void test_heartbeat(void)
@@ -189,6 +227,8 @@ int main(void)
 	for (size_t i = 0; i < sizeof(part); i++)
 		part[i] = i < 32 ? (uint8_t)i : '?';
 	CHECK(sodium_init() >= 0);
+	test_every_type_has_a_vector();
+	test_mirror_probe();
 	test_heartbeat();
 	if (!fake_private_network()) {
 		printf("test_vectors: a network namespace of its own is not allowed here: the channel's datagrams were not checked\n");

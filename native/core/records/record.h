@@ -13,6 +13,11 @@
  *   service port u16 | client address 4 or 16 | service address 4 or 16 | irs u32 | body
  *
  * Records are cumulative or repeated until answered, so a lost datagram costs time only.
+ *
+ * `version` is the newest one that both nodes speak (FTT_CHANNEL_OLDEST to FTT_CHANNEL_VERSION, types.h). Within a version no
+ * record changes its layout; a type may be added. A reader that does not know it skips it if FTT_REC_MAY_SKIP is set in
+ * the type, else it lets the flow go that the record names. So this head of a record, up to irs, is the same in all
+ * versions. Flags that a reader does not know mean nothing to it: what must be understood is a type of its own.
  */
 #ifndef FTTCP_RECORD_H
 #define FTTCP_RECORD_H
@@ -25,7 +30,6 @@
 #include "core/packet/parse.h"
 
 #define FTT_CHANNEL_MAGIC 0x46545443u /* "FTTC" */
-#define FTT_CHANNEL_VERSION 2
 #define FTT_CHANNEL_HEADER 32
 #define FTT_CHANNEL_MAC 16
 #define FTT_CHANNEL_WORKER_AT 5
@@ -52,6 +56,8 @@ enum ftt_record_type {
 	FTT_REC_SENT = 18,    /* P: so many replies of the session went out, with this sum */
 	FTT_REC_STRAY = 19    /* who serves no more: a client's datagram that came to me (part of it). In datagrams of no pairing */
 };
+
+#define FTT_REC_MAY_SKIP 0x80u /* of a type: who does not know it goes on as if it had not come */
 
 enum { /* struct ftt_record.flags */
 	FTT_REC_FIN = 1, FTT_REC_RST = 2, FTT_REC_DIFFERS = 4, FTT_REC_HOLE = 8, /* COMMIT */
@@ -100,7 +106,7 @@ struct ftt_record {
 };
 
 struct ftt_channel_header {
-	uint8_t worker;
+	uint8_t version, worker;
 	bool quiet;
 	uint16_t count;
 	uint64_t pairing, sender, counter;
@@ -109,7 +115,7 @@ struct ftt_channel_header {
 static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *h)
 {
 	put_be32(p, FTT_CHANNEL_MAGIC);
-	p[4] = FTT_CHANNEL_VERSION;
+	p[4] = h->version;
 	p[FTT_CHANNEL_WORKER_AT] = h->worker | (h->quiet ? FTT_CHANNEL_QUIET : 0);
 	put_be16(p + 6, h->count);
 	put_be64(p + 8, h->pairing);
@@ -117,12 +123,13 @@ static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *
 	put_be64(p + 24, h->counter);
 }
 
-/* 0, or -1 when p is no header of this version. */
+/* 0, or -1 when p is no header of a version that is spoken here. */
 static inline int ftt_channel_get(const uint8_t *p, size_t len, struct ftt_channel_header *h)
 {
 	if (len < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC || get_be32(p) != FTT_CHANNEL_MAGIC ||
-	    p[4] != FTT_CHANNEL_VERSION || (p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET) >= FTT_MAX_WORKERS)
+	    p[4] < FTT_CHANNEL_OLDEST || p[4] > FTT_CHANNEL_VERSION || (p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET) >= FTT_MAX_WORKERS)
 		return -1;
+	h->version = p[4];
 	h->worker = p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET;
 	h->quiet = p[FTT_CHANNEL_WORKER_AT] & FTT_CHANNEL_QUIET;
 	h->count = get_be16(p + 6);
@@ -139,7 +146,7 @@ static inline bool ftt_is_v4(const uint8_t a[16])
 	return memcmp(a, prefix, 12) == 0;
 }
 
-/* Fixed part of each type's body; -1: no such type. */
+/* Fixed part of each type's body; -1: not known here. */
 static inline int ftt_record_fixed(uint8_t type)
 {
 	switch (type) {
@@ -169,6 +176,11 @@ static inline int ftt_record_fixed(uint8_t type)
 	default:
 		return -1;
 	}
+}
+
+static inline bool ftt_record_known(uint8_t type)
+{
+	return ftt_record_fixed(type) >= 0;
 }
 
 /* Behind the fixed part of OPEN, if its flags say so. */
@@ -329,7 +341,7 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	return len;
 }
 
-/* Reads the record at p; returns its length, 0 when it is malformed. */
+/* Reads the record at p, of a type that is not known only its head; returns its length, 0 when it is malformed. */
 static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_record *r)
 {
 	size_t alen, at, len, extra;
@@ -341,12 +353,12 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 		return 0;
 	len = get_be16(p + 2);
 	fixed = ftt_record_fixed(p[0]);
-	if (len > room || fixed < 0 || (p[4] != 4 && p[4] != 6))
+	if (len > room || !p[0] || (p[4] != 4 && p[4] != 6))
 		return 0;
 	alen = p[4] == 4 ? 4 : 16;
 	at = 10 + 2 * alen + 4;
 	extra = ftt_record_extra(p[0], p[1]);
-	if (len < at + (size_t)fixed + extra)
+	if (len < at + (size_t)(fixed < 0 ? 0 : fixed) + extra)
 		return 0;
 	r->type = p[0];
 	r->flags = p[1];
@@ -363,6 +375,8 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 			return 0;
 	}
 	r->irs = get_be32(p + at - 4);
+	if (fixed < 0)
+		return len;
 	ftt_record_get_body(p + at, r);
 	if (extra)
 		ftt_record_get_extra(p + at + fixed, r);

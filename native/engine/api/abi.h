@@ -152,6 +152,7 @@ struct ftt_counters {
 	uint64_t flows_expired;
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
+	uint64_t records_skipped, records_refused; /* of types that are not known here; a flow was given up for each of the latter */
 	uint64_t compared_blocks, divergences, uncompared_blocks;
 	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_said_again, udp_truncated;
@@ -224,6 +225,8 @@ void ftt_engine_close(struct ftt_engine *e);
  * mode first, then the lease: a lease that the partner of before has granted ends with the mode.
  */
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer);
+/* In which version the commit channel writes to this peer, and reads of it; 0, as at the start: it does neither. */
+void ftt_engine_speak(struct ftt_engine *e, uint32_t peer, uint32_t version);
 /* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. decided_ns: when this was
  * decided; a SELF lease counts from then, so an order that comes too late opens nothing. */
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns);

@@ -152,12 +152,13 @@ static void derive(struct ftt_channel *c)
 	sodium_memzero(secret, sizeof(secret));
 }
 
-void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing)
+void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing, uint32_t version)
 {
 	bool changed = commit_session != c->key_session;
 
 	c->partner = partner;
 	c->pairing = pairing;
+	c->version = (uint8_t)version;
 	if (changed) {
 		c->keys_generation = 0;
 		c->key_session = commit_session;
@@ -194,6 +195,7 @@ static bool send_buffer(struct ftt_channel *c, enum ftt_lane lane, uint8_t to, s
 	size_t len = c->out[lane][to].len;
 	struct sockaddr_storage place = place_of(c, to);
 	struct ftt_channel_header h = {
+		.version = c->version,
 		.worker = c->worker,
 		.quiet = lane == FTT_QUIET,
 		.count = c->out[lane][to].count,
@@ -217,7 +219,7 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	enum ftt_lane lane = r->quiet ? FTT_QUIET : FTT_LOUD;
 	size_t len, room;
 
-	if (!c->key_session || to >= c->cfg->workers)
+	if (!c->key_session || !c->version || to >= c->cfg->workers)
 		return;
 	if (c->out[lane][to].len > FTT_CHANNEL_FULL && c->out[FTT_QUIET][to].count) /* it is read first, so it leaves first */
 		send_buffer(c, FTT_QUIET, to, n);
@@ -347,7 +349,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 		c->odd = in;
 		return FTT_CHANNEL_ODD;
 	}
-	if (ftt_channel_get(in, got, h) || got > FTT_CHANNEL_MAX) {
+	if (ftt_channel_get(in, got, h) || h->version != c->version || got > FTT_CHANNEL_MAX) {
 		n->channel_malformed++;
 		return -1;
 	}

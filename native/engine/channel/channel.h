@@ -45,6 +45,7 @@ struct ftt_channel {
 	struct ftt_keys keys; /* made from those of the ring for key_session */
 	uint64_t key_session; /* commit_session that the keys were made for; 0 = none yet */
 	uint64_t pairing;
+	uint8_t version; /* in which both nodes speak; 0 = not known yet */
 	uint64_t counter;
 	struct ftt_replay replay[FTT_LANES][FTT_MAX_WORKERS];
 	struct {
@@ -61,8 +62,11 @@ struct ftt_channel {
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
 		     char *err, size_t err_len);
 void ftt_channel_close(struct ftt_channel *c);
-/* Follows the role and the keys; a new commit_session makes new keys. Records not yet sent are dropped with the old ones. */
-void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing);
+/*
+ * Follows the role and the keys; a new commit_session makes new keys. Records not yet sent are dropped with the old ones. `version`: in which
+ * to speak with the partner; 0: not at all, yet.
+ */
+void ftt_channel_follow(struct ftt_channel *c, uint32_t partner, uint64_t commit_session, uint64_t pairing, uint32_t version);
 /* Gathers a record for one worker of the peer. */
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t peer_worker, const struct ftt_record *r,
 			    struct ftt_counters *n);

@@ -162,6 +162,31 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, &env), now_ns);
 }
 
+/*
+ * A record of a type that another release has made. What may be skipped is; else this flow is one of which this node does not
+ * know what it should: it is let go, as if the primary had asked for it, or given up.
+ */
+static void strange_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_record order = {.type = FTT_REC_DETACH, .key = r->key, .irs = r->irs};
+	struct ftt_tcp *c;
+
+	if (r->type & FTT_REC_MAY_SKIP) {
+		w->n.records_skipped++;
+		return;
+	}
+	w->n.records_refused++;
+	if (w->mode == FTT_MODE_BACKUP) {
+		one_record(w, &order, from, now_ns);
+	} else if (w->mode == FTT_MODE_PAIRED && r->key.proto == 17) {
+		ftt_udp_part(w, &r->key, r->irs, FTT_WHY_UNSUPPORTED, now_ns);
+	} else if (w->mode == FTT_MODE_PAIRED && (c = ftt_follow_find(w, &r->key, now_ns)) && c->flow.hard.irs == r->irs &&
+		   (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING)) {
+		c->peer_worker = from;
+		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_UNSUPPORTED, now_ns), now_ns);
+	}
+}
+
 bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 {
 	struct ftt_channel_header h;
@@ -192,8 +217,10 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 			}
 			if (!ftt_record_belongs(r.type, h.pairing, w->channel.pairing))
 				w->n.channel_malformed++; /* of no pairing */
-			else
+			else if (ftt_record_known(r.type))
 				one_record(w, &r, h.worker, now_ns);
+			else
+				strange_record(w, &r, h.worker, now_ns);
 			records += used;
 			len -= used;
 		}

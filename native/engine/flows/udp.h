@@ -146,6 +146,8 @@ static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, 
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
+/* A primary asks the backup to let this session go. */
+void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns);
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns);
 

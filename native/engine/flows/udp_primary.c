@@ -139,6 +139,16 @@ static void alone(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 	ftt_udp_primary_release(w, u, now_ns);
 }
 
+void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_heard(w, key, now_ns);
+
+	if (!u || u->start != start || u->protection != FTT_PROTECTED)
+		return;
+	ftt_udp_protect(&w->udp, u, FTT_DETACHING); /* the next tick asks for it */
+	u->reason = reason;
+}
+
 void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			    uint64_t now_ns)
 {
