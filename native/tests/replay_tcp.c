@@ -22,9 +22,12 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/tcp.h"
 #include "engine/worker.h"
+#include "plane_model.h"
 
 static struct ftt_engine engine;
 static struct ftt_worker worker;
+static struct ftt_plane_ops does;
+static struct ftt_plane plane = {.does = &does};
 static uint64_t now;
 static uint32_t packet_id;
 static uint8_t record_bytes[FTT_CHANNEL_MAX];
@@ -44,7 +47,7 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static void verdict(struct ftt_plane *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q;
 	(void)queue;
@@ -52,14 +55,14 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 	print_hex(bytes, bytes ? len : 0);
 }
 
-void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
+static void small(struct ftt_plane *m, const uint8_t *packet, size_t len)
 {
 	(void)m;
 	printf("emit stack ");
 	print_hex(packet, len);
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+static int emit_now(struct ftt_plane *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	(void)m;
 	printf("emit %s ", to_client ? "client" : "stack");
@@ -171,6 +174,11 @@ static void configure(char *line)
 		set(word, strtoull(value, NULL, 10));
 	}
 	worker.e = &engine;
+	does = plane_model;
+	does.verdict = verdict;
+	does.small = small;
+	does.now = emit_now;
+	worker.plane = &plane;
 	if (ftt_table_open(&worker.table, engine.cfg.policy.max_flows)) {
 		fprintf(stderr, "out of memory\n");
 		exit(2);
@@ -190,7 +198,7 @@ static size_t unhex(const char *text, uint8_t *out, size_t room)
 static void packet(const char *hex, bool in)
 {
 	static uint8_t bytes[65536];
-	struct ftt_nfq_packet p = {.id = packet_id++, .csum_ready = true, .csum_unknown = true, .bytes = bytes};
+	struct ftt_packet p = {.id = packet_id++, .from_client = in, .csum_ready = true, .csum_unknown = true, .bytes = bytes};
 	struct ftt_pkt k;
 	struct ftt_seg s;
 
