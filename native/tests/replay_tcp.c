@@ -118,6 +118,12 @@ void ftt_udp_new_role(struct ftt_udp_table *t)
 	(void)t;
 }
 
+void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns)
+{
+	(void)w, (void)key, (void)start, (void)reason, (void)now_ns;
+	abort();
+}
+
 bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
 {
 	(void)w;
