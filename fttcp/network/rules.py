@@ -20,7 +20,8 @@ from typing import NamedTuple
 from fttcp.wire.ports import merged
 
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
-HANDSHAKE_QUEUES = 8  # handshakes of either direction have the queues that begin this many numbers on (abi.h)
+HANDSHAKE_QUEUES = 8
+"""FTT_HANDSHAKE_QUEUES: handshakes of either direction have the queues that begin this many numbers on."""
 
 PROBE_LENGTH = {4: 64, 6: 84}  # of a probe of the mirror: mirror.py
 
