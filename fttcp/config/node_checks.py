@@ -32,6 +32,14 @@ def check_node(config: Config, errors: list[str]) -> None:
             f"node.state_dir: {node.state_dir!r} is run_dir as well, which is emptied at a boot; what is in "
             "state_dir must outlive that"
         )
+    places = {"0.0.0.0", "::", config.peer[0].link[0].local}
+    for i, group in enumerate(config.group):
+        first, last = group.channel_port + 1, group.channel_port + MAX_WORKERS
+        if node.http.port is not None and node.http.address in places and first <= node.http.port <= last:
+            errors.append(
+                f"node.http.port: {node.http.port} is a port of fttcp's own, {first} to {last} "
+                f"(group[{i}].channel_port): choose another one"
+            )
 
 
 def check_notified(config: Config, errors: list[str]) -> None:
@@ -83,7 +91,10 @@ def check_own_ports(config: Config, group: GroupSection, where: str, errors: lis
     for k, text, ports in _parsed(group):
         for i, other in enumerate(config.group):
             first, last = other.channel_port, other.channel_port + MAX_WORKERS
-            if ports.proto == "udp" and ports.first <= last and first <= ports.last:
+            own = ports.proto == "udp" or (
+                ports.first == ports.last > first
+            )  # of a long range few are in use
+            if own and ports.first <= last and first <= ports.last:
                 errors.append(
                     f"{where}.ports[{k}]: {text!r} has ports of fttcp's own, {first} to {last} "
                     f"(group[{i}].channel_port): choose another channel_port, on all nodes"

@@ -43,7 +43,8 @@ NOTIFIED_EVENTS = (
     "fenced", "paused", "resumed",
     "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
     "server-given-up", "server-bound", "worker-died", "hook-failed", "reference-lost", "reference-found",
-    "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "divergence",
+    "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "lane-refused",
+    "divergence",
     "rules-missing", "guard-stopped", "ground-mended", "address-claimed",
     "arbiter-up", "arbiter-lost",
 )  # fmt: skip
@@ -53,7 +54,7 @@ OTHER_EVENTS = (
     "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
     "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
     "epochs-kept", "takeover-refused", "other-interface", "run-dir-restored", "address-claim-over",
-    "mac-changed", "peer-body", "gate-open", "announced", "hook-done",
+    "mac-changed", "peer-body", "gate-open", "announced", "hook-done", "lane-down", "lane-up",
 )  # fmt: skip
 """Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8

@@ -295,6 +295,12 @@ _GAUGES: Table = (
         (),
         _of_engine(lambda group: [((), group["flow_bytes"])]),
     ),
+    (
+        "bulk_lane_connections",
+        "Connections of the bulk lane: those that stand, and those that should",
+        ("of",),
+        _of_engine(lambda group: [((of,), group["bulk_lane"][of]) for of in ("up", "wanted")]),
+    ),
     ("flows_udp", "Living UDP sessions", (), _of_engine(lambda group: [((), group["flows"]["udp"])])),
     (
         "packets_held",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fttcp.ownership.model import NS_PER_MS
-from fttcp.planes.base import STAMPED_MAX, EngineEvent, EventKind, Intrusion, Reason
+from fttcp.planes.base import STAMPED_MAX, EngineEvent, EventKind, Intrusion, LaneRefusal, Reason
 
 _INTRUSIONS = {
     Intrusion.MAC: "bad MAC",
@@ -16,6 +16,11 @@ _INTRUSIONS = {
     Intrusion.AT_PEER: "the peer met a bad MAC, a replay or another cluster",
     Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
     Intrusion.CLUSTER: "right key, another cluster, or another list of nodes",
+}
+_LANE_REFUSALS = {
+    LaneRefusal.GARBAGE: "no words of the bulk lane",
+    LaneRefusal.VERSION_OTHER: "another version of the bulk lane: run one release on all nodes",
+    LaneRefusal.WRONG_KEY: "not made with the pair's key",
 }
 _WHOLE_PACKETS = {
     errno.ENOTUNIQ: "the mirror comes in on the service interface",
@@ -53,6 +58,12 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
                 "warning",
                 {"link": event.link, "what": _INTRUSIONS[Intrusion(event.value)]},
             )
+        case EventKind.LANE_REFUSED:
+            level, fields = "warning", {"what": _LANE_REFUSALS[LaneRefusal(event.value)]}
+        case EventKind.LANE_DOWN:
+            level, fields = "warning", {"peer": peers[event.peer], "why": os.strerror(event.value)}
+        case EventKind.LANE_UP:
+            fields = {"peer": peers[event.peer]}
         case EventKind.WHOLE_PACKETS:
             level, fields = "warning", {"why": why_whole(event.value)}
         case EventKind.DIVERGENCE:

@@ -152,6 +152,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "udp": status.udp_sessions,
         },
         "flow_bytes": status.flow_bytes,
+        "bulk_lane": {"up": status.lanes_up, "wanted": status.lanes},
         "commit": {
             "strict": bool(status.strict_commit),
             "held": status.held_now,

@@ -39,6 +39,20 @@ class EventKind(IntEnum):
     MAC_CHANGED = 18
     CLAIMED = 19
     MIRROR_SEEN = 20
+    LANE_REFUSED = 22
+    LANE_DOWN = 23
+    LANE_UP = 24
+
+
+class LaneRefusal(IntEnum):
+    """Values of enum ftt_lane_refusal: why a connection of the bulk lane was refused or cut."""
+
+    GARBAGE = 0
+    VERSION_OTHER = 1
+    STALE = 2
+    WRONG_KEY = 3
+    LATE = 4
+    NO_MEMORY = 5
 
 
 class BeatThread(IntFlag):
@@ -156,6 +170,10 @@ class EngineStatus:
     strict_commit: int = 1
     whole_packets: int = 0
     partner: int = 0
+    lanes_up: int = 0
+    """Connections of the bulk lane."""
+    lanes: int = 0
+    """How many there should be."""
     peer_alive: int = 0
     links_up: tuple[int, ...] = ()
     peer_intrusions: tuple[int, ...] = ()

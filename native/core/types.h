@@ -116,6 +116,16 @@ struct ftt_env {
 	uint8_t pad[4];
 };
 
+/* Why a connection of the bulk lane was refused or cut. */
+enum ftt_lane_refusal {
+	FTT_LANE_GARBAGE = 0, /* no hello, no frame, or none that belongs there */
+	FTT_LANE_VERSION_OTHER = 1,
+	FTT_LANE_STALE = 2,   /* another pairing, or another node: it is told anew when both know of each other */
+	FTT_LANE_WRONG_KEY = 3,
+	FTT_LANE_LATE = 4,    /* did not say hello, or what follows it, in time: a recording cannot */
+	FTT_LANE_NO_MEMORY = 5
+};
+
 /* Shared secrets of the nodes: what is made with any of them is believed, what we send is made with one. */
 struct ftt_keys {
 	uint8_t key[FTT_MAX_KEYS][32];

@@ -77,6 +77,8 @@ def test_what_is_no_address_of_one_host_is_no_service_link_or_reference(
         ('"80/tcp"', '"0/tcp"', "group[0].ports[0]: '0/tcp' has no valid port"),
         ("69/udp", "7710/udp", "group[0].ports[1]: '7710/udp' has ports of fttcp's own, 7710 to 7718"),
         ("69/udp", "7718/udp", "group[0].ports[1]: '7718/udp' has ports of fttcp's own, 7710 to 7718"),
+        ('"80/tcp"', '"7711/tcp"', "group[0].ports[0]: '7711/tcp' has ports of fttcp's own, 7710 to 7718"),
+        ("[peer]", 'http = { address = "::", port = 7711 }\n[peer]', "node.http.port: 7711 is a port"),
         ("[peer]", 'http = { address = "::", port = 80 }\n[peer]', "node.http.port: 80 at all addresses"),
         ("/etc/fttcp/key", "key", "node.key_file: 'key' is not a path that begins with /"),
         ("[peer]", 'run_dir = "run"\n[peer]', "node.run_dir: 'run' is not a path"),
@@ -142,6 +144,13 @@ def test_groups_share_no_address_however_it_is_written(tmp_path: Path) -> None:
     )
     (tmp_path / "node.toml").write_text(GOOD + MAIL)
     load(tmp_path / "node.toml")
+
+
+def test_a_range_may_go_over_ports_of_the_bulk_lane(tmp_path: Path) -> None:
+    """Of a range few ports are in use, and heartbeats are UDP."""
+    for ports in ('"80/tcp", "7000-7800/tcp"', '"80/tcp", "7710/tcp"'):
+        (tmp_path / "node.toml").write_text(GOOD.replace('"80/tcp"', ports))
+        load(tmp_path / "node.toml")
 
 
 def test_a_service_port_is_no_port_of_another_groups_channel(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def serving() -> dict[str, Any]:
         links_up=[0],
         flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "ending": 1, "udp": 3},
         flow_bytes=4096,
+        bulk_lane={"up": 3, "wanted": 4},
         commit={"held": 7, "lag_us_p50": 50.0, "lag_us_p99": 900.0},
         counters={"held_now": 7, "divergences": 1, "drop_lease": 9},
     )
@@ -98,6 +99,8 @@ def test_each_number_is_what_status_tells() -> None:
         "fttcp_flows_opening{group=web}": 2,
         "fttcp_flows_udp{group=web}": 3,
         "fttcp_flow_memory_bytes{group=web}": 4096,
+        "fttcp_bulk_lane_connections{group=web,of=up}": 3,
+        "fttcp_bulk_lane_connections{group=web,of=wanted}": 4,
         "fttcp_commit_lag_p99_seconds{group=web}": 0.0009,
         "fttcp_link_up{group=web,interface=peer0,link=0,peer=beta}": 1,
         "fttcp_link_up{group=web,interface=svc0,link=1,peer=beta}": 0,

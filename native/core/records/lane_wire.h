@@ -5,6 +5,8 @@
  * Each end says hello once, the one that connects first. Then each sends the header of its stream (libsodium's secretstream), and
  * frames: four bytes in the clear that say how long and of what kind, and the encrypted body with its tag.
  *
+ * The version is the commit channel's: what both nodes speak.
+ *
  * hello:  0 magic, 4 version, 5 worker, 6 worker of the other end, 7 zero, 8 node, 16 pairing, 24 nonce, 56 MAC
  * frame:  0 kind, 1 length of the message, 4 body
  */
@@ -16,7 +18,6 @@
 #include "core/types.h"
 
 #define FTT_LANE_MAGIC 0x46544c4eu /* "FTLN" */
-#define FTT_LANE_VERSION 1
 #define FTT_LANE_NONCE 32
 #define FTT_LANE_MAC 32
 #define FTT_LANE_SIGNED 56 /* bytes of a hello before its MAC */
@@ -33,17 +34,8 @@ enum ftt_lane_kind {
 	FTT_LANE_FIRST_KIND = 1 /* the user's */
 };
 
-/* Why a connection was refused or cut. */
-enum ftt_lane_refusal {
-	FTT_LANE_GARBAGE = 0, /* no hello, no frame, or none that belongs there */
-	FTT_LANE_VERSION_OTHER = 1,
-	FTT_LANE_STALE = 2,   /* another pairing, or another node: it is told anew when both know of each other */
-	FTT_LANE_WRONG_KEY = 3,
-	FTT_LANE_LATE = 4     /* did not say hello, or what follows it, in time: a recording */
-};
-
 struct ftt_lane_hello {
-	uint8_t worker, other;
+	uint8_t version, worker, other;
 	uint64_t node, pairing;
 	uint8_t nonce[FTT_LANE_NONCE];
 };
@@ -51,7 +43,7 @@ struct ftt_lane_hello {
 static inline void ftt_lane_hello_put(uint8_t *p, const struct ftt_lane_hello *h)
 {
 	put_be32(p, FTT_LANE_MAGIC);
-	p[4] = FTT_LANE_VERSION;
+	p[4] = h->version;
 	p[5] = h->worker;
 	p[6] = h->other;
 	p[7] = 0;
@@ -60,13 +52,22 @@ static inline void ftt_lane_hello_put(uint8_t *p, const struct ftt_lane_hello *h
 	memcpy(p + 24, h->nonce, FTT_LANE_NONCE);
 }
 
-/* Of FTT_LANE_HELLO bytes. 0, or one more than the enum ftt_lane_refusal. Magic and version stay where they are in every version. */
-static inline int ftt_lane_hello_get(const uint8_t *p, struct ftt_lane_hello *h)
+/* From its first eight bytes: 0, or one more than the enum ftt_lane_refusal. Magic and version are there in every version. */
+static inline int ftt_lane_hello_begins(const uint8_t *p, uint8_t version)
 {
 	if (get_be32(p) != FTT_LANE_MAGIC)
 		return 1 + FTT_LANE_GARBAGE;
-	if (p[4] != FTT_LANE_VERSION)
-		return 1 + FTT_LANE_VERSION_OTHER;
+	return p[4] == version ? 0 : 1 + FTT_LANE_VERSION_OTHER;
+}
+
+/* Of FTT_LANE_HELLO bytes. 0, or one more than the enum ftt_lane_refusal. */
+static inline int ftt_lane_hello_get(const uint8_t *p, uint8_t version, struct ftt_lane_hello *h)
+{
+	int refused = ftt_lane_hello_begins(p, version);
+
+	if (refused)
+		return refused;
+	h->version = version;
 	h->worker = p[5];
 	h->other = p[6];
 	h->node = get_be64(p + 8);

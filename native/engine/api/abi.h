@@ -36,6 +36,9 @@ enum ftt_event_kind {
 	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
 				      number; reason = 1: we hold the lease */
 	FTT_EV_MIRROR_SEEN = 20,   /* a probe of the mirror came in; value = its number */
+	FTT_EV_LANE_REFUSED = 22,  /* a connection of the bulk lane; value = enum ftt_lane_refusal */
+	FTT_EV_LANE_DOWN = 23,     /* no connection of the bulk lane for a while; value = errno of the last attempt, or 0 */
+	FTT_EV_LANE_UP = 24,       /* ... there is one again */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -164,6 +167,8 @@ struct ftt_counters {
 	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
 	uint64_t arp_answered, nd_answered, announcements;
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
+	uint64_t lane_begun, lane_ended, lane_refused; /* connections of the bulk lane; lane_wire.h has the reasons */
+	uint64_t lane_bytes_sent, lane_bytes_received, lane_messages_sent, lane_messages_received;
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
 };
 
@@ -190,6 +195,7 @@ struct ftt_status {
 	uint32_t strict_commit; /* output waits for COMMITs: always, but for an experiment */
 	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
+	uint32_t lanes_up, lanes; /* connections of the bulk lane; how many there should be */
 	uint32_t peer_alive;    /* bit per peer */
 	uint32_t links_up[FTT_MAX_PEERS];      /* bit per link */
 	uint64_t peer_intrusions[FTT_MAX_PEERS]; /* how many the peer tells that it met */

@@ -28,7 +28,11 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 		ftt_fair_lock(&w->lock);
 		add_counters(out, &w->n);
 		out->held_now += w->held_now;
-		ftt_plane_count(w->plane, out);
+		out->verdict_batches += w->nfq.batches + w->handshakes.batches;
+		out->verdicts += w->nfq.verdicts + w->handshakes.verdicts;
+		out->queue_overruns += w->nfq.overruns + w->handshakes.overruns;
+		out->drop_lease += w->nfq.revoked + w->handshakes.revoked + w->emit.revoked;
+		out->emit_failed += w->emit.failed;
 		ftt_fair_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);
@@ -94,6 +98,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
 			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
+	out->lanes_up += ftt_lane_count(&w->lane);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
 }
@@ -111,6 +116,8 @@ void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 	out->whole_packets = e->whole_packets;
 	out->partner = atomic_load(&e->shared.partner);
 	out->lease_left_ns = ftt_engine_lease_left_ns(e);
+	if (out->mode == FTT_MODE_BACKUP || out->mode == FTT_MODE_PAIRED)
+		out->lanes = (uint32_t)e->cfg.workers * e->cfg.workers; /* each of ours with each of theirs */
 	if (!lag)
 		return;
 	for (int k = 0; k < e->cfg.workers; k++) {
