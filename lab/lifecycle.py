@@ -39,6 +39,8 @@ class Lab:
         self.name = name
         self.home = directory(name)
         self._children: list[subprocess.Popen[Any]] = []
+        self.programs: dict[str, list[str]] = {}
+        """The command of fttcp by hosts; where none is named it is that of this installation."""
 
     # ---- start and end
 
@@ -339,7 +341,8 @@ class Lab:
         if name == ETCD:
             return etcd_command(self.home / name)
         kind = "witness" if name == WITNESS else "node"
-        return [fttcp_program(), kind, "--config", str(self.home / name / f"{kind}.toml")]
+        program = self.programs.get(name) or [fttcp_program()]
+        return [*program, kind, "--config", str(self.home / name / f"{kind}.toml")]
 
     def _start_daemon(self, state: LabState, name: str) -> None:
         host = self.host(name)

@@ -27,7 +27,10 @@ _ENGINE = (
     ),
     "channel/crc32c",
 )
-_NATIVE = ("tests/replay_tcp.c", "tests/engine_stubs.c", *(f"engine/{name}.c" for name in _ENGINE))
+_NATIVE = (
+    *("tests/replay_tcp.c", "tests/engine_stubs.c", "tests/plane_model.c"),
+    *(f"engine/{name}.c" for name in _ENGINE),
+)
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 4096, "max_half_open": 4096, "max_held": 1024,

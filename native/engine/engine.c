@@ -46,9 +46,9 @@ static void open_stamps(struct ftt_engine *e)
 
 	if (e->worker[0]->udp.on)
 		return; /* they do anyway */
-	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_NFQ_HEADERS);
+	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_PLANE_HEADERS);
 	for (int k = 0; k < e->cfg.workers; k++)
-		e->worker[k]->stamps = e->stamp_fd >= 0;
+		e->worker[k]->plane->can |= e->stamp_fd >= 0 ? FTT_PLANE_STAMPS : 0;
 	if (e->stamp_fd >= 0)
 		return;
 	ev.value = e->whole_packets = (uint32_t)-e->stamp_fd;

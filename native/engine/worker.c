@@ -31,7 +31,6 @@
 #define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
 #define REST_ROUNDS 2048          /* ... that empty a full queue */
 #define LAST_ROUNDS 64            /* ... and the channel, before a role ends */
-#define SYNS 4096u                /* that wait at most, and as many answers to them */
 #define GATHERED 16u              /* packets of output that leave together, at most */
 #define LANE_BUDGET 65536u        /* bytes of the bulk lane each way, and connection, between two looks at packets: some 0.1 ms */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
@@ -45,7 +44,7 @@ static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t prot
 }
 
 /* What no flow stands for: passes for a primary under its lease, else not at all. */
-static void other_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, enum ftt_parsed kind, bool in, uint64_t now_ns)
+static void other_packet(struct ftt_worker *w, struct ftt_packet *p, enum ftt_parsed kind, bool in, uint64_t now_ns)
 {
 	bool primary = ftt_flow_emits((uint8_t)w->mode);
 	bool accept = in ? primary : primary && ftt_may_emit(&w->e->shared, now_ns);
@@ -61,8 +60,9 @@ static void other_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, enum ft
 	ftt_worker_verdict(w, p, accept, NULL);
 }
 
-static void one_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, bool in, uint64_t now_ns)
+static void one_packet(struct ftt_worker *w, struct ftt_packet *p, uint64_t now_ns)
 {
+	bool in = p->from_client;
 	const struct ftt_config *cfg = &w->e->cfg;
 	struct ftt_pkt k;
 	struct ftt_seg s;
@@ -116,10 +116,9 @@ static void flush(struct ftt_worker *w)
 	if (w->told)
 		commit(w, w->table.commit_by_ns);
 	ftt_tcp_send_injected(w);
-	ftt_nfq_flush(&w->nfq);
-	ftt_nfq_flush(&w->handshakes);
+	ftt_plane_flush(w->plane);
 	ftt_tcp_free_spent(w);
-	ftt_emit_flush(&w->emit);
+	ftt_plane_send(w->plane);
 }
 
 /*
@@ -138,21 +137,21 @@ static void answer(struct ftt_worker *w, uint64_t now_ns)
  * Do the verdicts wait for those on what comes next? Of a primary's output, where there is more of it, some are decided
  * together: one OUTPUT tells of them all. A client's packets never do, for our stack waits for them.
  */
-static bool gathers(const struct ftt_worker *w, const struct ftt_nfq *q, bool in, bool full)
+static bool gathers(struct ftt_worker *w, unsigned lane, bool in, bool full)
 {
-	return w->mode == FTT_MODE_PAIRED && full && !in && !q->carries && q->n_verdicts < GATHERED;
+	return w->mode == FTT_MODE_PAIRED && full && !in && ftt_plane_gathered(w->plane, lane) < GATHERED;
 }
 
-/* What waits in two queues, in at most so many receive calls. The slots are used again by the next one. */
-static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
+/* What waits in a lane, in at most so many receive calls. Their bytes' places are used again by the next one. */
+static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 {
-	struct ftt_nfq_packet p;
+	struct ftt_packet p;
 	bool more = true;
 
 	while (more && rounds--) {
-		bool in = false;
+		bool in = false, full;
 		uint64_t now_ns;
-		int room = q->at_once, n = ftt_nfq_receive(q);
+		int n = ftt_plane_receive(w->plane, lane, &full);
 
 		if (n < 0) {
 			struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)errno, .reason = 1};
@@ -164,17 +163,15 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 		if (!n)
 			return;
 		now_ns = ftt_now_ns();
-		if (w->mode == FTT_MODE_BACKUP && q == &w->nfq) /* what the primary told before these came: else they claim it */
+		if (w->mode == FTT_MODE_BACKUP && lane == FTT_LANE_FLOWS) /* what the primary told before these came: else they claim it */
 			ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 		w->looked = false;
-		while (ftt_nfq_next(q, &p)) {
-			bool from_client = p.queue == q->queue[FTT_NFQ_IN];
-
-			in |= from_client;
-			one_packet(w, &p, from_client, now_ns);
+		while (ftt_plane_next(w->plane, lane, &p)) {
+			in |= p.from_client;
+			one_packet(w, &p, now_ns);
 		}
-		more = n == room || in; /* our stack answers while it is given its packet */
-		if (!gathers(w, q, in, n == room))
+		more = full || in; /* our stack answers while it is given its packet */
+		if (!gathers(w, lane, in, full))
 			answer(w, now_ns);
 	}
 }
@@ -183,11 +180,11 @@ static void packets(struct ftt_worker *w, struct ftt_nfq *q, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !w->stamps : w->e->cfg.policy.shift.on);
+	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
-	ftt_nfq_copy_range(&w->nfq, edits || w->sum_unknown ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS,
-			   edits || looks ? FTT_NFQ_WHOLE : FTT_NFQ_HEADERS);
+	ftt_plane_look(w->plane, edits || w->sum_unknown ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS,
+		       edits || looks ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS);
 }
 
 /*
@@ -198,8 +195,8 @@ static void forget_rest(struct ftt_worker *w)
 {
 	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
 	flush(w);
-	packets(w, &w->nfq, REST_ROUNDS);
-	packets(w, &w->handshakes, REST_ROUNDS);
+	packets(w, FTT_LANE_FLOWS, REST_ROUNDS);
+	packets(w, FTT_LANE_HANDSHAKES, REST_ROUNDS);
 }
 
 /* On a backup, since a takeover has no time for it: the interface may be made anew, with another index. */
@@ -331,19 +328,19 @@ static void *run(void *arg)
 			n = 0; /* nothing to read: another wake-up took it */
 		follow_role(w);
 		choose_copy(w);
-		handshakes = has(got, n, w->handshakes.fd);
+		handshakes = has(got, n, w->plane->fd[FTT_LANE_HANDSHAKES]);
 		loud = has(got, n, w->channel.fd[FTT_LOUD]) || ftt_channel_has(&w->channel, FTT_LOUD) ? FTT_ON_LOUD : 0;
 		if (w->mode == FTT_MODE_BACKUP) {
 			/* in the order in which the primary caused them: a SYN, the OPEN that asks for it, output that is told, answers to it */
 			if (handshakes)
-				packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
-			if (loud || !has(got, n, w->nfq.fd)) /* else packets() asks the quiet lane */
+				packets(w, FTT_LANE_HANDSHAKES, HANDSHAKE_ROUNDS);
+			if (loud || !has(got, n, w->plane->fd[FTT_LANE_FLOWS])) /* else packets() asks the quiet lane */
 				ftt_follow_records(w, FTT_ON_QUIET | loud, ftt_now_ns());
 		}
-		if (has(got, n, w->nfq.fd))
-			packets(w, &w->nfq, ROUNDS);
+		if (has(got, n, w->plane->fd[FTT_LANE_FLOWS]))
+			packets(w, FTT_LANE_FLOWS, ROUNDS);
 		if (handshakes && w->mode != FTT_MODE_BACKUP)
-			packets(w, &w->handshakes, HANDSHAKE_ROUNDS);
+			packets(w, FTT_LANE_HANDSHAKES, HANDSHAKE_ROUNDS);
 		now_ns = ftt_now_ns();
 		if (w->held_now || (w->mode != FTT_MODE_BACKUP && loud))
 			ftt_follow_records(w, w->mode == FTT_MODE_BACKUP ? FTT_ON_ANY : FTT_ON_LOUD, now_ns); /* a primary has no quiet lane */
@@ -405,15 +402,6 @@ static void make_room(void *w)
 	flush(w);
 }
 
-/* The worker's queues among those from `first` on. */
-static int open_queues(struct ftt_nfq *q, struct ftt_worker *w, unsigned first, uint32_t maxlen, char *err, size_t err_len)
-{
-	const struct ftt_config *cfg = &w->e->cfg;
-
-	return ftt_nfq_open(q, (struct ftt_nfq_owner){&w->e->shared, make_room, w}, (uint16_t)(cfg->queue_in + first + w->index),
-			    (uint16_t)(cfg->queue_out + first + w->index), maxlen, err, err_len);
-}
-
 struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len)
 {
 	const struct ftt_config *cfg = &e->cfg;
@@ -426,22 +414,21 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	}
 	w->e = e;
 	w->index = index;
-	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->emit.fd4 = w->emit.fd6 = w->epoll_fd = w->wake_fd = -1;
+	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	if (ftt_table_open(&w->table, cfg->policy.max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->policy.max_flows);
 		goto fail;
 	}
-	/* the queues first: nobody else has them, so the channel's port has no sockets of another engine */
-	if (open_queues(&w->nfq, w, 0, cfg->queue_maxlen, err, err_len) ||
-	    open_queues(&w->handshakes, w, FTT_HANDSHAKE_QUEUES, cfg->queue_maxlen < SYNS ? cfg->queue_maxlen : SYNS, err, err_len) ||
-	    ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) ||
-	    ftt_lane_open(&w->lane, e, index, &w->n, &user, err, err_len) || ftt_emit_open(&w->emit, &e->shared, cfg->mark, err, err_len))
+	/* the plane first: nobody else has its queues, so the channel's port has no sockets of another engine */
+	w->plane = ftt_plane_open(cfg, index, (struct ftt_plane_owner){&e->shared, make_room, w}, err, err_len);
+	if (!w->plane || ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) ||
+	    ftt_lane_open(&w->lane, e, index, &w->n, &user, err, err_len))
 		goto fail;
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->nfq.fd) ||
-	    watch(w->epoll_fd, w->handshakes.fd) || watch(w->epoll_fd, w->channel.fd[FTT_LOUD]) ||
+	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->plane->fd[FTT_LANE_FLOWS]) ||
+	    watch(w->epoll_fd, w->plane->fd[FTT_LANE_HANDSHAKES]) || watch(w->epoll_fd, w->channel.fd[FTT_LOUD]) ||
 	    watch(w->epoll_fd, w->lane.epoll_fd)) {
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
@@ -486,7 +473,7 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->table.bucket) {
 		struct ftt_tcp *c;
 
-		if (!ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
+		if (w->plane && !ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
 			ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
 			flush(w);
 		}
@@ -496,9 +483,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		ftt_tcp_free_spent(w);
 		ftt_udp_close(&w->udp);
 	}
-	ftt_nfq_close(&w->handshakes);
-	ftt_nfq_close(&w->nfq); /* closing drops what the queues still hold: fail closed */
-	ftt_emit_close(&w->emit);
+	ftt_plane_close(w->plane);
 	ftt_lane_close(&w->lane);
 	ftt_channel_close(&w->channel);
 	if (w->wake_fd >= 0)

@@ -10,10 +10,9 @@
 #include <pthread.h>
 #include "engine/channel/channel.h"
 #include "engine/channel/lane.h"
-#include "engine/planes/nfqueue/emit.h"
 #include "engine/engine.h"
 #include "engine/flows/fair.h"
-#include "engine/planes/nfqueue/nfq.h"
+#include "engine/planes/plane.h"
 #include "engine/flows/table.h"
 #include "engine/flows/udp.h"
 
@@ -45,13 +44,10 @@ struct ftt_worker {
 	bool role_open;      /* ... on some flows only, up to now */
 	bool takes_over;     /* ... after it was a backup */
 	uint32_t role_flows; /* taken over with it */
-	struct ftt_nfq nfq;
-	struct ftt_nfq handshakes; /* SYNs and the answers to them: a flood of them delays and displaces nothing else */
+	struct ftt_plane *plane;
 	struct ftt_channel channel;
 	struct ftt_bulk_lane lane;
-	struct ftt_emit emit;
 	struct ftt_table table;
-	bool stamps; /* the kernel edits the headers of long packets of the mirror: see stamp.h */
 	uint32_t mirror_index; /* the interface on which the mirror comes */
 	bool whole; /* headers alone were not enough once */
 	bool sum_unknown; /* this host verifies no checksums: whole packets are needed to do it here */
@@ -86,16 +82,11 @@ static inline struct ftt_env ftt_worker_env(const struct ftt_worker *w, uint64_t
 				.watched = w->e->n_lives};
 }
 
-/* The socket from which a packet of this queue came. */
-static inline struct ftt_nfq *ftt_worker_nfq(struct ftt_worker *w, uint16_t queue)
-{
-	return ftt_nfq_has(&w->handshakes, queue) ? &w->handshakes : &w->nfq;
-}
 /* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */
-static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool accept,
+static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_packet *p, bool accept,
 				      const uint8_t *edited)
 {
-	ftt_nfq_verdict(ftt_worker_nfq(w, p->queue), p->queue, p->id, accept, edited, p->len);
+	ftt_plane_verdict(w->plane, p->queue, p->id, accept, edited, p->len);
 }
 
 /* Has the server died, as far as it matters to what was received last? Once for all of it. */

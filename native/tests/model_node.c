@@ -64,9 +64,9 @@ void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 	FTT_ENTRY(e, struct node, engine)->events[ev->kind]++;
 }
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static void verdict(struct ftt_plane *p, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
-	struct node *n = FTT_ENTRY(q, struct node, worker.nfq);
+	struct node *n = FTT_ENTRY(p, struct node, plane);
 	struct wire **at = &n->queued, *w;
 
 	while (*at && (*at)->id != id)
@@ -86,20 +86,40 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 		n->to_client(n, w);
 }
 
-void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
+static void small(struct ftt_plane *p, const uint8_t *packet, size_t len)
 {
-	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
+	struct node *n = FTT_ENTRY(p, struct node, plane);
 
+	n->unsent++;
 	wire_push(&n->to_stack, wire_new(packet, (uint32_t)len));
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+static int now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client)
 {
-	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
+	struct node *n = FTT_ENTRY(p, struct node, plane);
 
 	MODEL_CHECK(to_client, "%s: %zu bytes for its own stack, in a model of TCP", n->name, len);
+	n->unsent++;
 	n->to_client(n, wire_new(packet, (uint32_t)len));
 	return 0;
+}
+
+static void send_queued(struct ftt_plane *p)
+{
+	FTT_ENTRY(p, struct node, plane)->unsent = 0;
+}
+
+static struct ftt_plane_ops does;
+
+static void open_plane(struct node *n)
+{
+	does = plane_model;
+	does.verdict = verdict;
+	does.small = small;
+	does.now = now;
+	does.send = send_queued;
+	n->plane.does = &does;
+	n->worker.plane = &n->plane;
 }
 
 bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
@@ -164,6 +184,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	cfg->policy.compare = 1;
 	atomic_store(&n->engine.shared.vouched, 1);
 	n->worker.e = &n->engine;
+	open_plane(n);
 	CHECK(!ftt_table_open(&n->worker.table, cfg->policy.max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
 	stack_init(&n->stack, false, family);
 	n->stack.send = stack_sends;
@@ -270,8 +291,8 @@ void node_check(struct node *n)
 
 static void one_packet(struct node *n, struct wire *w, bool in)
 {
-	struct ftt_nfq_packet p = {.id = ++n->next_id, .queue = in ? QUEUE_IN : QUEUE_OUT, .csum_ready = true,
-				   .csum_unknown = in, .cap = w->len, .len = w->len};
+	struct ftt_packet p = {.id = ++n->next_id, .queue = in ? QUEUE_IN : QUEUE_OUT, .from_client = in, .csum_ready = true,
+			       .csum_unknown = in, .cap = w->len, .len = w->len};
 	struct ftt_pkt k;
 	struct ftt_seg s;
 

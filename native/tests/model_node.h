@@ -4,10 +4,13 @@
 #define FTTCP_MODEL_NODE_H
 #include "model.h"
 #include "engine/worker.h"
+#include "plane_model.h"
 
 struct node {
 	struct ftt_engine engine;
 	struct ftt_worker worker;
+	struct ftt_plane plane;
+	unsigned unsent; /* packets of our own since they were sent last */
 	struct stack stack;
 	const char *name;
 	bool alive;

@@ -22,9 +22,12 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/tcp.h"
 #include "engine/worker.h"
+#include "plane_model.h"
 
 static struct ftt_engine engine;
 static struct ftt_worker worker;
+static struct ftt_plane_ops does;
+static struct ftt_plane plane = {.does = &does};
 static uint64_t now;
 static uint32_t packet_id;
 static uint8_t record_bytes[FTT_CHANNEL_MAX];
@@ -44,7 +47,7 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static void verdict(struct ftt_plane *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q;
 	(void)queue;
@@ -52,14 +55,14 @@ void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept
 	print_hex(bytes, bytes ? len : 0);
 }
 
-void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len)
+static void small(struct ftt_plane *m, const uint8_t *packet, size_t len)
 {
 	(void)m;
 	printf("emit stack ");
 	print_hex(packet, len);
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+static int emit_now(struct ftt_plane *m, const uint8_t *packet, size_t len, bool to_client)
 {
 	(void)m;
 	printf("emit %s ", to_client ? "client" : "stack");
@@ -113,6 +116,12 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 void ftt_udp_new_role(struct ftt_udp_table *t)
 {
 	(void)t;
+}
+
+void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns)
+{
+	(void)w, (void)key, (void)start, (void)reason, (void)now_ns;
+	abort();
 }
 
 bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
@@ -171,6 +180,11 @@ static void configure(char *line)
 		set(word, strtoull(value, NULL, 10));
 	}
 	worker.e = &engine;
+	does = plane_model;
+	does.verdict = verdict;
+	does.small = small;
+	does.now = emit_now;
+	worker.plane = &plane;
 	if (ftt_table_open(&worker.table, engine.cfg.policy.max_flows)) {
 		fprintf(stderr, "out of memory\n");
 		exit(2);
@@ -190,7 +204,7 @@ static size_t unhex(const char *text, uint8_t *out, size_t room)
 static void packet(const char *hex, bool in)
 {
 	static uint8_t bytes[65536];
-	struct ftt_nfq_packet p = {.id = packet_id++, .csum_ready = true, .csum_unknown = true, .bytes = bytes};
+	struct ftt_packet p = {.id = packet_id++, .from_client = in, .csum_ready = true, .csum_unknown = true, .bytes = bytes};
 	struct ftt_pkt k;
 	struct ftt_seg s;
 

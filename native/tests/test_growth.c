@@ -289,7 +289,7 @@ static void test_a_new_connection_finds_none_of_the_past(void)
 	n->stack.rcv_nxt = 1;
 	CHECK(says(n, 1, true, TCP_SYN, 5000, 0));
 	CHECK(n->stack.state != STACK_OPEN);
-	CHECK_EQ(n->worker.emit.n, 0); /* the engine's verdicts leave before its segments, unless these are flushed */
+	CHECK_EQ(n->unsent, 0); /* the engine's verdicts leave before its segments, unless these are flushed */
 	CHECK(ftt_follow_rest(&n->worker, 1, model_now));
 	CHECK(find(n, 1) && !find(n, 2));
 	node_close(n);

@@ -5,30 +5,34 @@
 #include "engine/flows/act.h"
 #include "check.h"
 #include "engine/flows/hold.h"
+#include "plane_model.h"
 
 enum { MIRROR = 3, SERVICE = 4 };
 
 static enum { NOTHING, STAMPED, AGAIN, ACCEPTED, DROPPED } said;
 static uint32_t told;
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static void verdict(struct ftt_plane *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q, (void)queue, (void)id, (void)bytes, (void)len;
 	said = accept ? ACCEPTED : DROPPED;
 }
 
-void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+static void stamp(struct ftt_plane *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
 {
 	(void)q, (void)queue, (void)id, (void)tsecr;
 	said = STAMPED;
 	told = ack;
 }
 
-void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
+static void again(struct ftt_plane *q, uint16_t queue, uint32_t id)
 {
 	(void)q, (void)queue, (void)id;
 	said = AGAIN;
 }
+
+static struct ftt_plane_ops does;
+static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS};
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
@@ -39,8 +43,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 /* A segment of 1,000 bytes, headers only, that came on an interface; its acknowledgement is to become `ack`, 0: it may stay. */
 static void pass(struct ftt_worker *w, uint32_t in_index, uint32_t ack)
 {
-	static uint8_t headers[FTT_NFQ_HEADERS];
-	const struct ftt_nfq_packet p = {.in_index = in_index, .bytes = headers, .cap = sizeof(headers), .len = 1052};
+	static uint8_t headers[FTT_PLANE_HEADERS];
+	const struct ftt_packet p = {.in_index = in_index, .bytes = headers, .cap = sizeof(headers), .len = 1052};
 	const struct ftt_seg s = {.dir = FTT_FROM_CLIENT, .flags = TCP_ACK, .ack = 7, .len = 1000};
 	const struct ftt_edit e = {.change = ack ? FTT_EDIT_ACK : 0, .ack = ack};
 	const struct ftt_pkt k = {0};
@@ -53,8 +57,12 @@ static void pass(struct ftt_worker *w, uint32_t in_index, uint32_t ack)
 
 int main(void)
 {
-	static struct ftt_worker w = {.mirror_index = MIRROR, .stamps = true, .mode = FTT_MODE_BACKUP};
+	static struct ftt_worker w = {.mirror_index = MIRROR, .plane = &plane, .mode = FTT_MODE_BACKUP};
 
+	does = plane_model;
+	does.verdict = verdict;
+	does.stamp = stamp;
+	does.again = again;
 	pass(&w, MIRROR, 9);
 	CHECK(said == STAMPED && told == 9);
 	pass(&w, MIRROR, 0);
@@ -75,7 +83,7 @@ int main(void)
 	pass(&w, MIRROR, 9);
 	CHECK(said == AGAIN);
 	w.mirror_index = MIRROR;
-	w.stamps = false;
+	plane.can = 0;
 	pass(&w, MIRROR, 9);
 	CHECK(said == AGAIN);
 	return 0;

@@ -4,6 +4,7 @@
 #include "engine/flows/act.h"
 #include "flows.h"
 #include "engine/flows/hold.h"
+#include "plane_model.h"
 
 enum { MIRROR = 3, PATIENCE = 1000, HELD = 4 };
 
@@ -12,14 +13,14 @@ static enum { WAITS, STAMPED, ACCEPTED, DROPPED } said[32];
 static uint32_t told; /* the last acknowledgement that the kernel was to write */
 static uint32_t acted;
 
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static void verdict(struct ftt_plane *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
 	(void)q, (void)queue, (void)bytes, (void)len;
 	CHECK_EQ(said[id], WAITS);
 	said[id] = accept ? ACCEPTED : DROPPED;
 }
 
-void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
+static void stamp(struct ftt_plane *q, uint16_t queue, uint32_t id, uint32_t ack, uint32_t tsecr)
 {
 	(void)q, (void)queue, (void)tsecr;
 	CHECK_EQ(said[id], WAITS);
@@ -27,7 +28,7 @@ void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack,
 	told = ack;
 }
 
-void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
+static void again(struct ftt_plane *q, uint16_t queue, uint32_t id)
 {
 	(void)q, (void)queue, (void)id;
 	CHECK(false);
@@ -39,6 +40,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	acted |= actions;
 }
 
+static struct ftt_plane_ops does;
+static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS};
 static struct ftt_engine engine;
 static struct ftt_worker w;
 static struct ftt_tcp c;
@@ -46,8 +49,12 @@ static struct ftt_tcp c;
 static void begin(void)
 {
 	memset(said, 0, sizeof(said));
+	does = plane_model;
+	does.verdict = verdict;
+	does.stamp = stamp;
+	does.again = again;
 	engine = (struct ftt_engine){.cfg.policy = {.max_held = HELD, .max_held_total = 2 * HELD, .detach_after_ns = PATIENCE * MS}};
-	w = (struct ftt_worker){.e = &engine, .mirror_index = MIRROR, .stamps = true, .mode = FTT_MODE_BACKUP};
+	w = (struct ftt_worker){.e = &engine, .mirror_index = MIRROR, .plane = &plane, .mode = FTT_MODE_BACKUP};
 	c = (struct ftt_tcp){.held_tail = &c.held};
 	make_backup(&c.flow, &plain, MS);
 }
@@ -55,8 +62,8 @@ static void begin(void)
 /* The client's bytes from `in` on, sent when it had `out` of ours; the engine has the headers only. */
 static void mirrored(uint32_t id, uint32_t in, uint32_t out, uint64_t now_ns)
 {
-	static uint8_t headers[FTT_NFQ_HEADERS];
-	const struct ftt_nfq_packet p = {.id = id, .in_index = MIRROR, .bytes = headers, .cap = sizeof(headers), .len = 1052};
+	static uint8_t headers[FTT_PLANE_HEADERS];
+	const struct ftt_packet p = {.id = id, .in_index = MIRROR, .bytes = headers, .cap = sizeof(headers), .len = 1052};
 	const struct arrival s = of_client(&plain, FTT_MODE_BACKUP, in, out, 1000);
 	const struct ftt_pkt k = {0};
 

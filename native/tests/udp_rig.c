@@ -10,15 +10,9 @@
 
 /* --- what the code under test calls: all is written down ---------------------------------------------- */
 
-void ftt_worker_flush(struct ftt_worker *w)
+static void verdict(struct ftt_plane *plane, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
 {
-	(void)w;
-	abort(); /* no batch of verdicts is ever full here */
-}
-
-void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
-{
-	struct node *n = FTT_ENTRY(q, struct node, worker.nfq);
+	struct node *n = FTT_ENTRY(plane, struct node, plane);
 
 	CHECK(queue == QUEUE_IN || queue == QUEUE_OUT);
 	if (!accept) {
@@ -49,9 +43,9 @@ bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_
 	return !FTT_ENTRY(c, struct node, worker.channel)->cut;
 }
 
-int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client)
+static int emit_now(struct ftt_plane *plane, const uint8_t *packet, size_t len, bool to_client)
 {
-	struct node *n = FTT_ENTRY(m, struct node, worker.emit);
+	struct node *n = FTT_ENTRY(plane, struct node, plane);
 
 	if (to_client && !ftt_may_emit(&n->engine.shared, MS))
 		return -1;
@@ -77,6 +71,7 @@ void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 /* --- two nodes --------------------------------------------------------------------------------------- */
 
 struct node p, b;
+static struct ftt_plane_ops does;
 
 void lease(struct node *n, bool on)
 {
@@ -111,6 +106,11 @@ static void begin(struct node *n, uint32_t mode)
 	cfg->policy.detach_after_ns = 50 * MS;
 	cfg->policy.udp_idle_timeout_ns = 1000 * MS;
 	n->worker.e = &n->engine;
+	does = plane_model;
+	does.verdict = verdict;
+	does.now = emit_now;
+	n->plane.does = &does;
+	n->worker.plane = &n->plane;
 	CHECK(!ftt_udp_open(&n->worker.udp, cfg));
 	role(n, mode);
 }
@@ -223,8 +223,8 @@ struct packet datagram(int family, bool from_client, uint16_t server_port, const
 
 void give(struct node *n, struct packet k, bool from_client, bool csum_ready, uint64_t now_ns)
 {
-	struct ftt_nfq_packet q = {.id = ++n->next_id, .queue = from_client ? QUEUE_IN : QUEUE_OUT, .csum_ready = csum_ready,
-				   .csum_unknown = true, .bytes = k.bytes, .cap = k.len, .len = k.len};
+	struct ftt_packet q = {.id = ++n->next_id, .queue = from_client ? QUEUE_IN : QUEUE_OUT, .from_client = from_client,
+			       .csum_ready = csum_ready, .csum_unknown = true, .bytes = k.bytes, .cap = k.len, .len = k.len};
 	struct ftt_pkt pkt;
 	struct ftt_seg seg;
 

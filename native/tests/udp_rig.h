@@ -4,6 +4,7 @@
 #define FTTCP_UDP_RIG_H
 #include "packet.h"
 #include "engine/worker.h"
+#include "plane_model.h"
 
 #define MS 1000000ull
 #define SERVER 69
@@ -12,6 +13,7 @@
 struct node {
 	struct ftt_engine engine;
 	struct ftt_worker worker;
+	struct ftt_plane plane;
 	uint8_t said[65536]; /* records for the other node */
 	size_t said_len;
 	bool cut; /* what is sent apart does not leave */

@@ -62,3 +62,20 @@ def test_the_core_needs_nothing_of_the_engine() -> None:
     assert not {
         name: needs for name, needs in core.items() if any(not one.startswith("core/") for one in needs)
     }
+
+
+def test_flows_know_no_data_plane_but_its_face() -> None:
+    """What decides and carries out sees planes/plane.h; the engine chooses one."""
+    chooser = {"engine/engine.c"}
+    outside = {
+        str(path.relative_to(NATIVE)): INCLUDE.findall(path.read_text())
+        for path in (NATIVE / "engine").rglob("*.[ch]")
+        if "planes" not in path.parts
+    }
+    assert "engine/planes/plane.h" in outside["engine/worker.h"]
+    assert not {
+        name: found
+        for name, needs in outside.items()
+        if (found := [one for one in needs if "/planes/" in one and not one.endswith("/plane.h")])
+        and name not in chooser
+    }

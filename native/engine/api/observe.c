@@ -28,11 +28,7 @@ void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out)
 		ftt_fair_lock(&w->lock);
 		add_counters(out, &w->n);
 		out->held_now += w->held_now;
-		out->verdict_batches += w->nfq.batches + w->handshakes.batches;
-		out->verdicts += w->nfq.verdicts + w->handshakes.verdicts;
-		out->queue_overruns += w->nfq.overruns + w->handshakes.overruns;
-		out->drop_lease += w->nfq.revoked + w->handshakes.revoked + w->emit.revoked;
-		out->emit_failed += w->emit.failed;
+		ftt_plane_count(w->plane, out);
 		ftt_fair_unlock(&w->lock);
 	}
 	add_counters(out, &e->counters_beat);

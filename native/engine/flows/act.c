@@ -73,7 +73,7 @@ void ftt_tcp_send_injected(struct ftt_worker *w)
 		c->flow.delivered_ack = ack;
 		ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 		b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
-		ftt_emit_bare(&w->emit, &b, false);
+		ftt_plane_bare(w->plane, &b, false);
 		w->n.injected++;
 	}
 	w->n_to_inject = 0;
@@ -100,7 +100,7 @@ static bool may_speak(struct ftt_worker *w, uint64_t now_ns)
 
 static void to_client(struct ftt_worker *w, const struct ftt_bare *b)
 {
-	ftt_emit_bare(&w->emit, b, true);
+	ftt_plane_bare(w->plane, b, true);
 	w->n.emitted++;
 }
 
@@ -137,7 +137,7 @@ static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		return;
 	ftt_bare_nudge(&c->flow, &c->key, &b);
 	for (int i = 0; i < (c->flow.bits & FTT_F_SACK ? 1 : 3); i++)
-		ftt_emit_bare(&w->emit, &b, true);
+		ftt_plane_bare(w->plane, &b, true);
 	w->n.nudges++;
 }
 
@@ -240,7 +240,7 @@ void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
 {
 	if (!c->syn || c->closed || c->flow.bits & FTT_F_ESTABLISHED)
 		return;
-	ftt_emit_small(&w->emit, c->syn, c->syn_len);
+	ftt_plane_small(w->plane, c->syn, c->syn_len);
 	w->n.injected++;
 }
 
@@ -299,7 +299,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		struct ftt_bare b;
 
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
-		ftt_emit_bare(&w->emit, &b, false);
+		ftt_plane_bare(w->plane, &b, false);
 	}
 	c->flow.end_since_ns = 0;
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
@@ -319,7 +319,7 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))
 		return;
 	ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
-	ftt_emit_bare(&w->emit, &b, false);
+	ftt_plane_bare(w->plane, &b, false);
 }
 
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)

@@ -251,7 +251,7 @@ void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 /* --- both -------------------------------------------------------------------------------------- */
 
 /* What of this segment is new: its bytes, and how many; 0 also when they were not all seen, which ends the sums. */
-static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		      const struct ftt_seg *s, const uint8_t **bytes)
 {
 	struct ftt_digest *d = &c->digest;
@@ -278,7 +278,7 @@ void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 }
 
 /* The primary: sums what is new. */
-void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s)
 {
 	struct ftt_digest *d = &c->digest;
@@ -312,7 +312,7 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
  * The backup, and after a takeover whoever has not come as far as the old primary's server had: sums, compares as far
  * as was told, and retains the rest.
  */
-uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 				const struct ftt_pkt *k, const struct ftt_seg *s)
 {
 	struct ftt_digest *d = &c->digest;

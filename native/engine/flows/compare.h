@@ -5,7 +5,7 @@
 #include "engine/worker.h"
 
 /* The primary: sums what is new. */
-void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 			    const struct ftt_pkt *k, const struct ftt_seg *s);
 /* No points are needed any more. */
 void ftt_compare_forget(struct ftt_tcp *c);
@@ -15,7 +15,7 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
 void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r);
 uint32_t ftt_compare_commit(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c);
-uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p,
+uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 				const struct ftt_pkt *k, const struct ftt_seg *s);
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 

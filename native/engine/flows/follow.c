@@ -52,7 +52,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	ftt_client_syn(&c->flow, &s);
 	ftt_tcp_keep_syn(c, r->data, r->data_len);
-	ftt_emit_small(&w->emit, r->data, r->data_len);
+	ftt_plane_small(w->plane, r->data, r->data_len);
 	w->n.injected++;
 }
 
@@ -440,7 +440,7 @@ struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key,
 
 	if (!c || c->role == w->table.role || ftt_follow_now(w, c, now_ns))
 		return c;
-	ftt_emit_flush(&w->emit); /* our stack has to lose it before it is given what may begin a new one */
+	ftt_plane_send(w->plane); /* our stack has to lose it before it is given what may begin a new one */
 	return NULL;
 }
 

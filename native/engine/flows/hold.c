@@ -40,13 +40,13 @@ void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
 	}
 }
 
-void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t *counter)
+void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_packet *p, uint64_t *counter)
 {
 	++*counter;
 	ftt_worker_verdict(w, p, false, NULL);
 }
 
-void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
+void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_packet *p)
 {
 	w->n.passed++;
 	ftt_worker_verdict(w, p, true, NULL);
@@ -56,7 +56,7 @@ void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p)
  * See stamp.h. Some come here right after a takeover, of what was mirrored before it. An acknowledgement
  * of 0 cannot be told: the one before it says hardly less.
  */
-static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_seg *s, const struct ftt_edit *e)
+static void stamp(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_seg *s, const struct ftt_edit *e)
 {
 	uint32_t ack = e->change & FTT_EDIT_ACK ? e->ack : s->ack;
 
@@ -68,7 +68,7 @@ static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const st
 		w->n.passed++;
 		ack = 0;
 	}
-	ftt_nfq_stamp(ftt_worker_nfq(w, p->queue), p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
+	ftt_plane_stamp(w->plane, p->queue, p->id, ack, e->change & FTT_EDIT_TSECR ? e->tsecr : s->tsecr);
 }
 
 /*
@@ -77,18 +77,18 @@ static void stamp(struct ftt_worker *w, const struct ftt_nfq_packet *p, const st
  * On a backup, the kernel edits for us what came of the mirror; true when that leaves a window to be shown to the stack.
  * What clients send us directly right after a takeover it does not edit: that is copied once more, whole.
  */
-bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
 {
-	bool headers = p->cap < p->len && p->cap <= FTT_NFQ_HEADERS && s->dir == FTT_FROM_CLIENT;
+	bool headers = p->cap < p->len && p->cap <= FTT_PLANE_HEADERS && s->dir == FTT_FROM_CLIENT;
 
-	if (headers && w->stamps && p->in_index == w->mirror_index && (w->mode == FTT_MODE_BACKUP || e->change)) {
+	if (headers && w->plane->can & FTT_PLANE_STAMPS && p->in_index == w->mirror_index && (w->mode == FTT_MODE_BACKUP || e->change)) {
 		stamp(w, p, s, e);
 		return e->change & FTT_EDIT_WND;
 	}
 	if (headers && e->change) {
 		w->whole = true;
-		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+		ftt_plane_again(w->plane, p->queue, p->id);
 	} else if (!e->change) {
 		ftt_tcp_pass(w, p);
 	} else if (p->bytes && p->cap == p->len) {
@@ -107,7 +107,7 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 }
 
 /* A client's segment, for our stack. */
-void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
@@ -119,7 +119,7 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_
 
 /* --- holding --------------------------------------------------------------------------------- */
 
-uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		      const struct ftt_seg *s, uint64_t now_ns)
 {
 	struct ftt_held *h;
@@ -143,7 +143,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	h->pkt = *k;
 	h->len = p->len;
 	/* its header may have to be edited when it goes; without a copy, see ftt_tcp_pass_edited() */
-	if (p->cap == p->len && p->len <= FTT_NFQ_HEADERS)
+	if (p->cap == p->len && p->len <= FTT_PLANE_HEADERS)
 		h->bytes = h->small;
 	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
 		w->held_bytes += p->len;
@@ -203,7 +203,7 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 	uint32_t actions = 0;
 
 	while ((h = *at)) {
-		struct ftt_nfq_packet p = {.id = h->id, .queue = h->queue, .in_index = h->in_index, .csum_ready = h->csum_ready,
+		struct ftt_packet p = {.id = h->id, .queue = h->queue, .in_index = h->in_index, .csum_ready = h->csum_ready,
 					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};
 		bool input = h->seg.dir == FTT_FROM_CLIENT;
 		enum ftt_verdict v;
@@ -243,7 +243,7 @@ void ftt_tcp_drop_held(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	while (c->held) {
 		w->n.drop_mode++;
-		ftt_nfq_verdict(ftt_worker_nfq(w, c->held->queue), c->held->queue, c->held->id, false, NULL, 0);
+		ftt_plane_verdict(w->plane, c->held->queue, c->held->id, false, NULL, 0);
 		unlink_held(w, c, &c->held, c->held->since_ns);
 	}
 }

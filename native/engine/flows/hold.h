@@ -5,14 +5,14 @@
 #include "engine/worker.h"
 
 void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why);
-void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_nfq_packet *p, uint64_t *counter);
-void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_nfq_packet *p);
-bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_nfq_packet *p,
+void ftt_tcp_drop(struct ftt_worker *w, const struct ftt_packet *p, uint64_t *counter);
+void ftt_tcp_pass(struct ftt_worker *w, const struct ftt_packet *p);
+bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_packet *p,
 			 const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e);
-void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, struct ftt_edit *e);
 /* Without room it is dropped. What is to be done (FTT_ACT_*) comes back. */
-uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		      const struct ftt_seg *s, uint64_t now_ns);
 /* What may go goes: a server's segments in order, a client's each by itself, for the stack to put them in order. What is to be done comes back. */
 uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);

@@ -11,24 +11,24 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 
-static void pass(struct ftt_worker *w, const struct ftt_nfq_packet *p, bool edited)
+static void pass(struct ftt_worker *w, const struct ftt_packet *p, bool edited)
 {
 	*(edited ? &w->n.translated : &w->n.passed) += 1;
 	ftt_worker_verdict(w, p, true, edited ? p->bytes : NULL);
 }
 
 /* Nobody's here: the next worker's, or nobody's at all. */
-static void unknown(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_quote *q)
+static void unknown(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_quote *q)
 {
 	if (q->pkt.proto == 6 && w->index + 1u < w->e->cfg.workers)
-		ftt_nfq_requeue(ftt_worker_nfq(w, p->queue), p->queue, p->id, (uint16_t)(p->queue + 1));
+		ftt_plane_to_next(w->plane, p->queue, p->id);
 	else if (!ftt_flow_emits((uint8_t)w->mode))
 		ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 	else
 		ftt_tcp_pass(w, p);
 }
 
-static void about_segment(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
+static void about_segment(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
 			  uint64_t now_ns)
 {
 	struct ftt_key key;
@@ -54,7 +54,7 @@ static void about_segment(struct ftt_worker *w, struct ftt_nfq_packet *p, const 
 }
 
 /* A datagram's quoted port of the service, as the one side knows it, becomes the one that the other side knows. */
-static void about_datagram(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q, bool in)
+static void about_datagram(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q, bool in)
 {
 	uint16_t port = in ? q->pkt.sport : q->pkt.dport, other;
 	struct ftt_udp_session *u = ftt_udp_of(w, &q->pkt, !in);
@@ -73,7 +73,7 @@ static void about_datagram(struct ftt_worker *w, struct ftt_nfq_packet *p, const
 	pass(w, p, other != port);
 }
 
-void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
+void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
 			   bool in, uint64_t now_ns)
 {
 	if (!in && !ftt_flow_emits((uint8_t)w->mode)) {

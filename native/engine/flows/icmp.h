@@ -6,7 +6,7 @@
 #include "engine/worker.h"
 
 /* `q`: what it quotes. */
-void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
+void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
 			   bool in, uint64_t now_ns);
 
 #endif

@@ -86,7 +86,7 @@ static bool grow(struct ftt_worker *w, struct ftt_store *ring, const struct ftt_
 	return true;
 }
 
-void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		       const struct ftt_seg *s)
 {
 	const struct ftt_flow *f = &c->flow;
@@ -122,7 +122,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 
 		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, c->retained.next, len, now_ns, &b);
 		get(&c->store, b.seq, payload, len);
-		ftt_emit_now(&w->emit, packet, ftt_build_segment(packet, &b, payload, len), true);
+		ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, payload, len), true);
 		w->n.retained_released++;
 		c->retained.next += len;
 		n -= len;

@@ -4,7 +4,7 @@
 #define FTTCP_ENGINE_RETAIN_H
 #include "engine/worker.h"
 
-void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		       const struct ftt_seg *s);
 /* What the client has is dropped; after a takeover more is sent. `s`: the segment that told, or NULL. */
 void ftt_retain_acked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns);

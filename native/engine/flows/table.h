@@ -9,7 +9,7 @@
 #include "core/tcp/retain.h"
 #include "engine/flows/keyed.h"
 #include "engine/flows/list.h"
-#include "engine/planes/nfqueue/nfq.h"
+#include "engine/planes/plane.h"
 
 /* A segment that waits in the kernel's queue for a verdict. */
 struct ftt_held {
@@ -24,7 +24,7 @@ struct ftt_held {
 	uint32_t len;
 	uint8_t *bytes; /* the packet, when its header may have to be edited; else NULL */
 	struct ftt_point point; /* the sum of all output up to this packet */
-	uint8_t small[FTT_NFQ_HEADERS];
+	uint8_t small[FTT_PLANE_HEADERS];
 };
 
 /* Bytes of a stream in a ring, each at its sequence number modulo the size. */

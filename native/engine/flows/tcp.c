@@ -40,7 +40,7 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
  * Keeps a SYN as our stack is to see it: a primary for its backup, whose own copy of it may be lost on the mirror, a backup
  * for a takeover, see ftt_tcp_syn_again().
  */
-static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		     const struct ftt_edit *e)
 {
 	if (w->mode != FTT_MODE_SOLO && p->cap == p->len && ftt_tcp_keep_syn(c, p->bytes, p->len))
@@ -72,13 +72,13 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
  * Nobody below us has looked at the checksum. It takes the whole packet: of one whose headers alone were copied another
  * copy is asked for, of the next ones whole ones at once. False when there is nothing to go on with.
  */
-static bool verified(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+static bool verified(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k)
 {
 	if (p->cap == p->len && ftt_l4_sum(p->bytes, k) == 0xffff)
 		return true;
 	w->sum_unknown |= p->cap < p->len;
-	if (p->cap < p->len && p->cap <= FTT_NFQ_HEADERS) {
-		ftt_nfq_again(ftt_worker_nfq(w, p->queue), p->queue, p->id);
+	if (p->cap < p->len && p->cap <= FTT_PLANE_HEADERS) {
+		ftt_plane_again(w->plane, p->queue, p->id);
 	} else if (w->mode == FTT_MODE_BACKUP) {
 		ftt_tcp_drop(w, p, &w->n.drop_malformed);
 	} else { /* if it is wrong the stack will drop it; nothing may be learnt from it */
@@ -119,7 +119,7 @@ static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uin
 	return c;
 }
 
-void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
+void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
@@ -180,10 +180,10 @@ static void reset_stack(struct ftt_worker *w, const struct ftt_key *key, const s
 	struct ftt_bare b;
 
 	ftt_bare_reset_stack(key, s->ack, &b);
-	ftt_emit_bare(&w->emit, &b, false);
+	ftt_plane_bare(w->plane, &b, false);
 }
 
-static void silence(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key, const struct ftt_seg *s)
+static void silence(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key, const struct ftt_seg *s)
 {
 	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 	if (!(s->flags & TCP_RST) && s->flags & TCP_ACK)
@@ -191,7 +191,7 @@ static void silence(struct ftt_worker *w, const struct ftt_nfq_packet *p, const 
 }
 
 /* The stack speaks for a flow that we do not know. */
-static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packet *p, const struct ftt_key *key,
+static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key,
 				const struct ftt_seg *s, uint64_t now_ns)
 {
 	if (ftt_flow_emits((uint8_t)w->mode)) {
@@ -206,7 +206,7 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_nfq_packe
 	silence(w, p, key, s);
 }
 
-void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
+void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "engine/worker.h"
 
-void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
+void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;
 	struct ftt_udp_session *u;
@@ -50,7 +50,7 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct 
  * A reply in a session that nobody follows. After a takeover our server may still give those that the client
  * has of the old primary, and speak for the first time from a port that the client knows.
  */
-static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			const struct ftt_pkt *k, bool may, uint64_t now_ns)
 {
 	uint32_t number = ++u->outputs + u->missing;
@@ -68,7 +68,7 @@ static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct 
 	ftt_udp_backup_tick(w, u, now_ns);
 }
 
-void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns)
+void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;
 	struct ftt_udp_session *u;

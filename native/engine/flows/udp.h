@@ -22,7 +22,7 @@
 #include "core/records/record.h"
 #include "engine/flows/keyed.h"
 #include "engine/flows/list.h"
-#include "engine/planes/nfqueue/nfq.h"
+#include "engine/planes/plane.h"
 
 #define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
 #define FTT_UDP_WINDOW 256u /* events that the backup does not hold yet, or its server has not had */
@@ -143,8 +143,8 @@ static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, 
 	key->service_port = 0; /* a server may answer from any port */
 }
 
-void ftt_udp_from_client(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
-void ftt_udp_from_server(struct ftt_worker *w, struct ftt_nfq_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns);
+void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
 /* A primary asks the backup to let this session go. */
 void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns);
@@ -204,15 +204,15 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 
 /* udp_packet.c */
 /* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
-bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
+bool ftt_udp_refused(const struct ftt_packet *p, const struct ftt_pkt *k);
 /* Builds a datagram in t->scratch; returns its length. */
 size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
 		     const uint8_t *payload, uint32_t len);
 /* Lets a datagram go with this port at `at` of its UDP header. */
-void ftt_udp_pass(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
+void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
 
 /* udp_compare.c: both servers' replies */
-void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k);
+void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p, const struct ftt_pkt *k);
 /* The primary told of its replies. True: they differ, and the session is to be given up. */
 bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent);
 /* ... when our own server has spoken. */
@@ -232,7 +232,7 @@ void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
 /* Gives to their sessions, by a new role, what came before it. */
 void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns);
 /* A client's datagram came here, and this node does not serve. */
-void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_packet *p, const struct ftt_pkt *k,
 		   uint64_t now_ns);
 /* ... to the other node: a STRAY, or an EVENT that this node took over too early for. */
 void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns);
@@ -242,7 +242,7 @@ void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns);
 /* Numbers what the client says. False: a bound is reached. */
 bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 			uint64_t now_ns);
-void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			 struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			    uint64_t now_ns);
@@ -250,7 +250,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint6
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 
 /* udp_backup.c */
-void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p,
 			const struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			   uint64_t now_ns);

@@ -28,7 +28,7 @@ bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const st
 	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client, u->key.client_port,
 				   r->bytes, r->len);
 
-	return !ftt_emit_now(&w->emit, w->udp.scratch, len, true);
+	return !ftt_plane_now(w->plane, w->udp.scratch, len, true);
 }
 
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)

@@ -83,7 +83,7 @@ static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t
 				return;
 			len = ftt_udp_build(&w->udp, u->key.client, u->key.client_port, u->key.service,
 					    ftt_udp_to_local(u, e->port), e->bytes, e->len);
-			w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len, false);
+			w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
 		}
 		ftt_udp_free_event(u, ++u->acked);
 	}
@@ -236,7 +236,7 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 	}
 }
 
-static struct ftt_udp_reply *keep_reply(const struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+static struct ftt_udp_reply *keep_reply(const struct ftt_udp_session *u, const struct ftt_packet *p, const struct ftt_pkt *k)
 {
 	struct ftt_udp_reply *r = p->cap == p->len ? calloc(1, sizeof(*r)) : NULL;
 
@@ -251,7 +251,7 @@ static struct ftt_udp_reply *keep_reply(const struct ftt_udp_session *u, const s
 	return r;
 }
 
-void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p,
+void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p,
 			const struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_udp_reply *r;

@@ -9,7 +9,7 @@
 #include "core/compare/digest.h"
 #include "engine/worker.h"
 
-void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p, const struct ftt_pkt *k)
 {
 	struct ftt_udp_sums *s = &u->sums;
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "engine/worker.h"
 
-bool ftt_udp_refused(const struct ftt_nfq_packet *p, const struct ftt_pkt *k)
+bool ftt_udp_refused(const struct ftt_packet *p, const struct ftt_pkt *k)
 {
 	if (!p->csum_ready)
 		return false;
@@ -36,7 +36,7 @@ size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport
 }
 
 /* The checksum may be absent (IPv4) or not ready. */
-void ftt_udp_pass(struct ftt_worker *w, struct ftt_nfq_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
+void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
 {
 	uint8_t *l4 = p->bytes + k->l4;
 	bool has_csum;

@@ -62,7 +62,7 @@ bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const u
 	return false;
 }
 
-void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_nfq_packet *p,
+void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			 struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_udp_reply *r;
@@ -113,7 +113,7 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 			break;
 		u->sent = r->number;
 		crc = r->crc;
-		ftt_nfq_verdict(ftt_worker_nfq(w, r->queue), r->queue, r->id, true, NULL, 0);
+		ftt_plane_verdict(w->plane, r->queue, r->id, true, NULL, 0);
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
 		w->held_now--;
 		w->n.released++;

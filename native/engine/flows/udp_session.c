@@ -191,7 +191,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	t->n--;
 	while (u->replies) {
 		if (u->replies->id) { /* still in the kernel's queue */
-			ftt_nfq_verdict(ftt_worker_nfq(w, u->replies->queue), u->replies->queue, u->replies->id, false, NULL, 0);
+			ftt_plane_verdict(w->plane, u->replies->queue, u->replies->id, false, NULL, 0);
 			w->held_now--;
 			w->n.drop_mode++;
 		}

@@ -35,7 +35,7 @@ static void take(struct ftt_worker *w, const struct ftt_key *key, uint16_t port,
 		return;
 	len = (uint32_t)ftt_udp_build(&w->udp, key->client, key->client_port, key->service, u ? ftt_udp_to_local(u, port) : port,
 				      payload, len);
-	w->n.injected += !ftt_emit_now(&w->emit, w->udp.scratch, len, false);
+	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
 }
 
 /* The place for this part's datagram; NULL when there is none. */
@@ -93,7 +93,7 @@ static bool too_many(struct ftt_udp_table *t, uint64_t now_ns)
 	return ++t->strays_late > LATE;
 }
 
-void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_nfq_packet *p, const struct ftt_pkt *k,
+void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_packet *p, const struct ftt_pkt *k,
 		   uint64_t now_ns)
 {
 	struct ftt_record r = {.type = FTT_REC_STRAY, .key = *key, .port = k->dport, .total = k->payload_len};

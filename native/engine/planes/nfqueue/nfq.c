@@ -62,7 +62,7 @@ static int bind_queue(struct ftt_nfq *q, uint16_t queue, uint32_t maxlen)
 	char buf[256];
 	struct nlmsghdr *nlh = queue_message(buf, NFQNL_MSG_CONFIG, queue, 0);
 	struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND, .pf = htons(AF_UNSPEC)};
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(FTT_NFQ_WHOLE), .copy_mode = NFQNL_COPY_PACKET};
+	struct nfqnl_msg_config_params params = {.copy_range = htonl(FTT_PLANE_WHOLE), .copy_mode = NFQNL_COPY_PACKET};
 
 	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof(cmd), &cmd);
 	if (configure(q, nlh))
@@ -86,7 +86,7 @@ static void prepare_slots(struct ftt_nfq *q)
 	}
 }
 
-int ftt_nfq_open(struct ftt_nfq *q, struct ftt_nfq_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+int ftt_nfq_open(struct ftt_nfq *q, struct ftt_plane_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len)
 {
 	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
@@ -97,7 +97,7 @@ int ftt_nfq_open(struct ftt_nfq *q, struct ftt_nfq_owner owner, uint16_t queue_i
 	q->owner = owner;
 	q->queue[FTT_NFQ_IN] = queue_in;
 	q->queue[FTT_NFQ_OUT] = queue_out;
-	q->copy_range[0] = q->copy_range[1] = FTT_NFQ_WHOLE;
+	q->copy_range[0] = q->copy_range[1] = FTT_PLANE_WHOLE;
 	q->at_once = FTT_NFQ_SLOTS;
 	q->slots = malloc((size_t)FTT_NFQ_SLOTS * SLOT_SIZE);
 	q->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
@@ -182,7 +182,7 @@ int ftt_nfq_receive(struct ftt_nfq *q)
 	return n;
 }
 
-static bool parse_packet(const struct nlmsghdr *nlh, struct ftt_nfq_packet *p)
+static bool parse_packet(const struct ftt_nfq *q, const struct nlmsghdr *nlh, struct ftt_packet *p)
 {
 	const struct nfgenmsg *nfg = mnl_nlmsg_get_payload(nlh);
 	const struct nlattr *attr;
@@ -191,6 +191,7 @@ static bool parse_packet(const struct nlmsghdr *nlh, struct ftt_nfq_packet *p)
 
 	memset(p, 0, sizeof(*p));
 	p->queue = ntohs(nfg->res_id);
+	p->from_client = p->queue == q->queue[FTT_NFQ_IN];
 	mnl_attr_for_each(attr, nlh, sizeof(*nfg)) {
 		uint16_t size = mnl_attr_get_payload_len(attr);
 
@@ -227,7 +228,7 @@ static bool parse_packet(const struct nlmsghdr *nlh, struct ftt_nfq_packet *p)
 	return have_header;
 }
 
-bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p)
+bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_packet *p)
 {
 	while (q->taken < q->received) {
 		int i = q->taken++;
@@ -235,7 +236,7 @@ bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p)
 
 		if (!mnl_nlmsg_ok(nlh, (int)q->msgs[i].msg_len))
 			continue;
-		if (nlh->nlmsg_type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) && parse_packet(nlh, p))
+		if (nlh->nlmsg_type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) && parse_packet(q, nlh, p))
 			return true;
 	}
 	return false;
@@ -278,7 +279,7 @@ void ftt_nfq_stamp(struct ftt_nfq *q, uint16_t queue, uint32_t id, uint32_t ack,
 
 void ftt_nfq_again(struct ftt_nfq *q, uint16_t queue, uint32_t id)
 {
-	ftt_nfq_copy_range(q, FTT_NFQ_WHOLE, q->copy_range[FTT_NFQ_OUT]); /* before the verdict, so it holds for this packet */
+	ftt_nfq_copy_range(q, FTT_PLANE_WHOLE, q->copy_range[FTT_NFQ_OUT]); /* before the verdict, so it holds for this packet */
 	put_verdict(q, verdict(q, queue, id, NF_REPEAT));
 }
 

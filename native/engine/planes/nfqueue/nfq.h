@@ -13,24 +13,12 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include "engine/engine.h"
+#include "engine/planes/plane.h"
 
 #define FTT_NFQ_SLOTS 32
 #define FTT_NFQ_BATCH 128
 #define FTT_NFQ_BATCH_BYTES (4u << 20)
-#define FTT_NFQ_WHOLE 65531   /* largest copy, linux/netfilter/nfnetlink_queue.h */
-#define FTT_NFQ_HEADERS 128   /* IP and TCP headers with all options */
 #define FTT_NFQ_HOT (256u << 10) /* bytes that one receive brings, about: they should be in the cache when they are read */
-
-struct ftt_nfq_packet {
-	uint32_t id;
-	uint16_t queue;
-	uint32_t in_index;  /* interface on which it came; 0: none */
-	bool csum_ready;    /* the L4 checksum in the bytes is a real one */
-	bool csum_unknown;  /* nobody has verified it yet */
-	uint8_t *bytes;     /* from the IP header */
-	uint32_t cap, len;  /* bytes there, bytes in all */
-};
 
 struct ftt_nfq_verdict {
 	uint8_t head[48];
@@ -39,15 +27,8 @@ struct ftt_nfq_verdict {
 
 enum { FTT_NFQ_IN, FTT_NFQ_OUT };
 
-/* Who has the queues. */
-struct ftt_nfq_owner {
-	const struct ftt_shared *shared; /* whose lease is asked once more when verdicts leave */
-	void (*make_room)(void *of);     /* asked for when the batch is full: flushes, with what has to be told before */
-	void *of;
-};
-
 struct ftt_nfq {
-	struct ftt_nfq_owner owner;
+	struct ftt_plane_owner owner;
 	int fd;
 	uint32_t portid;
 	uint16_t queue[2]; /* FTT_NFQ_IN, FTT_NFQ_OUT */
@@ -65,14 +46,8 @@ struct ftt_nfq {
 	uint64_t batches, verdicts, overruns, revoked;
 };
 
-/*
- * Verdicts were decided when their packets were read; the process may have been stopped since
- * (SIGSTOP, a paused machine). So the flush asks for the lease again, and without it every verdict
- * that would emit becomes a drop.
- */
-
 /* Binds both queues (creating them); -1 with a sentence in err. maxlen: packets the kernel may queue. */
-int ftt_nfq_open(struct ftt_nfq *q, struct ftt_nfq_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
+int ftt_nfq_open(struct ftt_nfq *q, struct ftt_plane_owner owner, uint16_t queue_in, uint16_t queue_out, uint32_t maxlen,
 		 char *err, size_t err_len);
 void ftt_nfq_close(struct ftt_nfq *q);
 /* Is this one of its queues? */
@@ -80,12 +55,12 @@ static inline bool ftt_nfq_has(const struct ftt_nfq *q, uint16_t queue)
 {
 	return queue == q->queue[FTT_NFQ_IN] || queue == q->queue[FTT_NFQ_OUT];
 }
-/* How many bytes of each packet are copied from now on, per queue: FTT_NFQ_HEADERS or FTT_NFQ_WHOLE. */
+/* How many bytes of each packet are copied from now on, per queue: FTT_PLANE_HEADERS or FTT_PLANE_WHOLE. */
 int ftt_nfq_copy_range(struct ftt_nfq *q, uint32_t in, uint32_t out);
 /* Fetches what is there without waiting; the number of messages, 0 for none, -1 (errno) for trouble. */
 int ftt_nfq_receive(struct ftt_nfq *q);
 /* Next packet of what was received; false when there is no more. */
-bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_nfq_packet *p);
+bool ftt_nfq_next(struct ftt_nfq *q, struct ftt_packet *p);
 /* Gathers a verdict; bytes != NULL replaces the packet and must stay valid until the flush. */
 void ftt_nfq_verdict(struct ftt_nfq *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len);
 /* Lets a packet in whose header the kernel is to edit: see stamp.h. `ack` 0: it stays as it is. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "engine/planes/nfqueue/emit.h"
+#include "engine/planes/emit.h"
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
