@@ -21,6 +21,8 @@ _ELSEWHERE = {
 }  # fmt: skip
 """Files of a host or of the kernel, and patterns."""
 _FILE = re.compile(r"[\w./-]+\.(?:py|c|h|md|sh|toml|pml|service|conf|jsonl|hex)")
+_BELOW = ("", "fttcp", "lab", "native", "native/core", "native/engine")
+"""Where the paths of files may begin."""
 _TOP = ("fttcp", "lab", "docs", "native", "tests", "model", "packaging", "scripts", "findings")
 
 
@@ -65,7 +67,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
         if name.split("/")[0] in _TOP and "/" in name and not re.search(r"[*<>{}A-Z]", name):
             near = [ROOT / name, page.parent / name]
         elif _FILE.fullmatch(name):
-            near = [top / name for top in (ROOT, page.parent, ROOT / "fttcp", ROOT / "lab", ROOT / "native")]
+            near = [top / name for top in (page.parent, *(ROOT / below for below in _BELOW))]
         else:
             continue
         if not any(one.exists() for one in near):
