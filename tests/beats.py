@@ -2,7 +2,8 @@
 
     .venv/bin/python -m tests.beats --beats 720000
 
-Two namespaces joined by one cable; in each a Python process with as many real engines as there are pairs.
+Two namespaces joined by one cable; in each a Python process with as many real engines as there are pairs,
+and the heartbeats of one node for all of them.
 Both processes do nothing but make garbage and collect it; beside them run twice as many burning processes as
 there are cores. The engines grant each other leases. What is counted comes from the engines: heartbeats
 heard, and events that must not come (peer or link lost, lease lapsed). The exit status is 1 if a peer was
@@ -24,7 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import BeatThread, EngineSettings, EventKind, LinkAddress, PeerSettings
+from fttcp.planes.base import (
+    BeatThread,
+    EngineSettings,
+    EventKind,
+    LinkAddress,
+    LivenessSettings,
+    PeerSettings,
+)
+from fttcp.planes.liveness import Liveness
 from fttcp.planes.nfqueue import NfqueueEngine
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
@@ -41,21 +50,29 @@ _UNWANTED = {
 }
 
 
-def _engine(node: int, number: int, misses: int) -> NfqueueEngine:
+_KEYS = KeyRing((b"b" * 32,))
+
+
+def _peers(node: int) -> tuple[PeerSettings, ...]:
     other = 3 - node
     link = LinkAddress("peer0", f"10.78.0.{node}", f"10.78.0.{other}")
+    return (PeerSettings(other, (link,)),)
+
+
+def _engine(liveness: Liveness, node: int, number: int, misses: int) -> NfqueueEngine:
     return NfqueueEngine(
         EngineSettings(
-            keys=KeyRing((b"b" * 32,)), cluster_id=number + 1, node_id=node, boot_id=node,
-            peers=(PeerSettings(other, (link,)),), service_interface="peer0", peer_interface="peer0",
-            service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),), channel_port=_PORT + 10 * number,
+            keys=_KEYS, cluster_id=number + 1, node_id=node, boot_id=node,
+            peers=_peers(node), service_interface="peer0", peer_interface="peer0",
+            service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),), channel_port=_PORT,
             queue_in=0, queue_out=16, workers=0, mark=1, beat_interval_ns=INTERVAL_NS,
             lease_ns=misses * INTERVAL_NS, drift_ppm=1000, rt_priority=20,
             busy_poll_ns=0, detach_after_ns=1, end_grace_ns=1,
             open_timeout_ns=1, idle_timeout_ns=1, udp_idle_timeout_ns=1, max_flows=16, max_half_open=16,
             max_held=16, max_held_total=16, max_udp_bytes=4096, max_retained=0, queue_maxlen=64,
             compare=False, detach_divergent=False,
-        )
+        ),
+        liveness,
     )  # fmt: skip
 
 
@@ -83,7 +100,8 @@ def _granted(engine: NfqueueEngine) -> bool:
 
 def _node(node: int, pairs: int, beats: int, misses: int) -> None:
     """Be one node: say ``up`` when all peers are heard, count from a line on standard input on."""
-    engines = [_engine(node, number, misses) for number in range(pairs)]
+    liveness = Liveness(LivenessSettings(_KEYS, 1, node, node, _peers(node), _PORT))
+    engines = [_engine(liveness, node, number, misses) for number in range(pairs)]
     tally = _Tally(engines)
     for engine in engines:
         engine.start()
@@ -123,6 +141,7 @@ def _node(node: int, pairs: int, beats: int, misses: int) -> None:
     sys.stdin.readline()  # the other node may still count
     for engine in engines:
         engine.close()
+    liveness.close()
 
 
 def _late(engines: list[NfqueueEngine]) -> int:

@@ -34,7 +34,8 @@ from fttcp.config.schema import (
 
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _BITS_OF_A_BEAT = 3000
-"""On a serial line, framed, ten bits for each byte."""
+_BITS_OF_A_GROUP = 360
+"""On a serial line, framed, ten bits for each byte; and of each group but the first."""
 
 
 def check(config: Config, errors: list[str], in_short: bool) -> None:
@@ -83,7 +84,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         yield partial(_check_solo_lease, config, group, here, errors)
         for peer, prefix in zip(peers, prefixes, strict=True):
             yield partial(_check_mirror, group, here, peer, f"{prefix}link[0]", errors)
-            yield partial(_check_speed, group, here, peer, prefix, errors)
+            yield partial(_check_speed, group, here, len(groups), peer, prefix, errors)
         for j, other in enumerate(groups[:i]):
             for part2 in (_check_same_name, check_between_groups, _check_same_numbers):
                 yield partial(part2, group, other, here, f"group[{j}]", errors)
@@ -150,11 +151,6 @@ def _check_between_peers(config: Config, errors: list[str]) -> None:
                     f"{place}.device: {link.device!r} is used by {lines[link.device]} already "
                     "(a line has two ends)"
                 )
-    if lines and len(config.group) > 1:
-        errors.append(
-            f"{lines.popitem()[1]}.device: a serial line carries the heartbeats of one group, and there are "
-            f"{len(config.group)} (allowed: one [[group]])"
-        )
 
 
 def _check_majority(config: Config, errors: list[str]) -> None:
@@ -274,10 +270,13 @@ def _check_solo_lease(config: Config, group: GroupSection, where: str, errors: l
         )
 
 
-def _check_speed(group: GroupSection, where: str, peer: PeerSection, prefix: str, errors: list[str]) -> None:
-    """A serial line that takes half of D for one heartbeat would be called lost all the time."""
+def _check_speed(
+    group: GroupSection, where: str, groups: int, peer: PeerSection, prefix: str, errors: list[str]
+) -> None:
+    """A serial line that takes half of D for a heartbeat of all groups would be called lost all the time."""
+    bits = _BITS_OF_A_BEAT + _BITS_OF_A_GROUP * (groups - 1)
     for i, link in enumerate(peer.link):
-        beat_ms = 1000 * _BITS_OF_A_BEAT // link.baud if link.baud is not None else 0
+        beat_ms = 1000 * bits // link.baud if link.baud is not None else 0
         if 2 * beat_ms > group.timing.lease_ms:
             errors.append(
                 f"{prefix}link[{i}].baud: at {link.baud} a heartbeat takes {beat_ms} ms, too long for the "

@@ -87,8 +87,19 @@ def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
 def check_own_ports(config: Config, group: GroupSection, where: str, errors: list[str]) -> None:
     """Note ports of a service that this daemon itself listens on: a server bound to all addresses could not
     begin to listen there."""
-    http = config.node.http
+    http, beats = config.node.http, config.node.heartbeat_port
+    if group.channel_port < beats <= group.channel_port + MAX_WORKERS:
+        errors.append(
+            f"node.heartbeat_port: {beats} is a port of {where}'s commit channel, "
+            f"{group.channel_port + 1} to {group.channel_port + MAX_WORKERS} ({where}.channel_port): "
+            "choose another one, on all nodes"
+        )
     for k, text, ports in _parsed(group):
+        if ports.proto == "udp" and ports.first <= beats <= ports.last:
+            errors.append(
+                f"{where}.ports[{k}]: {text!r} has the port of fttcp's heartbeats, {beats}: choose another "
+                "node.heartbeat_port, on all nodes"
+            )
         for i, other in enumerate(config.group):
             first, last = other.channel_port, other.channel_port + MAX_WORKERS
             own = ports.proto == "udp" or (

@@ -97,6 +97,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     peer_interface: Interface
     run_dir: Word = "/run/fttcp"
     state_dir: Word = "/var/lib/fttcp"
+    heartbeat_port: Annotated[int, Meta(ge=1, le=65535)] = 7710
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     encrypt: bool = False
     history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048

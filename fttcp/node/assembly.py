@@ -14,10 +14,18 @@ from fttcp.group import lockstep
 from fttcp.group.terms import terms
 from fttcp.network.rules import DEFAULT_MARK, GroupNet
 from fttcp.ownership.model import NS_PER_MS, Settings
-from fttcp.planes.base import Engine, EngineSettings, LinkAddress, PeerSettings, Transport
+from fttcp.planes.base import (
+    Engine,
+    EngineSettings,
+    LinkAddress,
+    LivenessSettings,
+    PeerSettings,
+    Transport,
+)
+from fttcp.planes.liveness import Liveness
 from fttcp.wire import identity, keyfile
 
-EngineFactory = Callable[[EngineSettings], Engine]
+EngineFactory = Callable[[EngineSettings, Liveness], Engine]
 
 PROBE_START_MS = 1
 """What it may take until a probe is really sent."""
@@ -67,6 +75,20 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
     )
 
 
+def liveness_settings(config: Config, keys: keyfile.KeyRing) -> LivenessSettings:
+    """Return what the heartbeats of a node need to know."""
+    node = config.node
+    return LivenessSettings(
+        keys=keys,
+        cluster_id=identity.nodes_id(node.cluster, [node.name, *(peer.name for peer in config.peer)]),
+        node_id=identity.node_id(node.name),
+        boot_id=secrets.randbits(64) or 1,
+        peers=tuple(peer_settings(peer) for peer in config.peer),
+        port=node.heartbeat_port,
+        encrypt=node.encrypt,
+    )
+
+
 def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
     """Return what the engine of a group needs to know."""
     node, timing, limits = config.node, group.timing, group.limits
@@ -109,7 +131,6 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         detach_divergent=group.divergence == "detach" or group.lockstep != "off",
         continue_unverified=group.unverified == "continue",
         order_service=group.order == "service",
-        encrypt=node.encrypt,
         lockstep=str(lockstep.place(config, group) or ""),
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,

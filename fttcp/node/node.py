@@ -39,6 +39,7 @@ from fttcp.node.assembly import (
     core_settings,
     engine_settings,
     group_net,
+    liveness_settings,
     open_engine,
 )
 from fttcp.node.housekeeping import Housekeeper
@@ -49,6 +50,7 @@ from fttcp.node.rundir import PID_FILE, BusyError, Lock, only_one
 from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import EngineError
+from fttcp.planes.liveness import Liveness
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.notify import NotifyError
 from fttcp.report.reporting import Reporting
@@ -91,6 +93,7 @@ class Node:
         self._reference: ReferenceMonitor | None = None
         self._tasks: set[asyncio.Task[bool]] = set()
         self._arbiter: ArbiterClient | None = None
+        self._liveness: Liveness | None = None
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
@@ -163,6 +166,7 @@ class Node:
 
     async def _start(self) -> None:
         self._keys = keyfile.load(keyfile.locate(self._config.node.key_file))
+        self._liveness = Liveness(liveness_settings(self._config, self._keys))
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()
@@ -200,8 +204,8 @@ class Node:
         await asyncio.to_thread(lockstep.prepare, self._config, section, keys)
         wanted = engine_settings(self._config, section, keys)
         settings = core_settings(self._config, section, stored, wanted.boot_id)
-        engine = factory(wanted)  # last: nobody closes it before it is among the groups
-        assert self._arbiter is not None
+        assert self._arbiter is not None and self._liveness is not None
+        engine = factory(wanted, self._liveness)  # last: nobody closes it before it is among the groups
         machine = PairMachine(settings, clock.now_ns())
         group = GroupRuntime(
             machine,
@@ -271,6 +275,8 @@ class Node:
             down.push_async_callback(self._network.remove)
             if self._arbiter is not None:
                 down.push_async_callback(self._arbiter.close)
+            if self._liveness is not None:
+                down.callback(self._liveness.close)
             for group in groups:
                 down.callback(group.close)
             down.push_async_callback(self._stop_servers, groups)
@@ -348,6 +354,8 @@ class Node:
         before, self._keys = self._keys, keys
         if keys == before:
             return []
+        assert self._liveness is not None
+        self._liveness.set_keys(keys)
         for group in self._groups.values():
             group.set_keys(keys)
         lockstep.change_keys(self._config, keys)

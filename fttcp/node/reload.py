@@ -45,6 +45,7 @@ _ALL_NODES = "all nodes must have the same: change every file, then restart ever
 _RESTART = "restart the daemon, the backup's first; then `fttcp switchover` and the other one"
 _HINTS = (
     ("node.cluster", _ALL_NODES),
+    ("node.heartbeat_port", _ALL_NODES),
     ("group.*.timing.heartbeat_ms", _ALL_NODES),
     ("group.*.timing.heartbeat_misses", _ALL_NODES),
     ("group.*.timing.drift_ppm", _ALL_NODES),

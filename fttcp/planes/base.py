@@ -288,6 +288,19 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LivenessSettings:
+    """What a node's heartbeats are told; names and units as in struct ftt_liveness_config."""
+
+    keys: KeyRing
+    cluster_id: int
+    node_id: int
+    boot_id: int
+    peers: tuple[PeerSettings, ...]
+    port: int
+    encrypt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Everything an engine is told at its start; names and units as in struct ftt_config."""
 
@@ -326,7 +339,6 @@ class EngineSettings:
     detach_divergent: bool
     continue_unverified: bool = False
     order_service: bool = False
-    encrypt: bool = False
     lockstep: str = ""
     """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0

@@ -18,10 +18,10 @@ from fttcp.planes.base import (
     EngineStatus,
     EventKind,
     FlowKey,
-    PeerSettings,
     Protection,
     Reason,
 )
+from fttcp.planes.liveness import Liveness, fill_keys, fill_peer
 from fttcp.wire.keyfile import KeyRing
 
 _BATCH = 64
@@ -59,10 +59,10 @@ def _config(settings: EngineSettings) -> Any:
     config = ffi.new("struct ftt_config *")
     for name in _SAME_NAME:
         setattr(config, name, getattr(settings, name))
-    _fill_keys(config.keys, settings.keys)
+    fill_keys(config.keys, settings.keys)
     config.n_peers = len(settings.peers)
     for slot, peer in zip(config.peer, settings.peers, strict=False):
-        _fill_peer(slot, peer)
+        fill_peer(slot, peer)
     config.service_interface = settings.service_interface.encode()
     config.peer_interface = settings.peer_interface.encode()
     config.n_service_addrs = len(settings.service_addresses)
@@ -71,7 +71,6 @@ def _config(settings: EngineSettings) -> Any:
     config.n_ports = len(settings.ports)
     for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
         slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
-    config.encrypt = settings.encrypt
     config.lockstep = settings.lockstep.encode()
     fill_policy(config.policy, settings)
     return config
@@ -85,20 +84,6 @@ def fill_policy(policy: Any, settings: EngineSettings) -> None:
     shift = policy.shift
     shift.on, shift.seed = settings.shifts_spaces, settings.space_seed
     shift.iss, shift.ts = settings.service_iss or 0, settings.service_ts or 0
-
-
-def _fill_keys(slot: Any, ring: KeyRing) -> None:
-    slot.n, slot.send = len(ring.keys), ring.send
-    for place, key in zip(slot.key, ring.keys, strict=False):
-        ffi.memmove(place, key, len(key))
-
-
-def _fill_peer(config: Any, peer: PeerSettings) -> None:
-    config.node_id, config.n_links = peer.node_id, len(peer.links)
-    for slot, link in zip(config.link, peer.links, strict=False):
-        slot.transport, slot.baud = link.transport, link.baud
-        for name in ("interface", "local", "remote", "device"):
-            setattr(slot, name, getattr(link, name).encode())
 
 
 def key_of(key: Any) -> FlowKey:
@@ -122,8 +107,10 @@ def _name(kind: type[Protection] | type[Reason], value: int) -> str:
 class NfqueueEngine:
     """One struct ftt_engine."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        """Open the engine: sockets and queues are made, nothing runs yet. Raises EngineError."""
+    def __init__(self, settings: EngineSettings, liveness: Liveness | None = None) -> None:
+        """Open the engine: sockets and queues are made, nothing runs yet. Without ``liveness``, the
+        heartbeats of its node, it cannot be started. Raises EngineError."""
+        self._liveness = liveness
         self._error = ffi.new("char[]", _ERROR_BYTES)
         self._engine = lib.ftt_engine_open(_config(settings), self._error, _ERROR_BYTES)
         if self._engine == ffi.NULL:
@@ -139,8 +126,10 @@ class NfqueueEngine:
         return str(ffi.string(self._error), errors="replace")
 
     def start(self) -> None:
-        """Start the engine's threads. Raises EngineError."""
-        if lib.ftt_engine_start(self._engine, self._error, _ERROR_BYTES) != 0:
+        """Start the engine's threads, and join the node's heartbeats. Raises EngineError."""
+        if self._liveness is None:
+            raise EngineError("an engine needs the heartbeats of its node to start")
+        if lib.ftt_engine_start(self._engine, self._liveness.handle, self._error, _ERROR_BYTES) != 0:
             raise EngineError(self._error_text())
 
     def close(self) -> None:
@@ -194,7 +183,7 @@ class NfqueueEngine:
     def set_keys(self, keys: KeyRing) -> None:
         """See abi.h. Raises EngineError if the ring is none."""
         raw = ffi.new("struct ftt_keys *")
-        _fill_keys(raw, keys)
+        fill_keys(raw, keys)
         if lib.ftt_engine_set_keys(self._engine, raw) != 0:
             raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
 

@@ -35,6 +35,7 @@ from fttcp.planes.experiment import Callback, Direction, load_callback
 from fttcp.planes.flow import Flow
 from fttcp.planes.follow import PairFlows
 from fttcp.planes.intake import Intake
+from fttcp.planes.liveness import Liveness
 from fttcp.planes.nfqueue import NfqueueEngine, address_bytes
 from fttcp.planes.queues import Emitter, Queue, Waiting, check_mtu
 from fttcp.wire.keyfile import KeyRing
@@ -54,7 +55,9 @@ log = logging.getLogger(__name__)
 class ProgrammableEngine(NfqueueEngine):
     """Implements Engine. Its thread and the daemon's share ``_lock``, which is held for a whole wake-up."""
 
-    def __init__(self, settings: EngineSettings, callback: Callback | None = None) -> None:
+    def __init__(
+        self, settings: EngineSettings, liveness: Liveness | None = None, callback: Callback | None = None
+    ) -> None:
         """Open queues, channel and sockets; nothing runs yet. The experiment is ``callback``, or the one that
         the settings name as ``callback``, if they do. Raises EngineError."""
         if callback is None and settings.callback is not None:
@@ -62,7 +65,7 @@ class ProgrammableEngine(NfqueueEngine):
         if settings.workers != 1:
             raise EngineError(f"workers: {settings.workers} is not 1, which the programmable engine needs")
         check_mtu(settings)
-        super().__init__(dataclasses.replace(settings, workers=0))
+        super().__init__(dataclasses.replace(settings, workers=0), liveness)
         self.n: Counter[str] = Counter()
         self.intake = Intake(settings, PairFlows(settings, self, self.n), self, callback, self.n)
         self.channel = Channel(

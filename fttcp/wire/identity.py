@@ -15,6 +15,11 @@ def cluster_id(cluster: str, group: str, nodes: Sequence[str] = ()) -> int:
     return _hash64(b"fttcp cluster", cluster, group, *(sorted(nodes) if len(nodes) > 2 else ()))
 
 
+def nodes_id(cluster: str, nodes: Sequence[str] = ()) -> int:
+    """Return the id of a cluster, whatever its groups are; ``nodes`` as above. Never 0."""
+    return _hash64(b"fttcp nodes", cluster, *(sorted(nodes) if len(nodes) > 2 else ()))
+
+
 def node_id(name: str) -> int:
     """Return the id of a node. Never 0."""
     return _hash64(b"fttcp node", name)

@@ -13,6 +13,7 @@
 #define FTT_MAX_PORTS 32
 #define FTT_MAX_LINKS 8
 #define FTT_MAX_PEERS 7
+#define FTT_MAX_GROUPS 128 /* of a node: as many as a configuration may have, and as many to take their place */
 #define FTT_MAX_KEYS 4
 #define FTT_IDENTITY 20 /* of a connection: 16 bytes that no other one has, and which key its seed is made with */
 #define FTT_MAX_WORKERS 8

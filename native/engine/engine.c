@@ -98,7 +98,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 	return e;
 }
 
-int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len)
+int ftt_engine_start(struct ftt_engine *e, struct ftt_liveness *l, char *err, size_t err_len)
 {
 	for (int k = 0; k < e->cfg.workers; k++)
 		if (ftt_worker_start(e->worker[k], err, err_len))
@@ -106,7 +106,7 @@ int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len)
 	e->neigh = ftt_neigh_start(e, err, err_len);
 	if (!e->neigh)
 		return -1;
-	e->beat = ftt_beat_start(e, err, err_len);
+	e->beat = ftt_beat_attach(l, e, err, err_len);
 	return e->beat ? 0 : -1;
 }
 
@@ -116,7 +116,7 @@ void ftt_engine_close(struct ftt_engine *e)
 		return;
 	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
 	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
-	ftt_beat_stop(e->beat);
+	ftt_beat_detach(e->beat);
 	ftt_neigh_stop(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		ftt_worker_close(e->worker[k]);

@@ -5,8 +5,11 @@
  * One struct ftt_engine serves one group on one node. Its threads:
  *
  *   worker 0..n-1   own their flows: NFQUEUE, commit channel, injection      worker.c
- *   beat            heartbeats, the lease, loss of the peer                  beat.c
  *   neighbour       ARP/ND answers and announcements, under the lease        neigh.c
+ *
+ * and one that all groups of the node have together (struct ftt_liveness):
+ *
+ *   beat            heartbeats, the leases, loss of a peer                   beat.c
  *
  * They share only what struct ftt_shared holds, all of it atomic: a role and a lease to be read
  * for every packet, never a lock. Python is told through a ring of events.
@@ -123,9 +126,9 @@ void ftt_events_close(struct ftt_events *v); /* NULL is allowed */
 /* Thread-safe; when the ring is full the oldest are kept and the loss is counted. Stamps when_ns if 0. */
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev);
 
-/* beat.c: start opens the sockets and the thread; failure -> NULL with a sentence in err. */
-struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len);
-void ftt_beat_stop(struct ftt_beat *b); /* joins the thread, frees; NULL is allowed */
+/* beat_setup.c: a group's part in the heartbeats of its node; failure -> NULL with a sentence in err. */
+struct ftt_beat *ftt_beat_attach(struct ftt_liveness *l, struct ftt_engine *e, char *err, size_t err_len);
+void ftt_beat_detach(struct ftt_beat *b); /* when it returns, the thread does not know of it any more; NULL is allowed */
 /* called by ftt_engine_set_lease() after the policy was stored: a SELF lease that was decided just now is open when
  * the call returns; NONE zeroes lease_until_ns before it returns */
 void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns);

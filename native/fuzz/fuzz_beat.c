@@ -25,8 +25,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void check_decoded(const uint8_t *bytes, size_t size, struct ftt_beat_peer *peer)
 {
-	uint8_t again[FTT_BEAT_MAX], *opened = malloc(size ? size : 1); /* of its own: a read beyond its end is seen */
+	uint8_t again[FTT_BEAT_MAX], sections[FTT_BEAT_SECTIONS_MAX];
+	uint8_t *opened = malloc(size ? size : 1); /* of its own: a read beyond its end is seen */
+	struct ftt_beat_section s;
 	struct ftt_beat_msg m;
+	size_t at = 0, len = 0;
 	enum ftt_beat_news news;
 
 	if (!opened)
@@ -36,6 +39,12 @@ static void check_decoded(const uint8_t *bytes, size_t size, struct ftt_beat_pee
 		free(opened);
 		return;
 	}
+	while (ftt_beat_get_section(m.sections, m.sections_len, &at, &s))
+		if (!ftt_beat_put_section(sections, sizeof(sections), &len, &s))
+			abort();
+	if (len != m.sections_len)
+		abort();
+	m.sections = sections;
 	if (ftt_beat_encode(again, sizeof(again), &m, key) != size || memcmp(again, bytes, size) != 0)
 		abort();
 	(void)ftt_beat_check_place(&m, 1, 2, 3);
@@ -67,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_decoded(bytes, len, &peer);
 		if (len >= FTT_BEAT_MIN) {
 			put_be32(bytes + 8, key_id);
-			ftt_beat_seal(bytes, len - FTT_BEAT_MIN, key);
+			ftt_beat_seal(bytes, len - FTT_BEAT_HEADER - FTT_BEAT_MAC, key);
 			check_decoded(bytes, len, &peer);
 		}
 		free(bytes);

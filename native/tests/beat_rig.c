@@ -35,23 +35,54 @@ void configure(struct ftt_engine *e, int node, uint64_t boot)
 	fake_engine_init(e);
 }
 
-void start(struct ftt_engine *e)
+struct ftt_liveness *try_node(const struct ftt_engine *e, bool encrypt, char *err, size_t err_len)
 {
-	char err[200];
+	struct ftt_liveness_config c = {.keys = e->cfg.keys, .cluster_id = e->cfg.cluster_id, .node_id = e->cfg.node_id,
+					.boot_id = e->cfg.boot_id, .n_peers = e->cfg.n_peers, .port = e->cfg.channel_port,
+					.encrypt = encrypt};
 
-	CHECK(ftt_lending_mutex(&e->keyring.lock));
-	ftt_keyring_set(&e->keyring, &e->cfg.keys);
-	e->beat = ftt_beat_start(e, err, sizeof(err));
+	memcpy(c.peer, e->cfg.peer, sizeof(c.peer));
+	return ftt_liveness_open(&c, err, err_len);
+}
+
+struct ftt_liveness *open_node(const struct ftt_engine *e, bool encrypt)
+{
+	char err[200] = "";
+	struct ftt_liveness *node = try_node(e, encrypt, err, sizeof(err));
+
+	if (!node)
+		fprintf(stderr, "%s\n", err);
+	CHECK(node);
+	return node;
+}
+
+void start_on(struct ftt_engine *e, struct ftt_liveness *node)
+{
+	char err[200] = "";
+
+	e->beat = ftt_beat_attach(node, e, err, sizeof(err));
 	if (!e->beat)
 		fprintf(stderr, "%s\n", err);
 	CHECK(e->beat);
 }
 
+void start(struct ftt_engine *e)
+{
+	start_on(e, open_node(e, false));
+}
+
+void stop_on(struct ftt_engine *e)
+{
+	ftt_beat_detach(e->beat);
+	fake_engine_free(e);
+}
+
 void stop(struct ftt_engine *e)
 {
-	ftt_beat_stop(e->beat);
-	pthread_mutex_destroy(&e->keyring.lock);
-	fake_engine_free(e);
+	struct ftt_liveness *node = e->beat->node;
+
+	stop_on(e);
+	ftt_liveness_close(node);
 }
 
 void set_lease(struct ftt_engine *e, uint32_t policy)
@@ -124,18 +155,20 @@ void puppet_send_bytes(struct puppet *p, int link, const uint8_t *bytes, size_t 
 }
 
 /* Waits for alpha's next beat on the link. */
-struct ftt_beat_msg puppet_receive(struct puppet *p, int link)
+struct beat puppet_receive(struct puppet *p, int link)
 {
 	static uint8_t bytes[FTT_BEAT_MAX];
 	struct pollfd fd = {.fd = p->fd[link], .events = POLLIN};
-	struct ftt_beat_msg m = {0};
+	const uint8_t *key = p->alpha->cfg.keys.key[0];
+	struct beat m = {0};
+	size_t at = 0;
 	ssize_t n;
 
 	CHECK_EQ(poll(&fd, 1, 10000), 1);
 	n = recv(p->fd[link], bytes, sizeof(bytes), 0);
 	CHECK(n > 0);
-	CHECK_EQ(ftt_beat_decode(bytes, (size_t)n, p->alpha->cfg.keys.key[0], ftt_beat_key_id(p->alpha->cfg.keys.key[0]), &m),
-		 FTT_BEAT_OK);
+	CHECK_EQ(ftt_beat_decode(bytes, (size_t)n, key, ftt_beat_key_id(key), &m.head), FTT_BEAT_OK);
+	CHECK(ftt_beat_get_section(m.head.sections, m.head.sections_len, &at, &m.group));
 	return m;
 }
 
@@ -148,17 +181,24 @@ void puppet_empty(struct puppet *p)
 			;
 }
 
-struct ftt_beat_msg puppet_beat(struct puppet *p, const char *body)
+struct beat puppet_beat(struct puppet *p, const char *body)
 {
-	return (struct ftt_beat_msg){.cluster_id = 5, .node_id = BETA, .to_node_id = ALPHA, .boot_id = p->boot, .counter = ++p->counter,
-				     .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.keys.key[0]),
-				     .body = (const uint8_t *)body, .body_len = (uint16_t)strlen(body)};
+	return (struct beat){.head = {.cluster_id = 5, .node_id = BETA, .to_node_id = ALPHA, .boot_id = p->boot, .counter = ++p->counter,
+				      .t_send_ns = ftt_now_ns(), .key_id = ftt_beat_key_id(p->alpha->cfg.keys.key[0]), .n_sections = 1},
+			     .group = {.group_id = 5, .boot_id = p->boot, .version = (uint32_t)p->counter, .flags = FTT_BEAT_BODY,
+				       .body = (const uint8_t *)body, .body_len = (uint16_t)strlen(body)}};
 }
 
-void puppet_send(struct puppet *p, int link, struct ftt_beat_msg m)
+void puppet_send(struct puppet *p, int link, struct beat m)
 {
-	m.link = (uint8_t)link;
-	p->last_len = ftt_beat_encode(p->last, sizeof(p->last), &m, p->alpha->cfg.keys.key[0]);
+	uint8_t sections[FTT_BEAT_SECTIONS_MAX];
+	size_t len = 0;
+
+	CHECK(ftt_beat_put_section(sections, sizeof(sections), &len, &m.group));
+	m.head.link = (uint8_t)link;
+	m.head.sections = sections;
+	m.head.sections_len = (uint16_t)len;
+	p->last_len = ftt_beat_encode(p->last, sizeof(p->last), &m.head, p->alpha->cfg.keys.key[0]);
 	puppet_send_bytes(p, link, p->last, p->last_len);
 }
 

@@ -10,23 +10,37 @@ enum { D = 100 };
 static uint8_t key[32] = {1, 2, 3};
 static const uint8_t text[] = "opaque body";
 
+static const struct ftt_beat_section section = {.group_id = 21, .boot_id = 22, .echo_t_ns = 13, .version = 3, .seen = 4,
+						.body_len = sizeof(text), .flags = FTT_BEAT_GRANT | FTT_BEAT_BODY, .body = text};
+static uint8_t sections[FTT_BEAT_SECTIONS_MAX];
+
+static struct ftt_beat_msg sample_of(const struct ftt_beat_section *s, int n)
+{
+	struct ftt_beat_msg m = {.cluster_id = 0x1122334455667788, .node_id = 7, .to_node_id = 8, .boot_id = 9, .counter = 5,
+				 .t_send_ns = UINT64_MAX, .echo_boot_id = 11, .intrusions = 17, .key_id = ftt_beat_key_id(key),
+				 .link = 2, .n_sections = (uint8_t)n, .sections = sections};
+	size_t len = 0;
+
+	for (int i = 0; i < n; i++)
+		CHECK(ftt_beat_put_section(sections, sizeof(sections), &len, &s[i]));
+	m.sections_len = (uint16_t)len;
+	return m;
+}
+
 static struct ftt_beat_msg sample(void)
 {
-	return (struct ftt_beat_msg){.cluster_id = 0x1122334455667788, .node_id = 7, .to_node_id = 8, .boot_id = 9, .counter = 5,
-				     .t_send_ns = UINT64_MAX, .echo_boot_id = 11, .echo_t_ns = 13, .intrusions = 17,
-				     .key_id = ftt_beat_key_id(key), .body_len = sizeof(text), .flags = FTT_BEAT_GRANT,
-				     .link = 2, .body = text};
+	return sample_of(&section, 1);
 }
 
 static size_t encode(uint8_t out[FTT_BEAT_MAX], struct ftt_beat_msg m)
 {
 	size_t n = ftt_beat_encode(out, FTT_BEAT_MAX, &m, key);
 
-	CHECK_EQ(n, FTT_BEAT_MIN + m.body_len);
+	CHECK_EQ(n, FTT_BEAT_HEADER + m.sections_len + FTT_BEAT_MAC);
 	return n;
 }
 
-/* Of a copy, since decoding opens a sealed body in its place. */
+/* Of a copy, since decoding opens what is sealed in its place. */
 static enum ftt_beat_error decode(const uint8_t *p, size_t n, struct ftt_beat_msg *m)
 {
 	static uint8_t copy[FTT_BEAT_MAX + 1];
@@ -35,13 +49,41 @@ static enum ftt_beat_error decode(const uint8_t *p, size_t n, struct ftt_beat_ms
 	return ftt_beat_decode(copy, n, key, ftt_beat_key_id(key), m);
 }
 
+static struct ftt_beat_section next(const struct ftt_beat_msg *m, size_t *at)
+{
+	struct ftt_beat_section s;
+
+	CHECK(ftt_beat_get_section(m->sections, m->sections_len, at, &s));
+	return s;
+}
+
+static void check_section(const struct ftt_beat_section *s, const struct ftt_beat_section *want)
+{
+	CHECK_EQ(s->group_id, want->group_id);
+	CHECK_EQ(s->boot_id, want->boot_id);
+	CHECK_EQ(s->echo_t_ns, want->echo_t_ns);
+	CHECK_EQ(s->version, want->version);
+	CHECK_EQ(s->seen, want->seen);
+	CHECK_EQ(s->flags, want->flags);
+	CHECK_EQ(s->body_len, want->body_len);
+	CHECK(!memcmp(s->body, want->body, want->body_len));
+}
+
 static void test_round_trip(void)
 {
 	uint8_t bytes[FTT_BEAT_MAX], big[FTT_BEAT_BODY_MAX];
-	struct ftt_beat_msg m = sample(), got;
-	size_t n = encode(bytes, m);
+	struct ftt_beat_section three[3] = {section, section, section}, s;
+	struct ftt_beat_msg m, got;
+	size_t at = 0;
 
-	CHECK_EQ(decode(bytes, n, &got), FTT_BEAT_OK);
+	memset(big, 0xa5, sizeof(big));
+	three[0].flags = three[0].body_len = 0; /* the peer has it */
+	three[1].body = big;
+	three[1].body_len = sizeof(big);
+	three[1].group_id = UINT64_MAX;
+	three[2].body_len = 0; /* one without a byte is one all the same */
+	m = sample_of(three, 3);
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
 	CHECK_EQ(got.cluster_id, m.cluster_id);
 	CHECK_EQ(got.node_id, m.node_id);
 	CHECK_EQ(got.to_node_id, m.to_node_id);
@@ -50,26 +92,22 @@ static void test_round_trip(void)
 	CHECK_EQ(got.counter, m.counter);
 	CHECK_EQ(got.t_send_ns, m.t_send_ns);
 	CHECK_EQ(got.echo_boot_id, m.echo_boot_id);
-	CHECK_EQ(got.echo_t_ns, m.echo_t_ns);
 	CHECK_EQ(got.flags, m.flags);
 	CHECK_EQ(got.link, m.link);
-	CHECK_EQ(got.body_len, m.body_len);
-	CHECK(!memcmp(got.body, text, sizeof(text)));
-	memset(big, 0xa5, sizeof(big));
-	m.body = big;
-	m.body_len = sizeof(big);
-	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
-	m.body = NULL;
-	m.body_len = 0;
-	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_OK);
+	CHECK_EQ(got.n_sections, 3);
+	for (int i = 0; i < 3; i++) {
+		s = next(&got, &at);
+		check_section(&s, &three[i]);
+	}
+	CHECK(!ftt_beat_get_section(got.sections, got.sections_len, &at, &s));
 }
 
 /* Key id and MAC of sample() as another BLAKE2b (Python's hashlib) computes them. */
 static void test_known_answer(void)
 {
 	static const uint8_t key_id[4] = {0x99, 0x7f, 0xb6, 0xd0};
-	static const uint8_t mac[FTT_BEAT_MAC] = {0x99, 0xb4, 0xe4, 0x87, 0x08, 0x65, 0x34, 0x4b,
-						  0x4b, 0xd9, 0x63, 0x37, 0x16, 0x3b, 0xf1, 0x3b};
+	static const uint8_t mac[FTT_BEAT_MAC] = {0xe7, 0xb8, 0xb5, 0xbb, 0x02, 0x56, 0x2b, 0xec,
+						  0xe1, 0x05, 0x4b, 0x2b, 0x06, 0x5c, 0x01, 0xe1};
 	uint8_t bytes[FTT_BEAT_MAX];
 	size_t n = encode(bytes, sample());
 
@@ -77,14 +115,20 @@ static void test_known_answer(void)
 	CHECK(!memcmp(bytes + n - FTT_BEAT_MAC, mac, sizeof(mac)));
 }
 
-static void test_encode_refuses_what_does_not_fit(void)
+static void test_what_does_not_fit_is_refused(void)
 {
 	uint8_t bytes[FTT_BEAT_MAX];
 	struct ftt_beat_msg m = sample();
+	struct ftt_beat_section big = section;
+	size_t len = 0;
 
-	CHECK_EQ(ftt_beat_encode(bytes, FTT_BEAT_MIN + m.body_len - 1, &m, key), 0);
-	m.body_len = FTT_BEAT_BODY_MAX + 1;
+	CHECK_EQ(ftt_beat_encode(bytes, FTT_BEAT_HEADER + FTT_BEAT_MAC + m.sections_len - 1u, &m, key), 0);
+	m.sections_len = FTT_BEAT_SECTIONS_MAX + 1;
 	CHECK_EQ(ftt_beat_encode(bytes, sizeof(bytes), &m, key), 0);
+	CHECK(!ftt_beat_put_section(bytes, FTT_BEAT_SECTION + sizeof(text) - 1, &len, &section));
+	big.body_len = FTT_BEAT_BODY_MAX + 1;
+	CHECK(!ftt_beat_put_section(bytes, sizeof(bytes), &len, &big));
+	CHECK_EQ(len, 0);
 }
 
 /* Every malformed shape has its own error, found before any MAC is computed. */
@@ -94,12 +138,11 @@ static void test_each_malformed_field_has_its_error(void)
 		int offset;
 		uint8_t value;
 		enum ftt_beat_error error;
-	} cases[] = {{0, 'X', FTT_BEAT_E_MAGIC},      {3, 'X', FTT_BEAT_E_MAGIC},     {4, 1, FTT_BEAT_E_VERSION},
-		     {4, 0, FTT_BEAT_E_VERSION},      {5, 4, FTT_BEAT_E_FLAGS},       {5, 0x80, FTT_BEAT_E_FLAGS},
-		     {6, FTT_MAX_LINKS, FTT_BEAT_E_LINK}, {7, 1, FTT_BEAT_E_RESERVED}, {14, 1, FTT_BEAT_E_RESERVED},
-		     {15, 1, FTT_BEAT_E_RESERVED},    {12, 0xff, FTT_BEAT_E_BODY_LEN}, {13, 0, FTT_BEAT_E_LENGTH},
-		     {13, 255, FTT_BEAT_E_LENGTH},    {8, 0xff, FTT_BEAT_E_KEY_ID},   {16, 0, FTT_BEAT_E_MAC},
-		     {FTT_BEAT_HEADER, 0, FTT_BEAT_E_MAC}};
+	} cases[] = {{0, 'X', FTT_BEAT_E_MAGIC},      {3, 'X', FTT_BEAT_E_MAGIC},     {4, 2, FTT_BEAT_E_VERSION},
+		     {4, 0, FTT_BEAT_E_VERSION},      {5, 1, FTT_BEAT_E_FLAGS},       {5, 0x80, FTT_BEAT_E_FLAGS},
+		     {6, FTT_MAX_LINKS, FTT_BEAT_E_LINK}, {14, 1, FTT_BEAT_E_RESERVED}, {15, 1, FTT_BEAT_E_RESERVED},
+		     {12, 0xff, FTT_BEAT_E_LENGTH},   {13, 0, FTT_BEAT_E_LENGTH},     {13, 255, FTT_BEAT_E_LENGTH},
+		     {8, 0xff, FTT_BEAT_E_KEY_ID},    {16, 0, FTT_BEAT_E_MAC},        {FTT_BEAT_HEADER, 1, FTT_BEAT_E_MAC}};
 	uint8_t bytes[FTT_BEAT_MAX + 1] = {0}, bad[FTT_BEAT_MAX];
 	struct ftt_beat_msg got;
 	size_t n = encode(bytes, sample());
@@ -134,24 +177,31 @@ static void test_every_bit_is_covered(uint8_t flags)
 	CHECK_EQ(decode(bytes, n, &got), FTT_BEAT_OK);
 }
 
-static void test_a_sealed_body_cannot_be_read(void)
+static void test_what_is_sealed_cannot_be_read(void)
 {
 	uint8_t bytes[FTT_BEAT_MAX], other[FTT_BEAT_MAX];
 	struct ftt_beat_msg m = sample(), got;
-	size_t n;
+	struct ftt_beat_section s;
+	size_t n, at = 0;
 
 	m.flags |= FTT_BEAT_SEALED;
 	n = encode(bytes, m);
-	CHECK(memcmp(bytes + FTT_BEAT_HEADER, text, sizeof(text)) != 0);
+	CHECK(memcmp(bytes + FTT_BEAT_HEADER, sections, m.sections_len) != 0);
+	CHECK(memcmp(bytes + FTT_BEAT_HEADER + FTT_BEAT_SECTION, text, sizeof(text)) != 0);
 	CHECK_EQ(decode(bytes, n, &got), FTT_BEAT_OK);
-	CHECK(got.body_len == sizeof(text) && !memcmp(got.body, text, sizeof(text)));
-	m.counter++; /* the same body in the next beat looks different */
+	s = next(&got, &at);
+	check_section(&s, &section);
+	m.counter++; /* the same in the next beat looks different */
 	CHECK_EQ(encode(other, m), n);
 	CHECK(memcmp(bytes + FTT_BEAT_HEADER, other + FTT_BEAT_HEADER, sizeof(text)) != 0);
 }
 
 static void test_authentic_nonsense(void)
 {
+	static const struct {
+		int offset;
+		uint8_t value;
+	} cases[] = {{15, 0}, {35, 1}, {34, 4}, {34, 0}, {27, 0}, {33, sizeof(text) + 1}, {33, sizeof(text) - 1}, {32, 0xff}};
 	uint8_t bytes[FTT_BEAT_MAX];
 	struct ftt_beat_msg m = sample(), got;
 
@@ -162,7 +212,17 @@ static void test_authentic_nonsense(void)
 	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_COUNTER);
 	m = sample();
 	m.echo_boot_id = 0;
-	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_ECHO);
+	CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_SECTION);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		m = sample();
+		sections[cases[i].offset] = cases[i].value;
+		CHECK_EQ(decode(bytes, encode(bytes, m), &got), FTT_BEAT_E_SECTION);
+	}
+	for (int n = 0; n < 3; n++) {
+		m = sample();
+		m.n_sections = (uint8_t)n;
+		CHECK_EQ(decode(bytes, encode(bytes, m), &got), n == 1 ? FTT_BEAT_OK : FTT_BEAT_E_SECTION);
+	}
 	m = sample();
 	CHECK_EQ(ftt_beat_check_place(&m, m.cluster_id, 7, 8), FTT_BEAT_OK);
 	CHECK_EQ(ftt_beat_check_place(&m, 1, 7, 8), FTT_BEAT_E_CLUSTER);
@@ -388,11 +448,11 @@ int main(void)
 	CHECK(sodium_init() >= 0);
 	test_round_trip();
 	test_known_answer();
-	test_encode_refuses_what_does_not_fit();
+	test_what_does_not_fit_is_refused();
 	test_each_malformed_field_has_its_error();
 	test_every_bit_is_covered(0);
 	test_every_bit_is_covered(FTT_BEAT_SEALED);
-	test_a_sealed_body_cannot_be_read();
+	test_what_is_sealed_cannot_be_read();
 	test_authentic_nonsense();
 	test_commit_session_is_common_to_both();
 	test_copies_on_other_links_are_no_replays();

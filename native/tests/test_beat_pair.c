@@ -257,21 +257,29 @@ static void test_a_suspended_host_wakes_without_a_lease(void)
 static void test_wrong_configurations_are_told(void)
 {
 	static struct ftt_engine a;
+	struct ftt_liveness *node;
 	char err[200] = "";
 
 	configure(&a, ALPHA, 111);
 	strcpy(a.cfg.peer[0].link[1].remote, "::1");
-	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
+	CHECK(!try_node(&a, false, err, sizeof(err)));
 	CHECK(strstr(err, "peer[0].link[1]") && strstr(err, "::1"));
 	strcpy(a.cfg.peer[0].link[1].remote, "nonsense");
-	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
+	CHECK(!try_node(&a, false, err, sizeof(err)));
 	CHECK(strstr(err, "nonsense"));
 	a.cfg.peer[0].n_links = 0;
-	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
+	CHECK(!try_node(&a, false, err, sizeof(err)));
 	a.cfg.peer[0].n_links = 1;
+	node = open_node(&a, false);
 	a.cfg.lease_ns = TICK - 1;
-	CHECK(!ftt_beat_start(&a, err, sizeof(err)));
+	CHECK(!ftt_beat_attach(node, &a, err, sizeof(err)));
+	CHECK(strstr(err, "lease time"));
+	a.cfg.lease_ns = D;
+	a.cfg.peer[0].node_id++;
+	CHECK(!ftt_beat_attach(node, &a, err, sizeof(err)));
+	CHECK(strstr(err, "other peers"));
 	fake_engine_free(&a);
+	ftt_liveness_close(node);
 }
 
 /* Both address families, and an address that nobody has yet. */

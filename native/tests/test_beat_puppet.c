@@ -8,7 +8,7 @@ static void test_forged_and_replayed_beats(void)
 {
 	static struct ftt_engine a;
 	struct ftt_counters *c = &a.counters_beat;
-	struct ftt_beat_msg m;
+	struct beat m;
 	struct puppet p;
 	uint8_t bytes[FTT_BEAT_MAX + 1] = {0};
 	struct ftt_event ev;
@@ -24,13 +24,13 @@ static void test_forged_and_replayed_beats(void)
 	CHECK_EQ(fake_counter(&c->beats_replay), 1);
 	puppet_send_bytes(&p, 1, p.last, p.last_len); /* on the link that it was not made for */
 	m = puppet_beat(&p, "reflected");
-	m.node_id = ALPHA;
+	m.head.node_id = ALPHA;
 	puppet_send(&p, 0, m);
 	m = puppet_beat(&p, "for another node");
-	m.to_node_id = GAMMA;
+	m.head.to_node_id = GAMMA;
 	puppet_send(&p, 0, m);
 	m = puppet_beat(&p, "other group");
-	m.cluster_id = 6;
+	m.head.cluster_id = 6;
 	puppet_send(&p, 0, m);
 	puppet_sync(&p, 0);
 	puppet_sync(&p, 1);
@@ -52,7 +52,7 @@ static void test_forged_and_replayed_beats(void)
 	CHECK_EQ(fake_counter(&c->beats_bad_mac), 101);
 	CHECK(fake_drain(&a, FTT_EV_INTRUSION) <= 1);
 	puppet_empty(&p);
-	CHECK_EQ(puppet_receive(&p, 0).intrusions, 106); /* and all nodes hear of it */
+	CHECK_EQ(puppet_receive(&p, 0).head.intrusions, 106); /* and all nodes hear of it */
 	stop(&a);
 	puppet_close(&p);
 }
@@ -60,7 +60,7 @@ static void test_forged_and_replayed_beats(void)
 static void test_links_are_judged_apart(void)
 {
 	static struct ftt_engine a;
-	struct ftt_beat_msg m;
+	struct beat m;
 	struct puppet p;
 	bool lost = false;
 
@@ -91,7 +91,7 @@ static void test_links_are_judged_apart(void)
 static void test_older_boot_never_comes_back(void)
 {
 	static struct ftt_engine a;
-	struct ftt_beat_msg m;
+	struct beat m;
 	struct puppet p;
 
 	configure(&a, ALPHA, 111);
@@ -106,8 +106,8 @@ static void test_older_boot_never_comes_back(void)
 	CHECK_EQ(atomic_load(&a.shared.peer_boot_id[0]), 222);
 	p.boot = 333;
 	m = puppet_beat(&p, "proven");
-	m.echo_boot_id = 111;
-	m.echo_t_ns = ftt_now_ns();
+	m.head.echo_boot_id = 111;
+	m.group.echo_t_ns = ftt_now_ns();
 	puppet_send(&p, 0, m);
 	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 333);
 	wait_body(&a, "proven");
@@ -123,7 +123,7 @@ static void test_older_boot_never_comes_back(void)
 static void test_what_is_no_grant(void)
 {
 	static struct ftt_engine a;
-	struct ftt_beat_msg m;
+	struct beat m;
 	struct puppet p;
 	uint64_t t;
 
@@ -134,27 +134,27 @@ static void test_what_is_no_grant(void)
 	fake_set_mode(&a, FTT_MODE_PAIRED);
 	set_lease(&a, FTT_LEASE_GRANTED);
 	puppet_empty(&p);
-	t = puppet_receive(&p, 0).t_send_ns;
+	t = puppet_receive(&p, 0).head.t_send_ns;
 	m = puppet_beat(&p, "no flag");
-	m.echo_boot_id = 111;
-	m.echo_t_ns = t;
+	m.head.echo_boot_id = 111;
+	m.group.echo_t_ns = t;
 	puppet_send(&p, 0, m);
 	m = puppet_beat(&p, "other boot");
-	m.flags = FTT_BEAT_GRANT;
-	m.echo_boot_id = 110;
-	m.echo_t_ns = t;
+	m.group.flags |= FTT_BEAT_GRANT;
+	m.head.echo_boot_id = 110;
+	m.group.echo_t_ns = t;
 	puppet_send(&p, 0, m);
 	m = puppet_beat(&p, "future");
-	m.flags = FTT_BEAT_GRANT;
-	m.echo_boot_id = 111;
-	m.echo_t_ns = t + EVER;
+	m.group.flags |= FTT_BEAT_GRANT;
+	m.head.echo_boot_id = 111;
+	m.group.echo_t_ns = t + EVER;
 	puppet_send(&p, 0, m);
 	puppet_sync(&p, 0);
 	CHECK_EQ(atomic_load(&a.shared.lease_until_ns), 0);
 	m = puppet_beat(&p, "grant");
-	m.flags = FTT_BEAT_GRANT;
-	m.echo_boot_id = 111;
-	m.echo_t_ns = t;
+	m.group.flags |= FTT_BEAT_GRANT;
+	m.head.echo_boot_id = 111;
+	m.group.echo_t_ns = t;
 	puppet_send(&p, 0, m);
 	wait_body(&a, "grant");
 	CHECK_EQ(atomic_load(&a.shared.lease_until_ns), t + EVER);
@@ -174,17 +174,17 @@ static void test_grants_stop_at_peer_lost(void)
 	publish(&a, "granting", true);
 	puppet_sync(&p, 0);
 	puppet_empty(&p);
-	CHECK_EQ(puppet_receive(&p, 0).flags, FTT_BEAT_GRANT);
+	CHECK(puppet_receive(&p, 0).group.flags & FTT_BEAT_GRANT);
 	fake_wait(&a, FTT_EV_PEER_LOST);
 	puppet_sync(&p, 0); /* the peer is back */
 	publish(&a, "owner knows nothing yet", true);
 	puppet_empty(&p);
-	CHECK_EQ(puppet_receive(&p, 0).flags, 0);
+	CHECK(!(puppet_receive(&p, 0).group.flags & FTT_BEAT_GRANT));
 	publish(&a, "owner knows", false);
 	publish(&a, "and grants anew", true);
 	puppet_empty(&p);
 	puppet_receive(&p, 0);
-	CHECK_EQ(puppet_receive(&p, 0).flags, FTT_BEAT_GRANT);
+	CHECK(puppet_receive(&p, 0).group.flags & FTT_BEAT_GRANT);
 	stop(&a);
 	puppet_close(&p);
 }

@@ -19,8 +19,7 @@ static void test_beats_know_no_gap(bool encrypt)
 {
 	configure(&a, ALPHA, 111);
 	configure(&b, BETA, 222);
-	a.cfg.encrypt = encrypt; /* beta need not know */
-	start(&a);
+	start_on(&a, open_node(&a, encrypt)); /* beta need not know */
 	start(&b);
 	fake_wait(&a, FTT_EV_PEER_UP);
 	fake_wait(&b, FTT_EV_PEER_UP);
@@ -31,8 +30,8 @@ static void test_beats_know_no_gap(bool encrypt)
 	for (int i = 0; i < STEPS; i++) {
 		char body[32];
 
-		ftt_keyring_set(&a.keyring, steps[i][0]);
-		ftt_keyring_set(&b.keyring, steps[i][1]);
+		CHECK(!ftt_liveness_set_keys(a.beat->node, steps[i][0]));
+		CHECK(!ftt_liveness_set_keys(b.beat->node, steps[i][1]));
 		snprintf(body, sizeof(body), "step %d", i);
 		publish(&a, body, 0);
 		publish(&b, body, 1);
@@ -43,7 +42,7 @@ static void test_beats_know_no_gap(bool encrypt)
 	CHECK_EQ(fake_posted(&a, FTT_EV_LEASE_LAPSED) + fake_posted(&a, FTT_EV_PEER_LOST), 0);
 	CHECK_EQ(a.counters_beat.beats_bad_mac + b.counters_beat.beats_bad_mac, 0);
 	/* and the old key is worth nothing any more */
-	ftt_keyring_set(&b.keyring, &old);
+	CHECK(!ftt_liveness_set_keys(b.beat->node, &old));
 	CHECK_EQ(fake_wait(&a, FTT_EV_INTRUSION).value, FTT_INTRUSION_MAC);
 	fake_wait(&a, FTT_EV_PEER_LOST);
 	stop(&b);
@@ -88,13 +87,13 @@ static void test_commits_know_no_gap(void)
 	for (int i = 0; i < STEPS; i++) {
 		ftt_keyring_set(&a.keyring, steps[i][0]);
 		ftt_keyring_set(&b.keyring, steps[i][1]);
-		ftt_channel_follow(&ca, 0, 77, 5);
-		ftt_channel_follow(&cb, 0, 77, 5);
+		ftt_channel_follow(&ca, 0, 77, 5, FTT_CHANNEL_VERSION);
+		ftt_channel_follow(&cb, 0, 77, 5, FTT_CHANNEL_VERSION);
 		exchange(&ca, &cb, true);
 		exchange(&cb, &ca, true);
 	}
 	ftt_keyring_set(&b.keyring, &old);
-	ftt_channel_follow(&cb, 0, 77, 5);
+	ftt_channel_follow(&cb, 0, 77, 5, FTT_CHANNEL_VERSION);
 	exchange(&cb, &ca, false);
 	ftt_channel_close(&ca);
 	ftt_channel_close(&cb);

@@ -140,7 +140,7 @@ static void test_ethernet_needs_no_ip_and_follows_its_interface(void)
 	run("iptables -F");
 }
 
-/* Beats of another group, and for another node, do not even wake the thread. */
+/* Beats of another cluster, and for another node, do not even wake the thread. */
 static void test_shared_medium_is_filtered(void)
 {
 	static struct ftt_engine c;
@@ -217,7 +217,7 @@ static void cut(struct wire *w)
 	close(w->master[1]);
 }
 
-static void start_on(struct wire *w)
+static void start_on_line(struct wire *w)
 {
 	struct ftt_link *la = describe(&a, ALPHA, FTT_SERIAL), *lb = describe(&b, BETA, FTT_SERIAL);
 
@@ -232,7 +232,7 @@ static void test_serial(void)
 	struct wire w;
 
 	lay(&w);
-	start_on(&w);
+	start_on_line(&w);
 	talk();
 	/* noise costs beats, is counted, and is no intrusion */
 	atomic_store(&w.noise, 300);
@@ -328,7 +328,7 @@ static void test_wrong_descriptions_are_told(void)
 
 		strcpy(l->remote, cases[i].remote);
 		strcpy(l->device, cases[i].device);
-		CHECK(!ftt_beat_start(&a, err, sizeof(err)));
+		CHECK(!try_node(&a, false, err, sizeof(err)));
 		CHECK(strstr(err, cases[i].told));
 		fake_engine_free(&a);
 	}

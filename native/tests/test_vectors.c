@@ -204,22 +204,30 @@ static void test_mirror_probe(void)
 static void test_heartbeat(void)
 {
 	static const uint8_t body[] = "\x83\xa5group\xa3web\xa5" "epoch\x07\xa4role\x02";
+	/* of one group, whose body the peer does not have, and of another, whose body it has */
+	static const struct ftt_beat_section said[] = {
+		{.group_id = 0x2122232425262728, .boot_id = 0x3132333435363738, .echo_t_ns = 987654321, .version = 7, .seen = 5,
+		 .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT | FTT_BEAT_BODY, .body = body},
+		{.group_id = 0x4142434445464748, .boot_id = 0x5152535455565758, .echo_t_ns = 987650000, .version = 6, .seen = 9}};
+	uint8_t bytes[FTT_BEAT_MAX], sections[FTT_BEAT_SECTIONS_MAX];
 	struct ftt_config c = config(true);
-	struct ftt_beat_msg m = {.cluster_id = 0x0102030405060708, .node_id = sender, .to_node_id = 1, .boot_id = 0xfedcba9876543210, .counter = 41,
-				 .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .echo_t_ns = 987654321, .intrusions = 2,
-				 .key_id = ftt_beat_key_id(c.keys.key[0]), .body_len = sizeof(body) - 1, .flags = FTT_BEAT_GRANT,
-				 .link = 1, .body = body};
-	uint8_t bytes[FTT_BEAT_MAX];
-	struct ftt_beat_msg got;
-	size_t n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.keys.key[0]);
+	struct ftt_beat_msg got, m = {.cluster_id = 0x0102030405060708, .node_id = sender, .to_node_id = 1, .boot_id = 0xfedcba9876543210,
+				      .counter = 41, .t_send_ns = 1234567890123456789, .echo_boot_id = 0x1111111111111111, .intrusions = 2,
+				      .key_id = ftt_beat_key_id(c.keys.key[0]), .link = 1, .n_sections = 2, .sections = sections};
+	size_t n, len = 0;
 
+	for (int i = 0; i < 2; i++)
+		CHECK(ftt_beat_put_section(sections, sizeof(sections), &len, &said[i]));
+	m.sections_len = (uint16_t)len;
+	n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.keys.key[0]);
 	check_bytes("heartbeat", bytes, n);
 	m.flags |= FTT_BEAT_SEALED;
 	n = ftt_beat_encode(bytes, sizeof(bytes), &m, c.keys.key[0]);
 	check_bytes("heartbeat-sealed", bytes, n);
 	CHECK_EQ(ftt_beat_decode(bytes, n, c.keys.key[0], m.key_id, &got), FTT_BEAT_OK);
 	CHECK_EQ(got.counter, 41);
-	CHECK(!memcmp(got.body, body, sizeof(body) - 1));
+	CHECK_EQ(got.n_sections, 2);
+	CHECK(got.sections_len == len && !memcmp(got.sections, sections, len));
 }
 
 int main(void)

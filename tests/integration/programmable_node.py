@@ -18,6 +18,7 @@ from fttcp.planes.base import EngineSettings
 from fttcp.planes.experiment import load_callback
 from fttcp.planes.flow import Arrival
 from fttcp.planes.follow import PairFlows
+from fttcp.planes.liveness import Liveness
 from fttcp.planes.programmable import ProgrammableEngine
 from tests.replay import CONFIG
 
@@ -83,8 +84,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     chosen = parser.parse_args()
 
-    def engine(settings: EngineSettings) -> ProgrammableEngine:
-        made = ProgrammableEngine(settings, load_callback(chosen.callback) if chosen.callback else None)
+    def engine(settings: EngineSettings, liveness: Liveness) -> ProgrammableEngine:
+        callback = load_callback(chosen.callback) if chosen.callback else None
+        made = ProgrammableEngine(settings, liveness, callback)
         if chosen.record:
             record(made, settings, chosen.record)
         return made

@@ -4,13 +4,18 @@
  *
  * Layout, big-endian:
  *
- *    0 magic u32 | 4 version u8 | 5 flags u8 | 6 link u8 | 7 zero u8
- *    8 key_id u32 | 12 body_len u16 | 14 zero u16
+ *    0 magic u32 | 4 version u8 | 5 flags u8 | 6 link u8 | 7 n_sections u8
+ *    8 key_id u32 | 12 sections_len u16 | 14 zero u16
  *   16 cluster_id u64 | 24 node_id u64 | 32 to_node_id u64 | 40 boot_id u64 | 48 counter u64
- *   56 t_send_ns u64 | 64 echo_boot_id u64 | 72 echo_t_ns u64 | 80 intrusions u64
- *   88 body[body_len] | MAC[16]: keyed BLAKE2b (RFC 7693) of everything before it
+ *   56 t_send_ns u64 | 64 echo_boot_id u64 | 72 intrusions u64
+ *   80 sections[sections_len] | MAC[16]: keyed BLAKE2b (RFC 7693) of everything before it
  *
- * With the flag FTT_BEAT_SEALED body and MAC are XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) instead:
+ * and a section for each group that the beat speaks of:
+ *
+ *    0 group_id u64 | 8 boot_id u64 | 16 echo_t_ns u64 | 24 version u32 | 28 seen u32
+ *   32 body_len u16 | 34 flags u8 | 35 zero u8 | 36 body[body_len]
+ *
+ * With the flag FTT_BEAT_SEALED sections and MAC are XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) instead:
  * the header is its additional data, so it is authenticated as well, but readable. The key is
  * keyed BLAKE2b-256 of "fttcp beat body", the nonce BLAKE2b-192 of the header, which holds sender,
  * receiver, boot, counter and link: never twice the same.
@@ -19,9 +24,17 @@
  * to_node_id its receiver. It goes over every link between the two with one counter; `link` is the
  * sender's index of the link, so the copies differ and a copy recorded on one link proves nothing on
  * another. Both nodes therefore list their links in the same order. t_send_ns is the sender's
- * CLOCK_BOOTTIME and means nothing to the receiver, which hands it back as echo_t_ns; echo_boot_id
- * says whose clock it was. intrusions: how many forged or repeated beats the sender has met since its
- * boot, so that every node can tell of what happens to one.
+ * CLOCK_BOOTTIME and means nothing to the receiver, which hands it back; echo_boot_id says whose clock it was.
+ * intrusions: how many forged or repeated beats the sender has met since its boot, so that every node can tell of
+ * what happens to one.
+ *
+ * A beat need not speak of all groups: what does not fit into one datagram goes into another, with a counter of its own.
+ * So what is newest is asked for each group, and each section has its own echo: echo_t_ns is the t_send_ns of the newest
+ * beat *that spoke of this group*. (A grant that echoed another group's beat would be worth more than was promised: the
+ * silence of this group is counted from its own.) A section without the flag FTT_BEAT_BODY has no body, because the
+ * receiver has it already: version numbers the sender's body, 0 before there is one; seen is the version that the
+ * sender holds of the receiver's. Versions count in a node, over all its groups, and are of its boot, so a group that begins anew
+ * begins with another one. The section's boot_id names that beginning: random, and another one each time.
  */
 #ifndef FTTCP_BEAT_WIRE_H
 #define FTTCP_BEAT_WIRE_H
@@ -33,45 +46,56 @@
 #include "core/packet/bytes.h"
 
 #define FTT_BEAT_MAGIC 0x46544842u /* "FTHB" */
-#define FTT_BEAT_VERSION 2
-#define FTT_BEAT_GRANT 0x01u /* the sender will not take over within lease_ns of the beat it echoes */
-#define FTT_BEAT_SEALED 0x02u
-#define FTT_BEAT_HEADER 88
+#define FTT_BEAT_VERSION 3
+#define FTT_BEAT_SEALED 0x02u /* of the header */
+#define FTT_BEAT_GRANT 0x01u  /* of a section: the sender will not take over within lease_ns of the beat it echoes */
+#define FTT_BEAT_BODY 0x02u   /* of a section: the body is in it */
+#define FTT_BEAT_HEADER 80
+#define FTT_BEAT_SECTION 36
 #define FTT_BEAT_MAC 16
-#define FTT_BEAT_MIN (FTT_BEAT_HEADER + FTT_BEAT_MAC)
-#define FTT_BEAT_MAX (FTT_BEAT_HEADER + FTT_BEAT_BODY_MAX + FTT_BEAT_MAC)
+#define FTT_BEAT_MIN (FTT_BEAT_HEADER + FTT_BEAT_SECTION + FTT_BEAT_MAC)
+#define FTT_BEAT_MAX 1232 /* what every IPv6 link carries whole, less the headers of IPv6 and UDP */
+#define FTT_BEAT_SECTIONS_MAX (FTT_BEAT_MAX - FTT_BEAT_HEADER - FTT_BEAT_MAC)
 #define FTT_BEAT_RETIRED 16 /* boots that the peer has left behind and that we remember */
 
 /* Why a datagram is not a heartbeat (decode), or not one for us (ftt_beat_check_place). */
 enum ftt_beat_error {
 	FTT_BEAT_OK = 0,
-	FTT_BEAT_E_SHORT = 1,     /* shorter than header and MAC */
+	FTT_BEAT_E_SHORT = 1,     /* shorter than header, one section and MAC */
 	FTT_BEAT_E_LONG = 2,      /* longer than the longest beat */
 	FTT_BEAT_E_MAGIC = 3,
 	FTT_BEAT_E_VERSION = 4,
 	FTT_BEAT_E_FLAGS = 5,     /* a flag that this version does not know */
 	FTT_BEAT_E_LINK = 6,      /* link index beyond FTT_MAX_LINKS */
 	FTT_BEAT_E_RESERVED = 7,  /* a field that must be zero is not */
-	FTT_BEAT_E_BODY_LEN = 8,  /* body_len beyond FTT_BEAT_BODY_MAX */
-	FTT_BEAT_E_LENGTH = 9,    /* datagram length does not fit body_len */
+	FTT_BEAT_E_LENGTH = 9,    /* datagram length does not fit sections_len */
 	FTT_BEAT_E_KEY_ID = 10,   /* made with another key */
 	FTT_BEAT_E_MAC = 11,
 	FTT_BEAT_E_BOOT = 12,     /* from here on the MAC was right. boot_id 0 */
 	FTT_BEAT_E_COUNTER = 13,  /* counter 0 */
-	FTT_BEAT_E_ECHO = 14,     /* an echoed time without the boot that it belongs to */
-	FTT_BEAT_E_CLUSTER = 15,  /* another group's beat */
+	FTT_BEAT_E_SECTION = 14,  /* a section that is none, or not as many as were told */
+	FTT_BEAT_E_CLUSTER = 15,  /* another cluster's beat */
 	FTT_BEAT_E_NODE = 16,     /* not the peer's: a stranger's, or our own reflected */
 	FTT_BEAT_E_RECEIVER = 17  /* made for another node */
 };
 
-/* A beat's fields in host order. body points into the caller's bytes, and may be NULL when body_len is 0. */
+/* What is said of one group, in host order. body points into the caller's bytes, and counts with the flag FTT_BEAT_BODY only. */
+struct ftt_beat_section {
+	uint64_t group_id, boot_id, echo_t_ns;
+	uint32_t version, seen;
+	uint16_t body_len;
+	uint8_t flags;
+	const uint8_t *body;
+};
+
+/* A beat's fields in host order. sections points into the caller's bytes. */
 struct ftt_beat_msg {
 	uint64_t cluster_id, node_id, to_node_id, boot_id, counter;
-	uint64_t t_send_ns, echo_boot_id, echo_t_ns, intrusions;
+	uint64_t t_send_ns, echo_boot_id, intrusions;
 	uint32_t key_id;
-	uint16_t body_len;
-	uint8_t flags, link;
-	const uint8_t *body;
+	uint16_t sections_len;
+	uint8_t flags, link, n_sections;
+	const uint8_t *sections;
 };
 
 /* Names a key without telling anything about it: both nodes see at once that their keys differ. */
@@ -111,54 +135,110 @@ static inline void ftt_beat_body_secrets(const uint8_t *header, const uint8_t ke
 	crypto_generichash(nonce, 24, header, FTT_BEAT_HEADER, NULL, 0);
 }
 
-/* Puts MAC, or cipher text and tag, under a header and body that are written already. */
-static inline void ftt_beat_seal(uint8_t *out, size_t body_len, const uint8_t key[32])
+/* Puts MAC, or cipher text and tag, under a header and sections that are written already. */
+static inline void ftt_beat_seal(uint8_t *out, size_t sections_len, const uint8_t key[32])
 {
-	uint8_t *body = out + FTT_BEAT_HEADER, secret[32], nonce[24];
+	uint8_t *sections = out + FTT_BEAT_HEADER, secret[32], nonce[24];
 
 	if (!(out[5] & FTT_BEAT_SEALED)) {
-		crypto_generichash(body + body_len, FTT_BEAT_MAC, out, FTT_BEAT_HEADER + body_len, key, 32);
+		crypto_generichash(sections + sections_len, FTT_BEAT_MAC, out, FTT_BEAT_HEADER + sections_len, key, 32);
 		return;
 	}
 	ftt_beat_body_secrets(out, key, secret, nonce);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(body, NULL, body, body_len, out, FTT_BEAT_HEADER, NULL, nonce, secret);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(sections, NULL, sections, sections_len, out, FTT_BEAT_HEADER, NULL, nonce, secret);
 	sodium_memzero(secret, sizeof(secret));
 }
 
-/* Checks what ftt_beat_seal() made; a sealed body is in clear afterwards. */
-static inline bool ftt_beat_unseal(uint8_t *p, size_t body_len, const uint8_t key[32])
+/* Checks what ftt_beat_seal() made; what was sealed is in clear afterwards. */
+static inline bool ftt_beat_unseal(uint8_t *p, size_t sections_len, const uint8_t key[32])
 {
-	uint8_t *body = p + FTT_BEAT_HEADER, secret[32], nonce[24], mac[FTT_BEAT_MAC];
+	uint8_t *sections = p + FTT_BEAT_HEADER, secret[32], nonce[24], mac[FTT_BEAT_MAC];
 	bool good;
 
 	if (!(p[5] & FTT_BEAT_SEALED)) {
-		crypto_generichash(mac, sizeof(mac), p, FTT_BEAT_HEADER + body_len, key, 32);
-		return !sodium_memcmp(mac, body + body_len, FTT_BEAT_MAC);
+		crypto_generichash(mac, sizeof(mac), p, FTT_BEAT_HEADER + sections_len, key, 32);
+		return !sodium_memcmp(mac, sections + sections_len, FTT_BEAT_MAC);
 	}
 	ftt_beat_body_secrets(p, key, secret, nonce);
-	good = !crypto_aead_xchacha20poly1305_ietf_decrypt(body, NULL, NULL, body, body_len + FTT_BEAT_MAC, p, FTT_BEAT_HEADER,
+	good = !crypto_aead_xchacha20poly1305_ietf_decrypt(sections, NULL, NULL, sections, sections_len + FTT_BEAT_MAC, p, FTT_BEAT_HEADER,
 							   nonce, secret);
 	sodium_memzero(secret, sizeof(secret));
 	return good;
 }
 
+/* Appends a section to the *len bytes that are there. False: it does not fit, or its body is too long; nothing is changed. */
+static inline bool ftt_beat_put_section(uint8_t *out, size_t room, size_t *len, const struct ftt_beat_section *s)
+{
+	size_t body_len = s->flags & FTT_BEAT_BODY ? s->body_len : 0;
+	uint8_t *p = out + *len;
+
+	if (body_len > FTT_BEAT_BODY_MAX || *len + FTT_BEAT_SECTION + body_len > room)
+		return false;
+	put_be64(p, s->group_id);
+	put_be64(p + 8, s->boot_id);
+	put_be64(p + 16, s->echo_t_ns);
+	put_be32(p + 24, s->version);
+	put_be32(p + 28, s->seen);
+	put_be16(p + 32, (uint16_t)body_len);
+	p[34] = s->flags;
+	p[35] = 0;
+	if (body_len)
+		memcpy(p + FTT_BEAT_SECTION, s->body, body_len);
+	*len += FTT_BEAT_SECTION + body_len;
+	return true;
+}
+
+/* Reads the section at *at and moves on. False: there is none, or it is not as a section must be. */
+static inline bool ftt_beat_get_section(const uint8_t *sections, size_t len, size_t *at, struct ftt_beat_section *s)
+{
+	const uint8_t *p = sections + *at;
+
+	if (len - *at < FTT_BEAT_SECTION)
+		return false;
+	s->group_id = get_be64(p);
+	s->boot_id = get_be64(p + 8);
+	s->echo_t_ns = get_be64(p + 16);
+	s->version = get_be32(p + 24);
+	s->seen = get_be32(p + 28);
+	s->body_len = get_be16(p + 32);
+	s->flags = p[34];
+	s->body = p + FTT_BEAT_SECTION;
+	if (!s->boot_id || s->flags & ~(FTT_BEAT_GRANT | FTT_BEAT_BODY) || p[35] || s->body_len > FTT_BEAT_BODY_MAX ||
+	    (s->flags & FTT_BEAT_BODY ? !s->version : s->body_len) || len - *at - FTT_BEAT_SECTION < s->body_len)
+		return false;
+	*at += FTT_BEAT_SECTION + (size_t)s->body_len;
+	return true;
+}
+
+static inline bool ftt_beat_sections_good(const struct ftt_beat_msg *m)
+{
+	struct ftt_beat_section s;
+	uint32_t n = 0;
+	size_t at = 0;
+
+	while (ftt_beat_get_section(m->sections, m->sections_len, &at, &s))
+		if (++n > m->n_sections || (!m->echo_boot_id && s.echo_t_ns)) /* an echoed time is of some boot */
+			return false;
+	return at == m->sections_len && n == m->n_sections;
+}
+
 /*
  * Writes a whole beat, MAC included, to out. key_id is filled in from m.
- * Returns its length in bytes; 0 when the body is too long or room does not suffice.
+ * Returns its length in bytes; 0 when it is too long or room does not suffice.
  */
 static inline size_t ftt_beat_encode(uint8_t *out, size_t room, const struct ftt_beat_msg *m, const uint8_t key[32])
 {
-	size_t signed_len = FTT_BEAT_HEADER + (size_t)m->body_len;
+	size_t signed_len = FTT_BEAT_HEADER + (size_t)m->sections_len;
 
-	if (m->body_len > FTT_BEAT_BODY_MAX || room < signed_len + FTT_BEAT_MAC)
+	if (m->sections_len > FTT_BEAT_SECTIONS_MAX || room < signed_len + FTT_BEAT_MAC)
 		return 0;
 	put_be32(out, FTT_BEAT_MAGIC);
 	out[4] = FTT_BEAT_VERSION;
 	out[5] = m->flags;
 	out[6] = m->link;
-	out[7] = 0;
+	out[7] = m->n_sections;
 	put_be32(out + 8, m->key_id);
-	put_be16(out + 12, m->body_len);
+	put_be16(out + 12, m->sections_len);
 	put_be16(out + 14, 0);
 	put_be64(out + 16, m->cluster_id);
 	put_be64(out + 24, m->node_id);
@@ -167,19 +247,15 @@ static inline size_t ftt_beat_encode(uint8_t *out, size_t room, const struct ftt
 	put_be64(out + 48, m->counter);
 	put_be64(out + 56, m->t_send_ns);
 	put_be64(out + 64, m->echo_boot_id);
-	put_be64(out + 72, m->echo_t_ns);
-	put_be64(out + 80, m->intrusions);
-	if (m->body_len)
-		memcpy(out + FTT_BEAT_HEADER, m->body, m->body_len);
-	ftt_beat_seal(out, m->body_len, key);
+	put_be64(out + 72, m->intrusions);
+	memcpy(out + FTT_BEAT_HEADER, m->sections, m->sections_len);
+	ftt_beat_seal(out, m->sections_len, key);
 	return signed_len + FTT_BEAT_MAC;
 }
 
 static inline enum ftt_beat_error ftt_beat_check_shape(const uint8_t *p, size_t len)
 {
-	size_t body_len;
-
-	if (len < FTT_BEAT_MIN)
+	if (len < FTT_BEAT_HEADER)
 		return FTT_BEAT_E_SHORT;
 	if (len > FTT_BEAT_MAX)
 		return FTT_BEAT_E_LONG;
@@ -187,22 +263,21 @@ static inline enum ftt_beat_error ftt_beat_check_shape(const uint8_t *p, size_t 
 		return FTT_BEAT_E_MAGIC;
 	if (p[4] != FTT_BEAT_VERSION)
 		return FTT_BEAT_E_VERSION;
-	if (p[5] & ~(FTT_BEAT_GRANT | FTT_BEAT_SEALED))
+	if (len < FTT_BEAT_MIN)
+		return FTT_BEAT_E_SHORT;
+	if (p[5] & ~FTT_BEAT_SEALED)
 		return FTT_BEAT_E_FLAGS;
 	if (p[6] >= FTT_MAX_LINKS)
 		return FTT_BEAT_E_LINK;
-	if (p[7] || p[14] || p[15])
+	if (p[14] || p[15])
 		return FTT_BEAT_E_RESERVED;
-	body_len = get_be16(p + 12);
-	if (body_len > FTT_BEAT_BODY_MAX)
-		return FTT_BEAT_E_BODY_LEN;
-	return len == FTT_BEAT_MIN + body_len ? FTT_BEAT_OK : FTT_BEAT_E_LENGTH;
+	return len == FTT_BEAT_HEADER + (size_t)get_be16(p + 12) + FTT_BEAT_MAC ? FTT_BEAT_OK : FTT_BEAT_E_LENGTH;
 }
 
 /*
- * Reads and authenticates a datagram: shape first, then the MAC, then the fields.
- * *m is meaningful only after FTT_BEAT_OK; m->body points into p, where a sealed body is opened.
- * key_id: of our own key. After FTT_BEAT_E_KEY_ID p is untouched, and another key may be tried.
+ * Reads and authenticates a datagram: shape first, then the MAC, then the fields and sections.
+ * *m is meaningful only after FTT_BEAT_OK; m->sections points into p, where what was sealed is opened, and each of
+ * them can be read. key_id: of our own key. After FTT_BEAT_E_KEY_ID p is untouched, and another key may be tried.
  */
 static inline enum ftt_beat_error ftt_beat_decode(uint8_t *p, size_t len, const uint8_t key[32],
 						  uint32_t key_id, struct ftt_beat_msg *m)
@@ -214,11 +289,12 @@ static inline enum ftt_beat_error ftt_beat_decode(uint8_t *p, size_t len, const 
 	m->key_id = get_be32(p + 8);
 	if (m->key_id != key_id)
 		return FTT_BEAT_E_KEY_ID;
-	if (!ftt_beat_unseal(p, get_be16(p + 12), key))
+	m->sections_len = get_be16(p + 12);
+	if (!ftt_beat_unseal(p, m->sections_len, key))
 		return FTT_BEAT_E_MAC;
 	m->flags = p[5];
 	m->link = p[6];
-	m->body_len = get_be16(p + 12);
+	m->n_sections = p[7];
 	m->cluster_id = get_be64(p + 16);
 	m->node_id = get_be64(p + 24);
 	m->to_node_id = get_be64(p + 32);
@@ -226,17 +302,16 @@ static inline enum ftt_beat_error ftt_beat_decode(uint8_t *p, size_t len, const 
 	m->counter = get_be64(p + 48);
 	m->t_send_ns = get_be64(p + 56);
 	m->echo_boot_id = get_be64(p + 64);
-	m->echo_t_ns = get_be64(p + 72);
-	m->intrusions = get_be64(p + 80);
-	m->body = p + FTT_BEAT_HEADER;
+	m->intrusions = get_be64(p + 72);
+	m->sections = p + FTT_BEAT_HEADER;
 	if (!m->boot_id)
 		return FTT_BEAT_E_BOOT;
 	if (!m->counter)
 		return FTT_BEAT_E_COUNTER;
-	return !m->echo_boot_id && m->echo_t_ns ? FTT_BEAT_E_ECHO : FTT_BEAT_OK;
+	return ftt_beat_sections_good(m) ? FTT_BEAT_OK : FTT_BEAT_E_SECTION;
 }
 
-/* Is this authentic beat of our group, and made by `from` for `to`? Which link it belongs to, the link's owner knows. */
+/* Is this authentic beat of our cluster, and made by `from` for `to`? Which link it belongs to, the link's owner knows. */
 static inline enum ftt_beat_error ftt_beat_check_place(const struct ftt_beat_msg *m, uint64_t cluster_id,
 						       uint64_t from, uint64_t to)
 {
@@ -251,7 +326,7 @@ static inline enum ftt_beat_error ftt_beat_check_place(const struct ftt_beat_msg
 enum ftt_beat_news {
 	FTT_BEAT_REPLAY,   /* seen before on this link, too old to tell, or of a boot long left behind */
 	FTT_BEAT_UNPROVEN, /* of an unknown boot while the known one is alive, and it does not echo us */
-	FTT_BEAT_STALE,    /* overtaken on its own link: genuine, but says nothing new */
+	FTT_BEAT_STALE,    /* overtaken on its own link: genuine, and perhaps news of a group that the later one did not speak of */
 	FTT_BEAT_COPY,     /* proves its link; another link brought the same or a later beat before */
 	FTT_BEAT_NEWEST,   /* the newest beat of the known boot */
 	FTT_BEAT_NEW_BOOT  /* the first beat of a new boot */

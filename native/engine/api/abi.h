@@ -99,13 +99,26 @@ struct ftt_peer_config {
 	uint32_t pad;
 };
 
+/* What a node has once, for all of its groups: heartbeats and the links that they travel on. */
+struct ftt_liveness_config {
+	struct ftt_keys keys;  /* at the start; later: ftt_liveness_set_keys() */
+	uint64_t cluster_id;   /* hash of the cluster's name */
+	uint64_t node_id;      /* hash of the node's name */
+	uint64_t boot_id;      /* random, new for each start of the daemon */
+	struct ftt_peer_config peer[FTT_MAX_PEERS];
+	uint32_t n_peers;
+	uint16_t port;         /* UDP */
+	uint8_t encrypt;       /* what our heartbeats say */
+	uint8_t pad;
+};
+
 struct ftt_config {
 	/* identity and authentication */
 	struct ftt_keys keys;  /* at the start; later: ftt_engine_set_keys() */
-	uint64_t cluster_id;   /* hash of cluster and group name */
+	uint64_t cluster_id;   /* hash of cluster and group name: the group's id */
 	uint64_t node_id;      /* hash of the node's name */
-	uint64_t boot_id;      /* random, new for each start of the daemon */
-	/* places; the local address of link[0] is the same for all peers */
+	uint64_t boot_id;      /* random, new for each start of the group */
+	/* places, those of the node's heartbeats; the local address of link[0] is the same for all peers */
 	struct ftt_peer_config peer[FTT_MAX_PEERS];
 	uint32_t n_peers;
 	char service_interface[16];
@@ -114,22 +127,20 @@ struct ftt_config {
 	uint32_t n_service_addrs;
 	struct ftt_port port[FTT_MAX_PORTS];
 	uint32_t n_ports;
-	uint16_t channel_port; /* UDP: heartbeats on it, worker k's commit channel on channel_port + 1 + k */
+	uint16_t channel_port; /* UDP: worker k's commit channel on channel_port + 1 + k */
 	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k; + FTT_HANDSHAKE_QUEUES: its handshakes */
 	uint16_t queue_out;
 	uint16_t workers;
 	uint32_t mark;         /* fwmark of packets that our own rules must let by */
 	/* timings */
-	uint64_t beat_interval_ns;
+	uint64_t beat_interval_ns; /* the shortest of all groups counts */
 	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
 	uint64_t quiet_ahead_ns; /* so long before PEER_LOST comes PEER_QUIET; 0: not at all */
 	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
-	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone */
+	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone; the highest of all groups counts */
 	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
 	uint32_t queue_maxlen;
 	struct ftt_policy policy;
-	uint8_t encrypt;       /* the bodies of our heartbeats */
-	uint8_t pad1[3];
 	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
 };
 
@@ -217,11 +228,17 @@ struct ftt_flow_info {
 };
 
 struct ftt_engine;
+struct ftt_liveness;
+
+/* Heartbeats of a node: opened before its engines start, closed when all of them are. err: as below. set_keys: other keys from here on; 0, or EINVAL. */
+struct ftt_liveness *ftt_liveness_open(const struct ftt_liveness_config *cfg, char *err, size_t err_len);
+int ftt_liveness_set_keys(struct ftt_liveness *l, const struct ftt_keys *keys);
+void ftt_liveness_close(struct ftt_liveness *l);
 
 /* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. Heartbeats,
  * leases and announcements exist from the start on; before it their calls do nothing or return an error. */
 struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size_t err_len);
-int ftt_engine_start(struct ftt_engine *e, char *err, size_t err_len);
+int ftt_engine_start(struct ftt_engine *e, struct ftt_liveness *l, char *err, size_t err_len);
 void ftt_engine_close(struct ftt_engine *e);
 
 /*
@@ -244,7 +261,7 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive);
  * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
 int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);
 
-/* Other keys from here on: those of beats and of the commit channel. 0, or EINVAL. */
+/* Other keys from here on: those of the commit channel. 0, or EINVAL. */
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /*
@@ -267,8 +284,8 @@ uint64_t ftt_now_ns(void);
  * group with UDP needs whole packets anyway. */
 int ftt_stamp_try(void);
 
-/* Heartbeats. body is opaque to the native side and travels in every beat to every peer, sent at once
- * when it changes. grant_to has a bit for each peer to which this node promises not to take over before
+/* Heartbeats. body is opaque to the native side and travels to every peer, sent at once
+ * when it changes and until the peer has it. grant_to has a bit for each peer to which this node promises not to take over before
  * lease_ns have passed since each beat that it receives from it. peer_body returns the length (or -1
  * when none came yet, or there is no such peer). */
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);

@@ -5,228 +5,356 @@
 #include <string.h>
 #include "engine/liveness/beat.h"
 
-void ftt_beat_follow_keys(struct ftt_beat *b)
+void ftt_beat_follow_keys(struct ftt_liveness *l)
 {
-	if (!ftt_keyring_follow(&b->engine->keyring, &b->keys_generation, &b->keys))
+	if (!ftt_keyring_follow(&l->keyring, &l->keys_generation, &l->keys))
 		return;
-	for (uint32_t i = 0; i < b->keys.n; i++)
-		b->key_id[i] = ftt_beat_key_id(b->keys.key[i]);
+	for (uint32_t i = 0; i < l->keys.n; i++)
+		l->key_id[i] = ftt_beat_key_id(l->keys.key[i]);
 }
 
 /* ---- sending ---------------------------------------------------------------------------------- */
 
-static void send_to(struct ftt_beat *b, struct ftt_peer *p, struct ftt_beat_msg *m)
+/* A beat that is being filled, and who is in it. */
+struct draft {
+	uint8_t sections[FTT_BEAT_SECTIONS_MAX];
+	size_t len;
+	struct ftt_beat *group[FTT_MAX_GROUPS];
+	uint8_t n;
+};
+
+/* Sends what is in the draft over every link, and empties it. */
+static void send_draft(struct ftt_liveness *l, uint32_t i, struct draft *d)
 {
+	struct ftt_beat_node *p = &l->peer[i];
+	struct ftt_beat_msg m = {.cluster_id = l->cfg.cluster_id,
+				 .node_id = l->cfg.node_id,
+				 .to_node_id = l->cfg.peer[i].node_id,
+				 .boot_id = l->cfg.boot_id,
+				 .counter = ++p->counter,
+				 .t_send_ns = ftt_now_ns(),
+				 .echo_boot_id = p->known.boot_id,
+				 .intrusions = l->intrusions,
+				 .key_id = l->key_id[l->keys.send],
+				 .flags = l->cfg.encrypt ? FTT_BEAT_SEALED : 0,
+				 .sections = d->sections,
+				 .sections_len = (uint16_t)d->len,
+				 .n_sections = d->n};
 	uint8_t out[FTT_BEAT_MAX];
 
-	m->counter = ++p->counter;
-	m->echo_boot_id = p->known.boot_id;
-	m->echo_t_ns = p->echo_t_ns;
-	m->t_send_ns = ftt_now_ns();
-	for (uint32_t i = 0; i < p->n_links; i++) {
-		struct ftt_beat_link *l = &p->link[i];
+	for (uint32_t k = 0; k < p->n_links; k++) {
 		size_t len;
 
-		m->link = (uint8_t)i;
-		len = ftt_beat_encode(out, sizeof(out), m, b->keys.key[b->keys.send]);
-		if (l->endpoint->kind->send(l->endpoint, &l->to, out, len))
-			ftt_beat_count(&b->engine->counters_beat.beats_sent, 1);
+		m.link = (uint8_t)k;
+		len = ftt_beat_encode(out, sizeof(out), &m, l->keys.key[l->keys.send]);
+		if (!p->link[k].endpoint->kind->send(p->link[k].endpoint, &p->link[k].to, out, len))
+			continue;
+		for (uint32_t g = 0; g < d->n; g++)
+			ftt_beat_count(&d->group[g]->engine->counters_beat.beats_sent, 1);
 	}
+	d->len = 0;
+	d->n = 0;
 }
 
-void ftt_beat_send(struct ftt_beat *b)
+/* What there is to say of a group to a peer; its body unless the peer has it. */
+static struct ftt_beat_section section_of(struct ftt_beat *b, uint32_t i, uint8_t body[FTT_BEAT_BODY_MAX])
 {
-	const struct ftt_config *cfg = &b->engine->cfg;
-	uint8_t body[FTT_BEAT_BODY_MAX];
-	struct ftt_beat_msg m = {.cluster_id = cfg->cluster_id,
-				 .node_id = cfg->node_id,
-				 .boot_id = cfg->boot_id,
-				 .key_id = b->key_id[b->keys.send],
-				 .intrusions = b->intrusions,
-				 .body = body};
-	uint8_t sealed = cfg->encrypt ? FTT_BEAT_SEALED : 0;
-	uint32_t grant;
+	const struct ftt_beat_view *v = &b->view[i];
+	struct ftt_beat_section s = {.group_id = b->engine->cfg.cluster_id,
+				     .boot_id = b->engine->cfg.boot_id,
+				     .echo_t_ns = v->echo_t_ns,
+				     .body = body};
 
 	pthread_mutex_lock(&b->lock);
-	memcpy(body, b->body, b->body_len);
-	m.body_len = (uint16_t)b->body_len;
-	grant = b->grant & ~b->withdrawn;
-	pthread_mutex_unlock(&b->lock);
-	for (uint32_t i = 0; i < b->n_peers; i++) {
-		m.to_node_id = cfg->peer[i].node_id;
-		m.flags = (grant >> i & 1 ? FTT_BEAT_GRANT : 0) | sealed;
-		send_to(b, &b->peer[i], &m);
+	s.seen = v->version;
+	s.version = b->version;
+	if ((b->grant & ~b->withdrawn) >> i & 1)
+		s.flags |= FTT_BEAT_GRANT;
+	if (b->version && b->version != v->seen) {
+		s.flags |= FTT_BEAT_BODY;
+		s.body_len = (uint16_t)b->body_len;
+		memcpy(body, b->body, b->body_len);
 	}
+	pthread_mutex_unlock(&b->lock);
+	return s;
+}
+
+static void send_to(struct ftt_liveness *l, uint32_t i, const bool *wanted)
+{
+	uint8_t body[FTT_BEAT_BODY_MAX];
+	struct draft d;
+
+	d.len = 0;
+	d.n = 0;
+	for (uint32_t k = 0; k < l->n_groups; k++) {
+		uint32_t at = (l->first + k) % l->n_groups;
+		struct ftt_beat_section s;
+
+		if (!wanted[at])
+			continue;
+		s = section_of(l->group[at], i, body);
+		if (!ftt_beat_put_section(d.sections, sizeof(d.sections), &d.len, &s)) {
+			send_draft(l, i, &d);
+			ftt_beat_put_section(d.sections, sizeof(d.sections), &d.len, &s); /* into an empty one each fits */
+		}
+		d.group[d.n++] = l->group[at];
+	}
+	if (d.n)
+		send_draft(l, i, &d);
+}
+
+void ftt_beat_send(struct ftt_liveness *l, bool all)
+{
+	bool wanted[FTT_MAX_GROUPS], any = false;
+
+	for (uint32_t k = 0; k < l->n_groups; k++)
+		any |= wanted[k] = atomic_exchange(&l->group[k]->send_now, false) || all;
+	for (uint32_t i = 0; any && i < l->n_peers; i++)
+		send_to(l, i, wanted);
+	if (all && l->n_groups)
+		l->first = (l->first + 1) % l->n_groups;
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */
 
-static void post_intrusion(struct ftt_beat *b, uint32_t kind, uint32_t peer, uint32_t link, uint64_t now)
+/* Told once for the node, by the first of its groups. */
+static void post_intrusion(struct ftt_liveness *l, uint32_t kind, uint32_t peer, uint32_t link, uint64_t now)
 {
-	if (b->intrusion_ns[kind] && now - b->intrusion_ns[kind] < FTT_BEAT_NS)
+	if (!l->n_groups || (l->intrusion_ns[kind] && now - l->intrusion_ns[kind] < FTT_BEAT_NS))
 		return;
-	b->intrusion_ns[kind] = now;
-	ftt_beat_post(b, FTT_EV_INTRUSION, kind, peer, link);
+	l->intrusion_ns[kind] = now;
+	ftt_beat_post(l->group[0], FTT_EV_INTRUSION, kind, peer, link);
 }
 
 /* Somebody else's beat: which peer it pretends to be from is not known, the endpoint's first link stands for it. */
-static void meet_intrusion(struct ftt_beat *b, const struct ftt_endpoint *e, uint32_t kind, uint64_t now)
+static void meet_intrusion(struct ftt_liveness *l, const struct ftt_endpoint *e, uint32_t kind, uint64_t now)
 {
 	if (kind != FTT_INTRUSION_VERSION)
-		b->intrusions++;
-	for (uint32_t i = 0; i < b->n_peers; i++)
-		for (uint32_t k = 0; k < b->peer[i].n_links; k++)
-			if (b->peer[i].link[k].endpoint == e) {
-				post_intrusion(b, kind, i, k, now);
+		l->intrusions++;
+	for (uint32_t i = 0; i < l->n_peers; i++)
+		for (uint32_t k = 0; k < l->peer[i].n_links; k++)
+			if (l->peer[i].link[k].endpoint == e) {
+				post_intrusion(l, kind, i, k, now);
 				return;
 			}
 }
 
-static void learn_boot(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg *m)
+/* The peer's daemon has begun anew: its counters do, and of bodies and times of before nothing holds. */
+static void forget_node(struct ftt_liveness *l, uint32_t i, const struct ftt_beat_msg *m)
 {
-	const struct ftt_config *cfg = &b->engine->cfg;
-	uint64_t session = ftt_beat_commit_session(cfg->node_id, cfg->boot_id, m->node_id, m->boot_id);
+	atomic_store(&l->peer[i].intrusions, m->intrusions);
+	for (uint32_t k = 0; k < l->n_groups; k++) {
+		struct ftt_beat *b = l->group[k];
+		struct ftt_beat_view *v = &b->view[i];
 
-	atomic_store(&b->peer[i].intrusions, m->intrusions);
-	atomic_store_explicit(&b->engine->shared.commit_session[i], session, memory_order_release);
-	atomic_store_explicit(&b->engine->shared.peer_boot_id[i], m->boot_id, memory_order_release);
+		v->counter = v->echo_t_ns = 0;
+		v->seen = 0;
+		pthread_mutex_lock(&b->lock);
+		v->version = 0;
+		pthread_mutex_unlock(&b->lock);
+	}
 }
 
-/* Keeps the body of the newest beat; true when it is not the one kept already. */
-static bool keep_body(struct ftt_beat *b, struct ftt_peer *p, const struct ftt_beat_msg *m)
+static void learn_boot(struct ftt_beat *b, uint32_t i, const struct ftt_beat_section *s)
+{
+	const struct ftt_liveness_config *node = &b->node->cfg;
+	struct ftt_shared *shared = &b->engine->shared;
+	uint64_t session = ftt_beat_commit_session(node->node_id, b->engine->cfg.boot_id, node->peer[i].node_id, s->boot_id);
+
+	b->view[i].boot_id = s->boot_id;
+	atomic_store(&shared->commit_session[i], session);
+	atomic_store(&shared->peer_boot_id[i], s->boot_id);
+}
+
+/* True if the body is another than before. */
+static bool keep_body(struct ftt_beat *b, struct ftt_beat_view *v, const struct ftt_beat_section *s)
 {
 	bool changed;
 
+	if (!(s->flags & FTT_BEAT_BODY))
+		return false;
 	pthread_mutex_lock(&b->lock);
-	changed = p->body_len != m->body_len || p->body_boot != m->boot_id || memcmp(p->body, m->body, m->body_len) != 0;
+	changed = v->body_boot != s->boot_id || v->body_len != s->body_len || memcmp(v->body, s->body, s->body_len) != 0;
 	if (changed) {
-		memcpy(p->body, m->body, m->body_len);
-		p->body_len = m->body_len;
-		p->body_boot = m->boot_id;
+		memcpy(v->body, s->body, s->body_len);
+		v->body_len = s->body_len;
+		v->body_boot = s->boot_id;
 	}
+	v->version = s->version;
 	pthread_mutex_unlock(&b->lock);
 	return changed;
 }
 
-static void keep_interval(struct ftt_beat *b, struct ftt_peer *p, uint64_t interval)
+static void keep_interval(struct ftt_beat *b, struct ftt_beat_view *v, uint64_t interval)
 {
 	pthread_mutex_lock(&b->lock);
-	p->interval_ns[p->n_intervals++ % FTT_BEAT_INTERVALS] = interval;
+	v->interval_ns[v->n_intervals++ % FTT_BEAT_INTERVALS] = interval;
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* The newest beat of all: it speaks for the peer, not only for its link. */
-static void hear_peer(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg *m, bool new_boot, uint64_t now)
+/* The newest beat that speaks of the group: it speaks for the peer, not only for its link. */
+static void hear_group(struct ftt_beat *b, uint32_t i, const struct ftt_beat_msg *m, const struct ftt_beat_section *s, uint64_t now)
 {
-	struct ftt_peer *p = &b->peer[i];
-	bool returned = !atomic_load(&p->alive);
-	uint64_t interval = now - atomic_load(&p->last_beat_ns);
+	struct ftt_beat_view *v = &b->view[i];
+	bool returned = !atomic_load(&v->alive), new_boot = s->boot_id != v->boot_id, echoed = m->echo_boot_id == b->node->cfg.boot_id;
+	uint64_t interval = now - atomic_load(&v->last_beat_ns);
 	bool changed;
 
-	p->echo_t_ns = m->t_send_ns;
-	atomic_store(&p->last_beat_ns, now);
-	atomic_store(&p->alive, true);
+	v->counter = m->counter;
+	v->echo_t_ns = m->t_send_ns;
+	v->seen = echoed ? s->seen : 0;
+	atomic_store(&v->last_beat_ns, now);
+	atomic_store(&v->alive, true);
 	if (new_boot)
-		learn_boot(b, i, m);
-	if (m->flags & FTT_BEAT_GRANT && m->echo_boot_id == b->engine->cfg.boot_id) {
+		learn_boot(b, i, s);
+	if (s->flags & FTT_BEAT_GRANT && echoed) {
 		pthread_mutex_lock(&b->lock);
-		ftt_lease_grant(&b->lease, i, m->echo_t_ns, now);
+		ftt_lease_grant(&b->lease, i, s->echo_t_ns, now);
 		ftt_beat_publish_lease(b);
 		pthread_mutex_unlock(&b->lock);
 	}
-	changed = keep_body(b, p, m);
-	p->suspected = p->quiet = false;
+	changed = keep_body(b, v, s);
+	v->suspected = v->quiet = false;
 	if (!new_boot && !returned)
-		keep_interval(b, p, interval);
+		keep_interval(b, v, interval);
 	if (new_boot || returned) {
-		b->send_now = true; /* let the peer hear its echo without waiting for our tick */
-		ftt_beat_post(b, FTT_EV_PEER_UP, m->boot_id, i, m->link);
+		atomic_store(&b->send_now, true); /* let the peer hear its echo without waiting for our tick */
+		ftt_beat_post(b, FTT_EV_PEER_UP, s->boot_id, i, m->link);
 	}
-	if (new_boot || returned || changed)
-		ftt_beat_post(b, FTT_EV_PEER_BODY, m->boot_id, i, m->link);
-	if (m->intrusions > atomic_load(&p->intrusions)) {
-		atomic_store(&p->intrusions, m->intrusions);
-		post_intrusion(b, FTT_INTRUSION_AT_PEER, i, m->link, now);
-	}
+	if (changed || (returned && v->version))
+		ftt_beat_post(b, FTT_EV_PEER_BODY, s->boot_id, i, m->link);
 }
 
 static void hear_link(struct ftt_beat *b, uint32_t i, uint32_t link, uint64_t now)
 {
-	struct ftt_peer *p = &b->peer[i];
+	struct ftt_beat_view *v = &b->view[i];
 
-	p->link[link].last_ns = now;
-	if (p->link[link].up)
+	v->link[link].last_ns = now;
+	if (v->link[link].up)
 		return;
-	p->link[link].up = true;
-	atomic_fetch_or(&p->links_up, 1u << link);
+	v->link[link].up = true;
+	atomic_fetch_or(&v->links_up, 1u << link);
 	ftt_beat_post(b, FTT_EV_LINK_UP, 0, i, link);
 }
 
-/* Which peer sent this authentic beat over the link that it names, and that ends here? n_peers: none. */
-static uint32_t find_peer(const struct ftt_beat *b, const struct ftt_endpoint *e, const struct ftt_beat_msg *m)
+static struct ftt_beat *find_group(const struct ftt_liveness *l, uint64_t id)
 {
-	const struct ftt_config *cfg = &b->engine->cfg;
+	uint32_t low = 0, high = l->n_groups;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		uint64_t here = l->group[middle]->engine->cfg.cluster_id;
+
+		if (here == id)
+			return l->group[middle];
+		if (here < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* What an authentic beat says of each group that is here; of others it may speak as well. */
+static void hear_sections(struct ftt_liveness *l, uint32_t i, const struct ftt_beat_msg *m, bool overtaken, uint64_t now)
+{
+	struct ftt_beat_section s;
+	size_t at = 0;
+
+	while (ftt_beat_get_section(m->sections, m->sections_len, &at, &s)) {
+		struct ftt_beat *b = find_group(l, s.group_id);
+		bool news = b && m->counter > b->view[i].counter;
+
+		if (!b)
+			continue;
+		ftt_beat_count(&b->engine->counters_beat.beats_received, 1);
+		if (news)
+			hear_group(b, i, m, &s, now);
+		if (news || !overtaken)
+			hear_link(b, i, m->link, now);
+		else
+			ftt_beat_count(&b->engine->counters_beat.channel_stale, 1);
+	}
+}
+
+/* Which peer sent this authentic beat over the link that it names, and that ends here? n_peers: none. */
+static uint32_t find_peer(const struct ftt_liveness *l, const struct ftt_endpoint *e, const struct ftt_beat_msg *m)
+{
 	uint32_t i;
 
-	for (i = 0; i < b->n_peers; i++)
-		if (!ftt_beat_check_place(m, cfg->cluster_id, cfg->peer[i].node_id, cfg->node_id) &&
-		    m->link < b->peer[i].n_links && b->peer[i].link[m->link].endpoint == e)
+	for (i = 0; i < l->n_peers; i++)
+		if (!ftt_beat_check_place(m, l->cfg.cluster_id, l->cfg.peer[i].node_id, l->cfg.node_id) &&
+		    m->link < l->peer[i].n_links && l->peer[i].link[m->link].endpoint == e)
 			break;
 	return i;
 }
 
+static bool lives_for_any(const struct ftt_liveness *l, uint32_t peer)
+{
+	for (uint32_t k = 0; k < l->n_groups; k++)
+		if (atomic_load(&l->group[k]->view[peer].alive))
+			return true;
+	return false;
+}
+
 /* With whichever of our keys it was made. */
-static enum ftt_beat_error decode(const struct ftt_beat *b, uint8_t *datagram, size_t len, struct ftt_beat_msg *m)
+static enum ftt_beat_error decode(const struct ftt_liveness *l, uint8_t *datagram, size_t len, struct ftt_beat_msg *m)
 {
 	enum ftt_beat_error error = FTT_BEAT_E_KEY_ID;
 
-	for (uint32_t i = 0; i < b->keys.n && error == FTT_BEAT_E_KEY_ID; i++)
-		error = ftt_beat_decode(datagram, len, b->keys.key[i], b->key_id[i], m);
+	for (uint32_t i = 0; i < l->keys.n && error == FTT_BEAT_E_KEY_ID; i++)
+		error = ftt_beat_decode(datagram, len, l->keys.key[i], l->key_id[i], m);
 	return error;
 }
 
-static void hear(struct ftt_beat *b, struct ftt_endpoint *e, uint8_t *datagram, size_t len)
+static void hear_refused(struct ftt_liveness *l, struct ftt_endpoint *e, enum ftt_beat_error error, uint64_t now)
 {
-	const struct ftt_config *cfg = &b->engine->cfg;
-	struct ftt_counters *c = &b->engine->counters_beat;
+	if (error == FTT_BEAT_E_KEY_ID || error == FTT_BEAT_E_MAC) {
+		FTT_BEAT_COUNT_ALL(l, beats_bad_mac, 1);
+		meet_intrusion(l, e, FTT_INTRUSION_MAC, now);
+		return;
+	}
+	FTT_BEAT_COUNT_ALL(l, channel_malformed, 1);
+	if (error == FTT_BEAT_E_VERSION)
+		meet_intrusion(l, e, FTT_INTRUSION_VERSION, now);
+}
+
+static void hear(struct ftt_liveness *l, struct ftt_endpoint *e, uint8_t *datagram, size_t len)
+{
 	enum ftt_beat_news news = FTT_BEAT_REPLAY;
 	enum ftt_beat_error error;
 	struct ftt_beat_msg m;
 	uint64_t now = ftt_now_ns();
 	uint32_t i;
 
-	error = decode(b, datagram, len, &m);
-	if (error == FTT_BEAT_E_KEY_ID || error == FTT_BEAT_E_MAC) {
-		ftt_beat_count(&c->beats_bad_mac, 1);
-		meet_intrusion(b, e, FTT_INTRUSION_MAC, now);
-		return;
-	}
+	error = decode(l, datagram, len, &m);
 	if (error) {
-		ftt_beat_count(&c->channel_malformed, 1);
-		if (error == FTT_BEAT_E_VERSION)
-			meet_intrusion(b, e, FTT_INTRUSION_VERSION, now);
+		hear_refused(l, e, error, now);
 		return;
 	}
 	/* Made with our key but out of place or out of time: someone sends on what he has recorded. */
-	i = find_peer(b, e, &m);
-	if (i < b->n_peers)
-		news = ftt_beat_admit(&b->peer[i].known, &m, cfg->boot_id, atomic_load(&b->peer[i].alive));
+	i = find_peer(l, e, &m);
+	if (i < l->n_peers)
+		news = ftt_beat_admit(&l->peer[i].known, &m, l->cfg.boot_id, lives_for_any(l, i));
 	if (news == FTT_BEAT_REPLAY) {
-		ftt_beat_count(&c->beats_replay, 1);
-		meet_intrusion(b, e, m.cluster_id == cfg->cluster_id ? FTT_INTRUSION_REPLAY : FTT_INTRUSION_CLUSTER, now);
+		FTT_BEAT_COUNT_ALL(l, beats_replay, 1);
+		meet_intrusion(l, e, m.cluster_id == l->cfg.cluster_id ? FTT_INTRUSION_REPLAY : FTT_INTRUSION_CLUSTER, now);
 		return;
 	}
-	ftt_beat_count(&c->beats_received, 1);
-	if (news == FTT_BEAT_STALE || news == FTT_BEAT_UNPROVEN) {
-		ftt_beat_count(&c->channel_stale, 1);
+	if (news == FTT_BEAT_UNPROVEN) {
+		FTT_BEAT_COUNT_ALL(l, channel_stale, 1);
 		return;
 	}
-	if (news == FTT_BEAT_NEWEST || news == FTT_BEAT_NEW_BOOT)
-		hear_peer(b, i, &m, news == FTT_BEAT_NEW_BOOT, now);
-	hear_link(b, i, m.link, now);
+	if (news == FTT_BEAT_NEW_BOOT)
+		forget_node(l, i, &m);
+	hear_sections(l, i, &m, news == FTT_BEAT_STALE, now);
+	if (m.intrusions > atomic_load(&l->peer[i].intrusions)) {
+		atomic_store(&l->peer[i].intrusions, m.intrusions);
+		post_intrusion(l, FTT_INTRUSION_AT_PEER, i, m.link, now);
+	}
 }
 
-void ftt_beat_drain(struct ftt_beat *b, struct ftt_endpoint *e)
+void ftt_beat_drain(struct ftt_liveness *l, struct ftt_endpoint *e)
 {
 	uint8_t datagram[FTT_BEAT_MAX + 1]; /* one more: a longer datagram shows itself */
 
@@ -234,11 +362,11 @@ void ftt_beat_drain(struct ftt_beat *b, struct ftt_endpoint *e)
 		ssize_t n = e->kind->receive(e, datagram, sizeof(datagram));
 
 		if (n >= 0)
-			hear(b, e, datagram, (size_t)n);
+			hear(l, e, datagram, (size_t)n);
 		else if (errno == EAGAIN)
 			return;
 		else if (errno == EBADMSG)
-			ftt_beat_count(&b->engine->counters_beat.channel_malformed, 1);
+			FTT_BEAT_COUNT_ALL(l, channel_malformed, 1);
 		/* else: a pending error of the socket; reading it has cleared it */
 	}
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * beat_setup.c - birth and end of the heartbeat thread. beat.c tells how it works.
+ * beat_setup.c - birth and end of the heartbeat thread, and groups that come and go. beat.c tells how it works.
  *
  * Whatever the configuration can have wrong is found here, before a thread runs, and told in one
  * sentence. A link whose interface or address is missing at the moment is not an error: it works as
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "engine/liveness/beat.h"
@@ -24,45 +25,43 @@ static const struct ftt_link_kind *const kinds[] = {
 };
 
 /* Returns the endpoint of a link, which other links may use already. NULL with a reason. */
-static struct ftt_endpoint *endpoint_of(struct ftt_beat *b, const struct ftt_link_kind *kind, const struct ftt_link *l,
+static struct ftt_endpoint *endpoint_of(struct ftt_liveness *l, const struct ftt_link_kind *kind, const struct ftt_link *link,
 					char *why, size_t why_len)
 {
 	struct ftt_endpoint *e;
 
-	for (e = b->endpoint; e < b->endpoint + b->n_endpoints; e++)
-		if (e->kind == kind && kind->same(e->link, l))
+	for (e = l->endpoint; e < l->endpoint + l->n_endpoints; e++)
+		if (e->kind == kind && kind->same(e->link, link))
 			return e;
 	e->kind = kind;
-	e->link = l;
+	e->link = link;
 	e->fd = -1;
-	b->n_endpoints++; /* also when it fails: what was opened is closed at the end */
-	if (!kind->open(e, &b->engine->cfg, why, why_len))
+	l->n_endpoints++; /* also when it fails: what was opened is closed at the end */
+	if (!kind->open(e, &l->cfg, why, why_len))
 		return NULL;
 	if (kind->attach)
 		kind->attach(e);
 	return e;
 }
 
-static bool open_links(struct ftt_beat *b, uint32_t i, char *err, size_t err_len)
+static bool open_links(struct ftt_liveness *l, uint32_t i, char *err, size_t err_len)
 {
-	const struct ftt_peer_config *c = &b->engine->cfg.peer[i];
-	struct ftt_peer *p = &b->peer[i];
+	const struct ftt_peer_config *c = &l->cfg.peer[i];
+	struct ftt_beat_node *p = &l->peer[i];
 	char why[300];
 
 	for (uint32_t k = 0; k < c->n_links; k++) {
 		const struct ftt_link_kind *kind = kinds[c->link[k].transport];
-		struct ftt_beat_link *l = &p->link[k];
 
-		if (kind->resolve(&c->link[k], b->engine->cfg.channel_port, &l->to, why, sizeof(why)))
-			l->endpoint = endpoint_of(b, kind, &c->link[k], why, sizeof(why));
-		if (!l->endpoint) {
+		if (kind->resolve(&c->link[k], l->cfg.port, &p->link[k].to, why, sizeof(why)))
+			p->link[k].endpoint = endpoint_of(l, kind, &c->link[k], why, sizeof(why));
+		if (!p->link[k].endpoint) {
 			snprintf(err, err_len, "peer[%u].link[%u]: %s", i, k, why);
 			return false;
 		}
 	}
 	p->n_links = c->n_links;
-	p->body_len = -1;
-	b->n_peers = i + 1;
+	l->n_peers = i + 1;
 	return true;
 }
 
@@ -78,18 +77,16 @@ static const char *wrong_links(const struct ftt_peer_config *peer)
 	return NULL;
 }
 
-static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len)
+static bool check_node(const struct ftt_liveness_config *cfg, char *err, size_t err_len)
 {
 	const char *what = NULL;
 
 	if (cfg->n_peers < 1 || cfg->n_peers > FTT_MAX_PEERS)
 		what = "the number of peers must be 1 to 7";
-	else if (!cfg->beat_interval_ns || cfg->lease_ns < cfg->beat_interval_ns)
-		what = "the heartbeat interval must be above 0 and at most the lease time";
-	else if (cfg->lease_ns > 3600 * FTT_BEAT_NS || cfg->drift_ppm > 1000000)
-		what = "the lease time must be at most one hour and drift_ppm at most 1000000";
 	else if (!cfg->boot_id)
 		what = "boot_id must not be 0";
+	else if (!ftt_keys_good(&cfg->keys))
+		what = "one to four keys are needed, and one of them to send with";
 	for (uint32_t i = 0; !what && i < cfg->n_peers; i++) {
 		what = wrong_links(&cfg->peer[i]);
 		for (uint32_t k = 0; k < i; k++)
@@ -103,68 +100,217 @@ static bool check_config(const struct ftt_config *cfg, char *err, size_t err_len
 	return !what;
 }
 
-struct ftt_beat *ftt_beat_start(struct ftt_engine *e, char *err, size_t err_len)
+static bool open_parts(struct ftt_liveness *l, char *err, size_t err_len)
 {
-	const struct ftt_config *cfg = &e->cfg;
-	struct ftt_beat *b;
-	int error = 0;
+	l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	l->turn_made = ftt_lending_mutex(&l->turn);
+	l->ring_made = ftt_lending_mutex(&l->keyring.lock);
+	if (l->turn_made && l->ring_made && l->timer_fd >= 0 && l->wake_fd >= 0)
+		return true;
+	snprintf(err, err_len, "heartbeats: no timer, eventfd or mutex: %s; raise the limit on open files", strerror(errno));
+	return false;
+}
 
-	if (!check_config(cfg, err, err_len))
+struct ftt_liveness *ftt_liveness_open(const struct ftt_liveness_config *cfg, char *err, size_t err_len)
+{
+	struct ftt_liveness *l;
+	int error;
+
+	if (!check_node(cfg, err, err_len))
 		return NULL;
-	b = calloc(1, sizeof(*b));
-	if (!b || sodium_init() < 0) {
-		snprintf(err, err_len, "heartbeats: %s", b ? "libsodium does not start: reinstall it" : "out of memory");
-		free(b);
+	l = calloc(1, sizeof(*l));
+	if (!l || sodium_init() < 0) {
+		snprintf(err, err_len, "heartbeats: %s", l ? "libsodium does not start: reinstall it" : "out of memory");
+		free(l);
 		return NULL;
 	}
-	b->engine = e;
-	ftt_beat_follow_keys(b);
-	b->timeout_ns = cfg->lease_ns + cfg->lease_ns / 1000000 * cfg->drift_ppm +
-			(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
-	b->lease.worth_ns = cfg->lease_ns;
-	b->next_tick_ns = ftt_now_ns();
-	b->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	b->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	b->lock_made = ftt_lending_mutex(&b->lock);
-	if (!b->lock_made || b->timer_fd < 0 || b->wake_fd < 0) {
-		snprintf(err, err_len, "heartbeats: no timer, eventfd or mutex: %s; raise the limit on open files", strerror(errno));
+	l->cfg = *cfg;
+	if (!open_parts(l, err, err_len))
 		goto fail;
-	}
+	ftt_keyring_set(&l->keyring, &cfg->keys);
+	sodium_memzero(&l->cfg.keys, sizeof(l->cfg.keys));
+	ftt_beat_follow_keys(l);
 	for (uint32_t i = 0; i < cfg->n_peers; i++)
-		if (!open_links(b, i, err, err_len))
+		if (!open_links(l, i, err, err_len))
 			goto fail;
-	b->lease.partner = atomic_load(&e->shared.partner);
-	ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), b->next_tick_ns, b->next_tick_ns);
-	ftt_beat_publish_lease(b);
-	error = ftt_thread_start(&b->thread, "ftt-beat", ftt_beat_main, b);
-	b->thread_made = !error;
+	error = ftt_thread_start(&l->thread, "ftt-beat", ftt_beat_main, l);
+	l->thread_made = !error;
 	if (!error)
-		return b;
+		return l;
 	snprintf(err, err_len, "heartbeats: cannot start a thread: %s; raise the limit on threads", strerror(error));
 fail:
-	ftt_beat_stop(b);
+	ftt_liveness_close(l);
 	return NULL;
 }
 
-void ftt_beat_stop(struct ftt_beat *b)
+void ftt_liveness_close(struct ftt_liveness *l)
+{
+	if (!l)
+		return;
+	if (l->thread_made) {
+		atomic_store(&l->stop, true);
+		ftt_liveness_wake(l);
+		pthread_join(l->thread, NULL);
+	}
+	for (uint32_t i = 0; i < l->n_endpoints; i++)
+		if (l->endpoint[i].fd >= 0)
+			close(l->endpoint[i].fd);
+	if (l->timer_fd >= 0)
+		close(l->timer_fd);
+	if (l->wake_fd >= 0)
+		close(l->wake_fd);
+	if (l->turn_made)
+		pthread_mutex_destroy(&l->turn);
+	if (l->ring_made)
+		pthread_mutex_destroy(&l->keyring.lock);
+	sodium_memzero(l, sizeof(*l));
+	free(l);
+}
+
+int ftt_liveness_set_keys(struct ftt_liveness *l, const struct ftt_keys *keys)
+{
+	if (!ftt_keys_good(keys))
+		return EINVAL;
+	ftt_keyring_set(&l->keyring, keys);
+	return 0;
+}
+
+/* ---- groups ----------------------------------------------------------------------------------- */
+
+/*
+ * Asks for what makes the thread punctual: priority before all that is no real-time work, and
+ * pages that stay once they are there (what was never touched costs nothing). Both are wishes: it
+ * works without, less evenly. The thread allocates nothing.
+ */
+static void ask_for_punctuality(struct ftt_liveness *l)
+{
+	struct sched_param param = {.sched_priority = (int)l->priority};
+
+	if (l->priority && !pthread_setschedparam(l->thread, SCHED_FIFO, &param))
+		atomic_fetch_or(&l->allowed, FTT_BEAT_REALTIME);
+	if (!mlockall(MCL_CURRENT | MCL_ONFAULT))
+		atomic_fetch_or(&l->allowed, FTT_BEAT_LOCKED);
+}
+
+/* In the thread's turn: the list has changed. */
+static void settle(struct ftt_liveness *l)
+{
+	uint64_t interval = 0;
+	uint32_t priority = 0;
+
+	for (uint32_t k = 0; k < l->n_groups; k++) {
+		const struct ftt_config *cfg = &l->group[k]->engine->cfg;
+
+		if (!interval || cfg->beat_interval_ns < interval)
+			interval = cfg->beat_interval_ns;
+		if (cfg->rt_priority > priority)
+			priority = cfg->rt_priority;
+	}
+	if (interval && (!l->interval_ns || interval < l->interval_ns))
+		l->next_tick_ns = ftt_now_ns();
+	l->interval_ns = interval;
+	l->priority = priority;
+	l->first = 0;
+}
+
+static const char *wrong_group(const struct ftt_liveness_config *node, const struct ftt_config *cfg)
+{
+	if (!cfg->beat_interval_ns || cfg->lease_ns < cfg->beat_interval_ns)
+		return "the heartbeat interval must be above 0 and at most the lease time";
+	if (cfg->lease_ns > 3600 * FTT_BEAT_NS || cfg->drift_ppm > 1000000)
+		return "the lease time must be at most one hour and drift_ppm at most 1000000";
+	if (!cfg->boot_id)
+		return "boot_id must not be 0";
+	if (cfg->n_peers != node->n_peers)
+		return "the group has other peers than the node";
+	for (uint32_t i = 0; i < cfg->n_peers; i++)
+		if (cfg->peer[i].node_id != node->peer[i].node_id)
+			return "the group has other peers than the node";
+	return NULL;
+}
+
+/* Takes the group into the list, which is ordered by id. Returns what is in the way, or NULL. */
+static const char *enter(struct ftt_liveness *l, struct ftt_beat *b)
+{
+	uint64_t id = b->engine->cfg.cluster_id;
+	const char *what = NULL;
+	uint32_t k;
+
+	pthread_mutex_lock(&l->turn);
+	for (k = l->n_groups; k && l->group[k - 1]->engine->cfg.cluster_id >= id; k--)
+		if (l->group[k - 1]->engine->cfg.cluster_id == id)
+			what = "the group is there already";
+	if (l->ended)
+		what = "their thread has ended";
+	else if (l->n_groups == FTT_MAX_GROUPS)
+		what = "there are too many groups";
+	if (!what) {
+		memmove(&l->group[k + 1], &l->group[k], (l->n_groups - k) * sizeof(l->group[0]));
+		l->group[k] = b;
+		l->n_groups++;
+		settle(l);
+		ask_for_punctuality(l);
+	}
+	pthread_mutex_unlock(&l->turn);
+	return what;
+}
+
+static void leave(struct ftt_liveness *l, const struct ftt_beat *b)
+{
+	pthread_mutex_lock(&l->turn);
+	for (uint32_t k = 0; k < l->n_groups; k++)
+		if (l->group[k] == b) {
+			memmove(&l->group[k], &l->group[k + 1], (l->n_groups - k - 1) * sizeof(l->group[0]));
+			l->n_groups--;
+			break;
+		}
+	settle(l);
+	pthread_mutex_unlock(&l->turn);
+}
+
+struct ftt_beat *ftt_beat_attach(struct ftt_liveness *l, struct ftt_engine *e, char *err, size_t err_len)
+{
+	const struct ftt_config *cfg = &e->cfg;
+	const char *what = wrong_group(&l->cfg, cfg);
+	struct ftt_beat *b = what ? NULL : calloc(1, sizeof(*b));
+	uint64_t now = ftt_now_ns();
+
+	if (b && ftt_lending_mutex(&b->lock)) {
+		b->lock_made = true;
+		b->node = l;
+		b->engine = e;
+		b->n_peers = cfg->n_peers;
+		b->timeout_ns = cfg->lease_ns + cfg->lease_ns / 1000000 * cfg->drift_ppm +
+				(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
+		for (uint32_t i = 0; i < b->n_peers; i++)
+			b->view[i].body_len = -1;
+		b->lease.worth_ns = cfg->lease_ns;
+		b->lease.floor_ns = now; /* what was promised to the group as it was before is not for this one */
+		b->lease.partner = atomic_load(&e->shared.partner);
+		ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), now, now);
+		ftt_beat_publish_lease(b);
+		atomic_store(&b->send_now, true);
+		what = enter(l, b);
+		if (!what) {
+			ftt_liveness_wake(l);
+			return b;
+		}
+	}
+	snprintf(err, err_len, "heartbeats: %s", what ? what : "out of memory");
+	if (b && b->lock_made)
+		pthread_mutex_destroy(&b->lock);
+	free(b);
+	return NULL;
+}
+
+void ftt_beat_detach(struct ftt_beat *b)
 {
 	if (!b)
 		return;
-	if (b->thread_made) {
-		atomic_store(&b->stop, true);
-		ftt_beat_wake(b);
-		pthread_join(b->thread, NULL);
-	}
+	leave(b->node, b);
 	atomic_store_explicit(&b->engine->shared.lease_until_ns, 0, memory_order_release);
-	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		if (b->endpoint[i].fd >= 0)
-			close(b->endpoint[i].fd);
-	if (b->timer_fd >= 0)
-		close(b->timer_fd);
-	if (b->wake_fd >= 0)
-		close(b->wake_fd);
-	if (b->lock_made)
-		pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->lock);
 	sodium_memzero(b, sizeof(*b));
 	free(b);
 }

@@ -11,7 +11,7 @@
  * about once a second, finds it when it is there (again).
  *
  * On a medium that many share (a multicast group, an Ethernet) a filter in the kernel lets only
- * those heartbeats in that are made for this node and group; what comes through is judged alike everywhere.
+ * those heartbeats in that are made for this node of this cluster; what comes through is judged alike everywhere.
  */
 #ifndef FTTCP_LINK_H
 #define FTTCP_LINK_H
@@ -57,7 +57,7 @@ struct ftt_link_kind {
 	/* May both use one endpoint? */
 	bool (*same)(const struct ftt_link *a, const struct ftt_link *b);
 	/* Opens e->link into e->fd. False: as above. */
-	bool (*open)(struct ftt_endpoint *e, const struct ftt_config *cfg, char *why, size_t why_len);
+	bool (*open)(struct ftt_endpoint *e, const struct ftt_liveness_config *cfg, char *why, size_t why_len);
 	/* Finds interface or device if they are new. May be NULL. */
 	void (*attach)(struct ftt_endpoint *e);
 	bool (*send)(struct ftt_endpoint *e, const struct ftt_destination *to, const uint8_t *bytes, size_t len);
@@ -77,8 +77,8 @@ extern const struct ftt_link_kind ftt_link_udp, ftt_link_multicast, ftt_link_eth
 bool ftt_link_parse_address(const char *text, const char *interface, uint16_t port, struct ftt_destination *out);
 /* Buffer and priority; wishes, a kernel without them still beats. */
 void ftt_link_tune_socket(int fd, int family);
-/* Lets only heartbeats for this node and group in; `skip` bytes of header stand before them. */
-bool ftt_link_filter(int fd, const struct ftt_config *cfg, uint32_t skip);
+/* Lets only heartbeats for this node of this cluster in; `skip` bytes of header stand before them. */
+bool ftt_link_filter(int fd, const struct ftt_liveness_config *cfg, uint32_t skip);
 /* The index of the link's interface now; 0: it is not there. */
 int ftt_link_interface(const struct ftt_endpoint *e);
 bool ftt_link_send_datagram(struct ftt_endpoint *e, const struct ftt_destination *to, const uint8_t *bytes, size_t len);

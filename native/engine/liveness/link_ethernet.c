@@ -63,7 +63,7 @@ static void attach(struct ftt_endpoint *e)
 	e->interface = index;
 }
 
-static bool open_socket(struct ftt_endpoint *e, const struct ftt_config *cfg, char *why, size_t why_len)
+static bool open_socket(struct ftt_endpoint *e, const struct ftt_liveness_config *cfg, char *why, size_t why_len)
 {
 	/* no protocol yet: nothing comes before the filter stands and the interface is known */
 	e->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -3,7 +3,7 @@
  * link_multicast.c - heartbeats as UDP datagrams to a group, on one interface, hop limit 1.
  *
  * The socket is bound to the group's address, so that nothing else comes in. Our own are not brought
- * back by the kernel. Several nodes, or several groups of fttcp, may listen to one group's port on
+ * back by the kernel. Several nodes may listen to one group's port on
  * one host (SO_REUSEADDR).
  */
 #define _GNU_SOURCE
@@ -78,12 +78,12 @@ static void attach(struct ftt_endpoint *e)
 	e->interface = index;
 }
 
-static bool open_socket(struct ftt_endpoint *e, const struct ftt_config *cfg, char *why, size_t why_len)
+static bool open_socket(struct ftt_endpoint *e, const struct ftt_liveness_config *cfg, char *why, size_t why_len)
 {
 	struct ftt_destination group;
 	int family;
 
-	if (!ftt_link_parse_address(e->link->remote, e->link->interface, cfg->channel_port, &group))
+	if (!ftt_link_parse_address(e->link->remote, e->link->interface, cfg->port, &group))
 		return false; /* resolve() has looked */
 	family = group.address.any.sa_family;
 	e->fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -92,9 +92,9 @@ static bool open_socket(struct ftt_endpoint *e, const struct ftt_config *cfg, ch
 	if (e->fd >= 0 && prepare(e->fd, family) && ftt_link_filter(e->fd, cfg, UDP_HEADER) &&
 	    !bind(e->fd, &group.address.any, group.len))
 		return true;
-	snprintf(why, why_len, "cannot listen to multicast group %s port %u/udp: %s; %s", e->link->remote, cfg->channel_port,
+	snprintf(why, why_len, "cannot listen to multicast group %s port %u/udp: %s; %s", e->link->remote, cfg->port,
 		 strerror(errno),
-		 errno == EADDRINUSE ? "another program has the port: choose another channel_port"
+		 errno == EADDRINUSE ? "another program has the port: choose another heartbeat_port, on all nodes"
 				     : "check that the IP version is enabled");
 	return false;
 }

@@ -95,7 +95,7 @@ static void attach(struct ftt_endpoint *e)
 }
 
 /* A device that is not there may come; one that is no tty, or not ours to use, is a mistake. */
-static bool open_first(struct ftt_endpoint *e, const struct ftt_config *cfg, char *why, size_t why_len)
+static bool open_first(struct ftt_endpoint *e, const struct ftt_liveness_config *cfg, char *why, size_t why_len)
 {
 	(void)cfg;
 	if (open_line(e) || errno == ENOENT || errno == ENXIO || errno == ENODEV || errno == EIO)

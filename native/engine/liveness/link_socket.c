@@ -43,7 +43,7 @@ void ftt_link_tune_socket(int fd, int family)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
 }
 
-bool ftt_link_filter(int fd, const struct ftt_config *cfg, uint32_t skip)
+bool ftt_link_filter(int fd, const struct ftt_liveness_config *cfg, uint32_t skip)
 {
 	/* each pair: load a word of the header (beat_wire.h), go on only if it is the wanted one */
 	struct sock_filter code[] = {

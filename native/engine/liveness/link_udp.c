@@ -44,9 +44,9 @@ static bool allow_absent_address(int fd, int family)
 	return !setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one));
 }
 
-static bool open_socket(struct ftt_endpoint *e, const struct ftt_config *cfg, char *why, size_t why_len)
+static bool open_socket(struct ftt_endpoint *e, const struct ftt_liveness_config *cfg, char *why, size_t why_len)
 {
-	uint16_t port = cfg->channel_port;
+	uint16_t port = cfg->port;
 	struct ftt_destination local;
 
 	if (!ftt_link_parse_address(e->link->local, e->link->interface, port, &local)) {
@@ -61,7 +61,7 @@ static bool open_socket(struct ftt_endpoint *e, const struct ftt_config *cfg, ch
 		return true;
 	snprintf(why, why_len, "cannot listen for heartbeats on %s port %u/udp: %s; %s", e->link->local, port,
 		 strerror(errno),
-		 errno == EADDRINUSE ? "another program or group has the port: choose another channel_port"
+		 errno == EADDRINUSE ? "another program has the port: choose another heartbeat_port, on all nodes"
 				     : "check the link's address and that its IP version is enabled");
 	return false;
 }
