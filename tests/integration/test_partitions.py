@@ -250,7 +250,7 @@ def wrong_cluster(host: Host) -> None:
 
 def newer_version(host: Host) -> None:
     """To each other's ears, the heartbeats of both nodes bear a version number of another release."""
-    add_rules(host, "newer", ["input", "output"], f"udp dport {BEATS} @th,96,8 set 3")
+    add_rules(host, "newer", ["input", "output"], f"udp dport {BEATS} @th,96,8 set 255")
 
 
 @pytest.mark.parametrize(
