@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "engine/channel/channel.h"
+#include "engine/channel/lane_stream.h"
 #include "check.h"
 #include "fake_engine.h"
 #include "core/records/beat_wire.h"
@@ -201,6 +202,70 @@ static void test_mirror_probe(void)
 	CHECK_EQ(number, probe);
 }
 
+/* What is random is a row of the same byte: 1, 2 ... */
+static uint32_t calls;
+
+static const char *counted_name(void)
+{
+	return "counted";
+}
+
+static uint32_t counted_one(void)
+{
+	return ++calls;
+}
+
+static void counted(void *const to, const size_t len)
+{
+	memset(to, (int)++calls, len);
+}
+
+/* Moves all that `from` has to say to `to`, and compares it with a vector; returns how many messages came of it. */
+static int carry(struct ftt_lane_stream *from, struct ftt_lane_stream *to, const struct ftt_lane_ends *ends, const char *name)
+{
+	uint32_t n = from->out_len, room, len;
+	uint8_t *space = ftt_lane_stream_space(to, &room), kind;
+	int messages = 0, got;
+
+	check_bytes(name, from->out + from->out_at, n);
+	CHECK(room >= n);
+	memcpy(space, from->out + from->out_at, n);
+	ftt_lane_stream_left(from, n);
+	ftt_lane_stream_came(to, n);
+	while ((got = ftt_lane_stream_next(to, ends, &kind, &len)) == 1) {
+		CHECK_EQ(kind, messages);
+		messages++;
+	}
+	CHECK_EQ(got, 0);
+	return messages;
+}
+
+static void test_bulk_lane(void)
+{
+	static const char message[] = "what is too much for a datagram";
+	static const struct randombytes_implementation by_counting = {
+		.implementation_name = counted_name, .random = counted_one, .buf = counted};
+	struct ftt_config c = config(true);
+	struct ftt_lane_ends a = {.node = sender, .partner = 1, .pairing = pairing, .version = FTT_CHANNEL_VERSION, .worker = 1, .workers = 3,
+				  .keys = &c.keys};
+	struct ftt_lane_ends b = {.node = 1, .partner = sender, .pairing = pairing, .version = FTT_CHANNEL_VERSION, .worker = 2, .workers = 3,
+				  .keys = &c.keys};
+	struct ftt_lane_stream from, to;
+
+	ftt_lane_keys(&c.keys, session, pairing);
+	CHECK(!randombytes_close() && !randombytes_set_implementation((struct randombytes_implementation *)&by_counting));
+	ftt_lane_stream_begin(&from, &a, 2);
+	ftt_lane_stream_begin(&to, NULL, 0);
+	CHECK_EQ(carry(&from, &to, &b, "lane-hello"), 0);
+	CHECK_EQ(carry(&to, &from, &a, "lane-answer"), 1);
+	CHECK(ftt_lane_stream_put(&from, FTT_LANE_FIRST_KIND, (const uint8_t *)message, sizeof(message) - 1));
+	CHECK_EQ(carry(&from, &to, &b, "lane-frames"), 2);
+	CHECK(!memcmp(to.message, message, sizeof(message) - 1));
+	ftt_lane_stream_end(&from);
+	ftt_lane_stream_end(&to);
+	CHECK(!randombytes_close() && !randombytes_set_implementation(&randombytes_sysrandom_implementation));
+}
+
 static void test_heartbeat(void)
 {
 	static const uint8_t body[] = "\x83\xa5group\xa3web\xa5" "epoch\x07\xa4role\x02";
@@ -237,6 +302,7 @@ int main(void)
 	CHECK(sodium_init() >= 0);
 	test_every_type_has_a_vector();
 	test_mirror_probe();
+	test_bulk_lane();
 	test_heartbeat();
 	if (!fake_private_network()) {
 		printf("test_vectors: a network namespace of its own is not allowed here: the channel's datagrams were not checked\n");

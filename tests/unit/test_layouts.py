@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -81,6 +82,15 @@ def vector(name: str) -> bytes:
     """The bytes of a file in tests/vectors."""
     lines = (ROOT / "tests/vectors" / f"{name}.hex").read_text().splitlines()
     return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
+
+
+def test_the_vectors_are_those_that_are_made(tmp_path: Path) -> None:
+    maker = tmp_path / "make.py"
+    maker.write_bytes((ROOT / "tests/vectors/make.py").read_bytes())
+    subprocess.run([sys.executable, maker], check=True)
+    made = {path.name: path.read_bytes() for path in tmp_path.glob("*.hex")}
+    assert len(made) > 20
+    assert made == {name: (ROOT / "tests/vectors" / name).read_bytes() for name in made}
 
 
 def test_a_probe_is_the_one_in_the_vectors() -> None:

@@ -1,4 +1,4 @@
-"""Make the vectors of the commit channel anew, by other means than the code: struct, hashlib, own SipHash.
+"""Make the vectors of commit channel and lane anew, and those of heartbeats, by other means than the code.
 
 Run it in this directory after a change of the layout, with the new VERSION; it overwrites the files.
 """
@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 VERSION = 3
+HEARTBEAT_VERSION = 3
 SECRET = bytes(range(32))
 SESSION = 0x1122334455667788
 PAIRING = 7 << 32 | 3
@@ -132,6 +133,132 @@ def probe() -> bytes:
     return bytes(8) + struct.pack(">Q", number) + blake2b(purpose, digest_size=16, key=SECRET).digest()
 
 
+def _chacha(state: list[int]) -> list[int]:
+    """Twenty rounds (RFC 8439 2.3), without the addition at the end."""
+    x = list(state)
+    columns = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]
+    diagonals = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
+    for _ in range(10):
+        for a, b, c, d in columns + diagonals:
+            for to, by, other, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+                x[to] = (x[to] + x[by]) & 0xFFFFFFFF
+                mixed = x[other] ^ x[to]
+                x[other] = (mixed << turn | mixed >> (32 - turn)) & 0xFFFFFFFF
+    return x
+
+
+def _state(key: bytes, last: bytes) -> list[int]:
+    return list(struct.unpack("<16I", b"expand 32-byte k" + key + last))
+
+
+def _key_stream(key: bytes, nonce: bytes, block: int, length: int) -> bytes:
+    out = b""
+    while len(out) < length:
+        state = _state(key, struct.pack("<I", block) + nonce)
+        words = (a + b & 0xFFFFFFFF for a, b in zip(state, _chacha(state), strict=True))
+        out, block = out + struct.pack("<16I", *words), block + 1
+    return out[:length]
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
+def _poly1305(message: bytes, key: bytes) -> bytes:
+    r = int.from_bytes(key[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+    total = 0
+    for at in range(0, len(message), 16):
+        total = (total + int.from_bytes(message[at : at + 16] + b"\1", "little")) * r % (2**130 - 5)
+    return (total + int.from_bytes(key[16:], "little") & 2**128 - 1).to_bytes(16, "little")
+
+
+class SecretStream:
+    """libsodium's secretstream (XChaCha20, Poly1305): its documentation tells how it works."""
+
+    def __init__(self, key: bytes, header: bytes) -> None:
+        inner = _chacha(_state(key, header[:16]))  # HChaCha20
+        self._key = struct.pack("<8I", *inner[:4], *inner[12:])
+        self._counter, self._nonce = 1, header[16:]
+
+    def push(self, message: bytes, beside: bytes) -> bytes:
+        """A message with its tag (0: one of many) and MAC."""
+        nonce = struct.pack("<I", self._counter) + self._nonce
+        tag = _key_stream(self._key, nonce, 1, 64)
+        cipher = _xor(message, _key_stream(self._key, nonce, 2, len(message)))
+        lengths = struct.pack("<QQ", len(beside), 64 + len(message))
+        proven = beside + bytes(-len(beside) % 16) + tag + cipher + bytes(len(message) % 16) + lengths
+        mac = _poly1305(proven, _key_stream(self._key, nonce, 0, 32))
+        self._nonce, self._counter = _xor(self._nonce, mac[:8]), self._counter + 1
+        return tag[:1] + cipher + mac
+
+
+def lane() -> dict[str, bytes]:
+    """What both ends of a connection of the lane say. What is random is a row of the same byte, counted."""
+    label = b"fttcp/ln" + struct.pack(">QQ", SESSION, PAIRING)
+    key = blake2b(label, digest_size=32, key=SECRET).digest()
+    form = struct.Struct(">IBBBBQQ32s")
+    asks = form.pack(0x46544C4E, VERSION, 1, 2, 0, SENDER, PAIRING, b"\1" * 32)
+    answers = form.pack(0x46544C4E, VERSION, 2, 1, 0, 1, PAIRING, b"\2" * 32)
+    keys = blake2b(asks + answers, digest_size=64, key=key).digest()
+    said = {
+        "lane-hello": asks + blake2b(asks, digest_size=32, key=key).digest(),
+        "lane-answer": answers + blake2b(asks + answers, digest_size=32, key=key).digest(),
+    }
+    frames = {
+        "lane-answer": (keys[32:], b"\3" * 24, []),
+        "lane-frames": (keys[:32], b"\4" * 24, [LANE_MESSAGE]),
+    }
+    for name, (stream_key, header, messages) in frames.items():
+        stream, out = SecretStream(stream_key, header), header
+        for kind, message in [(0, b""), *((1, message) for message in messages)]:
+            clear = struct.pack(">I", kind << 24 | len(message))
+            out += clear + stream.push(message, clear)
+        said[name] = said.get(name, b"") + out
+    return said
+
+
+LANE_MESSAGE = b"what is too much for a datagram"
+LANE_TOLD = {
+    "lane-hello": "bulk lane: the hello of the one that connects",
+    "lane-answer": "bulk lane: the other one's hello, the header of its stream, and its ready",
+    "lane-frames": "bulk lane: header of the first one's stream, its ready, and a message",
+}
+
+
+def heartbeats() -> dict[str, bytes]:
+    """A heartbeat that speaks of two groups, with the body of one; plain and sealed."""
+    body = b"\x83\xa5group\xa3web\xa5epoch\x07\xa4role\x02"
+    section = struct.Struct(">QQQIIHBB")
+    sections = section.pack(0x2122232425262728, 0x3132333435363738, 987654321, 7, 5, len(body), 3, 0) + body
+    sections += section.pack(0x4142434445464748, 0x5152535455565758, 987650000, 6, 9, 0, 0, 0)
+    key_id = blake2b(b"fttcp key id", digest_size=16, key=SECRET).digest()[:4]
+
+    def header(flags: int) -> bytes:
+        head = struct.pack(">IBBBB4sHH", 0x46544842, HEARTBEAT_VERSION, flags, 1, 2, key_id, len(sections), 0)
+        boots = (0xFEDCBA9876543210, 41, 1234567890123456789, 0x1111111111111111, 2)
+        return head + struct.pack(">8Q", CLUSTER, SENDER, 1, *boots)
+
+    plain, clear = header(0) + sections, header(2)
+    secret = blake2b(b"fttcp beat body", digest_size=32, key=SECRET).digest()
+    nonce = blake2b(clear, digest_size=24).digest()
+    inner = _chacha(_state(secret, nonce[:16]))  # XChaCha20: HChaCha20, then RFC 8439 2.8
+    key, last = struct.pack("<8I", *inner[:4], *inner[12:]), bytes(4) + nonce[16:]
+    cipher = _xor(sections, _key_stream(key, last, 1, len(sections)))
+    padded = clear + bytes(-len(clear) % 16) + cipher + bytes(-len(cipher) % 16)
+    proven = padded + struct.pack("<QQ", len(clear), len(cipher))
+    sealed = clear + cipher + _poly1305(proven, _key_stream(key, last, 0, 32))
+    return {
+        "heartbeat": plain + blake2b(plain, digest_size=16, key=SECRET).digest(),
+        "heartbeat-sealed": sealed,
+    }
+
+
+HEARTBEAT_TOLD = {
+    "heartbeat": "heartbeat on link 1 of two groups, granting for the first: header, two sections, MAC",
+    "heartbeat-sealed": "the same heartbeat with encrypted sections: header, cipher text, tag",
+}
+
+
 def write(name: str, told: str, data: bytes) -> None:
     """One file: what it is, and hexadecimal digits."""
     digits = data.hex()
@@ -143,4 +270,8 @@ if __name__ == "__main__":
     for number, (name, told, one) in enumerate(RECORDS, 1):
         quiet = name == "output"
         write(name, f"commit channel, datagram {number} of its sender: {told}", datagram(number, one, quiet))
+    for name, data in heartbeats().items():
+        write(name, HEARTBEAT_TOLD[name], data)
+    for name, data in lane().items():
+        write(name, LANE_TOLD[name], data)
     write("mirror-probe", "commit channel: a probe of the mirror, on its second way", probe())
