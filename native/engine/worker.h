@@ -74,12 +74,21 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
 void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
-/* What the core is to know of this node, now. */
+/* What the core is to know of this node for a packet. What nobody has asked about it has not: no lease, a server that nobody vouches for. */
 static inline struct ftt_env ftt_worker_env(const struct ftt_worker *w, uint64_t now_ns)
 {
-	return (struct ftt_env){.now_ns = now_ns, .policy = &w->e->cfg.policy, .mode = (uint8_t)w->mode,
-				.lease = ftt_may_emit(&w->e->shared, now_ns), .vouched = ftt_server_vouched(w->e, now_ns),
-				.watched = w->e->n_lives};
+	return (struct ftt_env){.now_ns = now_ns, .policy = &w->e->cfg.policy, .mode = (uint8_t)w->mode};
+}
+
+/* ... for what time and the other node do: with all of it. */
+static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
+	env.lease = ftt_may_emit(&w->e->shared, now_ns);
+	env.vouched = ftt_server_vouched(w->e, now_ns);
+	env.watched = w->e->n_lives;
+	return env;
 }
 
 /* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */

@@ -182,10 +182,11 @@ static bool needs_syn(const struct ftt_worker *w, const struct ftt_tcp *c)
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	if (w->mode == FTT_MODE_PAIRED && ftt_peer_contradicts(&c->flow)) {
+		struct ftt_env env = ftt_worker_look(w, now_ns);
 
-	if (w->mode == FTT_MODE_PAIRED)
 		actions |= ftt_flow_part(&c->flow, &env);
+	}
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT)
 		inject(w, c);

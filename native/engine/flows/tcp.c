@@ -231,6 +231,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	said = ftt_output_end(&c->flow);
 	s->orphan = ftt_is_last_word(&c->flow, s, &env) && ftt_worker_server_gone(w, now_ns);
 	w->n.last_words += s->orphan;
+	env.lease = ftt_may_emit(&w->e->shared, now_ns);
 	silent = ftt_flow_emits(env.mode) && !env.lease;
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
