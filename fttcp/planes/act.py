@@ -29,13 +29,6 @@ _DROPS = {
     lib.FTT_DROP_REFUSED: "drop_refused",
     lib.FTT_DROP_UNVERIFIED: "drop_unverified",
 }
-_COMMIT_FLAGS = (
-    (lib.FTT_F_LOCAL_FIN, lib.FTT_REC_FIN),
-    (lib.FTT_F_LOCAL_RST, lib.FTT_REC_RST),
-    (lib.FTT_F_HOLE, lib.FTT_REC_HOLE),
-    (lib.FTT_F_WHERE, lib.FTT_REC_WHERE),
-    (lib.FTT_F_DIFFERS, lib.FTT_REC_DIFFERS),
-)
 
 
 class FlowActions:
@@ -203,23 +196,12 @@ class FlowActions:
     def _record(self, flow: Flow, kind: int) -> Any:
         record = ffi.new("struct ftt_record *")
         record.type, record.key, record.irs = kind, flow.key[0], flow.state.hard.irs
-        record.rcv_nxt, record.edge = flow.state.local_rcv_nxt, flow.state.local_edge
-        record.client_acked, record.client_wnd = flow.state.client_acked, flow.state.client_wnd
+        lib.ftt_core_flow_tell(flow.state, record)
         return record
 
     def _send_open(self, flow: Flow, now_ns: int) -> None:
-        record, state = self._record(flow, lib.FTT_REC_OPEN), flow.state
-        record.service_iss = state.hard.service_iss
-        record.tsval = (state.local_tsval - state.hard.ts_delta) & 0xFFFFFFFF
-        record.age_ms = (now_ns - state.synack_ns) // 1_000_000
-        record.wscale = state.hard.service_wscale
-        if self._settings.order_service:
-            state.bits |= lib.FTT_F_SERVICE
-        record.flags = lib.ftt_core_open_flags(state)
-        record.attempt = min(state.tries, 255)
-        if self._settings.compare:
-            state.bits |= lib.FTT_F_SUMS
-            record.flags |= lib.FTT_REC_SUMS
+        record = self._record(flow, lib.FTT_REC_OPEN)
+        lib.ftt_core_open_tell(flow.state, record, self.env(now_ns))
         syn = ffi.from_buffer("uint8_t[]", flow.syn)
         record.data, record.data_len = syn, len(flow.syn)
         self._world.put_record(record)
@@ -238,17 +220,12 @@ class FlowActions:
                 if kind == lib.FTT_REC_PROBE:
                     self._send_output(flow)
                 record = self._record(flow, kind)
-                if kind == lib.FTT_REC_REFUSED and flow.state.bits & lib.FTT_F_UNLIKE:
-                    record.flags = lib.FTT_REC_UNLIKE
-                elif kind == lib.FTT_REC_PROBE:
-                    record.flags = lib.ftt_core_probe_flags(flow.state)
+                if kind == lib.FTT_REC_PROBE:
                     self.n["order_waits"] += bool(record.flags)
                 self._world.put_record(record)
         self.n["probes_sent"] += bool(actions & lib.FTT_ACT_PROBE)
         if actions & lib.FTT_ACT_ABORT and flow.state.protection == Protection.PROTECTED:
-            record = self._record(flow, lib.FTT_REC_CLOSE)
-            record.flags = lib.ftt_core_close_flags(flow.state)
-            self._world.put_record(record)
+            self._world.put_record(self._record(flow, lib.FTT_REC_CLOSE))
         if actions & (lib.FTT_ACT_COMMIT | lib.FTT_ACT_COMMIT_LATER):
             self._dirty[flow] = None
 
@@ -372,15 +349,8 @@ class FlowActions:
         record, state = self._record(flow, lib.FTT_REC_COMMIT), flow.state
         if ahead(state.local_rcv_nxt, state.committed) or state.bits & lib.FTT_F_SERVICE:
             flow.output.offer(state, record, flow.retained)
-        state.committed = state.local_rcv_nxt
-        record.snd_nxt, record.verified, record.differences = (
-            state.local_snd_nxt, state.verified, flow.divergences,
-        )  # fmt: skip
-        for bit, flag in _COMMIT_FLAGS:
-            record.flags |= flag if state.bits & bit else 0
-        state.bits &= ~lib.FTT_F_WHERE
-        record.flags |= lib.FTT_REC_WAITS if flow.held else 0
-        record.hole_end = state.local_hole_end if state.bits & lib.FTT_F_HOLE else 0
+        record.differences = flow.divergences
+        lib.ftt_core_commit_tell(state, record)
         self._world.put_record(record)
         self.n["commits_sent"] += 1
 

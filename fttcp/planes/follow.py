@@ -201,9 +201,7 @@ class PairFlows(TcpFlows):
             if not self._continues(flow):
                 self._end_unverified(flow, now_ns)
                 continue
-            actions = lib.ftt_core_flow_takeover(flow.state)
-            if self._settings.continue_unverified:
-                flow.state.bits &= ~lib.FTT_F_UNVERIFIED & 0xFFFFFFFF
+            actions = lib.ftt_core_flow_takeover(flow.state, self.env(now_ns))
             kicked += bool(actions)
             if not flow.state.bits & lib.FTT_F_UNVERIFIED:
                 self.retain_release(flow, now_ns)

@@ -114,7 +114,8 @@ struct ftt_env {
 	uint8_t lease;   /* it may emit: what leaves is asked once more as it does */
 	uint8_t vouched; /* the local server is known to live */
 	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
-	uint8_t pad[4];
+	uint8_t in_step; /* it is kept in step with the other node's, see lockstep.h */
+	uint8_t pad[3];
 };
 
 /* Why a connection of the bulk lane was refused or cut. */

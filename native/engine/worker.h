@@ -87,7 +87,8 @@ static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_
 
 	env.lease = ftt_may_emit(&w->e->shared, now_ns);
 	env.vouched = ftt_server_vouched(w->e, now_ns);
-	env.watched = w->e->n_lives;
+	env.watched = !!w->e->n_lives;
+	env.in_step = !!w->e->lockstep.header;
 	return env;
 }
 

@@ -151,6 +151,16 @@ static void told_to_stack(struct side *s, uint32_t ack, bool must_clamp)
 
 static void act(struct side *s, uint32_t actions);
 
+/* The node that a side is. */
+static const struct ftt_env *node(const struct side *s)
+{
+	static const struct ftt_policy policy = {.detach_after_ns = 2000000000, .end_grace_ns = 200000000, .open_timeout_ns = 500000000};
+	static struct ftt_env env;
+
+	env = (struct ftt_env){.now_ns = w.now, .policy = &policy, .mode = s->mode, .lease = true, .vouched = s->vouched, .watched = true};
+	return &env;
+}
+
 static void fly(struct side *s, uint8_t type)
 {
 	const struct ftt_flow *f = &s->flow;
@@ -168,23 +178,13 @@ static void fly(struct side *s, uint8_t type)
 		r.flags = (s->sent & 1 ? FTT_REC_HOLE : 0) | (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) |
 			  (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0);
 	else if (type == FTT_REC_OPEN)
-		r.flags = ftt_open_flags(f);
+		ftt_open_tell(&s->flow, &r, node(s));
 	else if (type == FTT_REC_PROBE)
-		r.flags = ftt_probe_flags(f);
+		ftt_flow_tell(f, &r);
 	r.client_acked = f->client_acked;
 	r.client_wnd = f->client_wnd;
 	if (s->n_flying < FLYING_MAX)
 		s->flying[s->n_flying++] = r;
-}
-
-/* The node that a side is. */
-static const struct ftt_env *node(const struct side *s)
-{
-	static const struct ftt_policy policy = {.detach_after_ns = 2000000000, .end_grace_ns = 200000000, .open_timeout_ns = 500000000};
-	static struct ftt_env env;
-
-	env = (struct ftt_env){.now_ns = w.now, .policy = &policy, .mode = s->mode, .lease = true, .vouched = s->vouched, .watched = true};
-	return &env;
 }
 
 static void release(struct side *s)
@@ -463,7 +463,7 @@ static void role_changes(void)
 		w.b.mode = FTT_MODE_SOLO;
 		w.b.taken = w.b.synack; /* else the handshake is its own */
 		w.edge_known = false; /* the dead primary's promises were its own kernel's, too */
-		act(&w.b, ftt_flow_takeover(&w.b.flow));
+		act(&w.b, ftt_flow_takeover(&w.b.flow, node(&w.b)));
 		w.b.alive = !(w.b.flow.bits & FTT_F_LOCAL_RST); /* else its stack has no such connection, and the client is reset */
 		MUST(!kept || w.b.flow.hard.service_iss == w.iss);
 	} else if (how & 2 && w.p.alive && w.p.mode == FTT_MODE_PAIRED) {

@@ -103,6 +103,19 @@ static inline enum ftt_verdict gate(struct ftt_flow *f, struct arrival s, uint64
 	return ftt_gate(f, &s.seg, node_at(s.mode, now_ns), &edit);
 }
 
+/* What a record of this type would tell in its flags. */
+static inline uint8_t told_flags(const struct ftt_flow *f, uint8_t type)
+{
+	struct ftt_record r = {.type = type};
+	struct ftt_flow asked = *f;
+
+	if (type == FTT_REC_OPEN)
+		ftt_open_tell(&asked, &r, at(f->synack_ns));
+	else
+		ftt_flow_tell(&asked, &r);
+	return r.flags;
+}
+
 static inline struct arrival syn_of(const struct ends *x, uint8_t mode)
 {
 	struct arrival s = from_client(mode, TCP_SYN, x->irs, 0, 0);

@@ -448,7 +448,7 @@ static void taken_at_fifty(struct ftt_flow *f, const struct ends *x)
 	step(f, from_backup(x, TCP_ACK, 0, 0, 100), MS);
 	tell_output(f, x, 100);
 	step(f, of_client(x, FTT_MODE_BACKUP, 0, 50, 0), MS);
-	ftt_flow_takeover(f);
+	ftt_flow_takeover(f, at(MS));
 }
 
 static void test_a_forged_claim_does_not_survive_the_clients_answer(const struct ends *x)
@@ -489,10 +489,10 @@ static void test_a_claim_from_before_the_takeover_is_asked_about(const struct en
 
 	make_untold_backup(&f, x, MS);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 50, 0), MS);
-	CHECK(ftt_flow_takeover(&f) & FTT_ACT_ASK_CLIENT);
+	CHECK(ftt_flow_takeover(&f, at(MS)) & FTT_ACT_ASK_CLIENT);
 	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
 	make_untold_backup(&f, x, MS);
-	CHECK_EQ(ftt_flow_takeover(&f) & FTT_ACT_ASK_CLIENT, 0);
+	CHECK_EQ(ftt_flow_takeover(&f, at(MS)) & FTT_ACT_ASK_CLIENT, 0);
 }
 
 /* What was said before the takeover, and waits, repeats nothing. */
@@ -503,7 +503,7 @@ static void test_what_waited_is_no_second_word(const struct ends *x)
 
 	make_untold_backup(&f, x, MS);
 	CHECK_EQ(step(&f, s, MS), FTT_HOLD);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	CHECK_EQ(held_step(&f, (struct arrival){.dir = FTT_FROM_CLIENT, .mode = FTT_MODE_SOLO, .flags = TCP_ACK, .seq = s.seq,
 						     .ack = s.ack, .len = 4}, 900 * MS), FTT_DROP);
 	CHECK_EQ(step(&f, solo(s), 900 * MS), FTT_DROP);

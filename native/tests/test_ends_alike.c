@@ -86,7 +86,7 @@ static void test_ends_at_one_place_are_one_end(const struct ends *x, enum how ou
 		f.held_since_ns = 0;
 	}
 	CHECK_EQ(aborts, ours != BY_FIN); /* then our stack will say no more, and the backup is to know */
-	CHECK_EQ(ftt_close_flags(&f), FTT_REC_OURS);
+	CHECK_EQ(told_flags(&f, FTT_REC_CLOSE), FTT_REC_OURS);
 	CHECK_EQ(f.end_since_ns, 0);
 	if (ours == BY_FIN && theirs != BY_FIN) /* a stack that has closed answers what the client says again */
 		CHECK_EQ(step(&f, from_primary(x, TCP_ACK, SAID + 1, INPUT + late, 0), 2 * MS), FTT_PASS);
@@ -211,7 +211,7 @@ static void test_a_client_that_is_gone_is_not_waited_for(const struct ends *x)
 	f.held_since_ns = 2 * MS;
 	step(&f, from_client(FTT_MODE_PAIRED, TCP_RST, x->irs + 1 + INPUT + LATE, 0, 0), 2 * MS);
 	CHECK(edit.actions & FTT_ACT_RELEASE && edit.actions & FTT_ACT_ABORT);
-	CHECK_EQ(ftt_close_flags(&f), 0);
+	CHECK_EQ(told_flags(&f, FTT_REC_CLOSE), 0);
 	for (uint32_t i = 0; i < 3; i++)
 		CHECK_EQ(gate(&f, said[i], 2 * MS), FTT_PASS);
 	CHECK_EQ(ftt_flow_tick(&f, at(5000 * MS)), 0);

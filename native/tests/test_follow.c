@@ -94,7 +94,7 @@ static void test_at_a_takeover_nothing_waits_any_more(const struct ends *x)
 	make_backup(&f, x, MS);
 	tell_output(&f, x, 100);
 	CHECK_EQ(step(&f, early, MS), FTT_HOLD);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	early.mode = FTT_MODE_SOLO;
 	CHECK_EQ(held_step(&f, early, MS), FTT_PASS);
 	CHECK_EQ(edit.ack, x->backup_iss + 1);
@@ -250,7 +250,7 @@ static void test_time_never_runs_back_for_the_client(const struct ends *x)
 	make_backup(&f, x, MS);
 	step(&f, stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 1), x->client_ts + 9, x->service_ts + 300), MS);
 	step(&f, from_backup(x, TCP_ACK, 0, 1, 0), MS);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	for (uint32_t t = 2; t < 2000; t += 7) { /* our clock is far behind what the client has echoed */
 		s = stamped(from_backup(x, TCP_ACK, 0, 1, 0), x->backup_ts + t, x->client_ts + 9);
 		s.mode = FTT_MODE_SOLO;
@@ -275,7 +275,7 @@ static void test_without_timestamps_none_are_touched(void)
 	CHECK_EQ(f.hard.ts_delta, 0);
 	step(&f, of_client(&x, FTT_MODE_BACKUP, 0, 0, 1), MS);
 	CHECK_EQ(edit.change & FTT_EDIT_TSECR, 0);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	CHECK_EQ(f.hard.ts_delta, 0);
 }
 
@@ -315,7 +315,7 @@ static void test_a_handshake_with_other_options_is_refused(void)
 		CHECK_EQ(f.protection == FTT_PROTECTED, alike);
 		CHECK_EQ(!!(f.bits & FTT_F_UNLIKE), !alike);
 		open_primary(&primary, &plain, MS);
-		CHECK_EQ(ftt_open_flags(&primary), FTT_REC_TS | FTT_REC_WSCALE);
+		CHECK_EQ(told_flags(&primary, FTT_REC_OPEN), FTT_REC_TS | FTT_REC_WSCALE);
 		refused.flags = FTT_REC_UNLIKE;
 		ftt_primary_record(&primary, &refused, at(MS));
 		CHECK_EQ(primary.protection, FTT_DETACHED);

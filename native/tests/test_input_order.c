@@ -137,7 +137,7 @@ static void test_a_takeover_gives_all_at_once(void)
 	mirrored(1, 0, 50, MS);
 	mirrored(2, 1000, 100, MS);
 	w.mode = FTT_MODE_SOLO;
-	ftt_flow_takeover(&c.flow);
+	ftt_flow_takeover(&c.flow, at(MS));
 	ftt_tcp_release(&w, &c, 2 * MS);
 	CHECK(said[1] == STAMPED && said[2] == STAMPED && !c.held);
 	CHECK_EQ(told, plain.backup_iss + 1); /* the stack has sent nothing */

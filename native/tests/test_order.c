@@ -61,19 +61,19 @@ static void test_the_wait_is_bounded(void)
 	uint32_t needed = 0;
 
 	make_ordered(&f, &plain);
-	CHECK_EQ(ftt_probe_flags(&f), 0);
+	CHECK_EQ(told_flags(&f, FTT_REC_PROBE), 0);
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 0, 100), 100 * MS), FTT_HOLD);
 	f.held_since_ns = 100 * MS;
 	for (uint64_t t = 100 * MS; t <= 2100 * MS; t += MS) {
 		uint32_t actions = ftt_flow_tick(&f, at(t));
 
 		CHECK(!actions || actions == FTT_ACT_PROBE);
-		needed += actions && ftt_probe_flags(&f) == FTT_REC_NEEDS;
+		needed += actions && told_flags(&f, FTT_REC_PROBE) == FTT_REC_NEEDS;
 	}
 	CHECK(needed > 10);
 	CHECK_EQ(ftt_flow_tick(&f, at(2100 * MS + 1)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
-	CHECK_EQ(ftt_probe_flags(&f), 0);
+	CHECK_EQ(told_flags(&f, FTT_REC_PROBE), 0);
 }
 
 /* What waits for a COMMIT of the client's bytes waits for that first. */
@@ -85,7 +85,7 @@ static void test_input_that_is_not_committed_is_another_reason(void)
 	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 10), MS);
 	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 10, 100), MS), FTT_HOLD);
 	f.held_since_ns = MS;
-	CHECK_EQ(ftt_probe_flags(&f), 0);
+	CHECK_EQ(told_flags(&f, FTT_REC_PROBE), 0);
 	CHECK_EQ(ftt_flow_tick(&f, at(3000 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
 }
@@ -96,7 +96,7 @@ static void test_both_nodes_agree_by_the_handshake(void)
 	struct ftt_flow f;
 
 	make_ordered(&f, &plain);
-	CHECK_EQ(ftt_open_flags(&f), FTT_REC_TS | FTT_REC_WSCALE | FTT_REC_SERVICE);
+	CHECK_EQ(told_flags(&f, FTT_REC_OPEN), FTT_REC_TS | FTT_REC_WSCALE | FTT_REC_SERVICE);
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
@@ -163,7 +163,7 @@ static void test_a_takeover_shows_the_room_that_there_was(void)
 	f.bits |= FTT_F_SUMS;
 	f.client_wnd = 0;
 	f.told = 1000;
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	CHECK(f.bits & FTT_F_UNVERIFIED);
 	CHECK((ftt_client_window(&f, f.client_acked, f.client_wnd, f.client_acked) << f.hard.client_wscale) >= 1000);
 }

@@ -283,7 +283,7 @@ static void test_takeover_in_step(const struct ends *x)
 	step(&f, from_backup(x, TCP_ACK, 0, 10, 3 * SEGMENT), MS);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 10, 2 * SEGMENT, 0), MS);
 	CHECK_EQ(f.delivered_ack, x->service_iss + 1 + SEGMENT); /* a segment is kept back */
-	actions = ftt_flow_takeover(&f);
+	actions = ftt_flow_takeover(&f, at(MS));
 	CHECK_EQ(actions, FTT_ACT_ACK_CLIENT | FTT_ACT_INJECT);
 	CHECK_EQ(ftt_deliverable(&f, FTT_MODE_SOLO), x->service_iss + 1 + 2 * SEGMENT);
 	CHECK_EQ(f.protection, FTT_UNPROTECTED);
@@ -307,7 +307,7 @@ static void test_takeover_while_behind(const struct ends *x)
 	tell_output(&f, x, 1000);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, 1000, 10), MS);
 	step(&f, from_backup(x, TCP_ACK, 0, 10, 0), MS);
-	CHECK(ftt_flow_takeover(&f) & FTT_ACT_ACK_CLIENT);
+	CHECK(ftt_flow_takeover(&f, at(MS)) & FTT_ACT_ACK_CLIENT);
 	CHECK(f.bits & FTT_F_BEHIND);
 	while (sent + SEGMENT <= 1000) {
 		CHECK_EQ(step(&f, solo(of_client(x, FTT_MODE_SOLO, 10, 1000, 0)), MS), FTT_PASS);
@@ -330,7 +330,7 @@ static void test_behind_passes_only_what_the_client_lacks(void)
 	make_backup(&f, &plain, MS);
 	tell_output(&f, &plain, 1000);
 	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	CHECK_EQ(step(&f, solo(from_backup(&plain, TCP_ACK, 0, 0, 999)), MS), FTT_DROP);
 	CHECK_EQ(edit.drop, FTT_DROP_ACKED);
 	CHECK(f.bits & FTT_F_BEHIND);
@@ -348,7 +348,7 @@ static void test_client_ahead_without_our_knowing(const struct ends *x)
 	tell_output(&f, x, 5000);
 	step(&f, from_backup(x, TCP_ACK, 0, 0, 2 * SEGMENT), MS);
 	step(&f, of_client(x, FTT_MODE_BACKUP, 0, SEGMENT, 0), MS);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	CHECK_EQ(f.bits & FTT_F_BEHIND, 0);
 	CHECK_EQ(step(&f, solo(of_client(x, FTT_MODE_SOLO, 0, 5000, 0)), MS), FTT_PASS);
 	CHECK_EQ(edit.ack, x->backup_iss + 1 + 2 * SEGMENT);
@@ -366,7 +366,7 @@ static void test_paired_again_while_behind(void)
 	make_backup(&f, &plain, MS);
 	tell_output(&f, &plain, 1000);
 	step(&f, of_client(&plain, FTT_MODE_BACKUP, 0, 1000, 0), MS);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	s.mode = FTT_MODE_PAIRED;
 	CHECK_EQ(step(&f, s, MS), FTT_DROP);
 	CHECK(edit.actions & FTT_ACT_INJECT);
@@ -399,7 +399,7 @@ static void test_takeover_kick_tells_the_client_where_it_stands(const struct end
 	make_backup(&f, x, MS);
 	step(&f, stamped(of_client(x, FTT_MODE_BACKUP, 0, 0, 10), x->client_ts + 5, x->service_ts + 50), MS);
 	step(&f, from_backup(x, TCP_ACK, 0, 10, 20), MS);
-	ftt_flow_takeover(&f);
+	ftt_flow_takeover(&f, at(MS));
 	ftt_bare_for_client(&f, &k, FTT_MODE_SOLO, &b);
 	CHECK_EQ(b.seq, x->service_iss + 21);
 	CHECK_EQ(b.ack, x->irs + 11);
@@ -420,19 +420,19 @@ static void test_takeover_of_handshakes(void)
 	struct ftt_flow f;
 
 	ftt_flow_init(&f, plain.irs, MS);
-	CHECK_EQ(ftt_flow_takeover(&f), 0); /* only a SYN: our stack will answer */
+	CHECK_EQ(ftt_flow_takeover(&f, at(MS)), 0); /* only a SYN: our stack will answer */
 	CHECK_EQ(f.bits & FTT_F_MAPPED, 0);
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
-	CHECK_EQ(ftt_flow_takeover(&f), 0); /* the client knows of no SYN-ACK: ours counts */
+	CHECK_EQ(ftt_flow_takeover(&f, at(MS)), 0); /* the client knows of no SYN-ACK: ours counts */
 	CHECK_EQ(f.hard.delta, 0);
 	CHECK_EQ(f.hard.service_iss, plain.backup_iss);
 	ftt_flow_init(&f, plain.irs, MS);
 	step(&f, syn_of(&plain, FTT_MODE_BACKUP), MS);
 	step(&f, synack_of(&plain, FTT_MODE_BACKUP), MS);
 	CHECK_EQ(ftt_backup_open(&f, &open, at(MS)), FTT_ACT_OPENED);
-	CHECK_EQ(ftt_flow_takeover(&f), 0); /* confirmed: the client may have the old primary's */
+	CHECK_EQ(ftt_flow_takeover(&f, at(MS)), 0); /* confirmed: the client may have the old primary's */
 	CHECK_EQ(f.hard.service_iss, plain.service_iss);
 }
 

@@ -376,7 +376,7 @@ class Backup(Endpoint):
                 return
             case "takeover" if self.mode is EngineMode.BACKUP:
                 self.mode = EngineMode.SOLO
-                self.edit.actions = lib.ftt_core_flow_takeover(self.state)
+                self.edit.actions = lib.ftt_core_flow_takeover(self.state, self.env())
             case _:
                 return
         self.act(self.edit.actions)

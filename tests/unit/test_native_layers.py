@@ -79,3 +79,26 @@ def test_flows_know_no_data_plane_but_its_face() -> None:
         if (found := [one for one in needs if "/planes/" in one and not one.endswith("/plane.h")])
         and name not in chooser
     }
+
+
+WRITES = re.compile(r"\b(?:flow\.|f->)[\w.\[\]]+\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)|memset\(&c->flow\b")
+
+
+def test_only_the_core_writes_a_flow() -> None:
+    """Else decisions are taken where they are carried out."""
+    places = [*(NATIVE / "engine" / "flows").glob("*.c"), NATIVE / "engine" / "api" / "core_api.c"]
+    assert len(places) > 10
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in places
+        for line in COMMENT.sub("", path.read_text()).splitlines()
+        if WRITES.search(line)
+    ]
+    assert not found
+
+
+def test_what_writes_a_flow_is_seen() -> None:
+    for line in ("c->flow.protection = 4;", "f->bits |= 1;", "c->flow.hard.irs++;", "f->discards[0] = 1;"):
+        assert WRITES.search(line)
+    for line in ("if (c->flow.protection == 4)", "u = f->bits & 1;", "x(&c->flow);", "f->told <= 3"):
+        assert not WRITES.search(line)

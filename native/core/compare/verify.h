@@ -59,6 +59,33 @@ static inline bool ftt_output_leaves(struct ftt_flow *f, uint32_t at)
 	return true;
 }
 
+/* Primary: the backup has offered the sum of all before `at`, and it is ours. */
+static inline void ftt_output_assured(struct ftt_flow *f, uint32_t at)
+{
+	f->assured = seq_max(f->assured, at);
+}
+
+/* Backup: it offers its own sum of all before `at`. False where that is nothing new. */
+static inline bool ftt_output_offers(struct ftt_flow *f, uint32_t at)
+{
+	if (!(f->bits & FTT_F_SUMS) || seq_leq(at, f->assured))
+		return false;
+	f->assured = at;
+	return true;
+}
+
+/* Backup: the primary can compare no more. What was offered proves nothing then. */
+static inline void ftt_output_unoffered(struct ftt_flow *f)
+{
+	f->assured = f->told;
+}
+
+/* Output is not at hand that may have to be sent: it cannot be vouched for. */
+static inline void ftt_output_lost(struct ftt_flow *f)
+{
+	f->bits |= FTT_F_DIFFERS;
+}
+
 /* Up to where the client has acknowledged the stream; a FIN is no part of it. */
 static inline uint32_t ftt_output_acked(const struct ftt_flow *f)
 {
@@ -169,6 +196,23 @@ static inline bool ftt_output_continues(const struct ftt_flow *f)
 {
 	return !(f->bits & FTT_F_SUMS) || (!(f->bits & FTT_F_DIFFERS) && !ftt_output_short(f) && !ftt_output_torn(f) &&
 					   seq_leq(ftt_output_acked(f), f->assured) && !ftt_output_claimed(f));
+}
+
+/* What both nodes' sums have come to, beyond what the flow knows. */
+struct ftt_compared {
+	bool broken;          /* bytes were not seen, so nothing behind them is compared */
+	uint32_t differences; /* each counted once */
+};
+
+/* May a flow be carried on by this server, as far as the outputs tell? `same`: they are equal up to where its client stands. */
+static inline bool ftt_output_goes_on(const struct ftt_flow *f, bool closed, struct ftt_compared c, bool same, const struct ftt_env *env)
+{
+	if (env->policy->continue_unverified || closed || !(f->bits & FTT_F_ESTABLISHED))
+		return true;
+	/* what is encrypted in step has one content under one key, or it does not leave */
+	if (env->in_step && (c.broken || !(f->bits & FTT_F_SUMS)))
+		return false;
+	return same && !(env->policy->detach_divergent && c.differences);
 }
 
 /* After a takeover: what the old primary has said is verified as a whole, so nothing waits for that any more. */

@@ -261,6 +261,16 @@ static inline void ftt_client_begin(struct ftt_flow *f, uint32_t tsval, uint16_t
 	f->hard.client_wscale = wscale;
 }
 
+/* A SYN that this node has not seen before begins a flow. */
+static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
+{
+	bool signed_ = s->options & FTT_OPT_SIGNED; /* nobody but its ends can make a segment of it (RFC 5925) */
+
+	if (signed_ || env->mode == FTT_MODE_SOLO)
+		ftt_flow_unprotect(f, signed_ ? FTT_WHY_UNSUPPORTED : FTT_WHY_NO_BACKUP);
+	return signed_ ? FTT_ACT_REPORT : 0;
+}
+
 static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct ftt_seg *s)
 {
 	uint16_t mss = (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0); /* RFC 9293 3.7.1 */

@@ -139,11 +139,39 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 	}
 }
 
-/* What an OPEN of this flow tells in its flags. */
-static inline uint8_t ftt_open_flags(const struct ftt_flow *f)
+/* OPEN: what the backup has to know of the handshake, and how both are to follow the flow. */
+static inline void ftt_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env)
 {
-	return (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0) |
-	       (f->bits & FTT_F_SERVICE ? FTT_REC_SERVICE : 0);
+	f->bits |= (env->policy->order_service ? FTT_F_SERVICE : 0) | (env->policy->compare ? FTT_F_SUMS : 0);
+	r->service_iss = f->hard.service_iss;
+	r->tsval = f->local_tsval - f->hard.ts_delta;
+	r->age_ms = (uint32_t)((env->now_ns - f->synack_ns) / 1000000);
+	r->wscale = f->hard.service_wscale;
+	r->flags = (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0) |
+		   (f->bits & FTT_F_SERVICE ? FTT_REC_SERVICE : 0) | (f->bits & FTT_F_SUMS ? FTT_REC_SUMS : 0);
+	r->attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
+}
+
+/* Backup: does the primary's output wait for the COMMIT that is told next? Then it offers our own sum with it. */
+static inline bool ftt_commit_awaited(const struct ftt_flow *f)
+{
+	return seq_gt(f->local_rcv_nxt, f->committed) || f->bits & FTT_F_SERVICE;
+}
+
+/* COMMIT: where the backup's stack stands. */
+static inline void ftt_commit_tell(struct ftt_flow *f, struct ftt_record *r)
+{
+	r->rcv_nxt = f->committed = f->local_rcv_nxt;
+	r->edge = f->local_edge;
+	r->snd_nxt = f->local_snd_nxt;
+	r->verified = f->verified;
+	r->flags |= (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
+		    (f->bits & FTT_F_DIFFERS ? FTT_REC_DIFFERS : 0) |
+		    (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0) |
+		    (f->bits & FTT_F_HOLE ? FTT_REC_HOLE : 0);
+	f->bits &= ~(uint32_t)FTT_F_WHERE;
+	if (f->bits & FTT_F_HOLE)
+		r->hole_end = f->local_hole_end;
 }
 
 /* Primary: does output wait for the backup's server, and for nothing else? */
@@ -151,12 +179,6 @@ static inline bool ftt_output_needs(const struct ftt_flow *f)
 {
 	return f->bits & FTT_F_SERVICE && f->protection == FTT_PROTECTED && f->held_since_ns &&
 	       seq_leq(f->local_rcv_nxt, f->committed) && seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
-}
-
-/* What a PROBE of this flow tells in its flags. */
-static inline uint8_t ftt_probe_flags(const struct ftt_flow *f)
-{
-	return ftt_output_needs(f) ? FTT_REC_NEEDS : 0;
 }
 
 /* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
@@ -268,10 +290,19 @@ static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_re
 	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
-/* What a CLOSE of this flow tells in its flags. */
-static inline uint8_t ftt_close_flags(const struct ftt_flow *f)
+/* What the other records tell of a flow: where it stands, and in the flags what belongs to the type. */
+static inline void ftt_flow_tell(const struct ftt_flow *f, struct ftt_record *r)
 {
-	return f->bits & FTT_F_CLIENT_RST ? 0 : FTT_REC_OURS;
+	r->rcv_nxt = f->local_rcv_nxt;
+	r->edge = f->local_edge;
+	r->client_acked = f->client_acked;
+	r->client_wnd = f->client_wnd;
+	if (r->type == FTT_REC_REFUSED && f->bits & FTT_F_UNLIKE)
+		r->flags = FTT_REC_UNLIKE;
+	else if (r->type == FTT_REC_PROBE && ftt_output_needs(f))
+		r->flags = FTT_REC_NEEDS;
+	else if (r->type == FTT_REC_CLOSE && !(f->bits & FTT_F_CLIENT_RST))
+		r->flags = FTT_REC_OURS;
 }
 
 /* The connection was reset, by its client, or by the primary's stack: then the client may not have heard of it yet. */
@@ -392,7 +423,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 }
 
 /* This backup becomes the owner: from here the flow is carried on, or was never promised. */
-static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
+static inline uint32_t ftt_flow_takeover(struct ftt_flow *f, const struct ftt_env *env)
 {
 	memset(f->discards, 0, sizeof(f->discards)); /* from here on a primary's fields */
 	if (!(f->bits & FTT_F_MAPPED)) {
@@ -412,7 +443,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f)
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
 	f->lag_since_ns = f->ask_ns = 0;
-	if (f->bits & FTT_F_SUMS && f->verified != f->told)
+	if (f->bits & FTT_F_SUMS && f->verified != f->told && !env->policy->continue_unverified)
 		f->bits |= FTT_F_UNVERIFIED;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
 		return 0;

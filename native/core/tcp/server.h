@@ -251,6 +251,12 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, con
 	}
 }
 
+/* The segment went without its edit, so the client is promised what our stack shows. That holds now. */
+static inline void ftt_promised(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
+}
+
 /*
  * Is the end that our stack has come to a real one? A client that has reset the connection does not wait for it. A dying
  * server's kernel ends its connections before anybody knows of the death; the takeover that follows carries a protected

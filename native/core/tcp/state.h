@@ -210,6 +210,25 @@ static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_
 	f->opened_ns = f->last_ns = now_ns;
 }
 
+/* This node does not, or can not, have the flow followed. */
+static inline void ftt_flow_unprotect(struct ftt_flow *f, uint8_t reason)
+{
+	f->protection = FTT_UNPROTECTED;
+	f->reason = reason;
+}
+
+/* A segment waits since then; 0: none does any more. */
+static inline void ftt_flow_holds(struct ftt_flow *f, uint64_t since_ns)
+{
+	f->held_since_ns = since_ns;
+}
+
+/* Backup: only where its client stands is followed from now on. */
+static inline void ftt_flow_let_go(struct ftt_flow *f)
+{
+	f->protection = FTT_DETACHED;
+}
+
 /* Does the flow need every header edited? Not on the node that shook hands. */
 static inline bool ftt_flow_shifted(const struct ftt_flow *f)
 {
@@ -246,6 +265,12 @@ static inline uint32_t ftt_deliverable(const struct ftt_flow *f, uint8_t mode)
 	if (mode == FTT_MODE_BACKUP && seq_lt(ack, f->local_snd_nxt))
 		ack -= f->mss;
 	return seq_max(ack, f->delivered_ack);
+}
+
+/* It is told that now, and so far: returns what the acknowledgement says. */
+static inline uint32_t ftt_flow_delivers(struct ftt_flow *f, uint8_t mode)
+{
+	return f->delivered_ack = ftt_deliverable(f, mode);
 }
 
 /*

@@ -61,8 +61,7 @@ void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)
 
 void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason)
 {
-	f->protection = FTT_UNPROTECTED;
-	f->reason = reason;
+	ftt_flow_unprotect(f, reason);
 }
 
 uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
@@ -81,14 +80,19 @@ uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r,
 	return ftt_primary_record(f, r, env);
 }
 
-uint8_t ftt_core_open_flags(const struct ftt_flow *f)
+void ftt_core_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env)
 {
-	return ftt_open_flags(f);
+	ftt_open_tell(f, r, env);
 }
 
-uint8_t ftt_core_probe_flags(const struct ftt_flow *f)
+void ftt_core_commit_tell(struct ftt_flow *f, struct ftt_record *r)
 {
-	return ftt_probe_flags(f);
+	ftt_commit_tell(f, r);
+}
+
+void ftt_core_flow_tell(const struct ftt_flow *f, struct ftt_record *r)
+{
+	ftt_flow_tell(f, r);
 }
 
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept)
@@ -104,11 +108,6 @@ uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r)
 bool ftt_core_end_held(const struct ftt_flow *f)
 {
 	return ftt_end_held(f);
-}
-
-uint8_t ftt_core_close_flags(const struct ftt_flow *f)
-{
-	return ftt_close_flags(f);
 }
 
 uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r)
@@ -136,9 +135,9 @@ uint32_t ftt_core_flow_tick(struct ftt_flow *f, const struct ftt_env *env)
 	return ftt_flow_tick(f, env);
 }
 
-uint32_t ftt_core_flow_takeover(struct ftt_flow *f)
+uint32_t ftt_core_flow_takeover(struct ftt_flow *f, const struct ftt_env *env)
 {
-	return ftt_flow_takeover(f);
+	return ftt_flow_takeover(f, env);
 }
 
 uint32_t ftt_core_flow_solo(struct ftt_flow *f)
@@ -168,8 +167,7 @@ size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r
 {
 	struct ftt_bare b;
 
-	f->delivered_ack = ftt_deliverable(f, mode);
-	ftt_bare_for_stack(f, key, f->delivered_ack, &b);
+	ftt_bare_for_stack(f, key, ftt_flow_delivers(f, mode), &b);
 	b.wnd = ftt_retained_wnd(r, f, b.wnd);
 	return ftt_build_bare(out, &b);
 }

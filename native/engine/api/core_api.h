@@ -213,18 +213,19 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, cons
 /* Asks for a held segment again; e is cleared first. */
 uint32_t ftt_core_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e);
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
-uint8_t ftt_core_open_flags(const struct ftt_flow *f);
-uint8_t ftt_core_probe_flags(const struct ftt_flow *f);
+/* Put into a record what the flow says in it: OPEN, COMMIT, the others. */
+void ftt_core_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env);
+void ftt_core_commit_tell(struct ftt_flow *f, struct ftt_record *r);
+void ftt_core_flow_tell(const struct ftt_flow *f, struct ftt_record *r);
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
 uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
 bool ftt_core_end_held(const struct ftt_flow *f);
-uint8_t ftt_core_close_flags(const struct ftt_flow *f);
 uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
 uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, const struct ftt_env *env);
-uint32_t ftt_core_flow_takeover(struct ftt_flow *f);
+uint32_t ftt_core_flow_takeover(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);
 uint32_t ftt_core_flow_part(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);

@@ -14,35 +14,19 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
 	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
 
-	r.flags = type == FTT_REC_REFUSED && c->flow.bits & FTT_F_UNLIKE ? FTT_REC_UNLIKE :
-		  type == FTT_REC_PROBE ? ftt_probe_flags(&c->flow) :
-		  type == FTT_REC_CLOSE ? ftt_close_flags(&c->flow) : 0;
+	ftt_flow_tell(&c->flow, &r);
 	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
-	r.rcv_nxt = c->flow.local_rcv_nxt;
-	r.edge = c->flow.local_edge;
-	r.client_acked = c->flow.client_acked;
-	r.client_wnd = c->flow.client_wnd;
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
 /* OPEN goes to every worker of the peer: which of them its kernel gave the flow to, it alone knows. */
 static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_flow *f = &c->flow;
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs};
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 
-	r.service_iss = f->hard.service_iss;
-	r.tsval = f->local_tsval - f->hard.ts_delta;
-	r.age_ms = (uint32_t)((now_ns - f->synack_ns) / 1000000);
-	r.wscale = f->hard.service_wscale;
-	f->bits |= w->e->cfg.policy.order_service ? FTT_F_SERVICE : 0;
-	r.flags = ftt_open_flags(f);
-	if (w->e->cfg.policy.compare) {
-		f->bits |= FTT_F_SUMS;
-		r.flags |= FTT_REC_SUMS;
-	}
+	ftt_open_tell(&c->flow, &r, &env);
 	ftt_lockstep_tell(w, c, &r);
-	r.attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
 	r.data = c->syn;
 	r.data_len = c->syn_len;
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
@@ -69,8 +53,7 @@ void ftt_tcp_send_injected(struct ftt_worker *w)
 		if (!c)
 			continue; /* forgotten */
 		c->to_inject = false;
-		ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
-		c->flow.delivered_ack = ack;
+		ack = ftt_flow_delivers(&c->flow, (uint8_t)w->mode);
 		ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 		b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
 		ftt_plane_bare(w->plane, &b, false);
@@ -247,24 +230,11 @@ void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
 
 static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_flow *f = &c->flow;
-	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = f->hard.irs};
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .differences = c->divergences};
 
-	if (seq_gt(f->local_rcv_nxt, f->committed) || f->bits & FTT_F_SERVICE) /* the primary's output waits for this */
+	if (ftt_commit_awaited(&c->flow))
 		ftt_compare_offer(c, &r);
-	r.rcv_nxt = f->committed = f->local_rcv_nxt;
-	r.edge = f->local_edge;
-	r.snd_nxt = f->local_snd_nxt;
-	r.verified = f->verified;
-	r.differences = c->divergences;
-	r.flags |= (f->bits & FTT_F_LOCAL_FIN ? FTT_REC_FIN : 0) | (f->bits & FTT_F_LOCAL_RST ? FTT_REC_RST : 0) |
-		  (f->bits & FTT_F_DIFFERS ? FTT_REC_DIFFERS : 0) |
-		  (f->bits & FTT_F_WHERE ? FTT_REC_WHERE : 0) | (f->held_since_ns ? FTT_REC_WAITS : 0);
-	f->bits &= ~(uint32_t)FTT_F_WHERE;
-	if (f->bits & FTT_F_HOLE) {
-		r.flags |= FTT_REC_HOLE;
-		r.hole_end = f->local_hole_end;
-	}
+	ftt_commit_tell(&c->flow, &r);
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 	w->n.commits_sent++;
 }
@@ -302,7 +272,6 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
 		ftt_plane_bare(w->plane, &b, false);
 	}
-	c->flow.end_since_ns = 0;
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
 		if (w->to_inject[i] == c)
 			w->to_inject[i] = NULL;
@@ -326,7 +295,7 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	end_in_stack(w, c);
-	c->flow.protection = FTT_DETACHED;
+	ftt_flow_let_go(&c->flow);
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
 	ftt_table_settle(&w->table, c, w->mode);
 	w->n.flows_detached++;

@@ -69,7 +69,7 @@ static void take_offer(struct ftt_tcp *c, struct ftt_point theirs)
 	if (seq_gt(theirs.at, c->digest.next))
 		c->offer = theirs;
 	else if (seq_gt(theirs.at, c->flow.assured) && is_ours(c, theirs))
-		c->flow.assured = theirs.at;
+		ftt_output_assured(&c->flow, theirs.at);
 }
 
 /* What a COMMIT tells of differences, and offers; it is taken into the flow afterwards. */
@@ -216,7 +216,7 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
 
 	if (c->flow.bits & FTT_F_SUMS && !(r->flags & FTT_REC_SUM)) { /* the primary can compare no more: an offer proves nothing */
 		give_up(w, c);
-		c->flow.assured = c->flow.told;
+		ftt_output_unoffered(&c->flow);
 	}
 	if (c->flow.bits & FTT_F_SUMS && !is_retained(c)) /* it was dropped, for the flow is over: nothing can be read again */
 		give_up(w, c);
@@ -241,9 +241,9 @@ uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struc
  */
 void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 {
-	if (!(c->flow.bits & FTT_F_SUMS) || c->digest.broken || seq_leq(c->digest.seen, c->flow.assured))
+	if (c->digest.broken || !ftt_output_offers(&c->flow, c->digest.seen))
 		return;
-	c->flow.assured = r->point = c->digest.seen;
+	r->point = c->digest.seen;
 	r->flags |= FTT_REC_OFFER;
 	r->crc = c->seen_crc;
 }
@@ -334,7 +334,7 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 	}
 	ftt_retain_output(w, c, p, k, s);
 	if (w->mode != FTT_MODE_BACKUP && !is_kept(c))
-		c->flow.bits |= FTT_F_DIFFERS; /* no room: it cannot be vouched for */
+		ftt_output_lost(&c->flow); /* there was no room */
 	if (n && c->flow.bits & FTT_F_SUMS && !is_retained(c))
 		come_to(c, d->seen); /* no room to read it again */
 	return actions;

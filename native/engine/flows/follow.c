@@ -362,15 +362,11 @@ struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key
 
 /* --- roles ----------------------------------------------------------------------------------- */
 
-/* Is all that the client may have of the old primary what the backup's server has said, too, or does that not matter? */
-static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same)
+static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same, uint64_t now_ns)
 {
-	bool asked = !w->e->cfg.policy.continue_unverified && !c->closed && c->flow.bits & FTT_F_ESTABLISHED;
+	struct ftt_env env = ftt_worker_look(w, now_ns);
 
-	/* what is encrypted in step has one content under one key, or it does not leave */
-	if (asked && w->e->lockstep.header && (c->digest.broken || !(c->flow.bits & FTT_F_SUMS)))
-		return false;
-	return !asked || (same && !(w->e->cfg.policy.detach_divergent && c->divergences));
+	return ftt_output_goes_on(&c->flow, c->closed, (struct ftt_compared){c->digest.broken, c->divergences}, same, &env);
 }
 
 bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
@@ -380,14 +376,14 @@ bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, u
 	if (f.protection != FTT_NEW && f.protection != FTT_OPENING && f.protection != FTT_PROTECTED)
 		return false;
 	if (w->mode != FTT_MODE_BACKUP)
-		return goes_on(w, c, ftt_output_covered(&f));
+		return goes_on(w, c, ftt_output_covered(&f), now_ns);
 	ftt_output_settle(&f, c->digest.seen, now_ns);
-	return !ftt_flow_cut(&f) && goes_on(w, c, ftt_output_continues(&f));
+	return !ftt_flow_cut(&f) && goes_on(w, c, ftt_output_continues(&f), now_ns);
 }
 
-static bool continues(struct ftt_worker *w, const struct ftt_tcp *c)
+static bool continues(struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
 {
-	if (!ftt_flow_cut(&c->flow) && goes_on(w, c, ftt_output_continues(&c->flow)))
+	if (!ftt_flow_cut(&c->flow) && goes_on(w, c, ftt_output_continues(&c->flow), now_ns))
 		return true;
 	w->n.unverified_resets++;
 	return false;
@@ -399,15 +395,13 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	uint32_t actions;
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
-	if (c->flow.protection == FTT_DETACHED || !continues(w, c)) {
+	if (c->flow.protection == FTT_DETACHED || !continues(w, c, now_ns)) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}
-	actions = ftt_flow_takeover(&c->flow);
+	actions = ftt_flow_takeover(&c->flow, &env);
 	if (!c->closed)
 		ftt_lockstep_ensure(w, c);
-	if (w->e->cfg.policy.continue_unverified)
-		c->flow.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
 	if (c->closed)
 		actions = ftt_closed_takeover(&c->flow, &env);
 	else if (!(c->flow.bits & FTT_F_UNVERIFIED))

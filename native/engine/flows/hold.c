@@ -96,8 +96,8 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 		w->n.translated++;
 		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
 		ftt_worker_verdict(w, p, true, p->bytes);
-	} else if (e->change == FTT_EDIT_WND && s->dir == FTT_FROM_SERVER) { /* the client is promised more than was meant: that holds now */
-		f->advertised_edge = seq_max(f->advertised_edge, s->ack + ((uint32_t)s->wnd << f->hard.local_wscale));
+	} else if (e->change == FTT_EDIT_WND && s->dir == FTT_FROM_SERVER) {
+		ftt_promised(f, s);
 		ftt_tcp_pass(w, p);
 	} else {
 		w->whole = true;
@@ -130,7 +130,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 		if (c->n_held && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan)
 			return ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns); /* its part of the bound is its own doing */
 		if (!c->n_held)
-			c->flow.held_since_ns = 0;
+			ftt_flow_holds(&c->flow, 0);
 		return 0;
 	}
 	h->since_ns = now_ns;
@@ -153,7 +153,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	*c->held_tail = h;
 	c->held_tail = &h->next;
 	if (!c->n_held++)
-		c->flow.held_since_ns = now_ns;
+		ftt_flow_holds(&c->flow, now_ns);
 	w->held_now++;
 	++*(s->dir == FTT_FROM_CLIENT ? &w->n.ordered : &w->n.held);
 	return 0;
@@ -170,7 +170,7 @@ static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held
 	w->held_now--;
 	if (h->seg.dir == FTT_FROM_SERVER)
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
-	c->flow.held_since_ns = c->held ? c->held->since_ns : 0;
+	ftt_flow_holds(&c->flow, c->held ? c->held->since_ns : 0);
 	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
 	w->spent = h;
 }

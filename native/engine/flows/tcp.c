@@ -19,20 +19,15 @@
 
 static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
 
 	if (!c)
 		return NULL;
 	if (ftt_flow_emits((uint8_t)w->mode))
 		ftt_lockstep_begin(w, c, s->tsval);
-	if (s->options & FTT_OPT_SIGNED) {
-		c->flow.protection = FTT_UNPROTECTED;
-		c->flow.reason = FTT_WHY_UNSUPPORTED;
+	if (ftt_flow_begin(&c->flow, s, &env) & FTT_ACT_REPORT)
 		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
-	} else if (w->mode == FTT_MODE_SOLO) {
-		c->flow.protection = FTT_UNPROTECTED;
-		c->flow.reason = FTT_WHY_NO_BACKUP;
-	}
 	return c;
 }
 
