@@ -45,10 +45,22 @@ static void changed(void *of, uint8_t worker, bool up)
 	*(up ? &end->ups : &end->downs) += 1;
 }
 
+void lane_reopen(int node, uint8_t worker)
+{
+	struct lane_end *end = &lane_node[node].end[worker];
+	struct ftt_lane_user user = {.of = end, .message = message, .room = room, .changed = changed};
+	char err[256] = "";
+
+	end->node = &lane_node[node];
+	if (ftt_lane_open(&end->lane, &end->node->e, worker, &end->n, &user, err, sizeof(err))) {
+		fprintf(stderr, "%s\n", err);
+		exit(1);
+	}
+}
+
 bool lane_open(uint16_t workers)
 {
 	static const char *const address[LANE_NODES] = {"127.0.0.1", "127.0.0.2"};
-	char err[256] = "";
 
 	CHECK(sodium_init() >= 0);
 	if (!fake_private_network())
@@ -66,16 +78,8 @@ bool lane_open(uint16_t workers)
 		fake_engine_init(&node->e);
 		CHECK(ftt_lending_mutex(&node->e.keyring.lock));
 		ftt_keyring_set(&node->e.keyring, &c->keys);
-		for (uint8_t k = 0; k < workers; k++) {
-			struct lane_end *end = &node->end[k];
-			struct ftt_lane_user user = {.of = end, .message = message, .room = room, .changed = changed};
-
-			end->node = node;
-			if (ftt_lane_open(&end->lane, &node->e, k, &end->n, &user, err, sizeof(err))) {
-				fprintf(stderr, "%s\n", err);
-				exit(1);
-			}
-		}
+		for (uint8_t k = 0; k < workers; k++)
+			lane_reopen(i, k);
 	}
 	return true;
 }

@@ -34,6 +34,8 @@ extern struct lane_node lane_node[LANE_NODES]; /* 0 accepts, at 127.0.0.1; 1 con
 /* Opens both nodes; all lanes are off. False: no private network is allowed here. */
 bool lane_open(uint16_t workers);
 void lane_close(void);
+/* One that is closed, or not open yet. */
+void lane_reopen(int node, uint8_t worker);
 void lane_follow(int node, enum ftt_lane_role role, uint64_t session, uint64_t pairing);
 /* Both are of one pairing, and it stands. */
 void lane_pair(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bulk lane between two nodes: what goes in comes out, slowly if need be, and all of it belongs to one pairing. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
 #include <string.h>
@@ -213,6 +214,85 @@ static void test_down(void)
 	CHECK_EQ(fake_posted(&lane_node[1].e, FTT_EV_LANE_UP), 0);
 }
 
+/* Somebody at that address says so much to the lane that accepts. */
+static int stranger_at(const char *address, const void *bytes, size_t len)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(LANE_PORT + 1)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, address, &from.sin_addr);
+	inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+	CHECK(fd >= 0 && !bind(fd, (struct sockaddr *)&from, sizeof(from)) && !connect(fd, (struct sockaddr *)&to, sizeof(to)));
+	CHECK_EQ(send(fd, bytes, len, MSG_NOSIGNAL), len);
+	return fd;
+}
+
+static bool is_closed(int fd)
+{
+	char bytes[FTT_LANE_FIRST];
+	ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno == ECONNRESET);
+}
+
+/* Strangers are shut out, counted, and told of once; the partner's connection lives, and new ones of the partner come through. */
+static void test_strangers(void)
+{
+	enum { SILENT = 20 };
+	struct lane_end *to = end_of(0, 0);
+	uint64_t refused = to->n.lane_refused;
+	uint32_t ups = to->ups, downs = to->downs;
+	int fd[SILENT];
+
+	fake_drain(&lane_node[0].e, 0);
+	CHECK(!(to->lane.told & 1u << FTT_LANE_GARBAGE));
+	fd[0] = stranger_at("127.0.0.3", "", 0); /* no partner: not even listened to */
+	LANE_UNTIL(is_closed(fd[0]));
+	CHECK_EQ(to->n.lane_refused, refused + 1);
+	fd[1] = stranger_at("127.0.0.2", "GET / HTTP/1.1\r\n\r\n", 18);
+	LANE_UNTIL(is_closed(fd[1]));
+	CHECK_EQ(to->n.lane_refused, refused + 2);
+	CHECK_EQ(fake_drain(&lane_node[0].e, FTT_EV_LANE_REFUSED), 1);
+	close(fd[0]);
+	close(fd[1]);
+
+	for (int i = 0; i < SILENT; i++) /* more than there is room for */
+		fd[i] = stranger_at("127.0.0.2", "FTLN", 4);
+	LANE_UNTIL(to->n.lane_refused == refused + 2 + SILENT - FTT_LANE_STRANGERS);
+	ftt_lane_close(&end_of(1, 0)->lane); /* the partner begins anew among them */
+	lane_reopen(1, 0);
+	lane_follow(1, FTT_LANE_CONNECTS, LANE_SESSION, LANE_PAIRING);
+	LANE_UNTIL(ftt_lane_up(&end_of(1, 0)->lane, 0) && to->ups == ups + 1 && to->downs == downs + 1);
+	for (int i = 0; i < SILENT; i++)
+		close(fd[i]);
+	while (lane_step(20))
+		;
+	CHECK(ftt_lane_up(&to->lane, 0) && to->downs == downs + 1);
+}
+
+/* Who says nothing has three seconds. That is counted, and not told: it may be the partner's. */
+static void test_late(void)
+{
+	struct lane_end *to = end_of(0, 0);
+	uint64_t refused = to->n.lane_refused;
+	int fd[2];
+
+	lane_reopen(0, 0);
+	lane_follow(0, FTT_LANE_ACCEPTS, LANE_SESSION, LANE_PAIRING + 7); /* a pairing of its own */
+	fd[0] = stranger_at("127.0.0.2", "FTLN", 4);
+	while (lane_step(20))
+		;
+	CHECK(!is_closed(fd[0]));
+	fake_suspend(4000000000ull);
+	fd[1] = stranger_at("127.0.0.2", "FTLN", 4);
+	LANE_UNTIL(is_closed(fd[0]));
+	CHECK(!is_closed(fd[1]));
+	CHECK(to->n.lane_refused > refused);
+	CHECK_EQ(fake_drain(&lane_node[0].e, FTT_EV_LANE_REFUSED), 0);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 /* Each worker of one node speaks with each of the other. */
 static void test_workers(void)
 {
@@ -247,7 +327,9 @@ int main(void)
 	test_dead_link();
 	for (int i = 0; i < LANE_NODES; i++)
 		CHECK_EQ(fake_posted(&lane_node[i].e, FTT_EV_LANE_REFUSED), i); /* test_bad_message */
+	test_strangers();
 	test_down();
+	test_late();
 	lane_close();
 	CHECK(lane_open(3));
 	lane_pair();
