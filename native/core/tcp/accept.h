@@ -4,7 +4,7 @@
  *
  * What a kernel refuses must teach the engine nothing: it is not the client's word. The order of the
  * questions is that of tcp_validate_incoming() and tcp_ack() (net/ipv4/tcp_input.c). All of RFC 9293 3.10.7.4,
- * RFC 5961 (blind attacks) and RFC 7323 5 (PAWS) that looks at numbers is here; docs/protocol.md has it as a table.
+ * RFC 5961 (blind attacks) and RFC 7323 5 (PAWS) that looks at numbers is here. Urgent data is taken as any other (RFC 6093).
  */
 #ifndef FTTCP_ACCEPT_H
 #define FTTCP_ACCEPT_H
@@ -16,7 +16,7 @@ enum ftt_judgement {
 	FTT_ENDS,          /* a RST at exactly the right place */
 	FTT_REFUSED_TIME,  /* PAWS: its timestamp is older than one that was taken */
 	FTT_REFUSED_SEQ,   /* all of it is old, or beyond the window */
-	FTT_REFUSED_RST,   /* in the window, but not exact: challenged */
+	FTT_REFUSED_RST,   /* in the window, but not exact: challenged (one right behind all that came out of order Linux takes) */
 	FTT_REFUSED_SYN,   /* challenged wherever it is */
 	FTT_REFUSED_NO_ACK,
 	FTT_REFUSED_OLD_ACK, /* of what was acknowledged more than a window ago, or never sent: challenged */
