@@ -2,7 +2,7 @@
 /*
  * ownership.pml - who may emit: two nodes, their heartbeats and leases, and an arbiter.
  *
- * docs/model.md says what stands for what; `make model` checks it (check.py). In short:
+ * docs/model.md says what is checked; `make model` checks it (check.py). In short:
  *
  * - One line of a process is one step of a daemon or of the arbiter. Any step may come at any time or never, so
  *   delay, loss, and a node that freezes and thaws with stale knowledge need no steps of their own.
@@ -12,6 +12,20 @@
  *   nothing bounds how often the record changes. A node that starts knows no epoch: no disk is needed.
  * - From some moment on the world may be calm (LIVENESS): then a step comes when WHEN(...) says that the daemon takes
  *   it, and time passes only when no step is left.
+ *
+ * What stands for what in the code:
+ *
+ *   IDLE, FOLLOWING, SOLO, PAIRED, HANDOVER   Phase: listening, joining, silent, stopped are idle; pairing is solo, unpairing paired
+ *   emits(n); granted; shut_gate              ftt_may_emit; ftt_lease_grant; ftt_lease_set_policy(FTT_LEASE_NONE)
+ *   self                                      the limit of SetLease(SELF)
+ *   grants(n); promise                        grantee in state.py; _free, Settings.patience_ns, startup_wait_ns
+ *   follows; pairs; rely                      _joining, _follow; _pairing, _depend; _consents, _keep_lease
+ *   ask_for(...), "asks what stands"          commands Propose, RenewLease, Inquire
+ *   "has no answer, or a refusal"             outcomes UNREACHABLE, LOST
+ *   ME.won && ...                             event ArbiterAnswered; _own, _go_solo, _pair
+ *   agrees, declined, resumes                 _take, _handover, _resume
+ *   give_up                                   _demote, _abandon, _drop, _go_silent, _finish
+ *   write, may_replace, lapsed                fttcp/arbiter/register.py: propose, refusal, renew, restarted
  *
  * Words behind #ifdef that choose what is modelled: LIVENESS, STOPPED, NUMBERS, CONSENT (two nodes that also agree
  * without the arbiter), THIRD (more than two nodes), HALTS (a daemon that stands still between a decision and the

@@ -7,6 +7,15 @@ Run as root with the system's python3 (Debian's python3 has mininet, package `mi
 
 Everything happens inside private network, mount and pid namespaces, which end with the script. The exit
 status is 0 only when the connection survived and the hash is equal.
+
+Both nodes offer a random file by nginx. Once they are in step the client downloads it. At half of it the
+primary crashes: its processes are stopped, its links cut, the processes killed. (Links first would be a loss
+of carrier, and a hand-over in good order.) The gap is the longest silence of the client from then on.
+
+To change it: another fault in place of `crash` in `download` (`net.configLinkStatus(primary, "s1", "down")`
+pulls the service cable); options of TCLink for `addLink`, as `delay="5ms"` where the kernel has netem;
+`NGINX_COMMAND` and `make_site`; settings for `write_node_files`, as `["timing.heartbeat_ms=10"]`. `from
+mininet.cli import CLI; CLI(net)` to look around.
 """
 
 from __future__ import annotations
