@@ -60,10 +60,12 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             )
         case EventKind.LANE_REFUSED:
             level, fields = "warning", {"what": _LANE_REFUSALS[LaneRefusal(event.value)]}
+            fields["worker"] = event.link
         case EventKind.LANE_DOWN:
-            level, fields = "warning", {"peer": peers[event.peer], "why": os.strerror(event.value)}
+            level, fields = "warning", {"peer": peers[event.peer], "worker": event.link}
+            fields["why"] = os.strerror(event.value)
         case EventKind.LANE_UP:
-            fields = {"peer": peers[event.peer]}
+            fields = {"peer": peers[event.peer], "worker": event.link}
         case EventKind.WHOLE_PACKETS:
             level, fields = "warning", {"why": why_whole(event.value)}
         case EventKind.DIVERGENCE:

@@ -36,7 +36,7 @@ enum ftt_event_kind {
 	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
 				      number; reason = 1: we hold the lease */
 	FTT_EV_MIRROR_SEEN = 20,   /* a probe of the mirror came in; value = its number */
-	FTT_EV_LANE_REFUSED = 22,  /* a connection of the bulk lane; value = enum ftt_lane_refusal */
+	FTT_EV_LANE_REFUSED = 22,  /* a connection of the bulk lane; value = enum ftt_lane_refusal; of the three link = our worker */
 	FTT_EV_LANE_DOWN = 23,     /* no connection of the bulk lane for a while; value = errno of the last attempt, or 0 */
 	FTT_EV_LANE_UP = 24,       /* ... there is one again */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */

@@ -71,7 +71,7 @@ static uint16_t port_of(const struct ftt_bulk_lane *l, uint8_t worker)
 
 static void tell(struct ftt_bulk_lane *l, uint32_t kind, uint32_t bit, uint64_t value)
 {
-	struct ftt_event ev = {.kind = kind, .value = value, .peer = l->with.partner};
+	struct ftt_event ev = {.kind = kind, .value = value, .peer = l->with.partner, .link = l->worker};
 
 	if (l->told & bit)
 		return;
