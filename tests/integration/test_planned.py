@@ -83,7 +83,7 @@ def alone(pair: Pair) -> str:
 def test_no_timer_of_a_client_is_involved(pair: Pair, address: str) -> None:
     told = storm(pair.lab.name, switchovers=4, number=4, address=address)
     assert told["switchovers"] >= 3
-    assert not told["errors"]
+    assert not told["errors"], told
     timers = ("TCPSynRetrans", "TCPTimeouts", "TCPLossProbes")
     assert [told[timer] for timer in timers] == [0, 0, 0]
 
