@@ -1,35 +1,34 @@
-"""The same recorded steps given to both engines' TCP, the C one and the programmable one, to compare them.
+"""The same recorded steps given to one worker on two data planes, that of C tests and Python's, to compare.
 
-A step is a line of text, see native/tests/replay_tcp.c. What an engine did in a step is a list of
-lines: verdicts, packets of its own, records for the other node, events.
+A step is a line of text, see native/tests/replay_tcp.c. What was done in a step is a list of lines:
+verdicts, packets of the engine's own, records for the other node, events.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+
+from cffi import FFI
 
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
-from fttcp.planes.base import EngineSettings, EventKind, LinkAddress, PeerSettings
-from fttcp.planes.flow import Arrival
-from fttcp.planes.follow import PairFlows
+from fttcp.planes.base import EngineSettings, LinkAddress, PeerSettings
+from fttcp.planes.experiment import Callback, Direction
+from fttcp.planes.intake import Intake
+from fttcp.planes.programmable import set_hooks
 from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
-_ENGINE = (
-    *(
-        f"flows/{name}"
-        for name in ("tcp", "hold", "act", "retain", "follow", "compare", "table", "life", "lockstep")
-    ),
-    "channel/crc32c",
-)
-_NATIVE = (
+_SOURCES = (
     *("tests/replay_tcp.c", "tests/engine_stubs.c", "tests/plane_model.c"),
-    *(f"engine/{name}.c" for name in _ENGINE),
+    *("engine/channel/crc32c.c", "engine/planes/python/python.c", "engine/api/observe.c"),
 )
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
@@ -58,129 +57,126 @@ def settings(**changes: Any) -> EngineSettings:
     return EngineSettings(**(values | CONFIG | changes))
 
 
-class Recorder:
-    """Surroundings that write down what is asked of them."""
+class QueuedPacket:
+    """A packet that waits for its verdict, and writes down what it is."""
 
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.lease = True
-        self.is_vouched = True
-        self.flows: PairFlows | None = None
+    def __init__(self, number: int, data: bytes, log: list[str]) -> None:
+        self._number, self._data, self._log = number, data, log
+        self._changed = b""
 
-    def may_emit(self, now_ns: int) -> bool:
-        """The lease, as a step set it."""
-        return self.lease and self.flows is not None and self.flows.emits
+    def get_payload(self) -> bytes:
+        """Return the packet."""
+        return self._data
 
-    def vouched(self) -> bool:
-        """Health, as a step set it."""
-        return self.is_vouched
+    def set_payload(self, payload: bytes) -> None:
+        """Change it."""
+        self._changed = payload
 
-    def server_gone(self, now_ns: int) -> bool:
-        """Recordings have no server that dies."""
-        return False
-
-    def watches(self) -> bool:
-        """... and none that is watched."""
-        return False
-
-    def put_record(self, record: Any) -> None:
-        """Note a record."""
-        room = ffi.new("uint8_t[]", 1024)
-        length = lib.ftt_core_record_put(room, 1024, record)
-        self.log.append("record " + bytes(ffi.buffer(room, length)).hex())
-
-    def emit(self, packet: bytes, to_client: bool) -> None:
-        """Note a packet of the engine's own."""
-        self.log.append(f"emit {'client' if to_client else 'stack'} {packet.hex()}")
-
-    def post(self, kind: EventKind, key: Any, reason: int, value: int) -> None:
-        """Note an event."""
-        self.log.append(f"event {int(kind)} {int(reason)} {value}")
-
-
-class Verdict:
-    """A packet that waits for its verdict."""
-
-    def __init__(self, number: int, log: list[str]) -> None:
-        self._number, self._log = number, log
-
-    def accept(self, data: bytes | None) -> None:
+    def accept(self) -> None:
         """Note that it goes."""
-        self._log.append(f"verdict {self._number} accept {(data or b'').hex()}")
+        self._log.append(f"verdict {self._number} accept {self._changed.hex()}")
 
     def drop(self) -> None:
         """Note that it does not."""
         self._log.append(f"verdict {self._number} drop ")
 
 
-def check_counts(flows: PairFlows) -> None:
-    """Check that what the engine counts of its flows is what counting them anew gives."""
-    known = list(flows.flows.values())
-    assert flows.half_open == sum(not flow.state.bits & lib.FTT_F_ESTABLISHED for flow in known)
-    assert flows.held_now == sum(len(flow.held) for flow in known)
-    waiting = [
-        flow
-        for flow in known
-        if flow.held
-        or (not flow.closed and lib.ftt_core_flow_waits(flow.state))
-        or (flow.retained.state.window and flow.retained.state.n)
-    ]
-    assert set(flows.waiting) == set(waiting)
-    for flow in known:
-        assert flow.state.held_since_ns == (flow.held[0].since_ns if flow.held else 0)
+class PythonPlane:
+    """A worker whose packets come through Python. As an owner of hooks it is what ProgrammableEngine is."""
 
-
-class PythonReplay:
-    """The programmable engine's flows, moved by steps."""
-
-    def __init__(self, options: dict[str, int]) -> None:
-        self.world = Recorder()
-        shift = options.pop("shift_spaces", 0)
-        spaces = {"service_iss": options.pop("force_iss", 0), "service_ts": options.pop("force_ts", 0)}
-        spaces["space_seed"] = options.pop("space_seed", 0)
-        names = ("compare", "detach_divergent", "order_service")
-        flags = {name: bool(options.pop(name, 0)) for name in names}
-        changes = options | flags | (spaces if shift else {})
-        self.flows = PairFlows(settings(**changes), self.world, Counter())
-        self.world.flows = self.flows
+    def __init__(
+        self, config: str, callback: Callback | None = None, settings_: EngineSettings | None = None
+    ) -> None:
+        self.log: list[str] = []
+        self.n: Counter[str] = Counter()
+        self.intake = Intake(settings_ or settings(), callback, self.n, self._flow_info)
+        self.now_ns = 0
+        self.has_lease = True
         self._packets = 0
+        self._arriving: deque[tuple[Direction, QueuedPacket]] = deque()
+        self._library = replay_library()
+        self._self = ffi.new_handle(self)
+        self._hooks = ffi.new("struct ftt_hooks *")
+        self._fds = [os.eventfd(0, os.EFD_CLOEXEC) for _ in range(4)]
+        for i, fd in enumerate(self._fds):
+            self._hooks.fd[i // 2][i % 2] = fd
+        set_hooks(self._hooks, self._self)
+        self._library.open(config, self._hooks)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._library.open("config max_flows=1", None)
+        for fd in self._fds:
+            os.close(fd)
+
+    def take(self, _lane: int, mode: EngineMode, basket: Any) -> int:
+        """Hand over what arrives; see ProgrammableEngine."""
+        with self.intake.handing_over(mode, basket, self.now_ns):
+            while self._arriving:
+                self.intake.arrived(*self._arriving.popleft())
+        return self.intake.next_due_ns
+
+    def give(self, fates: Any, count: int) -> None:
+        """Carry out verdicts; see ProgrammableEngine."""
+        self.intake.give(fates, count, lambda: self.has_lease)
 
     def step(self, line: str) -> list[str]:
         """Do one step; return what was done."""
-        what, *words = line.split()
-        self.world.log.clear()
-        match what:
-            case "lease":
-                self.world.lease = words[0] == "1"
-            case "in" | "out":
-                self._packet(what == "in", int(words[0]), bytes.fromhex(words[1]))
-            case "record":
-                self._record(int(words[0]), bytes.fromhex(words[1]))
-            case "tick":
-                self.world.is_vouched = words[1] == "1"
-                self.flows.tick(int(words[0]))
-            case "sweep":
-                self.flows.sweep(int(words[0]))
-            case "role":
-                self.flows.role(EngineMode(int(words[1])), int(words[2]), int(words[0]))
-        self.flows.flush()
-        check_counts(self.flows)
-        return list(self.world.log)
+        what, first, *words = line.split()
+        self.log.clear()
+        if what != "lease":
+            self.now_ns = int(first)
+        if words and what in ("in", "out"):
+            direction = Direction.FROM_CLIENT if what == "in" else Direction.FROM_SERVER
+            packet = QueuedPacket(self._packets, bytes.fromhex(words[0]), self.log)
+            self._arriving.append((direction, packet))
+            self._packets += 1
+            line = f"{what} {first}"
+        return self._library.step(line) + self.log
 
-    def _packet(self, inward: bool, now_ns: int, data: bytes) -> None:
-        pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
-        raw = ffi.from_buffer("uint8_t[]", data)
-        assert lib.ftt_core_parse(raw, len(data), len(data), pkt, seg) == lib.FTT_PARSED_TCP
-        seg.dir = int(not inward)
-        arrival = Arrival(Verdict(self._packets, self.world.log), data, len(data), pkt, seg)
-        self._packets += 1
-        (self.flows.from_client if inward else self.flows.from_server)(arrival, now_ns)
+    def counter(self, name: str) -> int:
+        """Return a counter of the worker's, or of ours."""
+        return self._library.counter(name) + self.n[name]
 
-    def _record(self, now_ns: int, data: bytes) -> None:
-        record = ffi.new("struct ftt_record *")
-        raw = ffi.from_buffer("uint8_t[]", data)
-        if lib.ftt_core_record_get(raw, len(data), record):
-            self.flows.record(record, now_ns)
+    def flows(self) -> int:
+        """How many TCP connections were seen to begin."""
+        return self.counter("flows_opened")
+
+    def _flow_info(self, key: Any) -> Any | None:
+        return self._library.flow(key)
+
+
+class _Library:
+    """native/tests/replay_tcp.c, loaded. There is one worker in it."""
+
+    def __init__(self, path: Path) -> None:
+        self._ffi = FFI()
+        self._ffi.cdef(
+            "void replay_open(const char *, void *); char *replay_step(const char *); void free(void *);"
+            "bool replay_flow(void *, void *); void replay_counters(void *);"
+        )
+        self._lib = self._ffi.dlopen(str(path), self._ffi.RTLD_LAZY)
+
+    def _pointer(self, of: Any) -> Any:
+        return self._ffi.cast("void *", int(ffi.cast("uintptr_t", of)))
+
+    def open(self, config: str, hooks: Any) -> None:
+        self._lib.replay_open(config.encode(), self._ffi.NULL if hooks is None else self._pointer(hooks))
+
+    def step(self, line: str) -> list[str]:
+        text = self._lib.replay_step(line.encode())
+        done = self._ffi.string(text).decode().splitlines()
+        self._lib.free(text)
+        return list(done)
+
+    def flow(self, key: Any) -> Any | None:
+        info = ffi.new("struct ftt_flow_info *")
+        return info if self._lib.replay_flow(self._pointer(key), self._pointer(info)) else None
+
+    def counter(self, name: str) -> int:
+        counters = ffi.new("struct ftt_counters *")
+        self._lib.replay_counters(self._pointer(counters))
+        return int(getattr(counters, name, 0))
 
 
 def config_of(steps: Sequence[str]) -> dict[str, int]:
@@ -188,28 +184,46 @@ def config_of(steps: Sequence[str]) -> dict[str, int]:
     return {name: int(value) for name, _, value in (word.partition("=") for word in steps[0].split()[1:])}
 
 
-def run_python(steps: Sequence[str]) -> list[list[str]]:
-    """Return what the programmable engine does in each step after the first."""
-    replay = PythonReplay(config_of(steps))
-    return [replay.step(line) for line in steps[1:]]
+def run_python(steps: Sequence[str], callback: Callback | None = None) -> list[list[str]]:
+    """Return what is done on Python's plane in each step after the first."""
+    plane = PythonPlane(steps[0], callback)
+    try:
+        return [plane.step(line) for line in steps[1:]]
+    finally:
+        plane.close()
 
 
-def build_native(directory: Path) -> Path:
-    """Compile the C side, with sanitizers; return the program."""
-    program = directory / "replay_tcp"
-    sources = [str(ROOT / "native" / name) for name in _NATIVE]
+def _build(target: Path, *options: str) -> Path:
+    sources = [ROOT / "native" / name for name in _SOURCES]
+    sources += sorted((ROOT / "native/engine/flows").glob("*.c"))
     subprocess.run(
-        ["cc", "-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-         f"-I{ROOT}/native", "-o", str(program), *sources, "-lsodium"],
+        ["cc", "-std=gnu11", "-fms-extensions", "-g", *options, f"-I{ROOT}/native", "-o", str(target),
+         *map(str, sources), "-lsodium", "-lpthread",
+         "-Wl,--unresolved-symbols=ignore-all", "-Wl,-z,lazy"],
         check=True,
     )  # fmt: skip
-    return program
+    return target
 
 
-def run_native(program: Path, steps: Sequence[str]) -> list[list[str]]:
-    """Return what the C engine does in each step after the first."""
+@cache
+def build_native() -> Path:
+    """Compile the program, with sanitizers; return its place."""
+    sanitizers = ("-O1", "-no-pie", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    return _build(Path(mkdtemp()) / "replay_tcp", *sanitizers)
+
+
+@cache
+def replay_library() -> _Library:
+    """Compile and load the library."""
+    return _Library(
+        _build(Path(mkdtemp()) / "replay_tcp.so", "-O1", "-shared", "-fPIC", "-fvisibility=hidden")
+    )
+
+
+def run_native(steps: Sequence[str]) -> list[list[str]]:
+    """Return what is done on the plane of C tests in each step after the first."""
     done = subprocess.run(
-        [str(program)], input="\n".join(steps) + "\n", stdout=subprocess.PIPE, text=True, check=True
+        [str(build_native())], input="\n".join(steps) + "\n", stdout=subprocess.PIPE, text=True, check=True
     )
     parts: list[list[str]] = [[]]
     for line in done.stdout.splitlines():
@@ -222,7 +236,7 @@ def run_native(program: Path, steps: Sequence[str]) -> list[list[str]]:
 
 
 def differences(steps: Sequence[str], native: list[list[str]], python: list[list[str]]) -> Iterable[str]:
-    """Yield a sentence for each step in which the engines differ. The verdicts on a flow's packets have an
+    """Yield a sentence for each step in which the planes differ. The verdicts on a flow's packets have an
     order; what is done for several flows in one step has none."""
     assert len(native) == len(python) == len(steps) - 1
     flow_of = [_flow(line) for line in steps if line.split()[0] in ("in", "out")]

@@ -246,8 +246,6 @@ def _check_engine(group: GroupSection, where: str, errors: list[str]) -> None:
         group.experiment.service_iss is not None or group.experiment.service_ts is not None
     ):
         errors.append(f"{where}.experiment.space_seed: draws what service_iss and service_ts would fix")
-    if group.engine == "programmable" and not group.experiment.strict_commit:
-        errors.append(f'{where}.experiment.strict_commit: only engine = "nfqueue" can do without')
 
 
 def _check_timing(group: GroupSection, where: str, errors: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a packet of the programmable engine before its flow decides: parsing, the experiment."""
+"""The packets of the programmable engine on their way to its worker, by way of the experiment, and back."""
 
 from __future__ import annotations
 
@@ -6,150 +6,174 @@ import heapq
 import itertools
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from fttcp._native import ffi, lib
+from fttcp.network.rules import PROBE_LENGTH
 from fttcp.ownership.model import EngineMode
 from fttcp.planes import views
 from fttcp.planes.base import EngineSettings
-from fttcp.planes.experiment import Callback, Delay, Direction, Drop, Modify, Pass, check_action
-from fttcp.planes.flow import Arrival, Surroundings, Waiting
-from fttcp.planes.follow import PairFlows
+from fttcp.planes.experiment import Action, Callback, Delay, Direction, Drop, Modify, Pass, check_action
 from fttcp.planes.queues import SHOWN_MAX
-from fttcp.wire.ports import numbers
 
 log = logging.getLogger(__name__)
 
 
+class Waiting(Protocol):
+    """A packet in the kernel's queue that wants a verdict, once: netfilterqueue.Packet."""
+
+    def get_payload(self) -> bytes:
+        """Return it, as far as it is shown."""
+
+    def set_payload(self, payload: bytes) -> None:
+        """Change it."""
+
+    def accept(self) -> None:
+        """Let it go."""
+
+    def drop(self) -> None:
+        """Lose it."""
+
+
 class Intake:
-    """Takes every packet, shows it to the experiment if there is one, and finds who decides on it."""
+    """Takes every packet, shows it to the experiment if there is one, and hands it to the worker."""
 
     def __init__(
         self,
         settings: EngineSettings,
-        flows: PairFlows,
-        surroundings: Surroundings,
         callback: Callback | None,
         counters: Counter[str],
+        flow_info: Callable[[Any], Any | None],
     ) -> None:
-        self.flows = flows
-        self.udp = views.UdpSessions(settings.max_flows, settings.udp_idle_timeout_ns)
-        self._world = surroundings
+        """``flow_info`` returns the struct ftt_flow_info of a struct ftt_key, None if there is none."""
+        self.max_delayed = settings.max_held_total
+        self.handed = 0
         self._callback = callback
         self._n = counters
-        self._tcp_ports = numbers(settings.ports, "tcp")
-        self._has_udp = bool(numbers(settings.ports, "udp"))
-        self._max_delayed = settings.max_held_total
-        self._delayed: list[tuple[int, int, Direction, Waiting, bytes]] = []
+        self._flow_info = flow_info
+        self._channel_port = settings.channel_port
+        self._mode = EngineMode.IDLE
+        self._basket: Any = None
+        self._now_ns = 0
         self._number = 0
+        self._ids = itertools.cycle(range(1 << 32))
+        self._waiting: dict[int, tuple[Waiting, bytes | None]] = {}
+        self._delayed: list[tuple[int, int, Direction, Waiting, bytes]] = []
         self._order = itertools.count()
 
-    def tune(self, settings: EngineSettings) -> None:
-        """Use other times and bounds from now on."""
-        self._max_delayed = settings.max_held_total
-        self.udp.idle_ns = settings.udp_idle_timeout_ns
-        self.flows.tune(settings)
+    def clear(self) -> None:
+        """Forget all: nobody decides on them any more."""
+        self._waiting.clear()
+        self._delayed.clear()
 
-    def arrived(self, direction: Direction, waiting: Waiting, data: bytes, now_ns: int) -> None:
-        """A packet came from a queue: show it to the experiment, and decide."""
-        inward = direction is Direction.FROM_CLIENT
-        self._number += 1
-        self._n["in_packets" if inward else "out_packets"] += 1
-        self._n["in_bytes" if inward else "out_bytes"] += len(data)
-        if self._callback is None:
-            self._decide(direction, waiting, data, False, now_ns)
-        else:
-            self._experiment(self._callback, direction, waiting, data, now_ns)
+    # ---- to the worker
+
+    @contextmanager
+    def handing_over(self, mode: EngineMode, basket: Any, now_ns: int) -> Iterator[Intake]:
+        """Give what arrives meanwhile to the worker: that which was delayed up to now comes first."""
+        self._basket, self._now_ns, self.handed = basket, now_ns, 0
+        if mode is not self._mode:
+            self._mode = mode
+            self._lose_late_output()
+        self._go_on_with_delayed()
+        yield self
+        self._basket = None
 
     @property
-    def next_due_ns(self) -> int | None:
-        """When the first delayed packet goes on; None if there is none."""
-        return self._delayed[0][0] if self._delayed else None
+    def next_due_ns(self) -> int:
+        """When the first delayed packet goes on; 0 if there is none."""
+        return self._delayed[0][0] if self._delayed else 0
 
-    def _experiment(
-        self, callback: Callback, direction: Direction, waiting: Waiting, data: bytes, now_ns: int
-    ) -> None:
-        arrival, kind = _parse(waiting, data, False)
-        key, _, flow = self.flows.find(arrival.pkt, direction is Direction.FROM_CLIENT)
-        mode = self.flows.mode
+    def arrived(self, direction: Direction, packet: Waiting) -> None:
+        """A packet came from a queue: show it to the experiment, and hand it over."""
+        data = packet.get_payload()
+        if self._callback is None or self._is_probe(direction, data):
+            self._hand_over(direction, packet, data, None)
+            return
+        self._number += 1
+        match self._ask(self._callback, direction, data):
+            case Drop():
+                self._n["callback_dropped"] += 1
+                packet.drop()
+            case Delay(seconds):
+                self._delay(direction, packet, data, self._now_ns + int(seconds * 1e9))
+            case Modify(changed):
+                self._n["callback_modified"] += 1
+                self._hand_over(direction, packet, changed, changed)
+            case _:
+                self._hand_over(direction, packet, data, None)
+
+    def _is_probe(self, direction: Direction, data: bytes) -> bool:
+        """True for what looks like a probe of the mirror, which is no client's: see mirror_probe.h."""
+        if direction is not Direction.FROM_CLIENT or len(data) not in PROBE_LENGTH.values():
+            return False
+        kind, pkt, _ = views.parse(data)
+        return bool(kind == lib.FTT_PARSED_TCP and pkt.sport == self._channel_port)
+
+    def _ask(self, callback: Callback, direction: Direction, data: bytes) -> Action:
         self._n["callback_calls"] += 1
         try:
-            action = callback(
-                views.packet(self._number, now_ns, direction, mode, data, kind, key, arrival.seg, flow)
-            )
+            shown = views.packet(self._number, self._now_ns, direction, self._mode, data, self._flow_info)
+            action = callback(shown)
             check_action(action)
         except Exception:  # the user's code may fail in any way; the service must not fail with it
             self._n["callback_errors"] += 1
             failures = self._n["callback_errors"]
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... is told
                 log.exception("the experiment's callback failed (%d times so far)", failures)
-            action = Pass()
-        match action:
-            case Drop():
-                self._n["callback_dropped"] += 1
-                waiting.drop()
-            case Delay(seconds):
-                self._delay(direction, waiting, data, now_ns + int(seconds * 1e9))
-            case Modify(changed):
-                self._n["callback_modified"] += 1
-                self._decide(direction, waiting, changed, True, now_ns)
-            case _:
-                self._decide(direction, waiting, data, False, now_ns)
+            return Pass()
+        return action
 
-    def _delay(self, direction: Direction, waiting: Waiting, data: bytes, due_ns: int) -> None:
-        if len(self._delayed) >= self._max_delayed:
+    def _delay(self, direction: Direction, packet: Waiting, data: bytes, due_ns: int) -> None:
+        if len(self._delayed) >= self.max_delayed:
             self._n["hold_overflow"] += 1
             self._n["drop_bound"] += 1
-            waiting.drop()
+            packet.drop()
             return
         self._n["callback_delayed"] += 1
-        heapq.heappush(self._delayed, (due_ns, next(self._order), direction, waiting, data))
+        heapq.heappush(self._delayed, (due_ns, next(self._order), direction, packet, data))
 
-    def go_on_with_delayed(self, now_ns: int) -> None:
-        """Decide on the delayed packets whose time has come."""
-        while self._delayed and self._delayed[0][0] <= now_ns:
-            _, _, direction, waiting, data = heapq.heappop(self._delayed)
-            self._decide(direction, waiting, data, False, now_ns)
+    def _go_on_with_delayed(self) -> None:
+        while self._delayed and self._delayed[0][0] <= self._now_ns:
+            _, _, direction, packet, data = heapq.heappop(self._delayed)
+            self._hand_over(direction, packet, data, None)
 
-    def _decide(
-        self, direction: Direction, waiting: Waiting, data: bytes, changed: bool, now_ns: int
-    ) -> None:
-        flows = self.flows
-        inward = direction is Direction.FROM_CLIENT
-        if inward and flows.mode is EngineMode.IDLE:
+    def _lose_late_output(self) -> None:
+        """What our stack said in the role of before may be of flows that the new one has forgotten."""
+        late = [entry for entry in self._delayed if entry[2] is Direction.FROM_SERVER]
+        for entry in late:
+            self._delayed.remove(entry)
             self._n["drop_mode"] += 1
-            waiting.drop()
-            return
-        arrival, kind = _parse(waiting, data, changed)
-        pkt, seg = arrival.pkt, arrival.seg
-        seg.dir = direction.value
-        if kind == lib.FTT_PARSED_TCP and (pkt.dport if inward else pkt.sport) in self._tcp_ports:
-            (flows.from_client if inward else flows.from_server)(arrival, now_ns)
-            return
-        self._other(arrival, kind, inward, now_ns)
+            entry[3].drop()
+        heapq.heapify(self._delayed)
 
-    def _other(self, arrival: Arrival, kind: int, inward: bool, now_ns: int) -> None:
-        """What no TCP flow stands for: passes for a primary under its lease, else not at all."""
-        primary = self.flows.emits
-        malformed = kind == lib.FTT_PARSED_MALFORMED
-        if not primary or not (inward or self._world.may_emit(now_ns)):
-            self._n["drop_malformed" if malformed else "drop_lease" if primary else "drop_mode"] += 1
-            arrival.waiting.drop()
-            return
-        if kind == lib.FTT_PARSED_UDP and self._has_udp:
-            self.udp.note(arrival.pkt, inward, now_ns)
-            self._n["passed"] += 1
-        elif malformed:
-            self._n["pass_malformed"] += 1  # the kernel knows what to do with it
+    def _hand_over(self, direction: Direction, packet: Waiting, data: bytes, changed: bytes | None) -> None:
+        number, raw, shown = next(self._ids), ffi.from_buffer("uint8_t[]", data), len(data)
+        length = max(shown, lib.ftt_core_length(raw, shown) if shown >= SHOWN_MAX else 0)
+        inward = direction is Direction.FROM_CLIENT
+        if lib.ftt_hand_over(self._basket, number, inward, raw, shown, length):
+            self._waiting[number] = (packet, changed)
+            self.handed += 1
         else:
-            self._n["pass_fragment" if kind == lib.FTT_PARSED_FRAGMENT else "pass_unmatched"] += 1
-        arrival.waiting.accept(arrival.data if arrival.changed else None)
+            self._n["drop_bound"] += 1
+            packet.drop()
 
+    # ---- and back
 
-def _parse(waiting: Waiting, data: bytes, changed: bool) -> tuple[Arrival, int]:
-    """Return a packet parsed, and what kind it is (enum ftt_parsed)."""
-    pkt, seg = ffi.new("struct ftt_pkt *"), ffi.new("struct ftt_seg *")
-    raw, cap = ffi.from_buffer("uint8_t[]", data), len(data)
-    length = lib.ftt_core_length(raw, cap) if cap >= SHOWN_MAX else cap
-    length = max(length, cap)
-    kind = lib.ftt_core_parse(raw, cap, length, pkt, seg)
-    return Arrival(waiting, data, length, pkt, seg, changed), kind
+    def give(self, fates: Any, count: int, may_leave: Callable[[], bool]) -> None:
+        """Carry out ``count`` of struct ftt_fate. Nothing leaves for a client unless ``may_leave`` then."""
+        for i in range(count):
+            fate = fates[i]
+            packet, data = self._waiting.pop(fate.id)
+            revoked = bool(fate.accept and fate.emits and not may_leave())
+            self._n["drop_lease"] += revoked
+            if revoked or not fate.accept:
+                packet.drop()
+                continue
+            if fate.bytes != ffi.NULL:
+                data = bytes(ffi.buffer(fate.bytes, fate.len))
+            if data is not None:
+                packet.set_payload(data)
+            packet.accept()

@@ -107,12 +107,17 @@ def _name(kind: type[Protection] | type[Reason], value: int) -> str:
 class NfqueueEngine:
     """One struct ftt_engine."""
 
-    def __init__(self, settings: EngineSettings, liveness: Liveness | None = None) -> None:
+    def __init__(
+        self, settings: EngineSettings, liveness: Liveness | None = None, hooks: Any = ffi.NULL
+    ) -> None:
         """Open the engine: sockets and queues are made, nothing runs yet. Without ``liveness``, the
-        heartbeats of its node, it cannot be started. Raises EngineError."""
+        heartbeats of its node, it cannot be started. ``hooks``: a struct ftt_hooks in place of the kernel's
+        queues. Raises EngineError."""
         self._liveness = liveness
         self._error = ffi.new("char[]", _ERROR_BYTES)
-        self._engine = lib.ftt_engine_open(_config(settings), self._error, _ERROR_BYTES)
+        config = _config(settings)
+        config.hooks = hooks
+        self._engine = lib.ftt_engine_open(config, self._error, _ERROR_BYTES)
         if self._engine == ffi.NULL:
             raise EngineError(self._error_text())
         self._n_peers = len(settings.peers)

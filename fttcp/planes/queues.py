@@ -1,4 +1,4 @@
-"""The kernel's side of the programmable engine: its two queues, and packets of its own.
+"""The kernel's side of the programmable engine: its queues.
 
 The NetfilterQueue package shows at most 4,016 bytes of a packet (its buffer is compiled in), and does
 not ask the kernel for whole GSO packets: the kernel cuts these into segments of the path's size, with
@@ -16,56 +16,36 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from netfilterqueue import NetfilterQueue
 from netfilterqueue import Packet as QueuedPacket
 
+from fttcp.network.rules import HANDSHAKE_QUEUES
 from fttcp.planes.base import EngineError, EngineSettings
+from fttcp.planes.experiment import Direction
 
 SHOWN_MAX = 4016
 """Bytes of a packet that NetfilterQueue 1.1 shows."""
+LANES = (0, HANDSHAKE_QUEUES)
+"""Numbers between the queues of each lane (plane.h) and those of the first."""
 _BUDGET = 64  # packets taken from a queue before the other things get their turn
 _RECEIVE_BUFFER = 32 << 20  # bytes
 _SIOCGIFMTU = 0x8921
-_IPV6_HDRINCL = 36
-_IP_PKTINFO = 8
-_SO_MARK = 36
-
-
-class Waiting:
-    """A packet in a queue; see flow.Waiting. What would leave for a client asks the lease once more:
-    the process may have been stopped between deciding and answering."""
-
-    __slots__ = ("_may_leave", "_n", "_packet")
-
-    def __init__(self, packet: QueuedPacket, may_leave: Callable[[], bool], counters: Counter[str]) -> None:
-        self._packet = packet
-        self._may_leave = may_leave
-        self._n = counters
-
-    def accept(self, data: bytes | None) -> None:
-        """Let it go, with other bytes when given."""
-        self._n["verdicts"] += 1
-        if not self._may_leave():
-            self._n["drop_lease"] += 1
-            self._packet.drop()
-            return
-        if data is not None:
-            self._packet.set_payload(data)
-        self._packet.accept()
-
-    def drop(self) -> None:
-        """Lose it."""
-        self._n["verdicts"] += 1
-        self._packet.drop()
 
 
 class Queue:
     """One NFQUEUE queue; `receive` hands what waits to ``take``, and lets its exceptions through."""
 
-    def __init__(self, number: int, take: Callable[[QueuedPacket], None], counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        number: int,
+        direction: Direction,
+        take: Callable[[Direction, QueuedPacket], None],
+        counters: Counter[str],
+    ) -> None:
         self.number = number
-        self._take = take
+        self._take = partial(take, direction)
         self._n = counters
         self._queue: NetfilterQueue | None = None
         self._socket: socket.socket | None = None
@@ -100,11 +80,12 @@ class Queue:
         """The descriptor that is readable while packets wait; -1 when closed."""
         return self._socket.fileno() if self._socket is not None else -1
 
-    def receive(self) -> None:
-        """Hand over what waits, up to a budget."""
+    def receive(self) -> bool:
+        """Hand over what waits, up to a budget; False if there was nothing."""
+        self._left = _BUDGET
         if self._queue is not None:
-            self._left = _BUDGET
             self._queue.run_socket(self)  # type: ignore[arg-type]  # of a socket it uses recv() only
+        return self._left < _BUDGET - 1
 
     def recv(self, size: int) -> bytes:
         """What NetfilterQueue.run_socket reads with: an error says that there is no more for now."""
@@ -116,55 +97,6 @@ class Queue:
         except OSError as error:
             self._n["queue_overruns"] += error.errno == errno.ENOBUFS
             raise
-
-
-class Emitter:
-    """Raw sockets for packets of our own: marked, so that the group's rules let them by."""
-
-    def __init__(self, mark: int, counters: Counter[str]) -> None:
-        self._mark = mark
-        self._n = counters
-        self._sockets: dict[int, socket.socket] = {}
-
-    def open(self) -> None:
-        """Make the sockets. Raises EngineError."""
-        try:
-            for version, family, level, option in (
-                (4, socket.AF_INET, socket.IPPROTO_IP, socket.IP_HDRINCL),
-                (6, socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_HDRINCL),
-            ):
-                raw = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-                self._sockets[version] = raw
-                raw.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
-                raw.setsockopt(level, option, 1)
-        except OSError as error:
-            if error.errno == errno.EAFNOSUPPORT and 4 in self._sockets:
-                return  # a kernel without IPv6
-            self.close()
-            raise EngineError(
-                f"raw socket: {error.strerror} (root, or CAP_NET_RAW and CAP_NET_ADMIN, is needed)"
-            ) from error
-
-    def close(self) -> None:
-        """Close the sockets."""
-        for raw in self._sockets.values():
-            raw.close()
-        self._sockets.clear()
-
-    def send(self, packet: bytes, to_client: bool) -> None:
-        """Send an IP packet; one that cannot go (no route, buffer full) counts as lost by the network. To a
-        client it is routed by its source, as what the stack says: see emit.c."""
-        version = packet[0] >> 4
-        if version == 4:
-            to: tuple[str, int] = (socket.inet_ntop(socket.AF_INET, packet[16:20]), 0)
-            source = (socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + packet[12:16] + bytes(4))
-        else:
-            to = (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0)
-            source = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packet[8:24] + bytes(4))
-        try:
-            self._sockets[version].sendmsg([packet], [source] if to_client else [], 0, to)
-        except OSError:
-            self._n["emit_failed"] += 1
 
 
 def check_mtu(settings: EngineSettings) -> None:

@@ -20,7 +20,7 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 	const struct ftt_policy *p = &c->policy;
 	const char *wrong = NULL;
 
-	if (c->workers > FTT_MAX_WORKERS)
+	if (!c->workers || c->workers > (c->hooks ? 1 : FTT_MAX_WORKERS))
 		wrong = "workers is out of range";
 	else if (c->n_peers < 1 || c->n_peers > FTT_MAX_PEERS || c->peer[0].n_links < 1)
 		wrong = "there must be one to seven peers, each with a link";
@@ -93,7 +93,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 			return NULL;
 		}
 	}
-	if (cfg->workers)
+	if (!cfg->hooks)
 		open_stamps(e);
 	return e;
 }
@@ -166,7 +166,7 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 	if (mode != FTT_MODE_IDLE && !choose_partner(e, peer))
 		return;
 	atomic_store(&e->role_flows, 0);
-	atomic_store(&e->role_pending, ftt_data_planes(e));
+	atomic_store(&e->role_pending, e->cfg.workers);
 	atomic_store(&e->role_takeover, takeover);
 	atomic_store(&e->shared.session, session);
 	atomic_store(&e->shared.mode, mode);

@@ -107,12 +107,6 @@ static inline bool ftt_server_vouched(const struct ftt_engine *e, uint64_t now_n
 	return atomic_load(&e->shared.vouched) && !ftt_server_known_gone(e, now_ns);
 }
 
-/* Who carries a role out: the workers, or, without any, the one data plane beside this engine (core_api.h). */
-static inline uint32_t ftt_data_planes(const struct ftt_engine *e)
-{
-	return e->cfg.workers ? e->cfg.workers : 1;
-}
-
 /* Has every worker stand still between two wake-ups, so that what they read can be changed; and go on. */
 void ftt_engine_pause(struct ftt_engine *e);
 void ftt_engine_resume(struct ftt_engine *e);

@@ -9,7 +9,12 @@ from pathlib import Path
 from cffi import FFI
 
 ROOT = Path("native")
-API = ("core/types.h", "engine/api/abi.h", "engine/api/core_api.h")
+API = ("core/types.h", "engine/api/abi.h", "engine/planes/python/hooks.h", "engine/api/core_api.h")
+CALLED = """
+/* fttcp/planes/programmable.py */
+extern "Python" int64_t ftt_take(void *of, uint32_t lane, uint32_t mode, void *basket);
+extern "Python" void ftt_give(void *of, const struct ftt_fate *verdicts, uint32_t n);
+"""
 SOURCES = sorted(map(str, (ROOT / "engine").rglob("*.c")))
 HEADERS = sorted(map(str, ROOT.rglob("*.h")))
 DEFINE_NUMBER = re.compile(r"#define\s+\w+\s+(0x[0-9a-fA-F]+|\d+|\.\.\.)\s*$")
@@ -30,6 +35,7 @@ if not SOURCES:
 ffi = FFI()
 for header in API:
     ffi.cdef(declarations((ROOT / header).read_text()))
+ffi.cdef(CALLED)
 ffi.set_source(
     "fttcp._ftt",
     "".join(f'#include "{header}"\n' for header in API),

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay_tcp.c - the C engine's TCP (tcp.c, follow.c, compare.c, table.c) driven by a recorded sequence.
+ * replay_tcp.c - a worker (worker.c and all flows) driven by a recorded sequence, on one of two data planes.
  *
- * Reads steps from standard input, one a line, and writes what the engine did in each, closed by a
- * line with a dot: verdicts, packets of its own, records for the other node, events. The same steps
- * are given to the Python engine by tests/unit/test_programmable_differential.py, which compares.
+ * As a program it reads steps from standard input, one a line, on the plane of the tests, and writes what was done in
+ * each, closed by a line with a dot: verdicts, packets of its own, records for the other node, events. As a library it
+ * is given the same steps with a plane of hooks.h; tests/replay.py compares the two. What only a worker's loop, its
+ * beginning and its end call is not there: it is linked without.
  *
- *   config NAME=NUMBER...            first line; fields of struct ftt_config, and port (one TCP port)
+ *   config NAME=NUMBER...            first line; fields of struct ftt_policy
  *   lease 0|1                        may the node emit, as far as the lease goes?
  *   role NOW MODE SESSION
  *   in|out NOW HEX                   a packet from the client, or of the local stack
@@ -14,20 +15,21 @@
  *   tick NOW VOUCHED
  *   sweep NOW
  */
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <string.h>
-#include "engine/flows/act.h"
-#include "engine/flows/follow.h"
-#include "engine/flows/hold.h"
-#include "engine/flows/tcp.h"
-#include "engine/worker.h"
+#include "../engine/worker.c" /* whose loop is not run: steps take its place */
+#include "engine/liveness/beat.h"
+#include "engine/planes/emit.h"
+#include "engine/planes/python/python.h"
 #include "plane_model.h"
+#include <stdio.h>
+
+#define LIBRARY __attribute__((visibility("default")))
 
 static struct ftt_engine engine;
 static struct ftt_worker worker;
 static struct ftt_plane_ops does;
-static struct ftt_plane plane = {.does = &does};
+static struct ftt_plane model = {.does = &does};
+static FILE *done; /* what was done */
+static struct ftt_packet given; /* for the plane of the tests; no bytes: none */
 static uint64_t now;
 static uint32_t packet_id;
 static uint8_t record_bytes[FTT_CHANNEL_MAX];
@@ -36,8 +38,8 @@ static size_t record_len;
 static void print_hex(const uint8_t *p, size_t n)
 {
 	while (n--)
-		printf("%02x", *p++);
-	putchar('\n');
+		fprintf(done, "%02x", *p++);
+	fputc('\n', done);
 }
 
 /* --- what the engine's parts see instead of queues, sockets and clock ------------------------------ */
@@ -47,27 +49,75 @@ uint64_t ftt_now_ns(void)
 	return now;
 }
 
-static void verdict(struct ftt_plane *q, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+static int receive(struct ftt_plane *p, unsigned lane, bool *full)
 {
-	(void)q;
-	(void)queue;
-	printf("verdict %u %s ", id, accept ? "accept" : "drop");
+	(void)p, (void)lane;
+	*full = false;
+	return !!given.bytes;
+}
+
+static bool next(struct ftt_plane *p, unsigned lane, struct ftt_packet *k)
+{
+	(void)p, (void)lane;
+	*k = given;
+	given.bytes = NULL;
+	return k->bytes;
+}
+
+static unsigned gathered(struct ftt_plane *p, unsigned lane)
+{
+	(void)p, (void)lane;
+	return 0;
+}
+
+static void verdict(struct ftt_plane *p, uint16_t queue, uint32_t id, bool accept, const uint8_t *bytes, uint32_t len)
+{
+	(void)p, (void)queue;
+	fprintf(done, "verdict %u %s ", id, accept ? "accept" : "drop");
 	print_hex(bytes, bytes ? len : 0);
 }
 
-static void small(struct ftt_plane *m, const uint8_t *packet, size_t len)
+void ftt_raw_small(struct ftt_plane *p, const uint8_t *packet, size_t len)
 {
-	(void)m;
-	printf("emit stack ");
+	(void)p;
+	fprintf(done, "emit stack ");
 	print_hex(packet, len);
 }
 
-static int emit_now(struct ftt_plane *m, const uint8_t *packet, size_t len, bool to_client)
+int ftt_raw_now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client)
 {
-	(void)m;
-	printf("emit %s ", to_client ? "client" : "stack");
+	(void)p;
+	fprintf(done, "emit %s ", to_client ? "client" : "stack");
 	print_hex(packet, len);
 	return 0;
+}
+
+void ftt_raw_bare(struct ftt_plane *p, const struct ftt_bare *b, bool to_client)
+{
+	uint8_t bytes[FTT_BARE_MAX];
+
+	ftt_raw_now(p, bytes, ftt_build_bare(bytes, b), to_client);
+}
+
+void ftt_raw_send(struct ftt_plane *p)
+{
+	(void)p;
+}
+
+void ftt_raw_count(struct ftt_plane *p, struct ftt_counters *n)
+{
+	(void)p, (void)n;
+}
+
+int ftt_emit_open(struct ftt_emit *m, const struct ftt_shared *shared, uint32_t mark, char *err, size_t err_len)
+{
+	(void)m, (void)shared, (void)mark, (void)err, (void)err_len;
+	return 0;
+}
+
+void ftt_emit_close(struct ftt_emit *m)
+{
+	(void)m;
 }
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
@@ -78,7 +128,7 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	(void)c;
 	(void)to;
 	(void)n;
-	printf("record ");
+	fprintf(done, "record ");
 	print_hex(bytes, len);
 }
 
@@ -100,42 +150,24 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
 {
 	(void)e;
-	printf("event %u %u %llu\n", ev->kind, ev->reason, (unsigned long long)ev->value);
+	fprintf(done, "event %u %u %llu\n", ev->kind, ev->reason, (unsigned long long)ev->value);
 }
 
-/* UDP is not replayed */
-void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
-	(void)w;
-	(void)r;
-	(void)from;
-	(void)now_ns;
-	abort();
-}
-
-void ftt_udp_new_role(struct ftt_udp_table *t)
-{
-	(void)t;
-}
-
-void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns)
-{
-	(void)w, (void)key, (void)start, (void)reason, (void)now_ns;
-	abort();
-}
-
-bool ftt_udp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)
-{
-	(void)w;
-	(void)most;
-	(void)now_ns;
+	ftt_channel_put_record(c, to, r, n);
 	return true;
 }
 
-void ftt_udp_go_solo(struct ftt_worker *w, uint64_t now_ns)
+void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 {
-	(void)w;
-	(void)now_ns;
+	(void)c, (void)n;
+}
+
+bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k)
+{
+	(void)e, (void)packet, (void)cap, (void)k;
+	return false;
 }
 
 /* --- steps ------------------------------------------------------------------------------------------- */
@@ -168,9 +200,54 @@ static void set(const char *name, uint64_t value)
 	exit(2);
 }
 
-static void configure(char *line)
+static void open_model(void)
 {
+	does = plane_model;
+	does.receive = receive;
+	does.next = next;
+	does.gathered = gathered;
+	does.verdict = verdict;
+	does.small = ftt_raw_small;
+	does.now = ftt_raw_now;
+	worker.plane = &model;
+}
+
+static void forget(void)
+{
+	struct ftt_tcp *c;
+
+	if (!worker.e)
+		return;
+	done = fopen("/dev/null", "w"); /* what waits is dropped, and that is no step */
+	if (!done)
+		abort();
+	while ((c = ftt_table_next(&worker.table, NULL)))
+		ftt_tcp_forget(&worker, c, false);
+	ftt_udp_forget_all(&worker);
+	ftt_tcp_free_spent(&worker);
+	ftt_table_close(&worker.table);
+	ftt_udp_close(&worker.udp);
+	ftt_plane_close(worker.plane);
+	fclose(done);
+	memset(&worker, 0, sizeof(worker));
+	memset(&engine, 0, sizeof(engine));
+	packet_id = 0;
+	now = 0;
+	record_len = 0;
+}
+
+/* Every TCP port is the group's, and one of UDP. */
+static void configure(char *line, const struct ftt_hooks *hooks)
+{
+	struct ftt_plane_owner owner = {&engine.shared, make_room, &worker};
+	char err[256] = "out of memory";
+
+	forget();
 	engine.cfg.workers = 1;
+	engine.cfg.port[0] = (struct ftt_port){.port = 1, .last = 65535, .proto = 6};
+	engine.cfg.port[1] = (struct ftt_port){.port = 69, .proto = 17};
+	engine.cfg.n_ports = 2;
+	engine.cfg.hooks = hooks;
 	for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n")) {
 		char *value = strchr(word, '=');
 
@@ -180,13 +257,16 @@ static void configure(char *line)
 		set(word, strtoull(value, NULL, 10));
 	}
 	worker.e = &engine;
-	does = plane_model;
-	does.verdict = verdict;
-	does.small = small;
-	does.now = emit_now;
-	worker.plane = &plane;
-	if (ftt_table_open(&worker.table, engine.cfg.policy.max_flows)) {
-		fprintf(stderr, "out of memory\n");
+	worker.channel.fd[FTT_LOUD] = worker.channel.fd[FTT_QUIET] = -1;
+	atomic_store(&engine.shared.vouched, 1);
+	atomic_store(&engine.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&engine.shared.lease_until_ns, UINT64_MAX);
+	if (hooks)
+		worker.plane = ftt_python_open(&engine.cfg, owner, err, sizeof(err));
+	else
+		open_model();
+	if (!worker.plane || ftt_table_open(&worker.table, engine.cfg.policy.max_flows) || ftt_udp_open(&worker.udp, &engine.cfg)) {
+		fprintf(stderr, "%s\n", err);
 		exit(2);
 	}
 }
@@ -201,23 +281,17 @@ static size_t unhex(const char *text, uint8_t *out, size_t room)
 	return n;
 }
 
+/* One that the plane has by now, or that it is given. */
 static void packet(const char *hex, bool in)
 {
 	static uint8_t bytes[65536];
-	struct ftt_packet p = {.id = packet_id++, .from_client = in, .csum_ready = true, .csum_unknown = true, .bytes = bytes};
-	struct ftt_pkt k;
-	struct ftt_seg s;
 
-	p.cap = p.len = (uint32_t)unhex(hex, bytes, sizeof(bytes));
-	if (ftt_parse(bytes, p.cap, p.len, &k, &s) != FTT_PARSED_TCP) {
-		fprintf(stderr, "packet %u is no TCP segment\n", p.id);
-		exit(2);
+	if (!engine.cfg.hooks) {
+		given = (struct ftt_packet){.id = packet_id++, .from_client = in, .csum_ready = true, .csum_unknown = true,
+					    .bytes = bytes};
+		given.cap = given.len = (uint32_t)unhex(hex, bytes, sizeof(bytes));
 	}
-	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
-	if (in)
-		ftt_tcp_from_client(&worker, &p, &k, &s, now);
-	else
-		ftt_tcp_from_server(&worker, &p, &k, &s, now);
+	packets(&worker, FTT_LANE_FLOWS, 1);
 }
 
 static void step(char *line)
@@ -251,9 +325,46 @@ static void step(char *line)
 		fprintf(stderr, "unknown step %s\n", what);
 		exit(2);
 	}
-	ftt_tcp_free_spent(&worker);
-	ftt_tcp_send_injected(&worker);
+	flush(&worker);
 	ftt_tcp_send_commits(&worker);
+}
+
+/* --- a library ----------------------------------------------------------------------------------------- */
+
+/* Begins anew, with the first line of a recording; `hooks` must stay where they are. */
+LIBRARY void replay_open(const char *line, const struct ftt_hooks *hooks)
+{
+	char copy[4096];
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	configure(copy, hooks);
+}
+
+/* Does one step; returns what was done, for free(). */
+LIBRARY char *replay_step(const char *line)
+{
+	char *copy = strdup(line), *text = NULL;
+	size_t size = 0;
+
+	done = open_memstream(&text, &size);
+	if (!copy || !done)
+		abort();
+	step(copy);
+	fclose(done);
+	free(copy);
+	return text;
+}
+
+LIBRARY bool replay_flow(const struct ftt_key *key, struct ftt_flow_info *out)
+{
+	engine.worker[0] = &worker;
+	return ftt_engine_flow(&engine, key, out);
+}
+
+LIBRARY void replay_counters(struct ftt_counters *out)
+{
+	*out = worker.n;
+	out->held_now = worker.held_now;
 }
 
 int main(void)
@@ -261,13 +372,15 @@ int main(void)
 	char *line = NULL;
 	size_t room = 0;
 
+	done = stdout;
 	while (getline(&line, &room, stdin) > 0) {
 		if (!strncmp(line, "config", 6))
-			configure(line);
+			configure(line, NULL);
 		else
 			step(line);
 		puts(".");
 	}
+	forget();
 	free(line);
 	return 0;
 }

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, is_synced
 from lab.network import NODES, SERVICE4
 from lab.nodeconfig import write_node_files
-from tests.replay import ROOT
 
+ROOT = Path(__file__).parents[2]
 SERVE = (
     "7/tcp=socat TCP6-LISTEN:7,ipv6only=0,fork,reuseaddr,nodelay PIPE",
     "80/tcp=python3 -m http.server --bind :: 80",

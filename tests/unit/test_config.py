@@ -73,10 +73,6 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ),
         ("[group.timing]\nstartup_wait_ms = 100", "allowed: 500..600000"),
         ("[group.timing]\nbusy_poll_us = 20000", "busy_poll_us"),
-        (
-            'engine = "programmable"\n[group.experiment]\nstrict_commit = false',
-            'group[0].experiment.strict_commit: only engine = "nfqueue" can do without',
-        ),
         ('engine = "magic"', "group[0].engine: 'magic' is not allowed (allowed: nfqueue, programmable)"),
         ("compare = 1", "group[0].compare: 1 is not allowed (allowed: true, false)"),
         ('commands = ["a \'b"]', 'group[0].commands[0]: "a \'b" cannot be split into words'),

@@ -1,8 +1,8 @@
-"""The C engine's TCP and the programmable engine's, given the same recorded steps, do the same.
+"""One worker on two data planes, that of C tests and Python's, given the same packets, does the same.
 
-The recordings in tests/vectors are of real pairs (tests/integration/test_programmable.py makes such
-ones anew): both nodes of a pair that served a download and an echo and lost its primary, also with
-shifted sequence and timestamp spaces. Lost, repeated and exchanged steps make more sequences of them.
+The recordings in tests/vectors are of real pairs: both nodes of a pair that served a download and an echo
+and lost its primary, also with shifted sequence and timestamp spaces. Lost, repeated and exchanged steps
+make more sequences of them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.replay import ROOT, build_native, config_of, differences, run_native, run_python
+from fttcp.planes.experiment import Modify, Packet
+from tests.replay import ROOT, config_of, differences, run_native, run_python
 
 RECORDINGS = sorted((ROOT / "tests/vectors").glob("*.steps.gz"))
 SEEDS = range(6)
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C side, compiled."""
-    return build_native(tmp_path_factory.mktemp("replay"))
 
 
 def steps_of(recording: Path) -> list[str]:
@@ -71,15 +66,37 @@ def test_there_are_recordings() -> None:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.name.partition(".")[0])
-def test_same_verdicts_edits_and_records(native: Path, recording: Path) -> None:
+def test_same_verdicts_edits_and_records(recording: Path) -> None:
     steps = steps_of(recording)
-    done = run_native(native, steps)
+    done = run_native(steps)
     assert sum(map(len, done)) > 100, "the recording moves nothing"
     assert not list(differences(steps, done, run_python(steps)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.name.partition(".")[0])
-def test_same_when_disturbed(native: Path, recording: Path, seed: int) -> None:
+def test_same_when_disturbed(recording: Path, seed: int) -> None:
     steps = disturbed(steps_of(recording), seed)
-    assert not list(differences(steps, run_native(native, steps), run_python(steps)))
+    assert not list(differences(steps, run_native(steps), run_python(steps)))
+
+
+def test_same_when_an_experiment_gives_each_packet_anew() -> None:
+    """Then every packet that goes does so with the bytes that it was given."""
+    asked = 0
+
+    def anew(packet: Packet) -> Modify:
+        nonlocal asked
+        asked += 1
+        return Modify(bytes(packet.data))
+
+    steps = steps_of(RECORDINGS[0])
+    sent = [line.split()[2] for line in steps if line.split()[0] in ("in", "out")]
+
+    def whole(line: str) -> str:
+        what, number, *verdict = line.split(" ")
+        goes_as_it_was = what == "verdict" and verdict == ["accept", ""]
+        return line + sent[int(number)] if goes_as_it_was else line
+
+    done = [[whole(line) for line in lines] for lines in run_native(steps)]
+    assert not list(differences(steps, done, run_python(steps, anew)))
+    assert asked == len(sent) > 100

@@ -8,6 +8,7 @@
  */
 #ifndef FTTCP_ABI_H
 #define FTTCP_ABI_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -112,6 +113,8 @@ struct ftt_liveness_config {
 	uint8_t pad;
 };
 
+struct ftt_hooks;
+
 struct ftt_config {
 	/* identity and authentication */
 	struct ftt_keys keys;  /* at the start; later: ftt_engine_set_keys() */
@@ -141,6 +144,7 @@ struct ftt_config {
 	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
 	uint32_t queue_maxlen;
 	struct ftt_policy policy;
+	const struct ftt_hooks *hooks; /* packets come from these functions (hooks.h), for one worker; NULL: from the kernel's queues */
 	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
 };
 
@@ -277,6 +281,8 @@ int ftt_engine_events(struct ftt_engine *e, struct ftt_event *out, int max);
 void ftt_engine_counters(struct ftt_engine *e, struct ftt_counters *out);
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out);
 int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max, int with_closed);
+/* A TCP flow, if it is known: for a function of hooks.h. */
+bool ftt_engine_flow(struct ftt_engine *e, const struct ftt_key *key, struct ftt_flow_info *out);
 uint64_t ftt_now_ns(void);
 /* 0 if this kernel could edit the headers of long mirrored packets, in the caller's network namespace; else errno. An
  * engine also does without when the mirror shares its interface with clients (ENOTUNIQ), or with more than

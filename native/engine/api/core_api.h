@@ -2,8 +2,8 @@
 /*
  * core_api.h - the pure core for Python: the same decisions as the native engine's, one call each.
  *
- * The header-only core is all inline functions; these are their callable twins, for an engine that
- * is written in Python. cffi reads this very file after abi.h (native/ffi/build.py strips the
+ * The header-only core is all inline functions; these are their callable twins, for experiments on packets and
+ * for tests in Python. cffi reads this very file after abi.h (native/ffi/build.py strips the
  * preprocessor lines). The part within FTT_CORE_LAYOUTS is for cffi alone: it repeats structs of
  * parse.h, flow.h and record.h, as far as Python reads them; cffi asks the compiler where each field is.
  *
@@ -197,9 +197,6 @@ void ftt_core_key(const struct ftt_pkt *k, bool from_client, struct ftt_key *key
 /* Is the L4 checksum right? Every byte of the packet must be there. */
 bool ftt_core_sum_ok(const uint8_t *p, const struct ftt_pkt *k);
 void ftt_core_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready);
-uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n);
-/* FTT_CHANNEL_MAC bytes that prove whose datagram it is; `key` is a derived one, of 32 bytes. */
-void ftt_core_channel_mac(uint8_t *mac, const uint8_t *bytes, size_t len, const uint8_t *key);
 
 /* Does a kernel that stands there take this segment? enum ftt_judgement, see accept.h. */
 uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
@@ -207,38 +204,19 @@ uint32_t ftt_core_judge(const struct ftt_place *at, const struct ftt_seg *s);
 /* --- flows: see flow.h and pair.h ------------------------------------------------------------------ */
 
 void ftt_core_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns);
-void ftt_core_unprotect(struct ftt_flow *f, uint8_t reason);
 uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 			       struct ftt_edit *e);
 /* Asks for a held segment again; e is cleared first. */
 uint32_t ftt_core_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e);
 uint32_t ftt_core_primary_record(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
-/* Put into a record what the flow says in it: OPEN, COMMIT, the others. */
-void ftt_core_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env);
-void ftt_core_commit_tell(struct ftt_flow *f, struct ftt_record *r);
-void ftt_core_flow_tell(const struct ftt_flow *f, struct ftt_record *r);
 uint32_t ftt_core_backup_probe(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_retained *kept);
 uint32_t ftt_core_backup_output(struct ftt_flow *f, const struct ftt_record *r);
-bool ftt_core_end_held(const struct ftt_flow *f);
-uint32_t ftt_core_backup_close(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_discard(struct ftt_flow *f, const struct ftt_record *r);
 uint32_t ftt_core_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env);
-uint32_t ftt_core_closed_takeover(const struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_tick(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_takeover(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_solo(struct ftt_flow *f);
-uint32_t ftt_core_flow_part(struct ftt_flow *f, const struct ftt_env *env);
 uint32_t ftt_core_flow_detach(struct ftt_flow *f, uint8_t reason, uint64_t now_ns);
-bool ftt_core_flow_waits(const struct ftt_flow *f);
-bool ftt_core_is_last_word(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
-
-/* --- flows that are over: see reset.h --------------------------------------------------------------- */
-
-bool ftt_core_detached_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
-void ftt_core_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
-uint32_t ftt_core_reset_begin(struct ftt_flow *f, const struct ftt_env *env);
-uint32_t ftt_core_reset_tick(struct ftt_flow *f, const struct ftt_env *env);
-uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env);
 
 /* --- segments of our own: written to out (FTT_BARE_MAX bytes), the length is returned ------------- */
 
@@ -246,74 +224,14 @@ uint32_t ftt_core_reset_step(struct ftt_flow *f, const struct ftt_seg *s, const 
 size_t ftt_core_build_for_stack(struct ftt_flow *f, const struct ftt_retained *r, const struct ftt_key *key, uint8_t mode,
 				uint8_t *out);
 size_t ftt_core_build_for_client(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
-/* What makes the client say where it stands. */
-size_t ftt_core_build_ask(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
 /* What makes the client send again that only the backup lacks; see ftt_bare_nudge(). */
 size_t ftt_core_build_nudge(struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
-/* The FIN that was kept back, for the client. */
-size_t ftt_core_build_fin(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint8_t *out);
-/* The client's reset, for the local stack. */
-size_t ftt_core_build_reset(const struct ftt_key *key, uint32_t rcv_nxt, uint8_t *out);
-
-/* Where does its client stand? And the reset there. */
-size_t ftt_core_build_ask_place(const struct ftt_flow *f, const struct ftt_key *key, uint8_t *out);
-size_t ftt_core_build_reset_client(const struct ftt_key *key, uint32_t ack, uint8_t *out);
-
-/* --- output retained for a takeover: see retain.h --------------------------------------------------- */
-
-uint32_t ftt_core_retained_add(struct ftt_retained *r, uint32_t acked, uint32_t seq, uint32_t len);
-uint32_t ftt_core_retained_ack(struct ftt_retained *r, uint32_t acked);
-uint32_t ftt_core_retained_begin(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
-uint32_t ftt_core_retained_more(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, uint32_t gone,
-				uint64_t now_ns);
-uint32_t ftt_core_retained_tick(struct ftt_retained *r, const struct ftt_flow *f, uint64_t now_ns);
-void ftt_core_retained_limit(struct ftt_retained *r, const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e);
-bool ftt_core_retained_superseded(const struct ftt_retained *r, uint32_t seq, uint64_t now_ns);
-void ftt_core_retained_stop(struct ftt_retained *r);
-/* A segment of them, written to out (FTT_BARE_MAX + len bytes); the length is returned. */
-size_t ftt_core_build_data(struct ftt_flow *f, const struct ftt_key *key, uint8_t mode, uint32_t seq,
-			   const uint8_t *payload, uint32_t len, uint64_t now_ns, uint8_t *out);
 
 /* --- records of the commit channel, comparison of outputs ----------------------------------------- */
 
 size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r);
 size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r);
 bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
-/* See verify.h: what both sums before stream offset `at` say (enum ftt_judged), and what follows. */
-uint32_t ftt_core_output_judge(struct ftt_flow *f, uint32_t at, uint32_t ours, uint32_t theirs);
-bool ftt_core_output_tell(struct ftt_flow *f, uint32_t at);
 bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s);
-bool ftt_core_output_leaves(struct ftt_flow *f, uint32_t at);
-bool ftt_core_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns);
-bool ftt_core_output_continues(const struct ftt_flow *f);
-bool ftt_core_output_covered(const struct ftt_flow *f);
-bool ftt_core_output_done(struct ftt_flow *f);
-uint32_t ftt_core_output_end(const struct ftt_flow *f);
-uint32_t ftt_core_output_acked(const struct ftt_flow *f);
-bool ftt_core_flow_hopeless(struct ftt_flow *f, const struct ftt_env *env);
-
-/* --- a data plane beside an engine that has no workers of its own (ftt_config.workers == 0) -------- */
-
-struct ftt_core_role {
-	uint64_t generation;     /* changes whenever mode or session may have */
-	uint64_t session;
-	uint64_t commit_session; /* of the partner's boot and ours: part of the channel's key; 0 = it was never heard */
-	uint32_t partner;        /* index of the peer to exchange records with */
-	uint32_t mode;           /* enum ftt_mode */
-	bool vouched;
-};
-
-void ftt_core_role(struct ftt_engine *e, struct ftt_core_role *out);
-/* The one question of every packet that leaves for a client. */
-bool ftt_core_may_emit(struct ftt_engine *e, uint64_t now_ns);
-/* Has a main process of the local server ended? See life.c. Never while ftt_engine_watch_server() runs. */
-bool ftt_core_server_gone(struct ftt_engine *e, uint64_t now_ns);
-/* ftt_mirror_probe(): true if a client's TCP segment is a probe of the mirror, which was told of by that. */
-bool ftt_core_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k);
-/* Are the main processes of the server looked at? */
-bool ftt_core_watches(const struct ftt_engine *e);
-void ftt_core_post(struct ftt_engine *e, const struct ftt_event *ev);
-/* The role of this generation is carried out, so many flows were taken over: reports a takeover's end. */
-void ftt_core_role_done(struct ftt_engine *e, uint32_t flows, uint64_t generation);
 
 #endif

@@ -101,7 +101,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)
 {
-	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * ftt_data_planes(e));
+	uint64_t *lag = malloc(sizeof(*lag) * FTT_LAG_SAMPLES * e->cfg.workers);
 	uint32_t n = 0;
 
 	memset(out, 0, sizeof(*out));
@@ -175,6 +175,16 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->bytes_out = u->bytes_out;
 	o->age_ns = now_ns - u->created_ns;
 	o->idle_ns = now_ns - u->last_ns;
+}
+
+bool ftt_engine_flow(struct ftt_engine *e, const struct ftt_key *key, struct ftt_flow_info *out)
+{
+	struct ftt_worker *w = e->worker[0]; /* whose thread this is, and whose lock is held */
+	const struct ftt_tcp *c = ftt_table_find(&w->table, key);
+
+	if (c)
+		tcp_info(w, c, ftt_now_ns(), out);
+	return c;
 }
 
 int ftt_engine_flows(struct ftt_engine *e, struct ftt_flow_info *out, int max, int with_closed)

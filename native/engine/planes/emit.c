@@ -219,3 +219,36 @@ void ftt_emit_flush(struct ftt_emit *m)
 		}
 	}
 }
+
+/* --- of a plane ------------------------------------------------------------------------------------ */
+
+static struct ftt_emit *emit_of(struct ftt_plane *p)
+{
+	return &((struct ftt_plane_raw *)p)->emit;
+}
+
+void ftt_raw_bare(struct ftt_plane *p, const struct ftt_bare *b, bool to_client)
+{
+	ftt_emit_bare(emit_of(p), b, to_client);
+}
+
+void ftt_raw_small(struct ftt_plane *p, const uint8_t *packet, size_t len)
+{
+	ftt_emit_small(emit_of(p), packet, len);
+}
+
+int ftt_raw_now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client)
+{
+	return ftt_emit_now(emit_of(p), packet, len, to_client);
+}
+
+void ftt_raw_send(struct ftt_plane *p)
+{
+	ftt_emit_flush(emit_of(p));
+}
+
+void ftt_raw_count(struct ftt_plane *p, struct ftt_counters *n)
+{
+	n->drop_lease += emit_of(p)->revoked;
+	n->emit_failed += emit_of(p)->failed;
+}

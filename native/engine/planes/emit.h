@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "core/records/record.h"
 #include "core/tcp/rewrite.h"
+#include "engine/planes/plane.h"
 
 #define FTT_EMIT_BATCH 64
 
@@ -37,5 +38,17 @@ void ftt_emit_small(struct ftt_emit *m, const uint8_t *packet, size_t len);
 /* Sends a packet of any size at once (what was queued leaves first); 0 or -1. */
 int ftt_emit_now(struct ftt_emit *m, const uint8_t *packet, size_t len, bool to_client);
 void ftt_emit_flush(struct ftt_emit *m);
+
+/* What a plane begins with whose packets of our own leave in this way, and those of its functions that they are. */
+struct ftt_plane_raw {
+	struct ftt_plane plane;
+	struct ftt_emit emit;
+};
+
+void ftt_raw_bare(struct ftt_plane *p, const struct ftt_bare *b, bool to_client);
+void ftt_raw_small(struct ftt_plane *p, const uint8_t *packet, size_t len);
+int ftt_raw_now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client);
+void ftt_raw_send(struct ftt_plane *p);
+void ftt_raw_count(struct ftt_plane *p, struct ftt_counters *n);
 
 #endif

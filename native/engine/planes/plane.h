@@ -6,7 +6,7 @@
  * leave by ftt_plane_flush(). The lease is asked once more then: they were decided when their packets were read, and
  * the process may have been stopped since (SIGSTOP, a paused machine). So it is for packets of our own to a client.
  *
- * Planes: nfqueue (the kernel's queues), given (another program's, by functions), and in tests one without a kernel.
+ * Planes: nfqueue (the kernel's queues), python (the programmable engine's), and in tests one without a kernel.
  */
 #ifndef FTTCP_PLANE_H
 #define FTTCP_PLANE_H

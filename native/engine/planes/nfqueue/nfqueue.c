@@ -10,9 +10,8 @@
 #define SYNS 4096u /* that wait at most, and as many answers to them */
 
 struct nfqueue {
-	struct ftt_plane plane;
+	struct ftt_plane_raw raw;
 	struct ftt_nfq nfq[FTT_PLANE_LANES];
-	struct ftt_emit emit;
 };
 
 static struct nfqueue *of(struct ftt_plane *p)
@@ -32,7 +31,7 @@ static void close_it(struct ftt_plane *p)
 {
 	ftt_nfq_close(&of(p)->nfq[FTT_LANE_HANDSHAKES]);
 	ftt_nfq_close(&of(p)->nfq[FTT_LANE_FLOWS]); /* closing drops what the queues still hold */
-	ftt_emit_close(&of(p)->emit);
+	ftt_emit_close(&of(p)->raw.emit);
 	free(p);
 }
 
@@ -88,26 +87,6 @@ static void flush(struct ftt_plane *p)
 	ftt_nfq_flush(&of(p)->nfq[FTT_LANE_HANDSHAKES]);
 }
 
-static void bare(struct ftt_plane *p, const struct ftt_bare *b, bool to_client)
-{
-	ftt_emit_bare(&of(p)->emit, b, to_client);
-}
-
-static void small(struct ftt_plane *p, const uint8_t *packet, size_t len)
-{
-	ftt_emit_small(&of(p)->emit, packet, len);
-}
-
-static int now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client)
-{
-	return ftt_emit_now(&of(p)->emit, packet, len, to_client);
-}
-
-static void send_queued(struct ftt_plane *p)
-{
-	ftt_emit_flush(&of(p)->emit);
-}
-
 static void count(struct ftt_plane *p, struct ftt_counters *n)
 {
 	for (unsigned lane = 0; lane < FTT_PLANE_LANES; lane++) {
@@ -118,14 +97,13 @@ static void count(struct ftt_plane *p, struct ftt_counters *n)
 		n->queue_overruns += q->overruns;
 		n->drop_lease += q->revoked;
 	}
-	n->drop_lease += of(p)->emit.revoked;
-	n->emit_failed += of(p)->emit.failed;
+	ftt_raw_count(p, n);
 }
 
 static const struct ftt_plane_ops does = {
 	.close = close_it, .receive = receive, .next = next, .look = look, .verdict = verdict, .stamp = stamp, .again = again,
-	.to_next = to_next, .gathered = gathered, .flush = flush, .bare = bare, .small = small, .now = now, .send = send_queued,
-	.count = count,
+	.to_next = to_next, .gathered = gathered, .flush = flush, .bare = ftt_raw_bare, .small = ftt_raw_small, .now = ftt_raw_now,
+	.send = ftt_raw_send, .count = count,
 };
 
 /* The worker's queues among those from `first` on. */
@@ -135,7 +113,7 @@ static int open_queues(struct nfqueue *n, unsigned lane, const struct ftt_config
 	int rc = ftt_nfq_open(&n->nfq[lane], owner, (uint16_t)(cfg->queue_in + first), (uint16_t)(cfg->queue_out + first), maxlen,
 			      err, err_len);
 
-	n->plane.fd[lane] = n->nfq[lane].fd;
+	n->raw.plane.fd[lane] = n->nfq[lane].fd;
 	return rc;
 }
 
@@ -149,12 +127,12 @@ struct ftt_plane *ftt_nfqueue_open(const struct ftt_config *cfg, unsigned index,
 		snprintf(err, err_len, "worker %u: out of memory", index);
 		return NULL;
 	}
-	n->plane.does = &does;
-	n->emit.fd4 = n->emit.fd6 = -1;
+	n->raw.plane.does = &does;
+	n->raw.emit.fd4 = n->raw.emit.fd6 = -1;
 	if (!open_queues(n, FTT_LANE_FLOWS, cfg, index, cfg->queue_maxlen, owner, err, err_len) &&
 	    !open_queues(n, FTT_LANE_HANDSHAKES, cfg, FTT_HANDSHAKE_QUEUES + index, syns, owner, err, err_len) &&
-	    !ftt_emit_open(&n->emit, owner.shared, cfg->mark, err, err_len))
-		return &n->plane;
-	close_it(&n->plane);
+	    !ftt_emit_open(&n->raw.emit, owner.shared, cfg->mark, err, err_len))
+		return &n->raw.plane;
+	close_it(&n->raw.plane);
 	return NULL;
 }
