@@ -23,6 +23,7 @@ from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 DURATION_S = 4.0
 EARLIEST_S, LATEST_S = 0.05, 2.5
+BETWEEN_S = 8.0  # what a further failure adds to a run: the failed node returns, connections are renewed
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
 WRAPPING = 0.25  # share of the runs whose client begins shortly before sequence number 2^32
 IN_STEP = ("lockstep=connection",)
@@ -44,7 +45,7 @@ def run_seeds(seed: int, runs: int) -> list[int]:
     return [seed, *(source.randrange(1 << 31) for _ in range(runs - 1))][:runs]
 
 
-def plan(seed: int, choice: Choice) -> Case:
+def plan(seed: int, choice: Choice, failures: int = 1) -> Case:
     """The case that belongs to a run's seed; each of its parts is drawn independently of the others."""
 
     def draw(part: str) -> Random:
@@ -53,17 +54,23 @@ def plan(seed: int, choice: Choice) -> Case:
     plain = draw("tcp").random() < PLAIN_TCP
     wraps = draw("wrap").random() < WRAPPING
     tcp = {} if plain else {name: draw(name).random() < 0.5 for name in TCP_OPTIONS}
+    further = [fault for fault in choice.faults if fault != "none"]
+    then = [(draw(f"fault {n}"), draw(f"moment {n}")) for n in range(2, failures + 1) if further]
     return Case(
         workload=draw("workload").choice(list(choice.workloads)),
         fault=draw("fault").choice(list(choice.faults)),
         family=draw("family").choice(list(choice.families)),
         seed=seed,
         moment_s=round(draw("moment").uniform(EARLIEST_S, LATEST_S), 4),
-        duration_s=DURATION_S,
+        duration_s=DURATION_S + len(then) * BETWEEN_S,
         client_iss=2**32 - draw("iss").randrange(1, 5_000_000) if wraps else None,
         tcp=tcp,
         # without timestamps a cookie has no room for options
         cookies=tcp.get("timestamps", True) and draw("cookies").random() < COOKIES,
+        then=tuple(
+            (fault.choice(further), round(moment.uniform(EARLIEST_S, LATEST_S), 4)) for fault, moment in then
+        ),
+        pool=tuple(choice.faults) if then else (),
     )
 
 
@@ -82,6 +89,8 @@ class Report:
     taken_over: Counter[str] = field(default_factory=Counter)  # runs by workload, of servers kept in step
     went_on: Counter[str] = field(default_factory=Counter)  # of those: none of their connections was reset
     cut_runs: list[dict[str, Any]] = field(default_factory=list)
+    struck: Counter[int] = field(default_factory=Counter)  # runs, by how many failures struck before the end
+    excused: list[dict[str, Any]] = field(default_factory=list)  # a connection ended that was not protected
     gaps_ms: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -108,6 +117,9 @@ class Report:
         if WORKLOADS[case.workload].in_step and DISTURBANCES[case.fault].takeover:
             self.taken_over[case.workload] += 1
             self.went_on[case.workload] += outcome.ok and not outcome.cut
+        self.struck[(outcome.strike is not None) + len(outcome.then)] += 1
+        if outcome.excused:
+            self.excused.append(told | {"why": outcome.excused})
         if outcome.ok and outcome.cut:
             self.cut_runs.append(told | {"resets": outcome.cut, "errors": outcome.client["errors"]})
 
@@ -124,6 +136,8 @@ class Report:
             "taken_over": dict(self.taken_over),
             "went_on": dict(self.went_on),
             "cut_runs": self.cut_runs,
+            "struck": dict(sorted(self.struck.items())),
+            "excused": self.excused,
             "rebuilt": self.rebuilt,
         }
 
@@ -140,7 +154,9 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
 def again(case: Case, settings: Sequence[str] = ()) -> str:
     """The command that does this run again, as a shell reads it."""
     words = ["fttcp", "lab", "campaign", "--runs", "1", "--seed", str(case.seed)]
-    words += ["--workload", case.workload, "--fault", case.fault, "--family", str(case.family)]
+    words += ["--workload", case.workload, "--fault", ",".join(case.pool) or case.fault]
+    words += ["--family", str(case.family)]
+    words += ["--failures", str(1 + len(case.then))] if case.then else []
     for setting in settings:
         words += ["--set", setting]
     return shlex.join(words)
@@ -214,6 +230,13 @@ FAULTS, FAMILIES = tuple(DISTURBANCES), ("4", "6")
 )
 @click.option("--fault", callback=_names(FAULTS, {}, FAULTS), help="Faults, with commas. Default: all.")
 @click.option("--family", callback=_names(FAMILIES, {}, FAMILIES), help="4, 6 or both. Default: both.")
+@click.option(
+    "--failures",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 20),
+    help="Faults in each run, one after the other: the pair is made whole and renews connections in between.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option(
     "--evidence", default="campaign", show_default=True, type=click.Path(path_type=Path), help="Directory."
@@ -233,6 +256,7 @@ def campaign(
     workload: tuple[str, ...],
     fault: tuple[str, ...],
     family: tuple[str, ...],
+    failures: int,
     settings: tuple[str, ...],
     evidence: Path,
     keep_going: bool,
@@ -246,7 +270,7 @@ def campaign(
         require_root()
         with Campaign(Lab(name), evidence, settings, workload) as series:
             for number, one in enumerate(run_seeds(seed, runs), 1):
-                case = plan(one, choice)
+                case = plan(one, choice, failures)
                 outcome = series.run(case)
                 click.echo(progress(number, runs, outcome), err=True)
                 if not (outcome.ok or keep_going):
@@ -269,7 +293,9 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     options += " with cookies" if case.cookies else ""
     lost = f", {detached_text(outcome.detached)}" if outcome.detached else ""
     lost += f", {outcome.cut} reset" if outcome.cut else ""
-    what = f"{case.workload} {case.fault} v{case.family} at {case.moment_s:.2f} s{options}"
+    faults = ",".join([case.fault, *outcome.then])
+    lost += ", ended unprotected" if outcome.excused else ""
+    what = f"{case.workload} {faults} v{case.family} at {case.moment_s:.2f} s{options}"
     return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"
 
 
@@ -295,6 +321,9 @@ def summary(report: dict[str, Any]) -> str:
         f"flows {detached_text(report['detached'])}",
         f"gap ms: p50 {gap['p50']}, p99 {gap['p99']}, max {gap['max']}",
     ]
+    if any(int(number) > 1 for number in report["struck"]):
+        by_number = ", ".join(f"{count} of {number}" for number, count in report["struck"].items())
+        lines.append(f"failures that struck: {by_number}; {len(report['excused'])} ended unprotected")
     if report["taken_over"]:
         lines.append(f"went on at a takeover, of all runs with one: {shares(report)}")
     lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]

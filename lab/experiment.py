@@ -23,6 +23,7 @@ from typing import Any
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
+from lab.failures import Struck, await_renewed, excused, pause, unprotected
 from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -114,6 +115,8 @@ class Case:
     client_iss: int | None = None
     tcp: Mapping[str, bool] = field(default_factory=dict)  # client: sack, timestamps, window_scaling
     cookies: bool = False  # one of the nodes answers each SYN by a cookie, as in a flood
+    then: tuple[tuple[str, float], ...] = ()  # further faults, each so long after connections were renewed
+    pool: tuple[str, ...] = ()  # that they were drawn from
 
 
 @dataclass
@@ -134,6 +137,8 @@ class Outcome:
     takeover: dict[str, Any] = field(default_factory=dict)
     strike: Any = None
     directory: str = ""
+    then: list[str] = field(default_factory=list)  # further faults that did strike
+    excused: str = ""  # how a connection ended that was not protected as a node failed
 
     @property
     def cut(self) -> int:
@@ -164,24 +169,27 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     set_tcp_options(lab, case.tcp)
     set_cookies(lab, case.cookies)
     disturbance.before(lab)
+    bound_s = max(disturbance.bound_s, *(DISTURBANCES[fault].bound_s for fault, _ in case.then), 0)
+    struck = Struck()
     with Capture(lab, directory) as capture:
-        client = Client(lab, case, directory, disturbance.bound_s)
+        client = Client(lab, case, directory, bound_s)
         try:
             if client.wait_started():
                 time.sleep(case.moment_s)
                 _note_status(lab, directory / "status-before.json")
                 detached.look()
                 outcome.strike = disturbance.strike(lab)
+                struck = _strike_again(lab, outcome, client, new, detached)
             outcome.client = client.finish()
         finally:
             client.kill()
-        _judge_takeover(lab, outcome, new)
-        if disturbance.mends:
+        _judge_takeover(lab, outcome, (struck.owners or [new])[-1])
+        if disturbance.mends and not struck.owners:
             _judge_mended(lab, outcome, old)
         _await_ends(lab)
         _note_status(lab, directory / "status-after.json")
         outcome.detached = detached.look()
-    _judge(outcome, capture, [old] if new == old else [old, new])
+    _judge(outcome, capture, turns([old, new, *struck.owners]), struck.unprotected)
     outcome.ok = not outcome.kind
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
     if outcome.ok and not outcome.detached and not outcome.cut:
@@ -189,6 +197,38 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
         return outcome
     keep_logs(lab, directory)
     return outcome
+
+
+def turns(owners: list[str]) -> list[str]:
+    """Who speaks after whom: owners one after the other, without repetitions."""
+    return [owner for before, owner in zip(["", *owners], owners, strict=False) if owner != before]
+
+
+def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detached: Detached) -> Struck:
+    """The case's further faults, each on a pair that is whole again and has renewed its connections."""
+    struck = Struck()
+    for fault, moment_s in outcome.case.then:
+        _judge_takeover(lab, outcome, owner)
+        if outcome.kind or client.ended():
+            break
+        try:
+            revive(lab)
+            await_renewed(lab, client)
+        except LabError as error:
+            outcome.fail("renew", str(error))
+            break
+        owner = lab.node_in_role("primary")
+        if not pause(client, moment_s):
+            break
+        disturbance = DISTURBANCES[fault]
+        disturbance.before(lab)
+        detached.look()
+        struck.unprotected |= unprotected(lab, owner)
+        disturbance.strike(lab)
+        owner = next(node for node in NODES if node != owner) if disturbance.takeover else owner
+        struck.owners.append(owner)
+        outcome.then.append(fault)
+    return struck
 
 
 def keep_logs(lab: Lab, directory: Path) -> None:
@@ -199,11 +239,13 @@ def keep_logs(lab: Lab, directory: Path) -> None:
             shutil.copyfile(lab.log(node), directory / f"{node}.log")
 
 
-def _judge(outcome: Outcome, capture: Capture, expected: list[str]) -> None:
+def _judge(outcome: Outcome, capture: Capture, expected: list[str], unprotected: set[str]) -> None:
     """Add to the outcome what client and captures tell."""
     client = outcome.client
     outcome.gap_ms = client.get("gap_ms", 0.0)
-    if not client["ok"]:
+    if not client["ok"] and excused(client["kind"], client["errors"], unprotected):
+        outcome.excused = client["why"]
+    elif not client["ok"]:
         outcome.fail(client["kind"], client["why"])
     elif client.get("resets") and len(expected) < 2:
         outcome.fail("reset", f"{client['resets']} connections were reset, and nobody took over")
@@ -285,6 +327,11 @@ def mend(lab: Lab) -> None:
     """Bring the lab back to a pair in step after a run; raises LabError when that fails."""
     set_tcp_options(lab, {})
     set_cookies(lab, False)
+    revive(lab)
+
+
+def revive(lab: Lab) -> None:
+    """Links without faults, both nodes alive, the pair in step; raises LabError when that fails."""
     lab.fault("heal")
     for node in lab.daemon_hosts():
         try:
@@ -351,6 +398,10 @@ class Client:
                 return False
             self._said += piece
         return True
+
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return self._process.poll() is not None
 
     def finish(self) -> dict[str, Any]:
         """Wait for the client's end and return its report; raises LabError when it ended without one."""

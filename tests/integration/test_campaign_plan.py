@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from lab.campaign import Campaign, Choice, Report, again, percentiles, plan, run_seeds, summary
-from lab.experiment import DISTURBANCES, Case, Outcome
+from lab.experiment import DISTURBANCES, Case, Outcome, turns
+from lab.failures import client_of, excused
 from lab.lifecycle import Lab
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
@@ -26,6 +27,33 @@ def test_filters_leave_the_other_draws_alone() -> None:
     alone = plan(42, Choice((whole.workload,), (whole.fault,), (whole.family,)))
     assert alone == whole
     assert f"--seed 42 --workload {whole.workload} --fault {whole.fault}" in again(whole)
+
+
+def test_further_failures_leave_the_first_one_alone() -> None:
+    """They are drawn from the same faults, and a run that is done again has the same ones."""
+    one, three = plan(42, Choice()), plan(42, Choice(), 3)
+    assert (three.workload, three.fault, three.moment_s) == (one.workload, one.fault, one.moment_s)
+    assert len(three.then) == 2 and one.then == () and three.duration_s > one.duration_s
+    words = shlex.split(again(three))
+    pool = words[words.index("--fault") + 1].split(",")
+    assert words[words.index("--failures") + 1] == "3"
+    assert plan(42, Choice([three.workload], pool, [three.family]), 3) == three
+    assert all(fault != "none" for seed in range(100) for fault, _ in plan(seed, Choice(), 4).then)
+
+
+def test_only_a_connection_that_was_not_protected_may_be_lost() -> None:
+    lost = {client_of("10.77.0.9:4321 > 10.77.0.100:80/tcp"), client_of("[fd77::9]:43 > [fd77::100]:80/tcp")}
+    assert lost == {"10.77.0.9:4321", "fd77::9:43"}
+    assert excused("reset", ["10.77.0.9:4321: Connection reset by peer while receiving"], lost)
+    assert excused("stall", ["fd77::9:43: nothing for 5 s while receiving"], lost)
+    assert not excused("reset", ["10.77.0.9:4321: reset", "10.77.0.9:4322: reset"], lost)
+    assert not excused("reset", ["10.77.0.9:432: reset"], lost)
+    assert not excused("wrong", ["10.77.0.9:4321: byte 7 of the stream is wrong"], lost)
+    assert not excused("reset", ["10.77.0.9:4321: reset"], set()) and not excused("stall", [], lost)
+
+
+def test_owners_take_turns() -> None:
+    assert turns(["alpha", "beta", "beta", "alpha", "alpha"]) == ["alpha", "beta", "alpha"]
 
 
 def test_two_hundred_runs_meet_every_workload_and_fault() -> None:

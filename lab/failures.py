@@ -1,0 +1,76 @@
+"""Further failures in one run: the pair is made whole, connections are renewed, and the next one strikes.
+
+A connection may be lost only if it was not protected when a node failed: as the primary said of each before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+
+RENEW_S = 30.0
+LOST = ("reset", "closed", "stall")
+"""Kinds of failure of a client whose connection was not protected."""
+SHOWN = 100_000
+
+
+class Ended(Protocol):
+    """A client that may come to its end at any time."""
+
+    def ended(self) -> bool:
+        """Whether it has."""
+
+
+@dataclass
+class Struck:
+    """What happened in a run after its first failure."""
+
+    owners: list[str] = field(default_factory=list)
+    """Who was to own the service after each."""
+    faults: list[str] = field(default_factory=list)
+    unprotected: set[str] = field(default_factory=set)
+    """Clients' ends of connections that no promise was made for, at any of the failures."""
+
+
+def await_renewed(lab: Lab, client: Ended) -> None:
+    """Wait until no connection is caught up with any more, or the client has ended; raises LabError."""
+
+    def done() -> bool:
+        (group,) = lab.ask(lab.node_in_role("primary"), {"op": "status"}, timeout_s=5.0)["groups"]
+        flows = group["flows"]
+        return client.ended() or not (flows.get("catching", 0) or flows["opening"])
+
+    await_condition(done, RENEW_S, "connections to be renewed", interval_s=0.05)
+
+
+def unprotected(lab: Lab, node: str) -> set[str]:
+    """The clients' ends of living connections that are not protected, as this node says: ``address:port``."""
+    told = lab.ask(node, {"op": "connections", "limit": SHOWN}, timeout_s=10.0)["connections"]
+    return {client_of(flow["flow"]) for flow in told if flow["protection"] != "protected"}
+
+
+def client_of(flow: str) -> str:
+    """The client's end of a flow, as workloads name it."""
+    return flow.split(" > ", 1)[0].replace("[", "").replace("]", "")
+
+
+def excused(kind: str, errors: Sequence[str], lost: set[str]) -> bool:
+    """Whether a client's failures are of connections alone that were not protected when a node failed."""
+    return (
+        kind in LOST
+        and bool(errors)
+        and all(any(error.find(f"{one}:") >= 0 for one in lost) for error in errors)
+    )
+
+
+def pause(client: Ended, seconds: float) -> bool:
+    """Let the traffic go on for so long; False if it ended meanwhile."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not client.ended():
+        time.sleep(0.01)
+    return not client.ended()
