@@ -103,7 +103,7 @@ int ftt_engine_start(struct ftt_engine *e, struct ftt_liveness *l, char *err, si
 	for (int k = 0; k < e->cfg.workers; k++)
 		if (ftt_worker_start(e->worker[k], err, err_len))
 			return -1;
-	e->neigh = ftt_neigh_start(e, err, err_len);
+	e->neigh = ftt_neigh_attach(ftt_liveness_neighbours(l), e, err, err_len);
 	if (!e->neigh)
 		return -1;
 	e->beat = ftt_beat_attach(l, e, err, err_len);
@@ -117,7 +117,7 @@ void ftt_engine_close(struct ftt_engine *e)
 	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
 	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
 	ftt_beat_detach(e->beat);
-	ftt_neigh_stop(e->neigh);
+	ftt_neigh_detach(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
 		ftt_worker_close(e->worker[k]);
 	ftt_lockstep_close(e);

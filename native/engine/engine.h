@@ -5,11 +5,11 @@
  * One struct ftt_engine serves one group on one node. Its threads:
  *
  *   worker 0..n-1   own their flows: NFQUEUE, commit channel, injection      worker.c
- *   neighbour       ARP/ND answers and announcements, under the lease        neigh.c
  *
- * and one that all groups of the node have together (struct ftt_liveness):
+ * and two that all groups of the node have together (struct ftt_liveness):
  *
  *   beat            heartbeats, the leases, loss of a peer                   beat.c
+ *   neighbour       ARP/ND answers and announcements, under the lease        neigh.c
  *
  * They share only what struct ftt_shared holds, all of it atomic: a role and a lease to be read
  * for every packet, never a lock. Python is told through a ring of events.
@@ -27,6 +27,7 @@
 
 struct ftt_beat;
 struct ftt_neigh;
+struct ftt_neighbours;
 struct ftt_worker;
 struct ftt_events;
 
@@ -120,6 +121,8 @@ void ftt_events_close(struct ftt_events *v); /* NULL is allowed */
 /* Thread-safe; when the ring is full the oldest are kept and the loss is counted. Stamps when_ns if 0. */
 void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev);
 
+/* The neighbour thread of a node. */
+struct ftt_neighbours *ftt_liveness_neighbours(struct ftt_liveness *l);
 /* beat_setup.c: a group's part in the heartbeats of its node; failure -> NULL with a sentence in err. */
 struct ftt_beat *ftt_beat_attach(struct ftt_liveness *l, struct ftt_engine *e, char *err, size_t err_len);
 void ftt_beat_detach(struct ftt_beat *b); /* when it returns, the thread does not know of it any more; NULL is allowed */
@@ -137,8 +140,10 @@ void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* what is per
 
 /* neigh.c: answers ARP requests and neighbour solicitations for the group's addresses on the service
  * interface while ftt_may_emit(); sends announcements, each under the same check. */
-struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len);
-void ftt_neigh_stop(struct ftt_neigh *n);
+struct ftt_neighbours *ftt_neighbours_open(char *err, size_t err_len); /* once for a node; NULL with a sentence in err */
+void ftt_neighbours_close(struct ftt_neighbours *all); /* after all groups have left; NULL is allowed */
+struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine *e, char *err, size_t err_len);
+void ftt_neigh_detach(struct ftt_neigh *n); /* when it returns, the thread does not know of it any more; NULL is allowed */
 void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count);
 void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
 /* One round to all in the caller's thread: when it returns, the frames are out. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
@@ -141,4 +142,26 @@ bool fake_private_network(void)
 	error = ioctl(fd, SIOCSIFFLAGS, &r);
 	close(fd);
 	return !error;
+}
+
+int fake_threads_named(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *one;
+	int n = 0;
+
+	CHECK(tasks);
+	while ((one = readdir(tasks))) {
+		char path[300], got[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", one->d_name);
+		f = fopen(path, "r");
+		if (f) {
+			n += fgets(got, sizeof(got), f) && !strncmp(got, name, strlen(name));
+			fclose(f);
+		}
+	}
+	closedir(tasks);
+	return n;
 }

@@ -21,6 +21,9 @@ void fake_set_mode(struct ftt_engine *e, uint32_t mode);
 /* Reads a counter that a running thread writes. */
 uint64_t fake_counter(const uint64_t *counter);
 
+/* How many threads of this process have a name that begins so. */
+int fake_threads_named(const char *name);
+
 /* Puts the process into a network of its own with a working loopback. False: not allowed here. */
 bool fake_private_network(void);
 

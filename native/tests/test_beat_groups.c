@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many groups on one node: they share a thread, sockets and datagrams, and nothing else. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -38,28 +37,6 @@ static void body_of(char body[FTT_BEAT_BODY_MAX + 1], int k)
 	snprintf(body, 20, "group %d", k);
 	body[strlen(body)] = '.';
 	body[FTT_BEAT_BODY_MAX] = 0;
-}
-
-static int threads_named(const char *name)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *one;
-	int n = 0;
-
-	CHECK(tasks);
-	while ((one = readdir(tasks))) {
-		char path[300], got[32] = "";
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", one->d_name);
-		f = fopen(path, "r");
-		if (f) {
-			n += fgets(got, sizeof(got), f) && !strncmp(got, name, strlen(name));
-			fclose(f);
-		}
-	}
-	closedir(tasks);
-	return n;
 }
 
 /* UDP sockets of this network, whosever they are, and how many of them have the port. */
@@ -126,7 +103,8 @@ static void test_fifty_groups_cost_one_thread_and_lose_a_peer_together(void)
 	for (int k = 0; k < MANY; k++)
 		while (!may_emit(&group[k])) /* the grant that echoes a beat of now comes a little later than the first */
 			poll(NULL, 0, 1);
-	CHECK_EQ(threads_named("ftt-beat"), 1);
+	CHECK_EQ(fake_threads_named("ftt-beat"), 1);
+	CHECK_EQ(fake_threads_named("ftt-neigh"), 1);
 	CHECK_EQ(sockets_on(PORT, &all), 2 * LINKS); /* alpha's and beta's */
 	CHECK_EQ(all, 2 * LINKS);
 

@@ -30,6 +30,7 @@ static const uint8_t client4[4] = {10, 77, 0, 10}, service4[4] = {10, 77, 0, 100
 static const uint8_t client6[16] = {0xfd, 0x77, [15] = 0x10}, service6[16] = {0xfd, 0x77, [14] = 1, [15] = 0};
 
 static struct ftt_engine e;
+static struct ftt_neighbours *node;
 static int wire = -1; /* a packet socket at the client's end */
 
 static void run(const char *command)
@@ -70,7 +71,7 @@ static void start(void)
 	memcpy(e.cfg.service_addr[2], e.cfg.service_addr[0], 16);
 	e.cfg.service_addr[2][15] = 101;
 	fake_engine_init(&e);
-	e.neigh = ftt_neigh_start(&e, err, sizeof(err));
+	e.neigh = ftt_neigh_attach(node, &e, err, sizeof(err));
 	if (!e.neigh)
 		fprintf(stderr, "%s\n", err);
 	CHECK(e.neigh);
@@ -209,6 +210,45 @@ static void test_answers_under_the_lease_only(void)
 	hold_lease(true);
 	put(f, arp(f, FTT_ARP_REQUEST, client_mac, client4, nobody4));
 	CHECK(!next_answer(answer, &n, QUIET_MS));
+}
+
+/* Another group of the node has a lease of its own, comes and goes, and needs no thread. */
+static void test_groups_are_answered_for_apart(void)
+{
+	static struct ftt_engine other;
+	uint8_t f[256], question[256], answer[256];
+	char err[200] = "";
+	struct ftt_arp a;
+	size_t n, len = arp(question, FTT_ARP_REQUEST, client_mac, client4, nobody4);
+
+	strcpy(other.cfg.service_interface, "svc0");
+	other.cfg.n_service_addrs = 1;
+	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
+	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
+	fake_engine_init(&other);
+	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
+	CHECK(other.neigh);
+	put(question, len);
+	CHECK(!next_answer(answer, &n, QUIET_MS)); /* it has no lease, whatever the other has */
+	atomic_store(&other.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&other.shared.lease_until_ns, UINT64_MAX);
+	fake_set_mode(&other, FTT_MODE_SOLO);
+	ask(question, len, answer, &n);
+	CHECK_EQ(ftt_arp_parse(answer, n, &a), FTT_NEIGH_OK);
+	CHECK(!memcmp(a.sender, nobody4, 4) && !memcmp(a.target, client4, 4));
+	CHECK_EQ(fake_counter(&other.counters_neigh.nd_answered), 0);
+	hold_lease(false);
+	put(f, arp(f, FTT_ARP_REQUEST, client_mac, client4, service4));
+	CHECK(!next_answer(answer, &n, QUIET_MS));
+	ask(question, len, answer, &n);
+	hold_lease(true);
+	check_answers_from(1);
+	CHECK_EQ(fake_threads_named("ftt-neigh"), 1);
+	ftt_neigh_detach(other.neigh);
+	put(question, len);
+	CHECK(!next_answer(answer, &n, QUIET_MS));
+	check_answers_from(1);
+	fake_engine_free(&other);
 }
 
 static void test_probes_are_answered(void)
@@ -523,23 +563,28 @@ static void test_wrong_interfaces_are_told(void)
 	char err[200];
 
 	strcpy(wrong.cfg.service_interface, "absent0");
-	CHECK(!ftt_neigh_start(&wrong, err, sizeof(err)));
+	CHECK(!ftt_neigh_attach(node, &wrong, err, sizeof(err)));
 	CHECK(strstr(err, "absent0") && strstr(err, "No such device"));
 	strcpy(wrong.cfg.service_interface, "lo");
-	CHECK(!ftt_neigh_start(&wrong, err, sizeof(err)));
+	CHECK(!ftt_neigh_attach(node, &wrong, err, sizeof(err)));
 	CHECK(strstr(err, "not an Ethernet interface"));
 }
 
 int main(void)
 {
+	char err[200];
+
 	if (!fake_private_network() || system("ip link show lo >/dev/null 2>&1")) {
 		fprintf(stderr, "needs iproute2 and a network namespace of its own: run as root, or allow user namespaces\n");
 		return SKIPPED;
 	}
+	node = ftt_neighbours_open(err, sizeof(err));
+	CHECK(node);
 	test_wrong_interfaces_are_told();
 	plug_in(1);
 	start();
 	test_answers_under_the_lease_only();
+	test_groups_are_answered_for_apart();
 	test_probes_are_answered();
 	test_claims_of_others_are_refused();
 	test_solicited_node_group_is_joined();
@@ -551,7 +596,8 @@ int main(void)
 	test_our_own_interfaces_claim_nothing(); /* timers that run when the clock jumps are late from here on */
 	test_the_holder_looks_for_others();
 	test_many_claims_are_told_in_part();
-	ftt_neigh_stop(e.neigh);
+	ftt_neigh_detach(e.neigh);
+	ftt_neighbours_close(node);
 	fake_engine_free(&e);
 	close(wire);
 	return 0;

@@ -86,6 +86,7 @@ struct ftt_beat_node {
 struct ftt_liveness {
 	struct ftt_liveness_config cfg;
 	struct ftt_keyring keyring;
+	struct ftt_neighbours *neighbours; /* the node's other thread */
 	int timer_fd, wake_fd;
 	pthread_t thread;
 	bool turn_made, ring_made, thread_made;

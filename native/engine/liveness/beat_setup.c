@@ -126,7 +126,7 @@ struct ftt_liveness *ftt_liveness_open(const struct ftt_liveness_config *cfg, ch
 		return NULL;
 	}
 	l->cfg = *cfg;
-	if (!open_parts(l, err, err_len))
+	if (!open_parts(l, err, err_len) || !(l->neighbours = ftt_neighbours_open(err, err_len)))
 		goto fail;
 	ftt_keyring_set(&l->keyring, &cfg->keys);
 	sodium_memzero(&l->cfg.keys, sizeof(l->cfg.keys));
@@ -153,6 +153,7 @@ void ftt_liveness_close(struct ftt_liveness *l)
 		ftt_liveness_wake(l);
 		pthread_join(l->thread, NULL);
 	}
+	ftt_neighbours_close(l->neighbours);
 	for (uint32_t i = 0; i < l->n_endpoints; i++)
 		if (l->endpoint[i].fd >= 0)
 			close(l->endpoint[i].fd);
@@ -166,6 +167,11 @@ void ftt_liveness_close(struct ftt_liveness *l)
 		pthread_mutex_destroy(&l->keyring.lock);
 	sodium_memzero(l, sizeof(*l));
 	free(l);
+}
+
+struct ftt_neighbours *ftt_liveness_neighbours(struct ftt_liveness *l)
+{
+	return l->neighbours;
 }
 
 int ftt_liveness_set_keys(struct ftt_liveness *l, const struct ftt_keys *keys)

@@ -13,6 +13,9 @@
  * a solicitation from the unspecified address, RFC 4862), who learns that way that the address is
  * taken. Claims of others: neigh_claims.c; announcements: neigh_announce.c.
  *
+ * A node has one such thread. Its groups share nothing but the thread: each has sockets of its own, with a filter for its
+ * addresses, and in each round every group gets its turn. They come and go while the thread waits (`turn`).
+ *
  * The interface may go down, vanish, return under another index or change its MAC address. Any
  * message of rtnetlink about any link makes the thread look whether its sockets are still on the
  * interface of that name, and open new ones if not; a failure to open is tried again each second as
@@ -25,14 +28,11 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "engine/liveness/neigh.h"
-#include "engine/thread.h"
 
 #define NS 1000000000ull
 #define BATCH 64          /* frames taken from a socket before the others get their turn */
@@ -143,13 +143,16 @@ static void moved(struct ftt_neigh *n, const uint8_t before[6])
 		ftt_neigh_announce(n, FTT_NEIGH_ROUNDS, FTT_NEIGH_INTERVAL_NS);
 }
 
-static void follow_interface(struct ftt_neigh *n, uint64_t now, bool notice)
+static void follow_interface(struct ftt_neigh *n, uint64_t now)
 {
 	const struct ftt_config *cfg = &n->engine->cfg;
 	struct ftt_neigh_port before = n->port;
+	bool notice = n->notice;
 	const char *what;
 	int error = 0;
 
+	n->notice = false;
+	n->retry_ns = 0;
 	if (!ftt_neigh_port_current(&n->port, cfg)) {
 		ftt_neigh_port_close(&n->port);
 		error = ftt_neigh_port_open(&n->port, cfg, &what);
@@ -164,148 +167,105 @@ static void follow_interface(struct ftt_neigh *n, uint64_t now, bool notice)
 
 /* What the messages tell is asked of the kernel, but for one thing: whether neighbours are to be told (a bond
  * that uses another of its cables, a machine that was moved). An overflow (ENOBUFS) may have lost that. */
-static bool links_changed(int route_fd, int ifindex, bool *notice)
+static bool links_changed(struct ftt_neighbours *all)
 {
 	_Alignas(8) uint8_t message[8192];
 	bool any = false;
 
 	for (int k = 0; k < BATCH; k++) {
-		ssize_t len = recv(route_fd, message, sizeof(message), MSG_DONTWAIT);
+		ssize_t len = recv(all->route_fd, message, sizeof(message), MSG_DONTWAIT);
 
 		if (len < 0 && errno == EAGAIN)
 			break;
 		any = true;
-		*notice |= len < 0 || ftt_neigh_wants_notice(message, (size_t)len, ifindex);
+		for (uint32_t g = 0; g < all->n_groups; g++)
+			all->group[g]->notice |= len < 0 || ftt_neigh_wants_notice(message, (size_t)len, all->group[g]->port.ifindex);
 	}
 	return any;
 }
 
 /* ---- the loop --------------------------------------------------------------------------------- */
 
-/* Sets the timer to the next thing that is due, or to nothing. 0 or errno. */
-static int arm(const struct ftt_neigh *n)
+/* Sets the timer to the next thing that is due for any group, or to nothing. 0 or errno. */
+static int arm(const struct ftt_neighbours *all)
 {
-	uint64_t at = ftt_sooner(n->rounds.round_ns, n->rounds.step_ns);
 	struct itimerspec when = {0};
+	uint64_t at = 0;
 
-	at = ftt_sooner(ftt_sooner(at, n->retry_ns), ftt_sooner(n->claims.next_ns, n->claims.probe_ns));
+	for (uint32_t g = 0; g < all->n_groups; g++) {
+		const struct ftt_neigh *n = all->group[g];
+
+		at = ftt_sooner(at, ftt_sooner(n->rounds.round_ns, n->rounds.step_ns));
+		at = ftt_sooner(at, ftt_sooner(n->retry_ns, ftt_sooner(n->claims.next_ns, n->claims.probe_ns)));
+	}
 	when.it_value.tv_sec = (time_t)(at / NS);
 	when.it_value.tv_nsec = (long)(at % NS);
-	return timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
+	return timerfd_settime(all->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
 }
 
-/* One wait and what followed from it. Returns 0 or an errno that cannot be survived. */
-static int neigh_round(struct ftt_neigh *n)
+/* What a group has to do now. */
+static void attend(struct ftt_neigh *n, uint64_t now, bool arp, bool nd, bool changed)
 {
-	/* poll() skips negative descriptors: what is not open is not waited for */
-	struct pollfd fds[5] = {{.fd = n->wake_fd, .events = POLLIN},
-				{.fd = n->timer_fd, .events = POLLIN},
-				{.fd = n->route_fd, .events = POLLIN},
-				{.fd = n->port.arp_fd, .events = POLLIN},
-				{.fd = n->port.nd_fd, .events = POLLIN}};
-	int error = arm(n);
+	ftt_neigh_announce_if_due(n, now);
+	if (arp)
+		drain(n, n->port.arp_fd, now, hear_arp);
+	if (nd)
+		drain(n, n->port.nd_fd, now, hear_nd);
+	ftt_neigh_defend_if_due(n, now);
+	if (changed || (n->retry_ns && now >= n->retry_ns))
+		follow_interface(n, now);
+}
+
+/* One wait, in which others may have their turn, and what followed from it. Returns 0 or an errno that cannot be survived. */
+static int neigh_round(struct ftt_neighbours *all)
+{
+	struct pollfd fds[3 + 2 * FTT_MAX_GROUPS] = {{.fd = all->wake_fd, .events = POLLIN},
+						     {.fd = all->timer_fd, .events = POLLIN},
+						     {.fd = all->route_fd, .events = POLLIN}};
+	uint32_t n_fds = 3, changes = all->changes;
+	int error = arm(all), ready;
 	uint64_t now, ignored;
-	bool notice = false;
+	bool changed;
 
 	if (error)
 		return error;
-	if (poll(fds, 5, -1) < 0)
-		return errno == EINTR ? 0 : errno;
+	for (uint32_t g = 0; g < all->n_groups; g++) { /* poll() skips negative descriptors: what is not open is not waited for */
+		fds[n_fds++] = (struct pollfd){.fd = all->group[g]->port.arp_fd, .events = POLLIN};
+		fds[n_fds++] = (struct pollfd){.fd = all->group[g]->port.nd_fd, .events = POLLIN};
+	}
+	pthread_mutex_unlock(&all->turn);
+	ready = poll(fds, n_fds, -1);
+	error = ready < 0 && errno != EINTR ? errno : 0;
+	pthread_mutex_lock(&all->turn);
+	if (ready <= 0)
+		return error;
 	now = ftt_now_ns();
 	for (int i = 0; i < 2; i++)
 		if (fds[i].revents && read(fds[i].fd, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
 			return errno;
-	ftt_neigh_announce_if_due(n, now);
-	if (fds[3].revents)
-		drain(n, n->port.arp_fd, now, hear_arp);
-	if (fds[4].revents)
-		drain(n, n->port.nd_fd, now, hear_nd);
-	ftt_neigh_defend_if_due(n, now);
-	if ((fds[2].revents && links_changed(n->route_fd, n->port.ifindex, &notice)) ||
-	    (n->retry_ns && now >= n->retry_ns))
-		follow_interface(n, now, notice);
+	changed = fds[2].revents && links_changed(all);
+	for (uint32_t g = 0; g < all->n_groups; g++) {
+		bool known = changes == all->changes; /* else the sockets may be another group's: the next round looks at them */
+
+		attend(all->group[g], now, known && fds[3 + 2 * g].revents, known && fds[4 + 2 * g].revents, changed);
+	}
 	return 0;
 }
 
-static void *neigh_main(void *arg)
+void *ftt_neigh_main(void *arg)
 {
-	struct ftt_neigh *n = arg;
+	struct ftt_neighbours *all = arg;
 	int error = 0;
 
-	while (!error && !atomic_load(&n->stop))
-		error = neigh_round(n);
-	if (error) {
+	pthread_mutex_lock(&all->turn);
+	while (!error && !atomic_load(&all->stop))
+		error = neigh_round(all);
+	all->ended = true;
+	for (uint32_t g = 0; error && g < all->n_groups; g++) {
 		struct ftt_event ev = {.kind = FTT_EV_ERROR, .value = (uint64_t)error};
 
-		ftt_event_post(n->engine, &ev);
+		ftt_event_post(all->group[g]->engine, &ev);
 	}
+	pthread_mutex_unlock(&all->turn);
 	return NULL;
-}
-
-/* ---- for other threads ------------------------------------------------------------------------ */
-
-struct ftt_neigh *ftt_neigh_start(struct ftt_engine *e, char *err, size_t err_len)
-{
-	struct ftt_neigh *n = calloc(1, sizeof(*n));
-	const char *what = "open a timer, an eventfd or a netlink socket";
-	int error;
-
-	if (!n) {
-		snprintf(err, err_len, "neighbours: out of memory");
-		return NULL;
-	}
-	n->engine = e;
-	n->port = (struct ftt_neigh_port){.arp_fd = -1, .nd_fd = -1, .mld_fd = -1};
-	n->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	n->route_fd = ftt_neigh_open_route(); /* before the look-up: no change goes unnoticed in between */
-	n->direct_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	error = n->timer_fd < 0 || n->wake_fd < 0 || n->route_fd < 0 || n->direct_fd < 0 ? errno : 0;
-	if (!error) {
-		error = pthread_mutex_init(&n->lock, NULL);
-		n->lock_made = !error;
-	}
-	if (!error)
-		error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
-	memcpy(n->mac, n->port.mac, 6);
-	if (!error) {
-		what = "start a thread";
-		error = ftt_thread_start(&n->thread, "ftt-neigh", neigh_main, n);
-		n->thread_made = !error;
-	}
-	if (!error)
-		return n;
-	snprintf(err, err_len, "neighbours: service_interface \"%s\": cannot %s: %s", e->cfg.service_interface, what,
-		 error == EPROTOTYPE ? "it is not an Ethernet interface: choose another" : strerror(error));
-	ftt_neigh_stop(n);
-	return NULL;
-}
-
-void ftt_neigh_stop(struct ftt_neigh *n)
-{
-	int *fds[] = {&n->timer_fd, &n->wake_fd, &n->route_fd, &n->direct_fd};
-
-	if (!n)
-		return;
-	if (n->thread_made) {
-		atomic_store(&n->stop, true);
-		ftt_neigh_wake(n);
-		pthread_join(n->thread, NULL);
-	}
-	ftt_neigh_port_close(&n->port);
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-	if (n->lock_made)
-		pthread_mutex_destroy(&n->lock);
-	free(n);
-}
-
-void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count)
-{
-	pthread_mutex_lock(&n->lock);
-	n->n_known = count < FTT_MAX_NEIGHBOURS ? count : FTT_MAX_NEIGHBOURS;
-	if (n->n_known)
-		memcpy(n->known, known, n->n_known * sizeof(*known));
-	pthread_mutex_unlock(&n->lock);
 }

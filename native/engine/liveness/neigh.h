@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * neigh.h - what neigh.c (the thread), neigh_socket.c (its sockets), neigh_announce.c (who is told where
+ * neigh.h - what neigh.c (the thread), neigh_setup.c (birth and end), neigh_socket.c (its sockets), neigh_announce.c (who is told where
  * we are) and neigh_claims.c (who says that it has our address) share, and nobody else.
+ *
+ * A node has one thread (struct ftt_neighbours), and each of its groups a part in it (struct ftt_neigh).
  */
 #ifndef FTTCP_NEIGH_H
 #define FTTCP_NEIGH_H
@@ -56,16 +58,13 @@ struct ftt_neigh_claims {
 };
 
 struct ftt_neigh {
+	struct ftt_neighbours *node;
 	struct ftt_engine *engine;
-	int timer_fd, wake_fd, route_fd;
-	int direct_fd; /* sends only; for ftt_neigh_announce_now(), in whichever thread */
-	pthread_t thread;
-	bool lock_made, thread_made;
-	atomic_bool stop;
 
 	/* the thread's own */
 	struct ftt_neigh_port port;
-	uint64_t retry_ns;   /* when to try to open the port again; 0: not waiting */
+	uint64_t retry_ns;   /* when to look at the interface again; 0: not waiting */
+	bool notice;         /* the kernel wishes that its stations make themselves known */
 	struct ftt_neigh_rounds rounds;
 	struct ftt_neigh_claims claims;
 
@@ -76,6 +75,19 @@ struct ftt_neigh {
 	uint64_t request;    /* counts ftt_neigh_announce() */
 	uint32_t rounds_left;
 	uint64_t interval_ns;
+};
+
+struct ftt_neighbours {
+	int timer_fd, wake_fd, route_fd;
+	int direct_fd; /* sends only; for ftt_neigh_announce_now(), in whichever thread */
+	pthread_t thread;
+	bool turn_made, thread_made;
+	atomic_bool stop;
+
+	pthread_mutex_t turn; /* held by the thread but for the time that it waits; guards everything below */
+	struct ftt_neigh *group[FTT_MAX_GROUPS];
+	uint32_t n_groups, changes; /* of the list, counted */
+	bool ended; /* the thread could not go on */
 };
 
 static inline bool ftt_is_v4(const uint8_t addr[16])
@@ -111,6 +123,8 @@ static inline uint64_t ftt_sooner(uint64_t a, uint64_t b) /* 0: never */
 	return !a || (b && b < a) ? b : a;
 }
 
+/* neigh.c */
+void *ftt_neigh_main(void *arg);
 /* neigh_announce.c */
 void ftt_neigh_heard_asker(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now);
 void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
@@ -118,13 +132,13 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
 void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now);
 void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now);
 
-static inline void ftt_neigh_wake(struct ftt_neigh *n)
+static inline void ftt_neigh_wake(struct ftt_neighbours *all)
 {
 	uint64_t one = 1;
 	ssize_t done;
 
 	do
-		done = write(n->wake_fd, &one, sizeof(one));
+		done = write(all->wake_fd, &one, sizeof(one));
 	while (done < 0 && errno == EINTR); /* EAGAIN: wake-ups enough are waiting already */
 }
 

@@ -36,7 +36,7 @@ static bool send_one(struct ftt_neigh *n, const uint8_t *frame, size_t len, int 
 		ftt_neigh_count(&n->engine->counters_neigh.drop_lease);
 		return false;
 	}
-	if (!(direct_ifindex ? sendto(n->direct_fd, frame, len, 0, (struct sockaddr *)&to, sizeof(to)) > 0
+	if (!(direct_ifindex ? sendto(n->node->direct_fd, frame, len, 0, (struct sockaddr *)&to, sizeof(to)) > 0
 			     : ftt_neigh_port_send(&n->port, frame, len)))
 		return false;
 	ftt_neigh_count(&n->engine->counters_neigh.announcements);
@@ -196,5 +196,5 @@ void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_
 		n->interval_ns = interval_ns;
 	}
 	pthread_mutex_unlock(&n->lock);
-	ftt_neigh_wake(n);
+	ftt_neigh_wake(n->node);
 }
