@@ -11,9 +11,14 @@
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
 #include "core/tcp/rewrite.h"
+#include "core/udp/backup.h"
+#include "core/udp/compare.h"
+#include "core/udp/primary.h"
 
 struct all {
 	struct ftt_flow flow;
+	struct ftt_session session;
+	struct ftt_session_waits waits;
 	struct ftt_seg seg;
 	struct ftt_pkt pkt;
 	struct ftt_quote quote;
@@ -43,3 +48,10 @@ DECIDES(ticked, ftt_flow_tick(&a->flow, &a->env))
 DECIDES(solo, ftt_flow_solo(&a->flow))
 DECIDES(takeover, ftt_flow_takeover(&a->flow, &a->env))
 DECIDES(resetting, ftt_reset_step(&a->flow, &a->seg, &a->env))
+DECIDES(replies, ftt_session_holds(&a->session, 1, false, &a->env))
+DECIDES(session_told, ftt_session_record(&a->session, &a->record))
+DECIDES(session_ticked, ftt_session_tick(&a->session, &a->waits, false, &a->env))
+DECIDES(turn, ftt_session_turn(&a->session, 1, 2, 3, 4, &a->env))
+DECIDES(followed, ftt_session_follows(&a->session, true, 1, 2))
+DECIDES(compared, ftt_session_compare(&a->session, &a->record, &a->env))
+DECIDES(alone, ftt_session_speaks_alone(&a->session, &a->env))

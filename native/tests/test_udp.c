@@ -20,10 +20,10 @@ static void test_a_lagging_backup_is_asked_until_it_lets_go(void)
 	for (now += 6 * MS; now <= 1050 * MS; now += 6 * MS) {
 		ftt_udp_tick(&p.worker, now);
 		CHECK_EQ(lose(&p, FTT_REC_EVENT), 1); /* again and again */
-		CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+		CHECK_EQ(only(&p)->s.protection, FTT_PROTECTED);
 	}
 	ftt_udp_tick(&p.worker, 1051 * MS);
-	CHECK_EQ(only(&p)->protection, FTT_DETACHING);
+	CHECK_EQ(only(&p)->s.protection, FTT_DETACHING);
 	CHECK_EQ(lose(&p, FTT_REC_DETACH), 1);
 	ask(&p, 1052 * MS); /* the client goes on meanwhile */
 	answer(&p, 1052 * MS);
@@ -35,8 +35,8 @@ static void test_a_lagging_backup_is_asked_until_it_lets_go(void)
 	CHECK_EQ(p.n_detached, 0);
 	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, 1057 * MS), 1); /* the backup never heard of the session */
 	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, 1057 * MS), 1);
-	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
-	CHECK_EQ(only(&p)->reason, FTT_WHY_COMMIT_LAG);
+	CHECK_EQ(only(&p)->s.protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->s.reason, FTT_WHY_COMMIT_LAG);
 	CHECK_EQ(p.n_detached, 1);
 	CHECK_EQ(p.why, FTT_WHY_COMMIT_LAG);
 	CHECK_EQ(p.worker.n.flows_detached, 1);
@@ -56,7 +56,7 @@ static void test_a_session_that_was_let_go_is_alone(void)
 	ask(&p, now);
 	hear(&p, &b, FTT_REC_EVENT, now);
 	hear(&b, &p, FTT_REC_EVENT_ACK, now);
-	CHECK_EQ(only(&b)->protection, FTT_PROTECTED);
+	CHECK_EQ(only(&b)->s.protection, FTT_PROTECTED);
 	ask(&p, now);
 	lose(&p, FTT_REC_EVENT);
 	ftt_udp_tick(&p.worker, now + 51 * MS);
@@ -135,7 +135,7 @@ static void test_an_eager_reply_does_not_wait(void)
 	CHECK_EQ(p.worker.held_now, 0);
 	hear(&p, &b, FTT_REC_EVENT, MS);
 	CHECK_EQ(hear(&b, &p, FTT_REC_EVENT_ACK, MS), 1);
-	CHECK_EQ(only(&p)->acked, 1);
+	CHECK_EQ(only(&p)->s.acked, 1);
 	end_pair();
 }
 
@@ -155,7 +155,7 @@ static void test_last_words_wait_for_a_takeover(void)
 	ftt_udp_tick(&p.worker, 52 * MS);
 	CHECK_EQ(p.n_passed, 2);
 	CHECK_EQ(p.worker.n.last_words, 1);
-	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	CHECK_EQ(only(&p)->s.protection, FTT_PROTECTED);
 	CHECK_EQ(p.worker.udp.waiting, 1);
 	role(&p, FTT_MODE_IDLE); /* the takeover */
 	ftt_udp_tick(&p.worker, 53 * MS);
@@ -261,11 +261,11 @@ static void test_forgetting_in_steps(void)
 	CHECK_EQ(b.n_dropped, 1);
 	ftt_udp_record(w, &event, 0, 3 * MS); /* even by the same name: it begins anew */
 	CHECK_EQ(w->udp.n, CLIENTS - 1);
-	CHECK_EQ(ftt_udp_next(&w->udp, NULL)->outputs, 0);
+	CHECK_EQ(ftt_udp_next(&w->udp, NULL)->s.outputs, 0);
 	CHECK_EQ(b.n_emitted, 1);
 	CHECK(!ftt_udp_rest(w, 1, 3 * MS));
 	CHECK(ftt_udp_rest(w, 1, 3 * MS));
-	CHECK_EQ(only(&b)->events, 1);
+	CHECK_EQ(only(&b)->s.events, 1);
 	CHECK_EQ(w->udp.count[FTT_PROTECTED], 1);
 	CHECK_EQ(b.n_passed, 0);
 	CHECK(!b.to_client[0]);
@@ -282,7 +282,7 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	CHECK_EQ(b.worker.udp.n, CLIENTS);
 	CHECK_EQ(b.worker.n.flows_refused, 0);
 	CHECK(ftt_udp_rest(&b.worker, CLIENTS, 3 * MS));
-	CHECK_EQ(only(&b)->events, 1);
+	CHECK_EQ(only(&b)->s.events, 1);
 	end_pair();
 }
 
@@ -436,13 +436,13 @@ static void test_a_session_is_given_up(void)
 	key = only(&p)->key;
 	start = only(&p)->start;
 	ftt_udp_part(&p.worker, &key, start + 1, FTT_WHY_UNSUPPORTED, now); /* an earlier one of that client */
-	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	CHECK_EQ(only(&p)->s.protection, FTT_PROTECTED);
 	ftt_udp_part(&p.worker, &key, start, FTT_WHY_UNSUPPORTED, now);
 	ftt_udp_tick(&p.worker, now + 6 * MS);
 	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now + 6 * MS), 1);
 	CHECK_EQ(b.worker.udp.n, 0);
 	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now + 6 * MS), 1);
-	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->s.protection, FTT_DETACHED);
 	CHECK_EQ(p.why, FTT_WHY_UNSUPPORTED);
 	end_pair();
 }

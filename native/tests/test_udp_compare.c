@@ -45,8 +45,8 @@ static void test_a_different_reply_is_told_once(void)
 	reply(&p, "two", MS);
 	CHECK_EQ(hear(&p, &b, FTT_REC_SENT, MS), 1);
 	CHECK_EQ(b.worker.n.divergences, 1);
-	CHECK_EQ(only(&b)->divergences, 1);
-	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	CHECK_EQ(only(&b)->s.divergences, 1);
+	CHECK_EQ(only(&p)->s.protection, FTT_PROTECTED);
 	end_pair();
 }
 
@@ -58,8 +58,8 @@ static void test_a_different_reply_gives_the_session_up_by_policy(void)
 	reply(&b, "eno", MS);
 	CHECK_EQ(b.worker.udp.n, 0);
 	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, MS), 1);
-	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
-	CHECK_EQ(only(&p)->reason, FTT_WHY_DIVERGENCE);
+	CHECK_EQ(only(&p)->s.protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->s.reason, FTT_WHY_DIVERGENCE);
 	end_pair();
 }
 

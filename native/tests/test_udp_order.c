@@ -128,11 +128,11 @@ static void test_a_slow_server_is_not_flooded(void)
 		answer(&b, now);
 		CHECK_EQ(b.n_emitted, i < 5 ? 9 + i : 14);
 	}
-	CHECK_EQ(only(&b)->missing, 8);
+	CHECK_EQ(only(&b)->s.missing, 8);
 	ask(&p, now);
 	hear(&p, &b, FTT_REC_EVENT, now);
 	CHECK_EQ(b.n_emitted, 15);
-	CHECK_EQ(only(&b)->missing, 0); /* it has caught up */
+	CHECK_EQ(only(&b)->s.missing, 0); /* it has caught up */
 	answer(&p, now);
 	ask(&p, now);
 	hear(&p, &b, FTT_REC_EVENT, now);
@@ -167,7 +167,7 @@ static void test_a_reply_that_is_missing_for_good_is_waited_for_once(void)
 		CHECK_EQ(b.n_emitted, i - 1);
 		answer(&b, now);
 		CHECK_EQ(b.n_emitted, i);
-		CHECK_EQ(only(&b)->missing, 1);
+		CHECK_EQ(only(&b)->s.missing, 1);
 	}
 	end_pair();
 }
@@ -178,8 +178,8 @@ static void fall_behind(uint64_t now)
 	begin_order();
 	p.engine.cfg.policy.max_held = 200;
 	converse(200, now);
-	CHECK_EQ(only(&p)->acked, 200);
-	CHECK_EQ(only(&p)->granted, 1 + FTT_UDP_WINDOW / 2);
+	CHECK_EQ(only(&p)->s.acked, 200);
+	CHECK_EQ(only(&p)->s.granted, 1 + FTT_UDP_WINDOW / 2);
 	CHECK_EQ(p.worker.held_now, 200 - 1 - FTT_UDP_WINDOW / 2);
 	b.n_dropped = 0;
 }
@@ -194,7 +194,7 @@ static void test_a_server_that_is_far_behind_holds_the_primary(void)
 		answer(&b, now);
 		CHECK_EQ(b.n_emitted, 1);
 		hear(&b, &p, FTT_REC_EVENT_ACK, now);
-		CHECK_EQ(only(&p)->granted, 1 + i + FTT_UDP_WINDOW / 2 < 200 ? 1 + i + FTT_UDP_WINDOW / 2 : 200);
+		CHECK_EQ(only(&p)->s.granted, 1 + i + FTT_UDP_WINDOW / 2 < 200 ? 1 + i + FTT_UDP_WINDOW / 2 : 200);
 	}
 	CHECK_EQ(p.worker.held_now, 0);
 	CHECK_EQ(p.worker.n.drop_bound, 0);
@@ -232,7 +232,7 @@ static void test_a_lost_word_of_the_backup_is_asked_for(bool known)
 	CHECK_EQ(p.worker.n.udp_resent, 0);
 	CHECK_EQ(p.worker.held_now, known ? 0 : 11);
 	ftt_udp_tick(&p.worker, now = 3001 * MS);
-	CHECK_EQ(only(&p)->protection, known ? FTT_PROTECTED : FTT_DETACHING);
+	CHECK_EQ(only(&p)->s.protection, known ? FTT_PROTECTED : FTT_DETACHING);
 	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now), !known);
 	hear(&b, &p, FTT_REC_DETACHED, now);
 	CHECK_EQ(p.worker.held_now, 0);
@@ -270,7 +270,7 @@ static void test_a_server_that_stands_still_costs_the_session_its_backup(uint64_
 
 	begin_order();
 	p.engine.cfg.policy.max_held = 400;
-	for (uint64_t next = now; now < last && (!p.worker.udp.n || only(&p)->protection == FTT_PROTECTED); now += 2 * MS) {
+	for (uint64_t next = now; now < last && (!p.worker.udp.n || only(&p)->s.protection == FTT_PROTECTED); now += 2 * MS) {
 		p.n_passed = p.n_dropped = b.n_emitted = b.n_dropped = 0;
 		if (now >= next && !p.worker.held_now) { /* a client that waits for its answer */
 			ask(&p, now);
@@ -286,8 +286,8 @@ static void test_a_server_that_stands_still_costs_the_session_its_backup(uint64_
 		ftt_udp_tick(&b.worker, now);
 		hear(&b, &p, FTT_REC_EVENT_ACK, now);
 	}
-	CHECK_EQ(only(&p)->protection, FTT_DETACHED);
-	CHECK_EQ(only(&p)->reason, FTT_WHY_OUTPUT_LAG);
+	CHECK_EQ(only(&p)->s.protection, FTT_DETACHED);
+	CHECK_EQ(only(&p)->s.reason, FTT_WHY_OUTPUT_LAG);
 	CHECK_EQ(p.n_detached, 1);
 	CHECK_EQ(b.worker.udp.n, 0);
 	CHECK_EQ(p.worker.held_now, 0);
@@ -321,7 +321,7 @@ static void test_a_server_that_answers_less_does_not_slow_the_primary(void)
 		hear(&b, &p, FTT_REC_EVENT_ACK, now);
 		CHECK_EQ(p.worker.held_now, 0);
 	}
-	CHECK_EQ(only(&p)->protection, FTT_PROTECTED);
+	CHECK_EQ(only(&p)->s.protection, FTT_PROTECTED);
 	end_pair();
 }
 

@@ -149,7 +149,8 @@ static void test_who_does_not_serve_sends_nothing_on(uint32_t mode)
 static void test_what_is_not_followed_waits_for_the_next_owner(void)
 {
 	begin_change(1);
-	ftt_udp_protect(&p.worker.udp, only(&p), FTT_UNPROTECTED);
+	ftt_session_alone(&only(&p)->s, false);
+	ftt_udp_settle(&p.worker.udp, only(&p));
 	lease(&p, false);
 	ask(&p, now);
 	CHECK_EQ(p.n_passed, 0);

@@ -65,13 +65,13 @@ static void test_after_a_takeover_a_missing_reply_holds_nothing_back(void)
 	converse(1, now); /* three answers there ... */
 	answer(&p, now);
 	hear(&p, &b, FTT_REC_SENT, now);
-	CHECK_EQ(only(&b)->sent, 3);
+	CHECK_EQ(only(&b)->s.sent, 3);
 	answer(&b, now); /* ... two here */
 	answer(&b, now);
 	ask(&p, now);
 	hear(&p, &b, FTT_REC_EVENT, now);
 	ftt_udp_tick(&b.worker, now + WAIT);
-	CHECK_EQ(only(&b)->missing, 1);
+	CHECK_EQ(only(&b)->s.missing, 1);
 	new_role(&b, FTT_MODE_SOLO);
 	CHECK(ftt_udp_rest(&b.worker, 1, now + WAIT));
 	answer(&b, now + WAIT);
@@ -252,7 +252,7 @@ static void test_after_a_takeover_a_gap_is_forgotten(void)
 	CHECK_EQ(lose(&p, FTT_REC_EVENT), 1);
 	ask(&p, now);
 	hear(&p, &b, FTT_REC_EVENT, now);
-	CHECK_EQ(only(&b)->events, 3);
+	CHECK_EQ(only(&b)->s.events, 3);
 	CHECK_EQ(only(&b)->n_events, 3); /* two that wait, one behind the gap */
 	new_role(&b, FTT_MODE_SOLO);
 	CHECK(ftt_udp_rest(&b.worker, 1, now));
@@ -320,7 +320,7 @@ static void test_what_cannot_wait_is_counted(void)
 	CHECK_EQ(b.worker.n.drop_bound, 1);
 	CHECK_EQ(only(&b)->bytes, b.engine.cfg.policy.max_udp_bytes);
 	b.engine.cfg.policy.max_udp_bytes = 1 << 20;
-	while (only(&b)->events - only(&b)->acked < FTT_UDP_WINDOW) {
+	while (only(&b)->s.events - only(&b)->s.acked < FTT_UDP_WINDOW) {
 		b.n_dropped = 0;
 		client_says("abc", now);
 	}

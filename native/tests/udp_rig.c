@@ -144,7 +144,7 @@ static void check_counts(const struct node *n)
 
 	for (const struct ftt_udp_session *u = NULL; (u = ftt_udp_next(t, u)); sessions++) {
 		check_session(u);
-		count[u->protection]++;
+		count[u->s.protection]++;
 		for (const struct ftt_udp_reply *r = u->replies; r; r = r->next)
 			held += !r->bytes;
 	}

@@ -81,7 +81,10 @@ def test_flows_know_no_data_plane_but_its_face() -> None:
     }
 
 
-WRITES = re.compile(r"\b(?:flow\.|f->)[\w.\[\]]+\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)|memset\(&c->flow\b")
+WRITES = re.compile(
+    r"(?:\bflow\.|\bf->|\bu->s\.)[\w.]+(?:\[[^]]*\])?\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)|(?:memset|memcpy)\(&c->flow\b"
+    r"|(?:\+\+|--)(?:c->flow\.|f->|u->s\.)"
+)
 
 
 def test_only_the_core_writes_a_flow() -> None:
@@ -98,7 +101,19 @@ def test_only_the_core_writes_a_flow() -> None:
 
 
 def test_what_writes_a_flow_is_seen() -> None:
-    for line in ("c->flow.protection = 4;", "f->bits |= 1;", "c->flow.hard.irs++;", "f->discards[0] = 1;"):
+    for line in (
+        "c->flow.protection = 4;",
+        "f->bits |= 1;",
+        "c->flow.hard.irs++;",
+        "u->s.acked -= 1;",
+        "++u->s.acked",
+    ):
         assert WRITES.search(line)
-    for line in ("if (c->flow.protection == 4)", "u = f->bits & 1;", "x(&c->flow);", "f->told <= 3"):
+    for line in (
+        "if (c->flow.protection == 4)",
+        "u = f->bits & 1;",
+        "x(&c->flow);",
+        "u->s.told <= 3",
+        "n[u->s.reason]++",
+    ):
         assert not WRITES.search(line)

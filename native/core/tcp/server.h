@@ -5,6 +5,7 @@
  */
 #ifndef FTTCP_SERVER_H
 #define FTTCP_SERVER_H
+#include "core/gate.h"
 #include "core/tcp/client.h"
 #include "core/tcp/spaces.h"
 #include "core/compare/verify.h"
@@ -310,26 +311,34 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 }
 
 /*
- * The output rule: does this segment wait for the backup's stack to have what it acknowledges? Not if that stack has reset the
- * connection: its server closed it, so nothing more of the client will ever reach that one, and what it has said by then needs no more input.
+ * Is input no matter any more? Both stacks have reset the connection; or the backup's has, whose server closed it: then nothing more of the
+ * client will ever reach that one, and what it has said by then needs no more input.
  */
-static inline bool ftt_gate_commit(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end)
+static inline bool ftt_input_is_over(const struct ftt_flow *f, uint32_t end)
 {
 	bool behind_fin = f->bits & FTT_F_LOCAL_FIN && end == f->fin_end; /* it brings the FIN, or comes later */
 	uint32_t said = end - (f->hard.service_iss + 1) - behind_fin;
 
-	if (!(s->flags & TCP_ACK) || seq_leq(s->ack, f->committed))
-		return false;
-	return !ftt_both_reset(f) && !(f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
+	return ftt_both_reset(f) || (f->bits & FTT_F_PEER_RST && seq_leq(said, ftt_peer_end(f)));
 }
 
 /*
- * Does it bring output for which the order of the service waits? No client is to have what the backup's server has not
- * given: what any client does next, on whichever connection, would reach that server first.
+ * The output rule, see gate.h. A segment may depend on all input that it acknowledges. With order = "service" no client is to have
+ * what the backup's server has not given: what any client does next, on whichever connection, would reach that server first.
  */
-static inline bool ftt_gate_order(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline bool ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, const struct ftt_env *env)
 {
-	return f->bits & FTT_F_SERVICE && s->len && seq_gt(s->seq - f->hard.delta + s->len, f->peer_snd_nxt);
+	const struct ftt_places held = {.input = f->committed, .output = f->peer_snd_nxt};
+	bool acks = s->flags & TCP_ACK && seq_gt(s->ack, held.input), brings = f->bits & FTT_F_SERVICE && s->len;
+	struct ftt_places after = held;
+
+	if (!acks && !brings) /* most depend on nothing more */
+		return false;
+	if (acks && !ftt_input_is_over(f, end))
+		after.input = s->ack;
+	if (brings)
+		after.output = s->seq - f->hard.delta + s->len;
+	return ftt_gate_waits(after, held, env);
 }
 
 /*
@@ -350,8 +359,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	if (env->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return FTT_HOLD;
-		if (f->protection == FTT_PROTECTED && !env->policy->eager && !(f->bits & FTT_F_CLIENT_RST) &&
-		    (ftt_gate_commit(f, s, end) || ftt_gate_order(f, s)))
+		if (f->protection == FTT_PROTECTED && !(f->bits & FTT_F_CLIENT_RST) && ftt_segment_waits(f, s, end, env))
 			return FTT_HOLD;
 		if (s->orphan)
 			return FTT_HOLD; /* for the takeover */

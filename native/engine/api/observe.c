@@ -163,18 +163,18 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 {
 	memset(o, 0, sizeof(*o));
 	o->key = u->key;
-	o->protection = u->protection;
-	o->reason = u->reason;
-	o->client_acked = u->events;
-	o->committed = u->acked;
-	o->local_snd_nxt = u->outputs;
+	o->protection = u->s.protection;
+	o->reason = u->s.reason;
+	o->client_acked = u->s.events;
+	o->committed = u->s.acked;
+	o->local_snd_nxt = u->s.outputs;
 	o->held = u->n_replies;
-	o->divergences = u->divergences;
-	o->continues = u->protection == FTT_PROTECTED;
+	o->divergences = u->s.divergences;
+	o->continues = u->s.protection == FTT_PROTECTED;
 	o->bytes_in = u->bytes_in;
 	o->bytes_out = u->bytes_out;
 	o->age_ns = now_ns - u->created_ns;
-	o->idle_ns = now_ns - u->last_ns;
+	o->idle_ns = now_ns - u->s.last_ns;
 }
 
 bool ftt_engine_flow(struct ftt_engine *e, const struct ftt_key *key, struct ftt_flow_info *out)

@@ -133,7 +133,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 
 static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env;
 	struct ftt_tcp *c;
 	uint32_t actions;
 
@@ -159,6 +159,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		if (c->flow.protection == FTT_DETACHING && c->let_go != (1u << w->e->cfg.workers) - 1)
 			return;
 	}
+	env = ftt_worker_env(w, now_ns);
 	ftt_tcp_act(w, c, ftt_primary_record(&c->flow, r, &env), now_ns);
 }
 

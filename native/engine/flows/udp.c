@@ -16,7 +16,7 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	u = ftt_udp_called(w, &key, k->dport, now_ns);
-	if ((!u || !ftt_udp_is_numbered(u)) && !ftt_may_emit(&w->e->shared, now_ns)) { /* its answer could not leave */
+	if ((!u || !ftt_session_is_numbered(&u->s)) && !ftt_may_emit(&w->e->shared, now_ns)) { /* its answer could not leave */
 		ftt_udp_stray(w, &key, p, k, now_ns);
 		return;
 	}
@@ -25,9 +25,9 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_worker_verdict(w, p, true, NULL);
 		return;
 	}
-	if (!ftt_udp_is_numbered(u) && u->acked == u->events) {
+	if (!ftt_session_is_numbered(&u->s) && u->s.acked == u->s.events) {
 		ftt_udp_said(w, u, NULL, k->payload_len, k->dport, now_ns);
-		ftt_udp_pass(w, p, k, 2, ftt_udp_to_local(u, k->dport));
+		ftt_udp_pass(w, p, k, 2, ftt_session_to_local(&u->s, k->dport));
 		return;
 	}
 	if (ftt_udp_refused(p, k)) {
@@ -53,17 +53,19 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			const struct ftt_pkt *k, bool may, uint64_t now_ns)
 {
-	uint32_t number = ++u->outputs + u->missing;
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	enum ftt_session_reply reply;
 
-	u->silent_ns = 0;
-	if (u->n_local_ports < u->n_client_ports && ftt_udp_new_port(w, u->local_port_of, u->n_local_ports, k->sport))
-		ftt_udp_local_port(u, k->sport);
-	if (!may || (seq_leq(number, u->sent) && !ftt_udp_is_owed(w, u, number))) {
-		*(may ? &w->n.drop_acked : &w->n.drop_lease) += 1;
+	env.lease = may;
+	reply = ftt_session_speaks_alone(&u->s, &env);
+	if (u->s.n_local_ports < u->s.n_client_ports && ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, k->sport))
+		ftt_session_local_port(&u->s, k->sport);
+	w->n.udp_said_again += reply == FTT_REPLY_OWED;
+	if (reply == FTT_REPLY_SILENT || reply == FTT_REPLY_ACKED) {
+		*(reply == FTT_REPLY_ACKED ? &w->n.drop_acked : &w->n.drop_lease) += 1;
 		ftt_worker_verdict(w, p, false, NULL);
 	} else {
-		u->sent = number;
-		ftt_udp_pass(w, p, k, 0, ftt_udp_to_client(u, k->sport));
+		ftt_udp_pass(w, p, k, 0, ftt_session_to_client(&u->s, k->sport));
 	}
 	ftt_udp_backup_tick(w, u, now_ns);
 }
@@ -77,12 +79,12 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	ftt_udp_key_of(&key, k, false);
 	u = ftt_udp_heard(w, &key, now_ns);
 	if (u) {
-		u->last_ns = now_ns;
+		ftt_session_heard(&u->s, now_ns);
 		u->bytes_out += k->payload_len;
 	}
 	if (u && w->mode == FTT_MODE_BACKUP) {
 		ftt_udp_backup_out(w, u, p, k, now_ns);
-	} else if (u && primary && !ftt_udp_is_numbered(u)) {
+	} else if (u && primary && !ftt_session_is_numbered(&u->s)) {
 		reply_alone(w, u, p, k, may, now_ns);
 	} else if (!primary || !may) {
 		*(primary ? &w->n.drop_lease : &w->n.drop_suppressed) += 1;
@@ -113,8 +115,8 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 			ftt_udp_forget(w, u); /* the client's port serves a new session */
 			u = NULL;
 		}
-		if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_begin(w, &r->key, r->irs, now_ns)))
-			ftt_udp_protect(&w->udp, u, FTT_PROTECTED);
+		if (!u && r->type == FTT_REC_EVENT)
+			u = ftt_udp_begin(w, &r->key, r->irs, now_ns);
 		if (u && u->start == r->irs) {
 			u->peer_worker = from;
 			ftt_udp_backup_record(w, u, r, now_ns);
@@ -133,8 +135,20 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 	}
 }
 
+void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint8_t reason, uint64_t now_ns)
+{
+	struct ftt_udp_session *u = ftt_udp_heard(w, key, now_ns);
+
+	if (!u || u->start != start || u->s.protection != FTT_PROTECTED)
+		return;
+	ftt_session_detach(&u->s, reason); /* the next tick asks for it */
+	ftt_udp_settle(&w->udp, u);
+}
+
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_look(w, now_ns);
+
 	w->udp.waiting = 0;
 	for (struct ftt_list *at = w->udp.due.next, *next; at != &w->udp.due; at = next) {
 		struct ftt_udp_session *u = FTT_ENTRY(at, struct ftt_udp_session, due);
@@ -143,14 +157,14 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (u->role != w->udp.role)
 			continue; /* its turn comes with the others */
-		if (w->mode == FTT_MODE_BACKUP && ftt_udp_backup_lags(w, u, now_ns)) {
+		if (w->mode == FTT_MODE_BACKUP && ftt_session_lags(&u->s, &env)) {
 			ftt_udp_backup_give_up(w, u, FTT_REC_LAGS);
 			continue;
 		}
-		if (u->acked != u->events && (w->mode == FTT_MODE_BACKUP || u->protection == FTT_UNPROTECTED))
+		if (u->s.acked != u->s.events && (w->mode == FTT_MODE_BACKUP || u->s.protection == FTT_UNPROTECTED))
 			waits = ftt_udp_backup_tick(w, u, now_ns);
 		else if (w->mode == FTT_MODE_PAIRED)
-			waits = ftt_udp_primary_tick(w, u, now_ns);
+			waits = ftt_udp_primary_tick(w, u, &env);
 		w->udp.waiting += waits;
 		if (waits)
 			continue;
@@ -161,17 +175,17 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
-	/* the backup remembers longer: the primary decides when a session is over */
-	uint64_t limit = w->e->cfg.policy.udp_idle_timeout_ns * (w->mode == FTT_MODE_BACKUP ? 2 : 1);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	uint64_t limit = ftt_session_patience(&env);
 
 	ftt_udp_sweep_last(w, now_ns);
 	ftt_udp_sweep_strays(w, now_ns);
 	while (!ftt_list_empty(&w->udp.order)) {
 		struct ftt_udp_session *u = FTT_ENTRY(w->udp.order.prev, struct ftt_udp_session, order);
 
-		if (now_ns - u->last_ns <= limit)
+		if (now_ns - u->s.last_ns <= limit)
 			return;
-		if (u->replies || u->acked != u->events) { /* it is not over, and the others need not wait for it */
+		if (u->replies || u->s.acked != u->s.events) { /* it is not over, and the others need not wait for it */
 			ftt_list_remove(&u->order);
 			ftt_list_add(&u->order, &w->udp.order);
 			return;

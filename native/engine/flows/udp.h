@@ -20,13 +20,12 @@
 #include "engine/engine.h"
 #include "core/packet/parse.h"
 #include "core/records/record.h"
+#include "core/udp/backup.h"
+#include "core/udp/compare.h"
+#include "core/udp/primary.h"
 #include "engine/flows/keyed.h"
 #include "engine/flows/list.h"
 #include "engine/planes/plane.h"
-
-#define FTT_UDP_PORTS 8u    /* ports of a server's own choice, latest ones of a session */
-#define FTT_UDP_WINDOW 256u /* events that the backup does not hold yet, or its server has not had */
-#define FTT_UDP_RETAINED 32u
 
 struct ftt_worker;
 
@@ -71,36 +70,16 @@ struct ftt_udp_stray {
 
 struct ftt_udp_session {
 	struct ftt_key key; /* service_port 0 */
+	struct ftt_session s; /* what is decided: written by the core alone */
 	struct ftt_udp_session *hash_next;
 	struct ftt_list order; /* the most recently active one first */
 	struct ftt_list due;   /* those to be looked at by the next tick; else alone */
 	uint32_t recent;       /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;         /* of the worker that was last carried out on it */
 	uint32_t start;        /* names this session among those of the same client port */
-	uint8_t protection;    /* enum ftt_protection */
-	uint8_t reason;
+	uint8_t counted;       /* as what ftt_udp_table.count has it */
 	uint8_t peer_worker;
-	uint16_t nobody;       /* backup: the port that no server has, as our stack said; 0: it has not, or one has spoken from it since */
-	uint8_t early;         /* backup: what our server was given early since early_ns, in EARLY's measure */
-	uint32_t followed;     /* who took over: events of the old primary that it has */
-	uint32_t missing;      /* backup: replies that our server was waited for in vain */
-	uint64_t created_ns, last_ns, asked_ns;
-	uint64_t early_ns;     /* backup: when it began to be given some */
-	uint64_t silent_ns;    /* backup: since when it is waited for without a single reply; 0: it is not */
-	uint64_t behind_ns;    /* backup: since when the primary has to wait for it, again and again; 0: it has not */
-	uint32_t events;       /* primary: numbered so far; backup: held without a gap */
-	uint32_t acked;        /* primary: held by the backup; backup: given to the server */
-	uint32_t granted;      /* primary: events whose replies may go */
-	uint32_t outputs;      /* replies of our server */
-	uint32_t sent;         /* replies that went to the client (backup: as last told) */
-	struct ftt_udp_sums {
-		uint32_t crc;                    /* of the payloads of all replies (CRC-32C) */
-		uint32_t after[FTT_UDP_RETAINED]; /* backup: crc after reply number i */
-		uint32_t their_number, their_crc; /* backup: the primary's, for a reply that our server has not given yet */
-		bool waits;                      /* ... there is one */
-		bool broken;                     /* a reply was not seen whole, or they differed */
-	} sums;
-	uint32_t divergences;
+	uint64_t created_ns;
 	uint32_t bytes;        /* kept in events and replies */
 	struct ftt_udp_event **ring; /* FTT_UDP_WINDOW of them, by number; NULL when there is none */
 	uint32_t n_events;           /* in it */
@@ -108,11 +87,6 @@ struct ftt_udp_session {
 	uint32_t n_replies;
 	struct ftt_udp_reply *last; /* backup: the last one that the client has, while it is fresh */
 	struct ftt_list fresh;      /* with it: the freshest first */
-	uint32_t owed;              /* who took over: number of the last reply, which our server has not given yet; 0: none */
-	uint32_t answered;          /* backup: replies that the primary had given when the client spoke last */
-	uint16_t client_port_of[FTT_UDP_PORTS]; /* as the client knows them */
-	uint16_t local_port_of[FTT_UDP_PORTS];  /* as our stack knows them */
-	uint32_t n_client_ports, n_local_ports;
 	uint64_t bytes_in, bytes_out;
 };
 
@@ -167,12 +141,6 @@ struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_ke
 /* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
 bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 		  uint64_t now_ns);
-/* Is what its client says numbered, for the backup? */
-static inline bool ftt_udp_is_numbered(const struct ftt_udp_session *u)
-{
-	return u->protection == FTT_PROTECTED || u->protection == FTT_DETACHING;
-}
-
 /* udp_session.c */
 int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
 void ftt_udp_close(struct ftt_udp_table *t);
@@ -184,21 +152,18 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
 /* The first session of all (NULL), or the one behind u; NULL at the end. */
 struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u);
-void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection);
+/* Takes up what it has become: the one place where sessions are counted, by their protection. */
+void ftt_udp_settle(struct ftt_udp_table *t, struct ftt_udp_session *u);
 /* Where event `number` is kept, or is to be; NULL without memory. */
 struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);
+/* ... those behind `before` that are acknowledged now. */
+void ftt_udp_free_acked(struct ftt_udp_session *u, uint32_t before);
 struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u); /* the first */
 void ftt_udp_free_reply(struct ftt_udp_session *u);
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
 void ftt_udp_drop_last(struct ftt_udp_session *u); /* see udp_again.c */
 void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at);
-/* The port that stands for `port` on the other side of the mapping, itself when there is none. */
-uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
-uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port);
-/* The i-th port of the server's own choice of the one stands for the i-th of the other. */
-void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port); /* the next one that the client knows */
-void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port);  /* ... that our stack knows */
 /* Is this port of the server's own choice not yet among the latest ones of `ports`? */
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
 
@@ -213,10 +178,8 @@ void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_p
 
 /* udp_compare.c: both servers' replies */
 void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p, const struct ftt_pkt *k);
-/* The primary told of its replies. True: they differ, and the session is to be given up. */
-bool ftt_udp_compare(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *sent);
-/* ... when our own server has spoken. */
-bool ftt_udp_compare_late(struct ftt_worker *w, struct ftt_udp_session *u);
+/* Counts and tells what comparing has found; true: the session is to be given up. */
+bool ftt_udp_compared(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t actions);
 
 /* udp_again.c: the reply that the client had last */
 void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns);
@@ -224,8 +187,6 @@ void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct f
 bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r);
 /* After a takeover, if the client has not answered it. */
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
-/* ... this is that one, which our server gives only now. */
-bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);
 
 /* udp_stray.c */
@@ -246,7 +207,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 			 struct ftt_pkt *k, uint64_t now_ns);
 void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			    uint64_t now_ns);
-bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
+bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_env *env);
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 
 /* udp_backup.c */
@@ -259,8 +220,6 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 /* After a takeover: a datagram of the client goes behind those that wait. */
 void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 			  uint64_t now_ns);
-/* Has our server been behind for so long that the session is not to be followed any more? */
-bool ftt_udp_backup_lags(const struct ftt_worker *w, const struct ftt_udp_session *u, uint64_t now_ns);
 /* The stack of a backup found no server at the port of a datagram. */
 void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k);
 /* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */

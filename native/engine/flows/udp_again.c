@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include "engine/worker.h"
 
-#define FRESH_NS 1000000000ull /* a client has timers, too: it has asked again, or waits for nothing */
-
 void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns)
 {
 	ftt_udp_drop_last(u);
@@ -25,7 +23,7 @@ void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct f
 
 bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r)
 {
-	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_udp_to_client(u, r->port), u->key.client, u->key.client_port,
+	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_session_to_client(&u->s, r->port), u->key.client, u->key.client_port,
 				   r->bytes, r->len);
 
 	return !ftt_plane_now(w->plane, w->udp.scratch, len, true);
@@ -33,22 +31,12 @@ bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const st
 
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	const struct ftt_udp_reply *r = u->last;
 
-	if (r && now_ns - r->since_ns <= FRESH_NS && seq_gt(r->number, u->answered) && !u->divergences)
+	if (ftt_session_says_again(&u->s, r ? r->since_ns : 0, r ? r->number : 0, &env))
 		w->n.udp_said_again += ftt_udp_say(w, u, r);
-	else if (seq_lt(u->outputs + u->missing, u->sent) && seq_gt(u->sent, u->answered) && now_ns - u->last_ns <= FRESH_NS)
-		u->owed = u->sent;
 	ftt_udp_drop_last(u);
-}
-
-bool ftt_udp_is_owed(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number)
-{
-	if (!u->owed || number != u->owed || u->divergences)
-		return false;
-	u->owed = 0;
-	w->n.udp_said_again++;
-	return true;
 }
 
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns)
@@ -56,7 +44,7 @@ void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns)
 	while (!ftt_list_empty(&w->udp.fresh)) {
 		struct ftt_udp_session *u = FTT_ENTRY(w->udp.fresh.prev, struct ftt_udp_session, fresh);
 
-		if (now_ns - u->last->since_ns <= FRESH_NS)
+		if (now_ns - u->last->since_ns <= FTT_UDP_FRESH_NS)
 			return;
 		ftt_udp_drop_last(u);
 	}

@@ -7,19 +7,20 @@
 
 static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	if (!ftt_udp_is_numbered(u))
+	uint32_t acked = u->s.acked;
+
+	if (!ftt_session_is_numbered(&u->s))
 		return;
-	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-	u->reason = FTT_WHY_SOLO;
-	for (; u->acked != u->events; u->acked++)
-		ftt_udp_free_event(u, u->acked + 1);
+	ftt_session_alone(&u->s, false);
+	ftt_udp_settle(&w->udp, u);
+	ftt_udp_free_acked(u, acked);
 	ftt_udp_primary_release(w, u, now_ns);
 }
 
 static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	ftt_udp_protect(&w->udp, u, FTT_UNPROTECTED);
-	u->reason = FTT_WHY_SOLO;
+	ftt_session_alone(&u->s, true);
+	ftt_udp_settle(&w->udp, u);
 	w->role_flows++;
 	ftt_udp_backup_take_over(w, u, now_ns);
 }
@@ -79,31 +80,35 @@ struct ftt_udp_session *ftt_udp_heard(struct ftt_worker *w, const struct ftt_key
 
 struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t start, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_udp_session *u;
+
 	if (w->udp.n >= w->e->cfg.policy.max_flows && !ftt_flow_emits((uint8_t)w->mode))
 		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
-	return ftt_udp_add(w, key, start, now_ns);
+	if ((u = ftt_udp_add(w, key, start, now_ns))) {
+		ftt_session_begin(&u->s, &env);
+		ftt_udp_settle(&w->udp, u);
+	}
+	return u;
 }
 
 struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_key *key, uint16_t port, uint64_t now_ns)
 {
 	struct ftt_udp_session *u = ftt_udp_heard(w, key, now_ns);
 
-	if (!u && !ftt_udp_new_port(w, NULL, 0, port) && (u = ftt_udp_begin(w, key, ++w->udp.next_start, now_ns))) {
-		ftt_udp_protect(&w->udp, u, w->mode == FTT_MODE_PAIRED ? FTT_PROTECTED : FTT_UNPROTECTED);
-		u->reason = w->mode == FTT_MODE_PAIRED ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
-	}
+	if (!u && !ftt_udp_new_port(w, NULL, 0, port))
+		u = ftt_udp_begin(w, key, ++w->udp.next_start, now_ns);
 	return u;
 }
 
 bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 		  uint64_t now_ns)
 {
-	u->last_ns = now_ns;
-	u->owed = 0; /* it asks for something else, or again */
+	ftt_session_called(&u->s, now_ns);
 	u->bytes_in += len;
-	if (ftt_udp_is_numbered(u))
+	if (ftt_session_is_numbered(&u->s))
 		return ftt_udp_primary_in(w, u, payload, len, port, now_ns);
-	if (u->acked == u->events)
+	if (u->s.acked == u->s.events)
 		return true;
 	ftt_udp_backup_later(w, u, payload, len, port, now_ns);
 	return false;

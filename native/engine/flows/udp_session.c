@@ -85,13 +85,14 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	u->key = *k;
 	u->role = t->role;
 	u->start = start;
-	u->created_ns = u->last_ns = now_ns;
+	u->created_ns = now_ns;
+	ftt_session_init(&u->s, now_ns);
 	u->replies_tail = &u->replies;
 	u->hash_next = *b;
 	*b = u;
 	ftt_list_add(&u->order, &t->order);
 	ftt_list_add(&u->due, &t->due);
-	t->count[u->protection]++;
+	t->count[u->counted]++;
 	t->n++;
 	w->n.udp_sessions++;
 	return u;
@@ -106,11 +107,11 @@ struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct
 	return at == &t->rest ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
 }
 
-void ftt_udp_protect(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_protection protection)
+void ftt_udp_settle(struct ftt_udp_table *t, struct ftt_udp_session *u)
 {
-	t->count[u->protection]--;
-	t->count[protection]++;
-	u->protection = (uint8_t)protection;
+	t->count[u->counted]--;
+	t->count[u->s.protection]++;
+	u->counted = u->s.protection;
 }
 
 struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number)
@@ -134,6 +135,12 @@ void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number)
 		return;
 	free(u->ring); /* an idle session has none */
 	u->ring = NULL;
+}
+
+void ftt_udp_free_acked(struct ftt_udp_session *u, uint32_t before)
+{
+	while (before != u->s.acked)
+		ftt_udp_free_event(u, ++before);
 }
 
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r)
@@ -187,7 +194,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	ftt_list_remove(&u->order);
 	ftt_list_remove(&u->due);
 	ftt_udp_drop_last(u);
-	t->count[u->protection]--;
+	t->count[u->counted]--;
 	t->n--;
 	while (u->replies) {
 		if (u->replies->id) { /* still in the kernel's queue */
@@ -203,40 +210,6 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	free(u);
 }
 
-uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port)
-{
-	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
-		if (u->local_port_of[i] == port && u->client_port_of[i])
-			return u->client_port_of[i];
-	return port;
-}
-
-uint16_t ftt_udp_to_local(const struct ftt_udp_session *u, uint16_t port)
-{
-	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
-		if (u->client_port_of[i] == port && u->local_port_of[i])
-			return u->local_port_of[i];
-	return port;
-}
-
-void ftt_udp_client_port(struct ftt_udp_session *u, uint16_t port)
-{
-	uint32_t i = u->n_client_ports++;
-
-	u->client_port_of[i % FTT_UDP_PORTS] = port;
-	if (u->n_local_ports <= i)
-		u->local_port_of[i % FTT_UDP_PORTS] = 0; /* of an earlier one */
-}
-
-void ftt_udp_local_port(struct ftt_udp_session *u, uint16_t port)
-{
-	uint32_t i = u->n_local_ports++;
-
-	u->local_port_of[i % FTT_UDP_PORTS] = port;
-	if (u->n_client_ports <= i)
-		u->client_port_of[i % FTT_UDP_PORTS] = 0;
-}
-
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
@@ -244,10 +217,7 @@ bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		if (ftt_port_is(&cfg->port[i], port, 17))
 			return false;
-	for (uint32_t i = 0; i < FTT_UDP_PORTS && i < n; i++)
-		if (ports[i] == port)
-			return false;
-	return true;
+	return !ftt_session_has_port(ports, n, port);
 }
 
 void ftt_udp_forget_all(struct ftt_worker *w)

@@ -33,7 +33,7 @@ static void take(struct ftt_worker *w, const struct ftt_key *key, uint16_t port,
 	w->n.udp_strays_taken++;
 	if (u && !ftt_udp_said(w, u, payload, len, port, now_ns))
 		return;
-	len = (uint32_t)ftt_udp_build(&w->udp, key->client, key->client_port, key->service, u ? ftt_udp_to_local(u, port) : port,
+	len = (uint32_t)ftt_udp_build(&w->udp, key->client, key->client_port, key->service, u ? ftt_session_to_local(&u->s, port) : port,
 				      payload, len);
 	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
 }
@@ -126,13 +126,7 @@ static bool is_known(struct ftt_worker *w, const struct ftt_record *r)
 {
 	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
 
-	if (!u || u->start != r->irs)
-		return false;
-	if (seq_leq(r->number, u->followed))
-		return true;
-	if (r->offset + r->data_len == r->total)
-		u->followed = r->number;
-	return false;
+	return u && u->start == r->irs && ftt_session_has_had(&u->s, r->number, r->offset + r->data_len == r->total);
 }
 
 void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)

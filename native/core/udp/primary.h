@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* primary.h - UDP, the primary: when a reply leaves, what the backup's words and time do. */
+#ifndef FTTCP_UDP_PRIMARY_H
+#define FTTCP_UDP_PRIMARY_H
+#include "core/udp/session.h"
+
+#define FTT_UDP_RESEND_NS 5000000ull
+
+/* Our server speaks: the number of its reply. It depends on all events that there are. */
+static inline uint32_t ftt_session_speaks(struct ftt_session *s)
+{
+	return ++s->outputs;
+}
+
+/* The output rule of a reply that depends on events up to `after`. `orphan`: of a server that has died, and a takeover may come. */
+static inline bool ftt_session_holds(const struct ftt_session *s, uint32_t after, bool orphan, const struct ftt_env *env)
+{
+	if (!env->lease)
+		return true;
+	if (!ftt_session_is_numbered(s))
+		return false;
+	return orphan || ftt_gate_waits((struct ftt_places){.input = after}, (struct ftt_places){.input = s->granted}, env);
+}
+
+/* Reply `number` went to the client. */
+static inline void ftt_session_leaves(struct ftt_session *s, uint32_t number)
+{
+	s->sent = number;
+}
+
+/*
+ * A word of the backup. Events up to s->acked need not be kept any more afterwards.
+ */
+static inline uint32_t ftt_session_record(struct ftt_session *s, const struct ftt_record *r)
+{
+	if (r->type == FTT_REC_DETACHED && ftt_session_is_numbered(s)) {
+		if (s->protection == FTT_PROTECTED) /* a backup that does not follow sessions says so to each event */
+			s->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE :
+				    r->flags & FTT_REC_LAGS ? FTT_WHY_OUTPUT_LAG : FTT_WHY_REFUSED;
+		s->protection = FTT_DETACHED;
+		s->acked = s->events;
+		return FTT_UDP_DETACHED | FTT_UDP_RELEASE;
+	}
+	if (r->type != FTT_REC_EVENT_ACK || s->protection != FTT_PROTECTED ||
+	    r->number - s->acked > s->events - s->acked || seq_gt(r->outputs, r->number))
+		return 0;
+	s->acked = r->number;
+	s->granted = seq_max(s->granted, r->outputs);
+	return FTT_UDP_RELEASE;
+}
+
+/* The backup is asked to let it go. */
+static inline void ftt_session_detach(struct ftt_session *s, uint8_t reason)
+{
+	s->protection = FTT_DETACHING;
+	s->reason = reason;
+}
+
+/* What waits in a session: since when the first event that is not acknowledged, and the first reply (0: none). */
+struct ftt_session_waits {
+	uint64_t event_ns, reply_ns;
+	uint32_t after; /* of that reply */
+};
+
+static inline uint32_t ftt_session_asks(struct ftt_session *s, uint32_t what, const struct ftt_env *env)
+{
+	if (env->now_ns - s->asked_ns <= FTT_UDP_RESEND_NS)
+		return 0;
+	s->asked_ns = env->now_ns;
+	return what;
+}
+
+/* Time passed; a backup that lags for too long is asked to let go. `gone`: our server has died, which a takeover answers. */
+static inline uint32_t ftt_session_tick(struct ftt_session *s, const struct ftt_session_waits *w, bool gone, const struct ftt_env *env)
+{
+	/* the backup's server is too far behind for the next reply, and its word may be lost that it is no longer */
+	bool server = s->protection == FTT_PROTECTED && w->reply_ns && seq_gt(w->after, s->granted);
+	uint64_t since_ns = w->event_ns ? w->event_ns : w->reply_ns;
+	uint32_t actions = FTT_UDP_WAITS;
+
+	if (!w->event_ns && !server && s->protection != FTT_DETACHING)
+		return FTT_UDP_RELEASE;
+	if (s->protection == FTT_PROTECTED && !gone && env->now_ns - since_ns > env->policy->detach_after_ns)
+		ftt_session_detach(s, FTT_WHY_COMMIT_LAG);
+	if (s->protection == FTT_DETACHING)
+		actions |= ftt_session_asks(s, FTT_UDP_ASK_DETACH, env);
+	else if (!w->event_ns)
+		actions |= ftt_session_asks(s, FTT_UDP_ASK_SERVER, env);
+	/* who takes the role over does not acknowledge, and would have it twice */
+	return actions | (env->lease && s->protection == FTT_PROTECTED ? FTT_UDP_RESEND : 0);
+}
+
+#endif
