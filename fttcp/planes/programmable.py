@@ -45,6 +45,7 @@ class ProgrammableEngine(NfqueueEngine):
         check_mtu(settings)
         self.n: Counter[str] = Counter()
         self._giving = threading.Lock()
+        self._failure: Exception | None = None
         self.intake = Intake(settings, callback, self.n, self._flow_info)
         self._queues = [
             Queue(first + offset, direction, self.intake.arrived, self.n)
@@ -112,6 +113,8 @@ class ProgrammableEngine(NfqueueEngine):
 
     def take(self, lane: int, mode: EngineMode, basket: Any) -> int:
         """Hand over what waits in a lane; return when to be asked again, 0 for never."""
+        if self._failure is not None:
+            raise self._failure
         with self.intake.handing_over(mode, basket, lib.ftt_now_ns()) as intake:
             while sum(queue.receive() for queue in self._lanes[lane]) and not intake.handed:
                 pass  # all that came is lost or late: what waits behind it?
@@ -120,7 +123,10 @@ class ProgrammableEngine(NfqueueEngine):
     def give(self, fates: Any, count: int) -> None:
         """Carry out verdicts, struct ftt_fate."""
         with self._giving:
-            self.intake.give(fates, count, self._may_leave)
+            try:
+                self.intake.give(fates, count, self._may_leave)
+            except Exception as error:  # C cannot take it here: the next `take` tells it
+                self._failure = error
 
     def _may_leave(self) -> bool:
         return bool(lib.ftt_engine_lease_left_ns(self._worker_of) > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
-from fttcp.planes.base import EngineError
+from fttcp.planes.base import EngineError, EventKind
 from fttcp.planes.experiment import (
     Action,
     Callback,
@@ -184,6 +185,21 @@ def test_a_lease_that_ends_while_verdicts_are_carried_out_lets_nothing_more_go()
     assert bench.give(OUT, tcp(OUT, Flags.ACK, 901, 101, b"hello")) == ["drop"]
     assert bench.n["drop_lease"] == 1
     assert bench.give(IN, tcp(IN, Flags.ACK, 101, 901, b"hello")) == ["accept"]
+
+
+@pytest.mark.parametrize(
+    ("error", "number"), [(OSError(errno.ENODEV, "gone"), errno.ENODEV), (KeyError(7), errno.EIO)]
+)
+def test_what_goes_wrong_in_python_is_told_to_the_daemon(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    bench = Bench().role(EngineMode.SOLO)
+    monkeypatch.setattr(bench.plane, "take", fail)
+    assert bench.give(IN, tcp(IN, Flags.SYN, 100)) == [f"event {EventKind.ERROR:d} 1 {number}"]
+    assert "cannot go on" in caplog.text
 
 
 # ---- experiments
