@@ -63,7 +63,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             fields["worker"] = event.link
         case EventKind.LANE_DOWN:
             level, fields = "warning", {"peer": peers[event.peer], "worker": event.link}
-            fields["why"] = os.strerror(event.value)
+            # only the backup tries, so only it knows
+            fields["why"] = os.strerror(event.value) if event.value else "the other node has not connected"
         case EventKind.LANE_UP:
             fields = {"peer": peers[event.peer], "worker": event.link}
         case EventKind.WHOLE_PACKETS:

@@ -1,0 +1,27 @@
+"""What people are told of what an engine met."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from fttcp.group.engine_events import described
+from fttcp.planes.base import EngineEvent, EventKind, LaneRefusal
+
+PEERS = ("beta", "gamma")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [(errno.ECONNREFUSED, "Connection refused"), (0, "the other node has not connected")]
+)
+def test_a_lane_that_is_down_tells_what_is_known(error: int, why: str) -> None:
+    event = EngineEvent(EventKind.LANE_DOWN, 1, value=error, link=3, peer=1)
+    assert described(event, PEERS) == ("warning", {"peer": "gamma", "worker": 3, "why": why})
+
+
+@pytest.mark.parametrize("refusal", [LaneRefusal.GARBAGE, LaneRefusal.VERSION_OTHER, LaneRefusal.WRONG_KEY])
+def test_a_stranger_on_the_lane_is_told_of(refusal: LaneRefusal) -> None:
+    """Those that the engine posts: the others may be the partner's, and are only counted."""
+    level, fields = described(EngineEvent(EventKind.LANE_REFUSED, 1, value=refusal, link=2), PEERS)
+    assert level == "warning" and fields["worker"] == 2 and fields["what"]
