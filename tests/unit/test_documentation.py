@@ -143,3 +143,13 @@ def test_every_page_that_the_code_names_is_there() -> None:
             if not page.exists() or (place and place not in places_in(page.read_text())):
                 dead.add((str(file.relative_to(ROOT)), name, place))
     assert not dead
+
+
+def test_the_names_of_c_code_are_there() -> None:
+    code = "\n".join(file.read_text() for kind in ("*.c", "*.h") for file in (ROOT / "native").rglob(kind))
+    there = set(re.findall(r"\b(?:ftt|FTT)_\w+", code))
+    for page in PAGES[:1] + PAGES[2:]:  # a changelog may name what is gone
+        named = set(
+            re.findall(r"\b(?:ftt|FTT)_\w*\w\b", " ".join(re.findall(r"`([^`\n]+)`", page.read_text())))
+        )
+        assert named <= there, (page.name, named - there)
