@@ -135,12 +135,6 @@ class EngineEvent:
 
 STAMPED_MAX = 32
 """FTT_STAMPED_MAX: pairs of address and port up to which the kernel edits a group's long mirrored packets."""
-TUNABLE = (
-    *("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"),
-    *("max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained"),
-    *("detach_divergent", "continue_unverified", "order_service"),
-)
-"""The settings that ``Engine.tune`` changes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,16 +30,6 @@ _ERROR_BYTES = 512
 _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
 _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED, EventKind.CLAIMED)
-_SAME_NAME = (
-    "cluster_id", "node_id", "boot_id", "channel_port", "queue_in", "queue_out", "workers", "mark",
-    "beat_interval_ns", "lease_ns", "quiet_ahead_ns", "drift_ppm", "rt_priority", "busy_poll_ns",
-    "queue_maxlen",
-)  # fmt: skip
-_POLICY = (
-    "detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns",
-    "max_flows", "max_half_open", "max_held", "max_held_total", "max_udp_bytes", "max_retained",
-    "compare", "detach_divergent", "continue_unverified", "order_service",
-)  # fmt: skip
 
 
 def address_bytes(address: str) -> bytes:
@@ -54,11 +44,18 @@ def address_text(raw: bytes) -> str:
     return str(parsed.ipv4_mapped or parsed)
 
 
+def _fill(slot: Any, settings: EngineSettings) -> None:
+    """Fill the numbers of a struct that the settings have by the same name."""
+    known = {field.name for field in fields(EngineSettings)}
+    for name, field in ffi.typeof(slot).item.fields:
+        if name in known and field.type.kind == "primitive":
+            setattr(slot, name, getattr(settings, name))
+
+
 def _config(settings: EngineSettings) -> Any:
     """Return a struct ftt_config filled from the settings."""
     config = ffi.new("struct ftt_config *")
-    for name in _SAME_NAME:
-        setattr(config, name, getattr(settings, name))
+    _fill(config, settings)
     fill_keys(config.keys, settings.keys)
     config.n_peers = len(settings.peers)
     for slot, peer in zip(config.peer, settings.peers, strict=False):
@@ -78,8 +75,7 @@ def _config(settings: EngineSettings) -> Any:
 
 def fill_policy(policy: Any, settings: EngineSettings) -> None:
     """Fill a struct ftt_policy."""
-    for name in _POLICY:
-        setattr(policy, name, getattr(settings, name))
+    _fill(ffi.addressof(policy), settings)
     policy.eager = not settings.strict_commit
     shift = policy.shift
     shift.on, shift.seed = settings.shifts_spaces, settings.space_seed
