@@ -32,7 +32,8 @@
 #define REST_ROUNDS 2048          /* ... that empty a full queue */
 #define LAST_ROUNDS 64            /* ... and the channel, before a role ends */
 #define GATHERED 16u              /* packets of output that leave together, at most */
-#define LANE_BUDGET 65536u        /* bytes of the bulk lane each way, and connection, between two looks at packets: some 0.1 ms */
+#define LANE_ALONE 65536u         /* bytes of the bulk lane each way, and connection, between two looks at packets: some 0.1 ms */
+#define LANE_BESIDE 8192u         /* ... while there are packets */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
 
 static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
@@ -355,10 +356,10 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
+		if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
+			ftt_lane_turn(&w->lane, has(got, n, w->plane->fd[FTT_LANE_FLOWS]) ? LANE_BESIDE : LANE_ALONE, now_ns);
 		answer(w, now_ns);
 		ftt_channel_flush(&w->channel, &w->n);
-		if (has(got, n, w->lane.epoll_fd)) /* the last of all: live traffic comes first */
-			ftt_lane_turn(&w->lane, LANE_BUDGET, now_ns);
 		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
 		ftt_fair_unlock(&w->lock);
