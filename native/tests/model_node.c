@@ -259,7 +259,7 @@ static void check_flow(const struct node *n, const struct ftt_tcp *c, struct fou
 	if (c->role != w->table.role) /* what the new role makes of it is taken up later */
 		return;
 	SAME(c->counted, c->closed ? FTT_COUNT_CLOSED : c->flow.protection);
-	SAME(c->age, ftt_table_age(c, w->mode));
+	SAME(c->age, ftt_flow_age(&c->flow, c->closed, (uint8_t)w->mode));
 	SAME(c->waiting, ftt_table_waits(c));
 }
 

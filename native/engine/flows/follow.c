@@ -14,12 +14,7 @@
 #include "engine/worker.h"
 #include "core/tcp/reset.h"
 
-#define LINGER_NS 60000000000ull /* a flow that ended is remembered as long as Linux's TIME-WAIT */
-#define SYN_LINGER_NS 120000000000ull
-#define DETACHED_NS 3600000000000ull      /* a backup's memory of a flow that it let go */
-#define HANDSHAKE_NS 1000000000ull
 #define SWEEP_MAX 4096u /* flows of one age that are forgotten at once */
-#define ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
 
 /* --- records --------------------------------------------------------------------------------- */
 
@@ -265,30 +260,13 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
-/* How long a flow of this age may be silent before it is forgotten. */
-static uint64_t patience(const struct ftt_worker *w, enum ftt_age age)
-{
-	switch (age) {
-	case FTT_AGE_CLOSED:
-		return LINGER_NS;
-	case FTT_AGE_REFUSED: /* they must not fill the half-open table */
-		return 0;
-	case FTT_AGE_LET_GO:
-		return DETACHED_NS;
-	case FTT_AGE_HALF_OPEN:
-		return SYN_LINGER_NS;
-	case FTT_AGE_ENDING:
-		return w->e->cfg.policy.idle_timeout_ns;
-	default:
-		return ESTABLISHED_NS;
-	}
-}
-
 /* Those that were silent for longest are at the ends of their lists: no other one is looked at. */
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
 	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
-		uint64_t most_ns = patience(w, age);
+		uint64_t most_ns = ftt_age_patience(age, &env);
 		struct ftt_tcp *c;
 
 		for (unsigned i = 0; i < SWEEP_MAX && (c = ftt_table_oldest(&w->table, age)); i++) {
@@ -318,23 +296,16 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 	return false;
 }
 
-/*
- * A full table: flows that have ended make room, the oldest ones first, and then those that were let go. A full table of handshakes: those
- * that have not got on for longer than an honest client needs, which asks again after a second (RFC 6298).
- * So a flood of SYNs costs so many handshakes a second their protection, and is over when it ends.
- */
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 {
-	static const enum ftt_age spare[] = {FTT_AGE_REFUSED, FTT_AGE_CLOSED, FTT_AGE_HALF_OPEN, FTT_AGE_LET_GO};
 	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.policy.max_half_open;
 
 	if (forget_one(w, half_open, now_ns))
 		return true;
-	for (unsigned i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
-		struct ftt_tcp *c = ftt_table_oldest(&w->table, spare[i]);
+	for (unsigned i = 0; i < FTT_SPARE_AGES; i++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, ftt_age_spare(i));
 
-		if (!c || c->held || (half_open && (spare[i] == FTT_AGE_CLOSED || spare[i] == FTT_AGE_LET_GO)) ||
-		    (spare[i] == FTT_AGE_HALF_OPEN && now_ns - c->flow.last_ns < HANDSHAKE_NS))
+		if (!c || c->held || !ftt_age_gives_way(ftt_age_spare(i), half_open, now_ns - c->flow.last_ns))
 			continue;
 		w->n.flows_expired++;
 		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);

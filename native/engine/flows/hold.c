@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "core/tcp/hold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
@@ -122,16 +123,13 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		      const struct ftt_seg *s, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_held *h;
 
-	if (c->n_held >= w->e->cfg.policy.max_held || w->held_now >= w->e->cfg.policy.max_held_total || !(h = calloc(1, sizeof(*h)))) {
+	if (!ftt_may_hold(c->n_held, w->held_now, &env) || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
-		ftt_tcp_drop(w, p, &w->n.drop_bound); /* as if the network had: it is sent again */
-		if (c->n_held && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED && !s->orphan)
-			return ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns); /* its part of the bound is its own doing */
-		if (!c->n_held)
-			ftt_flow_holds(&c->flow, 0);
-		return 0;
+		ftt_tcp_drop(w, p, &w->n.drop_bound);
+		return ftt_flow_overflows(&c->flow, s, c->n_held, &env);
 	}
 	h->since_ns = now_ns;
 	h->id = p->id;
@@ -189,12 +187,6 @@ void ftt_tcp_free_spent(struct ftt_worker *w)
 	}
 }
 
-/* Has a client's segment waited for so long that the primary has given the flow up? Or nobody sent it but a forger. */
-static bool waited_enough(const struct ftt_worker *w, const struct ftt_held *h, uint64_t now_ns)
-{
-	return h->seg.dir == FTT_FROM_CLIENT && now_ns - h->since_ns > w->e->cfg.policy.detach_after_ns;
-}
-
 /* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
 uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
@@ -216,7 +208,7 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 		v = ftt_held_step(&c->flow, &h->seg, &env, &e);
 		if (v == FTT_HOLD && !input)
 			break;
-		if (v == FTT_HOLD && !waited_enough(w, h, now_ns)) {
+		if (v == FTT_HOLD && !ftt_held_enough(&h->seg, h->since_ns, &env)) {
 			at = &h->next;
 			continue;
 		}

@@ -56,26 +56,9 @@ void ftt_table_new_role(struct ftt_table *t)
 		ftt_list_move(&t->list[age], &t->list[FTT_AGES + age]);
 }
 
-enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode)
-{
-	uint32_t bits = c->flow.bits;
-
-	if (c->closed)
-		return bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
-	if (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED && bits & FTT_F_CLIENT_RST)
-		return FTT_AGE_CLOSED; /* its client waits for nothing */
-	if (c->flow.protection == FTT_RESETTING || (mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED))
-		return FTT_AGE_LET_GO;
-	if (!(bits & FTT_F_ESTABLISHED))
-		return FTT_AGE_HALF_OPEN;
-	if (bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
-		return FTT_AGE_ENDING;
-	return FTT_AGE_LIVING;
-}
-
 void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
 {
-	enum ftt_age age = ftt_table_age(c, mode);
+	enum ftt_age age = ftt_flow_age(&c->flow, c->closed, (uint8_t)mode);
 	uint8_t counted = c->closed ? FTT_COUNT_CLOSED : c->flow.protection;
 
 	t->count[c->counted]--;

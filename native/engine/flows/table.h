@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/compare/digest.h"
+#include "core/tcp/age.h"
 #include "core/tcp/pair.h"
 #include "core/tcp/retain.h"
 #include "engine/flows/keyed.h"
@@ -67,17 +68,6 @@ struct ftt_tcp {
 	struct ftt_store store;                /* ... its bytes */
 };
 
-/* What a flow's state says of how long it may be silent. */
-enum ftt_age {
-	FTT_AGE_LIVING,
-	FTT_AGE_ENDING,    /* one side has ended it */
-	FTT_AGE_HALF_OPEN,
-	FTT_AGE_LET_GO,    /* only where its client stands is remembered */
-	FTT_AGE_CLOSED,
-	FTT_AGE_REFUSED,   /* closed before it was established */
-	FTT_AGES
-};
-
 #define FTT_COUNT_CLOSED (FTT_RESETTING + 1)
 
 /*
@@ -120,7 +110,6 @@ void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
 void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
 /* Takes up what c has become: the one place where flows are counted, by what they are. */
 void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode);
-enum ftt_age ftt_table_age(const struct ftt_tcp *c, uint32_t mode);
 /* From here on no flow has carried out its role. */
 void ftt_table_new_role(struct ftt_table *t);
 /* Is there anything that only time will move? Then it is in the list of those. */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* age.h - how long a flow may be silent, and which one goes when there is no room for another. */
+#ifndef FTTCP_AGE_H
+#define FTTCP_AGE_H
+#include "core/tcp/state.h"
+
+#define FTT_LINGER_NS 60000000000ull       /* a flow that ended is remembered as long as Linux's TIME-WAIT */
+#define FTT_SYN_LINGER_NS 120000000000ull
+#define FTT_LET_GO_NS 3600000000000ull     /* a backup's memory of a flow that it let go */
+#define FTT_HANDSHAKE_NS 1000000000ull     /* an honest client asks again after a second (RFC 6298) */
+#define FTT_ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
+
+/* What a flow's state says of how long it may be silent. */
+enum ftt_age {
+	FTT_AGE_LIVING,
+	FTT_AGE_ENDING,    /* one side has ended it */
+	FTT_AGE_HALF_OPEN,
+	FTT_AGE_LET_GO,    /* only where its client stands is remembered */
+	FTT_AGE_CLOSED,
+	FTT_AGE_REFUSED,   /* closed before it was established */
+	FTT_AGES
+};
+
+static inline enum ftt_age ftt_flow_age(const struct ftt_flow *f, bool closed, uint8_t mode)
+{
+	bool let_go = mode == FTT_MODE_BACKUP && f->protection == FTT_DETACHED;
+
+	if (closed)
+		return f->bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
+	if (let_go && f->bits & FTT_F_CLIENT_RST)
+		return FTT_AGE_CLOSED; /* its client waits for nothing */
+	if (let_go || f->protection == FTT_RESETTING)
+		return FTT_AGE_LET_GO;
+	if (!(f->bits & FTT_F_ESTABLISHED))
+		return FTT_AGE_HALF_OPEN;
+	if (f->bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
+		return FTT_AGE_ENDING;
+	return FTT_AGE_LIVING;
+}
+
+/* How long a flow of this age may be silent before it is forgotten. */
+static inline uint64_t ftt_age_patience(enum ftt_age age, const struct ftt_env *env)
+{
+	switch (age) {
+	case FTT_AGE_CLOSED:
+		return FTT_LINGER_NS;
+	case FTT_AGE_REFUSED: /* they must not fill the half-open table */
+		return 0;
+	case FTT_AGE_LET_GO:
+		return FTT_LET_GO_NS;
+	case FTT_AGE_HALF_OPEN:
+		return FTT_SYN_LINGER_NS;
+	case FTT_AGE_ENDING:
+		return env->policy->idle_timeout_ns;
+	default:
+		return FTT_ESTABLISHED_NS;
+	}
+}
+
+#define FTT_SPARE_AGES 4u
+
+/*
+ * A full table: flows of which age make room, the oldest ones first? Those that have ended, and then those that were let go. A full
+ * table of handshakes (`half_open`): those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
+ * many handshakes a second their protection, and is over when it ends.
+ */
+static inline enum ftt_age ftt_age_spare(unsigned i)
+{
+	return i == 0 ? FTT_AGE_REFUSED : i == 1 ? FTT_AGE_CLOSED : i == 2 ? FTT_AGE_HALF_OPEN : FTT_AGE_LET_GO;
+}
+
+static inline bool ftt_age_gives_way(enum ftt_age age, bool half_open, uint64_t silent_ns)
+{
+	if (half_open && age != FTT_AGE_REFUSED && age != FTT_AGE_HALF_OPEN)
+		return false;
+	return age != FTT_AGE_HALF_OPEN || silent_ns >= FTT_HANDSHAKE_NS;
+}
+
+#endif
