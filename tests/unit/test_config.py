@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fttcp.config import ConfigError, load
+from fttcp.config import Config, ConfigError, load
 
 GOOD = """
 [node]
@@ -309,6 +309,47 @@ def test_links_of_every_kind(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_link(tmp_path: Path, old: str, new: str, error: str) -> None:
     assert any(error in found for found in errors_of(tmp_path, LINKS.replace(old, new, 1)))
+
+
+def loaded(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_a_serial_line_serves_several_groups_as_far_as_it_is_fast_enough(tmp_path: Path) -> None:
+    groups = [
+        f'[[group]]\nname = "g{n}"\naddresses = ["10.77.1.{n}"]\nports = ["25/tcp"]\ncommand = "true"\n'
+        f"channel_port = {8000 + 10 * n}\nqueue = {100 + 32 * n}\n"
+        for n in range(1, 20)
+    ]
+    assert len(loaded(tmp_path, LINKS + "".join(groups[:4])).group) == 5
+    too_many = errors_of(tmp_path, LINKS + "".join(groups))
+    assert any("link[3].baud: at 115200 a heartbeat takes 85 ms, too long" in error for error in too_many)
+
+
+@pytest.mark.parametrize(
+    ("old", "wrong", "right", "error"),
+    [
+        (
+            'cluster = "lab"',
+            'cluster = "lab"\nheartbeat_port = 7711',
+            'cluster = "lab"\nheartbeat_port = 7719',
+            "node.heartbeat_port: 7711 is a port of group[0]'s commit channel, 7711 to 7718",
+        ),
+        (
+            '"69/udp"',
+            '"7700-7710/udp"',
+            '"7700-7709/udp"',
+            "group[0].ports[1]: '7700-7710/udp' has the port of fttcp's heartbeats, 7710",
+        ),
+    ],
+)
+def test_the_port_of_heartbeats_is_theirs_alone(
+    tmp_path: Path, old: str, wrong: str, right: str, error: str
+) -> None:
+    assert any(found.startswith(error) for found in errors_of(tmp_path, GOOD.replace(old, wrong, 1)))
+    loaded(tmp_path, GOOD.replace(old, right, 1))
 
 
 def test_a_serial_line_has_two_ends(tmp_path: Path) -> None:
