@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.control import NoAnswerError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT, NODES
@@ -65,10 +66,14 @@ class Crowd(Lab):
         """Wait until `holds` is true of each group on `node`."""
 
         def check() -> bool:
-            answer = next(one for one in self.status()["nodes"] if one["node"] == node)
-            return len(answer["groups"]) == GROUPS and all(map(holds, answer["groups"]))
+            try:
+                groups = self.ask(node, {"op": "status"}, WITHIN_S)["groups"]
+            except NoAnswerError:  # it is just starting
+                return False
+            return len(groups) == GROUPS and all(map(holds, groups))
 
-        await_condition(check, WITHIN_S, f"lab {self.name}: each group on {node} {what}")
+        # seldom: to describe fifty groups is work for a daemon that is to pair them
+        await_condition(check, WITHIN_S, f"lab {self.name}: each group on {node} {what}", interval_s=0.5)
 
     def threads(self, node: str) -> list[str]:
         """Return the names of the daemon's threads."""
