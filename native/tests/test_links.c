@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include "beat_rig.h"
 #include "check.h"
@@ -198,13 +199,19 @@ static void *carry(void *arg)
 	return NULL;
 }
 
+/* A pty that nobody has made raw yet echoes what comes, which no cable does: its writer would read its own beats, spoilt. */
 static void lay(struct wire *w)
 {
+	struct termios t;
+
 	memset(w, 0, sizeof(*w));
 	for (int i = 0; i < 2; i++) {
 		w->master[i] = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 		CHECK(w->master[i] >= 0 && !grantpt(w->master[i]) && !unlockpt(w->master[i]));
 		CHECK(!ptsname_r(w->master[i], w->slave[i], sizeof(w->slave[i])));
+		CHECK(!tcgetattr(w->master[i], &t));
+		cfmakeraw(&t);
+		CHECK(!tcsetattr(w->master[i], TCSANOW, &t));
 	}
 	CHECK(!pthread_create(&w->thread, NULL, carry, w));
 }
