@@ -1,4 +1,4 @@
-"""Fifty groups on one pair of daemons: heartbeats cost one thread and one port, and a crash is seen by all."""
+"""Fifty groups on one pair of daemons: heartbeats cost a thread and a port, and a crash is seen by all."""
 
 from __future__ import annotations
 
