@@ -93,7 +93,8 @@ class Site:
     `links`: interface and our address of those that have one; `multicast`, `ethernet`: interfaces of the
     others; `serial`: devices, with what is wrong with each, or ''; `stamped`: pairs of address and port of
     each group whose long mirrored packets the kernel could edit; `firewalls`: how the rules of each group
-    stand, `not_ready`: why a group is not ready, both from the daemon, if one runs."""
+    stand, `not_ready`: why a group is not ready, `lanes`: connections of its bulk lane, from the daemon, if
+    one runs."""
 
     service_interface: str
     peer_interface: str
@@ -108,6 +109,7 @@ class Site:
     stamped: Mapping[str, int]
     firewalls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     not_ready: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    lanes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -239,6 +241,8 @@ def check_site(site: Site) -> Iterator[Check]:
     for group, reasons in site.not_ready.items():
         for reason in reasons:
             yield warn(f"ready {group}", reason["what"], reason["todo"])
+    for group, lane in site.lanes.items():
+        yield check_lane(group, lane)
     yield from check_arbiter(site.arbiter)
 
 
@@ -452,6 +456,15 @@ def check_firewall(group: str, firewall: Mapping[str, Any]) -> Check:
         return warn(name, seen, "find out who changes the firewall, or sends by another way")
     if not firewall["guard"]:
         return warn(name, f"{seen}: {firewall['why']}", "see `rules with an owner` above")
+    return ok(name, seen)
+
+
+def check_lane(group: str, lane: Mapping[str, int]) -> Check:
+    """Whether TCP passes on the peer link."""
+    name, seen = f"bulk lane {group}", f"{lane['up']} of {lane['wanted']} connections"
+    if lane["up"] < lane["wanted"]:
+        todo = "let TCP pass on the peer link, on both nodes: ports channel_port + 1 and of further workers"
+        return warn(name, f"{seen}: living connections get no new backup", todo)
     return ok(name, seen)
 
 

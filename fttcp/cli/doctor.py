@@ -178,7 +178,7 @@ def see_machine() -> Machine:
 
 def see_site(config: Config) -> Site:
     """Looks at what a configuration names."""
-    firewalls, not_ready = _told(config.socket_path)
+    firewalls, not_ready, lanes = _told(config.socket_path)
     links = [link for peer in config.peer for link in peer.link]
     return Site(
         service_interface=config.node.service_interface,
@@ -211,17 +211,23 @@ def see_site(config: Config) -> Site:
         },
         firewalls=firewalls,
         not_ready=not_ready,
+        lanes=lanes,
     )
 
 
-def _told(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """How the rules of each group stand, and why it is not ready; nothing if no daemon runs."""
+def _told(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """How the rules of each group stand, why it is not ready, and its bulk lane if it is in step; nothing if
+    no daemon runs."""
     try:
         groups = ask(path, op="status")["groups"]
     except AskError:
-        return {}, {}
+        return {}, {}, {}
     firewalls = {group["name"]: group["firewall"] for group in groups if group.get("firewall")}
-    return firewalls, {group["name"]: group.get("not_ready", []) for group in groups}
+    not_ready = {group["name"]: group.get("not_ready", []) for group in groups}
+    lanes = {
+        group["name"]: group["bulk_lane"] for group in groups if group["synced"] and "bulk_lane" in group
+    }
+    return firewalls, not_ready, lanes
 
 
 def _serial_trouble(device: str) -> str:

@@ -67,6 +67,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
             *([] if commit["strict"] else [f"  UNSAFE       {_NOT_STRICT}"]),
             f"  divergences  {group['divergences']}",
             *([f"  SLOWER       {_WHOLE}: {group['whole_packets']}"] if group["whole_packets"] else []),
+            *_lane_lines(group),
         ]
     server = group.get("server")
     if server is not None:
@@ -79,6 +80,14 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def _lane_lines(group: dict[str, Any]) -> list[str]:
+    """Return what is missing of the bulk lane of a group in step."""
+    lane = group.get("bulk_lane")
+    if lane is None or not group["synced"] or lane["up"] >= lane["wanted"]:
+        return []
+    return [f"  BULK LANE    {lane['up']} of {lane['wanted']} connections: does TCP pass on the peer link?"]
 
 
 def _release_lines(nodes: list[dict[str, Any]]) -> list[str]:

@@ -98,6 +98,9 @@ def test_a_firewall_before_it_is_told_of(pair: Pair) -> None:
         for told in events(lab, backup, "lane-down"):
             assert told["peer"] == primary and told["why"] == "Connection refused"
         assert pair.group(primary)["synced"] and pair.group(backup)["ready"]
+        assert "0 of 4 connections: does TCP pass" in pair.shown(backup)
+        doctor = pair.order(backup, "doctor")
+        assert any("bulk lane" in check["name"] and check["status"] == "warn" for check in doctor["checks"])
     finally:
         lab.host(primary).run(["iptables", "-D", *rule])
     stands(pair)

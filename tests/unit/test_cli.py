@@ -74,14 +74,14 @@ def test_a_daemon_that_does_not_know_all_is_asked_as_well(
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         reply = json.loads((await tool("status", "--json")).output)
         group = reply["groups"][0]
-        del group["firewall"], group["not_ready"]
+        del group["firewall"], group["not_ready"], group["bulk_lane"]
         group["server"] = {"healthy": True, "pid": 7, "reason": "serving", "since": "today", "checks": []}
         group["server"]["follow"] = {"ready": True, "why": ""}
         for module in (questions, doctor):
             monkeypatch.setattr(module, "ask", lambda path, op: reply)
         shown = await tool("status")
         assert shown.exit_code == 0 and "healthy, pid 7: serving" in shown.output, shown.exception
-        assert doctor._told(tmp_path / "control.sock") == ({}, {group["name"]: []})
+        assert doctor._told(tmp_path / "control.sock") == ({}, {group["name"]: []}, {})
 
     scene(tmp_path, play)
 

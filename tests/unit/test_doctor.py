@@ -196,6 +196,12 @@ def test_how_the_rules_of_a_running_daemon_stand(facts: dict[str, Any], status: 
     assert found["firewall web"].todo or status is Status.OK
 
 
+@pytest.mark.parametrize(("up", "status"), [(4, Status.OK), (3, Status.WARN), (0, Status.WARN)])
+def test_a_bulk_lane_that_does_not_stand_is_told_of(up: int, status: Status) -> None:
+    found = {check.name: check for check in check_site(replace(SITE, lanes={"web": {"up": up, "wanted": 4}}))}
+    assert found["bulk lane web"].status is status and f"{up} of 4" in found["bulk lane web"].seen
+
+
 def test_what_a_running_daemon_lacks_is_repeated() -> None:
     reason = {"why": "server-bound", "what": "the server is bound", "todo": "unbind it"}
     found = [
