@@ -17,7 +17,10 @@ from fttcp.report.events import History
 from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_frontend import config_in
 
-PARTS = ["carrier", "reference", "frontend", "server one", "server two", "engine", "arbiter", "network"]
+PARTS = [
+    *("carrier", "reference", "frontend", "server one", "server two", "engine", "liveness", "arbiter"),
+    "network",
+]
 
 
 class Part:
@@ -43,6 +46,7 @@ def test_all_that_can_be_taken_down_is(fails: str) -> None:
     node._tasks, node._history, node._carrier = set(), History("alpha"), part["carrier"]
     for name in ("reference", "frontend", "arbiter"):
         setattr(node, f"_{name}", SimpleNamespace(close=part[name].end))
+    node._liveness = SimpleNamespace(close=part["liveness"].close)
     node._network = SimpleNamespace(remove=part["network"].end)
     node._groups = {
         "one": SimpleNamespace(server=SimpleNamespace(stop=part["server one"].end), close=lambda: None),
