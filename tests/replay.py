@@ -11,6 +11,8 @@ import subprocess
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from functools import cache
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -20,9 +22,10 @@ from cffi import FFI
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
 from fttcp.planes.base import EngineSettings, LinkAddress, PeerSettings
-from fttcp.planes.experiment import Callback, Direction
+from fttcp.planes.experiment import Callback, Direction, Flags
 from fttcp.planes.intake import Intake
 from fttcp.planes.programmable import set_hooks
+from fttcp.planes.views import parse
 from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +33,7 @@ _SOURCES = (
     *("tests/replay_tcp.c", "tests/engine_stubs.c", "tests/plane_model.c"),
     *("engine/channel/crc32c.c", "engine/planes/python/python.c", "engine/api/observe.c"),
 )
+_TICK_NS, _SWEEP_NS = 2_000_000, 100_000_000
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 4096, "max_half_open": 4096, "max_held": 1024,
@@ -233,6 +237,84 @@ def run_native(steps: Sequence[str]) -> list[list[str]]:
             parts[-1].append(line)
     assert not parts[-1], "the program ended within a step"
     return parts[1:-1]
+
+
+class _Program:
+    """The program, a step at a time."""
+
+    def __init__(self, config: str) -> None:
+        self._of = subprocess.Popen(
+            [str(build_native())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.step(config)
+
+    def step(self, line: str) -> list[str]:
+        """Do one step; return what was done."""
+        assert self._of.stdin is not None and self._of.stdout is not None
+        print(line, file=self._of.stdin, flush=True)
+        return list(iter(lambda: self._read(), "."))
+
+    def _read(self) -> str:
+        line = self._of.stdout.readline() if self._of.stdout is not None else ""
+        assert line, "the program ended within a step"
+        return line.rstrip("\n")
+
+    def close(self) -> None:
+        """Let it end."""
+        self._of.communicate()
+        assert self._of.returncode == 0
+
+
+def _shakes_hands(line: str) -> bool:
+    """True for a packet with a SYN: a worker takes these before records, and records before other packets."""
+    what, _, *words = line.split()
+    if what not in ("in", "out"):
+        return what != "role"
+    return bool(parse(bytes.fromhex(words[0]))[2].flags & Flags.SYN)
+
+
+class _Node:
+    """One of a pair, replayed."""
+
+    def __init__(self, recording: Sequence[str]) -> None:
+        self.steps = [recording[0]]
+        self.heard: list[str] = []
+        """Records that it has not read yet."""
+        self._program = _Program(recording[0])
+        self._ticked = self._swept = 0
+
+    def step(self, line: str) -> list[str]:
+        """Do a step, after what a worker does of itself; return the records that it says."""
+        now_ns, before = int(line.split()[1]), []
+        if not _shakes_hands(line):
+            before, self.heard = [f"record {now_ns} {record}" for record in self.heard], []
+        if now_ns - self._ticked >= _TICK_NS:
+            self._ticked = now_ns
+            before.append(f"tick {now_ns} 1")
+        if now_ns - self._swept >= _SWEEP_NS:
+            self._swept = now_ns
+            before.append(f"sweep {now_ns}")
+        self.steps += [*before, line]
+        done = [word for each in (*before, line) for word in self._program.step(each)]
+        return [word.removeprefix("record ") for word in done if word.startswith("record ")]
+
+    def close(self) -> list[str]:
+        """End it; return its steps."""
+        self._program.close()
+        return self.steps
+
+
+def paired(recordings: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the steps of a pair's nodes, with the records that they send each other in the format of now."""
+    nodes = [_Node(recording) for recording in recordings]
+    for node, recording in zip(nodes, recordings, strict=True):
+        node.step(recording[1])  # its role, noted when the first packet came
+    lines = [
+        [(int(line.split()[1]), i, line) for line in recording[2:]] for i, recording in enumerate(recordings)
+    ]
+    for _, i, line in merge(*lines, key=itemgetter(0)):
+        nodes[1 - i].heard += nodes[i].step(line)
+    return [node.close() for node in nodes]
 
 
 def differences(steps: Sequence[str], native: list[list[str]], python: list[list[str]]) -> Iterable[str]:

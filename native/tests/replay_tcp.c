@@ -379,6 +379,7 @@ int main(void)
 		else
 			step(line);
 		puts(".");
+		fflush(stdout);
 	}
 	forget();
 	free(line);

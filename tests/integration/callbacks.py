@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import TextIO
+
+from fttcp.ownership.model import EngineMode
 from fttcp.planes.experiment import Action, Delay, Direction, Drop, Modify, Packet, Pass
 
 
@@ -25,3 +30,24 @@ def secret(packet: Packet) -> Action:
 def broken(packet: Packet) -> Action:
     """Fail at each packet."""
     raise RuntimeError("this experiment does not work")
+
+
+class _Notes:
+    """Write down what comes as steps of tests/replay.py, in the directory RECORD, file NODE."""
+
+    def __init__(self) -> None:
+        self._file: TextIO | None = None
+        self._mode: EngineMode | None = None
+
+    def __call__(self, packet: Packet) -> Action:
+        if self._file is None:
+            self._file = (Path(os.environ["RECORD"]) / Path.cwd().parent.name).open("w")
+        if packet.mode is not self._mode:
+            self._mode = packet.mode
+            print("role", packet.time_ns, int(packet.mode), 1, file=self._file)
+        what = "in" if packet.direction is Direction.FROM_CLIENT else "out"
+        print(what, packet.time_ns, packet.data.hex(), file=self._file, flush=True)
+        return Pass()
+
+
+take_notes = _Notes()
