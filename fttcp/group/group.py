@@ -33,7 +33,7 @@ from fttcp.group.shown import (
     shown_first,
 )
 from fttcp.group.takeovers import Takeovers
-from fttcp.group.waiting import FENCED, differences, epochs_not_kept, takeover_refused, waits
+from fttcp.group.waiting import FENCED, differences, epochs_not_kept, near, takeover_refused, waits
 from fttcp.network.ground import Ground
 from fttcp.network.owner import Standing
 from fttcp.ownership import commands as do
@@ -421,7 +421,9 @@ class GroupRuntime:
             self._ownership.forget_refusal()
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
-        why = waits(self.machine, self._hearing, answers, reason, lacks, clock.now_ns())
+        now_ns = clock.now_ns()
+        close = near(self.machine, self.engine, now_ns)
+        why = waits(self.machine, self._hearing, answers, reason, lacks, close, now_ns)
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)

@@ -174,6 +174,8 @@ class Late:
         group = self._group
         if event.kind is EventKind.INTRUSION:
             self._hearing.met(event)
+            if event.reason:
+                return  # another group of this node tells of it
         if event.kind is EventKind.CLAIMED:
             self._claims.heard(event, self._claims.missing(len(group.machine.view.peers)))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fttcp.group.hearing import Hearing
 from fttcp.group.readiness import Hinders, Reason
@@ -12,7 +12,7 @@ from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.terms import BINDING
 from fttcp.ownership.versions import shown
 from fttcp.ownership.view import Peer
-from fttcp.planes.base import Intrusion
+from fttcp.planes.base import Engine, Intrusion
 
 _STRANGE = {
     Intrusion.MAC: (
@@ -83,17 +83,24 @@ FENCED = Reason(
 )
 
 
+def near(machine: PairMachine, engine: Engine, now_ns: int) -> list[str]:
+    """Return the peers whose heartbeats come, of whichever groups they speak."""
+    since_ns = now_ns - machine.settings.lease_ns
+    return [peer.name for peer in machine.view.peers if engine.node_heard_ns(peer.index) > since_ns]
+
+
 def waits(
     machine: PairMachine,
     hearing: Hearing,
     answers: bool | None,
     server: str,
     lacks: str,
+    near: Sequence[str],
     now_ns: int,
 ) -> Iterator[Reason]:
     """Yield what keeps this node from serving the group, or from standing by. ``answers``: whether the
     arbiter does, as far as is known; ``server``: how the local server is, ``lacks``: what it lacks to
-    follow."""
+    follow; ``near``: peers that are heard, whether they speak of this group or not."""
     if machine.phase is Phase.STOPPED:
         return
     if machine.paused:
@@ -102,7 +109,7 @@ def waits(
     yield from _own(machine, server, lacks)
     yield from _about_arbiter(machine, answers)
     if not machine.in_step:
-        yield _partner(machine, hearing, now_ns)
+        yield _partner(machine, hearing, near, now_ns)
 
 
 def _own(machine: PairMachine, server: str, lacks: str) -> Iterator[Reason]:
@@ -152,7 +159,7 @@ def differences(machine: PairMachine) -> Iterator[Reason]:
         yield Reason("settings-told", f"settings differ ({'; '.join(words)})", todo)
 
 
-def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:
+def _partner(machine: PairMachine, hearing: Hearing, near: Sequence[str], now_ns: int) -> Reason:
     """Why this node is not in step with another one: of several the one that is nearest to it."""
     owner = machine.view.owner()
     if machine.phase is Phase.JOINING and owner is not None:
@@ -160,7 +167,7 @@ def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:
     peers = machine.view.peers
     heard = [peer for peer in peers if peer.alive]
     if not heard:
-        return _unheard(", ".join(peer.name for peer in peers), hearing, now_ns)
+        return _unheard(", ".join(peer.name for peer in peers), hearing, near, now_ns)
     for peer in heard:
         reason = _misunderstood(peer, hearing)
         if reason is not None:
@@ -178,7 +185,13 @@ def _partner(machine: PairMachine, hearing: Hearing, now_ns: int) -> Reason:
     )
 
 
-def _unheard(names: str, hearing: Hearing, now_ns: int) -> Reason:
+def _unheard(names: str, hearing: Hearing, near: Sequence[str], now_ns: int) -> Reason:
+    if near:
+        return Reason(
+            "wrong-group",
+            f"heartbeats of {', '.join(near)} come, but do not speak of this group",
+            "is it in the files of both nodes, under the same name, and does it run there (`fttcp status`)?",
+        )
     strange = hearing.strange(now_ns)
     if strange:
         why, what, todo = _STRANGE[min(strange, key=list(_STRANGE).index)]

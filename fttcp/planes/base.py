@@ -222,7 +222,11 @@ class Engine(Protocol):
         """Return the boot id and the body that the peer published last; None when none came yet."""
 
     def heard_ns(self, peer: int) -> int:
-        """When the last authentic heartbeat of a peer came (monotonic); 0 for none. Waits for nobody."""
+        """When the last authentic heartbeat of a peer came that spoke of this group (monotonic); 0 for none.
+        Waits for nobody."""
+
+    def node_heard_ns(self, peer: int) -> int:
+        """When the last one came that spoke of any group, also one that is not here; 0 for none."""
 
     def intervals(self, peer: int) -> Sequence[int]:
         """Return the times between heartbeats of a peer since the last call, oldest first."""

@@ -32,6 +32,8 @@ class FakeEngine:
         self.closed = False
         self.partner = 0
         self.last_beat_ns: list[int] = [0] * len(settings.peers)
+        self.node_beat_ns = 0
+        """When a peer's heartbeat came that did not speak of this group."""
         self.grant_to = 0
         self.speaks: dict[int, int] = {}
         """In which version with whom."""
@@ -69,9 +71,9 @@ class FakeEngine:
         self.last_beat_ns[peer] = clock.now_ns() - silent
         self.post(EventKind.PEER_LOST, silent, peer=peer)
 
-    def post(self, kind: EventKind, value: int = 0, link: int = 0, peer: int = 0) -> None:
+    def post(self, kind: EventKind, value: int = 0, link: int = 0, peer: int = 0, reason: int = 0) -> None:
         """Make an event."""
-        self._waiting.append(EngineEvent(kind, clock.now_ns(), value, link, peer=peer))
+        self._waiting.append(EngineEvent(kind, clock.now_ns(), value, link, reason, peer=peer))
         os.write(self._write_fd, b"x")
 
     def start(self) -> None:
@@ -143,6 +145,9 @@ class FakeEngine:
 
     def heard_ns(self, peer: int) -> int:
         return self.last_beat_ns[peer]
+
+    def node_heard_ns(self, peer: int) -> int:
+        return max(self.last_beat_ns[peer], self.node_beat_ns)
 
     def intervals(self, peer: int) -> Sequence[int]:
         taken, self.arrivals[peer] = self.arrivals[peer], []

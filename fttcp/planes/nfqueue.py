@@ -208,6 +208,10 @@ class NfqueueEngine:
         """See abi.h."""
         return int(lib.ftt_beat_heard_ns(self._engine, peer))
 
+    def node_heard_ns(self, peer: int) -> int:
+        """See abi.h."""
+        return int(lib.ftt_beat_node_heard_ns(self._engine, peer))
+
     def intervals(self, peer: int) -> Sequence[int]:
         """See abi.h."""
         count = lib.ftt_beat_intervals(self._engine, peer, self._intervals, _INTERVALS)

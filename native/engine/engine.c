@@ -264,6 +264,11 @@ uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer)
 	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_heard_ns(e->beat, peer) : 0;
 }
 
+uint64_t ftt_beat_node_heard_ns(struct ftt_engine *e, uint32_t peer)
+{
+	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_node_heard_ns(e->beat, peer) : 0;
+}
+
 int ftt_beat_intervals(struct ftt_engine *e, uint32_t peer, uint64_t *out, int max)
 {
 	return e->beat && peer < e->cfg.n_peers ? ftt_beat_get_intervals(e->beat, peer, out, max) : 0;

@@ -134,6 +134,7 @@ void ftt_beat_partner_changed(struct ftt_beat *b);
 void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, uint32_t grant_to);
 int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
 uint64_t ftt_beat_get_heard_ns(const struct ftt_beat *b, uint32_t peer);
+uint64_t ftt_beat_get_node_heard_ns(const struct ftt_beat *b, uint32_t peer);
 int ftt_beat_get_intervals(struct ftt_beat *b, uint32_t peer, uint64_t *out, int max);
 void ftt_beat_change_patience(struct ftt_beat *b, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns);
 void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* what is per peer */

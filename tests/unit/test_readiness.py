@@ -15,6 +15,7 @@ from fttcp.ownership.model import NS_PER_MS, Body, Cause, Mode, Role
 from fttcp.planes.base import EventKind, Intrusion
 from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
+from fttcp.wire import clock
 from tests.health import until
 from tests.unit.test_group_runtime import LEASE, make_group, run
 
@@ -96,6 +97,37 @@ def test_a_node_that_starts_says_what_it_waits_for() -> None:
             assert "beta is not heard" in line and "fttcp key show" in line
         finally:
             group.close()
+
+    asyncio.run(test())
+
+
+def test_a_peer_that_does_not_speak_of_the_group_is_told_from_one_that_is_silent() -> None:
+    async def test() -> None:
+        group, engine, _ = make_group("alpha", "beta", 100)
+        group.start()
+        try:
+            assert "peer-lost" in whys(group)
+            engine.node_beat_ns = clock.now_ns() + LEASE  # so that it is fresh however slow this test is
+            assert "wrong-group" in whys(group) and "peer-lost" not in whys(group)
+            engine.node_beat_ns = clock.now_ns() - LEASE
+            assert "peer-lost" in whys(group) and "wrong-group" not in whys(group)
+        finally:
+            group.close()
+
+    asyncio.run(test())
+
+
+def test_an_intrusion_is_known_to_all_groups_and_told_by_one() -> None:
+    async def test() -> None:
+        for reason, told in ((0, 1), (1, 0)):
+            group, engine, history = make_group("alpha", "beta", 100)
+            group.start()
+            try:
+                engine.post(EventKind.INTRUSION, Intrusion.MAC, reason=reason)
+                await until(lambda group=group: "wrong-key" in whys(group))
+                assert [one["event"] for one in history.since(0)].count("intrusion") == told
+            finally:
+                group.close()
 
     asyncio.run(test())
 

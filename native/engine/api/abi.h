@@ -21,7 +21,8 @@ enum ftt_event_kind {
 	FTT_EV_PEER_BODY = 3,      /* the peer's published body changed: fetch it with ftt_beat_peer_body() */
 	FTT_EV_LINK_UP = 4,        /* link = index among the links to that peer */
 	FTT_EV_LINK_LOST = 5,      /* the same; value = ns since its last heartbeat */
-	FTT_EV_INTRUSION = 6,      /* value = enum ftt_intrusion; who sent it is unknown: peer and link tell where it came in */
+	FTT_EV_INTRUSION = 6,      /* value = enum ftt_intrusion; who sent it is unknown: peer and link tell where it came in;
+				      reason = 1: another group of this node tells people */
 	FTT_EV_LEASE_LAPSED = 7,   /* emission stopped because the lease ran out */
 	FTT_EV_GATE_OPEN = 8,      /* first moment at which a new primary may emit; when_ns tells */
 	FTT_EV_ANNOUNCED = 9,      /* first round of announcements is out */
@@ -296,8 +297,10 @@ int ftt_stamp_try(void);
  * when none came yet, or there is no such peer). */
 void ftt_beat_publish(struct ftt_engine *e, const uint8_t *body, uint32_t len, uint32_t grant_to);
 int ftt_beat_peer_body(struct ftt_engine *e, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id);
-/* When the last authentic heartbeat of a peer came; 0: none. Waits for nobody. */
+/* When the last authentic heartbeat of a peer came that spoke of this group; 0: none. Waits for nobody. */
 uint64_t ftt_beat_heard_ns(struct ftt_engine *e, uint32_t peer);
+/* The same of whichever groups it spoke. */
+uint64_t ftt_beat_node_heard_ns(struct ftt_engine *e, uint32_t peer);
 
 /*
  * For a detector that learns: the times between newest beats of a peer since the last call, up to 256 (ns,

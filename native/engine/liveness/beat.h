@@ -71,7 +71,7 @@ struct ftt_beat {
 	uint32_t grant, withdrawn; /* bit per peer */
 };
 
-/* A peer as the node sees it; the thread's own, but for intrusions. */
+/* A peer as the node sees it; the thread's own, but for what is atomic. */
 struct ftt_beat_node {
 	uint32_t n_links;
 	struct {
@@ -81,6 +81,7 @@ struct ftt_beat_node {
 	struct ftt_beat_peer known;
 	uint64_t counter;
 	_Atomic uint64_t intrusions; /* as the peer tells */
+	_Atomic uint64_t heard_ns; /* when its last authentic, new beat came, of whichever groups it spoke */
 };
 
 struct ftt_liveness {

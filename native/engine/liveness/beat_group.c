@@ -71,6 +71,11 @@ uint64_t ftt_beat_get_heard_ns(const struct ftt_beat *b, uint32_t peer)
 	return atomic_load(&b->view[peer].last_beat_ns);
 }
 
+uint64_t ftt_beat_get_node_heard_ns(const struct ftt_beat *b, uint32_t peer)
+{
+	return atomic_load(&b->node->peer[peer].heard_ns);
+}
+
 int ftt_beat_get_intervals(struct ftt_beat *b, uint32_t peer, uint64_t *out, int max)
 {
 	struct ftt_beat_view *v = &b->view[peer];

@@ -117,13 +117,17 @@ void ftt_beat_send(struct ftt_liveness *l, bool all)
 
 /* ---- receiving -------------------------------------------------------------------------------- */
 
-/* Told once for the node, by the first of its groups. */
+/* Each group is to know it, and one of them to tell people. */
 static void post_intrusion(struct ftt_liveness *l, uint32_t kind, uint32_t peer, uint32_t link, uint64_t now)
 {
-	if (!l->n_groups || (l->intrusion_ns[kind] && now - l->intrusion_ns[kind] < FTT_BEAT_NS))
+	if (l->intrusion_ns[kind] && now - l->intrusion_ns[kind] < FTT_BEAT_NS)
 		return;
 	l->intrusion_ns[kind] = now;
-	ftt_beat_post(l->group[0], FTT_EV_INTRUSION, kind, peer, link);
+	for (uint32_t k = 0; k < l->n_groups; k++) {
+		struct ftt_event ev = {.kind = FTT_EV_INTRUSION, .value = kind, .peer = peer, .link = link, .reason = k > 0};
+
+		ftt_event_post(l->group[k]->engine, &ev);
+	}
 }
 
 /* Somebody else's beat: which peer it pretends to be from is not known, the endpoint's first link stands for it. */
@@ -347,6 +351,7 @@ static void hear(struct ftt_liveness *l, struct ftt_endpoint *e, uint8_t *datagr
 	}
 	if (news == FTT_BEAT_NEW_BOOT)
 		forget_node(l, i, &m);
+	atomic_store(&l->peer[i].heard_ns, now);
 	hear_sections(l, i, &m, news == FTT_BEAT_STALE, now);
 	if (m.intrusions > atomic_load(&l->peer[i].intrusions)) {
 		atomic_store(&l->peer[i].intrusions, m.intrusions);
