@@ -100,10 +100,14 @@ static bool end_is_free(const struct side *s)
 	       ftt_ends_alike(&s->flow);
 }
 
-/* The backup's stack has what this acknowledges, or it has reset the connection and its server has said as much (I2). */
-static bool is_committed(const struct ftt_seg *g, uint32_t end)
+/*
+ * The backup's stack has what this acknowledges, or it has reset the connection and its server has said as much (I2). If both have
+ * reset it, nobody carries it on.
+ */
+static bool is_committed(const struct side *s, const struct ftt_seg *g, uint32_t end)
 {
-	return seq_leq(g->ack - w.irs, w.b.has) || (w.b.flow.bits & FTT_F_LOCAL_RST && seq_leq(end, w.b.sent));
+	return seq_leq(g->ack - w.irs, w.b.has) ||
+	       (w.b.flow.bits & FTT_F_LOCAL_RST && (seq_leq(end, w.b.sent) || ftt_both_reset(&s->flow)));
 }
 
 static void shown_to_client(struct side *s, const struct ftt_seg *g, const struct ftt_edit *e)
@@ -121,7 +125,7 @@ static void shown_to_client(struct side *s, const struct ftt_seg *g, const struc
 		bool asked = s->flow.protection == FTT_PROTECTED && !(s->flow.bits & FTT_F_CLIENT_RST); /* else nobody listens */
 
 		if (asked && g->flags & TCP_ACK)
-			MUST(is_committed(g, seq + g->len - w.iss));
+			MUST(is_committed(s, g, seq + g->len - w.iss));
 		if (asked && s->flow.bits & FTT_F_SERVICE && g->len) /* order = "service" */
 			MUST(seq_leq(seq + g->len - w.iss, w.b.sent));
 	}
