@@ -65,6 +65,10 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             level, fields = "warning", {"peer": peers[event.peer], "worker": event.link}
             # only the backup tries, so only it knows
             fields["why"] = os.strerror(event.value) if event.value else "the other node has not connected"
+        case EventKind.CATCHING_UP:
+            fields = {"flows": event.value}
+        case EventKind.RENEWED:
+            fields = {"flows": event.value, "failed": event.reason}
         case EventKind.LANE_UP:
             fields = {"peer": peers[event.peer], "worker": event.link}
         case EventKind.WHOLE_PACKETS:

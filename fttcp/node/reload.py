@@ -34,6 +34,8 @@ LIVE = (
     "group.*.limits.max_held_total",
     "group.*.limits.max_udp_bytes",
     "group.*.limits.max_retained_bytes",
+    "group.*.limits.renew_flow_bytes",
+    "group.*.limits.renew_bytes",
     "group.*.health",
     "group.*.restart",
     "group.*.hooks",

@@ -42,6 +42,8 @@ class EventKind(IntEnum):
     LANE_REFUSED = 22
     LANE_DOWN = 23
     LANE_UP = 24
+    CATCHING_UP = 25
+    RENEWED = 26
 
 
 class LaneRefusal(IntEnum):
@@ -100,6 +102,7 @@ class Protection(IntEnum):
     DETACHED = 4
     UNPROTECTED = 5
     RESETTING = 6
+    CATCHING_UP = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,11 @@ class EngineStatus:
     beat_thread: int = 0
     strict_commit: int = 1
     whole_packets: int = 0
+    flows_catching: int = 0
+    """Of those without protection: a new backup catches up with them, or will."""
+    flows_renewable: int = 0
+    """Whose input is kept from their beginning on."""
+    log_bytes: int = 0
     partner: int = 0
     lanes_up: int = 0
     """Connections of the bulk lane."""
@@ -337,6 +345,10 @@ class EngineSettings:
     detach_divergent: bool
     continue_unverified: bool = False
     order_service: bool = False
+    renew: bool = True
+    renew_flow: int = 256 << 10
+    """Bytes of a client's input that are kept for a new backup."""
+    renew_bytes: int = 256 << 20
     lockstep: str = ""
     """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0

@@ -20,7 +20,7 @@
 #include "core/records/record.h"
 
 #define FTT_PIECE_HEADER 20u
-#define FTT_PIECE_MAX 0xffffu       /* bytes in one piece */
+#define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
 #define FTT_LOG_MAX (64u << 20)     /* bytes of a log: offsets stay far from a turn */
 
 enum { FTT_PIECE_FIN = 1, FTT_PIECE_PUSH = 2 };
@@ -45,6 +45,8 @@ struct ftt_piece {
 	const uint8_t *bytes;
 };
 
+struct ftt_renewal;
+
 struct ftt_log {
 	uint8_t *bytes; /* the SYN, then pieces */
 	uint32_t size;  /* there is room for */
@@ -54,6 +56,7 @@ struct ftt_log {
 	uint32_t beyond; /* pieces that lie behind a hole */
 	uint16_t syn_len;
 	bool fin;       /* the end of the stream is in it, at `end` unless there is a hole */
+	struct ftt_renewal *renewal; /* the caller's, while the connection is renewed */
 };
 
 static inline void ftt_piece_put(uint8_t *p, const struct ftt_piece *x)

@@ -48,7 +48,8 @@ enum ftt_protection {
 	FTT_DETACHING = 3,   /* backup asked to let go; nothing is released until it has */
 	FTT_DETACHED = 4,    /* was protected, is not any more */
 	FTT_UNPROTECTED = 5, /* never was */
-	FTT_RESETTING = 6    /* over for this node after a takeover: its client is asked where it stands, and reset there */
+	FTT_RESETTING = 6,   /* over for this node after a takeover: its client is asked where it stands, and reset there */
+	FTT_CATCHING_UP = 7  /* a new backup's stack is brought to where the client stands: renew.h */
 };
 
 enum ftt_reason {
@@ -91,18 +92,21 @@ struct ftt_policy {
 	uint64_t open_timeout_ns;
 	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
 	uint64_t udp_idle_timeout_ns;
+	uint64_t renew_bytes;   /* input logs of all flows of a worker, bytes */
 	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t max_flows;     /* per worker */
 	uint32_t max_half_open;
 	uint32_t max_held;      /* packets held per flow */
 	uint32_t max_held_total;
+	uint32_t renew_flow;    /* ... of one flow; beyond that it cannot be renewed */
 	uint32_t max_udp_bytes; /* datagrams kept per session, bytes */
 	uint8_t compare;           /* checksum both outputs and compare */
 	uint8_t detach_divergent;  /* a difference detaches the flow (else it is only counted) */
 	uint8_t continue_unverified; /* a takeover goes on with flows whose outputs are not known to be equal */
 	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
 	uint8_t eager;         /* an experiment: output does not wait for COMMITs. A takeover may then break connections */
-	uint8_t pad[3];
+	uint8_t renew; /* what clients send is kept, so that a new backup can catch up */
+	uint8_t pad[6];
 	struct ftt_shift shift;
 };
 

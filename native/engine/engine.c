@@ -234,6 +234,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.policy = cfg->policy;
 	e->cfg.policy.max_flows = fixed.max_flows;
 	e->cfg.policy.compare = fixed.compare;
+	e->cfg.policy.renew = fixed.renew;
 	e->cfg.policy.eager = fixed.eager;
 	e->cfg.policy.shift = fixed.shift;
 	ftt_engine_resume(e);

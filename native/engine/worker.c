@@ -13,6 +13,7 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 #include "engine/liveness/mirror.h"
+#include "engine/flows/renew_lane.h"
 #include "engine/flows/tcp.h"
 #include "engine/thread.h"
 #include <errno.h>
@@ -181,10 +182,11 @@ static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
+	bool logs = w->e->cfg.policy.renew && ftt_log_copies(w);
 	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
-	ftt_plane_look(w->plane, edits || w->sum_unknown ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS,
+	ftt_plane_look(w->plane, edits || logs || w->sum_unknown ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS,
 		       edits || looks ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS);
 }
 
@@ -266,7 +268,8 @@ static void follow_role(struct ftt_worker *w)
  */
 static int patience_ms(const struct ftt_worker *w)
 {
-	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting ? TICK_NS : IDLE_TICK_NS;
+	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
+		      !ftt_list_empty(&w->renew_waiting) ? TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
@@ -348,6 +351,8 @@ static void *run(void *arg)
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
 			ftt_follow_tick(w, now_ns);
+			ftt_renew_tick(w, now_ns);
+			ftt_renew_pump(w, now_ns);
 			ftt_udp_tick(w, now_ns);
 		}
 		if (now_ns >= w->next_sweep_ns) {
@@ -374,30 +379,6 @@ static int watch(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 }
 
-/* Nothing is said on the bulk lane yet. */
-static enum ftt_lane_answer no_message(void *w, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len)
-{
-	(void)w;
-	(void)from;
-	(void)kind;
-	(void)bytes;
-	(void)len;
-	return FTT_LANE_BAD;
-}
-
-static void no_room(void *w, uint8_t to)
-{
-	(void)w;
-	(void)to;
-}
-
-static void no_change(void *w, uint8_t worker, bool up)
-{
-	(void)w;
-	(void)worker;
-	(void)up;
-}
-
 static void make_room(void *w)
 {
 	flush(w);
@@ -407,7 +388,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 {
 	const struct ftt_config *cfg = &e->cfg;
 	struct ftt_worker *w = calloc(1, sizeof(*w));
-	struct ftt_lane_user user = {.of = w, .message = no_message, .room = no_room, .changed = no_change};
+	struct ftt_lane_user user = ftt_renew_lane_user(w);
 
 	if (!w) {
 		snprintf(err, err_len, "worker %u: out of memory", index);
@@ -417,6 +398,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->index = index;
 	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
+	ftt_renewals_open(w);
 	if (ftt_table_open(&w->table, cfg->policy.max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->policy.max_flows);
 		goto fail;

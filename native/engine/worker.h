@@ -17,6 +17,7 @@
 #include "engine/flows/udp.h"
 
 #define FTT_LAG_SAMPLES 1024u
+#define FTT_RENEWAL_STAGES 5u
 #define FTT_TO_INJECT 64u
 #define FTT_WORKER_FDS 6 /* queues, those of handshakes, commit channel (2), bulk lane, wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
@@ -61,6 +62,13 @@ struct ftt_worker {
 	uint32_t held_now;
 	uint32_t held_bytes; /* of copies */
 	uint64_t retained_bytes; /* of rings */
+	uint64_t log_bytes;      /* of input logs */
+	uint32_t n_logs;
+	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
+	struct ftt_list renew_waiting, renew_active; /* see renewal.h */
+	uint32_t n_renewing[FTT_RENEWAL_STAGES];
+	bool renewing; /* a new backup was told of flows, and not of the end of it */
+	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	uint64_t next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_identities identities;

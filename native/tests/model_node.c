@@ -6,6 +6,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/hold.h"
+#include "engine/flows/renew.h"
 #include "model_node.h"
 #include "engine/flows/tcp.h"
 
@@ -185,6 +186,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	atomic_store(&n->engine.shared.vouched, 1);
 	n->worker.e = &n->engine;
 	open_plane(n);
+	ftt_renewals_open(&n->worker);
 	CHECK(!ftt_table_open(&n->worker.table, cfg->policy.max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
 	stack_init(&n->stack, false, family);
 	n->stack.send = stack_sends;
@@ -251,7 +253,7 @@ static void check_flow(const struct node *n, const struct ftt_tcp *c, struct fou
 	SAME(c->flow.held_since_ns, c->held ? c->held->since_ns : 0);
 	found->n++;
 	found->held += held;
-	found->retained_bytes += c->store.size;
+	found->retained_bytes += c->store ? c->store->size : 0;
 	found->count[c->counted]++;
 	found->of_age[c->age]++;
 	found->waiting += c->waiting;

@@ -257,6 +257,7 @@ static void configure(char *line, const struct ftt_hooks *hooks)
 		set(word, strtoull(value, NULL, 10));
 	}
 	worker.e = &engine;
+	ftt_renewals_open(&worker);
 	worker.channel.fd[FTT_LOUD] = worker.channel.fd[FTT_QUIET] = -1;
 	atomic_store(&engine.shared.vouched, 1);
 	atomic_store(&engine.shared.lease_policy, FTT_LEASE_SELF);

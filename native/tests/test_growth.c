@@ -133,7 +133,7 @@ static void test_memory_of_an_idle_flow(void)
 	struct node *n = open_node(FTT_MODE_PAIRED);
 
 	c = establish(n, 1);
-	CHECK(!c->syn && !c->points && !c->held && !c->store.bytes);
+	CHECK(!c->syn && !c->points && !c->held && !c->store);
 	CHECK(sizeof(*c) + sizeof(*n->worker.table.bucket) + 2 * sizeof(size_t) <= 512);
 	CHECK(sizeof(struct ftt_udp_session) + 3 * sizeof(size_t) <= 512);
 	node_close(n);
@@ -241,8 +241,8 @@ static void test_forgetting_in_steps(void)
 	for (uint16_t port = 1; port <= 8; port++)
 		establish(n, port);
 	begin(n, 9);
-	CHECK((find(n, 8)->store.bytes = malloc(64)));
-	w->retained_bytes = find(n, 8)->store.size = 64;
+	CHECK((find(n, 8)->store = malloc(sizeof(struct ftt_store) + 64)));
+	w->retained_bytes = find(n, 8)->store->size = 64;
 	ftt_tcp_act(w, find(n, 7), FTT_ACT_COMMIT_LATER, model_now);
 	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now);
 	CHECK(!find(n, 7)); /* the new primary hears nothing of it */

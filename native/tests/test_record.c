@@ -9,7 +9,7 @@ static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] =
 static uint8_t data[FTT_PART_MAX];
 
 static const uint8_t types[] = {FTT_REC_OPEN, FTT_REC_OPENED, FTT_REC_REFUSED, FTT_REC_COMMIT, FTT_REC_PROBE,
-				FTT_REC_DETACH, FTT_REC_DETACHED, FTT_REC_CLOSE, FTT_REC_OUTPUT, FTT_REC_EVENT,
+				FTT_REC_DETACH, FTT_REC_DETACHED, FTT_REC_CLOSE, FTT_REC_OUTPUT, FTT_REC_RENEW, FTT_REC_EVENT,
 				FTT_REC_EVENT_ACK, FTT_REC_SENT, FTT_REC_STRAY};
 
 static struct ftt_record sample(uint8_t type, bool v6)

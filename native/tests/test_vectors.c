@@ -53,6 +53,9 @@ static const struct vector {
 					  0x4a, 0x4b, 0x4c, 0x4d, 0x4e, 0x4f, 0x50, 0x51, 0x52, 0x53}}},
 	{"discard", false, {.type = FTT_REC_DISCARD, .seq = 0x11, .ack = 0x80000101, .tsval = 0x7fffffff}},
 	{"stray", false, {.type = FTT_REC_STRAY, .irs = 5, .total = 32, .port = 69, .data = part, .data_len = 32}},
+	{"renew", false, {.type = FTT_REC_RENEW, .flags = FTT_REC_SUM | FTT_REC_FINAL, .client_acked = 0x80000100, .client_wnd = 0xfff0,
+			  .rcv_nxt = 0x10, .snd_nxt = 0x80000200, .point = 0x20000, .crc = 0xdeadbeef, .place = 0x100020000,
+			  .tsval = 0x7fffffff}},
 };
 
 /* Reads a file of hexadecimal digits, lines that begin with # aside. */
@@ -167,7 +170,7 @@ static void test_what_a_channel_sends_and_reads(void)
 		CHECK(got.verified == r.verified && got.differences == r.differences && got.hole_end == r.hole_end && got.crc == r.crc);
 		CHECK(got.seq == r.seq && got.ack == r.ack && got.tsval == r.tsval && got.client_acked == r.client_acked);
 		CHECK(got.opened_ns == r.opened_ns && got.tick == r.tick && !memcmp(got.identity, r.identity, sizeof(r.identity)));
-		CHECK(got.number == r.number && got.outputs == r.outputs && got.port == r.port && got.data_len == r.data_len);
+		CHECK(got.place == r.place && got.number == r.number && got.outputs == r.outputs && got.port == r.port && got.data_len == r.data_len);
 	}
 	CHECK_EQ(n.channel_datagrams_received, sizeof(vectors) / sizeof(*vectors));
 	ftt_channel_close(&a);

@@ -123,6 +123,17 @@ RECORDS: tuple[tuple[str, str, bytes], ...] = (
     ),
     ("discard", "DISCARD: seq, ack, tsval", record(10, u32(0x11, 0x80000101, 0x7FFFFFFF))),
     ("stray", "STRAY: a whole datagram", record(19, u32(0, 0, 32, 0) + b"\0E" + PART[:32], proto=UDP, irs=5)),
+    (
+        "renew",
+        "RENEW: acknowledged, window, told, sent, point and sum, place, TSval",
+        record(
+            11,
+            u32(0x80000100)
+            + b"\xff\xf0"
+            + u32(0x10, 0x80000200, 0x20000, 0xDEADBEEF, 1, 0x20000, 0x7FFFFFFF),
+            flags=3,
+        ),
+    ),
 )
 
 

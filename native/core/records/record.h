@@ -51,6 +51,7 @@ enum ftt_record_type {
 	FTT_REC_CLOSE = 8,    /* P: it was reset */
 	FTT_REC_OUTPUT = 9,   /* P: so much has left, and this is its sum */
 	FTT_REC_DISCARD = 10, /* P: I refused this segment of the client's */
+	FTT_REC_RENEW = 11,   /* P: here stands the client of a flow that you catch up with */
 	FTT_REC_EVENT = 16,   /* P: a UDP session's next event (part of it) */
 	FTT_REC_EVENT_ACK = 17, /* B: I hold all events up to here; replies to so many of them may go */
 	FTT_REC_SENT = 18,    /* P: so many replies of the session went out, with this sum */
@@ -64,6 +65,8 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_WHERE = 16,                                  /* COMMIT: how far have you sent? */
 	FTT_REC_OFFER = 32,                                  /* COMMIT: point and crc are of my own output */
 	FTT_REC_WAITS = 64,                                  /* COMMIT: I have more, which my server is not ready for */
+	FTT_REC_SAME = 128,                                  /* COMMIT: catching up, my server has said the same as yours somewhere */
+	FTT_REC_FINAL = 2,                                   /* RENEW: output waits for you from here on: do you hold the flow? (FTT_REC_SUM: compare) */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
 	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
@@ -94,6 +97,7 @@ struct ftt_record {
 	/* COMMIT, OPENED; OUTPUT: snd_nxt */
 	uint32_t rcv_nxt, edge, snd_nxt;
 	uint32_t seq, ack;         /* DISCARD, and tsval */
+	uint64_t place;            /* RENEW: bytes of the server's that the client has acknowledged; and tsval of the client's */
 	uint32_t hole_end;         /* COMMIT with FTT_REC_HOLE: my stack lacks what is between rcv_nxt and this */
 	uint32_t verified;         /* COMMIT: outputs are equal up to this stream offset */
 	uint32_t differences;      /* COMMIT: places at which they are not, up to now */
@@ -166,6 +170,8 @@ static inline int ftt_record_fixed(uint8_t type)
 		return 8;
 	case FTT_REC_PROBE:
 		return 6;
+	case FTT_REC_RENEW:
+		return 34;
 	case FTT_REC_DISCARD:
 		return 12;
 	case FTT_REC_REFUSED:
@@ -229,6 +235,16 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b, r->client_acked);
 		put_be16(b + 4, r->client_wnd);
 		break;
+	case FTT_REC_RENEW:
+		put_be32(b, r->client_acked);
+		put_be16(b + 4, r->client_wnd);
+		put_be32(b + 6, r->rcv_nxt);
+		put_be32(b + 10, r->snd_nxt);
+		put_be32(b + 14, r->point);
+		put_be32(b + 18, r->crc);
+		put_be64(b + 22, r->place);
+		put_be32(b + 30, r->tsval);
+		break;
 	case FTT_REC_OUTPUT:
 		put_be32(b, r->snd_nxt);
 		put_be32(b + 4, r->point);
@@ -283,6 +299,16 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 	case FTT_REC_PROBE:
 		r->client_acked = get_be32(b);
 		r->client_wnd = get_be16(b + 4);
+		break;
+	case FTT_REC_RENEW:
+		r->client_acked = get_be32(b);
+		r->client_wnd = get_be16(b + 4);
+		r->rcv_nxt = get_be32(b + 6);
+		r->snd_nxt = get_be32(b + 10);
+		r->point = get_be32(b + 14);
+		r->crc = get_be32(b + 18);
+		r->place = get_be64(b + 22);
+		r->tsval = get_be32(b + 30);
 		break;
 	case FTT_REC_OUTPUT:
 		r->snd_nxt = get_be32(b);

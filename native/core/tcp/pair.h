@@ -381,7 +381,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 
 	if (f->protection == FTT_OPENING && env->now_ns - f->opened_ns > env->policy->open_timeout_ns)
 		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, env->now_ns);
-	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED)
+	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED || f->protection == FTT_CATCHING_UP)
 		return ftt_tick_end(f, env);
 	if (f->protection == FTT_PROTECTED && f->bits & FTT_F_CLIENT_RST)
 		return 0; /* nobody waits for anything */

@@ -152,6 +152,8 @@ static inline uint32_t ftt_flow_join(struct ftt_flow *f)
 	}
 	ftt_flow_map(f, f->hard.service_iss);
 	ftt_flow_map_ts(f, f->local_tsval, open_tsval);
+	if (f->protection == FTT_CATCHING_UP)
+		return FTT_ACT_INJECT | FTT_ACT_COMMIT;
 	f->protection = FTT_PROTECTED;
 	return FTT_ACT_OPENED;
 }

@@ -41,6 +41,8 @@ enum ftt_event_kind {
 	FTT_EV_LANE_REFUSED = 22,  /* a connection of the bulk lane; value = enum ftt_lane_refusal; of the three link = our worker */
 	FTT_EV_LANE_DOWN = 23,     /* no connection of the bulk lane for a while; value = errno of the last attempt, or 0 */
 	FTT_EV_LANE_UP = 24,       /* ... there is one again */
+	FTT_EV_CATCHING_UP = 25,   /* a new backup begins to catch up; value = flows that can be renewed */
+	FTT_EV_RENEWED = 26,       /* it has come to an end; value = flows that are protected again, reason = how many could not be */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -183,6 +185,8 @@ struct ftt_counters {
 	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
 	uint64_t arp_answered, nd_answered, announcements;
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
+	uint64_t renewed, renewals_failed; /* flows with which a new backup has caught up; has not */
+	uint64_t renew_bytes; /* backup: of clients' bytes that its stack was given out of logs */
 	uint64_t lane_begun, lane_ended, lane_refused; /* connections of the bulk lane; lane_wire.h has the reasons */
 	uint64_t lane_bytes_sent, lane_bytes_received, lane_messages_sent, lane_messages_received;
 	uint64_t beats_sent, beats_received, beats_bad_mac, beats_replay, beats_late;
@@ -210,6 +214,9 @@ struct ftt_status {
 	uint32_t beat_thread;   /* enum ftt_beat_thread, or-ed */
 	uint32_t strict_commit; /* output waits for COMMITs: always, but for an experiment */
 	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
+	uint32_t flows_catching; /* of those without protection: a new backup catches up with them, or will */
+	uint32_t flows_renewable; /* whose input is kept from their beginning on */
+	uint64_t log_bytes;      /* of that input */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t lanes_up, lanes; /* connections of the bulk lane; how many there should be */
 	uint32_t peer_alive;    /* bit per peer */
@@ -226,6 +233,9 @@ struct ftt_flow_info {
 	uint32_t held;
 	uint32_t divergences;
 	uint32_t closed;
+	uint32_t unrenewable; /* enum ftt_unrenewable */
+	uint32_t catching;    /* a new backup catches up with it, or will */
+	uint64_t log_bytes;   /* of its input that is kept */
 	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */
 	uint64_t verified;  /* bytes of output, from the first on, known to be equal on both nodes */
 	uint64_t bytes_in, bytes_out;
@@ -272,7 +282,7 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 /*
  * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
  * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
- * max_udp_bytes, max_retained, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
+ * max_udp_bytes, max_retained, renew_flow, renew_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/flows/follow.h"
-#include "engine/worker.h"
+#include "engine/flows/renewal.h"
 
 #define ALLOCATION 16 /* bytes that malloc adds, at most */
 
@@ -54,6 +54,7 @@ static void count_protection(struct ftt_status *s, uint8_t protection, uint32_t 
 		s->flows_detached += flows;
 		break;
 	case FTT_UNPROTECTED:
+	case FTT_CATCHING_UP:
 		s->flows_unprotected += flows;
 		break;
 	default:
@@ -70,8 +71,8 @@ static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint6
 {
 	uint32_t n = w->udp.count[FTT_UNPROTECTED], unverified = 0;
 
-	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_RESETTING; protection++)
-		n += w->table.count[protection];
+	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_COUNT_CLOSED; protection++)
+		n += protection == FTT_RESETTING ? 0 : w->table.count[protection];
 	for (const struct ftt_tcp *c = w->table.waiting; c; c = c->wait_next) { /* as each tick does */
 		unverified += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
 		s->ends_held += ftt_end_held(&c->flow);
@@ -94,6 +95,10 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
 			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
+	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
+		out->flows_catching += w->n_renewing[stage];
+	out->flows_renewable += w->n_logs;
+	out->log_bytes += w->log_bytes;
 	out->lanes_up += ftt_lane_count(&w->lane);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
@@ -151,6 +156,9 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->held = c->n_held;
 	o->divergences = c->divergences;
 	o->closed = c->closed;
+	o->unrenewable = c->unrenewable;
+	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
+	o->log_bytes = c->log ? c->log->size : 0;
 	o->continues = ftt_follow_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;

@@ -7,7 +7,9 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/renewal.h"
 #include "engine/flows/retain.h"
+#include "core/tcp/renew.h"
 #include "core/tcp/reset.h"
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
@@ -32,6 +34,25 @@ static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_channel_put_record(&w->channel, k, &r, &w->n);
 	w->n.opens_sent++;
+}
+
+void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags)
+{
+	const struct ftt_flow *f = &c->flow;
+	bool asked = f->protection == FTT_OPENING;
+	struct ftt_record r = {.type = FTT_REC_RENEW, .key = c->key, .irs = f->hard.irs, .flags = flags, .client_acked = f->client_acked,
+			      .client_wnd = f->client_wnd, .rcv_nxt = f->told_ack, .snd_nxt = seq_max(f->sent, f->local_snd_nxt),
+			      .tsval = f->client_tsval, .point = asked ? f->told : c->digest.next,
+			      .crc = asked ? c->told_crc : c->digest.crc};
+
+	r.place = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));
+	if (asked) { /* what is held has not been said to anybody */
+		r.snd_nxt = f->sent;
+		r.flags |= FTT_REC_FINAL | (f->bits & FTT_F_SUMS ? FTT_REC_SUM : 0);
+	}
+	if (c->digest.broken)
+		r.flags &= (uint8_t)~FTT_REC_SUM;
+	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
 static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
@@ -133,7 +154,9 @@ void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t 
 
 static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
-	if (actions & FTT_ACT_OPEN)
+	if (actions & FTT_ACT_OPEN && ftt_renewal(c))
+		ftt_tcp_tell_renewal(w, c, 0);
+	else if (actions & FTT_ACT_OPEN)
 		send_open(w, c, now_ns);
 	if (actions & FTT_ACT_OPENED)
 		send_record(w, c, FTT_REC_OPENED);
@@ -197,6 +220,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		w->n.flows_closed++;
+		ftt_log_end(w, c, FTT_LOG_GAP);
 	}
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
 	ftt_table_settle(&w->table, c, w->mode);
@@ -232,9 +256,10 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .differences = c->divergences};
 
-	if (ftt_commit_awaited(&c->flow))
+	if (ftt_commit_awaited(&c->flow) && c->flow.protection != FTT_CATCHING_UP)
 		ftt_compare_offer(c, &r);
 	ftt_commit_tell(&c->flow, &r);
+	r.flags |= ftt_renewal(c) && ftt_renewal(c)->same ? FTT_REC_SAME : 0;
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 	w->n.commits_sent++;
 }
@@ -264,6 +289,7 @@ void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_s
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	ftt_lockstep_end(w, c);
+	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
 	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
@@ -284,6 +310,7 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_bare b;
 
+	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
 	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))

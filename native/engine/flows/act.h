@@ -23,6 +23,8 @@ bool ftt_tcp_keep_syn(struct ftt_tcp *c, const uint8_t *bytes, size_t len);
 void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c);
 void ftt_tcp_send_commits(struct ftt_worker *w);
 void ftt_tcp_send_injected(struct ftt_worker *w);
+/* RENEW, with what else these flags tell. */
+void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags);
 void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s);
 /* A flow that is over, let go of or resetting: false for a SYN that begins another one, else the segment is dealt with. */
 bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns);

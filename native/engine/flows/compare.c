@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include "engine/flows/compare.h"
 #include "engine/flows/retain.h"
-#include "engine/worker.h"
+#include "core/tcp/renew.h"
+#include "engine/flows/renewal.h"
 
 /* --- points -------------------------------------------------------------------------------------- */
 
@@ -112,6 +113,8 @@ static uint32_t judge(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
 		w->n.divergences++;
 		c->divergences++;
 	}
+	if (got == FTT_EQUAL && ftt_renewal(c))
+		ftt_renewal(c)->same = true;
 	if (w->mode != FTT_MODE_BACKUP)
 		return 0;
 	return got == FTT_EQUAL ? FTT_ACT_COMMIT_LATER : FTT_ACT_COMMIT;
@@ -173,6 +176,17 @@ static void come_to(struct ftt_tcp *c, uint32_t to)
 	}
 	d->crc = crc_retained(c, d->crc, d->next, to);
 	d->next = to;
+}
+
+/*
+ * Up to here the backup sums what its server says as it says it: the primary has told of so much; or, catching up, the client
+ * has so much, and no point will be told that lies before.
+ */
+static uint32_t limit(const struct ftt_tcp *c)
+{
+	bool replays = c->flow.protection == FTT_CATCHING_UP && !has_theirs(c);
+
+	return replays ? ftt_output_acked(&c->flow) : c->flow.told;
 }
 
 /* What the primary has told of all before d->next, which we had summed beyond. */
@@ -317,11 +331,11 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 {
 	struct ftt_digest *d = &c->digest;
 	const uint8_t *bytes;
-	uint32_t before = d->seen, n = fresh(w, c, p, k, s, &bytes), told = c->flow.told - d->next, actions = 0;
+	uint32_t before = d->seen, n = fresh(w, c, p, k, s, &bytes), told = limit(c) - d->next, actions = 0;
 
 	d->seen += n;
 	if (n && d->next == before) { /* else what was seen before comes first */
-		if (seq_gt(c->flow.told, d->next))
+		if (seq_gt(limit(c), d->next))
 			actions = sum(w, c, bytes, told < n ? told : n);
 		c->seen_crc = d->crc;
 		bytes += d->next - before;
@@ -337,5 +351,55 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 		ftt_output_lost(&c->flow); /* there was no room */
 	if (n && c->flow.bits & FTT_F_SUMS && !is_retained(c))
 		come_to(c, d->seen); /* no room to read it again */
+	return actions;
+}
+
+/* --- a flow that is renewed ---------------------------------------------------------------------- */
+
+void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+		       const struct ftt_seg *s)
+{
+	if (c->digest.next != c->digest.seen) /* it was a backup's, and all of it is verified */
+		come_to(c, c->digest.seen);
+	ftt_compare_output(w, c, p, k, s);
+}
+
+void ftt_compare_acked(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t to = limit(c);
+
+	if (c->flow.protection != FTT_CATCHING_UP || !(c->flow.bits & FTT_F_SUMS) || d->broken || has_theirs(c))
+		return;
+	if (seq_gt(to, d->seen))
+		to = d->seen;
+	if (seq_leq(to, d->next))
+		return;
+	if (to != d->seen && !is_retained(c)) {
+		give_up(w, c);
+		return;
+	}
+	come_to(c, to);
+	ftt_retain_acked(w, c, NULL, 0);
+}
+
+uint32_t ftt_compare_renewal(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
+{
+	struct ftt_digest *d = &c->digest;
+	uint32_t actions = 0;
+
+	if (!(c->flow.bits & FTT_F_SUMS) || d->broken || seq_lt(r->point, d->next))
+		return 0;
+	if (seq_gt(r->point, d->seen)) {
+		come_to(c, d->seen);
+		keep_point(w, c, r->point, r->crc, false);
+		ftt_renew_told_of(&c->flow, seq_max(c->flow.told, r->point));
+	} else if (is_retained(c)) {
+		come_to(c, r->point);
+		ftt_renew_told_of(&c->flow, r->point);
+		actions = judge_behind(w, c, r->crc);
+	} else {
+		give_up(w, c);
+	}
 	return actions;
 }

@@ -19,4 +19,12 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 				const struct ftt_pkt *k, const struct ftt_seg *s);
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 
+/* Output of a flow that nobody follows, which may be renewed: it is summed all the same. */
+void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+		       const struct ftt_seg *s);
+/* Backup, catching up: the client has more. */
+void ftt_compare_acked(struct ftt_worker *w, struct ftt_tcp *c);
+/* ... the primary tells its sum of all its output. */
+uint32_t ftt_compare_renewal(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r);
+
 #endif

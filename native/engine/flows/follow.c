@@ -10,6 +10,7 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
 #include "engine/liveness/mirror.h"
+#include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/worker.h"
 #include "core/tcp/reset.h"
@@ -107,13 +108,21 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
 			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r) | ftt_compare_record(w, c, r, now_ns), now_ns);
 		break;
+	case FTT_REC_RENEW:
+		if (c && c->flow.protection != FTT_DETACHED)
+			ftt_renew_word_of(w, c, r, now_ns);
+		else
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		break;
 	case FTT_REC_DISCARD:
 		if (c && c->flow.bits & FTT_F_MAPPED)
 			ftt_tcp_act(w, c, ftt_backup_discard(&c->flow, r), now_ns);
 		break;
 	case FTT_REC_DETACH:
 		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		if (c && c->flow.protection != FTT_DETACHED)
+		if (c && c->flow.protection == FTT_CATCHING_UP && !(c->flow.bits & FTT_F_SYNACK))
+			ftt_tcp_forget(w, c, false); /* another worker has it */
+		else if (c && c->flow.protection != FTT_DETACHED)
 			ftt_tcp_let_go(w, c);
 		break;
 	case FTT_REC_CLOSE:
@@ -145,6 +154,8 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		w->n.channel_stale++;
 		return;
 	}
+	if (ftt_renew_told(w, c, r, from, now_ns))
+		return;
 	c->peer_worker = from;
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
 	if (r->type == FTT_REC_COMMIT && (actions = ftt_compare_commit(w, c, r, now_ns)))
@@ -367,7 +378,7 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	uint32_t actions;
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
-	if (c->flow.protection == FTT_DETACHED || !continues(w, c, now_ns)) {
+	if (c->flow.protection == FTT_DETACHED || c->flow.protection == FTT_CATCHING_UP || !continues(w, c, now_ns)) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}
@@ -455,6 +466,8 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 
 	if (emits) /* of the role before; what is to be forgotten never meets one that emits */
 		ftt_follow_rest(w, UINT32_MAX, now_ns);
+	if (mode != old || !same)
+		ftt_renew_role(w);
 	w->mode = mode;
 	w->session = session;
 	w->role_flows = 0;

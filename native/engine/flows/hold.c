@@ -12,6 +12,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/log.h"
 
 #define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
 
@@ -112,6 +113,7 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
+	ftt_log_input(w, c, p, k, s);
 	ftt_lockstep_input(w, c, s);
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))

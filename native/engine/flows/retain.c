@@ -10,9 +10,9 @@
 
 static void empty(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	free(c->store.bytes);
-	w->retained_bytes -= c->store.size;
-	memset(&c->store, 0, sizeof(c->store));
+	w->retained_bytes -= c->store ? c->store->size : 0;
+	free(c->store);
+	c->store = NULL;
 }
 
 void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c)
@@ -29,14 +29,14 @@ void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
 
 uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, const uint8_t **at)
 {
-	uint32_t offset = seq & (c->store.size - 1);
+	uint32_t offset = seq & (c->store->size - 1);
 
-	*at = c->store.bytes + offset;
-	return c->store.size - offset < n ? c->store.size - offset : n;
+	*at = c->store->bytes + offset;
+	return c->store->size - offset < n ? c->store->size - offset : n;
 }
 
 /* The longest run of bytes from `seq` on, `n` at most, that lies in one piece. */
-static uint32_t piece(const struct ftt_store *ring, uint32_t seq, uint32_t n, uint8_t **at)
+static uint32_t piece(struct ftt_store *ring, uint32_t seq, uint32_t n, uint8_t **at)
 {
 	uint32_t offset = seq & (ring->size - 1);
 
@@ -44,7 +44,7 @@ static uint32_t piece(const struct ftt_store *ring, uint32_t seq, uint32_t n, ui
 	return ring->size - offset < n ? ring->size - offset : n;
 }
 
-static void put(const struct ftt_store *ring, uint32_t seq, const uint8_t *bytes, uint32_t n)
+static void put(struct ftt_store *ring, uint32_t seq, const uint8_t *bytes, uint32_t n)
 {
 	uint8_t *at;
 
@@ -54,7 +54,7 @@ static void put(const struct ftt_store *ring, uint32_t seq, const uint8_t *bytes
 	}
 }
 
-static void get(const struct ftt_store *ring, uint32_t seq, uint8_t *bytes, uint32_t n)
+static void get(struct ftt_store *ring, uint32_t seq, uint8_t *bytes, uint32_t n)
 {
 	uint8_t *at;
 
@@ -65,23 +65,25 @@ static void get(const struct ftt_store *ring, uint32_t seq, uint8_t *bytes, uint
 }
 
 /* Makes the ring, which holds `r`, large enough for `n` bytes; false when a bound or the memory forbids it. */
-static bool grow(struct ftt_worker *w, struct ftt_store *ring, const struct ftt_retained *r, uint32_t n)
+static bool grow(struct ftt_worker *w, struct ftt_store **ring, const struct ftt_retained *r, uint32_t n)
 {
-	struct ftt_store wider = {.size = ring->size ? ring->size : RING_MIN};
+	uint32_t had = *ring ? (*ring)->size : 0, size = had ? had : RING_MIN;
+	struct ftt_store *wider;
 	uint8_t *at;
 
-	if (n <= ring->size)
+	if (n <= had)
 		return true;
-	while (wider.size < n)
-		wider.size *= 2;
-	if (w->retained_bytes - ring->size + wider.size > w->e->cfg.policy.max_retained || !(wider.bytes = malloc(wider.size)))
+	while (size < n)
+		size *= 2;
+	if (w->retained_bytes - had + size > w->e->cfg.policy.max_retained || !(wider = malloc(sizeof(*wider) + size)))
 		return false;
+	wider->size = size;
 	for (uint32_t done = 0, part; done < r->n; done += part) {
-		part = piece(ring, r->seq + done, r->n - done, &at);
-		put(&wider, r->seq + done, at, part);
+		part = piece(*ring, r->seq + done, r->n - done, &at);
+		put(wider, r->seq + done, at, part);
 	}
-	w->retained_bytes += wider.size - ring->size;
-	free(ring->bytes);
+	w->retained_bytes += size - had;
+	free(*ring);
 	*ring = wider;
 	return true;
 }
@@ -91,9 +93,10 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 {
 	const struct ftt_flow *f = &c->flow;
 	struct ftt_retained before;
+	bool wanted = f->protection == FTT_PROTECTED || f->protection == FTT_CATCHING_UP || f->bits & FTT_F_UNVERIFIED;
 	uint32_t take;
 
-	if (!s->len || !s->whole || (f->protection != FTT_PROTECTED && !(f->bits & FTT_F_UNVERIFIED)) || s->flags & TCP_RST || !w->e->cfg.policy.max_retained)
+	if (!s->len || !s->whole || !wanted || s->flags & TCP_RST || !w->e->cfg.policy.max_retained)
 		return;
 	before = c->retained;
 	take = ftt_retained_add(&c->retained, ftt_output_needed(f, &c->digest), s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
@@ -104,7 +107,7 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		w->n.retain_overflow++;
 		return;
 	}
-	put(&c->store, ftt_retained_end(&c->retained) - take, p->bytes + k->payload + s->len - take, take);
+	put(c->store, ftt_retained_end(&c->retained) - take, p->bytes + k->payload + s->len - take, take);
 	w->n.retained++;
 }
 
@@ -121,7 +124,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 		uint32_t len = n < f->mss ? n : f->mss;
 
 		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, c->retained.next, len, now_ns, &b);
-		get(&c->store, b.seq, payload, len);
+		get(c->store, b.seq, payload, len);
 		ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, payload, len), true);
 		w->n.retained_released++;
 		c->retained.next += len;

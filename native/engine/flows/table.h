@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/compare/digest.h"
+#include "core/log.h"
 #include "core/tcp/age.h"
 #include "core/tcp/pair.h"
 #include "core/tcp/retain.h"
@@ -30,8 +31,8 @@ struct ftt_held {
 
 /* Bytes of a stream in a ring, each at its sequence number modulo the size. */
 struct ftt_store {
-	uint8_t *bytes;
-	uint32_t size; /* a power of two, or 0 */
+	uint32_t size; /* a power of two */
+	uint8_t bytes[];
 };
 
 struct ftt_tcp {
@@ -49,6 +50,7 @@ struct ftt_tcp {
 	uint8_t syn_len;
 	uint8_t age;     /* enum ftt_age */
 	uint8_t counted; /* as what ftt_table.count has it */
+	uint8_t unrenewable; /* enum ftt_unrenewable: why there is no log */
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
 	uint32_t n_held;
@@ -65,10 +67,11 @@ struct ftt_tcp {
 	struct ftt_point offer;                /* primary: the backup's last sum, if our server has not come so far */
 	struct ftt_points *points;             /* backup: see digest.h */
 	struct ftt_retained retained;          /* backup: output that the client does not have */
-	struct ftt_store store;                /* ... its bytes */
+	struct ftt_store *store;               /* ... its bytes; NULL: there are none */
+	struct ftt_log *log;                   /* what its client has sent; NULL: it cannot be renewed */
 };
 
-#define FTT_COUNT_CLOSED (FTT_RESETTING + 1)
+#define FTT_COUNT_CLOSED (FTT_CATCHING_UP + 1)
 
 /*
  * A worker's flows. Nothing that is done periodically, and nothing that is asked of all, walks over them:

@@ -13,6 +13,7 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/tcp.h"
 #include "core/tcp/reset.h"
@@ -38,8 +39,13 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		     const struct ftt_edit *e)
 {
-	if (w->mode != FTT_MODE_SOLO && p->cap == p->len && ftt_tcp_keep_syn(c, p->bytes, p->len))
-		ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
+	bool logs = w->e->cfg.policy.renew && (c->flow.bits & FTT_F_SYN_AGAIN || !c->log);
+
+	if ((w->mode == FTT_MODE_SOLO && !logs) || p->cap < p->len || !ftt_tcp_keep_syn(c, p->bytes, p->len))
+		return;
+	ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
+	if (logs && !(c->flow.bits & FTT_F_SYN_AGAIN))
+		ftt_log_begin(w, c, c->syn, c->syn_len);
 }
 
 /* The stack took a new connection under an old key: what belonged to the old one goes. */
@@ -49,6 +55,8 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_lockstep_begin(w, c, c->flow.client_tsval);
 	else
 		ftt_lockstep_end(w, c);
+	ftt_renewal_forget(w, c);
+	ftt_log_begin(w, c, c->syn, c->syn_len);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);
@@ -147,6 +155,14 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		}
 		return;
 	}
+	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP) { /* what it says comes over the lane, in its order */
+		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
+		return;
+	}
+	if (ftt_log_lacks(w, c, p, s)) {
+		ftt_plane_again(w->plane, p->queue, p->id);
+		return;
+	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
 	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
@@ -209,7 +225,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
-	bool silent, done, again;
+	bool silent, done, again, replays;
 	uint32_t said;
 
 	ftt_key_of(&key, k, false);
@@ -223,6 +239,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	again = c->flow.bits & FTT_F_SYN_AGAIN;
+	replays = w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_CATCHING_UP && ftt_renewal(c);
 	said = ftt_output_end(&c->flow);
 	s->orphan = ftt_is_last_word(&c->flow, s, &env) && ftt_worker_server_gone(w, now_ns);
 	w->n.last_words += s->orphan;
@@ -231,6 +248,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);
+	if (replays)
+		ftt_renew_ahead(w, c);
 	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		begin_again(w, c);
@@ -239,6 +258,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
 		ftt_compare_output(w, c, p, k, s);
+	else if (c->log && w->e->cfg.policy.compare && w->mode != FTT_MODE_BACKUP && !(c->flow.bits & FTT_F_UNVERIFIED))
+		ftt_compare_alone(w, c, p, k, s);
 	if (w->mode == FTT_MODE_BACKUP)
 		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
 	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
@@ -259,5 +280,9 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		reset_stack(w, &key, s);
 	if (done)
 		ftt_retain_release(w, c, now_ns);
+	if (replays)
+		ftt_compare_acked(w, c);
 	ftt_tcp_act(w, c, e.actions, now_ns);
+	if (w->mode == FTT_MODE_BACKUP && ftt_renewal(c))
+		ftt_renew_play(w, c, now_ns);
 }

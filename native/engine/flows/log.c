@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.c - memory of the input logs, within the bounds of one flow and of all; see log.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/log.h"
+#include "core/tcp/renew.h"
+
+#define STEP 64u       /* bytes by which a short log grows */
+#define WHOLE 64u      /* long packets that no log needs, before headers alone are copied again */
+
+static void release(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	w->log_bytes -= sizeof(*c->log) + c->log->size;
+	w->n_logs--;
+	free(c->log->bytes);
+	free(c->log);
+	c->log = NULL;
+}
+
+void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
+{
+	c->unrenewable = (uint8_t)why;
+	if (c->log && !c->log->renewal) /* else it ends with that */
+		release(w, c);
+}
+
+/* Makes room for `more` bytes. */
+static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
+{
+	const struct ftt_config *cfg = &w->e->cfg;
+	struct ftt_log *l = c->log;
+	uint32_t need = l->len + more, size = l->size;
+	uint8_t *bytes;
+
+	if (need <= size)
+		return true;
+	if (need > cfg->policy.renew_flow || need > FTT_LOG_MAX) {
+		ftt_log_end(w, c, FTT_LOG_TOO_LONG);
+		return false;
+	}
+	size = (need + (need < 16 * STEP ? 0 : need / 2) + STEP - 1) / STEP * STEP;
+	size = size > cfg->policy.renew_flow ? need : size;
+	if (w->log_bytes + (size - l->size) > cfg->policy.renew_bytes || !(bytes = realloc(l->bytes, size))) {
+		ftt_log_end(w, c, FTT_LOGS_TOO_LONG);
+		return false;
+	}
+	w->log_bytes += size - l->size;
+	l->bytes = bytes;
+	l->size = size;
+	return true;
+}
+
+void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
+{
+	if (c->log)
+		release(w, c);
+	c->unrenewable = w->e->cfg.policy.renew ? FTT_LOG_GAP : FTT_NO_RENEWAL;
+	if (!w->e->cfg.policy.renew || !len || len > FTT_SYN_MAX)
+		return;
+	if (!(c->log = calloc(1, sizeof(*c->log)))) {
+		c->unrenewable = FTT_LOGS_TOO_LONG;
+		return;
+	}
+	w->n_logs++;
+	w->log_bytes += sizeof(*c->log);
+	if (!grow(w, c, (uint32_t)len))
+		return;
+	memcpy(c->log->bytes, syn, len);
+	c->log->len = c->log->syn_len = (uint16_t)len;
+	c->unrenewable = FTT_RENEWABLE;
+}
+
+bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x)
+{
+	bool apart = w->e->lockstep.header; /* the time of the server goes by that of each piece */
+
+	if (!ftt_log_fresh(c->log, x))
+		return true;
+	if (!grow(w, c, ftt_log_growth(c->log, x, apart)))
+		return false;
+	ftt_log_put(c->log, x, apart);
+	return true;
+}
+
+/* Where the segment is in the client's stream, if it brings something that the log has not. */
+static bool brings(const struct ftt_tcp *c, const struct ftt_seg *s)
+{
+	uint32_t offset = s->seq - (c->flow.hard.irs + 1), end = offset + s->len;
+	bool fin = s->flags & TCP_FIN && !c->log->fin;
+
+	return !(s->flags & (TCP_SYN | TCP_RST)) && (s->len || fin) && c->flow.bits & FTT_F_MAPPED &&
+	       ((int32_t)(end - c->log->end) > 0 || fin);
+}
+
+void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+		   const struct ftt_seg *s)
+{
+	uint32_t offset = s->seq - (c->flow.hard.irs + 1), skip = 0;
+	uint64_t after;
+
+	if (!c->log || c->unrenewable || !brings(c, s))
+		return;
+	if (s->flags & TCP_URG) { /* it would be said again without that */
+		ftt_log_end(w, c, FTT_LOG_GAP);
+		return;
+	}
+	if (s->len && (!p->bytes || p->cap < p->len)) {
+		ftt_log_end(w, c, FTT_LOG_GAP);
+		return;
+	}
+	if ((int32_t)offset < 0) { /* its beginning is from before the stream: a SYN's place */
+		skip = -offset;
+		offset = 0;
+	}
+	after = ftt_output_place(&c->flow, c->bytes_out, ftt_output_offset(&c->flow, s->ack));
+	for (uint32_t at = skip; c->log && !c->unrenewable && (at < s->len || s->flags & TCP_FIN);) {
+		uint32_t n = s->len - at < FTT_PIECE_MAX ? s->len - at : FTT_PIECE_MAX;
+		bool last = at + n == s->len;
+		struct ftt_piece x = {.offset = offset + (at - skip), .len = (uint16_t)n, .after = after, .bytes = p->bytes + k->payload + at,
+				      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
+
+		x.flags = (uint8_t)((last && s->flags & TCP_FIN ? FTT_PIECE_FIN : 0) | (last && s->flags & TCP_PSH ? FTT_PIECE_PUSH : 0));
+		if (x.offset > FTT_LOG_MAX) {
+			ftt_log_end(w, c, FTT_LOG_TOO_LONG);
+			return;
+		}
+		ftt_log_append(w, c, &x);
+		at += n;
+		if (last)
+			break;
+	}
+}
+
+bool ftt_log_lacks(struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_seg *s)
+{
+	if (p->len <= FTT_PLANE_HEADERS || !s->len)
+		return false;
+	if (!c->log || c->unrenewable) {
+		w->log_whole -= w->log_whole > 0;
+		return false;
+	}
+	w->log_whole = WHOLE;
+	return p->cap < p->len && p->cap <= FTT_PLANE_HEADERS && brings(c, s);
+}

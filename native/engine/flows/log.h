@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.h - the input logs of a worker's flows: core/log.h with memory and bounds. */
+#ifndef FTTCP_FLOWS_LOG_H
+#define FTTCP_FLOWS_LOG_H
+#include "core/log.h"
+#include "engine/worker.h"
+
+/* A connection begins with the SYN that c->syn has, or with this one. */
+void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len);
+/* Our stack is given a client's segment: what is new of it is kept. Without its payload the log ends there. */
+void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+		   const struct ftt_seg *s);
+/* A piece that the other node has kept. False: there is no room, and the log is gone. */
+bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x);
+/* The flow cannot be renewed from here on. */
+void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why);
+/* Is the payload of this segment needed, of which only the headers were copied? Keeps account of what long packets are for. */
+bool ftt_log_lacks(struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_seg *s);
+
+/* Are clients' packets copied whole for the logs? */
+static inline bool ftt_log_copies(const struct ftt_worker *w)
+{
+	return w->log_whole > 0;
+}
+
+#endif

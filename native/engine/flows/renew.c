@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* renew.c - flows that a new backup catches up with: records, time, and the client that the backup's engine stands for. */
+#define _GNU_SOURCE
+#include "engine/flows/act.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/lockstep.h"
+#include "engine/flows/renew.h"
+#include "engine/flows/retain.h"
+#include "core/tcp/renew.h"
+
+#define ASK_NS 20000000ull      /* the other node is asked again after 20 ms, then less and less often */
+#define AGAIN_NS 50000000ull    /* our stack is given again what it does not acknowledge */
+#define SYN_NS 1000000000ull    /* ... its SYN (RFC 6298) */
+#define PATIENCE_NS 10000000000ull /* for who does not get on */
+#define DIFFERS_NS 3000000000ull   /* for outputs that differ: after a rest they may turn out to be of equal length */
+#define SEGMENT 8192u           /* bytes that our stack is given at once; they do not come over a network */
+
+/* --- primary ------------------------------------------------------------------------------------ */
+
+/* Nothing waits for it any more, if anything did. */
+static uint32_t unasked(struct ftt_tcp *c, const struct ftt_renewal *r)
+{
+	bool asked = r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING;
+
+	return asked ? ftt_renew_unasked(&c->flow, r->opened_ns) : 0;
+}
+
+void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+	uint32_t actions = unasked(c, r);
+
+	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD)
+		actions |= FTT_ACT_DETACH;
+	if (r->stage != FTT_RENEW_HELD)
+		ftt_renew_cancel(&c->flow);
+	w->n.renewals_failed += why != FTT_RENEWABLE;
+	if (why)
+		c->unrenewable = (uint8_t)why;
+	ftt_renewal_end(w, c);
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+static bool near(const struct ftt_tcp *c, const struct ftt_renewal *r)
+{
+	return (int64_t)(c->bytes_out - r->said) < (int64_t)FTT_RENEW_AHEAD;
+}
+
+/* The backup has all that it needs to be asked. */
+static bool ready(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_renewal *r)
+{
+	return r->stage == FTT_RENEW_CATCHING && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
+	       ftt_renew_reached(&c->flow) && (!w->e->cfg.policy.compare || (r->same && !r->heard_ns));
+}
+
+static void tell(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	r->next_ns = now_ns + (ASK_NS << (r->tries < 4 ? r->tries++ : 4));
+	ftt_tcp_tell_renewal(w, c, w->e->cfg.policy.compare && near(c, r) ? FTT_REC_SUM : 0);
+}
+
+static void ask(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	uint32_t actions;
+
+	c->told_crc = c->digest.crc;
+	r->opened_ns = c->flow.opened_ns;
+	actions = ftt_renew_hold(&c->flow, w->e->cfg.policy.compare, ftt_output_end(&c->flow), r->verified, now_ns);
+	ftt_renewal_stage(w, r, FTT_RENEW_ASKED);
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+/* The backup's worker that has the flow: the others let go of it. */
+static void found(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint8_t from)
+{
+	c->peer_worker = from;
+	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++) {
+		struct ftt_record detach = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+
+		if (k != from)
+			ftt_channel_put_record(&w->channel, k, &detach, &w->n);
+	}
+}
+
+static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
+{
+	uint32_t had = c->flow.committed, more = ftt_renew_commit(&c->flow, rec);
+
+	r->said += more;
+	r->verified = rec->verified;
+	r->same |= (rec->flags & FTT_REC_SAME) != 0;
+	if (!(rec->flags & FTT_REC_DIFFERS))
+		r->heard_ns = 0;
+	else if (!r->heard_ns)
+		r->heard_ns = now_ns;
+	if (more || c->flow.committed != had) {
+		r->moved_ns = now_ns;
+		r->tries = 0;
+	}
+	c->divergences = rec->differences;
+	if (rec->differences && w->e->cfg.policy.detach_divergent)
+		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
+	else if (ready(w, c, r))
+		ask(w, c, r, now_ns);
+	else if (r->stage == FTT_RENEW_CATCHING)
+		tell(w, c, r, now_ns);
+}
+
+static void opened(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
+	w->n.renewed++;
+	ftt_renewal_stage(w, r, FTT_RENEW_HELD);
+	ftt_tcp_act(w, c, ftt_renew_opened(&c->flow, rec, r->opened_ns, &env), now_ns);
+}
+
+bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *rec, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+
+	if (!r || r->stage == FTT_RENEW_WAITS || r->stage == FTT_RENEW_HELD) {
+		bool lost = rec->type == FTT_REC_COMMIT && c->flow.protection == FTT_UNPROTECTED;
+
+		if (lost) /* it was given up, which the backup has not heard */
+			ftt_tcp_act(w, c, FTT_ACT_DETACH, now_ns);
+		return lost;
+	}
+	if (r->stage == FTT_RENEW_BEGUN && rec->type == FTT_REC_COMMIT)
+		found(w, c, r, from);
+	if (r->stage != FTT_RENEW_BEGUN && from != c->peer_worker)
+		return true;
+	if (rec->type == FTT_REC_COMMIT)
+		commit(w, c, r, rec, now_ns);
+	else if (rec->type == FTT_REC_OPENED && c->flow.protection == FTT_OPENING)
+		opened(w, c, r, rec, now_ns);
+	else if (rec->type == FTT_REC_REFUSED)
+		ftt_renew_give_up(w, c, FTT_STACK_UNLIKE, now_ns);
+	else if (rec->type == FTT_REC_DETACHED && r->stage != FTT_RENEW_BEGUN)
+		ftt_renew_give_up(w, c, FTT_NOT_IN_TIME, now_ns);
+	return true;
+}
+
+/* What comes to an end by itself is not renewed any more. */
+static bool goes_on(const struct ftt_tcp *c, const struct ftt_renewal *r)
+{
+	struct ftt_flow f = c->flow;
+
+	f.protection = FTT_UNPROTECTED;
+	f.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
+	return !c->closed && !c->unrenewable && (r->stage == FTT_RENEW_WAITS || ftt_flow_renewable(&f));
+}
+
+static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING))
+		return; /* the lane's, and the flow's own tick */
+	if (r->stage == FTT_RENEW_ASKED) { /* that gave it up */
+		w->n.renewals_failed++;
+		c->unrenewable = FTT_NOT_IN_TIME;
+		ftt_renewal_end(w, c);
+		return;
+	}
+	if (!goes_on(c, r)) {
+		ftt_renew_give_up(w, c, c->closed ? FTT_RENEWABLE : (enum ftt_unrenewable)c->unrenewable, now_ns);
+		return;
+	}
+	if (r->heard_ns && now_ns - r->heard_ns > DIFFERS_NS) {
+		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
+		return;
+	}
+	if (r->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(&c->flow, &c->retained))
+		r->moved_ns = now_ns; /* it is not the backup that is waited for */
+	if (now_ns - r->moved_ns > PATIENCE_NS) {
+		ftt_renew_give_up(w, c, FTT_NOT_IN_TIME, now_ns);
+		return;
+	}
+	if (ready(w, c, r))
+		ask(w, c, r, now_ns);
+	else if (r->stage == FTT_RENEW_CATCHING && now_ns >= r->next_ns)
+		tell(w, c, r, now_ns);
+}
+
+/* --- backup ------------------------------------------------------------------------------------- */
+
+void ftt_renew_ahead(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	(void)w;
+	ftt_renew_feed(&c->flow, ftt_renewal(c)->acked, c->bytes_out);
+}
+
+static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_piece *x, uint32_t n, bool fin)
+{
+	struct ftt_seg s = {.seq = r->given, .len = n, .options = c->flow.bits & FTT_F_TS ? FTT_OPT_TS : 0, .tsval = x->tsval};
+	uint8_t packet[FTT_BARE_MAX + SEGMENT];
+	struct ftt_bare b;
+	uint32_t ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
+	bool last = n == x->len;
+
+	s.flags = (uint8_t)(TCP_ACK | (fin ? TCP_FIN : 0) | (last && x->flags & FTT_PIECE_PUSH ? TCP_PSH : 0));
+	ftt_lockstep_input(w, c, &s);
+	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
+	b.seq = s.seq;
+	b.flags = s.flags | TCP_PSH; /* the server is to have it at once */
+	ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, x->bytes, n), false);
+	c->bytes_in += n;
+	r->given += n + fin;
+	ftt_renew_given(&c->flow, &s);
+	w->n.renew_bytes += n;
+}
+
+void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+	struct ftt_flow *f = &c->flow;
+	struct ftt_piece x;
+
+	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
+		return;
+	r->given = seq_max(r->given, f->local_rcv_nxt); /* more of it comes on the mirror, once the flow is protected */
+	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->at, &x)) {
+		uint32_t room = seq_gt(f->local_edge, r->given) ? f->local_edge - r->given : 0, n = x.len;
+		bool fin;
+
+		n = n < room ? n : room;
+		n = n < SEGMENT ? n : SEGMENT;
+		fin = n == x.len && x.flags & FTT_PIECE_FIN;
+		if (x.after > c->bytes_out || (!n && !fin))
+			break; /* our server has not said what this answers; or there is no room */
+		give(w, c, r, &x, n, fin);
+	}
+	if (seq_leq(r->given, f->local_rcv_nxt))
+		r->next_ns = now_ns + AGAIN_NS;
+}
+
+/* Compares, and tells. */
+static uint32_t judged(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
+{
+	uint32_t actions = 0;
+
+	if (rec && rec->flags & FTT_REC_SUM)
+		actions = ftt_compare_renewal(w, c, rec);
+	if (ftt_output_settle(&c->flow, c->digest.seen, now_ns)) {
+		r->same = true;
+		actions |= FTT_ACT_COMMIT;
+	}
+	return actions;
+}
+
+void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *rec, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+	uint32_t actions = FTT_ACT_COMMIT;
+
+	if (c->flow.protection == FTT_PROTECTED) {
+		ftt_tcp_act(w, c, rec->flags & FTT_REC_FINAL ? FTT_ACT_OPENED : 0, now_ns);
+		return;
+	}
+	if (c->flow.protection != FTT_CATCHING_UP || !r)
+		return;
+	r->heard_ns = now_ns;
+	r->acked = rec->place > r->acked ? rec->place : r->acked;
+	ftt_renew_word(&c->flow, rec);
+	ftt_renew_ahead(w, c);
+	ftt_compare_acked(w, c);
+	actions |= judged(w, c, r, rec, now_ns) | (c->flow.bits & FTT_F_MAPPED ? FTT_ACT_INJECT : 0);
+	if (rec->flags & FTT_REC_FINAL && ftt_renew_take(&c->flow, rec)) {
+		actions |= FTT_ACT_OPENED;
+		w->n.renewed++;
+		ftt_renewal_stage(w, r, FTT_RENEW_HELD);
+	}
+	ftt_tcp_act(w, c, actions, now_ns);
+	ftt_renew_play(w, c, now_ns);
+}
+
+static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	struct ftt_flow *f = &c->flow;
+	bool drained = seq_geq(f->local_rcv_nxt, f->hard.irs + 1 + c->log->end);
+
+	if (c->closed || (f->protection == FTT_PROTECTED && r->whole && drained) || c->unrenewable) {
+		ftt_renewal_end(w, c);
+		return;
+	}
+	if (f->protection == FTT_CATCHING_UP && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
+		ftt_renewal_end(w, c);
+		ftt_tcp_let_go(w, c);
+		return;
+	}
+	if (!(f->bits & FTT_F_SYNACK) && !w->index && now_ns >= r->next_ns) {
+		r->next_ns = now_ns + SYN_NS;
+		ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
+	} else if (f->bits & FTT_F_MAPPED && now_ns >= r->next_ns) {
+		if (seq_gt(r->given, f->local_rcv_nxt)) /* it was lost on the way to our stack */
+			r->given = f->local_rcv_nxt;
+		r->next_ns = now_ns + AGAIN_NS;
+		ftt_renew_play(w, c, now_ns);
+	}
+	if (f->protection == FTT_CATCHING_UP && f->bits & FTT_F_MAPPED)
+		ftt_tcp_act(w, c, judged(w, c, r, NULL, now_ns), now_ns);
+}
+
+/* --- both --------------------------------------------------------------------------------------- */
+
+/* Primary: all of them are protected, or will not be. */
+static void tell_end(struct ftt_worker *w)
+{
+	struct ftt_event ev = {.kind = FTT_EV_RENEWED, .value = w->n.renewed - w->renewed_before,
+			       .reason = (uint32_t)(w->n.renewals_failed - w->failed_before)};
+
+	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
+		if (w->n_renewing[stage])
+			return;
+	w->renewing = false;
+	ftt_event_post(w->e, &ev);
+}
+
+void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_list *at = w->renew_active.next, *next; at != &w->renew_active; at = next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		next = at->next;
+		(w->mode == FTT_MODE_BACKUP ? backup_tick : primary_tick)(w, r->c, r, now_ns);
+	}
+	if (w->renewing)
+		tell_end(w);
+}
+
+void ftt_renew_role(struct ftt_worker *w)
+{
+	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
+
+	w->renewing = false;
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		while (!ftt_list_empty(lists[i])) {
+			struct ftt_tcp *c = FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c;
+
+			if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_CATCHING_UP) { /* the mode that ends */
+				ftt_renew_cancel(&c->flow);
+				ftt_table_settle(&w->table, c, w->mode);
+			}
+			ftt_renewal_end(w, c);
+		}
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * renew_lane.c - input logs on their way to a new backup; see core/tcp/renew.h.
+ *
+ *   BEGIN  acknowledged u64 | age u32, ms | an OPEN record with the SYN    a flow begins again
+ *   LOG    a RENEW record, for its key | pieces                           what its client has sent; FINAL: this is all
+ */
+#define _GNU_SOURCE
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/lockstep.h"
+#include "engine/flows/renew_lane.h"
+#include "core/tcp/renew.h"
+
+enum { BEGIN = FTT_LANE_FIRST_KIND, LOG = FTT_LANE_FIRST_KIND + 1 };
+
+#define BEGIN_HEAD 12u
+#define RECORD_MAX 256u /* of those two: addresses, a SYN, an identity */
+#define MESSAGE 32768u  /* of pieces in one message, about */
+
+/* --- primary ------------------------------------------------------------------------------------ */
+
+static bool all_up(const struct ftt_worker *w)
+{
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		if (!ftt_lane_up(&w->lane, k))
+			return false;
+	return true;
+}
+
+static bool has_room(struct ftt_worker *w, uint32_t len)
+{
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		if (ftt_lane_room(&w->lane, k) < len)
+			return false;
+	return true;
+}
+
+/* To all workers of the peer: which of them its kernel gives the flow to, shows with the answer to the SYN. */
+static void send_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
+	uint8_t bytes[BEGIN_HEAD + RECORD_MAX];
+	size_t len;
+
+	ftt_renew_open(f, &r, &env);
+	ftt_lockstep_tell(w, c, &r);
+	put_be64(bytes, ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked)));
+	put_be32(bytes + 8, (uint32_t)((now_ns - f->opened_ns) / 1000000));
+	len = ftt_record_put(bytes + BEGIN_HEAD, sizeof(bytes) - BEGIN_HEAD, &r);
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_lane_send(&w->lane, k, BEGIN, bytes, (uint32_t)(BEGIN_HEAD + len));
+}
+
+/* Are all bytes there that our stack has acknowledged? */
+static bool is_whole(const struct ftt_tcp *c)
+{
+	uint32_t have = c->flow.hard.irs + 1 + c->log->end + c->log->fin;
+
+	return seq_geq(have, c->flow.local_rcv_nxt);
+}
+
+static bool begin_one(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
+{
+	struct ftt_tcp *c = r->c;
+
+	if (c->closed || c->unrenewable || !is_whole(c)) {
+		if (!c->closed && !c->unrenewable)
+			c->unrenewable = FTT_LOG_GAP;
+		ftt_renewal_end(w, c);
+		return true;
+	}
+	if (!ftt_flow_renewable(&c->flow)) { /* not now */
+		bool never = c->flow.protection != FTT_UNPROTECTED && c->flow.protection != FTT_DETACHED;
+
+		if (never || c->flow.bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_CLIENT_RST))
+			ftt_renewal_end(w, c);
+		else
+			ftt_renewal_stage(w, r, FTT_RENEW_WAITS); /* the last again */
+		return true;
+	}
+	if (!has_room(w, BEGIN_HEAD + RECORD_MAX))
+		return false;
+	send_begin(w, c, now_ns);
+	ftt_renew_begin(&c->flow);
+	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .sent = c->log->syn_len};
+	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
+	ftt_table_settle(&w->table, c, w->mode);
+	return true;
+}
+
+/* Pieces that were not handed to the lane yet. False: there is no room. */
+static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
+{
+	struct ftt_tcp *c = r->c;
+	struct ftt_log *l = c->log;
+	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = c->flow.hard.irs};
+	uint8_t bytes[RECORD_MAX + MESSAGE + FTT_PIECE_HEADER + FTT_PIECE_MAX];
+	bool last = r->stage == FTT_RENEW_HELD;
+
+	while (r->sent < l->len || last) {
+		uint32_t room = ftt_lane_room(&w->lane, c->peer_worker), n = 0, piece;
+		struct ftt_piece x;
+		size_t len;
+
+		while (n < MESSAGE && (piece = ftt_piece_get(l->bytes + r->sent + n, l->len - r->sent - n, &x)))
+			n += piece;
+		head.flags = last && r->sent + n == l->len ? FTT_REC_FINAL : 0;
+		len = ftt_record_put(bytes, sizeof(bytes), &head);
+		if (room < len + n || !len)
+			return false;
+		memcpy(bytes + len, l->bytes + r->sent, n);
+		if (!ftt_lane_send(&w->lane, c->peer_worker, LOG, bytes, (uint32_t)len + n))
+			return false;
+		r->sent += n;
+		if (r->sent == l->len) /* what comes now is a piece of its own */
+			l->last = 0;
+		if (head.flags) {
+			ftt_renewal_end(w, c);
+			return true;
+		}
+	}
+	return true;
+}
+
+void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
+{
+	uint32_t most = w->n_renewing[FTT_RENEW_WAITS];
+	struct ftt_list *next;
+
+	if (w->mode != FTT_MODE_PAIRED)
+		return;
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		next = at->next;
+		if (r->stage == FTT_RENEW_HELD && !ftt_lane_up(&w->lane, r->c->peer_worker))
+			ftt_renewal_end(w, r->c); /* it has all that its client was told of */
+		else if (r->stage > FTT_RENEW_BEGUN && !r->c->unrenewable)
+			send_log(w, r);
+	}
+	if (!most || !all_up(w))
+		return;
+	for (; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
+		uint32_t active = w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED];
+
+		if (active >= FTT_RENEW_ACTIVE || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
+			return;
+	}
+}
+
+/* All flows that nobody follows, and that began where this node has seen it. */
+static void find_flows(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_event ev = {.kind = FTT_EV_CATCHING_UP};
+
+	for (struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));) {
+		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
+
+		if (alone && !c->closed && c->log && !c->unrenewable && !c->log->renewal && ftt_renewal_begin(w, c, now_ns))
+			ev.value++;
+	}
+	if (!ev.value)
+		return;
+	if (!w->renewing) {
+		w->renewed_before = w->n.renewed;
+		w->failed_before = w->n.renewals_failed;
+	}
+	w->renewing = true;
+	ftt_event_post(w->e, &ev);
+}
+
+/* The lane is gone: what it carried begins anew with the next one. */
+static void begin_again(struct ftt_worker *w)
+{
+	struct ftt_list *next;
+
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		next = at->next;
+		if (r->stage != FTT_RENEW_BEGUN && r->stage != FTT_RENEW_CATCHING)
+			continue;
+		ftt_renew_cancel(&r->c->flow);
+		ftt_renewal_stage(w, r, FTT_RENEW_WAITS);
+		ftt_table_settle(&w->table, r->c, w->mode);
+	}
+}
+
+/* --- backup ------------------------------------------------------------------------------------- */
+
+static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_renewal *r;
+	struct ftt_record open, aged;
+	struct ftt_tcp *c;
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	if (len < BEGIN_HEAD || ftt_record_get(bytes + BEGIN_HEAD, len - BEGIN_HEAD, &open) != len - BEGIN_HEAD ||
+	    open.type != FTT_REC_OPEN || open.key.proto != 6 || !open.data_len ||
+	    ftt_parse(open.data, open.data_len, open.data_len, &k, &s) != FTT_PARSED_TCP ||
+	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != open.irs || memcmp(k.src, open.key.client, 16) ||
+	    memcmp(k.dst, open.key.service, 16) || k.sport != open.key.client_port || k.dport != open.key.service_port)
+		return FTT_LANE_BAD;
+	if (w->mode != FTT_MODE_BACKUP)
+		return FTT_LANE_TAKEN;
+	c = ftt_follow_find(w, &open.key, now_ns);
+	if (c && c->flow.protection == FTT_PROTECTED && c->flow.hard.irs == open.irs)
+		return FTT_LANE_TAKEN;
+	if (c) /* a stranger, of whom only a later word was heard; or an earlier attempt */
+		ftt_tcp_forget(w, c, true);
+	ftt_plane_send(w->plane);
+	c = ftt_follow_begin(w, &open.key, open.irs, now_ns);
+	if (!c)
+		return FTT_LANE_TAKEN;
+	c->peer_worker = from;
+	ftt_renew_follow(&c->flow, &s);
+	ftt_log_begin(w, c, open.data, open.data_len);
+	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
+	if (!r) {
+		ftt_tcp_forget(w, c, false);
+		return FTT_LANE_TAKEN;
+	}
+	r->acked = get_be64(bytes);
+	r->given = open.irs + 1;
+	r->heard_ns = now_ns;
+	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
+	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	aged = open;
+	aged.age_ms = get_be32(bytes + 8);
+	ftt_lockstep_join(w, c, &aged);
+	ftt_backup_open(&c->flow, &open, &env);
+	ftt_table_settle(&w->table, c, w->mode);
+	if (!w->index)
+		ftt_plane_small(w->plane, open.data, open.data_len);
+	w->n.injected += !w->index;
+	return FTT_LANE_TAKEN;
+}
+
+static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_record head, gone = {.type = FTT_REC_DETACHED};
+	struct ftt_renewal *r;
+	struct ftt_piece x;
+	struct ftt_tcp *c;
+	size_t at = ftt_record_get(bytes, len, &head);
+
+	if (!at || head.type != FTT_REC_RENEW)
+		return FTT_LANE_BAD;
+	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &head.key, now_ns) : NULL;
+	r = c && c->flow.hard.irs == head.irs ? ftt_renewal(c) : NULL;
+	for (uint32_t n; at < len; at += n) {
+		n = ftt_piece_get(bytes + at, (uint32_t)(len - at), &x);
+		if (!n)
+			return FTT_LANE_BAD;
+		if (r && !c->unrenewable)
+			ftt_log_append(w, c, &x);
+	}
+	if (!r)
+		return FTT_LANE_TAKEN;
+	if (c->unrenewable && c->flow.protection == FTT_CATCHING_UP) { /* our bounds are smaller */
+		gone.key = c->key;
+		gone.irs = head.irs;
+		ftt_channel_put_record(&w->channel, from, &gone, &w->n);
+		ftt_tcp_let_go(w, c);
+		return FTT_LANE_TAKEN;
+	}
+	r->whole |= (head.flags & FTT_REC_FINAL) != 0;
+	r->heard_ns = now_ns;
+	ftt_renew_play(w, c, now_ns);
+	return FTT_LANE_TAKEN;
+}
+
+/* Without the rest of their logs: those that are protected have what their clients were told of, the others go. */
+static void cut_off(struct ftt_worker *w)
+{
+	struct ftt_list *next;
+
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		next = at->next;
+		if (r->c->flow.protection == FTT_PROTECTED)
+			r->whole = true;
+		else
+			ftt_tcp_forget(w, r->c, true);
+	}
+}
+
+/* --- the lane's user ------------------------------------------------------------------------------ */
+
+static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len)
+{
+	uint64_t now_ns = ftt_now_ns();
+
+	switch (kind) {
+	case BEGIN:
+		return begin(of, from, bytes, len, now_ns);
+	case LOG:
+		return log_of(of, from, bytes, len, now_ns);
+	default:
+		return FTT_LANE_BAD;
+	}
+}
+
+static void room(void *of, uint8_t to)
+{
+	(void)to;
+	ftt_renew_pump(of, ftt_now_ns());
+}
+
+static void changed(void *of, uint8_t worker, bool up)
+{
+	struct ftt_worker *w = of;
+
+	(void)worker;
+	if (!up && w->mode == FTT_MODE_BACKUP)
+		cut_off(w);
+	else if (!up)
+		begin_again(w);
+	else if (w->mode == FTT_MODE_PAIRED && all_up(w))
+		find_flows(w, ftt_now_ns());
+}
+
+struct ftt_lane_user ftt_renew_lane_user(struct ftt_worker *w)
+{
+	return (struct ftt_lane_user){.of = w, .message = message, .room = room, .changed = changed};
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* renewal.c - the lists of flows that are renewed; see renewal.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/renewal.h"
+
+static struct ftt_list *list_of(struct ftt_worker *w, uint8_t stage)
+{
+	return stage == FTT_RENEW_WAITS ? &w->renew_waiting : &w->renew_active;
+}
+
+static void leave(struct ftt_worker *w, struct ftt_renewal *r)
+{
+	ftt_list_remove(&r->order);
+	w->n_renewing[r->stage]--;
+}
+
+static void enter(struct ftt_worker *w, struct ftt_renewal *r, uint8_t stage)
+{
+	r->stage = stage;
+	ftt_list_add(&r->order, list_of(w, stage)->prev);
+	w->n_renewing[stage]++;
+}
+
+void ftt_renewals_open(struct ftt_worker *w)
+{
+	ftt_list_init(&w->renew_waiting);
+	ftt_list_init(&w->renew_active);
+	w->log_whole = 1; /* until it shows to be too much */
+}
+
+struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_renewal *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->c = c;
+	r->moved_ns = now_ns;
+	c->log->renewal = r;
+	enter(w, r, FTT_RENEW_WAITS);
+	return r;
+}
+
+void ftt_renewal_stage(struct ftt_worker *w, struct ftt_renewal *r, enum ftt_renewal_stage stage)
+{
+	leave(w, r);
+	enter(w, r, (uint8_t)stage);
+}
+
+void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+
+	if (!r)
+		return;
+	leave(w, r);
+	free(r);
+	c->log->renewal = NULL;
+	if (c->unrenewable)
+		ftt_log_end(w, c, (enum ftt_unrenewable)c->unrenewable);
+}
+
+void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	ftt_renewal_end(w, c);
+	ftt_log_end(w, c, FTT_LOG_GAP);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* renewal.h - flows of a worker that a new backup catches up with: which they are. What is done with them: renew.h. */
+#ifndef FTTCP_FLOWS_RENEWAL_H
+#define FTTCP_FLOWS_RENEWAL_H
+#include "engine/flows/log.h"
+
+#define FTT_RENEW_AT_ONCE 64u  /* flows whose stack has not answered yet: no more than fit where a server accepts */
+#define FTT_RENEW_ACTIVE 1024u /* ... in all */
+
+enum ftt_renewal_stage {
+	FTT_RENEW_WAITS,    /* primary: its turn comes */
+	FTT_RENEW_BEGUN,    /* ... the new backup was told, and has not answered */
+	FTT_RENEW_CATCHING, /* the backup's stack gets on */
+	FTT_RENEW_ASKED,    /* primary: FINAL was said */
+	FTT_RENEW_HELD      /* protected; the rest of the log is on its way */
+};
+
+/* Of a flow that has a log, while it lasts. */
+struct ftt_renewal {
+	struct ftt_list order; /* of the worker's list */
+	struct ftt_tcp *c;
+	uint64_t moved_ns; /* when the other node (primary), or our stack (backup) last got on */
+	uint64_t heard_ns; /* backup: the primary's last word. Primary: outputs differ since; 0: they do not */
+	uint64_t next_ns;  /* when to ask, or to try, again */
+	uint64_t opened_ns; /* primary: of the flow, while it is asked */
+	uint64_t said;     /* primary: bytes that the backup's server has said */
+	uint64_t acked;    /* backup: bytes that the client has acknowledged, by the primary's word */
+	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
+	uint32_t given;    /* backup: up to here our stack was given the client's stream */
+	uint32_t at;       /* backup: where in the log that is */
+	uint32_t verified; /* primary: as the backup last told */
+	uint8_t stage;     /* enum ftt_renewal_stage */
+	uint8_t tries;
+	bool same;         /* outputs were equal somewhere */
+	bool whole;        /* backup: all of the log is here */
+};
+
+static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
+{
+	return c->log ? c->log->renewal : NULL;
+}
+
+/* No flow is. */
+void ftt_renewals_open(struct ftt_worker *w);
+/* The flow is to be renewed; NULL without memory. */
+struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* ... and goes on in this stage. */
+void ftt_renewal_stage(struct ftt_worker *w, struct ftt_renewal *r, enum ftt_renewal_stage stage);
+/* It is over, in whichever way. */
+void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c);
+/* The flow goes, and its log with it. */
+void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c);
+
+#endif
