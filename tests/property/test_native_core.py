@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import given
@@ -268,6 +269,13 @@ def test_an_address_has_one_spelling(made: tuple[Any, bytes]) -> None:
         assert lib.ftt_core_record_get(bytes(wire), len(wire), got) == 0
 
 
+@cache
+def can_be_written(kind: int) -> bool:
+    """True if this release knows records of the type."""
+    record = ffi.new("struct ftt_record *", {"type": kind})
+    return written(record, b"") != b""
+
+
 @given(
     st.one_of(
         st.binary(max_size=120),
@@ -277,12 +285,16 @@ def test_an_address_has_one_spelling(made: tuple[Any, bytes]) -> None:
     )
 )
 def test_any_bytes_are_a_record_or_refused(data: bytes) -> None:
-    """What is taken has one spelling: written again it is the same bytes."""
+    """What is taken has one spelling: written again it is the same bytes. Of a type that another release has
+    made only the head is taken, and nothing is written."""
     got = ffi.new("struct ftt_record *")
     with at_the_edge() as put:
         length = lib.ftt_core_record_get(put(data), len(data), got)
         assert length <= len(data)
-        if length:
+        if length and not can_be_written(data[0]):
+            assert got.type == data[0] and not got.data_len
+            assert written(got, b"", length) == b""
+        elif length:
             payload = bytes(ffi.buffer(got.data, got.data_len)) if got.data_len else b""
             assert written(got, payload, length) == data[:length]
 
