@@ -90,6 +90,7 @@ class Report:
     went_on: Counter[str] = field(default_factory=Counter)  # of those: none of their connections was reset
     cut_runs: list[dict[str, Any]] = field(default_factory=list)
     struck: Counter[int] = field(default_factory=Counter)  # runs, by how many failures struck before the end
+    unrenewed: int = 0  # connections that were still being caught up with as a further failure struck
     excused: list[dict[str, Any]] = field(default_factory=list)  # a connection ended that was not protected
     gaps_ms: list[float] = field(default_factory=list)
 
@@ -118,6 +119,7 @@ class Report:
             self.taken_over[case.workload] += 1
             self.went_on[case.workload] += outcome.ok and not outcome.cut
         self.struck[(outcome.strike is not None) + len(outcome.then)] += 1
+        self.unrenewed += outcome.unrenewed
         if outcome.excused:
             self.excused.append(told | {"why": outcome.excused})
         if outcome.ok and outcome.cut:
@@ -137,6 +139,7 @@ class Report:
             "went_on": dict(self.went_on),
             "cut_runs": self.cut_runs,
             "struck": dict(sorted(self.struck.items())),
+            "unrenewed": self.unrenewed,
             "excused": self.excused,
             "rebuilt": self.rebuilt,
         }
@@ -323,7 +326,10 @@ def summary(report: dict[str, Any]) -> str:
     ]
     if any(int(number) > 1 for number in report["struck"]):
         by_number = ", ".join(f"{count} of {number}" for number, count in report["struck"].items())
-        lines.append(f"failures that struck: {by_number}; {len(report['excused'])} ended unprotected")
+        unrenewed, excused = report["unrenewed"], len(report["excused"])
+        lines.append(
+            f"failures that struck: {by_number}; {unrenewed} not renewed in time, {excused} ended unprotected"
+        )
     if report["taken_over"]:
         lines.append(f"went on at a takeover, of all runs with one: {shares(report)}")
     lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]

@@ -23,7 +23,7 @@ from typing import Any
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
-from lab.failures import Struck, await_renewed, excused, pause, unprotected
+from lab.failures import NOT_PROTECTED, Struck, await_renewed, excused, in_state, pause
 from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -138,6 +138,7 @@ class Outcome:
     strike: Any = None
     directory: str = ""
     then: list[str] = field(default_factory=list)  # further faults that did strike
+    unrenewed: int = 0  # connections that were still being caught up with at one of those
     excused: str = ""  # how a connection ended that was not protected as a node failed
 
     @property
@@ -213,7 +214,7 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
             break
         try:
             revive(lab)
-            await_renewed(lab, client)
+            struck.unrenewed += await_renewed(lab, client)
         except LabError as error:
             outcome.fail("renew", str(error))
             break
@@ -223,11 +224,12 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
         disturbance = DISTURBANCES[fault]
         disturbance.before(lab)
         detached.look()
-        struck.unprotected |= unprotected(lab, owner)
+        struck.unprotected |= in_state(lab, owner, NOT_PROTECTED)
         disturbance.strike(lab)
         owner = next(node for node in NODES if node != owner) if disturbance.takeover else owner
         struck.owners.append(owner)
         outcome.then.append(fault)
+    outcome.unrenewed = struck.unrenewed
     return struck
 
 

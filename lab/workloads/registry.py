@@ -90,6 +90,7 @@ class Workload:
 
 _TABLE: tuple[tuple[str, str, Callable[[Session], None]], ...] = (
     ("bulk-down", "plain", stream.bulk_down),
+    ("paced-down", "plain", stream.paced_down),
     ("bulk-up", "plain", stream.bulk_up),
     ("both", "plain", stream.both),
     ("echo", "socat", stream.echo),

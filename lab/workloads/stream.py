@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.workloads.base import CHUNK, Connection, Failure, Session, upload, verify
+from lab.workloads.base import CHUNK, Connection, Failure, Pace, Session, upload, verify
 from lab.workloads.ramp import Ramp
 
 STEP = 1 << 16
@@ -32,6 +32,22 @@ def bulk_down(session: Session) -> None:
         session.started()
         session.gap.start()
         connection.take_ramp(ramp, count - 1, 1)
+        session.gap.pause()
+        connection.expect_end()
+
+
+def paced_down(session: Session) -> None:
+    """One long download at the client's pace: the server could say all of it sooner, as a new copy has to."""
+    ramp, count = session.ramp(), session.count
+    with session.connect(receive_buffer=1 << 18) as connection:
+        connection.line("down", session.seed, 0, count, 0)
+        connection.take_ramp(ramp, 1)
+        session.started()
+        session.gap.start()
+        pace = Pace(session.rate)
+        for at in range(1, count, CHUNK):
+            pace.wait(at)
+            connection.take_ramp(ramp, min(CHUNK, count - at), at)
         session.gap.pause()
         connection.expect_end()
 
