@@ -111,7 +111,7 @@ def _check_lockstep(group: GroupSection, here: str, errors: list[str]) -> None:
     """What is encrypted must be the same on both nodes to the last byte, or it must not leave."""
     if group.lockstep == "off":
         return
-    needed = {"engine": "nfqueue", "compare": True, "unverified": "reset"}
+    needed = {"compare": True, "unverified": "reset"}
     errors += [
         f'{here}.{key}: {value!r} does not go with {here}.lockstep (allowed: {needed[key]!r}, or "off" there)'
         for key in needed

@@ -56,6 +56,19 @@ def test_other_faults(mixed: Pair, fault: str, tmp_path: Path) -> None:
     assert outcome.ok, outcome.why
 
 
+@pytest.fixture(scope="module")
+def in_step() -> Iterator[Pair]:
+    """A pair whose servers are kept in lock step."""
+    yield from pair_named("prog-step", (PROGRAMMABLE, "lockstep=connection"), ("tls13-down", "ssh-echo"))
+
+
+@pytest.mark.parametrize("workload", ["tls13-down", "ssh-echo"])
+def test_servers_in_lock_step(in_step: Pair, workload: str, tmp_path: Path) -> None:
+    case = Case(workload, "crash-host", moment_s=0.8, duration_s=2.0, rate=RATE // 2)
+    outcome = in_step.ready().run(case, tmp_path)
+    assert outcome.ok, outcome.why
+
+
 # ---- experiments, on a pair whose daemons are started by hand
 
 

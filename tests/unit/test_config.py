@@ -135,10 +135,6 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'lockstep = "connection"\nunverified = "continue"',
             "group[0].unverified: 'continue' does not go with group[0].lockstep (allowed: 'reset'",
         ),
-        (
-            'lockstep = "connection"\nengine = "programmable"',
-            "group[0].engine: 'programmable' does not go with group[0].lockstep (allowed: 'nfqueue'",
-        ),
         ('[group.hooks]\non_takeover = " "', "group[0].hooks.on_takeover: ' ' names no program"),
         (
             '[group.health]\nhang_action = "pray"',
