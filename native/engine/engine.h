@@ -4,7 +4,7 @@
  *
  * One struct ftt_engine serves one group on one node. Its threads:
  *
- *   worker 0..n-1   own their flows: NFQUEUE, commit channel, injection      worker.c
+ *   worker 0..n-1   own their flows: data plane, commit channel, bulk lane   worker.c
  *
  * and two that all groups of the node have together (struct ftt_liveness):
  *

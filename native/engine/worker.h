@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker.h - one worker: two queues, its flows, its half of the commit channel.
+ * worker.h - one worker: its data plane, its flows, its half of the commit channel.
  *
- * A worker owns every flow whose packets its queues carry; nobody else touches them but a status
+ * A worker owns every flow whose packets its plane brings; nobody else touches them but a status
  * reader, which takes the worker's lock. The lock is held for a whole wake-up, never per packet.
  */
 #ifndef FTTCP_WORKER_H

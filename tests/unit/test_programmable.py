@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ from fttcp.planes.experiment import (
     Pass,
     load_callback,
 )
+from fttcp.planes.nfqueue import NfqueueEngine
+from fttcp.planes.programmable import ProgrammableEngine
 from fttcp.planes.queues import check_mtu
 from fttcp.planes.views import parse
 from tests.replay import CONFIG, ROOT, PythonPlane, settings
@@ -185,6 +188,36 @@ def test_a_lease_that_ends_while_verdicts_are_carried_out_lets_nothing_more_go()
     assert bench.give(OUT, tcp(OUT, Flags.ACK, 901, 101, b"hello")) == ["drop"]
     assert bench.n["drop_lease"] == 1
     assert bench.give(IN, tcp(IN, Flags.ACK, 101, 901, b"hello")) == ["accept"]
+
+
+@pytest.mark.parametrize("what", ["set_lease", "set_mode"])
+def test_a_lease_that_is_taken_back_is_told_when_all_has_left(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The peer takes over as soon as it is told."""
+    order: list[str] = []
+    giving, withdrawn = threading.Event(), threading.Event()
+
+    class Slow:
+        def give(self, *_: object) -> None:
+            giving.set()
+            assert withdrawn.wait(10)
+            order.append("left")
+
+    def withdraw(*_: object) -> None:
+        order.append("withdrawn")
+        withdrawn.set()
+
+    engine: Any = ProgrammableEngine.__new__(ProgrammableEngine)
+    engine.intake, engine._giving = Slow(), threading.Lock()
+    monkeypatch.setattr(NfqueueEngine, what, withdraw)
+    worker = threading.Thread(target=engine.give, args=(None, 0))
+    worker.start()
+    assert giving.wait(10)
+    getattr(engine, what)(0, 0, 0)
+    order.append("returned")
+    worker.join()
+    assert order == ["withdrawn", "left", "returned"]
 
 
 @pytest.mark.parametrize(
