@@ -38,6 +38,15 @@ static inline enum ftt_age ftt_flow_age(const struct ftt_flow *f, bool closed, u
 	return FTT_AGE_LIVING;
 }
 
+/* Is the client's SYN still needed? A primary's backup may not have it yet; who takes over may have to have it answered. */
+static inline bool ftt_flow_needs_syn(const struct ftt_flow *f, bool closed, uint8_t mode)
+{
+	if (f->bits & FTT_F_SYN_AGAIN)
+		return true;
+	return mode == FTT_MODE_BACKUP ? !(f->bits & FTT_F_ESTABLISHED) && !closed :
+					 f->protection == FTT_NEW || f->protection == FTT_OPENING;
+}
+
 /* How long a flow of this age may be silent before it is forgotten. */
 static inline uint64_t ftt_age_patience(enum ftt_age age, const struct ftt_env *env)
 {

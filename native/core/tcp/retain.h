@@ -54,6 +54,13 @@ static inline uint32_t ftt_retained_end(const struct ftt_retained *r)
 	return r->seq + r->n;
 }
 
+/* Is this output of our stack's kept? Who serves after a takeover may have to send it. */
+static inline bool ftt_retains(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return s->len && s->whole && !(s->flags & TCP_RST) &&
+	       (f->protection == FTT_PROTECTED || f->protection == FTT_CATCHING_UP || f->bits & FTT_F_UNVERIFIED);
+}
+
 /*
  * Output of `len` bytes at `seq` was seen; the client has all before `acked`. Returns how many of
  * its bytes, its last ones, are to be appended; with `bound`, not beyond that many in all.

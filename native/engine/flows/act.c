@@ -177,15 +177,6 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 		ftt_table_commit_by(&w->table, c, w->table.dirty ? w->table.commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
-/* A primary's backup may not have it yet; who takes over may have to have it answered. */
-static bool needs_syn(const struct ftt_worker *w, const struct ftt_tcp *c)
-{
-	if (c->flow.bits & FTT_F_SYN_AGAIN)
-		return true;
-	return w->mode == FTT_MODE_BACKUP ? !(c->flow.bits & FTT_F_ESTABLISHED) && !c->closed :
-					    c->flow.protection == FTT_NEW || c->flow.protection == FTT_OPENING;
-}
-
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_PAIRED && ftt_peer_contradicts(&c->flow)) {
@@ -228,7 +219,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_compare_forget(c);
-	if (c->syn && !needs_syn(w, c)) {
+	if (c->syn && !ftt_flow_needs_syn(&c->flow, c->closed, (uint8_t)w->mode)) {
 		free(c->syn);
 		c->syn = NULL;
 		c->syn_len = 0;

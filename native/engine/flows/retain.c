@@ -93,10 +93,9 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 {
 	const struct ftt_flow *f = &c->flow;
 	struct ftt_retained before;
-	bool wanted = f->protection == FTT_PROTECTED || f->protection == FTT_CATCHING_UP || f->bits & FTT_F_UNVERIFIED;
 	uint32_t take;
 
-	if (!s->len || !s->whole || !wanted || s->flags & TCP_RST || !w->e->cfg.policy.max_retained)
+	if (!ftt_retains(f, s) || !w->e->cfg.policy.max_retained)
 		return;
 	before = c->retained;
 	take = ftt_retained_add(&c->retained, ftt_output_needed(f, &c->digest), s->seq - f->hard.delta, s->len, FTT_RETAIN_MAX);
