@@ -10,6 +10,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ FREEZE_S = 1.5
 RULES_S = 0.7
 CLIENT_START_S = 60.0
 ENDS_S = 1.0
+SETTLE_S = 2.0
+"""How long the traffic goes on after the last of several failures."""
 TCP_OPTIONS = {
     "sack": "net.ipv4.tcp_sack",
     "timestamps": "net.ipv4.tcp_timestamps",
@@ -229,6 +232,8 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
         owner = next(node for node in NODES if node != owner) if disturbance.takeover else owner
         struck.owners.append(owner)
         outcome.then.append(fault)
+    if len(struck.owners) == len(outcome.case.then) > 0 and pause(client, SETTLE_S):
+        client.enough()
     outcome.unrenewed = struck.unrenewed
     return struck
 
@@ -404,6 +409,10 @@ class Client:
     def ended(self) -> bool:
         """Whether it has come to its end."""
         return self._process.poll() is not None
+
+    def enough(self) -> None:
+        """Let it come to its end now, if its workload may end at any time."""
+        self._process.send_signal(signal.SIGUSR1)
 
     def finish(self) -> dict[str, Any]:
         """Wait for the client's end and return its report; raises LabError when it ended without one."""

@@ -102,6 +102,7 @@ class Session:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self._started = False
+        self.over = False
 
     @property
     def count(self) -> int:
@@ -124,9 +125,9 @@ class Session:
             self.on_started()
 
     def until_end(self) -> Iterator[float]:
-        """Yield the seconds that have passed until the duration is over."""
+        """Yield the seconds that have passed until the duration is over, or `over` is set."""
         begin = time.monotonic()
-        while (passed := time.monotonic() - begin) < self.duration_s:
+        while (passed := time.monotonic() - begin) < self.duration_s and not self.over:
             yield passed
 
     def connect(self, receive_buffer: int = 0) -> Connection:

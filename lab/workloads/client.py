@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 
 from lab.workloads.base import Session, note_started, run
@@ -46,6 +47,8 @@ def main() -> None:
         client_iss=options.client_iss,
         on_started=note_started,
     )
+    # told that enough has happened: workloads that may end at any time then do
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(session, "over", True))
     result = run(session, workload.body)
     if options.json:
         print(json.dumps(result.as_dict()), flush=True)

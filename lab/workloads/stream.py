@@ -46,6 +46,8 @@ def paced_down(session: Session) -> None:
         session.gap.start()
         pace = Pace(session.rate)
         for at in range(1, count, CHUNK):
+            if session.over:
+                return
             pace.wait(at)
             connection.take_ramp(ramp, min(CHUNK, count - at), at)
         session.gap.pause()

@@ -1,0 +1,48 @@
+"""A connection outlives one failure after the other: a new backup catches up with it in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.experiment import Case
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair, pair_named
+
+pytestmark = needs_root
+
+PACE_S = 0.2
+"""Between the moment at which a connection is protected again and the next failure."""
+LONG_S = 60.0
+"""No run takes so long: the client ends some seconds after the last failure."""
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    yield from pair_named("renew", (), ("echo", "paced-down"))
+
+
+@pytest.mark.parametrize(
+    ("workload", "faults"),
+    [
+        ("echo", ("crash-host", "crash-host", "kill-node")),
+        ("paced-down", ("crash-host", "switchover", "crash-host")),
+    ],
+)
+def test_a_connection_outlives_failures_of_both_nodes(
+    pair: Pair, tmp_path: Path, workload: str, faults: tuple[str, ...]
+) -> None:
+    pair.ready()
+    first, *further = faults
+    case = Case(
+        workload,
+        first,
+        moment_s=0.5,
+        duration_s=LONG_S,
+        then=tuple((one, PACE_S) for one in further),
+    )
+    outcome = pair.run(case, tmp_path)
+    assert outcome.ok and not outcome.excused, outcome
+    assert tuple(outcome.then) == tuple(further) and not outcome.unrenewed, outcome
