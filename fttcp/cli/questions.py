@@ -208,7 +208,8 @@ def connection_line(flow: dict[str, Any]) -> str:
     amount = f"in {flow['bytes_in']} out {flow['bytes_out']} bytes, {flow['held']} held"
     times = f", open {_short(flow['age_ns'])}, idle {_short(flow['idle_ns'])}"
     differs = f", {flow['divergences']} divergences" if flow["divergences"] else ""
-    return f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}{differs}{times}"
+    lost = "" if flow["unrenewable"] == "renewable" or flow["closed"] else f", {flow['unrenewable']}"
+    return f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}{differs}{lost}{times}"
 
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))

@@ -150,7 +150,10 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "opening": status.flows_opening,
             "ending": status.flows_ending,
             "udp": status.udp_sessions,
+            "catching": status.flows_catching,
+            "renewable": status.flows_renewable,
         },
+        "log_bytes": status.log_bytes,
         "flow_bytes": status.flow_bytes,
         "bulk_lane": {"up": status.lanes_up, "wanted": status.lanes},
         "commit": {

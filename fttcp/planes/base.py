@@ -92,6 +92,19 @@ class Reason(IntEnum):
     OUTPUT_AHEAD = 12
 
 
+class Unrenewable(IntEnum):
+    """Values of enum ftt_unrenewable: why a new backup cannot catch up with a connection."""
+
+    RENEWABLE = 0
+    NO_RENEWAL = 1
+    LOG_TOO_LONG = 2
+    LOGS_TOO_LONG = 3
+    LOG_GAP = 4
+    NOT_REPEATED = 5
+    NOT_IN_TIME = 6
+    STACK_UNLIKE = 7
+
+
 class Protection(IntEnum):
     """Values of enum ftt_protection."""
 

@@ -20,6 +20,7 @@ from fttcp.planes.base import (
     FlowKey,
     Protection,
     Reason,
+    Unrenewable,
 )
 from fttcp.planes.liveness import Liveness, fill_keys, fill_peer
 from fttcp.wire.keyfile import KeyRing
@@ -93,7 +94,7 @@ def key_of(key: Any) -> FlowKey:
     )
 
 
-def _name(kind: type[Protection] | type[Reason], value: int) -> str:
+def _name(kind: type[Protection] | type[Reason] | type[Unrenewable], value: int) -> str:
     try:
         return kind(value).name.lower().replace("_", "-")
     except ValueError:
@@ -279,6 +280,7 @@ class NfqueueEngine:
             **numbers,
             "protection": _name(Protection, raw.protection),
             "reason": _name(Reason, raw.reason),
+            "unrenewable": _name(Unrenewable, raw.unrenewable),
         }
 
 

@@ -25,18 +25,6 @@
 
 enum { FTT_PIECE_FIN = 1, FTT_PIECE_PUSH = 2 };
 
-/* Why a connection cannot be renewed. */
-enum ftt_unrenewable {
-	FTT_RENEWABLE = 0,
-	FTT_NO_RENEWAL = 1,     /* it is switched off */
-	FTT_LOG_TOO_LONG = 2,   /* its client has sent more than the bound of one connection */
-	FTT_LOGS_TOO_LONG = 3,  /* all logs together have reached their bound, or there is no memory */
-	FTT_LOG_GAP = 4,        /* its beginning, or something later, was not seen here */
-	FTT_NOT_REPEATED = 5,   /* the new backup's server said something else */
-	FTT_NOT_IN_TIME = 6,    /* ... or did not come as far in time */
-	FTT_STACK_UNLIKE = 7    /* the new backup's stack took no such connection, or with other options */
-};
-
 struct ftt_piece {
 	uint32_t offset, tsval;
 	uint16_t len;

@@ -68,6 +68,18 @@ enum ftt_reason {
 	FTT_WHY_OUTPUT_AHEAD = 12 /* the backup's server has said more than ours */
 };
 
+/* Why a connection cannot be renewed. */
+enum ftt_unrenewable {
+	FTT_RENEWABLE = 0,
+	FTT_NO_RENEWAL = 1,     /* it is switched off */
+	FTT_LOG_TOO_LONG = 2,   /* its client has sent more than the bound of one connection */
+	FTT_LOGS_TOO_LONG = 3,  /* all logs together have reached their bound, or there is no memory */
+	FTT_LOG_GAP = 4,        /* its beginning, or something later, was not seen here */
+	FTT_NOT_REPEATED = 5,   /* the new backup's server said something else */
+	FTT_NOT_IN_TIME = 6,    /* ... or did not come as far in time */
+	FTT_STACK_UNLIKE = 7    /* the new backup's stack took no such connection, or with other options */
+};
+
 struct ftt_key {
 	uint8_t client[16];
 	uint8_t service[16];

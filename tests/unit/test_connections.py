@@ -22,7 +22,14 @@ S = 1_000_000_000
 def flow(number: int = 0, **changes: Any) -> dict[str, Any]:
     shown = {"flow": f"192.0.2.7:{40000 + number} > 192.0.2.100:80/tcp", "proto": "tcp", "closed": 0}
     shown |= {"protection": "protected", "reason": "none", "bytes_in": 76, "bytes_out": 6652694, "held": 0}
-    shown |= {"verified": 6652694, "continues": 1, "divergences": 0, "age_ns": 12 * S, "idle_ns": 3_000_000}
+    shown |= {
+        "verified": 6652694,
+        "continues": 1,
+        "divergences": 0,
+        "unrenewable": "renewable",
+        "age_ns": 12 * S,
+        "idle_ns": 3_000_000,
+    }
     return shown | changes
 
 

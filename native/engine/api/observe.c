@@ -176,6 +176,7 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->client_acked = u->s.events;
 	o->committed = u->s.acked;
 	o->local_snd_nxt = u->s.outputs;
+	o->unrenewable = FTT_NO_RENEWAL; /* of UDP there is none yet */
 	o->held = u->n_replies;
 	o->divergences = u->s.divergences;
 	o->continues = u->s.protection == FTT_PROTECTED;
