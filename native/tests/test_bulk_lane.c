@@ -104,7 +104,7 @@ static void test_stream(void)
 	end_of(0, 0)->numbered = end_of(1, 0)->numbered = false;
 }
 
-/* A message that the user does not know ends the connection; there is a new one soon. */
+/* A message that the user does not know is skipped if it says so, else it ends the connection; there is a new one soon. */
 static void test_bad_message(void)
 {
 	struct lane_end *from = end_of(0, 0), *to = end_of(1, 0);
@@ -112,6 +112,10 @@ static void test_bad_message(void)
 	uint32_t downs = from->downs;
 
 	to->answer = FTT_LANE_BAD;
+	CHECK(ftt_lane_send(&from->lane, 0, FTT_LANE_MAY_SKIP | 99, text, 4));
+	LANE_UNTIL(to->n.records_skipped == 1);
+	CHECK_EQ(to->n.lane_refused, refused);
+	CHECK(ftt_lane_up(&to->lane, 0));
 	send_number(from, 0, 0, 4);
 	LANE_UNTIL(to->downs && from->downs == downs + 1);
 	to->answer = FTT_LANE_TAKEN;

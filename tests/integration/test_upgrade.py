@@ -53,6 +53,11 @@ def protection(pair: Pair, node: str) -> list[str]:
     return sorted(flow["protection"] for flow in flows if not flow["closed"])
 
 
+def renewed(pair: Pair, node: str) -> bool:
+    """True if all its connections are protected."""
+    return set(protection(pair, node)) == {"protected"}
+
+
 def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
     """Both orders: this release serves and the next one follows, and the other way round."""
     lab, command = pair.lab, next_release.make(tmp_path)
@@ -80,7 +85,9 @@ def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
         third = Talk(lab, 4, PLAIN)
         talks.append(third)
         third.ask("and followed by this one")
-        assert "protected" in protection(pair, new)
+        await_condition(
+            lambda: renewed(pair, new), 20, "the connection that was handed over is protected again"
+        )
         for node in (old, new):
             counters = pair.group(node)["counters"]
             assert counters["channel_malformed"] == counters["channel_bad_mac"] == 0
@@ -90,9 +97,10 @@ def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
         fourth = Talk(lab, 6, PLAIN)
         talks.append(fourth)
         fourth.ask("in the new version")
-        assert "protected" in protection(pair, new)
+        await_condition(lambda: renewed(pair, new), 20, "all connections are protected again")
         lab.fault("crash-host", new)
-        fourth.ask("which survives a crash")
+        for talk in talks[1:]:
+            talk.ask("which survives a crash")
         assert who_serves(lab) == [old]
     finally:
         for talk in talks:

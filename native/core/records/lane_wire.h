@@ -31,7 +31,8 @@
 
 enum ftt_lane_kind {
 	FTT_LANE_READY = 0,     /* the first frame, empty: who sends it has the key, and is no recording */
-	FTT_LANE_FIRST_KIND = 1 /* the user's */
+	FTT_LANE_FIRST_KIND = 1, /* the user's */
+	FTT_LANE_MAY_SKIP = 0x80 /* of a kind: who does not know it goes on as if it had not come */
 };
 
 struct ftt_lane_hello {

@@ -335,6 +335,8 @@ static bool give(struct ftt_bulk_lane *l, unsigned slot, uint8_t kind, uint32_t 
 	if (c->kept) {
 		c->kept_kind = kind;
 		c->kept_len = len;
+	} else if (answer == FTT_LANE_BAD && kind & FTT_LANE_MAY_SKIP) {
+		l->n->records_skipped++; /* another release's */
 	} else if (answer == FTT_LANE_BAD) {
 		refuse(l, slot, FTT_LANE_GARBAGE, now_ns);
 		return false;

@@ -24,7 +24,7 @@
 enum ftt_lane_answer {
 	FTT_LANE_TAKEN = 0,
 	FTT_LANE_NOT_NOW = 1, /* it is kept, and given again after ftt_lane_resume(); nothing more is read of that worker, whose queue fills up */
-	FTT_LANE_BAD = 2      /* no such message: the connection ends, counted and told as garbage */
+	FTT_LANE_BAD = 2      /* no such message: the connection ends, counted and told as garbage; unless it may be skipped */
 };
 
 /* Who uses the lane. All three must be set. */
