@@ -64,8 +64,9 @@ def _engine(liveness: Liveness, node: int, number: int, misses: int) -> NfqueueE
         EngineSettings(
             keys=_KEYS, cluster_id=number + 1, node_id=node, boot_id=node,
             peers=_peers(node), service_interface="peer0", peer_interface="peer0",
-            service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),), channel_port=_PORT,
-            queue_in=0, queue_out=16, workers=0, mark=1, beat_interval_ns=INTERVAL_NS,
+            service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),),
+            channel_port=_PORT + 10 * (number + 1),
+            queue_in=32 * number, queue_out=32 * number + 16, workers=1, mark=1, beat_interval_ns=INTERVAL_NS,
             lease_ns=misses * INTERVAL_NS, drift_ppm=1000, rt_priority=20,
             busy_poll_ns=0, detach_after_ns=1, end_grace_ns=1,
             open_timeout_ns=1, idle_timeout_ns=1, udp_idle_timeout_ns=1, max_flows=16, max_half_open=16,
