@@ -126,14 +126,12 @@ void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uin
 void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r,
 			   uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
-
 	switch (r->type) {
 	case FTT_REC_EVENT:
 		event(w, u, r, now_ns);
 		break;
 	case FTT_REC_SENT:
-		if (ftt_udp_compared(w, u, ftt_session_compare(&u->s, r, &env))) {
+		if (ftt_udp_compared(w, u, ftt_session_compare(&u->s, r, &w->e->cfg.policy))) {
 			ftt_udp_backup_give_up(w, u, FTT_REC_DIVERGED);
 			break;
 		}
@@ -174,7 +172,6 @@ static struct ftt_udp_reply *keep_reply(const struct ftt_udp_session *u, const s
 void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p,
 			const struct ftt_pkt *k, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_reply *r;
 
 	if (ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, k->sport))
@@ -183,7 +180,7 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;
 	ftt_worker_verdict(w, p, false, NULL);
-	if (ftt_udp_compared(w, u, ftt_session_compare_late(&u->s, &env))) {
+	if (ftt_udp_compared(w, u, ftt_session_compare_late(&u->s, &w->e->cfg.policy))) {
 		ftt_udp_backup_give_up(w, u, FTT_REC_DIVERGED);
 		return;
 	}

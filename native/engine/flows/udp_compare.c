@@ -6,9 +6,7 @@
 
 void ftt_udp_sum(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_packet *p, const struct ftt_pkt *k)
 {
-	struct ftt_env env = ftt_worker_env(w, 0);
-
-	if (!ftt_session_sums(&u->s, &env))
+	if (!ftt_session_sums(&u->s, &w->e->cfg.policy))
 		return;
 	if (p->cap < p->len) {
 		ftt_session_unsummed(&u->s);
