@@ -54,7 +54,8 @@ OTHER_EVENTS = (
     "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
     "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
     "epochs-kept", "takeover-refused", "other-interface", "run-dir-restored", "address-claim-over",
-    "mac-changed", "peer-body", "gate-open", "announced", "hook-done", "lane-down", "lane-up",
+    "mac-changed", "catching-up", "renewed", "peer-body", "gate-open", "announced", "hook-done",
+    "lane-down", "lane-up",
 )  # fmt: skip
 """Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8
