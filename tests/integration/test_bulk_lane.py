@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from lab import experiment
+from lab.experiment import Case, Client
+from lab.failures import NOT_PROTECTED, in_state
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import PEER_LINK, cables
@@ -17,6 +24,7 @@ from tests.integration.stations import events
 pytestmark = needs_root
 
 PORT = 7711
+SEED = 7_123_123
 WORKERS = 2
 RESET = "tcp-reset"
 EACH_WITH_EACH = {"up": WORKERS**2, "wanted": WORKERS**2}
@@ -105,6 +113,48 @@ def test_a_firewall_before_it_is_told_of(pair: Pair) -> None:
         lab.host(primary).run(["iptables", "-D", *rule])
     stands(pair)
     await_condition(lambda: len(events(lab, backup, "lane-up")) == WORKERS, 10, "that is told, too")
+
+
+@contextmanager
+def captured(lab: Lab, node: str, what: str, into: Path) -> Iterator[None]:
+    """Within, tcpdump writes whole packets of the node's peer link to a file; afterwards they are all in it."""
+    words = ["tcpdump", "-i", "peer0", "-s", "0", "-U", "--immediate-mode", "-w", str(into), what]
+    process = lab.popen(node, words, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        while "listening on" not in (line := process.stderr.readline()):
+            assert line, "tcpdump did not start"
+        yield
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_nobody_on_the_link_reads_what_goes_over_it(pair: Pair, tmp_path: Path) -> None:
+    """What a client has said is given to a new backup over the lane."""
+    lab = pair.lab
+    stands(pair)
+    primary = lab.node_in_role("primary")
+    said = f"down {SEED} 0 ".encode()
+    client = Client(lab, Case("paced-down", seed=SEED, duration_s=60.0), tmp_path, 5.0)
+    try:
+        assert client.wait_started()
+        with captured(lab, primary, f"tcp portrange {PORT}-{PORT + WORKERS - 1}", tmp_path / "lane.pcap"):
+            lab.fault("crash-host", "backup")
+            experiment.revive(lab)
+            await_condition(
+                lambda: not in_state(lab, primary, NOT_PROTECTED), 15, "the download's new backup"
+            )
+        assert counted(pair, primary, "lane_messages_sent") > 0
+        client.enough()
+        assert client.finish()["ok"]
+    finally:
+        client.kill()
+    taken = (tmp_path / "lane.pcap").read_bytes()
+    assert taken.count(b"FTLN") >= 2 * WORKERS**2, "the hellos are in the clear"
+    assert said not in taken
 
 
 def test_it_stands_again_after_the_roles_changed(pair: Pair) -> None:
