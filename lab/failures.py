@@ -5,6 +5,7 @@ A connection may be lost only if it was not protected when a node failed: as the
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ RENEW_S = 8.0
 LOST = ("reset", "closed", "stall")
 """Kinds of failure of a client whose connection was not protected."""
 SHOWN = 100_000
+UDP = "udp"
+"""Among the clients' ends: one of them is of UDP."""
+TCP_LABEL = re.compile(r"[0-9a-f.:]+:\d+: ")
 CATCHING = ("opening", "catching-up")
 NOT_PROTECTED = (*CATCHING, "unprotected", "detaching", "detached", "resetting")
 
@@ -54,7 +58,8 @@ def await_renewed(lab: Lab, client: Ended) -> int:
 def in_state(lab: Lab, node: str, states: Sequence[str]) -> set[str]:
     """The clients' ends of living connections with such a protection, as this node says: ``address:port``."""
     told = lab.ask(node, {"op": "connections", "limit": SHOWN}, timeout_s=10.0)["connections"]
-    return {client_of(flow["flow"]) for flow in told if flow["protection"] in states}
+    found = [flow["flow"] for flow in told if flow["protection"] in states]
+    return {client_of(flow) for flow in found} | {UDP for flow in found if flow.endswith("/udp")}
 
 
 def client_of(flow: str) -> str:
@@ -63,7 +68,10 @@ def client_of(flow: str) -> str:
 
 
 def excused(kind: str, errors: Sequence[str], lost: set[str]) -> bool:
-    """Whether a client's failures are of connections alone that were not protected when a node failed."""
+    """Whether a client's failures are of connections alone that were not protected when a node failed. What a
+    client of UDP says of a failure does not name its session: it has one."""
+    if kind in LOST and UDP in lost and errors and not any(TCP_LABEL.match(error) for error in errors):
+        return True
     return (
         kind in LOST
         and bool(errors)

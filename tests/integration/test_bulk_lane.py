@@ -117,7 +117,7 @@ def test_a_firewall_before_it_is_told_of(pair: Pair) -> None:
 
 @contextmanager
 def captured(lab: Lab, node: str, what: str, into: Path) -> Iterator[None]:
-    """Within, tcpdump writes whole packets of the node's peer link to a file; afterwards they are all in it."""
+    """Within, tcpdump writes whole packets of the node's peer link to a file."""
     words = ["tcpdump", "-i", "peer0", "-s", "0", "-U", "--immediate-mode", "-w", str(into), what]
     process = lab.popen(node, words, stderr=subprocess.PIPE, text=True)
     try:

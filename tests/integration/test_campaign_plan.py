@@ -49,6 +49,9 @@ def test_only_a_connection_that_was_not_protected_may_be_lost() -> None:
     assert not excused("reset", ["10.77.0.9:4321: reset", "10.77.0.9:4322: reset"], lost)
     assert not excused("reset", ["10.77.0.9:432: reset"], lost)
     assert not excused("wrong", ["10.77.0.9:4321: byte 7 of the stream is wrong"], lost)
+    udp = ["no answer within 5.0 s while reading block 656"]
+    assert excused("stall", udp, {*lost, "udp"}) and not excused("stall", udp, lost)
+    assert not excused("reset", ["10.77.0.9:4322: reset"], {*lost, "udp"})
     assert not excused("reset", ["10.77.0.9:4321: reset"], set()) and not excused("stall", [], lost)
 
 
