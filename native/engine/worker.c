@@ -165,9 +165,7 @@ static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 		if (!n)
 			return;
 		now_ns = ftt_now_ns();
-		if (w->mode == FTT_MODE_BACKUP && lane == FTT_LANE_FLOWS) /* what the primary told before these came: else they claim it */
-			ftt_follow_records(w, FTT_ON_QUIET, now_ns);
-		w->looked = false;
+		w->looked = w->heard = false;
 		while (ftt_plane_next(w->plane, lane, &p)) {
 			in |= p.from_client;
 			one_packet(w, &p, now_ns);
@@ -350,6 +348,8 @@ static void *run(void *arg)
 			ftt_follow_records(w, w->mode == FTT_MODE_BACKUP ? FTT_ON_ANY : FTT_ON_LOUD, now_ns); /* a primary has no quiet lane */
 		if (now_ns >= next_tick) {
 			next_tick = now_ns + TICK_NS;
+			if (w->mode == FTT_MODE_BACKUP) /* it may not have been asked for: see ftt_tcp_from_client() */
+				ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 			ftt_follow_tick(w, now_ns);
 			ftt_renew_tick(w, now_ns);
 			ftt_renew_pump(w, now_ns);

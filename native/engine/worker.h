@@ -55,7 +55,7 @@ struct ftt_worker {
 	uint64_t busy_until_ns; /* 0: it sleeps when there is no work */
 	bool told; /* OUTPUT is to leave before the verdicts */
 	bool listens; /* to the channel's quiet lane */
-	bool looked; /* since packets were received last: does the server live? */
+	bool looked, heard; /* since packets were received last: at whether the server lives; what the primary told */
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
 	struct ftt_held *spent; /* to be freed when the verdicts are out */

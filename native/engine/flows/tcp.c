@@ -122,6 +122,20 @@ static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uin
 	return c;
 }
 
+/*
+ * A backup: a segment acknowledges what the primary is not known to have sent. What it told before that came is on the quiet
+ * lane, also of those that came with this one. Returns the flow, if it still goes on.
+ */
+static struct ftt_tcp *hear_primary(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	struct ftt_tcp *c;
+
+	w->heard = true;
+	ftt_follow_records(w, FTT_ON_QUIET, now_ns);
+	c = find(w, key, now_ns);
+	return c && !is_over(w, c) ? c : NULL;
+}
+
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
@@ -161,6 +175,10 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	}
 	if (ftt_log_lacks(w, c, p, s)) {
 		ftt_plane_again(w->plane, p->queue, p->id);
+		return;
+	}
+	if (w->mode == FTT_MODE_BACKUP && !w->heard && ftt_client_claims(&c->flow, s, &env) && !(c = hear_primary(w, &key, now_ns))) {
+		ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 		return;
 	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
