@@ -136,6 +136,10 @@ def check_action(action: Action) -> None:
     """Raise TypeError or ValueError for what is no action, or cannot be done."""
     if not isinstance(action, Pass | Drop | Delay | Modify):
         raise TypeError(f"{action!r} is no action: wanted is Pass(), Drop(), Delay(s) or Modify(bytes)")
+    if isinstance(action, Delay) and not isinstance(action.seconds, int | float):
+        raise TypeError(f"Delay({action.seconds!r}): wanted are seconds, an int or a float")
+    if isinstance(action, Modify) and type(action.data) is not bytes:
+        raise TypeError(f"Modify({type(action.data).__name__}): wanted are bytes, see bytes()")
     if isinstance(action, Delay) and not 0 <= action.seconds <= LONGEST_DELAY_S:
         raise ValueError(f"a packet cannot be delayed by {action.seconds} s (0 to {LONGEST_DELAY_S})")
     if isinstance(action, Modify) and not 20 <= len(action.data) <= 65535:

@@ -37,6 +37,9 @@ class Waiting(Protocol):
         """Lose it."""
 
 
+_NUMBERS = 1 << 32
+
+
 class Intake:
     """Takes every packet, shows it to the experiment if there is one, and hands it to the worker."""
 
@@ -58,7 +61,7 @@ class Intake:
         self._basket: Any = None
         self._now_ns = 0
         self._number = 0
-        self._ids = itertools.cycle(range(1 << 32))
+        self._ids = itertools.count(1)
         self._waiting: dict[int, tuple[Waiting, bytes | None]] = {}
         self._delayed: list[tuple[int, int, Direction, Waiting, bytes]] = []
         self._order = itertools.count()
@@ -118,7 +121,7 @@ class Intake:
             shown = views.packet(self._number, self._now_ns, direction, self._mode, data, self._flow_info)
             action = callback(shown)
             check_action(action)
-        except Exception:  # the user's code may fail in any way; the service must not fail with it
+        except (Exception, SystemExit):  # the user's code may fail in any way; the service must not fail with it
             self._n["callback_errors"] += 1
             failures = self._n["callback_errors"]
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... is told
@@ -150,7 +153,8 @@ class Intake:
         heapq.heapify(self._delayed)
 
     def _hand_over(self, direction: Direction, packet: Waiting, data: bytes, changed: bytes | None) -> None:
-        number, raw, shown = next(self._ids), ffi.from_buffer("uint8_t[]", data), len(data)
+        number = next(self._ids) % _NUMBERS or next(self._ids)  # 0 is no packet's
+        raw, shown = ffi.from_buffer("uint8_t[]", data), len(data)
         length = max(shown, lib.ftt_core_length(raw, shown) if shown >= SHOWN_MAX else 0)
         inward = direction is Direction.FROM_CLIENT
         if lib.ftt_hand_over(self._basket, number, inward, raw, shown, length):

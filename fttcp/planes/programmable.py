@@ -23,6 +23,8 @@ from fttcp.planes.liveness import Liveness
 from fttcp.planes.nfqueue import NfqueueEngine
 from fttcp.planes.queues import LANES, Queue, check_mtu
 
+_ROUNDS = 64
+"""For which the worker is kept by packets that an experiment loses or delays: then its other work has a turn."""
 _OWN_COUNTERS = (
     "callback_calls", "callback_errors", "callback_dropped", "callback_delayed", "callback_modified",
 )  # fmt: skip
@@ -116,8 +118,9 @@ class ProgrammableEngine(NfqueueEngine):
         if self._failure is not None:
             raise self._failure
         with self.intake.handing_over(mode, basket, lib.ftt_now_ns()) as intake:
-            while sum(queue.receive() for queue in self._lanes[lane]) and not intake.handed:
-                pass  # all that came is lost or late: what waits behind it?
+            for _ in range(_ROUNDS):  # all that came may be lost or late: what waits behind it?
+                if not sum(queue.receive() for queue in self._lanes[lane]) or intake.handed:
+                    break
         return self.intake.next_due_ns
 
     def give(self, fates: Any, count: int) -> None:

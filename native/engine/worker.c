@@ -166,6 +166,8 @@ static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 			return;
 		now_ns = ftt_now_ns();
 		w->looked = w->heard = false;
+		if (w->mode == FTT_MODE_BACKUP && lane == FTT_LANE_FLOWS && w->held_now) /* our stack's next word may release what was refused */
+			ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 		while (ftt_plane_next(w->plane, lane, &p)) {
 			in |= p.from_client;
 			one_packet(w, &p, now_ns);

@@ -305,6 +305,24 @@ static void test_boots_only_go_forward(void)
 	CHECK_EQ(admit(&p, 70, 2, 0, true), FTT_BEAT_NEWEST);
 }
 
+/* A recording of an earlier boot takes the place of a silent one; that is let in again when it speaks, and then the recording is out. */
+static void test_a_recording_shuts_nobody_out(void)
+{
+	struct ftt_beat_msg proven = {.boot_id = 50, .counter = 10, .echo_boot_id = 1}, next = {.boot_id = 60, .counter = 1, .echo_boot_id = 1};
+	struct ftt_beat_peer p = {0};
+
+	CHECK_EQ(ftt_beat_admit(&p, &proven, 1, false), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 40, 99, 0, false), FTT_BEAT_NEW_BOOT);
+	proven.counter = 11;
+	CHECK_EQ(ftt_beat_admit(&p, &proven, 1, true), FTT_BEAT_NEW_BOOT);
+	CHECK_EQ(admit(&p, 40, 100, 0, false), FTT_BEAT_REPLAY);
+	CHECK_EQ(admit(&p, 60, 1, 0, false), FTT_BEAT_NEW_BOOT); /* a real one, which has not heard us yet */
+	next.counter = 2;
+	CHECK_EQ(ftt_beat_admit(&p, &next, 1, true), FTT_BEAT_NEWEST);
+	proven.counter = 12;
+	CHECK_EQ(ftt_beat_admit(&p, &proven, 1, false), FTT_BEAT_REPLAY); /* now that is past */
+}
+
 static void test_granted_lease_counts_from_our_sending(void)
 {
 	struct ftt_lease l = {.worth_ns = D};
@@ -459,6 +477,7 @@ int main(void)
 	test_lagging_link();
 	test_window();
 	test_boots_only_go_forward();
+	test_a_recording_shuts_nobody_out();
 	test_granted_lease_counts_from_our_sending();
 	test_no_lease_reaches_beyond_its_limit();
 	test_self_lease_is_not_renewed_after_it_ran_out();

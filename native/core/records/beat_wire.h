@@ -344,6 +344,8 @@ struct ftt_beat_peer {
 	struct ftt_beat_window window[FTT_MAX_LINKS];
 	uint64_t retired[FTT_BEAT_RETIRED];
 	uint32_t n_retired; /* ever; the ring holds the last of them */
+	bool proven;        /* the known boot has echoed ours: it is no recording of an earlier one */
+	uint64_t doubted;   /* a proven boot that one took the place of which is not */
 };
 
 /* Anti-replay window in the manner of RFC 4303, 3.4.3, 64 wide. */
@@ -363,13 +365,31 @@ static inline enum ftt_beat_news ftt_beat_window_accept(struct ftt_beat_window *
 	return FTT_BEAT_STALE;
 }
 
+static inline void ftt_beat_retire(struct ftt_beat_peer *peer, uint64_t boot_id)
+{
+	if (boot_id)
+		peer->retired[peer->n_retired++ % FTT_BEAT_RETIRED] = boot_id;
+}
+
+/* A boot that proved itself is left behind for good only by one that does, too: else a recording could shut it out. */
 static inline void ftt_beat_adopt_boot(struct ftt_beat_peer *peer, uint64_t boot_id)
 {
-	if (peer->boot_id)
-		peer->retired[peer->n_retired++ % FTT_BEAT_RETIRED] = peer->boot_id;
+	if (peer->proven)
+		peer->doubted = peer->boot_id;
+	else
+		ftt_beat_retire(peer, peer->boot_id);
 	peer->boot_id = boot_id;
+	peer->proven = false;
 	peer->counter = 0;
 	memset(peer->window, 0, sizeof(peer->window));
+}
+
+static inline void ftt_beat_prove(struct ftt_beat_peer *peer)
+{
+	if (peer->doubted != peer->boot_id)
+		ftt_beat_retire(peer, peer->doubted);
+	peer->doubted = 0;
+	peer->proven = true;
 }
 
 /*
@@ -384,17 +404,19 @@ static inline void ftt_beat_adopt_boot(struct ftt_beat_peer *peer, uint64_t boot
 static inline enum ftt_beat_news ftt_beat_admit(struct ftt_beat_peer *peer, const struct ftt_beat_msg *m,
 						uint64_t own_boot_id, bool alive)
 {
-	bool new_boot = m->boot_id != peer->boot_id;
+	bool new_boot = m->boot_id != peer->boot_id, proof = m->echo_boot_id == own_boot_id;
 	enum ftt_beat_news news;
 
 	if (new_boot) {
 		for (uint32_t i = 0; i < FTT_BEAT_RETIRED; i++)
 			if (peer->retired[i] == m->boot_id)
 				return FTT_BEAT_REPLAY;
-		if (alive && m->echo_boot_id != own_boot_id)
+		if (alive && !proof)
 			return FTT_BEAT_UNPROVEN;
 		ftt_beat_adopt_boot(peer, m->boot_id);
 	}
+	if (proof && !peer->proven)
+		ftt_beat_prove(peer);
 	news = ftt_beat_window_accept(&peer->window[m->link], m->counter);
 	if (news != FTT_BEAT_COPY || m->counter <= peer->counter)
 		return news;

@@ -123,8 +123,8 @@ static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uin
 }
 
 /*
- * A backup: a segment acknowledges what the primary is not known to have sent. What it told before that came is on the quiet
- * lane, also of those that came with this one. Returns the flow, if it still goes on.
+ * A backup: a segment acknowledges what the primary is not known to have sent, or brings bytes, which that may have refused. What it
+ * told before that came is on the quiet lane, also of those that came with this one. Returns the flow, if it still goes on.
  */
 static struct ftt_tcp *hear_primary(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
 {
@@ -177,7 +177,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_plane_again(w->plane, p->queue, p->id);
 		return;
 	}
-	if (w->mode == FTT_MODE_BACKUP && !w->heard && ftt_client_claims(&c->flow, s, &env) && !(c = hear_primary(w, &key, now_ns))) {
+	if (w->mode == FTT_MODE_BACKUP && !w->heard && (ftt_client_claims(&c->flow, s, &env) || ftt_client_brings(&c->flow, s, &env)) &&
+	    !(c = hear_primary(w, &key, now_ns))) {
 		ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 		return;
 	}

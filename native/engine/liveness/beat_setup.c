@@ -252,13 +252,16 @@ static const char *enter(struct ftt_liveness *l, struct ftt_beat *b)
 	else if (l->n_groups == FTT_MAX_GROUPS)
 		what = "there are too many groups";
 	if (!what) {
+		for (uint32_t i = 0; i < b->n_peers; i++) /* what was sent before is not news, though no link has brought it yet */
+			b->view[i].counter = l->peer[i].known.counter;
 		memmove(&l->group[k + 1], &l->group[k], (l->n_groups - k) * sizeof(l->group[0]));
 		l->group[k] = b;
 		l->n_groups++;
 		settle(l);
-		ask_for_punctuality(l);
 	}
 	pthread_mutex_unlock(&l->turn);
+	if (!what)
+		ask_for_punctuality(l); /* mlockall() may wait for a fork: not in the thread's turn */
 	return what;
 }
 
