@@ -199,7 +199,7 @@ def _unheard(names: str, hearing: Hearing, near: Sequence[str], now_ns: int) -> 
     return Reason(
         "peer-lost",
         f"no heartbeat of {names} comes in on any link",
-        "does fttcp run there? do firewalls let the links' ports pass? `fttcp topology` shows the links",
+        "does fttcp run there? does UDP to node.heartbeat_port pass? `fttcp topology` shows the links",
     )
 
 

@@ -121,7 +121,7 @@ class Intake:
             shown = views.packet(self._number, self._now_ns, direction, self._mode, data, self._flow_info)
             action = callback(shown)
             check_action(action)
-        except (Exception, SystemExit):  # the user's code may fail in any way; the service must not fail with it
+        except (Exception, SystemExit):  # the user's code may fail in any way, and the service not with it
             self._n["callback_errors"] += 1
             failures = self._n["callback_errors"]
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... is told

@@ -24,7 +24,7 @@ from fttcp.planes.nfqueue import NfqueueEngine
 from fttcp.planes.queues import LANES, Queue, check_mtu
 
 _ROUNDS = 64
-"""For which the worker is kept by packets that an experiment loses or delays: then its other work has a turn."""
+"""For which packets that an experiment loses or delays keep the worker from its other work."""
 _OWN_COUNTERS = (
     "callback_calls", "callback_errors", "callback_dropped", "callback_delayed", "callback_modified",
 )  # fmt: skip

@@ -308,7 +308,10 @@ def test_a_payload_of_another_length_is_refused() -> None:
     assert bench.n["callback_errors"] == 1
 
 
-@pytest.mark.parametrize("wrong", [None, "drop", Delay(-1), Delay(float("nan")), Delay("1"), Modify(b"short"), Modify(bytearray(40))])
+@pytest.mark.parametrize(
+    "wrong",
+    [None, "drop", Delay(-1), Delay(float("nan")), Delay("1"), Modify(b"short"), Modify(bytearray(40))],
+)
 def test_a_wrong_answer_is_counted_and_the_packet_goes_on(
     wrong: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
