@@ -22,6 +22,8 @@
 #define FTT_PIECE_HEADER 20u
 #define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
 #define FTT_LOG_MAX (64u << 20)     /* bytes of a log: offsets stay far from a turn */
+#define FTT_LOG_READS 32u           /* pieces that may be looked at again for each that comes ... */
+#define FTT_LOG_READS_MAX 65536u    /* ... and at once: a window of small pieces with some losses takes less */
 
 enum { FTT_PIECE_FIN = 1, FTT_PIECE_PUSH = 2 };
 
@@ -41,7 +43,10 @@ struct ftt_log {
 	uint32_t len;
 	uint32_t last;  /* where the last piece is; 0: there is none */
 	uint32_t end;   /* up to this offset of the stream there is no hole */
-	uint32_t beyond; /* pieces that lie behind a hole */
+	uint32_t beyond; /* pieces that lie behind a hole ... */
+	uint32_t hole;   /* ... where the first of them is, in the log, */
+	uint32_t nearest; /* and the lowest offset of any */
+	uint32_t reads;  /* pieces that may still be looked at again */
 	uint16_t syn_len;
 	bool fin;       /* the end of the stream is in it, at `end` unless there is a hole */
 	struct ftt_renewal *renewal; /* the caller's, while the connection is renewed */
@@ -104,31 +109,37 @@ static inline uint32_t ftt_log_growth(const struct ftt_log *l, const struct ftt_
 	return ftt_log_joins(l, x, apart) ? x->len : FTT_PIECE_HEADER + x->len;
 }
 
-/* A hole is filled: how far does what lay behind it reach? */
-static inline void ftt_log_close_up(struct ftt_log *l)
+/*
+ * A hole is filled: how far does what lay behind it reach? A client that says its stream backwards would have all pieces looked at
+ * for each byte of it: false when they were looked at too often.
+ */
+static inline bool ftt_log_close_up(struct ftt_log *l)
 {
-	bool more = l->beyond;
-
-	while (more) {
+	while (l->beyond && l->nearest <= l->end) {
+		uint32_t hole = 0, n;
 		struct ftt_piece x;
-		uint32_t n;
 
-		more = false;
 		l->beyond = 0;
-		for (uint32_t at = l->syn_len; at < l->len && (n = ftt_piece_get(l->bytes + at, l->len - at, &x)); at += n) {
+		l->nearest = UINT32_MAX;
+		for (uint32_t at = l->hole; at < l->len && (n = ftt_piece_get(l->bytes + at, l->len - at, &x)); at += n) {
+			if (!l->reads)
+				return false;
+			l->reads--;
 			if (x.offset > l->end) {
+				hole = hole ? hole : at;
+				l->nearest = x.offset < l->nearest ? x.offset : l->nearest;
 				l->beyond++;
 			} else if (x.offset + x.len > l->end) {
 				l->end = x.offset + x.len;
-				more = true;
 			}
 		}
-		more = more && l->beyond;
+		l->hole = hole;
 	}
+	return true;
 }
 
-/* Puts what ftt_log_fresh() left of the piece behind all others; there is room for it. */
-static inline void ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, bool apart)
+/* Puts what ftt_log_fresh() left of the piece behind all others; there is room for it. False: the log is of no use any more. */
+static inline bool ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, bool apart)
 {
 	if (ftt_log_joins(l, x, apart)) {
 		uint8_t *last = l->bytes + l->last;
@@ -144,34 +155,80 @@ static inline void ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, boo
 		l->len += FTT_PIECE_HEADER + x->len;
 	}
 	l->fin |= (x->flags & FTT_PIECE_FIN) != 0;
-	if (x->offset > l->end) {
-		l->beyond++;
-	} else {
+	l->reads = l->reads < FTT_LOG_READS_MAX - FTT_LOG_READS ? l->reads + FTT_LOG_READS : FTT_LOG_READS_MAX;
+	if (x->offset <= l->end) {
 		l->end = x->offset + x->len;
-		ftt_log_close_up(l);
+		return ftt_log_close_up(l);
 	}
+	if (!l->beyond++) {
+		l->hole = l->last;
+		l->nearest = x->offset;
+	}
+	l->nearest = x->offset < l->nearest ? x->offset : l->nearest;
+	return true;
+}
+
+/* Who reads a log in the order of the stream: all zero in the beginning. */
+struct ftt_log_reader {
+	uint32_t offset; /* was looked for last, */
+	uint32_t at;     /* and found there */
+	uint32_t low;    /* before that, everything lies before the offset */
+};
+
+/* Is the byte at `offset`, or the end of the stream there, in the piece at `at`? Then x is cut so that it begins with it. */
+static inline bool ftt_log_has(const struct ftt_log *l, uint32_t offset, uint32_t at, struct ftt_piece *x, uint32_t *n)
+{
+	uint32_t skip;
+
+	*n = at < l->len ? ftt_piece_get(l->bytes + at, l->len - at, x) : 0;
+	skip = offset - x->offset;
+	if (!*n || x->offset > offset || skip > x->len || (skip == x->len && !(x->flags & FTT_PIECE_FIN)))
+		return false;
+	x->offset += skip;
+	x->bytes += skip;
+	x->len = (uint16_t)(x->len - skip);
+	return true;
+}
+
+/* Pieces that the reader at `offset` is done with are not looked at again. */
+static inline void ftt_log_pass(const struct ftt_log *l, uint32_t offset, struct ftt_log_reader *r)
+{
+	struct ftt_piece x;
+	uint32_t n;
+
+	if (offset < r->offset || r->low < l->syn_len)
+		r->low = r->at = l->syn_len;
+	r->offset = offset;
+	while (r->low < l->len && (n = ftt_piece_get(l->bytes + r->low, l->len - r->low, &x)) &&
+	       x.offset + x.len + (x.flags & FTT_PIECE_FIN) <= offset)
+		r->low += n;
+	r->at = r->at < r->low ? r->low : r->at;
 }
 
 /*
- * The piece with the byte at `offset`, or with the end of the stream there, cut so that it begins with it. `at` is where
- * the search begins, and where it ended: what comes next is mostly right there.
+ * The piece with the byte at `offset`, or with the end of the stream there, cut so that it begins with it. It mostly comes soon behind
+ * the one before; or it lay behind a hole, and then is not far from the first that is not done. Looking from both places in turn costs
+ * no more, in all, than it took to put the log together.
  */
-static inline bool ftt_log_find(const struct ftt_log *l, uint32_t offset, uint32_t *at, struct ftt_piece *x)
+static inline bool ftt_log_find(const struct ftt_log *l, uint32_t offset, struct ftt_log_reader *r, struct ftt_piece *x)
 {
-	uint32_t from = *at < l->syn_len || *at >= l->len ? l->syn_len : *at, n;
+	uint32_t n;
 
-	for (int round = 0; round < 2; round++, from = l->syn_len) {
-		for (uint32_t i = from; i < l->len && (n = ftt_piece_get(l->bytes + i, l->len - i, x)); i += n) {
-			uint32_t skip = offset - x->offset;
-
-			if (x->offset > offset || skip > x->len || (skip == x->len && !(x->flags & FTT_PIECE_FIN)))
-				continue;
-			*at = i;
-			x->offset += skip;
-			x->bytes += skip;
-			x->len = (uint16_t)(x->len - skip);
+	if (offset > l->end || (offset == l->end && !l->fin))
+		return false;
+	ftt_log_pass(l, offset, r);
+	for (uint32_t low = r->low, near = r->at; low < l->len; low += n) {
+		if (ftt_log_has(l, offset, near, x, &n)) {
+			r->at = near;
 			return true;
 		}
+		near += n;
+		if (ftt_log_has(l, offset, low, x, &n)) {
+			r->at = low;
+			return true;
+		}
+		if (!n)
+			break;
 	}
 	return false;
 }

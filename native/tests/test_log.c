@@ -9,17 +9,25 @@
 
 static uint8_t stream[STREAM], room[STREAM * 64], wire[FTT_PIECE_HEADER + STREAM];
 
-static void add(struct ftt_log *l, uint32_t offset, uint32_t len, uint8_t flags, uint64_t after, bool apart)
+static bool put(struct ftt_log *l, uint32_t offset, uint32_t len, uint8_t flags, uint64_t after, bool apart)
 {
 	struct ftt_piece x = {.offset = offset, .len = (uint16_t)len, .flags = flags, .after = after, .bytes = stream + offset};
 	uint32_t before = l->len, growth;
 
+	bool whole;
+
 	if (!ftt_log_fresh(l, &x))
-		return;
+		return true;
 	growth = ftt_log_growth(l, &x, apart);
 	CHECK(l->len + growth <= l->size);
-	ftt_log_put(l, &x, apart);
+	whole = ftt_log_put(l, &x, apart);
 	CHECK(l->len == before + growth);
+	return whole;
+}
+
+static void add(struct ftt_log *l, uint32_t offset, uint32_t len, uint8_t flags, uint64_t after, bool apart)
+{
+	CHECK(put(l, offset, len, flags, after, apart));
 }
 
 static struct ftt_log fresh(void)
@@ -32,11 +40,14 @@ static struct ftt_log fresh(void)
 
 static uint32_t read_again(const struct ftt_log *l, uint64_t *last_after)
 {
-	uint32_t offset = 0, at = 0;
+	struct ftt_log_reader reader = {0};
 	struct ftt_piece x;
+	uint32_t offset = 0;
 
 	while (offset < l->end) {
-		CHECK(ftt_log_find(l, offset, &at, &x));
+		if (offset % 7 == 3) /* what was lost is read again */
+			CHECK(ftt_log_find(l, offset / 2, &reader, &x) && x.offset == offset / 2);
+		CHECK(ftt_log_find(l, offset, &reader, &x));
 		CHECK(x.offset == offset && x.len && !memcmp(x.bytes, stream + offset, x.len));
 		offset += x.len;
 		*last_after = x.after;
@@ -48,8 +59,8 @@ static void in_order(void)
 {
 	struct ftt_log l = fresh();
 	struct ftt_piece x;
+	struct ftt_log_reader reader = {0};
 	uint64_t after;
-	uint32_t at = 0;
 
 	add(&l, 0, 100, 0, 0, false);
 	add(&l, 100, 100, 0, 0, false);
@@ -60,7 +71,7 @@ static void in_order(void)
 	CHECK(l.end == 210 && l.len == 60 + 2 * FTT_PIECE_HEADER + 210);
 	CHECK(read_again(&l, &after) == 210 && after == 50);
 	add(&l, 210, 0, FTT_PIECE_FIN, 50, false);
-	CHECK(l.fin && ftt_log_find(&l, 210, &at, &x) && !x.len && x.flags & FTT_PIECE_FIN);
+	CHECK(l.fin && ftt_log_find(&l, 210, &reader, &x) && !x.len && x.flags & FTT_PIECE_FIN);
 	add(&l, 210, 0, FTT_PIECE_FIN, 50, false);
 	CHECK(l.len == 60 + 2 * FTT_PIECE_HEADER + 210); /* the FIN is a part of the last piece, once */
 }
@@ -94,6 +105,48 @@ static void any_order(unsigned seed)
 	CHECK_EQ(read_again(&l, &after), STREAM);
 }
 
+/* A client that says its stream backwards would have every piece looked at for each byte: its log ends before. */
+static void backwards(void)
+{
+	struct ftt_log l = fresh();
+	uint32_t offset = 2000;
+
+	while (--offset)
+		CHECK(put(&l, offset, 1, 0, offset, false));
+	CHECK(!put(&l, 0, 1, 0, 0, false));
+	CHECK_EQ(l.reads, 0);
+}
+
+/* ... and in pairs, behind one that stays ahead of all: each pair has all looked at that came since. */
+static void pairs_backwards(void)
+{
+	struct ftt_log l = fresh();
+	uint32_t pairs = 0;
+
+	CHECK(put(&l, STREAM - 1, 1, 0, 0, false));
+	while (pairs < STREAM / 2 - 2 && put(&l, 2 * pairs + 1, 1, 0, 2 * pairs + 1, false) && put(&l, 2 * pairs, 1, 0, 2 * pairs, false))
+		pairs++;
+	CHECK(pairs > 50 && pairs < 500);
+}
+
+/* One piece that stays ahead costs nothing while the rest comes in order; nor does a window of small ones behind one that was lost. */
+static void honest(bool lost)
+{
+	struct ftt_log_reader reader = {0};
+	struct ftt_log l = fresh();
+	struct ftt_piece x;
+
+	CHECK(put(&l, STREAM - 1, 1, 0, 0, true));
+	for (uint32_t offset = lost; offset < STREAM - 1; offset++)
+		CHECK(put(&l, offset, 1, 0, 0, true));
+	CHECK_EQ(l.reads, FTT_LOG_READS_MAX - (lost ? 0 : STREAM)); /* looked at once, when the last one came */
+	CHECK(!lost || put(&l, 0, 1, 0, 0, true));
+	CHECK_EQ(l.end, STREAM);
+	for (uint32_t offset = 0; offset < STREAM; offset++)
+		CHECK(ftt_log_find(&l, offset, &reader, &x) && x.offset == offset);
+	CHECK(reader.low < l.syn_len + 2 * (FTT_PIECE_HEADER + 1)); /* the first is the last */
+}
+
 /* What comes over the lane is looked at: a piece that does not fit, or with what no release writes, is none. */
 static void malformed(void)
 {
@@ -121,6 +174,10 @@ int main(void)
 	in_order();
 	apart();
 	malformed();
+	backwards();
+	pairs_backwards();
+	honest(false);
+	honest(true);
 	for (unsigned seed = 1; seed <= 300; seed++)
 		any_order(seed);
 	return 0;

@@ -78,8 +78,10 @@ bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x
 		return true;
 	if (!grow(w, c, ftt_log_growth(c->log, x, apart)))
 		return false;
-	ftt_log_put(c->log, x, apart);
-	return true;
+	if (ftt_log_put(c->log, x, apart))
+		return true;
+	ftt_log_end(w, c, FTT_LOG_GAP);
+	return false;
 }
 
 /* Where the segment is in the client's stream, if it brings something that the log has not. */

@@ -10,7 +10,7 @@ void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, 
 /* Our stack is given a client's segment: what is new of it is kept. Without its payload the log ends there. */
 void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		   const struct ftt_seg *s);
-/* A piece that the other node has kept. False: there is no room, and the log is gone. */
+/* A piece that the other node has kept. False: there is no room, or it has too many holes; the log is gone. */
 bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x);
 /* The flow cannot be renewed from here on. */
 void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why);

@@ -219,7 +219,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
 		return;
 	r->given = seq_max(r->given, f->local_rcv_nxt); /* more of it comes on the mirror, once the flow is protected */
-	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->at, &x)) {
+	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->reader, &x)) {
 		uint32_t room = seq_gt(f->local_edge, r->given) ? f->local_edge - r->given : 0, n = x.len;
 		bool fin;
 

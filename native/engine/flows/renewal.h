@@ -27,7 +27,7 @@ struct ftt_renewal {
 	uint64_t acked;    /* backup: bytes that the client has acknowledged, by the primary's word */
 	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
-	uint32_t at;       /* backup: where in the log that is */
+	struct ftt_log_reader reader; /* backup: ... from the log */
 	uint32_t verified; /* primary: as the backup last told */
 	uint8_t stage;     /* enum ftt_renewal_stage */
 	uint8_t tries;
