@@ -351,6 +351,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 			return ftt_client_unsent(f, s, claims, env, e);
 	}
 	judged = ftt_client_ends(f, s, ftt_judge(&at, s), env);
+	e->taken = judged == FTT_TAKEN;
 	if (judged == FTT_TAKEN && !again)
 		f->bits &= ~(uint32_t)FTT_F_CLAIM; /* who claims more does not say less later */
 	ftt_client_observe(f, &at, s, judged, env, e);

@@ -198,6 +198,7 @@ struct ftt_edit {
 	uint32_t sack_add;               /* added to every edge */
 	uint16_t wnd;
 	uint16_t drop;    /* enum ftt_drop */
+	bool taken;       /* the stack takes it, of what a client says: else it is none of its words */
 	uint32_t actions; /* enum ftt_action */
 };
 

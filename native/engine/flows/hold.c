@@ -113,7 +113,8 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
-	ftt_log_input(w, c, p, k, s);
+	if (e->taken) /* what the stack refuses, another one might take */
+		ftt_log_input(w, c, p, k, s);
 	ftt_lockstep_input(w, c, s);
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
