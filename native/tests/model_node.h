@@ -22,7 +22,7 @@ struct node {
 	const struct wire *arrived;        /* the datagram being read */
 	void (*to_client)(struct node *n, struct wire *w);  /* take the packet */
 	void (*to_peer)(struct node *n, struct wire *w);
-	uint64_t events[FTT_EV_ERROR + 1];
+	uint64_t events[FTT_EV_RENEWED + 1];
 };
 
 void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family);

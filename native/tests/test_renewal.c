@@ -202,8 +202,36 @@ static void test_backwards(void)
 	node_close(n);
 }
 
+/* --- the primary ----------------------------------------------------------------------------------------- */
+
+/* A new backup is there: the flow's SYN went to it. */
+static struct ftt_renewal *begin(struct node *n, struct ftt_tcp *c)
+{
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+
+	user.changed(user.of, 0, true);
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(ftt_renewal(c) && ftt_renewal(c)->stage == FTT_RENEW_BEGUN);
+	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
+	return ftt_renewal(c);
+}
+
+/* A backup that took over summed up to what it was told, and its server has said more: the next backup is told of all that. */
+static void test_the_sum_is_of_all_output(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	c->digest = (struct ftt_digest){.crc = 1, .next = 50, .seen = 80};
+	c->seen_crc = 2;
+	begin(n, c);
+	CHECK(c->digest.next == 80 && c->digest.crc == 2);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_the_sum_is_of_all_output();
 	test_what_is_refused_is_not_kept();
 	test_backwards();
 	return 0;

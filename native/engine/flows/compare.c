@@ -356,11 +356,16 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 
 /* --- a flow that is renewed ---------------------------------------------------------------------- */
 
-void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
-		       const struct ftt_seg *s)
+void ftt_compare_whole(struct ftt_tcp *c)
 {
 	if (c->digest.next != c->digest.seen) /* it was a backup's, and all of it is verified */
 		come_to(c, c->digest.seen);
+}
+
+void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+		       const struct ftt_seg *s)
+{
+	ftt_compare_whole(c);
 	ftt_compare_output(w, c, p, k, s);
 }
 

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew_lane.h"
@@ -83,6 +84,7 @@ static bool begin_one(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_
 	}
 	if (!has_room(w, BEGIN_HEAD + RECORD_MAX))
 		return false;
+	ftt_compare_whole(c); /* or the sum of another place is told in the end, if its server says nothing more */
 	send_begin(w, c, now_ns);
 	ftt_renew_begin(&c->flow);
 	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .sent = c->log->syn_len};
