@@ -85,6 +85,22 @@ static void asked_in_time(void)
 	CHECK(f.protection == FTT_UNPROTECTED && f.opened_ns == 1);
 }
 
+/* The server of a backup that catches up has ended the flow, otherwise than ours: a later death of ours is not taken for an end. */
+static void an_end_elsewhere(void)
+{
+	struct ftt_flow f = flow();
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .rcv_nxt = 1001, .edge = 60000, .snd_nxt = 70001, .flags = FTT_REC_FIN};
+
+	ftt_renew_begin(&f);
+	ftt_renew_commit(&f, &r);
+	CHECK(!ftt_end_is_real(&f));
+	f.bits |= FTT_F_END_REAL;
+	CHECK(ftt_end_is_real(&f)); /* health's word counts as ever */
+	f.bits &= ~(uint32_t)FTT_F_END_REAL;
+	ftt_renew_cancel(&f);
+	CHECK(f.protection == FTT_UNPROTECTED && !ftt_end_is_real(&f));
+}
+
 /* A backup that lacks input that the client was told of never says yes. */
 static void taken_when_whole(void)
 {
@@ -106,6 +122,7 @@ int main(void)
 	a_long_way();
 	what_is_renewed();
 	asked_in_time();
+	an_end_elsewhere();
 	taken_when_whole();
 	return 0;
 }

@@ -52,12 +52,12 @@ static inline void ftt_renew_begin(struct ftt_flow *f)
 	f->lag_since_ns = f->differs_ns = 0;
 }
 
-/* It comes to nothing. */
+/* It comes to nothing. How the other server ended tells nothing of ours. */
 static inline void ftt_renew_cancel(struct ftt_flow *f)
 {
 	if (f->protection == FTT_CATCHING_UP)
 		f->protection = FTT_UNPROTECTED;
-	f->bits &= ~(uint32_t)FTT_F_SUMS;
+	f->bits &= ~(uint32_t)(FTT_F_SUMS | FTT_F_PEER_FIN | FTT_F_PEER_RST);
 }
 
 /* OPEN of the flow as it is now, for a stack that begins it anew. */

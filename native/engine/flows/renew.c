@@ -337,7 +337,9 @@ void ftt_renew_role(struct ftt_worker *w)
 		while (!ftt_list_empty(lists[i])) {
 			struct ftt_tcp *c = FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c;
 
-			if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_CATCHING_UP) { /* the mode that ends */
+			bool open = c->flow.protection == FTT_CATCHING_UP || c->flow.protection == FTT_OPENING;
+
+			if (w->mode == FTT_MODE_PAIRED && open) { /* the mode that ends */
 				ftt_renew_cancel(&c->flow);
 				ftt_table_settle(&w->table, c, w->mode);
 			}
