@@ -140,8 +140,8 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (r->stage == FTT_RENEW_HELD && !ftt_lane_up(&w->lane, r->c->peer_worker))
 			ftt_renewal_end(w, r->c); /* it has all that its client was told of */
-		else if (r->stage > FTT_RENEW_BEGUN && !r->c->unrenewable)
-			send_log(w, r);
+		else if (r->stage == FTT_RENEW_HELD || (r->stage > FTT_RENEW_BEGUN && !r->c->unrenewable))
+			send_log(w, r); /* of a held one what there is, and that it is all: either renewal ends with that */
 	}
 	if (!most || !all_up(w))
 		return;
