@@ -96,6 +96,16 @@ static void unheard(struct stack *s, struct wire *packet)
 	free(packet);
 }
 
+/* Was a record of this type told, and how often? */
+static unsigned was_told(uint8_t type)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < n_told; i++)
+		n += told[i].type == type;
+	return n;
+}
+
 static struct node *open_node(uint32_t mode, uint8_t workers)
 {
 	struct ftt_policy *policy = &node.engine.cfg.policy;
@@ -229,8 +239,94 @@ static void test_the_sum_is_of_all_output(void)
 	node_close(n);
 }
 
+/* The new backup has come to where the client stands, with the same output: it is asked. */
+static struct ftt_renewal *ask(struct node *n, struct ftt_tcp *c)
+{
+	struct ftt_renewal *r = begin(n, c);
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
+				  .snd_nxt = ISS, .flags = FTT_REC_SAME};
+
+	node_hears(n, &commit);
+	CHECK_EQ(r->stage, FTT_RENEW_ASKED);
+	CHECK_EQ(c->flow.protection, FTT_OPENING);
+	n_told = 0;
+	return r;
+}
+
+/* ... and says yes. */
+static void open_at_last(struct node *n, struct ftt_tcp *c)
+{
+	struct ftt_record opened = {.type = FTT_REC_OPENED, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW};
+
+	node_hears(n, &opened);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+}
+
+static void tick(struct node *n)
+{
+	ftt_renew_tick(&n->worker, model_now);
+	node_run(n);
+}
+
+/* The client resets the connection while the backup is asked: that is told, whatever it answers. */
+static void test_reset_while_asked(bool answered)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	ask(n, c);
+	says(n, true, TCP_RST, IRS + 1, 0, 0);
+	CHECK(c->closed);
+	if (answered)
+		open_at_last(n, c);
+	else
+		tick(n);
+	CHECK_EQ(was_told(answered ? FTT_REC_CLOSE : FTT_REC_DETACH), 1);
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(!c->log && n->worker.n_renewing[FTT_RENEW_HELD] == 0);
+	node_close(n);
+}
+
+/* One that was reset while the backup caught up is not asked about. */
+static void test_reset_before(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+	struct ftt_renewal *r = begin(n, c);
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
+				  .snd_nxt = ISS, .flags = FTT_REC_SAME};
+
+	says(n, true, TCP_RST, IRS + 1, 0, 0);
+	node_hears(n, &commit);
+	CHECK_EQ(r->stage, FTT_RENEW_CATCHING);
+	tick(n);
+	CHECK(!c->log && was_told(FTT_REC_DETACH) == 1);
+	node_close(n);
+}
+
+/* Its log becomes too long when the backup has said yes: the renewal ends all the same, on both nodes. */
+static void test_held_without_a_log(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	ask(n, c);
+	open_at_last(n, c);
+	ftt_log_end(&n->worker, c, FTT_LOG_TOO_LONG);
+	lane_sent = 0;
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK_EQ(lane_sent, 1);
+	CHECK(!c->log && c->unrenewable == FTT_LOG_TOO_LONG && n->worker.n_renewing[FTT_RENEW_HELD] == 0);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_reset_while_asked(false);
+	test_reset_while_asked(true);
+	test_reset_before();
+	test_held_without_a_log();
 	test_the_sum_is_of_all_output();
 	test_what_is_refused_is_not_kept();
 	test_backwards();

@@ -49,7 +49,7 @@ static bool near(const struct ftt_tcp *c, const struct ftt_renewal *r)
 /* The backup has all that it needs to be asked. */
 static bool ready(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_renewal *r)
 {
-	return r->stage == FTT_RENEW_CATCHING && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
+	return r->stage == FTT_RENEW_CATCHING && !c->closed && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
 	       ftt_renew_reached(&c->flow) && (!w->e->cfg.policy.compare || (r->same && !r->heard_ns));
 }
 
@@ -114,6 +114,8 @@ static void opened(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 	w->n.renewed++;
 	ftt_renewal_stage(w, r, FTT_RENEW_HELD);
 	ftt_tcp_act(w, c, ftt_renew_opened(&c->flow, rec, r->opened_ns, &env), now_ns);
+	if (c->flow.bits & FTT_F_CLIENT_RST) /* meanwhile: nobody else tells the backup */
+		ftt_tcp_act(w, c, FTT_ACT_ABORT, now_ns);
 }
 
 bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *rec, uint8_t from, uint64_t now_ns)
@@ -154,9 +156,9 @@ static bool goes_on(const struct ftt_tcp *c, const struct ftt_renewal *r)
 
 static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
-	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING))
+	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING && !c->closed))
 		return; /* the lane's, and the flow's own tick */
-	if (r->stage == FTT_RENEW_ASKED) { /* that gave it up */
+	if (r->stage == FTT_RENEW_ASKED && !c->closed) { /* that gave it up */
 		w->n.renewals_failed++;
 		c->unrenewable = FTT_NOT_IN_TIME;
 		ftt_renewal_end(w, c);
