@@ -321,8 +321,35 @@ static void test_held_without_a_log(void)
 	node_close(n);
 }
 
+/* --- the backup ------------------------------------------------------------------------------------------ */
+
+/* The client of a flow that catches up begins another connection from the same port: that is followed as any other. */
+static void test_a_key_is_used_again(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = IRS + 90000, .service_iss = 9000, .attempt = 1};
+	uint8_t syn[FTT_BARE_MAX];
+
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	open.data = syn;
+	open.data_len = (uint16_t)build(syn, true, TCP_SYN, IRS + 90000, 0, 0);
+	says(n, true, TCP_SYN, IRS + 90000, 0, 0); /* anybody may say so: only the primary is believed */
+	CHECK_EQ(node_flow(n)->flow.hard.irs, IRS);
+	node_hears(n, &open);
+	CHECK_EQ(n->stack.state, STACK_RESET);
+	CHECK(!node_flow(n) && !n->worker.n_renewing[FTT_RENEW_CATCHING]);
+	n->stack.state = STACK_LISTEN;
+	open.attempt = 2;
+	node_hears(n, &open);
+	CHECK(node_flow(n) && node_flow(n)->flow.hard.irs == IRS + 90000);
+	CHECK_EQ(n->stack.state, STACK_SYN_RCVD);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_a_key_is_used_again();
 	test_reset_while_asked(false);
 	test_reset_while_asked(true);
 	test_reset_before();

@@ -67,6 +67,11 @@ static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 		ftt_lockstep_join(w, c, r);
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, &env), now_ns);
 	}
+	if (c && !same && c->flow.protection == FTT_CATCHING_UP) { /* its client has begun another one: that is over */
+		ftt_tcp_forget(w, c, true);
+		ftt_plane_send(w->plane); /* our stack has to lose it before it is given the new SYN */
+		c = NULL;
+	}
 	if (!same || !(c->flow.bits & FTT_F_SYNACK))
 		inject_syn(w, c, r, from, now_ns);
 }
