@@ -138,7 +138,7 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 	size_t len = ftt_record_put(n->records + n->records_len, sizeof(n->records) - n->records_len, r);
 
 	(void)counters;
-	MODEL_CHECK(len && to == 0, "%s: record of type %u for worker %u", n->name, r->type, to);
+	MODEL_CHECK(len && to < n->engine.cfg.workers, "%s: record of type %u for worker %u", n->name, r->type, to);
 	n->records_len += len;
 }
 
@@ -152,6 +152,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 	if (!n->arrived)
 		return 0;
 	memset(h, 0, sizeof(*h));
+	h->worker = n->from;
 	*records = n->arrived->bytes;
 	*len = n->arrived->len;
 	n->arrived = NULL;

@@ -19,7 +19,8 @@ struct node {
 	struct wire_queue in, out, to_stack; /* what waits for the worker and for the stack */
 	uint8_t records[65536];            /* of the datagram that is being gathered */
 	size_t records_len;
-	const struct wire *arrived;        /* the datagram being read */
+	const struct wire *arrived;        /* the datagram being read ... */
+	uint8_t from;                      /* ... of which worker of the peer's */
 	void (*to_client)(struct node *n, struct wire *w);  /* take the packet */
 	void (*to_peer)(struct node *n, struct wire *w);
 	uint64_t events[FTT_EV_RENEWED + 1];

@@ -321,6 +321,35 @@ static void test_held_without_a_log(void)
 	node_close(n);
 }
 
+static void detached_by(struct node *n, const struct ftt_tcp *c, uint8_t worker)
+{
+	struct ftt_record r = {.type = FTT_REC_DETACHED, .key = c->key, .irs = IRS};
+
+	n->from = worker;
+	node_hears(n, &r);
+}
+
+/* Of a backup with several workers one has the flow. What others answer does not part it; when it parts all have to answer. */
+static void test_another_worker_does_not_have_it(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 2);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	c->let_go = 3; /* of an earlier backup */
+	n->from = 1;
+	ask(n, c);
+	open_at_last(n, c);
+	CHECK_EQ(c->peer_worker, 1);
+	detached_by(n, c, 0);
+	CHECK(c->flow.protection == FTT_PROTECTED && c->peer_worker == 1);
+	ftt_tcp_act(&n->worker, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, model_now), model_now);
+	detached_by(n, c, 0);
+	CHECK_EQ(c->flow.protection, FTT_DETACHING);
+	detached_by(n, c, 1);
+	CHECK_EQ(c->flow.protection, FTT_DETACHED);
+	node_close(n);
+}
+
 /* --- the backup ------------------------------------------------------------------------------------------ */
 
 /* The client of a flow that catches up begins another connection from the same port: that is followed as any other. */
@@ -354,6 +383,7 @@ int main(void)
 	test_reset_while_asked(true);
 	test_reset_before();
 	test_held_without_a_log();
+	test_another_worker_does_not_have_it();
 	test_the_sum_is_of_all_output();
 	test_what_is_refused_is_not_kept();
 	test_backwards();

@@ -59,6 +59,8 @@ static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
 
+	if (c->flow.tries <= 1) /* the first one: answers to an earlier one, of another backup's, do not count */
+		c->let_go = 0;
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_channel_put_record(&w->channel, k, &r, &w->n);
 }

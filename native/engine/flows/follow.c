@@ -161,7 +161,10 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	}
 	if (ftt_renew_told(w, c, r, from, now_ns))
 		return;
-	c->peer_worker = from;
+	if (r->type != FTT_REC_DETACHED)
+		c->peer_worker = from;
+	else if (c->flow.protection != FTT_DETACHING && from != c->peer_worker)
+		return; /* one that never had it: DETACH of a renewal went to all but who has */
 	w->n.commits_received += r->type == FTT_REC_COMMIT;
 	if (r->type == FTT_REC_COMMIT && (actions = ftt_compare_commit(w, c, r, now_ns)))
 		ftt_tcp_act(w, c, actions, now_ns);
