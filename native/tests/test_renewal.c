@@ -321,6 +321,45 @@ static void test_held_without_a_log(void)
 	node_close(n);
 }
 
+static void lane_lost(struct node *n, uint8_t worker)
+{
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+
+	lane_up &= (uint8_t)~(1u << worker);
+	user.changed(user.of, worker, false);
+	node_run(n);
+}
+
+/* The lane to a worker that does not have the flow is lost: that is nothing to it, once it is known who has it. */
+static void test_the_lane_of_another_worker(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 2);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+	struct ftt_renewal *r = begin(n, c);
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
+				  .snd_nxt = ISS};
+
+	n->from = 1;
+	node_hears(n, &commit);
+	lane_lost(n, 0);
+	CHECK_EQ(r->stage, FTT_RENEW_CATCHING);
+	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
+	lane_lost(n, 1);
+	CHECK_EQ(r->stage, FTT_RENEW_WAITS);
+	CHECK_EQ(c->flow.protection, FTT_UNPROTECTED);
+	node_close(n);
+
+	n = open_node(FTT_MODE_BACKUP, 2);
+	c = establish(n, FTT_CATCHING_UP);
+	c->peer_worker = 1;
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	lane_lost(n, 0);
+	CHECK(node_flow(n));
+	lane_lost(n, 1);
+	CHECK(!node_flow(n));
+	node_close(n);
+}
+
 static void detached_by(struct node *n, const struct ftt_tcp *c, uint8_t worker)
 {
 	struct ftt_record r = {.type = FTT_REC_DETACHED, .key = c->key, .irs = IRS};
@@ -384,6 +423,7 @@ int main(void)
 	test_reset_before();
 	test_held_without_a_log();
 	test_another_worker_does_not_have_it();
+	test_the_lane_of_another_worker();
 	test_the_sum_is_of_all_output();
 	test_what_is_refused_is_not_kept();
 	test_backwards();

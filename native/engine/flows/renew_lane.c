@@ -174,8 +174,8 @@ static void find_flows(struct ftt_worker *w, uint64_t now_ns)
 	ftt_event_post(w->e, &ev);
 }
 
-/* The lane is gone: what it carried begins anew with the next one. */
-static void begin_again(struct ftt_worker *w)
+/* The lane to that worker is gone: what it carried begins anew with the next one, also what it may have carried. */
+static void begin_again(struct ftt_worker *w, uint8_t worker)
 {
 	struct ftt_list *next;
 
@@ -183,7 +183,7 @@ static void begin_again(struct ftt_worker *w)
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		next = at->next;
-		if (r->stage != FTT_RENEW_BEGUN && r->stage != FTT_RENEW_CATCHING)
+		if (r->stage != FTT_RENEW_BEGUN && (r->stage != FTT_RENEW_CATCHING || r->c->peer_worker != worker))
 			continue;
 		ftt_renew_cancel(&r->c->flow);
 		ftt_renewal_stage(w, r, FTT_RENEW_WAITS);
@@ -277,8 +277,8 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	return FTT_LANE_TAKEN;
 }
 
-/* Without the rest of their logs: those that are protected have what their clients were told of, the others go. */
-static void cut_off(struct ftt_worker *w)
+/* Without the rest of the logs of that worker's flows: those that are protected have what their clients were told of, the others go. */
+static void cut_off(struct ftt_worker *w, uint8_t worker)
 {
 	struct ftt_list *next;
 
@@ -286,6 +286,8 @@ static void cut_off(struct ftt_worker *w)
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		next = at->next;
+		if (r->c->peer_worker != worker)
+			continue;
 		if (r->c->flow.protection == FTT_PROTECTED)
 			r->whole = true;
 		else
@@ -319,11 +321,10 @@ static void changed(void *of, uint8_t worker, bool up)
 {
 	struct ftt_worker *w = of;
 
-	(void)worker;
 	if (!up && w->mode == FTT_MODE_BACKUP)
-		cut_off(w);
+		cut_off(w, worker);
 	else if (!up)
-		begin_again(w);
+		begin_again(w, worker);
 	else if (w->mode == FTT_MODE_PAIRED && all_up(w))
 		find_flows(w, ftt_now_ns());
 }
