@@ -166,10 +166,10 @@ class Node:
 
     async def _start(self) -> None:
         self._keys = keyfile.load(keyfile.locate(self._config.node.key_file))
-        self._liveness = Liveness(liveness_settings(self._config, self._keys))
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
-        await self._network.apply()
+        await self._network.apply()  # first of all that this host has once: it tells of another daemon
+        self._liveness = Liveness(liveness_settings(self._config, self._keys))
         await asyncio.to_thread(lockstep.remove_others, self._config)
         for section in self._config.group:
             await self._prepare(section, self._keys)

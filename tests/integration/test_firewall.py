@@ -35,6 +35,11 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
+def pair_without_renewal() -> Iterator[Pair]:
+    yield from pair_named("once", ("renew=none",), ("bulk-down",))
+
+
+@pytest.fixture(scope="module")
 def patient_pair() -> Iterator[Pair]:
     yield from pair_named("ufw", PATIENT, ("bulk-down",))
 
@@ -72,8 +77,11 @@ def test_a_killed_daemon_leaves_a_silent_host(pair: Pair, target: str, tmp_path:
     assert not capture.dropped
 
 
-def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(pair: Pair, tmp_path: Path) -> None:
+def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(
+    pair_without_renewal: Pair, tmp_path: Path
+) -> None:
     """The engine's own packets go where the stack's go: main's rule may be gone, or lead elsewhere."""
+    pair = pair_without_renewal
     lab = pair.ready().lab
     old = lab.node_in_role("primary")
     (new,) = set(lab.nodes()) - {old}

@@ -52,10 +52,13 @@ static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 
 void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
 {
+	/* servers in step draw and see the time by what comes together, which a log does not tell yet */
+	bool renews = w->e->cfg.policy.renew && !w->e->lockstep.header;
+
 	if (c->log)
 		release(w, c);
-	c->unrenewable = w->e->cfg.policy.renew ? FTT_LOG_GAP : FTT_NO_RENEWAL;
-	if (!w->e->cfg.policy.renew || !len || len > FTT_SYN_MAX)
+	c->unrenewable = renews ? FTT_LOG_GAP : FTT_NO_RENEWAL;
+	if (!renews || !len || len > FTT_SYN_MAX)
 		return;
 	if (!(c->log = calloc(1, sizeof(*c->log)))) {
 		c->unrenewable = FTT_LOGS_TOO_LONG;
