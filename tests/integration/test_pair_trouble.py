@@ -180,8 +180,8 @@ def test_malformed_frames_change_nothing(pair: Pair, family: int, tmp_path: Path
     assert outcome.strike > 50
 
 
-def test_a_returned_backup_protects_new_connections(pair: Pair, tmp_path: Path) -> None:
-    """A connection older than the backup is shown as unprotected and runs on; a newer one is protected."""
+def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp_path: Path) -> None:
+    """One that is older than the backup is renewed as it runs on; a newer one is protected from the start."""
     lab = pair.lab
     lab.fault("crash-host", "backup")
     old = Client(lab, Case("request", duration_s=6.0), tmp_path, bound_s=5.0)
@@ -189,12 +189,12 @@ def test_a_returned_backup_protects_new_connections(pair: Pair, tmp_path: Path) 
         assert old.wait_started()
         lab.fault("restart-host")
         lab.wait("synced")
-        await_condition(lambda: flows(pair, "primary", "unprotected") == 1, 5, "the old flow is unprotected")
+        await_condition(lambda: flows(pair, "primary", "protected") == 1, 5, "the old flow is renewed")
         (tmp_path / "new").mkdir()
         new = Client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
         try:
             assert new.wait_started()
-            assert flows(pair, "primary", "protected") == 1
+            assert flows(pair, "primary", "protected") == 2
             assert new.finish()["ok"]
         finally:
             new.kill()
