@@ -4,33 +4,11 @@
 #include "engine/flows/act.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
-#include "model_node.h"
+#include "model_alone.h"
 
 #define S (1000 * MS)
 #define IRS 1000u
 #define ACKED 7000u /* where the client stands, as far as the backup has seen */
-
-uint64_t model_seed, model_now = 1000 * S;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
-
-uint8_t model_byte(const struct stack *sender, uint32_t offset)
-{
-	return (uint8_t)(offset + sender->client);
-}
-
-bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte)
-{
-	return byte == (uint8_t)(offset + !receiver->client);
-}
 
 static struct node node;
 static struct ftt_seg said; /* the last packet to a client */

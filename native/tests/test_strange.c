@@ -3,34 +3,12 @@
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
 #include "engine/flows/follow.h"
-#include "model_node.h"
+#include "model_alone.h"
 
 #define S (1000 * MS)
 #define IRS 1000u
 #define ACKED 7000u
 #define MUST 90u /* no type of this release; nor is it with FTT_REC_MAY_SKIP */
-
-uint64_t model_seed, model_now = 1000 * S;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
-
-uint8_t model_byte(const struct stack *sender, uint32_t offset)
-{
-	return (uint8_t)(offset + sender->client);
-}
-
-bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte)
-{
-	return byte == (uint8_t)(offset + !receiver->client);
-}
 
 static struct node node;
 static uint8_t last; /* type of the last record for the other node */
