@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,49 +106,21 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def without(text: str, *headings: str) -> str:
-    """Return a text without the sections under these headings."""
-    for heading in headings:
-        text = text.replace(f"{heading}\n{section(text, heading)}", "")
-    return text
-
-
 def file_pages() -> dict[str, tuple[str, str]]:
     """For each configuration file: what its page says of it in a line, and the page's text in Markdown."""
-    arbiters = read("docs/arbiters.md")
-    table = section(arbiters, "## What every arbiter but `none` keeps")
-    monitoring = read("docs/monitoring.md")
-    witness = section(arbiters, "## Witness")
-    settings = without(section(read("docs/operations.md"), "## Configuration"), "### `[arbiter]`")
-    node = [
-        settings,
-        "### `[node.notify]`",
-        section(monitoring, "## Programs of yours"),
-        "### `[node.http]`",
-        only_table(section(monitoring, "## HTTP"), "node.http"),
-        "### `[arbiter]`",
-        only_table(table, "arbiter"),
-        "### `[arbiter.none]`",
-        only_table(section(arbiters, "## none"), "arbiter.none"),
-        "### `[arbiter.witness]`",
-        only_table(witness, "arbiter.witness"),
-        "### `[arbiter.etcd]`",
-        only_table(section(arbiters, "## etcd"), "arbiter.etcd"),
-    ]
+    settings = read("docs/settings.md")
+    links = section(read("docs/operations.md"), "### Links")
     example = code(read("README.md"), NODE_EXAMPLE, "toml")
-    node += ["### Example", f"```toml\n{example}```"]
+    node = [section(settings, "## node.toml"), "### Links", links, "### Example", f"```toml\n{example}```"]
+    witness = [
+        section(settings, "## witness.toml"),
+        "### Use",
+        section(read("docs/arbiters.md"), "## Witness"),
+    ]
     return {
         "node.toml": ("configuration of a node of fttcp", "\n".join(node)),
-        "witness.toml": ("configuration of the witness of fttcp", witness),
+        "witness.toml": ("configuration of the witness of fttcp", "\n".join(witness)),
     }
-
-
-def only_table(text: str, name: str) -> str:
-    """Return the table of the keys of a section. Raises LookupError."""
-    found = re.search(rf"^\| keys? of `\[{re.escape(name)}\]` .*\n(?:\|.*\n?)+", text, re.M)
-    if not found:
-        raise LookupError(f"no table of the keys of [{name}]")
-    return found[0]
 
 
 def write_file_pages(out: Path) -> None:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "probe-server": ("lab.probe.cli:probe_server", "Run two copies of a server; say where they differ."),
     "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
+    "settings": ("fttcp.cli.settings:settings", "Tell what the keys of the configuration files mean."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "stop": ("fttcp.cli.stop:stop", "End the daemon of this host; hand over what it serves."),
     "switchover": ("fttcp.cli.roles:switchover", "Exchange the roles of a group's nodes."),

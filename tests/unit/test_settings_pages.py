@@ -4,6 +4,7 @@ default and its bounds as the schema has them."""
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from msgspec import Struct
 
-from fttcp.config import Config
+from fttcp.cli.main import main
+from fttcp.config import Config, settings
 from fttcp.config.witness import WitnessConfig
+from scripts import draw_settings
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 HEADING = re.compile(r"^#+ .*?`\[+([a-z_.]+)\]+`")
-SHORT_FORM = {"peer.link": "link"}
 
 
 def load(name: str) -> ModuleType:
@@ -61,13 +64,8 @@ def told(page: str) -> dict[tuple[str, str], dict[str, str]]:
         heading = HEADING.match(line)
         if heading or (line.startswith("#") and not line.startswith("# ")):
             for titles, cells in markdown_man.rows(block):
-                names = [name.strip("`") for name in re.findall(r"`[a-z_0-9.]+`", cells[0])]
-                for i, name in enumerate(names):
-                    row = dict(zip(titles[1:], cells[1:], strict=True))
-                    defaults = row.get("default", "").split(", ")
-                    row["default"] = defaults[i] if len(defaults) == len(names) else row.get("default", "")
-                    place, _, key = name.rpartition(".")
-                    found[place or section, key] = row
+                if titles == ["key", "default", "allowed", "meaning"]:
+                    found[section, cells[0].strip("`")] = dict(zip(titles[1:], cells[1:], strict=True))
             block = ""
             section = heading[1] if heading else section
         else:
@@ -96,12 +94,10 @@ CASES = [
 def test_the_page_tells_a_key_as_the_schema_has_it(
     page: str, section: str, key: str, field: msgspec.structs.FieldInfo
 ) -> None:
-    row = told(page).get((SHORT_FORM.get(section, section), key))
+    row = told(page).get((section, key))
     assert row is not None, f"no row for {section}.{key} in the tables that make {page}(5)"
     default = row["default"].strip("`")
-    if section == "peer.link":
-        assert default == "", row  # a table without that column: each transport has its own
-    elif field.required:
+    if field.required:
         assert default in ("required", ""), row
     elif isinstance(field.default, bool):
         assert default == str(field.default).lower(), row
@@ -120,6 +116,37 @@ def test_the_manual_pages_have_every_key(tmp_path: Path) -> None:
         keys = [case[2] for case in CASES if case[0] == page]
         missing = [key for key in keys if not re.search(rf"(\\fB|\.){key}\\fR", terms)]
         assert not missing, page
+
+
+def test_the_page_is_the_one_that_is_drawn() -> None:
+    assert draw_settings.PAGE.read_text() == draw_settings.page(), (
+        "run .venv/bin/python scripts/draw_settings.py"
+    )
+
+
+def test_a_key_without_a_meaning_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "witness.toml"
+    whole = (Path(settings.__file__).parent / "meanings/witness.toml").read_text()
+    monkeypatch.setattr(settings, "_MEANINGS", tmp_path)
+    for part, word in (("data_file =", "data_file"), ('["cluster"]', "cluster")):
+        file.write_text(whole.replace(part, part.replace("a", "o").replace("c", "k")))
+        with pytest.raises(ValueError, match=word):
+            list(settings.sections("witness.toml"))
+    file.write_text(whole + 'no_such_key = "of no use"\n')
+    with pytest.raises(ValueError, match="no_such_key"):
+        list(settings.sections("witness.toml"))
+
+
+def test_a_node_tells_what_a_key_means() -> None:
+    run = CliRunner().invoke(main, ["settings", "max_held"])
+    assert run.exit_code == 0
+    assert run.output.splitlines()[:2] == [
+        "group.limits.max_held (node.toml)",
+        "  default 1024; allowed: 4..65536",
+    ]
+    assert "group.limits.max_held_total (node.toml)" in run.output
+    assert len(json.loads(CliRunner().invoke(main, ["settings", "--json"]).output)["settings"]) == len(CASES)
+    assert CliRunner().invoke(main, ["settings", "max_hold"]).exit_code == 1
 
 
 def test_a_key_that_the_pages_lack_is_found() -> None:
