@@ -24,7 +24,7 @@ GROUPS = 50
 PORT = 7710
 """node.heartbeat_port"""
 SERVER = "echo $$ > /run/all.pid; exec socat TCP-LISTEN:7,fork,reuseaddr PIPE"
-WITHIN_S = 60
+WITHIN_S = 150
 
 
 def _address(number: int) -> str:
@@ -43,7 +43,11 @@ class Crowd(Lab):
     """A lab whose daemons have fifty groups, all with one server."""
 
     def begin(self) -> None:
-        """Start everything; returns when all groups are in step."""
+        """Start everything; returns when alpha owns all groups, in step with beta.
+
+        Groups start one after another, so alpha begins alone: of two nodes that begin together under load,
+        the one whose group listens first may take it, whatever the priorities.
+        """
         self.daemons: dict[str, subprocess.Popen[Any]] = {}
         self.up(bare=True)
         key = secrets.token_hex(32)
@@ -60,7 +64,8 @@ class Crowd(Lab):
                     node, daemon, cwd=self.home / node / "root", stdout=log, stderr=log
                 )
             self.keep_child(self.daemons[node])
-        self.await_all("alpha", lambda group: group["role"] == "primary" and group["synced"], "in step")
+            self.await_all("alpha", lambda group: group["role"] == "primary", "is served")
+        self.await_all("alpha", lambda group: group["synced"], "in step")
 
     def await_all(self, node: str, holds: Any, what: str) -> None:
         """Wait until `holds` is true of each group on `node`."""
