@@ -30,7 +30,7 @@ from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
 _SOURCES = (
-    *("tests/replay_tcp.c", "tests/engine_stubs.c", "tests/plane_model.c"),
+    *("tests/replay_tcp.c", "tests/plane_model.c"),
     *("engine/channel/crc32c.c", "engine/planes/python/python.c", "engine/api/observe.c"),
 )
 _TICK_NS, _SWEEP_NS = 2_000_000, 100_000_000

@@ -45,6 +45,14 @@ static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t prot
 	return false;
 }
 
+static bool mirror_datagram(struct ftt_worker *w)
+{
+	bool ours = ftt_mirror_datagram(w->e, &w->channel);
+
+	w->n.mirror_probes += ours;
+	return ours;
+}
+
 /* What no flow stands for: passes for a primary under its lease, else not at all. */
 static void other_packet(struct ftt_worker *w, struct ftt_packet *p, enum ftt_parsed kind, bool in, uint64_t now_ns)
 {
@@ -398,6 +406,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	}
 	w->e = e;
 	w->index = index;
+	w->odd = mirror_datagram;
 	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	ftt_renewals_open(w);

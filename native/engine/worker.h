@@ -47,6 +47,7 @@ struct ftt_worker {
 	uint32_t role_flows; /* taken over with it */
 	struct ftt_plane *plane;
 	struct ftt_channel channel;
+	bool (*odd)(struct ftt_worker *w); /* takes FTT_CHANNEL_ODD; false: it is nothing. NULL: nobody knows such */
 	struct ftt_bulk_lane lane;
 	struct ftt_table table;
 	uint32_t mirror_index; /* the interface on which the mirror comes */

@@ -81,6 +81,14 @@ def test_flows_know_no_data_plane_but_its_face() -> None:
     }
 
 
+def test_flows_know_nothing_of_liveness() -> None:
+    """A datagram that is none of records goes to whom the worker says (struct ftt_worker, odd)."""
+    files = [path for part in ("flows", "channel") for path in (NATIVE / "engine" / part).rglob("*.[ch]")]
+    assert len(files) > 40
+    needs = {path.name: INCLUDE.findall(path.read_text()) for path in files}
+    assert not {name: found for name, found in needs.items() if any("/liveness/" in one for one in found)}
+
+
 WRITES = re.compile(
     r"(?:\bflow\.|\bf->|\bu->s\.)[\w.]+(?:\[[^]]*\])?\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)|(?:memset|memcpy)\(&c->flow\b"
     r"|(?:\+\+|--)(?:c->flow\.|f->|u->s\.)"

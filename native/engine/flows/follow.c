@@ -9,7 +9,6 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
-#include "engine/liveness/mirror.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/worker.h"
@@ -215,9 +214,7 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 		if (!got)
 			return true;
 		if (got == FTT_CHANNEL_ODD) {
-			if (ftt_mirror_datagram(w->e, &w->channel))
-				w->n.mirror_probes++;
-			else
+			if (!w->odd || !w->odd(w))
 				w->n.channel_malformed++;
 		}
 		if (got != 1)
