@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the table of phases (fttcp/ownership/phases.py) into docs/protocol.md, between its two marks.
+"""Write docs/phases.md: the table of phases (fttcp/ownership/phases.py), drawn and in words.
 
 .venv/bin/python scripts/draw_phases.py
 """
@@ -11,20 +11,20 @@ from pathlib import Path
 from fttcp.ownership.model import Phase
 from fttcp.ownership.phases import TRANSITIONS
 
-PAGE = Path(__file__).parents[1] / "docs" / "protocol.md"
-BEGIN = "<!-- phases: drawn by scripts/draw_phases.py -->\n"
-END = "<!-- end of phases -->\n"
+PAGE = Path(__file__).parents[1] / "docs" / "phases.md"
+_HEAD = """# The phases of a node
+
+Written by `scripts/draw_phases.py`. The [role machine](protocol.md#who-owns-a-group) is in one *phase* at a
+time. A step that is not in the table fences the group. The diagram leaves out what may happen from nearly
+everywhere.
+"""
 _FROM_MANY = 5
 """So many arrows for one reason are not drawn: the table below the diagram has them."""
 
 
-def page(text: str) -> str:
-    """Return the page with the diagram and the table as they are now. Raises ValueError without the marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN.strip()} and {END.strip()}")
-    return before + begin + "\n".join(("", *_diagram(), "", *_table(), "", "")) + end + after
+def page() -> str:
+    """Return the page as it is to be."""
+    return "\n".join((_HEAD, *_diagram(), "", *_table(), ""))
 
 
 def _steps() -> dict[tuple[Phase, str], list[Phase]]:
@@ -52,4 +52,4 @@ def _table() -> list[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    PAGE.write_text(page())

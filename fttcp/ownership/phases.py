@@ -2,7 +2,7 @@
 
 ``State`` asks it whenever a phase is entered. A step that is not in it is a fault of the rules, and fences
 the group as any broken invariant does: that leads to ``fenced`` from everywhere, and is not listed.
-docs/protocol.md shows the table and draws it (``scripts/draw_phases.py``).
+docs/phases.md shows the table and draws it (``scripts/draw_phases.py``).
 """
 
 from __future__ import annotations

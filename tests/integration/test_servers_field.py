@@ -1,6 +1,6 @@
 """Unmodified servers of the field whose host crashes: their clients get right bytes, or a reset.
 
-docs/bench/servers.md has the table of what each of them gets ("In a crash").
+docs/servers.md tells what each of them gets ("Will my server work?").
 """
 
 from __future__ import annotations
