@@ -74,10 +74,9 @@ def is_guard(table: Table) -> bool:
 def contents(group: GroupNet, table: Table) -> list[Message]:
     """All that is in one of the group's tables."""
     version = _VERSION[table.family]
-    addresses = [address.packed for address in group.addresses if address.version == version]
-    messages = nft.make_set(table, _ADDRESSES, 1, addresses)
+    messages = nft.make_set(table, _ADDRESSES, 1, _addresses(group, version))
     if table.family == nft.ARP:
-        return [*messages, *_arp(table)]
+        return [*messages, *_arp(table, group)]
     if is_guard(table):
         return [*messages, *_guard(table, group, version)]
     if group.ports_of("tcp"):
@@ -87,7 +86,7 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
     messages += nft.make_map(table, _ONE_MORE, 4, {bytes([n]): bytes([n + 1]) for n in range(255)})
     return [
         *messages,
-        *_untracked(table, version),
+        *_untracked(table, group, version),
         nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
         *mirror(table, group),
         *_input(table, group, version),
@@ -117,14 +116,14 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
     gateway = group.gateway(version)
     if gateway is not None:
         tee = nft.target("TEE", 1, gateway.packed.ljust(16, b"\0") + bytes(24))  # struct xt_tee_tginfo
-        here = [*_interface(nft.IIFNAME, group.service_interface), *_address(_DESTINATION, version)]
+        here = [*_interface(nft.IIFNAME, group.service_interface), *_address(group, _DESTINATION, version)]
         if group.ports_of("tcp"):
-            yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(), tee)
+            yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(group), tee)
         yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
         if group.ports_of("tcp"):
             probe = [
                 *_interface(nft.IIFNAME, "lo"),
-                *_address(_DESTINATION, version),
+                *_address(group, _DESTINATION, version),
                 *_marked(group.probe_mark),
             ]
             yield nft.add_rule(table, "mirror", *probe, tee, nft.verdict(nft.DROP))
@@ -133,19 +132,19 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
         table,
         "mirror",
         *_interface(nft.IIFNAME, "lo"),
-        *_address(_DESTINATION, version),
+        *_address(group, _DESTINATION, version),
         *_marked(group.mark),
         nft.match("socket", 1, bytes(1)),
         nft.verdict(nft.ACCEPT),
     )
 
 
-def _untracked(table: Table, version: int) -> Iterator[Message]:
+def _untracked(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     """Conntrack sees only one side of a flow, and hosts drop what it calls invalid."""
     for chain, hook in (("raw-in", _PREROUTING), ("raw-out", _OUTPUT)):
         yield nft.make_chain(table, chain, hook, _RAW)
         for side in (_DESTINATION, _SOURCE):
-            yield nft.add_rule(table, chain, *_address(side, version), nft.notrack())
+            yield nft.add_rule(table, chain, *_address(group, side, version), nft.notrack())
 
 
 def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
@@ -159,9 +158,9 @@ def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]
         table,
         "mirror",
         *_interface(nft.IIFNAME, group.peer_interface),
-        *_address(_DESTINATION, version),
+        *_address(group, _DESTINATION, version),
         *_protocol(_TCP),
-        *_port(),
+        *_port(group),
         nft.payload(*place),
         nft.mapped(_ONE_MORE),
         nft.write(*place, _IP_CHECKSUM_AT[version]),
@@ -174,13 +173,15 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     port in the group, all UDP is asked about."""
     yield nft.make_chain(table, "input", _INPUT, _BEHIND_MANGLE)
     yield nft.add_rule(table, "input", *_marked(group.mark), nft.verdict(nft.ACCEPT))
-    yield nft.add_rule(table, "input", *_address(_DESTINATION, version, other=True), nft.verdict(nft.ACCEPT))
+    yield nft.add_rule(
+        table, "input", *_address(group, _DESTINATION, version, other=True), nft.verdict(nft.ACCEPT)
+    )
     for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
         from_there = _interface(nft.IIFNAME, interface)
         if group.ports_of("tcp"):
             if interface == group.peer_interface:
                 yield nft.add_rule(table, "input", *_probe(group, version), nft.verdict(nft.ACCEPT))
-            tcp = [*from_there, *_protocol(_TCP), *_port()]
+            tcp = [*from_there, *_protocol(_TCP), *_port(group)]
             handshakes = group.queue_in + HANDSHAKE_QUEUES
             yield nft.add_rule(table, "input", *tcp, *_flags(_SYN), _queue(handshakes, group.workers))
             yield nft.add_rule(table, "input", *tcp, _queue(group.queue_in, group.workers))
@@ -204,7 +205,7 @@ def _behind_all(table: Table, group: GroupNet, version: int) -> Iterator[Message
     seen it by then. What is none, only short and from that port, is decided here like any other."""
     if group.ports_of("tcp"):
         yield nft.make_chain(table, "probes", _INPUT, _LAST)
-        here = _address(_DESTINATION, version)
+        here = _address(group, _DESTINATION, version)
         yield nft.add_rule(
             table, "probes", *here, *_probe(group, version), _queue(group.queue_in, group.workers)
         )
@@ -217,7 +218,7 @@ def _probe(group: GroupNet, version: int) -> list[bytes]:
         nft.meta(nft.LENGTH),
         nft.compare(_host_order(PROBE_LENGTH[version])),
         *_protocol(_TCP),
-        *_port(),
+        *_port(group),
         nft.payload(nft.TRANSPORT, 0, 2),
         nft.compare(group.channel_port.to_bytes(2, "big")),
     ]
@@ -228,8 +229,8 @@ def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     SYN has a queue of its own. The engine's own packets bear the token already."""
     yield nft.make_chain(table, "output", _OUTPUT, _LAST)
     passing = nft.verdict(nft.ACCEPT)
-    yield from _about_copies(table, version)
-    yield nft.add_rule(table, "output", *_address(_SOURCE, version, other=True), passing)
+    yield from _about_copies(table, group, version)
+    yield nft.add_rule(table, "output", *_address(group, _SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "output", *_interface(nft.OIFNAME, "lo"), passing)
     yield nft.add_rule(table, "output", *_token(), passing)
     yield nft.add_rule(table, "output", *_set_token())
@@ -242,14 +243,14 @@ def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     yield nft.add_rule(table, "output", _queue(group.queue_out, group.workers))
 
 
-def _about_copies(table: Table, version: int) -> Iterator[Message]:
+def _about_copies(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     """A copy of the mirror that meets nobody, or does not fit, is the sender's fault to the kernel, and it
     tells the client. What is really said of a packet to the service comes from the service's address, and
     not that the address cannot be reached: it is here."""
     offset, length = _DESTINATION[version]
-    copied = [nft.payload(nft.TRANSPORT, _QUOTED + offset, length), nft.within(_ADDRESSES)]
+    copied = [nft.payload(nft.TRANSPORT, _QUOTED + offset, length), _is_ours(group, version)]
     dropped = (nft.counter(), nft.verdict(nft.DROP))
-    by_another = _address(_SOURCE, version, other=True)
+    by_another = _address(group, _SOURCE, version, other=True)
     yield nft.add_rule(table, "output", *_icmp_errors(version), *by_another, *copied, *dropped)
     nobody_there = [nft.payload(nft.TRANSPORT, 0, 2), nft.within(_NOBODY_THERE)]
     yield nft.add_rule(table, "output", *_protocol(_ICMP[version]), *nobody_there, *copied, *dropped)
@@ -263,13 +264,13 @@ def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     passing = nft.verdict(nft.ACCEPT)
     yield nft.make_chain(table, "own", _OUTPUT, _FIRST)
     elsewhere = _interface(nft.OIFNAME, "lo", other=True)
-    to_us = [*_marked(group.mark), *elsewhere, *_address(_DESTINATION, version)]
+    to_us = [*_marked(group.mark), *elsewhere, *_address(group, _DESTINATION, version)]
     yield nft.add_rule(table, "own", *to_us, nft.verdict(nft.DROP))
-    yield nft.add_rule(table, "own", *_address(_SOURCE, version, other=True), passing)
+    yield nft.add_rule(table, "own", *_address(group, _SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "own", *_clear_token())
     yield nft.add_rule(table, "own", *_marked(group.mark), *_set_token())
     yield nft.make_chain(table, "forwarded", _FORWARD, _LAST)
-    yield nft.add_rule(table, "forwarded", *_address(_SOURCE, version), *_set_token())
+    yield nft.add_rule(table, "forwarded", *_address(group, _SOURCE, version), *_set_token())
     yield nft.make_chain(table, "guard", _POSTROUTING, _FIRST)
     dropped = (nft.counter(), nft.verdict(nft.DROP))
     if version == 6:
@@ -278,30 +279,44 @@ def _guard(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
             nft.payload(nft.TRANSPORT, 0, 1),
             nft.compare(bytes([_NEIGHBOUR_ADVERTISEMENT])),
             nft.payload(nft.TRANSPORT, 8, 16),
-            nft.within(_ADDRESSES),
+            _is_ours(group, version),
         ]
         yield nft.add_rule(table, "guard", *target, *dropped)
-    yield nft.add_rule(table, "guard", *_address(_SOURCE, version, other=True), passing)
+    yield nft.add_rule(table, "guard", *_address(group, _SOURCE, version, other=True), passing)
     yield nft.add_rule(table, "guard", *_interface(nft.OIFNAME, "lo"), passing)
     yield nft.add_rule(table, "guard", *_token(), *_clear_token(), passing)
     yield nft.add_rule(table, "guard", *dropped)
 
 
-def _arp(table: Table) -> Iterator[Message]:
+def _arp(table: Table, group: GroupNet) -> Iterator[Message]:
     """The kernel does not speak ARP in the name of a service address, whatever its sysctls say. What it asks
     about others it asks without a sender (as RFC 5227 probes do). The engine's frames pass no hook."""
     yield nft.make_chain(table, "guard", _ARP_OUT, _LAST)
-    sender = [nft.payload(nft.NETWORK, 14, 4), nft.within(_ADDRESSES)]
+    sender = [nft.payload(nft.NETWORK, 14, 4), _is_ours(group, 4)]
     asking = [nft.payload(nft.NETWORK, 6, 2), nft.compare(_ARP_REQUEST.to_bytes(2, "big"))]
-    about_others = [nft.payload(nft.NETWORK, 24, 4), nft.within(_ADDRESSES, inverted=True)]
+    about_others = [nft.payload(nft.NETWORK, 24, 4), _is_ours(group, 4, other=True)]
     nobody = [nft.constant(bytes(4)), nft.write(nft.NETWORK, 14, 4)]
     yield nft.add_rule(table, "guard", *asking, *sender, *about_others, *nobody, nft.verdict(nft.ACCEPT))
     yield nft.add_rule(table, "guard", *sender, nft.counter(), nft.verdict(nft.DROP))
 
 
-def _address(side: dict[int, tuple[int, int]], version: int, other: bool = False) -> list[bytes]:
+def _addresses(group: GroupNet, version: int) -> list[bytes]:
+    return [address.packed for address in group.addresses if address.version == version]
+
+
+def _is_ours(group: GroupNet, version: int, other: bool = False) -> bytes:
+    """One address is compared: each packet is asked ten times, and a lookup costs several times as much."""
+    addresses = _addresses(group, version)
+    if len(addresses) == 1:
+        return nft.compare(addresses[0], nft.UNEQUAL if other else nft.EQUAL)
+    return nft.within(_ADDRESSES, inverted=other)
+
+
+def _address(
+    group: GroupNet, side: dict[int, tuple[int, int]], version: int, other: bool = False
+) -> list[bytes]:
     offset, length = side[version]
-    return [nft.payload(nft.NETWORK, offset, length), nft.within(_ADDRESSES, inverted=other)]
+    return [nft.payload(nft.NETWORK, offset, length), _is_ours(group, version, other)]
 
 
 def _interface(key: int, name: str, other: bool = False) -> list[bytes]:
@@ -316,8 +331,12 @@ def _icmp_errors(version: int) -> list[bytes]:
     return [*_protocol(_ICMP[version]), nft.payload(nft.TRANSPORT, 0, 1), nft.within(_ERRORS)]
 
 
-def _port() -> list[bytes]:
-    return [nft.payload(nft.TRANSPORT, 2, 2), nft.within(_PORTS)]
+def _port(group: GroupNet) -> list[bytes]:
+    """Likewise."""
+    ranges = group.ports_of("tcp")
+    one = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
+    is_ours = nft.compare(ranges[0][0].to_bytes(2, "big")) if one else nft.within(_PORTS)
+    return [nft.payload(nft.TRANSPORT, 2, 2), is_ours]
 
 
 def _flags(wanted: int) -> list[bytes]:
