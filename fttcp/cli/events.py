@@ -116,8 +116,26 @@ def _wanted_options(function: _Function) -> _Function:
     return function
 
 
+def _tell_kinds(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    from fttcp.config.events import MEANINGS
+    from fttcp.config.settings import plain
+
+    if asked:
+        click.echo("\n".join(f"{kind}: {plain(said)}" for kind, said in MEANINGS.items()))
+        context.exit()
+
+
 @click.command()
 @_wanted_options
+@click.option(
+    "--kinds",
+    "tell_kinds",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_kinds,
+    help="Tell what each kind means, and what to do; ask no daemon.",
+)
 @click.option("--limit", type=click.IntRange(0), default=1000, show_default=True, help="The last ones only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new events, until Ctrl-C.")
 @daemon_options

@@ -6,10 +6,9 @@ import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 
+from fttcp.config.events import MEANINGS
 from fttcp.config.schema import (
     MAX_WORKERS,
-    NOTIFIED_EVENTS,
-    OTHER_EVENTS,
     Config,
     GroupSection,
 )
@@ -55,11 +54,11 @@ def check_notified(config: Config, errors: list[str]) -> None:
 
 def trouble_of_kind(kind: str) -> str:
     """Say that there is no such kind of event; '' if there is."""
-    known = (*NOTIFIED_EVENTS, *OTHER_EVENTS)
+    known = tuple(MEANINGS)
     if kind in known:
         return ""
     near = difflib.get_close_matches(kind, known, 1)
-    hint = f"did you mean {near[0]}?" if near else "docs/monitoring.md lists them"
+    hint = f"did you mean {near[0]}?" if near else "`fttcp events --kinds` lists them"
     return f"{kind!r} is no kind of event ({hint})"
 
 

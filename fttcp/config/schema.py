@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from fttcp.config.arbiter import ArbiterSection
+from fttcp.config.events import NOTIFIED_EVENTS
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
 from fttcp.wire.ports import PATTERN as PORTS_PATTERN
 from fttcp.wire.ports import PortRange, parse
@@ -37,27 +38,6 @@ Device = Annotated[
 ]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
-NOTIFIED_EVENTS = (
-    "started", "stopping", "stopped", "role", "takeover", "takeover-done", "in-step", "out-of-step",
-    "not-followed", "not-ready", "ready-again",
-    "fenced", "paused", "resumed",
-    "server-healthy", "server-died", "server-hung", "probe-failed", "resources-exhausted", "health-warning",
-    "server-given-up", "server-bound", "worker-died", "hook-failed", "reference-lost", "reference-found",
-    "peer-up", "peer-lost", "link-up", "link-lost", "carrier", "lease-lapsed", "intrusion", "lane-refused",
-    "divergence",
-    "rules-missing", "guard-stopped", "ground-mended", "address-claimed",
-    "arbiter-up", "arbiter-lost",
-)  # fmt: skip
-OTHER_EVENTS = (
-    "ready-to-follow", "health-warning-over", "health-failed", "restart-failed", "server-unwatched",
-    "server-restarting", "mirror", "peer-suspected", "peer-misunderstood", "record", "flow-detached",
-    "unsupported", "refused", "epochs-not-kept", "maintenance-not-kept", "reloaded", "reload-refused",
-    "firewall", "whole-packets", "background-failed", "control-error", "error", "events-lost",
-    "epochs-kept", "takeover-refused", "other-interface", "run-dir-restored", "address-claim-over",
-    "mac-changed", "catching-up", "renewed", "peer-body", "gate-open", "announced", "hook-done",
-    "lane-down", "lane-up",
-)  # fmt: skip
-"""Kinds that a program is told of if it asks for them; docs/monitoring.md tells what each means."""
 MAX_WORKERS = 8
 """FTT_MAX_WORKERS: of a group."""
 MAX_PEERS = 7
