@@ -64,7 +64,7 @@ class Claims:
         mac, now_s = event.value.to_bytes(6, "big"), time.monotonic()
         if mac in self._peers.values():
             return
-        key = (event.key.service, mac.hex(":"))
+        key = (event.key.local, mac.hex(":"))
         claim = self._claims.get(key)
         if claim is None or now_s - claim.last_s > OVER_AFTER_S:
             claim = self._claims[key] = _Claim(*key, now_s, now_s)

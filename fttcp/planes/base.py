@@ -120,19 +120,19 @@ class Protection(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FlowKey:
-    """One flow: addresses as text, ports, protocol ``tcp`` or ``udp``. The service port of a UDP session
+    """One flow: addresses as text, ports, protocol ``tcp`` or ``udp``. The local port of a UDP session
     is 0: a server may answer from a port of its own, so a session is all that a client's port says."""
 
-    client: str
-    client_port: int
-    service: str
-    service_port: int
+    remote: str
+    remote_port: int
+    local: str
+    local_port: int
     proto: str
 
     def __str__(self) -> str:
-        """Return ``client:port > service:port/proto``; IPv6 in brackets, ``*`` for a UDP session's port."""
-        client, service = (f"[{a}]" if ":" in a else a for a in (self.client, self.service))
-        return f"{client}:{self.client_port} > {service}:{self.service_port or '*'}/{self.proto}"
+        """Return ``remote:port > local:port/proto``; IPv6 in brackets, ``*`` for a UDP session's port."""
+        remote, local = (f"[{a}]" if ":" in a else a for a in (self.remote, self.local))
+        return f"{remote}:{self.remote_port} > {local}:{self.local_port or '*'}/{self.proto}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,10 @@ def fill_policy(policy: Any, settings: EngineSettings) -> None:
 def key_of(key: Any) -> FlowKey:
     """Return a struct ftt_key as text and numbers."""
     return FlowKey(
-        address_text(bytes(key.client)),
-        key.client_port,
-        address_text(bytes(key.service)),
-        key.service_port,
+        address_text(bytes(key.remote)),
+        key.remote_port,
+        address_text(bytes(key.local)),
+        key.local_port,
         _PROTO_NAMES.get(key.proto, str(key.proto)),
     )
 
@@ -261,7 +261,7 @@ class NfqueueEngine:
         count = lib.ftt_engine_flows(self._engine, table, limit, False)
         size = ffi.sizeof("struct ftt_flow_info")
         data = bytes(ffi.buffer(table, count * size))
-        first = ffi.offsetof("struct ftt_flow_info", "key") + ffi.offsetof("struct ftt_key", "client")
+        first = ffi.offsetof("struct ftt_flow_info", "key") + ffi.offsetof("struct ftt_key", "remote")
         return {data[at : at + 16] for at in range(first, len(data), size)}
 
     @staticmethod
@@ -272,10 +272,10 @@ class NfqueueEngine:
         }
         return {
             "flow": str(key),
-            "client": key.client,
-            "client_port": key.client_port,
-            "service": key.service,
-            "service_port": key.service_port,
+            "remote": key.remote,
+            "remote_port": key.remote_port,
+            "local": key.local,
+            "local_port": key.local_port,
             "proto": key.proto,
             **numbers,
             "protection": _name(Protection, raw.protection),

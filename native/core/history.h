@@ -98,14 +98,14 @@ static inline uint32_t ftt_history_version(const uint8_t p[FTT_HISTORY_START])
 
 static inline uint32_t ftt_history_flow_put(uint8_t *p, const struct ftt_key *key, uint32_t irs)
 {
-	uint32_t alen = ftt_is_v4(key->client) ? 4 : 16;
+	uint32_t alen = ftt_is_v4(key->remote) ? 4 : 16;
 
 	p[0] = alen == 4 ? 4 : 6;
 	p[1] = key->proto;
-	put_be16(p + 2, key->client_port);
-	put_be16(p + 4, key->service_port);
-	memcpy(p + 6, key->client + 16 - alen, alen);
-	memcpy(p + 6 + alen, key->service + 16 - alen, alen);
+	put_be16(p + 2, key->remote_port);
+	put_be16(p + 4, key->local_port);
+	memcpy(p + 6, key->remote + 16 - alen, alen);
+	memcpy(p + 6 + alen, key->local + 16 - alen, alen);
 	put_be32(p + 6 + 2 * alen, irs);
 	return 10 + 2 * alen;
 }
@@ -119,15 +119,15 @@ static inline uint32_t ftt_history_flow_get(const uint8_t *p, uint32_t room, str
 		return 0;
 	memset(key, 0, sizeof(*key));
 	key->proto = p[1];
-	key->client_port = get_be16(p + 2);
-	key->service_port = get_be16(p + 4);
+	key->remote_port = get_be16(p + 2);
+	key->local_port = get_be16(p + 4);
 	if (alen == 4) {
-		ftt_map4(key->client, p + 6);
-		ftt_map4(key->service, p + 10);
+		ftt_map4(key->remote, p + 6);
+		ftt_map4(key->local, p + 10);
 	} else {
-		memcpy(key->client, p + 6, 16);
-		memcpy(key->service, p + 22, 16);
-		if (ftt_is_v4(key->client)) /* one spelling for each address */
+		memcpy(key->remote, p + 6, 16);
+		memcpy(key->local, p + 22, 16);
+		if (ftt_is_v4(key->remote)) /* one spelling for each address */
 			return 0;
 	}
 	*irs = get_be32(p + 6 + 2 * alen);

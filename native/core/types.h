@@ -80,11 +80,12 @@ enum ftt_unrenewable {
 	FTT_STACK_UNLIKE = 7    /* the new backup's stack took no such connection, or with other options */
 };
 
+/* The two ends of a flow, as the remote one knows them: a backup's stack has the same pair. */
 struct ftt_key {
-	uint8_t client[16];
-	uint8_t service[16];
-	uint16_t client_port;
-	uint16_t service_port;
+	uint8_t remote[16];
+	uint8_t local[16]; /* the service's */
+	uint16_t remote_port;
+	uint16_t local_port;
 	uint8_t proto; /* 6 or 17 */
 	uint8_t pad[3];
 };

@@ -83,7 +83,7 @@ static uint32_t near(uint32_t base)
 
 static struct ftt_key key(void)
 {
-	return (struct ftt_key){.client_port = 40000, .service_port = 80, .proto = 6};
+	return (struct ftt_key){.remote_port = 40000, .local_port = 80, .proto = 6};
 }
 
 static struct side *other(struct side *s)

@@ -31,7 +31,7 @@ bool shim_who_is(int fd, struct ftt_ls_addresses *who)
 	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
 	int before = errno;
 	bool known = !getpeername(fd, (struct sockaddr *)&peer, &peer_len) && !getsockname(fd, (struct sockaddr *)&own, &own_len) &&
-		     take_address(&peer, who->client, &who->client_port) && take_address(&own, who->service, &who->service_port);
+		     take_address(&peer, who->remote, &who->remote_port) && take_address(&own, who->local, &who->local_port);
 
 	errno = before;
 	return known;

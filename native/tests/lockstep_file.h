@@ -32,8 +32,8 @@ static inline bool context(const struct ftt_ls_map *m, const struct ftt_ls_found
 
 static inline struct ftt_key key_of(uint16_t port)
 {
-	struct ftt_key k = {.client = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .service = {[10] = 0xff, 0xff, 10, 0, 0, 9},
-			    .client_port = port, .service_port = 443, .proto = 6};
+	struct ftt_key k = {.remote = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .local = {[10] = 0xff, 0xff, 10, 0, 0, 9},
+			    .remote_port = port, .local_port = 443, .proto = 6};
 
 	return k;
 }

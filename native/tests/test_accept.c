@@ -453,7 +453,7 @@ static void taken_at_fifty(struct ftt_flow *f, const struct ends *x)
 
 static void test_a_forged_claim_does_not_survive_the_clients_answer(const struct ends *x)
 {
-	struct ftt_key k = {.client_port = 40000, .service_port = 80};
+	struct ftt_key k = {.remote_port = 40000, .local_port = 80};
 	struct ftt_flow f;
 	struct ftt_bare b;
 

@@ -219,7 +219,7 @@ static struct ftt_flow over(const struct ends *x)
 static void test_the_question_cannot_be_taken_for_data(const struct ends *x)
 {
 	struct ftt_flow f = over(x);
-	struct ftt_key key = {.proto = 6, .client_port = 1, .service_port = 2};
+	struct ftt_key key = {.proto = 6, .remote_port = 1, .local_port = 2};
 	struct ftt_bare b;
 
 	ftt_bare_ask_place(&f, &key, &b);

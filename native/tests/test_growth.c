@@ -74,12 +74,12 @@ static struct node *open_node(uint32_t mode)
 
 static struct ftt_key key_of(uint16_t port)
 {
-	struct ftt_key k = {.client_port = port, .service_port = 80, .proto = 6};
+	struct ftt_key k = {.remote_port = port, .local_port = 80, .proto = 6};
 
-	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
-	k.client[12] = k.service[12] = 10;
-	k.client[15] = 1;
-	k.service[15] = 2;
+	k.remote[10] = k.remote[11] = k.local[10] = k.local[11] = 0xff;
+	k.remote[12] = k.local[12] = 10;
+	k.remote[15] = 1;
+	k.local[15] = 2;
 	return k;
 }
 
@@ -188,7 +188,7 @@ static void test_takeover_in_steps(void)
 static bool says(struct node *n, uint16_t port, bool client, uint8_t flags, uint32_t seq, uint32_t ack)
 {
 	struct ftt_key k = key_of(port);
-	struct ftt_bare b = {.src = client ? k.client : k.service, .dst = client ? k.service : k.client,
+	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote,
 			     .sport = client ? port : 80, .dport = client ? 80 : port, .seq = seq, .ack = ack, .flags = flags};
 	uint64_t before = n->worker.n.passed + n->worker.n.translated;
 	uint8_t bytes[FTT_BARE_MAX];
@@ -393,7 +393,7 @@ static void offer(struct node *n, uint16_t port)
 {
 	uint8_t syn[FTT_BARE_MAX];
 	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(port), .irs = 5000, .attempt = 2, .data = syn};
-	struct ftt_bare b = {.src = r.key.client, .dst = r.key.service, .sport = port, .dport = 80, .seq = 5000, .flags = TCP_SYN};
+	struct ftt_bare b = {.src = r.key.remote, .dst = r.key.local, .sport = port, .dport = 80, .seq = 5000, .flags = TCP_SYN};
 
 	r.data_len = (uint8_t)ftt_build_bare(syn, &b);
 	node_hears(n, &r);

@@ -8,10 +8,10 @@ static uint8_t file[200000], damaged[200000];
 static uint32_t size;
 static uint32_t starts[32], n_starts;
 
-static const struct ftt_key key4 = {.client = {[10] = 0xff, 0xff, 10, 77, 0, 10}, .service = {[10] = 0xff, 0xff, 10, 77, 0, 100},
-				    .client_port = 40000, .service_port = 80, .proto = 6};
-static const struct ftt_key key6 = {.client = {0xfd, 0x77, [15] = 0x10}, .service = {0xfd, 0x77, [14] = 1}, .client_port = 40001,
-				    .service_port = 69, .proto = 17};
+static const struct ftt_key key4 = {.remote = {[10] = 0xff, 0xff, 10, 77, 0, 10}, .local = {[10] = 0xff, 0xff, 10, 77, 0, 100},
+				    .remote_port = 40000, .local_port = 80, .proto = 6};
+static const struct ftt_key key6 = {.remote = {0xfd, 0x77, [15] = 0x10}, .local = {0xfd, 0x77, [14] = 1}, .remote_port = 40001,
+				    .local_port = 69, .proto = 17};
 static uint8_t bytes[65527];
 
 static uint32_t put(uint32_t sum, const struct ftt_history_event *x)

@@ -17,10 +17,10 @@ static struct ftt_key keys[KEYS];
 
 static struct ftt_key key_of(uint64_t host)
 {
-	struct ftt_key k = {.client = {0x20, 1, 0xd, 0xb8}, .service = {0xfd, 1}, .client_port = 40000, .service_port = 80,
+	struct ftt_key k = {.remote = {0x20, 1, 0xd, 0xb8}, .local = {0xfd, 1}, .remote_port = 40000, .local_port = 80,
 			    .proto = 6};
 
-	memcpy(k.client + 8, &host, sizeof(host));
+	memcpy(k.remote + 8, &host, sizeof(host));
 	return k;
 }
 

@@ -117,7 +117,7 @@ static void test_apart(struct ftt_channel *a, struct ftt_channel *b)
 	uint64_t stale = n.channel_stale, pairing;
 	bool on_quiet;
 
-	memset(stray.key.client + 10, 0xff, 2);
+	memset(stray.key.remote + 10, 0xff, 2);
 	ftt_channel_put_record(a, 0, &quiet, &n);
 	CHECK(ftt_channel_send_apart(a, 0, &stray, &n));
 	CHECK(ftt_channel_send_apart(a, 0, &commit, &n)); /* nobody does so */

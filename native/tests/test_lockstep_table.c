@@ -150,7 +150,7 @@ static void test_by_address(void)
 		struct ftt_key k = key_of(1000);
 		void *at = make_file(path[copy], 1, ROWS, &size);
 
-		k.service[15] = (uint8_t)copy; /* where a copy listens does not matter */
+		k.local[15] = (uint8_t)copy; /* where a copy listens does not matter */
 		ftt_ls_who(&who, &k);
 		CHECK(ftt_ls_take(&m, at, size));
 		for (int nth = 0; nth < 3; nth++) {

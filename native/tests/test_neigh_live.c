@@ -272,7 +272,7 @@ static struct ftt_event wait_claimed(const uint8_t addr[4], uint64_t mac, uint32
 {
 	struct ftt_event ev = fake_wait(&e, FTT_EV_CLAIMED);
 
-	CHECK(!memcmp(ev.key.service + 12, addr, 4));
+	CHECK(!memcmp(ev.key.local + 12, addr, 4));
 	CHECK_EQ(ev.value, mac);
 	CHECK_EQ(ev.reason, held);
 	return ev;
@@ -306,7 +306,7 @@ static void test_claims_of_others_are_refused(void)
 	CHECK_EQ(fake_counter(refused), 2);
 	memcpy(asked.target, service6, 16);
 	put(f, ftt_nd_reply(f, other_mac, &asked));
-	CHECK(!memcmp(fake_wait(&e, FTT_EV_CLAIMED).key.service, service6, 16));
+	CHECK(!memcmp(fake_wait(&e, FTT_EV_CLAIMED).key.local, service6, 16));
 	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5); /* of another address that is another matter */
 	while (next_answer(answer, &n, QUIET_MS))
 		;

@@ -52,12 +52,12 @@ static struct node *open_backup(uint32_t rcv_nxt)
 
 static struct ftt_key key_of(uint16_t port)
 {
-	struct ftt_key k = {.client_port = port, .service_port = 80, .proto = 6};
+	struct ftt_key k = {.remote_port = port, .local_port = 80, .proto = 6};
 
-	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
-	k.client[12] = k.service[12] = 10;
-	k.client[15] = 1;
-	k.service[15] = 2;
+	k.remote[10] = k.remote[11] = k.local[10] = k.local[11] = 0xff;
+	k.remote[12] = k.local[12] = 10;
+	k.remote[15] = 1;
+	k.local[15] = 2;
 	return k;
 }
 
@@ -72,7 +72,7 @@ static struct ftt_tcp *find(struct node *n, uint16_t port)
 static bool says(struct node *n, uint16_t port, bool client, uint8_t flags, uint32_t seq, uint32_t ack)
 {
 	struct ftt_key k = key_of(port);
-	struct ftt_bare b = {.src = client ? k.client : k.service, .dst = client ? k.service : k.client,
+	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote,
 			     .sport = client ? port : 80, .dport = client ? 80 : port, .seq = seq, .ack = ack, .flags = flags};
 	uint64_t before = n->worker.n.passed + n->worker.n.translated;
 	uint8_t bytes[FTT_BARE_MAX];
@@ -326,7 +326,7 @@ static void test_answered_elsewhere(void)
 static void answers(struct stack *s, struct wire *packet)
 {
 	struct ftt_key k = key_of(1);
-	struct ftt_bare b = {.src = k.service, .dst = k.client, .sport = 80, .dport = 1, .seq = 555, .ack = IRS + 1,
+	struct ftt_bare b = {.src = k.local, .dst = k.remote, .sport = 80, .dport = 1, .seq = 555, .ack = IRS + 1,
 			     .flags = TCP_SYN | TCP_ACK, .wnd = 1000};
 	uint8_t bytes[FTT_BARE_MAX];
 

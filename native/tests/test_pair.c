@@ -392,7 +392,7 @@ static void test_injection_lies_within_the_window(const struct ends *x)
 
 static void test_takeover_kick_tells_the_client_where_it_stands(const struct ends *x)
 {
-	struct ftt_key k = {.client_port = 40000, .service_port = 80};
+	struct ftt_key k = {.remote_port = 40000, .local_port = 80};
 	struct ftt_bare b;
 	struct ftt_flow f;
 

@@ -16,10 +16,10 @@ static struct ftt_record sample(uint8_t type, bool v6)
 {
 	struct ftt_record r = {.type = type, .flags = 0xa5, .irs = 0xfffffffe};
 
-	memcpy(r.key.client, v6 ? v6_client : v4_client, 16);
-	memcpy(r.key.service, v6 ? v6_service : v4_service, 16);
-	r.key.client_port = 40000;
-	r.key.service_port = 80;
+	memcpy(r.key.remote, v6 ? v6_client : v4_client, 16);
+	memcpy(r.key.local, v6 ? v6_service : v4_service, 16);
+	r.key.remote_port = 40000;
+	r.key.local_port = 80;
 	r.key.proto = 6;
 	switch (type) {
 	case FTT_REC_OPEN:
@@ -207,7 +207,7 @@ static void test_refused(void)
 	r.data_len = FTT_SYN_MAX + 1;
 	CHECK_EQ(ftt_record_get(wire, ftt_record_put(wire, sizeof(wire), &r), &got), 0);
 	r = sample(FTT_REC_PROBE, true);
-	memcpy(r.key.client, v4_client, 16); /* IPv4 in the long spelling: a second name of the same flow */
+	memcpy(r.key.remote, v4_client, 16); /* IPv4 in the long spelling: a second name of the same flow */
 	n = ftt_record_put(wire, sizeof(wire), &r);
 	CHECK_EQ(n, 28);
 	r = sample(FTT_REC_PROBE, true);

@@ -128,12 +128,12 @@ static struct node *open_node(uint32_t mode, uint8_t workers)
 
 static struct ftt_key flow_key(void)
 {
-	struct ftt_key k = {.client_port = 1, .service_port = 80, .proto = 6};
+	struct ftt_key k = {.remote_port = 1, .local_port = 80, .proto = 6};
 
-	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
-	k.client[12] = k.service[12] = 10;
-	k.client[15] = 1;
-	k.service[15] = 2;
+	k.remote[10] = k.remote[11] = k.local[10] = k.local[11] = 0xff;
+	k.remote[12] = k.local[12] = 10;
+	k.remote[15] = 1;
+	k.local[15] = 2;
 	return k;
 }
 
@@ -141,7 +141,7 @@ static size_t build(uint8_t *bytes, bool client, uint8_t flags, uint32_t seq, ui
 {
 	static const uint8_t payload[1000];
 	struct ftt_key k = flow_key();
-	struct ftt_bare b = {.src = client ? k.client : k.service, .dst = client ? k.service : k.client, .sport = client ? 1 : 80,
+	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote, .sport = client ? 1 : 80,
 			     .dport = client ? 80 : 1, .seq = seq, .ack = ack, .flags = flags, .wnd = WINDOW};
 
 	return ftt_build_segment(bytes, &b, payload, len);

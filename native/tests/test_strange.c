@@ -41,12 +41,12 @@ static void unheard(struct stack *s, struct wire *packet)
 
 static struct ftt_key key_of(void)
 {
-	struct ftt_key k = {.client_port = 40000, .service_port = 80, .proto = 6};
+	struct ftt_key k = {.remote_port = 40000, .local_port = 80, .proto = 6};
 
-	k.client[10] = k.client[11] = k.service[10] = k.service[11] = 0xff;
-	k.client[12] = k.service[12] = 10;
-	k.client[15] = 1;
-	k.service[15] = 2;
+	k.remote[10] = k.remote[11] = k.local[10] = k.local[11] = 0xff;
+	k.remote[12] = k.local[12] = 10;
+	k.remote[15] = 1;
+	k.local[15] = 2;
 	return k;
 }
 

@@ -170,8 +170,8 @@ static void part(uint32_t number, uint32_t total, uint32_t offset, uint32_t len)
 			       .data = bytes, .data_len = len};
 
 	r.key.proto = 17;
-	r.key.client[10] = r.key.client[11] = r.key.service[10] = r.key.service[11] = 0xff;
-	r.key.client_port = 5;
+	r.key.remote[10] = r.key.remote[11] = r.key.local[10] = r.key.local[11] = 0xff;
+	r.key.remote_port = 5;
 	ftt_udp_record(&b.worker, &r, 0, now);
 }
 

@@ -102,10 +102,10 @@ static struct ftt_record record_of(const struct vector *v)
 	struct ftt_record r = v->r;
 	bool udp = r.type == FTT_REC_EVENT || r.type == FTT_REC_EVENT_ACK || r.type == FTT_REC_SENT || r.type == FTT_REC_STRAY;
 
-	memcpy(r.key.client, v->v6 ? v6_client : v4_client, 16);
-	memcpy(r.key.service, v->v6 ? v6_service : v4_service, 16);
-	r.key.client_port = 40000;
-	r.key.service_port = udp ? 0 : 80;
+	memcpy(r.key.remote, v->v6 ? v6_client : v4_client, 16);
+	memcpy(r.key.local, v->v6 ? v6_service : v4_service, 16);
+	r.key.remote_port = 40000;
+	r.key.local_port = udp ? 0 : 80;
 	r.key.proto = udp ? 17 : 6;
 	r.irs = r.irs ? r.irs : 0xfffffffe;
 	return r;

@@ -211,7 +211,7 @@ def records(draw: st.DrawFn) -> tuple[Any, bytes]:
         )
         full = b"\0" * 10 + b"\xff\xff" + address if family == 4 else b"\xfd" + address[1:]
         ffi.buffer(getattr(record.key, end))[:] = full
-    record.key.client_port, record.key.service_port = draw(U16), draw(U16)
+    record.key.remote_port, record.key.local_port = draw(U16), draw(U16)
     record.key.proto = draw(st.sampled_from((6, 17)))
     record.irs, record.flags = draw(U32), draw(U8)
     for name, values in CARRIED.get(record.type, {}).items():

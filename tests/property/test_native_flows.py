@@ -57,8 +57,8 @@ class Endpoint:
         self.state, self.edit = ffi.new("struct ftt_flow *"), ffi.new("struct ftt_edit *")
         self.policy = ffi.new("struct ftt_policy *", POLICY)
         self._env = ffi.new("struct ftt_env *", {"policy": self.policy, "vouched": True})
-        self.key = ffi.new("struct ftt_key *", {"client_port": 40000, "service_port": 80, "proto": 6})
-        for end in (self.key.client, self.key.service):
+        self.key = ffi.new("struct ftt_key *", {"remote_port": 40000, "local_port": 80, "proto": 6})
+        for end in (self.key.remote, self.key.local):
             ffi.buffer(end)[:] = bytes(10) + b"\xff\xff\x0a\x4d\0\x0a"
         lib.ftt_core_flow_init(self.state, hand["irs"], self.now)
         options = lib.FTT_OPT_TS | lib.FTT_OPT_WSCALE | lib.FTT_OPT_SACK_OK

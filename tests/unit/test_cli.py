@@ -143,7 +143,7 @@ def test_switchover_waits_and_tells(tmp_path: Path) -> None:
 def has_flows(group: GroupRuntime, *protections: str) -> None:
     """Let a group's engine have such flows; those that are not protected would end."""
     flows = [
-        {"flow": f"client {n}", "protection": one, "reason": "none", "closed": 0, "client": "192.0.2.7",
+        {"flow": f"client {n}", "protection": one, "reason": "none", "closed": 0, "remote": "192.0.2.7",
          "continues": one == "protected", "unrenewable": "renewable"}
         for n, one in enumerate(protections)
     ]  # fmt: skip

@@ -101,7 +101,7 @@ def test_a_long_list_is_made_beside_the_loop(tmp_path: Path) -> None:
         def described() -> Iterator[dict[str, Any]]:
             for number in range(3):
                 threads.add(threading.get_ident())
-                yield flow(number, client=Shown())
+                yield flow(number, remote=Shown())
 
         return described()
 
@@ -111,7 +111,7 @@ def test_a_long_list_is_made_beside_the_loop(tmp_path: Path) -> None:
         async with frontend(tmp_path) as (_, alpha, _):
             alpha.engine.flows = flows
             told = await ask(tmp_path / "control.sock", b'{"op": "connections"}')
-            assert [(one["group"], one["client"]) for one in told["connections"]] == [
+            assert [(one["group"], one["remote"]) for one in told["connections"]] == [
                 ("web", "192.0.2.7")
             ] * 3
 

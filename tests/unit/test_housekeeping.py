@@ -123,8 +123,8 @@ def test_the_clients_of_many_flows_are_a_set_of_addresses(monkeypatch: pytest.Mo
         def ftt_engine_flows(engine: object, table: Any, limit: int, with_closed: bool) -> int:
             assert not with_closed
             for index, address in enumerate([*wanted, *wanted]):
-                table[index].key.client = address
-                table[index].key.service = bytes([1]) * 16
+                table[index].key.remote = address
+                table[index].key.local = bytes([1]) * 16
             return 2 * len(wanted)
 
     monkeypatch.setattr(nfqueue, "lib", Native)

@@ -48,7 +48,7 @@ def offsets(layout: struct.Struct) -> list[int]:
 
 def test_the_memory_that_is_shared_with_servers(tmp_path: Path) -> None:
     header = ["magic", "flags", "tables", "rows", "admits", "bucket_secret", "made_ns"]
-    stranger = ["who.client", "who.service", "who.client_port", "who.service_port", "pid", "number"]
+    stranger = ["who.remote", "who.local", "who.remote_port", "who.local_port", "pid", "number"]
     found = of_c(
         tmp_path,
         "core/lockstep/lockstep.h",

@@ -57,8 +57,8 @@ enum ftt_ls_count { /* header.count */
 };
 
 struct ftt_ls_addresses {
-	uint8_t client[16], service[16];
-	uint16_t client_port, service_port;
+	uint8_t remote[16], local[16];
+	uint16_t remote_port, local_port;
 };
 
 /* A connection that was accepted and has no identity. */
@@ -171,10 +171,10 @@ static inline bool ftt_ls_take(struct ftt_ls_map *m, void *at, size_t size)
 
 static inline void ftt_ls_who(struct ftt_ls_addresses *who, const struct ftt_key *k)
 {
-	memcpy(who->client, k->client, 16);
-	memcpy(who->service, k->service, 16);
-	who->client_port = k->client_port;
-	who->service_port = k->service_port;
+	memcpy(who->remote, k->remote, 16);
+	memcpy(who->local, k->local, 16);
+	who->remote_port = k->remote_port;
+	who->local_port = k->local_port;
 }
 
 /*
@@ -348,17 +348,17 @@ static inline bool ftt_ls_context(const struct ftt_ls_found *f, const uint8_t fr
 static inline bool ftt_ls_make(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
 {
 	struct {
-		uint8_t client[16];
-		uint16_t client_port, service_port;
+		uint8_t remote[16];
+		uint16_t remote_port, local_port;
 		uint32_t nth;
-	} in = {.client_port = who->client_port, .service_port = who->service_port};
+	} in = {.remote_port = who->remote_port, .local_port = who->local_port};
 	size_t at = ftt_ls_place(m, 0, who);
 	struct ftt_ls_origin origin = {.opened_ns = m->header->made_ns};
 	uint8_t seed[32], id[FTT_IDENTITY] = {0};
 
 	if (at == FTT_LS_NONE)
 		return false;
-	memcpy(in.client, who->client, 16);
+	memcpy(in.remote, who->remote, 16);
 	in.nth = ftt_ls_used(m, at) ? ftt_chacha_get(m->rows[at].id) + 1 : 0;
 	ftt_chacha_put(id, in.nth);
 	ftt_chacha_derive(seed, m->secrets[0], FTT_LS_SEED, &in, sizeof(in));

@@ -284,10 +284,10 @@ static inline uint16_t ftt_l4_sum(const uint8_t *p, const struct ftt_pkt *k)
 static inline void ftt_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
 {
 	memset(key, 0, sizeof(*key));
-	memcpy(key->client, from_client ? k->src : k->dst, 16);
-	memcpy(key->service, from_client ? k->dst : k->src, 16);
-	key->client_port = from_client ? k->sport : k->dport;
-	key->service_port = from_client ? k->dport : k->sport;
+	memcpy(key->remote, from_client ? k->src : k->dst, 16);
+	memcpy(key->local, from_client ? k->dst : k->src, 16);
+	key->remote_port = from_client ? k->sport : k->dport;
+	key->local_port = from_client ? k->dport : k->sport;
 	key->proto = k->proto;
 }
 

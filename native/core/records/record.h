@@ -342,7 +342,7 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 /* Writes r at p; returns its length, 0 when `room` is too small or the type unknown. */
 static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_record *r)
 {
-	bool v4 = ftt_is_v4(r->key.client);
+	bool v4 = ftt_is_v4(r->key.remote);
 	size_t alen = v4 ? 4 : 16, at = 10 + 2 * alen + 4;
 	int fixed = ftt_record_fixed(r->type);
 	size_t extra = ftt_record_extra(r->type, r->flags), len = at + (size_t)(fixed < 0 ? 0 : fixed) + extra + r->data_len;
@@ -354,10 +354,10 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	put_be16(p + 2, (uint16_t)len);
 	p[4] = v4 ? 4 : 6;
 	p[5] = r->key.proto;
-	put_be16(p + 6, r->key.client_port);
-	put_be16(p + 8, r->key.service_port);
-	memcpy(p + 10, r->key.client + 16 - alen, alen);
-	memcpy(p + 10 + alen, r->key.service + 16 - alen, alen);
+	put_be16(p + 6, r->key.remote_port);
+	put_be16(p + 8, r->key.local_port);
+	memcpy(p + 10, r->key.remote + 16 - alen, alen);
+	memcpy(p + 10 + alen, r->key.local + 16 - alen, alen);
 	put_be32(p + 10 + 2 * alen, r->irs);
 	ftt_record_put_body(p + at, r);
 	if (extra)
@@ -389,15 +389,15 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	r->type = p[0];
 	r->flags = p[1];
 	r->key.proto = p[5];
-	r->key.client_port = get_be16(p + 6);
-	r->key.service_port = get_be16(p + 8);
+	r->key.remote_port = get_be16(p + 6);
+	r->key.local_port = get_be16(p + 8);
 	if (alen == 4) {
-		ftt_map4(r->key.client, p + 10);
-		ftt_map4(r->key.service, p + 14);
+		ftt_map4(r->key.remote, p + 10);
+		ftt_map4(r->key.local, p + 14);
 	} else {
-		memcpy(r->key.client, p + 10, 16);
-		memcpy(r->key.service, p + 26, 16);
-		if (ftt_is_v4(r->key.client)) /* one spelling for each address */
+		memcpy(r->key.remote, p + 10, 16);
+		memcpy(r->key.local, p + 26, 16);
+		if (ftt_is_v4(r->key.remote)) /* one spelling for each address */
 			return 0;
 	}
 	r->irs = get_be32(p + at - 4);

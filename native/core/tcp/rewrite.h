@@ -162,10 +162,10 @@ static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
 {
 	memset(b, 0, sizeof(*b));
-	b->src = k->client;
-	b->dst = k->service;
-	b->sport = k->client_port;
-	b->dport = k->service_port;
+	b->src = k->remote;
+	b->dst = k->local;
+	b->sport = k->remote_port;
+	b->dport = k->local_port;
 	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
 	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
 	b->ack = ack + f->hard.delta;
@@ -180,10 +180,10 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, struct ftt_bare *b)
 {
 	memset(b, 0, sizeof(*b));
-	b->src = k->client;
-	b->dst = k->service;
-	b->sport = k->client_port;
-	b->dport = k->service_port;
+	b->src = k->remote;
+	b->dst = k->local;
+	b->sport = k->remote_port;
+	b->dport = k->local_port;
 	b->seq = rcv_nxt;
 	b->flags = TCP_RST;
 }
@@ -192,10 +192,10 @@ static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nx
 static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
 	memset(b, 0, sizeof(*b));
-	b->src = k->service;
-	b->dst = k->client;
-	b->sport = k->service_port;
-	b->dport = k->client_port;
+	b->src = k->local;
+	b->dst = k->remote;
+	b->sport = k->local_port;
+	b->dport = k->remote_port;
 	b->seq = f->client_acked - 2; /* ends before what it expects: it answers before it looks at more */
 	b->ack = f->client_nxt;
 	b->flags = TCP_ACK;
@@ -209,10 +209,10 @@ static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt
 static inline void ftt_bare_reset_client(const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
 {
 	memset(b, 0, sizeof(*b));
-	b->src = k->service;
-	b->dst = k->client;
-	b->sport = k->service_port;
-	b->dport = k->client_port;
+	b->src = k->local;
+	b->dst = k->remote;
+	b->sport = k->local_port;
+	b->dport = k->remote_port;
 	b->seq = ack;
 	b->flags = TCP_RST;
 }
@@ -224,10 +224,10 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	uint32_t tsval = f->local_tsval - f->hard.ts_delta;
 
 	memset(b, 0, sizeof(*b));
-	b->src = k->service;
-	b->dst = k->client;
-	b->sport = k->service_port;
-	b->dport = k->client_port;
+	b->src = k->local;
+	b->dst = k->remote;
+	b->sport = k->local_port;
+	b->dport = k->remote_port;
 	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
 	b->ack = in_step ? seq_min(f->local_rcv_nxt, f->committed) : f->local_rcv_nxt;
 	/* segments that are held carry older windows: nothing is promised here that they would take back */

@@ -35,7 +35,7 @@ enum ftt_event_kind {
 	FTT_EV_PEER_QUIET = 16,    /* quiet_ahead_ns before PEER_LOST, if nothing is heard until then; value = ns */
 	FTT_EV_WHOLE_PACKETS = 17, /* once, at the start; value = whole_packets of struct ftt_status */
 	FTT_EV_MAC_CHANGED = 18,   /* of the service interface; value = the new address as a number */
-	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.service; value = its MAC address as a
+	FTT_EV_CLAIMED = 19,       /* another station says that it has an address: key.local; value = its MAC address as a
 				      number; reason = 1: we hold the lease */
 	FTT_EV_MIRROR_SEEN = 20,   /* a probe of the mirror came in; value = its number */
 	FTT_EV_LANE_REFUSED = 22,  /* a connection of the bulk lane; value = enum ftt_lane_refusal; of the three link = our worker */

@@ -32,8 +32,8 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		return;
 	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||
 	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != r->irs ||
-	    memcmp(k.src, r->key.client, 16) || memcmp(k.dst, r->key.service, 16) || k.sport != r->key.client_port ||
-	    k.dport != r->key.service_port)
+	    memcmp(k.src, r->key.remote, 16) || memcmp(k.dst, r->key.local, 16) || k.sport != r->key.remote_port ||
+	    k.dport != r->key.local_port)
 		return;
 	if (c && c->flow.protection == FTT_DETACHED) { /* an earlier one that was let go */
 		ftt_tcp_forget(w, c, false);

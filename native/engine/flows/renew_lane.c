@@ -205,8 +205,8 @@ static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint
 	if (len < BEGIN_HEAD || ftt_record_get(bytes + BEGIN_HEAD, len - BEGIN_HEAD, &open) != len - BEGIN_HEAD ||
 	    open.type != FTT_REC_OPEN || open.key.proto != 6 || !open.data_len ||
 	    ftt_parse(open.data, open.data_len, open.data_len, &k, &s) != FTT_PARSED_TCP ||
-	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != open.irs || memcmp(k.src, open.key.client, 16) ||
-	    memcmp(k.dst, open.key.service, 16) || k.sport != open.key.client_port || k.dport != open.key.service_port)
+	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != open.irs || memcmp(k.src, open.key.remote, 16) ||
+	    memcmp(k.dst, open.key.local, 16) || k.sport != open.key.remote_port || k.dport != open.key.local_port)
 		return FTT_LANE_BAD;
 	if (w->mode != FTT_MODE_BACKUP)
 		return FTT_LANE_TAKEN;

@@ -69,7 +69,7 @@ struct ftt_udp_stray {
 };
 
 struct ftt_udp_session {
-	struct ftt_key key; /* service_port 0 */
+	struct ftt_key key; /* local_port 0 */
 	struct ftt_session s; /* what is decided: written by the core alone */
 	struct ftt_udp_session *hash_next;
 	struct ftt_list order; /* the most recently active one first */
@@ -114,7 +114,7 @@ struct ftt_udp_table {
 static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
 {
 	ftt_key_of(key, k, from_client);
-	key->service_port = 0; /* a server may answer from any port */
+	key->local_port = 0; /* a server may answer from any port */
 }
 
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns);

@@ -23,7 +23,7 @@ void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct f
 
 bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r)
 {
-	size_t len = ftt_udp_build(&w->udp, u->key.service, ftt_session_to_client(&u->s, r->port), u->key.client, u->key.client_port,
+	size_t len = ftt_udp_build(&w->udp, u->key.local, ftt_session_to_client(&u->s, r->port), u->key.remote, u->key.remote_port,
 				   r->bytes, r->len);
 
 	return !ftt_plane_now(w->plane, w->udp.scratch, len, true);

@@ -23,7 +23,7 @@ static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, const st
 
 			if (!ftt_session_turn(&u->s, e->outputs, e->len, e->port, e->since_ns, env))
 				return;
-			len = ftt_udp_build(&w->udp, u->key.client, u->key.client_port, u->key.service,
+			len = ftt_udp_build(&w->udp, u->key.remote, u->key.remote_port, u->key.local,
 					    ftt_session_to_local(&u->s, e->port), e->bytes, e->len);
 			w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
 		}

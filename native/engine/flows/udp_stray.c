@@ -33,7 +33,7 @@ static void take(struct ftt_worker *w, const struct ftt_key *key, uint16_t port,
 	w->n.udp_strays_taken++;
 	if (u && !ftt_udp_said(w, u, payload, len, port, now_ns))
 		return;
-	len = (uint32_t)ftt_udp_build(&w->udp, key->client, key->client_port, key->service, u ? ftt_session_to_local(&u->s, port) : port,
+	len = (uint32_t)ftt_udp_build(&w->udp, key->remote, key->remote_port, key->local, u ? ftt_session_to_local(&u->s, port) : port,
 				      payload, len);
 	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
 }

@@ -77,7 +77,7 @@ static void tell(struct ftt_neigh *n, int place, const uint8_t addr[16], const u
 		c->n_events = 0;
 	}
 	c->n_events++;
-	memcpy(ev.key.service, addr, 16);
+	memcpy(ev.key.local, addr, 16);
 	ftt_event_post(n->engine, &ev);
 }
 
