@@ -168,8 +168,22 @@ static void test_a_takeover_shows_the_room_that_there_was(void)
 	CHECK((ftt_client_window(&f, f.client_acked, f.client_wnd, f.client_acked) << f.hard.client_wscale) >= 1000);
 }
 
+/* What the client has acknowledged it had room for, be it less than a unit of its window, which is closed now. */
+static void test_there_is_room_for_the_last_bytes(void)
+{
+	struct ftt_flow f;
+
+	make_backup(&f, &plain, MS);
+	f.hard.client_wscale = 10;
+	f.client_acked += 424;
+	CHECK_EQ(ftt_client_window(&f, f.client_acked, 0, f.client_acked - 424), 1);
+	CHECK_EQ(ftt_client_window(&f, f.client_acked, 0, f.client_acked), 0);
+	CHECK_EQ(ftt_client_window(&f, f.client_acked, 2, f.client_acked - 424), 3);
+}
+
 int main(void)
 {
+	test_there_is_room_for_the_last_bytes();
 	test_output_waits_until_it_is_said_on_both(&plain);
 	test_output_waits_until_it_is_said_on_both(&wrapping);
 	test_who_has_no_backup_waits_for_nobody();

@@ -304,6 +304,26 @@ static void test_reset_before(void)
 	node_close(n);
 }
 
+/* A COMMIT that moves nothing is not answered at once: the backup answers, and both would do nothing else. */
+static void test_no_endless_talk(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
+				  .snd_nxt = ISS};
+
+	begin(n, c);
+	n_told = 0;
+	for (unsigned i = 0; i < 10; i++)
+		node_hears(n, &commit);
+	CHECK_EQ(was_told(FTT_REC_RENEW), 1);
+	model_now += S;
+	tick(n);
+	tick(n);
+	CHECK_EQ(was_told(FTT_REC_RENEW), 2);
+	node_close(n);
+}
+
 /* Its log becomes too long when the backup has said yes: the renewal ends all the same, on both nodes. */
 static void test_held_without_a_log(void)
 {
@@ -415,8 +435,31 @@ static void test_a_key_is_used_again(void)
 	node_close(n);
 }
 
+/* The stack of a backup whose client's window is too small has a timer for that, which each acknowledgement begins anew. */
+static void test_what_is_no_news_is_not_injected(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_record word = {.type = FTT_REC_RENEW, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .client_acked = ISS,
+				  .client_wnd = 0, .place = 1};
+	uint64_t before;
+
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	node_hears(n, &word);
+	before = n->worker.n.injected;
+	for (unsigned i = 0; i < 10; i++)
+		node_hears(n, &word);
+	CHECK_EQ(n->worker.n.injected, before);
+	word.client_wnd = 1000;
+	node_hears(n, &word);
+	CHECK_EQ(n->worker.n.injected, before + 1);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_no_endless_talk();
+	test_what_is_no_news_is_not_injected();
 	test_a_key_is_used_again();
 	test_reset_while_asked(false);
 	test_reset_while_asked(true);

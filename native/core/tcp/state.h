@@ -340,17 +340,20 @@ static inline uint32_t ftt_close_if_ended(const struct ftt_flow *f)
 
 /*
  * The window field that goes with an acknowledgement lowered to `ack`: the client's right edge stays
- * where it is. What lies between it has, so our stack may "send" it even into a closed window.
+ * where it is. What lies between it has, so our stack may "send" it even into a closed window: to the last byte, so that is
+ * rounded up to the window's unit.
  */
 static inline uint16_t ftt_client_window(const struct ftt_flow *f, uint32_t client_ack, uint16_t wnd, uint32_t ack)
 {
 	int64_t room = ((int64_t)wnd << f->hard.client_wscale) + (int32_t)(client_ack - ack);
 
-	if (f->bits & FTT_F_UNVERIFIED) { /* to the last byte that the old primary has said: there was room for it */
+	if (f->bits & FTT_F_UNVERIFIED) { /* what the old primary has said: there was room for it */
 		int64_t said = (int32_t)(f->hard.service_iss + 1 + f->told - ack);
 
-		room = (room > said ? room : said) + (1 << f->hard.client_wscale) - 1;
+		room = room > said ? room : said;
 	}
+	if (f->bits & FTT_F_UNVERIFIED || client_ack != ack)
+		room += (1 << f->hard.client_wscale) - 1;
 	room = room < 0 ? 0 : room >> f->hard.client_wscale;
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }

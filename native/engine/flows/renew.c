@@ -53,9 +53,21 @@ static bool ready(const struct ftt_worker *w, const struct ftt_tcp *c, const str
 	       ftt_renew_reached(&c->flow) && (!w->e->cfg.policy.compare || (r->same && !r->heard_ns));
 }
 
+static uint64_t client_place(const struct ftt_tcp *c)
+{
+	return ftt_output_place(&c->flow, c->bytes_out, ftt_output_offset(&c->flow, c->flow.client_acked));
+}
+
+/* The backup has come to where it was told that the client stands, who has moved on. */
+static bool is_news(const struct ftt_tcp *c, const struct ftt_renewal *r)
+{
+	return r->stage == FTT_RENEW_CATCHING && (int64_t)(r->said - r->acked) >= 0 && client_place(c) > r->acked;
+}
+
 static void tell(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
 	r->next_ns = now_ns + (ASK_NS << (r->tries < 4 ? r->tries++ : 4));
+	r->acked = client_place(c);
 	ftt_tcp_tell_renewal(w, c, w->e->cfg.policy.compare && near(c, r) ? FTT_REC_SUM : 0);
 }
 
@@ -86,6 +98,7 @@ static void found(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r
 static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
 {
 	uint32_t had = c->flow.committed, more = ftt_renew_commit(&c->flow, rec);
+	bool moved = more || c->flow.committed != had, first = !r->next_ns;
 
 	r->said += more;
 	r->verified = rec->verified;
@@ -94,7 +107,7 @@ static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 		r->heard_ns = 0;
 	else if (!r->heard_ns)
 		r->heard_ns = now_ns;
-	if (more || c->flow.committed != had) {
+	if (moved) {
 		r->moved_ns = now_ns;
 		r->tries = 0;
 	}
@@ -103,8 +116,8 @@ static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
 	else if (ready(w, c, r))
 		ask(w, c, r, now_ns);
-	else if (r->stage == FTT_RENEW_CATCHING)
-		tell(w, c, r, now_ns);
+	else if (((moved || first) && near(c, r) && ftt_renew_reached(&c->flow)) || is_news(c, r))
+		tell(w, c, r, now_ns); /* what moves nothing is not answered: that would be answered as well */
 }
 
 static void opened(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
@@ -180,7 +193,7 @@ static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_ren
 	}
 	if (ready(w, c, r))
 		ask(w, c, r, now_ns);
-	else if (r->stage == FTT_RENEW_CATCHING && now_ns >= r->next_ns)
+	else if (r->stage == FTT_RENEW_CATCHING && (now_ns >= r->next_ns || is_news(c, r)))
 		tell(w, c, r, now_ns);
 }
 
@@ -253,7 +266,8 @@ static uint32_t judged(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renew
 void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *rec, uint64_t now_ns)
 {
 	struct ftt_renewal *r = ftt_renewal(c);
-	uint32_t actions = FTT_ACT_COMMIT;
+	uint32_t actions = FTT_ACT_COMMIT, wnd = c->flow.client_wnd;
+	bool moves;
 
 	if (c->flow.protection == FTT_PROTECTED) {
 		ftt_tcp_act(w, c, rec->flags & FTT_REC_FINAL ? FTT_ACT_OPENED : 0, now_ns);
@@ -262,11 +276,13 @@ void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	if (c->flow.protection != FTT_CATCHING_UP || !r)
 		return;
 	r->heard_ns = now_ns;
+	moves = rec->place > r->acked || rec->client_wnd != wnd;
 	r->acked = rec->place > r->acked ? rec->place : r->acked;
 	ftt_renew_word(&c->flow, rec);
 	ftt_renew_ahead(w, c);
 	ftt_compare_acked(w, c);
-	actions |= judged(w, c, r, rec, now_ns) | (c->flow.bits & FTT_F_MAPPED ? FTT_ACT_INJECT : 0);
+	/* what is no news puts off the probe of a stack whose window is too small for a segment (RFC 9293 3.8.6.1) */
+	actions |= judged(w, c, r, rec, now_ns) | (moves && c->flow.bits & FTT_F_MAPPED ? FTT_ACT_INJECT : 0);
 	if (rec->flags & FTT_REC_FINAL && ftt_renew_take(&c->flow, rec)) {
 		actions |= FTT_ACT_OPENED;
 		w->n.renewed++;

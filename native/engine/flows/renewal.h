@@ -24,7 +24,7 @@ struct ftt_renewal {
 	uint64_t next_ns;  /* when to ask, or to try, again */
 	uint64_t opened_ns; /* primary: of the flow, while it is asked */
 	uint64_t said;     /* primary: bytes that the backup's server has said */
-	uint64_t acked;    /* backup: bytes that the client has acknowledged, by the primary's word */
+	uint64_t acked;    /* bytes that the client had acknowledged, as the primary last said */
 	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
 	struct ftt_log_reader reader; /* backup: ... from the log */
