@@ -203,7 +203,7 @@ def records(draw: st.DrawFn) -> tuple[Any, bytes]:
     record = ffi.new("struct ftt_record *")
     record.type = draw(st.sampled_from(RECORDS))
     family = draw(FAMILIES)
-    for end in ("client", "service"):
+    for end in ("remote", "local"):
         address = (
             draw(st.binary(min_size=4, max_size=4))
             if family == 4
