@@ -29,6 +29,10 @@ _COMMANDS = {
     "pause": ("fttcp.cli.maintenance:pause", "Begin maintenance: no takeover, no switchover."),
     "probe-server": ("lab.probe.cli:probe_server", "Run two copies of a server; say where they differ."),
     "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
+    "replay": (
+        "fttcp.cli.replay:replay",
+        "Play a history to a server; tell where its output differs.",
+    ),
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
     "settings": ("fttcp.cli.settings:settings", "Tell what the keys of the configuration files mean."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -23,6 +22,7 @@ from fttcp.planes.base import (
     Unrenewable,
 )
 from fttcp.planes.liveness import Liveness, fill_keys, fill_peer
+from fttcp.wire.addresses import address_bytes, address_text
 from fttcp.wire.keyfile import KeyRing
 
 _BATCH = 64
@@ -31,18 +31,6 @@ _ERROR_BYTES = 512
 _PROTO_NUMBERS = {"tcp": 6, "udp": 17}
 _PROTO_NAMES = {number: name for name, number in _PROTO_NUMBERS.items()}
 _WITH_KEY = (EventKind.FLOW_DETACHED, EventKind.DIVERGENCE, EventKind.UNSUPPORTED, EventKind.CLAIMED)
-
-
-def address_bytes(address: str) -> bytes:
-    """Return the 16 bytes of an address, IPv4 as ::ffff:a.b.c.d."""
-    parsed = ipaddress.ip_address(address)
-    return b"\0" * 10 + b"\xff\xff" + parsed.packed if parsed.version == 4 else parsed.packed
-
-
-def address_text(raw: bytes) -> str:
-    """Return the text of 16 address bytes; mapped IPv4 in dotted form."""
-    parsed = ipaddress.IPv6Address(raw)
-    return str(parsed.ipv4_mapped or parsed)
 
 
 def _fill(slot: Any, settings: EngineSettings) -> None:

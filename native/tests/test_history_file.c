@@ -71,7 +71,7 @@ static void await_there(const struct ftt_history_file *h, uint64_t place)
 
 static uint64_t put(struct ftt_history_file *h, uint32_t number, uint32_t len)
 {
-	struct ftt_history_event x = {.kind = FTT_HISTORY_INPUT, .key = {.proto = 6, .client = {9}, .service = {8}}, .irs = number,
+	struct ftt_history_event x = {.kind = FTT_HISTORY_INPUT, .key = {.proto = 6, .remote = {9}, .local = {8}}, .irs = number,
 				      .piece = {.len = (uint16_t)len, .bytes = payload}};
 
 	return ftt_history_file_put(h, frame, ftt_history_put(frame, sizeof(frame), &x));

@@ -12,6 +12,7 @@ MIDDLE = {
     "network",
     "server",
     "arbiter",
+    "history",
 }  # apart from each other; where they meet, a group stands between
 NATIVE = {"_native"}
 # Part of the package -> the parts that it may import, apart from itself and the version in `fttcp`.
@@ -26,7 +27,7 @@ ALLOWED = {
     "group": {"ownership", "wire", "config", "report"} | MIDDLE | NATIVE,
     "face": {"ownership", "wire", "config", "report", "group"} | MIDDLE,
     "node": {"ownership", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
-    "cli": {"node", "face", "config", "report", "network", "planes", "wire", "ownership"},
+    "cli": {"node", "face", "config", "report", "history", "network", "planes", "wire", "ownership"},
     "lab": {"cli", "config", "planes.experiment"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}

@@ -150,3 +150,34 @@ bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s)
 {
 	return ftt_answers_stray(f, s);
 }
+
+/* --- histories ----------------------------------------------------------------------------------- */
+
+void ftt_core_history_start(uint8_t *p)
+{
+	ftt_history_start_put(p);
+}
+
+uint32_t ftt_core_history_version(const uint8_t *p)
+{
+	return ftt_history_version(p);
+}
+
+uint32_t ftt_core_history_put(uint8_t *p, uint32_t room, const struct ftt_history_event *x, uint32_t *sum)
+{
+	uint32_t n = ftt_history_put(p, room, x);
+
+	if (n)
+		*sum = ftt_history_seal(*sum, p);
+	return n;
+}
+
+uint32_t ftt_core_history_get(const uint8_t *p, uint64_t room, uint32_t *sum, struct ftt_history_event *x, uint32_t *len)
+{
+	return ftt_history_get(p, room, sum, x, len);
+}
+
+uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n)
+{
+	return ftt_crc32c(crc, p, n);
+}

@@ -13,6 +13,7 @@
 #ifndef FTTCP_CORE_API_H
 #define FTTCP_CORE_API_H
 #include "core/compare/digest.h"
+#include "core/history.h"
 #include "core/tcp/pair.h"
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
@@ -68,6 +69,23 @@ enum {
 	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ..., FTT_REC_OFFER = ...
 };
 
+enum ftt_history_kind {
+	FTT_HISTORY_HEAD = ..., FTT_HISTORY_OPEN = ..., FTT_HISTORY_INPUT = ..., FTT_HISTORY_OUTPUT = ..., FTT_HISTORY_END = ...,
+	FTT_HISTORY_DONE = ...
+};
+enum ftt_history_end {
+	FTT_HISTORY_CLOSED = ..., FTT_HISTORY_CLIENT_RST = ..., FTT_HISTORY_SERVER_RST = ..., FTT_HISTORY_FORGOTTEN = ...
+};
+enum ftt_history_found {
+	FTT_HISTORY_EVENT = ..., FTT_HISTORY_SKIPPED = ..., FTT_HISTORY_SHORT = ..., FTT_HISTORY_BROKEN = ..., FTT_HISTORY_STRANGE = ...
+};
+enum { FTT_HISTORY_SUM = ... };
+enum { FTT_PIECE_FIN = ..., FTT_PIECE_PUSH = ... };
+
+#define FTT_HISTORY_VERSION ...
+#define FTT_HISTORY_START ...
+#define FTT_HISTORY_FRAME ...
+#define FTT_HISTORY_FRAME_MAX ...
 #define FTT_CHANNEL_MAGIC ...
 #define FTT_CHANNEL_HEADER ...
 #define FTT_CHANNEL_MAC ...
@@ -176,6 +194,28 @@ struct ftt_record {
 	...;
 };
 
+struct ftt_piece {
+	uint32_t offset, tsval;
+	uint16_t len;
+	uint8_t flags;
+	uint64_t after;
+	const uint8_t *bytes;
+	...;
+};
+
+struct ftt_history_event {
+	uint8_t kind, flags, how;
+	uint32_t irs;
+	struct ftt_key key;
+	uint64_t when_ns, place;
+	uint32_t crc;
+	struct ftt_record open;
+	struct ftt_piece piece;
+	const uint8_t *data;
+	uint32_t data_len;
+	...;
+};
+
 struct ftt_retained {
 	uint32_t seq, n, next, window;
 	...;
@@ -233,5 +273,15 @@ size_t ftt_core_record_put(uint8_t *p, size_t room, const struct ftt_record *r);
 size_t ftt_core_record_get(const uint8_t *p, size_t room, struct ftt_record *r);
 bool ftt_core_replay_accept(struct ftt_replay *w, uint64_t counter);
 bool ftt_core_answers_stray(const struct ftt_flow *f, const struct ftt_seg *s);
+
+/* --- histories: see history.h ---------------------------------------------------------------------- */
+
+void ftt_core_history_start(uint8_t *p);
+uint32_t ftt_core_history_version(const uint8_t *p);
+/* A frame with its sum, which goes on from *sum; 0: there is no room. */
+uint32_t ftt_core_history_put(uint8_t *p, uint32_t room, const struct ftt_history_event *x, uint32_t *sum);
+/* enum ftt_history_found. */
+uint32_t ftt_core_history_get(const uint8_t *p, uint64_t room, uint32_t *sum, struct ftt_history_event *x, uint32_t *len);
+uint32_t ftt_core_crc32c(uint32_t crc, const uint8_t *p, size_t n);
 
 #endif
