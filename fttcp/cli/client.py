@@ -63,6 +63,21 @@ def complete_group(context: click.Context, option: click.Parameter, begun: str) 
     return [group["name"] for group in groups if group["name"].startswith(begun)]
 
 
+def telling(flag: str, tell: Callable[[], str], help_text: str) -> Callable[[_Function], _Function]:
+    """Return an option that tells something, in Markdown, and ends the command."""
+
+    def asked(context: click.Context, option: click.Parameter, given: bool) -> None:
+        from fttcp.config.settings import plain
+
+        if given:
+            click.echo(plain(tell()))
+            context.exit()
+
+    return click.option(
+        flag, "tell", is_flag=True, is_eager=True, expose_value=False, callback=asked, help=help_text
+    )
+
+
 def find_socket(config: Path | None, socket_path: Path | None) -> Path:
     """Return the control socket that the options name. Raises ConfigurationError."""
     if socket_path is not None:

@@ -21,6 +21,7 @@ from fttcp.cli.client import (
     load_config,
     show_json,
     stream,
+    telling,
 )
 from fttcp.cli.failure import CommandError
 
@@ -116,26 +117,15 @@ def _wanted_options(function: _Function) -> _Function:
     return function
 
 
-def _tell_kinds(context: click.Context, option: click.Parameter, asked: bool) -> None:
-    from fttcp.config.events import MEANINGS
-    from fttcp.config.settings import plain
+def _kinds() -> str:
+    from fttcp.config.words import EVENTS
 
-    if asked:
-        click.echo("\n".join(f"{kind}: {plain(said)}" for kind, said in MEANINGS.items()))
-        context.exit()
+    return "\n".join(f"{kind}: {said}" for kind, said in EVENTS.items())
 
 
 @click.command()
 @_wanted_options
-@click.option(
-    "--kinds",
-    "tell_kinds",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_tell_kinds,
-    help="Tell what each kind means, and what to do; ask no daemon.",
-)
+@telling("--kinds", _kinds, "Tell what each kind means, and what to do; ask no daemon.")
 @click.option("--limit", type=click.IntRange(0), default=1000, show_default=True, help="The last ones only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new events, until Ctrl-C.")
 @daemon_options

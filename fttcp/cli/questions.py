@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json
+from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json, telling
 from fttcp.cli.lockstep import lines as lockstep_lines
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
@@ -172,7 +172,17 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
 
 
+def _words() -> str:
+    from fttcp.config.words import of_connections
+
+    return "\n\n".join(
+        "\n".join((f"{field}:", *(f"  {word}: {said}" for word, said in words.items())))
+        for field, words in of_connections().items()
+    )
+
+
 @click.command()
+@telling("--words", _words, "Tell what the words mean, and what to do; ask no daemon.")
 @click.option("--group", help="Only this group.", shell_complete=complete_group)
 @click.option("--limit", type=click.IntRange(0, 100_000), default=10_000, show_default=True, help="At most.")
 @click.option("--all", "with_closed", is_flag=True, help="Those that have ended as well, for a minute.")

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from fttcp.config.events import MEANINGS
 from fttcp.config.schema import (
     MAX_WORKERS,
     Config,
     GroupSection,
 )
+from fttcp.config.words import EVENTS
 from fttcp.wire.keyfile import is_credential
 from fttcp.wire.ports import PortRange, parse
 
@@ -54,7 +54,7 @@ def check_notified(config: Config, errors: list[str]) -> None:
 
 def trouble_of_kind(kind: str) -> str:
     """Say that there is no such kind of event; '' if there is."""
-    known = tuple(MEANINGS)
+    known = tuple(EVENTS)
     if kind in known:
         return ""
     near = difflib.get_close_matches(kind, known, 1)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from fttcp.config.arbiter import ArbiterSection
-from fttcp.config.events import NOTIFIED_EVENTS
+from fttcp.config.words import NOTIFIED_EVENTS
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
 from fttcp.wire.ports import PATTERN as PORTS_PATTERN
 from fttcp.wire.ports import PortRange, parse

@@ -11,10 +11,9 @@ from click.testing import CliRunner
 
 from fttcp.cli.main import main
 from fttcp.config import ConfigError, load, load_to_run
-from fttcp.config.events import MEANINGS
+from fttcp.config.words import EVENTS
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
-from scripts import draw_events
 from tests.unit.test_config import GOOD, LINKS, THREE, errors_of
 
 ROOT = Path(__file__).parents[2]
@@ -344,15 +343,8 @@ def test_no_error_speaks_in_patterns_or_in_python(tmp_path: Path, value: str) ->
         assert not re.search(r"\^|\$|\\|\{0,|\[A-Z|[{}]|datetime|True|False|None|<|object", error), error
 
 
-def test_the_page_of_events_is_the_one_that_is_drawn() -> None:
-    assert draw_events.PAGE.read_text() == draw_events.page(), "run .venv/bin/python scripts/draw_events.py"
-    told = CliRunner().invoke(main, ["events", "--kinds"])
-    assert told.exit_code == 0 and len(told.output.splitlines()) == len(MEANINGS)
-    assert "carrier: the service interface lost or got it" in told.output
-
-
 def test_every_event_that_the_code_tells_can_be_asked_for() -> None:
     told = re.compile(r"(?:history\.add|\.note|_note)\(\s*\"([a-z-]+)\"")
     kinds = {kind for file in (ROOT / "fttcp").rglob("*.py") for kind in told.findall(file.read_text())}
     assert {"rules-missing", "server-bound"} < kinds
-    assert kinds - MEANINGS.keys() == set()
+    assert kinds - EVENTS.keys() == set()

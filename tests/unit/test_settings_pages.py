@@ -20,7 +20,9 @@ from msgspec import Struct
 from fttcp.cli.main import main
 from fttcp.config import Config, settings
 from fttcp.config.witness import WitnessConfig
-from scripts import draw_settings
+from fttcp.config.words import EVENTS, of_connections
+from fttcp.planes.base import Protection, Reason, Unrenewable
+from scripts import draw_meanings
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 HEADING = re.compile(r"^#+ .*?`\[+([a-z_.]+)\]+`")
@@ -118,10 +120,24 @@ def test_the_manual_pages_have_every_key(tmp_path: Path) -> None:
         assert not missing, page
 
 
-def test_the_page_is_the_one_that_is_drawn() -> None:
-    assert draw_settings.PAGE.read_text() == draw_settings.page(), (
-        "run .venv/bin/python scripts/draw_settings.py"
-    )
+@pytest.mark.parametrize("name", draw_meanings.pages())
+def test_the_page_is_the_one_that_is_drawn(name: str) -> None:
+    there = (draw_meanings.DOCS / name).read_text()
+    assert there == draw_meanings.pages()[name], "run .venv/bin/python scripts/draw_meanings.py"
+
+
+def test_every_word_of_connections_is_told() -> None:
+    told = of_connections()
+    for field, kind in (("protection", Protection), ("reason", Reason), ("unrenewable", Unrenewable)):
+        words = {one.name.lower().replace("_", "-") for one in kind} - {"none", "renewable"}
+        assert told[field].keys() == words
+    output = CliRunner().invoke(main, ["connections", "--words"]).output
+    assert "  log-gap: its beginning, or something later, was not seen here\n" in output
+
+
+def test_every_kind_of_event_is_told() -> None:
+    lines = CliRunner().invoke(main, ["events", "--kinds"]).output.splitlines()
+    assert len(lines) == len(EVENTS) and "carrier: the service interface lost or got it" in lines
 
 
 def test_a_key_without_a_meaning_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

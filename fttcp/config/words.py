@@ -1,0 +1,24 @@
+"""What the words mean that a node shows and tells: kinds of events, and what is said of a connection. In
+Markdown; links lead from docs/."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+_MEANINGS = Path(__file__).with_name("meanings")
+
+
+def _read(file: str) -> dict[str, dict[str, str]]:
+    return tomllib.loads((_MEANINGS / file).read_text(encoding="utf-8"))
+
+
+_EVENTS = _read("events.toml")
+NOTIFIED_EVENTS = tuple(_EVENTS["default"])
+EVENTS = _EVENTS["default"] | _EVENTS["others"]
+"""``NOTIFIED_EVENTS``, and those that a program is told of if it asks for them."""
+
+
+def of_connections() -> dict[str, dict[str, str]]:
+    """Return, for each field of a connection that is a word, what its words mean."""
+    return _read("connections.toml")

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Write the pages of docs/ that are made of fttcp/config/meanings (and the schema): settings.md, events.md,
+reasons.md.
+
+.venv/bin/python scripts/draw_meanings.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fttcp.config.settings import FILES, Section, sections
+from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections
+
+DOCS = Path(__file__).parents[1] / "docs"
+_SETTINGS = """# Settings
+
+Written by `scripts/draw_meanings.py`. `fttcp settings WORD` tells the same on a node, as do `man
+node.toml` and `man witness.toml`. How they belong together: [operations](operations.md#configuration).
+
+A file is TOML. Integers have bounds, `least..most`. A *name* is 1 to 32 of letters, digits, `_`, `.`,
+`-`, and begins with a letter or digit. What has no default is *required*, or *none*.
+"""
+_EVENTS = """# Events
+
+Written by `scripts/draw_meanings.py`; `fttcp events --kinds` tells the same. Where they go:
+[monitoring](monitoring.md#events). *Told*: to `node.notify`'s command, if `events` there does not say
+otherwise.
+
+| event | told | meaning; what to do |
+|---|---|---|
+"""
+_REASONS = """# What is said of a connection
+
+Written by `scripts/draw_meanings.py`; `fttcp connections --words` tells the same. [What else
+`connections` shows](commands.md#what-connections-shows).
+"""
+_FIELDS = {
+    "protection": "Protection",
+    "reason": "Reason: why it is not protected, and where to look",
+    "unrenewable": "Unrenewable: why a new backup could not catch up with it",
+}
+
+
+def pages() -> dict[str, str]:
+    """Return each page as it is to be, by name."""
+    return {"settings.md": _settings(), "events.md": _events(), "reasons.md": _reasons()}
+
+
+def _settings() -> str:
+    parts = [_SETTINGS]
+    for file in FILES:
+        parts += [f"\n## {file}\n", *map(_section, sections(file))]
+    return "".join(parts)
+
+
+def _section(section: Section) -> str:
+    heading = f"\n### `{section.heading}`\n" if section.name else ""
+    about = f"\n{section.about}\n" if section.about else ""
+    rows = [f"| `{s.key}` | {s.default} | {s.allowed} | {s.meaning} |" for s in section.settings]
+    return "\n".join(
+        (heading + about, "| key | default | allowed | meaning |", "|---|---|---|---|", *rows, "")
+    )
+
+
+def _events() -> str:
+    told = {kind: "yes" if kind in NOTIFIED_EVENTS else "" for kind in EVENTS}
+    return _EVENTS + "".join(f"| `{kind}` | {told[kind]} | {said} |\n" for kind, said in EVENTS.items())
+
+
+def _reasons() -> str:
+    parts = [_REASONS]
+    for field, words in of_connections().items():
+        rows = [f"| `{word}` | {said} |" for word, said in words.items()]
+        parts.append("\n".join(("", f"## {_FIELDS[field]}", "", f"| `{field}` | |", "|---|---|", *rows, "")))
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
