@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Write the pages of docs/ that are made of fttcp/config/meanings (and the schema): settings.md, events.md,
-reasons.md.
+reasons.md, counters.md.
 
 .venv/bin/python scripts/draw_meanings.py
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fttcp.config.settings import FILES, Section, sections
-from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections
+from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters
 
 DOCS = Path(__file__).parents[1] / "docs"
 _SETTINGS = """# Settings
@@ -35,6 +35,14 @@ _REASONS = """# What is said of a connection
 Written by `scripts/draw_meanings.py`; `fttcp connections --words` tells the same. [What else
 `connections` shows](commands.md#what-connections-shows).
 """
+_COUNTERS = """# Counters
+
+Written by `scripts/draw_meanings.py`; `fttcp status --counters` tells the same. They stand in `counters` of
+`fttcp status --json`, and as `fttcp_COUNTER_total` [in the metrics](monitoring.md#http).
+
+| about | counter | counts |
+|---|---|---|
+"""
 _FIELDS = {
     "protection": "Protection",
     "reason": "Reason: why it is not protected, and where to look",
@@ -44,7 +52,12 @@ _FIELDS = {
 
 def pages() -> dict[str, str]:
     """Return each page as it is to be, by name."""
-    return {"settings.md": _settings(), "events.md": _events(), "reasons.md": _reasons()}
+    return {
+        "settings.md": _settings(),
+        "events.md": _events(),
+        "reasons.md": _reasons(),
+        "counters.md": _counters(),
+    }
 
 
 def _settings() -> str:
@@ -74,6 +87,15 @@ def _reasons() -> str:
         rows = [f"| `{word}` | {said} |" for word, said in words.items()]
         parts.append("\n".join(("", f"## {_FIELDS[field]}", "", f"| `{field}` | |", "|---|---|", *rows, "")))
     return "".join(parts)
+
+
+def _counters() -> str:
+    rows = [
+        f"| {about} | `{name}` | {text} |\n"
+        for about, words in of_counters().items()
+        for name, text in words.items()
+    ]
+    return _COUNTERS + "".join(rows)
 
 
 if __name__ == "__main__":

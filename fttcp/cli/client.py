@@ -63,11 +63,19 @@ def complete_group(context: click.Context, option: click.Parameter, begun: str) 
     return [group["name"] for group in groups if group["name"].startswith(begun)]
 
 
+def told_by_part(parts: dict[str, dict[str, str]]) -> str:
+    """Return words and what they mean, under what they are about."""
+    return "\n\n".join(
+        "\n".join((f"{part}:", *(f"  {word}: {said}" for word, said in words.items())))
+        for part, words in parts.items()
+    )
+
+
 def telling(flag: str, tell: Callable[[], str], help_text: str) -> Callable[[_Function], _Function]:
     """Return an option that tells something, in Markdown, and ends the command."""
 
     def asked(context: click.Context, option: click.Parameter, given: bool) -> None:
-        from fttcp.config.settings import plain
+        from fttcp.config.words import plain
 
         if given:
             click.echo(plain(tell()))

@@ -7,14 +7,29 @@ from typing import Any
 
 import click
 
-from fttcp.cli.client import ask, complete_group, daemon_options, find_socket, show_json, telling
+from fttcp.cli.client import (
+    ask,
+    complete_group,
+    daemon_options,
+    find_socket,
+    show_json,
+    telling,
+    told_by_part,
+)
 from fttcp.cli.lockstep import lines as lockstep_lines
 
 _WHOLE = "as backup, this node's engine gets long packets of clients whole"
 _NOT_STRICT = "output does not wait (experiment.strict_commit): a takeover may break connections"
 
 
+def _counters() -> str:
+    from fttcp.config.words import of_counters
+
+    return told_by_part(of_counters())
+
+
 @click.command()
+@telling("--counters", _counters, "Tell what each counter (with --json) counts; ask no daemon.")
 @daemon_options
 def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None:
     """Show roles, leases and flows of this node's groups."""
@@ -175,10 +190,7 @@ def _ms(value: float | None) -> str:
 def _words() -> str:
     from fttcp.config.words import of_connections
 
-    return "\n\n".join(
-        "\n".join((f"{field}:", *(f"  {word}: {said}" for word, said in words.items())))
-        for field, words in of_connections().items()
-    )
+    return told_by_part(of_connections())
 
 
 @click.command()

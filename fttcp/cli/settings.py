@@ -10,7 +10,8 @@ import click
 
 from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError
-from fttcp.config.settings import FILES, plain, sections
+from fttcp.config.settings import FILES, sections
+from fttcp.config.words import plain
 
 
 @click.command("settings")

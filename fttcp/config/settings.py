@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,11 +60,6 @@ def sections(file: str) -> Iterator[Section]:
         if strange := fields.keys() ^ meanings.keys():
             raise ValueError(f"{file}: [{name}]: in schema or meanings only: {', '.join(sorted(strange))}")
         yield Section(name, several, about, tuple(_setting(fields[k], told) for k, told in meanings.items()))
-
-
-def plain(markdown: str) -> str:
-    """Return text without the marks of Markdown; links lose where they lead."""
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "").replace("*", "")
 
 
 def _setting(field: msgspec.structs.FieldInfo, told: str | dict[str, str]) -> Setting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fttcp.config.words import of_counters, plain
 from fttcp.group.shown import Status, is_primary, is_ready
 
 if TYPE_CHECKING:
@@ -84,14 +85,18 @@ def _of_groups(groups: Sequence[Status]) -> Iterator[Metric]:
                     family.add_metric([group["name"], *values], float(number))
             yield family
     names = dict.fromkeys(name for group in groups for name in group.get("counters", {}))
+    told = {name: text for about, words in of_counters().items() for name, text in _told(about, words)}
     for counter in (name for name in names if name not in _NOT_COUNTERS):
-        total = CounterMetricFamily(
-            f"fttcp_{counter}", f"Engine's counter {counter}, see abi.h", labels=("group",)
-        )
+        total = CounterMetricFamily(f"fttcp_{counter}", told.get(counter, counter), labels=("group",))
         for group in groups:
             if counter in group.get("counters", {}):
                 total.add_metric([group["name"]], group["counters"][counter])
         yield total
+
+
+def _told(about: str, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what each counter counts, for its line HELP."""
+    return ((name, f"{about}: {plain(text)}") for name, text in words.items())
 
 
 def _flag(key: str) -> Rows:

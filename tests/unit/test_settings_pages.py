@@ -17,10 +17,11 @@ import pytest
 from click.testing import CliRunner
 from msgspec import Struct
 
+from fttcp._native import ffi
 from fttcp.cli.main import main
 from fttcp.config import Config, settings
 from fttcp.config.witness import WitnessConfig
-from fttcp.config.words import EVENTS, of_connections
+from fttcp.config.words import EVENTS, of_connections, of_counters
 from fttcp.planes.base import Protection, Reason, Unrenewable
 from scripts import draw_meanings
 
@@ -133,6 +134,14 @@ def test_every_word_of_connections_is_told() -> None:
         assert told[field].keys() == words
     output = CliRunner().invoke(main, ["connections", "--words"]).output
     assert "  log-gap: its beginning, or something later, was not seen here\n" in output
+
+
+def test_every_counter_is_told() -> None:
+    told = [name for words in of_counters().values() for name in words]
+    own = [name for name in told if name.startswith("callback_")]
+    assert sorted(told) == sorted({*(name for name, _ in ffi.typeof("struct ftt_counters").fields), *own})
+    output = CliRunner().invoke(main, ["status", "--counters"]).output
+    assert "  drop_lease: kept back for want of a lease\n" in output
 
 
 def test_every_kind_of_event_is_told() -> None:
