@@ -90,6 +90,14 @@ class Reason(IntEnum):
     NO_BACKUP = 10
     UNSUPPORTED = 11
     OUTPUT_AHEAD = 12
+    OPENED_HERE = 13
+
+
+class Opener(IntEnum):
+    """Values of enum ftt_opener: which end of a connection has opened it."""
+
+    REMOTE = 0
+    LOCAL = 1
 
 
 class Unrenewable(IntEnum):
@@ -129,10 +137,17 @@ class FlowKey:
     local_port: int
     proto: str
 
-    def __str__(self) -> str:
-        """Return ``remote:port > local:port/proto``; IPv6 in brackets, ``*`` for a UDP session's port."""
+    def text(self, opener: int) -> str:
+        """Return ``address:port > address:port/proto``, who opened it first; IPv6 in brackets, ``*`` for a
+        UDP session's port."""
         remote, local = (f"[{a}]" if ":" in a else a for a in (self.remote, self.local))
-        return f"{remote}:{self.remote_port} > {local}:{self.local_port or '*'}/{self.proto}"
+        ends = [f"{remote}:{self.remote_port}", f"{local}:{self.local_port or '*'}"]
+        first, second = ends if opener == Opener.REMOTE else reversed(ends)
+        return f"{first} > {second}/{self.proto}"
+
+    def __str__(self) -> str:
+        """Return it as one that its remote end has opened."""
+        return self.text(Opener.REMOTE)
 
 
 @dataclass(frozen=True, slots=True)

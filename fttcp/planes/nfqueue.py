@@ -17,6 +17,7 @@ from fttcp.planes.base import (
     EngineStatus,
     EventKind,
     FlowKey,
+    Opener,
     Protection,
     Reason,
     Unrenewable,
@@ -82,7 +83,7 @@ def key_of(key: Any) -> FlowKey:
     )
 
 
-def _name(kind: type[Protection] | type[Reason] | type[Unrenewable], value: int) -> str:
+def _name(kind: type[Protection] | type[Reason] | type[Unrenewable] | type[Opener], value: int) -> str:
     try:
         return kind(value).name.lower().replace("_", "-")
     except ValueError:
@@ -259,7 +260,7 @@ class NfqueueEngine:
             name: value for name, value in _fields("struct ftt_flow_info", raw).items() if name != "key"
         }
         return {
-            "flow": str(key),
+            "flow": key.text(raw.opener),
             "remote": key.remote,
             "remote_port": key.remote_port,
             "local": key.local,
@@ -269,6 +270,7 @@ class NfqueueEngine:
             "protection": _name(Protection, raw.protection),
             "reason": _name(Reason, raw.reason),
             "unrenewable": _name(Unrenewable, raw.unrenewable),
+            "opener": _name(Opener, raw.opener),
         }
 
 

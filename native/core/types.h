@@ -65,13 +65,17 @@ enum ftt_reason {
 	FTT_WHY_SOLO = 9,         /* the backup was lost */
 	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
 	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
-	FTT_WHY_OUTPUT_AHEAD = 12 /* the backup's server has said more than ours */
+	FTT_WHY_OUTPUT_AHEAD = 12, /* the backup's server has said more than ours */
+	FTT_WHY_OPENED_HERE = 13   /* our server has opened it: no backup follows such */
 };
+
+/* Which end of a connection has opened it. */
+enum ftt_opener { FTT_OPENED_REMOTE = 0, FTT_OPENED_LOCAL = 1 };
 
 /* Why a connection cannot be renewed. */
 enum ftt_unrenewable {
 	FTT_RENEWABLE = 0,
-	FTT_NO_RENEWAL = 1,     /* it is switched off */
+	FTT_NO_RENEWAL = 1,     /* it is switched off, or there is none for such */
 	FTT_LOG_TOO_LONG = 2,   /* its client has sent more than the bound of one connection */
 	FTT_LOGS_TOO_LONG = 3,  /* all logs together have reached their bound, or there is no memory */
 	FTT_LOG_GAP = 4,        /* its beginning, or something later, was not seen here */

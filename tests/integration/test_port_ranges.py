@@ -19,7 +19,8 @@ from tests.integration.netns import Namespace, needs_root
 ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("port_server.py")
 FIRST, LAST = 8000, 8099
-BESIDE = 8100
+OUT = 8100
+"""Of the range, too: nobody listens there, and the primary's host connects out of it."""
 TALK = """
 import json, socket, sys
 address, ports = sys.argv[1], json.loads(sys.argv[2])
@@ -34,12 +35,53 @@ for line in sys.stdin:
 @pytest.fixture(params=["nfqueue", "programmable"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     lab = Lab(f"test-ranges-{request.param[0]}-{os.getpid()}")
-    serve = f"{FIRST}-{LAST}/tcp={sys.executable} {SERVER} {FIRST} {BESIDE}"
+    serve = f"{FIRST}-{OUT}/tcp={sys.executable} {SERVER} {FIRST} {LAST}"
     try:
         lab.up([serve], [f'engine="{request.param}"'])
         yield lab
     finally:
         lab.down()
+
+
+HEAR = """
+import socket, sys
+with socket.create_server(("::", 9000), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+    print(flush=True)
+    stream, _ = door.accept()
+    while heard := stream.recv(4096):
+        stream.sendall(heard)
+"""
+CALL = """
+import socket, sys
+with socket.create_connection((sys.argv[2], 9000), 10, (sys.argv[1], int(sys.argv[3]))) as stream:
+    for line in sys.stdin:
+        stream.sendall(line.encode())
+        print(stream.recv(4096).decode(), end="", flush=True)
+"""
+
+
+def call_out(lab: Lab, family: int, known: int) -> None:
+    """Have the primary's host connect out of the service: shown beside `known` others, not followed."""
+    service, client = (lab.env()[f"{name}{family}"] for name in ("SERVICE", "CLIENT"))
+    primary = lab.node_in_role("primary")
+    with (
+        lab.popen("client", [sys.executable, "-c", HEAR], stdout=-1, text=True) as hear,
+        lab.popen(primary, [sys.executable, "-c", CALL, service, client, str(OUT)],
+                  stdin=-1, stdout=-1, text=True) as call,
+    ):  # fmt: skip
+        assert hear.stdout and call.stdin and call.stdout
+        hear.stdout.readline()
+        call.stdin.write("out\n")
+        call.stdin.flush()
+        assert call.stdout.readline() == "out\n"
+        flows = lab.ask(primary, {"op": "connections"}, 5)["connections"]
+        assert len(flows) == known + 1
+        (flow,) = (flow for flow in flows if flow["opener"] == "local")
+        assert flow["flow"].rpartition(":")[2] == "9000/tcp" and flow["local_port"] == OUT
+        assert (flow["protection"], flow["reason"]) == ("unprotected", "opened-here")
+        assert flow["bytes_in"] == flow["bytes_out"] == 4
+        call.stdin.close()
+        assert call.wait(10) == hear.wait(10) == 0
 
 
 def rules(lab: Lab, node: str) -> int:
@@ -70,6 +112,7 @@ def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> Non
         group for node in lab.status()["nodes"] for group in node["groups"] if group["role"] == "primary"
     )
     await_condition(lambda: group()["flows"]["protected"] == len(ports), 10, "not all are protected")
+    call_out(lab, family, len(ports))
     few = 140  # a rule for each port would be a hundred more than there are
     assert max(rules(lab, node) for node in ("alpha", "beta")) < few
     lab.fault("crash-host", target="primary")

@@ -4,7 +4,7 @@
  */
 #ifndef FTTCP_CLIENT_H
 #define FTTCP_CLIENT_H
-#include "core/tcp/state.h"
+#include "core/tcp/handshake.h"
 
 #define FTT_CLAIM_NS 250000000ull  /* a round trip, at most: within it the client contradicts what is forged */
 #define FTT_ECHO_SLACK_MS 1000u    /* by which the primary's clock may be ahead of what we know of it */
@@ -251,16 +251,6 @@ static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_
 	return true;
 }
 
-/* What a SYN tells, taken up when it begins the flow. */
-static inline void ftt_client_begin(struct ftt_flow *f, uint32_t tsval, uint16_t wnd, uint16_t mss, uint8_t wscale)
-{
-	f->client_tsval = f->ts_recent = tsval;
-	f->client_wnd = wnd;
-	f->max_wnd = wnd >> wscale; /* this one is not scaled (RFC 7323 2.2) */
-	f->mss = mss;
-	f->hard.client_wscale = wscale;
-}
-
 /* A SYN that this node has not seen before begins a flow. */
 static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
@@ -273,7 +263,7 @@ static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *
 
 static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct ftt_seg *s)
 {
-	uint16_t mss = (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0); /* RFC 9293 3.7.1 */
+	uint16_t mss = ftt_client_mss(s);
 	uint8_t wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
 
 	/* whether it is a new connection, the stack decides: see its SYN-ACK. Some hosts have but one ISN */
@@ -388,7 +378,7 @@ static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
 
 /*
  * What an established stack would challenge, and one that still shakes hands answers with a RST. On a primary that is one with
- * a SYN and an acknowledgement, which no client sends: what waited in our queue while the handshake ended is still answered so
+ * a SYN and an acknowledgement, which no end sends that opens a connection: what waited in our queue while the handshake ended is still answered so
  * (ftt_answers_stray), with the number that it asks for. A backup's stack may not have the end of the handshake yet, which the
  * mirror lost or a SYN overtook; there, neither a SYN nor an inexact RST may end what goes on at the primary.
  */
@@ -396,6 +386,8 @@ static inline bool ftt_client_meddles(const struct ftt_flow *f, const struct ftt
 {
 	if (!(f->bits & FTT_F_MAPPED) || ftt_flow_ended(f) || !(s->flags & TCP_SYN))
 		return false;
+	if (f->opener == FTT_OPENED_LOCAL && s->seq == f->hard.irs)
+		return false; /* it repeats its answer, for it has not heard ours */
 	return s->flags & TCP_ACK || (env->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && s->seq != f->hard.irs);
 }
 
@@ -412,6 +404,10 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 		return ftt_client_syn(f, s);
 	}
 	if (!(f->bits & FTT_F_MAPPED)) {
+		if (f->opener == FTT_OPENED_LOCAL && (s->flags & (TCP_SYN | TCP_RST)) == TCP_SYN) {
+			ftt_opened_answered(f, s, env->now_ns);
+			return FTT_PASS;
+		}
 		if (env->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
 			ftt_client_place(f, s);
 		if (env->mode != FTT_MODE_BACKUP)

@@ -12,29 +12,6 @@
 
 /* --- from the local stack: what is learnt ------------------------------------------------------ */
 
-/* Relates the spaces; both sides of the handshake are known. */
-static inline void ftt_flow_map(struct ftt_flow *f, uint32_t service_iss)
-{
-	f->hard.service_iss = service_iss;
-	f->hard.delta = f->local_iss - service_iss;
-	f->client_acked = f->local_snd_nxt = f->delivered_ack = f->peer_snd_nxt = f->sent = service_iss + 1;
-	f->in_order = f->hard.irs + 1;
-	f->bits |= FTT_F_MAPPED;
-}
-
-/* ... and their timestamps; the client may have seen `service_tsval`, and nothing later. */
-static inline void ftt_flow_map_ts(struct ftt_flow *f, uint32_t local_tsval, uint32_t service_tsval)
-{
-	f->hard.ts_delta = f->bits & FTT_F_TS ? local_tsval - service_tsval : 0;
-	f->max_tsecr = service_tsval;
-}
-
-static inline void ftt_server_clock(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
-{
-	f->local_tsval = s->tsval;
-	f->local_ts_ns = now_ns;
-}
-
 /* The stack's SYN-ACK. Returns false when it repeats one that is known. */
 static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
@@ -167,9 +144,11 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 
 	e->drop = FTT_DROP_SUPPRESSED;
 	f->last_ns = env->now_ns;
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+	if (s->flags & TCP_SYN) {
 		uint8_t service_wscale = f->hard.service_wscale;
 
+		if (!(s->flags & TCP_ACK))
+			return FTT_DROP; /* it opens a connection, as the primary's may */
 		if (!ftt_server_synack(f, s, env->now_ns)) {
 			ftt_server_clock(f, s, env->now_ns);
 		} else if (f->bits & FTT_F_OPEN_SEEN) {
@@ -433,6 +412,14 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 	return FTT_HOLD;
 }
 
+/* Our server opens a connection. Nothing of what was under that key before is edited into it. */
+static inline enum ftt_verdict ftt_serve_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+					     struct ftt_edit *e)
+{
+	e->actions |= ftt_opened_again(f, s, env->now_ns);
+	return FTT_PASS;
+}
+
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					      struct ftt_edit *e)
 {
@@ -440,8 +427,8 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 	uint32_t end;
 
 	f->last_ns = env->now_ns;
-	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		return ftt_serve_synack(f, s, env, e);
+	if (s->flags & TCP_SYN)
+		return s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
 		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, env, e);
 	end = ftt_server_observe(f, s, env->now_ns);

@@ -49,6 +49,7 @@ enum ftt_action {
 	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
 	FTT_ACT_ASK_CLIENT = 262144, /* make the client say where it stands: is its claim true? */
+	FTT_ACT_ANEW = 1 << 19,       /* the key stands for another connection from here on: what belonged to the old one goes */
 	FTT_ACT_LET_GO = 1 << 20,     /* a backup lets the flow go: only where its client stands is followed */
 	FTT_ACT_ASK_PLACE = 1 << 21, /* ask the client of a flow that is over where it stands */
 	FTT_ACT_RST_CLIENT = 1 << 22, /* ... and reset it there */
@@ -140,7 +141,8 @@ struct ftt_flow {
 	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN: the new SYN's numbers */
 	uint32_t next_tsval;
 	uint16_t next_mss;
-	uint8_t next_wscale, pad;
+	uint8_t next_wscale;
+	uint8_t opener;        /* enum ftt_opener */
 
 	/* the backup, as it last told */
 	uint32_t committed;    /* its stack's rcv_nxt; on the backup itself, too */

@@ -234,6 +234,7 @@ struct ftt_flow_info {
 	uint32_t divergences;
 	uint32_t closed;
 	uint32_t unrenewable; /* enum ftt_unrenewable */
+	uint32_t opener;      /* enum ftt_opener */
 	uint32_t catching;    /* a new backup catches up with it, or will */
 	uint64_t log_bytes;   /* of its input that is kept */
 	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */

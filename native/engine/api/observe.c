@@ -157,6 +157,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->divergences = c->divergences;
 	o->closed = c->closed;
 	o->unrenewable = c->unrenewable;
+	o->opener = c->flow.opener;
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
 	o->log_bytes = c->log ? c->log->size : 0;
 	o->continues = ftt_follow_continues(w, c, now_ns);

@@ -48,15 +48,10 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_p
 		ftt_log_begin(w, c, c->syn, c->syn_len);
 }
 
-/* The stack took a new connection under an old key: what belonged to the old one goes. */
-static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
+/* What belonged to the connection that had this key before. */
+static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_lockstep_begin(w, c, c->flow.client_tsval);
-	else
-		ftt_lockstep_end(w, c);
 	ftt_renewal_forget(w, c);
-	ftt_log_begin(w, c, c->syn, c->syn_len);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);
@@ -68,6 +63,26 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 	c->bytes_in = c->bytes_out = 0;
 	c->divergences = 0;
 	c->difference_told = false;
+}
+
+/* The stack took a new connection under an old key ... */
+static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_lockstep_begin(w, c, c->flow.client_tsval);
+	else
+		ftt_lockstep_end(w, c);
+	forget_past(w, c);
+	ftt_log_begin(w, c, c->syn, c->syn_len);
+	w->n.flows_opened++;
+}
+
+/* ... opened by our server. */
+static void open_anew(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	ftt_lockstep_end(w, c);
+	forget_past(w, c);
+	ftt_log_end(w, c, FTT_NO_RENEWAL);
 	w->n.flows_opened++;
 }
 
@@ -220,6 +235,19 @@ static void silence(struct ftt_worker *w, const struct ftt_packet *p, const stru
 		reset_stack(w, key, s);
 }
 
+/* Our server opens a connection out of a port of the service: known from here on, where there is room for it. */
+static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	bool speaks = ftt_flow_emits((uint8_t)w->mode) && ftt_may_emit(&w->e->shared, now_ns);
+	struct ftt_tcp *c;
+
+	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !speaks || !(c = ftt_follow_begin(w, key, 0, now_ns)))
+		return NULL;
+	ftt_opened_begin(&c->flow, s, now_ns);
+	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	return c;
+}
+
 /* The stack speaks for a flow that we do not know. */
 static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key,
 				const struct ftt_seg *s, uint64_t now_ns)
@@ -234,6 +262,17 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p
 		return;
 	}
 	silence(w, p, key, s);
+}
+
+/* Our stack has answered a SYN, which may have been an `again` one, or says one of its own. */
+static void said_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, bool again, uint32_t actions)
+{
+	if (actions & FTT_ACT_ANEW)
+		open_anew(w, c);
+	else if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
+		begin_again(w, c);
+	if (s->flags & TCP_ACK)
+		ftt_lockstep_answered(w, c);
 }
 
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -253,7 +292,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		silence(w, p, &key, s);
 		return;
 	}
-	if (!c) {
+	if (!c && !(c = open_here(w, &key, s, now_ns))) {
 		unknown_from_server(w, p, &key, s, now_ns);
 		return;
 	}
@@ -270,10 +309,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (replays)
 		ftt_renew_ahead(w, c);
 	v = ftt_segment_step(&c->flow, s, &env, &e);
-	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
-		begin_again(w, c);
 	if (s->flags & TCP_SYN)
-		ftt_lockstep_answered(w, c);
+		said_syn(w, c, s, again, e.actions);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
 		ftt_compare_output(w, c, p, k, s);
