@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
 from fttcp.wire.keyfile import KeyRing
+
+if TYPE_CHECKING:
+    from fttcp.planes.recording import HistoryFile
 
 
 class EngineError(RuntimeError):
@@ -244,6 +247,9 @@ class Engine(Protocol):
 
     def watch_server(self, pids: Sequence[int]) -> None:
         """See ftt_engine_watch_server(). Raises OSError for one that cannot be looked at; the others are."""
+
+    def record(self, file: HistoryFile | None) -> None:
+        """Let the history of the server go to this file from now on, and to no other; None: to none."""
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe these keys from now on, and send with the one that is marked."""

@@ -13,6 +13,7 @@ from typing import Any
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
 from fttcp.planes.base import EngineEvent, EngineSettings, EngineStatus, EventKind
+from fttcp.planes.recording import HistoryFile
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
@@ -123,6 +124,10 @@ class FakeEngine:
     def tune(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.orders.append(("tune",))
+
+    def record(self, file: HistoryFile | None) -> None:
+        """Recorded."""
+        self.orders.append(("record", file))
 
     def set_keys(self, keys: KeyRing) -> None:
         self.keys = keys

@@ -23,6 +23,7 @@ from fttcp.planes.base import (
     Unrenewable,
 )
 from fttcp.planes.liveness import Liveness, fill_keys, fill_peer
+from fttcp.planes.recording import HistoryFile
 from fttcp.wire.addresses import address_bytes, address_text
 from fttcp.wire.keyfile import KeyRing
 
@@ -170,6 +171,10 @@ class NfqueueEngine:
         error = lib.ftt_engine_watch_server(self._engine, pids, len(pids))
         if error:
             raise OSError(error, os.strerror(error))
+
+    def record(self, file: HistoryFile | None) -> None:
+        """See base.py."""
+        lib.ftt_engine_record(self._engine, ffi.NULL if file is None else file.handle)
 
     def set_keys(self, keys: KeyRing) -> None:
         """See abi.h. Raises EngineError if the ring is none."""

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "engine/flows/lockstep.h"
+#include "engine/history/file.h"
 #include "engine/planes/nfqueue/stamp.h"
 #include "engine/worker.h"
 
@@ -116,6 +117,8 @@ void ftt_engine_close(struct ftt_engine *e)
 		return;
 	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
 	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
+	if (e->record) /* which is the caller's */
+		ftt_history_file_tell(e->record, NULL, NULL);
 	ftt_beat_detach(e->beat);
 	ftt_neigh_detach(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
@@ -191,6 +194,28 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 	if (e->beat) /* before the start there is no thread that could renew a lease */
 		ftt_beat_lease_changed(e->beat, decided_ns);
 	wake_all(e); /* what was held for want of a lease may go */
+}
+
+static void kept_more(void *of)
+{
+	struct ftt_engine *e = of;
+
+	if (atomic_exchange(&e->record_awaited, false))
+		wake_all(e);
+}
+
+struct ftt_history_file *ftt_engine_record(struct ftt_engine *e, struct ftt_history_file *h)
+{
+	struct ftt_history_file *before = e->record;
+
+	if (before)
+		ftt_history_file_tell(before, NULL, NULL);
+	ftt_engine_pause(e);
+	e->record = h;
+	ftt_engine_resume(e);
+	if (h)
+		ftt_history_file_tell(h, kept_more, e);
+	return before;
 }
 
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e)

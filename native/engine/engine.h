@@ -30,6 +30,7 @@ struct ftt_neigh;
 struct ftt_neighbours;
 struct ftt_worker;
 struct ftt_events;
+struct ftt_history_file;
 
 struct ftt_shared {
 	_Atomic uint32_t mode;           /* enum ftt_mode */
@@ -63,6 +64,8 @@ struct ftt_engine {
 	uint32_t n_lives;
 	struct ftt_ls_map lockstep; /* shared with the server; .header NULL: it is not */
 	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
+	struct ftt_history_file *record; /* where the history of the server goes; NULL: nowhere. Workers stand still while it changes */
+	_Atomic bool record_awaited; /* a worker waits until more of it is kept */
 	uint32_t whole_packets; /* see struct ftt_status */
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
 	_Atomic uint32_t role_flows;    /* flows they took over */

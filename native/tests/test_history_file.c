@@ -46,11 +46,11 @@ static void told(void *of)
 
 static struct ftt_history_file *fresh(uint32_t policy, uint64_t every_ns, uint64_t most)
 {
-	struct ftt_history_settings s = {.path = path, .head = head, .head_len = sizeof(head), .fsync = policy, .every_ns = every_ns, .most = most,
-					 .told = told, .of = &told_fd};
+	struct ftt_history_settings s = {.path = path, .head = head, .head_len = sizeof(head), .fsync = policy, .every_ns = every_ns, .most = most};
 	struct ftt_history_file *h = ftt_history_file_open(&s, err, sizeof(err));
 
 	CHECK(h);
+	ftt_history_file_tell(h, told, &told_fd);
 	return h;
 }
 
@@ -158,6 +158,7 @@ static void waits_for_the_disk(void)
 	sem_post(&may_sync);
 	await_there(h, last_place);
 	CHECK(atomic_load(&syncs) - counted <= 3);
+	ftt_history_file_tell(h, NULL, NULL);
 	ftt_history_file_close(h, false);
 	while (!sem_trywait(&may_sync))
 		;

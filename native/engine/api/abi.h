@@ -243,7 +243,23 @@ struct ftt_flow_info {
 	uint64_t age_ns, idle_ns;
 };
 
+enum ftt_fsync {
+	FTT_FSYNC_NEVER = 0, /* the kernel writes when it likes: a loss of power takes what came in the last half a minute */
+	FTT_FSYNC_BATCH = 1, /* whatever waits is written and synced at once, then it counts */
+	FTT_FSYNC_EVERY = 2  /* synced every so often: a loss of power takes what came since */
+};
+
+struct ftt_history_settings {
+	const char *path;    /* is made; nothing must be there */
+	const uint8_t *head; /* what HEAD has: core/history.h */
+	uint32_t head_len;
+	uint32_t fsync;      /* enum ftt_fsync */
+	uint64_t every_ns;   /* FTT_FSYNC_EVERY */
+	uint64_t most;       /* bytes of the file */
+};
+
 struct ftt_engine;
+struct ftt_history_file;
 struct ftt_liveness;
 
 /* Heartbeats of a node: opened before its engines start, closed when all of them are. err: as below. set_keys: other keys from here on; 0, or EINVAL. */
@@ -286,6 +302,19 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
  * max_udp_bytes, max_retained, renew_flow, renew_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
+
+/*
+ * A history on stable storage (core/history.h; file.h tells how). open and close wait for the disk; none of the others does.
+ * record: from here on the history of the local server goes there; returns the file before it, which is the caller's to close. NULL: nowhere.
+ */
+struct ftt_history_file *ftt_history_file_open(const struct ftt_history_settings *s, char *err, size_t err_len);
+struct ftt_history_file *ftt_engine_record(struct ftt_engine *e, struct ftt_history_file *h);
+/* What is before this place counts as kept, as far as the policy goes: synced (BATCH), or handed to the kernel. */
+uint64_t ftt_history_file_there(const struct ftt_history_file *h);
+/* Why it has ended: 0: it has not; ENOBUFS: the disk is too slow; EFBIG: its bound; or what else writing met. */
+int ftt_history_file_why(const struct ftt_history_file *h);
+/* Writes what waits. `done`: and that the history ends here in good order. NULL is allowed. */
+void ftt_history_file_close(struct ftt_history_file *h, bool done);
 
 /* Observation. events: returns how many were written; the fd becomes readable when there are some. */
 int ftt_engine_event_fd(struct ftt_engine *e);

@@ -27,8 +27,11 @@ struct ftt_history_file {
 	int fd;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct buffer fill; /* under the lock, as the next two */
+	pthread_cond_t wake, has_told;
+	void (*told)(void *of); /* under the lock, as all up to `done` */
+	void *of;
+	bool telling;
+	struct buffer fill;
 	uint64_t end;       /* of what was put */
 	bool closing, done;
 	struct buffer out;  /* the thread's, as the next three */
@@ -87,6 +90,16 @@ uint64_t ftt_history_file_put(struct ftt_history_file *h, const uint8_t *frame, 
 	}
 	pthread_mutex_unlock(&h->lock);
 	return end;
+}
+
+void ftt_history_file_tell(struct ftt_history_file *h, void (*told)(void *of), void *of)
+{
+	pthread_mutex_lock(&h->lock);
+	h->told = told;
+	h->of = of;
+	while (h->telling)
+		pthread_cond_wait(&h->has_told, &h->lock);
+	pthread_mutex_unlock(&h->lock);
 }
 
 uint64_t ftt_history_file_there(const struct ftt_history_file *h)
@@ -164,6 +177,22 @@ static bool wait_for_work(struct ftt_history_file *h, int told_of)
 	return h->fill.len || !h->closing;
 }
 
+/* With the lock, which is let go of meanwhile. */
+static void tell(struct ftt_history_file *h)
+{
+	void (*told)(void *of) = h->told;
+	void *of = h->of;
+
+	if (!told)
+		return;
+	h->telling = true;
+	pthread_mutex_unlock(&h->lock);
+	told(of);
+	pthread_mutex_lock(&h->lock);
+	h->telling = false;
+	pthread_cond_broadcast(&h->has_told);
+}
+
 static void *run(void *of)
 {
 	struct ftt_history_file *h = of;
@@ -182,9 +211,8 @@ static void *run(void *of)
 		if (h->sync_ns && now_ns() >= h->sync_ns)
 			sync_now(h);
 		told_of = atomic_load(&h->why);
-		if (h->set.told)
-			h->set.told(h->set.of);
 		pthread_mutex_lock(&h->lock);
+		tell(h);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return NULL;
@@ -241,6 +269,7 @@ static int begin(struct ftt_history_file *h)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->wake, &monotonic);
+	pthread_cond_init(&h->has_told, NULL);
 	pthread_condattr_destroy(&monotonic);
 	if (!error)
 		error = ftt_thread_start(&h->thread, "fttcp-history", run, h);
@@ -248,6 +277,7 @@ static int begin(struct ftt_history_file *h)
 		return 0;
 	unlink(h->set.path);
 	close(h->fd);
+	pthread_cond_destroy(&h->has_told);
 	pthread_cond_destroy(&h->wake);
 	pthread_mutex_destroy(&h->lock);
 	return error;
@@ -288,6 +318,7 @@ void ftt_history_file_close(struct ftt_history_file *h, bool done)
 	if (h->sync_ns)
 		sync_now(h);
 	close(h->fd);
+	pthread_cond_destroy(&h->has_told);
 	pthread_cond_destroy(&h->wake);
 	pthread_mutex_destroy(&h->lock);
 	free(h->fill.bytes);
