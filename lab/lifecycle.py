@@ -13,7 +13,7 @@ from typing import Any
 from lab import network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
-from lab.hosts import Host, await_condition
+from lab.hosts import Host, await_condition, forget
 from lab.network import ALL_NODES, ARBITERS, CLIENT, ETCD, NODES, SWITCH, WITNESS
 from lab.nodeconfig import (
     DEFAULT_SERVE,
@@ -117,6 +117,8 @@ class Lab:
                 state = LabState.load(self.name)
                 for name, record in state.hosts.items():
                     Host(name, self.home / name, record.init).kill()
+            for home in self.home.iterdir():
+                forget(home)
             shutil.rmtree(self.home)
         self.reap()
         return True

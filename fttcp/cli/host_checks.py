@@ -81,7 +81,8 @@ class Times:
 @dataclass(frozen=True)
 class Host:
     """The facts of this module. ``rt_runtime_us``: sched_rt_runtime_us; ``rt_limit``: RLIMIT_RTPRIO, None
-    with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot."""
+    with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot;
+    ``in_memory``: of each that had better not."""
 
     units: tuple[Unit, ...]
     pid_files: tuple[PidFile, ...]
@@ -89,6 +90,7 @@ class Host:
     secrets: tuple[Secret, ...]
     times: tuple[Times, ...]
     file_systems: Mapping[str, str]
+    in_memory: Mapping[str, str]
     rt_runtime_us: int
     rt_limit: int | None
     guest: bool
@@ -115,6 +117,8 @@ def check_host(host: Host) -> Iterator[Check]:
         yield check_secret(secret)
     for directory, kind in host.file_systems.items():
         yield check_file_system(directory, kind)
+    for directory, kind in host.in_memory.items():
+        yield check_in_memory(directory, kind)
     yield check_real_time(host)
     yield from check_guest(host)
     yield check_conntrack(host)
@@ -201,6 +205,15 @@ def check_file_system(directory: str, kind: str) -> Check:
         seen = f"on {kind}: the epochs that were used are forgotten when the host starts again"
         return fail(name, seen, "name a state_dir on a disk")
     return ok(name, f"on {kind or 'an unknown file system'}")
+
+
+def check_in_memory(directory: str, kind: str) -> Check:
+    """Where servers in lock step find the seeds of their connections."""
+    name = f"directory {directory}"
+    if kind in VOLATILE:
+        return ok(name, f"on {kind}")
+    seen = f"on {kind}: seeds of connections get to a disk, and each connection waits for its file system"
+    return warn(name, seen, "name a run_dir in memory (tmpfs), as /run is")
 
 
 def check_real_time(host: Host) -> Check:

@@ -36,6 +36,10 @@ def see_host(config: Config, capabilities: int) -> Host:
         secrets=tuple(_secrets(config)),
         times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
         file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
+        in_memory={
+            str(config.run_dir): _file_system(config.run_dir)
+            for _ in filter(lambda group: group.lockstep != "off", config.group)
+        },
         rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
         rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
         guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),

@@ -29,6 +29,7 @@ HOST = Host(
     secrets=(SECRET,),
     times=(Times("web", 20, 100),),
     file_systems={"/var/lib/fttcp": "ext4"},
+    in_memory={"/run/fttcp": "tmpfs"},
     rt_runtime_us=950000,
     rt_limit=None,
     guest=True,
@@ -70,6 +71,7 @@ def test_a_good_host_passes() -> None:
         ({"secrets": (replace(SECRET, directory_mode=0o777),)}, "key", Status.FAIL, "chmod go-w /etc/fttcp"),
         ({"secrets": (replace(SECRET, owner="root"),)}, "key", Status.FAIL, "chown fttcp"),
         ({"file_systems": {"/run/x": "tmpfs"}}, "directory /run/x", Status.FAIL, "disk"),
+        ({"in_memory": {"/var/x": "ext4"}}, "directory /var/x", Status.WARN, "tmpfs"),
         ({"rt_runtime_us": 0}, "real-time limits", Status.WARN, "sched_rt_runtime_us"),
         ({"rt_limit": 10}, "real-time limits", Status.WARN, "LimitRTPRIO=20"),
         ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),
@@ -153,6 +155,7 @@ def test_a_configuration_is_looked_at_as_it_is(tmp_path: Path, monkeypatch: pyte
     (secret,) = host.secrets
     assert (secret.mode, secret.reader) == (0o600, "nobody") and secret.owner
     assert set(host.file_systems) == {str(tmp_path)} and host.file_systems[str(tmp_path)]
+    assert not host.in_memory, "no group is in lock step"
     assert host.rt_limit is not None or os.geteuid() == 0
 
 
@@ -193,5 +196,6 @@ def test_programs_that_are_to_be_in_lock_step(tmp_path: Path, monkeypatch: pytes
     }
     ours = f"g2: {Path('/proc/self/exe').readlink()}"
     assert found == {f"g0: {still}": [True], f"g1: {still}": [True], ours: []}
+    assert set(see_host(loaded, 0).in_memory) == {str(loaded.run_dir)}
     told = [sentence for sentence in what_is_missing(loaded) if "lockstep" in sentence]
     assert len(told) == 1 and told[0].startswith("group[1].command: lockstep:") and "statically" in told[0]

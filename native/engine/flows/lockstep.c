@@ -92,7 +92,7 @@ static void *map_file(const char *path, size_t *size)
 
 	if (fd >= 0 && !fstat(fd, &st)) {
 		*size = (size_t)st.st_size;
-		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0); /* no packet waits for a page */
 	}
 	error = errno;
 	if (fd >= 0)
