@@ -128,6 +128,7 @@ static void flush(struct ftt_worker *w)
 	ftt_tcp_send_injected(w);
 	ftt_plane_flush(w->plane);
 	ftt_tcp_free_spent(w);
+	ftt_udp_free_spent(&w->udp);
 	ftt_plane_send(w->plane);
 }
 
@@ -277,7 +278,7 @@ static void follow_role(struct ftt_worker *w)
 static int patience_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
-		      !ftt_list_empty(&w->renew_waiting) ? TICK_NS : IDLE_TICK_NS;
+		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed ? TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
@@ -475,6 +476,7 @@ void ftt_worker_close(struct ftt_worker *w)
 			ftt_tcp_forget(w, c, false);
 		ftt_udp_forget_all(w);
 		ftt_tcp_free_spent(w);
+		ftt_udp_free_spent(&w->udp);
 		ftt_udp_close(&w->udp);
 	}
 	ftt_plane_close(w->plane);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "engine/flows/udp_renew.h"
 #include "udp_rig.h"
 
 #define QUEUE_IN 1
@@ -41,6 +42,34 @@ bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_
 {
 	ftt_channel_put_record(c, to, r, counters);
 	return !FTT_ENTRY(c, struct node, worker.channel)->cut;
+}
+
+bool ftt_lane_up(const struct ftt_bulk_lane *l, uint8_t worker)
+{
+	return !worker && FTT_ENTRY(l, struct node, worker.lane)->lane_up;
+}
+
+uint32_t ftt_lane_room(struct ftt_bulk_lane *l, uint8_t to)
+{
+	const struct node *n = FTT_ENTRY(l, struct node, worker.lane);
+
+	if (!ftt_lane_up(l, to))
+		return 0;
+	return n->lane_room ? n->lane_room : FTT_LANE_MAX;
+}
+
+bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint8_t *bytes, uint32_t len)
+{
+	struct node *n = FTT_ENTRY(l, struct node, worker.lane);
+
+	CHECK_EQ(kind, FTT_LANE_SESSION);
+	CHECK(n->lane_len + 4 + len <= sizeof(n->lane));
+	if (ftt_lane_room(l, to) < len)
+		return false;
+	put_be32(n->lane + n->lane_len, len);
+	memcpy(n->lane + n->lane_len + 4, bytes, len);
+	n->lane_len += 4 + len;
+	return true;
 }
 
 static int emit_now(struct ftt_plane *plane, const uint8_t *packet, size_t len, bool to_client)
@@ -140,23 +169,32 @@ static void check_session(const struct ftt_udp_session *u)
 static void check_counts(const struct node *n)
 {
 	const struct ftt_udp_table *t = &n->worker.udp;
-	uint32_t sessions = 0, count[FTT_UNPROTECTED + 1] = {0}, held = 0;
+	uint32_t sessions = 0, count[FTT_CATCHING_UP + 1] = {0}, held = 0, logs = 0, renewed = 0;
+	uint64_t log_bytes = 0;
 
 	for (const struct ftt_udp_session *u = NULL; (u = ftt_udp_next(t, u)); sessions++) {
 		check_session(u);
 		count[u->s.protection]++;
+		logs += !!u->log;
+		renewed += ftt_udp_stage(u) != FTT_UDP_STILL;
+		log_bytes += u->log ? sizeof(*u->log) + u->log->size : 0;
+		CHECK(!u->log == !!u->unrenewable || ftt_udp_stage(u) || u->log->left);
 		for (const struct ftt_udp_reply *r = u->replies; r; r = r->next)
 			held += !r->bytes;
 	}
 	CHECK_EQ(t->n, sessions);
-	for (unsigned i = 0; i <= FTT_UNPROTECTED; i++)
+	for (unsigned i = 0; i <= FTT_CATCHING_UP; i++)
 		CHECK_EQ(t->count[i], count[i]);
 	CHECK_EQ(n->worker.held_now, held);
+	CHECK_EQ(n->worker.log_bytes, log_bytes);
+	CHECK_EQ(n->worker.n_logs, logs);
+	CHECK_EQ(t->n_renewed, renewed);
 }
 
 static void end(struct node *n)
 {
 	check_counts(n);
+	ftt_udp_free_spent(&n->worker.udp);
 	ftt_udp_forget_all(&n->worker);
 	CHECK_EQ(n->worker.held_now, 0);
 	ftt_udp_close(&n->worker.udp);
@@ -268,6 +306,32 @@ struct ftt_udp_session *only(struct node *n)
 {
 	CHECK_EQ(n->worker.udp.n, 1);
 	return ftt_udp_next(&n->worker.udp, NULL);
+}
+
+int hear_lane(struct node *from, struct node *to, uint64_t now_ns)
+{
+	uint32_t at = 0;
+	int n = 0;
+
+	for (uint32_t len; at < from->lane_len; at += len, n++) {
+		len = get_be32(from->lane + at);
+		at += 4;
+		CHECK_EQ(ftt_udp_renew_message(&to->worker, 0, from->lane + at, len, now_ns), FTT_LANE_TAKEN);
+		check_counts(to);
+	}
+	from->lane_len = 0;
+	return n;
+}
+
+void renewals(void)
+{
+	struct node *nodes[] = {&p, &b};
+
+	for (int i = 0; i < 2; i++) {
+		nodes[i]->engine.cfg.policy.renew = 1;
+		nodes[i]->engine.cfg.policy.renew_flow = 1 << 20;
+		nodes[i]->engine.cfg.policy.renew_bytes = 1 << 20;
+	}
 }
 
 void begin_order(void)

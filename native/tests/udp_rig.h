@@ -17,6 +17,10 @@ struct node {
 	uint8_t said[65536]; /* records for the other node */
 	size_t said_len;
 	bool cut; /* what is sent apart does not leave */
+	bool lane_up;
+	uint32_t lane_room; /* 0: as a lane has when it is empty */
+	uint8_t lane[1 << 20]; /* messages for the other node: kind, length, bytes */
+	uint32_t lane_len;
 	struct packet passed[16]; /* by verdict, as edited */
 	uint32_t passed_id[16], n_passed, n_dropped;
 	struct packet emitted[16];
@@ -29,6 +33,8 @@ extern struct node p, b; /* primary, backup */
 
 void begin_pair(void);
 void begin_order(void); /* as begin_pair(), with the patience that a configuration has */
+/* Sessions have logs from here on. */
+void renewals(void);
 void end_pair(void);
 void lease(struct node *n, bool on);
 void role(struct node *n, uint32_t mode);
@@ -36,6 +42,8 @@ void role(struct node *n, uint32_t mode);
 void new_role(struct node *n, uint32_t mode);
 /* Hands over what `from` has said; returns how many records of that type were among it. */
 int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns);
+/* ... by the lane; returns how many messages. */
+int hear_lane(struct node *from, struct node *to, uint64_t now_ns);
 /* What is lost on the way. */
 int lose(struct node *from, uint8_t type);
 struct packet datagram(int family, bool from_client, uint16_t server_port, const char *payload, uint32_t len);

@@ -1,4 +1,4 @@
-"""A connection outlives one failure after the other: a new backup catches up with it in between."""
+"""A connection or UDP session outlives failure after failure: a new backup catches up in between."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ PACE_S = 0.2
 LONG_S = 60.0
 """No run takes so long: the client ends some seconds after the last failure."""
 
+TFTP = ("tftp-get-512", "tftp-put-512")
+
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    yield from pair_named("renew", (), ("echo", "paced-down"))
+    yield from pair_named("renew", (), ("echo", "paced-down", *TFTP))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ def pair() -> Iterator[Pair]:
     [
         ("echo", ("crash-host", "crash-host", "kill-node")),
         ("paced-down", ("crash-host", "switchover", "crash-host")),
+        (TFTP[0], ("crash-host", "crash-host", "switchover")),
+        (TFTP[1], ("crash-host", "crash-host", "switchover")),
     ],
 )
 def test_a_connection_outlives_failures_of_both_nodes(

@@ -45,8 +45,10 @@ static inline bool ftt_session_turn(struct ftt_session *s, uint32_t outputs, uin
 	if (s->early && s->early + cost > FTT_UDP_EARLY)
 		return false;
 	s->early += (uint8_t)cost;
-	if (seq_lt(given, outputs))
+	if (seq_lt(given, outputs)) {
 		s->missing += outputs - given;
+		s->sums.broken |= s->protection == FTT_CATCHING_UP; /* said twice by a timer, long ago: no two servers do that alike */
+	}
 	return true;
 }
 
@@ -59,7 +61,7 @@ static inline uint32_t ftt_session_given(struct ftt_session *s)
 /* All whose turn it is was given. `before`, `waited`: how far it was, and whether the primary waited for it. */
 static inline uint32_t ftt_session_delivered(struct ftt_session *s, uint32_t before, bool waited, const struct ftt_env *env)
 {
-	if (s->events - s->acked < FTT_UDP_BEHIND / 2)
+	if (s->events - s->acked < FTT_UDP_BEHIND / 2 || s->protection == FTT_CATCHING_UP)
 		s->behind_ns = 0;
 	else if (ftt_session_behind(s) && !s->behind_ns)
 		s->behind_ns = env->now_ns;

@@ -34,17 +34,22 @@ static inline void ftt_session_leaves(struct ftt_session *s, uint32_t number)
 static inline uint32_t ftt_session_record(struct ftt_session *s, const struct ftt_record *r)
 {
 	if (r->type == FTT_REC_DETACHED && ftt_session_is_numbered(s)) {
-		if (s->protection == FTT_PROTECTED) /* a backup that does not follow sessions says so to each event */
+		if (s->protection != FTT_DETACHING) /* a backup that does not follow sessions says so to each event */
 			s->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE :
 				    r->flags & FTT_REC_LAGS ? FTT_WHY_OUTPUT_LAG : FTT_WHY_REFUSED;
 		s->protection = FTT_DETACHED;
 		s->acked = s->events;
 		return FTT_UDP_DETACHED | FTT_UDP_RELEASE;
 	}
-	if (r->type != FTT_REC_EVENT_ACK || s->protection != FTT_PROTECTED ||
+	if (r->type != FTT_REC_EVENT_ACK || r->flags & FTT_REC_CATCHING || (s->protection != FTT_PROTECTED && s->protection != FTT_OPENING) ||
 	    r->number - s->acked > s->events - s->acked || seq_gt(r->outputs, r->number))
 		return 0;
 	s->acked = r->number;
+	if (s->protection == FTT_OPENING && seq_gt(r->outputs, s->granted)) {
+		s->protection = FTT_PROTECTED;
+		s->reason = FTT_WHY_NONE;
+		s->silent_ns = 0;
+	}
 	s->granted = seq_max(s->granted, r->outputs);
 	return FTT_UDP_RELEASE;
 }
@@ -74,20 +79,21 @@ static inline uint32_t ftt_session_asks(struct ftt_session *s, uint32_t what, co
 static inline uint32_t ftt_session_tick(struct ftt_session *s, const struct ftt_session_waits *w, bool gone, const struct ftt_env *env)
 {
 	/* the backup's server is too far behind for the next reply, and its word may be lost that it is no longer */
-	bool server = s->protection == FTT_PROTECTED && w->reply_ns && seq_gt(w->after, s->granted);
-	uint64_t since_ns = w->event_ns ? w->event_ns : w->reply_ns;
+	bool opening = s->protection == FTT_OPENING, follows = s->protection == FTT_PROTECTED || opening;
+	bool server = opening || (follows && w->reply_ns && seq_gt(w->after, s->granted));
+	uint64_t since_ns = opening ? s->silent_ns : w->event_ns ? w->event_ns : w->reply_ns;
 	uint32_t actions = FTT_UDP_WAITS;
 
 	if (!w->event_ns && !server && s->protection != FTT_DETACHING)
 		return FTT_UDP_RELEASE;
-	if (s->protection == FTT_PROTECTED && !gone && env->now_ns - since_ns > env->policy->detach_after_ns)
+	if (follows && !gone && env->now_ns - since_ns > env->policy->detach_after_ns)
 		ftt_session_detach(s, FTT_WHY_COMMIT_LAG);
 	if (s->protection == FTT_DETACHING)
 		actions |= ftt_session_asks(s, FTT_UDP_ASK_DETACH, env);
-	else if (!w->event_ns)
+	else if (opening || !w->event_ns)
 		actions |= ftt_session_asks(s, FTT_UDP_ASK_SERVER, env);
 	/* who takes the role over does not acknowledge, and would have it twice */
-	return actions | (env->lease && s->protection == FTT_PROTECTED ? FTT_UDP_RESEND : 0);
+	return actions | (env->lease && ftt_session_is_numbered(s) && s->protection != FTT_DETACHING ? FTT_UDP_RESEND : 0);
 }
 
 #endif

@@ -47,7 +47,7 @@ struct ftt_session {
 	uint16_t nobody;    /* backup: the port that no server has, as our stack said; 0: it has not, or one has spoken from it since */
 	uint64_t last_ns, asked_ns;
 	uint64_t early_ns;  /* backup: when it began to be given some */
-	uint64_t silent_ns; /* backup: since when it is waited for without a single reply; 0: it is not */
+	uint64_t silent_ns; /* backup: since when it is waited for without a single reply; 0: it is not. Primary, FTT_OPENING: since when */
 	uint64_t behind_ns; /* backup: since when the primary has to wait for it, again and again; 0: it has not */
 	struct ftt_udp_sums {
 		uint32_t crc;                     /* of the payloads of all replies (CRC-32C) */
@@ -70,7 +70,7 @@ static inline void ftt_session_init(struct ftt_session *s, uint64_t now_ns)
 /* Is what its client says numbered, for the backup? */
 static inline bool ftt_session_is_numbered(const struct ftt_session *s)
 {
-	return s->protection == FTT_PROTECTED || s->protection == FTT_DETACHING;
+	return s->protection == FTT_PROTECTED || s->protection == FTT_DETACHING || s->protection == FTT_OPENING;
 }
 
 /* A client, or the primary's word of one, begins it. */
@@ -122,6 +122,12 @@ static inline bool ftt_session_has_room(const struct ftt_session *s, uint32_t ke
 static inline uint32_t ftt_session_number(struct ftt_session *s)
 {
 	return ++s->events;
+}
+
+/* ... of a session that nobody follows: our server has it. */
+static inline void ftt_session_note(struct ftt_session *s)
+{
+	s->acked = ++s->events;
 }
 
 /* --- ports of the server's own choice ----------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "engine/flows/follow.h"
 #include "engine/flows/renewal.h"
+#include "engine/flows/udp_log.h"
 
 #define ALLOCATION 16 /* bytes that malloc adds, at most */
 
@@ -87,7 +88,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 
 	for (uint8_t protection = 0; protection < FTT_COUNT_CLOSED; protection++)
 		count_protection(out, protection, w->table.count[protection]);
-	for (uint8_t protection = 0; protection <= FTT_UNPROTECTED; protection++)
+	for (uint8_t protection = 0; protection <= FTT_CATCHING_UP; protection++)
 		count_protection(out, protection, w->udp.count[protection]);
 	count_ending(w, out, ftt_now_ns());
 	out->udp_sessions += w->udp.n;
@@ -97,6 +98,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 	out->held_now += w->held_now;
 	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
 		out->flows_catching += w->n_renewing[stage];
+	out->flows_catching += w->udp.n_renewed;
 	out->flows_renewable += w->n_logs;
 	out->log_bytes += w->log_bytes;
 	out->lanes_up += ftt_lane_count(&w->lane);
@@ -177,7 +179,9 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->client_acked = u->s.events;
 	o->committed = u->s.acked;
 	o->local_snd_nxt = u->s.outputs;
-	o->unrenewable = FTT_NO_RENEWAL; /* of UDP there is none yet */
+	o->unrenewable = u->unrenewable;
+	o->catching = ftt_udp_stage(u);
+	o->log_bytes = u->log ? u->log->size : 0;
 	o->held = u->n_replies;
 	o->divergences = u->s.divergences;
 	o->continues = u->s.protection == FTT_PROTECTED;

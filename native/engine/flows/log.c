@@ -24,30 +24,33 @@ void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 		release(w, c);
 }
 
-/* Makes room for `more` bytes. */
+enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need)
+{
+	const struct ftt_policy *policy = &w->e->cfg.policy;
+	uint32_t wanted;
+	uint8_t *more;
+
+	if (need <= *size)
+		return FTT_RENEWABLE;
+	if (need > policy->renew_flow || need > FTT_LOG_MAX)
+		return FTT_LOG_TOO_LONG;
+	wanted = (need + (need < 16 * STEP ? 0 : need / 2) + STEP - 1) / STEP * STEP;
+	wanted = wanted > policy->renew_flow ? need : wanted;
+	if (w->log_bytes + (wanted - *size) > policy->renew_bytes || !(more = realloc(*bytes, wanted)))
+		return FTT_LOGS_TOO_LONG;
+	w->log_bytes += wanted - *size;
+	*bytes = more;
+	*size = wanted;
+	return FTT_RENEWABLE;
+}
+
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
-	const struct ftt_config *cfg = &w->e->cfg;
-	struct ftt_log *l = c->log;
-	uint32_t need = l->len + more, size = l->size;
-	uint8_t *bytes;
+	enum ftt_unrenewable why = ftt_log_room(w, &c->log->bytes, &c->log->size, c->log->len + more);
 
-	if (need <= size)
-		return true;
-	if (need > cfg->policy.renew_flow || need > FTT_LOG_MAX) {
-		ftt_log_end(w, c, FTT_LOG_TOO_LONG);
-		return false;
-	}
-	size = (need + (need < 16 * STEP ? 0 : need / 2) + STEP - 1) / STEP * STEP;
-	size = size > cfg->policy.renew_flow ? need : size;
-	if (w->log_bytes + (size - l->size) > cfg->policy.renew_bytes || !(bytes = realloc(l->bytes, size))) {
-		ftt_log_end(w, c, FTT_LOGS_TOO_LONG);
-		return false;
-	}
-	w->log_bytes += size - l->size;
-	l->bytes = bytes;
-	l->size = size;
-	return true;
+	if (why)
+		ftt_log_end(w, c, why);
+	return !why;
 }
 
 void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)

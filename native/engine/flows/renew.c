@@ -6,6 +6,7 @@
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
+#include "engine/flows/udp_renew.h"
 #include "core/tcp/renew.h"
 
 #define ASK_NS 20000000ull      /* the other node is asked again after 20 ms, then less and less often */
@@ -330,6 +331,8 @@ static void tell_end(struct ftt_worker *w)
 	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
 		if (w->n_renewing[stage])
 			return;
+	if (w->udp.n_renewed)
+		return;
 	w->renewing = false;
 	ftt_event_post(w->e, &ev);
 }
@@ -342,6 +345,7 @@ void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		(w->mode == FTT_MODE_BACKUP ? backup_tick : primary_tick)(w, r->c, r, now_ns);
 	}
+	ftt_udp_renew_tick(w, now_ns);
 	if (w->renewing)
 		tell_end(w);
 }
@@ -351,6 +355,7 @@ void ftt_renew_role(struct ftt_worker *w)
 	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
 
 	w->renewing = false;
+	ftt_udp_renew_role(w);
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		while (!ftt_list_empty(lists[i])) {
 			struct ftt_tcp *c = FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c;

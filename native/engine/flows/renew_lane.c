@@ -11,6 +11,7 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew_lane.h"
+#include "engine/flows/udp_renew.h"
 #include "core/tcp/renew.h"
 
 enum { BEGIN = FTT_LANE_FIRST_KIND, LOG = FTT_LANE_FIRST_KIND + 1 };
@@ -134,6 +135,7 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 
 	if (w->mode != FTT_MODE_PAIRED)
 		return;
+	ftt_udp_renew_pump(w, now_ns);
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = next) {
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
@@ -156,7 +158,7 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 /* All flows that nobody follows, and that began where this node has seen it. */
 static void find_flows(struct ftt_worker *w, uint64_t now_ns)
 {
-	struct ftt_event ev = {.kind = FTT_EV_CATCHING_UP};
+	struct ftt_event ev = {.kind = FTT_EV_CATCHING_UP, .value = ftt_udp_renew_find(w)};
 
 	for (struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));) {
 		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
@@ -306,6 +308,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 		return begin(of, from, bytes, len, now_ns);
 	case LOG:
 		return log_of(of, from, bytes, len, now_ns);
+	case FTT_LANE_SESSION:
+		return ftt_udp_renew_message(of, from, bytes, len, now_ns);
 	default:
 		return FTT_LANE_BAD;
 	}
@@ -321,6 +325,8 @@ static void changed(void *of, uint8_t worker, bool up)
 {
 	struct ftt_worker *w = of;
 
+	if (!up && !worker) /* all UDP is the first worker's */
+		ftt_udp_renew_cut(w);
 	if (!up && w->mode == FTT_MODE_BACKUP)
 		cut_off(w, worker);
 	else if (!up)

@@ -2,7 +2,8 @@
 /* udp.c - a worker's UDP: packets, records and time, and to whom they are given; see udp.h. */
 #define _GNU_SOURCE
 #include <string.h>
-#include "engine/worker.h"
+#include "core/udp/renew.h"
+#include "engine/flows/udp_renew.h"
 
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
@@ -26,7 +27,8 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	if (!ftt_session_is_numbered(&u->s) && u->s.acked == u->s.events) {
-		ftt_udp_said(w, u, NULL, k->payload_len, k->dport, now_ns);
+		if (!ftt_udp_refused(p, k)) /* else it is no event */
+			ftt_udp_said(w, u, p->cap < p->len ? NULL : p->bytes + k->payload, k->payload_len, k->dport, now_ns);
 		ftt_udp_pass(w, p, k, 2, ftt_session_to_local(&u->s, k->dport));
 		return;
 	}
@@ -42,8 +44,30 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	given = ftt_udp_said(w, u, p->bytes + k->payload, k->payload_len, k->dport, now_ns);
-	w->n.passed += given;
-	ftt_worker_verdict(w, p, given, NULL);
+	if (given)
+		ftt_udp_pass(w, p, k, 2, ftt_session_to_local(&u->s, k->dport));
+	else
+		ftt_worker_verdict(w, p, false, NULL);
+}
+
+/* The port that our server speaks from in a session that nobody follows: of those that the client knows, or a new one. */
+static void port_alone(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port)
+{
+	struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .port = port, .is_port = true};
+
+	if (!ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, port))
+		return;
+	if (u->s.n_local_ports < u->s.n_client_ports) {
+		ftt_session_local_port(&u->s, port);
+		return;
+	}
+	if (u->s.acked != u->s.events) /* it is not known between which datagrams it appeared */
+		ftt_udp_log_end(w, u, FTT_LOG_GAP);
+	if (!ftt_udp_note(w, u, &x))
+		return;
+	ftt_session_note(&u->s);
+	ftt_session_client_port(&u->s, port);
+	ftt_session_local_port(&u->s, port);
 }
 
 /*
@@ -57,9 +81,12 @@ static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct 
 	enum ftt_session_reply reply;
 
 	env.lease = may;
+	port_alone(w, u, k->sport);
 	reply = ftt_session_speaks_alone(&u->s, &env);
-	if (u->s.n_local_ports < u->s.n_client_ports && ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, k->sport))
-		ftt_session_local_port(&u->s, k->sport);
+	if (ftt_udp_notes(u))
+		ftt_udp_sum(w, u, p, k);
+	else
+		ftt_session_unsummed(&u->s);
 	w->n.udp_said_again += reply == FTT_REPLY_OWED;
 	if (reply == FTT_REPLY_SILENT || reply == FTT_REPLY_ACKED) {
 		*(reply == FTT_REPLY_ACKED ? &w->n.drop_acked : &w->n.drop_lease) += 1;
@@ -129,6 +156,8 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 	}
 	if (w->mode == FTT_MODE_PAIRED && u && u->start == r->irs) {
 		u->peer_worker = from;
+		if (ftt_udp_renew_told(w, u, r, now_ns))
+			return;
 		ftt_udp_primary_record(w, u, r, now_ns);
 	} else {
 		w->n.channel_stale++;

@@ -50,6 +50,8 @@ struct ftt_udp_reply {
 	uint16_t queue;
 	uint16_t port;    /* backup: the server's port */
 	uint32_t len;
+	uint8_t *edited;  /* primary: the packet with another port, as the client knows it; NULL: as it is, of packet_len bytes */
+	uint32_t packet_len;
 	bool orphan;      /* primary: of a server that had died; see ftt_is_last_word() */
 	uint64_t since_ns;
 	uint8_t *bytes;   /* backup: payload */
@@ -79,12 +81,14 @@ struct ftt_udp_session {
 	uint32_t start;        /* names this session among those of the same client port */
 	uint8_t counted;       /* as what ftt_udp_table.count has it */
 	uint8_t peer_worker;
+	uint8_t unrenewable;   /* enum ftt_unrenewable: why there is no log */
 	uint64_t created_ns;
 	uint32_t bytes;        /* kept in events and replies */
 	struct ftt_udp_event **ring; /* FTT_UDP_WINDOW of them, by number; NULL when there is none */
 	uint32_t n_events;           /* in it */
 	struct ftt_udp_reply *replies, **replies_tail;
 	uint32_t n_replies;
+	struct ftt_udp_log *log;    /* its events, from the first on; NULL: it cannot be renewed */
 	struct ftt_udp_reply *last; /* backup: the last one that the client has, while it is fresh */
 	struct ftt_list fresh;      /* with it: the freshest first */
 	uint64_t bytes_in, bytes_out;
@@ -100,7 +104,7 @@ struct ftt_udp_table {
 	struct ftt_list rest;       /* ... of those on which the last role is not carried out yet */
 	uint32_t role;
 	uint32_t n;
-	uint32_t count[FTT_UNPROTECTED + 1]; /* by protection */
+	uint32_t count[FTT_CATCHING_UP + 1]; /* by protection */
 	uint32_t next_start;
 	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
 	uint8_t *scratch; /* one packet */
@@ -109,6 +113,9 @@ struct ftt_udp_table {
 	uint32_t strays_sent;
 	uint64_t strays_ns;   /* since when those are counted which went on of late: */
 	uint32_t strays_late;
+	struct ftt_list renewed; /* head: sessions that a new backup catches up with */
+	uint32_t n_renewed;      /* in it */
+	struct ftt_udp_reply *spent; /* to be freed when the verdicts are out */
 };
 
 static inline void ftt_udp_key_of(struct ftt_key *key, const struct ftt_pkt *k, bool from_client)
@@ -164,6 +171,9 @@ void ftt_udp_free_reply(struct ftt_udp_session *u);
 void ftt_udp_append_reply(struct ftt_udp_session *u, struct ftt_udp_reply *r);
 void ftt_udp_drop_last(struct ftt_udp_session *u); /* see udp_again.c */
 void ftt_udp_drop_stray(struct ftt_udp_table *t, struct ftt_udp_stray **at);
+/* Frees a reply that was taken; the edited ones that went into verdicts when these are out. */
+void ftt_udp_drop_reply(struct ftt_udp_reply *r);
+void ftt_udp_free_spent(struct ftt_udp_table *t);
 /* Is this port of the server's own choice not yet among the latest ones of `ports`? */
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
 
@@ -173,7 +183,10 @@ bool ftt_udp_refused(const struct ftt_packet *p, const struct ftt_pkt *k);
 /* Builds a datagram in t->scratch; returns its length. */
 size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport, const uint8_t *dst, uint16_t dport,
 		     const uint8_t *payload, uint32_t len);
-/* Lets a datagram go with this port at `at` of its UDP header. */
+/* Puts this port at `at` of its UDP header. */
+enum ftt_udp_edit { FTT_UDP_AS_IT_IS, FTT_UDP_EDITED, FTT_UDP_CUT /* its end was not copied */ };
+enum ftt_udp_edit ftt_udp_edit(struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
+/* Lets a datagram go so. */
 void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port);
 
 /* udp_compare.c: both servers' replies */
@@ -220,6 +233,10 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 /* After a takeover: a datagram of the client goes behind those that wait. */
 void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 			  uint64_t now_ns);
+/* Backup: says what it holds, and what its server has had. */
+void ftt_udp_backup_acknowledge(struct ftt_worker *w, struct ftt_udp_session *u);
+/* ... events have come by the lane: those behind them may be here. False: the session is given up. */
+bool ftt_udp_backup_more(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 /* The stack of a backup found no server at the port of a datagram. */
 void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k);
 /* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */

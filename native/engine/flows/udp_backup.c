@@ -3,29 +3,79 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include "engine/worker.h"
+#include "core/udp/renew.h"
+#include "engine/flows/udp_log.h"
 
-static void acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
+#define BURST_NS 2000000ull /* a tick */
+
+void ftt_udp_backup_acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 {
 	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .number = u->s.events};
 
-	r.outputs = ftt_session_grants(&u->s);
+	bool catching = u->s.protection == FTT_CATCHING_UP;
+
+	r.flags = catching ? FTT_REC_CATCHING : 0;
+	r.outputs = catching ? u->s.acked : ftt_session_grants(&u->s);
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
+}
+
+static void give(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port, const uint8_t *bytes, uint32_t len)
+{
+	size_t all = ftt_udp_build(&w->udp, u->key.remote, u->key.remote_port, u->key.local, ftt_session_to_local(&u->s, port), bytes, len);
+
+	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, all, false);
+}
+
+/* Does a server that says nothing get one more from the log at once? Its socket holds only so much. */
+static bool may_have(struct ftt_udp_log *l, uint32_t len, uint64_t now_ns)
+{
+	if (now_ns - l->burst_ns >= BURST_NS) {
+		l->burst_ns = now_ns;
+		l->burst = 0;
+	}
+	if (l->burst >= FTT_UDP_BURST)
+		return false;
+	l->burst += (uint8_t)(1 + len / 1024);
+	return true;
+}
+
+/* What came by the lane. False: the rest has to wait. */
+static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_env *env)
+{
+	struct ftt_udp_log *l = u->log;
+
+	while (l && l->left) {
+		struct ftt_noted x = {0};
+		uint32_t n = ftt_noted_get(l->bytes + l->at, l->len - l->at, &x);
+
+		if (!x.is_port) {
+			if (!ftt_session_turn(&u->s, x.outputs, x.len, x.port, l->moved_ns, env) || !may_have(l, x.len, env->now_ns))
+				return false;
+			give(w, u, x.port, x.bytes, x.len);
+			w->n.renew_bytes += x.len;
+		}
+		l->at += n;
+		l->moved_ns = env->now_ns;
+		ftt_session_given(&u->s);
+		if (!--l->left && u->unrenewable) {
+			ftt_udp_log_end(w, u, (enum ftt_unrenewable)u->unrenewable);
+			l = u->log;
+		}
+	}
+	return true;
 }
 
 static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_env *env)
 {
+	if (!give_log(w, u, env))
+		return;
 	while (u->s.acked != u->s.events) {
 		struct ftt_udp_event *e = u->ring[(u->s.acked + 1) % FTT_UDP_WINDOW];
 
 		if (!e->is_port) {
-			size_t len;
-
 			if (!ftt_session_turn(&u->s, e->outputs, e->len, e->port, e->since_ns, env))
 				return;
-			len = ftt_udp_build(&w->udp, u->key.remote, u->key.remote_port, u->key.local,
-					    ftt_session_to_local(&u->s, e->port), e->bytes, e->len);
-			w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, len, false);
+			give(w, u, e->port, e->bytes, e->len);
 		}
 		ftt_udp_free_event(u, ftt_session_given(&u->s));
 	}
@@ -39,7 +89,7 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 
 	give_turns(w, u, &env);
 	if (ftt_session_delivered(&u->s, before, waited, &env) & FTT_UDP_ACKNOWLEDGE)
-		acknowledge(w, u);
+		ftt_udp_backup_acknowledge(w, u);
 }
 
 /* A place for an event of so many bytes; NULL when there is none. */
@@ -81,29 +131,44 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	return e->whole;
 }
 
-static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
+/* Takes up what is here without a gap. False: the session is given up. */
+static bool advance(struct ftt_worker *w, struct ftt_udp_session *u)
 {
 	bool goes_on = true;
 
-	ftt_session_heard(&u->s, now_ns);
-	if (!ftt_session_wants(&u->s, r->number)) {
-		acknowledge(w, u);
-		return;
-	}
-	if (!store(w, u, r, now_ns))
-		return;
 	for (;;) {
-		const struct ftt_udp_event *e = u->ring[(u->s.events + 1) % FTT_UDP_WINDOW];
+		const struct ftt_udp_event *e = u->ring ? u->ring[(u->s.events + 1) % FTT_UDP_WINDOW] : NULL;
 
 		if (!ftt_session_wants(&u->s, u->s.events + 1) || !e || !e->whole)
 			break;
+		ftt_udp_note(w, u, &(struct ftt_noted){.outputs = e->outputs, .len = (uint16_t)e->len, .port = e->port, .is_port = e->is_port,
+						       .bytes = e->bytes});
 		goes_on &= ftt_session_follows(&u->s, e->is_port, e->port, e->outputs);
 	}
-	if (!goes_on) {
+	if (!goes_on)
 		ftt_udp_backup_give_up(w, u, 0);
+	return goes_on;
+}
+
+bool ftt_udp_backup_more(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
+{
+	bool goes_on = advance(w, u);
+
+	if (goes_on)
+		deliver(w, u, now_ns);
+	return goes_on;
+}
+
+static void event(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
+{
+	ftt_session_heard(&u->s, now_ns);
+	if (!ftt_session_wants(&u->s, r->number)) {
+		ftt_udp_backup_acknowledge(w, u);
 		return;
 	}
-	acknowledge(w, u);
+	if (!store(w, u, r, now_ns) || (u->s.protection != FTT_CATCHING_UP && !advance(w, u)))
+		return;
+	ftt_udp_backup_acknowledge(w, u);
 	deliver(w, u, now_ns);
 }
 
@@ -139,7 +204,7 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 		while (u->replies && seq_leq(u->replies->number, u->s.sent))
 			ftt_udp_keep_last(w, u, ftt_udp_take_reply(u), now_ns);
 		if (r->flags & FTT_REC_ASK)
-			acknowledge(w, u);
+			ftt_udp_backup_acknowledge(w, u);
 		break;
 	case FTT_REC_DETACH: {
 		struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
@@ -177,6 +242,8 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	if (ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, k->sport))
 		ftt_session_local_port(&u->s, k->sport);
 	ftt_session_murmurs(&u->s, k->sport);
+	if (u->log)
+		u->log->burst = 0;
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;
 	ftt_worker_verdict(w, p, false, NULL);
@@ -218,6 +285,7 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
 	e->outputs = u->s.outputs;
 	e->whole = true;
 	e->since_ns = now_ns;
+	ftt_udp_note(w, u, &(struct ftt_noted){.outputs = e->outputs, .len = (uint16_t)len, .port = port, .bytes = e->bytes});
 	ftt_session_number(&u->s);
 }
 

@@ -36,22 +36,10 @@ size_t ftt_udp_build(struct ftt_udp_table *t, const uint8_t *src, uint16_t sport
 }
 
 /* The checksum may be absent (IPv4) or not ready. */
-void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
+static void put_port(struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
 {
 	uint8_t *l4 = p->bytes + k->l4;
-	bool has_csum;
-
-	if (get_be16(l4 + at) == port) {
-		w->n.passed++;
-		ftt_worker_verdict(w, p, true, NULL);
-		return;
-	}
-	if (p->cap < p->len) {
-		w->n.drop_truncated++;
-		ftt_worker_verdict(w, p, false, NULL);
-		return;
-	}
-	has_csum = !p->csum_ready || get_be16(l4 + 6);
+	bool has_csum = !p->csum_ready || get_be16(l4 + 6);
 	if (p->csum_ready && has_csum)
 		csum_replace16(l4 + 6, get_be16(l4 + at), port);
 	put_be16(l4 + at, port);
@@ -61,6 +49,22 @@ void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_p
 	}
 	if (has_csum && !get_be16(l4 + 6))
 		put_be16(l4 + 6, 0xffff); /* RFC 768: 0 means that there is none */
-	w->n.translated++;
-	ftt_worker_verdict(w, p, true, p->bytes);
+}
+
+enum ftt_udp_edit ftt_udp_edit(struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
+{
+	if (get_be16(p->bytes + k->l4 + at) == port)
+		return FTT_UDP_AS_IT_IS;
+	if (p->cap < p->len)
+		return FTT_UDP_CUT;
+	put_port(p, k, at, port);
+	return FTT_UDP_EDITED;
+}
+
+void ftt_udp_pass(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, uint32_t at, uint16_t port)
+{
+	enum ftt_udp_edit edit = ftt_udp_edit(p, k, at, port);
+
+	*(edit == FTT_UDP_CUT ? &w->n.drop_truncated : edit == FTT_UDP_EDITED ? &w->n.translated : &w->n.passed) += 1;
+	ftt_worker_verdict(w, p, edit != FTT_UDP_CUT, edit == FTT_UDP_EDITED ? p->bytes : NULL);
 }

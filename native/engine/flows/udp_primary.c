@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include "engine/worker.h"
+#include "engine/flows/udp_log.h"
 
 static void send_event(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number, uint64_t now_ns)
 {
@@ -46,6 +46,7 @@ static bool add_event(struct ftt_worker *w, struct ftt_udp_session *u, const uin
 	u->bytes += len;
 	*slot = e;
 	u->n_events++;
+	ftt_udp_note(w, u, &(struct ftt_noted){.outputs = e->outputs, .len = (uint16_t)len, .port = port, .is_port = is_port, .bytes = e->bytes});
 	send_event(w, u, ftt_session_number(&u->s), now_ns);
 	return true;
 }
@@ -59,29 +60,55 @@ bool ftt_udp_primary_in(struct ftt_worker *w, struct ftt_udp_session *u, const u
 	return false;
 }
 
+/* Our server speaks from this port, maybe for the first time. False: a bound is reached, or no memory. */
+static bool port(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t local, uint64_t now_ns)
+{
+	if (!ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, local))
+		return true;
+	if (u->s.n_local_ports >= u->s.n_client_ports) { /* else the client knows its counterpart */
+		if (!add_event(w, u, NULL, 0, local, true, now_ns))
+			return false;
+		ftt_session_client_port(&u->s, local);
+	}
+	ftt_session_local_port(&u->s, local);
+	return true;
+}
+
+/* A reply to be kept; NULL without memory, or when its end is needed, and was not copied. */
+static struct ftt_udp_reply *keep(const struct ftt_udp_session *u, struct ftt_packet *p, const struct ftt_pkt *k)
+{
+	enum ftt_udp_edit edit = ftt_udp_edit(p, k, 0, ftt_session_to_client(&u->s, k->sport));
+	struct ftt_udp_reply *r = edit == FTT_UDP_CUT ? NULL : calloc(1, sizeof(*r));
+
+	if (r && edit == FTT_UDP_EDITED && !(r->edited = malloc(p->len))) {
+		free(r);
+		return NULL;
+	}
+	if (r && r->edited)
+		memcpy(r->edited, p->bytes, r->packet_len = p->len);
+	return r;
+}
+
 void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			 struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_udp_reply *r;
 	uint32_t number;
 
-	if (ftt_udp_new_port(w, u->s.client_port_of, u->s.n_client_ports, k->sport)) {
-		if (!add_event(w, u, NULL, 0, k->sport, true, now_ns)) {
-			w->n.drop_bound++;
-			ftt_worker_verdict(w, p, false, NULL);
-			return;
-		}
-		ftt_session_client_port(&u->s, k->sport);
-		ftt_session_local_port(&u->s, k->sport);
+	if (!port(w, u, k->sport, now_ns)) {
+		w->n.drop_bound++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
 	}
 	number = ftt_session_speaks(&u->s);
 	ftt_udp_sum(w, u, p, k);
-	if (u->n_replies >= w->e->cfg.policy.max_held || !(r = calloc(1, sizeof(*r)))) {
+	if (u->n_replies >= w->e->cfg.policy.max_held || !(r = keep(u, p, k))) {
 		w->n.hold_overflow++;
 		w->n.drop_bound++;
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
 	}
+	w->n.translated += !!r->edited;
 	r->number = number;
 	r->after = u->s.events;
 	r->crc = u->s.sums.crc;
@@ -96,6 +123,17 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	ftt_udp_primary_release(w, u, now_ns);
 }
 
+/* It left. */
+static void spend(struct ftt_worker *w, struct ftt_udp_reply *r)
+{
+	if (!r->edited) {
+		ftt_udp_drop_reply(r);
+		return;
+	}
+	r->next = w->udp.spent;
+	w->udp.spent = r;
+}
+
 /* Lets go, in order, every reply that nothing holds. */
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
@@ -103,13 +141,13 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 	uint32_t before = u->s.sent, crc = 0;
 	bool waits = ftt_session_is_numbered(&u->s);
 
-	for (struct ftt_udp_reply *r; (r = u->replies); ftt_udp_free_reply(u)) {
+	for (struct ftt_udp_reply *r; (r = u->replies); spend(w, ftt_udp_take_reply(u))) {
 		env.lease = ftt_may_emit(&w->e->shared, now_ns);
 		if (ftt_session_holds(&u->s, r->after, r->orphan && ftt_server_known_gone(w->e, now_ns), &env))
 			break;
 		ftt_session_leaves(&u->s, r->number);
 		crc = r->crc;
-		ftt_plane_verdict(w->plane, r->queue, r->id, true, NULL, 0);
+		ftt_plane_verdict(w->plane, r->queue, r->id, true, r->edited, r->packet_len);
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
 		w->held_now--;
 		w->n.released++;
@@ -128,10 +166,11 @@ void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, con
 	uint32_t acked = u->s.acked, actions = ftt_session_record(&u->s, r);
 
 	ftt_udp_free_acked(u, acked);
+	if (u->counted != u->s.protection)
+		ftt_udp_settle(&w->udp, u);
 	if (actions & FTT_UDP_DETACHED) {
 		struct ftt_event ev = {.kind = FTT_EV_FLOW_DETACHED, .key = u->key, .reason = u->s.reason};
 
-		ftt_udp_settle(&w->udp, u);
 		w->n.flows_detached++;
 		ftt_event_post(w->e, &ev);
 	}

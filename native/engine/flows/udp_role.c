@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "engine/flows/follow.h"
-#include "engine/worker.h"
+#include "engine/flows/udp_log.h"
 
 static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
@@ -25,10 +25,27 @@ static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t 
 	ftt_udp_backup_take_over(w, u, now_ns);
 }
 
+/* Our server is given a datagram of a session that nobody follows. */
+static void note(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port)
+{
+	struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .len = (uint16_t)len, .port = port, .bytes = payload};
+
+	if (!ftt_udp_notes(u))
+		return;
+	if (!payload || len > FTT_NOTED_MOST)
+		ftt_udp_log_end(w, u, payload ? FTT_LOG_TOO_LONG : FTT_LOG_GAP);
+	else if (ftt_udp_note(w, u, &x))
+		ftt_session_note(&u->s);
+}
+
 /* As ftt_follow_now(). */
 static bool carry_out(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	if (!ftt_flow_emits((uint8_t)w->mode)) {
+		ftt_udp_forget(w, u);
+		return false;
+	}
+	if (u->s.protection == FTT_CATCHING_UP) { /* it has not come to where the client is */
 		ftt_udp_forget(w, u);
 		return false;
 	}
@@ -88,6 +105,7 @@ struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key
 	if ((u = ftt_udp_add(w, key, start, now_ns))) {
 		ftt_session_begin(&u->s, &env);
 		ftt_udp_settle(&w->udp, u);
+		ftt_udp_log_begin(w, u);
 	}
 	return u;
 }
@@ -108,8 +126,10 @@ bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t
 	u->bytes_in += len;
 	if (ftt_session_is_numbered(&u->s))
 		return ftt_udp_primary_in(w, u, payload, len, port, now_ns);
-	if (u->s.acked == u->s.events)
+	if (u->s.acked == u->s.events) {
+		note(w, u, payload, len, port);
 		return true;
+	}
 	ftt_udp_backup_later(w, u, payload, len, port, now_ns);
 	return false;
 }

@@ -4,7 +4,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/worker.h"
+#include "engine/flows/udp_log.h"
 
 #define PACKET_MAX 65576 /* IPv6 header and the largest datagram */
 
@@ -17,6 +17,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	ftt_list_init(&t->due);
 	ftt_list_init(&t->rest);
 	ftt_list_init(&t->fresh);
+	ftt_list_init(&t->renewed);
 	t->strays_tail = &t->strays;
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		t->on |= cfg->port[i].proto == 17;
@@ -165,20 +166,31 @@ struct ftt_udp_reply *ftt_udp_take_reply(struct ftt_udp_session *u)
 	return r;
 }
 
-void ftt_udp_free_reply(struct ftt_udp_session *u)
+void ftt_udp_drop_reply(struct ftt_udp_reply *r)
 {
-	struct ftt_udp_reply *r = ftt_udp_take_reply(u);
-
+	free(r->edited);
 	free(r->bytes);
 	free(r);
+}
+
+void ftt_udp_free_spent(struct ftt_udp_table *t)
+{
+	for (struct ftt_udp_reply *r; (r = t->spent);) {
+		t->spent = r->next;
+		ftt_udp_drop_reply(r);
+	}
+}
+
+void ftt_udp_free_reply(struct ftt_udp_session *u)
+{
+	ftt_udp_drop_reply(ftt_udp_take_reply(u));
 }
 
 void ftt_udp_drop_last(struct ftt_udp_session *u)
 {
 	if (!u->last)
 		return;
-	free(u->last->bytes);
-	free(u->last);
+	ftt_udp_drop_reply(u->last);
 	u->last = NULL;
 	ftt_list_remove(&u->fresh);
 }
@@ -194,6 +206,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	ftt_list_remove(&u->order);
 	ftt_list_remove(&u->due);
 	ftt_udp_drop_last(u);
+	ftt_udp_log_forget(w, u);
 	t->count[u->counted]--;
 	t->n--;
 	while (u->replies) {

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * renew.h - a UDP session whose backup is gone gets a new one: what is decided while it catches up.
+ *
+ * The primary has all events of the session (core/udp/log.h). They go to the new backup over the bulk lane, which gives its server each
+ * in its turn, as it gives those that come one by one. Both nodes have the session as FTT_CATCHING_UP meanwhile; the primary serves
+ * it as an unprotected one.
+ *
+ *   P   SESSION (lane), first                  the session, how many replies went out, their sum; then events
+ *   B   EVENT_ACK, catching                    how far its server is
+ *   P   SESSION (lane), all                    it is near: from here on events are numbered, and replies wait (FTT_OPENING)
+ *   B   EVENT_ACK                              it holds all that replies up to now came from: FTT_PROTECTED, on both
+ *
+ * A backup that has to take over before it has `all` knows nothing of the session. The primary lets no reply out between `all` and the
+ * answer, so one that has it knows of all that the client has seen.
+ */
+#ifndef FTTCP_UDP_RENEW_H
+#define FTTCP_UDP_RENEW_H
+#include "core/udp/backup.h"
+
+#define FTT_UDP_NEAR (FTT_UDP_WINDOW / 4) /* events that the new backup's server may not have had yet, when it is asked */
+#define FTT_UDP_BURST 8u /* small datagrams that a server which says nothing is given at once from a log; see FTT_UDP_EARLY */
+
+/* --- primary ------------------------------------------------------------------------------------ */
+
+/*
+ * Does nobody follow it, and has our server had all that there is, and said as much as the client has? After a takeover it soon
+ * will, or will not.
+ */
+static inline bool ftt_session_renewable(const struct ftt_session *s, uint64_t now_ns)
+{
+	bool owes = seq_lt(s->outputs + s->missing, s->sent) && now_ns - s->last_ns <= FTT_UDP_FRESH_NS;
+
+	return (s->protection == FTT_UNPROTECTED || s->protection == FTT_DETACHED) && s->acked == s->events && s->events && !owes;
+}
+
+/* A reply that our server was waited for in vain has a number, and no part in the sum. */
+static inline void ftt_session_renews(struct ftt_session *s)
+{
+	uint32_t outputs = seq_max(s->outputs + s->missing, s->sent);
+
+	s->protection = FTT_CATCHING_UP;
+	s->sums.broken |= s->outputs != outputs;
+	s->outputs = outputs;
+	s->missing = s->owed = 0;
+	s->granted = 0;
+}
+
+/* The new backup's server has been given so many: has it got on? */
+static inline bool ftt_session_gets_on(struct ftt_session *s, const struct ftt_record *r)
+{
+	if (s->protection != FTT_CATCHING_UP || r->outputs > s->events || r->outputs <= s->granted)
+		return false;
+	s->granted = r->outputs;
+	return true;
+}
+
+static inline bool ftt_session_near(const struct ftt_session *s)
+{
+	return s->protection == FTT_CATCHING_UP && s->events - s->granted <= FTT_UDP_NEAR;
+}
+
+/* All is on its way: what our server says from here on waits for the new backup. */
+static inline void ftt_session_asked(struct ftt_session *s, uint64_t now_ns)
+{
+	s->protection = FTT_OPENING;
+	s->granted = s->events - 1;
+	s->silent_ns = now_ns;
+}
+
+/* It comes to nothing. */
+static inline void ftt_session_renewed_not(struct ftt_session *s)
+{
+	if (s->protection != FTT_CATCHING_UP)
+		return;
+	s->protection = FTT_UNPROTECTED;
+	s->reason = FTT_WHY_SOLO;
+}
+
+/* --- backup ------------------------------------------------------------------------------------- */
+
+static inline void ftt_session_catches_up(struct ftt_session *s)
+{
+	s->protection = FTT_CATCHING_UP;
+	s->reason = FTT_WHY_NONE;
+}
+
+/* Everything is here. */
+static inline void ftt_session_caught_up(struct ftt_session *s)
+{
+	s->protection = FTT_PROTECTED;
+}
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* udp_log.h - the events of a UDP session, kept for a new backup: core/udp/log.h with memory and bounds. */
+#ifndef FTTCP_FLOWS_UDP_LOG_H
+#define FTTCP_FLOWS_UDP_LOG_H
+#include "core/udp/log.h"
+#include "engine/worker.h"
+
+enum ftt_udp_stage {
+	FTT_UDP_STILL,    /* nothing is done with it */
+	FTT_UDP_TO_RENEW, /* primary: its turn comes */
+	FTT_UDP_CATCHING, /* the backup's server gets on */
+	FTT_UDP_ASKED     /* primary: all was said */
+};
+
+struct ftt_udp_log {
+	struct ftt_list order; /* of the sessions that are renewed; without a stage alone */
+	struct ftt_udp_session *u;
+	uint8_t *bytes;
+	uint32_t size, len;
+	uint32_t at;      /* primary: bytes that were handed to the lane; backup: that its server was given */
+	uint32_t left;    /* backup: events of the lane that its server was not given yet */
+	uint64_t moved_ns; /* primary: when the backup got on; backup: when the next event became the next */
+	uint32_t told;    /* backup: events given, as the primary was told last, */
+	uint64_t told_ns; /* ... when */
+	uint64_t burst_ns; /* backup: since when the next is counted */
+	uint8_t stage;    /* enum ftt_udp_stage */
+	uint8_t burst;    /* backup: what its server was given since then without a word, in measure of FTT_UDP_BURST */
+};
+
+/* A session begins. */
+void ftt_udp_log_begin(struct ftt_worker *w, struct ftt_udp_session *u);
+/* Its next event. False: there is no room, and the log is of no use any more. */
+bool ftt_udp_note(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_noted *x);
+/* It cannot be renewed from here on. */
+void ftt_udp_log_end(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why);
+/* The session goes, and its log with it. */
+void ftt_udp_log_forget(struct ftt_worker *w, struct ftt_udp_session *u);
+/* It goes on in this stage. A log that is of no use any more goes with the last one. */
+void ftt_udp_log_stage(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_udp_stage stage);
+
+static inline enum ftt_udp_stage ftt_udp_stage(const struct ftt_udp_session *u)
+{
+	return u->log ? (enum ftt_udp_stage)u->log->stage : FTT_UDP_STILL;
+}
+
+/* Are events to be noted? */
+static inline bool ftt_udp_notes(const struct ftt_udp_session *u)
+{
+	return u->log && !u->unrenewable;
+}
+
+#endif
