@@ -221,7 +221,26 @@ def _names(known: Sequence[str], sets: Mapping[str, Sequence[str]], usual: Seque
 FAULTS, FAMILIES = tuple(DISTURBANCES), ("4", "6")
 
 
+def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    for workload in WORKLOADS.values():
+        ports = dict.fromkeys(workload.server.ports.values())
+        place = f"{workload.server.name} {'/'.join(map(str, ports))}/{workload.server.proto}"
+        click.echo(f"{workload.name:20} {place:22} {workload.what}")
+    click.echo(f"\nfaults: {', '.join(FAULTS)}")
+    context.exit()
+
+
 @click.command()
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="List workloads, their servers and ports (IPv4/IPv6 where they differ), and faults.",
+)
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(1))
 @click.option(
     "--seed", default=1, show_default=True, type=int, help="Seed of the campaign (and of its first run)."

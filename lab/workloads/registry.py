@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +78,12 @@ class Workload:
     name: str
     server: Server
     body: Callable[[Session], None]
+
+    @property
+    def what(self) -> str:
+        """What the client does, in a sentence: of the body, or of the function that made it."""
+        maker = getattr(sys.modules[self.body.__module__], self.body.__qualname__.partition(".")[0])
+        return (inspect.getdoc(self.body) or inspect.getdoc(maker) or "").partition("\n")[0]
 
     @property
     def in_step(self) -> bool:
