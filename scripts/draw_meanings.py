@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fttcp.config.settings import FILES, Section, sections
-from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters
+from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters, of_readiness
 
 DOCS = Path(__file__).parents[1] / "docs"
 _SETTINGS = """# Settings
@@ -30,10 +30,11 @@ otherwise.
 | event | told | meaning; what to do |
 |---|---|---|
 """
-_REASONS = """# What is said of a connection
+_REASONS = """# Reasons
 
-Written by `scripts/draw_meanings.py`; `fttcp connections --words` tells the same. [What else
-`connections` shows](commands.md#what-connections-shows).
+Why a connection is not protected ([what else `fttcp connections` shows](commands.md#what-connections-shows)),
+and why a group is not ready. Written by `scripts/draw_meanings.py`; `fttcp connections --words` and `fttcp
+status --reasons` tell the same.
 """
 _COUNTERS = """# Counters
 
@@ -46,6 +47,7 @@ Written by `scripts/draw_meanings.py`; `fttcp status --counters` tells the same.
 _FIELDS = {
     "protection": "Protection",
     "reason": "Reason: why it is not protected, and where to look",
+    "why": "Not ready: where to look",
     "unrenewable": "Unrenewable: why a new backup could not catch up with it",
 }
 
@@ -83,7 +85,7 @@ def _events() -> str:
 
 def _reasons() -> str:
     parts = [_REASONS]
-    for field, words in of_connections().items():
+    for field, words in (of_connections() | of_readiness()).items():
         rows = [f"| `{word}` | {said} |" for word, said in words.items()]
         parts.append("\n".join(("", f"## {_FIELDS[field]}", "", f"| `{field}` | |", "|---|---|", *rows, "")))
     return "".join(parts)

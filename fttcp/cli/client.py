@@ -82,7 +82,13 @@ def telling(flag: str, tell: Callable[[], str], help_text: str) -> Callable[[_Fu
             context.exit()
 
     return click.option(
-        flag, "tell", is_flag=True, is_eager=True, expose_value=False, callback=asked, help=help_text
+        flag,
+        "tell_" + flag.strip("-"),
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=asked,
+        help=help_text,
     )
 
 

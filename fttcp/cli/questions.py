@@ -28,7 +28,16 @@ def _counters() -> str:
     return told_by_part(of_counters())
 
 
+def _readiness() -> str:
+    from fttcp.config.words import of_readiness
+
+    return told_by_part(of_readiness())
+
+
 @click.command()
+@telling(
+    "--reasons", _readiness, "Tell where to look for each reason why a group is not ready; ask no daemon."
+)
 @telling("--counters", _counters, "Tell what each counter (with --json) counts; ask no daemon.")
 @daemon_options
 def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None:

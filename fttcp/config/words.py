@@ -26,6 +26,11 @@ EVENTS = _EVENTS["default"] | _EVENTS["others"]
 """``NOTIFIED_EVENTS``, and those that a program is told of if it asks for them."""
 
 
+def of_readiness() -> dict[str, dict[str, str]]:
+    """Return where to look for each reason why a group is not ready."""
+    return _read("readiness.toml")
+
+
 def of_counters() -> dict[str, dict[str, str]]:
     """Return what each counter of an engine counts, by what it is about."""
     return _read("counters.toml")
