@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fttcp.config.settings import FILES, Section, sections
 from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters, of_readiness
+from fttcp.node.reload import changes_live
 
 DOCS = Path(__file__).parents[1] / "docs"
 _SETTINGS = """# Settings
@@ -19,7 +20,8 @@ Written by `scripts/draw_meanings.py`. `fttcp settings WORD` tells the same on a
 node.toml` and `man witness.toml`. How they belong together: [operations](operations.md#configuration).
 
 A file is TOML. Integers have bounds, `least..most`. A *name* is 1 to 32 of letters, digits, `_`, `.`,
-`-`, and begins with a letter or digit. What has no default is *required*, or *none*.
+`-`, and begins with a letter or digit. What has no default is *required*, or *none*. *Live*: a
+[reload](operations.md#reload) takes it.
 """
 _EVENTS = """# Events
 
@@ -72,10 +74,13 @@ def _settings() -> str:
 def _section(section: Section) -> str:
     heading = f"\n### `{section.heading}`\n" if section.name else ""
     about = f"\n{section.about}\n" if section.about else ""
-    rows = [f"| `{s.key}` | {s.default} | {s.allowed} | {s.meaning} |" for s in section.settings]
-    return "\n".join(
-        (heading + about, "| key | default | allowed | meaning |", "|---|---|---|---|", *rows, "")
-    )
+    lives = ["yes" if changes_live(section.name, setting.key) else "" for setting in section.settings]
+    rows = [
+        f"| `{s.key}` | {s.default} | {s.allowed} | {live} | {s.meaning} |"
+        for s, live in zip(section.settings, lives, strict=True)
+    ]
+    head = ("| key | default | allowed | live | meaning |", "|---|---|---|---|---|")
+    return "\n".join((heading + about, *head, *rows, ""))
 
 
 def _events() -> str:

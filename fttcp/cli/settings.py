@@ -12,6 +12,7 @@ from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError
 from fttcp.config.settings import FILES, sections
 from fttcp.config.words import plain
+from fttcp.node.reload import changes_live
 
 
 @click.command("settings")
@@ -28,7 +29,9 @@ def settings(words: tuple[str, ...], as_json: bool) -> None:
         show_json({"settings": found})
         return
     for one in found:
-        click.echo(f"{one['name']} ({one['file']})\n  default {one['default']}; allowed: {one['allowed']}")
+        live = "; changes live" if one["live"] else ""
+        click.echo(f"{one['name']} ({one['file']})")
+        click.echo(f"  default {one['default']}; allowed: {one['allowed']}{live}")
         click.echo(f"  {one['meaning']}")
 
 
@@ -39,4 +42,4 @@ def _everything() -> Iterator[dict[str, Any]]:
             for setting in section.settings:
                 name = f"{section.name}.{setting.key}".lstrip(".")
                 told = {key: plain(text) for key, text in asdict(setting).items()}
-                yield {"file": file, "name": name, **told}
+                yield {"file": file, "name": name, **told, "live": changes_live(section.name, setting.key)}

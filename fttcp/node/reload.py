@@ -63,6 +63,12 @@ _HINTS = (
 """What to do about a key that needs a restart; for all others ``_RESTART``."""
 
 
+def changes_live(section: str, key: str) -> bool:
+    """Tell whether a key of a section (`group.timing`) can change while the node runs."""
+    path = f"{section}.{key}".replace("group.", "group.*.", 1) + "."
+    return section.startswith(("node", "group")) and any(path.startswith(f"{one}.") for one in LIVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One key whose value is another now; None where it is not set."""

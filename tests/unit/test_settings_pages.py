@@ -67,7 +67,7 @@ def told(page: str) -> dict[tuple[str, str], dict[str, str]]:
         heading = HEADING.match(line)
         if heading or (line.startswith("#") and not line.startswith("# ")):
             for titles, cells in markdown_man.rows(block):
-                if titles == ["key", "default", "allowed", "meaning"]:
+                if titles == ["key", "default", "allowed", "live", "meaning"]:
                     found[section, cells[0].strip("`")] = dict(zip(titles[1:], cells[1:], strict=True))
             block = ""
             section = heading[1] if heading else section
@@ -167,7 +167,7 @@ def test_a_node_tells_what_a_key_means() -> None:
     assert run.exit_code == 0
     assert run.output.splitlines()[:2] == [
         "group.limits.max_held (node.toml)",
-        "  default 1024; allowed: 4..65536",
+        "  default 1024; allowed: 4..65536; changes live",
     ]
     assert "group.limits.max_held_total (node.toml)" in run.output
     assert len(json.loads(CliRunner().invoke(main, ["settings", "--json"]).output)["settings"]) == len(CASES)
