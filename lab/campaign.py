@@ -351,6 +351,7 @@ def summary(report: dict[str, Any]) -> str:
         )
     if report["taken_over"]:
         lines.append(f"went on at a takeover, of all runs with one: {shares(report)}")
+    lines += [f"ended unprotected: {one['again']}\n  {one['why']}" for one in report["excused"]]
     lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]
     lines += [
         f"{detached_text(one['detached'])}: {one['again']}\n  evidence in {one['evidence']}"

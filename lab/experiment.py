@@ -196,7 +196,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     _judge(outcome, capture, turns([old, new, *struck.owners]), struck.unprotected)
     outcome.ok = not outcome.kind
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
-    if outcome.ok and not outcome.detached and not outcome.cut:
+    if outcome.ok and not outcome.detached and not outcome.cut and not outcome.excused:
         shutil.rmtree(directory)
         return outcome
     keep_logs(lab, directory)
@@ -246,12 +246,12 @@ def keep_logs(lab: Lab, directory: Path) -> None:
             shutil.copyfile(lab.log(node), directory / f"{node}.log")
 
 
-def _judge(outcome: Outcome, capture: Capture, expected: list[str], unprotected: set[str]) -> None:
+def _judge(outcome: Outcome, capture: Capture, expected: list[str], unprotected: Mapping[str, str]) -> None:
     """Add to the outcome what client and captures tell."""
     client = outcome.client
     outcome.gap_ms = client.get("gap_ms", 0.0)
     if not client["ok"] and excused(client["kind"], client["errors"], unprotected):
-        outcome.excused = client["why"]
+        outcome.excused = f"{client['why']} ({'; '.join(sorted(set(unprotected.values())))})"
     elif not client["ok"]:
         outcome.fail(client["kind"], client["why"])
     elif client.get("resets") and len(expected) < 2:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,8 +41,8 @@ class Struck:
     faults: list[str] = field(default_factory=list)
     unrenewed: int = 0
     """Connections that were still being caught up with when one struck."""
-    unprotected: set[str] = field(default_factory=set)
-    """Clients' ends of connections that no promise was made for, at any of the failures."""
+    unprotected: dict[str, str] = field(default_factory=dict)
+    """Clients' ends of connections that no promise was made for at a failure, with what was told."""
 
 
 def await_renewed(lab: Lab, client: Ended) -> int:
@@ -55,11 +55,20 @@ def await_renewed(lab: Lab, client: Ended) -> int:
     return left
 
 
-def in_state(lab: Lab, node: str, states: Sequence[str]) -> set[str]:
-    """The clients' ends of living connections with such a protection, as this node says: ``address:port``."""
+def in_state(lab: Lab, node: str, states: Sequence[str]) -> dict[str, str]:
+    """The clients' ends (``address:port``) of living connections with such a protection, as this node says;
+    with the protection, and why a connection is not renewed."""
     told = lab.ask(node, {"op": "connections", "limit": SHOWN}, timeout_s=10.0)["connections"]
-    found = [flow["flow"] for flow in told if flow["protection"] in states]
-    return {client_of(flow) for flow in found} | {UDP for flow in found if flow.endswith("/udp")}
+    found = {
+        flow["flow"]: f"{flow['protection']}, {flow.get('unrenewable', 'not renewed')}"
+        for flow in told
+        if flow["protection"] in states
+    }
+    ends = {client_of(flow): how for flow, how in found.items()}
+    sessions = [how for flow, how in found.items() if flow.endswith("/udp")]
+    if sessions:
+        ends[UDP] = sessions[0]
+    return ends
 
 
 def client_of(flow: str) -> str:
@@ -67,7 +76,7 @@ def client_of(flow: str) -> str:
     return flow.split(" > ", 1)[0].replace("[", "").replace("]", "")
 
 
-def excused(kind: str, errors: Sequence[str], lost: set[str]) -> bool:
+def excused(kind: str, errors: Sequence[str], lost: Collection[str]) -> bool:
     """Whether a client's failures are of connections alone that were not protected when a node failed. What a
     client of UDP says of a failure does not name its session: it has one."""
     if kind in LOST and UDP in lost and errors and not any(TCP_LABEL.match(error) for error in errors):

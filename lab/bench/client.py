@@ -4,6 +4,7 @@ As fast as it goes, until it is over or the connection is lost:
 
     download        receive
     upload          send; the clock stops when the server has said that it has read everything
+    stand           receive SECONDS bytes; then stand still until stdin ends, and receive some more
 
 What somebody notices who connects again when the connection is lost, or when nothing came for GIVE_UP_S:
 
@@ -87,6 +88,22 @@ class Client:
         while not self.over():
             received += self.receive(sock)
         self.report |= {"bytes": received, "seconds": time.monotonic() - self.begin_s}
+
+    def stand(self, sock: socket.socket) -> None:
+        """Receive as many bytes as were given for the time, stand still, and go on at the end of stdin."""
+        wanted, begin_s = int(self.seconds), time.monotonic()
+        sock.sendall(b"down\n")
+        for part in (wanted, BUFFER_BYTES):
+            left = part
+            while left:
+                count = sock.recv_into(self.buffer, min(left, BUFFER_BYTES))
+                if not count:
+                    raise ConnectionError("the server closed the connection")
+                left -= count
+            if not self.begin_s:
+                self.report |= {"bytes": wanted, "seconds": time.monotonic() - begin_s}
+                self.started()
+                sys.stdin.read()
 
     def upload(self, sock: socket.socket) -> None:
         """Send until the time is over, then FIN; the clock stops when the server says that it has all."""
@@ -215,7 +232,7 @@ def main() -> None:
             client.watch(getattr(client, mode.replace("-", "_")))
         else:
             with client.connect(PATIENCE_S) as sock:
-                {"download": client.download, "upload": client.upload}[mode](sock)
+                {"download": client.download, "upload": client.upload, "stand": client.stand}[mode](sock)
     except OSError as problem:
         error = f"{mode} {address}:{port}: {problem}"
         client.started()

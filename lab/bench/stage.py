@@ -200,11 +200,11 @@ class Stage:
 
     @contextmanager
     def loaded(
-        self, verb: str, address: str, *, flows: int, window: int = 16, seconds: float = 0.0
+        self, verb: str, address: str, *, flows: int, size: int = 64, window: int = 16, seconds: float = 0.0
     ) -> Iterator[subprocess.Popen[str]]:
         """Run native/load.c during the block; its connections are open when this returns. Of "hold", each
         line to stdin asks on all of them."""
-        argv = self._load(verb, address, flows, 64, window, seconds)
+        argv = self._load(verb, address, flows, size, window, seconds)
         with self._process(argv, text=True, stdin=subprocess.PIPE) as process:
             self._await_start(process)
             yield process
@@ -217,11 +217,13 @@ class Stage:
             yield process
 
     @contextmanager
-    def client(self, mode: str, address: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    def client(
+        self, mode: str, address: str, seconds: float, host: str = CLIENT
+    ) -> Iterator[subprocess.Popen[str]]:
         """Run client.py during the block; it has traffic when this returns."""
         port = 443 if mode.endswith("-https") else PORT
         argv = [sys.executable, "-I", programs.CLIENT, mode, address, str(port), str(seconds)]
-        with self._process(argv, text=True) as process:
+        with self._process(argv, host, text=True, stdin=subprocess.PIPE) as process:
             self._await_start(process)
             yield process
 
@@ -238,9 +240,11 @@ class Stage:
         return report
 
     @contextmanager
-    def _process(self, argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    def _process(
+        self, argv: Sequence[str], host: str = CLIENT, **options: Any
+    ) -> Iterator[subprocess.Popen[str]]:
         options = {"cwd": "/", "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        with self.lab.popen(CLIENT, argv, **options) as process:
+        with self.lab.popen(host, argv, **options) as process:
             try:
                 yield process
             finally:

@@ -194,6 +194,7 @@ static void test_what_is_refused_is_not_kept(void)
 	says(n, true, TCP_ACK | TCP_FIN, IRS + 2 + WINDOW, ISS, 0);
 	says(n, true, TCP_ACK, IRS + 11, ISS + 1, 10); /* acknowledges what was not sent */
 	CHECK(!c->log->fin && !c->log->beyond && c->log->end == 10);
+	CHECK(n->worker.log_bytes < c->log->len + sizeof(*c->log) + 16); /* of a short one: no room to spare */
 	says(n, true, TCP_ACK | TCP_FIN, IRS + 11, ISS, 10);
 	CHECK(c->log->fin && c->log->end == 20 && !c->unrenewable);
 	node_close(n);

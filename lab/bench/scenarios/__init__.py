@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from lab.bench.scenario import Scenario
-from lab.bench.scenarios import bulk, cost, cpu, echo, flood, flows, gaps, http, lockstep, memory, takeover
+from lab.bench.scenarios import (
+    bulk,
+    cost,
+    cpu,
+    echo,
+    flood,
+    flows,
+    gaps,
+    http,
+    lockstep,
+    memory,
+    renewal,
+    takeover,
+)
 
 POOLS = gaps.POOLS
 SCENARIOS: tuple[Scenario, ...] = (
@@ -17,6 +30,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     gaps.GAP,
     gaps.STALL,
     takeover.SCENARIO,
+    renewal.SCENARIO,
     cost.SCENARIO,
     lockstep.SCENARIO,
 )

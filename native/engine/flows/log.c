@@ -5,7 +5,7 @@
 #include "engine/flows/log.h"
 #include "core/tcp/renew.h"
 
-#define STEP 64u       /* bytes by which a short log grows */
+#define SHORT 4096u    /* up to here a log has no room to spare: there may be very many, and idle */
 #define WHOLE 64u      /* long packets that no log needs, before headers alone are copied again */
 
 static void release(struct ftt_worker *w, struct ftt_tcp *c)
@@ -34,7 +34,7 @@ enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_
 		return FTT_RENEWABLE;
 	if (need > policy->renew_flow || need > FTT_LOG_MAX)
 		return FTT_LOG_TOO_LONG;
-	wanted = (need + (need < 16 * STEP ? 0 : need / 2) + STEP - 1) / STEP * STEP;
+	wanted = need < SHORT ? (need + 7) / 16 * 16 + 8 : need + need / 2; /* what malloc() gives anyway */
 	wanted = wanted > policy->renew_flow ? need : wanted;
 	if (w->log_bytes + (wanted - *size) > policy->renew_bytes || !(more = realloc(*bytes, wanted)))
 		return FTT_LOGS_TOO_LONG;

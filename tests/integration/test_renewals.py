@@ -1,0 +1,218 @@
+"""Many connections are renewed; what bounds that; what fails in the middle of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import experiment
+from lab.errors import LabError
+from lab.experiment import Case, Client
+from lab.failures import client_of
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT, NODES, SERVICE4
+from lab.workloads.herds import Herds, herds, serve_spec
+from lab.workloads.registry import WORKLOADS, serve_specs
+from tests.integration.netns import needs_root
+
+pytestmark = needs_root
+
+HERD = 1000
+FLOW_BYTES, ALL_BYTES = 1 << 20, 16 << 20
+SETTINGS = (
+    f"limits.renew_flow_bytes={FLOW_BYTES}",
+    f"limits.renew_bytes={ALL_BYTES}",
+    "limits.max_half_open=2048",
+)
+SEED = 11
+PORT = WORKLOADS["bulk-up"].port(4)
+PROGRAM = Path(__file__).with_name("uploads.py")
+STALL_S = 10.0
+WITHIN_S = 30.0
+LONG_S = 120.0
+"""No client goes on for so long: it is told when it is enough."""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Lab]:
+    one = Lab("test-renewals")
+    try:
+        one.up((*serve_specs(("bulk-up", "echo")), serve_spec(HERD)), SETTINGS)
+        yield one
+    finally:
+        one.down()
+
+
+@pytest.fixture
+def lab(made: Lab) -> Lab:
+    """A pair in step."""
+    experiment.mend(made)
+    return made
+
+
+def told(lab: Lab, node: str) -> dict[str, dict[str, object]]:
+    """The living TCP connections of a node, by the client's end."""
+    answer = lab.ask(node, {"op": "connections", "limit": 100_000}, 10)
+    return {client_of(flow["flow"]): flow for flow in answer["connections"] if not flow["closed"]}
+
+
+def protections(lab: Lab, node: str) -> list[str]:
+    """In which state each of them is, in order."""
+    return sorted(str(flow["protection"]) for flow in told(lab, node).values())
+
+
+def await_states(lab: Lab, node: str, *states: str) -> None:
+    """Wait until that is how they are."""
+    try:
+        await_condition(lambda: protections(lab, node) == sorted(states), WITHIN_S, f"{states} on {node}")
+    except LabError as error:
+        raise AssertionError(f"{error}: {told(lab, node)}") from error
+
+
+def flows(lab: Lab) -> dict[str, int]:
+    """How many connections the primary has in each state."""
+    answer = lab.ask(lab.node_in_role("primary"), {"op": "status"}, 10)
+    return dict(answer["groups"][0]["flows"])
+
+
+def await_renewed(lab: Lab, count: int) -> None:
+    """Wait until so many are protected, and none is caught up with any more."""
+
+    def renewed() -> bool:
+        now = flows(lab)
+        return now["protected"] == count and not now["catching"]
+
+    await_condition(renewed, WITHIN_S, f"{count} connections protected again")
+
+
+@contextmanager
+def client(lab: Lab, workload: str, directory: Path) -> Iterator[Client]:
+    """A client of that workload, which has begun."""
+    directory.mkdir()
+    one = Client(lab, Case(workload, seed=SEED, duration_s=LONG_S), directory, STALL_S)
+    try:
+        assert one.wait_started()
+        yield one
+    finally:
+        one.kill()
+
+
+def enough(one: Client) -> None:
+    """Its end is due, and all of it was right."""
+    one.enough()
+    report = one.finish()
+    assert report["ok"], report
+
+
+def busy_while(herd: Herds, act: Callable[[], None]) -> None:
+    """All connections are asked in turn, while something happens; each answer is right."""
+    herd.tell("ask", 2 * HERD, 0, HERD)
+    act()
+    report = herd.answers()
+    assert "error" not in report and report["messages"] == 2 * HERD, report
+
+
+def test_a_thousand_connections_are_renewed_while_they_are_used(lab: Lab) -> None:
+    """... and a backup that goes in the middle of it, as soon as some are protected, disturbs nobody."""
+    with herds(lab, HERD, bound_s=STALL_S) as herd:
+        assert "error" not in herd.ask(HERD)
+        await_renewed(lab, HERD)
+
+        def half_way() -> bool:
+            return flows(lab)["protected"] > 0
+
+        def lose_the_backup_twice() -> None:
+            lab.fault("crash-host", "backup")
+            lab.fault("restart-host")
+            await_condition(half_way, WITHIN_S, "the first connection that is protected again")
+            lab.fault("crash-host", "backup")
+
+        busy_while(herd, lose_the_backup_twice)
+        busy_while(herd, lambda: experiment.revive(lab))
+        await_renewed(lab, HERD)
+        busy_while(herd, lambda: lab.fault("crash-host", "primary"))
+        experiment.revive(lab)
+        await_renewed(lab, HERD)
+        busy_while(herd, lambda: lab.fault("switchover"))
+        await_renewed(lab, HERD)  # by the old primary, whose server has lived on
+        assert "error" not in herd.end()
+
+
+def test_either_node_fails_while_the_backup_catches_up(lab: Lab, tmp_path: Path) -> None:
+    """A server that paces itself is never caught up with, so there it is the middle at any time. What is
+    protected by then goes on, what is not is served, or reset by a node that cannot go on with it."""
+    with client(lab, "bulk-down", tmp_path / "down") as down, client(lab, "echo", tmp_path / "echo") as echo:
+        primary = lab.node_in_role("primary")
+        await_states(lab, primary, "protected", "protected")
+        for _ in range(2):
+            lab.fault("crash-host", "backup")
+            experiment.revive(lab)
+            await_states(lab, primary, "protected", "catching-up")
+        lab.fault("crash-host", primary)
+        report = down.finish()
+        assert report["kind"] == "reset", report
+        experiment.revive(lab)
+        await_states(lab, lab.node_in_role("primary"), "protected")
+        lab.fault("kill-server", "primary")
+        lab.wait("synced", WITHIN_S)
+        enough(echo)
+
+
+@contextmanager
+def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
+    """Uploads of which all but the end is sent."""
+    words = [sys.executable, str(PROGRAM), SERVICE4, str(PORT), str(SEED), *map(str, sizes)]
+    with lab.popen(CLIENT, words, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        try:
+            assert one.stdout and one.stdout.readline() == "sent\n"
+            yield one
+        finally:
+            one.kill()
+
+
+def test_uploads_are_renewed_up_to_the_bound_and_beyond_it_that_is_said(lab: Lab) -> None:
+    small, large = FLOW_BYTES // 2, FLOW_BYTES + 40_000
+    with uploads(lab, small, large) as both:
+        for node in NODES:
+            await_condition(lambda node=node: len(told(lab, node)) == 2, WITHIN_S, f"both uploads on {node}")
+            await_condition(
+                lambda node=node: (
+                    sorted(str(flow["unrenewable"]) for flow in told(lab, node).values())
+                    == ["log-too-long", "renewable"]
+                ),
+                WITHIN_S,
+                f"{node} says which of them can be renewed",
+            )
+        lab.fault("crash-host", "primary")
+        experiment.revive(lab)
+        await_states(lab, lab.node_in_role("primary"), "protected", "unprotected")
+        lab.fault("crash-host", "primary")
+        answers, _ = both.communicate("\n", timeout=WITHIN_S)
+    assert answers.splitlines() == [f"good {small}", "lost"]
+
+
+def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_path: Path) -> None:
+    """All logs together reach their bound, and not more; connections are protected as before."""
+    sizes = [FLOW_BYTES - 100_000] * 40
+    with client(lab, "echo", tmp_path / "echo") as echo, uploads(lab, *sizes):
+        for node in NODES:
+            group = lab.ask(node, {"op": "status"}, 10)["groups"][0]
+            assert ALL_BYTES // 2 < group["log_bytes"] <= ALL_BYTES, group["log_bytes"]
+        reasons = [flow["unrenewable"] for flow in told(lab, lab.node_in_role("primary")).values()]
+        assert reasons.count("logs-too-long") > 10, reasons
+        with client(lab, "echo-plain", tmp_path / "late") as late:
+            await_condition(
+                lambda: protections(lab, lab.node_in_role("primary")) == ["protected"] * (len(sizes) + 2),
+                WITHIN_S,
+                "all of them protected, with a log or without",
+            )
+            lab.fault("crash-host", "primary")
+            enough(late)
+        enough(echo)
+    assert lab.ask(lab.node_in_role("primary"), {"op": "status"}, 10)["groups"][0]["flows"]["ending"] > 0
