@@ -28,7 +28,8 @@
 enum { FTT_PIECE_FIN = 1, FTT_PIECE_PUSH = 2 };
 
 struct ftt_piece {
-	uint32_t offset, tsval;
+	uint32_t offset;
+	uint32_t tsval; /* when the client sent it: by its timestamps, or as servers in step were shown it, in ms since its SYN's TSval */
 	uint16_t len;
 	uint8_t flags; /* FTT_PIECE_* */
 	uint64_t after; /* bytes of the server's that the client had acknowledged */
@@ -36,6 +37,12 @@ struct ftt_piece {
 };
 
 struct ftt_renewal;
+
+/* Pieces that have to wait: others, which came before them, are not here yet. */
+struct ftt_later {
+	uint8_t *bytes;
+	uint32_t len, size;
+};
 
 struct ftt_log {
 	uint8_t *bytes; /* the SYN, then pieces */
@@ -49,6 +56,7 @@ struct ftt_log {
 	uint32_t reads;  /* pieces that may still be looked at again */
 	uint16_t syn_len;
 	bool fin;       /* the end of the stream is in it, at `end` unless there is a hole */
+	struct ftt_later *later; /* NULL: none has to wait */
 	struct ftt_renewal *renewal; /* the caller's, while the connection is renewed */
 };
 

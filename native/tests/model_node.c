@@ -99,9 +99,11 @@ static int now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_c
 {
 	struct node *n = FTT_ENTRY(p, struct node, plane);
 
-	MODEL_CHECK(to_client, "%s: %zu bytes for its own stack, in a model of TCP", n->name, len);
 	n->unsent++;
-	n->to_client(n, wire_new(packet, (uint32_t)len));
+	if (to_client)
+		n->to_client(n, wire_new(packet, (uint32_t)len));
+	else
+		wire_push(&n->to_stack, wire_new(packet, (uint32_t)len));
 	return 0;
 }
 

@@ -424,8 +424,124 @@ static void test_ticks_that_were_agreed(void)
 	end(&b);
 }
 
+/* --- what is said again --------------------------------------------------------------------------- */
+
+static uint8_t logged[1 << 16];
+static struct ftt_log kept;
+
+/* The client has said this, so long after its SYN; its server has read what it could. */
+static void says(struct side *s, struct ftt_tcp *c, uint32_t at, uint32_t len, uint32_t ms, bool pushes)
+{
+	static const uint8_t bytes[1000];
+	struct ftt_seg seg = {.seq = c->flow.hard.irs + 1 + at, .len = len, .tsval = ftt_lockstep_own(&s->w, c)->origin.tick + ms,
+			      .flags = pushes ? TCP_PSH : 0};
+	struct ftt_piece x = {.offset = at, .len = (uint16_t)len, .flags = pushes ? FTT_PIECE_PUSH : 0, .bytes = bytes};
+
+	lives(s, c, ms);
+	ftt_lockstep_input(&s->w, c, &seg);
+	x.tsval = ftt_lockstep_tsval(&s->w, c, &seg);
+	CHECK(ftt_log_fresh(&kept, &x) && kept.len + FTT_PIECE_HEADER + len <= sizeof(logged));
+	CHECK(ftt_log_put(&kept, &x, true));
+}
+
+/* A minute later another node's server is told all of it again, piece by piece: it has the same clock and the same edges everywhere. */
+static void test_replay(uint32_t bits)
+{
+	static struct side p, b;
+	struct ftt_tcp at_p = {.key = key_of(7), .flow.bits = bits}, at_b = at_p;
+	struct ftt_record r = {.type = FTT_REC_OPEN};
+	uint32_t told = 0, end_of = 0;
+	int64_t opened, late;
+
+	kept = (struct ftt_log){.bytes = logged, .size = sizeof(logged), .reads = FTT_LOG_READS};
+	at_p.log = at_b.log = &kept;
+	begin(&p, 1);
+	begin(&b, 2);
+	ftt_lockstep_begin(&p.w, &at_p, 0x7fffff00);
+	opened = ftt_lockstep_own(&p.w, &at_p)->origin.opened_ns;
+	says(&p, &at_p, 0, 200, 100, true);
+	says(&p, &at_p, 300, 100, 700, true); /* the one before was lost, */
+	says(&p, &at_p, 200, 100, 1500, true); /* and comes now: of all of them the last one tells the time */
+	for (uint32_t i = 0; i < 90; i++, end_of = 400 + 10 * i)
+		says(&p, &at_p, 400 + 10 * i, 10, 1600 + 333 * i, i % 3);
+	ftt_lockstep_tell(&p.w, &at_p, &r);
+	r.age_ms = 60000;
+	ftt_lockstep_again(&b.w, &at_b, &r);
+	at_b.flow.bits |= FTT_F_SYNACK;
+	ftt_lockstep_answered(&b.w, &at_b);
+	late = opened; /* by its own clock, which is a minute slow */
+	CHECK_EQ(clock_of(&b, &at_b, false, late), opened);
+	CHECK_EQ(ftt_lockstep_age(&b.w, &at_b, ftt_now_ns()), 60000);
+	for (uint32_t at = 0; at < end_of; at++) {
+		const struct ftt_ls_row *here = ftt_lockstep_row(&b.w, &at_b);
+		struct ftt_ls_row there = {0};
+		struct ftt_ls_own own = {0};
+		int64_t shown;
+
+		/* as the first server read it, at once */
+		for (uint32_t i = 0, n; i < kept.len; i += n) {
+			struct ftt_piece x;
+
+			n = ftt_piece_get(logged + i, kept.len - i, &x);
+			ftt_ls_input(&own, &there, x.offset + x.len, x.tsval - 0x7fffff00, x.flags & FTT_PIECE_PUSH);
+			if (ftt_ls_end_of(&own) > at && !(at >= 200 && at < 300 && x.offset != 200))
+				break;
+		}
+		CHECK(ftt_lockstep_replay(&b.w, &at_b, &told, at + 1));
+		there.consumed = at;
+		CHECK_EQ(ftt_ls_step(here, at), ftt_ls_step(&there, at));
+		CHECK_EQ(ftt_ls_piece(here, 5), ftt_ls_piece(&there, 5));
+		shown = opened + ((int64_t)ftt_ls_step(&there, at) << FTT_LS_STEP_SHIFT) * MS;
+		CHECK_EQ(clock_of(&b, &at_b, true, late), shown);
+		reads(&b, &at_b, 1);
+		CHECK_EQ(clock_of(&b, &at_b, false, late), shown);
+	}
+	CHECK_EQ(told, kept.len);
+	CHECK_EQ(memcmp(ftt_lockstep_row(&b.w, &at_b)->edge, ftt_lockstep_row(&p.w, &at_p)->edge, sizeof(uint32_t[FTT_LS_EDGES])), 0);
+	ftt_lockstep_caught_up(&b.w, &at_b);
+	late += ftt_lockstep_own(&b.w, &at_b)->origin.ahead_ns - FTT_LS_LAG_NS;
+	CHECK_EQ(clock_of(&b, &at_b, false, opened), late); /* it answers late from now on */
+	end(&p);
+	end(&b);
+}
+
+/* A server that does not read is told no more than can be remembered, and the rest as it reads. */
+static void test_a_replay_does_not_run_ahead(void)
+{
+	static struct side p, b;
+	struct ftt_tcp at_p = {.key = key_of(7), .flow.bits = FTT_F_TS}, at_b = at_p;
+	struct ftt_record r = {.type = FTT_REC_OPEN};
+	uint32_t told = 0, edges;
+
+	kept = (struct ftt_log){.bytes = logged, .size = sizeof(logged), .reads = FTT_LOG_READS};
+	at_p.log = at_b.log = &kept;
+	begin(&p, 1);
+	begin(&b, 2);
+	ftt_lockstep_begin(&p.w, &at_p, 5);
+	for (uint32_t i = 0; i < 200; i++)
+		says(&p, &at_p, 10 * i, 10, i < 100 ? 0 : 1000 * i, i < 100);
+	ftt_lockstep_tell(&p.w, &at_p, &r);
+	ftt_lockstep_again(&b.w, &at_b, &r);
+	at_b.flow.bits |= FTT_F_SYNACK;
+	ftt_lockstep_answered(&b.w, &at_b);
+	CHECK(!ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX) && told < kept.len);
+	edges = ftt_lockstep_own(&b.w, &at_b)->edges;
+	CHECK(edges > 50 && edges <= FTT_LS_EDGES);
+	for (uint32_t i = 0; i < 200; i++) {
+		CHECK_EQ(ftt_ls_step(ftt_lockstep_row(&b.w, &at_b), 10 * i), i < 100 ? 0 : 1000 * i >> FTT_LS_STEP_SHIFT);
+		reads(&b, &at_b, 10);
+		ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX);
+	}
+	CHECK_EQ(told, kept.len);
+	end(&p);
+	end(&b);
+}
+
 int main(void)
 {
+	test_replay(FTT_F_TS);
+	test_replay(0);
+	test_a_replay_does_not_run_ahead();
 	test_identities();
 	test_refused();
 	test_a_server_that_writes();

@@ -6,7 +6,9 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"
+#include "engine/flows/lockstep.h"
 #include "core/tcp/renew.h"
+#include "lockstep_file.h"
 #include "model_node.h"
 
 #define S (1000 * MS)
@@ -457,8 +459,55 @@ static void test_what_is_no_news_is_not_injected(void)
 	node_close(n);
 }
 
+/* A server in step is given all that its client says in the primary's order: what comes on the mirror waits for the rest of the log. */
+static void test_the_mirror_waits_for_the_log(void)
+{
+	char path[] = "/tmp/fttcp-renewal-XXXXXX";
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_ls_map *map = &n->engine.lockstep;
+	struct ftt_record head = {.type = FTT_REC_RENEW, .flags = FTT_REC_FINAL, .irs = IRS};
+	struct ftt_piece x = {.len = 10, .tsval = 700, .bytes = (const uint8_t[10]){0}};
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	struct ftt_keys keys = {.n = 1};
+	struct ftt_renewal *r;
+	struct ftt_ls_own *own;
+	uint8_t bytes[300];
+	struct ftt_tcp *c;
+	size_t size, at;
+
+	CHECK(ftt_ls_take(map, make_file(path, 1, 64, &size), ftt_ls_size(1, 64)));
+	map->own = calloc(64, sizeof(*map->own));
+	ftt_keyring_set(&n->engine.keyring, &keys);
+	c = establish(n, FTT_PROTECTED);
+	ftt_lockstep_begin(&n->worker, c, 0);
+	own = ftt_lockstep_own(&n->worker, c);
+	r = ftt_renewal_begin(&n->worker, c, model_now);
+	ftt_renewal_stage(&n->worker, r, FTT_RENEW_HELD);
+	r->given = IRS + 1;
+	r->told = c->log->syn_len;
+	ftt_log_defer(&n->worker, c);
+	says(n, true, TCP_ACK | TCP_PSH, IRS + 11, ISS, 10);
+	CHECK(own && !own->inputs && c->log->len == c->log->syn_len && r->given == IRS + 1);
+	head.key = c->key;
+	at = ftt_record_put(bytes, sizeof(bytes), &head);
+	ftt_piece_put(bytes + at, &x);
+	CHECK_EQ(user.message(user.of, 0, FTT_LANE_FIRST_KIND + 1, bytes, (uint32_t)(at + FTT_PIECE_HEADER + 10)), FTT_LANE_TAKEN);
+	CHECK(!c->log->later && r->current && c->log->end == 20);
+	CHECK(own->inputs == 1 && ftt_ls_end_of(own) == 20 && own->edges == 1); /* both in one quarter of a second */
+	CHECK(ftt_piece_get(c->log->bytes + c->log->syn_len, c->log->len - c->log->syn_len, &x) && !x.offset);
+	CHECK_EQ(r->given, IRS + 21);
+	says(n, true, TCP_ACK, IRS + 21, ISS, 10);
+	CHECK(ftt_ls_end_of(own) == 30 && c->log->end == 30);
+	node_close(n);
+	free(map->own);
+	munmap(map->header, size);
+	unlink(path);
+	*map = (struct ftt_ls_map){0};
+}
+
 int main(void)
 {
+	test_the_mirror_waits_for_the_log();
 	test_no_endless_talk();
 	test_what_is_no_news_is_not_injected();
 	test_a_key_is_used_again();

@@ -87,7 +87,7 @@ struct ftt_ls_origin {
 };
 
 #define FTT_LS_INPUTS 19u /* what they and edges are: lockstep_input.h */
-#define FTT_LS_EDGES 63u
+#define FTT_LS_EDGES 62u
 
 struct ftt_ls_row {
 	_Atomic uint64_t generation; /* even: valid, or 0: empty; odd: being written */
@@ -101,6 +101,7 @@ struct ftt_ls_row {
 	_Atomic uint64_t input[FTT_LS_INPUTS]; /* stream offset at which it ends, and its number */
 	_Atomic uint32_t edges;      /* so far, the last FTT_LS_EDGES of which are there: */
 	_Atomic uint32_t edge[FTT_LS_EDGES]; /* stream offsets */
+	_Atomic uint32_t replayed;   /* 1 + how many bytes were said again, to a backup that catches up; 0: it does not, or not any more */
 };
 
 _Static_assert(sizeof(struct ftt_ls_header) <= FTT_LS_PAGE, "the header is one page");
@@ -120,6 +121,7 @@ struct ftt_ls_own {
 	uint32_t inputs, edges, pushed; /* pushed: the last edge, */
 	bool apart;          /* which is not remembered yet */
 	bool used, shown; /* shown: it is in the shared memory */
+	bool replays; /* it began before this server, which is to be told all of it again */
 };
 
 struct ftt_ls_map {
@@ -290,6 +292,7 @@ static inline void ftt_ls_show(const struct ftt_ls_map *m, size_t i, const struc
 	atomic_store(&row->consumed, 0);
 	atomic_store(&row->inputs, 0);
 	atomic_store(&row->edges, 0);
+	atomic_store(&row->replayed, m->own && m->own[i].replays);
 	row->used = 1;
 	ftt_ls_end(m, i, generation);
 }

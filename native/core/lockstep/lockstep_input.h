@@ -14,6 +14,8 @@
  *
  * Of a client that does not count, or in other units, what counts is when that segment came here. It came to the other node within a
  * millisecond or so; when each server gets round to it does not matter.
+ *
+ * A backup that catches up with a connection has its clock from the log: what is said again is as old as it was then.
  */
 #define FTT_LS_STEP_SHIFT 8   /* of TSvals; they are taken for milliseconds, as most are */
 #define FTT_LS_LAG_NS 2000000000ll  /* never further behind the real clock; a client that counts otherwise is not believed for longer */
@@ -81,6 +83,29 @@ static inline void ftt_ls_input(struct ftt_ls_own *own, struct ftt_ls_row *row, 
 	own->pushed = end;
 }
 
+/* May more input be told, in a replay? Not before its server has read all by which it knows what would be forgotten. */
+static inline bool ftt_ls_keeps_up(const struct ftt_ls_own *own, const struct ftt_ls_row *row)
+{
+	uint32_t read = atomic_load_explicit(&row->consumed, memory_order_relaxed);
+	uint64_t step = atomic_load_explicit(&row->input[own->inputs % FTT_LS_INPUTS], memory_order_relaxed);
+	uint32_t edge = atomic_load_explicit(&row->edge[(own->edges + 1) % FTT_LS_EDGES], memory_order_relaxed); /* two may come at once */
+
+	return (own->inputs < FTT_LS_INPUTS || (int32_t)(read - (uint32_t)(step >> 32)) > 0) &&
+	       (own->edges + 1 < FTT_LS_EDGES || (int32_t)(read - edge) >= 0);
+}
+
+/* Up to which stream offset there was input. */
+static inline uint32_t ftt_ls_end_of(const struct ftt_ls_own *own)
+{
+	return (uint32_t)(own->last >> 32);
+}
+
+/* So many milliseconds after its SYN the client sent its last bytes, as its server is shown it. */
+static inline uint32_t ftt_ls_shown(const struct ftt_ls_own *own)
+{
+	return (uint32_t)own->last << FTT_LS_STEP_SHIFT;
+}
+
 /* --- the reader ------------------------------------------------------------------------------ */
 
 /* The step in which the byte at this stream offset came; of one that has not come yet, the last one. */
@@ -125,11 +150,14 @@ static inline bool ftt_ls_clock(const struct ftt_ls_map *m, const struct ftt_ls_
 	uint32_t read = atomic_load_explicit(&f->row->consumed, memory_order_relaxed);
 	uint32_t step = read || ahead ? ftt_ls_step(f->row, read - !ahead) : 0;
 	int64_t real = real_ns + o.ahead_ns, t = o.opened_ns + ((int64_t)step << FTT_LS_STEP_SHIFT) * 1000000;
+	bool again = read + ahead < atomic_load_explicit(&f->row->replayed, memory_order_relaxed);
 
 	if (!ftt_ls_still(f) || !o.opened_ns)
 		return false;
 	if (m->flags & FTT_LS_BY_ADDRESS)
 		t = o.opened_ns;
+	else if (again)
+		; /* it is of then */
 	else if (t < real - FTT_LS_LAG_NS)
 		t = real - FTT_LS_LAG_NS;
 	else if (t > real + FTT_LS_LEAD_NS)

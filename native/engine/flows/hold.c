@@ -112,10 +112,18 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
-	c->bytes_in += s->len;
+	bool later = ftt_log_defers(c) && (s->len || s->flags & TCP_FIN);
+
+	if (!later) {
+		c->bytes_in += s->len;
+		ftt_lockstep_input(w, c, s);
+	}
 	if (e->taken) /* what the stack refuses, another one might take */
 		ftt_log_input(w, c, p, k, s);
-	ftt_lockstep_input(w, c, s);
+	if (later) { /* the stack is given it from the log */
+		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
+		return;
+	}
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
 		e->actions |= FTT_ACT_INJECT;

@@ -220,6 +220,7 @@ static void reserve(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t ident
 	own->who = who;
 	own->origin = *origin;
 	own->began_ns = ftt_now_ns() - age_ns;
+	own->replays = false;
 	ftt_ls_no_input(own);
 	own->used = true;
 	memcpy(own->id, identity, FTT_IDENTITY);
@@ -291,6 +292,45 @@ void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	reserve(w, c, open->identity, &origin, open->age_ms * 1000000ull);
 	ftt_lockstep_answered(w, c);
+}
+
+void ftt_lockstep_again(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open)
+{
+	ftt_lockstep_join(w, c, open);
+	if (c->row)
+		ftt_lockstep_own(w, c)->replays = true;
+}
+
+bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto)
+{
+	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+	const struct ftt_log *l = c->log;
+	struct ftt_ls_row *row;
+	struct ftt_piece x;
+
+	if (!own)
+		return true;
+	row = ftt_lockstep_row(w, c);
+	for (uint32_t n; ftt_ls_end_of(own) < upto; *told += n) {
+		n = ftt_piece_get(l->bytes + *told, l->len - *told, &x);
+		if (!n || !ftt_ls_keeps_up(own, row))
+			return false;
+		if (x.len)
+			ftt_ls_input(own, row, x.offset + x.len, x.tsval - own->origin.tick, x.flags & FTT_PIECE_PUSH);
+		atomic_store_explicit(&row->replayed, 1 + ftt_ls_end_of(own), memory_order_release);
+	}
+	return true;
+}
+
+void ftt_lockstep_caught_up(struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+
+	if (!own || !own->replays)
+		return;
+	own->replays = false;
+	if (own->shown)
+		atomic_store_explicit(&ftt_lockstep_row(w, c)->replayed, 0, memory_order_release);
 }
 
 /*

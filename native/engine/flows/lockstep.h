@@ -17,6 +17,15 @@ void ftt_lockstep_close(struct ftt_engine *e);
 void ftt_lockstep_begin(struct ftt_worker *w, struct ftt_tcp *c, uint32_t tick);
 /* ... and on the backup the one that its primary tells, which its server finds once our stack has answered. */
 void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open);
+/* ... that began before, and which our server, on a backup that catches up, is told all of again. */
+void ftt_lockstep_again(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open);
+/*
+ * Our server is told when the log's pieces came, from the one at *told on and in their order, until all bytes before the stream offset `upto`
+ * are among them. False: it has to read first.
+ */
+bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto);
+/* It has caught up. */
+void ftt_lockstep_caught_up(struct ftt_worker *w, const struct ftt_tcp *c);
 /* Our stack has answered the SYN here. */
 void ftt_lockstep_answered(struct ftt_worker *w, struct ftt_tcp *c);
 /* This node serves now: does a connection that began before have one? */
@@ -34,6 +43,24 @@ static inline struct ftt_ls_row *ftt_lockstep_row(const struct ftt_worker *w, co
 static inline struct ftt_ls_own *ftt_lockstep_own(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
 	return c->row ? w->e->lockstep.own + c->row - 1 : NULL;
+}
+
+/* How long ago it was opened, in milliseconds. */
+static inline uint32_t ftt_lockstep_age(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
+{
+	const struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+
+	return (uint32_t)((now_ns - (own ? own->began_ns : c->flow.opened_ns)) / 1000000);
+}
+
+/* What the log is to keep of the time of a segment that our stack was given: see struct ftt_piece. */
+static inline uint32_t ftt_lockstep_tsval(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_seg *s)
+{
+	const struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+
+	if (own)
+		return own->origin.tick + ftt_ls_shown(own);
+	return s->options & FTT_OPT_TS ? s->tsval : 0;
 }
 
 /* Our stack is given a segment of the client's: the connection's clock goes on. */

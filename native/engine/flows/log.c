@@ -2,14 +2,26 @@
 /* log.c - memory of the input logs, within the bounds of one flow and of all; see log.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
 #include "core/tcp/renew.h"
 
 #define SHORT 4096u    /* up to here a log has no room to spare: there may be very many, and idle */
 #define WHOLE 64u      /* long packets that no log needs, before headers alone are copied again */
 
+static void drop_later(struct ftt_worker *w, struct ftt_log *l)
+{
+	if (!l->later)
+		return;
+	w->log_bytes -= l->later->size;
+	free(l->later->bytes);
+	free(l->later);
+	l->later = NULL;
+}
+
 static void release(struct ftt_worker *w, struct ftt_tcp *c)
 {
+	drop_later(w, c->log);
 	w->log_bytes -= sizeof(*c->log) + c->log->size;
 	w->n_logs--;
 	free(c->log->bytes);
@@ -55,8 +67,7 @@ static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 
 void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
 {
-	/* servers in step draw and see the time by what comes together, which a log does not tell yet */
-	bool renews = w->e->cfg.policy.renew && !w->e->lockstep.header;
+	bool renews = w->e->cfg.policy.renew;
 
 	if (c->log)
 		release(w, c);
@@ -78,7 +89,7 @@ void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, 
 
 bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x)
 {
-	bool apart = w->e->lockstep.header; /* the time of the server goes by that of each piece */
+	bool apart = w->e->lockstep.header; /* servers in step are told when each piece came, and that it was one */
 
 	if (!ftt_log_fresh(c->log, x))
 		return true;
@@ -89,6 +100,41 @@ bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x
 	ftt_log_end(w, c, FTT_LOG_GAP);
 	return false;
 }
+
+/* --- what has to wait ----------------------------------------------------------------------------- */
+
+void ftt_log_defer(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (!c->log->later && !(c->log->later = calloc(1, sizeof(*c->log->later))))
+		ftt_log_end(w, c, FTT_LOGS_TOO_LONG);
+}
+
+static void put_later(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
+{
+	struct ftt_later *l = c->log->later;
+	uint32_t more = FTT_PIECE_HEADER + x->len;
+	enum ftt_unrenewable why = ftt_log_room(w, &l->bytes, &l->size, l->len + more);
+
+	if (why) {
+		ftt_log_end(w, c, why);
+		return;
+	}
+	ftt_piece_put(l->bytes + l->len, x);
+	l->len += more;
+}
+
+void ftt_log_resume(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	const struct ftt_later *l = c->log->later;
+	struct ftt_piece x;
+
+	for (uint32_t at = 0, n; l && !c->unrenewable && (n = ftt_piece_get(l->bytes + at, l->len - at, &x)); at += n)
+		ftt_log_append(w, c, &x);
+	if (c->log)
+		drop_later(w, c->log);
+}
+
+/* --- what comes of the client ---------------------------------------------------------------------- */
 
 /* Where the segment is in the client's stream, if it brings something that the log has not. */
 static bool brings(const struct ftt_tcp *c, const struct ftt_seg *s)
@@ -125,14 +171,17 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 		uint32_t n = s->len - at < FTT_PIECE_MAX ? s->len - at : FTT_PIECE_MAX;
 		bool last = at + n == s->len;
 		struct ftt_piece x = {.offset = offset + (at - skip), .len = (uint16_t)n, .after = after, .bytes = p->bytes + k->payload + at,
-				      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
+				      .tsval = ftt_lockstep_tsval(w, c, s)};
 
 		x.flags = (uint8_t)((last && s->flags & TCP_FIN ? FTT_PIECE_FIN : 0) | (last && s->flags & TCP_PSH ? FTT_PIECE_PUSH : 0));
 		if (x.offset > FTT_LOG_MAX) {
 			ftt_log_end(w, c, FTT_LOG_TOO_LONG);
 			return;
 		}
-		ftt_log_append(w, c, &x);
+		if (c->log->later)
+			put_later(w, c, &x);
+		else
+			ftt_log_append(w, c, &x);
 		at += n;
 		if (last)
 			break;

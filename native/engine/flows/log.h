@@ -14,10 +14,22 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x);
 /* Makes room for `need` bytes in a log within the bounds of one and of all; else why not. */
 enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need);
+/*
+ * A piece's time, and its place among others, decide on what a server in step says. So what our stack would be given is only kept from here
+ * on ...
+ */
+void ftt_log_defer(struct ftt_worker *w, struct ftt_tcp *c);
+/* ... until all of before is here: it gets its place. */
+void ftt_log_resume(struct ftt_worker *w, struct ftt_tcp *c);
 /* The flow cannot be renewed from here on. */
 void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why);
 /* Is the payload of this segment needed, of which only the headers were copied? Keeps account of what long packets are for. */
 bool ftt_log_lacks(struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_seg *s);
+
+static inline bool ftt_log_defers(const struct ftt_tcp *c)
+{
+	return c->row && c->log && c->log->later && !c->unrenewable;
+}
 
 /* Are clients' packets copied whole for the logs? */
 static inline bool ftt_log_copies(const struct ftt_worker *w)

@@ -206,16 +206,28 @@ void ftt_renew_ahead(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_renew_feed(&c->flow, ftt_renewal(c)->acked, c->bytes_out);
 }
 
+/* All of the log is here: what comes from now on comes in its order again, once a server in step knows of all before. */
+static void be_current(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r)
+{
+	if (!r->whole || r->current || c->unrenewable)
+		return;
+	ftt_log_resume(w, c);
+	ftt_lockstep_replay(w, c, &r->told, UINT32_MAX);
+	r->current = !c->row || r->told == c->log->len;
+	if (!r->current)
+		ftt_log_defer(w, c);
+}
+
 static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_piece *x, uint32_t n, bool fin)
 {
-	struct ftt_seg s = {.seq = r->given, .len = n, .options = c->flow.bits & FTT_F_TS ? FTT_OPT_TS : 0, .tsval = x->tsval};
+	/* in step, x->tsval may be no time of the client's */
+	struct ftt_seg s = {.seq = r->given, .len = n, .options = c->flow.bits & FTT_F_TS && !c->row ? FTT_OPT_TS : 0, .tsval = x->tsval};
 	uint8_t packet[FTT_BARE_MAX + SEGMENT];
 	struct ftt_bare b;
 	uint32_t ack = ftt_deliverable(&c->flow, (uint8_t)w->mode);
 	bool last = n == x->len;
 
 	s.flags = (uint8_t)(TCP_ACK | (fin ? TCP_FIN : 0) | (last && x->flags & FTT_PIECE_PUSH ? TCP_PSH : 0));
-	ftt_lockstep_input(w, c, &s);
 	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 	b.seq = s.seq;
 	b.flags = s.flags | TCP_PSH; /* the server is to have it at once */
@@ -234,6 +246,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 
 	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
 		return;
+	be_current(w, c, r);
 	r->given = seq_max(r->given, f->local_rcv_nxt); /* more of it comes on the mirror, once the flow is protected */
 	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->reader, &x)) {
 		uint32_t room = seq_gt(f->local_edge, r->given) ? f->local_edge - r->given : 0, n = x.len;
@@ -244,6 +257,8 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		fin = n == x.len && x.flags & FTT_PIECE_FIN;
 		if (x.after > c->bytes_out || (!n && !fin))
 			break; /* our server has not said what this answers; or there is no room */
+		if (!ftt_lockstep_replay(w, c, &r->told, x.offset + n))
+			break;
 		give(w, c, r, &x, n, fin);
 	}
 	if (seq_leq(r->given, f->local_rcv_nxt))
@@ -288,6 +303,8 @@ void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		actions |= FTT_ACT_OPENED;
 		w->n.renewed++;
 		ftt_renewal_stage(w, r, FTT_RENEW_HELD);
+		if (c->row && !r->current)
+			ftt_log_defer(w, c);
 	}
 	ftt_tcp_act(w, c, actions, now_ns);
 	ftt_renew_play(w, c, now_ns);
@@ -298,7 +315,8 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	struct ftt_flow *f = &c->flow;
 	bool drained = seq_geq(f->local_rcv_nxt, f->hard.irs + 1 + c->log->end);
 
-	if (c->closed || (f->protection == FTT_PROTECTED && r->whole && drained) || c->unrenewable) {
+	be_current(w, c, r);
+	if (c->closed || (f->protection == FTT_PROTECTED && r->current && drained) || c->unrenewable) {
 		ftt_renewal_end(w, c);
 		return;
 	}

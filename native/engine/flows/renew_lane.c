@@ -50,7 +50,7 @@ static void send_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	ftt_renew_open(f, &r, &env);
 	ftt_lockstep_tell(w, c, &r);
 	put_be64(bytes, ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked)));
-	put_be32(bytes + 8, (uint32_t)((now_ns - f->opened_ns) / 1000000));
+	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
 	len = ftt_record_put(bytes + BEGIN_HEAD, sizeof(bytes) - BEGIN_HEAD, &r);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_lane_send(&w->lane, k, BEGIN, bytes, (uint32_t)(BEGIN_HEAD + len));
@@ -231,12 +231,13 @@ static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint
 	}
 	r->acked = get_be64(bytes);
 	r->given = open.irs + 1;
+	r->told = open.data_len;
 	r->heard_ns = now_ns;
 	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
 	aged = open;
 	aged.age_ms = get_be32(bytes + 8);
-	ftt_lockstep_join(w, c, &aged);
+	ftt_lockstep_again(w, c, &aged);
 	ftt_backup_open(&c->flow, &open, &env);
 	ftt_table_settle(&w->table, c, w->mode);
 	if (!w->index)

@@ -2,6 +2,7 @@
 /* renewal.c - the lists of flows that are renewed; see renewal.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include "engine/flows/lockstep.h"
 #include "engine/flows/renewal.h"
 
 static struct ftt_list *list_of(struct ftt_worker *w, uint8_t stage)
@@ -55,8 +56,11 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 	if (!r)
 		return;
 	leave(w, r);
+	if (c->row && r->told && !r->current) /* what was not given yet comes again, and at another time */
+		c->unrenewable = c->unrenewable ? c->unrenewable : FTT_LOG_GAP;
 	free(r);
 	c->log->renewal = NULL;
+	ftt_lockstep_caught_up(w, c);
 	if (c->unrenewable)
 		ftt_log_end(w, c, (enum ftt_unrenewable)c->unrenewable);
 }

@@ -29,10 +29,12 @@ struct ftt_renewal {
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
 	struct ftt_log_reader reader; /* backup: ... from the log */
 	uint32_t verified; /* primary: as the backup last told */
+	uint32_t told;     /* backup: up to here in the log a server in step knows when the pieces came */
 	uint8_t stage;     /* enum ftt_renewal_stage */
 	uint8_t tries;
 	bool same;         /* outputs were equal somewhere */
 	bool whole;        /* backup: all of the log is here */
+	bool current;      /* ... and a server in step knows of it: what comes from now on comes as ever */
 };
 
 static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
