@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from lab.campaign import campaign
+from lab.endure import endure
 from lab.errors import LabError, require_root
 from lab.firewalls import RULE_ACTS
 from lab.lifecycle import Lab
@@ -273,3 +274,4 @@ def logs(lab: Lab, host: str, follow: bool) -> None:
 
 
 lab.add_command(campaign)
+lab.add_command(endure)

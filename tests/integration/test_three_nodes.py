@@ -61,15 +61,18 @@ class Trio:
         await_condition(lambda: self.group(backup)["synced"], WITHIN_S, f"{backup} knows")
 
     def through(
-        self, directory: Path, events: Callable[[], list[str]], case: Case = TRAFFIC
+        self, directory: Path, events: Callable[[], list[str]], case: Case = TRAFFIC, until_then: bool = False
     ) -> dict[str, Any]:
         """Have a client send and receive while `events` happen, which return who may serve, in order: no byte
-        is wrong, none is lost, and nobody speaks for the service out of turn. Returns the client's report."""
+        is wrong, none is lost, and nobody speaks for the service out of turn. Returns the client's report.
+        `until_then`: the client goes on until all has happened."""
         with Capture(self.lab, directory) as capture:
             client = Client(self.lab, case, directory, STALL_S)
             try:
                 assert client.wait_started(), "the client ended before anything happened"
                 turns = events()
+                if until_then:
+                    client.enough()
                 report = client.finish()
             finally:
                 client.kill()
@@ -191,6 +194,29 @@ def test_the_backup_dies_and_the_spare_protects_what_begins_then(trio: Trio, tmp
 
     trio.through(tmp_path / "1", crash_backup)
     trio.through(tmp_path / "2", crash_primary)
+
+
+def test_one_connection_outlives_two_hosts_as_a_spare_catches_up(trio: Trio, tmp_path: Path) -> None:
+    first, second, third = trio.roles()
+
+    def crash_both() -> list[str]:
+        for old, new, backup in ((first, second, third), (second, third, first)):
+            trio.lab.fault("crash-host", old)
+            trio.lab.wait(f"primary={new}", WITHIN_S)
+            if old == second:
+                trio.lab.restart_host(first)
+            trio.await_pair(new, backup)
+            await_condition(partial(renewed, trio, new), WITHIN_S, f"{backup} has caught up")
+        trio.lab.fault("crash-host", third)
+        trio.lab.wait(f"primary={first}", WITHIN_S)
+        return [first, second, third, first]
+
+    trio.through(tmp_path, crash_both, Case("paced-down", duration_s=120.0), until_then=True)
+
+
+def renewed(trio: Trio, node: str) -> bool:
+    """Whether the one connection that there is has its backup again."""
+    return trio.protected(node) == 1 and trio.group(node)["flows"]["catching"] == 0
 
 
 @pytest.mark.parametrize("link", ["peer", "client", "arbiter", "all"])
