@@ -79,7 +79,6 @@ SCENARIO = Scenario(
                 download,
                 "MB/s",
                 seconds=8.0,
-                short=True,
                 disturbs=True,
             ),
         ),
@@ -92,7 +91,6 @@ SCENARIO = Scenario(
                     partial(idle, flows=count),
                     "s",
                     seconds=6 + count / 1000,
-                    short=count == COUNTS[-1],
                     disturbs=True,
                 ),
             )
