@@ -86,7 +86,8 @@ def _row(titles: list[str], cells: list[str]) -> list[str]:
     told = dict(zip(titles, cells, strict=False))
     del told[titles[0]]
     plain = "meaning" if "meaning" in told else titles[-1]
-    bounds = "; ".join(f"{title} {told.pop(title)}" for title in ("default", "allowed", "live") if told.get(title))
+    short = ("default", "allowed", "live")
+    bounds = "; ".join(f"{title} {told.pop(title)}" for title in short if told.get(title))
     parts = [
         bounds,
         *(text if title in (plain, "") else f"{title}: {text}" for title, text in told.items() if text),
