@@ -327,6 +327,32 @@ static void test_no_endless_talk(void)
 	node_close(n);
 }
 
+/* A server that paces itself stays behind for ever: it keeps no place from others. */
+static void test_who_comes_no_nearer(bool others)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
+				  .snd_nxt = ISS};
+
+	begin(n, c);
+	n->worker.n_renewing[FTT_RENEW_WAITS] += others;
+	n->worker.n_renewing[FTT_RENEW_CATCHING] += FTT_RENEW_ACTIVE;
+	c->bytes_out += 1000000;
+	for (unsigned i = 0; i < 30 && ftt_renewal(c); i++) { /* both get on, by as much */
+		commit.snd_nxt += 1000;
+		c->bytes_out += 1000;
+		node_hears(n, &commit);
+		tick(n);
+		model_now += S;
+	}
+	CHECK_EQ(c->unrenewable, others ? FTT_NOT_IN_TIME : FTT_RENEWABLE);
+	CHECK_EQ(!ftt_renewal(c), others);
+	n->worker.n_renewing[FTT_RENEW_WAITS] -= others;
+	n->worker.n_renewing[FTT_RENEW_CATCHING] -= FTT_RENEW_ACTIVE;
+	node_close(n);
+}
+
 /* Its log becomes too long when the backup has said yes: the renewal ends all the same, on both nodes. */
 static void test_held_without_a_log(void)
 {
@@ -507,6 +533,8 @@ static void test_the_mirror_waits_for_the_log(void)
 
 int main(void)
 {
+	test_who_comes_no_nearer(true);
+	test_who_comes_no_nearer(false);
 	test_the_mirror_waits_for_the_log();
 	test_no_endless_talk();
 	test_what_is_no_news_is_not_injected();

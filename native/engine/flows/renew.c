@@ -168,6 +168,24 @@ static bool goes_on(const struct ftt_tcp *c, const struct ftt_renewal *r)
 	return !c->closed && !c->unrenewable && (r->stage == FTT_RENEW_WAITS || ftt_flow_renewable(&f));
 }
 
+/*
+ * A server that paces its output says it no faster than the client gets it: it stays behind, and gets on all the time. Where others
+ * wait for its place it is given up.
+ */
+static bool comes_near(const struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	uint64_t place = client_place(c), behind = place > r->said ? place - r->said : 0;
+	bool nearer = behind <= r->behind - r->behind / 4;
+
+	if (r->stage != FTT_RENEW_CATCHING || (r->behind_ns && now_ns - r->behind_ns < PATIENCE_NS))
+		return true;
+	if (r->behind_ns && !nearer && ftt_renewals_full(w) && w->n_renewing[FTT_RENEW_WAITS])
+		return false;
+	r->behind = behind;
+	r->behind_ns = now_ns;
+	return true;
+}
+
 static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
 	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING && !c->closed))
@@ -188,7 +206,7 @@ static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_ren
 	}
 	if (r->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(&c->flow, &c->retained))
 		r->moved_ns = now_ns; /* it is not the backup that is waited for */
-	if (now_ns - r->moved_ns > PATIENCE_NS) {
+	if (now_ns - r->moved_ns > PATIENCE_NS || !comes_near(w, c, r, now_ns)) {
 		ftt_renew_give_up(w, c, FTT_NOT_IN_TIME, now_ns);
 		return;
 	}

@@ -148,9 +148,7 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 	if (!most || !all_up(w))
 		return;
 	for (; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
-		uint32_t active = w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED];
-
-		if (active >= FTT_RENEW_ACTIVE || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
+		if (ftt_renewals_full(w) || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
 			return;
 	}
 }

@@ -24,6 +24,8 @@ struct ftt_renewal {
 	uint64_t next_ns;  /* when to ask, or to try, again */
 	uint64_t opened_ns; /* primary: of the flow, while it is asked */
 	uint64_t said;     /* primary: bytes that the backup's server has said */
+	uint64_t behind;   /* ... it lacked of what the client has, at */
+	uint64_t behind_ns;
 	uint64_t acked;    /* bytes that the client had acknowledged, as the primary last said */
 	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
@@ -40,6 +42,12 @@ struct ftt_renewal {
 static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
 {
 	return c->log ? c->log->renewal : NULL;
+}
+
+/* Has no further one its turn before another ends? */
+static inline bool ftt_renewals_full(const struct ftt_worker *w)
+{
+	return w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED] >= FTT_RENEW_ACTIVE;
 }
 
 /* No flow is. */
