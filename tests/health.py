@@ -90,6 +90,7 @@ async def looked_after(
     hooks: HooksSection | None = None,
     hang_after_ms: int = 200,
     server: Callable[[Watched], Server] | None = None,
+    resting: bool = False,
 ) -> AsyncIterator[Watched]:
     """A supervised server of one command, until the end of the block."""
     watched = Watched()
@@ -111,7 +112,7 @@ async def looked_after(
         watched.changed,
         watched.note,
     )
-    watched.health.start()
+    watched.health.start(resting)
     try:
         yield watched
     finally:

@@ -31,6 +31,7 @@ from fttcp.config.schema import (
     LinkSection,
     PeerSection,
 )
+from fttcp.config.standby import check_standby
 
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _BITS_OF_A_BEAT = 3000
@@ -77,6 +78,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_state,
             _check_order,
             _check_lockstep,
+            check_standby,
             check_health,
         ):
             yield partial(part, group, here, errors)

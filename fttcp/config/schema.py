@@ -194,6 +194,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     order: Literal["flow", "service"] = "flow"
     lockstep: Literal["off", "connection"] = "off"
     renew: Literal["connections", "none"] = "connections"
+    standby: Literal["hot", "cold"] = "hot"
     on_worker_death: Literal["takeover", "end"] = "takeover"
     timing: Timing = Timing()
     limits: Limits = Limits()

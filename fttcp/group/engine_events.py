@@ -67,7 +67,7 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             fields["why"] = os.strerror(event.value) if event.value else "the other node has not connected"
         case EventKind.CATCHING_UP:
             fields = {"flows": event.value}
-        case EventKind.RENEWED:
+        case EventKind.RENEWED | EventKind.PROMOTED:
             fields = {"flows": event.value, "failed": event.reason}
         case EventKind.LANE_UP:
             fields = {"peer": peers[event.peer], "worker": event.link}

@@ -254,6 +254,9 @@ class GroupRuntime:
         """The server's health changed."""
         self.healthy = healthy
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
+        promoting = self.machine.phase is Phase.PROMOTING and not self._closed
+        if healthy and promoting and (self.server is None or not self.server.resting):
+            self.engine.promote()
         if healthy:
             self.note("server-healthy", reason=reason)
         elif self._late.restarting:
@@ -302,6 +305,8 @@ class GroupRuntime:
                 self._step(ev.LinkFound(event.link, event.peer))
             case EventKind.LINK_LOST:
                 self._step(ev.LinkLost(event.link, event.peer))
+            case EventKind.PROMOTED:
+                self._step(ev.Promoted())
             case EventKind.MIRROR_SEEN if self._mirror is not None:
                 self._mirror.seen(event.value)
             case EventKind.LEASE_LAPSED:

@@ -132,6 +132,8 @@ class Late:
                 self._shape_routes(backup)
             case do.RestartServer():
                 self._restart_server()
+            case do.Promote():
+                self._promote()
             case do.KeepMaintenance(count=count):
                 self._keep(count)
             case do.Refuse(reason=reason):
@@ -157,13 +159,22 @@ class Late:
         if why:
             self._group.note("maintenance-not-kept", "error", why=why)
 
+    def _promote(self) -> None:
+        """Start the server that rests; when it serves, the engine has it told what clients have sent."""
+        if self._group.server is not None:
+            self.restarting = True
+            try:
+                self._group.server.wake()
+            finally:
+                self.restarting = False
+
     def _restart_server(self) -> None:
-        """Start the server afresh."""
+        """Start the server afresh, or, of a cold group, end it."""
         group = self._group
         if group.server is not None:
             self.restarting = True
             try:
-                group.server.restart()
+                (group.server.rest if group.machine.settings.cold else group.server.restart)()
             finally:
                 self.restarting = False
         if group.healthy:  # it was left as it is

@@ -36,6 +36,7 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.SACK: _sysctl("tcp_sack") != "0",
         Term.ECN: _sysctl("tcp_ecn"),
         Term.LOCKSTEP: group.lockstep,
+        Term.STANDBY: group.standby,
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     return tuple(digests[term] for term in Term)

@@ -106,6 +106,10 @@ def waits(
     if machine.paused:
         todo = f"end it with `fttcp resume {machine.settings.group}`"
         yield Reason("paused", "the group is paused (maintenance)", todo)
+    if machine.phase is Phase.PROMOTING:
+        what = "this node is to serve: its server starts, and is told what clients have sent"
+        todo = "nothing, if it passes; else see the server's log"
+        yield Reason("promoting", what, todo, Hinders.SERVICE)
     yield from _own(machine, server, lacks)
     yield from _about_arbiter(machine, answers)
     if not machine.in_step:

@@ -232,8 +232,12 @@ class Node:
         group = self._groups[name]
         assert group.server is not None
         pauses = await asyncio.to_thread(self._maintenance.load, name)
-        group.server.start()
+        cold = group.machine.settings.cold
+        if not cold:
+            group.server.start()
         group.start()
+        if cold:  # how its server is, is known at once
+            group.server.start(resting=True)
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
         self._feed_carrier(name)

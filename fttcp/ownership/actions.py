@@ -26,14 +26,24 @@ class Actions(State):
         return self.arbitration.pursue(SOLO)
 
     def _own(self, now_ns: int, cause: Cause, zero_ns: int, detected_ns: int) -> None:
-        """Take the group over: lease, then gate, then announcement. It was won, or the peer consents."""
-        was_backup = self._engine is EngineMode.BACKUP
-        self._reason = cause
-        self._note_elders(not was_backup, now_ns)
+        """Take the group over: lease, then gate, then announcement. It was won, or the peer consents. Before
+        the gate opens a server is started that does not run."""
+        self._reason, self._taking = cause, (cause, zero_ns, detected_ns)
+        self._note_elders(self._engine is not EngineMode.BACKUP, now_ns)
         self._take_right(now_ns)
-        self._set_mode(EngineMode.SOLO, self.session if was_backup else 0)
-        self._out.append(do.Announce())
         self.session = 0
+        if self._serves:
+            self._serve(now_ns)
+        else:
+            self._enter(Phase.PROMOTING, now_ns)
+            self._out.append(do.Promote())
+
+    def _serve(self, now_ns: int) -> None:
+        """Open the gate, of a group that this node owns, and whose server runs; tell where it is."""
+        cause, zero_ns, detected_ns = self._taking
+        was_backup = self._engine is EngineMode.BACKUP
+        self._set_mode(EngineMode.SOLO, self._engine_session if was_backup else 0)
+        self._out.append(do.Announce())
         self._enter(Phase.SOLO, now_ns)
         if cause is not Cause.START:
             self._out.append(do.NoteTakeover(cause, self.epoch, zero_ns, detected_ns))
@@ -102,6 +112,7 @@ class Actions(State):
         once: nobody may pair with the one that is about to end."""
         if not self.view.stopping:
             self.view.healthy = False
+            self._serves = not self.settings.cold
             self._out.append(do.RestartServer())
 
     def _offer_session(self, peer: Peer, now_ns: int) -> None:

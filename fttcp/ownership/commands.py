@@ -115,7 +115,12 @@ class ShapeRoutes:
 @dataclass(frozen=True, slots=True)
 class RestartServer:
     """Start the server afresh, if it runs: the connections that it holds are continued nowhere. The machine
-    counts it as down until ``ServerRecovered`` comes, at once if it is left as it is."""
+    counts it as down until ``ServerRecovered`` comes, at once if it is left as it is. A cold one: end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Of a cold group: start the server, and have it told what clients have sent. ``Promoted`` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,7 @@ Command = (
     | MirrorTo
     | ShapeRoutes
     | RestartServer
+    | Promote
     | KeepMaintenance
     | Refuse
     | Fence

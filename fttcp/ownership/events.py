@@ -130,6 +130,11 @@ class ServerKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class Promoted:
+    """The server of a cold group is up, and stands where clients stand."""
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorChanged:
     """Clients' packets that the owner mirrors began or ceased to arrive, as far as probes tell."""
 
@@ -207,6 +212,7 @@ Event = (
     | ServerRecovered
     | ServerFailed
     | ServerKnown
+    | Promoted
     | MirrorChanged
     | CarrierChanged
     | ReferenceChanged

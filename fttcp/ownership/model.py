@@ -45,6 +45,8 @@ class Phase(StrEnum):
     LISTENING = "listening"
     JOINING = "joining"
     FOLLOWING = "following"
+    PROMOTING = "promoting"
+    """Owner of a cold group whose server starts: not a word to clients yet."""
     SOLO = "solo"
     PAIRING = "pairing"
     PAIRED = "paired"
@@ -55,11 +57,9 @@ class Phase(StrEnum):
     FENCED = "fenced"
 
 
-PRIMARY_PHASES = frozenset(
-    {Phase.SOLO, Phase.PAIRING, Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER, Phase.SILENT}
-)
-OWNING_PHASES = frozenset({Phase.SOLO, Phase.PAIRING})
+OWNING_PHASES = frozenset({Phase.PROMOTING, Phase.SOLO, Phase.PAIRING})
 """Phases with a lease of the node's own; everywhere else emission needs the peer's grant, or is off."""
+PRIMARY_PHASES = OWNING_PHASES | {Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER, Phase.SILENT}
 OWNING_MODES = frozenset({Mode.SOLO, Mode.PAIRING})
 
 
@@ -181,6 +181,7 @@ class Settings:
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning. ``terms``: as in ``Body``.
+    ``cold``: a node that does not serve runs no server; it is started when the node is to serve.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     ``speaks``: as in ``Body``.
     """
@@ -199,6 +200,7 @@ class Settings:
     terms: tuple[int, ...] = ()
     mirror_tested: bool = False
     speaks: Versions = (0, 0)
+    cold: bool = False
 
     @property
     def arbitrated(self) -> bool:

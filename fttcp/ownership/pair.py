@@ -57,6 +57,7 @@ class PairMachine(PrimaryRules, BackupRules):
             Phase.LISTENING: self._listening,
             Phase.JOINING: self._joining,
             Phase.FOLLOWING: self._following,
+            Phase.PROMOTING: self._promoting,
             Phase.SOLO: self._solo,
             Phase.PAIRING: self._pairing,
             Phase.PAIRED: self._paired,
@@ -192,6 +193,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._out.append(do.Vouch(False))
             case ev.ServerKnown(run=run, ready=ready):
                 view.run, view.ready = run, ready
+            case ev.Promoted() if self.phase is Phase.PROMOTING:
+                self._serves = True
             case ev.MirrorChanged(arrives=arrives):
                 view.mirror = arrives
             case ev.CarrierChanged(up=up):
@@ -322,7 +325,8 @@ class PairMachine(PrimaryRules, BackupRules):
         self._lapsed = True
         if self.phase not in OWNING_PHASES:
             return
-        if not self.settings.arbitrated and self._gap_ns >= self.settings.startup_wait_ns:
+        halted = not self.settings.arbitrated and self._gap_ns >= self.settings.startup_wait_ns
+        if halted or self.phase is Phase.PROMOTING:  # flows that are no server's yet cannot be gone on with
             self._abandon(now_ns)
         else:
             self._go_silent(now_ns)

@@ -15,23 +15,33 @@ _DEMOTED = "another node owns the group with better right"
 _DROPPED = "another node may have served: the flows are dropped"
 _MUTE = "no link, no lease, or not known whether somebody else served"
 _STOP = "the daemon stops"
+_COLD = "this node is to serve, and its server does not run (`standby`)"
 
 TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
     Phase.LISTENING: {
         Phase.JOINING: "an owner is heard",
         Phase.SOLO: "nobody owns the group, and this node is the first in line; or it was left to it",
+        Phase.PROMOTING: _COLD,
         Phase.STOPPED: _STOP,
     },
     Phase.JOINING: {
         Phase.LISTENING: "no owner is heard any more",
         Phase.FOLLOWING: "the owner offers a session",
         Phase.SOLO: "the owner leaves the group, and there are no flows",
+        Phase.PROMOTING: _COLD,
         Phase.STOPPED: _STOP,
     },
     Phase.FOLLOWING: {
         Phase.SOLO: "takeover: the primary is lost, or hands over, or an operator wants it",
+        Phase.PROMOTING: _COLD,
         Phase.JOINING: "the session is over; there is an owner",
         Phase.LISTENING: "the session is over; no owner is heard",
+    },
+    Phase.PROMOTING: {
+        Phase.SOLO: "the server is up, and stands where clients stand",
+        Phase.JOINING: _DEMOTED,
+        Phase.LISTENING: _DROPPED,
+        Phase.STOPPED: _STOP,
     },
     Phase.SOLO: {
         Phase.PAIRING: "a fit backup waits",

@@ -36,6 +36,17 @@ class PrimaryRules(Actions):
 
     # ------------------------------------------------------------------ alone
 
+    def _promoting(self, now_ns: int) -> None:
+        """Owner whose server starts. Nobody is spoken to, so a carrier that is lost changes nothing yet."""
+        if self.view.stopping:
+            self._finish(now_ns)
+        elif self._replaced() and self._lease is Lease.SELF:
+            self._abandon(now_ns)
+        else:
+            self._hold_solo(now_ns)
+            if self._serves:
+                self._serve(now_ns)
+
     def _solo(self, now_ns: int) -> None:
         """Owner without a backup: pair when a fit one is there."""
         view, arbitration = self.view, self.arbitration
@@ -54,14 +65,21 @@ class PrimaryRules(Actions):
                     self._offer_session(follower, now_ns)
             elif not view.healthy:
                 self._offer_to_successor(self._server_cause, now_ns)
-        else:
-            self._keep_lease(now_ns)
-            if arbitration.pursue(SOLO) and arbitration.won is not None:
-                self.epoch = arbitration.won.epoch
-                arbitration.forget_goal()
-                self._keep_lease(now_ns)
-            elif not view.healthy and self._lease is Lease.GRANTED:
-                self._offer_to_successor(self._server_cause, now_ns)
+        elif not self._hold_solo(now_ns) and not view.healthy and self._lease is Lease.GRANTED:
+            self._offer_to_successor(self._server_cause, now_ns)
+
+    def _hold_solo(self, now_ns: int) -> bool:
+        """See to it that the record says that this node serves alone; True if it does by now."""
+        arbitration = self.arbitration
+        stands = arbitration.stands(Ownership.SOLO) and self._seen <= self.epoch
+        self._keep_lease(now_ns)
+        if not stands and not arbitration.pursue(SOLO):
+            return False
+        if not stands and arbitration.won is not None:
+            self.epoch = arbitration.won.epoch
+        arbitration.forget_goal()
+        self._keep_lease(now_ns)
+        return True
 
     def _keep_lease(self, now_ns: int) -> None:
         """Emit by the arbiter's lease as long as that lasts, else by the consent of the only other node."""

@@ -31,6 +31,7 @@ from fttcp.ownership.view import Peer, View
 
 _MODES = {
     Phase.FOLLOWING: Mode.PAIRING,
+    Phase.PROMOTING: Mode.SOLO,
     Phase.SOLO: Mode.SOLO,
     Phase.PAIRING: Mode.PAIRING,
     Phase.PAIRED: Mode.PAIRED,
@@ -105,6 +106,10 @@ class State:
         self._claim_cause = Cause.START
         self._forced = False
         """Backup: an operator wants it to take over as soon as its grants are void."""
+        self._serves = not settings.cold
+        """The server runs, or may be started at any time: a cold one from a promotion to the next end."""
+        self._taking: tuple[Cause, int, int] = (Cause.START, 0, 0)
+        """Of a promotion: what ``NoteTakeover`` is to tell."""
         self.maintenance = 0
         self._elders: frozenset[int] = frozenset()
         """Servers of other nodes that were there, and had heard nothing, when this one began to serve."""
@@ -435,11 +440,12 @@ class State:
             allowed = {Lease.SELF, Lease.GRANTED} if consented else {Lease.SELF}
         _require(self._lease in allowed, f"phase {self.phase} with lease {self._lease.name}")
         _require(not (self.promises.given and self._lease is not Lease.NONE), "a grant beside an own lease")
-        following = self.phase is Phase.FOLLOWING
+        following, promoting = self.phase is Phase.FOLLOWING, self.phase is Phase.PROMOTING
         wrong = f"phase {self.phase} with engine mode {self._engine.name}"
-        _require(not owning or self._engine is EngineMode.SOLO, wrong)
+        _require(not owning or promoting or self._engine is EngineMode.SOLO, wrong)
+        _require(not promoting or self._engine in (EngineMode.IDLE, EngineMode.BACKUP), wrong)
         _require(not granted or self._engine is EngineMode.PAIRED, wrong)
-        _require(following == (self._engine is EngineMode.BACKUP), wrong)
+        _require(promoting or following == (self._engine is EngineMode.BACKUP), wrong)
         if following or granted:
             same = self.session != 0 and self.session == self._engine_session
             _require(same, f"session {self.session:#x}, engine has {self._engine_session:#x}")

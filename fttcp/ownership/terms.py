@@ -34,6 +34,7 @@ class Term(IntEnum):
     SACK = 16
     ECN = 17
     LOCKSTEP = 18
+    STANDBY = 19
 
     @property
     def key(self) -> str:
@@ -44,7 +45,16 @@ class Term(IntEnum):
 
 
 BINDING = frozenset(
-    {Term.ADDRESSES, Term.PORTS, Term.ARBITER, Term.TIMING, Term.STATE, Term.WORKERS, Term.LOCKSTEP},
+    {
+        Term.ADDRESSES,
+        Term.PORTS,
+        Term.ARBITER,
+        Term.TIMING,
+        Term.STATE,
+        Term.WORKERS,
+        Term.LOCKSTEP,
+        Term.STANDBY,
+    },
 )
 """A pair that differs in these would break a promise: it does not form. What else differs is told."""
 

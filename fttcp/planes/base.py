@@ -47,6 +47,7 @@ class EventKind(IntEnum):
     LANE_UP = 24
     CATCHING_UP = 25
     RENEWED = 26
+    PROMOTED = 27
 
 
 class LaneRefusal(IntEnum):
@@ -245,6 +246,9 @@ class Engine(Protocol):
     def vouch(self, alive: bool) -> None:
         """See ftt_engine_vouch()."""
 
+    def promote(self) -> None:
+        """See ftt_engine_promote()."""
+
     def watch_server(self, pids: Sequence[int]) -> None:
         """See ftt_engine_watch_server(). Raises OSError for one that cannot be looked at; the others are."""
 
@@ -383,6 +387,8 @@ class EngineSettings:
     renew_flow: int = 256 << 10
     """Bytes of a client's input that are kept for a new backup."""
     renew_bytes: int = 256 << 20
+    cold: bool = False
+    """The backup runs no server until a takeover."""
     lockstep: str = ""
     """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0

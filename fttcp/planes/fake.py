@@ -118,6 +118,10 @@ class FakeEngine:
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
+    def promote(self) -> None:
+        self.orders.append(("promote",))
+        self.post(EventKind.PROMOTED)
+
     def watch_server(self, pids: Sequence[int]) -> None:
         self.orders.append(("watch_server", tuple(pids)))
 

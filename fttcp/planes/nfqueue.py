@@ -166,6 +166,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_vouch(self._engine, alive)
 
+    def promote(self) -> None:
+        """See abi.h."""
+        lib.ftt_engine_promote(self._engine)
+
     def watch_server(self, pids: Sequence[int]) -> None:
         """See abi.h. Raises OSError."""
         error = lib.ftt_engine_watch_server(self._engine, pids, len(pids))

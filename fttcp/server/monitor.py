@@ -28,6 +28,7 @@ from fttcp.server.workers import Workers
 _LISTEN_POLL_S = 0.02
 _LOOK_LEAST_S = 0.01
 _RETRY_S = 1.0
+_RESTS = "not started: it is when this node is to serve (standby)"
 _SHARE = 10
 """Between two looks passes at least so many times the duration of one."""
 
@@ -98,6 +99,8 @@ class Health:
         self._on_bound, self._on_unheard = on_bound, on_unheard
         self._weigh_s = 0.0
         self._role: Role | None = None
+        self.resting = False
+        """The server does not run, and is not to: it would be started if this node were to serve."""
         self._checks = {
             name: self._verdict.add(Check(name, kind, "ignore", cause)) for name, kind, cause in _CHECKS
         }
@@ -151,6 +154,7 @@ class Health:
         return {
             "pid": pids[0] if pids else None,
             "pids": pids,
+            "resting": self.resting,
             "healthy": verdict.healthy,
             "since": verdict.since.isoformat(timespec="milliseconds"),
             "reason": verdict.reason,
@@ -184,14 +188,31 @@ class Health:
 
     # ------------------------------------------------------------------ orders
 
-    def start(self) -> None:
-        """Start or find the server, and look after it."""
+    def start(self, resting: bool = False) -> None:
+        """Start or find the server, and look after it; ``resting``: it is started when it is woken."""
+        if resting:
+            self.rest()
         self._server.start(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def restart(self) -> None:
         """The server's connections are continued nowhere: have it begin anew."""
         self._restart(failed=False)
+
+    def rest(self) -> None:
+        """This node does not serve: the server ends, and is fit all the same."""
+        self.resting = True
+        self._server.rest()
+        self.server_ended("")
+
+    def wake(self) -> None:
+        """This node is to serve: the server starts, if it rests."""
+        if self.resting:
+            self.resting = False
+            for prober in self._probers:
+                self._verdict.say(prober.check, State.WAITING, "the server does not run")
+            self._verdict.serve(False, Cause.SERVER_DIED, "it starts")
+            self._server.wake()
 
     def _restart(self, failed: bool) -> None:
         if self._server.restart(failed):
@@ -251,14 +272,19 @@ class Health:
         self._listening = False
         self._on_unheard([])
         self._readiness.ended()
-        self._verdict.serve(False, Cause.SERVER_DIED, reason)
-        for prober in self._probers:
-            prober.end()
-        for check in self._checks.values():
-            self._verdict.say(check, State.WAITING, "the server does not run")
+        with self._verdict.changing():
+            self._verdict.serve(self.resting, Cause.SERVER_DIED, _RESTS if self.resting else reason)
+            for prober in self._probers:
+                prober.end()
+                if self.resting:
+                    self._verdict.say(prober.check, State.OK, _RESTS)
+            for check in self._checks.values():
+                self._verdict.say(check, State.WAITING, "the server does not run")
 
     def server_down(self, reason: str, final: bool) -> None:
         """What is known about it by now."""
+        if self.resting:
+            return
         self._verdict.serve(False, Cause.SERVER_DIED, reason)
         if final:
             self._note("server-given-up", "error", reason=reason)

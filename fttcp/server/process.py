@@ -68,6 +68,9 @@ class Supervisor:
         self._listener: ServerListener | None = None
         self._executor = Executor()
         self._stopping = False
+        self._wanted = asyncio.Event()
+        """Cleared while the servers rest."""
+        self._wanted.set()
 
     @property
     def pids(self) -> list[int]:
@@ -104,6 +107,16 @@ class Supervisor:
             command.ending, command.planned = True, not failed
             command.running.kill(signal.SIGKILL)  # the pidfd tells, and it is started again
         return bool(running)
+
+    def rest(self) -> None:
+        """End the servers that run, and start none until they are woken."""
+        self._wanted.clear()
+        self.restart(failed=False)
+
+    def wake(self) -> None:
+        """Start the servers, if they rest; what was given up before is forgiven."""
+        self._wanted.set()
+        self.retry()
 
     def configure(self, settings: RestartSection) -> None:
         """Use other settings from now on; what runs is left alone."""
@@ -149,6 +162,7 @@ class Supervisor:
     async def _live(self, command: _Command) -> None:
         """Start, watch, clean up, and start again, for ever or until the policy says no."""
         while not self._stopping:
+            await self._wanted.wait()
             why = await self._spawn(command)
             if why is None:
                 await command.ended.wait()

@@ -45,6 +45,12 @@ class Server(Protocol):
     def restart(self, failed: bool) -> bool:
         """Start afresh, if that is possible; ``failed``: because of a check. False if nothing is done."""
 
+    def rest(self) -> None:
+        """End what runs, and start nothing until it is woken."""
+
+    def wake(self) -> None:
+        """Start what rests."""
+
     def configure(self, settings: RestartSection) -> None:
         """Use other settings from now on; what runs is left alone."""
 

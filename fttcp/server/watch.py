@@ -123,6 +123,12 @@ class Watcher:
         self._restarting = self._loop.create_task(self._run_restart(self._restart_command))
         return True
 
+    def rest(self) -> None:
+        """Nothing: it is somebody else's."""
+
+    def wake(self) -> None:
+        """Nothing: it is somebody else's."""
+
     def configure(self, settings: RestartSection) -> None:
         """Run another command from now on when the server has to begin anew."""
         self._restart_command = settings.watched_command

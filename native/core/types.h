@@ -123,7 +123,8 @@ struct ftt_policy {
 	uint8_t order_service; /* flows that begin: no client has output that the backup's server has not given */
 	uint8_t eager;         /* an experiment: output does not wait for COMMITs. A takeover may then break connections */
 	uint8_t renew; /* what clients send is kept, so that a new backup can catch up */
-	uint8_t pad[6];
+	uint8_t cold;  /* the backup runs no server: see core/tcp/cold.h */
+	uint8_t pad[5];
 	struct ftt_shift shift;
 };
 

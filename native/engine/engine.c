@@ -228,6 +228,12 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 	atomic_store(&e->shared.vouched, !!alive);
 }
 
+void ftt_engine_promote(struct ftt_engine *e)
+{
+	atomic_fetch_add(&e->shared.promoted, 1);
+	wake_all(e);
+}
+
 void ftt_engine_pause(struct ftt_engine *e)
 {
 	for (int k = 0; k < e->cfg.workers; k++)
@@ -260,6 +266,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.policy.max_flows = fixed.max_flows;
 	e->cfg.policy.compare = fixed.compare;
 	e->cfg.policy.renew = fixed.renew;
+	e->cfg.policy.cold = fixed.cold;
 	e->cfg.policy.eager = fixed.eager;
 	e->cfg.policy.shift = fixed.shift;
 	ftt_engine_resume(e);

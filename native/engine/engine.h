@@ -46,6 +46,7 @@ struct ftt_shared {
 	_Atomic uint32_t vouched;        /* health says that the local server lives */
 	_Atomic uint64_t gone_ns;        /* since when a main process of it is seen to have ended; 0: none has */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
+	_Atomic uint64_t promoted;       /* counts orders to promote a backup whose server is up by now: as well */
 };
 
 struct ftt_engine {

@@ -9,10 +9,12 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 #include "engine/liveness/mirror.h"
+#include "engine/flows/promote.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/tcp.h"
 #include "engine/thread.h"
@@ -191,7 +193,7 @@ static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool logs = w->e->cfg.policy.renew && ftt_log_copies(w);
+	bool logs = (w->e->cfg.policy.renew && ftt_log_copies(w)) || ftt_cold(w);
 	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
@@ -238,6 +240,19 @@ static void follow_lane(struct ftt_worker *w, uint32_t partner)
 	ftt_lane_follow(&w->lane, lane_role(w->mode), &with);
 }
 
+/* An order to promote is about the role as it is; what the primary has told decides what its clients have. */
+static void promote(struct ftt_worker *w)
+{
+	uint64_t promoted = atomic_load(&w->e->shared.promoted);
+
+	if (promoted == w->promoted)
+		return;
+	w->promoted = promoted;
+	for (int rounds = LAST_ROUNDS; rounds && ftt_cold(w) && !ftt_follow_records(w, FTT_ON_ANY, ftt_now_ns()); rounds--)
+		;
+	ftt_promote(w, ftt_now_ns());
+}
+
 static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
@@ -262,6 +277,7 @@ static void follow_role(struct ftt_worker *w)
 		find_mirror(w);
 	}
 	follow_lane(w, partner);
+	promote(w);
 	if (!w->role_open)
 		return;
 	if (ftt_follow_rest(w, ROLE_FLOWS, ftt_now_ns())) {
@@ -362,6 +378,7 @@ static void *run(void *arg)
 			if (w->mode == FTT_MODE_BACKUP) /* it may not have been asked for: see ftt_tcp_from_client() */
 				ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 			ftt_follow_tick(w, now_ns);
+			ftt_promote_tick(w, now_ns);
 			ftt_renew_tick(w, now_ns);
 			ftt_renew_pump(w, now_ns);
 			ftt_udp_tick(w, now_ns);

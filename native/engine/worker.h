@@ -45,6 +45,8 @@ struct ftt_worker {
 	bool role_open;      /* ... on some flows only, up to now */
 	bool takes_over;     /* ... after it was a backup */
 	uint32_t role_flows; /* taken over with it */
+	uint64_t promoted;   /* of the engine's orders to promote, the one that was carried out */
+	bool promoting;      /* a cold backup whose server is up: it is told what clients have sent */
 	struct ftt_plane *plane;
 	struct ftt_channel channel;
 	bool (*odd)(struct ftt_worker *w); /* takes FTT_CHANNEL_ODD; false: it is nothing. NULL: nobody knows such */

@@ -126,6 +126,12 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'group[0].order: "service" is an order of TCP connections, and group[0].ports has 69/udp',
         ),
         ('order = "any"', "group[0].order"),
+        ('standby = "warm"', "group[0].standby"),
+        ('standby = "cold"', "group[0].standby: 'cold' is for TCP, and group[0].ports has 69/udp"),
+        (
+            'standby = "cold"\nrenew = "none"',
+            "group[0].renew: 'none' does not go with group[0].standby 'cold' (allowed: 'connections')",
+        ),
         ('lockstep = "calls"', "group[0].lockstep"),
         (
             'lockstep = "connection"\ncompare = false',

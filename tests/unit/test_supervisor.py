@@ -19,7 +19,7 @@ from fttcp.server.aftermath import kill_leftovers
 from fttcp.server.launch import carriers
 from fttcp.server.process import Supervisor
 from fttcp.server.procfs import process_stat, processes, session_members
-from fttcp.server.settings import HealthSection, HooksSection, RestartSection
+from fttcp.server.settings import HealthSection, HooksSection, ProbeSection, RestartSection
 from fttcp.server.watch import Watcher, pid_in_file, pid_of_unit
 from tests.health import Watched, free_port, looked_after, python, until
 
@@ -61,6 +61,30 @@ def test_death_is_told_at_once_and_the_server_comes_back(tmp_path: Path) -> None
             assert told_s - killed_s < 0.1
             await until(lambda: server.healthy)
             assert server.pid != first and server.state["restarts"] == 1
+
+    asyncio.run(body())
+
+
+def test_a_server_that_rests_is_fit_and_starts_when_it_is_woken(tmp_path: Path) -> None:
+    async def body() -> None:
+        port = free_port()
+        probe = ProbeSection(type="tcp", port=port, interval_ms=50)
+        command = python(tmp_path, LISTEN, port)
+        health = HealthSection(probe=[probe])
+        async with looked_after(tmp_path, command, port, health=health, resting=True) as server:
+            assert server.healthy and server.state["resting"] and not server.state["pids"]
+            assert server.health is not None
+            for _ in range(2):
+                server.health.wake()
+                assert not server.healthy
+                await until(lambda: server.healthy)
+                assert not server.state["resting"]
+                pid = server.pid
+                server.changes.clear()
+                server.health.rest()
+                await until(lambda: not server.state["pids"])
+                assert not session_members(pid)
+                assert server.healthy and not server.changes and not server.told("server-given-up")
 
     asyncio.run(body())
 

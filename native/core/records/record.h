@@ -74,6 +74,8 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
 	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */
 	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
+	FTT_REC_FULL = 2,                                    /* REFUSED: I have no room for what its client sends */
+	FTT_REC_ENDED = 2,                                   /* OUTPUT: with snd_nxt my server's FIN has left */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */
 	FTT_REC_FIRST = 4, FTT_REC_ALL = 8,                  /* SENT on the bulk lane: the session begins; these are all events, replies wait for you */
@@ -478,6 +480,14 @@ static inline bool ftt_replay_accept(struct ftt_replay *w, uint64_t counter)
 		return false;
 	w->seen |= 1ull << back;
 	return true;
+}
+
+/* OPEN: the SYN that it brings. False: there is none, or not of this flow. */
+static inline bool ftt_record_syn(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
+{
+	return r->data_len && ftt_parse(r->data, r->data_len, r->data_len, k, s) == FTT_PARSED_TCP &&
+	       (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == r->irs && !memcmp(k->src, r->key.remote, 16) &&
+	       !memcmp(k->dst, r->key.local, 16) && k->sport == r->key.remote_port && k->dport == r->key.local_port;
 }
 
 #endif

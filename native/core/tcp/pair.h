@@ -126,7 +126,8 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, env->now_ns) : 0;
 	case FTT_REC_REFUSED:
 		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
-			return ftt_flow_alone(f, FTT_DETACHED, r->flags & FTT_REC_UNLIKE ? FTT_WHY_UNSUPPORTED : FTT_WHY_REFUSED);
+			return ftt_flow_alone(f, FTT_DETACHED, r->flags & FTT_REC_UNLIKE ? FTT_WHY_UNSUPPORTED :
+							       r->flags & FTT_REC_FULL ? FTT_WHY_BOUND : FTT_WHY_REFUSED);
 		return 0;
 	case FTT_REC_DETACHED:
 		if (f->protection == FTT_DETACHING)
@@ -142,7 +143,8 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 /* OPEN: what the backup has to know of the handshake, and how both are to follow the flow. */
 static inline void ftt_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env)
 {
-	f->bits |= (env->policy->order_service ? FTT_F_SERVICE : 0) | (env->policy->compare ? FTT_F_SUMS : 0);
+	f->bits |= (env->policy->order_service ? FTT_F_SERVICE : 0) | (env->policy->compare ? FTT_F_SUMS : 0) |
+		   (env->policy->cold ? FTT_F_COLD : 0);
 	r->service_iss = f->hard.service_iss;
 	r->tsval = f->local_tsval - f->hard.ts_delta;
 	r->age_ms = (uint32_t)((env->now_ns - f->synack_ns) / 1000000);
@@ -299,6 +301,8 @@ static inline void ftt_flow_tell(const struct ftt_flow *f, struct ftt_record *r)
 	r->client_wnd = f->client_wnd;
 	if (r->type == FTT_REC_REFUSED && f->bits & FTT_F_UNLIKE)
 		r->flags = FTT_REC_UNLIKE;
+	else if (r->type == FTT_REC_REFUSED && f->bits & FTT_F_COLD)
+		r->flags = FTT_REC_FULL;
 	else if (r->type == FTT_REC_PROBE && ftt_output_needs(f))
 		r->flags = FTT_REC_NEEDS;
 	else if (r->type == FTT_REC_CLOSE && !(f->bits & FTT_F_CLIENT_RST))
@@ -336,7 +340,7 @@ static inline uint64_t ftt_alone_grace(const struct ftt_env *env)
 /* One side's server ended the flow, the other's has not (yet), or there is none: after a grace that is final. */
 static inline uint32_t ftt_tick_end(struct ftt_flow *f, const struct ftt_env *env)
 {
-	bool alone = f->protection != FTT_PROTECTED;
+	bool alone = f->protection != FTT_PROTECTED || f->bits & FTT_F_COLD;
 	uint64_t grace_ns = alone ? ftt_alone_grace(env) : env->policy->end_grace_ns;
 
 	if (!alone && ftt_ends_alike(f)) { /* what still waits, waits for input */

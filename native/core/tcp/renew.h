@@ -110,7 +110,7 @@ static inline bool ftt_renew_settled(const struct ftt_flow *f, const struct ftt_
 /* Has the backup all that the client was told of, and has its server said all that the client has? Both are near: 32 bits will do. */
 static inline bool ftt_renew_reached(const struct ftt_flow *f)
 {
-	return seq_geq(f->committed, f->told_ack) && seq_geq(f->peer_snd_nxt, f->client_acked);
+	return seq_geq(f->committed, f->told_ack) && (f->bits & FTT_F_COLD || seq_geq(f->peer_snd_nxt, f->client_acked));
 }
 
 /* ... then from here on output waits, and the backup is asked. `at` is where the output ends, all of which has left. */
@@ -118,6 +118,8 @@ static inline uint32_t ftt_renew_hold(struct ftt_flow *f, bool sums, uint32_t at
 {
 	f->protection = FTT_OPENING;
 	f->sent = seq_max(f->sent, f->local_snd_nxt);
+	if (f->bits & FTT_F_COLD) /* no server: it has said what ours has */
+		f->peer_snd_nxt = f->client_acked;
 	f->bits &= ~(uint32_t)FTT_F_TAKEN;
 	f->told = f->assured = at;
 	f->verified = verified;

@@ -251,7 +251,7 @@ static inline bool ftt_end_is_real(const struct ftt_flow *f)
 		return true;
 	if (f->protection == FTT_CATCHING_UP) /* a server that is not in step yet proves nothing */
 		return f->bits & FTT_F_END_REAL;
-	return f->protection == FTT_PROTECTED ? ftt_ends_alike(f) : f->bits & (FTT_F_END_REAL | FTT_F_PEER_FIN | FTT_F_PEER_RST);
+	return f->protection == FTT_PROTECTED && !(f->bits & FTT_F_COLD) ? ftt_ends_alike(f) : f->bits & (FTT_F_END_REAL | FTT_F_PEER_FIN | FTT_F_PEER_RST);
 }
 
 /*

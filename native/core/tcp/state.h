@@ -59,6 +59,8 @@ enum ftt_action {
 #define FTT_DISCARDS 6u /* refused segments that a backup remembers until it has met them */
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 
+#define FTT_F_COLD 0x80000000u /* the backup has no stack for it, only numbers: cold.h. (The last bit: no enum has it.) */
+
 enum { /* struct ftt_flow.bits */
 	FTT_F_SYNACK = 1,      /* the local stack has answered the SYN: local_iss is known */
 	FTT_F_MAPPED = 2,      /* delta is known: both spaces are related */

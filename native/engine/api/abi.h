@@ -43,6 +43,7 @@ enum ftt_event_kind {
 	FTT_EV_LANE_UP = 24,       /* ... there is one again */
 	FTT_EV_CATCHING_UP = 25,   /* a new backup begins to catch up; value = flows that can be renewed */
 	FTT_EV_RENEWED = 26,       /* it has come to an end; value = flows that are protected again, reason = how many could not be */
+	FTT_EV_PROMOTED = 27,      /* the server was told what clients have sent; value, reason: as of FTT_EV_RENEWED */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -289,6 +290,8 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
+/* A backup that ran no server (policy.cold): it is up by now, and is to be told what clients have sent. FTT_EV_PROMOTED: it was. */
+void ftt_engine_promote(struct ftt_engine *e);
 /* These are the main processes of the local server: when one has ended, what its children still say is held until
  * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
 int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/flows/act.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
@@ -187,7 +188,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		actions |= ftt_flow_part(&c->flow, &env);
 	}
 	act_records(w, c, actions, now_ns);
-	if (actions & FTT_ACT_INJECT)
+	if (actions & FTT_ACT_INJECT && !ftt_cold(w))
 		inject(w, c);
 	if (actions & FTT_ACT_ACK_CLIENT)
 		tell_client(w, c, ftt_bare_for_client, now_ns);
@@ -249,7 +250,9 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .differences = c->divergences};
 
-	if (ftt_commit_awaited(&c->flow) && c->flow.protection != FTT_CATCHING_UP)
+	if (w->promoting) /* the one that it would tell is gone */
+		return;
+	if (ftt_commit_awaited(&c->flow) && c->flow.protection != FTT_CATCHING_UP && !ftt_cold(w))
 		ftt_compare_offer(c, &r);
 	ftt_commit_tell(&c->flow, &r);
 	r.flags |= ftt_renewal(c) && ftt_renewal(c)->same ? FTT_REC_SAME : 0;

@@ -285,7 +285,8 @@ static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .snd_nxt = c->flow.sent,
-			       .flags = c->flow.bits & FTT_F_SUMS && !c->digest.broken ? FTT_REC_SUM : 0,
+			       .flags = (c->flow.bits & FTT_F_SUMS && !c->digest.broken ? FTT_REC_SUM : 0) |
+					(c->flow.bits & FTT_F_LOCAL_FIN && c->flow.sent == c->flow.fin_end ? FTT_REC_ENDED : 0),
 			       .point = c->flow.told, .crc = c->told_crc};
 
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "engine/flows/act.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
@@ -28,12 +29,9 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_seg s;
 
 	/* who has it injects, also an earlier one of that key, and the first worker; the stack's answer shows whose it is */
-	if (r->attempt < 2 || (!c && w->index) || !r->data_len)
+	if (!ftt_cold(w) && (r->attempt < 2 || (!c && w->index)))
 		return;
-	if (ftt_parse(r->data, r->data_len, r->data_len, &k, &s) != FTT_PARSED_TCP ||
-	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != r->irs ||
-	    memcmp(k.src, r->key.remote, 16) || memcmp(k.dst, r->key.local, 16) || k.sport != r->key.remote_port ||
-	    k.dport != r->key.local_port)
+	if (!ftt_record_syn(r, &k, &s))
 		return;
 	if (c && c->flow.protection == FTT_DETACHED) { /* an earlier one that was let go */
 		ftt_tcp_forget(w, c, false);
@@ -47,6 +45,10 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	ftt_client_syn(&c->flow, &s);
 	ftt_tcp_keep_syn(c, r->data, r->data_len);
+	if (ftt_cold(w)) {
+		ftt_cold_opened(w, c, r, now_ns);
+		return;
+	}
 	ftt_plane_small(w->plane, r->data, r->data_len);
 	w->n.injected++;
 }
@@ -62,11 +64,15 @@ static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
 
+	if (same && ftt_cold(w)) {
+		ftt_cold_opened(w, c, r, now_ns);
+		return;
+	}
 	if (same) {
 		ftt_lockstep_join(w, c, r);
 		ftt_tcp_act(w, c, ftt_backup_open(&c->flow, r, &env), now_ns);
 	}
-	if (c && !same && c->flow.protection == FTT_CATCHING_UP) { /* its client has begun another one: that is over */
+	if (c && !same && (c->flow.protection == FTT_CATCHING_UP || ftt_cold(w))) { /* its client has begun another one: that is over */
 		ftt_tcp_forget(w, c, true);
 		ftt_plane_send(w->plane); /* our stack has to lose it before it is given the new SYN */
 		c = NULL;
@@ -81,7 +87,17 @@ static void probed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_rec
 
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
 	actions = ftt_backup_probe(&c->flow, r, &c->retained);
+	if (ftt_cold(w))
+		actions |= ftt_cold_output(w, c, r);
 	w->n.acked_ahead += c->flow.delivered_ack != delivered;
+	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+static void output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	uint32_t actions = ftt_backup_output(&c->flow, r);
+
+	actions |= ftt_cold(w) ? ftt_cold_output(w, c, r) : ftt_compare_record(w, c, r, now_ns);
 	ftt_tcp_act(w, c, actions, now_ns);
 }
 
@@ -110,7 +126,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 		break;
 	case FTT_REC_OUTPUT:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
-			ftt_tcp_act(w, c, ftt_backup_output(&c->flow, r) | ftt_compare_record(w, c, r, now_ns), now_ns);
+			output(w, c, r, now_ns);
 		break;
 	case FTT_REC_RENEW:
 		if (c && c->flow.protection != FTT_DETACHED)
@@ -149,6 +165,8 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		ftt_udp_record(w, r, from, now_ns);
 		return;
 	}
+	if (w->promoting) /* of one that does not serve any more */
+		return;
 	c = ftt_follow_find(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		backup_record(w, c, r, from, now_ns);
@@ -474,6 +492,7 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 	if (mode != old || !same)
 		ftt_renew_role(w);
 	w->mode = mode;
+	w->promoting = false;
 	w->session = session;
 	w->role_flows = 0;
 	w->takes_over = old == FTT_MODE_BACKUP && emits;

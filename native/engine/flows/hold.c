@@ -8,7 +8,9 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "core/tcp/cold.h"
 #include "core/tcp/hold.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
@@ -108,12 +110,32 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 	return false;
 }
 
+/* A client's segment that our stack would take, if there were a server: it is kept. */
+static void keep(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_seg *s,
+		 struct ftt_edit *e)
+{
+	c->bytes_in += s->len;
+	if (e->taken)
+		ftt_log_input(w, c, p, k, s);
+	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
+	if (!(c->flow.bits & FTT_F_MAPPED) || c->closed)
+		return;
+	if (c->log && !c->unrenewable)
+		e->actions |= ftt_cold_keeps(&c->flow, c->log);
+	else if (!ftt_flow_ended(&c->flow))
+		e->actions |= ftt_cold_refuse(&c->flow);
+}
+
 /* A client's segment, for our stack. */
 void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		  const struct ftt_seg *s, struct ftt_edit *e)
 {
 	bool later = ftt_log_defers(c) && (s->len || s->flags & TCP_FIN);
 
+	if (ftt_cold(w)) {
+		keep(w, c, p, k, s, e);
+		return;
+	}
 	if (!later) {
 		c->bytes_in += s->len;
 		ftt_lockstep_input(w, c, s);

@@ -2,6 +2,7 @@
 /* renew.c - flows that a new backup catches up with: records, time, and the client that the backup's engine stands for. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew.h"
@@ -44,7 +45,7 @@ void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenew
 
 static bool near(const struct ftt_tcp *c, const struct ftt_renewal *r)
 {
-	return (int64_t)(c->bytes_out - r->said) < (int64_t)FTT_RENEW_AHEAD;
+	return c->flow.bits & FTT_F_COLD || (int64_t)(c->bytes_out - r->said) < (int64_t)FTT_RENEW_AHEAD;
 }
 
 /* The backup has all that it needs to be asked. */
@@ -103,7 +104,7 @@ static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 
 	r->said += more;
 	r->verified = rec->verified;
-	r->same |= (rec->flags & FTT_REC_SAME) != 0;
+	r->same |= rec->flags & FTT_REC_SAME || c->flow.bits & FTT_F_COLD; /* that one has no server which could differ */
 	if (!(rec->flags & FTT_REC_DIFFERS))
 		r->heard_ns = 0;
 	else if (!r->heard_ns)
@@ -264,6 +265,10 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 
 	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
 		return;
+	if (ftt_cold(w)) {
+		ftt_cold_kept(w, c, now_ns);
+		return;
+	}
 	be_current(w, c, r);
 	r->given = seq_max(r->given, f->local_rcv_nxt); /* more of it comes on the mirror, once the flow is protected */
 	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->reader, &x)) {
@@ -313,11 +318,17 @@ void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	moves = rec->place > r->acked || rec->client_wnd != wnd;
 	r->acked = rec->place > r->acked ? rec->place : r->acked;
 	ftt_renew_word(&c->flow, rec);
-	ftt_renew_ahead(w, c);
-	ftt_compare_acked(w, c);
-	/* what is no news puts off the probe of a stack whose window is too small for a segment (RFC 9293 3.8.6.1) */
-	actions |= judged(w, c, r, rec, now_ns) | (moves && c->flow.bits & FTT_F_MAPPED ? FTT_ACT_INJECT : 0);
+	if (ftt_cold(w)) {
+		ftt_cold_word_of(c, rec);
+	} else {
+		ftt_renew_ahead(w, c);
+		ftt_compare_acked(w, c);
+		/* what is no news puts off the probe of a stack whose window is too small for a segment (RFC 9293 3.8.6.1) */
+		actions |= judged(w, c, r, rec, now_ns) | (moves && c->flow.bits & FTT_F_MAPPED ? FTT_ACT_INJECT : 0);
+	}
 	if (rec->flags & FTT_REC_FINAL && ftt_renew_take(&c->flow, rec)) {
+		if (ftt_cold(w))
+			ftt_cold_taken(c);
 		actions |= FTT_ACT_OPENED;
 		w->n.renewed++;
 		ftt_renewal_stage(w, r, FTT_RENEW_HELD);
@@ -382,7 +393,7 @@ void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)
 		(w->mode == FTT_MODE_BACKUP ? backup_tick : primary_tick)(w, r->c, r, now_ns);
 	}
 	ftt_udp_renew_tick(w, now_ns);
-	if (w->renewing)
+	if (w->renewing && w->mode != FTT_MODE_BACKUP)
 		tell_end(w);
 }
 

@@ -7,12 +7,13 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/udp_renew.h"
-#include "core/tcp/renew.h"
+#include "core/tcp/cold.h"
 
 enum { BEGIN = FTT_LANE_FIRST_KIND, LOG = FTT_LANE_FIRST_KIND + 1 };
 
@@ -203,10 +204,7 @@ static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint
 	struct ftt_seg s;
 
 	if (len < BEGIN_HEAD || ftt_record_get(bytes + BEGIN_HEAD, len - BEGIN_HEAD, &open) != len - BEGIN_HEAD ||
-	    open.type != FTT_REC_OPEN || open.key.proto != 6 || !open.data_len ||
-	    ftt_parse(open.data, open.data_len, open.data_len, &k, &s) != FTT_PARSED_TCP ||
-	    (s.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || s.seq != open.irs || memcmp(k.src, open.key.remote, 16) ||
-	    memcmp(k.dst, open.key.local, 16) || k.sport != open.key.remote_port || k.dport != open.key.local_port)
+	    open.type != FTT_REC_OPEN || open.key.proto != 6 || !ftt_record_syn(&open, &k, &s))
 		return FTT_LANE_BAD;
 	if (w->mode != FTT_MODE_BACKUP)
 		return FTT_LANE_TAKEN;
@@ -233,6 +231,10 @@ static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint
 	r->heard_ns = now_ns;
 	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	if (ftt_cold(w)) {
+		ftt_tcp_act(w, c, ftt_cold_open(&c->flow, &open, &env), now_ns);
+		return FTT_LANE_TAKEN;
+	}
 	aged = open;
 	aged.age_ms = get_be32(bytes + 8);
 	ftt_lockstep_again(w, c, &aged);

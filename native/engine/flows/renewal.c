@@ -58,6 +58,7 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 	leave(w, r);
 	if (c->row && r->told && !r->current) /* what was not given yet comes again, and at another time */
 		c->unrenewable = c->unrenewable ? c->unrenewable : FTT_LOG_GAP;
+	free(r->word);
 	free(r);
 	c->log->renewal = NULL;
 	ftt_lockstep_caught_up(w, c);

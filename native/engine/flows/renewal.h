@@ -30,6 +30,7 @@ struct ftt_renewal {
 	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
 	struct ftt_log_reader reader; /* backup: ... from the log */
+	struct ftt_record *word; /* a takeover with a server that was started for it: the last of the old primary. NULL: it is no such one */
 	uint32_t verified; /* primary: as the backup last told */
 	uint32_t told;     /* backup: up to here in the log a server in step knows when the pieces came */
 	uint8_t stage;     /* enum ftt_renewal_stage */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* promote.c - flows of a cold backup begin anew, with a server; see promote.h and core/tcp/cold.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/act.h"
+#include "engine/flows/cold.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/promote.h"
+#include "engine/flows/renew.h"
+#include "core/tcp/cold.h"
+
+#define PATIENCE_NS 10000000000ull /* for a server that does not get on */
+
+/* Its log is told to the server from the beginning, as soon as it is its turn. */
+static bool wants(const struct ftt_tcp *c)
+{
+	return !c->closed && c->flow.bits & FTT_F_COLD && c->flow.protection == FTT_PROTECTED && c->log && !c->unrenewable;
+}
+
+static bool is_promoted(const struct ftt_worker *w)
+{
+	return ftt_list_empty(&w->renew_waiting) && !w->n_renewing[FTT_RENEW_CATCHING];
+}
+
+static void tell_promoted(struct ftt_worker *w)
+{
+	struct ftt_event ev = {.kind = FTT_EV_PROMOTED, .value = w->n.renewed - w->renewed_before,
+			       .reason = (uint32_t)(w->n.renewals_failed - w->failed_before)};
+
+	w->renewing = false;
+	ftt_event_post(w->e, &ev);
+}
+
+/* Our stack, which has never heard of the flow, is given its SYN. */
+static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_record open;
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	if (ftt_parse(c->log->bytes, c->log->syn_len, c->log->syn_len, &k, &s) != FTT_PARSED_TCP || !(r->word = calloc(1, sizeof(*r->word))))
+		return false;
+	ftt_cold_last_word(&c->flow, c->log, c->bytes_out, c->seen_crc, c->flow.bits & FTT_F_SUMS && !c->digest.broken, r->word);
+	ftt_tcp_drop_held(w, c);
+	ftt_compare_forget(c);
+	memset(&c->digest, 0, sizeof(c->digest));
+	c->seen_crc = 0;
+	c->bytes_in = c->bytes_out = 0;
+	ftt_cold_begin_again(&c->flow, &s, &env, &open);
+	r->acked = r->word->place;
+	r->given = c->flow.hard.irs + 1;
+	r->whole = true;
+	r->moved_ns = r->heard_ns = now_ns;
+	r->next_ns = now_ns + 1000000000ull;
+	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	ftt_table_settle(&w->table, c, w->mode);
+	ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
+	w->n.injected++;
+	return true;
+}
+
+static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	w->n.renewals_failed++;
+	ftt_renewal_end(w, c);
+	ftt_tcp_let_go(w, c); /* the takeover resets its client */
+}
+
+static void pump(struct ftt_worker *w, uint64_t now_ns)
+{
+	while (!ftt_list_empty(&w->renew_waiting) && w->n_renewing[FTT_RENEW_CATCHING] < FTT_RENEW_AT_ONCE) {
+		struct ftt_renewal *r = FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order);
+
+		if (!wants(r->c))
+			ftt_renewal_end(w, r->c);
+		else if (!begin_again(w, r->c, r, now_ns))
+			give_up(w, r->c);
+	}
+	if (w->renewing && is_promoted(w))
+		tell_promoted(w);
+}
+
+void ftt_promote(struct ftt_worker *w, uint64_t now_ns)
+{
+	bool cold = ftt_cold(w); /* else it follows nobody, or has done it before */
+
+	w->promoting |= cold;
+	w->renewing = true;
+	w->renewed_before = w->n.renewed;
+	w->failed_before = w->n.renewals_failed;
+	for (struct ftt_tcp *c = NULL; cold && (c = ftt_table_next(&w->table, c));) {
+		if (ftt_renewal(c)) /* it caught up, or did: what is here is all that its client was told of */
+			ftt_renewal_end(w, c);
+		if (wants(c) && !ftt_renewal_begin(w, c, now_ns))
+			w->n.renewals_failed++;
+	}
+	pump(w, now_ns);
+}
+
+static void play(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
+{
+	struct ftt_tcp *c = r->c;
+	struct ftt_flow *f = &c->flow;
+	uint64_t place = c->bytes_out + (f->local_rcv_nxt - f->hard.irs);
+	struct ftt_record word = *r->word;
+
+	if (place != r->said) {
+		r->said = place;
+		r->moved_ns = now_ns;
+	}
+	if (c->closed || f->bits & FTT_F_LOCAL_RST || now_ns - r->moved_ns > PATIENCE_NS) {
+		give_up(w, c);
+		return;
+	}
+	if (!(f->bits & FTT_F_MAPPED))
+		return;
+	if (seq_geq(f->local_rcv_nxt, word.rcv_nxt) && c->bytes_out >= word.place)
+		word.flags |= FTT_REC_FINAL;
+	ftt_renew_word_of(w, c, &word, now_ns);
+}
+
+void ftt_promote_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	for (struct ftt_list *at = w->renew_active.next, *next; w->promoting && at != &w->renew_active; at = next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		next = at->next;
+		if (r->word && r->stage == FTT_RENEW_CATCHING)
+			play(w, r, now_ns);
+	}
+	if (w->promoting)
+		pump(w, now_ns);
+}

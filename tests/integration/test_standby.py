@@ -1,0 +1,46 @@
+"""A cold backup runs no server; connections outlive a failure all the same, and the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.experiment import Case
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair, pair_named
+
+pytestmark = needs_root
+
+LONG_S = 60.0
+"""No run takes so long: the client ends some seconds after the last failure."""
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    yield from pair_named("cold", ("standby=cold",), ("echo", "paced-down"))
+
+
+def _serves(pair: Pair) -> dict[str, bool]:
+    """Which nodes run a server."""
+    return {node: bool(pair.group(node)["server"]["pids"]) for node in ("primary", "backup")}
+
+
+@pytest.mark.parametrize(
+    ("workload", "faults"),
+    [
+        ("echo", ("crash-host", "switchover")),
+        ("paced-down", ("kill-server", "crash-host")),
+    ],
+)
+def test_a_connection_outlives_failures_of_both_nodes(
+    pair: Pair, tmp_path: Path, workload: str, faults: tuple[str, ...]
+) -> None:
+    pair.ready()
+    assert _serves(pair) == {"primary": True, "backup": False}
+    first, *further = faults
+    case = Case(workload, first, moment_s=0.5, duration_s=LONG_S, then=tuple((one, 0.2) for one in further))
+    outcome = pair.run(case, tmp_path)
+    assert outcome.ok and not outcome.excused, outcome
+    assert tuple(outcome.then) == tuple(further) and not outcome.unrenewed, outcome
