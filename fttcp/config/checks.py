@@ -79,6 +79,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_order,
             _check_lockstep,
             check_standby,
+            _check_renewal,
             check_health,
         ):
             yield partial(part, group, here, errors)
@@ -116,6 +117,24 @@ def _check_lockstep(group: GroupSection, here: str, errors: list[str]) -> None:
     needed = {"compare": True, "unverified": "reset"}
     errors += [
         f'{here}.{key}: {value!r} does not go with {here}.lockstep (allowed: {needed[key]!r}, or "off" there)'
+        for key in needed
+        if (value := getattr(group, key)) != needed[key]
+    ]
+
+
+def _check_renewal(group: GroupSection, here: str, errors: list[str]) -> None:
+    """A history is one order of everything that a server is told."""
+    if group.renew != "history":
+        return
+    udp = [text for text in group.ports if text.endswith("/udp")]
+    if udp:
+        errors.append(
+            f'{here}.renew: "history" is one of TCP connections, and {here}.ports has {", ".join(udp)} '
+            '(allowed: "connections", "none"; or the UDP ports in a group of their own)'
+        )
+    needed = {"workers": 1, "lockstep": "off"}
+    errors += [
+        f'{here}.{key}: {value!r} does not go with {here}.renew = "history" (allowed: {needed[key]!r})'
         for key in needed
         if (value := getattr(group, key)) != needed[key]
     ]

@@ -157,6 +157,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     max_retained_bytes: Annotated[int, Meta(ge=0, le=1 << 36)] = 256 << 20
     renew_flow_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = 256 << 10
     renew_bytes: Annotated[int, Meta(ge=65536, le=1 << 36)] = 256 << 20
+    history_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 38)] = 256 << 20
     queue_maxlen: Annotated[int, Meta(ge=64, le=1_000_000)] = 65536
 
 
@@ -193,7 +194,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     unverified: Literal["reset", "continue"] = "reset"
     order: Literal["flow", "service"] = "flow"
     lockstep: Literal["off", "connection"] = "off"
-    renew: Literal["connections", "none"] = "connections"
+    renew: Literal["connections", "history", "none"] = "connections"
     standby: Literal["hot", "cold"] = "hot"
     on_worker_death: Literal["takeover", "end"] = "takeover"
     timing: Timing = Timing()

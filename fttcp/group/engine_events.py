@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from fttcp.ownership.model import NS_PER_MS
-from fttcp.planes.base import STAMPED_MAX, EngineEvent, EventKind, Intrusion, LaneRefusal, Reason
+from fttcp.planes.base import (
+    STAMPED_MAX,
+    EngineEvent,
+    EventKind,
+    HistoryFailure,
+    Intrusion,
+    LaneRefusal,
+    Reason,
+    Unrenewable,
+)
 
 _INTRUSIONS = {
     Intrusion.MAC: "bad MAC",
@@ -26,6 +35,23 @@ _WHOLE_PACKETS = {
     errno.ENOTUNIQ: "the mirror comes in on the service interface",
     errno.E2BIG: f"the group has more than {STAMPED_MAX} pairs of address and port",
 }
+
+
+_NO_HISTORIES = {
+    Unrenewable.LOG_GAP: "the server had been told something before, or something that could not be kept",
+    Unrenewable.LOGS_TOO_LONG: "clients have sent more than history_bytes",
+    Unrenewable.LOG_TOO_LONG: "a client has sent more than 64 MiB on one connection",
+}
+_HISTORY_FAILURES = {
+    HistoryFailure.NOT_SAID: "it does not say what the primary's server has said",
+    HistoryFailure.CUT: "the bulk lane ended",
+    HistoryFailure.NOT_FRESH: "it had been told something before: a server must begin anew with each pairing",
+}
+
+
+def why_no_history(why: int) -> str | None:
+    """Say why there is no history: ``history_why`` of an engine's status."""
+    return _NO_HISTORIES.get(Unrenewable(why), Unrenewable(why).name.lower()) if why else None
 
 
 def why_whole(error: int) -> str | None:
@@ -67,6 +93,12 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             fields["why"] = os.strerror(event.value) if event.value else "the other node has not connected"
         case EventKind.CATCHING_UP:
             fields = {"flows": event.value}
+        case EventKind.HISTORY if event.reason:
+            level, fields = "warning", {"why": why_no_history(event.reason)}
+        case EventKind.HISTORY:
+            fields = {"bytes": event.value}
+        case EventKind.HISTORY_FAILED:
+            level, fields = "warning", {"why": _HISTORY_FAILURES[HistoryFailure(event.value)]}
         case EventKind.RENEWED | EventKind.PROMOTED:
             fields = {"flows": event.value, "failed": event.reason}
         case EventKind.LANE_UP:

@@ -42,7 +42,7 @@ from fttcp.ownership.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, 
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
-from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind
+from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, HistoryFailure
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.events import History
 from fttcp.server.monitor import Health
@@ -312,6 +312,8 @@ class GroupRuntime:
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
                 self._on_lapse()
+            case EventKind.HISTORY_FAILED if event.value != HistoryFailure.NOT_SAID:
+                self._late.put(do.RestartServer())
             case EventKind.ERROR:
                 self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fttcp import __version__
-from fttcp.group.engine_events import why_whole
+from fttcp.group.engine_events import why_no_history, why_whole
 from fttcp.network.owner import Standing
 from fttcp.ownership.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.view import Peer
-from fttcp.planes.base import BeatThread, Engine
+from fttcp.planes.base import BeatThread, Engine, HistoryStage
 from fttcp.wire.body import Aside
 
 SPARE = "spare"
@@ -154,6 +154,13 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "renewable": status.flows_renewable,
         },
         "log_bytes": status.log_bytes,
+        "history": {
+            "bytes": status.history_bytes,
+            "lost": why_no_history(status.history_why),
+            "stage": HistoryStage(status.history_stage).name.lower(),
+            "sent": status.history_sent,
+            "played": status.history_played,
+        },
         "flow_bytes": status.flow_bytes,
         "bulk_lane": {"up": status.lanes_up, "wanted": status.lanes},
         "commit": {

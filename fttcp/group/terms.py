@@ -37,6 +37,7 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.ECN: _sysctl("tcp_ecn"),
         Term.LOCKSTEP: group.lockstep,
         Term.STANDBY: group.standby,
+        Term.RENEW: group.renew == "history",
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     return tuple(digests[term] for term in Term)

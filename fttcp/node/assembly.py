@@ -29,6 +29,8 @@ EngineFactory = Callable[[EngineSettings, Liveness], Engine]
 
 PROBE_START_MS = 1
 """What it may take until a probe is really sent."""
+MOST_OF_A_LOG = 64 << 20
+"""Bytes of one connection's input that can be kept at all."""
 
 _ENGINES = {
     "nfqueue": "fttcp.planes.nfqueue:NfqueueEngine",
@@ -68,7 +70,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         solo_lease_ns=config.arbiter.solo_lease_ns,
         stored_epoch=stored_epoch,
         boot_id=boot_id,
-        memory=group.state == "memory",
+        memory=group.state == "memory" and group.renew != "history",  # else it is told what it lacks
         cold=group.standby == "cold",
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,
@@ -93,6 +95,7 @@ def liveness_settings(config: Config, keys: keyfile.KeyRing) -> LivenessSettings
 def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
     """Return what the engine of a group needs to know."""
     node, timing, limits = config.node, group.timing, group.limits
+    whole = group.renew == "history"
     return EngineSettings(
         keys=keys,
         cluster_id=identity.cluster_id(
@@ -127,10 +130,11 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         max_held_total=limits.max_held_total,
         max_udp_bytes=limits.max_udp_bytes,
         max_retained=limits.max_retained_bytes,
-        renew=group.renew == "connections",
+        renew=group.renew != "none",
+        renew_flow=min(limits.history_bytes, MOST_OF_A_LOG) if whole else limits.renew_flow_bytes,
+        renew_bytes=limits.history_bytes if whole else limits.renew_bytes,
+        history_bytes=limits.history_bytes if whole else 0,
         cold=group.standby == "cold",
-        renew_flow=limits.renew_flow_bytes,
-        renew_bytes=limits.renew_bytes,
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
         detach_divergent=group.divergence == "detach" or group.lockstep != "off",

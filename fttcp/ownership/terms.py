@@ -35,6 +35,7 @@ class Term(IntEnum):
     ECN = 17
     LOCKSTEP = 18
     STANDBY = 19
+    RENEW = 20
 
     @property
     def key(self) -> str:
@@ -54,6 +55,7 @@ BINDING = frozenset(
         Term.WORKERS,
         Term.LOCKSTEP,
         Term.STANDBY,
+        Term.RENEW,
     },
 )
 """A pair that differs in these would break a promise: it does not form. What else differs is told."""

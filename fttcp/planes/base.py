@@ -48,6 +48,8 @@ class EventKind(IntEnum):
     CATCHING_UP = 25
     RENEWED = 26
     PROMOTED = 27
+    HISTORY = 30
+    HISTORY_FAILED = 31
 
 
 class LaneRefusal(IntEnum):
@@ -95,6 +97,7 @@ class Reason(IntEnum):
     UNSUPPORTED = 11
     OUTPUT_AHEAD = 12
     OPENED_HERE = 13
+    HISTORY = 14
 
 
 class Opener(IntEnum):
@@ -115,6 +118,25 @@ class Unrenewable(IntEnum):
     NOT_REPEATED = 5
     NOT_IN_TIME = 6
     STACK_UNLIKE = 7
+
+
+class HistoryStage(IntEnum):
+    """Values of enum ftt_history_stage: how far a new backup's server is with the history of ours."""
+
+    IDLE = 0
+    SENDS = 1
+    ALIGNS = 2
+    LAST = 3
+    MARKED = 4
+    FAILED = 5
+
+
+class HistoryFailure(IntEnum):
+    """Values of enum ftt_history_failure: why a backup's server was not brought to where the primary's is."""
+
+    NOT_SAID = 0
+    CUT = 1
+    NOT_FRESH = 2
 
 
 class Protection(IntEnum):
@@ -203,6 +225,14 @@ class EngineStatus:
     flows_renewable: int = 0
     """Whose input is kept from their beginning on."""
     log_bytes: int = 0
+    history_bytes: int = 0
+    """Of what all clients have sent since the server started."""
+    history_sent: int = 0
+    """Of that, so many were sent to a new backup; and played there."""
+    history_played: int = 0
+    history_why: int = 0
+    """An ``Unrenewable``: why there is none."""
+    history_stage: int = 0
     partner: int = 0
     lanes_up: int = 0
     """Connections of the bulk lane."""
@@ -389,6 +419,8 @@ class EngineSettings:
     renew_bytes: int = 256 << 20
     cold: bool = False
     """The backup runs no server until a takeover."""
+    history_bytes: int = 0
+    """Bytes of what all clients have sent since the server started; 0: it is not kept."""
     lockstep: str = ""
     """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0

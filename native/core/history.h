@@ -250,14 +250,10 @@ static inline bool ftt_history_rest_get(const uint8_t *p, uint32_t len, struct f
 	return true;
 }
 
-/*
- * Reads the frame at p, which comes behind those with the sum `*sum`; then that is the sum with it, and `*len` its length. Of a
- * frame that is SHORT or BROKEN nothing is believed.
- */
-static inline enum ftt_history_found ftt_history_get(const uint8_t *p, uint64_t room, uint32_t *sum, struct ftt_history_event *x,
-						     uint32_t *len)
+/* Reads the frame at p, whose sum nobody asks for: it is in memory, or came where nothing can be wrong. `*len`: its length. */
+static inline enum ftt_history_found ftt_history_read(const uint8_t *p, uint64_t room, struct ftt_history_event *x, uint32_t *len)
 {
-	uint32_t body, wanted;
+	uint32_t body;
 
 	memset(x, 0, sizeof(*x));
 	if (room < FTT_HISTORY_FRAME)
@@ -268,10 +264,6 @@ static inline enum ftt_history_found ftt_history_get(const uint8_t *p, uint64_t 
 	*len = FTT_HISTORY_FRAME + body;
 	if (room < *len)
 		return FTT_HISTORY_SHORT;
-	wanted = ftt_history_sum(*sum, p);
-	if (wanted != get_be32(p + 4))
-		return FTT_HISTORY_BROKEN;
-	*sum = wanted;
 	x->kind = p[8];
 	x->flags = p[9];
 	x->when_ns = get_be64(p + 12);
@@ -281,6 +273,27 @@ static inline enum ftt_history_found ftt_history_get(const uint8_t *p, uint64_t 
 		return FTT_HISTORY_STRANGE;
 	return ftt_history_rest_get(p + FTT_HISTORY_FRAME + FTT_HISTORY_BODY, body - FTT_HISTORY_BODY, x) ? FTT_HISTORY_EVENT
 													  : FTT_HISTORY_STRANGE;
+}
+
+/*
+ * Reads the frame at p, which comes behind those with the sum `*sum`; then that is the sum with it, and `*len` its length. Of a
+ * frame that is SHORT or BROKEN nothing is believed.
+ */
+static inline enum ftt_history_found ftt_history_get(const uint8_t *p, uint64_t room, uint32_t *sum, struct ftt_history_event *x,
+						     uint32_t *len)
+{
+	enum ftt_history_found found = ftt_history_read(p, room, x, len);
+	uint32_t wanted;
+
+	if (found == FTT_HISTORY_SHORT || found == FTT_HISTORY_BROKEN)
+		return found;
+	wanted = ftt_history_sum(*sum, p);
+	if (wanted != get_be32(p + 4)) {
+		memset(x, 0, sizeof(*x));
+		return FTT_HISTORY_BROKEN;
+	}
+	*sum = wanted;
+	return found;
 }
 
 #endif

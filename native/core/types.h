@@ -66,7 +66,8 @@ enum ftt_reason {
 	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
 	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
 	FTT_WHY_OUTPUT_AHEAD = 12, /* the backup's server has said more than ours */
-	FTT_WHY_OPENED_HERE = 13   /* our server has opened it: no backup follows such */
+	FTT_WHY_OPENED_HERE = 13,  /* our server has opened it: no backup follows such */
+	FTT_WHY_HISTORY = 14      /* the backup's server does not know yet, or will not, what ours was told before */
 };
 
 /* Which end of a connection has opened it. */
@@ -110,6 +111,7 @@ struct ftt_policy {
 	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
 	uint64_t udp_idle_timeout_ns;
 	uint64_t renew_bytes;   /* input logs of all flows of a worker, bytes */
+	uint64_t history_bytes; /* what all clients have sent since the server started, bytes; 0: it is not kept */
 	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t max_flows;     /* per worker */
 	uint32_t max_half_open;
@@ -137,7 +139,8 @@ struct ftt_env {
 	uint8_t vouched; /* the local server is known to live */
 	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
 	uint8_t in_step; /* it is kept in step with the other node's, see lockstep.h */
-	uint8_t pad[3];
+	uint8_t behind;  /* a primary's backup has yet to hear what our server was told before */
+	uint8_t pad[2];
 };
 
 /* Why a connection of the bulk lane was refused or cut. */

@@ -68,6 +68,7 @@ struct ftt_engine *ftt_engine_open(const struct ftt_config *cfg, char *err, size
 	}
 	e->cfg = *cfg;
 	e->stamp_fd = -1;
+	e->opened_ns = ftt_now_ns();
 	if (!ftt_lending_mutex(&e->keyring.lock)) {
 		snprintf(err, err_len, "engine: no mutex");
 		free(e);
@@ -267,6 +268,8 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.policy.compare = fixed.compare;
 	e->cfg.policy.renew = fixed.renew;
 	e->cfg.policy.cold = fixed.cold;
+	if (!fixed.history_bytes || !e->cfg.policy.history_bytes)
+		e->cfg.policy.history_bytes = fixed.history_bytes;
 	e->cfg.policy.eager = fixed.eager;
 	e->cfg.policy.shift = fixed.shift;
 	ftt_engine_resume(e);

@@ -62,7 +62,11 @@ struct ftt_engine {
 	pthread_mutex_t probes_lock;
 	struct ftt_probe_memory probes; /* of the mirror, that were told */
 	int life_fd[FTT_MAX_PIDS]; /* of the server's main processes; see life.c */
+	int32_t life_pid[FTT_MAX_PIDS];
 	uint32_t n_lives;
+	uint64_t opened_ns;
+	_Atomic uint32_t server_life;     /* counts servers: one begins with a main process that was not there before */
+	_Atomic uint64_t server_start_ns; /* when the first of its main processes began; 0: before this engine */
 	struct ftt_ls_map lockstep; /* shared with the server; .header NULL: it is not */
 	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
 	struct ftt_history_file *record; /* where the history of the server goes; NULL: nowhere. Workers stand still while it changes */

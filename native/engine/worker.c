@@ -11,6 +11,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/follow.h"
+#include "engine/flows/history_lane.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 #include "engine/liveness/mirror.h"
@@ -193,7 +194,7 @@ static void packets(struct ftt_worker *w, unsigned lane, int rounds)
 static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool logs = (w->e->cfg.policy.renew && ftt_log_copies(w)) || ftt_cold(w);
+	bool logs = (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w);
 	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
@@ -294,7 +295,7 @@ static void follow_role(struct ftt_worker *w)
 static int patience_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
-		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed ? TICK_NS : IDLE_TICK_NS;
+		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
@@ -355,6 +356,7 @@ static void *run(void *arg)
 		w->n.wakeups++;
 		if (has(got, n, w->wake_fd) && read(w->wake_fd, &counter, sizeof(counter)) < 0)
 			n = 0; /* nothing to read: another wake-up took it */
+		ftt_history_look(w);
 		follow_role(w);
 		choose_copy(w);
 		handshakes = has(got, n, w->plane->fd[FTT_LANE_HANDSHAKES]);
@@ -379,6 +381,8 @@ static void *run(void *arg)
 				ftt_follow_records(w, FTT_ON_QUIET, now_ns);
 			ftt_follow_tick(w, now_ns);
 			ftt_promote_tick(w, now_ns);
+			if (w->history && w->mode == FTT_MODE_BACKUP)
+				ftt_history_tick(w);
 			ftt_renew_tick(w, now_ns);
 			ftt_renew_pump(w, now_ns);
 			ftt_udp_tick(w, now_ns);
@@ -389,6 +393,8 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
+		if (w->history && w->history->stirred)
+			ftt_history_tick(w);
 		if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
 			ftt_lane_turn(&w->lane, has(got, n, w->plane->fd[FTT_LANE_FLOWS]) ? LANE_BESIDE : LANE_ALONE, now_ns);
 		answer(w, now_ns);
@@ -428,6 +434,10 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	ftt_renewals_open(w);
+	if (cfg->policy.history_bytes && !(w->history = ftt_history_new(e->opened_ns))) {
+		snprintf(err, err_len, "worker %u: out of memory", index);
+		goto fail;
+	}
 	if (ftt_table_open(&w->table, cfg->policy.max_flows) || ftt_udp_open(&w->udp, cfg)) {
 		snprintf(err, err_len, "worker %u: out of memory for %u flows", index, cfg->policy.max_flows);
 		goto fail;
@@ -504,6 +514,7 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
 	ftt_table_close(&w->table);
+	ftt_history_free(w->history);
 	ftt_fair_destroy(&w->lock);
 	free(w);
 }

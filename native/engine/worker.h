@@ -72,6 +72,7 @@ struct ftt_worker {
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
+	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */
 	uint64_t next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_identities identities;

@@ -19,3 +19,8 @@ __attribute__((weak)) bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, ui
 	(void)l, (void)to, (void)kind, (void)bytes, (void)len;
 	return false;
 }
+
+__attribute__((weak)) void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from)
+{
+	(void)l, (void)from;
+}

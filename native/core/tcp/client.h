@@ -130,7 +130,9 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
 /* Backup: does the segment bring new bytes, or the end, to a flow in step? What comes on the mirror behind a CLOSE does not. */
 static inline bool ftt_client_brings(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return env->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && !ftt_flow_ended(f) && (s->len || s->flags & TCP_FIN) &&
+	bool follows = f->protection == FTT_PROTECTED || f->protection == FTT_CATCHING_UP;
+
+	return env->mode == FTT_MODE_BACKUP && follows && !ftt_flow_ended(f) && (s->len || s->flags & TCP_FIN) &&
 	       (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK && seq_gt(ftt_seg_end(s), f->local_rcv_nxt);
 }
 
@@ -258,6 +260,8 @@ static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *
 
 	if (signed_ || env->mode == FTT_MODE_SOLO)
 		ftt_flow_unprotect(f, signed_ ? FTT_WHY_UNSUPPORTED : FTT_WHY_NO_BACKUP);
+	else if (env->mode == FTT_MODE_PAIRED && env->behind)
+		ftt_flow_unprotect(f, FTT_WHY_HISTORY);
 	return signed_ ? FTT_ACT_REPORT : 0;
 }
 

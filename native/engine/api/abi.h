@@ -44,7 +44,26 @@ enum ftt_event_kind {
 	FTT_EV_CATCHING_UP = 25,   /* a new backup begins to catch up; value = flows that can be renewed */
 	FTT_EV_RENEWED = 26,       /* it has come to an end; value = flows that are protected again, reason = how many could not be */
 	FTT_EV_PROMOTED = 27,      /* the server was told what clients have sent; value, reason: as of FTT_EV_RENEWED */
+	FTT_EV_HISTORY = 30,       /* a new backup's server is told the history of ours; value = its bytes, reason = enum ftt_unrenewable: it is not */
+	FTT_EV_HISTORY_FAILED = 31, /* backup: it came to nothing; value = enum ftt_history_failure, reason = enum ftt_unrenewable */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
+};
+
+/* Primary: how far a new backup's server is with the history of ours. */
+enum ftt_history_stage {
+	FTT_HISTORY_IDLE,    /* there is no lane, or nothing to be told */
+	FTT_HISTORY_SENDS,   /* frames are on their way */
+	FTT_HISTORY_ALIGNS,  /* it was asked to keep what the mirror brings from here on */
+	FTT_HISTORY_LAST,    /* it does: it gets the rest */
+	FTT_HISTORY_MARKED,  /* it has all, and goes on with the mirror */
+	FTT_HISTORY_FAILED   /* it does not, in this pairing */
+};
+
+/* Why a backup's server was not brought to where the primary's is. */
+enum ftt_history_failure {
+	FTT_HISTORY_NOT_SAID = 0, /* it does not say what that said */
+	FTT_HISTORY_CUT = 1,      /* the lane ended: how much it was told does not show. Another one may have more luck */
+	FTT_HISTORY_NOT_FRESH = 2 /* it was told something before */
 };
 
 enum ftt_intrusion {
@@ -218,6 +237,10 @@ struct ftt_status {
 	uint32_t flows_catching; /* of those without protection: a new backup catches up with them, or will */
 	uint32_t flows_renewable; /* whose input is kept from their beginning on */
 	uint64_t log_bytes;      /* of that input */
+	uint64_t history_bytes;  /* what all clients have sent since the server started */
+	uint64_t history_sent, history_played; /* of what a new backup is told of it, bytes */
+	uint32_t history_why;    /* enum ftt_unrenewable: why there is none */
+	uint32_t history_stage;  /* enum ftt_history_stage */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t lanes_up, lanes; /* connections of the bulk lane; how many there should be */
 	uint32_t peer_alive;    /* bit per peer */

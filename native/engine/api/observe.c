@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/flows/follow.h"
+#include "engine/flows/history.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/udp_log.h"
 
@@ -101,6 +102,13 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 	out->flows_catching += w->udp.n_renewed;
 	out->flows_renewable += w->n_logs;
 	out->log_bytes += w->log_bytes;
+	if (w->history) { /* there is one worker */
+		out->history_bytes = w->history->bytes;
+		out->history_sent = w->history->sent;
+		out->history_played = w->history->played;
+		out->history_why = w->history->why;
+		out->history_stage = w->history->stage;
+	}
 	out->lanes_up += ftt_lane_count(&w->lane);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;

@@ -6,6 +6,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
+#include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renewal.h"
@@ -180,6 +181,11 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 		ftt_table_commit_by(&w->table, c, w->table.dirty ? w->table.commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
+static enum ftt_history_end how_ended(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_CLIENT_RST ? FTT_HISTORY_CLIENT_RST : f->bits & FTT_F_LOCAL_RST ? FTT_HISTORY_SERVER_RST : FTT_HISTORY_CLOSED;
+}
+
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_PAIRED && ftt_peer_contradicts(&c->flow)) {
@@ -211,9 +217,12 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	if (actions & FTT_ACT_ASK_PLACE)
 		ask_place(w, c, now_ns);
 	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
+	if (w->history && !c->in_history && c->flow.bits & FTT_F_MAPPED && !c->closed)
+		ftt_history_open(w, c);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		w->n.flows_closed++;
+		ftt_history_over(w, c, how_ended(&c->flow));
 		ftt_log_end(w, c, FTT_LOG_GAP);
 	}
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
@@ -267,7 +276,7 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 
 		w->table.dirty = c->dirty_next;
 		c->dirty = false;
-		if (w->mode == FTT_MODE_BACKUP)
+		if (w->mode == FTT_MODE_BACKUP && !(ftt_renewal(c) && ftt_renewal(c)->past)) /* else nobody asks */
 			send_commit(w, c);
 		else if (w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
 			ftt_compare_tell(w, c);
@@ -285,6 +294,7 @@ void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_s
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	ftt_lockstep_end(w, c);
+	ftt_history_over(w, c, reset ? FTT_HISTORY_CLIENT_RST : FTT_HISTORY_FORGOTTEN);
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
@@ -306,6 +316,7 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_bare b;
 
+	ftt_history_over(w, c, FTT_HISTORY_CLIENT_RST); /* for our server that is what it looks like */
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);

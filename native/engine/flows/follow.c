@@ -9,6 +9,7 @@
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
+#include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
@@ -29,7 +30,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_seg s;
 
 	/* who has it injects, also an earlier one of that key, and the first worker; the stack's answer shows whose it is */
-	if (!ftt_cold(w) && (r->attempt < 2 || (!c && w->index)))
+	if (ftt_history_waits(w) || (!ftt_cold(w) && (r->attempt < 2 || (!c && w->index))))
 		return;
 	if (!ftt_record_syn(r, &k, &s))
 		return;
@@ -489,8 +490,10 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 
 	if (emits) /* of the role before; what is to be forgotten never meets one that emits */
 		ftt_follow_rest(w, UINT32_MAX, now_ns);
-	if (mode != old || !same)
+	if (mode != old || !same) {
 		ftt_renew_role(w);
+		ftt_history_role(w);
+	}
 	w->mode = mode;
 	w->promoting = false;
 	w->session = session;

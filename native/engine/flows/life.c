@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "engine/engine.h"
 
@@ -47,14 +49,61 @@ static int watch(struct ftt_engine *e, int32_t pid)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
+	e->life_pid[e->n_lives] = pid;
 	e->life_fd[e->n_lives++] = fd;
 	return 0;
 }
 
+/* When the process began, as exactly as the kernel tells (proc(5), starttime); 0: nobody knows. */
+static uint64_t began_ns(int32_t pid)
+{
+	char path[40], text[1024], *at;
+	long hz = sysconf(_SC_CLK_TCK);
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || hz <= 0)
+		return 0;
+	text[n] = 0;
+	at = strrchr(text, ')'); /* a name may have anything in it */
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? (uint64_t)strtoull(at, NULL, 10) * (1000000000ull / (uint64_t)hz) : 0;
+}
+
+/* Is one of these new? Then a server has begun: when the oldest of its processes did, unless that was before this engine. */
+static void note_life(struct ftt_engine *e, const int32_t *old, uint32_t n_old)
+{
+	uint64_t tick_ns = 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK), first_ns = UINT64_MAX;
+	bool news = false;
+
+	for (uint32_t i = 0; i < e->n_lives; i++) {
+		uint64_t began = began_ns(e->life_pid[i]);
+		bool known = false;
+
+		for (uint32_t k = 0; k < n_old; k++)
+			known |= old[k] == e->life_pid[i];
+		news |= !known;
+		first_ns = began < first_ns ? began : first_ns;
+	}
+	if (!news)
+		return;
+	atomic_store(&e->server_start_ns, first_ns + tick_ns > e->opened_ns ? first_ns : 0);
+	atomic_fetch_add(&e->server_life, 1);
+}
+
 int ftt_server_watch(struct ftt_engine *e, const int32_t *pids, uint32_t n)
 {
+	int32_t old[FTT_MAX_PIDS];
+	uint32_t n_old = e->n_lives;
 	int failed = 0;
 
+	memcpy(old, e->life_pid, sizeof(old));
 	while (e->n_lives)
 		close(e->life_fd[--e->n_lives]);
 	atomic_store(&e->shared.gone_ns, 0);
@@ -63,5 +112,6 @@ int ftt_server_watch(struct ftt_engine *e, const int32_t *pids, uint32_t n)
 
 		failed = failed ? failed : rc;
 	}
+	note_life(e, old, n_old);
 	return failed;
 }

@@ -2,6 +2,7 @@
 /* log.c - memory of the input logs, within the bounds of one flow and of all; see log.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
 #include "core/tcp/renew.h"
@@ -32,7 +33,7 @@ static void release(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
 {
 	c->unrenewable = (uint8_t)why;
-	if (c->log && !c->log->renewal) /* else it ends with that */
+	if (c->log && !c->log->renewal && !ftt_history_needs(w, c)) /* else it ends with that */
 		release(w, c);
 }
 
@@ -56,12 +57,20 @@ enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_
 	return FTT_RENEWABLE;
 }
 
+/* Something of it is missing. So it is in a history. */
+static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
+{
+	if (ftt_history_needs(w, c))
+		ftt_history_lose(w, why);
+	ftt_log_end(w, c, why);
+}
+
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
 	enum ftt_unrenewable why = ftt_log_room(w, &c->log->bytes, &c->log->size, c->log->len + more);
 
 	if (why)
-		ftt_log_end(w, c, why);
+		lose(w, c, why);
 	return !why;
 }
 
@@ -95,9 +104,11 @@ bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x
 		return true;
 	if (!grow(w, c, ftt_log_growth(c->log, x, apart)))
 		return false;
+	if (ftt_history_needs(w, c))
+		ftt_history_input(w, c, x);
 	if (ftt_log_put(c->log, x, apart))
 		return true;
-	ftt_log_end(w, c, FTT_LOG_GAP);
+	lose(w, c, FTT_LOG_GAP);
 	return false;
 }
 
@@ -136,6 +147,12 @@ void ftt_log_resume(struct ftt_worker *w, struct ftt_tcp *c)
 
 /* --- what comes of the client ---------------------------------------------------------------------- */
 
+/* A connection that cannot be renewed any more may be a part of a history. */
+static bool is_kept(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return c->log && (!c->unrenewable || ftt_history_needs(w, c));
+}
+
 /* Where the segment is in the client's stream, if it brings something that the log has not. */
 static bool brings(const struct ftt_tcp *c, const struct ftt_seg *s)
 {
@@ -152,14 +169,11 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 	uint32_t offset = s->seq - (c->flow.hard.irs + 1), skip = 0;
 	uint64_t after;
 
-	if (!c->log || c->unrenewable || !brings(c, s))
+	if (!is_kept(w, c) || !brings(c, s))
 		return;
-	if (s->flags & TCP_URG) { /* it would be said again without that */
-		ftt_log_end(w, c, FTT_LOG_GAP);
-		return;
-	}
-	if (s->len && (!p->bytes || p->cap < p->len)) {
-		ftt_log_end(w, c, FTT_LOG_GAP);
+	/* urgent data would be said again without that */
+	if (s->flags & TCP_URG || (s->len && (!p->bytes || p->cap < p->len))) {
+		lose(w, c, FTT_LOG_GAP);
 		return;
 	}
 	if ((int32_t)offset < 0) { /* its beginning is from before the stream: a SYN's place */
@@ -167,7 +181,7 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 		offset = 0;
 	}
 	after = ftt_output_place(&c->flow, c->bytes_out, ftt_output_offset(&c->flow, s->ack));
-	for (uint32_t at = skip; c->log && !c->unrenewable && (at < s->len || s->flags & TCP_FIN);) {
+	for (uint32_t at = skip; is_kept(w, c) && (at < s->len || s->flags & TCP_FIN);) {
 		uint32_t n = s->len - at < FTT_PIECE_MAX ? s->len - at : FTT_PIECE_MAX;
 		bool last = at + n == s->len;
 		struct ftt_piece x = {.offset = offset + (at - skip), .len = (uint16_t)n, .after = after, .bytes = p->bytes + k->payload + at,
@@ -175,7 +189,7 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 
 		x.flags = (uint8_t)((last && s->flags & TCP_FIN ? FTT_PIECE_FIN : 0) | (last && s->flags & TCP_PSH ? FTT_PIECE_PUSH : 0));
 		if (x.offset > FTT_LOG_MAX) {
-			ftt_log_end(w, c, FTT_LOG_TOO_LONG);
+			lose(w, c, FTT_LOG_TOO_LONG);
 			return;
 		}
 		if (c->log->later)
@@ -192,7 +206,7 @@ bool ftt_log_lacks(struct ftt_worker *w, const struct ftt_tcp *c, const struct f
 {
 	if (p->len <= FTT_PLANE_HEADERS || !s->len)
 		return false;
-	if (!c->log || c->unrenewable) {
+	if (!is_kept(w, c)) {
 		w->log_whole -= w->log_whole > 0;
 		return false;
 	}

@@ -4,6 +4,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
+#include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
@@ -32,7 +33,7 @@ void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenew
 	struct ftt_renewal *r = ftt_renewal(c);
 	uint32_t actions = unasked(c, r);
 
-	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD)
+	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD && !ftt_history_behind(w)) /* what is in the history is played to its end */
 		actions |= FTT_ACT_DETACH;
 	if (r->stage != FTT_RENEW_HELD)
 		ftt_renew_cancel(&c->flow);
@@ -51,7 +52,7 @@ static bool near(const struct ftt_tcp *c, const struct ftt_renewal *r)
 /* The backup has all that it needs to be asked. */
 static bool ready(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_renewal *r)
 {
-	return r->stage == FTT_RENEW_CATCHING && !c->closed && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
+	return r->stage == FTT_RENEW_CATCHING && !ftt_history_behind(w) && !c->closed && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
 	       ftt_renew_reached(&c->flow) && (!w->e->cfg.policy.compare || (r->same && !r->heard_ns));
 }
 
@@ -138,7 +139,7 @@ bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_re
 	struct ftt_renewal *r = ftt_renewal(c);
 
 	if (!r || r->stage == FTT_RENEW_WAITS || r->stage == FTT_RENEW_HELD) {
-		bool lost = rec->type == FTT_REC_COMMIT && c->flow.protection == FTT_UNPROTECTED;
+		bool lost = rec->type == FTT_REC_COMMIT && c->flow.protection == FTT_UNPROTECTED && !ftt_history_behind(w);
 
 		if (lost) /* it was given up, which the backup has not heard */
 			ftt_tcp_act(w, c, FTT_ACT_DETACH, now_ns);
@@ -205,7 +206,7 @@ static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_ren
 		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
 		return;
 	}
-	if (r->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(&c->flow, &c->retained))
+	if (ftt_history_behind(w) || (r->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(&c->flow, &c->retained)))
 		r->moved_ns = now_ns; /* it is not the backup that is waited for */
 	if (now_ns - r->moved_ns > PATIENCE_NS || !comes_near(w, c, r, now_ns)) {
 		ftt_renew_give_up(w, c, FTT_NOT_IN_TIME, now_ns);
@@ -349,7 +350,7 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 		ftt_renewal_end(w, c);
 		return;
 	}
-	if (f->protection == FTT_CATCHING_UP && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
+	if (f->protection == FTT_CATCHING_UP && (!r->past || r->over) && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
 		ftt_renewal_end(w, c);
 		ftt_tcp_let_go(w, c);
 		return;
@@ -378,7 +379,7 @@ static void tell_end(struct ftt_worker *w)
 	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
 		if (w->n_renewing[stage])
 			return;
-	if (w->udp.n_renewed)
+	if (w->udp.n_renewed || (ftt_history_behind(w) && w->history->stage != FTT_HISTORY_FAILED))
 		return;
 	w->renewing = false;
 	ftt_event_post(w->e, &ev);

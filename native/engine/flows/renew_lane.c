@@ -10,15 +10,14 @@
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
-#include "engine/flows/lockstep.h"
+#include "engine/flows/history_lane.h"
+#include "engine/flows/renew.h"
+#include "engine/flows/renew_begin.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/udp_renew.h"
 #include "core/tcp/cold.h"
 
-enum { BEGIN = FTT_LANE_FIRST_KIND, LOG = FTT_LANE_FIRST_KIND + 1 };
-
-#define BEGIN_HEAD 12u
-#define RECORD_MAX 256u /* of those two: addresses, a SYN, an identity */
+#define RECORD_MAX 256u /* of addresses, a SYN, an identity */
 #define MESSAGE 32768u  /* of pieces in one message, about */
 
 /* --- primary ------------------------------------------------------------------------------------ */
@@ -37,24 +36,6 @@ static bool has_room(struct ftt_worker *w, uint32_t len)
 		if (ftt_lane_room(&w->lane, k) < len)
 			return false;
 	return true;
-}
-
-/* To all workers of the peer: which of them its kernel gives the flow to, shows with the answer to the SYN. */
-static void send_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
-{
-	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_flow *f = &c->flow;
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
-	uint8_t bytes[BEGIN_HEAD + RECORD_MAX];
-	size_t len;
-
-	ftt_renew_open(f, &r, &env);
-	ftt_lockstep_tell(w, c, &r);
-	put_be64(bytes, ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked)));
-	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
-	len = ftt_record_put(bytes + BEGIN_HEAD, sizeof(bytes) - BEGIN_HEAD, &r);
-	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
-		ftt_lane_send(&w->lane, k, BEGIN, bytes, (uint32_t)(BEGIN_HEAD + len));
 }
 
 /* Are all bytes there that our stack has acknowledged? */
@@ -84,14 +65,9 @@ static bool begin_one(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_
 			ftt_renewal_stage(w, r, FTT_RENEW_WAITS); /* the last again */
 		return true;
 	}
-	if (!has_room(w, BEGIN_HEAD + RECORD_MAX))
+	if (!has_room(w, FTT_BEGIN_MAX))
 		return false;
-	ftt_compare_whole(c); /* or the sum of another place is told in the end, if its server says nothing more */
-	send_begin(w, c, now_ns);
-	ftt_renew_begin(&c->flow);
-	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .sent = c->log->syn_len};
-	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_renew_send_begin(w, r, now_ns);
 	return true;
 }
 
@@ -116,7 +92,7 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 		if (room < len + n || !len)
 			return false;
 		memcpy(bytes + len, l->bytes + r->sent, n);
-		if (!ftt_lane_send(&w->lane, c->peer_worker, LOG, bytes, (uint32_t)len + n))
+		if (!ftt_lane_send(&w->lane, c->peer_worker, FTT_LANE_LOG, bytes, (uint32_t)len + n))
 			return false;
 		r->sent += n;
 		if (r->sent == l->len) /* what comes now is a piece of its own */
@@ -137,6 +113,11 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 	if (w->mode != FTT_MODE_PAIRED)
 		return;
 	ftt_udp_renew_pump(w, now_ns);
+	if (w->history) {
+		ftt_history_pump(w, now_ns);
+		if (ftt_history_behind(w))
+			return;
+	}
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = next) {
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
@@ -146,7 +127,7 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 		else if (r->stage == FTT_RENEW_HELD || (r->stage > FTT_RENEW_BEGUN && !r->c->unrenewable))
 			send_log(w, r); /* of a held one what there is, and that it is all: either renewal ends with that */
 	}
-	if (!most || !all_up(w))
+	if (!most || w->history || !all_up(w))
 		return;
 	for (; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
 		if (ftt_renewals_full(w) || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
@@ -193,58 +174,6 @@ static void begin_again(struct ftt_worker *w, uint8_t worker)
 }
 
 /* --- backup ------------------------------------------------------------------------------------- */
-
-static enum ftt_lane_answer begin(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
-{
-	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_renewal *r;
-	struct ftt_record open, aged;
-	struct ftt_tcp *c;
-	struct ftt_pkt k;
-	struct ftt_seg s;
-
-	if (len < BEGIN_HEAD || ftt_record_get(bytes + BEGIN_HEAD, len - BEGIN_HEAD, &open) != len - BEGIN_HEAD ||
-	    open.type != FTT_REC_OPEN || open.key.proto != 6 || !ftt_record_syn(&open, &k, &s))
-		return FTT_LANE_BAD;
-	if (w->mode != FTT_MODE_BACKUP)
-		return FTT_LANE_TAKEN;
-	c = ftt_follow_find(w, &open.key, now_ns);
-	if (c && c->flow.protection == FTT_PROTECTED && c->flow.hard.irs == open.irs)
-		return FTT_LANE_TAKEN;
-	if (c) /* a stranger, of whom only a later word was heard; or an earlier attempt */
-		ftt_tcp_forget(w, c, true);
-	ftt_plane_send(w->plane);
-	c = ftt_follow_begin(w, &open.key, open.irs, now_ns);
-	if (!c)
-		return FTT_LANE_TAKEN;
-	c->peer_worker = from;
-	ftt_renew_follow(&c->flow, &s);
-	ftt_log_begin(w, c, open.data, open.data_len);
-	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
-	if (!r) {
-		ftt_tcp_forget(w, c, false);
-		return FTT_LANE_TAKEN;
-	}
-	r->acked = get_be64(bytes);
-	r->given = open.irs + 1;
-	r->told = open.data_len;
-	r->heard_ns = now_ns;
-	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
-	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
-	if (ftt_cold(w)) {
-		ftt_tcp_act(w, c, ftt_cold_open(&c->flow, &open, &env), now_ns);
-		return FTT_LANE_TAKEN;
-	}
-	aged = open;
-	aged.age_ms = get_be32(bytes + 8);
-	ftt_lockstep_again(w, c, &aged);
-	ftt_backup_open(&c->flow, &open, &env);
-	ftt_table_settle(&w->table, c, w->mode);
-	if (!w->index)
-		ftt_plane_small(w->plane, open.data, open.data_len);
-	w->n.injected += !w->index;
-	return FTT_LANE_TAKEN;
-}
 
 static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
 {
@@ -305,14 +234,14 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 	uint64_t now_ns = ftt_now_ns();
 
 	switch (kind) {
-	case BEGIN:
-		return begin(of, from, bytes, len, now_ns);
-	case LOG:
+	case FTT_LANE_BEGIN:
+		return ftt_renew_begin_message(of, from, bytes, len, now_ns);
+	case FTT_LANE_LOG:
 		return log_of(of, from, bytes, len, now_ns);
 	case FTT_LANE_SESSION:
 		return ftt_udp_renew_message(of, from, bytes, len, now_ns);
 	default:
-		return FTT_LANE_BAD;
+		return ftt_history_message(of, from, kind, bytes, len, now_ns);
 	}
 }
 
@@ -328,7 +257,9 @@ static void changed(void *of, uint8_t worker, bool up)
 
 	if (!up && !worker) /* all UDP is the first worker's */
 		ftt_udp_renew_cut(w);
-	if (!up && w->mode == FTT_MODE_BACKUP)
+	if (w->history && (up || ftt_history_waits(w) || w->mode == FTT_MODE_PAIRED))
+		ftt_history_lane(w, up, ftt_now_ns());
+	else if (!up && w->mode == FTT_MODE_BACKUP)
 		cut_off(w, worker);
 	else if (!up)
 		begin_again(w, worker);

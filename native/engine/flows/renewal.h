@@ -38,6 +38,7 @@ struct ftt_renewal {
 	bool same;         /* outputs were equal somewhere */
 	bool whole;        /* backup: all of the log is here */
 	bool current;      /* ... and a server in step knows of it: what comes from now on comes as ever */
+	bool past, over;   /* backup: nobody waits for it, it belongs to a history; ... and is at its end there */
 };
 
 static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)

@@ -45,6 +45,7 @@ struct ftt_tcp {
 	bool waiting : 1, dirty : 1, closed : 1;
 	bool to_inject : 1; /* in the worker's list */
 	bool difference_told : 1;
+	bool in_history : 1, history_over : 1, said_more : 1; /* see history.h */
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;

@@ -11,6 +11,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
+#include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renew.h"
@@ -22,6 +23,8 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
+
+	env.behind = ftt_history_behind(w);
 
 	if (!c)
 		return NULL;
@@ -51,6 +54,8 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_p
 /* What belonged to the connection that had this key before. */
 static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 {
+	ftt_history_over(w, c, FTT_HISTORY_FORGOTTEN);
+	c->in_history = false;
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
@@ -162,8 +167,16 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 
 	if (p->csum_unknown && p->csum_ready && !verified(w, p, k))
 		return;
+	if (ftt_history_waits(w) && w->history->aligns) {
+		ftt_history_keep(w, p);
+		return;
+	}
 	ftt_key_of(&key, k, true);
 	c = find(w, &key, now_ns);
+	if (c && c->closed && ftt_history_behind(w) && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		ftt_tcp_forget(w, c, false); /* what begins now is not followed: that is a flow of its own */
+		c = NULL;
+	}
 	if (c && is_over(w, c)) {
 		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
@@ -172,7 +185,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_tcp_forget(w, c, false); /* a new connection */
 		c = NULL;
 	}
-	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN && !ftt_history_waits(w))
 		c = begin(w, &key, s, now_ns);
 	if (!c) {
 		if (w->mode == FTT_MODE_BACKUP) {
@@ -184,7 +197,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		}
 		return;
 	}
-	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP) { /* what it says comes over the lane, in its order */
+	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP && !(w->history && w->history->live)) { /* what it says comes over the lane, in its order */
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
@@ -254,6 +267,8 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p
 {
 	if (ftt_flow_emits((uint8_t)w->mode)) {
 		if (ftt_may_emit(&w->e->shared, now_ns)) {
+			if (s->len) /* it was told something that is not in the history */
+				ftt_history_lose(w, FTT_LOG_GAP);
 			w->n.pass_unmatched++;
 			ftt_tcp_pass(w, p);
 		} else {
@@ -312,6 +327,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (s->flags & TCP_SYN)
 		said_syn(w, c, s, again, e.actions);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
+	if (w->history && s->len)
+		ftt_history_said(w, c);
 	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
 		ftt_compare_output(w, c, p, k, s);
 	else if (c->log && w->e->cfg.policy.compare && w->mode != FTT_MODE_BACKUP && !(c->flow.bits & FTT_F_UNVERIFIED))
@@ -339,6 +356,9 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (replays)
 		ftt_compare_acked(w, c);
 	ftt_tcp_act(w, c, e.actions, now_ns);
-	if (w->mode == FTT_MODE_BACKUP && ftt_renewal(c))
+	if (w->mode == FTT_MODE_BACKUP && ftt_renewal(c)) {
 		ftt_renew_play(w, c, now_ns);
+		if (w->history)
+			w->history->stirred = true;
+	}
 }

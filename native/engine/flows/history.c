@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* history.c - writes the history of the server that this node runs; see history.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/history.h"
+#include "core/tcp/renew.h"
+
+struct ftt_history *ftt_history_new(uint64_t now_ns)
+{
+	struct ftt_history *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->began_ns = now_ns;
+	h->why = FTT_LOG_GAP; /* until a server starts */
+	h->kept_tail = &h->kept;
+	return h;
+}
+
+/* Frames that were sent may go, too: whoever reads them has to begin anew. */
+static void drop(struct ftt_history *h)
+{
+	for (struct ftt_history_part *p = h->first, *next; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	h->first = h->last = h->at_part = NULL;
+	h->at = 0;
+	h->bytes = 0;
+}
+
+void ftt_history_free(struct ftt_history *h)
+{
+	if (!h)
+		return;
+	drop(h);
+	free(h);
+}
+
+void ftt_history_lose(struct ftt_worker *w, enum ftt_unrenewable why)
+{
+	struct ftt_history *h = w->history;
+
+	if (!h || h->why)
+		return;
+	h->why = (uint8_t)why;
+	if (h->stage != FTT_HISTORY_MARKED)
+		h->stage = FTT_HISTORY_FAILED;
+	drop(h);
+}
+
+/*
+ * What was written before the server started is of the one before it. The engine hears of a server a moment after it began to
+ * listen: so what was written since then stays.
+ */
+static void begin_at(struct ftt_history *h, uint64_t start_ns)
+{
+	for (struct ftt_history_part *p; (p = h->first);) {
+		uint32_t at = 0;
+
+		while (at < p->len && h->began_ns + get_be64(p->bytes + at + FTT_HISTORY_FRAME + 4) < start_ns)
+			at += ftt_history_length(p->bytes + at);
+		if (at < p->len) {
+			memmove(p->bytes, p->bytes + at, p->len - at);
+			p->len -= at;
+			return;
+		}
+		h->first = p->next;
+		h->bytes -= sizeof(*p);
+		free(p);
+	}
+	h->last = NULL;
+}
+
+void ftt_history_look(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+	uint32_t life = h ? atomic_load(&w->e->server_life) : 0;
+	uint64_t start_ns;
+
+	if (!h || life == h->life)
+		return;
+	h->life = life;
+	start_ns = atomic_load(&w->e->server_start_ns);
+	if (!start_ns) { /* it was there before this engine: what it has heard is not known */
+		ftt_history_lose(w, FTT_LOG_GAP);
+		return;
+	}
+	if (h->why) /* nothing was written since then, but what may have come in that moment */
+		drop(h);
+	begin_at(h, start_ns);
+	h->at_part = NULL;
+	h->at = 0;
+	h->why = FTT_RENEWABLE;
+}
+
+/* --- of the mirror -------------------------------------------------------------------------------- */
+
+void ftt_history_keep(struct ftt_worker *w, const struct ftt_packet *p)
+{
+	struct ftt_history *h = w->history;
+	struct ftt_history_kept *k = NULL;
+
+	if (h->kept_bytes + p->cap > FTT_HISTORY_KEPT || !(k = malloc(sizeof(*k) + p->cap))) { /* its client says it again */
+		w->n.drop_bound++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
+	k->next = NULL;
+	k->packet = *p;
+	k->packet.bytes = k->bytes;
+	memcpy(k->bytes, p->bytes, p->cap);
+	h->kept_bytes += sizeof(*k) + p->cap;
+	*h->kept_tail = k;
+	h->kept_tail = &k->next;
+}
+
+void ftt_history_drop_kept(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+
+	for (struct ftt_history_kept *k = h->kept, *next; k; k = next) {
+		next = k->next;
+		w->n.drop_suppressed++;
+		ftt_worker_verdict(w, &k->packet, false, NULL);
+		free(k);
+	}
+	h->kept = NULL;
+	h->kept_tail = &h->kept;
+	h->kept_bytes = 0;
+}
+
+void ftt_history_role(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+
+	if (!h)
+		return;
+	ftt_history_drop_kept(w);
+	h->stage = FTT_HISTORY_IDLE;
+	h->live = h->aligns = h->blocked = h->appended = h->failed = false;
+	h->in_message = 0;
+	h->at_part = NULL;
+	h->at = 0;
+}
+
+/* --- frames --------------------------------------------------------------------------------------- */
+
+static uint8_t *room_for(struct ftt_worker *w, uint32_t most)
+{
+	struct ftt_history *h = w->history;
+	struct ftt_history_part *p = h->last;
+
+	if (p && sizeof(p->bytes) - p->len >= most)
+		return p->bytes + p->len;
+	if (h->bytes + sizeof(*p) > w->e->cfg.policy.history_bytes || !(p = malloc(sizeof(*p)))) {
+		ftt_history_lose(w, FTT_LOGS_TOO_LONG);
+		return NULL;
+	}
+	p->next = NULL;
+	p->len = 0;
+	*(h->last ? &h->last->next : &h->first) = p;
+	h->last = p;
+	h->bytes += sizeof(*p);
+	return p->bytes;
+}
+
+static void put(struct ftt_worker *w, struct ftt_history_event *x)
+{
+	struct ftt_history *h = w->history;
+	uint32_t most = FTT_HISTORY_FRAME_MAX - 65536 + (x->kind == FTT_HISTORY_INPUT ? x->piece.len : 0), n;
+	uint8_t *frame = room_for(w, most);
+
+	if (!frame)
+		return;
+	x->when_ns = ftt_now_ns() - h->began_ns;
+	n = ftt_history_put(frame, most, x);
+	if (!n) {
+		ftt_history_lose(w, FTT_LOG_GAP);
+		return;
+	}
+	h->last->len += n;
+	h->end += n;
+	if (h->sink.put && !h->sink.put(h->sink.of, frame, n))
+		h->sink.put = NULL;
+}
+
+/* Before anything else is told: how far the servers' answers are. */
+static void tell_said(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+
+	for (uint32_t i = 0; i < h->n_moved && !h->why; i++) {
+		struct ftt_tcp *c = h->moved[i];
+		struct ftt_history_event x = {.kind = FTT_HISTORY_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .place = c->bytes_out};
+		bool own = w->mode == FTT_MODE_BACKUP && c->digest.seen == (uint32_t)c->bytes_out;
+
+		if (!c->digest.broken && (own || c->digest.next == (uint32_t)c->bytes_out)) {
+			x.flags = FTT_HISTORY_SUM;
+			x.crc = c->digest.next == (uint32_t)c->bytes_out ? c->digest.crc : c->seen_crc;
+		}
+		c->said_more = false;
+		put(w, &x);
+	}
+	if (h->why)
+		for (uint32_t i = 0; i < h->n_moved; i++)
+			h->moved[i]->said_more = false;
+	h->n_moved = 0;
+}
+
+void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
+	struct ftt_env env = ftt_worker_env(w, ftt_now_ns());
+
+	if (w->history->why)
+		return;
+	if (!c->log) {
+		ftt_history_lose(w, c->unrenewable == FTT_LOGS_TOO_LONG ? FTT_LOGS_TOO_LONG : FTT_LOG_GAP);
+		return;
+	}
+	c->in_history = true;
+	c->history_over = false;
+	tell_said(w);
+	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = c->log->bytes,
+				     .data_len = c->log->syn_len};
+	ftt_renew_open(&c->flow, &x.open, &env);
+	put(w, &x);
+}
+
+void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
+{
+	struct ftt_history_event event = {.kind = FTT_HISTORY_INPUT, .key = c->key, .irs = c->flow.hard.irs, .piece = *x};
+
+	tell_said(w);
+	if (ftt_history_needs(w, c))
+		put(w, &event);
+}
+
+void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_history *h = w->history;
+
+	if (c->said_more || !ftt_history_needs(w, c))
+		return;
+	if (h->n_moved == FTT_HISTORY_MOVED)
+		tell_said(w);
+	c->said_more = true;
+	h->moved[h->n_moved++] = c;
+}
+
+void ftt_history_over(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_end how)
+{
+	struct ftt_history *h = w->history;
+	struct ftt_history_event x = {.kind = FTT_HISTORY_END, .key = c->key, .irs = c->flow.hard.irs, .how = (uint8_t)how};
+
+	if (!h || !c->in_history || c->history_over)
+		return;
+	tell_said(w);
+	if (!h->why)
+		put(w, &x);
+	c->history_over = true;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * history.h - what all clients of the service have sent since the server started, in order: core/history.h, in memory.
+ *
+ * Each worker that keeps one writes a frame for what its flows do, as primary and as backup: so a node has the history of its own
+ * server, whichever role it had. It is whole from the start of that server on, or it is of no use: `why` then tells.
+ *
+ * How a new backup is brought up to it: history_lane.c.
+ */
+#ifndef FTTCP_FLOWS_HISTORY_H
+#define FTTCP_FLOWS_HISTORY_H
+#include "core/history.h"
+#include "engine/worker.h"
+
+#define FTT_HISTORY_PART (128u << 10) /* bytes of memory at once */
+#define FTT_HISTORY_KEPT (4u << 20)   /* bytes of the mirror that wait for the last frames */
+#define FTT_HISTORY_MOVED 64u         /* flows whose output has moved since something was written */
+
+struct ftt_history_part {
+	struct ftt_history_part *next;
+	uint32_t len;
+	uint8_t bytes[FTT_HISTORY_PART];
+};
+
+/* Where else frames go, sealed or not: 0 when it takes no more. */
+struct ftt_history_sink {
+	void *of;
+	uint64_t (*put)(void *of, const uint8_t *frame, uint32_t len);
+};
+
+/* A packet of the mirror that waits until all before it was played. */
+struct ftt_history_kept {
+	struct ftt_history_kept *next;
+	struct ftt_packet packet;
+	uint8_t bytes[];
+};
+
+struct ftt_history {
+	struct ftt_history_part *first, *last;
+	uint64_t bytes;     /* of memory */
+	uint64_t end;       /* bytes of frames, also of those that were dropped with a server before */
+	uint64_t began_ns;
+	uint32_t life;      /* of the server, as the engine counts them */
+	uint8_t why;        /* enum ftt_unrenewable: 0: it is whole */
+	struct ftt_tcp *moved[FTT_HISTORY_MOVED];
+	uint32_t n_moved;
+	struct ftt_history_sink sink;
+	/* primary, of the pairing */
+	enum ftt_history_stage stage;
+	struct ftt_history_part *at_part; /* what was sent last is in it; NULL: nothing was */
+	uint32_t at;                      /* ... before that place of it */
+	uint64_t sent, played;            /* as `end` */
+	/* backup */
+	bool live;          /* it has all, and goes on with the mirror */
+	bool aligns;        /* what the mirror brings is kept */
+	bool blocked, appended; /* a frame waits; its piece is in the flow's log */
+	bool stirred;       /* our stack has said something since */
+	bool failed;        /* told so */
+	uint32_t in_message;    /* before that place, the message that waits is done */
+	uint64_t moved_ns;      /* when something was played last */
+	struct ftt_history_kept *kept, **kept_tail;
+	uint64_t kept_bytes;
+};
+
+/* NULL with errno: no memory. */
+struct ftt_history *ftt_history_new(uint64_t now_ns);
+void ftt_history_free(struct ftt_history *h);
+/* Has another life of the server begun? Then so does its history. */
+void ftt_history_look(struct ftt_worker *w);
+/* Another role, or pairing. What is kept of the mirror is dropped. */
+void ftt_history_role(struct ftt_worker *w);
+/* Backup: a packet of the mirror waits until all before it was played. */
+void ftt_history_keep(struct ftt_worker *w, const struct ftt_packet *p);
+void ftt_history_drop_kept(struct ftt_worker *w);
+/* It is not whole any more. */
+void ftt_history_lose(struct ftt_worker *w, enum ftt_unrenewable why);
+
+/* The flow's spaces are known. */
+void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c);
+/* Our stack is given a piece that it was not given before. */
+void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x);
+/* Our server has said more. */
+void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c);
+/* The flow ends; or nothing is known of it any more. */
+void ftt_history_over(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_end how);
+
+/* Is this flow in it, so that all of its input must be? */
+static inline bool ftt_history_needs(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return w->history && !w->history->why && c->in_history && !c->history_over;
+}
+
+/* Primary: nothing that begins now can be followed. */
+static inline bool ftt_history_behind(const struct ftt_worker *w)
+{
+	return w->history && w->history->stage != FTT_HISTORY_MARKED;
+}
+
+/* Is there something that is to get on? */
+static inline bool ftt_history_moves(const struct ftt_worker *w)
+{
+	const struct ftt_history *h = w->history;
+
+	return h && (h->blocked || (w->mode == FTT_MODE_PAIRED && h->stage >= FTT_HISTORY_SENDS && h->stage <= FTT_HISTORY_LAST));
+}
+
+/* Backup: what the mirror brings is nothing for our server yet. */
+static inline bool ftt_history_waits(const struct ftt_worker *w)
+{
+	return w->history && w->mode == FTT_MODE_BACKUP && !w->history->live;
+}
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * history_lane.c - a new backup's server is brought to where ours is, by all that ours was ever sent.
+ *
+ *   P   HISTORY  end u64 | frames of core/history.h, up to that place
+ *   P   BEGIN    the OPEN of a connection that still lives (renew_begin.c)
+ *   B   PLAYED   end u64: my server was given all before it, and has said as much
+ *   P   ALIGN    you have nearly all: keep what the mirror brings from here on
+ *   B   ALIGNED  I do
+ *   P   MARK     this was the last frame; what comes after it is on the mirror
+ *   B   NOT_PLAYED  why u8: I give it up
+ *
+ * Until MARK the backup's server is given nothing but frames, in their order. What begins meanwhile is served, and not followed:
+ * it is in the history as all else. Packets of the mirror that were kept are given to it behind the last frame, then those that
+ * come. So it is given everything in the order of the primary, and nothing twice: what is in both, its stack knows already.
+ * From MARK on living connections go the way of any renewal.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/history_lane.h"
+#include "engine/flows/renew.h"
+#include "engine/flows/renew_begin.h"
+#include "engine/flows/tcp.h"
+#include "core/tcp/renew.h"
+
+#define MESSAGE 32768u               /* of frames in one message, about */
+#define NEAR 32768u                  /* bytes that may be missing when the backup begins to keep what the mirror brings */
+#define PATIENCE_NS 10000000000ull   /* for a server that does not come to what it has to say */
+#define ROOM_NS 1000000000ull        /* ... for one that does not read */
+
+static void send_u64(struct ftt_worker *w, uint8_t to, uint8_t kind, uint64_t x)
+{
+	uint8_t bytes[8];
+
+	put_be64(bytes, x);
+	ftt_lane_send(&w->lane, to, kind, bytes, sizeof(bytes));
+}
+
+/* --- primary ------------------------------------------------------------------------------------ */
+
+static void post(struct ftt_worker *w, uint32_t kind, uint64_t value, uint32_t reason)
+{
+	struct ftt_event ev = {.kind = kind, .value = value, .reason = reason};
+
+	ftt_event_post(w->e, &ev);
+}
+
+/* The frame that is sent next. */
+static const uint8_t *next_frame(struct ftt_history *h)
+{
+	if (!h->at_part) {
+		h->at_part = h->first;
+		h->at = 0;
+	}
+	while (h->at_part && h->at == h->at_part->len && h->at_part->next) {
+		h->at_part = h->at_part->next;
+		h->at = 0;
+	}
+	return h->at_part && h->at < h->at_part->len ? h->at_part->bytes + h->at : NULL;
+}
+
+static void passed(struct ftt_history *h, uint32_t len)
+{
+	h->at += len;
+	h->sent += len;
+}
+
+/* The connection that this frame opens, if it lives and can be renewed. */
+static struct ftt_renewal *living(struct ftt_worker *w, const uint8_t *frame, uint64_t now_ns)
+{
+	struct ftt_record open;
+	struct ftt_tcp *c;
+	uint32_t before = FTT_HISTORY_FRAME + FTT_HISTORY_BODY;
+
+	if (frame[FTT_HISTORY_FRAME] != FTT_HISTORY_OPEN || !ftt_record_get(frame + before, ftt_history_length(frame) - before, &open))
+		return NULL;
+	c = ftt_table_find(&w->table, &open.key);
+	if (!c || c->flow.hard.irs != open.irs || c->closed || !c->log || c->unrenewable || !ftt_flow_renewable(&c->flow))
+		return NULL;
+	return ftt_renewal(c) ? ftt_renewal(c) : ftt_renewal_begin(w, c, now_ns);
+}
+
+/* One message. False: there is no room, or nothing to be sent. */
+static bool send_some(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+	uint32_t room = ftt_lane_room(&w->lane, 0), len = 8;
+	uint8_t bytes[8 + MESSAGE];
+	const uint8_t *frame;
+	struct ftt_renewal *r = NULL;
+
+	if (room < sizeof(bytes) + FTT_HISTORY_FRAME_MAX - 65536)
+		return false;
+	while ((frame = next_frame(h)) && !(r = living(w, frame, now_ns))) {
+		uint32_t n = ftt_history_length(frame);
+
+		if (len + n > sizeof(bytes))
+			break;
+		memcpy(bytes + len, frame, n);
+		len += n;
+		passed(h, n);
+	}
+	if (len > 8) {
+		put_be64(bytes, h->sent);
+		ftt_lane_send(&w->lane, 0, FTT_LANE_HISTORY, bytes, len);
+	}
+	if (r && len == 8) {
+		ftt_renew_send_begin(w, r, now_ns);
+		passed(h, ftt_history_length(frame));
+	}
+	return len > 8 || r;
+}
+
+/* The backup has all: what comes now is told of each flow by itself, as of any that is renewed. */
+static void mark(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next) {
+		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
+
+		r->sent = r->c->log->len;
+		r->c->log->last = 0;
+	}
+	h->stage = FTT_HISTORY_MARKED;
+}
+
+static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
+
+	for (unsigned i = 0; i < 2; i++)
+		while (!ftt_list_empty(lists[i]))
+			ftt_renew_give_up(w, FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c, why, now_ns);
+}
+
+void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+	uint8_t none = 0;
+
+	if (h->stage == FTT_HISTORY_FAILED && (w->n_renewing[FTT_RENEW_BEGUN] || w->n_renewing[FTT_RENEW_CATCHING]))
+		give_up(w, h->why ? (enum ftt_unrenewable)h->why : FTT_NOT_IN_TIME, now_ns);
+	if (h->stage != FTT_HISTORY_SENDS && h->stage != FTT_HISTORY_ALIGNS && h->stage != FTT_HISTORY_LAST)
+		return;
+	while (send_some(w, now_ns))
+		;
+	if (next_frame(h) || ftt_lane_room(&w->lane, 0) < sizeof(none))
+		return;
+	if (h->stage == FTT_HISTORY_SENDS && h->sent - h->played < NEAR && ftt_lane_send(&w->lane, 0, FTT_LANE_ALIGN, &none, 1))
+		h->stage = FTT_HISTORY_ALIGNS;
+	else if (h->stage == FTT_HISTORY_LAST && ftt_lane_send(&w->lane, 0, FTT_LANE_MARK, &none, 1))
+		mark(w);
+}
+
+static void begin(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+
+	h->at_part = NULL;
+	h->at = 0;
+	h->sent = h->end;
+	for (const struct ftt_history_part *p = h->first; p; p = p->next)
+		h->sent -= p->len;
+	h->played = h->sent;
+	w->renewed_before = w->n.renewed;
+	w->failed_before = w->n.renewals_failed;
+	h->stage = h->why ? FTT_HISTORY_FAILED : FTT_HISTORY_SENDS;
+	w->renewing = !h->why;
+	post(w, FTT_EV_HISTORY, h->end - h->sent, h->why);
+	ftt_history_pump(w, now_ns);
+}
+
+/* --- backup ------------------------------------------------------------------------------------- */
+
+/* What the mirror brought since ALIGN, in its order. What comes now finds the way open. */
+static void give_kept(struct ftt_worker *w)
+{
+	struct ftt_history *h = w->history;
+	struct ftt_history_kept *first = h->kept;
+
+	h->kept = NULL;
+	h->kept_tail = &h->kept;
+	h->kept_bytes = 0;
+	for (struct ftt_history_kept *k = first; k; k = k->next) {
+		struct ftt_pkt pkt;
+		struct ftt_seg s;
+
+		ftt_parse(k->bytes, k->packet.cap, k->packet.len, &pkt, &s); /* as before */
+		s.dir = FTT_FROM_CLIENT;
+		ftt_tcp_from_client(w, &k->packet, &pkt, &s, ftt_now_ns());
+	}
+	ftt_plane_flush(w->plane); /* the verdicts have their bytes */
+	for (struct ftt_history_kept *k = first, *next; k; k = next) {
+		next = k->next;
+		free(k);
+	}
+}
+
+/* What the frame is about, if our stack still has it. */
+static struct ftt_tcp *about(struct ftt_worker *w, const struct ftt_history_event *x)
+{
+	struct ftt_tcp *c = ftt_table_find(&w->table, &x->key);
+
+	return c && c->flow.hard.irs == x->irs && !c->closed && ftt_renewal(c) ? c : NULL;
+}
+
+static bool play_open(struct ftt_worker *w, uint8_t from, const struct ftt_history_event *x, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renew_enter(w, from, &x->open, UINT64_MAX, x->open.age_ms, now_ns);
+
+	if (r)
+		r->past = true;
+	return r;
+}
+
+/* Is all of the stream given to the stack that it may have by now? */
+static bool is_given(const struct ftt_tcp *c, uint64_t waited_ns)
+{
+	const struct ftt_renewal *r = ftt_renewal(c);
+	uint32_t end = c->flow.hard.irs + 1 + c->log->end + (c->log->fin && !c->log->beyond);
+	bool full = seq_leq(c->flow.local_edge, r->given) && waited_ns > ROOM_NS;
+
+	return seq_geq(r->given, end) || full;
+}
+
+static bool play_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_history_event *x, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+	struct ftt_piece piece = x->piece;
+
+	if (!(c->flow.bits & FTT_F_MAPPED))
+		return false;
+	if (!h->appended && !ftt_log_append(w, c, &piece))
+		return true; /* the log is at its end, and so is the history: ftt_history_lose() was told */
+	h->appended = true;
+	ftt_renew_play(w, c, now_ns);
+	return is_given(c, now_ns - h->moved_ns);
+}
+
+/* Its server has said as much; or as much as its client has read, who can hold up nobody but itself. */
+static bool has_said(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_history_event *x)
+{
+	const struct ftt_renewal *r = ftt_renewal(c);
+	const struct ftt_digest *d = &c->digest;
+
+	if (c->bytes_out < x->place && (r->past || c->bytes_out < r->acked))
+		return false;
+	if (x->flags & FTT_HISTORY_SUM && w->e->cfg.policy.compare && c->bytes_out == x->place && !d->broken &&
+	    d->next == (uint32_t)x->place && d->crc != x->crc && !c->divergences++)
+		w->n.divergences++;
+	return true;
+}
+
+static bool play_end(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_history_event *x, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+
+	if (x->how == FTT_HISTORY_CLIENT_RST) {
+		if (c->flow.bits & FTT_F_MAPPED && seq_lt(c->flow.local_rcv_nxt, r->given)) /* it would be no RST of this place */
+			return false;
+		ftt_tcp_forget(w, c, true);
+		return true;
+	}
+	r->past = r->over = true; /* its client has all, and what our server has still to say is its own affair */
+	r->acked = UINT64_MAX;
+	r->heard_ns = now_ns;
+	ftt_renew_ahead(w, c);
+	ftt_tcp_act(w, c, FTT_ACT_INJECT, now_ns);
+	return true;
+}
+
+/* False: not yet. */
+static bool play(struct ftt_worker *w, uint8_t from, const struct ftt_history_event *x, uint64_t now_ns)
+{
+	struct ftt_tcp *c = about(w, x);
+
+	switch (x->kind) {
+	case FTT_HISTORY_OPEN: /* its stack answers before anything else is said to it: they are accepted in that order */
+		if (!w->history->appended && !play_open(w, from, x, now_ns))
+			return true;
+		w->history->appended = true;
+		c = about(w, x);
+		return !c || c->flow.bits & FTT_F_MAPPED;
+	case FTT_HISTORY_INPUT:
+		return !c || play_input(w, c, x, now_ns);
+	case FTT_HISTORY_OUTPUT:
+		return !c || has_said(w, c, x);
+	case FTT_HISTORY_END:
+		return !c || play_end(w, c, x, now_ns);
+	default:
+		return true;
+	}
+}
+
+static void fail(struct ftt_worker *w, uint8_t to, enum ftt_history_failure how, enum ftt_unrenewable why)
+{
+	struct ftt_history *h = w->history;
+	uint8_t reason = (uint8_t)why;
+
+	if (h->failed)
+		return;
+	h->failed = true;
+	ftt_lane_send(&w->lane, to, FTT_LANE_NOT_PLAYED, &reason, 1);
+	post(w, FTT_EV_HISTORY_FAILED, how, reason);
+	while (!ftt_list_empty(&w->renew_active)) {
+		struct ftt_tcp *c = FTT_ENTRY(w->renew_active.next, struct ftt_renewal, order)->c;
+
+		ftt_renewal_end(w, c);
+		ftt_tcp_let_go(w, c);
+	}
+}
+
+static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+	uint32_t at = h->in_message ? h->in_message : 8, n;
+	struct ftt_history_event x;
+
+	if (len < 8)
+		return FTT_LANE_BAD;
+	for (; at < len && !h->failed; at += n) {
+		enum ftt_history_found found = ftt_history_read(bytes + at, len - at, &x, &n);
+
+		if (found != FTT_HISTORY_EVENT && found != FTT_HISTORY_SKIPPED)
+			return FTT_LANE_BAD;
+		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns)) {
+			h->in_message = at;
+			h->blocked = true;
+			if (now_ns - h->moved_ns > PATIENCE_NS)
+				fail(w, from, FTT_HISTORY_NOT_SAID, FTT_NOT_IN_TIME);
+			return h->failed ? FTT_LANE_TAKEN : FTT_LANE_NOT_NOW;
+		}
+		h->appended = false;
+		h->moved_ns = now_ns;
+	}
+	h->blocked = h->appended = false;
+	h->in_message = 0;
+	if (!h->failed)
+		send_u64(w, from, FTT_LANE_PLAYED, get_be64(bytes));
+	return FTT_LANE_TAKEN;
+}
+
+void ftt_history_tick(struct ftt_worker *w)
+{
+	w->history->stirred = false;
+	if (w->history->blocked)
+		ftt_lane_resume(&w->lane, 0);
+}
+
+/* --- both --------------------------------------------------------------------------------------- */
+
+enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len,
+					 uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+	bool backup = w->mode == FTT_MODE_BACKUP, primary = w->mode == FTT_MODE_PAIRED;
+
+	if (!h)
+		return FTT_LANE_BAD;
+	if (kind == FTT_LANE_HISTORY)
+		return backup ? frames(w, from, bytes, len, now_ns) : FTT_LANE_TAKEN;
+	if (kind == FTT_LANE_ALIGN && len == 1) {
+		h->aligns = backup && !h->live && !h->failed;
+		if (h->aligns)
+			send_u64(w, from, FTT_LANE_ALIGNED, 0);
+		return FTT_LANE_TAKEN;
+	}
+	if (kind == FTT_LANE_MARK && len == 1) {
+		if (h->aligns && backup) {
+			h->live = true;
+			h->aligns = false;
+			give_kept(w);
+		}
+		return FTT_LANE_TAKEN;
+	}
+	if (kind == FTT_LANE_PLAYED && len == 8) {
+		uint64_t played = get_be64(bytes);
+
+		if (primary && played <= h->sent && played > h->played)
+			h->played = played;
+		return FTT_LANE_TAKEN;
+	}
+	if (kind == FTT_LANE_ALIGNED && len == 8) {
+		if (primary && h->stage == FTT_HISTORY_ALIGNS)
+			h->stage = FTT_HISTORY_LAST;
+		return FTT_LANE_TAKEN;
+	}
+	if (kind == FTT_LANE_NOT_PLAYED && len == 1) {
+		if (primary && h->stage != FTT_HISTORY_MARKED && h->stage != FTT_HISTORY_IDLE) {
+			h->stage = FTT_HISTORY_FAILED;
+			give_up(w, bytes[0] <= FTT_STACK_UNLIKE && bytes[0] ? (enum ftt_unrenewable)bytes[0] : FTT_NOT_IN_TIME, now_ns);
+		}
+		return FTT_LANE_TAKEN;
+	}
+	return FTT_LANE_BAD;
+}
+
+void ftt_history_lane(struct ftt_worker *w, bool up, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+
+	if (up && w->mode == FTT_MODE_PAIRED && h->stage == FTT_HISTORY_IDLE) {
+		begin(w, now_ns);
+	} else if (up && w->mode == FTT_MODE_BACKUP && !h->live) {
+		h->moved_ns = now_ns;
+		if (h->why || h->first)
+			fail(w, 0, FTT_HISTORY_NOT_FRESH, FTT_LOG_GAP);
+	} else if (!up && w->mode == FTT_MODE_PAIRED && h->stage != FTT_HISTORY_IDLE) {
+		if (h->stage != FTT_HISTORY_MARKED)
+			h->stage = FTT_HISTORY_FAILED; /* how much the other server was given, nobody knows */
+		give_up(w, FTT_NOT_IN_TIME, now_ns);
+	} else if (!up && w->mode == FTT_MODE_BACKUP && !h->live && !h->failed) {
+		h->failed = true;
+		h->blocked = h->appended = h->aligns = false;
+		h->in_message = 0;
+		ftt_history_drop_kept(w);
+		post(w, FTT_EV_HISTORY_FAILED, FTT_HISTORY_CUT, FTT_NOT_IN_TIME);
+	}
+}

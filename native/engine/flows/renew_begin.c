@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * renew_begin.c - a flow begins again, with a new backup; see core/tcp/renew.h.
+ *
+ *   BEGIN  acknowledged u64 | age u32, ms | an OPEN record with the SYN
+ */
+#define _GNU_SOURCE
+#include "engine/flows/act.h"
+#include "engine/flows/cold.h"
+#include "engine/flows/compare.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/lockstep.h"
+#include "engine/flows/renew_begin.h"
+#include "core/tcp/cold.h"
+
+#define HEAD 12u
+
+/* --- primary ------------------------------------------------------------------------------------ */
+
+void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_tcp *c = r->c;
+	struct ftt_flow *f = &c->flow;
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
+	uint8_t bytes[FTT_BEGIN_MAX];
+	size_t len;
+
+	ftt_compare_whole(c); /* or the sum of another place is told in the end, if its server says nothing more */
+	ftt_renew_open(f, &open, &env);
+	ftt_lockstep_tell(w, c, &open);
+	put_be64(bytes, ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked)));
+	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
+	len = ftt_record_put(bytes + HEAD, sizeof(bytes) - HEAD, &open);
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		ftt_lane_send(&w->lane, k, FTT_LANE_BEGIN, bytes, (uint32_t)(HEAD + len));
+	ftt_renew_begin(f);
+	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .sent = c->log->syn_len};
+	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
+	ftt_table_settle(&w->table, c, w->mode);
+}
+
+/* --- backup ------------------------------------------------------------------------------------- */
+
+bool ftt_renew_opens(const struct ftt_record *open, struct ftt_seg *syn)
+{
+	struct ftt_pkt k;
+
+	return open->type == FTT_REC_OPEN && open->key.proto == 6 && ftt_record_syn(open, &k, syn);
+}
+
+struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, uint64_t acked, uint32_t age_ms,
+				    uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_follow_find(w, &open->key, now_ns);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_record aged = *open;
+	struct ftt_renewal *r;
+	struct ftt_seg s;
+
+	if (!ftt_renew_opens(open, &s))
+		return NULL;
+	if (c) /* a stranger, of whom only a later word was heard; or an earlier attempt, or connection */
+		ftt_tcp_forget(w, c, true);
+	ftt_plane_send(w->plane);
+	c = ftt_follow_begin(w, &open->key, open->irs, now_ns);
+	if (!c)
+		return NULL;
+	c->peer_worker = from;
+	ftt_renew_follow(&c->flow, &s);
+	ftt_log_begin(w, c, open->data, open->data_len);
+	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
+	if (!r) {
+		ftt_tcp_forget(w, c, false);
+		return NULL;
+	}
+	r->acked = acked;
+	r->given = open->irs + 1;
+	r->told = open->data_len;
+	r->heard_ns = now_ns;
+	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
+	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	if (ftt_cold(w)) {
+		ftt_tcp_act(w, c, ftt_cold_open(&c->flow, open, &env), now_ns);
+		return r;
+	}
+	aged.age_ms = age_ms;
+	ftt_lockstep_again(w, c, &aged);
+	ftt_backup_open(&c->flow, open, &env);
+	ftt_table_settle(&w->table, c, w->mode);
+	if (!w->index)
+		ftt_plane_small(w->plane, open->data, open->data_len);
+	w->n.injected += !w->index;
+	return r;
+}
+
+enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_record open;
+	struct ftt_tcp *c;
+	struct ftt_seg s;
+
+	if (len < HEAD || ftt_record_get(bytes + HEAD, len - HEAD, &open) != len - HEAD || !ftt_renew_opens(&open, &s))
+		return FTT_LANE_BAD;
+	if (w->mode != FTT_MODE_BACKUP)
+		return FTT_LANE_TAKEN;
+	c = ftt_follow_find(w, &open.key, now_ns);
+	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.hard.irs != open.irs)
+		ftt_renew_enter(w, from, &open, get_be64(bytes), get_be32(bytes + 8), now_ns);
+	return FTT_LANE_TAKEN;
+}

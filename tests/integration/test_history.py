@@ -1,0 +1,134 @@
+"""renew = "history": a new backup's server knows what the one before was told, on ended connections, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT
+from lab.workloads.registry import SERVICE
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair
+
+pytestmark = needs_root
+
+REDIS, MEMCACHED = 6379, 11211
+SERVERS = (
+    f"{REDIS}/tcp=redis-server --port {REDIS} --protected-mode no --save '' --bind '*' '-::*'",
+    f"{MEMCACHED}/tcp=memcached -u root -p {MEMCACHED}",
+)
+SETTINGS = ('state="memory"', 'renew="history"')
+KEYS = 40
+
+
+class Stores:
+    """A client of both, which asks one thing after the other."""
+
+    def __init__(self, lab: Lab) -> None:
+        program = str(Path(__file__).with_name("store_client.py"))
+        self._process = lab.popen(
+            CLIENT, [sys.executable, program, SERVICE[4]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ask(self, name: str, port: int, request: str) -> str:
+        """Ask on that connection, and say what came."""
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        print(json.dumps([name, port, request]), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        assert line, self._process.stderr.read()
+        return str(json.loads(line))
+
+    def once(self, port: int, request: str) -> str:
+        """Ask on a connection of its own."""
+        said = self.ask("once", port, request)
+        self.ask("once", port, "")
+        return said
+
+    def end(self) -> None:
+        """Hang up."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    lab = Lab(f"test-history-{os.getpid()}")
+    try:
+        lab.up(SERVERS, SETTINGS)
+        yield Pair(lab)
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def stores(pair: Pair) -> Iterator[Stores]:
+    client = Stores(pair.lab)
+    try:
+        yield client
+    finally:
+        client.end()
+
+
+def served(lab: Lab) -> dict[str, Any]:
+    """What the primary's daemon says of its group."""
+    return dict(lab.ask(lab.node_in_role("primary"), {"op": "status"}, 5)["groups"][0])
+
+
+def await_told(lab: Lab) -> None:
+    """Until the backup's server knows all, and every connection is held twice."""
+
+    def told() -> bool:
+        group = served(lab)
+        flows = group["flows"]
+        return bool(
+            group["history"]["stage"] == "marked" and not flows["catching"] and not flows["unprotected"]
+        )
+
+    await_condition(told, 30, "the backup's server to be told the history")
+
+
+def teach(stores: Stores, generation: int) -> None:
+    """Have them keep something, each time by a connection that ends, or lasts."""
+    for i in range(KEYS):
+        key, value = f"k{generation}.{i}", f"{generation}:{i * i}"
+        assert stores.once(REDIS, f"SET {key} {value}\r\n") == "+OK\r\n"
+        assert stores.once(MEMCACHED, f"set {key} 0 0 {len(value)}\r\n{value}\r\n") == "STORED\r\n"
+        assert stores.ask("lasts", REDIS, f"RPUSH all {key}\r\n") == f":{(generation * KEYS) + i + 1}\r\n"
+    stores.once(MEMCACHED, "set n 0 0 1\r\n0\r\n" if not generation else "incr n 1\r\n")
+
+
+def examine(stores: Stores, generations: int) -> None:
+    """Ask for all of that on new connections, and on the one that lasts."""
+    for generation in range(generations):
+        for i in range(0, KEYS, 3):
+            key, value = f"k{generation}.{i}", f"{generation}:{i * i}"
+            assert stores.once(REDIS, f"GET {key}\r\n") == f"${len(value)}\r\n{value}\r\n"
+            wanted = f"VALUE {key} 0 {len(value)}\r\n{value}\r\nEND\r\n"
+            assert stores.once(MEMCACHED, f"get {key}\r\n") == wanted
+    assert stores.ask("lasts", REDIS, "LLEN all\r\n") == f":{generations * KEYS}\r\n"
+    assert stores.once(MEMCACHED, "get n\r\n").splitlines()[1] == str(generations - 1)
+
+
+def test_stores_in_memory_outlive_failures_of_both_nodes(pair: Pair, stores: Stores) -> None:
+    """Each failure strikes the node that knows all: in the end neither server is one of the first two."""
+    lab = pair.lab
+    for generation in range(3):
+        await_told(lab)
+        teach(stores, generation)
+        examine(stores, generation + 1)
+        struck = lab.node_in_role("primary")
+        lab.fault("crash-host", struck)
+        examine(stores, generation + 1)
+        lab.fault("restart-host", struck)
+    await_told(lab)
+    examine(stores, 3)
