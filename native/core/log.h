@@ -23,7 +23,7 @@
 #define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
 #define FTT_LOG_MAX (64u << 20)     /* bytes of a log: offsets stay far from a turn */
 #define FTT_LOG_READS 32u           /* pieces that may be looked at again for each that comes ... */
-#define FTT_LOG_READS_MAX 65536u    /* ... and at once: a window of small pieces with some losses takes less */
+#define FTT_LOG_READS_MAX 65535u    /* ... and at once: a window of small pieces with some losses takes less */
 
 enum { FTT_PIECE_FIN = 1, FTT_PIECE_PUSH = 2 };
 
@@ -50,10 +50,10 @@ struct ftt_log {
 	uint32_t len;
 	uint32_t last;  /* where the last piece is; 0: there is none */
 	uint32_t end;   /* up to this offset of the stream there is no hole */
-	uint32_t beyond; /* pieces that lie behind a hole ... */
-	uint32_t hole;   /* ... where the first of them is, in the log, */
+	uint32_t hole;   /* where the first piece that lies behind a hole is, in the log, */
 	uint32_t nearest; /* and the lowest offset of any */
-	uint32_t reads;  /* pieces that may still be looked at again */
+	uint16_t beyond; /* how many there are */
+	uint16_t reads;  /* pieces that may still be looked at again */
 	uint16_t syn_len;
 	bool fin;       /* the end of the stream is in it, at `end` unless there is a hole */
 	struct ftt_later *later; /* NULL: none has to wait */
@@ -163,11 +163,13 @@ static inline bool ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, boo
 		l->len += FTT_PIECE_HEADER + x->len;
 	}
 	l->fin |= (x->flags & FTT_PIECE_FIN) != 0;
-	l->reads = l->reads < FTT_LOG_READS_MAX - FTT_LOG_READS ? l->reads + FTT_LOG_READS : FTT_LOG_READS_MAX;
+	l->reads = (uint16_t)(l->reads < FTT_LOG_READS_MAX - FTT_LOG_READS ? l->reads + FTT_LOG_READS : FTT_LOG_READS_MAX);
 	if (x->offset <= l->end) {
 		l->end = x->offset + x->len;
 		return ftt_log_close_up(l);
 	}
+	if (l->beyond == UINT16_MAX)
+		return false;
 	if (!l->beyond++) {
 		l->hole = l->last;
 		l->nearest = x->offset;
