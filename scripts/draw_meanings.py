@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Write the pages of docs/ that are made of fttcp/config/meanings (and the schema): settings.md, events.md,
-reasons.md, counters.md.
+reasons.md, counters.md, status.md.
 
 .venv/bin/python scripts/draw_meanings.py
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fttcp.config.settings import FILES, Section, sections
-from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters, of_readiness
+from fttcp.config.words import EVENTS, NOTIFIED_EVENTS, of_connections, of_counters, of_readiness, of_status
 from fttcp.node.reload import changes_live
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,6 +46,11 @@ Written by `scripts/draw_meanings.py`; `fttcp status --counters` tells the same.
 | about | counter | counts |
 |---|---|---|
 """
+_STATUS = """# What `fttcp status` says
+
+Written by `scripts/draw_meanings.py`; `fttcp status --words` tells the same. [An
+example](commands.md#what-status-shows).
+"""
 _FIELDS = {
     "protection": "Protection",
     "reason": "Reason: why it is not protected, and where to look",
@@ -61,6 +66,7 @@ def pages() -> dict[str, str]:
         "events.md": _events(),
         "reasons.md": _reasons(),
         "counters.md": _counters(),
+        "status.md": _status(),
     }
 
 
@@ -93,6 +99,15 @@ def _reasons() -> str:
     for field, words in (of_connections() | of_readiness()).items():
         rows = [f"| `{word}` | {said} |" for word, said in words.items()]
         parts.append("\n".join(("", f"## {_FIELDS[field]}", "", f"| `{field}` | |", "|---|---|", *rows, "")))
+    return "".join(parts)
+
+
+def _status() -> str:
+    parts = [_STATUS]
+    for kind, words in of_status().items():
+        names = [", ".join(f"`{one}`" for one in word.split(", ")) for word in words]
+        rows = [f"| {name} | {said} |" for name, said in zip(names, words.values(), strict=True)]
+        parts.append("\n".join(("", f"| {kind} | meaning |", "|---|---|", *rows, "")))
     return "".join(parts)
 
 

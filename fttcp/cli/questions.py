@@ -34,7 +34,14 @@ def _readiness() -> str:
     return told_by_part(of_readiness())
 
 
+def _status_words() -> str:
+    from fttcp.config.words import of_status
+
+    return told_by_part(of_status())
+
+
 @click.command()
+@telling("--words", _status_words, "Tell what its words and fields mean; ask no daemon.")
 @telling(
     "--reasons", _readiness, "Tell where to look for each reason why a group is not ready; ask no daemon."
 )

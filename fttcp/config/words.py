@@ -26,6 +26,11 @@ EVENTS = _EVENTS["default"] | _EVENTS["others"]
 """``NOTIFIED_EVENTS``, and those that a program is told of if it asks for them."""
 
 
+def of_status() -> dict[str, dict[str, str]]:
+    """Return what the words and fields of ``status`` mean, by what they are."""
+    return _read("status.toml")
+
+
 def of_readiness() -> dict[str, dict[str, str]]:
     """Return where to look for each reason why a group is not ready."""
     return _read("readiness.toml")

@@ -149,7 +149,7 @@ class Health:
         return Prober(probe, self._address, port, self._verdict)
 
     def shown(self) -> dict[str, Any]:
-        """As in ``status --json``: docs/health.md tells the fields."""
+        """As in ``status --json``: docs/status.md tells the fields."""
         pids, verdict = self._server.pids, self._verdict
         return {
             "pid": pids[0] if pids else None,

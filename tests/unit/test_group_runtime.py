@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fttcp.config.words import of_status
 from fttcp.group import kept
 from fttcp.group.group import GroupRuntime
 from fttcp.group.last_words import LastWords
@@ -156,6 +157,7 @@ def test_two_groups_get_in_step_and_the_backup_grants() -> None:
         assert beta_engine.grant_to == 1 and alpha_engine.grant_to == 0
         assert alpha_engine.session == beta_engine.session != 0
         assert alpha.status()["synced"] and beta.status()["role"] == "backup"
+        assert alpha.status().keys() | {"lockstep", "server"} == of_status()["field of a group"].keys()
 
     run(test)
 

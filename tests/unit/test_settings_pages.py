@@ -21,7 +21,8 @@ from fttcp._native import ffi
 from fttcp.cli.main import main
 from fttcp.config import Config, settings
 from fttcp.config.witness import WitnessConfig
-from fttcp.config.words import EVENTS, of_connections, of_counters
+from fttcp.config.words import EVENTS, of_connections, of_counters, of_status
+from fttcp.ownership.model import Cause
 from fttcp.planes.base import Protection, Reason, Unrenewable
 from scripts import draw_meanings
 
@@ -142,6 +143,12 @@ def test_every_counter_is_told() -> None:
     assert sorted(told) == sorted({*(name for name, _ in ffi.typeof("struct ftt_counters").fields), *own})
     output = CliRunner().invoke(main, ["status", "--counters"]).output
     assert "  drop_lease: kept back for want of a lease\n" in output
+
+
+def test_every_cause_of_a_takeover_is_told() -> None:
+    assert of_status()["cause of a takeover"].keys() == {cause.value for cause in Cause}
+    output = CliRunner().invoke(main, ["status", "--words"]).output
+    assert "  server-died: of the primary\n" in output
 
 
 def test_every_kind_of_event_is_told() -> None:
