@@ -24,18 +24,21 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	struct ftt_flow *f = &c->flow;
 	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
 	uint8_t bytes[FTT_BEGIN_MAX];
+	uint64_t place;
 	size_t len;
 
 	ftt_compare_whole(c); /* or the sum of another place is told in the end, if its server says nothing more */
 	ftt_renew_open(f, &open, &env);
 	ftt_lockstep_tell(w, c, &open);
-	put_be64(bytes, ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked)));
+	place = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));
+	put_be64(bytes, place);
 	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
 	len = ftt_record_put(bytes + HEAD, sizeof(bytes) - HEAD, &open);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_lane_send(&w->lane, k, FTT_LANE_BEGIN, bytes, (uint32_t)(HEAD + len));
 	ftt_renew_begin(f);
-	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .sent = c->log->syn_len};
+	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = place,
+				   .sent = c->log->syn_len};
 	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
 	ftt_table_settle(&w->table, c, w->mode);
 }
