@@ -36,7 +36,9 @@ from fttcp.config.standby import check_standby
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _BITS_OF_A_BEAT = 3000
 _BITS_OF_A_GROUP = 360
-"""On a serial line, framed, ten bits for each byte; and of each group but the first."""
+_GROUPS_OF_A_BEAT = 31
+"""On a serial line, framed, ten bits for each byte: of a datagram with one group and its body, of each other
+group in it, and how many fit. Of the datagrams of a tick the line takes the first one (beat_peer.c)."""
 
 
 def check(config: Config, errors: list[str], in_short: bool) -> None:
@@ -292,14 +294,24 @@ def _check_solo_lease(config: Config, group: GroupSection, where: str, errors: l
 def _check_speed(
     group: GroupSection, where: str, groups: int, peer: PeerSection, prefix: str, errors: list[str]
 ) -> None:
-    """A serial line that takes half of D for a heartbeat of all groups would be called lost all the time."""
-    bits = _BITS_OF_A_BEAT + _BITS_OF_A_GROUP * (groups - 1)
+    """A serial line on which a group is regularly not heard of for D would be called lost all the time."""
+    turns = -(-groups // _GROUPS_OF_A_BEAT)
+    bits = _BITS_OF_A_BEAT + _BITS_OF_A_GROUP * (min(groups, _GROUPS_OF_A_BEAT) - 1)
     for i, link in enumerate(peer.link):
-        beat_ms = 1000 * bits // link.baud if link.baud is not None else 0
-        if 2 * beat_ms > group.timing.lease_ms:
+        if link.baud is None:
+            continue
+        beat_ms = 1000 * bits // link.baud
+        silence_ms = turns * max(beat_ms, group.timing.heartbeat_ms) + beat_ms
+        if silence_ms > group.timing.lease_ms:
+            lease = f"{group.timing.lease_ms} ms (heartbeat_ms * heartbeat_misses)"
+            alone = f"too long for the {lease} of {where}"
+            in_turn = (
+                f"and has room for {_GROUPS_OF_A_BEAT} of the {groups} groups: {where} would be silent for "
+                f"{silence_ms} ms, of its {lease}"
+            )
             errors.append(
-                f"{prefix}link[{i}].baud: at {link.baud} a heartbeat takes {beat_ms} ms, too long for the "
-                f"{group.timing.lease_ms} ms (heartbeat_ms * heartbeat_misses) of {where}"
+                f"{prefix}link[{i}].baud: at {link.baud} a heartbeat takes {beat_ms} ms, "
+                f"{alone if turns == 1 else in_turn}"
             )
 
 

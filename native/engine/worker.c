@@ -195,7 +195,8 @@ static void choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
 	bool logs = (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w);
-	bool edits = w->udp.on || w->n.kicked || w->whole || (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
+	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
+		     (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
 	ftt_plane_look(w->plane, edits || logs || w->sum_unknown ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS,

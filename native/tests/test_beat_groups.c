@@ -344,6 +344,48 @@ static void test_each_tick_speaks_of_all(void)
 	puppet_close(&p);
 }
 
+/* Of each tick a slow line takes the first datagram: that speaks of all, and of each has the body in its turn. */
+static void test_the_first_datagram_speaks_of_all(void)
+{
+	enum { SOME = 10 };
+	struct ftt_liveness *alpha = open_of(ALPHA);
+	char body[FTT_BEAT_BODY_MAX + 1];
+	uint64_t told = 0;
+	struct puppet p;
+
+	for (int k = 0; k < SOME; k++) {
+		configure_group(&group[k], ALPHA, (uint64_t)k + 1, 100);
+		group[k].cfg.lease_ns = EVER;
+	}
+	puppet_open(&p, &group[0]);
+	for (int k = 0; k < SOME; k++)
+		start_on(&group[k], alpha);
+	for (int k = 0; k < SOME; k++) {
+		body_of(body, k);
+		publish(&group[k], body, 0);
+	}
+	puppet_empty(&p);
+	for (int n = 0; told != ((1ull << SOME) - 1) << 1; n++) {
+		struct ftt_beat_msg m = puppet_receive(&p, 0).head;
+		struct ftt_beat_section s;
+		uint32_t bodies = 0;
+		size_t at = 0;
+
+		CHECK(n < 1000);
+		if (m.n_sections != SOME) /* the other bodies */
+			continue;
+		while (ftt_beat_get_section(m.sections, m.sections_len, &at, &s)) {
+			bodies += !!(s.flags & FTT_BEAT_BODY);
+			told |= s.flags & FTT_BEAT_BODY ? 1ull << s.group_id : 0;
+		}
+		CHECK(bodies <= 1);
+	}
+	for (int k = 0; k < SOME; k++)
+		stop_on(&group[k]);
+	ftt_liveness_close(alpha);
+	puppet_close(&p);
+}
+
 /* A body that the peer has is not sent again; one that it has of another life is. */
 static void test_a_body_is_sent_until_the_peer_has_it(void)
 {
@@ -401,6 +443,7 @@ int main(void)
 	test_what_cannot_be_attached_is_told();
 	test_each_group_has_an_echo_of_its_own();
 	test_each_tick_speaks_of_all();
+	test_the_first_datagram_speaks_of_all();
 	test_a_body_is_sent_until_the_peer_has_it();
 	return 0;
 }

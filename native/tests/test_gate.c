@@ -2,6 +2,7 @@
 /* The output rule: TCP and UDP are the same rule with other counters. */
 #include "core/udp/primary.h"
 #include "flows.h"
+#include "core/tcp/unheld.h"
 
 static bool waits(uint32_t input, uint32_t output, struct ftt_places held, bool eager)
 {
@@ -72,10 +73,62 @@ static void test_a_reply(void)
 	CHECK_EQ(s.acked, s.events);
 }
 
+/* A plane that keeps no packets: an answer leaves without its acknowledgement, which follows when the backup has the input. */
+static void test_what_cannot_wait_is_lowered(void)
+{
+	struct arrival answer = from_primary(&plain, TCP_ACK, 0, 100, 30), ack = from_primary(&plain, TCP_ACK, 30, 100, 0);
+	struct ftt_record commit = commit_of(&plain, 100, 60000, 0);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), 2 * MS), FTT_PASS);
+	answer.whole = ack.whole = true;
+	CHECK_EQ(step(&f, answer, 3 * MS), FTT_HOLD);
+	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, at(3 * MS), &edit), FTT_PASS);
+	CHECK(edit.change & FTT_EDIT_ACK && edit.actions & FTT_ACT_COMMIT);
+	CHECK_EQ(edit.ack, plain.irs + 1);
+	CHECK_EQ(f.told_ack, plain.irs + 1);
+	CHECK_EQ(f.sent, plain.service_iss + 31);
+	CHECK_EQ(step(&f, ack, 3 * MS), FTT_HOLD);
+	CHECK_EQ(ftt_unheld_step(&f, &ack.seg, at(3 * MS), &edit), FTT_DROP); /* it would say nothing */
+	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, node_at(FTT_MODE_PAIRED, 3 * MS), &edit), FTT_PASS);
+	CHECK_EQ(ftt_unheld_release(&f, at(4 * MS)), 0);
+	CHECK(f.held_since_ns); /* the backup is asked, and after detach_after given up, as for what is held */
+	CHECK(ftt_primary_record(&f, &commit, at(5 * MS)) & FTT_ACT_RELEASE);
+	CHECK_EQ(ftt_unheld_release(&f, at(5 * MS)), FTT_ACT_ACK_CLIENT);
+	CHECK(!f.held_since_ns);
+}
+
+/* No word without a lease, no end that is not real, and nothing that depends on more than input. */
+static void test_what_can_be_neither_held_nor_lowered_is_lost(void)
+{
+	struct arrival answer = from_primary(&plain, TCP_ACK, 0, 100, 30), fin = from_primary(&plain, TCP_ACK | TCP_FIN, 0, 0, 0);
+	struct ftt_flow f;
+	struct ftt_env *env;
+
+	make_primary(&f, &plain, MS);
+	answer.whole = fin.whole = true;
+	CHECK_EQ(step(&f, fin, 2 * MS), FTT_HOLD);
+	CHECK_EQ(ftt_unheld_step(&f, &fin.seg, at(2 * MS), &edit), FTT_DROP);
+	make_primary(&f, &plain, MS);
+	CHECK_EQ(step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), 2 * MS), FTT_PASS);
+	CHECK_EQ(step(&f, answer, 3 * MS), FTT_HOLD);
+	env = node_at(FTT_MODE_PAIRED, 3 * MS);
+	env->lease = false;
+	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, env, &edit), FTT_DROP);
+	f.bits |= FTT_F_SERVICE;
+	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, at(3 * MS), &edit), FTT_DROP);
+	open_primary(&f, &plain, MS);
+	answer = synack_of(&plain, FTT_MODE_PAIRED);
+	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, at(2 * MS), &edit), FTT_DROP);
+}
+
 int main(void)
 {
 	test_the_rule();
 	test_a_segment();
 	test_a_reply();
+	test_what_cannot_wait_is_lowered();
+	test_what_can_be_neither_held_nor_lowered_is_lost();
 	return 0;
 }

@@ -32,7 +32,7 @@ static void again(struct ftt_plane *q, uint16_t queue, uint32_t id)
 }
 
 static struct ftt_plane_ops does;
-static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS};
+static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS | FTT_PLANE_HOLDS};
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
@@ -83,7 +83,7 @@ int main(void)
 	pass(&w, MIRROR, 9);
 	CHECK(said == AGAIN);
 	w.mirror_index = MIRROR;
-	plane.can = 0;
+	plane.can = FTT_PLANE_HOLDS;
 	pass(&w, MIRROR, 9);
 	CHECK(said == AGAIN);
 	return 0;

@@ -41,7 +41,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 }
 
 static struct ftt_plane_ops does;
-static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS};
+static struct ftt_plane plane = {.does = &does, .can = FTT_PLANE_STAMPS | FTT_PLANE_HOLDS};
 static struct ftt_engine engine;
 static struct ftt_worker w;
 static struct ftt_tcp c;

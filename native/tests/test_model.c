@@ -495,6 +495,8 @@ static void prepare(uint64_t seed)
 	w->p.engine.cfg.policy.order_service = w->b.engine.cfg.policy.order_service = w->service;
 	if (w->service) /* packets of several segments, of which the backup's stack cannot send all at once */
 		w->p.stack.burst = 1 + (uint32_t)(seed / 24 % MODEL_BURST_MAX);
+	if (seed / 2 / FATES % 8 == 5) /* a plane that keeps no packets */
+		w->p.plane.can = w->b.plane.can = 0;
 	w->fate = (enum fate)(seed / 2 % FATES);
 	w->fate_at = model_now + model_random(1000) * model_random(1000) * 2 * MS / 1000;
 	w->join_at = w->fate_at + (model_chance(300) ? 150 + model_random(500) : 1000000) * MS;
@@ -550,6 +552,8 @@ static bool must_complete(void)
 		return true;
 	if ((w->differs || w->lose_records) && w->b.worker.n.unverified_resets)
 		return false; /* it was not known, or not true, that what the client had was the backup's as well */
+	if (!(w->b.plane.can & FTT_PLANE_HOLDS) && w->b.worker.n.unverified_resets)
+		return false; /* the client had output for input that was lost on the mirror, and did not say it again in time */
 	return !w->had_flow || w->protection == FTT_NEW || w->protection == FTT_OPENING || w->protection == FTT_PROTECTED;
 }
 

@@ -323,11 +323,18 @@ def test_a_serial_line_serves_several_groups_as_far_as_it_is_fast_enough(tmp_pat
     groups = [
         f'[[group]]\nname = "g{n}"\naddresses = ["10.77.1.{n}"]\nports = ["25/tcp"]\ncommand = "true"\n'
         f"channel_port = {8000 + 10 * n}\nqueue = {100 + 32 * n}\n"
-        for n in range(1, 20)
+        for n in range(1, 40)
     ]
     assert len(loaded(tmp_path, LINKS + "".join(groups[:4])).group) == 5
-    too_many = errors_of(tmp_path, LINKS + "".join(groups))
+    too_many = errors_of(tmp_path, LINKS + "".join(groups[:19]))
     assert any("link[3].baud: at 115200 a heartbeat takes 85 ms, too long" in error for error in too_many)
+    fast = LINKS.replace("115200", "460800")
+    assert len(loaded(tmp_path, fast + "".join(groups)).group) == 40
+    short = fast + "[group.timing]\nheartbeat_misses = 3\n" + "".join(groups)
+    assert any(
+        "has room for 31 of the 40 groups: group[0] would be silent for 87 ms" in error
+        for error in errors_of(tmp_path, short)
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "core/tcp/cold.h"
 #include "core/tcp/hold.h"
+#include "core/tcp/unheld.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
@@ -151,6 +152,39 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 		e->actions |= FTT_ACT_INJECT;
 }
 
+/* --- a plane that keeps no packets ----------------------------------------------------------------- */
+
+/* The verdict now, on one that would wait. */
+static uint32_t not_held(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
+			 const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_look(w, now_ns);
+	struct ftt_edit e;
+
+	if (ftt_unheld_step(&c->flow, s, &env, &e) != FTT_PASS) {
+		ftt_tcp_drop(w, p, &w->n.drop_bound); /* there is room for none */
+		return e.actions;
+	}
+	if (w->mode == FTT_MODE_PAIRED && e.actions & FTT_ACT_COMMIT) {
+		ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
+		w->told = true; /* of one that is sent again the sum was told before, how far it goes was not */
+	}
+	ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
+	return e.actions;
+}
+
+/* What was dropped meanwhile our stack sends again; its answer to a SYN at once, if it is given that again. */
+static uint32_t release_unheld(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
+	if (c->syn && !c->closed && !(c->flow.bits & FTT_F_ESTABLISHED) && c->flow.protection != FTT_OPENING) {
+		ftt_plane_small(w->plane, c->syn, c->syn_len);
+		w->n.injected++;
+	}
+	return ftt_unheld_release(&c->flow, &env);
+}
+
 /* --- holding --------------------------------------------------------------------------------- */
 
 uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
@@ -159,6 +193,8 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_held *h;
 
+	if (!(w->plane->can & FTT_PLANE_HOLDS))
+		return not_held(w, c, p, k, s, now_ns);
 	if (!ftt_may_hold(c->n_held, w->held_now, &env) || !(h = calloc(1, sizeof(*h)))) {
 		w->n.hold_overflow++;
 		ftt_tcp_drop(w, p, &w->n.drop_bound);
@@ -227,6 +263,8 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 	struct ftt_held **at = &c->held, *h;
 	uint32_t actions = 0;
 
+	if (!(w->plane->can & FTT_PLANE_HOLDS))
+		return release_unheld(w, c, now_ns);
 	while ((h = *at)) {
 		struct ftt_packet p = {.id = h->id, .queue = h->queue, .in_index = h->in_index, .csum_ready = h->csum_ready,
 					   .bytes = h->bytes, .cap = h->bytes ? h->len : 0, .len = h->len};

@@ -80,6 +80,7 @@ struct ftt_beat_node {
 	} link[FTT_MAX_LINKS];
 	struct ftt_beat_peer known;
 	uint64_t counter;
+	uint32_t first; /* group of whom it is told first: a slow line takes one datagram of several */
 	_Atomic uint64_t intrusions; /* as the peer tells */
 	_Atomic uint64_t heard_ns; /* when its last authentic, new beat came, of whichever groups it spoke */
 };
@@ -108,7 +109,6 @@ struct ftt_liveness {
 	struct ftt_keys keys;
 	uint32_t key_id[FTT_MAX_KEYS], keys_generation;
 	uint64_t next_tick_ns, deadline_ns, attach_ns;
-	uint32_t first;           /* who is spoken of first: a slow line takes one datagram of several */
 	uint64_t intrusions;      /* met since the start: every beat tells */
 	uint64_t intrusion_ns[5]; /* when the last event of each kind was posted */
 };

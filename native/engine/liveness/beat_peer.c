@@ -79,28 +79,55 @@ static struct ftt_beat_section section_of(struct ftt_beat *b, uint32_t i, uint8_
 	return s;
 }
 
-static void send_to(struct ftt_liveness *l, uint32_t i, const bool *wanted)
+/* In this draft, or the next one. */
+static void put(struct ftt_liveness *l, uint32_t i, struct draft *d, struct ftt_beat *b, const struct ftt_beat_section *s)
 {
+	if (!ftt_beat_put_section(d->sections, sizeof(d->sections), &d->len, s)) {
+		send_draft(l, i, d);
+		ftt_beat_put_section(d->sections, sizeof(d->sections), &d->len, s); /* into an empty one each fits */
+	}
+	d->group[d->n++] = b;
+}
+
+/*
+ * Of the datagrams of a tick a slow line takes the first one. So that speaks of as many groups as it can, and has one body;
+ * the other bodies follow. Who is first in it moves on, by those of whom it spoke.
+ */
+static void send_to(struct ftt_liveness *l, uint32_t i, const bool *wanted, bool all)
+{
+	bool owed[FTT_MAX_GROUPS] = {false}, told = false;
 	uint8_t body[FTT_BEAT_BODY_MAX];
+	uint32_t first = l->peer[i].first % l->n_groups, spoken = 0;
+	struct ftt_beat_section s;
 	struct draft d;
 
 	d.len = 0;
 	d.n = 0;
 	for (uint32_t k = 0; k < l->n_groups; k++) {
-		uint32_t at = (l->first + k) % l->n_groups;
-		struct ftt_beat_section s;
+		uint32_t at = (first + k) % l->n_groups;
 
 		if (!wanted[at])
 			continue;
 		s = section_of(l->group[at], i, body);
-		if (!ftt_beat_put_section(d.sections, sizeof(d.sections), &d.len, &s)) {
-			send_draft(l, i, &d);
-			ftt_beat_put_section(d.sections, sizeof(d.sections), &d.len, &s); /* into an empty one each fits */
-		}
-		d.group[d.n++] = l->group[at];
+		owed[at] = told && s.flags & FTT_BEAT_BODY;
+		if (owed[at])
+			s.flags &= (uint8_t)~FTT_BEAT_BODY;
+		told |= s.flags & FTT_BEAT_BODY;
+		put(l, i, &d, l->group[at], &s);
+		spoken += d.n == k + 1;
 	}
 	if (d.n)
 		send_draft(l, i, &d);
+	for (uint32_t k = 0; k < l->n_groups; k++) {
+		if (!owed[k])
+			continue;
+		s = section_of(l->group[k], i, body);
+		put(l, i, &d, l->group[k], &s);
+	}
+	if (d.n)
+		send_draft(l, i, &d);
+	if (all)
+		l->peer[i].first = (first + (spoken < l->n_groups ? spoken : 1)) % l->n_groups;
 }
 
 void ftt_beat_send(struct ftt_liveness *l, bool all)
@@ -110,9 +137,7 @@ void ftt_beat_send(struct ftt_liveness *l, bool all)
 	for (uint32_t k = 0; k < l->n_groups; k++)
 		any |= wanted[k] = atomic_exchange(&l->group[k]->send_now, false) || all;
 	for (uint32_t i = 0; any && i < l->n_peers; i++)
-		send_to(l, i, wanted);
-	if (all && l->n_groups)
-		l->first = (l->first + 1) % l->n_groups;
+		send_to(l, i, wanted, all);
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */

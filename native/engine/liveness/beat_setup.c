@@ -217,7 +217,6 @@ static void settle(struct ftt_liveness *l)
 		l->next_tick_ns = ftt_now_ns();
 	l->interval_ns = interval;
 	l->priority = priority;
-	l->first = 0;
 }
 
 static const char *wrong_group(const struct ftt_liveness_config *node, const struct ftt_config *cfg)

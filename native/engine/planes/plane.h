@@ -2,7 +2,7 @@
 /*
  * plane.h - what a data plane can do: all that a worker and its flows know of what moves packets.
  *
- * Packets wait in the plane until there is a verdict on them; held ones have theirs later. Verdicts are gathered, and
+ * Packets wait in the plane until there is a verdict on them; held ones have theirs later, where it can hold. Verdicts are gathered, and
  * leave by ftt_plane_flush(). The lease is asked once more then: they were decided when their packets were read, and
  * the process may have been stopped since (SIGSTOP, a paused machine). So it is for packets of our own to a client.
  *
@@ -22,6 +22,7 @@
 /* What not every plane can do. */
 enum ftt_plane_can {
 	FTT_PLANE_STAMPS = 1, /* write two numbers into the header of a long packet of the mirror: see stamp.h */
+	FTT_PLANE_HOLDS = 2,  /* keep a packet until there is a verdict on it. Else that has to be given at once: see unheld.h. UDP needs it */
 };
 
 /* Where packets wait: a flood of SYNs delays and displaces nothing else. */

@@ -128,6 +128,7 @@ struct ftt_plane *ftt_nfqueue_open(const struct ftt_config *cfg, unsigned index,
 		return NULL;
 	}
 	n->raw.plane.does = &does;
+	n->raw.plane.can = FTT_PLANE_HOLDS;
 	n->raw.emit.fd4 = n->raw.emit.fd6 = -1;
 	if (!open_queues(n, FTT_LANE_FLOWS, cfg, index, cfg->queue_maxlen, owner, err, err_len) &&
 	    !open_queues(n, FTT_LANE_HANDSHAKES, cfg, FTT_HANDSHAKE_QUEUES + index, syns, owner, err, err_len) &&

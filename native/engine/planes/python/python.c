@@ -213,7 +213,7 @@ struct ftt_plane *ftt_python_open(const struct ftt_config *cfg, struct ftt_plane
 		snprintf(err, err_len, "out of memory for a data plane");
 		return NULL;
 	}
-	y->raw.plane = (struct ftt_plane){.does = &does, .fd = {-1, -1}};
+	y->raw.plane = (struct ftt_plane){.does = &does, .can = FTT_PLANE_HOLDS, .fd = {-1, -1}};
 	y->raw.emit.fd4 = y->raw.emit.fd6 = y->timer_fd = -1;
 	y->owner = owner;
 	y->hooks = *cfg->hooks;
