@@ -106,6 +106,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         pid = "none" if server["pid"] is None else server["pid"]
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
+    lines += _history_lines(group.get("history"))
     if "lockstep" in group:
         lines += [f"  {line}" for line in lockstep_lines(group["lockstep"])]
     for takeover in group["takeovers"][-3:]:
@@ -119,6 +120,15 @@ def _lane_lines(group: dict[str, Any]) -> list[str]:
     if lane is None or not group["synced"] or lane["up"] >= lane["wanted"]:
         return []
     return [f"  BULK LANE    {lane['up']} of {lane['wanted']} connections: does TCP pass on the peer link?"]
+
+
+def _history_lines(history: dict[str, Any] | None) -> list[str]:
+    """Return where the history of the server is kept, or why not."""
+    if history is None or (history["file"] is None and not history["trouble"]):
+        return []
+    if history["trouble"]:
+        return [f"  HISTORY      not kept on disk any more: {history['trouble']}"]
+    return [f"  history      {history['bytes']} bytes in {history['file']}"]
 
 
 def _release_lines(nodes: list[dict[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ from fttcp.group.late import Late
 from fttcp.group.mirror import MirrorTest
 from fttcp.group.ownership import Ownership
 from fttcp.group.readiness import Readiness
+from fttcp.group.recording import Recorder
 from fttcp.group.shown import (
     bits,
     engine_shown,
@@ -81,6 +82,8 @@ class GroupRuntime:
         self.server: Health | None = None
         self.lockstep: Path | None = None
         """What this group shares with its server, if that is kept in step."""
+        self.recorder: Recorder | None = None
+        """What keeps the server's history on disk, if that is wanted."""
         self.detectors: Detectors | None = None
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.firewall: Standing | None = None
@@ -151,6 +154,8 @@ class GroupRuntime:
             self._mirror.close()
         self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
+        if self.recorder is not None:
+            self.recorder.close()
         self.engine.close()
         self.finished.set()
 
@@ -161,6 +166,8 @@ class GroupRuntime:
             paired = self.machine.phase is Phase.PAIRED
             self.readiness.hold("channel", self._commits.look(paired, self.engine.counters()))
             self.look()  # some of it passes with time alone
+        if self.recorder is not None:
+            self.recorder.look()
         if self.detectors is not None and not self._closed:
             self.detectors.learn()
 
@@ -380,6 +387,8 @@ class GroupRuntime:
                 engine.vouch(alive)
                 if alive and self.server is not None:
                     self._last_words.listen(self.server.pids)
+                    if self.recorder is not None:
+                        self.recorder.server_known(self.server.pids)
             case do.NoteTakeover():
                 self._takeovers.begin(command)
                 self._late.put(command)
@@ -468,6 +477,8 @@ class GroupRuntime:
             base["server"] = server.shown()
         if not self._closed:
             base |= engine_shown(self.engine, peer.index)
+        if self.recorder is not None:
+            base["history"] = self.recorder.shown()
         return base | {"ready": is_ready(base)}
 
     def _peer(self) -> Peer:

@@ -25,6 +25,7 @@ from fttcp.group import lockstep
 from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
 from fttcp.group.moment import good_moment
+from fttcp.group.recording import Recorder
 from fttcp.group.servers import make_health
 from fttcp.network.carrier import CarrierMonitor
 from fttcp.network.kernel import KernelError
@@ -226,6 +227,8 @@ class Node:
         group.firewall = await self._network.standing(name)
         group.server = make_health(self._config, section, group)
         group.lockstep = lockstep.place(self._config, section)
+        if section.history_dir is not None:
+            group.recorder = Recorder(self._config.node.name, section, group.engine, group.note)
         self._house.take_ground(name, await self._network.ground(name))
 
     async def _start_group(self, name: str) -> None:

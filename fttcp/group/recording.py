@@ -1,0 +1,119 @@
+"""Keeps the history of a group's server on disk: a file for each life of it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fttcp import __version__
+from fttcp.config import GroupSection
+from fttcp.history.head import Head, build_of
+from fttcp.ownership.model import NS_PER_MS
+from fttcp.planes.base import Engine, EngineError
+from fttcp.planes.recording import Fsync, HistoryFile, Keeping
+from fttcp.server.verdict import Note
+
+LIVES = 3
+"""Files that are kept of a group: that of the present life, and those before."""
+SUFFIX = ".history"
+_WORDS = {
+    errno.ENOBUFS: "the disk is slower than the clients",
+    errno.EFBIG: "it has come to its bound (limits.history_file_bytes)",
+}
+
+
+def keeping(section: GroupSection) -> Keeping:
+    """Return how a group's files are to be kept."""
+    fixed = {"batch": Fsync.BATCH, "never": Fsync.NEVER}.get(section.history_fsync)
+    every = 0 if fixed is not None else int(section.history_fsync.removesuffix("ms")) * NS_PER_MS
+    return Keeping(Fsync.EVERY if fixed is None else fixed, every, section.limits.history_file_bytes)
+
+
+class Recorder:
+    """Begins a file when a server does. Nothing of this waits for the disk in the loop."""
+
+    def __init__(self, node: str, section: GroupSection, engine: Engine, note: Note) -> None:
+        """``section`` has a directory for histories."""
+        self._directory = Path(section.history_dir or "")
+        self._node, self._group = node, section.name
+        self._command = "; ".join(section.all_commands) or section.unit or section.pid_file or ""
+        self._program = section.all_commands[0].split()[0] if section.all_commands else ""
+        self._keeping = keeping(section)
+        self._engine, self._note = engine, note
+        self._pids: frozenset[int] = frozenset()
+        self._file: HistoryFile | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._trouble = ""
+        self._closed = False
+
+    def server_known(self, pids: Sequence[int]) -> None:
+        """These are the server's main processes. One that was not there before begins another life."""
+        now = frozenset(pids)
+        news, self._pids = bool(now - self._pids), now
+        if news and not self._closed:
+            before = self._task
+            self._task = asyncio.get_running_loop().create_task(self._begin(before))
+
+    def look(self) -> None:
+        """Tell people if the file has ended since this was asked last."""
+        if self._file is not None and self._file.why and not self._trouble:
+            self._fail(_WORDS.get(self._file.why) or os.strerror(self._file.why))
+
+    def shown(self) -> dict[str, Any]:
+        """As in ``status --json``."""
+        self.look()
+        file = self._file
+        return {
+            "file": None if file is None else str(file.path),
+            "bytes": 0 if file is None else file.there,
+            "trouble": self._trouble,
+        }
+
+    def close(self) -> None:
+        """The engine is about to close. What waits is written behind this."""
+        self._closed = True
+        if self._file is not None:
+            self._engine.record(None)
+            asyncio.get_running_loop().run_in_executor(None, self._file.close, True)
+            self._file = None
+
+    async def _begin(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+        try:
+            file = await asyncio.to_thread(self._open)
+        except (OSError, EngineError) as error:
+            file = None
+            self._fail(str(error))
+        else:
+            self._trouble = ""
+        old, self._file = self._file, file
+        if self._closed:
+            self._file, old = None, file
+        else:
+            self._engine.record(file)
+        if old is not None:
+            await asyncio.to_thread(old.close, True)
+
+    def _open(self) -> HistoryFile:
+        """Blocks. Raises OSError, EngineError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        life, began_ns = secrets.token_bytes(16), time.time_ns()
+        when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began_ns / 1e9))
+        build = build_of(self._program) if self._program else ""
+        head = Head(life, began_ns, self._group, self._node, __version__, build, self._command)
+        path = self._directory / f"{self._group}-{when}-{life.hex()[:8]}{SUFFIX}"
+        file = HistoryFile(path, head.encode(), self._keeping)
+        for old in sorted(self._directory.glob(f"{self._group}-*Z-*{SUFFIX}"), reverse=True)[LIVES:]:
+            old.unlink(missing_ok=True)
+        return file
+
+    def _fail(self, why: str) -> None:
+        self._trouble = why
+        self._note("history-ended", "warning", why=why)
