@@ -106,7 +106,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
         pid = "none" if server["pid"] is None else server["pid"]
         lines.append(f"  server       {health}, pid {pid}: {server['reason']} (since {server['since']})")
         lines += [f"    {line}" for line in map(_check_line, server["checks"]) if line]
-    lines += _history_lines(group.get("history"))
+    lines += _history_lines(group.get("recording"))
     if "lockstep" in group:
         lines += [f"  {line}" for line in lockstep_lines(group["lockstep"])]
     for takeover in group["takeovers"][-3:]:

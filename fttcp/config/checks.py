@@ -82,6 +82,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_lockstep,
             check_standby,
             _check_renewal,
+            _check_recording,
             check_health,
         ):
             yield partial(part, group, here, errors)
@@ -140,6 +141,12 @@ def _check_renewal(group: GroupSection, here: str, errors: list[str]) -> None:
         for key in needed
         if (value := getattr(group, key)) != needed[key]
     ]
+
+
+def _check_recording(group: GroupSection, here: str, errors: list[str]) -> None:
+    """How a connection began is kept for a renewal."""
+    if group.history_dir is not None and group.renew == "none":
+        errors.append(f'{here}.history_dir needs {here}.renew (allowed: any but "none")')
 
 
 def _entries(values: Any) -> list[Any]:

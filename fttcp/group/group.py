@@ -478,7 +478,7 @@ class GroupRuntime:
         if not self._closed:
             base |= engine_shown(self.engine, peer.index)
         if self.recorder is not None:
-            base["history"] = self.recorder.shown()
+            base["recording"] = self.recorder.shown()
         return base | {"ready": is_ready(base)}
 
     def _peer(self) -> Peer:

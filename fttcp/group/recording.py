@@ -22,6 +22,8 @@ from fttcp.server.verdict import Note
 LIVES = 3
 """Files that are kept of a group: that of the present life, and those before."""
 SUFFIX = ".history"
+_PATIENCE_S = 2.0
+"""So long a server waits for its file."""
 _WORDS = {
     errno.ENOBUFS: "the disk is slower than the clients",
     errno.EFBIG: "it has come to its bound (limits.history_file_bytes)",
@@ -44,6 +46,7 @@ class Recorder:
         self._node, self._group = node, section.name
         self._command = "; ".join(section.all_commands) or section.unit or section.pid_file or ""
         self._program = section.all_commands[0].split()[0] if section.all_commands else ""
+        self._watched = not section.all_commands
         self._keeping = keeping(section)
         self._engine, self._note = engine, note
         self._pids: frozenset[int] = frozenset()
@@ -52,13 +55,23 @@ class Recorder:
         self._trouble = ""
         self._closed = False
 
+    async def before_start(self) -> None:
+        """The first of the server's commands is about to start. A disk that hangs does not keep it from
+        that: then its history begins late."""
+        if not self._closed:
+            await asyncio.wait([self._begin_life()], timeout=_PATIENCE_S)
+
     def server_known(self, pids: Sequence[int]) -> None:
-        """These are the server's main processes. One that was not there before begins another life."""
+        """These are the main processes of a server that somebody else starts. One that was not there before
+        begins another life; what its clients said up to here is missing."""
         now = frozenset(pids)
         news, self._pids = bool(now - self._pids), now
-        if news and not self._closed:
-            before = self._task
-            self._task = asyncio.get_running_loop().create_task(self._begin(before))
+        if news and self._watched and not self._closed:
+            self._begin_life()
+
+    def _begin_life(self) -> asyncio.Task[None]:
+        self._task = asyncio.get_running_loop().create_task(self._begin(self._task))
+        return self._task
 
     def look(self) -> None:
         """Tell people if the file has ended since this was asked last."""

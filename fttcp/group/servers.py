@@ -38,6 +38,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
             hooks,
             group.note,
             {} if file is None else lockstep.environment(file),
+            None if group.recorder is None else group.recorder.before_start,
         )
     else:
         find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))

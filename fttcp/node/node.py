@@ -225,10 +225,10 @@ class Node:
         group.use(wanted, section.timing.detector == "phi")
         self._groups[name] = group
         group.firewall = await self._network.standing(name)
-        group.server = make_health(self._config, section, group)
-        group.lockstep = lockstep.place(self._config, section)
         if section.history_dir is not None:
             group.recorder = Recorder(self._config.node.name, section, group.engine, group.note)
+        group.server = make_health(self._config, section, group)
+        group.lockstep = lockstep.place(self._config, section)
         self._house.take_ground(name, await self._network.ground(name))
 
     async def _start_group(self, name: str) -> None:

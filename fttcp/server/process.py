@@ -11,7 +11,7 @@ import asyncio
 import json
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from fttcp.server.aftermath import Executor, Row, kill_leftovers
@@ -57,8 +57,11 @@ class Supervisor:
         hooks: Hooks,
         note: Note,
         environment: Mapping[str, str] | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``environment``: what the servers get beside ours."""
+        """``environment``: what the servers get beside ours. ``prepare`` is called before the first of them
+        starts, whenever none runs."""
+        self._prepare = prepare
         self._note = note
         self._environment = environment or {}
         self._commands = [_Command(command, settings) for command in commands]
@@ -179,6 +182,8 @@ class Supervisor:
         command.planned = command.ending = False
         if not await self._hooks.run("before_start", command=command.text):
             return "the hook before_start failed, so the server was not started (see the event hook-failed)"
+        if self._prepare is not None and not self._rows():
+            await self._prepare()
         number = new_number()
         try:
             self._executor.tell([*self._rows(), (0, 0, number)])  # first: we may be killed at any moment

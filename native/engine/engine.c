@@ -213,6 +213,9 @@ struct ftt_history_file *ftt_engine_record(struct ftt_engine *e, struct ftt_hist
 		ftt_history_file_tell(before, NULL, NULL);
 	ftt_engine_pause(e);
 	e->record = h;
+	e->record_number = (uint8_t)(e->record_number + !!h) % FTT_RECORD_NONE;
+	e->record_number += !e->record_number;
+	e->record_began_ns = ftt_now_ns();
 	ftt_engine_resume(e);
 	if (h)
 		ftt_history_file_tell(h, kept_more, e);

@@ -19,6 +19,7 @@
 #define FTT_LAG_SAMPLES 1024u
 #define FTT_RENEWAL_STAGES 5u
 #define FTT_TO_INJECT 64u
+#define FTT_RECORD_SAID 64u   /* flows whose output has moved since something was recorded */
 #define FTT_WORKER_FDS 6 /* queues, those of handshakes, commit channel (2), bulk lane, wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
@@ -70,6 +71,9 @@ struct ftt_worker {
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
 	struct ftt_list renew_waiting, renew_active; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
+	struct ftt_tcp *record_said[FTT_RECORD_SAID]; /* see record.h */
+	uint32_t n_record_said;
+	uint64_t record_place; /* behind the last frame that this worker has put into the file */
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */

@@ -133,6 +133,10 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             "group[0].renew: 'none' does not go with group[0].standby 'cold' (allowed: 'connections')",
         ),
         ('lockstep = "calls"', "group[0].lockstep"),
+        ('history_dir = "/x"\nrenew = "none"', "group[0].history_dir needs group[0].renew"),
+        ('history_dir = "x"', "group[0].history_dir"),
+        ('history_fsync = "often"', "group[0].history_fsync"),
+        ('history_fsync = "0ms"', "group[0].history_fsync"),
         (
             'lockstep = "connection"\ncompare = false',
             "group[0].compare: False does not go with group[0].lockstep (allowed: True",

@@ -18,12 +18,13 @@ from fttcp.planes.recording import Fsync, HistoryFile
 from tests.unit.test_group_runtime import engine_settings
 
 
-def section(directory: Path, fsync: str = "never") -> GroupSection:
+def section(directory: Path, fsync: str = "never", unit: str | None = None) -> GroupSection:
     return GroupSection(
         name="web",
         addresses=["192.0.2.100"],
         ports=["80/tcp"],
-        command="sh -c true",
+        command=None if unit else "sh -c true",
+        unit=unit,
         history_dir=str(directory),
         history_fsync=fsync,
         limits=Limits(history_file_bytes=1 << 20),
@@ -33,24 +34,18 @@ def section(directory: Path, fsync: str = "never") -> GroupSection:
 class Told:
     """A recorder, what it told people, and what it told the engine."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, unit: str | None = None) -> None:
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.engine = FakeEngine(engine_settings("alpha"))
         self.recorder = Recorder(
             "alpha",
-            section(directory),
+            section(directory, unit=unit),
             self.engine,
-            lambda event, level="info", **more: self.note(event, more),
+            self.note,
         )
 
-    def note(self, event: str, more: dict[str, Any]) -> None:
+    def note(self, event: str, level: str = "info", **more: Any) -> None:
         self.notes.append((event, more))
-
-    async def begun(self, *pids: int) -> None:
-        """The server has these processes, and what follows from it has happened."""
-        self.recorder.server_known(pids)
-        if self.recorder._task is not None:
-            await self.recorder._task
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
@@ -74,13 +69,11 @@ def test_each_life_has_a_file(tmp_path: Path) -> None:
     told = Told(directory)
 
     async def lives() -> None:
-        await told.begun(100)
+        await told.recorder.before_start()
         (first,) = files(directory)
         assert told.engine.orders[-1][0] == "record" and told.recorder.shown()["file"] == str(first)
-        await told.begun(100)  # it is still the same one
-        assert files(directory) == [first]
-        await told.begun()
-        await told.begun(101)
+        told.recorder.server_known([100])  # it began before that
+        await told.recorder.before_start()
         assert len(files(directory)) == 2
         assert _ending(first) is Ending.DONE
         told.recorder.close()
@@ -94,14 +87,30 @@ def test_each_life_has_a_file(tmp_path: Path) -> None:
     assert not told.notes
 
 
+def test_a_server_that_somebody_else_starts(tmp_path: Path) -> None:
+    told = Told(tmp_path, unit="nginx.service")
+
+    async def lives() -> None:
+        for pids, count in (([], 0), ([100, 101], 1), ([101], 1), ([], 1), ([102], 2)):
+            told.recorder.server_known(pids)
+            async with asyncio.timeout(20):
+                while len(told.engine.orders) < count:
+                    await asyncio.sleep(0.01)
+            assert len(told.engine.orders) == count
+        told.recorder.close()
+
+    run(lives())
+    assert [Reader(path).head.command for path in files(tmp_path)] == ["nginx.service"] * 2
+
+
 def test_old_lives_go(tmp_path: Path) -> None:
     told = Told(tmp_path)
     other = tmp_path / "web-notes.txt"
     other.write_text("not ours")
 
     async def lives() -> None:
-        for pid in range(LIVES + 3):
-            await told.begun(pid)
+        for _ in range(LIVES + 3):
+            await told.recorder.before_start()
         told.recorder.close()
 
     run(lives())
@@ -115,7 +124,7 @@ def test_without_room_it_is_told(tmp_path: Path) -> None:
     told = Told(place)
 
     async def life() -> None:
-        await told.begun(100)
+        await told.recorder.before_start()
         assert told.engine.orders == [("record", None)]
         told.recorder.close()
 
@@ -128,12 +137,12 @@ def test_a_history_that_ends_is_told_once(tmp_path: Path, monkeypatch: pytest.Mo
     told = Told(tmp_path)
 
     async def life() -> None:
-        await told.begun(100)
+        await told.recorder.before_start()
         monkeypatch.setattr(HistoryFile, "why", 27)
         told.recorder.look()
         told.recorder.look()
         assert "come to its bound" in told.recorder.shown()["trouble"]
-        await told.begun(101)  # with the next life it begins anew
+        await told.recorder.before_start()  # with the next life it begins anew
         monkeypatch.setattr(HistoryFile, "why", 0)
         told.recorder.close()
 

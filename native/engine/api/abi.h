@@ -205,6 +205,7 @@ struct ftt_counters {
 	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
 	uint64_t arp_answered, nd_answered, announcements;
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
+	uint64_t unrecorded; /* flows that are not in the history on disk, or not up to their end */
 	uint64_t renewed, renewals_failed; /* flows with which a new backup has caught up; has not */
 	uint64_t renew_bytes; /* backup: of clients' bytes that its stack was given out of logs */
 	uint64_t lane_begun, lane_ended, lane_refused; /* connections of the bulk lane; lane_wire.h has the reasons */

@@ -9,6 +9,7 @@
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/record.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/retain.h"
 #include "core/tcp/renew.h"
@@ -219,8 +220,11 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
 	if (w->history && !c->in_history && c->flow.bits & FTT_F_MAPPED && !c->closed)
 		ftt_history_open(w, c);
+	if (!c->recorded && c->flow.bits & FTT_F_MAPPED && !c->closed)
+		ftt_record_begin(w, c);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
+		ftt_record_over(w, c, true);
 		w->n.flows_closed++;
 		ftt_history_over(w, c, how_ended(&c->flow));
 		ftt_log_end(w, c, FTT_LOG_GAP);
@@ -295,6 +299,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	ftt_lockstep_end(w, c);
 	ftt_history_over(w, c, reset ? FTT_HISTORY_CLIENT_RST : FTT_HISTORY_FORGOTTEN);
+	ftt_record_over(w, c, false);
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);

@@ -16,6 +16,7 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
+#include "engine/flows/record.h"
 
 #define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
 
@@ -147,6 +148,8 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
+	if (e->taken && ftt_recorded(w, c))
+		ftt_record_input(w, c, p, k, s);
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
 		e->actions |= FTT_ACT_INJECT;

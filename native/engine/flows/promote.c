@@ -48,6 +48,7 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	memset(&c->digest, 0, sizeof(c->digest));
 	c->seen_crc = 0;
 	c->bytes_in = c->bytes_out = 0;
+	c->recorded = 0; /* with the server begins another history */
 	ftt_cold_begin_again(&c->flow, &s, &env, &open);
 	r->acked = r->word->place;
 	r->given = c->flow.hard.irs + 1;

@@ -6,6 +6,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/udp_renew.h"
@@ -251,6 +252,13 @@ static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r,
 	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 	b.seq = s.seq;
 	b.flags = s.flags | TCP_PSH; /* the server is to have it at once */
+	if (ftt_recorded(w, c)) {
+		struct ftt_piece part = *x;
+
+		part.len = (uint16_t)n;
+		part.flags &= (uint8_t)(last ? 0xff : 0);
+		ftt_record_piece(w, c, &part);
+	}
 	ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, x->bytes, n), false);
 	c->bytes_in += n;
 	r->given += n + fin;

@@ -46,6 +46,8 @@ struct ftt_tcp {
 	bool to_inject : 1; /* in the worker's list */
 	bool difference_told : 1;
 	bool in_history : 1, history_over : 1, said_more : 1; /* see history.h */
+	bool record_over : 1, record_said : 1; /* see record.h: nothing more of it is told there; it is in the worker's list */
+	uint8_t recorded : 6; /* number of the file that it is in; 0: it is not known yet */
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;

@@ -14,6 +14,7 @@
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/tcp.h"
@@ -56,6 +57,8 @@ static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_history_over(w, c, FTT_HISTORY_FORGOTTEN);
 	c->in_history = false;
+	ftt_record_over(w, c, false);
+	c->recorded = 0;
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
@@ -201,7 +204,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
-	if (ftt_log_lacks(w, c, p, s)) {
+	if (ftt_log_lacks(w, c, p, s) || ftt_record_lacks(w, c, p, s)) {
 		ftt_plane_again(w->plane, p->queue, p->id);
 		return;
 	}
@@ -337,6 +340,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
 	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
 		ftt_retain_stop(w, c);
+	if (ftt_output_end(&c->flow) != said && ftt_recorded(w, c))
+		ftt_record_said(w, c);
 	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
 	else if (v == FTT_PASS) {
