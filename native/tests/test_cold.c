@@ -4,6 +4,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew.h"
+#include "engine/flows/renew_lane.h"
 #include "core/tcp/cold.h"
 #include "model_node.h"
 
@@ -278,6 +279,25 @@ static void test_a_server_is_told_everything(void)
 	node_close(n);
 }
 
+/* The lane of the old primary ends while the server is told: that is nothing to it. */
+static void test_the_lane_ends(void)
+{
+	struct node *n = open_node();
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+
+	open_flow(n);
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	promote(n);
+	user.changed(user.of, 0, false);
+	CHECK(node_flow(n) && node_flow(n)->flow.protection == FTT_CATCHING_UP);
+	CHECK_EQ(user.message(user.of, 0, FTT_LANE_FIRST_KIND, NULL, 0), FTT_LANE_TAKEN);
+	tick(n);
+	stack_says(n, TCP_ACK, 0, IRS + 101, 0);
+	tick(n);
+	CHECK_EQ(node_flow(n)->flow.protection, FTT_PROTECTED);
+	node_close(n);
+}
+
 /* Our server resets it, or stands still: the takeover has one flow less, and waits no longer for it. */
 static void test_a_server_that_does_not_come_there(bool resets)
 {
@@ -319,6 +339,7 @@ int main(void)
 	test_ends();
 	test_a_log_that_is_full();
 	test_a_server_is_told_everything();
+	test_the_lane_ends();
 	test_a_server_that_does_not_come_there(true);
 	test_a_server_that_does_not_come_there(false);
 	test_nothing_to_tell();

@@ -19,7 +19,7 @@ LONG_S = 60.0
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    yield from pair_named("cold", ("standby=cold",), ("echo", "paced-down"))
+    yield from pair_named("cold", ("standby=cold",), ("echo", "paced-down", "half-close"))
 
 
 def _serves(pair: Pair) -> dict[str, bool]:
@@ -32,6 +32,7 @@ def _serves(pair: Pair) -> dict[str, bool]:
     [
         ("echo", ("crash-host", "switchover")),
         ("paced-down", ("kill-server", "crash-host")),
+        ("half-close", ("crash-host",)),
     ],
 )
 def test_a_connection_outlives_failures_of_both_nodes(

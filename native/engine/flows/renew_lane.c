@@ -218,7 +218,7 @@ static void cut_off(struct ftt_worker *w, uint8_t worker)
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		next = at->next;
-		if (r->c->peer_worker != worker)
+		if (r->word || r->c->peer_worker != worker) /* of what begins anew with our own server nothing is missing */
 			continue;
 		if (r->c->flow.protection == FTT_PROTECTED)
 			r->whole = true;
@@ -233,6 +233,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 {
 	uint64_t now_ns = ftt_now_ns();
 
+	if (((struct ftt_worker *)of)->promoting) /* of one that does not serve any more */
+		return FTT_LANE_TAKEN;
 	switch (kind) {
 	case FTT_LANE_BEGIN:
 		return ftt_renew_begin_message(of, from, bytes, len, now_ns);
