@@ -19,7 +19,9 @@ LONG_S = 60.0
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    yield from pair_named("cold", ("standby=cold",), ("echo", "paced-down", "half-close"))
+    yield from pair_named(
+        "cold", ("standby=cold", "limits.renew_flow_bytes=8000000"), ("echo", "paced-down", "half-close")
+    )
 
 
 def _serves(pair: Pair) -> dict[str, bool]:
