@@ -39,7 +39,12 @@ SHIM := fttcp/libfttcp-shim.so
 $(SHIM): $(wildcard native/shim/*) $(shell find native/core -name "*.h") | packages
 	$(PYTHON) native/shim/build.py $@
 
-build: packages $(VENV)/.python $(VENV)/.native $(SHIM)  ## install what is missing and leave .venv/bin/fttcp
+CLIENT := fttcp/fttcp-client
+
+$(CLIENT): $(wildcard native/client/*) | packages
+	$(PYTHON) native/client/build.py $@
+
+build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT)  ## install what is missing and leave .venv/bin/fttcp
 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
@@ -77,5 +82,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

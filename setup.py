@@ -1,5 +1,5 @@
-"""What pyproject.toml cannot say: the native extension is built by cffi, the library for servers by a
-compiler, and the lab goes inside.
+"""What pyproject.toml cannot say: the native extension is built by cffi, the library for servers and the
+measuring client by a compiler, and the lab goes inside.
 
 FTTCP_WITHOUT_NATIVE=1 leaves the extension out, so that `make build` can install the Python side once
 and compile the C core on its own whenever its sources change.
@@ -30,6 +30,8 @@ class BuildWithLab(build_py):
             shutil.copytree(LAB, target, ignore=shutil.ignore_patterns("__pycache__", "build"))
             shim = runpy.run_path("native/shim/build.py")
             shim["compile_shim"](Path(self.build_lib, "fttcp", shim["NAME"]))
+            client = runpy.run_path("native/client/build.py")
+            client["compile_client"](Path(self.build_lib, "fttcp", client["NAME"]))
 
 
 setup(

@@ -20,6 +20,7 @@ from lab.errors import LabError, require_root
 from lab.firewalls import RULE_ACTS
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
+from lab.study.cli import client, compare, new, run_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -273,5 +274,5 @@ def logs(lab: Lab, host: str, follow: bool) -> None:
     sys.exit(subprocess.call(["tail", "-n", "+1", *(["-F"] if follow else []), str(path)]))
 
 
-lab.add_command(campaign)
-lab.add_command(endure)
+for _command in (campaign, endure, run_command, new, compare, client):
+    lab.add_command(_command)

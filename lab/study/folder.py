@@ -1,0 +1,100 @@
+"""What came of an experiment, as a folder.
+
+=================  ==========================================================================================
+``study.toml``     the experiment, as it was given
+``runs.jsonl``     a line for each run: its parameters, what was measured, and how it went
+``runs.csv``       the same as a table
+``runs/N/``        of run N: ``client-K.jsonl`` (what a client said), ``nodes.jsonl`` (state of the nodes over
+                   time), ``events.jsonl`` (faults, and the nodes' own events), ``*.pcap``
+``*.svg``          the plots
+``report.html``    all of it on one page, which needs no other file
+=================  ==========================================================================================
+
+A run that is in the folder is not done again: what was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+
+Row = dict[str, Any]
+
+
+class Folder:
+    """One such folder. Raises LabError when it is another experiment's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, text: str) -> None:
+        """Make it, or go on with it: then the experiment must be the same."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "study.toml"
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise LabError(
+                f"{self.path}: another experiment's results are there; name another folder with --out"
+            )
+        if not file.exists() and any(self.path.iterdir()):
+            raise LabError(f"{self.path}: not empty, and not an experiment's; name another folder with --out")
+        file.write_text(text, encoding="utf-8")
+
+    def run(self, number: int) -> Path:
+        """Make and return the folder of a run."""
+        directory = self.path / "runs" / str(number)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def rows(self) -> list[Row]:
+        """Return what the runs say, in their order; what was cut short by a kill is left out."""
+        file = self.path / "runs.jsonl"
+        if not file.exists():
+            return []
+        return sorted(_whole(file), key=lambda row: int(row["run"]))
+
+    def add(self, row: Row) -> None:
+        """Keep what a run says, at once."""
+        with (self.path / "runs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def write_table(self) -> None:
+        """Write runs.csv."""
+        rows = [flat(row) for row in self.rows()]
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        with (self.path / "runs.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(rows)
+
+
+def flat(row: Mapping[str, Any]) -> Row:
+    """Return a row whose parameters are columns."""
+    return {
+        **{key: value for key, value in row.items() if not isinstance(value, Mapping | list)},
+        **row.get("parameters", {}),
+    }
+
+
+def write_lines(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines."""
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of a file; none if it is not there."""
+    return _whole(file) if file.exists() else []
+
+
+def _whole(file: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:  # the last one of somebody who was killed
+            continue
+    return found

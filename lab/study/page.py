@@ -1,0 +1,126 @@
+"""The report of an experiment: one page of HTML that needs no other file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lab.study.folder import Folder, Row, flat
+from lab.study.plan import Study
+
+_STYLE = """
+body { font: 16px/1.55 system-ui, sans-serif; color: #1b1f23; max-width: 60rem; margin: 2.5rem auto;
+       padding: 0 1.2rem }
+h1 { font-size: 1.5rem; margin: 0 }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem }
+p.question { color: #55606b; font-size: 1.1rem; margin: .3rem 0 1.5rem }
+table { border-collapse: collapse; font-size: .86rem; width: 100% }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #e4e7eb; white-space: nowrap }
+th { color: #55606b; font-weight: 600 }
+th:first-child, td:first-child { text-align: left }
+td.bad { color: #b3261e; text-align: left; white-space: normal }
+figure { margin: 1.4rem 0 }
+figure svg { width: 100%; height: auto }
+pre { background: #f5f7f9; padding: .8rem 1rem; overflow-x: auto; font-size: .84rem }
+.scroll { overflow-x: auto }
+details { margin: .6rem 0 }
+footer { color: #7b8794; font-size: .84rem; margin-top: 2.5rem }
+"""
+_FOOT = (
+    "One machine is all hosts: compare what ran in one experiment, not two machines. "
+    "Raw data: <code>runs.csv</code>, <code>runs/</code>."
+)
+SHOWN = ("takeover_ms", "longest_gap_ms", "mbit_s", "wait_p50_us", "wait_p99_us", "lost")
+"""Columns of a summary, as far as runs have them."""
+
+
+def write(study: Study, folder: Folder, figures: Sequence[tuple[str, Path]]) -> Path:
+    """Write report.html; return its path."""
+    rows = folder.rows()
+    failed = [row for row in rows if not row.get("ok")]
+    parts = [
+        f"<h1>{escape(study.name)}</h1><p class=question>{escape(study.question)}</p>",
+        f"<p>{_sentence(study, rows, failed)}</p>",
+        "<h2>Summary</h2>" + _summary(study, rows),
+        *(f"<figure>{_inline(file)}</figure>" for _, file in figures),
+        "<h2>Runs</h2>" + _runs(rows),
+        f"<h2>The experiment</h2><pre>{escape((folder.path / 'study.toml').read_text())}</pre>",
+        f"<footer>Linux {escape(platform.release())}, {escape(platform.machine())}. {_FOOT}</footer>",
+    ]
+    file = folder.path / "report.html"
+    title = f"<title>{escape(study.name)}</title>"
+    head = f"<!doctype html><html lang=en><meta charset=utf-8>{title}<style>{_STYLE}</style>"
+    file.write_text(head + "".join(parts) + "</html>\n", encoding="utf-8")
+    return file
+
+
+def _sentence(study: Study, rows: Sequence[Row], failed: Sequence[Row]) -> str:
+    told = f"{len(rows)} runs, seed {study.seed}. "
+    if not failed:
+        return told + "In each of them every byte was right, and no connection was lost."
+    return (
+        told + f"<b>{len(failed)}</b> of them lost connections, or could not be done: see the table of runs."
+    )
+
+
+def combined(study: Study, rows: Sequence[Row]) -> list[tuple[dict[str, Any], list[Row]]]:
+    """Return what was swept with its runs, in the order of the file."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row["parameters"].values()), []).append(row)
+    names = list(study.sweep)
+
+    def place(values: tuple[Any, ...]) -> list[int]:
+        return [study.sweep[name].index(value) for name, value in zip(names, values, strict=True)]
+
+    return [(dict(zip(names, values, strict=True)), found[values]) for values in sorted(found, key=place)]
+
+
+def spread(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[float, float, float] | None:
+    """Return least, median and most of a column; None if no run has it."""
+    values = [float(row[column]) for row in rows if row.get(column) is not None]
+    return (min(values), median(values), max(values)) if values else None
+
+
+def _summary(study: Study, rows: Sequence[Row]) -> str:
+    columns = [column for column in SHOWN if spread(rows, column)]
+    head = "".join(f"<th>{escape(name)}</th>" for name in (*(study.sweep or ["runs"]), "n", *columns))
+    body = ""
+    for parameters, mine in combined(study, rows):
+        cells = [escape(str(value)) for value in parameters.values()] or ["all"]
+        cells.append(str(len(mine)))
+        for column in columns:
+            found = spread(mine, column)
+            cells.append(f"{found[1]:.4g} <small>({found[0]:.4g} to {found[2]:.4g})</small>" if found else "")
+        body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+    return f"{table}<p><small>Medians, and from least to most.</small></p>"
+
+
+def _runs(rows: Sequence[Row]) -> str:
+    flats = [flat(row) for row in rows]
+    columns = [
+        c
+        for c in dict.fromkeys(c for row in flats for c in row)
+        if c not in ("ok", "why", "error", "fault_us")
+    ]
+    head = "".join(f"<th>{escape(column)}</th>" for column in (*columns, "went well"))
+    body = ""
+    for row in flats:
+        trouble = row.get("error") or row.get("why") or ""
+        cells = "".join(f"<td>{escape(str(row.get(column, '')))}</td>" for column in columns)
+        went = "<td>yes</td>" if row.get("ok") else f"<td class=bad>{escape(str(trouble) or 'no')}</td>"
+        body += f"<tr>{cells}{went}</tr>"
+    table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+    return (
+        f"<details{' open' if len(rows) <= 20 else ''}><summary>{len(rows)} runs</summary>{table}</details>"
+    )
+
+
+def _inline(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]

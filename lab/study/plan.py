@@ -1,0 +1,234 @@
+"""What an experiment is: a file, and the runs that follow from it."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from lab.errors import LabError
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Place(Struct, forbid_unknown_fields=True):
+    """``[lab]``: what is built for each run. ``set``: settings of the group, as of ``fttcp lab up --set``."""
+
+    nodes: Annotated[int, Meta(ge=2, le=5)] = 2
+    arbiter: Literal["none", "witness", "etcd"] = "none"
+    set: dict[str, str | int | float | bool] = {}
+    serve: list[str] = []
+    """PORT/PROTO=COMMAND; none: the measuring client's own server on port 7300."""
+
+
+class Client(Struct, forbid_unknown_fields=True):
+    """``[[client]]``: who speaks with the service. Either ``measure`` by our own client, or a ``command``."""
+
+    measure: Literal["echo", "connect", "down", "up", "both"] | None = None
+    command: str | None = None
+    """Run by sh in its host; the exit status says whether it went well. $SERVICE4 and $SERVICE6 are the
+    service's addresses, $MEASURE is our own client."""
+    host: str = "client"
+    """Where it runs; the service is not for others than "client" to ask."""
+    family: Literal[4, 6] = 4
+    port: Annotated[int, Meta(ge=1, le=65535)] = 7300
+    at_s: NotNegative = 0
+    connections: Count = 1
+    bytes: Annotated[int, Meta(ge=0)] = 0
+    rate: Annotated[int, Meta(ge=0)] = 0
+    """Bytes per second of each connection; 0: no limit."""
+    size: Annotated[int, Meta(ge=1, le=65536)] = 64
+    interval_ms: NotNegative = 0
+    gap_ms: Positive = 10
+    bucket_ms: Annotated[float, Meta(ge=1)] = 50
+    patience_s: Positive = 30
+
+
+class Link(Struct, forbid_unknown_fields=True):
+    """``[[link]]``: what a link is like, in both directions."""
+
+    link: Literal["client", "peer"]
+    rate_mbit: Positive | None = None
+    loss_percent: Annotated[float, Meta(ge=0, le=100)] = 0
+
+
+class Fault(Struct, forbid_unknown_fields=True):
+    """``[[fault]]``: what happens, one after the other. Its moment is ``at_s``, from the traffic's begin on,
+    or ``when`` something is so: "received 40 %" of the first client's bytes, "answers 1000" of it, "synced"
+    (as of ``fttcp lab wait``), or "renewed": connections are protected again. ``then_s``: so long after that.
+    """
+
+    kind: str
+    target: str | None = None
+    at_s: NotNegative | None = None
+    when: str | None = None
+    then_s: NotNegative = 0
+    link: str | None = None
+    percent: float | None = None
+    mbit: float | None = None
+    seconds: float | None = None
+    act: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the fault is called with."""
+        names = ("target", "link", "percent", "mbit", "seconds", "act")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class Figure(Struct, forbid_unknown_fields=True):
+    """``[[figure]]``: a plot. ``value`` of kind "parameter": the column that is shown over what was swept."""
+
+    kind: Literal["timeline", "gaps", "parameter", "waits", "lag", "sequence"]
+    value: str = "longest_gap_ms"
+    title: str = ""
+
+
+class Study(Struct, forbid_unknown_fields=True):
+    """An experiment."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+    question: str = ""
+    """What it is to answer, in a sentence for readers."""
+    seed: int = 1
+    repetitions: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    seconds: Annotated[float, Meta(gt=0, le=86_400)] = 4
+    """How long clients send."""
+    capture: list[Literal["client", "peer"]] = []
+    lab: Place = msgspec.field(default_factory=Place)
+    client: Annotated[list[Client], Meta(min_length=1)] = []
+    link: list[Link] = []
+    fault: list[Fault] = []
+    sweep: dict[str, list[str | int | float | bool]] = {}
+    figure: list[Figure] = []
+
+
+class Run(Struct, frozen=True):
+    """One run of it. ``seed`` belongs to its number alone, so a run can be done again by itself."""
+
+    number: int
+    repetition: int
+    seed: int
+    parameters: dict[str, Any]
+    study: Study
+    """The experiment, with the parameters put in their places."""
+
+
+def read(file: Path) -> Study:
+    """Read an experiment. Raises LabError that says which key is wrong."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"{file}: {error}") from error
+    return understand(raw, str(file))
+
+
+def understand(raw: Mapping[str, Any], where: str) -> Study:
+    """Make an experiment of the content of a file. Raises LabError."""
+    try:
+        study = msgspec.convert(raw, Study)
+    except msgspec.ValidationError as error:
+        raise LabError(f"{where}: {error}") from error
+    for trouble in _troubles(study):
+        raise LabError(f"{where}: {trouble}")
+    for _ in runs(study, where):  # each of them can be made
+        pass
+    return study
+
+
+def _troubles(study: Study) -> Iterator[str]:
+    from lab.faults import FAULTS
+
+    for i, client in enumerate(study.client):
+        if (client.measure is None) == (client.command is None):
+            yield f"client[{i}]: it has either `measure` or `command`"
+    for i, fault in enumerate(study.fault):
+        if fault.kind not in FAULTS:
+            yield f"fault[{i}].kind: {fault.kind!r} is none of {', '.join(FAULTS)}"
+        if fault.at_s is not None and fault.when is not None:
+            yield f"fault[{i}]: it has either `at_s` or `when`"
+        if fault.when is not None and (trouble := _trouble_of_moment(fault.when, study)):
+            yield f"fault[{i}].when: {trouble}"
+    for key, values in study.sweep.items():
+        if not values:
+            yield f"sweep.{key}: there are no values"
+    for i, figure in enumerate(study.figure):
+        if figure.kind == "sequence" and "client" not in study.capture:
+            yield f'figure[{i}]: "sequence" needs capture = ["client"]'
+        if figure.kind == "parameter" and not study.sweep:
+            yield f'figure[{i}]: "parameter" needs something that is swept'
+
+
+def _trouble_of_moment(when: str, study: Study) -> str:
+    first = study.client[0]
+    match when.split():
+        case ["received", number, "%"] if _is_number(number):
+            return (
+                ""
+                if first.measure and first.bytes
+                else "the first client has no `bytes` of which it could be a part"
+            )
+        case ["answers", number] if _is_number(number):
+            return "" if first.measure in ("echo", "connect") else "the first client does not count answers"
+        case ["synced" | "paired" | "renewed"]:
+            return ""
+    return f'{when!r}: wanted is "received N %", "answers N", "synced", "paired" or "renewed"'
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
+def runs(study: Study, where: str = "the experiment") -> Iterator[Run]:
+    """Yield the runs: each repetition of everything that is swept, before the next one, so that what changes
+    on the machine over time falls on all alike. The order within a repetition is drawn. Raises LabError."""
+    source, number = Random(study.seed), 0
+    names = list(study.sweep)
+    for repetition in range(study.repetitions):
+        all_values = list(itertools.product(*study.sweep.values()))
+        source.shuffle(all_values)
+        for values in all_values:
+            parameters = dict(zip(names, values, strict=True))
+            seed = source.randrange(1, 1 << 31)
+            yield Run(number, repetition, seed, parameters, _with(study, parameters, where))
+            number += 1
+
+
+def _with(study: Study, parameters: Mapping[str, Any], where: str) -> Study:
+    raw = msgspec.to_builtins(study)
+    for key, value in parameters.items():
+        _put(raw, key, value, where)
+    try:
+        return msgspec.convert(raw, Study)
+    except msgspec.ValidationError as error:
+        raise LabError(f"{where}: sweep: {error}") from error
+
+
+def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """`seconds`, `lab.nodes`, `client.0.size` (or `client.size`: of all), `fault...`, `link...`; any other
+    key is the group's."""
+    head, *rest = key.split(".")
+    if head in ("client", "fault", "link") and rest:
+        chosen = raw[head] if not rest[0].isdecimal() else raw[head][int(rest[0]) : int(rest[0]) + 1]
+        name = rest[-1]
+        if not chosen or name not in chosen[0]:
+            raise LabError(f"{where}: sweep.{key}: there is no such key in this experiment")
+        for one in chosen:
+            one[name] = value
+    elif key == "seconds":
+        raw[key] = value
+    elif head == "lab" and len(rest) == 1 and rest[0] in ("nodes", "arbiter"):
+        raw[head][rest[0]] = value
+    else:
+        raw["lab"]["set"][key] = value
