@@ -24,7 +24,7 @@ from typing import Any
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
-from lab.failures import NOT_PROTECTED, Struck, await_renewed, excused, in_state, pause
+from lab.failures import NOT_PROTECTED, Struck, await_alone, await_renewed, excused, in_state, pause
 from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -216,6 +216,9 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
         if outcome.kind or client.ended():
             break
         try:
+            last = DISTURBANCES[[outcome.case.fault, *outcome.then][-1]]
+            if not (last.takeover or last.mends):
+                await_alone(lab, owner)
             revive(lab)
             struck.unrenewed += await_renewed(lab, client)
         except LabError as error:

@@ -9,10 +9,12 @@ import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
 
+NOTICED_S = 10.0
 RENEW_S = 8.0
 """How long a run waits for it. No new copy of a server with a pace of its own ever comes as far."""
 LOST = ("reset", "closed", "stall")
@@ -38,11 +40,21 @@ class Struck:
 
     owners: list[str] = field(default_factory=list)
     """Who was to own the service after each."""
-    faults: list[str] = field(default_factory=list)
     unrenewed: int = 0
     """Connections that were still being caught up with when one struck."""
     unprotected: dict[str, str] = field(default_factory=dict)
     """Clients' ends of connections that no promise was made for at a failure, with what was told."""
+
+
+def await_alone(lab: Lab, owner: str) -> None:
+    """Wait until the primary has noticed that its backup is gone: till then the pair looks whole."""
+    await_condition(
+        lambda: not any(group["synced"] for group in _groups(lab, owner)), NOTICED_S, f"{owner} to be alone"
+    )
+
+
+def _groups(lab: Lab, node: str) -> list[dict[str, Any]]:
+    return list(lab.ask(node, {"op": "status"}, timeout_s=10.0)["groups"])
 
 
 def await_renewed(lab: Lab, client: Ended) -> int:
