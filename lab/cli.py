@@ -274,5 +274,14 @@ def logs(lab: Lab, host: str, follow: bool) -> None:
     sys.exit(subprocess.call(["tail", "-n", "+1", *(["-F"] if follow else []), str(path)]))
 
 
+@lab.command()
+@lab_command
+def shell(lab: Lab) -> None:
+    """Do the other commands at a prompt, with completion."""
+    from lab.shell import run
+
+    run(globals()["lab"], lab.name)
+
+
 for _command in (campaign, endure, run_command, new, compare, client):
     lab.add_command(_command)
