@@ -19,6 +19,7 @@ from fttcp.history.reader import Ending, HistoryError, Reader
 from fttcp.history.stage import enter_own_network, running
 
 _SHOWN = 20
+_NOT_COMPARED = "The output is as long as it was; the history has no sums of it (`compare = false`)."
 _ENDINGS = {
     Ending.DONE: "whole",
     Ending.OPEN: "not ended in good order; whole up to its last frame",
@@ -159,7 +160,7 @@ def _show(about: dict[str, Any], played: Played, trouble: str | None) -> None:
     if trouble is not None:
         click.echo(f"It did not come to the end: {trouble}")
     elif not played.differences:
-        click.echo("The output is the same.")
+        click.echo("The output is the same." if played.compared else _NOT_COMPARED)
 
 
 def _difference(one: Difference) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 import struct
 from dataclasses import astuple, dataclass
@@ -65,9 +66,17 @@ def build_of(program: str) -> str:
         return ""
 
 
+def words(command: str) -> list[str]:
+    """Return a command's words, however they are quoted."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return [command]
+
+
 def unlike(head: Head, command: str, build: str, checkpoint: str = "") -> str:
     """Say why a server is not the one that this history is of; empty if it is."""
-    if head.command != command:
+    if words(head.command) != words(command):
         return f"it is the history of another command: `{head.command}`"
     if head.build and build and head.build != build:
         return "it is the history of another build of its program"

@@ -122,6 +122,8 @@ def test_a_history_of_another_server_is_not_this_one(tmp_path: Path) -> None:
     program.write_bytes(b"one")
     head = Head(bytes(16), 0, "web", "alpha", "1", build_of(str(program)), f"{program} -x")
     assert unlike(head, head.command, build_of(str(program))) == ""
+    assert unlike(replace(head, command="s ''"), 's ""', "") == ""
+    assert "another command" in unlike(replace(head, command="s '"), "s", "")
     assert "another command" in unlike(head, f"{program} -y", build_of(str(program)))
     program.write_bytes(b"two")
     assert "another build" in unlike(head, head.command, build_of(str(program)))
