@@ -17,10 +17,11 @@ from rich.console import Console
 
 from lab.bench import facts, programs, tables
 from lab.bench.plot import PlotError, plot, require_matplotlib
-from lab.bench.rows import FTTCP, Row, Samples
+from lab.bench.rows import FTTCP, Row, Samples, family
 from lab.bench.runner import Runner
 from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
+from lab.bench.scenarios.about import ABOUT
 from lab.bench.stage import remove_stale
 from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
 from lab.errors import LabError, require_root
@@ -205,13 +206,17 @@ def _again(earlier: Path, output: Output) -> None:
 
 def _list(runner: Runner) -> None:
     """Print the names of all cases, their systems, and how long one pass takes."""
+    told = ""
     for block in runner.blocks:
         for case in block:
+            if family(case.name) != told:
+                told = family(case.name)
+                click.echo(f"{told}: {ABOUT[told]}")
             systems = [name for name in case.systems if name == FTTCP or name in runner.against]
             label = f" [{case.label}]" if case.label else ""
             seconds = case.seconds * len(systems)
             click.echo(
-                f"{case.name}{label}: {', '.join(systems)}; {seconds:.0f} s a pass{'; short' * case.short}"
+                f"  {case.name}{label}: {', '.join(systems)}; {seconds:.0f} s a pass{'; short' * case.short}"
             )
     passes = "1 pass" if runner.repeat == 1 else f"{runner.repeat} passes"
     click.echo(f"{passes}: about {runner.seconds() / 60:.0f} minutes")

@@ -14,6 +14,7 @@ from lab.bench import cli, runner, systems
 from lab.bench.rows import FTTCP, NATIVE, Samples
 from lab.bench.scenario import Case, Measure, Record, chosen, matches
 from lab.bench.scenarios import SCENARIOS
+from lab.bench.scenarios.about import ABOUT
 from lab.bench.stage import Setup, Stage
 from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, TWO_FLOORS, System
 from lab.errors import LabError
@@ -92,8 +93,16 @@ def test_what_is_not_there_cannot_be_asked_for(arguments: list[str], words: str)
 def test_the_list_names_cases_systems_and_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli.bench, ["echo", "--list", "--against", "native", "--repeat", "1"])
     assert done.exit_code == 0
-    assert done.output.splitlines()[0].startswith("echo.64B: native, fttcp; ")
+    assert done.output.splitlines()[0].startswith("echo: round trips of 64 bytes and 16 KiB")
+    assert done.output.splitlines()[1].startswith("  echo.64B: native, fttcp; ")
     assert done.output.splitlines()[-1].startswith("1 pass: about ")
+
+
+def test_the_list_says_what_each_family_measures() -> None:
+    families = {
+        case.name.partition(".")[0] for each in cli.SCENARIOS for block in each.blocks for case in block
+    }
+    assert families == ABOUT.keys()
 
 
 # ---- a run
