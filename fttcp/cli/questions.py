@@ -98,6 +98,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
             *([] if commit["strict"] else [f"  UNSAFE       {_NOT_STRICT}"]),
             f"  divergences  {group['divergences']}",
             *([f"  SLOWER       {_WHOLE}: {group['whole_packets']}"] if group["whole_packets"] else []),
+            *_renewal_lines(group),
             *_lane_lines(group),
         ]
     server = group.get("server")
@@ -112,6 +113,14 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines
+
+
+def _renewal_lines(group: dict[str, Any]) -> list[str]:
+    """With how many connections a new backup catches up, and how many it could not catch up with."""
+    lost = ", ".join(f"{count} {why}" for why, count in group.get("unrenewable", {}).items() if why != "no-renewal")
+    catching = group["flows"].get("catching", 0)
+    parts = [f"catching up with {catching}"] * bool(catching) + [f"not renewable: {lost}"] * bool(lost)
+    return [f"  renewal      {'; '.join(parts)}"] if parts else []
 
 
 def _lane_lines(group: dict[str, Any]) -> list[str]:

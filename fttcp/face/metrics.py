@@ -295,6 +295,12 @@ _GAUGES: Table = (
         _of_engine(lambda group: [((), group["flows"]["opening"])]),
     ),
     (
+        "flows_unrenewable",
+        "Living connections and UDP sessions with which no new backup could catch up, or did, by the reason",
+        ("why",),
+        _of_engine(lambda group: [((why,), count) for why, count in group["unrenewable"].items()]),
+    ),
+    (
         "flow_memory_bytes",
         "Memory of what is known of connections and UDP sessions",
         (),

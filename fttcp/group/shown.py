@@ -11,7 +11,7 @@ from fttcp.network.owner import Standing
 from fttcp.ownership.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.view import Peer
-from fttcp.planes.base import BeatThread, Engine, HistoryStage
+from fttcp.planes.base import BeatThread, Engine, HistoryStage, Unrenewable
 from fttcp.wire.body import Aside
 
 SPARE = "spare"
@@ -153,6 +153,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "catching": status.flows_catching,
             "renewable": status.flows_renewable,
         },
+        "unrenewable": _unrenewable(status.flows_unrenewable),
         "log_bytes": status.log_bytes,
         "history": {
             "bytes": status.history_bytes,
@@ -171,6 +172,15 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
         },
         "divergences": counters.get("divergences", 0),
         "counters": counters,
+    }
+
+
+def _unrenewable(flows: Sequence[int]) -> dict[str, int]:
+    """How many connections and sessions cannot be renewed, by the reason."""
+    return {
+        Unrenewable(why).name.lower().replace("_", "-"): count
+        for why, count in enumerate(flows)
+        if count and why
     }
 
 

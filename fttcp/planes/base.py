@@ -197,7 +197,7 @@ STAMPED_MAX = 32
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     """A snapshot of an engine, fields as in struct ftt_status. ``peer_alive`` has a bit for each peer; the
-    tuples have an entry for each peer, ``links_up`` with a bit for each link."""
+    tuples have an entry for each peer, ``links_up`` with a bit for each link; but ``flows_unrenewable``."""
 
     mode: int = 0
     lease_policy: int = 0
@@ -224,6 +224,8 @@ class EngineStatus:
     """Of those without protection: a new backup catches up with them, or will."""
     flows_renewable: int = 0
     """Whose input is kept from their beginning on."""
+    flows_unrenewable: tuple[int, ...] = ()
+    """Living ones, by Unrenewable."""
     log_bytes: int = 0
     history_bytes: int = 0
     """Of what all clients have sent since the server started."""

@@ -236,10 +236,11 @@ class NfqueueEngine:
     def status(self) -> EngineStatus:
         """Return a snapshot."""
         lib.ftt_engine_status(self._engine, self._status)
-        values = (getattr(self._status, field.name) for field in fields(EngineStatus))
-        return EngineStatus(
-            *(value if isinstance(value, int) else tuple(value)[: self._n_peers] for value in values)
-        )
+        values = {field.name: getattr(self._status, field.name) for field in fields(EngineStatus)}
+        for name in ("links_up", "peer_intrusions"):
+            values[name] = tuple(values[name])[: self._n_peers]
+        values["flows_unrenewable"] = tuple(values["flows_unrenewable"])
+        return EngineStatus(**values)
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""

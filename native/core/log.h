@@ -36,6 +36,18 @@ struct ftt_piece {
 	const uint8_t *bytes;
 };
 
+/* It was not renewed this time, and may be the next time: its log is kept. */
+static inline bool ftt_renewal_rests(uint8_t why)
+{
+	return why == FTT_NOT_IN_TIME || why == FTT_STACK_UNLIKE;
+}
+
+/* Is a log of no use any more? */
+static inline bool ftt_unrenewable(uint8_t why)
+{
+	return why && !ftt_renewal_rests(why);
+}
+
 struct ftt_renewal;
 
 /* Pieces that have to wait: others, which came before them, are not here yet. */

@@ -85,6 +85,9 @@ enum ftt_unrenewable {
 	FTT_STACK_UNLIKE = 7    /* the new backup's stack took no such connection, or with other options */
 };
 
+/* No reason has so large a number. */
+#define FTT_UNRENEWABLES 12
+
 /* The two ends of a flow, as the remote one knows them: a backup's stack has the same pair. */
 struct ftt_key {
 	uint8_t remote[16];

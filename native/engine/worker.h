@@ -74,6 +74,7 @@ struct ftt_worker {
 	struct ftt_tcp *record_said[FTT_RECORD_SAID]; /* see record.h */
 	uint32_t n_record_said;
 	uint64_t record_place; /* behind the last frame that this worker has put into the file */
+	uint64_t renew_again_ns, renew_wait_ns; /* when what failed is tried again; how long that waits the next time */
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */

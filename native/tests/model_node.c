@@ -7,6 +7,7 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/renew.h"
+#include "engine/flows/renewal.h"
 #include "model_node.h"
 #include "engine/flows/tcp.h"
 
@@ -237,8 +238,8 @@ void node_role(struct node *n, uint32_t mode, uint64_t session)
 
 /* What a worker counts of its flows, counted anew. */
 struct found {
-	uint32_t n, count[FTT_COUNT_CLOSED + 1], of_age[FTT_AGES], waiting, dirty, held, held_bytes;
-	uint64_t retained_bytes;
+	uint32_t n, count[FTT_COUNT_CLOSED + 1], of_age[FTT_AGES], waiting, dirty, held, held_bytes, why[FTT_UNRENEWABLES], logs;
+	uint64_t retained_bytes, log_bytes;
 };
 
 static uint32_t held_bytes(const struct ftt_held *h)
@@ -260,11 +261,15 @@ static void check_flow(const struct node *n, const struct ftt_tcp *c, struct fou
 	found->held += held;
 	found->retained_bytes += c->store ? c->store->size : 0;
 	found->count[c->counted]++;
+	found->why[c->counted_why]++;
+	found->logs += !!c->log;
+	found->log_bytes += c->log ? sizeof(*c->log) + c->log->size + (c->log->later ? c->log->later->size : 0) : 0;
 	found->of_age[c->age]++;
 	found->waiting += c->waiting;
 	found->dirty += c->dirty;
 	if (c->role != w->table.role) /* what the new role makes of it is taken up later */
 		return;
+	SAME(c->counted_why, c->closed ? FTT_RENEWABLE : c->unrenewable);
 	SAME(c->counted, c->closed ? FTT_COUNT_CLOSED : c->flow.protection);
 	SAME(c->age, ftt_flow_age(&c->flow, c->closed, (uint8_t)w->mode));
 	SAME(c->waiting, ftt_table_waits(c));
@@ -294,6 +299,10 @@ void node_check(struct node *n)
 		SAME(w->table.count[i], found.count[i]);
 	for (unsigned i = 0; i < FTT_AGES; i++)
 		SAME(w->table.of_age[i], found.of_age[i]);
+	for (unsigned i = 0; i < FTT_UNRENEWABLES; i++)
+		SAME(w->table.why[i], found.why[i]);
+	SAME(w->n_logs, found.logs);
+	SAME(w->log_bytes, found.log_bytes);
 }
 
 static void one_packet(struct node *n, struct wire *w, bool in)

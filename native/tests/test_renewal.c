@@ -531,11 +531,65 @@ static void test_the_mirror_waits_for_the_log(void)
 	*map = (struct ftt_ls_map){0};
 }
 
+/* A backup that does not get on is given up; the log is kept, and after a while all is tried again. */
+static void test_what_failed_is_tried_again(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	begin(n, c);
+	model_now += 11 * S;
+	lane_sent = 0;
+	tick(n);
+	CHECK_EQ(lane_sent, 1); /* let go, behind what was said of it there */
+	CHECK(!ftt_renewal(c) && c->unrenewable == FTT_NOT_IN_TIME && n->worker.table.why[FTT_NOT_IN_TIME] == 1);
+	says(n, true, TCP_ACK, IRS + 1, ISS, 20);
+	CHECK_EQ(c->log->end, 20);
+	model_now += 29 * S;
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(!ftt_renewal(c));
+	model_now += S;
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK_EQ(ftt_renewal(c)->stage, FTT_RENEW_BEGUN);
+	CHECK(!c->unrenewable && !n->worker.table.why[FTT_NOT_IN_TIME]);
+	ftt_renew_give_up(&n->worker, c, FTT_STACK_UNLIKE, model_now);
+	model_now += 100 * S;
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(c->log && !ftt_renewal(c)); /* its stack is what it was; that of the next one may be another */
+	ftt_renew_lane_user(&n->worker).changed(&n->worker, 0, true);
+	CHECK(ftt_renewal(c));
+	node_close(n);
+}
+
+/* DETACH came before BEGIN: what is said last on the lane lets go of the flow. */
+static void test_dropped_behind_its_beginning(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = IRS + 1};
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	uint8_t bytes[64];
+	uint32_t len;
+
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	len = (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r);
+	CHECK_EQ(user.message(&n->worker, 0, FTT_LANE_DROP, bytes, len - 1), FTT_LANE_BAD);
+	CHECK_EQ(user.message(&n->worker, 0, FTT_LANE_DROP, bytes, len), FTT_LANE_TAKEN);
+	CHECK(node_flow(n)); /* of another connection */
+	r.irs = IRS;
+	len = (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r);
+	CHECK_EQ(user.message(&n->worker, 0, FTT_LANE_DROP, bytes, len), FTT_LANE_TAKEN);
+	CHECK(c->flow.protection == FTT_DETACHED && !n->worker.n_renewing[FTT_RENEW_CATCHING]);
+	node_close(n);
+}
+
 int main(void)
 {
 	test_who_comes_no_nearer(true);
 	test_who_comes_no_nearer(false);
 	test_the_mirror_waits_for_the_log();
+	test_what_failed_is_tried_again();
+	test_dropped_behind_its_beginning();
 	test_no_endless_talk();
 	test_what_is_no_news_is_not_injected();
 	test_a_key_is_used_again();

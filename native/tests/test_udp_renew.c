@@ -432,8 +432,20 @@ static void test_a_backup_that_does_not_get_on(void)
 	tick(&p);
 	CHECK_EQ(protection(&p), FTT_UNPROTECTED);
 	CHECK_EQ(p.worker.n.renewals_failed, 1);
+	CHECK(p.dropped);
+	CHECK_EQ(only(&p)->unrenewable, FTT_NOT_IN_TIME);
 	CHECK_EQ(hear(&p, &b, FTT_REC_DETACH, now), 1);
+	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now), 1);
 	CHECK_EQ(b.worker.udp.n, 0);
+	CHECK(hear(&p, &b, FTT_REC_DETACH, now) > 0); /* the answer to what b said before it heard */
+	lose(&b, FTT_REC_DETACHED);
+	b.n_emitted = 0;
+	CHECK_EQ(ftt_udp_renew_find(&p.worker), 1); /* its log was kept: it is tried again */
+	tick(&p);
+	CHECK_EQ(catch_up(200), 200);
+	meet();
+	CHECK_EQ(protection(&p), FTT_PROTECTED);
+	CHECK_EQ(only(&p)->unrenewable, FTT_RENEWABLE);
 	end_pair();
 }
 

@@ -62,6 +62,8 @@ bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint
 {
 	struct node *n = FTT_ENTRY(l, struct node, worker.lane);
 
+	if (kind == FTT_LANE_DROP)
+		return n->dropped = true;
 	CHECK_EQ(kind, FTT_LANE_SESSION);
 	CHECK(n->lane_len + 4 + len <= sizeof(n->lane));
 	if (ftt_lane_room(l, to) < len)
@@ -170,15 +172,17 @@ static void check_counts(const struct node *n)
 {
 	const struct ftt_udp_table *t = &n->worker.udp;
 	uint32_t sessions = 0, count[FTT_CATCHING_UP + 1] = {0}, held = 0, logs = 0, renewed = 0;
+	uint32_t why[FTT_UNRENEWABLES] = {0};
 	uint64_t log_bytes = 0;
 
 	for (const struct ftt_udp_session *u = NULL; (u = ftt_udp_next(t, u)); sessions++) {
 		check_session(u);
 		count[u->s.protection]++;
 		logs += !!u->log;
+		why[u->unrenewable]++;
 		renewed += ftt_udp_stage(u) != FTT_UDP_STILL;
 		log_bytes += u->log ? sizeof(*u->log) + u->log->size : 0;
-		CHECK(!u->log == !!u->unrenewable || ftt_udp_stage(u) || u->log->left);
+		CHECK(!u->log == ftt_unrenewable(u->unrenewable) || ftt_udp_stage(u) || u->log->left);
 		for (const struct ftt_udp_reply *r = u->replies; r; r = r->next)
 			held += !r->bytes;
 	}
@@ -189,6 +193,8 @@ static void check_counts(const struct node *n)
 	CHECK_EQ(n->worker.log_bytes, log_bytes);
 	CHECK_EQ(n->worker.n_logs, logs);
 	CHECK_EQ(t->n_renewed, renewed);
+	for (unsigned i = 0; i < FTT_UNRENEWABLES; i++)
+		CHECK_EQ(t->why[i], why[i]);
 }
 
 static void end(struct node *n)

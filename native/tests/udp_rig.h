@@ -21,6 +21,7 @@ struct node {
 	uint32_t lane_room; /* 0: as a lane has when it is empty */
 	uint8_t lane[1 << 20]; /* messages for the other node: kind, length, bytes */
 	uint32_t lane_len;
+	bool dropped; /* ... a session, by the lane */
 	struct packet passed[16]; /* by verdict, as edited */
 	uint32_t passed_id[16], n_passed, n_dropped;
 	struct packet emitted[16];

@@ -106,6 +106,18 @@ def test_how_the_firewall_stands_is_told(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def test_what_cannot_be_renewed_is_told(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        assert alpha.status()["unrenewable"] == {} and "renewal" not in (await tool("status")).output
+        engine = replace(alpha.engine.status(), flows_catching=2, flows_unrenewable=(7, 3, 0, 0, 4, 0, 1, 0))
+        alpha.engine.status = lambda: engine  # type: ignore[method-assign]
+        assert alpha.status()["unrenewable"] == {"no-renewal": 3, "log-gap": 4, "not-in-time": 1}
+        shown = (await tool("status")).output
+        assert "renewal      catching up with 2; not renewable: 4 log-gap, 1 not-in-time" in shown
+
+    scene(tmp_path, play)
+
+
 def test_output_that_does_not_wait_is_told(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         assert alpha.status()["commit"]["strict"] and "UNSAFE" not in (await tool("status")).output

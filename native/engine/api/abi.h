@@ -237,6 +237,7 @@ struct ftt_status {
 	uint32_t whole_packets; /* errno: why the kernel edits no headers for a backup, see ftt_stamp_try(); else 0 */
 	uint32_t flows_catching; /* of those without protection: a new backup catches up with them, or will */
 	uint32_t flows_renewable; /* whose input is kept from their beginning on */
+	uint32_t flows_unrenewable[FTT_UNRENEWABLES]; /* living ones, by enum ftt_unrenewable */
 	uint64_t log_bytes;      /* of that input */
 	uint64_t history_bytes;  /* what all clients have sent since the server started */
 	uint64_t history_sent, history_played; /* of what a new backup is told of it, bytes */

@@ -101,6 +101,8 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 		out->flows_catching += w->n_renewing[stage];
 	out->flows_catching += w->udp.n_renewed;
 	out->flows_renewable += w->n_logs;
+	for (unsigned why = FTT_RENEWABLE + 1; why < FTT_UNRENEWABLES; why++)
+		out->flows_unrenewable[why] += w->table.why[why] + w->udp.why[why];
 	out->log_bytes += w->log_bytes;
 	if (w->history) { /* there is one worker */
 		out->history_bytes = w->history->bytes;

@@ -77,7 +77,7 @@ static struct ftt_renewal *living(struct ftt_worker *w, const uint8_t *frame, ui
 	if (frame[FTT_HISTORY_FRAME] != FTT_HISTORY_OPEN || !ftt_record_get(frame + before, ftt_history_length(frame) - before, &open))
 		return NULL;
 	c = ftt_table_find(&w->table, &open.key);
-	if (!c || c->flow.hard.irs != open.irs || c->closed || !c->log || c->unrenewable || !ftt_flow_renewable(&c->flow))
+	if (!c || c->flow.hard.irs != open.irs || c->closed || !c->log || ftt_unrenewable(c->unrenewable) || !ftt_flow_renewable(&c->flow))
 		return NULL;
 	return ftt_renewal(c) ? ftt_renewal(c) : ftt_renewal_begin(w, c, now_ns);
 }

@@ -122,7 +122,7 @@ static void keep(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packe
 	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 	if (!(c->flow.bits & FTT_F_MAPPED) || c->closed)
 		return;
-	if (c->log && !c->unrenewable)
+	if (c->log && !ftt_unrenewable(c->unrenewable))
 		e->actions |= ftt_cold_keeps(&c->flow, c->log);
 	else if (!ftt_flow_ended(&c->flow))
 		e->actions |= ftt_cold_refuse(&c->flow);

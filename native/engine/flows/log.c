@@ -7,7 +7,6 @@
 #include "engine/flows/log.h"
 #include "core/tcp/renew.h"
 
-#define SHORT 4096u    /* up to here a log has no room to spare: there may be very many, and idle */
 #define WHOLE 64u      /* long packets that no log needs, before headers alone are copied again */
 
 static void drop_later(struct ftt_worker *w, struct ftt_log *l)
@@ -33,28 +32,9 @@ static void release(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
 {
 	c->unrenewable = (uint8_t)why;
-	if (c->log && !c->log->renewal && !ftt_history_needs(w, c)) /* else it ends with that */
+	ftt_table_count_why(&w->table, c);
+	if (c->log && !c->log->renewal && !ftt_renewal_rests(c->unrenewable) && !ftt_history_needs(w, c)) /* else it ends with that */
 		release(w, c);
-}
-
-enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need)
-{
-	const struct ftt_policy *policy = &w->e->cfg.policy;
-	uint32_t wanted;
-	uint8_t *more;
-
-	if (need <= *size)
-		return FTT_RENEWABLE;
-	if (need > policy->renew_flow || need > FTT_LOG_MAX)
-		return FTT_LOG_TOO_LONG;
-	wanted = need < SHORT ? (need + 7) / 16 * 16 + 8 : need + need / 2; /* what malloc() gives anyway */
-	wanted = wanted > policy->renew_flow ? need : wanted;
-	if (w->log_bytes + (wanted - *size) > policy->renew_bytes || !(more = realloc(*bytes, wanted)))
-		return FTT_LOGS_TOO_LONG;
-	w->log_bytes += wanted - *size;
-	*bytes = more;
-	*size = wanted;
-	return FTT_RENEWABLE;
 }
 
 /* Something of it is missing. So it is in a history. */
@@ -74,7 +54,7 @@ static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 	return !why;
 }
 
-void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
+static void begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
 {
 	bool renews = w->e->cfg.policy.renew;
 
@@ -94,6 +74,12 @@ void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, 
 	memcpy(c->log->bytes, syn, len);
 	c->log->len = c->log->syn_len = (uint16_t)len;
 	c->unrenewable = FTT_RENEWABLE;
+}
+
+void ftt_log_begin(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *syn, size_t len)
+{
+	begin(w, c, syn, len);
+	ftt_table_count_why(&w->table, c);
 }
 
 bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x)
@@ -150,7 +136,7 @@ void ftt_log_resume(struct ftt_worker *w, struct ftt_tcp *c)
 /* A connection that cannot be renewed any more may be a part of a history. */
 static bool is_kept(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	return c->log && (!c->unrenewable || ftt_history_needs(w, c));
+	return c->log && (!ftt_unrenewable(c->unrenewable) || ftt_history_needs(w, c));
 }
 
 /* Where the segment is in the client's stream, if it brings something that the log has not. */

@@ -29,16 +29,30 @@ static uint32_t unasked(struct ftt_tcp *c, const struct ftt_renewal *r)
 	return asked ? ftt_renew_unasked(&c->flow, r->opened_ns) : 0;
 }
 
+/* Behind all that was said of the flow on the lane: the backup lets go of it. Without room there it does so when it hears no more. */
+static void drop(struct ftt_worker *w, const struct ftt_tcp *c, bool everywhere)
+{
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+	uint8_t bytes[64];
+	uint32_t len = (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r);
+
+	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
+		if (everywhere || k == c->peer_worker)
+			ftt_lane_send(&w->lane, k, FTT_LANE_DROP, bytes, len);
+}
+
 void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why, uint64_t now_ns)
 {
 	struct ftt_renewal *r = ftt_renewal(c);
 	uint32_t actions = unasked(c, r);
 
-	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD && !ftt_history_behind(w)) /* what is in the history is played to its end */
-		actions |= FTT_ACT_DETACH;
+	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD && !ftt_history_behind(w)) { /* what is in the history is played to its end */
+		actions |= FTT_ACT_DETACH; /* it may overtake what waits on the lane */
+		drop(w, c, r->stage == FTT_RENEW_BEGUN);
+	}
 	if (r->stage != FTT_RENEW_HELD)
 		ftt_renew_cancel(&c->flow);
-	w->n.renewals_failed += why != FTT_RENEWABLE;
+	ftt_renewal_failed(w, why, now_ns);
 	if (why)
 		c->unrenewable = (uint8_t)why;
 	ftt_renewal_end(w, c);
@@ -194,7 +208,7 @@ static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_ren
 	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING && !c->closed))
 		return; /* the lane's, and the flow's own tick */
 	if (r->stage == FTT_RENEW_ASKED && !c->closed) { /* that gave it up */
-		w->n.renewals_failed++;
+		ftt_renewal_failed(w, FTT_NOT_IN_TIME, now_ns);
 		c->unrenewable = FTT_NOT_IN_TIME;
 		ftt_renewal_end(w, c);
 		return;

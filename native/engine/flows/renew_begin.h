@@ -4,8 +4,6 @@
 #define FTTCP_RENEW_BEGIN_H
 #include "engine/flows/renewal.h"
 
-enum { FTT_LANE_BEGIN = FTT_LANE_FIRST_KIND, FTT_LANE_LOG = FTT_LANE_FIRST_KIND + 1 };
-
 #define FTT_BEGIN_MAX 268u /* of the message: addresses, a SYN, an identity */
 
 /* Primary: to all workers of the peer: which of them its kernel gives the flow to, shows with the answer to the SYN. There is room. */

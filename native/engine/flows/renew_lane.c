@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * renew_lane.c - input logs on their way to a new backup; see core/tcp/renew.h.
- *
- *   BEGIN  acknowledged u64 | age u32, ms | an OPEN record with the SYN    a flow begins again
- *   LOG    a RENEW record, for its key | pieces                           what its client has sent; FINAL: this is all
- */
+/* renew_lane.c - input logs on their way to a new backup; see core/tcp/renew.h, and renewal.h for what is said. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
@@ -105,10 +100,33 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 	return true;
 }
 
+/* All flows that nobody follows, and that began where this node has seen it. `again`: of the same backup. */
+static void find_flows(struct ftt_worker *w, bool again, uint64_t now_ns)
+{
+	struct ftt_event ev = {.kind = FTT_EV_CATCHING_UP, .value = ftt_udp_renew_find(w)};
+
+	for (struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));) {
+		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
+
+		if (!alone || c->closed || !c->log || c->log->renewal || ftt_unrenewable(c->unrenewable) ||
+		    (again && c->unrenewable == FTT_STACK_UNLIKE)) /* its stack is what it was */
+			continue;
+		ev.value += ftt_renewal_begin(w, c, now_ns) != NULL;
+	}
+	if (!ev.value)
+		return;
+	if (!w->renewing) {
+		w->renewed_before = w->n.renewed;
+		w->failed_before = w->n.renewals_failed;
+	}
+	w->renewing = true;
+	ftt_event_post(w->e, &ev);
+}
+
 void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 {
-	uint32_t most = w->n_renewing[FTT_RENEW_WAITS];
 	struct ftt_list *next;
+	uint32_t most;
 
 	if (w->mode != FTT_MODE_PAIRED)
 		return;
@@ -127,33 +145,14 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 		else if (r->stage == FTT_RENEW_HELD || (r->stage > FTT_RENEW_BEGUN && !r->c->unrenewable))
 			send_log(w, r); /* of a held one what there is, and that it is all: either renewal ends with that */
 	}
-	if (!most || w->history || !all_up(w))
+	if (w->history || !all_up(w))
 		return;
-	for (; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
+	if (ftt_renewals_again(w, now_ns))
+		find_flows(w, true, now_ns);
+	for (most = w->n_renewing[FTT_RENEW_WAITS]; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
 		if (ftt_renewals_full(w) || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
 			return;
 	}
-}
-
-/* All flows that nobody follows, and that began where this node has seen it. */
-static void find_flows(struct ftt_worker *w, uint64_t now_ns)
-{
-	struct ftt_event ev = {.kind = FTT_EV_CATCHING_UP, .value = ftt_udp_renew_find(w)};
-
-	for (struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));) {
-		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
-
-		if (alone && !c->closed && c->log && !c->unrenewable && !c->log->renewal && ftt_renewal_begin(w, c, now_ns))
-			ev.value++;
-	}
-	if (!ev.value)
-		return;
-	if (!w->renewing) {
-		w->renewed_before = w->n.renewed;
-		w->failed_before = w->n.renewals_failed;
-	}
-	w->renewing = true;
-	ftt_event_post(w->e, &ev);
 }
 
 /* The lane to that worker is gone: what it carried begins anew with the next one, also what it may have carried. */
@@ -209,6 +208,28 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	return FTT_LANE_TAKEN;
 }
 
+/* The primary has given up. A flow that is protected it lets go of by records alone. */
+static enum ftt_lane_answer drop(struct ftt_worker *w, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_record r;
+	struct ftt_tcp *c;
+
+	if (ftt_record_get(bytes, len, &r) != len || r.type != FTT_REC_DETACH)
+		return FTT_LANE_BAD;
+	if (w->mode == FTT_MODE_BACKUP && r.key.proto == 17) {
+		ftt_udp_renew_drop(w, &r);
+		return FTT_LANE_TAKEN;
+	}
+	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &r.key, now_ns) : NULL;
+	if (!c || c->flow.hard.irs != r.irs || c->flow.protection != FTT_CATCHING_UP)
+		return FTT_LANE_TAKEN;
+	if (c->flow.bits & FTT_F_SYNACK)
+		ftt_tcp_let_go(w, c);
+	else
+		ftt_tcp_forget(w, c, false);
+	return FTT_LANE_TAKEN;
+}
+
 /* Without the rest of the logs of that worker's flows: those that are protected have what their clients were told of, the others go. */
 static void cut_off(struct ftt_worker *w, uint8_t worker)
 {
@@ -240,6 +261,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 		return ftt_renew_begin_message(of, from, bytes, len, now_ns);
 	case FTT_LANE_LOG:
 		return log_of(of, from, bytes, len, now_ns);
+	case FTT_LANE_DROP:
+		return drop(of, bytes, len, now_ns);
 	case FTT_LANE_SESSION:
 		return ftt_udp_renew_message(of, from, bytes, len, now_ns);
 	default:
@@ -265,8 +288,10 @@ static void changed(void *of, uint8_t worker, bool up)
 		cut_off(w, worker);
 	else if (!up)
 		begin_again(w, worker);
-	else if (w->mode == FTT_MODE_PAIRED && all_up(w))
-		find_flows(w, ftt_now_ns());
+	else if (w->mode == FTT_MODE_PAIRED && all_up(w)) {
+		ftt_renewals_anew(w);
+		find_flows(w, false, ftt_now_ns());
+	}
 }
 
 struct ftt_lane_user ftt_renew_lane_user(struct ftt_worker *w)

@@ -27,6 +27,7 @@ void ftt_renewals_open(struct ftt_worker *w)
 {
 	ftt_list_init(&w->renew_waiting);
 	ftt_list_init(&w->renew_active);
+	ftt_renewals_anew(w);
 	w->log_whole = 1; /* until it shows to be too much */
 }
 
@@ -39,6 +40,8 @@ struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, u
 	r->c = c;
 	r->moved_ns = now_ns;
 	c->log->renewal = r;
+	c->unrenewable = FTT_RENEWABLE; /* what was in the way the last time may not be any more */
+	ftt_table_count_why(&w->table, c);
 	enter(w, r, FTT_RENEW_WAITS);
 	return r;
 }
@@ -57,7 +60,7 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 		return;
 	leave(w, r);
 	if (c->row && r->told && !r->current) /* what was not given yet comes again, and at another time */
-		c->unrenewable = c->unrenewable ? c->unrenewable : FTT_LOG_GAP;
+		c->unrenewable = ftt_unrenewable(c->unrenewable) ? c->unrenewable : FTT_LOG_GAP;
 	free(r->word);
 	free(r);
 	c->log->renewal = NULL;

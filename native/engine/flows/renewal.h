@@ -7,6 +7,14 @@
 #define FTT_RENEW_AT_ONCE 64u  /* flows whose stack has not answered yet: no more than fit where a server accepts */
 #define FTT_RENEW_ACTIVE 1024u /* ... in all */
 
+/* What is said over the bulk lane of flows that are renewed; of a history: history_lane.h. */
+enum ftt_renew_kind {
+	FTT_LANE_BEGIN = FTT_LANE_FIRST_KIND, /* acknowledged u64 | age u32, ms | an OPEN record with the SYN: a flow begins again */
+	FTT_LANE_LOG = FTT_LANE_FIRST_KIND + 1, /* a RENEW record, for its key | pieces: what its client has sent; FINAL: this is all */
+	FTT_LANE_DROP = FTT_LANE_FIRST_KIND + 2, /* a DETACH record: let go of it; it comes behind all that was said of it */
+	FTT_LANE_SESSION = FTT_LANE_FIRST_KIND + 3 /* a SENT record | events: of a UDP session. Flags: FTT_REC_FIRST, FTT_REC_ALL */
+};
+
 enum ftt_renewal_stage {
 	FTT_RENEW_WAITS,    /* primary: its turn comes */
 	FTT_RENEW_BEGUN,    /* ... the new backup was told, and has not answered */
@@ -60,6 +68,12 @@ struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, u
 void ftt_renewal_stage(struct ftt_worker *w, struct ftt_renewal *r, enum ftt_renewal_stage stage);
 /* It is over, in whichever way. */
 void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c);
+/* ... without success; for some reasons it is tried again. */
+void ftt_renewal_failed(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns);
+/* Is it time to? Then the next time is later. */
+bool ftt_renewals_again(struct ftt_worker *w, uint64_t now_ns);
+/* A backup comes: it knows nothing of earlier failures. */
+void ftt_renewals_anew(struct ftt_worker *w);
 /* The flow goes, and its log with it. */
 void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c);
 

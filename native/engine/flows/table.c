@@ -64,6 +64,7 @@ void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
 	t->count[c->counted]--;
 	t->count[counted]++;
 	c->counted = counted;
+	ftt_table_count_why(t, c);
 	if (age == c->age)
 		return;
 	t->of_age[c->age]--;
@@ -161,6 +162,7 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	c->recent = (uint32_t)(now_ns >> FTT_RECENT_SHIFT);
 	ftt_list_add(&c->order, &t->list[c->age]);
 	t->count[c->counted]++;
+	t->why[c->counted_why]++;
 	t->of_age[c->age]++;
 	t->n++;
 	return c;
@@ -188,6 +190,7 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	forget_dirty(t, c);
 	ftt_list_remove(&c->order);
 	t->count[c->counted]--;
+	t->why[c->counted_why]--;
 	t->of_age[c->age]--;
 	t->n--;
 	free(c->syn);

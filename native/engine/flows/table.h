@@ -53,7 +53,8 @@ struct ftt_tcp {
 	uint8_t syn_len;
 	uint8_t age;     /* enum ftt_age */
 	uint8_t counted; /* as what ftt_table.count has it */
-	uint8_t unrenewable; /* enum ftt_unrenewable: why there is no log */
+	uint8_t unrenewable; /* enum ftt_unrenewable: why there is no log, or why it was of no use up to now */
+	uint8_t counted_why; /* ... as ftt_table.why has it */
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
 	uint32_t n_held;
@@ -92,6 +93,7 @@ struct ftt_table {
 	uint64_t commit_by_ns; /* when the COMMITs of the dirty ones leave */
 	uint32_t n;
 	uint32_t count[FTT_COUNT_CLOSED + 1]; /* by protection */
+	uint32_t why[FTT_UNRENEWABLES]; /* living ones by enum ftt_unrenewable; those that can be renewed with all closed ones */
 	uint32_t of_age[FTT_AGES];
 };
 
@@ -123,6 +125,14 @@ bool ftt_table_waits(const struct ftt_tcp *c);
 void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits);
 /* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
 void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns);
+
+/* It can be renewed, or not any more. */
+static inline void ftt_table_count_why(struct ftt_table *t, struct ftt_tcp *c)
+{
+	t->why[c->counted_why]--;
+	c->counted_why = c->closed ? FTT_RENEWABLE : c->unrenewable;
+	t->why[c->counted_why]++;
+}
 
 static inline void ftt_table_touch(struct ftt_table *t, struct ftt_tcp *c, uint64_t now_ns)
 {

@@ -14,16 +14,23 @@ static void release(struct ftt_worker *w, struct ftt_udp_session *u)
 	u->log = NULL;
 }
 
+void ftt_udp_log_why(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_unrenewable why)
+{
+	t->why[u->unrenewable]--;
+	t->why[why]++;
+	u->unrenewable = (uint8_t)why;
+}
+
 void ftt_udp_log_begin(struct ftt_worker *w, struct ftt_udp_session *u)
 {
 	bool renews = w->e->cfg.policy.renew && !w->e->lockstep.header;
 
-	u->unrenewable = renews ? FTT_LOGS_TOO_LONG : FTT_NO_RENEWAL;
+	ftt_udp_log_why(&w->udp, u, renews ? FTT_LOGS_TOO_LONG : FTT_NO_RENEWAL);
 	if (!renews || w->log_bytes + sizeof(*u->log) > w->e->cfg.policy.renew_bytes || !(u->log = calloc(1, sizeof(*u->log))))
 		return;
 	ftt_list_init(&u->log->order);
 	u->log->u = u;
-	u->unrenewable = FTT_RENEWABLE;
+	ftt_udp_log_why(&w->udp, u, FTT_RENEWABLE);
 	w->n_logs++;
 	w->log_bytes += sizeof(*u->log);
 }
@@ -47,8 +54,8 @@ bool ftt_udp_note(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 
 void ftt_udp_log_end(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why)
 {
-	u->unrenewable = (uint8_t)why;
-	if (u->log && !u->log->stage && !u->log->left) /* else it ends with that */
+	ftt_udp_log_why(&w->udp, u, why);
+	if (u->log && !ftt_renewal_rests(u->unrenewable) && !u->log->stage && !u->log->left) /* else it ends with that */
 		release(w, u);
 }
 

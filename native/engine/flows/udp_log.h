@@ -2,6 +2,7 @@
 /* udp_log.h - the events of a UDP session, kept for a new backup: core/udp/log.h with memory and bounds. */
 #ifndef FTTCP_FLOWS_UDP_LOG_H
 #define FTTCP_FLOWS_UDP_LOG_H
+#include "core/log.h"
 #include "core/udp/log.h"
 #include "engine/worker.h"
 
@@ -31,6 +32,8 @@ struct ftt_udp_log {
 void ftt_udp_log_begin(struct ftt_worker *w, struct ftt_udp_session *u);
 /* Its next event. False: there is no room, and the log is of no use any more. */
 bool ftt_udp_note(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_noted *x);
+/* Why it cannot be renewed: the one place where that is counted. */
+void ftt_udp_log_why(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ftt_unrenewable why);
 /* It cannot be renewed from here on. */
 void ftt_udp_log_end(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why);
 /* The session goes, and its log with it. */
@@ -46,7 +49,7 @@ static inline enum ftt_udp_stage ftt_udp_stage(const struct ftt_udp_session *u)
 /* Are events to be noted? */
 static inline bool ftt_udp_notes(const struct ftt_udp_session *u)
 {
-	return u->log && !u->unrenewable;
+	return u->log && !ftt_unrenewable(u->unrenewable);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "core/udp/renew.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/udp_renew.h"
 
 #define LANE 0          /* all UDP is the first worker's, on both nodes */
@@ -43,19 +44,23 @@ static bool send_events(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t
 	return true;
 }
 
-static void fail(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why)
+static void fail(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why, uint64_t now_ns)
 {
 	ftt_session_renewed_not(&u->s);
 	ftt_udp_settle(&w->udp, u);
-	w->n.renewals_failed++;
-	u->unrenewable = (uint8_t)why;
+	ftt_renewal_failed(w, why, now_ns);
+	ftt_udp_log_end(w, u, why);
 	ftt_udp_log_stage(w, u, FTT_UDP_STILL);
 }
 
-static void give_up(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why)
+static void give_up(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why, uint64_t now_ns)
 {
-	put(w, u, FTT_REC_DETACH);
-	fail(w, u, why);
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = u->key, .irs = u->start};
+	uint8_t bytes[RECORD_MAX];
+
+	put(w, u, FTT_REC_DETACH); /* it may overtake what waits on the lane */
+	ftt_lane_send(&w->lane, LANE, FTT_LANE_DROP, bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r));
+	fail(w, u, why, now_ns);
 }
 
 static void begin(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
@@ -121,6 +126,7 @@ uint32_t ftt_udp_renew_find(struct ftt_worker *w)
 	for (struct ftt_udp_session *u = NULL; (u = ftt_udp_next(&w->udp, u));) {
 		if (ftt_udp_stage(u) || !ftt_udp_notes(u) || (u->role == w->udp.role && u->s.protection == FTT_PROTECTED))
 			continue;
+		ftt_udp_log_why(&w->udp, u, FTT_RENEWABLE); /* what was in the way the last time may not be any more */
 		ftt_udp_log_stage(w, u, FTT_UDP_TO_RENEW);
 		n++;
 	}
@@ -135,7 +141,7 @@ bool ftt_udp_renew_told(struct ftt_worker *w, struct ftt_udp_session *u, const s
 		if (r->type == FTT_REC_EVENT_ACK) /* it was given up, which the backup has not heard */
 			put(w, u, FTT_REC_DETACH);
 	} else if (r->type == FTT_REC_DETACHED) {
-		fail(w, u, r->flags & FTT_REC_DIVERGED ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME);
+		fail(w, u, r->flags & FTT_REC_DIVERGED ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME, now_ns);
 	} else if (r->type == FTT_REC_EVENT_ACK && r->flags & FTT_REC_CATCHING && ftt_session_gets_on(&u->s, r)) {
 		u->log->moved_ns = now_ns;
 		go_on(w, u, now_ns);
@@ -149,13 +155,13 @@ static void primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 		if (u->s.protection == FTT_OPENING || u->s.protection == FTT_DETACHING)
 			return;
 		if (u->s.protection != FTT_PROTECTED) {
-			fail(w, u, u->s.reason == FTT_WHY_DIVERGENCE ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME);
+			fail(w, u, u->s.reason == FTT_WHY_DIVERGENCE ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME, now_ns);
 			return;
 		}
 		w->n.renewed++;
 		ftt_udp_log_stage(w, u, FTT_UDP_STILL);
 	} else if (u->log->stage == FTT_UDP_CATCHING && (u->unrenewable || now_ns - u->log->moved_ns > PATIENCE_NS)) {
-		give_up(w, u, u->unrenewable ? (enum ftt_unrenewable)u->unrenewable : FTT_NOT_IN_TIME);
+		give_up(w, u, u->unrenewable ? (enum ftt_unrenewable)u->unrenewable : FTT_NOT_IN_TIME, now_ns);
 	}
 }
 
@@ -166,7 +172,7 @@ static struct ftt_udp_session *begin_again(struct ftt_worker *w, const struct ft
 {
 	struct ftt_udp_session *u = ftt_udp_heard(w, &head->key, now_ns);
 
-	if (u && u->s.protection == FTT_PROTECTED) /* the client's port serves another one since */
+	if ((u && u->s.protection == FTT_PROTECTED) || ftt_cold(w)) /* the client's port serves another one since; nobody would say anything */
 		return NULL;
 	if (u)
 		ftt_udp_forget(w, u);
@@ -252,6 +258,14 @@ static void backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_
 		u->log->told_ns = now_ns;
 		ftt_udp_backup_acknowledge(w, u);
 	}
+}
+
+void ftt_udp_renew_drop(struct ftt_worker *w, const struct ftt_record *r)
+{
+	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
+
+	if (u && u->start == r->irs && u->s.protection == FTT_CATCHING_UP)
+		ftt_udp_forget(w, u);
 }
 
 /* --- both --------------------------------------------------------------------------------------- */

@@ -94,6 +94,7 @@ struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *
 	ftt_list_add(&u->order, &t->order);
 	ftt_list_add(&u->due, &t->due);
 	t->count[u->counted]++;
+	t->why[u->unrenewable]++;
 	t->n++;
 	w->n.udp_sessions++;
 	return u;
@@ -208,6 +209,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	ftt_udp_drop_last(u);
 	ftt_udp_log_forget(w, u);
 	t->count[u->counted]--;
+	t->why[u->unrenewable]--;
 	t->n--;
 	while (u->replies) {
 		if (u->replies->id) { /* still in the kernel's queue */
