@@ -117,7 +117,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
 
 def _renewal_lines(group: dict[str, Any]) -> list[str]:
     """With how many connections a new backup catches up, and how many it could not catch up with."""
-    lost = ", ".join(f"{count} {why}" for why, count in group.get("unrenewable", {}).items() if why != "no-renewal")
+    whys = group.get("unrenewable", {}).items()
+    lost = ", ".join(f"{count} {why}" for why, count in whys if why != "no-renewal")
     catching = group["flows"].get("catching", 0)
     parts = [f"catching up with {catching}"] * bool(catching) + [f"not renewable: {lost}"] * bool(lost)
     return [f"  renewal      {'; '.join(parts)}"] if parts else []
