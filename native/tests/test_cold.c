@@ -279,6 +279,30 @@ static void test_a_server_is_told_everything(void)
 	node_close(n);
 }
 
+/* The client has the end of the server's stream as well, and goes on talking: ours has to have come to its end. */
+static void test_the_client_has_the_end(void)
+{
+	struct node *n = open_node();
+	struct ftt_tcp *c = open_flow(n);
+
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	primary_sent(n, 30, true);
+	client_says(n, TCP_ACK, IRS + 101, ISS + 31, 100);
+	promote(n);
+	tick(n);
+	stack_says(n, TCP_ACK, 0, IRS + 101, 30);
+	tick(n);
+	CHECK_EQ(c->log->renewal->given, IRS + 101); /* the rest answers the end */
+	stack_says(n, TCP_ACK | TCP_FIN, 30, IRS + 101, 0);
+	tick(n);
+	CHECK_EQ(c->log->renewal->given, IRS + 201);
+	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
+	stack_says(n, TCP_ACK, 31, IRS + 201, 0);
+	tick(n);
+	CHECK(c->flow.protection == FTT_PROTECTED && c->flow.client_acked == ISS + 31);
+	node_close(n);
+}
+
 /* The lane of the old primary ends while the server is told: that is nothing to it. */
 static void test_the_lane_ends(void)
 {
@@ -339,6 +363,7 @@ int main(void)
 	test_ends();
 	test_a_log_that_is_full();
 	test_a_server_is_told_everything();
+	test_the_client_has_the_end();
 	test_the_lane_ends();
 	test_a_server_that_does_not_come_there(true);
 	test_a_server_that_does_not_come_there(false);

@@ -21,7 +21,9 @@ SHORT_S = 3.0
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     yield from pair_named(
-        "cold", ("standby=cold", "limits.renew_flow_bytes=8000000"), ("echo", "paced-down", "half-close")
+        "cold",
+        ("standby=cold", "limits.renew_flow_bytes=8000000"),
+        ("echo", "paced-down", "half-close", "half-close-server"),
     )
 
 
@@ -36,6 +38,7 @@ def _serves(pair: Pair) -> dict[str, bool]:
         ("echo", ("crash-host", "switchover")),
         ("paced-down", ("kill-server", "crash-host")),
         ("half-close", ("crash-host",)),
+        ("half-close-server", ("switchover",)),
     ],
 )
 def test_a_connection_outlives_failures_of_both_nodes(

@@ -107,6 +107,18 @@ static inline void ftt_cold_last_word(const struct ftt_flow *f, const struct ftt
 	r->flags = sums ? FTT_REC_SUM : 0;
 }
 
+/* Does it say that the client has the end of the server's stream, too? */
+static inline bool ftt_cold_fin_acked(const struct ftt_flow *f, const struct ftt_record *word)
+{
+	return word->client_acked - (f->hard.service_iss + 1) != (uint32_t)word->place;
+}
+
+/* Does our stack stand where the client does? `said`: bytes of our server's. */
+static inline bool ftt_cold_reached(const struct ftt_flow *f, const struct ftt_record *word, uint64_t said)
+{
+	return seq_geq(f->local_rcv_nxt, word->rcv_nxt) && said >= word->place && (f->bits & FTT_F_LOCAL_FIN || !ftt_cold_fin_acked(f, word));
+}
+
 /* ... and its OPEN, by our stack's clock. */
 static inline void ftt_cold_begin_again(struct ftt_flow *f, const struct ftt_seg *syn, const struct ftt_env *env, struct ftt_record *open)
 {

@@ -178,6 +178,8 @@ static inline void ftt_renew_word(struct ftt_flow *f, const struct ftt_record *r
 /* FINAL: does this backup hold the flow from here on? */
 static inline bool ftt_renew_take(struct ftt_flow *f, const struct ftt_record *r)
 {
+	if (f->bits & FTT_F_LOCAL_FIN && r->client_acked == f->fin_end && f->client_acked + 1 == f->fin_end) /* no byte of the stream */
+		f->client_acked = r->client_acked;
 	if (!(f->bits & FTT_F_MAPPED) || seq_lt(f->local_rcv_nxt, r->rcv_nxt) || f->client_acked != r->client_acked ||
 	    ftt_flow_ended(f))
 		return false;

@@ -117,7 +117,7 @@ static void play(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
 	}
 	if (!(f->bits & FTT_F_MAPPED))
 		return;
-	if (seq_geq(f->local_rcv_nxt, word.rcv_nxt) && c->bytes_out >= word.place)
+	if (ftt_cold_reached(f, &word, c->bytes_out))
 		word.flags |= FTT_REC_FINAL;
 	ftt_renew_word_of(w, c, &word, now_ns);
 }

@@ -301,7 +301,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		n = n < room ? n : room;
 		n = n < SEGMENT ? n : SEGMENT;
 		fin = n == x.len && x.flags & FTT_PIECE_FIN;
-		if (x.after > c->bytes_out || (!n && !fin))
+		if (x.after > c->bytes_out + !!(f->bits & FTT_F_LOCAL_FIN) || (!n && !fin))
 			break; /* our server has not said what this answers; or there is no room */
 		if (!ftt_lockstep_replay(w, c, &r->told, x.offset + n))
 			break;
