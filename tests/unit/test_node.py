@@ -76,6 +76,7 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
         start=lambda: steps.append("engine"),
         feed=steps.append,
         ground=None,
+        machine=SimpleNamespace(settings=SimpleNamespace(cold=False)),
     )
     node: Any = Node.__new__(Node)
     node._groups, node._maintenance, node._reference = {"web": group}, SimpleNamespace(load=load), None
