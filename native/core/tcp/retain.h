@@ -16,7 +16,7 @@
  * fill it, so none are sent. They have come to their end when the client says that it has one of ours
  * twice (RFC 2883), or when nothing more is acknowledged: then another window goes.
  *
- * This is the reckoning only; who calls has the bytes, in a ring or otherwise. Numbers are service
+ * This is the reckoning only; who calls has the bytes, in a ring (struct ftt_store). Numbers are service
  * space. What is retained has no holes: bytes that come behind one are not, until all before it are
  * acknowledged.
  */
@@ -45,6 +45,21 @@ struct ftt_retained {
 	uint8_t patience;  /* how often we sent because the acknowledgement did not move: doubles the time */
 	uint64_t heard_ns; /* when it moved, or we last did that */
 };
+
+/* Bytes of a stream in a ring, each at its sequence number modulo the size. */
+struct ftt_store {
+	uint32_t size; /* a power of two */
+	uint8_t bytes[];
+};
+
+/* The longest run of its bytes from `seq` on, `n` at most, that lies in one piece; valid until more is put there. */
+static inline uint32_t ftt_store_piece(const struct ftt_store *ring, uint32_t seq, uint32_t n, const uint8_t **at)
+{
+	uint32_t offset = seq & (ring->size - 1);
+
+	*at = ring->bytes + offset;
+	return ring->size - offset < n ? ring->size - offset : n;
+}
 
 /* What an acknowledgement is known to be for. */
 enum ftt_retained_echo { FTT_ECHO_OLD = 0, FTT_ECHO_UNKNOWN = 1, FTT_ECHO_TWICE = 2, FTT_ECHO_OURS = 3 };

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include "engine/flows/compare.h"
 #include "engine/flows/retain.h"
-#include "core/tcp/renew.h"
+#include "core/compare/sums.h"
 #include "engine/flows/renewal.h"
 
 /* --- points -------------------------------------------------------------------------------------- */
@@ -15,32 +15,40 @@ void ftt_compare_forget(struct ftt_tcp *c)
 	c->points = NULL;
 }
 
-static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
+static struct ftt_sums sums_of(const struct ftt_worker *w, struct ftt_tcp *c)
 {
-	if (!c->digest.broken)
-		w->n.uncompared_blocks++;
-	c->digest.broken = true;
-	ftt_compare_forget(c);
+	return (struct ftt_sums){.f = &c->flow, .d = &c->digest, .points = c->points, .seen_crc = &c->seen_crc, .kept = &c->retained,
+				 .store = c->store, .mode = (uint8_t)w->mode};
 }
 
-/* The primary's, beyond what our stack has said; or our own, beyond what the primary has told. Never both. */
-static void keep_point(struct ftt_worker *w, struct ftt_tcp *c, uint32_t at, uint32_t crc, bool own)
+/* Keeps a point, where that is asked for, and drops those that are none. */
+static void keep(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_summed *out)
 {
-	if (c->points && c->points->own != own)
-		c->points->n = 0;
-	if (!c->points && !(c->points = calloc(1, sizeof(*c->points)))) {
-		give_up(w, c);
-		return;
+	if (out->keeps && !c->points && !(c->points = calloc(1, sizeof(*c->points)))) {
+		struct ftt_sums o = sums_of(w, c);
+
+		ftt_sums_give_up(&o, out);
+	} else if (out->keeps) {
+		ftt_points_keep(c->points, out->point, out->own);
 	}
-	c->points->own = own;
-	if (own && c->points->n == FTT_POINTS) /* the latest ones are near what is told next */
-		ftt_points_pop(c->points);
-	ftt_points_put(c->points, at, crc);
+	out->keeps = false;
+	if (c->points && !c->points->n)
+		ftt_compare_forget(c);
 }
 
-static bool has_theirs(const struct ftt_tcp *c)
+/* ... and counts what came of it. Returns what is to be done. */
+static uint32_t done(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_summed *out)
 {
-	return c->points && c->points->n && !c->points->own;
+	keep(w, c, out);
+	if (!(out->compared | out->uncompared))
+		return out->actions;
+	w->n.uncompared_blocks += out->uncompared;
+	w->n.compared_blocks += out->compared;
+	w->n.divergences += out->different;
+	c->divergences += out->different;
+	if (out->equal && ftt_renewal(c))
+		ftt_renewal(c)->same = true;
+	return out->actions;
 }
 
 /* --- the primary ------------------------------------------------------------------------------- */
@@ -101,151 +109,16 @@ void ftt_compare_shifted(struct ftt_worker *w, const struct ftt_tcp *c)
 
 /* --- the backup -------------------------------------------------------------------------------- */
 
-/* Returns what is to be done, as the others here. */
-static uint32_t judge(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
-{
-	struct ftt_digest *d = &c->digest;
-	enum ftt_judged got = ftt_output_judge(&c->flow, d->next, d->crc, theirs);
-
-	d->crc = theirs;
-	w->n.compared_blocks++;
-	if (got == FTT_DIFFERENT) {
-		w->n.divergences++;
-		c->divergences++;
-	}
-	if (got == FTT_EQUAL && ftt_renewal(c))
-		ftt_renewal(c)->same = true;
-	if (w->mode != FTT_MODE_BACKUP)
-		return 0;
-	return got == FTT_EQUAL ? FTT_ACT_COMMIT_LATER : FTT_ACT_COMMIT;
-}
-
-/* Sums the next `n` bytes of our output, and compares where the primary has told of it. */
-static uint32_t sum(struct ftt_worker *w, struct ftt_tcp *c, const uint8_t *bytes, uint32_t n)
-{
-	struct ftt_digest *d = &c->digest;
-	uint32_t actions = 0;
-
-	while (n) {
-		bool theirs = has_theirs(c);
-		uint32_t left = theirs ? c->points->point[0].at - d->next : n, part = left < n ? left : n;
-
-		d->crc = ftt_crc32c(d->crc, bytes, part);
-		d->next += part;
-		bytes += part;
-		n -= part;
-		if (part != left || !theirs)
-			continue;
-		actions |= judge(w, c, c->points->point[0].crc);
-		ftt_points_pop(c->points);
-	}
-	if (c->points && !c->points->n)
-		ftt_compare_forget(c);
-	return actions;
-}
-
-/* ... from `crc` at `from` on, of what was seen before and is retained. */
-static uint32_t crc_retained(const struct ftt_tcp *c, uint32_t crc, uint32_t from, uint32_t to)
-{
-	while (from != to) {
-		const uint8_t *at;
-		uint32_t n = ftt_retain_piece(c, ftt_output_seq(&c->flow, from), to - from, &at);
-
-		crc = ftt_crc32c(crc, at, n);
-		from += n;
-	}
-	return crc;
-}
-
-/* Our output up to here is summed, up to the end or a point on the way; what is missing is read again. */
-static void come_to(struct ftt_tcp *c, uint32_t to)
-{
-	struct ftt_digest *d = &c->digest;
-
-	if (to == d->seen) {
-		d->crc = c->seen_crc;
-		d->next = to;
-		if (c->points && c->points->own)
-			ftt_compare_forget(c);
-		return;
-	}
-	while (c->points && c->points->own && c->points->n && seq_leq(c->points->point[0].at, to)) {
-		d->next = c->points->point[0].at;
-		d->crc = c->points->point[0].crc;
-		ftt_points_pop(c->points);
-	}
-	d->crc = crc_retained(c, d->crc, d->next, to);
-	d->next = to;
-}
-
-/*
- * Up to here the backup sums what its server says as it says it: the primary has told of so much; or, catching up, the client
- * has so much, and no point will be told that lies before.
- */
-static uint32_t limit(const struct ftt_tcp *c)
-{
-	bool replays = c->flow.protection == FTT_CATCHING_UP && !has_theirs(c);
-
-	return replays ? ftt_output_acked(&c->flow) : c->flow.told;
-}
-
-/* What the primary has told of all before d->next, which we had summed beyond. */
-static uint32_t judge_behind(struct ftt_worker *w, struct ftt_tcp *c, uint32_t theirs)
-{
-	struct ftt_digest *d = &c->digest;
-	bool same = d->crc == theirs;
-	uint32_t actions = judge(w, c, theirs);
-
-	if (same)
-		return actions;
-	if (c->points && c->points->own) /* they go on from another sum */
-		ftt_compare_forget(c);
-	c->seen_crc = crc_retained(c, theirs, d->next, d->seen);
-	return actions;
-}
-
-/* After a takeover: is all at hand that the client may lack? */
-static bool is_kept(const struct ftt_tcp *c)
-{
-	uint32_t seen = ftt_output_seq(&c->flow, c->digest.seen);
-
-	return seq_leq(seen, c->flow.client_acked) ||
-	       (c->retained.n && seq_leq(c->retained.seq, c->flow.client_acked) && seq_geq(ftt_retained_end(&c->retained), seen));
-}
-
-static bool is_retained(const struct ftt_tcp *c)
-{
-	const struct ftt_retained *r = &c->retained;
-
-	return c->digest.next == c->digest.seen ||
-	       (r->n && seq_leq(r->seq, ftt_output_seq(&c->flow, c->digest.next)) &&
-		seq_geq(ftt_retained_end(r), ftt_output_seq(&c->flow, c->digest.seen)));
-}
-
 /* The primary's sum of all its output up to r->point, which has left. */
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
 {
-	struct ftt_digest *d = &c->digest;
-	uint32_t actions = 0;
+	struct ftt_sums o = sums_of(w, c);
+	struct ftt_summed out = {0};
+	bool moved = ftt_sums_told(&o, r, &out);
+	uint32_t actions = done(w, c, &out);
 
-	if (c->flow.bits & FTT_F_SUMS && !(r->flags & FTT_REC_SUM)) { /* the primary can compare no more: an offer proves nothing */
-		give_up(w, c);
-		ftt_output_unoffered(&c->flow);
-	}
-	if (c->flow.bits & FTT_F_SUMS && !is_retained(c)) /* it was dropped, for the flow is over: nothing can be read again */
-		give_up(w, c);
-	if (!(r->flags & FTT_REC_SUM) || !ftt_output_tell(&c->flow, r->point) || d->broken)
-		return 0;
-	if (seq_gt(r->point, d->seen)) {
-		come_to(c, d->seen);
-		keep_point(w, c, r->point, r->crc, false);
-	} else if (seq_geq(r->point, d->next)) {
-		come_to(c, r->point);
-		actions = judge_behind(w, c, r->crc);
-	} else {
-		w->n.uncompared_blocks++; /* summed beyond it for want of room; where both stand still they meet again */
-	}
-	ftt_retain_acked(w, c, NULL, now_ns);
+	if (moved)
+		ftt_retain_acked(w, c, NULL, now_ns);
 	return actions;
 }
 
@@ -264,23 +137,6 @@ void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 
 /* --- both -------------------------------------------------------------------------------------- */
 
-/* What of this segment is new: its bytes, and how many; 0 also when they were not all seen, which ends the sums. */
-static uint32_t fresh(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
-		      const struct ftt_seg *s, const uint8_t **bytes)
-{
-	struct ftt_digest *d = &c->digest;
-	uint32_t offset = ftt_output_offset(&c->flow, s->seq - c->flow.hard.delta), end = offset + s->len;
-
-	if (!s->len || s->flags & (TCP_SYN | TCP_RST) || !(c->flow.bits & FTT_F_MAPPED) || seq_leq(end, d->seen) || d->broken)
-		return 0;
-	if (p->cap < p->len || seq_gt(offset, d->seen)) {
-		give_up(w, c);
-		return 0;
-	}
-	*bytes = p->bytes + k->payload + (d->seen - offset);
-	return end - d->seen;
-}
-
 /* The backup needs it when it looks at what answers it. A PROBE wakes it, and it reads this one first. */
 void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 {
@@ -296,10 +152,19 @@ void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s)
 {
+	struct ftt_summed out = {0};
 	struct ftt_digest *d = &c->digest;
 	const uint8_t *bytes;
-	uint32_t n = fresh(w, c, p, k, s, &bytes), part;
+	struct ftt_sums o;
+	uint32_t n, part;
 
+	if (!s->len)
+		return;
+	o = sums_of(w, c);
+	n = ftt_sums_fresh(&o, s, p->cap >= p->len, &out);
+	bytes = p->bytes + k->payload + s->len - n;
+	if (out.uncompared)
+		done(w, c, &out);
 	for (d->seen += n; n; n -= part, bytes += part) {
 		uint32_t left = c->offer.at - d->next;
 
@@ -330,82 +195,60 @@ void ftt_compare_leaves(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_poin
 uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p,
 				const struct ftt_pkt *k, const struct ftt_seg *s)
 {
-	struct ftt_digest *d = &c->digest;
-	const uint8_t *bytes;
-	uint32_t before = d->seen, n = fresh(w, c, p, k, s, &bytes), told = limit(c) - d->next, actions = 0;
+	struct ftt_summed out = {0};
+	struct ftt_sums o;
+	uint32_t n, beyond;
 
-	d->seen += n;
-	if (n && d->next == before) { /* else what was seen before comes first */
-		if (seq_gt(limit(c), d->next))
-			actions = sum(w, c, bytes, told < n ? told : n);
-		c->seen_crc = d->crc;
-		bytes += d->next - before;
-		n = d->seen - d->next;
-	}
-	if (n && c->flow.bits & FTT_F_SUMS) { /* now, while it is in the cache */
-		if (seq_lt(d->next, before))
-			keep_point(w, c, before, c->seen_crc, true);
-		c->seen_crc = ftt_crc32c(c->seen_crc, bytes, n);
-	}
+	if (!s->len && w->mode == FTT_MODE_BACKUP) /* an acknowledgement */
+		return 0;
+	o = sums_of(w, c);
+	n = ftt_sums_fresh(&o, s, p->cap >= p->len, &out);
+	beyond = ftt_sums_said(&o, p->bytes + k->payload + s->len - n, n, &out);
+	if (out.keeps)
+		keep(w, c, &out);
 	ftt_retain_output(w, c, p, k, s);
-	if (w->mode != FTT_MODE_BACKUP && !is_kept(c))
-		ftt_output_lost(&c->flow); /* there was no room */
-	if (n && c->flow.bits & FTT_F_SUMS && !is_retained(c))
-		come_to(c, d->seen); /* no room to read it again */
-	return actions;
+	o.points = c->points;
+	o.store = c->store; /* it may be another, larger one */
+	ftt_sums_behind(&o, beyond);
+	return done(w, c, &out);
 }
 
 /* --- a flow that is renewed ---------------------------------------------------------------------- */
 
-void ftt_compare_whole(struct ftt_tcp *c)
+void ftt_compare_whole(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	if (c->digest.next != c->digest.seen) /* it was a backup's, and all of it is verified */
-		come_to(c, c->digest.seen);
+	struct ftt_sums o = sums_of(w, c);
+	struct ftt_summed out = {0};
+
+	if (c->digest.next == c->digest.seen)
+		return;
+	ftt_sums_come_to(&o, c->digest.seen); /* it was a backup's, and all of it is verified */
+	keep(w, c, &out);
 }
 
 void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		       const struct ftt_seg *s)
 {
-	ftt_compare_whole(c);
+	ftt_compare_whole(w, c);
 	ftt_compare_output(w, c, p, k, s);
 }
 
 void ftt_compare_acked(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_digest *d = &c->digest;
-	uint32_t to = limit(c);
+	struct ftt_sums o = sums_of(w, c);
+	struct ftt_summed out = {0};
+	bool moved = ftt_sums_acked(&o, &out);
 
-	if (c->flow.protection != FTT_CATCHING_UP || !(c->flow.bits & FTT_F_SUMS) || d->broken || has_theirs(c))
-		return;
-	if (seq_gt(to, d->seen))
-		to = d->seen;
-	if (seq_leq(to, d->next))
-		return;
-	if (to != d->seen && !is_retained(c)) {
-		give_up(w, c);
-		return;
-	}
-	come_to(c, to);
-	ftt_retain_acked(w, c, NULL, 0);
+	done(w, c, &out);
+	if (moved)
+		ftt_retain_acked(w, c, NULL, 0);
 }
 
 uint32_t ftt_compare_renewal(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r)
 {
-	struct ftt_digest *d = &c->digest;
-	uint32_t actions = 0;
+	struct ftt_sums o = sums_of(w, c);
+	struct ftt_summed out = {0};
 
-	if (!(c->flow.bits & FTT_F_SUMS) || d->broken || seq_lt(r->point, d->next))
-		return 0;
-	if (seq_gt(r->point, d->seen)) {
-		come_to(c, d->seen);
-		keep_point(w, c, r->point, r->crc, false);
-		ftt_renew_told_of(&c->flow, seq_max(c->flow.told, r->point));
-	} else if (is_retained(c)) {
-		come_to(c, r->point);
-		ftt_renew_told_of(&c->flow, r->point);
-		actions = judge_behind(w, c, r->crc);
-	} else {
-		give_up(w, c);
-	}
-	return actions;
+	ftt_sums_renewal(&o, r, &out);
+	return done(w, c, &out);
 }

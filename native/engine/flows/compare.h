@@ -20,7 +20,7 @@ uint32_t ftt_compare_suppressed(struct ftt_worker *w, struct ftt_tcp *c, const s
 uint32_t ftt_compare_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 
 /* A flow that is to be renewed: the sum at hand is that of all its output. */
-void ftt_compare_whole(struct ftt_tcp *c);
+void ftt_compare_whole(struct ftt_worker *w, struct ftt_tcp *c);
 /* Output of a flow that nobody follows, which may be renewed: it is summed all the same. */
 void ftt_compare_alone(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		       const struct ftt_seg *s);

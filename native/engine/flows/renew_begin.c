@@ -27,7 +27,7 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	uint64_t place;
 	size_t len;
 
-	ftt_compare_whole(c); /* or the sum of another place is told in the end, if its server says nothing more */
+	ftt_compare_whole(w, c); /* or the sum of another place is told in the end, if its server says nothing more */
 	ftt_renew_open(f, &open, &env);
 	ftt_lockstep_tell(w, c, &open);
 	place = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));

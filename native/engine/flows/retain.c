@@ -27,21 +27,14 @@ void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
 	memset(&c->retained, 0, sizeof(c->retained));
 }
 
-uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, const uint8_t **at)
-{
-	uint32_t offset = seq & (c->store->size - 1);
-
-	*at = c->store->bytes + offset;
-	return c->store->size - offset < n ? c->store->size - offset : n;
-}
-
-/* The longest run of bytes from `seq` on, `n` at most, that lies in one piece. */
+/* ... to be written. */
 static uint32_t piece(struct ftt_store *ring, uint32_t seq, uint32_t n, uint8_t **at)
 {
-	uint32_t offset = seq & (ring->size - 1);
+	const uint8_t *there;
 
-	*at = ring->bytes + offset;
-	return ring->size - offset < n ? ring->size - offset : n;
+	n = ftt_store_piece(ring, seq, n, &there);
+	*at = ring->bytes + (there - ring->bytes);
+	return n;
 }
 
 static void put(struct ftt_store *ring, uint32_t seq, const uint8_t *bytes, uint32_t n)

@@ -14,7 +14,5 @@ void ftt_retain_tick(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* The stack repairs by itself. */
 void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c);
-/* The longest run of retained bytes from `seq` on, `n` at most, that lies in one piece; valid until more is retained. */
-uint32_t ftt_retain_piece(const struct ftt_tcp *c, uint32_t seq, uint32_t n, const uint8_t **at);
 
 #endif

@@ -29,12 +29,6 @@ struct ftt_held {
 	uint8_t small[FTT_PLANE_HEADERS];
 };
 
-/* Bytes of a stream in a ring, each at its sequence number modulo the size. */
-struct ftt_store {
-	uint32_t size; /* a power of two */
-	uint8_t bytes[];
-};
-
 struct ftt_tcp {
 	struct ftt_key key;
 	struct ftt_flow flow;
