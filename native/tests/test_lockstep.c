@@ -487,7 +487,7 @@ static void test_replay(uint32_t bits)
 			if (ftt_ls_end_of(&own) > at && !(at >= 200 && at < 300 && x.offset != 200))
 				break;
 		}
-		CHECK(ftt_lockstep_replay(&b.w, &at_b, &told, at + 1));
+		CHECK(ftt_lockstep_replay(&b.w, &at_b, &told, at + 1, false));
 		there.consumed = at;
 		CHECK_EQ(ftt_ls_step(here, at), ftt_ls_step(&there, at));
 		CHECK_EQ(ftt_ls_piece(here, 5), ftt_ls_piece(&there, 5));
@@ -524,14 +524,19 @@ static void test_a_replay_does_not_run_ahead(void)
 	ftt_lockstep_again(&b.w, &at_b, &r);
 	at_b.flow.bits |= FTT_F_SYNACK;
 	ftt_lockstep_answered(&b.w, &at_b);
-	CHECK(!ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX) && told < kept.len);
+	CHECK(!ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX, false) && told < kept.len);
 	edges = ftt_lockstep_own(&b.w, &at_b)->edges;
 	CHECK(edges > 50 && edges <= FTT_LS_EDGES);
 	for (uint32_t i = 0; i < 200; i++) {
 		CHECK_EQ(ftt_ls_step(ftt_lockstep_row(&b.w, &at_b), 10 * i), i < 100 ? 0 : 1000 * i >> FTT_LS_STEP_SHIFT);
 		reads(&b, &at_b, 10);
-		ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX);
+		ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX, false);
 	}
+	CHECK_EQ(told, kept.len);
+	ftt_lockstep_begin(&b.w, &at_b, 5); /* one that does not read at all, while its client goes on */
+	told = 0;
+	CHECK(!ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX, false) && told < kept.len && !ftt_lockstep_keeps_up(&b.w, &at_b));
+	ftt_lockstep_replay(&b.w, &at_b, &told, UINT32_MAX, true);
 	CHECK_EQ(told, kept.len);
 	end(&p);
 	end(&b);

@@ -13,6 +13,7 @@ from lab.network import CLIENT, SERVICE4
 
 SIZE = 6_000_000
 """More than the client's buffers hold."""
+PART = SIZE // 8
 PAUSE_S = 0.02
 """After each chunk that a slow client takes."""
 RSA, ECDSA, ED25519, H2, CLIENTS, CACHED = 443, 444, 445, 446, 447, 448
@@ -111,10 +112,12 @@ def curl(home: Path, kind: Kind) -> list[str]:
 
 
 class Running:
-    """A client that is at work, slowly at first, and read by a thread of its own."""
+    """A client that is at work, and read by a thread of its own: a part, until it is to go on slowly, and the
+    rest at the end."""
 
     def __init__(self, lab: Lab, argv: list[str]) -> None:
         self._process = lab.popen(CLIENT, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._on = threading.Event()
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._read)
         self.download = Download()
@@ -124,6 +127,8 @@ class Running:
     def _read(self) -> None:
         def progress(received: int) -> None:
             self.received = received
+            if received >= PART:
+                self._on.wait()
             self._hurry.wait(PAUSE_S)
 
         assert self._process.stdout
@@ -133,8 +138,13 @@ class Running:
         """All that was said has been read."""
         return not self._thread.is_alive()
 
+    def go_on(self) -> None:
+        """Others have begun, too."""
+        self._on.set()
+
     def finish(self) -> str:
         """Read the rest at once; return what the client complains of."""
+        self.go_on()
         self._hurry.set()
         self._thread.join()
         assert self._process.stderr
@@ -145,6 +155,7 @@ class Running:
     def kill(self) -> None:
         """It is not needed any more."""
         self._process.kill()
+        self._on.set()
         self._hurry.set()
 
 

@@ -301,7 +301,7 @@ void ftt_lockstep_again(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 		ftt_lockstep_own(w, c)->replays = true;
 }
 
-bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto)
+bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto, bool anyway)
 {
 	struct ftt_ls_own *own = ftt_lockstep_own(w, c);
 	const struct ftt_log *l = c->log;
@@ -313,7 +313,7 @@ bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t
 	row = ftt_lockstep_row(w, c);
 	for (uint32_t n; ftt_ls_end_of(own) < upto; *told += n) {
 		n = ftt_piece_get(l->bytes + *told, l->len - *told, &x);
-		if (!n || !ftt_ls_keeps_up(own, row))
+		if (!n || !(anyway || ftt_ls_keeps_up(own, row)))
 			return false;
 		if (x.len)
 			ftt_ls_input(own, row, x.offset + x.len, x.tsval - own->origin.tick, x.flags & FTT_PIECE_PUSH);

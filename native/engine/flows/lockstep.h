@@ -21,9 +21,9 @@ void ftt_lockstep_join(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 void ftt_lockstep_again(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *open);
 /*
  * Our server is told when the log's pieces came, from the one at *told on and in their order, until all bytes before the stream offset `upto`
- * are among them. False: it has to read first.
+ * are among them. False: it has to read first; unless it does not, while the client goes on (`anyway`).
  */
-bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto);
+bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *told, uint32_t upto, bool anyway);
 /* It has caught up. */
 void ftt_lockstep_caught_up(struct ftt_worker *w, const struct ftt_tcp *c);
 /* Our stack has answered the SYN here. */
@@ -43,6 +43,14 @@ static inline struct ftt_ls_row *ftt_lockstep_row(const struct ftt_worker *w, co
 static inline struct ftt_ls_own *ftt_lockstep_own(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
 	return c->row ? w->e->lockstep.own + c->row - 1 : NULL;
+}
+
+/* Our server has read as much as it needs to, before it can be told more. */
+static inline bool ftt_lockstep_keeps_up(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	const struct ftt_ls_own *own = ftt_lockstep_own(w, c);
+
+	return !own || ftt_ls_keeps_up(own, ftt_lockstep_row(w, c));
 }
 
 /* How long ago it was opened, in milliseconds. */

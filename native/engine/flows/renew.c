@@ -17,6 +17,7 @@
 #define SYN_NS 1000000000ull    /* ... its SYN (RFC 6298) */
 #define PATIENCE_NS 10000000000ull /* for who does not get on */
 #define DIFFERS_NS 3000000000ull   /* for outputs that differ: after a rest they may turn out to be of equal length */
+#define UNREAD_NS 1000000000ull /* a server that has not read for so long did not read in its first life either */
 #define SEGMENT 8192u           /* bytes that our stack is given at once; they do not come over a network */
 
 /* --- primary ------------------------------------------------------------------------------------ */
@@ -241,13 +242,23 @@ void ftt_renew_ahead(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_renew_feed(&c->flow, ftt_renewal(c)->acked, c->bytes_out);
 }
 
+/* Our server in step is told of the log up to there; false: not yet. */
+static bool tell_times(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint32_t upto, uint64_t now_ns)
+{
+	if (ftt_lockstep_keeps_up(w, c))
+		r->full_ns = 0;
+	else if (!r->full_ns)
+		r->full_ns = now_ns;
+	return ftt_lockstep_replay(w, c, &r->told, upto, r->full_ns && now_ns - r->full_ns > UNREAD_NS);
+}
+
 /* All of the log is here: what comes from now on comes in its order again, once a server in step knows of all before. */
-static void be_current(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r)
+static void be_current(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
 	if (!r->whole || r->current || c->unrenewable)
 		return;
 	ftt_log_resume(w, c);
-	ftt_lockstep_replay(w, c, &r->told, UINT32_MAX);
+	tell_times(w, c, r, UINT32_MAX, now_ns);
 	r->current = !c->row || r->told == c->log->len;
 	if (!r->current)
 		ftt_log_defer(w, c);
@@ -292,7 +303,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		ftt_cold_kept(w, c, now_ns);
 		return;
 	}
-	be_current(w, c, r);
+	be_current(w, c, r, now_ns);
 	r->given = seq_max(r->given, f->local_rcv_nxt); /* more of it comes on the mirror, once the flow is protected */
 	while (ftt_log_find(c->log, r->given - (f->hard.irs + 1), &r->reader, &x)) {
 		uint32_t room = seq_gt(f->local_edge, r->given) ? f->local_edge - r->given : 0, n = x.len;
@@ -303,7 +314,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		fin = n == x.len && x.flags & FTT_PIECE_FIN;
 		if (x.after > c->bytes_out + !!(f->bits & FTT_F_LOCAL_FIN) || (!n && !fin))
 			break; /* our server has not said what this answers; or there is no room */
-		if (!ftt_lockstep_replay(w, c, &r->told, x.offset + n))
+		if (!tell_times(w, c, r, x.offset + n, now_ns))
 			break;
 		give(w, c, r, &x, n, fin);
 	}
@@ -367,7 +378,7 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	struct ftt_flow *f = &c->flow;
 	bool drained = seq_geq(f->local_rcv_nxt, f->hard.irs + 1 + c->log->end);
 
-	be_current(w, c, r);
+	be_current(w, c, r, now_ns);
 	if (c->closed || (f->protection == FTT_PROTECTED && r->current && drained) || c->unrenewable) {
 		ftt_renewal_end(w, c);
 		return;

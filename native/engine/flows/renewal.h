@@ -40,6 +40,7 @@ struct ftt_renewal {
 	struct ftt_log_reader reader; /* backup: ... from the log */
 	struct ftt_record *word; /* a takeover with a server that was started for it: the last of the old primary. NULL: it is no such one */
 	uint32_t verified; /* primary: as the backup last told */
+	uint64_t full_ns;  /* backup: since when a server in step is told nothing more, for it does not read; 0: it does */
 	uint32_t told;     /* backup: up to here in the log a server in step knows when the pieces came */
 	uint8_t stage;     /* enum ftt_renewal_stage */
 	uint8_t tries;
