@@ -181,8 +181,6 @@ static void put(struct ftt_worker *w, struct ftt_history_event *x)
 	}
 	h->last->len += n;
 	h->end += n;
-	if (h->sink.put && !h->sink.put(h->sink.of, frame, n))
-		h->sink.put = NULL;
 }
 
 /* Before anything else is told: how far the servers' answers are. */

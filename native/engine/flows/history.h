@@ -22,12 +22,6 @@ struct ftt_history_part {
 	uint8_t bytes[FTT_HISTORY_PART];
 };
 
-/* Where else frames go, sealed or not: 0 when it takes no more. */
-struct ftt_history_sink {
-	void *of;
-	uint64_t (*put)(void *of, const uint8_t *frame, uint32_t len);
-};
-
 /* A packet of the mirror that waits until all before it was played. */
 struct ftt_history_kept {
 	struct ftt_history_kept *next;
@@ -44,7 +38,6 @@ struct ftt_history {
 	uint8_t why;        /* enum ftt_unrenewable: 0: it is whole */
 	struct ftt_tcp *moved[FTT_HISTORY_MOVED];
 	uint32_t n_moved;
-	struct ftt_history_sink sink;
 	/* primary, of the pairing */
 	enum ftt_history_stage stage;
 	struct ftt_history_part *at_part; /* what was sent last is in it; NULL: nothing was */
