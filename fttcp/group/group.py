@@ -271,6 +271,13 @@ class GroupRuntime:
         else:
             self.note(cause.value, "warning", reason=reason)
 
+    def rest(self) -> None:
+        """Of a cold group: this node does not serve, so its server is not to run."""
+        if self.server is not None:
+            self.server.rest()
+        if self.recorder is not None:
+            self.recorder.server_rests()
+
     def server_known(self, run: int, ready: bool) -> None:
         """The server was started, or ended; or it is known whether it could follow another node's."""
         self.feed(ev.ServerKnown(run, ready))

@@ -174,7 +174,7 @@ class Late:
         if group.server is not None:
             self.restarting = True
             try:
-                (group.server.rest if group.machine.settings.cold else group.server.restart)()
+                group.rest() if group.machine.settings.cold else group.server.restart()
             finally:
                 self.restarting = False
         if group.healthy:  # it was left as it is

@@ -61,6 +61,11 @@ class Recorder:
         if not self._closed:
             await asyncio.wait([self._begin_life()], timeout=_PATIENCE_S)
 
+    def server_rests(self) -> None:
+        """A cold backup: what clients send goes into a file of its own until its server starts."""
+        if not self._closed:
+            self._begin_life()
+
     def server_known(self, pids: Sequence[int]) -> None:
         """These are the main processes of a server that somebody else starts. One that was not there before
         begins another life; what its clients said up to here is missing."""

@@ -15,6 +15,7 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 #include "engine/liveness/mirror.h"
+#include "engine/flows/kept.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/tcp.h"
@@ -274,6 +275,7 @@ static void follow_role(struct ftt_worker *w)
 			forget_rest(w);
 		w->generation = generation;
 		w->role_open = true;
+		ftt_kept_drop(w);
 		ftt_follow_role(w, mode, session, ftt_now_ns());
 		ftt_udp_strays(w, ftt_now_ns());
 		find_mirror(w);
@@ -399,6 +401,7 @@ static void *run(void *arg)
 		if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
 			ftt_lane_turn(&w->lane, has(got, n, w->plane->fd[FTT_LANE_FLOWS]) ? LANE_BESIDE : LANE_ALONE, now_ns);
 		answer(w, now_ns);
+		ftt_kept_release(w);
 		ftt_channel_flush(&w->channel, &w->n);
 		if (n > 0 && w->e->cfg.busy_poll_ns)
 			w->busy_until_ns = now_ns + w->e->cfg.busy_poll_ns;
@@ -507,6 +510,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		ftt_udp_free_spent(&w->udp);
 		ftt_udp_close(&w->udp);
 	}
+	ftt_kept_drop(w);
 	ftt_plane_close(w->plane);
 	ftt_lane_close(&w->lane);
 	ftt_channel_close(&w->channel);

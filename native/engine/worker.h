@@ -73,6 +73,8 @@ struct ftt_worker {
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
 	struct ftt_tcp *record_said[FTT_RECORD_SAID]; /* see record.h */
 	uint32_t n_record_said;
+	struct ftt_word *words, *last_word; /* see kept.h */
+	uint32_t n_words;
 	uint64_t record_place; /* behind the last frame that this worker has put into the file */
 	uint64_t renew_again_ns, renew_wait_ns; /* when what failed is tried again; how long that waits the next time */
 	bool renewing; /* a new backup was told of flows, and not of the end of it */

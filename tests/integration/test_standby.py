@@ -16,6 +16,8 @@ pytestmark = needs_root
 LONG_S = 60.0
 """No run takes so long: the client ends some seconds after the last failure."""
 SHORT_S = 3.0
+LEAST = 1000
+"""Bytes of a file with more in it than its head and a handshake."""
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,16 @@ def test_a_connection_outlives_failures_of_both_nodes(
     outcome = pair.run(case, tmp_path)
     assert outcome.ok and not outcome.excused, outcome
     assert tuple(outcome.then) == tuple(further) and not outcome.unrenewed, outcome
+
+
+def test_what_is_promised_is_on_disk_before(tmp_path: Path) -> None:
+    """The output rule waits for the history of the backup, which is kept every 20 ms. Then its server's begins."""
+    settings = ["standby=cold", "history_fsync=20ms"]
+    settings += [f"{node}.history_dir={tmp_path}/{node}" for node in ("alpha", "beta")]
+    for pair in pair_named("kept", tuple(settings), ("echo",)):
+        pair.ready()
+        case = Case("echo", "crash-host", moment_s=0.5, duration_s=SHORT_S)
+        outcome = pair.run(case, tmp_path)
+        assert outcome.ok and not outcome.excused, outcome
+        sizes = [path.stat().st_size for path in (tmp_path / "beta").glob("*.history")]
+        assert len(sizes) == 2 and min(sizes) > LEAST, sizes

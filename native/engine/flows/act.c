@@ -8,6 +8,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
+#include "engine/flows/kept.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renewal.h"
@@ -21,7 +22,10 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 
 	ftt_flow_tell(&c->flow, &r);
 	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
-	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+	if (type == FTT_REC_OPENED && ftt_cold(w))
+		ftt_kept_tell(w, c->peer_worker, &r);
+	else
+		ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
 /* OPEN goes to every worker of the peer: which of them its kernel gave the flow to, it alone knows. */
@@ -194,6 +198,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 
 		actions |= ftt_flow_part(&c->flow, &env);
 	}
+	if (!c->recorded && c->flow.bits & FTT_F_MAPPED && !c->closed)
+		ftt_record_begin(w, c);
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT && !ftt_cold(w))
 		inject(w, c);
@@ -220,8 +226,6 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
 	if (w->history && !c->in_history && c->flow.bits & FTT_F_MAPPED && !c->closed)
 		ftt_history_open(w, c);
-	if (!c->recorded && c->flow.bits & FTT_F_MAPPED && !c->closed)
-		ftt_record_begin(w, c);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		ftt_record_over(w, c, true);
@@ -269,7 +273,10 @@ static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_compare_offer(c, &r);
 	ftt_commit_tell(&c->flow, &r);
 	r.flags |= ftt_renewal(c) && ftt_renewal(c)->same ? FTT_REC_SAME : 0;
-	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
+	if (ftt_cold(w))
+		ftt_kept_tell(w, c->peer_worker, &r);
+	else
+		ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 	w->n.commits_sent++;
 }
 

@@ -117,6 +117,8 @@ static void keep(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packe
 		 struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
+	if (e->taken && ftt_recorded(w, c))
+		ftt_record_input(w, c, p, k, s);
 	if (e->taken)
 		ftt_log_input(w, c, p, k, s);
 	ftt_tcp_drop(w, p, &w->n.drop_suppressed);

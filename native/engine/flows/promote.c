@@ -7,6 +7,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/promote.h"
+#include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "core/tcp/cold.h"
 
@@ -44,6 +45,8 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 		return false;
 	ftt_cold_last_word(&c->flow, c->log, c->bytes_out, c->seen_crc, c->flow.bits & FTT_F_SUMS && !c->digest.broken, r->word);
 	ftt_tcp_drop_held(w, c);
+	ftt_record_over(w, c, false); /* it is in the history of the server that has started, from its beginning */
+	c->recorded = 0;
 	ftt_compare_forget(c);
 	memset(&c->digest, 0, sizeof(c->digest));
 	c->seen_crc = 0;

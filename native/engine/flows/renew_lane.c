@@ -8,6 +8,7 @@
 #include "engine/flows/history_lane.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
+#include "engine/flows/record.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/udp_renew.h"
 #include "core/tcp/cold.h"
@@ -190,6 +191,8 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 		n = ftt_piece_get(bytes + at, (uint32_t)(len - at), &x);
 		if (!n)
 			return FTT_LANE_BAD;
+		if (r && ftt_cold(w) && ftt_recorded(w, c))
+			ftt_record_piece(w, c, &x);
 		if (r && !c->unrenewable)
 			ftt_log_append(w, c, &x);
 	}
