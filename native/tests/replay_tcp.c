@@ -27,7 +27,7 @@
 static struct ftt_engine engine;
 static struct ftt_worker worker;
 static struct ftt_plane_ops does;
-static struct ftt_plane model = {.does = &does};
+static struct ftt_plane model = {.does = &does, .can = FTT_PLANE_HOLDS};
 static FILE *done; /* what was done */
 static struct ftt_packet given; /* for the plane of the tests; no bytes: none */
 static uint64_t now;
