@@ -15,8 +15,8 @@
  * own. So no two of them ever draw the same, however they came to have the connection: by fork, exec, or a descriptor
  * that was passed on.
  *
- * The server can write all of it, at any time. So the engine decides by nothing that it reads there: how large the tables are it
- * has looked at once, and what it knows of its rows it keeps for itself (struct ftt_ls_own).
+ * The server can write all of it, at any time. So the engine decides by nothing that it reads there, but how fast a server that
+ * catches up is told of the past: how large the tables are it has looked at once, and what it knows of its rows it keeps for itself (struct ftt_ls_own).
  */
 #ifndef FTTCP_LOCKSTEP_H
 #define FTTCP_LOCKSTEP_H
