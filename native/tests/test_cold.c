@@ -2,6 +2,7 @@
 /* A backup without a server: what it keeps and tells, and how its flows begin anew when there is one. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/kept.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"
@@ -212,6 +213,33 @@ static void test_a_log_that_is_full(void)
 	node_close(n);
 }
 
+/* With a history on disk it says that it has something when the file has: in order, and at once when the file has ended. */
+static void test_it_waits_for_the_disk(void)
+{
+	struct ftt_history_settings s = {.path = "build/test_cold.history", .head = (const uint8_t *)"h", .head_len = 1, .most = 1 << 20};
+	struct node *n = open_node();
+	char err[128];
+
+	open_flow(n);
+	remove(s.path);
+	n->engine.record = ftt_history_file_open(&s, err, sizeof(err));
+	CHECK(n->engine.record);
+	n->worker.record_place = 1 << 19; /* as if so much had been put into it, and had not been written */
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	client_says(n, TCP_ACK, IRS + 101, ISS, 100);
+	CHECK(!last_told(FTT_REC_COMMIT) && n->worker.n_words == 2 && n->engine.record_awaited);
+	n->worker.record_place = 0; /* what comes later does not overtake */
+	client_says(n, TCP_ACK, IRS + 201, ISS, 100);
+	CHECK(!last_told(FTT_REC_COMMIT) && n->worker.n_words == 3);
+	ftt_history_file_close(n->engine.record, true);
+	n->engine.record = NULL;
+	ftt_kept_release(&n->worker);
+	node_run(n);
+	CHECK(last_told(FTT_REC_COMMIT) && last_told(FTT_REC_COMMIT)->rcv_nxt == IRS + 301 && !n->worker.words);
+	node_close(n);
+	remove(s.path);
+}
+
 /* --- a takeover ------------------------------------------------------------------------------------------- */
 
 static void tick(struct node *n)
@@ -362,6 +390,7 @@ int main(void)
 	test_it_waits_for_the_primary();
 	test_ends();
 	test_a_log_that_is_full();
+	test_it_waits_for_the_disk();
 	test_a_server_is_told_everything();
 	test_the_client_has_the_end();
 	test_the_lane_ends();
