@@ -47,7 +47,10 @@ enum ftt_history_kind {
 	FTT_HISTORY_DONE = 6
 };
 
-enum { FTT_HISTORY_SUM = 1 }; /* flags of OUTPUT: the sum is known */
+enum {
+	FTT_HISTORY_SUM = 1,  /* flags of OUTPUT: the sum is known; */
+	FTT_HISTORY_ALONE = 2 /* ... of any: no backup followed the flow then */
+};
 
 enum ftt_history_end {
 	FTT_HISTORY_CLOSED = 1,    /* FIN on both sides */

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Stores:
         self._process.communicate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     lab = Lab(f"test-history-{os.getpid()}")
     try:
@@ -84,14 +84,17 @@ def served(lab: Lab) -> dict[str, Any]:
     return dict(lab.ask(lab.node_in_role("primary"), {"op": "status"}, 5)["groups"][0])
 
 
-def await_told(lab: Lab) -> None:
+def await_told(lab: Lab, meanwhile: Callable[[], bool] = lambda: True) -> None:
     """Until the backup's server knows all, and every connection is held twice."""
 
     def told() -> bool:
         group = served(lab)
         flows = group["flows"]
         return bool(
-            group["history"]["stage"] == "marked" and not flows["catching"] and not flows["unprotected"]
+            meanwhile()
+            and group["history"]["stage"] == "marked"
+            and not flows["catching"]
+            and not flows["unprotected"]
         )
 
     await_condition(told, 30, "the backup's server to be told the history")
@@ -132,3 +135,38 @@ def test_stores_in_memory_outlive_failures_of_both_nodes(pair: Pair, stores: Sto
         lab.fault("restart-host", struck)
     await_told(lab)
     examine(stores, 3)
+
+
+def test_what_clients_say_while_a_server_is_told(pair: Pair) -> None:
+    """A new server lacks nothing that was said, and is told nothing twice: also while it catches up."""
+    lab = pair.lab
+    await_told(lab)
+    program = str(Path(__file__).with_name("counting_client.py"))
+    counting = lab.popen(
+        CLIENT, [sys.executable, program, SERVICE[4], str(REDIS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def count() -> bool:
+        """Let each of them count."""
+        assert counting.stdin and counting.stdout and counting.stderr
+        print(file=counting.stdin, flush=True)
+        many, _, wrong = counting.stdout.readline().partition(" ")
+        assert many and wrong == "\n", wrong or counting.stderr.read()
+        return True
+
+    try:
+        for _ in range(2):
+            for _ in range(10):
+                count()
+            struck = lab.node_in_role("primary")
+            lab.fault("crash-host", struck)
+            for _ in range(10):
+                count()
+            lab.fault("restart-host", struck)
+            await_told(lab, count)
+        for _ in range(10):
+            count()
+    finally:
+        counting.kill()
+        counting.communicate()

@@ -157,6 +157,15 @@ static inline void ftt_renew_feed(struct ftt_flow *f, uint64_t acked, uint64_t s
 	f->bits |= FTT_F_ESTABLISHED;
 }
 
+/* ... or it is gone, and has all that our server says. */
+static inline uint32_t ftt_renew_past(struct ftt_flow *f)
+{
+	if (!(f->bits & FTT_F_MAPPED))
+		return 0;
+	f->client_acked = f->local_snd_nxt;
+	return ftt_close_if_ended(f);
+}
+
 /* Our stack was given a segment of the log. */
 static inline void ftt_renew_given(struct ftt_flow *f, const struct ftt_seg *s)
 {

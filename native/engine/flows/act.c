@@ -224,8 +224,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	if (actions & FTT_ACT_ASK_PLACE)
 		ask_place(w, c, now_ns);
 	w->n.resets_unanswered += !!(actions & FTT_ACT_UNREACHED);
-	if (w->history && !c->in_history && c->flow.bits & FTT_F_MAPPED && !c->closed)
-		ftt_history_open(w, c);
+	ftt_history_enter(w, c, false);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
 		ftt_record_over(w, c, true);

@@ -165,8 +165,9 @@ static uint8_t *room_for(struct ftt_worker *w, uint32_t most)
 	return p->bytes;
 }
 
-static void put(struct ftt_worker *w, struct ftt_history_event *x)
+static void put(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_history_event *x)
 {
+	bool followed = c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING;
 	struct ftt_history *h = w->history;
 	uint32_t most = FTT_HISTORY_FRAME_MAX - 65536 + (x->kind == FTT_HISTORY_INPUT ? x->piece.len : 0), n;
 	uint8_t *frame = room_for(w, most);
@@ -174,6 +175,7 @@ static void put(struct ftt_worker *w, struct ftt_history_event *x)
 	if (!frame)
 		return;
 	x->when_ns = ftt_now_ns() - h->began_ns;
+	x->flags |= followed ? 0 : FTT_HISTORY_ALONE;
 	n = ftt_history_put(frame, most, x);
 	if (!n) {
 		ftt_history_lose(w, FTT_LOG_GAP);
@@ -198,7 +200,7 @@ static void tell_said(struct ftt_worker *w)
 			x.crc = c->digest.next == (uint32_t)c->bytes_out ? c->digest.crc : c->seen_crc;
 		}
 		c->said_more = false;
-		put(w, &x);
+		put(w, c, &x);
 	}
 	if (h->why)
 		for (uint32_t i = 0; i < h->n_moved; i++)
@@ -223,7 +225,7 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = c->log->bytes,
 				     .data_len = c->log->syn_len};
 	ftt_renew_open(&c->flow, &x.open, &env);
-	put(w, &x);
+	put(w, c, &x);
 }
 
 void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
@@ -232,13 +234,14 @@ void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 
 	tell_said(w);
 	if (ftt_history_needs(w, c))
-		put(w, &event);
+		put(w, c, &event);
 }
 
 void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_history *h = w->history;
 
+	ftt_history_enter(w, c, true);
 	if (c->said_more || !ftt_history_needs(w, c))
 		return;
 	if (h->n_moved == FTT_HISTORY_MOVED)
@@ -256,6 +259,6 @@ void ftt_history_over(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_
 		return;
 	tell_said(w);
 	if (!h->why)
-		put(w, &x);
+		put(w, c, &x);
 	c->history_over = true;
 }

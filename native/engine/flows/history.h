@@ -68,7 +68,7 @@ void ftt_history_drop_kept(struct ftt_worker *w);
 /* It is not whole any more. */
 void ftt_history_lose(struct ftt_worker *w, enum ftt_unrenewable why);
 
-/* The flow's spaces are known. */
+/* The flow is established. */
 void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c);
 /* Our stack is given a piece that it was not given before. */
 void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x);
@@ -76,6 +76,16 @@ void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c);
 /* The flow ends; or nothing is known of it any more. */
 void ftt_history_over(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_end how);
+
+/* Is it time for that? A handshake is nothing that a server is told of. */
+static inline void ftt_history_enter(struct ftt_worker *w, struct ftt_tcp *c, bool spoke)
+{
+	const uint32_t there = FTT_F_MAPPED | (spoke ? 0 : FTT_F_ESTABLISHED);
+	bool gone = c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED);
+
+	if (w->history && !c->in_history && !c->closed && !gone && (c->flow.bits & there) == there)
+		ftt_history_open(w, c);
+}
 
 /* Is this flow in it, so that all of its input must be? */
 static inline bool ftt_history_needs(const struct ftt_worker *w, const struct ftt_tcp *c)

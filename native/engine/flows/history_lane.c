@@ -10,6 +10,8 @@
  *   P   MARK     this was the last frame; what comes after it is on the mirror
  *   B   NOT_PLAYED  why u8: I give it up
  *
+ * After MARK frames go on of connections that no backup follows: one that shook hands with the primary alone would be missing else.
+ *
  * Until MARK the backup's server is given nothing but frames, in their order. What begins meanwhile is served, and not followed:
  * it is in the history as all else. Packets of the mirror that were kept are given to it behind the last frame, then those that
  * come. So it is given everything in the order of the primary, and nothing twice: what is in both, its stack knows already.
@@ -85,6 +87,7 @@ static struct ftt_renewal *living(struct ftt_worker *w, const uint8_t *frame, ui
 /* One message. False: there is no room, or nothing to be sent. */
 static bool send_some(struct ftt_worker *w, uint64_t now_ns)
 {
+	bool marked = w->history->stage == FTT_HISTORY_MARKED;
 	struct ftt_history *h = w->history;
 	uint32_t room = ftt_lane_room(&w->lane, 0), len = 8;
 	uint8_t bytes[8 + MESSAGE];
@@ -93,9 +96,13 @@ static bool send_some(struct ftt_worker *w, uint64_t now_ns)
 
 	if (room < sizeof(bytes) + FTT_HISTORY_FRAME_MAX - 65536)
 		return false;
-	while ((frame = next_frame(h)) && !(r = living(w, frame, now_ns))) {
+	while ((frame = next_frame(h)) && (marked || !(r = living(w, frame, now_ns)))) {
 		uint32_t n = ftt_history_length(frame);
 
+		if (marked && !(frame[FTT_HISTORY_FRAME + 1] & FTT_HISTORY_ALONE)) { /* it is on the mirror */
+			passed(h, n);
+			continue;
+		}
 		if (len + n > sizeof(bytes))
 			break;
 		memcpy(bytes + len, frame, n);
@@ -143,7 +150,7 @@ void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
 
 	if (h->stage == FTT_HISTORY_FAILED && (w->n_renewing[FTT_RENEW_BEGUN] || w->n_renewing[FTT_RENEW_CATCHING]))
 		give_up(w, h->why ? (enum ftt_unrenewable)h->why : FTT_NOT_IN_TIME, now_ns);
-	if (h->stage != FTT_HISTORY_SENDS && h->stage != FTT_HISTORY_ALIGNS && h->stage != FTT_HISTORY_LAST)
+	if (h->stage == FTT_HISTORY_IDLE || h->stage == FTT_HISTORY_FAILED)
 		return;
 	while (send_some(w, now_ns))
 		;
@@ -326,7 +333,7 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 
 		if (found != FTT_HISTORY_EVENT && found != FTT_HISTORY_SKIPPED)
 			return FTT_LANE_BAD;
-		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns)) {
+		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !(h->live && now_ns - h->moved_ns > PATIENCE_NS)) {
 			h->in_message = at;
 			h->blocked = true;
 			if (now_ns - h->moved_ns > PATIENCE_NS)
@@ -340,6 +347,25 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 	h->in_message = 0;
 	if (!h->failed)
 		send_u64(w, from, FTT_LANE_PLAYED, get_be64(bytes));
+	return FTT_LANE_TAKEN;
+}
+
+/* All frames were played. What comes of a connection finds its stack's answer to its SYN. */
+static enum ftt_lane_answer marked(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_history *h = w->history;
+
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active && now_ns - h->moved_ns < ROOM_NS; at = at->next) {
+		const struct ftt_tcp *c = FTT_ENTRY(at, struct ftt_renewal, order)->c;
+
+		h->blocked = !c->closed && !(c->flow.bits & FTT_F_MAPPED);
+		if (h->blocked)
+			return FTT_LANE_NOT_NOW;
+	}
+	h->blocked = false;
+	h->live = true;
+	h->aligns = false;
+	give_kept(w);
 	return FTT_LANE_TAKEN;
 }
 
@@ -368,14 +394,8 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 			send_u64(w, from, FTT_LANE_ALIGNED, 0);
 		return FTT_LANE_TAKEN;
 	}
-	if (kind == FTT_LANE_MARK && len == 1) {
-		if (h->aligns && backup) {
-			h->live = true;
-			h->aligns = false;
-			give_kept(w);
-		}
-		return FTT_LANE_TAKEN;
-	}
+	if (kind == FTT_LANE_MARK && len == 1)
+		return h->aligns && backup ? marked(w, now_ns) : FTT_LANE_TAKEN;
 	if (kind == FTT_LANE_PLAYED && len == 8) {
 		uint64_t played = get_be64(bytes);
 

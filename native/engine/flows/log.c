@@ -90,6 +90,7 @@ bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x
 		return true;
 	if (!grow(w, c, ftt_log_growth(c->log, x, apart)))
 		return false;
+	ftt_history_enter(w, c, true); /* who speaks is no mere handshake */
 	if (ftt_history_needs(w, c))
 		ftt_history_input(w, c, x);
 	if (ftt_log_put(c->log, x, apart))

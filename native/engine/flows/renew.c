@@ -46,8 +46,9 @@ void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenew
 {
 	struct ftt_renewal *r = ftt_renewal(c);
 	uint32_t actions = unasked(c, r);
+	bool played = w->history && (why == FTT_RENEWABLE || ftt_history_behind(w)); /* to its end, as all that is in a history */
 
-	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD && !ftt_history_behind(w)) { /* what is in the history is played to its end */
+	if (r->stage != FTT_RENEW_WAITS && r->stage != FTT_RENEW_HELD && !played) {
 		actions |= FTT_ACT_DETACH; /* it may overtake what waits on the lane */
 		drop(w, c, r->stage == FTT_RENEW_BEGUN);
 	}
@@ -155,7 +156,7 @@ bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_re
 	struct ftt_renewal *r = ftt_renewal(c);
 
 	if (!r || r->stage == FTT_RENEW_WAITS || r->stage == FTT_RENEW_HELD) {
-		bool lost = rec->type == FTT_REC_COMMIT && c->flow.protection == FTT_UNPROTECTED && !ftt_history_behind(w);
+		bool lost = rec->type == FTT_REC_COMMIT && c->flow.protection == FTT_UNPROTECTED && !w->history;
 
 		if (lost) /* it was given up, which the backup has not heard */
 			ftt_tcp_act(w, c, FTT_ACT_DETACH, now_ns);

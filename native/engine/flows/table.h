@@ -45,8 +45,8 @@ struct ftt_tcp {
 	uint8_t peer_worker;
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
-	uint8_t age;     /* enum ftt_age */
-	uint8_t counted; /* as what ftt_table.count has it */
+	uint8_t age : 4; /* enum ftt_age */
+	uint8_t counted : 4; /* as what ftt_table.count has it */
 	uint8_t unrenewable; /* enum ftt_unrenewable: why there is no log, or why it was of no use up to now */
 	uint8_t counted_why; /* ... as ftt_table.why has it */
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */

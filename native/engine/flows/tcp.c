@@ -18,6 +18,7 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/tcp.h"
+#include "core/tcp/renew.h"
 #include "core/tcp/reset.h"
 
 static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
@@ -176,6 +177,10 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	}
 	ftt_key_of(&key, k, true);
 	c = find(w, &key, now_ns);
+	if (c && c->in_history && w->mode == FTT_MODE_BACKUP && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == c->flow.hard.irs) {
+		ftt_tcp_drop(w, p, &w->n.drop_repeated); /* it came out of the history: to the stack it would be another connection */
+		return;
+	}
 	if (c && c->closed && ftt_history_behind(w) && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		ftt_tcp_forget(w, c, false); /* what begins now is not followed: that is a flow of its own */
 		c = NULL;
@@ -360,6 +365,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_retain_release(w, c, now_ns);
 	if (replays)
 		ftt_compare_acked(w, c);
+	if (replays && ftt_renewal(c)->past)
+		e.actions |= ftt_renew_past(&c->flow);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 	if (w->mode == FTT_MODE_BACKUP && ftt_renewal(c)) {
 		ftt_renew_play(w, c, now_ns);
