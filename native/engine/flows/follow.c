@@ -50,6 +50,8 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		ftt_cold_opened(w, c, r, now_ns);
 		return;
 	}
+	if (!c->log) /* the mirror has lost it: what comes now is kept all the same */
+		ftt_log_begin(w, c, r->data, r->data_len);
 	ftt_plane_small(w->plane, r->data, r->data_len);
 	w->n.injected++;
 }
