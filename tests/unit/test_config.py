@@ -126,6 +126,14 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'group[0].order: "service" is an order of TCP connections, and group[0].ports has 69/udp',
         ),
         ('order = "any"', "group[0].order"),
+        (
+            'renew = "history"',
+            'group[0].renew: "history" is one of TCP connections, and group[0].ports has 69/udp',
+        ),
+        (
+            'renew = "history"\nworkers = 2',
+            'group[0].workers: 2 does not go with group[0].renew = "history" (allowed: 1)',
+        ),
         ('standby = "warm"', "group[0].standby"),
         ('standby = "cold"', "group[0].standby: 'cold' is for TCP, and group[0].ports has 69/udp"),
         (
