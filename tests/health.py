@@ -41,6 +41,7 @@ class Watched:
     def __init__(self) -> None:
         self.changes: Changes = []
         self.notes: Notes = []
+        self.stuck_why: list[str] = []
         self.health: Health | None = None
 
     def note(self, kind: str, level: str = "info", **fields: Any) -> None:
@@ -48,6 +49,10 @@ class Watched:
 
     def changed(self, healthy: bool, cause: Cause, reason: str) -> None:
         self.changes.append((healthy, cause, reason))
+
+    def stuck(self, why: str) -> bool:
+        self.stuck_why.append(why)
+        return True
 
     @property
     def state(self) -> dict[str, Any]:
@@ -111,6 +116,8 @@ async def looked_after(
         runner,
         watched.changed,
         watched.note,
+        start_within_s=(restart or RestartSection()).start_within_s,
+        on_stuck=watched.stuck,
     )
     watched.health.start(resting)
     try:

@@ -278,6 +278,14 @@ class GroupRuntime:
         if self.recorder is not None:
             self.recorder.server_rests()
 
+    def server_stuck(self, why: str) -> bool:
+        """A server that was woken is not up in time; true if this node gives the role up because of that."""
+        awaited = self.machine.phase is Phase.PROMOTING and not self._closed
+        if awaited:
+            self.note("promotion-failed", "error", why=why)
+            self.feed(ev.StartFailed())
+        return awaited
+
     def server_known(self, run: int, ready: bool) -> None:
         """The server was started, or ended; or it is known whether it could follow another node's."""
         self.feed(ev.ServerKnown(run, ready))

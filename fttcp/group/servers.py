@@ -57,6 +57,8 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
         [str(address) for address in section.ip_addresses],
         lambda places: group.readiness.hold("unheard", _unheard(places)),
+        section.restart.start_within_s,
+        group.server_stuck,
     )
 
 

@@ -142,34 +142,35 @@ class Player:
             flow = Playing(key, self._contents.points[key])
         self.played.connections += 1
         self._flows[key] = flow
-        self._selector.register(flow.sock, selectors.EVENT_READ, flow)
 
     def _turn(self, wait_s: float) -> bool:
         """Move what can be moved; False: nothing could."""
         for flow in self._flows.values():
-            if not flow.over:
-                wants = selectors.EVENT_READ | (selectors.EVENT_WRITE if flow.wants_to_write else 0)
-                if self._selector.get_key(flow.sock).events != wants:
-                    self._selector.modify(flow.sock, wants, flow)
+            wants = 0 if flow.said_all else selectors.EVENT_READ
+            self._watch(flow, wants | (selectors.EVENT_WRITE if flow.wants_to_write else 0))
         ready = self._selector.select(wait_s)
         for key, events in ready:
             flow = key.data
             if events & selectors.EVENT_WRITE:
                 flow.write()
-            if events & selectors.EVENT_READ and not flow.over:
+            if events & selectors.EVENT_READ and not flow.said_all:
                 flow.read()
-            if flow.over:
-                self._unwatch(flow)
         return bool(ready)
 
-    def _unwatch(self, flow: Playing) -> None:
-        if flow.sock in self._selector.get_map():
+    def _watch(self, flow: Playing, wants: int) -> None:
+        """Wait for this on its socket, or, with nothing, not any more."""
+        known = self._selector.get_map().get(flow.sock)
+        if known is None and wants:
+            self._selector.register(flow.sock, wants, flow)
+        elif known is not None and not wants:
             self._selector.unregister(flow.sock)
+        elif known is not None and known.events != wants:
+            self._selector.modify(flow.sock, wants, flow)
 
     def _await(self, flow: Playing, place: int) -> None:
         """Until the server has said as much, or will not."""
         quiet_s = 0.0
-        while flow.output.said < place and not flow.over:
+        while flow.output.said < place and not flow.said_all:
             began_s = time.monotonic()
             if self._turn(_LOOK_S):
                 quiet_s = 0.0
@@ -195,7 +196,7 @@ class Player:
 
     def _drop(self, flow: Playing) -> None:
         del self._flows[flow.flow]
-        self._unwatch(flow)
+        self._watch(flow, 0)
         flow.close()
         output = flow.output
         self.played.bytes_in += flow.sent

@@ -92,7 +92,9 @@ class Playing:
         self.output = Output(flow, points)
         self.sock = _socket(flow)
         self.over = False
-        """The server has ended it, or the socket is closed."""
+        """It was reset, or the socket is closed."""
+        self.said_all = False
+        """The server says no more. Its client may."""
         self._next = 0
         self._parts: dict[int, Event] = {}
         self._waiting = bytearray()
@@ -152,7 +154,8 @@ class Playing:
         if data:
             self.output.take(data)
         else:
-            self._ended("closed")
+            self.said_all = True
+            self.output.ends("closed")
 
     def end(self, how: How | None) -> None:
         """The connection has ended so in the history: its client's part in that, when it is closed."""
@@ -161,11 +164,11 @@ class Playing:
 
     def close(self) -> None:
         """Close the socket."""
-        self.over = True
+        self.over = self.said_all = True
         self.sock.close()
 
     def _ended(self, how: str) -> None:
-        self.over = True
+        self.over = self.said_all = True
         self.output.ends(how)
 
 

@@ -135,6 +135,11 @@ class Promoted:
 
 
 @dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The server of a cold group that was to be promoted did not come up in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorChanged:
     """Clients' packets that the owner mirrors began or ceased to arrive, as far as probes tell."""
 
@@ -213,6 +218,7 @@ Event = (
     | ServerFailed
     | ServerKnown
     | Promoted
+    | StartFailed
     | MirrorChanged
     | CarrierChanged
     | ReferenceChanged

@@ -195,6 +195,8 @@ class PairMachine(PrimaryRules, BackupRules):
                 view.run, view.ready = run, ready
             case ev.Promoted() if self.phase is Phase.PROMOTING:
                 self._serves = True
+            case ev.StartFailed() if self.phase is Phase.PROMOTING:
+                self._abandon(now_ns)
             case ev.MirrorChanged(arrives=arrives):
                 view.mirror = arrives
             case ev.CarrierChanged(up=up):

@@ -15,6 +15,7 @@ _DEMOTED = "another node owns the group with better right"
 _DROPPED = "another node may have served: the flows are dropped"
 _MUTE = "no link, no lease, or not known whether somebody else served"
 _STOP = "the daemon stops"
+_NOT_UP = "the server did not start in time, or another node may have served: the flows are dropped"
 _COLD = "this node is to serve, and its server does not run (`standby`)"
 
 TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
@@ -40,7 +41,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
     Phase.PROMOTING: {
         Phase.SOLO: "the server is up, and stands where clients stand",
         Phase.JOINING: _DEMOTED,
-        Phase.LISTENING: _DROPPED,
+        Phase.LISTENING: _NOT_UP,
         Phase.STOPPED: _STOP,
     },
     Phase.SOLO: {

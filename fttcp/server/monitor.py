@@ -80,12 +80,15 @@ class Health:
         on_bound: Callable[[Sequence[str]], None] = lambda ports: None,
         addresses: Sequence[str] = (),
         on_unheard: Callable[[Sequence[Place]], None] = lambda places: None,
+        start_within_s: float = 60.0,
+        on_stuck: Callable[[str], bool] = lambda why: False,
     ) -> None:
         """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
         ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
         node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on which it takes
         packets from one interface only, each time when it is seen to listen; ``on_unheard`` again and again
-        with all places where clients may speak and nobody listens."""
+        with all places where clients may speak and nobody listens; ``on_stuck`` when a server that was woken
+        is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports, addresses)
@@ -97,6 +100,10 @@ class Health:
         self._readiness = Readiness(hooks, on_known, note)
         self._workers = Workers(on_crash)
         self._on_bound, self._on_unheard = on_bound, on_unheard
+        self._start_within_s, self._on_stuck = start_within_s, on_stuck
+        self._timer: asyncio.TimerHandle | None = None
+        """Of a server that was woken, or did not come up in time."""
+        self._unfit = ""
         self._weigh_s = 0.0
         self._role: Role | None = None
         self.resting = False
@@ -116,6 +123,8 @@ class Health:
         it by checks that did not change is kept; one that is not started any more is tried again."""
         other_hook = self._hooks.of("ready_to_follow") != hooks.ready_to_follow
         self._hooks.configure(hooks)
+        self._start_within_s = restart.start_within_s
+        self._forgive()
         self._server.configure(restart)
         self._server.retry()
         self._use(settings, hang_after_ms)
@@ -200,8 +209,9 @@ class Health:
         self._restart(failed=False)
 
     def rest(self) -> None:
-        """This node does not serve: the server ends, and is fit all the same."""
+        """This node does not serve: the server ends, and is fit all the same, if it came up the last time."""
         self.resting = True
+        self._later(self._forgive if self._unfit else None)
         self._server.rest()
         self.server_ended("")
 
@@ -209,10 +219,32 @@ class Health:
         """This node is to serve: the server starts, if it rests."""
         if self.resting:
             self.resting = False
+            self._later(self._look_whether_up)
             for prober in self._probers:
                 self._verdict.say(prober.check, State.WAITING, "the server does not run")
             self._verdict.serve(False, Cause.SERVER_DIED, "it starts")
             self._server.wake()
+
+    def _look_whether_up(self) -> None:
+        """As long as it is awake: its first start, or another one, may be awaited."""
+        within_s, reason = self._start_within_s, self._verdict.reason
+        self._later(self._look_whether_up)
+        if not self._verdict.healthy:
+            self._unfit = f"it was not up within {within_s:g} s when this node was to serve: {reason}"
+            if not self._on_stuck(self._unfit):
+                self._unfit = ""
+
+    def _forgive(self) -> None:
+        """What did not come up in time may do so another time."""
+        self._unfit = ""
+        if self.resting:
+            self._verdict.serve(True, Cause.SERVER_DIED, _RESTS)
+
+    def _later(self, do: Callable[[], None] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = None if do is None else loop.call_later(self._start_within_s, do)
 
     def _restart(self, failed: bool) -> None:
         if self._server.restart(failed):
@@ -238,6 +270,7 @@ class Health:
     async def stop(self) -> None:
         """End the server, if it is ours, and everything here."""
         self._verdict.closed = True
+        self._later(None)
         self._workers.forget()
         if self._task is not None:
             self._task.cancel()
@@ -273,7 +306,8 @@ class Health:
         self._on_unheard([])
         self._readiness.ended()
         with self._verdict.changing():
-            self._verdict.serve(self.resting, Cause.SERVER_DIED, _RESTS if self.resting else reason)
+            why = self._unfit or _RESTS if self.resting else reason
+            self._verdict.serve(self.resting and not self._unfit, Cause.SERVER_DIED, why)
             for prober in self._probers:
                 prober.end()
                 if self.resting:

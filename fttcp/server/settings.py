@@ -75,6 +75,7 @@ class RestartSection(Struct, frozen=True, forbid_unknown_fields=True):
     window_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     steady_s: Annotated[int, Meta(ge=1, le=86_400)] = 10
     stop_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 3000
+    start_within_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     watched_command: Word | None = None
 
 

@@ -32,7 +32,7 @@ struct ftt_piece {
 	uint32_t tsval; /* when the client sent it: by its timestamps, or as servers in step were shown it, in ms since its SYN's TSval */
 	uint16_t len;
 	uint8_t flags; /* FTT_PIECE_* */
-	uint64_t after; /* bytes of the server's that the client had acknowledged */
+	uint64_t after; /* bytes of the server's that the client had acknowledged, and 1 for its end */
 	const uint8_t *bytes;
 };
 

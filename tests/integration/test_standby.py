@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.experiment import Case
 from tests.integration.netns import needs_root
-from tests.integration.pair import Pair, pair_named
+from tests.integration.pair import Pair, pair_named, who_serves
 
 pytestmark = needs_root
 
@@ -27,6 +28,13 @@ def pair() -> Iterator[Pair]:
         ("standby=cold", "limits.renew_flow_bytes=8000000"),
         ("echo", "paced-down", "half-close", "half-close-server"),
     )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _serves(pair: Pair) -> dict[str, bool]:
@@ -56,6 +64,30 @@ def test_a_connection_outlives_failures_of_both_nodes(
     outcome = pair.run(case, tmp_path)
     assert outcome.ok and not outcome.excused, outcome
     assert tuple(outcome.then) == tuple(further) and not outcome.unrenewed, outcome
+
+
+def test_a_server_that_does_not_start_gives_the_group_up(tmp_path: Path) -> None:
+    """The node that was lost serves when it is back, although the other one owned the group meanwhile."""
+    mark = tmp_path / "broken"
+    hook = f"sh -c 'test ! -e {mark}.$FTTCP_NODE'"
+    settings = ("standby=cold", "restart.start_within_s=1", f"hooks.before_start={hook}")
+    for pair in pair_named("stuck", settings, ("echo",)):
+        pair.ready()
+        _lose_it_to_one_that_cannot_start(pair, mark)
+        case = Case("echo", "crash-host", moment_s=0.5, duration_s=SHORT_S)
+        outcome = pair.run(case, tmp_path)
+        assert outcome.ok and not outcome.excused, outcome
+
+
+def _lose_it_to_one_that_cannot_start(pair: Pair, mark: Path) -> None:
+    lost, broken = (pair.lab.host(role).name for role in ("primary", "backup"))
+    Path(f"{mark}.{broken}").touch()
+    pair.lab.fault("crash-host", lost)
+    until(lambda: "not up within 1 s" in pair.group(broken)["server"]["reason"])
+    pair.lab.fault("restart-host", lost)
+    until(lambda: who_serves(pair.lab) == [lost])
+    Path(f"{mark}.{broken}").unlink()
+    pair.lab.wait("synced")
 
 
 def test_what_is_promised_is_on_disk_before(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,37 @@ def test_a_server_that_closes_too_early_differs(tmp_path: Path) -> None:
         written.end(one)
         (difference,) = play(tmp_path / "x", written).differences
     assert (difference.equal, difference.until, difference.what) == (0, 9, "closed after 3 bytes")
+
+
+def test_a_client_goes_on_when_the_server_has_said_its_last(tmp_path: Path) -> None:
+    """Each side ends its own direction."""
+    heard = bytearray()
+    order, ended = count(), threading.Event()
+
+    def one_of_them(sock: socket.socket) -> None:
+        if next(order):
+            ended.wait()
+            upper(sock)
+            return
+        sock.sendall(b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        ended.set()
+        while data := sock.recv(100):
+            heard.extend(data)
+
+    with a_server(one_of_them) as port:
+        written, one, two = HistoryWriter(), flow(port), flow(port, 1)
+        written.open(one)
+        written.output(one, b"bye")
+        written.open(two)
+        written.input(two, 0, b"so")
+        written.output(two, b"SO")  # by then the end of the first one is there
+        for at in range(0, 40, 4):
+            written.input(one, at, b"more", fin=at == 36, after=4)
+        written.end(one)
+        played = play(tmp_path / "x", written)
+    assert (played.bytes_in, played.bytes_out, played.differences) == (42, 5, [])
+    assert bytes(heard) == b"more" * 10
 
 
 def test_what_the_server_says_beyond_is_no_difference(tmp_path: Path) -> None:

@@ -89,6 +89,36 @@ def test_a_server_that_rests_is_fit_and_starts_when_it_is_woken(tmp_path: Path) 
     asyncio.run(body())
 
 
+def test_a_server_that_does_not_start_in_time_is_unfit_for_a_while(tmp_path: Path) -> None:
+    async def body() -> None:
+        restart = RestartSection(start_within_s=1)
+        async with looked_after(tmp_path, "false", restart=restart, resting=True) as server:
+            assert server.healthy and server.health is not None
+            server.health.wake()
+            await until(lambda: len(server.stuck_why) == 1)
+            assert "not up within 1 s when this node was to serve: false ended" in server.stuck_why[0]
+            server.health.rest()
+            assert not server.healthy and server.state["reason"] == server.stuck_why[0]
+            await until(lambda: server.healthy)
+            assert server.state["resting"] and not server.state["pids"]
+
+    asyncio.run(body())
+
+
+def test_a_server_that_is_up_in_time_is_never_called_stuck(tmp_path: Path) -> None:
+    async def body() -> None:
+        restart = RestartSection(start_within_s=1)
+        async with looked_after(tmp_path, "sleep 1000", restart=restart, resting=True) as server:
+            assert server.health is not None
+            server.health.wake()
+            await until(lambda: server.healthy)
+            looked = server.health._timer
+            await until(lambda: server.health is not None and server.health._timer is not looked)
+            assert server.healthy and not server.stuck_why
+
+    asyncio.run(body())
+
+
 def test_a_stopped_server_hangs_and_is_begun_anew(tmp_path: Path) -> None:
     async def body() -> None:
         async with looked_after(tmp_path, "sleep 1000") as server:
