@@ -60,9 +60,11 @@ def replay(log: Path, command: tuple[str, ...], as_json: bool, patience: float, 
 
     Exit status 0: the same bytes came out; 1: others, or it did not come to the end; 2: LOG is damaged."""
     try:
-        contents, reader = look_through(log), Reader(log)
+        reader = Reader(log)
+        contents = look_through(reader.again())
     except (HistoryError, PlayError) as error:
-        raise DamagedError(str(error), "damaged") from error
+        told = str(error) if isinstance(error, HistoryError) else f"{log}: {error}"
+        raise DamagedError(told, "damaged") from error
     about = _about(log, reader, contents, command)
     if not command:
         _show_contents(about, as_json)

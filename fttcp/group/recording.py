@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -128,9 +130,17 @@ class Recorder:
         head = Head(life, began_ns, self._group, self._node, __version__, build, self._command)
         path = self._directory / f"{self._group}-{when}-{life.hex()[:8]}{SUFFIX}"
         file = HistoryFile(path, head.encode(), self._keeping)
-        for old in sorted(self._directory.glob(f"{self._group}-*Z-*{SUFFIX}"), reverse=True)[LIVES:]:
-            old.unlink(missing_ok=True)
+        for old in self._others(path)[LIVES - 1 :]:
+            with contextlib.suppress(OSError):  # it stays; the next life tries again
+                old.unlink()
         return file
+
+    def _others(self, new: Path) -> list[Path]:
+        """Files of this group's lives before, the youngest first. The clock may have been set back: ``new``
+        is none of them."""
+        name = re.compile(rf"{re.escape(self._group)}-\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}{re.escape(SUFFIX)}")
+        found = (path for path in self._directory.iterdir() if name.fullmatch(path.name) and path != new)
+        return sorted(found, reverse=True)
 
     def _fail(self, why: str) -> None:
         self._trouble = why

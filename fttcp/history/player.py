@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fttcp.history.playing import Difference, Playing, Point
 from fttcp.history.reader import Ending, Event, Flow, Kind, Reader
@@ -52,9 +51,8 @@ class Played:
     differences: list[Difference] = field(default_factory=list)
 
 
-def look_through(path: Path) -> Contents:
-    """Read all of a history. Raises HistoryError if it is none, or damaged: then nothing of it is played."""
-    reader = Reader(path)
+def look_through(reader: Reader) -> Contents:
+    """Read all of a history. Raises HistoryError if it is damaged: then nothing of it is played."""
     found = Contents(Ending.CUT)
     for event in reader.events():
         found.events += 1
@@ -67,7 +65,7 @@ def look_through(path: Path) -> Contents:
             found.services.add(event.flow.service)
             found.points[event.flow] = deque()
         elif event.flow not in found.points:
-            raise PlayError(f"{path}: {event.flow} is not there from its beginning on")
+            raise PlayError(f"{event.flow} is not there from its beginning on")
         elif event.kind is Kind.OUTPUT:
             found.points[event.flow].append(Point(event.place, event.crc))
     assert reader.ending is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -87,17 +86,17 @@ class Event:
 
 
 class Reader:
-    """A history from its first frame on. ``ending`` is known when all events were read."""
+    """A history from its first frame on, as it is when this is made: somebody may write it, or cut it short.
+    It is in memory as a whole. ``ending`` is known when all events were read."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises HistoryError."""
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        """``data``: what is in the file, if that is known. Raises HistoryError."""
         try:
-            with path.open("rb") as file:
-                self._data: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file cannot be mapped
-            self._data = b""
+            self._data = path.read_bytes() if data is None else data
         except OSError as error:
             raise HistoryError(f"{path}: {error.strerror}") from error
+        except MemoryError as error:
+            raise HistoryError(f"{path}: larger than this machine's free memory") from error
         self._path = path
         self._raw = ffi.from_buffer(self._data)
         self._event = ffi.new("struct ftt_history_event *")
@@ -106,6 +105,10 @@ class Reader:
         """How far it was read, in bytes."""
         self.ending: Ending | None = None
         self.head = self._read_head()
+
+    def again(self) -> Reader:
+        """Return another one of the same content, at its first frame."""
+        return Reader(self._path, self._data)
 
     @property
     def size(self) -> int:

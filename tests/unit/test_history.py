@@ -94,13 +94,13 @@ def test_what_is_damaged_is_refused_before_anything_is_played(tmp_path: Path) ->
     path = tmp_path / "x"
     path.write_bytes(damaged)
     with pytest.raises(HistoryError, match="a sum is wrong"):
-        look_through(path)
+        look_through(Reader(path))
     path.write_bytes(b"".join(frames) + frames[2])
     with pytest.raises(HistoryError, match="goes on at byte"):
-        look_through(path)
+        look_through(Reader(path))
     path.write_bytes(b"".join([*frames[:2], *frames[3:]]))  # each frame is good by itself
     with pytest.raises(HistoryError, match="a sum is wrong"):
-        look_through(path)
+        look_through(Reader(path))
 
 
 def test_a_directory_and_a_missing_file_are_told(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def upper(sock: socket.socket) -> None:
 
 def play(path: Path, written: HistoryWriter, alive: str = "", patience_s: float = 10.0) -> Played:
     written.to(path)
-    player = Player(look_through(path), lambda: alive, patience_s, lambda played, at: None)
+    player = Player(look_through(Reader(path)), lambda: alive, patience_s, lambda played, at: None)
     return player.play(Reader(path), 5.0)
 
 
@@ -323,4 +323,14 @@ def test_a_connection_without_its_beginning_is_refused(tmp_path: Path) -> None:
     written = HistoryWriter()
     written.input(ONE, 0, b"hello")
     with pytest.raises(PlayError, match="from its beginning on"):
-        look_through(written.to(tmp_path / "x"))
+        look_through(Reader(written.to(tmp_path / "x")))
+
+
+def test_what_is_added_while_it_is_read_is_not_looked_at(tmp_path: Path) -> None:
+    """Nor is it missed when the file is cut short."""
+    path = a_history().to(tmp_path / "x")
+    reader = Reader(path)
+    contents = look_through(reader.again())
+    for text in (path.read_bytes() * 2, b""):
+        path.write_bytes(text)
+        assert sum(1 for _ in reader.again().events()) == contents.events

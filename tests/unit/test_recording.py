@@ -118,6 +118,25 @@ def test_old_lives_go(tmp_path: Path) -> None:
     assert other.exists() and len(left) == LIVES
 
 
+def test_another_groups_files_stay_and_so_does_the_new_one(tmp_path: Path) -> None:
+    """That group's name begins as ours does; and the clock was set back since the last life."""
+    theirs = [tmp_path / f"web-api-20261129T10000{n}Z-0000000{n}.history" for n in range(5)]
+    later = [tmp_path / f"web-20991129T10000{n}Z-0000000{n}.history" for n in range(5)]
+    for path in (*theirs, *later):
+        path.write_text("x")
+    told = Told(tmp_path)
+
+    async def life() -> None:
+        await told.recorder.before_start()
+        told.recorder.close()
+
+    run(life())
+    left = set(files(tmp_path))
+    assert left >= {*theirs, *later[-LIVES + 1 :]}
+    (new,) = left - {*theirs, *later}
+    assert len(left) == len(theirs) + LIVES and Reader(new).head.group == "web"
+
+
 def test_without_room_it_is_told(tmp_path: Path) -> None:
     place = tmp_path / "taken"
     place.write_text("a file, where a directory should be")

@@ -29,7 +29,7 @@
 #include "core/types.h"
 #include "core/lockstep/chacha.h"
 
-#define FTT_LS_MAGIC 0x3370657473636f6cull /* "locstep3", little-endian */
+#define FTT_LS_MAGIC 0x3470657473636f6cull /* "locstep4", little-endian */
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32

@@ -212,6 +212,7 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
 	struct ftt_env env = ftt_worker_env(w, ftt_now_ns());
+	struct ftt_flow f = c->flow; /* to tell of it changes nothing of what was agreed */
 
 	if (w->history->why)
 		return;
@@ -224,7 +225,7 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 	tell_said(w);
 	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = c->log->bytes,
 				     .data_len = c->log->syn_len};
-	ftt_renew_open(&c->flow, &x.open, &env);
+	ftt_renew_open(&f, &x.open, &env);
 	put(w, c, &x);
 }
 

@@ -49,6 +49,7 @@ void ftt_record_begin(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
 	struct ftt_env env = ftt_worker_env(w, ftt_now_ns());
+	struct ftt_flow f = c->flow; /* to tell of it changes nothing of what was agreed */
 	bool logged = c->log && c->log->syn_len;
 
 	c->recorded = w->e->record ? w->e->record_number : FTT_RECORD_NONE;
@@ -63,7 +64,7 @@ void ftt_record_begin(struct ftt_worker *w, struct ftt_tcp *c)
 	tell_said(w);
 	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = logged ? c->log->bytes : c->syn,
 				     .data_len = logged ? c->log->syn_len : c->syn_len};
-	ftt_renew_open(&c->flow, &x.open, &env);
+	ftt_renew_open(&f, &x.open, &env);
 	put(w, &x);
 }
 
