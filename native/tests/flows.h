@@ -26,6 +26,8 @@ static const struct ends wrapping = {.irs = 0xfffffffe, .service_iss = 0x7ffffff
 				     .client_ts = 0xfffffffe, .service_ts = 0x7ffffffe, .backup_ts = 0xfffffffd,
 				     .service_wscale = 0, .backup_wscale = 14, .service_wnd = 65000, .backup_wnd = 65000};
 
+static const struct ends *const all_ends[] = {&plain, &wrapping};
+
 static struct ftt_policy policy = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
 static struct ftt_edit edit; /* of the last step(), gate() or held_step() */
 
@@ -87,6 +89,12 @@ static inline struct arrival windowed(struct arrival s, uint16_t wnd)
 	return s;
 }
 
+static inline struct arrival solo(struct arrival s)
+{
+	s.mode = FTT_MODE_SOLO;
+	return s;
+}
+
 static inline enum ftt_verdict step(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
 {
 	return ftt_segment_step(f, &s.seg, node_at(s.mode, now_ns), &edit);
@@ -101,6 +109,19 @@ static inline enum ftt_verdict gate(struct ftt_flow *f, struct arrival s, uint64
 {
 	memset(&edit, 0, sizeof(edit));
 	return ftt_gate(f, &s.seg, node_at(s.mode, now_ns), &edit);
+}
+
+/* Nothing was learnt of the client. */
+static inline void same_place(const struct ftt_flow *f, const struct ftt_flow *before)
+{
+	CHECK_EQ(f->client_acked, before->client_acked);
+	CHECK_EQ(f->client_nxt, before->client_nxt);
+	CHECK_EQ(f->client_tsval, before->client_tsval);
+	CHECK_EQ(f->max_tsecr, before->max_tsecr);
+	CHECK_EQ(f->ts_recent, before->ts_recent);
+	CHECK_EQ(f->max_wnd, before->max_wnd);
+	CHECK_EQ(f->delivered_ack, before->delivered_ack);
+	CHECK_EQ(f->bits & (FTT_F_CLIENT_FIN | FTT_F_CLIENT_RST | FTT_F_BEHIND), 0);
 }
 
 /* What a record of this type would tell in its flags. */

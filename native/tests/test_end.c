@@ -3,8 +3,6 @@
 #include "flows.h"
 #include "core/tcp/reset.h"
 
-static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 /* --- ends ------------------------------------------------------------------------------------------- */
 
 /* Whoever lets a flow go for another reason does not know whether its server has ended it or died. */

@@ -4,8 +4,6 @@
 
 enum how { BY_FIN, BY_RST, BY_BOTH, HOWS };
 
-static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 #define SAID 24u  /* bytes of output */
 #define INPUT 10u /* bytes of the client's that both have */
 #define LATE 7u   /* ... and that it says while both servers close */

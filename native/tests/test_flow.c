@@ -2,8 +2,6 @@
 /* What the primary decides for each segment of a flow: handshake, output rule, ends, windows. */
 #include "flows.h"
 
-static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 /* --- the handshake -------------------------------------------------------------------------------- */
 
 /* On every node and in every mode that is given a SYN; of all else the option is the stack's business. */

@@ -2,8 +2,6 @@
 /* What the backup decides: nothing goes out, acknowledgements are clamped, numbers and times are translated. */
 #include "flows.h"
 
-static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 /* --- joining ----------------------------------------------------------------------------------------- */
 
 /* The primary's OPEN and the backup's own SYN-ACK may come in either order. */

@@ -8,8 +8,6 @@
 
 /* --- the flow --------------------------------------------------------------------------------------- */
 
-static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 /* Our stack's SYN, the remote end's answer; `irs` is that end's number, as ever. */
 static struct arrival own_syn(const struct ends *x)
 {

@@ -182,8 +182,6 @@ static void test_what_was_offered_may_be_with_the_client(const struct ends *x)
 
 int main(void)
 {
-	static const struct ends *const all_ends[] = {&plain, &wrapping};
-
 	for (int i = 0; i < 2; i++) {
 		test_a_backup_that_is_slower_at_a_difference(all_ends[i]);
 		test_each_difference_has_its_own_time(all_ends[i]);
