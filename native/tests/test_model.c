@@ -12,10 +12,8 @@
  *   test_model SEED COUNT  COUNT runs from SEED on
  */
 #define _GNU_SOURCE
-#include <stdlib.h>
 #include <string.h>
-#include "model.h"
-#include "model_node.h"
+#include "model_checks.h"
 #include "packet.h"
 
 #define RUNS 3000u
@@ -24,51 +22,7 @@
 
 uint64_t model_seed, model_now;
 
-enum fate { FATE_NONE, FATE_CRASH, FATE_SWITCHOVER, FATE_BACKUP_LOST, FATE_SERVER_DIES, FATES };
-enum bound_for { TO_SERVICE, TO_CLIENT, MIRRORED, RECORDS_TO_P, RECORDS_TO_B };
 enum end { END_COMPLETE, END_RESET, END_STUCK, ENDS };
-
-struct event {
-	uint64_t at, order;
-	enum bound_for what;
-	struct wire *wire;
-};
-
-static struct world {
-	struct node p, b;
-	struct stack client;
-	uint64_t chance; /* state of model_random() */
-	/* what is to be carried: count requests of req bytes, each answered with resp bytes */
-	uint32_t req, resp, count;
-	bool lockstep, client_ends_early, server_ends_first;
-	bool service; /* the order of the service */
-	/* where the backup's server says something else, and how much of it */
-	enum difference { SAME, OTHER, LONGER, SHORTER } differs;
-	uint32_t differ_at, differ_by;
-	bool not_p, not_b; /* what the client has is not the primary's stream, not the backup's */
-	uint32_t read_speed[2], write_speed[2], client_speed; /* bytes per tick; 0 = p, 1 = b */
-	/* networks: per mille, and ns */
-	uint32_t lose_service, lose_mirror, lose_records;
-	uint64_t delay_service, delay_peer;
-	/* what happens */
-	enum fate fate;
-	uint64_t fate_at, takeover_at, join_at; /* join_at: a third node makes it a pair again */
-	bool fallen, taken_over, joined;
-	uint64_t last_words; /* of the primary's server: 1 + the offset where they begin; 0: it lives */
-	uint8_t protection; /* of the primary's flow when it fell */
-	bool had_flow;
-	/* the client's view */
-	uint8_t told_wscale;
-	uint32_t told_edge;
-	bool told;
-	/* what it had of the server's stream when it first sent each byte of its own, as offsets; and up to where that is checked */
-	uint32_t spoke_after[MODEL_STREAM_MAX + 2];
-	uint64_t spoken, in_order;
-	/* events under way: a heap */
-	struct event *heap;
-	size_t n, room;
-	uint64_t order;
-} *w;
 
 uint32_t model_random(uint32_t below)
 {
@@ -138,109 +92,7 @@ static uint64_t answers(const struct stack *s, uint64_t read)
 	return n < w->differ_at + w->differ_by ? w->differ_at : n - w->differ_by;
 }
 
-/* --- events under way ------------------------------------------------------------------------------- */
-
-static bool earlier(const struct event *a, const struct event *b)
-{
-	return a->at != b->at ? a->at < b->at : a->order < b->order;
-}
-
-static void heap_push(struct event e)
-{
-	size_t i = w->n++;
-
-	if (w->n > w->room) {
-		w->room = w->room ? 2 * w->room : 64;
-		w->heap = realloc(w->heap, w->room * sizeof(*w->heap));
-		CHECK(w->heap);
-	}
-	for (; i && earlier(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		w->heap[i] = w->heap[(i - 1) / 2];
-	w->heap[i] = e;
-}
-
-static struct event heap_pop(void)
-{
-	struct event top = w->heap[0], last = w->heap[--w->n];
-	size_t i = 0;
-
-	for (size_t child = 1; child < w->n; child = 2 * i + 1) {
-		child += child + 1 < w->n && earlier(&w->heap[child + 1], &w->heap[child]);
-		if (!earlier(&w->heap[child], &last))
-			break;
-		w->heap[i] = w->heap[child];
-		i = child;
-	}
-	if (w->n)
-		w->heap[i] = last;
-	return top;
-}
-
-/* Sends over a network that may lose it, and delays each by chance, so that order is not kept. */
-static void carry(struct wire *packet, enum bound_for what, uint32_t lose, uint64_t delay)
-{
-	struct event e = {.order = ++w->order, .what = what, .wire = packet};
-
-	if (model_chance(lose)) {
-		free(packet);
-		return;
-	}
-	e.at = model_now + delay + (model_chance(30) ? delay * model_random(8) : model_random((uint32_t)delay / 16 + 1));
-	heap_push(e);
-}
-
-/* --- what is checked at every packet ---------------------------------------------------------------- */
-
-static void check_window(const struct ftt_seg *g)
-{
-	uint32_t edge = g->ack + ((uint32_t)g->wnd << (g->flags & TCP_SYN ? 0 : w->told_wscale));
-
-	if (g->flags & TCP_RST || !(g->flags & TCP_ACK))
-		return;
-	if (g->flags & TCP_SYN)
-		w->told_wscale = g->wscale;
-	MODEL_CHECK(!w->told || seq_geq(edge, w->told_edge), "the window shrank by %u", w->told_edge - edge);
-	w->told_edge = edge;
-	w->told = true;
-}
-
-static void check_commit(struct node *n, const struct ftt_seg *g)
-{
-	const struct ftt_tcp *c = node_flow(n);
-	const struct stack *follower = &w->b.stack;
-	uint32_t has = follower->irs + (uint32_t)follower->rcv_nxt;
-
-	if (n->worker.mode != FTT_MODE_PAIRED || !c || c->flow.protection != FTT_PROTECTED || !(g->flags & TCP_ACK))
-		return;
-	MODEL_CHECK(follower->state != STACK_LISTEN, "the backup's kernel knows nothing of the flow");
-	MODEL_CHECK(seq_leq(g->ack, has), "acknowledged %u bytes that the backup does not have", g->ack - has);
-	MODEL_CHECK(node_flow(&w->b) && node_flow(&w->b)->flow.bits & FTT_F_MAPPED, "the backup does not hold the flow");
-}
-
-/* No server is told what answers something that it has not said. */
-static void check_order(void)
-{
-	const struct ftt_tcp *c = w->b.alive && w->b.worker.mode == FTT_MODE_BACKUP ? node_flow(&w->b) : NULL;
-	const struct stack *s = &w->b.stack;
-
-	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.bits & FTT_F_LOCAL_FIN)
-		return;
-	for (; w->in_order < s->rcv_nxt; w->in_order++)
-		MODEL_CHECK(w->spoke_after[w->in_order] <= s->snd_max, "the backup has byte %llu, spoken after %u of its %llu",
-			    (unsigned long long)w->in_order, w->spoke_after[w->in_order], (unsigned long long)s->snd_max);
-}
-
-/* With the order of the service, nobody is told what the backup's server has not said. */
-static void check_service(struct node *n, const struct ftt_seg *g)
-{
-	const struct ftt_tcp *c = node_flow(n);
-	uint32_t end = g->seq + g->len - n->stack.iss;
-
-	if (n->worker.mode != FTT_MODE_PAIRED || !c || c->flow.protection != FTT_PROTECTED || !g->len || g->flags & TCP_RST)
-		return;
-	MODEL_CHECK(end <= w->b.stack.snd_max, "the client is told byte %u, the backup has said %llu", end,
-		    (unsigned long long)w->b.stack.snd_max);
-}
+/* --- what is sent ------------------------------------------------------------------------------------ */
 
 static void to_client(struct node *n, struct wire *packet)
 {
