@@ -46,6 +46,7 @@ _HISTORY_FAILURES = {
     HistoryFailure.NOT_SAID: "it does not say what the primary's server has said",
     HistoryFailure.CUT: "the bulk lane ended",
     HistoryFailure.NOT_FRESH: "it had been told something before: a server must begin anew with each pairing",
+    HistoryFailure.NO_ROOM: "a bound of this node is too small for it",
 }
 
 

@@ -334,7 +334,7 @@ class GroupRuntime:
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
                 self._on_lapse()
-            case EventKind.HISTORY_FAILED if event.value != HistoryFailure.NOT_SAID:
+            case EventKind.HISTORY_FAILED if event.value in (HistoryFailure.CUT, HistoryFailure.NOT_FRESH):
                 self._late.put(do.RestartServer())
             case EventKind.ERROR:
                 self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")

@@ -137,6 +137,7 @@ class HistoryFailure(IntEnum):
     NOT_SAID = 0
     CUT = 1
     NOT_FRESH = 2
+    NO_ROOM = 3
 
 
 class Protection(IntEnum):

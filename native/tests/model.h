@@ -79,6 +79,7 @@ struct stack {
 	bool sack; /* of the handshake: both, or none */
 	uint64_t rto_min;
 	void (*send)(struct stack *s, struct wire *w); /* takes the packet */
+	void (*over)(struct stack *s);                 /* NULL, or told of a reset: it may begin another connection */
 	void *owner;
 	const struct stack *peer; /* NULL, or who must have what is said to have been received */
 

@@ -334,8 +334,11 @@ void stack_receive(struct stack *s, const struct wire *w)
 	}
 	from = s->rcv_nxt + (uint64_t)(int64_t)(int32_t)(g.seq - (s->irs + (uint32_t)s->rcv_nxt));
 	if (g.flags & TCP_RST) {
-		if (from == s->rcv_nxt)
+		if (from == s->rcv_nxt) {
 			s->state = STACK_RESET;
+			if (s->over)
+				s->over(s);
+		}
 		return;
 	}
 	if (!acceptable(s, &g, from)) {

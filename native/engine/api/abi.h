@@ -63,7 +63,8 @@ enum ftt_history_stage {
 enum ftt_history_failure {
 	FTT_HISTORY_NOT_SAID = 0, /* it does not say what that said */
 	FTT_HISTORY_CUT = 1,      /* the lane ended: how much it was told does not show. Another one may have more luck */
-	FTT_HISTORY_NOT_FRESH = 2 /* it was told something before */
+	FTT_HISTORY_NOT_FRESH = 2, /* it was told something before */
+	FTT_HISTORY_NO_ROOM = 3   /* its bounds are too small for what the other one was told */
 };
 
 enum ftt_intrusion {

@@ -25,9 +25,9 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/tcp.h"
+#include "core/tcp/pair.h"
 #include "core/tcp/renew.h"
 
-#define MESSAGE 32768u               /* of frames in one message, about */
 #define NEAR 32768u                  /* bytes that may be missing when the backup begins to keep what the mirror brings */
 #define PATIENCE_NS 10000000000ull   /* for a server that does not come to what it has to say */
 #define ROOM_NS 1000000000ull        /* ... for one that does not read */
@@ -90,11 +90,11 @@ static bool send_some(struct ftt_worker *w, uint64_t now_ns)
 	bool marked = w->history->stage == FTT_HISTORY_MARKED;
 	struct ftt_history *h = w->history;
 	uint32_t room = ftt_lane_room(&w->lane, 0), len = 8;
-	uint8_t bytes[8 + MESSAGE];
+	uint8_t bytes[8 + FTT_PIECE_MAX + FTT_HISTORY_FRAME_MAX - 65536]; /* the longest frame fits, or it would never leave */
 	const uint8_t *frame;
 	struct ftt_renewal *r = NULL;
 
-	if (room < sizeof(bytes) + FTT_HISTORY_FRAME_MAX - 65536)
+	if (room < sizeof(bytes))
 		return false;
 	while ((frame = next_frame(h)) && (marked || !(r = living(w, frame, now_ns)))) {
 		uint32_t n = ftt_history_length(frame);
@@ -141,6 +141,18 @@ static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now
 	for (unsigned i = 0; i < 2; i++)
 		while (!ftt_list_empty(lists[i]))
 			ftt_renew_give_up(w, FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c, why, now_ns);
+}
+
+/* Nothing goes on with that server in this pairing: what is protected with it has no protection. */
+static void undone(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	w->history->stage = FTT_HISTORY_FAILED;
+	give_up(w, why, now_ns);
+	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
+		next = ftt_table_next(&w->table, c);
+		if (!c->closed && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING))
+			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_HISTORY, now_ns), now_ns);
+	}
 }
 
 void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
@@ -206,21 +218,76 @@ static void give_kept(struct ftt_worker *w)
 	}
 }
 
-/* What the frame is about, if our stack still has it. */
-static struct ftt_tcp *about(struct ftt_worker *w, const struct ftt_history_event *x)
+static void fail(struct ftt_worker *w, uint8_t to, enum ftt_history_failure how, enum ftt_unrenewable why)
+{
+	struct ftt_history *h = w->history;
+	uint8_t reason = (uint8_t)why;
+
+	if (h->failed)
+		return;
+	h->failed = true;
+	h->blocked = h->appended = h->aligns = false; /* a MARK that is on its way finds nobody */
+	h->in_message = 0;
+	ftt_history_drop_kept(w);
+	ftt_lane_send(&w->lane, to, FTT_LANE_NOT_PLAYED, &reason, 1);
+	post(w, FTT_EV_HISTORY_FAILED, how, reason);
+	while (!ftt_list_empty(&w->renew_active)) {
+		struct ftt_tcp *c = FTT_ENTRY(w->renew_active.next, struct ftt_renewal, order)->c;
+
+		ftt_renewal_end(w, c);
+		ftt_tcp_let_go(w, c);
+	}
+}
+
+static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_history_event *x)
 {
 	struct ftt_tcp *c = ftt_table_find(&w->table, &x->key);
 
-	return c && c->flow.hard.irs == x->irs && !c->closed && ftt_renewal(c) ? c : NULL;
+	return c && c->flow.hard.irs == x->irs ? c : NULL;
 }
 
+/* What the frame is about, if our stack still has it. */
+static struct ftt_tcp *about(struct ftt_worker *w, const struct ftt_history_event *x)
+{
+	struct ftt_tcp *c = find(w, x);
+
+	return c && !c->closed && ftt_renewal(c) ? c : NULL;
+}
+
+/*
+ * Our stack has it no more, and the history goes on. A server that has said all that the other one had said until then has only ended
+ * it sooner. One that has not was lost to it: what comes next would be told to another server. Behind MARK that is as with any
+ * connection that is let go.
+ */
+static bool play_without(struct ftt_worker *w, uint8_t from, const struct ftt_history_event *x)
+{
+	uint64_t place = x->kind == FTT_HISTORY_OUTPUT ? x->place : x->kind == FTT_HISTORY_INPUT ? x->piece.after : 0;
+	const struct ftt_tcp *c = find(w, x);
+	uint64_t said = c ? c->bytes_out + (x->kind == FTT_HISTORY_INPUT) : 0; /* the place of an INPUT may be behind the FIN */
+
+	if (!w->history->live && place > said)
+		fail(w, from, FTT_HISTORY_NOT_SAID, FTT_NOT_IN_TIME);
+	return !w->history->failed;
+}
+
+/* Its stack answers before anything else is said to it: they are accepted in that order. */
 static bool play_open(struct ftt_worker *w, uint8_t from, const struct ftt_history_event *x, uint64_t now_ns)
 {
-	struct ftt_renewal *r = ftt_renew_enter(w, from, &x->open, UINT64_MAX, x->open.age_ms, now_ns);
+	struct ftt_history *h = w->history;
+	struct ftt_renewal *r = NULL;
+	const struct ftt_tcp *c;
 
-	if (r)
+	if (!h->appended && (r = ftt_renew_enter(w, from, &x->open, UINT64_MAX, x->open.age_ms, now_ns)))
 		r->past = true;
-	return r;
+	if (!h->appended && !r && !h->live)
+		fail(w, from, FTT_HISTORY_NO_ROOM, FTT_LOGS_TOO_LONG);
+	if (!h->appended && !r)
+		return !h->failed;
+	h->appended = true;
+	c = find(w, x);
+	if (!h->live && (!c || (c->closed && !(c->flow.bits & FTT_F_MAPPED)))) /* it was refused */
+		fail(w, from, FTT_HISTORY_NOT_SAID, FTT_STACK_UNLIKE);
+	return !h->failed && (!c || c->closed || c->flow.bits & FTT_F_MAPPED);
 }
 
 /* Is all of the stream given to the stack that it may have by now? */
@@ -233,15 +300,18 @@ static bool is_given(const struct ftt_tcp *c, uint64_t waited_ns)
 	return seq_geq(r->given, end) || full;
 }
 
-static bool play_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_history_event *x, uint64_t now_ns)
+static bool play_input(struct ftt_worker *w, uint8_t from, struct ftt_tcp *c, const struct ftt_history_event *x, uint64_t now_ns)
 {
 	struct ftt_history *h = w->history;
 	struct ftt_piece piece = x->piece;
 
 	if (!(c->flow.bits & FTT_F_MAPPED))
 		return false;
-	if (!h->appended && !ftt_log_append(w, c, &piece))
-		return true; /* the log is at its end, and so is the history: ftt_history_lose() was told */
+	if (!h->appended && !ftt_log_append(w, c, &piece)) { /* the log is at its end */
+		if (!h->live)
+			fail(w, from, FTT_HISTORY_NO_ROOM, FTT_LOGS_TOO_LONG);
+		return !h->failed;
+	}
 	h->appended = true;
 	ftt_renew_play(w, c, now_ns);
 	return is_given(c, now_ns - h->moved_ns);
@@ -285,38 +355,16 @@ static bool play(struct ftt_worker *w, uint8_t from, const struct ftt_history_ev
 	struct ftt_tcp *c = about(w, x);
 
 	switch (x->kind) {
-	case FTT_HISTORY_OPEN: /* its stack answers before anything else is said to it: they are accepted in that order */
-		if (!w->history->appended && !play_open(w, from, x, now_ns))
-			return true;
-		w->history->appended = true;
-		c = about(w, x);
-		return !c || c->flow.bits & FTT_F_MAPPED;
+	case FTT_HISTORY_OPEN:
+		return play_open(w, from, x, now_ns);
 	case FTT_HISTORY_INPUT:
-		return !c || play_input(w, c, x, now_ns);
+		return c ? play_input(w, from, c, x, now_ns) : play_without(w, from, x);
 	case FTT_HISTORY_OUTPUT:
-		return !c || has_said(w, c, x);
+		return c ? has_said(w, c, x) : play_without(w, from, x);
 	case FTT_HISTORY_END:
 		return !c || play_end(w, c, x, now_ns);
 	default:
 		return true;
-	}
-}
-
-static void fail(struct ftt_worker *w, uint8_t to, enum ftt_history_failure how, enum ftt_unrenewable why)
-{
-	struct ftt_history *h = w->history;
-	uint8_t reason = (uint8_t)why;
-
-	if (h->failed)
-		return;
-	h->failed = true;
-	ftt_lane_send(&w->lane, to, FTT_LANE_NOT_PLAYED, &reason, 1);
-	post(w, FTT_EV_HISTORY_FAILED, how, reason);
-	while (!ftt_list_empty(&w->renew_active)) {
-		struct ftt_tcp *c = FTT_ENTRY(w->renew_active.next, struct ftt_renewal, order)->c;
-
-		ftt_renewal_end(w, c);
-		ftt_tcp_let_go(w, c);
 	}
 }
 
@@ -333,7 +381,7 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 
 		if (found != FTT_HISTORY_EVENT && found != FTT_HISTORY_SKIPPED)
 			return FTT_LANE_BAD;
-		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !(h->live && now_ns - h->moved_ns > PATIENCE_NS)) {
+		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !h->failed && !(h->live && now_ns - h->moved_ns > PATIENCE_NS)) {
 			h->in_message = at;
 			h->blocked = true;
 			if (now_ns - h->moved_ns > PATIENCE_NS)
@@ -362,6 +410,8 @@ static enum ftt_lane_answer marked(struct ftt_worker *w, uint64_t now_ns)
 		if (h->blocked)
 			return FTT_LANE_NOT_NOW;
 	}
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next)
+		FTT_ENTRY(at, struct ftt_renewal, order)->heard_ns = now_ns; /* until here it was the history's to tell */
 	h->blocked = false;
 	h->live = true;
 	h->aligns = false;
@@ -409,10 +459,8 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_NOT_PLAYED && len == 1) {
-		if (primary && h->stage != FTT_HISTORY_MARKED && h->stage != FTT_HISTORY_IDLE) {
-			h->stage = FTT_HISTORY_FAILED;
-			give_up(w, bytes[0] <= FTT_STACK_UNLIKE && bytes[0] ? (enum ftt_unrenewable)bytes[0] : FTT_NOT_IN_TIME, now_ns);
-		}
+		if (primary && h->stage != FTT_HISTORY_IDLE && h->stage != FTT_HISTORY_FAILED)
+			undone(w, bytes[0] <= FTT_STACK_UNLIKE && bytes[0] ? (enum ftt_unrenewable)bytes[0] : FTT_NOT_IN_TIME, now_ns);
 		return FTT_LANE_TAKEN;
 	}
 	return FTT_LANE_BAD;

@@ -384,7 +384,7 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 		ftt_renewal_end(w, c);
 		return;
 	}
-	if (f->protection == FTT_CATCHING_UP && (!r->past || r->over) && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
+	if (f->protection == FTT_CATCHING_UP && (r->over || !(r->past || ftt_history_waits(w))) && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
 		ftt_renewal_end(w, c);
 		ftt_tcp_let_go(w, c);
 		return;
