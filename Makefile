@@ -44,7 +44,12 @@ CLIENT := fttcp/fttcp-client
 $(CLIENT): $(wildcard native/client/*) | packages
 	$(PYTHON) native/client/build.py $@
 
-build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT)  ## install what is missing and leave .venv/bin/fttcp
+LINK := fttcp/fttcp-link
+
+$(LINK): $(wildcard native/link/*) | packages
+	$(PYTHON) native/link/build.py $@
+
+build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK)  ## install what is missing and leave .venv/bin/fttcp
 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)

@@ -1,5 +1,5 @@
 """What pyproject.toml cannot say: the native extension is built by cffi, the library for servers and the
-measuring client by a compiler, and the lab goes inside.
+measuring client and the lab's link by a compiler, and the lab goes inside.
 
 FTTCP_WITHOUT_NATIVE=1 leaves the extension out, so that `make build` can install the Python side once
 and compile the C core on its own whenever its sources change.
@@ -32,6 +32,8 @@ class BuildWithLab(build_py):
             shim["compile_shim"](Path(self.build_lib, "fttcp", shim["NAME"]))
             client = runpy.run_path("native/client/build.py")
             client["compile_client"](Path(self.build_lib, "fttcp", client["NAME"]))
+            link = runpy.run_path("native/link/build.py")
+            link["compile_link"](Path(self.build_lib, "fttcp", link["NAME"]))
 
 
 setup(

@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
 
+from lab import links
+from lab.calibrate import calibrate as measure_links
 from lab.campaign import campaign
 from lab.endure import endure
 from lab.errors import LabError, require_root
@@ -219,6 +222,20 @@ _fault_command(
     click.argument("mbit", type=float),
 )
 _fault_command(
+    "link",
+    "Make a link slow, late or lossy. What is not named is not so; nothing named: a plain link. Both "
+    "directions alike, or --from one sender: client, service, or a node on the peer link.",
+    click.argument("link", type=click.Choice(links.LINKS)),
+    click.option("--from", "sender", metavar="SENDER", help="Only what it sends; the rest stays as it is."),
+    click.option("--delay-ms", type=float, default=0.0),
+    click.option("--jitter-ms", type=float, default=0.0, help="Delays are even, from delay - jitter on."),
+    click.option("--reorder-percent", type=float, default=0.0, help="So many are not late, and overtake."),
+    click.option("--duplicate-percent", type=float, default=0.0),
+    click.option("--loss-percent", type=float, default=0.0),
+    click.option("--rate-mbit", type=float),
+    click.option("--seed", default=1, show_default=True, help="Same seed, same fate of the n-th frame."),
+)
+_fault_command(
     "rules",
     "Do to a node's firewall, or rules of routing, what other programs do.",
     click.argument("act", type=click.Choice(list(RULE_ACTS))),
@@ -260,6 +277,47 @@ def status(lab: Lab, as_json: bool) -> None:
                 f"  {group['name']}: {group['role']}, epoch {group['epoch']}, {group['mode']}, {step}, "
                 f"flows: {flows or 'none'}"
             )
+
+
+@lab.command(name="links")
+@json_option
+@lab_command
+def links_(lab: Lab, as_json: bool) -> None:
+    """What `fault link` has made of links, and what became of frames there, by sender."""
+    for wire in links.show(lab):
+        if as_json:
+            click.echo(json.dumps(wire))
+            continue
+        asked = ", ".join(f"{key} {value:g}" for key, value in wire["terms"].items() if value)
+        counts = ", ".join(
+            f"{value} {key.replace('_', ' ')}"
+            for key in ("frames", "lost", "duplicated", "reordered", *links.DROPS)
+            if (value := wire[key]) or key == "frames"
+        )
+        click.echo(f"{wire['link']}, from {wire['from']}: {asked or 'plain'}; {counts}")
+
+
+@lab.command()
+@click.option("--seconds", default=5.0, show_default=True, help="Of each of the three measurements.")
+@click.option("--delay-ms", default=5.0, show_default=True, help="Of each direction, in the last one.")
+@json_option
+@lab_command
+def calibrate(lab: Lab, seconds: float, delay_ms: float, as_json: bool) -> None:
+    """How exact the lab's links are on this machine: round trips of echoes, without a wire, through one, and
+    with a delay. In a lab of its own."""
+    readings = measure_links(lab, seconds, delay_ms)
+    if as_json:
+        click.echo(json.dumps([asdict(reading) for reading in readings]))
+        return
+    click.echo(
+        f"{'round trip in us':20} {'asked':>8} {'mean':>9} "
+        f"{'p10':>7} {'p50':>7} {'p90':>7} {'p99':>7} {'late':>6}"
+    )
+    for one in readings:
+        click.echo(
+            f"{one.case:20} {one.asked_us:8.0f} {one.mean_us:9.1f} {one.p10_us:7.0f} {one.p50_us:7.0f} "
+            f"{one.p90_us:7.0f} {one.p99_us:7.0f} {one.late_us:6.1f}   {one.echoes} echoes"
+        )
 
 
 @lab.command()

@@ -12,10 +12,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab import firewalls, network
+from lab import firewalls, links, network
 from lab.errors import LabError
 from lab.firewalls import RULE_ACTS
 from lab.hosts import Host, await_condition
@@ -140,15 +141,38 @@ def rate(lab: Lab, link: str, mbit: float) -> Report:
     return _report("rate", link, time.monotonic(), mbit=mbit)
 
 
+def link(
+    lab: Lab,
+    link: str,
+    sender: str | None = None,
+    *,
+    delay_ms: float = 0,
+    jitter_ms: float = 0,
+    reorder_percent: float = 0,
+    duplicate_percent: float = 0,
+    loss_percent: float = 0,
+    rate_mbit: float | None = None,
+    seed: int = 1,
+) -> Report:
+    """Make the "client" or "peer" link so, for what `sender` sends (None: everybody)."""
+    terms = links.Terms(delay_ms, jitter_ms, reorder_percent, duplicate_percent, loss_percent, rate_mbit)
+    links.apply(lab, link, terms, sender, seed)
+    told = {name: value for name, value in asdict(terms).items() if value}
+    return _report("link", link, time.monotonic(), **({"from": sender} if sender else {}), **told)
+
+
 def heal(lab: Lab) -> Report:
-    """All links up, no loss, no rate limit, no foreign rules, and stopped daemons and servers run on. Dead
-    ones stay dead; what was flushed, the daemons mend."""
+    """All links up and plain, no loss, no rate limit, no foreign rules, and stopped daemons and servers run
+    on. Dead ones stay dead; what was flushed, the daemons mend."""
     switch = lab.host(SWITCH)
     hosts = [host for host in map(lab.host, (CLIENT, *lab.daemon_hosts())) if host.alive()]
     chosen = [(host, cable) for host in hosts for cable in network.cables(host.name)]
     network.set_links(switch, [cable for _, cable in chosen], up=True)
-    for link in ("client", "peer"):
-        network.set_loss(switch, hosts, link, 0)
+    state = LabState.load(lab.name)
+    for name in links.LINKS:
+        if name in state.links:
+            links.apply(lab, name, links.PLAIN)
+        network.set_loss(switch, hosts, name, 0)
     network.set_rate(switch, lab.host(CLIENT), None)
     for host in hosts:
         firewalls.undo(lab, host)
@@ -200,6 +224,7 @@ FAULTS: dict[str, Callable[..., Report]] = {
     "freeze-node": freeze_node,
     "cut": cut,
     "loss": loss,
+    "link": link,
     "rate": rate,
     "heal": heal,
     "restart-host": restart_host,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import network
+from lab import links, network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, await_condition, forget
@@ -316,6 +316,7 @@ class Lab:
             network.build_switch(host)
         else:
             network.connect(self.host(SWITCH), host)
+            links.restore(self, name, state)
         return host
 
     def nodes(self) -> tuple[str, ...]:

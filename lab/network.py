@@ -51,6 +51,16 @@ class Cable:
     address6: IPv6Interface
 
     @property
+    def wire_end(self) -> str:
+        """In the switch, where a wire of lab.links is put in: its end on the bridge's side."""
+        return f"{self.port}-w"
+
+    @property
+    def wire_port(self) -> str:
+        """The bridge's port in place of `port` while a wire is in."""
+        return f"{self.port}-b"
+
+    @property
     def mac(self) -> str:
         """The interface's own MAC address, the same after every restart of the host."""
         return "02:" + ":".join(f"{byte:02x}" for byte in (0x77, *self.address4.ip.packed))
@@ -100,7 +110,7 @@ def build_switch(switch: Host) -> None:
     for bridge in sorted({cable.bridge for cable in CABLES}):
         commands.append(f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
         commands.append(f"link set {bridge} up")
-    _ip(switch, commands)
+    ip(switch, commands)
 
 
 def connect(switch: Host, host: Host) -> None:
@@ -133,8 +143,8 @@ def plug(switch: Host, host: Host, own: Iterable[Cable]) -> None:
             f"address add {cable.address4} dev {cable.interface}",
             f"address add {cable.address6} dev {cable.interface} nodad",
         ]
-    _ip(switch, at_switch)
-    _ip(host, at_host)
+    ip(switch, at_switch)
+    ip(host, at_host)
     await_condition(
         lambda: all(has_carrier(host, cable) for cable in own), 5, f"host {host.name}: carrier on its links"
     )
@@ -142,12 +152,12 @@ def plug(switch: Host, host: Host, own: Iterable[Cable]) -> None:
 
 def unplug(switch: Host, host: str) -> None:
     """Remove the cables of `host`, with both ends, as far as they exist: they go with a host as well."""
-    for cable in cables(host):
-        if cable.port in ports(switch):
+    for port in [port for cable in cables(host) for port in (cable.port, cable.wire_end, cable.wire_port)]:
+        if port in ports(switch):
             try:
-                switch.run(["ip", "link", "delete", cable.port])
+                switch.run(["ip", "link", "delete", port])
             except LabError:
-                if cable.port in ports(switch):
+                if port in ports(switch):
                     raise
 
 
@@ -163,7 +173,7 @@ def has_carrier(host: Host, cable: Cable) -> bool:
 
 def set_links(switch: Host, chosen: Iterable[Cable], up: bool) -> None:
     """Set the switch's ends of the `chosen` cables up or down, one directly after the other."""
-    _ip(switch, [f"link set {cable.port} {'up' if up else 'down'}" for cable in chosen])
+    ip(switch, [f"link set {cable.port} {'up' if up else 'down'}" for cable in chosen])
 
 
 def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> None:
@@ -175,7 +185,8 @@ def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> 
     if not 0 <= percent <= 100:
         raise LabError(f"loss {percent}: not a percentage; allowed are 0 to 100")
     table = f"loss_{link}"
-    ports = [CLIENT] if link == SERVICE_LINK else [cable.port for cable in cables(link=PEER_LINK)]
+    chosen = cables(CLIENT) if link == SERVICE_LINK else cables(link=PEER_LINK)
+    ports = [port for cable in chosen for port in (cable.port, cable.wire_port)]
     directions = ("iifname", "oifname") if link == SERVICE_LINK else ("iifname",)
     rules = [f"add table bridge {table}", f"delete table bridge {table}"]
     if percent > 0:
@@ -187,8 +198,10 @@ def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> 
             for direction in directions
             for port in ports
         ]
-    _set_offload(hosts, link, on=percent == 0)
+    if percent > 0:
+        set_offload(hosts, link, on=False)
     switch.run(["nft", "-f", "-"], text_input="\n".join(rules) + "\n")
+    settle_offload(switch, hosts, link)
 
 
 def set_rate(switch: Host, client: Host, mbit: float | None) -> None:
@@ -217,13 +230,22 @@ def _congestion_control(host: Host) -> str:
     return "cubic" if "cubic" in allowed else "reno"
 
 
-def _set_offload(hosts: Iterable[Host], link: str, on: bool) -> None:
+def settle_offload(switch: Host, hosts: Iterable[Host], link: str) -> None:
+    """Segmentation offload is on, unless frames of the link are lost or late one by one."""
+    lossy = f"loss_{link}" in switch.run(["nft", "list", "tables", "bridge"]).split()
+    wired = not ports(switch).isdisjoint(cable.wire_port for cable in cables(link=link))
+    set_offload(hosts, link, on=not lossy and not wired)
+
+
+def set_offload(hosts: Iterable[Host], link: str, on: bool) -> None:
+    """Segmentation offload of the ends of a link."""
     word = "on" if on else "off"
     for host in hosts:
         for cable in cables(host.name, link):
             host.run(["ethtool", "-K", cable.interface, "tso", word, "gso", word])
 
 
-def _ip(host: Host, commands: list[str]) -> None:
+def ip(host: Host, commands: list[str]) -> None:
+    """Run commands of `ip` in one go."""
     if commands:
         host.run(["ip", "-batch", "-"], text_input="\n".join(commands) + "\n")

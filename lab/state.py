@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from lab.errors import LabError
 
@@ -116,6 +116,8 @@ class LabState:
     arbiter: str = "none"
     nodes: list[str] = field(default_factory=list)
     hosts: dict[str, HostRecord] = field(default_factory=dict)
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What links are like, by link and sender: see lab.links."""
 
     def save(self) -> None:
         """Write the record; the file is whole at any instant (written aside, then renamed)."""

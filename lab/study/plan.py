@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lab.errors import LabError
+from lab.links import Terms, senders
+from lab.network import ALL_NODES
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -53,11 +55,32 @@ class Client(Struct, forbid_unknown_fields=True):
 
 
 class Link(Struct, forbid_unknown_fields=True):
-    """``[[link]]``: what a link is like, in both directions."""
+    """``[[link]]``: what a link is like, in both directions, or ``from`` one sender."""
 
     link: Literal["client", "peer"]
+    sender: str | None = msgspec.field(name="from", default=None)
     rate_mbit: Positive | None = None
-    loss_percent: Annotated[float, Meta(ge=0, le=100)] = 0
+    loss_percent: float = 0
+    delay_ms: float = 0
+    jitter_ms: float = 0
+    reorder_percent: float = 0
+    duplicate_percent: float = 0
+
+    def __post_init__(self) -> None:
+        if trouble := self.terms().trouble():
+            raise ValueError(trouble)
+
+    def terms(self) -> Terms:
+        """What becomes of frames."""
+        return Terms(
+            self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
+            self.rate_mbit,
+        )  # fmt: skip
+
+    def needs_wire(self) -> bool:
+        """Whether rules of the kernel do not do for it."""
+        late = self.delay_ms or self.reorder_percent or self.duplicate_percent
+        return bool(late or self.sender or (self.rate_mbit and self.link == "peer"))
 
 
 class Fault(Struct, forbid_unknown_fields=True):
@@ -76,10 +99,18 @@ class Fault(Struct, forbid_unknown_fields=True):
     mbit: float | None = None
     seconds: float | None = None
     act: str | None = None
+    sender: str | None = msgspec.field(name="from", default=None)
+    delay_ms: float | None = None
+    jitter_ms: float | None = None
+    reorder_percent: float | None = None
+    duplicate_percent: float | None = None
+    loss_percent: float | None = None
+    rate_mbit: float | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what the fault is called with."""
-        names = ("target", "link", "percent", "mbit", "seconds", "act")
+        moment = ("kind", "at_s", "when", "then_s")
+        names = (name for name in self.__struct_fields__ if name not in moment)
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -153,6 +184,10 @@ def _troubles(study: Study) -> Iterator[str]:
     for i, client in enumerate(study.client):
         if (client.measure is None) == (client.command is None):
             yield f"client[{i}]: it has either `measure` or `command`"
+    for i, link in enumerate(study.link):
+        known = senders(link.link, ALL_NODES[: study.lab.nodes])
+        if link.sender not in (None, *known):
+            yield f"link[{i}].from: {link.sender!r} is none of {', '.join(known)}"
     for i, fault in enumerate(study.fault):
         if fault.kind not in FAULTS:
             yield f"fault[{i}].kind: {fault.kind!r} is none of {', '.join(FAULTS)}"

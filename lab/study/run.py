@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lab import links
 from lab.capture import Capture
 from lab.control import NoAnswerError
 from lab.errors import LabError
@@ -110,6 +111,9 @@ class _Stage:
         """Let it happen."""
         study = self._run.study
         for link in study.link:
+            if link.needs_wire():
+                links.apply(self._lab, link.link, link.terms(), link.sender, self._run.seed)
+                continue
             if link.rate_mbit is not None:
                 self._lab.fault("rate", link.link, link.rate_mbit)
             if link.loss_percent:
@@ -135,6 +139,7 @@ class _Stage:
                 for speaker in self._speakers
             ]
         self._keep_events()
+        write_lines(self._directory / "links.jsonl", links.show(self._lab))
         return self._row(statuses)
 
     def _start(self, number: int) -> None:
@@ -158,7 +163,8 @@ class _Stage:
         elif fault.when is not None:
             self._await_moment(fault.when)
         time.sleep(fault.then_s)
-        report = self._lab.fault(fault.kind, **fault.arguments())
+        drawn = {"seed": self._run.seed} if fault.kind == "link" else {}
+        report = self._lab.fault(fault.kind, **fault.arguments(), **drawn)
         self._events.append({"time_us": self._clock.us(report["at_s"]), "event": "fault", **report})
 
     def _await_moment(self, when: str) -> None:

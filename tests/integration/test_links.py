@@ -1,235 +1,159 @@
-"""Two daemons with a link of every kind between them: each carries heartbeats, and may fail alone."""
+"""Links with delay, loss and the like, on real kernels; a bare lab, since nobody but frames is asked."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import subprocess
-import sys
-import threading
-import tty
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fttcp.wire import keyfile
+from lab import links, network
 from lab.hosts import await_condition
-from tests.integration import wallclock
-from tests.integration.netns import Namespace, Net, needs_root
+from lab.lifecycle import Lab
+from lab.network import CLIENT, SERVICE_LINK, SWITCH
+from lab.state import ProcessId
+from tests.integration.netns import needs_root
 
 pytestmark = needs_root
 
-FTTCP = str(Path(sys.executable).with_name("fttcp"))
-CONFIG = """
-[node]
-name = "{name}"
-cluster = "test"
-key_file = "{home}/key"
-run_dir = "{home}/{name}/run"
-state_dir = "{home}/{name}/state"
-service_interface = "svc0"
-peer_interface = "peer0"
-[peer]
-name = "{peer}"
-[[link]]
-interface = "peer0"
-local = "10.78.0.{number}"
-remote = "10.78.0.{other}"
-[[link]]
-transport = "multicast"
-interface = "svc0"
-remote = "239.255.77.1"
-[[link]]
-transport = "ethernet"
-interface = "svc0"
-remote = "03:00:5e:00:77:01"
-[[link]]
-transport = "serial"
-device = "{tty}"
-baud = 921600
-[[group]]
-name = "web"
-addresses = ["10.77.0.100"]
-ports = ["80/tcp"]
-command = "{python} -m http.server --bind 10.77.0.100 80"
-priority = {number}
-[group.timing]
-heartbeat_misses = 30  # the machine may be busy: what is cut here stays cut
+ASK = """
+import json, select, socket, sys, time
+address, count, delay_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sent, got = {}, []
+for number in range(count):
+    sent[number] = time.monotonic()
+    asked.sendto(number.to_bytes(4, "big"), (address, 9))
+    if delay_s == 0:
+        continue
+    if select.select([asked], [], [], delay_s)[0]:
+        number = int.from_bytes(asked.recv(9), "big")
+        got.append((number, time.monotonic() - sent[number]))
+while select.select([asked], [], [], 0.3 if len({n for n, _ in got}) == count else float(sys.argv[4]))[0]:
+    number = int.from_bytes(asked.recv(9), "big")
+    got.append((number, time.monotonic() - sent[number]))
+print(json.dumps(got))
+"""
+ANSWER = """
+import socket
+answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+answers.bind(("0.0.0.0", 9))
+while True:
+    answers.sendto(*answers.recvfrom(9))
 """
 
 
-class Wire:
-    """Two terminals, and a thread that carries bytes from each to the other until it is cut."""
-
-    def __init__(self) -> None:
-        self._ends = [pty.openpty() for _ in range(2)]
-        self.names = [os.ttyname(slave) for _, slave in self._ends]
-        for _, slave in self._ends:
-            tty.setraw(slave)
-        self._stop, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._carry)
-        self._thread.start()
-
-    def _carry(self) -> None:
-        masters = [master for master, _ in self._ends]
-        while True:
-            ready, _, _ = select.select([*masters, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for master in ready:
-                os.write(masters[1 - masters.index(master)], os.read(master, 4096))
-
-    def cut(self) -> None:
-        """Let nothing more through."""
-        os.write(self._wake, b"x")
-        self._thread.join()
-
-    def close(self) -> None:
-        """Cut it if that was not done, and take it away."""
-        if self._thread.is_alive():
-            self.cut()
-        for fd in (*(fd for end in self._ends for fd in end), self._stop, self._wake):
-            os.close(fd)
-
-
-class Nodes:
-    """Alpha and beta, joined by two cables and a serial line."""
-
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
-        self.home, self.wire, self._environment = home, Wire(), {**os.environ, **environment}
-        self.places = {"alpha": Namespace(), "beta": Namespace()}
-        Net.join(self.places["alpha"], "svc0", self.places["beta"], "svc0", "77")
-        Net.join(self.places["alpha"], "peer0", self.places["beta"], "peer0", "78")
-        subprocess.run([FTTCP, "keygen", str(home / "key")], check=True, capture_output=True)
-        self.processes = [self._start(name) for name in self.places]
-
-    def _config(self, name: str) -> Path:
-        return self.home / f"{name}.toml"
-
-    def _start(self, name: str) -> subprocess.Popen[bytes]:
-        number = 1 if name == "alpha" else 2
-        text = CONFIG.format(
-            name=name, peer="beta" if number == 1 else "alpha", home=self.home, number=number,
-            other=3 - number, tty=self.wire.names[number - 1], python=sys.executable,
-        )  # fmt: skip
-        self._config(name).write_text(text)
-        log = (self.home / f"{name}.log").open("wb")
-        command = self.places[name].command(FTTCP, "node", "--config", str(self._config(name)))
-        return subprocess.Popen(command, stderr=log, env=self._environment)
-
-    def tool(self, name: str, *arguments: str) -> Any:
-        """Return what a command says; {} while the daemon does not answer."""
-        command = [FTTCP, *arguments, "--json", "--config", str(self._config(name))]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return json.loads(done.stdout) if done.returncode == 0 else {}
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Return the group's status on both nodes."""
-        said = [self.tool(name, "status") for name in self.places]
-        return [status["groups"][0] for status in said if status]
-
-    def await_links(self, links: list[int]) -> None:
-        """Wait until both nodes are in step and hear each other on these links."""
-
-        def there() -> bool:
-            groups = self.groups()
-            return len(groups) == 2 and all(
-                group["synced"] and group["links_up"] == links for group in groups
-            )
-
-        await_condition(there, 20, f"links {links} on both nodes: {self.groups()}")
-
-    def close(self) -> None:
-        """End all."""
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(20)
-        for place in self.places.values():
-            place.close()
-        self.wire.close()
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return all that a node tells of."""
-        return list(self.tool(name, "events")["events"])
-
-
-@contextmanager
-def running(home: Path, environment: Mapping[str, str]) -> Iterator[Nodes]:
-    """Have both nodes, in step over all links."""
-    nodes = Nodes(home, environment)
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = Lab("links-" + tmp_path_factory.mktemp("x").name[-8:].strip("-").replace(".", ""))
+    made.up(bare=True)
     try:
-        nodes.await_links([0, 1, 2, 3])
-        yield nodes
+        for host in (CLIENT, "beta"):
+            made.keep_child(made.popen(host, ["python3", "-c", ANSWER], stdin=subprocess.DEVNULL))
+        yield made
     finally:
-        nodes.close()
+        made.down()
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    with running(tmp_path, {}) as nodes:
-        yield nodes
+@pytest.fixture(autouse=True)
+def healed(lab: Lab) -> Iterator[None]:
+    yield
+    lab.fault("heal")
+    assert not [port for port in network.ports(lab.host(SWITCH)) if port.endswith(("-w", "-b"))]
 
 
-def test_a_lost_link_is_an_alarm_and_no_failover(nodes: Nodes) -> None:
-    epochs = [group["epoch"] for group in nodes.groups()]
-    nodes.wire.cut()
-    nodes.await_links([0, 1, 2])
-    for place in nodes.places.values():  # no IP any more but on the peer link; frames still pass
-        place.run("iptables", "-I", "INPUT", "-d", "239.255.77.1", "-j", "DROP")
-    nodes.await_links([0, 2])
-    for place in nodes.places.values():
-        place.run("iptables", "-F", "INPUT")
-    nodes.await_links([0, 1, 2])
-    assert [group["epoch"] for group in nodes.groups()] == epochs
-    for name in nodes.places:
-        events = nodes.events(name)
-        assert {event["link"] for event in events if event["event"] == "link-lost"} == {1, 3}
-        assert "peer-lost" not in {event["event"] for event in events}
+def echoes(
+    lab: Lab, source: str, address: str, count: int, wait_s: float = 0.0, silence_s: float = 5.0
+) -> list[tuple[int, float]]:
+    """What came back, with its number and its time in seconds. `wait_s` 0: all are sent at once. It ends when
+    all are in, or after a silence."""
+    done = lab.exec(source, ["python3", "-c", ASK, address, str(count), str(wait_s), str(silence_s)])
+    assert done.returncode == 0, done.stderr
+    return [(number, took_s) for number, took_s in json.loads(done.stdout)]
 
 
-def test_keys_are_exchanged_while_all_goes_on(nodes: Nodes) -> None:
-    epochs = [group["epoch"] for group in nodes.groups()]
-    for stage in (keyfile.add, keyfile.turn, keyfile.drop):
-        ring = stage(nodes.home / "key")
-        for name in nodes.places:
-            (change,) = nodes.tool(name, "reload")["changed"]
-            assert change.startswith("keys: ") and change.endswith(f" -> {ring}")
-            nodes.await_links([0, 1, 2, 3])
-    assert [group["epoch"] for group in nodes.groups()] == epochs
-    for name in nodes.places:
-        told = {event["event"] for event in nodes.events(name)}
-        assert not told & {"intrusion", "peer-lost", "link-lost", "lease-lapsed"}
+def reached(lab: Lab, source: str, address: str) -> None:
+    """Both know each other's MAC addresses, and the answering program is there."""
+    await_condition(lambda: bool(echoes(lab, source, address, 1, 0, 0.5)), 20, f"{source} reaches {address}")
 
 
-def test_steps_of_the_wall_clock_change_nothing(tmp_path: Path) -> None:
-    clock = tmp_path / "clock"
-    wallclock.put_off(clock, 0)
-    with running(tmp_path, wallclock.environment(wallclock.library(tmp_path), clock)) as nodes:
-        epochs = [group["epoch"] for group in nodes.groups()]
-        began = datetime.fromisoformat(nodes.events("alpha")[0]["time"])
-        for days in (1, -1, 0):
-            wallclock.put_off(clock, days * 86_400)
-            nodes.tool("alpha", "reload")  # makes an event, with the time that the daemon believes in
-            now = datetime.fromisoformat(nodes.events("alpha")[-1]["time"])
-            assert round((now - began) / timedelta(days=1)) == days
-            sent = [group["counters"]["beats_sent"] for group in nodes.groups()]
-            await_condition(
-                lambda sent=sent: all(
-                    group["counters"]["beats_sent"] > before + 200
-                    for group, before in zip(nodes.groups(), sent, strict=True)
-                ),
-                20,
-                "heartbeats after a step",
-            )
-            nodes.await_links([0, 1, 2, 3])
-        assert [group["epoch"] for group in nodes.groups()] == epochs
-        for name in nodes.places:
-            told = {event["event"] for event in nodes.events(name)}
-            assert not told & {"intrusion", "peer-lost", "link-lost", "lease-lapsed"}
+def counted(lab: Lab, sender: str) -> dict[str, Any]:
+    (wire,) = [wire for wire in links.show(lab) if wire["from"] == sender]
+    return wire
+
+
+CLIENTS = ("client", "alpha", "10.77.0.10")
+PEERS = ("peer", "alpha", "10.78.0.2")
+
+
+@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
+def test_what_is_late_is_so_late_in_each_direction(lab: Lab, link: str, source: str, address: str) -> None:
+    reached(lab, source, address)
+    lab.fault("link", link, delay_ms=30, jitter_ms=10)
+    got = echoes(lab, source, address, 12, 1.0)
+    assert len(got) == 12 and min(took_s for _, took_s in got) >= 0.040
+    assert max(took_s for _, took_s in got) - min(took_s for _, took_s in got) >= 0.004
+    lab.fault("link", link, delay_ms=500, sender="service" if link == "client" else source)
+    got = echoes(lab, source, address, 1, 5.0)
+    assert len(got) == 1 and got[0][1] >= 0.520, "the other direction stays as it was"
+
+
+@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
+def test_frames_are_lost_doubled_and_overtake(lab: Lab, link: str, source: str, address: str) -> None:
+    reached(lab, source, address)
+    lab.fault("link", link, sender="service" if link == "client" else source, delay_ms=100, loss_percent=20)
+    sender = "service" if link == "client" else source
+    got = echoes(lab, source, address, 400, 0, 1.0)
+    wire = counted(lab, sender)
+    assert 30 < wire["lost"] < 140 and len({number for number, _ in got}) < 400
+    lab.fault("link", link, sender=sender, delay_ms=100, duplicate_percent=50)
+    got = echoes(lab, source, address, 100)
+    assert len({number for number, _ in got}) == 100 and 120 < len(got) < 180
+    lab.fault("link", link, sender=sender, delay_ms=100, reorder_percent=20)
+    got = echoes(lab, source, address, 100)
+    numbers = [number for number, _ in got]
+    assert sorted(numbers) == list(range(100)) and numbers != sorted(numbers)
+
+
+def test_whole_segments_pass_and_checksums_are_right(lab: Lab, tmp_path: Path) -> None:
+    """Segments of 64 KiB whose checksum is still to be made, and frames of a wire."""
+    payload = tmp_path / "payload"
+    payload.write_bytes(bytes(range(256)) * 20_000)
+    for offload in (True, False):
+        lab.fault("link", "client", delay_ms=1)
+        network.set_offload([lab.host(CLIENT), lab.host("beta")], SERVICE_LINK, on=offload)
+        server = lab.popen("beta", ["socat", "-u", f"OPEN:{payload}", "TCP-LISTEN:10,reuseaddr"])
+        done = lab.exec(
+            CLIENT, ["sh", "-c", f"socat -u TCP:10.77.0.2:10,retry=100,interval=0.1 - | cmp - {payload}"]
+        )
+        assert (done.returncode, server.wait(30)) == (0, 0), done.stdout + done.stderr
+        biggest = counted(lab, "service")
+        assert biggest["overflow"] == biggest["failed"] == biggest["missed"] == 0
+
+
+def test_it_outlives_a_pulled_cable_and_a_host_that_is_made_anew(lab: Lab) -> None:
+    reached(lab, "alpha", "10.78.0.2")
+    lab.fault("link", "peer", delay_ms=40)
+    lab.fault("cut", "peer", "alpha")
+    network.set_links(lab.host(SWITCH), network.cables("alpha", "peer"), up=True)
+    await_condition(lambda: bool(echoes(lab, "alpha", "10.78.0.2", 1, 0, 0.5)), 20, "the cable is in again")
+    lab.fault("crash-host", "alpha")
+    lab.fault("restart-host", "alpha")
+    reached(lab, "alpha", "10.78.0.2")
+    assert min(took_s for _, took_s in echoes(lab, "alpha", "10.78.0.2", 5, 2.0)) >= 0.080
+
+
+def test_its_programs_end_with_the_lab() -> None:
+    made = Lab("links-end")
+    made.up(bare=True)
+    try:
+        made.fault("link", "peer", delay_ms=1)
+        made.fault("link", "client", delay_ms=1)
+        wires = [ProcessId.of(pid) for pid in made.host(SWITCH).processes()]
+        assert len(wires) == 4, "process 1, the client's, and each node's"
+    finally:
+        made.down()
+    await_condition(lambda: not any(wire.alive() for wire in wires), 10, "their end")
