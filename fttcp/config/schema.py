@@ -196,7 +196,8 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     order: Literal["flow", "service"] = "flow"
     lockstep: Literal["off", "connection"] = "off"
     renew: Literal["connections", "history", "none"] = "connections"
-    standby: Literal["hot", "cold"] = "hot"
+    standby: Literal["hot", "warm", "cold"] = "hot"
+    checkpoint_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     history_dir: AbsolutePath | None = None
     history_fsync: Annotated[str, Meta(pattern=r"^(batch|never|[1-9][0-9]{0,4}ms)$")] = "batch"
     on_worker_death: Literal["takeover", "end"] = "takeover"

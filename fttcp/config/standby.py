@@ -7,6 +7,11 @@ from fttcp.config.schema import GroupSection
 
 def check_standby(group: GroupSection, here: str, errors: list[str]) -> None:
     """A server that starts at a takeover is told what clients have said, each connection by itself."""
+    hooks = [name for name in ("checkpoint", "restore") if getattr(group.hooks, name) is not None]
+    if group.standby == "warm" and len(hooks) < 2:
+        errors.append(f'{here}.standby: "warm" needs {here}.hooks.checkpoint and {here}.hooks.restore')
+    elif group.standby != "warm" and hooks:
+        errors.append(f'{here}.hooks.{hooks[0]}: only for {here}.standby "warm"')
     if group.standby == "hot":
         return
     needed = {

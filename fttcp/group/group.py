@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
+from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
 from fttcp.group.commits import ChannelWatch
 from fttcp.group.detectors import Detectors
@@ -84,6 +85,8 @@ class GroupRuntime:
         """What this group shares with its server, if that is kept in step."""
         self.recorder: Recorder | None = None
         """What keeps the server's history on disk, if that is wanted."""
+        self.checkpoints: Checkpoints | None = None
+        """Of a warm group."""
         self.detectors: Detectors | None = None
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.firewall: Standing | None = None
@@ -156,6 +159,8 @@ class GroupRuntime:
         self._loop.remove_reader(self.engine.event_fd())
         if self.recorder is not None:
             self.recorder.close()
+        if self.checkpoints is not None:
+            self.checkpoints.close()
         self.engine.close()
         self.finished.set()
 
@@ -206,7 +211,8 @@ class GroupRuntime:
         """Say to the peers what there is to say."""
         if self._said is not None and not self._closed:
             number = 0 if self._mirror is None else self._mirror.number
-            aside = codec.Aside(self._key_ids(), self._claims.mac, number)
+            checkpoint = "" if self.checkpoints is None else self.checkpoints.told
+            aside = codec.Aside(self._key_ids(), self._claims.mac, number, checkpoint)
             self._published = codec.encode(self._said, aside)
             self.engine.publish(self._published, self._granted)
 
@@ -356,6 +362,8 @@ class GroupRuntime:
         self._claims.know(known.name, aside.mac)
         if body is not None:
             self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)
+            if self.checkpoints is not None:
+                self.checkpoints.hear(body, aside.checkpoint)
             self._step(ev.PeerStated(body, peer))
             if self._mirror is not None:
                 self._mirror.heard(aside.probe)
@@ -375,6 +383,8 @@ class GroupRuntime:
             self._order(command)
         if not self._closed:
             self._last_words.settle(machine)
+            if self.checkpoints is not None:
+                self.checkpoints.look()
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
             self._late.put()
         self._arm()
@@ -486,6 +496,7 @@ class GroupRuntime:
             "takeover_counts": dict(self._takeovers.counts),
             "firewall": firewall_shown(self.firewall),
             "mended": self.mended,
+            "checkpoint": None if self.checkpoints is None else self.checkpoints.shown(),
             "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.aside),
         }
         if server is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
 from fttcp.group.engine_events import described
 from fttcp.group.hearing import Hearing
@@ -76,6 +77,7 @@ class Late:
         self._phase = group.machine.phase
         self._in_step = self._paused = False
         self._unfit: dict[str, str] = {}
+        self._restoring: asyncio.Task[None] | None = None
         self.restarting = False
         """True while the server is told to begin anew: that it is down then is no death."""
 
@@ -160,7 +162,27 @@ class Late:
             self._group.note("maintenance-not-kept", "error", why=why)
 
     def _promote(self) -> None:
-        """Start the server that rests; when it serves, the engine has it told what clients have sent."""
+        """Start the server that rests; when it serves, the engine has it told what clients have sent. A warm
+        one begins with what the last checkpoint has, or does not start."""
+        if self._restoring is not None:
+            self._restoring.cancel()
+        if self._group.checkpoints is None:
+            self._wake()
+        else:
+            self._restoring = self._loop.create_task(self._restore(self._group.checkpoints))
+
+    async def _restore(self, checkpoints: Checkpoints) -> None:
+        why, group = await checkpoints.restore(), self._group
+        if group.machine.phase is not Phase.PROMOTING:
+            return
+        if not why:
+            self._wake()
+            return
+        if group.server is not None:
+            group.server.refuse(why)
+        group.server_stuck(why)
+
+    def _wake(self) -> None:
         if self._group.server is not None:
             self.restarting = True
             try:
@@ -171,6 +193,8 @@ class Late:
     def _restart_server(self) -> None:
         """Start the server afresh, or, of a cold group, end it."""
         group = self._group
+        if self._restoring is not None:
+            self._restoring.cancel()
         if group.server is not None:
             self.restarting = True
             try:

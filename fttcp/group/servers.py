@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fttcp.config import Config, GroupSection
 from fttcp.group import lockstep
+from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.group import GroupRuntime
 from fttcp.group.readiness import Hinders, Reason
 from fttcp.group.worker_death import WorkerDeath
@@ -27,6 +28,9 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         "FTTCP_PORTS": " ".join(section.ports),
     }
     hooks = Hooks(section.hooks, environment, group.note)
+    if section.standby == "warm":
+        grace_s = section.timing.open_timeout_ms / 1000
+        group.checkpoints = Checkpoints(group, hooks, section.checkpoint_every_s, grace_s)
     server: Server
     if section.all_commands:
         file = lockstep.place(config, section)

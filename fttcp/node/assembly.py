@@ -71,7 +71,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         stored_epoch=stored_epoch,
         boot_id=boot_id,
         memory=group.state == "memory" and group.renew != "history",  # else it is told what it lacks
-        cold=group.standby == "cold",
+        cold=group.standby != "hot",
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,
         speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),
@@ -134,7 +134,8 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         renew_flow=min(limits.history_bytes, MOST_OF_A_LOG) if whole else limits.renew_flow_bytes,
         renew_bytes=limits.history_bytes if whole else limits.renew_bytes,
         history_bytes=limits.history_bytes if whole else 0,
-        cold=group.standby == "cold",
+        cold=group.standby != "hot",
+        warm=group.standby == "warm",
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
         detach_divergent=group.divergence == "detach" or group.lockstep != "off",

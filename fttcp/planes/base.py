@@ -98,6 +98,7 @@ class Reason(IntEnum):
     OUTPUT_AHEAD = 12
     OPENED_HERE = 13
     HISTORY = 14
+    BEFORE_CHECKPOINT = 15
 
 
 class Opener(IntEnum):
@@ -118,6 +119,7 @@ class Unrenewable(IntEnum):
     NOT_REPEATED = 5
     NOT_IN_TIME = 6
     STACK_UNLIKE = 7
+    BEFORE_CHECKPOINT = 8
 
 
 class HistoryStage(IntEnum):
@@ -282,6 +284,9 @@ class Engine(Protocol):
     def promote(self) -> None:
         """See ftt_engine_promote()."""
 
+    def checkpoint(self, told: bool) -> None:
+        """See ftt_engine_checkpoint()."""
+
     def watch_server(self, pids: Sequence[int]) -> None:
         """See ftt_engine_watch_server(). Raises OSError for one that cannot be looked at; the others are."""
 
@@ -421,6 +426,7 @@ class EngineSettings:
     """Bytes of a client's input that are kept for a new backup."""
     renew_bytes: int = 256 << 20
     cold: bool = False
+    warm: bool = False
     """The backup runs no server until a takeover."""
     history_bytes: int = 0
     """Bytes of what all clients have sent since the server started; 0: it is not kept."""

@@ -122,6 +122,9 @@ class FakeEngine:
         self.orders.append(("promote",))
         self.post(EventKind.PROMOTED)
 
+    def checkpoint(self, told: bool) -> None:
+        self.orders.append(("checkpoint", told))
+
     def watch_server(self, pids: Sequence[int]) -> None:
         self.orders.append(("watch_server", tuple(pids)))
 

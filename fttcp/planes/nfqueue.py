@@ -170,6 +170,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_promote(self._engine)
 
+    def checkpoint(self, told: bool) -> None:
+        """See abi.h."""
+        lib.ftt_engine_checkpoint(self._engine, told)
+
     def watch_server(self, pids: Sequence[int]) -> None:
         """See abi.h. Raises OSError."""
         error = lib.ftt_engine_watch_server(self._engine, pids, len(pids))

@@ -48,19 +48,24 @@ class Hooks:
 
     async def why_not(self, name: str, **environment: str) -> str | None:
         """Run a hook to its end; return why it did not succeed, None if it did (or there is none)."""
+        why, _ = await self.result(name, **environment)
+        return why
+
+    async def result(self, name: str, **environment: str) -> tuple[str | None, str]:
+        """The same, with the last part of what it said."""
         command: str | None = getattr(self._settings, name)
         if command is None:
-            return None
+            return None, ""
         env = {**self._environment, "FTTCP_HOOK": name.replace("_", "-")}
         env |= {f"FTTCP_{key.upper()}": value for key, value in environment.items()}
         try:
             finished = await run(shlex.split(command), self._settings.timeout_ms / 1000, env)
         except LaunchError as error:
-            return str(error)
+            return str(error), ""
         if finished.status != 0:
-            return finished.shown()
+            return finished.shown(), finished.output
         self._note("hook-done", "debug", hook=name, output=finished.output.strip()[-200:])
-        return None
+        return None, finished.output
 
     def later(self, name: str, **environment: str) -> None:
         """Run a hook when those before it have ended; of too many that wait the oldest are not run."""

@@ -225,6 +225,11 @@ class Health:
             self._verdict.serve(False, Cause.SERVER_DIED, "it starts")
             self._server.wake()
 
+    def refuse(self, why: str) -> None:
+        """The server that was to start must not: it rests on, and is unfit for a while."""
+        self._unfit = why
+        self._verdict.serve(False, Cause.SERVER_DIED, why)
+
     def _look_whether_up(self) -> None:
         """As long as it is awake: its first start, or another one, may be awaited."""
         within_s, reason = self._start_within_s, self._verdict.reason

@@ -87,6 +87,8 @@ class HooksSection(Struct, frozen=True, forbid_unknown_fields=True):
     ready_to_follow: Word | None = None
     on_takeover: Word | None = None
     on_demotion: Word | None = None
+    checkpoint: Word | None = None
+    restore: Word | None = None
     timeout_ms: Milliseconds = 10_000
 
 

@@ -47,6 +47,8 @@ class Aside:
     """Of the sender's service interface."""
     probe: int = 0
     """The number of the last probes that the sender sent through its mirror; 0: none."""
+    checkpoint: str = ""
+    """The last complete one of a warm group that the sender serves; "": none."""
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -89,6 +91,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["mc"] = aside.mac
     if aside.probe:
         fields["pr"] = aside.probe
+    if aside.checkpoint:
+        fields["ck"] = aside.checkpoint
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -167,6 +171,7 @@ def aside_of(raw: Fields) -> Aside:
         key_ids=tuple(keys[at : at + KEY_ID_BYTES].hex() for at in starts),
         mac=mac,
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
+        checkpoint=_name(raw, "ck") if "ck" in raw else "",
     )
 
 

@@ -67,7 +67,8 @@ enum ftt_reason {
 	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
 	FTT_WHY_OUTPUT_AHEAD = 12, /* the backup's server has said more than ours */
 	FTT_WHY_OPENED_HERE = 13,  /* our server has opened it: no backup follows such */
-	FTT_WHY_HISTORY = 14      /* the backup's server does not know yet, or will not, what ours was told before */
+	FTT_WHY_HISTORY = 14,     /* the backup's server does not know yet, or will not, what ours was told before */
+	FTT_WHY_BEFORE_CHECKPOINT = 15 /* what it said is in the checkpoint with which the backup's server would begin */
 };
 
 /* Which end of a connection has opened it. */
@@ -82,7 +83,8 @@ enum ftt_unrenewable {
 	FTT_LOG_GAP = 4,        /* its beginning, or something later, was not seen here */
 	FTT_NOT_REPEATED = 5,   /* the new backup's server said something else */
 	FTT_NOT_IN_TIME = 6,    /* ... or did not come as far in time */
-	FTT_STACK_UNLIKE = 7    /* the new backup's stack took no such connection, or with other options */
+	FTT_STACK_UNLIKE = 7,   /* the new backup's stack took no such connection, or with other options */
+	FTT_BEFORE_CHECKPOINT = 8 /* see FTT_WHY_BEFORE_CHECKPOINT */
 };
 
 /* No reason has so large a number. */
@@ -129,7 +131,8 @@ struct ftt_policy {
 	uint8_t eager;         /* an experiment: output does not wait for COMMITs. A takeover may then break connections */
 	uint8_t renew; /* what clients send is kept, so that a new backup can catch up */
 	uint8_t cold;  /* the backup runs no server: see core/tcp/cold.h */
-	uint8_t pad[5];
+	uint8_t warm;  /* ... and that begins with a checkpoint: see flows/checkpoint.h */
+	uint8_t pad[4];
 	struct ftt_shift shift;
 };
 
@@ -142,7 +145,7 @@ struct ftt_env {
 	uint8_t vouched; /* the local server is known to live */
 	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
 	uint8_t in_step; /* it is kept in step with the other node's, see lockstep.h */
-	uint8_t behind;  /* a primary's backup has yet to hear what our server was told before */
+	uint8_t behind;  /* enum ftt_reason: a primary's backup has yet to hear what our server was told before, or of a checkpoint */
 	uint8_t pad[2];
 };
 

@@ -251,6 +251,13 @@ void ftt_engine_resume(struct ftt_engine *e)
 	wake_all(e);
 }
 
+void ftt_engine_checkpoint(struct ftt_engine *e, int told)
+{
+	atomic_store(&e->shared.checkpoint_told, !!told);
+	atomic_fetch_add(&e->shared.checkpoints, 1);
+	wake_all(e);
+}
+
 int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n)
 {
 	int rc;
@@ -271,6 +278,7 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.policy.compare = fixed.compare;
 	e->cfg.policy.renew = fixed.renew;
 	e->cfg.policy.cold = fixed.cold;
+	e->cfg.policy.warm = fixed.warm;
 	if (!fixed.history_bytes || !e->cfg.policy.history_bytes)
 		e->cfg.policy.history_bytes = fixed.history_bytes;
 	e->cfg.policy.eager = fixed.eager;

@@ -49,6 +49,8 @@ struct ftt_shared {
 	_Atomic uint64_t gone_ns;        /* since when a main process of it is seen to have ended; 0: none has */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
 	_Atomic uint64_t promoted;       /* counts orders to promote a backup whose server is up by now: as well */
+	_Atomic uint64_t checkpoints;    /* counts those of a warm group */
+	_Atomic bool checkpoint_told;    /* the backup knows the last one */
 };
 
 struct ftt_engine {

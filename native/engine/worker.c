@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/history_lane.h"
@@ -256,6 +257,17 @@ static void promote(struct ftt_worker *w)
 	ftt_promote(w, ftt_now_ns());
 }
 
+/* About the role as it is, and before the order to promote: what is let go is not played. */
+static void heed_checkpoint(struct ftt_worker *w)
+{
+	uint64_t checkpoints = atomic_load(&w->e->shared.checkpoints);
+
+	if (checkpoints == w->checkpoints)
+		return;
+	w->checkpoints = checkpoints;
+	ftt_checkpoint(w, atomic_load(&w->e->shared.checkpoint_told), ftt_now_ns());
+}
+
 static void follow_role(struct ftt_worker *w)
 {
 	struct ftt_shared *sh = &w->e->shared;
@@ -281,6 +293,7 @@ static void follow_role(struct ftt_worker *w)
 		find_mirror(w);
 	}
 	follow_lane(w, partner);
+	heed_checkpoint(w);
 	promote(w);
 	if (!w->role_open)
 		return;

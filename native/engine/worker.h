@@ -47,6 +47,8 @@ struct ftt_worker {
 	bool takes_over;     /* ... after it was a backup */
 	uint32_t role_flows; /* taken over with it */
 	uint64_t promoted;   /* of the engine's orders to promote, the one that was carried out */
+	uint64_t checkpoints; /* of the engine's checkpoints, the one that was heeded */
+	bool checkpointed;   /* a primary's backup was told of one in this role */
 	bool promoting;      /* a cold backup whose server is up: it is told what clients have sent */
 	struct ftt_plane *plane;
 	struct ftt_channel channel;

@@ -2,6 +2,7 @@
 /* A backup without a server: what it keeps and tells, and how its flows begin anew when there is one. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/checkpoint.h"
 #include "engine/flows/kept.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew.h"
@@ -240,6 +241,53 @@ static void test_it_waits_for_the_disk(void)
 	remove(s.path);
 }
 
+/* --- warm ------------------------------------------------------------------------------------------------ */
+
+/* A checkpoint has what was said up to then: a backup lets go of that, also of what the primary sent before it. What begins later is kept. */
+static void test_a_backup_hears_of_a_checkpoint(void)
+{
+	struct node *n = open_node();
+	struct ftt_tcp *c = open_flow(n);
+
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	ftt_checkpoint(&n->worker, true, model_now);
+	node_run(n);
+	CHECK(last_told(FTT_REC_REFUSED) && last_told(FTT_REC_REFUSED)->flags == FTT_REC_OLDER);
+	CHECK_EQ(c->flow.protection, FTT_DETACHED);
+	ftt_promote(&n->worker, model_now);
+	CHECK(n->events[FTT_EV_PROMOTED] == 1 && n->stack.state == STACK_LISTEN);
+	node_close(n);
+	open_node();
+	ftt_checkpoint(&n->worker, true, model_now);
+	open_flow(n);
+	node_close(n);
+}
+
+static void test_a_primary_detaches_what_is_older(void)
+{
+	struct node *n = open_node();
+	struct ftt_env paired = {.policy = &n->engine.cfg.policy, .mode = FTT_MODE_PAIRED, .behind = FTT_WHY_BEFORE_CHECKPOINT};
+	struct ftt_record refused = record(FTT_REC_REFUSED);
+	struct ftt_seg syn = {.flags = TCP_SYN};
+	struct ftt_tcp *c = open_flow(n);
+	struct ftt_flow later = c->flow, early = {0};
+
+	n->engine.cfg.policy.warm = 1;
+	n->worker.mode = FTT_MODE_PAIRED;
+	CHECK(ftt_checkpoint_awaited(&n->worker));
+	ftt_checkpoint(&n->worker, false, model_now);
+	CHECK(c->flow.protection == FTT_DETACHING && c->flow.reason == FTT_WHY_BEFORE_CHECKPOINT);
+	CHECK(c->unrenewable == FTT_BEFORE_CHECKPOINT && !c->log && ftt_checkpoint_awaited(&n->worker));
+	ftt_checkpoint(&n->worker, true, model_now);
+	CHECK(!ftt_checkpoint_awaited(&n->worker));
+	ftt_flow_begin(&early, &syn, &paired);
+	CHECK(early.protection == FTT_UNPROTECTED && early.reason == FTT_WHY_BEFORE_CHECKPOINT);
+	refused.flags = FTT_REC_OLDER;
+	ftt_primary_record(&later, &refused, &paired);
+	CHECK(later.protection == FTT_DETACHED && later.reason == FTT_WHY_BEFORE_CHECKPOINT);
+	node_close(n);
+}
+
 /* --- a takeover ------------------------------------------------------------------------------------------- */
 
 static void tick(struct node *n)
@@ -391,6 +439,8 @@ int main(void)
 	test_ends();
 	test_a_log_that_is_full();
 	test_it_waits_for_the_disk();
+	test_a_backup_hears_of_a_checkpoint();
+	test_a_primary_detaches_what_is_older();
 	test_a_server_is_told_everything();
 	test_the_client_has_the_end();
 	test_the_lane_ends();

@@ -134,7 +134,11 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'renew = "history"\nworkers = 2',
             'group[0].workers: 2 does not go with group[0].renew = "history" (allowed: 1)',
         ),
-        ('standby = "warm"', "group[0].standby"),
+        (
+            'standby = "warm"',
+            'group[0].standby: "warm" needs group[0].hooks.checkpoint and group[0].hooks.restore',
+        ),
+        ('hooks.restore = "true"', 'group[0].hooks.restore: only for group[0].standby "warm"'),
         ('standby = "cold"', "group[0].standby: 'cold' is for TCP, and group[0].ports has 69/udp"),
         (
             'standby = "cold"\nrenew = "none"',

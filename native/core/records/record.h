@@ -75,6 +75,7 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */
 	FTT_REC_UNLIKE = 1,                                  /* REFUSED: my stack agreed to other options */
 	FTT_REC_FULL = 2,                                    /* REFUSED: I have no room for what its client sends */
+	FTT_REC_OLDER = 4,                                   /* REFUSED: it is older than the checkpoint that I would begin with */
 	FTT_REC_ENDED = 2,                                   /* OUTPUT: with snd_nxt my server's FIN has left */
 	FTT_REC_PORT = 1,                                    /* EVENT: a server port appeared */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */

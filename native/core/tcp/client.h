@@ -261,7 +261,7 @@ static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *
 	if (signed_ || env->mode == FTT_MODE_SOLO)
 		ftt_flow_unprotect(f, signed_ ? FTT_WHY_UNSUPPORTED : FTT_WHY_NO_BACKUP);
 	else if (env->mode == FTT_MODE_PAIRED && env->behind)
-		ftt_flow_unprotect(f, FTT_WHY_HISTORY);
+		ftt_flow_unprotect(f, env->behind);
 	return signed_ ? FTT_ACT_REPORT : 0;
 }
 

@@ -48,6 +48,13 @@ static inline uint32_t ftt_cold_refuse(struct ftt_flow *f)
 	return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
 }
 
+/* What it said is in the checkpoint with which our server would begin: the primary is to go on without us. */
+static inline uint32_t ftt_cold_outlived(struct ftt_flow *f)
+{
+	f->reason = FTT_WHY_BEFORE_CHECKPOINT; /* see ftt_flow_tell() */
+	return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
+}
+
 /* So much of the client's stream is kept: that is what this stack has acknowledged. */
 static inline uint32_t ftt_cold_keeps(struct ftt_flow *f, const struct ftt_log *l)
 {

@@ -127,6 +127,7 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 	case FTT_REC_REFUSED:
 		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
 			return ftt_flow_alone(f, FTT_DETACHED, r->flags & FTT_REC_UNLIKE ? FTT_WHY_UNSUPPORTED :
+							       r->flags & FTT_REC_OLDER ? FTT_WHY_BEFORE_CHECKPOINT :
 							       r->flags & FTT_REC_FULL ? FTT_WHY_BOUND : FTT_WHY_REFUSED);
 		return 0;
 	case FTT_REC_DETACHED:
@@ -301,6 +302,8 @@ static inline void ftt_flow_tell(const struct ftt_flow *f, struct ftt_record *r)
 	r->client_wnd = f->client_wnd;
 	if (r->type == FTT_REC_REFUSED && f->bits & FTT_F_UNLIKE)
 		r->flags = FTT_REC_UNLIKE;
+	else if (r->type == FTT_REC_REFUSED && f->reason == FTT_WHY_BEFORE_CHECKPOINT)
+		r->flags = FTT_REC_OLDER;
 	else if (r->type == FTT_REC_REFUSED && f->bits & FTT_F_COLD)
 		r->flags = FTT_REC_FULL;
 	else if (r->type == FTT_REC_PROBE && ftt_output_needs(f))

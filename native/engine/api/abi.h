@@ -318,6 +318,9 @@ int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
 /* A backup that ran no server (policy.cold): it is up by now, and is to be told what clients have sent. FTT_EV_PROMOTED: it was. */
 void ftt_engine_promote(struct ftt_engine *e);
+/* A warm group (policy.warm): a checkpoint is complete, all connections that there are, are older. told: a primary's backup is told of it,
+ * what begins from here on is protected. On a backup: it was told. */
+void ftt_engine_checkpoint(struct ftt_engine *e, int told);
 /* These are the main processes of the local server: when one has ended, what its children still say is held until
  * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
 int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);

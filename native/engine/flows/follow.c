@@ -497,7 +497,7 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 		ftt_history_role(w);
 	}
 	w->mode = mode;
-	w->promoting = false;
+	w->promoting = w->checkpointed = false;
 	w->session = session;
 	w->role_flows = 0;
 	w->takes_over = old == FTT_MODE_BACKUP && emits;

@@ -2,6 +2,7 @@
 /* renew_lane.c - input logs on their way to a new backup; see core/tcp/renew.h, and renewal.h for what is said. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
@@ -129,7 +130,7 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 	struct ftt_list *next;
 	uint32_t most;
 
-	if (w->mode != FTT_MODE_PAIRED)
+	if (w->mode != FTT_MODE_PAIRED || ftt_checkpoint_awaited(w))
 		return;
 	ftt_udp_renew_pump(w, now_ns);
 	if (w->history) {

@@ -12,6 +12,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/history.h"
+#include "engine/flows/checkpoint.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/record.h"
@@ -26,7 +27,7 @@ static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, co
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
 
-	env.behind = ftt_history_behind(w);
+	env.behind = ftt_history_behind(w) ? FTT_WHY_HISTORY : ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 
 	if (!c)
 		return NULL;
