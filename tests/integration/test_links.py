@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,8 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab("links-" + tmp_path_factory.mktemp("x").name[-8:].strip("-").replace(".", ""))
+def lab() -> Iterator[Lab]:
+    made = Lab(f"test-links-{os.getpid()}")
     made.up(bare=True)
     try:
         for host in (CLIENT, "beta"):
@@ -147,7 +148,7 @@ def test_it_outlives_a_pulled_cable_and_a_host_that_is_made_anew(lab: Lab) -> No
 
 
 def test_its_programs_end_with_the_lab() -> None:
-    made = Lab("links-end")
+    made = Lab(f"test-links-end-{os.getpid()}")
     made.up(bare=True)
     try:
         made.fault("link", "peer", delay_ms=1)
