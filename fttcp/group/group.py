@@ -127,6 +127,8 @@ class GroupRuntime:
         )
         self.healthy = False
         """Whether health vouches for the server; the machine may want it to begin anew all the same."""
+        self._promoted: list[int] | None = None
+        """The server whose turn it was to be told what clients have sent."""
         self._started = self._closed = False
 
     # ------------------------------------------------------------------ life
@@ -268,14 +270,20 @@ class GroupRuntime:
         self.healthy = healthy
         self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
         promoting = self.machine.phase is Phase.PROMOTING and not self._closed
-        if healthy and promoting and (self.server is None or not self.server.resting):
-            self.engine.promote()
+        if healthy and promoting and self.server is not None and not self.server.resting:
+            self._promote(self.server.pids)
         if healthy:
             self.note("server-healthy", reason=reason)
         elif self._late.restarting:
             self.note("server-restarting", reason=reason)
         else:
             self.note(cause.value, "warning", reason=reason)
+
+    def _promote(self, pids: list[int]) -> None:
+        """This server is up: once for each, for what another one was told is void then."""
+        if pids != self._promoted:
+            self._promoted = pids
+            self.engine.promote()
 
     def rest(self) -> None:
         """Of a cold group: this node does not serve, so its server is not to run."""

@@ -420,6 +420,53 @@ static void test_a_server_that_does_not_come_there(bool resets)
 	node_close(n);
 }
 
+/* It dies when a flow stands where its client does: what the kernel says for it is no end, and another server cannot go on. */
+static void test_the_server_dies_while_it_is_told(void)
+{
+	struct node *n = open_node();
+	struct ftt_tcp *c = open_flow(n);
+
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	promote(n);
+	tick(n);
+	atomic_store(&n->engine.shared.vouched, 0);
+	stack_says(n, TCP_ACK, 0, IRS + 101, 0);
+	tick(n);
+	stack_says(n, TCP_ACK | TCP_FIN, 0, IRS + 101, 0);
+	tick(n);
+	tick(n);
+	CHECK(c->flow.protection == FTT_PROTECTED && c->flow.bits & FTT_F_LOCAL_FIN);
+	CHECK_EQ(n->events[FTT_EV_PROMOTED], 0);
+	atomic_store(&n->engine.shared.vouched, 1);
+	ftt_promote(&n->worker, model_now);
+	tick(n);
+	CHECK_EQ(c->flow.protection, FTT_DETACHED);
+	CHECK(n->events[FTT_EV_PROMOTED] == 1 && n->worker.n.renewals_failed == 1);
+	node_close(n);
+}
+
+/* It dies before a flow has its turn: that is kept for the next one. */
+static void test_the_server_dies_before_it_is_told(void)
+{
+	struct node *n = open_node();
+	struct ftt_tcp *c = open_flow(n);
+
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	atomic_store(&n->engine.shared.vouched, 0);
+	ftt_promote(&n->worker, model_now);
+	tick(n);
+	CHECK(c->log->renewal->stage == FTT_RENEW_WAITS && !n->events[FTT_EV_PROMOTED]);
+	atomic_store(&n->engine.shared.vouched, 1);
+	promote(n);
+	tick(n);
+	stack_says(n, TCP_ACK, 0, IRS + 101, 0);
+	tick(n);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	tick(n);
+	CHECK(n->events[FTT_EV_PROMOTED] == 1 && !n->worker.n.renewals_failed);
+	node_close(n);
+}
+
 /* One that was never told anything is taken over by itself; and who follows nobody has nothing to tell. */
 static void test_nothing_to_tell(void)
 {
@@ -446,6 +493,8 @@ int main(void)
 	test_the_lane_ends();
 	test_a_server_that_does_not_come_there(true);
 	test_a_server_that_does_not_come_there(false);
+	test_the_server_dies_while_it_is_told();
+	test_the_server_dies_before_it_is_told();
 	test_nothing_to_tell();
 	return 0;
 }

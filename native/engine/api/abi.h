@@ -316,7 +316,8 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
-/* A backup that ran no server (policy.cold): it is up by now, and is to be told what clients have sent. FTT_EV_PROMOTED: it was. */
+/* A backup that ran no server (policy.cold): it is up by now, and is to be told what clients have sent. FTT_EV_PROMOTED: it was.
+ * Again for each server that is started meanwhile, and only then. */
 void ftt_engine_promote(struct ftt_engine *e);
 /* A warm group (policy.warm): a checkpoint is complete, all connections that there are, are older. told: a primary's backup is told of it,
  * what begins from here on is protected. On a backup: it was told. */

@@ -19,6 +19,21 @@ static bool wants(const struct ftt_tcp *c)
 	return !c->closed && c->flow.bits & FTT_F_COLD && c->flow.protection == FTT_PROTECTED && c->log && !c->unrenewable;
 }
 
+/* Ours is, or was, told of it: it is nothing to another one. */
+static bool was_told(const struct ftt_tcp *c)
+{
+	uint8_t protection = c->flow.protection;
+
+	return !c->closed && c->flow.bits & FTT_F_MAPPED && !(c->flow.bits & FTT_F_COLD) &&
+	       (protection == FTT_PROTECTED || protection == FTT_CATCHING_UP);
+}
+
+/* While it does not, flows that wait are kept for the next one; and an end that the kernel tells for it is none. */
+static bool server_lives(struct ftt_worker *w, uint64_t now_ns)
+{
+	return !ftt_server_gone(w->e, now_ns) && ftt_server_vouched(w->e, now_ns);
+}
+
 static bool is_promoted(const struct ftt_worker *w)
 {
 	return ftt_list_empty(&w->renew_waiting) && !w->n_renewing[FTT_RENEW_CATCHING];
@@ -74,6 +89,8 @@ static void give_up(struct ftt_worker *w, struct ftt_tcp *c)
 
 static void pump(struct ftt_worker *w, uint64_t now_ns)
 {
+	if ((!w->renewing && ftt_list_empty(&w->renew_waiting)) || !server_lives(w, now_ns))
+		return;
 	while (!ftt_list_empty(&w->renew_waiting) && w->n_renewing[FTT_RENEW_CATCHING] < FTT_RENEW_AT_ONCE) {
 		struct ftt_renewal *r = FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order);
 
@@ -88,12 +105,16 @@ static void pump(struct ftt_worker *w, uint64_t now_ns)
 
 void ftt_promote(struct ftt_worker *w, uint64_t now_ns)
 {
-	bool cold = ftt_cold(w); /* else it follows nobody, or has done it before */
+	bool cold = ftt_cold(w), again = w->promoting; /* neither: it follows nobody */
 
 	w->promoting |= cold;
 	w->renewing = true;
 	w->renewed_before = w->n.renewed;
-	w->failed_before = w->n.renewals_failed;
+	if (!again)
+		w->failed_before = w->n.renewals_failed;
+	for (struct ftt_tcp *c = NULL; again && (c = ftt_table_next(&w->table, c));)
+		if (was_told(c)) /* also if it was done with: then its end may be the death of the server before */
+			give_up(w, c);
 	for (struct ftt_tcp *c = NULL; cold && (c = ftt_table_next(&w->table, c));) {
 		if (ftt_renewal(c)) /* it caught up, or did: what is here is all that its client was told of */
 			ftt_renewal_end(w, c);
