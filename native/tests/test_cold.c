@@ -445,7 +445,7 @@ static void test_the_server_dies_while_it_is_told(void)
 	node_close(n);
 }
 
-/* It dies before a flow has its turn: that is kept for the next one. */
+/* It dies before a flow has its turn: that is kept for the next one, and so is what its client says meanwhile: no stack knows of it. */
 static void test_the_server_dies_before_it_is_told(void)
 {
 	struct node *n = open_node();
@@ -456,10 +456,12 @@ static void test_the_server_dies_before_it_is_told(void)
 	ftt_promote(&n->worker, model_now);
 	tick(n);
 	CHECK(c->log->renewal->stage == FTT_RENEW_WAITS && !n->events[FTT_EV_PROMOTED]);
+	client_says(n, TCP_ACK, IRS + 101, ISS, 100);
+	CHECK(c->log->end == 200 && !n->worker.n.passed && !n->worker.n.translated);
 	atomic_store(&n->engine.shared.vouched, 1);
 	promote(n);
 	tick(n);
-	stack_says(n, TCP_ACK, 0, IRS + 101, 0);
+	stack_says(n, TCP_ACK, 0, IRS + 201, 0);
 	tick(n);
 	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
 	tick(n);

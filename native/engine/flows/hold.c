@@ -17,6 +17,7 @@
 #include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
 #include "engine/flows/record.h"
+#include "engine/flows/renewal.h"
 
 #define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
 
@@ -112,7 +113,7 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 	return false;
 }
 
-/* A client's segment that our stack would take, if there were a server: it is kept. */
+/* A client's segment that our stack would take, if there were a server, or had been told of it: it is kept. */
 static void keep(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_seg *s,
 		 struct ftt_edit *e)
 {
@@ -136,7 +137,7 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 {
 	bool later = ftt_log_defers(c) && (s->len || s->flags & TCP_FIN);
 
-	if (ftt_cold(w)) {
+	if (ftt_cold(w) || (w->promoting && ftt_renewal(c) && ftt_renewal(c)->stage == FTT_RENEW_WAITS)) {
 		keep(w, c, p, k, s, e);
 		return;
 	}
