@@ -80,6 +80,7 @@ struct ftt_worker {
 	uint64_t record_place; /* behind the last frame that this worker has put into the file */
 	uint64_t renew_again_ns, renew_wait_ns; /* when what failed is tried again; how long that waits the next time */
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
+	uint64_t stood_ns; /* of a promotion: when its server was first seen to get on with a flow no more; 0: never */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */
 	uint64_t next_sweep_ns;

@@ -87,9 +87,11 @@ static struct node *open_node(void)
 	return &node;
 }
 
+static uint16_t client_port = 1;
+
 static struct ftt_key flow_key(void)
 {
-	struct ftt_key k = {.remote_port = 1, .local_port = 80, .proto = 6};
+	struct ftt_key k = {.remote_port = client_port, .local_port = 80, .proto = 6};
 
 	k.remote[10] = k.remote[11] = k.local[10] = k.local[11] = 0xff;
 	k.remote[12] = k.local[12] = 10;
@@ -103,8 +105,8 @@ static uint8_t payload[1000];
 static size_t build(uint8_t *bytes, bool client, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 {
 	struct ftt_key k = flow_key();
-	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote, .sport = client ? 1 : 80,
-			     .dport = client ? 80 : 1, .seq = seq, .ack = ack, .flags = flags, .wnd = WINDOW};
+	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote, .sport = client ? client_port : 80,
+			     .dport = client ? 80 : client_port, .seq = seq, .ack = ack, .flags = flags, .wnd = WINDOW};
 	uint32_t first = client ? IRS + 1 : ISS;
 
 	for (uint32_t i = 0; i < len; i++)
@@ -469,6 +471,55 @@ static void test_the_server_dies_before_it_is_told(void)
 	node_close(n);
 }
 
+/* Not for as long as that for each of many: they are let go, and the gate opens. */
+static void test_a_server_that_does_not_come_there_with_many(void)
+{
+	const unsigned flows = 600;
+	struct node *n = open_node();
+	uint64_t began = model_now;
+
+	n->engine.cfg.policy.max_flows = n->engine.cfg.policy.max_half_open = flows;
+	ftt_table_close(&n->worker.table);
+	CHECK(!ftt_table_open(&n->worker.table, flows));
+	for (client_port = 1; client_port <= flows; client_port++) {
+		struct ftt_record open = record(FTT_REC_OPEN);
+		uint8_t syn[FTT_BARE_MAX];
+
+		open.service_iss = ISS - 1;
+		open.data = syn;
+		open.data_len = (uint32_t)build(syn, true, TCP_SYN, IRS, 0, 0);
+		node_hears(n, &open);
+	}
+	client_port = 1;
+	n->stack.send = unheard;
+	ftt_promote(&n->worker, model_now);
+	CHECK_EQ(n->worker.n_renewing[FTT_RENEW_CATCHING], FTT_RENEW_AT_ONCE);
+	CHECK_EQ(n->worker.n_renewing[FTT_RENEW_WAITS], flows - FTT_RENEW_AT_ONCE);
+	while (!n->events[FTT_EV_PROMOTED] && model_now - began < 100 * S) {
+		model_now += 98 * MS;
+		tick(n);
+	}
+	CHECK(n->events[FTT_EV_PROMOTED] && model_now - began < 25 * S);
+	CHECK_EQ(n->worker.n.renewals_failed, flows);
+	node_close(n);
+}
+
+/* ... nor for all of them, if even that is too long. */
+static void test_a_promotion_ends(void)
+{
+	struct node *n = open_node();
+
+	open_flow(n);
+	atomic_store(&n->engine.shared.vouched, 0);
+	ftt_promote(&n->worker, model_now);
+	n->worker.stood_ns = model_now;
+	model_now += 31 * S;
+	atomic_store(&n->engine.shared.vouched, 1);
+	tick(n);
+	CHECK(n->events[FTT_EV_PROMOTED] == 1 && n->worker.n.renewals_failed == 1);
+	node_close(n);
+}
+
 /* One that was never told anything is taken over by itself; and who follows nobody has nothing to tell. */
 static void test_nothing_to_tell(void)
 {
@@ -497,6 +548,8 @@ int main(void)
 	test_a_server_that_does_not_come_there(false);
 	test_the_server_dies_while_it_is_told();
 	test_the_server_dies_before_it_is_told();
+	test_a_server_that_does_not_come_there_with_many();
+	test_a_promotion_ends();
 	test_nothing_to_tell();
 	return 0;
 }

@@ -11,7 +11,13 @@
 #include "engine/flows/renew.h"
 #include "core/tcp/cold.h"
 
-#define PATIENCE_NS 10000000000ull /* for a server that does not get on */
+/*
+ * For a server that does not get on with a connection. One with which it did not may stand for many, and nobody is served meanwhile:
+ * from then on it is borne for less, and after STOOD_NS no more connections are told.
+ */
+#define PATIENCE_NS 10000000000ull
+#define LESS_NS 1000000000ull
+#define STOOD_NS 30000000000ull
 
 /* Its log is told to the server from the beginning, as soon as it is its turn. */
 static bool wants(const struct ftt_tcp *c)
@@ -96,7 +102,7 @@ static void pump(struct ftt_worker *w, uint64_t now_ns)
 
 		if (!wants(r->c))
 			ftt_renewal_end(w, r->c);
-		else if (!begin_again(w, r->c, r, now_ns))
+		else if ((w->stood_ns && now_ns - w->stood_ns > STOOD_NS) || !begin_again(w, r->c, r, now_ns))
 			give_up(w, r->c);
 	}
 	if (w->renewing && is_promoted(w))
@@ -108,6 +114,7 @@ void ftt_promote(struct ftt_worker *w, uint64_t now_ns)
 	bool cold = ftt_cold(w), again = w->promoting; /* neither: it follows nobody */
 
 	w->promoting |= cold;
+	w->stood_ns = 0;
 	w->renewing = true;
 	w->renewed_before = w->n.renewed;
 	if (!again)
@@ -135,7 +142,9 @@ static void play(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
 		r->said = place;
 		r->moved_ns = now_ns;
 	}
-	if (c->closed || f->bits & FTT_F_LOCAL_RST || now_ns - r->moved_ns > PATIENCE_NS) {
+	if (now_ns - r->moved_ns > PATIENCE_NS && !w->stood_ns)
+		w->stood_ns = now_ns;
+	if (c->closed || f->bits & FTT_F_LOCAL_RST || now_ns - r->moved_ns > (w->stood_ns ? LESS_NS : PATIENCE_NS)) {
 		give_up(w, c);
 		return;
 	}
