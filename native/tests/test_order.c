@@ -181,6 +181,24 @@ static void test_there_is_room_for_the_last_bytes(void)
 	CHECK_EQ(ftt_client_window(&f, f.client_acked, 2, f.client_acked - 424), 3);
 }
 
+/* What waits has not been given to our stack: its time makes nothing older that waited before it. */
+static void test_what_waits_is_not_older_for_what_came_later(void)
+{
+	struct arrival first = stamped(of_client(&plain, FTT_MODE_BACKUP, 100, 50, 100), 110, 0), second = first, third = first;
+	struct ftt_flow f;
+
+	second.seq -= 100; /* overtaken, */
+	third.seq -= 100;  /* and said again */
+	third.tsval += 10;
+	make_backup(&f, &plain, MS);
+	CHECK(step(&f, first, MS) == FTT_HOLD && step(&f, second, MS) == FTT_HOLD && step(&f, third, MS) == FTT_HOLD);
+	CHECK_EQ(step(&f, from_backup(&plain, TCP_ACK, 0, 0, 50), 2 * MS), FTT_DROP);
+	CHECK(held_step(&f, first, 2 * MS) == FTT_PASS && edit.taken);
+	CHECK(held_step(&f, second, 2 * MS) == FTT_PASS && edit.taken);
+	CHECK(held_step(&f, third, 2 * MS) == FTT_PASS && edit.taken);
+	CHECK_EQ(f.ts_recent, 120);
+}
+
 int main(void)
 {
 	test_there_is_room_for_the_last_bytes();
@@ -194,5 +212,6 @@ int main(void)
 	test_what_the_primary_needs_is_owed(&wrapping);
 	test_an_end_is_not_owed();
 	test_a_takeover_shows_the_room_that_there_was();
+	test_what_waits_is_not_older_for_what_came_later();
 	return 0;
 }

@@ -69,13 +69,10 @@ static inline bool ftt_echo_possible(const struct ftt_flow *f, const struct ftt_
 	return seq_leq(s->tsecr, ftt_flow_clock(f, now_ns) + FTT_ECHO_SLACK_MS + (uint32_t)(late_ns / 1000000));
 }
 
-static inline void ftt_client_learn_times(struct ftt_flow *f, const struct ftt_place *at, const struct ftt_seg *s,
-					  uint64_t now_ns)
+static inline void ftt_client_learn_times(struct ftt_flow *f, const struct ftt_seg *s, uint64_t now_ns)
 {
 	if (!(f->bits & FTT_F_TS) || !(s->options & FTT_OPT_TS))
 		return;
-	if (ftt_renews_time(at, s))
-		f->ts_recent = s->tsval;
 	if (seq_gt(s->tsval, f->client_tsval))
 		f->client_tsval = s->tsval;
 	if (seq_gt(s->tsecr, f->max_tsecr) && ftt_echo_possible(f, s, now_ns))
@@ -124,7 +121,7 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
 	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
 	if (s->flags & TCP_FIN && seq_gt(ftt_seg_end(s), at->rcv_nxt)) /* else that place is a byte of data */
 		f->bits |= FTT_F_CLIENT_FIN;
-	ftt_client_learn_times(f, at, s, env->now_ns);
+	ftt_client_learn_times(f, s, env->now_ns);
 }
 
 /* Backup: does the segment bring new bytes, or the end, to a flow in step? What comes on the mirror behind a CLOSE does not. */
@@ -354,8 +351,12 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	if (ftt_client_waits(f, s, env))
 		return FTT_HOLD;
-	if (judged == FTT_TAKEN)
+	if (judged == FTT_TAKEN) {
 		ftt_client_follows(f, s);
+		at.snd_una = again ? s->ack : at.snd_una; /* of one that waited our stack is shown an acknowledgement of now */
+		if (f->bits & FTT_F_TS && ftt_renews_time(&at, s)) /* not before it is given it: what waited longer would be too old */
+			f->ts_recent = s->tsval;
+	}
 	if (s->flags & TCP_ACK)
 		ftt_edit_in(f, s, judged, env, e);
 	e->actions |= ftt_close_if_ended(f);
