@@ -403,9 +403,25 @@ static void test_the_lane_of_another_worker(void)
 	c->peer_worker = 1;
 	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
 	lane_lost(n, 0);
-	CHECK(node_flow(n));
+	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
 	lane_lost(n, 1);
-	CHECK(!node_flow(n));
+	CHECK(c->flow.protection == FTT_DETACHED && !ftt_renewal(c) && n->stack.state == STACK_RESET);
+	node_close(n);
+}
+
+/* The primary dies, and its end of the lane before anybody notices: the client of what caught up is reset, also one that only waits. */
+static void test_a_takeover_behind_the_end_of_the_lane(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	lane_lost(n, 0);
+	node_role(n, FTT_MODE_SOLO, 1);
+	CHECK(node_flow(n) && node_flow(n)->flow.protection == FTT_RESETTING);
+	CHECK(n_said == 1 && said.seq == ISS - 2 && said.len == 1); /* it is asked where it stands */
+	says(n, true, TCP_ACK, IRS + 1, ISS, 0);
+	CHECK(n_said == 2 && said.flags & TCP_RST && said.seq == ISS);
 	node_close(n);
 }
 
@@ -561,6 +577,28 @@ static void test_what_failed_is_tried_again(void)
 	node_close(n);
 }
 
+/* The primary learns from a COMMIT which worker's stack has the flow. One that is lost is said again: nobody asks for it. */
+static void test_the_first_word_is_lost(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_record word = {.type = FTT_REC_RENEW, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .client_acked = ISS};
+
+	ftt_renewal_begin(&n->worker, c, model_now)->heard_ns = model_now;
+	ftt_renewal_stage(&n->worker, ftt_renewal(c), FTT_RENEW_CATCHING);
+	tick(n);
+	CHECK_EQ(was_told(FTT_REC_COMMIT), 1);
+	model_now += S;
+	tick(n);
+	CHECK_EQ(was_told(FTT_REC_COMMIT), 2);
+	node_hears(n, &word);
+	CHECK_EQ(was_told(FTT_REC_COMMIT), 3);
+	model_now += S;
+	tick(n);
+	CHECK_EQ(was_told(FTT_REC_COMMIT), 3); /* what the primary misses from now on it asks for */
+	node_close(n);
+}
+
 /* DETACH came before BEGIN: what is said last on the lane lets go of the flow. */
 static void test_dropped_behind_its_beginning(void)
 {
@@ -590,6 +628,8 @@ int main(void)
 	test_the_mirror_waits_for_the_log();
 	test_what_failed_is_tried_again();
 	test_dropped_behind_its_beginning();
+	test_the_first_word_is_lost();
+	test_a_takeover_behind_the_end_of_the_lane();
 	test_no_endless_talk();
 	test_what_is_no_news_is_not_injected();
 	test_a_key_is_used_again();

@@ -350,6 +350,7 @@ void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	if (c->flow.protection != FTT_CATCHING_UP || !r)
 		return;
 	r->heard_ns = now_ns;
+	r->found = true;
 	moves = rec->place > r->acked || rec->client_wnd != wnd;
 	r->acked = rec->place > r->acked ? rec->place : r->acked;
 	ftt_renew_word(&c->flow, rec);
@@ -397,6 +398,8 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 			r->given = f->local_rcv_nxt;
 		r->next_ns = now_ns + AGAIN_NS;
 		ftt_renew_play(w, c, now_ns);
+		if (f->protection == FTT_CATCHING_UP && !r->found && !r->past) /* our first word was lost: nobody asks for it */
+			ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
 	}
 	if (f->protection == FTT_CATCHING_UP && f->bits & FTT_F_MAPPED)
 		ftt_tcp_act(w, c, judged(w, c, r, NULL, now_ns), now_ns);

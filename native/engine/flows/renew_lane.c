@@ -208,8 +208,18 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	}
 	r->whole |= (head.flags & FTT_REC_FINAL) != 0;
 	r->heard_ns = now_ns;
+	r->found = true;
 	ftt_renew_play(w, c, now_ns);
 	return FTT_LANE_TAKEN;
+}
+
+/* Not carried on. Its client is known to the worker whose stack has it: it is reset if this node has to take over. */
+static void part(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (c->flow.bits & FTT_F_SYNACK)
+		ftt_tcp_let_go(w, c);
+	else
+		ftt_tcp_forget(w, c, false);
 }
 
 /* The primary has given up. A flow that is protected it lets go of by records alone. */
@@ -227,10 +237,7 @@ static enum ftt_lane_answer drop(struct ftt_worker *w, const uint8_t *bytes, uin
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &r.key, now_ns) : NULL;
 	if (!c || c->flow.hard.irs != r.irs || c->flow.protection != FTT_CATCHING_UP)
 		return FTT_LANE_TAKEN;
-	if (c->flow.bits & FTT_F_SYNACK)
-		ftt_tcp_let_go(w, c);
-	else
-		ftt_tcp_forget(w, c, false);
+	part(w, c);
 	return FTT_LANE_TAKEN;
 }
 
@@ -248,7 +255,7 @@ static void cut_off(struct ftt_worker *w, uint8_t worker)
 		if (r->c->flow.protection == FTT_PROTECTED)
 			r->whole = true;
 		else
-			ftt_tcp_forget(w, r->c, true);
+			part(w, r->c);
 	}
 }
 

@@ -45,6 +45,7 @@ struct ftt_renewal {
 	uint8_t stage;     /* enum ftt_renewal_stage */
 	uint8_t tries;
 	bool same;         /* outputs were equal somewhere */
+	bool found;        /* backup: the primary knows that our stack has the flow */
 	bool whole;        /* backup: all of the log is here */
 	bool current;      /* ... and a server in step knows of it: what comes from now on comes as ever */
 	bool past, over;   /* backup: nobody waits for it, it belongs to a history; ... and is at its end there */
