@@ -106,6 +106,7 @@ void stack_receive(struct stack *s, const struct wire *w);
 void stack_write(struct stack *s, uint64_t upto, bool fin); /* the application wrote so much in all */
 void stack_read(struct stack *s, uint64_t upto);
 void stack_tick(struct stack *s);
+void stack_keep_alive(struct stack *s); /* is the peer there? (RFC 9293 3.8.4) */
 static inline uint64_t stack_received(const struct stack *s) /* bytes in order, without SYN and FIN */
 {
 	return s->rcv_nxt ? s->rcv_nxt - 1 - s->got_fin : 0;

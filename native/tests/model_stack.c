@@ -402,3 +402,9 @@ void stack_tick(struct stack *s)
 	s->snd_nxt = s->snd_una;
 	push(s);
 }
+
+void stack_keep_alive(struct stack *s)
+{
+	if (s->state == STACK_OPEN)
+		transmit(s, s->snd_una - 1, 0, TCP_ACK);
+}
