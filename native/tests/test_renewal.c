@@ -621,8 +621,32 @@ static void test_dropped_behind_its_beginning(void)
 	node_close(n);
 }
 
+/* The mirror has lost the SYN; OPEN has it: the flow has a log as any other, and what comes on the mirror goes into it. */
+static void test_a_lost_syn_is_kept(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = flow_key(), .irs = IRS, .service_iss = ISS - 1, .attempt = 2};
+	uint8_t syn[FTT_BARE_MAX];
+	struct ftt_tcp *c;
+
+	open.data = syn;
+	open.data_len = (uint16_t)build(syn, true, TCP_SYN, IRS, 0, 0);
+	n->stack.state = STACK_LISTEN;
+	node_hears(n, &open);
+	c = node_flow(n);
+	CHECK(c && c->log && !c->unrenewable);
+	CHECK(c->log->syn_len == open.data_len && !memcmp(c->log->bytes, syn, open.data_len));
+	says(n, false, TCP_SYN | TCP_ACK, 90000, IRS + 1, 0);
+	node_hears(n, &open);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	says(n, true, TCP_ACK | TCP_PSH, IRS + 1, ISS, 10);
+	CHECK(c->log->end == 10 && !c->unrenewable);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_a_lost_syn_is_kept();
 	test_who_comes_no_nearer(true);
 	test_who_comes_no_nearer(false);
 	test_the_mirror_waits_for_the_log();
