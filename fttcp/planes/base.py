@@ -129,8 +129,9 @@ class HistoryStage(IntEnum):
     SENDS = 1
     ALIGNS = 2
     LAST = 3
-    MARKED = 4
-    FAILED = 5
+    MARKS = 4
+    MARKED = 5
+    FAILED = 6
 
 
 class HistoryFailure(IntEnum):

@@ -134,8 +134,47 @@ static void test_no_room_for_a_connection(void)
 	close_both();
 }
 
+/* MARK is on its way to a backup that has still to play what is before it: what begins meanwhile does not wait for that. */
+static void test_what_begins_before_it_is_there(void)
+{
+	const struct ftt_tcp *c;
+
+	live_a_little();
+	pair();
+	settle();
+	answers(&backup, 20);
+	ftt_history_tick(&backup.worker);
+	for (unsigned i = 0; !n_kind[FTT_LANE_MARK]; i++) {
+		CHECK(i < 1000);
+		ftt_renew_pump(&primary.worker, model_now);
+		node_run(&backup);
+		if (!n_kind[FTT_LANE_MARK])
+			(void)(carry(1) || carry(0));
+	}
+	CHECK(!backup.worker.history->live && ftt_history_behind(&primary.worker));
+	c = opens(3);
+	CHECK_EQ(c->flow.protection, FTT_UNPROTECTED);
+	settle();
+	CHECK(backup.worker.history->live && !ftt_history_behind(&primary.worker));
+	close_both();
+}
+
+/* The primary's server is another one, and the pairing is the same: the backup's was told what that one was. */
+static void test_another_life_within_a_pairing(void)
+{
+	const struct ftt_tcp *c = catch_up();
+
+	server_starts(&primary);
+	settle();
+	CHECK_EQ(primary.worker.history->stage, FTT_HISTORY_FAILED);
+	CHECK_EQ(c->flow.protection, FTT_DETACHED);
+	close_both();
+}
+
 int main(void)
 {
+	test_what_begins_before_it_is_there();
+	test_another_life_within_a_pairing();
 	test_a_mark_behind_a_failure();
 	test_news_of_a_failure_behind_mark();
 	test_the_longest_frame();

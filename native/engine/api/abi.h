@@ -55,6 +55,7 @@ enum ftt_history_stage {
 	FTT_HISTORY_SENDS,   /* frames are on their way */
 	FTT_HISTORY_ALIGNS,  /* it was asked to keep what the mirror brings from here on */
 	FTT_HISTORY_LAST,    /* it does: it gets the rest */
+	FTT_HISTORY_MARKS,   /* it was told that this is all, and has not said yet that it is there */
 	FTT_HISTORY_MARKED,  /* it has all, and goes on with the mirror */
 	FTT_HISTORY_FAILED   /* it does not, in this pairing */
 };

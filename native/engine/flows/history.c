@@ -81,6 +81,10 @@ void ftt_history_look(struct ftt_worker *w)
 	if (!h || life == h->life)
 		return;
 	h->life = life;
+	if (w->mode == FTT_MODE_PAIRED && h->stage != FTT_HISTORY_IDLE) { /* what the other server was told is of the one before */
+		h->stage = FTT_HISTORY_FAILED;
+		h->undo = true;
+	}
 	start_ns = atomic_load(&w->e->server_start_ns);
 	if (!start_ns) { /* it was there before this engine: what it has heard is not known */
 		ftt_history_lose(w, FTT_LOG_GAP);
@@ -139,6 +143,7 @@ void ftt_history_role(struct ftt_worker *w)
 	ftt_history_drop_kept(w);
 	h->stage = FTT_HISTORY_IDLE;
 	h->live = h->aligns = h->blocked = h->appended = h->failed = false;
+	h->undo = false;
 	h->in_message = 0;
 	h->at_part = NULL;
 	h->at = 0;

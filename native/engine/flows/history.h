@@ -43,6 +43,7 @@ struct ftt_history {
 	struct ftt_history_part *at_part; /* what was sent last is in it; NULL: nothing was */
 	uint32_t at;                      /* ... before that place of it */
 	uint64_t sent, played;            /* as `end` */
+	bool undo; /* what is protected in this pairing goes on without */
 	/* backup */
 	bool live;          /* it has all, and goes on with the mirror */
 	bool aligns;        /* what the mirror brings is kept */
@@ -104,7 +105,7 @@ static inline bool ftt_history_moves(const struct ftt_worker *w)
 {
 	const struct ftt_history *h = w->history;
 
-	return h && (h->blocked || (w->mode == FTT_MODE_PAIRED && h->stage >= FTT_HISTORY_SENDS && h->stage <= FTT_HISTORY_LAST));
+	return h && (h->blocked || (w->mode == FTT_MODE_PAIRED && h->stage >= FTT_HISTORY_SENDS && h->stage <= FTT_HISTORY_MARKS));
 }
 
 /* Backup: what the mirror brings is nothing for our server yet. */

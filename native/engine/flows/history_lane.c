@@ -8,6 +8,7 @@
  *   P   ALIGN    you have nearly all: keep what the mirror brings from here on
  *   B   ALIGNED  I do
  *   P   MARK     this was the last frame; what comes after it is on the mirror
+ *   B   MARKED   all before it was played, and the mirror goes on. Until then nothing that begins is followed
  *   B   NOT_PLAYED  why u8: I give it up
  *
  * After MARK frames go on of connections that no backup follows: one that shook hands with the primary alone would be missing else.
@@ -87,7 +88,7 @@ static struct ftt_renewal *living(struct ftt_worker *w, const uint8_t *frame, ui
 /* One message. False: there is no room, or nothing to be sent. */
 static bool send_some(struct ftt_worker *w, uint64_t now_ns)
 {
-	bool marked = w->history->stage == FTT_HISTORY_MARKED;
+	bool marked = w->history->stage >= FTT_HISTORY_MARKS;
 	struct ftt_history *h = w->history;
 	uint32_t room = ftt_lane_room(&w->lane, 0), len = 8;
 	uint8_t bytes[8 + FTT_PIECE_MAX + FTT_HISTORY_FRAME_MAX - 65536]; /* the longest frame fits, or it would never leave */
@@ -131,7 +132,7 @@ static void mark(struct ftt_worker *w)
 		r->sent = r->c->log->len;
 		r->c->log->last = 0;
 	}
-	h->stage = FTT_HISTORY_MARKED;
+	h->stage = FTT_HISTORY_MARKS;
 }
 
 static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
@@ -147,6 +148,7 @@ static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now
 static void undone(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
 {
 	w->history->stage = FTT_HISTORY_FAILED;
+	w->history->undo = false;
 	give_up(w, why, now_ns);
 	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
 		next = ftt_table_next(&w->table, c);
@@ -160,6 +162,8 @@ void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
 	struct ftt_history *h = w->history;
 	uint8_t none = 0;
 
+	if (h->undo)
+		undone(w, FTT_NOT_IN_TIME, now_ns);
 	if (h->stage == FTT_HISTORY_FAILED && (w->n_renewing[FTT_RENEW_BEGUN] || w->n_renewing[FTT_RENEW_CATCHING]))
 		give_up(w, h->why ? (enum ftt_unrenewable)h->why : FTT_NOT_IN_TIME, now_ns);
 	if (h->stage == FTT_HISTORY_IDLE || h->stage == FTT_HISTORY_FAILED)
@@ -399,9 +403,10 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 }
 
 /* All frames were played. What comes of a connection finds its stack's answer to its SYN. */
-static enum ftt_lane_answer marked(struct ftt_worker *w, uint64_t now_ns)
+static enum ftt_lane_answer marked(struct ftt_worker *w, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_history *h = w->history;
+	uint8_t none = 0;
 
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active && now_ns - h->moved_ns < ROOM_NS; at = at->next) {
 		const struct ftt_tcp *c = FTT_ENTRY(at, struct ftt_renewal, order)->c;
@@ -412,7 +417,9 @@ static enum ftt_lane_answer marked(struct ftt_worker *w, uint64_t now_ns)
 	}
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next)
 		FTT_ENTRY(at, struct ftt_renewal, order)->heard_ns = now_ns; /* until here it was the history's to tell */
-	h->blocked = false;
+	h->blocked = !ftt_lane_send(&w->lane, from, FTT_LANE_MARKED, &none, 1);
+	if (h->blocked)
+		return FTT_LANE_NOT_NOW;
 	h->live = true;
 	h->aligns = false;
 	give_kept(w);
@@ -445,7 +452,7 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_MARK && len == 1)
-		return h->aligns && backup ? marked(w, now_ns) : FTT_LANE_TAKEN;
+		return h->aligns && backup ? marked(w, from, now_ns) : FTT_LANE_TAKEN;
 	if (kind == FTT_LANE_PLAYED && len == 8) {
 		uint64_t played = get_be64(bytes);
 
@@ -456,6 +463,11 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 	if (kind == FTT_LANE_ALIGNED && len == 8) {
 		if (primary && h->stage == FTT_HISTORY_ALIGNS)
 			h->stage = FTT_HISTORY_LAST;
+		return FTT_LANE_TAKEN;
+	}
+	if (kind == FTT_LANE_MARKED && len == 1) {
+		if (primary && h->stage == FTT_HISTORY_MARKS)
+			h->stage = FTT_HISTORY_MARKED;
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_NOT_PLAYED && len == 1) {

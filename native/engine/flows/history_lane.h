@@ -4,7 +4,7 @@
 #define FTTCP_HISTORY_LANE_H
 #include "engine/flows/history.h"
 
-enum { FTT_LANE_HISTORY = FTT_LANE_FIRST_KIND + 16, FTT_LANE_ALIGN, FTT_LANE_MARK, FTT_LANE_PLAYED, FTT_LANE_ALIGNED, FTT_LANE_NOT_PLAYED };
+enum { FTT_LANE_HISTORY = FTT_LANE_FIRST_KIND + 16, FTT_LANE_ALIGN, FTT_LANE_MARK, FTT_LANE_PLAYED, FTT_LANE_ALIGNED, FTT_LANE_NOT_PLAYED, FTT_LANE_MARKED };
 
 /* A message of one of these kinds, or of a BEGIN's turn: may it be taken now? */
 enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len,
