@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "engine/flows/kept.h"
 #include "engine/flows/lockstep.h"
 #include "engine/history/file.h"
 #include "engine/planes/nfqueue/stamp.h"
@@ -212,6 +213,8 @@ struct ftt_history_file *ftt_engine_record(struct ftt_engine *e, struct ftt_hist
 	if (before)
 		ftt_history_file_tell(before, NULL, NULL);
 	ftt_engine_pause(e);
+	for (int k = 0; k < e->cfg.workers; k++)
+		ftt_kept_anew(e->worker[k]);
 	e->record = h;
 	e->record_number = (uint8_t)(e->record_number + !!h) % FTT_RECORD_NONE;
 	e->record_number += !e->record_number;

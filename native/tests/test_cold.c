@@ -243,6 +243,32 @@ static void test_it_waits_for_the_disk(void)
 	remove(s.path);
 }
 
+/* Another file begins: what waits for a place of the one before does not wait for that of this one. */
+static void test_the_file_changes(void)
+{
+	struct ftt_history_settings s = {.path = "build/test_cold.other", .head = (const uint8_t *)"h", .head_len = 1, .most = 1 << 20};
+	struct node *n = open_node();
+	char err[128];
+
+	open_flow(n);
+	remove(s.path);
+	n->engine.record = ftt_history_file_open(&s, err, sizeof(err));
+	CHECK(n->engine.record);
+	n->worker.record_place = 1 << 19;
+	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
+	CHECK(!last_told(FTT_REC_COMMIT));
+	ftt_kept_anew(&n->worker); /* as ftt_engine_record() does; the file is as good as another one */
+	ftt_kept_release(&n->worker);
+	node_run(n);
+	CHECK(last_told(FTT_REC_COMMIT) && last_told(FTT_REC_COMMIT)->rcv_nxt == IRS + 101 && !n->worker.words);
+	client_says(n, TCP_ACK, IRS + 101, ISS, 100);
+	CHECK_EQ(last_told(FTT_REC_COMMIT)->rcv_nxt, IRS + 201);
+	ftt_history_file_close(n->engine.record, true);
+	n->engine.record = NULL;
+	node_close(n);
+	remove(s.path);
+}
+
 /* --- warm ------------------------------------------------------------------------------------------------ */
 
 /* A checkpoint has what was said up to then: a backup lets go of that, also of what the primary sent before it. What begins later is kept. */
@@ -539,6 +565,7 @@ int main(void)
 	test_ends();
 	test_a_log_that_is_full();
 	test_it_waits_for_the_disk();
+	test_the_file_changes();
 	test_a_backup_hears_of_a_checkpoint();
 	test_a_primary_detaches_what_is_older();
 	test_a_server_is_told_everything();

@@ -35,8 +35,7 @@ void ftt_kept_tell(struct ftt_worker *w, uint8_t to, const struct ftt_record *r)
 	*(w->words ? &w->last_word->next : &w->words) = word;
 	w->last_word = word;
 	w->n_words++;
-	atomic_store(&w->e->record_awaited, true);
-	ftt_kept_release(w); /* the disk may have been faster than we were to say that we wait */
+	ftt_kept_release(w);
 }
 
 static void pop(struct ftt_worker *w)
@@ -48,14 +47,28 @@ static void pop(struct ftt_worker *w)
 	free(word);
 }
 
-void ftt_kept_release(struct ftt_worker *w)
+static void release(struct ftt_worker *w)
 {
 	while (w->words && is_kept(w, w->words->place)) {
 		ftt_channel_put_record(&w->channel, w->words->to, &w->words->r, &w->n);
 		pop(w);
 	}
-	if (w->words)
-		atomic_store(&w->e->record_awaited, true);
+}
+
+void ftt_kept_release(struct ftt_worker *w)
+{
+	release(w);
+	if (!w->words)
+		return;
+	atomic_store(&w->e->record_awaited, true);
+	release(w); /* the disk may have been faster than we were to say that we wait: then it has woken nobody */
+}
+
+void ftt_kept_anew(struct ftt_worker *w)
+{
+	w->record_place = 0;
+	for (struct ftt_word *word = w->words; word; word = word->next)
+		word->place = 0;
 }
 
 void ftt_kept_drop(struct ftt_worker *w)

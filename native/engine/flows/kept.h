@@ -12,6 +12,8 @@
 void ftt_kept_tell(struct ftt_worker *w, uint8_t to, const struct ftt_record *r);
 /* What may leave does. */
 void ftt_kept_release(struct ftt_worker *w);
+/* Another file begins, or none: a place of the one before says nothing of it. That is written to its end by who has changed it. */
+void ftt_kept_anew(struct ftt_worker *w);
 /* Nobody waits for it any more. */
 void ftt_kept_drop(struct ftt_worker *w);
 
