@@ -60,7 +60,8 @@ def test_each_server_is_promoted_once() -> None:
         group.feed(ev.CarrierChanged(True))
         group.server_changed(True, Cause.SERVER_DIED, "it rests")
         await until(lambda: machine.phase is Phase.PROMOTING and not server.resting)
-        for healthy, pids, orders in ((True, [1], 1), (False, [1], 1), (True, [1], 1), (False, [], 1), (True, [2], 2)):
+        course = ((True, [1], 1), (False, [1], 1), (True, [1], 1), (False, [], 1), (True, [2], 2))
+        for healthy, pids, orders in course:
             server.pids = pids
             group.server_changed(healthy, Cause.SERVER_DIED, "")
             assert engine.orders.count(("promote",)) == orders
