@@ -95,6 +95,7 @@ void ftt_history_look(struct ftt_worker *w)
 	begin_at(h, start_ns);
 	h->at_part = NULL;
 	h->at = 0;
+	h->sent = h->played = ftt_history_begin(h);
 	h->why = FTT_RENEWABLE;
 }
 
@@ -145,6 +146,7 @@ void ftt_history_role(struct ftt_worker *w)
 	h->live = h->aligns = h->blocked = h->appended = h->failed = false;
 	h->undo = false;
 	h->in_message = 0;
+	h->taken = 0;
 	h->at_part = NULL;
 	h->at = 0;
 }

@@ -50,6 +50,7 @@ struct ftt_history {
 	bool blocked, appended; /* a frame waits; its piece is in the flow's log */
 	bool stirred;       /* our stack has said something since */
 	bool failed;        /* told so */
+	uint64_t taken;         /* as `end`: what is before that place was played */
 	uint32_t in_message;    /* before that place, the message that waits is done */
 	uint64_t moved_ns;      /* when something was played last */
 	struct ftt_history_kept *kept, **kept_tail;
@@ -98,6 +99,16 @@ static inline bool ftt_history_needs(const struct ftt_worker *w, const struct ft
 static inline bool ftt_history_behind(const struct ftt_worker *w)
 {
 	return w->history && w->history->stage != FTT_HISTORY_MARKED;
+}
+
+/* Where the first frame is that is there, as `end`. */
+static inline uint64_t ftt_history_begin(const struct ftt_history *h)
+{
+	uint64_t begin = h->end;
+
+	for (const struct ftt_history_part *p = h->first; p; p = p->next)
+		begin -= p->len;
+	return begin;
 }
 
 /* Is there something that is to get on? */

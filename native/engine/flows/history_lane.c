@@ -70,6 +70,18 @@ static void passed(struct ftt_history *h, uint32_t len)
 	h->sent += len;
 }
 
+/* What was on the lane when that ended comes again. The backup knows what it has. */
+static void go_back(struct ftt_history *h)
+{
+	uint64_t begin = ftt_history_begin(h);
+
+	h->sent = h->played;
+	h->at_part = h->first;
+	for (; h->at_part && h->at_part->next && h->played - begin > h->at_part->len; h->at_part = h->at_part->next)
+		begin += h->at_part->len;
+	h->at = (uint32_t)(h->played - begin);
+}
+
 /* The connection that this frame opens, if it lives and can be renewed. */
 static struct ftt_renewal *living(struct ftt_worker *w, const uint8_t *frame, uint64_t now_ns)
 {
@@ -100,12 +112,15 @@ static bool send_some(struct ftt_worker *w, uint64_t now_ns)
 	while ((frame = next_frame(h)) && (marked || !(r = living(w, frame, now_ns)))) {
 		uint32_t n = ftt_history_length(frame);
 
-		if (marked && !(frame[FTT_HISTORY_FRAME + 1] & FTT_HISTORY_ALONE)) { /* it is on the mirror */
+		bool mirrored = marked && !(frame[FTT_HISTORY_FRAME + 1] & FTT_HISTORY_ALONE);
+
+		if (len + n > sizeof(bytes) || (mirrored && len > 8)) /* in a message there is no gap */
+			break;
+		if (mirrored) {
+			h->played += h->played == h->sent ? n : 0;
 			passed(h, n);
 			continue;
 		}
-		if (len + n > sizeof(bytes))
-			break;
 		memcpy(bytes + len, frame, n);
 		len += n;
 		passed(h, n);
@@ -184,10 +199,7 @@ static void begin(struct ftt_worker *w, uint64_t now_ns)
 
 	h->at_part = NULL;
 	h->at = 0;
-	h->sent = h->end;
-	for (const struct ftt_history_part *p = h->first; p; p = p->next)
-		h->sent -= p->len;
-	h->played = h->sent;
+	h->sent = h->played = ftt_history_begin(h);
 	w->renewed_before = w->n.renewed;
 	w->failed_before = w->n.renewals_failed;
 	h->stage = h->why ? FTT_HISTORY_FAILED : FTT_HISTORY_SENDS;
@@ -377,14 +389,17 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 	struct ftt_history *h = w->history;
 	uint32_t at = h->in_message ? h->in_message : 8, n;
 	struct ftt_history_event x;
+	uint64_t end;
 
-	if (len < 8)
+	if (len < 8 || (end = get_be64(bytes)) < len - 8)
 		return FTT_LANE_BAD;
 	for (; at < len && !h->failed; at += n) {
 		enum ftt_history_found found = ftt_history_read(bytes + at, len - at, &x, &n);
 
 		if (found != FTT_HISTORY_EVENT && found != FTT_HISTORY_SKIPPED)
 			return FTT_LANE_BAD;
+		if (end - (len - at) < h->taken) /* it came on an earlier connection of the lane */
+			continue;
 		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !h->failed && !(h->live && now_ns - h->moved_ns > PATIENCE_NS)) {
 			h->in_message = at;
 			h->blocked = true;
@@ -394,11 +409,12 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 		}
 		h->appended = false;
 		h->moved_ns = now_ns;
+		h->taken = end - (len - at) + n;
 	}
-	h->blocked = h->appended = false;
+	h->blocked = false;
 	h->in_message = 0;
 	if (!h->failed)
-		send_u64(w, from, FTT_LANE_PLAYED, get_be64(bytes));
+		send_u64(w, from, FTT_LANE_PLAYED, end);
 	return FTT_LANE_TAKEN;
 }
 
@@ -484,12 +500,17 @@ void ftt_history_lane(struct ftt_worker *w, bool up, uint64_t now_ns)
 
 	if (up && w->mode == FTT_MODE_PAIRED && h->stage == FTT_HISTORY_IDLE) {
 		begin(w, now_ns);
-	} else if (up && w->mode == FTT_MODE_BACKUP && !h->live) {
+	} else if (up && w->mode == FTT_MODE_BACKUP && h->live) {
+		h->in_message = 0; /* the frame that waited comes again */
+		h->blocked = false;
+	} else if (up && w->mode == FTT_MODE_BACKUP) {
 		h->moved_ns = now_ns;
 		if (h->why || h->first)
 			fail(w, 0, FTT_HISTORY_NOT_FRESH, FTT_LOG_GAP);
 	} else if (!up && w->mode == FTT_MODE_PAIRED && h->stage != FTT_HISTORY_IDLE) {
-		if (h->stage != FTT_HISTORY_MARKED)
+		if (h->stage == FTT_HISTORY_MARKED)
+			go_back(h);
+		else
 			h->stage = FTT_HISTORY_FAILED; /* how much the other server was given, nobody knows */
 		give_up(w, FTT_NOT_IN_TIME, now_ns);
 	} else if (!up && w->mode == FTT_MODE_BACKUP && !h->live && !h->failed) {

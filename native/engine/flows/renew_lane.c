@@ -250,7 +250,7 @@ static void cut_off(struct ftt_worker *w, uint8_t worker)
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		next = at->next;
-		if (r->word || r->c->peer_worker != worker) /* of what begins anew with our own server nothing is missing */
+		if (r->word || r->past || r->c->peer_worker != worker) /* what begins anew with our own server, or belongs to a history, goes on */
 			continue;
 		if (r->c->flow.protection == FTT_PROTECTED)
 			r->whole = true;
