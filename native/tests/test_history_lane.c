@@ -373,6 +373,15 @@ static void test_another_life(void)
 	atomic_fetch_add(&primary.engine.server_life, 1);
 	ftt_history_look(&primary.worker);
 	CHECK(primary.worker.history->why == FTT_LOG_GAP && !primary.worker.history->bytes);
+	model_now += S;
+	atomic_store(&primary.engine.server_start_ns, model_now);
+	model_now += MS;
+	opens(3); /* in that moment there is no history */
+	says(3, TCP_ACK, 1, 10);
+	atomic_fetch_add(&primary.engine.server_life, 1);
+	ftt_history_look(&primary.worker);
+	says(3, TCP_ACK, 11, 10);
+	expect(&primary, "OII");
 	close_both();
 }
 
@@ -384,10 +393,12 @@ static void test_the_bound(void)
 
 	open_both();
 	h = primary.worker.history;
-	primary.engine.cfg.policy.history_bytes = sizeof(struct ftt_history_part) + 100000;
+	primary.engine.cfg.policy.history_bytes = primary.engine.cfg.policy.renew_bytes = sizeof(struct ftt_history_part) + 8000;
 	opens(1);
-	for (; !h->why && at < MODEL_STREAM_MAX; at++)
+	for (; !h->why && at < MODEL_STREAM_MAX; at++) {
 		says(1, TCP_ACK, at, 1);
+		CHECK(h->bytes + primary.worker.log_bytes <= primary.engine.cfg.policy.history_bytes); /* logs are within it */
+	}
 	CHECK(h->why == FTT_LOGS_TOO_LONG && at > 1000 && !h->bytes && !h->first);
 	CHECK_EQ(h->stage, FTT_HISTORY_FAILED);
 	says(1, TCP_ACK, at, 10);

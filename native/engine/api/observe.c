@@ -83,6 +83,24 @@ static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint6
 	s->flows_ending += n + unverified;
 }
 
+/* With a history that is not whole nothing can be renewed; 0: that is not so. Without a server there is nothing either. */
+static uint8_t history_lost(const struct ftt_worker *w)
+{
+	return w->history && w->history->life ? w->history->why : 0;
+}
+
+static void count_renewable(const struct ftt_worker *w, struct ftt_status *out)
+{
+	uint8_t lost = history_lost(w);
+
+	for (unsigned why = FTT_RENEWABLE + 1; why < FTT_UNRENEWABLES; why++)
+		out->flows_unrenewable[why] += w->table.why[why] + w->udp.why[why];
+	if (lost) /* closed ones are counted as renewable */
+		out->flows_unrenewable[lost] += w->table.why[FTT_RENEWABLE] - w->table.count[FTT_COUNT_CLOSED];
+	else
+		out->flows_renewable += w->n_logs;
+}
+
 static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint64_t *lag)
 {
 	uint32_t n = w->n_lag < FTT_LAG_SAMPLES ? w->n_lag : FTT_LAG_SAMPLES;
@@ -100,9 +118,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
 		out->flows_catching += w->n_renewing[stage];
 	out->flows_catching += w->udp.n_renewed;
-	out->flows_renewable += w->n_logs;
-	for (unsigned why = FTT_RENEWABLE + 1; why < FTT_UNRENEWABLES; why++)
-		out->flows_unrenewable[why] += w->table.why[why] + w->udp.why[why];
+	count_renewable(w, out);
 	out->log_bytes += w->log_bytes;
 	if (w->history) { /* there is one worker */
 		out->history_bytes = w->history->bytes;
@@ -168,7 +184,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->held = c->n_held;
 	o->divergences = c->divergences;
 	o->closed = c->closed;
-	o->unrenewable = c->unrenewable;
+	o->unrenewable = c->unrenewable || c->closed ? c->unrenewable : history_lost(w);
 	o->opener = c->flow.opener;
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
 	o->log_bytes = c->log ? c->log->size : 0;

@@ -85,7 +85,7 @@ void ftt_history_look(struct ftt_worker *w)
 		h->stage = FTT_HISTORY_FAILED;
 		h->undo = true;
 	}
-	start_ns = atomic_load(&w->e->server_start_ns);
+	h->start_ns = start_ns = atomic_load(&w->e->server_start_ns);
 	if (!start_ns) { /* it was there before this engine: what it has heard is not known */
 		ftt_history_lose(w, FTT_LOG_GAP);
 		return;
@@ -160,7 +160,7 @@ static uint8_t *room_for(struct ftt_worker *w, uint32_t most)
 
 	if (p && sizeof(p->bytes) - p->len >= most)
 		return p->bytes + p->len;
-	if (h->bytes + sizeof(*p) > w->e->cfg.policy.history_bytes || !(p = malloc(sizeof(*p)))) {
+	if (h->bytes + w->log_bytes + sizeof(*p) > w->e->cfg.policy.history_bytes || !(p = malloc(sizeof(*p)))) {
 		ftt_history_lose(w, FTT_LOGS_TOO_LONG);
 		return NULL;
 	}
@@ -215,6 +215,18 @@ static void tell_said(struct ftt_worker *w)
 	h->n_moved = 0;
 }
 
+/* What its client has said before the engine heard of the server. */
+static void put_log(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_history_event x = {.kind = FTT_HISTORY_INPUT, .key = c->key, .irs = c->flow.hard.irs};
+
+	for (uint32_t at = c->log->syn_len, n; !w->history->why; at += n) {
+		if (!(n = ftt_piece_get(c->log->bytes + at, c->log->len - at, &x.piece)))
+			return;
+		put(w, c, &x);
+	}
+}
+
 void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
@@ -227,6 +239,8 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_history_lose(w, c->unrenewable == FTT_LOGS_TOO_LONG ? FTT_LOGS_TOO_LONG : FTT_LOG_GAP);
 		return;
 	}
+	if (c->flow.opened_ns < w->history->start_ns) /* of the server before */
+		return;
 	c->in_history = true;
 	c->history_over = false;
 	tell_said(w);
@@ -234,6 +248,7 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 				     .data_len = c->log->syn_len};
 	ftt_renew_open(&f, &x.open, &env);
 	put(w, c, &x);
+	put_log(w, c);
 }
 
 void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)

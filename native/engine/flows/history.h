@@ -31,9 +31,10 @@ struct ftt_history_kept {
 
 struct ftt_history {
 	struct ftt_history_part *first, *last;
-	uint64_t bytes;     /* of memory */
+	uint64_t bytes;     /* of memory: with the logs of living connections, at most history_bytes */
 	uint64_t end;       /* bytes of frames, also of those that were dropped with a server before */
 	uint64_t began_ns;
+	uint64_t start_ns;  /* of the server; 0: not known */
 	uint32_t life;      /* of the server, as the engine counts them */
 	uint8_t why;        /* enum ftt_unrenewable: 0: it is whole */
 	struct ftt_tcp *moved[FTT_HISTORY_MOVED];
