@@ -99,5 +99,9 @@ def test_what_is_promised_is_on_disk_before(tmp_path: Path) -> None:
         case = Case("echo", "crash-host", moment_s=0.5, duration_s=SHORT_S)
         outcome = pair.run(case, tmp_path)
         assert outcome.ok and not outcome.excused, outcome
-        sizes = [path.stat().st_size for path in (tmp_path / "beta").glob("*.history")]
-        assert len(sizes) == 2 and min(sizes) > LEAST, sizes
+        until(lambda: len(sizes := _sizes(tmp_path / "beta")) == 2 and min(sizes) > LEAST)
+
+
+def _sizes(directory: Path) -> list[int]:
+    """Of the histories there. What a primary alone adds waits for nobody, and nobody for it."""
+    return [path.stat().st_size for path in directory.glob("*.history")]
