@@ -131,8 +131,11 @@ static void hear(uint8_t kind, const uint8_t *bytes, uint32_t len)
 
 	MUST(copy);
 	memcpy(copy, bytes, len);
-	for (unsigned i = 0; i < 200 && answer == FTT_LANE_NOT_NOW; i++) { /* the lane says it again, until time has passed */
+	for (unsigned i = 0; i < 200 && answer == FTT_LANE_NOT_NOW; i++) { /* the lane says it again, until each frame had its time */
+		uint32_t before = node.worker.history->in_message;
+
 		answer = user.message(user.of, 0, kind, copy, len);
+		i = node.worker.history->in_message != before ? 0 : i;
 		MUST(answer <= FTT_LANE_BAD);
 		node_run(&node);
 		model_now += 100 * MS;

@@ -608,7 +608,7 @@ static void test_a_server_that_is_not_fresh(void)
 
 static uint32_t put_event(uint8_t *p, uint8_t kind, uint16_t port)
 {
-	struct ftt_history_event x = {.kind = kind, .key = key_of(port), .irs = IRS, .how = FTT_HISTORY_CLOSED, .place = 1000,
+	struct ftt_history_event x = {.kind = kind, .key = key_of(port), .irs = IRS, .how = FTT_HISTORY_CLOSED,
 				      .piece = {.len = 10, .bytes = (const uint8_t[10]){0}}};
 
 	return ftt_history_put(p, 2048, &x);
