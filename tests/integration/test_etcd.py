@@ -311,13 +311,13 @@ def test_password_tls_and_a_client_certificate(tmp_path: Path) -> None:
         ):
             cluster.etcdctl(*words)
         refusals = {
-            "without a CN": client(cluster, "alpha", 400, tls=named, login=("node", "quiet")),
-            "user name is empty": client(cluster, "alpha", 400, tls=secure),
-            "login of user 'node' failed": client(cluster, "alpha", 400, tls=secure, login=("node", "bad")),
+            "without a CN": client(cluster, "alpha", 5000, tls=named, login=("node", "quiet")),
+            "user name is empty": client(cluster, "alpha", 5000, tls=secure),
+            "login of user 'node' failed": client(cluster, "alpha", 5000, tls=secure, login=("node", "bad")),
             "permission denied": client(
-                cluster, "alpha", 400, tls=secure, login=("node", "quiet"), prefix="/other"
+                cluster, "alpha", 5000, tls=secure, login=("node", "quiet"), prefix="/other"
             ),
-            "certificate": client(cluster, "alpha", 400, tls=unknown, login=("node", "quiet")),
+            "certificate": client(cluster, "alpha", 5000, tls=unknown, login=("node", "quiet")),
         }
         for why, refused in refusals.items():
             assert (await refused.inquire("web")).outcome is Outcome.UNREACHABLE

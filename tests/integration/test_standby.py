@@ -16,6 +16,8 @@ pytestmark = needs_root
 
 LONG_S = 60.0
 """No run takes so long: the client ends some seconds after the last failure."""
+RATE = 300_000
+"""Bytes a second, so that no client sends more than its log may have."""
 SHORT_S = 3.0
 LEAST = 1000
 """Bytes of a file with more in it than its head and a handshake."""
@@ -25,7 +27,7 @@ LEAST = 1000
 def pair() -> Iterator[Pair]:
     yield from pair_named(
         "cold",
-        ("standby=cold", "limits.renew_flow_bytes=8000000"),
+        ("standby=cold", "limits.renew_flow_bytes=60000000"),
         ("echo", "paced-down", "half-close", "half-close-server"),
     )
 
@@ -59,7 +61,12 @@ def test_a_connection_outlives_failures_of_both_nodes(
     first, *further = faults
     duration_s = LONG_S if further else SHORT_S
     case = Case(
-        workload, first, moment_s=0.5, duration_s=duration_s, then=tuple((one, 0.2) for one in further)
+        workload,
+        first,
+        moment_s=0.5,
+        duration_s=duration_s,
+        rate=RATE,
+        then=tuple((one, 0.2) for one in further),
     )
     outcome = pair.run(case, tmp_path)
     assert outcome.ok and not outcome.excused, outcome
