@@ -599,6 +599,25 @@ static void test_the_first_word_is_lost(void)
 	node_close(n);
 }
 
+/* The log has the end of the stream: what is counted of such flows is so at once, not when our stack has answered. */
+static void test_an_end_from_the_log_is_counted(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_renewal *r = ftt_renewal_begin(&n->worker, c, model_now);
+	struct ftt_piece x = {.flags = FTT_PIECE_FIN};
+
+	n->stack.state = STACK_LISTEN; /* it does not answer */
+	n->stack.send = unheard;
+	ftt_renewal_stage(&n->worker, r, FTT_RENEW_CATCHING);
+	r->given = IRS + 1;
+	CHECK(ftt_log_append(&n->worker, c, &x));
+	ftt_renew_play(&n->worker, c, model_now);
+	CHECK(c->flow.bits & FTT_F_CLIENT_FIN);
+	node_check(n);
+	node_close(n);
+}
+
 /* DETACH came before BEGIN: what is said last on the lane lets go of the flow. */
 static void test_dropped_behind_its_beginning(void)
 {
@@ -653,6 +672,7 @@ int main(void)
 	test_what_failed_is_tried_again();
 	test_dropped_behind_its_beginning();
 	test_the_first_word_is_lost();
+	test_an_end_from_the_log_is_counted();
 	test_a_takeover_behind_the_end_of_the_lane();
 	test_no_endless_talk();
 	test_what_is_no_news_is_not_injected();

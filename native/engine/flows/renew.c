@@ -289,6 +289,8 @@ static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r,
 	c->bytes_in += n;
 	r->given += n + fin;
 	ftt_renew_given(&c->flow, &s);
+	if (fin) /* it is about to end */
+		ftt_table_settle(&w->table, c, w->mode);
 	w->n.renew_bytes += n;
 }
 
