@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ LONG_S = 120.0
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Lab]:
-    one = Lab("test-renewals")
+    one = Lab(f"test-renewals-{os.getpid()}")
     try:
         one.up((*serve_specs(("bulk-up", "echo")), serve_spec(HERD)), SETTINGS)
         yield one
