@@ -310,7 +310,7 @@ static void answers(struct node *n, uint64_t upto)
 }
 
 /* Its server resets the connection. */
-static void aborts(struct node *n)
+static inline void aborts(struct node *n)
 {
 	struct ftt_key k = key_of(n->stack.peer_port);
 	struct ftt_bare b = {.src = k.local, .dst = k.remote, .sport = 80, .dport = n->stack.peer_port, .flags = TCP_RST | TCP_ACK,
