@@ -97,8 +97,8 @@ def _lose_it_to_one_that_cannot_start(pair: Pair, mark: Path) -> None:
     pair.lab.wait("synced")
 
 
-def test_what_is_promised_is_on_disk_before(tmp_path: Path) -> None:
-    """The output rule waits for the backup's history, which is synced. Then its server's begins."""
+def test_a_cold_backup_has_its_history_on_disk(tmp_path: Path) -> None:
+    """And begins another one with its server. That the output rule waits for it: native/tests/test_cold.c."""
     settings = ["standby=cold"]
     settings += [f"{node}.history_dir={tmp_path}/{node}" for node in ("alpha", "beta")]
     for pair in pair_named("kept", tuple(settings), ("echo",)):
