@@ -36,18 +36,18 @@ $(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
 
 SHIM := fttcp/libfttcp-shim.so
 
-$(SHIM): $(wildcard native/shim/*) $(shell find native/core -name "*.h") | packages
-	$(PYTHON) native/shim/build.py $@
+$(SHIM): native/programs.py $(wildcard native/shim/*) $(shell find native/core -name "*.h") | packages
+	$(PYTHON) native/programs.py $@
 
 CLIENT := fttcp/fttcp-client
 
-$(CLIENT): $(wildcard native/client/*) | packages
-	$(PYTHON) native/client/build.py $@
+$(CLIENT): native/programs.py $(wildcard native/client/*) | packages
+	$(PYTHON) native/programs.py $@
 
 LINK := fttcp/fttcp-link
 
-$(LINK): $(wildcard native/link/*) | packages
-	$(PYTHON) native/link/build.py $@
+$(LINK): native/programs.py $(wildcard native/link/*) | packages
+	$(PYTHON) native/programs.py $@
 
 build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK)  ## install what is missing and leave .venv/bin/fttcp
 
@@ -87,5 +87,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) $(LINK) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,12 +28,9 @@ class BuildWithLab(build_py):
             target = Path(self.build_lib, INSIDE)
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(LAB, target, ignore=shutil.ignore_patterns("__pycache__", "build"))
-            shim = runpy.run_path("native/shim/build.py")
-            shim["compile_shim"](Path(self.build_lib, "fttcp", shim["NAME"]))
-            client = runpy.run_path("native/client/build.py")
-            client["compile_client"](Path(self.build_lib, "fttcp", client["NAME"]))
-            link = runpy.run_path("native/link/build.py")
-            link["compile_link"](Path(self.build_lib, "fttcp", link["NAME"]))
+            beside = runpy.run_path("native/programs.py")
+            for name in beside["PROGRAMS"]:
+                beside["compile_program"](Path(self.build_lib, "fttcp", name))
 
 
 setup(
