@@ -1,64 +1,79 @@
 """counting_client.py ADDRESS PORT: eight clients of redis, which count at once for each line of the input.
 
 Some stay, some hang up after each word. Each knows what its own counter must be; then it is said how often
-they have counted, and what went wrong. A count whose connection broke may have been done, or not.
+they have counted, and what went wrong. A count whose connection broke may have been done, or not. An answer
+that is no number ends the program, with the answer.
 """
 
 from __future__ import annotations
 
 import socket
 import sys
-import threading
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 CLIENTS = 8
-together = threading.Barrier(CLIENTS + 1)
-counts: Counter[str] = Counter()
-wrong: list[str] = []
+PATIENCE = 20.0
+"""Seconds for one answer."""
 
 
-def ask(stream: socket.socket, words: str) -> int:
-    """What a counter is after that."""
-    stream.sendall(words.encode())
-    said = b""
-    while not said.endswith(b"\r\n"):
-        more = stream.recv(4096)
-        if not more:
-            raise ConnectionError("closed")
-        said += more
-    return int(said[1:])
+class Client:
+    """One of them, with a counter of its own."""
 
+    def __init__(self, name: str, stays: bool) -> None:
+        self.name = name
+        self.counted = 0
+        """What the counter was last said to be."""
+        self._stays = stays
+        self._unsure = 0
+        """Counts asked for since then."""
+        self._stream: socket.socket | None = None
 
-def client(name: str, stays: bool) -> None:
-    """One of them."""
-    stream: socket.socket | None = None
-    broken = 0
-    while True:
-        together.wait()
+    def count(self) -> str:
+        """Count once: what is wrong with the answer, if anything is."""
         try:
-            stream = stream or socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
-            broken += 1
-            value = ask(stream, f"INCR {name}\r\n")
+            if self._stream is None:
+                self._stream = socket.create_connection((sys.argv[1], int(sys.argv[2])), PATIENCE)
+            self._unsure += 1
+            value = self._ask()
         except OSError:
-            stream = None
-            together.wait()
-            continue
-        if not counts[name] < value <= counts[name] + broken:
-            wrong.append(f"{name} is {value} after {counts[name]} and {broken}")
-        counts[name], broken = value, 0
-        if not stays:
-            stream.close()
-            stream = None
-        together.wait()
+            self._hang_up()
+            return ""
+        told = ""
+        if not self.counted < value <= self.counted + self._unsure:
+            told = f"{self.name} is {value} after {self.counted} and {self._unsure}"
+        self.counted, self._unsure = value, 0
+        if not self._stays:
+            self._hang_up()
+        return told
+
+    def _ask(self) -> int:
+        """What the counter is after one more."""
+        assert self._stream
+        self._stream.sendall(f"INCR {self.name}\r\n".encode())
+        said = b""
+        while not said.endswith(b"\r\n"):
+            more = self._stream.recv(4096)
+            if not more:
+                raise ConnectionError("closed")
+            said += more
+        if not said.startswith(b":"):
+            raise ValueError(f"{self.name}: the server said {said!r}")
+        return int(said[1:])
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
 
 
 def main() -> None:
-    for i in range(CLIENTS):
-        threading.Thread(target=client, args=(f"c{i}", i % 2 == 0), daemon=True).start()
-    for _ in sys.stdin:
-        together.wait()
-        together.wait()
-        print(sum(counts.values()), "; ".join(wrong), flush=True)
+    """A line for each line of the input."""
+    clients = [Client(f"c{i}", i % 2 == 0) for i in range(CLIENTS)]
+    wrong: list[str] = []
+    with ThreadPoolExecutor(CLIENTS) as side_by_side:
+        for _ in sys.stdin:
+            wrong += filter(None, side_by_side.map(Client.count, clients))
+            print(sum(each.counted for each in clients), "; ".join(wrong), flush=True)
 
 
 main()
