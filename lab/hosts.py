@@ -50,6 +50,16 @@ def _make_run(home: Path) -> None:
         (home / "run").symlink_to(inside)
 
 
+class Process(subprocess.Popen[Any]):
+    """A process that is killed when an exception leaves its `with` block, which else waits for its end: what
+    somebody else waits for in vain would make him wait for ever."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 @dataclass(frozen=True)
 class Host:
     """A host that was started: `init` holds its namespaces, `home` its files.
@@ -97,9 +107,7 @@ class Host:
             raise LabError(f"host {name}: cannot set up its files under {home} ({answer or 'init died'})")
         return cls(name, home, init)
 
-    def popen(
-        self, argv: Sequence[str], *, cwd: str | Path | None = None, **options: Any
-    ) -> subprocess.Popen[Any]:
+    def popen(self, argv: Sequence[str], *, cwd: str | Path | None = None, **options: Any) -> Process:
         """Start a process in this host; `options` are those of subprocess.Popen.
 
         The returned process is the one in the host itself (nothing stands between), so its pid, signals and
@@ -110,7 +118,7 @@ class Host:
         directory = str(cwd) if cwd is not None else self._own_cwd()
         enter = ["nsenter", "-t", str(self.init.pid), "-n", "-m", f"--wdns={directory}", "--", *argv]
         with _children_in_pid_namespace(self.init.pid):
-            return subprocess.Popen(enter, **options)
+            return Process(enter, **options)
 
     def run(self, argv: Sequence[str], *, text_input: str | None = None) -> str:
         """Run a tool on this host's network (with the machine's files) and return what it prints.

@@ -13,7 +13,7 @@ from typing import Any
 from lab import links, network
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
-from lab.hosts import Host, await_condition, forget
+from lab.hosts import Host, Process, await_condition, forget
 from lab.network import ALL_NODES, ARBITERS, CLIENT, ETCD, NODES, SWITCH, WITNESS
 from lab.nodeconfig import (
     DEFAULT_SERVE,
@@ -165,7 +165,7 @@ class Lab:
             )
         return Host(name, self.home / name, records[name].init)
 
-    def popen(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    def popen(self, host: str, argv: Sequence[str], **options: Any) -> Process:
         """Start `argv` in `host`; see Host.popen."""
         return self.host(host).popen(argv, **options)
 

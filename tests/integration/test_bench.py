@@ -14,6 +14,7 @@ import pytest
 
 from lab.bench import programs
 from lab.bench.systems import CROSSED_FLOORS, STEADY, TWO_FLOORS
+from lab.hosts import Process
 from lab.state import LABS
 
 pytestmark = [
@@ -114,7 +115,7 @@ def test_memory_and_processor_time_are_told_by_node(tmp_path: Path) -> None:
 def test_an_interrupted_bench_removes_its_lab_and_keeps_what_it_has(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
     arguments = ["echo.64B", "gap.crash-host", "--against", "native", "--repeat", "50", "--json", str(kept)]
-    with subprocess.Popen(
+    with Process(
         [*BENCH, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as bench:
         assert bench.stderr is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import await_condition
+from lab.hosts import Process, await_condition
 from lab.state import LABS
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
@@ -51,9 +51,7 @@ def test_demo_json(fault: str, cause: str, scene: tuple[str, ...]) -> None:
 
 
 def test_an_interrupted_demo_removes_its_lab() -> None:
-    with subprocess.Popen(
-        [*DEMO, "--json"], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
-    ) as demo:
+    with Process([*DEMO, "--json"], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as demo:
         home = LABS / f"demo-{demo.pid}"
         await_condition(lambda: (home / "lab.json").exists(), 20, "the demo's lab")
         os.killpg(demo.pid, signal.SIGINT)

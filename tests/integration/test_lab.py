@@ -16,7 +16,7 @@ import pytest
 
 from lab.capture import Capture
 from lab.errors import LabError
-from lab.hosts import await_condition
+from lab.hosts import Process, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, PROXY, SERVICE4, SWITCH, cables
 from lab.state import LABS, LabState
@@ -184,7 +184,7 @@ class TestExec:
 
     def test_signals_pass_through(self, lab: Lab) -> None:
         script = "trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
-        with subprocess.Popen(
+        with Process(
             [*LAB_COMMAND, "exec", "--name", lab.name, "alpha", "--", "sh", "-c", script],
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fttcp.group import lockstep
+from lab.hosts import Process
 from tests.unit.test_lockstep import free_port, speak_from
 
 LAST = Path("/proc/sys/kernel/ns_last_pid")
@@ -53,7 +54,7 @@ def pids(file: Path, port: int, clients: list[int], before: int, wanted: str) ->
     """The numbers of what a server forks for these clients, in a namespace of its own, after so many."""
     words = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", _FORKER]
     environment = {**os.environ, **lockstep.environment(file), "FTTCP_LOCKSTEP_PIDS": wanted}
-    with subprocess.Popen(
+    with Process(
         [*words, str(port), str(before)], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         assert server.stdout is not None

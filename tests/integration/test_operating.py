@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import await_condition
+from lab.hosts import Process, await_condition
 from tests.integration.netns import needs_root
 from tests.integration.test_node_daemon import FTTCP, Daemon, daemon, serving
 
@@ -263,7 +263,7 @@ def test_events_are_followed_live(daemon: Daemon) -> None:
     daemon.start()
     daemon.until(serving)
     words = [FTTCP, "events", "--follow", "--json", "--config", str(daemon.config)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as follower:
+    with Process(words, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         assert json.loads(follower.stdout.readline())["event"] == "started"
         daemon.net.run("ip", "link", "set", "svc0x", "down")

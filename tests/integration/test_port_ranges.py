@@ -37,7 +37,8 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     lab = Lab(f"test-ranges-{request.param[0]}-{os.getpid()}")
     serve = f"{FIRST}-{OUT}/tcp={sys.executable} {SERVER} {FIRST} {LAST}"
     try:
-        lab.up([serve], [f'engine="{request.param}"'])
+        # nobody is to take over before the crash, however busy the machine is
+        lab.up([serve], [f'engine="{request.param}"', "timing.heartbeat_ms=50"])
         yield lab
     finally:
         lab.down()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.hosts import await_condition
+from lab.hosts import Process, await_condition
 from lab.lifecycle import fttcp_program
 from lab.probe import cli
 from lab.state import LABS
@@ -123,7 +123,7 @@ def test_lock_step_is_tried_where_it_differs_without() -> None:
 
 def test_a_server_that_does_not_start_is_told() -> None:
     line = [fttcp_program(), "probe-server", "--timeout", "5", "--port", "7/tcp", "--", "false"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as running:
+    with Process(line, stderr=subprocess.PIPE, text=True) as running:
         _, said = running.communicate(timeout=120)
     assert running.returncode == 1 and "waited 5 s in vain" in said
     assert not list(LABS.glob(f"probe-{running.pid}*"))
@@ -143,7 +143,7 @@ def test_an_end_in_the_middle_leaves_nothing(number: int) -> None:
         "7",
         "same",
     ]
-    with subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True) as running:
+    with Process(line, start_new_session=True, stderr=subprocess.PIPE, text=True) as running:
         home = LABS / f"probe-{running.pid}"
         assert running.stderr
         next(said for said in running.stderr if "the same input" in said)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.hosts import Process
 from tests.integration.netns import Net, needs_root, net
 
 pytestmark = needs_root
@@ -399,9 +400,7 @@ def test_another_daemon_of_the_host_changes_nothing(net: Net, tmp_path: Path) ->
     command = net.node.command(
         sys.executable, "-m", "tests.integration.network_driver", str(tmp_path / "one"), "apply", "wait"
     )
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-    ) as first:
+    with Process(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None and first.stdout.readline() == "apply None\n"
         during = net.snapshot()
         for step in ("apply", "refused"):
@@ -423,7 +422,7 @@ def test_no_connection_outlives_the_rules(net: Net, tmp_path: Path, address: str
     net.client.run("ip", "neigh", "replace", address, "lladdr", mac, "dev", "eth0")
     engine = subprocess.Popen(net.node.command(sys.executable, "-c", ACCEPT_ALL), stdout=subprocess.PIPE)
     assert engine.stdout is not None and engine.stdout.readline() == b"listening\n"
-    with subprocess.Popen(net.node.command(sys.executable, "-c", SERVER), stdout=subprocess.PIPE) as server:
+    with Process(net.node.command(sys.executable, "-c", SERVER), stdout=subprocess.PIPE) as server:
         assert server.stdout is not None and server.stdout.readline() == b"listening\n"
         client = subprocess.Popen(net.client.command(sys.executable, "-c", CLIENT, address))
         try:
@@ -446,7 +445,7 @@ def test_strict_reverse_path_filtering_does_not_refuse_mirrored_segments(net: Ne
     net.node.run("sysctl", "-q", "net.ipv4.conf.all.rp_filter=1")
     drive(net, tmp_path, "apply")
     command = net.node.command("timeout", "15", sys.executable, "-c", QUEUE_READER)
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+    with Process(command, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None and reader.stdout.readline() == b"listening\n"
         frame = net.peer.command(sys.executable, "-c", MIRRORED, net.node.mac("peer0"))
         subprocess.run(frame, check=True, timeout=30)

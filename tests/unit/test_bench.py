@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from lab.bench.scenarios.about import ABOUT
 from lab.bench.stage import Setup, Stage
 from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, TWO_FLOORS, System
 from lab.errors import LabError
+from lab.hosts import Process
 
 # ---- which cases, in which order
 
@@ -272,9 +272,9 @@ def test_threads_are_on_the_cores_that_they_are_given_and_then_on_theirs() -> No
     usable = os.sched_getaffinity(0)
     first, last = systems.halves_of_cores()
     assert first | last <= usable and (len(usable) == 1 or not first & last)
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with Process(["sleep", "60"]) as other:
         with pytest.raises(LabError), systems.on_cores(other.pid, first), systems.on_cores(None, last):
-            with subprocess.Popen(["sleep", "60"]) as child:
+            with Process(["sleep", "60"]) as child:
                 assert os.sched_getaffinity(child.pid) == os.sched_getaffinity(0) == last
                 child.kill()
             assert os.sched_getaffinity(other.pid) == first

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from fttcp.network import guardian
 from fttcp.network.guardian import Guardian, end_of
+from lab.hosts import Process
 
 NETFILTER = 12
 
@@ -75,7 +75,7 @@ def test_one_that_has_just_begun_is_known(left: Left, monkeypatch: pytest.Monkey
 
 
 def test_a_process_that_is_ending_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    with subprocess.Popen(["true"]) as process:
+    with Process(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         monkeypatch.setattr(guardian, "_holders", lambda _: [process.pid])
         assert end_of(1)
@@ -87,7 +87,7 @@ def test_other_programs_are_left_alone(
     monkeypatch: pytest.MonkeyPatch, left: Left, environment: dict[str, str]
 ) -> None:
     monkeypatch.setattr(guardian, "_END_S", 0)
-    with subprocess.Popen(["/bin/sleep", "infinity"], env=environment) as process:
+    with Process(["/bin/sleep", "infinity"], env=environment) as process:
         monkeypatch.setattr(guardian, "_holders", lambda _: [left.process.pid, process.pid])
         assert not end_of(1)
         assert process.poll() is None and left.process.poll() is None, "all or none"

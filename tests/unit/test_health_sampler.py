@@ -19,6 +19,7 @@ from fttcp.server.progress import Progress, Sample
 from fttcp.server.sampler import Sampler, bound
 from fttcp.server.sockets import Connection, Sockets
 from fttcp.server.waits import Doing, Thread
+from lab.hosts import Process
 
 SERVER = """
 import socket, sys
@@ -58,7 +59,7 @@ def test_only_the_servers_own_sockets_are_bound_to_an_interface(proto: str, inte
             stranger.listen()
         port = stranger.getsockname()[1]
         command = [sys.executable, "-c", SERVER, proto, str(port), interface]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        with Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout and server.stdout.readline() == "serves\n"
             sampler = Sampler([(port, port, proto)])
             missing, listeners = sampler.not_served([server.pid])
@@ -82,7 +83,7 @@ def test_a_range_needs_one_listener_and_beside_a_single_port_none() -> None:
             assert sampler.not_served([pid])[0] == missing
             sampler.close()
         command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as stranger:
+        with Process(command, stdin=subprocess.PIPE) as stranger:
             for ports, begins in (
                 ([(foreign, foreign, "tcp")], f"process {pid}"),
                 ([(foreign - 1, foreign + 1, "tcp")], "nobody listens on any of"),
@@ -200,7 +201,7 @@ def test_connections_are_asked_for_at_each_look_only_where_a_server_may_hang(
     counted: list[Sockets] = []
     monkeypatch.setattr(Sockets, "unread", lambda self, *args: counted.append(self) or unread(self, *args))
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout and server.stdout.readline() == "ready\n"
         sampler, patient, hasty = Sampler([(9, 9, "tcp")]), Progress(1, 1e9), Progress(1, 0)
         try:

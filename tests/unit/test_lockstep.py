@@ -21,6 +21,7 @@ from fttcp.config import load
 from fttcp.group import lockstep
 from fttcp.node.assembly import engine_settings
 from fttcp.wire.keyfile import KeyRing
+from lab.hosts import Process
 from tests.unit.test_config import GOOD
 
 _DRAWER = """
@@ -176,7 +177,7 @@ def test_what_one_copy_draws_besides_displaces_nothing_of_another_length(files: 
 def test_a_server_that_waits_for_many_is_told_of_one_at_a_time(files: list[Path]) -> None:
     """And the clock is that one's already, before it has read; of edges none is lost."""
     port = free_port()
-    with subprocess.Popen(
+    with Process(
         [sys.executable, "-c", _EPOLL, str(port)],
         stdout=subprocess.PIPE,
         text=True,
@@ -216,7 +217,7 @@ def test_a_server_that_keeps_the_time_for_all_has_that_of_the_connection(
     library = tmp_path / "kept.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "kept.c"], check=True)
     port = free_port()
-    with subprocess.Popen(
+    with Process(
         [sys.executable, "-c", _KEEPER, str(port)],
         stdout=subprocess.PIPE,
         text=True,
@@ -269,7 +270,7 @@ def test_programs_that_it_starts_change_nothing_for_its_connections(files: list[
         port = free_port()
         argv = [sys.executable, "-c", _SPAWNER, str(port)]
         environment = {**os.environ, **lockstep.environment(file)}
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        with Process(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
             assert server.stdout is not None
             server.stdout.readline()
             with socket.socket() as client:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fttcp.group import lockstep
+from lab.hosts import Process
 from tests.unit.test_lockstep import free_port, speak_from
 
 _FORKS = """
@@ -138,7 +139,7 @@ def run_server(
     port = port or free_port()
     argv = [sys.executable, "-c", code, str(port), *words]
     environment = {**os.environ, **lockstep.environment(file)}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with Process(argv, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
         server.stdout.readline()
         for _ in range(clients):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fttcp.group import lockstep
+from lab.hosts import Process
 from tests.unit.test_lockstep import free_port
 
 _READER = """
@@ -64,7 +65,7 @@ def pieces(tmp_path: Path, said: bytes, size: int, how: str) -> list[bytes]:
     argv = [sys.executable, "-c", _READER, str(port), str(size), how, str(len(said))]
     environment = {**os.environ, **lockstep.environment(file)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(argv, env=environment, text=True, **pipes) as server:  # type: ignore[call-overload]
+    with Process(argv, env=environment, text=True, **pipes) as server:  # type: ignore[call-overload]
         assert server.stdout.readline() == "\n"
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(said)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fttcp.group import lockstep
+from lab.hosts import Process
 from tests.unit.test_lockstep import free_port
 
 _SERVER = """
@@ -83,7 +84,7 @@ def file(tmp_path: Path) -> Path:
 def heard(file: Path, program: str, said: bytes) -> list[list[Any]]:
     """What the server heard of the program and of a client that says this, in which order."""
     port = free_port()
-    with subprocess.Popen(
+    with Process(
         [sys.executable, "-c", _SERVER, str(port), program],
         stdout=subprocess.PIPE,
         env={**os.environ, **lockstep.environment(file)},
