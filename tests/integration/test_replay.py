@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from fttcp.history.reader import Flow
+from lab.lifecycle import fttcp_program
 from tests.histories import HistoryWriter
 from tests.integration.netns import needs_root
 
@@ -19,7 +20,7 @@ SERVER = f"{sys.executable} -m http.server --bind :: 80 --directory".split()
 
 
 def replay(log: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    words = ["fttcp", "replay", str(log), "--json", "--patience", "20", "--", *command]
+    words = [fttcp_program(), "replay", str(log), "--json", "--patience", "20", "--", *command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120)
 
 
