@@ -3,7 +3,7 @@
  * measure.c - many connections in one thread, each byte verified, each silence of them timed.
  *
  * A connection owes progress from the moment at which something of the server is due: an answer, the next byte of a download,
- * the byte that answers so many of an upload. A *gap* is a longer time without.
+ * the byte that answers so many of an upload, the end after our own. The time without is a silence; a *gap* if it is long.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -111,20 +111,33 @@ static uint64_t allowed(struct run *r, const struct conn *c)
 	return due > c->sent ? due - c->sent : 0;
 }
 
-/* Nothing more is to come: we say so, and the rest of what the server owes is waited for. */
+/* A download has its end at the first byte behind the last moment: a silence in which the time runs out is not cut short. */
+static bool hangs_up(const struct run *r, const struct conn *c)
+{
+	return (r->o->mode == MODE_DOWN || (r->o->mode == MODE_BOTH && !r->o->bytes)) && over(r) && c->due_ns >= r->ends_ns;
+}
+
+/* Nothing more is to be said: the rest of what the server owes is waited for. */
+static bool says_end(const struct run *r, const struct conn *c)
+{
+	bool said_all = r->o->bytes && sends(r) && c->sent >= r->o->bytes;
+
+	if (r->o->mode == MODE_DOWN || (r->o->mode == MODE_BOTH && !r->o->bytes))
+		return false;
+	return (over(r) || said_all) && (!echoes(r) || c->sent == c->received);
+}
+
 static void maybe_close(struct run *r, struct conn *c)
 {
-	const struct options *o = r->o;
-	bool said_all = o->bytes && sends(r) && c->sent >= o->bytes;
-
 	if (c->closing || !c->connected || c->line_sent < c->line_len)
 		return;
-	if (o->mode == MODE_DOWN ? over(r) : echoes(r) ? (over(r) || said_all) && c->sent == c->received : over(r) || said_all) {
+	if (hangs_up(r, c)) {
+		end(r, c, NULL, NULL);
+	} else if (says_end(r, c)) {
 		c->closing = true;
-		if (o->mode == MODE_DOWN || (o->mode == MODE_BOTH && !o->bytes))
-			end(r, c, NULL, NULL);
-		else
-			shutdown(c->fd, SHUT_WR);
+		shutdown(c->fd, SHUT_WR);
+		if (!c->due_ns)
+			c->due_ns = now_ns(); /* the server's end */
 	}
 }
 
@@ -202,11 +215,11 @@ static void begin(struct run *r, struct conn *c)
 /* Something has come: the time without it is known. */
 static void progress(struct run *r, struct conn *c, uint64_t now)
 {
-	bool more = r->o->mode == MODE_DOWN || r->o->mode == MODE_BOTH ||
+	bool more = c->closing || r->o->mode == MODE_DOWN || r->o->mode == MODE_BOTH ||
 		    (r->o->mode == MODE_UP ? c->sent / ACK_EVERY > c->received : c->received < c->sent);
 
-	if (c->due_ns && now - c->due_ns >= r->o->gap_ns)
-		report_gap(&r->report, c->number, c->due_ns, now);
+	if (c->due_ns)
+		report_silence(&r->report, c->number, c->due_ns, now);
 	if (echoes(r) && c->due_ns && c->received == c->sent) {
 		report_answer(&r->report, now - (r->o->mode == MODE_CONNECT ? c->began_ns : c->due_ns));
 		c->next_ns = now + r->o->interval_ns;
@@ -238,6 +251,8 @@ static void ended(struct run *r, struct conn *c)
 		 : echoes(r) ? c->closing && c->received == c->sent
 					: o->bytes && c->received == o->bytes;
 
+	if (c->due_ns)
+		report_silence(&r->report, c->number, c->due_ns, now_ns());
 	end(r, c, all ? NULL : "closed", "the server ended before all was there");
 }
 
@@ -316,10 +331,9 @@ static void turn(struct run *r, uint64_t now)
 		uint64_t since = c->connected ? c->due_ns : c->began_ns;
 
 		if (c->fd >= 0 && since && now >= since + r->o->patience_ns) {
-			report_gap(&r->report, c->number, since, now);
-			end(r, c, "silence", "nothing came for as long as --patience says");
-		} else if (c->fd >= 0 && is_over && c->connected && !c->due_ns && c->closing && now > r->ends_ns + r->o->patience_ns) {
-			end(r, c, "silence", "the server does not end");
+			report_silence(&r->report, c->number, since, now);
+			end(r, c, "silence",
+			    c->closing ? "the server did not end for as long as --patience says" : "nothing came for as long as --patience says");
 		}
 	}
 	if (now >= r->report.bucket_ns + r->o->bucket_ns) {

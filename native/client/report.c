@@ -52,13 +52,17 @@ void report_answer(struct report *r, uint64_t waited_ns)
 		r->bucket_longest_ns = waited_ns;
 }
 
-void report_gap(struct report *r, uint32_t connection, uint64_t from_ns, uint64_t to_ns)
+void report_silence(struct report *r, uint32_t connection, uint64_t from_ns, uint64_t to_ns)
 {
+	uint64_t lasted_ns = to_ns - from_ns;
+
+	if (lasted_ns > r->longest_silence_ns)
+		r->longest_silence_ns = lasted_ns;
+	if (lasted_ns < r->gap_ns)
+		return;
 	r->gaps++;
-	if (to_ns - from_ns > r->longest_gap_ns)
-		r->longest_gap_ns = to_ns - from_ns;
 	fprintf(r->out, "{\"type\":\"gap\",\"time_us\":%" PRIu64 ",\"connection\":%u,\"from_us\":%" PRIu64 ",\"us\":%" PRIu64 "}\n",
-		wall_us(r, to_ns), connection, wall_us(r, from_ns), (to_ns - from_ns) / 1000);
+		wall_us(r, to_ns), connection, wall_us(r, from_ns), lasted_ns / 1000);
 	fflush(r->out);
 }
 
@@ -120,7 +124,7 @@ bool report_end(struct report *r, uint64_t now)
 		"{\"type\":\"end\",\"time_us\":%" PRIu64 ",\"ok\":%s,\"us\":%" PRIu64 ",\"received\":%" PRIu64 ",\"sent\":%" PRIu64
 		",\"answers\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"longest_gap_us\":%" PRIu64,
 		wall_us(r, now), r->losses ? "false" : "true", (now - r->began_ns) / 1000, r->received, r->sent, r->answers, r->losses,
-		r->gaps, r->longest_gap_ns / 1000);
+		r->gaps, r->longest_silence_ns / 1000);
 	if (r->answers)
 		fprintf(r->out,
 			",\"wait_us\":{\"p10\":%" PRIu64 ",\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64

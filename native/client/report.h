@@ -7,7 +7,7 @@
  *            open; and of those that are looked at: smoothed round-trip time and congestion window (means), retransmissions
  *   gap      of one connection: from, to, and how long
  *   lost     a connection: wrong, reset, closed, refused, silence, lost; at which byte
- *   end      sums; waits for answers as quantiles
+ *   end      sums; the longest silence, a gap or not; waits for answers as quantiles
  *
  * `time_us` is the wall clock (CLOCK_REALTIME) in microseconds, so that lines of several hosts and captures fit together; all
  * intervals are measured by the monotonic clock.
@@ -26,7 +26,7 @@ struct report {
 	uint64_t gap_ns;
 	uint64_t sent, received, answers;
 	uint64_t bucket_sent, bucket_received, bucket_answers, bucket_longest_ns;
-	uint64_t gaps, losses, longest_gap_ns, longest_wait_ns;
+	uint64_t gaps, losses, longest_silence_ns, longest_wait_ns;
 	uint64_t wait[WAITS];
 	struct {
 		uint32_t n;
@@ -36,7 +36,8 @@ struct report {
 
 void report_begin(struct report *r, FILE *out, const struct options *o);
 void report_answer(struct report *r, uint64_t waited_ns);
-void report_gap(struct report *r, uint32_t connection, uint64_t from_ns, uint64_t to_ns);
+/* A silence of a connection; one that is as long as --gap says is told, and counted as a gap. */
+void report_silence(struct report *r, uint32_t connection, uint64_t from_ns, uint64_t to_ns);
 void report_loss(struct report *r, uint32_t connection, const char *kind, uint64_t at, const char *why);
 void report_info(struct report *r, const struct tcp_info *info);
 void report_bucket(struct report *r, uint64_t now, uint32_t open);

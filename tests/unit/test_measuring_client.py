@@ -139,7 +139,8 @@ def test_a_broken_word_is_told_with_its_place(
     assert (lost["kind"], lost["at"], lost["connection"]) == (kind, at, 0)
 
 
-def test_a_silence_is_told_with_its_begin_and_length() -> None:
+@pytest.mark.parametrize(("least_ms", "told"), [("100", 1), ("10000", 0)])
+def test_a_silence_is_measured_and_told_if_it_is_long(least_ms: str, told: int) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def pause(connection: socket.socket) -> None:
@@ -152,10 +153,39 @@ def test_a_silence_is_told_with_its_begin_and_length() -> None:
     with behaving(pause) as port:
         timer = threading.Timer(0.25, go_on.set)
         threading.Thread(target=lambda: (asked.wait(10), timer.start())).start()
-        _, said = measure(port, "--plain", "--seconds", "0", "--bytes", "64", "--gap", "100")
-    (gap,) = [line for line in said if line["type"] == "gap"]
-    assert gap["us"] >= 240_000
-    assert abs(gap["from_us"] + gap["us"] - gap["time_us"]) <= 2
+        _, said = measure(port, "--plain", "--seconds", "0", "--bytes", "64", "--gap", least_ms)
+    gaps = [line for line in said if line["type"] == "gap"]
+    assert len(gaps) == said[-1]["gaps"] == told
+    assert said[-1]["longest_gap_us"] >= 240_000
+    for gap in gaps:
+        assert gap["us"] == said[-1]["longest_gap_us"]
+        assert abs(gap["from_us"] + gap["us"] - gap["time_us"]) <= 2
+
+
+@pytest.mark.parametrize("mode", ["down", "both"])
+def test_a_silence_in_which_the_time_runs_out_is_not_cut_short(mode: str) -> None:
+    stay = threading.Event()
+    with behaving(lambda _: stay.wait(30) and None) as port:
+        status, said = measure(port, "--mode", mode, "--seconds", "0.1", "--patience", "0.4")
+        stay.set()
+    (lost,) = [line for line in said if line["type"] == "lost"]
+    assert status == 1 and lost["kind"] == "silence"
+    assert said[-1]["longest_gap_us"] >= 400_000
+
+
+def test_a_server_that_does_not_end_is_not_waited_for_without_an_end() -> None:
+    stay = threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        connection.sendall(all_of(connection, 64))
+        stay.wait(30)
+
+    with behaving(hold) as port:
+        options = ("--plain", "--seconds", "0", "--bytes", "64", "--patience", "0.3")
+        status, said = measure(port, *options)
+        stay.set()
+    (lost,) = [line for line in said if line["type"] == "lost"]
+    assert status == 1 and "did not end" in lost["why"]
 
 
 def test_nobody_is_there() -> None:
