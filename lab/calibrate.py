@@ -16,6 +16,7 @@ from lab.network import CLIENT, SERVICE_LINK, SWITCH
 from lab.study.program import PORT, program
 
 _SERVER = "alpha"
+_END_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _echo(address: str, seconds: float) -> list[str]:
 
 def _read(lab: Lab, address: str, case: str, asked_us: float, seconds: float) -> Reading:
     before = _lateness(lab)
-    done = lab.exec(CLIENT, _echo(address, seconds))
+    done = lab.exec(CLIENT, _echo(address, seconds), timeout=seconds + _END_S)
     sent, late_ns = (after - old for after, old in zip(_lateness(lab), before, strict=True))
     said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     end = next((line for line in said if line["type"] == "end"), None)

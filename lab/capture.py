@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from lab import network, pcap
 from lab.errors import LabError
-from lab.hosts import await_condition
+from lab.hosts import at_the_latest, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
 from lab.state import ProcessId
@@ -113,7 +113,8 @@ class Capture:
             for process in running.values():
                 process.send_signal(signal.SIGINT)
         for name, process in running.items():
-            _, said = process.communicate(timeout=START_S)
+            with at_the_latest(START_S, process.kill):
+                _, said = process.communicate()
             lost = [int(line.split()[0]) for line in said.splitlines() if b"dropped by kernel" in line]
             self.dropped += sum(lost)
             if process.returncode != 0 and b"pcap_loop: The interface" not in said:

@@ -154,15 +154,21 @@ def exec_(lab: Lab, host: str, command: tuple[str, ...]) -> None:
     """
     early: list[int] = []
     send: Callable[[int], None] = early.append
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda received, _: send(received))
+    passed = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.signal(number, lambda received, _: send(received)) for number in passed}
     at_terminal = sys.stdin.isatty()  # then the terminal itself sends SIGINT to both
-    signal.signal(signal.SIGINT, lambda received, _: None if at_terminal else send(received))
-    process = lab.popen(host, command)
-    send = process.send_signal
-    for received in early:
-        send(received)
-    status = process.wait()
+    before[signal.SIGINT] = signal.signal(
+        signal.SIGINT, lambda received, _: None if at_terminal else send(received)
+    )
+    try:
+        process = lab.popen(host, command)
+        send = process.send_signal
+        for received in early:
+            send(received)
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     sys.exit(status if status >= 0 else 128 - status)
 
 

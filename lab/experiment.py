@@ -399,13 +399,19 @@ class Client:
 
     def wait_started(self) -> bool:
         """Return True when the traffic flows, False when the client has ended before; raises LabError."""
-        deadline = time.monotonic() + CLIENT_START_S
-        while b"started\n" not in self._said:
+        if not self._listen(CLIENT_START_S, b"started\n"):
+            raise LabError(f"client of {self._case.workload}: no traffic after {CLIENT_START_S:g} s")
+        return b"started\n" in self._said
+
+    def _listen(self, seconds: float, wanted: bytes | None = None) -> bool:
+        """Take what the client says on stderr, up to `wanted` or its end; False: neither came in time."""
+        deadline = time.monotonic() + seconds
+        while wanted is None or wanted not in self._said:
             if not select.select([self._stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise LabError(f"client of {self._case.workload}: no traffic after {CLIENT_START_S:g} s")
+                return False
             piece = self._stderr.read(4096)
             if not piece:
-                return False
+                break
             self._said += piece
         return True
 
@@ -424,7 +430,7 @@ class Client:
         except subprocess.TimeoutExpired:
             text = f"the client did not end within {self._limit_s:g} s"
             return {"ok": False, "kind": "stall", "why": text, "errors": [text]}
-        self._said += self._stderr.read() or b""
+        self._listen(ENDS_S)  # a program that it has started may hold its stderr for longer
         text = self._output.read_text()
         if not text:
             raise LabError(

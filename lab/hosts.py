@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ FRESH_AT_START = ("run", "var-lib-nginx")
 _MEMORY = Path("/dev/shm")
 _RUN_BYTES = 256 << 20
 """For /run: what a server in lock step shares with its engine needs 68 MiB, as groups are by default."""
+
+_START_S, _TOOL_S = 30.0, 60.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,8 +93,9 @@ class Host:
         )
         assert maker.stdin and maker.stdout
         with maker.stdin, maker.stdout:
-            first = maker.stdout.readline().strip()
-            maker.wait()
+            with at_the_latest(_START_S, maker.kill):
+                first = maker.stdout.readline().strip()
+                maker.wait()
             if not first.isdecimal():
                 raise LabError(
                     f"host {name}: cannot make its namespaces ({first or 'no answer'}); "
@@ -101,7 +105,8 @@ class Host:
             record(init)
             maker.stdin.write("go\n")
             maker.stdin.flush()
-            answer = maker.stdout.readline().strip()
+            with at_the_latest(_START_S, lambda: init.signal(signal.SIGKILL)):
+                answer = maker.stdout.readline().strip()
         if answer != "ready":
             init.signal(signal.SIGKILL)
             raise LabError(f"host {name}: cannot set up its files under {home} ({answer or 'init died'})")
@@ -125,12 +130,16 @@ class Host:
 
         Raises LabError with the tool's own words when it fails or is not installed.
         """
-        done = subprocess.run(
-            ["nsenter", "-t", str(self.init.pid), "-n", "--", *argv],
-            input=text_input,
-            text=True,
-            capture_output=True,
-        )
+        try:
+            done = subprocess.run(
+                ["nsenter", "-t", str(self.init.pid), "-n", "--", *argv],
+                input=text_input,
+                text=True,
+                capture_output=True,
+                timeout=_TOOL_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"host {self.name}: {' '.join(argv)}: no end after {_TOOL_S:g} s") from None
         if done.returncode != 0:
             detail = "\n".join(filter(None, (done.stderr.strip(), done.stdout.strip(), text_input)))
             raise LabError(
@@ -188,6 +197,18 @@ def await_condition(
         if time.monotonic() >= deadline:
             raise LabError(f"{what}: waited {timeout_s:g} s in vain")
         time.sleep(interval_s)
+
+
+@contextmanager
+def at_the_latest(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Call `act` from a thread when the block lasts longer: it is to end what the block waits for."""
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

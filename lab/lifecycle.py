@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lab import links, network
@@ -25,9 +26,11 @@ from lab.nodeconfig import (
     write_node_files,
     write_witness_files,
 )
-from lab.state import HostRecord, LabState, ProcessId, directory, locked
+from lab.state import LABS, HostRecord, LabState, ProcessId, directory, locked
 
 Status = dict[str, Any]
+EXEC_S = 300.0
+"""How long a command in a host may take, where its caller does not say."""
 ROLES = ("primary", "backup", "spare")
 """Hosts can be named by them: the spare is the first of those that have no part in the pair."""
 
@@ -88,15 +91,7 @@ class Lab:
                     if prepare is not None and name in names:
                         prepare(host)
                 if not bare:
-                    key = secrets.token_hex(32)
-                    if arbiter == WITNESS:
-                        state.settings = write_witness_files(self.home, state.settings, names)
-                    elif arbiter == ETCD:
-                        state.settings = etcd_settings(state.settings)
-                    for node in names:
-                        home = self.home / node
-                        file = write_node_files(node, home, key, state.serve, state.settings, names)
-                        _check_config(file)
+                    state.settings = _write_files(self.home, state)
                     if arbiter == WITNESS:
                         self._init_witness()
                     for name in self._daemon_hosts(state):
@@ -170,15 +165,19 @@ class Lab:
         return self.host(host).popen(argv, **options)
 
     def exec(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `argv` in `host` to its end; returns status and output (text), whatever the status is."""
+        """Run `argv` in `host` to its end, at most `timeout` seconds (EXEC_S); returns status and output
+        (text), whatever the status is. Raises LabError when it does not end."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         text = options.pop("input", None)
-        timeout_s = options.pop("timeout", None)
+        timeout_s = options.pop("timeout", EXEC_S)
         if text is not None:
             options["stdin"] = subprocess.PIPE
         with self.popen(host, argv, **options) as process:
             try:
                 out, err = process.communicate(text, timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise LabError(f"host {host}: {' '.join(argv)}: no end after {timeout_s:g} s") from None
             except BaseException:
                 process.kill()
                 raise
@@ -385,6 +384,39 @@ def fttcp_program() -> str:
     return found
 
 
+def rehearse(serve: Sequence[str], settings: Sequence[str], arbiter: str, nodes: int) -> None:
+    """Raise LabError when `Lab.up` would refuse these; nothing is made."""
+    names = _node_names(nodes, arbiter, bare=False)
+    state = LabState("rehearsal", list(serve), list(settings), arbiter=arbiter, nodes=names)
+    check_settings(state.serve, state.settings, names)
+    with TemporaryDirectory() as home:
+        for name in (*names, *ARBITERS):
+            Path(home, name).mkdir()
+        _write_files(Path(home), state)
+
+
+def remove_stale(kind: str) -> None:
+    """Remove the labs KIND-PID or KIND-PID-... whose maker, of that PID, was killed: nobody else will."""
+    for home in LABS.glob(f"{kind}-*"):
+        owner = home.name.removeprefix(f"{kind}-").partition("-")[0]
+        if home.is_dir() and owner.isdecimal() and not Path("/proc", owner).exists():
+            Lab(home.name).down()
+
+
+def _write_files(home: Path, state: LabState) -> list[str]:
+    """Write the files of all daemons to the hosts' directories in `home`; return the settings of the nodes.
+    Raises LabError when a daemon would refuse them."""
+    settings = state.settings
+    if state.arbiter == WITNESS:
+        settings = write_witness_files(home, settings, state.nodes)
+    elif state.arbiter == ETCD:
+        settings = etcd_settings(settings)
+    key = secrets.token_hex(32)
+    for node in state.nodes:
+        _check_config(write_node_files(node, home / node, key, state.serve, settings, state.nodes))
+    return settings
+
+
 def _check_config(file: Path) -> None:
     """Raise LabError when a daemon would refuse this configuration."""
     from fttcp.config import ConfigError, load  # not for mininet's Python, which lacks its libraries
@@ -392,7 +424,8 @@ def _check_config(file: Path) -> None:
     try:
         load(file)
     except ConfigError as error:
-        raise LabError(f"--set or --serve does not fit:\n{error}") from error
+        told = "\n".join(one.removeprefix(f"{file}: ") for one in error.errors)
+        raise LabError(f"--set or --serve does not fit: {told}") from error
 
 
 def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:

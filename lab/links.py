@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from lab import network
+from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.network import CLIENT, PEER_LINK, SERVICE_LINK, SWITCH, Cable
@@ -128,10 +129,9 @@ def show(lab: Lab) -> list[dict[str, Any]]:
 
 def counts(lab: Lab, cable: Cable) -> list[dict[str, Any]]:
     """What the wire of a cable has done with frames of its host, and with those for it; no wire: nothing."""
-    try:
-        return list(_ask(_control(lab, cable), "show")["wires"])
-    except (FileNotFoundError, ConnectionRefusedError):
+    if cable.wire_port not in network.ports(lab.host(SWITCH)):
         return []
+    return list(_ask(_control(lab, cable), "show")["wires"])
 
 
 def program() -> str:
@@ -185,7 +185,7 @@ def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
             raise LabError(f"link of {cable.host}: {log.read_text(errors='replace').strip() or 'it ended'}")
         try:
             return bool(_ask(control, "show"))
-        except OSError:
+        except NoAnswerError:
             return False
 
     try:
@@ -218,9 +218,16 @@ def _set(control: Path, words: str) -> None:
 
 
 def _ask(control: Path, line: str) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as asked:
-        asked.settimeout(_START_S)
-        asked.connect(str(control))
-        asked.sendall(f"{line}\n".encode())
-        with asked.makefile() as answers:
-            return dict(json.loads(answers.readline()))
+    """Put a line to a wire's program. Raises NoAnswerError when it is not there, or says nothing."""
+    try:
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(_START_S)
+            asked.connect(str(control))
+            asked.sendall(f"{line}\n".encode())
+            with asked.makefile() as answers:
+                said = answers.readline()
+    except OSError as error:
+        raise NoAnswerError(f"{control}: the link does not answer: {error.strerror or error}") from error
+    if not said.endswith("\n"):
+        raise NoAnswerError(f"{control}: the link has ended before it answered")
+    return dict(json.loads(said))

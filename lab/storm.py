@@ -8,16 +8,18 @@ counts what it had to send again, so no timer of its goes unseen.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import socket
+import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lab.errors import LabError
 from lab.network import SERVICE4
 
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
@@ -26,6 +28,7 @@ _UDP_TIMEOUT_S = 1.0
 _ROOT = Path(__file__).resolve().parents[1]
 _COUNTED = ("TCPSynRetrans", "TCPTimeouts", "TCPLossProbes", "RetransSegs")
 _SLOWEST = 10
+_END_S = 60.0
 
 
 @dataclass
@@ -82,11 +85,11 @@ def _request(address: str, port: int, udp: bool) -> Request:
     return done
 
 
-def _client(address: str, port: int, udp: bool, seconds: float, answers: Any) -> None:
+def _client(address: str, port: int, udp: bool, seconds: float) -> list[Request]:
     end, done = time.monotonic() + seconds, []
     while time.monotonic() < end:
         done.append(_request(address, port, udp))
-    answers.put(done)
+    return done
 
 
 def _kernel() -> dict[str, int]:
@@ -106,17 +109,10 @@ def _shown(one: Request) -> dict[str, Any]:
 
 def clients(address: str, port: int, udp: bool, number: int, seconds: float) -> dict[str, Any]:
     """Run so many clients, a process each; return what they and the kernel saw."""
-    answers: Any = multiprocessing.SimpleQueue()
     before = _kernel()
-    running = [
-        multiprocessing.Process(target=_client, args=(address, port, udp, seconds, answers))
-        for _ in range(number)
-    ]
-    for one in running:
-        one.start()
-    done: list[Request] = sorted((one for _ in running for one in answers.get()), key=lambda r: r.took_ms)
-    for one in running:
-        one.join()
+    with ProcessPoolExecutor(number) as pool:
+        running = [pool.submit(_client, address, port, udp, seconds) for _ in range(number)]
+        done = sorted((one for each in running for one in each.result()), key=lambda r: r.took_ms)
     errors = [one.wrong for one in done if one.wrong]
     after = _kernel()
     return {
@@ -152,14 +148,18 @@ def storm(
     seconds, begun = 2.0 * switchovers + 2, time.monotonic()
     at_s: list[float] = []
     with lab.popen(CLIENT, [*argv, str(seconds)], stdout=-1, text=True) as client:
-        assert client.stdout is not None
         while len(at_s) < switchovers and time.monotonic() < begun + seconds - 0.3:
             other = lab.node_in_role("backup")
             at_s.append(lab.fault("switchover")["at_s"])
             lab.wait(f"primary={other}", 30)
             lab.wait("synced", 30)
             time.sleep(0.2)
-        report: dict[str, Any] = json.loads(client.stdout.read())
+        try:
+            said, _ = client.communicate(timeout=seconds + _END_S)
+        except subprocess.TimeoutExpired:
+            client.kill()
+            raise LabError(f"the clients of the storm did not end {_END_S:g} s after their time") from None
+        report: dict[str, Any] = json.loads(said)
     for slow in report["slowest"]:  # how long before it ended the last switchover was
         end_s = slow.pop("begun_s") + sum(slow["steps_ms"]) / 1000
         before = [s for s in at_s if s <= end_s]

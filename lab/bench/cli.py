@@ -22,9 +22,9 @@ from lab.bench.runner import Runner
 from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.scenarios.about import ABOUT
-from lab.bench.stage import remove_stale
 from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
 from lab.errors import LabError, require_root
+from lab.lifecycle import remove_stale
 
 LEAST_WIDTH = 120
 """Columns of the tables on a terminal that is narrower, or on none."""
@@ -173,7 +173,7 @@ def _measure(runner: Runner, output: Output) -> None:
     complete = False
     try:
         programs.build()
-        remove_stale()
+        remove_stale("bench")
         runner.keep = lambda: output.save(runner.samples.rows(), complete=False)
         _say(f"about {runner.seconds() / 60:.0f} minutes; Ctrl-C ends it and keeps what there is")
         begin = time.monotonic()

@@ -14,11 +14,14 @@ from typing import Any
 
 from lab import network
 from lab.errors import LabError
+from lab.hosts import at_the_latest
 from lab.lifecycle import Lab
 from lab.workloads.herd import SPARE_FILES
 
 PORT = 7007
 PROGRAM = Path(__file__).with_name("herd.py")
+ANSWER_S = 300.0
+"""A process that owes an answer for longer is ended."""
 
 Report = dict[str, Any]
 
@@ -58,7 +61,8 @@ class Herds:
         taken: list[Report] = []
         for process in self._processes:
             assert process.stdout is not None
-            line = process.stdout.readline()
+            with at_the_latest(ANSWER_S, process.kill):
+                line = process.stdout.readline()
             if not line:
                 raise LabError(f"client {process.args!r} has ended with status {process.wait()}")
             taken.append(json.loads(line))

@@ -19,6 +19,7 @@ FOR_EVER = 1 << 40
 MORE = 1 << 18
 RATE = 2_000_000
 BOUND_S = 6.0
+MORE_S = 30.0
 
 
 class Download:
@@ -48,9 +49,11 @@ class Download:
         """Wait for some more. Raises Failure; the connection has a bound of its own for silence."""
         with self._changed:
             wanted = self._taken + 2 * MORE
-            self._changed.wait_for(lambda: self._taken >= wanted or self._failure)
+            came = self._changed.wait_for(lambda: self._taken >= wanted or self._failure, MORE_S)
             if self._failure:
                 raise self._failure
+            if not came:
+                raise Failure("stall", f"{self._connection.label}: not {2 * MORE} bytes in {MORE_S:g} s")
 
 
 class Typed:

@@ -28,6 +28,7 @@ SAYS_LINES = f"{sys.executable} {HERE / 'line_server.py'} 80"
 PATIENCE_S = 60.0
 CLIENT = """
 import socket, sys
+socket.setdefaulttimeout(20)
 socks = [socket.create_connection(("10.77.0.100", 80)) for _ in range(3)]
 for turn in range(4):
     for sock in socks:
@@ -74,7 +75,7 @@ def replayed(path: Path, command: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_another_server_says_the_same(pair: Pair) -> None:
-    done = pair.lab.exec("client", [sys.executable, "-c", CLIENT])
+    done = pair.lab.exec("client", [sys.executable, "-c", CLIENT], timeout=PATIENCE_S)
     assert list(map(int, done.stdout.split())) == SAID, done
     for node in NODES:
         file = Path(pair.group(node)["recording"]["file"])

@@ -15,7 +15,7 @@ from lab import experiment
 from lab.errors import LabError
 from lab.experiment import Case, Client
 from lab.failures import client_of
-from lab.hosts import await_condition
+from lab.hosts import at_the_latest, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE4
 from lab.workloads.herds import Herds, herds, serve_spec
@@ -173,7 +173,8 @@ def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, str(PROGRAM), SERVICE4, str(PORT), str(SEED), *map(str, sizes)]
     with lab.popen(CLIENT, words, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         try:
-            assert one.stdout and one.stdout.readline() == "sent\n"
+            with at_the_latest(WITHIN_S, one.kill):
+                assert one.stdout and one.stdout.readline() == "sent\n"
             yield one
         finally:
             one.kill()

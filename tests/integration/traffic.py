@@ -8,9 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lab.hosts import at_the_latest
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6
 from lab.workloads.registry import ROOT, WORKLOADS
+
+ANSWER_S = 120.0
+"""Its connections have bounds of their own; so long they take together."""
 
 
 class Traffic:
@@ -29,7 +33,8 @@ class Traffic:
         assert self._client.stdin is not None and self._client.stdout is not None
         self._client.stdin.write(f"{word}\n")
         self._client.stdin.flush()
-        return self._client.stdout.readline().strip()
+        with at_the_latest(ANSWER_S, self._client.kill):
+            return self._client.stdout.readline().strip()
 
 
 @contextmanager

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import pytest
 
 from lab.cli import lab
+from lab.lifecycle import Lab
 from lab.shell import Shell, run
 
 
@@ -21,6 +26,19 @@ def test_what_may_stand_there_is_offered() -> None:
     assert {"crash-host", "kill-server"} <= set(offered("fault", ""))
     assert offered("fault cut", "p") == ["peer"]
     assert "shell" not in offered("", "")
+
+
+def test_the_shell_has_its_signals_back_after_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Here(Lab):
+        def popen(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+            return subprocess.Popen(argv)
+
+    monkeypatch.setattr("lab.cli.Lab", Here)
+    monkeypatch.setattr("lab.cli.require_root", lambda: None)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    Shell(lab, "x").onecmd("exec client true")
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_each_line_is_a_command_for_its_lab(capsys: pytest.CaptureFixture[str]) -> None:
