@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
+from math import comb
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -15,13 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lab.bench.plot import PlotError, require_matplotlib
 from lab.errors import LabError, require_root
+from lab.lifecycle import remove_stale
 from lab.study import figures, page
 from lab.study.folder import Folder, Row
-from lab.study.plan import Run, Study, read, runs
+from lab.study.plan import Run, Study, named, read, runs
 from lab.study.program import program
-from lab.study.run import do
+from lab.study.run import do, rehearse_all
 
 SHIPPED = files("lab") / "experiments"
+CHANCE = 0.05
+"""So often, at most, two sets of runs of one kind may be apart for them to be called so."""
+LABS_NAME = "study"
+"""Of the labs that are made: with the maker's pid behind it."""
 
 
 def find(name: str) -> Path:
@@ -78,16 +88,18 @@ def run_command(
             raise click.UsageError("which EXPERIMENT? --list names those that come with fttcp")
         require_matplotlib()
         file = find(experiment)
-        study = read(file)
-        changes: dict[str, Any] = {"repetitions": repetitions, "seconds": seconds, "seed": seed}
-        for key, value in changes.items():
-            if value is not None:
-                setattr(study, key, value)
+        told: dict[str, Any] = {"repetitions": repetitions, "seconds": seconds, "seed": seed}
+        changes = {key: value for key, value in told.items() if value is not None}
+        study = read(file, changes)
         folder = Folder(out or Path(study.name))
-        told = "".join(f"# --{key} {value}\n" for key, value in changes.items() if value is not None)
-        folder.begin(told + file.read_text(encoding="utf-8"))
-        if not report_only:
+        if report_only:
+            if not folder.rows():
+                raise LabError(f"{folder.path}: there are no results; --out names the folder that has them")
+        else:
             require_root()
+            rehearse_all(study, str(file))
+            overrides = "".join(f"# --{key} {value}\n" for key, value in changes.items())
+            folder.begin(overrides + file.read_text(encoding="utf-8"))
             _run_all(study, folder, list(runs(study))[: 1 if short else None], as_json)
         report = show(study, folder)
     except (LabError, PlotError) as error:
@@ -106,18 +118,43 @@ def show(study: Study, folder: Folder) -> Path:
 
 
 def _run_all(study: Study, folder: Folder, wanted: list[Run], as_json: bool) -> None:
-    done = {row["run"] for row in folder.rows()}
+    """Do what is not done yet. An interrupt or SIGTERM ends it, and the lab is removed."""
+    remove_stale(LABS_NAME)
+    done = {row["run"] for row in folder.rows() if "error" not in row}
+    left = [run for run in wanted if run.number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
-        task = progress.add_task(study.name, total=len(wanted), completed=len(done))
-        for run in wanted:
-            if run.number in done:
-                continue
-            row = _one(run, folder)
-            folder.add(row)
-            if as_json:
-                click.echo(json.dumps(row))
-            progress.advance(task)
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.signal(number, lambda got, _: sys.exit(128 + got)) for number in ends]
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+            task = progress.add_task(study.name, total=len(wanted), completed=len(wanted) - len(left))
+            for run in left:
+                row = _one(run, folder)
+                folder.add(row)
+                if as_json:
+                    click.echo(json.dumps(row))
+                if not row["ok"]:
+                    progress.console.print(
+                        _trouble(row, folder), markup=False, highlight=False, soft_wrap=True
+                    )
+                progress.advance(task)
+    except (KeyboardInterrupt, SystemExit):
+        click.echo(
+            f"interrupted: {len(folder.rows())} of {len(wanted)} runs are in {folder.path}. "
+            "The same command does the others; with --report-only it draws what there is",
+            err=True,
+        )
+        raise
+    finally:
+        for number, handler in zip(ends, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _trouble(row: Row, folder: Folder) -> str:
+    """What went wrong in a run, in a line."""
+    where = folder.run(row["run"])
+    told = f"could not be done: {row['error']}" if "error" in row else row["why"] or "a client failed"
+    return f"run {row['run']}: {told}; see {where}"
 
 
 def _one(run: Run, folder: Folder) -> Row:
@@ -129,8 +166,9 @@ def _one(run: Run, folder: Folder) -> Row:
         "parameters": run.parameters,
     }
     try:
-        return do(run, folder, f"study-{os.getpid()}")
+        return do(run, folder, f"{LABS_NAME}-{os.getpid()}")
     except LabError as error:
+        (folder.run(run.number) / "error.txt").write_text(f"{error}\n", encoding="utf-8")
         return head | {"ok": False, "error": str(error).partition("\n")[0]}
 
 
@@ -138,7 +176,8 @@ def _one(run: Run, folder: Folder) -> Row:
 @click.argument("file", type=click.Path(path_type=Path))
 def new(file: Path) -> None:
     """Write an experiment to start from to FILE, with all that can be said in it as comments."""
-    text = (SHIPPED / "template.txt").read_text(encoding="utf-8").replace("NAME", file.stem, 1)
+    name = re.sub("[^a-z0-9]+", "-", file.stem.lower()).lstrip("-0123456789")[:41].rstrip("-") or "mine"
+    text = (SHIPPED / "template.txt").read_text(encoding="utf-8").replace("NAME", name, 1)
     try:
         with file.open("x", encoding="utf-8") as written:
             written.write(text)
@@ -166,24 +205,33 @@ def compare(before: Path, after: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for line in found:
-        where = ", ".join(f"{key} = {value}" for key, value in line["parameters"].items()) or "all runs"
+        where = named(line["parameters"]) or "all runs"
         change = f"{line['before']:.4g} -> {line['after']:.4g}"
-        click.echo(f"{where}: {line['column']} {change}  ({line['ratio']:.3f}; {line['said']})")
+        ratio = "" if line["ratio"] is None else f"{line['ratio']:.3f}; "
+        click.echo(f"{where}: {line['column']} {change}  ({ratio}{line['said']})")
 
 
-def _compared(study: Study, before: list[Row], after: list[Row]) -> Any:
+def _compared(study: Study, before: list[Row], after: list[Row]) -> Iterator[Row]:
     """Medians of each column, and whether the two sets of runs overlap at all."""
     theirs = {tuple(parameters.values()): mine for parameters, mine in page.combined(study, after)}
     for parameters, mine in page.combined(study, before):
         others = theirs.get(tuple(parameters.values()), [])
         for column in page.SHOWN:
-            one, two = page.spread(mine, column), page.spread(others, column)
-            if one and two and one[1]:
-                apart = one[2] < two[0] or two[2] < one[0]
+            one, two = page.values(mine, column), page.values(others, column)
+            if one and two and (any(one) or any(two)):
+                was, now = median(one), median(two)
                 yield {
-                    "parameters": parameters, "column": column, "before": one[1], "after": two[1],
-                    "ratio": two[1] / one[1], "said": "apart" if apart else "the runs overlap",
+                    "parameters": parameters, "column": column, "before": was, "after": now,
+                    "ratio": now / was if was else None, "said": _apart(one, two),
                 }  # fmt: skip
+
+
+def _apart(one: list[float], two: list[float]) -> str:
+    """Whether all of one set are above all of the other, and hardly by chance."""
+    if max(one) >= min(two) and max(two) >= min(one):
+        return "the runs overlap"
+    chance = 2 / comb(len(one) + len(two), len(one))
+    return "apart" if chance <= CHANCE else "apart, but too few runs to tell"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lab.bench.plot import require_matplotlib
-from lab.study.folder import Folder, Row, flat, lines
+from lab.study.checks import asks
+from lab.study.folder import Folder, Row, lines
+from lab.study.page import combined, values
 from lab.study.plan import Figure, Study
 from lab.study.sequence import Point, points
 
@@ -16,6 +19,26 @@ WIDTH, HEIGHT = 9.0, 3.6
 FAULT, TAKEOVER = "#b3261e", "#2e7d32"
 AROUND_S = (-0.2, 0.8)
 """Of a fault: what a plot of sequence numbers shows."""
+LONGEST_TICK, TICKS_IN_A_ROW = 24, 100
+"""Characters: of a tick, and of all that fit side by side."""
+LOG_FROM = 30
+"""Values of which the largest is so many times the smallest are on a logarithmic axis."""
+_TITLES = {
+    "timeline": "What the first client gets: of each kind of runs the one with the middle gap",
+    "gaps": "The longest silence of a run: which part of the runs had at most so much",
+    "parameter": "{value}: each run, and the medians",
+    "waits": "Waits for an answer: medians of the runs",
+    "lag": "How long output waits for the backup: of each kind of runs the one with the middle gap",
+    "sequence": "Sequence numbers of the first connection, as a capture of the client's link has them",
+}
+_UNITS = {
+    "longest_gap_ms": "longest silence of a client, ms",
+    "takeover_ms": "from the fault to the takeover, ms",
+    "mbit_s": "Mbit/s, both ways",
+    "received": "bytes received",
+    "sent": "bytes sent",
+    "lost": "connections lost",
+}
 
 
 def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
@@ -25,7 +48,8 @@ def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
     rows = [row for row in folder.rows() if "error" not in row]
     drawn = []
     for number, figure in enumerate(study.figure or _usual(study)):
-        title = figure.title or _TITLES[figure.kind].format(value=figure.value)
+        title = figure.title or _TITLES[figure.kind].format(value=_unit(figure.value))
+        title = title[0].upper() + title[1:]
         file = folder.path / f"{number + 1}-{figure.kind}.svg"
         if rows:
             _draw(figure, title, study, folder, rows, file)
@@ -34,26 +58,19 @@ def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
 
 
 def _usual(study: Study) -> list[Figure]:
-    if study.sweep:
-        value = (
-            "longest_gap_ms"
-            if study.fault
-            else "wait_p50_us"
-            if study.client[0].measure == "echo"
-            else "mbit_s"
-        )
-        return [Figure("parameter", value), Figure("gaps")]
-    return [Figure("timeline"), Figure("lag")]
+    first = study.client[0]
+    if not study.sweep:
+        return [*([Figure("timeline")] if first.measure else []), Figure("lag")]
+    if not any(client.measure for client in study.client):
+        return [Figure("parameter", "takeover_ms"), Figure("lag")]
+    value = "longest_gap_ms" if study.fault else "wait_p50_us" if asks(first) else "mbit_s"
+    return [Figure("parameter", value), Figure("gaps")]
 
 
-_TITLES = {
-    "timeline": "Throughput of the clients, with the fault and the takeover",
-    "gaps": "The longest silence of a run: which part of the runs had at most so much",
-    "parameter": "{value} over what was swept: each run, and the medians",
-    "waits": "Waits for an answer",
-    "lag": "Lag of the commits: how long output waits for the backup",
-    "sequence": "Sequence numbers of the first connection, as a capture of the client's link has them",
-}
+def _unit(column: str) -> str:
+    if column.startswith("wait_"):
+        return f"wait for an answer ({column.split('_')[1]}), µs"
+    return _UNITS[column]
 
 
 def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequence[Row], file: Path) -> None:
@@ -64,96 +81,124 @@ def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequen
         _KINDS[figure.kind](axes, figure, study, folder, rows)
         axes.set_title(title, fontsize=10, loc="left")
         axes.grid(alpha=0.25)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, frameon=False)
+        labels = axes.get_legend_handles_labels()
+        if labels[0]:
+            by = None if figure.kind == "parameter" else _swept(study)
+            canvas.legend(
+                *labels, fontsize=8, frameon=False, loc="outside right upper", title=by, title_fontsize=8
+            )
+        if not any(len(line.get_xdata()) for line in axes.lines):
+            axes.text(0.5, 0.5, "no run has this", transform=axes.transAxes, ha="center", color=FAULT)
         canvas.savefig(file, metadata={"Date": None})
     finally:
         pyplot.close(canvas)
 
 
-def _name_of(row: Row, study: Study) -> str:
-    return ", ".join(f"{name} = {row['parameters'][name]}" for name in study.sweep) or "all runs"
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_TICK else text[: LONGEST_TICK - 1] + "…"
+
+
+def _swept(study: Study) -> str | None:
+    """What was swept, as the name of an axis or of a legend."""
+    return ", ".join(study.sweep) or None
 
 
 def _series(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, list[Row]]]:
     """The runs of each combination of what was swept, in the order of its values."""
-    names = list(study.sweep)
-    order = {tuple(row["parameters"][name] for name in names): _name_of(row, study) for row in rows}
-    for values in sorted(
-        order, key=lambda values: [study.sweep[n].index(v) for n, v in zip(names, values, strict=True)]
-    ):
-        mine = [row for row in rows if tuple(row["parameters"][name] for name in names) == values]
-        yield order[values], mine
+    for parameters, mine in combined(study, rows):
+        yield ", ".join(_short(value) for value in parameters.values()) or "all runs", mine
 
 
 def _shown(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, Row]]:
     """One run of each combination: the one in the middle of all by its longest gap."""
     for name, mine in _series(rows, study):
         ordered = sorted(mine, key=lambda row: row.get("longest_gap_ms", 0))
-        yield name, ordered[len(ordered) // 2]
+        row = ordered[len(ordered) // 2]
+        yield f"{name}: run {row['run']}" if study.sweep else f"run {row['run']}", row
 
 
 def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    for name, row in _shown(rows, study):
+    counts = asks(study.client[0])
+
+    def height(line: Row) -> float:
+        return (line["answers"] * 1e6 if counts else 8 * (line["received"] + line["sent"])) / line["us"]
+
+    for number, (name, row) in enumerate(_shown(rows, study)):
         buckets = [line for line in _client(folder, row) if line["type"] == "bucket" and line["us"] > 1000]
         if not buckets:
             continue
         start = row.get("fault_us", buckets[0]["time_us"])
         at = [(line["time_us"] - start) / 1e6 for line in buckets]
-        axes.plot(
-            at, [8 * (line["received"] + line["sent"]) / line["us"] for line in buckets], lw=1.1, label=name
-        )
-        _mark(axes, folder, row, start)
-    axes.set_xlabel(
-        "seconds" + (" after the first fault; faults red, takeovers dashed" if study.fault else "")
-    )
-    axes.set_ylabel("Mbit/s, both ways")
+        axes.plot(at, [height(line) for line in buckets], lw=1.1, label=name)
+        _mark(axes, folder, row, start, named=not number)
+    _label_time(axes, study)
+    axes.set_ylabel("answers per second" if counts else "Mbit/s, both ways")
     axes.set_ylim(bottom=0)
+
+
+def _label_time(axes: Any, study: Study) -> None:
+    axes.set_xlabel("seconds after the first fault" if study.fault else "seconds")
 
 
 def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    for name, mine in _series(rows, study):
-        gaps = sorted(row["longest_gap_ms"] for row in mine if "longest_gap_ms" in row)
-        if gaps:
-            axes.step(
-                gaps,
-                [(i + 1) / len(gaps) for i in range(len(gaps))],
-                where="post",
-                label=f"{name} ({len(gaps)})",
-            )
-    axes.set_xlabel("longest silence of a client, ms")
+    found = {
+        f"{name}: {len(gaps)} runs": gaps
+        for name, mine in _series(rows, study)
+        if (gaps := sorted(values(mine, "longest_gap_ms")))
+    }
+    for name, gaps in found.items():
+        parts = [i / len(gaps) for i in range(len(gaps) + 1)]
+        (line,) = axes.step([gaps[0], *gaps], parts, where="post", label=name)
+        axes.plot(gaps, parts[1:], "o", ms=3, color=line.get_color())
+    everything = [gap for gaps in found.values() for gap in gaps]
+    if everything and 0 < LOG_FROM * min(everything) < max(everything):
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+    axes.set_xlabel(_UNITS["longest_gap_ms"])
     axes.set_ylabel("part of the runs")
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1.04)
 
 
 def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    names, medians = [], []
+    places, names, medians, everything = [], [], [], []
     for place, (name, mine) in enumerate(_series(rows, study)):
-        values = [value for row in mine if (value := flat(row).get(figure.value)) is not None]
+        found = values(mine, figure.value)
         names.append(name)
-        axes.plot([place] * len(values), values, "o", color="#546e7a", ms=3.5, alpha=0.6)
-        medians.append(sorted(values)[len(values) // 2] if values else float("nan"))
-    axes.plot(range(len(names)), medians, color="#0d47a1", lw=1.2, marker="_", ms=14, label="median")
-    axes.set_xticks(range(len(names)), names, fontsize=8)
-    axes.set_ylabel(figure.value.replace("_", " "))
-    axes.set_ylim(bottom=0)
+        label = None if place else "a run"
+        axes.plot([place] * len(found), found, "o", color="#546e7a", ms=3.5, alpha=0.6, label=label)
+        if found:
+            places.append(place)
+            medians.append(median(found))
+            everything += found
+    numbers = len(study.sweep) == 1 and all(type(v) in (int, float) for v in next(iter(study.sweep.values())))
+    line = {"lw": 1.2 if numbers else 0, "color": "#0d47a1", "marker": "_", "ms": 16, "mew": 2}
+    axes.plot(places, medians, label="median", **line)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    wide = sum(map(len, names)) > TICKS_IN_A_ROW
+    axes.set_xticks(range(len(names)), names, fontsize=8, **({"rotation": 20, "ha": "right"} if wide else {}))
+    axes.set_xlabel(_swept(study) or "")
+    axes.set_ylabel(_unit(figure.value))
+    if everything and 0 < LOG_FROM * min(everything) < max(everything):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
 
 
 def _waits(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    quantiles = ("p10", "p50", "p90", "p99", "p999")
+    quantiles = {"p10": "10 %", "p50": "50 %", "p90": "90 %", "p99": "99 %", "p999": "99.9 %"}
     for name, mine in _series(rows, study):
-        found = [[row.get(f"wait_{q}_us") for q in quantiles] for row in mine]
-        columns = [sorted(v for v in column if v is not None) for column in zip(*found, strict=True)]
+        columns = [values(mine, f"wait_{quantile}_us") for quantile in quantiles]
         if all(columns):
-            axes.plot(
-                quantiles, [column[len(column) // 2] for column in columns], marker="o", ms=3, label=name
-            )
+            axes.plot(list(quantiles.values()), list(map(median, columns)), marker="o", ms=3, label=name)
     axes.set_yscale("log")
-    axes.set_ylabel("wait for an answer, microseconds")
+    axes.set_xlabel("part of the answers")
+    axes.set_ylabel("came within so many µs")
 
 
 def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    for name, row in _shown(rows, study):
+    for number, (name, row) in enumerate(_shown(rows, study)):
         samples = [
             s
             for s in lines(folder.run(row["run"]) / "nodes.jsonl")
@@ -162,14 +207,11 @@ def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence
         if not samples:
             continue
         start = row.get("fault_us", samples[0]["time_us"])
-        axes.plot(
-            [(s["time_us"] - start) / 1e6 for s in samples],
-            [s["lag_us_p99"] for s in samples],
-            lw=1,
-            label=f"{name}, p99",
-        )
-    axes.set_xlabel("seconds" + (" after the first fault" if study.fault else ""))
-    axes.set_ylabel("microseconds")
+        at = [(s["time_us"] - start) / 1e6 for s in samples]
+        axes.plot(at, [s["lag_us_p99"] for s in samples], lw=1, label=name)
+        _mark(axes, folder, row, start, named=not number)
+    _label_time(axes, study)
+    axes.set_ylabel("µs, p99 of the last 1,024 packets")
     axes.set_ylim(bottom=0)
 
 
@@ -190,22 +232,30 @@ def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
     )
     axes.plot(*shown(found.data), "|", color="#0d47a1", ms=5, label="sent")
     axes.plot(*shown(found.repeated), "|", color=FAULT, ms=5, label="sent again")
-    _mark(axes, folder, row, start, (early, late))
-    axes.set_xlabel(
-        "seconds" + (" after the first fault; faults red, takeovers dashed" if study.fault else "")
-    )
+    _mark(axes, folder, row, start, within=(early, late))
+    _label_time(axes, study)
     axes.set_ylabel("megabytes of the server's stream")
 
 
 def _mark(
-    axes: Any, folder: Folder, row: Row, start_us: float, within: tuple[float, float] = (-math.inf, math.inf)
+    axes: Any,
+    folder: Folder,
+    row: Row,
+    start_us: float,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    named: bool = True,
 ) -> None:
-    """Draw the faults of a run, and when a node began to serve."""
+    """Draw the faults of a run, and when a node began to serve; `named`: in the legend, too."""
+    seen = set()
     for event in lines(folder.run(row["run"]) / "events.jsonl"):
         at = (event["time_us"] - start_us) / 1e6
         serves = event["event"] == "role" and (event["role"], event["was"]) == ("primary", "following")
         if within[0] <= at <= within[1] and (event["event"] == "fault" or serves):
-            axes.axvline(at, color=TAKEOVER if serves else FAULT, lw=0.9, ls="--" if serves else "-")
+            name = "takeover" if serves else "fault"
+            label = name if named and name not in seen else None
+            seen.add(name)
+            color, style = (TAKEOVER, "--") if serves else (FAULT, "-")
+            axes.axvline(at, color=color, lw=0.9, ls=style, label=label)
 
 
 def _client(folder: Folder, row: Row) -> list[dict[str, Any]]:

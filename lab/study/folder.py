@@ -5,21 +5,23 @@
 ``runs.jsonl``     a line for each run: its parameters, what was measured, and how it went
 ``runs.csv``       the same as a table
 ``runs/N/``        of run N: ``client-K.jsonl`` (what a client said), ``nodes.jsonl`` (state of the nodes over
-                   time), ``events.jsonl`` (faults, and the nodes' own events), ``*.pcap``
+                   time), ``events.jsonl`` (faults, and the nodes' own events), ``*.pcap``; ``error.txt``
+                   says why it could not be done
 ``*.svg``          the plots
 ``report.html``    all of it on one page, which needs no other file
 =================  ==========================================================================================
 
-A run that is in the folder is not done again: what was interrupted goes on where it was.
+A run that was done is not done again: what was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lab.errors import LabError
 
@@ -51,16 +53,17 @@ class Folder:
         return directory
 
     def rows(self) -> list[Row]:
-        """Return what the runs say, in their order; what was cut short by a kill is left out."""
-        file = self.path / "runs.jsonl"
-        if not file.exists():
-            return []
-        return sorted(_whole(file), key=lambda row: int(row["run"]))
+        """Return what the runs say, in their order, of one that was done again the latest; what was cut short
+        by a kill is left out."""
+        latest = {int(row["run"]): row for row in lines(self.path / "runs.jsonl")}
+        return [latest[number] for number in sorted(latest)]
 
     def add(self, row: Row) -> None:
         """Keep what a run says, at once."""
-        with (self.path / "runs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with (self.path / "runs.jsonl").open("a+b") as file:
+            if file.tell() and _last_byte(file) != b"\n":  # somebody was killed in the middle of a line
+                file.write(b"\n")
+            file.write(json.dumps(row).encode() + b"\n")
 
     def write_table(self) -> None:
         """Write runs.csv."""
@@ -70,6 +73,11 @@ class Folder:
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(rows)
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def flat(row: Mapping[str, Any]) -> Row:
@@ -86,15 +94,11 @@ def write_lines(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
-    """Return the JSON lines of a file; none if it is not there."""
-    return _whole(file) if file.exists() else []
-
-
-def _whole(file: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of a file; none if it is not there. One that was cut short is left out."""
     found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             found.append(json.loads(line))
-        except json.JSONDecodeError:  # the last one of somebody who was killed
+        except json.JSONDecodeError:  # the last one of somebody who was killed, or who writes just now
             continue
     return found

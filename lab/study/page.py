@@ -74,16 +74,21 @@ def combined(study: Study, rows: Sequence[Row]) -> list[tuple[dict[str, Any], li
         found.setdefault(tuple(row["parameters"].values()), []).append(row)
     names = list(study.sweep)
 
-    def place(values: tuple[Any, ...]) -> list[int]:
-        return [study.sweep[name].index(value) for name, value in zip(names, values, strict=True)]
+    def place(chosen: tuple[Any, ...]) -> list[int]:
+        return [study.sweep[name].index(value) for name, value in zip(names, chosen, strict=True)]
 
-    return [(dict(zip(names, values, strict=True)), found[values]) for values in sorted(found, key=place)]
+    return [(dict(zip(names, chosen, strict=True)), found[chosen]) for chosen in sorted(found, key=place)]
+
+
+def values(rows: Sequence[Mapping[str, Any]], column: str) -> list[float]:
+    """Return what runs have in a column."""
+    return [float(row[column]) for row in rows if row.get(column) is not None]
 
 
 def spread(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[float, float, float] | None:
     """Return least, median and most of a column; None if no run has it."""
-    values = [float(row[column]) for row in rows if row.get(column) is not None]
-    return (min(values), median(values), max(values)) if values else None
+    found = values(rows, column)
+    return (min(found), median(found), max(found)) if found else None
 
 
 def _summary(study: Study, rows: Sequence[Row]) -> str:

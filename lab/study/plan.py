@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lab.errors import LabError
-from lab.links import Terms, senders
-from lab.network import ALL_NODES
+from lab.links import Terms
+from lab.study.checks import troubles
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -52,6 +52,8 @@ class Client(Struct, forbid_unknown_fields=True):
     gap_ms: Positive = 10
     bucket_ms: Annotated[float, Meta(ge=1)] = 50
     patience_s: Positive = 30
+    limit_s: Positive = 300
+    """How long a `command`, or one with `bytes`, may take."""
 
 
 class Link(Struct, forbid_unknown_fields=True):
@@ -76,11 +78,6 @@ class Link(Struct, forbid_unknown_fields=True):
             self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
             self.rate_mbit,
         )  # fmt: skip
-
-    def needs_wire(self) -> bool:
-        """Whether rules of the kernel do not do for it."""
-        late = self.delay_ms or self.reorder_percent or self.duplicate_percent
-        return bool(late or self.sender or (self.rate_mbit and self.link == "peer"))
 
 
 class Fault(Struct, forbid_unknown_fields=True):
@@ -152,17 +149,20 @@ class Run(Struct, frozen=True):
     """The experiment, with the parameters put in their places."""
 
 
-def read(file: Path) -> Study:
-    """Read an experiment. Raises LabError that says which key is wrong."""
+def read(file: Path, changes: Mapping[str, Any] | None = None) -> Study:
+    """Read an experiment; `changes` are keys of it that are to be other than the file says. Raises LabError
+    that says which key is wrong."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise LabError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LabError(f"{file}: it is no text in UTF-8, so no experiment: {error.reason}") from error
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"{file}: {error}") from error
-    return understand(raw, str(file))
+    return understand(raw | dict(changes or {}), str(file))
 
 
 def understand(raw: Mapping[str, Any], where: str) -> Study:
@@ -171,58 +171,22 @@ def understand(raw: Mapping[str, Any], where: str) -> Study:
         study = msgspec.convert(raw, Study)
     except msgspec.ValidationError as error:
         raise LabError(f"{where}: {error}") from error
-    for trouble in _troubles(study):
+    for trouble in troubles(study):
         raise LabError(f"{where}: {trouble}")
-    for _ in runs(study, where):  # each of them can be made
-        pass
+    for run in combinations(study, where):
+        for trouble in troubles(run.study):
+            raise LabError(f"{where}: with {named(run.parameters)}: {trouble}")
     return study
 
 
-def _troubles(study: Study) -> Iterator[str]:
-    from lab.faults import FAULTS
-
-    for i, client in enumerate(study.client):
-        if (client.measure is None) == (client.command is None):
-            yield f"client[{i}]: it has either `measure` or `command`"
-    for i, link in enumerate(study.link):
-        known = senders(link.link, ALL_NODES[: study.lab.nodes])
-        if link.sender not in (None, *known):
-            yield f"link[{i}].from: {link.sender!r} is none of {', '.join(known)}"
-    for i, fault in enumerate(study.fault):
-        if fault.kind not in FAULTS:
-            yield f"fault[{i}].kind: {fault.kind!r} is none of {', '.join(FAULTS)}"
-        if fault.at_s is not None and fault.when is not None:
-            yield f"fault[{i}]: it has either `at_s` or `when`"
-        if fault.when is not None and (trouble := _trouble_of_moment(fault.when, study)):
-            yield f"fault[{i}].when: {trouble}"
-    for key, values in study.sweep.items():
-        if not values:
-            yield f"sweep.{key}: there are no values"
-    for i, figure in enumerate(study.figure):
-        if figure.kind == "sequence" and "client" not in study.capture:
-            yield f'figure[{i}]: "sequence" needs capture = ["client"]'
-        if figure.kind == "parameter" and not study.sweep:
-            yield f'figure[{i}]: "parameter" needs something that is swept'
+def named(parameters: Mapping[str, Any]) -> str:
+    """Return what is swept, for people."""
+    return ", ".join(f"{key} = {value}" for key, value in parameters.items())
 
 
-def _trouble_of_moment(when: str, study: Study) -> str:
-    first = study.client[0]
-    match when.split():
-        case ["received", number, "%"] if _is_number(number):
-            return (
-                ""
-                if first.measure and first.bytes
-                else "the first client has no `bytes` of which it could be a part"
-            )
-        case ["answers", number] if _is_number(number):
-            return "" if first.measure in ("echo", "connect") else "the first client does not count answers"
-        case ["synced" | "paired" | "renewed"]:
-            return ""
-    return f'{when!r}: wanted is "received N %", "answers N", "synced", "paired" or "renewed"'
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()
+def combinations(study: Study, where: str = "the experiment") -> Iterator[Run]:
+    """Yield a run of everything that is swept: those of the first repetition. Raises LabError."""
+    return itertools.takewhile(lambda run: run.repetition == 0, runs(study, where))
 
 
 def runs(study: Study, where: str = "the experiment") -> Iterator[Run]:
@@ -255,8 +219,10 @@ def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
     key is the group's."""
     head, *rest = key.split(".")
     if head in ("client", "fault", "link") and rest:
-        chosen = raw[head] if not rest[0].isdecimal() else raw[head][int(rest[0]) : int(rest[0]) + 1]
-        name = rest[-1]
+        *number, name = rest
+        chosen = raw[head]
+        if number:
+            chosen = chosen[int(number[0]) :][:1] if len(number) == 1 and number[0].isdecimal() else []
         if not chosen or name not in chosen[0]:
             raise LabError(f"{where}: sweep.{key}: there is no such key in this experiment")
         for one in chosen:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +20,11 @@ from lab.capture import Capture
 from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.hosts import await_condition
-from lab.lifecycle import Lab
+from lab.lifecycle import Lab, rehearse
 from lab.network import SERVICE4, SERVICE6
+from lab.study.checks import WAITS
 from lab.study.folder import Folder, Row, lines, write_lines
-from lab.study.plan import Client, Fault, Run
+from lab.study.plan import Client, Fault, Run, Study, combinations, named
 from lab.study.program import program, server_spec, words
 
 _UP_S, _BEGIN_S, _MOMENT_S, _END_S = 60.0, 10.0, 120.0, 60.0
@@ -35,16 +37,26 @@ def do(run: Run, folder: Folder, name: str) -> Row:
     directory, lab = folder.run(run.number), Lab(name)
     place = run.study.lab
     try:
-        lab.up(
-            place.serve or (server_spec(),),
-            [f"{key}={_toml(value)}" for key, value in place.set.items()],
-            wait_s=_UP_S,
-            arbiter=place.arbiter,
-            nodes=place.nodes,
-        )
+        lab.up(*_asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes)
         return _Stage(lab, run, directory).play()
     finally:
         lab.down()
+
+
+def rehearse_all(study: Study, where: str) -> None:
+    """Raise LabError when a lab of the experiment would be refused, before the first of them is made."""
+    for run in combinations(study, where):
+        try:
+            rehearse(*_asked(run.study), run.study.lab.arbiter, run.study.lab.nodes)
+        except LabError as error:
+            told = f" with {named(run.parameters)}" if run.parameters else ""
+            raise LabError(f"{where}: [lab]{told}: {error}") from error
+
+
+def _asked(study: Study) -> tuple[list[str], list[str]]:
+    """Return what a lab serves, and its settings."""
+    settings = [f"{key}={_toml(value)}" for key, value in study.lab.set.items()]
+    return study.lab.serve or [server_spec()], settings
 
 
 def _toml(value: Any) -> str:
@@ -67,23 +79,29 @@ class _Speaker:
     def __init__(self, lab: Lab, run: Run, number: int, directory: Path) -> None:
         self.client: Client = run.study.client[number]
         self.file = directory / f"client-{number}.jsonl"
+        timed = self.client.measure and not self.client.bytes
+        self._limit_s = run.study.seconds + self.client.patience_s + _END_S if timed else self.client.limit_s
+        self._late = ""
         self._errors = directory / f"client-{number}.err"
         address = SERVICE4 if self.client.family == 4 else SERVICE6
         with self.file.open("wb") as out, self._errors.open("wb") as errors:
             self.process = lab.popen(
                 self.client.host, words(self.client, run, number, address), stdout=out, stderr=errors,
+                stdin=subprocess.DEVNULL,
                 env=os.environ | {"SERVICE4": SERVICE4, "SERVICE6": SERVICE6, "MEASURE": program()},
             )  # fmt: skip
+        self._ends_s = time.monotonic() + self._limit_s
 
     def said(self) -> list[dict[str, Any]]:
         """What our own client has said so far; nothing of another command."""
         return lines(self.file) if self.client.measure else []
 
-    def finish(self, timeout_s: float) -> int:
-        """Wait for its end; return its exit status."""
+    def finish(self) -> int:
+        """Wait for its end, within its limit; return its exit status."""
         try:
-            return self.process.wait(timeout_s)
+            return self.process.wait(max(0.0, self._ends_s - time.monotonic()))
         except subprocess.TimeoutExpired:
+            self._late = f"it did not end within {self._limit_s:g} s"
             self.kill()
             return -signal.SIGKILL
 
@@ -93,8 +111,12 @@ class _Speaker:
         self.process.wait()
 
     def why(self) -> str:
-        """The last line of what it said about an error."""
-        return self._errors.read_text(errors="replace").strip().rpartition("\n")[2]
+        """What went wrong, in a line."""
+        lost = [line for line in self.said() if line["type"] == "lost"]
+        told = [f"{line['kind']} at byte {line['at']}: {line['why']}" for line in lost[:1]]
+        more = [f"{len(lost)} connections were lost"] if len(lost) > 1 else []
+        last = self._errors.read_text(errors="replace").strip().rpartition("\n")[2]
+        return "; ".join(filter(None, (self._late, *told, *more, last)))
 
 
 class _Stage:
@@ -103,56 +125,61 @@ class _Stage:
     def __init__(self, lab: Lab, run: Run, directory: Path) -> None:
         self._lab, self._run, self._directory = lab, run, directory
         self._clock = _Clock()
-        self._speakers: list[_Speaker] = []
+        self._speakers: dict[int, _Speaker] = {}
         self._events: list[dict[str, Any]] = []
         self._from = {node: self._log_size(node) for node in lab.nodes()}
 
     def play(self) -> Row:
         """Let it happen."""
         study = self._run.study
-        for link in study.link:
-            if link.needs_wire():
-                links.apply(self._lab, link.link, link.terms(), link.sender, self._run.seed)
-                continue
-            if link.rate_mbit is not None:
-                self._lab.fault("rate", link.link, link.rate_mbit)
-            if link.loss_percent:
-                self._lab.fault("loss", link.link, link.loss_percent)
+        for link in study.link:  # always the same program, so that what is swept is all that differs
+            links.apply(self._lab, link.link, link.terms(), link.sender, self._run.seed)
         with ExitStack() as running:
             if study.capture:
                 running.enter_context(Capture(self._lab, self._directory))
             running.enter_context(self._sampling())
-            running.callback(lambda: [speaker.kill() for speaker in self._speakers])
-            began_s = time.monotonic()
-            acts: list[tuple[float, Callable[[], None]]] = [
-                (client.at_s, lambda number=number: self._start(number))  # type: ignore[misc]
-                for number, client in enumerate(study.client)
-            ]
-            for at_s, act in sorted(acts, key=lambda one: one[0]):
-                time.sleep(max(0.0, began_s + at_s - time.monotonic()))
-                act()
-            began_s = self._await_traffic()
-            for fault in study.fault:
-                self._strike(fault, began_s)
-            statuses = [
-                speaker.finish(study.seconds + _END_S + speaker.client.patience_s)
-                for speaker in self._speakers
-            ]
+            running.callback(lambda: [speaker.kill() for speaker in self._speakers.values()])
+            with self._starting():
+                began_s = self._await_traffic()
+                for fault in study.fault:
+                    self._strike(fault, began_s)
+            statuses = [self._speakers[number].finish() for number in range(len(study.client))]
         self._keep_events()
         write_lines(self._directory / "links.jsonl", links.show(self._lab))
         return self._row(statuses)
 
-    def _start(self, number: int) -> None:
-        self._speakers.append(_Speaker(self._lab, self._run, number, self._directory))
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Start each client at its moment, whatever happens meanwhile; at the end all of them are."""
+        clients, given_up = self._run.study.client, threading.Event()
+        began_s = time.monotonic()
+
+        def start() -> None:
+            for number in sorted(range(len(clients)), key=lambda one: clients[one].at_s):
+                if given_up.wait(max(0.0, began_s + clients[number].at_s - time.monotonic())):
+                    return
+                self._speakers[number] = _Speaker(self._lab, self._run, number, self._directory)
+
+        with ThreadPoolExecutor(1, "clients") as pool:
+            started = pool.submit(start)
+            try:
+                yield
+            except BaseException:
+                given_up.set()
+                raise
+            started.result()
 
     def _await_traffic(self) -> float:
         """Return the moment from which faults count: the first client has begun."""
-        first = self._speakers[0]
 
         def begun() -> bool:
-            return bool(first.said()) or not first.client.measure or first.process.poll() is not None
+            first = self._speakers.get(0)
+            return first is not None and (
+                bool(first.said()) or not first.client.measure or first.process.poll() is not None
+            )
 
-        await_condition(begun, _BEGIN_S, "the first client begins")
+        limit_s = self._run.study.client[0].at_s + _BEGIN_S
+        await_condition(begun, limit_s, "the first client begins")
         return time.monotonic()
 
     # ---- faults
@@ -174,6 +201,7 @@ class _Stage:
                 wanted = float(number)
                 if what == "received":
                     wanted *= first.client.bytes * first.client.connections / 100
+                    what = "sent" if first.client.measure == "up" else what
 
                 def reached() -> bool:
                     return (
@@ -200,22 +228,22 @@ class _Stage:
 
     def _is_renewed(self) -> bool:
         """All connections that there are, are protected."""
-        group = next(
-            group
-            for node in self._lab.status()["nodes"]
-            for group in node["groups"]
-            if group["role"] == "primary"
-        )
-        flows = group["flows"]
+        groups = [group for node in self._lab.status()["nodes"] for group in node["groups"]]
         waiting = ("opening", "catching", "unprotected")
-        return flows["protected"] > 0 and not any(flows[kind] for kind in waiting)
+        return any(
+            group["role"] == "primary"
+            and group["flows"]["protected"] > 0
+            and not any(group["flows"][kind] for kind in waiting)
+            for group in groups
+        )
 
     # ---- what is measured beside the clients
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
         """Ask the nodes for their state, again and again, and keep it."""
-        over, samples = threading.Event(), []
+        over = threading.Event()
+        samples: list[dict[str, Any]] = []
 
         def sample() -> None:
             while not over.wait(_SAMPLE_S):
@@ -227,14 +255,15 @@ class _Stage:
                         continue
                     samples.extend({"time_us": at_us, "node": node, **_looked_at(group)} for group in groups)
 
-        thread = threading.Thread(target=sample, name="samples", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            write_lines(self._directory / "nodes.jsonl", samples)
+        with ThreadPoolExecutor(1, "samples") as pool:
+            sampling = pool.submit(sample)
+            try:
+                yield
+            finally:
+                over.set()
+                pool.shutdown()
+                write_lines(self._directory / "nodes.jsonl", samples)
+        sampling.result()
 
     def _log_size(self, node: str) -> int:
         return self._lab.log(node).stat().st_size
@@ -251,21 +280,16 @@ class _Stage:
     # ---- what is told
 
     def _row(self, statuses: list[int]) -> Row:
-        ends = [
-            next((line for line in said if line["type"] == "end"), {})
-            for said in map(_Speaker.said, self._speakers)
-        ]
-        first = ends[0]
+        speakers = [self._speakers[number] for number in range(len(statuses))]
+        ends = [next((line for line in speaker.said() if line["type"] == "end"), {}) for speaker in speakers]
+        whys = [speaker.why() for speaker, status in zip(speakers, statuses, strict=True) if status]
         row: Row = {
             "run": self._run.number,
             "repetition": self._run.repetition,
             "seed": self._run.seed,
             "parameters": self._run.parameters,
             "ok": not any(statuses),
-            "why": next(
-                (speaker.why() for speaker, status in zip(self._speakers, statuses, strict=True) if status),
-                "",
-            ),
+            "why": whys[0] if whys else "",
         }
         measured = [end for end in ends if end]
         if measured:
@@ -274,25 +298,23 @@ class _Stage:
                 "sent": sum(end["sent"] for end in measured),
                 "lost": sum(end["lost"] for end in measured),
                 "longest_gap_ms": max(end["longest_gap_us"] for end in measured) / 1000,
-                "mbit_s": round(sum(8 * end["received"] / end["us"] for end in measured), 3),
+                "mbit_s": round(sum(8 * (end["received"] + end["sent"]) / end["us"] for end in measured), 3),
             }
-            row |= {f"wait_{name}_us": value for name, value in first.get("wait_us", {}).items()}
+            waits = ends[0].get("wait_us", {})
+            row |= {f"wait_{name}_us": waits[name] for name in WAITS if name in waits}
         return row | self._takeover()
 
     def _takeover(self) -> Row:
-        """How long after the first fault another node served, and had heard of nobody."""
+        """How long another node took to serve, the first time, from the fault before that on."""
         faults = [event for event in self._events if event["event"] == "fault"]
         if not faults:
             return {}
-        at_us = faults[0]["time_us"]
-        took = [
-            event["time_us"] - at_us
-            for event in self._events
-            if event["event"] == "role" and event.get("role") == "primary" and event["time_us"] >= at_us
-        ]
-        return {"fault": faults[0]["fault"], "fault_us": at_us} | (
-            {"takeover_ms": took[0] / 1000} if took else {}
-        )
+        row: Row = {"fault": faults[0]["fault"], "fault_us": faults[0]["time_us"]}
+        for event in self._events:
+            before = [fault["time_us"] for fault in faults if fault["time_us"] <= event["time_us"]]
+            if before and event["event"] == "role" and event.get("role") == "primary":
+                return row | {"takeover_ms": (event["time_us"] - before[-1]) / 1000}
+        return row
 
 
 def _looked_at(group: dict[str, Any]) -> dict[str, Any]:

@@ -1,32 +1,92 @@
-"""The experiments that come with fttcp, each in its short form, on real kernels."""
+"""The experiments that come with fttcp, each in its short form, and what ends one, on real kernels."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from lab.hosts import await_condition
 from lab.lifecycle import fttcp_program
-from lab.study.cli import shipped_names
-from lab.study.folder import lines
+from lab.state import LABS
+from lab.study.cli import LABS_NAME, shipped_names
+from lab.study.folder import Folder, lines
 from tests.integration.netns import needs_root
 
 pytestmark = needs_root
 
+LIMIT_S = 240.0
+
+
+def started(name: str, out: Path, *words: str) -> subprocess.Popen[str]:
+    command = [fttcp_program(), "lab", "run", name, "--json", "--out", str(out), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(running: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it has said at its end. One that takes too long is ended, and removes its lab."""
+    try:
+        return running.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        running.terminate()
+        raise AssertionError(f"no end: {running.communicate(timeout=60)}") from None
+
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_an_experiment_gives_data_plots_and_a_report(name: str, tmp_path: Path) -> None:
-    command = [fttcp_program(), "lab", "run", name, "--short", "--json", "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    row = json.loads(done.stdout.splitlines()[0])
+    running = started(name, tmp_path / "out", "--short")
+    out, error = said(running)
+    assert running.returncode == 0, out + error
+    row = json.loads(out.splitlines()[0])
     events = lines(tmp_path / "out" / "runs" / "0" / "events.jsonl")
     struck = [event for event in events if event["event"] == "fault"]
     assert row["ok"] and row["received"] > 0
     assert ("fault" in row) == bool(struck)
     assert lines(tmp_path / "out" / "runs" / "0" / "nodes.jsonl"), "the nodes' state was looked at"
-    assert (
-        list((tmp_path / "out").glob("*.svg")) and (tmp_path / "out" / "report.html").stat().st_size > 10_000
-    )
+    plots = [file.read_text() for file in (tmp_path / "out").glob("*.svg")]
+    assert plots and not [plot for plot in plots if "no run has this" in plot]
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+TWO_CLIENTS = """
+name = "two"
+repetitions = 2
+seconds = 30
+fault = [{ kind = "heal", at_s = 0.2 }]
+client = [{ measure = "echo", interval_ms = 5 }, { measure = "echo", interval_ms = 5, at_s = 3 }]
+"""
+
+
+def test_what_is_ended_removes_its_lab_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
+    """Of one that was killed, the next one removes the lab. No fault waits for a client that comes later."""
+    file, out = tmp_path / "two.toml", tmp_path / "out"
+    file.write_text(TWO_CLIENTS)
+
+    def labs() -> list[Path]:
+        return list(LABS.glob(f"{LABS_NAME}-{running.pid}"))
+
+    def has_begun(number: int) -> bool:
+        assert running.poll() is None, said(running)
+        return bool(lines(out / "runs" / "0" / f"client-{number}.jsonl"))
+
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        running = started(str(file), out, "--seconds", "31")
+        await_condition(lambda: has_begun(0), 60, "the first client begins")
+        running.send_signal(ending)
+        told = said(running)
+        assert bool(labs()) == (ending == signal.SIGKILL), told
+        assert ("0 of 2 runs are in" in told[1]) == (ending != signal.SIGKILL), told
+        for left in out.glob("runs/0/client-*.jsonl"):
+            left.unlink()
+    stale = labs()
+    running = started(str(file), tmp_path / "short", "--seconds", "4", "--short")
+    out_text, error = said(running)
+    assert running.returncode == 0, out_text + error
+    assert stale and not any(lab.exists() for lab in stale)
+    row = json.loads(out_text.splitlines()[0])
+    second = lines(tmp_path / "short" / "runs" / "0" / "client-1.jsonl")
+    assert row["fault_us"] < second[0]["time_us"], "the fault struck before the second client had begun"
+    assert [one["run"] for one in Folder(tmp_path / "short").rows()] == [0]

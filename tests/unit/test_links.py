@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from lab import links, network
 from lab.study.plan import understand
 
@@ -21,23 +19,6 @@ def test_terms_are_told_in_whole_units() -> None:
 def test_names_of_interfaces_are_short_enough() -> None:
     wired = [cable for link in links.LINKS for cable in network.cables(link=link)]
     assert wired and all(len(name) < 16 for cable in wired for name in (cable.wire_end, cable.wire_port))
-
-
-@pytest.mark.parametrize(
-    ("link", "needed"),
-    [
-        ({"link": "client"}, False),
-        ({"link": "client", "rate_mbit": 5, "loss_percent": 1}, False),
-        ({"link": "peer", "loss_percent": 1}, False),
-        ({"link": "peer", "rate_mbit": 5}, True),
-        ({"link": "client", "delay_ms": 1}, True),
-        ({"link": "client", "duplicate_percent": 1}, True),
-        ({"link": "client", "loss_percent": 1, "from": "service"}, True),
-    ],
-)
-def test_the_kernel_does_what_it_can(link: dict[str, Any], needed: bool) -> None:
-    study = understand({"name": "a", "client": CLIENT, "link": [link]}, "here")
-    assert study.link[0].needs_wire() == needed
 
 
 def test_a_fault_makes_a_link() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from lab.errors import LabError
-from lab.study import cli, page
+from lab.study import cli, figures, page
 from lab.study.folder import Folder, lines
-from lab.study.plan import Study, read, runs, understand
+from lab.study.plan import Figure, Study, read, runs, understand
 from lab.study.program import words
+from lab.study.run import rehearse_all
 from lab.study.sequence import points
 
 FIRST: dict[str, Any] = {"name": "a", "client": [{"measure": "echo"}]}
@@ -42,6 +44,33 @@ def made(**more: Any) -> Study:
         ({"link": [{"link": "peer", "from": "client"}]}, "link[0].from: 'client' is none of alpha, beta"),
         ({"link": [{"link": "peer"}], "sweep": {"link.jitter_ms": [0, 3]}}, "allowed are 0 to the delay, 0"),
         ({"fault": [{"kind": "earthquake"}]}, "'earthquake' is none of crash-host"),
+        (
+            {"fault": [{"kind": "crash-host", "percent": 3}]},
+            "crash-host has no key 'percent'; its keys are: target",
+        ),
+        ({"fault": [{"kind": "cut"}]}, "fault[0]: cut needs 'link'"),
+        ({"fault": [{"kind": "cut", "link": "clinet"}]}, "fault[0].link: 'clinet' is none of client, peer"),
+        (
+            {"fault": [{"kind": "crash-host", "target": "gamma"}]},
+            "fault[0].target: 'gamma' is none of client",
+        ),
+        ({"fault": [{"kind": "rules", "act": "reboot"}]}, "fault[0].act: 'reboot' is none of nft"),
+        ({"fault": [{"kind": "loss", "link": "peer", "percent": 101}]}, "percent: 101: allowed are 0 to 100"),
+        ({"fault": [{"kind": "link", "link": "peer", "jitter_ms": 1}]}, "allowed are 0 to the delay, 0"),
+        ({"fault": [{"kind": "crash-host", "at_s": 9}]}, "the clients have ended by then; `seconds` is 4"),
+        ({"fault": [{"kind": "heal", "at_s": 2}, {"kind": "heal", "at_s": 1}]}, "in their order"),
+        (
+            {"fault": [{"kind": "heal"}], "sweep": {"fault.kind": ["haul"]}},
+            "with fault.kind = haul: fault[0].kind",
+        ),
+        (
+            {"client": [{"measure": "echo", "host": "mars"}]},
+            "client[0].host: 'mars' is none of client, alpha",
+        ),
+        ({"sweep": {"client.o.size": [1]}}, "no such key"),
+        ({"figure": [{"kind": "parameter", "value": "gap"}], "sweep": {"seconds": [1]}}, "'gap' is none of"),
+        ({"client": [{"measure": "down"}], "figure": [{"kind": "waits"}]}, "counts answers"),
+        ({"client": [{"command": "true"}], "figure": [{"kind": "timeline"}]}, "with `measure`"),
         ({"fault": [{"kind": "crash-host", "at_s": 1, "when": "synced"}]}, "either `at_s` or `when`"),
         ({"fault": [{"kind": "crash-host", "when": "noon"}]}, "'noon': wanted is"),
         ({"fault": [{"kind": "crash-host", "when": "received 40 %"}]}, "no `bytes`"),
@@ -167,14 +196,93 @@ def test_a_folder_goes_on_with_its_own_experiment_only(tmp_path: Path) -> None:
         Folder(tmp_path / "full").begin("name = 'b'")
 
 
-def test_two_results_are_compared(tmp_path: Path) -> None:
-    from click.testing import CliRunner
+def compared(before: Path, after: Path) -> list[dict[str, Any]]:
+    told = CliRunner().invoke(cli.compare, [str(before), str(after), "--json"])
+    assert told.exit_code == 0, told.output
+    return list(json.loads(told.output))
 
+
+def test_two_results_are_compared(tmp_path: Path) -> None:
+    """Two sets of two runs each are apart in one of three cases by chance: that tells nothing."""
     filled(tmp_path / "a", row(0, 20, 100.0), row(1, 20, 120.0), row(2, 5, 30.0))
     filled(tmp_path / "b", row(0, 20, 50.0), row(1, 20, 60.0), row(2, 5, 30.0))
-    told = CliRunner().invoke(cli.compare, [str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
-    found = json.loads(told.output)
-    assert [(line["ratio"], line["said"]) for line in found] == [(0.5, "apart"), (1.0, "the runs overlap")]
+    found = compared(tmp_path / "a", tmp_path / "b")
+    assert [(line["ratio"], line["said"]) for line in found] == [
+        (0.5, "apart, but too few runs to tell"), (1.0, "the runs overlap"),
+    ]  # fmt: skip
+    filled(tmp_path / "c", *(row(number, 5, 100.0 + number, lost=0) for number in range(4)))
+    filled(tmp_path / "d", *(row(number, 5, 50.0 + number, lost=number % 2) for number in range(4)))
+    gap, lost = compared(tmp_path / "c", tmp_path / "d")
+    assert gap["said"] == "apart"
+    assert (lost["column"], lost["before"], lost["after"], lost["ratio"]) == ("lost", 0, 0.5, None)
+
+
+def test_what_a_kill_has_cut_short_costs_no_other_run(tmp_path: Path) -> None:
+    """And one that was done again counts once."""
+    _, folder = filled(tmp_path / "a", row(0, 20, 1.0))
+    with (tmp_path / "a" / "runs.jsonl").open("a") as file:
+        file.write('{"run": 1, "cut sho')
+    folder.add(row(1, 20, 0.0, error="no lab"))
+    folder.add(row(2, 5, 3.0))
+    folder.add(row(1, 20, 2.0))
+    assert [(one["run"], one["longest_gap_ms"]) for one in folder.rows()] == [(0, 1.0), (1, 2.0), (2, 3.0)]
+
+
+def drawn(axes: Any) -> list[list[float]]:
+    return [list(line.get_ydata()) for line in axes.lines]
+
+
+def test_plots_show_medians_and_single_runs(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    study, folder = filled(tmp_path / "a", row(0, 20, 90.0), row(1, 20, 110.0), row(2, 5, 30.0))
+    canvas, axes = pyplot.subplots()
+    figures._parameter(axes, Figure("parameter"), study, folder, folder.rows())
+    assert drawn(axes)[-1] == [100.0, 30.0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["20", "5"]
+    assert axes.get_xlabel() == "timing.heartbeat_ms"
+    pyplot.close(canvas)
+    canvas, axes = pyplot.subplots()
+    figures._gaps(axes, Figure("gaps"), study, folder, folder.rows())
+    assert drawn(axes)[0] == [0, 0.5, 1.0] and drawn(axes)[2] == [0, 1.0], "one run is a step, too"
+    pyplot.close(canvas)
+
+
+def test_a_folder_without_results_is_no_report(tmp_path: Path) -> None:
+    told = CliRunner().invoke(cli.run_command, ["loss", "--report-only", "--out", str(tmp_path / "x")])
+    assert told.exit_code == 1 and "there are no results; --out names" in told.output
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--seconds", "-1"], "seconds"), (["--repetitions", "20000"], "repetitions")],
+)
+def test_options_are_checked_as_the_file_is(words: list[str], told: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.run_command, ["loss", "--out", str(tmp_path / "x"), *words])
+    assert done.exit_code != 0 and told in done.output
+
+
+def test_settings_are_checked_before_the_first_run() -> None:
+    rehearse_all(
+        made(sweep={"timing.heartbeat_ms": [5, 20], "lab.arbiter": ["none", "witness", "etcd"]}), "here"
+    )
+    with pytest.raises(LabError) as error:
+        rehearse_all(made(sweep={"timing.heartbeat_ms": [5], "timing.hartbeat_ms": [5]}), "here")
+    assert str(error.value).startswith("here: [lab] with timing.heartbeat_ms = 5, timing.hartbeat_ms = 5: ")
+    assert "hartbeat_ms" in str(error.value).partition(" does not fit: ")[2]
+
+
+@pytest.mark.parametrize(("name", "becomes"), [("My Plot-2.toml", "my-plot-2"), ("2.toml", "mine")])
+def test_a_new_experiment_has_a_name_that_can_be_one(name: str, becomes: str, tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli.new, [str(tmp_path / name)]).exit_code == 0
+    assert read(tmp_path / name).name == becomes
+
+
+def test_what_is_no_text_is_no_experiment(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(LabError, match="no text in UTF-8"):
+        read(tmp_path / "x.toml")
 
 
 def frame(source: str, sequence: int, acknowledgement: int, flags: int, length: int) -> bytes:

@@ -1,0 +1,163 @@
+"""What is wrong with an experiment, before anything of it is run: each sentence names the key."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lab.firewalls import RULE_ACTS
+from lab.links import Terms, senders
+from lab.network import ALL_NODES, ARBITERS, CLIENT, LINKS, PEER_LINK, SERVICE_LINK
+
+if TYPE_CHECKING:
+    from lab.study.plan import Client, Fault, Figure, Study
+
+WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
+COLUMNS = (
+    "longest_gap_ms", "takeover_ms", "mbit_s", "received", "sent", "lost",
+    *(f"wait_{name}_us" for name in WAITS),
+)  # fmt: skip
+"""What is measured of a run."""
+_LINKS_OF = {
+    "cut": (*LINKS, "all"),
+    "loss": (SERVICE_LINK, PEER_LINK),
+    "link": (SERVICE_LINK, PEER_LINK),
+    "rate": (SERVICE_LINK,),
+}
+_TERMS = ("delay_ms", "jitter_ms", "reorder_percent", "duplicate_percent", "loss_percent", "rate_mbit")
+_KEY_OF = {"sender": "from"}
+
+
+def troubles(study: Study) -> Iterator[str]:
+    """Yield what is wrong, one sentence for each."""
+    for i, client in enumerate(study.client):
+        yield from (f"client[{i}]{trouble}" for trouble in _of_client(client, study))
+    for i, link in enumerate(study.link):
+        yield from (f"link[{i}]{trouble}" for trouble in _of_sender(link.sender, link.link, study))
+    latest = 0.0
+    for i, fault in enumerate(study.fault):
+        yield from (f"fault[{i}]{trouble}" for trouble in _of_fault(fault, study))
+        if fault.at_s is not None and fault.at_s < latest:
+            yield f"fault[{i}].at_s: {fault.at_s:g} is before the fault above it; write them in their order"
+        latest = max(latest, fault.at_s or 0.0)
+    for key, values in study.sweep.items():
+        if not values:
+            yield f"sweep.{key}: there are no values"
+    for i, figure in enumerate(study.figure):
+        if trouble := _of_figure(figure, study):
+            yield f"figure[{i}]: {trouble}"
+
+
+def _hosts(study: Study) -> tuple[str, ...]:
+    nodes = ALL_NODES[: study.lab.nodes]
+    return (CLIENT, *nodes, *(arbiter for arbiter in ARBITERS if arbiter == study.lab.arbiter))
+
+
+def _of_client(client: Client, study: Study) -> Iterator[str]:
+    if (client.measure is None) == (client.command is None):
+        yield ": it has either `measure` or `command`"
+    if client.host not in _hosts(study):
+        yield f".host: {client.host!r} is none of {', '.join(_hosts(study))}"
+
+
+def _of_sender(sender: str | None, link: str, study: Study) -> Iterator[str]:
+    known = senders(link, ALL_NODES[: study.lab.nodes])
+    if sender not in (None, *known):
+        yield f".from: {sender!r} is none of {', '.join(known)}"
+
+
+def _of_fault(fault: Fault, study: Study) -> Iterator[str]:
+    from lab.faults import FAULTS
+    from lab.lifecycle import ROLES
+
+    if fault.kind not in FAULTS:
+        yield f".kind: {fault.kind!r} is none of {', '.join(FAULTS)}"
+        return
+    given = fault.arguments()
+    keys = list(inspect.signature(FAULTS[fault.kind]).parameters.values())[1:]
+    names = [key.name for key in keys if key.name != "seed"]
+    for name in given:
+        if name not in names:
+            wanted = ", ".join(_KEY_OF.get(one, one) for one in names) or "none"
+            yield f": {fault.kind} has no key {_KEY_OF.get(name, name)!r}; its keys are: {wanted}"
+    for key in keys:
+        if key.default is key.empty and key.name not in given:
+            yield f": {fault.kind} needs {_KEY_OF.get(key.name, key.name)!r}"
+    yield from _of_values(fault.kind, given, (*_hosts(study), *ROLES), study)
+    yield from _of_moment(fault, study)
+
+
+def _of_values(kind: str, given: dict[str, Any], hosts: tuple[str, ...], study: Study) -> Iterator[str]:
+    """What its keys say."""
+    target, link, act = given.get("target"), given.get("link"), given.get("act")
+    if target is not None and target not in hosts:
+        yield f".target: {target!r} is none of {', '.join(hosts)}"
+    if link is not None and link not in _LINKS_OF.get(kind, (link,)):
+        yield f".link: {link!r} is none of {', '.join(_LINKS_OF[kind])}"
+        return
+    if act is not None and act not in RULE_ACTS:
+        yield f".act: {act!r} is none of {', '.join(RULE_ACTS)}"
+    if not 0 <= given.get("percent", 0) <= 100:
+        yield f".percent: {given['percent']:g}: allowed are 0 to 100"
+    if not 0.1 <= given.get("mbit", 1) <= 10_000:
+        yield f".mbit: {given['mbit']:g}: allowed are 0.1 to 10000"
+    if given.get("seconds", 1) <= 0:
+        yield f".seconds: {given['seconds']:g}: it must be more than 0"
+    if kind == "link" and link is not None:
+        yield from _of_sender(given.get("sender"), link, study)
+        if trouble := Terms(**{name: given[name] for name in _TERMS if name in given}).trouble():
+            yield f": {trouble}"
+
+
+def _of_moment(fault: Fault, study: Study) -> Iterator[str]:
+    if fault.at_s is not None and fault.when is not None:
+        yield ": it has either `at_s` or `when`"
+    if fault.when is not None and (trouble := _of_when(fault.when, study)):
+        yield f".when: {trouble}"
+    timed = all(client.measure and not client.bytes for client in study.client)
+    last_s = max(client.at_s for client in study.client) + study.seconds
+    if fault.at_s is not None and timed and fault.at_s >= last_s:
+        yield f".at_s: {fault.at_s:g}: the clients have ended by then; `seconds` is {study.seconds:g}"
+
+
+def _of_when(when: str, study: Study) -> str:
+    first = study.client[0]
+    match when.split():
+        case ["received", number, "%"] if _is_number(number):
+            return (
+                ""
+                if first.measure and first.bytes
+                else "the first client has no `bytes` of which it could be a part"
+            )
+        case ["answers", number] if _is_number(number):
+            return "" if asks(first) else "the first client does not count answers"
+        case ["synced" | "paired" | "renewed"]:
+            return ""
+    return f'{when!r}: wanted is "received N %", "answers N", "synced", "paired" or "renewed"'
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
+def asks(client: Client) -> bool:
+    """Whether it counts answers."""
+    return client.measure in ("echo", "connect")
+
+
+def _of_figure(figure: Figure, study: Study) -> str:
+    """A plot that would be empty is an error."""
+    first = study.client[0]
+    if figure.kind == "sequence" and "client" not in study.capture:
+        return '"sequence" needs capture = ["client"]'
+    if figure.kind == "parameter" and not study.sweep:
+        return '"parameter" needs something that is swept'
+    if figure.kind == "parameter" and figure.value not in COLUMNS:
+        return f"value {figure.value!r} is none of {', '.join(COLUMNS)}"
+    waits = figure.kind == "waits" or (figure.kind == "parameter" and figure.value.startswith("wait_"))
+    if waits and not asks(first):
+        return 'waits need a first client that counts answers: measure = "echo" or "connect"'
+    if figure.kind == "timeline" and not first.measure:
+        return '"timeline" needs a first client with `measure`'
+    return ""
