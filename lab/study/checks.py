@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
 
 from lab.firewalls import RULE_ACTS
 from lab.links import Terms, senders
@@ -27,6 +31,36 @@ _LINKS_OF = {
 }
 _TERMS = ("delay_ms", "jitter_ms", "reorder_percent", "duplicate_percent", "loss_percent", "rate_mbit")
 _KEY_OF = {"sender": "from"}
+
+
+def explained(error: msgspec.ValidationError, root: type[Struct]) -> str:
+    """Return what a file has wrong, with its place first, and with what may stand there."""
+    told, _, place = str(error).partition(" - at ")
+    place = place.strip("`").removeprefix("$").removeprefix(".")
+    there = _type_at(root, re.findall(r"[a-z_]+(?![^\[]*\])", place))
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", told):
+        keys = [field.encode_name for field in getattr(there, "fields", ())]
+        told = f"there is no key `{unknown[1]}`; keys are {', '.join(keys)}"
+    elif told.startswith("Invalid enum value"):
+        told = f"{told}; wanted is one of {', '.join(map(str, _values(there)))}"
+    elif "matching regex" in told:
+        told = "wanted is at most 41 of a-z, 0-9 and -, beginning with a letter"
+    return f"{place}: {told}" if place else told
+
+
+def _type_at(root: type[Struct], names: list[str]) -> Any:
+    """The type of the key at a path; of a list, that of its items."""
+    there: Any = msgspec.inspect.type_info(root)
+    for name in names:
+        there = next((one.type for one in getattr(there, "fields", ()) if one.encode_name == name), None)
+        there = getattr(there, "item_type", there)
+    return there
+
+
+def _values(there: Any) -> tuple[Any, ...]:
+    """What a key may be that is one of some words or numbers, or nothing."""
+    kinds = getattr(there, "types", (there,))
+    return tuple(value for kind in kinds for value in getattr(kind, "values", ()))
 
 
 def troubles(study: Study) -> Iterator[str]:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from lab.errors import LabError
 from lab.links import Terms
-from lab.study.checks import troubles
+from lab.study.checks import explained, troubles
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -170,7 +170,7 @@ def understand(raw: Mapping[str, Any], where: str) -> Study:
     try:
         study = msgspec.convert(raw, Study)
     except msgspec.ValidationError as error:
-        raise LabError(f"{where}: {error}") from error
+        raise LabError(f"{where}: {explained(error, Study)}") from error
     for trouble in troubles(study):
         raise LabError(f"{where}: {trouble}")
     for run in combinations(study, where):
@@ -211,7 +211,7 @@ def _with(study: Study, parameters: Mapping[str, Any], where: str) -> Study:
     try:
         return msgspec.convert(raw, Study)
     except msgspec.ValidationError as error:
-        raise LabError(f"{where}: sweep: {error}") from error
+        raise LabError(f"{where}: with {named(parameters)}: {explained(error, Study)}") from error
 
 
 def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
