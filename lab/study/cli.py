@@ -38,9 +38,9 @@ def find(name: str) -> Path:
     """Return an experiment's file: a path, or the name of one that comes with fttcp. Raises LabError."""
     path = Path(name)
     shipped = Path(str(SHIPPED)) / f"{name}.toml"
-    if path.exists() or (path.suffix or "/" in name):
+    if path.is_file() or path.suffix or "/" in name:
         return path
-    if shipped.exists():
+    if shipped.exists():  # its folder of results may be here, under the same name
         return shipped
     raise LabError(
         f"{name}: no such file, and none of the experiments that are there: {', '.join(shipped_names())}"
@@ -65,7 +65,11 @@ def shipped_names() -> list[str]:
 @click.option("--short", is_flag=True, help="One run only, the first: does it work at all?")
 @click.option("--list", "as_list", is_flag=True, help="Name the experiments that come with fttcp.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each run.")
-@click.option("--report-only", is_flag=True, help="Draw and write the report anew from what is there.")
+@click.option(
+    "--report-only",
+    is_flag=True,
+    help="Draw and write the report anew from what is there; [[figure]] may be another.",
+)
 def run_command(
     experiment: str | None,
     out: Path | None,
@@ -95,6 +99,8 @@ def run_command(
         if report_only:
             if not folder.rows():
                 raise LabError(f"{folder.path}: there are no results; --out names the folder that has them")
+            if read(folder.path / "study.toml").sweep != study.sweep:
+                raise LabError(f"{folder.path}: its runs have swept something else; see its study.toml")
         else:
             require_root()
             rehearse_all(study, str(file))

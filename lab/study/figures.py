@@ -21,14 +21,16 @@ AROUND_S = (-0.2, 0.8)
 """Of a fault: what a plot of sequence numbers shows."""
 LONGEST_TICK, TICKS_IN_A_ROW = 24, 100
 """Characters: of a tick, and of all that fit side by side."""
+LAPSE_S = 0.3
+"""Without a sample for so long, a line is broken."""
 LOG_FROM = 30
 """Values of which the largest is so many times the smallest are on a logarithmic axis."""
 _TITLES = {
-    "timeline": "What the first client gets: of each kind of runs the one with the middle gap",
+    "timeline": "What the first client gets",
     "gaps": "The longest silence of a run: which part of the runs had at most so much",
     "parameter": "{value}: each run, and the medians",
     "waits": "Waits for an answer: medians of the runs",
-    "lag": "How long output waits for the backup: of each kind of runs the one with the middle gap",
+    "lag": "How long output waits for the backup",
     "sequence": "Sequence numbers of the first connection, as a capture of the client's link has them",
 }
 _UNITS = {
@@ -115,7 +117,8 @@ def _shown(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, Row]]:
     for name, mine in _series(rows, study):
         ordered = sorted(mine, key=lambda row: row.get("longest_gap_ms", 0))
         row = ordered[len(ordered) // 2]
-        yield f"{name}: run {row['run']}" if study.sweep else f"run {row['run']}", row
+        which = f"run {row['run']}" + (f", the middle of {len(mine)}" if len(mine) > 1 else "")
+        yield f"{name}: {which}" if study.sweep else which, row
 
 
 def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
@@ -125,12 +128,14 @@ def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
         return (line["answers"] * 1e6 if counts else 8 * (line["received"] + line["sent"])) / line["us"]
 
     for number, (name, row) in enumerate(_shown(rows, study)):
-        buckets = [line for line in _client(folder, row) if line["type"] == "bucket" and line["us"] > 1000]
+        buckets = [line for line in _client(folder, row) if line["type"] == "bucket"]
         if not buckets:
             continue
+        usual_us = median(line["us"] for line in buckets)
+        buckets = [line for line in buckets if 2 * line["us"] >= usual_us]  # the last one may be a scrap
         start = row.get("fault_us", buckets[0]["time_us"])
         at = [(line["time_us"] - start) / 1e6 for line in buckets]
-        axes.plot(at, [height(line) for line in buckets], lw=1.1, label=name)
+        axes.plot(at, [height(line) for line in buckets], lw=1.1, drawstyle="steps-pre", label=name)
         _mark(axes, folder, row, start, named=not number)
     _label_time(axes, study)
     axes.set_ylabel("answers per second" if counts else "Mbit/s, both ways")
@@ -143,7 +148,7 @@ def _label_time(axes: Any, study: Study) -> None:
 
 def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     found = {
-        f"{name}: {len(gaps)} runs": gaps
+        (f"{name}: " if study.sweep else "") + _count(len(gaps)): gaps
         for name, mine in _series(rows, study)
         if (gaps := sorted(values(mine, "longest_gap_ms")))
     }
@@ -153,12 +158,16 @@ def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequenc
         axes.plot(gaps, parts[1:], "o", ms=3, color=line.get_color())
     everything = [gap for gaps in found.values() for gap in gaps]
     if everything and 0 < LOG_FROM * min(everything) < max(everything):
-        axes.set_xscale("log")
+        _logarithmic(axes.xaxis)
     else:
         axes.set_xlim(left=0)
     axes.set_xlabel(_UNITS["longest_gap_ms"])
     axes.set_ylabel("part of the runs")
     axes.set_ylim(0, 1.04)
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run" + ("s" if runs > 1 else "")
 
 
 def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
@@ -181,9 +190,19 @@ def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Se
     axes.set_xlabel(_swept(study) or "")
     axes.set_ylabel(_unit(figure.value))
     if everything and 0 < LOG_FROM * min(everything) < max(everything):
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
     else:
         axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
+
+
+def _logarithmic(axis: Any) -> None:
+    """With numbers that can be read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _waits(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
@@ -192,7 +211,7 @@ def _waits(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequen
         columns = [values(mine, f"wait_{quantile}_us") for quantile in quantiles]
         if all(columns):
             axes.plot(list(quantiles.values()), list(map(median, columns)), marker="o", ms=3, label=name)
-    axes.set_yscale("log")
+    _logarithmic(axes.yaxis)
     axes.set_xlabel("part of the answers")
     axes.set_ylabel("came within so many µs")
 
@@ -207,12 +226,23 @@ def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence
         if not samples:
             continue
         start = row.get("fault_us", samples[0]["time_us"])
-        at = [(s["time_us"] - start) / 1e6 for s in samples]
-        axes.plot(at, [s["lag_us_p99"] for s in samples], lw=1, label=name)
+        axes.plot(*_unbroken(samples, start), lw=1, label=name)
         _mark(axes, folder, row, start, named=not number)
     _label_time(axes, study)
     axes.set_ylabel("µs, p99 of the last 1,024 packets")
     axes.set_ylim(bottom=0)
+
+
+def _unbroken(samples: Sequence[Row], start_us: float) -> tuple[list[float], list[float]]:
+    """Moments and lags, with a break where nobody had one, or another node had."""
+    at, lags = [], []
+    for before, sample in zip([samples[0], *samples], samples, strict=False):
+        if before["node"] != sample["node"] or sample["time_us"] - before["time_us"] > LAPSE_S * 1e6:
+            at.append(math.nan)
+            lags.append(math.nan)
+        at.append((sample["time_us"] - start_us) / 1e6)
+        lags.append(sample["lag_us_p99"])
+    return at, lags
 
 
 def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:

@@ -37,7 +37,7 @@ class Client(Struct, forbid_unknown_fields=True):
     measure: Literal["echo", "connect", "down", "up", "both"] | None = None
     command: str | None = None
     """Run by sh in its host; the exit status says whether it went well. $SERVICE4 and $SERVICE6 are the
-    service's addresses, $MEASURE is our own client."""
+    service's addresses, $MEASURE is our own client; $RATE and $SECONDS are what the experiment says."""
     host: str = "client"
     """Where it runs; the service is not for others than "client" to ask."""
     family: Literal[4, 6] = 4

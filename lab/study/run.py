@@ -88,9 +88,14 @@ class _Speaker:
             self.process = lab.popen(
                 self.client.host, words(self.client, run, number, address), stdout=out, stderr=errors,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"SERVICE4": SERVICE4, "SERVICE6": SERVICE6, "MEASURE": program()},
+                env=os.environ | self._told(run.study.seconds),
             )  # fmt: skip
         self._ends_s = time.monotonic() + self._limit_s
+
+    def _told(self, seconds: float) -> dict[str, str]:
+        """What a command may use."""
+        there = {"SERVICE4": SERVICE4, "SERVICE6": SERVICE6, "MEASURE": program()}
+        return there | {"RATE": str(self.client.rate), "SECONDS": f"{seconds:g}"}
 
     def said(self) -> list[dict[str, Any]]:
         """What our own client has said so far; nothing of another command."""

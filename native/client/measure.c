@@ -296,7 +296,7 @@ static void connected(struct run *r, struct conn *c)
 	c->connected = true;
 	if (r->o->mode != MODE_CONNECT) /* it is paced from now on; an answer on a new connection is waited for from its SYN on */
 		c->began_ns = now_ns();
-	c->due_ns = sends(r) && r->o->mode != MODE_BOTH ? 0 : c->began_ns;
+	c->due_ns = r->o->mode == MODE_ECHO || r->o->mode == MODE_UP ? 0 : c->began_ns;
 	speak(r, c);
 }
 

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,34 @@ def test_a_silence_is_measured_and_told_if_it_is_long(least_ms: str, told: int) 
     for gap in gaps:
         assert gap["us"] == said[-1]["longest_gap_us"]
         assert abs(gap["from_us"] + gap["us"] - gap["time_us"]) <= 2
+
+
+def test_the_silence_of_a_new_connection_begins_with_its_syn() -> None:
+    """The listener's queue is full at first: its kernel drops the first SYN, and the next comes after 1 s."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        full = socket.create_connection(("127.0.0.1", port))
+        options = ["--plain", "--mode", "connect", "--seconds", "0", "--bytes", "64"]
+        with subprocess.Popen(
+            [program(), *options, "127.0.0.1", str(port)], stdout=subprocess.PIPE
+        ) as client:
+            listener.settimeout(10)
+            await_condition(lambda: connecting(port), 10, "a SYN is on its way")
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            connection.sendall(all_of(connection, 64))
+            out, _ = client.communicate(timeout=20)
+        connection.close()
+        full.close()
+    end = json.loads(out.splitlines()[-1])
+    assert end["ok"] and end["answers"] == 1
+    assert end["longest_gap_us"] >= 900_000
+
+
+def connecting(port: int) -> bool:
+    """Whether somebody waits for an answer to a SYN for that port (state 2 of the kernel's table)."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(one[2].endswith(f":{port:04X}") and one[3] == "02" for one in sockets)
 
 
 @pytest.mark.parametrize("mode", ["down", "both"])

@@ -149,6 +149,12 @@ def test_those_that_come_with_fttcp_can_be_read(name: str) -> None:
     assert study.name == name and study.question.endswith("?") and list(runs(study))
 
 
+def test_a_folder_of_results_hides_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loss").mkdir()
+    assert read(cli.find("loss")).name == "loss"
+
+
 def test_the_file_to_start_from_is_one(tmp_path: Path) -> None:
     text = (Path(str(cli.SHIPPED)) / "template.txt").read_text()
     (tmp_path / "mine.toml").write_text(text.replace("NAME", "mine", 1))
@@ -267,6 +273,21 @@ def test_a_folder_without_results_is_no_report(tmp_path: Path) -> None:
     told = CliRunner().invoke(cli.run_command, ["loss", "--report-only", "--out", str(tmp_path / "x")])
     assert told.exit_code == 1 and "there are no results; --out names" in told.output
     assert not (tmp_path / "x").exists()
+
+
+def test_a_report_may_have_other_figures_but_no_other_sweep(tmp_path: Path) -> None:
+    _, folder = filled(tmp_path / "a", row(0, 20, 90.0))
+    file = tmp_path / "a.toml"
+    text = (folder.path / "study.toml").read_text()
+    again = ["--report-only", "--out", str(folder.path)]
+    file.write_text(text + '[[figure]]\nkind = "gaps"\n')
+    told = CliRunner().invoke(cli.run_command, [str(file), *again])
+    assert told.exit_code == 0 and [one.name for one in folder.path.glob("*.svg")] == ["1-gaps.svg"], (
+        told.output
+    )
+    file.write_text(text.replace("[20, 5]", "[5]"))
+    told = CliRunner().invoke(cli.run_command, [str(file), *again])
+    assert told.exit_code == 1 and "swept something else" in told.output
 
 
 @pytest.mark.parametrize(
