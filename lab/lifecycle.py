@@ -176,11 +176,7 @@ class Lab:
             try:
                 out, err = process.communicate(text, timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                process.kill()
                 raise LabError(f"host {host}: {' '.join(argv)}: no end after {timeout_s:g} s") from None
-            except BaseException:
-                process.kill()
-                raise
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
     def keep_child(self, process: subprocess.Popen[Any]) -> None:

@@ -157,7 +157,6 @@ def storm(
         try:
             said, _ = client.communicate(timeout=seconds + _END_S)
         except subprocess.TimeoutExpired:
-            client.kill()
             raise LabError(f"the clients of the storm did not end {_END_S:g} s after their time") from None
         report: dict[str, Any] = json.loads(said)
     for slow in report["slowest"]:  # how long before it ended the last switchover was

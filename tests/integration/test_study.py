@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import await_condition
+from lab.hosts import Process, await_condition
 from lab.lifecycle import fttcp_program
 from lab.state import LABS
 from lab.study.cli import LABS_NAME, shipped_names
@@ -21,12 +21,12 @@ pytestmark = needs_root
 LIMIT_S = 240.0
 
 
-def started(name: str, out: Path, *words: str) -> subprocess.Popen[str]:
+def started(name: str, out: Path, *words: str) -> Process:
     command = [fttcp_program(), "lab", "run", name, "--json", "--out", str(out), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def said(running: subprocess.Popen[str]) -> tuple[str, str]:
+def said(running: Process) -> tuple[str, str]:
     """What it has said at its end. One that takes too long is ended, and removes its lab."""
     try:
         return running.communicate(timeout=LIMIT_S)
@@ -37,8 +37,8 @@ def said(running: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_an_experiment_gives_data_plots_and_a_report(name: str, tmp_path: Path) -> None:
-    running = started(name, tmp_path / "out", "--short")
-    out, error = said(running)
+    with started(name, tmp_path / "out", "--short") as running:
+        out, error = said(running)
     assert running.returncode == 0, out + error
     row = json.loads(out.splitlines()[0])
     events = lines(tmp_path / "out" / "runs" / "0" / "events.jsonl")
@@ -73,17 +73,17 @@ def test_what_is_ended_removes_its_lab_keeps_what_is_done_and_goes_on(tmp_path: 
         return bool(lines(out / "runs" / "0" / f"client-{number}.jsonl"))
 
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        running = started(str(file), out, "--seconds", "31")
-        await_condition(lambda: has_begun(0), 60, "the first client begins")
-        running.send_signal(ending)
-        told = said(running)
+        with started(str(file), out, "--seconds", "31") as running:
+            await_condition(lambda: has_begun(0), 60, "the first client begins")
+            running.send_signal(ending)
+            told = said(running)
         assert bool(labs()) == (ending == signal.SIGKILL), told
         assert ("0 of 2 runs are in" in told[1]) == (ending != signal.SIGKILL), told
         for left in out.glob("runs/0/client-*.jsonl"):
             left.unlink()
     stale = labs()
-    running = started(str(file), tmp_path / "short", "--seconds", "4", "--short")
-    out_text, error = said(running)
+    with started(str(file), tmp_path / "short", "--seconds", "4", "--short") as running:
+        out_text, error = said(running)
     assert running.returncode == 0, out_text + error
     assert stale and not any(lab.exists() for lab in stale)
     row = json.loads(out_text.splitlines()[0])

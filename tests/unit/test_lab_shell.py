@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 import pytest
 
 from lab.cli import lab
+from lab.hosts import Process
 from lab.lifecycle import Lab
 from lab.shell import Shell, run
 
@@ -30,8 +30,8 @@ def test_what_may_stand_there_is_offered() -> None:
 
 def test_the_shell_has_its_signals_back_after_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     class Here(Lab):
-        def popen(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-            return subprocess.Popen(argv)
+        def popen(self, host: str, argv: Sequence[str], **options: Any) -> Process:
+            return Process(argv)
 
     monkeypatch.setattr("lab.cli.Lab", Here)
     monkeypatch.setattr("lab.cli.require_root", lambda: None)
