@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,7 +60,8 @@ def write(study: Study, folder: Folder, figures: Sequence[tuple[str, Path]]) -> 
 
 
 def _sentence(study: Study, rows: Sequence[Row], failed: Sequence[Row]) -> str:
-    told = f"{len(rows)} runs, seed {study.seed}. "
+    wanted = study.repetitions * prod(map(len, study.sweep.values()))
+    told = f"{len(rows)} of {wanted} runs, seed {study.seed}. "
     if not failed:
         return told + "In each of them every byte was right, and no connection was lost."
     return (
@@ -100,7 +102,10 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
         cells.append(str(len(mine)))
         for column in columns:
             found = spread(mine, column)
-            cells.append(f"{found[1]:.4g} <small>({found[0]:.4g} to {found[2]:.4g})</small>" if found else "")
+            most = (
+                f" <small>({found[0]:.4g} to {found[2]:.4g})</small>" if found and found[0] < found[2] else ""
+            )
+            cells.append(f"{found[1]:.4g}{most}" if found else "")
         body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
     return f"{table}<p><small>Medians, and from least to most.</small></p>"

@@ -176,7 +176,7 @@ def row(number: int, value: int, gap: float, **more: Any) -> dict[str, Any]:
 
 def filled(path: Path, *rows: dict[str, Any]) -> tuple[Study, Folder]:
     text = (
-        'name = "a"\nquestion = "1 < 2?"\nclient = [{ measure = "echo" }]\n'
+        'name = "a"\nrepetitions = 2\nquestion = "1 < 2?"\nclient = [{ measure = "echo" }]\n'
         '[sweep]\n"timing.heartbeat_ms" = [20, 5]\n'
     )
     folder = Folder(path)
@@ -193,6 +193,7 @@ def test_results_become_a_table_plots_and_a_page(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "runs.csv").read_text().splitlines()[0] == (
         "run,repetition,seed,ok,longest_gap_ms,timing.heartbeat_ms,why"
     )
+    assert "3 of 4 runs, seed 1" in report and "100 <small>(90 to 110)</small>" in report
     assert report.count("<svg") == 2 and "1 &lt; 2?" in report and "&lt;reset&gt;" in report
     assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
