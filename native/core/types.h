@@ -23,8 +23,8 @@
 #define FTT_BEAT_BODY_MAX 512
 #define FTT_STAMPED_MAX 32
 /* The newest and the oldest version of what engines write to each other. Two nodes speak the newest one that both know. */
-#define FTT_CHANNEL_VERSION 3
-#define FTT_CHANNEL_OLDEST 3
+#define FTT_CHANNEL_VERSION 4
+#define FTT_CHANNEL_OLDEST 4
 
 /* What the engine of one node does for one group. Only Python changes it, with ftt_engine_set_mode(). */
 enum ftt_mode {

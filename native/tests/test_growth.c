@@ -80,7 +80,7 @@ static void test_takeover_in_steps(void)
 static void offer(struct node *n, uint16_t port)
 {
 	uint8_t syn[FTT_BARE_MAX];
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(port), .irs = 5000, .attempt = 2, .data = syn};
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = key_of(port), .irs = 5000, .tries = 2, .data = syn};
 	struct ftt_bare b = {.src = r.key.remote, .dst = r.key.local, .sport = port, .dport = 80, .seq = 5000, .flags = TCP_SYN};
 
 	r.data_len = (uint8_t)ftt_build_bare(syn, &b);

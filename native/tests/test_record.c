@@ -21,13 +21,14 @@ static struct ftt_record sample(uint8_t type, bool v6)
 	r.key.remote_port = 40000;
 	r.key.local_port = 80;
 	r.key.proto = 6;
+	r.attempt = ftt_record_attempted(type) ? 200 : 0;
 	switch (type) {
 	case FTT_REC_OPEN:
 		r.service_iss = 0xffffffff;
 		r.tsval = 0x80000000;
 		r.age_ms = 7;
 		r.wscale = 14;
-		r.attempt = 255;
+		r.tries = 255;
 		r.data = data;
 		r.data_len = 60;
 		break;
@@ -79,6 +80,7 @@ static void check_same(const struct ftt_record *a, const struct ftt_record *b)
 	CHECK_EQ(a->tsval, b->tsval);
 	CHECK_EQ(a->age_ms, b->age_ms);
 	CHECK_EQ(a->wscale, b->wscale);
+	CHECK_EQ(a->tries, b->tries);
 	CHECK_EQ(a->attempt, b->attempt);
 	CHECK_EQ(a->rcv_nxt, b->rcv_nxt);
 	CHECK_EQ(a->edge, b->edge);
@@ -209,7 +211,7 @@ static void test_refused(void)
 	r = sample(FTT_REC_PROBE, true);
 	memcpy(r.key.remote, v4_client, 16); /* IPv4 in the long spelling: a second name of the same flow */
 	n = ftt_record_put(wire, sizeof(wire), &r);
-	CHECK_EQ(n, 28);
+	CHECK_EQ(n, 29);
 	r = sample(FTT_REC_PROBE, true);
 	n = ftt_record_put(wire, sizeof(wire), &r);
 	memcpy(wire + 10, v4_client, 16);

@@ -5,6 +5,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/renew.h"
+#include "engine/flows/renew_begin.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/lockstep.h"
 #include "core/tcp/renew.h"
@@ -242,6 +243,15 @@ static void test_the_sum_is_of_all_output(void)
 	node_close(n);
 }
 
+/* The backup says that of the present attempt. */
+static void hears(struct node *n, const struct ftt_tcp *c, const struct ftt_record *r)
+{
+	struct ftt_record now = *r;
+
+	now.attempt = c->attempt;
+	node_hears(n, &now);
+}
+
 /* The new backup has come to where the client stands, with the same output: it is asked. */
 static struct ftt_renewal *ask(struct node *n, struct ftt_tcp *c)
 {
@@ -249,7 +259,7 @@ static struct ftt_renewal *ask(struct node *n, struct ftt_tcp *c)
 	struct ftt_record commit = {.type = FTT_REC_COMMIT, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW,
 				  .snd_nxt = ISS, .flags = FTT_REC_SAME};
 
-	node_hears(n, &commit);
+	hears(n, c, &commit);
 	CHECK_EQ(r->stage, FTT_RENEW_ASKED);
 	CHECK_EQ(c->flow.protection, FTT_OPENING);
 	n_told = 0;
@@ -261,7 +271,7 @@ static void open_at_last(struct node *n, struct ftt_tcp *c)
 {
 	struct ftt_record opened = {.type = FTT_REC_OPENED, .key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW};
 
-	node_hears(n, &opened);
+	hears(n, c, &opened);
 	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
 }
 
@@ -300,7 +310,7 @@ static void test_reset_before(void)
 				  .snd_nxt = ISS, .flags = FTT_REC_SAME};
 
 	says(n, true, TCP_RST, IRS + 1, 0, 0);
-	node_hears(n, &commit);
+	hears(n, c, &commit);
 	CHECK_EQ(r->stage, FTT_RENEW_CATCHING);
 	tick(n);
 	CHECK(!c->log && was_told(FTT_REC_DETACH) == 1);
@@ -318,7 +328,7 @@ static void test_no_endless_talk(void)
 	begin(n, c);
 	n_told = 0;
 	for (unsigned i = 0; i < 10; i++)
-		node_hears(n, &commit);
+		hears(n, c, &commit);
 	CHECK_EQ(was_told(FTT_REC_RENEW), 1);
 	model_now += S;
 	tick(n);
@@ -342,7 +352,7 @@ static void test_who_comes_no_nearer(bool others)
 	for (unsigned i = 0; i < 30 && ftt_renewal(c); i++) { /* both get on, by as much */
 		commit.snd_nxt += 1000;
 		c->bytes_out += 1000;
-		node_hears(n, &commit);
+		hears(n, c, &commit);
 		tick(n);
 		model_now += S;
 	}
@@ -389,7 +399,7 @@ static void test_the_lane_of_another_worker(void)
 				  .snd_nxt = ISS};
 
 	n->from = 1;
-	node_hears(n, &commit);
+	hears(n, c, &commit);
 	lane_lost(n, 0);
 	CHECK_EQ(r->stage, FTT_RENEW_CATCHING);
 	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
@@ -425,12 +435,45 @@ static void test_a_takeover_behind_the_end_of_the_lane(void)
 	node_close(n);
 }
 
+/* What was said in the first attempt comes late: the second one goes on as if it had not come. */
+static void test_an_earlier_attempt_is_over(void)
+{
+	const uint8_t late[] = {FTT_REC_COMMIT, FTT_REC_OPENED, FTT_REC_REFUSED, FTT_REC_DETACHED};
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+	struct ftt_record r = {.key = c->key, .irs = IRS, .rcv_nxt = IRS + 1, .edge = IRS + 1 + WINDOW, .snd_nxt = ISS,
+			      .flags = FTT_REC_SAME};
+
+	begin(n, c);
+	r.attempt = c->attempt;
+	lane_lost(n, 0);
+	CHECK_EQ(ftt_renewal(c)->stage, FTT_RENEW_WAITS);
+	lane_up = 1;
+	begin(n, c);
+	for (unsigned i = 0; i < sizeof(late); i++) {
+		r.type = late[i];
+		node_hears(n, &r);
+		CHECK(ftt_renewal(c) && ftt_renewal(c)->stage == FTT_RENEW_BEGUN);
+	}
+	r.type = FTT_REC_COMMIT;
+	hears(n, c, &r);
+	CHECK_EQ(c->flow.protection, FTT_OPENING);
+	for (unsigned i = 1; i < sizeof(late); i++) { /* a yes of the first attempt protects nothing in this one */
+		r.type = late[i];
+		node_hears(n, &r);
+		CHECK(ftt_renewal(c) && ftt_renewal(c)->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING);
+	}
+	CHECK_EQ(n->worker.n.records_late, 7);
+	open_at_last(n, c);
+	node_close(n);
+}
+
 static void detached_by(struct node *n, const struct ftt_tcp *c, uint8_t worker)
 {
 	struct ftt_record r = {.type = FTT_REC_DETACHED, .key = c->key, .irs = IRS};
 
 	n->from = worker;
-	node_hears(n, &r);
+	hears(n, c, &r);
 }
 
 /* Of a backup with several workers one has the flow. What others answer does not part it; when it parts all have to answer. */
@@ -461,7 +504,7 @@ static void test_a_key_is_used_again(void)
 {
 	struct node *n = open_node(FTT_MODE_BACKUP, 1);
 	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
-	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = IRS + 90000, .service_iss = 9000, .attempt = 1};
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = IRS + 90000, .service_iss = 9000, .tries = 1};
 	uint8_t syn[FTT_BARE_MAX];
 
 	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
@@ -473,7 +516,7 @@ static void test_a_key_is_used_again(void)
 	CHECK_EQ(n->stack.state, STACK_RESET);
 	CHECK(!node_flow(n) && !n->worker.n_renewing[FTT_RENEW_CATCHING]);
 	n->stack.state = STACK_LISTEN;
-	open.attempt = 2;
+	open.tries = 2;
 	node_hears(n, &open);
 	CHECK(node_flow(n) && node_flow(n)->flow.hard.irs == IRS + 90000);
 	CHECK_EQ(n->stack.state, STACK_SYN_RCVD);
@@ -640,11 +683,53 @@ static void test_dropped_behind_its_beginning(void)
 	node_close(n);
 }
 
+static uint32_t begin_message(uint8_t *bytes, uint8_t attempt)
+{
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = flow_key(), .irs = IRS, .service_iss = ISS - 1};
+	uint8_t syn[FTT_BARE_MAX];
+
+	open.data = syn;
+	open.data_len = (uint32_t)build(syn, true, TCP_SYN, IRS, 0, 0);
+	memset(bytes, 0, 12);
+	bytes[12] = attempt;
+	return 13 + (uint32_t)ftt_record_put(bytes + 13, FTT_BEGIN_MAX - 13, &open);
+}
+
+/* What the primary said in an earlier attempt, by datagram or on the lane, is nothing to a backup that is in the next one. */
+static void test_orders_of_an_earlier_attempt(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = flow_key(), .irs = IRS, .attempt = 4, .client_acked = ISS, .rcv_nxt = IRS + 1,
+			      .client_wnd = WINDOW, .snd_nxt = ISS};
+	uint8_t bytes[FTT_BEGIN_MAX];
+	struct ftt_tcp *c;
+
+	n->stack.state = STACK_LISTEN;
+	CHECK_EQ(user.message(user.of, 0, FTT_LANE_BEGIN, bytes, begin_message(bytes, 5)), FTT_LANE_TAKEN);
+	says(n, false, TCP_SYN | TCP_ACK, 90000, IRS + 1, 0);
+	c = node_flow(n);
+	CHECK(c && c->flow.protection == FTT_CATCHING_UP && c->flow.bits & FTT_F_MAPPED && c->attempt == 5);
+	node_hears(n, &r);
+	CHECK(was_told(FTT_REC_DETACHED) == 1 && told[n_told - 1].attempt == 4); /* who asked is answered */
+	CHECK_EQ(user.message(user.of, 0, FTT_LANE_DROP, bytes, (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r)), FTT_LANE_TAKEN);
+	r.type = FTT_REC_RENEW;
+	r.flags = FTT_REC_FINAL;
+	node_hears(n, &r);
+	CHECK_EQ(c->flow.protection, FTT_CATCHING_UP);
+	CHECK_EQ(n->worker.n.records_late, 3);
+	r.attempt = 5;
+	node_hears(n, &r);
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	CHECK(was_told(FTT_REC_OPENED) == 1 && told[n_told - 1].attempt == 5);
+	node_close(n);
+}
+
 /* The mirror has lost the SYN; OPEN has it: the flow has a log as any other, and what comes on the mirror goes into it. */
 static void test_a_lost_syn_is_kept(void)
 {
 	struct node *n = open_node(FTT_MODE_BACKUP, 1);
-	struct ftt_record open = {.type = FTT_REC_OPEN, .key = flow_key(), .irs = IRS, .service_iss = ISS - 1, .attempt = 2};
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = flow_key(), .irs = IRS, .service_iss = ISS - 1, .tries = 2};
 	uint8_t syn[FTT_BARE_MAX];
 	struct ftt_tcp *c;
 
@@ -665,6 +750,8 @@ static void test_a_lost_syn_is_kept(void)
 
 int main(void)
 {
+	test_an_earlier_attempt_is_over();
+	test_orders_of_an_earlier_attempt();
 	test_a_lost_syn_is_kept();
 	test_who_comes_no_nearer(true);
 	test_who_comes_no_nearer(false);

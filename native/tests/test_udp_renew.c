@@ -438,10 +438,11 @@ static void test_a_backup_that_does_not_get_on(void)
 	CHECK_EQ(hear(&b, &p, FTT_REC_DETACHED, now), 1);
 	CHECK_EQ(b.worker.udp.n, 0);
 	CHECK(hear(&p, &b, FTT_REC_DETACH, now) > 0); /* the answer to what b said before it heard */
-	lose(&b, FTT_REC_DETACHED);
 	b.n_emitted = 0;
 	CHECK_EQ(ftt_udp_renew_find(&p.worker), 1); /* its log was kept: it is tried again */
 	tick(&p);
+	CHECK(hear(&b, &p, FTT_REC_DETACHED, now) > 0); /* that is about the attempt before */
+	CHECK(protection(&p) == FTT_CATCHING_UP && p.worker.n.records_late > 0);
 	CHECK_EQ(catch_up(200), 200);
 	meet();
 	CHECK_EQ(protection(&p), FTT_PROTECTED);

@@ -69,7 +69,7 @@ RECORDS = (
 )  # fmt: skip
 CARRIED: dict[int, dict[str, st.SearchStrategy[int]]] = {
     lib.FTT_REC_OPEN: {
-        "service_iss": U32, "tsval": U32, "age_ms": U32, "wscale": st.integers(0, 14), "attempt": U8,
+        "service_iss": U32, "tsval": U32, "age_ms": U32, "wscale": st.integers(0, 14), "tries": U8,
     },
     lib.FTT_REC_OPENED: {"rcv_nxt": U32, "edge": U32},
     lib.FTT_REC_COMMIT: {
@@ -83,6 +83,8 @@ CARRIED: dict[int, dict[str, st.SearchStrategy[int]]] = {
     lib.FTT_REC_SENT: {"number": U32, "crc": U32},
 }  # fmt: skip
 """What a record of each type carries besides its key; fields of other types do not travel."""
+for one in set(RECORDS) - {lib.FTT_REC_OPEN, lib.FTT_REC_CLOSE, lib.FTT_REC_OUTPUT}:
+    CARRIED[one] = CARRIED.get(one, {}) | {"attempt": U8}
 
 
 def damaged(packet: bytes, changes: list[tuple[int, int]]) -> bytes:

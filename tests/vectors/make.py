@@ -10,7 +10,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 HEARTBEAT_VERSION = 3
 SECRET = bytes(range(32))
 SESSION = 0x1122334455667788
@@ -89,32 +89,34 @@ SYN = bytes.fromhex(
 SYN_IDENTITY = bytes(range(0x40, 0x54)) + struct.pack(">QI", 1234567890123456789, 0x01020304)
 PART = bytes(range(32)) + b"?" * (40000 - 32768 - 32)
 COMMIT = u32(0x10, 0x10000, 0x80000100, 0x12345)
+FIRST, THIRD = b"\0", b"\2"
+"""Attempts of following a flow: its own handshake, and the second renewal."""
 OPEN = u32(0x80000001, 0x7FFFFFFF, 3) + bytes([7, 2])
 RECORDS: tuple[tuple[str, str, bytes], ...] = (
     ("open", "OPEN with a SYN", record(1, OPEN + SYN)),
-    ("opened", "OPENED", record(2, u32(0xFFFFFFFF, 0xFFFE))),
-    ("refused", "REFUSED, IPv6", record(3, family=6)),
+    ("opened", "OPENED", record(2, u32(0xFFFFFFFF, 0xFFFE) + FIRST)),
+    ("refused", "REFUSED, IPv6", record(3, FIRST, family=6)),
     (
         "commit",
         "COMMIT. FIN, DIFFERS, HOLE: rcv_nxt, edge, snd_nxt, verified, differences, hole_end, no offer",
-        record(4, COMMIT + u32(3, 0x20, 0, 0), flags=1 | 4 | 8),
+        record(4, COMMIT + u32(3, 0x20, 0, 0) + FIRST, flags=1 | 4 | 8),
     ),
-    ("probe", "PROBE", record(5, u32(0x80000100) + b"\xff\xf0")),
-    ("detach", "DETACH", record(6)),
-    ("detached", "DETACHED, IPv6", record(7, family=6)),
+    ("probe", "PROBE", record(5, u32(0x80000100) + b"\xff\xf0" + FIRST)),
+    ("detach", "DETACH of the third attempt", record(6, THIRD)),
+    ("detached", "DETACHED of the third attempt, IPv6", record(7, THIRD, family=6)),
     ("close", "CLOSE", record(8)),
     ("output", "OUTPUT on the quiet lane", record(9, u32(0x80000100, 0x20000, 0xDEADBEEF), flags=1)),
     (
         "event",
         "EVENT: the second part of a datagram",
-        record(16, u32(0x80000000, 5, 40000, 32768) + b"\0E" + PART, proto=UDP, irs=5),
+        record(16, u32(0x80000000, 5, 40000, 32768) + b"\0E" + FIRST + PART, proto=UDP, irs=5),
     ),
-    ("event-ack", "EVENT_ACK, IPv6", record(17, u32(0xFFFFFFFF, 9), proto=UDP, irs=5, family=6)),
-    ("sent", "SENT", record(18, u32(12, 0), proto=UDP, irs=5)),
+    ("event-ack", "EVENT_ACK, IPv6", record(17, u32(0xFFFFFFFF, 9) + FIRST, proto=UDP, irs=5, family=6)),
+    ("sent", "SENT", record(18, u32(12, 0) + FIRST, proto=UDP, irs=5)),
     (
         "offer",
         "COMMIT with an offer: point and crc",
-        record(4, COMMIT + u32(0, 0, 0x12385, 0xCAFEBABE), flags=32),
+        record(4, COMMIT + u32(0, 0, 0x12385, 0xCAFEBABE) + FIRST, flags=32),
     ),
     (
         "identity",
@@ -125,12 +127,13 @@ RECORDS: tuple[tuple[str, str, bytes], ...] = (
     ("stray", "STRAY: a whole datagram", record(19, u32(0, 0, 32, 0) + b"\0E" + PART[:32], proto=UDP, irs=5)),
     (
         "renew",
-        "RENEW: acknowledged, window, told, sent, point and sum, place, TSval",
+        "RENEW of the third attempt: acknowledged, window, told, sent, point and sum, place, TSval",
         record(
             11,
             u32(0x80000100)
             + b"\xff\xf0"
-            + u32(0x10, 0x80000200, 0x20000, 0xDEADBEEF, 1, 0x20000, 0x7FFFFFFF),
+            + u32(0x10, 0x80000200, 0x20000, 0xDEADBEEF, 1, 0x20000, 0x7FFFFFFF)
+            + THIRD,
             flags=3,
         ),
     ),

@@ -14,6 +14,10 @@
  *
  * Records are cumulative or repeated until answered, so a lost datagram costs time only.
  *
+ * A flow may be given up and followed again: each time is an attempt. What asks for the other node's state of the flow, or tells of
+ * it, ends its fixed part with the number of that attempt, u8: 0 is the flow's own handshake, each renewal counts one more. What
+ * belongs to another attempt is dropped. OUTPUT, DISCARD and CLOSE tell of the connection itself: that is true in each attempt.
+ *
  * `version` is the newest one that both nodes speak (FTT_CHANNEL_OLDEST to FTT_CHANNEL_VERSION, types.h). Within a version no
  * record changes its layout; a type may be added. A reader that does not know it skips it if FTT_REC_MAY_SKIP is set in
  * the type, else it lets the flow go that the record names. So this head of a record, up to irs, is the same in all
@@ -88,11 +92,12 @@ struct ftt_record {
 	struct ftt_key key;
 	uint32_t irs; /* names the incarnation of the flow; of a UDP session its start number */
 	uint8_t type, flags;
+	uint8_t attempt;   /* of following the flow, see above */
 	bool quiet;        /* nobody waits for it: on which lane it goes, no part of it */
 	uint16_t port;     /* EVENT: server port */
 	/* OPEN */
 	uint32_t service_iss, tsval, age_ms;
-	uint8_t wscale, attempt;
+	uint8_t wscale, tries;
 	uint8_t identity[FTT_IDENTITY]; /* with FTT_REC_IDENTITY, as the next two */
 	uint64_t opened_ns;             /* by the primary's wall clock */
 	uint32_t tick;                  /* the TSval of the SYN, if there are timestamps */
@@ -155,35 +160,63 @@ static inline bool ftt_is_v4(const uint8_t a[16])
 	return memcmp(a, prefix, 12) == 0;
 }
 
+/* Does it belong to one attempt of following its flow? */
+static inline bool ftt_record_attempted(uint8_t type)
+{
+	switch (type) {
+	case FTT_REC_OPENED:
+	case FTT_REC_REFUSED:
+	case FTT_REC_COMMIT:
+	case FTT_REC_PROBE:
+	case FTT_REC_DETACH:
+	case FTT_REC_DETACHED:
+	case FTT_REC_RENEW:
+	case FTT_REC_EVENT:
+	case FTT_REC_EVENT_ACK:
+	case FTT_REC_SENT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ... and to another one than this? */
+static inline bool ftt_record_late(const struct ftt_record *r, uint8_t attempt)
+{
+	return ftt_record_attempted(r->type) && r->attempt != attempt;
+}
+
 /* Fixed part of each type's body; -1: not known here. */
 static inline int ftt_record_fixed(uint8_t type)
 {
+	int attempt = ftt_record_attempted(type);
+
 	switch (type) {
 	case FTT_REC_OPEN:
 		return 14;
 	case FTT_REC_OPENED:
-		return 8;
+		return 8 + attempt;
 	case FTT_REC_COMMIT:
-		return 32;
+		return 32 + attempt;
 	case FTT_REC_OUTPUT:
 		return 12;
 	case FTT_REC_EVENT:
 	case FTT_REC_STRAY:
-		return 18;
+		return 18 + attempt;
 	case FTT_REC_EVENT_ACK:
 	case FTT_REC_SENT:
-		return 8;
+		return 8 + attempt;
 	case FTT_REC_PROBE:
-		return 6;
+		return 6 + attempt;
 	case FTT_REC_RENEW:
-		return 34;
+		return 34 + attempt;
 	case FTT_REC_DISCARD:
 		return 12;
 	case FTT_REC_REFUSED:
 	case FTT_REC_DETACH:
 	case FTT_REC_DETACHED:
 	case FTT_REC_CLOSE:
-		return 0;
+		return attempt;
 	default:
 		return -1;
 	}
@@ -222,7 +255,7 @@ static inline void ftt_record_put_body(uint8_t *b, const struct ftt_record *r)
 		put_be32(b + 4, r->tsval);
 		put_be32(b + 8, r->age_ms);
 		b[12] = r->wscale;
-		b[13] = r->attempt;
+		b[13] = r->tries;
 		break;
 	case FTT_REC_COMMIT:
 		put_be32(b + 8, r->snd_nxt);
@@ -287,7 +320,7 @@ static inline void ftt_record_get_body(const uint8_t *b, struct ftt_record *r)
 		r->tsval = get_be32(b + 4);
 		r->age_ms = get_be32(b + 8);
 		r->wscale = b[12];
-		r->attempt = b[13];
+		r->tries = b[13];
 		break;
 	case FTT_REC_COMMIT:
 		r->snd_nxt = get_be32(b + 8);
@@ -365,6 +398,8 @@ static inline size_t ftt_record_put(uint8_t *p, size_t room, const struct ftt_re
 	memcpy(p + 10 + alen, r->key.local + 16 - alen, alen);
 	put_be32(p + 10 + 2 * alen, r->irs);
 	ftt_record_put_body(p + at, r);
+	if (ftt_record_attempted(r->type))
+		p[at + (size_t)fixed - 1] = r->attempt;
 	if (extra)
 		ftt_record_put_extra(p + at + fixed, r);
 	if (r->data_len)
@@ -409,6 +444,8 @@ static inline size_t ftt_record_get(const uint8_t *p, size_t room, struct ftt_re
 	if (fixed < 0)
 		return len;
 	ftt_record_get_body(p + at, r);
+	if (ftt_record_attempted(r->type))
+		r->attempt = p[at + (size_t)fixed - 1];
 	if (extra)
 		ftt_record_get_extra(p + at + fixed, r);
 	r->data = p + at + fixed + extra;

@@ -152,7 +152,7 @@ static inline void ftt_open_tell(struct ftt_flow *f, struct ftt_record *r, const
 	r->wscale = f->hard.service_wscale;
 	r->flags = (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0) |
 		   (f->bits & FTT_F_SERVICE ? FTT_REC_SERVICE : 0) | (f->bits & FTT_F_SUMS ? FTT_REC_SUMS : 0);
-	r->attempt = f->tries > 255 ? 255 : (uint8_t)f->tries;
+	r->tries = f->tries > 255 ? 255 : (uint8_t)f->tries;
 }
 
 /* Backup: does the primary's output wait for the COMMIT that is told next? Then it offers our own sum with it. */

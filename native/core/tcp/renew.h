@@ -66,7 +66,7 @@ static inline void ftt_renew_open(struct ftt_flow *f, struct ftt_record *r, cons
 	ftt_open_tell(f, r, env);
 	r->tsval = seq_max(ftt_flow_clock(f, env->now_ns), f->max_tsecr);
 	r->age_ms = 0;
-	r->attempt = 0;
+	r->tries = 0;
 }
 
 /* Nothing waits for the backup any more: it was asked in vain, of a flow that began at `opened_ns`. */

@@ -196,6 +196,7 @@ struct ftt_counters {
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
 	uint64_t records_skipped, records_refused; /* of types that are not known here; a flow was given up for each of the latter */
+	uint64_t records_late; /* of another attempt to follow the flow: dropped */
 	uint64_t compared_blocks, divergences, uncompared_blocks;
 	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_said_again, udp_truncated;

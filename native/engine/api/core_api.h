@@ -180,7 +180,7 @@ struct ftt_record {
 	uint8_t type, flags;
 	uint16_t port;
 	uint32_t service_iss, tsval, age_ms;
-	uint8_t wscale, attempt;
+	uint8_t wscale, tries, attempt;
 	uint32_t client_acked;
 	uint16_t client_wnd;
 	uint32_t rcv_nxt, edge, snd_nxt, hole_end;

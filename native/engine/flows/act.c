@@ -18,7 +18,7 @@
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
-	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
 
 	ftt_flow_tell(&c->flow, &r);
 	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
@@ -47,8 +47,8 @@ void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags
 {
 	const struct ftt_flow *f = &c->flow;
 	bool asked = f->protection == FTT_OPENING;
-	struct ftt_record r = {.type = FTT_REC_RENEW, .key = c->key, .irs = f->hard.irs, .flags = flags, .client_acked = f->client_acked,
-			      .client_wnd = f->client_wnd, .rcv_nxt = f->told_ack, .snd_nxt = seq_max(f->sent, f->local_snd_nxt),
+	struct ftt_record r = {.type = FTT_REC_RENEW, .key = c->key, .irs = f->hard.irs, .attempt = c->attempt, .flags = flags,
+			      .client_acked = f->client_acked, .client_wnd = f->client_wnd, .rcv_nxt = f->told_ack, .snd_nxt = seq_max(f->sent, f->local_snd_nxt),
 			      .tsval = f->client_tsval, .point = asked ? f->told : c->digest.next,
 			      .crc = asked ? c->told_crc : c->digest.crc};
 
@@ -64,7 +64,7 @@ void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags
 
 static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
 
 	if (c->flow.tries <= 1) /* the first one: answers to an earlier one, of another backup's, do not count */
 		c->let_go = 0;
@@ -264,7 +264,8 @@ void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
 
 static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .differences = c->divergences};
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt,
+			      .differences = c->divergences};
 
 	if (w->promoting) /* the one that it would tell is gone */
 		return;

@@ -30,7 +30,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	struct ftt_seg s;
 
 	/* who has it injects, also an earlier one of that key, and the first worker; the stack's answer shows whose it is */
-	if (ftt_history_waits(w) || (!ftt_cold(w) && (r->attempt < 2 || (!c && w->index))))
+	if (ftt_history_waits(w) || (!ftt_cold(w) && (r->tries < 2 || (!c && w->index))))
 		return;
 	if (!ftt_record_syn(r, &k, &s))
 		return;
@@ -107,11 +107,17 @@ static void output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_rec
 static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
 			  uint64_t now_ns)
 {
-	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs, .attempt = r->attempt};
 	struct ftt_tcp *any = c;
 
 	if (c && (c->flow.hard.irs != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
 		c = NULL; /* another connection with the same addresses and ports */
+	if (c && ftt_record_late(r, c->attempt)) {
+		w->n.records_late++;
+		if (r->type == FTT_REC_DETACH) /* we do not hold it in that attempt */
+			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+		return;
+	}
 	if (c)
 		c->peer_worker = from;
 	switch (r->type) {
@@ -179,6 +185,10 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		w->n.channel_stale++;
 		return;
 	}
+	if (ftt_record_late(r, c->attempt)) {
+		w->n.records_late++;
+		return;
+	}
 	if (ftt_renew_told(w, c, r, from, now_ns))
 		return;
 	if (r->type != FTT_REC_DETACHED)
@@ -204,7 +214,9 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 static void strange_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_record order = {.type = FTT_REC_DETACH, .key = r->key, .irs = r->irs};
-	struct ftt_tcp *c;
+	bool udp = r->key.proto == 17;
+	struct ftt_udp_session *u = udp ? ftt_udp_heard(w, &r->key, now_ns) : NULL;
+	struct ftt_tcp *c = udp ? NULL : ftt_follow_find(w, &r->key, now_ns);
 
 	if (r->type & FTT_REC_MAY_SKIP) {
 		w->n.records_skipped++;
@@ -212,10 +224,11 @@ static void strange_record(struct ftt_worker *w, const struct ftt_record *r, uin
 	}
 	w->n.records_refused++;
 	if (w->mode == FTT_MODE_BACKUP) {
+		order.attempt = u ? u->attempt : c ? c->attempt : 0;
 		one_record(w, &order, from, now_ns);
-	} else if (w->mode == FTT_MODE_PAIRED && r->key.proto == 17) {
+	} else if (w->mode == FTT_MODE_PAIRED && udp) {
 		ftt_udp_part(w, &r->key, r->irs, FTT_WHY_UNSUPPORTED, now_ns);
-	} else if (w->mode == FTT_MODE_PAIRED && (c = ftt_follow_find(w, &r->key, now_ns)) && c->flow.hard.irs == r->irs &&
+	} else if (w->mode == FTT_MODE_PAIRED && c && c->flow.hard.irs == r->irs &&
 		   (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING)) {
 		c->peer_worker = from;
 		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_UNSUPPORTED, now_ns), now_ns);

@@ -33,7 +33,7 @@ static uint32_t unasked(struct ftt_tcp *c, const struct ftt_renewal *r)
 /* Behind all that was said of the flow on the lane: the backup lets go of it. Without room there it does so when it hears no more. */
 static void drop(struct ftt_worker *w, const struct ftt_tcp *c, bool everywhere)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
 	uint8_t bytes[64];
 	uint32_t len = (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r);
 
@@ -108,7 +108,7 @@ static void found(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r
 	c->peer_worker = from;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++) {
-		struct ftt_record detach = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs};
+		struct ftt_record detach = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
 
 		if (k != from)
 			ftt_channel_put_record(&w->channel, k, &detach, &w->n);

@@ -2,7 +2,7 @@
 /*
  * renew_begin.c - a flow begins again, with a new backup; see core/tcp/renew.h.
  *
- *   BEGIN  acknowledged u64 | age u32, ms | an OPEN record with the SYN
+ *   BEGIN  acknowledged u64 | age u32, ms | attempt u8 | an OPEN record with the SYN
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
@@ -13,7 +13,7 @@
 #include "engine/flows/renew_begin.h"
 #include "core/tcp/cold.h"
 
-#define HEAD 12u
+#define HEAD 13u
 
 /* --- primary ------------------------------------------------------------------------------------ */
 
@@ -33,6 +33,7 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	place = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));
 	put_be64(bytes, place);
 	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
+	bytes[12] = ++c->attempt;
 	len = ftt_record_put(bytes + HEAD, sizeof(bytes) - HEAD, &open);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_lane_send(&w->lane, k, FTT_LANE_BEGIN, bytes, (uint32_t)(HEAD + len));
@@ -70,6 +71,7 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 	if (!c)
 		return NULL;
 	c->peer_worker = from;
+	c->attempt = open->attempt;
 	ftt_renew_follow(&c->flow, &s);
 	ftt_log_begin(w, c, open->data, open->data_len);
 	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
@@ -107,6 +109,7 @@ enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from,
 		return FTT_LANE_BAD;
 	if (w->mode != FTT_MODE_BACKUP)
 		return FTT_LANE_TAKEN;
+	open.attempt = bytes[12];
 	c = ftt_follow_find(w, &open.key, now_ns);
 	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.hard.irs != open.irs)
 		ftt_renew_enter(w, from, &open, get_be64(bytes), get_be32(bytes + 8), now_ns);

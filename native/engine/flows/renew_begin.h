@@ -4,11 +4,11 @@
 #define FTTCP_RENEW_BEGIN_H
 #include "engine/flows/renewal.h"
 
-#define FTT_BEGIN_MAX 268u /* of the message: addresses, a SYN, an identity */
+#define FTT_BEGIN_MAX 269u /* of the message: addresses, a SYN, an identity */
 
 /* Primary: to all workers of the peer: which of them its kernel gives the flow to, shows with the answer to the SYN. There is room. */
 void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns);
-/* Backup: our stack is given the SYN of this OPEN. Its client had acknowledged so much then, and it began that long ago. NULL: it is not. */
+/* Backup: our stack is given the SYN of this OPEN, in `open->attempt`. Its client had acknowledged so much then, and it began that long ago. NULL: it is not. */
 struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, uint64_t acked, uint32_t age_ms,
 				    uint64_t now_ns);
 /* Is this an OPEN with a SYN of its flow? */

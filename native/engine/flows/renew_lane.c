@@ -73,7 +73,7 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 {
 	struct ftt_tcp *c = r->c;
 	struct ftt_log *l = c->log;
-	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
 	uint8_t bytes[RECORD_MAX + MESSAGE + FTT_PIECE_HEADER + FTT_PIECE_MAX];
 	bool last = r->stage == FTT_RENEW_HELD;
 
@@ -176,6 +176,15 @@ static void begin_again(struct ftt_worker *w, uint8_t worker)
 
 /* --- backup ------------------------------------------------------------------------------------- */
 
+/* Of an earlier attempt, or of a later one, whose BEGIN we did not take? */
+static bool is_late(struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_record *r)
+{
+	bool late = ftt_record_late(r, c->attempt);
+
+	w->n.records_late += late;
+	return late;
+}
+
 static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
 {
 	struct ftt_record head, gone = {.type = FTT_REC_DETACHED};
@@ -187,7 +196,7 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	if (!at || head.type != FTT_REC_RENEW)
 		return FTT_LANE_BAD;
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &head.key, now_ns) : NULL;
-	r = c && c->flow.hard.irs == head.irs ? ftt_renewal(c) : NULL;
+	r = c && c->flow.hard.irs == head.irs && !is_late(w, c, &head) ? ftt_renewal(c) : NULL;
 	for (uint32_t n; at < len; at += n) {
 		n = ftt_piece_get(bytes + at, (uint32_t)(len - at), &x);
 		if (!n)
@@ -202,6 +211,7 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	if (c->unrenewable && c->flow.protection == FTT_CATCHING_UP) { /* our bounds are smaller */
 		gone.key = c->key;
 		gone.irs = head.irs;
+		gone.attempt = head.attempt;
 		ftt_channel_put_record(&w->channel, from, &gone, &w->n);
 		ftt_tcp_let_go(w, c);
 		return FTT_LANE_TAKEN;
@@ -235,7 +245,7 @@ static enum ftt_lane_answer drop(struct ftt_worker *w, const uint8_t *bytes, uin
 		return FTT_LANE_TAKEN;
 	}
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &r.key, now_ns) : NULL;
-	if (!c || c->flow.hard.irs != r.irs || c->flow.protection != FTT_CATCHING_UP)
+	if (!c || c->flow.hard.irs != r.irs || c->flow.protection != FTT_CATCHING_UP || is_late(w, c, &r))
 		return FTT_LANE_TAKEN;
 	part(w, c);
 	return FTT_LANE_TAKEN;

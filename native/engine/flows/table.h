@@ -43,12 +43,13 @@ struct ftt_tcp {
 	bool record_over : 1, record_said : 1; /* see record.h: nothing more of it is told there; it is in the worker's list */
 	uint8_t recorded : 6; /* number of the file that it is in; 0: it is not known yet */
 	uint8_t peer_worker;
+	uint8_t attempt; /* of following it, see record.h */
 	uint8_t let_go; /* workers of the peer that answered DETACH */
 	uint8_t syn_len;
 	uint8_t age : 4; /* enum ftt_age */
 	uint8_t counted : 4; /* as what ftt_table.count has it */
-	uint8_t unrenewable; /* enum ftt_unrenewable: why there is no log, or why it was of no use up to now */
-	uint8_t counted_why; /* ... as ftt_table.why has it */
+	uint8_t unrenewable : 4; /* enum ftt_unrenewable: why there is no log, or why it was of no use up to now */
+	uint8_t counted_why : 4; /* ... as ftt_table.why has it */
 	uint32_t recent; /* when its place in the order was last looked at, in FTT_RECENT_SHIFT */
 	uint32_t role;   /* of the worker that was last carried out on it */
 	uint32_t n_held;

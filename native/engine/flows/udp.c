@@ -124,6 +124,24 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	}
 }
 
+static void backup_record(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs, .attempt = r->attempt};
+
+	if (u && u->start != r->irs && r->type == FTT_REC_EVENT) {
+		ftt_udp_forget(w, u); /* the client's port serves a new session */
+		u = NULL;
+	}
+	if (!u && r->type == FTT_REC_EVENT && (u = ftt_udp_begin(w, &r->key, r->irs, now_ns)))
+		u->attempt = r->attempt;
+	if (u && u->start == r->irs && !ftt_udp_is_late(w, u, r)) {
+		u->peer_worker = from;
+		ftt_udp_backup_record(w, u, r, now_ns);
+	} else if (r->type == FTT_REC_DETACH) { /* never held, or let go before */
+		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+	}
+}
+
 void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_udp_session *u;
@@ -138,23 +156,12 @@ void ftt_udp_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t fr
 	}
 	u = ftt_udp_heard(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
-		if (u && u->start != r->irs && r->type == FTT_REC_EVENT) {
-			ftt_udp_forget(w, u); /* the client's port serves a new session */
-			u = NULL;
-		}
-		if (!u && r->type == FTT_REC_EVENT)
-			u = ftt_udp_begin(w, &r->key, r->irs, now_ns);
-		if (u && u->start == r->irs) {
-			u->peer_worker = from;
-			ftt_udp_backup_record(w, u, r, now_ns);
-		} else if (r->type == FTT_REC_DETACH) { /* never held, or let go before */
-			struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
-
-			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		}
+		backup_record(w, u, r, from, now_ns);
 		return;
 	}
 	if (w->mode == FTT_MODE_PAIRED && u && u->start == r->irs) {
+		if (ftt_udp_is_late(w, u, r))
+			return;
 		u->peer_worker = from;
 		if (ftt_udp_renew_told(w, u, r, now_ns))
 			return;

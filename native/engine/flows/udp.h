@@ -81,6 +81,7 @@ struct ftt_udp_session {
 	uint32_t start;        /* names this session among those of the same client port */
 	uint8_t counted;       /* as what ftt_udp_table.count has it */
 	uint8_t peer_worker;
+	uint8_t attempt;       /* of following it, see record.h */
 	uint8_t unrenewable;   /* enum ftt_unrenewable: why there is no log */
 	uint64_t created_ns;
 	uint32_t bytes;        /* kept in events and replies */
@@ -150,6 +151,8 @@ struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_ke
 bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 		  uint64_t now_ns);
 /* udp_session.c */
+/* Does it belong to another attempt to follow the session? Then it is counted, and nothing else. */
+bool ftt_udp_is_late(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_record *r);
 int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg);
 void ftt_udp_close(struct ftt_udp_table *t);
 void ftt_udp_forget_all(struct ftt_worker *w);

@@ -10,7 +10,7 @@
 
 void ftt_udp_backup_acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 {
-	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .number = u->s.events};
+	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .attempt = u->attempt, .number = u->s.events};
 
 	bool catching = u->s.protection == FTT_CATCHING_UP;
 
@@ -182,7 +182,7 @@ void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k)
 
 void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACHED, .flags = why, .key = u->key, .irs = u->start};
+	struct ftt_record r = {.type = FTT_REC_DETACHED, .flags = why, .key = u->key, .irs = u->start, .attempt = u->attempt};
 
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 	ftt_udp_forget(w, u);
@@ -207,7 +207,7 @@ void ftt_udp_backup_record(struct ftt_worker *w, struct ftt_udp_session *u, cons
 			ftt_udp_backup_acknowledge(w, u);
 		break;
 	case FTT_REC_DETACH: {
-		struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs};
+		struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs, .attempt = r->attempt};
 
 		ftt_channel_put_record(&w->channel, u->peer_worker, &answer, &w->n);
 		ftt_udp_forget(w, u);

@@ -8,7 +8,7 @@
 static void send_event(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t number, uint64_t now_ns)
 {
 	struct ftt_udp_event *e = u->ring[number % FTT_UDP_WINDOW];
-	struct ftt_record r = {.type = FTT_REC_EVENT, .key = u->key, .irs = u->start, .number = number};
+	struct ftt_record r = {.type = FTT_REC_EVENT, .key = u->key, .irs = u->start, .attempt = u->attempt, .number = number};
 
 	r.flags = e->is_port ? FTT_REC_PORT : 0;
 	r.port = e->port;
@@ -153,7 +153,8 @@ void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, ui
 		w->n.released++;
 	}
 	if (u->s.sent != before && waits) {
-		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .number = u->s.sent, .crc = crc};
+		struct ftt_record r = {.type = FTT_REC_SENT, .key = u->key, .irs = u->start, .attempt = u->attempt, .number = u->s.sent,
+				      .crc = crc};
 
 		r.flags = w->e->cfg.policy.compare && !u->s.sums.broken ? FTT_REC_SUM : 0;
 		ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
@@ -180,7 +181,7 @@ void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, con
 
 static void ask(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t type, uint8_t flags)
 {
-	struct ftt_record r = {.type = type, .flags = flags, .key = u->key, .irs = u->start, .number = u->s.sent};
+	struct ftt_record r = {.type = type, .flags = flags, .key = u->key, .irs = u->start, .attempt = u->attempt, .number = u->s.sent};
 
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 }

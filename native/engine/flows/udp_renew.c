@@ -15,7 +15,7 @@
 
 static void put(struct ftt_worker *w, const struct ftt_udp_session *u, uint8_t type)
 {
-	struct ftt_record r = {.type = type, .key = u->key, .irs = u->start};
+	struct ftt_record r = {.type = type, .key = u->key, .irs = u->start, .attempt = u->attempt};
 
 	ftt_channel_put_record(&w->channel, u->peer_worker, &r, &w->n);
 }
@@ -25,7 +25,8 @@ static void put(struct ftt_worker *w, const struct ftt_udp_session *u, uint8_t t
 /* Events that were not handed to the lane yet, in one message. False: there is no room. */
 static bool send_events(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t flags)
 {
-	struct ftt_record head = {.type = FTT_REC_SENT, .flags = flags, .key = u->key, .irs = u->start, .number = u->s.sent, .crc = u->s.sums.crc};
+	struct ftt_record head = {.type = FTT_REC_SENT, .flags = flags, .key = u->key, .irs = u->start, .attempt = u->attempt,
+				 .number = u->s.sent, .crc = u->s.sums.crc};
 	uint8_t bytes[FTT_LANE_MAX];
 	struct ftt_udp_log *l = u->log;
 	uint32_t len, n = 0, more;
@@ -55,7 +56,7 @@ static void fail(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unren
 
 static void give_up(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why, uint64_t now_ns)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACH, .key = u->key, .irs = u->start};
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = u->key, .irs = u->start, .attempt = u->attempt};
 	uint8_t bytes[RECORD_MAX];
 
 	put(w, u, FTT_REC_DETACH); /* it may overtake what waits on the lane */
@@ -76,6 +77,7 @@ static void begin(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 	u->log->at = 0;
 	u->log->moved_ns = now_ns;
 	u->peer_worker = LANE;
+	u->attempt++;
 	if (!send_events(w, u, FTT_REC_FIRST))
 		return;
 	ftt_session_renews(&u->s);
@@ -184,6 +186,7 @@ static struct ftt_udp_session *begin_again(struct ftt_worker *w, const struct ft
 	if (!u)
 		return NULL;
 	u->peer_worker = from;
+	u->attempt = head->attempt;
 	ftt_session_catches_up(&u->s);
 	ftt_udp_settle(&w->udp, u);
 	ftt_udp_log_stage(w, u, FTT_UDP_CATCHING);
@@ -230,9 +233,10 @@ enum ftt_lane_answer ftt_udp_renew_message(struct ftt_worker *w, uint8_t from, c
 	if (!u && head.flags & FTT_REC_FIRST) { /* it has no place here */
 		gone.key = head.key;
 		gone.irs = head.irs;
+		gone.attempt = head.attempt;
 		ftt_channel_put_record(&w->channel, from, &gone, &w->n);
 	}
-	if (!u || u->start != head.irs || u->s.protection != FTT_CATCHING_UP || !u->log)
+	if (!u || u->start != head.irs || u->s.protection != FTT_CATCHING_UP || !u->log || ftt_udp_is_late(w, u, &head))
 		return FTT_LANE_TAKEN;
 	ftt_session_heard(&u->s, now_ns);
 	if (!take(w, u, bytes + at, len - at, now_ns))
@@ -264,7 +268,7 @@ void ftt_udp_renew_drop(struct ftt_worker *w, const struct ftt_record *r)
 {
 	struct ftt_udp_session *u = ftt_udp_find(&w->udp, &r->key);
 
-	if (u && u->start == r->irs && u->s.protection == FTT_CATCHING_UP)
+	if (u && u->start == r->irs && u->s.protection == FTT_CATCHING_UP && !ftt_udp_is_late(w, u, r))
 		ftt_udp_forget(w, u);
 }
 

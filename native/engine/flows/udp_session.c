@@ -242,3 +242,11 @@ void ftt_udp_forget_all(struct ftt_worker *w)
 	while ((u = ftt_udp_next(&w->udp, NULL)))
 		ftt_udp_forget(w, u);
 }
+
+bool ftt_udp_is_late(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_record *r)
+{
+	bool late = ftt_record_late(r, u->attempt);
+
+	w->n.records_late += late;
+	return late;
+}
