@@ -19,9 +19,17 @@
 #define FTT_LAG_SAMPLES 1024u
 #define FTT_RENEWAL_STAGES 5u
 #define FTT_TO_INJECT 64u
-#define FTT_RECORD_SAID 64u   /* flows whose output has moved since something was recorded */
+#define FTT_MOVED 64u
 #define FTT_WORKER_FDS 6 /* queues, those of handshakes, commit channel (2), bulk lane, wake-ups by other threads */
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
+
+/* Flows whose output has moved since something was told of the worker's flows: see frame.h. */
+enum ftt_moved_in { FTT_MOVED_HISTORY = 1, FTT_MOVED_RECORD = 2 };
+
+struct ftt_moved {
+	uint32_t n;
+	struct ftt_tcp *flow[FTT_MOVED];
+};
 
 /* What a worker makes identities of connections from: see lockstep.h. */
 struct ftt_identities {
@@ -73,8 +81,7 @@ struct ftt_worker {
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
 	struct ftt_list renew_waiting, renew_active; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
-	struct ftt_tcp *record_said[FTT_RECORD_SAID]; /* see record.h */
-	uint32_t n_record_said;
+	struct ftt_moved recorded; /* of record.h */
 	struct ftt_word *words, *last_word; /* see kept.h */
 	uint32_t n_words;
 	uint64_t record_place; /* behind the last frame that this worker has put into the file */

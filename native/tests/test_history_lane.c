@@ -55,10 +55,15 @@ static void test_what_is_written(void)
 /* What was written before the server started is of the one before. */
 static void test_another_life(void)
 {
+	uint32_t of_nine, now;
+
 	open_both();
 	opens(1);
 	says(1, TCP_ACK, 1, 10);
 	says(1, TCP_RST, 11, 0);
+	opens(9);
+	says(9, TCP_ACK, 1, 10);
+	of_nine = client_acks;
 	model_now += S;
 	atomic_store(&primary.engine.server_start_ns, model_now);
 	model_now += MS;
@@ -66,6 +71,12 @@ static void test_another_life(void)
 	says(2, TCP_ACK, 1, 10);
 	atomic_fetch_add(&primary.engine.server_life, 1);
 	ftt_history_look(&primary.worker);
+	expect(&primary, "OI");
+	now = client_acks;
+	client_acks = of_nine;
+	says(9, TCP_ACK, 11, 10); /* to the server before: of no history that there is */
+	says(9, TCP_RST, 11, 0);
+	client_acks = now;
 	expect(&primary, "OI");
 	atomic_store(&primary.engine.server_start_ns, 0); /* one that nobody saw start */
 	atomic_fetch_add(&primary.engine.server_life, 1);

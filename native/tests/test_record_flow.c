@@ -167,11 +167,11 @@ static void pieces(void)
 /* A flow that goes is not looked at any more; more of them speak than the worker notes at once. */
 static void many(void)
 {
-	static struct ftt_tcp c[FTT_RECORD_SAID + 8];
+	static struct ftt_tcp c[FTT_MOVED + 8];
 	uint32_t outputs = 0, n;
 
 	begin_file();
-	for (uint32_t i = 0; i < FTT_RECORD_SAID + 8; i++) {
+	for (uint32_t i = 0; i < FTT_MOVED + 8; i++) {
 		c[i] = flow((uint16_t)i);
 		if (i < 8)
 			ftt_record_begin(&worker, &c[i]);
@@ -179,13 +179,13 @@ static void many(void)
 			c[i].recorded = c[7].recorded;
 		answer(&c[i], 1);
 	}
-	ftt_record_over(&worker, &c[FTT_RECORD_SAID], false);
-	memset(&c[FTT_RECORD_SAID], 0xee, sizeof(c[0]));
+	ftt_record_over(&worker, &c[FTT_MOVED], false);
+	memset(&c[FTT_MOVED], 0xee, sizeof(c[0]));
 	say(&c[0], 0, 1, 0, true);
-	CHECK_EQ(worker.n_record_said, 0);
+	CHECK_EQ(worker.recorded.n, 0);
 	for (uint32_t i = (n = end_file()); i--;)
 		outputs += events[i].kind == FTT_HISTORY_OUTPUT;
-	CHECK_EQ(outputs, FTT_RECORD_SAID + 8);
+	CHECK_EQ(outputs, FTT_MOVED + 8);
 }
 
 int main(void)

@@ -6,6 +6,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
+#include "engine/flows/frame.h"
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/kept.h"
@@ -186,11 +187,6 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 		ftt_table_commit_by(&w->table, c, w->table.dirty ? w->table.commit_by_ns : now_ns + FTT_COMMIT_LATER_NS);
 }
 
-static enum ftt_history_end how_ended(const struct ftt_flow *f)
-{
-	return f->bits & FTT_F_CLIENT_RST ? FTT_HISTORY_CLIENT_RST : f->bits & FTT_F_LOCAL_RST ? FTT_HISTORY_SERVER_RST : FTT_HISTORY_CLOSED;
-}
-
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_PAIRED && ftt_peer_contradicts(&c->flow)) {
@@ -229,7 +225,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		c->closed = true;
 		ftt_record_over(w, c, true);
 		w->n.flows_closed++;
-		ftt_history_over(w, c, how_ended(&c->flow));
+		ftt_history_over(w, c, ftt_frame_how(&c->flow));
 		ftt_log_end(w, c, FTT_LOG_GAP);
 	}
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));

@@ -2,8 +2,8 @@
 /* history.c - writes the history of the server that this node runs; see history.h. */
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include "engine/flows/frame.h"
 #include "engine/flows/history.h"
-#include "core/tcp/renew.h"
 
 struct ftt_history *ftt_history_new(uint64_t now_ns)
 {
@@ -172,18 +172,18 @@ static uint8_t *room_for(struct ftt_worker *w, uint32_t most)
 	return p->bytes;
 }
 
-static void put(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_history_event *x)
+static void put(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_history_event x)
 {
 	bool followed = c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING;
 	struct ftt_history *h = w->history;
-	uint32_t most = FTT_HISTORY_FRAME_MAX - 65536 + (x->kind == FTT_HISTORY_INPUT ? x->piece.len : 0), n;
+	uint32_t most = FTT_HISTORY_FRAME_MAX - 65536 + (x.kind == FTT_HISTORY_INPUT ? x.piece.len : 0), n;
 	uint8_t *frame = room_for(w, most);
 
 	if (!frame)
 		return;
-	x->when_ns = ftt_now_ns() - h->began_ns;
-	x->flags |= followed ? 0 : FTT_HISTORY_ALONE;
-	n = ftt_history_put(frame, most, x);
+	x.when_ns = ftt_now_ns() - h->began_ns;
+	x.flags |= followed ? 0 : FTT_HISTORY_ALONE;
+	n = ftt_history_put(frame, most, &x);
 	if (!n) {
 		ftt_history_lose(w, FTT_LOG_GAP);
 		return;
@@ -196,43 +196,27 @@ static void put(struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_histor
 static void tell_said(struct ftt_worker *w)
 {
 	struct ftt_history *h = w->history;
+	struct ftt_tcp *c;
 
-	for (uint32_t i = 0; i < h->n_moved && !h->why; i++) {
-		struct ftt_tcp *c = h->moved[i];
-		struct ftt_history_event x = {.kind = FTT_HISTORY_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .place = c->bytes_out};
-		bool own = w->mode == FTT_MODE_BACKUP && c->digest.seen == (uint32_t)c->bytes_out;
-
-		if (!c->digest.broken && (own || c->digest.next == (uint32_t)c->bytes_out)) {
-			x.flags = FTT_HISTORY_SUM;
-			x.crc = c->digest.next == (uint32_t)c->bytes_out ? c->digest.crc : c->seen_crc;
-		}
-		c->said_more = false;
-		put(w, c, &x);
-	}
-	if (h->why)
-		for (uint32_t i = 0; i < h->n_moved; i++)
-			h->moved[i]->said_more = false;
-	h->n_moved = 0;
+	for (uint32_t at = 0; (c = ftt_moved_next(&h->moved, &at, FTT_MOVED_HISTORY));)
+		if (!h->why)
+			put(w, c, ftt_frame_output(w, c));
 }
 
 /* What its client has said before the engine heard of the server. */
 static void put_log(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_history_event x = {.kind = FTT_HISTORY_INPUT, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_piece x;
 
 	for (uint32_t at = c->log->syn_len, n; !w->history->why; at += n) {
-		if (!(n = ftt_piece_get(c->log->bytes + at, c->log->len - at, &x.piece)))
+		if (!(n = ftt_piece_get(c->log->bytes + at, c->log->len - at, &x)))
 			return;
-		put(w, c, &x);
+		put(w, c, ftt_frame_input(c, &x));
 	}
 }
 
 void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
-	struct ftt_env env = ftt_worker_env(w, ftt_now_ns());
-	struct ftt_flow f = c->flow; /* to tell of it changes nothing of what was agreed */
-
 	if (w->history->why)
 		return;
 	if (!c->log) {
@@ -244,20 +228,15 @@ void ftt_history_open(struct ftt_worker *w, struct ftt_tcp *c)
 	c->in_history = true;
 	c->history_over = false;
 	tell_said(w);
-	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = c->log->bytes,
-				     .data_len = c->log->syn_len};
-	ftt_renew_open(&f, &x.open, &env);
-	put(w, c, &x);
+	put(w, c, ftt_frame_open(w, c, c->log->bytes, c->log->syn_len));
 	put_log(w, c);
 }
 
 void ftt_history_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
 {
-	struct ftt_history_event event = {.kind = FTT_HISTORY_INPUT, .key = c->key, .irs = c->flow.hard.irs, .piece = *x};
-
 	tell_said(w);
 	if (ftt_history_needs(w, c))
-		put(w, c, &event);
+		put(w, c, ftt_frame_input(c, x));
 }
 
 void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c)
@@ -265,23 +244,20 @@ void ftt_history_said(struct ftt_worker *w, struct ftt_tcp *c)
 	struct ftt_history *h = w->history;
 
 	ftt_history_enter(w, c, true);
-	if (c->said_more || !ftt_history_needs(w, c))
+	if (!ftt_history_needs(w, c) || ftt_moved_add(&h->moved, c, FTT_MOVED_HISTORY))
 		return;
-	if (h->n_moved == FTT_HISTORY_MOVED)
-		tell_said(w);
-	c->said_more = true;
-	h->moved[h->n_moved++] = c;
+	tell_said(w);
+	ftt_moved_add(&h->moved, c, FTT_MOVED_HISTORY);
 }
 
 void ftt_history_over(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_end how)
 {
 	struct ftt_history *h = w->history;
-	struct ftt_history_event x = {.kind = FTT_HISTORY_END, .key = c->key, .irs = c->flow.hard.irs, .how = (uint8_t)how};
 
-	if (!h || !c->in_history || c->history_over)
+	if (!ftt_history_has(h, c))
 		return;
 	tell_said(w);
 	if (!h->why)
-		put(w, c, &x);
+		put(w, c, ftt_frame_end(c, how));
 	c->history_over = true;
 }

@@ -14,7 +14,6 @@
 
 #define FTT_HISTORY_PART (128u << 10) /* bytes of memory at once */
 #define FTT_HISTORY_KEPT (4u << 20)   /* bytes of the mirror that wait for the last frames */
-#define FTT_HISTORY_MOVED 64u         /* flows whose output has moved since something was written */
 
 struct ftt_history_part {
 	struct ftt_history_part *next;
@@ -37,8 +36,7 @@ struct ftt_history {
 	uint64_t start_ns;  /* of the server; 0: not known */
 	uint32_t life;      /* of the server, as the engine counts them */
 	uint8_t why;        /* enum ftt_unrenewable: 0: it is whole */
-	struct ftt_tcp *moved[FTT_HISTORY_MOVED];
-	uint32_t n_moved;
+	struct ftt_moved moved;
 	/* primary, of the pairing */
 	enum ftt_history_stage stage;
 	struct ftt_history_part *at_part; /* what was sent last is in it; NULL: nothing was */
@@ -90,10 +88,16 @@ static inline void ftt_history_enter(struct ftt_worker *w, struct ftt_tcp *c, bo
 		ftt_history_open(w, c);
 }
 
-/* Is this flow in it, so that all of its input must be? */
+/* Is this flow in it, and not at its end there? One that was told to a server before is in that one's, which is no more. */
+static inline bool ftt_history_has(const struct ftt_history *h, const struct ftt_tcp *c)
+{
+	return h && c->in_history && !c->history_over && c->flow.opened_ns >= h->start_ns;
+}
+
+/* ... so that all of its input must be? */
 static inline bool ftt_history_needs(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	return w->history && !w->history->why && c->in_history && !c->history_over;
+	return ftt_history_has(w->history, c) && !w->history->why;
 }
 
 /* Primary: nothing that begins now can be followed. */

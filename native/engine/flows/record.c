@@ -1,55 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* record.c - see record.h. Before anything that a client did, all outputs that have moved since the last such thing are told. */
 #define _GNU_SOURCE
-#include "core/history.h"
-#include "core/tcp/renew.h"
+#include "engine/flows/frame.h"
 #include "engine/flows/record.h"
 #include "engine/history/file.h"
 
 #define SMALL 1024u /* bytes of a frame without what a client said */
 
-static void put(struct ftt_worker *w, struct ftt_history_event *x)
+static void put(struct ftt_worker *w, struct ftt_history_event x)
 {
 	uint8_t frame[SMALL + FTT_PIECE_MAX];
 	uint64_t place;
 	uint32_t n;
 
-	x->when_ns = ftt_now_ns() - w->e->record_began_ns;
-	n = ftt_history_put(frame, sizeof(frame), x);
+	x.when_ns = ftt_now_ns() - w->e->record_began_ns;
+	n = ftt_history_put(frame, sizeof(frame), &x);
 	place = n ? ftt_history_file_put(w->e->record, frame, n) : 0;
 	w->record_place = place ? place : w->record_place;
 }
 
-/* The sum of all that our server has said, if it is known. */
-static bool sum_of(const struct ftt_worker *w, const struct ftt_tcp *c, uint32_t *crc)
-{
-	uint32_t said = (uint32_t)c->bytes_out;
-	bool summed = c->digest.next == said, seen = w->mode == FTT_MODE_BACKUP && c->digest.seen == said;
-
-	*crc = summed ? c->digest.crc : c->seen_crc;
-	return !c->digest.broken && (summed || seen);
-}
-
 static void tell_said(struct ftt_worker *w)
 {
-	for (uint32_t i = 0; i < w->n_record_said; i++) {
-		struct ftt_tcp *c = w->record_said[i];
-		struct ftt_history_event x = {.kind = FTT_HISTORY_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .place = c->bytes_out};
+	struct ftt_tcp *c;
 
-		c->record_said = false;
-		if (!ftt_recorded(w, c))
-			continue;
-		x.flags = sum_of(w, c, &x.crc) ? FTT_HISTORY_SUM : 0;
-		put(w, &x);
-	}
-	w->n_record_said = 0;
+	for (uint32_t at = 0; (c = ftt_moved_next(&w->recorded, &at, FTT_MOVED_RECORD));)
+		if (ftt_recorded(w, c))
+			put(w, ftt_frame_output(w, c));
 }
 
 void ftt_record_begin(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_history_event x = {.kind = FTT_HISTORY_OPEN};
-	struct ftt_env env = ftt_worker_env(w, ftt_now_ns());
-	struct ftt_flow f = c->flow; /* to tell of it changes nothing of what was agreed */
 	bool logged = c->log && c->log->syn_len;
 
 	c->recorded = w->e->record ? w->e->record_number : FTT_RECORD_NONE;
@@ -62,18 +42,13 @@ void ftt_record_begin(struct ftt_worker *w, struct ftt_tcp *c)
 		return;
 	}
 	tell_said(w);
-	x.open = (struct ftt_record){.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs, .data = logged ? c->log->bytes : c->syn,
-				     .data_len = logged ? c->log->syn_len : c->syn_len};
-	ftt_renew_open(&f, &x.open, &env);
-	put(w, &x);
+	put(w, logged ? ftt_frame_open(w, c, c->log->bytes, c->log->syn_len) : ftt_frame_open(w, c, c->syn, c->syn_len));
 }
 
 static void end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_history_end how)
 {
-	struct ftt_history_event x = {.kind = FTT_HISTORY_END, .key = c->key, .irs = c->flow.hard.irs, .how = (uint8_t)how};
-
 	tell_said(w);
-	put(w, &x);
+	put(w, ftt_frame_end(c, how));
 	c->record_over = true;
 }
 
@@ -86,14 +61,12 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c)
 
 void ftt_record_piece(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
 {
-	struct ftt_history_event input = {.kind = FTT_HISTORY_INPUT, .key = c->key, .irs = c->flow.hard.irs, .piece = *x};
-
 	if (x->offset > FTT_LOG_MAX) {
 		lose(w, c);
 		return;
 	}
 	tell_said(w);
-	put(w, &input);
+	put(w, ftt_frame_input(c, x));
 }
 
 void ftt_record_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_seg *s)
@@ -123,25 +96,15 @@ void ftt_record_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 
 void ftt_record_said(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	if (c->record_said)
+	if (ftt_moved_add(&w->recorded, c, FTT_MOVED_RECORD))
 		return;
-	if (w->n_record_said == FTT_RECORD_SAID)
-		tell_said(w);
-	c->record_said = true;
-	w->record_said[w->n_record_said++] = c;
+	tell_said(w);
+	ftt_moved_add(&w->recorded, c, FTT_MOVED_RECORD);
 }
 
 void ftt_record_over(struct ftt_worker *w, struct ftt_tcp *c, bool ended)
 {
-	uint32_t bits = c->flow.bits;
-
 	if (ftt_recorded(w, c))
-		end(w, c, !ended                     ? FTT_HISTORY_FORGOTTEN :
-			  bits & FTT_F_CLIENT_RST    ? FTT_HISTORY_CLIENT_RST :
-			  bits & FTT_F_LOCAL_RST     ? FTT_HISTORY_SERVER_RST :
-						       FTT_HISTORY_CLOSED);
-	for (uint32_t i = 0; c->record_said && i < w->n_record_said; i++)
-		if (w->record_said[i] == c)
-			w->record_said[i--] = w->record_said[--w->n_record_said];
-	c->record_said = false;
+		end(w, c, ended ? ftt_frame_how(&c->flow) : FTT_HISTORY_FORGOTTEN);
+	ftt_moved_forget(&w->recorded, c, FTT_MOVED_RECORD);
 }

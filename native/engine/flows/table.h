@@ -39,8 +39,9 @@ struct ftt_tcp {
 	bool waiting : 1, dirty : 1, closed : 1;
 	bool to_inject : 1; /* in the worker's list */
 	bool difference_told : 1;
-	bool in_history : 1, history_over : 1, said_more : 1; /* see history.h */
-	bool record_over : 1, record_said : 1; /* see record.h: nothing more of it is told there; it is in the worker's list */
+	bool in_history : 1, history_over : 1; /* see history.h */
+	bool record_over : 1; /* see record.h: nothing more of it is told there */
+	uint8_t moved : 2; /* enum ftt_moved_in: lists that it is in, see frame.h */
 	uint8_t recorded : 6; /* number of the file that it is in; 0: it is not known yet */
 	uint8_t peer_worker;
 	uint8_t attempt; /* of following it, see record.h */
