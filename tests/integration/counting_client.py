@@ -1,8 +1,8 @@
 """counting_client.py ADDRESS PORT: eight clients of redis, which count at once for each line of the input.
 
 Some stay, some hang up after each word. Each knows what its own counter must be; then it is said how often
-they have counted, and what went wrong. A count whose connection broke may have been done, or not. An answer
-that is no number ends the program, with the answer.
+they have counted, and what went wrong: a wrong count, or a connection that broke. An answer that is no number
+ends the program, with the answer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ class Client:
         self.counted = 0
         """What the counter was last said to be."""
         self._stays = stays
-        self._unsure = 0
-        """Counts asked for since then."""
         self._stream: socket.socket | None = None
 
     def count(self) -> str:
@@ -33,15 +31,12 @@ class Client:
         try:
             if self._stream is None:
                 self._stream = socket.create_connection((sys.argv[1], int(sys.argv[2])), PATIENCE)
-            self._unsure += 1
             value = self._ask()
-        except OSError:
+        except OSError as error:
             self._hang_up()
-            return ""
-        told = ""
-        if not self.counted < value <= self.counted + self._unsure:
-            told = f"{self.name} is {value} after {self.counted} and {self._unsure}"
-        self.counted, self._unsure = value, 0
+            return f"{self.name} after {self.counted}: {error!r}"
+        told = "" if value == self.counted + 1 else f"{self.name} is {value} after {self.counted}"
+        self.counted = value
         if not self._stays:
             self._hang_up()
         return told

@@ -28,6 +28,10 @@ SERVERS = (
 )
 SETTINGS = ('state="memory"', 'renew="history"')
 KEYS = 40
+BLOCKS_S = 3
+"""So long a client waits for its answer, and whoever is told the history at this place."""
+BOUND = 1 << 20
+"""The least that ``history_bytes`` may be."""
 
 
 class Stores:
@@ -84,6 +88,12 @@ def served(lab: Lab) -> dict[str, Any]:
     return dict(lab.ask(lab.node_in_role("primary"), {"op": "status"}, 5)["groups"][0])
 
 
+def living(lab: Lab) -> list[dict[str, Any]]:
+    """The connections that the primary has."""
+    flows = lab.ask(lab.node_in_role("primary"), {"op": "connections"}, 5)["connections"]
+    return [dict(flow) for flow in flows if not flow["closed"]]
+
+
 def await_told(lab: Lab, meanwhile: Callable[[], bool] = lambda: True) -> None:
     """Until the backup's server knows all, and every connection is held twice."""
 
@@ -123,18 +133,57 @@ def examine(stores: Stores, generations: int) -> None:
 
 
 def test_stores_in_memory_outlive_failures_of_both_nodes(pair: Pair, stores: Stores) -> None:
-    """Each failure strikes the node that knows all: in the end neither server is one of the first two."""
+    """Each strikes the node that knows all, or has it hand over: in the end neither server is one of the first
+    two."""
     lab = pair.lab
-    for generation in range(3):
+    for generation, fault in enumerate(("crash-host", "switchover", "crash-host")):
         await_told(lab)
         teach(stores, generation)
         examine(stores, generation + 1)
         struck = lab.node_in_role("primary")
-        lab.fault("crash-host", struck)
+        lab.fault(fault, struck)
         examine(stores, generation + 1)
-        lab.fault("restart-host", struck)
+        assert lab.node_in_role("primary") != struck
+        if fault == "crash-host":
+            lab.fault("restart-host", struck)
     await_told(lab)
     examine(stores, 3)
+
+
+def await_half_told(lab: Lab) -> None:
+    """Until the new server has come to the client that waits, and waits as well."""
+
+    def half() -> bool:
+        history = served(lab)["history"]
+        return bool(history["stage"] == "sends" and 0 < history["played"] < history["bytes"])
+
+    await_condition(half, 30, "the backup's server to be told some of it", 0.02)
+
+
+def test_either_node_is_lost_in_the_middle(pair: Pair, stores: Stores) -> None:
+    """Nobody notices that a backup is lost. One that serves before it was told all resets the clients, and
+    its server knows what it was told."""
+    lab = pair.lab
+    await_told(lab)
+    asks = {"before": "SET before 1\r\n", "blocks": f"BLPOP nothing {BLOCKS_S}\r\n", "behind": "SET behind 1\r\n"}
+    assert [stores.ask("waits", REDIS, words) for words in asks.values()] == ["+OK\r\n", "*-1\r\n", "+OK\r\n"]
+    primary, backup = (lab.node_in_role(role) for role in ("primary", "backup"))
+    lab.fault("crash-host", backup)
+    for _ in range(2):
+        lab.fault("restart-host", backup)
+        await_half_told(lab)
+        assert stores.ask("waits", REDIS, "INCR meanwhile\r\n").startswith(":")
+        assert {flow["protection"] for flow in living(lab)} <= {"unprotected", "catching-up"}
+        lab.fault("crash-host", backup)
+    assert stores.ask("waits", REDIS, "GET meanwhile\r\n") == "$1\r\n2\r\n"
+    lab.fault("restart-host", backup)
+    await_half_told(lab)
+    lab.fault("crash-host", primary)
+    assert stores.ask("waits", REDIS, "PING\r\n").startswith("error: ")
+    assert [stores.once(REDIS, f"EXISTS {key}\r\n") for key in ("before", "behind")] == [":1\r\n", ":0\r\n"]
+    lab.fault("restart-host", primary)
+    await_told(lab)
+    assert stores.once(REDIS, "EXISTS before\r\n") == ":1\r\n"
 
 
 def test_what_clients_say_while_a_server_is_told(pair: Pair) -> None:
@@ -170,3 +219,30 @@ def test_what_clients_say_while_a_server_is_told(pair: Pair) -> None:
     finally:
         counting.kill()
         counting.communicate()
+
+
+def test_its_bound_is_reached(pair: Pair, stores: Stores) -> None:
+    """The pair that there is goes on, through a failure as well. No new backup is told, and that is said."""
+    lab = pair.lab
+    await_told(lab)
+    for node in ("primary", "backup"):
+        file = lab.home / lab.host(node).name / "node.toml"
+        file.write_text(file.read_text() + f"\n[group.limits]\nhistory_bytes = {BOUND}\n")
+        assert pair.order(node, "reload")["status"] == 0
+    value = "x" * 4096
+    sent = f"SET big {value}\r\n"
+    for _ in range(2 * BOUND // len(sent)):
+        assert stores.ask("many", REDIS, sent) == "+OK\r\n"
+    for node in ("primary", "backup"):
+        assert pair.group(node)["history"]["lost"] == "clients have sent more than history_bytes"
+    assert [(flow["protection"], flow["unrenewable"]) for flow in living(lab)] == [("protected", "logs-too-long")]
+    struck = lab.node_in_role("primary")
+    lab.fault("crash-host", struck)
+    assert stores.ask("many", REDIS, "STRLEN big\r\n") == f":{len(value)}\r\n"
+    lab.fault("restart-host", struck)
+    await_condition(lambda: served(lab)["history"]["stage"] == "failed", 30, "the backup cannot be told")
+    assert stores.ask("many", REDIS, "STRLEN big\r\n") == f":{len(value)}\r\n"
+    assert stores.once(REDIS, "PING\r\n") == "+PONG\r\n"
+    assert stores.ask("later", REDIS, "PING\r\n") == "+PONG\r\n"
+    told = {flow["reason"]: flow["unrenewable"] for flow in living(lab)}
+    assert told == {"solo": "logs-too-long", "history": "logs-too-long"}

@@ -49,10 +49,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield pair
 
 
-def directory(pair: Pair, node: str) -> Path:
-    return Path(pair.group(node)["recording"]["file"]).parent
-
-
 def events(path: Path) -> list[Event]:
     return list(Reader(path).events())
 
@@ -74,29 +70,34 @@ def replayed(path: Path, command: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_another_server_says_the_same(pair: Pair) -> None:
+@pytest.fixture(scope="module")
+def files(pair: Pair) -> dict[str, Path]:
+    """Of each node, with all that the client and its server have said."""
     done = pair.lab.exec("client", [sys.executable, "-c", CLIENT], timeout=PATIENCE_S)
     assert list(map(int, done.stdout.split())) == SAID, done
-    for node in NODES:
-        file = Path(pair.group(node)["recording"]["file"])
-        until(lambda file=file: ended(file) == 3)
-        status, told = replayed(file, COUNTS)
-        assert status == 0 and told["ok"] and told["ending"] == "open", json.dumps(told)
-        assert told["played"] | {"events": 0, "compared": 0} == {
-            "events": 0,
-            "connections": 3,
-            "bytes_in": 3 * (5000 * (1 + 2 + 3) + 4),
-            "bytes_out": 12 * 10,
-            "compared": 0,
-            "beyond": 0,
-        }
-        assert told["played"]["compared"] >= 12 and not told["note"]
-        assert pair.group(node)["counters"]["unrecorded"] == 0
+    found = {node: Path(pair.group(node)["recording"]["file"]) for node in NODES}
+    until(lambda: all(ended(file) == 3 for file in found.values()))
+    return found
 
 
-def test_one_that_says_something_else_is_found_out(pair: Pair) -> None:
-    file = Path(pair.group("alpha")["recording"]["file"])
-    status, told = replayed(file, SAYS_LINES)
+@pytest.mark.parametrize("node", NODES)
+def test_another_server_says_the_same(pair: Pair, files: dict[str, Path], node: str) -> None:
+    status, told = replayed(files[node], COUNTS)
+    assert status == 0 and told["ok"] and told["ending"] == "open", json.dumps(told)
+    assert told["played"] | {"events": 0, "compared": 0} == {
+        "events": 0,
+        "connections": 3,
+        "bytes_in": 3 * (5000 * (1 + 2 + 3) + 4),
+        "bytes_out": 12 * 10,
+        "compared": 0,
+        "beyond": 0,
+    }
+    assert told["played"]["compared"] >= 12 and not told["note"]
+    assert pair.group(node)["counters"]["unrecorded"] == 0
+
+
+def test_one_that_says_something_else_is_found_out(files: dict[str, Path]) -> None:
+    status, told = replayed(files["alpha"], SAYS_LINES)
     assert status == 1 and not told["ok"]
     assert told["note"].startswith("it is the history of another command")
     assert told["differences"] or told["trouble"]
