@@ -119,7 +119,9 @@ async def looked_after(
         start_within_s=(restart or RestartSection()).start_within_s,
         on_stuck=watched.stuck,
     )
-    watched.health.start(resting)
+    if resting:
+        watched.health.rest()
+    watched.health.start()
     try:
         yield watched
     finally:

@@ -54,6 +54,7 @@ from fttcp.wire.keyfile import KeyRing, key_id
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
+_NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
 
 
 class GroupRuntime:
@@ -286,11 +287,14 @@ class GroupRuntime:
             self.engine.promote()
 
     def rest(self) -> None:
-        """Of a cold group: this node does not serve, so its server is not to run."""
-        if self.server is not None:
-            self.server.rest()
-        if self.recorder is not None:
-            self.recorder.server_rests()
+        """Of a cold group: this node does not serve, so its server is not to run. Such a node is fit when it
+        can keep what clients send, on disk as well if that is wanted."""
+        if self.server is None:
+            return
+        server = self.server
+        if self.recorder is not None and self.recorder.server_rests(lambda: server.hold("")):
+            server.hold(_NO_FILE)
+        server.rest()
 
     def server_stuck(self, why: str) -> bool:
         """A server that was woken is not up in time; true if this node gives the role up because of that."""

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,28 @@ class Recorder:
         self._file: HistoryFile | None = None
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""
+        self._resting = False
+        """The file is that of a server which is still to be started."""
         self._closed = False
 
     async def before_start(self) -> None:
         """The first of the server's commands is about to start. A disk that hangs does not keep it from
         that: then its history begins late."""
+        self._resting = False
         if not self._closed:
             await asyncio.wait([self._begin_life()], timeout=_PATIENCE_S)
 
-    def server_rests(self) -> None:
-        """A cold backup: what clients send goes into a file of its own until its server starts."""
-        if not self._closed:
-            self._begin_life()
+    def server_rests(self, there: Callable[[], None]) -> bool:
+        """A cold backup: what clients send goes into a file of its own until its server starts, however often
+        it is told to rest. True: that is not open yet. ``there`` is called when it is, or does not come."""
+        if self._closed:
+            return False
+        waits = self._resting and self._task is not None and not self._task.done()
+        if self._resting and (waits or (self._file is not None and not self._file.why)):
+            return waits
+        self._resting = True
+        self._begin_life().add_done_callback(lambda _: there())
+        return True
 
     def server_known(self, pids: Sequence[int]) -> None:
         """These are the main processes of a server that somebody else starts. One that was not there before

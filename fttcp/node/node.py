@@ -240,9 +240,8 @@ class Node:
             group.server.start()
         group.start()
         if cold:  # how its server is, is known at once
-            group.server.start(resting=True)
-            if group.recorder is not None:
-                group.recorder.server_rests()
+            group.rest()
+            group.server.start()
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
         self._feed_carrier(name)

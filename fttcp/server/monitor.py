@@ -103,7 +103,8 @@ class Health:
         self._start_within_s, self._on_stuck = start_within_s, on_stuck
         self._timer: asyncio.TimerHandle | None = None
         """Of a server that was woken, or did not come up in time."""
-        self._unfit = ""
+        self._unfit = self._lacking = ""
+        """Why a server that rests is not fit: the first for a while, the second until it is told otherwise."""
         self._weigh_s = 0.0
         self._role: Role | None = None
         self.resting = False
@@ -197,10 +198,8 @@ class Health:
 
     # ------------------------------------------------------------------ orders
 
-    def start(self, resting: bool = False) -> None:
-        """Start or find the server, and look after it; ``resting``: it is started when it is woken."""
-        if resting:
-            self.rest()
+    def start(self) -> None:
+        """Start or find the server, and look after it; one that rests is started when it is woken."""
         self._server.start(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -214,6 +213,18 @@ class Health:
         self._later(self._forgive if self._unfit else None)
         self._server.rest()
         self.server_ended("")
+
+    def hold(self, why: str) -> None:
+        """While it rests, it is not fit for this; '' ends that."""
+        self._lacking = why
+        if self.resting:
+            self._verdict.serve(*self._at_rest)
+
+    @property
+    def _at_rest(self) -> tuple[bool, Cause, str]:
+        """What is to be said of a server that rests."""
+        why = self._unfit or self._lacking
+        return not why, Cause.SERVER_DIED, why or _RESTS
 
     def wake(self) -> None:
         """This node is to serve: the server starts, if it rests."""
@@ -243,7 +254,7 @@ class Health:
         """What did not come up in time may do so another time."""
         self._unfit = ""
         if self.resting:
-            self._verdict.serve(True, Cause.SERVER_DIED, _RESTS)
+            self._verdict.serve(*self._at_rest)
 
     def _later(self, do: Callable[[], None] | None) -> None:
         if self._timer is not None:
@@ -311,8 +322,7 @@ class Health:
         self._on_unheard([])
         self._readiness.ended()
         with self._verdict.changing():
-            why = self._unfit or _RESTS if self.resting else reason
-            self._verdict.serve(self.resting and not self._unfit, Cause.SERVER_DIED, why)
+            self._verdict.serve(*(self._at_rest if self.resting else (False, Cause.SERVER_DIED, reason)))
             for prober in self._probers:
                 prober.end()
                 if self.resting:

@@ -74,6 +74,10 @@ def test_a_server_that_rests_is_fit_and_starts_when_it_is_woken(tmp_path: Path) 
         async with looked_after(tmp_path, command, port, health=health, resting=True) as server:
             assert server.healthy and server.state["resting"] and not server.state["pids"]
             assert server.health is not None
+            server.health.hold("its disk hangs")
+            assert not server.healthy and server.state["reason"] == "its disk hangs"
+            server.health.hold("")
+            assert server.healthy
             for _ in range(2):
                 server.health.wake()
                 assert not server.healthy
