@@ -79,7 +79,7 @@ struct ftt_worker {
 	uint64_t log_bytes;      /* of input logs */
 	uint32_t n_logs;
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
-	struct ftt_list renew_waiting, renew_active; /* see renewal.h */
+	struct ftt_list renew_waiting, renew_active, renew_resting; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
 	struct ftt_moved recorded; /* of record.h */
 	struct ftt_word *words, *last_word; /* see kept.h */

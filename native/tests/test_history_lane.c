@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "history_rig.h"
 
+#define MANY 12u /* connections at once */
+
 /* --- what is written ---------------------------------------------------------------------------------------- */
 
 /* Each frame as a letter, in a string that is used again. */
@@ -391,8 +393,72 @@ static void test_the_wrong_order(void)
 	close_both();
 }
 
+static unsigned count(const struct ftt_list *head)
+{
+	unsigned n = 0;
+
+	for (const struct ftt_list *at = head->next; at != head; at = at->next)
+		n++;
+	return n;
+}
+
+/* Messages for the backup, whose stack has one connection at a time. None comes back. */
+static void tell_backup(void)
+{
+	while (waits[1]) {
+		if (waits[1]->kind == FTT_LANE_BEGIN)
+			listens(&backup, get_be16(waits[1]->bytes + 13 + 6));
+		CHECK(carry(1));
+	}
+}
+
+static void look(unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		model_now += 100 * MS;
+		ftt_renew_tick(&primary.worker, model_now);
+		ftt_renew_tick(&backup.worker, model_now);
+		node_run(&primary);
+		node_run(&backup);
+		tell(0);
+		tell(1);
+	}
+}
+
+/* Many connections live while a history is told. A tick looks at those with which something happens. */
+static void test_the_work_of_a_tick(void)
+{
+	const struct ftt_list *told = &primary.worker.renew_active, *hears_it = &backup.worker.renew_active;
+	uint32_t of_seven = 0;
+
+	open_both();
+	for (uint16_t port = 1; port <= MANY; port++) {
+		opens(port);
+		says(port, TCP_ACK | TCP_PSH, 1, 10);
+		of_seven = port == 7 ? client_acks : of_seven;
+	}
+	node_role(&primary, FTT_MODE_PAIRED, 2);
+	crossing = true;
+	set_lane(true);
+	tell_backup();
+	CHECK_EQ(backup.worker.n_renewing[FTT_RENEW_CATCHING], MANY);
+	CHECK_EQ(count(hears_it), MANY);
+	look(20);
+	CHECK_EQ(primary.worker.n_renewing[FTT_RENEW_CATCHING], MANY);
+	CHECK(!count(told) && !count(hears_it));
+	client_acks = of_seven;
+	says(7, TCP_ACK | TCP_PSH, 11, 5);
+	ftt_renew_pump(&primary.worker, model_now);
+	tell_backup();
+	CHECK(count(told) == 1 && count(hears_it) == 2); /* the model's stack answers as the connection that it has */
+	look(20);
+	CHECK(!count(told) && count(hears_it) == 1); /* its stack does not take it */
+	close_both();
+}
+
 int main(void)
 {
+	test_the_work_of_a_tick();
 	test_what_is_written();
 	test_another_life();
 	test_the_bound();

@@ -141,6 +141,7 @@ static void mark(struct ftt_worker *w)
 {
 	struct ftt_history *h = w->history;
 
+	ftt_renewals_stir(w);
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next) {
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
@@ -154,6 +155,7 @@ static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now
 {
 	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
 
+	ftt_renewals_stir(w);
 	for (unsigned i = 0; i < 2; i++)
 		while (!ftt_list_empty(lists[i]))
 			ftt_renew_give_up(w, FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c, why, now_ns);
@@ -247,6 +249,7 @@ static void fail(struct ftt_worker *w, uint8_t to, enum ftt_history_failure how,
 	ftt_history_drop_kept(w);
 	ftt_lane_send(&w->lane, to, FTT_LANE_NOT_PLAYED, &reason, 1);
 	post(w, FTT_EV_HISTORY_FAILED, how, reason);
+	ftt_renewals_stir(w);
 	while (!ftt_list_empty(&w->renew_active)) {
 		struct ftt_tcp *c = FTT_ENTRY(w->renew_active.next, struct ftt_renewal, order)->c;
 
@@ -431,6 +434,7 @@ static enum ftt_lane_answer marked(struct ftt_worker *w, uint8_t from, uint64_t 
 		if (h->blocked)
 			return FTT_LANE_NOT_NOW;
 	}
+	ftt_renewals_stir(w);
 	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next)
 		FTT_ENTRY(at, struct ftt_renewal, order)->heard_ns = now_ns; /* until here it was the history's to tell */
 	h->blocked = !ftt_lane_send(&w->lane, from, FTT_LANE_MARKED, &none, 1);
@@ -482,8 +486,10 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_MARKED && len == 1) {
-		if (primary && h->stage == FTT_HISTORY_MARKS)
+		if (primary && h->stage == FTT_HISTORY_MARKS) {
 			h->stage = FTT_HISTORY_MARKED;
+			ftt_renewals_stir(w);
+		}
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_NOT_PLAYED && len == 1) {

@@ -13,6 +13,7 @@
 #include "core/tcp/renew.h"
 
 #define ASK_NS 20000000ull      /* the other node is asked again after 20 ms, then less and less often */
+#define TOLD 4u                 /* so often a word is said again of which one at least arrives */
 #define AGAIN_NS 50000000ull    /* our stack is given again what it does not acknowledge */
 #define SYN_NS 1000000000ull    /* ... its SYN (RFC 6298) */
 #define PATIENCE_NS 10000000000ull /* for who does not get on */
@@ -86,7 +87,7 @@ static bool is_news(const struct ftt_tcp *c, const struct ftt_renewal *r)
 
 static void tell(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
-	r->next_ns = now_ns + (ASK_NS << (r->tries < 4 ? r->tries++ : 4));
+	r->next_ns = now_ns + (ASK_NS << (r->tries < TOLD ? r->tries++ : TOLD));
 	r->acked = client_place(c);
 	ftt_tcp_tell_renewal(w, c, w->e->cfg.policy.compare && near(c, r) ? FTT_REC_SUM : 0);
 }
@@ -162,6 +163,7 @@ bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_re
 			ftt_tcp_act(w, c, FTT_ACT_DETACH, now_ns);
 		return lost;
 	}
+	ftt_renewal_stir(w, r);
 	if (r->stage == FTT_RENEW_BEGUN && rec->type == FTT_REC_COMMIT)
 		found(w, c, r, from);
 	if (r->stage != FTT_RENEW_BEGUN && from != c->peer_worker)
@@ -302,6 +304,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 
 	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
 		return;
+	ftt_renewal_stir(w, r);
 	if (ftt_cold(w)) {
 		ftt_cold_kept(w, c, now_ns);
 		return;
@@ -424,13 +427,31 @@ static void tell_end(struct ftt_worker *w)
 	ftt_event_post(w->e, &ev);
 }
 
+/*
+ * Of a history only what is under way needs a look now and then: on a backup what its stack has not acknowledged yet. A primary says
+ * where a client stands that has moved on, and asks nothing before all is told.
+ */
+static bool rests(const struct ftt_worker *w, const struct ftt_renewal *r)
+{
+	const struct ftt_tcp *c = r->c;
+
+	if (c->closed || c->unrenewable)
+		return false;
+	if (w->mode != FTT_MODE_BACKUP)
+		return ftt_history_behind(w) && (r->stage == FTT_RENEW_BEGUN || (r->tries == TOLD && client_place(c) == r->acked));
+	return (r->past || (r->found && ftt_history_waits(w))) && !r->over && c->flow.bits & FTT_F_MAPPED && seq_leq(r->given, c->flow.local_rcv_nxt);
+}
+
 void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	for (struct ftt_list *at = w->renew_active.next, *next; at != &w->renew_active; at = next) {
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		next = at->next;
-		(w->mode == FTT_MODE_BACKUP ? backup_tick : primary_tick)(w, r->c, r, now_ns);
+		if (rests(w, r))
+			ftt_renewal_rest(w, r);
+		else
+			(w->mode == FTT_MODE_BACKUP ? backup_tick : primary_tick)(w, r->c, r, now_ns);
 	}
 	ftt_udp_renew_tick(w, now_ns);
 	if (w->renewing && w->mode != FTT_MODE_BACKUP)
@@ -442,6 +463,7 @@ void ftt_renew_role(struct ftt_worker *w)
 	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
 
 	w->renewing = false;
+	ftt_renewals_stir(w);
 	ftt_udp_renew_role(w);
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		while (!ftt_list_empty(lists[i])) {

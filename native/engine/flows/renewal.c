@@ -19,6 +19,7 @@ static void leave(struct ftt_worker *w, struct ftt_renewal *r)
 static void enter(struct ftt_worker *w, struct ftt_renewal *r, uint8_t stage)
 {
 	r->stage = stage;
+	r->resting = false;
 	ftt_list_add(&r->order, list_of(w, stage)->prev);
 	w->n_renewing[stage]++;
 }
@@ -27,6 +28,7 @@ void ftt_renewals_open(struct ftt_worker *w)
 {
 	ftt_list_init(&w->renew_waiting);
 	ftt_list_init(&w->renew_active);
+	ftt_list_init(&w->renew_resting);
 	ftt_renewals_anew(w);
 	w->log_whole = 1; /* until it shows to be too much */
 }
@@ -50,6 +52,28 @@ void ftt_renewal_stage(struct ftt_worker *w, struct ftt_renewal *r, enum ftt_ren
 {
 	leave(w, r);
 	enter(w, r, (uint8_t)stage);
+}
+
+void ftt_renewal_rest(struct ftt_worker *w, struct ftt_renewal *r)
+{
+	r->resting = true;
+	ftt_list_remove(&r->order);
+	ftt_list_add(&r->order, w->renew_resting.prev);
+}
+
+void ftt_renewal_stir(struct ftt_worker *w, struct ftt_renewal *r)
+{
+	if (!r->resting)
+		return;
+	r->resting = false;
+	ftt_list_remove(&r->order);
+	ftt_list_add(&r->order, w->renew_active.prev);
+}
+
+void ftt_renewals_stir(struct ftt_worker *w)
+{
+	while (!ftt_list_empty(&w->renew_resting))
+		ftt_renewal_stir(w, FTT_ENTRY(w->renew_resting.next, struct ftt_renewal, order));
 }
 
 void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)

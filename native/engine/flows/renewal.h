@@ -49,6 +49,7 @@ struct ftt_renewal {
 	bool whole;        /* backup: all of the log is here */
 	bool current;      /* ... and a server in step knows of it: what comes from now on comes as ever */
 	bool past, over;   /* backup: nobody waits for it, it belongs to a history; ... and is at its end there */
+	bool resting;      /* time alone does nothing to it: it is in a list that no tick walks over */
 };
 
 static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
@@ -68,6 +69,12 @@ void ftt_renewals_open(struct ftt_worker *w);
 struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* ... and goes on in this stage. */
 void ftt_renewal_stage(struct ftt_worker *w, struct ftt_renewal *r, enum ftt_renewal_stage stage);
+/* Nothing but what happens to it will move it: no tick looks at it from here on ... */
+void ftt_renewal_rest(struct ftt_worker *w, struct ftt_renewal *r);
+/* ... until something has happened. */
+void ftt_renewal_stir(struct ftt_worker *w, struct ftt_renewal *r);
+/* ... to all of them. */
+void ftt_renewals_stir(struct ftt_worker *w);
 /* It is over, in whichever way. */
 void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c);
 /* ... without success; for some reasons it is tried again. */

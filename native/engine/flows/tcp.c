@@ -220,6 +220,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
+	if (c->flow.protection == FTT_CATCHING_UP && ftt_renewal(c))
+		ftt_renewal_stir(w, ftt_renewal(c));
 	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k, &e);
