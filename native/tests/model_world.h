@@ -35,6 +35,7 @@ static struct world {
 	enum fate fate;
 	uint64_t fate_at, takeover_at, join_at; /* join_at: a third node makes it a pair again */
 	bool fallen, taken_over, joined;
+	bool late; /* what the primary said last of its output had not arrived at the takeover */
 	uint64_t last_words; /* of the primary's server: 1 + the offset where they begin; 0: it lives */
 	uint8_t protection; /* of the primary's flow when it fell */
 	bool had_flow;

@@ -240,9 +240,26 @@ static void fall(void)
 	}
 }
 
+/* Is a record under way to the backup that tells of more output than it knows of? Then the client may have that already. */
+static bool output_comes_late(void)
+{
+	const struct ftt_tcp *c = node_flow(&w->b);
+	struct ftt_record r;
+
+	for (size_t i = 0; c && i < w->n; i++)
+		for (size_t at = 0, used; w->heap[i].what == RECORDS_TO_B && at < w->heap[i].wire->len; at += used) {
+			used = ftt_record_get(w->heap[i].wire->bytes + at, w->heap[i].wire->len - at, &r);
+			CHECK(used);
+			if (r.type == FTT_REC_OUTPUT && seq_gt(r.snd_nxt, c->flow.sent))
+				return true;
+		}
+	return false;
+}
+
 static void survive(void)
 {
 	w->taken_over = true;
+	w->late = output_comes_late();
 	if (w->fate == FATE_SERVER_DIES) {
 		node_role(&w->p, FTT_MODE_IDLE, 1);
 		w->p.alive = false;
@@ -402,7 +419,7 @@ static bool must_complete(void)
 {
 	if (w->fate == FATE_NONE || !w->fallen || w->fate == FATE_BACKUP_LOST)
 		return true;
-	if ((w->differs || w->lose_records) && w->b.worker.n.unverified_resets)
+	if ((w->differs || w->lose_records || w->late) && w->b.worker.n.unverified_resets)
 		return false; /* it was not known, or not true, that what the client had was the backup's as well */
 	if (!(w->b.plane.can & FTT_PLANE_HOLDS) && w->b.worker.n.unverified_resets)
 		return false; /* the client had output for input that was lost on the mirror, and did not say it again in time */
