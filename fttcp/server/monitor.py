@@ -104,7 +104,7 @@ class Health:
         self._timer: asyncio.TimerHandle | None = None
         """Of a server that was woken, or did not come up in time."""
         self._unfit = self._lacking = ""
-        """Why a server that rests is not fit: the first for a while, the second until it is told otherwise."""
+        """Why a server that rests is not fit: the first for a while, the second until it is told better."""
         self._weigh_s = 0.0
         self._role: Role | None = None
         self.resting = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -27,7 +28,10 @@ SERVER = f"""
 import pathlib, socket, threading
 path, lock = pathlib.Path("sum"), threading.Lock()
 def serve(sock):
-    for _ in sock.makefile("rb"):
+    for mine, line in enumerate(sock.makefile("rb"), 1):
+        if line == b"mine\\n":
+            sock.sendall(b"%d\\n" % mine)
+            continue
         with lock:
             path.write_text(str(int(path.read_text()) + 1 if path.exists() else 1))
             sock.sendall(path.read_text().encode() + b"\\n")
@@ -46,6 +50,25 @@ for line in sys.stdin:
     except ConnectionResetError:
         print("reset", flush=True)
 """
+CROWD = """
+import json, socket, sys
+crowd = {}
+for line in sys.stdin:
+    if line == "one more\\n":
+        sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30)
+        crowd[sock.getsockname()[1]] = sock.makefile("rwb"), []
+    told = {}
+    for port, (stream, said) in crowd.items():
+        try:
+            stream.write(b"mine\\n")
+            stream.flush()
+            said.append(stream.readline().decode().strip())
+            told[port] = "kept" if said == list(map(str, range(1, len(said) + 1))) else repr(said)
+        except ConnectionResetError:
+            told[port] = "reset"
+    print(json.dumps(told), flush=True)
+"""
+"""One more connection for each line that says so. All of them speak, and are told how often they have."""
 HOOK = """
 cd "$(dirname "$0")" || exit 1
 case "$FTTCP_HOOK" in
@@ -143,6 +166,43 @@ def test_what_is_newer_than_the_checkpoint_goes_on(pair: Pair, files: Path) -> N
             lab.fault("crash-host", "primary")
             assert newer.add() == "6", "what the older one said after the checkpoint is lost, as told"
             assert old.add() == "reset"
+
+
+def test_what_is_lost_is_what_was_told(pair: Pair, files: Path) -> None:
+    """Connections begin before, while and after a checkpoint is taken: exactly those are reset of which it is
+    said."""
+    lab, roles = pair.lab, [pair.lab.node_in_role(role) for role in ("primary", "backup")]
+    crowd = lab.popen(
+        CLIENT, [sys.executable, "-c", CROWD, SERVICE[4], str(PORT)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def speak(words: str = "one more") -> dict[str, str]:
+        assert crowd.stdin and crowd.stdout
+        print(words, file=crowd.stdin, flush=True)
+        return dict(json.loads(crowd.stdout.readline()))
+
+    def grows() -> bool:
+        assert set(speak().values()) == {"kept"}
+        return sum(flow["protection"] == "protected" for flow in _flows(lab)) > 3
+
+    try:
+        for _ in range(3):
+            speak()
+        with a_client(lab) as one:
+            one.add()  # so there is a sum
+        (files / "go").touch()
+        await_condition(grows, 60, "some are protected", 0.05)
+        _await_checkpoint(pair, *roles)
+        _await_protected(pair)
+        foretold = {str(flow["remote_port"]): flow["protection"] for flow in _flows(lab)}
+        wanted = {port: "kept" if how == "protected" else "reset" for port, how in foretold.items()}
+        assert set(wanted.values()) == {"kept", "reset"}, wanted
+        lab.fault("crash-host", "primary")
+        assert speak("again") == wanted
+    finally:
+        crowd.kill()
+        crowd.communicate()
 
 
 def test_a_checkpoint_that_is_not_restored_serves_nobody(pair: Pair, files: Path) -> None:
