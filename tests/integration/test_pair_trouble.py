@@ -194,7 +194,7 @@ def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp
         new = Client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
         try:
             assert new.wait_started()
-            assert flows(pair, "primary", "protected") == 2
+            await_condition(lambda: flows(pair, "primary", "protected") == 2, 5, "both are protected")
             assert new.finish()["ok"]
         finally:
             new.kill()
