@@ -49,7 +49,12 @@ LINK := fttcp/fttcp-link
 $(LINK): native/programs.py $(wildcard native/link/*) | packages
 	$(PYTHON) native/programs.py $@
 
-build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK)  ## install what is missing and leave .venv/bin/fttcp
+REPLAY := fttcp/fttcp-replay
+
+$(REPLAY): native/programs.py $(wildcard native/replay/*) $(NATIVE_C) $(NATIVE_H) | packages
+	$(PYTHON) native/programs.py $@
+
+build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK) $(REPLAY)  ## install what is missing and leave .venv/bin/fttcp
 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
@@ -87,5 +92,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) $(LINK) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) $(LINK) $(REPLAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -131,7 +131,7 @@ def counts(lab: Lab, cable: Cable) -> list[dict[str, Any]]:
     """What the wire of a cable has done with frames of its host, and with those for it; no wire: nothing."""
     if cable.wire_port not in network.ports(lab.host(SWITCH)):
         return []
-    return list(_ask(_control(lab, cable), "show")["wires"])
+    return list(tell(_control(lab, cable), "show")["wires"])
 
 
 def program() -> str:
@@ -184,7 +184,7 @@ def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
         if wire.poll() is not None:
             raise LabError(f"link of {cable.host}: {log.read_text(errors='replace').strip() or 'it ended'}")
         try:
-            return bool(_ask(control, "show"))
+            return bool(tell(control, "show"))
         except NoAnswerError:
             return False
 
@@ -207,18 +207,18 @@ def _drain(control: Path, words: str) -> None:
     """Let what is on its way arrive: later frames do not overtake it, so the last one is soon in."""
     _set(control, words)
     deadline = time.monotonic() + _DRAIN_S
-    while any(wire["waiting"] for wire in _ask(control, "show")["wires"]) and time.monotonic() < deadline:
+    while any(wire["waiting"] for wire in tell(control, "show")["wires"]) and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
 def _set(control: Path, words: str) -> None:
-    answer = _ask(control, words)
+    answer = tell(control, words)
     if "error" in answer:
         raise LabError(f"{control}: {words}: {answer['error']}")
 
 
-def _ask(control: Path, line: str) -> dict[str, Any]:
-    """Put a line to a wire's program. Raises NoAnswerError when it is not there, or says nothing."""
+def tell(control: Path, line: str) -> dict[str, Any]:
+    """Put a line to the program whose socket is ``control``. Raises NoAnswerError when it is not there, or says nothing."""
     try:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(_START_S)

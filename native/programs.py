@@ -21,6 +21,14 @@ PROGRAMS = {
         "-static",
         *(f"native/client/{part}.c" for part in ("main", "measure", "report", "server")),
     ],
+    # a worker without a kernel, for `fttcp explain`; its loop is not run, so what only that calls is left out
+    "fttcp-replay": [
+        *("-Inative", "-fms-extensions", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
+        *("native/replay/replay.c", "native/replay/plane_model.c"),
+        *("native/engine/channel/crc32c.c", "native/engine/history/file.c", "native/engine/api/observe.c"),
+        *("native/engine/planes/python/python.c", *sorted(map(str, Path("native/engine/flows").glob("*.c")))),
+        *("-lsodium", "-lpthread"),
+    ],
     # the lab's link
     "fttcp-link": ["-pthread", "native/link/main.c", "native/link/wire.c"],
 }

@@ -1,6 +1,6 @@
 """The same recorded steps given to one worker on two data planes, that of C tests and Python's, to compare.
 
-A step is a line of text, see native/tests/replay_tcp.c. What was done in a step is a list of lines:
+A step is a line of text, see native/replay/replay.c. What was done in a step is a list of lines:
 verdicts, packets of the engine's own, records for the other node, events.
 """
 
@@ -22,7 +22,7 @@ from cffi import FFI
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
 from fttcp.planes.base import EngineSettings, LinkAddress, PeerSettings
-from fttcp.planes.experiment import Callback, Direction, Flags
+from fttcp.planes.experiment import Callback, Direction, Flags, hooks_of
 from fttcp.planes.intake import Intake
 from fttcp.planes.programmable import set_hooks
 from fttcp.planes.views import parse
@@ -30,7 +30,7 @@ from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
 _SOURCES = (
-    *("tests/replay_tcp.c", "tests/plane_model.c"),
+    *("replay/replay.c", "replay/plane_model.c"),
     *("engine/channel/crc32c.c", "engine/planes/python/python.c", "engine/api/observe.c"),
 )
 _TICK_NS, _SWEEP_NS = 2_000_000, 100_000_000
@@ -93,7 +93,8 @@ class PythonPlane:
     ) -> None:
         self.log: list[str] = []
         self.n: Counter[str] = Counter()
-        self.intake = Intake(settings_ or settings(), callback, self.n, self._flow_info)
+        self.intake = Intake(settings_ or settings(), hooks_of(callback), self.n, self._flow_info)
+        self.mode = EngineMode.IDLE
         self.now_ns = 0
         self.has_lease = True
         self._packets = 0
@@ -124,12 +125,23 @@ class PythonPlane:
         """Carry out verdicts; see ProgrammableEngine."""
         self.intake.give(fates, count, lambda: self.has_lease)
 
+    def hear(self, worker: int, record: bytes) -> bool:
+        """Show a record; see ProgrammableEngine."""
+        return self.intake.hears(worker, record, self.mode, self.now_ns)
+
+    def tell(self, record: bytes) -> bool:
+        """Show a record; see ProgrammableEngine."""
+        return self.intake.tells(record, self.mode, self.now_ns)
+
     def step(self, line: str) -> list[str]:
         """Do one step; return what was done."""
         what, first, *words = line.split()
         self.log.clear()
         if what != "lease":
             self.now_ns = int(first)
+        if what == "role":
+            self.mode = EngineMode(int(words[0]))
+            self.intake.role_begins()
         if words and what in ("in", "out"):
             direction = Direction.FROM_CLIENT if what == "in" else Direction.FROM_SERVER
             packet = QueuedPacket(self._packets, bytes.fromhex(words[0]), self.log)
@@ -151,7 +163,7 @@ class PythonPlane:
 
 
 class _Library:
-    """native/tests/replay_tcp.c, loaded. There is one worker in it."""
+    """native/replay/replay.c, loaded. There is one worker in it."""
 
     def __init__(self, path: Path) -> None:
         self._ffi = FFI()

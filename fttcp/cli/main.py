@@ -20,6 +20,10 @@ _COMMANDS = {
     "demo": ("lab.demo:demo", "A download survives the crash of the host that serves it."),
     "doctor": ("fttcp.cli.doctor:doctor", "Say what this machine has, what is missing, what to do."),
     "events": ("fttcp.cli.events:events", "List what happened on the node, or follow it."),
+    "explain": (
+        "fttcp.cli.explain:explain",
+        "Tell what the engine decides about each packet of a capture.",
+    ),
     "failover": ("fttcp.cli.roles:failover", "Let this backup serve a group without the primary's consent."),
     "history": ("fttcp.cli.events:history", "List what happened, also before the last start."),
     "key": ("fttcp.cli.key:key", "Show the shared key, or exchange it for another one."),

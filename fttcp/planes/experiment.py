@@ -1,22 +1,24 @@
-"""Experiments on packets: a function of the user's own that sees each packet before the rules do.
+"""Experiments: code of the user's own that sees packets and records before the rules do, and ownership.
 
-The programmable engine calls it once for every packet of the group, on whichever node it runs, and
-does what it answers: `Pass`, `Drop`, `Delay`, or `Modify`. What comes out of that is then decided by
-the same rules as ever; an experiment cannot make a backup speak or let a primary answer too early.
-It stands where the network stands for input (between the wire and the rules), and where the server's
-stack stands for output (between the stack and the rules).
+The programmable engine asks it about every packet of the group and every record of the commit channel, on
+whichever node it runs, and does what it answers: `Pass`, `Drop`, `Delay`, or `Modify`. What comes out of that
+is then decided by the same rules as ever; an experiment cannot make a backup speak or let a primary answer
+too early. It stands where the network stands for input and records (between the wire and the rules), and
+where the server's stack stands for output (between the stack and the rules).
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable as AnyCallable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntFlag
+from enum import Enum, IntEnum, IntFlag
+from typing import Any
 
 from fttcp._native import ffi, lib
-from fttcp.ownership.model import EngineMode
-from fttcp.planes.base import EngineError, FlowKey, Protection
+from fttcp.ownership.model import EngineMode, Lease
+from fttcp.planes.base import EngineError, EngineEvent, FlowKey, Protection
 
 LONGEST_DELAY_S = 60
 
@@ -26,6 +28,26 @@ class Direction(Enum):
 
     FROM_CLIENT = 0
     FROM_SERVER = 1
+
+
+class RecordType(IntEnum):
+    """Values of enum ftt_record_type: what nodes tell each other of a flow (docs/protocol.md)."""
+
+    OPEN = 1
+    OPENED = 2
+    REFUSED = 3
+    COMMIT = 4
+    PROBE = 5
+    DETACH = 6
+    DETACHED = 7
+    CLOSE = 8
+    OUTPUT = 9
+    DISCARD = 10
+    RENEW = 11
+    EVENT = 16
+    EVENT_ACK = 17
+    SENT = 18
+    STRAY = 19
 
 
 class Flags(IntFlag):
@@ -105,6 +127,34 @@ class Packet:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A record of the commit channel. ``heard``: the other node told it; else this node is about to tell it.
+    ``kind`` is a RecordType, or the number of one that this release does not know. ``numbers``: what it
+    tells, of those that its kind has: rcv_nxt, edge, snd_nxt, client_acked, service_iss, verified, point,
+    number; sequence numbers as the client sees them. ``data`` are its bytes. The rest is as of a Packet."""
+
+    number: int
+    time_ns: int
+    mode: EngineMode
+    heard: bool
+    kind: RecordType | int
+    key: FlowKey
+    numbers: Mapping[str, int]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something about ownership: this node's engine got another mode, or another right to speak, or reports
+    an event (of the kinds of EventKind). One of the three is not None."""
+
+    time_ns: int
+    mode: EngineMode | None = None
+    lease: Lease | None = None
+    event: EngineEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Go on with the packet as it is."""
 
@@ -116,9 +166,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Go on with the packet after so many seconds; others may overtake it. The function is asked once."""
+    """Go on with it after so many seconds; others may overtake it. ``again``: the function is asked about the
+    packet once more then, with the flow as it is by that time; else it is not."""
 
     seconds: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +181,52 @@ class Modify:
 
 
 Action = Pass | Drop | Delay | Modify
-Callback = AnyCallable[[Packet], Action]
+Callback = AnyCallable[[Packet], Action] | object
+"""A function of a packet; or an object with any of the methods of `Experiment`."""
+
+
+class Experiment:
+    """What an experiment may have; it need not inherit from this class."""
+
+    def packet(self, packet: Packet) -> Action:
+        """Say what to do with a packet. Called in the worker's thread."""
+        return Pass()
+
+    def record(self, record: Record) -> Action:
+        """Say what to do with a record: Pass, Drop, or of one that was heard Delay. Called in the worker's
+        thread."""
+        return Pass()
+
+    def ownership(self, change: Change) -> None:
+        """Learn of a change, when it has happened. Called in the daemon's loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The functions of an experiment, None for what it does not look at."""
+
+    packet: AnyCallable[[Packet], Action] | None
+    record: AnyCallable[[Record], Action] | None
+    ownership: AnyCallable[[Change], None] | None
+
+
+def hooks_of(callback: Callback | None) -> Hooks:
+    """Return the functions of an experiment. Raises EngineError for what is none."""
+    names = ("packet", "record", "ownership")
+    found: list[Any] = [getattr(callback, name, None) for name in names]
+    if not any(map(callable, found)) and callable(callback):
+        found[0] = callback
+    if callback is not None and not any(map(callable, found)):
+        raise EngineError(f"{callback!r} is no experiment: neither a function, nor has it {', '.join(names)}")
+    return Hooks(*(one if callable(one) else None for one in found))
+
+
+def check_record_action(action: Action, heard: bool) -> None:
+    """Raise TypeError or ValueError for what cannot be done with a record."""
+    check_action(action)
+    if isinstance(action, Modify) or (isinstance(action, Delay) and (action.again or not heard)):
+        possible = "Pass(), Drop() or Delay(s)" if heard else "Pass() or Drop()"
+        raise TypeError(f"{action!r}: with this record can be done {possible}")
 
 
 def check_action(action: Action) -> None:
@@ -147,7 +244,7 @@ def check_action(action: Action) -> None:
 
 
 def load_callback(place: str) -> Callback:
-    """Return the function that ``module:function`` names. Raises EngineError when it cannot be had."""
+    """Return the experiment that ``module:name`` names. Raises EngineError when it cannot be had."""
     module_name, _, function_name = place.partition(":")
     if not module_name or not function_name:
         raise EngineError(f'callback {place!r}: wanted is "module:function"')
@@ -157,7 +254,12 @@ def load_callback(place: str) -> Callback:
         raise EngineError(
             f"callback {place!r}: {error}; the module must be importable where the daemon runs (PYTHONPATH)"
         ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
+    found = getattr(module, function_name, None)
+    if found is None:
         raise EngineError(f"callback {place!r}: module {module_name} has no function {function_name!r}")
-    return function  # type: ignore[no-any-return]
+    try:
+        hooks_of(found)
+    except EngineError as error:
+        raise EngineError(f"callback {place!r}: {error}") from error
+    experiment: Callback = found
+    return experiment

@@ -1,9 +1,9 @@
 """The programmable engine: packets through NetfilterQueue into Python, for experiments and comparison.
 
 Theory of operation. It is the C engine with another data plane (native/engine/planes/python): its worker
-asks this module for packets, and tells it what becomes of each. Every packet may first be shown to a function
-of the user's; see fttcp.planes.experiment. The worker's thread calls `take` and `give`, so what they see
-stands still meanwhile.
+asks this module for packets, and tells it what becomes of each. Every packet and record may first be shown to
+an experiment of the user's; see fttcp.planes.experiment. The worker's thread calls `take`, `give`, `hear` and
+`tell`, so what they see stands still meanwhile.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import errno
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineError, EngineSettings
-from fttcp.planes.experiment import Callback, Direction, load_callback
+from fttcp.planes.base import EngineError, EngineEvent, EngineSettings
+from fttcp.planes.experiment import Callback, Change, Direction, hooks_of, load_callback
 from fttcp.planes.intake import Intake
 from fttcp.planes.liveness import Liveness
 from fttcp.planes.nfqueue import NfqueueEngine
@@ -48,7 +49,9 @@ class ProgrammableEngine(NfqueueEngine):
         self.n: Counter[str] = Counter()
         self._giving = threading.Lock()
         self._failure: Exception | None = None
-        self.intake = Intake(settings, callback, self.n, self._flow_info)
+        self._experiment = hooks_of(callback)
+        self._mode = EngineMode.IDLE
+        self.intake = Intake(settings, self._experiment, self.n, self._flow_info)
         self._queues = [
             Queue(first + offset, direction, self.intake.arrived, self.n)
             for offset in LANES
@@ -90,7 +93,9 @@ class ProgrammableEngine(NfqueueEngine):
         """See abi.h. What was decided in the role of before has left, or is dropped, when it returns."""
         super().set_mode(mode, session, peer)
         with self._giving:
-            pass
+            self._mode = mode
+        self.intake.role_begins()
+        self._show(Change(lib.ftt_now_ns(), mode=mode))
 
     def set_lease(self, policy: Lease, limit_ns: int | None, decided_ns: int) -> None:
         """See abi.h. What the lease of before let go has left, or is dropped, when it returns: the
@@ -98,6 +103,24 @@ class ProgrammableEngine(NfqueueEngine):
         super().set_lease(policy, limit_ns, decided_ns)
         with self._giving:
             pass
+        self._show(Change(lib.ftt_now_ns(), lease=policy))
+
+    def events(self) -> Sequence[EngineEvent]:
+        """See NfqueueEngine."""
+        events = super().events()
+        for event in events:
+            self._show(Change(event.when_ns, event=event))
+        return events
+
+    def _show(self, change: Change) -> None:
+        if self._experiment.ownership is None:
+            return
+        self.n["callback_calls"] += 1
+        try:
+            self._experiment.ownership(change)
+        except (Exception, SystemExit):  # the user's code may fail in any way, and the service not with it
+            self.n["callback_errors"] += 1
+            log.exception("the experiment failed at %r", change)
 
     def tune(self, settings: EngineSettings) -> None:
         """See abi.h."""
@@ -131,6 +154,14 @@ class ProgrammableEngine(NfqueueEngine):
             except Exception as error:  # C cannot take it here: the next `take` tells it
                 self._failure = error
 
+    def hear(self, worker: int, record: bytes) -> bool:
+        """Show a record of the other node's. False: it has not come."""
+        return self.intake.hears(worker, record, self._mode, lib.ftt_now_ns())
+
+    def tell(self, record: bytes) -> bool:
+        """Show a record that is to be told. False: it is lost."""
+        return self.intake.tells(record, self._mode, lib.ftt_now_ns())
+
     def _may_leave(self) -> bool:
         return bool(lib.ftt_engine_lease_left_ns(self._worker_of) > 0)
 
@@ -148,10 +179,17 @@ class Owner(Protocol):
     def give(self, fates: Any, count: int) -> None:
         """See ProgrammableEngine."""
 
+    def hear(self, worker: int, record: bytes) -> bool:
+        """See ProgrammableEngine."""
+
+    def tell(self, record: bytes) -> bool:
+        """See ProgrammableEngine."""
+
 
 def set_hooks(hooks: Any, owner: Any) -> None:
     """Have a struct ftt_hooks call an Owner, of which this is the handle."""
     hooks.of, hooks.take, hooks.give = owner, lib.ftt_take, lib.ftt_give
+    hooks.hear, hooks.tell = lib.ftt_hear, lib.ftt_tell
 
 
 def _not_taken(_kind: object, error: BaseException, _trace: object) -> int:
@@ -170,3 +208,21 @@ def _take(of: Any, lane: int, mode: int, basket: Any) -> int:
 def _give(of: Any, fates: Any, count: int) -> None:
     owner: Owner = ffi.from_handle(of)
     owner.give(fates, count)
+
+
+def _goes_on(_kind: object, error: BaseException, _trace: object) -> bool:
+    """A record is decided on without the experiment."""
+    log.error("a record could not be shown to the experiment", exc_info=error)
+    return True
+
+
+@ffi.def_extern(name="ftt_hear", onerror=_goes_on)  # type: ignore[untyped-decorator]
+def _hear(of: Any, worker: int, record: Any, length: int) -> bool:
+    owner: Owner = ffi.from_handle(of)
+    return owner.hear(worker, bytes(ffi.buffer(record, length)))
+
+
+@ffi.def_extern(name="ftt_tell", onerror=_goes_on)  # type: ignore[untyped-decorator]
+def _tell(of: Any, _worker: int, record: Any, length: int) -> bool:
+    owner: Owner = ffi.from_handle(of)
+    return owner.tell(bytes(ffi.buffer(record, length)))

@@ -8,8 +8,20 @@ from typing import Any
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
 from fttcp.planes.base import Protection
-from fttcp.planes.experiment import Direction, Flags, FlowView, Packet, Segment
+from fttcp.planes.experiment import Direction, Flags, FlowView, Packet, Record, RecordType, Segment
 from fttcp.planes.nfqueue import key_of
+
+_NUMBERS: dict[int, tuple[str, ...]] = {
+    RecordType.OPEN: ("service_iss",),
+    RecordType.OPENED: ("rcv_nxt", "edge"),
+    RecordType.COMMIT: ("rcv_nxt", "edge", "snd_nxt", "verified"),
+    RecordType.PROBE: ("client_acked",),
+    RecordType.OUTPUT: ("snd_nxt", "point"),
+    RecordType.EVENT: ("number",),
+    RecordType.EVENT_ACK: ("number",),
+    RecordType.SENT: ("number",),
+}
+"""What records tell, of struct ftt_record; of others nothing but their flow."""
 
 
 def parse(data: bytes) -> tuple[int, Any, Any]:
@@ -58,3 +70,12 @@ def _view(info: Any) -> FlowView:
         info.held,
         info.age_ns,
     )
+
+
+def record(number: int, now_ns: int, mode: EngineMode, heard: bool, data: bytes) -> Record:
+    """Return a record as an experiment is shown it."""
+    found = ffi.new("struct ftt_record *")
+    lib.ftt_core_record_get(ffi.from_buffer("uint8_t[]", data), len(data), found)
+    kind = RecordType(found.type) if found.type in set(RecordType) else int(found.type)
+    numbers = {name: int(getattr(found, name)) for name in _NUMBERS.get(kind, ())}
+    return Record(number, now_ns, mode, heard, kind, key_of(found.key), numbers, data)

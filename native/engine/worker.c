@@ -436,6 +436,15 @@ static void make_room(void *w)
 	flush(w);
 }
 
+static void hear(void *of, uint8_t from, const uint8_t *record, size_t len)
+{
+	struct ftt_worker *w = of;
+	struct ftt_record r;
+
+	if (ftt_record_get(record, len, &r))
+		ftt_follow_record(w, &r, from, ftt_now_ns());
+}
+
 struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len)
 {
 	const struct ftt_config *cfg = &e->cfg;
@@ -461,7 +470,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		goto fail;
 	}
 	/* the plane first: nobody else has its queues, so the channel's port has no sockets of another engine */
-	w->plane = ftt_plane_open(cfg, index, (struct ftt_plane_owner){&e->shared, make_room, w}, err, err_len);
+	w->plane = ftt_plane_open(cfg, index, (struct ftt_plane_owner){&e->shared, make_room, hear, w}, err, err_len);
 	if (!w->plane || ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) ||
 	    ftt_lane_open(&w->lane, e, index, &w->n, &user, err, err_len))
 		goto fail;

@@ -14,6 +14,8 @@ CALLED = """
 /* fttcp/planes/programmable.py */
 extern "Python" int64_t ftt_take(void *of, uint32_t lane, uint32_t mode, void *basket);
 extern "Python" void ftt_give(void *of, const struct ftt_fate *verdicts, uint32_t n);
+extern "Python" bool ftt_hear(void *of, uint8_t from, const uint8_t *record, size_t len);
+extern "Python" bool ftt_tell(void *of, uint8_t to, const uint8_t *record, size_t len);
 """
 SOURCES = sorted(map(str, (ROOT / "engine").rglob("*.c")))
 HEADERS = sorted(map(str, ROOT.rglob("*.h")))

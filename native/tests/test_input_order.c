@@ -68,7 +68,7 @@ static void mirrored(uint32_t id, uint32_t in, uint32_t out, uint64_t now_ns)
 	const struct ftt_pkt k = {0};
 
 	if (step(&c.flow, s, now_ns) == FTT_HOLD)
-		ftt_tcp_hold(&w, &c, &p, &k, &s.seg, now_ns);
+		ftt_tcp_hold(&w, &c, &p, &k, &s.seg, FTT_WAIT_ANSWERED, now_ns);
 	else
 		ftt_tcp_give(&w, &c, &p, &k, &s.seg, &edit);
 }

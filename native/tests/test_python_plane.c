@@ -219,7 +219,7 @@ int main(void)
 
 	for (unsigned i = 0; i < 4; i++)
 		CHECK((hooks.fd[i / 2][i % 2] = eventfd(0, EFD_CLOEXEC)) >= 0);
-	plane = ftt_python_open(&cfg, (struct ftt_plane_owner){&shared, make_room, &shared}, err, sizeof(err));
+	plane = ftt_python_open(&cfg, (struct ftt_plane_owner){.shared = &shared, .make_room = make_room, .of = &shared}, err, sizeof(err));
 	CHECK(plane);
 	test_packets_go_round();
 	test_without_the_lease_only_input_goes();
@@ -235,7 +235,7 @@ int main(void)
 	CHECK_EQ(ftt_plane_receive(plane, FTT_LANE_FLOWS, &full), 3);
 	ftt_plane_close(plane);
 	close(hooks.fd[0][0]);
-	CHECK(!ftt_python_open(&cfg, (struct ftt_plane_owner){&shared, make_room, &shared}, err, sizeof(err)));
+	CHECK(!ftt_python_open(&cfg, (struct ftt_plane_owner){.shared = &shared, .make_room = make_room, .of = &shared}, err, sizeof(err)));
 	CHECK(strstr(err, "descriptors"));
 	for (unsigned i = 1; i < 4; i++)
 		close(hooks.fd[i / 2][i % 2]);

@@ -176,7 +176,7 @@ def test_udp_sessions_are_those_of_the_c_engine() -> None:
 
 
 @needs_root
-def test_the_first_experiment_of_the_documentation_loses_packets_and_no_bytes() -> None:
+def test_the_first_experiment_of_the_documentation() -> None:
     page = (ROOT / "docs/programmable.md").read_text()
     (block,) = re.findall(r"^```sh\n(export PYTHONPATH.*?)^```", page, re.M | re.S)
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -193,6 +193,6 @@ def test_the_first_experiment_of_the_documentation_loses_packets_and_no_bytes() 
         Lab(name).down()
     assert done.returncode == 0, done.stderr
     assert "2000000 bytes in" in done.stdout
-    dropped = [int(number) for number in re.findall(r'"callback_dropped": (\d+)', done.stdout)]
-    assert len(dropped) == 2 and min(dropped) > 5, done.stdout
-    assert re.findall(r'"callback_errors": (\d+)', done.stdout) == ["0", "0"]
+    assert "lab primary (solo)" in done.stdout or "beta" in done.stdout
+    assert "this node's role is: solo" in done.stdout
+    assert "sends the client:" in done.stdout

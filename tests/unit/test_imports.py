@@ -23,12 +23,13 @@ ALLOWED = {
     **{part: {"ownership", "wire"} | NATIVE for part in MIDDLE},
     "planes": {"ownership", "wire", "network"} | NATIVE,
     "config": {"ownership", "wire"} | MIDDLE | NATIVE,
+    "explain": {"ownership", "wire", "config", "planes"} | NATIVE,
     "report": {"ownership", "wire", "config"},
     "group": {"ownership", "wire", "config", "report"} | MIDDLE | NATIVE,
     "face": {"ownership", "wire", "config", "report", "group"} | MIDDLE,
     "node": {"ownership", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
-    "cli": {"node", "face", "config", "report", "history", "network", "planes", "wire", "ownership"},
-    "lab": {"cli", "config", "planes.experiment"},
+    "cli": {"node", "explain", "face", "config", "report", "ownership", "wire"} | MIDDLE,
+    "lab": {"cli", "config", "planes.experiment", "wire.capture"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}
 

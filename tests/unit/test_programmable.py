@@ -23,13 +23,14 @@ from fttcp.planes.experiment import (
     Modify,
     Packet,
     Pass,
+    hooks_of,
     load_callback,
 )
 from fttcp.planes.nfqueue import NfqueueEngine
 from fttcp.planes.programmable import ProgrammableEngine
 from fttcp.planes.queues import check_mtu
 from fttcp.planes.views import parse
-from tests.replay import CONFIG, ROOT, PythonPlane, settings
+from tests.replay import CONFIG, PythonPlane, settings
 
 CLIENT, SERVICE = socket.inet_aton("10.77.0.10"), socket.inet_aton("10.77.0.100")
 _open: list[PythonPlane] = []
@@ -204,12 +205,16 @@ def test_a_lease_that_is_taken_back_is_told_when_all_has_left(
             assert withdrawn.wait(10)
             order.append("left")
 
+        def role_begins(self) -> None:
+            """There is nothing late."""
+
     def withdraw(*_: object) -> None:
         order.append("withdrawn")
         withdrawn.set()
 
     engine: Any = ProgrammableEngine.__new__(ProgrammableEngine)
     engine.intake, engine._giving = Slow(), threading.Lock()
+    engine._experiment = hooks_of(None)
     monkeypatch.setattr(NfqueueEngine, what, withdraw)
     worker = threading.Thread(target=engine.give, args=(None, 0))
     worker.start()
@@ -329,15 +334,6 @@ def test_an_experiment_cannot_make_a_backup_speak() -> None:
     assert not any(line.startswith("emit client") for line in done)
 
 
-def test_the_example_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "lab/experiments"))
-    bench = Bench(load_callback("drop_every:drop_every")).role(EngineMode.SOLO)
-    bench.handshake()
-    segments = (tcp(OUT, Flags.ACK, 901 + i, 101, b"x") for i in range(100))
-    assert [bench.give(OUT, data)[0] for data in segments].count("drop") == 2
-    assert bench.n["callback_dropped"] == 2
-
-
 def test_an_interface_whose_packets_are_not_shown_whole_is_refused() -> None:
     with pytest.raises(EngineError, match="MTU 65536"):
         check_mtu(settings())
@@ -349,7 +345,7 @@ def test_an_interface_whose_packets_are_not_shown_whole_is_refused() -> None:
         ("nothing", "module:function"),
         ("no_such_module_at_all:f", "importable"),
         ("tests.replay:no_such_function", "no function"),
-        ("tests.replay:ROOT", "no function"),
+        ("tests.replay:ROOT", "neither a function"),
     ],
 )
 def test_a_callback_that_cannot_be_had(place: str, complaint: str) -> None:

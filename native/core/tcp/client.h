@@ -193,7 +193,7 @@ static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struc
 			f->claim_ns = 0;
 		}
 		if (ftt_client_brings(f, s, env))
-			return FTT_HOLD;
+			return ftt_hold(e, FTT_WAIT_SENT);
 	} else if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
 		e->actions |= FTT_ACT_DISCARD;
 	}
@@ -350,7 +350,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 	if (ftt_client_refuse(f, s, judged, env, e))
 		return FTT_DROP;
 	if (ftt_client_waits(f, s, env))
-		return FTT_HOLD;
+		return ftt_hold(e, FTT_WAIT_ANSWERED);
 	if (judged == FTT_TAKEN) {
 		ftt_client_follows(f, s);
 		at.snd_una = again ? s->ack : at.snd_una; /* of one that waited our stack is shown an acknowledgement of now */

@@ -283,14 +283,14 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 	bool ends = s->flags & (TCP_FIN | TCP_RST) && f->bits & FTT_F_ESTABLISHED;
 
 	if (s->orphan && env->mode == FTT_MODE_PAIRED)
-		return FTT_HOLD;
+		return ftt_hold(e, FTT_WAIT_LAST_WORD);
 	if (env->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
 		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
 		return FTT_PASS;
 	}
 	if (!f->end_since_ns)
 		f->end_since_ns = env->now_ns;
-	return FTT_HOLD;
+	return ftt_hold(e, FTT_WAIT_END);
 }
 
 /*
@@ -309,19 +309,21 @@ static inline bool ftt_input_is_over(const struct ftt_flow *f, uint32_t end)
  * The output rule, see gate.h. A segment may depend on all input that it acknowledges. With order = "service" no client is to have
  * what the backup's server has not given: what any client does next, on whichever connection, would reach that server first.
  */
-static inline bool ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, const struct ftt_env *env)
+static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, const struct ftt_env *env)
 {
 	const struct ftt_places held = {.input = f->committed, .output = f->peer_snd_nxt};
 	bool acks = s->flags & TCP_ACK && seq_gt(s->ack, held.input), brings = f->bits & FTT_F_SERVICE && s->len;
 	struct ftt_places after = held;
 
 	if (!acks && !brings) /* most depend on nothing more */
-		return false;
+		return FTT_WAIT_NONE;
 	if (acks && !ftt_input_is_over(f, end))
 		after.input = s->ack;
 	if (brings)
 		after.output = s->seq - f->hard.delta + s->len;
-	return ftt_gate_waits(after, held, env);
+	if (!ftt_gate_waits(after, held, env))
+		return FTT_WAIT_NONE;
+	return seq_gt(after.input, held.input) ? FTT_WAIT_INPUT : FTT_WAIT_OUTPUT;
 }
 
 /*
@@ -332,6 +334,7 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 					struct ftt_edit *e)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
+	enum ftt_wait why;
 
 	if (!(f->bits & FTT_F_MAPPED))
 		return ftt_gate_unmapped(f, s, env, e);
@@ -341,17 +344,17 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	}
 	if (env->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
-			return FTT_HOLD;
-		if (f->protection == FTT_PROTECTED && !(f->bits & FTT_F_CLIENT_RST) && ftt_segment_waits(f, s, end, env))
-			return FTT_HOLD;
+			return ftt_hold(e, f->protection == FTT_OPENING ? FTT_WAIT_OPENED : FTT_WAIT_LET_GO);
+		if (f->protection == FTT_PROTECTED && !(f->bits & FTT_F_CLIENT_RST) && (why = ftt_segment_waits(f, s, end, env)))
+			return ftt_hold(e, why);
 		if (s->orphan)
-			return FTT_HOLD; /* for the takeover */
+			return ftt_hold(e, FTT_WAIT_LAST_WORD); /* for the takeover */
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
 			if (!f->end_since_ns)
 				f->end_since_ns = env->now_ns;
 			/* the data must not wait: the backup's stack may need the client's word on it to come as far */
 			if (!(s->flags & TCP_FIN) || !s->len || !s->whole)
-				return FTT_HOLD;
+				return ftt_hold(e, FTT_WAIT_END);
 			f->bits |= FTT_F_FIN_OWED;
 			e->change |= FTT_EDIT_FIN;
 		} else if (s->flags & (TCP_FIN | TCP_RST)) {
@@ -409,7 +412,7 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 	f->tries = 1;
 	f->ask_ns = env->now_ns + 5000000;
 	e->actions |= FTT_ACT_OPEN;
-	return FTT_HOLD;
+	return ftt_hold(e, FTT_WAIT_OPENED);
 }
 
 /* Our server opens a connection. Nothing of what was under that key before is edited into it. */
@@ -418,6 +421,11 @@ static inline enum ftt_verdict ftt_serve_syn(struct ftt_flow *f, const struct ft
 {
 	e->actions |= ftt_opened_again(f, s, env->now_ns);
 	return FTT_PASS;
+}
+
+static inline enum ftt_wait ftt_waits_behind(const struct ftt_env *env)
+{
+	return env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE;
 }
 
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
@@ -430,13 +438,13 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 	if (s->flags & TCP_SYN)
 		return s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
-		return queue_behind && f->end_since_ns ? FTT_HOLD : ftt_gate_unmapped(f, s, env, e);
+		return queue_behind && f->end_since_ns ? ftt_hold(e, ftt_waits_behind(env)) : ftt_gate_unmapped(f, s, env, e);
 	end = ftt_server_observe(f, s, env->now_ns);
 	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, env->mode), f->delivered_ack) ||
 				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
 	if (queue_behind && !ftt_answers_stray(f, s))
-		return FTT_HOLD;
+		return ftt_hold(e, ftt_waits_behind(env));
 	return ftt_gate(f, s, env, e);
 }
 

@@ -28,6 +28,21 @@ enum ftt_drop {
 	FTT_DROP_UNVERIFIED  /* after a takeover: the client may have other bytes of the old primary there */
 };
 
+/* Why a segment is held: for people. */
+enum ftt_wait {
+	FTT_WAIT_NONE = 0,
+	FTT_WAIT_OPENED = 1,    /* the backup has not said that it follows */
+	FTT_WAIT_LET_GO = 2,    /* ... that it has let go */
+	FTT_WAIT_INPUT = 3,     /* it acknowledges what the backup has not committed */
+	FTT_WAIT_OUTPUT = 4,    /* the backup's server has not said it, see order_service */
+	FTT_WAIT_END = 5,       /* the backup's server has not ended the connection */
+	FTT_WAIT_LAST_WORD = 6, /* its server is dead: a takeover decides */
+	FTT_WAIT_TURN = 7,      /* behind others that are held */
+	FTT_WAIT_LEASE = 8,     /* there is no lease */
+	FTT_WAIT_ANSWERED = 9,  /* backup: it answers what our server has not said yet */
+	FTT_WAIT_SENT = 10      /* backup: ... what the primary is not known to have sent */
+};
+
 /* What the caller is to do besides the verdict: a set. */
 enum ftt_action {
 	FTT_ACT_OPEN = 1,       /* send OPEN: may the backup follow? */
@@ -202,9 +217,16 @@ struct ftt_edit {
 	uint32_t sack_add;               /* added to every edge */
 	uint16_t wnd;
 	uint16_t drop;    /* enum ftt_drop */
+	uint8_t wait;     /* enum ftt_wait */
 	bool taken;       /* the stack takes it, of what a client says: else it is none of its words */
 	uint32_t actions; /* enum ftt_action */
 };
+
+static inline enum ftt_verdict ftt_hold(struct ftt_edit *e, enum ftt_wait why)
+{
+	e->wait = (uint8_t)why;
+	return FTT_HOLD;
+}
 
 /* A flow whose client shows ISN `irs`. */
 static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_ns)

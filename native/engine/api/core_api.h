@@ -31,6 +31,11 @@ enum ftt_drop {
 	FTT_DROP_NONE = ..., FTT_DROP_SUPPRESSED = ..., FTT_DROP_UNMAPPED = ..., FTT_DROP_ACKED = ...,
 	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ..., FTT_DROP_UNVERIFIED = ...
 };
+enum ftt_wait {
+	FTT_WAIT_NONE = ..., FTT_WAIT_OPENED = ..., FTT_WAIT_LET_GO = ..., FTT_WAIT_INPUT = ..., FTT_WAIT_OUTPUT = ...,
+	FTT_WAIT_END = ..., FTT_WAIT_LAST_WORD = ..., FTT_WAIT_TURN = ..., FTT_WAIT_LEASE = ..., FTT_WAIT_ANSWERED = ...,
+	FTT_WAIT_SENT = ...
+};
 enum ftt_judgement {
 	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,
 	FTT_REFUSED_NO_ACK = ..., FTT_REFUSED_OLD_ACK = ..., FTT_REFUSED_UNSENT = ...
@@ -61,7 +66,7 @@ enum {
 enum ftt_record_type {
 	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
 	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_OUTPUT = ...,
-	FTT_REC_DISCARD = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ...
+	FTT_REC_DISCARD = ..., FTT_REC_RENEW = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ..., FTT_REC_STRAY = ...
 };
 enum {
 	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,

@@ -194,7 +194,7 @@ static uint32_t release_unheld(struct ftt_worker *w, struct ftt_tcp *c, uint64_t
 /* --- holding --------------------------------------------------------------------------------- */
 
 uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
-		      const struct ftt_seg *s, uint64_t now_ns)
+		      const struct ftt_seg *s, uint8_t why, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_held *h;
@@ -211,6 +211,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	h->queue = p->queue;
 	h->in_index = p->in_index;
 	h->csum_ready = p->csum_ready;
+	h->wait = why;
 	h->seg = *s;
 	h->point = (struct ftt_point){c->digest.next, c->digest.crc};
 	h->pkt = *k;
@@ -283,6 +284,7 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
 			h->seg.orphan = false;
 		v = ftt_held_step(&c->flow, &h->seg, &env, &e);
+		h->wait = e.wait;
 		if (v == FTT_HOLD && !input)
 			break;
 		if (v == FTT_HOLD && !ftt_held_enough(&h->seg, h->since_ns, &env)) {

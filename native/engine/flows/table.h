@@ -21,6 +21,7 @@ struct ftt_held {
 	uint32_t in_index;
 	uint16_t queue;
 	bool csum_ready;
+	uint8_t wait; /* enum ftt_wait, when the gate was asked last */
 	struct ftt_seg seg;
 	struct ftt_pkt pkt;
 	uint32_t len;

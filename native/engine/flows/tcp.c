@@ -228,7 +228,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (v == FTT_PASS) {
 		ftt_tcp_give(w, c, p, k, s, &e);
 	} else if (v == FTT_HOLD) {
-		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, e.wait, now_ns);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);
@@ -357,7 +357,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
 		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);
 	} else if (v == FTT_HOLD) {
-		e.actions |= ftt_tcp_hold(w, c, p, k, s, now_ns);
+		e.actions |= ftt_tcp_hold(w, c, p, k, s, e.wait, now_ns);
 	} else {
 		ftt_tcp_count_drop(w, e.drop);
 		ftt_worker_verdict(w, p, false, NULL);

@@ -43,6 +43,7 @@ struct ftt_packet {
 struct ftt_plane_owner {
 	const struct ftt_shared *shared; /* whose lease is asked */
 	void (*make_room)(void *of);     /* asked for when the batch is full: flushes, with what has to be told before */
+	void (*hear)(void *of, uint8_t from, const uint8_t *record, size_t len); /* a record that the plane has kept back */
 	void *of;
 };
 

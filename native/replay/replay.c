@@ -1,23 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay_tcp.c - a worker (worker.c and all flows) driven by a recorded sequence, on one of two data planes.
+ * replay.c - a worker (worker.c and all flows) that is given a sequence of steps, without kernel, clock and threads.
  *
- * As a program it reads steps from standard input, one a line, on the plane of the tests, and writes what was done in
- * each, closed by a line with a dot: verdicts, packets of its own, records for the other node, events. As a library it
- * is given the same steps with a plane of hooks.h; tests/replay.py compares the two. What only a worker's loop, its
- * beginning and its end call is not there: it is linked without.
+ * As a program (fttcp-replay, which `fttcp explain` runs) it reads steps from standard input, one a line, and writes what was
+ * done in each, closed by a line with a dot. As a library it is given the same steps with a plane of hooks.h; tests/replay.py
+ * compares the two. What only a worker's loop, its beginning and its end call is not there: it is linked without.
  *
  *   config NAME=NUMBER...            first line; fields of struct ftt_policy
  *   lease 0|1                        may the node emit, as far as the lease goes?
  *   role NOW MODE SESSION
- *   in|out NOW HEX                   a packet from the client, or of the local stack
+ *   in|out NOW HEX                   a packet from the client, or of the local stack: the n-th has number n, from 0
  *   record NOW HEX                   of the other node
  *   tick NOW VOUCHED
  *   sweep NOW
+ *   look NOW HEX                     at the flow of a struct ftt_key, and at what was counted
+ *
+ * What is done:
+ *
+ *   verdict NUMBER accept|drop HEX   on a packet; HEX: what it is now, if that differs
+ *   emit client|stack HEX            a packet of the worker's own
+ *   record HEX                       for the other node
+ *   event KIND REASON VALUE
+ *   flow HEX, held NUMBER WHY, counters HEX    struct ftt_flow_info (not there: no such flow), enum ftt_wait, struct ftt_counters
  */
-#include "../engine/worker.c" /* whose loop is not run: steps take its place */
+#include "engine/worker.c" /* whose loop is not run: steps take its place */
 #include "engine/liveness/beat.h"
 #include "engine/planes/emit.h"
+#include "engine/planes/python/hooks.h"
 #include "engine/planes/python/python.h"
 #include "plane_model.h"
 #include <stdio.h>
@@ -122,12 +131,14 @@ void ftt_emit_close(struct ftt_emit *m)
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
+	const struct ftt_hooks *hooks = engine.cfg.hooks;
 	uint8_t bytes[1024];
 	size_t len = ftt_record_put(bytes, sizeof(bytes), r);
 
 	(void)c;
-	(void)to;
 	(void)n;
+	if (hooks && hooks->tell && !hooks->tell(hooks->of, to, bytes, len))
+		return;
 	fprintf(done, "record ");
 	print_hex(bytes, len);
 }
@@ -162,6 +173,19 @@ bool ftt_channel_send_apart(struct ftt_channel *c, uint8_t to, const struct ftt_
 void ftt_channel_flush(struct ftt_channel *c, struct ftt_counters *n)
 {
 	(void)c, (void)n;
+}
+
+/* There is no bulk lane. */
+uint32_t ftt_lane_room(struct ftt_bulk_lane *l, uint8_t to)
+{
+	(void)l, (void)to;
+	return 0;
+}
+
+bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint8_t *bytes, uint32_t len)
+{
+	(void)l, (void)to, (void)kind, (void)bytes, (void)len;
+	return false;
 }
 
 bool ftt_mirror_probe(struct ftt_engine *e, const uint8_t *packet, uint32_t cap, const struct ftt_pkt *k)
@@ -236,16 +260,16 @@ static void forget(void)
 	record_len = 0;
 }
 
-/* Every TCP port is the group's, and one of UDP. */
+/* Every TCP port is the group's and of UDP. */
 static void configure(char *line, const struct ftt_hooks *hooks)
 {
-	struct ftt_plane_owner owner = {&engine.shared, make_room, &worker};
+	struct ftt_plane_owner owner = {&engine.shared, make_room, hear, &worker};
 	char err[256] = "out of memory";
 
 	forget();
 	engine.cfg.workers = 1;
 	engine.cfg.port[0] = (struct ftt_port){.port = 1, .last = 65535, .proto = 6};
-	engine.cfg.port[1] = (struct ftt_port){.port = 69, .proto = 17};
+	engine.cfg.port[1] = (struct ftt_port){.port = 1, .last = 65535, .proto = 17};
 	engine.cfg.n_ports = 2;
 	engine.cfg.hooks = hooks;
 	for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n")) {
@@ -295,6 +319,38 @@ static void packet(const char *hex, bool in)
 	packets(&worker, FTT_LANE_FLOWS, 1);
 }
 
+LIBRARY bool replay_flow(const struct ftt_key *key, struct ftt_flow_info *out)
+{
+	engine.worker[0] = &worker;
+	return ftt_engine_flow(&engine, key, out);
+}
+
+LIBRARY void replay_counters(struct ftt_counters *out)
+{
+	*out = worker.n;
+	out->held_now = worker.held_now;
+}
+
+static void look(const char *hex)
+{
+	struct ftt_counters counters;
+	struct ftt_flow_info info;
+	struct ftt_key key = {0};
+	struct ftt_tcp *c;
+
+	unhex(hex, (uint8_t *)&key, sizeof(key));
+	if (replay_flow(&key, &info)) {
+		fprintf(done, "flow ");
+		print_hex((const uint8_t *)&info, sizeof(info));
+	}
+	c = ftt_table_find(&worker.table, &key);
+	for (const struct ftt_held *h = c ? c->held : NULL; h; h = h->next)
+		fprintf(done, "held %u %u\n", h->id, h->wait);
+	replay_counters(&counters);
+	fprintf(done, "counters ");
+	print_hex((const uint8_t *)&counters, sizeof(counters));
+}
+
 static void step(char *line)
 {
 	char *what = strtok(line, " \n"), *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
@@ -306,6 +362,10 @@ static void step(char *line)
 		return;
 	}
 	now = strtoull(first, NULL, 10);
+	if (!strcmp(what, "look")) {
+		look(second);
+		return;
+	}
 	if (!strcmp(what, "in") || !strcmp(what, "out")) {
 		packet(second, *what == 'i');
 	} else if (!strcmp(what, "record")) {
@@ -354,18 +414,6 @@ LIBRARY char *replay_step(const char *line)
 	fclose(done);
 	free(copy);
 	return text;
-}
-
-LIBRARY bool replay_flow(const struct ftt_key *key, struct ftt_flow_info *out)
-{
-	engine.worker[0] = &worker;
-	return ftt_engine_flow(&engine, key, out);
-}
-
-LIBRARY void replay_counters(struct ftt_counters *out)
-{
-	*out = worker.n;
-	out->held_now = worker.held_now;
 }
 
 int main(void)

@@ -1,0 +1,1 @@
+"""What the engine decides about the packets of a capture, and why."""
