@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,10 +62,38 @@ def test_an_interrupted_demo_removes_its_lab() -> None:
 
 
 @pytest.mark.skipif(not has_mininet, reason="mininet is not installed (Debian package mininet)")
-def test_the_pair_in_mininet() -> None:
+def test_the_pair_in_mininet(tmp_path: Path) -> None:
+    points, picture = tmp_path / "points.csv", tmp_path / "gap.svg"
     done = subprocess.run(
-        [str(PAIR), "--json", "--size", "10000000"], text=True, capture_output=True, timeout=120
+        [str(PAIR), "--json", "--size", "10000000", "--points", str(points)],
+        text=True,
+        capture_output=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["survived"] and result["hash_equal"] and result["cause"] == "peer-lost"
+    subprocess.run(
+        [sys.executable, "-m", "lab.mininet.plot", str(points), str(picture)], cwd=ROOT, check=True
+    )
+    assert "<svg" in picture.read_text()
+
+
+@pytest.mark.skipif(not has_mininet, reason="mininet is not installed (Debian package mininet)")
+def test_the_network_of_the_documentation(tmp_path: Path) -> None:
+    """Two switches, two clients far away, and a crash."""
+    (block,) = re.findall(
+        r"^```python\n(from lab.links.*?)^```", (ROOT / "docs/lab.md").read_text(), re.M | re.S
+    )
+    script = tmp_path / "mine.py"
+    script.write_text(block.replace("    CLI(net)\n", ""))
+    done = subprocess.run(
+        ["/usr/bin/python3", str(script)],
+        text=True,
+        capture_output=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    fault, hello = done.stdout.splitlines()[:2]
+    assert "'fault': 'crash-host', 'target': 'alpha'" in fault and hello == "hello"
