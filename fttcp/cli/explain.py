@@ -10,7 +10,8 @@ import click
 
 from fttcp.cli.client import show_json
 from fttcp.cli.failure import WRONG, CommandError
-from fttcp.explain.packets import is_recording, packets, recorded, services_in
+from fttcp.explain.diagram import diagram
+from fttcp.explain.packets import Packet, Takeover, is_recording, packets, recorded, services_in
 from fttcp.explain.pair import Entry, explain_node, explain_pair
 from fttcp.explain.replay import ReplayError
 from fttcp.explain.words import Words
@@ -29,8 +30,9 @@ class NoCaptureError(CommandError):
     "--service", multiple=True, metavar="ADDRESS", help="The service's. Default: whom clients call."
 )
 @click.option("--packets", "most", type=click.IntRange(1), help="Stop after so many.")
+@click.option("--diagram", "draws", is_flag=True, help="Draw the first connection over time instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def explain(capture: Path, service: tuple[str, ...], most: int | None, as_json: bool) -> None:
+def explain(capture: Path, service: tuple[str, ...], most: int | None, draws: bool, as_json: bool) -> None:
     """Tell, packet by packet, what the engine decides about CAPTURE, and why.
 
     CAPTURE is a file of tcpdump or Wireshark, made where the clients are. The engine's own code decides, for
@@ -40,7 +42,13 @@ def explain(capture: Path, service: tuple[str, ...], most: int | None, as_json: 
 
     Numbers of packets are those of the capture; sequence numbers count from the SYN. Exit status 2: CAPTURE
     cannot be read, or nobody opens a connection in it."""
+    if draws and as_json:
+        raise click.UsageError("--diagram is for people; leave --json out.")
     try:
+        if draws:
+            for line in islice(diagram(_steps(capture, set(service))), most):
+                click.echo(line)
+            return
         entries = islice(_entries(capture, set(service)), most)
         words = Words()
         if as_json:
@@ -61,8 +69,12 @@ def explain(capture: Path, service: tuple[str, ...], most: int | None, as_json: 
 def _entries(capture: Path, services: set[str]) -> Iterator[Entry]:
     if is_recording(records(capture)):
         return explain_node(recorded(records(capture)))
+    return explain_pair(_steps(capture, services))
+
+
+def _steps(capture: Path, services: set[str]) -> Iterator[Packet | Takeover]:
     services = services or services_in(records(capture))
     if not services:
         sentence = f"{capture}: no client opens a connection there; name the service: --service ADDRESS"
         raise NoCaptureError(sentence, "no-capture")
-    return explain_pair(packets(records(capture), services))
+    return packets(records(capture), services)

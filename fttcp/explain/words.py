@@ -53,11 +53,11 @@ class Words:
         elif cause is None:
             head = "--  time passes"
         else:
-            key, _ = _flow(cause.data, cause.direction)
+            key, _ = flow_of(cause.data, cause.direction)
             head = (
                 f"#{cause.number}  {_ends(key, cause.direction)}  {self.segment(cause.data, cause.direction)}"
             )
-        about = _flow(cause.data, cause.direction)[0] if isinstance(cause, Packet) else None
+        about = flow_of(cause.data, cause.direction)[0] if isinstance(cause, Packet) else None
         told = []
         for effect in entry.effects:
             told.append(f"    {effect.node:<8} {self.sentence(effect, cause)}")
@@ -79,7 +79,7 @@ class Words:
         """Return an entry for programs."""
         cause, told = entry.cause, dict[str, Any]()
         if isinstance(cause, Packet):
-            key, _ = _flow(cause.data, cause.direction)
+            key, _ = flow_of(cause.data, cause.direction)
             told = {"packet": cause.number, "flow": str(key), "from": _SIDES[cause.direction]}
             told["segment"] = self.segment(cause.data, cause.direction)
         elif isinstance(cause, Takeover):
@@ -141,13 +141,12 @@ class Words:
         kind, pkt, seg = parse(data)
         if kind != lib.FTT_PARSED_TCP:
             return f"UDP {pkt.payload_len} bytes"
-        key, _ = _flow(data, direction)
+        key, _ = flow_of(data, direction)
         flags = Flags(seg.flags)
         if flags & Flags.SYN:
             self._first[key, direction] = seg.seq
-        letters = "".join(letter for flag, letter in _LETTERS.items() if flags & flag)
         start = self._number(key, direction, seg.seq)
-        told = f"[{letters}] seq {start}" + (f"..{start + seg.len}" if seg.len else "")
+        told = f"[{letters(flags)}] seq {start}" + (f"..{start + seg.len}" if seg.len else "")
         if flags & Flags.ACK:
             told += f" ack {self._number(key, _OTHER[direction], seg.ack)}"
         return f"{told} win {seg.wnd}"
@@ -166,7 +165,7 @@ class Words:
         assert data is not None
         known = {key for key, _ in self._first}
         for direction in Direction:
-            if _flow(data, direction)[0] in known:
+            if flow_of(data, direction)[0] in known:
                 return self.segment(data, direction)
         return self.segment(data, Direction.FROM_SERVER)
 
@@ -197,7 +196,13 @@ _SIDES = {Direction.FROM_CLIENT: "client", Direction.FROM_SERVER: "service"}
 _OTHER = {Direction.FROM_CLIENT: Direction.FROM_SERVER, Direction.FROM_SERVER: Direction.FROM_CLIENT}
 
 
-def _flow(data: bytes, direction: Direction) -> tuple[FlowKey, Any]:
+def letters(flags: Flags) -> str:
+    """Return flags as tcpdump writes them."""
+    return "".join(letter for flag, letter in _LETTERS.items() if flags & flag)
+
+
+def flow_of(data: bytes, direction: Direction) -> tuple[FlowKey, Any]:
+    """Return the flow of a packet, and its struct ftt_key."""
     _, pkt, _ = parse(data)
     key = ffi.new("struct ftt_key *")
     lib.ftt_core_key(pkt, direction is Direction.FROM_CLIENT, key)

@@ -17,8 +17,11 @@ from enum import Enum, IntEnum, IntFlag
 from typing import Any
 
 from fttcp._native import ffi, lib
-from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineError, EngineEvent, FlowKey, Protection
+from fttcp.ownership.model import EngineMode as EngineMode
+from fttcp.ownership.model import Lease as Lease
+from fttcp.planes.base import EngineError, EngineEvent, FlowKey
+from fttcp.planes.base import EventKind as EventKind
+from fttcp.planes.base import Protection as Protection
 
 LONGEST_DELAY_S = 60
 
@@ -78,7 +81,8 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class FlowView:
     """What the engine knows of a TCP flow before this packet. Sequence numbers are in service space, as
-    the client sees them; `delta` is what this node's own stack is ahead of that, modulo 2^32."""
+    the client sees them; `delta` is what this node's own stack is ahead of that, modulo 2^32. `committed` and
+    `peer_snd_nxt`: input that the backup has, and what its server has said."""
 
     protection: Protection
     delta: int
@@ -86,6 +90,7 @@ class FlowView:
     local_snd_nxt: int
     local_rcv_nxt: int
     committed: int
+    peer_snd_nxt: int
     held: int
     age_ns: int
 

@@ -67,6 +67,7 @@ def _view(info: Any) -> FlowView:
         info.local_snd_nxt,
         info.local_rcv_nxt,
         info.committed,
+        info.peer_snd_nxt,
         info.held,
         info.age_ns,
     )

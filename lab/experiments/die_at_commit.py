@@ -9,8 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from fttcp.ownership.model import EngineMode
-from fttcp.planes.experiment import Action, Pass, Record, RecordType
+from fttcp.planes.experiment import Action, EngineMode, Pass, Record, RecordType
 
 
 def die() -> None:

@@ -5,8 +5,7 @@ what it would answer, the backup's stack sees a hole, and clients are asked to s
 counter `nudges` of the primary). On a primary this experiment does nothing.
 """
 
-from fttcp.ownership.model import EngineMode
-from fttcp.planes.experiment import Action, Direction, Drop, Packet, Pass
+from fttcp.planes.experiment import Action, Direction, Drop, EngineMode, Packet, Pass
 
 EVERY = 10
 

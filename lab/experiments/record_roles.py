@@ -9,8 +9,7 @@ role` (the role began). `fttcp explain FILE` tells what this node decided about 
 import os
 from pathlib import Path
 
-from fttcp.ownership.model import EngineMode
-from fttcp.planes.experiment import Action, Change, Direction, Packet, Pass, Record
+from fttcp.planes.experiment import Action, Change, Direction, EngineMode, Packet, Pass, Record
 from fttcp.wire.capture import RAW_IP, USER0, CaptureWriter
 
 _PLACE = "FTTCP_RECORDING"

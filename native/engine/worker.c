@@ -474,6 +474,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	if (!w->plane || ftt_channel_open(&w->channel, cfg, &e->keyring, index, err, err_len) ||
 	    ftt_lane_open(&w->lane, e, index, &w->n, &user, err, err_len))
 		goto fail;
+	w->channel.plane = w->plane;
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->wake_fd < 0 || w->epoll_fd < 0 || watch(w->epoll_fd, w->wake_fd) || watch(w->epoll_fd, w->plane->fd[FTT_LANE_FLOWS]) ||

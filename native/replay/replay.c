@@ -26,7 +26,6 @@
 #include "engine/worker.c" /* whose loop is not run: steps take its place */
 #include "engine/liveness/beat.h"
 #include "engine/planes/emit.h"
-#include "engine/planes/python/hooks.h"
 #include "engine/planes/python/python.h"
 #include "plane_model.h"
 #include <stdio.h>
@@ -131,13 +130,12 @@ void ftt_emit_close(struct ftt_emit *m)
 
 void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_record *r, struct ftt_counters *n)
 {
-	const struct ftt_hooks *hooks = engine.cfg.hooks;
-	uint8_t bytes[1024];
+	uint8_t bytes[1024] = {0};
 	size_t len = ftt_record_put(bytes, sizeof(bytes), r);
 
 	(void)c;
 	(void)n;
-	if (hooks && hooks->tell && !hooks->tell(hooks->of, to, bytes, len))
+	if (!ftt_plane_tell(worker.plane, to, bytes, len))
 		return;
 	fprintf(done, "record ");
 	print_hex(bytes, len);

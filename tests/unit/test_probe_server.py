@@ -293,7 +293,7 @@ def test_what_is_no_recording_is_told(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="link type 147 is not known"):
         recording.steps(pcap(tmp_path / "pcap", conversation(), 147), frozenset({80}))
     (tmp_path / "text").write_text("no pcap at all, but long enough for a header")
-    with pytest.raises(LabError, match="not a pcap file"):
+    with pytest.raises(LabError, match="not a file of packets"):
         recording.steps(tmp_path / "text", frozenset({80}))
     with pytest.raises(LabError, match="cannot be read"):
         recording.steps(tmp_path / "missing", frozenset({80}))

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "core/records/mac.h"
 #include "core/records/mirror_probe.h"
-#include "engine/planes/python/hooks.h"
+#include "engine/planes/plane.h"
 
 #define SOCKET_BUFFER (32 << 20)
 
@@ -230,7 +230,7 @@ void ftt_channel_put_record(struct ftt_channel *c, uint8_t to, const struct ftt_
 		c->out[lane][to].len = FTT_CHANNEL_HEADER;
 	room = FTT_CHANNEL_MAX - FTT_CHANNEL_MAC - c->out[lane][to].len;
 	len = ftt_record_put(c->out[lane][to].bytes + c->out[lane][to].len, room, r);
-	if (c->cfg->hooks && c->cfg->hooks->tell && !c->cfg->hooks->tell(c->cfg->hooks->of, to, c->out[lane][to].bytes + c->out[lane][to].len, len))
+	if (c->plane && !ftt_plane_tell(c->plane, to, c->out[lane][to].bytes + c->out[lane][to].len, len))
 		return;
 	c->out[lane][to].len += len;
 	c->out[lane][to].count++;

@@ -36,6 +36,7 @@ struct ftt_fetched {
 struct ftt_channel {
 	int fd[FTT_LANES];
 	const struct ftt_config *cfg;
+	struct ftt_plane *plane; /* is shown what is told; NULL: nobody is */
 	uint8_t worker;
 	uint32_t partner;
 	struct sockaddr_storage remote[FTT_MAX_PEERS]; /* port of worker 0 */

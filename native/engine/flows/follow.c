@@ -14,7 +14,6 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/worker.h"
-#include "engine/planes/python/hooks.h"
 #include "core/tcp/reset.h"
 
 #define SWEEP_MAX 4096u /* flows of one age that are forgotten at once */
@@ -244,14 +243,6 @@ void ftt_follow_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		strange_record(w, r, from, now_ns);
 }
 
-/* An experiment on records may keep it from us. */
-static bool kept_back(const struct ftt_worker *w, uint8_t from, const uint8_t *record, size_t len)
-{
-	const struct ftt_hooks *hooks = w->e->cfg.hooks;
-
-	return hooks && hooks->hear && !hooks->hear(hooks->of, from, record, len);
-}
-
 bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 {
 	struct ftt_channel_header h;
@@ -280,7 +271,7 @@ bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns)
 			}
 			if (!ftt_record_belongs(r.type, h.pairing, w->channel.pairing))
 				w->n.channel_malformed++; /* of no pairing */
-			else if (!kept_back(w, h.worker, records, used))
+			else if (ftt_plane_hear(w->plane, h.worker, records, used))
 				ftt_follow_record(w, &r, h.worker, now_ns);
 			records += used;
 			len -= used;

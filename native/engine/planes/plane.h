@@ -65,6 +65,8 @@ struct ftt_plane_ops {
 	int (*now)(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_client);
 	void (*send)(struct ftt_plane *p);
 	void (*count)(struct ftt_plane *p, struct ftt_counters *n);
+	bool (*hear)(struct ftt_plane *p, uint8_t from, const uint8_t *record, size_t len); /* NULL: it does not ask for records */
+	bool (*tell)(struct ftt_plane *p, uint8_t to, const uint8_t *record, size_t len);
 };
 
 struct ftt_plane {
@@ -167,6 +169,20 @@ static inline int ftt_plane_now(struct ftt_plane *p, const uint8_t *packet, size
 static inline void ftt_plane_send(struct ftt_plane *p)
 {
 	p->does->send(p);
+}
+
+/* --- records of the commit channel, for a plane that is to see them ---------------------------------------- */
+
+/* A record that a worker of the other node has told. False: it is as if it had not come; the owner may be given it later. */
+static inline bool ftt_plane_hear(struct ftt_plane *p, uint8_t from, const uint8_t *record, size_t len)
+{
+	return !p->does->hear || p->does->hear(p, from, record, len);
+}
+
+/* A record that is to be told to that worker. False: it is as if it were lost. */
+static inline bool ftt_plane_tell(struct ftt_plane *p, uint8_t to, const uint8_t *record, size_t len)
+{
+	return !p->does->tell || p->does->tell(p, to, record, len);
 }
 
 /* --- for people ------------------------------------------------------------------------------------------- */

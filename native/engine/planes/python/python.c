@@ -185,10 +185,24 @@ static void count(struct ftt_plane *p, struct ftt_counters *n)
 	ftt_raw_count(p, n);
 }
 
+static bool hear(struct ftt_plane *p, uint8_t from, const uint8_t *record, size_t len)
+{
+	const struct ftt_hooks *hooks = &of(p)->hooks;
+
+	return !hooks->hear || hooks->hear(hooks->of, from, record, len);
+}
+
+static bool tell(struct ftt_plane *p, uint8_t to, const uint8_t *record, size_t len)
+{
+	const struct ftt_hooks *hooks = &of(p)->hooks;
+
+	return !hooks->tell || hooks->tell(hooks->of, to, record, len);
+}
+
 static const struct ftt_plane_ops does = {
 	.close = close_it, .receive = receive, .next = next, .look = look, .verdict = verdict, .stamp = stamp, .again = lose,
 	.to_next = lose, .gathered = gathered, .flush = flush, .bare = ftt_raw_bare, .small = ftt_raw_small, .now = ftt_raw_now,
-	.send = ftt_raw_send, .count = count,
+	.send = ftt_raw_send, .count = count, .hear = hear, .tell = tell,
 };
 
 /* --- life ------------------------------------------------------------------------------------------- */
