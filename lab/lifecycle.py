@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lab import links, network
+from lab import links, network, segments
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, Process, await_condition, forget
@@ -58,6 +58,7 @@ class Lab:
         arbiter: str = "none",
         nodes: int = len(NODES),
         prepare: Callable[[Host], None] | None = None,
+        more: Sequence[segments.Segment] = (),
     ) -> None:
         """Make the lab, start the daemons, and return when the pair is in step, and the spares wait.
 
@@ -65,8 +66,8 @@ class Lab:
         generated configuration; `bare` makes hosts and network only, without daemons; `arbiter` "witness"
         or "etcd" adds a host of that name with a real one, which all nodes use; `nodes` is how many there
         are, 2 to 5, and more than two need an arbiter; `prepare` is called with each node before its daemon
-        starts, to put files for the server there. When it fails or is interrupted everything is removed
-        again, unless `keep`. Raises LabError.
+        starts, to put files for the server there; `more` are segments beside the first. When it fails or is
+        interrupted everything is removed again, unless `keep`. Raises LabError.
         """
         if arbiter not in ("none", *ARBITERS):
             wanted = ", ".join(("none", *ARBITERS))
@@ -74,6 +75,9 @@ class Lab:
         names = _node_names(nodes, arbiter, bare)
         state = LabState(self.name, list(serve) or list(DEFAULT_SERVE), list(settings), bare, arbiter, names)
         check_settings(state.serve, state.settings, names)
+        if wrong := segments.trouble(more, names):
+            raise LabError(wrong)
+        state.segments = [segment.as_state() for segment in more]
         if not bare:
             fttcp_program()
         with locked(self.name):
@@ -86,7 +90,7 @@ class Lab:
             state.save()
         try:
             with locked(self.name):
-                for name in (SWITCH, CLIENT, *names, *self._arbiter_hosts(state)):
+                for name in (SWITCH, CLIENT, *names, *self._arbiter_hosts(state), *segments.hosts(state)):
                     host = self._start_host(state, name)
                     if prepare is not None and name in names:
                         prepare(host)
@@ -309,8 +313,11 @@ class Lab:
         host = Host.start(name, self.home / name, record)
         if name == SWITCH:
             network.build_switch(host)
+            segments.build(self, host, state)
         else:
-            network.connect(self.host(SWITCH), host)
+            switch = self.host(SWITCH)
+            network.connect(switch, host)
+            segments.place(self, switch, host, state)
             links.restore(self, name, state)
         return host
 

@@ -183,10 +183,7 @@ def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
     def ready() -> bool:
         if wire.poll() is not None:
             raise LabError(f"link of {cable.host}: {log.read_text(errors='replace').strip() or 'it ended'}")
-        try:
-            return bool(tell(control, "show"))
-        except NoAnswerError:
-            return False
+        return answers(control)
 
     try:
         await_condition(ready, _START_S, f"link of {cable.host}: its program answers")
@@ -217,8 +214,17 @@ def _set(control: Path, words: str) -> None:
         raise LabError(f"{control}: {words}: {answer['error']}")
 
 
+def answers(control: Path) -> bool:
+    """Whether the program whose socket is ``control`` is there."""
+    try:
+        return bool(tell(control, "show"))
+    except NoAnswerError:
+        return False
+
+
 def tell(control: Path, line: str) -> dict[str, Any]:
-    """Put a line to the program whose socket is ``control``. Raises NoAnswerError when it is not there, or says nothing."""
+    """Put a line to the program whose socket is ``control``. Raises NoAnswerError when it is not there, or
+    says nothing."""
     try:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(_START_S)

@@ -118,6 +118,8 @@ class LabState:
     hosts: dict[str, HostRecord] = field(default_factory=dict)
     links: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What links are like, by link and sender: see lab.links."""
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    """See lab.segments."""
 
     def save(self) -> None:
         """Write the record; the file is whole at any instant (written aside, then renamed)."""

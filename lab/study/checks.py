@@ -13,6 +13,7 @@ from msgspec import Struct
 from lab.firewalls import RULE_ACTS
 from lab.links import Terms, senders
 from lab.network import ALL_NODES, ARBITERS, CLIENT, LINKS, PEER_LINK, SERVICE_LINK
+from lab.segments import trouble as trouble_of_segments
 
 if TYPE_CHECKING:
     from lab.study.plan import Client, Fault, Figure, Study
@@ -67,6 +68,10 @@ def troubles(study: Study) -> Iterator[str]:
     """Yield what is wrong, one sentence for each."""
     for i, client in enumerate(study.client):
         yield from (f"client[{i}]{trouble}" for trouble in _of_client(client, study))
+    if wrong := trouble_of_segments(
+        [segment.of_lab() for segment in study.segment], ALL_NODES[: study.lab.nodes]
+    ):
+        yield wrong
     for i, link in enumerate(study.link):
         yield from (f"link[{i}]{trouble}" for trouble in _of_sender(link.sender, link.link, study))
     latest = 0.0
@@ -85,7 +90,8 @@ def troubles(study: Study) -> Iterator[str]:
 
 def _hosts(study: Study) -> tuple[str, ...]:
     nodes = ALL_NODES[: study.lab.nodes]
-    return (CLIENT, *nodes, *(arbiter for arbiter in ARBITERS if arbiter == study.lab.arbiter))
+    made = [host for segment in study.segment for host in segment.of_lab().clients()]
+    return (CLIENT, *nodes, *made, *(arbiter for arbiter in ARBITERS if arbiter == study.lab.arbiter))
 
 
 def _of_client(client: Client, study: Study) -> Iterator[str]:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from lab.errors import LabError
 from lab.links import Terms
+from lab.segments import Segment as LabSegment
 from lab.study.checks import explained, troubles
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -39,7 +40,7 @@ class Client(Struct, forbid_unknown_fields=True):
     """Run by sh in its host; the exit status says whether it went well. $SERVICE4 and $SERVICE6 are the
     service's addresses, $MEASURE is our own client; $RATE and $SECONDS are what the experiment says."""
     host: str = "client"
-    """Where it runs; the service is not for others than "client" to ask."""
+    """Where it runs: "client", or a client of a segment."""
     family: Literal[4, 6] = 4
     port: Annotated[int, Meta(ge=1, le=65535)] = 7300
     at_s: NotNegative = 0
@@ -78,6 +79,30 @@ class Link(Struct, forbid_unknown_fields=True):
             self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
             self.rate_mbit,
         )  # fmt: skip
+
+
+class Segment(Struct, forbid_unknown_fields=True):
+    """``[[segment]]``: another switch, with hosts at it; a client that is named here is made. ``by``: how it
+    is reached from the first switch, where the client and all other nodes are; the rest is what that way is
+    like."""
+
+    name: str
+    hosts: list[str]
+    by: Literal["trunk", "router"] = "trunk"
+    rate_mbit: Positive | None = None
+    loss_percent: float = 0
+    delay_ms: float = 0
+    jitter_ms: float = 0
+    reorder_percent: float = 0
+    duplicate_percent: float = 0
+
+    def of_lab(self) -> LabSegment:
+        """As the lab makes it."""
+        terms = Terms(
+            self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
+            self.rate_mbit,
+        )  # fmt: skip
+        return LabSegment(self.name, self.by, tuple(self.hosts), terms)
 
 
 class Fault(Struct, forbid_unknown_fields=True):
@@ -133,6 +158,7 @@ class Study(Struct, forbid_unknown_fields=True):
     lab: Place = msgspec.field(default_factory=Place)
     client: Annotated[list[Client], Meta(min_length=1)] = []
     link: list[Link] = []
+    segment: list[Segment] = []
     fault: list[Fault] = []
     sweep: dict[str, list[str | int | float | bool]] = {}
     figure: list[Figure] = []
@@ -215,10 +241,10 @@ def _with(study: Study, parameters: Mapping[str, Any], where: str) -> Study:
 
 
 def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """`seconds`, `lab.nodes`, `client.0.size` (or `client.size`: of all), `fault...`, `link...`; any other
-    key is the group's."""
+    """`seconds`, `lab.nodes`, `client.0.size` (or `client.size`: of all), `fault...`, `link...`,
+    `segment...`; any other key is the group's."""
     head, *rest = key.split(".")
-    if head in ("client", "fault", "link") and rest:
+    if head in ("client", "fault", "link", "segment") and rest:
         *number, name = rest
         chosen = raw[head]
         if number:

@@ -37,7 +37,8 @@ def do(run: Run, folder: Folder, name: str) -> Row:
     directory, lab = folder.run(run.number), Lab(name)
     place = run.study.lab
     try:
-        lab.up(*_asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes)
+        segments = [segment.of_lab() for segment in run.study.segment]
+        lab.up(*_asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes, more=segments)
         return _Stage(lab, run, directory).play()
     finally:
         lab.down()

@@ -58,6 +58,14 @@ def made(**more: Any) -> Study:
         ({"link": [{"link": "peer", "rate_mbit": 0.01}]}, "rate_mbit 0.01: allowed are 0.1 to 10000"),
         ({"link": [{"link": "peer", "from": "client"}]}, "link[0].from: 'client' is none of alpha, beta"),
         ({"link": [{"link": "peer"}], "sweep": {"link.jitter_ms": [0, 3]}}, "allowed are 0 to the delay, 0"),
+        ({"segment": [{"name": "far", "hosts": ["c"], "loss_percent": 101}]}, "loss_percent 101"),
+        ({"segment": [{"name": "far", "hosts": ["client"]}]}, "client has its place in the lab"),
+        ({"segment": [{"name": "far", "hosts": ["beta"], "by": "router"}]}, "behind a router"),
+        ({"segment": [{"name": "far", "hosts": ["gamma"]}]}, "gamma is no node of this lab"),
+        ({"segment": [{"name": "a", "hosts": ["c"]}, {"name": "b", "hosts": ["c"]}]}, "c is at two places"),
+        ({"segment": [{"name": "svc", "hosts": ["c"]}]}, "the lab itself has a switch"),
+        ({"segment": [{"name": "a-b", "hosts": ["c"]}]}, "1 to 7 letters"),
+        ({"client": [{"measure": "echo", "host": "far"}]}, "'far' is none of client, alpha, beta"),
         ({"fault": [{"kind": "earthquake"}]}, "'earthquake' is none of crash-host"),
         (
             {"fault": [{"kind": "crash-host", "percent": 3}]},
@@ -352,3 +360,13 @@ def test_sequence_numbers_are_those_of_the_stream(tmp_path: Path) -> None:
     assert [point.number for point in found.acknowledged] == [800, 1600]
     assert points(tmp_path / "none.pcap").data == []
     assert lines(tmp_path / "none.jsonl") == []
+
+
+def test_a_client_may_be_at_a_segment_that_is_swept() -> None:
+    study = made(
+        client=[{"measure": "echo", "host": "far"}],
+        segment=[{"name": "wan", "by": "router", "hosts": ["far"], "delay_ms": 5}],
+        sweep={"segment.delay_ms": [10, 20]},
+    )
+    delays = {run.study.segment[0].of_lab().terms.delay_ms for run in runs(study)}
+    assert delays == {10, 20}
