@@ -18,7 +18,7 @@ from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import fttcp_program
-from lab.links import Terms, program, tell
+from lab.links import Terms, answers, program, tell
 from lab.network import CLIENT, NODES, PEER_LINK, SERVICE_LINK, cables
 
 SWITCHES = ("s1", "s2")
@@ -92,8 +92,9 @@ class WireLink(Link):  # type: ignore[misc]
         """Make two pairs, between which the wire stands."""
         number = next(WireLink._numbers)
         self._ends = (f"wire{number}a", f"wire{number}b")
-        super().makeIntfPair(intfname1, self._ends[0], addr1, None, node1, None, deleteIntfs)
-        super().makeIntfPair(intfname2, self._ends[1], addr2, None, node2, None, deleteIntfs)
+        for end, (name, address, node) in enumerate(((intfname1, addr1, node1), (intfname2, addr2, node2))):
+            own = f"02:fe:00:00:{number:02x}:{end:02x}" if address else None  # both have one, or neither
+            super().makeIntfPair(name, self._ends[end], address, own, node, None, deleteIntfs)
 
     def change(self, terms: Terms, seed: int = 1) -> None:
         """Let it be so from now on, both ways. Raises LabError."""
@@ -115,10 +116,7 @@ class WireLink(Link):  # type: ignore[misc]
     def _answers(self) -> bool:
         if self._wire.poll() is not None:
             raise LabError(f"link {self}: its program ended with status {self._wire.returncode}")
-        try:
-            return bool(tell(self._control, "show"))
-        except OSError:
-            return False
+        return answers(self._control)
 
 
 class PairTopo(Topo):  # type: ignore[misc]
