@@ -97,7 +97,7 @@ def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequen
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = f"{value:,}" if type(value) in (int, float) else str(value)
     return text if len(text) <= LONGEST_TICK else text[: LONGEST_TICK - 1] + "…"
 
 
@@ -217,6 +217,7 @@ def _waits(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequen
 
 
 def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
+    everything: list[float] = []
     for number, (name, row) in enumerate(_shown(rows, study)):
         samples = [
             s
@@ -227,10 +228,14 @@ def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence
             continue
         start = row.get("fault_us", samples[0]["time_us"])
         axes.plot(*_unbroken(samples, start), lw=1, label=name)
+        everything += [s["lag_us_p99"] for s in samples]
         _mark(axes, folder, row, start, named=not number)
     _label_time(axes, study)
     axes.set_ylabel("µs, p99 of the last 1,024 packets")
-    axes.set_ylim(bottom=0)
+    if everything and LOG_FROM * min(everything) < max(everything):
+        _logarithmic(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def _unbroken(samples: Sequence[Row], start_us: float) -> tuple[list[float], list[float]]:
