@@ -50,8 +50,17 @@ static inline bool link_chance(const struct link_line *l, enum link_draw what, u
 	return ppm && link_drawn(l->terms.seed, l->number, what) % LINK_MILLION < ppm;
 }
 
+static inline bool link_same(const struct link_terms *a, const struct link_terms *b)
+{
+	return a->seed == b->seed && a->delay_ns == b->delay_ns && a->jitter_ns == b->jitter_ns && a->rate_bps == b->rate_bps &&
+	       a->loss_ppm == b->loss_ppm && a->duplicate_ppm == b->duplicate_ppm && a->reorder_ppm == b->reorder_ppm;
+}
+
+/* Other terms begin with their first frame. The same ones go on: it is the other direction that has got others. */
 static inline void link_set(struct link_line *l, const struct link_terms *terms)
 {
+	if (link_same(&l->terms, terms))
+		return;
 	l->terms = *terms;
 	l->number = 0;
 	l->free_ns = 0;

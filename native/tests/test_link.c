@@ -134,6 +134,22 @@ static void test_a_rate_spaces_frames_and_its_queue_ends(void)
 	CHECK_EQ(due, 902 * MS);
 }
 
+static void test_the_same_terms_go_on(void)
+{
+	struct link_terms same = {.seed = 1, .loss_ppm = 500000, .rate_bps = 8000000};
+	struct link_line l = line_of(same), undisturbed = l;
+	uint64_t due, expected;
+
+	for (unsigned i = 0; i < 40; i++) {
+		unsigned arrives = link_admit(&undisturbed, i, 1000, &expected);
+
+		CHECK_EQ(link_admit(&l, i, 1000, &due), arrives);
+		CHECK(!arrives || due == expected);
+		link_set(&l, &same);
+	}
+	CHECK_EQ(l.number, 40);
+}
+
 static void test_new_terms_begin_anew_and_keep_the_order(void)
 {
 	struct link_terms plain = {0};
@@ -179,6 +195,7 @@ int main(void)
 	test_jitter_is_even_and_keeps_the_order();
 	test_reordered_frames_overtake();
 	test_a_rate_spaces_frames_and_its_queue_ends();
+	test_the_same_terms_go_on();
 	test_new_terms_begin_anew_and_keep_the_order();
 	test_the_heap_gives_frames_as_they_are_due();
 	return 0;
