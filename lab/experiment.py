@@ -386,7 +386,7 @@ class Client:
         argv += ["--address", SERVICE4 if case.family == 4 else SERVICE6]
         argv += ["--port", str(WORKLOADS[case.workload].port(case.family)), "--seed", str(case.seed)]
         argv += ["--duration", str(case.duration_s), "--bound", str(bound_s)]
-        argv += ["--size", str(case.size), "--rate", str(case.rate)]
+        argv += ["--size", str(case.size), "--rate", str(case.rate), "--failures", str(1 + len(case.then))]
         if case.client_iss is not None:
             argv += ["--client-iss", str(case.client_iss)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -95,6 +95,7 @@ class Session:
     rate: int = 12_000_000
     size: int = 0  # bytes to move; 0: rate * duration
     client_iss: int | None = None
+    failures: int = 1  # after each the other node may serve
     on_started: Callable[[], None] = lambda: None
     result: Result = field(default_factory=Result)
     gap: Gap = field(default_factory=Gap)

@@ -27,6 +27,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=12_000_000, help="bytes per second, 0: no limit")
     parser.add_argument("--size", type=int, default=0, help="bytes to move (default: rate * duration)")
     parser.add_argument("--client-iss", type=int, help="ISS of the client (needs CAP_NET_ADMIN)")
+    parser.add_argument("--failures", type=int, default=1, help="how many nodes may fail meanwhile")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
 
@@ -45,6 +46,7 @@ def main() -> None:
         rate=options.rate,
         size=options.size,
         client_iss=options.client_iss,
+        failures=options.failures,
         on_started=note_started,
     )
     # told that enough has happened: workloads that may end at any time then do

@@ -78,17 +78,19 @@ def _both(plan: Plan, number: int) -> dict[str, bytes]:
 class Reader:
     """Judges a stream as it comes.
 
-    It is right when it is what one copy sends, record by record, without gap or overlap. Once, at a
-    takeover, it may go on as the other copy's: between two records, or within one that is equally long in
-    both. A copy that was left must not speak again.
+    It is right when it is what one copy sends, record by record, without gap or overlap. At a takeover it may
+    go on as the other copy's: between two records, or within one that is equally long in both. More often
+    than there are takeovers a copy that was left must not speak again.
     """
 
     plan: Plan
+    takeovers: int = 1
+    """How many there may be."""
     number: int = 0
     """Of the record that comes next."""
     copy: str = ""
     """Who speaks; not known before the first difference."""
-    switched: bool = False
+    switches: int = 0
     _waiting: bytearray = field(default_factory=bytearray)
 
     @property
@@ -120,11 +122,11 @@ class Reader:
     def _hear(self, copy: str) -> None:
         if copy == self.copy:
             return
-        if self.switched:
+        if self.switches == self.takeovers:
             raise WrongStreamError(
                 f"record {self.number} is of {copy} again, which {self.copy} had succeeded"
             )
-        self.switched = bool(self.copy)
+        self.switches += bool(self.copy)
         self.copy = copy
 
     def _told(self, both: dict[str, bytes]) -> str:

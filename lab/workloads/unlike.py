@@ -32,7 +32,7 @@ def unlike(kind: str, busy: bool) -> Callable[[Session], None]:
             with session.connect() as connection:
                 try:
                     connection.line(plan.line())
-                    talk(session, connection, Reader(plan), begin_s + session.duration_s)
+                    talk(session, connection, Reader(plan, session.failures), begin_s + session.duration_s)
                     connection.expect_end()
                 except Failure as failure:
                     if failure.kind != "reset":

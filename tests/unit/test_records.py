@@ -17,9 +17,9 @@ def stream(plan: Plan, copy: str, count: int = COUNT) -> bytes:
     return b"".join(plan.record(number, copy) for number in range(count))
 
 
-def judge(plan: Plan, data: bytes, seed: int = 1) -> Reader:
+def judge(plan: Plan, data: bytes, seed: int = 1, takeovers: int = 1) -> Reader:
     """Give a reader the data in pieces of random sizes."""
-    reader, chance, at = Reader(plan), Random(seed), 0
+    reader, chance, at = Reader(plan, takeovers), Random(seed), 0
     while at < len(data):
         size = chance.choice((1, 7, 500, 5000))
         reader.take(data[at : at + size])
@@ -38,7 +38,7 @@ def plans(kind: str) -> list[Plan]:
 def test_each_copy_alone_is_right(kind: str) -> None:
     for plan, copy in itertools.product(plans(kind), COPIES):
         reader = judge(plan, stream(plan, copy))
-        assert (reader.number, reader.between, reader.switched) == (COUNT, True, False)
+        assert (reader.number, reader.between, reader.switches) == (COUNT, True, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,8 +66,10 @@ def test_a_copy_that_was_left_is_not_heard_again() -> None:
     plan = Plan(3, "content", 100, 30)
     one, other = stream(plan, ALPHA), stream(plan, BETA)
     third = len(one) // 3
+    twice = one[:third] + other[third : 2 * third] + one[2 * third :]
     with pytest.raises(WrongStreamError, match="again"):
-        judge(plan, one[:third] + other[third : 2 * third] + one[2 * third :])
+        judge(plan, twice)
+    assert judge(plan, twice, takeovers=2).between, "which it is after a second takeover"
 
 
 def test_a_shifted_stream_is_wrong_wherever_it_begins() -> None:
