@@ -124,6 +124,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_misses: Annotated[int, Meta(ge=3, le=100)] = 5
     drift_ppm: Annotated[int, Meta(ge=0, le=100_000)] = 1000
     detach_after_ms: Annotated[int, Meta(ge=10, le=600_000)] = 2000
+    output_lag_ms: Annotated[int, Meta(ge=10, le=600_000)] | None = None
     end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
     open_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     startup_wait_ms: Annotated[int, Meta(ge=50, le=600_000)] | None = None
@@ -138,6 +139,11 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     def lease_ms(self) -> int:
         """D in milliseconds."""
         return self.heartbeat_ms * self.heartbeat_misses
+
+    @property
+    def lag_ms(self) -> int:
+        """How long one server's output may stay behind the other's, in milliseconds."""
+        return max(self.detach_after_ms, self.output_lag_ms or 0)
 
     @property
     def startup_ms(self) -> int:

@@ -120,6 +120,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         rt_priority=timing.rt_priority,
         busy_poll_ns=timing.busy_poll_us * 1000,
         detach_after_ns=timing.detach_after_ms * NS_PER_MS,
+        output_lag_ns=timing.lag_ms * NS_PER_MS,
         end_grace_ns=end_grace_ms(group) * NS_PER_MS,
         open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,
         idle_timeout_ns=timing.idle_timeout_s * 1000 * NS_PER_MS,

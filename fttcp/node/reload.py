@@ -22,6 +22,7 @@ LIVE = (
     "group.*.unverified",
     "group.*.order",
     "group.*.timing.detach_after_ms",
+    "group.*.timing.output_lag_ms",
     "group.*.timing.end_grace_ms",
     "group.*.timing.open_timeout_ms",
     "group.*.timing.idle_timeout_s",

@@ -420,6 +420,8 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    output_lag_ns: int = 0
+    """One server's output may stay behind the other's for so long; `detach_after_ns`, if that is more."""
     continue_unverified: bool = False
     order_service: bool = False
     renew: bool = True

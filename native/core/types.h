@@ -111,6 +111,7 @@ struct ftt_shift {
 /* What people decided about all flows of a group. */
 struct ftt_policy {
 	uint64_t detach_after_ns;
+	uint64_t output_lag_ns; /* one server's output may stay behind the other's for so long; detach_after_ns, if that is more */
 	uint64_t end_grace_ns;
 	uint64_t open_timeout_ns;
 	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */

@@ -235,6 +235,40 @@ static void test_output_lag_is_measured_by_progress(void)
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
 }
 
+/* Servers whose timers drift apart: what one has not said yet is waited for longer than what the backup's kernel lacks. */
+static void test_a_longer_lag_may_be_allowed(void)
+{
+	struct ftt_flow f;
+	struct ftt_record r;
+
+	policy.output_lag_ns = 30000 * MS;
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 1000), MS);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 1000, 0), MS); /* more than the backup's server has said */
+	f.held_since_ns = 2 * MS;
+	for (uint64_t t = 2 * MS; t <= 20000 * MS; t += 100 * MS)
+		CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+	r = commit_of(&plain, 0, 1000, 20000);
+	ftt_primary_record(&f, &r, at(20000 * MS)); /* now it has; what it waited with is on its way */
+	CHECK_EQ(ftt_flow_tick(&f, at(20001 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(21900 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(22100 * MS)), FTT_ACT_DETACH); /* or not */
+	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
+
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 1000), MS);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 1000, 0), MS);
+	CHECK_EQ(ftt_flow_tick(&f, at(30001 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(30002 * MS)), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
+
+	make_primary(&f, &plain, MS); /* a kernel that lacks input is no lag */
+	f.held_since_ns = 2 * MS;
+	CHECK_EQ(ftt_flow_tick(&f, at(2003 * MS)), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_COMMIT_LAG);
+	policy.output_lag_ns = 0;
+}
+
 /* --- ends -------------------------------------------------------------------------------------------------- */
 
 static void test_own_end_counts_only_when_the_server_lives(void)
@@ -332,6 +366,7 @@ int main(void)
 	test_own_acknowledgement_stays_within_the_commit();
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();
+	test_a_longer_lag_may_be_allowed();
 	test_own_end_counts_only_when_the_server_lives();
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_FIN);
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_RST);

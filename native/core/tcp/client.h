@@ -5,34 +5,11 @@
 #ifndef FTTCP_CLIENT_H
 #define FTTCP_CLIENT_H
 #include "core/tcp/handshake.h"
+#include "core/tcp/lag.h"
 
 #define FTT_CLAIM_NS 250000000ull  /* a round trip, at most: within it the client contradicts what is forged */
 #define FTT_ECHO_SLACK_MS 1000u    /* by which the primary's clock may be ahead of what we know of it */
 #define FTT_TIME_WRAPS_NS 2073600000000000ull /* 24 days, as Linux: a timestamp that old proves nothing (TCP_PAWS_WRAP) */
-
-/*
- * The backup's output is measured against the client's acknowledgements, ours against the backup's: which is
- * behind, and for how long?
- */
-static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
-{
-	uint32_t behind = f->bits & FTT_F_AHEAD ? f->local_snd_nxt : f->peer_snd_nxt;
-	bool over = f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
-
-	if (over || (f->lag_since_ns && seq_geq(behind, f->lag_mark)))
-		f->lag_since_ns = 0;
-	if (over || f->lag_since_ns)
-		return;
-	f->bits &= ~(uint32_t)FTT_F_AHEAD;
-	if (seq_lt(f->peer_snd_nxt, f->client_acked)) {
-		f->lag_since_ns = now_ns;
-		f->lag_mark = f->client_acked;
-	} else if (seq_gt(f->peer_snd_nxt, f->local_snd_nxt)) {
-		f->bits |= FTT_F_AHEAD;
-		f->lag_since_ns = now_ns;
-		f->lag_mark = f->peer_snd_nxt;
-	}
-}
 
 /*
  * The stack has it in order, or will when it gets to it: it takes all before the edge that it showed. It does not say so at once, and

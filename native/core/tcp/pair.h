@@ -177,13 +177,6 @@ static inline void ftt_commit_tell(struct ftt_flow *f, struct ftt_record *r)
 		r->hole_end = f->local_hole_end;
 }
 
-/* Primary: does output wait for the backup's server, and for nothing else? */
-static inline bool ftt_output_needs(const struct ftt_flow *f)
-{
-	return f->bits & FTT_F_SERVICE && f->protection == FTT_PROTECTED && f->held_since_ns &&
-	       seq_leq(f->local_rcv_nxt, f->committed) && seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
-}
-
 /* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
 static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
 {
@@ -396,12 +389,12 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 		actions = ftt_tick_end(f, env);
 		if (actions)
 			return actions;
-		if (f->held_since_ns && !f->end_since_ns && env->now_ns - f->held_since_ns > env->policy->detach_after_ns)
-			return ftt_flow_detach(f, ftt_output_needs(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, env->now_ns);
+		if (ftt_held_too_long(f, env))
+			return ftt_flow_detach(f, ftt_peer_owes(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, env->now_ns);
 		ftt_lag_mark(f, env->now_ns);
 		if (f->bits & FTT_F_AHEAD && !env->vouched)
 			f->lag_since_ns = env->now_ns; /* a server that stands still is no reason to lose the one that goes on */
-		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > env->policy->detach_after_ns)
+		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > ftt_lag_limit(env->policy))
 			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, env->now_ns);
 		if (ftt_output_overdue(f, env->now_ns, env->policy->detach_after_ns))
 			return ftt_flow_detach(f, FTT_WHY_DIVERGENCE, env->now_ns);
@@ -487,7 +480,7 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, const struct ftt_env *e
 		f->lag_since_ns = env->now_ns;
 		f->lag_mark = f->local_snd_nxt + f->verified;
 	}
-	return env->now_ns - f->lag_since_ns > env->policy->detach_after_ns;
+	return env->now_ns - f->lag_since_ns > ftt_lag_limit(env->policy);
 }
 
 /* The primary lost its backup: nothing waits any more. */

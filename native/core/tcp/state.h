@@ -182,6 +182,7 @@ struct ftt_flow {
 	uint64_t end_since_ns;  /* a FIN or RST waits for the backup's since; 0 = none */
 	uint64_t lag_since_ns;  /* the backup's output (FTT_F_AHEAD: ours) is behind lag_mark since; 0 = it is not.
 				   Backup: with FTT_F_DIFFERS, both servers rest since */
+	uint64_t behind_ns;     /* primary: when the backup's server was last seen to owe what output waits for; 0 = never */
 	union {
 		struct { /* primary */
 			uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */

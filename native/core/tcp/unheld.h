@@ -6,7 +6,7 @@
  * not acknowledged, and says it again to whoever takes over, whose server then says what the client has already. All else that
  * waits is lost, as if the network had lost it, and our stack sends it again: an answer to a SYN, an end, and with
  * order = "service" output that the backup's server has not given. The price is a takeover's: a client may have more output than
- * the backup's server has the input for, and waits until it has said that again; whoever takes longer than detach_after is reset.
+ * the backup's server has the input for, and waits until it has said that again; whoever takes longer than a lag may is reset.
  */
 #ifndef FTTCP_UNHELD_H
 #define FTTCP_UNHELD_H

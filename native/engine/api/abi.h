@@ -332,7 +332,7 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /*
- * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns,
+ * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns, output_lag_ns,
  * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
  * max_udp_bytes, max_retained, renew_flow, renew_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
  */

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lag.h - one server has not said yet what the other has: since when, and for how long that is borne. */
+#ifndef FTTCP_LAG_H
+#define FTTCP_LAG_H
+#include "core/env.h"
+#include "core/tcp/state.h"
+
+/* For how long one server's output may stay behind the other's. */
+static inline uint64_t ftt_lag_limit(const struct ftt_policy *policy)
+{
+	return policy->output_lag_ns > policy->detach_after_ns ? policy->output_lag_ns : policy->detach_after_ns;
+}
+
+/*
+ * The backup's output is measured against the client's acknowledgements, ours against the backup's: which is
+ * behind, and for how long?
+ */
+static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
+{
+	uint32_t behind = f->bits & FTT_F_AHEAD ? f->local_snd_nxt : f->peer_snd_nxt;
+	bool over = f->bits & FTT_F_CLIENT_RST || ftt_ends_alike(f);
+
+	if (over || (f->lag_since_ns && seq_geq(behind, f->lag_mark)))
+		f->lag_since_ns = 0;
+	if (over || f->lag_since_ns)
+		return;
+	f->bits &= ~(uint32_t)FTT_F_AHEAD;
+	if (seq_lt(f->peer_snd_nxt, f->client_acked)) {
+		f->lag_since_ns = now_ns;
+		f->lag_mark = f->client_acked;
+	} else if (seq_gt(f->peer_snd_nxt, f->local_snd_nxt)) {
+		f->bits |= FTT_F_AHEAD;
+		f->lag_since_ns = now_ns;
+		f->lag_mark = f->peer_snd_nxt;
+	}
+}
+
+/* Primary: does output wait for the backup's server, and for nothing else? */
+static inline bool ftt_output_needs(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_SERVICE && f->protection == FTT_PROTECTED && f->held_since_ns &&
+	       seq_leq(f->local_rcv_nxt, f->committed) && seq_gt(f->local_snd_nxt, f->peer_snd_nxt);
+}
+
+/* Primary: does output wait for the backup's server, or for input that waits there for its server? */
+static inline bool ftt_peer_owes(const struct ftt_flow *f)
+{
+	return seq_lt(f->peer_snd_nxt, f->client_acked) || ftt_output_needs(f);
+}
+
+/* Primary: output waits for too long. What a server owes is borne for as long as its lag is; all else counts from then on. */
+static inline bool ftt_held_too_long(struct ftt_flow *f, const struct ftt_env *env)
+{
+	uint64_t since_ns = f->held_since_ns;
+
+	if (!since_ns || f->end_since_ns)
+		return false;
+	if (ftt_peer_owes(f))
+		f->behind_ns = env->now_ns;
+	if (env->now_ns - since_ns > ftt_lag_limit(env->policy))
+		return true;
+	if (f->behind_ns > since_ns && env->policy->output_lag_ns > env->policy->detach_after_ns)
+		since_ns = f->behind_ns;
+	return env->now_ns - since_ns > env->policy->detach_after_ns;
+}
+
+#endif
