@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 _SHIM = "libfttcp-shim.so"
-_SHIM_PARTS = ("life", "who", "address", "draw", "time", "pids", "records", "turns", "sleep")
+_SHIM_PARTS = ("life", "who", "address", "draw", "chance", "time", "pids", "records", "turns", "sleep")
 PROGRAMS = {
     # the library that is loaded into servers
     _SHIM: [

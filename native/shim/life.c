@@ -220,6 +220,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
 		shim_map = map;
 		know_first(argc, argv);
+		shim_know_chance(argc, argv);
 		shim_know_pids();
 		shim_look_at_descriptors();
 		keep_own_seed();

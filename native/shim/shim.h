@@ -6,6 +6,7 @@
  *   who.c      which connection a thread is busy with: the one whose bytes it read last
  *   address.c  what the kernel knows of a socket
  *   draw.c     what it draws then
+ *   chance.c   what random() gives to its timers
  *   time.c     what its clocks show, and what it waits for
  *   pids.c     the numbers of its children
  *   records.c  what it reads at once of TLS
@@ -124,6 +125,12 @@ bool shim_draw_device(void *out, size_t n);
 
 /* For the number of a process that is forked for this connection; false: it has no identity. */
 bool shim_draw_pid(struct shim_current c, uint32_t *drawn);
+
+/* chance.c */
+/* Whether random() is ours, for this command. */
+void shim_know_chance(int argc, char **argv);
+/* This thread has waited for something. */
+void shim_new_turn(void);
 
 /* pids.c */
 void shim_know_pids(void);

@@ -205,6 +205,7 @@ static int most(int wanted)
 /* Of none: the server looks after its timers then. */
 static int told(int n, const struct epoll_event *e)
 {
+	shim_new_turn();
 	if (atomic_load_explicit(&one_by_one, memory_order_relaxed)) {
 		if (n == 1)
 			turn_to(e);
@@ -261,6 +262,7 @@ static int waited(const struct wanted *w, int n)
 {
 	struct shim_current c = shim_now();
 
+	shim_new_turn();
 	if (c.slot && w->descriptors > 1 && !(n > 0 && !w->more && w->slot == c.slot) && !shim_is_only(c))
 		shim_current.slot = SHIM_NOBODY;
 	return n;

@@ -44,7 +44,8 @@ enum ftt_ls_purpose { /* of derived keys */
 	FTT_LS_BUCKET = 4,
 	FTT_LS_START = 5,   /* of a process that has not served yet */
 	FTT_LS_FORK = 6,
-	FTT_LS_TAG = 7      /* of a key of the key file: which one it is */
+	FTT_LS_TAG = 7,     /* of a key of the key file: which one it is */
+	FTT_LS_CHANCE = 8   /* random(), if it is asked for */
 };
 
 enum ftt_ls_count { /* header.count */
