@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NGINX = """
 user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
 events { worker_connections 1024; }
@@ -236,3 +238,81 @@ SSLCertificateKeyFile ${{PWD}}/key.pem
 def copy(rows: int) -> str:
     """Rows of a query that needs no table."""
     return f"copy (select i, md5(i::text) from generate_series(1, {rows}) i) to stdout"
+
+
+RSYNC = """
+use chroot = no
+uid = root
+[files]
+path = /srv/probe/html
+"""
+RSYNC_STREAM = (
+    "d=$(mktemp -d); trap 'rm -r $d' EXIT; : > $d/out; "
+    "rsync -q --inplace --whole-file --checksum-seed=1 rsync://$SERVICE4/files/payload $d/out & "
+    "tail --pid=$! -s 0.1 -c +1 -f $d/out; wait $!"
+)
+DNSMASQ = (
+    "dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --port=0 --bind-dynamic "
+    "--enable-tftp --tftp-root=/srv/probe/html"
+)
+WEBSOCKET = """
+import asyncio, pathlib, websockets
+data = pathlib.Path("html/payload").read_bytes()
+async def serve(client):
+    async for size in client:
+        for at in range(0, int(size), 50_000):
+            await client.send(data[at:min(at + 50_000, int(size))])
+async def main():
+    async with websockets.serve(serve, "0.0.0.0", 80, compression=None, ping_interval=None):
+        await asyncio.Future()
+asyncio.run(main())
+"""
+WEBSOCKET_CLIENT = """
+import asyncio, sys, websockets
+async def main():
+    async with websockets.connect(f"ws://{sys.argv[1]}", compression=None, ping_interval=None) as server:
+        await server.send(sys.argv[2])
+        left = int(sys.argv[2])
+        while left:
+            piece = await server.recv()
+            left -= len(piece)
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+asyncio.run(main())
+"""
+
+BIRD_COMMAND = "env FTTCP_LOCKSTEP_RANDOM=1 bird -f -c bird.conf -s /run/bird.ctl -P /run/bird.pid"
+BIRD_SETTINGS = ("timing.output_lag_ms=20000",)
+BIRD_NEIGHBOUR = """
+router id 10.77.0.10;
+protocol device { }
+protocol static { ipv4; route 203.0.113.0/24 blackhole; }
+protocol bgp service {
+  local 10.77.0.10 as 65002; neighbor SERVICE as 65001; hold time 3; connect delay time 1;
+  ipv4 { import all; export where source = RTS_STATIC; };
+}
+"""
+BIRD_PEER = (
+    "d=$(mktemp -d); sed s/SERVICE/$SERVICE4/ {files}/peer.conf > $d/conf; "
+    "bird -f -c $d/conf -s $d/ctl -P $d/pid & sleep 6; "
+    "birdc -s $d/ctl show protocols service | grep Established; up=$?; kill $!; wait; rm -r $d; exit $up"
+)
+
+
+def bird(peers: Sequence[str]) -> str:
+    """The configuration of BIRD as a router whose peers connect to the service address."""
+    sessions = "\n".join(f"protocol bgp from peers {{ neighbor {address} as 65002; }}" for address in peers)
+    return f"""
+log stderr all;
+router id 10.77.0.100;
+protocol device {{ }}
+protocol static {{ ipv4; route 198.51.100.0/24 blackhole; }}
+template bgp peers {{
+  local 10.77.0.100 as 65001;
+  passive;
+  strict bind;
+  hold time 240;
+  ipv4 {{ import all; export where source = RTS_STATIC; }};
+}}
+{sessions}
+"""

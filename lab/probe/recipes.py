@@ -95,6 +95,12 @@ def _exim(place: Path) -> str:
     return ""
 
 
+def _bird(place: Path) -> str:
+    (place / "bird.conf").write_text(text.bird(["10.77.0.10"]))
+    (place / "peer.conf").write_text(text.BIRD_NEIGHBOUR)
+    return ""
+
+
 def _dovecot(place: Path) -> str:
     (place / "dovecot.conf").write_text(text.DOVECOT)
     _certificate(place)
@@ -223,6 +229,22 @@ RECIPES: dict[str, Recipe] = {
                ("nodejs",), stream=_https()),
         Recipe("java-tls", "443/tcp", "java -cp . Server", _java, "java -version", ("default-jdk-headless",),
                stream=_https()),
+        Recipe("rsync", "873/tcp", "rsync --daemon --no-detach --port=873 --config=rsyncd.conf",
+               _with(rsyncd__conf=text.RSYNC), "rsync --version", ("rsync",),
+               client=_MANY.format("rsync -q rsync://$SERVICE4/files/index.html /dev/null"),
+               stream=text.RSYNC_STREAM, note="clients with `--checksum-seed=1`"),
+        Recipe("dnsmasq-tftp", "69/udp", text.DNSMASQ, _site, "dnsmasq --version", ("dnsmasq-base",),
+               stream=f"{_CURL} --tftp-blksize 1408 tftp://$SERVICE4/payload"),
+        Recipe("websocket", "80/tcp", "/usr/bin/python3 server.py",
+               _with(server__py=text.WEBSOCKET, client__py=text.WEBSOCKET_CLIENT),
+               "/usr/bin/python3 -c 'import websockets; print(websockets.__version__)'",
+               ("python3-websockets",),
+               client=_MANY.format("/usr/bin/python3 {files}/client.py $SERVICE4 1000 > /dev/null"),
+               stream=f"/usr/bin/python3 {{files}}/client.py $SERVICE4 {STREAM_BYTES}",
+               note="Python's websockets, `ping_interval=None`"),
+        Recipe("bird", "179/tcp", text.BIRD_COMMAND, _bird, "bird --version", ("bird2",),
+               client=text.BIRD_PEER, settings=text.BIRD_SETTINGS,
+               note="peers connect; `output_lag_ms`, `FTTCP_LOCKSTEP_RANDOM=1`"),
         Recipe("go", "2379/tcp", f"sh -c '{text.ETCD_COMMAND}'", lambda _: "", "etcd --version",
                ("etcd-server",), client=_MANY.format(f"{_CURL} -o /dev/null http://$SERVICE4:2379/version"),
                note="etcd, a Go program"),

@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 
 PATIENCE_S = 20.0
@@ -85,10 +86,12 @@ class Smtp(Client):
 class Mqtt(Client):
     """Publishes to itself, with quality of service 2 (MQTT 3.1.1, section 4.3.3)."""
 
+    keep_alive_s = 0
+
     def begin(self) -> None:
         """Connect and subscribe, under a name and to a topic of its own."""
         self.topic = b"\0\5%05d" % self.socket.getsockname()[1]
-        self.packet(0x10, b"\0\4MQTT\4\2\0\0" + self.topic)
+        self.packet(0x10, b"\0\4MQTT\4\2" + struct.pack(">H", self.keep_alive_s) + self.topic)
         self.wait({0x20: b"\0\0"})
         self.packet(0x82, b"\0\1" + self.topic + b"\2")
         self.wait({0x90: b"\0\1\2"})
@@ -133,6 +136,18 @@ class Mqtt(Client):
                 raise WrongError(f"{kind:#x} {body!r} for {text!r}")
         self.wait({0x62: back})
         self.packet(0x70, back)
+
+
+class IdleMqtt(Mqtt):
+    """Is disconnected if it says nothing for a second and a half (section 3.1.2.10)."""
+
+    keep_alive_s = 1
+
+    def idle(self) -> None:
+        """Nothing but a PINGREQ in a second."""
+        time.sleep(self.keep_alive_s)
+        self.packet(0xC0, b"")
+        self.wait({0xD0: b""})
 
 
 class Redis(Client):
@@ -189,7 +204,9 @@ class Postgres(Client):
         expect(self.query(b"SELECT clock_timestamp()"), rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00")
 
 
-CLIENTS: dict[str, type[Client]] = {"smtp": Smtp, "mqtt": Mqtt, "redis": Redis, "postgres": Postgres}
+CLIENTS: dict[str, type[Client]] = {
+    "smtp": Smtp, "mqtt": Mqtt, "idle": IdleMqtt, "redis": Redis, "postgres": Postgres,
+}  # fmt: skip
 
 
 def attempt(what: Callable[[], object]) -> str:

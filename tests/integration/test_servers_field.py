@@ -32,10 +32,11 @@ PROTOCOLS = {"exim": "smtp", "mosquitto": "mqtt", "redis": "redis", "postgres": 
 class Asker:
     """A client of one connection."""
 
-    def __init__(self, lab: Lab, server: str, family: int = 4) -> None:
+    def __init__(self, lab: Lab, server: str, family: int = 4, protocol: str = "") -> None:
         program = str(Path(__file__).with_name("field_client.py"))
+        place = [SERVICE[family], str(PORTS[server])]
         self._process = lab.popen(
-            CLIENT, [sys.executable, program, PROTOCOLS[server], SERVICE[family], str(PORTS[server])],
+            CLIENT, [sys.executable, program, protocol or PROTOCOLS[server], *place],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -119,6 +120,19 @@ def test_its_host_crashes(serve: Serve, server: str) -> None:
     finally:
         for asker in [one for one, *_ in resting] + [one for one, *_ in moving]:
             asker.end()
+
+
+def test_a_subscriber_that_only_pings(serve: Serve) -> None:
+    """Its broker counts how long it was silent; so does the other one."""
+    lab = serve("mosquitto", 'state="memory"').lab
+    asker = Asker(lab, "mosquitto", 4, "idle")
+    try:
+        assert asker.ask("idle", 2) == "right"
+        lab.fault("crash-host", "primary")
+        assert asker.ask("idle", 3) == "right"
+        assert asker.ask("publish", 3) == "right"
+    finally:
+        asker.end()
 
 
 def test_a_mail_server_that_is_slower_on_the_backup(serve: Serve) -> None:

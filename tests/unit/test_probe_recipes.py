@@ -19,8 +19,8 @@ from lab.probe.table import Row, markdown
 def test_a_recipe_can_be_served(name: str) -> None:
     recipe = RECIPES[name]
     ports, (command,) = parse_serve([f"{recipe.port}={recipe.command}"])
-    assert all(port.endswith("/tcp") for port in ports)
-    assert shlex.split(command)[0] in ("sh", recipe.program, "node", "java")
+    assert all(port.endswith(("/tcp", "/udp")) for port in ports)
+    assert shlex.split(command)[0] in ("sh", "env", recipe.program, "node", "java")
     assert recipe.packages and all(re.fullmatch(r"[a-z0-9.+-]+", package) for package in recipe.packages)
     for script in filter(None, (recipe.client, recipe.stream)):
         assert "$SERVICE4" in script and "{}" not in script

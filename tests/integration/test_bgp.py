@@ -1,0 +1,219 @@
+"""BGP sessions with BIRD outlive its host: their peers see no NOTIFICATION, no withdrawal, no new session."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT
+from lab.probe.recipe_files import BIRD_COMMAND, BIRD_SETTINGS, bird
+from tests.integration.netns import needs_root
+
+pytestmark = needs_root
+
+CONTROL = "/run/bird.ctl"
+KEEPALIVE = 19
+"""Bytes, RFC 4271 section 4.4."""
+_BIRD = """
+log "{log}" all; debug protocols {{ states, events }};
+router id {address}; protocol device {{ }}
+protocol static all_along {{ ipv4; {routes} }}
+protocol static later {{ disabled; ipv4; route 203.0.113.{last}/32 blackhole; }}
+protocol bgp service {{
+  local {address} as 65002; neighbor 10.77.0.100 as 65001; strict bind;
+  hold time {hold}; connect delay time 1;
+  ipv4 {{ import all; export where source = RTS_STATIC; }};
+}}
+"""
+_FRR = """
+hostname peer
+router bgp 65002
+ bgp router-id {address}
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ neighbor 10.77.0.100 remote-as 65001
+ neighbor 10.77.0.100 disable-connected-check
+ neighbor 10.77.0.100 update-source {address}
+ neighbor 10.77.0.100 timers {keepalive} {hold}
+ neighbor 10.77.0.100 timers connect 1
+ address-family ipv4 unicast
+{routes}
+ exit-address-family
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A router in the client's host."""
+
+    lab: Lab
+    home: Path
+    last: int
+    hold: int
+    routes: int = 3
+
+    @property
+    def address(self) -> str:
+        """One that the client's host has beside its own."""
+        return f"10.77.0.{self.last}"
+
+    def own(self) -> list[str]:
+        """What it announces: networks of its own."""
+        block = self.last << 16
+        numbers = [(100 << 24) + block + 4 * i for i in range(self.routes)]
+        return [f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}/30" for n in numbers]
+
+    def ask(self, *words: str) -> str:
+        """What a program in its host says."""
+        return str(self.lab.exec(CLIENT, words, timeout=20).stdout)
+
+
+class Bird(Peer):
+    """BIRD."""
+
+    def start(self) -> subprocess.Popen[Any]:
+        """Let it connect."""
+        routes = " ".join(f"route {network} blackhole;" for network in self.own())
+        file = self.home / "peer.conf"
+        file.write_text(
+            _BIRD.format(
+                log=self.home / "log", address=self.address, routes=routes, last=self.last, hold=self.hold
+            )
+        )
+        words = ["bird", "-f", "-c", str(file), "-s", str(self.home / "ctl"), "-P", str(self.home / "pid")]
+        return self.lab.popen(CLIENT, words)
+
+    def say(self, *words: str) -> str:
+        """Tell it something."""
+        return self.ask("birdc", "-s", str(self.home / "ctl"), *words)
+
+    def session(self) -> str:
+        """Which one it is, "" while it is not up; with all that it was told."""
+        told = self.say("show", "protocols", "all", "service")
+        sums = re.findall(r"Import (?:updates|withdraws): +(\d+)", told)
+        number = (self.home / "log").read_text().count("BGP session established")
+        return f"number {number}, updates and withdraws {sums}" if "Established" in told else ""
+
+    def trouble(self) -> list[str]:
+        """What it noticed of an end."""
+        log = (self.home / "log").read_text()
+        return re.findall(r".*(?:Received:|closed|Error|expired).*", log)
+
+
+class Frr(Peer):
+    """FRRouting's bgpd."""
+
+    def start(self) -> subprocess.Popen[Any]:
+        """Let it connect."""
+        routes = "\n".join(f"  network {network}" for network in self.own())
+        keepalive = max(self.hold // 3, 1)
+        file = self.home / "peer.conf"
+        file.write_text(_FRR.format(address=self.address, keepalive=keepalive, hold=self.hold, routes=routes))
+        words = ["/usr/lib/frr/bgpd", "-Z", "-S", "-p", "0", "-P", "0", "-f", str(file)]
+        return self.lab.popen(CLIENT, [*words, "-i", str(self.home / "pid"), "--vty_socket", str(self.home)])
+
+    def _told(self) -> dict[str, Any]:
+        words = ["vtysh", "--vty_socket", str(self.home), "-c", "show bgp neighbors 10.77.0.100 json"]
+        told = self.ask(*words)
+        return dict(json.loads(told)["10.77.0.100"]) if told.lstrip().startswith("{") else {}
+
+    def session(self) -> str:
+        """As BIRD's."""
+        told = self._told()
+        if told.get("bgpState") != "Established":
+            return ""
+        updates = told["messageStats"]["updatesRecv"]
+        return f"{told['bgpTimerUpEstablishedEpoch']}, updates {updates}"
+
+    def trouble(self) -> list[str]:
+        """As BIRD's."""
+        told = self._told()
+        kept = {key: told.get(key, 0) for key in ("connectionsDropped", "lastNotificationReason")}
+        return [f"{key}: {value}" for key, value in kept.items() if value]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Both nodes run BIRD."""
+    lab = Lab(f"test-bgp-{os.getpid()}")
+    try:
+        yield lab
+    finally:
+        lab.down()
+
+
+def flows(lab: Lab, role: str) -> dict[str, dict[str, Any]]:
+    """The sessions as a node knows them, by their peers' addresses."""
+    told = lab.ask(lab.node_in_role(role), {"op": "connections"}, 5)["connections"]
+    return {flow["remote"]: flow for flow in told}
+
+
+def routes_of(lab: Lab, node: str) -> int:
+    """How many networks a BIRD of ours knows."""
+    told = lab.exec(node, ["birdc", "-s", CONTROL, "show", "route", "count"]).stdout
+    found = re.search(r"(\d+) of \d+ routes", told)
+    return int(found[1]) if found else -1
+
+
+def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> None:
+    """Hold times of 3 s to 240 s, a table of 50,000 routes; and what is announced later arrives."""
+    kinds: list[tuple[type[Bird] | type[Frr], int, int]] = [
+        (Bird, 3, 50_000), (Frr, 3, 20), (Bird, 90, 3), (Bird, 240, 3),
+    ]  # fmt: skip
+    peers = []
+    for number, (kind, hold, routes) in enumerate(kinds):
+        home = tmp_path / str(number)
+        home.mkdir()
+        peers.append(kind(lab, home, 21 + number, hold, routes))
+    text = bird([peer.address for peer in peers])
+    lab.up(
+        [f"179/tcp={BIRD_COMMAND}"], ["lockstep=connection", *BIRD_SETTINGS],
+        prepare=lambda host: (host.home / "root" / "bird.conf").write_text(text) and None,
+    )  # fmt: skip
+    for peer in peers:
+        lab.exec(CLIENT, ["ip", "address", "add", f"{peer.address}/24", "dev", "eth0"])
+    total = sum(peer.routes for peer in peers) + 1
+    running = [peer.start() for peer in peers]
+    try:
+        await_condition(lambda: all(peer.session() for peer in peers), 20, "all sessions")
+        for node in ("alpha", "beta"):
+            await_condition(lambda node=node: routes_of(lab, node) == total, 20, f"all routes at {node}")  # type: ignore[misc]
+        fast = peers[0].address
+        spoken(lab, fast, 5)
+        assert {flow["protection"] for flow in flows(lab, "primary").values()} == {"protected"}
+        before = [peer.session() for peer in peers]
+        lab.fault("crash-host", "primary")
+        spoken(lab, fast, 6)  # twice its hold time
+        assert [peer.session() for peer in peers] == before
+        assert [peer.trouble() for peer in peers] == [[], [], [], []]
+        for peer in peers:
+            if isinstance(peer, Bird):
+                peer.say("enable", "later")
+        now = total + sum(isinstance(peer, Bird) for peer in peers)
+        primary = lab.node_in_role("primary")
+        await_condition(lambda: routes_of(lab, primary) == now, 10, "what is announced later")
+        assert [peer.session() for peer in peers] == before
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def spoken(lab: Lab, address: str, times: int) -> None:
+    """Wait until the peer there was sent so many KEEPALIVEs more."""
+
+    def sent() -> int:
+        return int(flows(lab, "primary")[address]["local_snd_nxt"])
+
+    first = sent()
+    await_condition(lambda: (sent() - first) % (1 << 32) >= times * KEEPALIVE, 20, "KEEPALIVEs")
