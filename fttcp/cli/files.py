@@ -12,7 +12,7 @@ import click
 from fttcp.cli.client import show_json
 from fttcp.cli.failure import CommandError
 from fttcp.config import ConfigError, load
-from fttcp.config.present import what_is_missing
+from fttcp.config.present import trouble_of_spool, what_is_missing
 from fttcp.config.reader import read_tables
 from fttcp.config.witness import is_witness, load_witness
 from fttcp.wire import keyfile
@@ -57,6 +57,11 @@ def _check_node(file: Path, raw: dict[str, Any], errors: list[str]) -> list[str]
         config = load(file)
         names = [group.name for group in config.group]
         errors += [f"{file}: {error}" for error in what_is_missing(config)]
+        errors += [
+            f"{file}: group[{i}].renew_spool_dir: {group.renew_spool_dir}: {trouble}"
+            for i, group in enumerate(config.group)
+            if group.renew_spool_dir is not None and (trouble := trouble_of_spool(group.renew_spool_dir))
+        ]
     except ConfigError as error:
         errors += error.errors
     _check_key(file, raw.get("node"), "node.key_file", errors)

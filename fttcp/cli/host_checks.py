@@ -70,6 +70,15 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class Spool:
+    """A directory of logs that are too long for memory; ``trouble``: why it cannot be used."""
+
+    directory: str
+    kind: str
+    trouble: str
+
+
+@dataclass(frozen=True)
 class Times:
     """A group's real-time wishes; ``lease_ms`` is D."""
 
@@ -99,6 +108,7 @@ class Host:
     large_receive: tuple[str, ...]
     without_ipv6: tuple[str, ...]
     followed: tuple[Followed, ...] = ()
+    spools: tuple[Spool, ...] = ()
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -119,6 +129,8 @@ def check_host(host: Host) -> Iterator[Check]:
         yield check_file_system(directory, kind)
     for directory, kind in host.in_memory.items():
         yield check_in_memory(directory, kind)
+    for spool in host.spools:
+        yield check_spool(spool)
     yield check_real_time(host)
     yield from check_guest(host)
     yield check_conntrack(host)
@@ -214,6 +226,17 @@ def check_in_memory(directory: str, kind: str) -> Check:
         return ok(name, f"on {kind}")
     seen = f"on {kind}: seeds of connections get to a disk, and each connection waits for its file system"
     return warn(name, seen, "name a run_dir in memory (tmpfs), as /run is")
+
+
+def check_spool(spool: Spool) -> Check:
+    """What is too long for memory goes there."""
+    name = f"directory {spool.directory}"
+    if spool.trouble:
+        todo = "make it, for the daemon's user alone, or correct renew_spool_dir"
+        return fail(name, spool.trouble, todo)
+    if spool.kind in VOLATILE:
+        return warn(name, f"on {spool.kind}, which is memory", "name a renew_spool_dir on a disk")
+    return ok(name, f"on {spool.kind or 'an unknown file system'}")
 
 
 def check_real_time(host: Host) -> Check:

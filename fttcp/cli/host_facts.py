@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit
+from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Spool, Times, Unit
 from fttcp.config import Config, GroupSection
-from fttcp.config.present import commands_of, trouble_of_program
+from fttcp.config.present import commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
 from fttcp.wire import keyfile
 
@@ -40,6 +40,11 @@ def see_host(config: Config, capabilities: int) -> Host:
             str(config.run_dir): _file_system(config.run_dir)
             for _ in filter(lambda group: group.lockstep != "off", config.group)
         },
+        spools=tuple(
+            Spool(one, _file_system(Path(one)), trouble_of_spool(one))
+            for one in dict.fromkeys(group.renew_spool_dir for group in groups)
+            if one is not None
+        ),
         rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
         rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
         guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),

@@ -121,7 +121,13 @@ def _renewal_lines(group: dict[str, Any]) -> list[str]:
     lost = ", ".join(f"{count} {why}" for why, count in whys if why != "no-renewal")
     catching = group["flows"].get("catching", 0)
     parts = [f"catching up with {catching}"] * bool(catching) + [f"not renewable: {lost}"] * bool(lost)
-    return [f"  renewal      {'; '.join(parts)}"] if parts else []
+    lines = [f"  renewal      {'; '.join(parts)}"] if parts else []
+    spool = group.get("spool", {"bytes": 0, "trouble": ""})
+    if spool["trouble"]:
+        lines.append(f"  SPOOL        {spool['trouble']}: long uploads are not renewable")
+    elif spool["bytes"]:
+        lines.append(f"  spool        {spool['bytes']} bytes of what clients have sent")
+    return lines
 
 
 def _lane_lines(group: dict[str, Any]) -> list[str]:
@@ -267,6 +273,7 @@ def connection_line(flow: dict[str, Any]) -> str:
     times = f", open {_short(flow['age_ns'])}, idle {_short(flow['idle_ns'])}"
     differs = f", {flow['divergences']} divergences" if flow["divergences"] else ""
     lost = "" if flow["unrenewable"] == "renewable" or flow["closed"] else f", {flow['unrenewable']}"
+    lost += f", {flow['spool_bytes']} in the spool" if flow.get("spool_bytes") else ""
     return f"{flow['group']}  {flow['flow']}  {state}  {amount}{_verified(flow)}{differs}{lost}{times}"
 
 

@@ -39,6 +39,8 @@ _BITS_OF_A_GROUP = 360
 _GROUPS_OF_A_BEAT = 31
 """On a serial line, framed, ten bits for each byte: of a datagram with one group and its body, of each other
 group in it, and how many fit. Of the datagrams of a tick the line takes the first one (beat_peer.c)."""
+_MEMORY_BEFORE_SPOOL = 64 << 10, 4 << 20
+"""Bytes of a connection in memory: what comes at once must fit; more would be copied at once."""
 
 
 def check(config: Config, errors: list[str], in_short: bool) -> None:
@@ -82,6 +84,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_lockstep,
             check_standby,
             _check_renewal,
+            _check_spool,
             _check_recording,
             check_health,
         ):
@@ -141,6 +144,23 @@ def _check_renewal(group: GroupSection, here: str, errors: list[str]) -> None:
         for key in needed
         if (value := getattr(group, key)) != needed[key]
     ]
+
+
+def _check_spool(group: GroupSection, here: str, errors: list[str]) -> None:
+    """What goes to the spool goes through memory."""
+    if group.renew_spool_dir is None:
+        return
+    least, most = _MEMORY_BEFORE_SPOOL
+    if group.renew != "connections":
+        errors.append(
+            f"{here}.renew_spool_dir: {here}.renew is {group.renew!r}, which has no use for it "
+            '(allowed: "connections")'
+        )
+    if not least <= group.limits.renew_flow_bytes <= most:
+        errors.append(
+            f"{here}.limits.renew_flow_bytes: {group.limits.renew_flow_bytes} with {here}.renew_spool_dir, "
+            f"through whose memory all goes (allowed: {least}..{most})"
+        )
 
 
 def _check_recording(group: GroupSection, here: str, errors: list[str]) -> None:

@@ -4,6 +4,7 @@ Commands that only ask a daemon do not look; `check-config`, the start and a rel
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shlex
@@ -88,6 +89,20 @@ def trouble_of_file(path: str) -> str:
         return "there is no such file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    return ""
+
+
+def trouble_of_spool(directory: str) -> str:
+    """Say why `renew_spool_dir` cannot be used; '' if it can. A file without a name is made there, or where
+    the directory would be made, and is gone at once."""
+    place = Path(directory)
+    place = place if place.exists() else place.parent
+    try:
+        os.close(os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600))
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return "its file system has no files without a name (allowed: ext4, xfs, btrfs)"
+        return f"no file can be made in {place}: {error.strerror}"
     return ""
 
 

@@ -163,6 +163,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     max_retained_bytes: Annotated[int, Meta(ge=0, le=1 << 36)] = 256 << 20
     renew_flow_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = 256 << 10
     renew_bytes: Annotated[int, Meta(ge=65536, le=1 << 36)] = 256 << 20
+    renew_spool_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 42)] = 4 << 30
     history_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 38)] = 256 << 20
     history_file_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
     queue_maxlen: Annotated[int, Meta(ge=64, le=1_000_000)] = 65536
@@ -204,6 +205,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     renew: Literal["connections", "history", "none"] = "connections"
     standby: Literal["hot", "warm", "cold"] = "hot"
     checkpoint_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    renew_spool_dir: Annotated[AbsolutePath, Meta(max_length=255)] | None = None
     history_dir: AbsolutePath | None = None
     history_fsync: Annotated[str, Meta(pattern=r"^(batch|never|[1-9][0-9]{0,4}ms)$")] = "batch"
     on_worker_death: Literal["takeover", "end"] = "takeover"

@@ -301,6 +301,18 @@ _GAUGES: Table = (
         _of_engine(lambda group: [((why,), count) for why, count in group["unrenewable"].items()]),
     ),
     (
+        "log_memory_bytes",
+        "Memory of what clients have sent, for a renewal",
+        (),
+        _of_engine(lambda group: [((), group["log_bytes"])]),
+    ),
+    (
+        "spool_bytes",
+        "What clients have sent that is on the disk, for a renewal",
+        (),
+        _of_engine(lambda group: [((), group["spool"]["bytes"])]),
+    ),
+    (
         "flow_memory_bytes",
         "Memory of what is known of connections and UDP sessions",
         (),

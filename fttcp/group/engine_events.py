@@ -42,6 +42,7 @@ _NO_HISTORIES = {
     Unrenewable.LOGS_TOO_LONG: "clients have sent more than history_bytes",
     Unrenewable.LOG_TOO_LONG: "a client has sent more than 64 MiB on one connection",
 }
+_NO_NAMELESS = "the file system has no files without a name: use ext4, xfs or btrfs"
 _HISTORY_FAILURES = {
     HistoryFailure.NOT_SAID: "it does not say what the primary's server has said",
     HistoryFailure.CUT: "the bulk lane ended",
@@ -53,6 +54,12 @@ _HISTORY_FAILURES = {
 def why_no_history(why: int) -> str | None:
     """Say why there is no history: ``history_why`` of an engine's status."""
     return _NO_HISTORIES.get(Unrenewable(why), Unrenewable(why).name.lower()) if why else None
+
+
+def why_no_spool(error: int) -> str:
+    """Say what is wrong with the spool: ``spool_error`` of an engine's status."""
+    words = {errno.EBADMSG: "something else was read than was written", errno.EOPNOTSUPP: _NO_NAMELESS}
+    return words.get(error, os.strerror(error)) if error else ""
 
 
 def why_whole(error: int) -> str | None:
@@ -102,6 +109,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             level, fields = "warning", {"why": _HISTORY_FAILURES[HistoryFailure(event.value)]}
         case EventKind.RENEWED | EventKind.PROMOTED:
             fields = {"flows": event.value, "failed": event.reason}
+        case EventKind.SPOOL:
+            level, fields = "warning", {"why": why_no_spool(event.value)}
         case EventKind.LANE_UP:
             fields = {"peer": peers[event.peer], "worker": event.link}
         case EventKind.WHOLE_PACKETS:

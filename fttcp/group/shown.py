@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fttcp import __version__
-from fttcp.group.engine_events import why_no_history, why_whole
+from fttcp.group.engine_events import why_no_history, why_no_spool, why_whole
 from fttcp.network.owner import Standing
 from fttcp.ownership.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.ownership.pair import PairMachine
@@ -155,6 +155,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
         },
         "unrenewable": _unrenewable(status.flows_unrenewable),
         "log_bytes": status.log_bytes,
+        "spool": {"bytes": status.spool_bytes, "trouble": why_no_spool(status.spool_error)},
         "history": {
             "bytes": status.history_bytes,
             "lost": why_no_history(status.history_why),

@@ -134,6 +134,8 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         renew=group.renew != "none",
         renew_flow=min(limits.history_bytes, MOST_OF_A_LOG) if whole else limits.renew_flow_bytes,
         renew_bytes=limits.history_bytes if whole else limits.renew_bytes,
+        spool=group.renew_spool_dir or "",
+        spool_bytes=limits.renew_spool_bytes // group.workers,
         history_bytes=limits.history_bytes if whole else 0,
         cold=group.standby != "hot",
         warm=group.standby == "warm",

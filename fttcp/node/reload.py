@@ -37,6 +37,7 @@ LIVE = (
     "group.*.limits.max_retained_bytes",
     "group.*.limits.renew_flow_bytes",
     "group.*.limits.renew_bytes",
+    "group.*.limits.renew_spool_bytes",
     "group.*.limits.history_bytes",
     "group.*.health",
     "group.*.restart",

@@ -50,6 +50,7 @@ class EventKind(IntEnum):
     PROMOTED = 27
     HISTORY = 30
     HISTORY_FAILED = 31
+    SPOOL = 33
 
 
 class LaneRefusal(IntEnum):
@@ -120,6 +121,8 @@ class Unrenewable(IntEnum):
     NOT_IN_TIME = 6
     STACK_UNLIKE = 7
     BEFORE_CHECKPOINT = 8
+    SPOOL_FULL = 9
+    SPOOL_FAILED = 10
 
 
 class HistoryStage(IntEnum):
@@ -231,6 +234,11 @@ class EngineStatus:
     flows_unrenewable: tuple[int, ...] = ()
     """Living ones, by Unrenewable."""
     log_bytes: int = 0
+    """In memory."""
+    spool_bytes: int = 0
+    """... and on the disk."""
+    spool_error: int = 0
+    """errno of what was written or read there last."""
     history_bytes: int = 0
     """Of what all clients have sent since the server started."""
     history_sent: int = 0
@@ -431,6 +439,9 @@ class EngineSettings:
     cold: bool = False
     warm: bool = False
     """The backup runs no server until a takeover."""
+    spool: str = ""
+    """The directory of logs that are too long for memory; empty: none."""
+    spool_bytes: int = 0
     history_bytes: int = 0
     """Bytes of what all clients have sent since the server started; 0: it is not kept."""
     lockstep: str = ""

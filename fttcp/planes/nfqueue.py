@@ -59,6 +59,7 @@ def _config(settings: EngineSettings) -> Any:
     config.n_ports = len(settings.ports)
     for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
         slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
+    config.spool = os.fsencode(settings.spool)
     config.lockstep = settings.lockstep.encode()
     fill_policy(config.policy, settings)
     return config

@@ -10,7 +10,8 @@
  *
  *   offset u32 | length u16 | flags u8 | 0 | after u64 | tsval u32 | bytes
  *
- * Offsets count from the first byte of the client's stream. The caller has the memory, and the bounds.
+ * Offsets count from the first byte of the client's stream. The caller has the memory, and the bounds. The oldest pieces may be elsewhere
+ * (spool.h): a place in the log stays the same.
  */
 #ifndef FTTCP_LOG_H
 #define FTTCP_LOG_H
@@ -18,6 +19,7 @@
 #include "core/packet/bytes.h"
 #include "core/packet/mem.h"
 #include "core/records/record.h"
+#include "core/spool.h"
 
 #define FTT_PIECE_HEADER 20u
 #define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
@@ -57,9 +59,10 @@ struct ftt_later {
 };
 
 struct ftt_log {
-	uint8_t *bytes; /* the SYN, then pieces */
+	uint8_t *bytes; /* the SYN, then pieces, but for those that are elsewhere */
 	uint32_t size;  /* there is room for */
-	uint32_t len;
+	uint32_t len;   /* of all of it */
+	uint32_t away;  /* of the first pieces, bytes that are elsewhere */
 	uint32_t last;  /* where the last piece is; 0: there is none */
 	uint32_t end;   /* up to this offset of the stream there is no hole */
 	uint32_t hole;   /* where the first piece that lies behind a hole is, in the log, */
@@ -68,6 +71,7 @@ struct ftt_log {
 	uint16_t reads;  /* pieces that may still be looked at again */
 	uint16_t syn_len;
 	bool fin;       /* the end of the stream is in it, at `end` unless there is a hole */
+	struct ftt_spooled *spooled; /* where those are that are away; NULL: none is */
 	struct ftt_later *later; /* NULL: none has to wait */
 	struct ftt_renewal *renewal; /* the caller's, while the connection is renewed */
 };
@@ -101,6 +105,33 @@ static inline uint32_t ftt_piece_get(const uint8_t *p, uint32_t room, struct ftt
 	return FTT_PIECE_HEADER + x->len;
 }
 
+/* The bytes at a place of the log that is in memory: `last`, what lies behind a hole, and all that came since. */
+static inline uint8_t *ftt_log_here(const struct ftt_log *l, uint32_t at)
+{
+	return l->bytes + (at - l->away);
+}
+
+/*
+ * The bytes of the log from a place on, and in `room` how many there are side by side: 0 at the end. NULL: they are elsewhere; from here on
+ * their block is wanted.
+ */
+static inline const uint8_t *ftt_log_at(const struct ftt_log *l, uint32_t at, uint32_t *room)
+{
+	if (l->away && at < l->syn_len + l->away)
+		return ftt_spooled_at(l->spooled, at, room);
+	*room = l->len - at;
+	return ftt_log_here(l, at);
+}
+
+/* Reads the piece there; returns its length in all, 0 at the end, and where it is elsewhere. */
+static inline uint32_t ftt_log_piece(const struct ftt_log *l, uint32_t at, struct ftt_piece *x)
+{
+	uint32_t room;
+	const uint8_t *bytes = ftt_log_at(l, at, &room);
+
+	return bytes ? ftt_piece_get(bytes, room, x) : 0;
+}
+
 /* What of the piece is new: its beginning moves behind what is there. False: nothing is. */
 static inline bool ftt_log_fresh(const struct ftt_log *l, struct ftt_piece *x)
 {
@@ -119,7 +150,7 @@ static inline bool ftt_log_joins(const struct ftt_log *l, const struct ftt_piece
 {
 	struct ftt_piece last;
 
-	return !apart && l->last && !l->fin && ftt_piece_get(l->bytes + l->last, l->len - l->last, &last) &&
+	return !apart && l->last && !l->fin && ftt_piece_get(ftt_log_here(l, l->last), l->len - l->last, &last) &&
 	       last.offset + last.len == x->offset && last.after == x->after && last.len + x->len <= (int)FTT_PIECE_MAX;
 }
 
@@ -141,7 +172,7 @@ static inline bool ftt_log_close_up(struct ftt_log *l)
 
 		l->beyond = 0;
 		l->nearest = UINT32_MAX;
-		for (uint32_t at = l->hole; at < l->len && (n = ftt_piece_get(l->bytes + at, l->len - at, &x)); at += n) {
+		for (uint32_t at = l->hole; at < l->len && (n = ftt_piece_get(ftt_log_here(l, at), l->len - at, &x)); at += n) {
 			if (!l->reads)
 				return false;
 			l->reads--;
@@ -162,15 +193,15 @@ static inline bool ftt_log_close_up(struct ftt_log *l)
 static inline bool ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, bool apart)
 {
 	if (ftt_log_joins(l, x, apart)) {
-		uint8_t *last = l->bytes + l->last;
+		uint8_t *last = ftt_log_here(l, l->last);
 
 		if (x->len)
-			memcpy(l->bytes + l->len, x->bytes, x->len);
+			memcpy(ftt_log_here(l, l->len), x->bytes, x->len);
 		put_be16(last + 4, (uint16_t)(get_be16(last + 4) + x->len));
 		last[6] |= x->flags;
 		l->len += x->len;
 	} else {
-		ftt_piece_put(l->bytes + l->len, x);
+		ftt_piece_put(ftt_log_here(l, l->len), x);
 		l->last = l->len;
 		l->len += FTT_PIECE_HEADER + x->len;
 	}
@@ -190,11 +221,20 @@ static inline bool ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, boo
 	return true;
 }
 
+/* Up to where, from the first piece on, a log in memory may be moved elsewhere: no hole is in what lies before. */
+static inline uint32_t ftt_log_done(const struct ftt_log *l)
+{
+	return l->beyond ? l->hole : l->len;
+}
+
 /* Who reads a log in the order of the stream: all zero in the beginning. */
 struct ftt_log_reader {
 	uint32_t offset; /* was looked for last, */
-	uint32_t at;     /* and found there */
-	uint32_t low;    /* before that, everything lies before the offset */
+	uint32_t at;     /* and found there, if it was in memory */
+	uint32_t low;    /* in memory, before that everything lies before the offset */
+	uint32_t block;  /* of those that are elsewhere, all before this one lie before the offset, */
+	uint32_t tried;  /* and none before that one has it */
+	uint32_t there;  /* where something was found elsewhere */
 };
 
 /* Is the byte at `offset`, or the end of the stream there, in the piece at `at`? Then x is cut so that it begins with it. */
@@ -202,7 +242,7 @@ static inline bool ftt_log_has(const struct ftt_log *l, uint32_t offset, uint32_
 {
 	uint32_t skip;
 
-	*n = at < l->len ? ftt_piece_get(l->bytes + at, l->len - at, x) : 0;
+	*n = at < l->len ? ftt_log_piece(l, at, x) : 0;
 	skip = offset - x->offset;
 	if (!*n || x->offset > offset || skip > x->len || (skip == x->len && !(x->flags & FTT_PIECE_FIN)))
 		return false;
@@ -215,22 +255,42 @@ static inline bool ftt_log_has(const struct ftt_log *l, uint32_t offset, uint32_
 /* Pieces that the reader at `offset` is done with are not looked at again. */
 static inline void ftt_log_pass(const struct ftt_log *l, uint32_t offset, struct ftt_log_reader *r)
 {
+	uint32_t begin = l->syn_len + l->away, blocks = l->away ? l->spooled->n : 0;
 	struct ftt_piece x;
 	uint32_t n;
 
-	if (offset < r->offset || r->low < l->syn_len)
-		r->low = r->at = l->syn_len;
+	if (offset < r->offset)
+		r->low = r->at = r->block = 0;
+	while (r->block < blocks && l->spooled->block[r->block].high <= offset)
+		r->block++;
+	if (offset != r->offset || r->tried < r->block)
+		r->tried = r->block;
 	r->offset = offset;
-	while (r->low < l->len && (n = ftt_piece_get(l->bytes + r->low, l->len - r->low, &x)) &&
+	r->low = r->low < begin ? begin : r->low;
+	while (r->low < l->len && (n = ftt_piece_get(ftt_log_here(l, r->low), l->len - r->low, &x)) &&
 	       x.offset + x.len + (x.flags & FTT_PIECE_FIN) <= offset)
 		r->low += n;
 	r->at = r->at < r->low ? r->low : r->at;
 }
 
+/* Is it between these two places, which are in one block, in memory? It mostly comes behind what was found there before. */
+static inline bool ftt_log_between(const struct ftt_log *l, uint32_t offset, uint32_t at, uint32_t end, struct ftt_log_reader *r, struct ftt_piece *x)
+{
+	for (uint32_t n; at < end; at += n) {
+		if (ftt_log_has(l, offset, at, x, &n)) {
+			r->there = at;
+			return true;
+		}
+		if (!n)
+			return false;
+	}
+	return false;
+}
+
 /*
  * The piece with the byte at `offset`, or with the end of the stream there, cut so that it begins with it. It mostly comes soon behind
  * the one before; or it lay behind a hole, and then is not far from the first that is not done. Looking from both places in turn costs
- * no more, in all, than it took to put the log together.
+ * no more, in all, than it took to put the log together. False: there is none, or it is elsewhere (ftt_log_at()).
  */
 static inline bool ftt_log_find(const struct ftt_log *l, uint32_t offset, struct ftt_log_reader *r, struct ftt_piece *x)
 {
@@ -239,6 +299,17 @@ static inline bool ftt_log_find(const struct ftt_log *l, uint32_t offset, struct
 	if (offset > l->end || (offset == l->end && !l->fin))
 		return false;
 	ftt_log_pass(l, offset, r);
+	for (uint32_t blocks = l->away ? l->spooled->n : 0; r->tried < blocks; r->tried++) {
+		const struct ftt_block *b = &l->spooled->block[r->tried];
+		uint32_t end = b->at + b->len, from = r->there > b->at && r->there < end ? r->there : b->at;
+
+		if (b->low > offset || b->high <= offset)
+			continue;
+		if (!ftt_spooled_page(l->spooled, r->tried))
+			return false;
+		if (ftt_log_between(l, offset, from, end, r, x) || ftt_log_between(l, offset, b->at, from, r, x))
+			return true;
+	}
 	for (uint32_t low = r->low, near = r->at; low < l->len; low += n) {
 		if (ftt_log_has(l, offset, near, x, &n)) {
 			r->at = near;

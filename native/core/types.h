@@ -84,7 +84,9 @@ enum ftt_unrenewable {
 	FTT_NOT_REPEATED = 5,   /* the new backup's server said something else */
 	FTT_NOT_IN_TIME = 6,    /* ... or did not come as far in time */
 	FTT_STACK_UNLIKE = 7,   /* the new backup's stack took no such connection, or with other options */
-	FTT_BEFORE_CHECKPOINT = 8 /* see FTT_WHY_BEFORE_CHECKPOINT */
+	FTT_BEFORE_CHECKPOINT = 8, /* see FTT_WHY_BEFORE_CHECKPOINT */
+	FTT_SPOOL_FULL = 9,     /* the file of logs that are too long for memory is at its bound, or slower than clients */
+	FTT_SPOOL_FAILED = 10   /* ... could not be written or read, or had something else */
 };
 
 /* No reason has so large a number. */
@@ -117,6 +119,7 @@ struct ftt_policy {
 	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
 	uint64_t udp_idle_timeout_ns;
 	uint64_t renew_bytes;   /* input logs of all flows of a worker, bytes */
+	uint64_t spool_bytes;   /* ... that are in a file, of a worker */
 	uint64_t history_bytes; /* what all clients have sent since the server started, bytes; 0: it is not kept */
 	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t max_flows;     /* per worker */

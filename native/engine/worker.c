@@ -19,6 +19,7 @@
 #include "engine/flows/kept.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew_lane.h"
+#include "engine/flows/spill.h"
 #include "engine/flows/tcp.h"
 #include "engine/thread.h"
 #include <errno.h>
@@ -410,6 +411,7 @@ static void *run(void *arg)
 			ftt_follow_sweep(w, now_ns);
 			ftt_udp_sweep(w, now_ns);
 		}
+		ftt_spill_done(w, now_ns);
 		if (w->history && w->history->stirred)
 			ftt_history_tick(w);
 		if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
@@ -429,6 +431,11 @@ static int watch(int epoll_fd, int fd)
 	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void wake(void *w)
+{
+	ftt_worker_wake(w);
 }
 
 static void make_room(void *w)
@@ -483,6 +490,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
 	}
+	ftt_spill_open(w, wake);
 	return w;
 fail:
 	ftt_worker_close(w);
@@ -534,6 +542,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		ftt_udp_free_spent(&w->udp);
 		ftt_udp_close(&w->udp);
 	}
+	ftt_spill_close(w);
 	ftt_kept_drop(w);
 	ftt_plane_close(w->plane);
 	ftt_lane_close(&w->lane);

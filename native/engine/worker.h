@@ -40,6 +40,8 @@ struct ftt_identities {
 	uint8_t secret[FTT_MAX_KEYS][32];
 };
 
+struct ftt_spool;
+
 struct ftt_worker {
 	struct ftt_engine *e;
 	uint8_t index;
@@ -78,6 +80,10 @@ struct ftt_worker {
 	uint64_t retained_bytes; /* of rings */
 	uint64_t log_bytes;      /* of input logs */
 	uint32_t n_logs;
+	struct ftt_spool *spool; /* where logs go on that are too long for memory; NULL: nowhere. See spill.h */
+	uint32_t n_pages;        /* blocks of it that are in memory again */
+	int spool_error;         /* errno of the last that it did */
+	uint32_t lane_waits;     /* a bit for each worker of the partner's whose message waits for it */
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
 	struct ftt_list renew_waiting, renew_active, renew_resting; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];

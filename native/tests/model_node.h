@@ -23,7 +23,7 @@ struct node {
 	uint8_t from;                      /* ... of which worker of the peer's */
 	void (*to_client)(struct node *n, struct wire *w);  /* take the packet */
 	void (*to_peer)(struct node *n, struct wire *w);
-	uint64_t events[FTT_EV_HISTORY_FAILED + 1];
+	uint64_t events[FTT_EV_SPOOL + 1];
 };
 
 void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family);

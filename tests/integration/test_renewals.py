@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +10,14 @@ from pathlib import Path
 import pytest
 
 from lab import experiment
-from lab.errors import LabError
 from lab.experiment import Case, Client
-from lab.failures import client_of
-from lab.hosts import at_the_latest, await_condition
+from lab.hosts import await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, NODES, SERVICE4
+from lab.network import NODES
 from lab.workloads.herds import Herds, herds, serve_spec
-from lab.workloads.registry import WORKLOADS, serve_specs
+from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
+from tests.integration.renewing import SEED, WITHIN_S, await_states, protections, told, uploads
 
 pytestmark = needs_root
 
@@ -31,11 +28,7 @@ SETTINGS = (
     f"limits.renew_bytes={ALL_BYTES}",
     "limits.max_half_open=2048",
 )
-SEED = 11
-PORT = WORKLOADS["bulk-up"].port(4)
-PROGRAM = Path(__file__).with_name("uploads.py")
 STALL_S = 10.0
-WITHIN_S = 30.0
 LONG_S = 120.0
 """No client goes on for so long: it is told when it is enough."""
 
@@ -55,27 +48,6 @@ def lab(made: Lab) -> Lab:
     """A pair in step."""
     experiment.mend(made)
     return made
-
-
-def told(lab: Lab, node: str) -> dict[str, dict[str, object]]:
-    """The living TCP connections of a node, by the client's end; without those that a backup let
-    go, and remembers for an hour."""
-    answer = lab.ask(node, {"op": "connections", "limit": 100_000}, 10)
-    living = [flow for flow in answer["connections"] if not flow["closed"]]
-    return {client_of(flow["flow"]): flow for flow in living if flow["protection"] != "detached"}
-
-
-def protections(lab: Lab, node: str) -> list[str]:
-    """In which state each of them is, in order."""
-    return sorted(str(flow["protection"]) for flow in told(lab, node).values())
-
-
-def await_states(lab: Lab, node: str, *states: str) -> None:
-    """Wait until that is how they are."""
-    try:
-        await_condition(lambda: protections(lab, node) == sorted(states), WITHIN_S, f"{states} on {node}")
-    except LabError as error:
-        raise AssertionError(f"{error}: {told(lab, node)}") from error
 
 
 def flows(lab: Lab) -> dict[str, int]:
@@ -165,19 +137,6 @@ def test_either_node_fails_while_the_backup_catches_up(lab: Lab, tmp_path: Path)
         lab.fault("kill-server", "primary")
         lab.wait("synced", WITHIN_S)
         enough(echo)
-
-
-@contextmanager
-def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
-    """Uploads of which all but the end is sent."""
-    words = [sys.executable, str(PROGRAM), SERVICE4, str(PORT), str(SEED), *map(str, sizes)]
-    with lab.popen(CLIENT, words, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
-        try:
-            with at_the_latest(WITHIN_S, one.kill):
-                assert one.stdout and one.stdout.readline() == "sent\n"
-            yield one
-        finally:
-            one.kill()
 
 
 def test_uploads_are_renewed_up_to_the_bound_and_beyond_it_that_is_said(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -114,6 +115,12 @@ def test_what_cannot_be_renewed_is_told(tmp_path: Path) -> None:
         assert alpha.status()["unrenewable"] == {"no-renewal": 3, "log-gap": 4, "not-in-time": 1}
         shown = (await tool("status")).output
         assert "renewal      catching up with 2; not renewable: 4 log-gap, 1 not-in-time" in shown
+        assert "pool  " not in shown
+        engine = replace(engine, spool_bytes=69632)
+        assert "spool        69632 bytes of what clients have sent" in (await tool("status")).output
+        engine = replace(engine, spool_error=errno.ENOSPC)
+        told = "SPOOL        No space left on device: long uploads are not renewable"
+        assert told in (await tool("status")).output
 
     scene(tmp_path, play)
 

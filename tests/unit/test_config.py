@@ -147,6 +147,16 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ('lockstep = "calls"', "group[0].lockstep"),
         ('history_dir = "/x"\nrenew = "none"', "group[0].history_dir needs group[0].renew"),
         ('history_dir = "x"', "group[0].history_dir"),
+        ('renew_spool_dir = "x"', "group[0].renew_spool_dir"),
+        (
+            'renew_spool_dir = "/x"\nrenew = "none"',
+            "group[0].renew_spool_dir: group[0].renew is 'none', which has no use for it",
+        ),
+        (
+            'renew_spool_dir = "/x"\nlimits.renew_flow_bytes = 8388608',
+            "group[0].limits.renew_flow_bytes: 8388608 with group[0].renew_spool_dir, through whose memory "
+            "all goes (allowed: 65536..4194304)",
+        ),
         ('history_fsync = "often"', "group[0].history_fsync"),
         ('history_fsync = "0ms"', "group[0].history_fsync"),
         (

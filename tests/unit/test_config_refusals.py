@@ -252,6 +252,23 @@ def test_check_config_tells_all_of_it_at_once(tmp_path: Path) -> None:
     assert status == 2 and "/no/hook" in said and "/no/key: no key file; make one with" in said
 
 
+def test_check_config_tries_a_spool(tmp_path: Path) -> None:
+    """It may be there, or its parent; nothing is left of the trial."""
+    keyfile.generate(tmp_path / "key")
+    path = tmp_path / "node.toml"
+    good = PRESENT.replace("/etc/fttcp/key", str(tmp_path / "key"))
+    for directory, trouble in (
+        (tmp_path, None),
+        (tmp_path / "spool", None),
+        (tmp_path / "no/spool", "No such file or directory"),
+        ("/proc/self/spool", "no file can be made in /proc/self"),
+    ):
+        path.write_text(good + f'renew_spool_dir = "{directory}"\n')
+        status, said = checked(path)
+        assert (status, trouble is None or trouble in said) == (2 if trouble else 0, True), said
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["key", "node.toml"]
+
+
 def test_check_config_knows_a_witness_from_a_node(tmp_path: Path) -> None:
     key, path = tmp_path / "key", tmp_path / "witness.toml"
     keyfile.generate(key)

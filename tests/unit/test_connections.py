@@ -41,6 +41,7 @@ def flow(number: int = 0, **changes: Any) -> dict[str, Any]:
          "would end it, open 12 s, idle 3 ms"),
         ({"verified": 0}, "0 held, outputs are not compared, open 12 s, idle 3 ms"),
         ({"verified": 0, "bytes_out": 0}, "0 held, verified to byte 0, open 12 s, idle 3 ms"),
+        ({"spool_bytes": 69632}, "verified to byte 6652694, 69632 in the spool, open 12 s, idle 3 ms"),
         ({"divergences": 3}, "verified to byte 6652694, 3 divergences, open 12 s, idle 3 ms"),
         ({"protection": "detached", "reason": "end", "age_ns": 7200 * S, "idle_ns": 120 * S},
          "detached (end)  in 76 out 6652694 bytes, 0 held, open 2 h, idle 2 min"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fttcp.cli.checks import Check, Status
-from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Times, Unit, check_host
+from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Spool, Times, Unit, check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.config import load
 from fttcp.config.present import what_is_missing
@@ -37,6 +37,7 @@ HOST = Host(
     connections_most=1000,
     large_receive=(),
     without_ipv6=(),
+    spools=(Spool("/var/spool/fttcp", "ext4", ""),),
 )
 
 
@@ -72,6 +73,8 @@ def test_a_good_host_passes() -> None:
         ({"secrets": (replace(SECRET, owner="root"),)}, "key", Status.FAIL, "chown fttcp"),
         ({"file_systems": {"/run/x": "tmpfs"}}, "directory /run/x", Status.FAIL, "disk"),
         ({"in_memory": {"/var/x": "ext4"}}, "directory /var/x", Status.WARN, "tmpfs"),
+        ({"spools": (Spool("/var/x", "ext4", "no"),)}, "directory /var/x", Status.FAIL, "renew_spool_dir"),
+        ({"spools": (Spool("/run/x", "tmpfs", ""),)}, "directory /run/x", Status.WARN, "disk"),
         ({"rt_runtime_us": 0}, "real-time limits", Status.WARN, "sched_rt_runtime_us"),
         ({"rt_limit": 10}, "real-time limits", Status.WARN, "LimitRTPRIO=20"),
         ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),

@@ -20,6 +20,15 @@ def test_a_lane_that_is_down_tells_what_is_known(error: int, why: str) -> None:
     assert described(event, PEERS) == ("warning", {"peer": "gamma", "worker": 3, "why": why})
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(errno.ENOSPC, "No space left on device"), (errno.EBADMSG, "something else was read than was written")],
+)
+def test_a_spool_that_fails_tells_why(error: int, why: str) -> None:
+    event = EngineEvent(EventKind.SPOOL, 1, value=error)
+    assert described(event, PEERS) == ("warning", {"why": why})
+
+
 @pytest.mark.parametrize("refusal", [LaneRefusal.GARBAGE, LaneRefusal.VERSION_OTHER, LaneRefusal.WRONG_KEY])
 def test_a_stranger_on_the_lane_is_told_of(refusal: LaneRefusal) -> None:
     """Those that the engine posts: the others may be the partner's, and are only counted."""

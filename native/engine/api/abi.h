@@ -46,6 +46,7 @@ enum ftt_event_kind {
 	FTT_EV_PROMOTED = 27,      /* the server was told what clients have sent; value, reason: as of FTT_EV_RENEWED */
 	FTT_EV_HISTORY = 30,       /* a new backup's server is told the history of ours; value = its bytes, reason = enum ftt_unrenewable: it is not */
 	FTT_EV_HISTORY_FAILED = 31, /* backup: it came to nothing; value = enum ftt_history_failure, reason = enum ftt_unrenewable */
+	FTT_EV_SPOOL = 33,         /* logs could not be written to the spool, or read there; value = errno, EBADMSG: something else was read */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -170,6 +171,7 @@ struct ftt_config {
 	uint32_t queue_maxlen;
 	struct ftt_policy policy;
 	const struct ftt_hooks *hooks; /* packets come from these functions (hooks.h), for one worker; NULL: from the kernel's queues */
+	char spool[256];       /* the directory of logs that are too long for memory; empty: none */
 	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
 };
 
@@ -241,7 +243,9 @@ struct ftt_status {
 	uint32_t flows_catching; /* of those without protection: a new backup catches up with them, or will */
 	uint32_t flows_renewable; /* whose input is kept from their beginning on */
 	uint32_t flows_unrenewable[FTT_UNRENEWABLES]; /* living ones, by enum ftt_unrenewable */
-	uint64_t log_bytes;      /* of that input */
+	uint64_t log_bytes;      /* of that input, in memory */
+	uint64_t spool_bytes;    /* ... and in the spool */
+	uint32_t spool_error;    /* errno of the last that was written or read there */
 	uint64_t history_bytes;  /* what all clients have sent since the server started */
 	uint64_t history_sent, history_played; /* of what a new backup is told of it, bytes */
 	uint32_t history_why;    /* enum ftt_unrenewable: why there is none */
@@ -266,6 +270,7 @@ struct ftt_flow_info {
 	uint32_t opener;      /* enum ftt_opener */
 	uint32_t catching;    /* a new backup catches up with it, or will */
 	uint64_t log_bytes;   /* of its input that is kept */
+	uint64_t spool_bytes; /* ... of these, in the spool */
 	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */
 	uint64_t verified;  /* bytes of output, from the first on, known to be equal on both nodes */
 	uint64_t bytes_in, bytes_out;
@@ -334,7 +339,7 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 /*
  * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns, output_lag_ns,
  * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
- * max_udp_bytes, max_retained, renew_flow, renew_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
+ * max_udp_bytes, max_retained, renew_flow, renew_bytes, spool_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 

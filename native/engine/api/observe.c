@@ -8,6 +8,7 @@
 #include "engine/flows/history.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/udp_log.h"
+#include "engine/spool/spool.h"
 
 #define ALLOCATION 16 /* bytes that malloc adds, at most */
 
@@ -120,6 +121,8 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 	out->flows_catching += w->udp.n_renewed;
 	count_renewable(w, out);
 	out->log_bytes += w->log_bytes;
+	out->spool_bytes += w->spool ? ftt_spool_bytes(w->spool) : 0;
+	out->spool_error = w->spool_error ? (uint32_t)w->spool_error : out->spool_error;
 	if (w->history) { /* there is one worker */
 		out->history_bytes = w->history->bytes;
 		out->history_sent = w->history->sent;
@@ -187,7 +190,8 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->unrenewable = c->unrenewable || c->closed ? c->unrenewable : history_lost(w);
 	o->opener = c->flow.opener;
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
-	o->log_bytes = c->log ? c->log->size : 0;
+	o->spool_bytes = c->log ? c->log->away : 0;
+	o->log_bytes = c->log ? c->log->size + o->spool_bytes : 0;
 	o->continues = ftt_follow_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;

@@ -312,7 +312,7 @@ bool ftt_lockstep_replay(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t
 		return true;
 	row = ftt_lockstep_row(w, c);
 	for (uint32_t n; ftt_ls_end_of(own) < upto; *told += n) {
-		n = ftt_piece_get(l->bytes + *told, l->len - *told, &x);
+		n = ftt_log_piece(l, *told, &x);
 		if (!n || !(anyway || ftt_ls_keeps_up(own, row)))
 			return false;
 		if (x.len)

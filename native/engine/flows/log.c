@@ -5,6 +5,7 @@
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
+#include "engine/flows/spill.h"
 #include "core/tcp/renew.h"
 
 #define WHOLE 64u      /* long packets that no log needs, before headers alone are copied again */
@@ -22,6 +23,7 @@ static void drop_later(struct ftt_worker *w, struct ftt_log *l)
 static void release(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	drop_later(w, c->log);
+	ftt_spill_forget(w, c->log);
 	w->log_bytes -= sizeof(*c->log) + c->log->size;
 	w->n_logs--;
 	free(c->log->bytes);
@@ -47,8 +49,14 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
-	enum ftt_unrenewable why = ftt_log_room(w, &c->log->bytes, &c->log->size, c->log->len + more);
+	struct ftt_log *l = c->log;
+	enum ftt_unrenewable why = l->len + more > FTT_LOG_MAX ? FTT_LOG_TOO_LONG : ftt_log_room(w, &l->bytes, &l->size, l->len - l->away + more);
 
+	if (why && l->len + more <= FTT_LOG_MAX) {
+		why = ftt_spill(w, c, why);
+		if (!why)
+			why = ftt_log_room(w, &l->bytes, &l->size, l->len - l->away + more + FTT_PIECE_HEADER); /* it joins none any more */
+	}
 	if (why)
 		lose(w, c, why);
 	return !why;

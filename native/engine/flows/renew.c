@@ -9,6 +9,7 @@
 #include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
+#include "engine/flows/spill.h"
 #include "engine/flows/udp_renew.h"
 #include "core/tcp/renew.h"
 
@@ -324,6 +325,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 			break;
 		give(w, c, r, &x, n, fin);
 	}
+	ftt_spill_fetch(w, c);
 	if (seq_leq(r->given, f->local_rcv_nxt))
 		r->next_ns = now_ns + AGAIN_NS;
 }

@@ -11,6 +11,7 @@
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renew_lane.h"
+#include "engine/flows/spill.h"
 #include "engine/flows/udp_renew.h"
 #include "core/tcp/cold.h"
 
@@ -68,7 +69,7 @@ static bool begin_one(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_
 	return true;
 }
 
-/* Pieces that were not handed to the lane yet. False: there is no room. */
+/* Pieces that were not handed to the lane yet. False: there is no room, or they have to be read first. */
 static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 {
 	struct ftt_tcp *c = r->c;
@@ -78,17 +79,22 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 	bool last = r->stage == FTT_RENEW_HELD;
 
 	while (r->sent < l->len || last) {
-		uint32_t room = ftt_lane_room(&w->lane, c->peer_worker), n = 0, piece;
+		uint32_t room = ftt_lane_room(&w->lane, c->peer_worker), n = 0, piece, there;
+		const uint8_t *from = ftt_log_at(l, r->sent, &there);
 		struct ftt_piece x;
 		size_t len;
 
-		while (n < MESSAGE && (piece = ftt_piece_get(l->bytes + r->sent + n, l->len - r->sent - n, &x)))
+		if (!from) {
+			ftt_spill_fetch(w, c);
+			return false;
+		}
+		while (n < MESSAGE && (piece = ftt_piece_get(from + n, there - n, &x)))
 			n += piece;
 		head.flags = last && r->sent + n == l->len ? FTT_REC_FINAL : 0;
 		len = ftt_record_put(bytes, sizeof(bytes), &head);
 		if (room < len + n || !len)
 			return false;
-		memcpy(bytes + len, l->bytes + r->sent, n);
+		memcpy(bytes + len, from, n);
 		if (!ftt_lane_send(&w->lane, c->peer_worker, FTT_LANE_LOG, bytes, (uint32_t)len + n))
 			return false;
 		r->sent += n;
@@ -185,9 +191,34 @@ static bool is_late(struct ftt_worker *w, const struct ftt_tcp *c, const struct 
 	return late;
 }
 
+/* Its log is not whole here, so our stack will not come to where its client is: the primary is to give it up. */
+static void refuse(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_record gone = {.type = FTT_REC_DETACHED, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+
+	ftt_channel_put_record(&w->channel, c->peer_worker, &gone, &w->n);
+	ftt_tcp_let_go(w, c);
+}
+
+void ftt_renew_log_lost(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	struct ftt_renewal *r = ftt_renewal(c);
+	bool held = r && r->stage == FTT_RENEW_HELD, emits = ftt_flow_emits((uint8_t)w->mode);
+
+	ftt_log_end(w, c, why);
+	if (emits && held) { /* the rest of it does not come; the tick gives up what is in another stage */
+		ftt_renewal_end(w, c);
+		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
+	} else if (!emits && c->flow.protection == FTT_CATCHING_UP) {
+		refuse(w, c);
+	} else if (ftt_cold(w) && c->flow.protection == FTT_PROTECTED && !ftt_flow_ended(&c->flow)) {
+		ftt_tcp_act(w, c, ftt_cold_refuse(&c->flow), now_ns);
+	}
+}
+
 static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
 {
-	struct ftt_record head, gone = {.type = FTT_REC_DETACHED};
+	struct ftt_record head;
 	struct ftt_renewal *r;
 	struct ftt_piece x;
 	struct ftt_tcp *c;
@@ -197,6 +228,8 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 		return FTT_LANE_BAD;
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &head.key, now_ns) : NULL;
 	r = c && c->flow.hard.irs == head.irs && !is_late(w, c, &head) ? ftt_renewal(c) : NULL;
+	if (r && ftt_spill_behind(w, from))
+		return FTT_LANE_NOT_NOW;
 	for (uint32_t n; at < len; at += n) {
 		n = ftt_piece_get(bytes + at, (uint32_t)(len - at), &x);
 		if (!n)
@@ -209,11 +242,7 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	if (!r)
 		return FTT_LANE_TAKEN;
 	if (c->unrenewable && c->flow.protection == FTT_CATCHING_UP) { /* our bounds are smaller */
-		gone.key = c->key;
-		gone.irs = head.irs;
-		gone.attempt = head.attempt;
-		ftt_channel_put_record(&w->channel, from, &gone, &w->n);
-		ftt_tcp_let_go(w, c);
+		refuse(w, c);
 		return FTT_LANE_TAKEN;
 	}
 	r->whole |= (head.flags & FTT_REC_FINAL) != 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include "engine/flows/lockstep.h"
 #include "engine/flows/renewal.h"
+#include "engine/flows/spill.h"
 
 static struct ftt_list *list_of(struct ftt_worker *w, uint8_t stage)
 {
@@ -88,6 +89,7 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 	free(r->word);
 	free(r);
 	c->log->renewal = NULL;
+	ftt_spill_unread(w, c->log);
 	ftt_lockstep_caught_up(w, c);
 	if (c->unrenewable)
 		ftt_log_end(w, c, (enum ftt_unrenewable)c->unrenewable);

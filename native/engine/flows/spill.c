@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spill.c - logs on their way to the spool and back; see spill.h. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include "engine/flows/spill.h"
+
+#define LEAST 4096u /* a log with less in memory gives nothing away: it would be a block each */
+
+static struct ftt_spilled *of_log(const struct ftt_log *l)
+{
+	return FTT_ENTRY(l->spooled, struct ftt_spilled, in);
+}
+
+/* --- out of memory ---------------------------------------------------------------------------------- */
+
+static struct ftt_block *new_block(struct ftt_spooled *s)
+{
+	if (s->n == s->size) {
+		uint32_t size = s->size ? s->size * 2 : 8;
+		struct ftt_block *more = realloc(s->block, size * sizeof(*more));
+
+		if (!more)
+			return NULL;
+		s->block = more;
+		s->size = size;
+	}
+	return &s->block[s->n];
+}
+
+/* Whole pieces in memory, from this place on, as many as fit. */
+static struct ftt_block cut(const struct ftt_log *l, uint32_t at)
+{
+	struct ftt_block b = {.at = at, .low = UINT32_MAX};
+	uint32_t end = ftt_log_done(l), n;
+	struct ftt_piece x;
+
+	for (; b.at + b.len < end && (n = ftt_log_piece(l, b.at + b.len, &x)) && b.len + n <= FTT_BLOCK_MAX; b.len += n) {
+		uint32_t high = x.offset + x.len + !!(x.flags & FTT_PIECE_FIN);
+
+		b.low = x.offset < b.low ? x.offset : b.low;
+		b.high = high > b.high ? high : b.high;
+	}
+	return b;
+}
+
+static enum ftt_unrenewable write_one(struct ftt_worker *w, struct ftt_spilled *sp, struct ftt_block b)
+{
+	struct ftt_block *to = new_block(&sp->in);
+	struct ftt_spool_order *o = to ? malloc(sizeof(*o) + b.len) : NULL;
+
+	if (!o)
+		return FTT_LOGS_TOO_LONG;
+	b.slot = ftt_spool_waiting(w->spool) + b.len > FTT_SPOOL_WAITING ? UINT32_MAX : ftt_spool_slot(w->spool, w->e->cfg.policy.spool_bytes);
+	if (b.slot == UINT32_MAX) {
+		free(o);
+		return FTT_SPOOL_FULL;
+	}
+	*o = (struct ftt_spool_order){.kind = FTT_SPOOL_WRITE, .of = sp, .bytes = (uint8_t *)(o + 1), .slot = b.slot, .len = b.len,
+				      .sum = b.at, .block = sp->in.n++};
+	memcpy(o->bytes, ftt_log_here(sp->c->log, b.at), b.len);
+	*to = b;
+	ftt_spool_put(w->spool, o);
+	return FTT_RENEWABLE;
+}
+
+/* What is before this place is elsewhere by now. */
+static void let_go(struct ftt_log *l, uint32_t upto)
+{
+	memmove(l->bytes + l->syn_len, ftt_log_here(l, upto), l->len - upto);
+	l->away = upto - l->syn_len;
+	l->last = l->last < upto ? 0 : l->last;
+}
+
+/* What all logs have is at its bound: room that this one does not need is given back. */
+static void shrink(struct ftt_worker *w, struct ftt_log *l)
+{
+	uint32_t size = l->len - l->away;
+	uint8_t *less = realloc(l->bytes, size);
+
+	if (!less)
+		return;
+	l->bytes = less;
+	w->log_bytes -= l->size - size;
+	l->size = size;
+}
+
+enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
+{
+	struct ftt_log *l = c->log;
+	uint32_t begin = l->syn_len + l->away, at = begin;
+	struct ftt_block b = cut(l, at);
+	struct ftt_spilled *sp;
+	enum ftt_unrenewable end = FTT_RENEWABLE;
+
+	if (!w->spool || b.len < LEAST)
+		return why;
+	if (!l->spooled) {
+		sp = calloc(1, sizeof(*sp));
+		if (!sp)
+			return FTT_LOGS_TOO_LONG;
+		sp->c = c;
+		l->spooled = &sp->in;
+	}
+	for (; b.len && !(end = write_one(w, of_log(l), b)); b = cut(l, at))
+		at += b.len;
+	if (at == begin)
+		return end;
+	let_go(l, at);
+	if (why == FTT_LOGS_TOO_LONG)
+		shrink(w, l);
+	return FTT_RENEWABLE;
+}
+
+/* --- back into memory --------------------------------------------------------------------------------- */
+
+void ftt_spill_drop(struct ftt_worker *w, struct ftt_page *p)
+{
+	if (!p->bytes)
+		return;
+	free(p->bytes);
+	*p = (struct ftt_page){0};
+	w->n_pages--;
+}
+
+void ftt_spill_unread(struct ftt_worker *w, struct ftt_log *l)
+{
+	struct ftt_spilled *sp = l->spooled ? of_log(l) : NULL;
+
+	for (uint32_t i = 0; sp && i < FTT_SPOOL_PAGES; i++)
+		if (&sp->in.page[i] != sp->reads) /* else when that is done */
+			ftt_spill_drop(w, &sp->in.page[i]);
+}
+
+/* That which was not looked at for longest, with memory. NULL: there is none at the moment. */
+static struct ftt_page *page_for(struct ftt_worker *w, struct ftt_spooled *s)
+{
+	struct ftt_page *oldest = &s->page[0];
+
+	for (uint32_t i = 1; i < FTT_SPOOL_PAGES; i++)
+		if (s->page[i].used < oldest->used)
+			oldest = &s->page[i];
+	if (!oldest->bytes) {
+		if (w->n_pages == FTT_SPILL_PAGES || !(oldest->bytes = malloc(FTT_BLOCK_MAX)))
+			return NULL;
+		w->n_pages++;
+	}
+	oldest->block = 0;
+	return oldest;
+}
+
+void ftt_spill_fetch(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_spilled *sp = c->log && c->log->spooled ? of_log(c->log) : NULL;
+	const struct ftt_block *b;
+
+	if (!sp || !sp->in.wanted || sp->reads || !(sp->reads = page_for(w, &sp->in)))
+		return;
+	b = &sp->in.block[sp->in.wanted - 1];
+	sp->read = (struct ftt_spool_order){.kind = FTT_SPOOL_READ, .of = sp, .bytes = sp->reads->bytes, .slot = b->slot, .len = b->len,
+					    .sum = b->at, .block = sp->in.wanted - 1};
+	sp->in.wanted = 0;
+	ftt_spool_put(w->spool, &sp->read);
+}
+
+void ftt_spill_forget(struct ftt_worker *w, struct ftt_log *l)
+{
+	struct ftt_spilled *sp;
+	uint32_t *slots;
+
+	if (!l->spooled)
+		return;
+	ftt_spill_unread(w, l);
+	sp = of_log(l);
+	sp->c = NULL;
+	slots = (uint32_t *)(void *)sp->in.block; /* which are not needed any more, and larger */
+	for (uint32_t i = 0; i < sp->in.n; i++)
+		slots[i] = sp->in.block[i].slot;
+	sp->free = (struct ftt_spool_order){.kind = FTT_SPOOL_FREE, .of = sp, .slots = slots, .n_slots = sp->in.n};
+	ftt_spool_put(w->spool, &sp->free);
+	l->spooled = NULL;
+}
+
+bool ftt_spill_behind(struct ftt_worker *w, uint8_t from)
+{
+	if (!w->spool || ftt_spool_waiting(w->spool) <= FTT_SPOOL_WAITING / 2)
+		return false;
+	w->lane_waits |= 1u << from;
+	return true;
+}

@@ -1,0 +1,55 @@
+"""Connections that are renewed, as the nodes tell of them, and uploads that wait for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.failures import client_of
+from lab.hosts import at_the_latest, await_condition
+from lab.lifecycle import Lab
+from lab.network import CLIENT, SERVICE4
+from lab.workloads.registry import WORKLOADS
+
+SEED = 11
+WITHIN_S = 30.0
+_PORT = WORKLOADS["bulk-up"].port(4)
+_PROGRAM = Path(__file__).with_name("uploads.py")
+
+
+def told(lab: Lab, node: str) -> dict[str, dict[str, object]]:
+    """The living TCP connections of a node, by the client's end; without those that a backup let
+    go, and remembers for an hour."""
+    answer = lab.ask(node, {"op": "connections", "limit": 100_000}, 10)
+    living = [flow for flow in answer["connections"] if not flow["closed"]]
+    return {client_of(flow["flow"]): flow for flow in living if flow["protection"] != "detached"}
+
+
+def protections(lab: Lab, node: str) -> list[str]:
+    """In which state each of them is, in order."""
+    return sorted(str(flow["protection"]) for flow in told(lab, node).values())
+
+
+def await_states(lab: Lab, node: str, *states: str) -> None:
+    """Wait until that is how they are."""
+    try:
+        await_condition(lambda: protections(lab, node) == sorted(states), WITHIN_S, f"{states} on {node}")
+    except LabError as error:
+        raise AssertionError(f"{error}: {told(lab, node)}") from error
+
+
+@contextmanager
+def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
+    """Uploads of which all but the end is sent."""
+    words = [sys.executable, str(_PROGRAM), SERVICE4, str(_PORT), str(SEED), *map(str, sizes)]
+    with lab.popen(CLIENT, words, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        try:
+            with at_the_latest(WITHIN_S, one.kill):
+                assert one.stdout and one.stdout.readline() == "sent\n"
+            yield one
+        finally:
+            one.kill()

@@ -1,0 +1,62 @@
+"""Uploads that are too long for memory outlive one failure after the other: what they said is on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import experiment
+from lab.hosts import await_condition
+from lab.lifecycle import Lab
+from lab.network import NODES
+from tests.integration.netns import needs_root
+from tests.integration.pair import Pair, pair_named
+from tests.integration.renewing import WITHIN_S, await_states, told, uploads
+
+pytestmark = needs_root
+
+MEMORY = 64 << 10
+"""Bytes of a connection, the least that goes with a spool."""
+LONG = 40_000_000
+
+
+def spooled(lab: Lab, node: str) -> int:
+    """Bytes of the one connection that are on the node's disk; its memory is within its bound."""
+    (flow,) = told(lab, node).values()
+    assert flow["unrenewable"] == "renewable", flow
+    assert int(str(flow["log_bytes"])) - int(str(flow["spool_bytes"])) <= MEMORY
+    return int(str(flow["spool_bytes"]))
+
+
+def await_spooled(lab: Lab) -> None:
+    """Wait until each node follows the connection, and has nearly all of it on its disk."""
+    for node in NODES:
+        await_states(lab, node, "protected")
+        await_condition(
+            lambda node=node: spooled(lab, node) > LONG - 2 * MEMORY, WITHIN_S, f"the upload on {node}'s disk"
+        )
+
+
+@pytest.fixture(params=["hot", "cold"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    settings = (f"standby={request.param}", f"limits.renew_flow_bytes={MEMORY}")
+    settings += tuple(f"{node}.renew_spool_dir={tmp_path}/{node}" for node in NODES)
+    yield from pair_named(f"spool-{request.param}", settings, ("bulk-up",))
+
+
+def test_a_long_upload_outlives_one_failure_after_the_other(pair: Pair, tmp_path: Path) -> None:
+    lab = pair.ready().lab
+    with uploads(lab, LONG) as upload:
+        await_spooled(lab)
+        for _ in range(2):
+            lab.fault("crash-host", "primary")
+            experiment.revive(lab)
+            await_spooled(lab)
+        lab.fault("crash-host", "primary")
+        answers, _ = upload.communicate("\n", timeout=WITHIN_S)
+    assert answers.splitlines() == [f"good {LONG}"]
+    left = lab.node_in_role("primary")
+    await_condition(lambda: not pair.group(left)["spool"]["bytes"], WITHIN_S, "an empty spool")
+    assert not any(path for node in NODES for path in (tmp_path / node).iterdir())
