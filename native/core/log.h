@@ -23,7 +23,7 @@
 
 #define FTT_PIECE_HEADER 20u
 #define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
-#define FTT_LOG_MAX (64u << 20)     /* bytes of a log: offsets stay far from a turn */
+#define FTT_LOG_MAX (1u << 30)      /* bytes of a log: offsets stay far from a turn */
 #define FTT_LOG_READS 32u           /* pieces that may be looked at again for each that comes ... */
 #define FTT_LOG_READS_MAX 65535u    /* ... and at once: a window of small pieces with some losses takes less */
 

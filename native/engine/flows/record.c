@@ -5,7 +5,8 @@
 #include "engine/flows/record.h"
 #include "engine/history/file.h"
 
-#define SMALL 1024u /* bytes of a frame without what a client said */
+#define SMALL 1024u        /* bytes of a frame without what a client said */
+#define MOST (64u << 20) /* bytes of one client's */
 
 static void put(struct ftt_worker *w, struct ftt_history_event x)
 {
@@ -61,7 +62,7 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c)
 
 void ftt_record_piece(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_piece *x)
 {
-	if (x->offset > FTT_LOG_MAX) {
+	if (x->offset > MOST) {
 		lose(w, c);
 		return;
 	}

@@ -95,9 +95,11 @@ static void *run(void *of)
 		s->orders.first = o->next;
 		if (!o->next)
 			s->orders.tail = &s->orders.first;
-		pthread_mutex_unlock(&s->lock);
-		carry_out(s->fd, o);
-		pthread_mutex_lock(&s->lock);
+		if (!s->closing) { /* else nobody will read it */
+			pthread_mutex_unlock(&s->lock);
+			carry_out(s->fd, o);
+			pthread_mutex_lock(&s->lock);
+		}
 		add(&s->done, o);
 		s->told(s->of);
 	}

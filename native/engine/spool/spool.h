@@ -41,7 +41,7 @@ struct ftt_spool;
  * NULL with errno; EOPNOTSUPP: files without names are none on that file system.
  */
 struct ftt_spool *ftt_spool_open(const char *directory, void (*told)(void *of), void *of);
-/* Ends the thread, after what was ordered. All orders are returned, for their memory, as by ftt_spool_done(). */
+/* Ends the thread. All orders are returned, for their memory, as by ftt_spool_done(); what was not begun is not carried out. */
 struct ftt_spool_order *ftt_spool_close(struct ftt_spool *s);
 /* Worker: a slot for a block, within this many bytes of the file; UINT32_MAX: there is none, or no memory. */
 uint32_t ftt_spool_slot(struct ftt_spool *s, uint64_t most);
