@@ -508,6 +508,7 @@ static void test_a_cold_backup(void)
 	struct rlimit before, small;
 
 	n->engine.cfg.policy.cold = 1;
+	c->flow.bits |= FTT_F_COLD;
 	CHECK(!getrlimit(RLIMIT_FSIZE, &before));
 	small = (struct rlimit){.rlim_cur = 100, .rlim_max = before.rlim_max};
 	CHECK(!setrlimit(RLIMIT_FSIZE, &small));

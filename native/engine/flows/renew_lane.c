@@ -211,7 +211,7 @@ void ftt_renew_log_lost(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrene
 		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_BOUND, now_ns), now_ns);
 	} else if (!emits && c->flow.protection == FTT_CATCHING_UP) {
 		refuse(w, c);
-	} else if (ftt_cold(w) && c->flow.protection == FTT_PROTECTED && !ftt_flow_ended(&c->flow)) {
+	} else if (!emits && c->flow.bits & FTT_F_COLD && c->flow.protection == FTT_PROTECTED && !ftt_flow_ended(&c->flow)) {
 		ftt_tcp_act(w, c, ftt_cold_refuse(&c->flow), now_ns);
 	}
 }
