@@ -57,6 +57,17 @@ class Followed:
 
 
 @dataclass(frozen=True)
+class Outward:
+    """Connections to ports of a group's `opens` that are not from one of its addresses, of which ``address``
+    is the first; ``error``: why they could not be listed."""
+
+    group: str
+    connections: tuple[str, ...]
+    address: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Secret:
     """A file that nobody else may read or replace. ``mode`` and ``directory_mode`` are permission bits,
     ``owner`` a user's name; ``reader``: the user that the daemon's unit runs as, if there is one."""
@@ -109,6 +120,7 @@ class Host:
     without_ipv6: tuple[str, ...]
     followed: tuple[Followed, ...] = ()
     spools: tuple[Spool, ...] = ()
+    outward: tuple[Outward, ...] = ()
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -123,6 +135,8 @@ def check_host(host: Host) -> Iterator[Check]:
         yield check_program(program)
     for followed in host.followed:
         yield from check_followed(followed)
+    for outward in host.outward:
+        yield check_outward(outward)
     for secret in host.secrets:
         yield check_secret(secret)
     for directory, kind in host.file_systems.items():
@@ -190,6 +204,17 @@ def check_followed(followed: Followed) -> Iterator[Check]:
         yield ok(name, "its program can be followed, as far as the file tells")
     for obstacle in followed.obstacles:
         yield (fail if obstacle.fatal else warn)(name, obstacle.why, obstacle.todo)
+
+
+def check_outward(outward: Outward) -> Check:
+    """A program that does not bind connects from the host's own address: no group protects that."""
+    name, (some, more) = f"opens of {outward.group}", (outward.connections[:3], outward.connections[3:])
+    if outward.error:
+        return warn(name, f"connections cannot be listed: {outward.error}", "apt-get install iproute2")
+    if not some:
+        return ok(name, "no connection to these ports from another address than the service's")
+    seen = f"not protected: {', '.join(some)}" + (f" and {len(more)} more" if more else "")
+    return warn(name, seen, f"if the server opened it: have it bind to {outward.address}; see its manual")
 
 
 def check_secret(secret: Secret) -> Check:

@@ -8,13 +8,15 @@ import resource
 import shlex
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
-from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Spool, Times, Unit
+from fttcp.cli.host_checks import Followed, Host, Outward, PidFile, Program, Secret, Spool, Times, Unit
 from fttcp.config import Config, GroupSection
 from fttcp.config.present import commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
 from fttcp.wire import keyfile
+from fttcp.wire.ports import numbers
 
 _TIMEOUT_S = 5
 _CAP_SYS_NICE = 23
@@ -33,6 +35,7 @@ def see_host(config: Config, capabilities: int) -> Host:
         pid_files=tuple(_pid_file(group, group.pid_file) for group in groups if group.pid_file is not None),
         programs=tuple(_programs(config)),
         followed=tuple(one for group in groups if group.lockstep != "off" for one in _followed(group)),
+        outward=tuple(one for group in groups if group.opens for one in _outward(group)),
         secrets=tuple(_secrets(config)),
         times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
         file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
@@ -124,6 +127,19 @@ def _followed(group: GroupSection) -> Iterator[Followed]:
             yield Followed(f"{group.name}: {path}", tuple(obstacles(shlex.quote(path))))
     if group.pid_file is not None and (program := _program_of(Path(group.pid_file))):
         yield Followed(f"{group.name}: {program}", tuple(obstacles(shlex.quote(program))))
+
+
+def _outward(group: GroupSection) -> Iterator[Outward]:
+    """Connections that would be protected if they came from a service address."""
+    ours, ports = set(group.ip_addresses), numbers(group.opened_ports, "tcp")
+    listed, error = asked(["ss", "-Htn", "state", "established"])
+    others = []
+    for line in listed.splitlines():
+        (local, _), (remote, port) = (end.rsplit(":", 1) for end in line.split()[2:4])
+        address = ip_address(local.partition("%")[0].strip("[]").removeprefix("::ffff:"))
+        if int(port) in ports and address not in ours and not address.is_loopback:
+            others.append(f"{address} to {remote}:{port}")
+    yield Outward(group.name, tuple(sorted(others)), group.addresses[0], error)
 
 
 def _program_of(pid_file: Path) -> str:

@@ -85,6 +85,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             check_standby,
             _check_renewal,
             _check_spool,
+            _check_opens,
             _check_recording,
             check_health,
         ):
@@ -161,6 +162,18 @@ def _check_spool(group: GroupSection, here: str, errors: list[str]) -> None:
             f"{here}.limits.renew_flow_bytes: {group.limits.renew_flow_bytes} with {here}.renew_spool_dir, "
             f"through whose memory all goes (allowed: {least}..{most})"
         )
+
+
+def _check_opens(group: GroupSection, here: str, errors: list[str]) -> None:
+    """What the other end of such a connection says is in no log: nobody can be told it again."""
+    if not group.opens:
+        return
+    fitting = {"standby": ("hot",), "renew": ("connections", "none"), "engine": ("nfqueue",)}
+    errors += [
+        f"{here}.{key}: {value!r} does not go with {here}.opens (allowed: {', '.join(map(repr, allowed))})"
+        for key, allowed in fitting.items()
+        if (value := getattr(group, key)) not in allowed
+    ]
 
 
 def _check_recording(group: GroupSection, here: str, errors: list[str]) -> None:

@@ -64,9 +64,14 @@ def trouble_of_kind(kind: str) -> str:
 
 def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
     """Note ports that there are not, and those that are named twice."""
+    for key in ("ports", "opens"):
+        _check_list(getattr(group, key), f"{where}.{key}", errors)
+
+
+def _check_list(texts: list[str], where: str, errors: list[str]) -> None:
     seen: list[tuple[int, PortRange]] = []
-    for i, text in enumerate(group.ports):
-        place = f"{where}.ports[{i}]"
+    for i, text in enumerate(texts):
+        place = f"{where}[{i}]"
         if not isinstance(text, str):
             continue  # complained about already
         try:
@@ -77,9 +82,7 @@ def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
         for k, other in seen:
             if other.proto == ports.proto and ports.first <= other.last and other.first <= ports.last:
                 how = "is" if ports == other else "overlaps"
-                errors.append(
-                    f"{place}: {text!r} {how} {where}.ports[{k}] ({group.ports[k]}) as well: remove one"
-                )
+                errors.append(f"{place}: {text!r} {how} {where}[{k}] ({texts[k]}) as well: remove one")
         seen.append((i, ports))
 
 

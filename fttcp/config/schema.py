@@ -28,6 +28,13 @@ PortText = Annotated[
     str,
     Meta(pattern=PORTS_PATTERN, description='a port or a range and a protocol: "80/tcp", "8000-8099/tcp"'),
 ]
+TcpPortText = Annotated[
+    str,
+    Meta(
+        pattern=PORTS_PATTERN.replace("(tcp|udp)", "tcp"),
+        description='ports of TCP: "25/tcp", "1024-65535/tcp"',
+    ),
+]
 Word = Annotated[str, Meta(min_length=1)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/", description="a path that begins with /")]
 Address = Annotated[
@@ -187,6 +194,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     addresses: Annotated[list[Word], Meta(min_length=1, max_length=MAX_ADDRESSES)]
     ports: Annotated[list[PortText], Meta(min_length=1, max_length=MAX_PORTS)]
+    opens: Annotated[list[TcpPortText], Meta(max_length=MAX_PORTS)] = []
     command: Word | None = None
     commands: list[Word] = []
     pid_file: Word | None = None
@@ -230,6 +238,11 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     def port_list(self) -> tuple[PortRange, ...]:
         """The ports, parsed. Raises ValueError for one that there is not."""
         return tuple(map(parse, self.ports))
+
+    @property
+    def opened_ports(self) -> tuple[PortRange, ...]:
+        """Those of other hosts to which the service connects. Raises ValueError for one that there is not."""
+        return tuple(map(parse, self.opens))
 
 
 Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]

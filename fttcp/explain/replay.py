@@ -44,6 +44,7 @@ class Wait(IntEnum):
     LEASE = 8
     ANSWERED = 9
     SENT = 10
+    PARTNER = 11
 
 
 @dataclass(frozen=True)

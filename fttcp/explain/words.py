@@ -28,6 +28,7 @@ _WAITS = {
     "lease": "there is no lease",
     "answered": "it answers what this node's server has not said yet",
     "sent": "it acknowledges what the primary is not known to have sent",
+    "partner": "the primary's server has not opened this connection",
 }
 _COUNTERS = {name: plain(text) for table in of_counters().values() for name, text in table.items()}
 _PROTECTIONS = {name: plain(text) for name, text in of_connections()["protection"].items()}

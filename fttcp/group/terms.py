@@ -38,6 +38,7 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.LOCKSTEP: group.lockstep,
         Term.STANDBY: group.standby,
         Term.RENEW: group.renew == "history",
+        Term.OPENS: sorted(group.opened_ports),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     return tuple(digests[term] for term in Term)

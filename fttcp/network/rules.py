@@ -67,6 +67,8 @@ class GroupNet:
     links_v6: tuple[str, ...] = ()
     channel_port: int = 0
     """The source port of probes of the mirror."""
+    opens: tuple[tuple[int, int, str], ...] = ()
+    """Ports of others to which the service opens connections."""
 
     @property
     def probe_mark(self) -> int:
@@ -93,6 +95,11 @@ class GroupNet:
     def ports_of(self, proto: str) -> tuple[tuple[int, int], ...]:
         """The group's ranges of ports of a protocol, each with its first and last one, ascending."""
         return merged(self.ports, proto)
+
+    @property
+    def opened_ports(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of TCP ports of others to which the service opens connections, ascending."""
+        return merged(self.opens, "tcp")
 
 
 class Chains(NamedTuple):
@@ -153,11 +160,13 @@ def hop_limits(group: GroupNet, version: int) -> str:
     if group.service_interface == group.peer_interface:
         return ""
     one_more = "TTL --ttl-inc 1" if version == 4 else "HL --hl-inc 1"
+    # in front where there is more: what answers the service leaves the chain for a queue
+    begin = f"{'-I' if group.opened_ports else '-A'} {chains(group.name).mirror} -i {group.peer_interface}"
     return _added(
-        f"-A {chains(group.name).mirror} -i {group.peer_interface} -d {address} -p tcp {ports} -j {one_more}"
+        f"{begin} -d {address} -p tcp {ports} -j {one_more}"
         for address in group.addresses
         if address.version == version
-        for ports in _port_matches(group.ports_of("tcp"))
+        for ports in (*_port_matches(group.ports_of("tcp")), *_answers(group))
     )
 
 
@@ -280,6 +289,11 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
                 f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
                 f"-j TEE --gateway {group.gateway(address.version)}"
             )
+        for answers in _answers(group):
+            yield (
+                f"-A {chain} -i {group.service_interface} -d {address} -p tcp {answers} "
+                f"-j TEE --gateway {group.gateway(address.version)}"
+            )
         for errors in _icmp_errors(address.version) if group.gateway(address.version) else ():
             yield (
                 f"-A {chain} -i {group.service_interface} -d {address} {errors} "
@@ -290,6 +304,10 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
             yield f"{probe} -j TEE --gateway {group.gateway(address.version)}"
             yield f"{probe} -j DROP"
         yield f"-A {chain} -i lo -d {address} -m mark --mark {group.mark:#x} -m socket -j RETURN"
+        for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+            for ports in _opened(group):
+                queue = _queue(group.queue_in, group.workers)
+                yield f"-A {chain} -i {interface} -d {address} -p tcp {ports} -j {queue}"
 
 
 def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[str]:
@@ -297,6 +315,7 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
     port in the group, all UDP is asked about."""
     yield f"-A {chain} -m mark --mark {group.mark:#x} -j RETURN"
+    yield from (f"-A {chain} -p tcp {ports} -j RETURN" for ports in _opened(group))
     rules = [
         f"-p tcp {flags}{ports} -j {_queue(first, group.workers)}"
         for ports in _port_matches(group.ports_of("tcp"))
@@ -348,6 +367,21 @@ def _port_matches(ports: tuple[tuple[int, int], ...]) -> Iterator[str]:
         taken += places
     if some:
         yield f"-m multiport --dports {','.join(some)}"
+
+
+def _opened(group: GroupNet) -> Iterator[str]:
+    """What a host says to which the service connects: tables.py."""
+    for ports in _port_matches(group.opened_ports):
+        not_probes = f"-m tcp ! --sport {group.channel_port} ! {_SYN}"
+        yield f"{not_probes} {ports.replace('--dports', '--sports')}"
+
+
+def _answers(group: GroupNet) -> Iterator[str]:
+    """... but for what is said to the service's own ports as well."""
+    others = " ".join(
+        ports.replace("--dports", "! --dports") for ports in _port_matches(group.ports_of("tcp"))
+    )
+    yield from (f"{ports} {others}".rstrip() for ports in _opened(group))
 
 
 def _queue(first: int, workers: int) -> str:

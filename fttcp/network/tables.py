@@ -42,6 +42,7 @@ _NEIGHBOUR_ADVERTISEMENT = 136
 _ARP_REQUEST = 1
 _ADDRESSES, _PORTS, _ERRORS, _ONE_MORE = "addresses", "tcp-ports", "icmp-errors", "one-more"
 _NOBODY_THERE = "unreachable"
+_OPENED = "opened-ports"
 _FAMILY = {4: nft.IPV4, 6: nft.IPV6}
 _VERSION = {nft.IPV4: 4, nft.IPV6: 6, nft.ARP: 4}
 _HOP_LIMIT_AT, _IP_CHECKSUM_AT = {4: 8, 6: 7}, {4: 10, 6: None}
@@ -81,6 +82,8 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
         return [*messages, *_guard(table, group, version)]
     if group.ports_of("tcp"):
         messages += nft.make_ranges(table, _PORTS, 2, 2, group.ports_of("tcp"))
+    if group.opened_ports:
+        messages += nft.make_ranges(table, _OPENED, 6, 2, group.opened_ports)
     messages += nft.make_set(table, _ERRORS, 3, (bytes([kind]) for kind in ICMP_ERRORS[version]))
     messages += nft.make_set(table, _NOBODY_THERE, 5, map(bytes, _UNREACHABLE[version]))
     messages += nft.make_map(table, _ONE_MORE, 4, {bytes([n]): bytes([n + 1]) for n in range(255)})
@@ -89,6 +92,7 @@ def contents(group: GroupNet, table: Table) -> list[Message]:
         *_untracked(table, group, version),
         nft.make_chain(table, "mirror", _PREROUTING, _MANGLE),
         *mirror(table, group),
+        *_answers(table, group, version),
         *_input(table, group, version),
         *_behind_all(table, group, version),
         *_output(table, group, version),
@@ -119,6 +123,8 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
         here = [*_interface(nft.IIFNAME, group.service_interface), *_address(group, _DESTINATION, version)]
         if group.ports_of("tcp"):
             yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(group), tee)
+        if group.opened_ports:
+            yield nft.add_rule(table, "mirror", *here, *_answer(group), *_other_port(group), tee)
         yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
         if group.ports_of("tcp"):
             probe = [
@@ -151,19 +157,48 @@ def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]
     """The mirror counts as a router (nf_dup_ipv4.c), and a server may take only what none has forwarded
     (GTSM, RFC 5082): what came by it has the hop limit again that the primary saw. Not at INPUT, where what
     the engine wants to see again passes twice."""
-    if not group.ports_of("tcp") or group.service_interface == group.peer_interface:
-        return
     place = (nft.NETWORK, _HOP_LIMIT_AT[version], 1)
-    yield nft.add_rule(
-        table,
-        "mirror",
-        *_interface(nft.IIFNAME, group.peer_interface),
-        *_address(group, _DESTINATION, version),
+    kinds = [[*_protocol(_TCP), *_port(group)]] if group.ports_of("tcp") else []
+    kinds += [[*_answer(group), *_other_port(group)]] if group.opened_ports else []
+    for kind in kinds if group.service_interface != group.peer_interface else ():
+        yield nft.add_rule(
+            table,
+            "mirror",
+            *_interface(nft.IIFNAME, group.peer_interface),
+            *_address(group, _DESTINATION, version),
+            *kind,
+            nft.payload(*place),
+            nft.mapped(_ONE_MORE),
+            nft.write(*place, _IP_CHECKSUM_AT[version]),
+        )
+
+
+def _answers(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
+    """What hosts say to which the service connects. The engine of a backup gives it another port, and has to
+    before the kernel looks for the socket that it is for (early demultiplexing, net/ipv4/ip_input.c)."""
+    if not group.opened_ports:
+        return
+    yield nft.make_chain(table, "answers", _PREROUTING, _BEHIND_MANGLE)
+    for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+        here = [*_interface(nft.IIFNAME, interface), *_address(group, _DESTINATION, version)]
+        yield nft.add_rule(table, "answers", *here, *_answer(group), _queue(group.queue_in, group.workers))
+
+
+def _answer(group: GroupNet) -> list[bytes]:
+    """It comes from a port to which the service connects, and begins nothing. No probe of the mirror does."""
+    return [
         *_protocol(_TCP),
-        *_port(group),
-        nft.payload(*place),
-        nft.mapped(_ONE_MORE),
-        nft.write(*place, _IP_CHECKSUM_AT[version]),
+        nft.payload(nft.TRANSPORT, 0, 2),
+        nft.compare(group.channel_port.to_bytes(2, "big"), nft.UNEQUAL),
+        nft.within(_OPENED),
+        *_flags(_SYN, other=True),
+    ]
+
+
+def _other_port(group: GroupNet) -> list[bytes]:
+    """It goes to none of the service's own."""
+    return (
+        [nft.payload(nft.TRANSPORT, 2, 2), nft.within(_PORTS, inverted=True)] if group.ports_of("tcp") else []
     )
 
 
@@ -176,6 +211,8 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     yield nft.add_rule(
         table, "input", *_address(group, _DESTINATION, version, other=True), nft.verdict(nft.ACCEPT)
     )
+    if group.opened_ports:  # the engine has seen it: _answers
+        yield nft.add_rule(table, "input", *_answer(group), nft.verdict(nft.ACCEPT))
     for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
         from_there = _interface(nft.IIFNAME, interface)
         if group.ports_of("tcp"):
@@ -339,12 +376,12 @@ def _port(group: GroupNet) -> list[bytes]:
     return [nft.payload(nft.TRANSPORT, 2, 2), is_ours]
 
 
-def _flags(wanted: int) -> list[bytes]:
+def _flags(wanted: int, other: bool = False) -> list[bytes]:
     """FIN or not: tcp.c begins with either."""
     return [
         nft.payload(nft.TRANSPORT, _FLAGS_AT, 1),
         nft.bits(bytes([_SYN_RST_ACK]), bytes(1)),
-        nft.compare(bytes([wanted])),
+        nft.compare(bytes([wanted]), nft.UNEQUAL if other else nft.EQUAL),
     ]
 
 

@@ -57,6 +57,7 @@ _HINTS = (
     ("group.*.channel_port", _ALL_NODES),
     ("group.*.addresses", _ALL_NODES),
     ("group.*.ports", _ALL_NODES),
+    ("group.*.opens", _ALL_NODES),
     ("group.*.state", _ALL_NODES),
     ("group.*.lockstep", _ALL_NODES),
     ("arbiter", _ALL_NODES),

@@ -36,6 +36,7 @@ class Term(IntEnum):
     LOCKSTEP = 18
     STANDBY = 19
     RENEW = 20
+    OPENS = 21
 
     @property
     def key(self) -> str:

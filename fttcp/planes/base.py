@@ -100,6 +100,7 @@ class Reason(IntEnum):
     OPENED_HERE = 13
     HISTORY = 14
     BEFORE_CHECKPOINT = 15
+    NOT_OPENED = 16
 
 
 class Opener(IntEnum):
@@ -430,6 +431,8 @@ class EngineSettings:
     detach_divergent: bool
     output_lag_ns: int = 0
     """One server's output may stay behind the other's for so long; `detach_after_ns`, if that is more."""
+    opens: tuple[tuple[int, int, str], ...] = ()
+    """Ports of others: connections of the service to these are protected, too."""
     continue_unverified: bool = False
     order_service: bool = False
     renew: bool = True

@@ -56,9 +56,10 @@ def _config(settings: EngineSettings) -> Any:
     config.n_service_addrs = len(settings.service_addresses)
     for i, address in enumerate(settings.service_addresses):
         ffi.memmove(config.service_addr[i], address_bytes(address), 16)
-    config.n_ports = len(settings.ports)
-    for slot, (first, last, proto) in zip(config.port, settings.ports, strict=False):
-        slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
+    config.n_ports, config.n_opens = len(settings.ports), len(settings.opens)
+    for slots, ports in ((config.port, settings.ports), (config.opens, settings.opens)):
+        for slot, (first, last, proto) in zip(slots, ports, strict=False):
+            slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
     config.spool = os.fsencode(settings.spool)
     config.lockstep = settings.lockstep.encode()
     fill_policy(config.policy, settings)

@@ -68,7 +68,8 @@ enum ftt_reason {
 	FTT_WHY_OUTPUT_AHEAD = 12, /* the backup's server has said more than ours */
 	FTT_WHY_OPENED_HERE = 13,  /* our server has opened it: no backup follows such */
 	FTT_WHY_HISTORY = 14,     /* the backup's server does not know yet, or will not, what ours was told before */
-	FTT_WHY_BEFORE_CHECKPOINT = 15 /* what it said is in the checkpoint with which the backup's server would begin */
+	FTT_WHY_BEFORE_CHECKPOINT = 15, /* what it said is in the checkpoint with which the backup's server would begin */
+	FTT_WHY_NOT_OPENED = 16   /* our server has opened it, the backup's has not */
 };
 
 /* Which end of a connection has opened it. */
@@ -92,14 +93,19 @@ enum ftt_unrenewable {
 /* No reason has so large a number. */
 #define FTT_UNRENEWABLES 12
 
-/* The two ends of a flow, as the remote one knows them: a backup's stack has the same pair. */
+/* Whose word a key is. */
+#define FTT_SPACE_SERVICE 0 /* the remote end's; of a connection that our server opens the primary's, too */
+#define FTT_SPACE_STACK 1   /* a backup's stack's, of a connection that it opens: nobody else knows of that port */
+
+/* The two ends of a flow, as the remote one knows them: a backup's stack has the same pair, but for the port of what it opens. */
 struct ftt_key {
 	uint8_t remote[16];
 	uint8_t local[16]; /* the service's */
 	uint16_t remote_port;
 	uint16_t local_port;
 	uint8_t proto; /* 6 or 17 */
-	uint8_t pad[3];
+	uint8_t space; /* FTT_SPACE_ */
+	uint8_t pad[2];
 };
 
 /* Experiments: a service space that differs from the local one on the node that shakes hands; see spaces.h. */

@@ -91,6 +91,14 @@ static inline bool ftt_port_is(const struct ftt_port *p, uint16_t port, uint8_t 
 	return p->proto == proto && (p->last ? p->port <= port && port <= p->last : p->port == port);
 }
 
+static inline bool ftt_port_in(const struct ftt_port *of, uint32_t n, uint16_t port, uint8_t proto)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (ftt_port_is(&of[i], port, proto))
+			return true;
+	return false;
+}
+
 /* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
 static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 {

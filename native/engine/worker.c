@@ -17,6 +17,7 @@
 #include "engine/flows/icmp.h"
 #include "engine/liveness/mirror.h"
 #include "engine/flows/kept.h"
+#include "engine/flows/opens.h"
 #include "engine/flows/promote.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/spill.h"
@@ -43,12 +44,13 @@
 #define LANE_BESIDE 8192u         /* ... while there are packets */
 #define HANDSHAKE_ROUNDS 2        /* of them for handshakes: a SYN, and what the stack answers to it */
 
-static bool group_port(const struct ftt_config *cfg, uint16_t port, uint8_t proto)
+/* Is it of a connection with the service, or of one that the service opens? */
+static bool of_service(const struct ftt_worker *w, const struct ftt_pkt *k, const struct ftt_seg *s, bool in)
 {
-	for (uint32_t i = 0; i < cfg->n_ports; i++)
-		if (ftt_port_is(&cfg->port[i], port, proto))
-			return true;
-	return false;
+	const struct ftt_config *cfg = &w->e->cfg;
+
+	return ftt_port_in(cfg->port, cfg->n_ports, in ? k->dport : k->sport, 6) ||
+	       (ftt_opens_to(w, in ? k->sport : k->dport) && !(in && ftt_is_syn(s)));
 }
 
 static bool mirror_datagram(struct ftt_worker *w)
@@ -99,7 +101,7 @@ static void one_packet(struct ftt_worker *w, struct ftt_packet *p, uint64_t now_
 		return;
 	}
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
-	if (kind == FTT_PARSED_TCP && group_port(cfg, in ? k.dport : k.sport, 6)) {
+	if (kind == FTT_PARSED_TCP && of_service(w, &k, &s, in)) {
 		if (in)
 			ftt_tcp_from_client(w, p, &k, &s, now_ns);
 		else
@@ -199,7 +201,7 @@ static void choose_copy(struct ftt_worker *w)
 	bool backup = w->mode == FTT_MODE_BACKUP;
 	bool logs = w->e->record || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
-	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
+	bool edits = w->udp.on || w->e->cfg.n_opens || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
 		     (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
@@ -312,7 +314,7 @@ static void follow_role(struct ftt_worker *w)
  */
 static int patience_ms(const struct ftt_worker *w)
 {
-	uint64_t ns = w->table.waiting || w->held_now || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
+	uint64_t ns = w->table.waiting || w->held_now || w->n_opens || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
 		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
@@ -401,6 +403,7 @@ static void *run(void *arg)
 			ftt_promote_tick(w, now_ns);
 			if (w->history && w->mode == FTT_MODE_BACKUP)
 				ftt_history_tick(w);
+			ftt_opens_tick(w, now_ns);
 			ftt_renew_tick(w, now_ns);
 			ftt_renew_pump(w, now_ns);
 			ftt_udp_tick(w, now_ns);
@@ -468,6 +471,7 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 	w->channel.fd[FTT_LOUD] = w->channel.fd[FTT_QUIET] = w->epoll_fd = w->wake_fd = -1;
 	ftt_fair_init(&w->lock);
 	ftt_renewals_open(w);
+	ftt_list_init(&w->opens);
 	if (cfg->policy.history_bytes && !(w->history = ftt_history_new(e->opened_ns))) {
 		snprintf(err, err_len, "worker %u: out of memory", index);
 		goto fail;

@@ -75,6 +75,8 @@ struct ftt_worker {
 	struct ftt_tcp *to_inject[FTT_TO_INJECT]; /* flows whose stack gets an acknowledgement when the verdicts are out */
 	uint32_t n_to_inject;
 	struct ftt_held *spent; /* to be freed when the verdicts are out */
+	struct ftt_list opens; /* connections that a server opens, on their way to a partner: see opens.h */
+	uint32_t n_opens;
 	uint32_t held_now;
 	uint32_t held_bytes; /* of copies */
 	uint64_t retained_bytes; /* of rings */

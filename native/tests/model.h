@@ -74,6 +74,7 @@ struct stack {
 	enum stack_state state;
 	uint16_t port, peer_port;
 	uint8_t family;
+	bool minds_ports; /* what comes for others is answered as for no connection */
 	uint32_t iss, irs, ts_offset;
 	uint8_t wscale, peer_wscale;
 	bool sack; /* of the handshake: both, or none */

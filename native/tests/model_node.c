@@ -192,6 +192,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	n->worker.e = &n->engine;
 	open_plane(n);
 	ftt_renewals_open(&n->worker);
+	ftt_list_init(&n->worker.opens);
 	CHECK(!ftt_table_open(&n->worker.table, cfg->policy.max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
 	stack_init(&n->stack, false, family);
 	n->stack.send = stack_sends;

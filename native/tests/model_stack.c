@@ -174,7 +174,7 @@ void stack_connect(struct stack *s)
 
 static void reset_answer(struct stack *s, const struct ftt_seg *g)
 {
-	uint32_t iss = s->iss;
+	uint32_t iss = s->iss, ts_recent = s->ts_recent;
 	uint64_t edge = s->rcv_edge;
 
 	if (g->flags & TCP_RST)
@@ -182,10 +182,22 @@ static void reset_answer(struct stack *s, const struct ftt_seg *g)
 	s->iss = g->flags & TCP_ACK ? g->ack : 0; /* RFC 9293 3.10.7.1 */
 	s->irs = 0;
 	s->rcv_nxt = ftt_seg_end(g);
+	s->ts_recent = g->tsval;
 	transmit(s, 0, 0, g->flags & TCP_ACK ? TCP_RST : TCP_RST | TCP_ACK);
 	s->iss = iss;
 	s->rcv_nxt = 0;
 	s->rcv_edge = edge;
+	s->ts_recent = ts_recent;
+}
+
+/* As a host answers what belongs to no connection. */
+static void answer_for(struct stack *s, const struct ftt_pkt *k, const struct ftt_seg *g)
+{
+	struct stack nobody = *s;
+
+	nobody.port = k->dport;
+	nobody.peer_port = k->sport;
+	reset_answer(&nobody, g);
 }
 
 static void learn_syn(struct stack *s, const struct ftt_seg *g)
@@ -211,11 +223,15 @@ static void receive_syn(struct stack *s, const struct ftt_seg *g)
 	} else if (s->state == STACK_SYN_SENT && (g->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
 		if (g->ack != s->iss + 1)
 			return;
+		MODEL_CHECK(seq_leq(g->tsecr, now_ts(s)), "an answer echoes a time to come");
 		learn_syn(s, g);
 		s->state = STACK_OPEN;
 		s->snd_una = 1;
 		arm(s);
 		ack_now(s);
+	} else if (s->state == STACK_SYN_SENT) { /* RFC 9293 3.10.7.3 */
+		if ((g->flags & (TCP_RST | TCP_ACK)) == (TCP_RST | TCP_ACK) && g->ack == s->iss + 1)
+			s->state = STACK_RESET;
 	} else if (s->state == STACK_OPEN) {
 		ack_now(s);
 	} else if (s->state == STACK_LISTEN || s->state == STACK_RESET) {
@@ -319,6 +335,10 @@ void stack_receive(struct stack *s, const struct wire *w)
 	MODEL_CHECK(ftt_parse(w->bytes, w->len, w->len, &k, &g) == FTT_PARSED_TCP, "%u bytes", w->len);
 	MODEL_CHECK(packet_l4_sum(w->bytes, k.l4, w->len, 6) == 0xffff, "checksum towards the %s",
 		    s->client ? "client" : "server");
+	if (s->minds_ports && (k.sport != s->peer_port || k.dport != s->port)) {
+		answer_for(s, &k, &g);
+		return;
+	}
 	if (g.flags & TCP_SYN || s->state == STACK_LISTEN || s->state == STACK_RESET || s->state == STACK_SYN_SENT) {
 		receive_syn(s, &g);
 		return;

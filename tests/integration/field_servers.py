@@ -1,4 +1,5 @@
-"""field_servers.py SERVER PORT: makes the files of an unmodified server where it is, then becomes the server.
+"""field_servers.py SERVER PORT ...: makes the files of an unmodified server where it is, then becomes the
+server.
 
 Each node's makes its own: nothing is shared between them but the program and the configuration.
 """
@@ -31,20 +32,68 @@ begin acl
 slowly:
   accept set acl_c_slow = ${if exists{HERE/slow}{${run{/bin/sleep 0.02}}}}
 """
+RELAY = """
+primary_hostname = mail.example
+spool_directory = HERE/spool
+log_file_path = HERE/exim-%slog
+keep_environment =
+tls_advertise_hosts =
+host_lookup =
+rfc1413_query_timeout = 0s
+acl_smtp_rcpt = all
+begin acl
+all:
+  accept
+begin routers
+on:
+  driver = manualroute
+  route_list = * NEXT
+  transport = on
+begin transports
+on:
+  driver = smtp
+  port = 2525
+  interface = FROM
+  hosts_try_fastopen =
+"""
 MOSQUITTO = """
 listener PORT
 allow_anonymous true
 persistence false
 max_queued_messages 0
 """
+VSFTPD = """
+listen=NO
+listen_ipv6=YES
+listen_port=PORT
+background=NO
+anonymous_enable=YES
+no_anon_password=YES
+pasv_enable=NO
+ftp_username=daemon
+connect_from_port_20=YES
+anon_root=HERE
+secure_chroot_dir=HERE/empty
+seccomp_sandbox=NO
+"""
+FTP_BYTES = 40_000_000
 GIT_FILES, GIT_FILE_BYTES = 400, 50_000
 
 
 def exim(port: int) -> list[str]:
     """A mail server that keeps what it gets. It is slow while there is a file `slow`."""
+    return _exim(port, EXIM)
+
+
+def relay(port: int, source: str, onward: str) -> list[str]:
+    """A mail server that sends all that it gets from one address to another one."""
+    return _exim(port, RELAY.replace("FROM", source).replace("NEXT", onward))
+
+
+def _exim(port: int, text: str) -> list[str]:
     here = Path.cwd()
     conf, spool = here / "exim.conf", here / "spool"
-    conf.write_text(EXIM.replace("HERE", str(here)))
+    conf.write_text(text.replace("HERE", str(here)))
     spool.mkdir(exist_ok=True)
     user = pwd.getpwnam("Debian-exim")
     for path in (here, spool):
@@ -90,12 +139,21 @@ def git(port: int) -> list[str]:
     return ["git", "-c", "safe.directory=*", "daemon", *place]
 
 
-SERVERS = {one.__name__: one for one in (exim, mosquitto, redis, postgres, git)}
+def vsftpd(port: int) -> list[str]:
+    """It connects to its clients, out of port 20."""
+    here = Path("ftp").absolute()
+    (here / "empty").mkdir(parents=True, exist_ok=True)
+    (here / "file").write_bytes(random.Random(1).randbytes(FTP_BYTES))
+    (here / "vsftpd.conf").write_text(VSFTPD.replace("PORT", str(port)).replace("HERE", str(here)))
+    return ["vsftpd", str(here / "vsftpd.conf")]
+
+
+SERVERS = {one.__name__: one for one in (exim, mosquitto, redis, postgres, git, vsftpd, relay)}
 
 
 def main() -> None:
     """Prepare and become the server."""
-    argv = SERVERS[sys.argv[1]](int(sys.argv[2]))
+    argv = SERVERS[sys.argv[1]](int(sys.argv[2]), *sys.argv[3:])
     os.execvp(argv[0], argv)
 
 

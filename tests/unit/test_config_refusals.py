@@ -73,6 +73,21 @@ def test_what_is_no_address_of_one_host_is_no_service_link_or_reference(
         ('"80/tcp"', '"80-/tcp"', "group[0].ports[0]: '80-/tcp' is not allowed (allowed: a port or a range"),
         ('"80/tcp"', '"80-90/tcp", "85/tcp"', "ports[1]: '85/tcp' overlaps group[0].ports[0] (80-90/tcp)"),
         ('"80/tcp"', '"80/tcp", "1-99/tcp"', "ports[1]: '1-99/tcp' overlaps group[0].ports[0] (80/tcp)"),
+        (
+            'command = "',
+            'opens = ["25/udp"]\ncommand = "',
+            "group[0].opens[0]: '25/udp' is not allowed (allowed: ports of TCP",
+        ),
+        (
+            'command = "',
+            'opens = ["25/tcp", "20-30/tcp"]\ncommand = "',
+            "opens[1]: '20-30/tcp' overlaps group[0].opens[0]",
+        ),
+        (
+            'command = "',
+            'opens = ["25/tcp"]\nstandby = "cold"\ncommand = "',
+            "standby: 'cold' does not go with group[0].opens",
+        ),
         ("69/udp", "7000-7800/udp", "[0].ports[1]: '7000-7800/udp' has ports of fttcp's own, 7710 to 7718"),
         ('"80/tcp"', '"0/tcp"', "group[0].ports[0]: '0/tcp' has no valid port"),
         ("69/udp", "7710/udp", "group[0].ports[1]: '7710/udp' has ports of fttcp's own, 7710 to 7718"),

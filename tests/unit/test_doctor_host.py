@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fttcp.cli.checks import Check, Status
-from fttcp.cli.host_checks import Followed, Host, PidFile, Program, Secret, Spool, Times, Unit, check_host
+from fttcp.cli.host_checks import Followed, Host, Outward, PidFile, Program, Secret, Spool, Times, Unit, check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.config import load
 from fttcp.config.present import what_is_missing
@@ -39,6 +39,40 @@ HOST = Host(
     without_ipv6=(),
     spools=(Spool("/var/spool/fttcp", "ext4", ""),),
 )
+
+
+def test_connections_that_the_server_opens_come_from_its_address() -> None:
+    (good,) = (
+        c for c in check_host(replace(HOST, outward=(Outward("mail", (), "10.0.0.1"),))) if "opens" in c.name
+    )
+    assert good.status is Status.OK
+    others = tuple(f"192.0.2.1 to [192.0.2.9]:{port}" for port in range(25, 30))
+    bad = findings(replace(HOST, outward=(Outward("mail", others, "10.0.0.1"),)))["opens of mail"]
+    assert (
+        bad.status is Status.WARN
+        and bad.seen.endswith("[192.0.2.9]:27 and 2 more")
+        and "10.0.0.1" in bad.todo
+    )
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ("0 0 192.0.2.1:40000 192.0.2.9:25", ("192.0.2.1 to 192.0.2.9:25",)),
+        ("0 0 [::ffff:192.0.2.1]:40000 [::ffff:192.0.2.9]:25", ("192.0.2.1 to [::ffff:192.0.2.9]:25",)),
+        ("0 0 [fe80::1%eth0]:40000 [fe80::2%eth0]:25", ("fe80::1 to [fe80::2%eth0]:25",)),
+        ("0 0 10.77.0.100:40000 192.0.2.9:25", ()),
+        ("0 0 127.0.0.1:40000 127.0.0.1:25", ()),
+        ("0 0 192.0.2.1:25 192.0.2.9:40000", ()),
+    ],
+)
+def test_connections_to_such_a_port_are_seen(
+    listed: str, seen: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(GOOD.replace("command =", 'opens = ["25/tcp"]\ncommand =', 1))
+    monkeypatch.setattr("fttcp.cli.host_facts.asked", lambda command: (listed + "\n", ""))
+    assert see_host(load(file), 0).outward == (Outward("web", seen, "10.77.0.100"),)
 
 
 def findings(host: Host) -> dict[str, Check]:

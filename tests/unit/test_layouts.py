@@ -126,7 +126,8 @@ def settings() -> EngineSettings:
         made[field.name] = {int: 3, bool: True, str: "x"}.get(kind, field.default)
     link = LinkAddress("x", "x", "x", baud=3, device="x")
     made |= {"keys": KeyRing((SECRET,)), "peers": (PeerSettings(3, (link,)),), "strict_commit": False}
-    made |= {"service_addresses": ("10.0.0.1",), "ports": ((3, 4, "tcp"),), "service_iss": 3, "service_ts": 3}
+    made |= {"service_addresses": ("10.0.0.1",), "service_iss": 3, "service_ts": 3}
+    made |= dict.fromkeys(("ports", "opens"), ((3, 4, "tcp"),))
     assert MISSING not in made.values()
     return EngineSettings(**made)
 

@@ -51,6 +51,29 @@ def test_what_is_added_where_the_kernel_can() -> None:
     assert '--u32 "72=0xfd770000&&76=0x0&&80=0x0&&84=0x100" -j DROP\n' in silence(GROUP, 6)
 
 
+def test_what_the_service_opens_is_mirrored_once_and_queued_before_the_kernel_looks_for_its_socket() -> None:
+    outward = replace(GROUP, opens=((25, 25, "tcp"), (8000, 8099, "tcp")), channel_port=7710)
+    answers = "-m tcp ! --sport 7710 ! --tcp-flags SYN,RST,ACK SYN -m multiport --sports 25,8000:8099"
+    mangle, _ = ruleset(outward, 4)
+    others = "-m multiport ! --dports 8,80"
+    assert mangle.count("-j TEE --gateway") == ruleset(GROUP, 4)[0].count("-j TEE --gateway") + 1
+    assert (
+        f"-A FTT-web-tee -i svc0 -d 10.77.0.100 -p tcp {answers} {others} -j TEE --gateway 10.78.0.2\n"
+        in mangle
+    )
+    for interface in ("svc0", "peer0"):
+        assert (
+            f"-A FTT-web-tee -i {interface} -d 10.77.0.100 -p tcp {answers} -j NFQUEUE --queue-num 77\n"
+            in mangle
+        )
+    before, after = mangle.split(f"-A FTT-web-in -p tcp {answers} -j RETURN\n")
+    assert "-A FTT-web-in -i" in after and "-A FTT-web-in -i" not in before
+    assert (
+        f"-I FTT-web-tee -i peer0 -d 10.77.0.100 -p tcp {answers} {others} -j TTL --ttl-inc 1\n"
+        in hop_limits(outward, 4)
+    )
+
+
 def test_a_group_without_tcp_or_a_link_of_its_own_has_no_hop_limits() -> None:
     assert hop_limits(replace(GROUP, ports=((69, 69, "udp"),)), 4) == ""
     assert hop_limits(replace(GROUP, peer_interface="svc0"), 4) == "", "clients come in there"

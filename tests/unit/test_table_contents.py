@@ -13,7 +13,14 @@ UDP = replace(GROUP, ports=((69, 69, "udp"),), mirror_gateway4=None, mirror_gate
 
 
 @pytest.mark.parametrize(
-    "group", [GROUP, UDP, replace(GROUP, peer_interface="svc0"), replace(GROUP, workers=3)]
+    "group",
+    [
+        GROUP,
+        UDP,
+        replace(GROUP, peer_interface="svc0"),
+        replace(GROUP, workers=3),
+        replace(GROUP, opens=((25, 25, "tcp"), (1024, 65535, "tcp"))),
+    ],
 )
 def test_each_table_has_what_the_kernel_is_told(group: object) -> None:
     for table in plan(group):  # type: ignore[arg-type]

@@ -108,14 +108,15 @@ static inline void ftt_quote_put_seq(uint8_t *p, const struct ftt_pkt *k, const 
 /* `at`: 0 for the quoted source port, 2 for the destination's. */
 static inline void ftt_quote_put_port(uint8_t *p, const struct ftt_pkt *k, const struct ftt_quote *q, uint32_t at, uint16_t port)
 {
-	uint8_t *sum = p + k->l4 + 2, *l4 = p + q->pkt.l4;
-	uint16_t old = get_be16(l4 + 6);
+	uint8_t *sum = p + k->l4 + 2, *l4 = p + q->pkt.l4, *own = l4 + (q->pkt.proto == 6 ? 16 : 6);
+	bool quoted = q->pkt.proto != 6 || q->pkt.l4 + 18u <= q->end;
+	uint16_t old = quoted ? get_be16(own) : 0;
 
-	if (old) { /* 0: the datagram has none (RFC 768) */
-		csum_replace16(l4 + 6, get_be16(l4 + at), port);
-		if (!get_be16(l4 + 6))
-			put_be16(l4 + 6, 0xffff);
-		csum_replace16(sum, old, get_be16(l4 + 6));
+	if (old || (quoted && q->pkt.proto == 6)) { /* 0: the datagram has none (RFC 768) */
+		csum_replace16(own, get_be16(l4 + at), port);
+		if (!get_be16(own) && q->pkt.proto != 6)
+			put_be16(own, 0xffff);
+		csum_replace16(sum, old, get_be16(own));
 	}
 	csum_replace16(sum, get_be16(l4 + at), port);
 	put_be16(l4 + at, port);

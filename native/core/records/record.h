@@ -74,6 +74,7 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
 	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
+	FTT_REC_OUTWARD = 32,                                /* OPEN: my server opens it; does yours? There is no SYN of a client's */
 	FTT_REC_IDENTITY = 16,                               /* OPEN: what both servers draw numbers from; it comes before the SYN */
 	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
 	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */

@@ -4,8 +4,8 @@
  */
 #ifndef FTTCP_CLIENT_H
 #define FTTCP_CLIENT_H
-#include "core/tcp/handshake.h"
 #include "core/tcp/lag.h"
+#include "core/tcp/opened.h"
 
 #define FTT_CLAIM_NS 250000000ull  /* a round trip, at most: within it the client contradicts what is forged */
 #define FTT_ECHO_SLACK_MS 1000u    /* by which the primary's clock may be ahead of what we know of it */
@@ -258,6 +258,13 @@ static inline enum ftt_verdict ftt_client_syn(struct ftt_flow *f, const struct f
 	return FTT_PASS;
 }
 
+/* To the port of our stack. */
+static inline void ftt_edit_port_in(const struct ftt_flow *f, struct ftt_edit *e)
+{
+	e->port_add = ftt_flow_port_delta(f);
+	e->change |= e->port_add ? FTT_EDIT_DPORT : 0;
+}
+
 /* In the spaces of the local stack, and never of what that has not sent. */
 static inline void ftt_edit_in(struct ftt_flow *f, const struct ftt_seg *s, enum ftt_judgement judged, const struct ftt_env *env,
 			       struct ftt_edit *e)
@@ -336,6 +343,7 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 	}
 	if (s->flags & TCP_ACK)
 		ftt_edit_in(f, s, judged, env, e);
+	ftt_edit_port_in(f, e);
 	e->actions |= ftt_close_if_ended(f);
 	return FTT_PASS;
 }
@@ -368,14 +376,51 @@ static inline bool ftt_client_meddles(const struct ftt_flow *f, const struct ftt
 {
 	if (!(f->bits & FTT_F_MAPPED) || ftt_flow_ended(f) || !(s->flags & TCP_SYN))
 		return false;
-	if (f->opener == FTT_OPENED_LOCAL && s->seq == f->hard.irs)
-		return false; /* it repeats its answer, for it has not heard ours */
+	if (f->opener == FTT_OPENED_LOCAL)
+		return s->seq != f->hard.irs || !(s->flags & TCP_ACK); /* else it repeats its answer, for it has not heard ours */
 	return s->flags & TCP_ACK || (env->mode == FTT_MODE_BACKUP && f->protection == FTT_PROTECTED && s->seq != f->hard.irs);
+}
+
+/* What acknowledges our SYN and no more; of a time that our stack has not sent yet it is shown the latest one. */
+static inline void ftt_edit_answer(const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+{
+	e->ack = s->ack + f->hard.delta;
+	e->change |= f->hard.delta ? FTT_EDIT_ACK : 0;
+	if (!(s->options & FTT_OPT_TS))
+		return;
+	e->tsecr = seq_min(s->tsecr + f->hard.ts_delta, f->local_tsval);
+	e->change |= e->tsecr != s->tsecr ? FTT_EDIT_TSECR : 0;
+}
+
+/*
+ * The remote end's first word, of a connection that our server opens: its answer, or that it refuses (RFC 9293 3.10.7.3). Where both
+ * open at once, ours is answered as well: its own SYN nobody is shown. Anything else our stack contradicts; a backup's need not.
+ */
+static inline enum ftt_verdict ftt_opened_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
+{
+	bool ours = s->flags & TCP_ACK && s->ack == f->hard.service_iss + 1;
+
+	f->last_ns = env->now_ns;
+	e->drop = FTT_DROP_REFUSED;
+	if (ftt_is_syn(s) || (!ours && env->mode == FTT_MODE_BACKUP))
+		return FTT_DROP;
+	if (ours && s->flags & TCP_RST) {
+		f->bits |= FTT_F_CLIENT_RST;
+		e->actions |= FTT_ACT_CLOSED | (env->mode == FTT_MODE_PAIRED ? FTT_ACT_ABORT : 0);
+	} else if (ours && s->flags & TCP_SYN) {
+		ftt_opened_answered(f, s);
+	}
+	if (s->flags & TCP_ACK)
+		ftt_edit_answer(f, s, e);
+	ftt_edit_port_in(f, e);
+	return FTT_PASS;
 }
 
 static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					       struct ftt_edit *e)
 {
+	if (f->opener == FTT_OPENED_LOCAL && !(f->bits & FTT_F_MAPPED) && f->bits & FTT_F_SYNACK)
+		return ftt_opened_step(f, s, env, e);
 	if (ftt_client_meddles(f, s, env)) {
 		e->drop = FTT_DROP_REFUSED;
 		return FTT_DROP;
@@ -386,10 +431,6 @@ static inline enum ftt_verdict ftt_client_step(struct ftt_flow *f, const struct 
 		return ftt_client_syn(f, s);
 	}
 	if (!(f->bits & FTT_F_MAPPED)) {
-		if (f->opener == FTT_OPENED_LOCAL && (s->flags & (TCP_SYN | TCP_RST)) == TCP_SYN) {
-			ftt_opened_answered(f, s, env->now_ns);
-			return FTT_PASS;
-		}
 		if (env->mode == FTT_MODE_BACKUP || f->protection == FTT_UNPROTECTED)
 			ftt_client_place(f, s);
 		if (env->mode != FTT_MODE_BACKUP)

@@ -6,8 +6,7 @@
  */
 #ifndef FTTCP_PAIR_H
 #define FTTCP_PAIR_H
-#include "core/tcp/flow.h"
-#include "core/records/record.h"
+#include "core/tcp/open.h"
 #include "core/tcp/retain.h"
 #include "core/compare/verify.h"
 
@@ -70,6 +69,7 @@ static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_recor
 	bool lacks = r->flags & FTT_REC_HOLE || (f->tries && !progress && !(r->flags & FTT_REC_WAITS));
 
 	if (f->protection != FTT_PROTECTED || !f->held_since_ns || !lacks || seq_leq(f->local_rcv_nxt, f->committed) ||
+	    f->committed == f->hard.irs || /* it lacks the answer to its SYN, which the remote end repeats by itself */
 	    now_ns - f->nudge_ns < FTT_NUDGE_NS)
 		return 0;
 	f->nudge_ns = now_ns;
@@ -121,8 +121,17 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 		if (f->protection != FTT_OPENING)
 			return 0;
 		f->protection = FTT_PROTECTED;
+		if (!(f->bits & FTT_F_MAPPED)) { /* the remote end has yet to answer: there is nothing to count from */
+			f->ask_ns = f->tries = 0;
+			return FTT_ACT_RELEASE;
+		}
 		return ftt_commit_step(f, r, env->now_ns) | FTT_ACT_RELEASE;
 	case FTT_REC_COMMIT:
+		if (f->protection == FTT_PROTECTED && !(f->bits & FTT_F_MAPPED)) { /* the mirror is faster than our own queue */
+			f->committed = r->rcv_nxt;
+			f->peer_edge = r->edge;
+			return 0;
+		}
 		return f->protection == FTT_PROTECTED ? ftt_commit_step(f, r, env->now_ns) : 0;
 	case FTT_REC_REFUSED:
 		if (f->protection == FTT_OPENING || f->protection == FTT_PROTECTED)
@@ -139,20 +148,6 @@ static inline uint32_t ftt_primary_record(struct ftt_flow *f, const struct ftt_r
 	default:
 		return 0;
 	}
-}
-
-/* OPEN: what the backup has to know of the handshake, and how both are to follow the flow. */
-static inline void ftt_open_tell(struct ftt_flow *f, struct ftt_record *r, const struct ftt_env *env)
-{
-	f->bits |= (env->policy->order_service ? FTT_F_SERVICE : 0) | (env->policy->compare ? FTT_F_SUMS : 0) |
-		   (env->policy->cold ? FTT_F_COLD : 0);
-	r->service_iss = f->hard.service_iss;
-	r->tsval = f->local_tsval - f->hard.ts_delta;
-	r->age_ms = (uint32_t)((env->now_ns - f->synack_ns) / 1000000);
-	r->wscale = f->hard.service_wscale;
-	r->flags = (f->bits & FTT_F_TS ? FTT_REC_TS : 0) | (f->bits & FTT_F_WSCALE ? FTT_REC_WSCALE : 0) |
-		   (f->bits & FTT_F_SERVICE ? FTT_REC_SERVICE : 0) | (f->bits & FTT_F_SUMS ? FTT_REC_SUMS : 0);
-	r->tries = f->tries > 255 ? 255 : (uint8_t)f->tries;
 }
 
 /* Backup: does the primary's output wait for the COMMIT that is told next? Then it offers our own sum with it. */
@@ -175,25 +170,6 @@ static inline void ftt_commit_tell(struct ftt_flow *f, struct ftt_record *r)
 	f->bits &= ~(uint32_t)FTT_F_WHERE;
 	if (f->bits & FTT_F_HOLE)
 		r->hole_end = f->local_hole_end;
-}
-
-/* The primary's OPEN at the backup, for a flow whose SYN this stack has. */
-static inline uint32_t ftt_backup_open(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
-{
-	if (f->bits & FTT_F_MAPPED)
-		return f->hard.service_iss == r->service_iss ? FTT_ACT_OPENED : 0;
-	if (!(f->bits & FTT_F_OPEN_SEEN)) {
-		f->bits |= FTT_F_OPEN_SEEN | (r->flags & FTT_REC_TS ? FTT_F_PEER_TS : 0) |
-			   (r->flags & FTT_REC_WSCALE ? FTT_F_PEER_WSCALE : 0);
-		f->open_tsval = r->tsval;
-		f->open_ns = env->now_ns - (uint64_t)r->age_ms * 1000000;
-	}
-	f->hard.service_iss = r->service_iss;
-	f->hard.service_wscale = r->wscale;
-	f->bits |= (r->flags & FTT_REC_SUMS ? FTT_F_SUMS : 0) | (r->flags & FTT_REC_SERVICE ? FTT_F_SERVICE : 0);
-	if (!(f->bits & FTT_F_SYNACK))
-		return 0;
-	return ftt_flow_join(f);
 }
 
 /* Did the backup's server end a flow that ours carries on? */
@@ -380,7 +356,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 	uint32_t actions = 0;
 
 	if (f->protection == FTT_OPENING && env->now_ns - f->opened_ns > env->policy->open_timeout_ns)
-		return ftt_flow_detach(f, FTT_WHY_OPEN_TIMEOUT, env->now_ns);
+		return ftt_flow_detach(f, f->opener == FTT_OPENED_LOCAL ? FTT_WHY_NOT_OPENED : FTT_WHY_OPEN_TIMEOUT, env->now_ns);
 	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED || f->protection == FTT_CATCHING_UP)
 		return ftt_tick_end(f, env);
 	if (f->protection == FTT_PROTECTED && f->bits & FTT_F_CLIENT_RST)
@@ -422,10 +398,25 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 	return actions;
 }
 
+/* Our clock must not seem to go back; ours may have begun to count later. */
+static inline void ftt_takeover_clock(struct ftt_flow *f)
+{
+	if (f->bits & FTT_F_TS && (f->bits & FTT_F_MAPPED || f->open_ns))
+		f->hard.ts_delta -= FTT_TS_LEAD + (f->synack_ns > f->open_ns && f->open_ns ?
+						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
+}
+
 /* This backup becomes the owner: from here the flow is carried on, or was never promised. */
 static inline uint32_t ftt_flow_takeover(struct ftt_flow *f, const struct ftt_env *env)
 {
 	memset(f->discards, 0, sizeof(f->discards)); /* from here on a primary's fields */
+	if (!(f->bits & FTT_F_MAPPED) && f->opener == FTT_OPENED_LOCAL) {
+		f->protection = FTT_UNPROTECTED;
+		f->reason = FTT_WHY_SOLO;
+		f->bits |= f->bits & FTT_F_OPEN_SEEN ? FTT_F_TAKEN : 0; /* else it is ours alone */
+		ftt_takeover_clock(f);
+		return 0;
+	}
 	if (!(f->bits & FTT_F_MAPPED)) {
 		if (!(f->bits & FTT_F_SYNACK) || f->bits & FTT_F_ESTABLISHED)
 			return 0;
@@ -437,15 +428,13 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f, const struct ftt_en
 	f->protection = FTT_UNPROTECTED;
 	f->reason = FTT_WHY_SOLO;
 	f->advertised_edge = f->local_edge;
-	if (f->bits & FTT_F_TS) /* our clock must not seem to go back; ours began to count later */
-		f->hard.ts_delta -= FTT_TS_LEAD + (f->synack_ns > f->open_ns && f->open_ns ?
-						   (uint32_t)((f->synack_ns - f->open_ns) / 1000000) : 0);
+	ftt_takeover_clock(f);
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
 	f->lag_since_ns = f->ask_ns = 0;
 	if (f->bits & FTT_F_SUMS && f->verified != f->told && !env->policy->continue_unverified)
 		f->bits |= FTT_F_UNVERIFIED;
-	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST)
+	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST || ftt_opened_unanswered(f))
 		return 0;
 	return FTT_ACT_ACK_CLIENT | (f->bits & FTT_F_CLAIM ? FTT_ACT_ASK_CLIENT : 0) |
 	       (f->bits & FTT_F_LOCAL_FIN && f->client_acked + 1 == f->fin_end ? FTT_ACT_FIN : 0) |

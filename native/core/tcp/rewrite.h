@@ -65,6 +65,13 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 	}
 	if (e->change & FTT_EDIT_MPTCP)
 		ftt_blank_option(p, k, TCPOPT_MPTCP);
+	if (e->change & (FTT_EDIT_SPORT | FTT_EDIT_DPORT)) {
+		uint8_t *port = p + k->l4 + (e->change & FTT_EDIT_DPORT ? 2 : 0);
+		uint16_t old = get_be16(port);
+
+		put_be16(port, (uint16_t)(old + e->port_add));
+		csum_replace16(p + k->l4 + 16, old, get_be16(port));
+	}
 	if (!csum_ready) {
 		put_be16(p + k->l4 + 16, 0);
 		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
@@ -165,7 +172,7 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 	b->src = k->remote;
 	b->dst = k->local;
 	b->sport = k->remote_port;
-	b->dport = k->local_port;
+	b->dport = (uint16_t)(k->local_port + ftt_flow_port_delta(f));
 	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
 	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
 	b->ack = ack + f->hard.delta;
@@ -186,6 +193,26 @@ static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nx
 	b->dport = k->local_port;
 	b->seq = rcv_nxt;
 	b->flags = TCP_RST;
+}
+
+/* ... of a flow; of one that our stack has opened the answer to its SYN, in case that has had none (RFC 9293 3.10.7.3). */
+static inline void ftt_bare_end(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	ftt_bare_reset_stack(k, f->local_rcv_nxt, b);
+	b->dport = (uint16_t)(k->local_port + ftt_flow_port_delta(f));
+	if (!ftt_opened_unanswered(f))
+		return;
+	b->seq = f->bits & FTT_F_MAPPED ? f->hard.irs + 1 : 0;
+	b->ack = f->local_iss + 1;
+	b->flags = TCP_RST | TCP_ACK;
+}
+
+/* Our stack's SYN is refused: the key is as it has it. */
+static inline void ftt_bare_refuse(const struct ftt_key *k, const struct ftt_seg *syn, struct ftt_bare *b)
+{
+	ftt_bare_reset_stack(k, 0, b);
+	b->ack = ftt_seg_end(syn);
+	b->flags = TCP_RST | TCP_ACK;
 }
 
 /* See reset.h: what a client is asked of a flow that is over. Whatever it stands for lies before what it acknowledged. */

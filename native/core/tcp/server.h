@@ -113,17 +113,11 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
  * themselves, so that what the client echoes of the one is what our stack sent in the other (SYN
  * cookies keep options in it). How much later ours was is made good at a takeover.
  */
-/* Did both stacks agree to the same with the client? They need not: settings differ, and SYN cookies leave options out. */
-static inline bool ftt_flow_alike(const struct ftt_flow *f)
-{
-	return !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
-}
-
 static inline uint32_t ftt_flow_join(struct ftt_flow *f)
 {
 	uint32_t open_tsval = f->open_tsval;
 
-	if (!ftt_flow_alike(f)) { /* the client would speak by rules that our stack does not know */
+	if (!ftt_flow_alike(f)) { /* SYN cookies leave options out: the client would speak by rules that our stack does not know */
 		f->bits |= FTT_F_UNLIKE;
 		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
 	}
@@ -133,6 +127,15 @@ static inline uint32_t ftt_flow_join(struct ftt_flow *f)
 		return FTT_ACT_INJECT | FTT_ACT_COMMIT;
 	f->protection = FTT_PROTECTED;
 	return FTT_ACT_OPENED;
+}
+
+/* It opens a connection, as the primary's may: the SYN waits for that, and goes only at a takeover. */
+static inline enum ftt_verdict ftt_follow_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
+{
+	if (f->opener != FTT_OPENED_LOCAL || s->seq != f->local_iss)
+		return FTT_DROP;
+	ftt_server_clock(f, s, env->now_ns);
+	return f->protection == FTT_NEW && !f->held_since_ns ? ftt_hold(e, FTT_WAIT_PARTNER) : FTT_DROP;
 }
 
 static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
@@ -148,7 +151,7 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		uint8_t service_wscale = f->hard.service_wscale;
 
 		if (!(s->flags & TCP_ACK))
-			return FTT_DROP; /* it opens a connection, as the primary's may */
+			return ftt_follow_syn(f, s, env, e);
 		if (!ftt_server_synack(f, s, env->now_ns)) {
 			ftt_server_clock(f, s, env->now_ns);
 		} else if (f->bits & FTT_F_OPEN_SEEN) {
@@ -158,6 +161,8 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 		return FTT_DROP;
 	}
 	if (!(f->bits & FTT_F_MAPPED)) {
+		if (f->opener == FTT_OPENED_LOCAL)
+			return FTT_DROP; /* it contradicts what is no answer to its SYN */
 		if (s->flags & TCP_RST) {
 			f->bits |= FTT_F_LOCAL_RST;
 			e->actions |= FTT_ACT_REFUSED | FTT_ACT_CLOSED;
@@ -214,6 +219,10 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, con
 	if (h->delta) {
 		e->seq = s->seq - h->delta;
 		e->change |= FTT_EDIT_SEQ;
+	}
+	if (ftt_flow_port_delta(f)) {
+		e->port_add = (uint16_t)-ftt_flow_port_delta(f);
+		e->change |= FTT_EDIT_SPORT;
 	}
 	if (s->options & FTT_OPT_TS && h->ts_delta) {
 		e->tsval = s->tsval - h->ts_delta;
@@ -284,6 +293,10 @@ static inline enum ftt_verdict ftt_gate_unmapped(struct ftt_flow *f, const struc
 
 	if (s->orphan && env->mode == FTT_MODE_PAIRED)
 		return ftt_hold(e, FTT_WAIT_LAST_WORD);
+	if (f->opener == FTT_OPENED_LOCAL) { /* it contradicts what is no answer to its SYN */
+		ftt_edit_out(f, s, env, e);
+		return FTT_PASS;
+	}
 	if (env->mode != FTT_MODE_PAIRED || !ends || ftt_end_is_real(f)) {
 		e->actions |= s->flags & TCP_RST ? FTT_ACT_CLOSED : 0;
 		return FTT_PASS;
@@ -326,6 +339,18 @@ static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const st
 	return seq_gt(after.input, held.input) ? FTT_WAIT_INPUT : FTT_WAIT_OUTPUT;
 }
 
+/* Our stack's SYN, which may wait for the backup's. */
+static inline enum ftt_verdict ftt_gate_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
+{
+	if (f->opener != FTT_OPENED_LOCAL || s->seq != f->local_iss)
+		return FTT_PASS; /* of another connection: nothing of this one is edited into it */
+	if (env->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING))
+		return ftt_hold(e, f->protection == FTT_OPENING ? FTT_WAIT_OPENED : FTT_WAIT_LET_GO);
+	e->change |= s->options & FTT_OPT_MPTCP && f->protection == FTT_PROTECTED ? FTT_EDIT_MPTCP : 0; /* see ftt_client_step() */
+	ftt_edit_out(f, s, env, e);
+	return FTT_PASS;
+}
+
 /*
  * May this segment of the primary's stack go to the client now? For a new one and, again, for a
  * held one. PASS comes with the edit to make.
@@ -336,6 +361,8 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 	enum ftt_wait why;
 
+	if (ftt_is_syn(s))
+		return ftt_gate_syn(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED))
 		return ftt_gate_unmapped(f, s, env, e);
 	if (ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
@@ -415,12 +442,18 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 	return ftt_hold(e, FTT_WAIT_OPENED);
 }
 
-/* Our server opens a connection. Nothing of what was under that key before is edited into it. */
+/* Our server opens a connection. */
 static inline enum ftt_verdict ftt_serve_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					     struct ftt_edit *e)
 {
-	e->actions |= ftt_opened_again(f, s, env->now_ns);
-	return FTT_PASS;
+	enum ftt_verdict v = ftt_gate_syn(f, s, env, e);
+
+	if (f->opener == FTT_OPENED_LOCAL && s->seq == f->local_iss)
+		ftt_server_clock(f, s, env->now_ns);
+	if (v != FTT_HOLD || !f->held_since_ns)
+		return v;
+	e->drop = FTT_DROP_REPEATED;
+	return FTT_DROP;
 }
 
 static inline enum ftt_wait ftt_waits_behind(const struct ftt_env *env)

@@ -40,7 +40,8 @@ enum ftt_wait {
 	FTT_WAIT_TURN = 7,      /* behind others that are held */
 	FTT_WAIT_LEASE = 8,     /* there is no lease */
 	FTT_WAIT_ANSWERED = 9,  /* backup: it answers what our server has not said yet */
-	FTT_WAIT_SENT = 10      /* backup: ... what the primary is not known to have sent */
+	FTT_WAIT_SENT = 10,     /* backup: ... what the primary is not known to have sent */
+	FTT_WAIT_PARTNER = 11   /* backup: the primary's server has not opened it */
 };
 
 /* What the caller is to do besides the verdict: a set. */
@@ -64,7 +65,6 @@ enum ftt_action {
 	FTT_ACT_COMMIT_LATER = 65536, /* as FTT_ACT_COMMIT, but nothing waits for it: with the next one, or soon */
 	FTT_ACT_DISCARD = 131072, /* send DISCARD: the backup is not to take this segment either */
 	FTT_ACT_ASK_CLIENT = 262144, /* make the client say where it stands: is its claim true? */
-	FTT_ACT_ANEW = 1 << 19,       /* the key stands for another connection from here on: what belonged to the old one goes */
 	FTT_ACT_LET_GO = 1 << 20,     /* a backup lets the flow go: only where its client stands is followed */
 	FTT_ACT_ASK_PLACE = 1 << 21, /* ask the client of a flow that is over where it stands */
 	FTT_ACT_RST_CLIENT = 1 << 22, /* ... and reset it there */
@@ -77,7 +77,7 @@ enum ftt_action {
 #define FTT_F_COLD 0x80000000u /* the backup has no stack for it, only numbers: cold.h. (The last bit: no enum has it.) */
 
 enum { /* struct ftt_flow.bits */
-	FTT_F_SYNACK = 1,      /* the local stack has answered the SYN: local_iss is known */
+	FTT_F_SYNACK = 1,      /* the local stack has answered the SYN, or said its own: local_iss is known */
 	FTT_F_MAPPED = 2,      /* delta is known: both spaces are related */
 	FTT_F_OPEN_SEEN = 4,   /* backup: the primary told its side of the handshake */
 	FTT_F_TS = 8,          /* timestamps in use */
@@ -157,7 +157,10 @@ struct ftt_flow {
 	uint32_t fin_end;      /* sequence number behind its FIN */
 	uint32_t next_irs;     /* with FTT_F_SYN_AGAIN: the new SYN's numbers */
 	uint32_t next_tsval;
-	uint16_t next_mss;
+	union {
+		uint16_t next_mss;
+		uint16_t port_delta; /* opened by the local end: the port of our stack - the one that the remote end knows */
+	};
 	uint8_t next_wscale;
 	uint8_t opener;        /* enum ftt_opener */
 
@@ -169,7 +172,7 @@ struct ftt_flow {
 		uint32_t differed;     /* backup: end of what differed last; a client with a part of it has neither server's */
 	};
 	union {
-		uint32_t open_tsval; /* backup, before the spaces are related: TSval of the primary's SYN-ACK */
+		uint32_t open_tsval; /* backup, before the spaces are related: TSval of the primary's SYN-ACK, or SYN */
 		uint32_t in_order;   /* ... then: end of the client's bytes that our stack was given without a hole; or any number before local_rcv_nxt */
 	};
 	union {
@@ -209,7 +212,8 @@ enum { /* struct ftt_edit.change */
 	FTT_EDIT_SEQ = 1, FTT_EDIT_ACK = 2, FTT_EDIT_TSVAL = 4, FTT_EDIT_TSECR = 8, FTT_EDIT_SACK = 16,
 	FTT_EDIT_WND = 32,
 	FTT_EDIT_FIN = 64, /* the FIN flag goes */
-	FTT_EDIT_MPTCP = 128 /* options of Multipath TCP become padding */
+	FTT_EDIT_MPTCP = 128, /* options of Multipath TCP become padding */
+	FTT_EDIT_SPORT = 256, FTT_EDIT_DPORT = 512
 };
 
 struct ftt_edit {
@@ -217,6 +221,7 @@ struct ftt_edit {
 	uint32_t seq, ack, tsval, tsecr; /* new values */
 	uint32_t sack_add;               /* added to every edge */
 	uint16_t wnd;
+	uint16_t port_add;               /* to the port that is edited */
 	uint16_t drop;    /* enum ftt_drop */
 	uint8_t wait;     /* enum ftt_wait */
 	bool taken;       /* the stack takes it, of what a client says: else it is none of its words */
@@ -236,6 +241,18 @@ static inline void ftt_flow_init(struct ftt_flow *f, uint32_t irs, uint64_t now_
 	f->hard.irs = irs;
 	f->client_nxt = f->committed = f->local_rcv_nxt = irs + 1;
 	f->opened_ns = f->last_ns = now_ns;
+}
+
+/* What tells a flow from another one with the same key: the number with which its opener began. Both nodes know it before all else. */
+static inline uint32_t ftt_flow_name(const struct ftt_flow *f)
+{
+	return f->opener == FTT_OPENED_LOCAL ? f->hard.service_iss : f->hard.irs;
+}
+
+/* The port of our stack - the one that the remote end knows. */
+static inline uint16_t ftt_flow_port_delta(const struct ftt_flow *f)
+{
+	return f->opener == FTT_OPENED_LOCAL ? f->port_delta : 0;
 }
 
 /* This node does not, or can not, have the flow followed. */

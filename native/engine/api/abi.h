@@ -156,6 +156,8 @@ struct ftt_config {
 	uint32_t n_service_addrs;
 	struct ftt_port port[FTT_MAX_PORTS];
 	uint32_t n_ports;
+	struct ftt_port opens[FTT_MAX_PORTS]; /* of others: connections of our server to these are protected, too */
+	uint32_t n_opens;
 	uint16_t channel_port; /* UDP: worker k's commit channel on channel_port + 1 + k */
 	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k; + FTT_HANDSHAKE_QUEUES: its handshakes */
 	uint16_t queue_out;
@@ -195,6 +197,7 @@ struct ftt_counters {
 	uint64_t flows_opened, flows_closed, flows_detached;
 	uint64_t flows_refused;        /* not tracked because the table was full: served, but not protected */
 	uint64_t flows_expired;
+	uint64_t opens_alone; /* backup: connections of its server that the primary's did not open: refused */
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;
 	uint64_t records_skipped, records_refused; /* of types that are not known here; a flow was given up for each of the latter */

@@ -34,7 +34,7 @@ enum ftt_drop {
 enum ftt_wait {
 	FTT_WAIT_NONE = ..., FTT_WAIT_OPENED = ..., FTT_WAIT_LET_GO = ..., FTT_WAIT_INPUT = ..., FTT_WAIT_OUTPUT = ...,
 	FTT_WAIT_END = ..., FTT_WAIT_LAST_WORD = ..., FTT_WAIT_TURN = ..., FTT_WAIT_LEASE = ..., FTT_WAIT_ANSWERED = ...,
-	FTT_WAIT_SENT = ...
+	FTT_WAIT_SENT = ..., FTT_WAIT_PARTNER = ...
 };
 enum ftt_judgement {
 	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,

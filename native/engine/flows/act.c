@@ -11,6 +11,7 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/kept.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/opening.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/retain.h"
@@ -19,7 +20,7 @@
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
-	struct ftt_record r = {.type = type, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+	struct ftt_record r = {.type = type, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 
 	ftt_flow_tell(&c->flow, &r);
 	w->n.order_waits += type == FTT_REC_PROBE && r.flags;
@@ -32,9 +33,11 @@ static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 /* OPEN goes to every worker of the peer: which of them its kernel gave the flow to, it alone knows. */
 static void send_open(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = c->flow.hard.irs};
+	struct ftt_record r = {.type = FTT_REC_OPEN, .key = c->key, .irs = ftt_flow_name(&c->flow)};
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 
+	if (c->flow.opener == FTT_OPENED_LOCAL && !ftt_opening_turn(w, c))
+		return;
 	ftt_open_tell(&c->flow, &r, &env);
 	ftt_lockstep_tell(w, c, &r);
 	r.data = c->syn;
@@ -65,7 +68,7 @@ void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags
 
 static void send_detach(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 
 	if (c->flow.tries <= 1) /* the first one: answers to an earlier one, of another backup's, do not count */
 		c->let_go = 0;
@@ -189,6 +192,8 @@ static void act_records(struct ftt_worker *w, struct ftt_tcp *c, uint32_t action
 
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
 {
+	struct ftt_tcp *next;
+
 	if (w->mode == FTT_MODE_PAIRED && ftt_peer_contradicts(&c->flow)) {
 		struct ftt_env env = ftt_worker_look(w, now_ns);
 
@@ -232,6 +237,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	ftt_table_settle(&w->table, c, w->mode);
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
+	if ((next = ftt_opening_settled(w, c)))
+		ftt_tcp_act(w, next, FTT_ACT_OPEN, now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_compare_forget(c);
 	if (c->syn && !ftt_flow_needs_syn(&c->flow, c->closed, (uint8_t)w->mode)) {
@@ -260,7 +267,7 @@ void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
 
 static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt,
+	struct ftt_record r = {.type = FTT_REC_COMMIT, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt,
 			      .differences = c->divergences};
 
 	if (w->promoting) /* the one that it would tell is gone */
@@ -292,7 +299,7 @@ void ftt_tcp_send_commits(struct ftt_worker *w)
 
 void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s)
 {
-	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .seq = s->seq, .ack = s->ack,
+	struct ftt_record r = {.type = FTT_REC_DISCARD, .key = c->key, .irs = ftt_flow_name(&c->flow), .quiet = true, .seq = s->seq, .ack = s->ack,
 			      .tsval = s->options & FTT_OPT_TS ? s->tsval : 0};
 
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
@@ -309,9 +316,10 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
 		struct ftt_bare b;
 
-		ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+		ftt_bare_end(&c->flow, &c->key, &b);
 		ftt_plane_bare(w->plane, &b, false);
 	}
+	ftt_opening_leave(w, c);
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
 		if (w->to_inject[i] == c)
 			w->to_inject[i] = NULL;
@@ -330,8 +338,9 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_retain_drop(w, c);
 	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))
 		return;
-	ftt_bare_reset_stack(&c->key, c->flow.local_rcv_nxt, &b);
+	ftt_bare_end(&c->flow, &c->key, &b);
 	ftt_plane_bare(w->plane, &b, false);
+	ftt_table_part(&w->table, c); /* what our stack has under that port from here on is another one */
 }
 
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)

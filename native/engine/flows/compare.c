@@ -140,7 +140,7 @@ void ftt_compare_offer(struct ftt_tcp *c, struct ftt_record *r)
 /* The backup needs it when it looks at what answers it. A PROBE wakes it, and it reads this one first. */
 void ftt_compare_tell(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = c->flow.hard.irs, .quiet = true, .snd_nxt = c->flow.sent,
+	struct ftt_record r = {.type = FTT_REC_OUTPUT, .key = c->key, .irs = ftt_flow_name(&c->flow), .quiet = true, .snd_nxt = c->flow.sent,
 			       .flags = (c->flow.bits & FTT_F_SUMS && !c->digest.broken ? FTT_REC_SUM : 0) |
 					(c->flow.bits & FTT_F_LOCAL_FIN && c->flow.sent == c->flow.fin_end ? FTT_REC_ENDED : 0),
 			       .point = c->flow.told, .crc = c->told_crc};

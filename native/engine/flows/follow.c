@@ -11,6 +11,7 @@
 #include "engine/flows/follow.h"
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/opens.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/worker.h"
@@ -62,11 +63,26 @@ static bool is_past(const struct ftt_tcp *c)
 	return c->closed && c->flow.bits & FTT_F_ESTABLISHED;
 }
 
+/* ... of a connection that its server opens. */
+static void outward_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	if (c && ftt_opens_heard(w, c, r, now_ns))
+		return;
+	if (c)
+		ftt_tcp_forget(w, c, true); /* the primary's stack uses the port again */
+	if (ftt_opens_to(w, r->key.remote_port) && (c = ftt_follow_begin(w, &r->key, 0, now_ns)))
+		ftt_opens_asked(w, c, r, from, now_ns);
+}
+
 static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	bool same = c && c->flow.hard.irs == r->irs && !is_past(c);
+	bool same = c && ftt_flow_name(&c->flow) == r->irs && !is_past(c);
 
+	if (r->flags & FTT_REC_OUTWARD) {
+		outward_open(w, c, r, from, now_ns);
+		return;
+	}
 	if (same && ftt_cold(w)) {
 		ftt_cold_opened(w, c, r, now_ns);
 		return;
@@ -110,7 +126,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs, .attempt = r->attempt};
 	struct ftt_tcp *any = c;
 
-	if (c && (c->flow.hard.irs != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
+	if (c && (ftt_flow_name(&c->flow) != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
 		c = NULL; /* another connection with the same addresses and ports */
 	if (c && ftt_record_late(r, c->attempt)) {
 		w->n.records_late++;
@@ -130,7 +146,7 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	case FTT_REC_PROBE:
 		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
 			probed(w, c, r, now_ns);
-		else /* we do not hold it and never shall: say so, or the primary waits in vain */
+		else if (!c || c->flow.protection != FTT_PROTECTED) /* we do not hold it and never shall: say so, or the primary waits in vain */
 			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
 		break;
 	case FTT_REC_OUTPUT:
@@ -181,7 +197,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		backup_record(w, c, r, from, now_ns);
 		return;
 	}
-	if (w->mode != FTT_MODE_PAIRED || !c || c->flow.hard.irs != r->irs) {
+	if (w->mode != FTT_MODE_PAIRED || !c || ftt_flow_name(&c->flow) != r->irs) {
 		w->n.channel_stale++;
 		return;
 	}
@@ -228,7 +244,7 @@ static void strange_record(struct ftt_worker *w, const struct ftt_record *r, uin
 		one_record(w, &order, from, now_ns);
 	} else if (w->mode == FTT_MODE_PAIRED && udp) {
 		ftt_udp_part(w, &r->key, r->irs, FTT_WHY_UNSUPPORTED, now_ns);
-	} else if (w->mode == FTT_MODE_PAIRED && c && c->flow.hard.irs == r->irs &&
+	} else if (w->mode == FTT_MODE_PAIRED && c && ftt_flow_name(&c->flow) == r->irs &&
 		   (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING)) {
 		c->peer_worker = from;
 		ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_UNSUPPORTED, now_ns), now_ns);
@@ -422,6 +438,8 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	uint32_t actions;
 
+	if (c->flow.opener == FTT_OPENED_LOCAL && !ftt_opens_taken(w, c))
+		return false;
 	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
 	if (c->flow.protection == FTT_DETACHED || c->flow.protection == FTT_CATCHING_UP || !continues(w, c, now_ns)) {
 		ftt_tcp_reset_client(w, c, now_ns);
@@ -456,14 +474,30 @@ bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	return true;
 }
 
-struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+/* ... as the present role has it; NULL: that has none such any more. */
+static struct ftt_tcp *present(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_tcp *c = ftt_table_find(&w->table, key);
-
 	if (!c || c->role == w->table.role || ftt_follow_now(w, c, now_ns))
 		return c;
 	ftt_plane_send(w->plane); /* our stack has to lose it before it is given what may begin a new one */
 	return NULL;
+}
+
+struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	return present(w, ftt_table_find(&w->table, key), now_ns);
+}
+
+struct ftt_tcp *ftt_follow_find_own(struct ftt_worker *w, const struct ftt_key *key, bool syn, uint64_t now_ns)
+{
+	struct ftt_tcp *c = ftt_table_find_apart(&w->table, key);
+
+	if (!c && !(syn && w->mode == FTT_MODE_BACKUP && ftt_opens_to(w, key->remote_port))) {
+		c = ftt_table_find(&w->table, key);
+		if (c && ftt_flow_port_delta(&c->flow)) /* of another port of our stack */
+			c = NULL;
+	}
+	return present(w, c, now_ns);
 }
 
 static bool tcp_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns)

@@ -23,6 +23,8 @@ bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
 bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* The flow of a packet or of a record. A role that is not carried out on it yet is now. */
 struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns);
+/* ... that our stack knows by this key. `syn`: it begins one that a backup's server opens, and can be no other's. */
+struct ftt_tcp *ftt_follow_find_own(struct ftt_worker *w, const struct ftt_key *key, bool syn, uint64_t now_ns);
 /* Would a takeover at this moment go on with it? A backup decides so; a primary knows as much as it has been told. */
 bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns);
 

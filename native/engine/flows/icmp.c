@@ -33,22 +33,25 @@ static void about_segment(struct ftt_worker *w, struct ftt_packet *p, const stru
 {
 	struct ftt_key key;
 	struct ftt_tcp *c;
+	uint16_t port;
 	uint32_t seq;
 
 	ftt_key_of(&key, &q->pkt, false);
 	c = ftt_follow_find(w, &key, now_ns);
-	if (!c || !(c->flow.bits & FTT_F_MAPPED) || (w->mode == FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED)) {
+	if (!c || !(c->flow.bits & FTT_F_MAPPED || c->flow.opener == FTT_OPENED_LOCAL) || (w->mode == FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED)) {
 		unknown(w, p, q);
 		return;
 	}
 	ftt_quoted_mtu(&c->flow, q);
 	seq = ftt_quoted_seq(&c->flow, (uint8_t)w->mode, q->seq);
-	if (seq == q->seq) {
+	port = (uint16_t)(q->pkt.sport + ftt_flow_port_delta(&c->flow));
+	if (seq == q->seq && port == q->pkt.sport) {
 		pass(w, p, false);
 	} else if (p->cap < p->len) {
 		ftt_tcp_drop(w, p, &w->n.drop_truncated);
 	} else {
 		ftt_quote_put_seq(p->bytes, k, q, seq);
+		ftt_quote_put_port(p->bytes, k, q, 0, port);
 		pass(w, p, true);
 	}
 }

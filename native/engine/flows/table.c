@@ -130,6 +130,7 @@ int ftt_table_open(struct ftt_table *t, uint32_t max_flows)
 void ftt_table_close(struct ftt_table *t)
 {
 	free(t->bucket);
+	free(t->by_stack);
 	memset(t, 0, sizeof(*t));
 }
 
@@ -165,7 +166,102 @@ struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint
 	t->why[c->counted_why]++;
 	t->of_age[c->age]++;
 	t->n++;
+	t->n_apart += k->space == FTT_SPACE_STACK;
 	return c;
+}
+
+static void unlink_flow(struct ftt_table *t, struct ftt_tcp *c)
+{
+	struct ftt_tcp **at = bucket(t, &c->key);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+}
+
+static void rename_flow(struct ftt_table *t, struct ftt_tcp *c, const struct ftt_key *k)
+{
+	struct ftt_tcp **b = bucket(t, k);
+
+	unlink_flow(t, c);
+	c->key = *k;
+	c->hash_next = *b;
+	*b = c;
+}
+
+/* --- flows whose port our stack knows by another number ------------------------------------------ */
+
+static struct ftt_key key_of_stack(const struct ftt_tcp *c)
+{
+	struct ftt_key k = c->key;
+
+	k.local_port = (uint16_t)(k.local_port + ftt_flow_port_delta(&c->flow));
+	k.space = FTT_SPACE_STACK;
+	return k;
+}
+
+static struct ftt_paired **bucket_of_stack(struct ftt_table *t, const struct ftt_key *k)
+{
+	return &t->by_stack[ftt_key_hash(&t->secret, k) & t->mask];
+}
+
+struct ftt_tcp *ftt_table_find_apart(struct ftt_table *t, const struct ftt_key *k)
+{
+	struct ftt_key own = *k, other;
+	struct ftt_tcp *c;
+
+	if (!t->n_apart)
+		return NULL;
+	own.space = FTT_SPACE_STACK;
+	if ((c = ftt_table_find(t, &own)) || !t->by_stack)
+		return c;
+	for (struct ftt_paired *p = *bucket_of_stack(t, &own); p; p = p->next) {
+		other = key_of_stack(p->flow);
+		if (!memcmp(&other, &own, sizeof(own)))
+			return p->flow;
+	}
+	return NULL;
+}
+
+bool ftt_table_pair(struct ftt_table *t, struct ftt_tcp *c, const struct ftt_key *k)
+{
+	struct ftt_key own = c->key;
+	struct ftt_paired *p, **b;
+
+	if (!t->by_stack && !(t->by_stack = calloc((size_t)t->mask + 1, sizeof(*t->by_stack))))
+		return false;
+	if (!(p = malloc(sizeof(*p))))
+		return false;
+	b = bucket_of_stack(t, &own);
+	*p = (struct ftt_paired){.next = *b, .flow = c};
+	*b = p;
+	rename_flow(t, c, k);
+	return true;
+}
+
+void ftt_table_part(struct ftt_table *t, struct ftt_tcp *c)
+{
+	struct ftt_key own = key_of_stack(c);
+
+	if (c->flow.opener != FTT_OPENED_LOCAL || !t->by_stack || c->key.space == FTT_SPACE_STACK)
+		return;
+	for (struct ftt_paired **at = bucket_of_stack(t, &own), *p; (p = *at); at = &p->next) {
+		if (p->flow != c)
+			continue;
+		*at = p->next;
+		free(p);
+		t->n_apart--;
+		return;
+	}
+}
+
+void ftt_table_to_service(struct ftt_table *t, struct ftt_tcp *c)
+{
+	struct ftt_key k = c->key;
+
+	k.space = FTT_SPACE_SERVICE;
+	rename_flow(t, c, &k);
+	t->n_apart--;
 }
 
 static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
@@ -181,11 +277,9 @@ static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
 
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 {
-	struct ftt_tcp **at = bucket(t, &c->key);
-
-	while (*at != c)
-		at = &(*at)->hash_next;
-	*at = c->hash_next;
+	ftt_table_part(t, c);
+	t->n_apart -= c->key.space == FTT_SPACE_STACK;
+	unlink_flow(t, c);
 	ftt_table_set_waiting(t, c, false);
 	forget_dirty(t, c);
 	ftt_list_remove(&c->order);

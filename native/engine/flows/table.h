@@ -72,6 +72,12 @@ struct ftt_tcp {
 	struct ftt_log *log;                   /* what its client has sent; NULL: it cannot be renewed */
 };
 
+/* A flow whose stack has another port than its key. */
+struct ftt_paired {
+	struct ftt_paired *next;
+	struct ftt_tcp *flow;
+};
+
 #define FTT_COUNT_CLOSED (FTT_CATCHING_UP + 1)
 
 /*
@@ -82,7 +88,9 @@ struct ftt_tcp {
  */
 struct ftt_table {
 	struct ftt_tcp **bucket;
+	struct ftt_paired **by_stack; /* by our stack's key, flows whose port the remote end knows by another number; NULL: there were none */
 	uint32_t mask;
+	uint32_t n_apart; /* those, and flows of FTT_SPACE_STACK */
 	struct ftt_secret secret;
 	struct ftt_list list[2 * FTT_AGES]; /* by age; then those on which the last role is not carried out yet */
 	uint32_t role;
@@ -103,6 +111,14 @@ static inline uint32_t ftt_table_half_open(const struct ftt_table *t)
 int ftt_table_open(struct ftt_table *t, uint32_t max_flows);
 void ftt_table_close(struct ftt_table *t);
 struct ftt_tcp *ftt_table_find(struct ftt_table *t, const struct ftt_key *k);
+/* The flow that our stack knows by k, if it is one apart from those of k: opened by a backup's server. */
+struct ftt_tcp *ftt_table_find_apart(struct ftt_table *t, const struct ftt_key *k);
+/* A flow of FTT_SPACE_STACK has a key of the service's from here on, and is found by its stack's as well until ftt_table_part().
+ * False: there is no memory. */
+bool ftt_table_pair(struct ftt_table *t, struct ftt_tcp *c, const struct ftt_key *k);
+void ftt_table_part(struct ftt_table *t, struct ftt_tcp *c);
+/* ... has the same key in the service's space, in which nobody else has it. */
+void ftt_table_to_service(struct ftt_table *t, struct ftt_tcp *c);
 struct ftt_tcp *ftt_table_add(struct ftt_table *t, const struct ftt_key *k, uint64_t now_ns);
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c);
 /* The first flow of all (NULL), or the one behind c; NULL at the end. */

@@ -15,6 +15,7 @@
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/opens.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
@@ -22,12 +23,19 @@
 #include "core/tcp/renew.h"
 #include "core/tcp/reset.h"
 
-static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+/* The surroundings of a flow that begins. */
+static struct ftt_env env_of_begin(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
 
 	env.behind = ftt_history_behind(w) ? FTT_WHY_HISTORY : ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
+	return env;
+}
+
+static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_env env = env_of_begin(w, now_ns);
+	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
 
 	if (!c)
 		return NULL;
@@ -75,7 +83,7 @@ static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 	c->difference_told = false;
 }
 
-/* The stack took a new connection under an old key ... */
+/* The stack took a new connection under an old key. */
 static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (ftt_flow_emits((uint8_t)w->mode))
@@ -84,15 +92,6 @@ static void begin_again(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_lockstep_end(w, c);
 	forget_past(w, c);
 	ftt_log_begin(w, c, c->syn, c->syn_len);
-	w->n.flows_opened++;
-}
-
-/* ... opened by our server. */
-static void open_anew(struct ftt_worker *w, struct ftt_tcp *c)
-{
-	ftt_lockstep_end(w, c);
-	forget_past(w, c);
-	ftt_log_end(w, c, FTT_NO_RENEWAL);
 	w->n.flows_opened++;
 }
 
@@ -138,13 +137,16 @@ static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const
 	ftt_table_settle(&w->table, c, w->mode);
 }
 
-static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+static struct ftt_tcp *touch(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_tcp *c = ftt_follow_find(w, key, now_ns);
-
 	if (c)
 		ftt_table_touch(&w->table, c, now_ns);
 	return c;
+}
+
+static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
+{
+	return touch(w, ftt_follow_find(w, key, now_ns), now_ns);
 }
 
 /*
@@ -186,6 +188,10 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_tcp_forget(w, c, false); /* what begins now is not followed: that is a flow of its own */
 		c = NULL;
 	}
+	if (c && c->closed && c->flow.opener == FTT_OPENED_LOCAL && ftt_is_syn(s)) {
+		ftt_tcp_forget(w, c, false); /* now the remote end opens one */
+		c = NULL;
+	}
 	if (c && is_over(w, c)) {
 		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
@@ -199,6 +205,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (!c) {
 		if (w->mode == FTT_MODE_BACKUP) {
 			meet_stranger(w, &key, s, now_ns);
+			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+		} else if (ftt_table_find_apart(&w->table, &key)) { /* our stack has that port with another one */
 			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
 		} else {
 			w->n.pass_unmatched++;
@@ -259,14 +267,22 @@ static void silence(struct ftt_worker *w, const struct ftt_packet *p, const stru
 		reset_stack(w, key, s);
 }
 
-/* Our server opens a connection out of a port of the service: known from here on, where there is room for it. */
+/* Our server opens a connection: known from here on, where there is room for it. */
 static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
-	bool speaks = ftt_flow_emits((uint8_t)w->mode) && ftt_may_emit(&w->e->shared, now_ns);
+	bool speaks = ftt_flow_emits((uint8_t)w->mode) && ftt_may_emit(&w->e->shared, now_ns), opens = ftt_opens_to(w, key->remote_port);
+	bool follows = opens && w->mode == FTT_MODE_BACKUP;
+	struct ftt_env env = env_of_begin(w, now_ns);
+	struct ftt_key own = *key;
 	struct ftt_tcp *c;
 
-	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !speaks || !(c = ftt_follow_begin(w, key, 0, now_ns)))
+	own.space = follows ? FTT_SPACE_STACK : FTT_SPACE_SERVICE;
+	if (!(speaks || follows) || !(c = ftt_follow_begin(w, &own, 0, now_ns)))
 		return NULL;
+	if (opens) {
+		ftt_opens_begin(w, c, s, &env);
+		return c;
+	}
 	ftt_opened_begin(&c->flow, s, now_ns);
 	ftt_log_end(w, c, FTT_NO_RENEWAL);
 	return c;
@@ -290,15 +306,45 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p
 	silence(w, p, key, s);
 }
 
-/* Our stack has answered a SYN, which may have been an `again` one, or says one of its own. */
-static void said_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, bool again, uint32_t actions)
+/* Our stack has answered a SYN, which may have been an `again` one. */
+static void said_synack(struct ftt_worker *w, struct ftt_tcp *c, bool again)
 {
-	if (actions & FTT_ACT_ANEW)
-		open_anew(w, c);
-	else if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
+	if (again && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		begin_again(w, c);
-	if (s->flags & TCP_ACK)
-		ftt_lockstep_answered(w, c);
+	ftt_lockstep_answered(w, c);
+}
+
+/*
+ * The flow of a packet of our stack; `begun` with its SYN. The remote end knows the port of a connection that was taken over by another
+ * number than our stack, which may choose that number, too: then it has to choose again.
+ */
+static struct ftt_tcp *find_own(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key, const struct ftt_seg *s,
+				bool *begun, uint64_t now_ns)
+{
+	bool syn = ftt_is_syn(s);
+	struct ftt_tcp *c = touch(w, ftt_follow_find_own(w, key, syn, now_ns), now_ns);
+	struct ftt_bare refused;
+
+	*begun = false;
+	if (c && is_over(w, c)) {
+		silence(w, p, key, s);
+		return NULL;
+	}
+	if (c && syn && ftt_opened_renews(&c->flow, s)) {
+		ftt_tcp_forget(w, c, false);
+		c = NULL;
+	}
+	if (!c && syn && w->mode != FTT_MODE_BACKUP && ftt_table_find(&w->table, key)) {
+		ftt_bare_refuse(key, s, &refused);
+		ftt_plane_bare(w->plane, &refused, false);
+		ftt_tcp_drop(w, p, &w->n.drop_refused);
+		return NULL;
+	}
+	if (!c && syn)
+		*begun = (c = open_here(w, key, s, now_ns));
+	if (!c)
+		unknown_from_server(w, p, key, s, now_ns);
+	return c;
 }
 
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -309,19 +355,12 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
-	bool silent, done, again, replays;
+	bool silent, done, again, replays, begun;
 	uint32_t said;
 
 	ftt_key_of(&key, k, false);
-	c = find(w, &key, now_ns);
-	if (c && is_over(w, c)) {
-		silence(w, p, &key, s);
+	if (!(c = find_own(w, p, &key, s, &begun, now_ns)))
 		return;
-	}
-	if (!c && !(c = open_here(w, &key, s, now_ns))) {
-		unknown_from_server(w, p, &key, s, now_ns);
-		return;
-	}
 	again = c->flow.bits & FTT_F_SYN_AGAIN;
 	replays = w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_CATCHING_UP && ftt_renewal(c);
 	said = ftt_output_end(&c->flow);
@@ -335,8 +374,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (replays)
 		ftt_renew_ahead(w, c);
 	v = ftt_segment_step(&c->flow, s, &env, &e);
-	if (s->flags & TCP_SYN)
-		said_syn(w, c, s, again, e.actions);
+	if (s->flags & TCP_SYN && s->flags & TCP_ACK)
+		said_synack(w, c, again);
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (w->history && s->len)
 		ftt_history_said(w, c);
@@ -371,6 +410,10 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (replays && ftt_renewal(c)->past)
 		e.actions |= ftt_renew_past(&c->flow);
 	ftt_tcp_act(w, c, e.actions, now_ns);
+	if (begun) {
+		ftt_opens_begun(w, c, now_ns);
+		return;
+	}
 	if (w->mode == FTT_MODE_BACKUP && ftt_renewal(c)) {
 		ftt_renew_play(w, c, now_ns);
 		if (w->history)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* opening.h - a worker's list of connections that a server opens, on their way to a partner: opens.c has what it is for. */
+#ifndef FTTCP_FLOWS_OPENING_H
+#define FTTCP_FLOWS_OPENING_H
+#include "engine/worker.h"
+
+struct ftt_opening {
+	struct ftt_list order; /* of ftt_worker.opens, the oldest first */
+	struct ftt_tcp *flow;
+	uint64_t since_ns;
+};
+
+/* Is it a SYN of our own stack that waits? Else it is a primary's flow, or what a backup was asked about. */
+static inline bool ftt_opening_own(const struct ftt_tcp *c)
+{
+	return c->key.space == FTT_SPACE_STACK;
+}
+
+/* It is on its way from now on; false: there is no room for it. */
+bool ftt_opening_add(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* ... not any more, if it was. */
+void ftt_opening_leave(struct ftt_worker *w, const struct ftt_tcp *c);
+/* The oldest of all; NULL: there is none. */
+struct ftt_opening *ftt_opening_first(const struct ftt_worker *w);
+/* The oldest flow to this destination, of that kind; NULL if there is none. */
+struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key *key, bool own);
+/* Primary: is it c's turn to be asked about? One to each destination at a time, so that their order is the same on both nodes. */
+bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c);
+/* Primary: c may have its answer. Then whose turn is it? NULL: nobody's. */
+struct ftt_tcp *ftt_opening_settled(struct ftt_worker *w, struct ftt_tcp *c);
+
+#endif

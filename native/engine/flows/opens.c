@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * opens.c - connections that our server opens, on their way to a partner.
+ *
+ * A worker has a list of them, the oldest first. On a primary these are flows whose SYN waits for the backup's word. On a
+ * backup these are of two kinds: SYNs of its own stack, which have a key that only that stack knows (FTT_SPACE_STACK); and
+ * what the primary has asked about, which has the primary's key. The oldest of the one kind belongs to the oldest of the other
+ * with the same destination. All to one destination is the same worker's, for the kernel's hash sees addresses only.
+ *
+ * Who finds no partner: the primary lets its SYN go after open_timeout_ms, unprotected. What the backup was asked about it
+ * remembers for detach_after_ms, whether the primary still waits or not: its own server may only be the slower one, and its
+ * SYN would else be taken for the next one's. A SYN of its own waits for as long; then, or where the primary has given up, its
+ * server is refused (ECONNREFUSED): one that waits for a connection that it cannot have may serve nobody meanwhile.
+ * A takeover lets SYNs go that wait then: their server was the faster one.
+ */
+#define _GNU_SOURCE
+#include "engine/flows/act.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/log.h"
+#include "engine/flows/opening.h"
+#include "engine/flows/opens.h"
+
+void ftt_opens_begin(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, const struct ftt_env *env)
+{
+	bool backup = env->mode == FTT_MODE_BACKUP;
+
+	ftt_opened_begin(&c->flow, s, env->now_ns);
+	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	if (backup)
+		ftt_opened_wait(&c->flow);
+	else if (ftt_opened_ask(&c->flow, s, env) & FTT_ACT_REPORT)
+		ftt_tcp_post_event(w, c, FTT_EV_UNSUPPORTED);
+	if ((backup || c->flow.protection == FTT_OPENING) && !ftt_opening_add(w, c, env->now_ns))
+		ftt_flow_unprotect(&c->flow, FTT_WHY_BOUND);
+}
+
+/* Our server's connection is one that it cannot have. */
+static void refuse(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	w->n.opens_alone++;
+	ftt_tcp_forget(w, c, true);
+}
+
+/* Ours and what was asked about are one. */
+static void pair(struct ftt_worker *w, struct ftt_tcp *own, struct ftt_tcp *asked, uint64_t now_ns)
+{
+	struct ftt_key key = asked->key;
+	uint16_t port = own->key.local_port;
+	uint8_t from = asked->peer_worker;
+	struct ftt_flow told = asked->flow;
+	uint32_t actions;
+
+	if (asked->flow.protection == FTT_DETACHED) { /* the primary goes on without us */
+		ftt_opening_leave(w, asked);
+		refuse(w, own);
+		return;
+	}
+	ftt_tcp_forget(w, asked, false);
+	ftt_opening_leave(w, own);
+	if (!ftt_table_pair(&w->table, own, &key)) {
+		refuse(w, own);
+		return;
+	}
+	own->peer_worker = from;
+	actions = ftt_opened_join(&own->flow, &told, port, key.local_port);
+	ftt_tcp_drop_held(w, own);
+	ftt_tcp_act(w, own, actions, now_ns);
+}
+
+void ftt_opens_begun(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_tcp *asked;
+
+	if (c->flow.protection == FTT_OPENING)
+		ftt_tcp_act(w, c, FTT_ACT_OPEN, now_ns);
+	else if (ftt_opening_own(c) && c->flow.protection != FTT_NEW) /* there was no room for it */
+		refuse(w, c);
+	else if (ftt_opening_own(c) && (asked = ftt_opening_to(w, &c->key, false)))
+		pair(w, c, asked, now_ns);
+}
+
+bool ftt_opens_heard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	if (c->flow.opener != FTT_OPENED_LOCAL || ftt_flow_name(&c->flow) != r->irs)
+		return false;
+	ftt_tcp_act(w, c, c->flow.protection == FTT_PROTECTED ? FTT_ACT_OPENED : 0, now_ns);
+	return true;
+}
+
+void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_tcp *own;
+
+	ftt_opened_told(&c->flow, r, &env);
+	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	c->peer_worker = from;
+	if (!ftt_opening_add(w, c, now_ns)) {
+		ftt_tcp_forget(w, c, false);
+		return;
+	}
+	ftt_tcp_act(w, c, 0, now_ns);
+	if ((own = ftt_opening_to(w, &c->key, true)))
+		pair(w, own, c, now_ns);
+}
+
+bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	struct ftt_key service = c->key;
+
+	ftt_opening_leave(w, c);
+	if (!(c->flow.bits & FTT_F_SYNACK) && c->flow.protection != FTT_DETACHED) { /* its SYN has not left the old primary */
+		ftt_tcp_forget(w, c, false);
+		return false;
+	}
+	if (!ftt_opening_own(c) && (c->flow.protection != FTT_PROTECTED || ftt_opened_continues(&c->flow)))
+		return true;
+	service.space = FTT_SPACE_SERVICE;
+	if (!ftt_opening_own(c) || ftt_table_find(&w->table, &service)) { /* the remote end would take it for another one */
+		refuse(w, c);
+		return false;
+	}
+	ftt_table_to_service(&w->table, c);
+	return true;
+}
+
+void ftt_opens_tick(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_opening *o;
+
+	while (w->mode == FTT_MODE_BACKUP && (o = ftt_opening_first(w)) && now_ns - o->since_ns > w->e->cfg.policy.detach_after_ns) {
+		struct ftt_tcp *c = o->flow;
+
+		if (ftt_opening_own(c))
+			refuse(w, c);
+		else if (c->flow.bits & FTT_F_ESTABLISHED) /* its remote end is told at a takeover */
+			ftt_opening_leave(w, c);
+		else /* it was another worker's */
+			ftt_tcp_forget(w, c, false);
+	}
+}

@@ -1,0 +1,129 @@
+"""Two ends of connections that a server opens.
+
+opens_peers.py serve PORT             serves lines `ADDRESS PORT SEED BYTES`: connects there from the service
+                                      address, exchanges streams, answers `ok` or what went wrong
+opens_peers.py hear PORT SEED BYTES   what it connects to: takes one connection, says how far it is each time
+                                      another MiB has come, and then `ok`
+opens_peers.py mail PORT              a mail server of one client: the same of a message, and then its digest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import selectors
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO
+
+from lab.workloads.ramp import Ramp
+
+CHUNK = 1 << 16
+PATIENCE_S = 25
+
+
+def exchange(
+    at: socket.socket, said: Ramp, heard: Ramp, count: int, progress: Callable[[int], None] = lambda _: None
+) -> str:
+    """Send one stream, have the other one; return "ok" or what is wrong."""
+    at.setblocking(False)
+    sent = got = 0
+    with selectors.DefaultSelector() as ready:
+        ready.register(at, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while got < count or sent < count:
+            events = ready.select(PATIENCE_S)
+            if not events:
+                return f"stands still: {sent} sent, {got} received"
+            if events[0][1] & selectors.EVENT_READ:
+                data = at.recv(CHUNK)
+                if not data:
+                    return f"closed behind {got} bytes"
+                if (wrong := heard.mismatch(got, data)) is not None:
+                    return f"wrong byte at {wrong}"
+                got += len(data)
+                progress(got)
+            if events[0][1] & selectors.EVENT_WRITE and sent < count:
+                sent += at.send(said.chunk(sent, min(CHUNK, count - sent)))
+                if sent == count:
+                    ready.modify(at, selectors.EVENT_READ)
+    at.setblocking(True)
+    at.settimeout(PATIENCE_S)
+    at.shutdown(socket.SHUT_WR)
+    return "ok" if not at.recv(1) else "more than all"
+
+
+def call(local: str, address: str, port: int, seed: int, count: int) -> str:
+    """Connect out of the service, and exchange."""
+    try:
+        with socket.create_connection((address, port), PATIENCE_S, (local, 0)) as out:
+            return exchange(out, Ramp(seed), Ramp(seed + 1), count)
+    except OSError as error:
+        return type(error).__name__
+
+
+def attend(stream: socket.socket) -> None:
+    """Do what a client says."""
+    local = stream.getsockname()[0].removeprefix("::ffff:")
+    with stream, stream.makefile("rw") as lines:
+        for line in lines:
+            address, port, seed, count = line.split()
+            lines.write(call(local, address, int(port), int(seed), int(count)) + "\n")
+            lines.flush()
+
+
+def serve(port: int) -> None:
+    """Serve clients."""
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+        while True:
+            threading.Thread(target=attend, args=[door.accept()[0]], daemon=True).start()
+
+
+def hear(port: int, seed: int, count: int) -> None:
+    """Be what a server connects to."""
+    told = 0
+
+    def progress(got: int) -> None:
+        nonlocal told
+        if got >> 20 > told:
+            told = got >> 20
+            print(told, flush=True)
+
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+        print("hears", flush=True)
+        stream, _ = door.accept()
+        with stream:
+            print(exchange(stream, Ramp(seed + 1), Ramp(seed), count, progress), flush=True)
+
+
+def mail(port: int) -> None:
+    """Take mail (RFC 5321); each message is told by the digest of what stands behind its header."""
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+        print("hears", flush=True)
+        stream, _ = door.accept()
+        with stream, stream.makefile("rwb") as lines:
+            say = lambda words: (lines.write(words + b"\r\n"), lines.flush())  # noqa: E731
+            say(b"220 sink.example ESMTP")
+            for line in lines:
+                word = line[:4].upper()
+                say({b"DATA": b"354 go on", b"QUIT": b"221 bye"}.get(word, b"250 ok"))
+                if word == b"DATA":
+                    print(message(lines), flush=True)
+                    say(b"250 taken")
+
+
+def message(lines: IO[bytes]) -> str:
+    """Read one; say each time another MiB of it has come. Return the digest of its body."""
+    body, got, told, digest = False, 0, 0, hashlib.sha256()
+    for line in iter(lines.readline, b".\r\n"):
+        if body:
+            digest.update(line)
+        body, got = body or line == b"\r\n", got + len(line)
+        if got >> 20 > told:
+            told = got >> 20
+            print(told, flush=True)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    {"serve": serve, "hear": hear, "mail": mail}[sys.argv[1]](*map(int, sys.argv[2:]))
