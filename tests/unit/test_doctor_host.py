@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 
 from fttcp.cli.checks import Check, Status
-from fttcp.cli.host_checks import Followed, Host, Outward, PidFile, Program, Secret, Spool, Times, Unit, check_host
+from fttcp.cli.host_checks import (
+    Followed,
+    Host,
+    Outward,
+    PidFile,
+    Program,
+    Secret,
+    Spool,
+    Times,
+    Unit,
+    check_host,
+)
 from fttcp.cli.host_facts import see_host
 from fttcp.config import load
 from fttcp.config.present import what_is_missing

@@ -48,19 +48,22 @@ static inline bool ftt_peer_owes(const struct ftt_flow *f)
 	return seq_lt(f->peer_snd_nxt, f->client_acked) || ftt_output_needs(f);
 }
 
+#define FTT_OWED_SHIFT 20 /* 2^20 ns, about a millisecond */
+
 /* Primary: output waits for too long. What a server owes is borne for as long as its lag is; all else counts from then on. */
 static inline bool ftt_held_too_long(struct ftt_flow *f, const struct ftt_env *env)
 {
 	uint64_t since_ns = f->held_since_ns;
+	uint32_t now = (uint32_t)(env->now_ns >> FTT_OWED_SHIFT), since = (uint32_t)(since_ns >> FTT_OWED_SHIFT);
 
 	if (!since_ns || f->end_since_ns)
 		return false;
 	if (ftt_peer_owes(f))
-		f->behind_ns = env->now_ns;
+		f->owed = now ? now : 1;
 	if (env->now_ns - since_ns > ftt_lag_limit(env->policy))
 		return true;
-	if (f->behind_ns > since_ns && env->policy->output_lag_ns > env->policy->detach_after_ns)
-		since_ns = f->behind_ns;
+	if (f->owed && seq_gt(f->owed, since) && env->policy->output_lag_ns > env->policy->detach_after_ns)
+		since_ns = env->now_ns - ((uint64_t)(now - f->owed) << FTT_OWED_SHIFT);
 	return env->now_ns - since_ns > env->policy->detach_after_ns;
 }
 

@@ -432,6 +432,7 @@ static inline uint32_t ftt_flow_takeover(struct ftt_flow *f, const struct ftt_en
 	if (seq_lt(f->local_snd_nxt, f->client_acked))
 		f->bits |= FTT_F_BEHIND;
 	f->lag_since_ns = f->ask_ns = 0;
+	f->owed = 0;
 	if (f->bits & FTT_F_SUMS && f->verified != f->told && !env->policy->continue_unverified)
 		f->bits |= FTT_F_UNVERIFIED;
 	if (!(f->bits & FTT_F_ESTABLISHED) || f->bits & FTT_F_CLIENT_RST || ftt_opened_unanswered(f))

@@ -185,13 +185,13 @@ struct ftt_flow {
 	uint64_t end_since_ns;  /* a FIN or RST waits for the backup's since; 0 = none */
 	uint64_t lag_since_ns;  /* the backup's output (FTT_F_AHEAD: ours) is behind lag_mark since; 0 = it is not.
 				   Backup: with FTT_F_DIFFERS, both servers rest since */
-	uint64_t behind_ns;     /* primary: when the backup's server was last seen to owe what output waits for; 0 = never */
 	union {
 		struct { /* primary */
 			uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
 			uint32_t lag_mark;
 			uint32_t tries;         /* requests sent without an answer */
 			uint32_t peer_hole_end; /* where the first thing begins that the backup has beyond committed */
+			uint32_t owed;          /* when its server was last seen to owe what output waits for, in FTT_OWED_SHIFT; 0 = never */
 		};
 		uint32_t discards[FTT_DISCARDS]; /* backup: sums of what the primary refused, the latest first; 0 = none */
 	};
