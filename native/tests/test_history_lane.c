@@ -453,6 +453,12 @@ static void test_the_work_of_a_tick(void)
 	CHECK(count(told) == 1 && count(hears_it) == 2); /* the model's stack answers as the connection that it has */
 	look(20);
 	CHECK(!count(told) && count(hears_it) == 2); /* its stack does not take it, and is given it again and again */
+	model_now += 20 * S; /* it takes that long */
+	primary.worker.history->stage = FTT_HISTORY_MARKS;
+	hears(&primary, FTT_LANE_MARKED, (const uint8_t[]){0}, 1);
+	CHECK(primary.worker.history->stage == FTT_HISTORY_MARKED && count(told) == MANY);
+	ftt_renew_tick(&primary.worker, model_now);
+	CHECK(count(told) == MANY && !primary.worker.n.renewals_failed); /* now the backup is waited for, and not since the beginning */
 	close_both();
 }
 

@@ -195,6 +195,15 @@ void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
 		mark(w);
 }
 
+/* From here on the backup is waited for, with each connection that lives. */
+static void all_told(struct ftt_worker *w, uint64_t now_ns)
+{
+	w->history->stage = FTT_HISTORY_MARKED;
+	ftt_renewals_stir(w);
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active; at = at->next)
+		FTT_ENTRY(at, struct ftt_renewal, order)->moved_ns = now_ns;
+}
+
 static void begin(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_history *h = w->history;
@@ -486,10 +495,8 @@ enum ftt_lane_answer ftt_history_message(struct ftt_worker *w, uint8_t from, uin
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_MARKED && len == 1) {
-		if (primary && h->stage == FTT_HISTORY_MARKS) {
-			h->stage = FTT_HISTORY_MARKED;
-			ftt_renewals_stir(w);
-		}
+		if (primary && h->stage == FTT_HISTORY_MARKS)
+			all_told(w, now_ns);
 		return FTT_LANE_TAKEN;
 	}
 	if (kind == FTT_LANE_NOT_PLAYED && len == 1) {
