@@ -140,7 +140,7 @@ def test_mail_that_exim_sends_on_survives_a_crash(tmp_path: Path) -> None:
     (tmp_path / "message").write_bytes(b"Subject: large\r\n\r\n" + body)
     try:
         exim = f"{sys.executable} {SERVERS} relay 25 10.77.0.100 10.77.0.10"
-        lab.up([f"25/tcp={exim}"], ['opens=["2525/tcp"]'])
+        lab.up([f"25/tcp={exim}"], ['opens=["2525/tcp"]', "timing.open_timeout_ms=5000"])
         sink = lab.popen("client", [*PEERS, "mail", "2525"], stdout=subprocess.PIPE, text=True, **HERE)
         assert sink.stdout and sink.stdout.readline() == "hears\n"
         send = [
@@ -156,7 +156,7 @@ def test_mail_that_exim_sends_on_survives_a_crash(tmp_path: Path) -> None:
         assert lab.exec("client", [*send, "smtp://10.77.0.100/client.example"]).returncode == 0
         assert [sink.stdout.readline() for _ in range(4)] == [f"{n}\n" for n in (1, 2, 3, 4)]
         (flow,) = flows_out(lab)
-        assert flow["protection"] == "protected"
+        assert (flow["protection"], flow["reason"]) == ("protected", "none")
         lab.fault("crash-host", target="primary")
         assert sink.stdout.read().splitlines()[-1] == hashlib.sha256(body).hexdigest()
         assert sink.wait(20) == 0
