@@ -379,12 +379,32 @@ static void test_the_bound(void)
 	struct node *n = open_node(FTT_MODE_SOLO, 5 * FTT_BLOCK_MAX);
 	struct ftt_tcp *c = establish(1, FTT_UNPROTECTED);
 
+	n->engine.cfg.policy.renew_bytes = 1 << 20;
 	keep_all(c, LONG);
 	CHECK(!c->log && c->unrenewable == FTT_SPOOL_FULL && n->worker.table.why[FTT_SPOOL_FULL] == 1);
 	UNTIL(!ftt_spool_bytes(n->worker.spool));
 	c = establish(2, FTT_UNPROTECTED);
 	keep_all(c, 3 * FLOW_BYTES);
 	CHECK(c->log && c->log->away && !c->unrenewable && !n->worker.spool_error);
+	close_node();
+}
+
+/* A segment is lost, and a whole window behind it has come before it is sent again. */
+static void test_a_hole(void)
+{
+	struct node *n = open_node(FTT_MODE_SOLO, 1 << 28);
+	struct ftt_tcp *c = establish(1, FTT_UNPROTECTED);
+
+	keep_all(c, FLOW_BYTES / 2);
+	for (uint32_t at = FLOW_BYTES; at + 1000 <= LONG; at += 1000)
+		CHECK(keep(c, at, 1000, 0));
+	CHECK(!c->unrenewable && c->log->beyond && c->log->end == FLOW_BYTES / 2);
+	keep_all(c, LONG);
+	CHECK(!c->unrenewable && !c->log->beyond && c->log->end == LONG);
+	CHECK(keep(c, LONG, 0, FTT_PIECE_FIN));
+	ftt_renewal_begin(&n->worker, c, model_now);
+	read_again(c);
+	CHECK(c->log->away && n->worker.log_bytes < FTT_SPILL_MOST);
 	close_node();
 }
 
@@ -580,6 +600,7 @@ int main(void)
 	test_told();
 	test_played();
 	test_the_bound();
+	test_a_hole();
 	test_all_memory();
 	test_a_disk_that_is_full();
 	for (unsigned i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {

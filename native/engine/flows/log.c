@@ -50,12 +50,15 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
 	struct ftt_log *l = c->log;
-	enum ftt_unrenewable why = l->len + more > FTT_LOG_MAX ? FTT_LOG_TOO_LONG : ftt_log_room(w, &l->bytes, &l->size, l->len - l->away + more);
+	uint32_t need = l->len - l->away + more;
+	bool fits = l->len + more <= FTT_LOG_MAX;
+	enum ftt_unrenewable why = fits ? ftt_log_room(w, &l->bytes, &l->size, need, w->e->cfg.policy.renew_flow) : FTT_LOG_TOO_LONG, moved;
 
-	if (why && l->len + more <= FTT_LOG_MAX) {
-		why = ftt_spill(w, c, why);
-		if (!why)
-			why = ftt_log_room(w, &l->bytes, &l->size, l->len - l->away + more + FTT_PIECE_HEADER); /* it joins none any more */
+	if (why && fits && w->spool) {
+		moved = ftt_spill(w, c, why);
+		need = l->len - l->away + more + FTT_PIECE_HEADER; /* it joins none any more */
+		why = ftt_log_room(w, &l->bytes, &l->size, need, FTT_SPILL_MOST);
+		why = why && moved ? moved : why;
 	}
 	if (why)
 		lose(w, c, why);
@@ -119,7 +122,7 @@ static void put_later(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 {
 	struct ftt_later *l = c->log->later;
 	uint32_t more = FTT_PIECE_HEADER + x->len;
-	enum ftt_unrenewable why = ftt_log_room(w, &l->bytes, &l->size, l->len + more);
+	enum ftt_unrenewable why = ftt_log_room(w, &l->bytes, &l->size, l->len + more, w->e->cfg.policy.renew_flow);
 
 	if (why) {
 		ftt_log_end(w, c, why);

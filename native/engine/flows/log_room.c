@@ -7,7 +7,7 @@
 
 #define SHORT 4096u    /* up to here a log has no room to spare: there may be very many, and idle */
 
-enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need)
+enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need, uint32_t most)
 {
 	const struct ftt_policy *policy = &w->e->cfg.policy;
 	uint64_t beside = w->history ? w->history->bytes : 0; /* both are within the same bound */
@@ -16,10 +16,10 @@ enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_
 
 	if (need <= *size)
 		return FTT_RENEWABLE;
-	if (need > policy->renew_flow || need > FTT_LOG_MAX)
+	if (need > most || need > FTT_LOG_MAX)
 		return FTT_LOG_TOO_LONG;
 	wanted = need < SHORT ? (need + 7) / 16 * 16 + 8 : need + need / 2; /* what malloc() gives anyway */
-	wanted = wanted > policy->renew_flow ? need : wanted;
+	wanted = wanted > most ? need : wanted;
 	if (w->log_bytes + beside + (wanted - *size) > policy->renew_bytes || !(more = realloc(*bytes, wanted)))
 		return FTT_LOGS_TOO_LONG;
 	w->log_bytes += wanted - *size;

@@ -92,7 +92,7 @@ enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt
 	struct ftt_spilled *sp;
 	enum ftt_unrenewable end = FTT_RENEWABLE;
 
-	if (!w->spool || b.len < LEAST)
+	if (b.len < LEAST)
 		return why;
 	if (!l->spooled) {
 		sp = calloc(1, sizeof(*sp));

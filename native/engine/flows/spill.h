@@ -2,7 +2,8 @@
 /*
  * spill.h - logs that are too long for memory go on in the worker's spool (engine/spool/spool.h), if it has one.
  *
- * What is in memory of such a log goes there as blocks of whole pieces, but for what lies behind a hole. Who reads it, to tell it a new
+ * What is in memory of such a log goes there as blocks of whole pieces, but for what lies behind a hole: a client may have a whole window on
+ * its way when one of its segments is lost. Who reads it, to tell it a new
  * backup or to play it, has it read back a block at a time, and goes on when that is here. A block that cannot be written, or that comes
  * back as another, ends the log: nothing of it is played, and the service goes on.
  */
@@ -11,6 +12,7 @@
 #include "engine/spool/spool.h"
 #include "engine/worker.h"
 
+#define FTT_SPILL_MOST (8u << 20) /* bytes of a log in memory while they cannot go: behind a hole, or the disk is behind */
 #define FTT_SPILL_PAGES 1024u /* blocks that all logs of a worker have in memory again */
 
 /* Of one log. It outlives that until its slots are free. */
