@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,10 @@ EXEC_S = 300.0
 """How long a command in a host may take, where its caller does not say."""
 ROLES = ("primary", "backup", "spare")
 """Hosts can be named by them: the spare is the first of those that have no part in the pair."""
+
+
+_ROLE_S = 3.0
+"""For so long nobody may have a role, or say so."""
 
 
 class Lab:
@@ -222,24 +227,26 @@ class Lab:
     def node_in_role(self, role: str) -> str:
         """The node that is "primary", "backup" or "spare" of the lab's group: that one of several which is in
         step, or has the highest epoch; of spares the first in line. A node that has just joined passes for
-        the backup while there is no better one."""
-        status = self.status()
+        the backup while there is no better one. Who is in the middle of something is asked again."""
+        deadline = time.monotonic() + _ROLE_S
+        while not (claims := self._claims(role, status := self.status())):
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"no node is {role} now ({_summary(status)}); see: fttcp lab status --name {self.name}"
+                )
+            time.sleep(0.05)
+        return str(max(claims)[1])
+
+    def _claims(self, role: str, status: Status) -> list[tuple[Any, str]]:
         groups = [(node["node"], group) for node, group in _groups(status)]
-        claims: list[tuple[Any, str]]
         if role == "spare":
             waiting = [name for name, group in groups if group["role"] == "backup" and not group["synced"]]
-            claims = [(-self.nodes().index(name), name) for name in waiting]
-        else:
-            claims = [
-                ((group["synced"], group["epoch"]) if role == "backup" else group["epoch"], name)
-                for name, group in groups
-                if group["role"] == role
-            ]
-        if not claims:
-            raise LabError(
-                f"no node is {role} now ({_summary(status)}); see: fttcp lab status --name {self.name}"
-            )
-        return str(max(claims)[1])
+            return [(-self.nodes().index(name), name) for name in waiting]
+        return [
+            ((group["synced"], group["epoch"]) if role == "backup" else group["epoch"], name)
+            for name, group in groups
+            if group["role"] == role
+        ]
 
     def wait(self, condition: str, timeout_s: float = 30.0) -> Status:
         """Return the status in which `condition` holds: "synced" (everybody is there and in its place),

@@ -184,7 +184,7 @@ def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp
     """One that is older than the backup is renewed as it runs on; a newer one is protected from the start."""
     lab = pair.lab
     lab.fault("crash-host", "backup")
-    old = Client(lab, Case("request", duration_s=6.0), tmp_path, bound_s=5.0)
+    old = Client(lab, Case("request", duration_s=15.0), tmp_path, bound_s=5.0)
     try:
         assert old.wait_started()
         lab.fault("restart-host")
