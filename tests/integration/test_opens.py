@@ -140,7 +140,7 @@ def test_mail_that_exim_sends_on_survives_a_crash(tmp_path: Path) -> None:
 
 
 def relayed_in_spite_of_a_crash(tmp_path: Path) -> bool:
-    """A message is relayed, whose connection both nodes have opened, as the primary crashes; false: one has."""
+    """A message is relayed as the primary crashes; false: the backup has not opened its connection."""
     lab = Lab(f"test-opens-mail-{os.getpid()}")
     body = b"".join(b"%06d %060x\r\n" % (n, n * n) for n in range(300_000))
     (tmp_path / "message").write_bytes(b"Subject: large\r\n\r\n" + body)
