@@ -133,7 +133,7 @@ class Frr(Peer):
         if told.get("bgpState") != "Established":
             return ""
         updates = told["messageStats"]["updatesRecv"]
-        return f"{told['bgpTimerUpEstablishedEpoch']}, updates {updates}"
+        return f"number {told['connectionsEstablished']}, updates {updates}"
 
     def trouble(self) -> list[str]:
         """As BIRD's."""
