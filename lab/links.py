@@ -170,29 +170,34 @@ def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
     network.ip(
         switch, [f"link add {ends}", *(f"link set {end} up" for end in (cable.wire_end, cable.wire_port))]
     )
-    control = _control(lab, cable)
-    control.unlink(missing_ok=True)
-    log = control.with_suffix(".log")
-    with log.open("wb") as said:
-        wire = switch.popen(
-            [program(), str(control), cable.port, cable.wire_end],
-            cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-        )  # fmt: skip
-    lab.keep_child(wire)
-
-    def ready() -> bool:
-        if wire.poll() is not None:
-            raise LabError(f"link of {cable.host}: {log.read_text(errors='replace').strip() or 'it ended'}")
-        return answers(control)
-
     try:
-        await_condition(ready, _START_S, f"link of {cable.host}: its program answers")
+        begin(lab, switch, _control(lab, cable), (cable.port, cable.wire_end), f"link of {cable.host}")
     except LabError:
         switch.run(["ip", "link", "delete", cable.wire_end])
         raise
     network.ip(
         switch, [f"link set {cable.port} nomaster", f"link set {cable.wire_port} master {cable.bridge}"]
     )
+
+
+def begin(lab: Lab, switch: Host, control: Path, ends: tuple[str, str], what: str) -> None:
+    """Start the program between two interfaces of the switch; it has its socket at ``control``. Raises
+    LabError, which names ``what`` it is, when it does not answer."""
+    control.unlink(missing_ok=True)
+    log = control.with_suffix(".log")
+    with log.open("wb") as said:
+        wire = switch.popen(
+            [program(), str(control), *ends],
+            cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    lab.keep_child(wire)
+
+    def ready() -> bool:
+        if wire.poll() is not None:
+            raise LabError(f"{what}: {log.read_text(errors='replace').strip() or 'it ended'}")
+        return answers(control)
+
+    await_condition(ready, _START_S, f"{what}: its program answers")
 
 
 def _take_out(switch: Host, cable: Cable) -> None:

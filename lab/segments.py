@@ -10,15 +10,14 @@ stand a wire of lab.links, which is late, lossy, or slow.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lab import network
 from lab.errors import LabError
-from lab.hosts import Host, await_condition
-from lab.links import PLAIN, Terms, answers, program, tell
+from lab.hosts import Host
+from lab.links import PLAIN, Terms, begin, tell
 from lab.network import ALL_NODES, CLIENT, SERVICE_LINK, SWITCH, cables
 from lab.state import LabState
 
@@ -29,7 +28,6 @@ MOST = 8
 _FIRST = "br-svc"
 _FIRST_CLIENT, _ROUTER = 40, 200
 """Host numbers on a segment of the first network: of clients there, and of routers."""
-_START_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -217,20 +215,7 @@ def _way(lab: Lab, switch: Host, segment: Segment, name: str, one: str, other: s
     for end in ends:  # as on a wire, it is single frames that are lost or late
         switch.run(["ethtool", "-K", end, "tso", "off", "gso", "off"])
     control = lab.home / SWITCH / f"{name}.sock"
-    log = control.with_suffix(".log")
-    with log.open("wb") as said:
-        wire = switch.popen(
-            [program(), str(control), ends[1], ends[2]],
-            cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
-        )  # fmt: skip
-    lab.keep_child(wire)
-
-    def ready() -> bool:
-        if wire.poll() is not None:
-            raise LabError(f"segment {segment.name}: {log.read_text(errors='replace').strip() or 'it ended'}")
-        return answers(control)
-
-    await_condition(ready, _START_S, f"segment {segment.name}: the wire's program answers")
+    begin(lab, switch, control, (ends[1], ends[2]), f"segment {segment.name}")
     told = tell(control, f"set {segment.terms.words(1)} {segment.terms.words(2)}")
     if "error" in told:
         raise LabError(f"segment {segment.name}: {told['error']}")

@@ -57,11 +57,9 @@ class Client(Struct, forbid_unknown_fields=True):
     """How long a `command`, or one with `bytes`, may take."""
 
 
-class Link(Struct, forbid_unknown_fields=True):
-    """``[[link]]``: what a link is like, in both directions, or ``from`` one sender."""
+class _Way(Struct):
+    """What becomes of frames on a way."""
 
-    link: Literal["client", "peer"]
-    sender: str | None = msgspec.field(name="from", default=None)
     rate_mbit: Positive | None = None
     loss_percent: float = 0
     delay_ms: float = 0
@@ -69,19 +67,26 @@ class Link(Struct, forbid_unknown_fields=True):
     reorder_percent: float = 0
     duplicate_percent: float = 0
 
-    def __post_init__(self) -> None:
-        if trouble := self.terms().trouble():
-            raise ValueError(trouble)
-
     def terms(self) -> Terms:
-        """What becomes of frames."""
+        """The same, as the lab has it."""
         return Terms(
             self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
             self.rate_mbit,
         )  # fmt: skip
 
 
-class Segment(Struct, forbid_unknown_fields=True):
+class Link(_Way, forbid_unknown_fields=True, kw_only=True):
+    """``[[link]]``: what a link is like, in both directions, or ``from`` one sender."""
+
+    link: Literal["client", "peer"]
+    sender: str | None = msgspec.field(name="from", default=None)
+
+    def __post_init__(self) -> None:
+        if trouble := self.terms().trouble():
+            raise ValueError(trouble)
+
+
+class Segment(_Way, forbid_unknown_fields=True, kw_only=True):
     """``[[segment]]``: another switch, with hosts at it; a client that is named here is made. ``by``: how it
     is reached from the first switch, where the client and all other nodes are; the rest is what that way is
     like."""
@@ -89,20 +94,10 @@ class Segment(Struct, forbid_unknown_fields=True):
     name: str
     hosts: list[str]
     by: Literal["trunk", "router"] = "trunk"
-    rate_mbit: Positive | None = None
-    loss_percent: float = 0
-    delay_ms: float = 0
-    jitter_ms: float = 0
-    reorder_percent: float = 0
-    duplicate_percent: float = 0
 
     def of_lab(self) -> LabSegment:
         """As the lab makes it."""
-        terms = Terms(
-            self.delay_ms, self.jitter_ms, self.reorder_percent, self.duplicate_percent, self.loss_percent,
-            self.rate_mbit,
-        )  # fmt: skip
-        return LabSegment(self.name, self.by, tuple(self.hosts), terms)
+        return LabSegment(self.name, self.by, tuple(self.hosts), self.terms())
 
 
 class Fault(Struct, forbid_unknown_fields=True):

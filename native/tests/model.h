@@ -41,6 +41,16 @@ struct stack;
 
 uint32_t model_random(uint32_t below); /* 0 .. below - 1 */
 bool model_chance(uint32_t per_mille);
+
+/* For worlds with a seed (xorshift64*): the next number of a state that is not 0. */
+static inline uint32_t model_draw(uint64_t *state, uint32_t below)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return (uint32_t)((*state * 0x2545f4914f6cdd1dull >> 32) * below >> 32);
+}
+
 uint8_t model_byte(const struct stack *sender, uint32_t offset); /* what it says there */
 /* Is this a byte that the receiver may be given, behind what it has? */
 bool model_is_right(const struct stack *receiver, uint32_t offset, uint8_t byte);

@@ -26,10 +26,7 @@ enum end { END_COMPLETE, END_RESET, END_STUCK, ENDS };
 
 uint32_t model_random(uint32_t below)
 {
-	w->chance ^= w->chance << 13;
-	w->chance ^= w->chance >> 7;
-	w->chance ^= w->chance << 17;
-	return (uint32_t)((w->chance * 0x2545f4914f6cdd1dull >> 32) * below >> 32);
+	return model_draw(&w->chance, below);
 }
 
 bool model_chance(uint32_t per_mille)

@@ -345,18 +345,26 @@ static int now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_c
 	return 0;
 }
 
+/* The backup plays it to its stack; `does` is its plane's, which looks at what is given. */
+static struct ftt_renewal *plays(struct node *n, struct ftt_tcp *c, struct ftt_plane_ops *does)
+{
+	struct ftt_renewal *r = ftt_renewal_begin(&n->worker, c, model_now);
+
+	does->now = now;
+	n->plane.does = does;
+	given = 0;
+	ftt_renewal_stage(&n->worker, r, FTT_RENEW_CATCHING);
+	r->given = IRS + 1;
+	return r;
+}
+
 static void test_played(void)
 {
 	struct node *n = open_node(FTT_MODE_BACKUP, 1 << 28);
 	struct ftt_tcp *c = establish(1, FTT_CATCHING_UP);
-	struct ftt_renewal *r = ftt_renewal_begin(&n->worker, c, model_now);
 	struct ftt_plane_ops does = *n->plane.does;
+	struct ftt_renewal *r = plays(n, c, &does);
 
-	does.now = now;
-	n->plane.does = &does;
-	given = 0;
-	ftt_renewal_stage(&n->worker, r, FTT_RENEW_CATCHING);
-	r->given = IRS + 1;
 	r->heard_ns = model_now;
 	c->bytes_out = 1000; /* its server has said all that the client's words answer */
 	keep_all(c, LONG);
@@ -500,14 +508,9 @@ static void test_damage_on_a_backup(void (*damage)(int fd))
 {
 	struct node *n = open_node(FTT_MODE_BACKUP, 1 << 28);
 	struct ftt_tcp *c = establish(1, FTT_CATCHING_UP);
-	struct ftt_renewal *r = ftt_renewal_begin(&n->worker, c, model_now);
 	struct ftt_plane_ops does = *n->plane.does;
 
-	does.now = now;
-	n->plane.does = &does;
-	given = 0;
-	ftt_renewal_stage(&n->worker, r, FTT_RENEW_CATCHING);
-	r->given = IRS + 1;
+	plays(n, c, &does);
 	c->bytes_out = 1000;
 	c->flow.local_edge = IRS + 1 + LONG;
 	keep_all(c, LONG / 4);

@@ -134,13 +134,8 @@ def test_a_download_by_active_ftp_survives_a_crash(tmp_path: Path) -> None:
 
 
 def test_mail_that_exim_sends_on_survives_a_crash(tmp_path: Path) -> None:
-    """Each node's exim gives the message a number and a date of its own, and sends it on. Where the backup's
-    does not in time, the connection is not followed, and another message is tried."""
-    assert any(relayed_in_spite_of_a_crash(tmp_path) for _ in range(3))
-
-
-def relayed_in_spite_of_a_crash(tmp_path: Path) -> bool:
-    """A message is relayed as the primary crashes; false: the backup has not opened its connection."""
+    """Each node's exim gives the message a number and a date of its own, and sends it on. (The client is not
+    faster than both can take it: a message that the backup does not get it cannot send on.)"""
     lab = Lab(f"test-opens-mail-{os.getpid()}")
     body = b"".join(b"%06d %060x\r\n" % (n, n * n) for n in range(300_000))
     (tmp_path / "message").write_bytes(b"Subject: large\r\n\r\n" + body)
@@ -152,6 +147,8 @@ def relayed_in_spite_of_a_crash(tmp_path: Path) -> bool:
         send = [
             "curl",
             "-sS",
+            "--limit-rate",
+            "8M",
             "--mail-from",
             "a@example",
             "--mail-rcpt",
@@ -162,13 +159,9 @@ def relayed_in_spite_of_a_crash(tmp_path: Path) -> bool:
         assert lab.exec("client", [*send, "smtp://10.77.0.100/client.example"]).returncode == 0
         assert [sink.stdout.readline() for _ in range(4)] == [f"{n}\n" for n in (1, 2, 3, 4)]
         (flow,) = flows_out(lab)
-        if flow["reason"] == "not-opened":
-            sink.kill()
-            return False
         assert (flow["protection"], flow["reason"]) == ("protected", "none")
         lab.fault("crash-host", target="primary")
         assert sink.stdout.read().splitlines()[-1] == hashlib.sha256(body).hexdigest()
         assert sink.wait(20) == 0
-        return True
     finally:
         lab.down()

@@ -89,7 +89,8 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 {
 	bool headers = p->cap < p->len && p->cap <= FTT_PLANE_HEADERS && s->dir == FTT_FROM_CLIENT;
 
-	if (headers && w->plane->can & FTT_PLANE_STAMPS && !(e->change & FTT_EDIT_DPORT) && p->in_index == w->mirror_index && (w->mode == FTT_MODE_BACKUP || e->change)) {
+	if (headers && w->plane->can & FTT_PLANE_STAMPS && !(e->change & FTT_EDIT_DPORT) && p->in_index == w->mirror_index &&
+	    (w->mode == FTT_MODE_BACKUP || e->change)) {
 		stamp(w, p, s, e);
 		return e->change & FTT_EDIT_WND;
 	}

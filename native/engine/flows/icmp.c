@@ -38,7 +38,8 @@ static void about_segment(struct ftt_worker *w, struct ftt_packet *p, const stru
 
 	ftt_key_of(&key, &q->pkt, false);
 	c = ftt_follow_find(w, &key, now_ns);
-	if (!c || !(c->flow.bits & FTT_F_MAPPED || c->flow.opener == FTT_OPENED_LOCAL) || (w->mode == FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED)) {
+	if (!c || !(c->flow.bits & FTT_F_MAPPED || c->flow.opener == FTT_OPENED_LOCAL) ||
+	    (w->mode == FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED)) {
 		unknown(w, p, q);
 		return;
 	}

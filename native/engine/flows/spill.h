@@ -2,10 +2,10 @@
 /*
  * spill.h - logs that are too long for memory go on in the worker's spool (engine/spool/spool.h), if it has one.
  *
- * What is in memory of such a log goes there as blocks of whole pieces, but for what lies behind a hole: a client may have a whole window on
- * its way when one of its segments is lost. Who reads it, to tell it a new
- * backup or to play it, has it read back a block at a time, and goes on when that is here. A block that cannot be written, or that comes
- * back as another, ends the log: nothing of it is played, and the service goes on.
+ * What is in memory of such a log goes there as blocks of whole pieces, but for what lies behind a hole: a client may have a whole window
+ * on its way when one of its segments is lost. Who reads it, to tell it a new backup or to play it, has it read back a block at a time,
+ * and goes on when that is here. A block that cannot be written, or that comes back as another, ends the log: nothing of it is played,
+ * and the service goes on.
  */
 #ifndef FTTCP_FLOWS_SPILL_H
 #define FTTCP_FLOWS_SPILL_H
