@@ -65,24 +65,23 @@ def call_out(lab: Lab, family: int, known: int) -> None:
     """Have the primary's host connect out of the service: shown beside `known` others, not followed."""
     service, client = (lab.env()[f"{name}{family}"] for name in ("SERVICE", "CLIENT"))
     primary = lab.node_in_role("primary")
-    with (
-        lab.popen("client", [sys.executable, "-c", HEAR], stdout=-1, text=True) as hear,
-        lab.popen(primary, [sys.executable, "-c", CALL, service, client, str(OUT)],
-                  stdin=-1, stdout=-1, text=True) as call,
-    ):  # fmt: skip
-        assert hear.stdout and call.stdin and call.stdout
-        hear.stdout.readline()
-        call.stdin.write("out\n")
-        call.stdin.flush()
-        assert call.stdout.readline() == "out\n"
-        flows = lab.ask(primary, {"op": "connections"}, 5)["connections"]
-        assert len(flows) == known + 1
-        (flow,) = (flow for flow in flows if flow["opener"] == "local")
-        assert flow["flow"].rpartition(":")[2] == "9000/tcp" and flow["local_port"] == OUT
-        assert (flow["protection"], flow["reason"]) == ("unprotected", "opened-here")
-        assert flow["bytes_in"] == flow["bytes_out"] == 4
-        call.stdin.close()
-        assert call.wait(10) == hear.wait(10) == 0
+    with lab.popen("client", [sys.executable, "-c", HEAR], stdout=-1, text=True) as hear:
+        assert hear.stdout
+        assert hear.stdout.readline(), "nobody listens at the client"
+        argv = [sys.executable, "-c", CALL, service, client, str(OUT)]
+        with lab.popen(primary, argv, stdin=-1, stdout=-1, text=True) as call:
+            assert call.stdin and call.stdout
+            call.stdin.write("out\n")
+            call.stdin.flush()
+            assert call.stdout.readline() == "out\n"
+            flows = lab.ask(primary, {"op": "connections"}, 5)["connections"]
+            assert len(flows) == known + 1
+            (flow,) = (flow for flow in flows if flow["opener"] == "local")
+            assert flow["flow"].rpartition(":")[2] == "9000/tcp" and flow["local_port"] == OUT
+            assert (flow["protection"], flow["reason"]) == ("unprotected", "opened-here")
+            assert flow["bytes_in"] == flow["bytes_out"] == 4
+            call.stdin.close()
+            assert call.wait(10) == hear.wait(10) == 0
 
 
 def rules(lab: Lab, node: str) -> int:

@@ -71,7 +71,7 @@ static void let_go(struct ftt_log *l, uint32_t upto)
 	l->last = l->last < upto ? 0 : l->last;
 }
 
-/* What all logs have is at its bound: room that this one does not need is given back. */
+/* What this log may have, or all, is at its bound: room that it does not need is given back. */
 static void shrink(struct ftt_worker *w, struct ftt_log *l)
 {
 	uint32_t size = l->len - l->away;
@@ -106,7 +106,7 @@ enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt
 	if (at == begin)
 		return end;
 	let_go(l, at);
-	if (why == FTT_LOGS_TOO_LONG)
+	if (why == FTT_LOGS_TOO_LONG || l->size > w->e->cfg.policy.renew_flow)
 		shrink(w, l);
 	return FTT_RENEWABLE;
 }
