@@ -28,8 +28,8 @@ from lab.nodeconfig import (
     write_witness_files,
 )
 from lab.state import LABS, HostRecord, LabState, ProcessId, directory, locked
+from lab.status import Status, condition_of, groups_of, summary
 
-Status = dict[str, Any]
 EXEC_S = 300.0
 """How long a command in a host may take, where its caller does not say."""
 ROLES = ("primary", "backup", "spare")
@@ -232,13 +232,13 @@ class Lab:
         while not (claims := self._claims(role, status := self.status())):
             if time.monotonic() > deadline:
                 raise LabError(
-                    f"no node is {role} now ({_summary(status)}); see: fttcp lab status --name {self.name}"
+                    f"no node is {role} now ({summary(status)}); see: fttcp lab status --name {self.name}"
                 )
             time.sleep(0.05)
         return str(max(claims)[1])
 
     def _claims(self, role: str, status: Status) -> list[tuple[Any, str]]:
-        groups = [(node["node"], group) for node, group in _groups(status)]
+        groups = [(node["node"], group) for node, group in groups_of(status)]
         if role == "spare":
             waiting = [name for name, group in groups if group["role"] == "backup" and not group["synced"]]
             return [(-self.nodes().index(name), name) for name in waiting]
@@ -255,7 +255,7 @@ class Lab:
         Raises LabError after `timeout_s`, or at once when a daemon that is needed for it has ended.
         """
         nodes = self.nodes()
-        holds, needed = _condition(condition, nodes)
+        holds, needed = condition_of(condition, nodes)
         latest: Status = {"nodes": []}
 
         def check() -> bool:
@@ -271,7 +271,7 @@ class Lab:
             await_condition(check, timeout_s, f"lab {self.name!r}: waiting for {condition}", interval_s=0.02)
         except LabError as error:
             tails = "".join(f"\n--- last lines of {self.log(node)}\n{self._log_tail(node)}" for node in nodes)
-            raise LabError(f"{error}\nstate: {_summary(latest)}{tails}") from error
+            raise LabError(f"{error}\nstate: {summary(latest)}{tails}") from error
         return latest
 
     def log(self, host: str) -> Path:
@@ -438,10 +438,6 @@ def _check_config(file: Path) -> None:
         raise LabError(f"--set or --serve does not fit: {told}") from error
 
 
-def _groups(status: Status) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    return [(node, group) for node in status["nodes"] if node["alive"] for group in node["groups"]]
-
-
 def _node_names(count: int, arbiter: str, bare: bool) -> list[str]:
     """The names of so many nodes; raises LabError when there cannot be so many."""
     if not len(NODES) <= count <= len(ALL_NODES):
@@ -449,58 +445,3 @@ def _node_names(count: int, arbiter: str, bare: bool) -> list[str]:
     if count > len(NODES) and arbiter == "none" and not bare:
         raise LabError(f"nodes {count}: more than two need an arbiter; add: --arbiter {WITNESS}")
     return list(ALL_NODES[:count])
-
-
-def _condition(text: str, nodes: Sequence[str]) -> tuple[Callable[[Status], bool], Sequence[str]]:
-    """The test of a status that `text` names, and the nodes whose daemons it needs."""
-    if text == "synced":
-        return is_synced, nodes
-    if text == "paired":
-        return is_paired, ()
-    key, _, host = text.partition("=")
-    if key == "primary" and host in nodes:
-        return lambda status: _is_primary(status, host), (host,)
-    wanted = ", ".join(f"primary={node}" for node in nodes)
-    raise LabError(f"condition {text!r}: there is none; wanted is synced, paired, {wanted}")
-
-
-def is_synced(status: Status) -> bool:
-    """Whether all nodes are alive, and in every group one is primary, one its backup and in step with it, and
-    the others are spares."""
-    return is_paired(status) and all(
-        node["alive"] and node["groups"] and all(g["role"] in ("primary", "backup") for g in node["groups"])
-        for node in status["nodes"]
-    )
-
-
-def is_paired(status: Status) -> bool:
-    """Whether in every group one node is primary and one in step with it; others may be spares, or gone."""
-    groups = [group for _, group in _groups(status)]
-    names = {group["name"] for group in groups}
-    in_step = {
-        name: sorted(group["role"] for group in groups if group["name"] == name and group["synced"])
-        for name in names
-    }
-    primaries = [group["name"] for group in groups if group["role"] == "primary"]
-    paired = all(roles == ["backup", "primary"] for roles in in_step.values())
-    return bool(names) and paired and sorted(primaries) == sorted(names)
-
-
-def _is_primary(status: Status, host: str) -> bool:
-    own = [group for node, group in _groups(status) if node["node"] == host]
-    return bool(own) and all(group["role"] == "primary" for group in own)
-
-
-def _summary(status: Status) -> str:
-    """One line about all nodes."""
-    return "; ".join(
-        f"{node['node']}: " + (", ".join(map(_described, node["groups"])) if node["alive"] else "no answer")
-        for node in status["nodes"]
-    )
-
-
-def _described(group: dict[str, Any]) -> str:
-    """A group's role, and what is wrong with its server."""
-    role = f"{group['name']} {group['role']} {group.get('mode', '')}".strip()
-    server = group.get("server", {})
-    return role if server.get("healthy", True) else f"{role}, its server: {server['reason']}"

@@ -26,7 +26,7 @@ PROGRAMS = {
         *("-Inative", "-fms-extensions", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
         *("native/replay/replay.c", "native/replay/plane_model.c"),
         *("native/engine/channel/crc32c.c", "native/engine/history/file.c", "native/engine/spool/spool.c"),
-        "native/engine/api/observe.c",
+        *("native/engine/api/observe.c", "native/engine/worker_packets.c"),
         *("native/engine/planes/python/python.c", *sorted(map(str, Path("native/engine/flows").glob("*.c")))),
         *("-lsodium", "-lpthread"),
     ],

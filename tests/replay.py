@@ -31,7 +31,12 @@ from fttcp.wire.keyfile import KeyRing
 ROOT = Path(__file__).parents[1]
 _SOURCES = (
     *("replay/replay.c", "replay/plane_model.c"),
-    *("engine/channel/crc32c.c", "engine/planes/python/python.c", "engine/api/observe.c"),
+    *(
+        "engine/channel/crc32c.c",
+        "engine/planes/python/python.c",
+        "engine/api/observe.c",
+        "engine/worker_packets.c",
+    ),
 )
 _TICK_NS, _SWEEP_NS = 2_000_000, 100_000_000
 CONFIG = {

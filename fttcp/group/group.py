@@ -24,6 +24,7 @@ from fttcp.group.mirror import MirrorTest
 from fttcp.group.ownership import Ownership
 from fttcp.group.readiness import Readiness
 from fttcp.group.recording import Recorder
+from fttcp.group.serving import Serving
 from fttcp.group.shown import (
     bits,
     engine_shown,
@@ -35,12 +36,12 @@ from fttcp.group.shown import (
     shown_first,
 )
 from fttcp.group.takeovers import Takeovers
-from fttcp.group.waiting import FENCED, differences, epochs_not_kept, near, takeover_refused, waits
+from fttcp.group.waiting import FENCED, differences, near, waits
 from fttcp.network.ground import Ground
 from fttcp.network.owner import Standing
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import NS_PER_MS, Body, Cause, Phase, Refusal, Role, Settings
+from fttcp.ownership.model import NS_PER_MS, Body, Phase, Refusal, Role, Settings
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
@@ -54,7 +55,6 @@ from fttcp.wire.keyfile import KeyRing, key_id
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
-_NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
 
 
 class GroupRuntime:
@@ -82,6 +82,7 @@ class GroupRuntime:
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Health | None = None
+        self.serving = Serving(self)
         self.lockstep: Path | None = None
         """What this group shares with its server, if that is kept in step."""
         self.recorder: Recorder | None = None
@@ -102,13 +103,7 @@ class GroupRuntime:
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
-            arbiter,
-            self.name,
-            keep_epoch,
-            self._answered,
-            self._fail,
-            self._epochs_troubled,
-            self._takeover_refused,
+            arbiter, self.name, keep_epoch, self._answered, self._fail, self.readiness, self.note
         )
         self._on_lapse = on_lapse
         self._loop = asyncio.get_running_loop()
@@ -126,10 +121,6 @@ class GroupRuntime:
         self._late = Late(
             self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
         )
-        self.healthy = False
-        """Whether health vouches for the server; the machine may want it to begin anew all the same."""
-        self._promoted: list[int] | None = None
-        """The server whose turn it was to be told what clients have sent."""
         self._started = self._closed = False
 
     # ------------------------------------------------------------------ life
@@ -253,60 +244,6 @@ class GroupRuntime:
         if record is not None and record != before and self.machine.settings.arbitrated:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
-
-    def _takeover_refused(self, why: str) -> None:
-        self.readiness.hold("arbiter", takeover_refused(why), told=False)
-        if why:
-            self.note("takeover-refused", "warning", why=why)
-
-    def _epochs_troubled(self, why: str) -> None:
-        self.readiness.hold("epochs", epochs_not_kept(why), told=False)
-        if why:
-            self.note("epochs-not-kept", "error", why=why)
-        else:
-            self.note("epochs-kept")
-
-    def server_changed(self, healthy: bool, cause: Cause, reason: str) -> None:
-        """The server's health changed."""
-        self.healthy = healthy
-        self.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
-        promoting = self.machine.phase is Phase.PROMOTING and not self._closed
-        if healthy and promoting and self.server is not None and not self.server.resting:
-            self._promote(self.server.pids)
-        if healthy:
-            self.note("server-healthy", reason=reason)
-        elif self._late.restarting:
-            self.note("server-restarting", reason=reason)
-        else:
-            self.note(cause.value, "warning", reason=reason)
-
-    def _promote(self, pids: list[int]) -> None:
-        """This server is up: once for each, for what another one was told is void then."""
-        if pids != self._promoted:
-            self._promoted = pids
-            self.engine.promote()
-
-    def rest(self) -> None:
-        """Of a cold group: this node does not serve, so its server is not to run. Such a node is fit when it
-        can keep what clients send, on disk as well if that is wanted."""
-        if self.server is None:
-            return
-        server = self.server
-        if self.recorder is not None and self.recorder.server_rests(lambda: server.hold("")):
-            server.hold(_NO_FILE)
-        server.rest()
-
-    def server_stuck(self, why: str) -> bool:
-        """A server that was woken is not up in time; true if this node gives the role up because of that."""
-        awaited = self.machine.phase is Phase.PROMOTING and not self._closed
-        if awaited:
-            self.note("promotion-failed", "error", why=why)
-            self.feed(ev.StartFailed())
-        return awaited
-
-    def server_known(self, run: int, ready: bool) -> None:
-        """The server was started, or ended; or it is known whether it could follow another node's."""
-        self.feed(ev.ServerKnown(run, ready))
 
     def request_switchover(self) -> Refusal | None:
         """Ask for the roles to be exchanged; return why not, or None when it is under way."""

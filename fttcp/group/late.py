@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
 from fttcp.group.engine_events import described
 from fttcp.group.hearing import Hearing
@@ -16,7 +15,6 @@ from fttcp.group.kept import Kept
 from fttcp.group.shown import shown_first, unfit_shown
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
-from fttcp.ownership import events as ev
 from fttcp.ownership.model import Cause, Mode, Phase, Role
 from fttcp.planes.base import EngineEvent, EventKind
 
@@ -77,9 +75,6 @@ class Late:
         self._phase = group.machine.phase
         self._in_step = self._paused = False
         self._unfit: dict[str, str] = {}
-        self._restoring: asyncio.Task[None] | None = None
-        self.restarting = False
-        """True while the server is told to begin anew: that it is down then is no death."""
 
     def put(self, *items: Item) -> None:
         """Do this later, and look afterwards what the group waits for."""
@@ -133,9 +128,9 @@ class Late:
             case do.ShapeRoutes(backup=backup):
                 self._shape_routes(backup)
             case do.RestartServer():
-                self._restart_server()
+                group.serving.restart()
             case do.Promote():
-                self._promote()
+                group.serving.promote()
             case do.KeepMaintenance(count=count):
                 self._keep(count)
             case do.Refuse(reason=reason):
@@ -160,49 +155,6 @@ class Late:
     def _not_kept(self, why: str) -> None:
         if why:
             self._group.note("maintenance-not-kept", "error", why=why)
-
-    def _promote(self) -> None:
-        """Start the server that rests; when it serves, the engine has it told what clients have sent. A warm
-        one begins with what the last checkpoint has, or does not start."""
-        if self._restoring is not None:
-            self._restoring.cancel()
-        if self._group.checkpoints is None:
-            self._wake()
-        else:
-            self._restoring = self._loop.create_task(self._restore(self._group.checkpoints))
-
-    async def _restore(self, checkpoints: Checkpoints) -> None:
-        why, group = await checkpoints.restore(), self._group
-        if group.machine.phase is not Phase.PROMOTING:
-            return
-        if not why:
-            self._wake()
-            return
-        if group.server is not None:
-            group.server.refuse(why)
-        group.server_stuck(why)
-
-    def _wake(self) -> None:
-        if self._group.server is not None:
-            self.restarting = True
-            try:
-                self._group.server.wake()
-            finally:
-                self.restarting = False
-
-    def _restart_server(self) -> None:
-        """Start the server afresh, or, of a cold group, end it."""
-        group = self._group
-        if self._restoring is not None:
-            self._restoring.cancel()
-        if group.server is not None:
-            self.restarting = True
-            try:
-                group.rest() if group.machine.settings.cold else group.server.restart()
-            finally:
-                self.restarting = False
-        if group.healthy:  # it was left as it is
-            group.feed(ev.ServerRecovered())
 
     def _tell(self, event: EngineEvent) -> None:
         """Note an engine's event for people."""

@@ -8,8 +8,11 @@ from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.group.kept import Kept
+from fttcp.group.readiness import Readiness
+from fttcp.group.waiting import epochs_not_kept, takeover_refused
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
+from fttcp.server.verdict import Note
 
 Request = do.Propose | do.RenewLease | do.Inquire
 
@@ -24,14 +27,15 @@ class Ownership:
         keep_epoch: Callable[[int], None],
         answered: Callable[[ev.Event], None],
         failed: Callable[[str], None],
-        troubled: Callable[[str], None],
-        refused: Callable[[str], None] = lambda why: None,
+        readiness: Readiness,
+        note: Note,
     ) -> None:
-        """``keep_epoch``, ``troubled``: see ``Kept``; ``failed`` closes the group; ``refused`` is told why
-        the group may not be owned, and '' when it may again."""
+        """``keep_epoch``: see ``Kept``; ``failed`` closes the group; ``readiness`` and people are told why
+        the group may not be owned, and why epochs are not on disk."""
         self._arbiter, self._group = arbiter, group
-        self._answered, self._failed, self._refused = answered, failed, refused
-        self._epochs = Kept(keep_epoch, troubled)
+        self._answered, self._failed = answered, failed
+        self._readiness, self._note = readiness, note
+        self._epochs = Kept(keep_epoch, self._troubled)
         self._refusal = ""
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -88,7 +92,17 @@ class Ownership:
         """Tell why the arbiter lets this node not own the group, if it says so: once."""
         if why != self._refusal:
             self._refusal = why
-            self._refused(why)
+            self._readiness.hold("arbiter", takeover_refused(why), told=False)
+            if why:
+                self._note("takeover-refused", "warning", why=why)
+
+    def _troubled(self, why: str) -> None:
+        """An epoch was not kept; '' when one is again."""
+        self._readiness.hold("epochs", epochs_not_kept(why), told=False)
+        if why:
+            self._note("epochs-not-kept", "error", why=why)
+        else:
+            self._note("epochs-kept")
 
     async def _store(self, epoch: int) -> None:
         self._answered(ev.EpochStored(await self._epochs.store(epoch)))

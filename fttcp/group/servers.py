@@ -54,15 +54,15 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         section.addresses[0],
         section.timing.hang_after_ms,
         hooks,
-        group.server_changed,
+        group.serving.changed,
         group.note,
-        group.server_known,
+        group.serving.known,
         WorkerDeath(group, section.on_worker_death).crashed,
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
         [str(address) for address in section.ip_addresses],
         lambda places: group.readiness.hold("unheard", _unheard(places)),
         section.restart.start_within_s,
-        group.server_stuck,
+        group.serving.stuck,
     )
 
 

@@ -98,7 +98,7 @@ struct ftt_worker {
 	uint64_t stood_ns; /* of a promotion: when its server was first seen to get on with a flow no more; 0: never */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */
-	uint64_t next_sweep_ns;
+	uint64_t next_tick_ns, next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_identities identities;
 	struct ftt_counters n;
@@ -106,11 +106,26 @@ struct ftt_worker {
 	uint32_t n_lag;
 };
 
-/* worker.c */
+/* worker_setup.c */
 struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *err, size_t err_len);
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len);
 void ftt_worker_close(struct ftt_worker *w);
 void ftt_worker_wake(struct ftt_worker *w);
+
+/* worker.c: the thread. */
+void *ftt_worker_run(void *worker);
+
+/* worker_packets.c: what waits in a lane, in at most so many receive calls. Their bytes' places are used again by the next one. */
+void ftt_worker_packets(struct ftt_worker *w, unsigned lane, int rounds);
+/* What was decided leaves, in the order that each role needs. */
+void ftt_worker_answer(struct ftt_worker *w, uint64_t now_ns);
+/* All verdicts leave, and what has to be told before. */
+void ftt_worker_flush(struct ftt_worker *w);
+/* Has the plane bring packets whole, or their headers. */
+void ftt_worker_choose_copy(struct ftt_worker *w);
+/* Whom the worker's plane asks. */
+struct ftt_plane_owner ftt_worker_owner(struct ftt_worker *w);
+
 /* What the core is to know of this node for a packet. What nobody has asked about it has not: no lease, a server that nobody vouches for. */
 static inline struct ftt_env ftt_worker_env(const struct ftt_worker *w, uint64_t now_ns)
 {

@@ -8,6 +8,7 @@
 #include "../tests/packet.h"
 #include "engine/flows/act.h"
 #include "engine/flows/history_lane.h"
+#include "engine/flows/history_play.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"
 #include "must.h"

@@ -4,6 +4,7 @@
  * read of it again must be the same. Nothing is read beyond the datagram.
  */
 #include <stdlib.h>
+#include "core/records/channel_wire.h"
 #include "core/records/record.h"
 #include "must.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay.c - a worker (worker.c and all flows) that is given a sequence of steps, without kernel, clock and threads.
+ * replay.c - a worker (worker_packets.c and all flows) that is given a sequence of steps, without kernel, clock and threads.
  *
  * As a program (fttcp-replay, which `fttcp explain` runs) it reads steps from standard input, one a line, and writes what was
  * done in each, closed by a line with a dot. As a library it is given the same steps with a plane of hooks.h; tests/replay.py
@@ -23,7 +23,13 @@
  *   event KIND REASON VALUE
  *   flow HEX, held NUMBER WHY, counters HEX    struct ftt_flow_info (not there: no such flow), enum ftt_wait, struct ftt_counters
  */
-#include "engine/worker.c" /* whose loop is not run: steps take its place */
+#define _GNU_SOURCE
+#include "engine/flows/act.h"
+#include "engine/flows/follow.h"
+#include "engine/flows/hear.h"
+#include "engine/flows/hold.h"
+#include "engine/flows/renewal.h"
+#include "engine/worker.h"
 #include "engine/liveness/beat.h"
 #include "engine/planes/emit.h"
 #include "engine/planes/python/python.h"
@@ -261,7 +267,6 @@ static void forget(void)
 /* Every TCP port is the group's and of UDP. */
 static void configure(char *line, const struct ftt_hooks *hooks)
 {
-	struct ftt_plane_owner owner = {&engine.shared, make_room, hear, &worker};
 	char err[256] = "out of memory";
 
 	forget();
@@ -285,7 +290,7 @@ static void configure(char *line, const struct ftt_hooks *hooks)
 	atomic_store(&engine.shared.lease_policy, FTT_LEASE_SELF);
 	atomic_store(&engine.shared.lease_until_ns, UINT64_MAX);
 	if (hooks)
-		worker.plane = ftt_python_open(&engine.cfg, owner, err, sizeof(err));
+		worker.plane = ftt_python_open(&engine.cfg, ftt_worker_owner(&worker), err, sizeof(err));
 	else
 		open_model();
 	if (!worker.plane || ftt_table_open(&worker.table, engine.cfg.policy.max_flows) || ftt_udp_open(&worker.udp, &engine.cfg)) {
@@ -314,7 +319,7 @@ static void packet(const char *hex, bool in)
 					    .bytes = bytes};
 		given.cap = given.len = (uint32_t)unhex(hex, bytes, sizeof(bytes));
 	}
-	packets(&worker, FTT_LANE_FLOWS, 1);
+	ftt_worker_packets(&worker, FTT_LANE_FLOWS, 1);
 }
 
 LIBRARY bool replay_flow(const struct ftt_key *key, struct ftt_flow_info *out)
@@ -368,7 +373,7 @@ static void step(char *line)
 		packet(second, *what == 'i');
 	} else if (!strcmp(what, "record")) {
 		record_len = unhex(second, record_bytes, sizeof(record_bytes));
-		ftt_follow_records(&worker, FTT_ON_ANY, now);
+		ftt_hear_records(&worker, FTT_ON_ANY, now);
 	} else if (!strcmp(what, "tick")) {
 		atomic_store(&engine.shared.vouched, second && *second == '1');
 		ftt_follow_tick(&worker, now);
@@ -384,7 +389,7 @@ static void step(char *line)
 		fprintf(stderr, "unknown step %s\n", what);
 		exit(2);
 	}
-	flush(&worker);
+	ftt_worker_flush(&worker);
 	ftt_tcp_send_commits(&worker);
 }
 

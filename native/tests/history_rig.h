@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "engine/flows/act.h"
 #include "engine/flows/history_lane.h"
+#include "engine/flows/history_play.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/renewal.h"
 #include "model_node.h"

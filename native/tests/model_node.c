@@ -5,6 +5,7 @@
 #include <string.h>
 #include "engine/flows/act.h"
 #include "engine/flows/follow.h"
+#include "engine/flows/hear.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renewal.h"
@@ -359,7 +360,7 @@ void node_from_client(struct node *n, struct wire *w)
 void node_from_peer(struct node *n, const struct wire *w)
 {
 	n->arrived = w;
-	ftt_follow_records(&n->worker, FTT_ON_ANY, model_now);
+	ftt_hear_records(&n->worker, FTT_ON_ANY, model_now);
 	node_run(n);
 }
 

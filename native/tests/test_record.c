@@ -2,6 +2,7 @@
 /* Records of the commit channel: round trips, every cut, what must be refused, and the replay window. */
 #include <string.h>
 #include "check.h"
+#include "core/records/channel_wire.h"
 #include "core/records/record.h"
 
 static const uint8_t v4_client[16] = {[10] = 0xff, 0xff, 10, 77, 0, 10}, v4_service[16] = {[10] = 0xff, 0xff, 10, 77, 0, 100};

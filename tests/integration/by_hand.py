@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.hosts import await_condition
-from lab.lifecycle import Lab, is_synced
+from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4
 from lab.nodeconfig import write_node_files
+from lab.status import is_synced
 
 ROOT = Path(__file__).parents[2]
 SERVE = (

@@ -140,7 +140,7 @@ def test_output_that_does_not_wait_is_told(tmp_path: Path) -> None:
 def test_a_failed_primary_stays_during_maintenance(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         await tool("pause", "web")
-        alpha.server_changed(False, Cause.SERVER_DIED, "stopped for repair")
+        alpha.serving.changed(False, Cause.SERVER_DIED, "stopped for repair")
         await asyncio.sleep(0.3)
         assert alpha.machine.phase is Phase.PAIRED
         await tool("resume", "web")

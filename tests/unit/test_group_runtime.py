@@ -221,7 +221,7 @@ def test_a_loss_that_is_void_gives_the_grant_back() -> None:
 
 def test_server_death_moves_the_role() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
-        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        alpha.serving.changed(False, Cause.SERVER_DIED, "killed")
         await until(lambda: beta_engine.lease is Lease.SELF)
         assert alpha_engine.lease is Lease.NONE and ("vouch", False) in alpha_engine.orders
         await until(lambda: alpha.machine.phase is Phase.JOINING)
@@ -248,17 +248,17 @@ def test_a_dead_servers_children_are_held_for_a_takeover_only() -> None:
         alpha.server = Pids(41, 42)
         alpha.set_paused(True)
         for _ in range(2):
-            alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+            alpha.serving.changed(False, Cause.SERVER_DIED, "killed")
             alpha_engine.orders.clear()
-            alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+            alpha.serving.changed(True, Cause.SERVER_DIED, "serving")
             assert ("watch_server", (41, 42)) in alpha_engine.orders
-            alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+            alpha.serving.changed(False, Cause.SERVER_DIED, "killed")
             assert alpha.machine.phase is Phase.PAIRED  # nobody takes over: what it forked may serve on
             assert alpha_engine.orders[-1] == ("watch_server", ())
-        alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+        alpha.serving.changed(True, Cause.SERVER_DIED, "serving")
         alpha.set_paused(False)
         alpha_engine.orders.clear()
-        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        alpha.serving.changed(False, Cause.SERVER_DIED, "killed")
         assert alpha.machine.phase is Phase.HANDOVER
         assert ("watch_server", ()) not in alpha_engine.orders
         await until(lambda: beta_engine.lease is Lease.SELF)
@@ -327,7 +327,7 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
             self.roles.append((role, cause))
 
         def restart(self) -> None:
-            self.group.server_changed(False, Cause.SERVER_DIED, "restarted")
+            self.group.serving.changed(False, Cause.SERVER_DIED, "restarted")
 
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         alpha.server = server = Restarted(alpha)
@@ -337,7 +337,7 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
         await until(lambda: (Role.BACKUP, Cause.SWITCHOVER) in server.roles)
         told = [e["event"] for e in alpha._history.since(0)]  # it never followed with the one that was to end
         assert told.count("in-step") == told.count("out-of-step") == 1
-        alpha.server_changed(False, Cause.SERVER_DIED, "killed")
+        alpha.serving.changed(False, Cause.SERVER_DIED, "killed")
         assert alpha._history.since(0)[-1]["event"] == "server-died"
 
     run(test)
@@ -345,7 +345,7 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
 
 def test_a_server_that_is_left_as_it_is_may_follow() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
-        alpha.server_changed(True, Cause.SERVER_DIED, "serving")
+        alpha.serving.changed(True, Cause.SERVER_DIED, "serving")
         alpha.server = Pids(41)
         assert beta.request_switchover() is None
         await until(lambda: alpha.machine.phase is Phase.FOLLOWING and beta.machine.in_step)

@@ -9,9 +9,10 @@ import pytest
 
 from fttcp.config import ConfigError, load
 from lab.errors import LabError
-from lab.lifecycle import Lab, is_paired, is_synced
+from lab.lifecycle import Lab
 from lab.network import ALL_NODES, cables
 from lab.nodeconfig import SPACE_SEED, write_node_files, write_witness_files
+from lab.status import is_paired, is_synced
 
 
 @pytest.mark.parametrize("count", range(2, 6))

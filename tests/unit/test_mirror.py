@@ -186,7 +186,7 @@ async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
         group._mirror = group._mirror_test(wire, group.engine.keys)
         group.start()
         group.feed(ev.CarrierChanged(True))
-        group.server_changed(True, Cause.START, "serving")
+        group.serving.changed(True, Cause.START, "serving")
     one_engine.connect(other_engine)
     for engine in (one_engine, other_engine):
         engine.post(EventKind.LINK_UP, link=0)

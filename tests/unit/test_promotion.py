@@ -37,7 +37,7 @@ class Server:
 
     def wake(self) -> None:
         self.resting = False
-        self.group.server_changed(False, Cause.SERVER_DIED, "it starts")
+        self.group.serving.changed(False, Cause.SERVER_DIED, "it starts")
 
     def rest(self) -> None:
         self.resting = True
@@ -71,12 +71,12 @@ def test_each_server_is_promoted_once() -> None:
         machine = group.machine
         group.start()
         group.feed(ev.CarrierChanged(True))
-        group.server_changed(True, Cause.SERVER_DIED, "it rests")
+        group.serving.changed(True, Cause.SERVER_DIED, "it rests")
         await until(lambda: machine.phase is Phase.PROMOTING and not server.resting)
         course = ((True, [1], 1), (False, [1], 1), (True, [1], 1), (False, [], 1), (True, [2], 2))
         for healthy, pids, orders in course:
             server.pids = pids
-            group.server_changed(healthy, Cause.SERVER_DIED, "")
+            group.serving.changed(healthy, Cause.SERVER_DIED, "")
             assert engine.orders.count(("promote",)) == orders
         group.close()
 
@@ -90,18 +90,18 @@ def test_who_keeps_a_history_is_fit_when_its_file_is_open(tmp_path: Path) -> Non
         group, server, engine = cold_group()
         group.recorder = Recorder("alpha", section(tmp_path), engine, group.note)
         group.start()
-        group.rest()
+        group.serving.rest()
         assert server.held and server.held[-1], "its file is not open yet"
-        group.rest()
+        group.serving.rest()
         assert server.held[-1]
         await until(lambda: not server.held[-1])
         assert engine.orders[-1][0] == "record"
         told = len(server.held)
-        group.rest()
+        group.serving.rest()
         await asyncio.sleep(0)
         assert len(server.held) == told and len(list(tmp_path.iterdir())) == 1
         await group.recorder.before_start()
-        group.rest()
+        group.serving.rest()
         assert server.held[-1]
         await until(lambda: not server.held[-1])
         assert len(list(tmp_path.iterdir())) == 3

@@ -6,14 +6,14 @@ import asyncio
 import errno
 import threading
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from fttcp.arbiter.base import ArbiterClient
 from fttcp.group import kept
 from fttcp.group.epochs import EpochFile
 from fttcp.group.ownership import Ownership
+from fttcp.group.readiness import Readiness
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.ownership import Answer, Outcome, Record
@@ -24,14 +24,18 @@ from tests.health import until
 class Told:
     """What an Ownership says."""
 
-    def __init__(self, keep: Any) -> None:
+    def __init__(self, keep: Any, arbiter: Any = None, group: str = "web") -> None:
         self.events: asyncio.Queue[ev.Event] = asyncio.Queue()
         self.failed: list[str] = []
-        self.troubled: list[str] = []
-        arbiter = cast(ArbiterClient, None)  # not asked here
+        self.notes: list[tuple[str, str]] = []
+        """What people were told, and why."""
+        self.readiness = Readiness(self.note)
         self.ownership = Ownership(
-            arbiter, "web", keep, self.events.put_nowait, self.failed.append, self.troubled.append
+            arbiter, group, keep, self.events.put_nowait, self.failed.append, self.readiness, self.note
         )
+
+    def note(self, kind: str, level: str = "info", **fields: Any) -> None:
+        self.notes.append((kind, fields.get("why", "")))
 
 
 def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +50,9 @@ def test_a_full_disk_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) ->
         told = Told(keep)
         told.ownership.store(32)
         assert await told.events.get() == ev.EpochStored(32)
-        assert not told.failed and len(told.troubled) == 2 and "No space left" in told.troubled[0]
-        assert told.troubled[1] == ""
+        (kind, why), kept_at_last = told.notes
+        assert not told.failed and kind == "epochs-not-kept" and "No space left" in why
+        assert kept_at_last == ("epochs-kept", "") and not told.readiness.has("epochs-not-kept")
 
     asyncio.run(body())
 
@@ -59,10 +64,10 @@ def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) ->
     async def body() -> None:
         told = Told(lambda epoch: answers.wait(10))
         told.ownership.store(32)
-        await until(lambda: bool(told.troubled), 5)
+        await until(lambda: told.readiness.has("epochs-not-kept"), 5)
         answers.set()
         assert await told.events.get() == ev.EpochStored(32)
-        assert told.troubled == ["the disk does not answer", ""]
+        assert told.notes == [("epochs-not-kept", "the disk does not answer"), ("epochs-kept", "")]
 
     asyncio.run(body())
 
@@ -72,7 +77,7 @@ def test_what_was_no_trouble_is_not_told(tmp_path: Path) -> None:
         told = Told(EpochFile(tmp_path, "web").save)
         told.ownership.store(32)
         assert await told.events.get() == ev.EpochStored(32)
-        assert not told.troubled
+        assert not told.notes
 
     asyncio.run(body())
 
@@ -110,23 +115,16 @@ def test_a_refusal_is_the_groups_and_over_when_nothing_is_asked_for() -> None:
             return Answer(Outcome.LOST, expected, why=why if group == "web" else "")
 
     async def body() -> None:
-        told: dict[str, list[str]] = {"web": [], "mail": []}
-        answers: asyncio.Queue[ev.Event] = asyncio.Queue()
-        nothing: Any = None
-        arbiter = cast(ArbiterClient, Refusing())
-        made = {
-            group: Ownership(
-                arbiter, group, nothing, answers.put_nowait, nothing, nothing, refused=told[group].append
-            )
-            for group in told
-        }
-        for group in ("web", "web", "mail"):
-            made[group].ask(do.Propose(1, None, Record(1, "alpha", Kind.SOLO)))
-            await answers.get()
-        assert [made[group].describe()["last_refusal"] for group in made] == [why, ""]
-        made["web"].forget_refusal()
-        made["web"].forget_refusal()
-        assert told == {"web": [why, ""], "mail": []}
+        web, mail = (Told(None, Refusing(), group) for group in ("web", "mail"))
+        for group in (web, web, mail):
+            group.ownership.ask(do.Propose(1, None, Record(1, "alpha", Kind.SOLO)))
+            await group.events.get()
+        assert [group.ownership.describe()["last_refusal"] for group in (web, mail)] == [why, ""]
+        assert web.readiness.has("takeover-refused")
+        web.ownership.forget_refusal()
+        web.ownership.forget_refusal()
+        assert web.notes == [("takeover-refused", why)] and not web.readiness.has("takeover-refused")
+        assert not mail.notes
 
     asyncio.run(body())
 

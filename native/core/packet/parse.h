@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "core/packet/mem.h"
 #include "core/types.h"
+#include "core/packet/address.h"
 #include "core/packet/bytes.h"
 #include "core/packet/csum.h"
 
@@ -75,14 +75,6 @@ struct ftt_seg {
 static inline uint32_t ftt_seg_end(const struct ftt_seg *s)
 {
 	return s->seq + s->len + !!(s->flags & TCP_SYN) + !!(s->flags & TCP_FIN);
-}
-
-static inline void ftt_map4(uint8_t out[16], const uint8_t *in)
-{
-	static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-	memcpy(out, prefix, 12);
-	memcpy(out + 12, in, 4);
 }
 
 /* IP headers only: fills addresses, family, proto, l4, l4_len. OTHER means "go on with L4". */

@@ -9,7 +9,7 @@
 #ifndef FTTCP_MAC_H
 #define FTTCP_MAC_H
 #include <sodium.h>
-#include "core/records/record.h"
+#include "core/records/channel_wire.h"
 
 _Static_assert(crypto_shorthash_siphashx24_KEYBYTES <= 32, "the beginning of a derived key is the key");
 _Static_assert(crypto_shorthash_siphashx24_BYTES == FTT_CHANNEL_MAC, "the tag is the MAC");

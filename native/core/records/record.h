@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * record.h - what two engines write to each other on the commit channel.
+ * record.h - what two engines write to each other on the commit channel, in datagrams of channel_wire.h.
  *
- * A datagram is one header, records, one MAC:
- *
- *   magic u32 | version u8 | worker u8 | count u16 | pairing u64 | sender u64 | counter u64 | records | MAC 16
- *
- * Everything is big-endian. `pairing` names the session of the pair (records of another pairing are
- * stale), `sender` the node, `counter` rises with each datagram of that sender's worker. A record:
+ * A record, big-endian:
  *
  *   type u8 | flags u8 | len u16 (whole record) | family u8 | proto u8 | client port u16 |
  *   service port u16 | client address 4 or 16 | service address 4 or 16 | irs u32 | body
@@ -18,27 +13,20 @@
  * it, ends its fixed part with the number of that attempt, u8: 0 is the flow's own handshake, each renewal counts one more. What
  * belongs to another attempt is dropped. OUTPUT, DISCARD and CLOSE tell of the connection itself: that is true in each attempt.
  *
- * `version` is the newest one that both nodes speak (FTT_CHANNEL_OLDEST to FTT_CHANNEL_VERSION, types.h). Within a version no
- * record changes its layout; a type may be added. A reader that does not know it skips it if FTT_REC_MAY_SKIP is set in
- * the type, else it lets the flow go that the record names. So this head of a record, up to irs, is the same in all
- * versions. Flags that a reader does not know mean nothing to it: what must be understood is a type of its own.
+ * Within a version of the channel no record changes its layout; a type may be added. A reader that does not know it skips it if
+ * FTT_REC_MAY_SKIP is set in the type, else it lets the flow go that the record names. So this head of a record, up to irs, is the
+ * same in all versions. Flags that a reader does not know mean nothing to it: what must be understood is a type of its own.
  */
 #ifndef FTTCP_RECORD_H
 #define FTTCP_RECORD_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "core/packet/mem.h"
 #include "core/types.h"
+#include "core/packet/address.h"
 #include "core/packet/bytes.h"
 #include "core/packet/parse.h"
 
-#define FTT_CHANNEL_MAGIC 0x46545443u /* "FTTC" */
-#define FTT_CHANNEL_HEADER 32
-#define FTT_CHANNEL_MAC 16
-#define FTT_CHANNEL_WORKER_AT 5
-#define FTT_CHANNEL_QUIET 0x80u /* of the worker's byte: it is on the quiet lane, see channel.h */
-#define FTT_CHANNEL_MAX 65507 /* UDP over IPv4 */
 #define FTT_SYN_MAX 128       /* a SYN with all its options: 60 + 60 bytes, IPv6 40 + 60 */
 #define FTT_PART_MAX 32768    /* of a datagram, in one record */
 #define FTT_DATAGRAM_MAX_V4 65507u /* payload of UDP: lengths have 16 bits, IPv4's with its header */
@@ -119,47 +107,6 @@ struct ftt_record {
 	const uint8_t *data;      /* OPEN: the SYN; EVENT, STRAY: payload part. Points into the message. */
 	uint32_t data_len;
 };
-
-struct ftt_channel_header {
-	uint8_t version, worker;
-	bool quiet;
-	uint16_t count;
-	uint64_t pairing, sender, counter;
-};
-
-static inline void ftt_channel_put(uint8_t *p, const struct ftt_channel_header *h)
-{
-	put_be32(p, FTT_CHANNEL_MAGIC);
-	p[4] = h->version;
-	p[FTT_CHANNEL_WORKER_AT] = h->worker | (h->quiet ? FTT_CHANNEL_QUIET : 0);
-	put_be16(p + 6, h->count);
-	put_be64(p + 8, h->pairing);
-	put_be64(p + 16, h->sender);
-	put_be64(p + 24, h->counter);
-}
-
-/* 0, or -1 when p is no header of a version that is spoken here. */
-static inline int ftt_channel_get(const uint8_t *p, size_t len, struct ftt_channel_header *h)
-{
-	if (len < FTT_CHANNEL_HEADER + FTT_CHANNEL_MAC || get_be32(p) != FTT_CHANNEL_MAGIC ||
-	    p[4] < FTT_CHANNEL_OLDEST || p[4] > FTT_CHANNEL_VERSION || (p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET) >= FTT_MAX_WORKERS)
-		return -1;
-	h->version = p[4];
-	h->worker = p[FTT_CHANNEL_WORKER_AT] & ~FTT_CHANNEL_QUIET;
-	h->quiet = p[FTT_CHANNEL_WORKER_AT] & FTT_CHANNEL_QUIET;
-	h->count = get_be16(p + 6);
-	h->pairing = get_be64(p + 8);
-	h->sender = get_be64(p + 16);
-	h->counter = get_be64(p + 24);
-	return 0;
-}
-
-static inline bool ftt_is_v4(const uint8_t a[16])
-{
-	static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-	return memcmp(a, prefix, 12) == 0;
-}
 
 /* Does it belong to one attempt of following its flow? */
 static inline bool ftt_record_attempted(uint8_t type)
@@ -491,34 +438,6 @@ static inline bool ftt_part_put(uint8_t *bytes, uint8_t *parts, const struct ftt
 static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t ours)
 {
 	return pairing == ours || (!pairing && type == FTT_REC_STRAY);
-}
-
-/* --- replay window of one sending worker (RFC 4303 3.4.3 has the idea) -------------------------- */
-
-struct ftt_replay {
-	uint64_t top;  /* highest counter accepted */
-	uint64_t seen; /* bit i: top - i was accepted */
-};
-
-/* True when counter is new; it is then remembered. */
-static inline bool ftt_replay_accept(struct ftt_replay *w, uint64_t counter)
-{
-	uint64_t back;
-
-	if (counter == 0)
-		return false;
-	if (counter > w->top) {
-		uint64_t ahead = counter - w->top;
-
-		w->seen = ahead < 64 ? w->seen << ahead | 1 : 1;
-		w->top = counter;
-		return true;
-	}
-	back = w->top - counter;
-	if (back >= 64 || w->seen >> back & 1)
-		return false;
-	w->seen |= 1ull << back;
-	return true;
 }
 
 /* OPEN: the SYN that it brings. False: there is none, or not of this flow. */

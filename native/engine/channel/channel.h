@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include "engine/engine.h"
+#include "core/records/channel_wire.h"
 #include "core/records/record.h"
 
 #define FTT_CHANNEL_AT_ONCE 8 /* datagrams that one call fetches */

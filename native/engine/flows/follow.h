@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* follow.h - what the other node says, time, and changes of role, for all flows of a worker; see follow.c. */
+/* follow.h - time, and changes of role, for all flows of a worker; see follow.c. */
 #ifndef FTTCP_FOLLOW_H
 #define FTTCP_FOLLOW_H
 #include "engine/worker.h"
@@ -8,10 +8,6 @@
 struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns);
 /* Makes room for a flow that begins, by what is needed least; false when there is none. */
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns);
-/* What the other node says. True if nothing is left: so many are taken at once. */
-bool ftt_follow_records(struct ftt_worker *w, unsigned lanes, uint64_t now_ns);
-/* One record, of that worker of it, and of this pairing. */
-void ftt_follow_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not

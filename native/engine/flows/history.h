@@ -5,7 +5,7 @@
  * Each worker that keeps one writes a frame for what its flows do, as primary and as backup: so a node has the history of its own
  * server, whichever role it had. It is whole from the start of that server on, or it is of no use: `why` then tells.
  *
- * How a new backup is brought up to it: history_lane.c.
+ * How a new backup is brought up to it: history_lane.h.
  */
 #ifndef FTTCP_FLOWS_HISTORY_H
 #define FTTCP_FLOWS_HISTORY_H

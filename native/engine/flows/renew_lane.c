@@ -7,6 +7,8 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/history_lane.h"
+#include "engine/flows/history_play.h"
+#include "engine/flows/history_send.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/record.h"
@@ -315,8 +317,12 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 		return drop(of, bytes, len, now_ns);
 	case FTT_LANE_SESSION:
 		return ftt_udp_renew_message(of, from, bytes, len, now_ns);
+	case FTT_LANE_HISTORY:
+	case FTT_LANE_ALIGN:
+	case FTT_LANE_MARK:
+		return ftt_history_play_message(of, from, kind, bytes, len, now_ns);
 	default:
-		return ftt_history_message(of, from, kind, bytes, len, now_ns);
+		return ftt_history_send_message(of, kind, bytes, len, now_ns);
 	}
 }
 
@@ -332,8 +338,10 @@ static void changed(void *of, uint8_t worker, bool up)
 
 	if (!up && !worker) /* all UDP is the first worker's */
 		ftt_udp_renew_cut(w);
-	if (w->history && (up || ftt_history_waits(w) || w->mode == FTT_MODE_PAIRED))
-		ftt_history_lane(w, up, ftt_now_ns());
+	if (w->history && w->mode == FTT_MODE_PAIRED)
+		ftt_history_send_lane(w, up, ftt_now_ns());
+	else if (w->history && w->mode == FTT_MODE_BACKUP && (up || ftt_history_waits(w)))
+		ftt_history_play_lane(w, up, ftt_now_ns());
 	else if (!up && w->mode == FTT_MODE_BACKUP)
 		cut_off(w, worker);
 	else if (!up)

@@ -11,6 +11,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
+#include "engine/flows/hear.h"
 #include "engine/flows/history.h"
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/hold.h"
@@ -158,9 +159,57 @@ static struct ftt_tcp *hear_primary(struct ftt_worker *w, const struct ftt_key *
 	struct ftt_tcp *c;
 
 	w->heard = true;
-	ftt_follow_records(w, FTT_ON_QUIET, now_ns);
+	ftt_hear_records(w, FTT_ON_QUIET, now_ns);
 	c = find(w, key, now_ns);
 	return c && !is_over(w, c) ? c : NULL;
+}
+
+/* A segment of a client's of a flow that is not known. */
+static void unknown_from_client(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key,
+				const struct ftt_seg *s, uint64_t now_ns)
+{
+	if (w->mode == FTT_MODE_BACKUP) {
+		meet_stranger(w, key, s, now_ns);
+		ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+	} else if (ftt_table_find_apart(&w->table, key)) { /* our stack has that port with another one */
+		ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+	} else {
+		w->n.pass_unmatched++;
+		ftt_tcp_pass(w, p);
+	}
+}
+
+/* The flow of a client's segment, which may begin it. NULL: that is of none that goes on, and has its verdict. */
+static struct ftt_tcp *find_of_client(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key,
+				      const struct ftt_seg *s, uint64_t now_ns)
+{
+	struct ftt_tcp *c = find(w, key, now_ns);
+
+	if (c && c->in_history && w->mode == FTT_MODE_BACKUP && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == c->flow.hard.irs) {
+		ftt_tcp_drop(w, p, &w->n.drop_repeated); /* it came out of the history: to the stack it would be another connection */
+		return NULL;
+	}
+	if (c && c->closed && ftt_history_behind(w) && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		ftt_tcp_forget(w, c, false); /* what begins now is not followed: that is a flow of its own */
+		c = NULL;
+	}
+	if (c && c->closed && c->flow.opener == FTT_OPENED_LOCAL && ftt_is_syn(s)) {
+		ftt_tcp_forget(w, c, false); /* now the remote end opens one */
+		c = NULL;
+	}
+	if (c && is_over(w, c)) {
+		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
+			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
+			return NULL;
+		}
+		ftt_tcp_forget(w, c, false); /* a new connection */
+		c = NULL;
+	}
+	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN && !ftt_history_waits(w))
+		c = begin(w, key, s, now_ns);
+	if (!c)
+		unknown_from_client(w, p, key, s, now_ns);
+	return c;
 }
 
 void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
@@ -179,41 +228,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	ftt_key_of(&key, k, true);
-	c = find(w, &key, now_ns);
-	if (c && c->in_history && w->mode == FTT_MODE_BACKUP && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == c->flow.hard.irs) {
-		ftt_tcp_drop(w, p, &w->n.drop_repeated); /* it came out of the history: to the stack it would be another connection */
+	if (!(c = find_of_client(w, p, &key, s, now_ns)))
 		return;
-	}
-	if (c && c->closed && ftt_history_behind(w) && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		ftt_tcp_forget(w, c, false); /* what begins now is not followed: that is a flow of its own */
-		c = NULL;
-	}
-	if (c && c->closed && c->flow.opener == FTT_OPENED_LOCAL && ftt_is_syn(s)) {
-		ftt_tcp_forget(w, c, false); /* now the remote end opens one */
-		c = NULL;
-	}
-	if (c && is_over(w, c)) {
-		if (ftt_tcp_over_from_client(w, c, s, now_ns)) {
-			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
-			return;
-		}
-		ftt_tcp_forget(w, c, false); /* a new connection */
-		c = NULL;
-	}
-	if (!c && (s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN && !ftt_history_waits(w))
-		c = begin(w, &key, s, now_ns);
-	if (!c) {
-		if (w->mode == FTT_MODE_BACKUP) {
-			meet_stranger(w, &key, s, now_ns);
-			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
-		} else if (ftt_table_find_apart(&w->table, &key)) { /* our stack has that port with another one */
-			ftt_tcp_drop(w, p, &w->n.drop_unknown_flow);
-		} else {
-			w->n.pass_unmatched++;
-			ftt_tcp_pass(w, p);
-		}
-		return;
-	}
 	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP && !(w->history && w->history->live)) { /* what it says comes over the lane, in its order */
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
@@ -347,6 +363,18 @@ static struct ftt_tcp *find_own(struct ftt_worker *w, const struct ftt_packet *p
 	return c;
 }
 
+/* What our server says is compared with the other one's, or summed for that. Returns what follows from it. */
+static uint32_t compare(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_seg *s)
+{
+	if (w->mode == FTT_MODE_BACKUP)
+		return ftt_compare_suppressed(w, c, p, k, s);
+	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
+		ftt_compare_output(w, c, p, k, s);
+	else if (c->log && w->e->cfg.policy.compare && !(c->flow.bits & FTT_F_UNVERIFIED))
+		ftt_compare_alone(w, c, p, k, s);
+	return 0;
+}
+
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
@@ -379,13 +407,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	c->bytes_out += s->len ? ftt_output_end(&c->flow) - said : 0;
 	if (w->history && s->len)
 		ftt_history_said(w, c);
-	if (c->flow.bits & FTT_F_SUMS && w->mode == FTT_MODE_PAIRED && c->flow.protection == FTT_PROTECTED)
-		ftt_compare_output(w, c, p, k, s);
-	else if (c->log && w->e->cfg.policy.compare && w->mode != FTT_MODE_BACKUP && !(c->flow.bits & FTT_F_UNVERIFIED))
-		ftt_compare_alone(w, c, p, k, s);
-	if (w->mode == FTT_MODE_BACKUP)
-		e.actions |= ftt_compare_suppressed(w, c, p, k, s);
-	else if (s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
+	e.actions |= compare(w, c, p, k, s);
+	if (w->mode != FTT_MODE_BACKUP && s->len && ftt_retained_superseded(&c->retained, s->seq - c->flow.hard.delta, now_ns))
 		ftt_retain_stop(w, c);
 	if (ftt_output_end(&c->flow) != said && ftt_recorded(w, c))
 		ftt_record_said(w, c);

@@ -51,15 +51,15 @@ static int which(const struct ftt_config *cfg, const uint8_t addr[16])
 
 static int which_v4(const struct ftt_config *cfg, const uint8_t addr[4])
 {
-	uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+	uint8_t mapped[16];
 
-	memcpy(mapped + 12, addr, 4);
+	ftt_map4(mapped, addr);
 	return which(cfg, mapped);
 }
 
 static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint64_t now)
 {
-	uint8_t reply[FTT_ARP_FRAME], sender[16] = {[10] = 0xff, [11] = 0xff};
+	uint8_t reply[FTT_ARP_FRAME], sender[16];
 	struct ftt_arp arp;
 	int claimed;
 
@@ -67,7 +67,7 @@ static void hear_arp(struct ftt_neigh *n, const uint8_t *frame, size_t len, uint
 		ftt_neigh_count(&n->engine->counters_neigh.drop_malformed);
 		return;
 	}
-	memcpy(sender + 12, arp.sender, 4);
+	ftt_map4(sender, arp.sender);
 	claimed = which(&n->engine->cfg, sender);
 	if (claimed >= 0) {
 		ftt_neigh_claimed(n, (uint32_t)claimed, arp.sender_mac, now);

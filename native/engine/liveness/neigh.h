@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 #include "engine/engine.h"
+#include "core/packet/address.h"
 #include "core/records/neigh_wire.h"
 
 #define FTT_NEIGH_ROUNDS 5 /* of an announcement that nobody asked for, this far apart: */
@@ -89,13 +90,6 @@ struct ftt_neighbours {
 	uint32_t n_groups, changes; /* of the list, counted */
 	bool ended; /* the thread could not go on */
 };
-
-static inline bool ftt_is_v4(const uint8_t addr[16])
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-	return memcmp(addr, mapped, 12) == 0;
-}
 
 /* Looks up the interface and opens the sockets. 0, or errno and *what: the step that failed. */
 int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char **what);

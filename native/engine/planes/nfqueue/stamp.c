@@ -2,6 +2,7 @@
 /* stamp.c - the rules of stamp.h, told to nf_tables (linux/netfilter/nf_tables.h) in one transaction. */
 #define _GNU_SOURCE
 #include "engine/planes/nfqueue/stamp.h"
+#include "core/packet/address.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -207,9 +208,8 @@ static void put_table(struct batch *b)
 
 static void put_rule(struct batch *b, const struct ftt_config *cfg, const uint8_t *address, const struct ftt_port *ports, uint32_t longer_than)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const uint8_t tcp = IPPROTO_TCP, v4 = NFPROTO_IPV4, v6 = NFPROTO_IPV6;
-	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
+	bool is_v4 = ftt_is_v4(address);
 	struct nlmsghdr *nlh = tables_message(b, NFT_MSG_NEWRULE);
 	uint32_t limit = htonl(longer_than);
 	const uint16_t first = htons(ports->port), last = htons(ports->last);

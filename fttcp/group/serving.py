@@ -1,0 +1,123 @@
+"""What the server of a group is told, as its role wants it, and what its news mean to the group."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fttcp.group.checkpoints import Checkpoints
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Cause, Phase
+
+if TYPE_CHECKING:
+    from fttcp.group.group import GroupRuntime
+
+_NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
+
+
+class Serving:
+    """Between ``GroupRuntime.server`` and the role machine; without a server it does nothing."""
+
+    def __init__(self, group: GroupRuntime) -> None:
+        self._group = group
+        self._healthy = False
+        """Whether health vouches for the server; the machine may want it to begin anew all the same."""
+        self._restarting = False
+        """True while the server is told to begin anew: that it is down then is no death."""
+        self._restoring: asyncio.Task[None] | None = None
+        self._promoted: list[int] | None = None
+        """The server whose turn it was to be told what clients have sent."""
+
+    # ------------------------------------------------------------------ its news
+
+    def changed(self, healthy: bool, cause: Cause, reason: str) -> None:
+        """The server's health changed."""
+        group = self._group
+        self._healthy = healthy
+        group.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
+        if healthy and self._awaited and group.server is not None and not group.server.resting:
+            self._tell(group.server.pids)
+        if healthy:
+            group.note("server-healthy", reason=reason)
+        elif self._restarting:
+            group.note("server-restarting", reason=reason)
+        else:
+            group.note(cause.value, "warning", reason=reason)
+
+    def stuck(self, why: str) -> bool:
+        """A server that was woken is not up in time; true if this node gives the role up because of that."""
+        awaited = self._awaited
+        if awaited:
+            self._group.note("promotion-failed", "error", why=why)
+            self._group.feed(ev.StartFailed())
+        return awaited
+
+    def known(self, run: int, ready: bool) -> None:
+        """The server was started, or ended; or it is known whether it could follow another node's."""
+        self._group.feed(ev.ServerKnown(run, ready))
+
+    @property
+    def _awaited(self) -> bool:
+        """Whether the group cannot serve before its server is up."""
+        return self._group.machine.phase is Phase.PROMOTING and not self._group.fenced
+
+    def _tell(self, pids: list[int]) -> None:
+        """This server is up: once for each, for what another one was told is void then."""
+        if pids != self._promoted:
+            self._promoted = pids
+            self._group.engine.promote()
+
+    # ------------------------------------------------------------------ what it is told
+
+    def rest(self) -> None:
+        """Of a cold group: this node does not serve, so its server is not to run. Such a node is fit when it
+        can keep what clients send, on disk as well if that is wanted."""
+        server, recorder = self._group.server, self._group.recorder
+        if server is None:
+            return
+        if recorder is not None and recorder.server_rests(lambda: server.hold("")):
+            server.hold(_NO_FILE)
+        server.rest()
+
+    def promote(self) -> None:
+        """Start the server that rests; when it serves, the engine has it told what clients have sent. A warm
+        one begins with what the last checkpoint has, or does not start."""
+        if self._restoring is not None:
+            self._restoring.cancel()
+        if self._group.checkpoints is None:
+            self._wake()
+        else:
+            self._restoring = asyncio.get_running_loop().create_task(self._restore(self._group.checkpoints))
+
+    async def _restore(self, checkpoints: Checkpoints) -> None:
+        why, group = await checkpoints.restore(), self._group
+        if group.machine.phase is not Phase.PROMOTING:
+            return
+        if not why:
+            self._wake()
+            return
+        if group.server is not None:
+            group.server.refuse(why)
+        self.stuck(why)
+
+    def _wake(self) -> None:
+        if self._group.server is not None:
+            self._restarting = True
+            try:
+                self._group.server.wake()
+            finally:
+                self._restarting = False
+
+    def restart(self) -> None:
+        """Start the server afresh, or, of a cold group, end it."""
+        group = self._group
+        if self._restoring is not None:
+            self._restoring.cancel()
+        if group.server is not None:
+            self._restarting = True
+            try:
+                self.rest() if group.machine.settings.cold else group.server.restart()
+            finally:
+                self._restarting = False
+        if self._healthy:  # it was left as it is
+            group.feed(ev.ServerRecovered())
