@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fttcp.config import Config, load
-from fttcp.node.reload import compare
+from fttcp.node.reload import Change, compare
+from fttcp.ownership.terms import BINDING, Term
 from tests.unit.test_config import GOOD
 
 MAIL = """
@@ -75,12 +76,16 @@ def test_groups_come_and_go(tmp_path: Path) -> None:
 
 def test_every_key_that_needs_a_restart_says_what_to_do(tmp_path: Path) -> None:
     text = GOOD.replace('cluster = "lab"', 'cluster = "other"').replace('"80/tcp"', '"81/tcp"')
-    text = text.replace("[[group]]", '[[group]]\nworkers = 2\nlockstep = "connection"', 1)
+    text = text.replace("[[group]]", "[[group]]\ncompare = false", 1)
     changes = compare(config(tmp_path, GOOD), config(tmp_path, text)).restart
     advice = {change.key: change.advice for change in changes}
     assert "all nodes" in advice["node.cluster"] and "all nodes" in advice["group.web.ports"]
-    assert "all nodes" in advice["group.web.lockstep"], "nodes that differ in it form no pair"
-    assert advice["group.web.workers"].startswith("restart the daemon, the backup's first")
+    assert advice["group.web.compare"].startswith("restart the daemon, the backup's first")
+
+
+@pytest.mark.parametrize("term", sorted(BINDING - {Term.ARBITER, Term.TIMING}))
+def test_what_keeps_a_pair_apart_is_to_be_changed_on_all_nodes(term: Term) -> None:
+    assert "all nodes" in Change(("group", "web", term.key), None, None).advice
 
 
 PROBE = '[[group.health.probe]]\ntype = "tcp"\n'
