@@ -10,10 +10,13 @@ static inline void check_window(const struct ftt_seg *g)
 
 	if (g->flags & TCP_RST || !(g->flags & TCP_ACK))
 		return;
-	if (g->flags & TCP_SYN)
+	if (g->flags & TCP_SYN) {
 		w->told_wscale = g->wscale;
-	MODEL_CHECK(!w->told || seq_geq(edge, w->told_edge), "the window shrank by %u", w->told_edge - edge);
-	w->told_edge = edge;
+		w->first_edge = edge;
+	}
+	/* but for what the scale cuts off (RFC 7323 2.4) */
+	MODEL_CHECK(!w->told || seq_gt(edge + (1u << w->told_wscale), w->told_edge), "the window shrank by %u", w->told_edge - edge);
+	w->told_edge = w->told ? seq_max(w->told_edge, edge) : edge;
 	w->told = true;
 }
 
@@ -22,11 +25,14 @@ static inline void check_commit(struct node *n, const struct ftt_seg *g)
 	const struct ftt_tcp *c = node_flow(n);
 	const struct stack *follower = &w->b.stack;
 	uint32_t has = follower->irs + (uint32_t)follower->rcv_nxt;
+	uint32_t edge = g->ack + ((uint32_t)g->wnd << w->told_wscale);
 
 	if (n->worker.mode != FTT_MODE_PAIRED || !c || c->flow.protection != FTT_PROTECTED || !(g->flags & TCP_ACK))
 		return;
 	MODEL_CHECK(follower->state != STACK_LISTEN, "the backup's kernel knows nothing of the flow");
 	MODEL_CHECK(seq_leq(g->ack, has), "acknowledged %u bytes that the backup does not have", g->ack - has);
+	if (!(g->flags & (TCP_SYN | TCP_RST)) && seq_gt(edge, w->first_edge))
+		MODEL_CHECK(seq_leq(edge, follower->irs + (uint32_t)follower->rcv_edge), "the window ends beyond the backup's");
 	MODEL_CHECK(node_flow(&w->b) && node_flow(&w->b)->flow.bits & FTT_F_MAPPED, "the backup does not hold the flow");
 }
 

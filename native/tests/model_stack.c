@@ -323,6 +323,8 @@ static bool acceptable(struct stack *s, const struct ftt_seg *g, uint64_t from)
 
 	if (g->options & FTT_OPT_TS && (int32_t)(g->tsval - s->ts_recent) < 0)
 		return false; /* PAWS */
+	if ((int64_t)(from + g->len) > (int64_t)s->rcv_edge && stack_received(s) > s->read)
+		return false; /* since Linux 6.17, of what ends beyond the window nothing is taken (tcp_sequence) */
 	return (int64_t)end >= (int64_t)s->rcv_nxt && (int64_t)from <= (int64_t)s->rcv_edge;
 }
 

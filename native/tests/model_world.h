@@ -41,7 +41,7 @@ static struct world {
 	bool had_flow;
 	/* the client's view */
 	uint8_t told_wscale;
-	uint32_t told_edge;
+	uint32_t told_edge, first_edge; /* first: of the SYN-ACK */
 	bool told;
 	/* what it had of the server's stream when it first sent each byte of its own, as offsets; and up to where that is checked */
 	uint32_t spoke_after[MODEL_STREAM_MAX + 2];

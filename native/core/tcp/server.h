@@ -195,19 +195,19 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
 /*
- * The window that the client is shown: the smaller of both stacks', but never less than promised.
- * Returns the field's value for a segment that acknowledges `ack`.
+ * The window that the client is shown: the smaller of both stacks', and no less than promised but for what scaling cuts
+ * off (RFC 7323 2.4). Rounded up, each acknowledgement would promise a little more than a stack has, and Linux drops a
+ * segment that ends beyond its window (since 6.17, tcp_sequence()). Returns the field's value for a segment that
+ * acknowledges `ack`.
  */
 static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32_t edge, bool in_step)
 {
-	uint8_t scale = f->hard.service_wscale;
-	uint32_t room, promised;
+	uint32_t room;
 
-	if (in_step && seq_gt(edge, seq_max(f->peer_edge, f->advertised_edge)))
-		edge = seq_max(f->peer_edge, f->advertised_edge);
-	room = seq_gt(edge, ack) ? (edge - ack) >> scale : 0;
-	promised = seq_gt(f->advertised_edge, ack) ? (f->advertised_edge - ack + (1u << scale) - 1) >> scale : 0;
-	room = room > promised ? room : promised;
+	if (in_step)
+		edge = seq_min(edge, f->peer_edge);
+	edge = seq_max(edge, f->advertised_edge);
+	room = seq_gt(edge, ack) ? (edge - ack) >> f->hard.service_wscale : 0;
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }
 
