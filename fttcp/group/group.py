@@ -15,6 +15,7 @@ from typing import Any
 from fttcp.arbiter.base import ArbiterClient
 from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
+from fttcp.group.clients import Clients
 from fttcp.group.commits import ChannelWatch
 from fttcp.group.detectors import Detectors
 from fttcp.group.hearing import Hearing
@@ -117,6 +118,7 @@ class GroupRuntime:
         self._claims = Claims(interface, self.note)
         self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
+        self._clients = Clients(machine, engine)
         self._granted = 0
         self._late = Late(
             self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
@@ -323,6 +325,8 @@ class GroupRuntime:
         """Let the machine decide; give the engine its orders now and do the rest afterwards."""
         if self._closed:
             return []
+        if self._clients.came_before(event):
+            self._step(ev.ClientServed())
         machine, was_in_step = self.machine, self.machine.in_step
         commands = machine.step(event, clock.now_ns())
         self._late.compare()

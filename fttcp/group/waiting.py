@@ -51,7 +51,7 @@ _UNFIT = {
         "compare the files of both nodes: the reason `settings` says which keys",
     ),
     Unfit.YOUNGER: (
-        "started after this one began to serve, and lacks what that has in memory",
+        "was not there when clients came to this one, or has had some of its own: their memories differ",
         "to protect connections again stop both daemons, then start both: their servers begin together",
     ),
 }

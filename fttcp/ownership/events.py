@@ -130,6 +130,11 @@ class ServerKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientServed:
+    """The local server has had its first client since it was started, in whatever role this node is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Promoted:
     """The server of a cold group is up, and stands where clients stand."""
 
@@ -217,6 +222,7 @@ Event = (
     | ServerRecovered
     | ServerFailed
     | ServerKnown
+    | ClientServed
     | Promoted
     | StartFailed
     | MirrorChanged

@@ -131,9 +131,10 @@ class Body:
     to emit, whatever the arbiter says (only where there are two nodes). ``seeking``: the sender wants
     the group. ``barred``: it cannot have it from the arbiter now. ``used`` is the highest epoch
     that any node may have used, as far as the sender knows. ``run`` numbers the start of the sender's
-    server, 0 while it does not run; ``ready``: that server has what it needs to follow. ``terms``: digests of
-    what all nodes should have alike, in the order of ``terms.Term``. ``mirror`` is false while the sender,
-    which waits or follows, does not get what the owner mirrors, or does not know yet that it does.
+    server, 0 while it does not run; ``ready``: that server has what it needs to follow; ``served``: it has
+    had a client, or that is not known (told where ``Settings.memory``). ``terms``: digests of what all nodes
+    should have alike, in the order of ``terms.Term``. ``mirror`` is false while the sender, which waits or
+    follows, does not get what the owner mirrors, or does not know yet that it does.
     ``speaks``: in which versions its engine can speak with another one.
     """
 
@@ -162,6 +163,7 @@ class Body:
     offered_to: int = 0
     run: int = 0
     ready: bool = True
+    served: bool = False
     terms: tuple[int, ...] = ()
     mirror: bool = True
     speaks: Versions = (0, 0)
@@ -180,7 +182,8 @@ class Settings:
     long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
-    it was told, so none may follow that has not been there from the beginning. ``terms``: as in ``Body``.
+    it was told, so none may follow that has not been there from the beginning; ``watched``: somebody else
+    runs it, so what it was told before is not known. ``terms``: as in ``Body``.
     ``cold``: a node that does not serve runs no server; it is started when the node is to serve.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     ``speaks``: as in ``Body``.
@@ -197,6 +200,7 @@ class Settings:
     stored_epoch: int = 0
     boot_id: int = 0
     memory: bool = False
+    watched: bool = False
     terms: tuple[int, ...] = ()
     mirror_tested: bool = False
     speaks: Versions = (0, 0)
@@ -261,7 +265,7 @@ class Unfit(StrEnum):
     NOT_READY = "not-ready"
     """Its server lacks what it needs to follow (the hook ready_to_follow)."""
     YOUNGER = "younger"
-    """Its server was not there when this one began to serve, and keeps its state in memory."""
+    """Its server lacks, or has more than, what this one has in memory: clients have come in between."""
     DIFFERS = "differs"
     """It has other settings, and as a pair the two would break a promise."""
     RELEASE = "release"

@@ -192,7 +192,12 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._server_cause = cause
                 self._out.append(do.Vouch(False))
             case ev.ServerKnown(run=run, ready=ready):
+                if run != view.run:
+                    view.served = self.settings.watched
                 view.run, view.ready = run, ready
+            case ev.ClientServed():
+                view.served = True
+                self._note_elders(self.phase in (Phase.SOLO, Phase.PAIRING), now_ns)
             case ev.Promoted() if self.phase is Phase.PROMOTING:
                 self._serves = True
             case ev.StartFailed() if self.phase is Phase.PROMOTING:

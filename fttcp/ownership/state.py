@@ -53,7 +53,7 @@ class State:
         self.settings = settings
         self.view = View(settings.peers)
         self.arbitration = Arbitration(settings)
-        self.view.mirror = not settings.mirror_tested
+        self.view.mirror, self.view.served = not settings.mirror_tested, settings.watched
         self.phase = Phase.LISTENING
         self.since_ns = now_ns
         self.epoch = 0
@@ -112,7 +112,7 @@ class State:
         """Of a promotion: what ``NoteTakeover`` is to tell."""
         self.maintenance = 0
         self._elders: frozenset[int] = frozenset()
-        """Servers of other nodes that were there, and had heard nothing, when this one began to serve."""
+        """Servers of other nodes that were there when the first client came to this one's."""
         self._elders_until_ns = 0
 
     # ------------------------------------------------------------------ what is published
@@ -253,6 +253,7 @@ class State:
             used=max(self._seen, self._used),
             run=view.run,
             ready=view.ready,
+            served=view.served,
             offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
             barred=settings.arbitrated and arbitration.barred(now_ns),
@@ -312,9 +313,8 @@ class State:
     def unfit(self, peer: Peer) -> Unfit | None:
         """Return why this primary does not make a peer that waits its backup, or None.
 
-        A server that keeps its state in memory has it of those who were served from the beginning. One that
-        starts together with the first owner's, before that serves, has missed nothing; it is taken soon, or
-        not at all, and once.
+        A server that keeps its state in memory has it of its clients. One that is there before the first of
+        them has missed nothing; from then on it is taken soon, or not at all, and once.
         """
         said = peer.said
         if said is None or not said.ready:
@@ -323,8 +323,9 @@ class State:
             return Unfit.RELEASE
         if not self._agreed(peer):
             return Unfit.DIFFERS
-        known = said.run in self._elders and self._stepped_ns < self._elders_until_ns
-        return Unfit.YOUNGER if self.settings.memory and not known else None
+        unused = said.run != 0 and not said.served and not self.view.served
+        elder = said.run in self._elders and self._stepped_ns < self._elders_until_ns
+        return Unfit.YOUNGER if self.settings.memory and not (unused or elder) else None
 
     def differs(self, peer: Peer) -> frozenset[Term]:
         """Return in what a peer that is heard differs from this node."""
@@ -357,9 +358,11 @@ class State:
         told = peer.arbiter is not None and len(self.settings.terms) > Term.ARBITER
         return told and peer.arbiter != self.settings.terms[Term.ARBITER]
 
-    def _note_elders(self, fresh: bool, now_ns: int) -> None:
-        """This node begins to serve: with a server that has heard nothing (``fresh``), or that has."""
-        said = [peer.said for peer in self.view.peers if fresh and peer.said is not None]
+    def _note_elders(self, first: bool, now_ns: int) -> None:
+        """This node's server has a client, the first that it is known to have, or not. Who does not follow by
+        now what was offered has missed it."""
+        offered = self.partner if self.phase is Phase.PAIRING else None
+        said = [peer.said for peer in self.view.peers if first and peer is not offered and peer.said]
         self._elders = frozenset(body.run for body in said if body.run and body.role is not Role.PRIMARY)
         self._elders_until_ns = now_ns + self.settings.startup_wait_ns
 

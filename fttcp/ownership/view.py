@@ -84,6 +84,8 @@ class View:
         self.healthy = False
         self.run = 0
         """The start of the local server, by a number; 0 while it does not run."""
+        self.served = False
+        """It has had a client since it was started, or that is not known."""
         self.ready = True
         """The local server has what it needs to follow."""
         self.mirror = True

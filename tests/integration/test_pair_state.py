@@ -68,8 +68,12 @@ def test_servers_that_start_together_are_a_pair_and_a_returned_one_is_none(lab: 
 
 
 def test_a_backup_that_left_may_not_come_back(lab: Lab) -> None:
-    """Its server was started again."""
+    """Its server was started again, and had missed nothing until there was a client."""
     up(lab, 'state="memory"')
+    lab.fault("crash-host", "backup")
+    lab.wait("primary=alpha")
+    lab.fault("restart-host")
+    lab.wait("synced")
     assert add(lab) == 1
     lab.fault("crash-host", "backup")
     lab.wait("primary=alpha")

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
+from fttcp.group.group import GroupRuntime
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import Body, Mode, Phase, Role, Unfit
+from fttcp.ownership.pair import PairMachine
+from fttcp.planes.fake import FakeEngine
+from fttcp.report.events import History
 from fttcp.server.hooks import Hooks
 from fttcp.server.readiness import Readiness
 from fttcp.server.settings import HooksSection
 from fttcp.wire import body as codec
+from fttcp.wire import clock
+from tests.unit.test_group_runtime import Consent, engine_settings
 from tests.unit.test_pair import SETTINGS, Driver
 
 MEMORY = replace(SETTINGS, memory=True)
@@ -28,20 +34,25 @@ def waits(driver: Driver, **changes: object) -> bool:
     return driver.machine.phase is Phase.SOLO
 
 
-def alone(settings: Any = MEMORY) -> Driver:
-    """A primary that has nobody."""
+def alone(settings: Any = MEMORY, served: bool = True) -> Driver:
+    """A primary that has nobody; ``served``: clients have come."""
     driver = Driver(settings)
+    driver.step(ev.ServerKnown(3, True))
     driver.wait(SETTINGS.startup_wait_ns)
     assert driver.machine.phase is Phase.SOLO
+    if served:
+        driver.step(ev.ClientServed())
     return driver
 
 
 def starts_with(settings: Any = MEMORY, **peer: object) -> Driver:
-    """A primary that started while the other one did."""
+    """A primary that started while the other one did, and now has its first client."""
     driver = Driver(settings)
+    driver.step(ev.ServerKnown(3, True))
     driver.hear(role=Role.STARTING, priority=10, **peer)
     driver.wait(SETTINGS.settle_ns)
     assert driver.machine.phase is Phase.SOLO
+    driver.step(ev.ClientServed())
     return driver
 
 
@@ -66,7 +77,7 @@ def test_servers_that_start_together_pair() -> None:
 
 @pytest.mark.parametrize("run", [0, 6])
 def test_a_younger_server_does_not_follow(run: int) -> None:
-    """It was not there, or is not the one that was there, when this one began to serve."""
+    """It was not there, or is not the one that was there, when the first client came."""
     driver = starts_with(run=5)
     assert waits(driver, run=run)
     assert driver.machine.unfit(driver.machine.view.peers[0]) is Unfit.YOUNGER
@@ -76,8 +87,53 @@ def test_without_memory_a_younger_server_follows() -> None:
     assert not waits(starts_with(SETTINGS, run=5), run=6)
 
 
-def test_a_server_that_comes_when_somebody_serves_does_not_follow() -> None:
+def test_a_server_that_comes_when_clients_were_served_does_not_follow() -> None:
     assert waits(alone(), run=5)
+
+
+def test_a_server_that_comes_before_the_first_client_follows() -> None:
+    driver = alone(served=False)
+    driver.wait(2 * SETTINGS.startup_wait_ns)
+    assert not waits(driver, run=5)
+
+
+def test_one_that_had_clients_of_its_own_does_not_follow() -> None:
+    assert waits(alone(served=False), run=5, served=True)
+
+
+def test_one_that_does_not_follow_when_the_first_client_comes_has_missed_something() -> None:
+    driver = alone(served=False)
+    assert not waits(driver, run=5)
+    driver.step(ev.ClientServed())
+    assert driver.machine.phase is Phase.PAIRING  # it is about to
+    assert waits(driver, run=5, healthy=False)
+    assert waits(driver, run=5)
+
+
+def test_who_was_there_when_the_first_client_came_may_follow_a_moment_later() -> None:
+    driver = alone(served=False)
+    driver.hear(run=5, healthy=False)
+    driver.step(ev.ClientServed())
+    assert not waits(driver, run=5)
+
+
+def test_a_new_server_has_had_no_client() -> None:
+    driver = alone()
+    driver.step(ev.ServerKnown(0, True), ev.ServerKnown(4, True))
+    assert not driver.machine.body(driver.now).served
+    assert not waits(driver, run=5)
+
+
+def test_what_a_server_that_others_run_has_had_is_not_known() -> None:
+    watched = replace(MEMORY, watched=True)
+    driver = alone(watched, served=False)
+    assert driver.machine.body(driver.now).served
+    assert waits(driver, run=5)
+    driver = Driver(watched)
+    driver.step(ev.ServerKnown(3, True))
+    driver.hear(role=Role.STARTING, priority=10, run=5, served=True)
+    driver.wait(SETTINGS.settle_ns)
+    assert not waits(driver, run=5, served=True)  # it was there when this one began to serve
 
 
 def test_who_was_there_but_came_too_late_has_missed_something() -> None:
@@ -99,23 +155,73 @@ def test_after_a_takeover_nobody_has_what_this_server_has() -> None:
     driver.wait(SETTINGS.settle_ns)
     driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99, run=5)
     driver.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=2, session=99, run=5)
+    driver.step(ev.ClientServed())
     driver.lose()
     assert driver.machine.phase is Phase.SOLO
     assert waits(driver, run=5)
     assert waits(driver, run=6)
 
 
+def test_after_a_takeover_without_any_client_there_is_nothing_to_miss() -> None:
+    driver = Driver(MEMORY)
+    driver.step(ev.ServerKnown(3, True))
+    driver.wait(SETTINGS.settle_ns)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRING, epoch=2, session=99, run=5)
+    driver.hear(role=Role.PRIMARY, mode=Mode.PAIRED, epoch=2, session=99, run=5)
+    driver.lose()
+    assert not waits(driver, run=6)
+
+
 def test_a_node_tells_the_start_of_its_server() -> None:
     driver = Driver()
     (told,) = [c for c in driver.step(ev.ServerKnown(9, False)) if isinstance(c, do.Publish)]
-    assert (told.body.run, told.body.ready) == (9, False)
+    assert (told.body.run, told.body.ready, told.body.served) == (9, False, False)
     assert codec.decode(codec.encode(told.body)) == told.body
+    (told,) = [c for c in driver.step(ev.ClientServed()) if isinstance(c, do.Publish)]
+    assert told.body.served and codec.decode(codec.encode(told.body)) == told.body
+
+
+def test_one_that_does_not_tell_may_have_had_clients() -> None:
+    """A release before this one."""
+    fields = codec.unpack(codec.encode(Driver().peer(run=5)))
+    del fields["sv"]
+    assert codec.body_of(fields).served
 
 
 def test_a_body_without_them_is_refused() -> None:
     body = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 3, run=2**64)
     with pytest.raises(codec.WireError):
         codec.encode(body)
+
+
+# what an engine counts
+
+
+def test_clients_are_counted_from_the_start_of_the_server() -> None:
+    async def test() -> None:
+        settings = replace(MEMORY, boot_id=1)
+        engine = FakeEngine(engine_settings("alpha"))
+        group = GroupRuntime(
+            PairMachine(settings, clock.now_ns()), engine, History("alpha"), Consent(), lambda backup: None
+        )
+        view = group.machine.view
+        group.start()
+        try:
+            group.serving.known(5, True)
+            assert not view.served
+            engine.flows_opened = 1
+            group.serving.known(5, False)  # whatever happens next
+            assert view.served
+            engine.flows_opened = 2
+            group.serving.known(6, True)
+            assert not view.served
+            group.stop()
+            engine.flows_opened = 3
+            group.feed(ev.ServerRecovered())  # nothing is told any more to who has stopped
+        finally:
+            group.close()
+
+    run(test)
 
 
 # the hook
