@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,16 @@ def _make_run(home: Path) -> None:
 
 class Process(subprocess.Popen[Any]):
     """A process that is killed when an exception leaves its `with` block, which else waits for its end: what
-    somebody else waits for in vain would make him wait for ever."""
+    somebody else waits for in vain would make him wait for ever. It is that exception that is told, not
+    that what it was still to be sent could not be."""
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        if kind is not None:
-            self.kill()
-        super().__exit__(kind, *rest)
+        if kind is None:
+            super().__exit__(kind, *rest)
+            return
+        self.kill()
+        with suppress(BrokenPipeError):
+            super().__exit__(kind, *rest)
 
 
 @dataclass(frozen=True)
