@@ -12,6 +12,7 @@
 #include "engine/liveness/neigh.h"
 
 #define MS 1000000ull
+#define PATIENCE_MS 10000 /* for what is certain to come */
 #define QUIET_MS 300 /* how long nothing must come when nothing is to come */
 
 static const uint8_t client_mac[6] = {2, 0, 0, 0, 0, 0x0a};
@@ -41,6 +42,8 @@ void put(const uint8_t *f, size_t n);
 bool next_answer(uint8_t f[256], size_t *n, int patience_ms);
 /* Sends the frame, again each 100 ms while the interface is still settling, until an answer comes. */
 void ask(const uint8_t *f, size_t n, uint8_t answer[256], size_t *answer_len);
+/* Returns when the node has read all that was sent before, and its answers are here: they are thrown away. The interface has settled. */
+void await_read(void);
 void check_answers_from(int nn);
 
 #endif

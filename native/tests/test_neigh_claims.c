@@ -35,8 +35,7 @@ static void test_claims_of_others_are_refused(void)
 	put(f, arp(f, FTT_ARP_REQUEST, other_mac, other4, other4));
 	wait_claimed(other4, 0x02000000000b, 1);
 	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5);
-	while (next_answer(answer, &n, QUIET_MS))
-		;
+	await_read();
 	put(f, arp(f, FTT_ARP_REPLY, other_mac, other4, other4));
 	CHECK(!next_answer(answer, &n, QUIET_MS)); /* neither told nor fought again so soon */
 	CHECK_EQ(fake_counter(refused), 2);
@@ -44,8 +43,7 @@ static void test_claims_of_others_are_refused(void)
 	put(f, ftt_nd_reply(f, other_mac, &asked));
 	CHECK(!memcmp(fake_wait(&e, FTT_EV_CLAIMED).key.local, service6, 16));
 	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5); /* of another address that is another matter */
-	while (next_answer(answer, &n, QUIET_MS))
-		;
+	await_read();
 	CHECK_EQ(fake_counter(refused), 3);
 	CHECK_EQ(fake_counter(&e.counters_neigh.neighbour_defended), 2);
 	CHECK_EQ(fake_drain(&e, FTT_EV_ANNOUNCED), 0);
@@ -67,8 +65,7 @@ static void test_our_own_interfaces_claim_nothing(void)
 	wait_claimed(service4, 0x02000000000b, 1);
 	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5);
 	CHECK_EQ(fake_posted(&e, FTT_EV_CLAIMED), claimed + 1);
-	while (next_answer(f, &(size_t){0}, QUIET_MS))
-		;
+	await_read();
 }
 
 /* What is made up is told in part; what comes a moment after another claim is told. */
@@ -86,9 +83,7 @@ static void test_many_claims_are_told_in_part(void)
 		made_up[5] = (uint8_t)i;
 		put(f, arp(f, FTT_ARP_REPLY, made_up, service4, service4));
 	}
-	put(f, solicitation(f, true)); /* answered when the claims before it have been read, or most of them */
-	while (next_answer(f, &(size_t){0}, QUIET_MS))
-		;
+	await_read();
 	told = fake_posted(&e, FTT_EV_CLAIMED) - claimed;
 	CHECK(told >= 16 && told < 64);
 	fake_drain(&e, FTT_EV_CLAIMED);
