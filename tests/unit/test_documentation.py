@@ -115,7 +115,7 @@ def lines_of(words: list[str]) -> tuple[click.Command, list[str]]:
 def test_every_command_line_of_the_documentation_is_one(page: Path) -> None:
     for words in commands_in(page):
         command, rest = lines_of(words)
-        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        options = options_of(command)
         if command is measuring_client:
             options = set(re.findall(r"--[a-z]+", subprocess.check_output([program(), "--help"], text=True)))
         own = rest[: rest.index("--")] if "--" in rest else rest
@@ -123,17 +123,23 @@ def test_every_command_line_of_the_documentation_is_one(page: Path) -> None:
         assert given <= options, (words, given - options)
 
 
-def test_the_commands_that_prose_names_are_there() -> None:
+def options_of(command: click.Command) -> set[str]:
+    return {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+
+
+def test_the_commands_and_options_that_prose_names_are_there() -> None:
     for page in PAGES:
         for text in re.findall(r"`fttcp ([a-z][^`]*)`", prose_of(page.read_text())):
-            words = [word for word in text.split() if re.fullmatch(r"[a-z-]+", word)]
+            words = list(takewhile(lambda word: word != "--", text.split()))
             command: click.Command = main
-            for word in words:
-                if not isinstance(command, click.Group) or word.startswith("-"):
+            for word in takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), words):
+                if not isinstance(command, click.Group):
                     break
                 found = command.get_command(click.Context(main), word)
                 assert found is not None, (page.name, text)
                 command = found
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert given <= options_of(command), (page.name, text, given - options_of(command))
 
 
 def test_what_is_to_be_made_can_be_made() -> None:
