@@ -35,9 +35,10 @@ def switchover(
 ) -> None:
     """Let the other node of the pair serve GROUP; can be asked of either node.
 
-    Both nodes agree on it, and no protected connection is lost. The primary knows which ones would be: it
-    says so, and does nothing then without --force; --drain waits for them. A backup knows some. Refused
-    when the pair is not in step, when the node that would serve cannot, and during maintenance.
+    Both nodes agree on it, and no protected connection is lost. Asked of the primary, it says which others
+    it would end, and does nothing then without --force; --drain waits for them. Asked of the backup, it
+    goes ahead: that one does not know all of them. Refused when the pair is not in step, when the node that
+    would serve cannot, and during maintenance.
     """
     path = find_socket(config, socket_path)
     if check:
