@@ -240,7 +240,7 @@ class Node:
             group.server.start()
         group.start()
         if cold:  # how its server is, is known at once
-            group.rest()
+            group.serving.rest()
             group.server.start()
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
