@@ -19,6 +19,25 @@ from fttcp.server.settings import HealthSection, HooksSection, RestartSection
 
 Changes = list[tuple[bool, Cause, str]]
 Notes = list[tuple[str, dict[str, Any]]]
+LISTEN = """
+import socket, sys, time
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(1000)
+"""
+"""A server of one process; the argument is its port."""
+DAEMON = """
+import os, socket, sys, time
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+if len(sys.argv) > 2:
+    open(sys.argv[2], "w").write(f"{os.getpid()}\\n")
+time.sleep(1000)
+"""
+"""One that goes to the background, and writes its pid into a second argument."""
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

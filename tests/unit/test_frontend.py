@@ -28,8 +28,8 @@ from fttcp.group import lockstep
 from fttcp.report.events import Event, History
 from fttcp.report.notify import HookSink
 from fttcp.report.reporting import Reporting
+from tests.groups import pair
 from tests.unit.test_config import GOOD
-from tests.unit.test_group_runtime import pair
 
 
 def config_in(tmp_path: Path, extra: str = "") -> Config:

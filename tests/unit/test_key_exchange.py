@@ -17,7 +17,7 @@ from fttcp.face.frontend import Frontend
 from fttcp.group.group import GroupRuntime
 from fttcp.wire import body, keyfile
 from fttcp.wire.errors import WireError
-from tests.unit.test_cli import Tool, scene
+from tests.tool import Tool, scene
 from tests.unit.test_wire import BODY
 
 

@@ -21,8 +21,8 @@ from fttcp.planes.fake import FakeEngine
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.wire import body as codec
 from fttcp.wire.keyfile import KeyRing
+from tests.groups import LEASE, engine_settings, make_group, run
 from tests.health import until
-from tests.unit.test_group_runtime import LEASE, engine_settings, make_group, run
 from tests.unit.test_pair import SETTINGS, Driver
 from tests.unit.test_rules import GROUP
 from tests.unit.test_wire import BODY

@@ -12,7 +12,7 @@ from fttcp.face.frontend import Frontend
 from fttcp.group.group import GroupRuntime
 from fttcp.group.moment import good_moment
 from fttcp.ownership.model import Refusal, Role
-from tests.unit.test_cli import Tool, scene
+from tests.tool import Tool, scene
 from tests.unit.test_frontend import ask
 
 

@@ -15,8 +15,8 @@ from fttcp.ownership.pair import PairMachine
 from fttcp.planes.fake import FakeEngine
 from fttcp.report.events import History
 from fttcp.wire import clock
+from tests.groups import LEASE, Consent, engine_settings
 from tests.health import until
-from tests.unit.test_group_runtime import LEASE, Consent, engine_settings
 from tests.unit.test_recording import section
 
 

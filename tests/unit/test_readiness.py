@@ -16,8 +16,8 @@ from fttcp.planes.base import EventKind, Intrusion
 from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from fttcp.wire import clock
+from tests.groups import LEASE, make_group, run
 from tests.health import until
-from tests.unit.test_group_runtime import LEASE, make_group, run
 
 A = Reason("routes", "the route of the service is gone", "put it back")
 B = Reason("sysctls", "rp_filter is strict", "set it to 0", Hinders.SERVICE)

@@ -15,7 +15,7 @@ from fttcp.history.head import build_of
 from fttcp.history.reader import Ending, Reader
 from fttcp.planes.fake import FakeEngine
 from fttcp.planes.recording import Fsync, HistoryFile
-from tests.unit.test_group_runtime import engine_settings
+from tests.groups import engine_settings
 
 
 def section(directory: Path, fsync: str = "never", unit: str | None = None) -> GroupSection:

@@ -15,8 +15,8 @@ from fttcp.ownership.model import Body, Mode, Role, Settings
 from fttcp.ownership.view import Peer
 from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
+from tests.groups import run
 from tests.health import until
-from tests.unit.test_group_runtime import run
 
 BODY = Body("web", "alpha", Role.PRIMARY, Mode.PAIRED, 3, 3 << 32, True, True, 100, 3)
 

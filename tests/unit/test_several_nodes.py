@@ -18,8 +18,8 @@ from fttcp.planes.base import EventKind, LinkAddress, PeerSettings
 from fttcp.planes.fake import FakeEngine
 from fttcp.report.events import History
 from fttcp.wire import clock
+from tests.groups import LEASE, engine_settings
 from tests.health import until
-from tests.unit.test_group_runtime import LEASE, engine_settings
 
 NAMES = ("alpha", "beta", "gamma")
 SOLO_LEASE = 400 * NS_PER_MS

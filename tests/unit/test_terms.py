@@ -18,9 +18,9 @@ from fttcp.ownership.terms import BINDING, MOST, Term, differing
 from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
+from tests.groups import run
 from tests.health import until
 from tests.unit.test_config import GOOD
-from tests.unit.test_group_runtime import run
 from tests.unit.test_pair import SETTINGS, Driver
 from tests.unit.test_wire import BODY
 

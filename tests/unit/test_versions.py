@@ -17,8 +17,8 @@ from fttcp.ownership.versions import Versions, common, shown
 from fttcp.planes.fake import FakeEngine
 from fttcp.wire import body as codec
 from fttcp.wire.errors import WireError
+from tests.groups import LEASE, make_group, run
 from tests.health import until
-from tests.unit.test_group_runtime import LEASE, make_group, run
 from tests.unit.test_pair import SETTINGS, Driver
 
 OURS: Versions = (3, 4)

@@ -17,8 +17,8 @@ from fttcp.group.engine_events import why_whole
 from fttcp.ownership import events as ev
 from fttcp.planes.base import STAMPED_MAX, EventKind
 from fttcp.planes.fake import FakeEngine
+from tests.groups import make_group
 from tests.unit.test_frontend import frontend
-from tests.unit.test_group_runtime import make_group
 
 
 def test_python_and_c_count_the_same() -> None:
