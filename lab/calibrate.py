@@ -10,6 +10,7 @@ from typing import Any
 from lab import links, network
 from lab.errors import LabError
 from lab.hosts import await_condition
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.links import Terms
 from lab.network import CLIENT, SERVICE_LINK, SWITCH
@@ -35,6 +36,7 @@ class Reading:
     """Of a frame, in the mean: how much later than due the wire gave it away."""
 
 
+@signals_interrupt()
 def calibrate(lab: Lab, seconds: float, delay_ms: float) -> list[Reading]:
     """Measure in a lab of that name, which is made for it: without a wire, through one, and with a delay."""
     lab.up(bare=True)

@@ -18,6 +18,7 @@ import click
 from lab import experiment
 from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
@@ -272,6 +273,7 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
     ),
     help="Name of the lab that is made for it.  [default: campaign]",
 )
+@signals_interrupt()
 def campaign(
     runs: int,
     seed: int,

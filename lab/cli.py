@@ -21,6 +21,7 @@ from lab.campaign import campaign
 from lab.endure import endure
 from lab.errors import LabError, require_root
 from lab.firewalls import RULE_ACTS
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
 from lab.study.cli import client, compare, new, run_command
@@ -111,6 +112,7 @@ def lab() -> None:
 @click.option("--bare", is_flag=True, help="Hosts and network only, no daemons.")
 @click.option("--keep", is_flag=True, help="When the pair does not get in step, leave the lab as it is.")
 @lab_command
+@signals_interrupt()
 def up(
     lab: Lab,
     serve: tuple[str, ...],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from rich.table import Table
 from lab.download import make_file, receive
 from lab.errors import LabError, require_root
 from lab.hosts import Host
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.scenes import PAYLOAD, SCENES, Scene
 
@@ -89,13 +89,13 @@ class FaultInTheMiddle:
 )
 @click.option("--tls", "scene", flag_value="tls", help="Over HTTPS, which nginx ends itself.")
 @click.option("--ssh", "scene", flag_value="ssh", help="Over SSH, from OpenSSH.")
+@signals_interrupt()
 def demo(as_json: bool, size: int, fault: str, scene: str | None) -> None:
     """Download through a pair, let the serving host fail half-way, and show what the client noticed.
 
     The exit status is 0 only when the connection survived and the hash is equal.
     """
     console = Console(quiet=as_json)
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         require_root("the demo")
         result = run(Lab(f"demo-{os.getpid()}"), size, fault, console, SCENES[scene or "http"])
@@ -104,8 +104,6 @@ def demo(as_json: bool, size: int, fault: str, scene: str | None) -> None:
             raise click.ClickException(str(error)) from error
         result = {"survived": False, "bytes": 0, "hash_equal": False, "gap_ms": None}
         result |= {"fault": fault, "cause": None, "takeover": None, "error": str(error)}
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -19,6 +19,7 @@ from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, Case, Client
 from lab.failures import NOT_PROTECTED, in_state
 from lab.hosts import await_condition
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import NODES
 from lab.workloads.registry import serve_specs
@@ -113,6 +114,7 @@ class Endurance:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--name", default="endure", show_default=True, help="Name of the lab that is made for it.")
+@signals_interrupt()
 def endure(
     failures: int, fault: str, size: int, rate: int, settings: tuple[str, ...], as_json: bool, name: str
 ) -> None:

@@ -304,7 +304,7 @@ _GAUGES: Table = (
         "log_memory_bytes",
         "Memory of what clients have sent, for a renewal",
         (),
-        _of_engine(lambda group: [((), group["log_bytes"])]),
+        _of_engine(lambda group: [((), group["log_memory_bytes"])]),
     ),
     (
         "spool_bytes",

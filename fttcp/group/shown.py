@@ -154,7 +154,7 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "renewable": status.flows_renewable,
         },
         "unrenewable": _unrenewable(status.flows_unrenewable),
-        "log_bytes": status.log_bytes,
+        "log_memory_bytes": status.log_memory_bytes,
         "spool": {"bytes": status.spool_bytes, "trouble": why_no_spool(status.spool_error)},
         "history": {
             "bytes": status.history_bytes,

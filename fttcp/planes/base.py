@@ -234,7 +234,7 @@ class EngineStatus:
     """Whose input is kept from their beginning on."""
     flows_unrenewable: tuple[int, ...] = ()
     """Living ones, by Unrenewable."""
-    log_bytes: int = 0
+    log_memory_bytes: int = 0
     """In memory."""
     spool_bytes: int = 0
     """... and on the disk."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +22,7 @@ from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.scenarios.about import ABOUT
 from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
 from lab.errors import LabError, require_root
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
 
 LEAST_WIDTH = 120
@@ -166,10 +165,10 @@ def bench(
         raise click.ClickException(str(error)) from error
 
 
+@signals_interrupt()
 def _measure(runner: Runner, output: Output) -> None:
     """Run, show and keep the results; what there is of them also when it is interrupted."""
     require_root("the bench")
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     complete = False
     try:
         programs.build()
@@ -181,7 +180,6 @@ def _measure(runner: Runner, output: Output) -> None:
         _say(f"took {(time.monotonic() - begin) / 60:.1f} minutes")
         complete = True
     finally:
-        signal.signal(signal.SIGTERM, previous)
         rows = runner.samples.rows()
         output.save(rows, complete)
         tables.show_rows(_out(), output.facts, TITLES, rows)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import click
 
 from fttcp.config.schema import GroupSection
 from lab.errors import LabError, require_root
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.nodeconfig import parse_serve
 from lab.probe import recording, scripts
@@ -126,6 +126,7 @@ def advise(runs: Sequence[Run]) -> Advice:
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds for the pair to get in step.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds for the client to end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@signals_interrupt()
 def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run two copies of a server side by side on the same input, and say where they differ and what to do.
 
@@ -135,14 +136,11 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
     content of equal length, or only when one copy runs behind), 12 unfit (different in length, or cannot
     be followed); 1 the probe failed, 2 a wrong option.
     """
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         require_root("the probe")
         runs = _runs(command, as_json, **options)
     except LabError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     advice = advise(runs)
     if as_json:
         shown = {"verdict": advice.verdict, "advice": advice.sentence, "status": advice.status}

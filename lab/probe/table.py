@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from fttcp.config.program import obstacles
 from lab.demo import FaultInTheMiddle
 from lab.download import receive
 from lab.errors import LabError, require_root
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
 from lab.probe.cli import has_lockstep
@@ -208,6 +208,7 @@ def tried(name: str, may_install: bool) -> Row:
         return Row(name, version_of(recipe), note=f"not tried: {str(error)[:600]}")
 
 
+@signals_interrupt()
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(
@@ -224,7 +225,6 @@ def main() -> None:
         print("\n".join(RECIPES))
         return
     require_root("the table")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = []
     for name in options.names or RECIPES:
         print(f"{name} ...", file=sys.stderr, flush=True)

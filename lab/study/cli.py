@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lab.bench.plot import PlotError, require_matplotlib
 from lab.errors import LabError, require_root
+from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
 from lab.study import figures, page
 from lab.study.folder import Folder, Row
@@ -123,14 +123,13 @@ def show(study: Study, folder: Folder) -> Path:
     return page.write(study, folder, figures.draw(study, folder))
 
 
+@signals_interrupt()
 def _run_all(study: Study, folder: Folder, wanted: list[Run], as_json: bool) -> None:
     """Do what is not done yet. An interrupt or SIGTERM ends it, and the lab is removed."""
     remove_stale(LABS_NAME)
     done = {row["run"] for row in folder.rows() if "error" not in row}
     left = [run for run in wanted if run.number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    ends = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, lambda got, _: sys.exit(128 + got)) for number in ends]
     try:
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
             task = progress.add_task(study.name, total=len(wanted), completed=len(wanted) - len(left))
@@ -144,16 +143,13 @@ def _run_all(study: Study, folder: Folder, wanted: list[Run], as_json: bool) -> 
                         _trouble(row, folder), markup=False, highlight=False, soft_wrap=True
                     )
                 progress.advance(task)
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         click.echo(
             f"interrupted: {len(folder.rows())} of {len(wanted)} runs are in {folder.path}. "
             "The same command does the others; with --report-only it draws what there is",
             err=True,
         )
         raise
-    finally:
-        for number, handler in zip(ends, previous, strict=True):
-            signal.signal(number, handler)
 
 
 def _trouble(row: Row, folder: Folder) -> str:

@@ -164,8 +164,9 @@ void ftt_worker_choose_copy(struct ftt_worker *w)
 	bool backup = w->mode == FTT_MODE_BACKUP;
 	bool logs = w->e->record || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
-	bool edits = w->udp.on || w->e->cfg.n_opens || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
-		     (backup ? !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
+	/* a backup edits ports of what its server opens; the kernel's stamp does not */
+	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
+		     (backup ? w->e->cfg.n_opens || !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 
 	ftt_plane_look(w->plane, edits || logs || w->sum_unknown ? FTT_PLANE_WHOLE : FTT_PLANE_HEADERS,

@@ -109,6 +109,28 @@ static int now(struct ftt_plane *p, const uint8_t *packet, size_t len, bool to_c
 	return 0;
 }
 
+static void look(struct ftt_plane *p, uint32_t in, uint32_t out)
+{
+	struct node *n = FTT_ENTRY(p, struct node, plane);
+
+	n->copies[true] = in;
+	n->copies[false] = out;
+}
+
+/* The packet comes again, behind the others. */
+static void again(struct ftt_plane *p, uint16_t queue, uint32_t id)
+{
+	struct node *n = FTT_ENTRY(p, struct node, plane);
+	struct wire **at = &n->queued, *w;
+
+	while (*at && (*at)->id != id)
+		at = &(*at)->next;
+	w = *at;
+	MODEL_CHECK(w, "%s: packet %u is to come again, and waits no more", n->name, id);
+	*at = w->next;
+	wire_push(queue == QUEUE_IN ? &n->in : &n->out, w);
+}
+
 static void send_queued(struct ftt_plane *p)
 {
 	FTT_ENTRY(p, struct node, plane)->unsent = 0;
@@ -123,6 +145,8 @@ static void open_plane(struct node *n)
 	does.small = small;
 	does.now = now;
 	does.send = send_queued;
+	does.look = look;
+	does.again = again;
 	n->plane.does = &does;
 	n->plane.can = FTT_PLANE_HOLDS;
 	n->worker.plane = &n->plane;
@@ -310,16 +334,22 @@ void node_check(struct node *n)
 static void one_packet(struct node *n, struct wire *w, bool in)
 {
 	struct ftt_packet p = {.id = ++n->next_id, .queue = in ? QUEUE_IN : QUEUE_OUT, .from_client = in, .csum_ready = true,
-			       .csum_unknown = in, .cap = w->len, .len = w->len};
+			       .csum_unknown = in && !n->choose, .cap = w->len, .len = w->len};
 	struct ftt_pkt k;
 	struct ftt_seg s;
+
+	if (n->choose) {
+		n->choose(&n->worker);
+		p.cap = w->len < n->copies[in] ? w->len : n->copies[in];
+		n->cut += in && p.cap < w->len;
+	}
 
 	w->id = p.id;
 	w->next = n->queued;
 	n->queued = w;
-	p.bytes = malloc(w->len);
+	p.bytes = malloc(p.cap);
 	CHECK(p.bytes);
-	memcpy(p.bytes, w->bytes, w->len);
+	memcpy(p.bytes, w->bytes, p.cap);
 	MODEL_CHECK(ftt_parse(p.bytes, p.cap, p.len, &k, &s) == FTT_PARSED_TCP, "%s: %u bytes", n->name, p.len);
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
 	(in ? ftt_tcp_from_client : ftt_tcp_from_server)(&n->worker, &p, &k, &s, model_now);

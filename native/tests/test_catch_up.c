@@ -225,8 +225,44 @@ static void test_a_lost_syn_is_kept(void)
 	node_close(n);
 }
 
+/* What the primary keeps of its client is more than this node may: it is let go, and why stays to be read. */
+static void test_why_it_was_let_go_stays(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = IRS};
+	struct ftt_piece x = {.len = 200, .bytes = (const uint8_t[200]){0}};
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	uint8_t bytes[300];
+	size_t at = ftt_record_put(bytes, sizeof(bytes), &head);
+
+	n->engine.cfg.policy.renew_flow = 100;
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	ftt_piece_put(bytes + at, &x);
+	CHECK_EQ(user.message(user.of, 0, FTT_LANE_LOG, bytes, (uint32_t)(at + FTT_PIECE_HEADER + 200)), FTT_LANE_TAKEN);
+	CHECK(c->flow.protection == FTT_DETACHED && !c->log);
+	CHECK_EQ(c->unrenewable, FTT_LOG_TOO_LONG);
+	CHECK(n->worker.table.why[FTT_LOG_TOO_LONG] == 1 && !n->worker.table.why[FTT_LOG_GAP]);
+	node_close(n);
+}
+
+/* One that its server did not come to in time keeps that reason, but not its log. */
+static void test_why_it_rested_stays(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+
+	ftt_log_end(&n->worker, c, FTT_NOT_IN_TIME);
+	CHECK(c->log);
+	ftt_tcp_let_go(&n->worker, c);
+	CHECK(!c->log && c->unrenewable == FTT_NOT_IN_TIME && !n->worker.log_bytes);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_why_it_was_let_go_stays();
+	test_why_it_rested_stays();
 	test_orders_of_an_earlier_attempt();
 	test_a_lost_syn_is_kept();
 	test_the_mirror_waits_for_the_log();

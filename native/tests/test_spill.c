@@ -197,12 +197,48 @@ static void test_the_lane_waits(void)
 	close_node();
 }
 
+/* An engine of which only flows are looked at has none of these. */
+void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out)
+{
+	(void)b, (void)out;
+	abort();
+}
+
+int64_t ftt_engine_lease_left_ns(struct ftt_engine *e)
+{
+	(void)e;
+	abort();
+}
+
+uint32_t ftt_lane_count(const struct ftt_bulk_lane *l)
+{
+	(void)l;
+	abort();
+}
+
+/* What is told of memory, and of the disk, is counted once. */
+static void test_what_is_told_of_a_log(void)
+{
+	struct node *n = open_node(FTT_MODE_SOLO, 1 << 28);
+	struct ftt_tcp *c = establish(1, FTT_UNPROTECTED);
+	struct ftt_flow_info flow;
+
+	n->engine.worker[0] = &n->worker;
+	keep_all(c, LONG / 2);
+	written();
+	CHECK(ftt_engine_flow(&n->engine, &c->key, &flow));
+	CHECK(flow.spool_bytes > LONG / 4);
+	CHECK_EQ(flow.log_memory_bytes, n->worker.log_bytes - sizeof(*c->log));
+	close_node();
+}
+
 int main(void)
 {
 	begin();
 	for (uint64_t seed = 1; seed <= 10; seed++)
 		test_any_order(seed);
 	test_told();
+	test_what_is_told_of_a_log();
 	test_played();
 	test_the_bound();
 	test_a_hole();

@@ -168,7 +168,7 @@ def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_
 
             def full(node: str = node) -> bool:
                 group = lab.ask(node, {"op": "status"}, 10)["groups"][0]
-                assert group["log_bytes"] <= ALL_BYTES
+                assert group["log_memory_bytes"] <= ALL_BYTES
                 reasons = [flow["unrenewable"] for flow in told(lab, node).values()]
                 return reasons.count("logs-too-long") > 10
 

@@ -31,8 +31,8 @@ def is_spooled(lab: Lab, node: str) -> bool:
     """Is nearly all of the one connection on the node's disk, and in memory no more than its bound and one
     piece, which may be as long?"""
     for flow in told(lab, node).values():
-        kept, spooled = int(str(flow["log_bytes"])), int(str(flow["spool_bytes"]))
-        return kept - spooled <= 2 * MEMORY and spooled > LONG - 2 * MEMORY
+        kept, spooled = int(str(flow["log_memory_bytes"])), int(str(flow["spool_bytes"]))
+        return kept <= 2 * MEMORY and spooled > LONG - 2 * MEMORY
     return False
 
 

@@ -52,7 +52,7 @@ def serving() -> dict[str, Any]:
         flows={"protected": 5, "unprotected": 1, "detached": 0, "opening": 2, "ending": 1, "udp": 3},
         unrenewable={"log-too-long": 2},
         flow_bytes=4096,
-        log_bytes=512,
+        log_memory_bytes=512,
         spool={"bytes": 69632, "trouble": ""},
         bulk_lane={"up": 3, "wanted": 4},
         commit={"held": 7, "lag_us_p50": 50.0, "lag_us_p99": 900.0},

@@ -46,7 +46,7 @@ def idle(stage: Stage, system: System, record: Record, *, flows: int) -> None:
     with stage.loaded("hold", system.address(stage), flows=flows, size=INPUT_BYTES):
         before = stage.primary()
         seconds = renewed_s(stage, record, "s", flows)
-        record.add("bytes/flow", before["log_bytes"] / flows, "log")
+        record.add("bytes/flow", before["log_memory_bytes"] / flows, "log")
         if seconds is not None:
             record.add("s", seconds)
 

@@ -246,7 +246,7 @@ struct ftt_status {
 	uint32_t flows_catching; /* of those without protection: a new backup catches up with them, or will */
 	uint32_t flows_renewable; /* whose input is kept from their beginning on */
 	uint32_t flows_unrenewable[FTT_UNRENEWABLES]; /* living ones, by enum ftt_unrenewable */
-	uint64_t log_bytes;      /* of that input, in memory */
+	uint64_t log_memory_bytes; /* of that input, in memory */
 	uint64_t spool_bytes;    /* ... and in the spool */
 	uint32_t spool_error;    /* errno of the last that was written or read there */
 	uint64_t history_bytes;  /* what all clients have sent since the server started */
@@ -272,8 +272,8 @@ struct ftt_flow_info {
 	uint32_t unrenewable; /* enum ftt_unrenewable */
 	uint32_t opener;      /* enum ftt_opener */
 	uint32_t catching;    /* a new backup catches up with it, or will */
-	uint64_t log_bytes;   /* of its input that is kept */
-	uint64_t spool_bytes; /* ... of these, in the spool */
+	uint64_t log_memory_bytes; /* of its input that is kept, in memory */
+	uint64_t spool_bytes;      /* ... and in the spool */
 	uint32_t continues; /* a takeover at this moment would not reset it; of a primary: as far as it has been told */
 	uint64_t verified;  /* bytes of output, from the first on, known to be equal on both nodes */
 	uint64_t bytes_in, bytes_out;

@@ -120,7 +120,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 		out->flows_catching += w->n_renewing[stage];
 	out->flows_catching += w->udp.n_renewed;
 	count_renewable(w, out);
-	out->log_bytes += w->log_bytes;
+	out->log_memory_bytes += w->log_bytes;
 	out->spool_bytes += w->spool ? ftt_spool_bytes(w->spool) : 0;
 	out->spool_error = w->spool_error ? (uint32_t)w->spool_error : out->spool_error;
 	if (w->history) { /* there is one worker */
@@ -191,7 +191,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->opener = c->flow.opener;
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
 	o->spool_bytes = c->log ? c->log->away : 0;
-	o->log_bytes = c->log ? c->log->size + o->spool_bytes : 0;
+	o->log_memory_bytes = c->log ? c->log->size + (c->log->later ? c->log->later->size : 0) : 0;
 	o->continues = ftt_follow_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;
@@ -211,7 +211,7 @@ static void udp_info(const struct ftt_udp_session *u, uint64_t now_ns, struct ft
 	o->local_snd_nxt = u->s.outputs;
 	o->unrenewable = u->unrenewable;
 	o->catching = ftt_udp_stage(u);
-	o->log_bytes = u->log ? u->log->size : 0;
+	o->log_memory_bytes = u->log ? u->log->size : 0;
 	o->held = u->n_replies;
 	o->divergences = u->s.divergences;
 	o->continues = u->s.protection == FTT_PROTECTED;

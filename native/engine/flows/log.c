@@ -39,6 +39,15 @@ void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 		release(w, c);
 }
 
+void ftt_log_forget(struct ftt_worker *w, struct ftt_tcp *c)
+{
+	if (!c->unrenewable)
+		c->unrenewable = FTT_LOG_GAP;
+	ftt_table_count_why(&w->table, c);
+	if (c->log)
+		release(w, c);
+}
+
 /* Something of it is missing. So it is in a history. */
 static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
 {

@@ -23,6 +23,8 @@ void ftt_log_defer(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_log_resume(struct ftt_worker *w, struct ftt_tcp *c);
 /* The flow cannot be renewed from here on. */
 void ftt_log_end(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why);
+/* The flow goes, or is let go, and its log with it: neither renewal nor history needs it. Why it could not be renewed stays to be read. */
+void ftt_log_forget(struct ftt_worker *w, struct ftt_tcp *c);
 /* Is the payload of this segment needed, of which only the headers were copied? Keeps account of what long packets are for. */
 bool ftt_log_lacks(struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_seg *s);
 

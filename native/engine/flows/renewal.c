@@ -98,5 +98,5 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_renewal_end(w, c);
-	ftt_log_end(w, c, FTT_LOG_GAP);
+	ftt_log_forget(w, c);
 }
