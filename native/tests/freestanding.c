@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * freestanding.c - what the core decides of a flow, as code that needs no C library and no kernel but what it is given.
+ * freestanding.c - what the core decides of a packet, a record and a tick, as code for BPF: there is neither a heap, nor a
+ * loop without an end, nor a call of anything outside.
  *
- * It is never run: `make freestanding` compiles it without any header of the system, and for BPF, where there is neither a
- * heap, nor a loop without an end, nor a call of anything outside.
+ * It is never run: `make freestanding` compiles it, and all functions of the core without any header of the system.
  */
-#include "core/tcp/flow.h"
+#include "core/lease.h"
 #include "core/packet/icmp.h"
+#include "core/tcp/age.h"
+#include "core/tcp/cold.h"
+#include "core/tcp/flow.h"
+#include "core/tcp/hold.h"
+#include "core/tcp/opened.h"
 #include "core/tcp/pair.h"
+#include "core/tcp/renew.h"
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
 #include "core/tcp/rewrite.h"
+#include "core/tcp/unheld.h"
 #include "core/udp/backup.h"
 #include "core/udp/compare.h"
 #include "core/udp/primary.h"
+#include "core/udp/renew.h"
 
 struct all {
 	struct ftt_flow flow;
@@ -25,6 +33,9 @@ struct all {
 	struct ftt_edit edit;
 	struct ftt_record record;
 	struct ftt_retained retained;
+	struct ftt_log log;
+	struct ftt_piece piece;
+	struct ftt_lease lease;
 	struct ftt_env env;
 	uint8_t bytes[128];
 };
@@ -55,3 +66,21 @@ DECIDES(turn, ftt_session_turn(&a->session, 1, 2, 3, 4, &a->env))
 DECIDES(followed, ftt_session_follows(&a->session, true, 1, 2))
 DECIDES(compared, ftt_session_compare(&a->session, &a->record, a->env.policy))
 DECIDES(alone, ftt_session_speaks_alone(&a->session, &a->env))
+DECIDES(unheld, ftt_unheld_step(&a->flow, &a->seg, &a->env, &a->edit))
+DECIDES(unheld_waits, ftt_unheld_waits(&a->flow, &a->env))
+DECIDES(unheld_released, ftt_unheld_release(&a->flow, &a->env))
+DECIDES(overflows, ftt_flow_overflows(&a->flow, &a->seg, false, &a->env))
+DECIDES(waited, ftt_held_enough(&a->seg, 1, &a->env))
+DECIDES(aged, ftt_age_patience(ftt_flow_age(&a->flow, false, a->env.mode), &a->env))
+DECIDES(asked, ftt_opened_ask(&a->flow, &a->seg, &a->env))
+DECIDES(answered, (ftt_opened_answered(&a->flow, &a->seg), 0))
+DECIDES(renewed, ftt_renew_commit(&a->flow, &a->record))
+DECIDES(renewed_wholly, ftt_renew_hold(&a->flow, true, 1, 2, a->env.now_ns))
+DECIDES(renewal_told, ftt_renew_take(&a->flow, &a->record))
+DECIDES(cold_opened, ftt_cold_open(&a->flow, &a->record, &a->env))
+DECIDES(cold_kept, ftt_cold_keeps(&a->flow, &a->log))
+DECIDES(cold_reached, ftt_cold_reached(&a->flow, &a->record, 1))
+DECIDES(logged, ftt_log_growth(&a->log, &a->piece, false))
+DECIDES(granted, (ftt_lease_grant(&a->lease, 1, 2, a->env.now_ns), 0))
+DECIDES(lease_out, ftt_lease_ran_out(&a->lease, a->env.now_ns))
+DECIDES(session_renewed, ftt_session_gets_on(&a->session, &a->record))

@@ -4,13 +4,19 @@
 #define FTTCP_ADDRESS_H
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/packet/bytes.h"
 #include "core/packet/mem.h"
 
 static const uint8_t ftt_v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
 static inline bool ftt_is_v4(const uint8_t address[16])
 {
-	return memcmp(address, ftt_v4_prefix, 12) == 0;
+	return !get_be64(address) && get_be32(address + 8) == 0xffff;
+}
+
+static inline bool ftt_same_address(const uint8_t a[16], const uint8_t b[16])
+{
+	return get_be64(a) == get_be64(b) && get_be64(a + 8) == get_be64(b + 8); /* BPF has no memcmp() to call */
 }
 
 static inline void ftt_map4(uint8_t out[16], const uint8_t in[4])

@@ -444,8 +444,8 @@ static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t o
 static inline bool ftt_record_syn(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
 {
 	return r->data_len && ftt_parse(r->data, r->data_len, r->data_len, k, s) == FTT_PARSED_TCP &&
-	       (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == r->irs && !memcmp(k->src, r->key.remote, 16) &&
-	       !memcmp(k->dst, r->key.local, 16) && k->sport == r->key.remote_port && k->dport == r->key.local_port;
+	       (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == r->irs && ftt_same_address(k->src, r->key.remote) &&
+	       ftt_same_address(k->dst, r->key.local) && k->sport == r->key.remote_port && k->dport == r->key.local_port;
 }
 
 #endif
