@@ -22,7 +22,7 @@ from fttcp.server.readiness import Readiness
 from fttcp.server.settings import HooksSection
 from fttcp.wire import body as codec
 from fttcp.wire import clock
-from tests.unit.test_group_runtime import Consent, engine_settings
+from tests.groups import Consent, engine_settings
 from tests.unit.test_pair import SETTINGS, Driver
 
 MEMORY = replace(SETTINGS, memory=True)
