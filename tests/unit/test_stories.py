@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fttcp.ownership.pair import PairMachine
+from tests import packet_story
 from tests.story import played
 from tests.transcripts import compare
 
-STORIES = sorted((Path(__file__).parents[1] / "stories").glob("*.txt"))
+_ALL = sorted((Path(__file__).parents[1] / "stories").glob("*.txt"))
+PACKETS = [path for path in _ALL if "\npair\n" in path.read_text()]
+STORIES = [path for path in _ALL if path not in PACKETS]
 
 
 @pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
@@ -40,3 +44,39 @@ def test_a_rule_that_is_left_out_makes_another_story(monkeypatch: pytest.MonkeyP
 def test_a_line_that_says_nothing_is_refused_with_its_number(line: str) -> None:
     with pytest.raises(ValueError, match="line 1: "):
         played(line)
+
+
+@pytest.mark.parametrize("path", PACKETS, ids=lambda path: path.stem)
+def test_packets_go_as_the_story_tells(path: Path) -> None:
+    compare(path, packet_story.played)
+
+
+@pytest.mark.parametrize("path", PACKETS, ids=lambda path: path.stem)
+def test_in_the_end_nothing_is_held(path: Path) -> None:
+    held, gone = (
+        re.findall(word, path.read_text()) for word in (r"(#\d+) primary  holds", r"lets (#\d+) go")
+    )
+    assert held and sorted(held) == sorted(gone)
+
+
+@pytest.mark.parametrize("path", PACKETS, ids=lambda path: path.stem)
+def test_if_the_nodes_do_not_hear_each_other_the_client_hears_nothing(path: Path) -> None:
+    deaf = [line for line in path.read_text().splitlines() if not line.endswith(" hears")]
+    said = packet_story.played("\n".join(deaf))
+    assert "primary  holds it" in said and "go to the client" not in said
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "-- client S 0:0(0) win 1",
+        "pair\n-- client S 0:0(1) win 1",
+        "pair\n-- client X 0:0(0) win 1",
+        "pair\n-- nobody S 0:0(0) win 1",
+        "pair\n-- primary hears",
+        "so",
+    ],
+)
+def test_an_act_that_cannot_be_is_refused_with_its_number(lines: str) -> None:
+    with pytest.raises(ValueError, match=f"line {len(lines.splitlines())}: "):
+        packet_story.played(lines)
