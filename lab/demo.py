@@ -20,6 +20,7 @@ from lab.hosts import Host
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.scenes import PAYLOAD, SCENES, Scene
+from lab.status import newest_takeover
 
 DEFAULT_SIZE = 50_000_000
 DURATION_S = 4.0
@@ -132,7 +133,7 @@ def run(lab: Lab, size: int, fault: str, console: Console, scene: Scene = SCENES
         primary = lab.host("primary").name
         console.print(f"in step: [bold]{primary}[/] serves; the client's link has {mbit:.0f} Mbit/s")
         result = _download_through(lab, size, fault, mbit, console, scene)
-        takeover = _takeover(lab, primary) if result["survived"] else None
+        takeover = newest_takeover(lab.status(), primary) if result["survived"] else None
     finally:
         lab.down()
     digest = result.pop("sha256")
@@ -179,15 +180,6 @@ def _download_through(
         "target": report["target"] if report else None,
     }
     return result | ({"error": words} if words else {})
-
-
-def _takeover(lab: Lab, before: str) -> dict[str, Any] | None:
-    """The newest takeover of the node that serves now, when that is not the node that served `before`."""
-    for node in lab.status()["nodes"]:
-        for group in node["groups"]:
-            if node["node"] != before and group["role"] == "primary" and group["takeovers"]:
-                return {"node": node["node"], **group["takeovers"][-1]}
-    return None
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:

@@ -51,6 +51,14 @@ def is_paired(status: Status) -> bool:
     return bool(names) and paired and sorted(primaries) == sorted(names)
 
 
+def newest_takeover(status: Status, before: str) -> dict[str, Any] | None:
+    """The newest takeover of the node that serves now, when that is not the node that served `before`."""
+    for node, group in groups_of(status):
+        if node["node"] != before and group["role"] == "primary" and group["takeovers"]:
+            return {"node": node["node"], **group["takeovers"][-1]}
+    return None
+
+
 def _is_primary(status: Status, host: str) -> bool:
     own = [group for node, group in groups_of(status) if node["node"] == host]
     return bool(own) and all(group["role"] == "primary" for group in own)

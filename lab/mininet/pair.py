@@ -31,6 +31,7 @@ from lab.links import Terms
 from lab.mininet.net import FAULTS, PairNet, go_private
 from lab.mininet.parts import WireLink
 from lab.network import CLIENT, NODES, SERVICE4
+from lab.status import newest_takeover
 
 CLIENT_MBIT = 100
 
@@ -70,7 +71,7 @@ def run(fault: str, size: int, points: Path | None, quiet: bool) -> dict[str, An
         net.start()
         tell(f"the pair is in step, {net.node_in_role('primary')} serves; downloading {size:,} bytes")
         result, report = download(net, fault, size, points, tell)
-        takeover = newest_takeover(net, report.get("target", ""))
+        takeover = newest_takeover(net.status(), report.get("target", ""))
         cause = takeover["cause"] if takeover else None
         result |= {"hash_equal": result.pop("sha256") == expected, "cause": cause, "takeover": takeover}
         return {"fault": fault, "target": report.get("target"), **result}
@@ -114,15 +115,6 @@ def write_points(file: Path, got: Download, received: list[int], struck_s: float
         rows.writerow(["seconds_after_fault", "bytes"])
         for at_s, count in zip(got.arrivals_s, received, strict=True):
             rows.writerow([f"{at_s - struck_s:.6f}", count])
-
-
-def newest_takeover(net: PairNet, before: str) -> dict[str, Any] | None:
-    """The newest takeover of the node that is primary now and was not `before`."""
-    for node in net.status()["nodes"]:
-        for group in node["groups"]:
-            if node["node"] != before and group["role"] == "primary" and group["takeovers"]:
-                return {"node": node["node"], **group["takeovers"][-1]}
-    return None
 
 
 def show(result: dict[str, Any]) -> None:

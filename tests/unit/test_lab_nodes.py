@@ -12,7 +12,7 @@ from lab.errors import LabError
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, cables
 from lab.nodeconfig import SPACE_SEED, write_node_files, write_witness_files
-from lab.status import is_paired, is_synced
+from lab.status import is_paired, is_synced, newest_takeover
 
 
 @pytest.mark.parametrize("count", range(2, 6))
@@ -94,6 +94,17 @@ PRIMARY, BACKUP, SPARE = ("primary", True), ("backup", True), ("backup", False)
 def test_when_everybody_is_in_its_place(nodes: Any, paired: bool, synced: bool) -> None:
     assert is_paired(status(*nodes)) is paired
     assert is_synced(status(*nodes)) is synced
+
+
+def test_a_takeover_is_told_of_who_serves_now_and_did_not_before() -> None:
+    told = status(PRIMARY, BACKUP, None)
+    serves = told["nodes"][0]
+    serves["groups"][0]["takeovers"] = [{"cause": "switchover"}, {"cause": "peer-lost"}]
+    name = serves["node"]
+    assert newest_takeover(told, "another") == {"node": name, "cause": "peer-lost"}
+    assert newest_takeover(told, name) is None
+    serves["groups"][0]["takeovers"] = []
+    assert newest_takeover(told, "another") is None
 
 
 def test_who_waits_in_vain_is_told_what_keeps_a_server_from_serving(monkeypatch: pytest.MonkeyPatch) -> None:
