@@ -24,9 +24,13 @@ _PROGRAM = Path(__file__).with_name("uploads.py")
 def told(lab: Lab, node: str) -> dict[str, dict[str, object]]:
     """The living TCP connections of a node, by the client's end; without those that a backup let
     go, and remembers for an hour."""
+    return {client: flow for client, flow in living(lab, node).items() if flow["protection"] != "detached"}
+
+
+def living(lab: Lab, node: str) -> dict[str, dict[str, object]]:
+    """Those as well."""
     answer = lab.ask(node, {"op": "connections", "limit": 100_000}, 10)
-    living = [flow for flow in answer["connections"] if not flow["closed"]]
-    return {client_of(flow["flow"]): flow for flow in living if flow["protection"] != "detached"}
+    return {client_of(flow["flow"]): flow for flow in answer["connections"] if not flow["closed"]}
 
 
 def protections(lab: Lab, node: str) -> list[str]:
@@ -39,7 +43,7 @@ def await_states(lab: Lab, node: str, *states: str) -> None:
     try:
         await_condition(lambda: protections(lab, node) == sorted(states), WITHIN_S, f"{states} on {node}")
     except LabError as error:
-        raise AssertionError(f"{error}: {told(lab, node)}") from error
+        raise AssertionError(f"{error}: {living(lab, node)}") from error
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lab import experiment
-from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
@@ -21,9 +20,9 @@ pytestmark = needs_root
 MEMORY = 64 << 10
 """Bytes of a connection, the least that goes with a spool."""
 LONG = 20_000_000
-ATTEMPTS = 3
-"""On a busy machine a copy may fall behind for too long, and is let go then."""
-RATE = 200
+PATIENT = "timing.detach_after_ms=10000"
+"""A busy machine keeps a server from its processor, and none is to be let go for that."""
+RATE = 50
 """Mbit/s of the client, which no disk is slower than: who is faster than the disk ends as `spool-full`."""
 
 
@@ -45,34 +44,23 @@ def await_spooled(lab: Lab) -> None:
 
 @pytest.fixture(params=["hot", "cold"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
-    settings = (f"standby={request.param}", f"limits.renew_flow_bytes={MEMORY}")
+    settings = (f"standby={request.param}", f"limits.renew_flow_bytes={MEMORY}", PATIENT)
     settings += tuple(f"{node}.renew_spool_dir={tmp_path}/{node}" for node in NODES)
     yield from pair_named(f"spool-{request.param}", settings, ("bulk-up",))
 
 
-def outlives(lab: Lab) -> bool:
-    """Does an upload outlive three failures? Where it does not, it ends with a reset: no byte is wrong."""
+def test_a_long_upload_outlives_one_failure_after_the_other(pair: Pair, tmp_path: Path) -> None:
+    lab = pair.ready().lab
     lab.fault("rate", "client", RATE)
     with uploads(lab, LONG) as upload:
-        try:
+        await_spooled(lab)
+        for _ in range(2):
+            lab.fault("crash-host", "primary")
+            experiment.revive(lab)
             await_spooled(lab)
-            for _ in range(2):
-                lab.fault("crash-host", "primary")
-                experiment.revive(lab)
-                await_spooled(lab)
-        except LabError:  # it is not followed any more
-            renewed = False
-        else:
-            renewed = True
         lab.fault("crash-host", "primary")
         answers, _ = upload.communicate("\n", timeout=WITHIN_S)
-    assert answers.splitlines() in ([f"good {LONG}"], ["lost"]), answers
-    return renewed and answers != "lost\n"
-
-
-def test_a_long_upload_outlives_one_failure_after_the_other(pair: Pair, tmp_path: Path) -> None:
-    lab = pair.lab
-    assert any(outlives(pair.ready().lab) for _ in range(ATTEMPTS))
+    assert answers.splitlines() == [f"good {LONG}"]
     left = lab.node_in_role("primary")
     await_condition(lambda: not pair.group(left)["spool"]["bytes"], WITHIN_S, "an empty spool")
     assert not any(path for node in NODES for path in (tmp_path / node).iterdir())
