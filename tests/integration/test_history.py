@@ -30,6 +30,8 @@ SETTINGS = ('state="memory"', 'renew="history"')
 KEYS = 40
 BLOCKS_S = 5
 """So long a client waits for its answer, and whoever is told the history at this place."""
+TOLD_S = 90
+"""A connection that did not catch up within 10 s is tried again 30 s later: on a busy machine one may not."""
 BOUND = 1 << 20
 """The least that ``history_bytes`` may be."""
 
@@ -107,7 +109,7 @@ def await_told(lab: Lab, meanwhile: Callable[[], bool] = lambda: True) -> None:
             and not flows["unprotected"]
         )
 
-    await_condition(told, 30, "the backup's server to be told the history")
+    await_condition(told, TOLD_S, "the backup's server to be told the history")
 
 
 def teach(stores: Stores, generation: int) -> None:
