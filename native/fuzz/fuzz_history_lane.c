@@ -7,7 +7,7 @@
 #include "../tests/model_node.h"
 #include "../tests/packet.h"
 #include "engine/flows/act.h"
-#include "engine/flows/history_lane.h"
+#include "engine/flows/renewal.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"

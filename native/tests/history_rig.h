@@ -4,7 +4,6 @@
 #define FTTCP_HISTORY_RIG_H
 #include <stdlib.h>
 #include "engine/flows/act.h"
-#include "engine/flows/history_lane.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/renewal.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The wire format, byte for byte, against tests/vectors: what a channel sends on a real socket, what
- * it reads back from the same bytes, and heartbeats. README.md there tells where they come from.
+ * it reads back from the same bytes, and heartbeats, alone and on a serial line. What the lane says:
+ * lane_vectors.h. README.md there tells where they come from.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,14 +14,14 @@
 #include "fake_engine.h"
 #include "core/records/beat_wire.h"
 #include "core/records/mirror_probe.h"
+#include "core/records/serial_frame.h"
+#include "lane_vectors.h"
 
-enum { PORT = 7710, ROOM = 16384 };
+enum { PORT = 7710 };
 
 static const uint64_t session = 0x1122334455667788, pairing = 7ull << 32 | 3, sender = 0xa1b2c3d4e5f60718;
 static const uint8_t v4_client[16] = {[10] = 0xff, 0xff, 10, 77, 0, 10}, v4_service[16] = {[10] = 0xff, 0xff, 10, 77, 0, 100};
 static const uint8_t v6_client[16] = {0xfd, 0x77, [15] = 0x10}, v6_service[16] = {0xfd, 0x77, [14] = 1};
-static const uint8_t syn[40] = {0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 10, 10, 77, 0, 100,
-				0x9c, 0x40, 0, 80, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 0, 0x50, 2, 0xfa, 0xf0};
 static uint8_t part[40000 - 32768];
 
 static const struct vector {
@@ -57,45 +58,6 @@ static const struct vector {
 			  .rcv_nxt = 0x10, .snd_nxt = 0x80000200, .point = 0x20000, .crc = 0xdeadbeef, .place = 0x100020000,
 			  .tsval = 0x7fffffff}},
 };
-
-/* Reads a file of hexadecimal digits, lines that begin with # aside. */
-static size_t read_vector(const char *name, uint8_t *out)
-{
-	char path[128], line[256];
-	size_t n = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "../../tests/vectors/%s.hex", name);
-	f = fopen(path, "r");
-	if (!f) {
-		fprintf(stderr, "%s: not there; run this test in native/tests\n", path);
-		exit(1);
-	}
-	while (fgets(line, sizeof(line), f)) {
-		unsigned byte;
-
-		for (char *at = line; line[0] != '#' && sscanf(at, "%2x", &byte) == 1; at += 2) {
-			CHECK(n < ROOM);
-			out[n++] = (uint8_t)byte;
-		}
-	}
-	fclose(f);
-	return n;
-}
-
-static void check_bytes(const char *name, const uint8_t *got, size_t got_len)
-{
-	static uint8_t wanted[ROOM];
-	size_t n = read_vector(name, wanted);
-
-	for (size_t i = 0; i < n && i < got_len; i++) {
-		if (got[i] != wanted[i]) {
-			fprintf(stderr, "%s: byte %zu is %02x, not %02x\n", name, i, got[i], wanted[i]);
-			exit(1);
-		}
-	}
-	CHECK_EQ(got_len, n);
-}
 
 static struct ftt_record record_of(const struct vector *v)
 {
@@ -226,26 +188,31 @@ static void counted(void *const to, const size_t len)
 /* Moves all that `from` has to say to `to`, and compares it with a vector; returns how many messages came of it. */
 static int carry(struct ftt_lane_stream *from, struct ftt_lane_stream *to, const struct ftt_lane_ends *ends, const char *name)
 {
-	uint32_t n = from->out_len, room, len;
-	uint8_t *space = ftt_lane_stream_space(to, &room), kind;
-	int messages = 0, got;
+	uint32_t n, room, len;
+	int messages = 0, got = 0;
+	uint8_t *space, kind;
 
-	check_bytes(name, from->out + from->out_at, n);
-	CHECK(room >= n);
-	memcpy(space, from->out + from->out_at, n);
-	ftt_lane_stream_left(from, n);
-	ftt_lane_stream_came(to, n);
-	while ((got = ftt_lane_stream_next(to, ends, &kind, &len)) == 1) {
-		CHECK_EQ(kind, messages);
-		messages++;
+	check_bytes(name, from->out + from->out_at, from->out_len);
+	while (from->out_len) {
+		space = ftt_lane_stream_space(to, &room);
+		n = room < from->out_len ? room : from->out_len;
+		CHECK(n);
+		memcpy(space, from->out + from->out_at, n);
+		ftt_lane_stream_left(from, n);
+		ftt_lane_stream_came(to, n);
+		while ((got = ftt_lane_stream_next(to, ends, &kind, &len)) == 1) {
+			if (messages++)
+				lane_vector_read(kind, to->message, len);
+			else
+				CHECK_EQ(kind, FTT_LANE_READY);
+		}
+		CHECK_EQ(got, 0);
 	}
-	CHECK_EQ(got, 0);
 	return messages;
 }
 
 static void test_bulk_lane(void)
 {
-	static const char message[] = "what is too much for a datagram";
 	static const struct randombytes_implementation by_counting = {
 		.implementation_name = counted_name, .random = counted_one, .buf = counted};
 	struct ftt_config c = config(true);
@@ -254,6 +221,9 @@ static void test_bulk_lane(void)
 	struct ftt_lane_ends b = {.node = 1, .partner = sender, .pairing = pairing, .version = FTT_CHANNEL_VERSION, .worker = 2, .workers = 3,
 				  .keys = &c.keys};
 	struct ftt_lane_stream from, to;
+	uint8_t message[ROOM];
+	uint32_t len;
+	int n = 1;
 
 	ftt_lane_keys(&c.keys, session, pairing);
 	CHECK(!randombytes_close() && !randombytes_set_implementation((struct randombytes_implementation *)&by_counting));
@@ -261,9 +231,12 @@ static void test_bulk_lane(void)
 	ftt_lane_stream_begin(&to, NULL, 0);
 	CHECK_EQ(carry(&from, &to, &b, "lane-hello"), 0);
 	CHECK_EQ(carry(&to, &from, &a, "lane-answer"), 1);
-	CHECK(ftt_lane_stream_put(&from, FTT_LANE_FIRST_KIND, (const uint8_t *)message, sizeof(message) - 1));
-	CHECK_EQ(carry(&from, &to, &b, "lane-frames"), 2);
-	CHECK(!memcmp(to.message, message, sizeof(message) - 1));
+	for (unsigned kind = FTT_LANE_FIRST_KIND; kind < FTT_LANE_MAY_SKIP; kind++) {
+		len = lane_vector_write((enum ftt_lane_kind)kind, message);
+		CHECK(!len || ftt_lane_stream_put(&from, (uint8_t)kind, message, len));
+		n += len != 0;
+	}
+	CHECK_EQ(carry(&from, &to, &b, "lane-frames"), n);
 	ftt_lane_stream_end(&from);
 	ftt_lane_stream_end(&to);
 	CHECK(!randombytes_close() && !randombytes_set_implementation(&randombytes_sysrandom_implementation));
@@ -298,6 +271,36 @@ static void test_heartbeat(void)
 	CHECK(got.sections_len == len && !memcmp(got.sections, sections, len));
 }
 
+/* On a line that begins and ends with noise. */
+static void check_frame(const char *name, const uint8_t *datagram, size_t len)
+{
+	static const uint8_t noise[] = {3, 0xff};
+	static struct ftt_deframer d;
+	uint8_t line[sizeof(noise) + FTT_SERIAL_FRAME_MAX] = {0}, *frame = line + sizeof(noise);
+	size_t n = ftt_serial_put(frame, datagram, len);
+	int got = 0, broken = 0;
+
+	check_bytes(name, frame, n);
+	memset(&d, 0, sizeof(d));
+	memcpy(line, noise, sizeof(noise));
+	for (size_t i = 0; i < sizeof(noise) + n; i++) {
+		got = ftt_deframe(&d, line[i]);
+		broken += got < 0;
+		CHECK(got <= 0 || i == sizeof(noise) + n - 1);
+	}
+	CHECK_EQ(broken, 1);
+	CHECK(got == (int)len && !memcmp(d.plain, datagram, len));
+}
+
+static void test_serial_frames(void)
+{
+	uint8_t bytes[ROOM], many[300];
+
+	check_frame("serial-frame", bytes, read_vector("heartbeat", bytes));
+	memset(many, 'Z', sizeof(many));
+	check_frame("serial-long", many, sizeof(many));
+}
+
 int main(void)
 {
 	for (size_t i = 0; i < sizeof(part); i++)
@@ -307,6 +310,7 @@ int main(void)
 	test_mirror_probe();
 	test_bulk_lane();
 	test_heartbeat();
+	test_serial_frames();
 	if (!fake_private_network()) {
 		printf("test_vectors: a network namespace of its own is not allowed here: the channel's datagrams were not checked\n");
 		return SKIPPED;

@@ -6,6 +6,7 @@ Run it in this directory after a change of the layout, with the new VERSION; it 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
@@ -206,6 +207,87 @@ class SecretStream:
         return tag[:1] + cipher + mac
 
 
+def crc32c(data: bytes, crc: int = 0) -> int:
+    """CRC-32C (RFC 3720 B.4) of data behind others with the sum ``crc``."""
+    crc ^= 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def piece(offset: int, flags: int, after: int, tsval: int, data: bytes) -> bytes:
+    """What a client has sent, as core/log.h draws it."""
+    return struct.pack(">IHBBQI", offset, len(data), flags, 0, after, tsval) + data
+
+
+def noted(outputs: int, port: int, is_port: bool, data: bytes) -> bytes:
+    """An event of a UDP session, as core/udp/log.h draws it."""
+    return struct.pack(">IHHBB", outputs, len(data), port, is_port, 0) + data
+
+
+def history(*events: tuple[int, int, bytes]) -> bytes:
+    """Frames of core/history.h: kind, flags and the rest of each event of one flow, a millisecond apart."""
+    client, service = (ip_address(place).packed for place in PLACES[4])
+    flow = bytes([4, TCP]) + struct.pack(">HH", 40000, 80) + client + service + u32(0xFFFFFFFE)
+    out, crc = b"", 0
+    for number, (kind, flags, rest) in enumerate(events, 1):
+        body = struct.pack(">BBHQ", kind, flags, 0, number * 1_000_000) + flow + rest
+        crc = crc32c(u32(len(body)) + body, crc)
+        out += u32(len(body), crc) + body
+    return out
+
+
+FINAL, FIRST_ALL = 2, 4 | 8
+CALL = b"GET / HTTP/1.0\r\n\r\n"
+LANE_MESSAGES: tuple[tuple[int, str, bytes], ...] = (
+    (1, "begin", struct.pack(">QIB", 0x100020000, 5000, 2) + record(1, OPEN + SYN)),
+    (2, "log", record(11, bytes(34) + THIRD, flags=FINAL) + piece(0x20000, 1 | 2, 0x100000005, 77, CALL)),
+    (3, "drop", record(6, THIRD)),
+    (
+        4,
+        "session",
+        record(18, u32(12, 0xCAFEBABE) + THIRD, flags=FIRST_ALL, proto=UDP, irs=5)
+        + noted(0, 69, False, CALL)
+        + noted(1, 40001, True, b""),
+    ),
+    (
+        17,
+        "history",
+        struct.pack(">Q", 0x100000000)
+        + history(
+            (3, 2, piece(0, 2, 0, 0x7FFFFFFF, CALL)),
+            (4, 1, struct.pack(">QI", 0x100000005, 0xDEADBEEF)),
+            (5, 0, b"\1"),
+        ),
+    ),
+    (18, "align", b"\0"),
+    (19, "mark", b"\0"),
+    (20, "played", struct.pack(">Q", 0x100000000)),
+    (21, "aligned", bytes(8)),
+    (22, "not-played", b"\6"),
+    (23, "marked", b"\0"),
+)
+
+
+def lane_header(kind: int, message: bytes) -> bytes:
+    """What stands before a message, in the clear."""
+    return u32(kind << 24 | len(message))
+
+
+def serial(datagram: bytes) -> bytes:
+    """A datagram on a serial line: COBS between zeros (Cheshire and Baker), of it and its CRC-32C."""
+    out = b""
+    for block in (datagram + u32(crc32c(datagram))).split(b"\0"):
+        whole = len(block) // 254
+        for at in range(0, whole * 254, 254):
+            out += b"\xff" + block[at : at + 254]
+        rest = block[whole * 254 :]
+        out += bytes([len(rest) + 1]) + rest
+    return b"\0" + out + b"\0"
+
+
 def lane() -> dict[str, bytes]:
     """What both ends of a connection of the lane say. What is random is a row of the same byte, counted."""
     label = b"fttcp/ln" + struct.pack(">QQ", SESSION, PAIRING)
@@ -218,24 +300,23 @@ def lane() -> dict[str, bytes]:
         "lane-hello": asks + blake2b(asks, digest_size=32, key=key).digest(),
         "lane-answer": answers + blake2b(asks + answers, digest_size=32, key=key).digest(),
     }
-    frames = {
+    frames: dict[str, tuple[bytes, bytes, Sequence[tuple[int, str, bytes]]]] = {
         "lane-answer": (keys[32:], b"\3" * 24, []),
-        "lane-frames": (keys[:32], b"\4" * 24, [LANE_MESSAGE]),
+        "lane-frames": (keys[:32], b"\4" * 24, LANE_MESSAGES),
     }
     for name, (stream_key, header, messages) in frames.items():
         stream, out = SecretStream(stream_key, header), header
-        for kind, message in [(0, b""), *((1, message) for message in messages)]:
-            clear = struct.pack(">I", kind << 24 | len(message))
+        for kind, _, message in [(0, "", b""), *messages]:
+            clear = lane_header(kind, message)
             out += clear + stream.push(message, clear)
         said[name] = said.get(name, b"") + out
     return said
 
 
-LANE_MESSAGE = b"what is too much for a datagram"
 LANE_TOLD = {
     "lane-hello": "bulk lane: the hello of the one that connects",
     "lane-answer": "bulk lane: the other one's hello, the header of its stream, and its ready",
-    "lane-frames": "bulk lane: header of the first one's stream, its ready, and a message",
+    "lane-frames": "bulk lane: header of the first one's stream, its ready, and a message of each kind",
 }
 
 
@@ -288,4 +369,9 @@ if __name__ == "__main__":
         write(name, HEARTBEAT_TOLD[name], data)
     for name, data in lane().items():
         write(name, LANE_TOLD[name], data)
+    for kind, name, data in LANE_MESSAGES:
+        told = f"bulk lane, before it is encrypted: {name.upper().replace('-', '_')}, header and message"
+        write(f"lane-{name}", told, lane_header(kind, data) + data)
+    write("serial-frame", "serial line: the frame of the heartbeat", serial(heartbeats()["heartbeat"]))
+    write("serial-long", "serial line: 300 bytes of 5a, more than one block has", serial(b"Z" * 300))
     write("mirror-probe", "commit channel: a probe of the mirror, on its second way", probe())

@@ -29,10 +29,36 @@
 #define FTT_LANE_MAX 65536u /* bytes of a message */
 #define FTT_LANE_FRAME_MAX (FTT_LANE_HEADER + FTT_LANE_MAX + FTT_LANE_TAG)
 
+/* What a message is; `none`: one byte, 0. What is renewed: renew.h, of a history: history.h. */
 enum ftt_lane_kind {
-	FTT_LANE_READY = 0,     /* the first frame, empty: who sends it has the key, and is no recording */
-	FTT_LANE_FIRST_KIND = 1, /* the user's */
-	FTT_LANE_MAY_SKIP = 0x80 /* of a kind: who does not know it goes on as if it had not come */
+	FTT_LANE_READY = 0,   /* the first frame, empty: who sends it has the key, and is no recording */
+	FTT_LANE_BEGIN = 1,   /* acknowledged u64 | age u32, ms | attempt u8 | an OPEN record with the SYN: a flow begins again */
+	FTT_LANE_LOG = 2,     /* a RENEW record, for its key | pieces (log.h): what its client has sent; FINAL: this is all */
+	FTT_LANE_DROP = 3,    /* a DETACH record: let go of it; it comes behind all that was said of it */
+	FTT_LANE_SESSION = 4, /* a SENT record | events (udp/log.h): of a UDP session. Flags: FTT_REC_FIRST, FTT_REC_ALL */
+	FTT_LANE_HISTORY = 17, /* end u64 | frames (history.h), up to that place */
+	FTT_LANE_ALIGN = 18,   /* none */
+	FTT_LANE_MARK = 19,    /* none */
+	FTT_LANE_PLAYED = 20,  /* end u64 */
+	FTT_LANE_ALIGNED = 21, /* 0 u64 */
+	FTT_LANE_NOT_PLAYED = 22, /* enum ftt_unrenewable u8 */
+	FTT_LANE_MARKED = 23      /* none */
+};
+
+#define FTT_LANE_FIRST_KIND 1u  /* the user's */
+#define FTT_LANE_MAY_SKIP 0x80u /* of a kind: who does not know it goes on as if it had not come */
+#define FTT_LANE_BEGIN_HEAD 13u /* bytes of a BEGIN before its record */
+
+/* Has a message of this kind, of those of a history, the right length? What a HISTORY carries is looked at where it is played. */
+static inline bool ftt_lane_fits(uint8_t kind, uint32_t len)
+{
+	return kind == FTT_LANE_HISTORY || len == (kind == FTT_LANE_PLAYED || kind == FTT_LANE_ALIGNED ? 8 : 1);
+}
+
+struct ftt_lane_begin {
+	uint64_t acked; /* bytes of the server's that the client has acknowledged */
+	uint32_t age_ms; /* of the connection */
+	uint8_t attempt;
 };
 
 struct ftt_lane_hello {
@@ -75,6 +101,20 @@ static inline int ftt_lane_hello_get(const uint8_t *p, uint8_t version, struct f
 	h->pairing = get_be64(p + 16);
 	memcpy(h->nonce, p + 24, FTT_LANE_NONCE);
 	return p[7] ? 1 + FTT_LANE_GARBAGE : 0;
+}
+
+static inline void ftt_lane_begin_put(uint8_t p[FTT_LANE_BEGIN_HEAD], const struct ftt_lane_begin *b)
+{
+	put_be64(p, b->acked);
+	put_be32(p + 8, b->age_ms);
+	p[12] = b->attempt;
+}
+
+static inline void ftt_lane_begin_get(const uint8_t p[FTT_LANE_BEGIN_HEAD], struct ftt_lane_begin *b)
+{
+	b->acked = get_be64(p);
+	b->age_ms = get_be32(p + 8);
+	b->attempt = p[12];
 }
 
 static inline void ftt_lane_frame_put(uint8_t *p, uint8_t kind, uint32_t len)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* history_play.c - the backup's side of history_lane.h: our server is given each frame, and says what the other one had said. */
+/* history_play.c - the backup's side of history.h: our server is given each frame, and says what the other one had said. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include "engine/flows/act.h"
-#include "engine/flows/history_lane.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
@@ -274,7 +273,7 @@ enum ftt_lane_answer ftt_history_play_message(struct ftt_worker *w, uint8_t from
 	struct ftt_history *h = w->history;
 	bool backup = w->mode == FTT_MODE_BACKUP;
 
-	if (!h || (kind != FTT_LANE_HISTORY && len != 1))
+	if (!h || !ftt_lane_fits(kind, len))
 		return FTT_LANE_BAD;
 	switch (kind) {
 	case FTT_LANE_HISTORY:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* history_play.h - backup: the primary's history is played to our server; see history_lane.h. Of a worker that keeps one. */
+/* history_play.h - backup: the primary's history is played to our server; see history.h. Of a worker that keeps one. */
 #ifndef FTTCP_HISTORY_PLAY_H
 #define FTTCP_HISTORY_PLAY_H
 #include "engine/flows/history.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* history_send.c - the primary's side of history_lane.h: its history leaves, as the lane has room, up to MARK and behind it. */
+/* history_send.c - the primary's side of history.h: its history leaves, as the lane has room, up to MARK and behind it. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
-#include "engine/flows/history_lane.h"
 #include "engine/flows/history_send.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
@@ -186,7 +185,7 @@ enum ftt_lane_answer ftt_history_send_message(struct ftt_worker *w, uint8_t kind
 	struct ftt_history *h = w->history;
 	uint64_t played;
 
-	if (!h || len != (kind == FTT_LANE_PLAYED || kind == FTT_LANE_ALIGNED ? 8 : 1))
+	if (!h || !ftt_lane_fits(kind, len))
 		return FTT_LANE_BAD;
 	switch (kind) {
 	case FTT_LANE_PLAYED:

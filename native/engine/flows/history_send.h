@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* history_send.h - primary: a new backup is sent our server's history; see history_lane.h. Of a worker that keeps one. */
+/* history_send.h - primary: a new backup is sent our server's history; see history.h. Of a worker that keeps one. */
 #ifndef FTTCP_HISTORY_SEND_H
 #define FTTCP_HISTORY_SEND_H
 #include "engine/flows/history.h"

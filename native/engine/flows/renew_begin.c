@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * renew_begin.c - a flow begins again, with a new backup; see core/tcp/renew.h.
- *
- *   BEGIN  acknowledged u64 | age u32, ms | attempt u8 | an OPEN record with the SYN
- */
+/* renew_begin.c - a flow begins again, with a new backup; see core/tcp/renew.h. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
@@ -13,7 +9,7 @@
 #include "engine/flows/renew_begin.h"
 #include "core/tcp/cold.h"
 
-#define HEAD 13u
+#define HEAD FTT_LANE_BEGIN_HEAD
 
 /* --- primary ------------------------------------------------------------------------------------ */
 
@@ -24,21 +20,21 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	struct ftt_flow *f = &c->flow;
 	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
 	uint8_t bytes[FTT_BEGIN_MAX];
-	uint64_t place;
+	struct ftt_lane_begin begin;
 	size_t len;
 
 	ftt_compare_whole(w, c); /* or the sum of another place is told in the end, if its server says nothing more */
 	ftt_renew_open(f, &open, &env);
 	ftt_lockstep_tell(w, c, &open);
-	place = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));
-	put_be64(bytes, place);
-	put_be32(bytes + 8, ftt_lockstep_age(w, c, now_ns));
-	bytes[12] = ++c->attempt;
+	begin.acked = ftt_output_place(f, c->bytes_out, ftt_output_offset(f, f->client_acked));
+	begin.age_ms = ftt_lockstep_age(w, c, now_ns);
+	begin.attempt = ++c->attempt;
+	ftt_lane_begin_put(bytes, &begin);
 	len = ftt_record_put(bytes + HEAD, sizeof(bytes) - HEAD, &open);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_lane_send(&w->lane, k, FTT_LANE_BEGIN, bytes, (uint32_t)(HEAD + len));
 	ftt_renew_begin(f);
-	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = place,
+	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = begin.acked,
 				   .sent = c->log->syn_len};
 	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
 	ftt_table_settle(&w->table, c, w->mode);
@@ -101,6 +97,7 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 
 enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
 {
+	struct ftt_lane_begin begin;
 	struct ftt_record open;
 	struct ftt_tcp *c;
 	struct ftt_seg s;
@@ -109,9 +106,10 @@ enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from,
 		return FTT_LANE_BAD;
 	if (w->mode != FTT_MODE_BACKUP)
 		return FTT_LANE_TAKEN;
-	open.attempt = bytes[12];
+	ftt_lane_begin_get(bytes, &begin);
+	open.attempt = begin.attempt;
 	c = ftt_follow_find(w, &open.key, now_ns);
 	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.hard.irs != open.irs)
-		ftt_renew_enter(w, from, &open, get_be64(bytes), get_be32(bytes + 8), now_ns);
+		ftt_renew_enter(w, from, &open, begin.acked, begin.age_ms, now_ns);
 	return FTT_LANE_TAKEN;
 }

@@ -6,7 +6,6 @@
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
-#include "engine/flows/history_lane.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/history_send.h"
 #include "engine/flows/renew.h"

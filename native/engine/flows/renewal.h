@@ -7,14 +7,6 @@
 #define FTT_RENEW_AT_ONCE 64u  /* flows whose stack has not answered yet: no more than fit where a server accepts */
 #define FTT_RENEW_ACTIVE 1024u /* ... in all */
 
-/* What is said over the bulk lane of flows that are renewed; of a history: history_lane.h. */
-enum ftt_renew_kind {
-	FTT_LANE_BEGIN = FTT_LANE_FIRST_KIND, /* acknowledged u64 | age u32, ms | attempt u8 | an OPEN record with the SYN: a flow begins again */
-	FTT_LANE_LOG = FTT_LANE_FIRST_KIND + 1, /* a RENEW record, for its key | pieces: what its client has sent; FINAL: this is all */
-	FTT_LANE_DROP = FTT_LANE_FIRST_KIND + 2, /* a DETACH record: let go of it; it comes behind all that was said of it */
-	FTT_LANE_SESSION = FTT_LANE_FIRST_KIND + 3 /* a SENT record | events: of a UDP session. Flags: FTT_REC_FIRST, FTT_REC_ALL */
-};
-
 enum ftt_renewal_stage {
 	FTT_RENEW_WAITS,    /* primary: its turn comes */
 	FTT_RENEW_BEGUN,    /* ... the new backup was told, and has not answered */
