@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from lab import network
@@ -24,9 +24,6 @@ from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.network import CLIENT, PEER_LINK, SERVICE_LINK, SWITCH, Cable
 from lab.state import LabState, locked
-
-if TYPE_CHECKING:
-    from lab.lifecycle import Lab
 
 SERVICE = "service"
 """The other end of the client's link, as a sender."""
@@ -77,12 +74,23 @@ class Terms:
 PLAIN = Terms()
 
 
+class Hosts(Protocol):
+    """What links need of a lab; see ``lab.lifecycle.Lab``."""
+
+    name: str
+    home: Path
+
+    def host(self, name: str) -> Host: ...
+
+    def keep_child(self, process: subprocess.Popen[Any]) -> None: ...
+
+
 def senders(link: str, nodes: Iterable[str]) -> tuple[str, ...]:
     """Who sends on a link."""
     return (CLIENT, SERVICE) if link == SERVICE_LINK else tuple(nodes)
 
 
-def apply(lab: Lab, link: str, terms: Terms, sender: str | None = None, seed: int = 1) -> None:
+def apply(lab: Hosts, link: str, terms: Terms, sender: str | None = None, seed: int = 1) -> None:
     """Make a link so, for what `sender` sends (None: everybody). Raises LabError."""
     if link not in LINKS:
         raise LabError(f"link {link!r}: there is no such link; links are {', '.join(LINKS)}")
@@ -101,7 +109,7 @@ def apply(lab: Lab, link: str, terms: Terms, sender: str | None = None, seed: in
             restore(lab, name, state)
 
 
-def restore(lab: Lab, name: str, state: LabState) -> None:
+def restore(lab: Hosts, name: str, state: LabState) -> None:
     """Make the links of a host that lives as they are to be; to be called under the lab's lock."""
     if name not in state.hosts or not lab.host(name).alive():
         return
@@ -114,7 +122,7 @@ def restore(lab: Lab, name: str, state: LabState) -> None:
             network.settle_offload(lab.host(SWITCH), hosts, cable.link)
 
 
-def show(lab: Lab) -> list[dict[str, Any]]:
+def show(lab: Hosts) -> list[dict[str, Any]]:
     """What the wires that are in have done, for each sender: frames, bytes, and what was dropped by cause."""
     found = []
     state = LabState.load(lab.name)
@@ -127,7 +135,7 @@ def show(lab: Lab) -> list[dict[str, Any]]:
     return found
 
 
-def counts(lab: Lab, cable: Cable) -> list[dict[str, Any]]:
+def counts(lab: Hosts, cable: Cable) -> list[dict[str, Any]]:
     """What the wire of a cable has done with frames of its host, and with those for it; no wire: nothing."""
     if cable.wire_port not in network.ports(lab.host(SWITCH)):
         return []
@@ -144,11 +152,11 @@ def program() -> str:
     return str(path)
 
 
-def _control(lab: Lab, cable: Cable) -> Path:
+def _control(lab: Hosts, cable: Cable) -> Path:
     return lab.home / SWITCH / f"link-{cable.port}.sock"
 
 
-def _put(lab: Lab, cable: Cable, ways: list[tuple[Terms, int]]) -> None:
+def _put(lab: Hosts, cable: Cable, ways: list[tuple[Terms, int]]) -> None:
     switch, control = lab.host(SWITCH), _control(lab, cable)
     there = cable.wire_port in network.ports(switch)
     words = "set " + " ".join(terms.words(seed) for terms, seed in ways)
@@ -163,7 +171,7 @@ def _put(lab: Lab, cable: Cable, ways: list[tuple[Terms, int]]) -> None:
         _set(control, words)
 
 
-def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
+def put_in(lab: Hosts, switch: Host, cable: Cable) -> None:
     """Put a wire between a cable and its bridge; it is a plain one at first. Frames of some 0.1 ms are
     lost, as when a plug is moved."""
     ends = f"{cable.wire_end} type veth peer name {cable.wire_port}"
@@ -180,7 +188,7 @@ def put_in(lab: Lab, switch: Host, cable: Cable) -> None:
     )
 
 
-def begin(lab: Lab, switch: Host, control: Path, ends: tuple[str, str], what: str) -> None:
+def begin(lab: Hosts, switch: Host, control: Path, ends: tuple[str, str], what: str) -> None:
     """Start the program between two interfaces of the switch; it has its socket at ``control``. Raises
     LabError, which names ``what`` it is, when it does not answer."""
     control.unlink(missing_ok=True)

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lab import network
 from lab.errors import LabError
 from lab.hosts import Host
-from lab.links import PLAIN, Terms, begin, tell
+from lab.links import PLAIN, Hosts, Terms, begin, tell
 from lab.network import ALL_NODES, CLIENT, SERVICE_LINK, SWITCH, cables
 from lab.state import LabState
-
-if TYPE_CHECKING:
-    from lab.lifecycle import Lab
 
 MOST = 8
 _FIRST = "br-svc"
@@ -94,7 +91,7 @@ def of_lab(state: LabState) -> list[Segment]:
     return [Segment.of_state(kept) for kept in state.segments]
 
 
-def build(lab: Lab, switch: Host, state: LabState) -> None:
+def build(lab: Hosts, switch: Host, state: LabState) -> None:
     """Make the switches, and the trunks to them."""
     for segment in of_lab(state):
         network.ip(
@@ -115,7 +112,7 @@ def hosts(state: LabState) -> list[str]:
     return routers + [name for segment in found for name in segment.clients()]
 
 
-def place(lab: Lab, switch: Host, host: Host, state: LabState) -> None:
+def place(lab: Hosts, switch: Host, host: Host, state: LabState) -> None:
     """Plug a host in where it belongs, as far as segments say so, and tell nodes the way to networks behind
     routers. To be called when its own cables are in."""
     for number, segment in enumerate(of_lab(state), 1):
@@ -159,7 +156,7 @@ def _plug_client(switch: Host, host: Host, segment: Segment, number: int, at: in
         )
 
 
-def _plug_router(lab: Lab, switch: Host, host: Host, segment: Segment, number: int) -> None:
+def _plug_router(lab: Hosts, switch: Host, host: Host, segment: Segment, number: int) -> None:
     out = [f"10.77.0.{_ROUTER + number}/24", f"fd77::{_ROUTER + number}/64"]
     port = f"r-{segment.name}"
     bridge = _FIRST
@@ -196,7 +193,7 @@ def _cable(
     )
 
 
-def _way(lab: Lab, switch: Host, segment: Segment, name: str, one: str, other: str) -> None:
+def _way(lab: Hosts, switch: Host, segment: Segment, name: str, one: str, other: str) -> None:
     """Connect two switches, by a wire if it is not plain."""
     ends = [f"{name}-{letter}" for letter in "abcd"]
     if segment.terms == PLAIN:

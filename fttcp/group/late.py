@@ -6,20 +6,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from fttcp.group.claims import Claims
 from fttcp.group.engine_events import described
 from fttcp.group.hearing import Hearing
 from fttcp.group.kept import Kept
+from fttcp.group.serving import Serving
 from fttcp.group.shown import shown_first, unfit_shown
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import Cause, Mode, Phase, Role
+from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import EngineEvent, EventKind
-
-if TYPE_CHECKING:
-    from fttcp.group.group import GroupRuntime
+from fttcp.server.monitor import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,29 @@ class Unfit:
 Item = do.Command | EngineEvent | Moved | Stepped | Unfit
 
 
+class Told(Protocol):
+    """The group, as far as it has to do with what comes late; see ``GroupRuntime``."""
+
+    machine: PairMachine
+    server: Health | None
+    serving: Serving
+    finished: asyncio.Event
+
+    def note(self, kind: str, level: str = "info", **fields: Any) -> None: ...
+
+    def why_not(self, refusal: str) -> str: ...
+
+    def publish(self) -> None: ...
+
+    def look(self) -> None: ...
+
+
 class Late:
     """Carries it out in a later turn of the loop, in the order of what happened."""
 
     def __init__(
         self,
-        group: GroupRuntime,
+        group: Told,
         hearing: Hearing,
         claims: Claims,
         takeovers: Takeovers,

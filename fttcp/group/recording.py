@@ -17,7 +17,8 @@ from fttcp import __version__
 from fttcp.config import GroupSection
 from fttcp.history.head import Head, build_of
 from fttcp.ownership.model import NS_PER_MS
-from fttcp.planes.base import Engine, EngineError
+from fttcp.planes.base import Engine
+from fttcp.planes.error import EngineError
 from fttcp.planes.recording import Fsync, HistoryFile, Keeping
 from fttcp.server.verdict import Note
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from fttcp.group.checkpoints import Checkpoints
+from fttcp.group.recording import Recorder
+from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import Cause, Phase
-
-if TYPE_CHECKING:
-    from fttcp.group.group import GroupRuntime
+from fttcp.ownership.pair import PairMachine
+from fttcp.planes.base import Engine
+from fttcp.server.monitor import Health
 
 _NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
+
+
+class Served(Protocol):
+    """The group, as far as its server's matters go; see ``GroupRuntime``."""
+
+    machine: PairMachine
+    engine: Engine
+    server: Health | None
+    recorder: Recorder | None
+    checkpoints: Checkpoints | None
+
+    @property
+    def fenced(self) -> bool: ...
+
+    def feed(self, event: ev.Event) -> list[do.Command]: ...
+
+    def note(self, kind: str, level: str = "info", **fields: Any) -> None: ...
 
 
 class Serving:
     """Between ``GroupRuntime.server`` and the role machine; without a server it does nothing."""
 
-    def __init__(self, group: GroupRuntime) -> None:
+    def __init__(self, group: Served) -> None:
         self._group = group
         self._healthy = False
         """Whether health vouches for the server; the machine may want it to begin anew all the same."""

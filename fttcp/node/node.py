@@ -50,7 +50,7 @@ from fttcp.node.reload import Plan, compare
 from fttcp.node.rundir import PID_FILE, BusyError, Lock, only_one
 from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
-from fttcp.planes.base import EngineError
+from fttcp.planes.error import EngineError
 from fttcp.planes.liveness import Liveness
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.notify import NotifyError

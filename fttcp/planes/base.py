@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from fttcp.planes.recording import HistoryFile
 
 
-class EngineError(RuntimeError):
-    """An engine cannot be opened or started; the sentence says what failed and what to do."""
-
-
 class EventKind(IntEnum):
     """Values of enum ftt_event_kind."""
 

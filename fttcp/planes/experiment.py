@@ -19,9 +19,10 @@ from typing import Any
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode as EngineMode
 from fttcp.ownership.model import Lease as Lease
-from fttcp.planes.base import EngineError, EngineEvent, FlowKey
+from fttcp.planes.base import EngineEvent, FlowKey
 from fttcp.planes.base import EventKind as EventKind
 from fttcp.planes.base import Protection as Protection
+from fttcp.planes.error import EngineError
 
 LONGEST_DELAY_S = 60
 

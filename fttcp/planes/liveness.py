@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fttcp._native import ffi, lib
-from fttcp.planes.base import EngineError, LivenessSettings, PeerSettings
+from fttcp.planes.base import LivenessSettings, PeerSettings
+from fttcp.planes.error import EngineError
 from fttcp.wire.keyfile import KeyRing
 
 _ERROR_BYTES = 512

@@ -11,7 +11,6 @@ from fttcp._native import ffi, lib
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
 from fttcp.planes.base import (
-    EngineError,
     EngineEvent,
     EngineSettings,
     EngineStatus,
@@ -22,6 +21,7 @@ from fttcp.planes.base import (
     Reason,
     Unrenewable,
 )
+from fttcp.planes.error import EngineError
 from fttcp.planes.liveness import Liveness, fill_keys, fill_peer
 from fttcp.planes.recording import HistoryFile
 from fttcp.wire.addresses import address_bytes, address_text

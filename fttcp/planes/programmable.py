@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineError, EngineEvent, EngineSettings
+from fttcp.planes.base import EngineEvent, EngineSettings
+from fttcp.planes.error import EngineError
 from fttcp.planes.experiment import Callback, Change, Direction, hooks_of, load_callback
 from fttcp.planes.intake import Intake
 from fttcp.planes.liveness import Liveness

@@ -22,7 +22,8 @@ from netfilterqueue import NetfilterQueue
 from netfilterqueue import Packet as QueuedPacket
 
 from fttcp.network.rules import HANDSHAKE_QUEUES
-from fttcp.planes.base import EngineError, EngineSettings
+from fttcp.planes.base import EngineSettings
+from fttcp.planes.error import EngineError
 from fttcp.planes.experiment import Direction
 
 SHOWN_MAX = 4016

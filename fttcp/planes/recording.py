@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fttcp._native import ffi, lib
-from fttcp.planes.base import EngineError
+from fttcp.planes.error import EngineError
 
 _ERROR_BYTES = 512
 

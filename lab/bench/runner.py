@@ -64,7 +64,7 @@ class Runner:
             if case.fresh:
                 self._close_all(keep=set())
             stage = self._stage(case.setup)
-            stage.require(name)
+            stage.require(SYSTEMS[name])
             stage.rate(case.mbit)
             self._measure(case, name, stage, record)
             if case.disturbs:

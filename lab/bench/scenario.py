@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from lab.bench.rows import Key, Samples
+from lab.bench.rows import NATIVE, Key, Samples
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import System
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,35 @@ class Record:
 
     def _key(self, unit: str, what: str) -> Key:
         return Key(f"{self.scenario}.{what}" if what else self.scenario, self.system, unit)
+
+
+class System:
+    """The plain server: its host's own address. `needs`: programs; `reaches`: most flows at once, or None."""
+
+    name = NATIVE
+    needs: tuple[str, ...] = ()
+
+    def prepare(self, stage: Stage) -> None:
+        """Make it serve, in a lab that has just come up."""
+
+    def mend(self, stage: Stage) -> None:
+        """Make it serve again, after the hosts that were down have been made anew."""
+
+    def address(self, stage: Stage) -> str:
+        """Return where the client finds it."""
+        return stage.address(self.serving(stage))
+
+    def serving(self, stage: Stage) -> str:
+        """Return the node whose server answers now."""
+        return str(stage.primary()["node"])
+
+    def most_flows(self) -> int | None:
+        """Return how many flows it can have at once here; None when nothing is known to limit it."""
+        return None
+
+    def measured(self, case: Case, stage: Stage, record: Record) -> None:
+        """Measure `case` once; raises LabError."""
+        case.measure(stage, self, record)
 
 
 Measure = Callable[[Stage, System, Record], None]

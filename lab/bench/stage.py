@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lab import network
 from lab.bench import programs
-from lab.bench.systems import SYSTEMS
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
@@ -64,6 +63,14 @@ class Setup:
         )
 
 
+class Guest(Protocol):
+    """What serves in a lab beside the pair; see ``lab.bench.scenario.System``."""
+
+    def prepare(self, stage: Stage) -> None: ...
+
+    def mend(self, stage: Stage) -> None: ...
+
+
 class Stage:
     """One lab of the bench; made by open(), removed by close(), whatever has happened in between."""
 
@@ -72,7 +79,7 @@ class Stage:
         self.lab = Lab(f"bench-{os.getpid()}-{next(_numbers)}")
         self.reborn: list[str] = []
         """The nodes that mend() has made anew, for the systems to start their own parts there."""
-        self._prepared: list[str] = []
+        self._prepared: list[Guest] = []
         self._mbit: float | None = None
 
     def open(self) -> None:
@@ -91,10 +98,10 @@ class Stage:
         """Remove the lab and every process in it."""
         self.lab.down()
 
-    def require(self, system: str) -> None:
+    def require(self, system: Guest) -> None:
         """Let `system` serve in this lab; raises LabError when it cannot."""
         if system not in self._prepared:
-            SYSTEMS[system].prepare(self)
+            system.prepare(self)
             self._prepared.append(system)
 
     def mend(self) -> None:
@@ -111,7 +118,7 @@ class Stage:
                 self.reborn.append(node)
         self.lab.wait("synced", SYNC_S)
         for system in self._prepared:
-            SYSTEMS[system].mend(self)
+            system.mend(self)
 
     def rate(self, mbit: float | None) -> None:
         """Shape the client's cable in both directions; None: as fast as it goes."""

@@ -16,18 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import get_native_id
-from typing import TYPE_CHECKING
 
 from lab import network
 from lab.bench import programs
 from lab.bench.rows import FTTCP, NATIVE
+from lab.bench.scenario import Case, Record, System
+from lab.bench.stage import Stage
 from lab.hosts import Host, await_condition
 from lab.keys import TLS_CERTIFICATE, TLS_KEY
 from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
-
-if TYPE_CHECKING:
-    from lab.bench.scenario import Case, Record
-    from lab.bench.stage import Stage
 
 HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
 HAPROXY_TLS, CERTIFICATE = "haproxy-tls", "both.pem"
@@ -46,35 +43,6 @@ APART = 0.1
 READY_S = 10.0
 RT_PRIORITY = 20
 """That of fttcp's own heartbeats."""
-
-
-class System:
-    """The plain server: its host's own address. `needs`: programs; `reaches`: most flows at once, or None."""
-
-    name = NATIVE
-    needs: tuple[str, ...] = ()
-
-    def prepare(self, stage: Stage) -> None:
-        """Make it serve, in a lab that has just come up."""
-
-    def mend(self, stage: Stage) -> None:
-        """Make it serve again, after the hosts that were down have been made anew."""
-
-    def address(self, stage: Stage) -> str:
-        """Return where the client finds it."""
-        return stage.address(self.serving(stage))
-
-    def serving(self, stage: Stage) -> str:
-        """Return the node whose server answers now."""
-        return str(stage.primary()["node"])
-
-    def most_flows(self) -> int | None:
-        """Return how many flows it can have at once here; None when nothing is known to limit it."""
-        return None
-
-    def measured(self, case: Case, stage: Stage, record: Record) -> None:
-        """Measure `case` once; raises LabError."""
-        case.measure(stage, self, record)
 
 
 class Fttcp(System):
@@ -275,7 +243,7 @@ class TwoFloors(Floor):
         self._beside = Floor(other, node)
 
     def prepare(self, stage: Stage) -> None:
-        stage.require(FLOOR)
+        stage.require(SYSTEMS[FLOOR])
         self._beside.prepare(stage)
 
     def measured(self, case: Case, stage: Stage, record: Record) -> None:
@@ -307,7 +275,7 @@ class CrossedFloors(TwoFloors):
     name = CROSSED_FLOORS
 
     def prepare(self, stage: Stage) -> None:
-        stage.require(TWO_FLOORS)
+        stage.require(SYSTEMS[TWO_FLOORS])
 
     def measured(self, case: Case, stage: Stage, record: Record) -> None:
         halves = halves_of_cores()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from lab.faults import FAULTS
 from lab.firewalls import RULE_ACTS
+from lab.lifecycle import ROLES
 from lab.links import Terms, senders
 from lab.network import ALL_NODES, ARBITERS, CLIENT, LINKS, PEER_LINK, SERVICE_LINK
 from lab.segments import trouble as trouble_of_segments
-
-if TYPE_CHECKING:
-    from lab.study.plan import Client, Fault, Figure, Study
+from lab.study.schema import Client, Fault, Figure, Study
 
 WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
 COLUMNS = (
@@ -108,9 +108,6 @@ def _of_sender(sender: str | None, link: str, study: Study) -> Iterator[str]:
 
 
 def _of_fault(fault: Fault, study: Study) -> Iterator[str]:
-    from lab.faults import FAULTS
-    from lab.lifecycle import ROLES
-
     if fault.kind not in FAULTS:
         yield f".kind: {fault.kind!r} is none of {', '.join(FAULTS)}"
         return

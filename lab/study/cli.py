@@ -23,9 +23,10 @@ from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
 from lab.study import figures, page
 from lab.study.folder import Folder, Row
-from lab.study.plan import Run, Study, named, read, runs
+from lab.study.plan import Run, named, read, runs
 from lab.study.program import program
 from lab.study.run import do, rehearse_all
+from lab.study.schema import Study
 
 SHIPPED = files("lab") / "experiments"
 CHANCE = 0.05

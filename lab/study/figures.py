@@ -12,7 +12,7 @@ from lab.bench.plot import require_matplotlib
 from lab.study.checks import asks
 from lab.study.folder import Folder, Row, lines
 from lab.study.page import combined, values
-from lab.study.plan import Figure, Study
+from lab.study.schema import Figure, Study
 from lab.study.sequence import Point, points
 
 WIDTH, HEIGHT = 9.0, 3.6

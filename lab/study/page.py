@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from lab.study.folder import Folder, Row, flat
-from lab.study.plan import Study
+from lab.study.schema import Study
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1b1f23; max-width: 60rem; margin: 2.5rem auto;

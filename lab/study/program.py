@@ -7,7 +7,8 @@ from pathlib import Path
 
 import fttcp
 from lab.errors import LabError
-from lab.study.plan import Client, Run
+from lab.study.plan import Run
+from lab.study.schema import Client
 
 PORT = 7300
 """Of its server, where an experiment names none."""

@@ -24,8 +24,9 @@ from lab.lifecycle import Lab, rehearse
 from lab.network import SERVICE4, SERVICE6
 from lab.study.checks import WAITS
 from lab.study.folder import Folder, Row, lines, write_lines
-from lab.study.plan import Client, Fault, Run, Study, combinations, named
+from lab.study.plan import Run, combinations, named
 from lab.study.program import program, server_spec, words
+from lab.study.schema import Client, Fault, Study
 
 _UP_S, _BEGIN_S, _MOMENT_S, _END_S = 60.0, 10.0, 120.0, 60.0
 _SAMPLE_S = 0.05

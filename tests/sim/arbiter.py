@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from random import Random
+from typing import Protocol
 
 from fttcp.arbiter import register
 from fttcp.arbiter.register import Entry, Terms, Verdict
@@ -12,18 +13,28 @@ from fttcp.ownership import events as ev
 from fttcp.ownership.model import NS_PER_MS
 from fttcp.ownership.ownership import Outcome
 
-if TYPE_CHECKING:
-    from tests.sim.world import World
-
 MS = NS_PER_MS
 Request = do.Propose | do.RenewLease | do.Inquire
 CLIENT_TIMEOUT = 60 * MS
 
 
+class Surroundings(Protocol):
+    """What every machine finds in its world: true time, chance, ways to others."""
+
+    random: Random
+    now: int
+
+    def later(self, delay: int, action: Callable[[], None]) -> None: ...
+
+    def cut_off(self, sender: str, receiver: str) -> bool: ...
+
+    def note(self, text: str) -> None: ...
+
+
 class Arbiter:
     """The register of one group. Its record is durable; its leases begin anew when it starts again."""
 
-    def __init__(self, world: World, terms: Terms, drift_ppm: int) -> None:
+    def __init__(self, world: Surroundings, terms: Terms, drift_ppm: int) -> None:
         self.world, self.terms = world, terms
         self.rate = 1 + world.random.uniform(-drift_ppm / 2, drift_ppm / 2) / 1e6
         self.up = True

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import NS_PER_MS, Cause, EngineMode, Settings
 from fttcp.ownership.ownership import Outcome
-from tests.sim.arbiter import CLIENT_TIMEOUT, Request
+from fttcp.ownership.pair import PairMachine
+from tests.sim.arbiter import CLIENT_TIMEOUT, Arbiter, Request, Surroundings
 from tests.sim.engine import Beat, Native
-
-if TYPE_CHECKING:
-    from tests.sim.world import World
 
 MS = NS_PER_MS
 
 
 class Violation(AssertionError):
     """An invariant of the protocol does not hold."""
+
+
+class World(Surroundings, Protocol):
+    """What a host finds beside that."""
+
+    interval: int
+    machine: type[PairMachine]
+    arbiter: Arbiter | None
+    halt_chance: float
+    disks_lost: bool
+
+    @property
+    def hosts(self) -> Mapping[str, Host]: ...
+
+    def at(self, when: int, action: Callable[[], None]) -> None: ...
+
+    def carry(self, sender: Host, receiver: Host, beat: Beat) -> None: ...
+
+    def check(self) -> None: ...
+
+    def story(self) -> str: ...
 
 
 class Host:

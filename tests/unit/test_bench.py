@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from lab.bench import cli, runner, systems
 from lab.bench.rows import FTTCP, NATIVE, Samples
-from lab.bench.scenario import Case, Measure, Record, chosen, matches
+from lab.bench.scenario import Case, Measure, Record, System, chosen, matches
 from lab.bench.scenarios import SCENARIOS
 from lab.bench.scenarios.about import ABOUT
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, TWO_FLOORS, System
+from lab.bench.systems import HAPROXY, KEEPALIVED, SYSTEMS, TWO_FLOORS
 from lab.errors import LabError
 from lab.hosts import Process
 
@@ -127,7 +127,7 @@ class Rehearsal:
             def close(self) -> None:
                 rehearsal.done.append("close")
 
-            def require(self, system: str) -> None:
+            def require(self, system: System) -> None:
                 if system in rehearsal.fails:
                     raise LabError(f"{system}: it does not start\nmore words")
 

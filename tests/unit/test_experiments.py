@@ -14,7 +14,8 @@ import pytest
 from fttcp._native import ffi, lib
 from fttcp.explain.packets import Heard, Packet, RoleBegins, is_recording, recorded
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineError, EngineEvent, EventKind
+from fttcp.planes.base import EngineEvent, EventKind
+from fttcp.planes.error import EngineError
 from fttcp.planes.experiment import (
     Action,
     Change,

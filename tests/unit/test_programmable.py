@@ -12,7 +12,8 @@ import pytest
 
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode
-from fttcp.planes.base import EngineError, EventKind
+from fttcp.planes.base import EventKind
+from fttcp.planes.error import EngineError
 from fttcp.planes.experiment import (
     Action,
     Callback,

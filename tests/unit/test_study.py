@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from lab.errors import LabError
 from lab.study import cli, figures, page
 from lab.study.folder import Folder, lines
-from lab.study.plan import Figure, Study, read, runs, understand
+from lab.study.plan import read, runs, understand
 from lab.study.program import words
 from lab.study.run import rehearse_all
+from lab.study.schema import Figure, Study
 from lab.study.sequence import points
 
 FIRST: dict[str, Any] = {"name": "a", "client": [{"measure": "echo"}]}

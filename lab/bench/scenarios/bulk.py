@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import STEADY, UNSHAPED_BULK, System
+from lab.bench.systems import STEADY, UNSHAPED_BULK
 from lab.errors import LabError
 
 SECONDS = 2.0

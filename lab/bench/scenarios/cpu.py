@@ -7,9 +7,9 @@ import resource
 from functools import partial
 from pathlib import Path
 
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import HAPROXY, STEADY, System
+from lab.bench.systems import HAPROXY, STEADY
 from lab.hosts import Host
 from lab.network import CLIENT, NODES, PROXY
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import UNSHAPED, System
+from lab.bench.systems import UNSHAPED
 
 SECONDS = 1.5
 SIZES = {"64B": 64, "16KiB": 16384}

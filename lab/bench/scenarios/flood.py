@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.bench.rows import FTTCP, NATIVE
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.scenarios.memory import anonymous_bytes
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import System
 from lab.network import NODES
 
 SYNS, SYNS_PER_S = 200_000, 50_000.0

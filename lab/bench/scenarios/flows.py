@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from lab.bench import programs
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import PORT, Setup, Stage
-from lab.bench.systems import STEADY, UNSHAPED, System
+from lab.bench.systems import STEADY, UNSHAPED
 
 SECONDS = 2.0
 COUNTS = (1, 100, 1_000, 10_000, 50_000)

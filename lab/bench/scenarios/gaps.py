@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from lab.bench.rows import FTTCP, NATIVE, silences_ms
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import HAPROXY, KEEPALIVED, System
+from lab.bench.systems import HAPROXY, KEEPALIVED
 
 BEFORE_S = 0.6
 AFTER_S, AFTER_BREAK_S = 0.8, 3.0

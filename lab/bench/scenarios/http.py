@@ -7,9 +7,9 @@ import os
 import re
 from functools import partial
 
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import UNSHAPED, System
+from lab.bench.systems import UNSHAPED
 from lab.errors import LabError
 from lab.hosts import Host
 

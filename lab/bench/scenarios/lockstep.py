@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import partial
 
 from lab.bench.rows import FTTCP, NATIVE
-from lab.bench.scenario import Case, Measure, Record, Scenario
+from lab.bench.scenario import Case, Measure, Record, Scenario, System
 from lab.bench.scenarios.echo import SECONDS as ECHO_S
 from lab.bench.scenarios.echo import echo
 from lab.bench.scenarios.gaps import MBIT, MISSES, SHORT_BEAT_MS, watch
 from lab.bench.scenarios.http import NGINX_CONFIG, PAGE_TIME, SECONDS, make_site, wrk
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import CERTIFICATE, HAPROXY_TLS, System
+from lab.bench.systems import CERTIFICATE, HAPROXY_TLS
 from lab.hosts import Host
 from lab.keys import TLS_CERTIFICATE, TLS_KEY
 

@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from lab.bench.rows import FTTCP
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.scenarios.flows import CROWD
 from lab.bench.stage import Stage
-from lab.bench.systems import System
 from lab.hosts import await_condition
 from lab.network import NODES
 

@@ -6,10 +6,9 @@ from datetime import datetime
 from functools import partial
 
 from lab.bench.rows import FTTCP, NATIVE
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.scenarios.flows import CROWD
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import System
 from lab.hosts import await_condition
 from lab.network import CLIENT
 

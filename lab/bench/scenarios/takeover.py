@@ -7,11 +7,10 @@ import time
 from functools import partial
 
 from lab.bench.rows import FTTCP
-from lab.bench.scenario import Case, Record, Scenario
+from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.scenarios.flows import CROWD
 from lab.bench.scenarios.gaps import SHORT_BEAT_MS, steps
 from lab.bench.stage import Setup, Stage
-from lab.bench.systems import System
 from lab.errors import LabError
 
 COUNTS = (1, 100, 1_000, 10_000)
