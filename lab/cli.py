@@ -20,6 +20,7 @@ from lab.calibrate import calibrate as measure_links
 from lab.campaign import campaign
 from lab.endure import endure
 from lab.errors import LabError, require_root
+from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
@@ -186,7 +187,7 @@ def _fault_command(kind: str, summary: str, *parameters: Callable[[Any], Any]) -
     @json_option
     @lab_command
     def command(lab: Lab, as_json: bool, **options: Any) -> None:
-        report = lab.fault(kind, **options)
+        report = make_fault(lab, kind, **options)
         if as_json:
             click.echo(json.dumps(report))
         else:

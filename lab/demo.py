@@ -16,6 +16,7 @@ from rich.table import Table
 
 from lab.download import make_file, receive
 from lab.errors import LabError, require_root
+from lab.faults import make_fault
 from lab.hosts import Host
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
@@ -67,7 +68,7 @@ class FaultInTheMiddle:
 
     def _run(self) -> None:
         try:
-            self._report = self._lab.fault(self._kind, **FAULT_ARGUMENTS[self._kind])
+            self._report = make_fault(self._lab, self._kind, **FAULT_ARGUMENTS[self._kind])
         except LabError as error:
             self._error = error
 
@@ -129,7 +130,7 @@ def run(lab: Lab, size: int, fault: str, console: Console, scene: Scene = SCENES
         )
         lab.up([f"{scene.port}/tcp={scene.serve}"], scene.settings, prepare=prepare)
         mbit = min(max(size * 8 / DURATION_S / 1e6, MBIT_LIMITS[0]), MBIT_LIMITS[1])
-        lab.fault("rate", "client", mbit)
+        make_fault(lab, "rate", "client", mbit)
         primary = lab.host("primary").name
         console.print(f"in step: [bold]{primary}[/] serves; the client's link has {mbit:.0f} Mbit/s")
         result = _download_through(lab, size, fault, mbit, console, scene)

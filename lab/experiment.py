@@ -25,6 +25,7 @@ from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.failures import NOT_PROTECTED, Struck, await_alone, await_renewed, excused, in_state, pause
+from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -62,18 +63,18 @@ class Disturbance:
 
 
 def _lossy(*links: str) -> Callable[[Lab], Any]:
-    return lambda lab: [lab.fault("loss", link, 1.0) for link in links]
+    return lambda lab: [make_fault(lab, "loss", link, 1.0) for link in links]
 
 
 def _crash(lab: Lab) -> Any:
-    return lab.fault("crash-host", "primary")
+    return make_fault(lab, "crash-host", "primary")
 
 
 def _act_on_rules(act: str, target: str) -> Callable[[Lab], Any]:
     """Others act on a node's rules; the traffic goes on for a while, then the primary crashes."""
 
     def strike(lab: Lab) -> Any:
-        report = lab.fault("rules", act, target)
+        report = make_fault(lab, "rules", act, target)
         time.sleep(RULES_S)
         return {"rules": report, **_crash(lab)}
 
@@ -83,14 +84,14 @@ def _act_on_rules(act: str, target: str) -> Callable[[Lab], Any]:
 DISTURBANCES: dict[str, Disturbance] = {
     "none": Disturbance(takeover=False, mends=True),
     "crash-host": Disturbance(_crash),
-    "kill-server": Disturbance(lambda lab: lab.fault("kill-server", "primary"), mends=True),
-    "hang-server": Disturbance(lambda lab: lab.fault("hang-server", "primary"), bound_s=8.0),
-    "kill-node": Disturbance(lambda lab: lab.fault("kill-node", "primary")),
-    "freeze-node": Disturbance(lambda lab: lab.fault("freeze-node", "primary", FREEZE_S), mends=True),
-    "cut-client": Disturbance(lambda lab: lab.fault("cut", "client", "primary")),
-    "cut-peer": Disturbance(lambda lab: lab.fault("cut", "peer", "primary"), takeover=False),
-    "switchover": Disturbance(lambda lab: lab.fault("switchover"), mends=True),
-    "crash-backup": Disturbance(lambda lab: lab.fault("crash-host", "backup"), takeover=False),
+    "kill-server": Disturbance(lambda lab: make_fault(lab, "kill-server", "primary"), mends=True),
+    "hang-server": Disturbance(lambda lab: make_fault(lab, "hang-server", "primary"), bound_s=8.0),
+    "kill-node": Disturbance(lambda lab: make_fault(lab, "kill-node", "primary")),
+    "freeze-node": Disturbance(lambda lab: make_fault(lab, "freeze-node", "primary", FREEZE_S), mends=True),
+    "cut-client": Disturbance(lambda lab: make_fault(lab, "cut", "client", "primary")),
+    "cut-peer": Disturbance(lambda lab: make_fault(lab, "cut", "peer", "primary"), takeover=False),
+    "switchover": Disturbance(lambda lab: make_fault(lab, "switchover"), mends=True),
+    "crash-backup": Disturbance(lambda lab: make_fault(lab, "crash-host", "backup"), takeover=False),
     "loss-client": Disturbance(_crash, _lossy("client"), bound_s=20.0),
     "loss-peer": Disturbance(_crash, _lossy("peer"), bound_s=20.0),
     "loss-both": Disturbance(_crash, _lossy("client", "peer"), bound_s=20.0),
@@ -342,13 +343,13 @@ def mend(lab: Lab) -> None:
 
 def revive(lab: Lab) -> None:
     """Links without faults, both nodes alive, the pair in step; raises LabError when that fails."""
-    lab.fault("heal")
+    make_fault(lab, "heal")
     for node in lab.daemon_hosts():
         try:
             lab.host(node).require_alive()
             lab.node_process(node)
         except LabError:
-            lab.fault("restart-host", node)
+            make_fault(lab, "restart-host", node)
     lab.wait("synced", SYNC_S)
 
 

@@ -233,6 +233,13 @@ FAULTS: dict[str, Callable[..., Report]] = {
 }
 
 
+def make_fault(lab: Lab, kind: str, *arguments: Any, **options: Any) -> Report:
+    """Make the fault `kind` and return its report once it has really happened. Raises LabError."""
+    if kind not in FAULTS:
+        raise LabError(f"fault {kind!r}: there is none; faults are {', '.join(FAULTS)}")
+    return FAULTS[kind](lab, *arguments, **options)
+
+
 def _report(fault: str, target: str, at_s: float, **details: Any) -> Report:
     return {"fault": fault, "target": target, "at_s": round(at_s, 6), **details}
 

@@ -302,14 +302,6 @@ class Lab:
         values |= {"LAB_NAME": self.name, "LAB_DIR": str(self.home), "GROUP": GROUP}
         return values | {f"{host.upper()}_PID": str(record.init.pid) for host, record in hosts.items()}
 
-    def fault(self, kind: str, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Make the fault `kind` (see lab.faults) and return its report once it has really happened."""
-        from lab.faults import FAULTS
-
-        if kind not in FAULTS:
-            raise LabError(f"fault {kind!r}: there is none; faults are {', '.join(FAULTS)}")
-        return FAULTS[kind](self, *arguments, **options)
-
     # ---- parts
 
     def _start_host(self, state: LabState, name: str) -> Host:

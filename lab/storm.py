@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.network import SERVICE4
 
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
@@ -150,7 +151,7 @@ def storm(
     with lab.popen(CLIENT, [*argv, str(seconds)], stdout=-1, text=True) as client:
         while len(at_s) < switchovers and time.monotonic() < begun + seconds - 0.3:
             other = lab.node_in_role("backup")
-            at_s.append(lab.fault("switchover")["at_s"])
+            at_s.append(make_fault(lab, "switchover")["at_s"])
             lab.wait(f"primary={other}", 30)
             lab.wait("synced", 30)
             time.sleep(0.2)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from lab import network
 from lab.bench import programs
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE_LINK, cables
@@ -106,7 +107,7 @@ class Stage:
 
     def mend(self) -> None:
         """Bring everything back to the beginning after a fault: hosts, pair, systems; raises LabError."""
-        self.lab.fault("heal")
+        make_fault(self.lab, "heal")
         self._mbit = None
         self.reborn = []
         for node in NODES:

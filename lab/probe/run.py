@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6
@@ -121,13 +122,13 @@ class Probe:
             _settle(lab, taps)
             before = frozenset(taps.primary_streams())
             say("once more, the backup's copy a second later")
-            lab.fault("hang-server", "backup")
+            make_fault(lab, "hang-server", "backup")
             began = time.monotonic()
             with self._speaking(lab) as client:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     client.wait(LATER_S)
                 time.sleep(max(0.0, began + LATER_S - time.monotonic()))
-                lab.fault("heal")
+                make_fault(lab, "heal")
                 self._heard(run, client)
             _settle(lab, taps)
             flows = flows_of(lab, taps.primary)

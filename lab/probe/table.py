@@ -22,6 +22,7 @@ from fttcp.config.program import obstacles
 from lab.demo import FaultInTheMiddle
 from lab.download import receive
 from lab.errors import LabError, require_root
+from lab.faults import make_fault
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
@@ -127,7 +128,7 @@ class Trial:
         own = () if lockstep == "off" else (f"lockstep={lockstep}",)
         with removed_for_certain(lab):
             lab.up([probe.served], [*probe.settings, *own], prepare=probe.prepare)
-            lab.fault("rate", "client", MBIT)
+            make_fault(lab, "rate", "client", MBIT)
             fault = FaultInTheMiddle(lab, "crash-host", STREAM_BYTES)
             words = self._shell(self._recipe.stream)
             with lab.popen(CLIENT, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:

@@ -19,6 +19,7 @@ from lab import links
 from lab.capture import Capture
 from lab.control import NoAnswerError
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, rehearse
 from lab.network import SERVICE4, SERVICE6
@@ -198,7 +199,7 @@ class _Stage:
             self._await_moment(fault.when)
         time.sleep(fault.then_s)
         drawn = {"seed": self._run.seed} if fault.kind == "link" else {}
-        report = self._lab.fault(fault.kind, **fault.arguments(), **drawn)
+        report = make_fault(self._lab, fault.kind, **fault.arguments(), **drawn)
         self._events.append({"time_us": self._clock.us(report["at_s"]), "event": "fault", **report})
 
     def _await_moment(self, when: str) -> None:

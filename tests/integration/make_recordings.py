@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lab.faults import make_fault
 from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4, SERVICE6
 from tests.integration.by_hand import ROOT, by_hand
@@ -41,7 +42,7 @@ def traffic(lab: Lab) -> None:
     with lab.popen("client", slow, stdout=subprocess.PIPE) as curl:
         assert curl.stdout is not None
         curl.stdout.read(SIZE // 3)
-        lab.fault("crash-host", "alpha")
+        make_fault(lab, "crash-host", "alpha")
         assert len(curl.communicate()[0]) == SIZE - SIZE // 3
 
 

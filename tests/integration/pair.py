@@ -11,6 +11,7 @@ from typing import Any
 from lab import experiment
 from lab.errors import LabError
 from lab.experiment import Case, Disturbance, Outcome
+from lab.faults import make_fault
 from lab.lifecycle import Lab, fttcp_program
 from lab.nodeconfig import RUN_DIR
 from lab.workloads.registry import serve_specs
@@ -69,9 +70,9 @@ class Pair:
         """Start a node's daemon again with another file; return the old one."""
         path = self.lab.home / node / file
         before = path.read_text()
-        self.lab.fault("crash-host", node)
+        make_fault(self.lab, "crash-host", node)
         path.write_text(change(before))
-        self.lab.fault("restart-host", node)
+        make_fault(self.lab, "restart-host", node)
         return before
 
 

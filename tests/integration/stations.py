@@ -6,6 +6,7 @@ import json
 import sys
 from ipaddress import ip_address
 
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6
@@ -123,7 +124,7 @@ def only_svc0_answers(lab: Lab, others: list[str], target: str) -> None:
         connections.goes_on("the start")
         for service in SERVICES:
             assert answerers(lab, service, others) == {mac_of(lab, old, "svc0")}
-        lab.fault("kill-node", dead)
+        make_fault(lab, "kill-node", dead)
         connections.goes_on("the kill", silent=True)
         for service in SERVICES:
             assert answerers(lab, service, others) == {mac_of(lab, lives, "svc0")}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -192,7 +193,7 @@ def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> 
         spoken(lab, fast, 5)
         assert {flow["protection"] for flow in flows(lab, "primary").values()} == {"protected"}
         before = [peer.session() for peer in peers]
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         spoken(lab, fast, 6)  # twice its hold time
         assert [peer.session() for peer in peers] == before
         assert [peer.trouble() for peer in peers] == [[], [], [], []]

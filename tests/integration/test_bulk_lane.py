@@ -14,6 +14,7 @@ import pytest
 from lab import experiment
 from lab.experiment import Case, Client
 from lab.failures import NOT_PROTECTED, in_state
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import PEER_LINK, cables
@@ -142,7 +143,7 @@ def test_nobody_on_the_link_reads_what_goes_over_it(pair: Pair, tmp_path: Path) 
     try:
         assert client.wait_started()
         with captured(lab, primary, f"tcp portrange {PORT}-{PORT + WORKERS - 1}", tmp_path / "lane.pcap"):
-            lab.fault("crash-host", "backup")
+            make_fault(lab, "crash-host", "backup")
             experiment.revive(lab)
             await_condition(
                 lambda: not in_state(lab, primary, NOT_PROTECTED), 15, "the download's new backup"
@@ -161,7 +162,7 @@ def test_it_stands_again_after_the_roles_changed(pair: Pair) -> None:
     lab = pair.lab
     stands(pair)
     primary = lab.node_in_role("primary")
-    lab.fault("switchover", primary)
+    make_fault(lab, "switchover", primary)
     lab.wait("synced")
     assert lab.node_in_role("backup") == primary
     stands(pair)

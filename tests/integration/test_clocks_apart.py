@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
@@ -136,7 +137,7 @@ def test_a_client_sees_nothing_of_clocks_that_are_apart(lab: Lab, fault: str) ->
         assert client.resume() == [True, True]
         assert [told["divergences"] for told in groups(lab)] == [0, 0]
         await_condition(lambda: groups(lab)[0]["flows"]["protected"] == 2, 10, "no others")
-        lab.fault(fault)
+        make_fault(lab, fault)
         client.goes_on()
         assert lab.node_in_role("primary") != primary
         assert client.resume() == [True, True]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -110,7 +111,7 @@ def test_a_client_that_only_the_backups_server_reset_learns_of_it_when_the_prima
         client.say("wait")
         assert client.hear() == "waits"
         await_condition(lambda: bool(flow_of(lab, "backup")["closed"]), 5, "the backup's server has reset it")
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         assert client.hear() == "reset"
     finally:
         sign.unlink(missing_ok=True)

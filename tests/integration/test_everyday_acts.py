@@ -16,6 +16,7 @@ import pytest
 
 from lab import network
 from lab.experiment import SYNC_S, keep_logs
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH
@@ -160,7 +161,7 @@ def test_what_is_ours_comes_back_and_connections_outlive_it_and_the_crash(
             lab.wait("synced", SYNC_S)
             assert lab.node_in_role("primary") == old
             assert not pair.reasons(node)
-            lab.fault("crash-host", old)
+            make_fault(lab, "crash-host", old)
             connections.goes_on("the crash", silent=True)
         finally:
             keep_logs(lab, tmp_path)
@@ -217,7 +218,7 @@ def test_an_interface_made_anew_serves_as_the_old_one(
             lab.wait("synced", SYNC_S)
             connections.goes_on("the new interface")
             if target == "backup":
-                lab.fault("crash-host", old)
+                make_fault(lab, "crash-host", old)
                 connections.goes_on("the crash", silent=True)
         finally:
             keep_logs(lab, tmp_path)

@@ -15,6 +15,7 @@ import pytest
 
 from lab.capture import Capture, out_of_turn
 from lab.experiment import SYNC_S, Detached, keep_logs
+from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS
 from lab.hosts import await_condition
 from tests.integration.netns import needs_root
@@ -66,10 +67,10 @@ def test_a_killed_daemon_leaves_a_silent_host(pair: Pair, target: str, tmp_path:
     with Capture(lab, tmp_path) as capture, traffic(lab) as connections:
         try:
             connections.goes_on("the start")
-            lab.fault("kill-node", dead)
+            make_fault(lab, "kill-node", dead)
             connections.goes_on("the kill")
             for act in ("nft", "iptables", "restore", "accept", "raw", "ip-rule", "docker"):
-                lab.fault("rules", act, dead)
+                make_fault(lab, "rules", act, dead)
                 connections.goes_on(act, silent=True)
                 assert not out_of_turn(capture.spans(), spoke), act
         finally:
@@ -89,14 +90,14 @@ def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(
         try:
             connections.goes_on("the start")
             for link in ("peer", "client"):
-                lab.fault("cut", link, new)
+                make_fault(lab, "cut", link, new)
             lab.wait(f"primary={old}", 10.0)
             await_condition(lambda: pair.group(old)["mode"] == "solo", 10.0, "the end of the pairing")
-            lab.fault("heal")
+            make_fault(lab, "heal")
             lab.wait("synced", SYNC_S)
-            lab.fault("rules", "ip-rule", new)
+            make_fault(lab, "rules", "ip-rule", new)
             connections.goes_on("the new pairing")
-            lab.fault("crash-host", old)
+            make_fault(lab, "crash-host", old)
             said = connections.ask("silent")
         finally:
             keep_logs(lab, tmp_path)
@@ -113,7 +114,7 @@ def survive(pair: Pair, acts: Sequence[str], target: str, evidence: Path) -> Non
         try:
             connections.goes_on("the start")
             for act in acts:
-                lab.fault("rules", act, node)
+                make_fault(lab, "rules", act, node)
                 connections.goes_on(act)
                 assert not out_of_turn(capture.spans(), [old]), act
                 assert not detached.look(), act
@@ -121,7 +122,7 @@ def survive(pair: Pair, acts: Sequence[str], target: str, evidence: Path) -> Non
             assert isinstance(standing, dict) and standing["rules"] and standing["guard"]
             assert not standing["missing"]
             assert pair.group(old)["synced"] and pair.group(new)["synced"]
-            lab.fault("crash-host", old)
+            make_fault(lab, "crash-host", old)
             connections.goes_on("the crash", silent=True)
         finally:
             keep_logs(lab, evidence)

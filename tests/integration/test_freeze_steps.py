@@ -10,6 +10,7 @@ import pytest
 
 from lab import experiment
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
@@ -144,7 +145,7 @@ def test_freeze_and_thaw_in_a_handover(steps: Steps, role: str, step: str, tmp_p
         backup = other_than(primary)
         held, asked = (primary, backup) if role == "primary" else (backup, primary)
         with steps.held(held, step):
-            steps.lab.fault("switchover", asked)
+            make_fault(steps.lab, "switchover", asked)
             steps.await_held(held)
             steps.freeze(primary)
         steps.await_serving(backup)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT, NODES, SERVICE4
@@ -184,7 +185,7 @@ def test_one_moves_and_the_host_crashes(pair: Pair, talks: dict[str, Talk], move
     assert (there["role"], there["epoch"], there["synced"]) == ("primary", epoch, True)
     assert there["flows"]["protected"] == 1
     pair.await_both("in step", lambda group: bool(group["synced"]))
-    pair.fault("crash-host", "alpha")
+    make_fault(pair, "crash-host", "alpha")
     for group, talk in talks.items():
         pair.await_owner(group, "beta")
         talk.go_on()

@@ -11,6 +11,7 @@ import pytest
 from fttcp.network.rules import HANDSHAKE_QUEUES
 from lab import network
 from lab.bench.programs import FLOOD
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.herds import PORT, herds, serve_spec
@@ -59,7 +60,7 @@ def test_ten_thousand_connections_survive(lab: Lab, fault: str) -> None:
         for node, group in groups(lab).items():
             assert group["flow_bytes"] - empty[node] <= FLOWS * FLOW_BYTES
         held.tell("ask", 2000, 100, 1000)
-        lab.fault(fault, "primary")
+        make_fault(lab, fault, "primary")
         right(held.answers(), 2000)
         taken = groups(lab)[lab.node_in_role("primary")]["takeovers"][-1]
         assert taken["flows"] == FLOWS and taken["done_ms"] is not None

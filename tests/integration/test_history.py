@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES
@@ -142,11 +143,11 @@ def test_stores_in_memory_outlive_failures_of_both_nodes(pair: Pair, stores: Sto
         teach(stores, generation)
         examine(stores, generation + 1)
         struck = lab.node_in_role("primary")
-        lab.fault(fault, struck)
+        make_fault(lab, fault, struck)
         examine(stores, generation + 1)
         assert lab.node_in_role("primary") != struck
         if fault == "crash-host":
-            lab.fault("restart-host", struck)
+            make_fault(lab, "restart-host", struck)
     await_told(lab)
     examine(stores, 3)
 
@@ -171,20 +172,20 @@ def test_either_node_is_lost_in_the_middle(pair: Pair, stores: Stores) -> None:
     told = [stores.ask("waits", REDIS, f"{words}\r\n") for words in asks]
     assert told == ["+OK\r\n", "*-1\r\n", "+OK\r\n"]
     primary, backup = (lab.node_in_role(role) for role in ("primary", "backup"))
-    lab.fault("crash-host", backup)
+    make_fault(lab, "crash-host", backup)
     for _ in range(2):
-        lab.fault("restart-host", backup)
+        make_fault(lab, "restart-host", backup)
         await_half_told(lab)
         assert stores.ask("waits", REDIS, "INCR meanwhile\r\n").startswith(":")
         assert {flow["protection"] for flow in living(lab)} <= {"unprotected", "catching-up"}
-        lab.fault("crash-host", backup)
+        make_fault(lab, "crash-host", backup)
     assert stores.ask("waits", REDIS, "GET meanwhile\r\n") == "$1\r\n2\r\n"
-    lab.fault("restart-host", backup)
+    make_fault(lab, "restart-host", backup)
     await_half_told(lab)
-    lab.fault("crash-host", primary)
+    make_fault(lab, "crash-host", primary)
     assert stores.ask("waits", REDIS, "PING\r\n").startswith("error: ")
     assert [stores.once(REDIS, f"EXISTS {key}\r\n") for key in ("before", "behind")] == [":1\r\n", ":0\r\n"]
-    lab.fault("restart-host", primary)
+    make_fault(lab, "restart-host", primary)
     await_told(lab)
     assert stores.once(REDIS, "EXISTS before\r\n") == ":1\r\n"
 
@@ -212,10 +213,10 @@ def test_what_clients_say_while_a_server_is_told(pair: Pair) -> None:
             for _ in range(10):
                 count()
             struck = lab.node_in_role("primary")
-            lab.fault("crash-host", struck)
+            make_fault(lab, "crash-host", struck)
             for _ in range(10):
                 count()
-            lab.fault("restart-host", struck)
+            make_fault(lab, "restart-host", struck)
             await_told(lab, count)
         for _ in range(10):
             count()
@@ -241,9 +242,9 @@ def test_its_bound_is_reached(pair: Pair, stores: Stores) -> None:
     (many,) = living(lab)
     assert (many["protection"], many["unrenewable"]) == ("protected", "logs-too-long")
     struck = lab.node_in_role("primary")
-    lab.fault("crash-host", struck)
+    make_fault(lab, "crash-host", struck)
     assert stores.ask("many", REDIS, "STRLEN big\r\n") == f":{len(value)}\r\n"
-    lab.fault("restart-host", struck)
+    make_fault(lab, "restart-host", struck)
     await_condition(lambda: served(lab)["history"]["stage"] == "failed", 30, "the backup cannot be told")
     assert stores.ask("many", REDIS, "STRLEN big\r\n") == f":{len(value)}\r\n"
     assert stores.once(REDIS, "PING\r\n") == "+PONG\r\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.asker import Asker
@@ -67,7 +68,7 @@ def test_a_strict_server_that_is_slower_on_the_backup(strict: Pair, family: int)
             lambda: flow_of(lab, "backup")["local_snd_nxt"] == flow["local_snd_nxt"], 5, "all is said"
         )
         slow.unlink()
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         client.ask(20)
     finally:
         client.end()

@@ -16,6 +16,7 @@ import pytest
 
 from lab.capture import Capture
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import Process, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, PROXY, SERVICE4, SWITCH, cables
@@ -101,7 +102,7 @@ def lab(shared: Lab) -> Lab:
     for node in NODES:
         if not shared.host(node).alive():
             shared.restart_host(node)
-    shared.fault("heal")
+    make_fault(shared, "heal")
     return shared
 
 
@@ -228,12 +229,12 @@ CUTS = [
 class TestFaults:
     @pytest.mark.parametrize(("link", "dead"), CUTS)
     def test_cut_takes_the_carrier(self, lab: Lab, link: str, dead: set[str]) -> None:
-        lab.fault("cut", link, "alpha")
+        make_fault(lab, "cut", link, "alpha")
         for interface in ("svc0", "peer0", "arb0"):
             carrier = lab.exec("alpha", ["cat", f"/sys/class/net/{interface}/carrier"]).stdout.strip()
             assert carrier == ("0" if interface in dead else "1")
         assert lab.exec("beta", ["cat", "/sys/class/net/svc0/carrier"]).stdout.strip() == "1"
-        lab.fault("heal")
+        make_fault(lab, "heal")
         assert lab.exec("alpha", ["cat", "/sys/class/net/svc0/carrier"]).stdout.strip() == "1"
 
     @pytest.mark.parametrize(
@@ -249,13 +250,13 @@ class TestFaults:
         self, lab: Lab, link: str, source: str, target: str, address: str
     ) -> None:
         assert delivered(lab, source, target, address, 50) == 50
-        lab.fault("loss", link, 30)
+        make_fault(lab, "loss", link, 30)
         assert 400 < delivered(lab, source, target, address, 800) < 720
-        lab.fault("loss", link, 0)
+        make_fault(lab, "loss", link, 0)
         assert delivered(lab, source, target, address, 50) == 50
 
     def test_loss_leaves_the_other_link_alone(self, lab: Lab) -> None:
-        lab.fault("loss", "client", 100)
+        make_fault(lab, "loss", "client", 100)
         assert delivered(lab, "alpha", "beta", "10.77.0.2", 50) == 50
         assert delivered(lab, "alpha", "beta", "10.78.0.2", 50) == 50
         assert delivered(lab, "alpha", CLIENT, "10.77.0.10", 50) == 0
@@ -263,7 +264,7 @@ class TestFaults:
     @pytest.mark.parametrize(("source", "target"), [(CLIENT, "alpha"), ("alpha", CLIENT)])
     def test_rate_shapes_both_directions(self, lab: Lab, source: str, target: str) -> None:
         address = {"alpha": "10.77.0.1", CLIENT: "10.77.0.10"}[target]
-        lab.fault("rate", "client", 40)
+        make_fault(lab, "rate", "client", 40)
         sink = ["socat", "-u", "TCP-LISTEN:9,reuseaddr", "OPEN:/dev/null"]
         with lab.popen(target, sink) as receiver:
             started = time.monotonic()
@@ -281,7 +282,7 @@ class TestFaults:
             assert receiver.stdout.readline()
             processes = lab.host("alpha").processes()
             assert sender.pid in processes
-            lab.fault("crash-host", "alpha")
+            make_fault(lab, "crash-host", "alpha")
             silent = time.time()
             arrivals = [float(line) for line in receiver.stdout]
         assert arrivals and max(arrivals) <= silent
@@ -293,8 +294,8 @@ class TestFaults:
     def test_restart_host_brings_it_back(self, lab: Lab) -> None:
         mac = lab.exec("alpha", ["cat", "/sys/class/net/svc0/address"]).stdout
         lab.exec("alpha", ["touch", "/run/volatile", "/srv/durable"])
-        lab.fault("crash-host", "alpha")
-        report = lab.fault("restart-host")
+        make_fault(lab, "crash-host", "alpha")
+        report = make_fault(lab, "restart-host")
         assert report["target"] == "alpha"
         assert lab.exec("alpha", ["cat", "/sys/class/net/svc0/address"]).stdout == mac
         assert lab.exec("alpha", ["ls", "/run/volatile"]).returncode == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
@@ -64,7 +65,7 @@ def test_servers_run_in_the_private_directory_of_their_host(lab: Lab) -> None:
 def test_kill_server_kills_the_whole_group(lab: Lab) -> None:
     await_condition(lambda: len(servers(lab, "alpha")) == 4, 5, "all servers")
     hit, daemon = servers(lab, "alpha"), lab.node_process("alpha")
-    report = lab.fault("kill-server")
+    report = make_fault(lab, "kill-server")
     assert report["target"] == "alpha"
     assert not any(process.alive() for process in hit)
     assert daemon.alive() and all(process.alive() for process in servers(lab, "beta"))
@@ -72,16 +73,16 @@ def test_kill_server_kills_the_whole_group(lab: Lab) -> None:
 
 def test_hang_server_stops_and_heal_continues(lab: Lab) -> None:
     await_condition(lambda: len(servers(lab, "beta")) == 4, 5, "all servers")
-    lab.fault("hang-server", "beta")
+    make_fault(lab, "hang-server", "beta")
     assert {process.state() for process in servers(lab, "beta")} == {"T"}
     assert lab.node_process("beta").state() != "T"
-    lab.fault("heal")
+    make_fault(lab, "heal")
     await_condition(lambda: {process.state() for process in servers(lab, "beta")} == {"S"}, 5, "they run on")
 
 
 def test_freeze_node_ends_by_itself(lab: Lab) -> None:
     daemon = lab.node_process("alpha")
-    report = lab.fault("freeze-node", "alpha", seconds=0.7)
+    report = make_fault(lab, "freeze-node", "alpha", seconds=0.7)
     assert daemon.state() == "T"
     assert [node["alive"] for node in lab.status()["nodes"]] == [False, True]
     lab.wait("synced", 5)
@@ -90,22 +91,22 @@ def test_freeze_node_ends_by_itself(lab: Lab) -> None:
 
 def test_kill_node_then_restart_host(lab: Lab) -> None:
     daemon = lab.node_process("alpha")
-    lab.fault("kill-node")
+    make_fault(lab, "kill-node")
     assert not daemon.alive()
     with pytest.raises(LabError, match="restart-host alpha"):
         lab.wait("synced", 5)
-    lab.fault("restart-host")
+    make_fault(lab, "restart-host")
     lab.wait("primary=alpha", 10)
     assert lab.node_process("alpha") != daemon
 
 
 def test_crash_host_takes_daemon_and_servers(lab: Lab) -> None:
     everything = [ProcessId.of(pid) for pid in lab.host("primary").processes()]
-    lab.fault("crash-host")
+    make_fault(lab, "crash-host")
     assert not any(process.state() in ("R", "S", "T") for process in everything[1:])
     assert [node["alive"] for node in lab.status()["nodes"]] == [False, True]
     with pytest.raises(LabError, match="no node is primary"):
-        lab.fault("kill-server")
+        make_fault(lab, "kill-server")
 
 
 def test_up_that_fails_leaves_nothing_and_shows_the_log(plain_node: None) -> None:

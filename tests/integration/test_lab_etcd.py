@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.network import ETCD, NODES
 from lab.workloads.registry import serve_specs
@@ -40,7 +41,7 @@ def reached(partitions: Partitions) -> list[bool]:
 
 def test_etcd_is_killed_and_comes_back(partitions: Partitions, tmp_path: Path) -> None:
     def kill(primary: str) -> list[str]:
-        partitions.lab.fault("kill-node", ETCD)
+        make_fault(partitions.lab, "kill-node", ETCD)
         await_condition(lambda: not any(reached(partitions)), 15, "both nodes miss etcd")
         assert who_serves(partitions.lab) == [primary] and partitions.group(primary)["synced"]
         partitions.lab.restart_host(ETCD)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -87,7 +88,7 @@ def client_of(lab: Lab, script: str, *arguments: str) -> subprocess.Popen[str]:
 def kill_under(lab: Lab, client: subprocess.Popen[str], line: str, run: int) -> None:
     """Kill the primary's server, and have the clients say `line` to its heir."""
     heir = lab.node_in_role("backup")
-    lab.fault("kill-server", "primary")
+    make_fault(lab, "kill-server", "primary")
     lab.wait(f"primary={heir}")
     said, _ = client.communicate(f"{line}\n", timeout=60)
     assert said == "all right\n", f"run {run}"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab import links, network
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE_LINK, SWITCH
@@ -62,7 +63,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(autouse=True)
 def healed(lab: Lab) -> Iterator[None]:
     yield
-    lab.fault("heal")
+    make_fault(lab, "heal")
     assert not [port for port in network.ports(lab.host(SWITCH)) if port.endswith(("-w", "-b"))]
 
 
@@ -93,11 +94,11 @@ PEERS = ("peer", "alpha", "10.78.0.2")
 @pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
 def test_what_is_late_is_so_late_in_each_direction(lab: Lab, link: str, source: str, address: str) -> None:
     reached(lab, source, address)
-    lab.fault("link", link, delay_ms=30, jitter_ms=10)
+    make_fault(lab, "link", link, delay_ms=30, jitter_ms=10)
     got = echoes(lab, source, address, 12, 1.0)
     assert len(got) == 12 and min(took_s for _, took_s in got) >= 0.040
     assert max(took_s for _, took_s in got) - min(took_s for _, took_s in got) >= 0.004
-    lab.fault("link", link, delay_ms=500, sender="service" if link == "client" else source)
+    make_fault(lab, "link", link, delay_ms=500, sender="service" if link == "client" else source)
     got = echoes(lab, source, address, 1, 5.0)
     assert len(got) == 1 and got[0][1] >= 0.520, "the other direction stays as it was"
 
@@ -105,15 +106,17 @@ def test_what_is_late_is_so_late_in_each_direction(lab: Lab, link: str, source: 
 @pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
 def test_frames_are_lost_doubled_and_overtake(lab: Lab, link: str, source: str, address: str) -> None:
     reached(lab, source, address)
-    lab.fault("link", link, sender="service" if link == "client" else source, delay_ms=100, loss_percent=20)
+    make_fault(
+        lab, "link", link, sender="service" if link == "client" else source, delay_ms=100, loss_percent=20
+    )
     sender = "service" if link == "client" else source
     got = echoes(lab, source, address, 400, 0, 1.0)
     wire = counted(lab, sender)
     assert 30 < wire["lost"] < 140 and len({number for number, _ in got}) < 400
-    lab.fault("link", link, sender=sender, delay_ms=100, duplicate_percent=50)
+    make_fault(lab, "link", link, sender=sender, delay_ms=100, duplicate_percent=50)
     got = echoes(lab, source, address, 100)
     assert len({number for number, _ in got}) == 100 and 120 < len(got) < 180
-    lab.fault("link", link, sender=sender, delay_ms=100, reorder_percent=20)
+    make_fault(lab, "link", link, sender=sender, delay_ms=100, reorder_percent=20)
     got = echoes(lab, source, address, 100)
     numbers = [number for number, _ in got]
     assert sorted(numbers) == list(range(100)) and numbers != sorted(numbers)
@@ -124,7 +127,7 @@ def test_whole_segments_pass_and_checksums_are_right(lab: Lab, tmp_path: Path) -
     payload = tmp_path / "payload"
     payload.write_bytes(bytes(range(256)) * 20_000)
     for offload in (True, False):
-        lab.fault("link", "client", delay_ms=1)
+        make_fault(lab, "link", "client", delay_ms=1)
         network.set_offload([lab.host(CLIENT), lab.host("beta")], SERVICE_LINK, on=offload)
         server = lab.popen("beta", ["socat", "-u", f"OPEN:{payload}", "TCP-LISTEN:10,reuseaddr"])
         done = lab.exec(
@@ -137,12 +140,12 @@ def test_whole_segments_pass_and_checksums_are_right(lab: Lab, tmp_path: Path) -
 
 def test_it_outlives_a_pulled_cable_and_a_host_that_is_made_anew(lab: Lab) -> None:
     reached(lab, "alpha", "10.78.0.2")
-    lab.fault("link", "peer", delay_ms=40)
-    lab.fault("cut", "peer", "alpha")
+    make_fault(lab, "link", "peer", delay_ms=40)
+    make_fault(lab, "cut", "peer", "alpha")
     network.set_links(lab.host(SWITCH), network.cables("alpha", "peer"), up=True)
     await_condition(lambda: bool(echoes(lab, "alpha", "10.78.0.2", 1, 0, 0.5)), 20, "the cable is in again")
-    lab.fault("crash-host", "alpha")
-    lab.fault("restart-host", "alpha")
+    make_fault(lab, "crash-host", "alpha")
+    make_fault(lab, "restart-host", "alpha")
     reached(lab, "alpha", "10.78.0.2")
     assert min(took_s for _, took_s in echoes(lab, "alpha", "10.78.0.2", 5, 2.0)) >= 0.080
 
@@ -151,8 +154,8 @@ def test_its_programs_end_with_the_lab() -> None:
     made = Lab(f"test-links-end-{os.getpid()}")
     made.up(bare=True)
     try:
-        made.fault("link", "peer", delay_ms=1)
-        made.fault("link", "client", delay_ms=1)
+        make_fault(made, "link", "peer", delay_ms=1)
+        make_fault(made, "link", "client", delay_ms=1)
         wires = [ProcessId.of(pid) for pid in made.host(SWITCH).processes()]
         assert len(wires) == 4, "process 1, the client's, and each node's"
     finally:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.workloads.registry import ROOT
 from tests.integration.in_step import Place, place_of
@@ -43,7 +44,7 @@ def goes_on(place: Place, argv: list[str], fault: str) -> None:
         got = client.stdout.read(SIZE // 4)
         primary = place.lab.node_in_role("primary")
         assert place.told(primary)["flows"]["protected"] == 1, place.connections(primary)
-        place.lab.fault(fault)
+        make_fault(place.lab, fault)
         got += client.stdout.read()
     assert client.returncode == 0
     assert got == (place.home / "files" / "file").read_bytes()
@@ -76,7 +77,7 @@ def test_a_session_is_resumed_after_a_takeover(place: Place, version: str) -> No
 
     assert "New, TLS" in ask("-sess_out", str(tickets))
     for _ in range(2):
-        place.lab.fault("crash-host")
+        make_fault(place.lab, "crash-host")
         experiment.mend(place.lab)
         primary = place.lab.node_in_role("primary")
         before = place.told(primary)["divergences"]  # of sessions of SSH that it has caught up with, perhaps
@@ -90,7 +91,7 @@ def test_nothing_is_drawn_twice(place: Place) -> None:
     drawn: list[list[str]] = []
     for disturb in (None, "kill-server", "crash-host"):
         if disturb is not None:
-            place.lab.fault(disturb)
+            make_fault(place.lab, disturb)
             experiment.mend(place.lab)
         argv = [sys.executable, str(ROOT / "tests/integration/hello_client.py"), SERVICE, str(HTTPS), "3400"]
         done = place.lab.exec("client", argv)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import ROOT
@@ -240,7 +241,7 @@ def test_sessions_go_on(place: Place, fault: str) -> None:
     for _ in range(ATTEMPTS):
         try:
             with in_the_middle(place.mended()) as running:
-                place.lab.fault(fault)
+                make_fault(place.lab, fault)
         except (PartedError, ConnectionError) as error:
             parted.append(error)
             continue

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.network import CLIENT, SERVICE4
 from lab.workloads.registry import ROOT
@@ -61,7 +62,7 @@ def test_every_kind_of_https_goes_on(place: Place, fault: str) -> None:
         assert all(one.received < SIZE // 4 for one in running.values())
         for one in running.values():
             one.go_on()
-        place.lab.fault(fault)
+        make_fault(place.lab, fault)
         complaints = {name: one.finish() for name, one in running.items()}
     finally:
         for one in running.values():
@@ -85,7 +86,7 @@ def test_a_handshake_ends_well_or_fails_cleanly(place: Place, fault: str) -> Non
         assert client.stdout.readline() == "held\n"
         client.stdin.write("go\n")
         client.stdin.flush()
-        place.lab.fault(fault)
+        make_fault(place.lab, fault)
         told = json.load(client.stdout)
     ends = Counter(one["end"] for one in told)
     assert ends["well"] + ends["failed"] == HANDSHAKES, told
@@ -103,7 +104,7 @@ def test_a_killed_daemon_of_the_backup_costs_protection_only(place: Place) -> No
             primary = place.lab.node_in_role("primary")
             assert place.flows(primary) == ["protected"] * 2
             if fault is not None:
-                place.lab.fault(fault, "backup")
+                make_fault(place.lab, fault, "backup")
                 await_condition(
                     lambda: sum("unprotected" in flow for flow in place.flows(primary)) == 2,  # noqa: B023
                     10.0,

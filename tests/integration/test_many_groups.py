@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.control import NoAnswerError
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT, NODES
@@ -109,7 +110,7 @@ def test_fifty_groups_cost_one_thread_and_one_port(crowd: Crowd) -> None:
 
 
 def test_a_crash_is_seen_by_all(crowd: Crowd) -> None:
-    crowd.fault("crash-host", "alpha")
+    make_fault(crowd, "crash-host", "alpha")
     crowd.await_all("beta", lambda group: group["role"] == "primary", "is served")
     for number in (0, GROUPS - 1):
         echo = crowd.exec(CLIENT, ["socat", "-t5", "-", f"TCP:{_address(number)}:7"], input="hello\n")

@@ -18,6 +18,7 @@ import pytest
 
 import lab.lifecycle
 from lab.capture import Capture
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE6, sysctl
@@ -99,9 +100,9 @@ def fill_the_queue(pair: Lab, family: int) -> None:
 def said_after_the_return(pair: Lab, family: int, directory: Path) -> list[str]:
     """Move the role by pulling alpha's cable, bring it back, let alpha find the client; returns what alpha
     then says in the service's name."""
-    pair.fault("cut", "client", "alpha")
+    make_fault(pair, "cut", "client", "alpha")
     pair.wait("primary=beta")
-    pair.fault("heal")
+    make_fault(pair, "heal")
     with Capture(pair, directory) as capture:
         pair.host(CLIENT).run(["nft", "flush", "ruleset"])
         pair.host("alpha").run(["ping", "-q", "-c", "1", "-w", "10", STRANGER[family]])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT
@@ -82,7 +83,7 @@ def test_multipath_tcp_falls_back_and_survives(multipath: Lab, family: int) -> N
         primary = lab.node_in_role("primary")
         (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
         assert flow["protection"] == "protected", flow
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         talk.ask("after")
         assert lab.node_in_role("primary") != primary
     finally:
@@ -119,7 +120,7 @@ def test_both_kernels_heed_a_path_that_takes_less(routed: Lab, family: int) -> N
     try:
         primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
         learn(1400, primary, backup)
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         learn(1300, backup)
     finally:
         talk.end()
@@ -183,7 +184,7 @@ def test_a_server_that_wants_the_hop_limit_255(strict: Lab, family: int) -> None
         primary = lab.node_in_role("primary")
         (flow,) = lab.ask(primary, {"op": "connections", "group": GROUP}, timeout_s=5)["connections"]
         assert flow["protection"] == "protected", flow
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         talk.ask("2", "2")
         assert lab.node_in_role("primary") != primary
     finally:
@@ -211,7 +212,7 @@ def test_a_mirror_that_leads_nowhere_is_no_clients_business(
     talk = Talk(lab, family, (str(Path(__file__).with_name("errors_client.py")),))
     try:
         talk.ask("before", "before 0")
-        lab.fault("crash-host", "backup")
+        make_fault(lab, "crash-host", "backup")
         neighbours = ["ip", f"-{family}", "neigh", "show", "dev", "peer0"]
         known = [line.split()[0] for line in lab.exec(primary, neighbours).stdout.splitlines()]
         for address in known:  # else the kernel would believe in it for up to a minute

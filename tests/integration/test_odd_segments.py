@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -102,7 +103,7 @@ def test_both_kernels_take_the_same(recording: Pair, family: int) -> None:
         await_condition(lambda: kept["backup"].stat().st_size == total, 5, "the backup's server has read all")
         assert kept["primary"].read_bytes() == kept["backup"].read_bytes()
         assert b"FORGED" not in kept["backup"].read_bytes()
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         total = client.converse(str(LINES // 5))
         assert kept["backup"].stat().st_size == total
 

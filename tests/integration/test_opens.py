@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
@@ -89,7 +90,7 @@ def test_it_survives_a_crash_in_the_middle(shared: Lab, family: int) -> None:
     assert [hear.stdout.readline() for _ in range(4)] == [f"{n}\n" for n in (1, 2, 3, 4)]
     (flow,) = flows_out(lab)
     assert (flow["protection"], flow["unrenewable"]) == ("protected", "no-renewal")
-    lab.fault("crash-host", target="primary")
+    make_fault(lab, "crash-host", target="primary")
     assert hear.stdout.read().splitlines()[-1] == "ok"
     assert ask.stdout.readline() == "ok\n"
     ask.stdin.close()
@@ -107,7 +108,7 @@ def test_what_the_backups_server_does_not_open_is_ended_at_a_takeover(shared: La
     assert hear.stdout.readline() == "b'alone'\n"
     (flow,) = (flow for flow in flows_out(lab) if flow["remote_port"] == OUT and flow["bytes_out"])
     assert (flow["protection"], flow["reason"]) == ("detached", "not-opened")
-    lab.fault("crash-host", target="primary")
+    make_fault(lab, "crash-host", target="primary")
     assert hear.stdout.readline() == "reset\n"
     assert hear.wait(20) == 0
 
@@ -126,7 +127,7 @@ def test_a_download_by_active_ftp_survives_a_crash(tmp_path: Path) -> None:
         )
         await_condition(lambda: got.exists() and got.stat().st_size > FTP_BYTES // 4, 10, "nothing comes")
         assert {flow["protection"] for flow in flows_out(lab)} == {"protected"}
-        lab.fault("crash-host", target="primary")
+        make_fault(lab, "crash-host", target="primary")
         assert curl.communicate(timeout=30)[1] == ""
         assert curl.returncode == 0 and got.read_bytes() == wanted
     finally:
@@ -160,7 +161,7 @@ def test_mail_that_exim_sends_on_survives_a_crash(tmp_path: Path) -> None:
         assert [sink.stdout.readline() for _ in range(4)] == [f"{n}\n" for n in (1, 2, 3, 4)]
         (flow,) = flows_out(lab)
         assert (flow["protection"], flow["reason"]) == ("protected", "none")
-        lab.fault("crash-host", target="primary")
+        make_fault(lab, "crash-host", target="primary")
         assert sink.stdout.read().splitlines()[-1] == hashlib.sha256(body).hexdigest()
         assert sink.wait(20) == 0
     finally:

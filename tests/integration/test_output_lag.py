@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
@@ -48,16 +49,16 @@ def test_what_waits_for_the_backups_server_keeps_its_protection(lab: Lab) -> Non
             there.write(b"one\n")
             assert back.read(4) == b"one\n"
             await_condition(lambda: protection(lab) == ["protected"], 5, "protection")
-            lab.fault("hang-server", "backup")
+            make_fault(lab, "hang-server", "backup")
             there.write(b"two\n")
             assert back.read(4) == b"two\n", "the backup's kernel has what this answers"
             there.write(b"six\n")  # its server has not said `two`, so it cannot be told this
             assert select.select([back], [], [], 1.0) == ([], [], [])
             assert protection(lab) == ["protected"]
-            lab.fault("heal")
+            make_fault(lab, "heal")
             assert back.read(4) == b"six\n"
             assert protection(lab) == ["protected"]
-            lab.fault("crash-host", "primary")
+            make_fault(lab, "crash-host", "primary")
             there.write(b"ten\n")
             assert back.read(4) == b"ten\n"
         finally:

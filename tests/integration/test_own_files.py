@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fttcp.group.shown import is_ready
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
@@ -48,7 +49,7 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
 
     with traffic(lab) as connections:
         connections.goes_on("the start")
-        lab.fault("kill-node", new)
+        make_fault(lab, "kill-node", new)
         host = lab.restart_host(new, fill)
         lab.wait("synced")
         await_condition(lambda: "epochs-not-kept" in pair.reasons(new), 10.0, "the full disk to be told")
@@ -59,7 +60,7 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
         assert len(events(lab, new, "epochs-kept")) == 1
     with traffic(lab) as connections:
         connections.goes_on("the restart")
-        lab.fault("crash-host", old)
+        make_fault(lab, "crash-host", old)
         connections.goes_on("the takeover", silent=True)
 
 

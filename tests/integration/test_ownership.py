@@ -10,6 +10,7 @@ import pytest
 
 from lab import experiment
 from lab.capture import Capture
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
@@ -77,15 +78,15 @@ def test_a_healthy_pair_needs_no_arbiter_and_a_lone_node_does(watched: Watched, 
     other = next(node for node in NODES if node != primary)
     assert watched.group(primary)["ownership"]["record"]["mode"] == "paired"
     with Capture(lab, tmp_path / "wire") as capture:
-        lab.fault("kill-node", "witness")
+        make_fault(lab, "kill-node", "witness")
         await_condition(
             lambda: watched.group(primary)["ownership"]["arbiter"]["reachable"] is False, 15, "it is missed"
         )
         await_condition(lambda: watched.group(primary)["synced"], 10, "in step without it")
         assert served(lab) and not watched.parted_without_loss(primary)
-        lab.fault("crash-host", other)
+        make_fault(lab, "crash-host", other)
         await_condition(lambda: not watched.primaries(), 10, "silence: who may serve is unknown")
-        lab.fault("restart-host", "witness")
+        make_fault(lab, "restart-host", "witness")
         watched.await_primary(primary)
         await_condition(lambda: served(lab), 10, "service")
     assert {span.host for span in capture.spans()} == {primary}
@@ -114,11 +115,11 @@ def test_both_crash_and_return_in_either_order(watched: Watched) -> None:
     second = next(node for node in NODES if node != first)
     for order in ((first, second), (second, first)):
         for node in NODES:
-            lab.fault("crash-host", node)
-        lab.fault("restart-host", order[0])
+            make_fault(lab, "crash-host", node)
+        make_fault(lab, "restart-host", order[0])
         watched.await_primary(order[0])
         await_condition(lambda: served(lab), 10, "service")
-        lab.fault("restart-host", order[1])
+        make_fault(lab, "restart-host", order[1])
         lab.wait("synced")
         assert lab.node_in_role("primary") == order[0]
 
@@ -128,7 +129,7 @@ def test_a_frozen_primary_thaws_into_silence(watched: Watched, tmp_path: Path) -
     old, new = lab.node_in_role("primary"), lab.node_in_role("backup")
     with Capture(lab, tmp_path / "wire") as capture:
         assert served(lab)
-        lab.fault("freeze-node", old, seconds=3)
+        make_fault(lab, "freeze-node", old, seconds=3)
         watched.await_primary(new)
         await_condition(lambda: served(lab), 10, "service")
         lab.wait("synced")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.experiment import Case, Disturbance
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.nodeconfig import GROUP
@@ -41,7 +42,7 @@ def test_maintenance_keeps_the_role_until_resume(pair: Pair) -> None:
     order(lab, backup, "pause")
     await_condition(lambda: bool(pair.group(primary)["paused"]), 5, "the primary knows of the pause")
     epoch = pair.group(primary)["epoch"]
-    lab.fault("kill-server", "primary")
+    make_fault(lab, "kill-server", "primary")
     events = lab.ask(primary, {"op": "events"}, timeout_s=5)["events"]
     await_condition(
         lambda: any(
@@ -64,7 +65,7 @@ def test_a_primary_that_dies_during_maintenance_is_replaced_after_it(pair: Pair)
     lab = pair.lab
     backup = lab.node_in_role("backup")
     order(lab, backup, "pause")
-    lab.fault("crash-host", "primary")
+    make_fault(lab, "crash-host", "primary")
     await_condition(lambda: not pair.group(backup)["peer_alive"], 5, "the primary is missed")
     assert pair.group(backup)["role"] == "backup" and LabState.load(lab.name).hosts[backup].node is not None
     order(lab, backup, "resume")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -78,7 +79,7 @@ def unlike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 def lab(unlike: Pair) -> Lab:
     """That pair, in step, its client's link slow enough to be full."""
     experiment.mend(unlike.lab)
-    unlike.lab.fault("rate", "client", 100)
+    make_fault(unlike.lab, "rate", "client", 100)
     return unlike.lab
 
 
@@ -98,7 +99,7 @@ def cut(
         assert client.stdout is not None
         assert client.stdout.readline() == "started\n"
         before()
-        lab.fault(fault, *([] if fault == "switchover" else ["primary"]))
+        make_fault(lab, fault, *([] if fault == "switchover" else ["primary"]))
         report: dict[str, object] = json.loads(client.stdout.readline())
     return report
 
@@ -119,10 +120,10 @@ def test_a_detached_download_is_reset(lab: Lab, family: int, options: dict[str, 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_download_older_than_the_backup_is_reset(lab: Lab, family: int) -> None:
     """The backup has never seen its beginning."""
-    lab.fault("crash-host", "backup")
+    make_fault(lab, "crash-host", "backup")
 
     def joined() -> None:
-        lab.fault("restart-host")
+        make_fault(lab, "restart-host")
         lab.wait("synced")
         await_condition(lambda: flows(lab, "backup", "detached") > 0, 10, "the backup knows of it")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.faults import make_fault
 from lab.lifecycle import Lab
 from tests.replay import ROOT
 
@@ -54,7 +55,7 @@ def ask_with_isn(lab: Lab, isn: int) -> None:
 def test_lower_isn_after_a_switchover(lab: Lab) -> None:
     """The new backup was the primary: its stack meets connections that it had ended itself."""
     ask_with_isn(lab, 4_000_000_000)
-    lab.fault("switchover")
+    make_fault(lab, "switchover")
     lab.wait("synced")
     ask_with_isn(lab, 3_000_000_000)
     for node in ("alpha", "beta"):

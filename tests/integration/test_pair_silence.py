@@ -9,6 +9,7 @@ import pytest
 
 from lab.capture import Capture, out_of_turn
 from lab.experiment import Case, Disturbance
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.pair import Pair
@@ -22,7 +23,7 @@ def test_the_backup_is_silent_and_then_announces(pair: Pair, family: int, tmp_pa
 
     def strike(lab: Lab) -> dict[str, object]:
         crashed_at.append(time.time())
-        return lab.fault("crash-host", "primary")
+        return make_fault(lab, "crash-host", "primary")
 
     with Capture(pair.lab, tmp_path / "wire") as capture:
         case = Case("both", "crash-host", family, moment_s=0.8, duration_s=2.0)
@@ -53,7 +54,7 @@ def test_a_dead_daemon_is_silent(pair: Pair, tmp_path: Path) -> None:
     """With both daemons killed nothing of the service leaves either host, whatever clients ask."""
     owner = pair.lab.node_in_role("primary")
     for node in ("alpha", "beta"):
-        pair.lab.fault("kill-node", node)
+        make_fault(pair.lab, "kill-node", node)
     with Capture(pair.lab, tmp_path / "wire") as capture:
         for url in ("http://10.77.0.100/", "http://[fd77::100]/"):
             asked = pair.lab.exec("client", ["curl", "-sS", "--max-time", "1", url])
@@ -66,7 +67,7 @@ def test_switchover_there_and_back(pair: Pair, tmp_path: Path) -> None:
     first, second = pair.lab.node_in_role("primary"), pair.lab.node_in_role("backup")
 
     def strike(lab: Lab) -> list[dict[str, object]]:
-        there = lab.fault("switchover")
+        there = make_fault(lab, "switchover")
         lab.wait(f"primary={second}")
         lab.wait("synced")
         return [there]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES
@@ -57,7 +58,7 @@ def strike(lab: Lab, role: str) -> str:
     """The host of the node in this role crashes; return which one it was when the other one serves alone."""
     struck = lab.node_in_role(role)
     (left,) = set(NODES) - {struck}
-    lab.fault("crash-host", struck)
+    make_fault(lab, "crash-host", struck)
     await_condition(lambda: group(lab, left)["mode"] == "solo", 30, f"{left} serves alone")
     return struck
 
@@ -68,7 +69,7 @@ def test_servers_that_start_together_are_a_pair_and_a_returned_one_is_none(lab: 
     assert [add(lab), add(lab)] == [1, 2]
     struck = strike(lab, "primary")
     assert add(lab) == 3
-    lab.fault("restart-host", struck)
+    make_fault(lab, "restart-host", struck)
     await_condition(lambda: group(lab, "primary")["unfit"] == {struck: "younger"}, 30, "it is told")
     assert not group(lab, "primary")["synced"]
     assert add(lab) == 4
@@ -78,11 +79,11 @@ def test_servers_that_start_together_are_a_pair_and_a_returned_one_is_none(lab: 
 def test_a_backup_that_left_may_not_come_back(lab: Lab) -> None:
     """Its server was started again, and had missed nothing until there was a client."""
     up(lab, 'state="memory"')
-    lab.fault("restart-host", strike(lab, "backup"))
+    make_fault(lab, "restart-host", strike(lab, "backup"))
     lab.wait("synced")
     assert add(lab) == 1
     struck = strike(lab, "backup")
-    lab.fault("restart-host", struck)
+    make_fault(lab, "restart-host", struck)
     await_condition(lambda: group(lab, "primary")["unfit"] == {struck: "younger"}, 30, "it is told")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab.experiment import Case, Client, Disturbance
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -37,7 +38,7 @@ def test_a_lagging_backup_is_detached_and_resets_after_takeover(pair: Pair, tmp_
         await_condition(lambda: received_bytes(lab) > received + 1_000_000, DETACH_S, "the upload goes on")
         slow.unlink()
         resets = established_resets(lab)
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         report = client.finish()
     finally:
         client.kill()
@@ -142,7 +143,7 @@ def test_a_udp_server_of_the_backup_that_did_not_run(
                 interval_s=0.01,
             )
             if behind:
-                return lab.fault("crash-host", "primary")
+                return make_fault(lab, "crash-host", "primary")
         finally:
             for pid in servers:
                 os.kill(pid, signal.SIGCONT)
@@ -150,7 +151,7 @@ def test_a_udp_server_of_the_backup_that_did_not_run(
         await_condition(
             lambda: counted(patient, "backup", "drop_suppressed") > replies + 500, DETACH_S, "it goes on"
         )
-        return lab.fault("crash-host", "primary")
+        return make_fault(lab, "crash-host", "primary")
 
     case = Case(workload, "crash-host", family, moment_s=0.5, duration_s=6.0, size=20_000_000)
     outcome = patient.ready().run(case, tmp_path, Disturbance(strike))
@@ -170,7 +171,7 @@ def test_malformed_frames_change_nothing(pair: Pair, family: int, tmp_path: Path
         for node in ("alpha", "beta"):
             lab.node_process(node)
         lab.wait("synced", 5)
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         return int(sent.stdout)
 
     outcome = pair.run(
@@ -183,11 +184,11 @@ def test_malformed_frames_change_nothing(pair: Pair, family: int, tmp_path: Path
 def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp_path: Path) -> None:
     """One that is older than the backup is renewed as it runs on; a newer one is protected from the start."""
     lab = pair.lab
-    lab.fault("crash-host", "backup")
+    make_fault(lab, "crash-host", "backup")
     old = Client(lab, Case("request", duration_s=15.0), tmp_path, bound_s=5.0)
     try:
         assert old.wait_started()
-        lab.fault("restart-host")
+        make_fault(lab, "restart-host")
         lab.wait("synced")
         await_condition(lambda: flows(pair, "primary", "protected") == 1, 5, "the old flow is renewed")
         (tmp_path / "new").mkdir()

@@ -14,6 +14,7 @@ from lab import experiment, network
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.experiment import Case, Client
+from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
@@ -202,7 +203,7 @@ def test_one_node_serves_under_every_cut(
 def test_the_arbiter_is_lost_and_comes_back(partitions: Partitions, tmp_path: Path) -> None:
     def lose(primary: str) -> list[str]:
         for fault in ("cut", "kill-node"):
-            partitions.lab.fault(fault, *(["arbiter"] if fault == "cut" else []), "witness")
+            make_fault(partitions.lab, fault, *(["arbiter"] if fault == "cut" else []), "witness")
             await_condition(
                 lambda: (
                     not any(partitions.group(node)["ownership"]["arbiter"]["reachable"] for node in NODES)
@@ -267,7 +268,7 @@ def test_a_stranger_is_never_paired(
         stranger = other_than(primary)
         files.update({lab.home / stranger / name: "" for name in ("key", "node.toml")})
         files.update({path: path.read_text() for path in files})
-        lab.fault("crash-host", stranger)
+        make_fault(lab, "crash-host", stranger)
         lab.restart_host(stranger, prepare)
         for node in NODES:
             await_condition(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import SERVICE4, SERVICE6
@@ -75,7 +76,7 @@ def alone(pair: Pair) -> str:
     """Have a primary without a backup; return the other node."""
     backup = pair.lab.node_in_role("backup")
     primary = pair.lab.node_in_role("primary")
-    pair.lab.fault("crash-host", "backup")
+    make_fault(pair.lab, "crash-host", "backup")
     await_condition(lambda: pair.group(primary)["mode"] == "solo", 10, "the primary is alone")
     return backup
 
@@ -93,7 +94,7 @@ def test_a_switchover_says_what_it_resets_and_waits_for_it(pair: Pair) -> None:
     other = alone(pair)
     primary = pair.lab.node_in_role("primary")
     with Caller(pair.lab) as early:
-        pair.lab.fault("restart-host", other)
+        make_fault(pair.lab, "restart-host", other)
         pair.lab.wait("synced", 30)
         with Caller(pair.lab) as late:
             assert pair.group(primary)["flows"]["ending"] == 1, pair.order(primary, "connections", "--all")
@@ -121,7 +122,7 @@ def test_force_goes_ahead(pair: Pair) -> None:
     other = alone(pair)
     primary = pair.lab.node_in_role("primary")
     with Caller(pair.lab) as early:
-        pair.lab.fault("restart-host", other)
+        make_fault(pair.lab, "restart-host", other)
         pair.lab.wait("synced", 30)
         told = pair.order(primary, "switchover", "lab", "--force")
         assert (told["status"], told["done"], told["ended"]) == (0, True, 1)

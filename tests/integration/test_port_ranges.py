@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import Namespace, needs_root
@@ -115,7 +116,7 @@ def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> Non
     call_out(lab, family, len(ports))
     few = 140  # a rule for each port would be a hundred more than there are
     assert max(rules(lab, node) for node in ("alpha", "beta")) < few
-    lab.fault("crash-host", target="primary")
+    make_fault(lab, "crash-host", target="primary")
     assert say("after") == [f"{port} after\n" for port in ports]
     talk.stdin.close()
     assert talk.wait(10) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES, SERVICE4
@@ -104,7 +105,7 @@ def test_an_experiment_that_drops_every_50th_packet() -> None:
             return all(count["callback_calls"] > 50 for count in seen.values())
 
         await_condition(busy, 10.0, f"lab {lab.name}: waiting for packets at the callbacks")
-        lab.fault("crash-host", "alpha")
+        make_fault(lab, "crash-host", "alpha")
         got, _ = curl.communicate()
         assert hashlib.sha256(got).digest() == hashlib.sha256(content()).digest()
         for node in NODES:
@@ -130,7 +131,7 @@ def test_an_experiment_that_modifies() -> None:
         assert lab.exec("client", ["curl", "-sS", "-m", "10", url]).stdout == "the public word"
         assert counters(lab, "alpha")["callback_modified"] >= 1
         assert counters(lab, "alpha")["divergences"] == 0
-        lab.fault("crash-host", "alpha")
+        make_fault(lab, "crash-host", "alpha")
         assert lab.exec("client", ["curl", "-sS", "-m", "10", url]).stdout == "the public word"
 
 
@@ -168,7 +169,7 @@ def test_udp_sessions_are_those_of_the_c_engine() -> None:
         primary = lab.node_in_role("primary")
         (group,) = (node["groups"][0] for node in lab.status()["nodes"] if node["node"] == primary)
         assert group["flows"]["protected"] == group["flows"]["udp"] == 1
-        lab.fault("crash-host", primary)
+        make_fault(lab, "crash-host", primary)
         answer = lab.exec(
             "client", ["socat", "-t1", "-", f"UDP4:{SERVICE4}:1700,sourceport=40100"], input="again"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import needs_root
@@ -60,14 +61,14 @@ def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
     primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
     for node in (primary, backup):
         await_ready(lab, node, True)
-    lab.fault("cut", "client", backup)
+    make_fault(lab, "cut", "client", backup)
     await_condition(lambda: "carrier" in pair.reasons(backup), 10, "it tells")
     await_ready(lab, backup, False)
     await_ready(lab, primary, True)
     assert pair.group(backup)["synced"]
     shown = pair.shown(backup)
     assert "NOT READY    the service interface has no carrier" in shown, shown
-    lab.fault("heal")
+    make_fault(lab, "heal")
     await_ready(lab, backup, True)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fttcp.history.reader import Event, Kind, Reader
+from lab.faults import make_fault
 from lab.lifecycle import fttcp_program
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
@@ -105,7 +106,7 @@ def test_one_that_says_something_else_is_found_out(files: dict[str, Path]) -> No
 
 def test_the_next_life_has_a_file_of_its_own(pair: Pair) -> None:
     first = Path(pair.group("alpha")["recording"]["file"])
-    pair.lab.fault("kill-server", "alpha")
+    make_fault(pair.lab, "kill-server", "alpha")
     until(lambda: pair.group("alpha")["recording"]["file"] != str(first))
     until(lambda: Reader(first).head.life != b"" and _is_done(first))
     second = Path(pair.group("alpha")["recording"]["file"])

@@ -11,6 +11,7 @@ import pytest
 
 from lab import experiment
 from lab.experiment import Case, Client
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
@@ -103,18 +104,18 @@ def test_a_thousand_connections_are_renewed_while_they_are_used(lab: Lab) -> Non
             return flows(lab)["protected"] > 0
 
         def lose_the_backup_twice() -> None:
-            lab.fault("crash-host", "backup")
-            lab.fault("restart-host")
+            make_fault(lab, "crash-host", "backup")
+            make_fault(lab, "restart-host")
             await_condition(half_way, WITHIN_S, "the first connection that is protected again")
-            lab.fault("crash-host", "backup")
+            make_fault(lab, "crash-host", "backup")
 
         busy_while(herd, lose_the_backup_twice)
         busy_while(herd, lambda: experiment.revive(lab))
         await_renewed(lab, HERD)
-        busy_while(herd, lambda: lab.fault("crash-host", "primary"))
+        busy_while(herd, lambda: make_fault(lab, "crash-host", "primary"))
         experiment.revive(lab)
         await_renewed(lab, HERD)
-        busy_while(herd, lambda: lab.fault("switchover"))
+        busy_while(herd, lambda: make_fault(lab, "switchover"))
         await_renewed(lab, HERD)  # by the old primary, whose server has lived on
         assert "error" not in herd.end()
 
@@ -126,15 +127,15 @@ def test_either_node_fails_while_the_backup_catches_up(lab: Lab, tmp_path: Path)
         primary = lab.node_in_role("primary")
         await_states(lab, primary, "protected", "protected")
         for _ in range(2):
-            lab.fault("crash-host", "backup")
+            make_fault(lab, "crash-host", "backup")
             experiment.revive(lab)
             await_states(lab, primary, "protected", "catching-up")
-        lab.fault("crash-host", primary)
+        make_fault(lab, "crash-host", primary)
         report = down.finish()
         assert report["kind"] == "reset", report
         experiment.revive(lab)
         await_states(lab, lab.node_in_role("primary"), "protected")
-        lab.fault("kill-server", "primary")
+        make_fault(lab, "kill-server", "primary")
         lab.wait("synced", WITHIN_S)
         enough(echo)
 
@@ -152,10 +153,10 @@ def test_uploads_are_renewed_up_to_the_bound_and_beyond_it_that_is_said(lab: Lab
                 WITHIN_S,
                 f"{node} says which of them can be renewed",
             )
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         experiment.revive(lab)
         await_states(lab, lab.node_in_role("primary"), "protected", "unprotected")
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         answers, _ = both.communicate("\n", timeout=WITHIN_S)
     assert answers.splitlines() == [f"good {small}", "lost"]
 
@@ -179,6 +180,6 @@ def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_
                 WITHIN_S,
                 "all of them protected, with a log or without",
             )
-            lab.fault("crash-host", "primary")
+            make_fault(lab, "crash-host", "primary")
             enough(late)
         enough(echo)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.firewalls import IPTABLES
 from lab.lifecycle import Lab
 from tests.integration.pair import Pair
@@ -46,17 +47,17 @@ def test_acts_on_rules(pair: Pair, act: str) -> None:
     lab, node = pair.lab, pair.lab.node_in_role("backup")
     for tool in IPTABLES:
         lab.host(node).run([tool, "-t", "mangle", "-N", "OTHERS"])
-    lab.fault("rules", act, node)
+    make_fault(lab, "rules", act, node)
     for tool in IPTABLES:
         assert lab.exec(node, [tool, "-t", "mangle", "-S", "OTHERS"]).returncode
 
 
 def test_a_rule_in_front_of_all_others(pair: Pair) -> None:
     lab, node = pair.lab, pair.lab.node_in_role("backup")
-    lab.fault("rules", "accept", node)
+    make_fault(lab, "rules", "accept", node)
     for tool in IPTABLES:
         first = lab.host(node).run([tool, "-t", "mangle", "-S", "OUTPUT", "1"])
         assert first.strip() == "-A OUTPUT -j ACCEPT"
-    lab.fault("heal")
+    make_fault(lab, "heal")
     for tool in IPTABLES:
         assert "-A OUTPUT -j ACCEPT" not in lab.host(node).run([tool, "-t", "mangle", "-S", "OUTPUT"])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -112,7 +113,7 @@ def test_its_host_crashes(serve: Serve, server: str) -> None:
         await_condition(lambda: settled(lab), 10, "both outputs to be compared")
         for asker, what in moving:
             asker.begin(what, 20)
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         for asker, what, after in resting:
             assert asker.ask(what, 5) in after, what
         for asker, what in moving:
@@ -128,7 +129,7 @@ def test_a_subscriber_that_only_pings(serve: Serve) -> None:
     asker = Asker(lab, "mosquitto", 4, "idle")
     try:
         assert asker.ask("idle", 2) == "right"
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         assert asker.ask("idle", 3) == "right"
         assert asker.ask("publish", 3) == "right"
     finally:
@@ -148,7 +149,7 @@ def test_a_mail_server_that_is_slower_on_the_backup(serve: Serve) -> None:
         assert [dialogue.answer() for dialogue in dialogues] == 8 * ["right"]
         assert [flow for flow in flows(lab) if flow["protection"] != "protected"] == []
         await_condition(lambda: settled(lab), 10, "both outputs to be compared")
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         for dialogue in dialogues:
             dialogue.begin("mail", 2)
         assert [dialogue.answer() for dialogue in dialogues] == 8 * ["right"]
@@ -161,7 +162,7 @@ def test_a_mail_server_that_is_slower_on_the_backup(serve: Serve) -> None:
 def test_a_clone_is_whole_or_reset(serve: Serve, tmp_path: Path) -> None:
     """git's progress lines depend on the clock: the flow cannot go on, and its client must notice."""
     lab = serve("git").lab
-    lab.fault("rate", "client", 200)
+    make_fault(lab, "rate", "client", 200)
     command = ["git", "clone", "--progress", "--bare", f"git://{SERVICE[4]}/field.git"]
     clone = lab.popen(
         CLIENT, [*command, str(tmp_path / "clone")], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -173,7 +174,7 @@ def test_a_clone_is_whole_or_reset(serve: Serve, tmp_path: Path) -> None:
             more = os.read(clone.stderr.fileno(), 4096)
             assert more, said
             said += more
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         said += clone.communicate(timeout=60)[1]
     finally:
         clone.kill()

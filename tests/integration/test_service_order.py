@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.asker import Asker
@@ -93,7 +94,7 @@ def test_what_was_written_on_one_connection_is_read_on_another(ordered: Pair, fa
         )
         assert [flow["divergences"] for flow in flows_of(lab, "backup")] == [0, 0]
         slow.unlink()
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         client.ask(20)
     finally:
         client.end()

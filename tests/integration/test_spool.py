@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import experiment
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
@@ -51,14 +52,14 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
 
 def test_a_long_upload_outlives_one_failure_after_the_other(pair: Pair, tmp_path: Path) -> None:
     lab = pair.ready().lab
-    lab.fault("rate", "client", RATE)
+    make_fault(lab, "rate", "client", RATE)
     with uploads(lab, LONG) as upload:
         await_spooled(lab)
         for _ in range(2):
-            lab.fault("crash-host", "primary")
+            make_fault(lab, "crash-host", "primary")
             experiment.revive(lab)
             await_spooled(lab)
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         answers, _ = upload.communicate("\n", timeout=WITHIN_S)
     assert answers.splitlines() == [f"good {LONG}"]
     left = lab.node_in_role("primary")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from tests.integration.netns import Namespace, needs_root
@@ -60,7 +61,7 @@ def test_an_upload_is_edited_in_the_kernel(
 def test_the_rules_end_with_the_daemon(stamping: Pair) -> None:
     lab = stamping.ready().lab
     assert tables(lab, "alpha") and tables(lab, "beta")
-    lab.fault("kill-node", "beta")
+    make_fault(lab, "kill-node", "beta")
     await_condition(lambda: not tables(lab, "beta"), 5, "the kernel to remove the table of a killed daemon")
 
 

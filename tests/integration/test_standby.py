@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import Case
+from lab.faults import make_fault
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named, who_serves
 
@@ -89,9 +90,9 @@ def test_a_server_that_does_not_start_gives_the_group_up(tmp_path: Path) -> None
 def _lose_it_to_one_that_cannot_start(pair: Pair, mark: Path) -> None:
     lost, broken = (pair.lab.host(role).name for role in ("primary", "backup"))
     Path(f"{mark}.{broken}").touch()
-    pair.lab.fault("crash-host", lost)
+    make_fault(pair.lab, "crash-host", lost)
     until(lambda: "not up within 1 s" in pair.group(broken)["server"]["reason"])
-    pair.lab.fault("restart-host", lost)
+    make_fault(pair.lab, "restart-host", lost)
     until(lambda: who_serves(pair.lab) == [lost])
     Path(f"{mark}.{broken}").unlink()
     pair.lab.wait("synced")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PROXY, SERVICE4, SWITCH
@@ -61,7 +62,7 @@ def test_one_that_came_a_moment_ago_is_told_by_itself(lab: Lab) -> None:
         lab.exec(PROXY, ["ping", "-q", "-c", "1", "-w", "5", service])
         assert known_mac(lab, PROXY, service) == mac_of(lab, old, "svc0")
     out_of_reach(lab, PROXY)
-    lab.fault("crash-host", old)
+    make_fault(lab, "crash-host", old)
     await_mac(lab, PROXY, mac_of(lab, new, "svc0"))
 
 
@@ -79,7 +80,7 @@ def test_another_mac_address_is_announced_at_once(lab: Lab) -> None:
             await_condition(lambda node=node: bool(events(lab, node, "mac-changed")), 5.0, told)  # type: ignore[misc]
             await_mac(lab, CLIENT, "02:77:0a:4d:99:00")
             connections.goes_on(f"another MAC address of {node}", silent=True)
-        lab.fault("crash-host", old)
+        make_fault(lab, "crash-host", old)
         await_mac(lab, CLIENT, "02:77:0a:4d:99:01")
         connections.goes_on("the takeover", silent=True)
 
@@ -96,7 +97,7 @@ def test_the_mirror_follows_another_mac_address_of_the_peer_link(lab: Lab, targe
             connections.goes_on("another MAC address on the peer link", silent=True)
         assert not events(lab, old, "flow-detached")
         lab.wait("synced")
-        lab.fault("crash-host", old)
+        make_fault(lab, "crash-host", old)
         connections.goes_on("the takeover", silent=True)
 
 
@@ -169,7 +170,7 @@ def test_a_refusal_says_who_has_the_address(pair: Pair, lab: Lab) -> None:
         foreign.run(["ip", "addr", "add", f"{SERVICE4}/32", "dev", "eth0"])
         mac = mac_of(lab, PROXY, "eth0")
         await_condition(lambda: bool(events(lab, old, "address-claimed")), 15.0, "the quiet one to be found")
-        lab.fault("crash-host", old)
+        make_fault(lab, "crash-host", old)
         await_condition(lambda: bool(events(lab, new, "takeover-refused")), 10.0, "the refusal to be told")
         why = str(events(lab, new, "takeover-refused")[-1]["why"])
         assert f"{SERVICE4} is at {mac} on svc0" in why

@@ -13,6 +13,7 @@ from lab import experiment, network
 from lab.capture import Capture, out_of_turn
 from lab.errors import LabError
 from lab.experiment import Case, Client
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
@@ -133,14 +134,14 @@ def test_two_hosts_die_one_after_the_other_and_the_first_only_joins(trio: Trio, 
     first, second, third = trio.roles()
 
     def crash_first() -> list[str]:
-        trio.lab.fault("crash-host", first)
+        make_fault(trio.lab, "crash-host", first)
         trio.await_pair(second, third)
         await_condition(lambda: knows(trio, second, third), WITHIN_S, "the mirror's neighbours are known")
         return [first, second]
 
     def crash_second() -> list[str]:
         assert trio.protected(second) == 1
-        trio.lab.fault("crash-host", second)
+        make_fault(trio.lab, "crash-host", second)
         trio.lab.wait(f"primary={third}", WITHIN_S)
         return [second, third]
 
@@ -165,7 +166,7 @@ def knows(trio: Trio, node: str, peer: str) -> bool:
 
 def switched(trio: Trio, old: str, new: str) -> list[str]:
     """Move the service on purpose."""
-    trio.lab.fault("switchover", old)
+    make_fault(trio.lab, "switchover", old)
     trio.lab.wait(f"primary={new}", WITHIN_S)
     return [old, new]
 
@@ -182,13 +183,13 @@ def test_the_backup_dies_and_the_spare_protects_what_begins_then(trio: Trio, tmp
     primary, backup, spare = trio.roles()
 
     def crash_backup() -> list[str]:
-        trio.lab.fault("crash-host", backup)
+        make_fault(trio.lab, "crash-host", backup)
         trio.await_pair(primary, spare)
         return [primary]
 
     def crash_primary() -> list[str]:
         assert trio.protected(primary) == 1
-        trio.lab.fault("crash-host", primary)
+        make_fault(trio.lab, "crash-host", primary)
         trio.lab.wait(f"primary={spare}", WITHIN_S)
         return [primary, spare]
 
@@ -201,13 +202,13 @@ def test_one_connection_outlives_two_hosts_as_a_spare_catches_up(trio: Trio, tmp
 
     def crash_both() -> list[str]:
         for old, new, backup in ((first, second, third), (second, third, first)):
-            trio.lab.fault("crash-host", old)
+            make_fault(trio.lab, "crash-host", old)
             trio.lab.wait(f"primary={new}", WITHIN_S)
             if old == second:
                 trio.lab.restart_host(first)
             trio.await_pair(new, backup)
             await_condition(partial(renewed, trio, new), WITHIN_S, f"{backup} has caught up")
-        trio.lab.fault("crash-host", third)
+        make_fault(trio.lab, "crash-host", third)
         trio.lab.wait(f"primary={first}", WITHIN_S)
         return [first, second, third, first]
 
@@ -225,7 +226,7 @@ def test_a_spare_that_is_cut_off_disturbs_nobody(trio: Trio, link: str, tmp_path
     epoch = trio.group(primary)["epoch"]
 
     def cut() -> list[str]:
-        trio.lab.fault("cut", link, spare)
+        make_fault(trio.lab, "cut", link, spare)
         if link == "all":
             await_condition(lambda: trio.seen_by(primary)[spare] == "absent", WITHIN_S, "the spare is missed")
         else:
@@ -235,7 +236,7 @@ def test_a_spare_that_is_cut_off_disturbs_nobody(trio: Trio, link: str, tmp_path
     trio.through(tmp_path, cut)
     trio.await_pair(primary, backup)
     assert trio.group(primary)["epoch"] == epoch, "nothing had to be decided"
-    trio.lab.fault("heal")
+    make_fault(trio.lab, "heal")
     trio.lab.wait("synced", WITHIN_S)
     assert trio.roles() == (primary, backup, spare)
 
@@ -254,10 +255,10 @@ def test_the_primary_is_cut_off(trio: Trio, link: str, tmp_path: Path) -> None:
     primary, backup, spare = trio.roles()
 
     def cut() -> list[str]:
-        trio.lab.fault("cut", link, primary)
+        make_fault(trio.lab, "cut", link, primary)
         trio.lab.wait(f"primary={backup}", WITHIN_S)
         trio.await_pair(backup, spare if link == "all" else other(trio, backup))
-        trio.lab.fault("heal")
+        make_fault(trio.lab, "heal")
         trio.lab.wait("synced", WITHIN_S)
         return [primary, backup]
 
@@ -280,13 +281,13 @@ def test_nobody_hears_the_primary_any_more(trio: Trio, alone: bool, tmp_path: Pa
 
     def part() -> list[str]:
         if alone:
-            trio.lab.fault("cut", "arbiter", primary)
+            make_fault(trio.lab, "cut", "arbiter", primary)
         add_rules(trio.lab.host(primary), "deaf", ["input", "output"], f"udp dport {BEATS} drop")
         await_condition(lambda: trio.seen_by(backup)[primary] == "absent", WITHIN_S, "the primary is missed")
         await_condition(lambda: len(who_serves(trio.lab)) == 1, WITHIN_S, "one node serves")
         winners.extend(who_serves(trio.lab))
         trio.lab.host(primary).run(["nft", "delete table inet deaf"])
-        trio.lab.fault("heal")
+        make_fault(trio.lab, "heal")
         trio.lab.wait("synced", WITHIN_S)
         return [primary, backup]
 
@@ -299,7 +300,7 @@ def test_a_frozen_primary_is_replaced_and_comes_back_as_a_spare(trio: Trio, tmp_
     primary, backup, spare = trio.roles()
 
     def freeze() -> list[str]:
-        trio.lab.fault("freeze-node", primary, 3.0)
+        make_fault(trio.lab, "freeze-node", primary, 3.0)
         trio.await_pair(backup, spare)
         return [primary, backup]
 
@@ -324,7 +325,7 @@ def test_a_spare_does_not_serve_for_a_pair_that_is_out_of_sight_and_wears_nothin
     sent = trio.group(spare)["counters"]["beats_sent"]
     await_condition(lambda: trio.group(spare)["counters"]["beats_sent"] > sent + 600, WITHIN_S, "some leases")
     assert who_serves(trio.lab) == [] and trio.group(spare)["ownership"]["record"] == before
-    trio.lab.fault("heal")
+    make_fault(trio.lab, "heal")
     trio.lab.wait("synced", WITHIN_S)
     assert trio.lab.node_in_role("primary") in (primary, backup)
     assert trio.group(spare)["ownership"]["record"]["epoch"] <= before["epoch"] + 24, "epochs were worn out"
@@ -342,7 +343,7 @@ def test_of_several_spares_the_first_in_line_becomes_backup(tmp_path: Path) -> N
             primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
             await_condition(partial(five.all_healthy, backup), WITHIN_S, "every server that is there is up")
             waiting = [node for node in network.ALL_NODES if five.seen_by(primary).get(node) == "spare"]
-            lab.fault("crash-host", primary)
+            make_fault(lab, "crash-host", primary)
             try:
                 five.await_pair(backup, waiting[0])
             except LabError as error:
@@ -367,7 +368,7 @@ def test_a_node_that_counts_other_nodes_is_a_stranger(trio: Trio, tmp_path: Path
     (listed,) = (node for node in (primary, backup) if f'name = "{node}"' in entries[1])
 
     def stranger() -> list[str]:
-        trio.lab.fault("crash-host", spare)
+        make_fault(trio.lab, "crash-host", spare)
         file.write_text(shorter)
         trio.lab.restart_host(spare)
         await_condition(lambda: told(trio, listed), WITHIN_S, f"{listed} tells of a stranger")

@@ -14,6 +14,7 @@ import pytest
 
 from fttcp.cli.checks import Status
 from fttcp.cli.translations import check_translations, of_nft, see_translations
+from lab.faults import make_fault
 from lab.lifecycle import Lab
 from lab.network import SERVICE4, SERVICE6
 from tests.integration.netns import Namespace, needs_root
@@ -78,7 +79,10 @@ def test_a_translation_does_nothing_and_is_told(lab: Lab, rule: str) -> None:
         assert [one["status"] for one in found] == ["warn"] and "has no effect" in found[0]["seen"]
     talk = lab.popen("client", [sys.executable, "-c", TALK, SERVICE4], stdin=-1, stdout=-1, text=True)
     assert talk.stdin and talk.stdout
-    for word, then in (("one", lambda: lab.fault("crash-host", target="primary")), ("two", talk.stdin.close)):
+    for word, then in (
+        ("one", lambda: make_fault(lab, "crash-host", target="primary")),
+        ("two", talk.stdin.close),
+    ):
         talk.stdin.write(f"{word}\n")
         talk.stdin.flush()
         assert talk.stdout.readline() == f"{word}\n"

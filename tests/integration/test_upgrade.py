@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.nodeconfig import GROUP
 from tests.integration import next_release
@@ -37,9 +38,9 @@ def pair() -> Iterator[Pair]:
 
 def upgrade(pair: Pair, node: str, command: list[str]) -> None:
     """Another release on a node that serves nothing."""
-    pair.lab.fault("crash-host", node)
+    make_fault(pair.lab, "crash-host", node)
     pair.lab.programs[node] = command
-    pair.lab.fault("restart-host", node)
+    make_fault(pair.lab, "restart-host", node)
 
 
 def speaks(pair: Pair, node: str) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
         talks.append(fourth)
         fourth.ask("in the new version")
         await_condition(lambda: renewed(pair, new), 20, "all connections are protected again")
-        lab.fault("crash-host", new)
+        make_fault(lab, "crash-host", new)
         for talk in talks[1:]:
             talk.ask("which survives a crash")
         assert who_serves(lab) == [old]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import network
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PROXY, SERVICE_LINK, SWITCH
@@ -103,7 +104,7 @@ def test_a_neighbour_on_the_same_parent_is_told_of_a_takeover(macvlans: Lab, whe
             container.run(["ping", "-q", "-c", "1", "-w", "5", service])
             assert known_mac(lab, PROXY, service, "mv0") == mac_of(lab, old, "svc0")
         connections.goes_on("the start")
-        lab.fault("kill-node", old)
+        make_fault(lab, "kill-node", old)
         await_mac(lab, PROXY, mac_of(lab, new, "svc0"), "mv0")
         for service in SERVICES:
             container.run(["ping", "-q", "-c", "1", "-w", "5", service])
@@ -147,6 +148,6 @@ def test_the_mac_address_of_another_nic_is_announced(bridges: Lab) -> None:
             )
             await_mac(lab, CLIENT, mac_of(lab, old, "svc0"))
             connections.goes_on(f"the other NIC of {node}", silent=True)
-        lab.fault("crash-host", old)
+        make_fault(lab, "crash-host", old)
         await_mac(lab, CLIENT, mac_of(lab, new, "svc0"))
         connections.goes_on("the takeover", silent=True)

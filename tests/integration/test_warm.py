@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -163,7 +164,7 @@ def test_what_is_newer_than_the_checkpoint_goes_on(pair: Pair, files: Path) -> N
             _await_protected(pair)
             assert sorted(flow["reason"] for flow in _flows(lab)) == ["before-checkpoint", "none"]
             assert old.add() == "6"
-            lab.fault("crash-host", "primary")
+            make_fault(lab, "crash-host", "primary")
             assert newer.add() == "6", "what the older one said after the checkpoint is lost, as told"
             assert old.add() == "reset"
 
@@ -198,7 +199,7 @@ def test_what_is_lost_is_what_was_told(pair: Pair, files: Path) -> None:
         foretold = {str(flow["remote_port"]): flow["protection"] for flow in _flows(lab)}
         wanted = {port: "kept" if how == "protected" else "reset" for port, how in foretold.items()}
         assert set(wanted.values()) == {"kept", "reset"}, wanted
-        lab.fault("crash-host", "primary")
+        make_fault(lab, "crash-host", "primary")
         assert speak("again") == wanted
     finally:
         crowd.kill()
@@ -213,7 +214,7 @@ def test_a_checkpoint_that_is_not_restored_serves_nobody(pair: Pair, files: Path
     (files / "go").touch()
     _await_checkpoint(pair, primary, backup)
     (files / "spoilt").touch()
-    lab.fault("crash-host", primary)
+    make_fault(lab, "crash-host", primary)
     await_condition(
         lambda: "the dump cannot be read" in pair.group(backup)["server"]["reason"], 30, "it is refused", 0.05
     )

@@ -17,6 +17,7 @@ import pytest
 from fttcp.server.procfs import family as family_of
 from fttcp.server.procfs import process_stat
 from lab.experiment import Case, Disturbance
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
@@ -147,5 +148,5 @@ def test_a_killed_daemon_takes_all_of_nginx_with_it(nginx: Pair) -> None:
     lab = nginx.ready().lab
     host = lab.host(lab.node_in_role("primary"))
     assert sum(map(is_nginx, host.processes())) == 3
-    lab.fault("kill-node", host.name)
+    make_fault(lab, "kill-node", host.name)
     await_condition(lambda: not any(map(is_nginx, host.processes())), 10, "the end of all of nginx")

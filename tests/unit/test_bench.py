@@ -128,8 +128,8 @@ class Rehearsal:
                 rehearsal.done.append("close")
 
             def require(self, system: System) -> None:
-                if system in rehearsal.fails:
-                    raise LabError(f"{system}: it does not start\nmore words")
+                if system.name in rehearsal.fails:
+                    raise LabError(f"{system.name}: it does not start\nmore words")
 
             def rate(self, mbit: float | None) -> None:
                 pass

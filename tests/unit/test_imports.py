@@ -1,7 +1,12 @@
-"""Imports run one way: ownership <- wire <- middle <- config <- report <- group <- face <- node <- cli."""
+"""No file needs, by imports, directly or not, one that needs it; and imports between parts run one way.
+
+ownership <- wire <- middle <- config <- report <- group <- face <- node <- cli.
+"""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,16 +48,44 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, by full name, wherever in the file the import stands."""
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             origin = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+            found += (f"{origin}.{alias.name}" for alias in node.names)
+    return tuple(found)
+
+
+def needs(paths: list[Path]) -> dict[str, set[str]]:
+    """Which of these files each of them imports, in a function or for types alone too, by module names.
+
+    A name that is imported from a package is a file of that, or is defined in its ``__init__.py``. That
+    Python loads a package before its files is no need of theirs.
+    """
+    files = {module_name(path): path for path in paths}
+
+    def file_of(name: str) -> str:
+        return name if name in files else name.rpartition(".")[0]
+
+    return {
+        name: files.keys() & {file_of(one) for one in imports(path)} - {name} for name, path in files.items()
+    }
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return the files of one circle, the first one at both ends; nothing if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
 
 
 def part_of(module: str) -> str:
@@ -71,6 +104,35 @@ def is_allowed(importer: str, imported: str) -> bool:
         return True  # the sub-commands `lab` and `demo` are loaded by name
     below = imported.removeprefix("fttcp.")
     return any(below == name or below.startswith(name + ".") for name in ALLOWED[part])
+
+
+def test_there_is_no_circle_of_files() -> None:
+    """Nor is one hidden by an import in a function, or under TYPE_CHECKING."""
+    rest = [path for top in ("packaging", "tests") for path in (ROOT / top).rglob("*.py")]
+    helpers = [path for path in rest if not path.name.startswith("test_")]
+    graph = needs([*sources(), *helpers])
+    assert {"fttcp.group.group", "lab.lifecycle", "tests.sim.world"} <= graph.keys()
+    found = circle(graph)
+    assert not found, " needs ".join(found)
+
+
+def test_a_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    texts = {
+        "fttcp/__init__.py": "from . import a",
+        "fttcp/a.py": "def late():\n    from .b import Thing",
+        "fttcp/b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import fttcp.c",
+        "fttcp/c.py": "from fttcp import a",
+        "fttcp/d.py": "import fttcp.a",
+    }
+    (tmp_path / "fttcp").mkdir()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    found = circle(needs(sources()))
+    assert found[0] == found[-1] and set(found) == {"fttcp.a", "fttcp.b", "fttcp.c"}
+    (tmp_path / "fttcp/c.py").write_text("import os")
+    imports.cache_clear()
+    assert not circle(needs(sources()))
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))

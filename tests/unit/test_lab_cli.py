@@ -26,13 +26,12 @@ def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def __getattr__(self, call: str) -> Any:
             if call == "status":
                 return lambda: {"nodes": []}
-            if call == "fault":
-                return lambda kind, **options: {"fault": kind, "at_s": 0.0}
             if call == "env":
                 return lambda: {"LAB": self.name}
             return lambda *args, **options: True
 
     monkeypatch.setattr(lab_cli, "Lab", Stand)
+    monkeypatch.setattr(lab_cli, "make_fault", lambda lab, kind, **options: {"fault": kind, "at_s": 0.0})
     monkeypatch.setattr(lab_cli, "require_root", lambda: None)
     monkeypatch.delenv("FTTCP_LAB", raising=False)
     return names

@@ -10,6 +10,7 @@ from lab.bench.rows import FTTCP, NATIVE, silences_ms
 from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.stage import Setup, Stage
 from lab.bench.systems import HAPROXY, KEEPALIVED
+from lab.faults import make_fault
 
 BEFORE_S = 0.6
 AFTER_S, AFTER_BREAK_S = 0.8, 3.0
@@ -57,7 +58,7 @@ def watch(stage: Stage, system: System, record: Record, fault: str, node: str, w
     seconds = BEFORE_S + (after_s if workload != "idle" else AFTER_S)
     with stage.client(f"watch-{workload}", system.address(stage), seconds) as client:
         time.sleep(BEFORE_S)
-        at_s = stage.lab.fault(fault.replace("cut-client", "cut"), *FAULTS.get(fault, ()), node)["at_s"]
+        at_s = make_fault(stage.lab, fault.replace("cut-client", "cut"), *FAULTS.get(fault, ()), node)["at_s"]
         report = stage.report(client, seconds)
     if report["breaks"]:
         record.note("ms", "the connection was lost")

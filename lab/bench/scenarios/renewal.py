@@ -9,6 +9,7 @@ from lab.bench.rows import FTTCP, NATIVE
 from lab.bench.scenario import Case, Record, Scenario, System
 from lab.bench.scenarios.flows import CROWD
 from lab.bench.stage import Setup, Stage
+from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.network import CLIENT
 
@@ -22,7 +23,7 @@ WITHIN_S = 60.0
 def renewed_s(stage: Stage, record: Record, unit: str, flows: int) -> float | None:
     """Let the backup go and come again; the seconds from its first connection to its last, None without."""
     primary = stage.primary()["node"]
-    stage.lab.fault("crash-host", "backup")
+    make_fault(stage.lab, "crash-host", "backup")
     since = max(event["number"] for event in stage.events(primary, 0))
     stage.mend()
 

@@ -12,6 +12,7 @@ from lab.bench.scenarios.flows import CROWD
 from lab.bench.scenarios.gaps import SHORT_BEAT_MS, steps
 from lab.bench.stage import Setup, Stage
 from lab.errors import LabError
+from lab.faults import make_fault
 
 COUNTS = (1, 100, 1_000, 10_000)
 FAULTS = ("crash-host", "switchover")
@@ -26,7 +27,7 @@ def takeover(stage: Stage, system: System, record: Record, *, fault: str, flows:
     old = system.serving(stage)
     with stage.loaded("hold", system.address(stage), flows=flows) as client:
         assert client.stdin and client.stdout
-        at_s = stage.lab.fault(fault, old)["at_s"]
+        at_s = make_fault(stage.lab, fault, old)["at_s"]
         asked_s = time.monotonic()
         client.stdin.write("ask\n")
         client.stdin.flush()
