@@ -143,7 +143,7 @@ struct ftt_flow_hard {
 	...;
 };
 
-struct ftt_flow { /* its size and what Python may look at; only the core changes it, but for five fields */
+struct ftt_flow { /* its size and what Python may look at; only the core changes it */
 	struct ftt_flow_hard hard;
 	uint8_t protection, reason;
 	uint32_t bits;
@@ -155,7 +155,7 @@ struct ftt_flow { /* its size and what Python may look at; only the core changes
 	uint64_t synack_ns;
 	uint32_t committed, peer_edge, peer_snd_nxt;
 	uint16_t mss;
-	uint64_t held_since_ns; /* the caller's: when the first held segment came, 0 = none is held */
+	uint64_t held_since_ns; /* when the first held segment came, 0 = none is held */
 	uint32_t verified, told, assured, sent;
 	uint32_t tries;
 	uint64_t last_ns;
