@@ -73,7 +73,7 @@ def _read(lab: Lab, address: str, case: str, asked_us: float, seconds: float) ->
     wait = end["wait_us"]
     return Reading(
         case, asked_us, end["answers"], round(end["us"] / end["answers"], 1),
-        *(wait[name] for name in ("p10", "p50", "p90", "p99")),
+        wait["p10"], wait["p50"], wait["p90"], wait["p99"],
         round(late_ns / sent / 1000, 1) if sent else 0.0,
     )  # fmt: skip
 

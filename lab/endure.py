@@ -17,7 +17,7 @@ from lab import experiment
 from lab.campaign import FAULTS
 from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, Case, Client
-from lab.failures import NOT_PROTECTED, in_state
+from lab.failures import NOT_PROTECTED, in_state, pause
 from lab.hosts import await_condition
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
@@ -60,7 +60,7 @@ class Endurance:
                     raise LabError(f"{case.workload}: {clients[-1].finish()['why']}")
             down, echo = clients
             for number, fault in enumerate(faults, 1):
-                if not experiment.pause(down, PAUSE_S):
+                if not pause(down, PAUSE_S):
                     raise LabError(f"the download ended before failure {number}; take a larger --size")
                 self._strike(fault, number)
             down_report = down.finish()

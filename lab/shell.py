@@ -48,7 +48,7 @@ class Shell(cmd.Cmd):
         except SystemExit:  # a command that gives its own exit status, as exec does
             return
 
-    def complete(self, text: str, state: int) -> str | None:
+    def complete(self, text: str, state: int) -> str | None:  # type: ignore[override]
         """Return the next of what may stand here, as readline asks."""
         if state == 0:
             self._offered = list(self._possible(text))

@@ -19,6 +19,7 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from fttcp.arbiter.settings import Address
 from fttcp.wire.checksum import checksum
@@ -174,7 +175,8 @@ class Watch:
         None if it has ended already: of what came since, it knows nothing."""
         left_s = self._begun_s + window_s - self._loop.time()
         if left_s > 0:
-            await asyncio.wait({self._refuted, self._probing}, timeout=left_s, return_when=FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {self._refuted, self._probing}
+            await asyncio.wait(either, timeout=left_s, return_when=FIRST_COMPLETED)
         if not self._probing.done():
             self._prober.drain()
         running = not self._probing.done()

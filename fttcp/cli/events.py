@@ -146,7 +146,7 @@ def events(
     JSON object a line.
     """
     path, wanted = find_socket(config, socket_path), Wanted(group, kinds, level, since)
-    asked = {} if group is None else {"group": group}
+    asked: dict[str, Any] = {} if group is None else {"group": group}
     reply = ask(path, op="events", since=wanted.after, **asked)
     chosen = deque(filter(wanted, reply["events"]), maxlen=limit)
     if not follow:

@@ -68,7 +68,7 @@ def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
         _check_list(getattr(group, key), f"{where}.{key}", errors)
 
 
-def _check_list(texts: list[str], where: str, errors: list[str]) -> None:
+def _check_list(texts: list[object], where: str, errors: list[str]) -> None:
     seen: list[tuple[int, PortRange]] = []
     for i, text in enumerate(texts):
         place = f"{where}[{i}]"

@@ -163,7 +163,9 @@ class NetworkSetup:
 
     async def _claim(self, previous: Record) -> Owner:
         """What the groups need, and what was left: nobody else may have it."""
-        owner = self._owner or await _in_thread(Owner, self._firewall)
+        owner = self._owner
+        if owner is None:
+            owner = await _in_thread(Owner, self._firewall)
         try:
             await _in_thread(_claim, owner, self._groups.values(), previous.services)
         except Exception:

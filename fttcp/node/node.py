@@ -134,7 +134,7 @@ class Node:
             self._frontend.stopping()
             ending = {name: group.ending() for name, group in self._groups.items()}
             why = {name: _why_they_end(self._groups[name]) for name, number in ending.items() if number}
-            told = {"why": why} if why else {}
+            told: dict[str, Any] = {"why": why} if why else {}
             self._history.add("stopping", "warning" if why else "info", ending=ending, **told)
             await self._hand_over()
         finally:

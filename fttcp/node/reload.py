@@ -164,7 +164,8 @@ def _whole(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Change]:
     table = after if before is None else before
     if (before is None or after is None) and isinstance(table, dict) and not path[-1].startswith("["):
         for key, value in table.items():
-            yield from _differences(*((None, value) if before is None else (value, None)), (*path, key))
+            old, new = (None, value) if before is None else (value, None)
+            yield from _differences(old, new, (*path, key))
     else:
         yield Change(path, before, after)
 

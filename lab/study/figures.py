@@ -89,7 +89,8 @@ def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequen
             canvas.legend(
                 *labels, fontsize=8, frameon=False, loc="outside right upper", title=by, title_fontsize=8
             )
-        if not any(len(line.get_xdata()) for line in axes.lines):
+        drawn: Sequence[Any] = axes.lines
+        if not any(len(line.get_xdata()) for line in drawn):
             axes.text(0.5, 0.5, "no run has this", transform=axes.transAxes, ha="center", color=FAULT)
         canvas.savefig(file, metadata={"Date": None})
     finally:
@@ -125,7 +126,9 @@ def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
     counts = asks(study.client[0])
 
     def height(line: Row) -> float:
-        return (line["answers"] * 1e6 if counts else 8 * (line["received"] + line["sent"])) / line["us"]
+        return float(
+            (line["answers"] * 1e6 if counts else 8 * (line["received"] + line["sent"])) / line["us"]
+        )
 
     for number, (name, row) in enumerate(_shown(rows, study)):
         buckets = [line for line in _client(folder, row) if line["type"] == "bucket"]

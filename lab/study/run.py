@@ -146,7 +146,7 @@ class _Stage:
             if study.capture:
                 running.enter_context(Capture(self._lab, self._directory))
             running.enter_context(self._sampling())
-            running.callback(lambda: [speaker.kill() for speaker in self._speakers.values()])
+            running.callback(self._kill_speakers)
             with self._starting():
                 began_s = self._await_traffic()
                 for fault in study.fault:
@@ -202,18 +202,23 @@ class _Stage:
         report = make_fault(self._lab, fault.kind, **fault.arguments(), **drawn)
         self._events.append({"time_us": self._clock.us(report["at_s"]), "event": "fault", **report})
 
+    def _kill_speakers(self) -> None:
+        for speaker in self._speakers.values():
+            speaker.kill()
+
     def _await_moment(self, when: str) -> None:
         first = self._speakers[0]
         match when.split():
-            case [("received" | "answers") as what, number, *_]:
-                wanted = float(number)
+            case [("received" | "answers") as named, number, *_]:
+                what, wanted = str(named), float(number)
                 if what == "received":
                     wanted *= first.client.bytes * first.client.connections / 100
                     what = "sent" if first.client.measure == "up" else what
 
                 def reached() -> bool:
                     return (
-                        sum(line.get(what, 0) for line in first.said() if line["type"] == "bucket") >= wanted
+                        sum(float(line.get(what, 0)) for line in first.said() if line["type"] == "bucket")
+                        >= wanted
                     )
 
                 def over() -> bool:

@@ -37,19 +37,21 @@ class Numbers:
     tsval: int | None
 
 
+def _number(sock: socket.socket, queue: int) -> int:
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+    return sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF
+
+
 def numbers(sock: socket.socket) -> Numbers:
     """Ask the kernel; everything sent must be acknowledged, for it sends nothing meanwhile."""
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
     try:
-        places = []
-        for queue in (SEND_QUEUE, RECEIVE_QUEUE):
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
-            places.append(sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF)
+        snd_nxt, rcv_nxt = (_number(sock, queue) for queue in (SEND_QUEUE, RECEIVE_QUEUE))
     finally:
         sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_ENDS)
     options = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 16)[TCP_INFO_OPTIONS]
     clock = sock.getsockopt(socket.IPPROTO_TCP, TCP_TIMESTAMP) & 0xFFFFFFFF
-    return Numbers(*places, clock if options & TIMESTAMPS else None)
+    return Numbers(snd_nxt, rcv_nxt, clock if options & TIMESTAMPS else None)
 
 
 @dataclass(frozen=True)
