@@ -109,7 +109,7 @@ def await_mac(lab: Lab, host: str, mac: str, interface: str = "eth0") -> None:
     for service in SERVICES:
         await_condition(
             lambda service=service: known_mac(lab, host, service, interface) == mac,  # type: ignore[misc]
-            5.0,
+            30,
             f"{host} to learn that {service} is at {mac}",
         )
 

@@ -202,7 +202,7 @@ def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> 
                 peer.say("enable", "later")
         now = total + sum(isinstance(peer, Bird) for peer in peers)
         primary = lab.node_in_role("primary")
-        await_condition(lambda: routes_of(lab, primary) == now, 10, "what is announced later")
+        await_condition(lambda: routes_of(lab, primary) == now, 30, "what is announced later")
         assert [peer.session() for peer in peers] == before
     finally:
         for process in running:

@@ -85,7 +85,7 @@ def test_a_stranger_is_refused_counted_and_told_of(pair: Pair) -> None:
     before, ended = (counted(pair, primary, name) for name in ("lane_refused", "lane_ended"))
     assert say(lab, backup, address(primary), b"GET / HTTP/1.1\r\n\r\n") == ""
     assert say(lab, backup, address(primary), bytes(400)) == ""
-    await_condition(lambda: counted(pair, primary, "lane_refused") == before + 2, 10, "both are counted")
+    await_condition(lambda: counted(pair, primary, "lane_refused") == before + 2, 30, "both are counted")
     (told,) = events(lab, primary, "lane-refused")
     assert (told["what"], told["worker"]) == ("no words of the bulk lane", 0)
     assert lane(pair, primary) == EACH_WITH_EACH and counted(pair, primary, "lane_ended") == ended
@@ -113,7 +113,7 @@ def test_a_firewall_before_it_is_told_of(pair: Pair) -> None:
     finally:
         lab.host(primary).run(["iptables", "-D", *rule])
     stands(pair)
-    await_condition(lambda: len(events(lab, backup, "lane-up")) == WORKERS, 10, "that is told, too")
+    await_condition(lambda: len(events(lab, backup, "lane-up")) == WORKERS, 30, "that is told, too")
 
 
 @contextmanager

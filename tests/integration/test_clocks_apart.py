@@ -136,7 +136,7 @@ def test_a_client_sees_nothing_of_clocks_that_are_apart(lab: Lab, fault: str) ->
         client.goes_on()
         assert client.resume() == [True, True]
         assert [told["divergences"] for told in groups(lab)] == [0, 0]
-        await_condition(lambda: groups(lab)[0]["flows"]["protected"] == 2, 10, "no others")
+        await_condition(lambda: groups(lab)[0]["flows"]["protected"] == 2, 30, "no others")
         make_fault(lab, fault)
         client.goes_on()
         assert lab.node_in_role("primary") != primary

@@ -92,7 +92,7 @@ def test_an_end_that_the_primary_contradicts_is_not_waited_for(early: Pair, how:
         sign.write_text(how)
         client.say("hello")
         assert client.hear() == "1001"
-        await_condition(lambda: flow_of(lab, "primary")["reason"] == "peer-end", 5, "it is told why")
+        await_condition(lambda: flow_of(lab, "primary")["reason"] == "peer-end", 30, "it is told why")
     finally:
         sign.unlink(missing_ok=True)
         client.end()
@@ -110,7 +110,9 @@ def test_a_client_that_only_the_backups_server_reset_learns_of_it_when_the_prima
         sign.write_text("reset")
         client.say("wait")
         assert client.hear() == "waits"
-        await_condition(lambda: bool(flow_of(lab, "backup")["closed"]), 5, "the backup's server has reset it")
+        await_condition(
+            lambda: bool(flow_of(lab, "backup")["closed"]), 30, "the backup's server has reset it"
+        )
         make_fault(lab, "crash-host", "primary")
         assert client.hear() == "reset"
     finally:

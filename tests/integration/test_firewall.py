@@ -92,7 +92,7 @@ def test_what_a_takeover_ends_is_reset_by_the_services_own_routes(
             for link in ("peer", "client"):
                 make_fault(lab, "cut", link, new)
             lab.wait(f"primary={old}", 10.0)
-            await_condition(lambda: pair.group(old)["mode"] == "solo", 10.0, "the end of the pairing")
+            await_condition(lambda: pair.group(old)["mode"] == "solo", 30, "the end of the pairing")
             make_fault(lab, "heal")
             lab.wait("synced", SYNC_S)
             make_fault(lab, "rules", "ip-rule", new)

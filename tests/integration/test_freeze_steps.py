@@ -62,7 +62,7 @@ class Steps(Partitions):
             return {stat.rpartition(")")[2].split()[0] for stat in stats} <= {"T", "D"}
 
         self.lab.exec(node, ["kill", "-STOP", "-1"])
-        await_condition(stopped, 5, f"{node} is frozen", 0.0005)
+        await_condition(stopped, 30, f"{node} is frozen", 0.0005)
 
     def thaw(self, node: str) -> None:
         """Let all go on; returns when the daemon answers."""

@@ -132,7 +132,7 @@ class TestUpAndDown:
         up.kill()
         up.wait()
         assert lab_command("down", "--name", name).returncode == 0
-        await_condition(lambda: not marked_processes(mark), 5, "the end of what `lab up` left behind")
+        await_condition(lambda: not marked_processes(mark), 30, "the end of what `lab up` left behind")
         assert not list(LABS.glob(f"{name}*"))
 
     def test_a_second_lab_of_the_same_name_is_refused(self, lab: Lab) -> None:
@@ -207,7 +207,7 @@ class TestExec:
 
     def test_orphans_are_reaped(self, lab: Lab) -> None:
         lab.exec("beta", ["sh", "-c", "(true & exec sleep 0.1) > /dev/null 2>&1 &"])
-        await_condition(lambda: len(lab.host("beta").processes()) == 1, 5, "only the init is left")
+        await_condition(lambda: len(lab.host("beta").processes()) == 1, 30, "only the init is left")
         assert "Z" not in lab.exec("beta", ["ps", "-eo", "stat="]).stdout
 
     def test_env_is_shell(self, lab: Lab) -> None:

@@ -63,7 +63,7 @@ def test_servers_run_in_the_private_directory_of_their_host(lab: Lab) -> None:
 
 
 def test_kill_server_kills_the_whole_group(lab: Lab) -> None:
-    await_condition(lambda: len(servers(lab, "alpha")) == 4, 5, "all servers")
+    await_condition(lambda: len(servers(lab, "alpha")) == 4, 30, "all servers")
     hit, daemon = servers(lab, "alpha"), lab.node_process("alpha")
     report = make_fault(lab, "kill-server")
     assert report["target"] == "alpha"
@@ -72,12 +72,12 @@ def test_kill_server_kills_the_whole_group(lab: Lab) -> None:
 
 
 def test_hang_server_stops_and_heal_continues(lab: Lab) -> None:
-    await_condition(lambda: len(servers(lab, "beta")) == 4, 5, "all servers")
+    await_condition(lambda: len(servers(lab, "beta")) == 4, 30, "all servers")
     make_fault(lab, "hang-server", "beta")
     assert {process.state() for process in servers(lab, "beta")} == {"T"}
     assert lab.node_process("beta").state() != "T"
     make_fault(lab, "heal")
-    await_condition(lambda: {process.state() for process in servers(lab, "beta")} == {"S"}, 5, "they run on")
+    await_condition(lambda: {process.state() for process in servers(lab, "beta")} == {"S"}, 30, "they run on")
 
 
 def test_freeze_node_ends_by_itself(lab: Lab) -> None:

@@ -115,7 +115,7 @@ def test_a_dying_servers_last_words_reach_no_client(orphans: Pair, family: int, 
         client = client_of(lab, ASKERS, SERVICE[family], str(idle))
         assert client.stdout
         assert client.stdout.readline() == "ready\n"
-        await_condition(lambda: followed(lab), 10, "the connections are protected")
+        await_condition(lambda: followed(lab), 30, "the connections are protected")
         kill_under(lab, client, "over", run)
 
 
@@ -237,5 +237,5 @@ def test_the_postmaster_is_killed(postgres: Pair, family: int) -> None:
         assert client.stdin and client.stdout
         print("go on", file=client.stdin, flush=True)
         assert client.stdout.readline() == "all right\n"
-        await_condition(lambda: followed(lab), 10, "the sessions are protected")
+        await_condition(lambda: followed(lab), 30, "the sessions are protected")
         kill_under(lab, client, "go on", run)

@@ -160,4 +160,4 @@ def test_its_programs_end_with_the_lab() -> None:
         assert len(wires) == 4, "process 1, the client's, and each node's"
     finally:
         made.down()
-    await_condition(lambda: not any(wire.alive() for wire in wires), 10, "their end")
+    await_condition(lambda: not any(wire.alive() for wire in wires), 30, "their end")

@@ -88,7 +88,7 @@ def test_the_key_is_exchanged_by_commands(pair: Pair) -> None:
         assert pair.order(node, "reload")["status"] == 0
         new = pair.order(node, "key", "show")["sending"]
         sent = lambda o=other, n=node, k=new: pair.group(o)["keys"]["peers"][n]["sending"] == k  # noqa: E731
-        await_condition(sent, 5, f"{node} sends with the new key")
+        await_condition(sent, 30, f"{node} sends with the new key")
         if node == "alpha":
             assert pair.order(node, "key", "drop")["reason"] == "not-everywhere"
     for node in NODES:

@@ -113,7 +113,7 @@ def test_status_tells_of_the_library(place: Place) -> None:
         assert told["drawn"]["unknown"] == 0 and told["strangers"] == []
         await_condition(
             lambda node=node: place.told(node)["lockstep"]["drawn"]["of_connections"] > 0,  # type: ignore[misc]
-            5.0,
+            30,
             f"{node} to have drawn for the connection",
         )
 
@@ -150,7 +150,7 @@ def test_a_process_of_one_connection_has_no_others_seeds(place: Place) -> None:
     with place.lab.popen("client", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdout.readline() == b"\n"
         for node in ("alpha", "beta"):
-            await_condition(lambda node=node: len(secrets_of(place, node)) == 3, 5.0, f"{node}'s sshd")  # type: ignore[misc]
+            await_condition(lambda node=node: len(secrets_of(place, node)) == 3, 30, f"{node}'s sshd")  # type: ignore[misc]
             told = secrets_of(place, node)
             assert sorted(told.values()) == [False, False, True], told
         client.stdin.close()

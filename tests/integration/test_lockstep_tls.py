@@ -107,7 +107,7 @@ def test_a_killed_daemon_of_the_backup_costs_protection_only(place: Place) -> No
                 make_fault(place.lab, fault, "backup")
                 await_condition(
                     lambda: sum("unprotected" in flow for flow in place.flows(primary)) == 2,  # noqa: B023
-                    10.0,
+                    30,
                     "downloads to be unprotected",
                 )
             assert not any(one.finish() for one in running)

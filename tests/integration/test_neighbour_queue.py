@@ -91,7 +91,7 @@ def fill_the_queue(pair: Lab, family: int) -> None:
     client.run([sys.executable, "-c", ASK, STRANGER[family], service, str(port), str(REPLIES)])
     await_condition(
         lambda: counter(pair, "out_packets") == before + REPLIES and counter(pair, "held_now") == 0,
-        5,
+        30,
         "all replies have passed the gate",
     )
     assert "INCOMPLETE" in alpha.run(["ip", "neighbour", "show", STRANGER[family], "dev", "svc0"])

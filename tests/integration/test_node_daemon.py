@@ -96,7 +96,7 @@ class Daemon:
             return condition(group)
 
         try:
-            await_condition(check, 10, "the daemon")
+            await_condition(check, 30, "the daemon")
         except LabError as error:
             raise AssertionError(f"{error}: {group}") from error
         return group
@@ -142,7 +142,7 @@ def test_a_killed_daemon_is_silent_and_the_next_start_cleans_up(daemon: Daemon) 
     daemon.start()
     server = daemon.until(serving)["server"]["pid"]
     daemon.end(signal.SIGKILL)
-    await_condition(lambda: not Path(f"/proc/{server}").exists(), 5, "the server dies with its daemon")
+    await_condition(lambda: not Path(f"/proc/{server}").exists(), 30, "the server dies with its daemon")
     assert "queue num" in daemon.net.run("nft", "list", "ruleset"), "the rules must stay closed"
     daemon.start()
     daemon.until(serving)

@@ -114,7 +114,7 @@ def test_both_kernels_heed_a_path_that_takes_less(routed: Lab, family: int) -> N
             talk.ask(str(mtu), str(mtu))
             return all(knows(node, mtu) for node in nodes)
 
-        await_condition(told, 5, f"{nodes} to know of {mtu}")
+        await_condition(told, 30, f"{nodes} to know of {mtu}")
 
     talk = Talk(lab, family, (str(Path(__file__).with_name("path_client.py")),))
     try:

@@ -100,7 +100,9 @@ def test_both_kernels_take_the_same(recording: Pair, family: int) -> None:
     with Client(lab, family) as client:
         total = client.converse(str(LINES))
         await_one_place(lab)
-        await_condition(lambda: kept["backup"].stat().st_size == total, 5, "the backup's server has read all")
+        await_condition(
+            lambda: kept["backup"].stat().st_size == total, 30, "the backup's server has read all"
+        )
         assert kept["primary"].read_bytes() == kept["backup"].read_bytes()
         assert b"FORGED" not in kept["backup"].read_bytes()
         make_fault(lab, "crash-host", "primary")

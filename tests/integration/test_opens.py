@@ -125,7 +125,7 @@ def test_a_download_by_active_ftp_survives_a_crash(tmp_path: Path) -> None:
         curl = lab.popen(
             "client", [*words, f"ftp://{lab.env()['SERVICE4']}/file"], stderr=subprocess.PIPE, text=True
         )
-        await_condition(lambda: got.exists() and got.stat().st_size > FTP_BYTES // 4, 10, "nothing comes")
+        await_condition(lambda: got.exists() and got.stat().st_size > FTP_BYTES // 4, 30, "nothing comes")
         assert {flow["protection"] for flow in flows_out(lab)} == {"protected"}
         make_fault(lab, "crash-host", target="primary")
         assert curl.communicate(timeout=30)[1] == ""

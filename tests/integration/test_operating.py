@@ -82,7 +82,7 @@ def test_cleanup_after_kill_leaves_no_trace_and_may_be_repeated(daemon: Daemon) 
     assert refused.returncode == 1 and f"pid {daemon.process.pid}" in refused.stderr
     assert snapshot(daemon) == during and serving(daemon.group())
     daemon.end(signal.SIGKILL)
-    await_condition(lambda: not Path(f"/proc/{server}").exists(), 10, "the server ends with its daemon")
+    await_condition(lambda: not Path(f"/proc/{server}").exists(), 30, "the server ends with its daemon")
     assert snapshot(daemon) != before
     words = daemon.net.command(FTTCP, "cleanup", "--config", str(daemon.config), "--json")
     removed = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)["removed"]
@@ -136,7 +136,7 @@ def test_reload_touches_only_what_changed(daemon: Daemon) -> None:
         groups = json.loads(daemon.tool("status", "--json").stdout)["groups"]
         return len(groups) == 2 and serving(groups[1])
 
-    await_condition(second_serves, 10, "the new group serves")
+    await_condition(second_serves, 30, "the new group serves")
     now = daemon.group()
     assert (now["server"]["pid"], now["epoch"]) == (web["server"]["pid"], web["epoch"])
     secrets = daemon.home / "run" / "second.lockstep"
@@ -185,10 +185,10 @@ def test_a_refused_reload_changes_nothing(daemon: Daemon) -> None:
         told = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
         return [event["event"] for event in told["events"]]
 
-    await_condition(lambda: kinds().count("reload-refused") == 6, 10, "SIGHUP reloads")
+    await_condition(lambda: kinds().count("reload-refused") == 6, 30, "SIGHUP reloads")
     daemon.config.write_text(good)
     daemon.process.send_signal(signal.SIGHUP)
-    await_condition(lambda: kinds()[-1] == "reloaded", 10, "SIGHUP reloads a good configuration")
+    await_condition(lambda: kinds()[-1] == "reloaded", 30, "SIGHUP reloads a good configuration")
     assert serving(daemon.group())
 
 
@@ -284,7 +284,7 @@ def test_hooks_and_fifo_are_told(daemon: Daemon) -> None:
     with os.fdopen(os.open(daemon.home / "fifo", os.O_RDONLY | os.O_NONBLOCK)) as fifo:
         daemon.start()
         daemon.until(serving)
-        await_condition(lambda: "role primary" in (daemon.home / "told").read_text(), 10, "the hook ran")
+        await_condition(lambda: "role primary" in (daemon.home / "told").read_text(), 30, "the hook ran")
         told = [json.loads(line)["event"] for line in fifo]
         assert "role" in told and "server-healthy" in told
     assert daemon.end(signal.SIGTERM)[0] == 0
@@ -354,7 +354,7 @@ def test_the_capabilities_of_the_unit_are_enough() -> None:
                 status = Path(f"/proc/{pid}/status").read_text()
                 assert "CapEff:\t0000000000000400" in status, "the server has CAP_NET_BIND_SERVICE, no more"
                 daemon.end(number)
-                await_condition(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 10, "the server ends")  # type: ignore[misc]
+                await_condition(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30, "the server ends")  # type: ignore[misc]
                 cleanup = daemon.net.command(*nobody, *program, "cleanup", "--config", str(daemon.config))
                 subprocess.run(cleanup, check=True)
                 assert snapshot(daemon) == before

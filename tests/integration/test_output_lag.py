@@ -48,7 +48,7 @@ def test_what_waits_for_the_backups_server_keeps_its_protection(lab: Lab) -> Non
         try:
             there.write(b"one\n")
             assert back.read(4) == b"one\n"
-            await_condition(lambda: protection(lab) == ["protected"], 5, "protection")
+            await_condition(lambda: protection(lab) == ["protected"], 30, "protection")
             make_fault(lab, "hang-server", "backup")
             there.write(b"two\n")
             assert back.read(4) == b"two\n", "the backup's kernel has what this answers"

@@ -52,11 +52,11 @@ def test_a_full_disk_at_the_start_is_told_and_tried_again(pair: Pair) -> None:
         make_fault(lab, "kill-node", new)
         host = lab.restart_host(new, fill)
         lab.wait("synced")
-        await_condition(lambda: "epochs-not-kept" in pair.reasons(new), 10.0, "the full disk to be told")
+        await_condition(lambda: "epochs-not-kept" in pair.reasons(new), 30, "the full disk to be told")
         assert not is_ready(pair.group(new))
         assert len(events(lab, new, "epochs-not-kept")) == 1
         inside(host, f"rm {state}/fill")
-        await_condition(lambda: is_ready(pair.group(new)), 10.0, "the node to be ready")
+        await_condition(lambda: is_ready(pair.group(new)), 30, "the node to be ready")
         assert len(events(lab, new, "epochs-kept")) == 1
     with traffic(lab) as connections:
         connections.goes_on("the restart")
@@ -94,7 +94,7 @@ def test_an_emptied_run_dir_is_filled_again(daemon: Daemon) -> None:
                 file.unlink()
         await_condition(
             lambda: run.is_dir() and {file.name for file in run.iterdir()} >= FILES,
-            5.0,
+            30,
             "the files to return",
         )
         assert daemon.until(serving)["server"]["pid"] == server

@@ -82,13 +82,13 @@ def test_a_healthy_pair_needs_no_arbiter_and_a_lone_node_does(watched: Watched, 
         await_condition(
             lambda: watched.group(primary)["ownership"]["arbiter"]["reachable"] is False, 15, "it is missed"
         )
-        await_condition(lambda: watched.group(primary)["synced"], 10, "in step without it")
+        await_condition(lambda: watched.group(primary)["synced"], 30, "in step without it")
         assert served(lab) and not watched.parted_without_loss(primary)
         make_fault(lab, "crash-host", other)
-        await_condition(lambda: not watched.primaries(), 10, "silence: who may serve is unknown")
+        await_condition(lambda: not watched.primaries(), 30, "silence: who may serve is unknown")
         make_fault(lab, "restart-host", "witness")
         watched.await_primary(primary)
-        await_condition(lambda: served(lab), 10, "service")
+        await_condition(lambda: served(lab), 30, "service")
     assert {span.host for span in capture.spans()} == {primary}
 
 
@@ -97,9 +97,9 @@ def test_nodes_that_hear_each_other_nowhere_do_not_both_serve(watched: Watched, 
     with Capture(lab, tmp_path / "wire") as capture:
         watched.part(on=True)
         try:
-            await_condition(lambda: len(watched.primaries()) == 1, 10, "one of them serves")
+            await_condition(lambda: len(watched.primaries()) == 1, 30, "one of them serves")
             owner = watched.primaries()[0]
-            await_condition(lambda: served(lab), 10, "service")
+            await_condition(lambda: served(lab), 30, "service")
             await_condition(
                 lambda: watched.group(owner)["ownership"]["record"]["mode"] == "solo", 10, "the record"
             )
@@ -118,7 +118,7 @@ def test_both_crash_and_return_in_either_order(watched: Watched) -> None:
             make_fault(lab, "crash-host", node)
         make_fault(lab, "restart-host", order[0])
         watched.await_primary(order[0])
-        await_condition(lambda: served(lab), 10, "service")
+        await_condition(lambda: served(lab), 30, "service")
         make_fault(lab, "restart-host", order[1])
         lab.wait("synced")
         assert lab.node_in_role("primary") == order[0]
@@ -131,6 +131,6 @@ def test_a_frozen_primary_thaws_into_silence(watched: Watched, tmp_path: Path) -
         assert served(lab)
         make_fault(lab, "freeze-node", old, seconds=3)
         watched.await_primary(new)
-        await_condition(lambda: served(lab), 10, "service")
+        await_condition(lambda: served(lab), 30, "service")
         lab.wait("synced")
     assert [span.host for span in capture.spans()] == [old, new]

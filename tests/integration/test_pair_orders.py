@@ -40,7 +40,7 @@ def test_maintenance_keeps_the_role_until_resume(pair: Pair) -> None:
     lab = pair.lab
     primary, backup = lab.node_in_role("primary"), lab.node_in_role("backup")
     order(lab, backup, "pause")
-    await_condition(lambda: bool(pair.group(primary)["paused"]), 5, "the primary knows of the pause")
+    await_condition(lambda: bool(pair.group(primary)["paused"]), 30, "the primary knows of the pause")
     epoch = pair.group(primary)["epoch"]
     make_fault(lab, "kill-server", "primary")
     events = lab.ask(primary, {"op": "events"}, timeout_s=5)["events"]
@@ -49,7 +49,7 @@ def test_maintenance_keeps_the_role_until_resume(pair: Pair) -> None:
             event["event"] == "server-healthy" and event["number"] > events[-1]["number"]
             for event in lab.ask(primary, {"op": "events"}, timeout_s=5)["events"]
         ),
-        10,
+        30,
         "the server is back",
     )
     now = pair.group(primary)
@@ -57,7 +57,7 @@ def test_maintenance_keeps_the_role_until_resume(pair: Pair) -> None:
     for op in ("switchover", "failover"):
         assert "paused" in order(lab, backup, op)["error"]
     order(lab, primary, "resume")
-    await_condition(lambda: not pair.group(backup)["paused"], 5, "the backup knows of the end")
+    await_condition(lambda: not pair.group(backup)["paused"], 30, "the backup knows of the end")
     pair.ready()
 
 
@@ -66,8 +66,8 @@ def test_a_primary_that_dies_during_maintenance_is_replaced_after_it(pair: Pair)
     backup = lab.node_in_role("backup")
     order(lab, backup, "pause")
     make_fault(lab, "crash-host", "primary")
-    await_condition(lambda: not pair.group(backup)["peer_alive"], 5, "the primary is missed")
+    await_condition(lambda: not pair.group(backup)["peer_alive"], 30, "the primary is missed")
     assert pair.group(backup)["role"] == "backup" and LabState.load(lab.name).hosts[backup].node is not None
     order(lab, backup, "resume")
-    await_condition(lambda: pair.group(backup)["role"] == "primary", 5, "the takeover that was due")
+    await_condition(lambda: pair.group(backup)["role"] == "primary", 30, "the takeover that was due")
     pair.ready()

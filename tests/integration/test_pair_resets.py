@@ -112,7 +112,7 @@ def test_a_detached_download_is_reset(lab: Lab, family: int, options: dict[str, 
     before = flows(lab, "primary", "detached")
 
     def detached() -> None:
-        await_condition(lambda: flows(lab, "primary", "detached") > before, 10, "the flow is detached")
+        await_condition(lambda: flows(lab, "primary", "detached") > before, 30, "the flow is detached")
 
     assert cut(lab, family, detached, fault)["kind"] == "reset"
 
@@ -125,7 +125,7 @@ def test_a_download_older_than_the_backup_is_reset(lab: Lab, family: int) -> Non
     def joined() -> None:
         make_fault(lab, "restart-host")
         lab.wait("synced")
-        await_condition(lambda: flows(lab, "backup", "detached") > 0, 10, "the backup knows of it")
+        await_condition(lambda: flows(lab, "backup", "detached") > 0, 30, "the backup knows of it")
 
     assert cut(lab, family, joined, "crash-host")["kind"] == "reset"
 
@@ -137,7 +137,7 @@ def test_a_fast_open_download_is_reset(lab: Lab, fault: str) -> None:
     lab.exec("alpha", ["sysctl", "-qw", "net.ipv4.tcp_fastopen=3"])
 
     def known() -> None:
-        await_condition(lambda: flows(lab, "backup", "detached") > 0, 10, "the backup has let go of it")
+        await_condition(lambda: flows(lab, "backup", "detached") > 0, 30, "the backup has let go of it")
 
     report = cut(lab, 4, known, fault, fast=True)
     assert report["kind"] == "reset"

@@ -90,6 +90,6 @@ def test_the_capture_sees_the_backup_if_it_speaks(pair: Pair, tmp_path: Path) ->
     forge = ["arping", "-A", "-c", "1", "-I", "svc0", "-s", "10.77.0.100", "10.77.0.100"]
     with Capture(pair.lab, tmp_path / "wire") as capture:
         pair.lab.host(new).run(forge)
-        await_condition(lambda: any(span.host == new for span in capture.spans()), 5, "the forged frame")
+        await_condition(lambda: any(span.host == new for span in capture.spans()), 30, "the forged frame")
     pair.lab.host("client").run(["ip", "neighbour", "flush", "all"])
     assert new in out_of_turn(capture.spans(), [old])

@@ -94,7 +94,7 @@ def test_the_operator_says_when_a_node_has_its_files(lab: Lab, tmp_path: Path) -
         up(lab, 'state="files"', f'hooks.ready_to_follow="test -e {there}"', wait_s=5.0, keep=True)
     assert add(lab) == 1
     (other,) = set(NODES) - {lab.node_in_role("primary")}
-    await_condition(lambda: group(lab, "primary")["unfit"] == {other: "not-ready"}, 10, "it is told")
+    await_condition(lambda: group(lab, "primary")["unfit"] == {other: "not-ready"}, 30, "it is told")
     there.touch()
     lab.wait("synced")
     assert group(lab, "primary")["unfit"] == {}

@@ -190,12 +190,12 @@ def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp
         assert old.wait_started()
         make_fault(lab, "restart-host")
         lab.wait("synced")
-        await_condition(lambda: flows(pair, "primary", "protected") == 1, 5, "the old flow is renewed")
+        await_condition(lambda: flows(pair, "primary", "protected") == 1, 30, "the old flow is renewed")
         (tmp_path / "new").mkdir()
         new = Client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
         try:
             assert new.wait_started()
-            await_condition(lambda: flows(pair, "primary", "protected") == 2, 5, "both are protected")
+            await_condition(lambda: flows(pair, "primary", "protected") == 2, 30, "both are protected")
             assert new.finish()["ok"]
         finally:
             new.kill()

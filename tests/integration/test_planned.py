@@ -77,7 +77,7 @@ def alone(pair: Pair) -> str:
     backup = pair.lab.node_in_role("backup")
     primary = pair.lab.node_in_role("primary")
     make_fault(pair.lab, "crash-host", "backup")
-    await_condition(lambda: pair.group(primary)["mode"] == "solo", 10, "the primary is alone")
+    await_condition(lambda: pair.group(primary)["mode"] == "solo", 30, "the primary is alone")
     return backup
 
 
@@ -140,10 +140,10 @@ def test_a_stop_hands_over_and_says_what_it_resets(pair: Pair) -> None:
         refused = pair.order(backup, "stop")
         assert (refused["status"], refused["reason"], refused["ended"]) == (1, "would-end", 1)
         assert caller.says("still here")
-        await_condition(lambda: pair.group(backup)["flows"]["ending"] == 1, 5, "the status tells it, too")
+        await_condition(lambda: pair.group(backup)["flows"]["ending"] == 1, 30, "the status tells it, too")
         pair.lab.exec(backup, ["sh", "-c", "kill -TERM $(cat /run/fttcp/fttcp.pid)"])  # asks nobody
         log = pair.lab.home / backup / "log/node.log"
-        await_condition(lambda: "no backup is in step" in log.read_text(), 10, "the log tells why they end")
+        await_condition(lambda: "no backup is in step" in log.read_text(), 30, "the log tells why they end")
 
 
 def test_a_reload_with_probes_moves_no_role(pair: Pair) -> None:
@@ -163,7 +163,7 @@ def test_a_reload_with_probes_moves_no_role(pair: Pair) -> None:
                 with (pair.lab.home / node / "node.toml").open("a") as file:
                     file.write(text)
                 assert pair.order(node, "reload")["status"] == 0
-                await_condition(lambda node=node: asked(node), 10, f"{node} asks its server")  # type: ignore
+                await_condition(lambda node=node: asked(node), 30, f"{node} asks its server")  # type: ignore
                 state = pair.group(node)
                 assert state["synced"] and state["server"]["healthy"], state["server"]["reason"]
         assert caller.says("nobody has moved")

@@ -112,7 +112,7 @@ def test_every_port_of_a_range_survives_a_takeover(lab: Lab, family: int) -> Non
     group = lambda: next(  # noqa: E731
         group for node in lab.status()["nodes"] for group in node["groups"] if group["role"] == "primary"
     )
-    await_condition(lambda: group()["flows"]["protected"] == len(ports), 10, "not all are protected")
+    await_condition(lambda: group()["flows"]["protected"] == len(ports), 30, "not all are protected")
     call_out(lab, family, len(ports))
     few = 140  # a rule for each port would be a hundred more than there are
     assert max(rules(lab, node) for node in ("alpha", "beta")) < few

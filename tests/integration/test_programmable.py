@@ -104,7 +104,7 @@ def test_an_experiment_that_drops_every_50th_packet() -> None:
             seen.update((node, counters(lab, node)) for node in NODES)
             return all(count["callback_calls"] > 50 for count in seen.values())
 
-        await_condition(busy, 10.0, f"lab {lab.name}: waiting for packets at the callbacks")
+        await_condition(busy, 30, f"lab {lab.name}: waiting for packets at the callbacks")
         make_fault(lab, "crash-host", "alpha")
         got, _ = curl.communicate()
         assert hashlib.sha256(got).digest() == hashlib.sha256(content()).digest()
@@ -144,7 +144,7 @@ def test_a_one_sided_modification_is_a_divergence() -> None:
         lab.exec("client", ["curl", "-sS", "-m", "10", f"http://{SERVICE4}/word"])
         await_condition(
             lambda: counters(lab, "alpha")["divergences"] >= 1,
-            5.0,
+            30,
             f"lab {lab.name}: waiting for a divergence",
         )
 

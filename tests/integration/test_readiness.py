@@ -53,7 +53,7 @@ def await_ready(lab: Lab, node: str, wanted: bool) -> None:
         _, metrics = page(lab, node, "/metrics")
         return (code == http.client.OK) == wanted and ('fttcp_ready{group="lab"} 1.0' in metrics) == wanted
 
-    await_condition(told, 10, f"{node} is {'' if wanted else 'not '}ready")
+    await_condition(told, 30, f"{node} is {'' if wanted else 'not '}ready")
 
 
 def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
@@ -62,7 +62,7 @@ def test_a_backup_whose_service_cable_is_out_is_not_ready(pair: Pair) -> None:
     for node in (primary, backup):
         await_ready(lab, node, True)
     make_fault(lab, "cut", "client", backup)
-    await_condition(lambda: "carrier" in pair.reasons(backup), 10, "it tells")
+    await_condition(lambda: "carrier" in pair.reasons(backup), 30, "it tells")
     await_ready(lab, backup, False)
     await_ready(lab, primary, True)
     assert pair.group(backup)["synced"]
@@ -81,7 +81,7 @@ def test_a_backup_that_does_not_reach_its_reference_is_not_ready(pair: Pair) -> 
     host.run(["iptables", "-I", *rule])
     host.run(arp)
     try:
-        await_condition(lambda: "reference" in pair.reasons(backup), 10, "it tells")
+        await_condition(lambda: "reference" in pair.reasons(backup), 30, "it tells")
         await_ready(lab, backup, False)
     finally:
         host.run(["iptables", "-D", *rule])

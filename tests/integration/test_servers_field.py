@@ -110,7 +110,7 @@ def test_its_host_crashes(serve: Serve, server: str) -> None:
     try:
         assert {asker.ask(what, 5) for asker, what, _ in resting} == {"right"}
         assert {asker.ask(what) for asker, what in moving} == {"right"}
-        await_condition(lambda: settled(lab), 10, "both outputs to be compared")
+        await_condition(lambda: settled(lab), 30, "both outputs to be compared")
         for asker, what in moving:
             asker.begin(what, 20)
         make_fault(lab, "crash-host", "primary")
@@ -148,7 +148,7 @@ def test_a_mail_server_that_is_slower_on_the_backup(serve: Serve) -> None:
             dialogue.begin("mail", 3)
         assert [dialogue.answer() for dialogue in dialogues] == 8 * ["right"]
         assert [flow for flow in flows(lab) if flow["protection"] != "protected"] == []
-        await_condition(lambda: settled(lab), 10, "both outputs to be compared")
+        await_condition(lambda: settled(lab), 30, "both outputs to be compared")
         make_fault(lab, "crash-host", "primary")
         for dialogue in dialogues:
             dialogue.begin("mail", 2)

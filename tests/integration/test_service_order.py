@@ -89,7 +89,7 @@ def test_what_was_written_on_one_connection_is_read_on_another(ordered: Pair, fa
         assert counters_of(ordered, lab.node_in_role("primary"))["order_waits"], "output waited"
         await_condition(
             lambda: all(flow["verified"] == flow["bytes_out"] for flow in flows_of(lab, "primary")),
-            5,
+            30,
             "all output is verified",
         )
         assert [flow["divergences"] for flow in flows_of(lab, "backup")] == [0, 0]

@@ -62,7 +62,7 @@ def test_the_rules_end_with_the_daemon(stamping: Pair) -> None:
     lab = stamping.ready().lab
     assert tables(lab, "alpha") and tables(lab, "beta")
     make_fault(lab, "kill-node", "beta")
-    await_condition(lambda: not tables(lab, "beta"), 5, "the kernel to remove the table of a killed daemon")
+    await_condition(lambda: not tables(lab, "beta"), 30, "the kernel to remove the table of a killed daemon")
 
 
 @needs_root

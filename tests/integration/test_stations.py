@@ -77,7 +77,7 @@ def test_another_mac_address_is_announced_at_once(lab: Lab) -> None:
             mac = f"02:77:0a:4d:99:{number:02x}"
             lab.host(node).run(["ip", "link", "set", "svc0", "address", mac])
             told = "the change to be told"
-            await_condition(lambda node=node: bool(events(lab, node, "mac-changed")), 5.0, told)  # type: ignore[misc]
+            await_condition(lambda node=node: bool(events(lab, node, "mac-changed")), 30, told)  # type: ignore[misc]
             await_mac(lab, CLIENT, "02:77:0a:4d:99:00")
             connections.goes_on(f"another MAC address of {node}", silent=True)
         make_fault(lab, "crash-host", old)
@@ -118,9 +118,9 @@ def test_a_claim_is_told_and_answered(lab: Lab, service: str) -> None:
         foreign.run(["ping", "-q", "-c", "1", "-w", "5", service])  # it is connected
         claim(foreign, service, FOREIGN)
         for node in (old, new):
-            await_condition(lambda node=node: is_told(lab, node, service), 5.0, "the claim to be told")  # type: ignore[misc]
+            await_condition(lambda node=node: is_told(lab, node, service), 30, "the claim to be told")  # type: ignore[misc]
         right = mac_of(lab, old, "svc0")
-        await_condition(lambda: known_mac(lab, CLIENT, service) == right, 5.0, "the right MAC address")
+        await_condition(lambda: known_mac(lab, CLIENT, service) == right, 30, "the right MAC address")
         connections.goes_on("the claim", silent=True)
 
 
@@ -171,10 +171,10 @@ def test_a_refusal_says_who_has_the_address(pair: Pair, lab: Lab) -> None:
         mac = mac_of(lab, PROXY, "eth0")
         await_condition(lambda: bool(events(lab, old, "address-claimed")), 15.0, "the quiet one to be found")
         make_fault(lab, "crash-host", old)
-        await_condition(lambda: bool(events(lab, new, "takeover-refused")), 10.0, "the refusal to be told")
+        await_condition(lambda: bool(events(lab, new, "takeover-refused")), 30, "the refusal to be told")
         why = str(events(lab, new, "takeover-refused")[-1]["why"])
         assert f"{SERVICE4} is at {mac} on svc0" in why
         reasons = pair.group(new)["not_ready"]
         assert isinstance(reasons, list) and any(mac in reason["what"] for reason in reasons)
         foreign.run(["ip", "addr", "del", f"{SERVICE4}/32", "dev", "eth0"])
-        await_condition(lambda: pair.group(new)["role"] == "primary", 10.0, "the takeover")
+        await_condition(lambda: pair.group(new)["role"] == "primary", 30, "the takeover")

@@ -70,7 +70,7 @@ def stays_with(watched: Watched, owner: str, other: str) -> None:
     """Where the nodes hear each other nowhere, the one without an arbiter takes nothing."""
     watched.part(on=True)
     try:
-        await_condition(lambda: not watched.group(other)["peer_alive"], 10, "they are parted")
+        await_condition(lambda: not watched.group(other)["peer_alive"], 30, "they are parted")
         await_condition(
             lambda: waited_s(watched, other) > WAITS_S, 20, "it has waited long enough to take it"
         )

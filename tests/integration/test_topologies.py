@@ -122,5 +122,5 @@ def test_munet_has_a_pair_that_takes_over(munet: Munet) -> None:
     get = ("curl", "-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "http://10.77.0.100/")
     assert munet.exec("client", *get) == "200"
     munet.exec("alpha", "sh", "-c", "kill -KILL $(cat /run/daemon.pid)")
-    await_condition(lambda: "primary (solo)" in munet.exec("beta", "fttcp", "status"), 10, "a takeover", 0.1)
+    await_condition(lambda: "primary (solo)" in munet.exec("beta", "fttcp", "status"), 30, "a takeover", 0.1)
     assert munet.exec("client", *get) == "200"

@@ -46,10 +46,10 @@ def test_a_session_whose_server_gave_up_on_the_backup_is_not_protected(
         serving = processes(lab, backup)
         lab.host(backup).run(["ip", f"-{family}", "rule", "add", *rule])
         try:
-            await_condition(lambda: processes(lab, backup) < serving, 10.0, "the end of the transfer there")
+            await_condition(lambda: processes(lab, backup) < serving, 30, "the end of the transfer there")
         finally:  # the kernel's word that nobody has the port needs a route, too
             lab.host(backup).run(["ip", f"-{family}", "rule", "del", *rule])
-        await_condition(lambda: len(events(lab, primary, "flow-detached")) > before, 10.0, "it to be told")
+        await_condition(lambda: len(events(lab, primary, "flow-detached")) > before, 30, "it to be told")
 
     case = Case("tftp-get-512", family=family, moment_s=0.2)
     outcome = pair.run(case, tmp_path, Disturbance(strike, takeover=False, mends=True))

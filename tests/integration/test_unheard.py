@@ -90,7 +90,7 @@ def test_a_version_of_ip_that_nobody_listens_on_is_told(pair: Pair) -> None:
     lab = pair.lab
     for _ in range(2):
         for node in lab.nodes():
-            await_condition(lambda node=node: "not-listening" in pair.reasons(node), 10, "it is told")  # type: ignore[misc]
+            await_condition(lambda node=node: "not-listening" in pair.reasons(node), 30, "it is told")  # type: ignore[misc]
             assert f"{SERVICE6} port {PORT}/tcp, only on 0.0.0.0" in pair.reasons(node)["not-listening"]
             assert "NOT READY    clients are refused where nobody listens" in pair.shown(node)
             assert not ready(lab, node)
@@ -98,8 +98,8 @@ def test_a_version_of_ip_that_nobody_listens_on_is_told(pair: Pair) -> None:
         for node in lab.nodes():
             listen_on_six(lab, node, True)
         for node in lab.nodes():
-            await_condition(lambda node=node: not pair.reasons(node), 10, "its end is told")  # type: ignore[misc]
-        await_condition(lambda: all(ready(lab, node) for node in lab.nodes()), 10, "both to be ready")
+            await_condition(lambda node=node: not pair.reasons(node), 30, "its end is told")  # type: ignore[misc]
+        await_condition(lambda: all(ready(lab, node) for node in lab.nodes()), 30, "both to be ready")
         assert served(lab, SERVICE4) and served(lab, SERVICE6)
         for node in lab.nodes():
             listen_on_six(lab, node, False)

@@ -80,7 +80,7 @@ def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
         first.end()  # it had no backup for a while
         told = pair.order(old, "switchover", GROUP)
         assert told["status"] == 0, told
-        await_condition(lambda: who_serves(lab) == [new], 10, "the next release to serve")
+        await_condition(lambda: who_serves(lab) == [new], 30, "the next release to serve")
         second.ask("served by the next release")
         lab.wait("synced", 20)
         third = Talk(lab, 4, PLAIN)
@@ -127,7 +127,7 @@ def test_a_release_that_is_too_far_away(pair: Pair, tmp_path: Path) -> None:
         talk.end()
     told = pair.order(old, "stop", "--force")
     assert told["status"] == 0, told
-    await_condition(lambda: who_serves(lab) == [far], 10, "the other release to serve")
+    await_condition(lambda: who_serves(lab) == [far], 30, "the other release to serve")
     talk = Talk(lab, 6, PLAIN)
     try:
         talk.ask("served by the other release")

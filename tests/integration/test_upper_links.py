@@ -38,7 +38,7 @@ def in_step(pair: Pair, kind: str, *after: str) -> Lab:
         (cable,) = network.cables(node, SERVICE_LINK)
         ip(lab, node, "link set svc0 down", "link set svc0 name nic0", "link set nic0 up")
         gone = f"{node} to tell that its interface is gone"
-        await_condition(lambda node=node: "service-interface" in pair.reasons(node), 10.0, gone)  # type: ignore[misc]
+        await_condition(lambda node=node: "service-interface" in pair.reasons(node), 30, gone)  # type: ignore[misc]
         ip(
             lab,
             node,
@@ -128,7 +128,7 @@ def to_the_spare(lab: Lab, node: str) -> None:
     ip(lab, SWITCH, f"link set {node}-spare up")
     ip(lab, node, "link set nic1 master svc0", "link set nic0 nomaster")
     number = lab.nodes().index(node) + 1
-    await_condition(lambda: mac_of(lab, node, "svc0") == SPARE_MAC % number, 5.0, "the other address")
+    await_condition(lambda: mac_of(lab, node, "svc0") == SPARE_MAC % number, 30, "the other address")
 
 
 def test_the_mac_address_of_another_nic_is_announced(bridges: Lab) -> None:
@@ -143,7 +143,7 @@ def test_the_mac_address_of_another_nic_is_announced(bridges: Lab) -> None:
             to_the_spare(lab, node)
             await_condition(
                 lambda node=node: bool(events(lab, node, "mac-changed")),  # type: ignore[misc]
-                5.0,
+                30,
                 "the change to be told",
             )
             await_mac(lab, CLIENT, mac_of(lab, old, "svc0"))

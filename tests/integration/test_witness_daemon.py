@@ -145,7 +145,7 @@ def test_a_change_is_on_the_disk_before_it_is_answered(daemon: WitnessDaemon, tm
     last = f"{daemon.pid} +++ exited with 0 +++"
     await_condition(
         lambda: any(line.split() == last.split() for line in trace.read_text().splitlines()),
-        10,
+        30,
         "the tracer ends",
     )
     written = synced = answers = 0

@@ -97,7 +97,7 @@ def test_a_worker_dies(wanted: tuple[Pair, str], family: int, number: str) -> No
     client = Client(lab, family)
     assert client.ask() == ["right"] * CONNECTIONS
     dying, heir = lab.node_in_role("primary"), lab.node_in_role("backup")
-    await_condition(lambda: known(pair, dying), 10, "the workers are known")
+    await_condition(lambda: known(pair, dying), 30, "the workers are known")
     workers = "$(cd /run && ls -t worker.* | head -1)"
     assert lab.exec(dying, ["sh", "-c", f"kill -{number} $(cat /run/{workers})"]).returncode == 0
     if setting == "takeover" and number != "TERM":
@@ -149,4 +149,4 @@ def test_a_killed_daemon_takes_all_of_nginx_with_it(nginx: Pair) -> None:
     host = lab.host(lab.node_in_role("primary"))
     assert sum(map(is_nginx, host.processes())) == 3
     make_fault(lab, "kill-node", host.name)
-    await_condition(lambda: not any(map(is_nginx, host.processes())), 10, "the end of all of nginx")
+    await_condition(lambda: not any(map(is_nginx, host.processes())), 30, "the end of all of nginx")
