@@ -6,7 +6,7 @@ from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import Engine
 
-_FLOWS = ("flows_opened", "flows_refused", "syn_floods")
+_FLOWS = ("flows_opened", "flows_refused", "syn_floods", "udp_sessions")
 """All that begin, tracked or not."""
 
 

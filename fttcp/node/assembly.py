@@ -71,7 +71,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         stored_epoch=stored_epoch,
         boot_id=boot_id,
         memory=group.state == "memory" and group.renew != "history",  # else it is told what it lacks
-        watched=not group.all_commands,
+        watched=len(group.all_commands) != 1,
         cold=group.standby != "hot",
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,

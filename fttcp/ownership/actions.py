@@ -29,7 +29,7 @@ class Actions(State):
         """Take the group over: lease, then gate, then announcement. It was won, or the peer consents. Before
         the gate opens a server is started that does not run."""
         self._reason, self._taking = cause, (cause, zero_ns, detected_ns)
-        self._note_elders(self.view.served and self._engine is not EngineMode.BACKUP, now_ns)
+        self._note_elders(self._engine is not EngineMode.BACKUP, now_ns)
         self._take_right(now_ns)
         self.session = 0
         if self._serves:

@@ -183,7 +183,7 @@ class Settings:
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning; ``watched``: somebody else
-    runs it, so what it was told before is not known. ``terms``: as in ``Body``.
+    runs it, or it is several processes, so what it was told before is not known. ``terms``: as in ``Body``.
     ``cold``: a node that does not serve runs no server; it is started when the node is to serve.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     ``speaks``: as in ``Body``.

@@ -197,7 +197,6 @@ class PairMachine(PrimaryRules, BackupRules):
                 view.run, view.ready = run, ready
             case ev.ClientServed():
                 view.served = True
-                self._note_elders(self.phase in (Phase.SOLO, Phase.PAIRING), now_ns)
             case ev.Promoted() if self.phase is Phase.PROMOTING:
                 self._serves = True
             case ev.StartFailed() if self.phase is Phase.PROMOTING:

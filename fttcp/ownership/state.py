@@ -313,8 +313,10 @@ class State:
     def unfit(self, peer: Peer) -> Unfit | None:
         """Return why this primary does not make a peer that waits its backup, or None.
 
-        A server that keeps its state in memory has it of its clients. One that is there before the first of
-        them has missed nothing; from then on it is taken soon, or not at all, and once.
+        A server that keeps its state in memory has it of its clients. Where neither has had one, neither has
+        anything that the other lacks. One that was there when this node began to serve may follow for
+        ``startup_wait_ns`` from then, and once: the clients of that time are few, and nobody knows of those
+        of servers that somebody else runs.
         """
         said = peer.said
         if said is None or not said.ready:
@@ -358,11 +360,9 @@ class State:
         told = peer.arbiter is not None and len(self.settings.terms) > Term.ARBITER
         return told and peer.arbiter != self.settings.terms[Term.ARBITER]
 
-    def _note_elders(self, first: bool, now_ns: int) -> None:
-        """This node's server has a client, the first that it is known to have, or not. Who does not follow by
-        now what was offered has missed it."""
-        offered = self.partner if self.phase is Phase.PAIRING else None
-        said = [peer.said for peer in self.view.peers if first and peer is not offered and peer.said]
+    def _note_elders(self, fresh: bool, now_ns: int) -> None:
+        """This node begins to serve: with a server that has heard nothing (``fresh``), or that has."""
+        said = [peer.said for peer in self.view.peers if fresh and peer.said is not None]
         self._elders = frozenset(body.run for body in said if body.run and body.role is not Role.PRIMARY)
         self._elders_until_ns = now_ns + self.settings.startup_wait_ns
 

@@ -31,7 +31,7 @@ class FakeEngine:
         self.limit_ns: int | None = None
         self.neighbours: Mapping[Address, str] = {}
         self.closed = False
-        self.flows_opened = 0
+        self.flows_opened = self.udp_sessions = 0
         self.partner = 0
         self.last_beat_ns: list[int] = [0] * len(settings.peers)
         self.node_beat_ns = 0
@@ -191,7 +191,8 @@ class FakeEngine:
         )
 
     def counters(self) -> dict[str, int]:
-        return {"beats_sent": 0, "flows_opened": self.flows_opened, "flows_refused": 0, "syn_floods": 0}
+        flows = {"flows_opened": self.flows_opened, "udp_sessions": self.udp_sessions}
+        return {"beats_sent": 0, "flows_refused": 0, "syn_floods": 0} | flows
 
     def flows(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
         return []

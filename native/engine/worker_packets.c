@@ -164,7 +164,7 @@ void ftt_worker_choose_copy(struct ftt_worker *w)
 	bool backup = w->mode == FTT_MODE_BACKUP;
 	bool logs = w->e->record || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
-	/* a backup edits ports of what its server opens; the kernel's stamp does not */
+	/* a backup edits ports of what its server opens; the kernel's stamp does not. Who took over asks again for one, whole */
 	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
 		     (backup ? w->e->cfg.n_opens || !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;

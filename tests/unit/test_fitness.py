@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from fttcp.config import load
 from fttcp.group.group import GroupRuntime
+from fttcp.node.assembly import core_settings
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import Body, Mode, Phase, Role, Unfit
@@ -23,6 +25,7 @@ from fttcp.server.settings import HooksSection
 from fttcp.wire import body as codec
 from fttcp.wire import clock
 from tests.groups import Consent, engine_settings
+from tests.unit.test_config import GOOD
 from tests.unit.test_pair import SETTINGS, Driver
 
 MEMORY = replace(SETTINGS, memory=True)
@@ -46,7 +49,7 @@ def alone(settings: Any = MEMORY, served: bool = True) -> Driver:
 
 
 def starts_with(settings: Any = MEMORY, **peer: object) -> Driver:
-    """A primary that started while the other one did, and now has its first client."""
+    """A primary that started while the other one did, and has its first client at once."""
     driver = Driver(settings)
     driver.step(ev.ServerKnown(3, True))
     driver.hear(role=Role.STARTING, priority=10, **peer)
@@ -110,11 +113,20 @@ def test_one_that_does_not_follow_when_the_first_client_comes_has_missed_somethi
     assert waits(driver, run=5)
 
 
-def test_who_was_there_when_the_first_client_came_may_follow_a_moment_later() -> None:
+def test_who_was_there_when_the_first_client_came_and_could_not_follow_has_missed_it() -> None:
     driver = alone(served=False)
     driver.hear(run=5, healthy=False)
     driver.step(ev.ClientServed())
-    assert not waits(driver, run=5)
+    assert waits(driver, run=5)
+
+
+def test_of_what_others_run_the_one_that_was_there_from_the_beginning_follows() -> None:
+    """Its server may have had clients, for all that is known: it was no primary, so it had none here."""
+    driver = Driver(MEMORY)
+    driver.step(ev.ServerKnown(3, True))
+    driver.hear(role=Role.STARTING, priority=10, run=5, served=True)
+    driver.wait(SETTINGS.settle_ns)
+    assert not waits(driver, run=5, served=True)
 
 
 def test_a_new_server_has_had_no_client() -> None:
@@ -194,6 +206,23 @@ def test_a_body_without_them_is_refused() -> None:
         codec.encode(body)
 
 
+# whose clients are known
+
+
+@pytest.mark.parametrize(
+    ("server", "known"),
+    [('command = "nginx"', True), ('commands = ["a", "b"]', False), ('pid_file = "/run/x.pid"', False)],
+)
+def test_clients_are_known_of_a_server_that_is_one_process_of_ours(
+    server: str, known: bool, tmp_path: Path
+) -> None:
+    """Of several the one that died is started again, and the others keep what they have."""
+    path = tmp_path / "node.toml"
+    path.write_text(GOOD.replace("command = \"nginx -g 'daemon off;'\"", server))
+    config = load(path)
+    assert core_settings(config, config.group[0]).watched is not known
+
+
 # what an engine counts
 
 
@@ -214,6 +243,11 @@ def test_clients_are_counted_from_the_start_of_the_server() -> None:
             assert view.served
             engine.flows_opened = 2
             group.serving.known(6, True)
+            assert not view.served
+            engine.udp_sessions = 1
+            group.serving.known(6, False)
+            assert view.served
+            group.serving.known(7, True)
             assert not view.served
             group.stop()
             engine.flows_opened = 3

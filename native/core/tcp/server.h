@@ -195,10 +195,10 @@ static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct 
 /* --- from the primary's stack ------------------------------------------------------------------- */
 
 /*
- * The window that the client is shown: the smaller of both stacks', and no less than promised but for what scaling cuts
- * off (RFC 7323 2.4). Rounded up, each acknowledgement would promise a little more than a stack has, and Linux drops a
- * segment that ends beyond its window (since 6.17, tcp_sequence()). Returns the field's value for a segment that
- * acknowledges `ack`.
+ * The window that the client is shown behind the SYN-ACK: the smaller of both stacks', and no less than promised but for
+ * what scaling cuts off (RFC 7323 2.4). Rounded up, each acknowledgement would promise a little more than a stack has, and
+ * Linux drops a segment that ends beyond its window while something is unread (since 6.17, tcp_sequence()). Returns the
+ * field's value for a segment that acknowledges `ack`.
  */
 static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32_t edge, bool in_step)
 {

@@ -19,7 +19,8 @@ enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_
 	if (need > most || need > FTT_LOG_MAX)
 		return FTT_LOG_TOO_LONG;
 	wanted = need < SHORT ? (need + 7) / 16 * 16 + 8 : need + need / 2; /* what malloc() gives anyway */
-	wanted = wanted > policy->renew_flow ? need : wanted; /* what is beyond that is on its way elsewhere */
+	if (wanted > policy->renew_flow) /* what is beyond that, a spool takes soon: no spare room for it */
+		wanted = need > policy->renew_flow ? need : policy->renew_flow;
 	if (w->log_bytes + beside + (wanted - *size) > policy->renew_bytes || !(more = realloc(*bytes, wanted)))
 		return FTT_LOGS_TOO_LONG;
 	w->log_bytes += wanted - *size;
