@@ -19,6 +19,8 @@ from tests.integration.netns import needs_root
 pytestmark = needs_root
 
 LIMIT_S = 240.0
+TRIES = 3
+"""Of an experiment, on a machine that stands still now and then."""
 
 
 def started(name: str, out: Path, *words: str) -> Process:
@@ -35,20 +37,33 @@ def said(running: Process) -> tuple[str, str]:
         raise AssertionError(f"no end: {running.communicate(timeout=60)}") from None
 
 
+def stood_still(out: Path) -> bool:
+    """Had one node not heard the other for as long as it takes to see a crash, before anything was done?
+    The machine did not run them: what the client saw of that says nothing of the experiment."""
+    for event in lines(out / "runs" / "0" / "events.jsonl"):
+        if event["event"] in ("fault", "peer-lost"):
+            return bool(event["event"] == "peer-lost")
+    return False
+
+
 @pytest.mark.parametrize("name", shipped_names())
 def test_an_experiment_gives_data_plots_and_a_report(name: str, tmp_path: Path) -> None:
-    with started(name, tmp_path / "out", "--short") as running:
-        out, error = said(running)
+    for again in range(TRIES):
+        folder = tmp_path / str(again)
+        with started(name, folder, "--short") as running:
+            out, error = said(running)
+        if not stood_still(folder):
+            break
     assert running.returncode == 0, out + error
     row = json.loads(out.splitlines()[0])
-    events = lines(tmp_path / "out" / "runs" / "0" / "events.jsonl")
+    events = lines(folder / "runs" / "0" / "events.jsonl")
     struck = [event for event in events if event["event"] == "fault"]
     assert row["ok"] and row.get("received", 1) > 0, "of a command its exit status tells"
     assert ("fault" in row) == bool(struck)
-    assert lines(tmp_path / "out" / "runs" / "0" / "nodes.jsonl"), "the nodes' state was looked at"
-    plots = [file.read_text() for file in (tmp_path / "out").glob("*.svg")]
+    assert lines(folder / "runs" / "0" / "nodes.jsonl"), "the nodes' state was looked at"
+    plots = [file.read_text() for file in folder.glob("*.svg")]
     assert plots and not [plot for plot in plots if "no run has this" in plot]
-    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert (folder / "report.html").stat().st_size > 10_000
 
 
 TWO_CLIENTS = """
