@@ -4,6 +4,7 @@
  * beyond a message, the counters stay what they count, and what is kept stays within its bounds.
  */
 #include <stdlib.h>
+#include "../tests/model_counts.h"
 #include "../tests/model_node.h"
 #include "../tests/packet.h"
 #include "engine/flows/act.h"
@@ -17,22 +18,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-uint64_t model_seed, model_now = 1000000 * MS;
+uint64_t model_now = 1000000 * MS;
 
 static struct node node;
 static struct ftt_plane_ops does;
 static uint64_t place;
 static uint32_t life;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {

@@ -12,6 +12,7 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"
 #include "must.h"
+#include "tests/model_counts.h"
 #include "tests/model_node.h"
 
 #define FLOW_BYTES (1u << 16)
@@ -19,21 +20,11 @@
 
 enum { THEN_ANSWER = 1, THEN_SAY = 2, THEN_TIME = 4, THEN_CUT = 8 };
 
-uint64_t model_seed, model_now;
+uint64_t model_now;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* --- the model's world, of which only the node is used -------------------------------------------------- */
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {

@@ -7,23 +7,14 @@
 #include "engine/flows/history_play.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/renewal.h"
+#include "model_counts.h"
 #include "model_node.h"
 
 #define S (1000 * MS)
 #define IRS 1000u
 #define WINDOW 50000u
 
-uint64_t model_seed, model_now = 1000 * S;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
+uint64_t model_now = 1000 * S;
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {

@@ -2,19 +2,10 @@
 /* model_alone.h - what model.h asks of a world, for a test that drives one node by hand. Included once. */
 #ifndef FTTCP_MODEL_ALONE_H
 #define FTTCP_MODEL_ALONE_H
+#include "model_counts.h"
 #include "model_node.h"
 
-uint64_t model_seed, model_now = 1000000 * MS;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
+uint64_t model_now = 1000000 * MS;
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {

@@ -2,23 +2,12 @@
 /* old_backup.h - a backup with flows whose clients stand at ACKED, and what is said to these. Included once. */
 #ifndef FTTCP_OLD_BACKUP_H
 #define FTTCP_OLD_BACKUP_H
+#include "last_said.h"
 #include "one_node.h"
 
 #define IRS 1000u
 #define ACKED 7000u /* where the client stands, as far as the backup has seen */
 
-static struct ftt_seg said; /* the last packet to a client */
-static unsigned n_said;
-
-static inline void to_client(struct node *n, struct wire *packet)
-{
-	struct ftt_pkt k;
-
-	(void)n;
-	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, &said), FTT_PARSED_TCP);
-	n_said++;
-	free(packet);
-}
 
 /* A backup whose kernel has a connection of the client's with `rcv_nxt` bytes. */
 static inline struct node *open_backup(uint32_t rcv_nxt)

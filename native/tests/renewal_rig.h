@@ -7,6 +7,8 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/renew_lane.h"
+#include "last_said.h"
+#include "model_counts.h"
 #include "model_node.h"
 
 #define S (1000 * MS)
@@ -14,17 +16,7 @@
 #define ISS 7000u
 #define WINDOW 5000u
 
-uint64_t model_seed, model_now = 1000 * S;
-
-uint32_t model_random(uint32_t below)
-{
-	return (uint32_t)(model_seed++ % below);
-}
-
-bool model_chance(uint32_t per_mille)
-{
-	return model_random(1000) < per_mille;
-}
+uint64_t model_now = 1000 * S;
 
 uint8_t model_byte(const struct stack *sender, uint32_t offset)
 {
@@ -63,20 +55,8 @@ bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint
 /* --- a node with one flow ---------------------------------------------------------------------------- */
 
 static struct node node;
-static struct ftt_seg said; /* the last packet to a client */
-static unsigned n_said;
 static struct ftt_record told[64]; /* to the peer, since clear_told() */
 static unsigned n_told;
-
-static inline void to_client(struct node *n, struct wire *packet)
-{
-	struct ftt_pkt k;
-
-	(void)n;
-	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, &said), FTT_PARSED_TCP);
-	n_said++;
-	free(packet);
-}
 
 static inline void to_peer(struct node *n, struct wire *packet)
 {
