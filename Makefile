@@ -28,7 +28,7 @@ $(VENV)/.python: pyproject.toml setup.py $(wildcard fttcp/__init__.py lab/__init
 	FTTCP_WITHOUT_NATIVE=1 $(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-$(VENV)/.native: native/ffi/build.py $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
+$(VENV)/.native: $(wildcard native/ffi/*.py) $(NATIVE_C) $(NATIVE_H) $(VENV)/.python
 	$(BIN)/python setup.py --quiet build_ext --force --build-lib build/native
 	@mv -f build/native/fttcp/_ftt.* fttcp/  # a rename: processes that have the old one mapped go on
 	@touch $@
@@ -65,7 +65,7 @@ test: build native-test  ## all tests, FILES files side by side; those on real k
 check: build lint  ## lint, types and the fast tests
 	$(BIN)/pytest -n $(JOBS) $(FAST_TESTS) $(ARGS)
 
-lint: $(VENV)/.python  ## ruff and mypy
+lint: $(VENV)/.native  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy fttcp lab
@@ -91,5 +91,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* $(SHIM) $(CLIENT) $(LINK) $(REPLAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* fttcp/_numbers.py $(SHIM) $(CLIENT) $(LINK) $(REPLAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

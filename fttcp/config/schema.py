@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from fttcp import _numbers
 from fttcp.config.arbiter import ArbiterSection
 from fttcp.config.words import NOTIFIED_EVENTS
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
@@ -45,16 +46,16 @@ Device = Annotated[
 ]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
-MAX_WORKERS = 8
-"""FTT_MAX_WORKERS: of a group."""
-MAX_PEERS = 7
-"""FTT_MAX_PEERS: other nodes."""
-MAX_LINKS = 8
-"""FTT_MAX_LINKS: to each peer."""
-MAX_ADDRESSES = 16
-"""FTT_MAX_ADDRS: of a group."""
-MAX_PORTS = 32
-"""FTT_MAX_PORTS: of a group; a range counts as one."""
+MAX_WORKERS = _numbers.MAX_WORKERS
+"""Of a group."""
+MAX_PEERS = _numbers.MAX_PEERS
+"""Other nodes."""
+MAX_LINKS = _numbers.MAX_LINKS
+"""To each peer."""
+MAX_ADDRESSES = _numbers.MAX_ADDRS
+"""Of a group."""
+MAX_PORTS = _numbers.MAX_PORTS
+"""Of a group; a range counts as one."""
 QUEUE_OUT_OFFSET = 16
 """queue_out = queue + this; so a group takes 32 queue numbers."""
 

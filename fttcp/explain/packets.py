@@ -79,7 +79,7 @@ def recorded(records: Iterable[Record]) -> Iterator[Step]:
             raise CaptureError(f"packet {number}: interface {record.interface!r} names no role")
         if mode != match[1]:
             mode = match[1]
-            yield RoleBegins(number, record.time_ns, EngineMode[mode.upper()])
+            yield RoleBegins(number, record.time_ns, EngineMode.__members__[mode.upper()])
         if match[2] == "heard":
             yield Heard(number, record.time_ns, record.data)
         elif match[2] in ("in", "out") and complete(record.data) is not None:

@@ -9,11 +9,11 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import fttcp
+from fttcp import _numbers
 from fttcp._native import ffi
 from fttcp.ownership.model import EngineMode
 from fttcp.planes.experiment import Direction
@@ -31,20 +31,8 @@ class ReplayError(RuntimeError):
     """The program is not there, or has ended."""
 
 
-class Wait(IntEnum):
-    """Values of enum ftt_wait: why a segment is held."""
-
-    OPENED = 1
-    LET_GO = 2
-    INPUT = 3
-    OUTPUT = 4
-    END = 5
-    LAST_WORD = 6
-    TURN = 7
-    LEASE = 8
-    ANSWERED = 9
-    SENT = 10
-    PARTNER = 11
+Wait = _numbers.Wait
+"""Why a segment is held."""
 
 
 @dataclass(frozen=True)

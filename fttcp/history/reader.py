@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fttcp import _numbers
 from fttcp._native import ffi, lib
 from fttcp.history.head import Head, decode
 from fttcp.wire.addresses import address_text
@@ -18,24 +19,10 @@ class HistoryError(Exception):
     """This is no history, or not one that can be read; the sentence says why."""
 
 
-class Kind(IntEnum):
-    """Values of enum ftt_history_kind."""
+Kind = _numbers.HistoryKind
 
-    HEAD = 1
-    OPEN = 2
-    INPUT = 3
-    OUTPUT = 4
-    END = 5
-    DONE = 6
-
-
-class How(IntEnum):
-    """Values of enum ftt_history_end: how a connection ended."""
-
-    CLOSED = 1
-    CLIENT_RST = 2
-    SERVER_RST = 3
-    FORGOTTEN = 4
+How = _numbers.HistoryEnd
+"""How a connection ended."""
 
 
 class Ending(Enum):

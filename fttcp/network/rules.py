@@ -17,11 +17,12 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import takewhile
 from typing import NamedTuple
 
+from fttcp import _numbers
 from fttcp.wire.ports import merged
 
 DEFAULT_MARK = 0x4654  # "FT": packets that our own rules must let by
-HANDSHAKE_QUEUES = 8
-"""FTT_HANDSHAKE_QUEUES: handshakes of either direction have the queues that begin this many numbers on."""
+HANDSHAKE_QUEUES = _numbers.HANDSHAKE_QUEUES
+"""Handshakes of either direction have the queues that begin this many numbers on."""
 
 PROBE_LENGTH = {4: 64, 6: 84}  # of a probe of the mirror: mirror.py
 

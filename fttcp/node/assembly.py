@@ -179,7 +179,7 @@ def peer_settings(peer: PeerSection) -> PeerSettings:
             interface=link.interface or "",
             local=link.local or "",
             remote=link.remote or "",
-            transport=Transport[link.transport.upper()],
+            transport=Transport.__members__[link.transport.upper()],
             device=link.device or "",
             baud=link.baud or 0,
         )

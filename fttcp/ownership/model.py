@@ -6,8 +6,9 @@ Times are nanoseconds of a monotonic clock and are passed in; this package never
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
+from fttcp import _numbers
 from fttcp.ownership.versions import Versions
 
 NS_PER_MS = 1_000_000
@@ -62,22 +63,10 @@ OWNING_PHASES = frozenset({Phase.PROMOTING, Phase.SOLO, Phase.PAIRING})
 PRIMARY_PHASES = OWNING_PHASES | {Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER, Phase.SILENT}
 OWNING_MODES = frozenset({Mode.SOLO, Mode.PAIRING})
 
+EngineMode = _numbers.Mode
 
-class EngineMode(IntEnum):
-    """Values of enum ftt_mode."""
-
-    IDLE = 0
-    BACKUP = 1
-    PAIRED = 2
-    SOLO = 3
-
-
-class Lease(IntEnum):
-    """Values of enum ftt_lease_policy: where the right to emit comes from."""
-
-    NONE = 0
-    GRANTED = 1
-    SELF = 2
+Lease = _numbers.LeasePolicy
+"""Where the right to emit comes from."""
 
 
 class Cause(StrEnum):

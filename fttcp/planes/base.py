@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fttcp import _numbers
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
 from fttcp.wire.keyfile import KeyRing
@@ -14,146 +14,33 @@ from fttcp.wire.keyfile import KeyRing
 if TYPE_CHECKING:
     from fttcp.planes.recording import HistoryFile
 
+EventKind = _numbers.EventKind
 
-class EventKind(IntEnum):
-    """Values of enum ftt_event_kind."""
+LaneRefusal = _numbers.LaneRefusal
+"""Why a connection of the bulk lane was refused or cut."""
 
-    PEER_UP = 1
-    PEER_LOST = 2
-    PEER_BODY = 3
-    LINK_UP = 4
-    LINK_LOST = 5
-    INTRUSION = 6
-    LEASE_LAPSED = 7
-    GATE_OPEN = 8
-    ANNOUNCED = 9
-    TAKEOVER_DONE = 10
-    FLOW_DETACHED = 11
-    DIVERGENCE = 12
-    UNSUPPORTED = 13
-    ERROR = 14
-    PEER_SUSPECTED = 15
-    PEER_QUIET = 16
-    WHOLE_PACKETS = 17
-    MAC_CHANGED = 18
-    CLAIMED = 19
-    MIRROR_SEEN = 20
-    LANE_REFUSED = 22
-    LANE_DOWN = 23
-    LANE_UP = 24
-    CATCHING_UP = 25
-    RENEWED = 26
-    PROMOTED = 27
-    HISTORY = 30
-    HISTORY_FAILED = 31
-    SPOOL = 33
+BeatThread = _numbers.BeatThread
+"""What the heartbeat thread was allowed to have."""
 
+Intrusion = _numbers.Intrusion
+"""What an event of kind INTRUSION means."""
 
-class LaneRefusal(IntEnum):
-    """Values of enum ftt_lane_refusal: why a connection of the bulk lane was refused or cut."""
+Reason = _numbers.Reason
+"""Why a flow is not protected."""
 
-    GARBAGE = 0
-    VERSION_OTHER = 1
-    STALE = 2
-    WRONG_KEY = 3
-    LATE = 4
-    NO_MEMORY = 5
+Opener = _numbers.Opener
+"""Which end of a connection has opened it."""
 
+Unrenewable = _numbers.Unrenewable
+"""Why a new backup cannot catch up with a connection."""
 
-class BeatThread(IntFlag):
-    """Values of enum ftt_beat_thread: what the heartbeat thread was allowed to have."""
+HistoryStage = _numbers.HistoryStage
+"""How far a new backup's server is with the history of ours."""
 
-    REALTIME = 1
-    LOCKED = 2
+HistoryFailure = _numbers.HistoryFailure
+"""Why a backup's server was not brought to where the primary's is."""
 
-
-class Intrusion(IntEnum):
-    """Values of enum ftt_intrusion: what an event of kind INTRUSION means."""
-
-    MAC = 0
-    REPLAY = 1
-    AT_PEER = 2
-    VERSION = 3
-    CLUSTER = 4
-
-
-class Reason(IntEnum):
-    """Values of enum ftt_reason: why a flow is not protected."""
-
-    NONE = 0
-    COMMIT_LAG = 1
-    OUTPUT_LAG = 2
-    END = 3
-    PEER_END = 4
-    REFUSED = 5
-    OPEN_TIMEOUT = 6
-    DIVERGENCE = 7
-    BOUND = 8
-    SOLO = 9
-    NO_BACKUP = 10
-    UNSUPPORTED = 11
-    OUTPUT_AHEAD = 12
-    OPENED_HERE = 13
-    HISTORY = 14
-    BEFORE_CHECKPOINT = 15
-    NOT_OPENED = 16
-
-
-class Opener(IntEnum):
-    """Values of enum ftt_opener: which end of a connection has opened it."""
-
-    REMOTE = 0
-    LOCAL = 1
-
-
-class Unrenewable(IntEnum):
-    """Values of enum ftt_unrenewable: why a new backup cannot catch up with a connection."""
-
-    RENEWABLE = 0
-    NO_RENEWAL = 1
-    LOG_TOO_LONG = 2
-    LOGS_TOO_LONG = 3
-    LOG_GAP = 4
-    NOT_REPEATED = 5
-    NOT_IN_TIME = 6
-    STACK_UNLIKE = 7
-    BEFORE_CHECKPOINT = 8
-    SPOOL_FULL = 9
-    SPOOL_FAILED = 10
-
-
-class HistoryStage(IntEnum):
-    """Values of enum ftt_history_stage: how far a new backup's server is with the history of ours."""
-
-    IDLE = 0
-    SENDS = 1
-    ALIGNS = 2
-    LAST = 3
-    MARKS = 4
-    MARKED = 5
-    FAILED = 6
-
-
-class HistoryFailure(IntEnum):
-    """Values of enum ftt_history_failure: why a backup's server was not brought to where the primary's is."""
-
-    NOT_SAID = 0
-    CUT = 1
-    NOT_FRESH = 2
-    NO_ROOM = 3
-
-
-class Protection(IntEnum):
-    """Values of enum ftt_protection."""
-
-    NEW = 0
-    OPENING = 1
-    PROTECTED = 2
-    DETACHING = 3
-    DETACHED = 4
-    UNPROTECTED = 5
-    RESETTING = 6
-    CATCHING_UP = 7
+Protection = _numbers.Protection
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +81,8 @@ class EngineEvent:
     peer: int = 0
 
 
-STAMPED_MAX = 32
-"""FTT_STAMPED_MAX: pairs of address and port up to which the kernel edits a group's long mirrored packets."""
+STAMPED_MAX = _numbers.STAMPED_MAX
+"""Pairs of address and port up to which the kernel edits a group's long mirrored packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,13 +232,8 @@ class Engine(Protocol):
         mapped."""
 
 
-class Transport(IntEnum):
-    """Values of enum ftt_transport: on what heartbeats travel."""
-
-    UDP = 0
-    MULTICAST = 1
-    ETHERNET = 2
-    SERIAL = 3
+Transport = _numbers.Transport
+"""On what heartbeats travel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ import importlib
 from collections.abc import Callable as AnyCallable
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum, IntFlag
+from enum import IntFlag
 from typing import Any
 
+from fttcp import _numbers
 from fttcp._native import ffi, lib
 from fttcp.ownership.model import EngineMode as EngineMode
 from fttcp.ownership.model import Lease as Lease
@@ -26,32 +27,11 @@ from fttcp.planes.error import EngineError
 
 LONGEST_DELAY_S = 60
 
+Direction = _numbers.Dir
+"""Who sent a packet."""
 
-class Direction(Enum):
-    """Values of enum ftt_dir: who sent a packet."""
-
-    FROM_CLIENT = 0
-    FROM_SERVER = 1
-
-
-class RecordType(IntEnum):
-    """Values of enum ftt_record_type: what nodes tell each other of a flow (docs/protocol.md)."""
-
-    OPEN = 1
-    OPENED = 2
-    REFUSED = 3
-    COMMIT = 4
-    PROBE = 5
-    DETACH = 6
-    DETACHED = 7
-    CLOSE = 8
-    OUTPUT = 9
-    DISCARD = 10
-    RENEW = 11
-    EVENT = 16
-    EVENT_ACK = 17
-    SENT = 18
-    STRAY = 19
+RecordType = _numbers.RecordType
+"""What nodes tell each other of a flow (docs/protocol.md)."""
 
 
 class Flags(IntFlag):

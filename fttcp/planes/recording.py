@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from fttcp import _numbers
 from fttcp._native import ffi, lib
 from fttcp.planes.error import EngineError
 
 _ERROR_BYTES = 512
 
-
-class Fsync(IntEnum):
-    """Values of enum ftt_fsync: when what was written is synced."""
-
-    NEVER = 0
-    BATCH = 1
-    EVERY = 2
+Fsync = _numbers.Fsync
+"""When what was written is synced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
 
-from fttcp import __version__
+from fttcp import __version__, _numbers
 from fttcp.ownership.model import Body, Cause, Mode, Role
 from fttcp.ownership.versions import Versions
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KEY_ID_BYTES, MAX_KEYS
 
 VERSION = 4
-MAX_BYTES = 512
-"""FTT_BEAT_BODY_MAX: what fits into one heartbeat."""
+MAX_BYTES = _numbers.BEAT_BODY_MAX
+"""What fits into one heartbeat."""
 MAX_NAME = 64
 """Longest name of a node or group, in bytes of UTF-8."""
 _MOST_RELEASE = 32

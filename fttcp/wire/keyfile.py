@@ -17,13 +17,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fttcp import _numbers
 from fttcp.wire.errors import WireError
 from fttcp.wire.files import sync_directory
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
-MAX_KEYS = 4
-"""FTT_MAX_KEYS: as many as an engine knows at once."""
+MAX_KEYS = _numbers.MAX_KEYS
+"""As many as an engine knows at once."""
 _SEND = "send"
 _CREDENTIAL = "credential:"
 _HEADER = "# Keys of fttcp: all of them are believed. One is sent with: the only one, or the one marked.\n"

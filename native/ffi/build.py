@@ -1,15 +1,21 @@
 """cffi build (API mode) of `fttcp._ftt` from native/engine, whose face is engine/api/{abi,core_api}.h.
 
-Run by setup.py, with the project's root as working directory.
+Run by setup.py, with the project's root as working directory. It also makes fttcp/_numbers.py.
 """
 
 import re
+import runpy
 from pathlib import Path
 
 from cffi import FFI
 
 ROOT = Path("native")
 API = ("core/types.h", "engine/api/abi.h", "engine/planes/python/hooks.h", "engine/api/core_api.h")
+SHARED = tuple(
+    f"core/{name}.h"
+    for name in ("packet/parse", "tcp/state", "tcp/accept", "compare/verify", "records/record", "history")
+)
+"""Headers that cffi cannot read, but for their enums."""
 CALLED = """
 /* fttcp/planes/programmable.py */
 extern "Python" int64_t ftt_take(void *of, uint32_t lane, uint32_t mode, void *basket);
@@ -34,9 +40,15 @@ def declarations(header: str) -> str:
 if not SOURCES:
     raise SystemExit("native/engine holds no C source: the checkout is incomplete, fetch it again")
 
+numbers = runpy.run_path(str(ROOT / "ffi/numbers.py"))
+texts = {header: (ROOT / header).read_text() for header in (*API, *SHARED)}
+shared = {header: numbers["enums_in"](texts[header]) for header in SHARED}
+
 ffi = FFI()
+ffi.cdef("\n".join(shared.values()))
 for header in API:
-    ffi.cdef(declarations((ROOT / header).read_text()))
+    ffi.cdef(declarations(texts[header]))
+numbers["write"](ffi, "\n".join([*(texts[header] for header in API), *shared.values()]))
 ffi.cdef(CALLED)
 ffi.set_source(
     "fttcp._ftt",

@@ -20,8 +20,9 @@ MIDDLE = {
     "history",
 }  # apart from each other; where they meet, a group stands between
 NATIVE = {"_native"}
-# Part of the package -> the parts that it may import, apart from itself and the version in `fttcp`.
+# Part of the package -> the parts that it may import, apart from itself, the version in `fttcp`, `_numbers`.
 ALLOWED = {
+    "_numbers": set(),
     "ownership": set(),
     "wire": {"ownership"},
     "_native": {"_ftt"},
@@ -96,7 +97,7 @@ def part_of(module: str) -> str:
 
 def is_allowed(importer: str, imported: str) -> bool:
     part, target = part_of(importer), part_of(imported)
-    if target in ("", "__version__", part):
+    if target in ("", "__version__", "_numbers", part):
         return True
     if part in ("", "__main__"):
         return False

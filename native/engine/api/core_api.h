@@ -5,7 +5,8 @@
  * The header-only core is all inline functions; these are their callable twins, for experiments on packets and
  * for tests in Python. cffi reads this very file after abi.h (native/ffi/build.py strips the
  * preprocessor lines). The part within FTT_CORE_LAYOUTS is for cffi alone: it repeats structs of
- * parse.h, flow.h and record.h, as far as Python reads them; cffi asks the compiler where each field is.
+ * parse.h, flow.h and record.h, as far as Python reads them; cffi asks the compiler where each field is. Enums it
+ * takes from the headers themselves.
  *
  * Verdicts are enum ftt_verdict, results of parsing enum ftt_parsed, what is to be done besides
  * comes as a set of FTT_ACT_*. Nothing here allocates, blocks or reads a clock.
@@ -22,72 +23,6 @@
 #include "engine/api/abi.h"
 
 #ifdef FTT_CORE_LAYOUTS
-enum ftt_parsed {
-	FTT_PARSED_TCP = ..., FTT_PARSED_UDP = ..., FTT_PARSED_OTHER = ..., FTT_PARSED_FRAGMENT = ...,
-	FTT_PARSED_MALFORMED = ..., FTT_PARSED_TRUNCATED = ...
-};
-enum ftt_dir { FTT_FROM_CLIENT = ..., FTT_FROM_SERVER = ... };
-enum ftt_verdict { FTT_PASS = ..., FTT_DROP = ..., FTT_HOLD = ... };
-enum ftt_drop {
-	FTT_DROP_NONE = ..., FTT_DROP_SUPPRESSED = ..., FTT_DROP_UNMAPPED = ..., FTT_DROP_ACKED = ...,
-	FTT_DROP_REPEATED = ..., FTT_DROP_REFUSED = ..., FTT_DROP_UNVERIFIED = ...
-};
-enum ftt_wait {
-	FTT_WAIT_NONE = ..., FTT_WAIT_OPENED = ..., FTT_WAIT_LET_GO = ..., FTT_WAIT_INPUT = ..., FTT_WAIT_OUTPUT = ...,
-	FTT_WAIT_END = ..., FTT_WAIT_LAST_WORD = ..., FTT_WAIT_TURN = ..., FTT_WAIT_LEASE = ..., FTT_WAIT_ANSWERED = ...,
-	FTT_WAIT_SENT = ..., FTT_WAIT_PARTNER = ...
-};
-enum ftt_judgement {
-	FTT_TAKEN = ..., FTT_ENDS = ..., FTT_REFUSED_TIME = ..., FTT_REFUSED_SEQ = ..., FTT_REFUSED_RST = ..., FTT_REFUSED_SYN = ...,
-	FTT_REFUSED_NO_ACK = ..., FTT_REFUSED_OLD_ACK = ..., FTT_REFUSED_UNSENT = ...
-};
-enum ftt_judged { FTT_EQUAL = ..., FTT_DIFFERENT = ..., FTT_DIFFERENT_STILL = ... };
-enum {
-	TCP_FIN = ..., TCP_SYN = ..., TCP_RST = ..., TCP_PSH = ..., TCP_ACK = ..., TCP_URG = ...
-};
-enum { FTT_OPT_TS = ..., FTT_OPT_WSCALE = ..., FTT_OPT_SACK_OK = ..., FTT_OPT_SACK = ..., FTT_OPT_SIGNED = ..., FTT_OPT_DSACK = ... };
-enum ftt_action {
-	FTT_ACT_OPEN = ..., FTT_ACT_OPENED = ..., FTT_ACT_REFUSED = ..., FTT_ACT_COMMIT = ...,
-	FTT_ACT_COMMIT_LATER = ..., FTT_ACT_INJECT = ...,
-	FTT_ACT_RELEASE = ..., FTT_ACT_DETACH = ..., FTT_ACT_DETACHED = ..., FTT_ACT_PROBE = ...,
-	FTT_ACT_ACK_CLIENT = ..., FTT_ACT_CLOSED = ..., FTT_ACT_ABORT = ..., FTT_ACT_NUDGE = ...,
-	FTT_ACT_REPORT = ..., FTT_ACT_FIN = ..., FTT_ACT_RESET = ..., FTT_ACT_DISCARD = ..., FTT_ACT_ASK_CLIENT = ...,
-	FTT_ACT_LET_GO = ..., FTT_ACT_ASK_PLACE = ..., FTT_ACT_RST_CLIENT = ..., FTT_ACT_UNREACHED = ...
-};
-enum {
-	FTT_F_SYNACK = ..., FTT_F_MAPPED = ..., FTT_F_CLIENT_FIN = ..., FTT_F_CLIENT_RST = ...,
-	FTT_F_LOCAL_FIN = ..., FTT_F_LOCAL_RST = ..., FTT_F_BEHIND = ...,
-	FTT_F_SYN_AGAIN = ..., FTT_F_ESTABLISHED = ..., FTT_F_HOLE = ..., FTT_F_SACK = ..., FTT_F_CLAIM = ..., FTT_F_WHERE = ...,
-	FTT_F_SERVICE = ..., FTT_F_SUMS = ..., FTT_F_DIFFERS = ..., FTT_F_UNVERIFIED = ..., FTT_F_UNLIKE = ..., FTT_F_TAKEN = ...
-};
-enum {
-	FTT_EDIT_SEQ = ..., FTT_EDIT_ACK = ..., FTT_EDIT_TSVAL = ..., FTT_EDIT_TSECR = ..., FTT_EDIT_SACK = ...,
-	FTT_EDIT_WND = ..., FTT_EDIT_FIN = ...
-};
-enum ftt_record_type {
-	FTT_REC_OPEN = ..., FTT_REC_OPENED = ..., FTT_REC_REFUSED = ..., FTT_REC_COMMIT = ..., FTT_REC_PROBE = ...,
-	FTT_REC_DETACH = ..., FTT_REC_DETACHED = ..., FTT_REC_CLOSE = ..., FTT_REC_OUTPUT = ...,
-	FTT_REC_DISCARD = ..., FTT_REC_RENEW = ..., FTT_REC_EVENT = ..., FTT_REC_EVENT_ACK = ..., FTT_REC_SENT = ..., FTT_REC_STRAY = ...
-};
-enum {
-	FTT_REC_FIN = ..., FTT_REC_RST = ..., FTT_REC_DIFFERS = ..., FTT_REC_HOLE = ..., FTT_REC_WHERE = ...,
-	FTT_REC_WAITS = ..., FTT_REC_SUMS = ..., FTT_REC_SUM = ..., FTT_REC_UNLIKE = ..., FTT_REC_TS = ...,
-	FTT_REC_WSCALE = ..., FTT_REC_SERVICE = ..., FTT_REC_NEEDS = ..., FTT_REC_OFFER = ...
-};
-
-enum ftt_history_kind {
-	FTT_HISTORY_HEAD = ..., FTT_HISTORY_OPEN = ..., FTT_HISTORY_INPUT = ..., FTT_HISTORY_OUTPUT = ..., FTT_HISTORY_END = ...,
-	FTT_HISTORY_DONE = ...
-};
-enum ftt_history_end {
-	FTT_HISTORY_CLOSED = ..., FTT_HISTORY_CLIENT_RST = ..., FTT_HISTORY_SERVER_RST = ..., FTT_HISTORY_FORGOTTEN = ...
-};
-enum ftt_history_found {
-	FTT_HISTORY_EVENT = ..., FTT_HISTORY_SKIPPED = ..., FTT_HISTORY_SHORT = ..., FTT_HISTORY_BROKEN = ..., FTT_HISTORY_STRANGE = ...
-};
-enum { FTT_HISTORY_SUM = ... };
-enum { FTT_PIECE_FIN = ..., FTT_PIECE_PUSH = ... };
-
 #define FTT_HISTORY_VERSION ...
 #define FTT_HISTORY_START ...
 #define FTT_HISTORY_FRAME ...
