@@ -3,7 +3,7 @@ PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 ARGS ?=
 JOBS ?= $(shell nproc)
-FILES ?= $(shell expr $$(nproc) \* 3 / 2)
+FILES ?= $(JOBS)
 PREFIX ?= /usr/local
 FTTCP ?= $(abspath $(BIN)/fttcp)
 

@@ -196,6 +196,8 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
         outcome.detached = detached.look()
     _judge(outcome, capture, turns([old, new, *struck.owners]), struck.unprotected)
     outcome.ok = not outcome.kind
+    if outcome.kind and outcome.detached:
+        outcome.why += f" (let go: {', '.join(f'{n} {why}' for why, n in outcome.detached.items())})"
     (directory / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1, default=str) + "\n")
     if outcome.ok and not outcome.detached and not outcome.cut and not outcome.excused:
         shutil.rmtree(directory)

@@ -104,22 +104,26 @@ class Sender:
         except Failure as failure:
             self._failed.append(failure)
 
-    def _stop(self) -> None:
-        """Make the thread's sending fail, if the connection is not gone already."""
+    def _stop(self) -> bool:
+        """Make the thread's sending fail; False: the connection was gone already."""
         try:
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         except OSError as error:
             if error.errno != errno.ENOTCONN:
                 raise
+            return False
+        return True
 
     def __enter__(self) -> list[Failure]:
         self._thread.start()
         return self._failed
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is not None:
-            self._stop()
+        """The kernel tells a reset to one of both threads; the other one sees an end. The reset counts."""
+        gone = kind is not None and not self._stop()
         self._thread.join()
+        if gone:
+            _raise_first(self._failed)
 
 
 def _raise_first(failed: list[Failure]) -> None:
