@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 _SHIM = "libfttcp-shim.so"
-_SHIM_PARTS = ("life", "who", "address", "draw", "chance", "time", "pids", "records", "turns", "sleep")
 PROGRAMS = {
     # the library that is loaded into servers
     _SHIM: [
         *("-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Inative", "-Wl,-z,defs,-z,relro,-z,now"),
-        *(f"-Wl,-soname,{_SHIM}", *(f"native/shim/{part}.c" for part in _SHIM_PARTS), "-ldl", "-lpthread"),
+        *(f"-Wl,-soname,{_SHIM}", *sorted(map(str, Path("native/shim").glob("*.c"))), "-ldl", "-lpthread"),
     ],
     # the measuring client; static, so that it runs on any Linux machine of this kind
     "fttcp-client": [

@@ -10,17 +10,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "next.h"
 #include "shim.h"
 
 #define PLACE "FTTCP_LOCKSTEP"       /* the file */
 #define FIRST "FTTCP_LOCKSTEP_FIRST" /* the server's first process, when it began, and how many programs it has been */
-
-struct ftt_ls_map shim_map;
-struct shim_slot shim_slots[SHIM_SLOTS];
-struct shim_secret *shim_secrets;
-_Atomic bool shim_serves;
-_Thread_local struct shim_current shim_current __attribute__((tls_model("initial-exec")));
-_Thread_local bool shim_ahead __attribute__((tls_model("initial-exec")));
 
 static _Atomic uint32_t forks;            /* of this process */
 static _Thread_local struct {
@@ -102,73 +96,6 @@ static void know_first(int argc, char **argv)
 	ftt_wipe(key, sizeof(key));
 }
 
-/* --- what a process was made for ---------------------------------------------------------------- */
-
-static _Atomic uint32_t company; /* enum: NONE, ONE, MANY */
-static struct ftt_ls_found only;
-
-enum { NONE = 0, ONE, MANY };
-
-static bool same(const struct ftt_ls_found *a, const struct ftt_ls_found *b)
-{
-	return a->row && a->row == b->row && a->generation == b->generation;
-}
-
-bool shim_is_only(struct shim_current c)
-{
-	struct ftt_ls_found found;
-
-	return atomic_load(&company) == ONE && shim_found(c, &found) && same(&found, &only);
-}
-
-bool shim_has_one(void)
-{
-	return atomic_load_explicit(&company, memory_order_relaxed) == ONE;
-}
-
-void shim_came_with(const struct ftt_ls_found *found)
-{
-	if (found->row && atomic_load(&company) == NONE) {
-		only = *found;
-		atomic_store(&company, ONE);
-	} else if (!same(found, &only)) {
-		atomic_store(&company, MANY);
-	}
-}
-
-void shim_meets_others(void)
-{
-	atomic_store(&company, MANY);
-}
-
-static uint8_t own_seed[FTT_LS_SECRET]; /* of the only connection, when the others' are not mapped any more */
-
-bool shim_context(const struct ftt_ls_found *found, uint8_t key[FTT_CHACHA_KEY])
-{
-	if (shim_map.secrets)
-		return ftt_ls_context(found, ftt_ls_seed(&shim_map, (size_t)(found->row - shim_map.rows)), key);
-	return same(found, &only) && ftt_ls_context(found, own_seed, key);
-}
-
-/*
- * A program that was executed with one connection, and does not listen, needs no other's seed. So it has none, nor have its
- * children: an sshd's that talks to a client who has not logged in cannot read what others say. Connections that it
- * accepts later all the same draw from the kernel.
- */
-static void keep_own_seed(void)
-{
-	size_t at = ftt_ls_secrets_at(shim_map.tables, shim_map.length);
-
-	if (atomic_load(&company) != ONE || shim_map.flags & FTT_LS_BY_ADDRESS)
-		return;
-	memcpy(own_seed, ftt_ls_seed(&shim_map, (size_t)(only.row - shim_map.rows)), sizeof(own_seed));
-	if (!ftt_ls_still(&only)) /* it is over: the seed is another's by now */
-		ftt_wipe(own_seed, sizeof(own_seed));
-	shim_map.secrets = NULL;
-	if (munmap((uint8_t *)shim_map.header + at, shim_map.size - at))
-		abort(); /* there is no reason why it should fail; going on would be with what it must not have */
-}
-
 /* --- forks ------------------------------------------------------------------------------------------ */
 
 static void before_fork(void)
@@ -198,10 +125,8 @@ static void after_fork_in_child(void)
 
 	if (given.has && shim_still(given.to))
 		shim_set_key(given.to, given.key);
-	if (shim_found(given.to, &found)) { /* a server that forks for each of its connections */
-		only = found;
-		atomic_store(&company, ONE);
-	}
+	if (shim_found(given.to, &found)) /* a server that forks for each of its connections */
+		shim_made_for(&found);
 	ftt_wipe(&given, sizeof(given));
 	atomic_store(&forks, 0);
 }
@@ -215,7 +140,6 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 
 	shim_find_functions();
 	shim_find_clocks();
-	shim_find_waitpid();
 	if (at && ftt_ls_take(&map, at, size) && make_secrets() &&
 	    !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) {
 		shim_map = map;
@@ -223,7 +147,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 		shim_know_chance(argc, argv);
 		shim_know_pids();
 		shim_look_at_descriptors();
-		keep_own_seed();
+		shim_keep_own_seed();
 	} else if (at) {
 		munmap(at, size);
 	}

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include "next.h"
 #include "shim.h"
 
 #define HEAD 5u
@@ -85,7 +86,7 @@ static bool told_again(uint32_t slot)
 
 static bool blocks(int fd, int flags)
 {
-	return !(flags & MSG_DONTWAIT) && !(shim_flags_of(fd) & O_NONBLOCK);
+	return !(flags & MSG_DONTWAIT) && !(NEXT(fcntl)(fd, F_GETFL) & O_NONBLOCK);
 }
 
 /* A read of all that it asks for would not go beyond where it is to act. */
@@ -100,7 +101,7 @@ static bool pauses(uint32_t slot, int fd, int flags)
 	char one;
 
 	shim_slots[slot].records.state = SHIM_IN_HEAD;
-	if (shim_recv(fd, &one, 1, flags | MSG_PEEK) < 0)
+	if (NEXT(recv)(fd, &one, 1, flags | MSG_PEEK) < 0)
 		return true; /* there is nothing, or an error */
 	if (blocks(fd, flags) || !told_again(slot))
 		return false;
@@ -115,19 +116,19 @@ ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags)
 	ssize_t waits;
 
 	if (!shim_slots[slot].events || shim_slots[slot].fd != fd || !n || flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL))
-		return shim_recv(fd, to, n, flags);
+		return NEXT(recv)(fd, to, n, flags);
 	if (shim_slots[slot].records.state == SHIM_BETWEEN && pauses(slot, fd, flags))
 		return -1;
 	ahead = shim_slots[slot].records;
 	if (fits(&ahead, n))
-		return shim_recv(fd, to, n, flags);
-	waits = shim_recv(fd, to, part, flags | MSG_PEEK);
+		return NEXT(recv)(fd, to, n, flags);
+	waits = NEXT(recv)(fd, to, part, flags | MSG_PEEK);
 	if (waits < 0)
 		return waits;
 	part = advance(&ahead, to, (size_t)waits);
 	if (ahead.state == SHIM_NO_RECORDS || !waits)
-		return shim_recv(fd, to, n, flags);
+		return NEXT(recv)(fd, to, n, flags);
 	if (part < (size_t)waits && !told_again(slot))
 		part = (size_t)waits;
-	return shim_recv(fd, to, part, flags);
+	return NEXT(recv)(fd, to, part, flags);
 }

@@ -2,7 +2,10 @@
 /*
  * shim.h - a library that is loaded into a server before it starts, so that its two copies draw the same random numbers.
  *
- *   life.c     the shared memory, and what becomes of a process: its start, its forks
+ *   life.c     the start of a process with the library, and its forks
+ *   company.c  what all know of this process: its memory, and whether it was made for one connection
+ *   slots.c    its connections, and which descriptors are theirs
+ *   next.c     the C library's own functions
  *   who.c      which connection a thread is busy with: the one whose bytes it read last
  *   address.c  what the kernel knows of a socket
  *   draw.c     what it draws then
@@ -31,6 +34,7 @@
 #define SHIM_SLOTS (1u << 17) /* connections that a process may have open at once */
 #define SHIM_NOBODY 0u        /* no slot */
 #define SHIM_CLOSING UINT32_MAX
+#define SHIM_DEVICE UINT32_MAX /* in place of a slot: /dev/urandom */
 
 /* Where the reader of a connection stands in what its client says over TLS. */
 enum shim_reading { SHIM_NO_RECORDS = 0, SHIM_IN_HEAD, SHIM_IN_BODY, SHIM_BETWEEN };
@@ -137,27 +141,43 @@ void shim_know_pids(void);
 /* This thread forks a process for this connection now. */
 void shim_number_child(struct shim_current c);
 
-/* life.c */
+/* company.c */
 /* A process that came with one connection, by fork or exec, and has met no other since: a generator that grows in it is for that one. */
 bool shim_is_only(struct shim_current c);
 /* A key of its own for what this process draws for the connection; false: it is over, or is not the only one that it has the seed of. */
 bool shim_context(const struct ftt_ls_found *found, uint8_t key[FTT_CHACHA_KEY]);
 /* It came with this connection, among others perhaps. */
 void shim_came_with(const struct ftt_ls_found *found);
+/* It was made for this connection. */
+void shim_made_for(const struct ftt_ls_found *found);
+/* It came with one connection and has met no other. */
+bool shim_has_one(void);
 /* It takes others, too, whatever it came with. */
 void shim_meets_others(void);
+/*
+ * A program that was executed with one connection, and does not listen, needs no other's seed. So it has none, nor have its
+ * children: an sshd's that talks to a client who has not logged in cannot read what others say. Connections that it
+ * accepts later all the same draw from the kernel.
+ */
+void shim_keep_own_seed(void);
 
-/* who.c */
-void shim_find_functions(void);
-/* Descriptors that were there when the program started: one that executes itself anew knows its connection by them. */
-void shim_look_at_descriptors(void);
+/* slots.c */
+/* A free one, with one descriptor; SHIM_NOBODY: there is none. */
+uint32_t shim_take_slot(void);
 /* The connection of a descriptor, or SHIM_NOBODY. */
 uint32_t shim_slot_of(int fd);
+/* The descriptor is this slot's, or SHIM_DEVICE; nobody's; those from `first` to `last` are. */
+void shim_give(int fd, uint32_t slot);
+void shim_let_go(int fd);
+void shim_let_go_range(unsigned first, unsigned last);
+/* `to`, which is returned, is another name for what `from` is. */
+int shim_also(int from, int to);
+/* A device that gives random numbers. It may have been closed behind our back (by fclose, say), and its number be another file's by now. */
+bool shim_is_device(int fd);
 
-/* The C library's own: recv, the flags of a descriptor; and epoll is to tell what is there once more. */
-ssize_t shim_recv(int fd, void *to, size_t n, int flags);
-int shim_flags_of(int fd);
-bool shim_tell_again(int epoll, int fd, uint32_t events, uint64_t data);
+/* who.c */
+/* Descriptors that were there when the program started: one that executes itself anew knows its connection by them. */
+void shim_look_at_descriptors(void);
 
 /* records.c */
 /* These bytes were read of it; NULL: in several pieces. */
@@ -171,19 +191,14 @@ bool shim_has_peer(int fd); /* it was not reset */
 /* It may get connections. */
 bool shim_listens(int fd);
 
-/* It came with one connection and has met no other. */
-bool shim_has_one(void);
-
 /* time.c */
 void shim_find_clocks(void);
 /* This thread is busy with another connection, or has read more of it: servers that keep the time have this one's. */
 void shim_keep_time(void);
-/* The kernel's ppoll(). */
-int shim_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+/* epoll is to tell what is there once more. */
+bool shim_tell_again(int epoll, int fd, uint32_t events, uint64_t data);
 
 /* turns.c */
-/* Before the program begins: a handler of signals may be the first to ask. */
-void shim_find_waitpid(void);
 /* This process waits for its connection and for programs beside it: they take turns. */
 bool shim_take_turns(struct pollfd *fds, nfds_t n);
 int shim_poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);

@@ -15,27 +15,15 @@
 #include <sys/select.h>
 #include <sys/time.h>
 #include <time.h>
+#include "next.h"
 #include "shim.h"
 
 #define KNOWN (1u << 18) /* places in which a connection can be found by what epoll says of it */
 #define WAYS 4u
 
-static struct {
-	int (*clock_gettime)(clockid_t, struct timespec *);
-	int (*epoll_ctl)(int, int, int, struct epoll_event *);
-	int (*epoll_wait)(int, struct epoll_event *, int, int);
-	int (*epoll_pwait)(int, struct epoll_event *, int, int, const sigset_t *);
-	int (*epoll_pwait2)(int, struct epoll_event *, int, const struct timespec *, const sigset_t *);
-	int (*poll)(struct pollfd *, nfds_t, int);
-	int (*ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
-	int (*select)(int, fd_set *, fd_set *, fd_set *, struct timeval *);
-	int (*pselect)(int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *);
-} next;
 static _Atomic uint32_t known[KNOWN]; /* slots, by what their descriptors were registered with */
 static _Atomic bool one_by_one;       /* connections of this process wait with epoll */
 static int64_t *kept;                 /* lighttpd's seconds */
-
-#define FIND(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
 
 /*
  * lighttpd looks at the clock when a second of its *monotonic* clock has passed, and shows what it has kept to all: which connection's
@@ -55,14 +43,8 @@ static int64_t *find_kept(void)
 
 void shim_find_clocks(void)
 {
-	if (next.clock_gettime)
-		return;
-	FIND(poll), FIND(ppoll), FIND(select), FIND(pselect);
-	FIND(epoll_ctl), FIND(epoll_wait), FIND(epoll_pwait), FIND(epoll_pwait2), FIND(clock_gettime);
 	kept = find_kept();
 }
-
-#define NEXT(name) (next.clock_gettime ? (void)0 : shim_find_clocks(), next.name)
 
 /* --- clocks --------------------------------------------------------------------------------------- */
 
@@ -231,7 +213,7 @@ EXPORT int epoll_pwait2(int epoll, struct epoll_event *e, int n, const struct ti
 		errno = ENOSYS;
 		return -1;
 	}
-	return told(next.epoll_pwait2(epoll, e, most(n), timeout, mask), e);
+	return told(shim_next.epoll_pwait2(epoll, e, most(n), timeout, mask), e);
 }
 
 /* --- poll and select ---------------------------------------------------------------------------------- */
@@ -277,11 +259,6 @@ static struct wanted polled(struct pollfd *fds, nfds_t n)
 		if (fds[i].fd >= 0)
 			want(&w, fds[i].fd);
 	return w;
-}
-
-int shim_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
-{
-	return NEXT(ppoll)(fds, n, timeout, mask);
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)

@@ -14,7 +14,6 @@
  * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,6 +22,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "next.h"
 #include "shim.h"
 
 #define HOLD_NS 50000000ll     /* what programs say; */
@@ -56,7 +56,6 @@ static _Thread_local struct {
 	int last;            /* what OTHER said by the last look, */
 	int64_t changed_ns;  /* and since when */
 } turn;
-static pid_t (*next_waitpid)(pid_t, int *, int);
 
 static int64_t now_ns(void)
 {
@@ -284,7 +283,7 @@ static bool programs_talk(void)
 	for (unsigned i = 0; i < turn.streams; i++)
 		if (turn.stream[i].kind != OTHER)
 			p[n++] = (struct pollfd){.fd = turn.stream[i].fd, .events = POLLIN};
-	if (!n || shim_poll(p, n, &(struct timespec){0}, NULL) <= 0)
+	if (!n || NEXT(ppoll)(p, n, &(struct timespec){0}, NULL) <= 0)
 		return false;
 	for (unsigned i = 0; i < n; i++)
 		if (p[i].revents & (POLLIN | POLLHUP) && !(p[i].revents & POLLNVAL))
@@ -302,7 +301,7 @@ static int wait_for_turn(struct pollfd *fds, nfds_t n, const struct timespec *ti
 		if (fds[i].revents)
 			fds[i].fd = -1;
 	}
-	rc = shim_poll(fds, n, timeout, mask);
+	rc = NEXT(ppoll)(fds, n, timeout, mask);
 	for (nfds_t i = 0; i < n; i++)
 		fds[i].fd = fd[i];
 	return rc;
@@ -330,7 +329,7 @@ bool shim_take_turns(struct pollfd *fds, nfds_t n)
 static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	for (;;) {
-		int rc = shim_poll(fds, n, &(struct timespec){0}, NULL);
+		int rc = NEXT(ppoll)(fds, n, &(struct timespec){0}, NULL);
 		int64_t now = now_ns();
 		unsigned who;
 		struct seen s;
@@ -394,18 +393,11 @@ size_t shim_piece(int fd, size_t n)
 	return stream && stream->kind == TERMINAL && n > TERMINAL_PIECE ? TERMINAL_PIECE : n;
 }
 
-void shim_find_waitpid(void)
-{
-	*(void **)&next_waitpid = dlsym(RTLD_NEXT, "waitpid");
-}
-
 /* That a program has ended is told when all has been read that it said. */
 EXPORT pid_t waitpid(pid_t pid, int *status, int options)
 {
-	if (!next_waitpid) /* another library's constructor */
-		shim_find_waitpid();
 	if (options & WNOHANG && turn.streams && programs_talk() && since(&turn.ended_ns, now_ns()) < LONG_NS)
 		return 0;
 	turn.ended_ns = 0;
-	return next_waitpid(pid, status, options);
+	return NEXT(waitpid)(pid, status, options);
 }

@@ -6,135 +6,18 @@
  * not be allowed to ask the kernel.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "next.h"
 #include "shim.h"
 
-#define DEVICE UINT32_MAX /* in owner: /dev/urandom */
 #define INHERITED 256
-
-static _Atomic uint32_t owner[SHIM_FDS]; /* of a descriptor: its slot, or DEVICE */
-static _Atomic int top; /* no descriptor above has an owner */
-static _Atomic uint32_t hint = 1;
-
-static struct {
-	int (*accept)(int, struct sockaddr *, socklen_t *);
-	int (*accept4)(int, struct sockaddr *, socklen_t *, int);
-	ssize_t (*read)(int, void *, size_t);
-	ssize_t (*readv)(int, const struct iovec *, int);
-	ssize_t (*recv)(int, void *, size_t, int);
-	ssize_t (*recvfrom)(int, void *, size_t, int, struct sockaddr *, socklen_t *);
-	ssize_t (*recvmsg)(int, struct msghdr *, int);
-	int (*close)(int);
-	int (*close_range)(unsigned, unsigned, int);
-	void (*closefrom)(int);
-	int (*dup)(int);
-	int (*dup2)(int, int);
-	int (*dup3)(int, int, int);
-	int (*fcntl)(int, int, ...);
-	int (*open)(const char *, int, ...);
-	int (*openat)(int, const char *, int, ...);
-} next;
-
-#define FIND(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
-
-void shim_find_functions(void)
-{
-	if (next.close)
-		return;
-	FIND(accept), FIND(accept4), FIND(read), FIND(readv), FIND(recv), FIND(recvfrom), FIND(recvmsg);
-	FIND(close_range), FIND(closefrom), FIND(dup), FIND(dup2), FIND(dup3), FIND(fcntl), FIND(open), FIND(openat);
-	FIND(close);
-}
-
-/* Another library's constructor may call before ours was run. */
-#define NEXT(name) (next.close ? (void)0 : shim_find_functions(), next.name)
-
-/* --- slots -------------------------------------------------------------------------------------- */
-
-static uint32_t take_slot(void)
-{
-	for (uint32_t i = 0; i < SHIM_SLOTS; i++) {
-		uint32_t at = atomic_fetch_add(&hint, 1) % SHIM_SLOTS, none = 0;
-
-		if (!at || !atomic_compare_exchange_strong(&shim_slots[at].refs, &none, 1))
-			continue;
-		if (shim_begin_key((struct shim_current){at, atomic_fetch_add(&shim_slots[at].epoch, 1) + 1}))
-			return at;
-		atomic_store(&shim_slots[at].refs, 0);
-	}
-	return SHIM_NOBODY;
-}
-
-static void put_slot(uint32_t slot)
-{
-	uint32_t refs;
-
-	if (!slot || slot == DEVICE)
-		return;
-	refs = atomic_load(&shim_slots[slot].refs);
-	do
-		if (!refs || refs == SHIM_CLOSING)
-			return;
-	while (!atomic_compare_exchange_weak(&shim_slots[slot].refs, &refs, refs == 1 ? SHIM_CLOSING : refs - 1));
-	if (refs > 1)
-		return;
-	atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
-	shim_forget_key(slot);
-	atomic_store(&shim_slots[slot].refs, 0);
-}
-
-/* One descriptor more; false: another thread has just closed it. */
-static bool hold_slot(uint32_t slot)
-{
-	uint32_t refs = atomic_load(&shim_slots[slot].refs);
-
-	do
-		if (!refs || refs == SHIM_CLOSING)
-			return false;
-	while (!atomic_compare_exchange_weak(&shim_slots[slot].refs, &refs, refs + 1));
-	return true;
-}
-
-static void let_go(int fd)
-{
-	if ((unsigned)fd < SHIM_FDS && atomic_load_explicit(&owner[fd], memory_order_relaxed))
-		put_slot(atomic_exchange(&owner[fd], SHIM_NOBODY));
-}
-
-static void reach(int fd)
-{
-	int most = atomic_load_explicit(&top, memory_order_relaxed);
-
-	while (fd > most && !atomic_compare_exchange_weak(&top, &most, fd))
-		;
-}
-
-static void give(int fd, uint32_t slot)
-{
-	if ((unsigned)fd >= SHIM_FDS) {
-		put_slot(slot);
-		return;
-	}
-	reach(fd);
-	put_slot(atomic_exchange(&owner[fd], slot));
-}
-
-uint32_t shim_slot_of(int fd)
-{
-	uint32_t slot = (unsigned)fd < SHIM_FDS ? atomic_load_explicit(&owner[fd], memory_order_relaxed) : SHIM_NOBODY;
-
-	return slot == DEVICE ? SHIM_NOBODY : slot;
-}
 
 static uint32_t busy_with(int fd)
 {
@@ -168,22 +51,6 @@ static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 	return n;
 }
 
-/* It may have been closed behind our back (by fclose, say), and its number be another file's by now. */
-static bool is_device(int fd)
-{
-	struct stat st;
-	int before = errno;
-	bool yes;
-
-	if ((unsigned)fd >= SHIM_FDS || atomic_load_explicit(&owner[fd], memory_order_relaxed) != DEVICE)
-		return false;
-	yes = !fstat(fd, &st) && S_ISCHR(st.st_mode) && major(st.st_rdev) == 1 && (minor(st.st_rdev) == 8 || minor(st.st_rdev) == 9);
-	errno = before;
-	if (!yes)
-		let_go(fd);
-	return yes;
-}
-
 /* --- who is it? ----------------------------------------------------------------------------------- */
 
 /* It has no identity: people are told. */
@@ -212,7 +79,7 @@ static void meet(int fd, enum how how)
 
 	if (!shim_map.header || (unsigned)fd >= SHIM_FDS)
 		return;
-	let_go(fd);
+	shim_let_go(fd);
 	named = shim_who_is(fd, &who);
 	if (named && accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
 		ftt_ls_admit(&shim_map, &who);
@@ -231,7 +98,7 @@ static void meet(int fd, enum how how)
 		if (named && !found.row)
 			note_stranger(&who);
 	}
-	slot = take_slot();
+	slot = shim_take_slot();
 	shim_current = (struct shim_current){0};
 	shim_ahead = false;
 	if (!slot)
@@ -241,7 +108,7 @@ static void meet(int fd, enum how how)
 	atomic_store(&shim_slots[slot].data, 0);
 	shim_slots[slot].events = 0;
 	shim_slots[slot].records = (struct shim_records){.state = accepted ? SHIM_IN_HEAD : SHIM_NO_RECORDS};
-	give(fd, slot);
+	shim_give(fd, slot);
 	(void)busy_with(fd);
 	shim_keep_time();
 }
@@ -296,7 +163,7 @@ EXPORT ssize_t read(int fd, void *to, size_t n)
 {
 	uint32_t slot;
 
-	if (is_device(fd) && shim_draw_device(to, n))
+	if (shim_is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
 	slot = busy_with(fd);
 	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, shim_piece(fd, n)));
@@ -357,81 +224,49 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	return got;
 }
 
-ssize_t shim_recv(int fd, void *to, size_t n, int flags)
-{
-	return NEXT(recv)(fd, to, n, flags);
-}
-
-int shim_flags_of(int fd)
-{
-	return NEXT(fcntl)(fd, F_GETFL);
-}
-
 /* --- descriptors ---------------------------------------------------------------------------------- */
 
 EXPORT int close(int fd)
 {
-	let_go(fd);
+	shim_let_go(fd);
 	return NEXT(close)(fd);
-}
-
-static void let_go_range(unsigned first, unsigned last)
-{
-	unsigned most = (unsigned)atomic_load(&top);
-
-	for (unsigned fd = first; fd <= last && fd <= most; fd++)
-		let_go((int)fd);
 }
 
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	if (!(flags & CLOSE_RANGE_CLOEXEC))
-		let_go_range(first, last);
+		shim_let_go_range(first, last);
 	if (!NEXT(close_range)) {
 		errno = ENOSYS;
 		return -1;
 	}
-	return next.close_range(first, last, flags);
+	return shim_next.close_range(first, last, flags);
 }
 
 EXPORT void closefrom(int first)
 {
-	let_go_range(first < 0 ? 0 : (unsigned)first, SHIM_FDS - 1);
+	shim_let_go_range(first < 0 ? 0 : (unsigned)first, SHIM_FDS - 1);
 	if (NEXT(closefrom)) {
-		next.closefrom(first);
+		shim_next.closefrom(first);
 		return;
 	}
 	for (long fd = first < 0 ? 0 : first, end = sysconf(_SC_OPEN_MAX); fd < end; fd++) /* a C library of before 2.34 */
-		next.close((int)fd);
-}
-
-/* `to` is another name for what `from` is. */
-static int also(int from, int to)
-{
-	uint32_t slot;
-
-	if (to < 0 || from == to || (unsigned)from >= SHIM_FDS)
-		return to;
-	slot = atomic_load(&owner[from]);
-	if (slot && slot != DEVICE && !hold_slot(slot))
-		slot = SHIM_NOBODY;
-	give(to, slot);
-	return to;
+		shim_next.close((int)fd);
 }
 
 EXPORT int dup(int fd)
 {
-	return also(fd, NEXT(dup)(fd));
+	return shim_also(fd, NEXT(dup)(fd));
 }
 
 EXPORT int dup2(int fd, int to)
 {
-	return also(fd, NEXT(dup2)(fd, to));
+	return shim_also(fd, NEXT(dup2)(fd, to));
 }
 
 EXPORT int dup3(int fd, int to, int flags)
 {
-	return also(fd, NEXT(dup3)(fd, to, flags));
+	return shim_also(fd, NEXT(dup3)(fd, to, flags));
 }
 
 EXPORT int fcntl(int fd, int command, ...)
@@ -444,7 +279,7 @@ EXPORT int fcntl(int fd, int command, ...)
 	argument = va_arg(list, void *); /* an int, a pointer, or nothing: the kernel knows which */
 	va_end(list);
 	got = NEXT(fcntl)(fd, command, argument);
-	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? also(fd, got) : got;
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? shim_also(fd, got) : got;
 }
 
 EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
@@ -455,9 +290,9 @@ static int opened(const char *path, int fd)
 {
 	if (fd < 0)
 		return fd;
-	let_go(fd); /* of one that was closed behind our back */
+	shim_let_go(fd); /* of one that was closed behind our back */
 	if (shim_map.header && (unsigned)fd < SHIM_FDS && (!strcmp(path, "/dev/urandom") || !strcmp(path, "/dev/random")))
-		give(fd, DEVICE);
+		shim_give(fd, SHIM_DEVICE);
 	return fd;
 }
 

@@ -1,4 +1,4 @@
-"""No file of the native engine needs, by include or call, directly or not, one that needs it."""
+"""No native file needs, by include or call, directly or not, one that needs it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,47 @@ import pytest
 
 NATIVE = Path(__file__).parents[2] / "native"
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-DEFINITION = re.compile(r"^(?!static|typedef)\w[\w \t*]*?\b(ftt_\w+)\([^;{}]*\)\n\{", re.MULTILINE)
+DEFINITION = re.compile(r"^(?!static|typedef|EXPORT)\w[\w \t*]*?\b(\w+)\([^;{}]*\)\n\{", re.MULTILINE)
+PROGRAMS = ("shim", "client", "link", "replay")
+"""Parts that are programs, or a library, by themselves."""
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 
 def includes() -> dict[str, set[str]]:
-    """Return what each header of core and engine includes, of ours, by its path in native/."""
+    """Return what each header includes, of ours, by its path in native/. Programs name those beside them."""
     files = {
         str(path.relative_to(NATIVE)): path
-        for part in ("core", "engine")
+        for part in ("core", "engine", *PROGRAMS)
         for path in (NATIVE / part).rglob("*.h")
     }
-    return {name: set(INCLUDE.findall(path.read_text())) & files.keys() for name, path in files.items()}
+
+    def known(beside: str, name: str) -> str:
+        return name if name in files else f"{beside}/{name}"
+
+    return {
+        name: {known(str(Path(name).parent), one) for one in INCLUDE.findall(path.read_text())} & files.keys()
+        for name, path in files.items()
+    }
 
 
-def calls() -> dict[str, set[str]]:
-    """Return from which files each C file of the engine takes functions."""
-    texts = {path.name: COMMENT.sub("", path.read_text()) for path in (NATIVE / "engine").rglob("*.c")}
+def calls(part: str = "engine") -> dict[str, set[str]]:
+    """Return from which files each C file of a part takes functions.
+
+    A function of the C library is that, even where the shim stands in for it.
+    """
+    texts = {path.name: COMMENT.sub("", path.read_text()) for path in (NATIVE / part).rglob("*.c")}
     home = {name: file for file, text in texts.items() for name in DEFINITION.findall(text)}
-    used = {file: set(re.findall(r"(?<!struct )\bftt_\w+", text)) for file, text in texts.items()}
+    used = {file: set(re.findall(r"(?<!struct )\b[a-z]\w+", text)) for file, text in texts.items()}
     return {file: {home[one] for one in names if home.get(one, file) != file} for file, names in used.items()}
+
+
+def calls_of_programs() -> dict[str, set[str]]:
+    """Return those of all programs, by their paths in native/."""
+    return {
+        f"{part}/{file}": {f"{part}/{one}" for one in needs}
+        for part in PROGRAMS
+        for file, needs in calls(part).items()
+    }
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
@@ -42,7 +63,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("graph", [includes, calls])
+@pytest.mark.parametrize("graph", [includes, calls, calls_of_programs])
 def test_there_is_no_circle(graph: Callable[[], dict[str, set[str]]]) -> None:
     found = circle(graph())
     assert not found, " needs ".join(reversed(found))
@@ -54,6 +75,10 @@ def test_what_is_looked_at_is_there() -> None:
     assert includes()["core/tcp/flow.h"]
     assert {"follow.c", "hold.c", "act.c"} <= graph["tcp.c"] and graph["channel.c"] == set()
     assert circle({**graph, "channel.c": {"worker.c"}})
+    programs = calls_of_programs()
+    assert {"shim/turns.c", "shim/slots.c", "shim/records.c"} <= programs["shim/who.c"]
+    assert programs["client/main.c"] == {"client/measure.c", "client/server.c"}
+    assert includes()["shim/next.h"] == set() and includes()["client/ramp.h"] == set()
 
 
 def test_the_core_needs_nothing_of_the_engine() -> None:
