@@ -11,9 +11,9 @@ from cffi import FFI
 
 ROOT = Path("native")
 API = ("core/types.h", "engine/api/abi.h", "engine/planes/python/hooks.h", "engine/api/core_api.h")
-SHARED = tuple(
-    f"core/{name}.h"
-    for name in ("packet/parse", "tcp/state", "tcp/accept", "compare/verify", "records/record", "history")
+SHARED = (
+    *("core/gate.h", "core/history.h", "core/packet/parse.h", "core/records/record.h"),
+    *("core/tcp/state.h", "core/tcp/accept.h", "core/compare/verify.h"),
 )
 """Headers that cffi cannot read, but for their enums."""
 CALLED = """

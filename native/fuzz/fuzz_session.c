@@ -42,7 +42,7 @@ static struct {
 	struct ftt_session p, b;
 	bool p_serves, b_follows, b_serves, lease;
 	struct event sent[FTT_UDP_WINDOW], kept[FTT_UDP_WINDOW]; /* at the primary, at the backup */
-	struct { uint32_t number, after; } reply[REPLIES_MAX];
+	struct { uint32_t number; struct ftt_places after; } reply[REPLIES_MAX];
 	uint32_t n_replies;
 	struct air to_backup, to_primary;
 	uint32_t said; /* by who took over: number of its last reply */
@@ -88,7 +88,7 @@ static void release(void)
 
 	while (n < w.n_replies && !ftt_session_holds(&w.p, w.reply[n].after, false, &env)) {
 		MUST(w.lease);
-		MUST(!ftt_session_is_numbered(&w.p) || seq_geq(w.b.events, w.reply[n].after));
+		MUST(!ftt_session_is_numbered(&w.p) || seq_geq(w.b.events, w.reply[n].after.input));
 		MUST(seq_gt(w.reply[n].number, w.p.sent));
 		ftt_session_leaves(&w.p, w.reply[n++].number);
 	}
@@ -123,7 +123,7 @@ static void primary_replies(void)
 	if (!w.p_serves || w.n_replies == REPLIES_MAX)
 		return;
 	w.reply[w.n_replies].number = ftt_session_speaks(&w.p);
-	w.reply[w.n_replies++].after = w.p.events;
+	w.reply[w.n_replies++].after = ftt_session_after(&w.p);
 	release();
 }
 
@@ -144,7 +144,7 @@ static void primary_waits(void)
 	struct ftt_env env = node(FTT_MODE_PAIRED);
 	bool events = w.p.acked != w.p.events;
 	struct ftt_session_waits waits = {.event_ns = events ? w.sent[(w.p.acked + 1) % FTT_UDP_WINDOW].since_ns : 0,
-					  .reply_ns = w.n_replies ? w.now : 0, .after = w.n_replies ? w.reply[0].after : 0};
+					  .reply_ns = w.n_replies ? w.now : 0, .after = w.n_replies ? w.reply[0].after : (struct ftt_places){0}};
 	uint32_t actions = ftt_session_tick(&w.p, &waits, false, &env);
 
 	if (actions & FTT_UDP_RELEASE)

@@ -63,9 +63,10 @@ static void release(struct side *s)
 {
 	while (s->n_held) {
 		struct ftt_edit e = {0};
+		struct ftt_places after = ftt_segment_after(&s->flow, &s->held[0]);
 		enum ftt_verdict v;
 
-		v = ftt_gate(&s->flow, &s->held[0], node(s), &e);
+		v = ftt_gate(&s->flow, &s->held[0], &after, node(s), &e);
 		if (v == FTT_HOLD)
 			break;
 		if (v == FTT_PASS)

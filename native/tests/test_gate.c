@@ -4,24 +4,66 @@
 #include "flows.h"
 #include "core/tcp/unheld.h"
 
-static bool waits(uint32_t input, uint32_t output, struct ftt_places held, bool eager)
-{
-	struct ftt_policy rule = {.eager = eager};
-	struct ftt_env env = {.policy = &rule};
-
-	return ftt_gate_waits((struct ftt_places){input, output}, held, &env);
-}
-
-/* Both places are asked, across a turn of the numbers, too. */
+/* Both places are asked, across a turn of the numbers, too; and the lease. `eager`: an experiment. */
 static void test_the_rule(void)
 {
-	const struct ftt_places held = {.input = 2, .output = 0xfffffff0};
+	static const struct {
+		uint32_t input, output;
+		struct ftt_places held;
+		bool eager, lease;
+		enum ftt_wait waits;
+	} rows[] = {
+		{2, 0xfffffff0, {2, 0xfffffff0}, false, true, FTT_WAIT_NONE},
+		{0xfffffffe, 5, {2, 5}, false, true, FTT_WAIT_NONE},
+		{3, 0xfffffff0, {2, 0xfffffff0}, false, true, FTT_WAIT_INPUT},
+		{2, 1, {2, 0xfffffff0}, false, true, FTT_WAIT_OUTPUT},
+		{3, 1, {2, 0xfffffff0}, false, true, FTT_WAIT_INPUT},
+		{3, 1, {2, 0xfffffff0}, true, true, FTT_WAIT_NONE},
+		{2, 5, {2, 5}, false, false, FTT_WAIT_LEASE},
+		{3, 6, {2, 5}, true, false, FTT_WAIT_LEASE},
+	};
 
-	CHECK(!waits(2, 0xfffffff0, held, false));
-	CHECK(!waits(0xfffffffe, 5, (struct ftt_places){2, 5}, false));
-	CHECK(waits(3, 0xfffffff0, held, false));
-	CHECK(waits(2, 1, held, false));
-	CHECK(!waits(3, 1, held, true)); /* an experiment */
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct ftt_policy rule = {.eager = rows[i].eager};
+		struct ftt_env env = {.policy = &rule, .lease = rows[i].lease};
+
+		CHECK_EQ(ftt_gate_waits((struct ftt_places){rows[i].input, rows[i].output}, rows[i].held, &env), rows[i].waits);
+	}
+}
+
+/* Without a lease: data waits, and its word stays what it was; a handshake's answer and one to a stray are lost. */
+static void test_no_lease(void)
+{
+	struct arrival answer = from_primary(&plain, TCP_ACK, 0, 100, 30), synack = synack_of(&plain, FTT_MODE_SOLO);
+	struct arrival stray = from_primary(&plain, TCP_RST, 1 << 20, 0, 0);
+	struct ftt_places after = {.input = plain.irs + 101, .output = plain.service_iss + 1};
+	struct ftt_env *env;
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	env = node_at(FTT_MODE_PAIRED, 2 * MS);
+	env->lease = false;
+	CHECK_EQ(ftt_segment_step(&f, &answer.seg, env, &edit), FTT_HOLD);
+	CHECK_EQ(edit.wait, FTT_WAIT_LEASE);
+	CHECK_EQ(ftt_segment_after(&f, &answer.seg).input, after.input);
+	CHECK_EQ(ftt_held_step(&f, &answer.seg, &after, env, &edit), FTT_HOLD);
+	CHECK_EQ(edit.wait, FTT_WAIT_LEASE);
+	CHECK_EQ(ftt_segment_step(&f, &stray.seg, env, &edit), FTT_DROP);
+	CHECK_EQ(edit.drop, FTT_DROP_LEASE);
+	env->lease = true;
+	CHECK_EQ(ftt_held_step(&f, &answer.seg, &after, env, &edit), FTT_HOLD);
+	CHECK_EQ(edit.wait, FTT_WAIT_INPUT);
+	env->mode = FTT_MODE_SOLO;
+	CHECK_EQ(ftt_held_step(&f, &answer.seg, &after, env, &edit), FTT_PASS);
+
+	ftt_flow_init(&f, plain.irs, MS);
+	CHECK_EQ(step(&f, syn_of(&plain, FTT_MODE_SOLO), MS), FTT_PASS);
+	env = node_at(FTT_MODE_SOLO, 2 * MS);
+	env->lease = false;
+	CHECK_EQ(ftt_segment_step(&f, &synack.seg, env, &edit), FTT_DROP);
+	CHECK_EQ(edit.drop, FTT_DROP_LEASE);
+	env->lease = true;
+	CHECK_EQ(ftt_segment_step(&f, &synack.seg, env, &edit), FTT_PASS); /* it says it again */
 }
 
 /* What a segment depends on: input that it acknowledges; with the order of the service also what it brings. */
@@ -48,6 +90,11 @@ static void test_a_segment(void)
 	}
 }
 
+static struct ftt_places after(uint32_t events)
+{
+	return (struct ftt_places){.input = events};
+}
+
 /* What a reply depends on: all events before it. */
 static void test_a_reply(void)
 {
@@ -59,17 +106,18 @@ static void test_a_reply(void)
 	ftt_session_begin(&s, env);
 	for (uint32_t i = 1; i <= 3; i++)
 		CHECK_EQ(ftt_session_number(&s), i);
-	CHECK(ftt_session_holds(&s, 1, false, env));
+	CHECK_EQ(ftt_session_after(&s).input, 3);
+	CHECK(ftt_session_holds(&s, after(1), false, env));
 	CHECK_EQ(ftt_session_record(&s, &ack), FTT_UDP_RELEASE); /* held, but its server has not had the second */
-	CHECK(!ftt_session_holds(&s, 1, false, env) && ftt_session_holds(&s, 2, false, env));
-	CHECK(ftt_session_holds(&s, 1, true, env)); /* of a server that has died */
+	CHECK(!ftt_session_holds(&s, after(1), false, env) && ftt_session_holds(&s, after(2), false, env));
+	CHECK(ftt_session_holds(&s, after(1), true, env)); /* of a server that has died */
 	env->lease = false;
-	CHECK(ftt_session_holds(&s, 1, false, env));
+	CHECK(ftt_session_holds(&s, after(1), false, env));
 	env->lease = true;
 	ack.number = 4; /* more than there were */
 	CHECK_EQ(ftt_session_record(&s, &ack), 0);
 	ftt_session_alone(&s, false);
-	CHECK(!ftt_session_holds(&s, 3, true, env));
+	CHECK(!ftt_session_holds(&s, after(3), true, env));
 	CHECK_EQ(s.acked, s.events);
 }
 
@@ -126,6 +174,7 @@ static void test_what_can_be_neither_held_nor_lowered_is_lost(void)
 int main(void)
 {
 	test_the_rule();
+	test_no_lease();
 	test_a_segment();
 	test_a_reply();
 	test_what_cannot_wait_is_lowered();

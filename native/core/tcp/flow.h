@@ -30,6 +30,7 @@
 #ifndef FTTCP_FLOW_H
 #define FTTCP_FLOW_H
 #include "core/tcp/client.h"
+#include "core/tcp/follow.h"
 #include "core/tcp/server.h"
 
 /*
@@ -46,12 +47,12 @@ static inline enum ftt_verdict ftt_segment_step(struct ftt_flow *f, const struct
 	return ftt_serve_step(f, s, env, e);
 }
 
-/* May the held segment s go now? e is set as by ftt_segment_step(). */
-static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
-					     struct ftt_edit *e)
+/* May the held segment s go now? after: what a server's depends on; e is set as by ftt_segment_step(). */
+static inline enum ftt_verdict ftt_held_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_places *after,
+					     const struct ftt_env *env, struct ftt_edit *e)
 {
 	memset(e, 0, sizeof(*e));
-	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, true, env, e) : ftt_gate(f, s, env, e);
+	return s->dir == FTT_FROM_CLIENT ? ftt_client_gate(f, s, true, env, e) : ftt_gate(f, s, after, env, e);
 }
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server.h - segments from the local stack: what is learnt, what a backup keeps to itself, and the
- * gate of a primary.
+ * server.h - segments from the local stack: what is learnt, and the gate of a primary.
  */
 #ifndef FTTCP_SERVER_H
 #define FTTCP_SERVER_H
@@ -104,92 +103,6 @@ static inline uint32_t ftt_server_observe(struct ftt_flow *f, const struct ftt_s
 	if (f->bits & FTT_F_BEHIND && seq_geq(f->local_snd_nxt, f->client_acked))
 		f->bits &= ~(uint32_t)FTT_F_BEHIND;
 	return end;
-}
-
-/* --- from the backup's stack: nothing goes out -------------------------------------------------- */
-
-/*
- * Both SYN-ACKs are known: the backup follows. Timestamps are related by the two SYN-ACKs
- * themselves, so that what the client echoes of the one is what our stack sent in the other (SYN
- * cookies keep options in it). How much later ours was is made good at a takeover.
- */
-static inline uint32_t ftt_flow_join(struct ftt_flow *f)
-{
-	uint32_t open_tsval = f->open_tsval;
-
-	if (!ftt_flow_alike(f)) { /* SYN cookies leave options out: the client would speak by rules that our stack does not know */
-		f->bits |= FTT_F_UNLIKE;
-		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
-	}
-	ftt_flow_map(f, f->hard.service_iss);
-	ftt_flow_map_ts(f, f->local_tsval, open_tsval);
-	if (f->protection == FTT_CATCHING_UP)
-		return FTT_ACT_INJECT | FTT_ACT_COMMIT;
-	f->protection = FTT_PROTECTED;
-	return FTT_ACT_OPENED;
-}
-
-/* It opens a connection, as the primary's may: the SYN waits for that, and goes only at a takeover. */
-static inline enum ftt_verdict ftt_follow_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
-{
-	if (f->opener != FTT_OPENED_LOCAL || s->seq != f->local_iss)
-		return FTT_DROP;
-	ftt_server_clock(f, s, env->now_ns);
-	return f->protection == FTT_NEW && !f->held_since_ns ? ftt_hold(e, FTT_WAIT_PARTNER) : FTT_DROP;
-}
-
-static inline enum ftt_verdict ftt_follow_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
-					       struct ftt_edit *e)
-{
-	uint32_t rcv_nxt = f->local_rcv_nxt, edge = f->local_edge, snd_nxt = f->local_snd_nxt, end;
-	const uint32_t told = FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_HOLE;
-	uint32_t bits = f->bits;
-
-	e->drop = FTT_DROP_SUPPRESSED;
-	f->last_ns = env->now_ns;
-	if (s->flags & TCP_SYN) {
-		uint8_t service_wscale = f->hard.service_wscale;
-
-		if (!(s->flags & TCP_ACK))
-			return ftt_follow_syn(f, s, env, e);
-		if (!ftt_server_synack(f, s, env->now_ns)) {
-			ftt_server_clock(f, s, env->now_ns);
-		} else if (f->bits & FTT_F_OPEN_SEEN) {
-			f->hard.service_wscale = service_wscale;
-			e->actions |= ftt_flow_join(f);
-		}
-		return FTT_DROP;
-	}
-	if (!(f->bits & FTT_F_MAPPED)) {
-		if (f->opener == FTT_OPENED_LOCAL)
-			return FTT_DROP; /* it contradicts what is no answer to its SYN */
-		if (s->flags & TCP_RST) {
-			f->bits |= FTT_F_LOCAL_RST;
-			e->actions |= FTT_ACT_REFUSED | FTT_ACT_CLOSED;
-		} else if (s->flags & TCP_ACK && !(f->bits & FTT_F_SYNACK)) {
-			e->actions |= FTT_ACT_RESET; /* a challenge (RFC 5961 4.2), out of TIME-WAIT: our SYN met an old connection */
-		}
-		return FTT_DROP;
-	}
-	end = ftt_server_observe(f, s, env->now_ns);
-	/* the client's acknowledgement and window, or output, wait for the first, on the primary; what else is told is for its watch */
-	if (f->local_rcv_nxt != rcv_nxt || (f->bits ^ bits) & told || seq_geq(f->local_edge, edge + FTT_WINDOW_STEP) ||
-	    (f->bits & FTT_F_SERVICE && f->local_snd_nxt != snd_nxt))
-		e->actions |= FTT_ACT_COMMIT;
-	else if (f->local_edge != edge || f->local_snd_nxt != snd_nxt)
-		e->actions |= FTT_ACT_COMMIT_LATER;
-	if (f->bits & FTT_F_CLAIM && s->len && seq_leq(end, snd_nxt)) { /* sent again, and the client says that it has it */
-		f->bits |= FTT_F_WHERE;
-		e->actions |= FTT_ACT_COMMIT;
-	}
-	if (f->held_since_ns && (f->local_snd_nxt != snd_nxt || f->local_rcv_nxt != rcv_nxt || f->bits != bits))
-		e->actions |= FTT_ACT_RELEASE;
-	/* the client has more, or the stack sends again what it was told of: it did not take our word */
-	if (seq_gt(ftt_deliverable(f, FTT_MODE_BACKUP), f->delivered_ack) ||
-	    (s->len && seq_leq(end, f->delivered_ack)))
-		e->actions |= FTT_ACT_INJECT;
-	e->actions |= ftt_close_if_ended(f);
-	return FTT_DROP;
 }
 
 /* --- from the primary's stack ------------------------------------------------------------------- */
@@ -319,24 +232,35 @@ static inline bool ftt_input_is_over(const struct ftt_flow *f, uint32_t end)
 }
 
 /*
- * The output rule, see gate.h. A segment may depend on all input that it acknowledges. With order = "service" no client is to have
- * what the backup's server has not given: what any client does next, on whichever connection, would reach that server first.
+ * What a segment of our stack depends on, when it is said: all input that it acknowledges. With order = "service" no client is to
+ * have what the backup's server has not given: what any client does next, on whichever connection, would reach that server first.
  */
-static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, uint32_t end, const struct ftt_env *env)
+static inline struct ftt_places ftt_segment_after(const struct ftt_flow *f, const struct ftt_seg *s)
+{
+	return (struct ftt_places){
+		.input = s->flags & TCP_ACK ? s->ack : f->committed,
+		.output = f->bits & FTT_F_SERVICE && s->len ? s->seq - f->hard.delta + s->len : f->peer_snd_nxt,
+	};
+}
+
+/* Our stack's answer to what belongs to no connection: its numbers are those of the segment. A server that has died gives none. */
+static inline bool ftt_is_stray_answer(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
+{
+	return ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED);
+}
+
+/* The output rule, see gate.h. Where no backup follows it is the lease alone. */
+static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_places after,
+					      const struct ftt_env *env)
 {
 	const struct ftt_places held = {.input = f->committed, .output = f->peer_snd_nxt};
-	bool acks = s->flags & TCP_ACK && seq_gt(s->ack, held.input), brings = f->bits & FTT_F_SERVICE && s->len;
-	struct ftt_places after = held;
 
-	if (!acks && !brings) /* most depend on nothing more */
-		return FTT_WAIT_NONE;
-	if (acks && !ftt_input_is_over(f, end))
-		after.input = s->ack;
-	if (brings)
-		after.output = s->seq - f->hard.delta + s->len;
-	if (!ftt_gate_waits(after, held, env))
-		return FTT_WAIT_NONE;
-	return seq_gt(after.input, held.input) ? FTT_WAIT_INPUT : FTT_WAIT_OUTPUT;
+	if (env->mode != FTT_MODE_PAIRED || f->protection != FTT_PROTECTED || !(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST ||
+	    ftt_is_stray_answer(f, s, env))
+		after = held;
+	else if (seq_gt(after.input, held.input) && ftt_input_is_over(f, ftt_seg_end(s) - f->hard.delta))
+		after.input = held.input;
+	return ftt_gate_waits(after, held, env);
 }
 
 /* Our stack's SYN, which may wait for the backup's. */
@@ -352,28 +276,28 @@ static inline enum ftt_verdict ftt_gate_syn(struct ftt_flow *f, const struct ftt
 }
 
 /*
- * May this segment of the primary's stack go to the client now? For a new one and, again, for a
+ * May this segment of the primary's stack, which depends on `after`, go to the client now? For a new one and, again, for a
  * held one. PASS comes with the edit to make.
  */
-static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
+static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_places *after, const struct ftt_env *env,
 					struct ftt_edit *e)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
-	enum ftt_wait why;
+	enum ftt_wait why = ftt_segment_waits(f, s, *after, env);
 
+	if (why)
+		return ftt_hold(e, why);
 	if (ftt_is_syn(s))
 		return ftt_gate_syn(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED))
 		return ftt_gate_unmapped(f, s, env, e);
-	if (ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED)) { /* its numbers are those of the segment */
+	if (ftt_is_stray_answer(f, s, env)) {
 		ftt_edit_out(f, s, env, e);
 		return FTT_PASS;
 	}
 	if (env->mode == FTT_MODE_PAIRED) {
 		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
 			return ftt_hold(e, f->protection == FTT_OPENING ? FTT_WAIT_OPENED : FTT_WAIT_LET_GO);
-		if (f->protection == FTT_PROTECTED && !(f->bits & FTT_F_CLIENT_RST) && (why = ftt_segment_waits(f, s, end, env)))
-			return ftt_hold(e, why);
 		if (s->orphan)
 			return ftt_hold(e, FTT_WAIT_LAST_WORD); /* for the takeover */
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
@@ -456,29 +380,38 @@ static inline enum ftt_verdict ftt_serve_syn(struct ftt_flow *f, const struct ft
 	return FTT_DROP;
 }
 
-static inline enum ftt_wait ftt_waits_behind(const struct ftt_env *env)
+/* Without a lease not a word: what would go, and is not queued, is lost. */
+static inline enum ftt_verdict ftt_serve_alone(enum ftt_verdict v, const struct ftt_env *env, struct ftt_edit *e)
 {
-	return env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE;
+	if (v != FTT_PASS || env->lease)
+		return v;
+	e->drop = FTT_DROP_LEASE;
+	return FTT_DROP;
 }
 
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					      struct ftt_edit *e)
 {
-	bool queue_behind = f->held_since_ns || !env->lease; /* without a lease not a word, and in order behind those that wait */
+	struct ftt_places after;
 	uint32_t end;
 
 	f->last_ns = env->now_ns;
 	if (s->flags & TCP_SYN)
-		return s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e);
+		return ftt_serve_alone(s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e), env, e);
+	if (!(f->bits & FTT_F_MAPPED) && f->end_since_ns && (f->held_since_ns || !env->lease))
+		return ftt_hold(e, env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE);
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
-		return queue_behind && f->end_since_ns ? ftt_hold(e, ftt_waits_behind(env)) : ftt_gate_unmapped(f, s, env, e);
+		return ftt_serve_alone(ftt_gate_unmapped(f, s, env, e), env, e);
 	end = ftt_server_observe(f, s, env->now_ns);
 	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, env->mode), f->delivered_ack) ||
 				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
-	if (queue_behind && !ftt_answers_stray(f, s))
-		return ftt_hold(e, ftt_waits_behind(env));
-	return ftt_gate(f, s, env, e);
+	if (ftt_is_stray_answer(f, s, env) && !env->lease)
+		return ftt_serve_alone(FTT_PASS, env, e);
+	if (f->held_since_ns && !ftt_is_stray_answer(f, s, env)) /* in order, behind those that wait */
+		return ftt_hold(e, env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE);
+	after = ftt_segment_after(f, s);
+	return ftt_gate(f, s, &after, env, e);
 }
 
 #endif

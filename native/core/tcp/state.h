@@ -6,6 +6,7 @@
 #define FTTCP_STATE_H
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/gate.h"
 #include "core/packet/mem.h"
 #include "core/env.h"
 #include "core/types.h"
@@ -25,23 +26,8 @@ enum ftt_drop {
 	FTT_DROP_ACKED,      /* the client has it from the old primary */
 	FTT_DROP_REPEATED,   /* a SYN-ACK that is held already */
 	FTT_DROP_REFUSED,    /* the client cannot have said that: accept.h */
-	FTT_DROP_UNVERIFIED  /* after a takeover: the client may have other bytes of the old primary there */
-};
-
-/* Why a segment is held: for people. */
-enum ftt_wait {
-	FTT_WAIT_NONE = 0,
-	FTT_WAIT_OPENED = 1,    /* the backup has not said that it follows */
-	FTT_WAIT_LET_GO = 2,    /* ... that it has let go */
-	FTT_WAIT_INPUT = 3,     /* it acknowledges what the backup has not committed */
-	FTT_WAIT_OUTPUT = 4,    /* the backup's server has not said it, see order_service */
-	FTT_WAIT_END = 5,       /* the backup's server has not ended the connection */
-	FTT_WAIT_LAST_WORD = 6, /* its server is dead: a takeover decides */
-	FTT_WAIT_TURN = 7,      /* behind others that are held */
-	FTT_WAIT_LEASE = 8,     /* there is no lease */
-	FTT_WAIT_ANSWERED = 9,  /* backup: it answers what our server has not said yet */
-	FTT_WAIT_SENT = 10,     /* backup: ... what the primary is not known to have sent */
-	FTT_WAIT_PARTNER = 11   /* backup: the primary's server has not opened it */
+	FTT_DROP_UNVERIFIED, /* after a takeover: the client may have other bytes of the old primary there */
+	FTT_DROP_LEASE       /* there is no lease, and it is not queued: our stack says it again */
 };
 
 /* What the caller is to do besides the verdict: a set. */

@@ -34,13 +34,15 @@ static inline bool ftt_may_lower(const struct ftt_flow *f, const struct ftt_seg 
 static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					       struct ftt_edit *e)
 {
+	struct ftt_places after;
 	enum ftt_verdict v;
 	struct ftt_seg low;
 
 	memset(e, 0, sizeof(*e));
 	if (s->dir == FTT_FROM_CLIENT || !env->lease)
 		return FTT_DROP;
-	v = ftt_gate(f, s, env, e); /* it may only have been behind others */
+	after = ftt_segment_after(f, s);
+	v = ftt_gate(f, s, &after, env, e); /* it may only have been behind others */
 	if (v != FTT_HOLD)
 		return v;
 	if (!f->held_since_ns)
@@ -48,7 +50,8 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 	if (!ftt_may_lower(f, s, env))
 		return FTT_DROP;
 	low = ftt_seg_lowered(f, s);
-	if (ftt_gate(f, &low, env, e) != FTT_PASS)
+	after = ftt_segment_after(f, &low);
+	if (ftt_gate(f, &low, &after, env, e) != FTT_PASS)
 		return FTT_DROP;
 	e->ack = low.ack;
 	e->wnd = e->change & FTT_EDIT_WND ? e->wnd : low.wnd;

@@ -6,20 +6,28 @@
 
 #define FTT_UDP_RESEND_NS 5000000ull
 
-/* Our server speaks: the number of its reply. It depends on all events that there are. */
+/* Our server speaks: the number of its reply. */
 static inline uint32_t ftt_session_speaks(struct ftt_session *s)
 {
 	return ++s->outputs;
 }
 
-/* The output rule of a reply that depends on events up to `after`. `orphan`: of a server that has died, and a takeover may come. */
-static inline bool ftt_session_holds(const struct ftt_session *s, uint32_t after, bool orphan, const struct ftt_env *env)
+/* What that depends on: all events that there are. */
+static inline struct ftt_places ftt_session_after(const struct ftt_session *s)
 {
-	if (!env->lease)
-		return true;
-	if (!ftt_session_is_numbered(s))
-		return false;
-	return orphan || ftt_gate_waits((struct ftt_places){.input = after}, (struct ftt_places){.input = s->granted}, env);
+	return (struct ftt_places){.input = s->events};
+}
+
+/*
+ * The output rule, see gate.h, of a reply that depends on `after`. Where no backup follows it is the lease alone. `orphan`: of a
+ * server that has died, and a takeover may come.
+ */
+static inline bool ftt_session_holds(const struct ftt_session *s, struct ftt_places after, bool orphan, const struct ftt_env *env)
+{
+	const struct ftt_places held = {.input = s->granted};
+	bool followed = ftt_session_is_numbered(s);
+
+	return ftt_gate_waits(followed ? after : held, held, env) || (followed && orphan);
 }
 
 /* Reply `number` went to the client. */
@@ -64,7 +72,7 @@ static inline void ftt_session_detach(struct ftt_session *s, uint8_t reason)
 /* What waits in a session: since when the first event that is not acknowledged, and the first reply (0: none). */
 struct ftt_session_waits {
 	uint64_t event_ns, reply_ns;
-	uint32_t after; /* of that reply */
+	struct ftt_places after; /* of that reply */
 };
 
 static inline uint32_t ftt_session_asks(struct ftt_session *s, uint32_t what, const struct ftt_env *env)
@@ -80,7 +88,7 @@ static inline uint32_t ftt_session_tick(struct ftt_session *s, const struct ftt_
 {
 	/* the backup's server is too far behind for the next reply, and its word may be lost that it is no longer */
 	bool opening = s->protection == FTT_OPENING, follows = s->protection == FTT_PROTECTED || opening;
-	bool server = opening || (follows && w->reply_ns && seq_gt(w->after, s->granted));
+	bool server = opening || (follows && w->reply_ns && seq_gt(w->after.input, s->granted));
 	uint64_t since_ns = opening ? s->silent_ns : w->event_ns ? w->event_ns : w->reply_ns;
 	uint32_t actions = FTT_UDP_WAITS;
 

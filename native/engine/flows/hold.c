@@ -41,6 +41,9 @@ void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
 	case FTT_DROP_UNVERIFIED:
 		w->n.drop_unverified++;
 		break;
+	case FTT_DROP_LEASE:
+		w->n.drop_lease++;
+		break;
 	default:
 		w->n.drop_unknown_flow++;
 		break;
@@ -214,6 +217,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	h->csum_ready = p->csum_ready;
 	h->wait = why;
 	h->seg = *s;
+	h->after = ftt_segment_after(&c->flow, s);
 	h->point = (struct ftt_point){c->digest.next, c->digest.crc};
 	h->pkt = *k;
 	h->len = p->len;
@@ -280,11 +284,10 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 		enum ftt_verdict v;
 		struct ftt_edit e;
 
-		if (!input && !ftt_may_emit(&w->e->shared, now_ns))
-			break;
+		env.lease = ftt_may_emit(&w->e->shared, now_ns);
 		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
 			h->seg.orphan = false;
-		v = ftt_held_step(&c->flow, &h->seg, &env, &e);
+		v = ftt_held_step(&c->flow, &h->seg, &h->after, &env, &e);
 		h->wait = e.wait;
 		if (v == FTT_HOLD && !input)
 			break;

@@ -23,6 +23,7 @@ struct ftt_held {
 	bool csum_ready;
 	uint8_t wait; /* enum ftt_wait, when the gate was asked last */
 	struct ftt_seg seg;
+	struct ftt_places after; /* a server's: what it depends on, see gate.h */
 	struct ftt_pkt pkt;
 	uint32_t len;
 	uint8_t *bytes; /* the packet, when its header may have to be edited; else NULL */

@@ -383,7 +383,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
-	bool silent, done, again, replays, begun;
+	bool done, again, replays, begun;
 	uint32_t said;
 
 	ftt_key_of(&key, k, false);
@@ -395,7 +395,6 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	s->orphan = ftt_is_last_word(&c->flow, s, &env) && ftt_worker_server_gone(w, now_ns);
 	w->n.last_words += s->orphan;
 	env.lease = ftt_may_emit(&w->e->shared, now_ns);
-	silent = ftt_flow_emits(env.mode) && !env.lease;
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);
@@ -412,9 +411,7 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_retain_stop(w, c);
 	if (ftt_output_end(&c->flow) != said && ftt_recorded(w, c))
 		ftt_record_said(w, c);
-	if (v == FTT_PASS && silent) /* handshakes and the like are not queued behind others: not a word without a lease */
-		ftt_tcp_drop(w, p, &w->n.drop_lease);
-	else if (v == FTT_PASS) {
+	if (v == FTT_PASS) {
 		if (w->mode == FTT_MODE_PAIRED && e.actions & FTT_ACT_COMMIT)
 			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);
 		ftt_tcp_pass_edited(w, &c->flow, p, k, s, &e);

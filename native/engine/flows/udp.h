@@ -45,7 +45,7 @@ struct ftt_udp_reply {
 	struct ftt_udp_reply *next;
 	uint32_t number;  /* of the server's replies */
 	uint32_t crc;     /* of all replies up to this one */
-	uint32_t after;   /* primary: events that must be acknowledged first */
+	struct ftt_places after; /* primary: what it depends on */
 	uint32_t id;      /* primary: packet in the queue */
 	uint16_t queue;
 	uint16_t port;    /* backup: the server's port */

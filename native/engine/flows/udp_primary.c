@@ -110,7 +110,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	}
 	w->n.translated += !!r->edited;
 	r->number = number;
-	r->after = u->s.events;
+	r->after = ftt_session_after(&u->s);
 	r->crc = u->s.sums.crc;
 	r->id = p->id;
 	r->queue = p->queue;
@@ -192,7 +192,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, const
 	const struct ftt_udp_event *first = u->s.acked != u->s.events ? u->ring[(u->s.acked + 1) % FTT_UDP_WINDOW] : NULL;
 	const struct ftt_session_waits waits = {.event_ns = first ? first->since_ns : 0,
 						.reply_ns = u->replies ? u->replies->since_ns : 0,
-						.after = u->replies ? u->replies->after : 0};
+						.after = u->replies ? u->replies->after : (struct ftt_places){0}};
 	uint32_t actions = ftt_session_tick(&u->s, &waits, ftt_server_known_gone(w->e, env->now_ns), env);
 
 	ftt_udp_settle(&w->udp, u);
