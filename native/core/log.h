@@ -62,7 +62,6 @@ struct ftt_log {
 	uint8_t *bytes; /* the SYN, then pieces, but for those that are elsewhere */
 	uint32_t size;  /* there is room for */
 	uint32_t len;   /* of all of it */
-	uint32_t away;  /* of the first pieces, bytes that are elsewhere */
 	uint32_t last;  /* where the last piece is; 0: there is none */
 	uint32_t end;   /* up to this offset of the stream there is no hole */
 	uint32_t hole;   /* where the first piece that lies behind a hole is, in the log, */
@@ -75,6 +74,14 @@ struct ftt_log {
 	struct ftt_later *later; /* NULL: none has to wait */
 	struct ftt_renewal *renewal; /* the caller's, while the connection is renewed */
 };
+
+_Static_assert(sizeof(struct ftt_log) <= 64, "there may be very many, and idle");
+
+/* Of the first pieces, bytes that are elsewhere. */
+static inline uint32_t ftt_log_away(const struct ftt_log *l)
+{
+	return l->spooled ? l->spooled->away : 0;
+}
 
 static inline void ftt_piece_put(uint8_t *p, const struct ftt_piece *x)
 {
@@ -108,7 +115,7 @@ static inline uint32_t ftt_piece_get(const uint8_t *p, uint32_t room, struct ftt
 /* The bytes at a place of the log that is in memory: `last`, what lies behind a hole, and all that came since. */
 static inline uint8_t *ftt_log_here(const struct ftt_log *l, uint32_t at)
 {
-	return l->bytes + (at - l->away);
+	return l->bytes + (at - ftt_log_away(l));
 }
 
 /*
@@ -117,7 +124,7 @@ static inline uint8_t *ftt_log_here(const struct ftt_log *l, uint32_t at)
  */
 static inline const uint8_t *ftt_log_at(const struct ftt_log *l, uint32_t at, uint32_t *room)
 {
-	if (l->away && at < l->syn_len + l->away)
+	if (l->spooled && at < l->syn_len + l->spooled->away)
 		return ftt_spooled_at(l->spooled, at, room);
 	*room = l->len - at;
 	return ftt_log_here(l, at);
@@ -255,7 +262,7 @@ static inline bool ftt_log_has(const struct ftt_log *l, uint32_t offset, uint32_
 /* Pieces that the reader at `offset` is done with are not looked at again. */
 static inline void ftt_log_pass(const struct ftt_log *l, uint32_t offset, struct ftt_log_reader *r)
 {
-	uint32_t begin = l->syn_len + l->away, blocks = l->away ? l->spooled->n : 0;
+	uint32_t begin = l->syn_len + ftt_log_away(l), blocks = l->spooled ? l->spooled->n : 0;
 	struct ftt_piece x;
 	uint32_t n;
 
@@ -299,7 +306,7 @@ static inline bool ftt_log_find(const struct ftt_log *l, uint32_t offset, struct
 	if (offset > l->end || (offset == l->end && !l->fin))
 		return false;
 	ftt_log_pass(l, offset, r);
-	for (uint32_t blocks = l->away ? l->spooled->n : 0; r->tried < blocks; r->tried++) {
+	for (uint32_t blocks = l->spooled ? l->spooled->n : 0; r->tried < blocks; r->tried++) {
 		const struct ftt_block *b = &l->spooled->block[r->tried];
 		uint32_t end = b->at + b->len, from = r->there > b->at && r->there < end ? r->there : b->at;
 

@@ -31,6 +31,7 @@ struct ftt_page {
 struct ftt_spooled {
 	struct ftt_block *block;
 	uint32_t n, size;
+	uint32_t away;   /* bytes of the log that are in blocks alone: those behind its SYN */
 	uint32_t wanted; /* number + 1 of the block that was looked for last, and was not there; 0: none */
 	uint32_t clock;
 	struct ftt_page page[FTT_SPOOL_PAGES];

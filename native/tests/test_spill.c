@@ -47,10 +47,10 @@ static void test_any_order(uint64_t seed)
 		if (offset >= LONG)
 			continue;
 		CHECK(keep(c, offset, len < LONG - offset ? len : LONG - offset, model_random(2) ? FTT_PIECE_PUSH : 0));
-		CHECK(c->log->len - c->log->away <= FLOW_BYTES && n->worker.log_bytes < FLOW_BYTES + 1000);
+		CHECK(c->log->len - ftt_log_away(c->log) <= FLOW_BYTES && n->worker.log_bytes < FLOW_BYTES + 1000);
 	}
 	CHECK(keep(c, LONG, 0, FTT_PIECE_FIN));
-	CHECK(c->log->away > LONG - 2 * FLOW_BYTES && !c->log->beyond);
+	CHECK(ftt_log_away(c->log) > LONG - 2 * FLOW_BYTES && !c->log->beyond);
 	CHECK(!fstat(spool_fd(), &there) && (there.st_mode & 07777) == 0600 && !there.st_nlink);
 	ftt_renewal_begin(&n->worker, c, model_now);
 	read_again(c);
@@ -127,7 +127,7 @@ static void test_the_bound(void)
 	UNTIL(!ftt_spool_bytes(n->worker.spool));
 	c = establish(2, FTT_UNPROTECTED);
 	keep_all(c, 3 * FLOW_BYTES);
-	CHECK(c->log && c->log->away && !c->unrenewable && !n->worker.spool_error);
+	CHECK(c->log && ftt_log_away(c->log) && !c->unrenewable && !n->worker.spool_error);
 	close_node();
 }
 
@@ -146,7 +146,7 @@ static void test_a_hole(void)
 	CHECK(keep(c, LONG, 0, FTT_PIECE_FIN));
 	ftt_renewal_begin(&n->worker, c, model_now);
 	read_again(c);
-	CHECK(c->log->away && n->worker.log_bytes < FTT_SPILL_MOST);
+	CHECK(ftt_log_away(c->log) && n->worker.log_bytes < FTT_SPILL_MOST);
 	close_node();
 }
 

@@ -190,7 +190,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->unrenewable = c->unrenewable || c->closed ? c->unrenewable : history_lost(w);
 	o->opener = c->flow.opener;
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
-	o->spool_bytes = c->log ? c->log->away : 0;
+	o->spool_bytes = c->log ? ftt_log_away(c->log) : 0;
 	o->log_memory_bytes = c->log ? c->log->size + (c->log->later ? c->log->later->size : 0) : 0;
 	o->continues = ftt_follow_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;

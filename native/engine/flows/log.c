@@ -59,13 +59,13 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
 	struct ftt_log *l = c->log;
-	uint32_t need = l->len - l->away + more;
+	uint32_t need = l->len - ftt_log_away(l) + more;
 	bool fits = l->len + more <= FTT_LOG_MAX;
 	enum ftt_unrenewable why = fits ? ftt_log_room(w, &l->bytes, &l->size, need, w->e->cfg.policy.renew_flow) : FTT_LOG_TOO_LONG, moved;
 
 	if (why && fits && w->spool) {
 		moved = ftt_spill(w, c, why);
-		need = l->len - l->away + more + FTT_PIECE_HEADER; /* it joins none any more */
+		need = l->len - ftt_log_away(l) + more + FTT_PIECE_HEADER; /* it joins none any more */
 		why = ftt_log_room(w, &l->bytes, &l->size, need, FTT_SPILL_MOST);
 		why = why && moved ? moved : why;
 	}

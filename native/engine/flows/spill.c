@@ -67,14 +67,14 @@ static enum ftt_unrenewable write_one(struct ftt_worker *w, struct ftt_spilled *
 static void let_go(struct ftt_log *l, uint32_t upto)
 {
 	memmove(l->bytes + l->syn_len, ftt_log_here(l, upto), l->len - upto);
-	l->away = upto - l->syn_len;
+	l->spooled->away = upto - l->syn_len;
 	l->last = l->last < upto ? 0 : l->last;
 }
 
 /* What this log may have, or all, is at its bound: room that it does not need is given back. */
 static void shrink(struct ftt_worker *w, struct ftt_log *l)
 {
-	uint32_t size = l->len - l->away;
+	uint32_t size = l->len - ftt_log_away(l);
 	uint8_t *less = realloc(l->bytes, size);
 
 	if (!less)
@@ -87,7 +87,7 @@ static void shrink(struct ftt_worker *w, struct ftt_log *l)
 enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable why)
 {
 	struct ftt_log *l = c->log;
-	uint32_t begin = l->syn_len + l->away, at = begin;
+	uint32_t begin = l->syn_len + ftt_log_away(l), at = begin;
 	struct ftt_block b = cut(l, at);
 	struct ftt_spilled *sp;
 	enum ftt_unrenewable end = FTT_RENEWABLE;
