@@ -33,9 +33,3 @@ def check_standby(group: GroupSection, here: str, errors: list[str]) -> None:
             f"{here}.standby: {group.standby!r} needs {here}.command (or commands): the daemon starts the "
             "server when it takes over, and ends it when it does not serve any more"
         )
-    udp = [text for text in group.ports if text.endswith("/udp")]
-    if udp:
-        errors.append(
-            f"{here}.standby: {group.standby!r} is for TCP, and {here}.ports has {', '.join(udp)} "
-            '(allowed: "hot"; or the UDP ports in a group of their own)'
-        )

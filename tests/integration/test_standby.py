@@ -20,6 +20,7 @@ LONG_S = 60.0
 RATE = 300_000
 """Bytes a second, so that no client sends more than its log may have."""
 SHORT_S = 3.0
+UDP = ("tftp-get-512", "tftp-put-512", "udp-echo")
 LEAST = 1000
 """Bytes of a file with more in it than its head and a handshake."""
 
@@ -29,7 +30,7 @@ def pair() -> Iterator[Pair]:
     yield from pair_named(
         "cold",
         ("standby=cold", "limits.renew_flow_bytes=60000000"),
-        ("echo", "paced-down", "half-close", "half-close-server"),
+        ("echo", "paced-down", "half-close", "half-close-server", *UDP),
     )
 
 
@@ -52,6 +53,9 @@ def _serves(pair: Pair) -> dict[str, bool]:
         ("paced-down", ("kill-server", "crash-host")),
         ("half-close", ("crash-host",)),
         ("half-close-server", ("switchover",)),
+        (UDP[0], ("crash-host", "switchover")),
+        (UDP[1], ("crash-host", "crash-host")),
+        (UDP[2], ("kill-server", "crash-host")),
     ],
 )
 def test_a_connection_outlives_failures_of_both_nodes(

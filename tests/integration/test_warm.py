@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +39,17 @@ with socket.create_server(("", {PORT})) as listener:
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
+DATAGRAMS = f"""
+import collections, socket
+counts = collections.Counter()
+with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    sock.bind(("{SERVICE[4]}", {PORT}))
+    while True:
+        asked, who = sock.recvfrom(100)
+        counts[who] += 1
+        sock.sendto(b"%b %d" % (asked, counts[who]), who)
+"""
+"""Each session is told how often it has spoken."""
 CLIENT_SCRIPT = """
 import socket, sys
 stream = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30).makefile("rwb")
@@ -50,6 +60,21 @@ for line in sys.stdin:
         print(stream.readline().decode().strip() or "closed", flush=True)
     except ConnectionResetError:
         print("reset", flush=True)
+"""
+DATAGRAM_CLIENT = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.settimeout(1)
+for number, line in enumerate(sys.stdin):
+    answer = []
+    while answer[:1] != [b"%d" % number]:  # the last one may be said again at a takeover
+        try:
+            if not answer:
+                sock.sendto(b"%d" % number, (sys.argv[1], int(sys.argv[2])))
+            answer = sock.recv(100).split()
+        except TimeoutError:
+            answer = []  # it went to the host that is gone
+    print(answer[1].decode(), flush=True)
 """
 CROWD = """
 import json, socket, sys
@@ -86,8 +111,8 @@ esac
 class Client:
     """Adds one to the sum, and is told it."""
 
-    def __init__(self, lab: Lab) -> None:
-        command = [sys.executable, "-c", CLIENT_SCRIPT, SERVICE[4], str(PORT)]
+    def __init__(self, lab: Lab, script: str) -> None:
+        command = [sys.executable, "-c", script, SERVICE[4], str(PORT)]
         self._process = lab.popen(CLIENT, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def add(self) -> str:
@@ -101,8 +126,8 @@ class Client:
 
 
 @contextmanager
-def a_client(lab: Lab) -> Iterator[Client]:
-    client = Client(lab)
+def a_client(lab: Lab, script: str = CLIENT_SCRIPT) -> Iterator[Client]:
+    client = Client(lab, script)
     try:
         yield client
     finally:
@@ -112,6 +137,7 @@ def a_client(lab: Lab) -> Iterator[Client]:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "datagrams.py").write_text(DATAGRAMS)
     (tmp_path / "hook").write_text(HOOK)
     return tmp_path
 
@@ -123,7 +149,10 @@ def pair(files: Path) -> Iterator[Pair]:
     settings += ["hooks.timeout_ms=60000", f"hooks.checkpoint={hook}", f"hooks.restore={hook}"]
     lab = Lab(f"test-warm-{os.getpid()}")
     try:
-        lab.up([f"{PORT}/tcp={shlex.join([sys.executable, f'{files}/server.py'])}"], settings)
+        programs = {"tcp": "server.py", "udp": "datagrams.py"}
+        lab.up(
+            [f"{PORT}/{proto}={sys.executable} {files}/{name}" for proto, name in programs.items()], settings
+        )
         yield Pair(lab)
     finally:
         lab.down()
@@ -167,6 +196,23 @@ def test_what_is_newer_than_the_checkpoint_goes_on(pair: Pair, files: Path) -> N
             make_fault(lab, "crash-host", "primary")
             assert newer.add() == "6", "what the older one said after the checkpoint is lost, as told"
             assert old.add() == "reset"
+
+
+def test_so_do_udp_sessions(pair: Pair, files: Path) -> None:
+    lab, roles = pair.lab, [pair.lab.node_in_role(role) for role in ("primary", "backup")]
+    with a_client(lab, DATAGRAM_CLIENT) as old, a_client(lab) as one:
+        assert [old.add(), old.add(), one.add()] == ["1", "2", "1"]  # so there is a sum
+        assert {flow["reason"] for flow in _flows(lab)} == {"before-checkpoint"}
+        (files / "go").touch()
+        _await_checkpoint(pair, *roles)
+        with a_client(lab, DATAGRAM_CLIENT) as newer:
+            assert [newer.add(), newer.add(), old.add()] == ["1", "2", "3"]
+            reasons = sorted(flow["reason"] for flow in _flows(lab))
+            assert reasons == ["before-checkpoint", "before-checkpoint", "none"]
+            make_fault(lab, "crash-host", "primary")
+            await_condition(lambda: who_serves(lab) == [roles[1]], 30, "the other one serves", 0.05)
+            assert newer.add() == "3"
+            assert old.add() == "1", "a new session, as told"
 
 
 def test_what_is_lost_is_what_was_told(pair: Pair, files: Path) -> None:

@@ -74,7 +74,8 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_SUM = 1, FTT_REC_ASK = 2,                    /* SENT: crc is known; say again how far you are */
 	FTT_REC_FIRST = 4, FTT_REC_ALL = 8,                  /* SENT on the bulk lane: the session begins; these are all events, replies wait for you */
 	FTT_REC_CATCHING = 1,                                /* EVENT_ACK: I do not follow yet; outputs are events that my server was given */
-	FTT_REC_DIVERGED = 1, FTT_REC_LAGS = 2               /* DETACHED: because our replies differ, or stay away */
+	FTT_REC_DIVERGED = 1, FTT_REC_LAGS = 2,              /* DETACHED: because our replies differ, or stay away */
+	FTT_REC_NO_ROOM = 4, FTT_REC_BEFORE = 8              /* DETACHED: my log has no room for it, or my server begins with a later checkpoint */
 };
 
 struct ftt_record {

@@ -45,10 +45,8 @@ static inline bool ftt_session_turn(struct ftt_session *s, uint32_t outputs, uin
 	if (s->early && s->early + cost > FTT_UDP_EARLY)
 		return false;
 	s->early += (uint8_t)cost;
-	if (seq_lt(given, outputs)) {
+	if (seq_lt(given, outputs))
 		s->missing += outputs - given;
-		s->sums.broken |= s->protection == FTT_CATCHING_UP; /* said twice by a timer, long ago: no two servers do that alike */
-	}
 	return true;
 }
 

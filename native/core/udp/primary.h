@@ -36,6 +36,18 @@ static inline void ftt_session_leaves(struct ftt_session *s, uint32_t number)
 	s->sent = number;
 }
 
+/* Why did the backup let it go? */
+static inline uint8_t ftt_session_left(uint8_t flags)
+{
+	if (flags & FTT_REC_DIVERGED)
+		return FTT_WHY_DIVERGENCE;
+	if (flags & FTT_REC_LAGS)
+		return FTT_WHY_OUTPUT_LAG;
+	if (flags & FTT_REC_BEFORE)
+		return FTT_WHY_BEFORE_CHECKPOINT;
+	return flags & FTT_REC_NO_ROOM ? FTT_WHY_BOUND : FTT_WHY_REFUSED;
+}
+
 /*
  * A word of the backup. Events up to s->acked need not be kept any more afterwards.
  */
@@ -43,8 +55,7 @@ static inline uint32_t ftt_session_record(struct ftt_session *s, const struct ft
 {
 	if (r->type == FTT_REC_DETACHED && ftt_session_is_numbered(s)) {
 		if (s->protection != FTT_DETACHING) /* a backup that does not follow sessions says so to each event */
-			s->reason = r->flags & FTT_REC_DIVERGED ? FTT_WHY_DIVERGENCE :
-				    r->flags & FTT_REC_LAGS ? FTT_WHY_OUTPUT_LAG : FTT_WHY_REFUSED;
+			s->reason = ftt_session_left(r->flags);
 		s->protection = FTT_DETACHED;
 		s->acked = s->events;
 		return FTT_UDP_DETACHED | FTT_UDP_RELEASE;

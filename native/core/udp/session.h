@@ -76,10 +76,10 @@ static inline bool ftt_session_is_numbered(const struct ftt_session *s)
 /* A client, or the primary's word of one, begins it. */
 static inline void ftt_session_begin(struct ftt_session *s, const struct ftt_env *env)
 {
-	bool followed = env->mode == FTT_MODE_PAIRED || env->mode == FTT_MODE_BACKUP;
+	bool followed = (env->mode == FTT_MODE_PAIRED && !env->behind) || env->mode == FTT_MODE_BACKUP;
 
 	s->protection = followed ? FTT_PROTECTED : FTT_UNPROTECTED;
-	s->reason = followed ? FTT_WHY_NONE : FTT_WHY_NO_BACKUP;
+	s->reason = followed ? FTT_WHY_NONE : env->behind ? env->behind : FTT_WHY_NO_BACKUP;
 }
 
 /* From here on nobody follows it. What is numbered is not needed any more, except by who takes over: its own server has not had it all. */

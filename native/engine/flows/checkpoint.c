@@ -6,6 +6,7 @@
 #include "engine/flows/cold.h"
 #include "engine/flows/log.h"
 #include "engine/flows/renew.h"
+#include "engine/flows/udp_cold.h"
 #include "core/tcp/cold.h"
 
 static void part_on_primary(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
@@ -29,6 +30,8 @@ void ftt_checkpoint(struct ftt_worker *w, bool told, uint64_t now_ns)
 	bool emits = ftt_flow_emits((uint8_t)w->mode);
 
 	w->checkpointed = told && emits;
+	if (emits || ftt_cold(w))
+		ftt_udp_checkpoint(w, now_ns);
 	for (struct ftt_tcp *c = NULL; (emits || ftt_cold(w)) && (c = ftt_table_next(&w->table, c));) {
 		if (c->closed || c->flow.protection == FTT_NEW) /* of a mere SYN no server knows */
 			continue;

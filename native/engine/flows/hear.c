@@ -177,12 +177,12 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	struct ftt_tcp *c;
 	uint32_t actions;
 
+	if (w->promoting) /* of one that does not serve any more */
+		return;
 	if (r->key.proto == 17) {
 		ftt_udp_record(w, r, from, now_ns);
 		return;
 	}
-	if (w->promoting) /* of one that does not serve any more */
-		return;
 	c = ftt_follow_find(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		backup_record(w, c, r, from, now_ns);

@@ -9,6 +9,7 @@
 #include "engine/flows/promote.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renew.h"
+#include "engine/flows/udp_cold.h"
 #include "core/tcp/cold.h"
 
 /*
@@ -40,9 +41,9 @@ static bool server_lives(struct ftt_worker *w, uint64_t now_ns)
 	return !ftt_server_gone(w->e, now_ns) && ftt_server_vouched(w->e, now_ns);
 }
 
-static bool is_promoted(const struct ftt_worker *w)
+static bool is_promoted(const struct ftt_worker *w, uint64_t now_ns)
 {
-	return ftt_list_empty(&w->renew_waiting) && !w->n_renewing[FTT_RENEW_CATCHING];
+	return ftt_list_empty(&w->renew_waiting) && !w->n_renewing[FTT_RENEW_CATCHING] && ftt_udp_is_promoted(w, now_ns);
 }
 
 static void tell_promoted(struct ftt_worker *w)
@@ -105,7 +106,7 @@ static void pump(struct ftt_worker *w, uint64_t now_ns)
 		else if ((w->stood_ns && now_ns - w->stood_ns > STOOD_NS) || !begin_again(w, r->c, r, now_ns))
 			give_up(w, r->c);
 	}
-	if (w->renewing && is_promoted(w))
+	if (w->renewing && is_promoted(w, now_ns))
 		tell_promoted(w);
 }
 
@@ -119,6 +120,8 @@ void ftt_promote(struct ftt_worker *w, uint64_t now_ns)
 	w->renewed_before = w->n.renewed;
 	if (!again)
 		w->failed_before = w->n.renewals_failed;
+	if (cold || again)
+		ftt_udp_promote(w, again, now_ns);
 	for (struct ftt_tcp *c = NULL; again && (c = ftt_table_next(&w->table, c));)
 		if (was_told(c)) /* also if it was done with: then its end may be the death of the server before */
 			give_up(w, c);

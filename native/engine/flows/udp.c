@@ -193,8 +193,8 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (u->role != w->udp.role)
 			continue; /* its turn comes with the others */
-		if (w->mode == FTT_MODE_BACKUP && ftt_session_lags(&u->s, &env)) {
-			ftt_udp_backup_give_up(w, u, FTT_REC_LAGS);
+		if (w->mode == FTT_MODE_BACKUP && !w->promoting && (ftt_udp_unsure(w, u) || ftt_session_lags(&u->s, &env))) {
+			ftt_udp_backup_give_up(w, u, ftt_udp_unsure(w, u) ? FTT_REC_DIVERGED : FTT_REC_LAGS);
 			continue;
 		}
 		if (u->s.acked != u->s.events && (w->mode == FTT_MODE_BACKUP || u->s.protection == FTT_UNPROTECTED))

@@ -108,6 +108,7 @@ struct ftt_udp_table {
 	uint32_t count[FTT_CATCHING_UP + 1]; /* by protection */
 	uint32_t why[FTT_UNRENEWABLES];      /* by enum ftt_unrenewable */
 	uint32_t next_start;
+	uint64_t promoted_ns; /* a cold backup: when its server had started */
 	uint32_t waiting; /* sessions with something unacknowledged or held, as of the last tick */
 	uint8_t *scratch; /* one packet */
 	struct ftt_udp_stray *strays, **strays_tail;

@@ -3,7 +3,10 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "core/udp/cold.h"
+#include "core/udp/compare.h"
 #include "core/udp/renew.h"
+#include "engine/flows/cold.h"
 #include "engine/flows/udp_log.h"
 
 #define BURST_NS 2000000ull /* a tick */
@@ -51,6 +54,8 @@ static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const stru
 		if (!x.is_port) {
 			if (!ftt_session_turn(&u->s, x.outputs, x.len, x.port, l->moved_ns, env) || !may_have(l, x.len, env->now_ns))
 				return false;
+			if (u->s.missing) /* said twice by a timer, long ago: no two servers do that alike */
+				ftt_session_unsummed(&u->s);
 			give(w, u, x.port, x.bytes, x.len);
 			w->n.renew_bytes += x.len;
 		}
@@ -90,6 +95,11 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	give_turns(w, u, &env);
 	if (ftt_session_delivered(&u->s, before, waited, &env) & FTT_UDP_ACKNOWLEDGE)
 		ftt_udp_backup_acknowledge(w, u);
+	if (w->promoting && u->s.protection == FTT_CATCHING_UP && u->s.acked == u->s.events) {
+		w->n.renewed++;
+		ftt_session_caught_up(&u->s);
+		ftt_udp_settle(&w->udp, u);
+	}
 }
 
 /* A place for an event of so many bytes; NULL when there is none. */
@@ -131,6 +141,20 @@ static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	return e->whole;
 }
 
+/* Without a server what came is in the log. False: it has no room, so the session is given up. */
+static bool keep_cold(struct ftt_worker *w, struct ftt_udp_session *u)
+{
+	uint32_t given = u->s.acked;
+
+	if (!ftt_udp_notes(u)) {
+		ftt_udp_backup_give_up(w, u, FTT_REC_NO_ROOM);
+		return false;
+	}
+	ftt_session_keeps(&u->s);
+	ftt_udp_free_acked(u, given);
+	return true;
+}
+
 /* Takes up what is here without a gap. False: the session is given up. */
 static bool advance(struct ftt_worker *w, struct ftt_udp_session *u)
 {
@@ -147,7 +171,7 @@ static bool advance(struct ftt_worker *w, struct ftt_udp_session *u)
 	}
 	if (!goes_on)
 		ftt_udp_backup_give_up(w, u, 0);
-	return goes_on;
+	return goes_on && (!ftt_cold(w) || keep_cold(w, u));
 }
 
 bool ftt_udp_backup_more(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)

@@ -23,7 +23,7 @@ void ftt_udp_log_why(struct ftt_udp_table *t, struct ftt_udp_session *u, enum ft
 
 void ftt_udp_log_begin(struct ftt_worker *w, struct ftt_udp_session *u)
 {
-	bool renews = w->e->cfg.policy.renew && !w->e->lockstep.header;
+	bool renews = w->e->cfg.policy.renew;
 
 	ftt_udp_log_why(&w->udp, u, renews ? FTT_LOGS_TOO_LONG : FTT_NO_RENEWAL);
 	if (!renews || w->log_bytes + sizeof(*u->log) > w->e->cfg.policy.renew_bytes || !(u->log = calloc(1, sizeof(*u->log))))

@@ -46,6 +46,12 @@ static inline enum ftt_udp_stage ftt_udp_stage(const struct ftt_udp_session *u)
 	return u->log ? (enum ftt_udp_stage)u->log->stage : FTT_UDP_STILL;
 }
 
+/* Of servers in step all is compared, or nothing goes on: what is encrypted must not be said in two ways. */
+static inline bool ftt_udp_unsure(const struct ftt_worker *w, const struct ftt_udp_session *u)
+{
+	return w->e->lockstep.header && u->s.sums.broken;
+}
+
 /* Are events to be noted? */
 static inline bool ftt_udp_notes(const struct ftt_udp_session *u)
 {

@@ -92,6 +92,10 @@ static void go_on(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 	while (u->log->at < u->log->len)
 		if (!send_events(w, u, 0))
 			return;
+	if (ftt_udp_unsure(w, u)) {
+		give_up(w, u, FTT_NOT_REPEATED, now_ns);
+		return;
+	}
 	if (!ftt_session_near(&u->s) || u->replies || !send_events(w, u, FTT_REC_ALL))
 		return;
 	ftt_session_asked(&u->s, now_ns);
@@ -157,7 +161,8 @@ static void primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 		if (u->s.protection == FTT_OPENING || u->s.protection == FTT_DETACHING)
 			return;
 		if (u->s.protection != FTT_PROTECTED) {
-			fail(w, u, u->s.reason == FTT_WHY_DIVERGENCE ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME, now_ns);
+			fail(w, u, u->unrenewable ? (enum ftt_unrenewable)u->unrenewable :
+				   u->s.reason == FTT_WHY_DIVERGENCE ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME, now_ns);
 			return;
 		}
 		w->n.renewed++;
@@ -174,7 +179,7 @@ static struct ftt_udp_session *begin_again(struct ftt_worker *w, const struct ft
 {
 	struct ftt_udp_session *u = ftt_udp_heard(w, &head->key, now_ns);
 
-	if ((u && u->s.protection == FTT_PROTECTED) || ftt_cold(w)) /* the client's port serves another one since; nobody would say anything */
+	if (u && u->s.protection == FTT_PROTECTED) /* the client's port serves another one since */
 		return NULL;
 	if (u)
 		ftt_udp_forget(w, u);
@@ -203,7 +208,9 @@ static bool take(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t 
 			ftt_udp_backup_give_up(w, u, 0);
 			return false;
 		}
-		if (!u->log->left++)
+		if (ftt_cold(w))
+			ftt_session_given(&u->s);
+		else if (!u->log->left++)
 			u->log->moved_ns = now_ns;
 	}
 	return true;

@@ -2,6 +2,7 @@
 /* udp_role.c - what a new role makes of sessions, and which of them somebody speaks in; see udp.h. */
 #define _GNU_SOURCE
 #include <string.h>
+#include "engine/flows/checkpoint.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/udp_log.h"
 
@@ -102,6 +103,7 @@ struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key
 
 	if (w->udp.n >= w->e->cfg.policy.max_flows && !ftt_flow_emits((uint8_t)w->mode))
 		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
+	env.behind = ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 	if ((u = ftt_udp_add(w, key, start, now_ns))) {
 		ftt_session_begin(&u->s, &env);
 		ftt_udp_settle(&w->udp, u);
