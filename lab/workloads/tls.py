@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ MOST_RESETS = 3
 """Connections of a client that one fault may cost; it has one at a time, and some more are made meanwhile."""
 RECEIVE_BUFFER = 1 << 18
 """Of a paced reader: what a server sends at once depends on the reader then, not on the server's clock."""
+PART_S = 2.0
+"""Each part of a download takes so long: a client that is told that it is enough ends with that one."""
 
 CERTIFICATE = ssl.PEM_cert_to_DER_cert(TLS_CERTIFICATE)
 
@@ -129,26 +131,40 @@ def or_reset(session: Session, part: Callable[[], None]) -> None:
             session.gap.pause()
 
 
+def parts(session: Session) -> Iterator[tuple[int, int]]:
+    """Where what is asked for begins, and how long it is: the file from end to end, again and again until it
+    is enough."""
+    at, left, most = 0, session.count, int(session.rate * PART_S) or WEB_SIZE
+    while left and not session.over:
+        size = min(left, most, WEB_SIZE - at)
+        yield at, size
+        at, left = (at + size) % WEB_SIZE, left - size
+
+
 def down(version: ssl.TLSVersion) -> Body:
-    """A long download, read at the client's pace, with small ones before and after, on one connection."""
+    """Long downloads, read at the client's pace, with small ones before and after, on one connection."""
 
     def body(session: Session) -> None:
-        ramp, count = Ramp(CONTENT_SEED), min(session.count, WEB_SIZE)
-        client = Client(session, version)
+        ramp, client = Ramp(CONTENT_SEED), Client(session, version)
+
+        def part(connection: TlsConnection, first: int, count: int) -> None:
+            last = first + count - 1
+            session.gap.start()
+            connection.send(
+                f"GET /ramp.bin HTTP/1.1\r\nHost: lab\r\nRange: bytes={first}-{last}\r\n\r\n".encode()
+            )
+            read_head(connection, (206,))
+            session.started()
+            pace = Pace(session.rate)
+            for at in range(0, count, CHUNK):
+                pace.wait(at)
+                connection.take_ramp(ramp, min(CHUNK, count - at), first + at)
 
         def download() -> None:
             with client.connect(RECEIVE_BUFFER) as connection:
                 get_small(session, connection)
-                pace = Pace(session.rate)
-                connection.send(
-                    f"GET /ramp.bin HTTP/1.1\r\nHost: lab\r\nRange: bytes=0-{count - 1}\r\n\r\n".encode()
-                )
-                read_head(connection, (206,))
-                session.started()
-                session.gap.start()
-                for at in range(0, count, CHUNK):
-                    pace.wait(at)
-                    connection.take_ramp(ramp, min(CHUNK, count - at), at)
+                for first, count in parts(session):
+                    part(connection, first, count)
                 session.gap.pause()
                 get_small(session, connection)
 
