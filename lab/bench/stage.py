@@ -73,11 +73,12 @@ class Guest(Protocol):
 
 
 class Stage:
-    """One lab of the bench; made by open(), removed by close(), whatever has happened in between."""
+    """One lab of the bench; made by open(), removed by close(), whatever has happened in between. Or `lab`,
+    which another has made like that."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, lab: Lab | None = None) -> None:
         self.setup = setup
-        self.lab = Lab(f"bench-{os.getpid()}-{next(_numbers)}")
+        self.lab = lab or Lab(f"bench-{os.getpid()}-{next(_numbers)}")
         self.reborn: list[str] = []
         """The nodes that mend() has made anew, for the systems to start their own parts there."""
         self._prepared: list[Guest] = []

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from lab.bench.rows import FTTCP
 from lab.faults import FAULTS
 from lab.firewalls import RULE_ACTS
 from lab.lifecycle import ROLES
@@ -19,6 +20,8 @@ from lab.segments import trouble as trouble_of_segments
 from lab.study.schema import Client, Fault, Figure, Study
 
 WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
+_OF_THE_PAIR = ("switchover", "kill-node", "freeze-node", "restart-host")
+"""Faults that are asked of a pair: no other system's daemon is stopped, or started again, by them."""
 COLUMNS = (
     "longest_gap_ms", "takeover_ms", "mbit_s", "received", "sent", "lost",
     *(f"wait_{name}_us" for name in WAITS),
@@ -99,6 +102,8 @@ def _of_client(client: Client, study: Study) -> Iterator[str]:
         yield ": it has either `measure` or `command`"
     if client.host not in _hosts(study):
         yield f".host: {client.host!r} is none of {', '.join(_hosts(study))}"
+    if client.family == 6 and study.lab.system != FTTCP:
+        yield f".family: lab.system = {study.lab.system!r} serves IPv4 here"
 
 
 def _of_sender(sender: str | None, link: str, study: Study) -> Iterator[str]:
@@ -111,6 +116,8 @@ def _of_fault(fault: Fault, study: Study) -> Iterator[str]:
     if fault.kind not in FAULTS:
         yield f".kind: {fault.kind!r} is none of {', '.join(FAULTS)}"
         return
+    if fault.kind in _OF_THE_PAIR and study.lab.system != FTTCP:
+        yield f".kind: {fault.kind} does nothing to lab.system = {study.lab.system!r}"
     given = fault.arguments()
     keys = list(inspect.signature(FAULTS[fault.kind]).parameters.values())[1:]
     names = [key.name for key in keys if key.name != "seed"]

@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from lab import links
+from lab.bench.programs import missing
+from lab.bench.stage import Setup
+from lab.bench.stage import Stage as BenchStage
+from lab.bench.systems import SYSTEMS
 from lab.capture import Capture
 from lab.control import NoAnswerError
 from lab.errors import LabError
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, rehearse
-from lab.network import SERVICE4, SERVICE6
+from lab.network import SERVICE6
 from lab.study.checks import WAITS
 from lab.study.folder import Folder, Row, lines, write_lines
 from lab.study.plan import Run, combinations, named
@@ -41,7 +45,7 @@ def do(run: Run, folder: Folder, name: str) -> Row:
     try:
         segments = [segment.of_lab() for segment in run.study.segment]
         lab.up(*_asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes, more=segments)
-        return _Stage(lab, run, directory).play()
+        return _Stage(lab, run, directory, _address(run.study, lab)).play()
     finally:
         lab.down()
 
@@ -49,6 +53,8 @@ def do(run: Run, folder: Folder, name: str) -> Row:
 def rehearse_all(study: Study, where: str) -> None:
     """Raise LabError when a lab of the experiment would be refused, before the first of them is made."""
     for run in combinations(study, where):
+        if absent := missing(SYSTEMS[run.study.lab.system].needs):
+            raise LabError(f"{where}: lab.system: {absent}")
         try:
             rehearse(*_asked(run.study), run.study.lab.arbiter, run.study.lab.nodes)
         except LabError as error:
@@ -60,6 +66,15 @@ def _asked(study: Study) -> tuple[list[str], list[str]]:
     """Return what a lab serves, and its settings."""
     settings = [f"{key}={_toml(value)}" for key, value in study.lab.set.items()]
     return study.lab.serve or [server_spec()], settings
+
+
+def _address(study: Study, lab: Lab) -> str:
+    """Let the experiment's system serve; return where it does by IPv4."""
+    system = SYSTEMS[study.lab.system]
+    serve, settings = _asked(study)
+    stage = BenchStage(Setup(tuple(serve), tuple(settings)), lab)
+    stage.require(system)
+    return system.address(stage)
 
 
 def _toml(value: Any) -> str:
@@ -79,14 +94,15 @@ class _Clock:
 class _Speaker:
     """A client process."""
 
-    def __init__(self, lab: Lab, run: Run, number: int, directory: Path) -> None:
+    def __init__(self, lab: Lab, run: Run, number: int, directory: Path, service4: str) -> None:
+        self._service4 = service4
         self.client: Client = run.study.client[number]
         self.file = directory / f"client-{number}.jsonl"
         timed = self.client.measure and not self.client.bytes
         self._limit_s = run.study.seconds + self.client.patience_s + _END_S if timed else self.client.limit_s
         self._late = ""
         self._errors = directory / f"client-{number}.err"
-        address = SERVICE4 if self.client.family == 4 else SERVICE6
+        address = service4 if self.client.family == 4 else SERVICE6
         with self.file.open("wb") as out, self._errors.open("wb") as errors:
             self.process = lab.popen(
                 self.client.host, words(self.client, run, number, address), stdout=out, stderr=errors,
@@ -97,7 +113,7 @@ class _Speaker:
 
     def _told(self, seconds: float) -> dict[str, str]:
         """What a command may use."""
-        there = {"SERVICE4": SERVICE4, "SERVICE6": SERVICE6, "MEASURE": program()}
+        there = {"SERVICE4": self._service4, "SERVICE6": SERVICE6, "MEASURE": program()}
         return there | {"RATE": str(self.client.rate), "SECONDS": f"{seconds:g}"}
 
     def said(self) -> list[dict[str, Any]]:
@@ -130,8 +146,8 @@ class _Speaker:
 class _Stage:
     """A run, in a lab that is in step."""
 
-    def __init__(self, lab: Lab, run: Run, directory: Path) -> None:
-        self._lab, self._run, self._directory = lab, run, directory
+    def __init__(self, lab: Lab, run: Run, directory: Path, service4: str) -> None:
+        self._lab, self._run, self._directory, self._service4 = lab, run, directory, service4
         self._clock = _Clock()
         self._speakers: dict[int, _Speaker] = {}
         self._events: list[dict[str, Any]] = []
@@ -166,7 +182,9 @@ class _Stage:
             for number in sorted(range(len(clients)), key=lambda one: clients[one].at_s):
                 if given_up.wait(max(0.0, began_s + clients[number].at_s - time.monotonic())):
                     return
-                self._speakers[number] = _Speaker(self._lab, self._run, number, self._directory)
+                self._speakers[number] = _Speaker(
+                    self._lab, self._run, number, self._directory, self._service4
+                )
 
         with ThreadPoolExecutor(1, "clients") as pool:
             started = pool.submit(start)

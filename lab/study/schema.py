@@ -20,6 +20,9 @@ class Place(Struct, forbid_unknown_fields=True):
 
     nodes: Annotated[int, Meta(ge=2, le=5)] = 2
     arbiter: Literal["none", "witness", "etcd"] = "none"
+    system: Literal["fttcp", "keepalived", "haproxy"] = "fttcp"
+    """Who leads IPv4 clients to the servers of both nodes: the pair; keepalived, which moves an address; or
+    HAProxy on a host of its own, which asks the other server when one is down."""
     set: dict[str, str | int | float | bool] = {}
     serve: list[str] = []
     """PORT/PROTO=COMMAND; none: the measuring client's own server on port 7300."""

@@ -37,6 +37,10 @@ def made(**more: Any) -> Study:
         ({"client": [{}]}, "either `measure` or `command`"),
         ({"client": [{"measure": "echo", "command": "true"}]}, "either `measure` or `command`"),
         ({"client": [{"measure": "echo", "size": 0}]}, "size"),
+        (
+            {"client": [{"measure": "echo", "family": 6}], "sweep": {"lab.system": ["fttcp", "haproxy"]}},
+            "with lab.system = haproxy: client[0].family: lab.system = 'haproxy' serves IPv4 here",
+        ),
         ({"repetition": 3}, "there is no key `repetition`; keys are name, question, seed, repetitions"),
         (
             {"fault": [{"kind": "heal", "at": 1}]},
