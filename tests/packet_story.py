@@ -5,6 +5,7 @@
     -- client S 0:0(0) win 64240       a client's packet comes to both nodes (packetdrill's notation)
     -- backup S. 0:0(0) ack 1 win 100  a node's stack says so, in numbers of its own
     -- backup hears                    it is given what the other node has told it
+    -- backup takes over               the primary is no more
      #2 backup   drops it: why         what a node does about the second packet of the story
 
 Acts are played, and the lines that are indented are written anew; a test compares that with the text. The
@@ -33,7 +34,7 @@ _FIRST = {"client": 1_000_000, PRIMARY: 2_000_000, BACKUP: 7_000_000}
 """Initial sequence numbers."""
 _SEGMENT = re.compile(r"([SFPR.]+) (\d+):(\d+)\((\d+)\)(?: ack (\d+))? win (\d+)")
 _LETTERS = {"S": Flags.SYN, "F": Flags.FIN, "P": Flags.PSH, "R": Flags.RST, ".": Flags.ACK}
-_INDENT = " " * 6
+INDENT = " " * 6
 _ACT_NS = 100_000
 """From act to act: time does nothing of its own meanwhile."""
 
@@ -57,13 +58,15 @@ class Stage:
         self._now_ns += _ACT_NS
         if what == "hears":
             return self._hear(who)
+        if what == "takes over":
+            return self._take_over(who)
         packet = self._packet(who, what)
         if who != BACKUP:  # its numbers are not those of the connection
             self._words.segment(packet.data, packet.direction)
         hearers = list(self._nodes.values()) if who == "client" else [self._nodes[who]]
         lines = [line for node in hearers for line in self._lines(node.packet(packet), packet)]
         return [
-            f"{f'#{packet.number}':>{len(_INDENT) - 1}} {line[len(_INDENT) :]}" for line in lines[:1]
+            f"{f'#{packet.number}':>{len(INDENT) - 1}} {line[len(INDENT) :]}" for line in lines[:1]
         ] + lines[1:]
 
     def _hear(self, who: str) -> list[str]:
@@ -74,13 +77,19 @@ class Stage:
             raise ValueError(f"{speaker.name} has told nothing since")
         return [line for record in told for line in self._lines(hearer.hear(self._now_ns, record), None)]
 
+    def _take_over(self, who: str) -> list[str]:
+        if who != BACKUP:
+            raise ValueError(f"{who} is no backup")
+        self._nodes.pop(PRIMARY)
+        return self._lines(self._nodes[who].take_role(self._now_ns, EngineMode.SOLO), None)
+
     def _lines(self, effects: list[Effect], cause: Packet | None) -> list[str]:
         lines = []
         for effect in effects:
-            lines.append(f"{_INDENT}{effect.node:<8} {self._words.sentence(effect, cause)}")
+            lines.append(f"{INDENT}{effect.node:<8} {self._words.sentence(effect, cause)}")
             if effect.protection not in (None, self._protection.get(effect.node)):
                 self._protection[effect.node] = effect.protection
-                lines.append(f"{_INDENT}{'':<8} = {Protection(effect.protection).name.lower()}")
+                lines.append(f"{INDENT}{'':<8} = {Protection(effect.protection).name.lower()}")
         return lines
 
     def _packet(self, who: str, text: str) -> Packet:

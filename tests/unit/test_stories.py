@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fttcp.ownership.pair import PairMachine
-from tests import packet_story
+from tests import packet_story, packet_table
 from tests.story import played
 from tests.transcripts import compare
 
@@ -80,3 +80,30 @@ def test_if_the_nodes_do_not_hear_each_other_the_client_hears_nothing(path: Path
 def test_an_act_that_cannot_be_is_refused_with_its_number(lines: str) -> None:
     with pytest.raises(ValueError, match=f"line {len(lines.splitlines())}: "):
         packet_story.played(lines)
+
+
+TABLE = Path(__file__).parents[1] / "stories" / "flow.table"
+
+
+def test_packets_are_decided_as_the_table_tells() -> None:
+    compare(TABLE, packet_table.played)
+
+
+def test_a_row_of_the_table_is_decided_anew_from_its_state() -> None:
+    begins = "-- client S 0:0(0) win 64240\n"
+    lines = [
+        f"state {state}\n{acts}| packet |\n| primary S. 0:0(0) ack 1 win 9 |\n"
+        for state, acts in (("none", ""), ("called", begins), ("none again", ""))
+    ]
+    none, called, again = (
+        line for line in packet_table.played("".join(lines)).splitlines() if "S. 0" in line
+    )
+    assert none == again and "lets it go" in none and "holds it" in called
+
+
+@pytest.mark.parametrize(
+    "lines", ["so", "state x\n| packet |\n| client S 0:0(1) win 1 |", "| backup hears |"]
+)
+def test_a_row_that_cannot_be_is_refused_with_its_number(lines: str) -> None:
+    with pytest.raises(ValueError, match=f"line {len(lines.splitlines())}: "):
+        packet_table.played(lines)
