@@ -10,6 +10,7 @@
 #include "core/tcp/age.h"
 #include "core/tcp/cold.h"
 #include "core/tcp/flow.h"
+#include "core/tcp/heed.h"
 #include "core/tcp/hold.h"
 #include "core/tcp/opened.h"
 #include "core/tcp/pair.h"
@@ -17,6 +18,7 @@
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
 #include "core/tcp/rewrite.h"
+#include "core/tcp/taken.h"
 #include "core/tcp/unheld.h"
 #include "core/udp/backup.h"
 #include "core/udp/compare.h"
@@ -36,6 +38,8 @@ struct all {
 	struct ftt_log log;
 	struct ftt_piece piece;
 	struct ftt_lease lease;
+	struct ftt_compared compared;
+	struct ftt_burst burst;
 	struct ftt_env env;
 	uint8_t bytes[128];
 };
@@ -58,6 +62,9 @@ DECIDES(closed, ftt_backup_close(&a->flow, &a->record))
 DECIDES(ticked, ftt_flow_tick(&a->flow, &a->env))
 DECIDES(solo, ftt_flow_solo(&a->flow))
 DECIDES(takeover, ftt_flow_takeover(&a->flow, &a->env))
+DECIDES(fate, ftt_flow_fate(&a->flow, &a->compared, &a->env))
+DECIDES(opened_fate, ftt_opened_fate(&a->flow, true, false))
+DECIDES(heeded, ftt_backup_heeds(&a->flow, a->record.type))
 DECIDES(resetting, ftt_reset_step(&a->flow, &a->seg, &a->env))
 DECIDES(replies, ftt_session_holds(&a->session, (struct ftt_places){1, 0}, false, &a->env))
 DECIDES(session_told, ftt_session_record(&a->session, &a->record))
@@ -83,4 +90,5 @@ DECIDES(cold_reached, ftt_cold_reached(&a->flow, &a->record, 1))
 DECIDES(logged, ftt_log_growth(&a->log, &a->piece, false))
 DECIDES(granted, (ftt_lease_grant(&a->lease, 1, 2, a->env.now_ns), 0))
 DECIDES(lease_out, ftt_lease_ran_out(&a->lease, a->env.now_ns))
+DECIDES(burst, ftt_burst_takes(&a->burst, 1, a->env.now_ns))
 DECIDES(session_renewed, ftt_session_gets_on(&a->session, &a->record))

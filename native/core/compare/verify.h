@@ -200,19 +200,21 @@ static inline bool ftt_output_continues(const struct ftt_flow *f)
 
 /* What both nodes' sums have come to, beyond what the flow knows. */
 struct ftt_compared {
-	bool broken;          /* bytes were not seen, so nothing behind them is compared */
 	uint32_t differences; /* each counted once */
+	uint32_t seen;        /* backup: end of our server's output that was summed, a stream offset */
+	bool broken;          /* bytes were not seen, so nothing behind them is compared */
+	bool closed;          /* the flow has ended on this node */
 };
 
 /* May a flow be carried on by this server, as far as the outputs tell? `same`: they are equal up to where its client stands. */
-static inline bool ftt_output_goes_on(const struct ftt_flow *f, bool closed, struct ftt_compared c, bool same, const struct ftt_env *env)
+static inline bool ftt_output_goes_on(const struct ftt_flow *f, const struct ftt_compared *c, bool same, const struct ftt_env *env)
 {
-	if (env->policy->continue_unverified || closed || !(f->bits & FTT_F_ESTABLISHED))
+	if (env->policy->continue_unverified || c->closed || !(f->bits & FTT_F_ESTABLISHED))
 		return true;
 	/* what is encrypted in step has one content under one key, or it does not leave */
-	if (env->in_step && (c.broken || !(f->bits & FTT_F_SUMS)))
+	if (env->in_step && (c->broken || !(f->bits & FTT_F_SUMS)))
 		return false;
-	return same && !(env->policy->detach_divergent && c.differences);
+	return same && !(env->policy->detach_divergent && c->differences);
 }
 
 /* After a takeover: what the old primary has said is verified as a whole, so nothing waits for that any more. */

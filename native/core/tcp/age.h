@@ -66,6 +66,17 @@ static inline uint64_t ftt_age_patience(enum ftt_age age, const struct ftt_env *
 	}
 }
 
+/* Has a worker no place for one more flow, or handshake, beside so many? */
+static inline bool ftt_flows_full(uint32_t known, const struct ftt_env *env)
+{
+	return known >= env->policy->max_flows;
+}
+
+static inline bool ftt_half_open_full(uint32_t half_open, const struct ftt_env *env)
+{
+	return half_open >= env->policy->max_half_open;
+}
+
 #define FTT_SPARE_AGES 4u
 
 /*

@@ -30,6 +30,12 @@ static inline bool ftt_session_holds(const struct ftt_session *s, struct ftt_pla
 	return ftt_gate_waits(followed ? after : held, held, env) || (followed && orphan);
 }
 
+/* May one more reply wait, beside so many of the session? */
+static inline bool ftt_session_may_hold(uint32_t held, const struct ftt_env *env)
+{
+	return held < env->policy->max_held;
+}
+
 /* Reply `number` went to the client. */
 static inline void ftt_session_leaves(struct ftt_session *s, uint32_t number)
 {

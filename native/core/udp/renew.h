@@ -20,6 +20,24 @@
 
 #define FTT_UDP_NEAR (FTT_UDP_WINDOW / 4) /* events that the new backup's server may not have had yet, when it is asked */
 #define FTT_UDP_BURST 8u /* small datagrams that a server which says nothing is given at once from a log; see FTT_UDP_EARLY */
+#define FTT_UDP_BURST_NS 2000000ull /* ... a tick later the next ones */
+
+/* What a server was given from a log, since then, without a word of its own: in measure of FTT_UDP_BURST. */
+struct ftt_burst {
+	uint64_t since_ns;
+	uint8_t given;
+};
+
+/* Does it get one more of so many bytes? Its socket holds only so much. */
+static inline bool ftt_burst_takes(struct ftt_burst *b, uint32_t len, uint64_t now_ns)
+{
+	if (now_ns - b->since_ns >= FTT_UDP_BURST_NS)
+		*b = (struct ftt_burst){.since_ns = now_ns};
+	if (b->given >= FTT_UDP_BURST)
+		return false;
+	b->given += (uint8_t)(1 + len / 1024);
+	return true;
+}
 
 /* --- primary ------------------------------------------------------------------------------------ */
 

@@ -112,10 +112,22 @@ static inline uint64_t ftt_session_patience(const struct ftt_env *env)
 	return env->policy->udp_idle_timeout_ns * (env->mode == FTT_MODE_BACKUP ? 2 : 1);
 }
 
-/* Is there room for an event of so many bytes, where so many are kept? */
+/* May a worker know one more session beside so many? */
+static inline bool ftt_session_admitted(uint32_t known, const struct ftt_env *env)
+{
+	return known < env->policy->max_flows;
+}
+
+/* Is there memory for a datagram of so many bytes, where so many are kept? */
+static inline bool ftt_session_fits(uint32_t kept, uint32_t len, const struct ftt_env *env)
+{
+	return kept + len <= env->policy->max_udp_bytes;
+}
+
+/* ... and a number for the event that it is? */
 static inline bool ftt_session_has_room(const struct ftt_session *s, uint32_t kept, uint32_t len, const struct ftt_env *env)
 {
-	return s->events - s->acked < FTT_UDP_WINDOW && kept + len <= env->policy->max_udp_bytes;
+	return s->events - s->acked < FTT_UDP_WINDOW && ftt_session_fits(kept, len, env);
 }
 
 /* The next event: returns its number. */

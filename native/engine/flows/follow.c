@@ -10,6 +10,7 @@
 #include "engine/flows/retain.h"
 #include "engine/worker.h"
 #include "core/tcp/reset.h"
+#include "core/tcp/taken.h"
 
 #define SWEEP_MAX 4096u /* flows of one age that are forgotten at once */
 
@@ -87,7 +88,8 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 
 bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 {
-	bool half_open = ftt_table_half_open(&w->table) >= w->e->cfg.policy.max_half_open;
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	bool half_open = ftt_half_open_full(ftt_table_half_open(&w->table), &env);
 
 	if (forget_one(w, half_open, now_ns))
 		return true;
@@ -105,13 +107,14 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 
 struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c;
 
-	if (ftt_table_half_open(&w->table) >= w->e->cfg.policy.max_half_open && !ftt_follow_make_room(w, now_ns)) {
+	if (ftt_half_open_full(ftt_table_half_open(&w->table), &env) && !ftt_follow_make_room(w, now_ns)) {
 		w->n.syn_floods++;
 		return NULL;
 	}
-	if ((w->table.n >= w->e->cfg.policy.max_flows && !ftt_follow_make_room(w, now_ns)) ||
+	if ((ftt_flows_full(w->table.n, &env) && !ftt_follow_make_room(w, now_ns)) ||
 	    !(c = ftt_table_add(&w->table, key, now_ns))) {
 		w->n.flows_refused++;
 		return NULL;
@@ -123,42 +126,31 @@ struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key
 
 /* --- roles ----------------------------------------------------------------------------------- */
 
-static bool goes_on(const struct ftt_worker *w, const struct ftt_tcp *c, bool same, uint64_t now_ns)
+static struct ftt_compared compared(const struct ftt_tcp *c)
 {
-	struct ftt_env env = ftt_worker_look(w, now_ns);
-
-	return ftt_output_goes_on(&c->flow, c->closed, (struct ftt_compared){c->digest.broken, c->divergences}, same, &env);
+	return (struct ftt_compared){.broken = c->digest.broken, .differences = c->divergences, .seen = c->digest.seen, .closed = c->closed};
 }
 
 bool ftt_follow_continues(const struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_flow f = c->flow;
+	struct ftt_compared all = compared(c);
+	struct ftt_env env = ftt_worker_look(w, now_ns);
 
-	if (f.protection != FTT_NEW && f.protection != FTT_OPENING && f.protection != FTT_PROTECTED)
-		return false;
-	if (w->mode != FTT_MODE_BACKUP)
-		return goes_on(w, c, ftt_output_covered(&f), now_ns);
-	ftt_output_settle(&f, c->digest.seen, now_ns);
-	return !ftt_flow_cut(&f) && goes_on(w, c, ftt_output_continues(&f), now_ns);
-}
-
-static bool continues(struct ftt_worker *w, const struct ftt_tcp *c, uint64_t now_ns)
-{
-	if (!ftt_flow_cut(&c->flow) && goes_on(w, c, ftt_output_continues(&c->flow), now_ns))
-		return true;
-	w->n.unverified_resets++;
-	return false;
+	return ftt_flow_would_go_on(&c->flow, &all, &env);
 }
 
 static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_look(w, now_ns);
+	struct ftt_compared all = compared(c);
+	enum ftt_fate fate;
 	uint32_t actions;
 
 	if (c->flow.opener == FTT_OPENED_LOCAL && !ftt_opens_taken(w, c))
 		return false;
-	ftt_output_settle(&c->flow, c->digest.seen, now_ns);
-	if (c->flow.protection == FTT_DETACHED || c->flow.protection == FTT_CATCHING_UP || !continues(w, c, now_ns)) {
+	fate = ftt_flow_fate(&c->flow, &all, &env);
+	w->n.unverified_resets += fate == FTT_FATE_UNVERIFIED;
+	if (fate != FTT_FATE_GOES_ON) {
 		ftt_tcp_reset_client(w, c, now_ns);
 		return true;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hear.c - what the other node says on the commit channel, to each flow that it is about. The rules are in pair.h. */
 #define _GNU_SOURCE
+#include "core/tcp/heed.h"
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
@@ -48,13 +49,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	w->n.injected++;
 }
 
-/* One that has been, and is over: an OPEN is not about it. */
-static bool is_past(const struct ftt_tcp *c)
-{
-	return c->closed && c->flow.bits & FTT_F_ESTABLISHED;
-}
-
-/* ... of a connection that its server opens. */
+/* The primary told of a connection that its server opens. */
 static void outward_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	if (c && ftt_opens_heard(w, c, r, now_ns))
@@ -68,7 +63,7 @@ static void outward_open(struct ftt_worker *w, struct ftt_tcp *c, const struct f
 static void backup_open(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	bool same = c && ftt_flow_name(&c->flow) == r->irs && !is_past(c);
+	bool same = c && ftt_flow_name(&c->flow) == r->irs && !ftt_flow_is_past(&c->flow, c->closed);
 
 	if (r->flags & FTT_REC_OUTWARD) {
 		outward_open(w, c, r, from, now_ns);
@@ -111,13 +106,45 @@ static void output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_rec
 	ftt_tcp_act(w, c, actions, now_ns);
 }
 
+/* A record, but OPEN, about a flow of this backup's. */
+static void heed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
+{
+	switch (r->type) {
+	case FTT_REC_PROBE:
+		probed(w, c, r, now_ns);
+		break;
+	case FTT_REC_OUTPUT:
+		output(w, c, r, now_ns);
+		break;
+	case FTT_REC_RENEW:
+		ftt_renew_word_of(w, c, r, now_ns);
+		break;
+	case FTT_REC_DISCARD:
+		ftt_tcp_act(w, c, ftt_backup_discard(&c->flow, r), now_ns);
+		break;
+	case FTT_REC_DETACH:
+		if (c->flow.protection == FTT_CATCHING_UP && !(c->flow.bits & FTT_F_SYNACK))
+			ftt_tcp_forget(w, c, false); /* another worker has it */
+		else
+			ftt_tcp_let_go(w, c);
+		break;
+	case FTT_REC_CLOSE:
+		ftt_tcp_aborted(w, c, r, now_ns);
+		break;
+	default:
+		w->n.channel_malformed++;
+		break;
+	}
+}
+
 static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from,
 			  uint64_t now_ns)
 {
 	struct ftt_record answer = {.type = FTT_REC_DETACHED, .key = r->key, .irs = r->irs, .attempt = r->attempt};
 	struct ftt_tcp *any = c;
+	unsigned heeds;
 
-	if (c && (ftt_flow_name(&c->flow) != r->irs || (r->type == FTT_REC_OPEN && is_past(c))))
+	if (c && (ftt_flow_name(&c->flow) != r->irs || (r->type == FTT_REC_OPEN && ftt_flow_is_past(&c->flow, c->closed))))
 		c = NULL; /* another connection with the same addresses and ports */
 	if (c && ftt_record_late(r, c->attempt)) {
 		w->n.records_late++;
@@ -127,48 +154,13 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	}
 	if (c)
 		c->peer_worker = from;
-	switch (r->type) {
-	case FTT_REC_OPEN:
-		if (c && c->flow.protection == FTT_DETACHED)
-			ftt_channel_put_record(&w->channel, from, &answer, &w->n); /* an OPEN that was overtaken */
-		else
-			backup_open(w, any, r, from, now_ns);
-		break;
-	case FTT_REC_PROBE:
-		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
-			probed(w, c, r, now_ns);
-		else if (!c || c->flow.protection != FTT_PROTECTED) /* we do not hold it and never shall: say so, or the primary waits in vain */
-			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		break;
-	case FTT_REC_OUTPUT:
-		if (c && c->flow.bits & FTT_F_MAPPED && c->flow.protection != FTT_DETACHED)
-			output(w, c, r, now_ns);
-		break;
-	case FTT_REC_RENEW:
-		if (c && c->flow.protection != FTT_DETACHED)
-			ftt_renew_word_of(w, c, r, now_ns);
-		else
-			ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		break;
-	case FTT_REC_DISCARD:
-		if (c && c->flow.bits & FTT_F_MAPPED)
-			ftt_tcp_act(w, c, ftt_backup_discard(&c->flow, r), now_ns);
-		break;
-	case FTT_REC_DETACH:
+	heeds = ftt_backup_heeds(c ? &c->flow : NULL, r->type);
+	if (heeds & FTT_ANSWERED)
 		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-		if (c && c->flow.protection == FTT_CATCHING_UP && !(c->flow.bits & FTT_F_SYNACK))
-			ftt_tcp_forget(w, c, false); /* another worker has it */
-		else if (c && c->flow.protection != FTT_DETACHED)
-			ftt_tcp_let_go(w, c);
-		break;
-	case FTT_REC_CLOSE:
-		if (c)
-			ftt_tcp_aborted(w, c, r, now_ns);
-		break;
-	default:
-		w->n.channel_malformed++;
-		break;
-	}
+	if (r->type == FTT_REC_OPEN && heeds & FTT_HEEDED)
+		backup_open(w, any, r, from, now_ns);
+	else if (heeds & FTT_HEEDED)
+		heed(w, c, r, now_ns);
 }
 
 static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t from, uint64_t now_ns)

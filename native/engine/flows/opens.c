@@ -14,6 +14,7 @@
  * A takeover lets SYNs go that wait then: their server was the faster one.
  */
 #define _GNU_SOURCE
+#include "core/tcp/taken.h"
 #include "engine/flows/act.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/log.h"
@@ -107,21 +108,19 @@ void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_r
 bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	struct ftt_key service = c->key;
+	bool own = ftt_opening_own(c);
+	enum ftt_fate fate;
 
-	ftt_opening_leave(w, c);
-	if (!(c->flow.bits & FTT_F_SYNACK) && c->flow.protection != FTT_DETACHED) { /* its SYN has not left the old primary */
-		ftt_tcp_forget(w, c, false);
-		return false;
-	}
-	if (!ftt_opening_own(c) && (c->flow.protection != FTT_PROTECTED || ftt_opened_continues(&c->flow)))
-		return true;
 	service.space = FTT_SPACE_SERVICE;
-	if (!ftt_opening_own(c) || ftt_table_find(&w->table, &service)) { /* the remote end would take it for another one */
+	fate = ftt_opened_fate(&c->flow, own, own && ftt_table_find(&w->table, &service));
+	ftt_opening_leave(w, c);
+	if (fate == FTT_FATE_FORGOTTEN)
+		ftt_tcp_forget(w, c, false);
+	else if (fate == FTT_FATE_REFUSED)
 		refuse(w, c);
-		return false;
-	}
-	ftt_table_to_service(&w->table, c);
-	return true;
+	else if (own)
+		ftt_table_to_service(&w->table, c);
+	return fate == FTT_FATE_GOES_ON;
 }
 
 void ftt_opens_tick(struct ftt_worker *w, uint64_t now_ns)

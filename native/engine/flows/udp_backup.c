@@ -9,8 +9,6 @@
 #include "engine/flows/cold.h"
 #include "engine/flows/udp_log.h"
 
-#define BURST_NS 2000000ull /* a tick */
-
 void ftt_udp_backup_acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 {
 	struct ftt_record r = {.type = FTT_REC_EVENT_ACK, .key = u->key, .irs = u->start, .attempt = u->attempt, .number = u->s.events};
@@ -29,19 +27,6 @@ static void give(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port,
 	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, all, false);
 }
 
-/* Does a server that says nothing get one more from the log at once? Its socket holds only so much. */
-static bool may_have(struct ftt_udp_log *l, uint32_t len, uint64_t now_ns)
-{
-	if (now_ns - l->burst_ns >= BURST_NS) {
-		l->burst_ns = now_ns;
-		l->burst = 0;
-	}
-	if (l->burst >= FTT_UDP_BURST)
-		return false;
-	l->burst += (uint8_t)(1 + len / 1024);
-	return true;
-}
-
 /* What came by the lane. False: the rest has to wait. */
 static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_env *env)
 {
@@ -52,7 +37,7 @@ static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const stru
 		uint32_t n = ftt_noted_get(l->bytes + l->at, l->len - l->at, &x);
 
 		if (!x.is_port) {
-			if (!ftt_session_turn(&u->s, x.outputs, x.len, x.port, l->moved_ns, env) || !may_have(l, x.len, env->now_ns))
+			if (!ftt_session_turn(&u->s, x.outputs, x.len, x.port, l->moved_ns, env) || !ftt_burst_takes(&l->burst, x.len, env->now_ns))
 				return false;
 			if (u->s.missing) /* said twice by a timer, long ago: no two servers do that alike */
 				ftt_session_unsummed(&u->s);
@@ -102,12 +87,12 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	}
 }
 
-/* A place for an event of so many bytes; NULL when there is none. */
-static struct ftt_udp_event *keep(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_event **slot, uint32_t len)
+/* A place for an event of so many bytes; NULL when there is no memory. */
+static struct ftt_udp_event *keep(struct ftt_udp_session *u, struct ftt_udp_event **slot, uint32_t len)
 {
 	struct ftt_udp_event *e;
 
-	if (!slot || u->bytes + len > w->e->cfg.policy.max_udp_bytes || !(e = calloc(1, sizeof(*e))))
+	if (!slot || !(e = calloc(1, sizeof(*e))))
 		return NULL;
 	if (!(e->bytes = malloc(len ? len : 1))) {
 		free(e);
@@ -123,12 +108,13 @@ static struct ftt_udp_event *keep(struct ftt_worker *w, struct ftt_udp_session *
 /* One part of an event; true when the event is complete now. */
 static bool store(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_record *r, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_event **slot = ftt_udp_slot(u, r->number), *e = slot ? *slot : NULL;
 
 	if (!slot || !ftt_part_good(r))
 		return false;
 	if (!e) {
-		if (!(e = keep(w, u, slot, r->total)))
+		if (!ftt_session_fits(u->bytes, r->total, &env) || !(e = keep(u, slot, r->total)))
 			return false; /* the primary sends it again */
 		e->port = r->port;
 		e->outputs = r->outputs;
@@ -267,7 +253,7 @@ void ftt_udp_backup_out(struct ftt_worker *w, struct ftt_udp_session *u, const s
 		ftt_session_local_port(&u->s, k->sport);
 	ftt_session_murmurs(&u->s, k->sport);
 	if (u->log)
-		u->log->burst = 0;
+		u->log->burst.given = 0;
 	ftt_udp_sum(w, u, p, k);
 	w->n.drop_suppressed++;
 	ftt_worker_verdict(w, p, false, NULL);
@@ -296,10 +282,11 @@ bool ftt_udp_backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 			  uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_event *e = NULL;
 
-	if (u->s.events - u->s.acked < FTT_UDP_WINDOW)
-		e = keep(w, u, ftt_udp_slot(u, u->s.events + 1), len);
+	if (ftt_session_has_room(&u->s, u->bytes, len, &env))
+		e = keep(u, ftt_udp_slot(u, u->s.events + 1), len);
 	if (!e) {
 		w->n.drop_bound++;
 		return;

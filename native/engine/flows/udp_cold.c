@@ -16,7 +16,7 @@ static void begin_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_
 	u->log->at = 0;
 	u->log->left = u->s.events;
 	u->log->moved_ns = now_ns;
-	u->log->burst = 0;
+	u->log->burst.given = 0;
 	if (ftt_list_empty(&u->due))
 		ftt_list_add(&u->due, &w->udp.due);
 	w->udp.waiting++;

@@ -4,6 +4,7 @@
 #define FTTCP_FLOWS_UDP_LOG_H
 #include "core/log.h"
 #include "core/udp/log.h"
+#include "core/udp/renew.h"
 #include "engine/worker.h"
 
 enum ftt_udp_stage {
@@ -23,9 +24,8 @@ struct ftt_udp_log {
 	uint64_t moved_ns; /* primary: when the backup got on; backup: when the next event became the next */
 	uint32_t told;    /* backup: events given, as the primary was told last, */
 	uint64_t told_ns; /* ... when */
-	uint64_t burst_ns; /* backup: since when the next is counted */
+	struct ftt_burst burst; /* backup */
 	uint8_t stage;    /* enum ftt_udp_stage */
-	uint8_t burst;    /* backup: what its server was given since then without a word, in measure of FTT_UDP_BURST */
 };
 
 /* A session begins. */

@@ -92,6 +92,7 @@ static struct ftt_udp_reply *keep(const struct ftt_udp_session *u, struct ftt_pa
 void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
 			 struct ftt_pkt *k, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_reply *r;
 	uint32_t number;
 
@@ -102,7 +103,7 @@ void ftt_udp_primary_out(struct ftt_worker *w, struct ftt_udp_session *u, struct
 	}
 	number = ftt_session_speaks(&u->s);
 	ftt_udp_sum(w, u, p, k);
-	if (u->n_replies >= w->e->cfg.policy.max_held || !(r = keep(u, p, k))) {
+	if (!ftt_session_may_hold(u->n_replies, &env) || !(r = keep(u, p, k))) {
 		w->n.hold_overflow++;
 		w->n.drop_bound++;
 		ftt_worker_verdict(w, p, false, NULL);

@@ -101,7 +101,7 @@ struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_session *u;
 
-	if (w->udp.n >= w->e->cfg.policy.max_flows && !ftt_flow_emits((uint8_t)w->mode))
+	if (!ftt_session_admitted(w->udp.n, &env) && !ftt_flow_emits((uint8_t)w->mode))
 		ftt_udp_rest(w, 1, now_ns); /* what is to be forgotten anyway makes room */
 	env.behind = ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 	if ((u = ftt_udp_add(w, key, start, now_ns))) {

@@ -76,10 +76,11 @@ struct ftt_udp_session *ftt_udp_of(struct ftt_worker *w, const struct ftt_pkt *k
 
 struct ftt_udp_session *ftt_udp_add(struct ftt_worker *w, const struct ftt_key *k, uint32_t start, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_table *t = &w->udp;
 	struct ftt_udp_session *u, **b = bucket(t, k);
 
-	if (t->n >= w->e->cfg.policy.max_flows || !(u = calloc(1, sizeof(*u)))) {
+	if (!ftt_session_admitted(t->n, &env) || !(u = calloc(1, sizeof(*u)))) {
 		w->n.flows_refused++;
 		return NULL;
 	}
