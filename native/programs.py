@@ -23,7 +23,7 @@ PROGRAMS = {
     # a worker without a kernel, for `fttcp explain`; its loop is not run, so what only that calls is left out
     "fttcp-replay": [
         *("-Inative", "-fms-extensions", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
-        *("native/replay/replay.c", "native/replay/plane_model.c"),
+        *("native/replay/replay.c", "native/engine/planes/model/plane_model.c", "native/engine/life.c"),
         *("native/engine/channel/crc32c.c", "native/engine/history/file.c", "native/engine/spool/spool.c"),
         *("native/engine/api/observe.c", "native/engine/worker_packets.c"),
         *("native/engine/planes/python/python.c", *sorted(map(str, Path("native/engine/flows").glob("*.c")))),

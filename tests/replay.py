@@ -30,7 +30,7 @@ from fttcp.wire.keyfile import KeyRing
 
 ROOT = Path(__file__).parents[1]
 _SOURCES = (
-    *("replay/replay.c", "replay/plane_model.c"),
+    *("replay/replay.c", "engine/planes/model/plane_model.c", "engine/life.c"),
     *(
         "engine/channel/crc32c.c",
         "engine/planes/python/python.c",

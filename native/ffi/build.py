@@ -23,7 +23,7 @@ extern "Python" void ftt_give(void *of, const struct ftt_fate *verdicts, uint32_
 extern "Python" bool ftt_hear(void *of, uint8_t from, const uint8_t *record, size_t len);
 extern "Python" bool ftt_tell(void *of, uint8_t to, const uint8_t *record, size_t len);
 """
-SOURCES = sorted(map(str, (ROOT / "engine").rglob("*.c")))
+SOURCES = sorted(str(path) for path in (ROOT / "engine").rglob("*.c") if "model" not in path.parts)
 HEADERS = sorted(map(str, ROOT.rglob("*.h")))
 DEFINE_NUMBER = re.compile(r"#define\s+\w+\s+(0x[0-9a-fA-F]+|\d+|\.\.\.)\s*$")
 

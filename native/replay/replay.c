@@ -33,7 +33,7 @@
 #include "engine/liveness/beat.h"
 #include "engine/planes/emit.h"
 #include "engine/planes/python/python.h"
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 #include <stdio.h>
 
 #define LIBRARY __attribute__((visibility("default")))

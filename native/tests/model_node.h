@@ -4,7 +4,7 @@
 #define FTTCP_MODEL_NODE_H
 #include "model.h"
 #include "engine/worker.h"
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 
 struct node {
 	struct ftt_engine engine;

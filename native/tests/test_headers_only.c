@@ -5,7 +5,7 @@
 #include "engine/flows/act.h"
 #include "check.h"
 #include "engine/flows/hold.h"
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 
 enum { MIRROR = 3, SERVICE = 4 };
 

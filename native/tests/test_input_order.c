@@ -4,7 +4,7 @@
 #include "engine/flows/act.h"
 #include "flows.h"
 #include "engine/flows/hold.h"
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 
 enum { MIRROR = 3, PATIENCE = 1000, HELD = 4 };
 

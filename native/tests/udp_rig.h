@@ -4,7 +4,7 @@
 #define FTTCP_UDP_RIG_H
 #include "packet.h"
 #include "engine/worker.h"
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 
 #define MS 1000000ull
 #define SERVER 69

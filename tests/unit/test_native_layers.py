@@ -89,6 +89,27 @@ def test_the_core_needs_nothing_of_the_engine() -> None:
     }
 
 
+BESIDE_FLOWS = {
+    "engine/worker.h": None,  # whose flows they are
+    "engine/engine.h": {"udp.h"},
+    "engine/api/abi.h": {"keyed.h"},
+    "engine/planes/plane.h": {"table.h", "udp.h"},
+    "engine/history/file.h": {"record.c", "kept.c"},
+    "engine/spool/spool.h": {"spill.h"},
+}
+"""What flows include beside the core and each other, and which files do; None: any."""
+
+
+def test_flows_include_what_is_listed() -> None:
+    found: dict[str, set[str]] = {}
+    for path in (NATIVE / "engine" / "flows").iterdir():
+        for name in INCLUDE.findall(path.read_text()):
+            if not name.startswith(("core/", "engine/flows/")):
+                found.setdefault(name, set()).add(path.name)
+    assert found.keys() == BESIDE_FLOWS.keys()
+    assert all(who is None or found[name] == who for name, who in BESIDE_FLOWS.items())
+
+
 def test_flows_know_no_data_plane_but_its_face() -> None:
     """What decides and carries out sees planes/plane.h; the engine chooses one."""
     chooser = {"engine/engine.c"}

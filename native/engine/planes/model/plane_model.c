@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
-#include "plane_model.h"
+#include "engine/planes/model/plane_model.h"
 #include <stdlib.h>
 
 static void close_it(struct ftt_plane *p)
