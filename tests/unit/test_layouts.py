@@ -104,19 +104,6 @@ def test_a_key_has_the_name_that_heartbeats_bear() -> None:
     assert vector("heartbeat")[8:12].hex() == key_id(SECRET)
 
 
-def test_what_is_tuned_is_what_the_engine_tunes() -> None:
-    """The policy but for what stays as it was: the face names each."""
-    code = (ROOT / "native/engine/engine.c").read_text()
-    (body,) = re.findall(r"^void ftt_engine_tune\(.*?^}", code, re.M | re.S)
-    assert "e->cfg.policy = cfg->policy;" in body
-    fixed = set(re.findall(r"e->cfg\.policy\.(\w+) = fixed\.\1;", body))
-    policy = {name for name, _ in ffi.typeof("struct ftt_policy").fields} - PADDING
-    assert fixed < policy
-    face = (ROOT / "native/engine/api/abi.h").read_text()
-    (told,) = re.findall(r"The times and bounds of \*cfg(.*?)\*/", face, re.S)
-    assert {word for word in re.findall(r"\w+", told) if "_" in word} == policy - fixed
-
-
 def settings() -> EngineSettings:
     """Settings of which each is something else than nothing."""
     made: dict[str, Any] = {}

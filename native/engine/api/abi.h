@@ -340,9 +340,8 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /*
- * The times and bounds of *cfg from now on, those that a worker looks up when it needs them: detach_after_ns, output_lag_ns,
- * end_grace_ns, open_timeout_ns, idle_timeout_ns, udp_idle_timeout_ns, max_half_open, max_held, max_held_total,
- * max_udp_bytes, max_retained, renew_flow, renew_bytes, spool_bytes, detach_divergent, continue_unverified, order_service. A bound below what is in use takes no more, and drops nothing.
+ * The policy of *cfg from now on, but for what tables were made for and flows begin with: that stays. A bound below what is in
+ * use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 
