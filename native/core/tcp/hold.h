@@ -23,7 +23,7 @@ static inline uint32_t ftt_flow_overflows(struct ftt_flow *f, const struct ftt_s
 /* Has a client's segment waited for so long that the primary has given the flow up? Or nobody sent it but a forger. */
 static inline bool ftt_held_enough(const struct ftt_seg *s, uint64_t since_ns, const struct ftt_env *env)
 {
-	return s->dir == FTT_FROM_CLIENT && env->now_ns - since_ns > ftt_lag_limit(env->policy);
+	return s->dir == FTT_FROM_CLIENT && env->now_ns - since_ns > ftt_lag_limit(env);
 }
 
 #endif

@@ -6,8 +6,10 @@
 #include "core/tcp/state.h"
 
 /* For how long one server's output may stay behind the other's. */
-static inline uint64_t ftt_lag_limit(const struct ftt_policy *policy)
+static inline uint64_t ftt_lag_limit(const struct ftt_env *env)
 {
+	const struct ftt_policy *policy = env->policy;
+
 	return policy->output_lag_ns > policy->detach_after_ns ? policy->output_lag_ns : policy->detach_after_ns;
 }
 
@@ -60,7 +62,7 @@ static inline bool ftt_held_too_long(struct ftt_flow *f, const struct ftt_env *e
 		return false;
 	if (ftt_peer_owes(f))
 		f->owed = now ? now : 1;
-	if (env->now_ns - since_ns > ftt_lag_limit(env->policy))
+	if (env->now_ns - since_ns > ftt_lag_limit(env))
 		return true;
 	if (f->owed && seq_gt(f->owed, since) && env->policy->output_lag_ns > env->policy->detach_after_ns)
 		since_ns = env->now_ns - ((uint64_t)(now - f->owed) << FTT_OWED_SHIFT);

@@ -370,7 +370,7 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 		ftt_lag_mark(f, env->now_ns);
 		if (f->bits & FTT_F_AHEAD && !env->vouched)
 			f->lag_since_ns = env->now_ns; /* a server that stands still is no reason to lose the one that goes on */
-		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > ftt_lag_limit(env->policy))
+		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > ftt_lag_limit(env))
 			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, env->now_ns);
 		if (ftt_output_overdue(f, env->now_ns, env->policy->detach_after_ns))
 			return ftt_flow_detach(f, FTT_WHY_DIVERGENCE, env->now_ns);
@@ -470,7 +470,7 @@ static inline bool ftt_flow_hopeless(struct ftt_flow *f, const struct ftt_env *e
 		f->lag_since_ns = env->now_ns;
 		f->lag_mark = f->local_snd_nxt + f->verified;
 	}
-	return env->now_ns - f->lag_since_ns > ftt_lag_limit(env->policy);
+	return env->now_ns - f->lag_since_ns > ftt_lag_limit(env);
 }
 
 /* The primary lost its backup: nothing waits any more. */

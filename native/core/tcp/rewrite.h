@@ -283,11 +283,11 @@ static inline void ftt_bare_fin(struct ftt_flow *f, const struct ftt_key *k, uin
 }
 
 /* A segment of `len` bytes of our output at `seq`; the FIN goes with the last one. */
-static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, uint32_t seq, uint32_t len,
-				 uint64_t now_ns, struct ftt_bare *b)
+static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, uint32_t seq, uint32_t len, const struct ftt_env *env,
+				 struct ftt_bare *b)
 {
-	ftt_bare_for_client(f, k, mode, b);
-	b->tsval = seq_max(b->tsval, ftt_flow_clock(f, now_ns));
+	ftt_bare_for_client(f, k, env->mode, b);
+	b->tsval = seq_max(b->tsval, ftt_flow_clock(f, env->now_ns));
 	b->seq = seq;
 	b->flags = TCP_ACK | TCP_PSH | (f->bits & FTT_F_LOCAL_FIN && seq + len + 1 == f->fin_end ? TCP_FIN : 0);
 }

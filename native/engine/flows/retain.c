@@ -107,6 +107,7 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, uint64_t now_ns)
 {
 	const struct ftt_flow *f = &c->flow;
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	uint8_t packet[FTT_BARE_MAX + SEGMENT_MAX], payload[SEGMENT_MAX];
 	struct ftt_bare b;
 
@@ -115,7 +116,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 	while (n) {
 		uint32_t len = n < f->mss ? n : f->mss;
 
-		ftt_bare_data(&c->flow, &c->key, (uint8_t)w->mode, c->retained.next, len, now_ns, &b);
+		ftt_bare_data(&c->flow, &c->key, c->retained.next, len, &env, &b);
 		get(c->store, b.seq, payload, len);
 		ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, payload, len), true);
 		w->n.retained_released++;
