@@ -29,7 +29,7 @@
 #define CLIENT_NS 500000000ll  /* what the client says: a shell that starts has much to do */
 #define LONG_NS 3000000000ll /* programs that get no processor do not work meanwhile */
 #define LOOK_NS 300000ll    /* between two looks at programs that work */
-#define SETTLE_NS 2000000ll /* a terminal passes on what was typed, and a server behind answers, later than one can see */
+#define CALM_NS 2000000ll /* a terminal passes on what was typed, and a server behind answers, later than one can see */
 #define PIECE 32768         /* what sshd reads at once, and half of what a pipe holds */
 #define TERMINAL_PIECE 2048 /* half of what a terminal holds */
 #define MOST_STREAMS 32 /* more than sshd lets one connection have by itself; who has more is left alone */
@@ -192,7 +192,7 @@ static bool others_rest(int64_t now)
 		turn.last = all;
 		turn.changed_ns = now;
 	}
-	return now - (turn.changed_ns > turn.client_ns ? turn.changed_ns : turn.client_ns) >= SETTLE_NS;
+	return now - (turn.changed_ns > turn.client_ns ? turn.changed_ns : turn.client_ns) >= CALM_NS;
 }
 
 static int64_t since(int64_t *start, int64_t now)
@@ -212,7 +212,7 @@ static bool all_is_said(int64_t now, bool *ended)
 	turn.looked_ns = now;
 	turn.ran_ns = l.ran_ns;
 	*ended = l.ended;
-	if (l.awake || (has(TERMINAL) && now - turn.client_ns < SETTLE_NS))
+	if (l.awake || (has(TERMINAL) && now - turn.client_ns < CALM_NS))
 		return false;
 	return (!l.blind && !has(OTHER)) || others_rest(now);
 }

@@ -101,7 +101,7 @@ static inline bool ftt_output_rests(const struct ftt_flow *f, uint32_t seen)
 }
 
 /* If they have stood there for a while, what differed had the same length. True when that is found. */
-static inline bool ftt_output_settle(struct ftt_flow *f, uint32_t seen, uint64_t now_ns)
+static inline bool ftt_output_even(struct ftt_flow *f, uint32_t seen, uint64_t now_ns)
 {
 	if (!ftt_output_rests(f, seen)) {
 		f->lag_since_ns = 0;

@@ -48,7 +48,7 @@ static inline bool ftt_flow_needs_syn(const struct ftt_flow *f, bool closed, uin
 }
 
 /* How long a flow of this age may be silent before it is forgotten. */
-static inline uint64_t ftt_age_patience(enum ftt_age age, const struct ftt_env *env)
+static inline uint64_t ftt_age_idle_ns(enum ftt_age age, const struct ftt_env *env)
 {
 	switch (age) {
 	case FTT_AGE_CLOSED:
@@ -77,14 +77,14 @@ static inline bool ftt_half_open_full(uint32_t half_open, const struct ftt_env *
 	return half_open >= env->policy->max_half_open;
 }
 
-#define FTT_SPARE_AGES 4u
+#define FTT_YIELDING_AGES 4u
 
 /*
  * A full table: flows of which age make room, the oldest ones first? Those that have ended, and then those that were let go. A full
  * table of handshakes (`half_open`): those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
  * many handshakes a second their protection, and is over when it ends.
  */
-static inline enum ftt_age ftt_age_spare(unsigned i)
+static inline enum ftt_age ftt_age_yielding(unsigned i)
 {
 	return i == 0 ? FTT_AGE_REFUSED : i == 1 ? FTT_AGE_CLOSED : i == 2 ? FTT_AGE_HALF_OPEN : FTT_AGE_LET_GO;
 }

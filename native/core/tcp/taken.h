@@ -21,7 +21,7 @@ static inline bool ftt_flow_carries_on(const struct ftt_flow *f, const struct ft
 
 static inline enum ftt_fate ftt_flow_fate(struct ftt_flow *f, const struct ftt_compared *c, const struct ftt_env *env)
 {
-	ftt_output_settle(f, c->seen, env->now_ns);
+	ftt_output_even(f, c->seen, env->now_ns);
 	if (f->protection == FTT_DETACHED || f->protection == FTT_CATCHING_UP)
 		return FTT_FATE_RESET;
 	return ftt_flow_carries_on(f, c, env) ? FTT_FATE_GOES_ON : FTT_FATE_UNVERIFIED;

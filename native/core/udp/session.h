@@ -107,7 +107,7 @@ static inline void ftt_session_called(struct ftt_session *s, uint64_t now_ns)
 }
 
 /* How long it may be silent before it is forgotten. The backup remembers longer: the primary decides when a session is over. */
-static inline uint64_t ftt_session_patience(const struct ftt_env *env)
+static inline uint64_t ftt_session_idle_ns(const struct ftt_env *env)
 {
 	return env->policy->udp_idle_timeout_ns * (env->mode == FTT_MODE_BACKUP ? 2 : 1);
 }

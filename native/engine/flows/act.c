@@ -237,7 +237,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	ftt_table_settle(&w->table, c, w->mode);
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
-	if ((next = ftt_opening_settled(w, c)))
+	if ((next = ftt_opening_answered(w, c)))
 		ftt_tcp_act(w, next, FTT_ACT_OPEN, now_ns);
 	if (c->points && w->mode != FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED && !(c->flow.bits & FTT_F_UNVERIFIED))
 		ftt_compare_forget(c);

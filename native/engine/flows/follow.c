@@ -56,7 +56,7 @@ void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 
 	for (enum ftt_age age = 0; age < FTT_AGES; age++) {
-		uint64_t most_ns = ftt_age_patience(age, &env);
+		uint64_t most_ns = ftt_age_idle_ns(age, &env);
 		struct ftt_tcp *c;
 
 		for (unsigned i = 0; i < SWEEP_MAX && (c = ftt_table_oldest(&w->table, age)); i++) {
@@ -93,10 +93,10 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
 
 	if (forget_one(w, half_open, now_ns))
 		return true;
-	for (unsigned i = 0; i < FTT_SPARE_AGES; i++) {
-		struct ftt_tcp *c = ftt_table_oldest(&w->table, ftt_age_spare(i));
+	for (unsigned i = 0; i < FTT_YIELDING_AGES; i++) {
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, ftt_age_yielding(i));
 
-		if (!c || c->held || !ftt_age_gives_way(ftt_age_spare(i), half_open, now_ns - c->flow.last_ns))
+		if (!c || c->held || !ftt_age_gives_way(ftt_age_yielding(i), half_open, now_ns - c->flow.last_ns))
 			continue;
 		w->n.flows_expired++;
 		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);

@@ -90,7 +90,7 @@ static void probed(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_rec
 {
 	uint32_t delivered = c->flow.delivered_ack, actions;
 
-	ftt_output_settle(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
+	ftt_output_even(&c->flow, c->digest.seen, now_ns); /* the COMMIT tells */
 	actions = ftt_backup_probe(&c->flow, r, &c->retained);
 	if (ftt_cold(w))
 		actions |= ftt_cold_output(w, c, r);

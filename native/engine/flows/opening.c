@@ -68,7 +68,7 @@ bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c)
 	return !first || first == c;
 }
 
-struct ftt_tcp *ftt_opening_settled(struct ftt_worker *w, struct ftt_tcp *c)
+struct ftt_tcp *ftt_opening_answered(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	if (c->flow.protection == FTT_OPENING || w->mode == FTT_MODE_BACKUP || !opening_of(w, c))
 		return NULL;

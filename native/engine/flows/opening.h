@@ -27,6 +27,6 @@ struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key 
 /* Primary: is it c's turn to be asked about? One to each destination at a time, so that their order is the same on both nodes. */
 bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c);
 /* Primary: c may have its answer. Then whose turn is it? NULL: nobody's. */
-struct ftt_tcp *ftt_opening_settled(struct ftt_worker *w, struct ftt_tcp *c);
+struct ftt_tcp *ftt_opening_answered(struct ftt_worker *w, struct ftt_tcp *c);
 
 #endif

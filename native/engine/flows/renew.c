@@ -337,7 +337,7 @@ static uint32_t judged(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renew
 
 	if (rec && rec->flags & FTT_REC_SUM)
 		actions = ftt_compare_renewal(w, c, rec);
-	if (ftt_output_settle(&c->flow, c->digest.seen, now_ns)) {
+	if (ftt_output_even(&c->flow, c->digest.seen, now_ns)) {
 		r->same = true;
 		actions |= FTT_ACT_COMMIT;
 	}

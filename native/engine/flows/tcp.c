@@ -259,7 +259,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	}
 	if (e.actions & FTT_ACT_DISCARD)
 		ftt_tcp_discard(w, c, s);
-	if (w->mode == FTT_MODE_BACKUP && ftt_output_settle(&c->flow, c->digest.seen, now_ns))
+	if (w->mode == FTT_MODE_BACKUP && ftt_output_even(&c->flow, c->digest.seen, now_ns))
 		e.actions |= FTT_ACT_COMMIT_LATER;
 	ftt_retain_acked(w, c, v == FTT_PASS ? s : NULL, now_ns);
 	ftt_tcp_act(w, c, e.actions, now_ns);

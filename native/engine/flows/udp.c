@@ -212,7 +212,7 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 void ftt_udp_sweep(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	uint64_t limit = ftt_session_patience(&env);
+	uint64_t limit = ftt_session_idle_ns(&env);
 
 	ftt_udp_sweep_last(w, now_ns);
 	ftt_udp_sweep_strays(w, now_ns);
