@@ -54,7 +54,7 @@ struct ftt_worker {
 	uint32_t mode;       /* that role */
 	uint64_t session;
 	bool role_open;      /* ... on some flows only, up to now */
-	bool takes_over;     /* ... after it was a backup */
+	bool takes_over;     /* ... and serves, which it did not before */
 	uint32_t role_flows; /* taken over with it */
 	uint64_t promoted;   /* of the engine's orders to promote, the one that was carried out */
 	uint64_t checkpoints; /* of the engine's checkpoints, the one that was heeded */

@@ -6,7 +6,7 @@
 
 #define FTT_LINGER_NS 60000000000ull       /* a flow that ended is remembered as long as Linux's TIME-WAIT */
 #define FTT_SYN_LINGER_NS 120000000000ull
-#define FTT_LET_GO_NS 3600000000000ull     /* a backup's memory of a flow that it let go */
+#define FTT_LET_GO_NS 3600000000000ull     /* memory of a flow that was let go, or given up with the role */
 #define FTT_HANDSHAKE_NS 1000000000ull     /* an honest client asks again after a second (RFC 6298) */
 #define FTT_ESTABLISHED_NS 432000000000000ull /* 5 days, as nf_conntrack: the client may still come back */
 
@@ -23,7 +23,7 @@ enum ftt_age {
 
 static inline enum ftt_age ftt_flow_age(const struct ftt_flow *f, bool closed, uint8_t mode)
 {
-	bool let_go = mode == FTT_MODE_BACKUP && f->protection == FTT_DETACHED;
+	bool let_go = !ftt_flow_emits(mode) && f->protection == FTT_DETACHED;
 
 	if (closed)
 		return f->bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;

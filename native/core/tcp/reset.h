@@ -69,6 +69,27 @@ static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s
 	return true;
 }
 
+/*
+ * This node gives its role up, and every flow with it. May the client wait for a word? Who serves next asks it. One whose handshake
+ * our stack has not answered asks again itself; one that has reset the connection, or ended it with us, waits for nothing.
+ */
+static inline bool ftt_flow_waited_for(const struct ftt_flow *f, bool closed)
+{
+	bool known = f->bits & (FTT_F_MAPPED | FTT_F_OPEN_SEEN | FTT_F_ESTABLISHED);
+
+	return known && !(f->bits & FTT_F_CLIENT_RST) && (!closed || ftt_flow_cut(f));
+}
+
+/* ... then only its place is remembered from here on. */
+static inline void ftt_flow_remember(struct ftt_flow *f, const struct ftt_env *env)
+{
+	ftt_flow_let_go(f);
+	f->reason = FTT_WHY_NO_BACKUP;
+	f->bits &= ~(uint32_t)(FTT_F_UNVERIFIED | FTT_F_SYN_AGAIN);
+	f->held_since_ns = f->end_since_ns = f->lag_since_ns = 0;
+	f->last_ns = env->now_ns;
+}
+
 /* A backup that meets a segment of a connection whose beginning it has not seen: it will not carry it on, either. */
 static inline void ftt_stranger_init(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {

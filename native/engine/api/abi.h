@@ -197,6 +197,7 @@ struct ftt_counters {
 	uint64_t flows_opened, flows_closed, flows_detached;
 	uint64_t flows_refused;        /* not tracked because the table was full: served, but not protected */
 	uint64_t flows_expired;
+	uint64_t flows_remembered; /* given up with the role: their clients are reset if this node serves again */
 	uint64_t opens_alone; /* backup: connections of its server that the primary's did not open: refused */
 	uint64_t commits_sent, commits_received, probes_sent, opens_sent, channel_bad_mac, channel_replay;
 	uint64_t channel_malformed, channel_stale, channel_datagrams_sent, channel_datagrams_received;

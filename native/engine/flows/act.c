@@ -305,7 +305,8 @@ void ftt_tcp_discard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_s
 	ftt_channel_put_record(&w->channel, c->peer_worker, &r, &w->n);
 }
 
-void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
+/* All that a worker has for the flow, but for its place in the table. `reset`: our stack is to lose it, too. */
+static void release(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	ftt_lockstep_end(w, c);
 	ftt_history_over(w, c, reset ? FTT_HISTORY_CLIENT_RST : FTT_HISTORY_FORGOTTEN);
@@ -313,17 +314,46 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
+	ftt_compare_forget(c);
 	if (reset && !c->closed && c->flow.bits & FTT_F_SYNACK) {
 		struct ftt_bare b;
 
 		ftt_bare_end(&c->flow, &c->key, &b);
 		ftt_plane_bare(w->plane, &b, false);
 	}
+	ftt_table_part(&w->table, c); /* what our stack has under that port from here on is another one */
 	ftt_opening_leave(w, c);
+	free(c->syn);
+	c->syn = NULL;
+	c->syn_len = 0;
 	for (uint32_t i = 0; c->to_inject && i < w->n_to_inject; i++)
 		if (w->to_inject[i] == c)
 			w->to_inject[i] = NULL;
+	c->to_inject = false;
+}
+
+void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
+{
+	release(w, c, reset);
 	ftt_table_remove(&w->table, c);
+}
+
+bool ftt_tcp_give_up(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
+	if (!ftt_flow_waited_for(&c->flow, c->closed) || c->key.space != FTT_SPACE_SERVICE) {
+		ftt_tcp_forget(w, c, true);
+		return false;
+	}
+	w->n.flows_remembered += c->age != FTT_AGE_LET_GO; /* else it was given up before */
+	release(w, c, true);
+	ftt_flow_remember(&c->flow, &env);
+	c->closed = false;
+	ftt_table_forget_dirty(&w->table, c);
+	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
+	ftt_table_settle(&w->table, c, w->mode);
+	return true;
 }
 
 /* --- flows that are over ---------------------------------------------------------------------------- */

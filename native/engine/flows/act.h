@@ -8,6 +8,9 @@
 void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns);
 /* Forgets a flow; `reset` also ends it in the local stack. */
 void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset);
+/* The role is given up: of a flow whose client may wait for a word only the place is kept, any other is forgotten. Either ends in the
+ * local stack. False: it is forgotten. */
+bool ftt_tcp_give_up(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* Backup: lets a flow go for good. Its copy in the stack is reset; where the client stands is still
  * followed, so that a takeover can tell it. */
 void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c);

@@ -72,16 +72,19 @@ void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 	}
 }
 
-/* What is to be forgotten anyway makes room first. */
+/* Of those that are given up anyway, one that is forgotten makes room; of the others the oldest one then does. */
 static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 {
+	uint32_t before = w->table.n;
+
 	for (enum ftt_age age = 0; age < FTT_AGES && !ftt_flow_emits((uint8_t)w->mode); age++) {
 		struct ftt_tcp *c = ftt_table_oldest(&w->table, FTT_AGES + age);
 
 		if (!c || (half_open && age != FTT_AGE_HALF_OPEN && age != FTT_AGE_REFUSED))
 			continue;
 		ftt_follow_now(w, c, now_ns);
-		return true;
+		if (half_open || w->table.n < before)
+			return true;
 	}
 	return false;
 }
@@ -168,15 +171,13 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	return true;
 }
 
-/* Who emits goes on with the flows that there were; whoever else has a new role begins anew. */
+/* Who emits goes on with the flows that there were; whoever else has a new role begins anew, and has but a memory of them. */
 bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	if (!ftt_flow_emits((uint8_t)w->mode)) {
-		ftt_tcp_forget(w, c, true);
-		return false;
-	}
 	c->role = w->table.role;
 	ftt_table_to_back(&w->table, c);
+	if (!ftt_flow_emits((uint8_t)w->mode))
+		return ftt_tcp_give_up(w, c, now_ns);
 	if (w->takes_over)
 		return take_over(w, c, now_ns);
 	ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);
@@ -186,10 +187,14 @@ bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 /* ... as the present role has it; NULL: that has none such any more. */
 static struct ftt_tcp *present(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	if (!c || c->role == w->table.role || ftt_follow_now(w, c, now_ns))
+	bool there;
+
+	if (!c || c->role == w->table.role)
 		return c;
-	ftt_plane_send(w->plane); /* our stack has to lose it before it is given what may begin a new one */
-	return NULL;
+	there = ftt_follow_now(w, c, now_ns);
+	if (!ftt_flow_emits((uint8_t)w->mode))
+		ftt_plane_send(w->plane); /* our stack has to lose it before it is given what may begin a new one */
+	return there ? c : NULL;
 }
 
 struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
@@ -262,7 +267,7 @@ void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint
 	w->promoting = w->checkpointed = false;
 	w->session = session;
 	w->role_flows = 0;
-	w->takes_over = old == FTT_MODE_BACKUP && emits;
+	w->takes_over = !ftt_flow_emits((uint8_t)old) && emits;
 	if (mode == FTT_MODE_IDLE || (mode == FTT_MODE_BACKUP && (old != FTT_MODE_BACKUP || !same))) {
 		new_role(w);
 		while (w->table.dirty) /* what a COMMIT would tell is nothing to the next partner */

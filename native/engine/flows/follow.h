@@ -11,11 +11,11 @@ bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not
- * emit has a new role only to begin anew: then that is to forget it, and end its connection in our stack. */
+ * emit has a new role only to begin anew: then that is to give it up, and end its connection in our stack. */
 void ftt_follow_role(struct ftt_worker *w, uint32_t mode, uint64_t session, uint64_t now_ns);
 /* Carries the role out on some more flows, the most recently active ones first; true when it is on all. */
 bool ftt_follow_rest(struct ftt_worker *w, unsigned most, uint64_t now_ns);
-/* ... on this one, out of turn; false when that was its end. */
+/* ... on this one, out of turn; false when it is forgotten. */
 bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* The flow of a packet or of a record. A role that is not carried out on it yet is now. */
 struct ftt_tcp *ftt_follow_find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns);

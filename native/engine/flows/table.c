@@ -264,7 +264,7 @@ void ftt_table_to_service(struct ftt_table *t, struct ftt_tcp *c)
 	t->n_apart--;
 }
 
-static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
+void ftt_table_forget_dirty(struct ftt_table *t, struct ftt_tcp *c)
 {
 	struct ftt_tcp **at = &t->dirty;
 
@@ -273,6 +273,7 @@ static void forget_dirty(struct ftt_table *t, const struct ftt_tcp *c)
 	while (*at != c)
 		at = &(*at)->dirty_next;
 	*at = c->dirty_next;
+	c->dirty = false;
 }
 
 void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
@@ -281,7 +282,7 @@ void ftt_table_remove(struct ftt_table *t, struct ftt_tcp *c)
 	t->n_apart -= c->key.space == FTT_SPACE_STACK;
 	unlink_flow(t, c);
 	ftt_table_set_waiting(t, c, false);
-	forget_dirty(t, c);
+	ftt_table_forget_dirty(t, c);
 	ftt_list_remove(&c->order);
 	t->count[c->counted]--;
 	t->why[c->counted_why]--;

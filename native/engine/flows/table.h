@@ -139,6 +139,8 @@ bool ftt_table_waits(const struct ftt_tcp *c);
 void ftt_table_set_waiting(struct ftt_table *t, struct ftt_tcp *c, bool waits);
 /* A COMMIT of the flow, or on a primary an OUTPUT, is to leave by then; those of others leave with it. */
 void ftt_table_commit_by(struct ftt_table *t, struct ftt_tcp *c, uint64_t by_ns);
+/* ... never does. */
+void ftt_table_forget_dirty(struct ftt_table *t, struct ftt_tcp *c);
 
 /* It can be renewed, or not any more. */
 static inline void ftt_table_count_why(struct ftt_table *t, struct ftt_tcp *c)

@@ -119,7 +119,7 @@ static bool verified(struct ftt_worker *w, struct ftt_packet *p, const struct ft
 /* Nothing of it reaches our stack, nothing of our stack reaches its client. */
 static bool is_over(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	return c->flow.protection == FTT_RESETTING || (w->mode == FTT_MODE_BACKUP && c->flow.protection == FTT_DETACHED);
+	return c->flow.protection == FTT_RESETTING || (!ftt_flow_emits((uint8_t)w->mode) && c->flow.protection == FTT_DETACHED);
 }
 
 /*
