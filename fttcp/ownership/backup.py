@@ -147,6 +147,8 @@ class BackupRules(Actions):
         if not view.healthy or view.stopping:
             self._drop(now_ns)
         elif not peer.alive:
+            if self.confirmed and peer.stalled and self._hears_soon(now_ns):
+                return
             if not self.confirmed or (peer.stalled and not self.settings.arbitrated):
                 self._drop(now_ns)
             else:

@@ -256,6 +256,8 @@ class PairMachine(PrimaryRules, BackupRules):
         peer.forget()
         peer.heard_ns, peer.lost_ns = loss.heard_ns, loss.lost_ns
         peer.stalled = loss.silent_ns >= 2 * self.settings.patience_ns
+        if peer.stalled:
+            self._alert_until_ns = max(self._alert_until_ns, now_ns + self.settings.settle_ns)
         self.promises.lost(peer.index, loss.heard_ns)
 
     def _absorb_body(self, stated: ev.PeerStated, peer: Peer) -> None:

@@ -141,7 +141,7 @@ class PrimaryRules(Actions):
             self._backup_lost(now_ns)
         elif cause is not None and peer.said.able and not self._doubt:
             self._hand_over(cause, peer, self.session, now_ns)
-        elif not peer.peer_link:
+        elif not peer.peer_link and not self._hears_soon(now_ns):
             if peer.beats:
                 peer.declined_ns = now_ns  # a spare may get what is mirrored
             self._enter(Phase.UNPAIRING, now_ns)
@@ -175,7 +175,8 @@ class PrimaryRules(Actions):
         if self.view.stopping:
             self._finish(now_ns)
         elif not self.settings.arbitrated and (peer.stalled or self._doubt):
-            self._abandon(now_ns)
+            if peer.alive or not self._hears_soon(now_ns):
+                self._abandon(now_ns)
         elif not self._fit(now_ns):
             if peer.alive:
                 self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
@@ -200,7 +201,8 @@ class PrimaryRules(Actions):
         broken = self._lapsed or peer is None or peer.boot_id != self._peer_boot
         if not self.settings.arbitrated:
             if self._doubt:
-                self._abandon(now_ns)
+                if (peer is not None and peer.said is not None) or not self._hears_soon(now_ns):
+                    self._abandon(now_ns)
             elif self._fit(now_ns):
                 if self._solo_won(now_ns):
                     self._go_solo(now_ns)

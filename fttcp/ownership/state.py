@@ -296,6 +296,12 @@ class State:
         """True if the service link is up and, where no arbiter knows better, all knowledge is fresh."""
         return self._carrier_settled(now_ns) and (self.settings.arbitrated or now_ns >= self._alert_until_ns)
 
+    def _hears_soon(self, now_ns: int) -> bool:
+        """True while a node that stood still, and has no arbiter to ask, may not have heard yet that its partner
+        did, too: then nobody has served meanwhile, and the pairing goes on. Until then it says nothing: a
+        primary's grants are void, a backup takes nothing."""
+        return not self.settings.arbitrated and now_ns < self._alert_until_ns
+
     def _able(self, now_ns: int) -> bool:
         """True if this node could serve now, and no maintenance forbids it: during maintenance only a node
         that has just started may become the owner."""

@@ -21,6 +21,7 @@ from lab.lifecycle import Lab
 from lab.network import CLIENT
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, who_serves
+from tests.integration.test_partitions import add_rules
 
 pytestmark = needs_root
 
@@ -109,6 +110,7 @@ def listening(lab: Lab, folder: Path) -> Iterator[list[Listener]]:
             stack.callback(client.process.kill)
         for client in clients:
             await_condition(lambda client=client: client.got() > 100, 15, f"{client.name} is served")
+        lab.wait("synced")
         yield clients
 
 
@@ -141,16 +143,31 @@ def lab(pair: Pair) -> Lab:
     return pair.lab
 
 
-@pytest.mark.parametrize("seconds", [0.4, 1.5])
-def test_both_stand_still(lab: Lab, seconds: float, tmp_path: Path) -> None:
-    """For longer than both of them may, or than a node that starts waits for others."""
+def await_word(lab: Lab, clients: list[Listener], before: list[int]) -> set[str]:
+    """Wait until every client has heard something; return how their connections ended ("": they go on)."""
+    await_condition(lambda: len(who_serves(lab)) == 1, 30, "one node serves")
+    for client, got in zip(clients, before, strict=True):
+        await_condition(
+            lambda client=client, got=got: client.spoken_to(got), SILENCE_S, f"{client.name} hears something"
+        )
+    return {str(client.told()["end"]) for client in clients}
+
+
+def test_both_stand_still(lab: Lab, tmp_path: Path) -> None:
+    """For longer than a node that starts waits for others. They hear each other when they go on."""
     with listening(lab, tmp_path) as clients:
-        lab.wait("synced")
-        stand_still(lab, seconds)
-        before = [client.got() for client in clients]
-        await_condition(lambda: len(who_serves(lab)) == 1, 30, "one node serves")
-        for client, got in zip(clients, before, strict=True):
-            await_condition(
-                lambda client=client, got=got: client.spoken_to(got), SILENCE_S, f"{client.name} hears something"
-            )
-        assert {client.told()["end"] for client in clients} <= {"", "reset"}
+        stand_still(lab, 1.5)
+        assert await_word(lab, clients, [client.got() for client in clients]) <= {"", "reset"}
+
+
+def test_both_give_way(lab: Lab, tmp_path: Path) -> None:
+    """They stand still, and do not hear each other then: neither knows whether the other one has served."""
+    with listening(lab, tmp_path) as clients:
+        for node in NODES:
+            add_rules(lab.host(node), "deaf", ["input"], "udp dport 7710 drop")
+        try:
+            stand_still(lab, 0.5)
+            assert await_word(lab, clients, [client.got() for client in clients]) == {"reset"}
+        finally:
+            for node in NODES:
+                lab.host(node).run(["nft", "delete table inet deaf"])
