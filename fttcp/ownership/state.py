@@ -297,9 +297,9 @@ class State:
         return self._carrier_settled(now_ns) and (self.settings.arbitrated or now_ns >= self._alert_until_ns)
 
     def _hears_soon(self, now_ns: int) -> bool:
-        """True while a node that stood still, and has no arbiter to ask, may not have heard yet that its partner
-        did, too: then nobody has served meanwhile, and the pairing goes on. Until then it says nothing: a
-        primary's grants are void, a backup takes nothing."""
+        """True while a node that stood still, and has no arbiter to ask, may not have heard yet that its
+        partner did, too: then nobody has served meanwhile, and the pairing goes on. Until it hears so a
+        primary's grants are void, and a backup takes nothing."""
         return not self.settings.arbitrated and now_ns < self._alert_until_ns
 
     def _able(self, now_ns: int) -> bool:

@@ -1,10 +1,9 @@
-"""Both nodes stand still at once. Each client is served on, byte for byte, or is reset: none is left in silence."""
+"""Both nodes stand still at once. Each client is served on, byte for byte, or is reset: none waits in silence."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 import time
