@@ -1,4 +1,4 @@
-"""Both nodes stand still at once. Each client is served on, byte for byte, or is reset: none waits in silence."""
+"""Both nodes stand still at once. Each client is served on, byte for byte, or is reset: never silence."""
 
 from __future__ import annotations
 
