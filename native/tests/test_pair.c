@@ -147,6 +147,33 @@ static void test_window_update_of_the_backup(void)
 	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), 0); /* once is enough */
 }
 
+/* A client that has room needs no word for each COMMIT of its upload: the acknowledgement of what it sends next says the same. */
+static void test_no_window_update_for_a_client_that_has_room(void)
+{
+	const uint32_t edge = 40000, more = edge + 2 * FTT_WINDOW_STEP;
+	uint32_t begin = plain.irs + 1;
+	struct ftt_record r = commit_of(&plain, 1000, more - 1000, 0);
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	f.advertised_edge = begin + edge;
+	f.local_edge = begin + 2 * edge;
+	f.client_nxt = begin + 1000;
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), 0);
+	f.client_nxt = begin + edge - 2 * FTT_WINDOW_STEP; /* it has as much left as it would get more: now that is a half */
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), FTT_ACT_ACK_CLIENT);
+	f.mss = 1460;
+	f.client_nxt = begin + edge - f.mss + 1; /* it may wait for room for a whole segment (RFC 9293 3.8.6.2.1) */
+	r = commit_of(&plain, edge - f.mss, f.mss + FTT_WINDOW_STEP, 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), FTT_ACT_ACK_CLIENT);
+	f.client_nxt = begin + 1000; /* what the backup has may be on its way to us */
+	r = commit_of(&plain, edge, FTT_WINDOW_STEP, 0);
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), FTT_ACT_ACK_CLIENT);
+	r = commit_of(&plain, edge, FTT_WINDOW_STEP - 1, 0);
+	f.peer_edge = begin + edge;
+	CHECK_EQ(ftt_primary_record(&f, &r, at(MS)), 0);
+}
+
 /* I2 for segments of our own: never beyond what the backup has, though our stack has more. */
 static void test_own_acknowledgement_stays_within_the_commit(void)
 {
@@ -363,6 +390,7 @@ int main(void)
 	test_backup_that_knows_nothing_of_a_protected_flow();
 	test_records_that_a_primary_does_not_take();
 	test_window_update_of_the_backup();
+	test_no_window_update_for_a_client_that_has_room();
 	test_own_acknowledgement_stays_within_the_commit();
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();

@@ -107,8 +107,7 @@ static inline uint32_t ftt_commit_step(struct ftt_flow *f, const struct ftt_reco
 		return actions | FTT_ACT_RELEASE;
 	f->ask_ns = 0;
 	/* the client waits for a window that only the backup kept small: nobody else tells it */
-	if (f->protection == FTT_PROTECTED &&
-	    seq_geq(seq_min(f->local_edge, f->peer_edge), f->advertised_edge + FTT_WINDOW_STEP))
+	if (f->protection == FTT_PROTECTED && ftt_window_opens(f))
 		actions |= FTT_ACT_ACK_CLIENT;
 	return actions;
 }

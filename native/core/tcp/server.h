@@ -124,6 +124,18 @@ static inline uint16_t ftt_window(const struct ftt_flow *f, uint32_t ack, uint32
 	return room > 0xffff ? 0xffff : (uint16_t)room;
 }
 
+/*
+ * The client was told less than both stacks take by now: is that worth a segment of our own? Not while it has room, unless it gets
+ * twice as much (so does Linux, tcp_cleanup_rbuf()): the acknowledgement of what it sends next says the same.
+ */
+static inline bool ftt_window_opens(const struct ftt_flow *f)
+{
+	uint32_t edge = seq_min(f->local_edge, f->peer_edge), at = seq_max(f->client_nxt, f->committed);
+	bool room = seq_geq(f->advertised_edge, at + f->mss);
+
+	return seq_geq(edge, f->advertised_edge + FTT_WINDOW_STEP) && (!room || edge - at >= 2 * (f->advertised_edge - at));
+}
+
 /* Turns a segment of the local stack into what the client is to see. */
 static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
 {
