@@ -2,6 +2,7 @@
 /* UDP sessions of a backup that runs no server: kept, renewed, given to a server that starts, and taken over. */
 #define _GNU_SOURCE
 #include <string.h>
+#include "core/udp/renew.h"
 #include "engine/flows/udp_cold.h"
 #include "engine/flows/udp_renew.h"
 #include "udp_rig.h"
@@ -143,6 +144,52 @@ static void test_a_silent_server(void)
 	end_pair();
 }
 
+static void talk_as(uint16_t client)
+{
+	p.n_passed = 0;
+	ask_as(&p, client, now);
+	answer_to(&p, client, now);
+	hear(&p, &b, FTT_REC_EVENT, now);
+	hear(&b, &p, FTT_REC_EVENT_ACK, now);
+	hear(&p, &b, FTT_REC_SENT, now);
+}
+
+/* The gate waits for those alone whose clients spoke last; the others are told of after it, some at a time. */
+static void test_who_rests_is_told_of_later(void)
+{
+	begin_cold();
+	for (uint16_t client = 1; client <= 12; client++)
+		talk_as(client);
+	now += 3000 * MS;
+	talk_as(99);
+	talk_as(99);
+	promote(false);
+	CHECK_EQ(b.worker.udp.count[FTT_CATCHING_UP], 1);
+	CHECK_EQ(b.n_emitted, FTT_UDP_AT_ONCE);
+	CHECK_EQ(get_be16(b.emitted[0].bytes + 20), 99);
+	answer_to(&b, 99, now);
+	answer_to(&b, 99, now);
+	CHECK(ftt_udp_is_promoted(&b.worker, now));
+	b.worker.promoting = false;
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, 20, now));
+	CHECK_EQ(b.worker.udp.n, 13);
+	b.n_emitted = b.n_passed = 0;
+	ask_as(&b, 1, now); /* the one that rested longest: it is told of now */
+	ftt_udp_tick(&b.worker, now);
+	CHECK(b.n_emitted >= 1);
+	for (uint16_t client = 1; client <= 12; client++) {
+		b.n_passed = b.n_emitted = 0;
+		answer_to(&b, client, now);
+		CHECK_EQ(b.n_passed, 0); /* its client has that */
+		ftt_udp_tick(&b.worker, now);
+	}
+	answer_to(&b, 1, now);
+	CHECK_EQ(b.n_passed, 1);
+	CHECK_EQ(b.worker.udp.waiting, 0);
+	end_pair();
+}
+
 /* A new cold backup has the log, which is all. */
 static void test_a_cold_backup_catches_up(void)
 {
@@ -244,6 +291,7 @@ int main(void)
 	test_a_second_server_is_told_again();
 	test_another_answer_is_seen();
 	test_a_silent_server();
+	test_who_rests_is_told_of_later();
 	test_a_cold_backup_catches_up();
 	test_a_log_without_room();
 	test_what_was_never_whole();

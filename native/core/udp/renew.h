@@ -19,6 +19,7 @@
 #include "core/udp/backup.h"
 
 #define FTT_UDP_NEAR (FTT_UDP_WINDOW / 4) /* events that the new backup's server may not have had yet, when it is asked */
+#define FTT_UDP_AT_ONCE 8u /* sessions of which a server that has started is told at once */
 #define FTT_UDP_BURST 8u /* small datagrams that a server which says nothing is given at once from a log; see FTT_UDP_EARLY */
 #define FTT_UDP_BURST_NS 2000000ull /* ... a tick later the next ones */
 

@@ -181,9 +181,19 @@ void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t star
 	ftt_udp_settle(&w->udp, u);
 }
 
+/* A server that has started is told of so many at once: its socket holds only so much. */
+static void begin_some(struct ftt_udp_session *u, uint32_t *told)
+{
+	if (!u->log || !u->log->left)
+		return;
+	u->log->rests &= *told >= FTT_UDP_AT_ONCE;
+	*told += !u->log->rests;
+}
+
 void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_look(w, now_ns);
+	uint32_t told = 0;
 
 	w->udp.waiting = 0;
 	for (struct ftt_list *at = w->udp.due.next, *next; at != &w->udp.due; at = next) {
@@ -193,6 +203,7 @@ void ftt_udp_tick(struct ftt_worker *w, uint64_t now_ns)
 		next = at->next;
 		if (u->role != w->udp.role)
 			continue; /* its turn comes with the others */
+		begin_some(u, &told);
 		if (w->mode == FTT_MODE_BACKUP && !w->promoting && (ftt_udp_unsure(w, u) || ftt_session_lags(&u->s, &env))) {
 			ftt_udp_backup_give_up(w, u, ftt_udp_unsure(w, u) ? FTT_REC_DIVERGED : FTT_REC_LAGS);
 			continue;

@@ -77,6 +77,8 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	uint32_t before = u->s.acked;
 	bool waited = ftt_session_behind(&u->s);
 
+	if (u->log && u->log->rests)
+		return;
 	give_turns(w, u, &env);
 	if (ftt_session_delivered(&u->s, before, waited, &env) & FTT_UDP_ACKNOWLEDGE)
 		ftt_udp_backup_acknowledge(w, u);
@@ -283,9 +285,12 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
 			  uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
+	uint32_t logged = u->log ? u->log->left : 0; /* these are not in the ring */
 	struct ftt_udp_event *e = NULL;
 
-	if (ftt_session_has_room(&u->s, u->bytes, len, &env))
+	if (u->log)
+		u->log->rests = false;
+	if (u->s.events - u->s.acked - logged < FTT_UDP_WINDOW && ftt_session_fits(u->bytes, len, &env))
 		e = keep(u, ftt_udp_slot(u, u->s.events + 1), len);
 	if (!e) {
 		w->n.drop_bound++;

@@ -6,7 +6,7 @@
 
 /* The server has started, or, again, another one: it is given each session from its first datagram on. */
 void ftt_udp_promote(struct ftt_worker *w, bool again, uint64_t now_ns);
-/* Has it had them all? A session over which it takes too long is forgotten by the takeover. */
+/* Has it had those whose clients spoke last? One over which it takes too long is forgotten by the takeover. */
 bool ftt_udp_is_promoted(const struct ftt_worker *w, uint64_t now_ns);
 /* As ftt_checkpoint(): all sessions that there are, are older. */
 void ftt_udp_checkpoint(struct ftt_worker *w, uint64_t now_ns);

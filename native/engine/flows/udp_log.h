@@ -22,6 +22,7 @@ struct ftt_udp_log {
 	uint32_t at;      /* primary: bytes that were handed to the lane; backup: that its server was given */
 	uint32_t left;    /* backup: events of the lane that its server was not given yet */
 	uint64_t moved_ns; /* primary: when the backup got on; backup: when the next event became the next */
+	bool rests;       /* a server that has started is told of it when its turn comes, or its client speaks */
 	uint32_t told;    /* backup: events given, as the primary was told last, */
 	uint64_t told_ns; /* ... when */
 	struct ftt_burst burst; /* backup */
