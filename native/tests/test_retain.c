@@ -196,14 +196,29 @@ static void test_the_stacks_own_repair_ends_it(void)
 	struct ftt_retained r = {0};
 
 	ftt_retained_add(&r, ISS, ISS, 100, 1000);
-	CHECK(!ftt_retained_superseded(&r, ISS, 10 * STUCK)); /* a backup's stack repeats itself as it likes */
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, 10 * STUCK)); /* a backup's stack repeats itself as it likes */
 	ftt_retained_begin(&r, &with_times, 1);
-	CHECK(!ftt_retained_superseded(&r, ISS, STUCK)); /* ours may still get on */
-	CHECK(ftt_retained_superseded(&r, ISS, STUCK + 2));
-	CHECK(!ftt_retained_superseded(&r, ISS + 50, STUCK + 2)); /* a probe of its tail (RFC 8985 7) */
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, STUCK)); /* ours may still get on */
+	CHECK(ftt_retained_superseded(&r, &with_times, ISS, STUCK + 2));
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS + 50, STUCK + 2)); /* a probe of its tail (RFC 8985 7) */
 	ftt_retained_stop(&r);
 	CHECK_EQ(r.n, 0);
 	CHECK(r.window); /* what the stack is shown stays small */
+}
+
+/* A worker that got no processor for a while meets an old packet of its stack before the acknowledgements that came meanwhile. */
+static void test_what_the_stack_does_not_have_any_more_is_never_left_to_it(void)
+{
+	struct ftt_flow f = with_times;
+	struct ftt_retained r = {0};
+
+	ftt_retained_add(&r, ISS, ISS, 10 * MSS, 1 << 20);
+	ftt_retained_begin(&r, &f, 1);
+	f.client_acked = ISS;
+	f.delivered_ack = ISS + MSS; /* told to the stack, and owed to the client */
+	CHECK(!ftt_retained_superseded(&r, &f, ISS, 100 * STUCK));
+	f.client_acked = ISS + MSS;
+	CHECK(ftt_retained_superseded(&r, &f, ISS, 100 * STUCK));
 }
 
 int main(void)
@@ -218,5 +233,6 @@ int main(void)
 	test_what_is_under_way_is_left_to_the_stacks_timer();
 	test_the_stack_is_shown_the_same_window();
 	test_the_stacks_own_repair_ends_it();
+	test_what_the_stack_does_not_have_any_more_is_never_left_to_it();
 	return 0;
 }
