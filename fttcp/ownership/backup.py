@@ -154,13 +154,17 @@ class BackupRules(Actions):
             else:
                 self._succeed(Cause.PEER_LOST, peer.heard_ns, peer.lost_ns, now_ns)
         elif said is None or said.role is not Role.PRIMARY:
-            self._orphaned(now_ns)
+            stood_still = peer.stalled and not self.settings.arbitrated
+            if stood_still and (said is not None or not self._hears_soon(now_ns)):
+                self._drop(now_ns)  # it may have served alone since it was heard last
+            else:
+                self._orphaned(now_ns)
         elif said.session != self.session or said.mode not in (Mode.PAIRING, Mode.PAIRED, Mode.HANDOVER):
             self._drop(now_ns)
         elif self._forced and said.mode is not Mode.HANDOVER:
             self._force(now_ns)
         else:
-            self._orphaned_ns, self._forced = None, False
+            self._orphaned_ns, self._forced, peer.stalled = None, False, False
             if said.mode is Mode.HANDOVER:
                 self._take(peer, said, said.reason, now_ns)
             elif self._harmless(peer):

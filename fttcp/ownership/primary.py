@@ -130,7 +130,7 @@ class PrimaryRules(Actions):
         cause = self._wish_to_leave()
         follows = peer.follows(self.session)
         if now_ns >= self._alert_until_ns and follows:
-            self._doubt = False
+            self._doubt = peer.stalled = False
         if not peer.alive:
             self._backup_lost(now_ns)
         elif peer.said is None or not follows:
@@ -200,7 +200,7 @@ class PrimaryRules(Actions):
         peer = self.partner
         broken = self._lapsed or peer is None or peer.boot_id != self._peer_boot
         if not self.settings.arbitrated:
-            if self._doubt:
+            if self._doubt or (peer is not None and peer.stalled):
                 if (peer is not None and peer.said is not None) or not self._hears_soon(now_ns):
                     self._abandon(now_ns)
             elif self._fit(now_ns):

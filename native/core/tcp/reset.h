@@ -76,18 +76,20 @@ static inline bool ftt_detached_step(struct ftt_flow *f, const struct ftt_seg *s
 static inline bool ftt_flow_waited_for(const struct ftt_flow *f, bool closed)
 {
 	bool known = f->bits & (FTT_F_MAPPED | FTT_F_OPEN_SEEN | FTT_F_ESTABLISHED);
+	bool unsaid = f->protection == FTT_OPENING && !(f->bits & FTT_F_ESTABLISHED); /* the answer waits for the backup */
 
-	return known && !(f->bits & FTT_F_CLIENT_RST) && (!closed || ftt_flow_cut(f));
+	return known && !unsaid && !(f->bits & FTT_F_CLIENT_RST) && (!closed || ftt_flow_cut(f));
 }
 
-/* ... then only its place is remembered from here on. */
-static inline void ftt_flow_remember(struct ftt_flow *f, const struct ftt_env *env)
+/* ... then only its place is remembered from here on; one of which it was so before grows no younger. */
+static inline void ftt_flow_remember(struct ftt_flow *f, bool before, const struct ftt_env *env)
 {
 	ftt_flow_let_go(f);
 	f->reason = FTT_WHY_NO_BACKUP;
 	f->bits &= ~(uint32_t)(FTT_F_UNVERIFIED | FTT_F_SYN_AGAIN);
 	f->held_since_ns = f->end_since_ns = f->lag_since_ns = 0;
-	f->last_ns = env->now_ns;
+	if (!before)
+		f->last_ns = env->now_ns;
 }
 
 /* A backup that meets a segment of a connection whose beginning it has not seen: it will not carry it on, either. */

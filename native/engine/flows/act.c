@@ -341,14 +341,15 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 bool ftt_tcp_give_up(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
+	bool before = c->age == FTT_AGE_LET_GO;
 
 	if (!ftt_flow_waited_for(&c->flow, c->closed) || c->key.space != FTT_SPACE_SERVICE) {
 		ftt_tcp_forget(w, c, true);
 		return false;
 	}
-	w->n.flows_remembered += c->age != FTT_AGE_LET_GO; /* else it was given up before */
+	w->n.flows_remembered += !before;
 	release(w, c, true);
-	ftt_flow_remember(&c->flow, &env);
+	ftt_flow_remember(&c->flow, before, &env);
 	c->closed = false;
 	ftt_table_forget_dirty(&w->table, c);
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));

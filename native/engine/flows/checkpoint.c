@@ -35,6 +35,8 @@ void ftt_checkpoint(struct ftt_worker *w, bool told, uint64_t now_ns)
 	for (struct ftt_tcp *c = NULL; (emits || ftt_cold(w)) && (c = ftt_table_next(&w->table, c));) {
 		if (c->closed || c->flow.protection == FTT_NEW) /* of a mere SYN no server knows */
 			continue;
+		if (!emits && c->flow.protection == FTT_DETACHED) /* it was let go before */
+			continue;
 		if (emits)
 			part_on_primary(w, c, now_ns);
 		else

@@ -38,7 +38,10 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		if (c->role != w->table.role)
 			continue; /* its turn comes with the others */
 		if (c->flow.protection == FTT_RESETTING) {
-			ftt_tcp_act(w, c, ftt_reset_tick(&c->flow, &env), now_ns);
+			uint32_t actions = ftt_reset_tick(&c->flow, &env);
+
+			if (actions) /* there may be many, and most of them wait */
+				ftt_tcp_act(w, c, actions, now_ns);
 			continue;
 		}
 		if (ends_unverified(w, c, &env))

@@ -169,7 +169,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 	struct ftt_tcp *c;
 	uint32_t actions;
 
-	if (w->promoting) /* of one that does not serve any more */
+	if (w->promoting && r->type != FTT_REC_STRAY) /* of one that does not serve any more */
 		return;
 	if (r->key.proto == 17) {
 		ftt_udp_record(w, r, from, now_ns);
