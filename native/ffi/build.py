@@ -12,7 +12,7 @@ from cffi import FFI
 ROOT = Path("native")
 API = ("core/types.h", "engine/api/abi.h", "engine/planes/python/hooks.h", "engine/api/core_api.h")
 SHARED = (
-    *("core/gate.h", "core/history.h", "core/packet/parse.h", "core/records/record.h"),
+    *("core/gate.h", "core/history.h", "core/log.h", "core/packet/parse.h", "core/records/record.h"),
     *("core/tcp/state.h", "core/tcp/accept.h", "core/compare/verify.h"),
 )
 """Headers that cffi cannot read, but for their enums."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import runpy
 from pathlib import Path
 
@@ -42,3 +43,16 @@ def test_the_module_is_of_the_core_that_was_compiled() -> None:
             theirs = ffi.typeof((kind.__doc__ or "").removeprefix("Values of ").rstrip(".")).relements
             assert sorted(one.value for one in kind) == sorted(theirs.values()), name
     assert _numbers.MAX_WORKERS == lib.FTT_MAX_WORKERS
+
+
+def test_python_uses_nothing_of_the_core_that_it_has_not() -> None:
+    """cffi tells of a name that is missing only when it is used."""
+    used = {
+        f"{path.relative_to(ROOT)}: {node.attr}"
+        for top in ("fttcp", "lab", "tests")
+        for path in (ROOT / top).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lib"
+    }
+    assert len(used) > 100
+    assert not {one for one in used if not hasattr(lib, one.rpartition(" ")[2])}
