@@ -8,6 +8,7 @@ seen then says little of fttcp. Such a failure is told, and the test is done aga
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -22,32 +23,36 @@ class MachineStoodStillError(Exception):
 
 
 class Watcher:
-    """A process that sleeps for a moment again and again, and tells when it was woken late."""
+    """A process that sleeps for a moment again and again, and tells when it was woken late. It is nobody's
+    child: tests look at those of this process."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self._told = self._process.stdout
+        apart = ["sh", "-c", 'exec 3<&0; "$0" "$1" <&3 3<&- &', sys.executable, __file__]
+        with subprocess.Popen(apart, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            self._ends = os.dup(process.stdin.fileno())
+            self._told = os.fdopen(os.dup(process.stdout.fileno()), "rb", buffering=0)
         os.set_blocking(self._told.fileno(), False)
         self._rest = b""
 
     def worst_ms(self) -> float:
         """How late it was at most since the last call; 0.0 if never by a heartbeat."""
-        said = self._rest + (self._told.read() or b"")
+        said = self._rest
+        while piece := self._told.read(4096):
+            said += piece
         *lines, self._rest = said.split(b"\n")
         return max(map(float, lines), default=0.0)
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.communicate()
+        os.close(self._ends)
+        self._told.close()
 
 
 def main() -> None:
-    """Watch until nobody listens any more."""
-    parent, before = os.getppid(), time.monotonic()
-    while os.getppid() == parent:
-        time.sleep(SLEEP_S)
+    """Watch until the standard input ends."""
+    before = time.monotonic()
+    while not select.select([sys.stdin], [], [], SLEEP_S)[0]:
         now = time.monotonic()
         late_ms = 1000 * (now - before - SLEEP_S)
         if late_ms >= STILL_MS:
