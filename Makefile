@@ -3,7 +3,6 @@ PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 ARGS ?=
 JOBS ?= $(shell nproc)
-FILES ?= $(JOBS)
 PREFIX ?= /usr/local
 FTTCP ?= $(abspath $(BIN)/fttcp)
 
@@ -59,8 +58,8 @@ demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
 
 # Files are taken in their order: those on real kernels first, which wait half of the time; the many small ones fill the end.
-test: build native-test  ## all tests, FILES files side by side; those on real kernels need root
-	$(BIN)/pytest -n $(FILES) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: build native-test  ## all tests, JOBS files side by side; those on real kernels need root
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: build lint  ## lint, types and the fast tests
 	$(BIN)/pytest -n $(JOBS) $(FAST_TESTS) $(ARGS)

@@ -19,7 +19,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT
 from tests.integration.netns import needs_root
-from tests.integration.pair import Pair, who_serves
+from tests.integration.pair import who_serves
 from tests.integration.test_partitions import add_rules
 
 pytestmark = needs_root
@@ -125,23 +125,23 @@ def stand_still(lab: Lab, seconds: float, meanwhile: Callable[[str], None] = lam
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     script = tmp_path_factory.mktemp("ticking") / "server.py"
     script.write_text(textwrap.dedent(SERVER.format(ticks=TICKS, bulk=BULK)))
     lab = Lab(f"test-give-way-{os.getpid()}")
     try:
         lab.up((f"{TICKS}/tcp,{BULK}/tcp={sys.executable} {script}",))
-        yield Pair(lab)
+        yield lab
     finally:
         lab.down()
 
 
 @pytest.fixture
-def lab(pair: Pair) -> Lab:
+def lab(made: Lab) -> Lab:
     """In step, with a client whose link is slow enough to be full."""
-    experiment.mend(pair.lab)
-    make_fault(pair.lab, "rate", "client", 50)
-    return pair.lab
+    experiment.mend(made)
+    make_fault(made, "rate", "client", 50)
+    return made
 
 
 def await_word(lab: Lab, clients: list[Listener], before: list[int]) -> set[str]:

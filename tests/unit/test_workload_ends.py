@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from lab.hosts import await_condition
 from lab.workloads import stream
 from lab.workloads.base import Failure, Session
 
@@ -23,7 +24,6 @@ def test_a_reset_that_the_sending_thread_was_told_of_is_no_end() -> None:
 
             with pytest.raises(Failure) as raised, stream.Sender(connection, send_until_reset) as failed:
                 served.close()
-                while not failed:
-                    pass
+                await_condition(lambda: bool(failed), 30, "the sending thread is told")
                 connection.exactly(1)
     assert raised.value.kind == "reset", raised.value
