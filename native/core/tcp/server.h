@@ -401,27 +401,35 @@ static inline enum ftt_verdict ftt_serve_alone(enum ftt_verdict v, const struct 
 	return FTT_DROP;
 }
 
+/* Why a segment is queued: behind others, or for the lease. */
+static inline enum ftt_wait ftt_waits_behind(const struct ftt_env *env)
+{
+	return env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE;
+}
+
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 					      struct ftt_edit *e)
 {
 	struct ftt_places after;
 	uint32_t end;
+	bool stray;
 
 	f->last_ns = env->now_ns;
 	if (s->flags & TCP_SYN)
 		return ftt_serve_alone(s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e), env, e);
 	if (!(f->bits & FTT_F_MAPPED) && f->end_since_ns && (f->held_since_ns || !env->lease))
-		return ftt_hold(e, env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE);
+		return ftt_hold(e, ftt_waits_behind(env));
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
 		return ftt_serve_alone(ftt_gate_unmapped(f, s, env, e), env, e);
 	end = ftt_server_observe(f, s, env->now_ns);
 	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, env->mode), f->delivered_ack) ||
 				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
-	if (ftt_is_stray_answer(f, s, env) && !env->lease)
+	stray = ftt_is_stray_answer(f, s, env);
+	if (stray && !env->lease)
 		return ftt_serve_alone(FTT_PASS, env, e);
-	if (f->held_since_ns && !ftt_is_stray_answer(f, s, env)) /* in order, behind those that wait */
-		return ftt_hold(e, env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE);
+	if (f->held_since_ns && !stray) /* in order, behind those that wait */
+		return ftt_hold(e, ftt_waits_behind(env));
 	after = ftt_segment_after(f, s);
 	return ftt_gate(f, s, &after, env, e);
 }
