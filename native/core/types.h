@@ -87,7 +87,8 @@ enum ftt_unrenewable {
 	FTT_STACK_UNLIKE = 7,   /* the new backup's stack took no such connection, or with other options */
 	FTT_BEFORE_CHECKPOINT = 8, /* see FTT_WHY_BEFORE_CHECKPOINT */
 	FTT_SPOOL_FULL = 9,     /* the file of logs that are too long for memory is at its bound, or slower than clients */
-	FTT_SPOOL_FAILED = 10   /* ... could not be written or read, or had something else */
+	FTT_SPOOL_FAILED = 10,  /* ... could not be written or read, or had something else */
+	FTT_MANY_PORTS = 11     /* UDP: its client speaks to a port of the server's own choice that is not one of its latest ones */
 };
 
 /* No reason has so large a number. */

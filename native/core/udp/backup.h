@@ -50,7 +50,7 @@ static inline bool ftt_session_turn(struct ftt_session *s, uint32_t outputs, uin
 	return true;
 }
 
-/* It was given the next event: returns its number. */
+/* It was given the next event, or that is a port of the other one, whose turn it is: returns its number. */
 static inline uint32_t ftt_session_given(struct ftt_session *s)
 {
 	return ++s->acked;
@@ -91,18 +91,22 @@ static inline bool ftt_session_follows(struct ftt_session *s, bool is_port, uint
 	s->events++;
 	if (s->missing > fewer) /* a server that was only slow is waited for again when it has caught up */
 		s->missing = fewer;
-	if (is_port) {
-		ftt_session_client_port(s, port);
+	if (is_port)
 		return true;
-	}
 	s->answered = outputs;
 	return !ftt_session_deserted(s, ftt_session_to_local(s, port));
+}
+
+/* A datagram could not be given to our server: what is said to that port is lost. */
+static inline void ftt_session_lacks(struct ftt_session *s, uint16_t port)
+{
+	s->nobody = port;
 }
 
 /* Our stack found no server at this port. False: the session is not followed any more. */
 static inline bool ftt_session_nobody(struct ftt_session *s, uint16_t port)
 {
-	s->nobody = port;
+	ftt_session_lacks(s, port);
 	return !ftt_session_deserted(s, port);
 }
 

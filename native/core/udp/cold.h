@@ -23,8 +23,7 @@ static inline void ftt_session_begin_again(struct ftt_session *s)
 	s->early = 0;
 	s->nobody = 0;
 	s->silent_ns = s->behind_ns = 0;
-	s->n_local_ports = 0;
-	memset(s->local_port_of, 0, sizeof(s->local_port_of));
+	s->n_local_ports = s->n_client_ports = 0;
 	s->sums.crc = 0;
 	s->sums.broken = false;
 	s->sums.waits = s->sums.their_number; /* the primary has told of some */

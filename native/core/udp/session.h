@@ -144,60 +144,65 @@ static inline void ftt_session_note(struct ftt_session *s)
 
 /* --- ports of the server's own choice ----------------------------------------------------------------- */
 
-static inline uint16_t ftt_session_port(const uint16_t *from, const uint16_t *to, uint16_t port)
+/*
+ * The i-th port of the one stands for the i-th of the other. Each side has a ring of its latest ones; of earlier ones nothing is known any
+ * more.
+ */
+/* Which one of the `n` is it? `n`: none that is known. */
+static inline uint32_t ftt_session_which(const uint16_t *ports, uint32_t n, uint16_t port)
 {
-	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
-		if (from[i] == port && to[i])
-			return to[i];
-	return port;
+	uint32_t first = n > FTT_UDP_PORTS ? n - FTT_UDP_PORTS : 0;
+
+	for (uint32_t i = n; i-- > first;)
+		if (ports[i % FTT_UDP_PORTS] == port)
+			return i;
+	return n;
+}
+
+static inline uint16_t ftt_session_port(const uint16_t *from, uint32_t n_from, const uint16_t *to, uint32_t n_to, uint16_t port)
+{
+	uint32_t i = ftt_session_which(from, n_from, port);
+
+	return i < n_from && i < n_to && n_to - i <= FTT_UDP_PORTS ? to[i % FTT_UDP_PORTS] : port;
 }
 
 /* The port that stands for `port` on the other side of the mapping, itself when there is none. */
 static inline uint16_t ftt_session_to_client(const struct ftt_session *s, uint16_t port)
 {
-	return ftt_session_port(s->local_port_of, s->client_port_of, port);
+	return ftt_session_port(s->local_port_of, s->n_local_ports, s->client_port_of, s->n_client_ports, port);
 }
 
 static inline uint16_t ftt_session_to_local(const struct ftt_session *s, uint16_t port)
 {
-	return ftt_session_port(s->client_port_of, s->local_port_of, port);
+	return ftt_session_port(s->client_port_of, s->n_client_ports, s->local_port_of, s->n_local_ports, port);
 }
 
-/* The i-th port of the server's own choice of the one stands for the i-th of the other: the next one that the client knows. */
+/* The next one that the client knows. */
 static inline void ftt_session_client_port(struct ftt_session *s, uint16_t port)
 {
-	uint32_t i = s->n_client_ports++;
-
-	s->client_port_of[i % FTT_UDP_PORTS] = port;
-	if (s->n_local_ports <= i)
-		s->local_port_of[i % FTT_UDP_PORTS] = 0; /* of an earlier one */
+	s->client_port_of[s->n_client_ports++ % FTT_UDP_PORTS] = port;
 }
 
 /* ... that our stack knows. */
 static inline void ftt_session_local_port(struct ftt_session *s, uint16_t port)
 {
-	uint32_t i = s->n_local_ports++;
-
-	s->local_port_of[i % FTT_UDP_PORTS] = port;
-	if (s->n_client_ports <= i)
-		s->client_port_of[i % FTT_UDP_PORTS] = 0;
-}
-
-static inline bool ftt_session_has_port(const uint16_t *ports, uint32_t n, uint16_t port)
-{
-	for (uint32_t i = 0; i < FTT_UDP_PORTS && i < n; i++)
-		if (ports[i] == port)
-			return true;
-	return false;
+	s->local_port_of[s->n_local_ports++ % FTT_UDP_PORTS] = port;
 }
 
 /* A port of the primary's server whose counterpart here has not shown itself yet. */
 static inline bool ftt_session_unmapped(const struct ftt_session *s, uint16_t port)
 {
-	for (uint32_t i = 0; i < FTT_UDP_PORTS; i++)
-		if (s->client_port_of[i] == port)
-			return !s->local_port_of[i];
-	return false;
+	uint32_t i = ftt_session_which(s->client_port_of, s->n_client_ports, port);
+
+	return i < s->n_client_ports && i >= s->n_local_ports;
+}
+
+/* Is it no port of the service, and of those that the client was told of, or of their counterparts, not one of the latest ones? */
+static inline bool ftt_session_forgot(const struct ftt_session *s, uint16_t port)
+{
+	uint32_t i = ftt_session_which(s->client_port_of, s->n_client_ports, port);
+
+	return i == s->n_client_ports ? i > FTT_UDP_PORTS : i + FTT_UDP_PORTS < s->n_local_ports;
 }
 
 #endif

@@ -26,6 +26,11 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_worker_verdict(w, p, true, NULL);
 		return;
 	}
+	if (!ftt_udp_knows(w, u, k->dport)) {
+		w->n.drop_bound++;
+		ftt_worker_verdict(w, p, false, NULL);
+		return;
+	}
 	if (!ftt_session_is_numbered(&u->s) && u->s.acked == u->s.events) {
 		if (!ftt_udp_refused(p, k)) /* else it is no event */
 			ftt_udp_said(w, u, p->cap < p->len ? NULL : p->bytes + k->payload, k->payload_len, k->dport, now_ns);
@@ -53,21 +58,10 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 /* The port that our server speaks from in a session that nobody follows: of those that the client knows, or a new one. */
 static void port_alone(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port)
 {
-	struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .port = port, .is_port = true};
-
 	if (!ftt_udp_new_port(w, u->s.local_port_of, u->s.n_local_ports, port))
 		return;
-	if (u->s.n_local_ports < u->s.n_client_ports) {
-		ftt_session_local_port(&u->s, port);
-		return;
-	}
-	if (u->s.acked != u->s.events) /* it is not known between which datagrams it appeared */
-		ftt_udp_log_end(w, u, FTT_LOG_GAP);
-	if (!ftt_udp_note(w, u, &x))
-		return;
-	ftt_session_note(&u->s);
-	ftt_session_client_port(&u->s, port);
 	ftt_session_local_port(&u->s, port);
+	ftt_udp_name_ports(w, u, false);
 }
 
 /*

@@ -151,6 +151,12 @@ struct ftt_udp_session *ftt_udp_called(struct ftt_worker *w, const struct ftt_ke
 /* A client says that: true if the server is to have it now. Else it waits, or is dropped and counted. */
 bool ftt_udp_said(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port,
 		  uint64_t now_ns);
+/*
+ * May our server have what its client says to this port? Not if that is one of the other node's, which is not known any more. Whoever
+ * speaks to one of so many is not followed from here on.
+ */
+bool ftt_udp_knows(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port);
+
 /* udp_session.c */
 /* Does it belong to another attempt to follow the session? Then it is counted, and nothing else. */
 bool ftt_udp_is_late(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_record *r);
@@ -181,6 +187,8 @@ void ftt_udp_drop_reply(struct ftt_udp_reply *r);
 void ftt_udp_free_spent(struct ftt_udp_table *t);
 /* Is this port of the server's own choice not yet among the latest ones of `ports`? */
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
+/* Is it one that the session has had, perhaps, and does not know any more? */
+bool ftt_udp_forgot_port(const struct ftt_worker *w, const struct ftt_udp_session *u, uint16_t port);
 
 /* udp_packet.c */
 /* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */
@@ -246,6 +254,11 @@ bool ftt_udp_backup_more(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 void ftt_udp_backup_nobody(struct ftt_worker *w, const struct ftt_pkt *k);
 /* Tells the primary why (FTT_REC_DIVERGED, FTT_REC_LAGS), and forgets the session. */
 void ftt_udp_backup_give_up(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t why);
+/*
+ * Ports from which our server has spoken, and of which the old primary has not told: the client knows them by their own numbers, once
+ * nothing waits that could tell of them. `late`: it may have spoken to them since.
+ */
+void ftt_udp_name_ports(struct ftt_worker *w, struct ftt_udp_session *u, bool late);
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 
 #endif

@@ -22,8 +22,14 @@ void ftt_udp_backup_acknowledge(struct ftt_worker *w, struct ftt_udp_session *u)
 
 static void give(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port, const uint8_t *bytes, uint32_t len)
 {
-	size_t all = ftt_udp_build(&w->udp, u->key.remote, u->key.remote_port, u->key.local, ftt_session_to_local(&u->s, port), bytes, len);
+	size_t all;
 
+	if (ftt_udp_forgot_port(w, u, port)) { /* by the same number it may be another server's */
+		ftt_session_lacks(&u->s, port);
+		w->n.drop_bound++;
+		return;
+	}
+	all = ftt_udp_build(&w->udp, u->key.remote, u->key.remote_port, u->key.local, ftt_session_to_local(&u->s, port), bytes, len);
 	w->n.injected += !ftt_plane_now(w->plane, w->udp.scratch, all, false);
 }
 
@@ -43,6 +49,8 @@ static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const stru
 				ftt_session_unsummed(&u->s);
 			give(w, u, x.port, x.bytes, x.len);
 			w->n.renew_bytes += x.len;
+		} else {
+			ftt_session_client_port(&u->s, x.port);
 		}
 		l->at += n;
 		l->moved_ns = env->now_ns;
@@ -66,8 +74,24 @@ static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, const st
 			if (!ftt_session_turn(&u->s, e->outputs, e->len, e->port, e->since_ns, env))
 				return;
 			give(w, u, e->port, e->bytes, e->len);
+		} else {
+			ftt_session_client_port(&u->s, e->port);
 		}
 		ftt_udp_free_event(u, ftt_session_given(&u->s));
+	}
+}
+
+void ftt_udp_name_ports(struct ftt_worker *w, struct ftt_udp_session *u, bool late)
+{
+	while (u->s.acked == u->s.events && u->s.n_client_ports < u->s.n_local_ports) {
+		struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .is_port = true,
+				      .port = u->s.local_port_of[u->s.n_client_ports % FTT_UDP_PORTS]};
+
+		if (late) /* it is not known between which datagrams it appeared */
+			ftt_udp_log_end(w, u, FTT_LOG_GAP);
+		if (ftt_udp_note(w, u, &x))
+			ftt_session_note(&u->s);
+		ftt_session_client_port(&u->s, x.port);
 	}
 }
 
@@ -80,6 +104,8 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	if (u->log && u->log->rests)
 		return;
 	give_turns(w, u, &env);
+	if (ftt_flow_emits((uint8_t)w->mode))
+		ftt_udp_name_ports(w, u, true);
 	if (ftt_session_delivered(&u->s, before, waited, &env) & FTT_UDP_ACKNOWLEDGE)
 		ftt_udp_backup_acknowledge(w, u);
 	if (w->promoting && u->s.protection == FTT_CATCHING_UP && u->s.acked == u->s.events) {
@@ -311,6 +337,7 @@ void ftt_udp_backup_later(struct ftt_worker *w, struct ftt_udp_session *u, const
  */
 void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
+	ftt_udp_name_ports(w, u, false);
 	if (u->replies)
 		ftt_udp_drop_last(u);
 	ftt_udp_say_again(w, u, now_ns);

@@ -26,6 +26,20 @@ static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t 
 	ftt_udp_backup_take_over(w, u, now_ns);
 }
 
+bool ftt_udp_knows(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t port)
+{
+	bool numbered = ftt_session_is_numbered(&u->s);
+
+	if ((!numbered && u->s.acked != u->s.events) || !ftt_udp_forgot_port(w, u, port))
+		return true; /* or its event waits for its turn */
+	ftt_udp_log_end(w, u, FTT_MANY_PORTS);
+	if (numbered && u->s.protection != FTT_DETACHING) {
+		ftt_session_detach(&u->s, FTT_WHY_UNSUPPORTED); /* the next tick asks for it */
+		ftt_udp_settle(&w->udp, u);
+	}
+	return !u->s.followed;
+}
+
 /* Our server is given a datagram of a session that nobody follows. */
 static void note(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t *payload, uint32_t len, uint16_t port)
 {

@@ -226,14 +226,24 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u)
 	free(u);
 }
 
-bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
+static bool is_of_service(const struct ftt_worker *w, uint16_t port)
 {
 	const struct ftt_config *cfg = &w->e->cfg;
 
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
 		if (ftt_port_is(&cfg->port[i], port, 17))
-			return false;
-	return !ftt_session_has_port(ports, n, port);
+			return true;
+	return false;
+}
+
+bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port)
+{
+	return !is_of_service(w, port) && ftt_session_which(ports, n, port) == n;
+}
+
+bool ftt_udp_forgot_port(const struct ftt_worker *w, const struct ftt_udp_session *u, uint16_t port)
+{
+	return !is_of_service(w, port) && ftt_session_forgot(&u->s, port);
 }
 
 void ftt_udp_forget_all(struct ftt_worker *w)
