@@ -24,6 +24,8 @@ UDP = "udp"
 """Among the clients' ends: one of them is of UDP."""
 TCP_LABEL = re.compile(r"[0-9a-f.:]+:\d+: ")
 CATCHING = ("opening", "catching-up")
+RENEWABLE = "renewable"
+"""Nothing speaks against it: told of a connection in place of the reason why it cannot be renewed."""
 NOT_PROTECTED = (*CATCHING, "unprotected", "detaching", "detached", "resetting")
 
 
@@ -58,22 +60,35 @@ def _groups(lab: Lab, node: str) -> list[dict[str, Any]]:
 
 
 def await_renewed(lab: Lab, client: Ended) -> int:
-    """Wait until no connection is caught up with any more, or the client has ended; how many still are."""
+    """Wait until no connection is caught up with any more, or will be, or the client has ended; how many are
+    left. A pair that is in step begins with it a moment later."""
     deadline = time.monotonic() + RENEW_S
-    while (left := len(in_state(lab, lab.node_in_role("primary"), CATCHING))) and time.monotonic() < deadline:
+    while (left := _to_renew(lab, lab.node_in_role("primary"))) and time.monotonic() < deadline:
         if client.ended():
             return 0
         time.sleep(0.05)
     return left
 
 
+def _to_renew(lab: Lab, primary: str) -> int:
+    return sum(
+        flow["protection"] in CATCHING
+        or (flow["protection"] == "unprotected" and flow.get("unrenewable") == RENEWABLE)
+        for flow in _connections(lab, primary)
+    )
+
+
+def _connections(lab: Lab, node: str) -> list[dict[str, Any]]:
+    told = lab.ask(node, {"op": "connections", "limit": SHOWN}, timeout_s=10.0)
+    return list(told["connections"])
+
+
 def in_state(lab: Lab, node: str, states: Sequence[str]) -> dict[str, str]:
     """The clients' ends (``address:port``) of living connections with such a protection, as this node says;
     with the protection, and why a connection is not renewed."""
-    told = lab.ask(node, {"op": "connections", "limit": SHOWN}, timeout_s=10.0)["connections"]
     found = {
         flow["flow"]: f"{flow['protection']}, {flow.get('unrenewable', 'not renewed')}"
-        for flow in told
+        for flow in _connections(lab, node)
         if flow["protection"] in states
     }
     ends = {client_of(flow): how for flow, how in found.items()}

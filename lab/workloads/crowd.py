@@ -43,6 +43,7 @@ async def _member(
         try:
             async with asyncio.timeout(max(session.bound_s, CONNECT_BOUND_S)):
                 reader, writer = await asyncio.open_connection(session.address, session.port)
+                label = "{}:{}".format(*writer.get_extra_info("sockname")[:2])
                 writer.write(b"echo\n")
         except OSError as error:  # TimeoutError is one
             failure = Failure("stall", f"{label}: cannot connect: {error!r}")
