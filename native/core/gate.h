@@ -45,4 +45,12 @@ static inline enum ftt_wait ftt_gate_waits(struct ftt_places after, struct ftt_p
 	return seq_gt(after.output, held.output) ? FTT_WAIT_OUTPUT : FTT_WAIT_NONE;
 }
 
+/* ... that depends on nothing: what is no flow's, or one's that nobody follows. */
+static inline enum ftt_wait ftt_gate_alone(const struct ftt_env *env)
+{
+	const struct ftt_places anywhere = {0};
+
+	return ftt_gate_waits(anywhere, anywhere, env);
+}
+
 #endif

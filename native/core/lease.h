@@ -26,7 +26,14 @@
 #define FTTCP_LEASE_H
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/env.h"
 #include "core/types.h"
+
+/* May a node of this mode speak now, by a lease of this policy that reaches so far? The one question of I1 and I4. */
+static inline bool ftt_lease_lets_speak(uint8_t mode, uint32_t policy, uint64_t until_ns, uint64_t now_ns)
+{
+	return ftt_flow_emits(mode) && policy != FTT_LEASE_NONE && now_ns < until_ns;
+}
 
 struct ftt_lease {
 	uint64_t worth_ns;         /* D */

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "engine/api/abi.h"
+#include "core/lease.h"
 #include "core/lockstep/lockstep.h"
 #include "engine/channel/keyring.h"
 #include "core/records/mirror_probe.h"
@@ -99,14 +100,16 @@ static inline bool ftt_port_in(const struct ftt_port *of, uint32_t n, uint16_t p
 	return false;
 }
 
-/* May this node emit at `now`? The one question of I1 and I4; asked for every packet let out. */
+/*
+ * May this node emit at `now`? What it is then, struct ftt_env tells the core, whose gate every packet to a client passes (gate.h); a plane
+ * asks once more as packets leave, and the neighbour thread for what it says.
+ */
 static inline bool ftt_may_emit(const struct ftt_shared *s, uint64_t now_ns)
 {
 	uint32_t mode = atomic_load_explicit(&s->mode, memory_order_acquire);
+	uint32_t policy = atomic_load_explicit(&s->lease_policy, memory_order_acquire);
 
-	return (mode == FTT_MODE_PAIRED || mode == FTT_MODE_SOLO) &&
-	       atomic_load_explicit(&s->lease_policy, memory_order_acquire) != FTT_LEASE_NONE &&
-	       now_ns < atomic_load_explicit(&s->lease_until_ns, memory_order_acquire);
+	return ftt_lease_lets_speak((uint8_t)mode, policy, atomic_load_explicit(&s->lease_until_ns, memory_order_acquire), now_ns);
 }
 
 /*

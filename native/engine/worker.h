@@ -126,18 +126,26 @@ void ftt_worker_choose_copy(struct ftt_worker *w);
 /* Whom the worker's plane asks. */
 struct ftt_plane_owner ftt_worker_owner(struct ftt_worker *w);
 
-/* What the core is to know of this node for a packet. What nobody has asked about it has not: no lease, a server that nobody vouches for. */
+/* What the core is to know of this node for what comes in. What nobody has asked about it has not: no lease, a server that nobody vouches for. */
 static inline struct ftt_env ftt_worker_env(const struct ftt_worker *w, uint64_t now_ns)
 {
 	return (struct ftt_env){.now_ns = now_ns, .policy = &w->e->cfg.policy, .mode = (uint8_t)w->mode};
 }
 
-/* ... for what time and the other node do: with all of it. */
-static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_t now_ns)
+/* ... for what is to go out: the gate asks for the lease. */
+static inline struct ftt_env ftt_worker_env_out(const struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 
 	env.lease = ftt_may_emit(&w->e->shared, now_ns);
+	return env;
+}
+
+/* ... for what time and the other node do: with all of it. */
+static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+
 	env.vouched = ftt_server_vouched(w->e, now_ns);
 	env.watched = !!w->e->n_lives;
 	env.in_step = !!w->e->lockstep.header;

@@ -29,8 +29,9 @@ static bool of_service(const struct ftt_worker *w, const struct ftt_pkt *k, cons
 /* What no flow stands for: passes for a primary under its lease, else not at all. */
 static void other_packet(struct ftt_worker *w, struct ftt_packet *p, enum ftt_parsed kind, bool in, uint64_t now_ns)
 {
-	bool primary = ftt_flow_emits((uint8_t)w->mode);
-	bool accept = in ? primary : primary && ftt_may_emit(&w->e->shared, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+	bool primary = ftt_flow_emits(env.mode);
+	bool accept = primary && (in || !ftt_gate_alone(&env));
 
 	if (!accept)
 		++*(kind == FTT_PARSED_MALFORMED ? &w->n.drop_malformed : primary ? &w->n.drop_lease : &w->n.drop_mode);

@@ -4,7 +4,7 @@
  * there afterwards, and not a byte outside the header changes.
  */
 #include <stdlib.h>
-#include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 #include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

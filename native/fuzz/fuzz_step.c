@@ -91,6 +91,15 @@ static void own_segment(struct side *s, const struct ftt_bare *b)
 	shown_to_client(s, &g, &(struct ftt_edit){.change = FTT_EDIT_SEQ, .seq = b->seq});
 }
 
+static void say(struct side *s, enum ftt_say what)
+{
+	struct ftt_key k = key();
+	struct ftt_bare b;
+
+	if (!ftt_flow_says(&s->flow, &k, what, node(s), &b))
+		own_segment(s, &b);
+}
+
 static void act(struct side *s, uint32_t actions)
 {
 	static const struct { uint32_t action; uint8_t record; } sends[] = {
@@ -99,6 +108,8 @@ static void act(struct side *s, uint32_t actions)
 	struct ftt_key k = key();
 	struct ftt_bare b;
 
+	if (s->mode == FTT_MODE_PAIRED)
+		actions |= ftt_flow_part(&s->flow, node(s));
 	for (size_t i = 0; i < sizeof(sends) / sizeof(*sends); i++)
 		if (actions & sends[i].action)
 			fly(s, sends[i].record);
@@ -113,24 +124,16 @@ static void act(struct side *s, uint32_t actions)
 		/* where the stack stands, or at the end of the window that it is known to have shown */
 		MUST(seq_geq(b.seq - w.irs, seq_min(s->has, s->flow.local_edge - w.irs)) && seq_leq(b.seq - w.irs, seq_max(s->edge, s->has)));
 	}
-	if (actions & FTT_ACT_ACK_CLIENT) {
-		ftt_bare_for_client(&s->flow, &k, s->mode, &b);
-		own_segment(s, &b);
-	}
-	if (actions & FTT_ACT_ASK_CLIENT) {
-		MUST(s->taken);
-		ftt_bare_ask(&s->flow, &k, s->mode, &b);
-		own_segment(s, &b);
-	}
-	if (actions & FTT_ACT_NUDGE) {
-		MUST(s->flow.protection == FTT_PROTECTED && s->mode == FTT_MODE_PAIRED);
-		ftt_bare_nudge(&s->flow, &k, &b);
-		own_segment(s, &b);
-	}
-	if (actions & FTT_ACT_FIN) {
-		ftt_bare_fin(&s->flow, &k, s->mode, &b);
-		own_segment(s, &b);
-	}
+	MUST(!(actions & FTT_ACT_ASK_CLIENT) || s->taken);
+	MUST(!(actions & FTT_ACT_NUDGE) || s->mode == FTT_MODE_PAIRED);
+	if (actions & FTT_ACT_ACK_CLIENT)
+		say(s, FTT_SAY_ACK);
+	if (actions & FTT_ACT_ASK_CLIENT)
+		say(s, FTT_SAY_ASK);
+	if (actions & FTT_ACT_NUDGE)
+		say(s, FTT_SAY_NUDGE);
+	if (actions & FTT_ACT_FIN)
+		say(s, FTT_SAY_FIN);
 	if (actions & FTT_ACT_LET_GO) /* nothing of it reaches the stack any more, nothing of the stack the client */
 		s->alive = false;
 	if (actions & FTT_ACT_RELEASE)

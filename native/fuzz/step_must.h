@@ -3,7 +3,7 @@
 #ifndef FTTCP_STEP_MUST_H
 #define FTTCP_STEP_MUST_H
 #include "core/tcp/pair.h"
-#include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 #include "must.h"
 
 enum { HELD_MAX = 16, FLYING_MAX = 8 };

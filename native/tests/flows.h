@@ -5,7 +5,7 @@
 #include <string.h>
 #include "check.h"
 #include "core/tcp/pair.h"
-#include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 
 #define MS 1000000ull
 #define SEGMENT 50u /* the largest payload of a server's segment */

@@ -18,6 +18,7 @@
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
 #include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 #include "core/tcp/taken.h"
 #include "core/tcp/unheld.h"
 #include "core/udp/backup.h"
@@ -40,6 +41,8 @@ struct all {
 	struct ftt_lease lease;
 	struct ftt_compared compared;
 	struct ftt_burst burst;
+	struct ftt_key key;
+	struct ftt_bare bare;
 	struct ftt_env env;
 	uint8_t bytes[128];
 };
@@ -73,6 +76,7 @@ DECIDES(turn, ftt_session_turn(&a->session, 1, 2, 3, 4, &a->env))
 DECIDES(followed, ftt_session_follows(&a->session, true, 1, 2))
 DECIDES(compared, ftt_session_compare(&a->session, &a->record, a->env.policy))
 DECIDES(alone, ftt_session_speaks_alone(&a->session, &a->env))
+DECIDES(said, ftt_flow_says(&a->flow, &a->key, FTT_WORD_NUDGE, &a->env, &a->bare))
 DECIDES(unheld, ftt_unheld_step(&a->flow, &a->seg, &a->env, &a->edit))
 DECIDES(unheld_waits, ftt_unheld_waits(&a->flow, &a->env))
 DECIDES(unheld_released, ftt_unheld_release(&a->flow, &a->env))

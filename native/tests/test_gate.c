@@ -171,9 +171,53 @@ static void test_what_can_be_neither_held_nor_lowered_is_lost(void)
 	CHECK_EQ(ftt_unheld_step(&f, &answer.seg, at(2 * MS), &edit), FTT_DROP);
 }
 
+/* What the node itself says passes the same gate: not while it is unknown whether the backup holds the flow. */
+static void test_own_words(void)
+{
+	static const struct {
+		uint8_t mode, protection;
+		bool lease;
+		enum ftt_wait waits;
+	} rows[] = {
+		{FTT_MODE_PAIRED, FTT_PROTECTED, true, FTT_WAIT_NONE},
+		{FTT_MODE_PAIRED, FTT_PROTECTED, false, FTT_WAIT_LEASE},
+		{FTT_MODE_PAIRED, FTT_OPENING, true, FTT_WAIT_OPENED},
+		{FTT_MODE_PAIRED, FTT_DETACHING, true, FTT_WAIT_LET_GO},
+		{FTT_MODE_PAIRED, FTT_DETACHING, false, FTT_WAIT_LEASE},
+		{FTT_MODE_PAIRED, FTT_DETACHED, true, FTT_WAIT_NONE},
+		{FTT_MODE_PAIRED, FTT_CATCHING_UP, true, FTT_WAIT_NONE},
+		{FTT_MODE_PAIRED, FTT_RESETTING, true, FTT_WAIT_NONE},
+		{FTT_MODE_SOLO, FTT_UNPROTECTED, true, FTT_WAIT_NONE},
+		{FTT_MODE_SOLO, FTT_UNPROTECTED, false, FTT_WAIT_LEASE},
+	};
+	static const struct ftt_key key = {.remote_port = 40000, .local_port = 80, .proto = 6};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct ftt_flow f, before;
+		struct ftt_env *env;
+		struct ftt_bare b;
+
+		make_primary(&f, &plain, MS);
+		step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), 2 * MS);
+		CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 100, 0), 2 * MS), FTT_HOLD);
+		f.protection = rows[i].protection;
+		before = f;
+		env = node_at(rows[i].mode, 3 * MS);
+		env->lease = rows[i].lease;
+		for (enum ftt_say what = FTT_SAY_ACK; what <= FTT_SAY_PLACE; what++) {
+			CHECK_EQ(ftt_flow_says(&f, &key, what, env, &b), rows[i].waits);
+			if (rows[i].waits)
+				CHECK(!memcmp(&f, &before, sizeof(f)));
+			else if (rows[i].protection == FTT_PROTECTED && what != FTT_SAY_PLACE)
+				CHECK_EQ(b.ack, plain.irs + 1); /* what the backup has */
+		}
+	}
+}
+
 int main(void)
 {
 	test_the_rule();
+	test_own_words();
 	test_no_lease();
 	test_a_segment();
 	test_a_reply();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Edits on real packets: the checksum stays right (or as wrong as it was), and a bare segment is whole. */
 #include "check.h"
-#include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 #include "packet.h"
 
 static const uint8_t body[] = {1, 2, 3, 4, 5, 6, 7};

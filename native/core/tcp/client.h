@@ -93,7 +93,7 @@ static inline void ftt_client_observe(struct ftt_flow *f, const struct ftt_place
 	if (judged != FTT_TAKEN)
 		return;
 	ftt_client_acks(f, env->mode, s->ack, s->wnd);
-	if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+	if (ftt_flow_in_step(f, env->mode))
 		ftt_lag_mark(f, env->now_ns);
 	f->client_nxt = seq_max(f->client_nxt, ftt_seg_end(s));
 	if (s->flags & TCP_FIN && seq_gt(ftt_seg_end(s), at->rcv_nxt)) /* else that place is a byte of data */
@@ -171,7 +171,7 @@ static inline enum ftt_verdict ftt_client_unsent(struct ftt_flow *f, const struc
 		}
 		if (ftt_client_brings(f, s, env))
 			return ftt_hold(e, FTT_WAIT_SENT);
-	} else if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED) {
+	} else if (ftt_flow_in_step(f, env->mode)) {
 		e->actions |= FTT_ACT_DISCARD;
 	}
 	return FTT_DROP;
@@ -219,7 +219,7 @@ static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_
 	}
 	if (!differs || !(s->len || s->flags & TCP_FIN) || seq_leq(ftt_seg_end(s), f->local_rcv_nxt))
 		return false;
-	if (env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED)
+	if (ftt_flow_in_step(f, env->mode))
 		e->actions |= FTT_ACT_DISCARD;
 	if (judged != FTT_REFUSED_OLD_ACK)
 		return false;

@@ -15,7 +15,7 @@ static inline uint32_t ftt_flow_overflows(struct ftt_flow *f, const struct ftt_s
 {
 	if (!others)
 		ftt_flow_holds(f, 0);
-	if (others && env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED && !s->orphan)
+	if (others && ftt_flow_in_step(f, env->mode) && !s->orphan)
 		return ftt_flow_detach(f, FTT_WHY_BOUND, env->now_ns); /* its part of the bound is its own doing */
 	return 0;
 }

@@ -154,9 +154,8 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, con
 		e->change |= FTT_EDIT_TSVAL;
 	}
 	if (s->flags & TCP_ACK && !(s->flags & (TCP_RST | TCP_SYN))) {
-		bool in_step = env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
 		uint32_t edge = s->ack + ((uint32_t)s->wnd << h->local_wscale);
-		uint16_t wnd = ftt_window(f, s->ack, edge, in_step);
+		uint16_t wnd = ftt_window(f, s->ack, edge, ftt_flow_in_step(f, env->mode));
 
 		if (wnd != s->wnd) {
 			e->wnd = wnd;
@@ -207,7 +206,7 @@ static inline void ftt_leaves(struct ftt_flow *f, const struct ftt_seg *s, uint3
 	if (s->flags & TCP_RST || (!seq_gt(end, f->sent) && !again))
 		return;
 	f->sent = seq_max(f->sent, end);
-	e->actions |= env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED ? FTT_ACT_COMMIT : 0;
+	e->actions |= ftt_flow_in_step(f, env->mode) ? FTT_ACT_COMMIT : 0;
 }
 
 /* The end of a flow whose spaces were never related: nothing of it is edited. */
@@ -258,41 +257,53 @@ static inline struct ftt_places ftt_segment_after(const struct ftt_flow *f, cons
 /* Our stack's answer to what belongs to no connection: its numbers are those of the segment. A server that has died gives none. */
 static inline bool ftt_is_stray_answer(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED);
+	return f->bits & FTT_F_MAPPED && ftt_answers_stray(f, s) && !(s->orphan && env->mode == FTT_MODE_PAIRED);
+}
+
+/* The places to which the flow's backup has come. */
+static inline struct ftt_places ftt_flow_held(const struct ftt_flow *f)
+{
+	return (struct ftt_places){.input = f->committed, .output = f->peer_snd_nxt};
 }
 
 /* The output rule, see gate.h. Where no backup follows it is the lease alone. */
 static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_places after,
 					      const struct ftt_env *env)
 {
-	const struct ftt_places held = {.input = f->committed, .output = f->peer_snd_nxt};
+	const struct ftt_places held = ftt_flow_held(f);
 
-	if (env->mode != FTT_MODE_PAIRED || f->protection != FTT_PROTECTED || !(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST ||
-	    ftt_is_stray_answer(f, s, env))
-		after = held;
-	else if (seq_gt(after.input, held.input) && ftt_input_is_over(f, ftt_seg_end(s) - f->hard.delta))
+	if (!ftt_flow_in_step(f, env->mode) || !(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST)
+		return ftt_gate_alone(env);
+	if (seq_gt(after.input, held.input) && ftt_input_is_over(f, ftt_seg_end(s) - f->hard.delta))
 		after.input = held.input;
 	return ftt_gate_waits(after, held, env);
+}
+
+/* All output of a flow waits while its backup has yet to say that it follows, or has let go. */
+static inline enum ftt_wait ftt_backup_waits(const struct ftt_flow *f, const struct ftt_env *env)
+{
+	if (env->mode != FTT_MODE_PAIRED)
+		return FTT_WAIT_NONE;
+	return f->protection == FTT_OPENING ? FTT_WAIT_OPENED : f->protection == FTT_DETACHING ? FTT_WAIT_LET_GO : FTT_WAIT_NONE;
 }
 
 /* Our stack's SYN, which may wait for the backup's. */
 static inline enum ftt_verdict ftt_gate_syn(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
 {
+	enum ftt_wait why = ftt_backup_waits(f, env);
+
 	if (f->opener != FTT_OPENED_LOCAL || s->seq != f->local_iss)
 		return FTT_PASS; /* of another connection: nothing of this one is edited into it */
-	if (env->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING))
-		return ftt_hold(e, f->protection == FTT_OPENING ? FTT_WAIT_OPENED : FTT_WAIT_LET_GO);
+	if (why)
+		return ftt_hold(e, why);
 	e->change |= s->options & FTT_OPT_MPTCP && f->protection == FTT_PROTECTED ? FTT_EDIT_MPTCP : 0; /* see ftt_client_step() */
 	ftt_edit_out(f, s, env, e);
 	return FTT_PASS;
 }
 
-/*
- * May this segment of the primary's stack, which depends on `after`, go to the client now? For a new one and, again, for a
- * held one. PASS comes with the edit to make.
- */
-static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_places *after, const struct ftt_env *env,
-					struct ftt_edit *e)
+/* ftt_gate() of a segment that is no answer to a stray. */
+static inline enum ftt_verdict ftt_gate_own(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_places *after,
+					    const struct ftt_env *env, struct ftt_edit *e)
 {
 	uint32_t end = ftt_seg_end(s) - f->hard.delta;
 	enum ftt_wait why = ftt_segment_waits(f, s, *after, env);
@@ -303,13 +314,10 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 		return ftt_gate_syn(f, s, env, e);
 	if (!(f->bits & FTT_F_MAPPED))
 		return ftt_gate_unmapped(f, s, env, e);
-	if (ftt_is_stray_answer(f, s, env)) {
-		ftt_edit_out(f, s, env, e);
-		return FTT_PASS;
-	}
+	why = ftt_backup_waits(f, env);
+	if (why)
+		return ftt_hold(e, why);
 	if (env->mode == FTT_MODE_PAIRED) {
-		if (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)
-			return ftt_hold(e, f->protection == FTT_OPENING ? FTT_WAIT_OPENED : FTT_WAIT_LET_GO);
 		if (s->orphan)
 			return ftt_hold(e, FTT_WAIT_LAST_WORD); /* for the takeover */
 		if (s->flags & (TCP_FIN | TCP_RST) && !ftt_end_is_real(f)) {
@@ -342,6 +350,24 @@ static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg
 	return FTT_PASS;
 }
 
+/*
+ * May this segment of the primary's stack, which depends on `after`, go to the client now? For a new one and, again, for a
+ * held one. PASS comes with the edit to make.
+ */
+static inline enum ftt_verdict ftt_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_places *after, const struct ftt_env *env,
+					struct ftt_edit *e)
+{
+	enum ftt_wait why;
+
+	if (!ftt_is_stray_answer(f, s, env))
+		return ftt_gate_own(f, s, after, env, e);
+	why = ftt_gate_alone(env);
+	if (why)
+		return ftt_hold(e, why);
+	ftt_edit_out(f, s, env, e);
+	return FTT_PASS;
+}
+
 static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
 						struct ftt_edit *e)
 {
@@ -353,7 +379,7 @@ static inline enum ftt_verdict ftt_serve_synack(struct ftt_flow *f, const struct
 			f->reason = FTT_WHY_UNSUPPORTED;
 			e->actions |= FTT_ACT_REPORT;
 		}
-		if (env->mode == FTT_MODE_PAIRED && (f->protection == FTT_OPENING || f->protection == FTT_DETACHING)) {
+		if (ftt_backup_waits(f, env)) {
 			e->drop = FTT_DROP_REPEATED;
 			return FTT_DROP;
 		}
@@ -395,7 +421,7 @@ static inline enum ftt_verdict ftt_serve_syn(struct ftt_flow *f, const struct ft
 /* Without a lease not a word: what would go, and is not queued, is lost. */
 static inline enum ftt_verdict ftt_serve_alone(enum ftt_verdict v, const struct ftt_env *env, struct ftt_edit *e)
 {
-	if (v != FTT_PASS || env->lease)
+	if (v != FTT_PASS || !ftt_gate_alone(env))
 		return v;
 	e->drop = FTT_DROP_LEASE;
 	return FTT_DROP;
@@ -404,7 +430,9 @@ static inline enum ftt_verdict ftt_serve_alone(enum ftt_verdict v, const struct 
 /* Why a segment is queued: behind others, or for the lease. */
 static inline enum ftt_wait ftt_waits_behind(const struct ftt_env *env)
 {
-	return env->lease ? FTT_WAIT_TURN : FTT_WAIT_LEASE;
+	enum ftt_wait why = ftt_gate_alone(env);
+
+	return why ? why : FTT_WAIT_TURN;
 }
 
 static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env,
@@ -412,12 +440,11 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 {
 	struct ftt_places after;
 	uint32_t end;
-	bool stray;
 
 	f->last_ns = env->now_ns;
 	if (s->flags & TCP_SYN)
 		return ftt_serve_alone(s->flags & TCP_ACK ? ftt_serve_synack(f, s, env, e) : ftt_serve_syn(f, s, env, e), env, e);
-	if (!(f->bits & FTT_F_MAPPED) && f->end_since_ns && (f->held_since_ns || !env->lease))
+	if (!(f->bits & FTT_F_MAPPED) && f->end_since_ns && (f->held_since_ns || ftt_gate_alone(env)))
 		return ftt_hold(e, ftt_waits_behind(env));
 	if (!(f->bits & FTT_F_MAPPED)) /* e.g. the RST of a closed port */
 		return ftt_serve_alone(ftt_gate_unmapped(f, s, env, e), env, e);
@@ -425,13 +452,14 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 	if (f->bits & FTT_F_TAKEN && (seq_gt(ftt_deliverable(f, env->mode), f->delivered_ack) ||
 				      (s->len && seq_leq(end, f->delivered_ack)))) /* it did not take our word */
 		e->actions |= FTT_ACT_INJECT;
-	stray = ftt_is_stray_answer(f, s, env);
-	if (stray && !env->lease)
+	if (ftt_is_stray_answer(f, s, env)) {
+		ftt_edit_out(f, s, env, e);
 		return ftt_serve_alone(FTT_PASS, env, e);
-	if (f->held_since_ns && !stray) /* in order, behind those that wait */
+	}
+	if (f->held_since_ns) /* in order, behind those that wait */
 		return ftt_hold(e, ftt_waits_behind(env));
 	after = ftt_segment_after(f, s);
-	return ftt_gate(f, s, &after, env, e);
+	return ftt_gate_own(f, s, &after, env, e);
 }
 
 #endif

@@ -235,6 +235,12 @@ static inline uint32_t ftt_flow_name(const struct ftt_flow *f)
 	return f->opener == FTT_OPENED_LOCAL ? f->hard.service_iss : f->hard.irs;
 }
 
+/* Primary: a backup follows it, and output waits for that. */
+static inline bool ftt_flow_in_step(const struct ftt_flow *f, uint8_t mode)
+{
+	return mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+}
+
 /* The port of our stack - the one that the remote end knows. */
 static inline uint16_t ftt_flow_port_delta(const struct ftt_flow *f)
 {

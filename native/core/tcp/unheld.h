@@ -26,7 +26,7 @@ static inline struct ftt_seg ftt_seg_lowered(const struct ftt_flow *f, const str
 /* It waits for input that the backup lacks, and is more than an acknowledgement of what was acknowledged. */
 static inline bool ftt_may_lower(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	return env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED && s->flags & TCP_ACK && s->whole &&
+	return ftt_flow_in_step(f, env->mode) && s->flags & TCP_ACK && s->whole &&
 	       !(s->flags & (TCP_SYN | TCP_RST)) && seq_gt(s->ack, f->committed) && (s->len || seq_gt(f->committed, f->told_ack));
 }
 
@@ -39,12 +39,14 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 	struct ftt_seg low;
 
 	memset(e, 0, sizeof(*e));
-	if (s->dir == FTT_FROM_CLIENT || !env->lease)
+	if (s->dir == FTT_FROM_CLIENT)
 		return FTT_DROP;
 	after = ftt_segment_after(f, s);
 	v = ftt_gate(f, s, &after, env, e); /* it may only have been behind others */
 	if (v != FTT_HOLD)
 		return v;
+	if (e->wait == FTT_WAIT_LEASE)
+		return FTT_DROP;
 	if (!f->held_since_ns)
 		ftt_flow_holds(f, env->now_ns); /* something waits, as far as time and the other node are asked about it */
 	if (!ftt_may_lower(f, s, env))
@@ -62,7 +64,7 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 /* Is something of our stack's lowered, or lost, until the backup has come further? */
 static inline bool ftt_unheld_waits(const struct ftt_flow *f, const struct ftt_env *env)
 {
-	if (env->mode != FTT_MODE_PAIRED || f->protection != FTT_PROTECTED)
+	if (!ftt_flow_in_step(f, env->mode))
 		return f->protection == FTT_OPENING || f->protection == FTT_DETACHING;
 	return seq_gt(f->local_rcv_nxt, f->committed) || (f->bits & FTT_F_SERVICE && seq_gt(f->local_snd_nxt, f->peer_snd_nxt));
 }
@@ -70,8 +72,7 @@ static inline bool ftt_unheld_waits(const struct ftt_flow *f, const struct ftt_e
 /* What was waited for may have come: the client is told what it was not. */
 static inline uint32_t ftt_unheld_release(struct ftt_flow *f, const struct ftt_env *env)
 {
-	bool in_step = env->mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
-	uint32_t most = in_step ? seq_min(f->committed, f->local_rcv_nxt) : f->local_rcv_nxt;
+	uint32_t most = ftt_flow_in_step(f, env->mode) ? seq_min(f->committed, f->local_rcv_nxt) : f->local_rcv_nxt;
 
 	if (!ftt_unheld_waits(f, env))
 		ftt_flow_holds(f, 0);

@@ -169,7 +169,7 @@ static inline enum ftt_session_reply ftt_session_speaks_alone(struct ftt_session
 	bool has = seq_leq(number, s->sent), owed = has && s->owed && number == s->owed && !s->divergences;
 
 	s->silent_ns = 0;
-	if (!env->lease)
+	if (ftt_gate_alone(env))
 		return FTT_REPLY_SILENT;
 	if (has && !owed)
 		return FTT_REPLY_ACKED;

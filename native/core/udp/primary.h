@@ -118,7 +118,7 @@ static inline uint32_t ftt_session_tick(struct ftt_session *s, const struct ftt_
 	else if (opening || !w->event_ns)
 		actions |= ftt_session_asks(s, FTT_UDP_ASK_SERVER, env);
 	/* who takes the role over does not acknowledge, and would have it twice */
-	return actions | (env->lease && ftt_session_is_numbered(s) && s->protection != FTT_DETACHING ? FTT_UDP_RESEND : 0);
+	return actions | (!ftt_gate_alone(env) && ftt_session_is_numbered(s) && s->protection != FTT_DETACHING ? FTT_UDP_RESEND : 0);
 }
 
 #endif

@@ -19,7 +19,7 @@
 #include "core/tcp/pair.h"
 #include "core/tcp/reset.h"
 #include "core/tcp/retain.h"
-#include "core/tcp/rewrite.h"
+#include "core/tcp/say.h"
 #include "engine/api/abi.h"
 
 #ifdef FTT_CORE_LAYOUTS

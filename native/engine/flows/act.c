@@ -17,6 +17,7 @@
 #include "engine/flows/retain.h"
 #include "core/tcp/renew.h"
 #include "core/tcp/reset.h"
+#include "core/tcp/say.h"
 
 static void send_record(struct ftt_worker *w, struct ftt_tcp *c, uint8_t type)
 {
@@ -106,56 +107,59 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 	w->to_inject[w->n_to_inject++] = c;
 }
 
-/* What matters is sent again: a FIN by our stack, a question with the next tick. */
-static bool may_speak(struct ftt_worker *w, uint64_t now_ns)
+/* A word of our own leaves, in `copies`, if `why` is none to wait. */
+static bool leaves(struct ftt_worker *w, const struct ftt_bare *b, enum ftt_wait why, unsigned copies)
 {
-	bool may = ftt_may_emit(&w->e->shared, now_ns);
-
-	w->n.drop_lease += !may;
-	return may;
+	w->n.drop_lease += why == FTT_WAIT_LEASE;
+	if (why)
+		return false;
+	for (unsigned i = 0; i < copies; i++)
+		ftt_plane_bare(w->plane, b, true);
+	return true;
 }
 
-static void to_client(struct ftt_worker *w, const struct ftt_bare *b)
+static bool say(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_say what, uint64_t now_ns)
 {
-	ftt_plane_bare(w->plane, b, true);
-	w->n.emitted++;
-}
-
-typedef void build_fn(struct ftt_flow *f, const struct ftt_key *k, uint8_t mode, struct ftt_bare *b);
-
-/* Our present acknowledgement for the client, with it the FIN that was kept back, or a question. */
-static void tell_client(struct ftt_worker *w, struct ftt_tcp *c, build_fn *build, uint64_t now_ns)
-{
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_bare b;
+	/* three duplicates are what a client without SACK goes by (RFC 5681 3.2) */
+	unsigned copies = what == FTT_SAY_NUDGE && !(c->flow.bits & FTT_F_SACK) ? 3 : 1;
 
-	if (!may_speak(w, now_ns))
-		return;
-	build(&c->flow, &c->key, (uint8_t)w->mode, &b);
-	to_client(w, &b);
+	return leaves(w, &b, ftt_flow_says(&c->flow, &c->key, what, &env, &b), copies);
 }
 
+static void act_words(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint64_t now_ns)
+{
+	if (actions & FTT_ACT_ACK_CLIENT)
+		w->n.emitted += say(w, c, FTT_SAY_ACK, now_ns);
+	if (actions & FTT_ACT_ASK_CLIENT)
+		w->n.emitted += say(w, c, FTT_SAY_ASK, now_ns);
+	if (actions & FTT_ACT_NUDGE)
+		w->n.nudges += say(w, c, FTT_SAY_NUDGE, now_ns);
+	if (actions & FTT_ACT_FIN)
+		w->n.emitted += say(w, c, FTT_SAY_FIN, now_ns);
+}
+
+/* The client of a flow that is over, which is RESETTING: asked where it stands. */
 static void ask_place(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_bare b;
+	bool said = say(w, c, FTT_SAY_PLACE, now_ns);
 
-	if (!may_speak(w, now_ns))
-		return;
-	ftt_bare_ask_place(&c->flow, &c->key, &b);
-	to_client(w, &b);
-	w->n.resets_asked++;
+	w->n.emitted += said;
+	w->n.resets_asked += said;
 }
 
-/* Three duplicates are what a client without SACK goes by (RFC 5681 3.2). */
-static void nudge(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+/* ... and reset there, by what it said. */
+static void reset_place(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_bare b;
+	bool said;
 
-	if (!ftt_may_emit(&w->e->shared, now_ns))
-		return;
-	ftt_bare_nudge(&c->flow, &c->key, &b);
-	for (int i = 0; i < (c->flow.bits & FTT_F_SACK ? 1 : 3); i++)
-		ftt_plane_bare(w->plane, &b, true);
-	w->n.nudges++;
+	ftt_bare_reset_client(&c->key, s->ack, &b);
+	said = leaves(w, &b, ftt_say_waits(&c->flow, &env), 1);
+	w->n.emitted += said;
+	w->n.resets_sent += said;
 }
 
 void ftt_tcp_post_event(struct ftt_worker *w, const struct ftt_tcp *c, uint32_t kind)
@@ -204,14 +208,7 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT && !ftt_cold(w))
 		inject(w, c);
-	if (actions & FTT_ACT_ACK_CLIENT)
-		tell_client(w, c, ftt_bare_for_client, now_ns);
-	if (actions & FTT_ACT_ASK_CLIENT)
-		tell_client(w, c, ftt_bare_ask, now_ns);
-	if (actions & FTT_ACT_NUDGE)
-		nudge(w, c, now_ns);
-	if (actions & FTT_ACT_FIN)
-		tell_client(w, c, ftt_bare_fin, now_ns);
+	act_words(w, c, actions, now_ns);
 	if (actions & FTT_ACT_DETACH && c->flow.reason == FTT_WHY_DIVERGENCE && c->flow.tries == 1)
 		ftt_compare_shifted(w, c);
 	if (actions & FTT_ACT_DETACHED) {
@@ -408,7 +405,6 @@ void ftt_tcp_reset_client(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_
 bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_bare b;
 	uint32_t actions;
 
 	if (c->flow.protection == FTT_DETACHED) {
@@ -420,11 +416,8 @@ bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const str
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return false;
 	actions = ftt_reset_step(&c->flow, s, &env);
-	if (actions & FTT_ACT_RST_CLIENT && may_speak(w, now_ns)) {
-		ftt_bare_reset_client(&c->key, s->ack, &b);
-		to_client(w, &b);
-		w->n.resets_sent++;
-	}
+	if (actions & FTT_ACT_RST_CLIENT)
+		reset_place(w, c, s, now_ns);
 	ftt_tcp_act(w, c, actions, now_ns);
 	return true;
 }

@@ -31,7 +31,7 @@ void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 	bool gone = w->table.waiting && w->mode == FTT_MODE_PAIRED && ftt_server_gone(w->e, now_ns);
 	struct ftt_env env = ftt_worker_look(w, now_ns);
 
-	if (w->mode != FTT_MODE_BACKUP && !env.lease)
+	if (w->mode != FTT_MODE_BACKUP && ftt_gate_alone(&env))
 		return; /* without a lease nothing is decided; what is held waits for the lease or the end of the role */
 	for (struct ftt_tcp *c = w->table.waiting, *next; c; c = next) {
 		next = c->wait_next;

@@ -271,7 +271,7 @@ void ftt_tcp_free_spent(struct ftt_worker *w)
 /* What may go goes; a server's segments in order, a client's each by itself: it is for the stack to put them in order. */
 uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_held **at = &c->held, *h;
 	uint32_t actions = 0;
 
@@ -284,7 +284,6 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 		enum ftt_verdict v;
 		struct ftt_edit e;
 
-		env.lease = ftt_may_emit(&w->e->shared, now_ns);
 		if (h->seg.orphan && !ftt_server_known_gone(w->e, now_ns)) /* no takeover came: they are words like others */
 			h->seg.orphan = false;
 		v = ftt_held_step(&c->flow, &h->seg, &h->after, &env, &e);

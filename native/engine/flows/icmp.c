@@ -80,11 +80,13 @@ static void about_datagram(struct ftt_worker *w, struct ftt_packet *p, const str
 void ftt_icmp_error_packet(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_quote *q,
 			   bool in, uint64_t now_ns)
 {
-	if (!in && !ftt_flow_emits((uint8_t)w->mode)) {
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+
+	if (!in && !ftt_flow_emits(env.mode)) {
 		ftt_tcp_drop(w, p, &w->n.drop_mode);
 		if (w->mode == FTT_MODE_BACKUP && q->nobody && q->pkt.proto == 17 && w->udp.on)
 			ftt_udp_backup_nobody(w, &q->pkt);
-	} else if (!in && !ftt_may_emit(&w->e->shared, now_ns)) {
+	} else if (!in && ftt_gate_alone(&env)) {
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
 	} else if (!in && q->unreachable) { /* the address is here: it is the mirror's copy that met nobody */
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);

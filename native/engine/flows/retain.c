@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "core/tcp/say.h"
 #include "engine/flows/retain.h"
 
 #define RING_MIN 4096u
@@ -107,11 +108,11 @@ void ftt_retain_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, uint64_t now_ns)
 {
 	const struct ftt_flow *f = &c->flow;
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	uint8_t packet[FTT_BARE_MAX + SEGMENT_MAX], payload[SEGMENT_MAX];
 	struct ftt_bare b;
 
-	if (!n || !f->mss || !ftt_may_emit(&w->e->shared, now_ns))
+	if (!n || !f->mss || ftt_say_waits(f, &env))
 		return;
 	while (n) {
 		uint32_t len = n < f->mss ? n : f->mss;

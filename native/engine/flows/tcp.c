@@ -2,8 +2,7 @@
 /*
  * tcp.c - a worker's TCP: finds the flow of a packet, lets flow.h decide, and carries it out.
  *
- * A packet is passed, dropped, or held (hold.c). Whatever leaves for a client passes two questions:
- * the lease (ftt_may_emit) and the gate (ftt_gate).
+ * A packet is passed, dropped, or held (hold.c). Whatever leaves for a client passes the gate (core/gate.h).
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -27,7 +26,7 @@
 /* The surroundings of a flow that begins. */
 static struct ftt_env env_of_begin(struct ftt_worker *w, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 
 	env.behind = ftt_history_behind(w) ? FTT_WHY_HISTORY : ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 	return env;
@@ -286,9 +285,9 @@ static void silence(struct ftt_worker *w, const struct ftt_packet *p, const stru
 /* Our server opens a connection: known from here on, where there is room for it. */
 static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
-	bool speaks = ftt_flow_emits((uint8_t)w->mode) && ftt_may_emit(&w->e->shared, now_ns), opens = ftt_opens_to(w, key->remote_port);
-	bool follows = opens && w->mode == FTT_MODE_BACKUP;
 	struct ftt_env env = env_of_begin(w, now_ns);
+	bool speaks = ftt_flow_emits(env.mode) && !ftt_gate_alone(&env), opens = ftt_opens_to(w, key->remote_port);
+	bool follows = opens && w->mode == FTT_MODE_BACKUP;
 	struct ftt_key own = *key;
 	struct ftt_tcp *c;
 
@@ -308,18 +307,18 @@ static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key
 static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key,
 				const struct ftt_seg *s, uint64_t now_ns)
 {
-	if (ftt_flow_emits((uint8_t)w->mode)) {
-		if (ftt_may_emit(&w->e->shared, now_ns)) {
-			if (s->len) /* it was told something that is not in the history */
-				ftt_history_lose(w, FTT_LOG_GAP);
-			w->n.pass_unmatched++;
-			ftt_tcp_pass(w, p);
-		} else {
-			ftt_tcp_drop(w, p, &w->n.drop_lease);
-		}
-		return;
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+
+	if (!ftt_flow_emits(env.mode)) {
+		silence(w, p, key, s);
+	} else if (ftt_gate_alone(&env)) {
+		ftt_tcp_drop(w, p, &w->n.drop_lease);
+	} else {
+		if (s->len) /* it was told something that is not in the history */
+			ftt_history_lose(w, FTT_LOG_GAP);
+		w->n.pass_unmatched++;
+		ftt_tcp_pass(w, p);
 	}
-	silence(w, p, key, s);
 }
 
 /* Our stack has answered a SYN, which may have been an `again` one. */
@@ -378,7 +377,7 @@ static uint32_t compare(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_pack
 void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, struct ftt_seg *s,
 			 uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_key key;
 	struct ftt_tcp *c;
 	struct ftt_edit e;
@@ -394,7 +393,6 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	said = ftt_output_end(&c->flow);
 	s->orphan = ftt_is_last_word(&c->flow, s, &env) && ftt_worker_server_gone(w, now_ns);
 	w->n.last_words += s->orphan;
-	env.lease = ftt_may_emit(&w->e->shared, now_ns);
 	if (c->flow.bits & FTT_F_UNVERIFIED) /* does this one make it whole? */
 		ftt_compare_suppressed(w, c, p, k, s);
 	done = ftt_output_done(&c->flow);

@@ -7,6 +7,7 @@
 
 void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_key key;
 	struct ftt_udp_session *u;
 	bool given;
@@ -17,7 +18,7 @@ void ftt_udp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	u = ftt_udp_called(w, &key, k->dport, now_ns);
-	if ((!u || !ftt_session_is_numbered(&u->s)) && !ftt_may_emit(&w->e->shared, now_ns)) { /* its answer could not leave */
+	if ((!u || !ftt_session_is_numbered(&u->s)) && ftt_gate_alone(&env)) { /* its answer could not leave */
 		ftt_udp_stray(w, &key, p, k, now_ns);
 		return;
 	}
@@ -69,14 +70,12 @@ static void port_alone(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t
  * has of the old primary, and speak for the first time from a port that the client knows.
  */
 static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_packet *p,
-			const struct ftt_pkt *k, bool may, uint64_t now_ns)
+			const struct ftt_pkt *k, const struct ftt_env *env)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
 	enum ftt_session_reply reply;
 
-	env.lease = may;
 	port_alone(w, u, k->sport);
-	reply = ftt_session_speaks_alone(&u->s, &env);
+	reply = ftt_session_speaks_alone(&u->s, env);
 	if (ftt_udp_notes(u))
 		ftt_udp_sum(w, u, p, k);
 	else
@@ -88,14 +87,15 @@ static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct 
 	} else {
 		ftt_udp_pass(w, p, k, 0, ftt_session_to_client(&u->s, k->sport));
 	}
-	ftt_udp_backup_tick(w, u, now_ns);
+	ftt_udp_backup_tick(w, u, env->now_ns);
 }
 
 void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_pkt *k, uint64_t now_ns)
 {
 	struct ftt_key key;
 	struct ftt_udp_session *u;
-	bool primary = ftt_flow_emits((uint8_t)w->mode), may = ftt_may_emit(&w->e->shared, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+	bool primary = ftt_flow_emits(env.mode);
 
 	ftt_udp_key_of(&key, k, false);
 	u = ftt_udp_heard(w, &key, now_ns);
@@ -106,8 +106,8 @@ void ftt_udp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (u && w->mode == FTT_MODE_BACKUP) {
 		ftt_udp_backup_out(w, u, p, k, now_ns);
 	} else if (u && primary && !ftt_session_is_numbered(&u->s)) {
-		reply_alone(w, u, p, k, may, now_ns);
-	} else if (!primary || !may) {
+		reply_alone(w, u, p, k, &env);
+	} else if (!primary || ftt_gate_alone(&env)) {
 		*(primary ? &w->n.drop_lease : &w->n.drop_suppressed) += 1;
 		ftt_worker_verdict(w, p, false, NULL);
 	} else if (u) {

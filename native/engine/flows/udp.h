@@ -210,7 +210,7 @@ bool ftt_udp_compared(struct ftt_worker *w, struct ftt_udp_session *u, uint32_t 
 /* udp_again.c: the reply that the client had last */
 void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct ftt_udp_reply *r, uint64_t now_ns);
 /* Gives the client a kept reply; true if it left. */
-bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r);
+bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r, uint64_t now_ns);
 /* After a takeover, if the client has not answered it. */
 void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns);
 void ftt_udp_sweep_last(struct ftt_worker *w, uint64_t now_ns);

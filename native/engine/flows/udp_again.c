@@ -21,11 +21,17 @@ void ftt_udp_keep_last(struct ftt_worker *w, struct ftt_udp_session *u, struct f
 	ftt_list_add(&u->fresh, &w->udp.fresh);
 }
 
-bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r)
+bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const struct ftt_udp_reply *r, uint64_t now_ns)
 {
-	size_t len = ftt_udp_build(&w->udp, u->key.local, ftt_session_to_client(&u->s, r->port), u->key.remote, u->key.remote_port,
-				   r->bytes, r->len);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
+	size_t len;
 
+	if (ftt_gate_alone(&env)) {
+		w->n.drop_lease++;
+		return false;
+	}
+	len = ftt_udp_build(&w->udp, u->key.local, ftt_session_to_client(&u->s, r->port), u->key.remote, u->key.remote_port,
+			    r->bytes, r->len);
 	return !ftt_plane_now(w->plane, w->udp.scratch, len, true);
 }
 
@@ -35,7 +41,7 @@ void ftt_udp_say_again(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t
 	const struct ftt_udp_reply *r = u->last;
 
 	if (ftt_session_says_again(&u->s, r ? r->since_ns : 0, r ? r->number : 0, &env))
-		w->n.udp_said_again += ftt_udp_say(w, u, r);
+		w->n.udp_said_again += ftt_udp_say(w, u, r, now_ns);
 	ftt_udp_drop_last(u);
 }
 

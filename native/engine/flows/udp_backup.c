@@ -342,7 +342,7 @@ void ftt_udp_backup_take_over(struct ftt_worker *w, struct ftt_udp_session *u, u
 		ftt_udp_drop_last(u);
 	ftt_udp_say_again(w, u, now_ns);
 	while (u->replies) {
-		w->n.udp_retained_released += ftt_udp_say(w, u, u->replies);
+		w->n.udp_retained_released += ftt_udp_say(w, u, u->replies, now_ns);
 		ftt_udp_free_reply(u);
 	}
 	for (uint32_t i = u->s.events + 1; i - u->s.acked <= FTT_UDP_WINDOW; i++)

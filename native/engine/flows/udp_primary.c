@@ -138,12 +138,11 @@ static void spend(struct ftt_worker *w, struct ftt_udp_reply *r)
 /* Lets go, in order, every reply that nothing holds. */
 void ftt_udp_primary_release(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	uint32_t before = u->s.sent, crc = 0;
 	bool waits = ftt_session_is_numbered(&u->s);
 
 	for (struct ftt_udp_reply *r; (r = u->replies); spend(w, ftt_udp_take_reply(u))) {
-		env.lease = ftt_may_emit(&w->e->shared, now_ns);
 		if (ftt_session_holds(&u->s, r->after, r->orphan && ftt_server_known_gone(w->e, now_ns), &env))
 			break;
 		ftt_session_leaves(&u->s, r->number);
