@@ -139,9 +139,35 @@ static void test_bounds(void)
 	CHECK(!ftt_burst_takes(&b, 0, 5 * MS + FTT_UDP_BURST_NS));
 }
 
+/* Who makes room for whom. stands: it has not got on for a second. */
+static void test_who_gives_way(void)
+{
+	static const struct {
+		enum ftt_age age;
+		bool stands, flow, handshake, stranger;
+	} rows[] = {
+		{FTT_AGE_REFUSED, false, true, true, true},
+		{FTT_AGE_CLOSED, false, true, false, true},
+		{FTT_AGE_LET_GO, false, true, false, true},
+		{FTT_AGE_HALF_OPEN, false, false, false, false},
+		{FTT_AGE_HALF_OPEN, true, true, true, false},
+	};
+
+	for (size_t i = 0; i < ROWS(rows); i++) {
+		uint64_t silent_ns = rows[i].stands ? FTT_HANDSHAKE_NS : FTT_HANDSHAKE_NS - 1;
+
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_FLOW, silent_ns), rows[i].flow);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_HANDSHAKE, silent_ns), rows[i].handshake);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_STRANGER, silent_ns), rows[i].stranger);
+	}
+	for (unsigned i = 0; i < FTT_YIELDING_AGES; i++)
+		CHECK(ftt_age_yielding(i) != FTT_AGE_LIVING && ftt_age_yielding(i) != FTT_AGE_ENDING);
+}
+
 int main(void)
 {
 	test_fate_at_a_takeover();
+	test_who_gives_way();
 	test_fate_of_what_is_opened();
 	test_what_a_backup_heeds();
 	test_bounds();

@@ -149,8 +149,36 @@ static void test_they_give_way(void)
 	node_close(n);
 }
 
+/* A backup whose table is full of memories meets one that its primary serves now: the oldest one goes. Flows that it follows do not. */
+static void test_a_memory_gives_way_to_a_stranger(void)
+{
+	struct node *n = open_backup(1);
+	uint16_t most = (uint16_t)n->engine.cfg.policy.max_flows;
+
+	node_role(n, FTT_MODE_PAIRED, 1);
+	for (uint16_t port = 1; port < most; port++, model_now += MS)
+		establish(n, port);
+	node_role(n, FTT_MODE_BACKUP, 2);
+	CHECK_EQ(n->worker.table.count[FTT_DETACHED], most - 1u);
+	establish(n, most);
+	CHECK_EQ(n->worker.table.n, most);
+	says(n, 1000, true, TCP_ACK, IRS + 1, ACKED);
+	CHECK(find(n, 1000) && !find(n, 1) && find(n, 2) && find(n, most));
+	CHECK_EQ(find(n, 1000)->flow.protection, FTT_DETACHED);
+	for (uint16_t port = 2; port < most; port++)
+		says(n, 1000 + port, true, TCP_ACK, IRS + 1, ACKED);
+	CHECK(find(n, most)); /* which is protected */
+	CHECK_EQ(find(n, most)->flow.protection, FTT_PROTECTED);
+	CHECK_EQ(n->worker.table.n, most);
+	n_said = 0;
+	node_role(n, FTT_MODE_SOLO, 2);
+	check_asked_and_reset(n, 1000);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_a_memory_gives_way_to_a_stranger();
 	test_a_role_given_up(FTT_MODE_PAIRED, FTT_MODE_IDLE, FTT_MODE_SOLO);
 	test_a_role_given_up(FTT_MODE_SOLO, FTT_MODE_IDLE, FTT_MODE_SOLO);
 	test_a_role_given_up(FTT_MODE_BACKUP, FTT_MODE_IDLE, FTT_MODE_SOLO);

@@ -164,10 +164,12 @@ static void test_flood_of_handshakes(void)
 	establish(n, 100);
 	for (uint16_t port = 1; port <= 4; port++)
 		begin(n, port);
-	CHECK(!ftt_follow_make_room(w, model_now));
+	CHECK(!ftt_follow_make_room(w, FTT_COMES_HANDSHAKE, model_now));
+	CHECK(!ftt_follow_make_room(w, FTT_COMES_STRANGER, model_now));
 	model_now += S + 1;
+	CHECK(!ftt_follow_make_room(w, FTT_COMES_STRANGER, model_now));
 	begin(n, 5);
-	CHECK(ftt_follow_make_room(w, model_now));
+	CHECK(ftt_follow_make_room(w, FTT_COMES_HANDSHAKE, model_now));
 	CHECK(!find(n, 1) && find(n, 2) && find(n, 5) && find(n, 100));
 	CHECK_EQ(ftt_table_half_open(&w->table), 4);
 	node_close(n);
@@ -208,9 +210,9 @@ static void test_closed_flows_make_room(void)
 	c = establish(n, 2);
 	c->closed = true;
 	ftt_tcp_act(&n->worker, c, 0, model_now);
-	CHECK(ftt_follow_make_room(&n->worker, model_now));
+	CHECK(ftt_follow_make_room(&n->worker, FTT_COMES_FLOW, model_now));
 	CHECK(find(n, 1) && !find(n, 2));
-	CHECK(!ftt_follow_make_room(&n->worker, model_now));
+	CHECK(!ftt_follow_make_room(&n->worker, FTT_COMES_FLOW, model_now));
 	node_close(n);
 }
 

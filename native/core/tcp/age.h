@@ -79,21 +79,28 @@ static inline bool ftt_half_open_full(uint32_t half_open, const struct ftt_env *
 
 #define FTT_YIELDING_AGES 4u
 
+/* For what is room made? */
+enum ftt_newcomer {
+	FTT_COMES_FLOW,      /* the table is full */
+	FTT_COMES_HANDSHAKE, /* ... of handshakes */
+	FTT_COMES_STRANGER   /* the table is full, and only where a client stands is to be remembered */
+};
+
 /*
  * A full table: flows of which age make room, the oldest ones first? Those that have ended, and then those that were let go. A full
- * table of handshakes (`half_open`): those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
- * many handshakes a second their protection, and is over when it ends.
+ * table of handshakes: those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
+ * many handshakes a second their protection, and is over when it ends. A memory costs no flow its place.
  */
 static inline enum ftt_age ftt_age_yielding(unsigned i)
 {
 	return i == 0 ? FTT_AGE_REFUSED : i == 1 ? FTT_AGE_CLOSED : i == 2 ? FTT_AGE_HALF_OPEN : FTT_AGE_LET_GO;
 }
 
-static inline bool ftt_age_gives_way(enum ftt_age age, bool half_open, uint64_t silent_ns)
+static inline bool ftt_age_gives_way(enum ftt_age age, enum ftt_newcomer to, uint64_t silent_ns)
 {
-	if (half_open && age != FTT_AGE_REFUSED && age != FTT_AGE_HALF_OPEN)
+	if (to == FTT_COMES_HANDSHAKE && age != FTT_AGE_REFUSED && age != FTT_AGE_HALF_OPEN)
 		return false;
-	return age != FTT_AGE_HALF_OPEN || silent_ns >= FTT_HANDSHAKE_NS;
+	return age != FTT_AGE_HALF_OPEN || (to != FTT_COMES_STRANGER && silent_ns >= FTT_HANDSHAKE_NS);
 }
 
 #endif

@@ -76,8 +76,9 @@ void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns)
 }
 
 /* Of those that are given up anyway, one that is forgotten makes room; of the others the oldest one then does. */
-static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
+static bool forget_one(struct ftt_worker *w, enum ftt_newcomer to, uint64_t now_ns)
 {
+	bool half_open = to == FTT_COMES_HANDSHAKE;
 	uint32_t before = w->table.n;
 
 	for (enum ftt_age age = 0; age < FTT_AGES && !ftt_flow_emits((uint8_t)w->mode); age++) {
@@ -92,17 +93,14 @@ static bool forget_one(struct ftt_worker *w, bool half_open, uint64_t now_ns)
 	return false;
 }
 
-bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns)
+bool ftt_follow_make_room(struct ftt_worker *w, enum ftt_newcomer to, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
-	bool half_open = ftt_half_open_full(ftt_table_half_open(&w->table), &env);
-
-	if (forget_one(w, half_open, now_ns))
+	if (forget_one(w, to, now_ns))
 		return true;
 	for (unsigned i = 0; i < FTT_YIELDING_AGES; i++) {
 		struct ftt_tcp *c = ftt_table_oldest(&w->table, ftt_age_yielding(i));
 
-		if (!c || c->held || !ftt_age_gives_way(ftt_age_yielding(i), half_open, now_ns - c->flow.last_ns))
+		if (!c || c->held || !ftt_age_gives_way(ftt_age_yielding(i), to, now_ns - c->flow.last_ns))
 			continue;
 		w->n.flows_expired++;
 		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);
@@ -116,11 +114,11 @@ struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c;
 
-	if (ftt_half_open_full(ftt_table_half_open(&w->table), &env) && !ftt_follow_make_room(w, now_ns)) {
+	if (ftt_half_open_full(ftt_table_half_open(&w->table), &env) && !ftt_follow_make_room(w, FTT_COMES_HANDSHAKE, now_ns)) {
 		w->n.syn_floods++;
 		return NULL;
 	}
-	if ((ftt_flows_full(w->table.n, &env) && !ftt_follow_make_room(w, now_ns)) ||
+	if ((ftt_flows_full(w->table.n, &env) && !ftt_follow_make_room(w, FTT_COMES_FLOW, now_ns)) ||
 	    !(c = ftt_table_add(&w->table, key, now_ns))) {
 		w->n.flows_refused++;
 		return NULL;
@@ -177,10 +175,15 @@ static bool take_over(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 /* Who emits goes on with the flows that there were; whoever else has a new role begins anew, and has but a memory of them. */
 bool ftt_follow_now(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
+	bool there = true;
+
 	c->role = w->table.role;
-	ftt_table_to_back(&w->table, c);
 	if (!ftt_flow_emits((uint8_t)w->mode))
-		return ftt_tcp_give_up(w, c, now_ns);
+		there = ftt_tcp_give_up(w, c, now_ns);
+	if (there)
+		ftt_table_to_back(&w->table, c); /* those that were more active have their place already */
+	if (!ftt_flow_emits((uint8_t)w->mode))
+		return there;
 	if (w->takes_over)
 		return take_over(w, c, now_ns);
 	ftt_tcp_act(w, c, ftt_flow_solo(&c->flow), now_ns);

@@ -6,8 +6,8 @@
 
 /* A flow begins with the client's SYN `irs`. The half-open and the whole table are bounded: NULL, and counted. */
 struct ftt_tcp *ftt_follow_begin(struct ftt_worker *w, const struct ftt_key *key, uint32_t irs, uint64_t now_ns);
-/* Makes room for a flow that begins, by what is needed least; false when there is none. */
-bool ftt_follow_make_room(struct ftt_worker *w, uint64_t now_ns);
+/* Makes room for what comes, by what is needed least; false when there is none. */
+bool ftt_follow_make_room(struct ftt_worker *w, enum ftt_newcomer to, uint64_t now_ns);
 void ftt_follow_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_follow_sweep(struct ftt_worker *w, uint64_t now_ns);
 /* Becomes what the engine's role says; what that means for each flow, ftt_follow_rest() does. Who does not

@@ -130,7 +130,8 @@ static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c;
 
-	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || ftt_flows_full(w->table.n, &env) ||
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK ||
+	    (ftt_flows_full(w->table.n, &env) && !ftt_follow_make_room(w, FTT_COMES_STRANGER, now_ns)) ||
 	    !(c = ftt_table_add(&w->table, key, now_ns)))
 		return;
 	ftt_stranger_init(&c->flow, s, &env);
