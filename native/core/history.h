@@ -36,6 +36,7 @@
 #define FTT_HISTORY_BODY 12u        /* ... of a body before what its kind has */
 #define FTT_HISTORY_FLOW_MAX 42u
 #define FTT_HISTORY_FRAME_MAX 66560u /* a datagram with all that is around it */
+#define FTT_HISTORY_KEPT (4u << 20) /* bytes of the mirror that wait for the last frames */
 #define FTT_HISTORY_MAY_SKIP 0x80u  /* of a kind: who does not know it goes on as if it were not there */
 
 enum ftt_history_kind {
@@ -46,6 +47,18 @@ enum ftt_history_kind {
 	FTT_HISTORY_END = 5,
 	FTT_HISTORY_DONE = 6
 };
+
+/* May it take so much more, where it and the logs of living connections have `used`? */
+static inline bool ftt_history_may_grow(uint64_t used, uint64_t more, const struct ftt_policy *policy)
+{
+	return used + more <= policy->history_bytes;
+}
+
+/* May one more packet of the mirror wait beside so many bytes? */
+static inline bool ftt_history_keeps(uint64_t kept, uint32_t len)
+{
+	return kept + len <= FTT_HISTORY_KEPT;
+}
 
 enum {
 	FTT_HISTORY_SUM = 1,  /* flags of OUTPUT: the sum is known; */

@@ -24,6 +24,8 @@
 #define FTT_PIECE_HEADER 20u
 #define FTT_PIECE_MAX 32768u       /* bytes in one piece: with what is around it, it fits into a message of the lane */
 #define FTT_LOG_MAX (1u << 30)      /* bytes of a log: offsets stay far from a turn */
+#define FTT_LOG_SHORT 4096u         /* up to here a log has no room to spare: there may be very many, and idle */
+#define FTT_LOG_SHARE 4u            /* ... of what is left for all */
 #define FTT_LOG_READS 32u           /* pieces that may be looked at again for each that comes ... */
 #define FTT_LOG_READS_MAX 65535u    /* ... and at once: a window of small pieces with some losses takes less */
 
@@ -168,6 +170,41 @@ static inline uint32_t ftt_log_growth(const struct ftt_log *l, const struct ftt_
 }
 
 /*
+ * A log of `size` bytes needs `need` of memory, and may have `most`, where all logs have `used`: so large it becomes, in *to. Else why it
+ * ends. There is room to spare but for short ones, which are many, and beyond renew_flow, where a spool takes what there is.
+ *
+ * shares: none grows beyond a part of what is left for all. Of those that grow for ever the longest end first, and the short ones do not
+ * notice (dynamic thresholds, as switches share their buffers). A history is lost with any of its logs: then they do not share.
+ */
+static inline enum ftt_unrenewable ftt_log_room_for(uint32_t size, uint32_t need, uint32_t most, uint64_t used, bool shares,
+						    const struct ftt_policy *policy, uint32_t *to)
+{
+	uint64_t left = used < policy->renew_bytes ? policy->renew_bytes - used : 0;
+
+	*to = size;
+	if (need <= size)
+		return FTT_RENEWABLE;
+	if (need > most || need > FTT_LOG_MAX)
+		return FTT_LOG_TOO_LONG;
+	*to = need < FTT_LOG_SHORT ? (need + 7) / 16 * 16 + 8 : need + need / 2; /* what malloc() gives anyway */
+	if (*to > policy->renew_flow)
+		*to = need > policy->renew_flow ? need : policy->renew_flow;
+	return (shares && need > left / FTT_LOG_SHARE) || *to - size > left ? FTT_LOGS_TOO_LONG : FTT_RENEWABLE;
+}
+
+/* May one more begin, that takes so much? */
+static inline bool ftt_log_may_begin(uint64_t used, uint64_t more, const struct ftt_policy *policy)
+{
+	return used + more <= policy->renew_bytes;
+}
+
+/* Is there a place for so many bytes behind all others? */
+static inline bool ftt_log_has_place(const struct ftt_log *l, uint32_t more)
+{
+	return l->len + more <= FTT_LOG_MAX;
+}
+
+/*
  * A hole is filled: how far does what lay behind it reach? A client that says its stream backwards would have all pieces looked at
  * for each byte of it: false when they were looked at too often.
  */
@@ -232,6 +269,22 @@ static inline bool ftt_log_put(struct ftt_log *l, const struct ftt_piece *x, boo
 static inline uint32_t ftt_log_done(const struct ftt_log *l)
 {
 	return l->beyond ? l->hole : l->len;
+}
+
+/* Whole pieces in memory, from this place on, as many as fit into a block. */
+static inline struct ftt_block ftt_log_block(const struct ftt_log *l, uint32_t at)
+{
+	struct ftt_block b = {.at = at, .low = UINT32_MAX};
+	uint32_t end = ftt_log_done(l), n;
+	struct ftt_piece x;
+
+	for (; b.at + b.len < end && (n = ftt_log_piece(l, b.at + b.len, &x)) && b.len + n <= FTT_BLOCK_MAX; b.len += n) {
+		uint32_t high = x.offset + x.len + !!(x.flags & FTT_PIECE_FIN);
+
+		b.low = x.offset < b.low ? x.offset : b.low;
+		b.high = high > b.high ? high : b.high;
+	}
+	return b;
 }
 
 /* Who reads a log in the order of the stream: all zero in the beginning. */

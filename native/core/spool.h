@@ -12,6 +12,10 @@
 #include <stdint.h>
 
 #define FTT_BLOCK_MAX 69632u /* bytes of a block: two of the longest pieces, in whole pages of 4 KiB */
+#define FTT_BLOCK_LEAST 4096u /* a log with less in memory gives nothing away: it would be a block each */
+#define FTT_SPOOL_WAITING (16u << 20) /* bytes that may wait for the disk */
+#define FTT_SPILL_MOST (32u << 20) /* bytes of a log in memory while they cannot go: behind a hole, or the disk is behind */
+#define FTT_SPILL_PAGES 1024u /* blocks that all logs of a worker have in memory again */
 #define FTT_SPOOL_PAGES 3u   /* blocks that a log has in memory again: two for who reads out of order, one for times of lock step */
 
 struct ftt_block {
@@ -36,6 +40,35 @@ struct ftt_spooled {
 	uint32_t clock;
 	struct ftt_page page[FTT_SPOOL_PAGES];
 };
+
+/* May a block of so many bytes go, where so many wait for the disk? */
+static inline bool ftt_spool_takes(uint32_t waiting, uint32_t len)
+{
+	return waiting + len <= FTT_SPOOL_WAITING;
+}
+
+/* Is the disk so far behind that no more should be asked for ... */
+static inline bool ftt_spool_lags(uint32_t waiting)
+{
+	return waiting > FTT_SPOOL_WAITING / 2;
+}
+
+/* ... until it has come so near again? */
+static inline bool ftt_spool_is_near(uint32_t waiting)
+{
+	return waiting <= FTT_SPOOL_WAITING / 4;
+}
+
+/* The page that was not looked at for longest: the next block comes there. NULL: it has no memory, and all pages of all logs are in use. */
+static inline struct ftt_page *ftt_spooled_oldest(struct ftt_spooled *s, uint32_t in_use)
+{
+	struct ftt_page *oldest = &s->page[0];
+
+	for (uint32_t i = 1; i < FTT_SPOOL_PAGES; i++)
+		if (s->page[i].used < oldest->used)
+			oldest = &s->page[i];
+	return oldest->bytes || in_use < FTT_SPILL_PAGES ? oldest : NULL;
+}
 
 /* The number of the block that has this place of the log, which one of them has. */
 static inline uint32_t ftt_spooled_block(const struct ftt_spooled *s, uint32_t at)

@@ -5,6 +5,7 @@
  *
  * It is never run: `make freestanding` compiles it, and all functions of the core without any header of the system.
  */
+#include "core/history.h"
 #include "core/lease.h"
 #include "core/packet/icmp.h"
 #include "core/tcp/age.h"
@@ -25,6 +26,7 @@
 #include "core/udp/compare.h"
 #include "core/udp/primary.h"
 #include "core/udp/renew.h"
+#include "core/udp/stray.h"
 
 struct all {
 	struct ftt_flow flow;
@@ -91,6 +93,13 @@ DECIDES(renewal_told, ftt_renew_take(&a->flow, &a->record))
 DECIDES(cold_opened, ftt_cold_open(&a->flow, &a->record, &a->env))
 DECIDES(cold_kept, ftt_cold_keeps(&a->flow, &a->log))
 DECIDES(cold_reached, ftt_cold_reached(&a->flow, &a->record, 1))
+DECIDES(log_room, ftt_log_room_for(1, 2, 3, 4, true, a->env.policy, &a->record.seq))
+DECIDES(log_block, ftt_log_block(&a->log, 1).len)
+DECIDES(history_room, ftt_history_may_grow(1, 2, a->env.policy))
+DECIDES(retain_room, ftt_store_size(1, 2, 3, a->env.policy))
+DECIDES(opening, ftt_opening_fate(&a->flow, true, 1, &a->env))
+DECIDES(stray, ftt_stray_of_peer(&a->record, true, false, &a->env))
+DECIDES(stray_kept, ftt_stray_kept(true, 1, &a->env))
 DECIDES(logged, ftt_log_growth(&a->log, &a->piece, false))
 DECIDES(granted, (ftt_lease_grant(&a->lease, 1, 2, a->env.now_ns), 0))
 DECIDES(lease_out, ftt_lease_ran_out(&a->lease, a->env.now_ns))

@@ -10,6 +10,14 @@ static inline bool ftt_may_hold(uint32_t of_flow, uint32_t of_all, const struct 
 	return of_flow < env->policy->max_held && of_all < env->policy->max_held_total;
 }
 
+#define FTT_COPIES_MAX (64u << 20) /* bytes of copies of held packets, per worker */
+
+/* May the packet itself be kept as well, beside so many bytes? Without it, it cannot be edited when it goes. */
+static inline bool ftt_may_copy(uint32_t copied, uint32_t len)
+{
+	return copied + len <= FTT_COPIES_MAX;
+}
+
 /* There was no room for it: it is lost as if the network had, and sent again. `others` of its flow wait. */
 static inline uint32_t ftt_flow_overflows(struct ftt_flow *f, const struct ftt_seg *s, bool others, const struct ftt_env *env)
 {

@@ -27,6 +27,7 @@
 #include "core/tcp/state.h"
 
 #define FTT_RETAIN_MAX (8u << 20) /* bytes for each flow; no send buffer of Linux is larger by default */
+#define FTT_RETAIN_LEAST 4096u    /* bytes of a ring */
 #define FTT_RETAIN_FIRST 10u      /* segments that leave at the takeover */
 #define FTT_RETAIN_BURST 65536u   /* bytes by which one acknowledgement lets the window grow, at most */
 #define FTT_RETAIN_QUIET_NS 5000000ull /* of a client whose acknowledgements have ceased */
@@ -51,6 +52,18 @@ struct ftt_store {
 	uint32_t size; /* a power of two */
 	uint8_t bytes[];
 };
+
+/* How large is a ring that had `had` bytes, and is to have `need`, where all of a worker's have `used`? 0: a bound forbids it. */
+static inline uint32_t ftt_store_size(uint32_t had, uint32_t need, uint64_t used, const struct ftt_policy *policy)
+{
+	uint32_t size = had ? had : FTT_RETAIN_LEAST;
+
+	if (need > FTT_RETAIN_MAX)
+		return 0;
+	while (size < need)
+		size *= 2;
+	return used - had + size > policy->max_retained ? 0 : size;
+}
 
 /* The longest run of its bytes from `seq` on, `n` at most, that lies in one piece; valid until more is put there. */
 static inline uint32_t ftt_store_piece(const struct ftt_store *ring, uint32_t seq, uint32_t n, const uint8_t **at)

@@ -52,4 +52,23 @@ static inline enum ftt_fate ftt_opened_fate(const struct ftt_flow *f, bool own, 
 	return f->protection != FTT_PROTECTED || ftt_opened_continues(f) ? FTT_FATE_GOES_ON : FTT_FATE_REFUSED;
 }
 
+#define FTT_OPENING_MAX 1024u /* on their way to a partner at once, of a worker */
+
+/* May one more connection that the local end opens be on its way to a partner, beside so many? */
+static inline bool ftt_opening_fits(uint32_t n)
+{
+	return n < FTT_OPENING_MAX;
+}
+
+/*
+ * Backup: one is on its way since then. GOES_ON: it waits. Else it has no partner: our server's is refused; what was asked about waits no
+ * more, but is told to its remote end at a takeover if that may know of it (RESET), and is another worker's if not.
+ */
+static inline enum ftt_fate ftt_opening_fate(const struct ftt_flow *f, bool own, uint64_t since_ns, const struct ftt_env *env)
+{
+	if (env->now_ns - since_ns <= env->policy->detach_after_ns)
+		return FTT_FATE_GOES_ON;
+	return own ? FTT_FATE_REFUSED : f->bits & FTT_F_ESTABLISHED ? FTT_FATE_RESET : FTT_FATE_FORGOTTEN;
+}
+
 #endif

@@ -106,7 +106,7 @@ void ftt_history_keep(struct ftt_worker *w, const struct ftt_packet *p)
 	struct ftt_history *h = w->history;
 	struct ftt_history_kept *k = NULL;
 
-	if (h->kept_bytes + p->cap > FTT_HISTORY_KEPT || !(k = malloc(sizeof(*k) + p->cap))) { /* its client says it again */
+	if (!ftt_history_keeps(h->kept_bytes, p->cap) || !(k = malloc(sizeof(*k) + p->cap))) { /* its client says it again */
 		w->n.drop_bound++;
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
@@ -160,7 +160,7 @@ static uint8_t *room_for(struct ftt_worker *w, uint32_t most)
 
 	if (p && sizeof(p->bytes) - p->len >= most)
 		return p->bytes + p->len;
-	if (h->bytes + w->log_bytes + sizeof(*p) > w->e->cfg.policy.history_bytes || !(p = malloc(sizeof(*p)))) {
+	if (!ftt_history_may_grow(h->bytes + w->log_bytes, sizeof(*p), &w->e->cfg.policy) || !(p = malloc(sizeof(*p)))) {
 		ftt_history_lose(w, FTT_LOGS_TOO_LONG);
 		return NULL;
 	}

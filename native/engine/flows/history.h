@@ -29,7 +29,6 @@
 #include "engine/worker.h"
 
 #define FTT_HISTORY_PART (128u << 10) /* bytes of memory at once */
-#define FTT_HISTORY_KEPT (4u << 20)   /* bytes of the mirror that wait for the last frames */
 
 struct ftt_history_part {
 	struct ftt_history_part *next;

@@ -19,8 +19,6 @@
 #include "engine/flows/record.h"
 #include "engine/flows/renewal.h"
 
-#define HELD_BYTES_MAX (64u << 20) /* copies of held packets, per worker */
-
 /* --- verdicts -------------------------------------------------------------------------------- */
 
 void ftt_tcp_count_drop(struct ftt_worker *w, uint16_t why)
@@ -224,7 +222,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	/* its header may have to be edited when it goes; without a copy, see ftt_tcp_pass_edited() */
 	if (p->cap == p->len && p->len <= FTT_PLANE_HEADERS)
 		h->bytes = h->small;
-	else if (p->cap == p->len && w->held_bytes + p->len <= HELD_BYTES_MAX && (h->bytes = malloc(p->len)))
+	else if (p->cap == p->len && ftt_may_copy(w->held_bytes, p->len) && (h->bytes = malloc(p->len)))
 		w->held_bytes += p->len;
 	h->seg.whole = h->bytes;
 	if (h->bytes)

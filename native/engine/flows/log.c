@@ -60,7 +60,7 @@ static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
 	struct ftt_log *l = c->log;
 	uint32_t need = l->len - ftt_log_away(l) + more;
-	bool fits = l->len + more <= FTT_LOG_MAX;
+	bool fits = ftt_log_has_place(l, more);
 	enum ftt_unrenewable why = fits ? ftt_log_room(w, &l->bytes, &l->size, need, w->e->cfg.policy.renew_flow) : FTT_LOG_TOO_LONG, moved;
 
 	if (why && fits && w->spool) {

@@ -3,9 +3,8 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include "core/tcp/taken.h"
 #include "engine/flows/opening.h"
-
-#define OPENING_MAX 1024u /* at once, of a worker */
 
 static struct ftt_opening *at(const struct ftt_worker *w, struct ftt_list *l)
 {
@@ -19,7 +18,7 @@ struct ftt_opening *ftt_opening_first(const struct ftt_worker *w)
 
 bool ftt_opening_add(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_opening *o = w->n_opens < OPENING_MAX ? malloc(sizeof(*o)) : NULL;
+	struct ftt_opening *o = ftt_opening_fits(w->n_opens) ? malloc(sizeof(*o)) : NULL;
 
 	if (!o)
 		return false;

@@ -125,16 +125,20 @@ bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
 
 void ftt_opens_tick(struct ftt_worker *w, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_opening *o;
 
-	while (w->mode == FTT_MODE_BACKUP && (o = ftt_opening_first(w)) && now_ns - o->since_ns > w->e->cfg.policy.detach_after_ns) {
+	while (w->mode == FTT_MODE_BACKUP && (o = ftt_opening_first(w))) {
 		struct ftt_tcp *c = o->flow;
+		enum ftt_fate fate = ftt_opening_fate(&c->flow, ftt_opening_own(c), o->since_ns, &env);
 
-		if (ftt_opening_own(c))
+		if (fate == FTT_FATE_GOES_ON)
+			return; /* those behind it came later */
+		if (fate == FTT_FATE_REFUSED)
 			refuse(w, c);
-		else if (c->flow.bits & FTT_F_ESTABLISHED) /* its remote end is told at a takeover */
+		else if (fate == FTT_FATE_RESET)
 			ftt_opening_leave(w, c);
-		else /* it was another worker's */
+		else
 			ftt_tcp_forget(w, c, false);
 	}
 }

@@ -6,7 +6,6 @@
 #include "core/tcp/say.h"
 #include "engine/flows/retain.h"
 
-#define RING_MIN 4096u
 #define SEGMENT_MAX 65535u
 
 static void empty(struct ftt_worker *w, struct ftt_tcp *c)
@@ -61,15 +60,14 @@ static void get(struct ftt_store *ring, uint32_t seq, uint8_t *bytes, uint32_t n
 /* Makes the ring, which holds `r`, large enough for `n` bytes; false when a bound or the memory forbids it. */
 static bool grow(struct ftt_worker *w, struct ftt_store **ring, const struct ftt_retained *r, uint32_t n)
 {
-	uint32_t had = *ring ? (*ring)->size : 0, size = had ? had : RING_MIN;
+	uint32_t had = *ring ? (*ring)->size : 0, size;
 	struct ftt_store *wider;
 	uint8_t *at;
 
 	if (n <= had)
 		return true;
-	while (size < n)
-		size *= 2;
-	if (w->retained_bytes - had + size > w->e->cfg.policy.max_retained || !(wider = malloc(sizeof(*wider) + size)))
+	size = ftt_store_size(had, n, w->retained_bytes, &w->e->cfg.policy);
+	if (!size || !(wider = malloc(sizeof(*wider) + size)))
 		return false;
 	wider->size = size;
 	for (uint32_t done = 0, part; done < r->n; done += part) {

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include "engine/flows/spill.h"
 
-#define LEAST 4096u /* a log with less in memory gives nothing away: it would be a block each */
-
 static struct ftt_spilled *of_log(const struct ftt_log *l)
 {
 	return FTT_ENTRY(l->spooled, struct ftt_spilled, in);
@@ -27,22 +25,6 @@ static struct ftt_block *new_block(struct ftt_spooled *s)
 	return &s->block[s->n];
 }
 
-/* Whole pieces in memory, from this place on, as many as fit. */
-static struct ftt_block cut(const struct ftt_log *l, uint32_t at)
-{
-	struct ftt_block b = {.at = at, .low = UINT32_MAX};
-	uint32_t end = ftt_log_done(l), n;
-	struct ftt_piece x;
-
-	for (; b.at + b.len < end && (n = ftt_log_piece(l, b.at + b.len, &x)) && b.len + n <= FTT_BLOCK_MAX; b.len += n) {
-		uint32_t high = x.offset + x.len + !!(x.flags & FTT_PIECE_FIN);
-
-		b.low = x.offset < b.low ? x.offset : b.low;
-		b.high = high > b.high ? high : b.high;
-	}
-	return b;
-}
-
 static enum ftt_unrenewable write_one(struct ftt_worker *w, struct ftt_spilled *sp, struct ftt_block b)
 {
 	struct ftt_block *to = new_block(&sp->in);
@@ -50,7 +32,7 @@ static enum ftt_unrenewable write_one(struct ftt_worker *w, struct ftt_spilled *
 
 	if (!o)
 		return FTT_LOGS_TOO_LONG;
-	b.slot = ftt_spool_waiting(w->spool) + b.len > FTT_SPOOL_WAITING ? UINT32_MAX : ftt_spool_slot(w->spool, w->e->cfg.policy.spool_bytes);
+	b.slot = ftt_spool_takes(ftt_spool_waiting(w->spool), b.len) ? ftt_spool_slot(w->spool, w->e->cfg.policy.spool_bytes) : UINT32_MAX;
 	if (b.slot == UINT32_MAX) {
 		free(o);
 		return FTT_SPOOL_FULL;
@@ -88,11 +70,11 @@ enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt
 {
 	struct ftt_log *l = c->log;
 	uint32_t begin = l->syn_len + ftt_log_away(l), at = begin;
-	struct ftt_block b = cut(l, at);
+	struct ftt_block b = ftt_log_block(l, at);
 	struct ftt_spilled *sp;
 	enum ftt_unrenewable end = FTT_RENEWABLE;
 
-	if (b.len < LEAST)
+	if (b.len < FTT_BLOCK_LEAST)
 		return why;
 	if (!l->spooled) {
 		sp = calloc(1, sizeof(*sp));
@@ -101,7 +83,7 @@ enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt
 		sp->c = c;
 		l->spooled = &sp->in;
 	}
-	for (; b.len && !(end = write_one(w, of_log(l), b)); b = cut(l, at))
+	for (; b.len && !(end = write_one(w, of_log(l), b)); b = ftt_log_block(l, at))
 		at += b.len;
 	if (at == begin)
 		return end;
@@ -131,21 +113,20 @@ void ftt_spill_unread(struct ftt_worker *w, struct ftt_log *l)
 			ftt_spill_drop(w, &sp->in.page[i]);
 }
 
-/* That which was not looked at for longest, with memory. NULL: there is none at the moment. */
+/* A page for the next block, with memory. NULL: there is none at the moment. */
 static struct ftt_page *page_for(struct ftt_worker *w, struct ftt_spooled *s)
 {
-	struct ftt_page *oldest = &s->page[0];
+	struct ftt_page *p = ftt_spooled_oldest(s, w->n_pages);
 
-	for (uint32_t i = 1; i < FTT_SPOOL_PAGES; i++)
-		if (s->page[i].used < oldest->used)
-			oldest = &s->page[i];
-	if (!oldest->bytes) {
-		if (w->n_pages == FTT_SPILL_PAGES || !(oldest->bytes = malloc(FTT_BLOCK_MAX)))
+	if (!p)
+		return NULL;
+	if (!p->bytes) {
+		if (!(p->bytes = malloc(FTT_BLOCK_MAX)))
 			return NULL;
 		w->n_pages++;
 	}
-	oldest->block = 0;
-	return oldest;
+	p->block = 0;
+	return p;
 }
 
 void ftt_spill_fetch(struct ftt_worker *w, struct ftt_tcp *c)
@@ -182,7 +163,7 @@ void ftt_spill_forget(struct ftt_worker *w, struct ftt_log *l)
 
 bool ftt_spill_behind(struct ftt_worker *w, uint8_t from)
 {
-	if (!w->spool || ftt_spool_waiting(w->spool) <= FTT_SPOOL_WAITING / 2)
+	if (!w->spool || !ftt_spool_lags(ftt_spool_waiting(w->spool)))
 		return false;
 	w->lane_waits |= 1u << from;
 	return true;

@@ -12,9 +12,6 @@
 #include "engine/spool/spool.h"
 #include "engine/worker.h"
 
-#define FTT_SPILL_MOST (32u << 20) /* bytes of a log in memory while they cannot go: behind a hole, or the disk is behind */
-#define FTT_SPILL_PAGES 1024u /* blocks that all logs of a worker have in memory again */
-
 /* Of one log. It outlives that until its slots are free. */
 struct ftt_spilled {
 	struct ftt_spooled in; /* what the log shows of it */

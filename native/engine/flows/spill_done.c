@@ -98,7 +98,7 @@ void ftt_spill_done(struct ftt_worker *w, uint64_t now_ns)
 		return;
 	if (all_done(w, ftt_spool_done(w->spool), now_ns))
 		ftt_renew_pump(w, now_ns);
-	if (ftt_spool_waiting(w->spool) > FTT_SPOOL_WAITING / 4)
+	if (!ftt_spool_is_near(ftt_spool_waiting(w->spool)))
 		return;
 	for (uint8_t k = 0; w->lane_waits; k++) {
 		if (w->lane_waits & 1u << k)

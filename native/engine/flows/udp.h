@@ -23,6 +23,7 @@
 #include "core/udp/backup.h"
 #include "core/udp/compare.h"
 #include "core/udp/primary.h"
+#include "core/udp/stray.h"
 #include "engine/flows/keyed.h"
 #include "engine/flows/list.h"
 #include "engine/planes/plane.h"
@@ -114,8 +115,7 @@ struct ftt_udp_table {
 	struct ftt_udp_stray *strays, **strays_tail;
 	uint32_t n_strays;
 	uint32_t strays_sent;
-	uint64_t strays_ns;   /* since when those are counted which went on of late: */
-	uint32_t strays_late;
+	struct ftt_strays_late strays_late;
 	struct ftt_list renewed; /* head: sessions that a new backup catches up with */
 	uint32_t n_renewed;      /* in it */
 	struct ftt_udp_reply *spent; /* to be freed when the verdicts are out */

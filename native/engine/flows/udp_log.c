@@ -26,7 +26,7 @@ void ftt_udp_log_begin(struct ftt_worker *w, struct ftt_udp_session *u)
 	bool renews = w->e->cfg.policy.renew;
 
 	ftt_udp_log_why(&w->udp, u, renews ? FTT_LOGS_TOO_LONG : FTT_NO_RENEWAL);
-	if (!renews || w->log_bytes + sizeof(*u->log) > w->e->cfg.policy.renew_bytes || !(u->log = calloc(1, sizeof(*u->log))))
+	if (!renews || !ftt_log_may_begin(w->log_bytes, sizeof(*u->log), &w->e->cfg.policy) || !(u->log = calloc(1, sizeof(*u->log))))
 		return;
 	ftt_list_init(&u->log->order);
 	u->log->u = u;

@@ -14,11 +14,6 @@
 #include <string.h>
 #include "engine/worker.h"
 
-#define STRAYS 256u               /* kept by a worker */
-#define PARTS_NS 100000000ull     /* how long one is kept, and the rest of it waited for */
-#define LATE_NS 10000000ull       /* in this time go on to the other node ... */
-#define LATE 512u                 /* ... at most so many: a flood is not doubled onto the peer link */
-
 /* Is this worker about to serve? */
 static bool expects(const struct ftt_worker *w)
 {
@@ -47,7 +42,7 @@ static struct ftt_udp_stray **place(struct ftt_worker *w, const struct ftt_recor
 	for (; (s = *at); at = &s->next)
 		if (s->irs == r->irs && s->number == r->number && s->len == r->total && !memcmp(&s->key, &r->key, sizeof(s->key)))
 			return at;
-	if (t->n_strays >= STRAYS || !(s = calloc(1, sizeof(*s))))
+	if (!ftt_strays_have_room(t->n_strays) || !(s = calloc(1, sizeof(*s))))
 		return NULL;
 	if (!(s->bytes = malloc(r->total ? r->total : 1))) {
 		free(s);
@@ -68,6 +63,7 @@ static struct ftt_udp_stray **place(struct ftt_worker *w, const struct ftt_recor
 /* One part of a datagram that waits; given when it is whole, if this node serves. */
 static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_stray **at, *s;
 
 	ftt_udp_sweep_strays(w, now_ns);
@@ -78,33 +74,25 @@ static void keep(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_
 	}
 	s = *at;
 	s->whole = ftt_part_put(s->bytes, &s->parts, r);
-	if (!s->whole || !ftt_flow_emits((uint8_t)w->mode))
+	if (ftt_stray_kept(s->whole, now_ns, &env) != FTT_STRAY_GIVEN)
 		return;
 	take(w, &s->key, s->port, s->bytes, s->len, now_ns);
 	ftt_udp_drop_stray(&w->udp, at);
-}
-
-static bool too_many(struct ftt_udp_table *t, uint64_t now_ns)
-{
-	if (now_ns - t->strays_ns >= LATE_NS) {
-		t->strays_ns = now_ns;
-		t->strays_late = 0;
-	}
-	return ++t->strays_late > LATE;
 }
 
 void ftt_udp_stray(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_packet *p, const struct ftt_pkt *k,
 		   uint64_t now_ns)
 {
 	struct ftt_record r = {.type = FTT_REC_STRAY, .key = *key, .port = k->dport, .total = k->payload_len};
-	bool here = !ftt_flow_emits((uint8_t)w->mode) && expects(w), left = !here;
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	bool here = ftt_stray_of_client(expects(w), &env) == FTT_STRAY_KEPT, left = !here;
 
 	ftt_worker_verdict(w, p, false, NULL);
 	if (p->cap < p->len || ftt_udp_refused(p, k)) {
 		w->n.drop_mode++;
 		return;
 	}
-	if (!here && too_many(&w->udp, now_ns)) {
+	if (!here && !ftt_strays_take(&w->udp.strays_late, now_ns)) {
 		w->n.drop_bound++;
 		return;
 	}
@@ -131,28 +119,28 @@ static bool is_known(struct ftt_worker *w, const struct ftt_record *r)
 
 void ftt_udp_stray_record(struct ftt_worker *w, const struct ftt_record *r, uint64_t now_ns)
 {
-	bool serves = ftt_flow_emits((uint8_t)w->mode);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	bool good = ftt_part_good(r), known = good && !(r->flags & FTT_REC_PORT) && r->type == FTT_REC_EVENT && is_known(w, r);
+	enum ftt_stray_fate fate = good ? ftt_stray_of_peer(r, expects(w), known, &env) : FTT_STRAY_STALE;
 
-	if (r->flags & FTT_REC_PORT || !ftt_part_good(r) || (!serves && w->mode != FTT_MODE_BACKUP && !expects(w)) ||
-	    (r->type == FTT_REC_EVENT && is_known(w, r))) {
-		w->n.channel_stale++;
-		return;
-	}
-	if (serves && r->data_len == r->total)
+	if (fate == FTT_STRAY_GIVEN)
 		take(w, &r->key, r->port, r->data, r->data_len, now_ns);
-	else
+	else if (fate == FTT_STRAY_KEPT)
 		keep(w, r, now_ns);
+	else
+		w->n.channel_stale++;
 }
 
 void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_udp_stray **at = &w->udp.strays;
 
 	ftt_udp_sweep_strays(w, now_ns);
-	while (*at && ftt_flow_emits((uint8_t)w->mode)) {
+	while (*at) {
 		struct ftt_udp_stray *s = *at;
 
-		if (!s->whole) {
+		if (ftt_stray_kept(s->whole, s->since_ns, &env) != FTT_STRAY_GIVEN) {
 			at = &s->next;
 			continue;
 		}
@@ -163,7 +151,9 @@ void ftt_udp_strays(struct ftt_worker *w, uint64_t now_ns)
 
 void ftt_udp_sweep_strays(struct ftt_worker *w, uint64_t now_ns)
 {
-	while (w->udp.strays && now_ns - w->udp.strays->since_ns > PARTS_NS) {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+
+	while (w->udp.strays && ftt_stray_kept(false, w->udp.strays->since_ns, &env) == FTT_STRAY_STALE) {
 		w->n.drop_mode++;
 		ftt_udp_drop_stray(&w->udp, &w->udp.strays);
 	}

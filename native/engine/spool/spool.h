@@ -12,8 +12,6 @@
 #include <stdint.h>
 #include "core/spool.h"
 
-#define FTT_SPOOL_WAITING (16u << 20) /* bytes that may wait for the disk */
-
 enum ftt_spool_kind {
 	FTT_SPOOL_WRITE, /* bytes, len, sum as begun */
 	FTT_SPOOL_READ,  /* the same, of a block that was written */
