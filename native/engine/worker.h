@@ -8,6 +8,7 @@
 #ifndef FTTCP_WORKER_H
 #define FTTCP_WORKER_H
 #include <pthread.h>
+#include "core/renewal.h"
 #include "engine/channel/channel.h"
 #include "engine/channel/lane.h"
 #include "engine/engine.h"
@@ -93,7 +94,7 @@ struct ftt_worker {
 	struct ftt_word *words, *last_word; /* see kept.h */
 	uint32_t n_words;
 	uint64_t record_place; /* behind the last frame that this worker has put into the file */
-	uint64_t renew_again_ns, renew_wait_ns; /* when what failed is tried again; how long that waits the next time */
+	struct ftt_renew_again renew_again;
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
 	uint64_t stood_ns; /* of a promotion: when its server was first seen to get on with a flow no more; 0: never */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */

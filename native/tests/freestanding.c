@@ -9,6 +9,7 @@
 #include "core/lease.h"
 #include "core/packet/icmp.h"
 #include "core/tcp/age.h"
+#include "core/tcp/catching.h"
 #include "core/tcp/cold.h"
 #include "core/tcp/flow.h"
 #include "core/tcp/heed.h"
@@ -43,6 +44,11 @@ struct all {
 	struct ftt_lease lease;
 	struct ftt_compared compared;
 	struct ftt_burst burst;
+	struct ftt_catching catching;
+	struct ftt_pace pace;
+	struct ftt_caught caught;
+	struct ftt_renew_again again;
+	enum ftt_unrenewable why;
 	struct ftt_key key;
 	struct ftt_bare bare;
 	struct ftt_env env;
@@ -78,7 +84,7 @@ DECIDES(turn, ftt_session_turn(&a->session, 1, 2, 3, 4, &a->env))
 DECIDES(followed, ftt_session_follows(&a->session, true, 1, 2))
 DECIDES(compared, ftt_session_compare(&a->session, &a->record, a->env.policy))
 DECIDES(alone, ftt_session_speaks_alone(&a->session, &a->env))
-DECIDES(said, ftt_flow_says(&a->flow, &a->key, FTT_WORD_NUDGE, &a->env, &a->bare))
+DECIDES(said, ftt_flow_says(&a->flow, &a->key, FTT_SAY_NUDGE, &a->env, &a->bare))
 DECIDES(unheld, ftt_unheld_step(&a->flow, &a->seg, &a->env, &a->edit))
 DECIDES(unheld_waits, ftt_unheld_waits(&a->flow, &a->env))
 DECIDES(unheld_released, ftt_unheld_release(&a->flow, &a->env))
@@ -89,6 +95,9 @@ DECIDES(asked, ftt_opened_ask(&a->flow, &a->seg, &a->env))
 DECIDES(answered, (ftt_opened_answered(&a->flow, &a->seg), 0))
 DECIDES(renewed, ftt_renew_commit(&a->flow, &a->record))
 DECIDES(renewed_wholly, ftt_renew_hold(&a->flow, true, 1, 2, a->env.now_ns))
+DECIDES(catching, ftt_catching_tick(&a->flow, &a->retained, &a->catching, &a->pace, &a->env, &a->why))
+DECIDES(caught, ftt_caught_tick(&a->flow, &a->caught, &a->env))
+DECIDES(again, ftt_again_due(&a->again, a->env.now_ns))
 DECIDES(renewal_told, ftt_renew_take(&a->flow, &a->record))
 DECIDES(cold_opened, ftt_cold_open(&a->flow, &a->record, &a->env))
 DECIDES(cold_kept, ftt_cold_keeps(&a->flow, &a->log))

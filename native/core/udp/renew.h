@@ -16,9 +16,11 @@
  */
 #ifndef FTTCP_UDP_RENEW_H
 #define FTTCP_UDP_RENEW_H
+#include "core/renewal.h"
 #include "core/udp/backup.h"
 
 #define FTT_UDP_NEAR (FTT_UDP_WINDOW / 4) /* events that the new backup's server may not have had yet, when it is asked */
+#define FTT_UDP_WORD_NS 20000000ull
 #define FTT_UDP_AT_ONCE 8u /* sessions of which a server that has started is told at once */
 #define FTT_UDP_BURST 8u /* small datagrams that a server which says nothing is given at once from a log; see FTT_UDP_EARLY */
 #define FTT_UDP_BURST_NS 2000000ull /* ... a tick later the next ones */
@@ -102,6 +104,12 @@ static inline void ftt_session_catches_up(struct ftt_session *s)
 {
 	s->protection = FTT_CATCHING_UP;
 	s->reason = FTT_WHY_NONE;
+}
+
+/* How far its server is, is said as that changes, and again: the word may be lost. */
+static inline bool ftt_session_word_is_due(const struct ftt_session *s, uint32_t told, uint64_t told_ns, uint64_t now_ns)
+{
+	return told != s->acked || now_ns - told_ns > FTT_UDP_WORD_NS;
 }
 
 /* Everything is here. */

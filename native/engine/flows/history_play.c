@@ -8,9 +8,6 @@
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/tcp.h"
 
-#define PATIENCE_NS 10000000000ull   /* for a server that does not come to what it has to say */
-#define ROOM_NS 1000000000ull        /* ... for one that does not read */
-
 static void send_u64(struct ftt_worker *w, uint8_t to, uint8_t kind, uint64_t x)
 {
 	uint8_t bytes[8];
@@ -128,7 +125,7 @@ static bool is_given(const struct ftt_tcp *c, uint64_t waited_ns)
 {
 	const struct ftt_renewal *r = ftt_renewal(c);
 	uint32_t end = c->flow.hard.irs + 1 + c->log->end + (c->log->fin && !c->log->beyond);
-	bool full = seq_leq(c->flow.local_edge, r->given) && waited_ns > ROOM_NS;
+	bool full = seq_leq(c->flow.local_edge, r->given) && waited_ns > FTT_RENEW_UNREAD_NS;
 
 	return seq_geq(r->given, end) || full;
 }
@@ -217,10 +214,10 @@ static enum ftt_lane_answer frames(struct ftt_worker *w, uint8_t from, const uin
 			return FTT_LANE_BAD;
 		if (end - (len - at) < h->taken) /* it came on an earlier connection of the lane */
 			continue;
-		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !h->failed && !(h->live && now_ns - h->moved_ns > PATIENCE_NS)) {
+		if (found == FTT_HISTORY_EVENT && !play(w, from, &x, now_ns) && !h->failed && !(h->live && ftt_renewal_stalls(h->moved_ns, now_ns))) {
 			h->in_message = at;
 			h->blocked = true;
-			if (now_ns - h->moved_ns > PATIENCE_NS)
+			if (ftt_renewal_stalls(h->moved_ns, now_ns))
 				fail(w, from, FTT_HISTORY_NOT_SAID, FTT_NOT_IN_TIME);
 			return h->failed ? FTT_LANE_TAKEN : FTT_LANE_NOT_NOW;
 		}
@@ -241,7 +238,7 @@ static enum ftt_lane_answer marked(struct ftt_worker *w, uint8_t from, uint64_t 
 	struct ftt_history *h = w->history;
 	uint8_t none = 0;
 
-	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active && now_ns - h->moved_ns < ROOM_NS; at = at->next) {
+	for (struct ftt_list *at = w->renew_active.next; at != &w->renew_active && now_ns - h->moved_ns < FTT_RENEW_UNREAD_NS; at = at->next) {
 		const struct ftt_tcp *c = FTT_ENTRY(at, struct ftt_renewal, order)->c;
 
 		h->blocked = !c->closed && !(c->flow.bits & FTT_F_MAPPED);

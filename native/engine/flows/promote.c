@@ -12,14 +12,6 @@
 #include "engine/flows/udp_cold.h"
 #include "core/tcp/cold.h"
 
-/*
- * For a server that does not get on with a connection. One with which it did not may stand for many, and nobody is served meanwhile:
- * from then on it is borne for less, and after STOOD_NS no more connections are told.
- */
-#define PATIENCE_NS 10000000000ull
-#define LESS_NS 1000000000ull
-#define STOOD_NS 30000000000ull
-
 /* Its log is told to the server from the beginning, as soon as it is its turn. */
 static bool wants(const struct ftt_tcp *c)
 {
@@ -98,12 +90,12 @@ static void pump(struct ftt_worker *w, uint64_t now_ns)
 {
 	if ((!w->renewing && ftt_list_empty(&w->renew_waiting)) || !server_lives(w, now_ns))
 		return;
-	while (!ftt_list_empty(&w->renew_waiting) && w->n_renewing[FTT_RENEW_CATCHING] < FTT_RENEW_AT_ONCE) {
+	while (!ftt_list_empty(&w->renew_waiting) && ftt_renewal_may_begin(w->n_renewing[FTT_RENEW_CATCHING], 0)) {
 		struct ftt_renewal *r = FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order);
 
 		if (!wants(r->c))
 			ftt_renewal_end(w, r->c);
-		else if ((w->stood_ns && now_ns - w->stood_ns > STOOD_NS) || !begin_again(w, r->c, r, now_ns))
+		else if (ftt_promote_is_over(w->stood_ns, now_ns) || !begin_again(w, r->c, r, now_ns))
 			give_up(w, r->c);
 	}
 	if (w->renewing && is_promoted(w, now_ns))
@@ -145,9 +137,8 @@ static void play(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_ns)
 		r->said = place;
 		r->moved_ns = now_ns;
 	}
-	if (now_ns - r->moved_ns > PATIENCE_NS && !w->stood_ns)
-		w->stood_ns = now_ns;
-	if (c->closed || f->bits & FTT_F_LOCAL_RST || now_ns - r->moved_ns > (w->stood_ns ? LESS_NS : PATIENCE_NS)) {
+	w->stood_ns = ftt_promote_stands(w->stood_ns, r->moved_ns, now_ns);
+	if (c->closed || f->bits & FTT_F_LOCAL_RST || ftt_promote_gives_up(w->stood_ns, r->moved_ns, now_ns)) {
 		give_up(w, c);
 		return;
 	}

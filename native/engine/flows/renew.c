@@ -11,15 +11,7 @@
 #include "engine/flows/retain.h"
 #include "engine/flows/spill.h"
 #include "engine/flows/udp_renew.h"
-#include "core/tcp/renew.h"
 
-#define ASK_NS 20000000ull      /* the other node is asked again after 20 ms, then less and less often */
-#define TOLD 4u                 /* so often a word is said again of which one at least arrives */
-#define AGAIN_NS 50000000ull    /* our stack is given again what it does not acknowledge */
-#define SYN_NS 1000000000ull    /* ... its SYN (RFC 6298) */
-#define PATIENCE_NS 10000000000ull /* for who does not get on */
-#define DIFFERS_NS 3000000000ull   /* for outputs that differ: after a rest they may turn out to be of equal length */
-#define UNREAD_NS 1000000000ull /* a server that has not read for so long did not read in its first life either */
 #define SEGMENT 8192u           /* bytes that our stack is given at once; they do not come over a network */
 
 /* --- primary ------------------------------------------------------------------------------------ */
@@ -63,34 +55,30 @@ void ftt_renew_give_up(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenew
 	ftt_tcp_act(w, c, actions, now_ns);
 }
 
-static bool near(const struct ftt_tcp *c, const struct ftt_renewal *r)
-{
-	return c->flow.bits & FTT_F_COLD || (int64_t)(c->bytes_out - r->said) < (int64_t)FTT_RENEW_AHEAD;
-}
-
-/* The backup has all that it needs to be asked. */
-static bool ready(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_renewal *r)
-{
-	return r->stage == FTT_RENEW_CATCHING && !ftt_history_behind(w) && !c->closed && near(c, r) && r->sent == c->log->len && ftt_renew_settled(&c->flow, &c->retained) &&
-	       ftt_renew_reached(&c->flow) && (!w->e->cfg.policy.compare || (r->same && !r->heard_ns));
-}
-
 static uint64_t client_place(const struct ftt_tcp *c)
 {
 	return ftt_output_place(&c->flow, c->bytes_out, ftt_output_offset(&c->flow, c->flow.client_acked));
 }
 
-/* The backup has come to where it was told that the client stands, who has moved on. */
-static bool is_news(const struct ftt_tcp *c, const struct ftt_renewal *r)
+/* How far it is, as the core wants to know it. */
+static struct ftt_catching catching(const struct ftt_worker *w, const struct ftt_tcp *c, const struct ftt_renewal *r)
 {
-	return r->stage == FTT_RENEW_CATCHING && (int64_t)(r->said - r->acked) >= 0 && client_place(c) > r->acked;
+	return (struct ftt_catching){
+		.stage = (enum ftt_renewal_stage)r->stage, .closed = c->closed, .unrenewable = c->unrenewable, .told = r->sent == c->log->len,
+		.behind = ftt_history_behind(w), .crowded = ftt_renewals_full(w) && w->n_renewing[FTT_RENEW_WAITS], .same = r->same,
+		.said = c->bytes_out, .peer_said = r->said, .client = client_place(c), .word = r->acked, .differs_ns = r->heard_ns,
+		.moved_ns = r->moved_ns, .next_ns = r->next_ns, .tries = r->tries,
+	};
 }
 
 static void tell(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
-	r->next_ns = now_ns + (ASK_NS << (r->tries < TOLD ? r->tries++ : TOLD));
-	r->acked = client_place(c);
-	ftt_tcp_tell_renewal(w, c, w->e->cfg.policy.compare && near(c, r) ? FTT_REC_SUM : 0);
+	struct ftt_catching x = catching(w, c, r);
+
+	r->next_ns = ftt_catching_ask_ns(r->tries, now_ns);
+	r->tries += r->tries < FTT_CATCH_ASKS;
+	r->acked = x.client;
+	ftt_tcp_tell_renewal(w, c, w->e->cfg.policy.compare && ftt_catching_near(&c->flow, &x) ? FTT_REC_SUM : 0);
 }
 
 static void ask(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
@@ -102,6 +90,22 @@ static void ask(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, 
 	actions = ftt_renew_hold(&c->flow, w->e->cfg.policy.compare, ftt_output_end(&c->flow), r->verified, now_ns);
 	ftt_renewal_stage(w, r, FTT_RENEW_ASKED);
 	ftt_tcp_act(w, c, actions, now_ns);
+}
+
+/* What the core has decided about it. */
+static void next(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_catching_next what, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	if (what == FTT_CATCH_GIVE_UP) {
+		ftt_renew_give_up(w, c, why, now_ns);
+	} else if (what == FTT_CATCH_LOST) {
+		ftt_renewal_failed(w, why, now_ns);
+		c->unrenewable = (uint8_t)why;
+		ftt_renewal_end(w, c);
+	} else if (what == FTT_CATCH_ASK) {
+		ask(w, c, ftt_renewal(c), now_ns);
+	} else if (what == FTT_CATCH_TELL) {
+		tell(w, c, ftt_renewal(c), now_ns);
+	}
 }
 
 /* The backup's worker that has the flow: the others let go of it. */
@@ -119,8 +123,10 @@ static void found(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r
 
 static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
 	uint32_t had = c->flow.committed, more = ftt_renew_commit(&c->flow, rec);
-	bool moved = more || c->flow.committed != had, first = !r->next_ns;
+	bool moved = more || c->flow.committed != had;
+	struct ftt_catching x;
 
 	r->said += more;
 	r->verified = rec->verified;
@@ -134,12 +140,8 @@ static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 		r->tries = 0;
 	}
 	c->divergences = rec->differences;
-	if (rec->differences && w->e->cfg.policy.detach_divergent)
-		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
-	else if (ready(w, c, r))
-		ask(w, c, r, now_ns);
-	else if (((moved || first) && near(c, r) && ftt_renew_reached(&c->flow)) || is_news(c, r))
-		tell(w, c, r, now_ns); /* what moves nothing is not answered: that would be answered as well */
+	x = catching(w, c, r);
+	next(w, c, ftt_catching_heard(&c->flow, &c->retained, &x, moved, rec->differences, &env), FTT_NOT_REPEATED, now_ns);
 }
 
 static void opened(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, const struct ftt_record *rec, uint64_t now_ns)
@@ -180,62 +182,15 @@ bool ftt_renew_told(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_re
 	return true;
 }
 
-/* What comes to an end by itself is not renewed any more. */
-static bool goes_on(const struct ftt_tcp *c, const struct ftt_renewal *r)
-{
-	struct ftt_flow f = c->flow;
-
-	f.protection = FTT_UNPROTECTED;
-	f.bits &= ~(uint32_t)FTT_F_UNVERIFIED;
-	return !c->closed && !c->unrenewable && (r->stage == FTT_RENEW_WAITS || ftt_flow_renewable(&f));
-}
-
-/*
- * A server that paces its output says it no faster than the client gets it: it stays behind, and gets on all the time. Where others
- * wait for its place it is given up.
- */
-static bool comes_near(const struct ftt_worker *w, const struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
-{
-	uint64_t place = client_place(c), behind = place > r->said ? place - r->said : 0;
-	bool nearer = behind <= r->behind - r->behind / 4;
-
-	if (r->stage != FTT_RENEW_CATCHING || (r->behind_ns && now_ns - r->behind_ns < PATIENCE_NS))
-		return true;
-	if (r->behind_ns && !nearer && ftt_renewals_full(w) && w->n_renewing[FTT_RENEW_WAITS])
-		return false;
-	r->behind = behind;
-	r->behind_ns = now_ns;
-	return true;
-}
-
 static void primary_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
-	if (r->stage == FTT_RENEW_HELD || (r->stage == FTT_RENEW_ASKED && c->flow.protection == FTT_OPENING && !c->closed))
-		return; /* the lane's, and the flow's own tick */
-	if (r->stage == FTT_RENEW_ASKED && !c->closed) { /* that gave it up */
-		ftt_renewal_failed(w, FTT_NOT_IN_TIME, now_ns);
-		c->unrenewable = FTT_NOT_IN_TIME;
-		ftt_renewal_end(w, c);
-		return;
-	}
-	if (!goes_on(c, r)) {
-		ftt_renew_give_up(w, c, c->closed ? FTT_RENEWABLE : (enum ftt_unrenewable)c->unrenewable, now_ns);
-		return;
-	}
-	if (r->heard_ns && now_ns - r->heard_ns > DIFFERS_NS) {
-		ftt_renew_give_up(w, c, FTT_NOT_REPEATED, now_ns);
-		return;
-	}
-	if (ftt_history_behind(w) || (r->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(&c->flow, &c->retained)))
-		r->moved_ns = now_ns; /* it is not the backup that is waited for */
-	if (now_ns - r->moved_ns > PATIENCE_NS || !comes_near(w, c, r, now_ns)) {
-		ftt_renew_give_up(w, c, FTT_NOT_IN_TIME, now_ns);
-		return;
-	}
-	if (ready(w, c, r))
-		ask(w, c, r, now_ns);
-	else if (r->stage == FTT_RENEW_CATCHING && (now_ns >= r->next_ns || is_news(c, r)))
-		tell(w, c, r, now_ns);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_catching x = catching(w, c, r);
+	enum ftt_unrenewable why = FTT_RENEWABLE;
+	enum ftt_catching_next what = ftt_catching_tick(&c->flow, &c->retained, &x, &r->pace, &env, &why);
+
+	r->moved_ns = x.moved_ns;
+	next(w, c, what, why, now_ns);
 }
 
 /* --- backup ------------------------------------------------------------------------------------- */
@@ -253,7 +208,7 @@ static bool tell_times(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renew
 		r->full_ns = 0;
 	else if (!r->full_ns)
 		r->full_ns = now_ns;
-	return ftt_lockstep_replay(w, c, &r->told, upto, r->full_ns && now_ns - r->full_ns > UNREAD_NS);
+	return ftt_lockstep_replay(w, c, &r->told, upto, r->full_ns && now_ns - r->full_ns > FTT_RENEW_UNREAD_NS);
 }
 
 /* All of the log is here: what comes from now on comes in its order again, once a server in step knows of all before. */
@@ -327,7 +282,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	}
 	ftt_spill_fetch(w, c);
 	if (seq_leq(r->given, f->local_rcv_nxt))
-		r->next_ns = now_ns + AGAIN_NS;
+		r->next_ns = now_ns + FTT_CATCH_AGAIN_NS;
 }
 
 /* Compares, and tells. */
@@ -382,33 +337,40 @@ void ftt_renew_word_of(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	ftt_renew_play(w, c, now_ns);
 }
 
+static void play_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
+{
+	if (seq_gt(r->given, c->flow.local_rcv_nxt)) /* it was lost on the way to our stack */
+		r->given = c->flow.local_rcv_nxt;
+	r->next_ns = now_ns + FTT_CATCH_AGAIN_NS;
+	ftt_renew_play(w, c, now_ns);
+	if (c->flow.protection == FTT_CATCHING_UP && !r->found && !r->past) /* our first word was lost: nobody asks for it */
+		ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
+}
+
 static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r, uint64_t now_ns)
 {
-	struct ftt_flow *f = &c->flow;
-	bool drained = seq_geq(f->local_rcv_nxt, f->hard.irs + 1 + c->log->end);
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_caught x;
+	enum ftt_caught_next what;
 
 	be_current(w, c, r, now_ns);
-	if (c->closed || (f->protection == FTT_PROTECTED && r->current && drained) || c->unrenewable) {
+	x = (struct ftt_caught){.closed = c->closed, .unrenewable = c->unrenewable, .current = r->current, .begins = !w->index,
+				.expected = r->over || !(r->past || ftt_history_waits(w)), .end = c->log->end, .heard_ns = r->heard_ns,
+				.next_ns = r->next_ns};
+	what = ftt_caught_tick(&c->flow, &x, &env);
+	if (what == FTT_CAUGHT_END || what == FTT_CAUGHT_LET_GO) {
 		ftt_renewal_end(w, c);
+		if (what == FTT_CAUGHT_LET_GO)
+			ftt_tcp_let_go(w, c);
 		return;
 	}
-	if (f->protection == FTT_CATCHING_UP && (r->over || !(r->past || ftt_history_waits(w))) && now_ns - r->heard_ns > 3 * PATIENCE_NS) {
-		ftt_renewal_end(w, c);
-		ftt_tcp_let_go(w, c);
-		return;
-	}
-	if (!(f->bits & FTT_F_SYNACK) && !w->index && now_ns >= r->next_ns) {
-		r->next_ns = now_ns + SYN_NS;
+	if (what == FTT_CAUGHT_SYN) {
+		r->next_ns = now_ns + FTT_CATCH_SYN_NS;
 		ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
-	} else if (f->bits & FTT_F_MAPPED && now_ns >= r->next_ns) {
-		if (seq_gt(r->given, f->local_rcv_nxt)) /* it was lost on the way to our stack */
-			r->given = f->local_rcv_nxt;
-		r->next_ns = now_ns + AGAIN_NS;
-		ftt_renew_play(w, c, now_ns);
-		if (f->protection == FTT_CATCHING_UP && !r->found && !r->past) /* our first word was lost: nobody asks for it */
-			ftt_tcp_act(w, c, FTT_ACT_COMMIT, now_ns);
+	} else if (what == FTT_CAUGHT_AGAIN) {
+		play_again(w, c, r, now_ns);
 	}
-	if (f->protection == FTT_CATCHING_UP && f->bits & FTT_F_MAPPED)
+	if (c->flow.protection == FTT_CATCHING_UP && c->flow.bits & FTT_F_MAPPED)
 		ftt_tcp_act(w, c, judged(w, c, r, NULL, now_ns), now_ns);
 }
 
@@ -429,19 +391,17 @@ static void tell_end(struct ftt_worker *w)
 	ftt_event_post(w->e, &ev);
 }
 
-/*
- * Of a history only what is under way needs a look now and then: on a backup what its stack has not acknowledged yet. A primary says
- * where a client stands that has moved on, and asks nothing before all is told.
- */
+/* Of a history only what is under way needs a look now and then: on a backup what its stack has not acknowledged yet. */
 static bool rests(const struct ftt_worker *w, const struct ftt_renewal *r)
 {
 	const struct ftt_tcp *c = r->c;
 
-	if (c->closed || c->unrenewable)
-		return false;
-	if (w->mode != FTT_MODE_BACKUP)
-		return ftt_history_behind(w) && (r->stage == FTT_RENEW_BEGUN || (r->tries == TOLD && client_place(c) == r->acked));
-	return (r->past || (r->found && ftt_history_waits(w))) && !r->over && c->flow.bits & FTT_F_MAPPED && seq_leq(r->given, c->flow.local_rcv_nxt);
+	if (w->mode != FTT_MODE_BACKUP) {
+		struct ftt_catching x = catching(w, c, r);
+
+		return ftt_catching_rests(&x);
+	}
+	return !c->closed && !c->unrenewable && (r->past || (r->found && ftt_history_waits(w))) && !r->over && c->flow.bits & FTT_F_MAPPED && seq_leq(r->given, c->flow.local_rcv_nxt);
 }
 
 void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)

@@ -156,12 +156,11 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 	}
 	if (w->history || !all_up(w))
 		return;
-	if (ftt_renewals_again(w, now_ns))
+	if (ftt_again_due(&w->renew_again, now_ns))
 		find_flows(w, true, now_ns);
-	for (most = w->n_renewing[FTT_RENEW_WAITS]; most && w->n_renewing[FTT_RENEW_BEGUN] < FTT_RENEW_AT_ONCE; most--) {
-		if (ftt_renewals_full(w) || !begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
+	for (most = w->n_renewing[FTT_RENEW_WAITS]; most && ftt_renewal_may_begin(w->n_renewing[FTT_RENEW_BEGUN], ftt_renewals_active(w)); most--)
+		if (!begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
 			return;
-	}
 }
 
 /* The lane to that worker is gone: what it carried begins anew with the next one, also what it may have carried. */
@@ -346,7 +345,7 @@ static void changed(void *of, uint8_t worker, bool up)
 	else if (!up)
 		begin_again(w, worker);
 	else if (w->mode == FTT_MODE_PAIRED && all_up(w)) {
-		ftt_renewals_anew(w);
+		ftt_again_anew(&w->renew_again);
 		find_flows(w, false, ftt_now_ns());
 	}
 }

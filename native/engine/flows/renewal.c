@@ -30,7 +30,7 @@ void ftt_renewals_open(struct ftt_worker *w)
 	ftt_list_init(&w->renew_waiting);
 	ftt_list_init(&w->renew_active);
 	ftt_list_init(&w->renew_resting);
-	ftt_renewals_anew(w);
+	ftt_again_anew(&w->renew_again);
 	w->log_whole = 1; /* until it shows to be too much */
 }
 

@@ -2,18 +2,8 @@
 /* renewal.h - flows of a worker that a new backup catches up with: which they are. What is done with them: renew.h. */
 #ifndef FTTCP_FLOWS_RENEWAL_H
 #define FTTCP_FLOWS_RENEWAL_H
+#include "core/tcp/catching.h"
 #include "engine/flows/log.h"
-
-#define FTT_RENEW_AT_ONCE 64u  /* flows whose stack has not answered yet: no more than fit where a server accepts */
-#define FTT_RENEW_ACTIVE 1024u /* ... in all */
-
-enum ftt_renewal_stage {
-	FTT_RENEW_WAITS,    /* primary: its turn comes */
-	FTT_RENEW_BEGUN,    /* ... the new backup was told, and has not answered */
-	FTT_RENEW_CATCHING, /* the backup's stack gets on */
-	FTT_RENEW_ASKED,    /* primary: FINAL was said */
-	FTT_RENEW_HELD      /* protected; the rest of the log is on its way */
-};
 
 /* Of a flow that has a log, while it lasts. */
 struct ftt_renewal {
@@ -24,8 +14,7 @@ struct ftt_renewal {
 	uint64_t next_ns;  /* when to ask, or to try, again */
 	uint64_t opened_ns; /* primary: of the flow, while it is asked */
 	uint64_t said;     /* primary: bytes that the backup's server has said */
-	uint64_t behind;   /* ... it lacked of what the client has, at */
-	uint64_t behind_ns;
+	struct ftt_pace pace; /* ... how fast that comes nearer */
 	uint64_t acked;    /* bytes that the client had acknowledged, as the primary last said */
 	uint32_t sent;     /* primary: bytes of the log that were handed to the lane */
 	uint32_t given;    /* backup: up to here our stack was given the client's stream */
@@ -49,10 +38,16 @@ static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
 	return c->log ? c->log->renewal : NULL;
 }
 
+/* Flows that catch up. */
+static inline uint32_t ftt_renewals_active(const struct ftt_worker *w)
+{
+	return w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED];
+}
+
 /* Has no further one its turn before another ends? */
 static inline bool ftt_renewals_full(const struct ftt_worker *w)
 {
-	return w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED] >= FTT_RENEW_ACTIVE;
+	return !ftt_renewal_may_begin(0, ftt_renewals_active(w));
 }
 
 /* No flow is. */
@@ -70,11 +65,12 @@ void ftt_renewals_stir(struct ftt_worker *w);
 /* It is over, in whichever way. */
 void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c);
 /* ... without success; for some reasons it is tried again. */
-void ftt_renewal_failed(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns);
-/* Is it time to? Then the next time is later. */
-bool ftt_renewals_again(struct ftt_worker *w, uint64_t now_ns);
-/* A backup comes: it knows nothing of earlier failures. */
-void ftt_renewals_anew(struct ftt_worker *w);
+static inline void ftt_renewal_failed(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
+{
+	w->n.renewals_failed += why != FTT_RENEWABLE;
+	ftt_again_failed(&w->renew_again, why, now_ns);
+}
+
 /* The flow goes, and its log with it. */
 void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c);
 

@@ -5,8 +5,6 @@
 #include "core/udp/renew.h"
 #include "engine/flows/udp_cold.h"
 
-#define PATIENCE_NS 10000000000ull /* for a server that is silent again and again: clients of others wait as well */
-
 /* Of one whose client has rested for longer than others, nobody waits for that before the takeover. */
 static void begin_again(struct ftt_worker *w, struct ftt_udp_session *u, bool fresh, uint64_t now_ns)
 {
@@ -46,7 +44,7 @@ void ftt_udp_promote(struct ftt_worker *w, bool again, uint64_t now_ns)
 
 bool ftt_udp_is_promoted(const struct ftt_worker *w, uint64_t now_ns)
 {
-	return !w->udp.count[FTT_CATCHING_UP] || now_ns - w->udp.promoted_ns > PATIENCE_NS;
+	return !w->udp.count[FTT_CATCHING_UP] || ftt_renewal_stalls(w->udp.promoted_ns, now_ns); /* clients of others wait as well */
 }
 
 static void part_on_primary(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)

@@ -7,11 +7,8 @@
 #include "engine/flows/udp_renew.h"
 
 #define LANE 0          /* all UDP is the first worker's, on both nodes */
-#define ACTIVE 256u     /* sessions that catch up at once */
 #define RECORD_MAX 64u
 #define MESSAGE 32768u  /* of events in one message, about */
-#define PATIENCE_NS 10000000000ull /* for who does not get on */
-#define WORD_NS 20000000ull        /* how far a backup is, is said again */
 
 static void put(struct ftt_worker *w, const struct ftt_udp_session *u, uint8_t type)
 {
@@ -118,7 +115,7 @@ void ftt_udp_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 		active += l->stage == FTT_UDP_CATCHING;
 		if (l->stage == FTT_UDP_CATCHING)
 			go_on(w, l->u, now_ns);
-		else if (l->stage == FTT_UDP_TO_RENEW && active < ACTIVE)
+		else if (l->stage == FTT_UDP_TO_RENEW && active < FTT_RENEW_SESSIONS)
 			begin(w, l->u, now_ns);
 		if (last)
 			return; /* what went to the end of the list was looked at */
@@ -167,7 +164,7 @@ static void primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64
 		}
 		w->n.renewed++;
 		ftt_udp_log_stage(w, u, FTT_UDP_STILL);
-	} else if (u->log->stage == FTT_UDP_CATCHING && (u->unrenewable || now_ns - u->log->moved_ns > PATIENCE_NS)) {
+	} else if (u->log->stage == FTT_UDP_CATCHING && (u->unrenewable || ftt_renewal_stalls(u->log->moved_ns, now_ns))) {
 		give_up(w, u, u->unrenewable ? (enum ftt_unrenewable)u->unrenewable : FTT_NOT_IN_TIME, now_ns);
 	}
 }
@@ -262,9 +259,9 @@ enum ftt_lane_answer ftt_udp_renew_message(struct ftt_worker *w, uint8_t from, c
 
 static void backup_tick(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
-	if (u->unrenewable || now_ns - u->s.last_ns > 3 * PATIENCE_NS) {
+	if (u->unrenewable || ftt_renewal_deserted(u->s.last_ns, now_ns)) {
 		ftt_udp_backup_give_up(w, u, FTT_REC_LAGS);
-	} else if (u->log->told != u->s.acked || now_ns - u->log->told_ns > WORD_NS) {
+	} else if (ftt_session_word_is_due(&u->s, u->log->told, u->log->told_ns, now_ns)) {
 		u->log->told = u->s.acked;
 		u->log->told_ns = now_ns;
 		ftt_udp_backup_acknowledge(w, u);
