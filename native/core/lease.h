@@ -57,6 +57,18 @@ static inline void ftt_lease_use_grants(struct ftt_lease *l, uint64_t now_ns)
 	l->open = l->open || now_ns < l->until_ns;
 }
 
+/* A group's first: of D, with this partner. What was promised to the group as it was before is not for this one. */
+static inline void ftt_lease_init(struct ftt_lease *l, uint64_t worth_ns, uint32_t partner, uint64_t now_ns)
+{
+	*l = (struct ftt_lease){.worth_ns = worth_ns, .floor_ns = now_ns, .partner = partner};
+}
+
+/* Before the policy that it belongs to. */
+static inline void ftt_lease_set_limit(struct ftt_lease *l, uint64_t limit_ns)
+{
+	l->limit_ns = limit_ns;
+}
+
 static inline void ftt_lease_set_policy(struct ftt_lease *l, uint32_t policy, uint64_t decided_ns, uint64_t now_ns)
 {
 	bool kept_up = l->policy == FTT_LEASE_SELF && l->open && now_ns < l->until_ns;

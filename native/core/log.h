@@ -141,6 +141,20 @@ static inline uint32_t ftt_log_piece(const struct ftt_log *l, uint32_t at, struc
 	return bytes ? ftt_piece_get(bytes, room, x) : 0;
 }
 
+/* What comes next is a piece of its own: the last one was handed on as it is. */
+static inline void ftt_log_close_piece(struct ftt_log *l)
+{
+	l->last = 0;
+}
+
+/* What is before this place is elsewhere by now, as blocks that l->spooled has. */
+static inline void ftt_log_moved(struct ftt_log *l, uint32_t upto)
+{
+	memmove(l->bytes + l->syn_len, ftt_log_here(l, upto), l->len - upto);
+	l->spooled->away = upto - l->syn_len;
+	l->last = l->last < upto ? 0 : l->last;
+}
+
 /* What of the piece is new: its beginning moves behind what is there. False: nothing is. */
 static inline bool ftt_log_fresh(const struct ftt_log *l, struct ftt_piece *x)
 {

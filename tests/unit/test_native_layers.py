@@ -135,39 +135,90 @@ def test_flows_know_nothing_of_liveness() -> None:
     assert not {name: found for name, found in needs.items() if any("/liveness/" in one for one in found)}
 
 
-WRITES = re.compile(
-    r"(?:\bflow\.|\bf->|\bu->s\.)[\w.]+(?:\[[^]]*\])?\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)|(?:memset|memcpy)\(&c->flow\b"
-    r"|(?:\+\+|--)(?:c->flow\.|f->|u->s\.)"
-)
+STATES = {
+    "ftt_flow": r"c->flow\.",
+    "ftt_session": r"u->s\.",
+    "ftt_retained": r"c->retained\.",
+    "ftt_digest": r"c->digest\.",
+    "ftt_lease": r"b->lease\.",
+    "ftt_log": r"c->log->",
+}
+"""What the core keeps of a flow or a node, and where the engine's structs have it."""
+MEMORY = {"bytes", "size", "len", "syn_len", "spooled", "later", "renewal"}
+"""Of a log: its memory is the caller's, which has what is decided elsewhere; see core/log.h."""
+ASSIGNS = r"\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)"
+
+
+def writes(text: str) -> list[str]:
+    """Return the lines that assign to what the core keeps, whatever they call it."""
+    found = []
+    for kind, place in STATES.items():
+        names = "|".join(re.findall(rf"struct {kind} \*(\w+)", text)) or "(?!)"
+        path = rf"(?:\b{place}|(?<![\w.>])(?:{names})->)(?P<field>\w+)"
+        assigned = re.compile(rf"{path}(?:[\w.]|->)*(?:\[[^]]*\])?{ASSIGNS}|(?:\+\+|--)(?P<counted>{place})")
+        stem = place.removesuffix("\\.")
+        whole = re.compile(rf"mem(?:set|cpy|move)\((?:&{stem}|{names}),|\b{stem} = |^\s*\*(?:{names}) = ")
+        for line in text.splitlines():
+            hit = assigned.search(line)
+            field = hit and not (kind == "ftt_log" and hit["field"] in MEMORY)
+            if field or (kind in ("ftt_flow", "ftt_session") and whole.search(line)):
+                found.append(line.strip())
+    return found
 
 
 def test_only_the_core_writes_a_flow() -> None:
     """Else decisions are taken where they are carried out."""
-    places = [*(NATIVE / "engine" / "flows").glob("*.c"), NATIVE / "engine" / "api" / "core_api.c"]
-    assert len(places) > 10
-    found = [
-        f"{path.name}: {line.strip()}"
-        for path in places
-        for line in COMMENT.sub("", path.read_text()).splitlines()
-        if WRITES.search(line)
-    ]
+    places = [path for part in ("engine", "replay") for path in (NATIVE / part).rglob("*.[ch]")]
+    assert len(places) > 100
+    found = [f"{path.name}: {line}" for path in places for line in writes(COMMENT.sub("", path.read_text()))]
     assert not found
 
 
-def test_what_writes_a_flow_is_seen() -> None:
-    for line in (
+@pytest.mark.parametrize(
+    "line",
+    [
         "c->flow.protection = 4;",
         "f->bits |= 1;",
-        "c->flow.hard.irs++;",
+        "r->c->flow.hard.irs++;",
         "u->s.acked -= 1;",
-        "++u->s.acked",
-    ):
-        assert WRITES.search(line)
-    for line in (
+        "++u->s.acked;",
+        "d->crc = 1;",
+        "c->digest.broken = true;",
+        "c->retained.next += len;",
+        "b->lease.worth_ns = 5;",
+        "c->log->last = 0;",
+        "c->flow = other;",
+        "memset(&c->flow, 0, sizeof(c->flow));",
+        "*f = other;",
+    ],
+)
+def test_what_writes_a_flow_is_seen(line: str) -> None:
+    pointers = "struct ftt_flow *f = 0; struct ftt_digest *d = 0;\n"
+    assert writes(pointers + line) == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
         "if (c->flow.protection == 4)",
         "u = f->bits & 1;",
         "x(&c->flow);",
-        "u->s.told <= 3",
-        "n[u->s.reason]++",
-    ):
-        assert not WRITES.search(line)
+        "u->s.told <= 3;",
+        "n[u->s.reason]++;",
+        "c->log->renewal = r;",
+        "struct ftt_flow then = *f;",
+    ],
+)
+def test_what_only_reads_is_not(line: str) -> None:
+    assert writes("struct ftt_flow *f = 0;\n" + line) == []
+
+
+def test_the_lease_is_asked_in_few_places() -> None:
+    """All that leaves for a client passes the gate of the core, which knows the lease by struct ftt_env."""
+    asks = {
+        path.name
+        for path in (NATIVE / "engine").rglob("*.[ch]")
+        if "ftt_may_emit(" in COMMENT.sub("", path.read_text())
+    }
+    planes = {"nfq.c", "python.c", "emit.c"}  # once more as packets leave
+    assert asks == planes | {"engine.h", "worker.h", "engine.c", "neigh.h"}

@@ -54,6 +54,34 @@ struct ftt_points {
 	struct ftt_point point[FTT_POINTS];
 };
 
+/* Of another connection, or of another server's output: nothing is summed yet. */
+static inline void ftt_digest_begin(struct ftt_digest *d)
+{
+	memset(d, 0, sizeof(*d));
+}
+
+/* So many bytes are new, and summed next. */
+static inline void ftt_digest_sees(struct ftt_digest *d, uint32_t n)
+{
+	d->seen += n;
+}
+
+/* Up to the last of them the sum is this. */
+static inline void ftt_digest_sums(struct ftt_digest *d, uint32_t n, uint32_t crc)
+{
+	d->crc = crc;
+	d->next += n;
+}
+
+/* Something was not seen, or not told. True: all was before. */
+static inline bool ftt_digest_breaks(struct ftt_digest *d)
+{
+	bool whole = !d->broken;
+
+	d->broken = true;
+	return whole;
+}
+
 /*
  * Datagrams may overtake each other, so each point is put in its place. When there is no room it is not there, unless
  * it is the last one of all, which always is.

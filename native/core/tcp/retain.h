@@ -238,4 +238,16 @@ static inline void ftt_retained_stop(struct ftt_retained *r)
 	r->n = 0;
 }
 
+/* The flow is over, or another one. */
+static inline void ftt_retained_begin_anew(struct ftt_retained *r)
+{
+	memset(r, 0, sizeof(*r));
+}
+
+/* So many bytes from `next` on are sent. */
+static inline void ftt_retained_sends(struct ftt_retained *r, uint32_t len)
+{
+	r->next += len;
+}
+
 #endif

@@ -26,9 +26,7 @@ uint32_t ftt_cold_output(struct ftt_worker *w, struct ftt_tcp *c, const struct f
 	if (more && ftt_recorded(w, c))
 		ftt_record_said(w, c);
 	if (r->type == FTT_REC_OUTPUT && f->bits & FTT_F_SUMS && !(r->flags & FTT_REC_SUM)) {
-		if (!c->digest.broken)
-			w->n.uncompared_blocks++;
-		c->digest.broken = true;
+		w->n.uncompared_blocks += ftt_digest_breaks(&c->digest);
 	} else if (r->type == FTT_REC_OUTPUT && f->bits & FTT_F_SUMS && !c->digest.broken && seq_gt(r->point, f->told)) {
 		ftt_cold_told(f, r->point);
 		c->seen_crc = r->crc;

@@ -165,12 +165,12 @@ void ftt_compare_output(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 	bytes = p->bytes + k->payload + s->len - n;
 	if (out.uncompared)
 		done(w, c, &out);
-	for (d->seen += n; n; n -= part, bytes += part) {
+	ftt_digest_sees(d, n);
+	for (; n; n -= part, bytes += part) {
 		uint32_t left = c->offer.at - d->next;
 
 		part = left && left < n ? left : n; /* also of an offer of long ago, 2^31 bytes and more behind */
-		d->crc = ftt_crc32c(d->crc, bytes, part);
-		d->next += part;
+		ftt_digest_sums(d, part, ftt_crc32c(d->crc, bytes, part));
 		if (part == left)
 			take_offer(c, c->offer);
 	}

@@ -106,7 +106,7 @@ static void mark(struct ftt_worker *w)
 		struct ftt_renewal *r = FTT_ENTRY(at, struct ftt_renewal, order);
 
 		r->sent = r->c->log->len;
-		r->c->log->last = 0;
+		ftt_log_close_piece(r->c->log);
 	}
 	h->stage = FTT_HISTORY_MARKS;
 }

@@ -62,7 +62,7 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	ftt_record_over(w, c, false); /* it is in the history of the server that has started, from its beginning */
 	c->recorded = 0;
 	ftt_compare_forget(c);
-	memset(&c->digest, 0, sizeof(c->digest));
+	ftt_digest_begin(&c->digest);
 	c->seen_crc = 0;
 	c->bytes_in = c->bytes_out = 0;
 	c->recorded = 0; /* with the server begins another history */

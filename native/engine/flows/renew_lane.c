@@ -99,8 +99,8 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 		if (!ftt_lane_send(&w->lane, c->peer_worker, FTT_LANE_LOG, bytes, (uint32_t)len + n))
 			return false;
 		r->sent += n;
-		if (r->sent == l->len) /* what comes now is a piece of its own */
-			l->last = 0;
+		if (r->sent == l->len)
+			ftt_log_close_piece(l);
 		if (head.flags) {
 			ftt_renewal_end(w, c);
 			return true;

@@ -24,7 +24,7 @@ void ftt_retain_stop(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_retain_drop(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	empty(w, c);
-	memset(&c->retained, 0, sizeof(c->retained));
+	ftt_retained_begin_anew(&c->retained);
 }
 
 /* ... to be written. */
@@ -119,7 +119,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 		get(c->store, b.seq, payload, len);
 		ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, payload, len), true);
 		w->n.retained_released++;
-		c->retained.next += len;
+		ftt_retained_sends(&c->retained, len);
 		n -= len;
 	}
 }

@@ -45,14 +45,6 @@ static enum ftt_unrenewable write_one(struct ftt_worker *w, struct ftt_spilled *
 	return FTT_RENEWABLE;
 }
 
-/* What is before this place is elsewhere by now. */
-static void let_go(struct ftt_log *l, uint32_t upto)
-{
-	memmove(l->bytes + l->syn_len, ftt_log_here(l, upto), l->len - upto);
-	l->spooled->away = upto - l->syn_len;
-	l->last = l->last < upto ? 0 : l->last;
-}
-
 /* What this log may have, or all, is at its bound: room that it does not need is given back. */
 static void shrink(struct ftt_worker *w, struct ftt_log *l)
 {
@@ -87,7 +79,7 @@ enum ftt_unrenewable ftt_spill(struct ftt_worker *w, struct ftt_tcp *c, enum ftt
 		at += b.len;
 	if (at == begin)
 		return end;
-	let_go(l, at);
+	ftt_log_moved(l, at);
 	if (why == FTT_LOGS_TOO_LONG || l->size > w->e->cfg.policy.renew_flow)
 		shrink(w, l);
 	return FTT_RENEWABLE;

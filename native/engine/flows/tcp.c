@@ -73,7 +73,7 @@ static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
 	ftt_retain_drop(w, c);
-	memset(&c->digest, 0, sizeof(c->digest));
+	ftt_digest_begin(&c->digest);
 	c->offer = (struct ftt_point){0};
 	c->told_crc = 0;
 	c->closed = false;

@@ -8,7 +8,7 @@
 void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns)
 {
 	pthread_mutex_lock(&b->lock);
-	b->lease.limit_ns = atomic_load_explicit(&b->engine->shared.lease_limit_ns, memory_order_acquire);
+	ftt_lease_set_limit(&b->lease, atomic_load_explicit(&b->engine->shared.lease_limit_ns, memory_order_acquire));
 	ftt_lease_set_policy(&b->lease, atomic_load_explicit(&b->engine->shared.lease_policy, memory_order_acquire),
 			     decided_ns, ftt_now_ns());
 	ftt_beat_publish_lease(b);

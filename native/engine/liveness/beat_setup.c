@@ -293,9 +293,7 @@ struct ftt_beat *ftt_beat_attach(struct ftt_liveness *l, struct ftt_engine *e, c
 				(cfg->lease_ns % 1000000 * cfg->drift_ppm + 999999) / 1000000;
 		for (uint32_t i = 0; i < b->n_peers; i++)
 			b->view[i].body_len = -1;
-		b->lease.worth_ns = cfg->lease_ns;
-		b->lease.floor_ns = now; /* what was promised to the group as it was before is not for this one */
-		b->lease.partner = atomic_load(&e->shared.partner);
+		ftt_lease_init(&b->lease, cfg->lease_ns, atomic_load(&e->shared.partner), now);
 		ftt_lease_set_policy(&b->lease, atomic_load(&e->shared.lease_policy), now, now);
 		ftt_beat_publish_lease(b);
 		atomic_store(&b->send_now, true);
