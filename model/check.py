@@ -15,18 +15,19 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
-MODEL = Path(__file__).with_name("ownership.pml")
-BUILD = MODEL.parent.parent / "build" / "model"
+MODELS = Path(__file__).parent
+BUILD = MODELS.parent / "build" / "model"
 MEMORY_MB = 8000
 DEPTH = 6_000_000
 
 SMALL = ("LEASE=1", "TERM=2")
 SLOWER = ("LEASE=2", "TERM=2")
 MANY = (*SMALL, "THIRD")
+STILL = "still.pml"
 EPOCHS = (*SMALL, "NO_SWITCHOVER", "NUMBERS=3")
 
 
@@ -36,7 +37,8 @@ class CheckError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of Spin. ``breaks``: it must fail, for a rule was left out; ``long``: only done if named."""
+    """One run of Spin. ``breaks``: it must fail, for a rule was left out; ``long``: only done if named;
+    ``model``: its file."""
 
     name: str
     what: str
@@ -44,6 +46,7 @@ class Run:
     breaks: bool = False
     quick: bool = False
     long: bool = False
+    model: str = "ownership.pml"
 
     @property
     def live(self) -> bool:
@@ -55,6 +58,11 @@ def mutation(rule: str, what: str, *defines: str, name: str = "") -> Run:
     """Return the run that leaves ``rule`` out of the model."""
     name = name or rule.lower().replace("_", "-")
     return Run(name, what, (*(defines or SMALL), rule), breaks=True, quick=True)
+
+
+def still_mutation(rule: str, what: str) -> Run:
+    """Return the run that leaves out what nodes without an arbiter need that stand still."""
+    return replace(mutation(rule, what), model=STILL, defines=(rule,))
 
 
 def live_mutation(rule: str, what: str) -> Run:
@@ -73,6 +81,13 @@ HOLDS = (
     Run("liveness", "after all faults two nodes serve", (*SLOWER, "LIVENESS")),
     Run("liveness-many", "more than two nodes", (*SLOWER, "LIVENESS", "THIRD", "NO_SWITCHOVER")),
     Run("liveness-all", "more than two nodes, and switchovers", (*SLOWER, "LIVENESS", "THIRD"), long=True),
+    Run(
+        "still",
+        "I1, I3, no arbiter: nodes stand still, and none gives way in vain",
+        (),
+        quick=True,
+        model=STILL,
+    ),
     Run("no-floor", "I1 without the floor of grants: it is a second line", (*MANY, "NO_FLOOR"), long=True),
 )
 BREAKS = (
@@ -94,6 +109,8 @@ BREAKS = (
     mutation("GRANT_TO_REPLACED", "a backup grants to an owner although it knows of a newer one", *MANY),
     mutation("OPENS_LATE", "the order to emit does not say until when", *SMALL, "HALTS"),
     mutation("BOUND_EARLY", "a withdrawn grant ends with the decision, not with the order", *SMALL, "HALTS"),
+    still_mutation("GIVES_WAY_AT_ONCE", "a node that stood still does not wait 2 D for its partner's word"),
+    still_mutation("STILLNESS_UNNOTICED", "a node that stood still takes what it finds for a loss"),
     live_mutation("NEVER_LAPSES", "a solo holder's lease never lapses"),
     live_mutation("NO_TAKING_BACK", "a primary waits for the answer to its offer for ever"),
     live_mutation("CLINGS", "a silent primary goes on to call itself one"),
@@ -138,9 +155,9 @@ def build(run: Run, directory: Path) -> Path:
     """Make the verifier of ``run`` in ``directory`` and return its path."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for part in MODEL.parent.glob("*.pml"):
+    for part in MODELS.glob("*.pml"):
         shutil.copy(part, directory)
-    execute([tool("spin"), "-a", *(f"-D{word}" for word in run.defines), MODEL.name], directory)
+    execute([tool("spin"), "-a", *(f"-D{word}" for word in run.defines), run.model], directory)
     # BFS finds the shortest run that breaks safety. Cycles need DFS, and timeout excludes reduction.
     search = ["-DNOREDUCE"] if run.live else ["-DSAFETY", "-DNOCLAIM", *(["-DBFS"] if run.breaks else [])]
     speed = "-O1" if run.breaks else "-O2"  # those are found at once, compiling takes longer
@@ -191,7 +208,7 @@ def judge(run: Run, result: Result) -> str:
 
 def explain(run: Run, directory: Path) -> str:
     """Return the run that breaks the property, one step a line."""
-    replay = [tool("spin"), "-t", *(f"-D{word}" for word in run.defines), MODEL.name]
+    replay = [tool("spin"), "-t", *(f"-D{word}" for word in run.defines), run.model]
     done = subprocess.run(replay, cwd=directory, capture_output=True, text=True, check=False)
     step = re.compile(r"\s*(node \d|the arbiter|the third|a third|a tick|calm|<<<<<START OF CYCLE)")
     return "\n".join("    " + line.strip() for line in done.stdout.splitlines() if step.match(line))
