@@ -66,7 +66,7 @@ class Watched:
     def note(self, kind: str, level: str = "info", **fields: Any) -> None:
         self.notes.append((kind, fields))
 
-    def changed(self, healthy: bool, cause: Cause, reason: str) -> None:
+    def changed(self, healthy: bool, cause: Cause, reason: str, serves: bool = False) -> None:
         self.changes.append((healthy, cause, reason))
 
     def stuck(self, why: str) -> bool:

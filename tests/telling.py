@@ -14,7 +14,7 @@ from typing import Any
 
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Body, Cause, Mode, Role
+from fttcp.ownership.model import Body, Cause, HistoryFailure, Mode, Role
 from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 _MS = 1_000_000
@@ -184,11 +184,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("session", "offer", "refused"), _number),
     **dict.fromkeys(
         ("epoch", "boot_id", "link", "nonce", "count", "run", "priority", "used", "offered_to", "request",
-         "maintenance"), int),
+         "maintenance", "catching", "progress", "unverified", "number", "target", "targets"), int),
     **dict.fromkeys(
         ("up", "reachable", "arrives", "ready", "healthy", "carrier", "reference", "yields", "seeking",
-         "barred", "mirror"), _flag),
+         "barred", "mirror", "force", "now", "made", "bears", "serves"), _flag),
     **dict.fromkeys(("silent", "lease", "wait", "left"), span_ns),
     "role": Role, "mode": Mode, "reason": Cause, "cause": Cause, "partner": str, "outcome": Outcome,
-    "record": _record,
+    "record": _record, "how": HistoryFailure.__members__.__getitem__, "checkpoint": str,
 }  # fmt: skip

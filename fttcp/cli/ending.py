@@ -94,19 +94,26 @@ def settle(
     drain_s: float | None,
     force: bool,
     stops: bool = False,
+    renewals_waited_for: bool = False,
 ) -> dict[str, Any]:
     """Return when ``act`` would end nothing of these groups, which this node serves, or may end all of it:
-    what a program is told of that. Raises CommandError."""
+    what a program is told of that. ``renewals_waited_for``: the daemon lets a renewal come to its end first.
+    Raises CommandError."""
+
+    def what_is_left() -> list[Flow]:
+        flows = would_end(path, groups, stops)
+        return [flow for flow in flows if not (renewals_waited_for and flow.get("catching"))]
+
     if force and not drain_s:  # whatever they are: nobody looks at each of a hundred thousand
         drained = {} if drain_s is None else {"drained_ms": 0.0}
         return {"ended": _number(path, groups, stops), **drained}
     begun = time.monotonic()
     if drain_s is not None:
         _drain(path, act, groups, begun + drain_s, stops)
-    left = would_end(path, groups, stops)
+    left = what_is_left()
     while any(map(_passing, left)) and time.monotonic() < begun + (drain_s or 0) + _MOMENT_S:
         time.sleep(_MOMENT_S / 10)
-        left = would_end(path, groups, stops)
+        left = what_is_left()
     told: dict[str, Any] = {"ended": len(left)}
     if drain_s is not None:
         told["drained_ms"] = round((time.monotonic() - begun) * 1000, 1)

@@ -20,6 +20,7 @@ from fttcp.cli.wait import Group, wait_for, wait_options
 @click.command()
 @click.argument("group", shell_complete=complete_group)
 @planned_options
+@click.option("--now", is_flag=True, help="Wait for no connection that the backup catches up with.")
 @wait_options
 @daemon_options
 def switchover(
@@ -32,25 +33,33 @@ def switchover(
     check: bool,
     drain: float | None,
     force: bool,
+    now: bool,
 ) -> None:
     """Let the other node of the pair serve GROUP; can be asked of either node.
 
-    Both nodes agree on it, and no protected connection is lost. Asked of the primary, it says which others
-    it would end, and does nothing then without --force; --drain waits for them. Asked of the backup, it
-    goes ahead: that one does not know all of them. Refused when the pair is not in step, when the node that
-    would serve cannot, and during maintenance.
+    Both nodes agree on it, and no protected connection is lost. Those that the backup is catching up with
+    are waited for, for timing.handover_wait_ms at most; --now does not wait. Asked of the primary, it says
+    which others it would end, and does nothing then without --force; --drain waits for them. Asked of the
+    backup, it goes ahead: that one does not know all of them. Refused when the pair is not in step, when the
+    node that would serve cannot, and during maintenance.
     """
     path = find_socket(config, socket_path)
     if check:
         say(would_end(path, [group]), f"group {group}: a switchover", as_json, {"group": group})
         return
-    told = _settle(path, group, drain, force)
-    before = ask(path, op="switchover", group=group)["role"]
+    told = _settle(path, group, drain, force, now)
+    before = ask(path, op="switchover", group=group, force=force, now=now)["role"]
     wanted = "backup" if before == "primary" else "primary"
     _tell(
-        path, group, before, as_json, timeout if wait else None, lambda state: state["role"] == wanted,
-        told=told,
-    )  # fmt: skip
+        path,
+        group,
+        before,
+        as_json,
+        timeout if wait else None,
+        lambda state: state["role"] == wanted,
+        _goes_on,
+        told,
+    )
 
 
 @click.command()
@@ -80,16 +89,25 @@ def failover(
     )
 
 
-def _settle(path: Path, group: str, drain_s: float | None, force: bool) -> dict[str, Any]:
+def _goes_on(state: Group) -> bool:
+    """False if this node is the primary of a pair again, and nothing else is wanted."""
+    paired = state["role"] == "primary" and state["mode"] == "paired"
+    return not paired or bool(state["switchover_wanted"])
+
+
+def _settle(path: Path, group: str, drain_s: float | None, force: bool, now: bool) -> dict[str, Any]:
     """Have nothing that the switchover ends, or go ahead with it. The daemon says why else it cannot be."""
     states = [state for state in ask(path, op="status")["groups"] if state["name"] == group]
     if states and states[0]["role"] == "primary":
         act = f"group {group}: a switchover"
-        return settle(path, act, [group], drain_s, force) if states[0]["synced"] else {}
-    if drain_s is not None and states:
+        if not states[0]["synced"]:
+            return {}
+        return settle(path, act, [group], drain_s, force, renewals_waited_for=not now)
+    if (drain_s is not None or now) and states:
         primary = states[0]["peer"]
         why = f"group {group}: only its primary knows which connections are left; run on {primary}:"
-        why += f" fttcp switchover {group} --drain {drain_s:g}s" + (" --force" if force else "")
+        why += f" fttcp switchover {group}" + (f" --drain {drain_s:g}s" if drain_s is not None else "")
+        why += " --force" * force + " --now" * now
         raise CommandError(why, "not-primary", group=group, primary=primary)
     return {}
 

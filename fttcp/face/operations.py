@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from fttcp.face.control import Reply, Request, RequestError, number
 from fttcp.group import lockstep
 from fttcp.group.group import GroupRuntime
-from fttcp.group.moment import good_moment
 from fttcp.ownership.model import Refusal
 from fttcp.report.reporting import Reporting
 
@@ -116,10 +115,11 @@ class Operations:
         return {"events": events} | ({"follow": True} if request.get("follow") else {})
 
     async def _switchover(self, request: Request) -> Reply:
+        """``force``, if not false: whatever it ends; ``now``: it waits for no renewal."""
         group = self._one(request)
-        await good_moment(group)
         was = group.machine.role
-        _require(group, group.request_switchover())
+        force, now = bool(request.get("force", True)), bool(request.get("now", False))
+        _require(group, group.request_switchover(force, now))
         return {"group": group.name, "started": True, "role": was.value}
 
     async def _failover(self, request: Request) -> Reply:

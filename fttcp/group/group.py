@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from fttcp.group.hearing import Hearing
 from fttcp.group.last_words import LastWords
 from fttcp.group.late import Late
 from fttcp.group.mirror import MirrorTest
+from fttcp.group.moment import flows_seen
+from fttcp.group.orders import Orders
 from fttcp.group.ownership import Ownership
 from fttcp.group.readiness import Readiness
 from fttcp.group.recording import Recorder
+from fttcp.group.saying import Saying
 from fttcp.group.serving import Serving
 from fttcp.group.shown import (
     bits,
@@ -42,7 +46,7 @@ from fttcp.network.ground import Ground
 from fttcp.network.owner import Standing
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import NS_PER_MS, Body, Phase, Refusal, Role, Settings
+from fttcp.ownership.model import Phase, Refusal, Role, Settings
 from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
@@ -50,12 +54,8 @@ from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, Hi
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.events import History
 from fttcp.server.monitor import Health
-from fttcp.wire import body as codec
 from fttcp.wire import clock
-from fttcp.wire.keyfile import KeyRing, key_id
-
-ANNOUNCE_ROUNDS = 5
-ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
+from fttcp.wire.keyfile import KeyRing
 
 
 class GroupRuntime:
@@ -111,17 +111,22 @@ class GroupRuntime:
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
         self._last_words = LastWords(engine, self.note)
-        self._published = b""
-        self._said: Body | None = None
-        self._keys = keys
         self._hearing = Hearing(machine.settings, self.note)
         self._claims = Claims(interface, self.note)
+        self._saying = Saying(
+            engine,
+            keys,
+            lambda: self._claims.mac,
+            lambda: 0 if self._mirror is None else self._mirror.number,
+        )
         self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
         self._clients = Clients(machine, engine)
-        self._granted = 0
         self._late = Late(
             self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
+        )
+        self._orders = Orders(
+            self, self._saying, self._ownership, self._last_words, self._takeovers, self._late, self._fail
         )
         self._started = self._closed = False
 
@@ -146,7 +151,7 @@ class GroupRuntime:
         """Close the engine: nothing of the group passes any more."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._saying.closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._mirror is not None:
@@ -187,46 +192,32 @@ class GroupRuntime:
             return
         self.engine.tune(engine)
         self.use(engine, learning)
-        self.feed(ev.Reconfigured(core.priority, core.startup_wait_ns, core.terms))
+        self.feed(_reconfigured(core))
 
     def agree_on(self, terms: tuple[int, ...]) -> None:
         """Tell the other nodes these digests from now on, and compare with them."""
         settings = self.machine.settings
         if terms != settings.terms and not self._closed:
-            self.feed(ev.Reconfigured(settings.priority, settings.startup_wait_ns, terms))
+            self.feed(_reconfigured(replace(settings, terms=terms)))
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe other keys from now on, and tell the peers which."""
-        if self._closed:
-            return
-        self._keys = keys
-        self.engine.set_keys(keys)
-        self.publish()
+        if not self._closed:
+            self._saying.use_keys(keys)
 
     def publish(self) -> None:
-        """Say to the peers what there is to say."""
-        if self._said is not None and not self._closed:
-            number = 0 if self._mirror is None else self._mirror.number
-            checkpoint = "" if self.checkpoints is None else self.checkpoints.told
-            aside = codec.Aside(self._key_ids(), self._claims.mac, number, checkpoint)
-            self._published = codec.encode(self._said, aside)
-            self.engine.publish(self._published, self._granted)
+        """Something beside the role machine's word has changed: tell the peers."""
+        self._saying.again()
 
     def _mirror_test(self, probe: MirrorProbe, keys: KeyRing) -> MirrorTest:
-        machine = self.machine
         return MirrorTest(
-            machine,
+            self.machine,
             probe,
-            lambda: self._keys or keys,
-            lambda: machine.view.peers[machine.mirrored],
-            self.feed,
+            lambda: self._saying.keys or keys,
+            self._step,
             self.publish,
             self.readiness,
         )
-
-    def _key_ids(self) -> tuple[str, ...]:
-        """Names of the keys, the one that is sent with first."""
-        return () if self._keys is None else tuple(map(key_id, self._keys.sending_first))
 
     # ------------------------------------------------------------------ events in
 
@@ -247,9 +238,10 @@ class GroupRuntime:
             backup = {"backup": record.backup} if record.backup else {}
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
 
-    def request_switchover(self) -> Refusal | None:
-        """Ask for the roles to be exchanged; return why not, or None when it is under way."""
-        commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1))
+    def request_switchover(self, force: bool = False, now: bool = False) -> Refusal | None:
+        """Ask for the roles to be exchanged, see ``SwitchoverRequested``; return why not, or None when it is
+        under way."""
+        commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1, force, now))
         return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
 
     def request_failover(self) -> Refusal | None:
@@ -291,8 +283,8 @@ class GroupRuntime:
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
                 self._on_lapse()
-            case EventKind.HISTORY_FAILED if event.value in (HistoryFailure.CUT, HistoryFailure.NOT_FRESH):
-                self._late.put(do.RestartServer())
+            case EventKind.HISTORY_FAILED:
+                self._step(ev.HistoryFailed(HistoryFailure(event.value)))
             case EventKind.ERROR:
                 self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 
@@ -313,8 +305,6 @@ class GroupRuntime:
         self._claims.know(known.name, aside.mac)
         if body is not None:
             self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)
-            if self.checkpoints is not None:
-                self.checkpoints.hear(body, aside.checkpoint)
             self._step(ev.PeerStated(body, peer))
             if self._mirror is not None:
                 self._mirror.heard(aside.probe)
@@ -333,47 +323,13 @@ class GroupRuntime:
         if self._mirror is not None and was_in_step and not machine.in_step:
             self._mirror.hurry()
         for command in commands:
-            self._order(command)
-        if not self._closed:
-            self._last_words.settle(machine)
-            if self.checkpoints is not None:
-                self.checkpoints.look()
+            self._orders.carry_out(command)
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
             self._late.put()
         self._arm()
+        if any(isinstance(command, do.LookAtFlows) for command in commands) and not self._closed:
+            commands = commands + self._step(flows_seen(self.engine))
         return commands
-
-    def _order(self, command: do.Command) -> None:
-        engine = self.engine
-        match command:
-            case do.SetLease(policy=policy, limit_ns=limit_ns, decided_ns=decided_ns):
-                engine.set_lease(policy, limit_ns, decided_ns)
-            case do.SetMode(mode=mode, session=session, peer=peer):
-                engine.set_mode(mode, session, peer)
-            case do.Announce():
-                engine.announce(ANNOUNCE_ROUNDS, ANNOUNCE_INTERVAL_NS)
-            case do.Publish(body=body, grant_to=grant_to):
-                self._said, self._granted = body, grant_to
-                self.publish()
-            case do.Propose() | do.RenewLease() | do.Inquire():
-                self._ownership.ask(command)
-            case do.Anticipate():
-                self._ownership.anticipate()
-            case do.StoreEpoch(epoch=epoch):
-                self._ownership.store(epoch)
-            case do.Vouch(alive=alive):
-                engine.vouch(alive)
-                if alive and self.server is not None:
-                    self._last_words.listen(self.server.pids)
-                    if self.recorder is not None:
-                        self.recorder.server_known(self.server.pids)
-            case do.NoteTakeover():
-                self._takeovers.begin(command)
-                self._late.put(command)
-            case do.Fence(why=why):
-                self._fail(f"fenced: {why}")
-            case _:
-                self._late.put(command)
 
     def _arm(self) -> None:
         """Set the one timer to the machine's deadline."""
@@ -413,6 +369,10 @@ class GroupRuntime:
             return
         if self.machine.arbitration.goal is None:
             self._ownership.forget_refusal()
+        if self._mirror is not None:
+            self._mirror.look()
+        if self.checkpoints is not None:
+            self.checkpoints.look()
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
         now_ns = clock.now_ns()
@@ -450,7 +410,7 @@ class GroupRuntime:
             "firewall": firewall_shown(self.firewall),
             "mended": self.mended,
             "checkpoint": None if self.checkpoints is None else self.checkpoints.shown(),
-            "keys": keys_shown(self._key_ids(), machine.view.peers, self._hearing.aside),
+            "keys": keys_shown(self._saying.key_ids(), machine.view.peers, self._hearing.aside),
         }
         if server is not None:
             base["server"] = server.shown()
@@ -493,3 +453,7 @@ class GroupRuntime:
     def counters(self) -> dict[str, int]:
         """Return the engine's counters."""
         return {} if self._closed else self.engine.counters()
+
+
+def _reconfigured(core: Settings) -> ev.Reconfigured:
+    return ev.Reconfigured(core.priority, core.startup_wait_ns, core.handover_wait_ns, core.terms)

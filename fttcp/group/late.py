@@ -147,7 +147,7 @@ class Late:
             case do.RestartServer():
                 group.serving.restart()
             case do.Promote():
-                group.serving.promote()
+                group.serving.promote(item)
             case do.KeepMaintenance(count=count):
                 self._keep(count)
             case do.Refuse(reason=reason):

@@ -30,7 +30,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
     hooks = Hooks(section.hooks, environment, group.note)
     if section.standby == "warm":
         grace_s = section.timing.open_timeout_ms / 1000
-        group.checkpoints = Checkpoints(group, hooks, section.checkpoint_every_s, grace_s)
+        group.checkpoints = Checkpoints(group, hooks, grace_s)
     server: Server
     if section.all_commands:
         file = lockstep.place(config, section)

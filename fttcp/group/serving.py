@@ -49,11 +49,11 @@ class Serving:
 
     # ------------------------------------------------------------------ its news
 
-    def changed(self, healthy: bool, cause: Cause, reason: str) -> None:
-        """The server's health changed."""
+    def changed(self, healthy: bool, cause: Cause, reason: str, serves: bool = False) -> None:
+        """The server's health changed; ``serves``: see ``ServerFailed``."""
         group = self._group
         self._healthy = healthy
-        group.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause))
+        group.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause, serves))
         if healthy and self._awaited and group.server is not None and not group.server.resting:
             self._tell(group.server.pids)
         if healthy:
@@ -98,7 +98,7 @@ class Serving:
             server.hold(_NO_FILE)
         server.rest()
 
-    def promote(self) -> None:
+    def promote(self, wanted: do.Promote) -> None:
         """Start the server that rests; when it serves, the engine has it told what clients have sent. A warm
         one begins with what the last checkpoint has, or does not start."""
         if self._restoring is not None:
@@ -106,10 +106,12 @@ class Serving:
         if self._group.checkpoints is None:
             self._wake()
         else:
-            self._restoring = asyncio.get_running_loop().create_task(self._restore(self._group.checkpoints))
+            self._restoring = asyncio.get_running_loop().create_task(
+                self._restore(self._group.checkpoints, wanted)
+            )
 
-    async def _restore(self, checkpoints: Checkpoints) -> None:
-        why, group = await checkpoints.restore(), self._group
+    async def _restore(self, checkpoints: Checkpoints, wanted: do.Promote) -> None:
+        why, group = await checkpoints.restore(wanted), self._group
         if group.machine.phase is not Phase.PROMOTING:
             return
         if not why:

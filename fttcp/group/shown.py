@@ -64,6 +64,7 @@ def machine_shown(
         "maintenance": machine.maintenance,
         "peer_maintenance": min((body.maintenance for body in said), default=0),
         "nodes": nodes_shown(machine, fenced, releases),
+        "switchover_wanted": machine.switchover_wanted,
         "failover_wanted": machine.failover_wanted,
         "unfit": unfit_shown(machine),
         "differs": differs_shown(machine),

@@ -119,7 +119,7 @@ def waits(
 def _own(machine: PairMachine, server: str, lacks: str) -> Iterator[Reason]:
     """What is wrong with this node itself."""
     view = machine.view
-    if view.carrier_since_ns is None:
+    if not view.carrier:
         yield Reason("carrier", "the service interface has no carrier", "check cable and switch port")
     if not view.reference:
         yield Reason(

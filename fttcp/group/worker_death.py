@@ -49,7 +49,7 @@ class WorkerDeath:
             return "no connection ends that the other node carries on"
         if self._wanted == "end":
             return f"connections that end: {held}"
-        refused = group.request_switchover()
+        refused = group.request_switchover(now=True)
         if refused is not None:
             return f"connections that end: {held}, since {group.why_not(refused)}"
         return f"the other node takes over, and carries on what was lost here; connections: {held}"

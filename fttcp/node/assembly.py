@@ -73,6 +73,8 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         memory=group.state == "memory" and group.renew != "history",  # else it is told what it lacks
         watched=len(group.all_commands) != 1,
         cold=group.standby != "hot",
+        checkpoint_every_ns=group.checkpoint_every_s * 1000 * NS_PER_MS * (group.standby == "warm"),
+        handover_wait_ns=timing.handover_wait_ms * NS_PER_MS,
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,
         speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),

@@ -24,7 +24,6 @@ from fttcp.face.frontend import Frontend
 from fttcp.group import lockstep
 from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
-from fttcp.group.moment import good_moment
 from fttcp.group.recording import Recorder
 from fttcp.group.servers import make_health
 from fttcp.network.carrier import CarrierMonitor
@@ -104,7 +103,7 @@ class Node:
             self._groups,
             self._history,
             self._changing,
-            self._feed_carrier,
+            self._feed_ground,
         )
 
     async def run(self) -> None:
@@ -244,7 +243,8 @@ class Node:
             group.server.start()
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
-        self._feed_carrier(name)
+        group.feed(ev.CarrierChanged(self._carrier.carrier))
+        self._feed_ground(name)
         if self._reference is not None:
             group.feed(ev.ReferenceChanged(self._reference.reachable))
 
@@ -265,7 +265,6 @@ class Node:
         await self._last_word()
 
     async def _stop(self, group: GroupRuntime) -> None:
-        await good_moment(group)
         group.stop()
         await group.finished.wait()
 
@@ -428,8 +427,8 @@ class Node:
     # ------------------------------------------------------------------ while running
 
     def _carrier_changed(self, up: bool) -> None:
-        for name in self._groups:
-            self._feed_carrier(name)
+        for group in self._groups.values():
+            group.feed(ev.CarrierChanged(up))
         self._history.add("carrier", "info" if up else "warning", up=up)
         if up:
             self._spawn(self._house.look_after_network())
@@ -437,11 +436,10 @@ class Node:
             for name in self._groups:
                 self._spawn(self._network.drop_unresolved(name))
 
-    def _feed_carrier(self, name: str) -> None:
-        """A node on whose ground no service stands is to its role machine as one without a carrier."""
+    def _feed_ground(self, name: str) -> None:
         group = self._groups[name]
-        stands = group.ground is None or group.ground.serving
-        group.feed(ev.CarrierChanged(self._carrier.carrier and stands))
+        if group.ground is not None:
+            group.feed(ev.GroundChanged(group.ground.serving))
 
     def _reference_changed(self, reachable: bool) -> None:
         for group in self._groups.values():

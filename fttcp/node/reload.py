@@ -28,6 +28,7 @@ LIVE = (
     "group.*.timing.idle_timeout_s",
     "group.*.timing.udp_idle_timeout_s",
     "group.*.timing.startup_wait_ms",
+    "group.*.timing.handover_wait_ms",
     "group.*.timing.hang_after_ms",
     "group.*.timing.detector",
     "group.*.limits.max_half_open",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fttcp.ownership import commands as do
 from fttcp.ownership.arbitration import Goal
+from fttcp.ownership.fitness import Fitness
 from fttcp.ownership.model import Cause, EngineMode, InvariantBroken, Lease, Phase
 from fttcp.ownership.ownership import Ownership
-from fttcp.ownership.state import State
 from fttcp.ownership.view import Peer
 
 SOLO = Goal(Ownership.SOLO)
 
 
-class Actions(State):
+class Actions(Fitness):
     """The steps the machine can take; the rules that choose them are in backup.py and primary.py."""
 
     # ------------------------------------------------------------------ actions of the backup's side
@@ -36,7 +36,7 @@ class Actions(State):
             self._serve(now_ns)
         else:
             self._enter(Phase.PROMOTING, now_ns)
-            self._out.append(do.Promote())
+            self._out.append(self.checkpoints.promotion())
 
     def _serve(self, now_ns: int) -> None:
         """Open the gate, of a group that this node owns, and whose server runs; tell where it is."""
@@ -111,7 +111,7 @@ class Actions(State):
         """A server that lost its connections may wait for them for ever: begin anew. It counts as down at
         once: nobody may pair with the one that is about to end."""
         if not self.view.stopping:
-            self.view.healthy = False
+            self.view.healthy = self.view.vouched = False
             self._serves = not self.settings.cold
             self._out.append(do.RestartServer())
 

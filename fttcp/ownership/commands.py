@@ -39,6 +39,16 @@ class Vouch:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwatch:
+    """No takeover follows from the server's end: what its children still say is their own doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtFlows:
+    """Say how the connections are; answer with ``FlowsSeen``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell the service network where the service addresses are now."""
 
@@ -120,7 +130,28 @@ class RestartServer:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Of a cold group: start the server, and have it told what clients have sent. ``Promoted`` follows."""
+    """Of a cold group: start the server, and have it told what clients have sent. ``Promoted`` follows.
+    ``checkpoint``: one that a warm server is brought to first; ``lost``: it cannot be, none is known here."""
+
+    checkpoint: str = ""
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCheckpoint:
+    """Of a warm group: have a checkpoint made, under this name; answer with ``CheckpointEnded``."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCheckpoint:
+    """The one that is being made is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGoOlder:
+    """Of a warm group: let go of all connections followed so far, what they have said is in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +184,8 @@ Command = (
     SetLease
     | SetMode
     | Vouch
+    | Unwatch
+    | LookAtFlows
     | Announce
     | Publish
     | Propose
@@ -165,6 +198,9 @@ Command = (
     | ShapeRoutes
     | RestartServer
     | Promote
+    | MakeCheckpoint
+    | EndCheckpoint
+    | LetGoOlder
     | KeepMaintenance
     | Refuse
     | Fence

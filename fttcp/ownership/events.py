@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fttcp.ownership.model import Body, Cause
+from fttcp.ownership.model import Body, Cause, HistoryFailure
 from fttcp.ownership.ownership import Outcome, Record
 
 
@@ -115,9 +115,11 @@ class ServerRecovered:
 
 @dataclass(frozen=True, slots=True)
 class ServerFailed:
-    """The local server does not serve (any more): it died, hangs, or fails a check."""
+    """The local server does not serve (any more): it died, hangs, or fails a check. ``serves``: it is short
+    of something, and serves all the same."""
 
     cause: Cause
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,29 @@ class StartFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorChanged:
-    """Clients' packets that the owner mirrors began or ceased to arrive, as far as probes tell."""
+class CheckpointEnded:
+    """A checkpoint is complete, and no word about an older connection can be under way; or it is not
+    ``made``."""
 
-    arrives: bool
+    checkpoint: str
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbesSent:
+    """An owner tells that it has sent the probes of this number (0: it sends none) the way of what it
+    mirrors; ``targets`` has a bit for each that it sends one to."""
+
+    number: int
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSeen:
+    """A probe came in."""
+
+    number: int
+    target: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +177,13 @@ class CarrierChanged:
     """The service interface gained or lost its carrier."""
 
     up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroundChanged:
+    """What a service stands on in this host (addresses, routes, interfaces) began or ceased to bear one."""
+
+    bears: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +195,33 @@ class ReferenceChanged:
 
 @dataclass(frozen=True, slots=True)
 class SwitchoverRequested:
-    """An operator wants the roles exchanged; ``nonce`` is non-zero and new for each request."""
+    """The roles are to be exchanged; ``nonce`` is non-zero and new for each request. ``force``: whatever that
+    ends; ``now``: it waits for no renewal, nor for anything else."""
 
     nonce: int
+    force: bool = False
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsSeen:
+    """How the connections of this primary are, as ``LookAtFlows`` asked.
+
+    ``catching``: so many the backup still catches up with, and they would be reset; ``progress``: a number
+    that changes whenever it gets on; ``unverified``: protected ones of which both servers have not said the
+    same yet.
+    """
+
+    catching: int = 0
+    progress: int = 0
+    unverified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFailed:
+    """The primary's history could not be played to the server of this backup."""
+
+    how: HistoryFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +245,7 @@ class Reconfigured:
 
     priority: int
     startup_wait_ns: int
+    handover_wait_ns: int
     terms: tuple[int, ...] = ()
 
 
@@ -225,10 +278,15 @@ Event = (
     | ClientServed
     | Promoted
     | StartFailed
-    | MirrorChanged
+    | CheckpointEnded
+    | ProbesSent
+    | ProbeSeen
     | CarrierChanged
+    | GroundChanged
     | ReferenceChanged
     | SwitchoverRequested
+    | FlowsSeen
+    | HistoryFailed
     | FailoverRequested
     | MaintenanceChanged
     | Reconfigured

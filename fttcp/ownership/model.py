@@ -64,6 +64,7 @@ PRIMARY_PHASES = OWNING_PHASES | {Phase.PAIRED, Phase.UNPAIRING, Phase.HANDOVER,
 OWNING_MODES = frozenset({Mode.SOLO, Mode.PAIRING})
 
 EngineMode = _numbers.Mode
+HistoryFailure = _numbers.HistoryFailure
 
 Lease = _numbers.LeasePolicy
 """Where the right to emit comes from."""
@@ -96,6 +97,7 @@ class Refusal(StrEnum):
     SELF_UNABLE = "this node cannot take over: its server is not healthy, or its service link is not (yet) up"
     IS_SPARE = "this node is a spare: ask the primary, or the backup that is in step with it"
     STOPPING = "the daemon is stopping"
+    RENEWING = "the backup still catches up with connections: try again, or go ahead with --force"
     PAUSED = "the group is paused (maintenance): roles stay where they are until `fttcp resume GROUP`"
     IS_PRIMARY = "this node is the primary: ask the backup, or exchange the roles by a switchover"
     PRIMARY_ALONE = (
@@ -124,7 +126,8 @@ class Body:
     had a client, or that is not known (told where ``Settings.memory``). ``terms``: digests of what all nodes
     should have alike, in the order of ``terms.Term``. ``mirror`` is false while the sender, which waits or
     follows, does not get what the owner mirrors, or does not know yet that it does.
-    ``speaks``: in which versions its engine can speak with another one.
+    ``speaks``: in which versions its engine can speak with another one. ``checkpoint``: the last complete
+    one of a warm group that the sender serves, "0" before the first; "": it does not serve.
     """
 
     group: str
@@ -156,6 +159,7 @@ class Body:
     terms: tuple[int, ...] = ()
     mirror: bool = True
     speaks: Versions = (0, 0)
+    checkpoint: str = ""
 
     @property
     def able(self) -> bool:
@@ -175,7 +179,8 @@ class Settings:
     runs it, or it is several processes, so what it was told before is not known. ``terms``: as in ``Body``.
     ``cold``: a node that does not serve runs no server; it is started when the node is to serve.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
-    ``speaks``: as in ``Body``.
+    ``speaks``: as in ``Body``. ``handover_wait_ns``: how long a planned act waits for a renewal.
+    ``checkpoint_every_ns``: from the end of one checkpoint to the next; 0: the group is not warm.
     """
 
     group: str
@@ -194,6 +199,8 @@ class Settings:
     mirror_tested: bool = False
     speaks: Versions = (0, 0)
     cold: bool = False
+    handover_wait_ns: int = 5_000 * NS_PER_MS
+    checkpoint_every_ns: int = 0
 
     @property
     def arbitrated(self) -> bool:

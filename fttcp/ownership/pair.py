@@ -20,7 +20,7 @@ Safety rests on these rules (checked after every step, and by simulation):
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
@@ -29,6 +29,7 @@ from fttcp.ownership.model import (
     OWNING_MODES,
     OWNING_PHASES,
     PRIMARY_PHASES,
+    HistoryFailure,
     InvariantBroken,
     Mode,
     Phase,
@@ -42,6 +43,8 @@ from fttcp.ownership.view import Peer
 
 _MAX_ROUNDS = 8
 _NEVER_NS = 1 << 63
+_BEGIN_ANEW = frozenset({HistoryFailure.CUT, HistoryFailure.NOT_FRESH})
+"""Another server, or the same one begun anew, may have more luck with the history."""
 _RESTING = frozenset({Phase.FOLLOWING, Phase.PAIRED})
 
 
@@ -79,9 +82,14 @@ class PairMachine(PrimaryRules, BackupRules):
         self._out, self._rests_until_ns = [], 0
         try:
             self._absorb(event, now_ns)
+            self._judge_mirror(now_ns)
             self._apply_rules(now_ns)
+            self._out += self.checkpoints.look(self.phase, self.epoch, now_ns)
+            self._settle_last_words()
             self._publish(now_ns)
             self._lead_mirror()
+            if self.moment.looks(now_ns):
+                self._out.append(do.LookAtFlows())
             self._check()
             self._ask(now_ns)
         except InvariantBroken as broken:
@@ -115,6 +123,8 @@ class PairMachine(PrimaryRules, BackupRules):
         settings, view = self.settings, self.view
         times = [self._alert_until_ns]
         times.append(self.promises.deadline_ns(self._stepped_ns))
+        times += [self.mirror.deadline_ns(), self.checkpoints.deadline_ns()]
+        times += self.moment.deadlines_ns(settings.handover_wait_ns)
         if view.carrier_since_ns is not None:
             times.append(view.carrier_since_ns + settings.settle_ns)
         if self.phase is Phase.LISTENING:
@@ -184,48 +194,71 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._seen = max(self._seen, event.record.epoch if event.record else 0)
             case ev.EpochStored(epoch=epoch):
                 self._stored = max(self._stored, epoch)
-            case ev.ServerRecovered() if not view.healthy:
-                view.healthy = True
-                self._out.append(do.Vouch(True))
-            case ev.ServerFailed(cause=cause):
-                view.healthy = False
-                self._server_cause = cause
-                self._out.append(do.Vouch(False))
-            case ev.ServerKnown(run=run, ready=ready):
-                if run != view.run:
-                    view.served = self.settings.watched
-                view.run, view.ready = run, ready
-            case ev.ClientServed():
-                view.served = True
+            case ev.ServerRecovered() | ev.ServerFailed() | ev.ServerKnown() | ev.ClientServed():
+                self._absorb_server(event)
             case ev.Promoted() if self.phase is Phase.PROMOTING:
                 self._serves = True
             case ev.StartFailed() if self.phase is Phase.PROMOTING:
                 self._abandon(now_ns)
-            case ev.MirrorChanged(arrives=arrives):
-                view.mirror = arrives
+            case ev.CheckpointEnded(checkpoint=name, made=made):
+                self.checkpoints.ended(name, made, now_ns)
+            case ev.ProbesSent(number=number, targets=targets):
+                self.mirror.told(number, targets, self.awaits_mirror, now_ns)
+            case ev.ProbeSeen(number=number, target=target):
+                self.mirror.seen(number, target)
             case ev.CarrierChanged(up=up):
-                if up != (view.carrier_since_ns is not None):
-                    view.carrier_since_ns = now_ns if up else None
+                view.stand(up, view.bears, now_ns)
+            case ev.GroundChanged(bears=bears):
+                view.stand(view.carrier, bears, now_ns)
             case ev.ReferenceChanged(reachable=reachable):
                 view.reference = reachable
-            case ev.SwitchoverRequested(nonce=nonce):
-                self._absorb_request(nonce, now_ns)
+            case ev.HistoryFailed(how=how) if self.phase is Phase.FOLLOWING and how in _BEGIN_ANEW:
+                self._drop(now_ns)
+            case ev.FlowsSeen():
+                self.moment.told(event, now_ns)
+            case ev.SwitchoverRequested():
+                self._absorb_request(event, now_ns)
             case ev.FailoverRequested(nonce=nonce):
                 self._absorb_failover(nonce, now_ns)
             case ev.MaintenanceChanged(count=count):
                 self._absorb_maintenance(count)
-            case ev.Reconfigured(priority=priority, startup_wait_ns=wait_ns, terms=terms):
-                self.settings = replace(
-                    self.settings, priority=priority, startup_wait_ns=wait_ns, terms=terms
-                )
+            case ev.Reconfigured():
+                changed = {one.name: getattr(event, one.name) for one in fields(event)}
+                self.settings = replace(self.settings, **changed)
             case ev.StopRequested():
                 view.stopping = True
+
+    def _judge_mirror(self, now_ns: int) -> None:
+        """What an owner mirrors began or ceased to arrive, as far as probes tell."""
+        if self.role is not Role.PRIMARY and self.mirror.arrives(now_ns):
+            self.view.mirror = True
+        if self.mirror.fails(self.awaits_mirror, now_ns):
+            self.view.mirror = False
 
     def _note_gap(self, gap_ns: int, now_ns: int) -> None:
         """This node was halted if its steps are further apart than a lease: what it knows may be old."""
         if gap_ns > self.settings.lease_ns:
             self._gap_ns, self._alert_until_ns = gap_ns, now_ns + self.settings.settle_ns
             self._doubt = self.phase in PRIMARY_PHASES
+
+    def _absorb_server(
+        self, event: ev.ServerRecovered | ev.ServerFailed | ev.ServerKnown | ev.ClientServed
+    ) -> None:
+        view = self.view
+        match event:
+            case ev.ServerRecovered() if not view.healthy:
+                view.healthy = True
+                self._vouch(True)
+            case ev.ServerFailed(cause=cause, serves=serves):
+                view.healthy = False
+                self._server_cause = cause
+                self._vouch(serves)
+            case ev.ServerKnown(run=run, ready=ready):
+                if run != view.run:
+                    view.served = self.settings.watched
+                view.run, view.ready = run, ready
+            case ev.ClientServed():
+                view.served = True
 
     def _absorb_peer(
         self,
@@ -264,6 +297,8 @@ class PairMachine(PrimaryRules, BackupRules):
         """Note what the peer says and the epochs it has seen."""
         body = replace(stated.body, links=self.settings.links_of(stated.body.links))
         peer.hear(body)
+        if self.checkpoints.hear(body, self.role):
+            self._out.append(do.LetGoOlder())
         self._absorb_maintenance(body.maintenance)
         self._seen, self._used = max(self._seen, body.epoch), max(self._used, body.used)
         depends = body.role is Role.PRIMARY and body.mode in (Mode.PAIRED, Mode.HANDOVER)
@@ -275,9 +310,10 @@ class PairMachine(PrimaryRules, BackupRules):
         if body.request not in (0, self._request_seen) and peer is self.partner:
             self._request_seen = body.request
             self._switch_wanted = self.phase is Phase.PAIRED and body.able and not self.paused
+            self._switch_forced = True  # whoever asked there was not told what it ends
 
-    def _absorb_request(self, nonce: int, now_ns: int) -> None:
-        """Take an operator's request in, or refuse it."""
+    def _absorb_request(self, asked: ev.SwitchoverRequested, now_ns: int) -> None:
+        """Take a request in, or refuse it. What an earlier one was given leave for stays so."""
         said = self.partner.said if self.partner is not None else None
         if self.view.stopping:
             self._out.append(do.Refuse(Refusal.STOPPING))
@@ -285,11 +321,13 @@ class PairMachine(PrimaryRules, BackupRules):
             self._out.append(do.Refuse(Refusal.PAUSED))
         elif self.phase is Phase.PAIRED:
             self._switch_wanted = said is not None and said.able
+            self._switch_forced |= asked.force
+            self._switch_now |= asked.now
             if not self._switch_wanted:
                 self._out.append(do.Refuse(Refusal.PEER_UNABLE))
         elif self.phase is Phase.FOLLOWING and self.confirmed and said is not None:
             if self._able(now_ns):
-                self._request = nonce
+                self._request = asked.nonce
             else:
                 self._out.append(do.Refuse(Refusal.SELF_UNABLE))
         else:
@@ -326,7 +364,8 @@ class PairMachine(PrimaryRules, BackupRules):
             self.maintenance = count
             self._out.append(do.KeepMaintenance(count))
             if self.paused:
-                self._switch_wanted, self._request, self._forced = False, 0, False
+                self._want_no_switch()
+                self._request, self._forced = 0, False
 
     def _lease_lapsed(self, now_ns: int) -> None:
         """This node did not renew its right to emit: who else may have taken the service?"""

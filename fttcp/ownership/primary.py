@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fttcp.ownership import commands as do
 from fttcp.ownership.actions import SOLO, Actions
 from fttcp.ownership.arbitration import Goal
-from fttcp.ownership.model import OWNING_MODES, OWNING_PHASES, Cause, Lease, Mode, Phase, Role
+from fttcp.ownership.model import OWNING_MODES, OWNING_PHASES, Cause, Lease, Mode, Phase, Refusal, Role
+from fttcp.ownership.moment import PLANNED, Turn
 from fttcp.ownership.ownership import Ownership
 from fttcp.ownership.view import Peer
 
@@ -131,6 +133,9 @@ class PrimaryRules(Actions):
         follows = peer.follows(self.session)
         if now_ns >= self._alert_until_ns and follows:
             self._doubt = peer.stalled = False
+        leaves = cause is not None and peer.said is not None and peer.said.able and not self._doubt
+        if not leaves:
+            self.moment.forget()
         if not peer.alive:
             self._backup_lost(now_ns)
         elif peer.said is None or not follows:
@@ -139,16 +144,29 @@ class PrimaryRules(Actions):
             self._hand_over(Cause.LINK_LOST, peer, self.session, now_ns)
         elif self._grants_low:
             self._backup_lost(now_ns)
-        elif cause is not None and peer.said.able and not self._doubt:
+        elif cause is not None and leaves and self._may_leave(cause, now_ns):
             self._hand_over(cause, peer, self.session, now_ns)
         elif not peer.peer_link and not self._hears_soon(now_ns):
             if peer.beats:
                 peer.declined_ns = now_ns  # a spare may get what is mirrored
             self._enter(Phase.UNPAIRING, now_ns)
-        elif view.stopping:
+        elif view.stopping and not leaves:
             self._finish(now_ns)
         else:
             self._keep_record(peer.name, now_ns)
+
+    def _may_leave(self, cause: Cause, now_ns: int) -> bool:
+        """True at once if this node cannot serve on, else when the moment has come. An operator's wish is
+        given up if it does not come, unless it was to be carried out whatever that ends."""
+        ailing = cause is self._server_cause and self.view.vouched
+        if not (cause in PLANNED or ailing) or self._switch_now:
+            return True
+        turn = self.moment.turn(self.settings.handover_wait_ns, self.since_ns, now_ns)
+        if turn is Turn.MISSED and cause is Cause.SWITCHOVER and not self._switch_forced:
+            self._want_no_switch()
+            self._out.append(do.Refuse(Refusal.RENEWING))
+            return False
+        return turn is not Turn.WAIT
 
     def _arbiter_ends(self, peer: Peer, now_ns: int) -> bool:
         """True if the right to emit ends with what is in doubt at an arbiter that only the backup reaches."""
@@ -221,19 +239,22 @@ class PrimaryRules(Actions):
                 self._go_silent(now_ns)
 
     def _wish_to_leave(self) -> Cause | None:
-        """Why this primary wants its backup to take over now, or None."""
+        """Why this primary wants its backup to take over now, or None; first what it cannot serve on with."""
         peer = self.partner
         if self.paused:
             return None
-        if not self.view.healthy:
+        ailing = not self.view.healthy
+        if ailing and not self.view.vouched:
             return self._server_cause
         if self.view.carrier_since_ns is None:
             return Cause.LINK_LOST
         if not self.view.reference and peer is not None and peer.said is not None and peer.said.reference:
             return Cause.REFERENCE_LOST
-        if self._switch_wanted:
-            return Cause.SWITCHOVER
-        return Cause.STOP if self.view.stopping else None
+        if ailing:
+            return self._server_cause
+        if self.view.stopping:
+            return Cause.STOP
+        return Cause.SWITCHOVER if self._switch_wanted else None
 
     def _unpairing(self, now_ns: int) -> None:
         """The peer link is broken: go on under the peer's grants until it has dropped the pairing."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from fttcp.ownership import commands as do
 from fttcp.ownership import phases
 from fttcp.ownership.arbitration import Arbitration
+from fttcp.ownership.checkpoints import Checkpoints
+from fttcp.ownership.mirror import MirrorWatch
 from fttcp.ownership.model import (
     OWNING_MODES,
     OWNING_PHASES,
@@ -22,11 +24,9 @@ from fttcp.ownership.model import (
     Phase,
     Role,
     Settings,
-    Unfit,
 )
+from fttcp.ownership.moment import Moment
 from fttcp.ownership.promises import Promises
-from fttcp.ownership.terms import BINDING, Term, differing
-from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer, View
 
 _MODES = {
@@ -100,7 +100,12 @@ class State:
         self._refused = 0
         self._request = 0
         self._request_seen = 0
-        self._switch_wanted = False
+        self._switch_wanted = self._switch_forced = self._switch_now = False
+        self.checkpoints = Checkpoints(settings.checkpoint_every_ns)
+        self.moment = Moment()
+        self.mirror = MirrorWatch()
+        self._watched = False
+        """The engine looks at the server, and holds what its children say after its death."""
         self._reason = Cause.START
         self._server_cause = Cause.SERVER_DIED
         self._claim_cause = Cause.START
@@ -111,9 +116,6 @@ class State:
         self._taking: tuple[Cause, int, int] = (Cause.START, 0, 0)
         """Of a promotion: what ``NoteTakeover`` is to tell."""
         self.maintenance = 0
-        self._elders: frozenset[int] = frozenset()
-        """Servers of other nodes that were there when the first client came to this one's."""
-        self._elders_until_ns = 0
 
     # ------------------------------------------------------------------ what is published
 
@@ -158,6 +160,12 @@ class State:
         return waits or self.phase is Phase.FOLLOWING
 
     @property
+    def probed(self) -> Peer | None:
+        """To whom this node sends probes of the mirror: the one that it mirrors to, if it serves."""
+        peer = self.view.peers[self.mirrored]
+        return peer if self.role is Role.PRIMARY and peer.alive else None
+
+    @property
     def spare(self) -> bool:
         """True while this node waits beside an owner that is paired, or about to be, with another one."""
         owner = self.view.owner()
@@ -170,6 +178,11 @@ class State:
     def paused(self) -> bool:
         """True during maintenance: no node takes the group over, and the primary does not hand it over."""
         return self.maintenance % 2 == 1
+
+    @property
+    def switchover_wanted(self) -> bool:
+        """True while this primary is to leave the service to its backup, as somebody wants."""
+        return self._switch_wanted
 
     @property
     def failover_wanted(self) -> bool:
@@ -260,6 +273,7 @@ class State:
             terms=settings.terms,
             mirror=view.mirror or self.phase in PRIMARY_PHASES,
             speaks=settings.speaks,
+            checkpoint=self.checkpoints.told,
         )
 
     def _links(self) -> int:
@@ -316,62 +330,6 @@ class State:
             return False
         return peer.said.yields and self.arbitration.stuck and self._epoch_at_hand() is not None
 
-    def unfit(self, peer: Peer) -> Unfit | None:
-        """Return why this primary does not make a peer that waits its backup, or None.
-
-        A server that keeps its state in memory has it of its clients. Where neither has had one, neither has
-        anything that the other lacks. One that was there when this node began to serve may follow for
-        ``startup_wait_ns`` from then, and once: the clients of that time are few, and nobody knows of those
-        of servers that somebody else runs.
-        """
-        said = peer.said
-        if said is None or not said.ready:
-            return Unfit.NOT_READY
-        if self.version(peer) is None:
-            return Unfit.RELEASE
-        if not self._agreed(peer):
-            return Unfit.DIFFERS
-        unused = said.run != 0 and not said.served and not self.view.served
-        elder = said.run in self._elders and self._stepped_ns < self._elders_until_ns
-        return Unfit.YOUNGER if self.settings.memory and not (unused or elder) else None
-
-    def differs(self, peer: Peer) -> frozenset[Term]:
-        """Return in what a peer that is heard differs from this node."""
-        return differing(self.settings.terms, peer.said.terms) if peer.said is not None else frozenset()
-
-    def _agreed(self, peer: Peer) -> bool:
-        """True unless a pairing with this one would break a promise."""
-        return self.version(peer) is not None and not self.differs(peer) & BINDING
-
-    def version(self, peer: Peer) -> int | None:
-        """Return in which version this node's engine speaks with that of a peer, or None: in none."""
-        return common(self.settings.speaks, peer.said.speaks) if peer.said is not None else None
-
-    @property
-    def contested(self) -> bool:
-        """True while another node, which decides by another arbiter, may own the group for all that is known.
-
-        Neither arbiter keeps the two apart. So of two such nodes none takes the group while the other one is
-        not heard, however long that is; of two that start together, the one with the smaller digest has it.
-        One that has no arbiter never does: the network's word is the weaker one.
-        """
-        for peer in filter(self._elsewhere, self.view.peers):
-            idle = peer.said is not None and peer.said.role is not Role.PRIMARY
-            if not idle or (peer.arbiter or 0) < self.settings.terms[Term.ARBITER]:
-                return True
-        return False
-
-    def _elsewhere(self, peer: Peer) -> bool:
-        """True if that node decides by another arbiter, as far as it ever told."""
-        told = peer.arbiter is not None and len(self.settings.terms) > Term.ARBITER
-        return told and peer.arbiter != self.settings.terms[Term.ARBITER]
-
-    def _note_elders(self, fresh: bool, now_ns: int) -> None:
-        """This node begins to serve: with a server that has heard nothing (``fresh``), or that has."""
-        said = [peer.said for peer in self.view.peers if fresh and peer.said is not None]
-        self._elders = frozenset(body.run for body in said if body.run and body.role is not Role.PRIMARY)
-        self._elders_until_ns = now_ns + self.settings.startup_wait_ns
-
     # ------------------------------------------------------------------ epochs
 
     def _epoch_at_hand(self) -> int | None:
@@ -407,6 +365,21 @@ class State:
             self._engine, self._engine_session, self._engine_peer = mode, session, peer
             self._out.append(do.SetMode(mode, session, peer))
 
+    def _vouch(self, alive: bool) -> None:
+        if not (alive and self.view.vouched):
+            self._watched, self.view.vouched = self._watched or alive, alive
+            self._out.append(do.Vouch(alive))
+
+    def _settle_last_words(self) -> None:
+        """If nobody is about to take over, the server's children speak for themselves: they may serve on."""
+        if self._watched and not self.view.vouched and self.phase is not Phase.HANDOVER:
+            self._watched = False
+            self._out.append(do.Unwatch())
+
+    def _want_no_switch(self) -> None:
+        self._switch_wanted = self._switch_forced = self._switch_now = False
+        self.moment.forget()
+
     def _lead_mirror(self) -> None:
         """A primary mirrors to its partner: as soon as it offers a session, before anything depends on it."""
         partner = self.partner
@@ -425,7 +398,8 @@ class State:
             self.view.mirror = not self.settings.mirror_tested  # it is known anew when an owner has probed
             self.confirmed, self._orphaned_ns, self._request, self._forced = False, None, 0, False
         if phase is not Phase.PAIRED:
-            self._switch_wanted = self._grants_low = False
+            self._want_no_switch()
+            self._grants_low = False
             self._grants_end_ns = None
         if phase is not Phase.HANDOVER:
             self._offer = 0

@@ -82,6 +82,8 @@ class View:
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self.healthy = False
+        self.vouched = False
+        """What the local server says is its own doing."""
         self.run = 0
         """The start of the local server, by a number; 0 while it does not run."""
         self.served = False
@@ -91,13 +93,22 @@ class View:
         self.mirror = True
         """What the owner mirrors arrives here."""
         self.stopping = False
+        self.carrier, self.bears = False, True
+        """The service interface has a carrier; what else a service stands on in this host bears one."""
         self.carrier_since_ns: int | None = None
+        """Since when both are so; None: they are not."""
         self.reference = True
         """False while the reference address does not answer; true as well when there is none."""
         self.peers = tuple(Peer(i, name) for i, name in enumerate(peers))
 
+    def stand(self, carrier: bool, bears: bool, now_ns: int) -> None:
+        """A node on whose ground no service stands is as one without a carrier."""
+        self.carrier, self.bears = carrier, bears
+        if (carrier and bears) != (self.carrier_since_ns is not None):
+            self.carrier_since_ns = now_ns if carrier and bears else None
+
     def carrier_for_ns(self, now_ns: int) -> int | None:
-        """How long the service interface has had a carrier; None without one."""
+        """How long the service interface has had a carrier, on ground that bears; None without one."""
         return None if self.carrier_since_ns is None else max(0, now_ns - self.carrier_since_ns)
 
     def follower(self, fit: Callable[[Peer], bool] = lambda peer: True) -> Peer | None:

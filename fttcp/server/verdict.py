@@ -15,8 +15,9 @@ from typing import Any
 
 from fttcp.ownership.model import Cause
 
-OnChange = Callable[[bool, Cause, str], None]
-"""(healthy, cause of a failure, a sentence for people)"""
+OnChange = Callable[[bool, Cause, str, bool], None]
+"""(healthy, cause of a failure, a sentence for people, whether a server that is not healthy serves all the
+same until another one does)"""
 Note = Callable[..., None]
 """note(event, level, **fields): tell people."""
 
@@ -72,6 +73,8 @@ class Verdict:
         self._serving = False
         self._serving_reason, self._serving_cause = "not started", Cause.SERVER_DIED
         self.healthy = False
+        self._serves = False
+        """It is not healthy, and serves all the same."""
         self.since = datetime.now(UTC)
         self.reason = "not started"
         self.closed = False
@@ -135,9 +138,11 @@ class Verdict:
         healthy, cause, self.reason = self._serving, self._serving_cause, self._serving_reason
         if healthy and wrong is not None:
             healthy, cause, self.reason = False, wrong.cause, f"{wrong.name}: {wrong.reason}"
-        if healthy != self.healthy and not self.closed:
-            self.healthy, self.since = healthy, datetime.now(UTC)
-            self._on_change(healthy, cause, self.reason)
+        serves = wrong is not None and cause is Cause.RESOURCES_EXHAUSTED and wrong.action == "failover"
+        worse = not healthy and self._serves and not serves
+        if (healthy != self.healthy or worse) and not self.closed:
+            self.healthy, self.since, self._serves = healthy, datetime.now(UTC), serves
+            self._on_change(healthy, cause, self.reason, serves)
 
 
 PROBES = frozenset({"tcp", "http", "udp", "exec"})

@@ -47,8 +47,6 @@ class Aside:
     """Of the sender's service interface."""
     probe: int = 0
     """The number of the last probes that the sender sent through its mirror; 0: none."""
-    checkpoint: str = ""
-    """The last complete one of a warm group that the sender serves; "": none."""
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -92,8 +90,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["mc"] = aside.mac
     if aside.probe:
         fields["pr"] = aside.probe
-    if aside.checkpoint:
-        fields["ck"] = aside.checkpoint
+    if body.checkpoint:
+        fields["ck"] = body.checkpoint
     try:
         packed: bytes = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
@@ -158,6 +156,7 @@ def body_of(raw: Fields) -> Body:
         terms=_digests(raw, "ts"),
         mirror=_flag(raw, "mi"),
         speaks=_versions(raw, "cv"),
+        checkpoint=_name(raw, "ck") if "ck" in raw else "",
     )
 
 
@@ -173,7 +172,6 @@ def aside_of(raw: Fields) -> Aside:
         key_ids=tuple(keys[at : at + KEY_ID_BYTES].hex() for at in starts),
         mac=mac,
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
-        checkpoint=_name(raw, "ck") if "ck" in raw else "",
     )
 
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from lab.faults import make_fault
 from lab.hosts import await_condition
-from lab.lifecycle import Lab
 from lab.network import SERVICE4, SERVICE6
 from lab.storm import storm
+from tests.integration.caller import Caller
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
 
 pytestmark = needs_root
-
-CALLER = """
-import socket, sys
-s = socket.create_connection((sys.argv[1], 7))
-for line in sys.stdin:
-    try:
-        s.sendall(line.encode())
-        print(s.recv(100).decode(), end="", flush=True)
-    except ConnectionResetError:
-        print("reset", flush=True)
-        break
-"""
 
 
 @pytest.fixture(scope="module")
@@ -42,34 +29,6 @@ def made() -> Iterator[Pair]:
 @pytest.fixture
 def pair(made: Pair) -> Pair:
     return made.ready()
-
-
-class Caller:
-    """A client with a connection, which says a line when it is asked to."""
-
-    def __init__(self, lab: Lab) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = lab.popen("client", [sys.executable, "-c", CALLER, SERVICE4], **pipes)
-
-    def __enter__(self) -> Caller:
-        assert self.says("hello")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def says(self, word: str) -> bool:
-        """True if the server answers; False if the connection was reset."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer in (word + "\n", "reset\n")
-        return answer != "reset\n"
-
-    def end(self) -> None:
-        """Close the connection."""
-        self._process.communicate()
 
 
 def alone(pair: Pair) -> str:

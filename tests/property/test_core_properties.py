@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import NS_PER_MS, Body, Cause, EngineMode, Lease, Mode, Role, Settings
+from fttcp.ownership.model import (
+    NS_PER_MS,
+    Body,
+    Cause,
+    EngineMode,
+    HistoryFailure,
+    Lease,
+    Mode,
+    Role,
+    Settings,
+)
 from fttcp.ownership.ownership import Outcome
 from fttcp.ownership.pair import PairMachine
 from fttcp.wire import body as codec
@@ -72,13 +82,25 @@ EVENTS = st.one_of(
         (
             ev.ServerRecovered(),
             ev.ServerFailed(Cause.SERVER_DIED),
+            ev.ServerFailed(Cause.RESOURCES_EXHAUSTED, serves=True),
             ev.CarrierChanged(True),
             ev.CarrierChanged(False),
-            ev.MirrorChanged(False),
-            ev.MirrorChanged(True),
+            ev.GroundChanged(False),
+            ev.GroundChanged(True),
+            ev.ProbesSent(1, 3),
+            ev.ProbesSent(2, 3),
+            ev.ProbeSeen(1, 0),
+            ev.ProbeSeen(1, 1),
             ev.ReferenceChanged(True),
             ev.ReferenceChanged(False),
             ev.SwitchoverRequested(3),
+            ev.SwitchoverRequested(5, force=True),
+            ev.SwitchoverRequested(7, now=True),
+            ev.FlowsSeen(),
+            ev.FlowsSeen(catching=1, progress=1),
+            ev.FlowsSeen(unverified=1),
+            ev.HistoryFailed(HistoryFailure.CUT),
+            ev.HistoryFailed(HistoryFailure.NO_ROOM),
             ev.FailoverRequested(9),
             ev.MaintenanceChanged(1),
             ev.MaintenanceChanged(2),

@@ -267,12 +267,19 @@ class Host:
                 self.world.note(f"{self.name} takes over: {cause}")
             case do.Fence(why=why):
                 raise Violation(f"{self.name} fenced itself: {why}{self.world.story()}")
+            case do.LookAtFlows():
+                self.soon(lambda: self.feed(self.flows()), native)
             case do.RestartServer():
                 self.kill_server()
             case do.KeepMaintenance(count=count):
                 self.maintenance = count
             case do.Finish():
                 self.finished = True
+
+    def flows(self) -> ev.FlowsSeen:
+        """What a look at them finds: sometimes a renewal that gets on, sometimes one that does not."""
+        catching = self.world.random.choice((0, 0, 0, 3))
+        return ev.FlowsSeen(catching, self.world.random.randrange(3), self.world.random.choice((0, 0, 1)))
 
     def store(self, epoch: int) -> None:
         """A disk that takes its time; what it has told is there after a crash."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from functools import partial
 
 import pytest
 
 from fttcp.ownership import events as ev
+from fttcp.ownership.mirror import MISSED
 from tests.sim.faults import heal, one_fault
 from tests.sim.host import Host
 from tests.sim.test_pair_sim import SEEDS, settle
 from tests.sim.world import MS, SECOND, World
 
+_NUMBERS = itertools.count(1)
+
 
 def mirror(host: Host, arrives: bool) -> None:
-    if host.alive:
-        host.soon(partial(host.feed, ev.MirrorChanged(arrives)))
+    """Let the host hear of probes, all of which are here, or which do not come."""
+    if not host.alive:
+        return
+    for _ in range(1 if arrives else MISSED):
+        number = next(_NUMBERS)
+        host.soon(partial(host.feed, ev.ProbesSent(number, 1)))
+        if arrives:
+            host.soon(partial(host.feed, ev.ProbeSeen(number, 0)))
 
 
 @pytest.mark.parametrize("arbitrated", [False, True])

@@ -93,7 +93,7 @@ def takeover_ms(world: World, act: str) -> float:
         primary.server_up = False  # and it does not come back
         primary.soon(primary.tell_health)
     else:
-        primary.feed(ev.SwitchoverRequested(7))
+        primary.feed(ev.SwitchoverRequested(7, now=True))
     while not any(other.emits for other in world.others(primary)) and world.now < start + SECOND:
         world.run(world.now + MS // 10)
     return (world.now - start) / MS

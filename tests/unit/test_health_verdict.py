@@ -19,10 +19,14 @@ class Told:
         self.notes: list[str] = []
         self.restarts = 0
         self.verdict = Verdict(
-            lambda *change: self.changes.append(change),
+            self.changed,
             lambda kind, *_, **__: self.notes.append(kind),
             self.restart,
         )
+
+    def changed(self, healthy: bool, cause: Cause, reason: str, serves: bool) -> None:
+        self.changes.append((healthy, cause, reason))
+        self.serves = serves
 
     def restart(self) -> None:
         self.restarts += 1
@@ -47,6 +51,24 @@ def test_a_server_is_healthy_when_it_serves_and_nothing_failed() -> None:
     assert told.verdict.reason == "p: four times" and len(told.changes) == 2
     told.verdict.serve(False, Cause.SERVER_DIED, "ended")
     assert told.verdict.reason == "ended" and len(told.changes) == 2
+
+
+def test_a_server_that_is_short_of_something_serves_until_it_is_worse() -> None:
+    told = Told()
+    memory = told.add("memory", "resource", "failover")
+    memory.cause = Cause.RESOURCES_EXHAUSTED
+    told.verdict.serve(True, Cause.SERVER_DIED, "serving")
+    told.verdict.say(memory, State.FAILED, "much")
+    assert told.changes[-1][:2] == (False, Cause.RESOURCES_EXHAUSTED) and told.serves
+    told.verdict.say(memory, State.FAILED, "more")
+    assert len(told.changes) == 2
+    told.verdict.serve(False, Cause.SERVER_DIED, "killed")
+    assert told.changes[-1] == (False, Cause.SERVER_DIED, "killed") and not told.serves
+    told.verdict.serve(True, Cause.SERVER_DIED, "serving")
+    told.verdict.say(memory, State.OK, "little")
+    memory.action = "restart"
+    told.verdict.say(memory, State.FAILED, "much")
+    assert not told.serves, "it is about to be restarted"
 
 
 def test_a_restart_is_asked_for_once_for_each_failure() -> None:

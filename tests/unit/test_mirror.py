@@ -11,10 +11,11 @@ import pytest
 
 from fttcp._native import ffi, lib
 from fttcp.group import mirror
-from fttcp.group.mirror import MISSED
 from fttcp.network.rules import PROBE_LENGTH
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Cause, Mode, Phase, Role
+from fttcp.ownership import mirror as verdict
+from fttcp.ownership.mirror import MISSED
+from fttcp.ownership.model import NS_PER_MS, Cause, Mode, Phase, Role
 from fttcp.planes import mirror as probes
 from fttcp.planes.base import EventKind, LinkAddress, PeerSettings
 from fttcp.planes.fake import FakeEngine
@@ -140,7 +141,7 @@ def test_the_first_probe_is_awaited_before_a_pairing() -> None:
     other = Driver(tested)
     other.hear(role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
     assert not other.machine.body(other.now).mirror
-    other.step(ev.MirrorChanged(True))
+    other.step(ev.ProbesSent(1, 1), ev.ProbeSeen(1, 0))
     assert other.machine.body(other.now).mirror
 
 
@@ -169,8 +170,9 @@ def test_bodies_carry_the_number_of_the_last_probes() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("INTERVAL_S", 0.02), ("QUICK_S", 0.02), ("PATIENCE_S", 0.1)):
-        monkeypatch.setattr(mirror, name, seconds)
+    for name in ("INTERVAL_S", "QUICK_S"):
+        monkeypatch.setattr(mirror, name, 0.02)
+    monkeypatch.setattr(verdict, "PATIENCE_NS", 100 * NS_PER_MS)
 
 
 async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
@@ -180,7 +182,7 @@ async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
     (one, one_engine, _), (other, other_engine, _) = groups
     wires = Wire(other_engine), Wire(one_engine)
     for group, wire in zip((one, other), wires, strict=True):
-        group._keys = group.engine.keys
+        group._saying.keys = group.engine.keys
         group.machine.settings = replace(group.machine.settings, mirror_tested=True)
         group.machine.view.mirror = False
         group._mirror = group._mirror_test(wire, group.engine.keys)
@@ -249,15 +251,12 @@ def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
         try:
             primary._mirror.close()
             mirror_of = backup._mirror
-            judged: list[int] = []
-            judge = mirror_of._judge
-            mirror_of._judge = lambda number, heard_s: (judged.append(number), judge(number, heard_s))
             for number in range(1, 2 * MISSED):
                 mirror_of.heard(number)
             mirror_of.heard(99)
             for target in wire.targets:
                 mirror_of.seen(99 << 6 | target)
-            await until(lambda: len(judged) >= 2 * MISSED - 1)
+            await until(lambda: not backup.machine.mirror._due)
             assert not backup.readiness.has("mirror") and backup.machine.in_step
             for number in range(100, 100 + MISSED):
                 mirror_of.heard(number)
@@ -277,11 +276,11 @@ def test_probes_that_somebody_says_again_make_no_dead_mirror_whole() -> None:
             wire.cut = set(wire.targets)
             await until(lambda: backup.readiness.has("mirror"))
             mirror_of = backup._mirror
-            for number in (*range(100, 100 + 2 * mirror._KEPT), mirror_of._heard - 20):
+            for number in (*range(100, 100 + 2 * verdict.KEPT), mirror_of._heard - 20):
                 for target in wire.targets:
                     mirror_of.seen(number << 6 | target)
             assert backup.readiness.has("mirror") and not backup.machine.view.mirror
-            assert len(mirror_of._came) <= mirror._KEPT
+            assert len(backup.machine.mirror._came) <= verdict.KEPT
             wire.cut = set()
             await until(lambda: primary.machine.in_step and backup.machine.in_step)
         finally:

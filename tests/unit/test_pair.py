@@ -20,6 +20,7 @@ from fttcp.ownership.model import (
     Role,
     Settings,
 )
+from fttcp.ownership.moment import EQUAL_NS
 from fttcp.ownership.ownership import Outcome
 from fttcp.ownership.pair import PairMachine
 
@@ -27,7 +28,7 @@ D = 100 * NS_PER_MS
 BOOT = 7
 SETTINGS = Settings("web", "alpha", ("beta",), 100, D, 1000, 500 * NS_PER_MS, boot_id=BOOT)
 
-ASKING = (do.Propose, do.Inquire, do.StoreEpoch)
+ASKING = (do.Propose, do.Inquire, do.StoreEpoch, do.LookAtFlows)
 
 
 class Driver:
@@ -39,12 +40,12 @@ class Driver:
         self.step(ev.Started(), ev.CarrierChanged(True), ev.ServerRecovered())
 
     def step(self, *events: ev.Event) -> list[do.Command]:
-        """Feed events; the disk answers at once, and so does the arbiter: yes."""
+        """Feed events; the disk answers at once, and so does the arbiter: yes. All connections are equal."""
         out: list[do.Command] = []
         waiting = list(events)
         while waiting:
             commands = self.machine.step(waiting.pop(0), self.now)
-            out += [c for c in commands if not isinstance(c, do.Propose | do.Inquire | do.StoreEpoch)]
+            out += [c for c in commands if not isinstance(c, ASKING)]
             waiting = [*(self.answer(c) for c in commands if isinstance(c, ASKING)), *waiting]
         return out
 
@@ -52,6 +53,8 @@ class Driver:
         match command:
             case do.StoreEpoch(epoch=epoch):
                 return ev.EpochStored(epoch)
+            case do.LookAtFlows():
+                return ev.FlowsSeen()
             case do.Propose(request=number, wanted=wanted):
                 return ev.ArbiterAnswered(number, Outcome.WON, wanted)
         assert isinstance(command, do.Inquire)
@@ -92,6 +95,7 @@ def primary() -> Driver:
     assert driver.machine.phase is Phase.PAIRING
     driver.hear(mode=Mode.PAIRING, session=driver.machine.session)
     assert driver.machine.phase is Phase.PAIRED
+    driver.wait(EQUAL_NS)
     return driver
 
 
@@ -384,7 +388,7 @@ def test_during_maintenance_a_stop_hands_nothing_over() -> None:
 
 def test_time_that_runs_backwards_fences() -> None:
     driver = primary()
-    driver.now -= 1
+    driver.now -= D
     commands = driver.step(ev.DeadlineReached())
     assert commands[:2] == [do.SetLease(Lease.NONE), do.SetMode(EngineMode.IDLE, 0)]
     assert isinstance(commands[2], do.Fence)

@@ -168,11 +168,13 @@ def test_an_owner_says_why_it_has_no_backup(changes: dict[str, Any], why: str) -
 
 def test_a_word_that_is_not_understood_is_the_reason_until_it_is() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
-        wrong = replace(alpha._said, lease_ns=LEASE + NS_PER_MS)
+        right = alpha_engine._body
+        assert right is not None
+        wrong = replace(codec.decode(right), lease_ns=LEASE + NS_PER_MS)
         alpha_engine.publish(codec.encode(wrong), 0)
         await until(lambda: "misunderstood" in str(beta._history.since(0)))
         assert beta._hearing.error(0)
-        alpha_engine.publish(alpha._published, 0)
+        alpha_engine.publish(right, 0)
         await until(lambda: not beta._hearing.error(0))
 
     run(test)

@@ -64,11 +64,13 @@ def test_status_shows_the_releases_while_they_differ() -> None:
 
         await until(lambda: told() == {"alpha": __version__, "beta": __version__})
         assert lines() == []
-        other = with_release(alpha._published, "2.0.0", v=99)
+        said = alpha_engine._body
+        assert said is not None
+        other = with_release(said, "2.0.0", v=99)
         alpha_engine.publish(other, 0)
         await until(lambda: told()["alpha"] == "2.0.0")
         assert lines() == [f"  RELEASES     alpha 2.0.0; beta {__version__}"]
-        alpha_engine.publish(alpha._published, 0)
+        alpha_engine.publish(said, 0)
         await until(lambda: lines() == [])
 
     run(test)

@@ -30,10 +30,10 @@ def test_death_is_told_at_once_and_the_server_comes_back(tmp_path: Path) -> None
             first, told_s = server.pid, 0.0
             changed = server.health._verdict._on_change  # type: ignore[union-attr]
 
-            def told(healthy: bool, cause: Cause, reason: str) -> None:
+            def told(healthy: bool, cause: Cause, reason: str, serves: bool) -> None:
                 nonlocal told_s
                 told_s = told_s or time.monotonic()
-                changed(healthy, cause, reason)
+                changed(healthy, cause, reason, serves)
 
             server.health._verdict._on_change = told  # type: ignore[union-attr]
             killed_s = time.monotonic()

@@ -159,6 +159,6 @@ def test_both_nodes_tell_a_difference_and_when_it_is_over() -> None:
 
 def test_what_may_change_live_keeps_the_rest() -> None:
     driver = Driver(replace(SETTINGS, terms=SAME))
-    driver.step(ev.Reconfigured(7, 9, other(Term.ORDER)))
+    driver.step(ev.Reconfigured(7, 9, 11, other(Term.ORDER)))
     settings = driver.machine.settings
     assert (settings.priority, settings.startup_wait_ns, settings.terms) == (7, 9, other(Term.ORDER))

@@ -216,6 +216,7 @@ struct ftt_counters {
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
 	uint64_t unrecorded; /* flows that are not in the history on disk, or not up to their end */
 	uint64_t renewed, renewals_failed; /* flows with which a new backup has caught up; has not */
+	uint64_t renewal_steps; /* primary: words of a new backup that it has got on with one of them */
 	uint64_t renew_bytes; /* backup: of clients' bytes that its stack was given out of logs */
 	uint64_t lane_begun, lane_ended, lane_refused; /* connections of the bulk lane; lane_wire.h has the reasons */
 	uint64_t lane_bytes_sent, lane_bytes_received, lane_messages_sent, lane_messages_received;

@@ -136,6 +136,7 @@ static void commit(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *
 	else if (!r->heard_ns)
 		r->heard_ns = now_ns;
 	if (moved) {
+		w->n.renewal_steps++;
 		r->moved_ns = now_ns;
 		r->tries = 0;
 	}

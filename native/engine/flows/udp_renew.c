@@ -146,6 +146,7 @@ bool ftt_udp_renew_told(struct ftt_worker *w, struct ftt_udp_session *u, const s
 	} else if (r->type == FTT_REC_DETACHED) {
 		fail(w, u, r->flags & FTT_REC_DIVERGED ? FTT_NOT_REPEATED : FTT_NOT_IN_TIME, now_ns);
 	} else if (r->type == FTT_REC_EVENT_ACK && r->flags & FTT_REC_CATCHING && ftt_session_gets_on(&u->s, r)) {
+		w->n.renewal_steps++;
 		u->log->moved_ns = now_ns;
 		go_on(w, u, now_ns);
 	}

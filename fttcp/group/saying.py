@@ -1,0 +1,44 @@
+"""What a group tells the other nodes with each heartbeat: its role machine's word, and what is beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fttcp.ownership.model import Body
+from fttcp.planes.base import Engine
+from fttcp.wire import body as codec
+from fttcp.wire.keyfile import KeyRing, key_id
+
+
+class Saying:
+    """The heartbeats' body of one group on one node."""
+
+    def __init__(
+        self, engine: Engine, keys: KeyRing | None, mac: Callable[[], bytes], probe: Callable[[], int]
+    ) -> None:
+        """``mac``: of the service interface; ``probe``: the number of the last probes of the mirror."""
+        self._engine, self.keys, self._mac, self._probe = engine, keys, mac, probe
+        self._said: Body | None = None
+        self._granted = 0
+        self.closed = False
+
+    def say(self, body: Body, granted: int) -> None:
+        """Say this from now on, with a grant to each peer whose bit is set."""
+        self._said, self._granted = body, granted
+        self.again()
+
+    def again(self) -> None:
+        """Something beside the body has changed."""
+        if self._said is not None and not self.closed:
+            aside = codec.Aside(self.key_ids(), self._mac(), self._probe())
+            self._engine.publish(codec.encode(self._said, aside), self._granted)
+
+    def use_keys(self, keys: KeyRing) -> None:
+        """Believe other keys from now on, and tell the peers which."""
+        self.keys = keys
+        self._engine.set_keys(keys)
+        self.again()
+
+    def key_ids(self) -> tuple[str, ...]:
+        """Names of the keys, the one that is sent with first."""
+        return () if self.keys is None else tuple(map(key_id, self.keys.sending_first))
