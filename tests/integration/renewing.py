@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.experiment import Case, Client
 from lab.failures import client_of
 from lab.hosts import at_the_latest, await_condition
 from lab.lifecycle import Lab
@@ -18,6 +19,10 @@ from lab.workloads.registry import WORKLOADS
 SEED = 11
 WITHIN_S = 90.0
 """Longer than an attempt to renew, and the time to the next one."""
+STALL_S = 10.0
+"""A longer silence is a failure."""
+_LONG_S = 120.0
+"""No client goes on for so long: it is told when it is enough."""
 _PORT = WORKLOADS["bulk-up"].port(4)
 _PROGRAM = Path(__file__).with_name("uploads.py")
 
@@ -58,3 +63,22 @@ def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
             yield one
         finally:
             one.kill()
+
+
+@contextmanager
+def begun(lab: Lab, workload: str, directory: Path) -> Iterator[Client]:
+    """A client of that workload, which has begun."""
+    directory.mkdir()
+    one = Client(lab, Case(workload, seed=SEED, duration_s=_LONG_S), directory, STALL_S)
+    try:
+        assert one.wait_started()
+        yield one
+    finally:
+        one.kill()
+
+
+def enough(one: Client) -> None:
+    """Its end is due, and all of it was right."""
+    one.enough()
+    report = one.finish()
+    assert report["ok"], report

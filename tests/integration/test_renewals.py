@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab import experiment
-from lab.experiment import Case, Client
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import NODES
 from lab.workloads.herds import Herds, herds, serve_spec
-from lab.workloads.registry import serve_specs
+from lab.workloads.registry import WORKLOADS, serve_specs
 from tests.integration.netns import needs_root
-from tests.integration.renewing import SEED, WITHIN_S, await_states, protections, told, uploads
+from tests.integration.renewing import (
+    STALL_S,
+    WITHIN_S,
+    await_states,
+    begun,
+    enough,
+    protections,
+    told,
+    uploads,
+)
 
 pytestmark = needs_root
 
@@ -29,9 +36,6 @@ SETTINGS = (
     f"limits.renew_bytes={ALL_BYTES}",
     "limits.max_half_open=2048",
 )
-STALL_S = 10.0
-LONG_S = 120.0
-"""No client goes on for so long: it is told when it is enough."""
 
 
 @pytest.fixture(scope="module")
@@ -65,25 +69,6 @@ def await_renewed(lab: Lab, count: int) -> None:
         return now["protected"] == count and not now["catching"]
 
     await_condition(renewed, WITHIN_S, f"{count} connections protected again")
-
-
-@contextmanager
-def client(lab: Lab, workload: str, directory: Path) -> Iterator[Client]:
-    """A client of that workload, which has begun."""
-    directory.mkdir()
-    one = Client(lab, Case(workload, seed=SEED, duration_s=LONG_S), directory, STALL_S)
-    try:
-        assert one.wait_started()
-        yield one
-    finally:
-        one.kill()
-
-
-def enough(one: Client) -> None:
-    """Its end is due, and all of it was right."""
-    one.enough()
-    report = one.finish()
-    assert report["ok"], report
 
 
 def busy_while(herd: Herds, act: Callable[[], None]) -> None:
@@ -123,7 +108,7 @@ def test_a_thousand_connections_are_renewed_while_they_are_used(lab: Lab) -> Non
 def test_either_node_fails_while_the_backup_catches_up(lab: Lab, tmp_path: Path) -> None:
     """A server that paces itself is never caught up with, so there it is the middle at any time. What is
     protected by then goes on, what is not is served, or reset by a node that cannot go on with it."""
-    with client(lab, "bulk-down", tmp_path / "down") as down, client(lab, "echo", tmp_path / "echo") as echo:
+    with begun(lab, "bulk-down", tmp_path / "down") as down, begun(lab, "echo", tmp_path / "echo") as echo:
         primary = lab.node_in_role("primary")
         await_states(lab, primary, "protected", "protected")
         for _ in range(2):
@@ -162,9 +147,10 @@ def test_uploads_are_renewed_up_to_the_bound_and_beyond_it_that_is_said(lab: Lab
 
 
 def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_path: Path) -> None:
-    """All logs together reach their bound, and not more; connections are protected as before."""
+    """All logs together reach their bound, and not more; connections are protected as before, and short ones
+    renewed as well."""
     sizes = [FLOW_BYTES - 100_000] * 40
-    with client(lab, "echo", tmp_path / "echo") as echo, uploads(lab, *sizes):
+    with begun(lab, "echo", tmp_path / "echo") as echo, uploads(lab, *sizes):
         for node in NODES:
 
             def full(node: str = node) -> bool:
@@ -174,7 +160,7 @@ def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_
                 return reasons.count("logs-too-long") > 10
 
             await_condition(full, WITHIN_S, f"no more room on {node}")
-        with client(lab, "echo-plain", tmp_path / "late") as late:
+        with begun(lab, "echo-plain", tmp_path / "late") as late:
             await_condition(
                 lambda: protections(lab, lab.node_in_role("primary")) == ["protected"] * (len(sizes) + 2),
                 WITHIN_S,
@@ -182,4 +168,14 @@ def test_who_opens_connections_and_sends_for_ever_disturbs_nobody(lab: Lab, tmp_
             )
             make_fault(lab, "crash-host", "primary")
             enough(late)
+        experiment.revive(lab)
+        await_condition(lambda: echoes(lab) == [("protected", "renewable")], WITHIN_S, "the echo is renewed")
+        make_fault(lab, "crash-host", "primary")
         enough(echo)
+
+
+def echoes(lab: Lab) -> list[tuple[object, object]]:
+    """How the primary has the connections of the echo."""
+    service = f":{WORKLOADS['echo'].port(4)}/tcp"
+    found = told(lab, lab.node_in_role("primary")).values()
+    return [(one["protection"], one["unrenewable"]) for one in found if str(one["flow"]).endswith(service)]

@@ -19,6 +19,7 @@ from lab.lifecycle import Lab
 from lab.workloads.registry import serve_specs
 from tests.integration.netns import needs_root
 from tests.integration.pair import pair_named, who_serves
+from tests.integration.renewing import begun
 from tests.integration.test_partitions import BEATS, add_rules
 
 pytestmark = needs_root
@@ -213,6 +214,24 @@ def test_one_connection_outlives_two_hosts_as_a_spare_catches_up(trio: Trio, tmp
         return [first, second, third, first]
 
     trio.through(tmp_path, crash_both, Case("paced-down", duration_s=120.0), until_then=True)
+
+
+def test_a_backup_dies_while_it_catches_up_and_the_spare_begins_anew(trio: Trio, tmp_path: Path) -> None:
+    """A server that paces itself is never caught up with, so there it is the middle at any time."""
+    primary, backup, spare = trio.roles()
+
+    def catches(node: str) -> None:
+        trio.await_pair(primary, node)
+        await_condition(lambda: trio.group(primary)["flows"]["catching"] == 1, WITHIN_S, f"{node} catches up")
+
+    with begun(trio.lab, "bulk-down", tmp_path / "down") as down:
+        trio.await_pair(primary, backup)
+        for lost, following in ((backup, spare), (spare, backup)):
+            make_fault(trio.lab, "crash-host", lost)
+            if following == backup:
+                trio.lab.restart_host(backup)
+            catches(following)
+        assert trio.protected(primary) == 0 and not down.ended(), "every byte was right, and none was late"
 
 
 def renewed(trio: Trio, node: str) -> bool:

@@ -36,6 +36,14 @@ def pair() -> Iterator[Pair]:
         yield one
 
 
+@pytest.fixture
+def trio() -> Iterator[Pair]:
+    """... and a spare."""
+    for one in pair_named("upgrade-trio"):
+        one.lab.up((ECHO,), arbiter="witness", nodes=3)
+        yield one
+
+
 def upgrade(pair: Pair, node: str, command: list[str]) -> None:
     """Another release on a node that serves nothing."""
     make_fault(pair.lab, "crash-host", node)
@@ -106,6 +114,33 @@ def test_a_rolling_upgrade(pair: Pair, tmp_path: Path) -> None:
     finally:
         for talk in talks:
             talk.end()
+
+
+def test_a_rolling_upgrade_of_three(trio: Pair, tmp_path: Path) -> None:
+    """First who serves nothing, the spare before the backup; then the service moves. One connection lives
+    through all of it, and is protected at the end."""
+    lab, command = trio.lab, next_release.make(tmp_path)
+    first, second, third = map(lab.node_in_role, ("primary", "backup", "spare"))
+    talk = Talk(lab, 4, PLAIN)
+    try:
+        talk.ask("before")
+        for node in (third, second):
+            upgrade(trio, node, command)
+            lab.wait("synced", 20)
+        await_condition(lambda: renewed(trio, first), 20, "it is protected by the next release")
+        told = trio.order(first, "switchover", GROUP)
+        assert told["status"] == 0, told
+        await_condition(lambda: who_serves(lab) not in ([], [first]), 30, "the next release to serve")
+        talk.ask("served by the next release")
+        upgrade(trio, first, command)
+        lab.wait("synced", 20)
+        (serves,) = who_serves(lab)
+        await_condition(lambda: renewed(trio, serves), 20, "it is protected again")
+        assert all(one["speaks"] == NEXT for one in trio.group(serves)["nodes"])
+        make_fault(lab, "crash-host", serves)
+        talk.ask("which survives a crash")
+    finally:
+        talk.end()
 
 
 def test_a_release_that_is_too_far_away(pair: Pair, tmp_path: Path) -> None:
