@@ -11,7 +11,8 @@
  *  3. then the client: what it sent at once, up to the next edge (struct ftt_ls_row). That a program has ended is told before.
  *
  * So what is said depends on the client's words and on the programs, and not on the moment. Nothing is kept back for longer than programs
- * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before.
+ * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before. A client without a terminal has no key to
+ * interrupt what is poured out to it: it waits for POUR_NS, in which its window is full, and all sleep.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,6 +29,7 @@
 #define HOLD_NS 50000000ll     /* what programs say; */
 #define CLIENT_NS 500000000ll  /* what the client says: a shell that starts has much to do */
 #define LONG_NS 3000000000ll /* programs that get no processor do not work meanwhile */
+#define POUR_NS 60000000000ll
 #define LOOK_NS 300000ll    /* between two looks at programs that work */
 #define CALM_NS 2000000ll /* a terminal passes on what was typed, and a server behind answers, later than one can see */
 #define PIECE 32768         /* what sshd reads at once, and half of what a pipe holds */
@@ -232,7 +234,7 @@ static unsigned whose(const struct seen *s, int64_t now)
 	if (!s->client)
 		return NOBODY;
 	held = since(&turn.waiting_ns, now);
-	if ((quiet && !ended) || held > LONG_NS || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
+	if ((quiet && !ended) || held > (has(TERMINAL) || idle > CLIENT_NS ? LONG_NS : POUR_NS) || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
 	    (s->unsent && idle > LONG_NS && held > HOLD_NS))
 		return CLIENT;
 	return NOBODY;

@@ -129,6 +129,23 @@ def test_long_output_comes_in_whole_pieces(file: Path) -> None:
     ]
 
 
+def test_a_client_is_heard_behind_all_that_is_poured_out_to_it(file: Path) -> None:
+    """However long that takes: two copies would hear it between other pieces. The program works in between,
+    so now and then none is there."""
+    pours = (
+        "import os, time\n"
+        "end = time.monotonic() + 5\n"
+        "while time.monotonic() < end:\n"
+        "    os.write(1, bytes(32768))\n"
+        "    rest = time.process_time() + 0.02\n"
+        "    while time.process_time() < rest: pass\n"
+    )
+    told = heard(file, f"exec {sys.executable} -c '{pours}'", b"hello")
+    pieces = [one for one in told if one == ["program", 32768]]
+    assert len(pieces) > 10 and told[: len(pieces)] == pieces
+    assert told.index(["client", "hello"]) > len(pieces)
+
+
 def test_a_client_is_heard_though_a_program_works(file: Path) -> None:
     """Nothing is kept back for good: this one goes on until the client was heard."""
     marker = file.with_suffix(".stop")
