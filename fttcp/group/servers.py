@@ -57,7 +57,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         group.serving.changed,
         group.note,
         group.serving.known,
-        WorkerDeath(group, section.on_worker_death).crashed,
+        WorkerDeath(group).crashed,
         lambda ports: group.readiness.hold("bound", _bound(ports), told=False),
         [str(address) for address in section.ip_addresses],
         lambda places: group.readiness.hold("unheard", _unheard(places)),

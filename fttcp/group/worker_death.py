@@ -9,12 +9,12 @@ lost, as by input that kills each of them.
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 from fttcp.group.group import GroupRuntime
+from fttcp.ownership import commands as do
+from fttcp.ownership import events as ev
 from fttcp.ownership.model import Role
 
-OnWorkerDeath = Literal["takeover", "end"]
 WAIT_S = 0.02
 """For the other node's server, and for this one's main process, which may be dying, too."""
 
@@ -22,8 +22,8 @@ WAIT_S = 0.02
 class WorkerDeath:
     """Of one group."""
 
-    def __init__(self, group: GroupRuntime, wanted: OnWorkerDeath) -> None:
-        self._group, self._wanted = group, wanted
+    def __init__(self, group: GroupRuntime) -> None:
+        self._group = group
         self._waits = False
 
     def crashed(self, why: str) -> None:
@@ -41,15 +41,16 @@ class WorkerDeath:
         group.note("worker-died", "warning", reason=f"{why}; {self._follows()}")
 
     def _follows(self) -> str:
+        """Tell the role machine, and return what it makes of that."""
         group = self._group
-        if group.machine.role is not Role.PRIMARY:
+        role, held = group.machine.role, group.engine.status().ends_held
+        commands = group.feed(ev.WorkerDied(held))
+        if role is not Role.PRIMARY:
             return "the connections that it had here are not followed any more"
-        held = group.engine.status().ends_held
         if not held:
             return "no connection ends that the other node carries on"
-        if self._wanted == "end":
+        if not group.machine.settings.saves_workers:
             return f"connections that end: {held}"
-        refused = group.request_switchover(now=True)
-        if refused is not None:
-            return f"connections that end: {held}, since {group.why_not(refused)}"
+        for refused in (command for command in commands if isinstance(command, do.Refuse)):
+            return f"connections that end: {held}, since {group.why_not(refused.reason)}"
         return f"the other node takes over, and carries on what was lost here; connections: {held}"

@@ -74,6 +74,7 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         watched=len(group.all_commands) != 1,
         cold=group.standby != "hot",
         checkpoint_every_ns=group.checkpoint_every_s * 1000 * NS_PER_MS * (group.standby == "warm"),
+        saves_workers=group.on_worker_death == "takeover",
         handover_wait_ns=timing.handover_wait_ms * NS_PER_MS,
         terms=terms(config, group),
         mirror_tested=len(config.peer) == 1,

@@ -123,6 +123,14 @@ class ServerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A process that the local server had forked was killed, and the server lives on. ``ends_held``: so many
+    connections end here for that, whose ends the engine holds, and live on the other node."""
+
+    ends_held: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerKnown:
     """The local server was started (``run``: another number each time; 0: it does not run); ``ready``: it
     has what it needs to follow another node's."""
@@ -274,6 +282,7 @@ Event = (
     | EpochStored
     | ServerRecovered
     | ServerFailed
+    | WorkerDied
     | ServerKnown
     | ClientServed
     | Promoted

@@ -181,6 +181,7 @@ class Settings:
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     ``speaks``: as in ``Body``. ``handover_wait_ns``: how long a planned act waits for a renewal.
     ``checkpoint_every_ns``: from the end of one checkpoint to the next; 0: the group is not warm.
+    ``saves_workers``: the other node is to carry on what a worker that was killed has lost.
     """
 
     group: str
@@ -201,6 +202,7 @@ class Settings:
     cold: bool = False
     handover_wait_ns: int = 5_000 * NS_PER_MS
     checkpoint_every_ns: int = 0
+    saves_workers: bool = False
 
     @property
     def arbitrated(self) -> bool:

@@ -214,6 +214,9 @@ class PairMachine(PrimaryRules, BackupRules):
                 view.reference = reachable
             case ev.HistoryFailed(how=how) if self.phase is Phase.FOLLOWING and how in _BEGIN_ANEW:
                 self._drop(now_ns)
+            case ev.WorkerDied(ends_held=held) if held and self.settings.saves_workers:
+                if self.role is Role.PRIMARY and view.healthy:
+                    self._absorb_request(ev.SwitchoverRequested(1, now=True), now_ns)
             case ev.FlowsSeen():
                 self.moment.told(event, now_ns)
             case ev.SwitchoverRequested():

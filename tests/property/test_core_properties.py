@@ -85,6 +85,8 @@ EVENTS = st.one_of(
             ev.ServerFailed(Cause.RESOURCES_EXHAUSTED, serves=True),
             ev.CarrierChanged(True),
             ev.CarrierChanged(False),
+            ev.WorkerDied(0),
+            ev.WorkerDied(2),
             ev.GroundChanged(False),
             ev.GroundChanged(True),
             ev.ProbesSent(1, 3),

@@ -354,7 +354,7 @@ def test_a_dead_worker_is_weighed_by_the_grace_of_now() -> None:
                 waits.append(delay)
             return later(delay, callback, *args)
 
-        death = WorkerDeath(alpha, "end")
+        death = WorkerDeath(alpha)
         loop.call_later = call_later  # type: ignore[assignment]
         wanted = engine_settings("alpha")
         for grace_ms in (2000, 8):
