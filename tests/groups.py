@@ -25,7 +25,15 @@ LEASE = 200 * NS_PER_MS
 def engine_settings(name: str) -> EngineSettings:
     """Return those of a node, alpha or beta, of such a pair."""
     times = dict.fromkeys(
-        ("detach_after_ns", "end_grace_ns", "open_timeout_ns", "idle_timeout_ns", "udp_idle_timeout_ns"), 1
+        (
+            "detach_after_ns",
+            "end_grace_ns",
+            "open_timeout_ns",
+            "opens_wait_ns",
+            "idle_timeout_ns",
+            "udp_idle_timeout_ns",
+        ),
+        1,
     )
     bounds = dict.fromkeys(
         (

@@ -41,6 +41,7 @@ _SOURCES = (
 _TICK_NS, _SWEEP_NS = 2_000_000, 100_000_000
 CONFIG = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
+    "opens_wait_ns": 2_000_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 4096, "max_half_open": 4096, "max_held": 1024,
     "max_held_total": 16384, "max_retained": 1 << 24, "compare": 1, "detach_divergent": 0,
     "order_service": 0,

@@ -165,7 +165,7 @@ def _check_spool(group: GroupSection, here: str, errors: list[str]) -> None:
 
 
 def _check_opens(group: GroupSection, here: str, errors: list[str]) -> None:
-    """What the other end of such a connection says is in no log: nobody can be told it again."""
+    """Who is to catch up with such a connection opens it: a running server does, and no history has it."""
     if not group.opens:
         return
     fitting = {"standby": ("hot",), "renew": ("connections", "none"), "engine": ("nfqueue",)}

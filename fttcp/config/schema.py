@@ -135,6 +135,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     output_lag_ms: Annotated[int, Meta(ge=10, le=600_000)] | None = None
     end_grace_ms: Annotated[int, Meta(ge=0, le=600_000)] = 200
     open_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
+    opens_wait_ms: Annotated[int, Meta(ge=10, le=60_000)] = 2000
     startup_wait_ms: Annotated[int, Meta(ge=50, le=600_000)] | None = None
     handover_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5000
     hang_after_ms: Annotated[int, Meta(ge=20, le=600_000)] = 500

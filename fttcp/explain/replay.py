@@ -21,6 +21,7 @@ from fttcp.planes.experiment import Direction
 PROGRAM = "fttcp-replay"
 DEFAULTS = {
     "detach_after_ns": 2_000_000_000, "end_grace_ns": 200_000_000, "open_timeout_ns": 500_000_000,
+    "opens_wait_ns": 2_000_000_000,
     "idle_timeout_ns": 120_000_000_000, "max_flows": 65536, "max_half_open": 4096, "max_held": 1024,
     "max_held_total": 16384, "max_retained": 1 << 26, "compare": 1,
 }  # fmt: skip

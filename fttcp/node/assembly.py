@@ -128,6 +128,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         output_lag_ns=timing.lag_ms * NS_PER_MS,
         end_grace_ns=end_grace_ms(group) * NS_PER_MS,
         open_timeout_ns=timing.open_timeout_ms * NS_PER_MS,
+        opens_wait_ns=timing.opens_wait_ms * NS_PER_MS,
         idle_timeout_ns=timing.idle_timeout_s * 1000 * NS_PER_MS,
         udp_idle_timeout_ns=timing.udp_idle_timeout_s * 1000 * NS_PER_MS,
         max_flows=limits.max_flows,

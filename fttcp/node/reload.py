@@ -25,6 +25,7 @@ LIVE = (
     "group.*.timing.output_lag_ms",
     "group.*.timing.end_grace_ms",
     "group.*.timing.open_timeout_ms",
+    "group.*.timing.opens_wait_ms",
     "group.*.timing.idle_timeout_s",
     "group.*.timing.udp_idle_timeout_s",
     "group.*.timing.startup_wait_ms",

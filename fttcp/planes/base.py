@@ -296,6 +296,7 @@ class EngineSettings:
     detach_after_ns: int
     end_grace_ns: int
     open_timeout_ns: int
+    opens_wait_ns: int
     idle_timeout_ns: int
     udp_idle_timeout_ns: int
     max_flows: int

@@ -43,7 +43,13 @@ struct ftt_piece {
 /* It was not renewed this time, and may be the next time: its log is kept. */
 static inline bool ftt_renewal_rests(uint8_t why)
 {
-	return why == FTT_NOT_IN_TIME || why == FTT_STACK_UNLIKE;
+	return why == FTT_NOT_IN_TIME || why == FTT_STACK_UNLIKE || why == FTT_NOT_REOPENED;
+}
+
+/* ... but not with the same backup. */
+static inline bool ftt_renewal_vain(uint8_t why)
+{
+	return why == FTT_STACK_UNLIKE || why == FTT_NOT_REOPENED;
 }
 
 /* Is a log of no use any more? */

@@ -64,12 +64,13 @@ enum ftt_reason {
 	FTT_WHY_BOUND = 8,        /* a limit on held packets or memory was reached */
 	FTT_WHY_SOLO = 9,         /* the backup was lost */
 	FTT_WHY_NO_BACKUP = 10,   /* there was no backup when the flow began */
-	FTT_WHY_UNSUPPORTED = 11, /* TCP-MD5/AO cannot be translated, data in a SYN cannot be followed */
+	FTT_WHY_UNSUPPORTED = 11, /* data in a SYN cannot be followed; or both stacks have agreed to other options */
 	FTT_WHY_OUTPUT_AHEAD = 12, /* the backup's server has said more than ours */
 	FTT_WHY_OPENED_HERE = 13,  /* our server has opened it: no backup follows such */
 	FTT_WHY_HISTORY = 14,     /* the backup's server does not know yet, or will not, what ours was told before */
 	FTT_WHY_BEFORE_CHECKPOINT = 15, /* what it said is in the checkpoint with which the backup's server would begin */
-	FTT_WHY_NOT_OPENED = 16   /* our server has opened it, the backup's has not */
+	FTT_WHY_NOT_OPENED = 16,  /* our server has opened it, the backup's has not */
+	FTT_WHY_SIGNED = 17       /* TCP-MD5 (RFC 2385), TCP-AO (RFC 5925): only its ends can make a segment of it */
 };
 
 /* Which end of a connection has opened it. */
@@ -78,7 +79,7 @@ enum ftt_opener { FTT_OPENED_REMOTE = 0, FTT_OPENED_LOCAL = 1 };
 /* Why a connection cannot be renewed. */
 enum ftt_unrenewable {
 	FTT_RENEWABLE = 0,
-	FTT_NO_RENEWAL = 1,     /* it is switched off, or there is none for such */
+	FTT_NO_RENEWAL = 1,     /* it is switched off */
 	FTT_LOG_TOO_LONG = 2,   /* its client has sent more than the bound of one connection */
 	FTT_LOGS_TOO_LONG = 3,  /* all logs together have reached their bound, or there is no memory */
 	FTT_LOG_GAP = 4,        /* its beginning, or something later, was not seen here */
@@ -88,11 +89,13 @@ enum ftt_unrenewable {
 	FTT_BEFORE_CHECKPOINT = 8, /* see FTT_WHY_BEFORE_CHECKPOINT */
 	FTT_SPOOL_FULL = 9,     /* the file of logs that are too long for memory is at its bound, or slower than clients */
 	FTT_SPOOL_FAILED = 10,  /* ... could not be written or read, or had something else */
-	FTT_MANY_PORTS = 11     /* UDP: its client speaks to a port of the server's own choice that is not one of its latest ones */
+	FTT_MANY_PORTS = 11,    /* UDP: its client speaks to a port of the server's own choice that is not one of its latest ones */
+	FTT_NOT_REOPENED = 12,  /* our server has opened it, and the new backup's did not do so again */
+	FTT_SERVER_OPENED = 13  /* ... to where no backup follows such */
 };
 
 /* No reason has so large a number. */
-#define FTT_UNRENEWABLES 12
+#define FTT_UNRENEWABLES 14
 
 /* Whose word a key is. */
 #define FTT_SPACE_SERVICE 0 /* the remote end's; of a connection that our server opens the primary's, too */
@@ -123,6 +126,7 @@ struct ftt_policy {
 	uint64_t output_lag_ns; /* one server's output may stay behind the other's for so long; detach_after_ns, if that is more */
 	uint64_t end_grace_ns;
 	uint64_t open_timeout_ns;
+	uint64_t opens_wait_ns; /* connections that a server opens: for the SYN of the other node's */
 	uint64_t idle_timeout_ns;     /* TCP flows that are being closed are forgotten when silent for longer */
 	uint64_t udp_idle_timeout_ns;
 	uint64_t renew_bytes;   /* input logs of all flows of a worker, bytes */

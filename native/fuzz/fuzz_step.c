@@ -26,7 +26,7 @@ static void act(struct side *s, uint32_t actions);
 /* The node that a side is. */
 static const struct ftt_env *node(const struct side *s)
 {
-	static const struct ftt_policy policy = {.detach_after_ns = 2000000000, .end_grace_ns = 200000000, .open_timeout_ns = 500000000};
+	static const struct ftt_policy policy = {.detach_after_ns = 2000000000, .end_grace_ns = 200000000, .open_timeout_ns = 500000000, .opens_wait_ns = 2000000000};
 	static struct ftt_env env;
 
 	env = (struct ftt_env){.now_ns = w.now, .policy = &policy, .mode = s->mode, .lease = true, .vouched = s->vouched, .watched = true};

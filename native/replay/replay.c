@@ -206,6 +206,7 @@ static void set(const char *name, uint64_t value)
 	const struct { const char *name; uint64_t *big; uint32_t *small; uint8_t *flag; } fields[] = {
 		{.name = "detach_after_ns", .big = &c->detach_after_ns}, {.name = "end_grace_ns", .big = &c->end_grace_ns},
 		{.name = "open_timeout_ns", .big = &c->open_timeout_ns},
+		{.name = "opens_wait_ns", .big = &c->opens_wait_ns},
 		{.name = "max_retained", .big = &c->max_retained}, {.name = "idle_timeout_ns", .big = &c->idle_timeout_ns}, {.name = "max_flows", .small = &c->max_flows},
 		{.name = "max_half_open", .small = &c->max_half_open}, {.name = "max_held", .small = &c->max_held},
 		{.name = "max_held_total", .small = &c->max_held_total}, {.name = "force_iss", .small = &c->shift.iss},

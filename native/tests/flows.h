@@ -28,7 +28,7 @@ static const struct ends wrapping = {.irs = 0xfffffffe, .service_iss = 0x7ffffff
 
 static const struct ends *const all_ends[] = {&plain, &wrapping};
 
-static struct ftt_policy policy = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS};
+static struct ftt_policy policy = {.detach_after_ns = 2000 * MS, .end_grace_ns = 200 * MS, .open_timeout_ns = 500 * MS, .opens_wait_ns = 2000 * MS};
 static struct ftt_edit edit; /* of the last step(), gate() or held_step() */
 
 /* A segment, and the role of the node to which it comes. */

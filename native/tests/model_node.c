@@ -190,7 +190,7 @@ int ftt_channel_receive(struct ftt_channel *c, unsigned lanes, struct ftt_channe
 
 /* --- the node ------------------------------------------------------------------------------------- */
 
-static void stack_sends(struct stack *s, struct wire *w)
+void model_stack_sends(struct stack *s, struct wire *w)
 {
 	wire_push(&((struct node *)s->owner)->out, w);
 }
@@ -208,6 +208,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	cfg->policy.detach_after_ns = 2000 * MS;
 	cfg->policy.end_grace_ns = 200 * MS;
 	cfg->policy.open_timeout_ns = 500 * MS;
+	cfg->policy.opens_wait_ns = 2000 * MS;
 	cfg->policy.idle_timeout_ns = cfg->policy.udp_idle_timeout_ns = 7200000 * MS;
 	cfg->policy.max_flows = cfg->policy.max_half_open = 16;
 	cfg->policy.max_held = cfg->policy.max_held_total = 256;
@@ -220,7 +221,7 @@ void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family)
 	ftt_list_init(&n->worker.opens);
 	CHECK(!ftt_table_open(&n->worker.table, cfg->policy.max_flows) && !ftt_udp_open(&n->worker.udp, cfg));
 	stack_init(&n->stack, false, family);
-	n->stack.send = stack_sends;
+	n->stack.send = model_stack_sends;
 	n->stack.owner = n;
 	node_role(n, mode, 1);
 }

@@ -31,6 +31,7 @@ struct node {
 
 void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family);
 void node_close(struct node *n);
+void model_stack_sends(struct stack *s, struct wire *w); /* its stack's words reach the engine: as it is opened */
 void node_role(struct node *n, uint32_t mode, uint64_t session);
 void node_from_client(struct node *n, struct wire *w); /* queued; node_run() handles it */
 void node_from_peer(struct node *n, const struct wire *w);

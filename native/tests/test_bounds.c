@@ -121,7 +121,7 @@ static void test_openings(void)
 
 	for (size_t i = 0; i < ROWS(rows); i++) {
 		struct ftt_flow f = {.bits = rows[i].known ? FTT_F_ESTABLISHED : 0};
-		const struct ftt_env *env = node_at(FTT_MODE_BACKUP, MS + policy.detach_after_ns + rows[i].late);
+		const struct ftt_env *env = node_at(FTT_MODE_BACKUP, MS + policy.opens_wait_ns + (rows[i].own ? 0 : policy.detach_after_ns) + rows[i].late);
 
 		CHECK_EQ(ftt_opening_fate(&f, rows[i].own, MS, env), rows[i].fate);
 	}

@@ -107,6 +107,22 @@ static void test_its_end_waits_for_word_of_the_server(const struct ends *x)
 	CHECK(edit.actions & FTT_ACT_CLOSED);
 }
 
+/* One that is signed no backup can follow: that is told, and by its own name. */
+static void test_one_that_is_signed(const struct ends *x)
+{
+	struct arrival syn = own_syn(x), accepted = syn_of(x, FTT_MODE_PAIRED);
+	struct ftt_flow f;
+
+	syn.options |= FTT_OPT_SIGNED;
+	ftt_opened_begin(&f, &syn.seg, MS);
+	CHECK_EQ(ftt_opened_ask(&f, &syn.seg, at(MS)), FTT_ACT_REPORT);
+	CHECK(f.protection == FTT_UNPROTECTED && f.reason == FTT_WHY_SIGNED);
+	accepted.options |= FTT_OPT_SIGNED;
+	ftt_flow_init(&f, x->irs, MS);
+	CHECK_EQ(ftt_flow_begin(&f, &accepted.seg, at(MS)), FTT_ACT_REPORT);
+	CHECK(f.protection == FTT_UNPROTECTED && f.reason == FTT_WHY_SIGNED);
+}
+
 /* --- the engine ------------------------------------------------------------------------------------- */
 
 static struct node node;
@@ -250,6 +266,7 @@ int main(void)
 		test_only_its_own_answer_counts(all_ends[i]);
 		test_an_answer_that_is_repeated_comes_through(all_ends[i]);
 		test_its_end_waits_for_word_of_the_server(all_ends[i]);
+		test_one_that_is_signed(all_ends[i]);
 	}
 	test_a_primary_knows_it(FTT_MODE_PAIRED);
 	test_a_primary_knows_it(FTT_MODE_SOLO);

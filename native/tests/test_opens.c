@@ -16,10 +16,12 @@
 #define RUNS 1000u
 #define PATIENCE (120 * 1000 * MS)
 #define DESTINATION 25
+#define WAIT 4000u /* opens_wait_ms: neither node's detach_after_ms */
 
 uint64_t model_seed, model_now;
 
 static uint64_t opens_at[2];  /* when either server opens; 0: never */
+static bool followed;         /* it was protected in this run */
 static uint32_t bytes_out, bytes_in; /* of the service's stream, of the remote end's */
 static uint32_t carried_on, cut_short, refused; /* of all runs */
 static uint64_t copied_short; /* packets of the remote end of which the primary was shown the headers, of all runs */
@@ -163,8 +165,11 @@ static void use(struct stack *s, uint32_t total)
 
 static void serve(struct node *n, unsigned which)
 {
+	const struct ftt_tcp *c = n->alive ? node_flow(n) : NULL;
+
 	if (!n->alive)
 		return;
+	followed |= c && c->flow.protection == FTT_PROTECTED;
 	if (n->stack.state == STACK_LISTEN && opens_at[which] && model_now >= opens_at[which])
 		stack_connect(&n->stack);
 	use(&n->stack, bytes_out);
@@ -194,6 +199,7 @@ static void open_node(struct node *n, const char *name, uint32_t mode, uint8_t f
 	node_open(n, name, mode, family);
 	n->engine.cfg.opens[0] = (struct ftt_port){.port = DESTINATION, .proto = 6};
 	n->engine.cfg.n_opens = 1;
+	n->engine.cfg.policy.opens_wait_ns = WAIT * MS;
 	n->to_client = to_client;
 	n->to_peer = to_peer;
 	n->stack.port = (uint16_t)(40000 + model_random(3));
@@ -219,9 +225,10 @@ static void open_world(void)
 	w->delay_service = MS / 10 + model_random(20 * MS);
 	w->delay_peer = MS / 20 + model_random(2 * MS);
 	w->fate = model_random(4) ? FATE_CRASH : model_random(2) ? FATE_BACKUP_LOST : FATE_NONE;
-	w->fate_at = model_now + 5 * MS + model_random(model_random(2) ? 200 : 2000) * MS;
-	for (unsigned i = 0; i < 2; i++)
-		opens_at[i] = model_random(10) ? model_now + MS + model_random(60 * MS) : 0;
+	w->fate_at = model_now + 5 * MS + model_random(model_random(2) ? 200 : 2 * WAIT) * MS;
+	for (unsigned i = 0; i < 2; i++) /* by timers of their own they are seconds apart */
+		opens_at[i] = model_random(10) ? model_now + MS + model_random(model_random(4) ? 60 : WAIT - 500) * MS : 0;
+	followed = false;
 	bytes_out = model_random(6000);
 	bytes_in = model_random(6000);
 }
@@ -250,6 +257,8 @@ static void check_end(void)
 		MODEL_CHECK(complete(s) || !opens_at[0], "the primary's connection: %u", s->state);
 		if (opens_at[1] && !opens_at[0] && w->fate == FATE_NONE)
 			MODEL_CHECK(w->b.stack.state == STACK_RESET, "the backup's server was not refused");
+		if (opens_at[0] && opens_at[1] && w->fate == FATE_NONE)
+			MODEL_CHECK(followed, "both have opened it, %llu ms apart", (unsigned long long)(opens_at[1] - opens_at[0]) / MS);
 		refused += w->b.stack.state == STACK_RESET;
 		return;
 	}
@@ -288,7 +297,7 @@ static void run(uint64_t seed)
 		serve(&w->b, 1);
 		stack_tick(&w->client);
 		use(&w->client, bytes_in);
-		if (w->fate == FATE_NONE && !opens_at[0] && model_now - began > 4000 * MS)
+		if (w->fate == FATE_NONE && !opens_at[0] && model_now - began > 2 * WAIT * MS)
 			break;
 		if (w->taken_over && !opens_at[0] && !opens_at[1])
 			break;

@@ -52,6 +52,8 @@ static void what_is_renewed(void)
 	f.protection = FTT_PROTECTED;
 	CHECK(!ftt_flow_renewable(&f));
 	f = flow();
+	f.reason = FTT_WHY_SIGNED;
+	CHECK(!ftt_flow_renewable(&f));
 	f.reason = FTT_WHY_UNSUPPORTED;
 	CHECK(!ftt_flow_renewable(&f));
 }

@@ -1,9 +1,12 @@
 """Two ends of connections that a server opens.
 
 opens_peers.py serve PORT             serves lines `ADDRESS PORT SEED BYTES`: connects there from the service
-                                      address, exchanges streams, answers `ok` or what went wrong
+                                      address, exchanges streams, answers `ok` or what went wrong. With
+                                      `tls` at the end: over TLS, first the one stream, then the other one
 opens_peers.py hear PORT SEED BYTES   what it connects to: takes one connection, says how far it is each time
                                       another MiB has come, and then `ok`
+opens_peers.py hear-tls PORT SEED BYTES PEM
+                                      the same over TLS
 opens_peers.py mail PORT              a mail server of one client: the same of a message, and then its digest
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import selectors
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -53,11 +57,39 @@ def exchange(
     return "ok" if not at.recv(1) else "more than all"
 
 
-def call(local: str, address: str, port: int, seed: int, count: int) -> str:
+def receive(
+    at: socket.socket, heard: Ramp, count: int, progress: Callable[[int], None] = lambda _: None
+) -> str:
+    """Have a stream; return "ok" or what is wrong."""
+    got = 0
+    while got < count:
+        data = at.recv(CHUNK)
+        if not data:
+            return f"closed behind {got} bytes"
+        if (wrong := heard.mismatch(got, data)) is not None:
+            return f"wrong byte at {wrong}"
+        got += len(data)
+        progress(got)
+    return "ok"
+
+
+def send(at: socket.socket, said: Ramp, count: int) -> None:
+    """Send a stream, in the same pieces each time."""
+    for offset in range(0, count, CHUNK):
+        at.sendall(said.chunk(offset, min(CHUNK, count - offset)))
+
+
+def call(local: str, address: str, port: int, seed: int, count: int, tls: bool) -> str:
     """Connect out of the service, and exchange."""
     try:
         with socket.create_connection((address, port), PATIENCE_S, (local, 0)) as out:
-            return exchange(out, Ramp(seed), Ramp(seed + 1), count)
+            if not tls:
+                return exchange(out, Ramp(seed), Ramp(seed + 1), count)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(out) as inside:
+                send(inside, Ramp(seed), count)
+                return receive(inside, Ramp(seed + 1), count)
     except OSError as error:
         return type(error).__name__
 
@@ -67,8 +99,8 @@ def attend(stream: socket.socket) -> None:
     local = stream.getsockname()[0].removeprefix("::ffff:")
     with stream, stream.makefile("rw") as lines:
         for line in lines:
-            address, port, seed, count = line.split()
-            lines.write(call(local, address, int(port), int(seed), int(count)) + "\n")
+            address, port, seed, count, *how = line.split()
+            lines.write(call(local, address, int(port), int(seed), int(count), how == ["tls"]) + "\n")
             lines.flush()
 
 
@@ -79,21 +111,40 @@ def serve(port: int) -> None:
             threading.Thread(target=attend, args=[door.accept()[0]], daemon=True).start()
 
 
-def hear(port: int, seed: int, count: int) -> None:
-    """Be what a server connects to."""
-    told = 0
+class Progress:
+    """Tells each MiB."""
 
-    def progress(got: int) -> None:
-        nonlocal told
-        if got >> 20 > told:
-            told = got >> 20
-            print(told, flush=True)
+    def __init__(self) -> None:
+        self.told = 0
 
+    def __call__(self, got: int) -> None:
+        """So many bytes have come."""
+        if got >> 20 > self.told:
+            self.told = got >> 20
+            print(self.told, flush=True)
+
+
+def take_one(port: int) -> socket.socket:
+    """A connection that comes there."""
     with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
         print("hears", flush=True)
-        stream, _ = door.accept()
-        with stream:
-            print(exchange(stream, Ramp(seed + 1), Ramp(seed), count, progress), flush=True)
+        return door.accept()[0]
+
+
+def hear(port: int, seed: int, count: int) -> None:
+    """Be what a server connects to."""
+    with take_one(port) as stream:
+        print(exchange(stream, Ramp(seed + 1), Ramp(seed), count, Progress()), flush=True)
+
+
+def hear_tls(port: int, seed: int, count: int, pem: str) -> None:
+    """... over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with take_one(port) as stream, context.wrap_socket(stream, server_side=True) as inside:
+        told = receive(inside, Ramp(seed), count, Progress())
+        send(inside, Ramp(seed + 1), count)
+        print(told, flush=True)
 
 
 def mail(port: int) -> None:
@@ -126,4 +177,5 @@ def message(lines: IO[bytes]) -> str:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "hear": hear, "mail": mail}[sys.argv[1]](*map(int, sys.argv[2:]))
+    what: dict[str, Callable[..., None]] = {"serve": serve, "hear": hear, "hear-tls": hear_tls, "mail": mail}
+    what[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))

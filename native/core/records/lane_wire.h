@@ -35,6 +35,7 @@ enum ftt_lane_kind {
 	FTT_LANE_BEGIN = 1,   /* acknowledged u64 | age u32, ms | attempt u8 | an OPEN record with the SYN: a flow begins again */
 	FTT_LANE_LOG = 2,     /* a RENEW record, for its key | pieces (log.h): what its client has sent; FINAL: this is all */
 	FTT_LANE_DROP = 3,    /* a DETACH record: let go of it; it comes behind all that was said of it */
+	FTT_LANE_OUTWARD = 0x85, /* as BEGIN, of one that the server opened: OPEN has the remote end's answer */
 	FTT_LANE_SESSION = 4, /* a SENT record | events (udp/log.h): of a UDP session. Flags: FTT_REC_FIRST, FTT_REC_ALL */
 	FTT_LANE_HISTORY = 17, /* end u64 | frames (history.h), up to that place */
 	FTT_LANE_ALIGN = 18,   /* none */

@@ -62,7 +62,7 @@ enum { /* struct ftt_record.flags */
 	FTT_REC_TS = 1, FTT_REC_WSCALE = 4,                  /* OPEN: the client and I have agreed to it */
 	FTT_REC_SUMS = 2,                                    /* OPEN: OUTPUT will tell of its output */
 	FTT_REC_SERVICE = 8,                                 /* OPEN: my output will wait for yours */
-	FTT_REC_OUTWARD = 32,                                /* OPEN: my server opens it; does yours? There is no SYN of a client's */
+	FTT_REC_OUTWARD = 32,                                /* OPEN: my server opens it; does yours? In place of a SYN of the client's stands its answer, if there is one yet */
 	FTT_REC_IDENTITY = 16,                               /* OPEN: what both servers draw numbers from; it comes before the SYN */
 	FTT_REC_NEEDS = 1,                                   /* PROBE: it does, and for more than a moment */
 	FTT_REC_OURS = 1,                                    /* CLOSE: by my stack, not by the client */
@@ -441,12 +441,25 @@ static inline bool ftt_record_belongs(uint8_t type, uint64_t pairing, uint64_t o
 	return pairing == ours || (!pairing && type == FTT_REC_STRAY);
 }
 
-/* OPEN: the SYN that it brings. False: there is none, or not of this flow. */
-static inline bool ftt_record_syn(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
+/* OPEN: is what it brings a segment of the remote end's? */
+static inline bool ftt_record_brings(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
 {
 	return r->data_len && ftt_parse(r->data, r->data_len, r->data_len, k, s) == FTT_PARSED_TCP &&
-	       (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == r->irs && ftt_same_address(k->src, r->key.remote) &&
-	       ftt_same_address(k->dst, r->key.local) && k->sport == r->key.remote_port && k->dport == r->key.local_port;
+	       ftt_same_address(k->src, r->key.remote) && ftt_same_address(k->dst, r->key.local) && k->sport == r->key.remote_port &&
+	       k->dport == r->key.local_port;
+}
+
+/* ... its SYN. False: there is none, or not of this flow. */
+static inline bool ftt_record_syn(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
+{
+	return ftt_record_brings(r, k, s) && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s->seq == r->irs;
+}
+
+/* ... of one that our server opened, its answer to that SYN. */
+static inline bool ftt_record_answer(const struct ftt_record *r, struct ftt_pkt *k, struct ftt_seg *s)
+{
+	return r->flags & FTT_REC_OUTWARD && ftt_record_brings(r, k, s) && r->irs == r->service_iss &&
+	       (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK) && s->ack == r->service_iss + 1;
 }
 
 #endif

@@ -136,7 +136,7 @@ static inline enum ftt_catching_next ftt_catching_tick(const struct ftt_flow *f,
 	if (ftt_catching_is_ours(f, kept, x))
 		x->moved_ns = env->now_ns;
 	if (ftt_renewal_stalls(x->moved_ns, env->now_ns) || !ftt_catching_comes_near(x, p, env->now_ns))
-		return ftt_catching_fails(why, FTT_NOT_IN_TIME);
+		return ftt_catching_fails(why, x->stage == FTT_RENEW_BEGUN && f->opener == FTT_OPENED_LOCAL ? FTT_NOT_REOPENED : FTT_NOT_IN_TIME);
 	if (ftt_catching_ready(f, kept, x, env))
 		return FTT_CATCH_ASK;
 	return x->stage == FTT_RENEW_CATCHING && (env->now_ns >= x->next_ns || ftt_catching_is_news(x)) ? FTT_CATCH_TELL : FTT_CATCH_NOTHING;
@@ -188,6 +188,7 @@ enum ftt_caught_next {
 	FTT_CAUGHT_END,    /* it is over, in whichever way */
 	FTT_CAUGHT_LET_GO, /* the primary has forgotten it */
 	FTT_CAUGHT_SYN,    /* our stack is given its SYN again */
+	FTT_CAUGHT_ANSWER, /* ... the remote end's answer to its own SYN */
 	FTT_CAUGHT_AGAIN   /* ... what it has not acknowledged */
 };
 
@@ -204,7 +205,9 @@ static inline enum ftt_caught_next ftt_caught_tick(const struct ftt_flow *f, con
 		return FTT_CAUGHT_NOTHING;
 	if (!(f->bits & FTT_F_SYNACK))
 		return x->begins ? FTT_CAUGHT_SYN : FTT_CAUGHT_NOTHING;
-	return f->bits & FTT_F_MAPPED ? FTT_CAUGHT_AGAIN : FTT_CAUGHT_NOTHING;
+	if (!(f->bits & FTT_F_MAPPED))
+		return FTT_CAUGHT_NOTHING;
+	return ftt_opened_unanswered(f) ? FTT_CAUGHT_ANSWER : FTT_CAUGHT_AGAIN;
 }
 
 #endif

@@ -230,10 +230,10 @@ static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_
 /* A SYN that this node has not seen before begins a flow. */
 static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	bool signed_ = s->options & FTT_OPT_SIGNED; /* nobody but its ends can make a segment of it (RFC 5925) */
+	bool signed_ = s->options & FTT_OPT_SIGNED;
 
 	if (signed_ || env->mode == FTT_MODE_SOLO)
-		ftt_flow_unprotect(f, signed_ ? FTT_WHY_UNSUPPORTED : FTT_WHY_NO_BACKUP);
+		ftt_flow_unprotect(f, signed_ ? FTT_WHY_SIGNED : FTT_WHY_NO_BACKUP);
 	else if (env->mode == FTT_MODE_PAIRED && env->behind)
 		ftt_flow_unprotect(f, env->behind);
 	return signed_ ? FTT_ACT_REPORT : 0;

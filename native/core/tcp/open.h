@@ -52,4 +52,19 @@ static inline void ftt_opened_told(struct ftt_flow *f, const struct ftt_record *
 	ftt_backup_told(f, r, env);
 }
 
+/* ... that it has opened long ago, and ours is to open again: what the remote end has said since comes out of the primary's log. */
+static inline void ftt_opened_again(struct ftt_flow *f, const struct ftt_record *r, const struct ftt_env *env)
+{
+	ftt_opened_told(f, r, env);
+	f->protection = FTT_CATCHING_UP;
+}
+
+/* Until ours has, only where the remote end stands is followed: a takeover resets it there. */
+static inline void ftt_opened_place(struct ftt_flow *f, const struct ftt_seg *s)
+{
+	if (!(f->bits & FTT_F_ESTABLISHED) && (s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK)
+		f->client_nxt = s->seq;
+	ftt_client_place(f, s);
+}
+
 #endif

@@ -53,11 +53,11 @@ static inline bool ftt_opened_renews(const struct ftt_flow *f, const struct ftt_
 /* Primary: the flow is to be followed, if there is a backup that can. FTT_ACT_OPEN asks it; the SYN waits meanwhile. */
 static inline uint32_t ftt_opened_ask(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	bool odd = s->options & FTT_OPT_SIGNED || s->len; /* nobody but its ends can make a segment of it; data in a SYN (RFC 7413) */
+	uint8_t odd = s->options & FTT_OPT_SIGNED ? FTT_WHY_SIGNED : s->len ? FTT_WHY_UNSUPPORTED : FTT_WHY_NONE; /* RFC 7413 */
 	uint32_t iss = f->local_iss, ts = f->local_tsval;
 
 	if (odd || env->mode != FTT_MODE_PAIRED || env->behind || env->policy->cold) {
-		ftt_flow_unprotect(f, odd ? FTT_WHY_UNSUPPORTED : env->mode != FTT_MODE_PAIRED ? FTT_WHY_NO_BACKUP :
+		ftt_flow_unprotect(f, odd ? odd : env->mode != FTT_MODE_PAIRED ? FTT_WHY_NO_BACKUP :
 				      env->behind ? env->behind : FTT_WHY_OPENED_HERE);
 		return odd ? FTT_ACT_REPORT : 0;
 	}
@@ -73,6 +73,24 @@ static inline uint32_t ftt_opened_ask(struct ftt_flow *f, const struct ftt_seg *
 	return FTT_ACT_OPEN;
 }
 
+/* Primary: is it the other server's SYN that the flow waits for? */
+static inline bool ftt_opens_alone(const struct ftt_flow *f)
+{
+	return f->opener == FTT_OPENED_LOCAL && !(f->bits & FTT_F_MAPPED);
+}
+
+/* ... for how long it waits for the backup before it goes on without: two servers need not open at the same moment. */
+static inline uint64_t ftt_open_patience(const struct ftt_flow *f, const struct ftt_env *env)
+{
+	return ftt_opens_alone(f) ? env->policy->opens_wait_ns : env->policy->open_timeout_ns;
+}
+
+/* Backup: for how long one that has no partner is kept, ns. own: it is our stack's, else what the primary has asked about. */
+static inline uint64_t ftt_opened_patience(bool own, const struct ftt_env *env)
+{
+	return env->policy->opens_wait_ns + (own ? 0 : env->policy->detach_after_ns);
+}
+
 /* Backup: ours waits for the primary's. */
 static inline void ftt_opened_wait(struct ftt_flow *f)
 {
@@ -86,23 +104,35 @@ static inline bool ftt_flow_alike(const struct ftt_flow *f)
 	return !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
 }
 
+/* Does our stack offer what the primary's has agreed to? What it offers beyond that the answer, which it is given, does not take up. */
+static inline bool ftt_opened_offers(const struct ftt_flow *f)
+{
+	return (f->bits & FTT_F_TS || !(f->bits & FTT_F_PEER_TS)) && (f->bits & FTT_F_WSCALE || !(f->bits & FTT_F_PEER_WSCALE));
+}
+
 /* Backup: our flow stands for the primary's, of which `told` has what OPEN said. Ports are those of either's stack. */
 static inline uint32_t ftt_opened_join(struct ftt_flow *f, const struct ftt_flow *told, uint16_t port, uint16_t service_port)
 {
+	bool again = told->protection == FTT_CATCHING_UP;
+
 	f->hard.service_iss = told->hard.service_iss;
 	f->hard.service_wscale = told->hard.service_wscale;
 	f->open_tsval = told->open_tsval;
 	f->open_ns = told->open_ns;
-	f->bits |= told->bits;
+	if (again) { /* what the primary's clock showed when our stack said its SYN */
+		f->open_tsval += (uint32_t)((int64_t)(f->local_ts_ns - told->open_ns) / 1000000);
+		f->open_ns = f->local_ts_ns;
+	}
+	f->bits |= told->bits & ~(uint32_t)(FTT_F_ESTABLISHED | FTT_F_TS);
 	f->port_delta = (uint16_t)(port - service_port);
 	f->hard.delta = f->local_iss - f->hard.service_iss;
 	f->hard.ts_delta = f->bits & FTT_F_TS ? f->local_tsval - f->open_tsval : 0;
-	if (!ftt_flow_alike(f)) {
+	if (again ? !ftt_opened_offers(f) : !ftt_flow_alike(f)) {
 		f->bits |= FTT_F_UNLIKE;
 		return FTT_ACT_REFUSED | FTT_ACT_LET_GO;
 	}
-	f->protection = FTT_PROTECTED;
-	return FTT_ACT_OPENED;
+	f->protection = again ? FTT_CATCHING_UP : FTT_PROTECTED;
+	return again ? 0 : FTT_ACT_OPENED;
 }
 
 /*
@@ -120,6 +150,18 @@ static inline bool ftt_opened_continues(const struct ftt_flow *f)
 static inline bool ftt_opened_unanswered(const struct ftt_flow *f)
 {
 	return f->opener == FTT_OPENED_LOCAL && (!(f->bits & FTT_F_MAPPED) || f->local_rcv_nxt == f->hard.irs);
+}
+
+/* The answer out of a log is one to the SYN that our stack has said: it echoes that one's time. Before the step; after it. */
+static inline void ftt_opened_replays(const struct ftt_flow *f, struct ftt_seg *s)
+{
+	s->tsecr = f->local_tsval - f->hard.ts_delta;
+}
+
+static inline void ftt_opened_echoes(const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_edit *e)
+{
+	e->tsecr = f->local_tsval;
+	e->change |= s->options & FTT_OPT_TS ? FTT_EDIT_TSECR : 0;
 }
 
 /* Options are in use that both have offered, and the remote end answers only such. Our stack has not acknowledged it yet. */

@@ -354,8 +354,8 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 {
 	uint32_t actions = 0;
 
-	if (f->protection == FTT_OPENING && env->now_ns - f->opened_ns > env->policy->open_timeout_ns)
-		return ftt_flow_detach(f, f->opener == FTT_OPENED_LOCAL ? FTT_WHY_NOT_OPENED : FTT_WHY_OPEN_TIMEOUT, env->now_ns);
+	if (f->protection == FTT_OPENING && env->now_ns - f->opened_ns > ftt_open_patience(f, env))
+		return ftt_flow_detach(f, ftt_opens_alone(f) ? FTT_WHY_NOT_OPENED : FTT_WHY_OPEN_TIMEOUT, env->now_ns);
 	if (f->protection == FTT_DETACHED || f->protection == FTT_UNPROTECTED || f->protection == FTT_CATCHING_UP)
 		return ftt_tick_end(f, env);
 	if (f->protection == FTT_PROTECTED && f->bits & FTT_F_CLIENT_RST)

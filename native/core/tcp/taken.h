@@ -45,7 +45,7 @@ static inline bool ftt_flow_would_go_on(const struct ftt_flow *f, const struct f
  */
 static inline enum ftt_fate ftt_opened_fate(const struct ftt_flow *f, bool own, bool known)
 {
-	if (!(f->bits & FTT_F_SYNACK) && f->protection != FTT_DETACHED)
+	if (!(f->bits & FTT_F_SYNACK) && f->protection != FTT_DETACHED && f->protection != FTT_CATCHING_UP)
 		return FTT_FATE_FORGOTTEN; /* its SYN has not left the old primary */
 	if (own)
 		return known ? FTT_FATE_REFUSED : FTT_FATE_GOES_ON;
@@ -66,8 +66,8 @@ static inline bool ftt_opening_fits(uint32_t n)
  */
 static inline enum ftt_fate ftt_opening_fate(const struct ftt_flow *f, bool own, uint64_t since_ns, const struct ftt_env *env)
 {
-	if (env->now_ns - since_ns <= env->policy->detach_after_ns)
-		return FTT_FATE_GOES_ON;
+	if (f->protection == FTT_CATCHING_UP || env->now_ns - since_ns <= ftt_opened_patience(own, env))
+		return FTT_FATE_GOES_ON; /* the first is the primary's to give up */
 	return own ? FTT_FATE_REFUSED : f->bits & FTT_F_ESTABLISHED ? FTT_FATE_RESET : FTT_FATE_FORGOTTEN;
 }
 

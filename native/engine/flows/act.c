@@ -52,7 +52,7 @@ void ftt_tcp_tell_renewal(struct ftt_worker *w, struct ftt_tcp *c, uint8_t flags
 {
 	const struct ftt_flow *f = &c->flow;
 	bool asked = f->protection == FTT_OPENING;
-	struct ftt_record r = {.type = FTT_REC_RENEW, .key = c->key, .irs = f->hard.irs, .attempt = c->attempt, .flags = flags,
+	struct ftt_record r = {.type = FTT_REC_RENEW, .key = c->key, .irs = ftt_flow_name(f), .attempt = c->attempt, .flags = flags,
 			      .client_acked = f->client_acked, .client_wnd = f->client_wnd, .rcv_nxt = f->told_ack, .snd_nxt = seq_max(f->sent, f->local_snd_nxt),
 			      .tsval = f->client_tsval, .point = asked ? f->told : c->digest.next,
 			      .crc = asked ? c->told_crc : c->digest.crc};

@@ -16,6 +16,11 @@ struct ftt_opening *ftt_opening_first(const struct ftt_worker *w)
 	return w->n_opens ? at(w, w->opens.next) : NULL;
 }
 
+struct ftt_opening *ftt_opening_next(const struct ftt_worker *w, struct ftt_opening *o)
+{
+	return at(w, o->order.next);
+}
+
 bool ftt_opening_add(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	struct ftt_opening *o = ftt_opening_fits(w->n_opens) ? malloc(sizeof(*o)) : NULL;
@@ -50,14 +55,19 @@ void ftt_opening_leave(struct ftt_worker *w, const struct ftt_tcp *c)
 
 struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key *key, bool own)
 {
+	struct ftt_tcp *again = NULL;
+
 	for (struct ftt_opening *o = ftt_opening_first(w); o; o = at(w, o->order.next)) {
 		const struct ftt_key *k = &o->flow->key;
 
-		if (ftt_opening_own(o->flow) == own && k->remote_port == key->remote_port &&
-		    !memcmp(k->remote, key->remote, sizeof(k->remote)) && !memcmp(k->local, key->local, sizeof(k->local)))
+		if (ftt_opening_own(o->flow) != own || k->remote_port != key->remote_port ||
+		    memcmp(k->remote, key->remote, sizeof(k->remote)) || memcmp(k->local, key->local, sizeof(k->local)))
+			continue;
+		if (o->flow->flow.protection != FTT_CATCHING_UP)
 			return o->flow;
+		again = again ? again : o->flow;
 	}
-	return NULL;
+	return again;
 }
 
 bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c)

@@ -20,9 +20,10 @@ static inline bool ftt_opening_own(const struct ftt_tcp *c)
 bool ftt_opening_add(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* ... not any more, if it was. */
 void ftt_opening_leave(struct ftt_worker *w, const struct ftt_tcp *c);
-/* The oldest of all; NULL: there is none. */
+/* The oldest of all; the next younger one. NULL: there is none. */
 struct ftt_opening *ftt_opening_first(const struct ftt_worker *w);
-/* The oldest flow to this destination, of that kind; NULL if there is none. */
+struct ftt_opening *ftt_opening_next(const struct ftt_worker *w, struct ftt_opening *o);
+/* The oldest flow to this destination, of that kind: what begins, before what is to begin again. NULL if there is none. */
 struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key *key, bool own);
 /* Primary: is it c's turn to be asked about? One to each destination at a time, so that their order is the same on both nodes. */
 bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c);

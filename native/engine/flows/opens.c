@@ -7,26 +7,30 @@
  * what the primary has asked about, which has the primary's key. The oldest of the one kind belongs to the oldest of the other
  * with the same destination. All to one destination is the same worker's, for the kernel's hash sees addresses only.
  *
- * Who finds no partner: the primary lets its SYN go after open_timeout_ms, unprotected. What the backup was asked about it
- * remembers for detach_after_ms, whether the primary still waits or not: its own server may only be the slower one, and its
- * SYN would else be taken for the next one's. A SYN of its own waits for as long; then, or where the primary has given up, its
- * server is refused (ECONNREFUSED): one that waits for a connection that it cannot have may serve nobody meanwhile.
+ * Either SYN waits for the other one for opens_wait_ms. Who finds no partner: the primary lets its SYN go, unprotected. What the
+ * backup was asked about it remembers for detach_after_ms more: its own server may only be the slower one, and its SYN would else
+ * be taken for the next one's. Its own server is then refused, or where the primary has given up (ECONNREFUSED): one that waits for
+ * a connection that it cannot have may serve nobody meanwhile.
  * A takeover lets SYNs go that wait then: their server was the faster one.
  */
 #define _GNU_SOURCE
+#include <string.h>
+#include "core/tcp/catching.h"
+#include "core/tcp/rewrite.h"
 #include "core/tcp/taken.h"
 #include "engine/flows/act.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/log.h"
 #include "engine/flows/opening.h"
 #include "engine/flows/opens.h"
+#include "engine/flows/renewal.h"
 
 void ftt_opens_begin(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_seg *s, const struct ftt_env *env)
 {
 	bool backup = env->mode == FTT_MODE_BACKUP;
 
 	ftt_opened_begin(&c->flow, s, env->now_ns);
-	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	ftt_log_begin(w, c, NULL, 0);
 	if (backup)
 		ftt_opened_wait(&c->flow);
 	else if (ftt_opened_ask(&c->flow, s, env) & FTT_ACT_REPORT)
@@ -49,13 +53,16 @@ static void pair(struct ftt_worker *w, struct ftt_tcp *own, struct ftt_tcp *aske
 	uint16_t port = own->key.local_port;
 	uint8_t from = asked->peer_worker;
 	struct ftt_flow told = asked->flow;
+	bool again = told.protection == FTT_CATCHING_UP;
 	uint32_t actions;
 
-	if (asked->flow.protection == FTT_DETACHED) { /* the primary goes on without us */
+	if (told.protection == FTT_DETACHED || (again && !ftt_renewal(asked))) { /* the primary goes on without us */
 		ftt_opening_leave(w, asked);
 		refuse(w, own);
 		return;
 	}
+	if (again)
+		ftt_renewal_move(w, own, asked);
 	ftt_tcp_forget(w, asked, false);
 	ftt_opening_leave(w, own);
 	if (!ftt_table_pair(&w->table, own, &key)) {
@@ -66,6 +73,8 @@ static void pair(struct ftt_worker *w, struct ftt_tcp *own, struct ftt_tcp *aske
 	actions = ftt_opened_join(&own->flow, &told, port, key.local_port);
 	ftt_tcp_drop_held(w, own);
 	ftt_tcp_act(w, own, actions, now_ns);
+	if (own->flow.protection == FTT_CATCHING_UP)
+		ftt_opens_answer(w, own, now_ns);
 }
 
 void ftt_opens_begun(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
@@ -94,7 +103,7 @@ void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_r
 	struct ftt_tcp *own;
 
 	ftt_opened_told(&c->flow, r, &env);
-	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	ftt_log_begin(w, c, NULL, 0);
 	c->peer_worker = from;
 	if (!ftt_opening_add(w, c, now_ns)) {
 		ftt_tcp_forget(w, c, false);
@@ -103,6 +112,39 @@ void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_r
 	ftt_tcp_act(w, c, 0, now_ns);
 	if ((own = ftt_opening_to(w, &c->key, true)))
 		pair(w, own, c, now_ns);
+}
+
+void ftt_opens_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_tcp *own;
+
+	if (!ftt_opening_add(w, c, now_ns))
+		ftt_tcp_forget(w, c, false);
+	else if ((own = ftt_opening_to(w, &c->key, true)))
+		pair(w, own, c, now_ns);
+}
+
+void ftt_opens_answer(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	uint8_t answer[FTT_SYN_MAX];
+	uint16_t len = c->log->syn_len;
+	struct ftt_edit e;
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	ftt_renewal(c)->next_ns = now_ns + FTT_CATCH_SYN_NS;
+	memcpy(answer, c->log->bytes, len);
+	if (ftt_parse(answer, len, len, &k, &s) != FTT_PARSED_TCP)
+		return; /* the lane has looked at it: ftt_record_answer() */
+	ftt_opened_replays(&c->flow, &s);
+	if (ftt_segment_step(&c->flow, &s, &env, &e) != FTT_PASS)
+		return;
+	ftt_opened_echoes(&c->flow, &s, &e);
+	ftt_apply(answer, &k, &e, true);
+	ftt_plane_small(w->plane, answer, len);
+	w->n.injected++;
+	ftt_tcp_act(w, c, e.actions, now_ns);
 }
 
 bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
@@ -126,14 +168,15 @@ bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
 void ftt_opens_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_opening *o;
+	struct ftt_opening *o, *next;
 
-	while (w->mode == FTT_MODE_BACKUP && (o = ftt_opening_first(w))) {
+	for (o = w->mode == FTT_MODE_BACKUP ? ftt_opening_first(w) : NULL; o; o = next) {
 		struct ftt_tcp *c = o->flow;
 		enum ftt_fate fate = ftt_opening_fate(&c->flow, ftt_opening_own(c), o->since_ns, &env);
 
+		next = ftt_opening_next(w, o);
 		if (fate == FTT_FATE_GOES_ON)
-			return; /* those behind it came later */
+			continue;
 		if (fate == FTT_FATE_REFUSED)
 			refuse(w, c);
 		else if (fate == FTT_FATE_RESET)

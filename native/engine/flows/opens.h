@@ -20,6 +20,10 @@ void ftt_opens_begun(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 bool ftt_opens_heard(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns);
 /* Backup: the new flow c is what the OPEN of that worker is about. */
 void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint8_t from, uint64_t now_ns);
+/* Backup: ... of one that catches up. */
+void ftt_opens_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
+/* Backup: our stack is given the remote end's answer to the SYN of c, which catches up; if it has not taken it, once more. */
+void ftt_opens_answer(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns);
 /* A takeover; false: c is gone. */
 bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c);
 /* Backup: those go that have waited for too long. */

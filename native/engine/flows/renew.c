@@ -6,6 +6,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/opens.h"
 #include "engine/flows/record.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
@@ -27,7 +28,7 @@ static uint32_t unasked(struct ftt_tcp *c, const struct ftt_renewal *r)
 /* Behind all that was said of the flow on the lane: the backup lets go of it. Without room there it does so when it hears no more. */
 static void drop(struct ftt_worker *w, const struct ftt_tcp *c, bool everywhere)
 {
-	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+	struct ftt_record r = {.type = FTT_REC_DETACH, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 	uint8_t bytes[64];
 	uint32_t len = (uint32_t)ftt_record_put(bytes, sizeof(bytes), &r);
 
@@ -114,7 +115,7 @@ static void found(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r
 	c->peer_worker = from;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++) {
-		struct ftt_record detach = {.type = FTT_REC_DETACH, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+		struct ftt_record detach = {.type = FTT_REC_DETACH, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 
 		if (k != from)
 			ftt_channel_put_record(&w->channel, k, &detach, &w->n);
@@ -259,7 +260,7 @@ void ftt_renew_play(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	struct ftt_flow *f = &c->flow;
 	struct ftt_piece x;
 
-	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST)
+	if (!r || !(f->bits & FTT_F_MAPPED) || c->closed || f->bits & FTT_F_LOCAL_RST || ftt_opened_unanswered(f))
 		return;
 	ftt_renewal_stir(w, r);
 	if (ftt_cold(w)) {
@@ -370,6 +371,8 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 		ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
 	} else if (what == FTT_CAUGHT_AGAIN) {
 		play_again(w, c, r, now_ns);
+	} else if (what == FTT_CAUGHT_ANSWER) {
+		ftt_opens_answer(w, c, now_ns);
 	}
 	if (c->flow.protection == FTT_CATCHING_UP && c->flow.bits & FTT_F_MAPPED)
 		ftt_tcp_act(w, c, judged(w, c, r, NULL, now_ns), now_ns);

@@ -6,6 +6,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/follow.h"
 #include "engine/flows/lockstep.h"
+#include "engine/flows/opens.h"
 #include "engine/flows/renew_begin.h"
 #include "core/tcp/cold.h"
 
@@ -18,7 +19,8 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_tcp *c = r->c;
 	struct ftt_flow *f = &c->flow;
-	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = f->hard.irs, .data = c->log->bytes, .data_len = c->log->syn_len};
+	uint8_t kind = f->opener == FTT_OPENED_LOCAL ? FTT_LANE_OUTWARD : FTT_LANE_BEGIN;
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = c->key, .irs = ftt_flow_name(f), .data = c->log->bytes, .data_len = c->log->syn_len};
 	uint8_t bytes[FTT_BEGIN_MAX];
 	struct ftt_lane_begin begin;
 	size_t len;
@@ -32,7 +34,7 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	ftt_lane_begin_put(bytes, &begin);
 	len = ftt_record_put(bytes + HEAD, sizeof(bytes) - HEAD, &open);
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
-		ftt_lane_send(&w->lane, k, FTT_LANE_BEGIN, bytes, (uint32_t)(HEAD + len));
+		ftt_lane_send(&w->lane, k, kind, bytes, (uint32_t)(HEAD + len));
 	ftt_renew_begin(f);
 	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = begin.acked,
 				   .sent = c->log->syn_len};
@@ -49,26 +51,21 @@ bool ftt_renew_opens(const struct ftt_record *open, struct ftt_seg *syn)
 	return open->type == FTT_REC_OPEN && open->key.proto == 6 && ftt_record_syn(open, &k, syn);
 }
 
-struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, uint64_t acked, uint32_t age_ms,
-				    uint64_t now_ns)
+/* A flow of the OPEN, with a log that begins with the remote end's first word, `first`; NULL: there is no room for it. */
+static struct ftt_renewal *enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, const struct ftt_seg *first,
+				 uint64_t acked, uint64_t now_ns)
 {
 	struct ftt_tcp *c = ftt_follow_find(w, &open->key, now_ns);
-	struct ftt_env env = ftt_worker_env(w, now_ns);
-	struct ftt_record aged = *open;
 	struct ftt_renewal *r;
-	struct ftt_seg s;
 
-	if (!ftt_renew_opens(open, &s))
-		return NULL;
 	if (c) /* a stranger, of whom only a later word was heard; or an earlier attempt, or connection */
 		ftt_tcp_forget(w, c, true);
 	ftt_plane_send(w->plane);
-	c = ftt_follow_begin(w, &open->key, open->irs, now_ns);
+	c = ftt_follow_begin(w, &open->key, first->seq, now_ns);
 	if (!c)
 		return NULL;
 	c->peer_worker = from;
 	c->attempt = open->attempt;
-	ftt_renew_follow(&c->flow, &s);
 	ftt_log_begin(w, c, open->data, open->data_len);
 	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
 	if (!r) {
@@ -76,11 +73,42 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 		return NULL;
 	}
 	r->acked = acked;
-	r->given = open->irs + 1;
+	r->given = first->seq + 1;
 	r->told = open->data_len;
 	r->heard_ns = now_ns;
-	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
+	return r;
+}
+
+/* ... that the primary's server has opened: it waits until ours does. */
+static void enter_opened(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, const struct ftt_seg *answer, uint64_t acked,
+			 uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_renewal *r = ftt_opens_to(w, open->key.remote_port) && !ftt_cold(w) ? enter(w, from, open, answer, acked, now_ns) : NULL;
+
+	if (!r)
+		return;
+	r->next_ns = UINT64_MAX;
+	ftt_opened_again(&r->c->flow, open, &env);
+	ftt_table_settle(&w->table, r->c, w->mode);
+	ftt_opens_again(w, r->c, now_ns);
+}
+
+struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, uint64_t acked, uint32_t age_ms,
+				    uint64_t now_ns)
+{
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_record aged = *open;
+	struct ftt_renewal *r;
+	struct ftt_tcp *c;
+	struct ftt_seg s;
+
+	if (!ftt_renew_opens(open, &s) || !(r = enter(w, from, open, &s, acked, now_ns)))
+		return NULL;
+	c = r->c;
+	ftt_renew_follow(&c->flow, &s);
+	r->next_ns = w->index ? UINT64_MAX : now_ns + 1000000000ull;
 	if (ftt_cold(w)) {
 		ftt_tcp_act(w, c, ftt_cold_open(&c->flow, open, &env), now_ns);
 		return r;
@@ -95,21 +123,36 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 	return r;
 }
 
-enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns)
+/* Does the OPEN bring what such a message does? */
+static bool fits(uint8_t kind, const struct ftt_record *open, struct ftt_seg *first)
+{
+	struct ftt_pkt k;
+
+	if (kind == FTT_LANE_BEGIN)
+		return ftt_renew_opens(open, first);
+	return open->type == FTT_REC_OPEN && open->key.proto == 6 && ftt_record_answer(open, &k, first);
+}
+
+enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len,
+					     uint64_t now_ns)
 {
 	struct ftt_lane_begin begin;
 	struct ftt_record open;
 	struct ftt_tcp *c;
 	struct ftt_seg s;
 
-	if (len < HEAD || ftt_record_get(bytes + HEAD, len - HEAD, &open) != len - HEAD || !ftt_renew_opens(&open, &s))
+	if (len < HEAD || ftt_record_get(bytes + HEAD, len - HEAD, &open) != len - HEAD || !fits(kind, &open, &s))
 		return FTT_LANE_BAD;
 	if (w->mode != FTT_MODE_BACKUP)
 		return FTT_LANE_TAKEN;
 	ftt_lane_begin_get(bytes, &begin);
 	open.attempt = begin.attempt;
 	c = ftt_follow_find(w, &open.key, now_ns);
-	if (!c || c->flow.protection != FTT_PROTECTED || c->flow.hard.irs != open.irs)
+	if (c && c->flow.protection == FTT_PROTECTED && ftt_flow_name(&c->flow) == open.irs)
+		return FTT_LANE_TAKEN;
+	if (kind == FTT_LANE_OUTWARD)
+		enter_opened(w, from, &open, &s, begin.acked, now_ns);
+	else
 		ftt_renew_enter(w, from, &open, begin.acked, begin.age_ms, now_ns);
 	return FTT_LANE_TAKEN;
 }

@@ -13,7 +13,8 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 				    uint64_t now_ns);
 /* Is this an OPEN with a SYN of its flow? */
 bool ftt_renew_opens(const struct ftt_record *open, struct ftt_seg *syn);
-/* The message BEGIN. */
-enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, const uint8_t *bytes, uint32_t len, uint64_t now_ns);
+/* The messages BEGIN and OUTWARD. */
+enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from, uint8_t kind, const uint8_t *bytes, uint32_t len,
+					     uint64_t now_ns);
 
 #endif

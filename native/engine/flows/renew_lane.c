@@ -75,7 +75,7 @@ static bool send_log(struct ftt_worker *w, struct ftt_renewal *r)
 {
 	struct ftt_tcp *c = r->c;
 	struct ftt_log *l = c->log;
-	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 	uint8_t bytes[RECORD_MAX + MESSAGE + FTT_PIECE_HEADER + FTT_PIECE_MAX];
 	bool last = r->stage == FTT_RENEW_HELD;
 
@@ -118,7 +118,7 @@ static void find_flows(struct ftt_worker *w, bool again, uint64_t now_ns)
 		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
 
 		if (!alone || c->closed || !c->log || c->log->renewal || ftt_unrenewable(c->unrenewable) ||
-		    (again && c->unrenewable == FTT_STACK_UNLIKE)) /* its stack is what it was */
+		    (again && (ftt_renewal_vain(c->unrenewable) || c->flow.reason == FTT_WHY_NOT_OPENED))) /* it is what it was */
 			continue;
 		ev.value += ftt_renewal_begin(w, c, now_ns) != NULL;
 	}
@@ -194,7 +194,7 @@ static bool is_late(struct ftt_worker *w, const struct ftt_tcp *c, const struct 
 /* Its log is not whole here, so our stack will not come to where its client is: the primary is to give it up. */
 static void refuse(struct ftt_worker *w, struct ftt_tcp *c)
 {
-	struct ftt_record gone = {.type = FTT_REC_DETACHED, .key = c->key, .irs = c->flow.hard.irs, .attempt = c->attempt};
+	struct ftt_record gone = {.type = FTT_REC_DETACHED, .key = c->key, .irs = ftt_flow_name(&c->flow), .attempt = c->attempt};
 
 	ftt_channel_put_record(&w->channel, c->peer_worker, &gone, &w->n);
 	ftt_tcp_let_go(w, c);
@@ -227,7 +227,7 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 	if (!at || head.type != FTT_REC_RENEW)
 		return FTT_LANE_BAD;
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &head.key, now_ns) : NULL;
-	r = c && c->flow.hard.irs == head.irs && !is_late(w, c, &head) ? ftt_renewal(c) : NULL;
+	r = c && ftt_flow_name(&c->flow) == head.irs && !is_late(w, c, &head) ? ftt_renewal(c) : NULL;
 	if (r && ftt_spill_behind(w, from))
 		return FTT_LANE_NOT_NOW;
 	for (uint32_t n; at < len; at += n) {
@@ -274,7 +274,7 @@ static enum ftt_lane_answer drop(struct ftt_worker *w, const uint8_t *bytes, uin
 		return FTT_LANE_TAKEN;
 	}
 	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &r.key, now_ns) : NULL;
-	if (!c || c->flow.hard.irs != r.irs || c->flow.protection != FTT_CATCHING_UP || is_late(w, c, &r))
+	if (!c || ftt_flow_name(&c->flow) != r.irs || c->flow.protection != FTT_CATCHING_UP || is_late(w, c, &r))
 		return FTT_LANE_TAKEN;
 	part(w, c);
 	return FTT_LANE_TAKEN;
@@ -308,7 +308,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 		return FTT_LANE_TAKEN;
 	switch (kind) {
 	case FTT_LANE_BEGIN:
-		return ftt_renew_begin_message(of, from, bytes, len, now_ns);
+	case FTT_LANE_OUTWARD:
+		return ftt_renew_begin_message(of, from, kind, bytes, len, now_ns);
 	case FTT_LANE_LOG:
 		return log_of(of, from, bytes, len, now_ns);
 	case FTT_LANE_DROP:

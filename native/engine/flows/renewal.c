@@ -95,6 +95,18 @@ void ftt_renewal_end(struct ftt_worker *w, struct ftt_tcp *c)
 		ftt_log_end(w, c, (enum ftt_unrenewable)c->unrenewable);
 }
 
+void ftt_renewal_move(struct ftt_worker *w, struct ftt_tcp *to, struct ftt_tcp *from)
+{
+	to->log = from->log;
+	to->log->renewal->c = to;
+	to->unrenewable = from->unrenewable;
+	to->attempt = from->attempt;
+	from->log = NULL;
+	from->unrenewable = FTT_LOG_GAP;
+	ftt_table_count_why(&w->table, to);
+	ftt_table_count_why(&w->table, from);
+}
+
 void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_renewal_end(w, c);

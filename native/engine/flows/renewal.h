@@ -71,6 +71,8 @@ static inline void ftt_renewal_failed(struct ftt_worker *w, enum ftt_unrenewable
 	ftt_again_failed(&w->renew_again, why, now_ns);
 }
 
+/* The flow `from`, which is about to go, is the same connection: its log and its renewal are that one's, which has none. */
+void ftt_renewal_move(struct ftt_worker *w, struct ftt_tcp *to, struct ftt_tcp *from);
 /* The flow goes, and its log with it. */
 void ftt_renewal_forget(struct ftt_worker *w, struct ftt_tcp *c);
 

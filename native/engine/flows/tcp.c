@@ -62,6 +62,19 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_p
 		ftt_log_begin(w, c, c->syn, c->syn_len);
 }
 
+/* What a connection that our server opens begins with, for a new backup: the remote end's answer, as that has said it. */
+static void keep_answer(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k)
+{
+	const struct ftt_edit nothing = {0};
+	uint8_t answer[FTT_SYN_MAX];
+
+	if (!ftt_opens_to(w, c->key.remote_port) || p->len > sizeof(answer) || p->cap < p->len)
+		return;
+	memcpy(answer, p->bytes, p->len);
+	ftt_apply(answer, k, &nothing, p->csum_ready); /* it will need a real checksum */
+	ftt_log_begin(w, c, answer, p->len);
+}
+
 /* What belonged to the connection that had this key before. */
 static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 {
@@ -220,6 +233,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	struct ftt_tcp *c;
 	struct ftt_edit e;
 	enum ftt_verdict v;
+	bool answers;
 
 	if (p->csum_unknown && p->csum_ready && !verified(w, p, k))
 		return;
@@ -231,6 +245,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (!(c = find_of_client(w, p, &key, s, now_ns)))
 		return;
 	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP && !(w->history && w->history->live)) { /* what it says comes over the lane, in its order */
+		if (!(c->flow.bits & FTT_F_SYNACK) && c->flow.opener == FTT_OPENED_LOCAL)
+			ftt_opened_place(&c->flow, s);
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
@@ -246,9 +262,12 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	w->n.pass_malformed += !!(s->options & FTT_OPT_BAD); /* read like the kernel does: up to the bad one */
 	if (c->flow.protection == FTT_CATCHING_UP && ftt_renewal(c))
 		ftt_renewal_stir(w, ftt_renewal(c));
+	answers = c->flow.opener == FTT_OPENED_LOCAL && !(c->flow.bits & FTT_F_MAPPED);
 	v = ftt_segment_step(&c->flow, s, &env, &e);
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		keep_syn(w, c, p, k, &e);
+	else if (answers && c->flow.bits & FTT_F_MAPPED)
+		keep_answer(w, c, p, k);
 	if (v == FTT_PASS) {
 		ftt_tcp_give(w, c, p, k, s, &e);
 	} else if (v == FTT_HOLD) {
@@ -300,7 +319,7 @@ static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key
 		return c;
 	}
 	ftt_opened_begin(&c->flow, s, now_ns);
-	ftt_log_end(w, c, FTT_NO_RENEWAL);
+	ftt_log_end(w, c, w->e->cfg.policy.renew ? FTT_SERVER_OPENED : FTT_NO_RENEWAL);
 	return c;
 }
 
