@@ -299,8 +299,9 @@ BIRD_PEER = (
 )
 
 
-def bird(peers: Sequence[str]) -> str:
-    """The configuration of BIRD as a router whose peers connect to the service address."""
+def bird(peers: Sequence[str], how: str = "passive;") -> str:
+    """The configuration of BIRD as a router with such peers. ``how`` they meet: passive, they connect to the
+    service address."""
     sessions = "\n".join(f"protocol bgp from peers {{ neighbor {address} as 65002; }}" for address in peers)
     return f"""
 log stderr all;
@@ -309,7 +310,7 @@ protocol device {{ }}
 protocol static {{ ipv4; route 198.51.100.0/24 blackhole; }}
 template bgp peers {{
   local 10.77.0.100 as 65001;
-  passive;
+  {how}
   strict bind;
   hold time 240;
   ipv4 {{ import all; export where source = RTS_STATIC; }};

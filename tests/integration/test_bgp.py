@@ -32,7 +32,7 @@ protocol static all_along {{ ipv4; {routes} }}
 protocol static later {{ disabled; ipv4; route 203.0.113.{last}/32 blackhole; }}
 protocol bgp service {{
   local {address} as 65002; neighbor 10.77.0.100 as 65001; strict bind;
-  hold time {hold}; connect delay time 1;
+  hold time {hold}; connect delay time 1; {how}
   ipv4 {{ import all; export where source = RTS_STATIC; }};
 }}
 """
@@ -62,6 +62,8 @@ class Peer:
     last: int
     hold: int
     routes: int = 3
+    how: str = ""
+    """What else its session has."""
 
     @property
     def address(self) -> str:
@@ -88,7 +90,12 @@ class Bird(Peer):
         file = self.home / "peer.conf"
         file.write_text(
             _BIRD.format(
-                log=self.home / "log", address=self.address, routes=routes, last=self.last, hold=self.hold
+                log=self.home / "log",
+                address=self.address,
+                routes=routes,
+                last=self.last,
+                hold=self.hold,
+                how=self.how,
             )
         )
         words = ["bird", "-f", "-c", str(file), "-s", str(self.home / "ctl"), "-P", str(self.home / "pid")]
@@ -101,9 +108,11 @@ class Bird(Peer):
     def session(self) -> str:
         """Which one it is, "" while it is not up; with all that it was told."""
         told = self.say("show", "protocols", "all", "service")
+        if "Established" not in told:
+            return ""
         sums = re.findall(r"Import (?:updates|withdraws): +(\d+)", told)
         number = (self.home / "log").read_text().count("BGP session established")
-        return f"number {number}, updates and withdraws {sums}" if "Established" in told else ""
+        return f"number {number}, updates and withdraws {sums}"
 
     def trouble(self) -> list[str]:
         """What it noticed of an end."""
@@ -154,9 +163,11 @@ def lab() -> Iterator[Lab]:
 
 
 def flows(lab: Lab, role: str) -> dict[str, dict[str, Any]]:
-    """The sessions as a node knows them, by their peers' addresses."""
+    """The sessions as a node knows them, by their peers' addresses; of two connections the one that lives."""
     told = lab.ask(lab.node_in_role(role), {"op": "connections"}, 5)["connections"]
-    return {flow["remote"]: flow for flow in told}
+    return {
+        flow["remote"]: flow for flow in told if not flow["closed"] and flow["bytes_in"] and flow["bytes_out"]
+    }
 
 
 def routes_of(lab: Lab, node: str) -> int:
@@ -204,6 +215,69 @@ def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> 
         primary = lab.node_in_role("primary")
         await_condition(lambda: routes_of(lab, primary) == now, 30, "what is announced later")
         assert [peer.session() for peer in peers] == before
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def open_to(lab: Lab, peers: list[Bird], how: str = "") -> None:
+    """A pair of routers that connect to these peers. (With multihop no socket is bound to an interface.)"""
+    text = bird([peer.address for peer in peers], f"connect delay time 2; multihop; {how}")
+    lab.up(
+        [f"179/tcp={BIRD_COMMAND}"],
+        ["lockstep=connection", 'opens=["179/tcp"]', "timing.opens_wait_ms=10000", *BIRD_SETTINGS],
+        prepare=lambda host: (host.home / "root" / "bird.conf").write_text(text) and None,
+    )
+    for peer in peers:
+        lab.exec(CLIENT, ["ip", "address", "add", f"{peer.address}/24", "dev", "eth0"])
+
+
+def test_a_session_with_a_password(lab: Lab, tmp_path: Path) -> None:
+    """TCP-MD5 (RFC 2385): it is served, not protected, and that is told."""
+    password = 'password "of both";'
+    peer = Bird(lab, tmp_path, 21, 90, 3, f"passive; {password}")
+    open_to(lab, [peer], password)
+    running = peer.start()
+    try:
+        await_condition(lambda: bool(peer.session()), 30, "the session")
+        primary = lab.node_in_role("primary")
+        flow = flows(lab, "primary")[peer.address]
+        assert (flow["protection"], flow["reason"]) == ("unprotected", "signed")
+        events = lab.ask(primary, {"op": "events", "since": 0}, 5)["events"]
+        assert any(event["event"] == "unsupported" and event["reason"] == "signed" for event in events)
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_sessions_that_the_router_opens(lab: Lab, tmp_path: Path) -> None:
+    """... to peers that wait for it. Others connect as well, and are faster."""
+    kinds = [(21, 3, 50_000, "passive;"), (22, 90, 3, "passive;"), (23, 90, 3, ""), (201, 90, 3, "")]
+    peers = []
+    for last, hold, routes, how in kinds:
+        home = tmp_path / str(last)
+        home.mkdir()
+        peers.append(Bird(lab, home, last, hold, routes, how))
+    open_to(lab, peers)
+    total = sum(peer.routes for peer in peers) + 1
+    running = [peer.start() for peer in peers]
+    try:
+        await_condition(lambda: all(peer.session() for peer in peers), 60, "all sessions")
+        for node in ("alpha", "beta"):
+            await_condition(lambda node=node: routes_of(lab, node) == total, 30, f"all routes at {node}")  # type: ignore[misc]
+        fast = peers[0].address
+        spoken(lab, fast, 3)
+        known = flows(lab, "primary")
+        assert {flow["protection"] for flow in known.values()} == {"protected"}, known
+        assert [known[peer.address]["opener"] for peer in peers[:2]] == ["local", "local"]
+        before = [(peer.session(), peer.trouble()) for peer in peers]
+        make_fault(lab, "crash-host", "primary")
+        spoken(lab, fast, 6)
+        assert [(peer.session(), peer.trouble()) for peer in peers] == before
+        peers[0].say("enable", "later")
+        primary = lab.node_in_role("primary")
+        await_condition(lambda: routes_of(lab, primary) == total + 1, 30, "what is announced later")
     finally:
         for process in running:
             process.kill()
