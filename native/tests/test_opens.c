@@ -321,7 +321,7 @@ int main(int argc, char **argv)
 	for (uint64_t seed = first; seed < first + n; seed++)
 		run(seed);
 	if (n >= RUNS)
-		CHECK(carried_on > n / 4 && cut_short > n / 100 && refused > n / 200 && copied_short > n);
+		CHECK(carried_on > n / 4 && cut_short > n / 200 && refused > n / 200 && copied_short > n);
 	if (argc > 1)
 		printf("%u carried on, %u cut short, %u refused, %llu copied short\n", carried_on, cut_short, refused, (unsigned long long)copied_short);
 	return 0;
