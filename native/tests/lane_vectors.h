@@ -138,6 +138,8 @@ static const char *lane_vector(enum ftt_lane_kind kind)
 		return NULL; /* in lane-answer and lane-frames */
 	case FTT_LANE_BEGIN:
 		return "lane-begin";
+	case FTT_LANE_OUTWARD:
+		return NULL; /* its head is lane-begin's, its record open's; test_opens_again.c says the rest */
 	case FTT_LANE_LOG:
 		return "lane-log";
 	case FTT_LANE_DROP:
