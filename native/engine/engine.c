@@ -119,8 +119,8 @@ void ftt_engine_close(struct ftt_engine *e)
 		return;
 	atomic_store(&e->shared.lease_policy, FTT_LEASE_NONE);
 	atomic_store(&e->shared.mode, FTT_MODE_IDLE);
-	if (e->record) /* which is the caller's */
-		ftt_history_file_tell(e->record, NULL, NULL);
+	if (e->history_file) /* which is the caller's */
+		ftt_history_file_tell(e->history_file, NULL, NULL);
 	ftt_beat_detach(e->beat);
 	ftt_neigh_detach(e->neigh);
 	for (int k = 0; k < FTT_MAX_WORKERS; k++)
@@ -202,23 +202,23 @@ static void kept_more(void *of)
 {
 	struct ftt_engine *e = of;
 
-	if (atomic_exchange(&e->record_awaited, false))
+	if (atomic_exchange(&e->file_awaited, false))
 		wake_all(e);
 }
 
 struct ftt_history_file *ftt_engine_record(struct ftt_engine *e, struct ftt_history_file *h)
 {
-	struct ftt_history_file *before = e->record;
+	struct ftt_history_file *before = e->history_file;
 
 	if (before)
 		ftt_history_file_tell(before, NULL, NULL);
 	ftt_engine_pause(e);
 	for (int k = 0; k < e->cfg.workers; k++)
 		ftt_kept_anew(e->worker[k]);
-	e->record = h;
-	e->record_number = (uint8_t)(e->record_number + !!h) % FTT_RECORD_NONE;
-	e->record_number += !e->record_number;
-	e->record_began_ns = ftt_now_ns();
+	e->history_file = h;
+	e->file_number = (uint8_t)(e->file_number + !!h) % FTT_FILE_NONE;
+	e->file_number += !e->file_number;
+	e->file_began_ns = ftt_now_ns();
 	ftt_engine_resume(e);
 	if (h)
 		ftt_history_file_tell(h, kept_more, e);

@@ -33,7 +33,7 @@ struct ftt_worker;
 struct ftt_events;
 struct ftt_history_file;
 
-#define FTT_RECORD_NONE 63u /* it has six bits in a flow */
+#define FTT_FILE_NONE 63u /* it has six bits in a flow */
 
 struct ftt_shared {
 	_Atomic uint32_t mode;           /* enum ftt_mode */
@@ -74,10 +74,10 @@ struct ftt_engine {
 	_Atomic uint64_t server_start_ns; /* when the first of its main processes began; 0: before this engine */
 	struct ftt_ls_map lockstep; /* shared with the server; .header NULL: it is not */
 	int stamp_fd; /* the rules of stamp.h live with it; negative: there are none */
-	struct ftt_history_file *record; /* where the history of the server goes; NULL: nowhere. Workers stand still while it changes */
-	uint8_t record_number; /* of that file, or of the last one; FTT_RECORD_NONE is none's */
-	uint64_t record_began_ns;
-	_Atomic bool record_awaited; /* a worker waits until more of it is kept */
+	struct ftt_history_file *history_file; /* where the history of the server goes; NULL: nowhere. Workers stand still while it changes */
+	uint8_t file_number; /* of that file, or of the last one; FTT_FILE_NONE is none's */
+	uint64_t file_began_ns;
+	_Atomic bool file_awaited; /* a worker waits until more of it is kept */
 	uint32_t whole_packets; /* see struct ftt_status */
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
 	_Atomic uint32_t role_flows;    /* flows they took over */

@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/kept.h"
@@ -41,7 +41,7 @@
  */
 static void forget_rest(struct ftt_worker *w)
 {
-	ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
+	ftt_flows_rest(w, UINT32_MAX, ftt_now_ns());
 	ftt_worker_flush(w);
 	ftt_worker_packets(w, FTT_LANE_FLOWS, REST_ROUNDS);
 	ftt_worker_packets(w, FTT_LANE_HANDSHAKES, REST_ROUNDS);
@@ -118,7 +118,7 @@ static void follow_role(struct ftt_worker *w)
 		w->generation = generation;
 		w->role_open = true;
 		ftt_kept_drop(w);
-		ftt_follow_role(w, mode, session, ftt_now_ns());
+		ftt_flows_role(w, mode, session, ftt_now_ns());
 		ftt_udp_strays(w, ftt_now_ns());
 		find_mirror(w);
 	}
@@ -127,7 +127,7 @@ static void follow_role(struct ftt_worker *w)
 	promote(w);
 	if (!w->role_open)
 		return;
-	if (ftt_follow_rest(w, ROLE_FLOWS, ftt_now_ns())) {
+	if (ftt_flows_rest(w, ROLE_FLOWS, ftt_now_ns())) {
 		w->role_open = false;
 		ftt_engine_role_done(w->e, w->role_flows, generation);
 	}
@@ -138,7 +138,7 @@ static void follow_role(struct ftt_worker *w)
  * For how long it waits for work. The limit of epoll_wait() costs some microseconds, which a timer that stays set does not; but with
  * many connections these let packets gather, and a worker that is woken less often gets more done (docs/budget.md).
  */
-static int patience_ms(const struct ftt_worker *w)
+static int wait_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->n_opens || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
 		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
@@ -162,7 +162,7 @@ static int wait_for_work(struct ftt_worker *w, struct epoll_event *got)
 			w->busy_until_ns = 0;
 		sched_yield();
 	}
-	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, patience_ms(w));
+	return epoll_wait(w->epoll_fd, got, FTT_WORKER_FDS, wait_ms(w));
 }
 
 /* A backup is woken for the quiet lane while a client's segment waits for the primary's word. */
@@ -209,7 +209,7 @@ static void tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_BACKUP) /* it may not have been asked for: see ftt_tcp_from_client() */
 		ftt_hear_records(w, FTT_ON_QUIET, now_ns);
-	ftt_follow_tick(w, now_ns);
+	ftt_flows_tick(w, now_ns);
 	ftt_promote_tick(w, now_ns);
 	if (w->history && w->mode == FTT_MODE_BACKUP)
 		ftt_history_tick(w);
@@ -222,7 +222,7 @@ static void tick(struct ftt_worker *w, uint64_t now_ns)
 static void sweep(struct ftt_worker *w, uint64_t now_ns)
 {
 	find_mirror(w);
-	ftt_follow_sweep(w, now_ns);
+	ftt_flows_sweep(w, now_ns);
 	ftt_udp_sweep(w, now_ns);
 }
 

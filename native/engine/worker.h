@@ -25,7 +25,7 @@
 #define FTT_COMMIT_LATER_NS 1000000ull /* how long a COMMIT waits for which nobody waits */
 
 /* Flows whose output has moved since something was told of the worker's flows: see frame.h. */
-enum ftt_moved_in { FTT_MOVED_HISTORY = 1, FTT_MOVED_RECORD = 2 };
+enum ftt_moved_in { FTT_MOVED_HISTORY = 1, FTT_MOVED_FILE = 2 };
 
 struct ftt_moved {
 	uint32_t n;
@@ -90,10 +90,10 @@ struct ftt_worker {
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
 	struct ftt_list renew_waiting, renew_active, renew_resting; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
-	struct ftt_moved recorded; /* of record.h */
+	struct ftt_moved filed; /* of filed.h */
 	struct ftt_word *words, *last_word; /* see kept.h */
 	uint32_t n_words;
-	uint64_t record_place; /* behind the last frame that this worker has put into the file */
+	uint64_t filed_place; /* behind the last frame that this worker has put into the file */
 	struct ftt_renew_again renew_again;
 	bool renewing; /* a new backup was told of flows, and not of the end of it */
 	uint64_t stood_ns; /* of a promotion: when its server was first seen to get on with a flow no more; 0: never */

@@ -163,7 +163,7 @@ void ftt_worker_packets(struct ftt_worker *w, unsigned lane, int rounds)
 void ftt_worker_choose_copy(struct ftt_worker *w)
 {
 	bool backup = w->mode == FTT_MODE_BACKUP;
-	bool logs = w->e->record || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
+	bool logs = w->e->history_file || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
 	/* a backup edits ports of what its server opens; the kernel's stamp does not. Who took over asks again for one, whole */
 	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||

@@ -2,7 +2,7 @@
 /* worker_setup.c - birth and end of a worker, and what wakes it. worker.c tells how it works. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/kept.h"
@@ -118,7 +118,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		struct ftt_tcp *c;
 
 		if (w->plane && !ftt_flow_emits((uint8_t)w->mode)) { /* our stack loses its connections all the same */
-			ftt_follow_rest(w, UINT32_MAX, ftt_now_ns());
+			ftt_flows_rest(w, UINT32_MAX, ftt_now_ns());
 			ftt_worker_flush(w);
 		}
 		while ((c = ftt_table_next(&w->table, NULL)))

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define MOST_NS (60 * LINK_SECOND_NS)
-#define PATIENCE_S 2
+#define LIMIT_S 2
 
 static struct wire wires[2];
 
@@ -117,7 +117,7 @@ static int listen_at(const char *path)
 
 int main(int argc, char **argv)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct timeval limit = {.tv_sec = LIMIT_S};
 	pthread_t thread;
 	int sockets[2], control;
 
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
 
 		if (fd < 0)
 			continue;
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 		answer(fd);
 	}
 }

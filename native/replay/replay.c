@@ -25,7 +25,7 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/renewal.h"
@@ -377,15 +377,15 @@ static void step(char *line)
 		ftt_hear_records(&worker, FTT_ON_ANY, now);
 	} else if (!strcmp(what, "tick")) {
 		atomic_store(&engine.shared.vouched, second && *second == '1');
-		ftt_follow_tick(&worker, now);
+		ftt_flows_tick(&worker, now);
 	} else if (!strcmp(what, "sweep")) {
-		ftt_follow_sweep(&worker, now);
+		ftt_flows_sweep(&worker, now);
 	} else if (!strcmp(what, "role")) {
 		uint32_t mode = (uint32_t)strtoul(second, NULL, 10);
 
 		atomic_store(&engine.shared.mode, mode);
-		ftt_follow_role(&worker, mode, strtoull(third, NULL, 10), now);
-		ftt_follow_rest(&worker, UINT32_MAX, now);
+		ftt_flows_role(&worker, mode, strtoull(third, NULL, 10), now);
+		ftt_flows_rest(&worker, UINT32_MAX, now);
 	} else {
 		fprintf(stderr, "unknown step %s\n", what);
 		exit(2);

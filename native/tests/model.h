@@ -2,7 +2,7 @@
 /*
  * model.h - a client, two servers and the networks between them, in simulated time.
  *
- * The two nodes run the engine's own tcp.c, follow.c and what they need; kernels are small models
+ * The two nodes run the engine's own tcp.c, role.c and what they need; kernels are small models
  * of TCP that keep the rules of Linux on which a takeover depends: an acknowledgement of what was
  * never sent is thrown away with its segment, timestamps are checked (PAWS), a window does not
  * shrink, a segment for no connection is answered with a reset. Queue, channel and raw sockets are

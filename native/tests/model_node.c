@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/renew.h"
@@ -253,8 +253,8 @@ void node_role(struct node *n, uint32_t mode, uint64_t session)
 	atomic_store(&sh->lease_policy, mode == FTT_MODE_BACKUP ? FTT_LEASE_NONE : FTT_LEASE_SELF);
 	atomic_store(&sh->lease_until_ns, mode == FTT_MODE_BACKUP ? 0 : UINT64_MAX);
 	atomic_store(&sh->mode, mode);
-	ftt_follow_role(&n->worker, mode, session, model_now);
-	while (!ftt_follow_rest(&n->worker, 1, model_now))
+	ftt_flows_role(&n->worker, mode, session, model_now);
+	while (!ftt_flows_rest(&n->worker, 1, model_now))
 		;
 	node_run(n);
 }
@@ -406,7 +406,7 @@ void node_hears(struct node *n, const struct ftt_record *r)
 
 void node_tick(struct node *n)
 {
-	ftt_follow_tick(&n->worker, model_now);
+	ftt_flows_tick(&n->worker, model_now);
 	stack_tick(&n->stack);
 	node_run(n);
 }

@@ -4,7 +4,7 @@
 #define FTTCP_ONE_NODE_H
 #include <string.h>
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "model_alone.h"
 
 #define S (1000 * MS)

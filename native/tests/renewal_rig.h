@@ -3,7 +3,7 @@
 #ifndef FTTCP_RENEWAL_RIG_H
 #define FTTCP_RENEWAL_RIG_H
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
 #include "engine/flows/renew_lane.h"

@@ -192,7 +192,7 @@ static inline struct ftt_tcp *establish(uint16_t port, enum ftt_protection prote
 static inline void protect(struct ftt_tcp *c, enum ftt_protection protection)
 {
 	c->flow.protection = (uint8_t)protection;
-	ftt_table_settle(&node.worker.table, c, node.worker.mode);
+	ftt_table_update(&node.worker.table, c, node.worker.mode);
 }
 
 static inline bool keep(struct ftt_tcp *c, uint32_t offset, uint32_t len, uint8_t flags)

@@ -79,17 +79,17 @@ static void test_it_waits_for_the_disk(void)
 
 	open_flow(n);
 	remove(s.path);
-	n->engine.record = ftt_history_file_open(&s, err, sizeof(err));
-	CHECK(n->engine.record);
-	n->worker.record_place = 1 << 19; /* as if so much had been put into it, and had not been written */
+	n->engine.history_file = ftt_history_file_open(&s, err, sizeof(err));
+	CHECK(n->engine.history_file);
+	n->worker.filed_place = 1 << 19; /* as if so much had been put into it, and had not been written */
 	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
 	client_says(n, TCP_ACK, IRS + 101, ISS, 100);
-	CHECK(!last_told(FTT_REC_COMMIT) && n->worker.n_words == 2 && n->engine.record_awaited);
-	n->worker.record_place = 0; /* what comes later does not overtake */
+	CHECK(!last_told(FTT_REC_COMMIT) && n->worker.n_words == 2 && n->engine.file_awaited);
+	n->worker.filed_place = 0; /* what comes later does not overtake */
 	client_says(n, TCP_ACK, IRS + 201, ISS, 100);
 	CHECK(!last_told(FTT_REC_COMMIT) && n->worker.n_words == 3);
-	ftt_history_file_close(n->engine.record, true);
-	n->engine.record = NULL;
+	ftt_history_file_close(n->engine.history_file, true);
+	n->engine.history_file = NULL;
 	ftt_kept_release(&n->worker);
 	node_run(n);
 	CHECK(last_told(FTT_REC_COMMIT) && last_told(FTT_REC_COMMIT)->rcv_nxt == IRS + 301 && !n->worker.words);
@@ -106,9 +106,9 @@ static void test_the_file_changes(void)
 
 	open_flow(n);
 	remove(s.path);
-	n->engine.record = ftt_history_file_open(&s, err, sizeof(err));
-	CHECK(n->engine.record);
-	n->worker.record_place = 1 << 19;
+	n->engine.history_file = ftt_history_file_open(&s, err, sizeof(err));
+	CHECK(n->engine.history_file);
+	n->worker.filed_place = 1 << 19;
 	client_says(n, TCP_ACK, IRS + 1, ISS, 100);
 	CHECK(!last_told(FTT_REC_COMMIT));
 	ftt_kept_anew(&n->worker); /* as ftt_engine_record() does; the file is as good as another one */
@@ -117,8 +117,8 @@ static void test_the_file_changes(void)
 	CHECK(last_told(FTT_REC_COMMIT) && last_told(FTT_REC_COMMIT)->rcv_nxt == IRS + 101 && !n->worker.words);
 	client_says(n, TCP_ACK, IRS + 101, ISS, 100);
 	CHECK_EQ(last_told(FTT_REC_COMMIT)->rcv_nxt, IRS + 201);
-	ftt_history_file_close(n->engine.record, true);
-	n->engine.record = NULL;
+	ftt_history_file_close(n->engine.history_file, true);
+	n->engine.history_file = NULL;
 	node_close(n);
 	remove(s.path);
 }

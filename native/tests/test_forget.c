@@ -41,10 +41,10 @@ static void test_forgetting_in_steps(void)
 	CHECK((find(n, 8)->store = malloc(sizeof(struct ftt_store) + 64)));
 	w->retained_bytes = find(n, 8)->store->size = 64;
 	ftt_tcp_act(w, find(n, 7), FTT_ACT_COMMIT_LATER, model_now);
-	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now);
+	ftt_flows_role(w, FTT_MODE_BACKUP, 2, model_now);
 	CHECK_EQ(find(n, 7)->flow.protection, FTT_DETACHED); /* the new primary hears nothing of it */
 	CHECK(!w->table.dirty);
-	CHECK(!ftt_follow_rest(w, 2, model_now)); /* 8 and 6 */
+	CHECK(!ftt_flows_rest(w, 2, model_now)); /* 8 and 6 */
 	CHECK_EQ(resets(n), 3);
 	CHECK_EQ(w->table.n, 9);
 	CHECK_EQ(w->table.count[FTT_DETACHED], 3);
@@ -65,7 +65,7 @@ static void test_forgetting_in_steps(void)
 	CHECK_EQ(w->table.n, 9);
 	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 
-	CHECK(ftt_follow_rest(w, 2, model_now));
+	CHECK(ftt_flows_rest(w, 2, model_now));
 	CHECK_EQ(w->table.n, 8); /* nobody waits for the handshake of 9 */
 	CHECK_EQ(ftt_table_half_open(&w->table), 1);
 	CHECK_EQ(w->table.count[FTT_NEW], 1);
@@ -82,14 +82,14 @@ static void test_a_new_connection_finds_none_of_the_past(void)
 
 	establish(n, 1);
 	establish(n, 2);
-	ftt_follow_role(&n->worker, FTT_MODE_BACKUP, 2, model_now);
+	ftt_flows_role(&n->worker, FTT_MODE_BACKUP, 2, model_now);
 	n->stack.state = STACK_OPEN;
 	n->stack.irs = 1000;
 	n->stack.rcv_nxt = 1;
 	CHECK(says(n, 1, true, TCP_SYN, 5000, 0));
 	CHECK(n->stack.state != STACK_OPEN);
 	CHECK_EQ(n->unsent, 0); /* the engine's verdicts leave before its segments, unless these are flushed */
-	CHECK(ftt_follow_rest(&n->worker, 1, model_now));
+	CHECK(ftt_flows_rest(&n->worker, 1, model_now));
 	CHECK_EQ(find(n, 1)->flow.hard.irs, 5000);
 	CHECK_EQ(find(n, 2)->flow.protection, FTT_DETACHED);
 	node_close(n);
@@ -107,15 +107,15 @@ static void test_held_packets_are_forgotten(void)
 	}
 	CHECK_EQ(w->held_now, 3);
 	atomic_store(&n->engine.shared.mode, FTT_MODE_IDLE);
-	ftt_follow_role(w, FTT_MODE_IDLE, 0, model_now);
-	CHECK(!ftt_follow_rest(w, 1, model_now));
+	ftt_flows_role(w, FTT_MODE_IDLE, 0, model_now);
+	CHECK(!ftt_flows_rest(w, 1, model_now));
 	CHECK_EQ(w->held_now, 2);
 	CHECK(!says(n, 1, false, TCP_ACK, 1, 1600));
 	CHECK_EQ(w->held_now, 1);
-	ftt_follow_tick(w, model_now);
-	ftt_follow_sweep(w, model_now + 1000 * S);
+	ftt_flows_tick(w, model_now);
+	ftt_flows_sweep(w, model_now + 1000 * S);
 	CHECK_EQ(w->table.n, 3);
-	CHECK(ftt_follow_rest(w, 1, model_now));
+	CHECK(ftt_flows_rest(w, 1, model_now));
 	CHECK_EQ(w->held_now, 0);
 	CHECK_EQ(n->worker.n.drop_mode, 3);
 	CHECK(!n->queued && !w->table.waiting);
@@ -134,28 +134,28 @@ static void test_roles_while_flows_are_forgotten(void)
 	atomic_store(&n->engine.shared.mode, FTT_MODE_SOLO);
 	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
 	atomic_store(&n->engine.shared.lease_until_ns, UINT64_MAX);
-	ftt_follow_role(w, FTT_MODE_SOLO, 1, model_now);
-	CHECK(!ftt_follow_rest(w, 2, model_now));
+	ftt_flows_role(w, FTT_MODE_SOLO, 1, model_now);
+	CHECK(!ftt_flows_rest(w, 2, model_now));
 	CHECK_EQ(n_told, 2);
 	atomic_store(&n->engine.shared.mode, FTT_MODE_IDLE);
-	ftt_follow_role(w, FTT_MODE_IDLE, 0, model_now); /* what was not taken over yet never is */
-	CHECK(!ftt_follow_rest(w, 1, model_now));
+	ftt_flows_role(w, FTT_MODE_IDLE, 0, model_now); /* what was not taken over yet never is */
+	CHECK(!ftt_flows_rest(w, 1, model_now));
 	CHECK_EQ(w->table.count[FTT_DETACHED], 1);
-	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now);
+	ftt_flows_role(w, FTT_MODE_BACKUP, 2, model_now);
 	CHECK_EQ(w->table.count[FTT_DETACHED], 1);
 	establish(n, 10);
-	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now); /* the same */
-	CHECK(!ftt_follow_rest(w, 1, model_now));
+	ftt_flows_role(w, FTT_MODE_BACKUP, 2, model_now); /* the same */
+	CHECK(!ftt_flows_rest(w, 1, model_now));
 	CHECK_EQ(w->table.count[FTT_DETACHED], 2);
 	CHECK_EQ(n_told, 2);
 	atomic_store(&n->engine.shared.mode, FTT_MODE_SOLO);
-	ftt_follow_role(w, FTT_MODE_SOLO, 2, model_now);
+	ftt_flows_role(w, FTT_MODE_SOLO, 2, model_now);
 	CHECK_EQ(w->table.count[FTT_DETACHED], 6);
 	CHECK(find(n, 10) && !(find(n, 10)->flow.bits & FTT_F_TAKEN));
-	CHECK(!ftt_follow_rest(w, 1, model_now));
+	CHECK(!ftt_flows_rest(w, 1, model_now));
 	CHECK_EQ(n_told, 3);
 	CHECK_EQ(told[2], 10);
-	CHECK(ftt_follow_rest(w, 6, model_now));
+	CHECK(ftt_flows_rest(w, 6, model_now));
 	CHECK_EQ(n_told, 9);
 	CHECK_EQ(w->table.count[FTT_RESETTING], 6);
 	CHECK_EQ(w->role_flows, 1);
@@ -174,7 +174,7 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 		establish(n, port);
 	begin(n, 5);
 	begin(n, 6);
-	ftt_follow_role(w, FTT_MODE_BACKUP, 2, model_now);
+	ftt_flows_role(w, FTT_MODE_BACKUP, 2, model_now);
 	CHECK(says(n, 7, true, TCP_SYN, 5000, 0));
 	CHECK_EQ(ftt_table_half_open(&w->table), 2);
 	CHECK(says(n, 8, true, TCP_SYN, 5000, 0));
@@ -187,7 +187,7 @@ static void test_what_is_to_be_forgotten_makes_room(void)
 	CHECK_EQ(w->table.n, 6);
 	CHECK(!find(n, 1) && !find(n, 4));
 	CHECK(!says(n, 13, true, TCP_SYN, 5000, 0));
-	CHECK(ftt_follow_rest(w, 0, model_now)); /* nothing is left */
+	CHECK(ftt_flows_rest(w, 0, model_now)); /* nothing is left */
 	node_close(n);
 }
 

@@ -106,9 +106,9 @@ static void test_only_the_place_is_kept(void)
 	CHECK(!says(n, 1, false, TCP_ACK, ACKED, IRS + 1));
 	CHECK(!says(n, 1, true, TCP_ACK, IRS + 1, ACKED));
 	CHECK_EQ(n_said, 0);
-	ftt_follow_sweep(&n->worker, model_now + 3599 * S);
+	ftt_flows_sweep(&n->worker, model_now + 3599 * S);
 	CHECK_EQ(n->worker.table.n, 1);
-	ftt_follow_sweep(&n->worker, model_now + 3601 * S);
+	ftt_flows_sweep(&n->worker, model_now + 3601 * S);
 	CHECK_EQ(n->worker.table.n, 0);
 	node_close(n);
 }

@@ -61,8 +61,8 @@ static void test_takeover_in_steps(void)
 	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
 	atomic_store(&n->engine.shared.lease_until_ns, UINT64_MAX);
 	atomic_store(&n->engine.shared.mode, FTT_MODE_SOLO);
-	ftt_follow_role(w, FTT_MODE_SOLO, 1, model_now);
-	CHECK(!ftt_follow_rest(w, 2, model_now)); /* 6 and 5 */
+	ftt_flows_role(w, FTT_MODE_SOLO, 1, model_now);
+	CHECK(!ftt_flows_rest(w, 2, model_now)); /* 6 and 5 */
 	CHECK_EQ(n_told, 2);
 	client_speaks(n, 2);
 	CHECK_EQ(n_told, 3);
@@ -70,7 +70,7 @@ static void test_takeover_in_steps(void)
 	CHECK(find(n, 2)->flow.bits & FTT_F_TAKEN && !(find(n, 1)->flow.bits & FTT_F_TAKEN));
 	CHECK_EQ(w->table.count[FTT_PROTECTED], 3);
 	CHECK_EQ(w->table.count[FTT_UNPROTECTED], 3);
-	ftt_follow_role(w, FTT_MODE_PAIRED, 2, model_now); /* the next role does not begin before that */
+	ftt_flows_role(w, FTT_MODE_PAIRED, 2, model_now); /* the next role does not begin before that */
 	CHECK_EQ(n_told, 6);
 	CHECK_EQ(w->table.count[FTT_UNPROTECTED], 6);
 	node_close(n);
@@ -143,11 +143,11 @@ static void test_sweep_takes_the_oldest(void)
 	}
 	establish(n, 4);
 	model_now += S;
-	ftt_follow_sweep(&n->worker, model_now);
+	ftt_flows_sweep(&n->worker, model_now);
 	CHECK(!find(n, 1) && find(n, 2) && find(n, 3) && find(n, 4));
 	CHECK_EQ(n->worker.n.flows_expired, 1);
 	model_now += 3600 * S;
-	ftt_follow_sweep(&n->worker, model_now);
+	ftt_flows_sweep(&n->worker, model_now);
 	CHECK(!find(n, 2) && !find(n, 3) && find(n, 4));
 	CHECK_EQ(n->worker.table.count[FTT_COUNT_CLOSED], 0);
 	CHECK_EQ(n->worker.table.count[FTT_PROTECTED], 1);
@@ -164,12 +164,12 @@ static void test_flood_of_handshakes(void)
 	establish(n, 100);
 	for (uint16_t port = 1; port <= 4; port++)
 		begin(n, port);
-	CHECK(!ftt_follow_make_room(w, FTT_COMES_HANDSHAKE, model_now));
-	CHECK(!ftt_follow_make_room(w, FTT_COMES_STRANGER, model_now));
+	CHECK(!ftt_flows_make_room(w, FTT_COMES_HANDSHAKE, model_now));
+	CHECK(!ftt_flows_make_room(w, FTT_COMES_STRANGER, model_now));
 	model_now += S + 1;
-	CHECK(!ftt_follow_make_room(w, FTT_COMES_STRANGER, model_now));
+	CHECK(!ftt_flows_make_room(w, FTT_COMES_STRANGER, model_now));
 	begin(n, 5);
-	CHECK(ftt_follow_make_room(w, FTT_COMES_HANDSHAKE, model_now));
+	CHECK(ftt_flows_make_room(w, FTT_COMES_HANDSHAKE, model_now));
 	CHECK(!find(n, 1) && find(n, 2) && find(n, 5) && find(n, 100));
 	CHECK_EQ(ftt_table_half_open(&w->table), 4);
 	node_close(n);
@@ -210,9 +210,9 @@ static void test_closed_flows_make_room(void)
 	c = establish(n, 2);
 	c->closed = true;
 	ftt_tcp_act(&n->worker, c, 0, model_now);
-	CHECK(ftt_follow_make_room(&n->worker, FTT_COMES_FLOW, model_now));
+	CHECK(ftt_flows_make_room(&n->worker, FTT_COMES_FLOW, model_now));
 	CHECK(find(n, 1) && !find(n, 2));
-	CHECK(!ftt_follow_make_room(&n->worker, FTT_COMES_FLOW, model_now));
+	CHECK(!ftt_flows_make_room(&n->worker, FTT_COMES_FLOW, model_now));
 	node_close(n);
 }
 

@@ -2,7 +2,7 @@
 /* A connection that our server opens out of a port of the service: it is known, passes, and no backup follows it. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "flows.h"
 #include "model_alone.h"
 

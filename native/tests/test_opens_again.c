@@ -118,7 +118,7 @@ static void test_it_is_opened_again(bool asked_first, bool stamped)
 	if (stamped) /* the clock of the primary's stack goes on, as if it had been ours */
 		CHECK((uint32_t)(ftt_flow_clock(&c->flow, model_now) - TICK) <= 200 || asked_first);
 	node_role(n, FTT_MODE_SOLO, 2);
-	ftt_follow_rest(&n->worker, UINT32_MAX, model_now);
+	ftt_flows_rest(&n->worker, UINT32_MAX, model_now);
 	node_run(n);
 	CHECK_EQ(c->flow.protection, FTT_UNPROTECTED);
 	CHECK(n_said && said.seq == ISS && said.ack == IRS + 61);
@@ -159,7 +159,7 @@ static void test_a_takeover_before_it_is_opened_again(void)
 
 	CHECK_EQ(begins(n, true), FTT_LANE_TAKEN);
 	node_role(n, FTT_MODE_SOLO, 2);
-	ftt_follow_rest(&n->worker, UINT32_MAX, model_now);
+	ftt_flows_rest(&n->worker, UINT32_MAX, model_now);
 	node_run(n);
 	c = node_flow(n);
 	CHECK(c && c->flow.protection == FTT_RESETTING);

@@ -43,7 +43,7 @@ static void test_asked_then_reset(void)
 	CHECK_EQ(n->worker.n.resets_asked, 2);
 	CHECK_EQ(n->worker.n.resets_sent, 1);
 	CHECK_EQ(n->worker.n.resets_unanswered, 0);
-	ftt_follow_sweep(&n->worker, model_now + 61 * S);
+	ftt_flows_sweep(&n->worker, model_now + 61 * S);
 	CHECK(!find(n, 1));
 	node_close(n);
 }
@@ -137,7 +137,7 @@ static void test_a_reset_is_told_before_it_is_seen(void)
 	says(n, 2, true, TCP_ACK, IRS + 1, ACKED); /* a stranger that ends is forgotten, too */
 	CHECK(!says(n, 2, true, TCP_RST, IRS + 1, 0));
 	model_now += 61 * S;
-	ftt_follow_sweep(&n->worker, model_now);
+	ftt_flows_sweep(&n->worker, model_now);
 	CHECK_EQ(n->worker.table.n, 0);
 	establish(n, 3);
 	close_told(n, 3);

@@ -128,7 +128,7 @@ static void test_old_segments_that_still_come_are_not_copied(void)
 	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + QUIET - 1), 0); /* they may still come */
 	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + QUIET), 10 * MSS); /* they have ceased */
 	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + 2 * QUIET), 0);
-	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + 3 * QUIET), 10 * MSS); /* and the patience doubles */
+	CHECK_EQ(ftt_retained_tick(&r, &with_times, 10 * MS + 3 * QUIET), 10 * MSS); /* and the time doubles */
 }
 
 /* The client has everything of the old primary: the first of ours that it has twice came behind that. */

@@ -2,7 +2,7 @@
 /* Records of types that another release has made: what may be skipped is, and of what may not the flow is let go. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "model_alone.h"
 
 #define S (1000 * MS)

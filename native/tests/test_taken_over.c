@@ -116,10 +116,10 @@ static void test_what_a_takeover_ends_is_known_before(void)
 		f->differed = ACKED + (i == TORN);
 		if (i == LET_GO)
 			ftt_tcp_let_go(&n->worker, c);
-		CHECK_EQ(ftt_follow_continues(&n->worker, c, model_now), continues);
+		CHECK_EQ(ftt_flows_continues(&n->worker, c, model_now), continues);
 		node_role(n, FTT_MODE_SOLO, 1);
 		CHECK_EQ(c->flow.protection, continues ? FTT_UNPROTECTED : FTT_RESETTING);
-		CHECK(!ftt_follow_continues(&n->worker, c, model_now)); /* there is no backup */
+		CHECK(!ftt_flows_continues(&n->worker, c, model_now)); /* there is no backup */
 		node_close(n);
 	}
 }
@@ -140,7 +140,7 @@ static void test_a_primary_that_sums_no_more(void)
 	f->verified = f->told = f->assured = c->digest.seen - 50;
 	ftt_compare_offer(c, &offer);
 	CHECK(offer.flags & FTT_REC_OFFER);
-	CHECK(ftt_follow_continues(&n->worker, c, model_now));
+	CHECK(ftt_flows_continues(&n->worker, c, model_now));
 	n->worker.mode = FTT_MODE_PAIRED; /* what a primary in this state says */
 	c->digest.broken = true;
 	n->worker.told = false;
@@ -156,7 +156,7 @@ static void test_a_primary_that_sums_no_more(void)
 	CHECK_EQ(ftt_compare_record(&n->worker, c, &told, model_now), 0);
 	CHECK(c->digest.broken);
 	CHECK_EQ(f->assured, f->told);
-	CHECK(!ftt_follow_continues(&n->worker, c, model_now));
+	CHECK(!ftt_flows_continues(&n->worker, c, model_now));
 	offer.flags = 0;
 	ftt_compare_offer(c, &offer);
 	CHECK_EQ(offer.flags, 0);
@@ -196,12 +196,12 @@ static void test_what_is_in_step_and_not_compared_ends(void)
 	for (int in_step = 0; in_step < 2; in_step++) {
 		e.lockstep.header = in_step ? &header : NULL;
 		c.digest.broken = false;
-		CHECK(ftt_follow_continues(&w, &c, 1));
+		CHECK(ftt_flows_continues(&w, &c, 1));
 		c.digest.broken = true;
-		CHECK_EQ(ftt_follow_continues(&w, &c, 1), !in_step);
+		CHECK_EQ(ftt_flows_continues(&w, &c, 1), !in_step);
 		c.digest.broken = false;
 		c.flow.bits &= ~(uint32_t)FTT_F_SUMS;
-		CHECK_EQ(ftt_follow_continues(&w, &c, 1), !in_step);
+		CHECK_EQ(ftt_flows_continues(&w, &c, 1), !in_step);
 		c.flow.bits |= FTT_F_SUMS;
 	}
 }

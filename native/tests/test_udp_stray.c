@@ -150,7 +150,7 @@ static void test_what_is_not_followed_waits_for_the_next_owner(void)
 {
 	begin_change(1);
 	ftt_session_alone(&only(&p)->s, false);
-	ftt_udp_settle(&p.worker.udp, only(&p));
+	ftt_udp_update(&p.worker.udp, only(&p));
 	lease(&p, false);
 	ask(&p, now);
 	CHECK_EQ(p.n_passed, 0);

@@ -39,7 +39,7 @@ void renewals(void);
 void end_pair(void);
 void lease(struct node *n, bool on);
 void role(struct node *n, uint32_t mode);
-/* As ftt_follow_role() does it: another role than before, which is carried out on no session yet. */
+/* As ftt_flows_role() does it: another role than before, which is carried out on no session yet. */
 void new_role(struct node *n, uint32_t mode);
 /* Hands over what `from` has said; returns how many records of that type were among it. */
 int hear(struct node *from, struct node *to, uint8_t type, uint64_t now_ns);

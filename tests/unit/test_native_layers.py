@@ -73,7 +73,7 @@ def test_what_is_looked_at_is_there() -> None:
     """Else a changed style of definitions would hide all of them."""
     graph = calls()
     assert includes()["core/tcp/flow.h"]
-    assert {"follow.c", "hold.c", "act.c"} <= graph["tcp.c"] and graph["channel.c"] == set()
+    assert {"role.c", "hold.c", "act.c"} <= graph["tcp.c"] and graph["channel.c"] == set()
     assert circle({**graph, "channel.c": {"worker.c"}})
     programs = calls_of_programs()
     assert {"shim/turns.c", "shim/slots.c", "shim/records.c"} <= programs["shim/who.c"]
@@ -94,7 +94,7 @@ BESIDE_FLOWS = {
     "engine/engine.h": {"udp.h"},
     "engine/api/abi.h": {"keyed.h"},
     "engine/planes/plane.h": {"table.h", "udp.h"},
-    "engine/history/file.h": {"record.c", "kept.c"},
+    "engine/history/file.h": {"filed.c", "kept.c"},
     "engine/spool/spool.h": {"spill.h"},
 }
 """What flows include beside the core and each other, and which files do; None: any."""

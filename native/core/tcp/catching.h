@@ -71,7 +71,7 @@ static inline bool ftt_catching_ready(const struct ftt_flow *f, const struct ftt
 				      const struct ftt_env *env)
 {
 	return x->stage == FTT_RENEW_CATCHING && !x->behind && !x->closed && x->told && ftt_catching_near(f, x) &&
-	       ftt_renew_settled(f, kept) && ftt_renew_reached(f) && (!env->policy->compare || (x->same && !x->differs_ns));
+	       ftt_renew_clear(f, kept) && ftt_renew_reached(f) && (!env->policy->compare || (x->same && !x->differs_ns));
 }
 
 /* When is it told again what it was told so often? */
@@ -110,7 +110,7 @@ static inline bool ftt_catching_comes_near(const struct ftt_catching *x, struct 
 /* Is it something of this node that is waited for? */
 static inline bool ftt_catching_is_ours(const struct ftt_flow *f, const struct ftt_retained *kept, const struct ftt_catching *x)
 {
-	return x->behind || (x->stage == FTT_RENEW_CATCHING && !ftt_renew_settled(f, kept));
+	return x->behind || (x->stage == FTT_RENEW_CATCHING && !ftt_renew_clear(f, kept));
 }
 
 static inline enum ftt_catching_next ftt_catching_fails(enum ftt_unrenewable *why, enum ftt_unrenewable reason)

@@ -124,7 +124,7 @@ static inline bool ftt_client_waits(const struct ftt_flow *f, const struct ftt_s
 /* --- acknowledgements of what was not sent ------------------------------------------------------------ */
 
 /* Backup: the primary tells that it has sent what was claimed. Our stack is to hear of it. */
-static inline uint32_t ftt_claim_settle(struct ftt_flow *f)
+static inline uint32_t ftt_claim_confirmed(struct ftt_flow *f)
 {
 	if (!(f->bits & FTT_F_CLAIM) || seq_gt(f->claim, ftt_flow_sent(f)))
 		return 0;

@@ -258,7 +258,7 @@ static inline uint32_t ftt_backup_output(struct ftt_flow *f, const struct ftt_re
 {
 	if (r->snd_nxt - f->sent < 1u << 30)
 		f->sent = r->snd_nxt;
-	return ftt_claim_settle(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
+	return ftt_claim_confirmed(f) | (f->held_since_ns ? FTT_ACT_RELEASE : 0);
 }
 
 /* What the other records tell of a flow: where it stands, and in the flags what belongs to the type. */

@@ -102,7 +102,7 @@ static inline uint32_t ftt_renew_commit(struct ftt_flow *f, const struct ftt_rec
 }
 
 /* Is there anything of the time before a takeover that only this node can still do? */
-static inline bool ftt_renew_settled(const struct ftt_flow *f, const struct ftt_retained *kept)
+static inline bool ftt_renew_clear(const struct ftt_flow *f, const struct ftt_retained *kept)
 {
 	return !(f->bits & (FTT_F_BEHIND | FTT_F_CLAIM | FTT_F_UNVERIFIED | FTT_F_FIN_OWED)) && !ftt_flow_owes(f) && !kept->n &&
 	       !f->held_since_ns && !f->end_since_ns;

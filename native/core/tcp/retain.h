@@ -43,7 +43,7 @@ struct ftt_retained {
 	uint32_t begun; /* the first byte that was sent */
 	uint32_t tsval; /* the clock at the takeover, service space */
 	uint32_t rtt_ms; /* shortest round trip since */
-	uint8_t patience;  /* how often we sent because the acknowledgement did not move: doubles the time */
+	uint8_t backoff;  /* how often we sent because the acknowledgement did not move: doubles the time */
 	uint64_t heard_ns; /* when it moved, or we last did that */
 };
 
@@ -191,11 +191,11 @@ static inline uint32_t ftt_retained_tick(struct ftt_retained *r, const struct ft
 	bool under_way = r->next != r->seq, owed = ftt_flow_owes(f);
 
 	if (!r->window || !r->n || (under_way && !owed) ||
-	    now_ns - r->heard_ns < (under_way ? FTT_RETAIN_OWED_NS : FTT_RETAIN_QUIET_NS) << r->patience)
+	    now_ns - r->heard_ns < (under_way ? FTT_RETAIN_OWED_NS : FTT_RETAIN_QUIET_NS) << r->backoff)
 		return 0;
 	r->next = r->seq; /* nobody else sends it again */
 	r->heard_ns = now_ns;
-	r->patience += r->patience < 8;
+	r->backoff += r->backoff < 8;
 	return ftt_retained_allow(r, f);
 }
 

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/history.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/udp_log.h"
@@ -77,7 +77,7 @@ static void count_ending(const struct ftt_worker *w, struct ftt_status *s, uint6
 	for (uint8_t protection = FTT_PROTECTED + 1; protection < FTT_COUNT_CLOSED; protection++)
 		n += protection == FTT_RESETTING ? 0 : w->table.count[protection];
 	for (const struct ftt_tcp *c = w->table.waiting; c; c = c->wait_next) { /* as each tick does */
-		unverified += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_follow_continues(w, c, now_ns);
+		unverified += c->flow.protection == FTT_PROTECTED && !c->closed && !ftt_flows_continues(w, c, now_ns);
 		s->ends_held += ftt_end_held(&c->flow);
 	}
 	s->flows_unverified += unverified;
@@ -192,7 +192,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
 	o->spool_bytes = c->log ? ftt_log_away(c->log) : 0;
 	o->log_memory_bytes = c->log ? c->log->size + (c->log->later ? c->log->later->size : 0) : 0;
-	o->continues = ftt_follow_continues(w, c, now_ns);
+	o->continues = ftt_flows_continues(w, c, now_ns);
 	o->verified = f->bits & FTT_F_SUMS ? c->bytes_out - (ftt_output_end(f) - f->verified) : 0;
 	o->bytes_in = c->bytes_in;
 	o->bytes_out = c->bytes_out;

@@ -12,7 +12,7 @@
 #include "engine/flows/kept.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/opening.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renewal.h"
 #include "engine/flows/retain.h"
 #include "core/tcp/renew.h"
@@ -203,8 +203,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 
 		actions |= ftt_flow_part(&c->flow, &env);
 	}
-	if (!c->recorded && c->flow.bits & FTT_F_MAPPED && !c->closed)
-		ftt_record_begin(w, c);
+	if (!c->filed && c->flow.bits & FTT_F_MAPPED && !c->closed)
+		ftt_filed_begin(w, c);
 	act_records(w, c, actions, now_ns);
 	if (actions & FTT_ACT_INJECT && !ftt_cold(w))
 		inject(w, c);
@@ -225,13 +225,13 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 	ftt_history_enter(w, c, false);
 	if (actions & FTT_ACT_CLOSED && !c->closed) {
 		c->closed = true;
-		ftt_record_over(w, c, true);
+		ftt_filed_over(w, c, true);
 		w->n.flows_closed++;
 		ftt_history_over(w, c, ftt_frame_how(&c->flow));
 		ftt_log_end(w, c, FTT_LOG_GAP);
 	}
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 	if (actions & FTT_ACT_RELEASE)
 		ftt_tcp_act(w, c, ftt_tcp_release(w, c, now_ns), now_ns);
 	if ((next = ftt_opening_answered(w, c)))
@@ -307,7 +307,7 @@ static void release(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 {
 	ftt_lockstep_end(w, c);
 	ftt_history_over(w, c, reset ? FTT_HISTORY_CLIENT_RST : FTT_HISTORY_FORGOTTEN);
-	ftt_record_over(w, c, false);
+	ftt_filed_over(w, c, false);
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_retain_drop(w, c);
@@ -350,7 +350,7 @@ bool ftt_tcp_give_up(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	c->closed = false;
 	ftt_table_forget_dirty(&w->table, c);
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 	return true;
 }
 
@@ -376,7 +376,7 @@ void ftt_tcp_let_go(struct ftt_worker *w, struct ftt_tcp *c)
 	end_in_stack(w, c);
 	ftt_flow_let_go(&c->flow);
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 	w->n.flows_detached++;
 }
 
@@ -410,7 +410,7 @@ bool ftt_tcp_over_from_client(struct ftt_worker *w, struct ftt_tcp *c, const str
 	if (c->flow.protection == FTT_DETACHED) {
 		if (!ftt_detached_step(&c->flow, s, &env))
 			return false;
-		ftt_table_settle(&w->table, c, w->mode);
+		ftt_table_update(&w->table, c, w->mode);
 		return true;
 	}
 	if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)

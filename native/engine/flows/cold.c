@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "core/tcp/cold.h"
 
 void ftt_cold_opened(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_record *r, uint64_t now_ns)
@@ -23,8 +23,8 @@ uint32_t ftt_cold_output(struct ftt_worker *w, struct ftt_tcp *c, const struct f
 	uint32_t more = ftt_cold_said(f, r->type == FTT_REC_OUTPUT && r->flags & FTT_REC_ENDED && r->snd_nxt == f->sent);
 
 	c->bytes_out += more;
-	if (more && ftt_recorded(w, c))
-		ftt_record_said(w, c);
+	if (more && ftt_filed(w, c))
+		ftt_filed_said(w, c);
 	if (r->type == FTT_REC_OUTPUT && f->bits & FTT_F_SUMS && !(r->flags & FTT_REC_SUM)) {
 		w->n.uncompared_blocks += ftt_digest_breaks(&c->digest);
 	} else if (r->type == FTT_REC_OUTPUT && f->bits & FTT_F_SUMS && !c->digest.broken && seq_gt(r->point, f->told)) {

@@ -5,7 +5,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
@@ -32,7 +32,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		c = NULL;
 	}
 	if (!c) {
-		c = ftt_follow_begin(w, &r->key, r->irs, now_ns);
+		c = ftt_flows_begin(w, &r->key, r->irs, now_ns);
 		if (!c)
 			return;
 		c->peer_worker = from;
@@ -56,7 +56,7 @@ static void outward_open(struct ftt_worker *w, struct ftt_tcp *c, const struct f
 		return;
 	if (c)
 		ftt_tcp_forget(w, c, true); /* the primary's stack uses the port again */
-	if (ftt_opens_to(w, r->key.remote_port) && (c = ftt_follow_begin(w, &r->key, 0, now_ns)))
+	if (ftt_opens_to(w, r->key.remote_port) && (c = ftt_flows_begin(w, &r->key, 0, now_ns)))
 		ftt_opens_asked(w, c, r, from, now_ns);
 }
 
@@ -175,7 +175,7 @@ static void one_record(struct ftt_worker *w, const struct ftt_record *r, uint8_t
 		ftt_udp_record(w, r, from, now_ns);
 		return;
 	}
-	c = ftt_follow_find(w, &r->key, now_ns);
+	c = ftt_flows_find(w, &r->key, now_ns);
 	if (w->mode == FTT_MODE_BACKUP) {
 		backup_record(w, c, r, from, now_ns);
 		return;
@@ -215,7 +215,7 @@ static void strange_record(struct ftt_worker *w, const struct ftt_record *r, uin
 	struct ftt_record order = {.type = FTT_REC_DETACH, .key = r->key, .irs = r->irs};
 	bool udp = r->key.proto == 17;
 	struct ftt_udp_session *u = udp ? ftt_udp_heard(w, &r->key, now_ns) : NULL;
-	struct ftt_tcp *c = udp ? NULL : ftt_follow_find(w, &r->key, now_ns);
+	struct ftt_tcp *c = udp ? NULL : ftt_flows_find(w, &r->key, now_ns);
 
 	if (r->type & FTT_REC_MAY_SKIP) {
 		w->n.records_skipped++;

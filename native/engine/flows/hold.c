@@ -16,7 +16,7 @@
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/log.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renewal.h"
 
 /* --- verdicts -------------------------------------------------------------------------------- */
@@ -120,8 +120,8 @@ static void keep(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packe
 		 struct ftt_edit *e)
 {
 	c->bytes_in += s->len;
-	if (e->taken && ftt_recorded(w, c))
-		ftt_record_input(w, c, p, k, s);
+	if (e->taken && ftt_filed(w, c))
+		ftt_filed_input(w, c, p, k, s);
 	if (e->taken)
 		ftt_log_input(w, c, p, k, s);
 	ftt_tcp_drop(w, p, &w->n.drop_suppressed);
@@ -153,8 +153,8 @@ void ftt_tcp_give(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pack
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
-	if (e->taken && ftt_recorded(w, c))
-		ftt_record_input(w, c, p, k, s);
+	if (e->taken && ftt_filed(w, c))
+		ftt_filed_input(w, c, p, k, s);
 	ftt_retained_limit(&c->retained, &c->flow, s, e);
 	if (ftt_tcp_pass_edited(w, &c->flow, p, k, s, e))
 		e->actions |= FTT_ACT_INJECT;

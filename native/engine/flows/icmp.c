@@ -7,7 +7,7 @@
  * while the primary lives, it goes to the stack like a mirrored segment; what the stack says of its own never leaves.
  */
 #define _GNU_SOURCE
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/icmp.h"
 
@@ -37,7 +37,7 @@ static void about_segment(struct ftt_worker *w, struct ftt_packet *p, const stru
 	uint32_t seq;
 
 	ftt_key_of(&key, &q->pkt, false);
-	c = ftt_follow_find(w, &key, now_ns);
+	c = ftt_flows_find(w, &key, now_ns);
 	if (!c || !(c->flow.bits & FTT_F_MAPPED || c->flow.opener == FTT_OPENED_LOCAL) ||
 	    (w->mode == FTT_MODE_BACKUP && c->flow.protection != FTT_PROTECTED)) {
 		unknown(w, p, q);

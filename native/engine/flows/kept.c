@@ -16,20 +16,20 @@ struct ftt_word {
 
 static bool is_kept(const struct ftt_worker *w, uint64_t place)
 {
-	return !w->e->record || ftt_history_file_why(w->e->record) || ftt_history_file_there(w->e->record) >= place;
+	return !w->e->history_file || ftt_history_file_why(w->e->history_file) || ftt_history_file_there(w->e->history_file) >= place;
 }
 
 void ftt_kept_tell(struct ftt_worker *w, uint8_t to, const struct ftt_record *r)
 {
 	struct ftt_word *word;
 
-	if (!w->words && is_kept(w, w->record_place)) {
+	if (!w->words && is_kept(w, w->filed_place)) {
 		ftt_channel_put_record(&w->channel, to, r, &w->n);
 		return;
 	}
 	if (w->n_words == WORDS || !(word = calloc(1, sizeof(*word))))
 		return;
-	word->place = w->record_place;
+	word->place = w->filed_place;
 	word->to = to;
 	word->r = *r;
 	*(w->words ? &w->last_word->next : &w->words) = word;
@@ -60,13 +60,13 @@ void ftt_kept_release(struct ftt_worker *w)
 	release(w);
 	if (!w->words)
 		return;
-	atomic_store(&w->e->record_awaited, true);
+	atomic_store(&w->e->file_awaited, true);
 	release(w); /* the disk may have been faster than we were to say that we wait: then it has woken nobody */
 }
 
 void ftt_kept_anew(struct ftt_worker *w)
 {
-	w->record_place = 0;
+	w->filed_place = 0;
 	for (struct ftt_word *word = w->words; word; word = word->next)
 		word->place = 0;
 }

@@ -334,7 +334,7 @@ void ftt_lockstep_caught_up(struct ftt_worker *w, const struct ftt_tcp *c)
 }
 
 /*
- * A worker may have a flow whose stack's answer another worker gets (inject_syn() in follow.c). Two rows of one connection would
+ * A worker may have a flow whose stack's answer another worker gets (inject_syn() in hear.c). Two rows of one connection would
  * give each lineage twice.
  */
 void ftt_lockstep_answered(struct ftt_worker *w, struct ftt_tcp *c)

@@ -7,7 +7,7 @@
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/promote.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/udp_cold.h"
 #include "core/tcp/cold.h"
@@ -59,13 +59,13 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 		return false;
 	ftt_cold_last_word(&c->flow, c->log, c->bytes_out, c->seen_crc, c->flow.bits & FTT_F_SUMS && !c->digest.broken, r->word);
 	ftt_tcp_drop_held(w, c);
-	ftt_record_over(w, c, false); /* it is in the history of the server that has started, from its beginning */
-	c->recorded = 0;
+	ftt_filed_over(w, c, false); /* it is in the history of the server that has started, from its beginning */
+	c->filed = 0;
 	ftt_compare_forget(c);
 	ftt_digest_begin(&c->digest);
 	c->seen_crc = 0;
 	c->bytes_in = c->bytes_out = 0;
-	c->recorded = 0; /* with the server begins another history */
+	c->filed = 0; /* with the server begins another history */
 	ftt_cold_begin_again(&c->flow, &s, &env, &open);
 	r->acked = r->word->place;
 	r->given = c->flow.hard.irs + 1;
@@ -73,7 +73,7 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	r->moved_ns = r->heard_ns = now_ns;
 	r->next_ns = now_ns + 1000000000ull;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 	ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
 	w->n.injected++;
 	return true;

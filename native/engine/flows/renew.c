@@ -7,7 +7,7 @@
 #include "engine/flows/history.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/opens.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/spill.h"
@@ -238,19 +238,19 @@ static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r,
 	ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 	b.seq = s.seq;
 	b.flags = s.flags | TCP_PSH; /* the server is to have it at once */
-	if (ftt_recorded(w, c)) {
+	if (ftt_filed(w, c)) {
 		struct ftt_piece part = *x;
 
 		part.len = (uint16_t)n;
 		part.flags &= (uint8_t)(last ? 0xff : 0);
-		ftt_record_piece(w, c, &part);
+		ftt_filed_piece(w, c, &part);
 	}
 	ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, x->bytes, n), false);
 	c->bytes_in += n;
 	r->given += n + fin;
 	ftt_renew_given(&c->flow, &s);
 	if (fin) /* it is about to end */
-		ftt_table_settle(&w->table, c, w->mode);
+		ftt_table_update(&w->table, c, w->mode);
 	w->n.renew_bytes += n;
 }
 
@@ -439,7 +439,7 @@ void ftt_renew_role(struct ftt_worker *w)
 
 			if (w->mode == FTT_MODE_PAIRED && open) { /* the mode that ends */
 				ftt_renew_cancel(&c->flow);
-				ftt_table_settle(&w->table, c, w->mode);
+				ftt_table_update(&w->table, c, w->mode);
 			}
 			ftt_renewal_end(w, c);
 		}

@@ -4,7 +4,7 @@
 #include "engine/flows/act.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/opens.h"
 #include "engine/flows/renew_begin.h"
@@ -39,7 +39,7 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = begin.acked,
 				   .sent = c->log->syn_len};
 	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 }
 
 /* --- backup ------------------------------------------------------------------------------------- */
@@ -55,13 +55,13 @@ bool ftt_renew_opens(const struct ftt_record *open, struct ftt_seg *syn)
 static struct ftt_renewal *enter(struct ftt_worker *w, uint8_t from, const struct ftt_record *open, const struct ftt_seg *first,
 				 uint64_t acked, uint64_t now_ns)
 {
-	struct ftt_tcp *c = ftt_follow_find(w, &open->key, now_ns);
+	struct ftt_tcp *c = ftt_flows_find(w, &open->key, now_ns);
 	struct ftt_renewal *r;
 
 	if (c) /* a stranger, of whom only a later word was heard; or an earlier attempt, or connection */
 		ftt_tcp_forget(w, c, true);
 	ftt_plane_send(w->plane);
-	c = ftt_follow_begin(w, &open->key, first->seq, now_ns);
+	c = ftt_flows_begin(w, &open->key, first->seq, now_ns);
 	if (!c)
 		return NULL;
 	c->peer_worker = from;
@@ -91,7 +91,7 @@ static void enter_opened(struct ftt_worker *w, uint8_t from, const struct ftt_re
 		return;
 	r->next_ns = UINT64_MAX;
 	ftt_opened_again(&r->c->flow, open, &env);
-	ftt_table_settle(&w->table, r->c, w->mode);
+	ftt_table_update(&w->table, r->c, w->mode);
 	ftt_opens_again(w, r->c, now_ns);
 }
 
@@ -116,7 +116,7 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 	aged.age_ms = age_ms;
 	ftt_lockstep_again(w, c, &aged);
 	ftt_backup_open(&c->flow, open, &env);
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 	if (!w->index)
 		ftt_plane_small(w->plane, open->data, open->data_len);
 	w->n.injected += !w->index;
@@ -147,7 +147,7 @@ enum ftt_lane_answer ftt_renew_begin_message(struct ftt_worker *w, uint8_t from,
 		return FTT_LANE_TAKEN;
 	ftt_lane_begin_get(bytes, &begin);
 	open.attempt = begin.attempt;
-	c = ftt_follow_find(w, &open.key, now_ns);
+	c = ftt_flows_find(w, &open.key, now_ns);
 	if (c && c->flow.protection == FTT_PROTECTED && ftt_flow_name(&c->flow) == open.irs)
 		return FTT_LANE_TAKEN;
 	if (kind == FTT_LANE_OUTWARD)

@@ -5,12 +5,12 @@
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/history_play.h"
 #include "engine/flows/history_send.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/spill.h"
 #include "engine/flows/udp_renew.h"
@@ -176,7 +176,7 @@ static void begin_again(struct ftt_worker *w, uint8_t worker)
 			continue;
 		ftt_renew_cancel(&r->c->flow);
 		ftt_renewal_stage(w, r, FTT_RENEW_WAITS);
-		ftt_table_settle(&w->table, r->c, w->mode);
+		ftt_table_update(&w->table, r->c, w->mode);
 	}
 }
 
@@ -226,7 +226,7 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 
 	if (!at || head.type != FTT_REC_RENEW)
 		return FTT_LANE_BAD;
-	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &head.key, now_ns) : NULL;
+	c = w->mode == FTT_MODE_BACKUP ? ftt_flows_find(w, &head.key, now_ns) : NULL;
 	r = c && ftt_flow_name(&c->flow) == head.irs && !is_late(w, c, &head) ? ftt_renewal(c) : NULL;
 	if (r && ftt_spill_behind(w, from))
 		return FTT_LANE_NOT_NOW;
@@ -234,8 +234,8 @@ static enum ftt_lane_answer log_of(struct ftt_worker *w, uint8_t from, const uin
 		n = ftt_piece_get(bytes + at, (uint32_t)(len - at), &x);
 		if (!n)
 			return FTT_LANE_BAD;
-		if (r && ftt_cold(w) && ftt_recorded(w, c))
-			ftt_record_piece(w, c, &x);
+		if (r && ftt_cold(w) && ftt_filed(w, c))
+			ftt_filed_piece(w, c, &x);
 		if (r && !c->unrenewable)
 			ftt_log_append(w, c, &x);
 	}
@@ -273,7 +273,7 @@ static enum ftt_lane_answer drop(struct ftt_worker *w, const uint8_t *bytes, uin
 		ftt_udp_renew_drop(w, &r);
 		return FTT_LANE_TAKEN;
 	}
-	c = w->mode == FTT_MODE_BACKUP ? ftt_follow_find(w, &r.key, now_ns) : NULL;
+	c = w->mode == FTT_MODE_BACKUP ? ftt_flows_find(w, &r.key, now_ns) : NULL;
 	if (!c || ftt_flow_name(&c->flow) != r.irs || c->flow.protection != FTT_CATCHING_UP || is_late(w, c, &r))
 		return FTT_LANE_TAKEN;
 	part(w, c);

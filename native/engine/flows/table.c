@@ -56,7 +56,7 @@ void ftt_table_new_role(struct ftt_table *t)
 		ftt_list_move(&t->list[age], &t->list[FTT_AGES + age]);
 }
 
-void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
+void ftt_table_update(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode)
 {
 	enum ftt_age age = ftt_flow_age(&c->flow, c->closed, (uint8_t)mode);
 	uint8_t counted = c->closed ? FTT_COUNT_CLOSED : c->flow.protection;

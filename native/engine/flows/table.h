@@ -42,9 +42,9 @@ struct ftt_tcp {
 	bool to_inject : 1; /* in the worker's list */
 	bool difference_told : 1;
 	bool in_history : 1, history_over : 1; /* see history.h */
-	bool record_over : 1; /* see record.h: nothing more of it is told there */
+	bool filed_over : 1; /* see filed.h: nothing more of it is told there */
 	uint8_t moved : 2; /* enum ftt_moved_in: lists that it is in, see frame.h */
-	uint8_t recorded : 6; /* number of the file that it is in; 0: it is not known yet */
+	uint8_t filed : 6; /* number of the file that it is in; 0: it is not known yet */
 	uint8_t peer_worker;
 	uint8_t attempt; /* of following it, see record.h */
 	uint8_t let_go; /* workers of the peer that answered DETACH */
@@ -131,7 +131,7 @@ struct ftt_tcp *ftt_table_oldest(const struct ftt_table *t, unsigned list);
 void ftt_table_to_front(struct ftt_table *t, struct ftt_tcp *c);
 void ftt_table_to_back(struct ftt_table *t, struct ftt_tcp *c);
 /* Takes up what c has become: the one place where flows are counted, by what they are. */
-void ftt_table_settle(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode);
+void ftt_table_update(struct ftt_table *t, struct ftt_tcp *c, uint32_t mode);
 /* From here on no flow has carried out its role. */
 void ftt_table_new_role(struct ftt_table *t);
 /* Is there anything that only time will move? Then it is in the list of those. */

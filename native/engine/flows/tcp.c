@@ -9,14 +9,14 @@
 #include <string.h>
 #include "engine/flows/act.h"
 #include "engine/flows/compare.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/history.h"
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/hold.h"
 #include "engine/flows/lockstep.h"
 #include "engine/flows/opens.h"
-#include "engine/flows/record.h"
+#include "engine/flows/filed.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/retain.h"
 #include "engine/flows/tcp.h"
@@ -35,7 +35,7 @@ static struct ftt_env env_of_begin(struct ftt_worker *w, uint64_t now_ns)
 static struct ftt_tcp *begin(struct ftt_worker *w, const struct ftt_key *key, const struct ftt_seg *s, uint64_t now_ns)
 {
 	struct ftt_env env = env_of_begin(w, now_ns);
-	struct ftt_tcp *c = ftt_follow_begin(w, key, s->seq, now_ns);
+	struct ftt_tcp *c = ftt_flows_begin(w, key, s->seq, now_ns);
 
 	if (!c)
 		return NULL;
@@ -80,8 +80,8 @@ static void forget_past(struct ftt_worker *w, struct ftt_tcp *c)
 {
 	ftt_history_over(w, c, FTT_HISTORY_FORGOTTEN);
 	c->in_history = false;
-	ftt_record_over(w, c, false);
-	c->recorded = 0;
+	ftt_filed_over(w, c, false);
+	c->filed = 0;
 	ftt_renewal_forget(w, c);
 	ftt_tcp_drop_held(w, c);
 	ftt_compare_forget(c);
@@ -144,11 +144,11 @@ static void meet_stranger(struct ftt_worker *w, const struct ftt_key *key, const
 	struct ftt_tcp *c;
 
 	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK ||
-	    (ftt_flows_full(w->table.n, &env) && !ftt_follow_make_room(w, FTT_COMES_STRANGER, now_ns)) ||
+	    (ftt_flows_full(w->table.n, &env) && !ftt_flows_make_room(w, FTT_COMES_STRANGER, now_ns)) ||
 	    !(c = ftt_table_add(&w->table, key, now_ns)))
 		return;
 	ftt_stranger_init(&c->flow, s, &env);
-	ftt_table_settle(&w->table, c, w->mode);
+	ftt_table_update(&w->table, c, w->mode);
 }
 
 static struct ftt_tcp *touch(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
@@ -160,7 +160,7 @@ static struct ftt_tcp *touch(struct ftt_worker *w, struct ftt_tcp *c, uint64_t n
 
 static struct ftt_tcp *find(struct ftt_worker *w, const struct ftt_key *key, uint64_t now_ns)
 {
-	return touch(w, ftt_follow_find(w, key, now_ns), now_ns);
+	return touch(w, ftt_flows_find(w, key, now_ns), now_ns);
 }
 
 /*
@@ -250,7 +250,7 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		ftt_tcp_drop(w, p, &w->n.drop_suppressed);
 		return;
 	}
-	if (ftt_log_lacks(w, c, p, s) || ftt_record_lacks(w, c, p, s)) {
+	if (ftt_log_lacks(w, c, p, s) || ftt_filed_lacks(w, c, p, s)) {
 		ftt_plane_again(w->plane, p->queue, p->id);
 		return;
 	}
@@ -312,7 +312,7 @@ static struct ftt_tcp *open_here(struct ftt_worker *w, const struct ftt_key *key
 	struct ftt_tcp *c;
 
 	own.space = follows ? FTT_SPACE_STACK : FTT_SPACE_SERVICE;
-	if (!(speaks || follows) || !(c = ftt_follow_begin(w, &own, 0, now_ns)))
+	if (!(speaks || follows) || !(c = ftt_flows_begin(w, &own, 0, now_ns)))
 		return NULL;
 	if (opens) {
 		ftt_opens_begin(w, c, s, &env);
@@ -357,7 +357,7 @@ static struct ftt_tcp *find_own(struct ftt_worker *w, const struct ftt_packet *p
 				bool *begun, uint64_t now_ns)
 {
 	bool syn = ftt_is_syn(s);
-	struct ftt_tcp *c = touch(w, ftt_follow_find_own(w, key, syn, now_ns), now_ns);
+	struct ftt_tcp *c = touch(w, ftt_flows_find_own(w, key, syn, now_ns), now_ns);
 	struct ftt_bare refused;
 
 	*begun = false;
@@ -427,8 +427,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	e.actions |= compare(w, c, p, k, s);
 	if (w->mode != FTT_MODE_BACKUP && s->len && ftt_retained_superseded(&c->retained, &c->flow, s->seq - c->flow.hard.delta, now_ns))
 		ftt_retain_stop(w, c);
-	if (ftt_output_end(&c->flow) != said && ftt_recorded(w, c))
-		ftt_record_said(w, c);
+	if (ftt_output_end(&c->flow) != said && ftt_filed(w, c))
+		ftt_filed_said(w, c);
 	if (v == FTT_PASS) {
 		if (w->mode == FTT_MODE_PAIRED && e.actions & FTT_ACT_COMMIT)
 			ftt_compare_leaves(w, c, (struct ftt_point){c->digest.next, c->digest.crc}, now_ns);

@@ -172,7 +172,7 @@ void ftt_udp_part(struct ftt_worker *w, const struct ftt_key *key, uint32_t star
 	if (!u || u->start != start || u->s.protection != FTT_PROTECTED)
 		return;
 	ftt_session_detach(&u->s, reason); /* the next tick asks for it */
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 }
 
 /* A server that has started is told of so many at once: its socket holds only so much. */

@@ -171,7 +171,7 @@ void ftt_udp_forget(struct ftt_worker *w, struct ftt_udp_session *u);
 /* The first session of all (NULL), or the one behind u; NULL at the end. */
 struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct ftt_udp_session *u);
 /* Takes up what it has become: the one place where sessions are counted, by their protection. */
-void ftt_udp_settle(struct ftt_udp_table *t, struct ftt_udp_session *u);
+void ftt_udp_update(struct ftt_udp_table *t, struct ftt_udp_session *u);
 /* Where event `number` is kept, or is to be; NULL without memory. */
 struct ftt_udp_event **ftt_udp_slot(struct ftt_udp_session *u, uint32_t number);
 void ftt_udp_free_event(struct ftt_udp_session *u, uint32_t number);

@@ -111,7 +111,7 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	if (w->promoting && u->s.protection == FTT_CATCHING_UP && u->s.acked == u->s.events) {
 		w->n.renewed++;
 		ftt_session_caught_up(&u->s);
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 	}
 }
 

@@ -16,7 +16,7 @@ static void begin_again(struct ftt_worker *w, struct ftt_udp_session *u, bool fr
 	ftt_session_begin_again(&u->s);
 	if (!fresh)
 		ftt_session_caught_up(&u->s);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	u->log->at = 0;
 	u->log->left = u->s.events;
 	u->log->moved_ns = now_ns;
@@ -56,7 +56,7 @@ static void part_on_primary(struct ftt_worker *w, struct ftt_udp_session *u, uin
 	ftt_udp_log_end(w, heard, FTT_BEFORE_CHECKPOINT);
 	if (ftt_session_is_numbered(&heard->s))
 		ftt_session_detach(&heard->s, FTT_WHY_BEFORE_CHECKPOINT); /* the next tick asks for it */
-	ftt_udp_settle(&w->udp, heard);
+	ftt_udp_update(&w->udp, heard);
 }
 
 void ftt_udp_checkpoint(struct ftt_worker *w, uint64_t now_ns)

@@ -168,7 +168,7 @@ void ftt_udp_primary_record(struct ftt_worker *w, struct ftt_udp_session *u, con
 
 	ftt_udp_free_acked(u, acked);
 	if (u->counted != u->s.protection)
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 	if (actions & FTT_UDP_DETACHED) {
 		struct ftt_event ev = {.kind = FTT_EV_FLOW_DETACHED, .key = u->key, .reason = u->s.reason};
 
@@ -195,7 +195,7 @@ bool ftt_udp_primary_tick(struct ftt_worker *w, struct ftt_udp_session *u, const
 						.after = u->replies ? u->replies->after : (struct ftt_places){0}};
 	uint32_t actions = ftt_session_tick(&u->s, &waits, ftt_server_known_gone(w->e, env->now_ns), env);
 
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	if (actions & FTT_UDP_RELEASE)
 		ftt_udp_primary_release(w, u, env->now_ns);
 	if (actions & FTT_UDP_ASK_DETACH)

@@ -45,7 +45,7 @@ static bool send_events(struct ftt_worker *w, struct ftt_udp_session *u, uint8_t
 static void fail(struct ftt_worker *w, struct ftt_udp_session *u, enum ftt_unrenewable why, uint64_t now_ns)
 {
 	ftt_session_renewed_not(&u->s);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	ftt_renewal_failed(w, why, now_ns);
 	ftt_udp_log_end(w, u, why);
 	ftt_udp_log_stage(w, u, FTT_UDP_STILL);
@@ -78,7 +78,7 @@ static void begin(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 	if (!send_events(w, u, FTT_REC_FIRST))
 		return;
 	ftt_session_renews(&u->s);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	ftt_udp_log_stage(w, u, FTT_UDP_CATCHING);
 }
 
@@ -96,7 +96,7 @@ static void go_on(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_
 	if (!ftt_session_near(&u->s) || u->replies || !send_events(w, u, FTT_REC_ALL))
 		return;
 	ftt_session_asked(&u->s, now_ns);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	ftt_udp_log_stage(w, u, FTT_UDP_ASKED);
 	ftt_udp_heard(w, &u->key, now_ns); /* the tick asks until there is an answer */
 }
@@ -191,7 +191,7 @@ static struct ftt_udp_session *begin_again(struct ftt_worker *w, const struct ft
 	u->peer_worker = from;
 	u->attempt = head->attempt;
 	ftt_session_catches_up(&u->s);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	ftt_udp_log_stage(w, u, FTT_UDP_CATCHING);
 	return u;
 }
@@ -249,7 +249,7 @@ enum ftt_lane_answer ftt_udp_renew_message(struct ftt_worker *w, uint8_t from, c
 	if (head.flags & FTT_REC_ALL) {
 		w->n.renewed++;
 		ftt_session_caught_up(&u->s);
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 		ftt_udp_log_stage(w, u, FTT_UDP_STILL);
 		head.flags |= FTT_REC_ASK;
 	}
@@ -306,7 +306,7 @@ void ftt_udp_renew_cut(struct ftt_worker *w)
 		if (u->log->stage == FTT_UDP_ASKED && u->s.protection == FTT_OPENING)
 			ftt_session_detach(&u->s, FTT_WHY_COMMIT_LAG); /* the next tick asks for it */
 		ftt_session_renewed_not(&u->s);
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 		ftt_udp_log_stage(w, u, FTT_UDP_STILL); /* the next lane finds it */
 	}
 }
@@ -318,7 +318,7 @@ void ftt_udp_renew_role(struct ftt_worker *w)
 
 		if (w->mode == FTT_MODE_PAIRED) { /* the mode that ends */
 			ftt_session_renewed_not(&u->s);
-			ftt_udp_settle(&w->udp, u);
+			ftt_udp_update(&w->udp, u);
 		}
 		ftt_udp_log_stage(w, u, FTT_UDP_STILL);
 	}

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "engine/flows/checkpoint.h"
-#include "engine/flows/follow.h"
+#include "engine/flows/role.h"
 #include "engine/flows/udp_log.h"
 
 static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
@@ -13,7 +13,7 @@ static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	if (!ftt_session_is_numbered(&u->s))
 		return;
 	ftt_session_alone(&u->s, false);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	ftt_udp_free_acked(u, acked);
 	ftt_udp_primary_release(w, u, now_ns);
 }
@@ -21,7 +21,7 @@ static void go_solo(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 static void take_over(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	ftt_session_alone(&u->s, true);
-	ftt_udp_settle(&w->udp, u);
+	ftt_udp_update(&w->udp, u);
 	w->role_flows++;
 	ftt_udp_backup_take_over(w, u, now_ns);
 }
@@ -35,7 +35,7 @@ bool ftt_udp_knows(struct ftt_worker *w, struct ftt_udp_session *u, uint16_t por
 	ftt_udp_log_end(w, u, FTT_MANY_PORTS);
 	if (numbered && u->s.protection != FTT_DETACHING) {
 		ftt_session_detach(&u->s, FTT_WHY_UNSUPPORTED); /* the next tick asks for it */
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 	}
 	return !u->s.followed;
 }
@@ -53,7 +53,7 @@ static void note(struct ftt_worker *w, struct ftt_udp_session *u, const uint8_t 
 		ftt_session_note(&u->s);
 }
 
-/* As ftt_follow_now(). */
+/* As ftt_flows_now(). */
 static bool carry_out(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t now_ns)
 {
 	if (!ftt_flow_emits((uint8_t)w->mode)) {
@@ -120,7 +120,7 @@ struct ftt_udp_session *ftt_udp_begin(struct ftt_worker *w, const struct ftt_key
 	env.behind = ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 	if ((u = ftt_udp_add(w, key, start, now_ns))) {
 		ftt_session_begin(&u->s, &env);
-		ftt_udp_settle(&w->udp, u);
+		ftt_udp_update(&w->udp, u);
 		ftt_udp_log_begin(w, u);
 	}
 	return u;

@@ -110,7 +110,7 @@ struct ftt_udp_session *ftt_udp_next(const struct ftt_udp_table *t, const struct
 	return at == &t->rest ? NULL : FTT_ENTRY(at, struct ftt_udp_session, order);
 }
 
-void ftt_udp_settle(struct ftt_udp_table *t, struct ftt_udp_session *u)
+void ftt_udp_update(struct ftt_udp_table *t, struct ftt_udp_session *u)
 {
 	t->count[u->counted]--;
 	t->count[u->s.protection]++;
