@@ -184,7 +184,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("session", "offer", "refused"), _number),
     **dict.fromkeys(
         ("epoch", "boot_id", "link", "nonce", "count", "run", "priority", "used", "offered_to", "request",
-         "maintenance", "catching", "progress", "unverified", "ends_held", "number", "target",
+         "maintenance", "catching", "progress", "unverified", "failed", "ends_held", "number", "target",
          "targets"), int),
     **dict.fromkeys(
         ("up", "reachable", "arrives", "ready", "healthy", "carrier", "reference", "yields", "seeking",

@@ -14,4 +14,4 @@ def flows_seen(engine: Engine) -> ev.FlowsSeen:
     status, counters = engine.status(), engine.counters()
     catching = status.flows_catching + (HistoryStage(status.history_stage) in _PLAYED)
     progress = status.history_played + sum(counters.get(name, 0) for name in _PROGRESS)
-    return ev.FlowsSeen(catching, progress, status.flows_unverified)
+    return ev.FlowsSeen(catching, progress, status.flows_unverified, counters.get("renewals_failed", 0))

@@ -217,12 +217,13 @@ class FlowsSeen:
 
     ``catching``: so many the backup still catches up with, and they would be reset; ``progress``: a number
     that changes whenever it gets on; ``unverified``: protected ones of which both servers have not said the
-    same yet.
+    same yet; ``failed``: so many were not renewed although that was tried, ever.
     """
 
     catching: int = 0
     progress: int = 0
     unverified: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

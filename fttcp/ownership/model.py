@@ -97,7 +97,7 @@ class Refusal(StrEnum):
     SELF_UNABLE = "this node cannot take over: its server is not healthy, or its service link is not (yet) up"
     IS_SPARE = "this node is a spare: ask the primary, or the backup that is in step with it"
     STOPPING = "the daemon is stopping"
-    RENEWING = "the backup still catches up with connections: try again, or go ahead with --force"
+    RENEWING = "the backup has not caught up with all connections: try again, or go ahead with --force"
     PAUSED = "the group is paused (maintenance): roles stay where they are until `fttcp resume GROUP`"
     IS_PRIMARY = "this node is the primary: ask the backup, or exchange the roles by a switchover"
     PRIMARY_ALONE = (

@@ -29,7 +29,7 @@ class Turn(Enum):
     WAIT = auto()
     GO = auto()
     MISSED = auto()
-    """The wait is over, and the renewal is not: what it has not come to would be reset."""
+    """The wait is over, and the renewal is not, or has failed in part: those connections would be reset."""
 
 
 class Moment:
@@ -41,6 +41,7 @@ class Moment:
         self._since_ns: int | None = None
         self._seen = self._differ = self._asked = False
         self._progress = self._moved_ns = self._level_ns = self._look_ns = 0
+        self._failed_before = self._failed = 0
 
     @property
     def awaited(self) -> bool:
@@ -60,6 +61,8 @@ class Moment:
         if self.catching:
             gets_on = now_ns < min(self._since_ns + longest_ns, self._moved_ns + STANDSTILL_NS)
             return Turn.WAIT if gets_on else Turn.MISSED
+        if self._seen and self._failed != self._failed_before:
+            return Turn.MISSED
         doubtful = self._differ or not self._seen
         fresh = now_ns < paired_ns + EQUAL_NS
         return Turn.WAIT if fresh or (doubtful and now_ns < self._level_ns + EQUAL_NS) else Turn.GO
@@ -75,12 +78,14 @@ class Moment:
         """Take in how they are."""
         if self._since_ns is None:
             return
+        if not self._seen:
+            self._failed_before = flows.failed
         if not self._seen or flows.progress != self._progress:
             self._moved_ns = now_ns
         if self.catching and not flows.catching:
             self._level_ns = now_ns
         self._seen, self._asked, self._progress = True, False, flows.progress
-        self.catching, self._differ = flows.catching, flows.unverified > 0
+        self.catching, self._differ, self._failed = flows.catching, flows.unverified > 0, flows.failed
         self._look_ns = now_ns + (_RENEWAL_LOOK_NS if flows.catching else _EQUAL_LOOK_NS)
 
     def deadlines_ns(self, longest_ns: int) -> tuple[int, ...]:

@@ -97,7 +97,7 @@ def test_one_that_stands_still_is_told_to_who_asked(tmp_path: Path, monkeypatch:
         failed = await tool("switchover", "web", "--json")
         assert failed.exit_code == 1 and json.loads(failed.stdout)["reason"] == "given-up"
         (refused,) = [one for one in alpha._history.since(0) if one["event"] == "refused"]
-        assert "still catches up" in refused["why"] and "--force" in refused["why"]
+        assert "has not caught up" in refused["why"] and "--force" in refused["why"]
         assert alpha.machine.phase is Phase.PAIRED and not alpha.machine.switchover_wanted
         told = json.loads((await tool("switchover", "web", "--force", "--json")).stdout)
         assert (told["done"], told["role"]) == (True, "backup")
