@@ -136,6 +136,9 @@ class PrimaryRules(Actions):
         leaves = cause is not None and peer.said is not None and peer.said.able and not self._doubt
         if not leaves:
             self.moment.forget()
+        if cause is Cause.SWITCHOVER and peer.said is not None and not peer.said.able:
+            self._want_no_switch()  # nobody expects it when it could be carried out, whenever that is
+            self._out.append(do.Refuse(Refusal.PEER_UNABLE))
         if not peer.alive:
             self._backup_lost(now_ns)
         elif peer.said is None or not follows:
@@ -161,6 +164,8 @@ class PrimaryRules(Actions):
         ailing = cause is self._server_cause and self.view.vouched
         if not (cause in PLANNED or ailing) or self._switch_now:
             return True
+        if cause is not Cause.SWITCHOVER and not (self.partner and self.partner.peer_link):
+            return True  # without the peer link no renewal gets on, and the pairing is about to end
         turn = self.moment.turn(self.settings.handover_wait_ns, self.since_ns, now_ns)
         if turn is Turn.MISSED and cause is Cause.SWITCHOVER and not self._switch_forced:
             self._want_no_switch()
