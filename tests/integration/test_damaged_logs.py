@@ -29,6 +29,8 @@ MEMORY = 64 << 10
 LONG = 4_000_000
 ROUGH = 4096
 """Bytes of a history that has several frames of the echo in it."""
+LOG_BYTES = 8 << 20
+"""The echo says more than the default bound while histories are read."""
 FOREIGN = f"{sys.executable} -c pass"
 
 
@@ -80,7 +82,7 @@ def check_what_replay_says(whole: bytes, directory: Path) -> None:
 @pytest.fixture(params=["hot", "cold"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     """Each node keeps its history on its disk."""
-    settings = (f"standby={request.param}", 'history_fsync="batch"')
+    settings = (f"standby={request.param}", 'history_fsync="batch"', f"limits.renew_flow_bytes={LOG_BYTES}")
     settings += tuple(f"{node}.history_dir={tmp_path}/{node}" for node in NODES)
     yield from pair_named(f"damaged-{request.param}", settings, ("echo",))
 

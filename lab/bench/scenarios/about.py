@@ -37,6 +37,6 @@ ABOUT = {
     "cost": "pairs with one setting changed, up at the same time",
     "lockstep": (
         "echo, HTTP, HTTPS with it and without. Without, HTTPS is detached at once, and served by one"
-        " node: half of the work. detached: pairs whose servers differ, so that all is"
+        " node: half of the work. detached: with it, servers that differ"
     ),
 }
