@@ -342,8 +342,30 @@ static void test_what_failed_is_tried_again(void)
 	node_close(n);
 }
 
+/* A connection that no other stack takes up waits for no turn: who waits for the renewals to end would wait for ever. */
+static void test_what_is_unfit_does_not_wait(uint8_t why)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_tcp *c = establish(n, FTT_UNPROTECTED);
+
+	c->flow.reason = why;
+	ftt_renew_lane_user(&n->worker).changed(&n->worker, 0, true);
+	CHECK(c->log && !ftt_renewal(c));
+	CHECK_EQ(n->worker.n_renewing[FTT_RENEW_WAITS], 0);
+	c->flow.reason = FTT_WHY_SOLO;
+	ftt_renew_lane_user(&n->worker).changed(&n->worker, 0, true);
+	CHECK(ftt_renewal(c));
+	c->flow.reason = why; /* it shows while it waits */
+	if (ftt_renewal(c)->stage == FTT_RENEW_WAITS)
+		ftt_renew_pump(&n->worker, model_now);
+	CHECK_EQ(n->worker.n_renewing[FTT_RENEW_WAITS], 0);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_what_is_unfit_does_not_wait(FTT_WHY_SIGNED);
+	test_what_is_unfit_does_not_wait(FTT_WHY_UNSUPPORTED);
 	test_an_earlier_attempt_is_over();
 	test_who_comes_no_nearer(true);
 	test_who_comes_no_nearer(false);

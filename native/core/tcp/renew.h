@@ -33,14 +33,19 @@ static inline uint64_t ftt_output_place(const struct ftt_flow *f, uint64_t said,
 
 /* --- primary ------------------------------------------------------------------------------------ */
 
+/* Is it of a kind that no other stack takes up, now or later? */
+static inline bool ftt_flow_unfit(const struct ftt_flow *f)
+{
+	return f->reason == FTT_WHY_UNSUPPORTED || f->reason == FTT_WHY_SIGNED;
+}
+
 /* Is it worth a new backup, and known well enough? A flow that is about to end is not. */
 static inline bool ftt_flow_renewable(const struct ftt_flow *f)
 {
 	const uint32_t ends = FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_CLIENT_RST | FTT_F_SYN_AGAIN;
-	bool unfit = f->reason == FTT_WHY_UNSUPPORTED || f->reason == FTT_WHY_SIGNED;
 
 	return (f->protection == FTT_UNPROTECTED || f->protection == FTT_DETACHED) && f->bits & FTT_F_MAPPED &&
-	       f->bits & FTT_F_ESTABLISHED && !unfit && !(f->bits & (ends | FTT_F_UNVERIFIED));
+	       f->bits & FTT_F_ESTABLISHED && !ftt_flow_unfit(f) && !(f->bits & (ends | FTT_F_UNVERIFIED));
 }
 
 static inline void ftt_renew_begin(struct ftt_flow *f)

@@ -56,7 +56,7 @@ static bool begin_one(struct ftt_worker *w, struct ftt_renewal *r, uint64_t now_
 		return true;
 	}
 	if (!ftt_flow_renewable(&c->flow)) { /* not now */
-		bool never = c->flow.protection != FTT_UNPROTECTED && c->flow.protection != FTT_DETACHED;
+		bool never = ftt_flow_unfit(&c->flow) || (c->flow.protection != FTT_UNPROTECTED && c->flow.protection != FTT_DETACHED);
 
 		if (never || c->flow.bits & (FTT_F_LOCAL_FIN | FTT_F_LOCAL_RST | FTT_F_CLIENT_RST))
 			ftt_renewal_end(w, c);
@@ -117,7 +117,7 @@ static void find_flows(struct ftt_worker *w, bool again, uint64_t now_ns)
 	for (struct ftt_tcp *c = NULL; (c = ftt_table_next(&w->table, c));) {
 		bool alone = c->flow.protection == FTT_UNPROTECTED || c->flow.protection == FTT_DETACHED;
 
-		if (!alone || c->closed || !c->log || c->log->renewal || ftt_unrenewable(c->unrenewable) ||
+		if (!alone || c->closed || !c->log || c->log->renewal || ftt_flow_unfit(&c->flow) || ftt_unrenewable(c->unrenewable) ||
 		    (again && (ftt_renewal_vain(c->unrenewable) || c->flow.reason == FTT_WHY_NOT_OPENED))) /* it is what it was */
 			continue;
 		ev.value += ftt_renewal_begin(w, c, now_ns) != NULL;
