@@ -81,10 +81,10 @@ def test_people_are_told_the_same(capture: Path) -> None:
     assert len([line for line in told.splitlines() if "#" in line]) == 2
 
 
-def test_the_diagram_of_the_documentation_is_that_of_the_capture(capture: Path) -> None:
+def test_the_diagram_is_that_of_the_capture(capture: Path) -> None:
     done = CliRunner().invoke(main, ["explain", "--diagram", str(capture)])
     assert done.exit_code == 0
-    assert f"```\n{done.output}```\n" in (ROOT / "docs/protocol.md").read_text()
+    assert done.output == (ROOT / "tests/stories/capture.diagram").read_text()
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 80])
