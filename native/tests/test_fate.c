@@ -144,24 +144,33 @@ static void test_who_gives_way(void)
 {
 	static const struct {
 		enum ftt_age age;
-		bool stands, flow, handshake, stranger;
+		bool stands, flow, handshake, stranger, one_of_many;
 	} rows[] = {
-		{FTT_AGE_REFUSED, false, true, true, true},
-		{FTT_AGE_CLOSED, false, true, false, true},
-		{FTT_AGE_LET_GO, false, true, false, true},
-		{FTT_AGE_HALF_OPEN, false, false, false, false},
-		{FTT_AGE_HALF_OPEN, true, true, true, false},
+		{FTT_AGE_REFUSED, false, true, true, true, true},
+		{FTT_AGE_CLOSED, false, true, false, true, false},
+		{FTT_AGE_LET_GO, false, true, false, true, false},
+		{FTT_AGE_STRANGER, false, true, false, true, true},
+		{FTT_AGE_HALF_OPEN, false, false, false, false, false},
+		{FTT_AGE_HALF_OPEN, true, true, true, false, false},
 	};
 
 	for (size_t i = 0; i < ROWS(rows); i++) {
 		uint64_t silent_ns = rows[i].stands ? FTT_HANDSHAKE_NS : FTT_HANDSHAKE_NS - 1;
 
-		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_FLOW, silent_ns), rows[i].flow);
-		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_HANDSHAKE, silent_ns), rows[i].handshake);
-		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_STRANGER, silent_ns), rows[i].stranger);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_FLOW, silent_ns, true), rows[i].flow);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_HANDSHAKE, silent_ns, true), rows[i].handshake);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_STRANGER, silent_ns, false), rows[i].stranger);
+		CHECK_EQ(ftt_age_gives_way(rows[i].age, FTT_COMES_STRANGER, silent_ns, true), rows[i].one_of_many);
 	}
-	for (unsigned i = 0; i < FTT_YIELDING_AGES; i++)
-		CHECK(ftt_age_yielding(i) != FTT_AGE_LIVING && ftt_age_yielding(i) != FTT_AGE_ENDING);
+	for (enum ftt_newcomer to = FTT_COMES_FLOW; to <= FTT_COMES_STRANGER; to++) {
+		unsigned ages = 0;
+
+		for (unsigned i = 0; i < FTT_YIELDING_AGES; i++)
+			ages |= 1u << ftt_age_yielding(i, to);
+		CHECK_EQ(ages, (1u << FTT_AGES) - 1 - (1u << FTT_AGE_LIVING) - (1u << FTT_AGE_ENDING));
+	}
+	CHECK_EQ(ftt_age_yielding(3, FTT_COMES_FLOW), FTT_AGE_STRANGER);
+	CHECK_EQ(ftt_age_yielding(3, FTT_COMES_STRANGER), FTT_AGE_LET_GO);
 }
 
 int main(void)

@@ -176,8 +176,47 @@ static void test_a_memory_gives_way_to_a_stranger(void)
 	node_close(n);
 }
 
+/*
+ * Acknowledgements of no connection are easily forged, and so is a handshake that the primary tells nothing of: they cost as many memories
+ * as there may be handshakes, and then each other's. Who begins a connection has the place of one of them first.
+ */
+static void test_forged_strangers_forget_each_other(void)
+{
+	struct node *n = open_backup(1);
+	uint16_t most = (uint16_t)n->engine.cfg.policy.max_flows;
+
+	n->engine.cfg.policy.max_half_open = 2;
+	node_role(n, FTT_MODE_PAIRED, 1);
+	for (uint16_t port = 1; port <= most; port++, model_now += MS)
+		establish(n, port);
+	node_role(n, FTT_MODE_BACKUP, 2);
+	for (uint16_t port = 1001; port <= 1100; port++, model_now += MS) {
+		says(n, port, true, TCP_ACK, IRS + 1, ACKED);
+		if (port % 10 == 0) /* ... and its end */
+			says(n, port, true, TCP_RST, IRS + 1, 0);
+	}
+	says(n, 1100, true, TCP_ACK, IRS + 1, ACKED);
+	CHECK(!find(n, 2) && !find(n, 1098) && find(n, 1099) && find(n, 1100));
+	n->stack.state = STACK_LISTEN;
+	for (uint16_t port = 2001; port <= 2100; port++, model_now += MS) {
+		CHECK(says(n, port, true, TCP_SYN, IRS, 0));
+		says(n, port, true, TCP_ACK, IRS + 1, ACKED);
+		CHECK_EQ(find(n, port)->flow.protection, FTT_DETACHED);
+	}
+	CHECK(!find(n, 1100) && !find(n, 2098) && find(n, 2100));
+	for (uint16_t port = 3; port <= most; port++)
+		CHECK(find(n, port));
+	CHECK_EQ(n->worker.table.n, most);
+	n_said = 0;
+	node_role(n, FTT_MODE_SOLO, 2);
+	check_asked_and_reset(n, 3);
+	check_asked_and_reset(n, 2100);
+	node_close(n);
+}
+
 int main(void)
 {
+	test_forged_strangers_forget_each_other();
 	test_a_memory_gives_way_to_a_stranger();
 	test_a_role_given_up(FTT_MODE_PAIRED, FTT_MODE_IDLE, FTT_MODE_SOLO);
 	test_a_role_given_up(FTT_MODE_SOLO, FTT_MODE_IDLE, FTT_MODE_SOLO);

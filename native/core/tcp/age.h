@@ -16,21 +16,27 @@ enum ftt_age {
 	FTT_AGE_ENDING,    /* one side has ended it */
 	FTT_AGE_HALF_OPEN,
 	FTT_AGE_LET_GO,    /* only where its client stands is remembered */
+	FTT_AGE_STRANGER,  /* ... and nobody but that says that there is such a connection: anybody can forge it */
 	FTT_AGE_CLOSED,
-	FTT_AGE_REFUSED,   /* closed before it was established */
+	FTT_AGE_REFUSED,   /* closed before it was established, or before it was more than a stranger */
 	FTT_AGES
 };
 
+static inline bool ftt_age_is_memory(enum ftt_age age)
+{
+	return age == FTT_AGE_LET_GO || age == FTT_AGE_STRANGER;
+}
+
 static inline enum ftt_age ftt_flow_age(const struct ftt_flow *f, bool closed, uint8_t mode)
 {
-	bool let_go = !ftt_flow_emits(mode) && f->protection == FTT_DETACHED;
+	bool let_go = !ftt_flow_emits(mode) && f->protection == FTT_DETACHED, known = f->bits & (FTT_F_MAPPED | FTT_F_OPEN_SEEN);
 
 	if (closed)
 		return f->bits & FTT_F_ESTABLISHED ? FTT_AGE_CLOSED : FTT_AGE_REFUSED;
 	if (let_go && f->bits & FTT_F_CLIENT_RST)
-		return FTT_AGE_CLOSED; /* its client waits for nothing */
+		return known ? FTT_AGE_CLOSED : FTT_AGE_REFUSED; /* its client waits for nothing */
 	if (let_go || f->protection == FTT_RESETTING)
-		return FTT_AGE_LET_GO;
+		return known ? FTT_AGE_LET_GO : FTT_AGE_STRANGER;
 	if (!(f->bits & FTT_F_ESTABLISHED))
 		return FTT_AGE_HALF_OPEN;
 	if (f->bits & (FTT_F_CLIENT_FIN | FTT_F_LOCAL_FIN | FTT_F_CLIENT_RST | FTT_F_LOCAL_RST))
@@ -56,6 +62,7 @@ static inline uint64_t ftt_age_idle_ns(enum ftt_age age, const struct ftt_env *e
 	case FTT_AGE_REFUSED: /* they must not fill the half-open table */
 		return 0;
 	case FTT_AGE_LET_GO:
+	case FTT_AGE_STRANGER:
 		return FTT_LET_GO_NS;
 	case FTT_AGE_HALF_OPEN:
 		return FTT_SYN_LINGER_NS;
@@ -77,7 +84,7 @@ static inline bool ftt_half_open_full(uint32_t half_open, const struct ftt_env *
 	return half_open >= env->policy->max_half_open;
 }
 
-#define FTT_YIELDING_AGES 4u
+#define FTT_YIELDING_AGES 5u
 
 /* For what is room made? */
 enum ftt_newcomer {
@@ -87,20 +94,25 @@ enum ftt_newcomer {
 };
 
 /*
- * A full table: flows of which age make room, the oldest ones first? Those that have ended, and then those that were let go. A full
- * table of handshakes: those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
- * many handshakes a second their protection, and is over when it ends. A memory costs no flow its place.
+ * A full table: flows of which age make room, the oldest ones first? Those that have ended, then strangers, and then those that were
+ * let go. A full table of handshakes: those that have not got on for longer than an honest client needs. So a flood of SYNs costs so
+ * many handshakes a second their protection, and is over when it ends. A stranger costs no flow its place, and of what is remembered
+ * one; once there are as many as handshakes may be (`many`), only another stranger: forged ones forget nobody else.
  */
-static inline enum ftt_age ftt_age_yielding(unsigned i)
+static inline enum ftt_age ftt_age_yielding(unsigned i, enum ftt_newcomer to)
 {
-	return i == 0 ? FTT_AGE_REFUSED : i == 1 ? FTT_AGE_CLOSED : i == 2 ? FTT_AGE_HALF_OPEN : FTT_AGE_LET_GO;
+	if (i < 3)
+		return i == 0 ? FTT_AGE_REFUSED : i == 1 ? FTT_AGE_CLOSED : FTT_AGE_HALF_OPEN;
+	return (i == 3) == (to == FTT_COMES_STRANGER) ? FTT_AGE_LET_GO : FTT_AGE_STRANGER;
 }
 
-static inline bool ftt_age_gives_way(enum ftt_age age, enum ftt_newcomer to, uint64_t silent_ns)
+static inline bool ftt_age_gives_way(enum ftt_age age, enum ftt_newcomer to, uint64_t silent_ns, bool many)
 {
 	if (to == FTT_COMES_HANDSHAKE && age != FTT_AGE_REFUSED && age != FTT_AGE_HALF_OPEN)
 		return false;
-	return age != FTT_AGE_HALF_OPEN || (to != FTT_COMES_STRANGER && silent_ns >= FTT_HANDSHAKE_NS);
+	if (to == FTT_COMES_STRANGER)
+		return age == FTT_AGE_REFUSED || age == FTT_AGE_STRANGER || (age != FTT_AGE_HALF_OPEN && !many);
+	return age != FTT_AGE_HALF_OPEN || silent_ns >= FTT_HANDSHAKE_NS;
 }
 
 #endif

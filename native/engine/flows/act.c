@@ -338,7 +338,7 @@ void ftt_tcp_forget(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 bool ftt_tcp_give_up(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
-	bool before = c->age == FTT_AGE_LET_GO;
+	bool before = ftt_age_is_memory((enum ftt_age)c->age);
 
 	if (!ftt_flow_waited_for(&c->flow, c->closed) || c->key.space != FTT_SPACE_SERVICE) {
 		ftt_tcp_forget(w, c, true);

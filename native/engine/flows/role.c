@@ -95,12 +95,16 @@ static bool forget_one(struct ftt_worker *w, enum ftt_newcomer to, uint64_t now_
 
 bool ftt_flows_make_room(struct ftt_worker *w, enum ftt_newcomer to, uint64_t now_ns)
 {
+	struct ftt_env env = ftt_worker_env(w, now_ns);
+	bool many = ftt_half_open_full(w->table.of_age[FTT_AGE_STRANGER], &env);
+
 	if (forget_one(w, to, now_ns))
 		return true;
 	for (unsigned i = 0; i < FTT_YIELDING_AGES; i++) {
-		struct ftt_tcp *c = ftt_table_oldest(&w->table, ftt_age_yielding(i));
+		enum ftt_age age = ftt_age_yielding(i, to);
+		struct ftt_tcp *c = ftt_table_oldest(&w->table, age);
 
-		if (!c || c->held || !ftt_age_gives_way(ftt_age_yielding(i), to, now_ns - c->flow.last_ns))
+		if (!c || c->held || !ftt_age_gives_way(age, to, now_ns - c->flow.last_ns, many))
 			continue;
 		w->n.flows_expired++;
 		ftt_tcp_forget(w, c, w->mode == FTT_MODE_BACKUP);
