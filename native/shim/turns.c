@@ -12,7 +12,7 @@
  *
  * So what is said depends on the client's words and on the programs, and not on the moment. Nothing is kept back for longer than programs
  * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before. A client without a terminal has no key to
- * interrupt what is poured out to it: it waits for POUR_NS, in which its window is full, and all sleep.
+ * interrupt what is poured out to it, whole piece after whole piece: it waits for POUR_NS, in which its window is full, and all sleep.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,6 +52,7 @@ static _Thread_local struct {
 	int64_t unripe_ns;   /* since when something is kept back: of the programs; 0: nothing is */
 	int64_t waiting_ns;  /* ... of the client */
 	int64_t progress_ns; /* when programs last spoke, or something went out */
+	bool pours;          /* what they said then was a whole piece */
 	int64_t ended_ns;    /* since when the end of a program is kept back */
 	int64_t worked_ns;   /* programs have, since something is kept back */
 	int64_t looked_ns, ran_ns; /* when one looked at them last, and how long they had run by then */
@@ -222,7 +223,7 @@ static bool all_is_said(int64_t now, bool *ended)
 static unsigned whose(const struct seen *s, int64_t now)
 {
 	int64_t held, idle = now - turn.progress_ns;
-	bool quiet, ended = false;
+	bool pours = turn.pours && idle <= CLIENT_NS && !has(TERMINAL), quiet, ended = false;
 
 	if (s->sent || s->fed)
 		return SERVER | FOOD;
@@ -234,7 +235,7 @@ static unsigned whose(const struct seen *s, int64_t now)
 	if (!s->client)
 		return NOBODY;
 	held = since(&turn.waiting_ns, now);
-	if ((quiet && !ended) || held > (has(TERMINAL) || idle > CLIENT_NS ? LONG_NS : POUR_NS) || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
+	if ((quiet && !ended) || held > (pours ? POUR_NS : LONG_NS) || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
 	    (s->unsent && idle > LONG_NS && held > HOLD_NS))
 		return CLIENT;
 	return NOBODY;
@@ -268,9 +269,11 @@ static void forget_work(void)
 	turn.worked_ns = turn.looked_ns = 0;
 }
 
-static void note(unsigned who, int64_t now)
+static void note(unsigned who, const struct seen *s, int64_t now)
 {
 	forget_work();
+	if (who & PROGRAMS && s->spoken)
+		turn.pours = s->ripe;
 	if (who & (SERVER | PROGRAMS))
 		turn.progress_ns = now, turn.unripe_ns = 0;
 	if (who & CLIENT)
@@ -347,7 +350,7 @@ static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *tim
 		}
 		who = rc ? whose(&s, now) : NOBODY;
 		if (who != NOBODY && (rc = tell(fds, n, who))) {
-			note(who, now);
+			note(who, &s, now);
 			return rc;
 		}
 		if (!rc || (s.unsent && !s.client)) {

@@ -156,6 +156,20 @@ def test_a_client_is_heard_though_a_program_works(file: Path) -> None:
     assert told.index(["client", "stop"]) < told.index(["end", 0])
 
 
+def test_a_client_is_heard_though_a_program_works_and_speaks(file: Path) -> None:
+    """That fills no window, for which all would sleep: this one goes on until the client was heard."""
+    works = (
+        "import os, select, sys, time\n"
+        "while time.process_time() < 10 and not select.select([0], [], [], 0)[0]:\n"
+        "    os.write(1, b'busy')\n"
+        "    rest = time.process_time() + 0.06\n"
+        "    while time.process_time() < rest: pass\n"
+        "os.write(1, b'heard' if select.select([0], [], [], 0)[0] else b'not')\n"
+    )
+    told = heard(file, f'exec {sys.executable} -c "{works}"', b"stop")
+    assert told.index(["client", "stop"]) < told.index(["program", 0])
+
+
 def test_an_end_is_told_though_another_program_keeps_the_pipe(file: Path) -> None:
     """A program may leave another one behind."""
     told = heard(file, "sleep 1 & echo done; exit 4", b"")
