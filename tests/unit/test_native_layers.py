@@ -136,14 +136,14 @@ def test_flows_know_nothing_of_liveness() -> None:
 
 
 STATES = {
-    "ftt_flow": r"c->flow\.",
-    "ftt_session": r"u->s\.",
-    "ftt_retained": r"c->retained\.",
-    "ftt_digest": r"c->digest\.",
-    "ftt_lease": r"b->lease\.",
-    "ftt_log": r"c->log->",
+    "ftt_flow": r"flow\.",
+    "ftt_session": r"s\.",
+    "ftt_retained": r"retained\.",
+    "ftt_digest": r"digest\.",
+    "ftt_lease": r"lease\.",
+    "ftt_log": r"(?<!\bu->)log->",
 }
-"""What the core keeps of a flow or a node, and where the engine's structs have it."""
+"""What the core keeps of a flow or a node, and what the engine's structs call it; u->log is a session's."""
 MEMORY = {"bytes", "size", "len", "syn_len", "spooled", "later", "renewal"}
 """Of a log: its memory is the caller's, which has what is decided elsewhere; see core/log.h."""
 ASSIGNS = r"\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)"
@@ -152,9 +152,10 @@ ASSIGNS = r"\s*(?:(?:[-+|&^]|<<|>>)?=(?!=)|\+\+|--)"
 def writes(text: str) -> list[str]:
     """Return the lines that assign to what the core keeps, whatever they call it."""
     found = []
-    for kind, place in STATES.items():
+    for kind, member in STATES.items():
         names = "|".join(re.findall(rf"struct {kind} \*(\w+)", text)) or "(?!)"
-        path = rf"(?:\b{place}|(?<![\w.>])(?:{names})->)(?P<field>\w+)"
+        place = rf"[][\w.>()*-]+->{member}"
+        path = rf"(?:{place}|(?<![\w.>])(?:{names})->)(?P<field>\w+)"
         assigned = re.compile(rf"{path}(?:[\w.]|->)*(?:\[[^]]*\])?{ASSIGNS}|(?:\+\+|--)(?P<counted>{place})")
         stem = place.removesuffix("\\.")
         whole = re.compile(rf"mem(?:set|cpy|move)\((?:&{stem}|{names}),|\b{stem} = |^\s*\*(?:{names}) = ")
@@ -187,6 +188,12 @@ def test_only_the_core_writes_a_flow() -> None:
         "c->retained.next += len;",
         "b->lease.worth_ns = 5;",
         "c->log->last = 0;",
+        "own->flow.bits |= 1;",
+        "heard->s.acked++;",
+        "--at[i]->flow.tries;",
+        "(*at)->digest.crc = 1;",
+        "*own->flow = other;",
+        "memset(&found->s, 0, sizeof(found->s));",
         "c->flow = other;",
         "memset(&c->flow, 0, sizeof(c->flow));",
         "*f = other;",
