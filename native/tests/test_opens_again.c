@@ -35,6 +35,7 @@ static struct node *open_backup(void)
 	s->minds_ports = true;
 	n->engine.cfg.opens[0] = (struct ftt_port){.port = DESTINATION, .proto = 6};
 	n->engine.cfg.n_opens = 1;
+	n->engine.cfg.policy.opens_wait_ns = 2 * S;
 	return n;
 }
 
@@ -68,6 +69,13 @@ static enum ftt_lane_answer begins(struct node *n, bool stamped)
 			    FTT_LANE_BEGIN_HEAD + (uint32_t)ftt_record_put(bytes + FTT_LANE_BEGIN_HEAD, sizeof(bytes) - FTT_LANE_BEGIN_HEAD, &open));
 }
 
+static void pass(struct node *n, uint64_t ms)
+{
+	model_now += ms * MS;
+	ftt_opens_tick(&n->worker, model_now);
+	node_run(n);
+}
+
 /* Its server opens the connection, before it is asked about it, or later. */
 static struct ftt_tcp *both(struct node *n, bool asked_first, bool stamped)
 {
@@ -77,7 +85,7 @@ static struct ftt_tcp *both(struct node *n, bool asked_first, bool stamped)
 		else
 			stack_connect(&n->stack);
 		node_run(n);
-		model_now += 50 * MS;
+		pass(n, 110);
 	}
 	return node_flow(n);
 }
@@ -125,6 +133,51 @@ static void test_it_is_opened_again(bool asked_first, bool stamped)
 	node_close(n);
 }
 
+static void asked(struct node *n, uint16_t port)
+{
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = opened_key(), .irs = 500, .service_iss = 500, .wscale = 3,
+				  .flags = FTT_REC_OUTWARD | FTT_REC_WSCALE | FTT_REC_TS};
+
+	open.key.local_port = port;
+	node_hears(n, &open);
+}
+
+static struct ftt_tcp *of_port(struct node *n, uint16_t port)
+{
+	struct ftt_key k = opened_key();
+
+	k.local_port = port;
+	return ftt_table_find(&n->worker.table, &k);
+}
+
+/*
+ * One waits to be opened again, and both servers open another one. Ours is the faster one, by a little; or by so much that it is taken
+ * for who opens it again.
+ */
+static void test_another_one_is_opened(bool soon)
+{
+	struct node *n = open_backup();
+	struct ftt_tcp *c;
+
+	CHECK_EQ(begins(n, true), FTT_LANE_TAKEN);
+	stack_connect(&n->stack);
+	node_run(n);
+	CHECK_EQ(n->stack.state, STACK_SYN_SENT);
+	pass(n, soon ? 50 : 110);
+	asked(n, 40001);
+	pass(n, 0);
+	c = of_port(n, soon ? 40001 : 40000);
+	CHECK(c && ftt_flow_port_delta(&c->flow) == (uint16_t)(OWN - c->key.local_port));
+	CHECK_EQ(c->flow.protection, soon ? FTT_PROTECTED : FTT_CATCHING_UP);
+	CHECK_EQ(was_told(FTT_REC_OPENED), soon);
+	c = of_port(n, soon ? 40000 : 40001);
+	CHECK(c && !ftt_flow_port_delta(&c->flow)); /* it waits */
+	CHECK_EQ(n->worker.n_opens, 1);
+	pass(n, 1000);
+	CHECK_EQ(n->worker.n_opens, 1);
+	node_close(n);
+}
+
 /* The stack did not get the answer: it is given it once more. */
 static void test_the_answer_is_lost(void)
 {
@@ -138,6 +191,7 @@ static void test_the_answer_is_lost(void)
 	n->stack.state = STACK_RESET; /* for a moment it is deaf */
 	n->stack.send = unheard;
 	node_run(n);
+	pass(n, 110);
 	c = node_flow(n);
 	CHECK(c && c->flow.bits & FTT_F_MAPPED && ftt_opened_unanswered(&c->flow));
 	n->stack.state = STACK_SYN_SENT;
@@ -173,11 +227,11 @@ static void test_it_waits_as_long_as_the_primary_does(void)
 	struct node *n = open_backup();
 
 	CHECK_EQ(begins(n, true), FTT_LANE_TAKEN);
-	model_now += 9 * S;
-	ftt_opens_tick(&n->worker, model_now);
+	pass(n, 9000);
 	CHECK(node_flow(n));
 	stack_connect(&n->stack);
 	node_run(n);
+	pass(n, 110);
 	CHECK_EQ(n->stack.state, STACK_OPEN);
 	node_close(n);
 }
@@ -228,6 +282,8 @@ int main(void)
 {
 	for (unsigned i = 0; i < 4; i++)
 		test_it_is_opened_again(i & 1, i & 2);
+	test_another_one_is_opened(true);
+	test_another_one_is_opened(false);
 	test_the_answer_is_lost();
 	test_a_takeover_before_it_is_opened_again();
 	test_it_waits_as_long_as_the_primary_does();

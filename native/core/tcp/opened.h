@@ -91,6 +91,14 @@ static inline uint64_t ftt_opened_patience(bool own, const struct ftt_env *env)
 	return env->policy->opens_wait_ns + (own ? 0 : env->policy->detach_after_ns);
 }
 
+#define FTT_OPENED_AGAIN 20u /* a part of opens_wait_ms: 100 ms */
+
+/* Backup: our SYN waits since then. From when on may it be one that opens again what catches up? Before that the primary may ask for it. */
+static inline uint64_t ftt_opened_again_at(uint64_t since_ns, const struct ftt_env *env)
+{
+	return since_ns + env->policy->opens_wait_ns / FTT_OPENED_AGAIN;
+}
+
 /* Backup: ours waits for the primary's. */
 static inline void ftt_opened_wait(struct ftt_flow *f)
 {

@@ -53,26 +53,21 @@ void ftt_opening_leave(struct ftt_worker *w, const struct ftt_tcp *c)
 	w->n_opens--;
 }
 
-struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key *key, bool own)
+struct ftt_tcp *ftt_opening_to(const struct ftt_worker *w, const struct ftt_key *key, enum ftt_opening_kind kind)
 {
-	struct ftt_tcp *again = NULL;
-
 	for (struct ftt_opening *o = ftt_opening_first(w); o; o = at(w, o->order.next)) {
 		const struct ftt_key *k = &o->flow->key;
 
-		if (ftt_opening_own(o->flow) != own || k->remote_port != key->remote_port ||
-		    memcmp(k->remote, key->remote, sizeof(k->remote)) || memcmp(k->local, key->local, sizeof(k->local)))
-			continue;
-		if (o->flow->flow.protection != FTT_CATCHING_UP)
+		if (ftt_opening_kind(o->flow) == kind && k->remote_port == key->remote_port &&
+		    !memcmp(k->remote, key->remote, sizeof(k->remote)) && !memcmp(k->local, key->local, sizeof(k->local)))
 			return o->flow;
-		again = again ? again : o->flow;
 	}
-	return again;
+	return NULL;
 }
 
 bool ftt_opening_turn(const struct ftt_worker *w, const struct ftt_tcp *c)
 {
-	const struct ftt_tcp *first = ftt_opening_to(w, &c->key, false);
+	const struct ftt_tcp *first = ftt_opening_to(w, &c->key, FTT_OPENING_ASKED);
 
 	return !first || first == c;
 }
@@ -82,5 +77,5 @@ struct ftt_tcp *ftt_opening_answered(struct ftt_worker *w, struct ftt_tcp *c)
 	if (c->flow.protection == FTT_OPENING || w->mode == FTT_MODE_BACKUP || !opening_of(w, c))
 		return NULL;
 	ftt_opening_leave(w, c);
-	return ftt_opening_to(w, &c->key, false);
+	return ftt_opening_to(w, &c->key, FTT_OPENING_ASKED);
 }

@@ -11,6 +11,10 @@
  * backup was asked about it remembers for detach_after_ms more: its own server may only be the slower one, and its SYN would else
  * be taken for the next one's. Its own server is then refused, or where the primary has given up (ECONNREFUSED): one that waits for
  * a connection that it cannot have may serve nobody meanwhile.
+ *
+ * One that catches up waits for our server, too. A SYN is taken for that when it has waited for a little: the primary's server may have
+ * opened another one, and ours was the faster one.
+ *
  * A takeover lets SYNs go that wait then: their server was the faster one.
  */
 #define _GNU_SOURCE
@@ -85,7 +89,7 @@ void ftt_opens_begun(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		ftt_tcp_act(w, c, FTT_ACT_OPEN, now_ns);
 	else if (ftt_opening_own(c) && c->flow.protection != FTT_NEW) /* there was no room for it */
 		refuse(w, c);
-	else if (ftt_opening_own(c) && (asked = ftt_opening_to(w, &c->key, false)))
+	else if (ftt_opening_own(c) && (asked = ftt_opening_to(w, &c->key, FTT_OPENING_ASKED)))
 		pair(w, c, asked, now_ns);
 }
 
@@ -110,18 +114,14 @@ void ftt_opens_asked(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_r
 		return;
 	}
 	ftt_tcp_act(w, c, 0, now_ns);
-	if ((own = ftt_opening_to(w, &c->key, true)))
+	if ((own = ftt_opening_to(w, &c->key, FTT_OPENING_OWN)))
 		pair(w, own, c, now_ns);
 }
 
 void ftt_opens_again(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 {
-	struct ftt_tcp *own;
-
 	if (!ftt_opening_add(w, c, now_ns))
-		ftt_tcp_forget(w, c, false);
-	else if ((own = ftt_opening_to(w, &c->key, true)))
-		pair(w, own, c, now_ns);
+		ftt_tcp_forget(w, c, false); /* else the tick pairs it */
 }
 
 void ftt_opens_answer(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
@@ -165,23 +165,35 @@ bool ftt_opens_taken(struct ftt_worker *w, struct ftt_tcp *c)
 	return fate == FTT_FATE_GOES_ON;
 }
 
+/* What our SYN, if it is one, opens again; NULL: nothing. */
+static struct ftt_tcp *opens_again(const struct ftt_worker *w, const struct ftt_opening *o, const struct ftt_env *env)
+{
+	bool may = ftt_opening_own(o->flow) && ftt_opened_again_at(o->since_ns, env) <= env->now_ns;
+
+	return may ? ftt_opening_to(w, &o->flow->key, FTT_OPENING_AGAIN) : NULL;
+}
+
 void ftt_opens_tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 	struct ftt_opening *o, *next;
 
 	for (o = w->mode == FTT_MODE_BACKUP ? ftt_opening_first(w) : NULL; o; o = next) {
-		struct ftt_tcp *c = o->flow;
+		struct ftt_tcp *c = o->flow, *again = opens_again(w, o, &env);
 		enum ftt_fate fate = ftt_opening_fate(&c->flow, ftt_opening_own(c), o->since_ns, &env);
 
 		next = ftt_opening_next(w, o);
-		if (fate == FTT_FATE_GOES_ON)
+		if (again) {
+			pair(w, c, again, now_ns);
+			next = ftt_opening_first(w); /* both have left the list */
+		} else if (fate == FTT_FATE_GOES_ON) {
 			continue;
-		if (fate == FTT_FATE_REFUSED)
+		} else if (fate == FTT_FATE_REFUSED) {
 			refuse(w, c);
-		else if (fate == FTT_FATE_RESET)
+		} else if (fate == FTT_FATE_RESET) {
 			ftt_opening_leave(w, c);
-		else
+		} else {
 			ftt_tcp_forget(w, c, false);
+		}
 	}
 }
