@@ -11,6 +11,7 @@
 
 #define FTT_RENEW_AT_ONCE 64u      /* flows whose stack has not answered yet: no more than fit where a server accepts */
 #define FTT_RENEW_ACTIVE 1024u     /* flows in all */
+#define FTT_RENEW_REOPENED 256u    /* that its server has yet to open again: others have room where such wait as well (taken.h) */
 #define FTT_RENEW_SESSIONS 256u    /* sessions of UDP */
 #define FTT_RENEW_STALL_NS 10000000000ull /* who has not got on for so long does not catch up */
 #define FTT_RENEW_UNREAD_NS 1000000000ull /* a server that has not read for so long did not read in its first life either */
@@ -21,6 +22,12 @@
 static inline bool ftt_renewal_may_begin(uint32_t unanswered, uint32_t active)
 {
 	return unanswered < FTT_RENEW_AT_ONCE && active < FTT_RENEW_ACTIVE;
+}
+
+/* ... that its server has to open again? */
+static inline bool ftt_renewal_may_reopen(uint32_t unopened, uint32_t active)
+{
+	return unopened < FTT_RENEW_REOPENED && active < FTT_RENEW_ACTIVE;
 }
 
 static inline bool ftt_renewal_stalls(uint64_t moved_ns, uint64_t now_ns)

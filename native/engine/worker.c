@@ -141,7 +141,7 @@ static void follow_role(struct ftt_worker *w)
 static int wait_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->n_opens || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
-		      !ftt_list_empty(&w->renew_waiting) || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
+		      w->n_renewing[FTT_RENEW_WAITS] || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }

@@ -88,8 +88,9 @@ struct ftt_worker {
 	int spool_error;         /* errno of the last that it did */
 	uint32_t lane_waits;     /* a bit for each worker of the partner's whose message waits for it */
 	uint32_t log_whole;      /* clients' long packets are copied whole, for the logs, until so many came that none needs */
-	struct ftt_list renew_waiting, renew_active, renew_resting; /* see renewal.h */
+	struct ftt_list renew_waiting, reopen_waiting, renew_active, renew_resting; /* see renewal.h */
 	uint32_t n_renewing[FTT_RENEWAL_STAGES];
+	uint32_t n_reopening[FTT_RENEWAL_STAGES]; /* ... of which a server has opened so many */
 	struct ftt_moved filed; /* of filed.h */
 	struct ftt_word *words, *last_word; /* see kept.h */
 	uint32_t n_words;

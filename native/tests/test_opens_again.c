@@ -278,6 +278,49 @@ static void test_it_is_not_opened_again(void)
 	node_close(n);
 }
 
+static struct ftt_tcp *another(struct node *n, const struct ftt_tcp *c, uint16_t port, uint8_t opener)
+{
+	struct ftt_key k = c->key;
+	struct ftt_tcp *x;
+
+	k.remote_port = port;
+	CHECK((x = ftt_table_add(&n->worker.table, &k, model_now)));
+	x->flow = c->flow;
+	x->flow.opener = opener;
+	ftt_log_begin(&n->worker, x, c->log->bytes, c->log->syn_len);
+	ftt_table_update(&n->worker.table, x, n->worker.mode);
+	return x;
+}
+
+/* The new backup's server opens none of many, or not yet: clients' connections do not wait for that, and neither does a planned act. */
+static void test_many_are_not_opened_again(void)
+{
+	struct node *n = open_node(FTT_MODE_PAIRED, 1);
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	const uint32_t *stages = n->worker.n_renewing, *of_a_server = n->worker.n_reopening;
+	struct ftt_tcp *c;
+
+	n->engine.cfg.policy.max_flows = 2000;
+	c = establish(n, FTT_UNPROTECTED);
+	for (uint16_t i = 0; i < 600; i++)
+		another(n, c, 100 + i, i % 6 ? FTT_OPENED_LOCAL : FTT_OPENED_REMOTE);
+	user.changed(user.of, 0, true);
+	CHECK(stages[FTT_RENEW_WAITS] == 601 && of_a_server[FTT_RENEW_WAITS] == 500);
+	CHECK_EQ(ftt_renewals_awaited(&n->worker), 101);
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(stages[FTT_RENEW_BEGUN] == FTT_RENEW_AT_ONCE + FTT_RENEW_REOPENED && of_a_server[FTT_RENEW_BEGUN] == FTT_RENEW_REOPENED);
+	CHECK(stages[FTT_RENEW_WAITS] == 37 + 244 && of_a_server[FTT_RENEW_WAITS] == 244);
+	CHECK_EQ(ftt_renewals_awaited(&n->worker), 101);
+	model_now += 11 * S; /* no stack has answered, either */
+	tick(n);
+	ftt_renew_pump(&n->worker, model_now);
+	CHECK(stages[FTT_RENEW_BEGUN] == 37 + 244 && !stages[FTT_RENEW_WAITS]);
+	node_role(n, FTT_MODE_SOLO, 2);
+	for (unsigned i = 0; i < FTT_RENEWAL_STAGES; i++)
+		CHECK(!stages[i] && !of_a_server[i]);
+	node_close(n);
+}
+
 int main(void)
 {
 	for (unsigned i = 0; i < 4; i++)
@@ -289,5 +332,6 @@ int main(void)
 	test_it_waits_as_long_as_the_primary_does();
 	test_what_is_no_such_message();
 	test_it_is_not_opened_again();
+	test_many_are_not_opened_again();
 	return 0;
 }

@@ -116,9 +116,7 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 			   w->udp.n * (sizeof(struct ftt_udp_session) + ALLOCATION) +
 			   (w->udp.mask + 1ull) * sizeof(*w->udp.bucket);
 	out->held_now += w->held_now;
-	for (unsigned stage = 0; stage < FTT_RENEW_HELD; stage++)
-		out->flows_catching += w->n_renewing[stage];
-	out->flows_catching += w->udp.n_renewed;
+	out->flows_catching += ftt_renewals_awaited(w) + w->udp.n_renewed;
 	count_renewable(w, out);
 	out->log_memory_bytes += w->log_bytes;
 	out->spool_bytes += w->spool ? ftt_spool_bytes(w->spool) : 0;
@@ -189,7 +187,7 @@ static void tcp_info(const struct ftt_worker *w, const struct ftt_tcp *c, uint64
 	o->closed = c->closed;
 	o->unrenewable = c->unrenewable || c->closed ? c->unrenewable : history_lost(w);
 	o->opener = c->flow.opener;
-	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD;
+	o->catching = ftt_renewal(c) && ftt_renewal(c)->stage < FTT_RENEW_HELD && !ftt_renewal_is_unopened(ftt_renewal(c));
 	o->spool_bytes = c->log ? ftt_log_away(c->log) : 0;
 	o->log_memory_bytes = c->log ? c->log->size + (c->log->later ? c->log->later->size : 0) : 0;
 	o->continues = ftt_flows_continues(w, c, now_ns);

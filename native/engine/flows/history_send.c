@@ -113,12 +113,11 @@ static void mark(struct ftt_worker *w)
 
 static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
 {
-	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
+	struct ftt_renewal *r;
 
 	ftt_renewals_stir(w);
-	for (unsigned i = 0; i < 2; i++)
-		while (!ftt_list_empty(lists[i]))
-			ftt_renew_give_up(w, FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c, why, now_ns);
+	while ((r = ftt_renewals_first(w)))
+		ftt_renew_give_up(w, r->c, why, now_ns);
 }
 
 /* Nothing goes on with that server in this pairing: what is protected with it has no protection. */

@@ -426,21 +426,19 @@ void ftt_renew_tick(struct ftt_worker *w, uint64_t now_ns)
 
 void ftt_renew_role(struct ftt_worker *w)
 {
-	struct ftt_list *lists[] = {&w->renew_waiting, &w->renew_active};
+	struct ftt_renewal *r;
 
 	w->renewing = false;
 	ftt_renewals_stir(w);
 	ftt_udp_renew_role(w);
-	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		while (!ftt_list_empty(lists[i])) {
-			struct ftt_tcp *c = FTT_ENTRY(lists[i]->next, struct ftt_renewal, order)->c;
+	while ((r = ftt_renewals_first(w))) {
+		struct ftt_tcp *c = r->c;
+		bool open = c->flow.protection == FTT_CATCHING_UP || c->flow.protection == FTT_OPENING;
 
-			bool open = c->flow.protection == FTT_CATCHING_UP || c->flow.protection == FTT_OPENING;
-
-			if (w->mode == FTT_MODE_PAIRED && open) { /* the mode that ends */
-				ftt_renew_cancel(&c->flow);
-				ftt_table_update(&w->table, c, w->mode);
-			}
-			ftt_renewal_end(w, c);
+		if (w->mode == FTT_MODE_PAIRED && open) { /* the mode that ends */
+			ftt_renew_cancel(&c->flow);
+			ftt_table_update(&w->table, c, w->mode);
 		}
+		ftt_renewal_end(w, c);
+	}
 }

@@ -132,10 +132,26 @@ static void find_flows(struct ftt_worker *w, bool again, uint64_t now_ns)
 	ftt_event_post(w->e, &ev);
 }
 
+/* Their turn comes: of clients' connections, or of those that the backup's server has to open again. False: the lane has no room. */
+static bool begin_some(struct ftt_worker *w, bool reopens, uint64_t now_ns)
+{
+	const struct ftt_list *waiting = reopens ? &w->reopen_waiting : &w->renew_waiting;
+	uint32_t unopened = w->n_reopening[FTT_RENEW_WAITS], most = reopens ? unopened : w->n_renewing[FTT_RENEW_WAITS] - unopened;
+
+	for (; most; most--) {
+		uint32_t active = ftt_renewals_active(w);
+
+		if (reopens ? !ftt_renewal_may_reopen(w->n_reopening[FTT_RENEW_BEGUN], active) : !ftt_renewal_may_begin(ftt_renewals_unanswered(w), active))
+			return true;
+		if (!begin_one(w, FTT_ENTRY(waiting->next, struct ftt_renewal, order), now_ns))
+			return false;
+	}
+	return true;
+}
+
 void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_list *next;
-	uint32_t most;
 
 	if (w->mode != FTT_MODE_PAIRED || ftt_checkpoint_awaited(w))
 		return;
@@ -158,9 +174,8 @@ void ftt_renew_pump(struct ftt_worker *w, uint64_t now_ns)
 		return;
 	if (ftt_again_due(&w->renew_again, now_ns))
 		find_flows(w, true, now_ns);
-	for (most = w->n_renewing[FTT_RENEW_WAITS]; most && ftt_renewal_may_begin(w->n_renewing[FTT_RENEW_BEGUN], ftt_renewals_active(w)); most--)
-		if (!begin_one(w, FTT_ENTRY(w->renew_waiting.next, struct ftt_renewal, order), now_ns))
-			return;
+	if (begin_some(w, false, now_ns))
+		begin_some(w, true, now_ns);
 }
 
 /* The lane to that worker is gone: what it carried begins anew with the next one, also what it may have carried. */

@@ -6,32 +6,45 @@
 #include "engine/flows/renewal.h"
 #include "engine/flows/spill.h"
 
-static struct ftt_list *list_of(struct ftt_worker *w, uint8_t stage)
+static struct ftt_list *list_of(struct ftt_worker *w, const struct ftt_renewal *r)
 {
-	return stage == FTT_RENEW_WAITS ? &w->renew_waiting : &w->renew_active;
+	return r->stage != FTT_RENEW_WAITS ? &w->renew_active : ftt_renewal_reopens(r) ? &w->reopen_waiting : &w->renew_waiting;
 }
 
 static void leave(struct ftt_worker *w, struct ftt_renewal *r)
 {
 	ftt_list_remove(&r->order);
 	w->n_renewing[r->stage]--;
+	w->n_reopening[r->stage] -= ftt_renewal_reopens(r);
 }
 
 static void enter(struct ftt_worker *w, struct ftt_renewal *r, uint8_t stage)
 {
 	r->stage = stage;
 	r->resting = false;
-	ftt_list_add(&r->order, list_of(w, stage)->prev);
+	ftt_list_add(&r->order, list_of(w, r)->prev);
 	w->n_renewing[stage]++;
+	w->n_reopening[stage] += ftt_renewal_reopens(r);
 }
 
 void ftt_renewals_open(struct ftt_worker *w)
 {
 	ftt_list_init(&w->renew_waiting);
+	ftt_list_init(&w->reopen_waiting);
 	ftt_list_init(&w->renew_active);
 	ftt_list_init(&w->renew_resting);
 	ftt_again_anew(&w->renew_again);
 	w->log_whole = 1; /* until it shows to be too much */
+}
+
+struct ftt_renewal *ftt_renewals_first(struct ftt_worker *w)
+{
+	struct ftt_list *lists[] = {&w->renew_waiting, &w->reopen_waiting, &w->renew_active};
+
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		if (!ftt_list_empty(lists[i]))
+			return FTT_ENTRY(lists[i]->next, struct ftt_renewal, order);
+	return NULL;
 }
 
 struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)

@@ -38,10 +38,34 @@ static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
 	return c->log ? c->log->renewal : NULL;
 }
 
+/* Primary: has the backup's server to open it again? Until it does that is all that is waited for. */
+static inline bool ftt_renewal_reopens(const struct ftt_renewal *r)
+{
+	return r->c->flow.opener == FTT_OPENED_LOCAL;
+}
+
+/* ... and has it not? Perhaps it never will: nobody waits for that. */
+static inline bool ftt_renewal_is_unopened(const struct ftt_renewal *r)
+{
+	return ftt_renewal_reopens(r) && r->stage <= FTT_RENEW_BEGUN;
+}
+
+/* Primary: flows whose stack has not answered. */
+static inline uint32_t ftt_renewals_unanswered(const struct ftt_worker *w)
+{
+	return w->n_renewing[FTT_RENEW_BEGUN] - w->n_reopening[FTT_RENEW_BEGUN];
+}
+
 /* Flows that catch up. */
 static inline uint32_t ftt_renewals_active(const struct ftt_worker *w)
 {
-	return w->n_renewing[FTT_RENEW_BEGUN] + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED];
+	return ftt_renewals_unanswered(w) + w->n_renewing[FTT_RENEW_CATCHING] + w->n_renewing[FTT_RENEW_ASKED];
+}
+
+/* ... or are about to: without those that are unopened. */
+static inline uint32_t ftt_renewals_awaited(const struct ftt_worker *w)
+{
+	return ftt_renewals_active(w) + w->n_renewing[FTT_RENEW_WAITS] - w->n_reopening[FTT_RENEW_WAITS];
 }
 
 /* Has no further one its turn before another ends? */
@@ -50,6 +74,8 @@ static inline bool ftt_renewals_full(const struct ftt_worker *w)
 	return !ftt_renewal_may_begin(0, ftt_renewals_active(w));
 }
 
+/* One of all of them; those first whose turn has not come. NULL: there is none. What rests is none of them. */
+struct ftt_renewal *ftt_renewals_first(struct ftt_worker *w);
 /* No flow is. */
 void ftt_renewals_open(struct ftt_worker *w);
 /* The flow is to be renewed; NULL without memory. */
