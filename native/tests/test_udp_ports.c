@@ -283,6 +283,57 @@ static void test_a_port_of_which_the_primary_has_not_told(void)
 	end_pair();
 }
 
+/* ... or has told, but of it comes the turn later: the client knows the port by the primary's number. */
+static void test_a_port_whose_turn_has_not_come(void)
+{
+	begin();
+	ask(&p, now);
+	for (int i = 0; i < 3; i++)
+		says_from(&p, SERVER);
+	ask(&p, now); /* behind these answers */
+	says_from(&p, CLIENTS + 1);
+	says_from(&p, CLIENTS + 2);
+	CHECK_EQ(hear(&p, &b, FTT_REC_EVENT, now), 4);
+	says_from(&b, OWN + 1);
+	CHECK_EQ(b.n_emitted, 1);
+	b.n_emitted = 0;
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, 8, now));
+	CHECK(b.n_emitted == 1 && b.to_client[0] && sport(&b.emitted[0]) == CLIENTS + 1);
+	none_passed(&b);
+	says_from(&b, OWN + 2);
+	CHECK(b.n_emitted == 1 && sport(&b.passed[0]) == CLIENTS + 2);
+	says_from(&b, OWN + 1);
+	CHECK(b.n_emitted == 2 && sport(&b.passed[1]) == CLIENTS + 1);
+	speaks_to(&b, CLIENTS + 2);
+	CHECK(b.n_passed == 3 && dport(&b.passed[2]) == OWN + 2);
+	end_pair();
+}
+
+/* The client speaks to a port that our server has just used, of its own, and both wait for their turn. */
+static void test_a_port_that_is_named_later(void)
+{
+	begin_at_once(FTT_UDP_PORTS + 2);
+	ask(&p, now);
+	says_from(&p, SERVER);
+	says_from(&p, SERVER);
+	ask(&p, now);
+	CHECK_EQ(hear(&p, &b, FTT_REC_EVENT, now), 2);
+	CHECK_EQ(b.n_emitted, 1);
+	new_role(&b, FTT_MODE_SOLO);
+	CHECK(ftt_udp_rest(&b.worker, 8, now));
+	none_passed(&b);
+	says_from(&b, OWN + 50);
+	CHECK(b.n_passed == 1 && as_it_was(&b.passed[0]));
+	b.n_emitted = 0;
+	speaks_to(&b, OWN + 50);
+	CHECK_EQ(b.n_emitted, 0);
+	says_from(&b, SERVER);
+	CHECK(b.n_emitted == 2 && dport(&b.emitted[0]) == SERVER && dport(&b.emitted[1]) == OWN + 50);
+	CHECK_EQ(b.worker.n.drop_bound, 0);
+	end_pair();
+}
+
 int main(void)
 {
 	test_many_transfers_are_renewed();
@@ -290,5 +341,7 @@ int main(void)
 	test_a_port_that_is_not_known_any_more();
 	test_a_port_of_the_other_node_that_is_not_known_any_more();
 	test_a_port_of_which_the_primary_has_not_told();
+	test_a_port_whose_turn_has_not_come();
+	test_a_port_that_is_named_later();
 	return 0;
 }

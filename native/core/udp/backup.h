@@ -149,6 +149,12 @@ static inline bool ftt_session_says_again(struct ftt_session *s, uint64_t kept_n
 	return false;
 }
 
+/* Is nothing left that could tell of a port of the old primary's server? */
+static inline bool ftt_session_names(const struct ftt_session *s)
+{
+	return s->acked == s->events || seq_geq(s->acked, s->followed);
+}
+
 /* Has it had this event of the old primary? If not it has it now, when this is the last part. */
 static inline bool ftt_session_has_had(struct ftt_session *s, uint32_t number, bool last)
 {

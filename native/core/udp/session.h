@@ -189,6 +189,14 @@ static inline void ftt_session_local_port(struct ftt_session *s, uint16_t port)
 	s->local_port_of[s->n_local_ports++ % FTT_UDP_PORTS] = port;
 }
 
+/* A port of our server's: of those that the client knows, how many does it learn before the counterpart? UINT32_MAX: it knows that one. */
+static inline uint32_t ftt_session_unnamed(const struct ftt_session *s, uint16_t port)
+{
+	uint32_t i = ftt_session_which(s->local_port_of, s->n_local_ports, port);
+
+	return i < s->n_local_ports && i >= s->n_client_ports ? i - s->n_client_ports : UINT32_MAX;
+}
+
 /* A port of the primary's server whose counterpart here has not shown itself yet. */
 static inline bool ftt_session_unmapped(const struct ftt_session *s, uint16_t port)
 {

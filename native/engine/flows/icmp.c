@@ -67,7 +67,7 @@ static void about_datagram(struct ftt_worker *w, struct ftt_packet *p, const str
 		unknown(w, p, q);
 		return;
 	}
-	other = !u ? port : in ? ftt_session_to_local(&u->s, port) : ftt_session_to_client(&u->s, port);
+	other = !u ? port : in ? ftt_session_to_local(&u->s, port) : ftt_udp_to_client(u, port);
 	if (other != port && p->cap < p->len) {
 		ftt_tcp_drop(w, p, &w->n.drop_truncated);
 		return;

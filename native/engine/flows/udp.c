@@ -85,7 +85,7 @@ static void reply_alone(struct ftt_worker *w, struct ftt_udp_session *u, struct 
 		*(reply == FTT_REPLY_ACKED ? &w->n.drop_acked : &w->n.drop_lease) += 1;
 		ftt_worker_verdict(w, p, false, NULL);
 	} else {
-		ftt_udp_pass(w, p, k, 0, ftt_session_to_client(&u->s, k->sport));
+		ftt_udp_pass(w, p, k, 0, ftt_udp_to_client(u, k->sport));
 	}
 	ftt_udp_backup_tick(w, u, env->now_ns);
 }

@@ -189,6 +189,8 @@ void ftt_udp_free_spent(struct ftt_udp_table *t);
 bool ftt_udp_new_port(const struct ftt_worker *w, const uint16_t *ports, uint32_t n, uint16_t port);
 /* Is it one that the session has had, perhaps, and does not know any more? */
 bool ftt_udp_forgot_port(const struct ftt_worker *w, const struct ftt_udp_session *u, uint16_t port);
+/* The number by which the client knows this port of our server's, also if the event that tells of it waits for its turn. */
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port);
 
 /* udp_packet.c */
 /* Will our stack drop this datagram of the client, for its checksum? Then it is no event. */

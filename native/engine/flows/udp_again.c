@@ -30,7 +30,7 @@ bool ftt_udp_say(struct ftt_worker *w, const struct ftt_udp_session *u, const st
 		w->n.drop_lease++;
 		return false;
 	}
-	len = ftt_udp_build(&w->udp, u->key.local, ftt_session_to_client(&u->s, r->port), u->key.remote, u->key.remote_port,
+	len = ftt_udp_build(&w->udp, u->key.local, ftt_udp_to_client(u, r->port), u->key.remote, u->key.remote_port,
 			    r->bytes, r->len);
 	return !ftt_plane_now(w->plane, w->udp.scratch, len, true);
 }

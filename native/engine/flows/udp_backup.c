@@ -63,13 +63,32 @@ static bool give_log(struct ftt_worker *w, struct ftt_udp_session *u, const stru
 	return true;
 }
 
+void ftt_udp_name_ports(struct ftt_worker *w, struct ftt_udp_session *u, bool late)
+{
+	while ((late ? ftt_session_names(&u->s) : u->s.acked == u->s.events) && u->s.n_client_ports < u->s.n_local_ports) {
+		struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .is_port = true,
+				      .port = u->s.local_port_of[u->s.n_client_ports % FTT_UDP_PORTS]};
+
+		if (late) /* it is not known between which datagrams it appeared */
+			ftt_udp_log_end(w, u, FTT_LOG_GAP);
+		else if (ftt_udp_note(w, u, &x))
+			ftt_session_note(&u->s);
+		ftt_session_client_port(&u->s, x.port);
+	}
+}
+
 static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, const struct ftt_env *env)
 {
 	if (!give_log(w, u, env))
 		return;
-	while (u->s.acked != u->s.events) {
-		struct ftt_udp_event *e = u->ring[(u->s.acked + 1) % FTT_UDP_WINDOW];
+	for (;;) {
+		struct ftt_udp_event *e;
 
+		if (ftt_flow_emits(env->mode)) /* what comes next may be to one of these */
+			ftt_udp_name_ports(w, u, true);
+		if (u->s.acked == u->s.events)
+			return;
+		e = u->ring[(u->s.acked + 1) % FTT_UDP_WINDOW];
 		if (!e->is_port) {
 			if (!ftt_session_turn(&u->s, e->outputs, e->len, e->port, e->since_ns, env))
 				return;
@@ -78,20 +97,6 @@ static void give_turns(struct ftt_worker *w, struct ftt_udp_session *u, const st
 			ftt_session_client_port(&u->s, e->port);
 		}
 		ftt_udp_free_event(u, ftt_session_given(&u->s));
-	}
-}
-
-void ftt_udp_name_ports(struct ftt_worker *w, struct ftt_udp_session *u, bool late)
-{
-	while (u->s.acked == u->s.events && u->s.n_client_ports < u->s.n_local_ports) {
-		struct ftt_noted x = {.outputs = u->s.outputs + u->s.missing, .is_port = true,
-				      .port = u->s.local_port_of[u->s.n_client_ports % FTT_UDP_PORTS]};
-
-		if (late) /* it is not known between which datagrams it appeared */
-			ftt_udp_log_end(w, u, FTT_LOG_GAP);
-		if (ftt_udp_note(w, u, &x))
-			ftt_session_note(&u->s);
-		ftt_session_client_port(&u->s, x.port);
 	}
 }
 
@@ -104,8 +109,6 @@ static void deliver(struct ftt_worker *w, struct ftt_udp_session *u, uint64_t no
 	if (u->log && u->log->rests)
 		return;
 	give_turns(w, u, &env);
-	if (ftt_flow_emits((uint8_t)w->mode))
-		ftt_udp_name_ports(w, u, true);
 	if (ftt_session_delivered(&u->s, before, waited, &env) & FTT_UDP_ACKNOWLEDGE)
 		ftt_udp_backup_acknowledge(w, u);
 	if (w->promoting && u->s.protection == FTT_CATCHING_UP && u->s.acked == u->s.events) {

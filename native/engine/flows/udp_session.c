@@ -246,6 +246,27 @@ bool ftt_udp_forgot_port(const struct ftt_worker *w, const struct ftt_udp_sessio
 	return !is_of_service(w, port) && ftt_session_forgot(&u->s, port);
 }
 
+uint16_t ftt_udp_to_client(const struct ftt_udp_session *u, uint16_t port)
+{
+	uint32_t ahead = ftt_session_unnamed(&u->s, port), left = u->log ? u->log->left : 0;
+	struct ftt_noted x = {0};
+
+	if (ahead == UINT32_MAX)
+		return ftt_session_to_client(&u->s, port);
+	for (uint32_t i = 0, at = left ? u->log->at : 0; i < left; i++) {
+		at += ftt_noted_get(u->log->bytes + at, u->log->len - at, &x);
+		if (x.is_port && !ahead--)
+			return x.port;
+	}
+	for (uint32_t i = u->s.acked + left; u->ring && i++ != u->s.events;) {
+		const struct ftt_udp_event *e = u->ring[i % FTT_UDP_WINDOW];
+
+		if (e->is_port && !ahead--)
+			return e->port;
+	}
+	return port;
+}
+
 void ftt_udp_forget_all(struct ftt_worker *w)
 {
 	struct ftt_udp_session *u;
