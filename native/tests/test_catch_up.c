@@ -6,6 +6,33 @@
 #include "lockstep_file.h"
 #include "renewal_rig.h"
 
+/* Short logs came before it, so it would have no share of what is left. On the primary it came first: it has room while all have. */
+static void test_a_long_log_comes_last(void)
+{
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_tcp *c = establish(n, FTT_CATCHING_UP);
+	struct ftt_lane_user user = ftt_renew_lane_user(&n->worker);
+	struct ftt_record head = {.type = FTT_REC_RENEW, .key = c->key, .irs = IRS};
+	struct ftt_piece x = {.len = 4000, .bytes = (const uint8_t[4000]){0}};
+	uint32_t others = 20000;
+	uint8_t bytes[5000];
+
+	ftt_renewal_stage(&n->worker, ftt_renewal_begin(&n->worker, c, model_now), FTT_RENEW_CATCHING);
+	n->engine.cfg.policy.renew_bytes = 40000;
+	n->worker.log_bytes += others;
+	for (unsigned i = 1; i <= 5; i++, x.offset += x.len) {
+		size_t at = ftt_record_put(bytes, sizeof(bytes), &head);
+
+		ftt_piece_put(bytes + at, &x);
+		CHECK_EQ(user.message(user.of, 0, FTT_LANE_LOG, bytes, (uint32_t)at + FTT_PIECE_HEADER + x.len), FTT_LANE_TAKEN);
+		if (i == 3)
+			CHECK(c->flow.protection == FTT_CATCHING_UP && !c->unrenewable && c->log->end == 12000);
+	}
+	CHECK(c->flow.protection != FTT_CATCHING_UP); /* the bound of all holds */
+	n->worker.log_bytes -= others;
+	node_close(n);
+}
+
 /* The client of a flow that catches up begins another connection from the same port: that is followed as any other. */
 static void test_a_key_is_used_again(void)
 {
@@ -261,6 +288,7 @@ static void test_why_it_rested_stays(void)
 
 int main(void)
 {
+	test_a_long_log_comes_last();
 	test_why_it_was_let_go_stays();
 	test_why_it_rested_stays();
 	test_orders_of_an_earlier_attempt();

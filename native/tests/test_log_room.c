@@ -19,7 +19,7 @@ static struct ftt_worker worker = {.e = &engine};
 
 static enum ftt_unrenewable grow(struct one *x, uint32_t more)
 {
-	enum ftt_unrenewable why = ftt_log_room(&worker, &x->bytes, &x->size, x->len + more, FLOW);
+	enum ftt_unrenewable why = ftt_log_room(&worker, &x->bytes, &x->size, x->len + more, FLOW, false);
 
 	if (!why)
 		x->len += more;

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "core/tcp/renew.h"
 #include "engine/flows/opens.h"
+#include "engine/flows/spill.h"
 #include "packet.h"
 #include "renewal_rig.h"
 
@@ -221,6 +222,26 @@ static void test_a_takeover_before_it_is_opened_again(void)
 	node_close(n);
 }
 
+/* The part of its log that is not in memory goes with it. */
+static void test_a_log_that_is_elsewhere(void)
+{
+	struct node *n = open_backup();
+	struct ftt_spilled sp = {0};
+	struct ftt_tcp *c;
+
+	CHECK_EQ(begins(n, true), FTT_LANE_TAKEN);
+	sp.c = node_flow(n);
+	sp.c->log->spooled = &sp.in;
+	stack_connect(&n->stack);
+	node_run(n);
+	pass(n, 110);
+	c = of_port(n, 40000);
+	CHECK(c && ftt_flow_port_delta(&c->flow) && c->log->spooled == &sp.in);
+	CHECK(sp.c == c);
+	c->log->spooled = NULL;
+	node_close(n);
+}
+
 /* Time alone does not end it: that is the primary's to say. */
 static void test_it_waits_as_long_as_the_primary_does(void)
 {
@@ -329,6 +350,7 @@ int main(void)
 	test_another_one_is_opened(false);
 	test_the_answer_is_lost();
 	test_a_takeover_before_it_is_opened_again();
+	test_a_log_that_is_elsewhere();
 	test_it_waits_as_long_as_the_primary_does();
 	test_what_is_no_such_message();
 	test_it_is_not_opened_again();

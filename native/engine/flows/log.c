@@ -56,17 +56,24 @@ static void lose(struct ftt_worker *w, struct ftt_tcp *c, enum ftt_unrenewable w
 	ftt_log_end(w, c, why);
 }
 
+static bool is_told(const struct ftt_worker *w, const struct ftt_tcp *c)
+{
+	return w->mode == FTT_MODE_BACKUP && c->log->renewal;
+}
+
 static bool grow(struct ftt_worker *w, struct ftt_tcp *c, uint32_t more)
 {
 	struct ftt_log *l = c->log;
 	uint32_t need = l->len - ftt_log_away(l) + more;
-	bool fits = ftt_log_has_place(l, more);
-	enum ftt_unrenewable why = fits ? ftt_log_room(w, &l->bytes, &l->size, need, w->e->cfg.policy.renew_flow) : FTT_LOG_TOO_LONG, moved;
+	bool fits = ftt_log_has_place(l, more), told = is_told(w, c);
+	enum ftt_unrenewable why = FTT_LOG_TOO_LONG, moved;
 
+	if (fits)
+		why = ftt_log_room(w, &l->bytes, &l->size, need, w->e->cfg.policy.renew_flow, told);
 	if (why && fits && w->spool) {
 		moved = ftt_spill(w, c, why);
 		need = l->len - ftt_log_away(l) + more + FTT_PIECE_HEADER; /* it joins none any more */
-		why = ftt_log_room(w, &l->bytes, &l->size, need, FTT_SPILL_MOST);
+		why = ftt_log_room(w, &l->bytes, &l->size, need, FTT_SPILL_MOST, told);
 		why = why && moved ? moved : why;
 	}
 	if (why)
@@ -131,7 +138,7 @@ static void put_later(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 {
 	struct ftt_later *l = c->log->later;
 	uint32_t more = FTT_PIECE_HEADER + x->len;
-	enum ftt_unrenewable why = ftt_log_room(w, &l->bytes, &l->size, l->len + more, w->e->cfg.policy.renew_flow);
+	enum ftt_unrenewable why = ftt_log_room(w, &l->bytes, &l->size, l->len + more, w->e->cfg.policy.renew_flow, is_told(w, c));
 
 	if (why) {
 		ftt_log_end(w, c, why);

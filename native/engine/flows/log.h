@@ -12,8 +12,11 @@ void ftt_log_input(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_pac
 		   const struct ftt_seg *s);
 /* A piece that the other node has kept. False: there is no room, or it has too many holes; the log is gone. */
 bool ftt_log_append(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_piece *x);
-/* Makes room for `need` bytes in a log, at most `most`, within the bound of all; else why not. */
-enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need, uint32_t most);
+/*
+ * Makes room for `need` bytes in a log, at most `most`, within the bound of all; else why not. told: by the primary, in whichever order. There
+ * it had its share, so here only the bound of all counts.
+ */
+enum ftt_unrenewable ftt_log_room(struct ftt_worker *w, uint8_t **bytes, uint32_t *size, uint32_t need, uint32_t most, bool told);
 /*
  * A piece's time, and its place among others, decide on what a server in step says. So what our stack would be given is only kept from here
  * on ...

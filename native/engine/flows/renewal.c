@@ -112,6 +112,7 @@ void ftt_renewal_move(struct ftt_worker *w, struct ftt_tcp *to, struct ftt_tcp *
 {
 	to->log = from->log;
 	to->log->renewal->c = to;
+	ftt_spill_move(to);
 	to->unrenewable = from->unrenewable;
 	to->attempt = from->attempt;
 	from->log = NULL;

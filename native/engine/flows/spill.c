@@ -135,6 +135,12 @@ void ftt_spill_fetch(struct ftt_worker *w, struct ftt_tcp *c)
 	ftt_spool_put(w->spool, &sp->read);
 }
 
+void ftt_spill_move(struct ftt_tcp *c)
+{
+	if (c->log->spooled)
+		of_log(c->log)->c = c;
+}
+
 void ftt_spill_forget(struct ftt_worker *w, struct ftt_log *l)
 {
 	struct ftt_spilled *sp;

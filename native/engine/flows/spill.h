@@ -28,6 +28,8 @@ void ftt_spill_fetch(struct ftt_worker *w, struct ftt_tcp *c);
 void ftt_spill_drop(struct ftt_worker *w, struct ftt_page *p);
 /* Nobody reads the log any more: memory of its blocks goes. */
 void ftt_spill_unread(struct ftt_worker *w, struct ftt_log *l);
+/* The log is that flow's from here on. */
+void ftt_spill_move(struct ftt_tcp *c);
 /* The log goes. */
 void ftt_spill_forget(struct ftt_worker *w, struct ftt_log *l);
 /* What the disk has done since: who waited for it goes on. */

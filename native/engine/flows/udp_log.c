@@ -43,7 +43,7 @@ bool ftt_udp_note(struct ftt_worker *w, struct ftt_udp_session *u, const struct 
 	if (!ftt_udp_notes(u))
 		return false;
 	why = x->len > FTT_NOTED_MOST ? FTT_LOG_TOO_LONG : ftt_log_room(w, &l->bytes, &l->size, l->len + FTT_NOTED_HEADER + x->len,
-									  w->e->cfg.policy.renew_flow);
+									  w->e->cfg.policy.renew_flow, w->mode == FTT_MODE_BACKUP && l->stage);
 	if (why) {
 		ftt_udp_log_end(w, u, why);
 		return false;
