@@ -13,7 +13,7 @@ import asyncio
 from fttcp.group.group import GroupRuntime
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Role
+from fttcp.ownership.model import Phase, Role
 
 WAIT_S = 0.02
 """For the other node's server, and for this one's main process, which may be dying, too."""
@@ -36,7 +36,7 @@ class WorkerDeath:
     def _conclude(self, why: str) -> None:
         self._waits = False
         group = self._group
-        if group.finished.is_set() or not group.machine.view.healthy:
+        if group.finished.is_set() or not group.machine.view.vouched:
             return  # the whole server has died
         group.note("worker-died", "warning", reason=f"{why}; {self._follows()}")
 
@@ -49,8 +49,9 @@ class WorkerDeath:
             return "the connections that it had here are not followed any more"
         if not held:
             return "no connection ends that the other node carries on"
-        if not group.machine.settings.saves_workers:
-            return f"connections that end: {held}"
-        for refused in (command for command in commands if isinstance(command, do.Refuse)):
-            return f"connections that end: {held}, since {group.why_not(refused.reason)}"
-        return f"the other node takes over, and carries on what was lost here; connections: {held}"
+        machine = group.machine
+        leaves = machine.settings.saves_workers and machine.switchover_wanted
+        if leaves or machine.phase is Phase.HANDOVER:
+            return f"the other node takes over, and carries on what was lost here; connections: {held}"
+        why = [f", since {group.why_not(one.reason)}" for one in commands if isinstance(one, do.Refuse)]
+        return f"connections that end: {held}" + "".join(why)

@@ -215,7 +215,7 @@ class PairMachine(PrimaryRules, BackupRules):
             case ev.HistoryFailed(how=how) if self.phase is Phase.FOLLOWING and how in _BEGIN_ANEW:
                 self._drop(now_ns)
             case ev.WorkerDied(ends_held=held) if held and self.settings.saves_workers:
-                if self.role is Role.PRIMARY and view.healthy:
+                if self.role is Role.PRIMARY and view.vouched:
                     self._absorb_request(ev.SwitchoverRequested(1, now=True), now_ns)
             case ev.FlowsSeen():
                 self.moment.told(event, now_ns)
@@ -312,20 +312,19 @@ class PairMachine(PrimaryRules, BackupRules):
             self.epoch = max(self.epoch, body.epoch)
         if body.request not in (0, self._request_seen) and peer is self.partner:
             self._request_seen = body.request
-            self._switch_wanted = self.phase is Phase.PAIRED and body.able and not self.paused
-            self._switch_forced = True  # whoever asked there was not told what it ends
+            can = self.phase is Phase.PAIRED and body.able and not self.paused
+            # Whoever asked there was not told what it ends. Without grants (a failover) no time is left.
+            self._want_switch(can, force=True, now=not body.yields)
 
     def _absorb_request(self, asked: ev.SwitchoverRequested, now_ns: int) -> None:
-        """Take a request in, or refuse it. What an earlier one was given leave for stays so."""
+        """Take a request in, or refuse it."""
         said = self.partner.said if self.partner is not None else None
         if self.view.stopping:
             self._out.append(do.Refuse(Refusal.STOPPING))
         elif self.paused:
             self._out.append(do.Refuse(Refusal.PAUSED))
         elif self.phase is Phase.PAIRED:
-            self._switch_wanted = said is not None and said.able
-            self._switch_forced |= asked.force
-            self._switch_now |= asked.now
+            self._want_switch(said is not None and said.able, asked.force, asked.now)
             if not self._switch_wanted:
                 self._out.append(do.Refuse(Refusal.PEER_UNABLE))
         elif self.phase is Phase.FOLLOWING and self.confirmed and said is not None:

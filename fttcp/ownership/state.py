@@ -376,6 +376,15 @@ class State:
             self._watched = False
             self._out.append(do.Unwatch())
 
+    def _want_switch(self, can: bool, force: bool, now: bool) -> None:
+        """A wish that can be carried out adds to one that waits; one that cannot leaves none."""
+        if not can:
+            self._want_no_switch()
+            return
+        self._switch_wanted = True
+        self._switch_forced |= force
+        self._switch_now |= now
+
     def _want_no_switch(self) -> None:
         self._switch_wanted = self._switch_forced = self._switch_now = False
         self.moment.forget()

@@ -59,6 +59,8 @@ class Host:
         self.finished = False
         self.maintenance = 0
         self.server_up = False
+        self.flows, self.flows_until, self._gets_on = ev.FlowsSeen(), 0, True
+        """How connections are, until when, and whether a renewal gets on."""
         self._timers = 0
         self._events: deque[tuple[str, int, int]] = deque()
         self._backlog: deque[do.Command] = deque()
@@ -268,7 +270,7 @@ class Host:
             case do.Fence(why=why):
                 raise Violation(f"{self.name} fenced itself: {why}{self.world.story()}")
             case do.LookAtFlows():
-                self.soon(lambda: self.feed(self.flows()), native)
+                self.soon(lambda: self.feed(self.look_at_flows()), native)
             case do.RestartServer():
                 self.kill_server()
             case do.KeepMaintenance(count=count):
@@ -276,10 +278,16 @@ class Host:
             case do.Finish():
                 self.finished = True
 
-    def flows(self) -> ev.FlowsSeen:
-        """What a look at them finds: sometimes a renewal that gets on, sometimes one that does not."""
-        catching = self.world.random.choice((0, 0, 0, 3))
-        return ev.FlowsSeen(catching, self.world.random.randrange(3), self.world.random.choice((0, 0, 1)))
+    def look_at_flows(self) -> ev.FlowsSeen:
+        """What a look at them finds: now and then a renewal, which takes its time."""
+        world, random = self.world, self.world.random
+        if world.now >= self.flows_until:
+            self.flows_until = world.now + random.choice((1, 30, 300, 3000)) * MS
+            self.flows = ev.FlowsSeen(random.choice((0, 0, 3)), unverified=random.choice((0, 0, 1)))
+            self._gets_on = random.random() < 0.7
+        return (
+            replace(self.flows, progress=world.now) if self.flows.catching and self._gets_on else self.flows
+        )
 
     def store(self, epoch: int) -> None:
         """A disk that takes its time; what it has told is there after a crash."""

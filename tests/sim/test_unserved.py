@@ -48,11 +48,13 @@ def assert_served(world: World) -> None:
 
 @pytest.mark.parametrize(("nodes", "arbitrated"), [(2, False), (2, True), (3, True)])
 @pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("flows", [ev.FlowsSeen(), ev.FlowsSeen(catching=3), ev.FlowsSeen(unverified=1)])
 def test_a_failover_takes_the_role_from_a_primary_that_works(
-    nodes: int, arbitrated: bool, hangs: bool
+    nodes: int, arbitrated: bool, hangs: bool, flows: ev.FlowsSeen
 ) -> None:
-    """Its daemon may answer, or hang while its beat thread goes on."""
+    """Its daemon may answer, or hang while its beat thread goes on. Nor is a renewal waited for."""
     world, primary, backup = in_step(nodes, arbitrated)
+    primary.flows, primary.flows_until = flows, world.now + LONG
     if hangs:
         primary.stall(LONG)
     backup.feed(ev.FailoverRequested(7))

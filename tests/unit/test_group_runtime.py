@@ -367,6 +367,30 @@ def test_a_dead_worker_is_weighed_by_the_grace_of_now() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_a_worker_of_a_server_that_is_short_of_memory_is_told_of_as_it_is(able: bool) -> None:
+    """The machine that ends it has little memory: it is most of all then that the other node carries on."""
+
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        machine, status = alpha.machine, alpha_engine.status
+        machine.settings = replace(machine.settings, saves_workers=True)
+        alpha_engine.status = lambda: replace(status(), ends_held=2, flows_catching=1)  # type: ignore[method-assign]
+        alpha.serving.changed(False, Cause.RESOURCES_EXHAUSTED, "memory: much", True)
+        assert machine.phase is Phase.PAIRED
+        if not able:
+            alpha.set_paused(True)
+        WorkerDeath(alpha).crashed("process 7 was ended by SIGKILL")
+        await until(lambda: "process 7" in str(alpha._history.since(0)))
+        (told,) = [one["reason"] for one in alpha._history.since(0) if one["event"] == "worker-died"]
+        if able:
+            assert "the other node takes over" in told
+            await until(lambda: beta.machine.phase is Phase.SOLO)
+        else:
+            assert "connections that end: 2, since the group is paused" in told
+
+    run(test)
+
+
 def test_a_disk_that_hangs_keeps_nobody_waiting_but_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop goes on; so do the threads that all others share, and the process may end."""
     monkeypatch.setattr(kept, "DISK_SLOW_S", 0.001)
