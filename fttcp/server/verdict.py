@@ -48,6 +48,11 @@ class Check:
     """How often it turned from something better to a warning or a failure."""
     last: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def spares(self) -> bool:
+        """A server that fails in this serves all the same until another one does."""
+        return self.cause is Cause.RESOURCES_EXHAUSTED and self.action == "failover"
+
     def shown(self) -> dict[str, Any]:
         """As in ``status --json``."""
         return {
@@ -66,8 +71,8 @@ class Verdict:
     """All checks of one group's server."""
 
     def __init__(self, on_change: OnChange, note: Note, restart: Callable[[], None]) -> None:
-        """``on_change`` is called for every change of health, within ``say`` or ``serve``; ``restart``
-        after that when a check failed whose action it is."""
+        """``on_change`` is called for every change of health, or of whether it serves without, within ``say``
+        or ``serve``; ``restart`` after that when a check failed whose action it is."""
         self._on_change, self._note, self._restart = on_change, note, restart
         self._checks: dict[str, Check] = {}
         self._serving = False
@@ -132,15 +137,16 @@ class Verdict:
     def _judge(self) -> None:
         if self._changing:
             return
-        failed = next((c for c in self._checks.values() if c.state is State.FAILED), None)
-        unknown = (c for c in self._checks.values() if c.state is State.WAITING and c.kind in PROBES)
-        wrong = failed or next((c for c in unknown if c.action in ("failover", "restart")), None)
+        checks = self._checks.values()
+        failed = [c for c in checks if c.state is State.FAILED]
+        unknown = [c for c in checks if c.state is State.WAITING and c.kind in PROBES]
+        unknown = [c for c in unknown if c.action in ("failover", "restart")]
+        wrong = min(failed + unknown, key=lambda check: check.spares, default=None)
         healthy, cause, self.reason = self._serving, self._serving_cause, self._serving_reason
+        serves = healthy and wrong is not None and wrong.spares
         if healthy and wrong is not None:
             healthy, cause, self.reason = False, wrong.cause, f"{wrong.name}: {wrong.reason}"
-        serves = wrong is not None and cause is Cause.RESOURCES_EXHAUSTED and wrong.action == "failover"
-        worse = not healthy and self._serves and not serves
-        if (healthy != self.healthy or worse) and not self.closed:
+        if (healthy, serves) != (self.healthy, self._serves) and not self.closed:
             self.healthy, self.since, self._serves = healthy, datetime.now(UTC), serves
             self._on_change(healthy, cause, self.reason, serves)
 

@@ -71,6 +71,23 @@ def test_a_server_that_is_short_of_something_serves_until_it_is_worse() -> None:
     assert not told.serves, "it is about to be restarted"
 
 
+def test_what_answers_nothing_does_not_serve_whatever_else_it_is_short_of() -> None:
+    told = Told()
+    memory, probe = told.add("memory", "resource", "failover"), told.add("p", "http", "failover")
+    memory.cause = Cause.RESOURCES_EXHAUSTED
+    told.verdict.serve(True, Cause.SERVER_DIED, "serving")
+    told.verdict.say(memory, State.FAILED, "much")
+    assert not told.changes, "nothing is known of it yet"
+    told.verdict.say(probe, State.OK, "fine")
+    assert told.changes[-1] == (False, Cause.RESOURCES_EXHAUSTED, "memory: much") and told.serves
+    told.verdict.say(probe, State.FAILED, "no answer")
+    assert told.changes[-1] == (False, Cause.PROBE_FAILED, "p: no answer") and not told.serves
+    told.verdict.say(probe, State.OK, "fine")
+    assert told.changes[-1] == (False, Cause.RESOURCES_EXHAUSTED, "memory: much") and told.serves
+    told.verdict.say(memory, State.OK, "little")
+    assert told.changes[-1] == (True, Cause.SERVER_DIED, "serving")
+
+
 def test_a_restart_is_asked_for_once_for_each_failure() -> None:
     told = Told()
     check = told.add("hang", "progress", "restart")
