@@ -137,7 +137,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     open_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     opens_wait_ms: Annotated[int, Meta(ge=10, le=60_000)] = 2000
     startup_wait_ms: Annotated[int, Meta(ge=50, le=600_000)] | None = None
-    handover_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5000
+    handover_wait_ms: Annotated[int, Meta(ge=0, le=20_000)] = 5000
     hang_after_ms: Annotated[int, Meta(ge=20, le=600_000)] = 500
     idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 120
     udp_idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 60

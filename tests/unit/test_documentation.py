@@ -13,6 +13,7 @@ import click
 import pytest
 
 from fttcp.cli.main import main
+from fttcp.ownership.model import Refusal
 from lab.study.cli import client as measuring_client
 from lab.study.program import program
 
@@ -173,3 +174,9 @@ def test_the_names_of_c_code_are_there() -> None:
             re.findall(r"\b(?:ftt|FTT)_\w*\w\b", " ".join(re.findall(r"`([^`\n]+)`", page.read_text())))
         )
         assert named <= there, (page.name, named - there)
+
+
+def test_every_reason_for_a_refusal_is_told() -> None:
+    words = {refusal.name.lower().replace("_", "-") for refusal in Refusal}
+    told = re.findall(r"`([\w-]+)`", (ROOT / "docs/commands.md").read_text())
+    assert words <= set(told)

@@ -10,9 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fttcp.cli.main import main
+from fttcp.config.schema import Timing
+from fttcp.server.settings import RestartSection
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,3 +92,12 @@ def test_the_units_are_valid(installed: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_a_stop_that_waits_for_its_moment_is_not_killed() -> None:
+    """Whatever timing.handover_wait_ms is: the role is handed over, and servers end, before systemd kills."""
+    unit = (ROOT / "packaging/systemd/fttcp.service.in").read_text()
+    (kills_s,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.M)
+    timing = msgspec.json.schema(Timing)["$defs"]["Timing"]["properties"]
+    longest_ms = timing["handover_wait_ms"]["maximum"] + RestartSection().stop_grace_ms
+    assert longest_ms < int(kills_s) * 1000
