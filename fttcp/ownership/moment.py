@@ -61,11 +61,11 @@ class Moment:
         if self.catching:
             gets_on = now_ns < min(self._since_ns + longest_ns, self._moved_ns + STANDSTILL_NS)
             return Turn.WAIT if gets_on else Turn.MISSED
-        if self._seen and self._failed != self._failed_before:
-            return Turn.MISSED
         doubtful = self._differ or not self._seen
         fresh = now_ns < paired_ns + EQUAL_NS
-        return Turn.WAIT if fresh or (doubtful and now_ns < self._level_ns + EQUAL_NS) else Turn.GO
+        if fresh or (doubtful and now_ns < self._level_ns + EQUAL_NS):
+            return Turn.WAIT
+        return Turn.MISSED if self._seen and self._failed != self._failed_before else Turn.GO
 
     def looks(self, now_ns: int) -> bool:
         """True if it is time to ask how the connections are: once until it is told."""

@@ -215,7 +215,9 @@ class PairMachine(PrimaryRules, BackupRules):
             case ev.HistoryFailed(how=how) if self.phase is Phase.FOLLOWING and how in _BEGIN_ANEW:
                 self._drop(now_ns)
             case ev.WorkerDied(ends_held=held) if held and self.settings.saves_workers:
-                if self.role is Role.PRIMARY and view.vouched:
+                if self.phase is Phase.PAIRED and view.stopping:
+                    self._switch_now = True  # the stop waits no longer
+                elif self.role is Role.PRIMARY and view.vouched:
                     self._absorb_request(ev.SwitchoverRequested(1, now=True), now_ns)
             case ev.FlowsSeen():
                 self.moment.told(event, now_ns)
@@ -312,9 +314,9 @@ class PairMachine(PrimaryRules, BackupRules):
             self.epoch = max(self.epoch, body.epoch)
         if body.request not in (0, self._request_seen) and peer is self.partner:
             self._request_seen = body.request
-            can = self.phase is Phase.PAIRED and body.able and not self.paused
-            # Whoever asked there was not told what it ends. Without grants (a failover) no time is left.
-            self._want_switch(can, force=True, now=not body.yields)
+            if self.phase is Phase.PAIRED and body.able and not self.paused:
+                # Whoever asked there was not told what it ends. Without grants (a failover) no time is left.
+                self._want_switch(True, force=True, now=not body.yields)
 
     def _absorb_request(self, asked: ev.SwitchoverRequested, now_ns: int) -> None:
         """Take a request in, or refuse it."""

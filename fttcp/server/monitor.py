@@ -144,7 +144,8 @@ class Health:
     def _use_probes(self, probes: Sequence[ProbeSection]) -> None:
         """Ask these. One that is as before goes on with what it knows; one that is not begins with what is
         known of the server."""
-        trusted, before = self._verdict.healthy, list(self._probers)
+        trusted = self._verdict.healthy or self._verdict.serves
+        before = list(self._probers)
         kept = {id(probe): _taken(before, probe) for probe in probes}
         for prober in before:
             prober.cancel()

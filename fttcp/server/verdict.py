@@ -78,7 +78,7 @@ class Verdict:
         self._serving = False
         self._serving_reason, self._serving_cause = "not started", Cause.SERVER_DIED
         self.healthy = False
-        self._serves = False
+        self.serves = False
         """It is not healthy, and serves all the same."""
         self.since = datetime.now(UTC)
         self.reason = "not started"
@@ -146,8 +146,8 @@ class Verdict:
         serves = healthy and wrong is not None and wrong.spares
         if healthy and wrong is not None:
             healthy, cause, self.reason = False, wrong.cause, f"{wrong.name}: {wrong.reason}"
-        if (healthy, serves) != (self.healthy, self._serves) and not self.closed:
-            self.healthy, self.since, self._serves = healthy, datetime.now(UTC), serves
+        if (healthy, serves) != (self.healthy, self.serves) and not self.closed:
+            self.healthy, self.since, self.serves = healthy, datetime.now(UTC), serves
             self._on_change(healthy, cause, self.reason, serves)
 
 

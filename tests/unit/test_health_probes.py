@@ -244,6 +244,20 @@ def test_a_reload_never_makes_a_healthy_server_unhealthy(tmp_path: Path, change:
     asyncio.run(body())
 
 
+def test_a_reload_makes_no_server_that_is_short_of_something_one_that_does_not_serve(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with looked_after(tmp_path, SERVER, health=FIRST) as server:
+            await until(lambda: server.healthy)
+            assert server.health is not None
+            verdict = server.health._verdict
+            verdict.healthy, verdict.serves = False, True
+            server.health.configure(CHANGED["an action"], RestartSection(delay_ms=7), HooksSection(), 300)
+            names = [probe_name(one, 0) for one in CHANGED["an action"].probe]
+            assert all(server.check(name)["state"] != "waiting" for name in names)
+
+    asyncio.run(body())
+
+
 def test_a_reload_keeps_what_a_probe_knows(tmp_path: Path) -> None:
     """One that is failing goes on to fail, and an unhealthy server is not believed anew."""
     flag = tmp_path / "flag"
