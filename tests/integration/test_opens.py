@@ -23,7 +23,9 @@ from tests.integration.netns import needs_root
 ROOT = Path(__file__).parents[2]
 SERVERS = Path(__file__).with_name("field_servers.py")
 FTP_BYTES = 40_000_000
-"""As field_servers.py has it."""
+"""As field_servers.py has it: more than the client takes in this time, for what has ended is not renewed."""
+FTP_SOME = 2_500_000
+"""More than is under way."""
 PEERS = [sys.executable, "-m", "tests.integration.opens_peers"]
 PORT, OUT, SEED, COUNT = 4100, 9000, 77, 24 << 20
 ASK = """
@@ -167,18 +169,23 @@ def test_a_download_by_active_ftp_survives_two_crashes(tmp_path: Path) -> None:
     got = tmp_path / "got"
     try:
         lab.up([f"21/tcp={sys.executable} {SERVERS} vsftpd 21"], ['opens=["1024-65535/tcp"]'])
-        words = ["curl", "-sS", "--disable-eprt", "--ftp-port", "-", "--limit-rate", "2M", "-o", str(got)]
+        words = ["curl", "-sS", "--disable-eprt", "--ftp-port", "-", "--limit-rate", "1M", "-o", str(got)]
         curl = lab.popen(
             "client", [*words, f"ftp://{lab.env()['SERVICE4']}/file"], stderr=subprocess.PIPE, text=True
         )
-        await_condition(lambda: got.exists() and got.stat().st_size > FTP_BYTES // 16, 30, "nothing comes")
+        await_condition(lambda: got.exists() and got.stat().st_size > FTP_SOME, 30, "nothing comes")
         assert all_protected(lab)
         make_fault(lab, "crash-host", target="primary")
         experiment.revive(lab)
         await_condition(lambda: all_protected(lab), 30, "not renewed")
         make_fault(lab, "crash-host", target="primary")
-        assert curl.communicate(timeout=40)[1] == ""
-        assert curl.returncode == 0 and got.read_bytes() == wanted
+        more = got.stat().st_size + FTP_SOME
+        await_condition(
+            lambda: curl.poll() is not None or got.stat().st_size > more, 30, "nothing more comes"
+        )
+        assert curl.poll() is None, curl.communicate()
+        curl.kill()
+        assert wanted.startswith(got.read_bytes())
     finally:
         lab.down()
 
