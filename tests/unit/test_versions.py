@@ -83,7 +83,9 @@ def test_no_owner_is_followed_without_one() -> None:
 def test_the_engine_is_told_before_a_pair_forms() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         assert alpha.machine.phase is Phase.PAIRED
-        raw = msgpack.unpackb(beta._published)
+        said = alpha_engine.peer_body(0)
+        assert said is not None
+        raw = msgpack.unpackb(said[1])
         alpha.machine.settings = replace(alpha.machine.settings, speaks=OURS)
         for theirs, spoken in (((3, 3), 3), ((4, 7), 4), ((5, 7), 0)):
             beta_engine.publish(msgpack.packb(raw | {"cv": theirs}), 0)
