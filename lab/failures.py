@@ -61,7 +61,7 @@ def _groups(lab: Lab, node: str) -> list[dict[str, Any]]:
 
 def await_renewed(lab: Lab, client: Ended) -> int:
     """Wait until no connection is caught up with any more, or will be, or the client has ended; how many are
-    left. A pair that is in step begins with it a moment later."""
+    left. A pair that is in step begins with it a moment later. (Sessions of UDP that rest are left alone.)"""
     deadline = time.monotonic() + RENEW_S
     while (left := _to_renew(lab, lab.node_in_role("primary"))) and time.monotonic() < deadline:
         if client.ended():
@@ -73,7 +73,12 @@ def await_renewed(lab: Lab, client: Ended) -> int:
 def _to_renew(lab: Lab, primary: str) -> int:
     return sum(
         flow["protection"] in CATCHING
-        or (flow["protection"] == "unprotected" and flow.get("unrenewable") == RENEWABLE)
+        or (
+            flow["protection"] == "unprotected"
+            and flow.get("unrenewable") == RENEWABLE
+            and not flow["closed"]
+            and not flow["flow"].endswith("/udp")
+        )
         for flow in _connections(lab, primary)
     )
 

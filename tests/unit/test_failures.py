@@ -12,8 +12,10 @@ from lab.failures import NOT_PROTECTED, await_renewed, excused, in_state
 class Pair:
     """A lab whose primary tells of one connection, a state at each question."""
 
-    def __init__(self, *told: tuple[str, str]) -> None:
-        self.told = list(told)
+    client = "[fd77::1]:4000"
+
+    def __init__(self, *told: tuple[str, str], proto: str = "tcp", closed: bool = False) -> None:
+        self.told, self.proto, self.closed = list(told), proto, closed
 
     def node_in_role(self, role: str) -> str:
         assert role == "primary"
@@ -21,7 +23,8 @@ class Pair:
 
     def ask(self, node: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         protection, renewable = self.told.pop(0)
-        flow = {"flow": "[fd77::1]:4000 > [fd77::100]:80", "protection": protection, "unrenewable": renewable}
+        client = f"{self.client} > [fd77::100]:80/{self.proto}"
+        flow = {"flow": client, "protection": protection, "unrenewable": renewable, "closed": self.closed}
         return {"connections": [flow]}
 
 
@@ -39,6 +42,13 @@ def test_a_renewal_that_has_not_begun_is_waited_for() -> None:
 @pytest.mark.parametrize("why", ["log-bound", "off"])
 def test_what_is_never_renewed_is_not_waited_for(why: str) -> None:
     pair = Pair(("unprotected", why), ("unprotected", why))
+    assert await_renewed(pair, Client()) == 0  # type: ignore[arg-type]
+    assert len(pair.told) == 1
+
+
+@pytest.mark.parametrize("kind", [{"proto": "udp"}, {"closed": True}])
+def test_what_rests_or_is_over_is_not_waited_for(kind: dict[str, Any]) -> None:
+    pair = Pair(("unprotected", "renewable"), ("unprotected", "renewable"), **kind)
     assert await_renewed(pair, Client()) == 0  # type: ignore[arg-type]
     assert len(pair.told) == 1
 
