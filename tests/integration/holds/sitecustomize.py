@@ -28,25 +28,29 @@ def stand_still_at(step: str) -> None:
 def hold_steps() -> None:
     """Let every event and every order of all groups pass by the file."""
     from fttcp.group.group import GroupRuntime
+    from fttcp.group.orders import Orders
     from fttcp.ownership import commands as do
 
-    step, order = GroupRuntime._step, GroupRuntime._order
+    step, carry_out = GroupRuntime._step, Orders.carry_out
 
     def held_step(group: GroupRuntime, event: Any) -> Any:
         stand_still_at(type(event).__name__)
         return step(group, event)
 
-    def held_order(group: GroupRuntime, command: Any) -> None:
+    def held_order(orders: Orders, command: Any) -> None:
         detail = ""
         if isinstance(command, do.SetLease):
             detail = f" {command.policy.name}"
         elif isinstance(command, do.SetMode):
             detail = f" {command.mode.name}"
         stand_still_at(type(command).__name__ + detail)
-        order(group, command)
+        carry_out(orders, command)
 
-    GroupRuntime._step, GroupRuntime._order = held_step, held_order  # type: ignore[method-assign]
+    GroupRuntime._step, Orders.carry_out = held_step, held_order  # type: ignore[method-assign]
 
 
 if sys.orig_argv[1].endswith("/fttcp") and sys.orig_argv[2] == "node":
-    hold_steps()
+    try:
+        hold_steps()
+    except (ImportError, AttributeError) as error:  # Python would go on without the holds
+        sys.exit(f"no step can be held: {error!r}")
