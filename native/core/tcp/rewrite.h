@@ -166,13 +166,22 @@ static inline size_t ftt_build_bare(uint8_t *p, const struct ftt_bare *b)
 	return ftt_build_segment(p, b, &octet, b->octet);
 }
 
+/* From the client to our stack, with nothing in it. */
+static inline struct ftt_bare ftt_bare_inward(const struct ftt_key *k)
+{
+	return (struct ftt_bare){.src = k->remote, .dst = k->local, .sport = k->remote_port, .dport = k->local_port};
+}
+
+/* ... and to the client. */
+static inline struct ftt_bare ftt_bare_outward(const struct ftt_key *k)
+{
+	return (struct ftt_bare){.src = k->local, .dst = k->remote, .sport = k->local_port, .dport = k->remote_port};
+}
+
 /* The client's acknowledgement of all that the local stack may know of, in local space. */
 static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
 {
-	memset(b, 0, sizeof(*b));
-	b->src = k->remote;
-	b->dst = k->local;
-	b->sport = k->remote_port;
+	*b = ftt_bare_inward(k);
 	b->dport = (uint16_t)(k->local_port + ftt_flow_port_delta(f));
 	/* what the client would write, but within the window: else the stack refuses it (RFC 9293 3.10.7.4) */
 	b->seq = seq_max(f->local_rcv_nxt, seq_min(f->client_nxt, f->local_edge));
@@ -187,11 +196,7 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 /* The client's reset of the connection in the local stack, which takes an exact sequence number (RFC 5961 3.2). */
 static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, struct ftt_bare *b)
 {
-	memset(b, 0, sizeof(*b));
-	b->src = k->remote;
-	b->dst = k->local;
-	b->sport = k->remote_port;
-	b->dport = k->local_port;
+	*b = ftt_bare_inward(k);
 	b->seq = rcv_nxt;
 	b->flags = TCP_RST;
 }

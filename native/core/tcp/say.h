@@ -13,11 +13,7 @@
 /* See reset.h: what a client is asked of a flow that is over. Whatever it stands for lies before what it acknowledged. */
 static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
-	memset(b, 0, sizeof(*b));
-	b->src = k->local;
-	b->dst = k->remote;
-	b->sport = k->local_port;
-	b->dport = k->remote_port;
+	*b = ftt_bare_outward(k);
 	b->seq = f->client_acked - 2; /* ends before what it expects: it answers before it looks at more */
 	b->ack = f->client_nxt;
 	b->flags = TCP_ACK;
@@ -30,11 +26,7 @@ static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt
 /* ... and the answer to a segment that acknowledges `ack`. */
 static inline void ftt_bare_reset_client(const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
 {
-	memset(b, 0, sizeof(*b));
-	b->src = k->local;
-	b->dst = k->remote;
-	b->sport = k->local_port;
-	b->dport = k->remote_port;
+	*b = ftt_bare_outward(k);
 	b->seq = ack;
 	b->flags = TCP_RST;
 }
@@ -51,11 +43,7 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	bool in_step = ftt_flow_in_step(f, mode);
 	uint32_t tsval = f->local_tsval - f->hard.ts_delta;
 
-	memset(b, 0, sizeof(*b));
-	b->src = k->local;
-	b->dst = k->remote;
-	b->sport = k->local_port;
-	b->dport = k->remote_port;
+	*b = ftt_bare_outward(k);
 	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
 	b->ack = ftt_client_ack(f, mode);
 	/* segments that are held carry older windows: nothing is promised here that they would take back */

@@ -36,8 +36,8 @@ void ftt_renew_send_begin(struct ftt_worker *w, struct ftt_renewal *r, uint64_t 
 	for (uint8_t k = 0; k < w->e->cfg.workers; k++)
 		ftt_lane_send(&w->lane, k, kind, bytes, (uint32_t)(HEAD + len));
 	ftt_renew_begin(f);
-	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .moved_ns = now_ns, .acked = begin.acked,
-				   .sent = c->log->syn_len};
+	*r = (struct ftt_renewal){.order = r->order, .c = c, .stage = r->stage, .reopens = r->reopens, .moved_ns = now_ns,
+				   .acked = begin.acked, .sent = c->log->syn_len};
 	ftt_renewal_stage(w, r, FTT_RENEW_BEGUN);
 	ftt_table_update(&w->table, c, w->mode);
 }

@@ -8,14 +8,14 @@
 
 static struct ftt_list *list_of(struct ftt_worker *w, const struct ftt_renewal *r)
 {
-	return r->stage != FTT_RENEW_WAITS ? &w->renew_active : ftt_renewal_reopens(r) ? &w->reopen_waiting : &w->renew_waiting;
+	return r->stage != FTT_RENEW_WAITS ? &w->renew_active : r->reopens ? &w->reopen_waiting : &w->renew_waiting;
 }
 
 static void leave(struct ftt_worker *w, struct ftt_renewal *r)
 {
 	ftt_list_remove(&r->order);
 	w->n_renewing[r->stage]--;
-	w->n_reopening[r->stage] -= ftt_renewal_reopens(r);
+	w->n_reopening[r->stage] -= r->reopens;
 }
 
 static void enter(struct ftt_worker *w, struct ftt_renewal *r, uint8_t stage)
@@ -24,7 +24,7 @@ static void enter(struct ftt_worker *w, struct ftt_renewal *r, uint8_t stage)
 	r->resting = false;
 	ftt_list_add(&r->order, list_of(w, r)->prev);
 	w->n_renewing[stage]++;
-	w->n_reopening[stage] += ftt_renewal_reopens(r);
+	w->n_reopening[stage] += r->reopens;
 }
 
 void ftt_renewals_open(struct ftt_worker *w)
@@ -55,6 +55,7 @@ struct ftt_renewal *ftt_renewal_begin(struct ftt_worker *w, struct ftt_tcp *c, u
 		return NULL;
 	r->c = c;
 	r->moved_ns = now_ns;
+	r->reopens = w->mode != FTT_MODE_BACKUP && c->flow.opener == FTT_OPENED_LOCAL;
 	c->log->renewal = r;
 	c->unrenewable = FTT_RENEWABLE; /* what was in the way the last time may not be any more */
 	ftt_table_count_why(&w->table, c);

@@ -25,6 +25,7 @@ struct ftt_renewal {
 	uint32_t told;     /* backup: up to here in the log a server in step knows when the pieces came */
 	uint8_t stage;     /* enum ftt_renewal_stage */
 	uint8_t tries;
+	bool reopens;      /* primary: the backup's server has to open it again; until it does that is all that is waited for */
 	bool same;         /* outputs were equal somewhere */
 	bool found;        /* backup: the primary knows that our stack has the flow */
 	bool whole;        /* backup: all of the log is here */
@@ -38,16 +39,10 @@ static inline struct ftt_renewal *ftt_renewal(const struct ftt_tcp *c)
 	return c->log ? c->log->renewal : NULL;
 }
 
-/* Primary: has the backup's server to open it again? Until it does that is all that is waited for. */
-static inline bool ftt_renewal_reopens(const struct ftt_renewal *r)
-{
-	return r->c->flow.opener == FTT_OPENED_LOCAL;
-}
-
-/* ... and has it not? Perhaps it never will: nobody waits for that. */
+/* Primary: has the backup's server not opened it again yet? Perhaps it never will: nobody waits for that. */
 static inline bool ftt_renewal_is_unopened(const struct ftt_renewal *r)
 {
-	return ftt_renewal_reopens(r) && r->stage <= FTT_RENEW_BEGUN;
+	return r->reopens && r->stage <= FTT_RENEW_BEGUN;
 }
 
 /* Primary: flows whose stack has not answered. */
