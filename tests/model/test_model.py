@@ -45,9 +45,7 @@ def test_the_quick_part_has_every_mutation_and_one_proof() -> None:
 
 def test_every_mutation_is_a_word_of_the_model() -> None:
     words = {
-        word
-        for part in check.MODELS.glob("*.pml")
-        for word in check.re.findall(r"\w+", part.read_text())
+        word for part in check.MODELS.glob("*.pml") for word in check.re.findall(r"\w+", part.read_text())
     }
     for run in check.BREAKS:
         assert {word.partition("=")[0] for word in run.defines} <= words, run.name
