@@ -25,13 +25,14 @@ static bool take_address(const struct sockaddr_storage *from, uint8_t address[16
 	return true;
 }
 
-bool shim_who_is(int fd, struct ftt_ls_addresses *who)
+bool shim_who_is(int fd, const struct sockaddr_storage *peer, struct ftt_ls_addresses *who)
 {
-	struct sockaddr_storage peer = {0}, own = {0};
-	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
+	struct sockaddr_storage asked = {0}, own = {0};
+	socklen_t asked_len = sizeof(asked), own_len = sizeof(own);
 	int before = errno;
-	bool known = !getpeername(fd, (struct sockaddr *)&peer, &peer_len) && !getsockname(fd, (struct sockaddr *)&own, &own_len) &&
-		     take_address(&peer, who->remote, &who->remote_port) && take_address(&own, who->local, &who->local_port);
+	bool known = (peer || !getpeername(fd, (struct sockaddr *)&asked, &asked_len)) &&
+		     take_address(peer ? peer : &asked, who->remote, &who->remote_port) &&
+		     !getsockname(fd, (struct sockaddr *)&own, &own_len) && take_address(&own, who->local, &who->local_port);
 
 	errno = before;
 	return known;

@@ -22,6 +22,27 @@
 
 enum { CHANGE_CIPHER = 20, HANDSHAKE = 22, DATA = 23 };
 
+/*
+ * To look before a connection's first bytes are read costs a system call, and only those of TLS 1.3 that come too early (RFC 8446, 2.3)
+ * need it. So where the last client spoke no TLS the next one's first bytes are looked at when they were read.
+ */
+static _Atomic bool plain[UINT16_MAX + 1];
+
+struct shim_records shim_expected(uint16_t port)
+{
+	bool none = atomic_load_explicit(&plain[port], memory_order_relaxed);
+
+	return (struct shim_records){.state = none ? SHIM_NO_TLS_YET : SHIM_IN_HEAD, .port = port};
+}
+
+static void learn(const struct shim_records *r)
+{
+	bool none = r->state == SHIM_NO_RECORDS;
+
+	if (atomic_load_explicit(&plain[r->port], memory_order_relaxed) != none)
+		atomic_store_explicit(&plain[r->port], none, memory_order_relaxed);
+}
+
 /* The head is complete. */
 static bool makes_sense(const struct shim_records *r)
 {
@@ -69,10 +90,12 @@ void shim_took(uint32_t slot, const void *bytes, size_t n)
 	if (!bytes) /* they are in several places */
 		r.state = SHIM_NO_RECORDS;
 	for (size_t part; n && r.state != SHIM_NO_RECORDS; from += part, n -= part) {
-		if (r.state == SHIM_BETWEEN)
+		if (r.state == SHIM_BETWEEN || r.state == SHIM_NO_TLS_YET)
 			r.state = SHIM_IN_HEAD;
 		part = advance(&r, from, n);
 	}
+	if (bytes)
+		learn(&r);
 	shim_slots[slot].records = r;
 }
 
@@ -115,7 +138,8 @@ ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags)
 	size_t part = n < HEAD + LARGEST + 1 ? n : HEAD + LARGEST + 1;
 	ssize_t waits;
 
-	if (!shim_slots[slot].events || shim_slots[slot].fd != fd || !n || flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL))
+	if (shim_slots[slot].records.state == SHIM_NO_TLS_YET || !shim_slots[slot].events || shim_slots[slot].fd != fd || !n ||
+	    flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL))
 		return NEXT(recv)(fd, to, n, flags);
 	if (shim_slots[slot].records.state == SHIM_BETWEEN && pauses(slot, fd, flags))
 		return -1;

@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include "core/lockstep/lockstep_input.h"
 
@@ -37,10 +38,11 @@
 #define SHIM_DEVICE UINT32_MAX /* in place of a slot: /dev/urandom */
 
 /* Where the reader of a connection stands in what its client says over TLS. */
-enum shim_reading { SHIM_NO_RECORDS = 0, SHIM_IN_HEAD, SHIM_IN_BODY, SHIM_BETWEEN };
+enum shim_reading { SHIM_NO_RECORDS = 0, SHIM_NO_TLS_YET, SHIM_IN_HEAD, SHIM_IN_BODY, SHIM_BETWEEN };
 
 struct shim_records {
 	uint32_t left;                /* of this record's body */
+	uint16_t port;                /* of the server */
 	uint8_t head[5], have, state; /* enum shim_reading */
 	bool sealed;                  /* what comes is encrypted */
 };
@@ -49,6 +51,7 @@ struct shim_records {
 struct shim_slot {
 	_Atomic uint32_t refs;  /* descriptors; 0: free; SHIM_CLOSING */
 	_Atomic uint32_t epoch; /* which connection of this slot: a thread may remember one that was closed */
+	_Atomic uint32_t below; /* of a free one: the next one that is taken */
 	struct ftt_ls_found found; /* row NULL: without identity */
 	_Atomic uint64_t data;     /* what it is registered with in epoll */
 	int fd, epoll;             /* ... as which descriptor, and where */
@@ -180,13 +183,16 @@ bool shim_is_device(int fd);
 void shim_look_at_descriptors(void);
 
 /* records.c */
+/* What a connection that is accepted at this port of the server begins with. */
+struct shim_records shim_expected(uint16_t port);
 /* These bytes were read of it; NULL: in several pieces. */
 void shim_took(uint32_t slot, const void *bytes, size_t n);
 /* Reads, up to the end of a record. */
 ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags);
 
 /* address.c */
-bool shim_who_is(int fd, struct ftt_ls_addresses *who);
+/* peer: what accept() said; NULL: the kernel is asked. */
+bool shim_who_is(int fd, const struct sockaddr_storage *peer, struct ftt_ls_addresses *who);
 bool shim_has_peer(int fd); /* it was not reset */
 /* It may get connections. */
 bool shim_listens(int fd);

@@ -8,20 +8,53 @@
 
 static _Atomic uint32_t owner[SHIM_FDS]; /* of a descriptor: its slot, or SHIM_DEVICE */
 static _Atomic int top; /* no descriptor above has an owner */
-static _Atomic uint32_t hint = 1;
+
+/*
+ * Slots that are free: the last one that was given back is taken first, for its memory is there, and in the cache. Each names the one
+ * below it. The upper half of the word counts changes: who has looked at one that came back meanwhile looks again.
+ */
+static _Atomic uint64_t returned;
+static _Atomic uint32_t untouched = 1; /* from here on no slot was ever taken */
+
+static void push_slot(uint32_t slot)
+{
+	uint64_t head = atomic_load(&returned);
+
+	do
+		atomic_store_explicit(&shim_slots[slot].below, (uint32_t)head, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak(&returned, &head, ((head >> 32) + 1) << 32 | slot));
+}
+
+static uint32_t pop_slot(void)
+{
+	uint64_t head = atomic_load(&returned);
+	uint32_t next;
+
+	while ((uint32_t)head) {
+		uint64_t below = atomic_load_explicit(&shim_slots[(uint32_t)head].below, memory_order_relaxed);
+
+		if (atomic_compare_exchange_weak(&returned, &head, ((head >> 32) + 1) << 32 | below))
+			return (uint32_t)head;
+	}
+	next = atomic_load(&untouched);
+	while (next < SHIM_SLOTS && !atomic_compare_exchange_weak(&untouched, &next, next + 1))
+		;
+	return next < SHIM_SLOTS ? next : SHIM_NOBODY;
+}
 
 uint32_t shim_take_slot(void)
 {
-	for (uint32_t i = 0; i < SHIM_SLOTS; i++) {
-		uint32_t at = atomic_fetch_add(&hint, 1) % SHIM_SLOTS, none = 0;
+	uint32_t slot = pop_slot(), other;
 
-		if (!at || !atomic_compare_exchange_strong(&shim_slots[at].refs, &none, 1))
-			continue;
-		if (shim_begin_key((struct shim_current){at, atomic_fetch_add(&shim_slots[at].epoch, 1) + 1}))
-			return at;
-		atomic_store(&shim_slots[at].refs, 0);
+	if (!slot)
+		return SHIM_NOBODY;
+	if (shim_begin_key((struct shim_current){slot, atomic_fetch_add(&shim_slots[slot].epoch, 1) + 1})) {
+		atomic_store(&shim_slots[slot].refs, 1);
+		return slot;
 	}
-	return SHIM_NOBODY;
+	other = shim_take_slot(); /* a thread of its last connection is not through yet */
+	push_slot(slot);
+	return other;
 }
 
 static void put_slot(uint32_t slot)
@@ -40,6 +73,7 @@ static void put_slot(uint32_t slot)
 	atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
 	shim_forget_key(slot);
 	atomic_store(&shim_slots[slot].refs, 0);
+	push_slot(slot);
 }
 
 /* One descriptor more; false: another thread has just closed it. */

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <string.h>
@@ -68,9 +69,9 @@ enum how { ACCEPTED, PASSED, INHERITS };
 
 /*
  * This descriptor is a connection that the thread begins with. One that was accepted and has no name (any more: its client has reset
- * it) is nobody's, and not that of before either.
+ * it) is nobody's, and not that of before either. peer: its client, if accept() has said it.
  */
-static void meet(int fd, enum how how)
+static void meet(int fd, enum how how, const struct sockaddr_storage *peer)
 {
 	struct ftt_ls_addresses who;
 	struct ftt_ls_found found = {0};
@@ -80,12 +81,12 @@ static void meet(int fd, enum how how)
 	if (!shim_map.header || (unsigned)fd >= SHIM_FDS)
 		return;
 	shim_let_go(fd);
-	named = shim_who_is(fd, &who);
+	named = shim_who_is(fd, peer, &who);
 	if (named && accepted && shim_map.header->flags & FTT_LS_BY_ADDRESS)
 		ftt_ls_admit(&shim_map, &who);
 	if (!named || !ftt_ls_find(&shim_map, &who, &found))
 		found.row = NULL;
-	else if (!shim_has_peer(fd)) /* reset meanwhile: the row may be the next one's of these addresses */
+	if (named && !shim_has_peer(fd)) /* reset meanwhile: the row may be the next one's of these addresses */
 		named = false, found.row = NULL;
 	if (named || accepted) {
 		atomic_store(&shim_serves, true);
@@ -107,7 +108,7 @@ static void meet(int fd, enum how how)
 	atomic_store(&shim_slots[slot].shown_ns, 0);
 	atomic_store(&shim_slots[slot].data, 0);
 	shim_slots[slot].events = 0;
-	shim_slots[slot].records = (struct shim_records){.state = accepted ? SHIM_IN_HEAD : SHIM_NO_RECORDS};
+	shim_slots[slot].records = accepted && found.row ? shim_expected(who.local_port) : (struct shim_records){.state = SHIM_NO_RECORDS};
 	shim_give(fd, slot);
 	(void)busy_with(fd);
 	shim_keep_time();
@@ -116,7 +117,7 @@ static void meet(int fd, enum how how)
 void shim_look_at_descriptors(void)
 {
 	for (int fd = 0; fd < INHERITED; fd++) {
-		meet(fd, INHERITS);
+		meet(fd, INHERITS, NULL);
 		if (shim_listens(fd))
 			shim_meets_others();
 	}
@@ -124,22 +125,46 @@ void shim_look_at_descriptors(void)
 
 /* --- connections come --------------------------------------------------------------------------- */
 
+/* What accept() is to say for us, and what the server asked for. */
+struct client {
+	struct sockaddr_storage address;
+	socklen_t len;
+};
+
+static int accepted(int got, const struct client *c, struct sockaddr *address, socklen_t *len)
+{
+	if (got < 0)
+		return got;
+	if (address) {
+		memcpy(address, &c->address, *len < c->len ? *len : c->len);
+		*len = c->len;
+	}
+	meet(got, ACCEPTED, &c->address);
+	return got;
+}
+
+/* Arguments that the kernel refuses are left to it. */
+static bool refused(const struct sockaddr *address, const socklen_t *len)
+{
+	return address && (!len || *len > INT_MAX);
+}
+
 EXPORT int accept(int fd, struct sockaddr *address, socklen_t *len)
 {
-	int got = NEXT(accept)(fd, address, len);
+	struct client c = {.len = sizeof(c.address)};
 
-	if (got >= 0)
-		meet(got, ACCEPTED);
-	return got;
+	if (refused(address, len))
+		return NEXT(accept)(fd, address, len);
+	return accepted(NEXT(accept)(fd, (struct sockaddr *)&c.address, &c.len), &c, address, len);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
-	int got = NEXT(accept4)(fd, address, len, flags);
+	struct client c = {.len = sizeof(c.address)};
 
-	if (got >= 0)
-		meet(got, ACCEPTED);
-	return got;
+	if (refused(address, len))
+		return NEXT(accept4)(fd, address, len, flags);
+	return accepted(NEXT(accept4)(fd, (struct sockaddr *)&c.address, &c.len, flags), &c, address, len);
 }
 
 /* Descriptors that another process passed on. */
@@ -152,7 +177,7 @@ static void look_at_passed(struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			meet(fd, PASSED);
+			meet(fd, PASSED, NULL);
 		}
 	}
 }

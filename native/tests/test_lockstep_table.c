@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_lockstep_table.c - the table of connections that an engine and its server share. */
 #define _GNU_SOURCE
+#include <sodium.h>
 #include <string.h>
 #include <sys/wait.h>
 #include "lockstep_file.h"
@@ -278,8 +279,22 @@ static void test_edges(void)
 	CHECK_EQ(ftt_ls_piece(&row, 1000), 5);
 }
 
+/* Where a connection is to be found follows from SipHash as others have it. */
+static void test_siphash(void)
+{
+	uint8_t key[FTT_SIPHASH_KEY], input[72], out[crypto_shorthash_BYTES];
+
+	randombytes_buf(key, sizeof(key));
+	randombytes_buf(input, sizeof(input));
+	for (size_t n = 0; n <= sizeof(input); n++) {
+		crypto_shorthash(out, input, n, key);
+		CHECK_EQ(ftt_siphash(key, input, n), ftt_siphash_get(out, sizeof(out)));
+	}
+}
+
 int main(void)
 {
+	test_siphash();
 	test_shape();
 	test_rows();
 	test_a_header_that_changes();

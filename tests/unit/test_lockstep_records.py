@@ -19,31 +19,38 @@ _READER = """
 import json, os, select, socket, sys
 
 port, size, how = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+
+def serve(client, length):
+    client.setblocking("blocks" in how)
+    waiting = select.epoll()
+    if "poll" not in how:
+        changes = select.EPOLLET if "changes" in how else 0
+        waiting.register(client, select.EPOLLIN | select.EPOLLOUT | changes)
+    select.select([client], [], [])  # all that the client says before it waits is there
+    if "late" in how:
+        sys.stdin.readline()
+    read, told, ended = (lambda n: os.read(client.fileno(), n)) if "read" in how else client.recv, [], False
+    while not ended:
+        if "poll" not in how and "blocks" not in how:
+            waiting.poll()
+        try:
+            while not ended:
+                said = read(size)
+                ended = not said or ("once" in how and sum(map(len, told)) + len(said) == length)
+                told.append(said)
+                if "once" in how:
+                    break
+        except BlockingIOError:
+            if told and told[-1]:
+                told.append(b"")
+    return [one.hex() for one in told]
+
 with socket.create_server(("127.0.0.1", port)) as listener:
     print(flush=True)
-    client, _ = listener.accept()
-client.setblocking("blocks" in how)
-waiting = select.epoll()
-if "poll" not in how:
-    waiting.register(client, select.EPOLLIN | select.EPOLLOUT | (select.EPOLLET if "changes" in how else 0))
-select.select([client], [], [])  # all that the client says before it waits is there
-if "late" in how:
-    sys.stdin.readline()
-read, told, ended = (lambda n: os.read(client.fileno(), n)) if "read" in how else client.recv, [], False
-while not ended:
-    if "poll" not in how and "blocks" not in how:
-        waiting.poll()
-    try:
-        while not ended:
-            said = read(size)
-            ended = not said or ("once" in how and sum(map(len, told)) + len(said) == int(sys.argv[4]))
-            told.append(said)
-            if "once" in how:
-                break
-    except BlockingIOError:
-        if told and told[-1]:
-            told.append(b"")
-print(json.dumps([one.hex() for one in told]))
+    for length in sys.argv[4:]:
+        client, _ = listener.accept()
+        with client:
+            print(json.dumps(serve(client, int(length))), flush=True)
 """
 
 
@@ -57,23 +64,29 @@ REQUEST, NEXT = record(23, b"request" * 2000), record(23, b"next")
 ALL = HELLO + CIPHER + FINISHED + REQUEST + NEXT
 
 
-def pieces(tmp_path: Path, said: bytes, size: int, how: str) -> list[bytes]:
-    """Say something to a server that has the library, and close; return what it read, with b"" where it was
-    told that there is no more."""
+def pieces_of(tmp_path: Path, said: list[bytes], size: int, how: str) -> list[list[bytes]]:
+    """Say something to a server that has the library, and close, on one connection after the other; return
+    what it read on each, with b"" where it was told that there is no more."""
     port, file = free_port(), tmp_path / "a.lockstep"
     lockstep.make_for_comparison(file)
-    argv = [sys.executable, "-c", _READER, str(port), str(size), how, str(len(said))]
+    argv = [sys.executable, "-c", _READER, str(port), str(size), how, *(str(len(one)) for one in said)]
     environment = {**os.environ, **lockstep.environment(file)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with Process(argv, env=environment, text=True, **pipes) as server:  # type: ignore[call-overload]
         assert server.stdout.readline() == "\n"
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(said)
+        for one in said:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(one)
         try:
-            told, _ = server.communicate("on\n", timeout=5)
+            told, _ = server.communicate("on\n" * len(said), timeout=5)
         finally:
             server.kill()
-    return [bytes.fromhex(one) for one in json.loads(told)]
+    return [[bytes.fromhex(one) for one in json.loads(line)] for line in told.splitlines()]
+
+
+def pieces(tmp_path: Path, said: bytes, size: int, how: str) -> list[bytes]:
+    """... on one connection."""
+    return pieces_of(tmp_path, [said], size, how)[0]
 
 
 def between(told: list[bytes]) -> list[bytes]:
@@ -110,3 +123,12 @@ def test_who_does_not_wait_with_epoll_reads_all(tmp_path: Path, how: str) -> Non
 def test_what_is_not_tls_is_let_be(tmp_path: Path, said: bytes) -> None:
     """From the first head on that is none."""
     assert between(pieces(tmp_path, said, 65536, "late changes")) == [said]
+
+
+def test_where_no_tls_was_spoken_nothing_is_looked_at_before_it_is_read(tmp_path: Path) -> None:
+    """Of the next client's first read, that is; if that one does speak TLS, what follows is taken record by
+    record again, and all of the client after it."""
+    at_once, parts = [ALL], [HELLO + CIPHER + FINISHED, REQUEST, NEXT]
+    told = pieces_of(tmp_path, [b"GET / HTTP/1.1\r\n\r\n", ALL, ALL], 65536, "late changes")
+    assert [between(one) for one in told[1:]] == [at_once, parts]
+    assert between(pieces_of(tmp_path, [b"GET /", ALL], 50, "late changes")[1]) == parts

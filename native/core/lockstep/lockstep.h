@@ -28,8 +28,9 @@
 #include <string.h>
 #include "core/types.h"
 #include "core/lockstep/chacha.h"
+#include "core/lockstep/siphash.h"
 
-#define FTT_LS_MAGIC 0x3470657473636f6cull /* "locstep4", little-endian */
+#define FTT_LS_MAGIC 0x3570657473636f6cull /* "locstep5", little-endian */
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32
@@ -41,7 +42,6 @@ enum ftt_ls_purpose { /* of derived keys */
 	FTT_LS_GROUP = 1,   /* of this pair and group, from the key of the key file */
 	FTT_LS_SEED = 2,    /* of a connection */
 	FTT_LS_CONTEXT = 3, /* of one process's part in it */
-	FTT_LS_BUCKET = 4,
 	FTT_LS_START = 5,   /* of a process that has not served yet */
 	FTT_LS_FORK = 6,
 	FTT_LS_TAG = 7,     /* of a key of the key file: which one it is */
@@ -191,10 +191,9 @@ struct ftt_ls_buckets {
 static inline struct ftt_ls_buckets ftt_ls_buckets(const struct ftt_ls_map *m, const struct ftt_ls_addresses *who)
 {
 	uint32_t mask = (m->length - 1) & ~(uint32_t)(FTT_LS_WAYS - 1);
-	uint8_t out[FTT_CHACHA_KEY];
+	uint64_t hash = ftt_siphash(m->bucket_secret, who, sizeof(*who));
 
-	ftt_chacha_derive(out, m->bucket_secret, FTT_LS_BUCKET, who, sizeof(*who));
-	return (struct ftt_ls_buckets){{ftt_chacha_get(out) & mask, ftt_chacha_get(out + 4) & mask}};
+	return (struct ftt_ls_buckets){{(uint32_t)hash & mask, (uint32_t)(hash >> 32) & mask}};
 }
 
 static inline bool ftt_ls_used(const struct ftt_ls_map *m, size_t i)

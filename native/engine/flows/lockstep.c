@@ -92,7 +92,7 @@ static void *map_file(const char *path, size_t *size)
 
 	if (fd >= 0 && !fstat(fd, &st)) {
 		*size = (size_t)st.st_size;
-		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0); /* no packet waits for a page */
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	}
 	error = errno;
 	if (fd >= 0)
@@ -102,6 +102,8 @@ static void *map_file(const char *path, size_t *size)
 		munmap(at, *size);
 		at = MAP_FAILED;
 	}
+	if (at != MAP_FAILED)
+		(void)madvise(at, *size, MADV_POPULATE_WRITE); /* no packet waits for a page; before Linux 5.14 the first ones do */
 	errno = error;
 	return at == MAP_FAILED ? NULL : at;
 }
@@ -112,6 +114,7 @@ static void clear_all(const struct ftt_ls_map *m)
 	for (size_t i = 0; i < (size_t)m->tables * m->length; i++) {
 		uint64_t generation = atomic_load(&m->rows[i].generation);
 
+		m->own[i].generation = generation; /* and its page is there */
 		if (!generation && !m->rows[i].used)
 			continue;
 		m->own[i].generation = (generation | 1) + 1; /* nobody has had that one: the connection of before is not here any more */
