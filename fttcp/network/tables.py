@@ -118,31 +118,33 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
     any of our rules sees them (net/netfilter/xt_socket.c), for IPv6 too."""
     version = _VERSION[table.family]
     gateway = group.gateway(version)
+    yield _leave(table, "mirror", _address(group, _DESTINATION, version, other=True))
     if gateway is not None:
         tee = nft.target("TEE", 1, gateway.packed.ljust(16, b"\0") + bytes(24))  # struct xt_tee_tginfo
-        here = [*_interface(nft.IIFNAME, group.service_interface), *_address(group, _DESTINATION, version)]
+        here = _interface(nft.IIFNAME, group.service_interface)
         if group.ports_of("tcp"):
             yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(group), tee)
         if group.opened_ports:
             yield nft.add_rule(table, "mirror", *here, *_answer(group), *_other_port(group), tee)
         yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
         if group.ports_of("tcp"):
-            probe = [
-                *_interface(nft.IIFNAME, "lo"),
-                *_address(group, _DESTINATION, version),
-                *_marked(group.probe_mark),
-            ]
+            probe = [*_interface(nft.IIFNAME, "lo"), *_marked(group.probe_mark)]
             yield nft.add_rule(table, "mirror", *probe, tee, nft.verdict(nft.DROP))
     yield from _hop_limit(table, group, version)
     yield nft.add_rule(
         table,
         "mirror",
         *_interface(nft.IIFNAME, "lo"),
-        *_address(group, _DESTINATION, version),
         *_marked(group.mark),
         nft.match("socket", 1, bytes(1)),
         nft.verdict(nft.ACCEPT),
     )
+
+
+def _leave(table: Table, chain: str, those: list[bytes]) -> Message:
+    """They are not for this chain. What is not the service's leaves each by its first rule: every packet of
+    the host is asked, and the commit channel's are what an answer waits for."""
+    return nft.add_rule(table, chain, *those, nft.verdict(nft.ACCEPT))
 
 
 def _untracked(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
@@ -165,7 +167,6 @@ def _hop_limit(table: Table, group: GroupNet, version: int) -> Iterator[Message]
             table,
             "mirror",
             *_interface(nft.IIFNAME, group.peer_interface),
-            *_address(group, _DESTINATION, version),
             *kind,
             nft.payload(*place),
             nft.mapped(_ONE_MORE),
@@ -207,10 +208,8 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     them displaces nothing else. A UDP server may answer, and then be spoken to, on any port: with one UDP
     port in the group, all UDP is asked about."""
     yield nft.make_chain(table, "input", _INPUT, _BEHIND_MANGLE)
-    yield nft.add_rule(table, "input", *_marked(group.mark), nft.verdict(nft.ACCEPT))
-    yield nft.add_rule(
-        table, "input", *_address(group, _DESTINATION, version, other=True), nft.verdict(nft.ACCEPT)
-    )
+    yield _leave(table, "input", _address(group, _DESTINATION, version, other=True))
+    yield _leave(table, "input", _marked(group.mark))
     if group.opened_ports:  # the engine has seen it: _answers
         yield nft.add_rule(table, "input", *_answer(group), nft.verdict(nft.ACCEPT))
     for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
@@ -265,11 +264,12 @@ def _output(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     """All that leaves the host under a service address, whatever it is: it needs the lease. What answers a
     SYN has a queue of its own. The engine's own packets bear the token already."""
     yield nft.make_chain(table, "output", _OUTPUT, _LAST)
-    passing = nft.verdict(nft.ACCEPT)
+    others = _address(group, _SOURCE, version, other=True)
+    yield _leave(table, "output", [*others, *_protocol(_ICMP[version], other=True)])
     yield from _about_copies(table, group, version)
-    yield nft.add_rule(table, "output", *_address(group, _SOURCE, version, other=True), passing)
-    yield nft.add_rule(table, "output", *_interface(nft.OIFNAME, "lo"), passing)
-    yield nft.add_rule(table, "output", *_token(), passing)
+    yield _leave(table, "output", others)
+    yield _leave(table, "output", _interface(nft.OIFNAME, "lo"))
+    yield _leave(table, "output", _token())
     yield nft.add_rule(table, "output", *_set_token())
     if group.ports_of("tcp"):
         handshakes = _queue(group.queue_out + HANDSHAKE_QUEUES, group.workers)
@@ -360,8 +360,8 @@ def _interface(key: int, name: str, other: bool = False) -> list[bytes]:
     return [nft.meta(key), nft.compare(name.encode().ljust(16, b"\0"), nft.UNEQUAL if other else nft.EQUAL)]
 
 
-def _protocol(number: int) -> list[bytes]:
-    return [nft.meta(nft.L4PROTO), nft.compare(bytes([number]))]
+def _protocol(number: int, other: bool = False) -> list[bytes]:
+    return [nft.meta(nft.L4PROTO), nft.compare(bytes([number]), nft.UNEQUAL if other else nft.EQUAL)]
 
 
 def _icmp_errors(version: int) -> list[bytes]:

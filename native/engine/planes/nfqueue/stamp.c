@@ -219,13 +219,13 @@ static void put_rule(struct batch *b, const struct ftt_config *cfg, const uint8_
 	mnl_attr_put_strz(nlh, NFTA_RULE_TABLE, b->table);
 	mnl_attr_put_strz(nlh, NFTA_RULE_CHAIN, CHAIN);
 	list = mnl_attr_nest_start(nlh, NFTA_RULE_EXPRESSIONS);
+	load_meta(nlh, NFT_META_MARK); /* first: few packets have one, and all of the host are asked */
+	compare(nlh, NFT_CMP_NEQ, &no_mark, sizeof(no_mark));
 	load_meta(nlh, NFT_META_IIFNAME);
 	compare(nlh, NFT_CMP_EQ, cfg->peer_interface, sizeof(cfg->peer_interface));
 	load_meta(nlh, NFT_META_LEN);
 	to_network_order(nlh);
 	compare(nlh, NFT_CMP_GT, &limit, sizeof(limit));
-	load_meta(nlh, NFT_META_MARK);
-	compare(nlh, NFT_CMP_NEQ, &no_mark, sizeof(no_mark));
 	load_meta(nlh, NFT_META_NFPROTO);
 	compare(nlh, NFT_CMP_EQ, is_v4 ? &v4 : &v6, 1);
 	load_meta(nlh, NFT_META_L4PROTO);
