@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def _check_node(file: Path, raw: dict[str, Any], errors: list[str]) -> list[str]
     except ConfigError as error:
         errors += error.errors
     _check_key(file, raw.get("node"), "node.key_file", errors)
+    groups = raw.get("group")
+    for i, group in enumerate(groups if isinstance(groups, list) else ()):
+        entries = group.get("md5") if isinstance(group, dict) else None
+        for k, entry in enumerate(entries if isinstance(entries, list) else ()):
+            _check_key(file, entry, f"group[{i}].md5[{k}].key_file", errors, keyfile.load_password)
     arbiter = raw.get("arbiter")
     witness = arbiter.get("witness") if isinstance(arbiter, dict) else None
     _check_key(file, witness, "arbiter.witness.key_file", errors)
@@ -83,14 +89,16 @@ def _check_witness(file: Path, raw: dict[str, Any], errors: list[str]) -> list[s
     return names
 
 
-def _check_key(file: Path, table: Any, where: str, errors: list[str]) -> None:
+def _check_key(
+    file: Path, table: Any, where: str, errors: list[str], load_it: Callable[[Path], object] = keyfile.load
+) -> None:
     path = table.get("key_file") if isinstance(table, dict) else None
     if not isinstance(path, str) or not path:
         return  # complained about already, or none is wanted
     if keyfile.is_credential(path) and "CREDENTIALS_DIRECTORY" not in os.environ:
         return  # the unit has it, and runs this check, too
     try:
-        keyfile.load(keyfile.locate(path))
+        load_it(keyfile.locate(path))
     except WireError as error:
         errors.append(f"{file}: {where}: {error}")
 

@@ -155,6 +155,9 @@ def _secrets(config: Config) -> Iterator[Secret]:
     user = reader.get("User") if reader.get("LoadState") == "loaded" else None
     if not keyfile.is_credential(config.node.key_file):
         yield _secret("key", config.node.key_file, user)
+    for entry in (entry for group in config.group for entry in group.md5):
+        if not keyfile.is_credential(entry.key_file):
+            yield _secret(f"key of {entry.peer}", entry.key_file, user)
     witness, etcd = config.arbiter.witness, config.arbiter.etcd
     shared = witness.key_file if config.arbiter.kind == "witness" and witness is not None else None
     if shared is not None and not keyfile.is_credential(shared):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from fttcp.config.addressing import (
@@ -32,6 +32,7 @@ from fttcp.config.schema import (
     PeerSection,
 )
 from fttcp.config.standby import check_standby
+from fttcp.wire.keyfile import is_credential
 
 _MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _BITS_OF_A_BEAT = 3000
@@ -85,7 +86,8 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             check_standby,
             _check_renewal,
             _check_spool,
-            _check_opens,
+            _check_follows,
+            _check_md5,
             _check_recording,
             check_health,
         ):
@@ -164,16 +166,32 @@ def _check_spool(group: GroupSection, here: str, errors: list[str]) -> None:
         )
 
 
-def _check_opens(group: GroupSection, here: str, errors: list[str]) -> None:
-    """Who is to catch up with such a connection opens it: a running server does, and no history has it."""
-    if not group.opens:
-        return
+def _check_follows(group: GroupSection, here: str, errors: list[str]) -> None:
+    """Whose backup opens or signs connections needs a running server, and no history has them."""
     fitting = {"standby": ("hot",), "renew": ("connections", "none"), "engine": ("nfqueue",)}
     errors += [
-        f"{here}.{key}: {value!r} does not go with {here}.opens (allowed: {', '.join(map(repr, allowed))})"
+        f"{here}.{key}: {value!r} does not go with {here}.{what} (allowed: {', '.join(map(repr, allowed))})"
+        for what in ("opens", "md5")
+        if getattr(group, what)
         for key, allowed in fitting.items()
         if (value := getattr(group, key)) not in allowed
     ]
+
+
+def _check_md5(group: GroupSection, here: str, errors: list[str]) -> None:
+    """Each peer has one key."""
+    seen: dict[IPv4Network | IPv6Network, int] = {}
+    for i, entry in enumerate(group.md5):
+        where = f"{here}.md5[{i}]"
+        if not entry.key_file.startswith("/") and not is_credential(entry.key_file):
+            errors.append(f"{where}.key_file: {entry.key_file!r} is not a path that begins with /")
+        try:
+            network = entry.network
+        except ValueError as error:
+            errors.append(f"{where}.peer: {error} (allowed: an address, or a network as in 192.0.2.0/24)")
+            continue
+        if seen.setdefault(network, i) != i:
+            errors.append(f"{where}.peer: {entry.peer!r} is what md5[{seen[network]}] has, too")
 
 
 def _check_recording(group: GroupSection, here: str, errors: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,6 +56,8 @@ MAX_ADDRESSES = _numbers.MAX_ADDRS
 """Of a group."""
 MAX_PORTS = _numbers.MAX_PORTS
 """Of a group; a range counts as one."""
+MAX_MD5 = _numbers.MAX_MD5
+"""Keys of peers of a group."""
 QUEUE_OUT_OFFSET = 16
 """queue_out = queue + this; so a group takes 32 queue numbers."""
 
@@ -191,6 +193,18 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
     callback: Word | None = None
 
 
+class Md5Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[group.md5]]: the key that segments from and to a peer are signed with (TCP-MD5)."""
+
+    peer: Word
+    key_file: Word
+
+    @property
+    def network(self) -> IPv4Network | IPv6Network:
+        """The addresses of the peer. Raises ValueError for what is none."""
+        return ip_network(self.peer)
+
+
 class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[[group]]: one service."""
 
@@ -225,6 +239,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     health: HealthSection = HealthSection()
     restart: RestartSection = RestartSection()
     hooks: HooksSection = HooksSection()
+    md5: Annotated[list[Md5Section], Meta(max_length=MAX_MD5)] = []
     experiment: Experiment = Experiment()
 
     @property

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from fttcp.config import Config, GroupSection
+from fttcp.config import Config, GroupSection, Md5Section
 from fttcp.ownership.terms import MOST, Term
+from fttcp.wire import keyfile
 
 _BYTES = 3
 _SYSCTLS = Path("/proc/sys/net/ipv4")
 
 
 def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
-    """Return a digest for each ``Term``, in their order; the kernel's are as they are now."""
+    """Return a digest for each ``Term``, in their order; the kernel's are as they are now. Raises WireError
+    for a key that cannot be read."""
     timing = group.timing
     values: dict[Term, object] = {
         Term.ADDRESSES: sorted(str(address) for address in group.ip_addresses),
@@ -39,9 +41,15 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.STANDBY: group.standby,
         Term.RENEW: group.renew == "history",
         Term.OPENS: sorted(group.opened_ports),
+        Term.MD5: sorted((str(entry.network), password(entry).hex()) for entry in group.md5),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     return tuple(digests[term] for term in Term)
+
+
+def password(entry: Md5Section) -> bytes:
+    """Return what a peer's segments are signed with. Raises WireError."""
+    return keyfile.load_password(keyfile.locate(entry.key_file))
 
 
 def _arbiter(config: Config) -> int:

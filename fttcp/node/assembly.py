@@ -11,7 +11,7 @@ from types import ModuleType
 from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.config.arbiter import NoneSection
 from fttcp.group import lockstep
-from fttcp.group.terms import terms
+from fttcp.group.terms import password, terms
 from fttcp.network.rules import DEFAULT_MARK, GroupNet
 from fttcp.ownership.model import NS_PER_MS, Settings
 from fttcp.planes.base import (
@@ -19,6 +19,7 @@ from fttcp.planes.base import (
     EngineSettings,
     LinkAddress,
     LivenessSettings,
+    PeerKey,
     PeerSettings,
     Transport,
 )
@@ -97,7 +98,7 @@ def liveness_settings(config: Config, keys: keyfile.KeyRing) -> LivenessSettings
 
 
 def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
-    """Return what the engine of a group needs to know."""
+    """Return what the engine of a group needs to know. Raises WireError for a key that cannot be read."""
     node, timing, limits = config.node, group.timing, group.limits
     whole = group.renew == "history"
     return EngineSettings(
@@ -113,6 +114,10 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         service_addresses=tuple(group.addresses),
         ports=group.port_list,
         opens=group.opened_ports,
+        md5=tuple(
+            PeerKey(str(entry.network.network_address), entry.network.prefixlen, password(entry))
+            for entry in group.md5
+        ),
         channel_port=group.channel_port,
         queue_in=group.queue,
         queue_out=group.queue + QUEUE_OUT_OFFSET,

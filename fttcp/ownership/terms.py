@@ -37,6 +37,7 @@ class Term(IntEnum):
     STANDBY = 19
     RENEW = 20
     OPENS = 21
+    MD5 = 22
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fttcp import _numbers
@@ -271,6 +271,15 @@ class LivenessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerKey:
+    """What all peers whose address begins with ``prefix`` bits of this one sign with."""
+
+    address: str
+    prefix: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Everything an engine is told at its start; names and units as in struct ftt_config."""
 
@@ -312,6 +321,8 @@ class EngineSettings:
     """One server's output may stay behind the other's for so long; `detach_after_ns`, if that is more."""
     opens: tuple[tuple[int, int, str], ...] = ()
     """Ports of others: connections of the service to these are protected, too."""
+    md5: tuple[PeerKey, ...] = ()
+    """Of peers whose segments are signed."""
     continue_unverified: bool = False
     order_service: bool = False
     renew: bool = True

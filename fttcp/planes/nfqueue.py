@@ -17,6 +17,7 @@ from fttcp.planes.base import (
     EventKind,
     FlowKey,
     Opener,
+    PeerKey,
     Protection,
     Reason,
     Unrenewable,
@@ -60,10 +61,20 @@ def _config(settings: EngineSettings) -> Any:
     for slots, ports in ((config.port, settings.ports), (config.opens, settings.opens)):
         for slot, (first, last, proto) in zip(slots, ports, strict=False):
             slot.port, slot.last, slot.proto = first, last if last != first else 0, _PROTO_NUMBERS[proto]
+    config.n_md5 = len(settings.md5)
+    for slot, peer_key in zip(config.md5, sorted(settings.md5, key=_bits, reverse=True), strict=False):
+        slot.prefix, slot.len = _bits(peer_key), len(peer_key.key)
+        ffi.memmove(slot.peer, address_bytes(peer_key.address), 16)
+        ffi.memmove(slot.key, peer_key.key, slot.len)
     config.spool = os.fsencode(settings.spool)
     config.lockstep = settings.lockstep.encode()
     fill_policy(config.policy, settings)
     return config
+
+
+def _bits(peer: PeerKey) -> int:
+    """Return how many bits of a peer's address count, where IPv4 is mapped."""
+    return peer.prefix + (0 if ":" in peer.address else 96)
 
 
 def fill_policy(policy: Any, settings: EngineSettings) -> None:

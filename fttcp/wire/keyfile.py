@@ -25,6 +25,8 @@ KEY_BYTES = 32
 KEY_ID_BYTES = 4
 MAX_KEYS = _numbers.MAX_KEYS
 """As many as an engine knows at once."""
+MAX_PASSWORD = _numbers.MD5_KEY_MAX
+"""Bytes of a key that a TCP peer signs with: Linux takes no longer ones."""
 _SEND = "send"
 _CREDENTIAL = "credential:"
 _HEADER = "# Keys of fttcp: all of them are believed. One is sent with: the only one, or the one marked.\n"
@@ -96,16 +98,34 @@ def _is_ours_alone(path: Path, mode: int) -> bool:
 def load(path: Path) -> KeyRing:
     """Return the keys in ``path``. Raises WireError with what to do if the file will not serve."""
     try:
-        with path.open("r", encoding="ascii") as file:
+        text = _read(path, f"make one with: fttcp keygen {path}").decode("ascii")
+    except UnicodeDecodeError as error:
+        raise WireError(f"{path}: cannot be read as a key: {error}") from error
+    return _parse(path, text)
+
+
+def load_password(path: Path) -> bytes:
+    """Return the key that a TCP peer signs with: the only line of the file, without its end. Raises WireError
+    with what to do if the file will not serve."""
+    line = _read(path, "put the key that the peer has there, on one line").removesuffix(b"\n")
+    if not 1 <= len(line) <= MAX_PASSWORD or b"\n" in line:
+        raise WireError(f"{path}: expected one line of 1 to {MAX_PASSWORD} bytes")
+    return line
+
+
+def _read(path: Path, how_to_make: str) -> bytes:
+    """Return what a secret's file holds. Raises WireError."""
+    try:
+        with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(4096)
+            content = file.read(4096)
     except FileNotFoundError as error:
-        raise WireError(f"{path}: no key file; make one with: fttcp keygen {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
+        raise WireError(f"{path}: no key file; {how_to_make}") from error
+    except OSError as error:
         raise WireError(f"{path}: cannot be read as a key: {error}") from error
     if not _is_ours_alone(path, mode):
         raise WireError(f"{path}: mode {mode:04o} lets others read the key; do: chmod 600 {path}")
-    return _parse(path, text)
+    return content
 
 
 def _parse(path: Path, text: str) -> KeyRing:

@@ -22,6 +22,9 @@
 #define FTT_MAX_NEIGHBOURS 256
 #define FTT_BEAT_BODY_MAX 512
 #define FTT_STAMPED_MAX 32
+/* Keys of peers that a group may have, and bytes of one, as Linux (TCP_MD5SIG_MAXKEYLEN). */
+#define FTT_MAX_MD5 64
+#define FTT_MD5_KEY_MAX 80
 /* The newest and the oldest version of what engines write to each other. Two nodes speak the newest one that both know. */
 #define FTT_CHANNEL_VERSION 4
 #define FTT_CHANNEL_OLDEST 4
@@ -70,7 +73,7 @@ enum ftt_reason {
 	FTT_WHY_HISTORY = 14,     /* the backup's server does not know yet, or will not, what ours was told before */
 	FTT_WHY_BEFORE_CHECKPOINT = 15, /* what it said is in the checkpoint with which the backup's server would begin */
 	FTT_WHY_NOT_OPENED = 16,  /* our server has opened it, the backup's has not */
-	FTT_WHY_SIGNED = 17       /* TCP-MD5 (RFC 2385), TCP-AO (RFC 5925): only its ends can make a segment of it */
+	FTT_WHY_SIGNED = 17       /* TCP-MD5 (RFC 2385) without a key of ours, TCP-AO (RFC 5925): only its ends can make a segment of it */
 };
 
 /* Which end of a connection has opened it. */
@@ -109,6 +112,15 @@ struct ftt_key {
 	uint16_t local_port;
 	uint8_t proto; /* 6 or 17 */
 	uint8_t space; /* FTT_SPACE_ */
+	uint8_t pad[2];
+};
+
+/* The key with which segments from and to a peer are signed (TCP-MD5, RFC 2385): all peers whose address begins with these bits. */
+struct ftt_md5_key {
+	uint8_t peer[16]; /* IPv4 mapped */
+	uint8_t prefix;   /* bits of it: 96 and more for IPv4 */
+	uint8_t len;      /* bytes of the key, 1 or more */
+	uint8_t key[FTT_MD5_KEY_MAX];
 	uint8_t pad[2];
 };
 

@@ -286,6 +286,8 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 		e->cfg.policy.history_bytes = fixed.history_bytes;
 	e->cfg.policy.eager = fixed.eager;
 	e->cfg.policy.shift = fixed.shift;
+	memcpy(e->cfg.md5, cfg->md5, sizeof(e->cfg.md5));
+	e->cfg.n_md5 = cfg->n_md5;
 	ftt_engine_resume(e);
 }
 

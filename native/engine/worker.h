@@ -154,6 +154,48 @@ static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_
 	return env;
 }
 
+/* The key of this peer's signatures; NULL: there is none. */
+static inline const struct ftt_md5_key *ftt_worker_key(const struct ftt_worker *w, const uint8_t *peer)
+{
+	return ftt_md5_key_of(w->e->cfg.md5, w->e->cfg.n_md5, peer);
+}
+
+/* Finds out who has signed a packet that the peer has sent, or else our stack: all of its bytes are there. */
+static inline void ftt_worker_look_at_signer(const struct ftt_worker *w, const uint8_t *p, const struct ftt_pkt *k, bool from_peer,
+					     struct ftt_seg *s)
+{
+	const struct ftt_md5_key *key = k->md5_at ? ftt_worker_key(w, from_peer ? k->src : k->dst) : NULL;
+
+	if (key && ftt_seal_holds(p, k, key))
+		s->signer = FTT_SIGNED_OURS;
+}
+
+/* Edits a packet, from the peer or to it, and signs it anew if it was signed: see ftt_apply(). */
+static inline void ftt_worker_edit(const struct ftt_worker *w, uint8_t *p, const struct ftt_pkt *k, bool from_peer, const struct ftt_edit *e,
+				   bool csum_ready)
+{
+	const struct ftt_md5_key *key = k->md5_at ? ftt_worker_key(w, from_peer ? k->src : k->dst) : NULL;
+
+	ftt_apply(p, k, e, csum_ready);
+	if (key && e->change)
+		ftt_seal(p, k, key);
+}
+
+/* Builds a segment of our own, with a payload behind: see ftt_build_segment(). */
+static inline size_t ftt_worker_build(const struct ftt_worker *w, uint8_t *p, struct ftt_bare *b, bool to_client, const uint8_t *payload,
+				      size_t len)
+{
+	b->seal = b->sealed ? ftt_worker_key(w, to_client ? b->dst : b->src) : NULL;
+	return ftt_build_segment(p, b, payload, len);
+}
+
+/* Says one without payload. */
+static inline void ftt_worker_say(struct ftt_worker *w, struct ftt_bare *b, bool to_client)
+{
+	b->seal = b->sealed ? ftt_worker_key(w, to_client ? b->dst : b->src) : NULL;
+	ftt_plane_bare(w->plane, b, to_client);
+}
+
 /* Gives the verdict on a packet; bytes != NULL replaces it. Counts drops are the caller's. */
 static inline void ftt_worker_verdict(struct ftt_worker *w, const struct ftt_packet *p, bool accept,
 				      const uint8_t *edited)

@@ -166,7 +166,7 @@ void ftt_worker_choose_copy(struct ftt_worker *w)
 	bool logs = w->e->history_file || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
 	/* a backup edits ports of what its server opens; the kernel's stamp does not. Who took over asks again for one, whole */
-	bool edits = w->udp.on || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
+	bool edits = w->udp.on || w->e->cfg.n_md5 || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
 		     (backup ? w->e->cfg.n_opens || !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 

@@ -46,6 +46,20 @@ static void check_edited(const uint8_t *p, uint32_t len, const uint8_t *old, con
 	MUST(!memcmp(t, u, 4) && t[12] == u[12] && t[13] == u[13] && get_be16(t + 18) == get_be16(u + 18));
 }
 
+/* What has the option is signed, and nothing else of it is another one. */
+static void check_sealed(uint8_t *p, const uint8_t *data, const struct ftt_pkt *k)
+{
+	struct ftt_md5_key key = {.len = (uint8_t)(1 + data[0] % FTT_MD5_KEY_MAX), .key = {data[1]}};
+
+	if (!k->md5_at)
+		return;
+	MUST(k->md5_at + FTT_MD5_BYTES <= k->payload);
+	ftt_seal(p, k, &key);
+	MUST(ftt_seal_holds(p, k, &key) && ftt_l4_sum(p, k) == 0xffff);
+	key.key[0] ^= 1;
+	MUST(!ftt_seal_holds(p, k, &key));
+}
+
 /* Data: the edit (EDIT_BYTES; the last one says whether the checksum is made right first), then the packet. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -79,6 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ftt_apply(p, &k, &e, false);
 	MUST(ftt_l4_sum(p, &k) == 0xffff);
 	check_edited(p, len, old, &k, &e);
+	check_sealed(p, data, &k);
 	free(p);
 	free(old);
 	return 0;

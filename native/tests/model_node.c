@@ -363,6 +363,8 @@ void node_run(struct node *n)
 
 	while (n->alive) {
 		if ((w = wire_pop(&n->to_stack))) {
+			if (n->given)
+				n->given(n, w);
 			stack_receive(&n->stack, w);
 			free(w);
 		} else if ((w = wire_pop(&n->out))) {

@@ -23,6 +23,7 @@ struct node {
 	uint8_t from;                      /* ... of which worker of the peer's */
 	void (*to_client)(struct node *n, struct wire *w);  /* take the packet */
 	void (*to_peer)(struct node *n, struct wire *w);
+	void (*given)(struct node *n, const struct wire *w); /* sees what the stack is given; NULL: nobody does */
 	void (*choose)(struct ftt_worker *w); /* how much of a packet the plane copies, ftt_worker_choose_copy(); NULL: all of each */
 	uint32_t copies[2]; /* at most so many bytes of our stack's packets, of clients' */
 	uint64_t cut;       /* packets of clients whose headers alone were copied */

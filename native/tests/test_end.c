@@ -237,7 +237,7 @@ static void test_whatever_it_says_is_answered_where_it_stands(const struct ends 
 	struct ftt_bare b;
 
 	CHECK_EQ(ftt_reset_step(&f, &s.seg, at(3 * MS)), FTT_ACT_RST_CLIENT);
-	ftt_bare_reset_client(&key, s.ack, &b);
+	ftt_bare_reset_client(&f, &key, s.ack, &b);
 	CHECK_EQ(b.seq, s.ack);
 	CHECK_EQ(b.flags, TCP_RST);
 	CHECK_EQ(f.client_acked, s.ack);

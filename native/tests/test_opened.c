@@ -113,11 +113,11 @@ static void test_one_that_is_signed(const struct ends *x)
 	struct arrival syn = own_syn(x), accepted = syn_of(x, FTT_MODE_PAIRED);
 	struct ftt_flow f;
 
-	syn.options |= FTT_OPT_SIGNED;
+	syn.signer = FTT_SIGNED_ALIEN;
 	ftt_opened_begin(&f, &syn.seg, MS);
 	CHECK_EQ(ftt_opened_ask(&f, &syn.seg, at(MS)), FTT_ACT_REPORT);
 	CHECK(f.protection == FTT_UNPROTECTED && f.reason == FTT_WHY_SIGNED);
-	accepted.options |= FTT_OPT_SIGNED;
+	accepted.signer = FTT_SIGNED_ALIEN;
 	ftt_flow_init(&f, x->irs, MS);
 	CHECK_EQ(ftt_flow_begin(&f, &accepted.seg, at(MS)), FTT_ACT_REPORT);
 	CHECK(f.protection == FTT_UNPROTECTED && f.reason == FTT_WHY_SIGNED);

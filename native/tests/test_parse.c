@@ -312,14 +312,23 @@ static void test_what_came_twice(void)
 
 static void test_signed_segments(void)
 {
-	uint8_t md5[20] = {19, 18, [18] = 1, 1}, ao[20] = {29, 16, 1, 2, [16] = 1, 1, 1, 1};
+	uint8_t md5[20] = {19, 18, [18] = 1, 1}, twice[36] = {19, 18, [18] = 19, 18}, shorter[20] = {19, 17, [17] = 1, 1, 1};
+	uint8_t ao[20] = {29, 16, 1, 2, [16] = 1, 1, 1, 1};
 	struct ftt_pkt k;
 	struct ftt_seg s;
 
 	CHECK_EQ(with_options(md5, 20, TCP_SYN, &k, &s), FTT_PARSED_TCP);
-	CHECK_EQ(s.options, FTT_OPT_SIGNED);
+	CHECK_EQ(s.signer, FTT_SIGNED_ALIEN);
+	CHECK_EQ(k.md5_at, k.l4 + 22);
 	CHECK_EQ(with_options(ao, 20, TCP_ACK, &k, &s), FTT_PARSED_TCP);
-	CHECK_EQ(s.options, FTT_OPT_SIGNED);
+	CHECK_EQ(s.signer, FTT_SIGNED_ALIEN);
+	CHECK_EQ(k.md5_at, 0);
+	CHECK_EQ(with_options(twice, 36, TCP_ACK, &k, &s), FTT_PARSED_TCP); /* a kernel refuses that */
+	CHECK_EQ(s.signer, FTT_SIGNED_ALIEN);
+	CHECK_EQ(k.md5_at, 0);
+	CHECK_EQ(with_options(shorter, 20, TCP_ACK, &k, &s), FTT_PARSED_TCP);
+	CHECK_EQ(s.signer, FTT_SIGNED_ALIEN);
+	CHECK_EQ(k.md5_at, 0);
 }
 
 static void test_contradicting_lengths(void)

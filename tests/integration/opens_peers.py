@@ -3,19 +3,24 @@
 opens_peers.py serve PORT             serves lines `ADDRESS PORT SEED BYTES`: connects there from the service
                                       address, exchanges streams, answers `ok` or what went wrong. With
                                       `tls` at the end: over TLS, first the one stream, then the other one
+opens_peers.py echo PORT              says each line again
 opens_peers.py hear PORT SEED BYTES   what it connects to: takes one connection, says how far it is each time
                                       another MiB has come, and then `ok`
 opens_peers.py hear-tls PORT SEED BYTES PEM
                                       the same over TLS
+                                      All of them sign with the key in MD5_KEY, if there is one, what they
+                                      exchange with the addresses in MD5_PEERS (TCP-MD5, RFC 2385)
 opens_peers.py mail PORT              a mail server of one client: the same of a message, and then its digest
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import selectors
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -25,6 +30,41 @@ from lab.workloads.ramp import Ramp
 
 CHUNK = 1 << 16
 PATIENCE_S = 25
+TCP_MD5SIG = 14
+
+
+def sign(at: socket.socket) -> socket.socket:
+    """Have the kernel sign, and insist on signatures; struct tcp_md5sig of linux/tcp.h."""
+    key = os.environ.get("MD5_KEY", "").encode()
+    for peer in os.environ.get("MD5_PEERS", "").split():
+        if at.family == socket.AF_INET6:
+            address = socket.inet_pton(socket.AF_INET6, peer if ":" in peer else f"::ffff:{peer}")
+            place = struct.pack("=HHI16s", socket.AF_INET6, 0, 0, address)
+        elif ":" not in peer:
+            place = struct.pack("=HH4s", socket.AF_INET, 0, socket.inet_aton(peer))
+        else:
+            continue
+        at.setsockopt(
+            socket.IPPROTO_TCP,
+            TCP_MD5SIG,
+            place.ljust(128, b"\0") + struct.pack("=BBHi80s", 0, 0, len(key), 0, key),
+        )
+    return at
+
+
+def connect(address: str, port: int, local: str | None = None) -> socket.socket:
+    """Connect there."""
+    at = sign(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET))
+    at.settimeout(PATIENCE_S)
+    if local is not None:
+        at.bind((local, 0))
+    at.connect((address, port))
+    return at
+
+
+def listen(port: int) -> socket.socket:
+    """Wait for connections there."""
+    return sign(socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True))
 
 
 def exchange(
@@ -82,7 +122,7 @@ def send(at: socket.socket, said: Ramp, count: int) -> None:
 def call(local: str, address: str, port: int, seed: int, count: int, tls: bool) -> str:
     """Connect out of the service, and exchange."""
     try:
-        with socket.create_connection((address, port), PATIENCE_S, (local, 0)) as out:
+        with connect(address, port, local) as out:
             if not tls:
                 return exchange(out, Ramp(seed), Ramp(seed + 1), count)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -106,9 +146,20 @@ def attend(stream: socket.socket) -> None:
 
 def serve(port: int) -> None:
     """Serve clients."""
-    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+    with listen(port) as door:
         while True:
             threading.Thread(target=attend, args=[door.accept()[0]], daemon=True).start()
+
+
+def echo(port: int) -> None:
+    """Say each line again, to one client after the other."""
+    with listen(port) as door:
+        while True:
+            stream = door.accept()[0]
+            with stream, stream.makefile("rw") as lines:
+                for line in lines:
+                    lines.write(line)
+                    lines.flush()
 
 
 class Progress:
@@ -126,7 +177,7 @@ class Progress:
 
 def take_one(port: int) -> socket.socket:
     """A connection that comes there."""
-    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+    with listen(port) as door:
         print("hears", flush=True)
         return door.accept()[0]
 
@@ -149,7 +200,7 @@ def hear_tls(port: int, seed: int, count: int, pem: str) -> None:
 
 def mail(port: int) -> None:
     """Take mail (RFC 5321); each message is told by the digest of what stands behind its header."""
-    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as door:
+    with listen(port) as door:
         print("hears", flush=True)
         stream, _ = door.accept()
         with stream, stream.makefile("rwb") as lines:
@@ -177,5 +228,11 @@ def message(lines: IO[bytes]) -> str:
 
 
 if __name__ == "__main__":
-    what: dict[str, Callable[..., None]] = {"serve": serve, "hear": hear, "hear-tls": hear_tls, "mail": mail}
+    what: dict[str, Callable[..., None]] = {
+        "serve": serve,
+        "echo": echo,
+        "hear": hear,
+        "hear-tls": hear_tls,
+        "mail": mail,
+    }
     what[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))

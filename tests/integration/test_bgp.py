@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.integration.netns import needs_root
 pytestmark = needs_root
 
 CONTROL = "/run/bird.ctl"
+PASSWORD = 'password "of both";'
 KEEPALIVE = 19
 """Bytes, RFC 4271 section 4.4."""
 _BIRD = """
@@ -221,23 +222,22 @@ def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> 
             process.wait()
 
 
-def open_to(lab: Lab, peers: list[Bird], how: str = "") -> None:
+def open_to(lab: Lab, peers: Sequence[Peer], how: str = "", settings: Sequence[str] = ()) -> None:
     """A pair of routers that connect to these peers. (With multihop no socket is bound to an interface.)"""
     text = bird([peer.address for peer in peers], f"connect delay time 2; multihop; {how}")
     lab.up(
         [f"179/tcp={BIRD_COMMAND}"],
-        ["lockstep=connection", 'opens=["179/tcp"]', "timing.opens_wait_ms=10000", *BIRD_SETTINGS],
+        ["lockstep=connection", 'opens=["179/tcp"]', "timing.opens_wait_ms=10000", *BIRD_SETTINGS, *settings],
         prepare=lambda host: (host.home / "root" / "bird.conf").write_text(text) and None,
     )
     for peer in peers:
         lab.exec(CLIENT, ["ip", "address", "add", f"{peer.address}/24", "dev", "eth0"])
 
 
-def test_a_session_with_a_password(lab: Lab, tmp_path: Path) -> None:
+def test_a_session_with_a_password_that_fttcp_does_not_know(lab: Lab, tmp_path: Path) -> None:
     """TCP-MD5 (RFC 2385): it is served, not protected, and that is told."""
-    password = 'password "of both";'
-    peer = Bird(lab, tmp_path, 21, 90, 3, f"passive; {password}")
-    open_to(lab, [peer], password)
+    peer = Bird(lab, tmp_path, 21, 90, 3, f"passive; {PASSWORD}")
+    open_to(lab, [peer], PASSWORD)
     running = peer.start()
     try:
         await_condition(lambda: bool(peer.session()), 30, "the session")
@@ -249,6 +249,38 @@ def test_a_session_with_a_password(lab: Lab, tmp_path: Path) -> None:
     finally:
         running.kill()
         running.wait()
+
+
+def test_signed_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> None:
+    """... with the key they are protected, whichever end has opened them."""
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text("of both\n")
+    peers = []
+    for last, hold, how in ((21, 3, "passive;"), (22, 90, "passive;"), (23, 90, "")):
+        home = tmp_path / str(last)
+        home.mkdir()
+        peers.append(Bird(lab, home, last, hold, 100, f"{how} {PASSWORD}"))
+    open_to(lab, peers, PASSWORD, [f'md5=[{{peer="10.77.0.0/24", key_file="{key}"}}]'])
+    running = [peer.start() for peer in peers]
+    try:
+        await_condition(lambda: all(peer.session() for peer in peers), 60, "all sessions")
+        for node in ("alpha", "beta"):
+            await_condition(lambda node=node: routes_of(lab, node) == 301, 30, f"all routes at {node}")  # type: ignore[misc]
+        spoken(lab, peers[0].address, 3)
+        known = flows(lab, "primary")
+        assert {flow["protection"] for flow in known.values()} == {"protected"}, known
+        before = [(peer.session(), peer.trouble()) for peer in peers]
+        make_fault(lab, "crash-host", "primary")
+        spoken(lab, peers[0].address, 6)  # twice its hold time
+        peers[0].say("enable", "later")
+        primary = lab.node_in_role("primary")
+        await_condition(lambda: routes_of(lab, primary) == 302, 30, "what is announced later")
+        assert [(peer.session(), peer.trouble()) for peer in peers] == before
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def test_sessions_that_the_router_opens(lab: Lab, tmp_path: Path) -> None:

@@ -88,6 +88,36 @@ def test_what_is_no_address_of_one_host_is_no_service_link_or_reference(
             'opens = ["25/tcp"]\nstandby = "cold"\ncommand = "',
             "standby: 'cold' does not go with group[0].opens",
         ),
+        *(
+            ('command = "', f'md5 = [{{ peer = "{peer}", key_file = "{file}" }}{more}]\ncommand = "', error)
+            for peer, file, more, error in (
+                (
+                    "10.0.0.1/24",
+                    "/k",
+                    "",
+                    "group[0].md5[0].peer: 10.0.0.1/24 has host bits set (allowed: an addr",
+                ),
+                (
+                    "there",
+                    "/k",
+                    "",
+                    "md5[0].peer: 'there' does not appear to be an IPv4 or IPv6 network (allo",
+                ),
+                ("10.0.0.1", "k", "", "group[0].md5[0].key_file: 'k' is not a path that begins with /"),
+                (
+                    "10.0.0.1",
+                    "/k",
+                    ', { peer = "10.0.0.1/32", key_file = "/k" }',
+                    "group[0].md5[1].peer: '10.0.0.1/32' is what md5[0] has, too",
+                ),
+                (
+                    "10.0.0.1",
+                    "/k",
+                    ']\nstandby = "cold"\nopens = [',
+                    "standby: 'cold' does not go with group[0].md5",
+                ),
+            )
+        ),
         ("69/udp", "7000-7800/udp", "[0].ports[1]: '7000-7800/udp' has ports of fttcp's own, 7710 to 7718"),
         ('"80/tcp"', '"0/tcp"', "group[0].ports[0]: '0/tcp' has no valid port"),
         ("69/udp", "7710/udp", "group[0].ports[1]: '7710/udp' has ports of fttcp's own, 7710 to 7718"),

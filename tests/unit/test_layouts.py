@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,7 +17,7 @@ import pytest
 from fttcp._native import ffi
 from fttcp.group import lockstep
 from fttcp.planes import mirror, nfqueue
-from fttcp.planes.base import EngineSettings, LinkAddress, PeerSettings
+from fttcp.planes.base import EngineSettings, LinkAddress, PeerKey, PeerSettings
 from fttcp.wire.keyfile import KeyRing, key_id
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +115,7 @@ def settings() -> EngineSettings:
     made |= {"keys": KeyRing((SECRET,)), "peers": (PeerSettings(3, (link,)),), "strict_commit": False}
     made |= {"service_addresses": ("10.0.0.1",), "service_iss": 3, "service_ts": 3}
     made |= dict.fromkeys(("ports", "opens"), ((3, 4, "tcp"),))
+    made["md5"] = (PeerKey("10.0.0.1", 32, b"x"),)
     assert MISSING not in made.values()
     return EngineSettings(**made)
 
@@ -137,6 +138,19 @@ def test_every_field_of_the_engines_configuration_is_filled() -> None:
     """A setting that C knows and Python forgets to hand over would be 0, and nobody would see it."""
     config = nfqueue._config(settings())
     assert set(empty(config[0])) == {"peer.link.transport", "keys.send"}  # UDP is 0, and so is the first key
+
+
+def test_of_peers_keys_the_longest_prefix_comes_first() -> None:
+    peers = [
+        PeerKey("::", 0, b"d"),
+        PeerKey("10.0.0.0", 8, b"c"),
+        PeerKey("10.0.0.1", 32, b"a"),
+        PeerKey("fd77::", 110, b"b"),
+    ]
+    config = nfqueue._config(replace(settings(), md5=tuple(peers)))
+    told = [(slot.prefix, bytes(ffi.buffer(slot.key))[: slot.len]) for slot in config.md5[0 : config.n_md5]]
+    assert told == [(128, b"a"), (110, b"b"), (104, b"c"), (0, b"d")]
+    assert b"secret" not in repr(replace(settings(), md5=(PeerKey("::", 0, b"secret"),))).encode()
 
 
 @pytest.mark.parametrize("name", ["_MAGIC", "_ROW"])

@@ -43,6 +43,7 @@ def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
         ("[[group]]", "[[group]]\npriority = 7", "group.web.priority", True),
         ("[[group]]", '[[group]]\ndivergence = "detach"', "group.web.divergence", True),
         ("[[group]]", "[[group]]\ncompare = false", "group.web.compare", False),
+        ("[[group]]", '[[group]]\nmd5 = [{ peer = "::1", key_file = "/k" }]', "group.web.md5[0]", True),
         *(
             ("[[group]]", f"[[group]]\n{table} = {{ {name} = {value} }}", f"group.web.{table}.{name}", live)
             for table, name, value, live in (

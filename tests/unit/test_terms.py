@@ -42,6 +42,21 @@ def digests(config: Config) -> tuple[int, ...]:
     return terms(config, config.group[0])
 
 
+def test_keys_of_peers_that_differ_are_seen(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.touch(0o600)
+    made = config(tmp_path, "[[group]]", f'[[group]]\nmd5 = [{{ peer = "10.0.0.1", key_file = "{file}" }}]')
+    told = []
+    for key in ("one", "one", "other"):
+        file.write_text(key)
+        told.append(digests(made))
+    assert differing(told[0], told[1]) == set()
+    assert differing(told[0], told[2]) == differing(told[0], digests(config(tmp_path))) == {Term.MD5}
+    file.unlink()
+    with pytest.raises(WireError, match="no key file"):
+        digests(made)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [

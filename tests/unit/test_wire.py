@@ -73,6 +73,23 @@ def test_key_file_round_trip_and_refusals(tmp_path: Path) -> None:
         keyfile.load(tmp_path / "none")
 
 
+def test_a_peers_password_is_one_line_that_nobody_else_reads(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.touch(0o600)
+    for good in (b"of both\n", b" kept as it is \xff\n", b"x", b"y" * 80):
+        path.write_bytes(good)
+        assert keyfile.load_password(path) == good.removesuffix(b"\n")
+    for bad in (b"", b"\n", b"two\nlines\n", b"z" * 81):
+        path.write_bytes(bad)
+        with pytest.raises(WireError, match="expected one line of 1 to 80 bytes"):
+            keyfile.load_password(path)
+    path.chmod(0o640)
+    with pytest.raises(WireError, match="chmod 600"):
+        keyfile.load_password(path)
+    with pytest.raises(WireError, match="put the key that the peer has there"):
+        keyfile.load_password(tmp_path / "none")
+
+
 def test_keys_are_exchanged_in_three_stages(tmp_path: Path) -> None:
     path = tmp_path / "key"
     keyfile.generate(path)

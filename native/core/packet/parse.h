@@ -35,9 +35,16 @@ enum { /* TCP option kinds (IANA) */
 };
 
 enum { /* struct ftt_seg.options */
-	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8, FTT_OPT_SIGNED = 16,
+	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8,
 	FTT_OPT_BAD = 32, /* an option with an impossible length: nothing behind it was read */
 	FTT_OPT_DSACK = 64, FTT_OPT_MPTCP = 128
+};
+
+/* Who has signed a segment. */
+enum ftt_signer {
+	FTT_SIGNED_NOT = 0,
+	FTT_SIGNED_ALIEN = 1, /* somebody whose key is not ours, as far as anybody has looked: TCP-AO, or TCP-MD5 */
+	FTT_SIGNED_OURS = 2   /* TCP-MD5, with the key that we have of that peer */
 };
 
 struct ftt_pkt {
@@ -46,6 +53,7 @@ struct ftt_pkt {
 	uint16_t l4;          /* offset of the TCP or UDP header */
 	uint16_t ts_at;       /* offset of TSval, 0 = none */
 	uint16_t sack_at;     /* offset of the first SACK edge, 0 = none */
+	uint16_t md5_at;      /* offset of the digest of TCP-MD5, 0 = none, or another signature as well */
 	uint32_t payload;     /* offset of the payload */
 	uint32_t payload_len; /* bytes, by the headers' word */
 	uint32_t l4_len;      /* L4 header and payload */
@@ -68,6 +76,7 @@ struct ftt_seg {
 	uint8_t options; /* FTT_OPT_* */
 	uint8_t wscale; /* of a SYN */
 	uint8_t dir;    /* enum ftt_dir */
+	uint8_t signer; /* enum ftt_signer */
 	bool whole;     /* every byte of the packet is at hand, so it can be edited */
 	bool orphan;    /* of the primary's server, whose main process had ended when this was looked at */
 };
@@ -175,7 +184,8 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 		} else if (kind == TCPOPT_SACK_OK && size == 2) {
 			s->options |= FTT_OPT_SACK_OK;
 		} else if (kind == TCPOPT_MD5 || kind == TCPOPT_AUTH) {
-			s->options |= FTT_OPT_SIGNED;
+			k->md5_at = kind == TCPOPT_MD5 && size == 18 && !s->signer ? (uint16_t)(k->l4 + at + 2) : 0;
+			s->signer = FTT_SIGNED_ALIEN;
 		} else if (kind == TCPOPT_MPTCP) {
 			s->options |= FTT_OPT_MPTCP;
 		}

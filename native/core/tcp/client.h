@@ -230,7 +230,7 @@ static inline bool ftt_client_refuse(const struct ftt_flow *f, const struct ftt_
 /* A SYN that this node has not seen before begins a flow. */
 static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	bool signed_ = s->options & FTT_OPT_SIGNED;
+	bool signed_ = s->signer == FTT_SIGNED_ALIEN;
 
 	if (signed_ || env->mode == FTT_MODE_SOLO)
 		ftt_flow_unprotect(f, signed_ ? FTT_WHY_SIGNED : FTT_WHY_NO_BACKUP);

@@ -32,6 +32,7 @@ static inline void ftt_opened_begin(struct ftt_flow *f, const struct ftt_seg *s,
 	f->local_iss = f->hard.service_iss = s->seq;
 	f->local_edge = s->wnd; /* from where on is known when it is answered */
 	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
+	f->hard.signer = s->signer;
 	f->open_tsval = s->tsval;
 	f->synack_ns = now_ns;
 	ftt_server_clock(f, s, now_ns);
@@ -53,7 +54,7 @@ static inline bool ftt_opened_renews(const struct ftt_flow *f, const struct ftt_
 /* Primary: the flow is to be followed, if there is a backup that can. FTT_ACT_OPEN asks it; the SYN waits meanwhile. */
 static inline uint32_t ftt_opened_ask(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
-	uint8_t odd = s->options & FTT_OPT_SIGNED ? FTT_WHY_SIGNED : s->len ? FTT_WHY_UNSUPPORTED : FTT_WHY_NONE; /* RFC 7413 */
+	uint8_t odd = s->signer == FTT_SIGNED_ALIEN ? FTT_WHY_SIGNED : s->len ? FTT_WHY_UNSUPPORTED : FTT_WHY_NONE; /* RFC 7413 */
 	uint32_t iss = f->local_iss, ts = f->local_tsval;
 
 	if (odd || env->mode != FTT_MODE_PAIRED || env->behind || env->policy->cold) {
@@ -106,16 +107,16 @@ static inline void ftt_opened_wait(struct ftt_flow *f)
 	f->reason = FTT_WHY_NONE;
 }
 
-/* Did both stacks agree to the same with the remote end, or offer it? They need not: settings differ. */
+/* Did both stacks agree to the same with the remote end, or offer it? They need not: settings differ. What ours signs with another key nobody can go on with. */
 static inline bool ftt_flow_alike(const struct ftt_flow *f)
 {
-	return !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
+	return f->hard.signer != FTT_SIGNED_ALIEN && !(f->bits & FTT_F_TS) == !(f->bits & FTT_F_PEER_TS) && !(f->bits & FTT_F_WSCALE) == !(f->bits & FTT_F_PEER_WSCALE);
 }
 
 /* Does our stack offer what the primary's has agreed to? What it offers beyond that the answer, which it is given, does not take up. */
 static inline bool ftt_opened_offers(const struct ftt_flow *f)
 {
-	return (f->bits & FTT_F_TS || !(f->bits & FTT_F_PEER_TS)) && (f->bits & FTT_F_WSCALE || !(f->bits & FTT_F_PEER_WSCALE));
+	return f->hard.signer != FTT_SIGNED_ALIEN && (f->bits & FTT_F_TS || !(f->bits & FTT_F_PEER_TS)) && (f->bits & FTT_F_WSCALE || !(f->bits & FTT_F_PEER_WSCALE));
 }
 
 /* Backup: our flow stands for the primary's, of which `told` has what OPEN said. Ports are those of either's stack. */

@@ -97,6 +97,7 @@ static inline void ftt_stranger_init(struct ftt_flow *f, const struct ftt_seg *s
 {
 	ftt_flow_init(f, s->seq - 1, env->now_ns);
 	ftt_client_place(f, s);
+	f->hard.signer = s->signer;
 	f->protection = FTT_DETACHED;
 	f->reason = FTT_WHY_NO_BACKUP;
 }

@@ -6,6 +6,7 @@
 #ifndef FTTCP_REWRITE_H
 #define FTTCP_REWRITE_H
 #include "core/tcp/flow.h"
+#include "core/tcp/seal.h"
 
 static inline void ftt_replace32(uint8_t *p, const struct ftt_pkt *k, uint32_t at, uint32_t value)
 {
@@ -88,10 +89,12 @@ struct ftt_bare {
 	uint8_t flags;
 	bool timestamps;
 	bool octet; /* with one octet, 0, of payload */
-	uint32_t sack_left, sack_right; /* a SACK block when they differ */
+	bool sealed; /* it is to be signed ... */
+	const struct ftt_md5_key *seal; /* ... with this key; NULL: nobody has it any more, and it is not */
+	uint32_t sack_left, sack_right; /* a SACK block when they differ; without room for it there is none */
 };
 
-#define FTT_BARE_MAX 84 /* IPv6 40 + TCP 20 + timestamps 12 + SACK 12 */
+#define FTT_BARE_MAX 92 /* IPv6 40 + TCP 20 + signature 20 + timestamps 12, or SACK */
 
 #define FTT_HOP_LIMIT 255 /* GTSM (RFC 5082): either end may take only what comes from next door */
 
@@ -123,10 +126,10 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 /* Builds it at p (FTT_BARE_MAX bytes) with a payload behind; returns the length. */
 static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, const uint8_t *payload, size_t len)
 {
-	bool sack = b->sack_left != b->sack_right;
-	size_t hlen = 20 + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), l4_len = hlen + len;
+	bool sack = b->sack_left != b->sack_right && !(b->seal && b->timestamps);
+	size_t hlen = 20 + (b->seal ? FTT_SEAL_OPTION : 0) + (b->timestamps ? 12 : 0) + (sack ? 12 : 0), l4_len = hlen + len;
 	size_t ip = ftt_put_ip(p, b->src, b->dst, 6, (uint16_t)l4_len), alen = ip == 20 ? 4 : 16;
-	uint8_t *t = p + ip;
+	uint8_t *t = p + ip, *o = t + 20;
 
 	memset(t, 0, hlen);
 	put_be16(t, b->sport);
@@ -136,16 +139,21 @@ static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, con
 	t[12] = (uint8_t)(hlen / 4 << 4);
 	t[13] = b->flags;
 	put_be16(t + 14, b->wnd);
+	if (b->seal) {
+		o[0] = o[1] = TCPOPT_NOOP;
+		o[2] = TCPOPT_MD5;
+		o[3] = 18;
+		o += FTT_SEAL_OPTION;
+	}
 	if (b->timestamps) {
-		t[20] = t[21] = TCPOPT_NOOP;
-		t[22] = TCPOPT_TIMESTAMPS;
-		t[23] = 10;
-		put_be32(t + 24, b->tsval);
-		put_be32(t + 28, b->tsecr);
+		o[0] = o[1] = TCPOPT_NOOP;
+		o[2] = TCPOPT_TIMESTAMPS;
+		o[3] = 10;
+		put_be32(o + 4, b->tsval);
+		put_be32(o + 8, b->tsecr);
+		o += 12;
 	}
 	if (sack) {
-		uint8_t *o = t + hlen - 12;
-
 		o[0] = o[1] = TCPOPT_NOOP;
 		o[2] = TCPOPT_SACK_BLOCKS;
 		o[3] = 10;
@@ -154,6 +162,8 @@ static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, con
 	}
 	if (len)
 		memcpy(t + hlen, payload, len);
+	if (b->seal)
+		ftt_seal_digest(b->seal, b->src + 16 - alen, b->dst + 16 - alen, alen, t, (uint32_t)hlen, (uint32_t)l4_len, t + 24);
 	put_be16(t + 16, (uint16_t)~csum_fold(csum_add(
 		csum_pseudo(b->src + 16 - alen, b->dst + 16 - alen, alen, 6, (uint32_t)l4_len), t, l4_len)));
 	return ip + l4_len;
@@ -188,23 +198,25 @@ static inline void ftt_bare_for_stack(const struct ftt_flow *f, const struct ftt
 	b->ack = ack + f->hard.delta;
 	b->wnd = ftt_client_window(f, f->client_acked, f->client_wnd, ack);
 	b->flags = TCP_ACK;
+	b->sealed = f->hard.signer;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = f->client_tsval;
 	b->tsecr = f->local_tsval;
 }
 
-/* The client's reset of the connection in the local stack, which takes an exact sequence number (RFC 5961 3.2). */
-static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, struct ftt_bare *b)
+/* The client's reset of a connection in the local stack, which is sealed or not and takes an exact sequence number (RFC 5961 3.2). */
+static inline void ftt_bare_reset_stack(const struct ftt_key *k, uint32_t rcv_nxt, bool sealed, struct ftt_bare *b)
 {
 	*b = ftt_bare_inward(k);
 	b->seq = rcv_nxt;
+	b->sealed = sealed;
 	b->flags = TCP_RST;
 }
 
 /* ... of a flow; of one that our stack has opened the answer to its SYN, in case that has had none (RFC 9293 3.10.7.3). */
 static inline void ftt_bare_end(const struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
 {
-	ftt_bare_reset_stack(k, f->local_rcv_nxt, b);
+	ftt_bare_reset_stack(k, f->local_rcv_nxt, f->hard.signer, b);
 	b->dport = (uint16_t)(k->local_port + ftt_flow_port_delta(f));
 	if (!ftt_opened_unanswered(f))
 		return;
@@ -216,7 +228,7 @@ static inline void ftt_bare_end(const struct ftt_flow *f, const struct ftt_key *
 /* Our stack's SYN is refused: the key is as it has it. */
 static inline void ftt_bare_refuse(const struct ftt_key *k, const struct ftt_seg *syn, struct ftt_bare *b)
 {
-	ftt_bare_reset_stack(k, 0, b);
+	ftt_bare_reset_stack(k, 0, syn->signer, b);
 	b->ack = ftt_seg_end(syn);
 	b->flags = TCP_RST | TCP_ACK;
 }

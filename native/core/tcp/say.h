@@ -18,16 +18,18 @@ static inline void ftt_bare_ask_place(const struct ftt_flow *f, const struct ftt
 	b->ack = f->client_nxt;
 	b->flags = TCP_ACK;
 	b->octet = true;
+	b->sealed = f->hard.signer;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = f->max_tsecr;
 	b->tsecr = f->client_tsval;
 }
 
 /* ... and the answer to a segment that acknowledges `ack`. */
-static inline void ftt_bare_reset_client(const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
+static inline void ftt_bare_reset_client(const struct ftt_flow *f, const struct ftt_key *k, uint32_t ack, struct ftt_bare *b)
 {
 	*b = ftt_bare_outward(k);
 	b->seq = ack;
+	b->sealed = f->hard.signer;
 	b->flags = TCP_RST;
 }
 
@@ -51,6 +53,7 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	f->told_ack = seq_max(f->told_ack, b->ack);
 	f->advertised_edge = seq_max(f->advertised_edge, b->ack + ((uint32_t)b->wnd << f->hard.service_wscale));
 	b->flags = TCP_ACK;
+	b->sealed = f->hard.signer;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = seq_max(tsval, f->max_tsecr);
 	b->tsecr = f->client_tsval;

@@ -26,6 +26,7 @@ static inline bool ftt_server_synack(struct ftt_flow *f, const struct ftt_seg *s
 		return false;
 	f->bits |= FTT_F_SYNACK | (s->options & FTT_OPT_TS ? FTT_F_TS : 0) |
 		   (s->options & FTT_OPT_SACK_OK ? FTT_F_SACK : 0) | (s->options & FTT_OPT_WSCALE ? FTT_F_WSCALE : 0);
+	f->hard.signer = s->signer;
 	f->local_iss = s->seq;
 	f->hard.local_wscale = f->hard.service_wscale = s->options & FTT_OPT_WSCALE ? s->wscale : 0;
 	if (!(s->options & FTT_OPT_WSCALE)) /* both sides or none (RFC 7323 2.2) */

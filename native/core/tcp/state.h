@@ -104,7 +104,7 @@ struct ftt_flow_hard {
 	uint8_t local_wscale;  /* of our stack's windows */
 	uint8_t service_wscale; /* what the client was told */
 	uint8_t client_wscale;
-	uint8_t pad;
+	uint8_t signer; /* enum ftt_signer, of our stack's SYN or SYN-ACK */
 };
 
 struct ftt_flow {

@@ -158,6 +158,8 @@ struct ftt_config {
 	uint32_t n_ports;
 	struct ftt_port opens[FTT_MAX_PORTS]; /* of others: connections of our server to these are protected, too */
 	uint32_t n_opens;
+	struct ftt_md5_key md5[FTT_MAX_MD5]; /* of peers whose segments are signed; longer prefixes first */
+	uint32_t n_md5;
 	uint16_t channel_port; /* UDP: worker k's commit channel on channel_port + 1 + k */
 	uint16_t queue_in;     /* NFQUEUE numbers queue_in + k and queue_out + k for worker k; + FTT_HANDSHAKE_QUEUES: its handshakes */
 	uint16_t queue_out;
@@ -191,6 +193,7 @@ struct ftt_counters {
 	uint64_t drop_mode, drop_lease, drop_suppressed, drop_unknown_flow, drop_malformed, drop_truncated;
 	uint64_t drop_acked, drop_bound, drop_repeated, drop_unverified;
 	uint64_t drop_refused; /* segments of clients that a kernel would refuse: accept.h */
+	uint64_t bad_signatures; /* ... for what they are signed with, or are not: seal.h */
 	uint64_t pass_malformed, pass_unmatched, pass_fragment;
 	uint64_t window_limited;
 	uint64_t syn_floods;           /* SYNs not tracked because the half-open table was full */
@@ -342,7 +345,7 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /*
- * The policy of *cfg from now on, but for what tables were made for and flows begin with: that stays. A bound below what is in
+ * The policy and peers' keys of *cfg from now on, but for what tables were made for and flows begin with: that stays. A bound below what is in
  * use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);

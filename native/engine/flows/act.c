@@ -91,7 +91,7 @@ void ftt_tcp_send_injected(struct ftt_worker *w)
 		ack = ftt_flow_delivers(&c->flow, (uint8_t)w->mode);
 		ftt_bare_for_stack(&c->flow, &c->key, ack, &b);
 		b.wnd = ftt_retained_wnd(&c->retained, &c->flow, b.wnd);
-		ftt_plane_bare(w->plane, &b, false);
+		ftt_worker_say(w, &b, false);
 		w->n.injected++;
 	}
 	w->n_to_inject = 0;
@@ -108,13 +108,13 @@ static void inject(struct ftt_worker *w, struct ftt_tcp *c)
 }
 
 /* A word of our own leaves, in `copies`, if `why` is none to wait. */
-static bool leaves(struct ftt_worker *w, const struct ftt_bare *b, enum ftt_wait why, unsigned copies)
+static bool leaves(struct ftt_worker *w, struct ftt_bare *b, enum ftt_wait why, unsigned copies)
 {
 	w->n.drop_lease += why == FTT_WAIT_LEASE;
 	if (why)
 		return false;
 	for (unsigned i = 0; i < copies; i++)
-		ftt_plane_bare(w->plane, b, true);
+		ftt_worker_say(w, b, true);
 	return true;
 }
 
@@ -156,7 +156,7 @@ static void reset_place(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 	struct ftt_bare b;
 	bool said;
 
-	ftt_bare_reset_client(&c->key, s->ack, &b);
+	ftt_bare_reset_client(&c->flow, &c->key, s->ack, &b);
 	said = leaves(w, &b, ftt_say_waits(&c->flow, &env), 1);
 	w->n.emitted += said;
 	w->n.resets_sent += said;
@@ -316,7 +316,7 @@ static void release(struct ftt_worker *w, struct ftt_tcp *c, bool reset)
 		struct ftt_bare b;
 
 		ftt_bare_end(&c->flow, &c->key, &b);
-		ftt_plane_bare(w->plane, &b, false);
+		ftt_worker_say(w, &b, false);
 	}
 	ftt_table_part(&w->table, c); /* what our stack has under that port from here on is another one */
 	ftt_opening_leave(w, c);
@@ -367,7 +367,7 @@ static void end_in_stack(struct ftt_worker *w, struct ftt_tcp *c)
 	if (c->closed || c->flow.protection == FTT_DETACHED || !(c->flow.bits & FTT_F_SYNACK))
 		return;
 	ftt_bare_end(&c->flow, &c->key, &b);
-	ftt_plane_bare(w->plane, &b, false);
+	ftt_worker_say(w, &b, false);
 	ftt_table_part(&w->table, c); /* what our stack has under that port from here on is another one */
 }
 

@@ -101,7 +101,7 @@ bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct 
 	} else if (!e->change) {
 		ftt_tcp_pass(w, p);
 	} else if (p->bytes && p->cap == p->len) {
-		ftt_apply(p->bytes, k, e, p->csum_ready);
+		ftt_worker_edit(w, p->bytes, k, s->dir == FTT_FROM_CLIENT, e, p->csum_ready);
 		w->n.translated++;
 		w->n.window_limited += !!(e->change & FTT_EDIT_WND);
 		ftt_worker_verdict(w, p, true, p->bytes);

@@ -245,7 +245,7 @@ static void give(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_renewal *r,
 		part.flags &= (uint8_t)(last ? 0xff : 0);
 		ftt_filed_piece(w, c, &part);
 	}
-	ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, x->bytes, n), false);
+	ftt_plane_now(w->plane, packet, ftt_worker_build(w, packet, &b, false, x->bytes, n), false);
 	c->bytes_in += n;
 	r->given += n + fin;
 	ftt_renew_given(&c->flow, &s);

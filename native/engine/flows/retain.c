@@ -117,7 +117,7 @@ static void send_retained(struct ftt_worker *w, struct ftt_tcp *c, uint32_t n, u
 
 		ftt_bare_data(&c->flow, &c->key, c->retained.next, len, &env, &b);
 		get(c->store, b.seq, payload, len);
-		ftt_plane_now(w->plane, packet, ftt_build_segment(packet, &b, payload, len), true);
+		ftt_plane_now(w->plane, packet, ftt_worker_build(w, packet, &b, true, payload, len), true);
 		w->n.retained_released++;
 		ftt_retained_sends(&c->retained, len);
 		n -= len;

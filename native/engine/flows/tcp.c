@@ -57,7 +57,7 @@ static void keep_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_p
 
 	if ((w->mode == FTT_MODE_SOLO && !logs) || p->cap < p->len || !ftt_tcp_keep_syn(c, p->bytes, p->len))
 		return;
-	ftt_apply(c->syn, k, e, p->csum_ready); /* it will need a real checksum */
+	ftt_worker_edit(w, c->syn, k, true, e, p->csum_ready); /* it will need a real checksum */
 	if (logs && !(c->flow.bits & FTT_F_SYN_AGAIN))
 		ftt_log_begin(w, c, c->syn, c->syn_len);
 }
@@ -71,7 +71,7 @@ static void keep_answer(struct ftt_worker *w, struct ftt_tcp *c, const struct ft
 	if (!ftt_opens_to(w, c->key.remote_port) || p->len > sizeof(answer) || p->cap < p->len)
 		return;
 	memcpy(answer, p->bytes, p->len);
-	ftt_apply(answer, k, &nothing, p->csum_ready); /* it will need a real checksum */
+	ftt_worker_edit(w, answer, k, true, &nothing, p->csum_ready); /* it will need a real checksum */
 	ftt_log_begin(w, c, answer, p->len);
 }
 
@@ -125,6 +125,29 @@ static bool verified(struct ftt_worker *w, struct ftt_packet *p, const struct ft
 		w->n.pass_malformed++;
 		ftt_tcp_pass(w, p);
 	}
+	return false;
+}
+
+/*
+ * Is a client's segment signed as its flow is? What is not, or with another key than ours, a kernel drops, and nobody learns from it
+ * (RFC 2385 2.0). A primary lets it go to its kernel, which counts it, and by whose key it may be right; but not with numbers of the service
+ * space to a stack that has others. False when there is nothing to go on with.
+ */
+static bool signed_well(struct ftt_worker *w, struct ftt_packet *p, const struct ftt_pkt *k, const struct ftt_key *key, struct ftt_seg *s,
+			uint64_t now_ns)
+{
+	bool has_key = k->md5_at && ftt_worker_key(w, k->src);
+	const struct ftt_tcp *c = ftt_flows_find(w, key, now_ns);
+
+	if (has_key && p->cap < p->len) {
+		ftt_plane_again(w->plane, p->queue, p->id);
+		return false;
+	}
+	ftt_worker_look_at_signer(w, p->bytes, k, true, s);
+	if (ftt_signed_well(c && !(c->closed && ftt_is_syn(s)) ? &c->flow : NULL, s, has_key))
+		return true;
+	w->n.bad_signatures++;
+	ftt_worker_verdict(w, p, w->mode != FTT_MODE_BACKUP && !(c && (ftt_flow_shifted(&c->flow) || ftt_flow_port_delta(&c->flow))), NULL);
 	return false;
 }
 
@@ -242,6 +265,8 @@ void ftt_tcp_from_client(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 		return;
 	}
 	ftt_key_of(&key, k, true);
+	if (w->e->cfg.n_md5 && !signed_well(w, p, k, &key, s, now_ns))
+		return;
 	if (!(c = find_of_client(w, p, &key, s, now_ns)))
 		return;
 	if (c->flow.protection == FTT_CATCHING_UP && w->mode == FTT_MODE_BACKUP && !(w->history && w->history->live)) { /* what it says comes over the lane, in its order */
@@ -291,8 +316,8 @@ static void reset_stack(struct ftt_worker *w, const struct ftt_key *key, const s
 {
 	struct ftt_bare b;
 
-	ftt_bare_reset_stack(key, s->ack, &b);
-	ftt_plane_bare(w->plane, &b, false);
+	ftt_bare_reset_stack(key, s->ack, s->signer, &b);
+	ftt_worker_say(w, &b, false);
 }
 
 static void silence(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key, const struct ftt_seg *s)
@@ -334,6 +359,11 @@ static void unknown_from_server(struct ftt_worker *w, const struct ftt_packet *p
 	} else if (ftt_gate_alone(&env)) {
 		ftt_tcp_drop(w, p, &w->n.drop_lease);
 	} else {
+		if (w->e->cfg.n_md5 && s->flags & TCP_SYN && s->signer == FTT_SIGNED_ALIEN) { /* our stack has answered what we did not believe: its key is not ours */
+			struct ftt_event ev = {.kind = FTT_EV_UNSUPPORTED, .key = *key, .reason = FTT_WHY_SIGNED};
+
+			ftt_event_post(w->e, &ev);
+		}
 		if (s->len) /* it was told something that is not in the history */
 			ftt_history_lose(w, FTT_LOG_GAP);
 		w->n.pass_unmatched++;
@@ -371,7 +401,7 @@ static struct ftt_tcp *find_own(struct ftt_worker *w, const struct ftt_packet *p
 	}
 	if (!c && syn && w->mode != FTT_MODE_BACKUP && ftt_table_find(&w->table, key)) {
 		ftt_bare_refuse(key, s, &refused);
-		ftt_plane_bare(w->plane, &refused, false);
+		ftt_worker_say(w, &refused, false);
 		ftt_tcp_drop(w, p, &w->n.drop_refused);
 		return NULL;
 	}
@@ -406,6 +436,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	uint32_t said;
 
 	ftt_key_of(&key, k, false);
+	if (s->flags & TCP_SYN && p->cap == p->len)
+		ftt_worker_look_at_signer(w, p->bytes, k, false, s);
 	if (!(c = find_own(w, p, &key, s, &begun, now_ns)))
 		return;
 	again = c->flow.bits & FTT_F_SYN_AGAIN;
