@@ -27,7 +27,7 @@ from fttcp.planes.base import Protection, Reason, Unrenewable
 from scripts import draw_meanings
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
-HEADING = re.compile(r"^#+ .*?`\[+([a-z_.]+)\]+`")
+HEADING = re.compile(r"^#+ .*?`\[+([a-z0-9_.]+)\]+`")
 
 
 def load(name: str) -> ModuleType:
