@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from lab import lifecycle, state
+from lab.interrupt import signals_interrupt
+from lab.lifecycle import Lab
 
 _WAITS = """
 import signal, sys
@@ -47,3 +52,24 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate("\n\n", timeout=30)
     assert out == "removing\nremoved\n" and process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_lab_is_removed_whole_though_its_remover_is_interrupted(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C, or one that comes while the run before has just ended."""
+    monkeypatch.setattr(state, "LABS", tmp_path)
+    lab = Lab("interrupted")
+    for host in ("alpha", "beta"):
+        (lab.home / host / "run").mkdir(parents=True)
+    forget = lifecycle.forget
+
+    def forget_and_be_struck(home: Path) -> None:
+        signal.raise_signal(number)
+        forget(home)
+
+    monkeypatch.setattr(lifecycle, "forget", forget_and_be_struck)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit), signals_interrupt():
+        lab.down()
+    assert not lab.home.exists()
