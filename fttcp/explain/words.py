@@ -36,10 +36,11 @@ _MODULUS = 1 << 32
 
 
 class Words:
-    """Sequence numbers are told from the first one of either end, once its SYN was seen."""
+    """Sequence numbers are told from the first one of either end, once its SYN was seen. Those of the service
+    are a node's own, as its stack says them, or those that the client and the other node know."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[FlowKey, Direction], int] = {}
+        self._first: dict[tuple[FlowKey, Direction, bool], int] = {}
         self._protection: dict[tuple[str, FlowKey], int] = {}
 
     def lines(self, entry: Entry) -> list[str]:
@@ -131,25 +132,27 @@ class Words:
                 return f"holds {it}: {_WAITS[effect.why]}"
             case "send":
                 to = "its stack" if effect.to == "stack" else "the client"
-                return f"sends {to}: {self._segment_of(effect.data)}"
+                return f"sends {to}: {self._segment_of(effect.data, own=effect.to == 'stack')}"
             case "tell":
                 assert effect.data is not None
                 return f"tells {self._record(effect.data)}"
         return f"reports {_name(EventKind, effect.kind)}"
 
-    def segment(self, data: bytes, direction: Direction) -> str:
-        """Return a segment, or a datagram, as tcpdump would."""
+    def segment(self, data: bytes, direction: Direction, own: bool | None = None) -> str:
+        """Return a segment, or a datagram, as tcpdump would. The service's numbers in it are the node's
+        `own`; None: where the service sends it."""
         kind, pkt, seg = parse(data)
         if kind != lib.FTT_PARSED_TCP:
             return f"UDP {pkt.payload_len} bytes"
         key, _ = flow_of(data, direction)
         flags = Flags(seg.flags)
+        own = direction is Direction.FROM_SERVER if own is None else own
         if flags & Flags.SYN:
-            self._first[key, direction] = seg.seq
-        start = self._number(key, direction, seg.seq)
+            self._first[key, direction, own] = seg.seq
+        start = self._number(key, direction, seg.seq, own)
         told = f"[{letters(flags)}] seq {start}" + (f"..{start + seg.len}" if seg.len else "")
         if flags & Flags.ACK:
-            told += f" ack {self._number(key, _OTHER[direction], seg.ack)}"
+            told += f" ack {self._number(key, _OTHER[direction], seg.ack, own)}"
         return f"{told} win {seg.wnd}"
 
     def _changes(self, was: Packet, data: bytes) -> str:
@@ -161,22 +164,25 @@ class Words:
         )
         return f", changed: {told}" if told else ""
 
-    def _segment_of(self, data: bytes | None) -> str:
+    def _segment_of(self, data: bytes | None, own: bool) -> str:
         """Of a packet by which nobody knows who said it: the flow that is known decides."""
         assert data is not None
-        known = {key for key, _ in self._first}
+        known = {key for key, _, _ in self._first}
         for direction in Direction:
             if flow_of(data, direction)[0] in known:
-                return self.segment(data, direction)
-        return self.segment(data, Direction.FROM_SERVER)
+                return self.segment(data, direction, own)
+        return self.segment(data, Direction.FROM_SERVER, own)
 
-    def _number(self, key: FlowKey, direction: Direction, number: int) -> int:
-        return (number - self._first.get((key, direction), 0)) % _MODULUS
+    def _number(self, key: FlowKey, direction: Direction, number: int, own: bool = False) -> int:
+        first = self._first.get((key, direction, own), self._first.get((key, direction, not own), 0))
+        return (number - first) % _MODULUS
 
     def _record(self, data: bytes) -> str:
         record = views.record(0, 0, EngineMode.IDLE, False, data)
         told = []
         for name, value in record.numbers.items():
+            if name == "service_iss":
+                self._first[record.key, Direction.FROM_SERVER, False] = value
             if name in _SPACES:
                 value = self._number(record.key, _SPACES[name], value)
             told.append(f"{name} {value}")

@@ -14,6 +14,7 @@ from fttcp.cli.main import main
 from fttcp.explain.packets import Packet, complete, recorded
 from fttcp.explain.pair import explain_node
 from fttcp.explain.replay import Replay, ReplayError
+from fttcp.explain.words import Words
 from fttcp.wire.capture import ETHERNET, RAW_IP, USER0, CaptureError, CaptureWriter, records
 from tests.replay import ROOT, run_native
 from tests.unit.test_programmable_differential import pair_of
@@ -125,6 +126,13 @@ def test_a_recording_of_a_node_is_explained_as_it_decided(tmp_path: Path) -> Non
     assert let_go == {("BACKUP", "FROM_CLIENT"), ("SOLO", "FROM_SERVER")}
     then = [line.split()[2] for done in run_native(pair_of("crash")[1]) for line in done if "verdict" in line]
     assert [one.what for one in verdicts] == ["pass" if word == "accept" else "drop" for word in then]
+    words = Words()
+    lines = [line.strip() for entry in told for line in words.lines(entry)]
+    assert any("tells OPEN service_iss 0" in line for line in lines), (
+        "the client's numbers, not the node's own"
+    )
+    sent = [line for line in lines if line.startswith("node     sends the client: [")]
+    assert "] seq 1..1449 " in sent[0]
 
 
 def test_a_replay_that_ends_is_told() -> None:
