@@ -33,19 +33,23 @@ def go_private() -> None:
     machine's network is touched, and nothing is left behind. To be called first; the script begins anew."""
     if os.geteuid() != 0:
         sys.exit("mininet needs root")
-    if os.environ.get(_INSIDE) != "1":
+    if not is_private():
         namespaces = ["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         os.environ[_INSIDE] = "1"
         os.execvp("unshare", ["unshare", *namespaces, sys.executable, *sys.argv])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def is_private() -> bool:
+    """Whether this script runs in such namespaces."""
+    return os.environ.get(_INSIDE) == "1"
+
+
 class PairNet(Mininet):  # type: ignore[misc]
     """A network with a pair of nodes, alpha and beta, and clients.
 
     ``serve``, ``settings``: as `--serve` and `--set` of `fttcp lab up`. ``topo_options``: those of PairTopo.
-    Other options are mininet's own; the default switch is LinuxBridge, and ``switch=OVSBridge`` takes Open
-    vSwitch.
+    Other options are mininet's own; the default switch is LinuxBridge, and lab.mininet.ovs has Open vSwitch.
     """
 
     def __init__(

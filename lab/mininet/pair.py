@@ -3,7 +3,7 @@
 
 Run as root with the system's python3 (Debian's python3 has mininet, package `mininet`):
 
-    sudo lab/mininet/pair.py [--fault crash-host] [--size BYTES] [--json] [--points FILE.csv]
+    lab/mininet/pair.py [--fault crash-host] [--size BYTES] [--json] [--points FILE.csv] [--switch ovs]
 
 Everything happens inside private network, mount and pid namespaces, which end with the script. The exit
 status is 0 only when the connection survived and the hash is equal.
@@ -23,12 +23,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mininet.nodelib import LinuxBridge
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lab.download import NGINX_COMMAND, Download, make_file, make_site, receive
 from lab.errors import LabError
 from lab.links import Terms
 from lab.mininet.net import FAULTS, PairNet, go_private
+from lab.mininet.ovs import UserBridge
 from lab.mininet.parts import WireLink
 from lab.network import CLIENT, NODES, SERVICE4
 from lab.status import newest_takeover
@@ -44,10 +47,11 @@ def main() -> int:
     )
     parser.add_argument("--size", type=int, default=50_000_000, help="bytes to download")
     parser.add_argument("--points", type=Path, help="write bytes over time to this CSV file")
+    parser.add_argument("--switch", choices=["bridge", "ovs"], default="bridge", help="ovs: Open vSwitch")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the story")
     options = parser.parse_args()
     go_private()
-    result = run(options.fault, options.size, options.points, quiet=options.json)
+    result = run(options.fault, options.size, options.points, options.switch, quiet=options.json)
     if options.json:
         print(json.dumps(result))
     else:
@@ -55,7 +59,7 @@ def main() -> int:
     return 0 if result["survived"] and result["hash_equal"] else 1
 
 
-def run(fault: str, size: int, points: Path | None, quiet: bool) -> dict[str, Any]:
+def run(fault: str, size: int, points: Path | None, switch: str, quiet: bool) -> dict[str, Any]:
     """Build the network and the pair, download while the fault strikes; returns the result for --json."""
 
     def tell(text: str) -> None:
@@ -63,7 +67,11 @@ def run(fault: str, size: int, points: Path | None, quiet: bool) -> dict[str, An
             print(text, flush=True)
 
     link = {"cls": WireLink, "terms": Terms(rate_mbit=CLIENT_MBIT)}
-    net = PairNet([f"80/tcp={NGINX_COMMAND}"], topo_options={"client_link": link})
+    net = PairNet(
+        [f"80/tcp={NGINX_COMMAND}"],
+        topo_options={"client_link": link},
+        switch=UserBridge if switch == "ovs" else LinuxBridge,
+    )
     expected = make_file(net.home / "payload", size)
     for node in NODES:
         make_site(net.root(node), net.home / "payload")
@@ -121,9 +129,11 @@ def show(result: dict[str, Any]) -> None:
     """The verdict and the summary for people."""
     good = result["survived"] and result["hash_equal"]
     print(f"\nThe connection {'survived' if good else 'was LOST'}.")
-    for key in ("bytes", "hash_equal", "fault", "target", "gap_ms", "cause", "takeover", "error"):
+    for key in ("bytes", "hash_equal", "fault", "target", "gap_ms", "error"):
         if key in result:
-            print(f"  {key:<12}{result[key]}")
+            print(f"  {key:<14}{result[key]}")
+    for key, value in (result["takeover"] or {}).items():
+        print(f"  {key:<14}{value}")
 
 
 if __name__ == "__main__":

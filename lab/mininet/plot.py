@@ -12,7 +12,13 @@ def main() -> None:
     """Read points, write a picture; the ending of its name says which kind."""
     if len(sys.argv) != 3:
         sys.exit("usage: python -m lab.mininet.plot FILE.csv FILE.svg")
-    draw(Path(sys.argv[1]), Path(sys.argv[2]))
+    points = Path(sys.argv[1])
+    try:
+        draw(points, Path(sys.argv[2]))
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}")
+    except (KeyError, ValueError):
+        sys.exit(f"error: {points}: it has no points; let `lab/mininet/pair.py --points {points}` write it")
 
 
 def draw(points: Path, picture: Path) -> None:

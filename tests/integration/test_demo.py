@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,11 @@ DEMO = [sys.executable, "-c", "from lab.demo import demo; demo(prog_name='fttcp 
 PAIR = ROOT / "lab" / "mininet" / "pair.py"
 has_mininet = (
     subprocess.run(["/usr/bin/python3", "-c", "import mininet"], capture_output=True).returncode == 0
+)
+
+needs_open_vswitch = pytest.mark.skipif(
+    shutil.which("ovs-vswitchd") is None,
+    reason="Open vSwitch is not installed (Debian package openvswitch-switch)",
 )
 
 
@@ -62,10 +68,11 @@ def test_an_interrupted_demo_removes_its_lab() -> None:
 
 
 @pytest.mark.skipif(not has_mininet, reason="mininet is not installed (Debian package mininet)")
-def test_the_pair_in_mininet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("switch", ["bridge", pytest.param("ovs", marks=needs_open_vswitch)])
+def test_the_pair_in_mininet(switch: str, tmp_path: Path) -> None:
     points, picture = tmp_path / "points.csv", tmp_path / "gap.svg"
     done = subprocess.run(
-        [str(PAIR), "--json", "--size", "10000000", "--points", str(points)],
+        [str(PAIR), "--json", "--size", "10000000", "--points", str(points), "--switch", switch],
         text=True,
         capture_output=True,
         timeout=120,
