@@ -12,7 +12,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -65,14 +65,15 @@ class Capture:
     """Captures of a lab's cables while a `with` block runs: {client,alpha,beta,...,peer}.pcap.
 
     A node's hold what that node emits on the service side; client.pcap and peer.pcap both directions of the
-    client's cable and of the first node's peer cable. A host that is down when the block begins is left
-    out.
+    client's cable and of the first node's peer cable; `only`: those of these names. A host that is down when
+    the block begins is left out.
     """
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, only: Collection[str] = ()) -> None:
         self._lab = lab
         self._nodes = lab.nodes()
         self.directory = directory
+        self._only = only
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.dropped = 0
 
@@ -82,11 +83,9 @@ class Capture:
         try:
             plugged = network.ports(self._lab.host(SWITCH))
             for host in (host for host in (CLIENT, *self._nodes) if ports[host] in plugged):
-                direction = "in" if host in self._nodes else "inout"
-                self._running[host] = self._start(ports[host], direction, self.directory / f"{host}.pcap")
+                self._start(host, ports[host], "in" if host in self._nodes else "inout")
             peer_ports = (cables(node, PEER_LINK)[0].port for node in self._nodes)
-            peer_port = next(port for port in peer_ports if port in plugged)
-            self._running["peer"] = self._start(peer_port, "inout", self.directory / "peer.pcap")
+            self._start("peer", next(port for port in peer_ports if port in plugged), "inout")
         except BaseException:
             self.stop()
             raise
@@ -95,13 +94,15 @@ class Capture:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _start(self, port: str, direction: str, path: Path) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, port: str, direction: str) -> None:
+        if self._only and name not in self._only:
+            return
         argv = ["tcpdump", "-i", port, "-Q", direction, "-n", "-s", str(SNAP_BYTES), "-B", "16384"]
         argv += ["--immediate-mode", "-U", "-Z", "root", "-w", "-"]
-        with path.open("wb") as file:
+        with (self.directory / f"{name}.pcap").open("wb") as file:
             process = self._lab.popen(SWITCH, argv, cwd="/", stdout=file, stderr=subprocess.PIPE, bufsize=0)
         _await_line(process, b"listening on", START_S)
-        return process
+        self._running[name] = process
 
     def stop(self) -> None:
         """End all captures; what was seen until now is in the files. Doing it twice is no error."""

@@ -16,6 +16,7 @@ from lab import links, network, segments
 from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import Host, Process, await_condition, forget
+from lab.interrupt import uninterrupted
 from lab.network import ALL_NODES, ARBITERS, CLIENT, ETCD, NODES, SWITCH, WITNESS
 from lab.nodeconfig import (
     DEFAULT_SERVE,
@@ -112,8 +113,10 @@ class Lab:
                 self.down()
             raise
 
+    @uninterrupted()
     def down(self) -> bool:
-        """Remove the lab and all that belongs to it, whole or half made; False when there was nothing."""
+        """Remove the lab and all that belongs to it, whole or half made; False when there was nothing. Who is
+        interrupted meanwhile (a second Ctrl-C) has removed it first."""
         with locked(self.name):
             if not self.home.exists():
                 return False
@@ -214,6 +217,15 @@ class Lab:
             )
         return process
 
+    def _require_daemon(self, node: str) -> None:
+        """Raise LabError with its last words when the daemon of `node` has ended."""
+        try:
+            self.node_process(node)
+        except LabError:
+            raise LabError(
+                f"host {node}: its daemon has ended; its last words: {self._log_tail(node, 1)}"
+            ) from None
+
     def status(self) -> Status:
         """What all daemons say: {"nodes": [{"node", "alive", "groups": [...]}]}."""
         nodes = []
@@ -264,7 +276,7 @@ class Lab:
             if holds(latest):
                 return True
             for node in needed:
-                self.node_process(node)
+                self._require_daemon(node)
             return False
 
         try:
@@ -387,7 +399,11 @@ def fttcp_program() -> str:
 
 
 def rehearse(serve: Sequence[str], settings: Sequence[str], arbiter: str, nodes: int) -> None:
-    """Raise LabError when `Lab.up` would refuse these; nothing is made."""
+    """Raise LabError when `Lab.up` would refuse these, or a daemon would end at once because a program is not
+    there; nothing is made."""
+    from fttcp.config import load
+    from fttcp.config.present import what_is_missing
+
     names = _node_names(nodes, arbiter, bare=False)
     state = LabState("rehearsal", list(serve), list(settings), arbiter=arbiter, nodes=names)
     check_settings(state.serve, state.settings, names)
@@ -395,6 +411,8 @@ def rehearse(serve: Sequence[str], settings: Sequence[str], arbiter: str, nodes:
         for name in (*names, *ARBITERS):
             Path(home, name).mkdir()
         _write_files(Path(home), state)
+        if missing := next(what_is_missing(load(Path(home, names[0], "node.toml"))), None):
+            raise LabError(missing)
 
 
 def remove_stale(kind: str) -> None:

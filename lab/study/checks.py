@@ -22,11 +22,16 @@ from lab.study.schema import Client, Fault, Figure, Study
 WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
 _OF_THE_PAIR = ("switchover", "kill-node", "freeze-node", "restart-host")
 """Faults that are asked of a pair: no other system's daemon is stopped, or started again, by them."""
-COLUMNS = (
-    "longest_gap_ms", "takeover_ms", "mbit_s", "received", "sent", "lost",
-    *(f"wait_{name}_us" for name in WAITS),
-)  # fmt: skip
-"""What is measured of a run."""
+COLUMNS = {
+    "longest_gap_ms": "longest silence of a client, ms",
+    "takeover_ms": "from the fault to the takeover, ms",
+    "mbit_s": "Mbit/s, both ways",
+    "received": "bytes received",
+    "sent": "bytes sent",
+    "lost": "connections lost",
+    **{f"wait_{name}_us": f"wait for an answer ({name}), µs" for name in WAITS},
+}
+"""What is measured of a run, and the words for it."""
 _LINKS_OF = {
     "cut": (*LINKS, "all"),
     "loss": (SERVICE_LINK, PEER_LINK),
@@ -41,6 +46,8 @@ def explained(error: msgspec.ValidationError, root: type[Struct]) -> str:
     """Return what a file has wrong, with its place first, and with what may stand there."""
     told, _, place = str(error).partition(" - at ")
     place = place.strip("`").removeprefix("$").removeprefix(".")
+    if place.startswith("sweep["):
+        return 'sweep: wanted are keys in quotes with lists of values: "timing.heartbeat_ms" = [5, 20]'
     there = _type_at(root, re.findall(r"[a-z_]+(?![^\[]*\])", place))
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", told):
         keys = [field.encode_name for field in getattr(there, "fields", ())]
@@ -172,7 +179,7 @@ def _of_when(when: str, study: Study) -> str:
             return (
                 ""
                 if first.measure and first.bytes
-                else "the first client has no `bytes` of which it could be a part"
+                else "the first client has no `bytes` of which it could be a part; give it some"
             )
         case ["answers", number] if _is_number(number):
             return "" if asks(first) else "the first client does not count answers"

@@ -156,7 +156,7 @@ def _run_all(study: Study, folder: Folder, wanted: list[Run], as_json: bool) -> 
 def _trouble(row: Row, folder: Folder) -> str:
     """What went wrong in a run, in a line."""
     where = folder.run(row["run"])
-    told = f"could not be done: {row['error']}" if "error" in row else row["why"] or "a client failed"
+    told = f"could not be done: {row['error']}" if "error" in row else row["why"]
     return f"run {row['run']}: {told}; see {where}"
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from lab.bench.plot import require_matplotlib
-from lab.study.checks import asks
+from lab.study.checks import COLUMNS, asks
 from lab.study.folder import Folder, Row, lines
 from lab.study.page import combined, values
 from lab.study.schema import Figure, Study
 from lab.study.sequence import Point, points
 
 WIDTH, HEIGHT = 9.0, 3.6
-FAULT, TAKEOVER = "#b3261e", "#2e7d32"
+TROUBLE, FAULT, TAKEOVER = "#b3261e", "#1b1f23", "#2e7d32"
 AROUND_S = (-0.2, 0.8)
 """Of a fault: what a plot of sequence numbers shows."""
 LONGEST_TICK, TICKS_IN_A_ROW = 24, 100
 """Characters: of a tick, and of all that fit side by side."""
+CLOSEST_TICKS = 0.05
+"""Of the width."""
 LAPSE_S = 0.3
 """Without a sample for so long, a line is broken."""
 LOG_FROM = 30
 """Values of which the largest is so many times the smallest are on a logarithmic axis."""
+MARKS = ("fault", "takeover")
+"""In a legend they are the last ones."""
 _TITLES = {
     "timeline": "What the first client gets",
     "gaps": "The longest silence of a run: which part of the runs had at most so much",
@@ -32,14 +37,6 @@ _TITLES = {
     "waits": "Waits for an answer: medians of the runs",
     "lag": "How long output waits for the backup",
     "sequence": "Sequence numbers of the first connection, as a capture of the client's link has them",
-}
-_UNITS = {
-    "longest_gap_ms": "longest silence of a client, ms",
-    "takeover_ms": "from the fault to the takeover, ms",
-    "mbit_s": "Mbit/s, both ways",
-    "received": "bytes received",
-    "sent": "bytes sent",
-    "lost": "connections lost",
 }
 
 
@@ -50,7 +47,7 @@ def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
     rows = [row for row in folder.rows() if "error" not in row]
     drawn = []
     for number, figure in enumerate(study.figure or _usual(study)):
-        title = figure.title or _TITLES[figure.kind].format(value=_unit(figure.value))
+        title = figure.title or _TITLES[figure.kind].format(value=COLUMNS.get(figure.value))
         title = title[0].upper() + title[1:]
         file = folder.path / f"{number + 1}-{figure.kind}.svg"
         if rows:
@@ -69,12 +66,6 @@ def _usual(study: Study) -> list[Figure]:
     return [Figure("parameter", value), Figure("gaps")]
 
 
-def _unit(column: str) -> str:
-    if column.startswith("wait_"):
-        return f"wait for an answer ({column.split('_')[1]}), µs"
-    return _UNITS[column]
-
-
 def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequence[Row], file: Path) -> None:
     from matplotlib import pyplot
 
@@ -83,15 +74,15 @@ def _draw(figure: Figure, title: str, study: Study, folder: Folder, rows: Sequen
         _KINDS[figure.kind](axes, figure, study, folder, rows)
         axes.set_title(title, fontsize=10, loc="left")
         axes.grid(alpha=0.25)
-        labels = axes.get_legend_handles_labels()
-        if labels[0]:
-            by = None if figure.kind == "parameter" else _swept(study)
+        labels = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda one: one[1] in MARKS)
+        if labels:
             canvas.legend(
-                *labels, fontsize=8, frameon=False, loc="outside right upper", title=by, title_fontsize=8
-            )
+                *zip(*labels, strict=True), fontsize=8, frameon=False, loc="outside right upper",
+                title=_legend(figure, study), title_fontsize=8,
+            )  # fmt: skip
         drawn: Sequence[Any] = axes.lines
         if not any(len(line.get_xdata()) for line in drawn):
-            axes.text(0.5, 0.5, "no run has this", transform=axes.transAxes, ha="center", color=FAULT)
+            axes.text(0.5, 0.5, "no run has this", transform=axes.transAxes, ha="center", color=TROUBLE)
         canvas.savefig(file, metadata={"Date": None})
     finally:
         pyplot.close(canvas)
@@ -102,9 +93,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_TICK else text[: LONGEST_TICK - 1] + "…"
 
 
-def _swept(study: Study) -> str | None:
-    """What was swept, as the name of an axis or of a legend."""
-    return ", ".join(study.sweep) or None
+def _legend(figure: Figure, study: Study) -> str | None:
+    """What the lines of a plot differ by."""
+    across = _across(study)
+    alike = figure.kind == "sequence" or (figure.kind == "parameter" and across is None)
+    names = [] if alike else [key for key in study.sweep if figure.kind != "parameter" or key != across]
+    return ", ".join(names) or None
+
+
+def _across(study: Study) -> str | None:
+    """The last key that was swept over several numbers: what else was swept makes lines over it."""
+    for key, swept in reversed(study.sweep.items()):
+        if len(swept) > 1 and all(type(value) in (int, float) for value in swept):
+            return key
+    return None
 
 
 def _series(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, list[Row]]]:
@@ -138,8 +140,11 @@ def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
         buckets = [line for line in buckets if 2 * line["us"] >= usual_us]  # the last one may be a scrap
         start = row.get("fault_us", buckets[0]["time_us"])
         at = [(line["time_us"] - start) / 1e6 for line in buckets]
-        axes.plot(at, [height(line) for line in buckets], lw=1.1, drawstyle="steps-pre", label=name)
-        _mark(axes, folder, row, start, named=not number)
+        heights = [height(line) for line in buckets]
+        (drawn,) = axes.plot(at, heights, lw=1.1, drawstyle="steps-pre", label=name)
+        _mark(
+            axes, folder, row, start, named=not number, color=drawn.get_color() if study.sweep else TAKEOVER
+        )
     _label_time(axes, study)
     axes.set_ylabel("answers per second" if counts else "Mbit/s, both ways")
     axes.set_ylim(bottom=0)
@@ -164,7 +169,7 @@ def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequenc
         _logarithmic(axes.xaxis)
     else:
         axes.set_xlim(left=0)
-    axes.set_xlabel(_UNITS["longest_gap_ms"])
+    axes.set_xlabel(COLUMNS["longest_gap_ms"])
     axes.set_ylabel("part of the runs")
     axes.set_ylim(0, 1.04)
 
@@ -174,6 +179,50 @@ def _count(runs: int) -> str:
 
 
 def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
+    across = _across(study)
+    if across is None:
+        everything = _side_by_side(axes, figure, study, rows)
+    else:
+        everything = _over_numbers(axes, figure, study, rows, across)
+    axes.set_ylabel(COLUMNS[figure.value])
+    if everything and 0 < LOG_FROM * min(everything) < max(everything):
+        _logarithmic(axes.yaxis)
+    else:
+        axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
+
+
+def _over_numbers(axes: Any, figure: Figure, study: Study, rows: Sequence[Row], across: str) -> list[float]:
+    """Medians over what `across` was, to scale: a line for all else that was swept. Return all values."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for parameters, mine in combined(study, rows):
+        name = ", ".join(_short(value) for key, value in parameters.items() if key != across)
+        found.setdefault(name, {})[parameters[across]] = values(mine, figure.value)
+    for name, measured in found.items():
+        at = {place: measured[place] for place in sorted(measured) if measured[place]}
+        line = {"lw": 1.2, "marker": "_", "ms": 16, "mew": 2, "label": name or "median"}
+        (drawn,) = axes.plot(list(at), list(map(median, at.values())), **line)
+        runs = [place for place, some in at.items() for _ in some]
+        label = None if name else "a run"
+        axes.plot(
+            runs, list(chain(*at.values())), "o", color=drawn.get_color(), ms=3.5, alpha=0.5, label=label
+        )
+    _number_axis(axes.xaxis, sorted({float(place) for measured in found.values() for place in measured}))
+    axes.set_xlabel(across)
+    return [value for measured in found.values() for some in measured.values() for value in some]
+
+
+def _number_axis(axis: Any, places: Sequence[float]) -> None:
+    """To scale, with a tick at each place if there is room."""
+    if 0 < LOG_FROM * places[0] < places[-1]:
+        _logarithmic(axis)
+    elif all(
+        after - before >= CLOSEST_TICKS * (places[-1] - places[0]) for before, after in pairwise(places)
+    ):
+        axis.set_ticks(places, [f"{place:,g}" for place in places])
+
+
+def _side_by_side(axes: Any, figure: Figure, study: Study, rows: Sequence[Row]) -> list[float]:
+    """All that was swept, each at a place of its own; return all values."""
     places, names, medians, everything = [], [], [], []
     for place, (name, mine) in enumerate(_series(rows, study)):
         found = values(mine, figure.value)
@@ -184,18 +233,12 @@ def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Se
             places.append(place)
             medians.append(median(found))
             everything += found
-    numbers = len(study.sweep) == 1 and all(type(v) in (int, float) for v in next(iter(study.sweep.values())))
-    line = {"lw": 1.2 if numbers else 0, "color": "#0d47a1", "marker": "_", "ms": 16, "mew": 2}
-    axes.plot(places, medians, label="median", **line)
+    axes.plot(places, medians, label="median", lw=0, color="#0d47a1", marker="_", ms=16, mew=2)
     axes.set_xlim(-0.5, len(names) - 0.5)
     wide = sum(map(len, names)) > TICKS_IN_A_ROW
     axes.set_xticks(range(len(names)), names, fontsize=8, **({"rotation": 20, "ha": "right"} if wide else {}))
-    axes.set_xlabel(_swept(study) or "")
-    axes.set_ylabel(_unit(figure.value))
-    if everything and 0 < LOG_FROM * min(everything) < max(everything):
-        _logarithmic(axes.yaxis)
-    else:
-        axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
+    axes.set_xlabel(", ".join(study.sweep))
+    return everything
 
 
 def _logarithmic(axis: Any) -> None:
@@ -230,9 +273,11 @@ def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence
         if not samples:
             continue
         start = row.get("fault_us", samples[0]["time_us"])
-        axes.plot(*_unbroken(samples, start), lw=1, label=name)
+        (drawn,) = axes.plot(*_unbroken(samples, start), lw=1, label=name)
         everything += [s["lag_us_p99"] for s in samples]
-        _mark(axes, folder, row, start, named=not number)
+        _mark(
+            axes, folder, row, start, named=not number, color=drawn.get_color() if study.sweep else TAKEOVER
+        )
     _label_time(axes, study)
     axes.set_ylabel("µs, p99 of the last 1,024 packets")
     if everything and LOG_FROM * min(everything) < max(everything):
@@ -255,7 +300,7 @@ def _unbroken(samples: Sequence[Row], start_us: float) -> tuple[list[float], lis
 
 def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     """Around the fault, where the run has one."""
-    _, row = next(_shown(rows, study))
+    name, row = next(_shown(rows, study))
     found = points(folder.run(row["run"]) / "client.pcap")
     start = row.get("fault_us", found.data[0].time_us if found.data else 0)
     early, late = AROUND_S if "fault_us" in row else (-math.inf, math.inf)
@@ -269,9 +314,10 @@ def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
         *shown(found.acknowledged), color="#9e9e9e", lw=0.9, drawstyle="steps-post", label="acknowledged"
     )
     axes.plot(*shown(found.data), "|", color="#0d47a1", ms=5, label="sent")
-    axes.plot(*shown(found.repeated), "|", color=FAULT, ms=5, label="sent again")
+    axes.plot(*shown(found.repeated), "|", color=TROUBLE, ms=5, label="sent again")
     _mark(axes, folder, row, start, within=(early, late))
     _label_time(axes, study)
+    axes.set_xlabel(f"{axes.get_xlabel()} ({name})")
     axes.set_ylabel("megabytes of the server's stream")
 
 
@@ -282,8 +328,9 @@ def _mark(
     start_us: float,
     within: tuple[float, float] = (-math.inf, math.inf),
     named: bool = True,
+    color: str = TAKEOVER,
 ) -> None:
-    """Draw the faults of a run, and when a node began to serve; `named`: in the legend, too."""
+    """Draw the faults of a run, and in `color` when a node began to serve; `named`: in the legend, too."""
     seen = set()
     for event in lines(folder.run(row["run"]) / "events.jsonl"):
         at = (event["time_us"] - start_us) / 1e6
@@ -292,8 +339,8 @@ def _mark(
             name = "takeover" if serves else "fault"
             label = name if named and name not in seen else None
             seen.add(name)
-            color, style = (TAKEOVER, "--") if serves else (FAULT, "-")
-            axes.axvline(at, color=color, lw=0.9, ls=style, label=label)
+            drawn, style = (color, "--") if serves else (FAULT, "-")
+            axes.axvline(at, color=drawn, lw=0.9, ls=style, label=label)
 
 
 def _client(folder: Folder, row: Row) -> list[dict[str, Any]]:

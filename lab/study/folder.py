@@ -19,13 +19,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
 from lab.errors import LabError
 
 Row = dict[str, Any]
+_REPETITIONS = re.compile(r"(# --)?repetitions\b")
 
 
 class Folder:
@@ -35,12 +38,13 @@ class Folder:
         self.path = path
 
     def begin(self, text: str) -> None:
-        """Make it, or go on with it: then the experiment must be the same."""
+        """Make it, or go on with it: then the experiment must be the same, but for its repetitions."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "study.toml"
-        if file.exists() and file.read_text(encoding="utf-8") != text:
+        if file.exists() and (other := _first_difference(file.read_text(encoding="utf-8"), text)):
             raise LabError(
-                f"{self.path}: another experiment's results are there; name another folder with --out"
+                f"{self.path}: another experiment's results are there ({other}); "
+                "name another folder with --out"
             )
         if not file.exists() and any(self.path.iterdir()):
             raise LabError(f"{self.path}: not empty, and not an experiment's; name another folder with --out")
@@ -73,6 +77,16 @@ class Folder:
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(rows)
+
+
+def _first_difference(before: str, now: str) -> str:
+    """Tell the first line in which two experiments differ, "" if at most in how often they are repeated: the
+    order of the runs that both have is the same."""
+    texts = ([line for line in text.splitlines() if not _REPETITIONS.match(line)] for text in (before, now))
+    for was, wanted in zip_longest(*texts, fillvalue="nothing"):
+        if was != wanted:
+            return f"its study.toml has {was!r} where now is {wanted!r}"
+    return ""
 
 
 def _last_byte(file: IO[bytes]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lab.study.checks import COLUMNS
 from lab.study.folder import Folder, Row, flat
 from lab.study.schema import Study
 
@@ -27,6 +28,7 @@ td.bad { color: #b3261e; text-align: left; white-space: normal }
 figure { margin: 1.4rem 0 }
 figure svg { width: 100%; height: auto }
 pre { background: #f5f7f9; padding: .8rem 1rem; overflow-x: auto; font-size: .84rem }
+td small { display: block }
 .scroll { overflow-x: auto }
 details { margin: .6rem 0 }
 footer { color: #7b8794; font-size: .84rem; margin-top: 2.5rem }
@@ -60,7 +62,7 @@ def write(study: Study, folder: Folder, figures: Sequence[tuple[str, Path]]) -> 
 
 
 def _sentence(study: Study, rows: Sequence[Row], failed: Sequence[Row]) -> str:
-    wanted = study.repetitions * prod(map(len, study.sweep.values()))
+    wanted = max(len(rows), study.repetitions * prod(map(len, study.sweep.values())))
     told = f"{len(rows)} of {wanted} runs, seed {study.seed}. "
     if not failed:
         return told + "In each of them every byte was right, and no connection was lost."
@@ -108,14 +110,16 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
             cells.append(f"{found[1]:.4g}{most}" if found else "")
         body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
-    return f"{table}<p><small>Medians, and from least to most.</small></p>"
+    meant = "; ".join(f"{column}: {COLUMNS[column]}" for column in columns)
+    return f"{table}<p><small>Medians, and from least to most. {escape(meant)}.</small></p>"
 
 
 def _runs(rows: Sequence[Row]) -> str:
     flats = [flat(row) for row in rows]
+    swept = [key for row in rows for key in row["parameters"]]
     columns = [
         c
-        for c in dict.fromkeys(c for row in flats for c in row)
+        for c in dict.fromkeys(("run", *swept, *(c for row in flats for c in row)))
         if c not in ("ok", "why", "error", "fault_us")
     ]
     head = "".join(f"<th>{escape(column)}</th>" for column in (*columns, "went well"))

@@ -99,11 +99,16 @@ def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
     head, *rest = key.split(".")
     if head in ("client", "fault", "link", "segment") and rest:
         *number, name = rest
-        chosen = raw[head]
+        chosen, named_one = raw[head], len(number) == 1 and number[0].isdecimal()
         if number:
-            chosen = chosen[int(number[0]) :][:1] if len(number) == 1 and number[0].isdecimal() else []
+            chosen = chosen[int(number[0]) :][:1] if named_one else []
+        if not chosen and (named_one or not number):
+            raise LabError(
+                f"{where}: sweep.{key}: the experiment has {len(raw[head])} [[{head}]]; add that one"
+            )
         if not chosen or name not in chosen[0]:
-            raise LabError(f"{where}: sweep.{key}: there is no such key in this experiment")
+            keys = f"; keys are {', '.join(chosen[0])}" if chosen else ""
+            raise LabError(f"{where}: sweep.{key}: there is no such key in this experiment{keys}")
         for one in chosen:
             one[name] = value
     elif key == "seconds":

@@ -160,7 +160,7 @@ class _Stage:
             links.apply(self._lab, link.link, link.terms(), link.sender, self._run.seed)
         with ExitStack() as running:
             if study.capture:
-                running.enter_context(Capture(self._lab, self._directory))
+                running.enter_context(Capture(self._lab, self._directory, study.capture))
             running.enter_context(self._sampling())
             running.callback(self._kill_speakers)
             with self._starting():
@@ -313,7 +313,11 @@ class _Stage:
     def _row(self, statuses: list[int]) -> Row:
         speakers = [self._speakers[number] for number in range(len(statuses))]
         ends = [next((line for line in speaker.said() if line["type"] == "end"), {}) for speaker in speakers]
-        whys = [speaker.why() for speaker, status in zip(speakers, statuses, strict=True) if status]
+        whys = [
+            speaker.why() or f"client {number} ended with status {status}, and said nothing"
+            for number, (speaker, status) in enumerate(zip(speakers, statuses, strict=True))
+            if status
+        ]
         row: Row = {
             "run": self._run.number,
             "repetition": self._run.repetition,

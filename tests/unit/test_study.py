@@ -55,6 +55,16 @@ def made(**more: Any) -> Study:
             "client[0].family: Invalid enum value 5; wanted is one of 4",
         ),
         ({"name": "../x"}, "name: wanted is at most 41 of a-z"),
+        ({"sweep": {"seconds": 3}}, "sweep: wanted are keys in quotes with lists of values"),
+        ({"sweep": {"timing": {"heartbeat_ms": [5]}}}, "sweep: wanted are keys in quotes with lists"),
+        (
+            {"sweep": {"link.delay_ms": [5]}},
+            "sweep.link.delay_ms: the experiment has 0 [[link]]; add that one",
+        ),
+        (
+            {"sweep": {"client.sise": [5]}},
+            "sweep.client.sise: there is no such key in this experiment; keys are",
+        ),
         ({"link": [{"link": "arbiter"}]}, "link"),
         ({"link": [{"link": "client", "delay_ms": -1}]}, "delay_ms -1: allowed are 0 to 60000"),
         ({"link": [{"link": "client", "delay_ms": 1, "jitter_ms": 2}]}, "allowed are 0 to the delay, 1"),
@@ -103,7 +113,7 @@ def made(**more: Any) -> Study:
         ({"fault": [{"kind": "crash-host", "when": "noon"}]}, "'noon': wanted is"),
         ({"fault": [{"kind": "crash-host", "when": "received 40 %"}]}, "no `bytes`"),
         ({"sweep": {"client.siez": [1]}}, "no such key"),
-        ({"sweep": {"client.7.size": [1]}}, "no such key"),
+        ({"sweep": {"client.7.size": [1]}}, "the experiment has 1 [[client]]; add that one"),
         ({"sweep": {"client.size": []}}, "no values"),
         ({"sweep": {"client.size": [1, "x"]}}, "with client.size = x: client[0].size: Expected `int`"),
         ({"figure": [{"kind": "sequence"}]}, "needs capture"),
@@ -223,8 +233,13 @@ def test_a_folder_goes_on_with_its_own_experiment_only(tmp_path: Path) -> None:
     with (tmp_path / "a" / "runs.jsonl").open("a") as file:
         file.write('{"run": 1, "cut sho')
     assert [one["run"] for one in folder.rows()] == [0]
-    with pytest.raises(LabError, match="another experiment's"):
+    with pytest.raises(LabError, match=r"another experiment's.*'name = .a.' where now is"):
         folder.begin("name = 'b'")
+    text = (folder.path / "study.toml").read_text()
+    folder.begin("# --repetitions 30\n" + text)
+    assert "30" in (folder.path / "study.toml").read_text(), (
+        "it may be repeated more often: runs are the same"
+    )
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(LabError, match="not empty"):
@@ -273,13 +288,62 @@ def test_plots_show_medians_and_single_runs(tmp_path: Path) -> None:
     study, folder = filled(tmp_path / "a", row(0, 20, 90.0), row(1, 20, 110.0), row(2, 5, 30.0))
     canvas, axes = pyplot.subplots()
     figures._parameter(axes, Figure("parameter"), study, folder, folder.rows())
-    assert drawn(axes)[-1] == [100.0, 30.0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["20", "5"]
+    medians, single = axes.lines
+    assert list(medians.get_xdata()) == [5, 20] and drawn(axes)[0] == [30.0, 100.0], "numbers are to scale"
+    assert list(single.get_xdata()) == [5, 20, 20] and drawn(axes)[1] == [30.0, 90.0, 110.0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20"]
     assert axes.get_xlabel() == "timing.heartbeat_ms"
     pyplot.close(canvas)
     canvas, axes = pyplot.subplots()
     figures._gaps(axes, Figure("gaps"), study, folder, folder.rows())
     assert drawn(axes)[0] == [0, 0.5, 1.0] and drawn(axes)[2] == [0, 1.0], "one run is a step, too"
+    pyplot.close(canvas)
+
+
+def swept(path: Path, sweep: str, *rows: dict[str, Any]) -> tuple[Study, Folder]:
+    """A folder with what runs say, each with its parameters."""
+    folder = Folder(path)
+    folder.begin(
+        f"name = 'a'\nfault = [{{ kind = 'heal' }}]\nclient = [{{ measure = 'down' }}]\n[sweep]\n{sweep}"
+    )
+    for one in rows:
+        folder.add(one)
+    return read(path / "study.toml"), folder
+
+
+def test_what_is_swept_beside_numbers_makes_lines_over_them(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    kinds, delays = ("heal", "crash-host"), (0, 10, 40)
+    rows = [
+        row(3 * i + k, 5, 100.0 * i + delay) | {"parameters": {"client.rate": delay, "fault.0.kind": kind}}
+        for i, kind in enumerate(kinds)
+        for k, delay in enumerate(delays)
+    ]
+    study, folder = swept(
+        tmp_path / "a", '"client.rate" = [0, 10, 40]\n"fault.0.kind" = ["heal", "crash-host"]', *rows
+    )
+    canvas, axes = pyplot.subplots()
+    figures._parameter(axes, Figure("parameter"), study, folder, folder.rows())
+    assert (
+        axes.get_xlabel() == "client.rate" and figures._legend(Figure("parameter"), study) == "fault.0.kind"
+    )
+    assert dict(zip(("heal", "crash-host"), drawn(axes)[::2], strict=True)) == {
+        "heal": [0, 10, 40], "crash-host": [100, 110, 140],
+    }  # fmt: skip
+    assert axes.get_legend_handles_labels()[1] == ["heal", "crash-host"]
+    pyplot.close(canvas)
+
+
+def test_what_is_no_number_has_places_side_by_side(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    rows = [row(i, 5, gap) | {"parameters": {"fault.0.kind": "heal"}} for i, gap in enumerate((1.0, 3.0))]
+    study, folder = swept(tmp_path / "a", '"fault.0.kind" = ["heal", "crash-host"]', *rows)
+    canvas, axes = pyplot.subplots()
+    figures._parameter(axes, Figure("parameter"), study, folder, folder.rows())
+    assert drawn(axes)[-1] == [2.0] and figures._legend(Figure("parameter"), study) is None
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["heal"]
     pyplot.close(canvas)
 
 
@@ -321,6 +385,8 @@ def test_settings_are_checked_before_the_first_run() -> None:
         rehearse_all(made(sweep={"timing.heartbeat_ms": [5], "timing.hartbeat_ms": [5]}), "here")
     assert str(error.value).startswith("here: [lab] with timing.heartbeat_ms = 5, timing.hartbeat_ms = 5: ")
     assert "hartbeat_ms" in str(error.value).partition(" does not fit: ")[2]
+    with pytest.raises(LabError, match="there is no /no/server: install it, or correct the path"):
+        rehearse_all(made(lab={"serve": ["80/tcp=/no/server -x"]}), "here")
 
 
 @pytest.mark.parametrize(("name", "becomes"), [("My Plot-2.toml", "my-plot-2"), ("2.toml", "mine")])
