@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.integration.netns import needs_root
 pytestmark = needs_root
 
 CONTROL = "/run/bird.ctl"
+BOTH_SYNS = str(Path(__file__).with_name("both_syns.py"))
 PASSWORD = 'password "of both";'
 KEEPALIVE = 19
 """Bytes, RFC 4271 section 4.4."""
@@ -47,7 +49,7 @@ router bgp 65002
  neighbor 10.77.0.100 disable-connected-check
  neighbor 10.77.0.100 update-source {address}
  neighbor 10.77.0.100 timers {keepalive} {hold}
- neighbor 10.77.0.100 timers connect 1
+ neighbor 10.77.0.100 timers connect {retry}
  address-family ipv4 unicast
 {routes}
  exit-address-family
@@ -122,15 +124,20 @@ class Bird(Peer):
 
 
 class Frr(Peer):
-    """FRRouting's bgpd."""
+    """FRRouting's bgpd. With ``how``, seconds between two attempts, it is connected to as well."""
 
     def start(self) -> subprocess.Popen[Any]:
         """Let it connect."""
         routes = "\n".join(f"  network {network}" for network in self.own())
         keepalive = max(self.hold // 3, 1)
         file = self.home / "peer.conf"
-        file.write_text(_FRR.format(address=self.address, keepalive=keepalive, hold=self.hold, routes=routes))
-        words = ["/usr/lib/frr/bgpd", "-Z", "-S", "-p", "0", "-P", "0", "-f", str(file)]
+        file.write_text(
+            _FRR.format(
+                address=self.address, keepalive=keepalive, hold=self.hold, routes=routes, retry=self.how or 1
+            )
+        )
+        hears = ["-p", "179", "-l", self.address] if self.how else ["-p", "0"]
+        words = ["/usr/lib/frr/bgpd", "-Z", "-S", *hears, "-P", "0", "-f", str(file)]
         return self.lab.popen(CLIENT, [*words, "-i", str(self.home / "pid"), "--vty_socket", str(self.home)])
 
     def _told(self) -> dict[str, Any]:
@@ -310,6 +317,52 @@ def test_sessions_that_the_router_opens(lab: Lab, tmp_path: Path) -> None:
         peers[0].say("enable", "later")
         primary = lab.node_in_role("primary")
         await_condition(lambda: routes_of(lab, primary) == total + 1, 30, "what is announced later")
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_a_collision(lab: Lab, tmp_path: Path) -> None:
+    """Both ends open at once (RFC 4271 section 6.8): the connection goes on that the router with the higher
+    identifier has opened, on both nodes, and outlives the host."""
+    kinds: list[tuple[type[Bird] | type[Frr], int, str, str]] = [
+        (Bird, 21, "", "local"), (Bird, 201, "", "remote"), (Frr, 202, "30", "remote"),
+    ]  # fmt: skip
+    peers = []
+    for kind, last, how, _ in kinds:
+        home = tmp_path / str(last)
+        home.mkdir()
+        peers.append(kind(lab, home, last, 3, 3, how))
+    open_to(lab, peers)
+    hold = lab.popen(
+        CLIENT,
+        [sys.executable, BOTH_SYNS, *(peer.address for peer in peers)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    running = [hold]
+    try:
+        assert hold.stdout and hold.stdout.readline() == "holds\n"
+        running += [peer.start() for peer in peers]
+        assert sorted(hold.stdout.readline() for _ in peers) == sorted(f"{peer.address}\n" for peer in peers)
+        await_condition(lambda: all(peer.session() for peer in peers), 30, "all sessions")
+        for peer in peers:
+            spoken(lab, peer.address, 1)
+        known = flows(lab, "primary")
+        closed = lab.ask(lab.node_in_role("primary"), {"op": "connections", "all": True}, 5)["connections"]
+        lost = [
+            flow["remote"] for flow in closed if flow["closed"] and flow["bytes_in"] and flow["bytes_out"]
+        ]
+        assert sorted(lost) == sorted(peer.address for peer in peers)
+        assert {flow["protection"] for flow in known.values()} == {"protected"}, known
+        assert [known[peer.address]["opener"] for peer in peers] == [opener for *_, opener in kinds]
+        before = [(peer.session(), peer.trouble()) for peer in peers]
+        make_fault(lab, "crash-host", "primary")
+        spoken(lab, peers[0].address, 6)  # twice the hold time
+        for peer in peers[1:]:
+            spoken(lab, peer.address, 1)
+        assert [(peer.session(), peer.trouble()) for peer in peers] == before
     finally:
         for process in running:
             process.kill()
