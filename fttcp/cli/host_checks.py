@@ -68,6 +68,15 @@ class Outward:
 
 
 @dataclass(frozen=True)
+class Signing:
+    """A group whose sockets sign segments (TCP-MD5); ``unknown``: peers whose key none of its `md5` has."""
+
+    group: str
+    unknown: tuple[str, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Secret:
     """A file that nobody else may read or replace. ``mode`` and ``directory_mode`` are permission bits,
     ``owner`` a user's name; ``reader``: the user that the daemon's unit runs as, if there is one."""
@@ -121,6 +130,7 @@ class Host:
     followed: tuple[Followed, ...] = ()
     spools: tuple[Spool, ...] = ()
     outward: tuple[Outward, ...] = ()
+    signing: tuple[Signing, ...] = ()
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -137,6 +147,8 @@ def check_host(host: Host) -> Iterator[Check]:
         yield from check_followed(followed)
     for outward in host.outward:
         yield check_outward(outward)
+    for signing in host.signing:
+        yield check_signing(signing)
     for secret in host.secrets:
         yield check_secret(secret)
     for directory, kind in host.file_systems.items():
@@ -215,6 +227,19 @@ def check_outward(outward: Outward) -> Check:
         return ok(name, "no connection to these ports from another address than the service's")
     seen = f"not protected: {', '.join(some)}" + (f" and {len(more)} more" if more else "")
     return warn(name, seen, f"if the server opened it: have it bind to {outward.address}; see its manual")
+
+
+def check_signing(signing: Signing) -> Check:
+    """What nobody but the server can sign is not protected."""
+    name = f"md5 of {signing.group}"
+    if signing.error:
+        return warn(name, f"sockets cannot be listed: {signing.error}", "apt-get install iproute2")
+    if not signing.unknown:
+        return ok(name, "there is a key of each peer with whom sockets of the service sign")
+    seen = f"the server signs with {', '.join(signing.unknown)}, whose key is not there: not protected"
+    return warn(
+        name, seen, f"on all nodes: a [[group.md5]] of {signing.group} with that peer and its key_file"
+    )
 
 
 def check_secret(secret: Secret) -> Check:

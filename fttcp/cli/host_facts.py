@@ -8,10 +8,23 @@ import resource
 import shlex
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 
-from fttcp.cli.host_checks import Followed, Host, Outward, PidFile, Program, Secret, Spool, Times, Unit
+from fttcp.cli.host_checks import (
+    Followed,
+    Host,
+    Outward,
+    PidFile,
+    Program,
+    Secret,
+    Signing,
+    Spool,
+    Times,
+    Unit,
+)
 from fttcp.config import Config, GroupSection
 from fttcp.config.present import commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
@@ -21,6 +34,7 @@ from fttcp.wire.ports import numbers
 _TIMEOUT_S = 5
 _CAP_SYS_NICE = 23
 _OUR_UNIT = "fttcp.service"
+_MD5_PEER = re.compile(r"(?:md5keys:|,)([0-9a-f.:]+/\d+)=")
 
 
 def see_host(config: Config, capabilities: int) -> Host:
@@ -36,6 +50,7 @@ def see_host(config: Config, capabilities: int) -> Host:
         programs=tuple(_programs(config)),
         followed=tuple(one for group in groups if group.lockstep != "off" for one in _followed(group)),
         outward=tuple(one for group in groups if group.opens for one in _outward(group)),
+        signing=tuple(one for group in groups for one in _signing(group)),
         secrets=tuple(_secrets(config)),
         times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
         file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
@@ -142,6 +157,36 @@ def _outward(group: GroupSection) -> Iterator[Outward]:
     yield Outward(group.name, tuple(sorted(others)), group.addresses[0], error)
 
 
+def _signing(group: GroupSection) -> Iterator[Signing]:
+    """With whom sockets of the service sign. `ss` tells the keys, too, perhaps before all else: they are
+    nobody's business."""
+    listed, error = asked(["ss", "-Htani"])
+    peers = {peer for peer in _peers_signed_with(group, listed) if not _has_key(group, peer)}
+    if peers or group.md5:
+        yield Signing(group.name, tuple(sorted(map(str, peers))), error)
+
+
+def _peers_signed_with(group: GroupSection, listed: str) -> Iterator[IPv4Network | IPv6Network]:
+    own, opened = numbers(group.port_list, "tcp"), numbers(group.opened_ports, "tcp")
+    for socket, details in pairwise(listed.splitlines()):
+        if "md5keys:" not in details or socket[:1].isspace():
+            continue
+        local, remote = (end.rpartition(":")[2] for end in socket.split()[3:5])
+        if int(local) not in own and not (remote.isdecimal() and int(remote) in opened):
+            continue
+        for peer in _MD5_PEER.findall(details):
+            with suppress(ValueError):  # a piece of a key
+                yield ip_network(peer, strict=False)
+
+
+def _has_key(group: GroupSection, peer: IPv4Network | IPv6Network) -> bool:
+    return any(
+        int(entry.network.network_address) == int(peer.supernet(new_prefix=entry.network.prefixlen)[0])
+        for entry in group.md5
+        if entry.network.version == peer.version and entry.network.prefixlen <= peer.prefixlen
+    )
+
+
 def _program_of(pid_file: Path) -> str:
     """Which program the process behind a pid file runs; '' if that cannot be told."""
     try:
@@ -157,7 +202,7 @@ def _secrets(config: Config) -> Iterator[Secret]:
         yield _secret("key", config.node.key_file, user)
     for entry in (entry for group in config.group for entry in group.md5):
         if not keyfile.is_credential(entry.key_file):
-            yield _secret(f"key of {entry.peer}", entry.key_file, user)
+            yield _secret(f"password of {entry.peer}", entry.key_file, user)
     witness, etcd = config.arbiter.witness, config.arbiter.etcd
     shared = witness.key_file if config.arbiter.kind == "witness" and witness is not None else None
     if shared is not None and not keyfile.is_credential(shared):

@@ -327,7 +327,8 @@ def test_a_collision(lab: Lab, tmp_path: Path) -> None:
     """Both ends open at once (RFC 4271 section 6.8): the connection goes on that the router with the higher
     identifier has opened, on both nodes, and outlives the host."""
     kinds: list[tuple[type[Bird] | type[Frr], int, str, str]] = [
-        (Bird, 21, "", "local"), (Bird, 201, "", "remote"), (Frr, 202, "30", "remote"),
+        (Bird, 21, "", "local"), (Bird, 201, "", "remote"),
+        (Frr, 22, "30", "local"), (Frr, 202, "30", "remote"),
     ]  # fmt: skip
     peers = []
     for kind, last, how, _ in kinds:

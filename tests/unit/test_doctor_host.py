@@ -18,6 +18,7 @@ from fttcp.cli.host_checks import (
     PidFile,
     Program,
     Secret,
+    Signing,
     Spool,
     Times,
     Unit,
@@ -84,6 +85,41 @@ def test_connections_to_such_a_port_are_seen(
     file.write_text(GOOD.replace("command =", 'opens = ["25/tcp"]\ncommand =', 1))
     monkeypatch.setattr("fttcp.cli.host_facts.asked", lambda command: (listed + "\n", ""))
     assert see_host(load(file), 0).outward == (Outward("web", seen, "10.77.0.100"),)
+
+
+SIGNS = """of\\054\\040bothLISTEN 0 128 0.0.0.0:80 0.0.0.0:*
+\t bbr cwnd:10 md5keys:192.0.2.1/32=,198.51.100.0/24=a/9=b
+LISTEN 0 128 *:80 *:*
+\t md5keys:192.0.2.9/32=,fd77::9/128=
+ESTAB 0 0 10.77.0.100:40000 192.0.2.7:179
+\t cubic md5keys:192.0.2.7/32=e
+LISTEN 0 128 0.0.0.0:81 0.0.0.0:*
+\t md5keys:192.0.2.8/32=f
+LISTEN 0 128 0.0.0.0:80 0.0.0.0:*
+\t cubic
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ((), ("192.0.2.1/32", "192.0.2.7/32", "192.0.2.9/32", "198.51.100.0/24", "fd77::9/128")),
+        (("192.0.2.0/24", "198.51.100.0/24", "::/0"), ()),
+        (("192.0.2.0/29", "198.51.100.0/25", "fd77::9"), ("192.0.2.9/32", "198.51.100.0/24")),
+    ],
+)
+def test_peers_that_the_server_signs_with_have_their_key_here(
+    known: tuple[str, ...], unknown: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "node.toml"
+    entries = ", ".join(f'{{ peer = "{one}", key_file = "/k" }}' for one in known)
+    file.write_text(GOOD.replace("command =", f'opens = ["179/tcp"]\nmd5 = [{entries}]\ncommand =', 1))
+    monkeypatch.setattr("fttcp.cli.host_facts.asked", lambda command: (SIGNS * ("-Htani" in command), ""))
+    (signing,) = see_host(load(file), 0).signing
+    assert signing == Signing("web", unknown)
+    check = findings(replace(HOST, signing=(signing,)))["md5 of web"]
+    assert check.status is (Status.WARN if unknown else Status.OK)
+    assert all(one in check.seen for one in unknown)
 
 
 def findings(host: Host) -> dict[str, Check]:
