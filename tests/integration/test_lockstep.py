@@ -118,6 +118,30 @@ def test_status_tells_of_the_library(place: Place) -> None:
         )
 
 
+_SEEDS = """
+import pathlib, struct, sys
+memory = pathlib.Path(sys.argv[1]).read_bytes()
+tables, rows = struct.unpack_from("<II", memory, 12)
+seeds = memory[-32 * tables * rows :]
+print(sum(any(seeds[at : at + 32]) for at in range(0, len(seeds), 32)))
+"""
+
+
+def seeds_of(place: Place, node: str) -> int:
+    """How many connections a node's servers have seeds of."""
+    argv = [sys.executable, "-c", _SEEDS, place.told(node)["lockstep"]["file"]]
+    return int(place.lab.exec(node, argv).stdout)
+
+
+def test_a_seed_is_gone_when_both_ends_have_ended(place: Place) -> None:
+    """The nodes remember the connection for as long as its port is not used again."""
+    before = {node: seeds_of(place, node) for node in ("alpha", "beta")}
+    for _ in range(3):
+        assert place.lab.exec("client", curl(path="hello")).stdout == "hello\n"
+    for node, there in before.items():
+        await_condition(lambda node=node, there=there: seeds_of(place, node) <= there, 20, f"{node}'s seeds")  # type: ignore[misc]
+
+
 _LOOK = """
 import pathlib, socket, sys, time
 with socket.create_connection((sys.argv[1], 22)) as client:

@@ -111,18 +111,18 @@ _Static_assert(offsetof(struct ftt_ls_header, count) == 64 && offsetof(struct ft
 _Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
 _Static_assert(sizeof(struct ftt_ls_row) == 512, "eight lines of the cache; lockstep.py counts with it");
 
-/* What an engine knows of a row. */
+/* What an engine knows of a row; first what it looks at in all rows of a bucket. */
 struct ftt_ls_own {
+	bool used, shown; /* shown: it is in the shared memory */
+	bool replays; /* it began before this server, which is to be told all of it again */
+	bool apart;   /* `pushed` is not remembered yet */
+	struct ftt_ls_addresses who;
 	uint64_t generation; /* the last one that it wrote */
 	uint64_t last;       /* of the inputs */
 	uint64_t began_ns;   /* when it was opened, by this engine's clock */
 	struct ftt_ls_origin origin;
-	struct ftt_ls_addresses who;
 	uint8_t id[FTT_IDENTITY];
-	uint32_t inputs, edges, pushed; /* pushed: the last edge, */
-	bool apart;          /* which is not remembered yet */
-	bool used, shown; /* shown: it is in the shared memory */
-	bool replays; /* it began before this server, which is to be told all of it again */
+	uint32_t inputs, edges, pushed; /* pushed: the last edge */
 };
 
 struct ftt_ls_map {
@@ -230,7 +230,7 @@ static inline size_t ftt_ls_room(const struct ftt_ls_map *m, uint32_t table, str
 
 		if (ftt_ls_used(m, at))
 			n[i / FTT_LS_WAYS]++;
-		else
+		else if (room[i / FTT_LS_WAYS] == FTT_LS_NONE) /* the first: readers look there first */
 			room[i / FTT_LS_WAYS] = at;
 	}
 	return n[0] <= n[1] ? room[0] : room[1];

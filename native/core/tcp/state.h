@@ -368,6 +368,12 @@ static inline bool ftt_flow_ended(const struct ftt_flow *f)
 	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && f->client_acked == f->fin_end && !ftt_output_short(f);
 }
 
+/* It is closed, and not by a RST: our server, which had to take it before, says no word of it any more. */
+static inline bool ftt_flow_rests(const struct ftt_flow *f)
+{
+	return f->bits & FTT_F_CLIENT_FIN && f->bits & FTT_F_LOCAL_FIN && !(f->bits & (FTT_F_CLIENT_RST | FTT_F_LOCAL_RST));
+}
+
 /* Whatever moves one of the two ends asks for this. */
 static inline uint32_t ftt_close_if_ended(const struct ftt_flow *f)
 {

@@ -229,6 +229,8 @@ void ftt_tcp_act(struct ftt_worker *w, struct ftt_tcp *c, uint32_t actions, uint
 		w->n.flows_closed++;
 		ftt_history_over(w, c, ftt_frame_how(&c->flow));
 		ftt_log_end(w, c, FTT_LOG_GAP);
+		if (ftt_flow_rests(&c->flow))
+			ftt_lockstep_end(w, c);
 	}
 	ftt_table_set_waiting(&w->table, c, ftt_table_waits(c));
 	ftt_table_update(&w->table, c, w->mode);
