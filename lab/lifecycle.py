@@ -445,7 +445,7 @@ def _check_config(file: Path) -> None:
         load(file)
     except ConfigError as error:
         told = "\n".join(one.removeprefix(f"{file}: ") for one in error.errors)
-        raise LabError(f"--set or --serve does not fit: {told}") from error
+        raise LabError(f"a setting or a server does not fit: {told}") from error
 
 
 def _node_names(count: int, arbiter: str, bare: bool) -> list[str]:
@@ -453,5 +453,5 @@ def _node_names(count: int, arbiter: str, bare: bool) -> list[str]:
     if not len(NODES) <= count <= len(ALL_NODES):
         raise LabError(f"nodes {count}: allowed are {len(NODES)} to {len(ALL_NODES)}")
     if count > len(NODES) and arbiter == "none" and not bare:
-        raise LabError(f"nodes {count}: more than two need an arbiter; add: --arbiter {WITNESS}")
+        raise LabError(f"nodes {count}: more than two need an arbiter: {' or '.join(ARBITERS)}")
     return list(ALL_NODES[:count])

@@ -224,7 +224,7 @@ def ahead(block: int, number: int) -> bool:
 
 
 def tftp_get(block_size: int, default_size: int) -> Callable[[Session], None]:
-    """Return the workload that reads a file with this block size."""
+    """A client that reads a file in blocks of this size."""
 
     def body(session: Session) -> None:
         size = session.size or default_size
@@ -237,7 +237,7 @@ def tftp_get(block_size: int, default_size: int) -> Callable[[Session], None]:
 
 
 def tftp_put(block_size: int, default_size: int) -> Callable[[Session], None]:
-    """Return the workload that writes a file with this block size and reads it back."""
+    """A client that writes a file in blocks of this size, and reads it back."""
 
     def body(session: Session) -> None:
         size, name = session.size or default_size, f"put-{session.seed}-{time.time_ns()}.bin"

@@ -21,7 +21,7 @@ LONGEST_IDLE_S = 1.2
 
 
 def unlike(kind: str, busy: bool) -> Callable[[Session], None]:
-    """A client whose server's copies differ in `kind`; a busy one never rests."""
+    """A client whose server's copies differ in `kind`, length or content; a busy one never rests."""
     talk = _busy if busy else _idle
 
     def body(session: Session) -> None:
