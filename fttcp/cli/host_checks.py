@@ -111,7 +111,7 @@ class Times:
 class Host:
     """The facts of this module. ``rt_runtime_us``: sched_rt_runtime_us; ``rt_limit``: RLIMIT_RTPRIO, None
     with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot;
-    ``in_memory``: of each that had better not."""
+    ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock."""
 
     units: tuple[Unit, ...]
     pid_files: tuple[PidFile, ...]
@@ -131,6 +131,7 @@ class Host:
     spools: tuple[Spool, ...] = ()
     outward: tuple[Outward, ...] = ()
     signing: tuple[Signing, ...] = ()
+    clock_kept: bool = True
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -160,6 +161,7 @@ def check_host(host: Host) -> Iterator[Check]:
     yield check_real_time(host)
     yield from check_guest(host)
     yield check_conntrack(host)
+    yield check_clock(host)
     yield from _check_interfaces(host)
 
 
@@ -312,6 +314,14 @@ def check_guest(host: Host) -> Iterator[Check]:
                 f"let heartbeat_ms * heartbeat_misses be {_BEATS_OF_A_GUEST_MS} or more; look at beats_late"
             )
             yield warn(f"heartbeats of {times.group}", seen, todo)
+
+
+def check_clock(host: Host) -> Check:
+    """Wall clocks of the nodes are near each other if each is near the time of day."""
+    if host.clock_kept:
+        return ok("wall clock", "kept by a time service")
+    seen = "no time service keeps it: the kernel calls it unsynchronised"
+    return warn("wall clock", seen, "on each node: apt install chrony; `chronyc tracking` tells how it is")
 
 
 def check_conntrack(host: Host) -> Check:

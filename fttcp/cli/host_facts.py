@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import pwd
 import re
 import resource
@@ -33,6 +34,8 @@ from fttcp.wire.ports import numbers
 
 _TIMEOUT_S = 5
 _CAP_SYS_NICE = 23
+_TIMEX_ROOM, _TIME_ERROR = 512, 5
+"""More than struct timex takes; what adjtimex(2) returns for a clock that nobody keeps (linux/timex.h)."""
 _OUR_UNIT = "fttcp.service"
 _MD5_PEER = re.compile(r"(?:md5keys:|,)([0-9a-f.:]+/\d+)=")
 
@@ -66,6 +69,7 @@ def see_host(config: Config, capabilities: int) -> Host:
         rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
         rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
         guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),
+        clock_kept=_clock_is_kept(),
         connections=_number("/proc/sys/net/netfilter/nf_conntrack_count", 0),
         connections_most=_number("/proc/sys/net/netfilter/nf_conntrack_max", 0),
         large_receive=tuple(name for name in dict.fromkeys(interfaces) if _large_receive(name)),
@@ -75,6 +79,12 @@ def see_host(config: Config, capabilities: int) -> Host:
             if v6 and _number(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", 0)
         ),
     )
+
+
+def _clock_is_kept() -> bool:
+    """As adjtimex(2) tells, which is asked and told nothing here."""
+    timex = ctypes.create_string_buffer(_TIMEX_ROOM)
+    return int(ctypes.CDLL(None).adjtimex(timex)) != _TIME_ERROR
 
 
 def _number(path: str, otherwise: int) -> int:

@@ -54,6 +54,8 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
         show_json(reply)
         return
     click.echo(f"node {reply['node']}")
+    for line in _clock_lines(reply.get("clocks", {})):
+        click.echo(f"  {line}")
     for outlet in reply["outlets"]:
         if outlet["lost"] or outlet["trouble"]:
             why = f": {outlet['trouble']}" if outlet["trouble"] else ""
@@ -61,6 +63,15 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
     for group in reply["groups"]:
         for line in _group_lines(group):
             click.echo(line)
+
+
+def _clock_lines(clocks: dict[str, Any]) -> list[str]:
+    """What the wall clocks of peers differ by."""
+    return [
+        f"{'CLOCK APART ' if told['apart'] else 'clock       '} {peer} {abs(told['ahead_ms']):.1f} ms "
+        f"{'ahead' if told['ahead_ms'] >= 0 else 'behind'} (+- {told['error_ms']:.1f} ms)"
+        for peer, told in clocks.items()
+    ]
 
 
 def paused_until(name: str) -> str:

@@ -92,6 +92,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     encrypt: bool = False
     history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048
+    clocks_apart_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 500
     notify: Notify = Notify()
     http: Http = Http()
 

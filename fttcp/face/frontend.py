@@ -17,6 +17,7 @@ from fttcp.face.monitoring import Pages
 from fttcp.face.operations import Operations
 from fttcp.face.systemd import Notifier
 from fttcp.group.group import GroupRuntime
+from fttcp.planes.clocks import Clocks
 from fttcp.report.events import Event
 from fttcp.report.reporting import Reporting
 
@@ -35,6 +36,8 @@ class Frontend:
     ) -> None:
         """``reload`` reads the configuration again, or raises RequestError."""
         self.config, self.groups, self.reporting, self.reload = config, groups, reporting, reload
+        self.clocks: Clocks | None = None
+        """What the peers' differ by, once the node has heartbeats."""
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._control = ControlServer(Operations(self).serve, reporting.history)
         self._http = HttpServer(Pages(self._monitored).page)
@@ -96,6 +99,10 @@ class Frontend:
             "since": self._since,
         }
 
+    def clocks_shown(self) -> dict[str, Any]:
+        """Return by names of peers what their wall clocks differ by."""
+        return {} if self.clocks is None else self.clocks.shown()
+
     def topology(self) -> dict[str, Any]:
         """Return who is there, and how they are connected."""
         config = self.config
@@ -145,6 +152,7 @@ class Frontend:
             **self.about(),
             "groups": groups,
             "peers": self._peers(),
+            "clocks": self.clocks_shown(),
             "outlets": self.reporting.outlets(),
             "event_counts": dict(self.reporting.history.counts),
         }

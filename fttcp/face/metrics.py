@@ -71,6 +71,17 @@ def _of_node(status: Status) -> Iterator[Metric]:
             for group, heard in link["heard"].items():
                 links.add_metric([group, peer["name"], str(number), link["interface"]], float(heard))
     yield links
+    ahead = GaugeMetricFamily(
+        "fttcp_peer_clock_ahead_seconds", "A peer's wall clock is ahead of this node's", labels=("peer",)
+    )
+    error = GaugeMetricFamily(
+        "fttcp_peer_clock_error_seconds", "Bound of the error of that", labels=("peer",)
+    )
+    for name, told in status["clocks"].items():
+        ahead.add_metric([name], told["ahead_ms"] / 1000)
+        error.add_metric([name], told["error_ms"] / 1000)
+    yield ahead
+    yield error
 
 
 def _of_groups(groups: Sequence[Status]) -> Iterator[Metric]:

@@ -35,6 +35,9 @@ class Daemon(Protocol):
     def about(self) -> dict[str, Any]:
         """Name, version, pid and the like."""
 
+    def clocks_shown(self) -> dict[str, Any]:
+        """By names of peers what their wall clocks differ by."""
+
     def topology(self) -> dict[str, Any]:
         """Who is there, and how they are connected."""
 
@@ -89,7 +92,8 @@ class Operations:
         about = self._daemon.about()
         outlets = self._daemon.reporting.outlets()
         groups = [group.status() | await _lockstep(group) for group in self._chosen(request)]
-        return {**about, "alive": True, "outlets": outlets, "groups": groups}
+        clocks = self._daemon.clocks_shown()
+        return {**about, "alive": True, "clocks": clocks, "outlets": outlets, "groups": groups}
 
     async def _topology(self, request: Request) -> Reply:
         return self._daemon.topology()

@@ -51,6 +51,7 @@ from fttcp.ownership.pair import PairMachine
 from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
 from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, HistoryFailure
+from fttcp.planes.clocks import Clocks
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.events import History
 from fttcp.server.monitor import Health
@@ -94,6 +95,7 @@ class GroupRuntime:
         """What learns for how long a silence is borne, if the configuration wants it."""
         self.firewall: Standing | None = None
         """How the rules stood when they were last looked at."""
+        self.clocks: Clocks | None = None
         self.readiness = Readiness(self.note)
         self.ground: Ground | None = None
         """How all else stood that this group relies on."""
@@ -118,6 +120,7 @@ class GroupRuntime:
             keys,
             lambda: self._claims.mac,
             lambda: 0 if self._mirror is None else self._mirror.number,
+            lambda: None if self.clocks is None else self.clocks.word,
         )
         self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
@@ -303,6 +306,8 @@ class GroupRuntime:
         body = self._hearing.understand(said[1], known)
         aside = self._hearing.aside(known.name)
         self._claims.know(known.name, aside.mac)
+        if self.clocks is not None and aside.clock is not None:
+            self.clocks.heard(known.name, aside.clock)
         if body is not None:
             self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)
             self._step(ev.PeerStated(body, peer))

@@ -14,10 +14,16 @@ class Saying:
     """The heartbeats' body of one group on one node."""
 
     def __init__(
-        self, engine: Engine, keys: KeyRing | None, mac: Callable[[], bytes], probe: Callable[[], int]
+        self,
+        engine: Engine,
+        keys: KeyRing | None,
+        mac: Callable[[], bytes],
+        probe: Callable[[], int],
+        clock: Callable[[], codec.ClockWord | None],
     ) -> None:
-        """``mac``: of the service interface; ``probe``: the number of the last probes of the mirror."""
-        self._engine, self.keys, self._mac, self._probe = engine, keys, mac, probe
+        """``mac``: of the service interface; ``probe``: the number of the last probes of the mirror;
+        ``clock``: what there is to say of the node's clocks."""
+        self._engine, self.keys, self._mac, self._probe, self._clock = engine, keys, mac, probe, clock
         self._said: Body | None = None
         self._granted = 0
         self.closed = False
@@ -30,7 +36,7 @@ class Saying:
     def again(self) -> None:
         """Something beside the body has changed."""
         if self._said is not None and not self.closed:
-            aside = codec.Aside(self.key_ids(), self._mac(), self._probe())
+            aside = codec.Aside(self.key_ids(), self._mac(), self._probe(), self._clock())
             self._engine.publish(codec.encode(self._said, aside), self._granted)
 
     def use_keys(self, keys: KeyRing) -> None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import ModuleType
+from typing import Any
 
 from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.config.arbiter import NoneSection
@@ -23,7 +24,9 @@ from fttcp.planes.base import (
     PeerSettings,
     Transport,
 )
+from fttcp.planes.clocks import Clocks
 from fttcp.planes.liveness import Liveness
+from fttcp.report.events import History
 from fttcp.wire import identity, keyfile
 
 EngineFactory = Callable[[EngineSettings, Liveness], Engine]
@@ -94,6 +97,19 @@ def liveness_settings(config: Config, keys: keyfile.KeyRing) -> LivenessSettings
         peers=tuple(peer_settings(peer) for peer in config.peer),
         port=node.heartbeat_port,
         encrypt=node.encrypt,
+    )
+
+
+def make_clocks(config: Callable[[], Config], liveness: Liveness, history: History) -> Clocks:
+    """Return what compares the wall clocks of a node and its peers."""
+    node, peers = config().node, config().peer
+    ids = {peer.name: identity.node_id(peer.name) for peer in peers}
+
+    def note(kind: str, level: str = "info", /, **fields: Any) -> None:
+        history.add(kind, level, None, **fields)
+
+    return Clocks(
+        identity.node_id(node.name), ids, liveness.delay_ns, note, lambda: config().node.clocks_apart_ms
     )
 
 

@@ -19,6 +19,7 @@ from fttcp.network.ground import Ground
 from fttcp.network.network import NetworkSetup
 from fttcp.network.notices import News
 from fttcp.network.rules import RulesError
+from fttcp.planes.clocks import Clocks
 from fttcp.report.events import History
 
 ROUND_S = 5.0
@@ -32,6 +33,9 @@ _CLIENTS_KEPT_WARM = 4096
 
 class Housekeeper:
     """Of one node."""
+
+    clocks: Clocks | None = None
+    """Wall clocks here and at the peers, once the node has heartbeats."""
 
     def __init__(
         self,
@@ -80,6 +84,12 @@ class Housekeeper:
         while True:
             await asyncio.sleep(ROUND_S)
             await self.guard(self.look_after_network())
+            await self.guard(self._compare_clocks())
+
+    async def _compare_clocks(self) -> None:
+        if self.clocks is not None and self.clocks.look():
+            for group in self._groups.values():
+                group.publish()
 
     async def guard(self, work: Awaitable[None]) -> bool:
         """Do something beside the loop's main work; a failure is told, the node goes on. Say whether it was

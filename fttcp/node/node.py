@@ -40,6 +40,7 @@ from fttcp.node.assembly import (
     engine_settings,
     group_net,
     liveness_settings,
+    make_clocks,
     open_engine,
 )
 from fttcp.node.housekeeping import Housekeeper
@@ -170,6 +171,9 @@ class Node:
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()  # first of all that this host has once: it tells of another daemon
         self._liveness = Liveness(liveness_settings(self._config, self._keys))
+        self._house.clocks = self._frontend.clocks = make_clocks(
+            lambda: self._config, self._liveness, self._history
+        )
         await asyncio.to_thread(lockstep.remove_others, self._config)
         for section in self._config.group:
             await self._prepare(section, self._keys)
@@ -222,6 +226,7 @@ class Node:
             lambda: self._spawn(self._network.drop_unresolved(name)),
         )
         group.use(wanted, section.timing.detector == "phi")
+        group.clocks = self._house.clocks
         self._groups[name] = group
         group.firewall = await self._network.standing(name)
         if section.history_dir is not None:

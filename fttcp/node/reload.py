@@ -15,6 +15,7 @@ from fttcp.config import Config
 LIVE = (
     "node.log_level",
     "node.history_kib",
+    "node.clocks_apart_ms",
     "node.notify",
     "node.http",
     "group.*.priority",

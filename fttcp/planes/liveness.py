@@ -44,6 +44,12 @@ class Liveness:
         if lib.ftt_liveness_set_keys(self.handle, raw) != 0:
             raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
 
+    def delay_ns(self, peer: int) -> int | None:
+        """By how many nanoseconds the peer's heartbeats of the last 10 to 20 s came later than they were
+        sent, at least: by our CLOCK_BOOTTIME and by its own, so it may be negative. None: there was none."""
+        least = ffi.new("int64_t *")
+        return int(least[0]) if lib.ftt_liveness_delay(self.handle, peer, least) else None
+
     def close(self) -> None:
         """End the thread; all engines are closed before. May be called twice."""
         if self._handle is not None:

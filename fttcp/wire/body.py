@@ -8,8 +8,10 @@ to; an unknown cause, which only people read, is `other`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
@@ -38,6 +40,16 @@ Fields = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class ClockWord:
+    """What a node knows of its clocks, for those that compare theirs with it."""
+
+    wall_ahead_ns: int
+    """CLOCK_REALTIME is ahead of CLOCK_BOOTTIME by so much."""
+    delays_ns: Mapping[int, int]
+    """Id of a node -> by how much later than sent its heartbeats come (``Liveness.delay_ns``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Aside:
     """What a body bears that is not for the role machine. A sender need not tell it."""
 
@@ -47,6 +59,7 @@ class Aside:
     """Of the sender's service interface."""
     probe: int = 0
     """The number of the last probes that the sender sent through its mirror; 0: none."""
+    clock: ClockWord | None = None
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -92,8 +105,12 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["pr"] = aside.probe
     if body.checkpoint:
         fields["ck"] = body.checkpoint
+    if aside.clock is not None:
+        fields["wc"] = [aside.clock.wall_ahead_ns, *chain.from_iterable(aside.clock.delays_ns.items())]
     try:
         packed: bytes = msgpack.packb(fields)
+        if len(packed) > MAX_BYTES and fields.pop("wc", None):  # people can do without it
+            packed = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
         raise WireError(f"body of group {body.group!r} cannot be encoded: {error}") from error
     if decode(packed) != body:
@@ -172,7 +189,14 @@ def aside_of(raw: Fields) -> Aside:
         key_ids=tuple(keys[at : at + KEY_ID_BYTES].hex() for at in starts),
         mac=mac,
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
+        clock=_clock(raw["wc"]) if "wc" in raw else None,
     )
+
+
+def _clock(told: Any) -> ClockWord:
+    if not isinstance(told, list) or not len(told) % 2 or any(type(value) is not int for value in told):
+        raise WireError(f"body.wc: {told!r:.80} is not a difference of clocks, and delays by node")
+    return ClockWord(told[0], dict(zip(told[1::2], told[2::2], strict=True)))
 
 
 def release_of(raw: Fields) -> str:

@@ -13,3 +13,11 @@ def now_ns() -> int:
     stands still then.
     """
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def wall_ahead_ns() -> int:
+    """Return by how many nanoseconds CLOCK_REALTIME is ahead of CLOCK_BOOTTIME. For people to be told of;
+    nothing is decided by it."""
+    before_ns = now_ns()
+    wall_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+    return wall_ns - (before_ns + now_ns()) // 2

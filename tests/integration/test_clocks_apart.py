@@ -17,7 +17,7 @@ import pytest
 from lab import experiment
 from lab.faults import make_fault
 from lab.hosts import Host, await_condition
-from lab.lifecycle import Lab
+from lab.lifecycle import Lab, fttcp_program
 from lab.workloads.registry import ROOT
 from tests.integration import wallclock
 from tests.integration.lockstep_servers import HTTPS, SERVICE, certificates
@@ -143,3 +143,21 @@ def test_a_client_sees_nothing_of_clocks_that_are_apart(lab: Lab, fault: str) ->
         assert client.resume() == [True, True]
         experiment.mend(lab)
     client.close()
+
+
+def test_the_nodes_tell_it(lab: Lab) -> None:
+    """Each measures the other's clock by heartbeats."""
+
+    def told() -> dict[str, dict[str, Any]]:
+        replies = {node: lab.ask(node, {"op": "status"}, timeout_s=5.0) for node in lab.nodes()}
+        return {node: reply["clocks"] for node, reply in replies.items()}
+
+    await_condition(lambda: all(told().values()), 30, "both compare clocks")
+    for node, found in told().items():
+        (one,) = found.values()
+        ahead_s = sum(APART_S.values()) - 2 * APART_S[node]
+        assert abs(one["ahead_ms"] - 1000 * ahead_s) <= one["error_ms"] + 1 and one["apart"], found
+        said = lab.exec(node, [fttcp_program(), "status"], text=True, stdout=subprocess.PIPE).stdout
+        assert "CLOCK APART" in said
+        kinds = [event["event"] for event in lab.ask(node, {"op": "events"}, timeout_s=5.0)["events"]]
+        assert "clocks-apart" in kinds

@@ -160,6 +160,7 @@ def test_a_good_host_passes() -> None:
         ({"rt_limit": 10}, "real-time limits", Status.WARN, "LimitRTPRIO=20"),
         ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),
         ({"connections": 900}, "conntrack", Status.WARN, "nf_conntrack_max=2000"),
+        ({"clock_kept": False}, "wall clock", Status.WARN, "chrony"),
         ({"large_receive": ("eth0",)}, "offload eth0", Status.WARN, "lro off"),
         ({"without_ipv6": ("eth0",)}, "IPv6 eth0", Status.FAIL, "disable_ipv6=0"),
     ],

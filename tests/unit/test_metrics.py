@@ -36,7 +36,9 @@ LINKS = [{"interface": "peer0", "heard": {"web": True}}, {"interface": "svc0", "
 def status(*groups: dict[str, Any]) -> dict[str, Any]:
     node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": [{"name": "log", "lost": 1}]}
     peers = [{"name": "beta", "links": LINKS}]
-    return {**node, "groups": list(groups), "peers": peers, "event_counts": {"role": 2}}
+    clocks = {"beta": {"ahead_ms": -1500.0, "error_ms": 0.5, "apart": True}}
+    told = {"peers": peers, "clocks": clocks, "event_counts": {"role": 2}}
+    return {**node, "groups": list(groups), **told}
 
 
 def serving() -> dict[str, Any]:
@@ -114,6 +116,8 @@ def test_each_number_is_what_status_tells() -> None:
         "fttcp_drop_lease_total{group=web}": 9,
         "fttcp_takeovers_total{cause=peer-lost,group=web}": 2,
         "fttcp_events_lost_total{outlet=log}": 1,
+        "fttcp_peer_clock_ahead_seconds{peer=beta}": -1.5,
+        "fttcp_peer_clock_error_seconds{peer=beta}": 0.0005,
         "fttcp_role{group=web,role=primary}": 1,
         "fttcp_role{group=web,role=backup}": 0,
     }.items():

@@ -141,3 +141,22 @@ def test_a_key_ring_does_not_show_its_keys(tmp_path: Path) -> None:
     assert ring.send == 0 and "0101" not in f"{ring} {ring!r}"
     first, second = (keyfile.key_id(bytes([number]) * 32) for number in (1, 2))
     assert str(ring) == f"{first} (send), {second}"
+
+
+def test_what_is_told_of_clocks_comes_over() -> None:
+    said = body.ClockWord(-(2**61), {1: -5, 2**64 - 1: 2**62})
+    data = body.encode(BODY, body.Aside(clock=said))
+    assert body.aside_of(body.unpack(data)).clock == said and body.decode(data) == BODY
+    assert body.aside_of(body.unpack(body.encode(BODY))).clock is None
+
+
+def test_clocks_are_left_out_where_there_is_no_room() -> None:
+    many = body.ClockWord(2**61, {2**63 + number: 2**61 for number in range(30)})
+    data = body.encode(BODY, body.Aside(clock=many))
+    assert len(data) <= body.MAX_BYTES and body.aside_of(body.unpack(data)).clock is None
+
+
+@pytest.mark.parametrize("told", [7, [], [1, 2], [1, 2, "x"], [1.5], [True], {"a": 1}])
+def test_an_odd_word_of_clocks_is_refused(told: object) -> None:
+    with pytest.raises(WireError, match=r"body\.wc: "):
+        body.aside_of({"wc": told})

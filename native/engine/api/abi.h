@@ -307,6 +307,9 @@ struct ftt_liveness;
 /* Heartbeats of a node: opened before its engines start, closed when all of them are. err: as below. set_keys: other keys from here on; 0, or EINVAL. */
 struct ftt_liveness *ftt_liveness_open(const struct ftt_liveness_config *cfg, char *err, size_t err_len);
 int ftt_liveness_set_keys(struct ftt_liveness *l, const struct ftt_keys *keys);
+/* By how much the peer's heartbeats of the last 10 to 20 s came later than they were sent, at least: ns, by our CLOCK_BOOTTIME and by its
+ * own, so it may be negative. False: there was none. */
+bool ftt_liveness_delay(struct ftt_liveness *l, uint32_t peer, int64_t *least_ns);
 void ftt_liveness_close(struct ftt_liveness *l);
 
 /* Life. err gets a sentence that names what failed and what to do. NULL / non-zero on failure. Heartbeats,

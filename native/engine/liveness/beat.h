@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "core/records/beat_wire.h"
 #include "core/lease.h"
+#include "core/delay.h"
 #include "engine/liveness/link.h"
 
 #define FTT_BEAT_NS 1000000000ull
@@ -82,6 +83,7 @@ struct ftt_beat_node {
 	uint64_t counter;
 	uint32_t first; /* group of whom it is told first: a slow line takes one datagram of several */
 	_Atomic uint64_t intrusions; /* as the peer tells */
+	struct ftt_delay delay;      /* in the thread's turn */
 	_Atomic uint64_t heard_ns; /* when its last authentic, new beat came, of whichever groups it spoke */
 };
 

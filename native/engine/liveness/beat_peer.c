@@ -172,6 +172,7 @@ static void meet_intrusion(struct ftt_liveness *l, const struct ftt_endpoint *e,
 static void forget_node(struct ftt_liveness *l, uint32_t i, const struct ftt_beat_msg *m)
 {
 	atomic_store(&l->peer[i].intrusions, m->intrusions);
+	l->peer[i].delay = (struct ftt_delay){0};
 	for (uint32_t k = 0; k < l->n_groups; k++) {
 		struct ftt_beat *b = l->group[k];
 		struct ftt_beat_view *v = &b->view[i];
@@ -377,6 +378,7 @@ static void hear(struct ftt_liveness *l, struct ftt_endpoint *e, uint8_t *datagr
 	if (news == FTT_BEAT_NEW_BOOT)
 		forget_node(l, i, &m);
 	atomic_store(&l->peer[i].heard_ns, now);
+	ftt_delay_heard(&l->peer[i].delay, m.t_send_ns, now);
 	hear_sections(l, i, &m, news == FTT_BEAT_STALE, now);
 	if (m.intrusions > atomic_load(&l->peer[i].intrusions)) {
 		atomic_store(&l->peer[i].intrusions, m.intrusions);

@@ -182,6 +182,18 @@ int ftt_liveness_set_keys(struct ftt_liveness *l, const struct ftt_keys *keys)
 	return 0;
 }
 
+bool ftt_liveness_delay(struct ftt_liveness *l, uint32_t peer, int64_t *least_ns)
+{
+	bool heard;
+
+	if (peer >= l->n_peers)
+		return false;
+	pthread_mutex_lock(&l->turn);
+	heard = ftt_delay_least(&l->peer[peer].delay, ftt_now_ns(), least_ns);
+	pthread_mutex_unlock(&l->turn);
+	return heard;
+}
+
 /* ---- groups ----------------------------------------------------------------------------------- */
 
 /*
