@@ -113,11 +113,10 @@ class Lab:
                 self.down()
             raise
 
-    @uninterrupted()
     def down(self) -> bool:
         """Remove the lab and all that belongs to it, whole or half made; False when there was nothing. Who is
         interrupted meanwhile (a second Ctrl-C) has removed it first."""
-        with locked(self.name):
+        with locked(self.name), uninterrupted():
             if not self.home.exists():
                 return False
             if (self.home / "lab.json").exists():

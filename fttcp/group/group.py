@@ -306,7 +306,7 @@ class GroupRuntime:
         body = self._hearing.understand(said[1], known)
         aside = self._hearing.aside(known.name)
         self._claims.know(known.name, aside.mac)
-        if self.clocks is not None and aside.clock is not None:
+        if self.clocks is not None:
             self.clocks.heard(known.name, aside.clock)
         if body is not None:
             self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)

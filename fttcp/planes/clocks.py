@@ -36,11 +36,14 @@ class Offset:
     """Right to this, up or down."""
 
 
-def offset(here: ClockWord, there: ClockWord, to_here_ns: int, to_there_ns: int) -> Offset:
+def offset(here: ClockWord, there: ClockWord, to_here_ns: int, to_there_ns: int) -> Offset | None:
     """Return how far the wall clock there is ahead of ours. ``to_here_ns``: by how much its words come later
-    than sent; ``to_there_ns``: ours there."""
+    than sent; ``to_there_ns``: ours there. None: one of the two is of an earlier life."""
     boots_apart_ns = (to_there_ns - to_here_ns) / 2
-    way_ns = max(0.0, (to_there_ns + to_here_ns) / 2)
+    way_ns = (to_there_ns + to_here_ns) / 2
+    if way_ns < -_TOLD_AGAIN_NS:
+        return None
+    way_ns = max(0.0, way_ns)
     return Offset(boots_apart_ns + there.wall_ahead_ns - here.wall_ahead_ns, way_ns + 2 * _TOLD_AGAIN_NS)
 
 
@@ -74,9 +77,12 @@ class Clocks:
         self.word = now
         return True
 
-    def heard(self, peer: str, word: ClockWord) -> None:
-        """A peer tells of its clocks."""
-        if word != self._heard.get(peer):
+    def heard(self, peer: str, word: ClockWord | None) -> None:
+        """A peer tells of its clocks. None: nothing, and what it said before counts no more."""
+        if word is None:
+            self._heard.pop(peer, None)
+            self._apart.discard(peer)
+        elif word != self._heard.get(peer):
             self._heard[peer] = word
             self._judge(peer)
 

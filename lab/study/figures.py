@@ -193,11 +193,12 @@ def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Se
 
 def _over_numbers(axes: Any, figure: Figure, study: Study, rows: Sequence[Row], across: str) -> list[float]:
     """Medians over what `across` was, to scale: a line for all else that was swept. Return all values."""
-    found: dict[str, dict[float, list[float]]] = {}
+    found: dict[tuple[Any, ...], dict[float, list[float]]] = {}
     for parameters, mine in combined(study, rows):
-        name = ", ".join(_short(value) for key, value in parameters.items() if key != across)
-        found.setdefault(name, {})[parameters[across]] = values(mine, figure.value)
-    for name, measured in found.items():
+        others = tuple(value for key, value in parameters.items() if key != across)
+        found.setdefault(others, {})[parameters[across]] = values(mine, figure.value)
+    for others, measured in found.items():
+        name = ", ".join(map(_short, others))
         at = {place: measured[place] for place in sorted(measured) if measured[place]}
         line = {"lw": 1.2, "marker": "_", "ms": 16, "mew": 2, "label": name or "median"}
         (drawn,) = axes.plot(list(at), list(map(median, at.values())), **line)

@@ -53,7 +53,7 @@ static void check_sealed(uint8_t *p, const uint8_t *data, const struct ftt_pkt *
 
 	if (!k->md5_at)
 		return;
-	MUST(k->md5_at + FTT_MD5_BYTES <= k->payload);
+	MUST((uint32_t)k->md5_at + FTT_MD5_BYTES <= k->payload);
 	ftt_seal(p, k, &key);
 	MUST(ftt_seal_holds(p, k, &key) && ftt_l4_sum(p, k) == 0xffff);
 	key.key[0] ^= 1;

@@ -50,15 +50,15 @@ bool shim_begin_key(struct shim_current c)
 	return atomic_compare_exchange_strong(&shim_secrets[c.slot].state, &none, state_of(c.epoch, SHIM_FRESH));
 }
 
-void shim_forget_key(uint32_t slot)
+void shim_forget_key(struct shim_current c)
 {
-	struct shim_secret *s = &shim_secrets[slot];
+	struct shim_secret *s = &shim_secrets[c.slot];
 	uint64_t state = atomic_load(&s->state);
 
 	do
-		if (phase(state) == SHIM_BUSY)
-			return; /* who is at it looks at the epoch then, and forgets it */
-	while (!atomic_compare_exchange_weak(&s->state, &state, state_of((uint32_t)(state >> 2), SHIM_BUSY)));
+		if (state >> 2 != c.epoch || phase(state) == SHIM_BUSY)
+			return; /* the next connection's; or who is at it looks at the epoch then, and forgets it */
+	while (!atomic_compare_exchange_weak(&s->state, &state, state_of(c.epoch, SHIM_BUSY)));
 	ftt_wipe(s->key, FTT_CHACHA_KEY);
 	atomic_store(&s->state, 0);
 }
@@ -78,7 +78,7 @@ static bool take_key(struct shim_current c)
 	ftt_wipe(key, sizeof(key));
 	if (shim_still(c))
 		return taken;
-	shim_forget_key(c.slot);
+	shim_forget_key(c);
 	return false;
 }
 

@@ -121,7 +121,7 @@ void shim_set_key(struct shim_current c, const uint8_t key[FTT_CHACHA_KEY]);
 /* It has its key, taking a lineage if it has none yet; false if the connection has no identity (any more). */
 bool shim_keyed(struct shim_current c);
 /* Nobody's any more. */
-void shim_forget_key(uint32_t slot);
+void shim_forget_key(struct shim_current c);
 /* For a connection that begins; false: a thread of the slot's last one is not through yet. */
 bool shim_begin_key(struct shim_current c);
 /* Copies the key of a process that has not served yet; false: it has none. */

@@ -59,7 +59,7 @@ uint32_t shim_take_slot(void)
 
 static void put_slot(uint32_t slot)
 {
-	uint32_t refs;
+	uint32_t refs, epoch;
 
 	if (!slot || slot == SHIM_DEVICE)
 		return;
@@ -70,8 +70,8 @@ static void put_slot(uint32_t slot)
 	while (!atomic_compare_exchange_weak(&shim_slots[slot].refs, &refs, refs == 1 ? SHIM_CLOSING : refs - 1));
 	if (refs > 1)
 		return;
-	atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
-	shim_forget_key(slot);
+	epoch = atomic_fetch_add(&shim_slots[slot].epoch, 1); /* threads that were busy with it are with nobody */
+	shim_forget_key((struct shim_current){slot, epoch});
 	atomic_store(&shim_slots[slot].refs, 0);
 	push_slot(slot);
 }

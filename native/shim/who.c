@@ -44,7 +44,7 @@ static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 	if (!slot)
 		return n;
 	shim_ahead = false;
-	if (n > 0 && in_records(slot))
+	if (n > 0 && in_records(slot) && shim_still(shim_current))
 		shim_took(slot, bytes, (size_t)n);
 	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
 		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);

@@ -30,6 +30,7 @@ def test_the_true_difference_is_within_the_error(
     older than what is seen here."""
     here, there = ClockWord(wall_here, {}), ClockWord(wall_there + late, {})
     found = offset(here, there, to_here - boot, to_there + boot + later)
+    assert found is not None
     truth = boot + wall_there - wall_here
     assert abs(found.ns - truth) <= found.error_ns + 1
     assert found.error_ns <= (to_here + to_there) / 2 + 3 * clocks._TOLD_AGAIN_NS
@@ -103,3 +104,18 @@ def test_zero_tells_nothing_and_ends_what_was_told(node: Node) -> None:
     node.hear(901)
     node.hear(2000)
     assert [kind for kind, *_ in node.events] == ["clocks-apart", "clocks-together"]
+
+
+def test_what_a_peer_said_of_our_earlier_life_counts_for_nothing(node: Node) -> None:
+    """This host has been booted again: its clock begins anew, and so does the delay of what comes."""
+    node.delay = MS - 30 * 24 * HOUR_NS
+    node.hear(0)
+    assert node.events == [] and node.clocks.shown() == {}
+
+
+def test_what_a_peer_said_in_its_earlier_life_is_forgotten(node: Node) -> None:
+    node.hear(900)
+    node.clocks.heard("beta", None)  # its daemon has begun anew, or knows nothing of this
+    assert node.clocks.shown() == {}
+    node.hear(901)
+    assert [kind for kind, *_ in node.events] == ["clocks-apart"] * 2
