@@ -69,11 +69,13 @@ class Outward:
 
 @dataclass(frozen=True)
 class Signing:
-    """A group whose sockets sign segments (TCP-MD5); ``unknown``: peers whose key none of its `md5` has."""
+    """A group whose sockets sign segments (TCP-MD5); ``unknown``: peers whose key none of its `md5` has;
+    ``blind``: without CAP_NET_ADMIN the kernel tells of none."""
 
     group: str
     unknown: tuple[str, ...]
     error: str = ""
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,9 @@ def check_signing(signing: Signing) -> Check:
     name = f"md5 of {signing.group}"
     if signing.error:
         return warn(name, f"sockets cannot be listed: {signing.error}", "apt-get install iproute2")
+    if signing.blind:
+        seen = "without CAP_NET_ADMIN nobody is told with whom sockets sign"
+        return warn(name, seen, "run as root, or as the systemd unit does")
     if not signing.unknown:
         return ok(name, "there is a key of each peer with whom sockets of the service sign")
     seen = f"the server signs with {', '.join(signing.unknown)}, whose key is not there: not protected"

@@ -10,10 +10,11 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import pairwise
 from pathlib import Path
 
+from fttcp.cli.checks import CAP_NET_ADMIN, CAP_SYS_NICE
 from fttcp.cli.host_checks import (
     Followed,
     Host,
@@ -30,10 +31,10 @@ from fttcp.config import Config, GroupSection
 from fttcp.config.present import commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
 from fttcp.wire import keyfile
+from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import numbers
 
 _TIMEOUT_S = 5
-_CAP_SYS_NICE = 23
 _TIMEX_ROOM, _TIME_ERROR = 512, 5
 """More than struct timex takes; what adjtimex(2) returns for a clock that nobody keeps (linux/timex.h)."""
 _OUR_UNIT = "fttcp.service"
@@ -44,7 +45,7 @@ def see_host(config: Config, capabilities: int) -> Host:
     """Return the facts. ``capabilities``: the effective ones, a bit mask."""
     groups = config.group
     interfaces = (config.node.service_interface, config.node.peer_interface)
-    allowed = capabilities >> _CAP_SYS_NICE & 1
+    allowed = capabilities >> CAP_SYS_NICE & 1
     limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     v6 = any(":" in address for group in groups for address in group.addresses)
     return Host(
@@ -53,7 +54,9 @@ def see_host(config: Config, capabilities: int) -> Host:
         programs=tuple(_programs(config)),
         followed=tuple(one for group in groups if group.lockstep != "off" for one in _followed(group)),
         outward=tuple(one for group in groups if group.opens for one in _outward(group)),
-        signing=tuple(one for group in groups for one in _signing(group)),
+        signing=tuple(
+            one for group in groups for one in _signing(group, not capabilities >> CAP_NET_ADMIN & 1)
+        ),
         secrets=tuple(_secrets(config)),
         times=tuple(Times(g.name, g.timing.rt_priority, g.timing.lease_ms) for g in groups),
         file_systems={config.node.state_dir: _file_system(Path(config.node.state_dir))},
@@ -167,13 +170,13 @@ def _outward(group: GroupSection) -> Iterator[Outward]:
     yield Outward(group.name, tuple(sorted(others)), group.addresses[0], error)
 
 
-def _signing(group: GroupSection) -> Iterator[Signing]:
-    """With whom sockets of the service sign. `ss` tells the keys, too, perhaps before all else: they are
-    nobody's business."""
+def _signing(group: GroupSection, blind: bool) -> Iterator[Signing]:
+    """With whom sockets of the service sign; ``blind``: the kernel does not tell this process. `ss` tells the
+    keys, too, perhaps before all else: they are nobody's business."""
     listed, error = asked(["ss", "-Htani"])
     peers = {peer for peer in _peers_signed_with(group, listed) if not _has_key(group, peer)}
     if peers or group.md5:
-        yield Signing(group.name, tuple(sorted(map(str, peers))), error)
+        yield Signing(group.name, tuple(sorted(map(str, peers))), error, blind)
 
 
 def _peers_signed_with(group: GroupSection, listed: str) -> Iterator[IPv4Network | IPv6Network]:
@@ -186,7 +189,7 @@ def _peers_signed_with(group: GroupSection, listed: str) -> Iterator[IPv4Network
             continue
         for peer in _MD5_PEER.findall(details):
             with suppress(ValueError):  # a piece of a key
-                yield ip_network(peer, strict=False)
+                yield network_of(peer, strict=False)
 
 
 def _has_key(group: GroupSection, peer: IPv4Network | IPv6Network) -> bool:

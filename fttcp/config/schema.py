@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +12,7 @@ from fttcp import _numbers
 from fttcp.config.arbiter import ArbiterSection
 from fttcp.config.words import NOTIFIED_EVENTS
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
+from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import PATTERN as PORTS_PATTERN
 from fttcp.wire.ports import PortRange, parse
 
@@ -203,7 +204,7 @@ class Md5Section(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def network(self) -> IPv4Network | IPv6Network:
         """The addresses of the peer. Raises ValueError for what is none."""
-        return ip_network(self.peer)
+        return network_of(self.peer)
 
 
 class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -113,6 +113,12 @@ def test_what_is_no_address_of_one_host_is_no_service_link_or_reference(
                 (
                     "10.0.0.1",
                     "/k",
+                    ', { peer = "::ffff:10.0.0.1", key_file = "/k" }',
+                    "group[0].md5[1].peer: '::ffff:10.0.0.1' is what md5[0] has, too",
+                ),
+                (
+                    "10.0.0.1",
+                    "/k",
                     ']\nstandby = "cold"\nopens = [',
                     "standby: 'cold' does not go with group[0].md5",
                 ),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fttcp.cli.checks import Check, Status
+from fttcp.cli.checks import CAP_NET_ADMIN, Check, Status
 from fttcp.cli.host_checks import (
     Followed,
     Host,
@@ -106,6 +106,8 @@ LISTEN 0 128 0.0.0.0:80 0.0.0.0:*
         ((), ("192.0.2.1/32", "192.0.2.7/32", "192.0.2.9/32", "198.51.100.0/24", "fd77::9/128")),
         (("192.0.2.0/24", "198.51.100.0/24", "::/0"), ()),
         (("192.0.2.0/29", "198.51.100.0/25", "fd77::9"), ("192.0.2.9/32", "198.51.100.0/24")),
+        (("::/0",), ("192.0.2.1/32", "192.0.2.7/32", "192.0.2.9/32", "198.51.100.0/24")),
+        (("::ffff:192.0.2.0/120", "::ffff:0:0/96", "fd00::/8"), ()),
     ],
 )
 def test_peers_that_the_server_signs_with_have_their_key_here(
@@ -115,11 +117,23 @@ def test_peers_that_the_server_signs_with_have_their_key_here(
     entries = ", ".join(f'{{ peer = "{one}", key_file = "/k" }}' for one in known)
     file.write_text(GOOD.replace("command =", f'opens = ["179/tcp"]\nmd5 = [{entries}]\ncommand =', 1))
     monkeypatch.setattr("fttcp.cli.host_facts.asked", lambda command: (SIGNS * ("-Htani" in command), ""))
-    (signing,) = see_host(load(file), 0).signing
+    (signing,) = see_host(load(file), 1 << CAP_NET_ADMIN).signing
     assert signing == Signing("web", unknown)
     check = findings(replace(HOST, signing=(signing,)))["md5 of web"]
     assert check.status is (Status.WARN if unknown else Status.OK)
     assert all(one in check.seen for one in unknown)
+
+
+def test_who_is_not_told_with_whom_sockets_sign_does_not_say_that_all_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(GOOD.replace("command =", 'md5 = [{ peer = "::1", key_file = "/k" }]\ncommand =', 1))
+    monkeypatch.setattr("fttcp.cli.host_facts.asked", lambda command: ("", ""))
+    for capabilities, status in ((~(1 << CAP_NET_ADMIN), Status.WARN), (1 << CAP_NET_ADMIN, Status.OK)):
+        host = replace(HOST, signing=see_host(load(file), capabilities).signing)
+        check = findings(host)["md5 of web"]
+        assert check.status is status and ("as root" in check.todo) is (status is Status.WARN)
 
 
 def findings(host: Host) -> dict[str, Check]:
