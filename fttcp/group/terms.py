@@ -7,17 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from fttcp.config import Config, GroupSection, Md5Section
-from fttcp.ownership.terms import MOST, Term
-from fttcp.wire import keyfile
+from fttcp.config import Config, GroupSection
+from fttcp.group.secrets import Secrets
+from fttcp.ownership.terms import MOST, UNTOLD, Term
 
 _BYTES = 3
 _SYSCTLS = Path("/proc/sys/net/ipv4")
 
 
-def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
-    """Return a digest for each ``Term``, in their order; the kernel's are as they are now. Raises WireError
-    for a key that cannot be read."""
+def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, ...]:
+    """Return a digest for each ``Term``, in their order; the kernel's are as they are now."""
     timing = group.timing
     values: dict[Term, object] = {
         Term.ADDRESSES: sorted(str(address) for address in group.ip_addresses),
@@ -41,15 +40,21 @@ def terms(config: Config, group: GroupSection) -> tuple[int, ...]:
         Term.STANDBY: group.standby,
         Term.RENEW: group.renew == "history",
         Term.OPENS: sorted(group.opened_ports),
-        Term.MD5: sorted((str(entry.network), password(entry).hex()) for entry in group.md5),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
-    return tuple(digests[term] for term in Term)
+    told = {term: max(digest, UNTOLD + 1) for term, digest in digests.items()}
+    return tuple((told | {Term.MD5: _signing(config, group, secrets)})[term] for term in Term)
 
 
-def password(entry: Md5Section) -> bytes:
-    """Return what a peer's segments are signed with. Raises WireError."""
-    return keyfile.load_password(keyfile.locate(entry.key_file))
+def _signing(config: Config, group: GroupSection, secrets: Secrets) -> int:
+    """Return the digest of peers' keys, made with the cluster's key: heartbeats are in clear, and a bare one
+    would let guesses of a password be tried. While the cluster's keys are exchanged, nodes have none that is
+    surely the same."""
+    if len(secrets.keys.keys) != 1:
+        return UNTOLD
+    label = f"fttcp md5 {config.node.cluster} {group.name} ".encode()
+    signing = sorted((str(entry.network), secrets.password(entry).hex()) for entry in group.md5)
+    return max(_digest(signing, label, secrets.keys.sending), UNTOLD + 1)
 
 
 def _arbiter(config: Config) -> int:
@@ -68,8 +73,9 @@ def _places(config: Config) -> list[str]:
     return sorted(arbiter.etcd.endpoints) if arbiter.etcd is not None else []
 
 
-def _digest(value: object) -> int:
-    return int.from_bytes(hashlib.blake2s(msgspec.json.encode(value), digest_size=_BYTES).digest(), "big")
+def _digest(value: object, label: bytes = b"", key: bytes = b"") -> int:
+    data = label + msgspec.json.encode(value)
+    return int.from_bytes(hashlib.blake2s(data, digest_size=_BYTES, key=key).digest(), "big")
 
 
 def _sysctl(name: str) -> str:

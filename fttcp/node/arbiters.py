@@ -101,21 +101,17 @@ def _witness(config: Config, section: WitnessSection) -> WitnessSettings:
         cluster=config.node.cluster,
         node=config.node.name,
         endpoints=section.endpoints,
-        keys=Keys(keyfile.load(_key_file(config, section))),
+        keys=Keys(keyfile.load(keyfile.locate(section.key_file or config.node.key_file))),
         timeout_ns=config.arbiter.timeout_ms * NS_PER_MS,
         lease_ns=config.arbiter.solo_lease_ns,
         strict=len(config.peer) > 1,
     )
 
 
-def change_keys(config: Config, settings: Settings) -> None:
-    """Let an open client use the keys that its file holds now. Raises WireError."""
-    if isinstance(settings, WitnessSettings) and config.arbiter.witness is not None:
-        settings.keys.change(keyfile.load(_key_file(config, config.arbiter.witness)))
-
-
-def _key_file(config: Config, section: WitnessSection) -> Path:
-    return keyfile.locate(section.key_file or config.node.key_file)
+def change_keys(settings: Settings, witness: keyfile.KeyRing | None) -> None:
+    """Let an open client use other keys that its witness has."""
+    if isinstance(settings, WitnessSettings) and witness is not None:
+        settings.keys.change(witness)
 
 
 def _etcd(config: Config, section: EtcdSection) -> EtcdSettings:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import secrets
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from secrets import randbits
 from types import ModuleType
 from typing import Any
 
 from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
 from fttcp.config.arbiter import NoneSection
 from fttcp.group import lockstep
-from fttcp.group.terms import password, terms
+from fttcp.group.secrets import Secrets
+from fttcp.group.terms import terms
 from fttcp.network.rules import DEFAULT_MARK, GroupNet
 from fttcp.ownership.model import NS_PER_MS, Settings
 from fttcp.planes.base import (
@@ -27,7 +28,8 @@ from fttcp.planes.base import (
 from fttcp.planes.clocks import Clocks
 from fttcp.planes.liveness import Liveness
 from fttcp.report.events import History
-from fttcp.wire import identity, keyfile
+from fttcp.wire import identity
+from fttcp.wire.keyfile import KeyRing
 
 EngineFactory = Callable[[EngineSettings, Liveness], Engine]
 
@@ -60,7 +62,9 @@ def _load(module: str, what: str) -> ModuleType:
         raise NodeError(f"{what} cannot be loaded: {error} (is it built? run: make build)") from error
 
 
-def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, boot_id: int = 0) -> Settings:
+def core_settings(
+    config: Config, group: GroupSection, secrets: Secrets, stored_epoch: int = 0, boot_id: int = 0
+) -> Settings:
     """Return what the role machine of a group needs to know. Raises NodeError."""
     timing, lib = group.timing, _load("fttcp._native", "the native core").lib
     return Settings(
@@ -80,20 +84,20 @@ def core_settings(config: Config, group: GroupSection, stored_epoch: int = 0, bo
         checkpoint_every_ns=group.checkpoint_every_s * 1000 * NS_PER_MS * (group.standby == "warm"),
         saves_workers=group.on_worker_death == "takeover",
         handover_wait_ns=timing.handover_wait_ms * NS_PER_MS,
-        terms=terms(config, group),
+        terms=terms(config, group, secrets),
         mirror_tested=len(config.peer) == 1,
         speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),
     )
 
 
-def liveness_settings(config: Config, keys: keyfile.KeyRing) -> LivenessSettings:
+def liveness_settings(config: Config, keys: KeyRing) -> LivenessSettings:
     """Return what the heartbeats of a node need to know."""
     node = config.node
     return LivenessSettings(
         keys=keys,
         cluster_id=identity.nodes_id(node.cluster, [node.name, *(peer.name for peer in config.peer)]),
         node_id=identity.node_id(node.name),
-        boot_id=secrets.randbits(64) or 1,
+        boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
         port=node.heartbeat_port,
         encrypt=node.encrypt,
@@ -113,17 +117,17 @@ def make_clocks(config: Callable[[], Config], liveness: Liveness, history: Histo
     )
 
 
-def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) -> EngineSettings:
-    """Return what the engine of a group needs to know. Raises WireError for a key that cannot be read."""
+def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> EngineSettings:
+    """Return what the engine of a group needs to know."""
     node, timing, limits = config.node, group.timing, group.limits
     whole = group.renew == "history"
     return EngineSettings(
-        keys=keys,
+        keys=secrets.keys,
         cluster_id=identity.cluster_id(
             node.cluster, group.name, [node.name, *(peer.name for peer in config.peer)]
         ),
         node_id=identity.node_id(node.name),
-        boot_id=secrets.randbits(64) or 1,
+        boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
         service_interface=node.service_interface,
         peer_interface=node.peer_interface,
@@ -131,7 +135,7 @@ def engine_settings(config: Config, group: GroupSection, keys: keyfile.KeyRing) 
         ports=group.port_list,
         opens=group.opened_ports,
         md5=tuple(
-            PeerKey(str(entry.network.network_address), entry.network.prefixlen, password(entry))
+            PeerKey(str(entry.network.network_address), entry.network.prefixlen, secrets.password(entry))
             for entry in group.md5
         ),
         channel_port=group.channel_port,

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fttcp.config import Config
 from fttcp.group.group import GroupRuntime
 from fttcp.group.readiness import Hinders, Reason
+from fttcp.group.secrets import Secrets
 from fttcp.group.terms import terms
 from fttcp.network import ground
 from fttcp.network.ground import Ground
@@ -40,6 +41,7 @@ class Housekeeper:
     def __init__(
         self,
         config: Callable[[], Config],
+        secrets: Callable[[], Secrets],
         network: NetworkSetup,
         groups: Mapping[str, GroupRuntime],
         history: History,
@@ -48,7 +50,7 @@ class Housekeeper:
     ) -> None:
         """``changing`` is held while groups come and go; ``stands(group)`` is told when the ground of a group
         begins or ceases to bear a service."""
-        self._config, self._network, self._groups = config, network, groups
+        self._config, self._secrets, self._network, self._groups = config, secrets, network, groups
         self._history, self._changing, self._stands = history, changing, stands
         self._stopped: dict[str, int] = {}
         """Group -> packets that its guard had stopped when it was last looked at."""
@@ -118,7 +120,7 @@ class Housekeeper:
         group = self._groups[name]
         group.learn()
         section = next(section for section in self._config().group if section.name == name)
-        group.agree_on(await asyncio.to_thread(terms, self._config(), section))
+        group.agree_on(await asyncio.to_thread(terms, self._config(), section, self._secrets()))
 
     async def _keep_warm(self, name: str) -> None:
         await self._network.keep_warm(name, self._groups[name].clients(_CLIENTS_KEPT_WARM))

@@ -25,6 +25,7 @@ from fttcp.group import lockstep
 from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
 from fttcp.group.recording import Recorder
+from fttcp.group.secrets import Secrets
 from fttcp.group.servers import make_health
 from fttcp.network.carrier import CarrierMonitor
 from fttcp.network.kernel import KernelError
@@ -57,8 +58,9 @@ from fttcp.report.notify import NotifyError
 from fttcp.report.reporting import Reporting
 from fttcp.server.process import RECORD as SERVERS_RECORD
 from fttcp.server.reference import ReferenceMonitor
-from fttcp.wire import clock, keyfile
+from fttcp.wire import clock
 from fttcp.wire.errors import WireError
+from fttcp.wire.keyfile import KeyRing
 
 _SWITCH_INTERVAL_S = 0.0005
 
@@ -88,7 +90,7 @@ class Node:
         self._history = reporting.history
         self._network = NetworkSetup([group_net(config, group) for group in config.group], config.run_dir)
         self._groups: dict[str, GroupRuntime] = {}
-        self._keys = keyfile.KeyRing(())
+        self._secrets = Secrets(KeyRing(()))
         self._frontend = Frontend(config, self._groups, reporting, self.reload)
         self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
         self._reference: ReferenceMonitor | None = None
@@ -100,6 +102,7 @@ class Node:
         """Held while groups come and go."""
         self._house = Housekeeper(
             lambda: self._config,
+            lambda: self._secrets,
             self._network,
             self._groups,
             self._history,
@@ -166,17 +169,17 @@ class Node:
     # ------------------------------------------------------------------ up
 
     async def _start(self) -> None:
-        self._keys = keyfile.load(keyfile.locate(self._config.node.key_file))
+        self._secrets = Secrets.read(self._config)
         self._arbiter_settings = arbiter_settings(lambda: self._config)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()  # first of all that this host has once: it tells of another daemon
-        self._liveness = Liveness(liveness_settings(self._config, self._keys))
+        self._liveness = Liveness(liveness_settings(self._config, self._secrets.keys))
         self._house.clocks = self._frontend.clocks = make_clocks(
             lambda: self._config, self._liveness, self._history
         )
         await asyncio.to_thread(lockstep.remove_others, self._config)
         for section in self._config.group:
-            await self._prepare(section, self._keys)
+            await self._prepare(section, self._secrets)
         await self._frontend.start()
         carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -197,7 +200,7 @@ class Node:
             "firewall", "info" if level is Firewall.KEPT else "warning", rules=level.value, **told
         )
 
-    async def _prepare(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
+    async def _prepare(self, section: GroupSection, secrets: Secrets) -> None:
         """Open a group's engine and make its parts; nothing runs yet."""
         # what a killed server left in the kernel must not speak when this node owns the service again
         await self._network.end_connections(section.name)
@@ -205,9 +208,9 @@ class Node:
         name = section.name
         epochs = EpochFile(Path(self._config.node.state_dir), name)
         stored = await asyncio.to_thread(epochs.load)  # other groups may run already, here and below
-        await asyncio.to_thread(lockstep.prepare, self._config, section, keys)
-        wanted = engine_settings(self._config, section, keys)
-        settings = core_settings(self._config, section, stored, wanted.boot_id)
+        await asyncio.to_thread(lockstep.prepare, self._config, section, secrets.keys)
+        wanted = engine_settings(self._config, section, secrets)
+        settings = core_settings(self._config, section, secrets, stored, wanted.boot_id)
         assert self._arbiter is not None and self._liveness is not None
         engine = factory(wanted, self._liveness)  # last: nobody closes it before it is among the groups
         machine = PairMachine(settings, clock.now_ns())
@@ -220,7 +223,7 @@ class Node:
             lambda peer: self._spawn(self._mirror_to(name, peer)),
             lambda count: self._maintenance.save(name, count),
             epochs.save,
-            keys,
+            secrets.keys,
             self._config.node.service_interface,
             MirrorProbe(group_net(self._config, section), wanted),
             lambda: self._spawn(self._network.drop_unresolved(name)),
@@ -331,10 +334,12 @@ class Node:
     async def _reload(self) -> dict[str, Any]:
         try:
             config = await asyncio.to_thread(load_to_run, self._file)
+            secrets = await asyncio.to_thread(Secrets.read, config)
         except ConfigError as error:
-            raise RequestError(
-                "the configuration is wrong", "wrong-configuration", errors=error.errors
-            ) from error
+            why = "the configuration is wrong"
+            raise RequestError(why, "wrong-configuration", errors=error.errors) from error
+        except WireError as error:
+            raise RequestError(f"{error}; nothing was changed", "impossible") from error
         plan = compare(self._config, config)
         if plan.restart:
             raise RequestError(
@@ -343,15 +348,14 @@ class Node:
                 restart=[f"{change}; {change.advice}" for change in plan.restart],
             )
         try:
-            keys = keyfile.load(keyfile.locate(config.node.key_file))
-            await self._arrange(config, plan)
+            await self._arrange(config, secrets, plan)
         except START_ERRORS as error:
-            await self._arrange(self._config, Plan((), (), (), plan.added))
+            await self._undo(plan.added)
             why = f"it cannot be done: {error}; everything is as before"
             raise RequestError(why, "impossible") from error
-        self._config = config
+        before, self._config, self._secrets = self._secrets.keys, config, secrets
         return {
-            "changed": [*(str(change) for change in plan.live), *self._change_keys(keys)],
+            "changed": [*(str(change) for change in plan.live), *self._change_keys(before)],
             "added": list(plan.added),
             "removed": list(plan.removed),
         }
@@ -361,9 +365,9 @@ class Node:
         kind = "arbiter-up" if reachable else "arbiter-lost"
         self._history.add(kind, "info" if reachable else "warning", note=note)
 
-    def _change_keys(self, keys: keyfile.KeyRing) -> list[str]:
-        """Give all engines the keys that the file holds now; return a line for people if they are others."""
-        before, self._keys = self._keys, keys
+    def _change_keys(self, before: KeyRing) -> list[str]:
+        """Give all engines the keys that are in use now; return a line for people if they are others."""
+        keys = self._secrets.keys
         if keys == before:
             return []
         assert self._liveness is not None
@@ -371,10 +375,16 @@ class Node:
         for group in self._groups.values():
             group.set_keys(keys)
         lockstep.change_keys(self._config, keys)
-        change_keys(self._config, self._arbiter_settings)
+        change_keys(self._arbiter_settings, self._secrets.witness)
         return [f"keys: {before} -> {keys}"]
 
-    async def _arrange(self, config: Config, plan: Plan) -> None:
+    async def _undo(self, added: tuple[str, ...]) -> None:
+        """Be as the configuration in use says, from what is in hand; what was added goes first."""
+        for name in filter(self._groups.__contains__, added):
+            await self._leave(name)
+        await self._arrange(self._config, self._secrets, Plan((), (), (), added))
+
+    async def _arrange(self, config: Config, secrets: Secrets, plan: Plan) -> None:
         """Make the node what the configuration says; new groups first, since they may fail."""
         await self._frontend.change(config)
         if plan.added:
@@ -382,11 +392,11 @@ class Node:
             await self._network.change([self._net(config, section) for section in joined])
             for section in config.group:
                 if section.name in plan.added:
-                    await self._join(section, self._keys)
+                    await self._join(section, secrets)
         for section in config.group:
             group = self._groups.get(section.name)
             if group is not None:
-                self._configure(group, config, section)
+                self._configure(group, config, section, secrets)
         for name in plan.removed:
             if name in self._groups:
                 await self._leave(name)
@@ -394,20 +404,18 @@ class Node:
             await self._network.change([self._net(config, section) for section in config.group])
             await asyncio.to_thread(lockstep.remove_others, config)
 
-    def _configure(self, group: GroupRuntime, config: Config, section: GroupSection) -> None:
+    @staticmethod
+    def _configure(group: GroupRuntime, config: Config, section: GroupSection, secrets: Secrets) -> None:
         """Let a group that stays use its section's settings, those that ``reload.LIVE`` lists."""
-        group.configure(
-            core_settings(config, section),
-            engine_settings(config, section, self._keys),
-            learning=section.timing.detector == "phi",
-        )
+        core, engine = core_settings(config, section, secrets), engine_settings(config, section, secrets)
+        group.configure(core, engine, learning=section.timing.detector == "phi")
         if group.server is not None:
             hang_after_ms = section.timing.hang_after_ms
             group.server.configure(section.health, section.restart, section.hooks, hang_after_ms)
 
-    async def _join(self, section: GroupSection, keys: keyfile.KeyRing) -> None:
+    async def _join(self, section: GroupSection, secrets: Secrets) -> None:
         try:
-            await self._prepare(section, keys)
+            await self._prepare(section, secrets)
             await self._start_group(section.name)
         except START_ERRORS:
             await self._discard(section.name)

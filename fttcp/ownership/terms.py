@@ -10,6 +10,8 @@ from enum import IntEnum
 
 MOST = 0xFFFFFF
 """The largest digest. As that of the arbiter: there is none."""
+UNTOLD = 0
+"""In place of a digest: there is nothing to compare now."""
 
 
 class Term(IntEnum):
@@ -65,4 +67,5 @@ BINDING = frozenset(
 
 def differing(ours: Sequence[int], theirs: Sequence[int]) -> frozenset[Term]:
     """Return what both tell and is not the same."""
-    return frozenset(term for term, mine, other in zip(Term, ours, theirs, strict=False) if mine != other)
+    both = zip(Term, ours, theirs, strict=False)
+    return frozenset(term for term, mine, other in both if mine != other and UNTOLD not in (mine, other))

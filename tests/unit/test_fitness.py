@@ -12,6 +12,7 @@ import pytest
 
 from fttcp.config import load
 from fttcp.group.group import GroupRuntime
+from fttcp.group.secrets import Secrets
 from fttcp.node.assembly import core_settings
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
@@ -24,6 +25,7 @@ from fttcp.server.readiness import Readiness
 from fttcp.server.settings import HooksSection
 from fttcp.wire import body as codec
 from fttcp.wire import clock
+from fttcp.wire.keyfile import KeyRing
 from tests.groups import Consent, engine_settings
 from tests.unit.test_config import GOOD
 from tests.unit.test_pair import SETTINGS, Driver
@@ -220,7 +222,7 @@ def test_clients_are_known_of_a_server_that_is_one_process_of_ours(
     path = tmp_path / "node.toml"
     path.write_text(GOOD.replace("command = \"nginx -g 'daemon off;'\"", server))
     config = load(path)
-    assert core_settings(config, config.group[0]).watched is not known
+    assert core_settings(config, config.group[0], Secrets(KeyRing((bytes(32),)))).watched is not known
 
 
 # what an engine counts

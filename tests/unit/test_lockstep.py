@@ -19,6 +19,7 @@ import pytest
 from fttcp.cli.lockstep import lines
 from fttcp.config import load
 from fttcp.group import lockstep
+from fttcp.group.secrets import Secrets
 from fttcp.node.assembly import engine_settings
 from fttcp.wire.keyfile import KeyRing
 from lab.hosts import Process
@@ -422,7 +423,7 @@ def test_what_is_kept_in_step_is_compared_strictly_and_its_ends_are_waited_for(t
     ):
         file.write_text(GOOD + text)
         config = load(file)
-        settings = engine_settings(config, config.group[0], KeyRing((bytes(32),)))
+        settings = engine_settings(config, config.group[0], Secrets(KeyRing((bytes(32),))))
         assert settings.detach_divergent is strict
         assert settings.end_grace_ns == grace_ms * 1_000_000
         assert bool(settings.lockstep) is strict

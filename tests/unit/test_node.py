@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fttcp.group import lockstep
+from fttcp.group.secrets import Secrets
 from fttcp.node.node import Node
 from fttcp.ownership import events as ev
 from fttcp.report.events import History
@@ -115,5 +116,5 @@ def test_no_engine_is_left_open_by_a_group_that_cannot_come(
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "web.epoch").write_text("none" if fails == "epochs" else "7")
     with pytest.raises(OSError, match="no number" if fails == "epochs" else "no room"):
-        asyncio.run(node._prepare(node._config.group[0], KeyRing((bytes(32),))))
+        asyncio.run(node._prepare(node._config.group[0], Secrets(KeyRing((bytes(32),)))))
     assert not any(in_loop)
