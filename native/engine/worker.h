@@ -160,11 +160,17 @@ static inline const struct ftt_md5_key *ftt_worker_key(const struct ftt_worker *
 	return ftt_md5_key_of(w->e->cfg.md5, w->e->cfg.n_md5, peer);
 }
 
+/* ... of the peer of a packet that has the option. */
+static inline const struct ftt_md5_key *ftt_worker_key_of(const struct ftt_worker *w, const struct ftt_pkt *k, bool from_peer)
+{
+	return k->md5_at ? ftt_worker_key(w, from_peer ? k->src : k->dst) : NULL;
+}
+
 /* Finds out who has signed a packet that the peer has sent, or else our stack: all of its bytes are there. */
 static inline void ftt_worker_look_at_signer(const struct ftt_worker *w, const uint8_t *p, const struct ftt_pkt *k, bool from_peer,
 					     struct ftt_seg *s)
 {
-	const struct ftt_md5_key *key = k->md5_at ? ftt_worker_key(w, from_peer ? k->src : k->dst) : NULL;
+	const struct ftt_md5_key *key = ftt_worker_key_of(w, k, from_peer);
 
 	if (key && ftt_seal_holds(p, k, key))
 		s->signer = FTT_SIGNED_OURS;
@@ -174,11 +180,26 @@ static inline void ftt_worker_look_at_signer(const struct ftt_worker *w, const u
 static inline void ftt_worker_edit(const struct ftt_worker *w, uint8_t *p, const struct ftt_pkt *k, bool from_peer, const struct ftt_edit *e,
 				   bool csum_ready)
 {
-	const struct ftt_md5_key *key = k->md5_at ? ftt_worker_key(w, from_peer ? k->src : k->dst) : NULL;
+	const struct ftt_md5_key *key = ftt_worker_key_of(w, k, from_peer);
 
 	ftt_apply(p, k, e, csum_ready);
 	if (key && e->change)
 		ftt_seal(p, k, key);
+}
+
+/* Gives our stack what was kept of a remote end's first word, a SYN or the answer to one: signed anew, with the key of today. */
+static inline void ftt_worker_give_first(struct ftt_worker *w, const uint8_t *first, size_t len)
+{
+	uint8_t packet[FTT_SYN_MAX];
+	const struct ftt_md5_key *key;
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	memcpy(packet, first, len);
+	if (ftt_parse(packet, (uint32_t)len, (uint32_t)len, &k, &s) == FTT_PARSED_TCP && (key = ftt_worker_key_of(w, &k, true)))
+		ftt_seal(packet, &k, key);
+	ftt_plane_small(w->plane, packet, len);
+	w->n.injected++;
 }
 
 /* Builds a segment of our own, with a payload behind: see ftt_build_segment(). */

@@ -286,6 +286,50 @@ static void test_why_it_rested_stays(void)
 	node_close(n);
 }
 
+static struct ftt_md5_key today;
+static unsigned n_given;
+
+static void is_given(struct node *n, const struct wire *packet)
+{
+	struct ftt_pkt k;
+	struct ftt_seg s;
+
+	(void)n;
+	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, &s), FTT_PARSED_TCP);
+	CHECK(k.md5_at && ftt_seal_holds(packet->bytes, &k, &today) && ftt_l4_sum(packet->bytes, &k) == 0xffff);
+	n_given++;
+}
+
+/* The SYN of a connection that is signed (RFC 2385) is older than the key: our stack would not take it. */
+static void test_a_syn_outlives_its_key(void)
+{
+	const struct ftt_md5_key old = {.len = 3, .key = "old"};
+	struct node *n = open_node(FTT_MODE_BACKUP, 1);
+	struct ftt_record open = {.type = FTT_REC_OPEN, .key = flow_key(), .irs = IRS, .service_iss = ISS - 1};
+	struct ftt_bare b = ftt_bare_inward(&open.key);
+	uint8_t syn[FTT_BARE_MAX];
+
+	today = (struct ftt_md5_key){.len = 3, .key = "new", .prefix = 128};
+	memcpy(today.peer, open.key.remote, 16);
+	n->engine.cfg.md5[0] = today;
+	n->engine.cfg.n_md5 = 1;
+	n->given = is_given;
+	n->stack.state = STACK_LISTEN;
+	b.seq = IRS;
+	b.flags = TCP_SYN;
+	b.seal = &old;
+	open.data = syn;
+	open.data_len = (uint32_t)ftt_build_bare(syn, &b);
+	CHECK(ftt_renew_enter(&n->worker, 0, &open, 0, 0, model_now));
+	node_run(n);
+	CHECK_EQ(n_given, 1);
+	CHECK_EQ(node_flow(n)->flow.hard.signer, FTT_SIGNED_OURS);
+	model_now += 2 * S; /* no answer */
+	tick(n);
+	CHECK_EQ(n_given, 2);
+	node_close(n);
+}
+
 int main(void)
 {
 	test_a_long_log_comes_last();
@@ -299,5 +343,6 @@ int main(void)
 	test_an_end_from_the_log_is_counted();
 	test_what_is_no_news_is_not_injected();
 	test_a_key_is_used_again();
+	test_a_syn_outlives_its_key();
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 enum { MIRROR = 3, SERVICE = 4 };
 
+static uint16_t md5_at; /* of the segments that come */
 static enum { NOTHING, STAMPED, AGAIN, ACCEPTED, DROPPED } said;
 static uint32_t told;
 
@@ -47,7 +48,7 @@ static void pass(struct ftt_worker *w, uint32_t in_index, uint32_t ack)
 	const struct ftt_packet p = {.in_index = in_index, .bytes = headers, .cap = sizeof(headers), .len = 1052};
 	const struct ftt_seg s = {.dir = FTT_FROM_CLIENT, .flags = TCP_ACK, .ack = 7, .len = 1000};
 	const struct ftt_edit e = {.change = ack ? FTT_EDIT_ACK : 0, .ack = ack};
-	const struct ftt_pkt k = {0};
+	const struct ftt_pkt k = {.md5_at = md5_at};
 	struct ftt_flow f = {0};
 
 	said = NOTHING;
@@ -67,6 +68,11 @@ int main(void)
 	CHECK(said == STAMPED && told == 9);
 	pass(&w, MIRROR, 0);
 	CHECK(said == STAMPED && !told && !w.whole);
+	md5_at = 44;
+	pass(&w, MIRROR, 9); /* the kernel's rule does not sign */
+	CHECK(said == AGAIN && w.whole);
+	w.whole = false;
+	md5_at = 0;
 
 	/* after a takeover some of the mirror still come, and the first that are meant for us */
 	w.mode = FTT_MODE_SOLO;

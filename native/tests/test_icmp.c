@@ -169,6 +169,10 @@ static void test_copies_fit_the_path(void)
 	ftt_quoted_mtu(&f, &q);
 	CHECK_EQ(f.mss, 552 - 40 - 12);
 	f.mss = 1448;
+	f.hard.signer = FTT_SIGNED_OURS;
+	ftt_quoted_mtu(&f, &q);
+	CHECK_EQ(f.mss, 552 - 40 - 12 - 20);
+	f.mss = 1448;
 	q.seq = plain.service_iss - 5000; /* not in flight */
 	ftt_quoted_mtu(&f, &q);
 	CHECK_EQ(f.mss, 1448);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signatures: MD5 against its own vectors, segments against a kernel's, and what an engine does with peers that sign. */
 #define _GNU_SOURCE
-#include "core/tcp/seal.h"
-#include "old_backup.h"
-
-#define PORT 4000
+#include "signed_node.h"
 
 static void from_hex(uint8_t *to, const char *hex, size_t n)
 {
@@ -47,15 +44,6 @@ static void test_md5_vectors(void)
 			CHECK(!memcmp(got, want, sizeof(got)));
 		}
 	}
-}
-
-static struct ftt_md5_key key_with(const uint8_t *peer, uint8_t prefix, const char *text)
-{
-	struct ftt_md5_key k = {.prefix = prefix, .len = (uint8_t)strlen(text)};
-
-	memcpy(k.peer, peer, 16);
-	memcpy(k.key, text, k.len);
-	return k;
 }
 
 /* Segments that Linux 6.18 has sent over its loopback interface, with the key "secret of both". */
@@ -131,6 +119,17 @@ static void test_own_segments(void)
 	}
 }
 
+/* The longest without data: with all options that fit, and the octet that asks. */
+static void test_room_of_a_bare_one(void)
+{
+	static const uint8_t end[16] = {0xfd, [15] = 1};
+	const struct ftt_md5_key key = key_with(end, 128, "k");
+	const struct ftt_bare b = {.src = end, .dst = end, .flags = TCP_ACK, .timestamps = true, .octet = true, .sack_right = 9, .seal = &key};
+	uint8_t p[FTT_BARE_MAX + 8];
+
+	CHECK_EQ(ftt_build_bare(p, &b), FTT_BARE_MAX);
+}
+
 static void test_whose_key(void)
 {
 	uint8_t peer[16] = {[10] = 0xff, 0xff, 10, 1, 2, 3}, other[16] = {[10] = 0xff, 0xff, 10, 1, 3, 3}, v6[16] = {0xfd, 0x77, [15] = 9};
@@ -139,10 +138,15 @@ static void test_whose_key(void)
 	CHECK_EQ(ftt_md5_key_of(keys, 4, peer), &keys[0]);
 	CHECK_EQ(ftt_md5_key_of(keys, 4, other), &keys[1]); /* 10.1.0.0/22 */
 	other[14] = 4;
-	CHECK_EQ(ftt_md5_key_of(keys, 4, other), &keys[3]);
-	CHECK_EQ(ftt_md5_key_of(keys, 3, other), NULL);
+	CHECK_EQ(ftt_md5_key_of(keys, 4, other), NULL); /* not of ::/0 */
 	v6[15] = 8;
 	CHECK_EQ(ftt_md5_key_of(keys, 4, v6), &keys[2]);
+	v6[0] = 0xfe;
+	CHECK_EQ(ftt_md5_key_of(keys, 4, v6), &keys[3]);
+	CHECK_EQ(ftt_md5_key_of(keys, 3, v6), NULL);
+	keys[3] = key_with((uint8_t[16]){[10] = 0xff, 0xff}, 96, "all of IPv4");
+	CHECK_EQ(ftt_md5_key_of(keys, 4, other), &keys[3]);
+	CHECK_EQ(ftt_md5_key_of(keys, 4, v6), NULL);
 	CHECK_EQ(ftt_md5_key_of(keys, 0, v6), NULL);
 }
 
@@ -167,89 +171,6 @@ static void test_who_is_taken(void)
 }
 
 /* --- the engine ------------------------------------------------------------------------------------- */
-
-static struct ftt_md5_key shared, wrong;
-static struct ftt_seg heard; /* the last that left for the client */
-static bool heard_sealed;
-static unsigned n_heard;
-
-static bool is_sealed(const struct wire *packet, struct ftt_seg *s)
-{
-	struct ftt_pkt k;
-
-	CHECK_EQ(ftt_parse(packet->bytes, packet->len, packet->len, &k, s), FTT_PARSED_TCP);
-	CHECK_EQ(ftt_l4_sum(packet->bytes, &k), 0xffff);
-	return k.md5_at && ftt_seal_holds(packet->bytes, &k, &shared);
-}
-
-static void leaves(struct node *n, struct wire *packet)
-{
-	(void)n;
-	heard_sealed = is_sealed(packet, &heard);
-	n_heard++;
-	free(packet);
-}
-
-static struct ftt_seg given; /* the last that our stack was given */
-static unsigned n_given;
-
-static void is_given(struct node *n, const struct wire *packet)
-{
-	(void)n;
-	CHECK(is_sealed(packet, &given));
-	n_given++;
-}
-
-static uint8_t told; /* the type of the first record of the last datagram to the other node */
-
-static void tells(struct node *n, struct wire *datagram)
-{
-	struct ftt_record r;
-
-	(void)n;
-	CHECK(ftt_record_get(datagram->bytes, datagram->len, &r));
-	told = r.type;
-	free(datagram);
-}
-
-static void push(struct node *n, bool client, uint8_t flags, uint32_t seq, uint32_t ack, const struct ftt_md5_key *seal, const char *data)
-{
-	struct ftt_key k = key_of(PORT);
-	struct ftt_bare b = {.src = client ? k.remote : k.local, .dst = client ? k.local : k.remote, .sport = client ? PORT : 80,
-			     .dport = client ? 80 : PORT, .seq = seq, .ack = ack, .flags = flags, .wnd = 500, .seal = seal};
-	uint8_t bytes[FTT_BARE_MAX + 64];
-
-	wire_push(client ? &n->in : &n->out, wire_new(bytes, (uint32_t)ftt_build_segment(bytes, &b, (const uint8_t *)data, strlen(data))));
-}
-
-static struct node *open_signed(uint32_t mode)
-{
-	struct ftt_key k = key_of(PORT);
-
-	shared = key_with(k.remote, 128, "shared");
-	wrong = key_with(k.remote, 128, "other");
-	node_open(&node, "node", mode, 4);
-	node.engine.cfg.md5[0] = shared;
-	node.engine.cfg.n_md5 = 1;
-	node.to_client = leaves;
-	node.to_peer = tells;
-	node.given = is_given;
-	node.stack.send = unheard;
-	n_heard = 0;
-	return &node;
-}
-
-/* How much our stack is given of what waits, each with its signature; `last` is the last of it. */
-static unsigned handled(struct node *n, struct ftt_seg *last)
-{
-	n_given = 0;
-	node_run(n);
-	*last = given;
-	return n_given;
-}
-
-#define OURS 5000u     /* the ISN of the primary's stack */
-#define LOCAL 900000u  /* ... and of the backup's */
 
 /* A backup's stack has other numbers: what it is given is signed anew, and so is what it says after a takeover. */
 static void test_a_backup_that_takes_over(void)
@@ -357,6 +278,7 @@ int main(void)
 	test_md5_vectors();
 	test_segments_of_a_kernel();
 	test_own_segments();
+	test_room_of_a_bare_one();
 	test_whose_key();
 	test_who_is_taken();
 	test_a_backup_that_takes_over();

@@ -8,7 +8,7 @@
  */
 #ifndef FTTCP_ICMP_H
 #define FTTCP_ICMP_H
-#include "core/tcp/state.h"
+#include "core/tcp/seal.h"
 
 enum { FTT_ICMP4 = 1, FTT_ICMP6 = 58 }; /* protocol numbers */
 
@@ -84,7 +84,7 @@ static inline void ftt_quoted_mtu(struct ftt_flow *f, const struct ftt_quote *q)
 {
 	uint32_t least = q->pkt.family == 4 ? 552 : 1280, headers = q->pkt.family == 4 ? 40 : 60;
 	uint32_t room = (uint32_t)f->client_wnd << f->hard.client_wscale;
-	uint32_t mss = (q->mtu > least ? q->mtu : least) - headers - (f->bits & FTT_F_TS ? 12 : 0);
+	uint32_t mss = (q->mtu > least ? q->mtu : least) - headers - (f->bits & FTT_F_TS ? 12 : 0) - (f->hard.signer ? FTT_SEAL_OPTION : 0);
 
 	if (q->mtu && q->seq - f->client_acked <= room && mss < f->mss)
 		f->mss = (uint16_t)mss;

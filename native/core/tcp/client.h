@@ -236,6 +236,7 @@ static inline uint32_t ftt_flow_begin(struct ftt_flow *f, const struct ftt_seg *
 		ftt_flow_unprotect(f, signed_ ? FTT_WHY_SIGNED : FTT_WHY_NO_BACKUP);
 	else if (env->mode == FTT_MODE_PAIRED && env->behind)
 		ftt_flow_unprotect(f, env->behind);
+	f->hard.signer = s->signer == FTT_SIGNED_OURS ? FTT_SIGNED_OURS : FTT_SIGNED_NOT; /* until our stack answers */
 	return signed_ ? FTT_ACT_REPORT : 0;
 }
 
@@ -348,14 +349,18 @@ static inline enum ftt_verdict ftt_client_gate(struct ftt_flow *f, const struct 
 	return FTT_PASS;
 }
 
-/* Of a flow that our stack does not carry, only where its client stands is followed. */
+/* Of a flow that our stack does not carry, only where its client stands is followed: the first signed word says it anew. */
 static inline void ftt_client_place(struct ftt_flow *f, const struct ftt_seg *s)
 {
 	const uint32_t slack = 1u << 24, ahead = 1u << 30;
-	bool first = !(f->bits & FTT_F_ESTABLISHED);
+	bool proven = s->signer == FTT_SIGNED_OURS && f->hard.signer != FTT_SIGNED_OURS, first = proven || !(f->bits & FTT_F_ESTABLISHED);
 
-	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || s->seq - f->client_nxt + slack >= 2 * slack)
+	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || (!proven && s->seq - f->client_nxt + slack >= 2 * slack))
 		return;
+	if (proven) {
+		f->hard.signer = FTT_SIGNED_OURS;
+		f->client_nxt = s->seq;
+	}
 	f->bits |= FTT_F_ESTABLISHED | (s->options & FTT_OPT_TS ? FTT_F_TS : 0);
 	if (first || s->ack - f->client_acked < ahead)
 		f->client_acked = s->ack;

@@ -94,7 +94,7 @@ struct ftt_bare {
 	uint32_t sack_left, sack_right; /* a SACK block when they differ; without room for it there is none */
 };
 
-#define FTT_BARE_MAX 92 /* IPv6 40 + TCP 20 + signature 20 + timestamps 12, or SACK */
+#define FTT_BARE_MAX 93 /* IPv6 40 + TCP 20 + signature 20 + timestamps 12, or SACK + octet */
 
 #define FTT_HOP_LIMIT 255 /* GTSM (RFC 5082): either end may take only what comes from next door */
 
@@ -123,7 +123,7 @@ static inline size_t ftt_put_ip(uint8_t *p, const uint8_t *src, const uint8_t *d
 	return 40;
 }
 
-/* Builds it at p (FTT_BARE_MAX bytes) with a payload behind; returns the length. */
+/* Builds it at p with a payload behind (FTT_BARE_MAX bytes, of which one is for that); returns the length. */
 static inline size_t ftt_build_segment(uint8_t *p, const struct ftt_bare *b, const uint8_t *payload, size_t len)
 {
 	bool sack = b->sack_left != b->sack_right && !(b->seal && b->timestamps);

@@ -86,11 +86,18 @@ static inline bool ftt_signed_well(const struct ftt_flow *f, const struct ftt_se
 	return s->signer == FTT_SIGNED_NOT || !has_key;
 }
 
+/* The other node tells of a flow, with its remote end's first word. has_key: as above. Until our stack answers, what holds of that one holds. */
+static inline void ftt_flow_told_signed(struct ftt_flow *f, const struct ftt_seg *first, bool has_key)
+{
+	f->hard.signer = first->signer && has_key ? FTT_SIGNED_OURS : FTT_SIGNED_NOT;
+}
+
+/* A network of IPv6 has no address of IPv4 in it, which are mapped. */
 static inline bool ftt_md5_key_fits(const struct ftt_md5_key *key, const uint8_t *peer)
 {
 	uint8_t whole = key->prefix / 8, rest = key->prefix % 8;
 
-	return !memcmp(key->peer, peer, whole) && (!rest || !((key->peer[whole] ^ peer[whole]) >> (8 - rest)));
+	return (key->prefix >= 96 || !ftt_is_v4(peer)) && !memcmp(key->peer, peer, whole) && (!rest || !((key->peer[whole] ^ peer[whole]) >> (8 - rest)));
 }
 
 /* The key of this peer (16 bytes, IPv4 mapped) among n, of which longer prefixes come first. NULL: it has none. */

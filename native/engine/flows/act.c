@@ -260,8 +260,7 @@ void ftt_tcp_syn_again(struct ftt_worker *w, const struct ftt_tcp *c)
 {
 	if (!c->syn || c->closed || c->flow.bits & FTT_F_ESTABLISHED)
 		return;
-	ftt_plane_small(w->plane, c->syn, c->syn_len);
-	w->n.injected++;
+	ftt_worker_give_first(w, c->syn, c->syn_len);
 }
 
 static void send_commit(struct ftt_worker *w, struct ftt_tcp *c)

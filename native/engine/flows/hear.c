@@ -35,6 +35,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 		c = ftt_flows_begin(w, &r->key, r->irs, now_ns);
 		if (!c)
 			return;
+		ftt_flow_told_signed(&c->flow, &s, ftt_worker_key(w, r->key.remote));
 		c->peer_worker = from;
 	}
 	ftt_client_syn(&c->flow, &s);
@@ -45,8 +46,7 @@ static void inject_syn(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt
 	}
 	if (!c->log) /* the mirror has lost it: what comes now is kept all the same */
 		ftt_log_begin(w, c, r->data, r->data_len);
-	ftt_plane_small(w->plane, r->data, r->data_len);
-	w->n.injected++;
+	ftt_worker_give_first(w, r->data, r->data_len);
 }
 
 /* The primary told of a connection that its server opens. */

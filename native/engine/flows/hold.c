@@ -83,14 +83,14 @@ static void stamp(struct ftt_worker *w, const struct ftt_packet *p, const struct
  * Lets a packet go with its edit. Without all its bytes it cannot be edited: a window is then left
  * as it is (the commit rule does not depend on it), anything else is dropped for the stack to send again.
  * On a backup, the kernel edits for us what came of the mirror; true when that leaves a window to be shown to the stack.
- * What clients send us directly right after a takeover it does not edit: that is copied once more, whole.
+ * What clients send us directly right after a takeover it does not edit, nor does it sign: that is copied once more, whole.
  */
 bool ftt_tcp_pass_edited(struct ftt_worker *w, struct ftt_flow *f, const struct ftt_packet *p,
 			const struct ftt_pkt *k, const struct ftt_seg *s, const struct ftt_edit *e)
 {
 	bool headers = p->cap < p->len && p->cap <= FTT_PLANE_HEADERS && s->dir == FTT_FROM_CLIENT;
 
-	if (headers && w->plane->can & FTT_PLANE_STAMPS && !(e->change & FTT_EDIT_DPORT) && p->in_index == w->mirror_index &&
+	if (headers && w->plane->can & FTT_PLANE_STAMPS && !k->md5_at && !(e->change & FTT_EDIT_DPORT) && p->in_index == w->mirror_index &&
 	    (w->mode == FTT_MODE_BACKUP || e->change)) {
 		stamp(w, p, s, e);
 		return e->change & FTT_EDIT_WND;
@@ -186,10 +186,8 @@ static uint32_t release_unheld(struct ftt_worker *w, struct ftt_tcp *c, uint64_t
 {
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 
-	if (c->syn && !c->closed && !(c->flow.bits & FTT_F_ESTABLISHED) && c->flow.protection != FTT_OPENING) {
-		ftt_plane_small(w->plane, c->syn, c->syn_len);
-		w->n.injected++;
-	}
+	if (c->syn && !c->closed && !(c->flow.bits & FTT_F_ESTABLISHED) && c->flow.protection != FTT_OPENING)
+		ftt_worker_give_first(w, c->syn, c->syn_len);
 	return ftt_unheld_release(&c->flow, &env);
 }
 

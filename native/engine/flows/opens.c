@@ -142,8 +142,7 @@ void ftt_opens_answer(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 		return;
 	ftt_opened_echoes(&c->flow, &s, &e);
 	ftt_worker_edit(w, answer, &k, true, &e, true);
-	ftt_plane_small(w->plane, answer, len);
-	w->n.injected++;
+	ftt_worker_give_first(w, answer, len);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
 

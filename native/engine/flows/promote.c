@@ -74,8 +74,7 @@ static bool begin_again(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	r->next_ns = now_ns + 1000000000ull;
 	ftt_renewal_stage(w, r, FTT_RENEW_CATCHING);
 	ftt_table_update(&w->table, c, w->mode);
-	ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
-	w->n.injected++;
+	ftt_worker_give_first(w, c->log->bytes, c->log->syn_len);
 	return true;
 }
 

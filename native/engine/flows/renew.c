@@ -368,7 +368,7 @@ static void backup_tick(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_rene
 	}
 	if (what == FTT_CAUGHT_SYN) {
 		r->next_ns = now_ns + FTT_CATCH_SYN_NS;
-		ftt_plane_small(w->plane, c->log->bytes, c->log->syn_len);
+		ftt_worker_give_first(w, c->log->bytes, c->log->syn_len);
 	} else if (what == FTT_CAUGHT_AGAIN) {
 		play_again(w, c, r, now_ns);
 	} else if (what == FTT_CAUGHT_ANSWER) {

@@ -66,6 +66,7 @@ static struct ftt_renewal *enter(struct ftt_worker *w, uint8_t from, const struc
 		return NULL;
 	c->peer_worker = from;
 	c->attempt = open->attempt;
+	ftt_flow_told_signed(&c->flow, first, ftt_worker_key(w, open->key.remote));
 	ftt_log_begin(w, c, open->data, open->data_len);
 	r = c->log ? ftt_renewal_begin(w, c, now_ns) : NULL;
 	if (!r) {
@@ -118,8 +119,7 @@ struct ftt_renewal *ftt_renew_enter(struct ftt_worker *w, uint8_t from, const st
 	ftt_backup_open(&c->flow, open, &env);
 	ftt_table_update(&w->table, c, w->mode);
 	if (!w->index)
-		ftt_plane_small(w->plane, open->data, open->data_len);
-	w->n.injected += !w->index;
+		ftt_worker_give_first(w, open->data, open->data_len);
 	return r;
 }
 

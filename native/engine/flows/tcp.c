@@ -139,11 +139,12 @@ static bool signed_well(struct ftt_worker *w, struct ftt_packet *p, const struct
 	bool has_key = k->md5_at && ftt_worker_key(w, k->src);
 	const struct ftt_tcp *c = ftt_flows_find(w, key, now_ns);
 
-	if (has_key && p->cap < p->len) {
+	if (has_key && p->cap < p->len && p->cap <= FTT_PLANE_HEADERS) {
 		ftt_plane_again(w->plane, p->queue, p->id);
 		return false;
 	}
-	ftt_worker_look_at_signer(w, p->bytes, k, true, s);
+	if (p->cap == p->len) /* else it is longer than any copy: nobody has looked */
+		ftt_worker_look_at_signer(w, p->bytes, k, true, s);
 	if (ftt_signed_well(c && !(c->closed && ftt_is_syn(s)) ? &c->flow : NULL, s, has_key))
 		return true;
 	w->n.bad_signatures++;
