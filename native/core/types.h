@@ -26,8 +26,8 @@
 #define FTT_MAX_MD5 64
 #define FTT_MD5_KEY_MAX 80
 /* The newest and the oldest version of what engines write to each other. Two nodes speak the newest one that both know. */
-#define FTT_CHANNEL_VERSION 4
-#define FTT_CHANNEL_OLDEST 4
+#define FTT_CHANNEL_VERSION 5
+#define FTT_CHANNEL_OLDEST 5
 
 /* What the engine of one node does for one group. Only Python changes it, with ftt_engine_set_mode(). */
 enum ftt_mode {

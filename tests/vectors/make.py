@@ -11,7 +11,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 HEARTBEAT_VERSION = 3
 SECRET = bytes(range(32))
 SESSION = 0x1122334455667788
