@@ -93,7 +93,7 @@ def test_kill_node_then_restart_host(lab: Lab) -> None:
     daemon = lab.node_process("alpha")
     make_fault(lab, "kill-node")
     assert not daemon.alive()
-    with pytest.raises(LabError, match="restart-host alpha"):
+    with pytest.raises(LabError, match="host alpha: its daemon has ended; its last words: "):
         lab.wait("synced", 5)
     make_fault(lab, "restart-host")
     lab.wait("primary=alpha", 10)
