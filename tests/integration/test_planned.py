@@ -116,14 +116,20 @@ def test_a_reload_with_probes_moves_no_role(pair: Pair) -> None:
         checks = pair.group(node)["server"]["checks"]
         return any(check["kind"] == "http" and check["last"] for check in checks)
 
-    with Caller(pair.lab) as caller:
-        for text in (probe, "fall = 5\n", probe + 'name = "again"\n'):
-            for node in nodes:
-                with (pair.lab.home / node / "node.toml").open("a") as file:
-                    file.write(text)
-                assert pair.order(node, "reload")["status"] == 0
-                await_condition(lambda node=node: asked(node), 30, f"{node} asks its server")  # type: ignore
-                state = pair.group(node)
-                assert state["synced"] and state["server"]["healthy"], state["server"]["reason"]
-        assert caller.says("nobody has moved")
+    files = {node: pair.lab.home / node / "node.toml" for node in nodes}
+    written = {node: file.read_text() for node, file in files.items()}
+    try:
+        with Caller(pair.lab) as caller:
+            for text in (probe, "fall = 5\n", probe + 'name = "again"\n'):
+                for node, file in files.items():
+                    file.write_text(file.read_text() + text)
+                    assert pair.order(node, "reload")["status"] == 0
+                    await_condition(lambda node=node: asked(node), 30, f"{node} asks its server")  # type: ignore
+                    state = pair.group(node)
+                    assert state["synced"] and state["server"]["healthy"], state["server"]["reason"]
+            assert caller.says("nobody has moved")
+    finally:
+        for node, file in files.items():
+            file.write_text(written[node])
+            pair.order(node, "reload")
     assert [pair.group(node)["epoch"] for node in nodes] == before
