@@ -4,14 +4,14 @@
  */
 #ifndef FTTCP_HANDSHAKE_H
 #define FTTCP_HANDSHAKE_H
-#include "core/tcp/state.h"
+#include "core/tcp/seal.h"
 
 /* --- the remote end's SYN --------------------------------------------------------------------------- */
 
-/* The largest payload of our segments, by its word. A signed one has 20 bytes of header more. */
+/* The largest payload of our segments, by its word. A signed one has more of a header. */
 static inline uint16_t ftt_client_mss(const struct ftt_seg *s)
 {
-	return (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0) - (s->signer ? 20 : 0); /* RFC 9293 3.7.1 */
+	return (s->mss > 48 ? s->mss : 536) - (s->options & FTT_OPT_TS ? 12 : 0) - (s->signer ? FTT_SEAL_OPTION : 0); /* RFC 9293 3.7.1 */
 }
 
 /* What a SYN tells, taken up when it begins the flow. */

@@ -141,7 +141,7 @@ void ftt_opens_answer(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_ns)
 	if (ftt_segment_step(&c->flow, &s, &env, &e) != FTT_PASS)
 		return;
 	ftt_opened_echoes(&c->flow, &s, &e);
-	ftt_worker_edit(w, answer, &k, true, &e, true);
+	ftt_apply(answer, &k, &e, true);
 	ftt_worker_give_first(w, answer, len);
 	ftt_tcp_act(w, c, e.actions, now_ns);
 }
