@@ -145,6 +145,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     hang_after_ms: Annotated[int, Meta(ge=20, le=600_000)] = 500
     idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 120
     udp_idle_timeout_s: Annotated[int, Meta(ge=1, le=864_000)] = 60
+    announce_refresh_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     rt_priority: Annotated[int, Meta(ge=0, le=99)] = 20
     busy_poll_us: Annotated[int, Meta(ge=0, le=10_000)] = 0
     detector: Literal["fixed", "phi"] = "fixed"

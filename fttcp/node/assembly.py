@@ -146,6 +146,7 @@ def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> En
         beat_interval_ns=timing.heartbeat_ms * NS_PER_MS,
         lease_ns=timing.lease_ms * NS_PER_MS,
         quiet_ahead_ns=quiet_ahead_ns(config, timing.lease_ms * NS_PER_MS),
+        announce_refresh_ns=timing.announce_refresh_s * 1000 * NS_PER_MS,
         drift_ppm=timing.drift_ppm,
         rt_priority=timing.rt_priority,
         busy_poll_ns=timing.busy_poll_us * 1000,

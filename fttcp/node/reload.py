@@ -32,6 +32,7 @@ LIVE = (
     "group.*.timing.startup_wait_ms",
     "group.*.timing.handover_wait_ms",
     "group.*.timing.hang_after_ms",
+    "group.*.timing.announce_refresh_s",
     "group.*.timing.detector",
     "group.*.limits.max_half_open",
     "group.*.limits.max_held",

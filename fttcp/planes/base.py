@@ -317,6 +317,8 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    announce_refresh_ns: int = 0
+    """Who may emit announces the service addresses so often; 0: only when it took over or moved."""
     output_lag_ns: int = 0
     """One server's output may stay behind the other's for so long; `detach_after_ns`, if that is more."""
     opens: tuple[tuple[int, int, str], ...] = ()

@@ -288,6 +288,9 @@ void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 	e->cfg.policy.shift = fixed.shift;
 	memcpy(e->cfg.md5, cfg->md5, sizeof(e->cfg.md5));
 	e->cfg.n_md5 = cfg->n_md5;
+	e->cfg.announce_refresh_ns = cfg->announce_refresh_ns;
+	if (e->neigh)
+		ftt_neigh_refresh(e->neigh, cfg->announce_refresh_ns);
 	ftt_engine_resume(e);
 }
 

@@ -172,6 +172,7 @@ struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine
 void ftt_neigh_detach(struct ftt_neigh *n); /* when it returns, the thread does not know of it any more; NULL is allowed */
 void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count);
 void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
+void ftt_neigh_refresh(struct ftt_neigh *n, uint64_t every_ns); /* 0: never */
 /* One round to all in the caller's thread: when it returns, the frames are out. */
 void ftt_neigh_announce_now(struct ftt_neigh *n);
 

@@ -85,24 +85,35 @@ static void test_probes_are_answered(void)
 
 static uint8_t speaker = 1; /* the last octet of our MAC address; what is late comes from an older one */
 
-/* The next frame of ours that announces or asks a neighbour; its kind: A, R (ARP request, reply), N, S (ND). */
-static char next_announced(uint8_t f[256], size_t *n, int patience_ms)
+/* The next frame that we sent. */
+static bool next_frame(uint8_t f[256], size_t *n, int patience_ms)
 {
 	uint64_t until = ftt_now_ns() + (uint64_t)patience_ms * MS;
 
 	for (;;) {
 		struct pollfd fd = {.fd = wire, .events = POLLIN};
 		uint64_t now = ftt_now_ns();
-		struct ftt_arp a;
-		struct ftt_nd nd;
 		ssize_t got;
 
 		if (now >= until || !poll(&fd, 1, (int)((until - now) / MS + 1)))
-			return 0;
+			return false;
 		got = recv(wire, f, 256, 0);
 		if (got < 12 || f[11] != speaker)
 			continue;
 		*n = (size_t)got;
+		return true;
+	}
+}
+
+/* The next frame of ours that announces or asks a neighbour; its kind: A, R (ARP request, reply), N, S (ND). */
+static char next_announced(uint8_t f[256], size_t *n, int patience_ms)
+{
+	struct ftt_arp a;
+	struct ftt_nd nd;
+
+	for (;;) {
+		if (!next_frame(f, n, patience_ms))
+			return 0;
 		if (!ftt_arp_parse(f, *n, &a) && (!memcmp(a.sender, service4, 4) || !memcmp(a.sender, other4, 4)))
 			return a.operation == FTT_ARP_REQUEST ? 'A' : 'R';
 		if (!ftt_nd_parse(f, *n, &nd) && !memcmp(nd.src, service6, 16))
@@ -197,6 +208,85 @@ static void test_known_neighbours_are_told(void)
 	ftt_neigh_set_known(e.neigh, NULL, 0);
 }
 
+/* Again and again, as long as the lease is held and nobody has switched it off; nothing is told of it. */
+static void test_the_holder_announces_itself_again(void)
+{
+	uint64_t *refreshes = &e.counters_neigh.announce_refreshes, told = fake_counter(&e.counters_neigh.neighbours_told);
+	uint64_t before = ftt_now_ns();
+	uint8_t f[256];
+	size_t n;
+
+	ftt_neigh_refresh(e.neigh, 50 * MS);
+	for (int i = 0; i < 3; i++) {
+		expect_announced("ARNAR");
+		expect_asked4(service4, 1);
+		expect_asked4(other4, 1);
+		expect_asked6(1);
+	}
+	CHECK(ftt_now_ns() - before >= 2 * 50 * MS);
+	CHECK(fake_counter(refreshes) >= 3 && fake_counter(&e.counters_neigh.neighbours_told) >= told + 3 * 3);
+	hold_lease(false);
+	while (next_announced(f, &n, QUIET_MS)) /* what was under way */
+		;
+	told = fake_counter(refreshes);
+	CHECK(!next_announced(f, &n, QUIET_MS));
+	CHECK_EQ(fake_counter(refreshes), told);
+	hold_lease(true);
+	expect_announced("ARNAR");
+	ftt_neigh_refresh(e.neigh, 0);
+	while (next_announced(f, &n, QUIET_MS))
+		;
+	CHECK(!next_announced(f, &n, QUIET_MS));
+	CHECK_EQ(fake_drain(&e, FTT_EV_ANNOUNCED), 0);
+}
+
+/* All groups of a node together send no faster than one: each address at once, the rest 32 frames in a millisecond. */
+static void test_many_groups_make_no_burst(void)
+{
+	enum { GROUPS = 8, EACH = 1 + 1 + FTT_MAX_NEIGHBOURS };
+	static struct ftt_neighbour known[FTT_MAX_NEIGHBOURS];
+	static struct ftt_engine other[GROUPS];
+	uint64_t before, last_ns = 0;
+	int seen = 0, firsts = 0;
+	uint8_t f[256];
+	char err[200];
+	struct ftt_arp a;
+	size_t n;
+
+	for (uint32_t i = 0; i < FTT_MAX_NEIGHBOURS; i++)
+		known[i] = (struct ftt_neighbour){.addr = {[10] = 0xff, [11] = 0xff, 10, 77, 1, (uint8_t)i}, .mac = {2, 0, 0, 0, 0, 0x0a}};
+	for (int g = 0; g < GROUPS; g++) {
+		strcpy(other[g].cfg.service_interface, "svc0");
+		other[g].cfg.n_service_addrs = 1;
+		memcpy(other[g].cfg.service_addr[0], e.cfg.service_addr[0], 12);
+		memcpy(other[g].cfg.service_addr[0] + 12, (const uint8_t[]){10, 77, 2, (uint8_t)g}, 4);
+		fake_engine_init(&other[g]);
+		other[g].neigh = ftt_neigh_attach(node, &other[g], err, sizeof(err));
+		CHECK(other[g].neigh);
+		atomic_store(&other[g].shared.lease_policy, FTT_LEASE_SELF);
+		atomic_store(&other[g].shared.lease_until_ns, UINT64_MAX);
+		fake_set_mode(&other[g], FTT_MODE_SOLO);
+		ftt_neigh_set_known(other[g].neigh, known, FTT_MAX_NEIGHBOURS);
+	}
+	before = ftt_now_ns();
+	for (int g = 0; g < GROUPS; g++)
+		ftt_neigh_announce(other[g].neigh, 1, MS);
+	while (seen < GROUPS * EACH && next_frame(f, &n, 10000))
+		if (!ftt_arp_parse(f, n, &a) && a.sender[2] == 2 && !memcmp(a.sender, client4, 2)) {
+			firsts += (f[0] & 1) && firsts == seen; /* to all, before any to one */
+			seen++;
+			last_ns = ftt_now_ns();
+		}
+	CHECK_EQ(seen, GROUPS * EACH);
+	CHECK(firsts >= 2);
+	CHECK(last_ns - before >= (uint64_t)GROUPS * FTT_MAX_NEIGHBOURS / 32 * MS * 9 / 10);
+	for (int g = 0; g < GROUPS; g++) {
+		CHECK_EQ(fake_wait(&other[g], FTT_EV_ANNOUNCED).value, 2);
+		ftt_neigh_detach(other[g].neigh);
+		fake_engine_free(&other[g]);
+	}
+}
+
 static void test_interface_changes_are_survived(void)
 {
 	uint8_t f[256];
@@ -287,6 +377,8 @@ int main(void)
 	test_solicited_node_group_is_joined();
 	test_announcements();
 	test_known_neighbours_are_told();
+	test_the_holder_announces_itself_again();
+	test_many_groups_make_no_burst();
 	test_the_kernels_wish_is_heard();
 	test_interface_changes_are_survived();
 	test_solicited_node_group_is_joined();

@@ -33,7 +33,7 @@ FOREIGN = "02:66:66:66:66:66"
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    yield from pair_named("stations", workloads=("bulk-down",))
+    yield from pair_named("stations", ("timing.announce_refresh_s=60",), ("bulk-down",))
 
 
 @pytest.fixture
@@ -99,6 +99,36 @@ def test_the_mirror_follows_another_mac_address_of_the_peer_link(lab: Lab, targe
         lab.wait("synced")
         make_fault(lab, "crash-host", old)
         connections.goes_on("the takeover", silent=True)
+
+
+def set_refresh(pair: Pair, node: str, seconds: int, before: int) -> None:
+    """How often the node announces itself, without a restart."""
+    file = pair.lab.home / node / "node.toml"
+    line = "announce_refresh_s = {}\n"
+    file.write_text(file.read_text().replace(line.format(before), line.format(seconds)))
+    told = pair.order(node, "reload")["changed"]
+    assert told == [f"group.lab.timing.announce_refresh_s: {before} -> {seconds}"]
+
+
+def test_a_client_that_missed_all_announcements_is_put_right(pair: Pair, lab: Lab) -> None:
+    """It takes the service to be at a station that is none, and its kernel sees no reason to ask."""
+    node = lab.node_in_role("primary")
+    right = mac_of(lab, node, "svc0")
+    refreshes = lambda: int(pair.group(node)["counters"]["announce_refreshes"])  # noqa: E731
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        before = refreshes()
+        for service in SERVICES:
+            entry = [service, "lladdr", FOREIGN, "dev", "eth0", "nud", "reachable"]
+            lab.host(CLIENT).run(["ip", "neigh", "replace", *entry])
+            assert known_mac(lab, CLIENT, service) == FOREIGN
+        set_refresh(pair, node, 1, 60)
+        try:
+            await_mac(lab, CLIENT, right)
+            connections.goes_on("the refresh", silent=True)
+        finally:
+            set_refresh(pair, node, 60, 1)
+        assert refreshes() > before
 
 
 def is_told(lab: Lab, node: str, service: str) -> bool:

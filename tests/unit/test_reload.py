@@ -49,6 +49,7 @@ def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
             for table, name, value, live in (
                 ("timing", "detach_after_ms", 77, True),
                 ("timing", "startup_wait_ms", 7777, True),
+                ("timing", "announce_refresh_s", 7, True),
                 ("timing", "detector", '"phi"', True),
                 ("timing", "heartbeat_ms", 30, False),
                 ("limits", "max_held", 77, True),

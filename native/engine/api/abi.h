@@ -169,6 +169,7 @@ struct ftt_config {
 	uint64_t beat_interval_ns; /* the shortest of all groups counts */
 	uint64_t lease_ns;     /* D: what a grant is worth, and how long silence means loss */
 	uint64_t quiet_ahead_ns; /* so long before PEER_LOST comes PEER_QUIET; 0: not at all */
+	uint64_t announce_refresh_ns; /* who may emit announces itself so often; 0: only when it took over or moved */
 	uint32_t drift_ppm;    /* assumed bound on the clocks' rate difference */
 	uint32_t rt_priority;  /* SCHED_FIFO priority of the beat thread, 0 = leave alone; the highest of all groups counts */
 	uint32_t busy_poll_ns; /* a worker that had packets looks for more for so long before it sleeps */
@@ -216,6 +217,7 @@ struct ftt_counters {
 	uint64_t resets_unanswered;         /* such flows whose client never answered */
 	uint64_t identities, identities_refused; /* of connections, for the server; without room for it in the shared memory, or with an unknown key */
 	uint64_t arp_answered, nd_answered, announcements;
+	uint64_t neighbours_told, announce_refreshes; /* announcements to one neighbour by itself; rounds that nothing but time has asked for */
 	uint64_t neighbour_refused, neighbour_defended; /* claims of others while we hold the lease; announcements against them */
 	uint64_t unrecorded; /* flows that are not in the history on disk, or not up to their end */
 	uint64_t renewed, renewals_failed; /* flows with which a new backup has caught up; has not */
@@ -348,7 +350,7 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 
 /*
- * The policy and peers' keys of *cfg from now on, but for what tables were made for and flows begin with: that stays. A bound below what is in
+ * The policy, announce_refresh_ns and peers' keys of *cfg from now on, but for what tables were made for and flows begin with: that stays. A bound below what is in
  * use takes no more, and drops nothing.
  */
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
@@ -402,7 +404,7 @@ void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns
 
 /* Announcements, sent on the service interface when a takeover opens the gate, and repeated (rounds times, interval
  * apart), each under the lease check: to all, and to those by themselves that have asked for the service addresses
- * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). */
+ * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). Then again each announce_refresh_ns. */
 void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n);
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
 

@@ -190,12 +190,12 @@ static bool links_changed(struct ftt_neighbours *all)
 static int arm(const struct ftt_neighbours *all)
 {
 	struct itimerspec when = {0};
-	uint64_t at = 0;
+	uint64_t at = all->step_ns;
 
 	for (uint32_t g = 0; g < all->n_groups; g++) {
 		const struct ftt_neigh *n = all->group[g];
 
-		at = ftt_sooner(at, ftt_sooner(n->rounds.round_ns, n->rounds.step_ns));
+		at = ftt_sooner(at, ftt_neigh_next_round(n));
 		at = ftt_sooner(at, ftt_sooner(n->retry_ns, ftt_sooner(n->claims.next_ns, n->claims.probe_ns)));
 	}
 	when.it_value.tv_sec = (time_t)(at / NS);
@@ -249,6 +249,7 @@ static int neigh_round(struct ftt_neighbours *all)
 
 		attend(all->group[g], now, known && fds[3 + 2 * g].revents, known && fds[4 + 2 * g].revents, changed);
 	}
+	ftt_neigh_step(all, now);
 	return 0;
 }
 

@@ -35,8 +35,10 @@ struct ftt_neigh_port {
 struct ftt_neigh_rounds {
 	uint64_t request;    /* the one that the rounds belong to */
 	uint64_t round_ns;   /* when the next one is due; 0: none */
-	uint64_t step_ns;    /* when the next neighbours are told by themselves; 0: all are */
-	uint32_t at, n_told; /* the pass over them */
+	uint64_t last_ns;    /* when the last one, or a refresh, began */
+	bool passing;        /* a pass is under way: first all stations, then neighbours by themselves */
+	uint32_t all;        /* so many of our addresses have been told to all in it */
+	uint32_t at, n_told; /* ... to neighbours */
 	struct ftt_neighbour told[2 * FTT_MAX_NEIGHBOURS];
 	struct ftt_neighbour asker[FTT_MAX_NEIGHBOURS];
 	uint64_t asked_ns[FTT_MAX_NEIGHBOURS]; /* 0: a free place */
@@ -69,6 +71,7 @@ struct ftt_neigh {
 	struct ftt_neigh_rounds rounds;
 	struct ftt_neigh_claims claims;
 
+	_Atomic uint64_t refresh_ns; /* the holder of the lease announces itself so often; 0: not at all */
 	pthread_mutex_t lock; /* guards everything below */
 	uint8_t mac[6];       /* port.mac, for other threads */
 	struct ftt_neighbour known[FTT_MAX_NEIGHBOURS];
@@ -88,6 +91,7 @@ struct ftt_neighbours {
 	pthread_mutex_t turn; /* held by the thread but for the time that it waits; guards everything below */
 	struct ftt_neigh *group[FTT_MAX_GROUPS];
 	uint32_t n_groups, changes; /* of the list, counted */
+	uint64_t step_ns; /* when passes go on; 0: there is none */
 	bool ended; /* the thread could not go on */
 };
 
@@ -122,6 +126,8 @@ void *ftt_neigh_main(void *arg);
 /* neigh_announce.c */
 void ftt_neigh_heard_asker(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now);
 void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now);
+uint64_t ftt_neigh_next_round(const struct ftt_neigh *n); /* when; 0: never */
+void ftt_neigh_step(struct ftt_neighbours *all, uint64_t now); /* passes of all groups */
 /* neigh_claims.c */
 void ftt_neigh_claimed(struct ftt_neigh *n, uint32_t which, const uint8_t mac[6], uint64_t now);
 void ftt_neigh_defend_if_due(struct ftt_neigh *n, uint64_t now);

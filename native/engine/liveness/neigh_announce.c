@@ -7,15 +7,19 @@
  * ftt_neigh_announce() wakes the thread; a round tells all stations (gratuitous ARP request and reply, an
  * unsolicited advertisement), the first at once, the others on a grid of interval_ns. A new request
  * replaces the rounds that are left, if it has not fewer. FTT_EV_ANNOUNCED follows the first round, value = frames sent:
- * fewer than there were, when the lease or the interface was gone.
+ * fewer than there were, when the lease or the interface was gone. Later, as long as we hold the lease, a round comes
+ * each refresh_ns: for those that all rounds missed, as behind a port that forwards only after the 30 s of
+ * a spanning tree, or a switch that was started anew.
  *
  * What goes to all does not reach everybody: ports that suppress ARP let none through, and an
  * advertisement neither makes an entry nor mends a FAILED one. So each neighbour is told by itself, too,
  * by a question in the service's name for the neighbour's own address: whoever answers it has noted
  * who asked (RFC 826, RFC 4861 7.2.3). Known are those that asked for us lately (every node on the
  * network hears that, the backup as well), and those that the owner has found in the kernel's table.
- * STEP frames leave in a millisecond, and a pass that is under way when a round is due goes
- * on, so many neighbours make no burst.
+ *
+ * All but a first round leaves in a *pass*: STEP frames in a millisecond for all groups together, or one for
+ * each if there are more. A pass that is under way when a round is due goes on. So neither many addresses nor
+ * many neighbours make a burst.
  */
 #define _GNU_SOURCE
 #include <linux/if_packet.h>
@@ -43,25 +47,28 @@ static bool send_one(struct ftt_neigh *n, const uint8_t *frame, size_t len, int 
 	return true;
 }
 
+/* Tells all stations of one address. Returns how many frames were sent. */
+static uint32_t tell_of(struct ftt_neigh *n, const uint8_t mac[6], const uint8_t addr[16], int direct_ifindex)
+{
+	uint8_t frame[FTT_ND_REPLY_FRAME];
+	uint32_t sent;
+
+	if (!ftt_is_v4(addr))
+		return send_one(n, frame, ftt_nd_announce(frame, mac, addr), direct_ifindex);
+	sent = send_one(n, frame, ftt_arp_announce(frame, FTT_ARP_REQUEST, mac, addr + 12), direct_ifindex);
+	return sent + send_one(n, frame, ftt_arp_announce(frame, FTT_ARP_REPLY, mac, addr + 12), direct_ifindex);
+}
+
 static uint32_t tell_all(struct ftt_neigh *n, int direct_ifindex)
 {
-	const struct ftt_config *cfg = &n->engine->cfg;
-	uint8_t mac[6], frame[FTT_ND_REPLY_FRAME];
 	uint32_t sent = 0;
+	uint8_t mac[6];
 
 	pthread_mutex_lock(&n->lock);
 	memcpy(mac, n->mac, 6);
 	pthread_mutex_unlock(&n->lock);
-	for (uint32_t i = 0; i < cfg->n_service_addrs; i++) {
-		const uint8_t *addr = cfg->service_addr[i];
-
-		if (!ftt_is_v4(addr)) {
-			sent += send_one(n, frame, ftt_nd_announce(frame, mac, addr), direct_ifindex);
-			continue;
-		}
-		sent += send_one(n, frame, ftt_arp_announce(frame, FTT_ARP_REQUEST, mac, addr + 12), direct_ifindex);
-		sent += send_one(n, frame, ftt_arp_announce(frame, FTT_ARP_REPLY, mac, addr + 12), direct_ifindex);
-	}
+	for (uint32_t i = 0; i < n->engine->cfg.n_service_addrs; i++)
+		sent += tell_of(n, mac, n->engine->cfg.service_addr[i], direct_ifindex);
 	return sent;
 }
 
@@ -104,10 +111,11 @@ static bool is_told(const struct ftt_neigh_rounds *r, const struct ftt_neighbour
 }
 
 /* Begins a pass over all that are known, those that have asked us first. */
-static void begin_pass(struct ftt_neigh *n, uint64_t now)
+static void begin_pass(struct ftt_neigh *n)
 {
 	struct ftt_neigh_rounds *r = &n->rounds;
 
+	r->passing = true;
 	r->at = r->n_told = 0;
 	for (uint32_t i = 0; i < FTT_MAX_NEIGHBOURS; i++)
 		if (r->asked_ns[i])
@@ -117,22 +125,19 @@ static void begin_pass(struct ftt_neigh *n, uint64_t now)
 		if (!is_told(r, &n->known[i]))
 			r->told[r->n_told++] = n->known[i];
 	pthread_mutex_unlock(&n->lock);
-	r->step_ns = r->n_told ? now : 0;
 }
 
 /* at counts through neighbours, and through our addresses for each. */
-static void step_pass(struct ftt_neigh *n, uint64_t now)
+static void step_pass(struct ftt_neigh *n, uint32_t most)
 {
 	const struct ftt_config *cfg = &n->engine->cfg;
 	struct ftt_neigh_rounds *r = &n->rounds;
 	uint8_t frame[FTT_ND_REPLY_FRAME];
-	int sent = 0;
+	uint32_t sent = 0;
 
-	if (!ftt_neigh_may_emit(n)) { /* the next round begins anew */
-		r->step_ns = 0;
-		return;
-	}
-	for (; r->at < r->n_told * cfg->n_service_addrs && sent < STEP; r->at++) {
+	for (; r->all < cfg->n_service_addrs && sent < most; r->all++)
+		sent += tell_of(n, n->port.mac, cfg->service_addr[r->all], 0);
+	for (; r->at < r->n_told * cfg->n_service_addrs && sent < most; r->at++) {
 		const struct ftt_neighbour *to = &r->told[r->at / cfg->n_service_addrs];
 		const uint8_t *addr = cfg->service_addr[r->at % cfg->n_service_addrs];
 		size_t len;
@@ -141,48 +146,72 @@ static void step_pass(struct ftt_neigh *n, uint64_t now)
 			continue;
 		len = ftt_is_v4(addr) ? ftt_arp_ask(frame, n->port.mac, addr + 12, to->mac, to->addr + 12)
 				      : ftt_nd_ask(frame, n->port.mac, addr, to->mac, to->addr);
-		send_one(n, frame, len, 0);
+		if (send_one(n, frame, len, 0))
+			ftt_neigh_count(&n->engine->counters_neigh.neighbours_told);
 		sent++;
 	}
-	r->step_ns = r->at < r->n_told * cfg->n_service_addrs ? now + STEP_NS : 0;
+	r->passing = r->all < cfg->n_service_addrs || r->at < r->n_told * cfg->n_service_addrs;
+}
+
+void ftt_neigh_step(struct ftt_neighbours *all, uint64_t now)
+{
+	uint32_t passing = 0;
+
+	if (now < all->step_ns)
+		return;
+	for (uint32_t g = 0; g < all->n_groups; g++) {
+		struct ftt_neigh *n = all->group[g];
+
+		n->rounds.passing = n->rounds.passing && ftt_neigh_may_emit(n); /* else the next round begins anew */
+		passing += n->rounds.passing;
+	}
+	for (uint32_t g = 0; g < all->n_groups; g++)
+		if (all->group[g]->rounds.passing)
+			step_pass(all->group[g], passing < STEP ? STEP / passing : 1);
+	all->step_ns = passing ? now + STEP_NS : 0;
 }
 
 /* ---- rounds ----------------------------------------------------------------------------------- */
 
-static void round_if_due(struct ftt_neigh *n, uint64_t now)
+uint64_t ftt_neigh_next_round(const struct ftt_neigh *n)
 {
-	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
-	struct ftt_neigh_rounds *r = &n->rounds;
-	uint64_t interval;
-	bool first, more;
+	const struct ftt_neigh_rounds *r = &n->rounds;
+	uint64_t every = atomic_load(&n->refresh_ns);
 
-	pthread_mutex_lock(&n->lock);
-	first = n->request != r->request;
-	if (!first && (!r->round_ns || now < r->round_ns)) {
-		pthread_mutex_unlock(&n->lock);
-		return;
-	}
-	r->request = n->request;
-	more = n->rounds_left > 1;
-	if (n->rounds_left)
-		n->rounds_left--;
-	interval = n->interval_ns;
-	pthread_mutex_unlock(&n->lock);
-	if (first)
-		r->round_ns = now;
-	r->round_ns = more ? r->round_ns + interval : 0;
-	ev.value = tell_all(n, 0);
-	if (first)
-		ftt_event_post(n->engine, &ev);
-	if (first || !r->step_ns)
-		begin_pass(n, now);
+	return r->round_ns || !every ? r->round_ns : r->last_ns + every;
 }
 
 void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now)
 {
-	round_if_due(n, now);
-	if (n->rounds.step_ns && now >= n->rounds.step_ns)
-		step_pass(n, now);
+	uint64_t due = ftt_neigh_next_round(n);
+	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
+	struct ftt_neigh_rounds *r = &n->rounds;
+	bool first, refresh;
+
+	pthread_mutex_lock(&n->lock);
+	first = n->request != r->request;
+	if (!first && (!due || now < due)) {
+		pthread_mutex_unlock(&n->lock);
+		return;
+	}
+	refresh = !first && !r->round_ns;
+	r->request = n->request;
+	r->last_ns = now;
+	r->round_ns = n->rounds_left > 1 ? (first ? now : r->round_ns) + n->interval_ns : 0;
+	if (n->rounds_left)
+		n->rounds_left--;
+	pthread_mutex_unlock(&n->lock);
+	if (refresh && !ftt_neigh_may_emit(n))
+		return;
+	if (refresh)
+		ftt_neigh_count(&n->engine->counters_neigh.announce_refreshes);
+	if (first) {
+		ev.value = tell_all(n, 0);
+		ftt_event_post(n->engine, &ev);
+	}
+	if (first || !r->passing)
+		begin_pass(n);
+	r->all = first ? n->engine->cfg.n_service_addrs : 0;
 }
 
 /* rounds 0 is taken as 1: an announcement was asked for. */
@@ -196,5 +225,11 @@ void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_
 		n->interval_ns = interval_ns;
 	}
 	pthread_mutex_unlock(&n->lock);
+	ftt_neigh_wake(n->node);
+}
+
+void ftt_neigh_refresh(struct ftt_neigh *n, uint64_t every_ns)
+{
+	atomic_store(&n->refresh_ns, every_ns);
 	ftt_neigh_wake(n->node);
 }

@@ -98,7 +98,8 @@ struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine
 	n->engine = e;
 	error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
 	memcpy(n->mac, n->port.mac, 6);
-	n->retry_ns = ftt_now_ns(); /* what has changed before the thread knows of it */
+	n->retry_ns = n->rounds.last_ns = ftt_now_ns(); /* what has changed before the thread knows of it */
+	n->refresh_ns = e->cfg.announce_refresh_ns;
 	if (!error)
 		error = enter(all, n, &what);
 	if (!error)
