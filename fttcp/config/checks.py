@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -20,7 +19,7 @@ from fttcp.config.addressing import (
 )
 from fttcp.config.arbiter import ARBITER_CHECKS
 from fttcp.config.health_checks import check_command, check_health, check_reference
-from fttcp.config.node_checks import check_node, check_notified, check_own_ports, check_ports
+from fttcp.config.node_checks import MAC, check_macs, check_node, check_notified, check_own_ports, check_ports
 from fttcp.config.reader import HOLE, IncompleteError
 from fttcp.config.schema import (
     LINK_KEYS,
@@ -34,7 +33,6 @@ from fttcp.config.schema import (
 from fttcp.config.standby import check_standby
 from fttcp.wire.keyfile import is_credential
 
-_MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _BITS_OF_A_BEAT = 3000
 _BITS_OF_A_GROUP = 360
 _GROUPS_OF_A_BEAT = 31
@@ -67,6 +65,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
     yield partial(check_services_are_free, config, prefixes, errors)
     yield partial(check_node, config, errors)
     yield partial(check_notified, config, errors)
+    yield partial(check_macs, config, errors)
     yield partial(_check_majority, config, errors)
     if config.reference is not None:
         yield partial(check_reference, config, config.reference, errors)
@@ -301,7 +300,7 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
                 "(allowed: one such as 239.255.77.1 or ff15::77)"
             )
     elif link.transport == "ethernet":
-        if not _MAC.fullmatch(str(link.remote)):
+        if not MAC.fullmatch(str(link.remote)):
             errors.append(
                 f"{where}.remote: {link.remote!r} is not a MAC address (allowed: 02:00:00:00:00:01)"
             )

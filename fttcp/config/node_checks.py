@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,6 +15,8 @@ from fttcp.config.schema import (
 from fttcp.config.words import EVENTS
 from fttcp.wire.keyfile import is_credential
 from fttcp.wire.ports import PortRange, parse
+
+MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 
 
 def check_node(config: Config, errors: list[str]) -> None:
@@ -66,6 +69,21 @@ def check_ports(group: GroupSection, where: str, errors: list[str]) -> None:
     """Note ports that there are not, and those that are named twice."""
     for key in ("ports", "opens"):
         _check_list(getattr(group, key), f"{where}.{key}", errors)
+
+
+def check_macs(config: Config, errors: list[str]) -> None:
+    """Note MAC addresses that no station can have, and those of two groups: switches find it in one place."""
+    seen: dict[str, int] = {}
+    for i, group in enumerate(config.group):
+        mac = group.mac
+        if mac is None or mac == "virtual":
+            continue
+        if not MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or not int(mac.replace(":", ""), 16):
+            errors.append(
+                f"group[{i}].mac: {mac!r} is no station's MAC address (allowed: virtual, 02:00:00:00:00:01)"
+            )
+        elif (first := seen.setdefault(mac.lower(), i)) != i:
+            errors.append(f"group[{i}].mac: {mac!r} is that of group[{first}] as well: choose another one")
 
 
 def _check_list(texts: list[object], where: str, errors: list[str]) -> None:

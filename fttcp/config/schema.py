@@ -214,6 +214,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     addresses: Annotated[list[Word], Meta(min_length=1, max_length=MAX_ADDRESSES)]
     ports: Annotated[list[PortText], Meta(min_length=1, max_length=MAX_PORTS)]
+    mac: Word | None = None
     opens: Annotated[list[TcpPortText], Meta(max_length=MAX_PORTS)] = []
     command: Word | None = None
     commands: list[Word] = []

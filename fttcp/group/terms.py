@@ -40,6 +40,7 @@ def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, .
         Term.STANDBY: group.standby,
         Term.RENEW: group.renew == "history",
         Term.OPENS: sorted(group.opened_ports),
+        Term.MAC: (group.mac or "").lower(),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     told = {term: max(digest, UNTOLD + 1) for term, digest in digests.items()}

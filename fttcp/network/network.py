@@ -6,6 +6,7 @@ What was changed is recorded in the run directory before it is changed, so that 
 
 import asyncio
 import dataclasses
+import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,11 +17,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 from fttcp.network import ground, kernel, leftovers, routing, tables
 from fttcp.network.ground import Ground
 from fttcp.network.keeper import RuleKeeper
+from fttcp.network.nft import NftError
 from fttcp.network.owner import Firewall, Owner, Standing
 from fttcp.network.record import RECORD, Record
 from fttcp.network.routing import Route, Rule
 from fttcp.network.rtnetlink import Netlink
-from fttcp.network.rules import Address, GroupNet, apply_rules, missing, move_mirror, remove_rules
+from fttcp.network.rules import Address, GroupNet, RulesError, apply_rules, missing, move_mirror, remove_rules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -302,10 +304,25 @@ async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
     """Puts the group's rules in place, unless they stand: what waits in queues is lost with a chain. Returns
     the IP versions that conntrack is not kept from."""
     if owner.firewall is Firewall.FLUSHABLE:
+        if group.mac:
+            raise _without_mac(group, owner.why)
         return await apply_rules(group)
-    if not await _in_thread(owner.stands, group):
+    if await _in_thread(owner.stands, group):
+        return frozenset()
+    try:
         await _in_thread(owner.make, group)
+    except NftError as error:
+        if group.mac and error.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+            raise _without_mac(group, str(error)) from error
+        raise
     return frozenset()
+
+
+def _without_mac(group: GroupNet, why: str) -> RulesError:
+    return RulesError(
+        f"group {group.name}: this kernel cannot give it a MAC address of its own ({why}): remove `mac` on "
+        "all nodes, or take Linux 5.16 with nf_tables"
+    )
 
 
 def _wanted(socket: Netlink, groups: Collection[GroupNet], previous: Record, firewall: Firewall) -> Record:

@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from fttcp.network.rules import RulesError
 
-IPV4, IPV6, ARP, INET = 2, 10, 3, 1
+IPV4, IPV6, ARP, INET, NETDEV = 2, 10, 3, 1, 5
 OWNER, PERSIST = 2, 4
 
 EQUAL, UNEQUAL = 0, 1
 DROP, ACCEPT = 0, 1
-NETWORK, TRANSPORT = 1, 2
-LENGTH, PRIORITY, MARK, IIFNAME, OIFNAME, L4PROTO = 0, 2, 3, 6, 7, 16
+LINK, NETWORK, TRANSPORT = 0, 1, 2
+LENGTH, PROTOCOL, PRIORITY, MARK, IIFNAME, OIFNAME, L4PROTO, PACKET_TYPE = 0, 1, 2, 3, 6, 7, 16, 19
 
 _NETLINK_NETFILTER, _SOL_NETLINK, _CAP_ACK = 12, 270, 10
 _SUBSYSTEM = 10
@@ -243,10 +243,12 @@ def _make_set(
     ]
 
 
-def make_chain(table: Table, name: str, hook: int, priority: int) -> Message:
-    """A chain that the kernel calls at a hook; of several in the order of priorities."""
+def make_chain(table: Table, name: str, hook: int, priority: int, device: str = "") -> Message:
+    """A chain that the kernel calls at a hook, of NETDEV at one of an interface; of several in the order of
+    priorities."""
     attributes = _text(1, table.name) + _text(3, name) + _text(7, "filter")
-    attributes += _nest(4, _number(1, hook), _number(2, priority))
+    place = [_number(1, hook), _number(2, priority), *([_text(3, device)] if device else [])]
+    attributes += _nest(4, *place)
     return Message(_NEWCHAIN, table.family, attributes, f"make chain {name} in table {table.name}")
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from fttcp.network import nft
+from fttcp.network import kernel, nft
 from fttcp.network.guardian import Guardian, end_of
 from fttcp.network.nft import Message, NftError, Table
 from fttcp.network.rules import Address, GroupNet, RulesError
 from fttcp.network.tables import contents, is_guard, mirror, plan, trial
 
-_SHOWN = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp"}
+_SHOWN = {nft.IPV4: "ip", nft.IPV6: "ip6", nft.ARP: "arp", nft.NETDEV: "netdev"}
 
 
 class Firewall(Enum):
@@ -105,6 +105,8 @@ class Owner:
             for table in plan(group):
                 if self._socket.exists(table):
                     messages.append(nft.drop_table(table))
+                if not _hooked(table, group):
+                    continue
                 messages += [nft.make_table(table, self._flags(table)), *contents(group, table)]
             self._socket.change(messages)
             self._made[group.name] = group
@@ -113,7 +115,7 @@ class Owner:
         """Lead the group's mirror to the gateways that it has now; all else stays, and what is queued."""
         messages: list[Message] = []
         for table in plan(group):
-            if not is_guard(table):
+            if not is_guard(table) and table.family != nft.NETDEV:
                 messages += [nft.empty_chain(table, "mirror"), *mirror(table, group)]
         with self._one_at_a_time:
             self._socket.change(messages)
@@ -132,7 +134,7 @@ class Owner:
             found = {table: self._socket.rules(table) for table in plan(group)}
         for table, there in found.items():
             wanted = [step for step in contents(group, table) if step.what.startswith("add a rule")]
-            if there.lengths.total() != len(wanted):
+            if there.lengths.total() != len(wanted) and _hooked(table, group):
                 have = f"{there.lengths.total()} rules of {len(wanted)}"
                 lost[table] = f"{_SHOWN[table.family]} {table.name}: {have}"
             stopped += there.counted.total() if is_guard(table) else 0
@@ -163,6 +165,12 @@ class Owner:
         if self.firewall is Firewall.KEPT:
             return nft.OWNER | nft.PERSIST
         return nft.OWNER if is_guard(table) else 0
+
+
+def _hooked(table: Table, group: GroupNet) -> bool:
+    """Whether there is something that the table can be hooked to: an interface may be away for a while, and
+    takes its chains with it."""
+    return table.family != nft.NETDEV or kernel.index_of(group.service_interface) != 0
 
 
 def _possible(owner: nft.Socket) -> tuple[Firewall, str]:

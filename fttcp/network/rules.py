@@ -70,6 +70,8 @@ class GroupNet:
     """The source port of probes of the mirror."""
     opens: tuple[tuple[int, int, str], ...] = ()
     """Ports of others to which the service opens connections."""
+    mac: bytes = b""
+    """The MAC address that moves with the service; empty: it has that of the interface."""
 
     @property
     def probe_mark(self) -> int:

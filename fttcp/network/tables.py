@@ -16,7 +16,7 @@ of POSTROUTING.
 import struct
 from collections.abc import Iterable, Iterator
 
-from fttcp.network import nft
+from fttcp.network import nft, station
 from fttcp.network.nft import Message, Table
 from fttcp.network.rules import (
     HANDSHAKE_QUEUES,
@@ -56,6 +56,8 @@ def plan(group: GroupNet) -> list[Table]:
     name = plain_name(group.name)
     families = [_FAMILY[version] for version in group.families]
     guards = [*families, nft.ARP] if nft.IPV4 in families else families
+    if group.mac:
+        families = [*families, nft.NETDEV]
     return [
         *(Table(family, f"fttcp-rules-{name}") for family in families),
         *(Table(family, f"fttcp-guard-{name}") for family in guards),
@@ -74,6 +76,8 @@ def is_guard(table: Table) -> bool:
 
 def contents(group: GroupNet, table: Table) -> list[Message]:
     """All that is in one of the group's tables."""
+    if table.family == nft.NETDEV:
+        return [*station.contents(table, group)]
     version = _VERSION[table.family]
     messages = nft.make_set(table, _ADDRESSES, 1, _addresses(group, version))
     if table.family == nft.ARP:

@@ -117,20 +117,31 @@ def make_clocks(config: Callable[[], Config], liveness: Liveness, history: Histo
     )
 
 
+def _cluster_id(config: Config, group: GroupSection) -> int:
+    names = [config.node.name, *(peer.name for peer in config.peer)]
+    return identity.cluster_id(config.node.cluster, group.name, names)
+
+
+def service_mac(config: Config, group: GroupSection) -> bytes:
+    """Return the MAC address that moves with the group; b'' if it has that of the interface."""
+    if group.mac == "virtual":
+        return identity.virtual_mac(_cluster_id(config, group))
+    return bytes.fromhex(group.mac.replace(":", "")) if group.mac else b""
+
+
 def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> EngineSettings:
     """Return what the engine of a group needs to know."""
     node, timing, limits = config.node, group.timing, group.limits
     whole = group.renew == "history"
     return EngineSettings(
         keys=secrets.keys,
-        cluster_id=identity.cluster_id(
-            node.cluster, group.name, [node.name, *(peer.name for peer in config.peer)]
-        ),
+        cluster_id=_cluster_id(config, group),
         node_id=identity.node_id(node.name),
         boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
         service_interface=node.service_interface,
         peer_interface=node.peer_interface,
+        service_mac=service_mac(config, group) or bytes(6),
         service_addresses=tuple(group.addresses),
         ports=group.port_list,
         opens=group.opened_ports,
@@ -231,6 +242,7 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         opens=group.opened_ports,
         service_interface=config.node.service_interface,
         peer_interface=config.node.peer_interface,
+        mac=service_mac(config, group),
         mirror_gateway4=remote if isinstance(remote, IPv4Address) else None,
         mirror_gateway6=IPv6Address(v6) if v6 is not None else None,
         queue_in=group.queue,

@@ -62,6 +62,7 @@ _HINTS = (
     ("group.*.channel_port", _ALL_NODES),
     ("group.*.addresses", _ALL_NODES),
     ("group.*.ports", _ALL_NODES),
+    ("group.*.mac", _ALL_NODES),
     ("group.*.opens", _ALL_NODES),
     ("group.*.state", _ALL_NODES),
     ("group.*.workers", _ALL_NODES),

@@ -40,6 +40,7 @@ class Term(IntEnum):
     RENEW = 20
     OPENS = 21
     MD5 = 22
+    MAC = 23
 
     @property
     def key(self) -> str:

@@ -317,6 +317,8 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    service_mac: bytes = bytes(6)
+    """Where neighbours find the service; zeros: at the service interface's own MAC address."""
     announce_refresh_ns: int = 0
     """Who may emit announces the service addresses so often; 0: only when it took over or moved."""
     output_lag_ns: int = 0

@@ -54,6 +54,7 @@ def _config(settings: EngineSettings) -> Any:
         fill_peer(slot, peer)
     config.service_interface = settings.service_interface.encode()
     config.peer_interface = settings.peer_interface.encode()
+    ffi.memmove(config.service_mac, settings.service_mac, 6)
     config.n_service_addrs = len(settings.service_addresses)
     for i, address in enumerate(settings.service_addresses):
         ffi.memmove(config.service_addr[i], address_bytes(address), 16)

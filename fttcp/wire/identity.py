@@ -15,6 +15,13 @@ def cluster_id(cluster: str, group: str, nodes: Sequence[str] = ()) -> int:
     return _hash64(b"fttcp cluster", cluster, group, *(sorted(nodes) if len(nodes) > 2 else ()))
 
 
+def virtual_mac(cluster_id: int) -> bytes:
+    """Return the MAC address of a group that shares none with the interface: locally administered, the same
+    on all nodes."""
+    first, *rest = cluster_id.to_bytes(8, "big")[:6]
+    return bytes((first & 0xFC | 2, *rest))
+
+
 def nodes_id(cluster: str, nodes: Sequence[str] = ()) -> int:
     """Return the id of a cluster, whatever its groups are; ``nodes`` as above. Never 0."""
     return _hash64(b"fttcp nodes", cluster, *(sorted(nodes) if len(nodes) > 2 else ()))

@@ -66,6 +66,51 @@ static void test_groups_are_answered_for_apart(void)
 	fake_engine_free(&other);
 }
 
+/* A group with a MAC address of its own answers from that, whatever the interface's is; the interface takes what comes for it. */
+static void test_a_group_may_have_its_own_mac_address(void)
+{
+	static const uint8_t own[6] = {2, 0x11, 0x22, 0x33, 0x44, 0x55};
+	static struct ftt_engine other;
+	uint8_t question[256], answer[256];
+	size_t n, len = arp(question, FTT_ARP_REQUEST, client_mac, client4, nobody4);
+	char err[200] = "";
+	struct ftt_arp a;
+
+	strcpy(other.cfg.service_interface, "svc0");
+	memcpy(other.cfg.service_mac, own, 6);
+	other.cfg.n_service_addrs = 1;
+	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
+	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
+	fake_engine_init(&other);
+	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
+	CHECK(other.neigh);
+	atomic_store(&other.shared.lease_policy, FTT_LEASE_SELF);
+	atomic_store(&other.shared.lease_until_ns, UINT64_MAX);
+	fake_set_mode(&other, FTT_MODE_SOLO);
+	ask(question, len, answer, &n);
+	CHECK_EQ(ftt_arp_parse(answer, n, &a), FTT_NEIGH_OK);
+	CHECK(!memcmp(a.sender_mac, own, 6) && !memcmp(answer + 6, own, 6));
+	check_answers_from(1); /* the other group, as ever */
+	run("ip link set svc0 down && ip link set svc0 address 02:00:00:00:01:07 && ip link set svc0 up");
+	do /* the other group announces itself */
+		ask(question, len, answer, &n);
+	while (ftt_arp_parse(answer, n, &a) || memcmp(a.sender, nobody4, 4));
+	CHECK(!memcmp(a.sender_mac, own, 6) && !memcmp(answer + 6, own, 6));
+	check_answers_from(7);
+	CHECK_EQ(fake_posted(&other, FTT_EV_MAC_CHANGED), 0);
+	run("ip link set svc0 address 02:00:00:00:01:01");
+	CHECK_EQ(fake_wait(&e, FTT_EV_MAC_CHANGED).value, 0x020000000107);
+	CHECK_EQ(fake_wait(&e, FTT_EV_MAC_CHANGED).value, 0x020000000101);
+	check_answers_from(1);
+	ftt_neigh_detach(other.neigh);
+	fake_engine_free(&other);
+	hold_lease(false); /* what is left of rounds */
+	while (next_answer(answer, &n, QUIET_MS))
+		;
+	fake_drain(&e, FTT_EV_ANNOUNCED);
+	hold_lease(true);
+}
+
 static void test_probes_are_answered(void)
 {
 	static const uint8_t nobody[4] = {0};
@@ -373,6 +418,7 @@ int main(void)
 	start();
 	test_answers_under_the_lease_only();
 	test_groups_are_answered_for_apart();
+	test_a_group_may_have_its_own_mac_address();
 	test_probes_are_answered();
 	test_solicited_node_group_is_joined();
 	test_announcements();

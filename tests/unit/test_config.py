@@ -78,6 +78,9 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
         ('commands = ["a \'b"]', 'group[0].commands[0]: "a \'b" cannot be split into words'),
         ('pid_file = "/run/x"', "exactly one of command (or commands), pid_file, unit"),
         ("workers = 9", "group[0].workers: 9 is above 8"),
+        ('mac = "02:00:00:00:00"', "group[0].mac: '02:00:00:00:00' is no station's MAC address"),
+        ('mac = "01:00:5e:00:00:01"', "group[0].mac: '01:00:5e:00:00:01' is no station's MAC address"),
+        ('mac = "00:00:00:00:00:00"', "group[0].mac: '00:00:00:00:00:00' is no station's MAC address"),
         (
             '[[group.health.probe]]\ntype = "ping"',
             "group[0].health.probe[0].type: 'ping' is not allowed (allowed: exec, http, tcp, udp)",

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from fttcp.cli.main import main
 from fttcp.config import ConfigError, load, load_to_run
 from fttcp.config.words import EVENTS
+from fttcp.node.assembly import service_mac
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 from tests.unit.test_config import GOOD, LINKS, THREE, errors_of
@@ -209,6 +210,18 @@ def test_a_service_port_is_no_port_of_another_groups_channel(tmp_path: Path) -> 
     assert any(
         "ports[1]: '7731/udp' has ports of fttcp's own" in error for error in errors_of(tmp_path, text)
     )
+
+
+def test_two_groups_have_two_mac_addresses(tmp_path: Path) -> None:
+    text = GOOD.replace("[[group]]", '[[group]]\nmac = "00:00:5e:00:01:0a"')
+    text += MAIL.replace("[[group]]", '[[group]]\nmac = "00:00:5E:00:01:0A"')
+    told = "group[1].mac: '00:00:5E:00:01:0A' is that of group[0] as well"
+    assert any(told in error for error in errors_of(tmp_path, text))
+    virtual = text.replace("00:00:5e:00:01:0a", "virtual").replace("00:00:5E:00:01:0A", "virtual")
+    (tmp_path / "node.toml").write_text(virtual)
+    config = load(tmp_path / "node.toml")
+    macs = {service_mac(config, group) for group in config.group}
+    assert len(macs) == 2 and all(mac[0] & 3 == 2 for mac in macs)
 
 
 def test_links_of_frames_differ_and_lead_to_somebody(tmp_path: Path) -> None:

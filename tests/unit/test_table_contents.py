@@ -19,6 +19,7 @@ UDP = replace(GROUP, ports=((69, 69, "udp"),), mirror_gateway4=None, mirror_gate
         UDP,
         replace(GROUP, peer_interface="svc0"),
         replace(GROUP, workers=3),
+        replace(GROUP, mac=bytes.fromhex("02000000000a")),
         replace(GROUP, opens=((25, 25, "tcp"), (1024, 65535, "tcp"))),
     ],
 )

@@ -1,18 +1,21 @@
 """How the kernel is spoken to about tables of nf_tables: by one at a time, and never without an end."""
 
+import asyncio
 import errno
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, cast
 
 import pytest
 
 from fttcp.network import nft
+from fttcp.network.network import install
 from fttcp.network.nft import NftError, Rules, Table
 from fttcp.network.owner import Firewall, Owner, TakenError
-from fttcp.network.rules import GroupNet
+from fttcp.network.rules import GroupNet, RulesError
 from fttcp.network.tables import plan
 
 GROUP = GroupNet(
@@ -83,6 +86,19 @@ def test_one_thread_at_a_time_speaks_to_the_kernel(call: Callable[[Owner], Any])
     call(owner)
     assert kernel.calls
     assert not owner._one_at_a_time.locked()
+
+
+@pytest.mark.parametrize("firewall", [Firewall.KEPT, Firewall.FLUSHABLE])
+def test_a_kernel_without_hooks_at_interfaces_is_told_of(firewall: Firewall) -> None:
+    owner, kernel = owner_in()
+
+    def refuse(_: Any) -> None:
+        raise NftError("make chain from-us", errno.EOPNOTSUPP)
+
+    kernel.change = refuse  # type: ignore[method-assign, assignment]
+    owner.firewall = firewall
+    with pytest.raises(RulesError, match=r"group web: .* MAC address of its own .* remove `mac`"):
+        asyncio.run(install(owner, replace(GROUP, mac=bytes(6))))
 
 
 def test_a_table_whose_owner_ends_meanwhile_is_free() -> None:

@@ -152,6 +152,7 @@ struct ftt_config {
 	uint32_t n_peers;
 	char service_interface[16];
 	char peer_interface[16];
+	uint8_t service_mac[6]; /* where neighbours find the service; all zero: at the interface's own MAC address */
 	uint8_t service_addr[FTT_MAX_ADDRS][16];
 	uint32_t n_service_addrs;
 	struct ftt_port port[FTT_MAX_PORTS];

@@ -133,12 +133,24 @@ static int join_groups(const struct ftt_neigh_port *p, const struct ftt_config *
 	return 0;
 }
 
-/* Index, type, MAC address and carrier of the interface. 0 or errno. */
-static int look_up(int fd, const char *name, int *ifindex, struct ftt_neigh_port *p)
+/* Has the network card take what is sent to the group's own MAC address. 0 or errno. */
+static int take_own_mac(const struct ftt_neigh_port *p, const struct ftt_config *cfg)
+{
+	struct packet_mreq station = {.mr_ifindex = p->ifindex, .mr_type = PACKET_MR_UNICAST, .mr_alen = 6};
+	int fd = p->arp_fd >= 0 ? p->arp_fd : p->nd_fd;
+
+	memcpy(station.mr_address, cfg->service_mac, 6);
+	if (ftt_all_zero(cfg->service_mac, 6))
+		return 0;
+	return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &station, sizeof(station)) ? errno : 0;
+}
+
+/* Index, type and carrier of the interface, and the MAC address that the service has there. 0 or errno. */
+static int look_up(int fd, const struct ftt_config *cfg, int *ifindex, struct ftt_neigh_port *p)
 {
 	struct ifreq r = {0};
 
-	strncpy(r.ifr_name, name, sizeof(r.ifr_name) - 1);
+	memcpy(r.ifr_name, cfg->service_interface, sizeof(r.ifr_name));
 	if (ioctl(fd, SIOCGIFINDEX, &r))
 		return errno;
 	*ifindex = r.ifr_ifindex;
@@ -146,7 +158,7 @@ static int look_up(int fd, const char *name, int *ifindex, struct ftt_neigh_port
 		return errno;
 	if (r.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return EPROTOTYPE;
-	memcpy(p->mac, r.ifr_hwaddr.sa_data, 6);
+	memcpy(p->mac, ftt_all_zero(cfg->service_mac, 6) ? (const uint8_t *)r.ifr_hwaddr.sa_data : cfg->service_mac, 6);
 	if (ioctl(fd, SIOCGIFFLAGS, &r))
 		return errno;
 	p->running = (r.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
@@ -160,7 +172,7 @@ static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, bool
 	*what = "look up the interface";
 	if (fd < 0)
 		return errno;
-	error = look_up(fd, cfg->service_interface, &p->ifindex, p);
+	error = look_up(fd, cfg, &p->ifindex, p);
 	close(fd);
 	if (error)
 		return error;
@@ -171,6 +183,10 @@ static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, bool
 		p->nd_fd = open_packet(cfg, p->ifindex, false);
 	if ((v4 && p->arp_fd < 0) || (v6 && p->nd_fd < 0))
 		return errno;
+	*what = "take the group's own MAC address";
+	error = take_own_mac(p, cfg);
+	if (error)
+		return error;
 	*what = "join the solicited-node groups (IPv6 must be enabled on the interface)";
 	if (!v6)
 		return 0;
@@ -214,7 +230,7 @@ bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *c
 	socklen_t len = sizeof(where);
 	int ifindex;
 
-	if (!p->open || look_up(fd, cfg->service_interface, &ifindex, p))
+	if (!p->open || look_up(fd, cfg, &ifindex, p))
 		return false;
 	/* An interface may have left and come back under its old index; the socket was unbound then. */
 	return ifindex == p->ifindex && !getsockname(fd, (struct sockaddr *)&where, &len) &&

@@ -1,0 +1,37 @@
+"""A group's own MAC address on the service interface, as a table of nf_tables.
+
+Neighbours find the service at this address on whichever node serves, so no cache of theirs matters. The
+engine answers and announces from it (neigh.c), and has the network card take what is sent to it. Here what
+came for it is made the host's own, and what leaves under a service address bears it: else switches would not
+learn where it is.
+
+The interface stays as it is: no macvlan has to be up on one node only, or to be brought up by a takeover. Who
+has the lease speaks from the address, and nobody else (the engine's gate, the guard of tables.py).
+"""
+
+from collections.abc import Iterator
+
+from fttcp.network import nft
+from fttcp.network.nft import Message, Table
+from fttcp.network.rules import GroupNet
+
+_INGRESS, _EGRESS = 0, 1
+_TO, _FROM, _LENGTH = 0, 6, 6
+_THIS_HOST = bytes(1)
+_ETHERTYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_SOURCE = {4: (12, 4), 6: (8, 16)}
+
+
+def contents(table: Table, group: GroupNet) -> Iterator[Message]:
+    """All that is in the table."""
+    yield nft.make_chain(table, "to-us", _INGRESS, 0, group.service_interface)
+    own = [nft.payload(nft.LINK, _TO, _LENGTH), nft.compare(group.mac)]
+    yield nft.add_rule(table, "to-us", *own, nft.constant(_THIS_HOST), nft.set_meta(nft.PACKET_TYPE))
+    yield nft.make_chain(table, "from-us", _EGRESS, 0, group.service_interface)
+    for address in group.addresses:
+        ours = [
+            *(nft.meta(nft.PROTOCOL), nft.compare(_ETHERTYPE[address.version])),
+            *(nft.payload(nft.NETWORK, *_SOURCE[address.version]), nft.compare(address.packed)),
+        ]
+        bears = (nft.constant(group.mac), nft.write(nft.LINK, _FROM, _LENGTH))
+        yield nft.add_rule(table, "from-us", *ours, *bears)
