@@ -11,7 +11,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,14 +19,27 @@ from typing import Any
 
 import click
 
-from fttcp.cli.checks import Check, Interface, Machine, Site, Status, Trial, check_machine, check_site
+from fttcp.cli.checks import (
+    Check,
+    Interface,
+    Machine,
+    Site,
+    Status,
+    Trial,
+    check_machine,
+    check_site,
+    ok,
+    warn,
+)
 from fttcp.cli.client import AskError, ask, load_config
 from fttcp.cli.failure import CommandError
 from fttcp.cli.host_checks import check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.cli.managers import check_managers, see_managers
 from fttcp.cli.translations import check_translations, see_translations
+from fttcp.cluster.placement import Host
 from fttcp.config import Config
+from fttcp.config.placement import hosts_of, shortages_of
 from fttcp.node.arbiters import examine
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
@@ -144,9 +157,21 @@ def _check_others(config: Config) -> Iterator[Check]:
     """What else manages this host, and what it has to do with the configuration."""
     services = [address for group in config.group for address in group.ip_addresses]
     interfaces = (config.node.service_interface, config.node.peer_interface)
+    yield from check_capacity(shortages_of(config), hosts_of(config))
     yield from check_managers(see_managers(services, interfaces, config.node.peer_interface))
     rules = [rule for group in config.group for rule in see_translations(group.ip_addresses, group.port_list)]
     yield from check_translations(list(dict.fromkeys(rules)))
+
+
+def check_capacity(lacking: Sequence[str], hosts: Sequence[Host]) -> Iterator[Check]:
+    """Hosts with a bound carry all groups, also when one of them is lost. ``lacking``: what they do not."""
+    if all(host.capacity is None for host in hosts):
+        return
+    todo = "raise `capacity`, or take groups out of some files: `fttcp plan --without HOST` shows all"
+    for what in lacking:
+        yield warn("capacity", what, todo)
+    if not lacking:
+        yield ok("capacity", "every group has its units, also without any one host")
 
 
 def report(findings: Iterable[Check]) -> str:

@@ -31,6 +31,7 @@ _COMMANDS = {
     "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
     "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
     "pause": ("fttcp.cli.maintenance:pause", "Begin maintenance: no takeover, no switchover."),
+    "plan": ("fttcp.cli.plan:plan", "Show where groups would be if hosts were lost, or returned."),
     "probe-server": ("lab.probe.cli:probe_server", "Run two copies of a server; say where they differ."),
     "reload": ("fttcp.cli.reload:reload", "Let the daemon read its configuration again."),
     "replay": (

@@ -81,5 +81,11 @@ def _is_pair(raw: dict[str, Any]) -> bool:
 
 def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config:
     file: PairFile = Reader(errors).table(PairFile, raw, "")
-    name = file.peer.name if isinstance(file.peer, PairName) else cast(str, HOLE)
-    return Config(file.node, [PeerSection(name, file.link)], file.group, file.reference, file.arbiter)
+    peer = file.peer if isinstance(file.peer, PairName) else PairName(cast(str, HOLE))
+    return Config(
+        file.node,
+        [PeerSection(peer.name, file.link, peer.capacity)],
+        file.group,
+        file.reference,
+        file.arbiter,
+    )

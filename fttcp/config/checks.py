@@ -20,6 +20,7 @@ from fttcp.config.addressing import (
 from fttcp.config.arbiter import ARBITER_CHECKS
 from fttcp.config.health_checks import check_command, check_health, check_reference
 from fttcp.config.node_checks import MAC, check_macs, check_node, check_notified, check_own_ports, check_ports
+from fttcp.config.placement import check_prefer
 from fttcp.config.reader import HOLE, IncompleteError
 from fttcp.config.schema import (
     LINK_KEYS,
@@ -93,6 +94,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             yield partial(part, group, here, errors)
         yield partial(check_own_ports, config, group, here, errors)
         yield partial(_check_solo_lease, config, group, here, errors)
+        yield partial(check_prefer, config, group, here, errors)
         for peer, prefix in zip(peers, prefixes, strict=True):
             yield partial(_check_mirror, group, here, peer, f"{prefix}link[0]", errors)
             yield partial(_check_speed, group, here, len(groups), peer, prefix, errors)

@@ -46,6 +46,8 @@ Device = Annotated[
     str, Meta(pattern=r"^/[^\s]{1,62}$", description="a path of at most 63 characters, such as /dev/ttyS0")
 ]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Units = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""Of load, in a measure that the operator chooses."""
 
 MAX_WORKERS = _numbers.MAX_WORKERS
 """Of a group."""
@@ -94,6 +96,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     encrypt: bool = False
     history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048
     clocks_apart_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 500
+    capacity: Units | None = None
     notify: Notify = Notify()
     http: Http = Http()
 
@@ -127,6 +130,7 @@ class PeerSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     link: Links
+    capacity: Units | None = None
 
 
 class Timing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,6 +225,9 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     pid_file: Word | None = None
     unit: Word | None = None
     priority: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 100
+    prefer: Annotated[list[Name], Meta(max_length=MAX_PEERS + 1)] = []
+    importance: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    units: Units = 1
     channel_port: Annotated[int, Meta(ge=1, le=65535 - MAX_WORKERS)] = 7710
     queue: Annotated[int, Meta(ge=0, le=65535 - 2 * QUEUE_OUT_OFFSET)] = 7700
     engine: Literal["nfqueue", "programmable"] = "nfqueue"
@@ -266,6 +273,12 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
         """Those of other hosts to which the service connects. Raises ValueError for one that there is not."""
         return tuple(map(parse, self.opens))
 
+    def priority_of(self, node: str) -> int:
+        """Return the priority by which nodes come: ``priority``, or the place in ``prefer``, from behind."""
+        if not self.prefer:
+            return self.priority
+        return len(self.prefer) - self.prefer.index(node) if node in self.prefer else 0
+
 
 Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
 
@@ -274,6 +287,7 @@ class PairName(Struct, frozen=True, forbid_unknown_fields=True):
     """[peer]: the other host of a pair."""
 
     name: Name
+    capacity: Units | None = None
 
 
 class PairFile(Struct, frozen=True, forbid_unknown_fields=True):

@@ -77,7 +77,7 @@ def nodes_shown(machine: PairMachine, fenced: bool, releases: Mapping[str, str])
     role = SPARE if machine.phase is Phase.JOINING else machine.role.value
     name, healthy = machine.settings.name, machine.view.healthy
     own = {"name": name, "role": "fenced" if fenced else role, "healthy": healthy}
-    own |= {"release": __version__, "speaks": machine.settings.speaks}
+    own |= {"release": __version__, "speaks": machine.settings.speaks, "priority": machine.settings.priority}
     peers = [_peer_shown(peer) | {"release": releases.get(peer.name, "")} for peer in machine.view.peers]
     return sorted([own, *peers], key=lambda node: str(node["name"]))
 
@@ -85,10 +85,11 @@ def nodes_shown(machine: PairMachine, fenced: bool, releases: Mapping[str, str])
 def _peer_shown(peer: Peer) -> dict[str, Any]:
     said = peer.said
     if said is None:
-        return {"name": peer.name, "role": ABSENT, "healthy": None, "speaks": None}
+        return {"name": peer.name, "role": ABSENT, "healthy": None, "speaks": None, "priority": None}
     waits = said.role is Role.BACKUP and said.mode is Mode.IDLE
     role = SPARE if waits else said.role.value
-    return {"name": peer.name, "role": role, "healthy": said.healthy, "speaks": said.speaks}
+    shown = {"name": peer.name, "role": role, "healthy": said.healthy}
+    return shown | {"speaks": said.speaks, "priority": said.priority}
 
 
 def unfit_shown(machine: PairMachine) -> dict[str, str]:

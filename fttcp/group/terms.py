@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from fttcp.config import Config, GroupSection
+from fttcp.config.placement import hosts_of
 from fttcp.group.secrets import Secrets
 from fttcp.ownership.terms import MOST, UNTOLD, Term
 
@@ -41,6 +42,7 @@ def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, .
         Term.RENEW: group.renew == "history",
         Term.OPENS: sorted(group.opened_ports),
         Term.MAC: (group.mac or "").lower(),
+        Term.PLACEMENT: _placement(config, group),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     told = {term: max(digest, UNTOLD + 1) for term, digest in digests.items()}
@@ -56,6 +58,12 @@ def _signing(config: Config, group: GroupSection, secrets: Secrets) -> int:
     label = f"fttcp md5 {config.node.cluster} {group.name} ".encode()
     signing = sorted((str(entry.network), secrets.password(entry).hex()) for entry in group.md5)
     return max(_digest(signing, label, secrets.keys.sending), UNTOLD + 1)
+
+
+def _placement(config: Config, group: GroupSection) -> object:
+    """What decides where a group is to be."""
+    capacities = {host.name: host.capacity for host in hosts_of(config)}
+    return group.prefer, group.importance, group.units, sorted(capacities.items())
 
 
 def _arbiter(config: Config) -> int:

@@ -71,7 +71,7 @@ def core_settings(
         group=group.name,
         name=config.node.name,
         peers=tuple(peer.name for peer in config.peer),
-        priority=group.priority,
+        priority=group.priority_of(config.node.name),
         lease_ns=timing.lease_ms * NS_PER_MS,
         drift_ppm=timing.drift_ppm,
         startup_wait_ns=timing.startup_ms * NS_PER_MS,

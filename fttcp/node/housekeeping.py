@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fttcp.config import Config
+from fttcp.config.placement import shortages_of
 from fttcp.group.group import GroupRuntime
 from fttcp.group.readiness import Hinders, Reason
 from fttcp.group.secrets import Secrets
@@ -19,6 +20,7 @@ from fttcp.network import ground
 from fttcp.network.ground import Ground
 from fttcp.network.network import NetworkSetup
 from fttcp.network.notices import News
+from fttcp.network.owner import Firewall
 from fttcp.network.rules import RulesError
 from fttcp.planes.clocks import Clocks
 from fttcp.report.events import History
@@ -56,6 +58,19 @@ class Housekeeper:
         """Group -> packets that its guard had stopped when it was last looked at."""
         self._elsewhere: dict[str, int] = {}
         """The same, of packets that came by another interface."""
+
+    def tell_firewall(self) -> None:
+        """Say what the rules withstand on this kernel."""
+        level, why = self._network.firewall
+        told = {"why": why} if why else {}
+        self._history.add(
+            "firewall", "info" if level is Firewall.KEPT else "warning", rules=level.value, **told
+        )
+
+    def tell_capacity(self) -> None:
+        """Say what the hosts cannot carry, if there is any."""
+        if lacking := shortages_of(self._config()):
+            self._history.add("capacity-short", "warning", lacking=lacking)
 
     async def keep(self) -> None:
         """Go on until this is cancelled."""

@@ -30,7 +30,6 @@ from fttcp.group.servers import make_health
 from fttcp.network.carrier import CarrierMonitor
 from fttcp.network.kernel import KernelError
 from fttcp.network.network import NetworkSetup
-from fttcp.network.owner import Firewall
 from fttcp.network.record import RECORD
 from fttcp.network.rules import GroupNet, RulesError
 from fttcp.node.arbiters import arbiter_settings, change_keys
@@ -190,15 +189,8 @@ class Node:
         gc.freeze()
         self._spawn(self._house.keep())
         self._history.add("started", pid=os.getpid(), carrier=carrier)
-        self._tell_firewall()
-
-    def _tell_firewall(self) -> None:
-        """Say what the rules withstand on this kernel."""
-        level, why = self._network.firewall
-        told = {"why": why} if why else {}
-        self._history.add(
-            "firewall", "info" if level is Firewall.KEPT else "warning", rules=level.value, **told
-        )
+        self._house.tell_firewall()
+        self._house.tell_capacity()
 
     async def _prepare(self, section: GroupSection, secrets: Secrets) -> None:
         """Open a group's engine and make its parts; nothing runs yet."""
@@ -324,6 +316,7 @@ class Node:
             finally:
                 self._frontend.ready()
         self._history.add("reloaded", **done)
+        self._house.tell_capacity()
         return done
 
     async def _reload_unasked(self) -> None:

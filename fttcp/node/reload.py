@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -18,7 +19,12 @@ LIVE = (
     "node.clocks_apart_ms",
     "node.notify",
     "node.http",
+    "node.capacity",
+    "peer.*.capacity",
     "group.*.priority",
+    "group.*.prefer",
+    "group.*.importance",
+    "group.*.units",
     "group.*.divergence",
     "group.*.unverified",
     "group.*.order",
@@ -78,8 +84,8 @@ _HINTS = (
 
 def changes_live(section: str, key: str) -> bool:
     """Tell whether a key of a section (`group.timing`) can change while the node runs."""
-    path = f"{section}.{key}".replace("group.", "group.*.", 1) + "."
-    return section.startswith(("node", "group")) and any(path.startswith(f"{one}.") for one in LIVE)
+    path = re.sub(r"^(group|peer)\.", r"\1.*.", f"{section}.{key}.")
+    return any(path.startswith(f"{one}.") for one in LIVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Term(IntEnum):
     OPENS = 21
     MD5 = 22
     MAC = 23
+    PLACEMENT = 24
 
     @property
     def key(self) -> str:

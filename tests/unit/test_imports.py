@@ -24,17 +24,18 @@ NATIVE = {"_native"}
 ALLOWED = {
     "_numbers": set(),
     "ownership": set(),
+    "cluster": set(),
     "wire": {"ownership"},
     "_native": {"_ftt"},
     **{part: {"ownership", "wire"} | NATIVE for part in MIDDLE},
     "planes": {"ownership", "wire", "network"} | NATIVE,
-    "config": {"ownership", "wire"} | MIDDLE | NATIVE,
+    "config": {"ownership", "cluster", "wire"} | MIDDLE | NATIVE,
     "explain": {"ownership", "wire", "config", "planes"} | NATIVE,
     "report": {"ownership", "wire", "config"},
     "group": {"ownership", "wire", "config", "report"} | MIDDLE | NATIVE,
     "face": {"ownership", "wire", "config", "report", "group"} | MIDDLE,
-    "node": {"ownership", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
-    "cli": {"node", "explain", "face", "config", "report", "ownership", "wire"} | MIDDLE,
+    "node": {"ownership", "cluster", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
+    "cli": {"cluster", "node", "explain", "face", "config", "report", "ownership", "wire"} | MIDDLE,
     "lab": {"cli", "config", "planes.experiment", "wire.capture"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}
@@ -143,12 +144,14 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not breaches, f"{importer} must not import {', '.join(breaches)}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fttcp/ownership").rglob("*.py")), ids=lambda path: path.name)
-def test_the_role_machine_is_pure(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for room in ("ownership", "cluster") for path in (ROOT / "fttcp" / room).rglob("*.py")),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_decisions_about_roles_are_pure(path: Path) -> None:
     impure = {name.partition(".")[0] for name in imports(path)} & IMPURE
-    assert not impure, (
-        f"{path}: the role machine is given time, input and chance; it must not import {impure}"
-    )
+    assert not impure, f"{path}: decisions are given time, input and chance; it must not import {impure}"
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))

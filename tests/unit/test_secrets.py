@@ -86,7 +86,7 @@ class Daemon:
         node._network = SimpleNamespace(change=self._no_more)
         node._liveness, node._arbiter_settings = SimpleNamespace(set_keys=lambda keys: None), None
         node._join, node._leave = self._join, self._leave
-        self._house = Housekeeper(
+        self._house = node._house = Housekeeper(
             lambda: node._config,
             lambda: node._secrets,
             node._network,

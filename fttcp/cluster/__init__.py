@@ -1,0 +1,1 @@
+"""Many groups over many hosts. Pure: no socket, clock or file."""
