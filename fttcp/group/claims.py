@@ -14,6 +14,8 @@ from fttcp.server.verdict import Note
 
 OVER_AFTER_S = 25.0
 """A claim that was not repeated is over: the engine tells of one again after 10 s, and asks as often."""
+GRACE_S = 1.0
+"""A peer that has another MAC address now says so in a heartbeat, and its announcement may be read before."""
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class _Claim:
     mac: str
     first_s: float
     last_s: float
+    held: bool = False
+    certain: bool = False
     told: bool = False
 
 
@@ -66,22 +70,28 @@ class Claims:
             return
         key = (event.key.local, mac.hex(":"))
         claim = self._claims.get(key)
-        if claim is None or now_s - claim.last_s > OVER_AFTER_S:
+        again = claim is not None and now_s - claim.last_s <= OVER_AFTER_S
+        if claim is None or not again:
             claim = self._claims[key] = _Claim(*key, now_s, now_s)
-            if strangers and not event.reason:
-                return
-        claim.last_s = now_s
-        if not claim.told:
-            claim.told = True
-            held = "it is announced anew" if event.reason else "this node does not hold it now"
-            self._note(
-                "address-claimed",
-                "warning",
-                address=claim.address,
-                mac=claim.mac,
-                interface=self._interface,
-                why=f"{self._sentence(claim)}; {held}",
-            )
+        claim.last_s, claim.held = now_s, bool(event.reason)
+        claim.certain = claim.certain or claim.held or again or not strangers
+        self._tell_of(claim)
+
+    def _tell_of(self, claim: _Claim) -> None:
+        """Once. While this node holds the address at once: no peer claims it then."""
+        waited = claim.held or time.monotonic() - claim.first_s >= GRACE_S
+        if claim.told or not claim.certain or not waited:
+            return
+        claim.told = True
+        held = "it is announced anew" if claim.held else "this node does not hold it now"
+        self._note(
+            "address-claimed",
+            "warning",
+            address=claim.address,
+            mac=claim.mac,
+            interface=self._interface,
+            why=f"{self._sentence(claim)}; {held}",
+        )
 
     def missing(self, peers: int) -> bool:
         """Return True while fewer peers than these have told their MAC addresses."""
@@ -98,12 +108,15 @@ class Claims:
         )
 
     def settle(self) -> Iterator[Reason]:
-        """Forget what is over, and tell so; return why this node is not ready for what is not."""
+        """Tell of what no peer has explained; forget what is over, and tell so; return why this node is not
+        ready for what is not."""
         now_s = time.monotonic()
         for claim in [claim for claim in self._claims.values() if now_s - claim.last_s > OVER_AFTER_S]:
             del self._claims[claim.address, claim.mac]
             if claim.told:
                 self._note("address-claim-over", address=claim.address, mac=claim.mac)
+        for claim in self._claims.values():
+            self._tell_of(claim)
         present = list(self._present())
         if present:
             what = "; ".join(map(self._sentence, present))

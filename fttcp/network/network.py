@@ -245,9 +245,12 @@ class NetworkSetup:
             kernel.resolve(socket, interface, hops)
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
-        """Address -> MAC address of the known neighbours on the group's service interface."""
+        """Address -> MAC address of the known neighbours on the group's service interface, but for services
+        of this node: their owner asks in their name."""
         interface = kernel.index_of(self._groups[group].service_interface)
-        return await _in_kernel(kernel.known_neighbours, interface) if interface else {}
+        known = await _in_kernel(kernel.known_neighbours, interface) if interface else {}
+        services = {address for net in self._groups.values() for address in net.addresses}
+        return {address: mac for address, mac in known.items() if address not in services}
 
     async def drop_unresolved(self, group: str) -> None:
         """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier

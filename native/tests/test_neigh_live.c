@@ -104,11 +104,9 @@ static void test_a_group_may_have_its_own_mac_address(void)
 	check_answers_from(1);
 	ftt_neigh_detach(other.neigh);
 	fake_engine_free(&other);
-	hold_lease(false); /* what is left of rounds */
-	while (next_answer(answer, &n, QUIET_MS))
+	while (next_answer(answer, &n, QUIET_MS)) /* all rounds */
 		;
 	fake_drain(&e, FTT_EV_ANNOUNCED);
-	hold_lease(true);
 }
 
 static void test_probes_are_answered(void)
@@ -227,6 +225,34 @@ static void test_announcements(void)
 	CHECK(!next_announced(f, &n, QUIET_MS));
 	CHECK_EQ(fake_counter(&e.counters_neigh.announcements), before + 3 * 8);
 	CHECK_EQ(fake_drain(&e, FTT_EV_ANNOUNCED), 0);
+}
+
+/* Groups of a node are no neighbours of each other: with fifty of them, each would tell forty-nine. */
+static void test_groups_do_not_tell_each_other(void)
+{
+	static struct ftt_engine other;
+	uint8_t f[256];
+	char err[200] = "";
+	size_t n;
+
+	strcpy(other.cfg.service_interface, "svc0");
+	other.cfg.n_service_addrs = 1;
+	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
+	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
+	fake_engine_init(&other);
+	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
+	CHECK(other.neigh);
+	put(f, arp(f, FTT_ARP_REQUEST, other_mac, nobody4, service4)); /* a peer that owns it now */
+	await_read();
+	ftt_neigh_announce(e.neigh, 1, MS);
+	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5);
+	expect_announced("ARNAR");
+	expect_asked4(service4, 1);
+	expect_asked4(other4, 1);
+	expect_asked6(1);
+	CHECK(!next_announced(f, &n, QUIET_MS));
+	ftt_neigh_detach(other.neigh);
+	fake_engine_free(&other);
 }
 
 /* Those that the owner knows of, as many as there may be, once each; one that has asked is not told twice. */
@@ -422,6 +448,7 @@ int main(void)
 	test_probes_are_answered();
 	test_solicited_node_group_is_joined();
 	test_announcements();
+	test_groups_do_not_tell_each_other();
 	test_known_neighbours_are_told();
 	test_the_holder_announces_itself_again();
 	test_many_groups_make_no_burst();

@@ -18,10 +18,13 @@ from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT, NODES
 from lab.nodeconfig import node_config, to_toml, write_node_files
 from tests.integration.netns import needs_root
+from tests.integration.stations import known_mac, mac_of
 
 pytestmark = needs_root
 
 GROUPS = 50
+MACS = {0: {"mac": "virtual"}, 1: {"mac": "virtual"}, 2: {"mac": "00:00:5e:00:01:07"}}
+"""Of groups with one of their own; all others have that of the interface."""
 PORT = 7710
 """node.heartbeat_port"""
 SERVER = "echo $$ > /run/all.pid; exec socat TCP-LISTEN:7,fork,reuseaddr PIPE"
@@ -36,6 +39,7 @@ def _group(number: int, priority: int) -> dict[str, Any]:
     return {
         "name": f"g{number}", "addresses": [_address(number)], "ports": ["7/tcp"], "pid_file": "/run/all.pid",
         "queue": 1000 + 32 * number, "channel_port": 20000 + 10 * number, "priority": priority,
+        **MACS.get(number, {}),
         "timing": {"heartbeat_ms": 100, "heartbeat_misses": 10}, "limits": {"max_flows": 64},
     }  # fmt: skip
 
@@ -110,8 +114,20 @@ def test_fifty_groups_cost_one_thread_and_one_port(crowd: Crowd) -> None:
 
 
 def test_a_crash_is_seen_by_all(crowd: Crowd) -> None:
+    before = _echoes(crowd)
     make_fault(crowd, "crash-host", "alpha")
     crowd.await_all("beta", lambda group: group["role"] == "primary", "is served")
-    for number in (0, GROUPS - 1):
+    after = _echoes(crowd)
+    own = mac_of(crowd, "beta", "svc0")
+    assert {number for number, mac in after.items() if mac != own} == set(MACS)
+    assert after[2] == MACS[2]["mac"] and len(set(after.values())) == 1 + len(MACS)
+    assert all(after[number] == before[number] for number in MACS)
+
+
+def _echoes(crowd: Crowd) -> dict[int, str]:
+    """Ask some groups; return which MAC address the client has for each."""
+    asked = (*MACS, GROUPS - 1)
+    for number in asked:
         echo = crowd.exec(CLIENT, ["socat", "-t5", "-", f"TCP:{_address(number)}:7"], input="hello\n")
         assert echo.stdout == "hello\n", echo.stderr
+    return {number: known_mac(crowd, CLIENT, _address(number)) for number in asked}

@@ -83,6 +83,7 @@ def test_another_mac_address_is_announced_at_once(lab: Lab) -> None:
         make_fault(lab, "crash-host", old)
         await_mac(lab, CLIENT, "02:77:0a:4d:99:01")
         connections.goes_on("the takeover", silent=True)
+    assert not events(lab, new, "address-claimed"), "a peer is no foreign station"
 
 
 @pytest.mark.parametrize("target", ["backup", "primary"])

@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,20 @@ def test_what_nobody_waits_for_any_more_ends_before_all_is_undone(
         assert done == ["mended", "removed"] and looking.cancelled()
 
     asyncio.run(play())
+
+
+def test_services_of_a_node_are_no_neighbours_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns them asks in their name, so the kernel has them; each of fifty would tell all others."""
+    mail = replace(GROUP, name="mail", addresses=(ip_address("10.77.0.101"),))
+    client = ip_address("10.77.0.10")
+    known = dict.fromkeys((client, *GROUP.addresses, *mail.addresses), "02:00:00:00:00:0a")
+    monkeypatch.setattr(kernel, "netlink", lambda: nullcontext())
+    monkeypatch.setattr(kernel, "index_of", lambda _: 7)
+    monkeypatch.setattr(kernel, "known_neighbours", lambda *_: known)
+    setup = NetworkSetup([GROUP, mail], tmp_path)
+    assert list(asyncio.run(setup.known_neighbours("web"))) == [client]
 
 
 def message(number: int, kind: int, flags: int, body: bytes = b"") -> bytes:

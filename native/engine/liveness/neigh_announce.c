@@ -83,12 +83,27 @@ void ftt_neigh_announce_now(struct ftt_neigh *n)
 
 /* ---- each by itself --------------------------------------------------------------------------- */
 
+/* Is it a service address of a group of this node? Its owner, us or a peer, asks neighbours in its name. */
+static bool is_a_service(const struct ftt_neighbours *all, const uint8_t addr[16])
+{
+	for (uint32_t g = 0; g < all->n_groups; g++) {
+		const struct ftt_config *cfg = &all->group[g]->engine->cfg;
+
+		for (uint32_t i = 0; i < cfg->n_service_addrs; i++)
+			if (!memcmp(cfg->service_addr[i], addr, 16))
+				return true;
+	}
+	return false;
+}
+
 /* The place of one that is known already, else of one that was heard longest ago. */
 void ftt_neigh_heard_asker(struct ftt_neigh *n, const uint8_t addr[16], const uint8_t mac[6], uint64_t now)
 {
 	struct ftt_neigh_rounds *r = &n->rounds;
 	uint32_t place = 0;
 
+	if (is_a_service(n->node, addr))
+		return;
 	for (uint32_t i = 0; i < FTT_MAX_NEIGHBOURS; i++) {
 		if (r->asked_ns[i] && !memcmp(r->asker[i].addr, addr, 16)) {
 			place = i;
