@@ -107,7 +107,8 @@ def write_extras() -> None:
     shutil.copytree(extras / "share", MAIN / "usr/share", dirs_exist_ok=True)
     units = extras / "lib/systemd/system"
     shutil.copy(units / "fttcp.service", "debian/fttcp.service")
-    shutil.copy(units / "fttcp-witness.service", "debian/fttcp.fttcp-witness.service")
+    for name in ("fttcp-sync", "fttcp-witness"):
+        shutil.copy(units / f"{name}.service", f"debian/fttcp.{name}.service")
     shutil.copy(extras / "lib/sysusers.d/fttcp.conf", "debian/fttcp.sysusers")
     shutil.copytree("docs", MAIN / "usr/share/doc/fttcp/docs", ignore=shutil.ignore_patterns("plots"))
     shutil.copy("README.md", MAIN / "usr/share/doc/fttcp/README.md")

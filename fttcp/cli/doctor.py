@@ -36,6 +36,7 @@ from fttcp.cli.failure import CommandError
 from fttcp.cli.host_checks import check_host
 from fttcp.cli.host_facts import see_host
 from fttcp.cli.managers import check_managers, see_managers
+from fttcp.cli.sync_checks import check_sync
 from fttcp.cli.translations import check_translations, see_translations
 from fttcp.cluster.placement import Host
 from fttcp.config import Config
@@ -143,6 +144,7 @@ def doctor(as_json: bool, config: Path | None) -> None:
         findings += check_site(see_site(loaded))
         findings += check_host(see_host(loaded, machine.capabilities))
         findings += _check_others(loaded)
+        findings += check_sync(loaded)
     failed = any(finding.status is Status.FAIL for finding in findings)
     if as_json:
         click.echo(

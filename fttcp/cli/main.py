@@ -43,6 +43,7 @@ _COMMANDS = {
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "stop": ("fttcp.cli.stop:stop", "End the daemon of this host; hand over what it serves."),
     "switchover": ("fttcp.cli.roles:switchover", "Exchange the roles of a group's nodes."),
+    "sync": ("fttcp.cli.sync:sync", "Keep directories of the nodes identical."),
     "top": ("fttcp.cli.top:top", "Show groups, leases, flows and rates, live."),
     "topology": ("fttcp.cli.topology:topology", "Show nodes, links, and who serves what."),
     "witness": ("fttcp.cli.witness:witness", "Run the daemon that keeps an arbiter's records."),

@@ -88,4 +88,5 @@ def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config:
         file.group,
         file.reference,
         file.arbiter,
+        file.sync,
     )

@@ -12,6 +12,7 @@ from fttcp import _numbers
 from fttcp.config.arbiter import ArbiterSection
 from fttcp.config.words import NOTIFIED_EVENTS
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
+from fttcp.sync.settings import SyncSection
 from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import PATTERN as PORTS_PATTERN
 from fttcp.wire.ports import PortRange, parse
@@ -281,6 +282,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
+Syncs = Annotated[list[SyncSection], Meta(max_length=64)]
 
 
 class PairName(Struct, frozen=True, forbid_unknown_fields=True):
@@ -300,6 +302,7 @@ class PairFile(Struct, frozen=True, forbid_unknown_fields=True):
     group: Groups
     reference: ReferenceSection | None = None
     arbiter: ArbiterSection = ArbiterSection()
+    sync: Syncs = []
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -310,6 +313,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     group: Groups
     reference: ReferenceSection | None = None
     arbiter: ArbiterSection = ArbiterSection()
+    sync: Syncs = []
 
     @property
     def run_dir(self) -> Path:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import to_builtins
+
 from fttcp import __version__
 from fttcp.config import Config
 from fttcp.face.control import ControlServer
@@ -20,6 +22,7 @@ from fttcp.group.group import GroupRuntime
 from fttcp.planes.clocks import Clocks
 from fttcp.report.events import Event
 from fttcp.report.reporting import Reporting
+from fttcp.sync.record import Report
 
 _SHOWN_BY_SYSTEMD = ("role", "fenced", "paused", "resumed", "reloaded")
 
@@ -38,6 +41,8 @@ class Frontend:
         self.config, self.groups, self.reporting, self.reload = config, groups, reporting, reload
         self.clocks: Clocks | None = None
         """What the peers' differ by, once the node has heartbeats."""
+        self.copies: dict[tuple[str, str], Report] = {}
+        """Of `[[sync]]`, by directory and peer, as its service has told."""
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._control = ControlServer(Operations(self).serve, reporting.history)
         self._http = HttpServer(Pages(self._monitored).page)
@@ -103,6 +108,11 @@ class Frontend:
         """Return by names of peers what their wall clocks differ by."""
         return {} if self.clocks is None else self.clocks.shown()
 
+    def copies_shown(self) -> list[dict[str, Any]]:
+        """Return how the copies of directories go that the configuration has."""
+        names = {section.name for section in self.config.sync}
+        return [to_builtins(report) for report in self.copies.values() if report.entry in names]
+
     def topology(self) -> dict[str, Any]:
         """Return who is there, and how they are connected."""
         config = self.config
@@ -153,6 +163,7 @@ class Frontend:
             "groups": groups,
             "peers": self._peers(),
             "clocks": self.clocks_shown(),
+            "sync": self.copies_shown(),
             "outlets": self.reporting.outlets(),
             "event_counts": dict(self.reporting.history.counts),
         }

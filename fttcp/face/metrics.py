@@ -6,6 +6,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fttcp.config.words import of_counters, plain
@@ -82,6 +83,37 @@ def _of_node(status: Status) -> Iterator[Metric]:
         error.add_metric([name], told["error_ms"] / 1000)
     yield ahead
     yield error
+    yield from _of_copies(status["sync"])
+
+
+def _of_copies(reports: Sequence[Status]) -> Iterator[Metric]:
+    """Yield how directories are kept the same."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ("entry", "peer")
+    good = GaugeMetricFamily(
+        "fttcp_sync_good_timestamp_seconds",
+        "Both nodes had the same directory as at this time",
+        labels=labels,
+    )
+    failing = GaugeMetricFamily("fttcp_sync_failing", "1 while copies fail", labels=labels)
+    counted = {
+        "files": "Files copied",
+        "bytes": "Bytes of them",
+        "removed": "Entries deleted",
+        "conflicts": "Versions kept beside newer ones",
+    }
+    totals = {
+        key: CounterMetricFamily(f"fttcp_sync_{key}", text, labels=labels) for key, text in counted.items()
+    }
+    for report in reports:
+        values = [report["entry"], report["peer"]]
+        if report["good_at"] is not None:
+            good.add_metric(values, datetime.fromisoformat(report["good_at"]).timestamp())
+        failing.add_metric(values, float(report["error"] is not None))
+        for key, total in totals.items():
+            total.add_metric(values, report[key])
+    yield from (good, failing, *totals.values())
 
 
 def _of_groups(groups: Sequence[Status]) -> Iterator[Metric]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
+
+import msgspec
 
 from fttcp.face.control import Reply, Request, RequestError, number
 from fttcp.group import lockstep
 from fttcp.group.group import GroupRuntime
 from fttcp.ownership.model import Refusal
 from fttcp.report.reporting import Reporting
+from fttcp.sync.news import news
+from fttcp.sync.record import Report
 
 _MAX_FLOWS = 100_000
 _DEFAULT_FLOWS = 10_000
@@ -38,6 +42,13 @@ class Daemon(Protocol):
     def clocks_shown(self) -> dict[str, Any]:
         """By names of peers what their wall clocks differ by."""
 
+    @property
+    def copies(self) -> MutableMapping[tuple[str, str], Report]:
+        """By directory and peer, how the copies go."""
+
+    def copies_shown(self) -> list[dict[str, Any]]:
+        """The same, for people and programs."""
+
     def topology(self) -> dict[str, Any]:
         """Who is there, and how they are connected."""
 
@@ -59,6 +70,7 @@ class Operations:
             "resume": self._resume,
             "reload": self._reload,
             "stop": self._stop,
+            "synced": self._synced,
         }
 
     async def serve(self, request: Request) -> Reply:
@@ -93,7 +105,8 @@ class Operations:
         outlets = self._daemon.reporting.outlets()
         groups = [group.status() | await _lockstep(group) for group in self._chosen(request)]
         clocks = self._daemon.clocks_shown()
-        return {**about, "alive": True, "clocks": clocks, "outlets": outlets, "groups": groups}
+        node = {"clocks": clocks, "outlets": outlets, "sync": self._daemon.copies_shown()}
+        return {**about, "alive": True, **node, "groups": groups}
 
     async def _topology(self, request: Request) -> Reply:
         return self._daemon.topology()
@@ -149,6 +162,18 @@ class Operations:
     async def _stop(self, request: Request) -> Reply:
         signal.raise_signal(signal.SIGTERM)
         return {"stopping": True}
+
+    async def _synced(self, request: Request) -> Reply:
+        """A copy of `[[sync]]` has ended: its `report`, and that of the one `before`, or null."""
+        try:
+            report = msgspec.convert(request.get("report"), Report)
+            before = msgspec.convert(request.get("before"), Report | None)
+        except msgspec.ValidationError as error:
+            raise RequestError(f"report or before: {error}") from error
+        self._daemon.copies[report.entry, report.peer] = report
+        for kind, level, fields in news(report, before):
+            self._daemon.reporting.history.add(kind, level, **fields)
+        return {}
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()

@@ -53,6 +53,7 @@ LIVE = (
     "group.*.restart",
     "group.*.hooks",
     "group.*.md5",
+    "sync",
 )
 """Keys, and tables with all their keys, that change while the node runs; ``*`` is any group's name.
 Whole groups come and go as well. All else needs a restart of the daemon."""

@@ -18,6 +18,7 @@ MIDDLE = {
     "server",
     "arbiter",
     "history",
+    "sync",
 }  # apart from each other; where they meet, a group stands between
 NATIVE = {"_native"}
 # Part of the package -> the parts that it may import, apart from itself, the version in `fttcp`, `_numbers`.

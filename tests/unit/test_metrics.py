@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
 from prometheus_client.parser import text_string_to_metric_families
 
 from fttcp.face.metrics import metrics_text
 from fttcp.ownership.model import Cause
 from fttcp.server.verdict import Check, State, Verdict
+from fttcp.sync.record import Report
 from tests.unit.test_frontend import frontend, group_state
 
 CHECKS = [
@@ -33,11 +35,16 @@ ARBITER = {"reachable": True, "answered_s_ago": 0.25}
 LINKS = [{"interface": "peer0", "heard": {"web": True}}, {"interface": "svc0", "heard": {"web": False}}]
 
 
+COPY = to_builtins(
+    Report("www", "beta", "alpha", "/srv/www", "", "1970-01-01T00:01:00+00:00", "no rsync", 1, 5, 700, 2, 3)
+)
+
+
 def status(*groups: dict[str, Any]) -> dict[str, Any]:
     node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": [{"name": "log", "lost": 1}]}
     peers = [{"name": "beta", "links": LINKS}]
     clocks = {"beta": {"ahead_ms": -1500.0, "error_ms": 0.5, "apart": True}}
-    told = {"peers": peers, "clocks": clocks, "event_counts": {"role": 2}}
+    told = {"peers": peers, "clocks": clocks, "event_counts": {"role": 2}, "sync": [COPY]}
     return {**node, "groups": list(groups), **told}
 
 
@@ -118,6 +125,12 @@ def test_each_number_is_what_status_tells() -> None:
         "fttcp_events_lost_total{outlet=log}": 1,
         "fttcp_peer_clock_ahead_seconds{peer=beta}": -1.5,
         "fttcp_peer_clock_error_seconds{peer=beta}": 0.0005,
+        "fttcp_sync_good_timestamp_seconds{entry=www,peer=beta}": 60,
+        "fttcp_sync_failing{entry=www,peer=beta}": 1,
+        "fttcp_sync_files_total{entry=www,peer=beta}": 5,
+        "fttcp_sync_bytes_total{entry=www,peer=beta}": 700,
+        "fttcp_sync_removed_total{entry=www,peer=beta}": 2,
+        "fttcp_sync_conflicts_total{entry=www,peer=beta}": 3,
         "fttcp_role{group=web,role=primary}": 1,
         "fttcp_role{group=web,role=backup}": 0,
     }.items():

@@ -84,7 +84,7 @@ def test_completion_offers_the_commands(installed: Path) -> None:
 
 def test_the_units_are_valid(installed: Path) -> None:
     units = sorted((installed / "lib/systemd/system").iterdir())
-    assert [unit.name for unit in units] == ["fttcp-witness.service", "fttcp.service"]
+    assert [unit.name for unit in units] == ["fttcp-sync.service", "fttcp-witness.service", "fttcp.service"]
     assert "@FTTCP@" not in units[1].read_text()
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
